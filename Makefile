@@ -9,15 +9,18 @@ PY     := $(VENV)/bin/python
 run: $(VENV)/run.stamp          ## the paper's 100-layer experiment compared with the exact theory
 	$(VENV)/bin/varflow validate --out $(OUT)
 
-# One thread per process: on two cores more threads would wait. Bytecode is kept between processes, hundreds of which the tests start.
-test: export PYTHONDONTWRITEBYTECODE =
+# Bytecode is made of what is imported, a third of what is installed, and kept between processes, hundreds of which the tests start.
+export PYTHONDONTWRITEBYTECODE =
+
+# One thread per process: on two cores more threads would wait.
 test: $(VENV)/all.stamp         ## every quick check: style, tests, doctests
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal
 
+# One thread: two infer the types of libraries twice, two fifths more work for hardly less time.
 types: $(VENV)/all.stamp        ## pyright: takes as long as a third of the tests
-	$(VENV)/bin/pyright --threads 2
+	$(VENV)/bin/pyright
 
 test-slow: $(VENV)/all.stamp    ## tests that take minutes: statistics, long derivations, notebooks
 	$(PY) -m pytest -m slow
@@ -66,10 +69,11 @@ explorer:                       ## the theory to play with, in a browser: explor
 	$(PYTHON) explorer/build.py explorer.html
 
 # The notebooks are executed here rather than by `make test`; a failing cell or a warning fails the site. With "cache" each is
-# executed once, and again when it or the package changes. NOTEBOOKS=off leaves their outputs out.
+# executed once, and again when it or the package changes. NOTEBOOKS=off leaves their outputs out. One thread per process here too.
 NOTEBOOKS ?= cache
+site: export OMP_NUM_THREADS = 1
 site: $(VENV)/all.stamp         ## the documentation, complete without network: site/index.html; NOTEBOOKS=off is fast
-	$(PY) -m sphinx -W -q -c docs/site -d build/pages-$(NOTEBOOKS) -D nb_execution_mode=$(NOTEBOOKS) . build/site
+	$(PY) -m sphinx -W -q -j 2 -c docs/site -d build/pages-$(NOTEBOOKS) -D nb_execution_mode=$(NOTEBOOKS) . build/site
 	rm -rf site && cp -r build/site site
 	$(PY) explorer/build.py site/explorer.html
 	$(PY) -m validation.pages validation/results --out site/report
@@ -108,4 +112,4 @@ $(VENV)/run.stamp: pyproject.toml | $(PY)
 	$(PY) -m pip install --quiet -e ".[torch,plot]" && touch $@
 
 $(VENV)/all.stamp: pyproject.toml | $(PY)
-	$(PY) -m pip install --quiet -e ".[all]" && touch $@
+	$(PY) -m pip install --quiet --no-compile -e ".[all]" && touch $@

@@ -270,9 +270,9 @@ def test_dense_networks_are_refined_when_asked_or_far_from_the_plan():
 
 def test_deep_narrow_networks_are_refined_in_few_passes():
     """Every change reshuffles the spikes of the layers above, which still need less than a pass each."""
-    plan = vf.init.init_model(Looped(48, 30, STEPS), 3 * data(16, 48), generator=seeded(), refine=True)
+    plan = vf.init.init_model(Looped(48, 20, STEPS), 3 * data(16, 48), generator=seeded(), refine=True)
     (passes,) = (int(found[1]) for note in plan.notes if (found := re.search(r"in (\d+) forward passes", note)))
-    assert passes < 30
+    assert passes < 20
     assert max(abs(layer.measured_rate / layer.firing_rate - 1) for layer in plan.layers if layer.neuron is not None) < 0.06
 
 

@@ -16,7 +16,7 @@ from varflow.torch_models.refine import late_rates  # noqa: E402
 from varflow.torch_models.walker import trace  # noqa: E402
 from varflow.torch_models.wiring import measured  # noqa: E402
 
-STEPS, NETWORKS, WIDTH = 4, 10, 300
+STEPS, NETWORKS, WIDTH = 4, 8, 300
 BIAS = 0.04  # relative, of infinite width for networks of this width and number
 
 

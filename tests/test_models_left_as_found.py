@@ -302,7 +302,7 @@ def stopping(monkeypatch):
     return after
 
 
-@pytest.mark.parametrize("times", [3, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [2, pytest.param(30, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "call",
     [lambda *given: audit(*given, steps=2), lambda *given: init(*given, steps=2, gain=2.0, refine=True)],

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.stats
 
 import varflow as vf
 from validation.training.data import load
 from validation.training.networks import Design
+from varflow._checks import require
 
 __all__ = ["PREDICTORS", "agreement", "contrast_of", "predicted", "revival_depth"]
 
@@ -90,13 +90,13 @@ def revival_depth(design: Design, epsilon: float, batch: int = 100, classes: int
 
 def agreement(scores: Sequence[float], accuracies: Sequence[float], seed: int = 0) -> Mapping[str, Any]:
     """Spearman's rank correlation of a predictor with accuracy, with a 95 % bootstrap interval over networks."""
-    pair = np.asarray(scores), np.asarray(accuracies)
+    stats, pair = require("scipy", "scipy.stats"), (np.asarray(scores), np.asarray(accuracies))
 
     def rank_correlation(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
-        a, b = (scipy.stats.zscore(scipy.stats.rankdata(each, axis=axis), axis=axis) for each in (x, y))
+        a, b = (stats.zscore(stats.rankdata(each, axis=axis), axis=axis) for each in (x, y))
         return np.asarray(a * b).mean(axis=axis)
 
-    found = scipy.stats.bootstrap(
+    found = stats.bootstrap(
         pair,
         rank_correlation,
         paired=True,

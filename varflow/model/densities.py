@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, frozen, put
+from varflow._checks import DomainError, frozen, put, require
 from varflow.model.builtin import Distribution
 from varflow.model.levels import checked_discrete
 
@@ -97,14 +97,11 @@ def _integral(density: Density, start: np.ndarray, end: float) -> np.ndarray:
 
 def from_sympy(obj: Any) -> Distribution:
     """The distribution of a sympy.stats random variable without free symbols."""
-    import sympy
-    from sympy.stats import density
-    from sympy.stats.rv import RandomSymbol
-
-    if not isinstance(obj, RandomSymbol):
+    sympy, stats = require("sympy", "sympy"), require("sympy", "sympy.stats")
+    if not isinstance(obj, stats.rv.RandomSymbol):
         raise DomainError("distribution", obj, "must be a single random variable, such as sympy.stats.Normal('X', 0, 1)")
     x = sympy.Dummy("x", real=True)
-    law: Any = density(obj)
+    law = stats.density(obj)
     parameters = obj.pspace.distribution.free_symbols - {obj.symbol}
     if parameters:
         names = ", ".join(sorted(map(str, parameters)))
@@ -118,8 +115,7 @@ def from_sympy(obj: Any) -> Distribution:
 
 
 def _from_expression(obj: Any, expression: Any, x: Any) -> Distribution:
-    import sympy
-
+    sympy = require("sympy", "sympy")
     support = obj.pspace.domain.set
     low, high = float(support.inf), float(support.sup)
     raw = sympy.lambdify(x, expression, modules=["scipy", "numpy"])
@@ -145,8 +141,7 @@ def _from_pieces(obj: Any, original: Density, ends: list[float], witness: Any) -
 
 def _kinks(expression: Any, x: Any) -> list[float]:
     """Points where an absolute value or a case of the density switches."""
-    import sympy
-
+    sympy = require("sympy", "sympy")
     edges: list[Any] = [part.args[0] for part in expression.atoms(sympy.Abs, sympy.sign, sympy.Heaviside)]
     edges += [part.lhs - part.rhs for part in expression.atoms(sympy.core.relational.Relational)]
     edges += [part.args[0] - other for part in expression.atoms(sympy.Max, sympy.Min) for other in part.args[1:]]
@@ -155,8 +150,7 @@ def _kinks(expression: Any, x: Any) -> list[float]:
 
 
 def _roots(edge: Any, x: Any) -> list[Any]:
-    import sympy
-
+    sympy = require("sympy", "sympy")
     roots = sympy.solveset(edge, x, sympy.S.Reals)
     return list(roots) if isinstance(roots, sympy.FiniteSet) else []  # _check would reject a missed kink
 
@@ -199,11 +193,9 @@ def _on_a_grid(density: Density, ends: list[float]) -> tuple[float, float] | Non
 
 
 def _by_sympy(obj: Any, ends: list[float]) -> tuple[float, float]:
-    from sympy import stats
-
-    moments: Any = stats
+    stats = require("sympy", "sympy.stats")
     try:
-        centre, width = float(moments.E(obj)), math.sqrt(float(moments.variance(obj)))
+        centre, width = float(stats.E(obj)), math.sqrt(float(stats.variance(obj)))
     except Exception:  # sympy's moments fail in many ways; the quadrature from here is verified
         centre, width = math.nan, math.nan
     if math.isfinite(centre) and math.isfinite(width) and width > 0:

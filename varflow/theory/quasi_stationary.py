@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from varflow._checks import ConvergenceError, DomainError, frozen
+from varflow._checks import ConvergenceError, DomainError, frozen, require
 from varflow._display import Listed
 from varflow.theory.binomial import TAIL, WHOLE_TAIL, Kernel
 from varflow.theory.counts import CountGrid, CountLaw, count_grid
@@ -172,8 +172,7 @@ def _steady(value: float, change: float, before: float) -> bool:
 
 def eigenvalues(kernel: Kernel, inside: np.ndarray | None = None, mass: np.ndarray | None = None) -> np.ndarray:
     """The largest eigenvalues by size: of the chain restricted to ``inside``, or without the eigenvalue 1 of ``mass``."""
-    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs
-
+    sparse = require("scipy", "scipy.sparse.linalg")
     size = len(kernel.target)
     counts, mass = np.arange(size) if inside is None else np.flatnonzero(inside), np.zeros(size) if mass is None else mass
 
@@ -188,10 +187,10 @@ def eigenvalues(kernel: Kernel, inside: np.ndarray | None = None, mass: np.ndarr
     elif not pull(start).any():
         values = np.zeros(1)
     else:
-        chain = LinearOperator((len(counts),) * 2, matvec=pull, dtype=float)  # pyright: ignore[reportCallIssue]
+        chain = sparse.LinearOperator((len(counts),) * 2, matvec=pull, dtype=float)
         try:
-            values = eigs(chain, k=2, v0=start, tol=1e-10, return_eigenvectors=False)  # pyright: ignore[reportArgumentType]
-        except ArpackNoConvergence as error:  # the second eigenvalue is 0 within rounding
+            values = sparse.eigs(chain, k=2, v0=start, tol=1e-10, return_eigenvectors=False)
+        except sparse.ArpackNoConvergence as error:  # the second eigenvalue is 0 within rounding
             values = error.eigenvalues
     return values[np.argsort(-np.abs(values))]
 

@@ -125,15 +125,19 @@ def _walk(neuron: Neuron, mean: np.ndarray, factor: np.ndarray, weights: np.ndar
         if t == steps - 1:
             break
         pieces = [split(t, root, lower, upper) for lower, upper in pairwise(edges)]
-        masses = np.stack([mass * weights[:, None] for _, mass in pieces])
-        count, branch, _ = kept = np.nonzero(masses > NEGLIGIBLE)  # piece number = spike count
-        weights, s = masses[kept], count.astype(float)
-        newest = np.stack([numbers for numbers, _ in pieces])[kept]
+        weights, s, branch, newest = _branches(pieces, weights)
         h = expected[branch] + std[branch] * newest
         z = np.vstack([z[:, branch], newest])  # not in one assignment, in which pyright would infer each type from all others
         fired = np.vstack([fired[:, branch], s])
         root = root[branch]
     return sums
+
+
+def _branches(pieces: list[tuple[np.ndarray, np.ndarray]], weights: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Of all pieces that are not negligible: weight, spikes, the branch they grow from, and the innovation."""
+    masses = np.stack([mass * weights[:, None] for _, mass in pieces])
+    count, branch, _ = kept = np.nonzero(masses > NEGLIGIBLE)  # piece number = spike count
+    return masses[kept], count.astype(float), branch, np.stack([numbers for numbers, _ in pieces])[kept]
 
 
 def _edges(neuron: Neuron, expected: np.ndarray, std: np.ndarray) -> np.ndarray:
