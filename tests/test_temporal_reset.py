@@ -348,3 +348,22 @@ def test_layers_that_write_into_the_same_memory_do_not_disturb_each_other():
     for one, other in zip(4 * alone, together, strict=True):
         np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(alone[0], alone[2])
+
+
+COUNTED = [(0.1, 2e-7), (0.44, 2e-7), (0.46, 2e-6), (0.7, 2e-7), (1.24, 2e-7), (1.26, 1e-5), (4.0, 1e-5)]
+
+
+@pytest.mark.parametrize(("std", "accuracy"), COUNTED)
+def test_expected_counts_are_sums_over_all_numbers_of_spikes(std, accuracy):
+    """Relative to ``E[S] + 1`` and ``E[S²] + 1``, on both sides of the limits of each rule; a spread 1 % larger is rejected."""
+    expected, k = np.linspace(-8, 30, 2001), np.arange(1, 80)[:, None]
+    counting = vf.Neuron(1.0, decay=0.5, reset="multi_spike")
+    at_least = special.ndtr((expected - k) / std)
+
+    def off(std):
+        none = np.zeros_like(expected)
+        found = expected_spikes(counting, expected, np.array([std]), none, none)
+        sums = at_least.sum(axis=0), ((2 * k - 1) * at_least).sum(axis=0)
+        return max(np.max(np.abs(x - y) / (y + 1)) for x, y in zip(found, sums, strict=True))
+
+    assert off(std) < accuracy < off(1.01 * std)
