@@ -17,7 +17,7 @@ from varflow.results import LayerPlan, late_steps
 from varflow.theory.roots import first_to_hold
 from varflow.torch_models.inputs import by_step
 from varflow.torch_models.layer_gains import LOWEST, RATE, Deep, attainable_rates, deep_layer, layer_gain, run_deep
-from varflow.torch_models.prediction import Prediction, at_infinite_width, plain, predict, uncovered
+from varflow.torch_models.prediction import MOST_INPUTS, Prediction, at_infinite_width, plain, predict, uncovered
 from varflow.torch_models.scales import why_kept
 from varflow.torch_models.traced import Trace, TracedLayer
 from varflow.torch_models.wiring import Moments, border, measured
@@ -27,7 +27,8 @@ __all__ = ["Planner", "beyond_a_chain", "readout_plan"]
 CORRECTIONS = 6  # largest number of corrections of the gain for finite width
 ON_TARGET = 0.015  # relative deviation from the wanted rate that needs no correction: below the scatter of networks
 SURVIVAL = 0.99  # below, a note is given
-WIDER = 16  # factor on all widths with which activity must survive for the advice to make layers wider
+WIDER = 16, 2  # largest factor on all widths with which activity must survive for the advice to make layers wider; smallest
+NEURONS = 2**16  # of a layer under all inputs, up to which the factor may be above the smallest
 GROWN = 1.5  # ratio of the spread of the last layer to that of the first, above which layers drift
 DRIFTED = 0.25  # relative deviation (rms over networks and inputs) of a late rate up to which it counts as kept
 UNBOUNDED = 1e6  # spikes per step, far above any use, from which rates count as growing without bound
@@ -82,16 +83,18 @@ class Planner:
 
     def _lost(self, full: float) -> str:
         """A note on activity lost at these widths, with a rate that would survive."""
+        widest = max(getattr(layer.weights[0], "out_features", 1) for layer in self.trace.layers)  # maps are taken as wide
+        wider = min(max(NEURONS // (widest * MOST_INPUTS), WIDER[1]), WIDER[0])
         low = max(aim.firing_rate for aim in self.aims.values())
         most = min(attainable_rates(neuron, self.trace.steps, len(self.trace.layers))[1] for neuron in self.aims)
         high = low * ((most if most < math.inf else TRIED * low) / low) ** 0.9
         if low < high and self._carries(high, full):
             _, high = first_to_hold(lambda rates: [self._carries(float(rates[0]), full)], low, high, EDGE, at_once=1)
             end = f"rate={high:.2g} does"
-        elif self._arriving(self.predict(WIDER)) >= SURVIVAL * full:
+        elif self._arriving(self.predict(wider)) >= SURVIVAL * full:
             end = "make the layers wider: higher rates do not survive either"
         else:
-            end = f"neither higher rates nor {WIDER} times the width do: are some inputs much weaker than others?"
+            end = f"neither higher rates nor {wider} times the width do: are some inputs much weaker than others?"
         where = "before the last layer" if len(self.trace.layers) > 1 else "in the only layer"
         dead = f"{100 * (1 - self.arriving / full):.3g} % of networks and inputs fall silent {where}"
         return f"{dead}: at these widths activity does not survive at this {self.quantity.removeprefix('firing_')}; {end}"

@@ -28,6 +28,7 @@ from varflow.torch_models.wiring import Moments, why_not_covered
 
 __all__ = [
     "LIVE_RATE",
+    "MOST_INPUTS",
     "Expected",
     "Prediction",
     "at_infinite_width",
