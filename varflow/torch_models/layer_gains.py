@@ -31,7 +31,7 @@ from varflow.torch_models.prediction import MOST_INPUTS
 from varflow.torch_models.traced import Trace, TracedLayer
 from varflow.torch_models.wiring import Moments
 
-__all__ = ["Deep", "attainable_rates", "deep_layer", "layer_gain", "run_deep", "settles"]
+__all__ = ["MANY", "Deep", "attainable_rates", "deep_layer", "layer_gain", "run_deep", "settles"]
 
 POINTS, SCRAMBLES = 2**11, 2  # of quasi-Monte Carlo: gains within about 0.3 %
 TOLERANCE = 2e-3  # relative, of the value: networks of a model's widths scatter more

@@ -16,7 +16,7 @@ from varflow.model.neurons import Neuron
 from varflow.results import LayerPlan, late_steps
 from varflow.theory.roots import first_to_hold
 from varflow.torch_models.inputs import by_step
-from varflow.torch_models.layer_gains import LOWEST, RATE, Deep, attainable_rates, deep_layer, layer_gain, run_deep
+from varflow.torch_models.layer_gains import LOWEST, MANY, RATE, Deep, attainable_rates, deep_layer, layer_gain, run_deep
 from varflow.torch_models.prediction import MOST_INPUTS, Prediction, at_infinite_width, plain, predict, uncovered
 from varflow.torch_models.scales import why_kept
 from varflow.torch_models.traced import Trace, TracedLayer
@@ -115,7 +115,7 @@ class Planner:
         depth = sum(layer.neuron == neuron for layer in self.trace.layers)
         if self.quantity == "gain":
             kept = run_deep(neuron, self.trace.steps, self.value, depth)
-            return kept if 0 < kept.firing_rate < math.inf else replace(kept, firing_rate=RATE)
+            return kept if 0 < kept.firing_rate < MANY else replace(kept, firing_rate=RATE)  # silent, or growing
         if self.quantity == "firing_rate" and self.value < LOWEST:
             raise self._out_of_reach(neuron, depth)
         try:
