@@ -172,8 +172,10 @@ class AuditedLayer:
 
     @property
     def label(self) -> str:
-        """Its name, or for a sum of several modules that of the neuron and the first one."""
+        """Its name; of a sum of several modules the neuron's with the first one's, of further sizes the neuron's with that."""
         first, *more = self.name.split("+")
+        if ", " in self.neuron_name:  # such as "neuron (conv, 4×8×8)"
+            return self.neuron_name
         return f"{self.neuron_name} ({first} and {len(more)} more)" if more else self.name
 
     def scaled_to(self, gain: float) -> dict[str, float]:
