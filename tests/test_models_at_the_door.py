@@ -710,6 +710,7 @@ def test_maps_of_several_sizes_have_a_row_each(at_every_step):
     assert all(layer.gradient_norm > 0 for layer in before.layers)
     assert [row.measured_rate for row in plan.layers] == pytest.approx([layer.firing_rate for layer in after.layers], rel=1e-5)
     assert plan.layers[0].measured_rate == pytest.approx(0.2, rel=0.05)
+    assert "nan" not in str(plan) + str(after)
 
 
 class WithAxes(nn.Module):

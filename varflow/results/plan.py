@@ -108,11 +108,10 @@ class ModelPlan(Shown):
         rows = [
             (
                 layer.name,
-                f"{layer.fan_in:g}",
-                f"{layer.gain:.5g}",
-                f"{layer.weight_std:.5g}",
+                f"{layer.fan_in:g}" if layer.fan_in else "–",
+                *(_number(value, ".5g") for value in (layer.gain, layer.weight_std)),
                 f"{layer.firing_rate:.4f} ± {layer.firing_rate_std:.2g}" if layer.neuron_name else "readout",
-                *(_rate(value) for value in (layer.measured_rate, layer.fresh_rate)),
+                *(_number(value, ".4f") for value in (layer.measured_rate, layer.fresh_rate)),
                 layer.set_by,
             )
             for layer in self.layers
@@ -128,5 +127,5 @@ class ModelPlan(Shown):
         return Table(title, layout, rows, header, notes, "  ! ")
 
 
-def _rate(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.4f}"
+def _number(value: float, layout: str) -> str:
+    return "–" if math.isnan(value) else format(value, layout)
