@@ -172,7 +172,9 @@ class AuditedLayer:
 
     @property
     def label(self) -> str:
-        """Its name; of a sum of several modules the neuron's with the first one's, of further sizes the neuron's with that."""
+        """Its name. A sum of several modules is called by its neuron and the first of them; a module called for maps of several
+        sizes has its own name for the first size only, then that of the neuron, which holds the size.
+        """
         first, *more = self.name.split("+")
         if ", " in self.neuron_name:  # such as "neuron (conv, 4×8×8)"
             return self.neuron_name

@@ -184,7 +184,7 @@ class Evaluation:
         return Windows.of(signal, window)
 
     def numbers(self, layer: TracedLayer, module: int) -> np.ndarray | None:
-        """What a weight module received in the traced pass, at some of the inputs: shape (steps, inputs, …), or (1, …)."""
+        """What a weight module received in the traced pass, at some inputs: shape (steps, inputs, …), one step if all are equal."""
         whole = by_step(layer, module)
         if len(whole) not in (1, self.trace.steps):
             return None
@@ -193,7 +193,7 @@ class Evaluation:
         return x
 
     def measured(self, layer: TracedLayer, module: int) -> Spikes | None:
-        """The signal that a weight module received in the traced pass; of a single step if it is the same at all."""
+        """The signal that a weight module received in the traced pass; one step of it if all are equal."""
         weight = layer.weights[module] if layer.weights else None
         dense, x = weight is None or hasattr(weight, "in_features"), self.numbers(layer, module)
         if x is None:

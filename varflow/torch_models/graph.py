@@ -14,19 +14,8 @@ from varflow.model.layers import BatchNorm, LayerNorm
 from varflow.model.signals import Layer
 
 __all__ = [
-    "INPUT",
-    "Graph",
-    "Joined",
-    "Node",
-    "Pooled",
-    "Product",
-    "Source",
-    "Sum",
-    "Unknown",
-    "maximum",
-    "not_gaussian",
-    "operation",
-]
+    "INPUT", "Graph", "Joined", "Node", "Pooled", "Product", "Source", "Sum", "Unknown", "maximum", "not_gaussian", "operation",
+]  # fmt: skip
 
 INPUT = "input"
 

@@ -27,8 +27,8 @@ __all__ = ["Planner", "beyond_a_chain", "readout_plan"]
 CORRECTIONS = 6  # largest number of corrections of the gain for finite width
 ON_TARGET = 0.015  # relative deviation from the wanted rate that needs no correction: below the scatter of networks
 SURVIVAL = 0.99  # below, a note is given
-WIDER = 16, 2  # largest factor on all widths with which activity must survive for the advice to make layers wider; smallest
-NEURONS = 2**16  # of a layer under all inputs, up to which the factor may be above the smallest
+WIDER = 16, 2  # largest and smallest factor on all widths with which activity must survive to advise wider layers
+NEURONS = 2**16  # largest number in a layer, over all inputs, for a factor above the smallest
 GROWN = 1.5  # ratio of the spread of the last layer to that of the first, above which layers drift
 DRIFTED = 0.25  # relative deviation (rms over networks and inputs) of a late rate up to which it counts as kept
 UNBOUNDED = 1e6  # spikes per step, far above any use, from which rates count as growing without bound
@@ -83,7 +83,8 @@ class Planner:
 
     def _lost(self, full: float) -> str:
         """A note on activity lost at these widths, with a rate that would survive."""
-        widest = max(getattr(layer.weights[0], "out_features", 1) for layer in self.trace.layers)  # maps are taken as wide
+        # Maps have any width: their theory is that of many channels.
+        widest = max(getattr(layer.weights[0], "out_features", 1) for layer in self.trace.layers)
         wider = min(max(NEURONS // (widest * MOST_INPUTS), WIDER[1]), WIDER[0])
         low = max(aim.firing_rate for aim in self.aims.values())
         most = min(attainable_rates(neuron, self.trace.steps, len(self.trace.layers))[1] for neuron in self.aims)

@@ -27,7 +27,7 @@ from varflow.theory.in_time.stepping import Population, stepped
 __all__ = ["Drawn", "Windows", "drawn_windows", "fire_maxima"]
 
 
-FEWER = 4  # times fewer points for the pairs at one distance, of which a layer averages over many
+FEWER = 4  # factor by which pairs of windows have fewer points: the next layer averages over many distances
 
 
 @dataclass(frozen=True, slots=True, eq=False)

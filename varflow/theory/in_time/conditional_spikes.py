@@ -14,8 +14,8 @@ from varflow.theory.in_time.stepping import Population, spikes
 __all__ = ["expected_spikes", "normal_cdf"]
 
 REACH = 5.3  # standard deviations: the probability beyond is below 6e-8
-NARROW = 0.45  # standard deviation in thresholds from which ``⌊H⌋`` has one harmonic, within 1e-7
-WIDE = 1.25  # the same from which sums over spike counts are integrals, within 2e-6
+NARROW = 0.45  # standard deviation in thresholds from which one harmonic of ``⌊H⌋`` suffices, within 2e-6
+WIDE = 1.25  # the same from which sums over spike counts are integrals, within 1e-5
 CACHED = 2**14  # probabilities computed together: more would leave the cache
 
 TINY = 1e-30  # standard deviation in units of the membrane's: its inverse leaves single precision, and nothing is open
@@ -92,7 +92,7 @@ def _expected_count(threshold: float | np.ndarray, expected: np.ndarray, std: np
 
 
 def _weighted_sums(weights: np.ndarray, of: Callable[[slice], np.ndarray], size: int) -> np.ndarray:
-    """``weights @ P`` (2, size) of probabilities ``P`` (terms, part) that are computed part by part."""
+    """``weights @ P``, shape (rows of weights, size), of probabilities ``P`` that ``of`` gives part by part, (terms, part)."""
     sums, together = np.empty((len(weights), size), weights.dtype), max(CACHED // max(weights.shape[1], 1), 1)
     for part in (slice(start, start + together) for start in range(0, size, together)):
         np.matmul(weights, of(part), out=sums[:, part])
