@@ -683,17 +683,19 @@ def test_integrators_are_not_advised_on(gain):
     assert (report.fix_layer, report.first_dead in (None, "2")) == (None if report.healthy else "2", True)
 
 
-@pytest.mark.parametrize("part", ["a quarter of it", "to the next layer"])
-def test_other_than_the_advice_does_not_end_in_health(part):
-    """With a quarter of the increase, or in the wrong layer: three rounds, in which the advice itself ends in health."""
+@pytest.mark.parametrize(("fraction", "shift", "dead"), [(1 / 2, 0, False), (1 / 8, 0, True), (1, 1, True)])
+def test_other_than_the_advice_does_not_end_in_health(fraction, shift, dead):
+    """With a fraction of the increase, or in the wrong layer: two rounds, in which the advice itself ends in health."""
 
     def follow(report):
         layer, gain = advice(report)
-        less = (3 * report[report.fix_layer].gain + gain) / 4
-        return (layer, less) if part == "a quarter of it" else ((layer + 1) % 3, gain)
+        present = report[report.fix_layer].gain
+        return (layer + shift) % 3, present + fraction * (gain - present)
 
-    report, _ = following(follow, 3)
+    report, _ = following(follow, 2)
     assert not report.healthy
+    assert (report.first_dead is not None) == dead
+    assert following(advice, 2)[0].healthy
 
 
 def test_the_factor_is_said():

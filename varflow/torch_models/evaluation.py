@@ -184,7 +184,7 @@ class Evaluation:
         return Windows.of(signal, window)
 
     def numbers(self, layer: TracedLayer, module: int) -> np.ndarray | None:
-        """What a weight module received in the traced pass, at some inputs: shape (steps, inputs, …), one step if all are equal."""
+        """What a weight module received in the traced pass, at some inputs: (steps, inputs, …), one step if all are alike."""
         whole = by_step(layer, module)
         if len(whole) not in (1, self.trace.steps):
             return None
