@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 
 from varflow.theory.flow.signals import Currents, Grid
 
@@ -61,12 +62,14 @@ class Alike:
         which[self.order] = np.repeat(np.arange(inputs * len(self.starts)), np.tile(self.sizes, inputs))
         return which
 
-    def averaged(self, values: np.ndarray) -> np.ndarray:
-        """Means over each class, of values with axes (replicas, groups, …)."""
-        in_order = values[:, self.order].reshape(len(values), -1, self.number, *values.shape[2:])
-        sums = np.add.reduceat(in_order, self.starts, axis=2)
-        means = sums / self.sizes.reshape(-1, *([1] * (values.ndim - 2)))
-        return means.reshape(len(values), -1, *values.shape[2:])
+    def averaged(self, values: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
+        """Means over each class, of values with axes (replicas, groups, …); of ``groups`` instead of all in their order."""
+        which, classes = self.which, len(self.starts) * (len(self.order) // self.number)
+        columns = np.arange(len(which)) if groups is None else groups
+        weights = 1 / np.bincount(which)[which]
+        mean = sparse.csr_array((weights, (which, columns)), (classes, values.shape[1]))
+        means = np.stack([mean @ each.reshape(len(each), -1) for each in values])
+        return means.reshape(len(values), classes, *values.shape[2:])
 
     def currents(self, of: Currents) -> Currents:
         """One current for each class."""

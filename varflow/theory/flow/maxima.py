@@ -17,7 +17,7 @@ from varflow.model.layers import Spike
 from varflow.theory.flow.alike import Alike
 from varflow.theory.flow.between import FAR, Between, Offset, known_pairs
 from varflow.theory.flow.neurons import PAIRS, Neurons
-from varflow.theory.flow.patches import about_means, at_places, together
+from varflow.theory.flow.patches import about_means, at_places, between_windows, of_pairs
 from varflow.theory.flow.signals import Currents, Grid, Spikes, Window
 from varflow.theory.in_time.filters import exponential_filter
 from varflow.theory.in_time.quasi_monte_carlo import causal_factor
@@ -27,35 +27,37 @@ from varflow.theory.in_time.stepping import Population, stepped
 __all__ = ["Drawn", "Windows", "drawn_windows", "fire_maxima"]
 
 
+NUMBERS = 2**23  # normal numbers of all classes of windows: those of many classes have fewer points each
 FEWER = 4  # factor by which pairs of windows have fewer points: the next layer averages over many distances
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Windows:
     """Currents within windows, with the groups ``(input, window)`` and the index ``(tap, step)``; ``grid`` (``apart``) is that
-    of the windows. ``two``: those of windows ``w`` and ``w + d`` together, index ``(window, tap, step)``.
+    of the windows. ``between``: covariances with those of windows ``w + d``, where both lie on the map.
     """
 
     currents: Currents
     grid: Grid
-    two: Callable[[Offset], Currents] | None = None
+    between: Callable[[Offset], np.ndarray] | None = None
 
     @classmethod
     def of(cls, signal: Currents, window: Window) -> Windows:
         """Of a map whose positions are ``apart``."""
         places, grid = window.places(signal.grid), window.smaller(signal.grid)
-        each = at_places(signal, places)
 
-        def two(offset: Offset) -> Currents:
+        def between(offset: Offset) -> np.ndarray:
             if offset is FAR:
-                mean, own = (
-                    x.reshape(len(x), -1, grid.positions, *x.shape[2:]).mean(axis=2) for x in (each.mean, each.covariance)
-                )
-                return together((mean, mean), (own, own), np.tile(signal.between(FAR), (places.shape[1],) * 2), each)
-            both = places[known_pairs(offset, grid.shape).T]
-            return at_places(signal, both.reshape(len(both), -1))
+                return np.tile(signal.between(FAR), (places.shape[1],) * 2)
+            here, there = known_pairs(offset, grid.shape)
+            return between_windows(signal, places[here], places[there])
 
-        return cls(each, grid, two)
+        return cls(at_places(signal, places), grid, between)
+
+    @property
+    def on_map(self) -> Currents:
+        """The currents as those of the positions of a map."""
+        return replace(self.currents, grid=self.grid)
 
     @property
     def channels(self) -> int:
@@ -88,8 +90,8 @@ class Drawn:
 
 
 def drawn(layer: Spike, currents: Currents, alike: Alike, number: int, neurons: Neurons) -> Drawn:
-    """Sampled currents for layer ``number`` of neurons, from those of all groups, index ``(tap, step)``."""
-    mean, factor = alike.averaged(currents.mean), causal_factor(alike.averaged(currents.covariance))
+    """Sampled currents for layer ``number`` of neurons, from those of each class, index ``(tap, step)``."""
+    mean, factor = currents.mean, causal_factor(currents.covariance)
     rng, neuron, steps = np.random.default_rng([neurons.seed, 4, number]), layer.neuron, currents.grid.steps
     size = neurons.scrambles, *mean.shape[1:], neurons.points
     sampled = factor.astype(np.float32) @ rng.standard_normal(size, np.float32) + mean[..., None].astype(np.float32)
@@ -101,48 +103,42 @@ def drawn(layer: Spike, currents: Currents, alike: Alike, number: int, neurons: 
 
 def drawn_windows(layer: Spike, windows: Windows, number: int, neurons: Neurons) -> Drawn:
     """In classes of windows of like variance."""
-    return drawn(layer, windows.currents, Alike.of(replace(windows.currents, grid=windows.grid)), number, neurons)
+    alike = Alike.of(windows.on_map)
+    currents = alike.currents(windows.currents)
+    most = NUMBERS // (neurons.scrambles * currents.mean[0].size)
+    return drawn(layer, currents, alike, number, replace(neurons, points=min(neurons.points, 2 ** int(np.log2(max(most, 2))))))
 
 
 def fire_maxima(layer: Spike, windows: Windows, number: int, neurons: Neurons) -> tuple[LayerState, Spikes]:
     """Layer ``number`` of neurons, which receive the maxima: its state over all windows, and the spikes that arrive at the next
     layer.
     """
-    at_points, two = drawn_windows(layer, windows, number, neurons), windows.two
+    at_points = drawn_windows(layer, windows, number, neurons)
     H, S = map(np.stack, zip(*map(stepped, at_points.neurons, at_points.largest), strict=True))
-    coincidences = S @ S.swapaxes(-1, -2) / neurons.points
-    state = LayerState(H.var(axis=-1), H.mean(axis=-1), S.mean(axis=-1), coincidences, point_fraction=1 / neurons.points)
-    state = state.of_groups(at_points.alike.which)
-
-    pairs = (
-        None
-        if two is None
-        else Between(windows.grid.shape, partial(_between, layer, two, state.firing_rate, windows.grid, number, neurons))
+    points = S.shape[-1]
+    state = LayerState(
+        H.var(axis=-1), H.mean(axis=-1), S.mean(axis=-1), S @ S.swapaxes(-1, -2) / points, point_fraction=1 / points
     )
+    state = state.of_groups(at_points.alike.which)
+    pairs = None
+    if windows.between is not None:
+        pairs = Between(windows.grid.shape, partial(_between, layer, windows, state.firing_rate, number, neurons))
     spikes = Spikes(state.firing_rate, state.coincidences, windows.grid, windows.channels, pairs=pairs)
     return state, spikes.later(layer.neuron.delay)
 
 
-def _between(
-    layer: Spike,
-    two: Callable[[Offset], Currents],
-    rate: np.ndarray,
-    grid: Grid,
-    number: int,
-    neurons: Neurons,
-    offset: Offset,
-) -> np.ndarray:
-    return about_means(_between_windows(layer, two(offset), number, neurons), rate, offset, grid)
-
-
-def _between_windows(layer: Spike, two: Currents, number: int, neurons: Neurons) -> np.ndarray:
-    """Covariances of the spikes of two windows, shape (replicas, groups, steps, steps)."""
-    half, steps = two.grid.size // 2, two.grid.steps
-    like = np.einsum("rgij->g", two.covariance[..., :half, half:])[None]
+def _between(layer: Spike, windows: Windows, rate: np.ndarray, number: int, neurons: Neurons, offset: Offset) -> np.ndarray:
+    """``M_d`` of the spikes: their covariance in classes of pairs of windows, and the means that are known."""
+    assert windows.between is not None
+    steps, between = windows.grid.steps, windows.between(offset)
+    alike = Alike.classes(np.einsum("rgij->g", between)[None], PAIRS)
+    two = of_pairs(alike, windows.on_map, offset, between)
     fewer = replace(neurons, points=max(neurons.points // FEWER, 2))
-    at_points = drawn(layer, two, Alike.classes(like, PAIRS), number, fewer)
-    I = at_points.currents.reshape(*at_points.currents.shape[:2], 2, half // steps, steps, -1)
+    at_points = drawn(layer, two, alike, number, fewer)
+    replicas, classes, places, _, points = at_points.currents.shape
+    I = at_points.currents.reshape(replicas, classes, 2, places // 2, steps, points)
     largest = at_points.synapse @ I.max(axis=3)
     S = np.stack([stepped(own, each)[1] for own, each in zip(at_points.neurons, largest, strict=True)])
     S -= S.mean(axis=-1, keepdims=True)
-    return (S[:, :, 0] @ S[:, :, 1].swapaxes(-1, -2) / (S.shape[-1] - 1))[:, at_points.alike.which]
+    covariance = S[:, :, 0] @ S[:, :, 1].swapaxes(-1, -2) / (points - 1)
+    return about_means(covariance[:, alike.which], rate, offset, windows.grid)

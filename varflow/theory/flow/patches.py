@@ -10,7 +10,7 @@ from varflow.theory.flow.alike import Alike
 from varflow.theory.flow.between import FAR, Between, Offset, known_pairs
 from varflow.theory.flow.signals import Currents, Grid, Spikes, means_at
 
-__all__ = ["about_means", "at_places", "of_numbers", "on_map", "pairs_alike", "pairs_at", "together"]
+__all__ = ["about_means", "at_places", "between_windows", "of_numbers", "of_pairs", "on_map", "pairs_alike"]
 
 
 def of_numbers(x: np.ndarray, grid: Grid) -> Spikes:
@@ -49,40 +49,36 @@ def about_means(covariance: np.ndarray, mean: np.ndarray, offset: Offset, grid: 
 
 def pairs_alike(currents: Currents, offset: Offset, most: int) -> tuple[Alike, Currents]:
     """Classes of the pairs ``p, p + d`` of like variance and covariance, and the currents of each."""
-    two, steps = pairs_at(currents, offset), currents.grid.steps
-    shape = currents.mean.shape[1] // currents.grid.positions, -1
-    variance = np.einsum("rgtt->g", two.covariance).reshape(shape)
-    covariance = np.einsum("rgtt->g", two.covariance[..., :steps, steps:]).reshape(shape)
-    alike = Alike.classes(covariance, most, within=variance)
-    return alike, alike.currents(two)
+    grid, between, variance = currents.grid, currents.between(offset), None
+    inputs = currents.mean.shape[1] // grid.positions
+    if offset is not FAR:
+        here, there = groups_of_pairs(offset, grid, inputs)
+        each, between = np.einsum("rgtt->g", currents.covariance), between[:, here]
+        variance = (each[here] + each[there]).reshape(inputs, -1)
+    alike = Alike.classes(np.einsum("rgtt->g", between).reshape(inputs, -1), most, within=variance)
+    return alike, of_pairs(alike, currents, offset, between)
 
 
-def pairs_at(currents: Currents, offset: Offset) -> Currents:
-    """Currents at ``p`` and ``p + d`` on the map, groups ``(input, p)``, index ``(2, step)``; for ``FAR`` average ones."""
-    grid, B = currents.grid, currents.between(offset)
-    mean, C = (x.reshape(len(x), -1, grid.positions, *x.shape[2:]) for x in (currents.mean, currents.covariance))
+def groups_of_pairs(offset: tuple[int, int], grid: Grid, inputs: int) -> np.ndarray:
+    """Groups ``(input, p)`` and ``(input, p + d)`` where both lie on the map, shape (2, pairs)."""
+    pairs = known_pairs(offset, grid.shape)
+    return (grid.positions * np.arange(inputs)[:, None] + pairs[:, None]).reshape(2, -1)
+
+
+def of_pairs(alike: Alike, currents: Currents, offset: Offset, between: np.ndarray) -> Currents:
+    """Currents at ``p`` and ``p + d`` in one index ``(2, …)``, averaged over each class; for ``FAR`` those of the average
+    position. ``between``: covariances of the two.
+    """
+    grid, size, (mean, own) = currents.grid, currents.mean.shape[-1], (currents.mean, currents.covariance)
     if offset is FAR:
-        mean, C = mean.mean(axis=2), C.mean(axis=2)
-        return together((mean, mean), (C, C), B, currents)
-    here, there = known_pairs(offset, grid.shape)
-    B = B.reshape(len(B), *C.shape[1:])[:, :, here]
-
-    def taken(values: np.ndarray, place: np.ndarray) -> np.ndarray:
-        return values[:, :, place].reshape(len(values), -1, *values.shape[3:])
-
-    means, own = ((taken(values, here), taken(values, there)) for values in (mean, C))
-    return together(means, own, B.reshape(len(B), -1, *B.shape[3:]), currents)
-
-
-def together(
-    means: tuple[np.ndarray, np.ndarray], own: tuple[np.ndarray, np.ndarray], between: np.ndarray, of: Currents
-) -> Currents:
-    """Two sets of currents in one index ``(2, …)``."""
-    replicas = max(len(between), len(own[0]))
-    one, other, B = (np.broadcast_to(x, (replicas, *x.shape[1:])) for x in (*own, between))
-    whole = np.block([[one, B], [B.swapaxes(-1, -2), other]])
-    number = whole.shape[-1] // of.grid.steps
-    return Currents(np.concatenate(means, axis=-1), whole, Grid(1, 1, number, of.grid.steps), of.channels)
+        mean, own = (x.reshape(len(x), -1, grid.positions, *x.shape[2:]).mean(axis=2) for x in (mean, own))
+        here = there = None
+    else:
+        here, there = groups_of_pairs(offset, grid, mean.shape[1] // grid.positions)
+    B = alike.averaged(between)
+    parts = {(0, 0): alike.averaged(own, here), (0, 1): B, (1, 0): B.swapaxes(-1, -2), (1, 1): alike.averaged(own, there)}
+    means = np.concatenate([alike.averaged(mean, here), alike.averaged(mean, there)], axis=-1)
+    return Currents(means, _in_one_index(2, parts), Grid(1, 1, 2 * size // grid.steps, grid.steps), currents.channels)
 
 
 def at_places(currents: Currents, places: np.ndarray, far: bool = False) -> Currents:
@@ -91,25 +87,48 @@ def at_places(currents: Currents, places: np.ndarray, far: bool = False) -> Curr
     ``far``: the first half of the places and the second count as far from each other.
     """
     grid, number, steps = currents.grid, places.shape[1], currents.grid.steps
-    rows, columns = np.divmod(places, grid.width)
-
-    def at_positions(values: np.ndarray, place: np.ndarray) -> np.ndarray:
-        return values.reshape(len(values), -1, grid.positions, *values.shape[2:])[:, :, place]
 
     def between(a: int, b: int) -> np.ndarray:
         if far and a < number // 2 <= b:
-            return np.repeat(currents.between(FAR)[:, :, None], len(places), axis=2)
-        offsets, which = np.unique([rows[:, b] - rows[:, a], columns[:, b] - columns[:, a]], axis=1, return_inverse=True)
-        moments = [at_positions(currents.between((int(down), int(along))), places[:, a]) for down, along in offsets.T]
-        if len(moments) == 1:
-            return moments[0]
-        return reduce(np.add, (M * (which.ravel() == n)[:, None, None] for n, M in enumerate(moments)))
+            return np.repeat(currents.between(FAR), len(places), axis=1)
+        return between_places(currents, places[:, a], places[:, b])
 
-    parts = {(a, b): between(a, b) for a in range(number) for b in range(a, number)}
-    mean, replicas = at_positions(currents.mean, places), max(map(len, parts.values()))
-    whole = np.empty((replicas, *mean.shape[1:3], number, steps, number, steps))
+    upper = {(a, b): between(a, b) for a in range(number) for b in range(a, number)}
+    parts = upper | {(b, a): M.swapaxes(-1, -2) for (a, b), M in upper.items() if a < b}
+    mean, whole = _at(currents.mean, places, grid), _in_one_index(number, parts)
+    return Currents(mean.reshape(len(mean), -1, number * steps), whole, Grid(1, 1, number, steps), currents.channels)
+
+
+def between_windows(currents: Currents, here: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Covariances of all places (windows, places) of two windows each, groups ``(input, window)``, index ``(place, step)``."""
+    number = here.shape[1]
+    taps = np.ndindex(number, number)
+    return _in_one_index(number, {(a, b): between_places(currents, here[:, a], there[:, b]) for a, b in taps})
+
+
+def _in_one_index(number: int, parts: dict[tuple[int, int], np.ndarray]) -> np.ndarray:
+    """Covariances in the index ``(place, step)``, of those between each two places; one replica stands for all."""
+    replicas = max(map(len, parts.values()))
+    _, groups, steps, later = parts[0, 0].shape
+    whole = np.empty((replicas, groups, number, steps, number, later))
     for (a, b), M in parts.items():
-        whole[:, :, :, a, :, b], whole[:, :, :, b, :, a] = M, M.swapaxes(-1, -2)
-    size = number * steps
-    mean, whole = mean.reshape(len(mean), -1, size), whole.reshape(replicas, -1, size, size)
-    return Currents(mean, whole, Grid(1, 1, number, steps), currents.channels)
+        whole[:, :, a, :, b] = M
+    return whole.reshape(replicas, groups, number * steps, -1)
+
+
+def between_places(currents: Currents, here: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Covariances of positions ``here`` and ``there`` (windows,), groups ``(input, window)``."""
+    grid = currents.grid
+    (rows, columns), (other_rows, other_columns) = np.divmod(here, grid.width), np.divmod(there, grid.width)
+    offsets, which = np.unique([other_rows - rows, other_columns - columns], axis=1, return_inverse=True)
+    moments = [_at(currents.between((int(down), int(along))), here, grid) for down, along in offsets.T]
+    if len(moments) == 1:
+        return moments[0]
+    inputs = moments[0].shape[1] // len(here)
+    return reduce(np.add, (M * np.tile(which.ravel() == n, inputs)[:, None, None] for n, M in enumerate(moments)))
+
+
+def _at(values: np.ndarray, places: np.ndarray, grid: Grid) -> np.ndarray:
+    """Values with groups ``(input, position)`` at some positions."""
+    at = values.reshape(len(values), -1, grid.positions, *values.shape[2:]).take(places, axis=2)
+    return at.reshape(len(values), -1, *values.shape[2:])
