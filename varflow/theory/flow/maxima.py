@@ -23,6 +23,7 @@ from varflow.theory.in_time.filters import exponential_filter
 from varflow.theory.in_time.quasi_monte_carlo import causal_factor
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import Population, stepped
+from varflow.theory.threads import one_thread
 
 __all__ = ["Drawn", "Windows", "drawn_windows", "fire_maxima"]
 
@@ -94,7 +95,8 @@ def drawn(layer: Spike, currents: Currents, alike: Alike, number: int, neurons: 
     mean, factor = currents.mean, causal_factor(currents.covariance)
     rng, neuron, steps = np.random.default_rng([neurons.seed, 4, number]), layer.neuron, currents.grid.steps
     size = neurons.scrambles, *mean.shape[1:], neurons.points
-    sampled = factor.astype(np.float32) @ rng.standard_normal(size, np.float32) + mean[..., None].astype(np.float32)
+    with one_thread():
+        sampled = factor.astype(np.float32) @ rng.standard_normal(size, np.float32) + mean[..., None].astype(np.float32)
     parameters = rng.standard_normal((neurons.scrambles, neuron.differing, neurons.points), np.float32)
     within = sampled.reshape(*size[:2], -1, steps, neurons.points)
     synapse = neuron.input_scale * exponential_filter(neuron.synaptic_decay, steps)
