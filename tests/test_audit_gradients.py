@@ -148,6 +148,22 @@ def test_parts_without_autograd_are_named(make):
     assert not any("autograd" in note for note in vf.audit(filled(ByHand(), 4.0), x, gradients=True).notes)
 
 
+def test_a_graph_that_is_cut_is_not_blamed_on_the_surrogate():
+    """Spikes of the second layer go on without gradients; a surrogate that is 0 for all of its neurons is another matter."""
+    x, advice = data(5, 48), "weights.2 passes none on to weights.1: look there for detach() or torch.no_grad"
+
+    def words(surrogate, passed_on):
+        model = filled(Looped(48, depth=3, steps=STEPS), 4.0)
+        model.neurons[1] = snntorch.Leaky(0.5, spike_grad=surrogate)
+        model.neurons[1].register_forward_hook(lambda module, given, out: (passed_on(out[0]), *out[1:]))
+        report = vf.audit(model, x, gradients=True)
+        assert [layer.gradient_norm > 0 for layer in report.layers] == [False, False, True]
+        return next(words for words in report.problems if "gradients vanish" in words)
+
+    assert words(snntorch.surrogate.atan(), torch.Tensor.detach).endswith(advice)
+    assert words(snntorch.surrogate.fast_sigmoid(slope=1e30), lambda spikes: spikes).endswith("the surrogate")
+
+
 def test_gradients_of_inputs_that_leave():
     """By the user's loss, as autograd has them."""
     model, x = filled(ByHand(leaving=True), 4.0), data(4, 48)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -182,11 +183,18 @@ class AuditReport(Shown):
             gains = [layer.gradient_gain for layer in self.layers if layer.gradient_gain > 0]
             chi = f" (χ = {math.exp(float(np.mean(np.log(gains)))):.2g} at one step)" if gains else ""
             fate = f"gradients {'vanish' if growth < 1 else 'explode'}, {_per_layer(growth)}{chi}"
-            words.append(f"alive but untrainable: {fate}; {self._other_surrogate()}")
+            words.append(f"alive but untrainable: {fate}; {self._where_cut() or self._other_surrogate()}")
         cut = [layer for layer in self.hidden if layer.dead_gradients > MOSTLY]
         if cut:
             words.append(f"no gradient reaches more than {MOSTLY:.0%} of the neurons of {_named(cut)}")
         return words
+
+    def _where_cut(self) -> str:
+        """The highest layer that receives nothing from the next one although its surrogate is not 0; empty without one."""
+        for layer, above in reversed(list(pairwise(self.layers))):
+            if layer.gradient_norm == 0 < above.gradient_norm and layer.gradient_gain != 0:
+                return f"{above.label} passes none on to {layer.label}: look there for detach() or torch.no_grad"
+        return ""
 
     def _other_surrogate(self) -> str:
         old, new = next((layer.surrogate for layer in self.layers if layer.surrogate), None), self.fix_surrogate

@@ -39,7 +39,7 @@ SLOPES = 8  # late steps at which slopes are measured, evenly spaced
 class Backward:
     """What one layer's gradients are; ``weights``: mean square of the gradient by its weights, frozen ones included. NaN for
     what is not known: weights that a hook computes, gradients by currents within neurons, and slopes where a spike depends on
-    several currents. ``cut``: whether autograd is off where it runs.
+    several currents or autograd is off (``cut``).
     """
 
     weights: float = math.nan
@@ -193,7 +193,8 @@ class _Pass:
         largest = [flat(steps_first(layer.spiking, gradient.abs()).amax(0), axes_of_a_step(layer)) for gradient in found]
         dead = float((reduce(torch.maximum, (each.amax(0) for each in largest)) == 0).float().mean())
         norm = math.hypot(*map(_norm, found)) / math.sqrt(max(map(len, largest)))
-        return Backward(own, norm if math.isfinite(norm) else math.inf, self.slopes[layer], dead, layer in self.cut)
+        cut = layer in self.cut
+        return Backward(own, norm if math.isfinite(norm) else math.inf, math.nan if cut else self.slopes[layer], dead, cut)
 
 
 def _kept(tensor: Any) -> Any:

@@ -214,7 +214,8 @@ def _backward(traced: Trace, l: int, gains: Mapping[str, float], backward: dict[
 def _unmeasured(backward: dict[TracedLayer, Backward]) -> list[str]:
     """Notes on layers whose gradients or slopes are not known."""
     within = [layer.name for layer in backward if layer.spiking.entry is not None]
-    mixed = [layer.name for layer, of in backward.items() if layer.spiking.entry is None and math.isnan(of.slope)]
+    apart = {layer: of for layer, of in backward.items() if layer.spiking.entry is None and not of.cut}
+    mixed = [layer.name for layer, of in apart.items() if math.isnan(of.slope)]
     cut = [layer.name for layer, of in backward.items() if of.cut]
     notes = [f"gradients are not measured by currents within neurons: {first_of(within)}"] if within else []
     if cut:
