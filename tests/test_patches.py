@@ -1,0 +1,68 @@
+"""Positions of a large map, followed apart and put together again: the moments of all positions that they were taken from."""
+
+import numpy as np
+import pytest
+
+from varflow.theory.flow.alike import Alike
+from varflow.theory.flow.between import FAR, known_pairs
+from varflow.theory.flow.patches import at_places, between_windows, of_pairs, pairs_alike
+from varflow.theory.flow.signals import Currents, Grid
+
+INPUTS, HEIGHT, WIDTH, STEPS = 2, 3, 4, 2
+POSITIONS = HEIGHT * WIDTH
+RNG = np.random.default_rng(5)
+FACTOR = RNG.standard_normal((1, INPUTS, POSITIONS * STEPS, 30))
+C = (FACTOR @ FACTOR.swapaxes(-1, -2)).reshape(INPUTS, POSITIONS, STEPS, POSITIONS, STEPS)
+MEAN = RNG.standard_normal((INPUTS, POSITIONS, STEPS))
+SIZE = POSITIONS * STEPS
+WHOLE = Currents(MEAN.reshape(1, INPUTS, SIZE), C.reshape(1, INPUTS, SIZE, SIZE), Grid(1, HEIGHT, WIDTH, STEPS), 7)
+APART = WHOLE.apart()
+HERE, THERE = RNG.integers(0, POSITIONS, (2, 6, 3))  # windows of places at all distances
+
+
+def joint(here, there):
+    """Covariances of two windows each, groups (input, window), index (place, step)."""
+    found = np.stack([C[:, a][:, :, :, b] for a, b in zip(here, there, strict=True)], axis=1)
+    size = here.shape[1] * STEPS
+    return found.reshape(1, -1, size, size)
+
+
+def test_places_of_windows_have_their_own_moments():
+    together = at_places(APART, HERE)
+    np.testing.assert_allclose(together.covariance, joint(HERE, HERE), rtol=1e-12)
+    np.testing.assert_array_equal(together.mean, MEAN[:, HERE].reshape(1, len(HERE) * INPUTS, -1))
+    between = between_windows(APART, HERE, THERE)
+    np.testing.assert_allclose(between, joint(HERE, THERE), rtol=1e-12)
+    assert not np.allclose(between, joint(THERE, HERE))
+
+
+def test_places_far_apart_have_the_mean_covariance():
+    together = at_places(APART, np.concatenate([HERE, THERE], axis=1), True).covariance
+    size = 3 * STEPS
+    np.testing.assert_allclose(together[..., :size, :size], joint(HERE, HERE), rtol=1e-12)
+    np.testing.assert_allclose(together[..., size:, size:], joint(THERE, THERE), rtol=1e-12)
+    mean = C.swapaxes(2, 3)[:, ~np.eye(POSITIONS, dtype=bool)].mean(axis=1)
+    far = together[0, :, :size, size:].reshape(INPUTS, len(HERE), 3, STEPS, 3, STEPS)
+    np.testing.assert_allclose(far, np.broadcast_to(mean[:, None, None, :, None], far.shape), rtol=1e-12)
+
+
+@pytest.mark.parametrize("offset", [(0, 1), (1, -2), (2, 0)])
+def test_pairs_of_positions_are_averaged_over_their_class(offset):
+    pairs = known_pairs(offset, (HEIGHT, WIDTH)).T
+    expected = joint(pairs, pairs)
+    alike, each = pairs_alike(APART, offset, len(pairs))
+    np.testing.assert_allclose(each.covariance[:, alike.which], expected, rtol=1e-12)
+    np.testing.assert_allclose(each.mean[:, alike.which], MEAN[:, pairs].reshape(1, -1, 2 * STEPS), rtol=1e-12)
+    in_one_class = Alike.classes(np.zeros((INPUTS, len(pairs))), 1)
+    mean = of_pairs(in_one_class, APART, offset, expected[..., :STEPS, STEPS:]).covariance
+    by_input = expected.reshape(1, INPUTS, len(pairs), 2 * STEPS, 2 * STEPS)
+    np.testing.assert_allclose(mean, by_input.mean(axis=2), rtol=1e-12)
+    assert not np.allclose(mean, by_input[:, :, 0])
+
+
+def test_far_pairs_are_those_of_the_average_position():
+    alike, each = pairs_alike(APART, FAR, 5)
+    own = np.einsum("apspt->ast", C) / POSITIONS
+    assert list(alike.which) == [0, 1]
+    np.testing.assert_allclose(each.covariance[0, :, :STEPS, :STEPS], own, rtol=1e-12)
+    np.testing.assert_allclose(each.covariance[0, :, STEPS:, STEPS:], own, rtol=1e-12)
