@@ -53,6 +53,8 @@ UNDEFINED = words("variance_std skewness variance firing_rate_std potential_mean
 UNDEFINED |= words("sf log_sf pdf hazard elasticity largest_threshold from_quasi_stationary gradient_variance z")
 UNDEFINED |= words("critical_gain corrected_gain corrected_survival error depth_error area peak width")
 UNDEFINED |= words("raster_overlap gradient_norm predicted_gradient_norm gradient_gain gradient_growth dead_gradients")
+UNDEFINED |= words("mean width_in_thresholds needed_gain predicted_rate predicted_std predicted_variance predicted_overlap")
+UNDEFINED |= words("values measured_rate fresh_rate unit_gain")
 ENDLESS = words("depth_scale variance_std basin_edge resolution from_drive from_quasi_stationary multiplier log_sf hazard")
 ENDLESS |= words("elasticity lower upper gradient_norm")
 

@@ -304,6 +304,10 @@ API = [
         partial(vf.init.calculate_gain, 0.7, "kaiming"),
         {"bias_std": NEGATIVE, "mean_gain": SCALE + ONE, "variance": POSITIVE, "rate": PROBABILITY, "distribution": CHOICE[:1]},
     ),
+    (partial(vf.init.corrected_normal_, torch.empty(4, 4), depth=3), {"width": [*WHOLE, ({}, "whole number")]}),
+    (partial(vf.layers.Conv, 1, gain=1.0), {"padding": [(torch.ones(2), "whole number"), ("same", "whole number")]}),
+    (partial(vf.reference.largest_threshold, width=9, depth=3), {"gain": [*CHOICE, (np.ones(2), "unknown; choose one of")]}),
+    (vf.Neuron, {"threshold": [([[1.0], [1.0, 2.0]], "real number")]}),
     (SAMPLED, {"repeats": WHOLE}),
     (partial(SAMPLED, 2), {"seed": FROM_0, "ensembles": WHOLE}),
     (

@@ -209,7 +209,10 @@ def over_neurons(value: Any) -> bool:
 
 def differs(value: Any) -> bool:
     """Whether a parameter of a neuron is given as a distribution or as several values."""
-    return over_neurons(value) or (np.ndim(value) == 1 and len(value) > 1)
+    try:
+        return over_neurons(value) or (np.ndim(value) == 1 and len(value) > 1)
+    except ValueError:  # lists of different lengths
+        return False
 
 
 def averaged(parameter: float | OverNeurons, function: Callable[[Any], np.ndarray]) -> np.ndarray:

@@ -164,8 +164,8 @@ def _two_slopes(v: np.ndarray, leak: float, k: float) -> np.ndarray:
 def spikingjelly_fake_numerical_gradient(alpha: float = 0.3) -> Surrogate:
     """``ψ = min(1/|v|, α)``."""
     a = positive_number("alpha", alpha)
-    formula = Formula(spikingjelly_fake_numerical_gradient, (("alpha", a),))
-    return Surrogate("own", function=_clipped, kinks=(-1 / a, 1 / a), formula=formula)
+    formula, kinks = Formula(spikingjelly_fake_numerical_gradient, (("alpha", a),)), (-1 / a, 1 / a)
+    return Surrogate("own", function=_clipped, kinks=kinks if math.isfinite(1 / a) else (), formula=formula)
 
 
 def _clipped(v: np.ndarray, alpha: float) -> np.ndarray:

@@ -199,7 +199,7 @@ class Conv(Weighted):
             bias_std=bias_std,
             rows=rows,
             stride=integer("stride", stride, minimum=1),
-            padding=None if padding in (None, kernel // 2) else integer("padding", padding, minimum=0),
+            padding=None if padding is None or (p := integer("padding", padding, minimum=0)) == kernel // 2 else p,
             groups=integer("groups", groups, minimum=1),
         )
         self._check_weights()

@@ -10,7 +10,7 @@ from typing import Any
 
 from mpmath import mp, mpf
 
-from varflow._checks import DomainError, integer
+from varflow._checks import DomainError, choice, integer
 from varflow.reference.chain import chain_of, conditional_variances, count_distributions, survival
 from varflow.reference.critical import critical_gain
 from varflow.reference.digits import at_least_zero, in_digits, number, rounded
@@ -157,8 +157,7 @@ def largest_threshold(
     '0.116892619568'
     """
     target, layers = _target(survival_target), integer("depth", depth, minimum=1)
-    if gain not in ("preserving", "best"):
-        raise DomainError("gain", gain, "must be preserving or best")
+    choice("gain", gain, ("preserving", "best"))
 
     def lack(theta: Any) -> Any:
         g = preserving_gain(threshold=theta, digits=mp.dps) if gain == "preserving" else max(theta, 1) * _limit()

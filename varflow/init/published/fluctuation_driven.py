@@ -177,7 +177,8 @@ def fluctuation_driven_gain(
     """
     theta, b = scalar("threshold", positive_scale("threshold", threshold)), probability("decay", decay)
     p, xi = probability("rate", rate, open_ends=True), scalar("xi", positive_scale("xi", xi))
-    return theta * math.sqrt((1 - b**2) / p) / (scalar("input_scale", positive_scale("input_scale", input_scale)) * xi)
+    scaled = scalar("input_scale", positive_scale("input_scale", input_scale)) * xi
+    return theta * math.sqrt(1 - b**2) / math.sqrt(p) / scaled  # 1/p would overflow
 
 
 def fluctuation_driven_exponential(
