@@ -125,6 +125,7 @@ def test_worst_names_layer_and_step():
         layer, step, z = verdict.worst[name]
         assert (layer, step) == (3, 5)
         assert z > 10
+        assert verdict.deviation == z
         assert not verdict.passed
         written = json.loads(json.dumps(verdict.to_dict(), allow_nan=False))
         assert written["worst"][name]["step"] == 5

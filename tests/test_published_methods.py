@@ -29,7 +29,7 @@ SQUARED = [
     (lambda: published.ding_gain(1.0), 2.0),
     (lambda: published.ding_gain(0.5, input_scale=0.5), 2.0),
     (lambda: published.norse_recurrent_gain(100, 400), 0.5),
-    (lambda: published.fluctuation_driven_gain(1e-320, threshold=1e-100), 1e-200 / 1e-320),
+    (lambda: published.fluctuation_driven_gain(1e-320, threshold=1e-100), 0.25e-200 / 1e-320),
     (lambda: published.fluctuation_driven_gain(0.1, threshold=0.5, decay=0.5, input_scale=0.5), 1.875),
 ]
 

@@ -60,7 +60,7 @@ class Comparison(Shown):
     @property
     def deviation(self) -> float:
         """The statistic, the largest ``|z|``, that of spreads weighted as :func:`varflow.compare` says."""
-        return float(deviation(self.z))
+        return float(deviation({name: values.ravel() for name, values in self.z.items()}))
 
     @property
     def worst(self) -> dict[str, tuple[Any, ...]]:
