@@ -32,6 +32,7 @@ import torch
 from fuzz_values import EXCEPTIONS, GOOD, INSTANCES, NEEDED, ODD
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from matplotlib import pyplot
 
 import varflow as vf
 
@@ -176,8 +177,12 @@ def verdict(source, arguments):
         return REFUSED
     except AssertionError as error:
         return REFUSED if ".assert_" in source else _described(error)
+    except OSError as error:
+        return _described(error) if error.filename is None else REFUSED  # the system's word on a file
     except BaseException as error:
         return _described(error)
+    finally:
+        pyplot.close("all")
 
 
 def _described(error):

@@ -38,7 +38,7 @@ def gain_of_block(
     seed: int,
 ) -> Initialization:
     """See :func:`varflow.gain_for_rate`."""
-    block = Block(layers)
+    block, fan_in = Block(layers), None if fan_in is None else integer("fan_in", fan_in, minimum=1)
     rate = probability("rate", rate, open_ends=True)
     steps, depth = integer("steps", steps, minimum=1), integer("depth", depth, minimum=1)
     drive = currents() if drive is None else instance("drive", drive, Drive)

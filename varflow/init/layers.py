@@ -158,7 +158,7 @@ def init_layer_(
 
 def _bias_policy(bias: str | float, bias_std: float) -> str | float:
     sigma_b = scalar("bias_std", non_negative("bias_std", scale("bias_std", bias_std)))
-    if sigma_b and bias != "zero":
+    if sigma_b and not (isinstance(bias, str) and bias == "zero"):
         raise DomainError("bias", bias, f"conflicts with bias_std={sigma_b:g}: give one of the two")
     if isinstance(bias, str):
         return choice("bias", bias, ("zero", "keep"))

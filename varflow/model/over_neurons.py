@@ -211,7 +211,7 @@ def differs(value: Any) -> bool:
     """Whether a parameter of a neuron is given as a distribution or as several values."""
     try:
         return over_neurons(value) or (np.ndim(value) == 1 and len(value) > 1)
-    except ValueError:  # lists of different lengths
+    except Exception:  # lists of different lengths, and what is no array
         return False
 
 

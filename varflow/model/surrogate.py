@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from varflow._checks import DomainError, choice, numbers, positive_scale, scalar
+from varflow._checks import DomainError, called, choice, numbers, positive_scale, scalar
 
 __all__ = ["FAMILIES", "Formula", "Shape", "Surrogate"]
 
@@ -130,6 +130,7 @@ class Surrogate:
         if self.family == "own":
             if self.function is None:
                 raise DomainError("function", None, "is missing: use vf.surrogates.own(function)")
+            called("function", self.function)
             for name in ("peak", "width"):
                 object.__setattr__(self, name, math.nan)
             return

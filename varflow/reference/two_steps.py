@@ -110,7 +110,7 @@ def _numbers(name: str, values: Any, shape: tuple[int, ...]) -> list[Any]:
     try:
         flat = [*values] if len(shape) == 1 else [x for row in values for x in row]
         fits = len(values) == 2 and len(flat) == math.prod(shape)
-    except TypeError:
+    except Exception:  # of whatever the values are
         fits = False
     if not fits:
         raise DomainError(name, values, f"must have shape {shape}")

@@ -101,7 +101,10 @@ def weight_variance(
     steps = steps.then(lambda e: Eq(W, neat(e.lhs * W / e.rhs)), "solved for the weight variance")
     if wanted == V:
         return steps
-    return steps.then(lambda e: e, "at the given variance", assumption=f"$V = {sympy.latex(wanted)}$", given={V: wanted})
+    try:
+        return steps.then(lambda e: e, "at the given variance", assumption=f"$V = {sympy.latex(wanted)}$", given={V: wanted})
+    except ZeroDivisionError:  # no spikes at any working precision
+        raise DomainError("variance", variance, "is so far below the threshold that no potential exceeds it") from None
 
 
 def _refuse_without_weights(layer: Layer, wanted: Any, threshold: Any, variance: Any) -> None:

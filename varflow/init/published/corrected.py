@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from varflow._checks import DomainError, integer, scalar, scale
+from varflow._checks import DomainError, integer, probability, scalar, scale
 from varflow.init.fills import check_floating, fan_of, normal_, uniform_
 from varflow.init.inverse import raised_gain
 from varflow.init.published.method import Method, Setting, Weights
@@ -104,8 +104,8 @@ def _corrected(
     if not tensor.numel():
         return fill(tensor)
     n = int(fan_of(tensor, fan)) if width is None else integer("width", width, minimum=1)
-    theta = scalar("threshold", scale("threshold", threshold))
-    g = raised_gain(theta, width=n, depth=depth, survival_target=target, weights=weights)
+    theta, target = scalar("threshold", scale("threshold", threshold)), probability("survival_target", target, open_ends=True)
+    g = raised_gain(theta, width=n, depth=integer("depth", depth, minimum=1), survival_target=target, weights=weights)
     return fill(tensor, g, fan=fan, generator=generator)
 
 
