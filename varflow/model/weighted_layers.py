@@ -189,6 +189,7 @@ class Conv(Weighted):
         groups: int = 1,
     ):
         kernel = integer("kernel", kernel, minimum=1)
+        padding = None if padding is None else integer("padding", padding, minimum=0)
         put(
             self,
             channels=integer("channels", channels, minimum=1),
@@ -199,7 +200,7 @@ class Conv(Weighted):
             bias_std=bias_std,
             rows=rows,
             stride=integer("stride", stride, minimum=1),
-            padding=None if padding is None or (p := integer("padding", padding, minimum=0)) == kernel // 2 else p,
+            padding=None if padding == kernel // 2 else padding,
             groups=integer("groups", groups, minimum=1),
         )
         self._check_weights()
