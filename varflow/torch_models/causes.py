@@ -25,6 +25,7 @@ __all__ = ["diagnosed", "needed_gains", "shares", "to_mend"]
 
 SURE = 0.95  # predicted survival above which silence is not by chance
 FEEDING = RATE / 2  # measured late rate with which a layer does not starve the next one
+TRIED = 2  # inputs that tell whether a layer would live without biases
 
 
 def diagnosed(
@@ -61,7 +62,7 @@ def diagnosed(
         held_back = predicted.survival[-1] < 0.5 < _survival_without_memory(trace, used)
         return "leak or reset" if held_back else "finite width", mend
     unbiased = {name: replace(each, bias_std=0.0, bias_mean=0.0) for name, each in used.items()}
-    if covered and unbiased != used and _lives(at_infinite_width(above, unbiased)[1], silent):
+    if covered and unbiased != used and _lives(at_infinite_width(above, unbiased, TRIED)[1], silent):
         return "bias", mend
     neuron, gain = trace.layers[silent].neuron, gains[silent] / _border(trace.layers[silent])
     if trace.layers[silent].driven:

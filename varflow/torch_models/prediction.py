@@ -143,9 +143,9 @@ def evaluated(trace: Trace, moments: Mapping[str, Moments]) -> Evaluation | None
     return evaluation
 
 
-def at_infinite_width(trace: Trace, moments: Mapping[str, Moments]) -> tuple[Prediction, Evaluation]:
-    """The prediction, NaN where theory does not know a layer, and the evaluation that gave it."""
-    evaluation = Evaluation(trace, moments, FEW_INPUTS)
+def at_infinite_width(trace: Trace, moments: Mapping[str, Moments], most: int = FEW_INPUTS) -> tuple[Prediction, Evaluation]:
+    """The prediction for at most so many inputs, NaN where theory does not know a layer, and the evaluation that gave it."""
+    evaluation = Evaluation(trace, moments, most)
     columns = [_of_layer(state, trace.steps) for state in evaluation.states()]
     inputs = max(len(late) for *_, late in columns)
     rate, variance, late = zip(*columns, strict=True)
