@@ -63,6 +63,13 @@ def test_neurons_that_receive_maxima_fire_and_send_gradients_back():
     assert agree(predicted(), measured()) == [True, True, True]
 
 
+def test_many_windows_have_fewer_points_each(monkeypatch):
+    """As many as fit into the numbers for all windows; the mean is the same."""
+    monkeypatch.setattr("varflow.theory.flow.maxima.IN_WINDOWS", 2**8 * 16 * TAPS * STEPS)
+    assert drawn_windows(LAYER, MAXIMA, 0, POINTS).currents.shape[-1] == 2**8
+    assert agree(predicted(), measured()) == [True, True, True]
+
+
 def test_the_choice_depends_on_the_one_at_other_steps(monkeypatch):
     """A choice with the same probabilities, independent at every step, leaves rates as they are and is rejected."""
 

@@ -44,6 +44,7 @@ def test_places_far_apart_have_the_mean_covariance():
     mean = C.swapaxes(2, 3)[:, ~np.eye(POSITIONS, dtype=bool)].mean(axis=1)
     far = together[0, :, :size, size:].reshape(INPUTS, len(HERE), 3, STEPS, 3, STEPS)
     np.testing.assert_allclose(far, np.broadcast_to(mean[:, None, None, :, None], far.shape), rtol=1e-12)
+    assert not np.allclose(together[..., :size, size:], joint(HERE, THERE))
 
 
 @pytest.mark.parametrize("offset", [(0, 1), (1, -2), (2, 0)])
@@ -53,7 +54,7 @@ def test_pairs_of_positions_are_averaged_over_their_class(offset):
     alike, each = pairs_alike(APART, offset, len(pairs))
     np.testing.assert_allclose(each.covariance[:, alike.which], expected, rtol=1e-12)
     np.testing.assert_allclose(each.mean[:, alike.which], MEAN[:, pairs].reshape(1, -1, 2 * STEPS), rtol=1e-12)
-    in_one_class = Alike.classes(np.zeros((INPUTS, len(pairs))), 1)
+    in_one_class = Alike.of_values(np.zeros((INPUTS, len(pairs))), 1)
     mean = of_pairs(in_one_class, APART, offset, expected[..., :STEPS, STEPS:]).covariance
     by_input = expected.reshape(1, INPUTS, len(pairs), 2 * STEPS, 2 * STEPS)
     np.testing.assert_allclose(mean, by_input.mean(axis=2), rtol=1e-12)
@@ -66,3 +67,4 @@ def test_far_pairs_are_those_of_the_average_position():
     assert list(alike.which) == [0, 1]
     np.testing.assert_allclose(each.covariance[0, :, :STEPS, :STEPS], own, rtol=1e-12)
     np.testing.assert_allclose(each.covariance[0, :, STEPS:, STEPS:], own, rtol=1e-12)
+    assert not np.allclose(each.covariance[0, :, :STEPS, :STEPS], C[:, 0, :, 0])

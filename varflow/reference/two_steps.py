@@ -110,7 +110,7 @@ def _numbers(name: str, values: Any, shape: tuple[int, ...]) -> list[Any]:
     try:
         flat = [*values] if len(shape) == 1 else [x for row in values for x in row]
         fits = len(values) == 2 and len(flat) == math.prod(shape)
-    except Exception:  # of whatever the values are
+    except Exception:  # values may be objects of any kind
         fits = False
     if not fits:
         raise DomainError(name, values, f"must have shape {shape}")

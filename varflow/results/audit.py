@@ -190,7 +190,7 @@ class AuditReport(Shown):
         return words
 
     def _where_cut(self) -> str:
-        """The highest layer that receives nothing from the next one although its surrogate is not 0; empty without one."""
+        """Between which layers gradients stop although the surrogate lets them through; empty if between none."""
         for layer, above in reversed(list(pairwise(self.layers))):
             if layer.gradient_norm == 0 < above.gradient_norm and layer.gradient_gain != 0:
                 return f"{above.label} passes none on to {layer.label}: look there for detach() or torch.no_grad"

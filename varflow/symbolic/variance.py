@@ -104,7 +104,7 @@ def weight_variance(
     try:
         return steps.then(lambda e: e, "at the given variance", assumption=f"$V = {sympy.latex(wanted)}$", given={V: wanted})
     except ZeroDivisionError:  # no spikes at any working precision
-        raise DomainError("variance", variance, "is so far below the threshold that no potential exceeds it") from None
+        raise DomainError("variance", variance, "is so small that all potentials stay below the threshold") from None
 
 
 def _refuse_without_weights(layer: Layer, wanted: Any, threshold: Any, variance: Any) -> None:

@@ -22,54 +22,40 @@ class Alike:
 
     Attributes
     ----------
-    number : int
-        Of groups that each input has.
-    order : ndarray, shape (inputs × number,)
-        Groups sorted within each input.
-    starts : ndarray, shape (classes,)
-        Of the classes of one input, within its sorted groups.
+    which : ndarray of int, shape (inputs × groups of each,)
+        The class of every group.
+    classes : int
+        Their number, of all inputs.
     """
 
-    number: int
-    order: np.ndarray
-    starts: np.ndarray
+    which: np.ndarray
+    classes: int
 
     @classmethod
     def of(cls, currents: Currents) -> Alike:
         """Positions of like variance; the grid is ``apart``, with groups ``(input, row, column)``."""
         positions, groups = currents.grid.positions, currents.mean.shape[1]
         most = max(GROUPS // currents.grid.steps, FEWEST) // (groups // positions)
-        return cls.classes(np.einsum("rgtt->g", currents.covariance).reshape(-1, positions), max(most, 1))
+        return cls.of_values(np.einsum("rgtt->g", currents.covariance).reshape(-1, positions), max(most, 1))
 
     @classmethod
-    def classes(cls, by: np.ndarray, most: int, within: np.ndarray | None = None) -> Alike:
+    def of_values(cls, by: np.ndarray, most: int, within: np.ndarray | None = None) -> Alike:
         """At most this many classes of like values (inputs, groups); ``within``: in parts of like values of this kind."""
         inputs, number = by.shape
         most = min(most, number)
         part = np.zeros_like(by) if within is None else _ranks(within) * PARTS // number
-        order = np.lexsort((by, part)) + number * np.arange(inputs)[:, None]
-        return cls(number, order.ravel(), (np.arange(most) * number) // most)
-
-    @property
-    def sizes(self) -> np.ndarray:
-        return np.diff([*self.starts, self.number])
-
-    @property
-    def which(self) -> np.ndarray:
-        """The class of every group."""
-        inputs = len(self.order) // self.number
-        which = np.empty(len(self.order), int)
-        which[self.order] = np.repeat(np.arange(inputs * len(self.starts)), np.tile(self.sizes, inputs))
-        return which
+        starts = np.arange(most + 1) * number // most
+        which = np.empty((inputs, number), int)
+        np.put_along_axis(which, np.lexsort((by, part)), np.repeat(np.arange(most), np.diff(starts))[None], axis=1)
+        return cls((which + most * np.arange(inputs)[:, None]).ravel(), most * inputs)
 
     def averaged(self, values: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
         """Means over each class, of values with axes (replicas, groups, …); of ``groups`` instead of all in their order."""
-        which, classes = self.which, len(self.starts) * (len(self.order) // self.number)
-        columns = np.arange(len(which)) if groups is None else groups
-        weights = 1 / np.bincount(which)[which]
-        mean = sparse.csr_array((weights, (which, columns)), (classes, values.shape[1]))
+        columns = np.arange(len(self.which)) if groups is None else groups
+        weights = 1 / np.bincount(self.which)[self.which]
+        mean = sparse.csr_array((weights, (self.which, columns)), (self.classes, values.shape[1]))
         means = np.stack([mean @ each.reshape(len(each), -1) for each in values])
-        return means.reshape(len(values), classes, *values.shape[2:])
+        return means.reshape(len(values), self.classes, *values.shape[2:])
 
     def currents(self, of: Currents) -> Currents:
         """One current for each class."""

@@ -16,7 +16,7 @@ import numpy as np
 from varflow.model.layers import Spike
 from varflow.theory.flow.alike import Alike
 from varflow.theory.flow.between import FAR, Between, Offset, known_pairs
-from varflow.theory.flow.neurons import PAIRS, Neurons
+from varflow.theory.flow.neurons import IN_WINDOWS, PAIRS, Neurons, points_within
 from varflow.theory.flow.patches import about_means, at_places, between_windows, of_pairs
 from varflow.theory.flow.signals import Currents, Grid, Spikes, Window
 from varflow.theory.in_time.filters import exponential_filter
@@ -28,7 +28,6 @@ from varflow.theory.threads import one_thread
 __all__ = ["Drawn", "Windows", "drawn_windows", "fire_maxima"]
 
 
-NUMBERS = 2**23  # normal numbers of all classes of windows: those of many classes have fewer points each
 FEWER = 4  # factor by which pairs of windows have fewer points: the next layer averages over many distances
 
 
@@ -107,8 +106,8 @@ def drawn_windows(layer: Spike, windows: Windows, number: int, neurons: Neurons)
     """In classes of windows of like variance."""
     alike = Alike.of(windows.on_map)
     currents = alike.currents(windows.currents)
-    most = NUMBERS // (neurons.scrambles * currents.mean[0].size)
-    return drawn(layer, currents, alike, number, replace(neurons, points=min(neurons.points, 2 ** int(np.log2(max(most, 2))))))
+    most = points_within(IN_WINDOWS, neurons.scrambles * currents.mean[0].size)
+    return drawn(layer, currents, alike, number, replace(neurons, points=min(neurons.points, most)))
 
 
 def fire_maxima(layer: Spike, windows: Windows, number: int, neurons: Neurons) -> tuple[LayerState, Spikes]:
@@ -133,7 +132,7 @@ def _between(layer: Spike, windows: Windows, rate: np.ndarray, number: int, neur
     """``M_d`` of the spikes: their covariance in classes of pairs of windows, and the means that are known."""
     assert windows.between is not None
     steps, between = windows.grid.steps, windows.between(offset)
-    alike = Alike.classes(np.einsum("rgij->g", between)[None], PAIRS)
+    alike = Alike.of_values(np.einsum("rgij->g", between)[None], PAIRS)
     two = of_pairs(alike, windows.on_map, offset, between)
     fewer = replace(neurons, points=max(neurons.points // FEWER, 2))
     at_points = drawn(layer, two, alike, number, fewer)

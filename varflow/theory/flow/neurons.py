@@ -36,7 +36,7 @@ from varflow.theory.layers import standardised_threshold
 from varflow.theory.orthant import orthant
 from varflow.theory.threads import one_thread
 
-__all__ = ["METHODS", "Neurons", "one_step", "replicated"]
+__all__ = ["IN_WINDOWS", "METHODS", "Neurons", "one_step", "points_within", "replicated"]
 
 METHODS = ("auto", "orthants", "quasi_monte_carlo", "histories")
 LONGEST = 2048  # probes × steps: the work grows with their square or cube
@@ -163,7 +163,7 @@ class Neurons:
                 raise DomainError("method", self.method, rule)
             return Histories(neuron, self._once(uniform_points, grid.size, points=points, **sizes))
         if grid.size > grid.steps:
-            points = min(points, 2 ** int(np.log2(max(NUMBERS // (grid.size * self.scrambles), 1))))
+            points = min(points, points_within(NUMBERS, grid.size * self.scrambles))
         normals = self._once(normal_points, grid.size + neuron.differing, points=points, **sizes)
         return QuasiMonteCarlo(neuron, normals, self.seed, steps=grid.steps)
 
@@ -187,7 +187,7 @@ class Neurons:
         groups, size = len(places) * currents.mean.shape[1] // currents.grid.positions, places.shape[1] * currents.grid.steps
         room("layers", neuron, 8 * MATRICES * groups * size**2, "second moments over the steps and positions of each window")
         mean, covariance = self._filtered(neuron, at_places(currents, places, far))
-        points = 2 ** int(np.log2(max(IN_WINDOWS // (groups * size * self.scrambles), 2)))
+        points = points_within(IN_WINDOWS, groups * size * self.scrambles)
         rng = np.random.default_rng([self.seed, 4, number, groups])
         z = rng.standard_normal((self.scrambles, groups, size, points), np.float32)
         parameters = rng.standard_normal((self.scrambles, neuron.differing, points), np.float32)
@@ -206,6 +206,11 @@ class Neurons:
         runs = drawn.reshape(replicas, groups, size // steps, steps, points)
         spikes = np.stack([stepped(Population.of(neuron, one), run)[1] for one, run in zip(z, runs, strict=True)])
         return spikes.reshape(drawn.shape).astype(np.float32)
+
+
+def points_within(numbers: int, each: int) -> int:
+    """The largest power of two of points, at least 2, that needs at most so many normal numbers, ``each`` per point."""
+    return 2 ** int(np.log2(max(numbers // each, 2)))
 
 
 def replicated(values: np.ndarray, replicas: int) -> np.ndarray:

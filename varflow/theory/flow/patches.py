@@ -55,7 +55,7 @@ def pairs_alike(currents: Currents, offset: Offset, most: int) -> tuple[Alike, C
         here, there = groups_of_pairs(offset, grid, inputs)
         each, between = np.einsum("rgtt->g", currents.covariance), between[:, here]
         variance = (each[here] + each[there]).reshape(inputs, -1)
-    alike = Alike.classes(np.einsum("rgtt->g", between).reshape(inputs, -1), most, within=variance)
+    alike = Alike.of_values(np.einsum("rgtt->g", between).reshape(inputs, -1), most, within=variance)
     return alike, of_pairs(alike, currents, offset, between)
 
 
