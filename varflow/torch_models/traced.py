@@ -60,8 +60,8 @@ class TracedLayer:
         Weight modules whose scale affects the currents (is not normalised away).
     normalised_by : tuple of str
         The normalisations of the others, in words.
-    node : Node, optional
-        The operations between the weights and the neurons.
+    nodes : dict of Node to None
+        The operations between the weights and the neurons, of all steps; ``node`` is the last.
     unknown : tuple of str
         Why theory does not know its currents or its neuron, in words; empty if it does.
     current_shape : tuple of int
@@ -79,7 +79,7 @@ class TracedLayer:
     through: tuple[str, ...] = ()
     scaled_by: tuple[str, ...] = ()
     normalised_by: tuple[str, ...] = ()
-    node: Node | None = None
+    nodes: dict[Node, None] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
     fed: list[Fed] = field(default_factory=list)
     feeding: tuple[str, ...] = ()
@@ -94,6 +94,10 @@ class TracedLayer:
     def neuron(self) -> Any:
         """A :class:`varflow.Neuron`; None if the layer is only measured."""
         return self.spiking.neuron
+
+    @property
+    def node(self) -> Node | None:
+        return next(reversed(self.nodes), None)
 
     @property
     def driven(self) -> bool:

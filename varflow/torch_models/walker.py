@@ -98,7 +98,7 @@ class _Walk:
         self.fed: dict[str, Fed] = {}  # by name of the weight module
         self.layers: list[TracedLayer] = []
         self.known: dict[Any, TracedLayer] = {}  # layers by neuron, what it receives, and the shape of an input
-        self.steady: dict[TracedLayer, bool] = {}  # whether the last call received the same as the one before
+        self.unsteady: set[TracedLayer] = set()  # layers behind other operations on the same signals than a step before
         self.calls: list[TracedLayer] = []
         self.made: Counter[TracedLayer] = Counter()  # steps
         self.sizes: dict[TracedLayer, set[int]] = {}  # numbers of a step
@@ -209,8 +209,10 @@ class _Walk:
                 layer = self.known[key] = self._layer(name, module, node, shape)
             if layer.spiking.entry is not None:
                 self._feed(layer.neuron_name, node, current)
-            self.steady[layer] = layer.node is node
-            layer.node = node
+            if layer.node not in (node, None) and not layer.node.sources < node.sources:
+                self.unsteady.add(layer)
+            layer.nodes.pop(node, None)
+            layer.nodes[node] = None
             self.calls.append(layer)
             made = steps_of(layer.spiking, shape)
             self.made[layer] += made
@@ -273,7 +275,6 @@ class _Walk:
             [self.weights[source] for source in own],
             module,
             spiking,
-            node=node,
             current_shape=shape,
             unknown=self._unknown(name, node),
         )
@@ -320,18 +321,20 @@ class _Walk:
 
     def _complete(self, layer: TracedLayer) -> None:
         """What is known only at the end of the pass."""
-        node = layer.node
-        assert node is not None
+        nodes = list(layer.nodes)
+        sources, scaling = (
+            set().union(*found) for found in zip(*((node.sources, node.scaling) for node in nodes), strict=True)
+        )
         own = layer.names or (() if layer.spiking.entry is None else (layer.neuron_name,))
         layer.fed = [self.fed[name] for name in own]
-        layer.feeding = tuple(source for source in self.weights if source in node.sources or source in layer.names)
+        layer.feeding = tuple(source for source in self.weights if source in sources or source in layer.names)
         layer.sources = tuple(sorted({source for each in layer.fed for source in each.sources}))
         spikes = [below for each in layer.fed for below in each.nodes if below.sources != {INPUT}]
-        direct = [f"{source or 'a constant'} without a weight layer" for source in sorted(node.sources - set(self.weights))]
-        layer.through = tuple(dict.fromkeys([*(s for below in spikes for s in below.through), *node.through, *direct]))
-        layer.scaled_by = tuple(source for source in layer.names if source in node.scaling or source not in node.sources)
-        layer.normalised_by = tuple(sorted({step for source, step in node.normalised if source in layer.names}))
-        layer.unknown = self._unknown(next(n for n, (m, _) in self.spiking.items() if m is layer.module), node)
+        direct = [f"{source or 'a constant'} without a weight layer" for source in sorted(sources - set(self.weights))]
+        layer.through = tuple(dict.fromkeys([*(step for each in (*spikes, *nodes) for step in each.through), *direct]))
+        layer.scaled_by = tuple(source for source in layer.names if source in scaling or source not in sources)
+        layer.normalised_by = tuple(sorted({step for each in nodes for name, step in each.normalised if name in layer.names}))
+        layer.unknown = self._unknown(next(n for n, (m, _) in self.spiking.items() if m is layer.module), nodes[-1])
         if not layer.fed:
             layer.unknown = (*layer.unknown, f"{layer.neuron_name} follows no weight layer")
         others = [each for each in self.layers if each is not layer]
@@ -341,7 +344,7 @@ class _Walk:
         if fewer and not again:
             rule = "receives fewer inputs at some steps: its rates are means over those"
             layer.unknown = (*layer.unknown, f"{layer.neuron_name} {rule}")
-        if not self.steady[layer]:
+        if layer in self.unsteady:
             layer.unknown = (*layer.unknown, f"{layer.neuron_name} receives other operations at every step")
 
     def _again(self, weight: str, layer: TracedLayer, other: TracedLayer) -> bool:
