@@ -56,7 +56,7 @@ class TestOperationsThatDifferPerStep:
         np.testing.assert_allclose([row.measured_rate for row in plan.layers], 0.15, rtol=refine.LEFT)
 
     def test_theory_does_not_take_the_last_operation_for_all(self):
-        """Two steps of one kind at the end are not those before; recurrent currents that arrive later are no other operation."""
+        """Two steps of one kind at the end are not those before."""
         report = vf.audit(NormsInTime(nn.BatchNorm1d, (0, 1, 2, 2)), torch.rand(8, 24))
         assert any("lif receives other operations at every step" in note for note in report.notes)
         assert np.isnan(report.layers[0].predicted_rate).all()

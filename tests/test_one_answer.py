@@ -23,7 +23,7 @@ PRESETS = {
     "no reset": vf.Neuron(1.0, decay=0.5),
 }
 STEPS, DEPTH = 8, 8
-RATES = {"norse": 0.42, "stork": 0.22}  # their slow synapses sustain less at no gain, or only unstably
+RATES = {"norse": 0.42, "stork": 0.22, "no reset": 0.35}  # less is sustained at no gain, or only unstably
 ROUGH = 6e-3  # relative: init_model uses few points and stops within 0.2 % of the rate, which some gains hardly change
 DRAWN = 0.01  # relative, of the gain of a driven layer: quasi-Monte Carlo on both sides, brackets to 1e-3 and 2e-4
 

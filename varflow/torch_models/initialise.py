@@ -34,7 +34,8 @@ def init_model(
 
     .. math:: \mathrm{Cov}[I_t, I_{t'}] = g^2\, \mathrm{E}[S_t S_{t'}]
 
-    at the wanted late rate ("late": the second half of the steps), corrected for the widths of the layers. Any other model
+    at the wanted late rate ("late": the second half of the steps), corrected for the widths of the layers. With fewer than 16
+    layers of one kind of neuron, each has its own gain, for which it has this rate above a layer that has it. Any other model
     (pools, normalisations, residual sums, attention, neurons that theory does not know) is drawn, measured in forward passes
     of the batch, and scaled layer by layer until each has its late rate. Behind a normalisation γ is scaled, elsewhere the
     weights.
@@ -47,9 +48,10 @@ def init_model(
     inputs : tensor, tuple or dict
         A batch as the model takes it: positional arguments as a tuple, keyword arguments as a dict.
     rate : float, optional
-        Wanted late firing rate of every layer, in spikes per neuron and step. By default 0.2, or in plain chains the nearest
-        rate above that a constant gain sustains. There an unattainable rate raises DomainError with the attainable range; a
-        rate that networks of these widths do not sustain gives a note with one that they do. In other models a layer that
+        Wanted late firing rate of every layer, in spikes per neuron and step; by default 0.2. Plain chains that do not sustain
+        it (activity dies, or a change of the input by 10 % grows more than ``e`` times over the layers) are planned with the
+        nearest rate above that they do, and a note says so; an unattainable rate raises DomainError with the attainable range;
+        a rate that networks of these widths do not sustain gives a note with one that they do. In other models a layer that
         cannot have the rate is planned with the nearest one that it has at any scale, and a note says so; layers that read a
         residual sum are planned with rates that grow by 5 % per branch, by less in long sums.
     variance : float, optional

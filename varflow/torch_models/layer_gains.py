@@ -1,11 +1,13 @@
-"""Gains of a traced model's layers: for deep layers from a fixed point, for input-driven layers from the wanted rate.
+"""Gains of a traced model's layers: for deep networks one, from a fixed point; in networks of few layers, and for input-driven
+layers, each from the wanted rate.
 
-Deep layers use the solver of :func:`varflow.gain_for_rate` with fewer points. "Late" is the second half of the steps.
+Deep networks use the solver of :func:`varflow.gain_for_rate` with fewer points. "Late" is the second half of the steps.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
@@ -21,8 +23,7 @@ from varflow.model.neurons import Neuron
 from varflow.results import late_steps
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.flow.signals import Currents, Grid
-from varflow.theory.in_time.chosen_gain import Wanted, drive_strength
-from varflow.theory.in_time.last_layers import DeepLayers
+from varflow.theory.in_time.chosen_gain import Wanted, chosen_gains, drive_strength
 from varflow.theory.in_time.steady_gain import KEPT, at_gain, steady
 from varflow.theory.maps import multiplier
 from varflow.theory.roots import first_to_hold, rising_root
@@ -35,8 +36,9 @@ __all__ = ["MANY", "Deep", "attainable_rates", "deep_layer", "layer_gain", "run_
 
 POINTS, SCRAMBLES = 2**11, 2  # of quasi-Monte Carlo: gains within about 0.3 %
 TOLERANCE = 2e-3  # relative, of the value: networks of a model's widths scatter more
-SHORTEST, LONGEST = 8, 96  # depths of the network in which a gain is sought; others are clipped
-REPEATING = 16  # depth from which all layers must have the value; in shallower networks the last ones suffice
+SHORTEST, LONGEST = 2, 96  # depths of the network in which a gain is sought; others are clipped
+REPEATING = 16  # depth from which one gain must give all layers the value; in shallower networks each may have its own
+WEAKER, STRONGER, GROWN = 0.9, 1.1, math.e  # drives of such a network; largest growth over its layers of what they change
 ENERGIES = 8  # groups of inputs and positions of like variance that stand for all of a driven layer
 RATE = 0.2  # firing rate of the driven layer
 LOWEST = 1e-3  # smallest late rate that the points resolve
@@ -44,32 +46,43 @@ LARGEST = 1e4  # gain of a driven layer, in thresholds, at which its rate has sa
 DRIFT = 0.3  # largest relative deviation over the depth for spike counts, which have no stable rate
 MANY, LARGE = 8.0, 100.0  # largest number of spikes per step, and largest variance in units of θ², that are searched
 NEARLY = 0.9  # fraction of the smallest attainable value from which the nearest one kept is sought
+STRIDE = 1.5  # ratio of the values that are tried one after the other for the lowest one that is sustained
 EDGE = 1.05  # accuracy, as a ratio, of the lowest value that is sustained
 
 
 @dataclass(frozen=True, slots=True)
 class Deep:
-    """The fixed point of deep layers at a constant gain: late firing rate and variance.
+    """Late firing rate and variance of deep layers at one gain; or of the last of a few layers that need a gain each, from the
+    second layer on.
 
     ``multiplier`` is the factor on a small deviation per layer. ``on_target`` says whether the target is sustained, else this
     is the nearest value above it that is. ``settles`` says whether layers return to it; else it holds in the mean over networks
     and for this depth only, and each network drifts.
     """
 
-    gain: float
+    gains: tuple[float, ...]
     firing_rate: float
     variance: float
     multiplier: float
     on_target: bool
     settles: bool
 
+    @property
+    def gain(self) -> float:
+        """That of the deepest layer."""
+        return self.gains[-1]
+
+    def gain_of(self, layer: int) -> float:
+        """The gain of the layer of this number, the driven one being 0."""
+        return self.gains[min(max(layer, 1), len(self.gains)) - 1]
+
 
 @lru_cache(maxsize=256)
 def deep_layer(neuron: Neuron, steps: int, quantity: str, target: float, depth: int) -> Deep:
     """The gain at which deep layers have a late ``quantity`` ("firing_rate" or "variance"); no bias, weights of mean 0.
 
-    If no constant gain sustains it over ``depth`` layers (deviations grow, or steps die one after the other), the nearest value
-    above it that one sustains; ``ConvergenceError`` if there is none.
+    If it is not sustained over ``depth`` layers (deviations grow, or steps die one after the other), the nearest value above it
+    that is; ``ConvergenceError`` if there is none.
     """
     if depth != _clipped(depth):  # one search for all of them
         return deep_layer(neuron, steps, quantity, target, _clipped(depth))
@@ -80,15 +93,14 @@ def deep_layer(neuron: Neuron, steps: int, quantity: str, target: float, depth: 
             pass
     wanted = _wanted(neuron, steps, quantity, target, depth)
     drive = _drive(neuron, steps, quantity, target)
-    found = _kept(neuron, wanted, drive)
-    if found is not None:
+    if (found := _sustained(neuron, wanted, drive)) is not None:
         return found
     least, most = attainable_rates(neuron, steps, depth)
     if quantity == "firing_rate":
         wanted, highest = replace(wanted, value=max(target, NEARLY * least)), 0.9 * min(most, MANY)
     else:
         highest = LARGE
-    nearest = _lowest_kept(neuron, wanted, highest, drive)
+    nearest = _lowest_sustained(neuron, wanted, highest, drive)
     if nearest is None:
         raise ConvergenceError(f"no gain sustains a late {quantity} of {target:g} or more")
     return replace(nearest, on_target=False)
@@ -110,51 +122,76 @@ def _drive(neuron: Neuron, steps: int, quantity: str, target: float) -> float:
     return drive_strength(_wanted(neuron, steps, quantity, target, SHORTEST))
 
 
-def _kept(neuron: Neuron, wanted: Wanted, drive: float) -> Deep | None:
-    """The gain that sustains a value over the depth, or None."""
+def _sustained(neuron: Neuron, wanted: Wanted, drive: float) -> Deep | None:
+    """The gain that sustains a value over the depth, or else those that few layers need; None if none do."""
     counts, repeating = neuron.reset_rule.counts, wanted.depth >= REPEATING
     refined = (0.0 if counts else KEPT) if repeating else 1.0  # largest deviation allowed
     found, room = steady(wanted, drive, farthest=refined), DRIFT if counts else KEPT
-    repeats = abs(found.chosen / wanted.value - 1) <= room and found.network.alive
-    kept, m = repeats if repeating else found.reached, found.guess.multiplier
-    return _deep(found.network, neuron, m) if kept and m < 1 + 1 / wanted.depth else None
+    deep, m = found.network, found.guess.multiplier
+    kept = abs((found.chosen if repeating else deep.halfway) / wanted.value - 1) <= room and (found.reached or repeating)
+    if kept and deep.alive and m < 1 + 1 / wanted.depth:
+        return _deep(neuron, (deep.gain,), deep.firing_rate, deep.variance, m)
+    return None if repeating else _layer_by_layer(neuron, wanted, drive)
 
 
-def _deep(found: DeepLayers, neuron: Neuron, m: float = math.nan) -> Deep:
+def _layer_by_layer(neuron: Neuron, wanted: Wanted, drive: float) -> Deep | None:
+    """The gains that give every layer the value; None if the change by a weaker or stronger drive grows ``GROWN`` times."""
+    gains, values, last = chosen_gains(wanted, (drive, WEAKER * drive, STRONGER * drive))
+    if np.abs(values[:, 0] / wanted.value - 1).max() > KEPT:
+        return None
+    off = np.abs(np.log(np.maximum(values[:, 1:], np.finfo(float).tiny) / values[:, :1]))
+    grown = float((off[-1] / off[0]).max())
+    m = grown ** (1 / (wanted.depth - 1))
+    return _deep(neuron, gains, last.firing_rate[:, 0], last.variance[:, 0], m) if grown < GROWN else None
+
+
+def _deep(neuron: Neuron, gains: Sequence[float], rates: np.ndarray, variances: np.ndarray, m: float = math.nan) -> Deep:
+    """From gains in units of θ/λ; rates and variances have the shape (replicas, steps)."""
     theta = neuron.threshold
-    rate, variance = (float(values[:, late_steps(values.shape[1])].mean()) for values in (found.firing_rate, found.variance))
-    return Deep(found.gain * theta / neuron.input_scale, rate, theta**2 * variance, m, True, settles(neuron, m))
+    rate, variance = (float(values[:, late_steps(values.shape[1])].mean()) for values in (rates, variances))
+    own = tuple(gain * theta / neuron.input_scale for gain in gains)
+    return Deep(own, rate, theta**2 * variance, m, True, settles(neuron, m))
 
 
-def _lowest_kept(neuron: Neuron, wanted: Wanted, highest: float, drive: float = 1.0) -> Deep | None:
-    """The lowest value at or above the wanted one that a constant gain sustains, within a few per cent."""
+def _lowest_sustained(neuron: Neuron, wanted: Wanted, highest: float, drive: float = 1.0) -> Deep | None:
+    """The lowest value at or above the wanted one that is sustained, within a few per cent: the first in steps of ``STRIDE``,
+    since those above it need not be sustained, then by bisection.
+    """
+
+    few = wanted.depth < REPEATING
 
     @cache
-    def kept(value: float) -> Deep | None:
+    def sustained(value: float) -> Deep | None:
         nonlocal drive  # that of the last value is near
         try:
             aim = replace(wanted, value=value)
             drive = drive_strength(aim, drive)
-            found = _kept(neuron, aim, drive)
+            found = (_layer_by_layer if few else _sustained)(neuron, aim, drive)
         except ConvergenceError:
             return None
-        return found if found and (found.settles or neuron.reset_rule.counts) else None
+        return found if found and (few or found.settles or neuron.reset_rule.counts) else None
 
-    _, lowest = first_to_hold(lambda values: [kept(float(values[0])) is not None], wanted.value, highest, EDGE, at_once=1)
-    return kept(lowest)
+    strides = max(math.ceil(math.log(highest / wanted.value) / math.log(STRIDE)), 1)
+    tried = np.geomspace(wanted.value, max(highest, wanted.value), strides + 1).tolist()
+    above = next((l for l, value in enumerate(tried) if sustained(value)), None)
+    if above is None:
+        return None
+    ends = tried[max(above - 1, 0)], tried[above]
+    return sustained(first_to_hold(lambda values: [sustained(float(values[0])) is not None], *ends, EDGE, at_once=1)[1])
 
 
 @lru_cache(maxsize=64)
 def attainable_rates(neuron: Neuron, steps: int, depth: int) -> tuple[float, float]:
-    """The smallest late rate with which a network survives ``depth`` layers, and that in the limit of large gains: ``inf`` with
-    several spikes per step, which have no smallest one either.
+    """The smallest late rate with which a network of one gain survives ``depth`` layers, and that in the limit of large gains:
+    ``inf`` with several spikes per step. These have no smallest one, nor have few layers, each with a gain of its own.
     """
     if depth != _clipped(depth):
         return attainable_rates(neuron, steps, _clipped(depth))
     if neuron.reset_rule.counts:
         return 0.0, math.inf
     wanted = _wanted(neuron, steps, "firing_rate", RATE, depth)
-    return attainable_range(wanted, 1.0).ends(wanted.quantity)
+    least, most = attainable_range(wanted, 1.0).ends(wanted.quantity)
+    return least if wanted.depth >= REPEATING else 0.0, most
 
 
 def settles(neuron: Neuron, multiplier: float = 0.0) -> bool:
@@ -177,7 +214,7 @@ def _memoryless(neuron: Neuron, quantity: str, target: float) -> Deep:
     m = multiplier(distribution("normal"), theta / variance**0.5, variance**0.5, gain)
     if abs(m) >= 1:
         raise DomainError(name, target, "is not sustained: the fixed point is unstable")
-    return Deep(gain / neuron.input_scale, variance / gain**2, variance, m, True, True)
+    return Deep((gain / neuron.input_scale,), variance / gain**2, variance, m, True, True)
 
 
 def run_deep(neuron: Neuron, steps: int, gain: float, depth: int) -> Deep:
@@ -186,12 +223,12 @@ def run_deep(neuron: Neuron, steps: int, gain: float, depth: int) -> Deep:
     """
     wanted, drive = _wanted(neuron, steps, "firing_rate", RATE, depth), _drive(neuron, steps, "firing_rate", RATE)
     try:
-        found = _deep(at_gain(wanted, gain * neuron.input_scale / neuron.threshold, drive), neuron)
+        deep = at_gain(wanted, gain * neuron.input_scale / neuron.threshold, drive)
     except ConvergenceError:
         if not neuron.reset_rule.counts:
             raise
-        return Deep(gain, math.inf, math.inf, math.nan, True, False)  # counts grow without bound
-    return replace(found, gain=gain, settles=settles(neuron))
+        return Deep((gain,), math.inf, math.inf, math.nan, True, False)  # counts grow without bound
+    return replace(_deep(neuron, (deep.gain,), deep.firing_rate, deep.variance), gains=(gain,), settles=settles(neuron))
 
 
 def layer_gain(trace: Trace, layer: TracedLayer, rate: float) -> float:

@@ -111,9 +111,12 @@ class Planner:
         """The fraction of networks and inputs that fire the last hidden layer; 0 if none fires the last one."""
         return float(predicted.survival[self.hidden[-1] if self.hidden and predicted.survival[-1] else -1])
 
+    def _of_kind(self, neuron: Neuron) -> list[TracedLayer]:
+        return [layer for layer in self.trace.layers if layer.neuron == neuron]
+
     def _aim(self, neuron: Neuron) -> Deep:
         """The state that layers of one kind of neuron are to have."""
-        depth = sum(layer.neuron == neuron for layer in self.trace.layers)
+        depth = len(self._of_kind(neuron))
         if self.quantity == "gain":
             kept = run_deep(neuron, self.trace.steps, self.value, depth)
             return kept if 0 < kept.firing_rate < MANY else replace(kept, firing_rate=RATE)  # silent, or growing
@@ -144,7 +147,9 @@ class Planner:
         how = "sustained" if found.settles else "sustained in the mean over networks"
         highest = attainable_rates(neuron, self.trace.steps, depth)[1]
         most = f" (late rates stay below {_below(highest)})" if highest < math.inf else ""
-        return f"no constant gain sustains {wanted} in {neuron}; the nearest above that is {how} is {kept:.3g}{most}"
+        gains = "no constant gain sustains" if len(found.gains) == 1 < depth else "no gains of layers sustain"
+        why = f"over {depth} layers of {neuron}, where activity dies or deviations grow"
+        return f"{gains} {wanted} {why}; the nearest above that is {how} is {kept:.3g}{most}, which is planned"
 
     def _finite(self, predicted: Prediction) -> None:
         lost = np.flatnonzero(~(predicted.firing_rate < UNBOUNDED).all(1))
@@ -169,7 +174,7 @@ class Planner:
         return f"layers of {neuron} have no stable rate: single networks and inputs {span}; {end}"
 
     def _deep_gain(self, layer: TracedLayer) -> float:
-        gain = self.aims[layer.neuron].gain
+        gain = self.aims[layer.neuron].gain_of(self._of_kind(layer.neuron).index(layer))
         return gain if self.quantity == "gain" else gain * border(layer.weights[0], layer.input_shape)
 
     def _first_gain(self, layer: TracedLayer) -> float:
@@ -177,7 +182,8 @@ class Planner:
         try:
             return layer_gain(self.trace, layer, self.aims[layer.neuron].firing_rate)
         except ConvergenceError as error:
-            raise DomainError("inputs", f"those of {layer.name}", f"cannot drive it to its rate: {error}") from None
+            words = "; ".join(["cannot drive it to its rate", str(error), *self.notes])
+            raise DomainError("inputs", f"those of {layer.name}", words) from None
 
     def predict(self, wider: int = 1) -> Prediction:
         """At these gains; chains of dense layers also so many times wider."""

@@ -322,9 +322,8 @@ class _Walk:
     def _complete(self, layer: TracedLayer) -> None:
         """What is known only at the end of the pass."""
         nodes = list(layer.nodes)
-        sources, scaling = (
-            set().union(*found) for found in zip(*((node.sources, node.scaling) for node in nodes), strict=True)
-        )
+        sources: set[str] = set().union(*(node.sources for node in nodes))
+        scaling: set[str] = set().union(*(node.scaling for node in nodes))
         own = layer.names or (() if layer.spiking.entry is None else (layer.neuron_name,))
         layer.fed = [self.fed[name] for name in own]
         layer.feeding = tuple(source for source in self.weights if source in sources or source in layer.names)

@@ -6,7 +6,7 @@ This suppresses the leading deviation, so that gains and states converge within 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,8 +22,9 @@ from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.sustained import HIGHEST
 from varflow.theory.roots import rising_root
 
-__all__ = ["LONGEST", "Guess", "Quantity", "Wanted", "drive_strength", "driven_state", "guessed"]
+__all__ = ["LONGEST", "Guess", "Quantity", "Wanted", "chosen_gains", "drive_strength", "driven_state", "guessed"]
 
+START = 2.5  # gain from which the first search starts, in units of θ/λ
 FEW = 2**10  # points of small networks
 LONGEST = 48  # most layers that choose their gain
 NOISE = 2.0  # standard errors within which windows agree
@@ -87,6 +88,21 @@ def guessed(wanted: Wanted, strength: float, report: Report = unreported) -> Gue
     return Guess(strength, first, log_g, slope, m, alive)
 
 
+def chosen_gains(wanted: Wanted, strengths: Sequence[float]) -> tuple[list[float], np.ndarray, LayerState]:
+    """The gain that each layer above the driven one chooses under the first drive, down to the wanted depth; the value of all
+    layers under every drive, shape (depth, drives); and the last layer. ConvergenceError if no gain gives a layer the value.
+    """
+    state = driven(wanted.neuron, wanted.coarse, np.square(strengths)[:, None, None] * wanted.shape)
+    states, gains, slope = [state], [START], 1.0
+    for number in range(1, wanted.depth):
+        start = np.full(wanted.coarse.replicas(wanted.neuron, len(wanted.shape)), math.log(gains[-1]))
+        _, chosen, slope = _chosen(wanted, states[-1], start, slope, number)
+        gains.append(math.exp(float(chosen.mean())))
+        states.append(_above(wanted, wanted.coarse, states[-1], gains[-1], number))
+    values = [wanted.quantity(state.firing_rate, state.variance).mean(axis=0) for state in states]
+    return gains[1:], np.array(values), states[-1]
+
+
 def drive_strength(wanted: Wanted, guess: float = 1.0) -> float:
     """Standard deviation of the drive that gives layer 1 the wanted value."""
     excess = lambda s: float(wanted.of(driven_state(wanted, wanted.coarse, s)).mean()) - wanted.value  # noqa: E731
@@ -106,7 +122,7 @@ def _above(wanted: Wanted, neurons: Neurons, below: LayerState, gain: np.ndarray
 def _choosing(wanted: Wanted, state: LayerState, report: Report) -> tuple[float, LayerState, float]:
     """Layers that choose their gain, until it converges: ln g, the last state, and d ln value/d ln g of one layer."""
     gains: list[np.ndarray] = []
-    start, slope = np.full(wanted.coarse.replicas(wanted.neuron, len(wanted.shape)), math.log(2.5)), 1.0
+    start, slope = np.full(wanted.coarse.replicas(wanted.neuron, len(wanted.shape)), math.log(START)), 1.0
     for number in range(1, LONGEST + 1):
         state, start, slope = _chosen(wanted, state, start, slope, number)
         gains.append(start)
