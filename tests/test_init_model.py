@@ -368,7 +368,7 @@ def test_deep_layers_are_those_of_the_mean_field(neuron):
 
 
 def rates_of_few(depth, rate, lif, steps, width=400, factor=1.0):
-    """Mean over eight dense networks with the plan's gains of the late rates of all layers, its standard error, and the plan."""
+    """Late rates of all layers, means over eight dense networks with the plan's gains; standard errors; the plan."""
     x = 20 * data(4, width) if lif is norse.LIFCell else data(4, width)
     model = Looped(width, depth, steps, lif)
     plan = vf.init.init_model(model, x, rate=rate, dry_run=True)

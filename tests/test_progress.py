@@ -24,6 +24,18 @@ def audited(through, **options):
     return vf.audit(torch.nn.Sequential(*body), torch.rand(3, 8), lambda out: out.sum(), steps=6, **options)
 
 
+def initialised(**options):
+    """Of a model that is measured and scaled."""
+    torch, snntorch = pytest.importorskip("torch"), pytest.importorskip("snntorch")
+    torch.manual_seed(0)
+    body = [
+        m for _ in range(2) for m in (torch.nn.Linear(8, 50), torch.nn.LayerNorm(50), snntorch.Leaky(0.5, init_hidden=True))
+    ]
+    body[3] = torch.nn.Linear(50, 50)
+    generator = torch.Generator().manual_seed(1)
+    return vf.init.init_model(torch.nn.Sequential(*body), torch.rand(3, 8), steps=6, generator=generator, **options)
+
+
 def in_blocks(**options):
     """Six inputs, two at a time."""
     steps = 8
@@ -45,6 +57,7 @@ CALLS = {
     "lookup": lambda **options: vf.lookup(neuron=vf.Neuron(1.0, decay=0.5), rate=0.4, steps=4, depth=8, fan_in=10, **options),
     "critical gain": lambda **options: vf.temporal_critical_gain(RESETTING, steps=4, depth=10, **FEW, **options),
     "audit": lambda **options: audited(lambda torch: [], **options),
+    "initialisation": lambda **options: initialised(**options),
     "audit of a normalised model": lambda **options: audited(lambda torch: [torch.nn.LayerNorm(8)], **options),
 }
 

@@ -8,12 +8,14 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any
 
 import numpy as np
 import torch
 
 from varflow._checks import DomainError
+from varflow._progress import Progress, Report, reporter
 from varflow._restoring import all_or_nothing, kept, to_the_end
 from varflow.init.fans import fan_in
 from varflow.results import LayerPlan, ModelPlan
@@ -23,9 +25,9 @@ from varflow.torch_models.layer_gains import RATE
 from varflow.torch_models.planned_surrogates import with_surrogates
 from varflow.torch_models.planner import Planner, beyond_a_chain, readout_plan
 from varflow.torch_models.precision import check_range, full_precision
-from varflow.torch_models.refine import HALVED, Rates, late_rates, rates_of_passes, settle
+from varflow.torch_models.refine import HALVED, MOST_PASSES, MOST_SINGLE, Rates, late_rates, rates_of_passes, settle
 from varflow.torch_models.refusals import ONE_STEP, followed, notes_on_steps, unlike_their_kind
-from varflow.torch_models.scales import FROZEN, WITHOUT_GAMMA, Scale, scales_of, why_kept
+from varflow.torch_models.scales import FROZEN, UNWEIGHTED, WITHOUT_GAMMA, Scale, scales_of, why_kept
 from varflow.torch_models.spiking_modules import Neurons
 from varflow.torch_models.tensor_memory import free_weight, normed_weight, written
 from varflow.torch_models.traced import Trace
@@ -38,6 +40,7 @@ STRONGEST = 1e12  # largest root mean square of inputs: float32 squares overflow
 SCALED = "theory, scaled on the batch"
 MISSED = 0.1  # relative deviation from the planned rate above which dense layers are scaled too
 REACHED = 0.05  # relative deviation from the rate asked for up to which it counts as reached
+INSTEAD = "a factor behind the weights, a normalisation with γ or another threshold changes rates there"
 RISE, WHOLE_RISE = 0.05, 0.4  # planned growth of rates along residual sums, which only add up: per branch, and in all
 
 
@@ -65,6 +68,7 @@ def initialised(
     generator: Any,
     neurons: Neurons | None = None,
     surrogates: bool = False,
+    progress: Progress = False,
 ) -> ModelPlan:
     """:func:`varflow.init.init_model` after the checks of its arguments; ``asked``: a quantity, its value, whether exactly."""
     wanted, traced = asked or BY_DEFAULT, _stepping(model, inputs, steps, neurons)
@@ -84,9 +88,15 @@ def initialised(
     if dry_run and draft.room and not surrogates:
         return ModelPlan(tuple(draft.layers), traced.steps, draft.survival, False, tuple(draft.notes))
 
-    def carried_out() -> ModelPlan:
+    def carried_out(report: Report) -> ModelPlan:
         _draw(traced, scales, draft.layers, generator)
-        measure = lambda: late_rates(model, inputs, steps, traced)  # noqa: E731
+        done = count(1)
+
+        def measure() -> Rates:
+            found = late_rates(model, inputs, steps, traced)
+            report(next(done))
+            return found
+
         rates, passes = measure(), 0
         if _misses(draft, rates, traced.outputs):
             rates, passes = settle(scales, draft.aims, measure)
@@ -97,7 +107,10 @@ def initialised(
         return kept(buffers, lambda: with_surrogates(model, inputs, steps, neurons, plan)) if surrogates else plan
 
     changed = [generator, list(model.parameters()), [layer.module for layer in traced.layers] if surrogates else []]
-    return (kept if dry_run else all_or_nothing)(changed, carried_out)
+    with reporter(progress, 1 + MOST_PASSES + MOST_SINGLE * len(scales), "passes") as report:
+        plan = (kept if dry_run else all_or_nothing)(changed, lambda: carried_out(report))
+        report(1 + MOST_PASSES + MOST_SINGLE * len(scales))
+    return plan
 
 
 def _stepping(model: Any, inputs: Any, steps: int | None, neurons: Neurons | None) -> Trace:
@@ -133,7 +146,10 @@ def _beyond_theory(model: Any, traced: Trace, scales: Sequence[Scale]) -> list[s
     untouched = [scale.set_by.removeprefix("kept: ") for scale in scales if not scale.scaled]
     free = any(scale.scaled or scale.weights for scale in scales)
     if not free and all(why_kept(name, weight, {}) for name, weight, *_ in traced.readouts):
-        raise DomainError("model", type(model).__name__, f"has no layer whose weights can be set: {untouched[0]}")
+        bare = "weights are set in Linear and Conv modules and within cells, not as bare parameters"
+        advice = bare if untouched[0].endswith(UNWEIGHTED) else INSTEAD
+        rule = f"has no layer whose weights can be set: {untouched[0]}; {advice}"
+        raise DomainError("model", type(model).__name__, rule)
     return list(dict.fromkeys([*beyond_a_chain(traced), *unlike_their_kind(traced).values(), *untouched]))
 
 
@@ -248,7 +264,8 @@ def _outcome(traced: Trace, scales: Sequence[Scale], draft: _Draft, rates: Rates
     last = traced.layers[-1].neuron_name
     silent = next((scale for scale in scales if not rates[scale.layer.neuron_name].any()), None)
     if passes and not draft.by_theory and silent is not None and silent.layer.neuron_name not in traced.outputs:
-        rule = f"stays silent on these inputs at any scale ({silent.set_by}): the model is left as it was"
+        scale = "at any scale" if silent.scaled else "and cannot be scaled"
+        rule = f"stays silent on these inputs {scale} ({silent.set_by}): the model is left as it was"
         raise DomainError("model", silent.layer.neuron_name, rule)
     halved = {name: len(values) >= HALVED for name, values in rates.items()}
     on_batch = {name: float(np.mean(values[::2] if halved[name] else values)) for name, values in rates.items()}
@@ -269,8 +286,21 @@ def _outcome(traced: Trace, scales: Sequence[Scale], draft: _Draft, rates: Rates
             row = replace(row, firing_rate_std=std, measured_rate=now, fresh_rate=fresh[row.neuron_name])
         layers.append(row)
     survival = draft.survival if math.isfinite(draft.survival) else float((rates[last] > 0).mean())
-    notes = [*draft.notes, *_notes(scales, missed, passes, halved[last])]
+    notes = [*draft.notes, *_notes(scales, missed, passes, halved[last]), *_unset(scales, rates)]
     return ModelPlan(tuple(layers), traced.steps, survival, filled, tuple(notes))
+
+
+def _unset(scales: Sequence[Scale], rates: Rates) -> list[str]:
+    """Notes on layers whose scale cannot be set, and on those that are silent at last."""
+    names = [scale.layer.neuron_name for scale in scales if not scale.scaled and not scale.set_by.endswith(WITHOUT_GAMMA)]
+    words = []
+    if names:
+        why = next(scale.set_by for scale in scales if scale.layer.neuron_name == names[0])
+        means = [rates[name].mean() for name in names]
+        ends = " to ".join(dict.fromkeys(f"{end(means):.2g}" for end in (min, max)))
+        words.append(f"late rates of {first_of(names)} stay as they are, {ends} ({why}): {INSTEAD}")
+    silent = [name for name, each in rates.items() if not each.any()]
+    return words + ([f"silent on these inputs: {first_of(silent)}"] if silent else [])
 
 
 def _notes(scales: Sequence[Scale], missed: dict[str, float], passes: int, halved: bool) -> list[str]:

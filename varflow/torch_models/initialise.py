@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from varflow._checks import DomainError, choice, flag, positive_scale, probability, require, scalar
+from varflow._progress import Progress, check_progress
 from varflow.init.fills import check_generator
 from varflow.results import ModelPlan
 
@@ -25,6 +26,7 @@ def init_model(
     dry_run: bool = False,
     generator: Any = None,
     surrogate: str = "keep",
+    progress: Progress = False,
 ) -> ModelPlan:
     r"""Set all weights of a spiking model so that its layers keep firing; biases are set to 0.
 
@@ -77,6 +79,9 @@ def init_model(
         with ``‖δ_l‖`` the gradient norms that ``audit(gradients=True)`` predicts, of the layers where it predicts them (not
         below operations without a theory). For models of one surrogate formula whose library has a parameter for the width;
         others are left as they are, and a note says so. ``dry_run`` then draws weights too. ``"keep"``: leave them all.
+    progress : bool or callable
+        True draws a bar on stderr; a callable receives ``(done, total)`` in measurements of the drawn network, most of which
+        may be skipped.
 
     Returns
     -------
@@ -111,6 +116,7 @@ def init_model(
     (['0', '2'], 0.2)
     """
     require("torch", "torch")
+    check_progress(progress)
     from varflow.torch_models.filling import initialised
 
     wanted = _wanted(rate, variance, gain)
@@ -119,7 +125,7 @@ def init_model(
         flag("refine", refine)
     check_generator(generator)
     surrogates = choice("surrogate", surrogate, ("keep", "set")) == "set"
-    return initialised(model, inputs, wanted, steps, refine, dry_run, generator, neurons, surrogates)
+    return initialised(model, inputs, wanted, steps, refine, dry_run, generator, neurons, surrogates, progress)
 
 
 def _wanted(rate: Any, variance: Any, gain: Any) -> tuple[str, float, bool] | None:

@@ -32,11 +32,12 @@ from varflow.torch_models.provenance import tensors_in
 from varflow.torch_models.scales import Scale
 from varflow.torch_models.traced import Trace
 
-__all__ = ["HALVED", "REFINED", "late_rates", "rates_of_passes", "settle"]
+__all__ = ["HALVED", "MOST_PASSES", "MOST_SINGLE", "REFINED", "late_rates", "rates_of_passes", "settle"]
 
 HALVED = 16  # inputs from which every second one is held out, to measure rates on fresh inputs
 PASSES = 12  # forward passes with all layers at once, at most
 SINGLE = 10  # forward passes for a single layer, at most
+MOST_PASSES, MOST_SINGLE = PASSES + 1, SINGLE + 1  # with those that go back to the best factors
 REFINED = 0.02  # relative deviation from the planned rate at which refinement ends
 LEFT = 0.05  # the same of a single layer, if its rate is not known better from the inputs
 ALIKE = 0.05  # deviations in ln r that differ by less are alike: the smaller change of weights is preferred

@@ -17,13 +17,15 @@ from varflow.init.gains import gain_for_rate
 from varflow.model.over_neurons import mean_of
 from varflow.results.audit import first_of
 from varflow.torch_models.refusals import integrators
+from varflow.torch_models.spiking_modules import input_weights
 from varflow.torch_models.tensor_memory import free_weight, normed_weight, overlap, repeats, written
 from varflow.torch_models.traced import Trace, TracedLayer
 from varflow.torch_models.wiring import border
 
-__all__ = ["FROZEN", "WITHOUT_GAMMA", "Scale", "multiplier", "scales_of", "why_kept"]
+__all__ = ["FROZEN", "UNWEIGHTED", "WITHOUT_GAMMA", "Scale", "multiplier", "scales_of", "why_kept"]
 
 FROZEN = "is frozen (requires_grad=False)"
+UNWEIGHTED = "no weights of its own"
 WITHOUT_GAMMA = "a normalisation without γ to set before it"
 MOST = 0.4  # rate at which the first gain is taken for higher ones: memoryless neurons with weights of mean 0 stay below 1/2
 
@@ -107,7 +109,10 @@ def _choose(scale: Scale, normalised: bool, unscaled: str | None) -> None:
     layer, neuron = scale.layer, scale.layer.spiking.neuron
     acting = [(normed_weight(weight) or [weight.weight])[0] for name, weight in scale.weights if name in layer.scaled_by]
     threshold, entry = 1.0 if neuron is None else mean_of(neuron.threshold), layer.spiking.entry
-    inner = None if entry is None else entry.weight if entry.parameter is None else entry.parameter
+    if entry is not None:
+        inner = [entry.weight if entry.parameter is None else entry.parameter]
+    else:
+        inner = input_weights(layer.module, layer.current_shape) if layer.weighs else []
     if unscaled or threshold <= 0:
         scale.set_by = f"kept: {layer.neuron_name} {unscaled or f'has a threshold of {threshold:g}'}"
     elif scale.norms:
@@ -115,15 +120,15 @@ def _choose(scale: Scale, normalised: bool, unscaled: str | None) -> None:
         scale.set_by = f"measured: γ of {first_of([name for name, _ in scale.norms])}"
     elif acting:
         scale.scaled, scale.set_by = acting, "measured: weights"
-    elif inner is not None and inner.requires_grad:
-        scale.scaled = [inner]
+    elif inner and all(each.requires_grad for each in inner):
+        scale.scaled = inner
         scale.set_by = f"measured: input weights of {layer.neuron_name}"
     elif scale.kept:
         scale.set_by = f"kept: {next(iter(scale.kept.values()))}"
-    elif inner is not None:
+    elif inner:
         scale.set_by = f"kept: {layer.neuron_name} {FROZEN}"
     else:
-        words = WITHOUT_GAMMA if normalised or layer.normalised_by else "no weights of its own"
+        words = WITHOUT_GAMMA if normalised or layer.normalised_by else UNWEIGHTED
         scale.set_by = f"kept: {layer.neuron_name} has {words}"
 
 

@@ -10,7 +10,7 @@ from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.library_neurons import Spiking, recognise
 from varflow.model.neurons import Neuron
 
-__all__ = ["Neurons", "holds_weights", "spiking_modules"]
+__all__ = ["Neurons", "holds_weights", "input_weights", "spiking_modules"]
 
 # Neurons of modules, by class, name or module; None for those to be measured only.
 Neurons = Mapping[Any, Neuron | Spiking | None]
@@ -36,6 +36,20 @@ def _as_given(neuron: Any) -> Spiking:
     if neuron is None:
         return Spiking(None, reason="is measured only, as asked")
     return neuron if isinstance(neuron, Spiking) else Spiking(as_neuron(neuron))
+
+
+def input_weights(module: Any, shape: tuple[int, ...]) -> list[Any]:
+    """The parameters by which a cell multiplies inputs of this shape: the first matrix of this size that is not named as a
+    recurrent one; all matrices if there is none, since that of the inputs is then a part of one.
+    """
+    matrices = [(name, each) for name, each in module.named_parameters() if each.dim() > 1]
+    fitting = [each for name, each in matrices if _fits(each, shape) and not name.endswith("_hh") and "rec" not in name.lower()]
+    return fitting[:1] or [each for _, each in matrices]
+
+
+def _fits(weight: Any, shape: tuple[int, ...]) -> bool:
+    features = shape[max(1 - weight.dim(), -len(shape))]
+    return features == weight.shape[1] or (weight.dim() == 2 and features == weight.shape[0])
 
 
 def holds_weights(module: Any) -> bool:

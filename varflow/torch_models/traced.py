@@ -8,6 +8,7 @@ from typing import Any
 
 from varflow.model.library_neurons import Spiking
 from varflow.torch_models.graph import INPUT, Node
+from varflow.torch_models.spiking_modules import input_weights
 
 __all__ = ["Fed", "Trace", "TracedLayer", "neurons_of", "steps_of"]
 
@@ -94,6 +95,12 @@ class TracedLayer:
     def neuron(self) -> Any:
         """A :class:`varflow.Neuron`; None if the layer is only measured."""
         return self.spiking.neuron
+
+    @property
+    def weighs(self) -> bool:
+        """True if the neuron module multiplies what it receives by weights of its own."""
+        unread = self.spiking.neuron is None and not self.names
+        return self.spiking.entry is not None or (unread and bool(input_weights(self.module, self.current_shape)))
 
     @property
     def node(self) -> Node | None:

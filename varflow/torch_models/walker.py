@@ -103,6 +103,7 @@ class _Walk:
         self.made: Counter[TracedLayer] = Counter()  # steps
         self.sizes: dict[TracedLayer, set[int]] = {}  # numbers of a step
         self.notes: list[str] = []
+        self.unweighted: dict[str, str] = {}  # modules that return spikes but follow no weight module, with their classes
 
     def _may_spike(self, module: Any) -> bool:
         """Whether a module may be a neuron that is not known: it is of none of torch's classes and holds no weights."""
@@ -207,7 +208,7 @@ class _Walk:
             layer = self.known.get(key)
             if layer is None:
                 layer = self.known[key] = self._layer(name, module, node, shape)
-            if layer.spiking.entry is not None:
+            if layer.weighs:
                 self._feed(layer.neuron_name, node, current)
             if layer.node not in (node, None) and not layer.node.sources < node.sources:
                 self.unsteady.add(layer)
@@ -243,18 +244,20 @@ class _Walk:
             if not given or not outputs:
                 return
             if name not in self.spiking and self._spikes(given[0], outputs[0]):
-                self.spiking[name] = module, Spiking(None, reason=f"is a {type(module).__name__}, a neuron without equations")
+                if self._node(given[0]).sources.isdisjoint(self.weights):
+                    self.unweighted[name] = type(module).__name__
+                else:
+                    reason = f"is a {type(module).__name__}, a neuron without equations"
+                    self.spiking[name] = module, Spiking(None, reason=reason)
             if name in self.spiking:
                 with torch._C.DisableTorchFunction():
                     self._neuron(name, module)(given[0], outputs[0])
 
         return hook
 
-    def _spikes(self, current: Any, out: Any) -> bool:
-        weighted = not self._node(current).sources.isdisjoint(self.weights)
-        return (
-            weighted and current.shape == out.shape and bool(((out == 0) | (out == 1)).all()) and not torch.equal(current, out)
-        )
+    @staticmethod
+    def _spikes(current: Any, out: Any) -> bool:
+        return current.shape == out.shape and bool(((out == 0) | (out == 1)).all()) and not torch.equal(current, out)
 
     def _layer(self, name: str, module: Any, node: Node, shape: tuple[int, ...]) -> TracedLayer:
         """The layer of this neuron that shares weights with the node and has as many neurons, else a new one."""
@@ -268,6 +271,8 @@ class _Walk:
                 return layer
         earlier = {source for each in self.layers if each not in alike for source in each.names}
         own = tuple(source for source in feeding if source not in earlier) or feeding  # the others come by a shortcut
+        if not math.prod(size) or not all(self.weights[source].weight.numel() for source in own):
+            raise DomainError("model", name, f"receives currents of shape {shape}, of a layer without neurons or inputs")
         words = [*(["+".join(own)] if own else []), *(["×".join(map(str, size))] if alike else [])]
         layer = TracedLayer(
             own,
@@ -306,8 +311,10 @@ class _Walk:
             rule = (
                 "has no spiking layer that is known by its class or by its spikes: name it in neurons={module: vf.Neuron(…)}, "
                 "with None if the module also holds weights; a function that makes the spikes is found once it is the forward "
-                "of a module of its own"
+                "of a module of its own behind Linear or Conv modules"
             )
+            for name, kind in self.unweighted.items():
+                rule = f"has no weight module before {name}, which returns spikes: for a neuron give neurons={{{kind}: None}}"
             raise DomainError("model", type(next(iter(self.names))).__name__, rule)
         for layer in self.layers:
             self._complete(layer)
@@ -324,7 +331,7 @@ class _Walk:
         nodes = list(layer.nodes)
         sources: set[str] = set().union(*(node.sources for node in nodes))
         scaling: set[str] = set().union(*(node.scaling for node in nodes))
-        own = layer.names or (() if layer.spiking.entry is None else (layer.neuron_name,))
+        own = layer.names or ((layer.neuron_name,) if layer.weighs else ())
         layer.fed = [self.fed[name] for name in own]
         layer.feeding = tuple(source for source in self.weights if source in sources or source in layer.names)
         layer.sources = tuple(sorted({source for each in layer.fed for source in each.sources}))
