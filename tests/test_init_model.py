@@ -312,6 +312,12 @@ REACH = r"Neuron\(.*\) over 5 wide layers: attainable are late rates from about 
         (lambda: Looped(), data(6, 32), {"rate": 1e-4}, rf"rate=0.0001 is not attainable by {REACH}"),
         (
             lambda: Looped(),
+            data(6, 32),
+            {"gain": 1e5},
+            r"those of weights.0' cannot drive it.*large gains give 0\.(49|5)",
+        ),
+        (
+            lambda: Looped(),
             mostly_zero(),
             {"rate": 0.3},
             r"those of weights.0' cannot drive it.*rate 0\.3; large gains give 0\.1",

@@ -37,6 +37,7 @@ __all__ = ["MANY", "Deep", "attainable_rates", "deep_layer", "layer_gain", "run_
 POINTS, SCRAMBLES = 2**11, 2  # of quasi-Monte Carlo: gains within about 0.3 %
 TOLERANCE = 2e-3  # relative, of the value: networks of a model's widths scatter more
 SHORTEST, LONGEST = 2, 96  # depths of the network in which a gain is sought; others are clipped
+DEEP = 8  # smallest depth whose last layers count as deep
 REPEATING = 16  # depth from which one gain must give all layers the value; in shallower networks each may have its own
 WEAKER, STRONGER, GROWN = 0.9, 1.1, math.e  # drives of such a network; largest growth over its layers of what they change
 ENERGIES = 8  # groups of inputs and positions of like variance that stand for all of a driven layer
@@ -221,7 +222,7 @@ def run_deep(neuron: Neuron, steps: int, gain: float, depth: int) -> Deep:
     """Late rate and variance of deep layers of a network with one gain, driven by constant currents to a rate of 0.2;
     transients have decayed. The multiplier is not known.
     """
-    wanted, drive = _wanted(neuron, steps, "firing_rate", RATE, depth), _drive(neuron, steps, "firing_rate", RATE)
+    wanted, drive = _wanted(neuron, steps, "firing_rate", RATE, max(depth, DEEP)), _drive(neuron, steps, "firing_rate", RATE)
     try:
         deep = at_gain(wanted, gain * neuron.input_scale / neuron.threshold, drive)
     except ConvergenceError:

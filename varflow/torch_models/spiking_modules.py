@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from varflow.model.library_neurons import Spiking, recognise
 from varflow.model.neurons import Neuron
 
 __all__ = ["Neurons", "holds_weights", "input_weights", "spiking_modules"]
+
+RECURRENT = re.compile(r"(^|[._])rec|_hh", re.IGNORECASE)  # names of parameters
 
 # Neurons of modules, by class, name or module; None for those to be measured only.
 Neurons = Mapping[Any, Neuron | Spiking | None]
@@ -42,8 +45,8 @@ def input_weights(module: Any, shape: tuple[int, ...]) -> list[Any]:
     """The parameters by which a cell multiplies inputs of this shape: the first matrix of this size that is not named as a
     recurrent one; all matrices if there is none, since that of the inputs is then a part of one.
     """
-    matrices = [(name, each) for name, each in module.named_parameters() if each.dim() > 1]
-    fitting = [each for name, each in matrices if _fits(each, shape) and not name.endswith("_hh") and "rec" not in name.lower()]
+    matrices = [(name, each) for name, each in module.named_parameters() if sum(size > 1 for size in each.shape) > 1]
+    fitting = [each for name, each in matrices if _fits(each, shape) and not RECURRENT.search(name)]
     return fitting[:1] or [each for _, each in matrices]
 
 
