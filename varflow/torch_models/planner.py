@@ -43,7 +43,7 @@ class Planner:
         self.trace, self.quantity, self.value, self.asked = traced, quantity, value, asked
         self.notes: list[str] = []
         self.survival = self.arriving = math.nan
-        # Without the output, whose few neurons scatter and may be silent for single inputs: gains are corrected by it only alone.
+        # Without the output, whose few neurons scatter and may be silent for single inputs: gains are corrected by it if alone.
         self.hidden = [l for l, layer in enumerate(traced.layers) if layer.neuron_name not in traced.outputs]
         self.fans = [fan_in(layer.weights[0]) for layer in traced.layers]
         self.aims = {neuron: self._aim(neuron) for neuron in dict.fromkeys(layer.neuron for layer in traced.layers)}
