@@ -84,3 +84,24 @@ def test_batch_normalised_networks_are_predicted():
     ensemble = vf.simulate(built(2.0), repeats=8, seed=2, engine="conditional")
     assert vf.compare(vf.mean_field(built(2.0)), ensemble, bias=BIAS).passed
     assert not vf.compare(vf.mean_field(built(1.9)), ensemble, bias=BIAS).passed
+
+
+PLAIN = L.Spike(vf.Neuron(0.9, decay=0.7))
+MIXED = {  # neurons without reset are solved exactly, those with one are sampled
+    "add": lambda g: [PLAIN, L.Residual(linear(g), DELAYED), linear(1.5), ZERO],
+    "and": lambda g: [PLAIN, L.Residual(linear(1.6 * g), ZERO, merge="and"), linear(3.5), PLAIN],
+    "iand": lambda g: [PLAIN, L.Residual(linear(2.4), PLAIN, linear(g), ZERO, merge="iand"), linear(3.5), DELAYED],
+    "currents": lambda g: [PLAIN, linear(2.1), L.Residual(ZERO, linear(g), keep=0.6), PLAIN],
+    "normalised": lambda g: [PLAIN, linear(2.1), L.Residual(ZERO, linear(g), L.LayerNorm(0.5 * g)), DELAYED],
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_shortcuts_join_neurons_with_and_without_reset(name):
+    def built(gain):
+        return vf.Network(width=1000, layers=MIXED[name](gain), steps=5)
+
+    engine = "dense" if name == "normalised" else "conditional"
+    ensemble = vf.simulate(built(2.3), repeats=NETWORKS, seed=4, engine=engine)
+    assert vf.compare(vf.mean_field(built(2.3), points=2**10), ensemble, bias=BIAS).passed
+    assert not vf.compare(vf.mean_field(built(2.0), points=2**10), ensemble, bias=BIAS).passed

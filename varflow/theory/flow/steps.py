@@ -29,7 +29,7 @@ from varflow.theory.flow.batches import standardising, statistics_of
 from varflow.theory.flow.between import FAR, Between, Offset
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.flow.pools import pooled
-from varflow.theory.flow.signals import Currents, Grid, Signal, Spikes, Window, means_at, over_positions
+from varflow.theory.flow.signals import Currents, Grid, Signal, Spikes, Window, in_replicas, means_at, over_positions
 from varflow.theory.in_time.differences import Differences
 from varflow.theory.in_time.responses import LayerState
 
@@ -206,7 +206,8 @@ def _(layer: Residual, signal: Currents | Spikes, walk: Walk) -> Signal:
 
 def joined(merge: str, x: Signal, y: Signal) -> Signal:
     """Two signals through different weights: currents added, spikes merged."""
-    known = x.pairs is not None and y.pairs is not None
+    known, most = x.pairs is not None and y.pairs is not None, max(len(x.mean), len(y.mean))
+    x, y = in_replicas(x, most), in_replicas(y, most)
     if isinstance(x, Currents) and isinstance(y, Currents):
         changes = None if y.changes is None else x.increments + y.changes
         mean, covariance = x.mean + y.mean, x.covariance + y.covariance

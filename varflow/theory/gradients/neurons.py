@@ -21,8 +21,8 @@ from varflow.model.over_neurons import size_of
 from varflow.model.surrogate import Surrogate
 from varflow.theory.flow.alike import Alike
 from varflow.theory.flow.between import known_pairs
-from varflow.theory.flow.neurons import replicated
 from varflow.theory.flow.patches import on_map, pairs_alike
+from varflow.theory.flow.replicas import replicated
 from varflow.theory.flow.signals import Currents
 from varflow.theory.gradients.jacobians import Sampling, carried_back, carried_back_alone, jacobians, with_input
 from varflow.theory.gradients.moments import surrogate_moments
