@@ -79,6 +79,8 @@ class Walk:
         What is kept of each of them, from its state and the grid of its index.
     passed : list
         What was kept.
+    last : list of (LayerState, Grid)
+        The last of them; once its spikes are merged with those of a shortcut, with these in place of its own.
     passages : list of Passage, optional
         All layers in order of completion, those of a branch before it: the way back of gradients.
     """
@@ -90,6 +92,7 @@ class Walk:
     report: Report = unreported
     kept: Callable[[LayerState, Grid], Any] = lambda state, grid: state
     passed: list[Any] = field(default_factory=list)
+    last: list[tuple[LayerState, Grid]] = field(default_factory=list)
     passages: list[Passage] | None = None
 
     def fire(self, layer: Spike, currents: Currents) -> Spikes:
@@ -101,7 +104,14 @@ class Walk:
     def keep(self, state: LayerState, grid: Grid) -> None:
         """Count a layer of neurons as passed."""
         self.passed.append(self.kept(state, grid))
+        self.last[:] = [(state, grid)]
         self.report(len(self.passed))
+
+    def merge(self, spikes: Spikes) -> None:
+        """Put merged spikes in place of those of the last layer of neurons."""
+        ((state, _),) = self.last
+        moments = {"firing_rate": spikes.mean, "coincidences": spikes.moments, "pairs": spikes.pairs}
+        self.last[:] = [(replace(state, **moments, changes=None), spikes.grid)]
 
     def inside(self, signal: Signal) -> Walk:
         """The walk through a branch that receives this signal."""
@@ -201,7 +211,10 @@ def _covariance(layer: Linear | Conv, e: np.ndarray, other: np.ndarray, M: np.nd
 @sent.register
 def _(layer: Residual, signal: Currents | Spikes, walk: Walk) -> Signal:
     branch = through(layer.branch, signal, walk.inside(signal))
-    return joined(layer.merge, signal.scaled(layer.keep) if isinstance(signal, Currents) else signal, branch)
+    after = joined(layer.merge, signal.scaled(layer.keep) if isinstance(signal, Currents) else signal, branch)
+    if isinstance(after, Spikes):
+        walk.merge(after)
+    return after
 
 
 def joined(merge: str, x: Signal, y: Signal) -> Signal:

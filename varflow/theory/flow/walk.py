@@ -68,7 +68,7 @@ def walked(network: Network, neurons: Neurons, progress: Progress = False) -> Pr
             options = {"apart": apart(network), "report": beyond(report, n * network.depth), "kept": kept_of}
             walk = walk_of(network, drive, neurons, **options)
             forward(network, drive, walk)
-            blocks.append(walk.passed)
+            blocks.append([*walk.passed[:-1], kept_of(*walk.last[0])])
     return _profile(network, [_joined(parts, kinds) for parts in zip(*blocks, strict=True)], replicas)
 
 
