@@ -1,6 +1,6 @@
 """Layers of ``vf.layers`` backwards: each undoes what it did on the way forwards, by the maps of ``gradients.maps``.
 
-A branch of a ``Residual`` is uncorrelated with its shortcut. What a BatchNorm over infinitely many inputs subtracts from
+A branch of a ``Residual`` is uncorrelated with its shortcut, but for the part that they share. What a BatchNorm over infinitely many inputs subtracts from
 gradients of mean 0 vanishes; of a batch of given inputs it is of order 1/inputs.
 """
 
@@ -20,7 +20,7 @@ from varflow.model.surrogate import Surrogate
 from varflow.theory.flow.batches import centred_over_batch, statistics_of
 from varflow.theory.flow.replicas import aligned
 from varflow.theory.flow.signals import Currents, Spikes, Window, means_at, over_positions
-from varflow.theory.flow.steps import Passage, Walk, running_scale
+from varflow.theory.flow.steps import Passage, Walk, running_scale, shared
 from varflow.theory.gradients.jacobians import Sampling
 from varflow.theory.gradients.maps import (
     averaged_back,
@@ -156,8 +156,8 @@ def _(layer: Conv, gradients: Gradients, passage: Passage, way: WayBack) -> Grad
 def _(layer: Residual, gradients: Gradients, passage: Passage, way: WayBack) -> Gradients:
     x, y = passage.received, way.passages[-1].sent
     if isinstance(x, Currents) or layer.merge == "add":
-        keep = layer.keep**2 if isinstance(x, Currents) else 1.0
-        return gradients.times(keep) + back_through(layer.branch, gradients, way)
+        own = layer.keep**2 * (1 + 2 * shared(layer))  # beside the share's square, which comes through the branch
+        return gradients.times(own) + back_through(layer.branch, gradients, way)
     assert isinstance(x, Spikes)
     assert isinstance(y, Spikes)
     gradients = _settled(layer, gradients)
