@@ -1,7 +1,7 @@
 """Layers of ``vf.layers`` backwards: each undoes what it did on the way forwards, by the maps of ``gradients.maps``.
 
-A branch of a ``Residual`` is uncorrelated with its shortcut, but for the part that they share. What a BatchNorm over infinitely many inputs subtracts from
-gradients of mean 0 vanishes; of a batch of given inputs it is of order 1/inputs.
+A branch of a ``Residual`` is uncorrelated with its shortcut, but for the part that they share. What a BatchNorm over infinitely
+many inputs subtracts from gradients of mean 0 vanishes; of a batch of given inputs it is of order 1/inputs.
 """
 
 from __future__ import annotations
