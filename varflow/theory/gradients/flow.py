@@ -79,7 +79,8 @@ def gradient_flow(
     ------
     DomainError
         For values outside their domain, a surrogate whose values are not finite, and layers that are not covered: products and
-        pools just below a maximum, and more than 2048 positions × steps with a BatchNorm over the batch.
+        pools just below a maximum, more than 2048 positions × steps with a BatchNorm over the batch, and what
+        :func:`varflow.mean_field` refuses.
 
     Notes
     -----
