@@ -52,6 +52,10 @@ CHAINS = {
         spike(synaptic_decay=0.3, recurrent_gain=2),
     ],
 }
+CHAINS["recurrent, above neurons without reset"] = [
+    *[spike("none", 0.4), linear(2.1)],
+    *[spike("zero", recurrent_gain=1.4), linear(2.3), spike("none", 0.4)],
+]
 BLOCKS = {
     "membrane shortcuts": [*[L.Residual(ZERO, linear(1.2, rows="centred"), keep=0.9)] * 3, ZERO],
     "SEW add": [ZERO, *[L.Residual(linear(2.0), ZERO)] * 2, linear(2.0), ZERO],
