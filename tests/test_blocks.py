@@ -112,6 +112,97 @@ def test_a_block_keeps_the_rate_it_is_asked_for_over_steps():
     assert found.multiplier is None
 
 
+# --- merges: what leaves the block --------------------
+
+
+def falling(gain, first=2.2, thetas=(0.7, 1.3)):
+    """The last weights lie in the branch of an ``iand``: they remove spikes."""
+    spikes = [L.Spike(vf.Neuron(theta)) for theta in thetas]
+    return [L.Linear(gain=first), spikes[0], L.Residual(L.Linear(gain=gain), spikes[1], merge="iand")]
+
+
+def after_falling(p, gain, first=2.2, thetas=(0.7, 1.3)):
+    x = norm.sf(thetas[0] / (first * np.sqrt(p)))
+    return x * (1 - norm.sf(thetas[1] / (gain * np.sqrt(x))))
+
+
+@pytest.mark.parametrize("setting", [{}, {"first": 3.1, "thetas": (1.1, 0.6)}])
+def test_activity_dies_above_the_critical_gain_of_a_branch_that_removes_spikes(setting):
+    p = np.geomspace(1e-3, 1, 20001)
+    most = lambda gain: np.max(after_falling(p, gain, **setting) / p)  # noqa: E731
+    critical = vf.critical_gain(block=falling(1.0, **setting))
+    assert most(critical * (1 - 1e-4)) > 1 > most(critical * (1 + 1e-4))
+    for factor, points in ((0.98, 3), (1.02, 1)):
+        assert len(vf.fixed_points(block=falling(factor * critical, **setting))) == points
+
+
+@pytest.mark.parametrize("rate", [0.11, 0.23])
+def test_the_rate_of_a_block_is_that_of_the_spikes_that_leave_it(rate):
+    found = vf.gain_for_rate(block=falling(9.0), rate=rate)
+    assert after_falling(rate, found.gain) == pytest.approx(rate, rel=1e-10)
+    assert found.firing_rate == pytest.approx(rate, rel=1e-10)
+    assert found.margin is not None
+    assert found.margin < 0
+    point = vf.fixed_points(block=falling(found.gain))[-1]
+    assert point.firing_rate == pytest.approx(rate, rel=1e-8)
+    x = norm.sf(0.7 / (2.2 * rate**0.5))
+    assert point.variance == pytest.approx(found.gain**2 * x, rel=1e-8)
+
+
+@pytest.mark.parametrize(("merge", "rate"), [("and", 0.14), ("iand", 0.22)])
+def test_a_gain_is_the_same_with_several_steps_of_memoryless_neurons(merge, rate):
+    block = [linear(45.0), SPIKE, L.Residual(linear(20.0), SPIKE, merge=merge)]
+    once = vf.gain_for_rate(block=block, rate=rate)
+    more = vf.gain_for_rate(block=block, rate=rate, steps=2, depth=40, drive=vf.drives.currents(2.0))
+    assert more.gain == pytest.approx(once.gain, rel=1e-3)
+    assert more.firing_rate == pytest.approx(rate, rel=1e-3)
+
+
+def test_sums_of_spikes_may_have_any_rate_in_time():
+    spike = L.Spike(vf.Neuron(0.8, decay=0.3))
+    found = vf.gain_for_rate(block=[L.Residual(linear(1.0), spike)], rate=1.2, steps=2, depth=3)
+    network = vf.Network(width=300, layers=[spike, *[L.Residual(L.Linear(gain=found.gain), spike)] * 3], steps=2)
+    ensemble = vf.simulate(network, repeats=40, seed=2, engine="conditional")
+    rates = ensemble.firing_rate[:, -1, 1:].mean(axis=-1)
+    error = rates.std(ddof=1) / 40**0.5
+    assert abs(rates.mean() - 1.2) < 4 * error + 0.015 * 1.2  # bias of order 1/width
+    assert abs(rates.mean() - 1.1) > 4 * error + 0.015 * 1.1
+
+
+@pytest.mark.parametrize(("merge", "critical"), [("and", np.inf), ("iand", 0.0)])
+def test_a_merge_alone_dies_at_every_gain_or_ever_more_slowly(merge, critical):
+    assert vf.critical_gain(block=[L.Residual(linear(3.0), SPIKE, merge=merge)]) == critical
+
+
+# --- thresholds that differ --------------------
+
+
+@pytest.mark.parametrize("theta", [0.5, 2e-5, 3e-9])
+def test_silence_is_as_stable_and_its_basin_as_wide_whatever_other_thresholds_there_are(theta):
+    """The faint first part has its fixed points where the second one only forgets."""
+    keep, gain = 0.6, 2.5
+    faint = L.Residual(L.Spike(vf.Neuron(theta)), L.Linear(gain=gain * theta), keep=keep)
+    points = vf.fixed_points(block=[faint, L.Residual(L.Spike(vf.Neuron(1e3 * theta**0.5)), L.Linear(gain=0.1), keep=keep)])
+    V = np.geomspace(0.01, 10, 200001) * theta**2
+    after = keep**2 * (keep**2 * V + (gain * theta) ** 2 * norm.sf(theta / np.sqrt(V)))
+    crossings = V[1:][np.diff(after > V)]
+    assert points[0].multiplier == pytest.approx(keep**4, rel=1e-9)
+    assert points[0].stable
+    assert [point.variance for point in points[1:]] == pytest.approx(crossings.tolist(), rel=1e-4)
+
+
+@pytest.mark.parametrize("theta", [0.5, 1e-8])
+def test_the_critical_gain_of_faint_neurons(theta):
+    """Others, that never fire, only forget: ``W = 0.25 (0.25 W + g² Q(θ/√W))`` of what enters the faint ones."""
+    others = L.Residual(L.Spike(vf.Neuron(1.0)), linear(1.0), keep=0.5)
+    block = [others, L.Residual(L.Spike(vf.Neuron(theta)), linear(1.0), keep=0.5)]
+    if theta < 1e-3:  # else the others fire too
+        assert vf.critical_gain(block=block) / theta == pytest.approx((15 / 4 * CRITICAL) ** 0.5, rel=1e-9)
+    before = [L.Spike(vf.Neuron(theta)), linear(7.0 * theta**2), L.Spike(vf.Neuron(theta)), linear(1.0)]
+    unit = [SPIKE, linear(7.0), SPIKE, linear(1.0)]
+    assert vf.critical_gain(block=before) / theta == pytest.approx(vf.critical_gain(block=unit), rel=1e-9)
+
+
 # --- growth --------------------
 
 

@@ -104,6 +104,56 @@ NETWORKS = {
 }
 
 
+ENDING = {  # in merges: what counts is what leaves
+    "iand last": [SPIKE, *[L.Residual(linear(8.0), SPIKE, merge="iand")] * 3],
+    "and last": [SPIKE, linear(8.0), SPIKE, L.Residual(linear(14.0), SPIKE, merge="and"), L.Scale(0.5)],
+}
+
+
+@pytest.mark.parametrize("merge", ["and", "iand"])
+def test_the_last_row_is_what_leaves_a_merge_by_an_enumeration(merge):
+    n, square = 4, 7.0
+    k, fires = np.arange(n + 1), [stats.norm.sf(1 / (square * j / n) ** 0.5) if j else 0.0 for j in range(n + 1)]
+    start = stats.binom.pmf(k, n, stats.norm.sf(1))
+    kept = [q if merge == "and" else 1 - q for q in fires]
+    alive = start @ [1 - (1 - kept[j]) ** j for j in k]
+    profile = vf.finite_width(network([SPIKE, L.Residual(linear(square), SPIKE, merge=merge)], width=n))
+    assert profile.survival[-1] == pytest.approx(alive, rel=1e-12)
+    assert profile.firing_rate[-1] == pytest.approx(start @ (k * kept) / n, rel=1e-12)
+    assert profile.variance[-1] == pytest.approx(square * start @ k / n, rel=1e-12)
+    assert vf.SpikeChain(profile.network).survival() == pytest.approx(alive, rel=1e-12)
+
+
+@pytest.mark.parametrize("engine", ["dense", "conditional"])
+@pytest.mark.parametrize("name", ENDING)
+def test_networks_that_end_in_merges_are_simulated_and_drawn_as_they_leave(name, engine):
+    described, merge = network(ENDING[name], width=80), next(layer for layer in ENDING[name] if layer.branch)
+    exact = vf.finite_width(described)
+    assert exact.sample is not None
+    ensembles = vf.simulate(described, repeats=300, seed=5, engine=engine), exact.sample(300, seed=6)
+    for ensemble in ensembles:
+        comparison = vf.compare(exact, ensemble, false_alarm=0.01)
+        assert comparison.passed, comparison
+        assert ensemble.mean().survival[-1] == (ensemble.firing_rate[:, -1] > 0).mean()
+    stronger = [L.Residual(linear(18.0), SPIKE, merge=name.split()[0]) if layer is merge else layer for layer in ENDING[name]]
+    assert not vf.compare(vf.finite_width(network(stronger, width=80)), ensembles[0], false_alarm=0.01).passed
+
+
+def test_sums_that_leave_are_simulated_as_predicted():
+    """Over several steps, with their second moments; sums that miss one branch are rejected."""
+    leaky = L.Spike(vf.Neuron(0.9, decay=0.4, reset="subtract"))
+
+    def built(blocks):
+        return network([leaky, *[L.Residual(linear(5.0), leaky)] * blocks], width=500, steps=3)
+
+    profile, ensemble = vf.mean_field(built(3), points=2**9), vf.simulate(built(3), repeats=60, seed=1, engine="conditional")
+    assert profile.firing_rate[-1, -1] > 1
+    assert vf.compare(profile, ensemble, bias=0.02).passed
+    M, measured, error = profile.coincidences[-1], ensemble.mean().coincidences[-1], ensemble.stderr().coincidences[-1]
+    assert np.all(np.abs(measured - M) < K * error + 0.03 * M)
+    assert np.all(np.abs(measured - vf.mean_field(built(2), points=2**9).coincidences[-1]) > K * error + 0.03 * M)
+
+
 QUICK = (("nested", "dense"), ("mixed", "dense"), ("mixed", "conditional"))  # every kind of layer, in both engines
 
 

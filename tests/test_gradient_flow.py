@@ -52,11 +52,23 @@ CHAINS = {
         spike(synaptic_decay=0.3, recurrent_gain=2),
     ],
 }
+CHAINS["recurrent, above neurons without reset"] = [
+    *[spike("none", 0.4), linear(2.1)],
+    *[spike("zero", recurrent_gain=1.4), linear(2.3), spike("none", 0.4)],
+]
 BLOCKS = {
     "membrane shortcuts": [*[L.Residual(ZERO, linear(1.2, rows="centred"), keep=0.9)] * 3, ZERO],
     "SEW add": [ZERO, *[L.Residual(linear(2.0), ZERO)] * 2, linear(2.0), ZERO],
     "SEW and": [ZERO, L.Residual(linear(3.0), ZERO, merge="and"), linear(4.0), ZERO],
     "SEW iand": [ZERO, *[L.Residual(linear(2.5), ZERO, linear(2.5), DELAYED, merge="iand")] * 2, linear(3.0), ZERO],
+    "SEW add, without reset first": [spike("none", 0.3), L.Residual(linear(2.3), DELAYED), linear(1.8), ZERO],
+    "membrane shortcut, without reset first": [spike("none", 0.7), linear(2.2), L.Residual(ZERO, linear(1.6), keep=0.7), ZERO],
+    "sums within a sum": [ZERO, L.Residual(L.Residual(linear(2.2), ZERO)), linear(1.4), ZERO],
+    "a shared factor": [
+        *[ZERO, linear(2.6)],
+        L.Residual(L.Scale(-0.4), L.Residual(ZERO, linear(1.5), keep=0.7), L.BatchNorm(0.8, 0.1, (0.2, 0.7)), keep=0.9),
+        ZERO,
+    ],
     "normalised": [
         *[ZERO, linear(2.0), L.LayerNorm(gamma=1.3), ZERO],
         *[linear(2.0), L.BatchNorm(gamma=1.1, statistics=(0.1, 0.7)), ZERO, L.Scale(0.9), linear(3.0), ZERO],

@@ -122,6 +122,23 @@ def test_moments_in_time_are_those_of_mean_field():
     assert own == pytest.approx(profile.coincidences, rel=1e-12, abs=1e-15)
 
 
+@pytest.mark.parametrize("merge", ["add", "iand"])
+def test_moments_of_shortcuts_around_other_neurons_are_those_of_mean_field(merge):
+    """The shortcut is exact, its branch is sampled, in more replicas."""
+    layers, x = vf.layers, RNG.normal(size=(2, 4, 30))
+    exact, sampled = (layers.Spike(vf.Neuron(1.2, decay=0.4, reset=reset)) for reset in ("none", "subtract"))
+    branch = layers.Residual(layers.Linear(gain=2.1), sampled, merge=merge)
+    network = vf.Network(
+        layers=[layers.Linear(50, gain=1.6), exact, branch, layers.Linear(50, gain=2.4), exact],
+        steps=4,
+        drive=vf.drives.inputs(x),
+    )
+    kernel, profile = vf.kernel(network, x, scrambles=5), vf.mean_field(network, scrambles=5)
+    own, error = np.einsum("latas->lts", kernel.moments) / 2, np.einsum("latas->lts", kernel.error) / 2
+    assert own[0] == pytest.approx(profile.coincidences[0], rel=1e-12)
+    assert np.all(np.abs(own - profile.coincidences) <= 6 * np.hypot(error, profile.error["coincidences"]) + 1e-12)
+
+
 def test_a_batch_normalisation_needs_the_whole_batch():
     layers = [L.Linear(gain=2.0), L.BatchNorm(gamma=1.0), L.Spike(vf.Neuron(1.0))] * 2
     network = vf.Network(width=50, layers=layers, drive=vf.drives.inputs(X))

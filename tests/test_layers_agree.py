@@ -84,3 +84,96 @@ def test_batch_normalised_networks_are_predicted():
     ensemble = vf.simulate(built(2.0), repeats=8, seed=2, engine="conditional")
     assert vf.compare(vf.mean_field(built(2.0)), ensemble, bias=BIAS).passed
     assert not vf.compare(vf.mean_field(built(1.9)), ensemble, bias=BIAS).passed
+
+
+PLAIN = L.Spike(vf.Neuron(0.9, decay=0.7))
+MIXED = {  # neurons without reset are solved exactly, those with one are sampled
+    "add": lambda g: [PLAIN, L.Residual(linear(g), DELAYED), linear(1.5), ZERO],
+    "and": lambda g: [PLAIN, L.Residual(linear(1.6 * g), ZERO, merge="and"), linear(3.5), PLAIN],
+    "iand": lambda g: [PLAIN, L.Residual(linear(2.4), PLAIN, linear(g), ZERO, merge="iand"), linear(3.5), DELAYED],
+    "currents": lambda g: [PLAIN, linear(2.1), L.Residual(ZERO, linear(g), keep=0.6), PLAIN],
+    "normalised": lambda g: [PLAIN, linear(2.1), L.Residual(ZERO, linear(g), L.LayerNorm(0.5 * g)), DELAYED],
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_shortcuts_join_neurons_with_and_without_reset(name):
+    def built(gain):
+        return vf.Network(width=1000, layers=MIXED[name](gain), steps=5)
+
+    engine = "dense" if name == "normalised" else "conditional"
+    ensemble = vf.simulate(built(2.3), repeats=NETWORKS, seed=4, engine=engine)
+    assert vf.compare(vf.mean_field(built(2.3), points=2**10), ensemble, bias=BIAS).passed
+    assert not vf.compare(vf.mean_field(built(2.0), points=2**10), ensemble, bias=BIAS).passed
+
+
+def sharing(spike):
+    """Branches that send some of what they receive past their weights."""
+    inner = L.Residual(spike, linear(2.5), keep=0.7)
+    return {
+        "a factor of currents": [spike, linear(2.2), L.Residual(L.Scale(0.4), keep=0.9), spike],
+        "running statistics": [spike, linear(2.0), L.Residual(L.BatchNorm(1.3, 0.1, (0.1, 1.5)), keep=0.8), spike],
+        "a shortcut within": [spike, linear(2.4), L.Residual(L.Scale(0.5), inner, inner, L.Scale(-0.3)), spike],
+        "a factor of spikes": [spike, L.Residual(L.Scale(0.6)), linear(1.8), spike],
+        "sums of sums": [spike, L.Residual(L.Residual(linear(2.0), spike), L.Residual(linear(1.5), spike)), linear(1.7), spike],
+    }
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("name", sharing(ZERO))
+def test_what_branches_send_past_weights_is_not_independent_of_the_shortcut(name, steps, monkeypatch):
+    layers = sharing(L.Spike(vf.Neuron(0.9)) if steps == 1 else DELAYED)[name]
+    net = vf.Network(width=1000, layers=layers, steps=steps)
+    ensemble = vf.simulate(net, repeats=NETWORKS, seed=6)
+    assert vf.compare(vf.mean_field(net, points=None if steps == 1 else 2**10), ensemble, bias=BIAS).passed
+    monkeypatch.setattr("varflow.theory.flow.steps.shared", lambda layer: 0.0)
+    assert not vf.compare(vf.mean_field(net, points=None if steps == 1 else 2**10), ensemble, bias=BIAS).passed
+
+
+def test_large_maps_and_inputs_share_too(monkeypatch):
+    x = np.random.default_rng(1).normal(size=(2, 3, 6, 6))
+    spike = L.Spike(vf.Neuron(0.8))
+    inner = L.Residual(L.Conv(48, gain=2.0), spike)
+    layers = [
+        L.Conv(48, gain=2.0),
+        L.Residual(L.Scale(0.5)),
+        spike,
+        L.Residual(inner),
+        L.Pool("average", 2),
+        linear(3.0),
+        spike,
+    ]
+    net = vf.Network(layers=layers, drive=vf.drives.inputs(x))
+    together = vf.mean_field(net)
+    monkeypatch.setattr("varflow.theory.flow.walk.JOINT", 1)
+    alone = vf.mean_field(net)
+    for found in (together, alone):
+        assert vf.compare(found, vf.simulate(net, repeats=2 * NETWORKS, seed=2), bias=0.06).passed
+    assert alone.variance == pytest.approx(together.variance, rel=0.01)
+    monkeypatch.setattr("varflow.theory.flow.steps.shared", lambda layer: 0.0)
+    assert vf.mean_field(net).variance[-1] < 0.9 * alone.variance[-1]
+
+
+@pytest.mark.parametrize(
+    "branch",
+    [
+        L.Residual(L.LayerNorm()),
+        L.Residual(L.Scale(2.0), L.BatchNorm()),
+        L.Residual(L.Residual(L.LayerNorm(), keep=0.5), keep=0.5),
+    ],
+)
+def test_other_joints_of_currents_with_themselves_are_refused(branch):
+    net = vf.Network(width=20, layers=[PLAIN, linear(2.0), branch, PLAIN], steps=2)
+    for function in (vf.mean_field, vf.gradient_flow, lambda net: vf.kernel(net, np.ones((2, 20)))):
+        with pytest.raises(vf.DomainError, match="past no weights"):
+            function(net)
+    fresh = L.Residual(L.LayerNorm(), PLAIN, linear(1.0))  # weights lie between
+    assert vf.mean_field(vf.Network(width=1000, layers=[PLAIN, linear(2.0), fresh, PLAIN], steps=2)).variance[-1, -1] > 0
+
+
+@pytest.mark.parametrize("branch", [(L.Scale(0.5),), (L.Residual(linear(2.0), PLAIN),)])
+@pytest.mark.parametrize("merge", ["and", "iand"])
+def test_products_of_spikes_with_themselves_are_refused(branch, merge):
+    net = vf.Network(width=1000, layers=[PLAIN, L.Residual(*branch, merge=merge), linear(2.0), PLAIN], steps=2)
+    with pytest.raises(vf.DomainError, match="with themselves"):
+        vf.mean_field(net)

@@ -167,6 +167,28 @@ def test_gradients_are_those_of_all_positions_together(name, monkeypatch):
     assert not all(alike(predict(vf.gradient_flow, POOLS[name], SMALL), together, ENERGIES, 2 * CLASSES).values())
 
 
+@pytest.mark.parametrize("pool", [(2,), (3, 1, 1)])
+def test_gradients_of_one_step_are_those_of_all_positions_together(pool, monkeypatch):
+    """Layers above the pool are exact, those below are sampled; half of what pairs of positions add is rejected."""
+    once, x = spike(), image(SMALL)[:, 0]
+    layers = [L.Conv(32, gain=2.4), once, L.Pool("average", *pool), L.Conv(32, gain=4.5), once, L.Conv(16, gain=2.8), once]
+
+    def found():
+        return vf.gradient_flow(vf.Network(layers=layers, drive=vf.drives.inputs(x)), points=2**9)
+
+    together = found()
+    monkeypatch.setattr("varflow.theory.flow.walk.JOINT", 1)
+    assert all(alike(found(), together, ENERGIES, 2 * CLASSES).values())
+    kept = steps.averaged_back
+
+    def half(*parts):
+        back = kept(*parts)
+        return replace(back, pairs={d: G / 2 for d, G in back.pairs.items()})
+
+    monkeypatch.setattr(steps, "averaged_back", half)
+    assert not all(alike(found(), together, ENERGIES, 2 * CLASSES).values())
+
+
 @pytest.fixture(scope="module", params=["average", "maximum", "added spikes"])
 def large(request):
     layers = POOLS[request.param]

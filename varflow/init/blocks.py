@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import ConvergenceError, DomainError, instance, integer, probability
+from varflow._checks import ConvergenceError, DomainError, instance, integer, positive_scale, probability, scalar
 from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
 from varflow.model.network import Network
@@ -18,7 +18,7 @@ from varflow.results import Initialization
 from varflow.results.layout import late_steps
 from varflow.theory.flow.block import WIDTH, Block, critical_gain_of_block
 from varflow.theory.mean_field import mean_field
-from varflow.theory.roots import rising_root
+from varflow.theory.roots import monotone_root, rising_root
 
 __all__ = ["gain_of_block"]
 
@@ -39,8 +39,9 @@ def gain_of_block(
 ) -> Initialization:
     """See :func:`varflow.gain_for_rate`."""
     block, fan_in = Block(layers), None if fan_in is None else integer("fan_in", fan_in, minimum=1)
-    rate = probability("rate", rate, open_ends=True)
     steps, depth = integer("steps", steps, minimum=1), integer("depth", depth, minimum=1)
+    sums = steps > 1 and not block.binary  # whose mean may exceed 1
+    rate = scalar("rate", positive_scale("rate", rate)) if sums else probability("rate", rate, open_ends=True)
     drive = currents() if drive is None else instance("drive", drive, Drive)
     name, _ = block.free
     try:
@@ -73,7 +74,7 @@ def gain_of_block(
 def _at_a_fixed_point(block: Block, rate: float) -> tuple[Block, dict[str, Any]]:
     """The block with a fixed point of this rate, and that fixed point."""
     state = np.array([_state_of(block, rate)])
-    found = block.with_free(rising_root(lambda x: float(block.with_free(x)(state)[0] / state[0] - 1), block.free[1], TIGHT))
+    found = block.with_free(monotone_root(lambda x: float(block.with_free(x)(state)[0] / state[0] - 1), block.free[1], TIGHT))
     point = found.described(float(state[0]))
     names = ("firing_rate", "variance", "multiplier", "stable", "depth_scale")
     return found, {name: getattr(point, name) for name in names}
@@ -88,7 +89,7 @@ def _after_many_blocks(
         profile = mean_field(_deep(block.with_free(value), depth, steps, drive), **options)
         return {name: float(getattr(profile, name)[-1, late_steps(steps)].mean()) for name in ("firing_rate", "variance")}
 
-    value = rising_root(lambda x: late(x)["firing_rate"] - rate, block.free[1], LOOSE)
+    value = monotone_root(lambda x: late(x)["firing_rate"] - rate, block.free[1], LOOSE)
     return block.with_free(value), late(value) | {"multiplier": None, "stable": True, "depth_scale": None}
 
 
@@ -96,7 +97,7 @@ def _state_of(block: Block, rate: float) -> float:
     """The state at which the layer that reads it has this rate."""
     if block.kind == "spikes":
         return rate
-    return rising_root(lambda V: float(block.passed(np.array([V]))[1][0]) - rate, block.unit, TIGHT)
+    return rising_root(lambda V: float(block.passed(np.array([V]))[1][0]) - rate, block.units[1] ** 2, TIGHT)
 
 
 def _deep(block: Block, depth: int, steps: int, drive: Drive) -> Network:

@@ -66,7 +66,8 @@ def gain_for_rate(
     neuron : Neuron, torch module or str
         As :func:`varflow.neuron` takes it, of positive threshold (its mean, where neurons differ). The gain goes as ``θ/λ``.
     rate : float
-        Mean spikes per neuron and step; for a multi-spike neuron it may exceed 1.
+        Mean spikes per neuron and step; for a multi-spike neuron, or a block that adds spikes over several steps, it may exceed
+        1. Of a block of spikes it is that of the spikes that leave the block, behind its merges.
     steps, depth : int
         Of the network.
     block : sequence of vf.layers, optional

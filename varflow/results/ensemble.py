@@ -22,6 +22,8 @@ __all__ = ["Ensemble", "spread"]
 class Ensemble(Shown):
     """The measurements of a simulation: one row per network.
 
+    Layers are those of neurons; where the network ends in a merge of spikes, the last as in :class:`varflow.Profile`.
+
     Attributes
     ----------
     network : Network

@@ -39,7 +39,7 @@ class FixedPoint(Shown):
     Attributes
     ----------
     variance, firing_rate : float
-        ``V`` and ``P(u > θ)`` there.
+        ``V`` and ``P(u > θ)`` there; of a block of spikes, the rate of the spikes that leave it.
     multiplier : float
         ``m = F'(V)``, by which a small deviation is multiplied per layer (``inf`` where F jumps).
     stable : bool

@@ -26,7 +26,8 @@ class Initialization(Shown):
     multiplier, stable, depth_scale
         ``m``, ``|m| < 1`` and ``-1/ln|m|`` layers at that fixed point; None of a block over several steps.
     critical_gain, margin : float
-        Gain below which only silence is stable, and ``gain/critical_gain - 1`` (None for ``θ ≤ 0``). None in time; see
+        Gain below which only silence is stable, and ``gain/critical_gain - 1`` (None for ``θ ≤ 0``). Of a block whose activity
+        falls with its gain the one above which it dies, and a negative margin. None in time; see
         :func:`varflow.temporal_critical_gain`.
     survival : float, optional
         With a depth: probability that the last layer is alive at ``gain``, if layer 1 has variance ``variance``.

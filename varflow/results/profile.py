@@ -26,6 +26,9 @@ class Sampler(Protocol):
 class Profile(Shown):
     """A theory's prediction for every layer of a network.
 
+    A row is a layer of neurons. If the network ends in a merge of spikes, the last row has the firing rate, survival and
+    coincidences of the spikes that leave it, behind the merge (sums may exceed 1); its variance is that of the last neurons.
+
     Attributes
     ----------
     network : Network

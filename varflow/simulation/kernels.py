@@ -35,7 +35,7 @@ class Pairs(Walk):
         super().__init__(batch, chunk, wanted, Event(), False)
         self.out, self.seen = out, SEEN[seen]
 
-    def measure(self, membranes: Tensor, spikes: Tensor) -> None:
+    def measure(self, membranes: Tensor | None, spikes: Tensor) -> None:
         x = self.seen(spikes[: len(self.out)])
         gram = (x @ x.mT).double() / spikes.shape[-1]
         if not gram.isfinite().all():

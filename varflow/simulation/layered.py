@@ -146,11 +146,17 @@ class Walk:
         self.draws = batch.streams.draws(chunk, "weights", dtype=batch.dtype, stop=stop)
         self.neurons = batch.streams.draws(chunk, "neurons", dtype=batch.dtype, stop=stop)
         self.measures = Measures(batch.widths, wanted, 1, batch.steps, batch.streams.device, coincidences)
+        sending = [layer for layer, _, after, _ in sites(*_layers(batch.networks[0])) if after.kind == "spikes"]
+        self.last = next(layer for layer in reversed(sending) if layer.spikes or isinstance(layer, Residual))
+        self.leaving: Flow | None = None
 
     def from_drive(self) -> None:
-        """Through the whole network."""
+        """Through the whole network. If it ends in a merge, the spikes that leave it count as those of its last layer."""
         layers, signal, width = _layers(self.batch.networks[0])
         self.through(layers, _driven(self.batch, signal, self.chunk, self.stop), width)
+        if self.leaving is not None:
+            self.spiking -= 1
+            self.measure(None, self.leaving.real.flatten(3))
 
     def through(self, layers: Sequence[Layer], flow: Flow, width: int | None) -> Flow:
         for layer in layers:
@@ -167,7 +173,9 @@ class Walk:
             currents = received(self.draws, layer, flow, shape, self.batch.conditional).values
             return Flow(currents.expand(-1, -1, self.batch.steps, *shape))  # an input may be constant in time
         if isinstance(layer, Residual):
-            return self.merged(layer, flow, self.through(layer.branch, flow, Signal("spikes", flow.shape).inner_width(width)))
+            after = self.merged(layer, flow, self.through(layer.branch, flow, Signal("spikes", flow.shape).inner_width(width)))
+            self.leaving = after if layer is self.last else None
+            return after
         if isinstance(layer, (BatchNorm, LayerNorm)):
             return normalised(flow, layer)
         if isinstance(layer, Pool):
@@ -204,12 +212,13 @@ class Walk:
         """Of neurons that differ; on a map, one for all positions of a channel."""
         return self.neurons.fractions(shape[0]).repeat_interleave(math.prod(shape[1:]), -1)
 
-    def measure(self, membranes: Tensor, spikes: Tensor) -> None:
+    def measure(self, membranes: Tensor | None, spikes: Tensor) -> None:
         wanted = self.measures.networks
         counts = spikes[:wanted].sum(-1, dtype=torch.float64)
-        if not (counts.isfinite().all() and membranes.sum().isfinite()):
+        if not (counts.isfinite().all() and (membranes is None or membranes.sum().isfinite())):
             raise self.explosion()
-        self.measures.record(self.spiking, None, membranes[:wanted], counts, self.measures.gram(spikes[:wanted]))
+        potentials = None if membranes is None else membranes[:wanted]
+        self.measures.record(self.spiking, None, potentials, counts, self.measures.gram(spikes[:wanted]))
         self.spiking += 1
 
     def explosion(self) -> DomainError:

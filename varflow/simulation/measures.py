@@ -42,21 +42,26 @@ class Measures:
         return (spikes @ spikes.mT).double() if "coincidences" in self.tables else None
 
     def record(
-        self, layer: int, place: torch.Tensor | None, membranes: torch.Tensor, counts: torch.Tensor, gram: torch.Tensor | None
+        self,
+        layer: int,
+        place: torch.Tensor | None,
+        membranes: torch.Tensor | None,
+        counts: torch.Tensor,
+        gram: torch.Tensor | None,
     ) -> None:
         """Record a layer of the configurations at ``place``: spikes per step, and their :meth:`gram` matrix if it is kept.
 
-        Without a place, the second axis is one of probes, and their mean is recorded.
+        Without a place, the second axis is one of probes, and their mean is recorded. Without membranes, those of a layer stay.
 
         Overwrites ``membranes``.
         """
         width = self.widths[layer]
         found = {"firing_rate": counts / width}
-        if self.steps > 1:
+        if self.steps > 1 and membranes is not None:
             found["potential_mean"] = membranes.mean(-1)
         if gram is not None and "coincidences" in self.tables:
             found["coincidences"] = gram / width
-        if width > 1:
+        if width > 1 and membranes is not None:
             found["variance"] = _sample_variance(membranes)
         for name, value in found.items():
             if place is None:

@@ -116,9 +116,14 @@ class SpikeChain:
         return [place for place, count in enumerate(self.counts) if count.neurons]
 
     @property
+    def sent(self) -> list[int]:
+        """Which counts are those of the spikes of every layer; of the last, of the spikes that leave the network."""
+        return [*self.neurons[:-1], len(self.counts) - 1]
+
+    @property
     def grids(self) -> list[CountGrid]:
-        """Of every layer of neurons."""
-        return [self.all_grids[place] for place in self.neurons]
+        """Of the spikes of every layer."""
+        return [self.all_grids[place] for place in self.sent]
 
     @property
     def layers(self) -> list[Layer]:
@@ -145,7 +150,7 @@ class SpikeChain:
             keys.append(key)
             self.transitions.append(distinct[key])
             self.all_masses.append(distinct[key].push(self.all_masses[count.below]))
-        self._masses = [self.all_masses[place] for place in self.neurons]
+        self._masses = [self.all_masses[place] for place in self.sent]
 
     def _transition(self, count: Count, grid: CountGrid, tail: float) -> Kernel | Matrix:
         assert count.below is not None
@@ -166,7 +171,7 @@ class SpikeChain:
         return passed[::-1]
 
     def propagate(self, depth: int | None = None) -> tuple[CountLaw, ...]:
-        """The distribution of the spike count in layers 1 … ``depth`` (default: the network's).
+        """The distribution of the spike count in layers 1 … ``depth`` (default: the network's); of the last, behind a merge.
 
         Raises
         ------
@@ -178,7 +183,7 @@ class SpikeChain:
         return tuple(CountLaw(grid.counts, frozen(mass), grid.width) for mass, grid in zip(masses, grids, strict=False))
 
     def survival(self, depth: int | None = None) -> float:
-        """``P(K_depth > 0)``: the probability that layer ``depth`` has at least one spike.
+        """``P(K_depth > 0)``: the probability that layer ``depth`` has at least one spike; the last, behind a merge.
 
         Beyond the network's own depth, layers are not stored: a network of one layer serves for any depth of equal ones.
 

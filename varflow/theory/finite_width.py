@@ -106,9 +106,9 @@ def _silent_variance(chain: SpikeChain) -> float | np.ndarray:
 def _summary(chain: SpikeChain) -> np.ndarray:
     """Mean and spread of variance and rate, and survival; shape (5, depth)."""
     moments, counted = [], []
-    for place in chain.neurons:
+    for place, sent in zip(chain.neurons, chain.sent, strict=True):
         count = chain.counts[place]
-        counted.append(_count_moments(*_held(chain, place), count.width))
+        counted.append(_count_moments(*_held(chain, sent), count.width))
         if count.layer is None:
             moments.append(_driven_moments(chain))
         else:
@@ -155,7 +155,7 @@ def _per_input(chain: SpikeChain) -> dict[str, np.ndarray]:
         at = np.array([chain.starts @ values for values in pulled])
         variance = np.vstack([chain.start.variance, at[:-1, :, 2]])
     else:
-        at = np.array([_from_start(chain, place, _observables(grid)) for place, grid in zip(chain.neurons, grids, strict=True)])
+        at = np.array([_from_start(chain, place, _observables(grid)) for place, grid in zip(chain.sent, grids, strict=True)])
         variance = [chain.start.variance]
         for count in chain.counts:
             if count.layer is not None and count.below is not None:

@@ -47,7 +47,8 @@ def critical_gain(*, threshold: Any = None, distribution: Any = "normal", block:
         Of the standardised potential.
     block : sequence of vf.layers, optional
         In place of a threshold: the critical gain of the block's last layer with weights, its other gains unchanged; 0 if
-        activity never dies. See :func:`varflow.fixed_points`.
+        activity never dies, infinite if it always does. Where activity falls with this gain, as in an ``iand`` branch, it is
+        the gain *above* which only silence is stable. See :func:`varflow.fixed_points`.
 
     Returns
     -------
@@ -156,8 +157,9 @@ def fixed_points(
         Of the standardised potential.
     block : sequence of vf.layers, optional
         In place of all others: the layers between two like signals, repeated over depth, for one time step. The variance is
-        that of the currents which enter the block, the rate that of the neurons which read them; for a block of spikes, those
-        of its last layer. With a BatchNorm, the multiplier is that of a difference between one input and all others.
+        that of the currents which enter the block, the rate that of the neurons which read them; for a block of spikes, the
+        variance is that of its last neurons, the rate that of the spikes which leave it, behind its merges. With a BatchNorm,
+        the multiplier is that of a difference between one input and all others.
 
     Returns
     -------

@@ -58,7 +58,8 @@ def mean_field(
     ------
     DomainError
         For a method that does not apply to the neuron, for more than 2048 steps, and, with one step, for multi-spike neurons
-        and delays.
+        and delays; for a shortcut whose branch joins it with its own input past no weights, but for sums with ``Scale`` and
+        with ``BatchNorm`` of given statistics.
 
     Notes
     -----

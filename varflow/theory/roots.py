@@ -13,12 +13,13 @@ import numpy as np
 
 from varflow._checks import ConvergenceError
 
-__all__ = ["RESOLUTION", "bisect", "crossing", "double_until", "first_to_hold", "rising_root", "scan"]
+__all__ = ["RESOLUTION", "bisect", "crossing", "double_until", "first_to_hold", "monotone_root", "rising_root", "scan"]
 
 GRID = 64  # points per subdivision
 CURVATURE = 2.0  # of a function in units of its slope and argument: the secant's root is searched within this times (h/x)²
 DOUBLINGS = 32  # at once
 FARTHEST = 1e15  # largest ratio of a root of a rising function to its start
+APART = 1e6  # ratio to the start of an argument that tells whether a function rises or falls
 LARGE = 1e6  # replaces larger values, infinity included, of a function whose root is sought
 RESOLUTION = 4e-3  # step of a scan in ln y: closer pairs of roots are found only through the extremum between them
 
@@ -112,6 +113,12 @@ def rising_root(function: Callable[[float], float], start: float, accuracy: floa
         if hi > math.log(start * FARTHEST):
             raise ConvergenceError(f"negative up to {math.exp(hi):.3g}")
     return math.exp(brentq(excess, lo, hi, xtol=accuracy, rtol=1e-15))  # pyright: ignore
+
+
+def monotone_root(function: Callable[[float], float], start: float, accuracy: float) -> float:
+    """The same of a function that rises or falls."""
+    sign = 1 if function(start * APART) >= function(start / APART) else -1
+    return rising_root(lambda x: sign * function(x), start, accuracy)
 
 
 def first_to_hold(

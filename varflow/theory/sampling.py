@@ -56,6 +56,7 @@ class ExactLaw:
                 drawn.append((_merged(rng, count, below, drawn[count.branch or 0][0]), below))
         measured = [drawn[place] for place, count in enumerate(counts) if count.neurons]
         spikes, variances = np.moveaxis(np.array(measured), 0, 2)
+        spikes[..., -1] = drawn[-1][0]
         return Ensemble(network, variances, spikes / network.widths, seed=seed, engine="chain", device="cpu", dtype="float64")
 
 

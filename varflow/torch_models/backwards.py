@@ -148,7 +148,8 @@ class Backwards:
             return [None] * number
         if isinstance(vertex, Node):
             found = self.through(vertex.operation, gradients, vertex)
-            if found is None and (isinstance(vertex.operation, Pooled) or self.signals.signal(vertex) is not None):
+            named = isinstance(vertex.operation, Pooled) or bool(self.signals.in_common(vertex))
+            if found is None and (named or self.signals.signal(vertex) is not None):
                 self.uncovered.append(vertex.through[-1])
             return [None] * number if found is None else found
         if vertex in self.place:
@@ -198,12 +199,12 @@ class Backwards:
 
     @through.register
     def _(self, operation: Sum, gradients: Gradients, node: Node) -> list[Found] | None:
-        return [gradients.times(factor**2) for factor in operation.factors]
+        return None if self.signals.in_common(node) else [gradients.times(factor**2) for factor in operation.factors]
 
     @through.register
     def _(self, operation: Product, gradients: Gradients, node: Node) -> list[Found] | None:
         x, y = (self.signals.signal(each) for each in node.below)
-        if not (isinstance(x, Spikes) and isinstance(y, Spikes)) or gradients.chosen:
+        if not (isinstance(x, Spikes) and isinstance(y, Spikes)) or gradients.chosen or self.signals.in_common(node):
             return None
         return [factor_back(gradients, y.apart()), factor_back(gradients, x.apart())]
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from varflow.model.inner_weights import InnerWeights
 from varflow.model.layers import BatchNorm, Conv, LayerNorm, Linear, Spike
+from varflow.results.audit import first_of
 from varflow.theory.flow.alike import JOINT
 from varflow.theory.flow.between import Between, Offset
 from varflow.theory.flow.maxima import Windows, fire_maxima
@@ -74,6 +75,8 @@ class Evaluation:
         self.arrived: dict[str, Spikes] = {}  # at weights, by their name
         self.used = 1  # number of inputs
         self.restarted: list[str] = []  # weight modules whose inputs are taken as they were
+        self.dependent: list[str] = []  # joints of signals that are not independent, in words
+        self.known_roots: dict[Node, frozenset[str]] = {}
 
     def neurons(self, grid: Grid) -> Neurons:
         """The responses of layers of neurons over such an index."""
@@ -131,6 +134,28 @@ class Evaluation:
             known = [each for each in below if each is not None and not isinstance(each, Windows)]
             self.known[node] = self.through(node.operation, known, node) if len(known) == len(below) else None
         return self.known[node]
+
+    def roots(self, node: Node) -> frozenset[str]:
+        """Names of what a signal comes from past neurons: weights, or the input."""
+        if node not in self.known_roots:
+            self.known_roots[node] = frozenset()  # of neurons that receive their own spikes
+            below, name = node.below, node.operation.name if isinstance(node.operation, Source) else ""
+            layer = next((layer for layer in self.trace.layers if layer.neuron_name == name), None)
+            if layer is not None and layer.node is not None and layer.spiking.entry is None:
+                below, name = (layer.node,), ""
+            self.known_roots[node] = frozenset([name] if name else []).union(*map(self.roots, below))
+        return self.known_roots[node]
+
+    def in_common(self, node: Node) -> list[str]:
+        """What several of the signals below a node come from, which then depend on each other."""
+        names = [name for each in node.below for name in self.roots(each)]
+        return sorted({name for name in names if names.count(name) > 1})
+
+    def _independent(self, node: Node) -> bool:
+        if common := self.in_common(node):
+            words = "sum" if isinstance(node.operation, Sum) else "product"
+            self.dependent.append(f"a {words} of signals that depend on each other, since both come from {first_of(common)}")
+        return not common
 
     # Weights.
 
@@ -226,7 +251,7 @@ class Evaluation:
 
     @through.register
     def _(self, operation: Sum, below: Sequence[Signal], node: Node) -> Signal | None:
-        if len({(type(each), each.grid, each.mean.shape[1]) for each in below}) > 1:
+        if len({(type(each), each.grid, each.mean.shape[1]) for each in below}) > 1 or not self._independent(node):
             return None
         pairs = zip(below, operation.factors, strict=True)
         whole = reduce(partial(joined, "add"), (each if factor == 1 else each.scaled(factor) for each, factor in pairs))
@@ -235,7 +260,7 @@ class Evaluation:
     @through.register
     def _(self, operation: Product, below: Sequence[Signal], node: Node) -> Signal | None:
         x, y = below
-        if not (isinstance(x, Spikes) and isinstance(y, Spikes)) or x is y or x.grid != y.grid:
+        if not (isinstance(x, Spikes) and isinstance(y, Spikes)) or x.grid != y.grid or not self._independent(node):
             return None
         return joined("and", x, y)
 

@@ -108,6 +108,11 @@ class Expected:
         """Weight modules whose inputs theory does not know and took as they were."""
         return [] if self.evaluation is None else self.evaluation.restarted
 
+    @property
+    def dependent(self) -> list[str]:
+        """Joints of signals that depend on each other, in words."""
+        return [] if self.evaluation is None else self.evaluation.dependent
+
     def overlaps(self) -> list[float]:
         """Of two inputs in every layer; NaN where theory does not know it."""
         if self.evaluation is None:

@@ -72,6 +72,7 @@ def audited(
         with full_precision():
             known = {name: own for name, own in used.items() if name not in unlike}
             predicted = expected(traced, known)
+            notes += [f"not covered by the theory: {words}" for words in dict.fromkeys(predicted.dependent)]
             notes += [*_received(traced, predicted), *_unpredicted(traced, predicted, unlike)]
             found = _report(traced, used, seen, predicted, backward, notes)
             found = replace(found, layers=tuple(map(_with_ways, found.layers, scales_of(model, traced))))

@@ -1,6 +1,7 @@
 r"""Fixed points of a block: the layers between two like signals, repeated over depth, in one step and at infinite width.
 
-The state is the variance ``V`` of the currents that enter the block, or the rate ``p`` of the spikes. With a BatchNorm, inputs
+The state is the variance ``V`` of the currents that enter the block, or the rate ``p`` of the spikes, which is that of the
+spikes that leave it, behind its merges. With a BatchNorm, inputs
 are independent of each other, as every BatchNorm leaves them: covariance 0 of currents, second moment ``p²`` of spikes.
 """
 
@@ -28,7 +29,9 @@ __all__ = ["Block", "critical_gain_of_block", "fixed_points_of_block"]
 
 WIDTH = 1000  # of layers without their own: it matters for weights with a fixed in-degree only
 LARGEST = 1e8  # variance in units of the squared threshold where the growth of a block is measured
-LEAST = 1e-20  # smallest state searched, in units of the largest
+LEAST = 1e-20  # smallest state searched, in units of the largest, or of the one before if layers fire there
+FLOOR = 1e-200  # where that ends
+ANY = 1e10  # gain in units of the threshold at which the sign of a response is that of all larger gains
 FAINT = 1e-12  # rates below which a state changes by its shortcuts only, which have no fixed point of their own
 STEP = 0.02  # of the scan in the logarithm of the state
 TINY = 1e-5  # gain in units of the threshold: with a threshold of 0 its fixed point is still above the smallest state
@@ -94,13 +97,16 @@ class Block:
         return np.max([at.firing_rate[0, :, 0] for at in self._walked(state, None)[1].passed], axis=0)
 
     def passed(self, state: np.ndarray, other: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The state after the block, and the rate and the variance of the neurons that define it."""
+        """The state after the block, the rate of the neurons that read it or of the spikes that leave, and the variance of
+        those neurons, or of the last.
+        """
         after, walk = self._walked(state, other)
-        at = walk.passed[0 if self.kind == "currents" else -1]
-        moment = after.covariance if isinstance(after, Currents) else after.moments
-        if isinstance(after, Currents) and np.any(after.mean):
+        if isinstance(after, Spikes):
+            return after.moments[0, :, 0, 0], after.mean[0, :, 0], walk.passed[-1].variance[0, :, 0]
+        if np.any(after.mean):
             raise DomainError("block", self.layers, "gives currents a mean: its state is more than a variance")
-        return moment[0, :, 0, 0], at.firing_rate[0, :, 0], at.variance[0, :, 0]
+        reader = walk.passed[0]
+        return after.covariance[0, :, 0, 0], reader.firing_rate[0, :, 0], reader.variance[0, :, 0]
 
     def _walked(self, state: np.ndarray, other: np.ndarray | None) -> tuple[Currents | Spikes, Walk]:
         inputs = [state]  # of a batch, two stand for all, besides one that differs
@@ -131,10 +137,19 @@ class Block:
         return Block(_changed(self.layers, value))
 
     @cached_property
-    def unit(self) -> float:
-        """Square of the largest threshold, in units of the input."""
+    def units(self) -> tuple[float, float]:
+        """The smallest and the largest threshold, in units of the input; 1 if all are 0."""
         sizes = [size_of(layer.neuron.threshold) / layer.neuron.input_scale for layer in self.spiking]
-        return max(sizes) ** 2 or 1.0
+        return min(filter(None, sizes), default=1.0), max(sizes) or 1.0
+
+    @cached_property
+    def ends(self) -> tuple[float, float]:
+        """States between which fixed points are searched: below them every layer is silent, unless some fire at any state."""
+        hi = LARGEST * self.units[1] ** 2 if self.kind == "currents" else 1.0
+        lo = LEAST * hi
+        while lo > FLOOR and self.most(np.array([lo]))[0] > FAINT:
+            lo *= LEAST
+        return lo, hi
 
     @cached_property
     def binary(self) -> bool:
@@ -149,7 +164,7 @@ class Block:
 
     def described(self, y: float) -> FixedPoint:
         """The fixed point ``y``."""
-        step = NUDGE * y if y else NUDGE**2 * self.unit
+        step = NUDGE * y or self.ends[0]
         state = np.array([y + step, y - step if y else 0.0])
         after = self(state, np.full(2, y) if self.normalised else None)
         m = float((after[0] - after[1]) / (state[0] - state[1]))
@@ -204,8 +219,8 @@ def fixed_points_of_block(layers: Sequence[Layer]) -> FixedPoints:
     if not block.binary:
         silence = FixedPoint(0.0, 0.0, 1.0, False, np.inf, 0.0)
         return FixedPoints((silence,), False, None, 0.0, note=_growth_of_sums(block))
-    hi = LARGEST * block.unit if block.kind == "currents" else 1.0
-    grid = np.geomspace(LEAST * hi, hi, 256)
+    grid = np.geomspace(*block.ends, 256)
+    hi = float(grid[-1])
     active = np.flatnonzero(block.most(grid) > FAINT)
     lo = float(grid[max(active[0] - 1, 0)]) if len(active) else hi
     excess = lambda y: block(y) - y  # noqa: E731
@@ -231,7 +246,7 @@ def fixed_points_of_block(layers: Sequence[Layer]) -> FixedPoints:
 
 
 def critical_gain_of_block(layers: Sequence[Layer]) -> float:
-    """The smallest gain of a block's last layer with weights at which it has an active fixed point."""
+    """The gain of a block's last layer with weights at which its active fixed points begin or, where it falls with it, end."""
     block = Block(layers).for_one_step()
     name, start = block.free
     if name != "gain":
@@ -241,8 +256,8 @@ def critical_gain_of_block(layers: Sequence[Layer]) -> float:
 
     def most(gain: float) -> float:
         """The largest ``F(y)/y - 1``."""
-        trial, hi = block.with_free(gain), LARGEST * block.unit if block.kind == "currents" else 1.0
-        grid = np.geomspace(LEAST * hi, hi, 1024)
+        trial = block.with_free(gain)
+        grid = np.geomspace(*trial.ends, 1024)
         ratio = trial(grid) / grid - 1
         for _ in range(6):
             best = int(np.argmax(ratio))
@@ -250,9 +265,10 @@ def critical_gain_of_block(layers: Sequence[Layer]) -> float:
             ratio = trial(grid) / grid - 1
         return float(ratio.max())
 
-    if most(TINY * block.unit**0.5) >= 0:
-        return 0.0  # shortcuts alone keep activity, or the threshold is 0
-    return rising_root(most, start, 1e-13)
+    least, largest = most(TINY * block.units[0]), most(ANY * block.units[1])
+    if least >= 0:  # shortcuts alone keep activity, or the threshold is 0
+        return rising_root(lambda gain: -most(gain), start, 1e-13) if least > 0 > largest else 0.0
+    return rising_root(most, start, 1e-13) if largest > 0 else np.inf
 
 
 def _growth_of_sums(block: Block) -> str:

@@ -62,7 +62,7 @@ def _walked(network: Network, rows: np.ndarray, neurons: Neurons, report: Report
     layers, drive = layers_of(network), network.drive.of_rows(rows)
     walk = walk_of(network, drive, neurons, report=report, kept=_averaged)
     through(layers, start(network, layers, drive, True, False), walk)
-    return walk.passed
+    return [*walk.passed[:-1], _averaged(*walk.last[0])]
 
 
 def _averaged(state: LayerState, grid: Grid) -> tuple[np.ndarray, np.ndarray]:

@@ -25,6 +25,7 @@ from varflow.theory.flow.alike import GROUPS, Alike
 from varflow.theory.flow.between import FAR, Between, Offset
 from varflow.theory.flow.patches import about_means, at_places, pairs_alike
 from varflow.theory.flow.recurrence import recurrent_layer
+from varflow.theory.flow.replicas import replicated
 from varflow.theory.flow.signals import Currents, Grid, Spikes
 from varflow.theory.in_time.filters import past_synapse
 from varflow.theory.in_time.histories import Histories, longest, uniform_points
@@ -36,7 +37,7 @@ from varflow.theory.layers import standardised_threshold
 from varflow.theory.orthant import orthant
 from varflow.theory.threads import one_thread
 
-__all__ = ["IN_WINDOWS", "METHODS", "Neurons", "one_step", "points_within", "replicated"]
+__all__ = ["IN_WINDOWS", "METHODS", "Neurons", "one_step", "points_within"]
 
 METHODS = ("auto", "orthants", "quasi_monte_carlo", "histories")
 LONGEST = 2048  # probes × steps: the work grows with their square or cube
@@ -211,11 +212,6 @@ class Neurons:
 def points_within(numbers: int, each: int) -> int:
     """The largest power of two of points, at least 2, that needs at most so many normal numbers, ``each`` per point."""
     return 2 ** int(np.log2(max(numbers // each, 2)))
-
-
-def replicated(values: np.ndarray, replicas: int) -> np.ndarray:
-    """Replicas, the first axis, repeated up to this number; one that stands for all stays one."""
-    return values if len(values) in (1, replicas) else values[np.arange(replicas) % len(values)]
 
 
 def one_step(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray) -> LayerState:

@@ -14,9 +14,21 @@ from typing import Any, TypeVar
 import numpy as np
 
 from varflow.theory.flow.between import FAR, NEAR, Between, Offset, beyond, displaced, known_pairs
+from varflow.theory.flow.replicas import replicated
 from varflow.theory.in_time.differences import Differences, differences
 
-__all__ = ["Currents", "Grid", "Signal", "Spikes", "Window", "at_each_position", "held", "means_at", "over_positions"]
+__all__ = [
+    "Currents",
+    "Grid",
+    "Signal",
+    "Spikes",
+    "Window",
+    "at_each_position",
+    "held",
+    "in_replicas",
+    "means_at",
+    "over_positions",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +213,18 @@ def held(signal: Either, steps: int) -> Either:
     if isinstance(signal, Currents):
         return replace(signal, covariance=both(signal.covariance), **of_all)
     return replace(signal, moments=both(signal.moments), **of_all)
+
+
+def in_replicas(signal: Signal, number: int) -> Signal:
+    """A signal in so many numerical replicas, or in one that stands for all."""
+
+    def more(values: np.ndarray, *_: Any) -> np.ndarray:
+        return replicated(values, number)
+
+    second = {"covariance": more(signal.covariance)} if isinstance(signal, Currents) else {"moments": more(signal.moments)}
+    parts = signal.changes and (signal.changes.increment, signal.changes.second_change, signal.changes.mean_change)
+    pairs = signal.pairs and signal.pairs.then(more)
+    return replace(signal, mean=more(signal.mean), changes=parts and Differences(*map(more, parts)), pairs=pairs, **second)
 
 
 def at_each_position(mean: np.ndarray, second: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:

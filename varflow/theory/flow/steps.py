@@ -9,7 +9,8 @@ LayerNorm      ``C' = γ² C_ij / (s_i s_j)``, ``s_i²`` the variance over neuro
 Pool           average: ``M' = A M Aᵀ``
 =============  ==========================================================================
 
-Weights of a branch are fresh, so that it is uncorrelated with its shortcut.
+Weights of a branch are fresh, so that it is uncorrelated with its shortcut, but for what passes it without weights, see
+:func:`shared`.
 """
 
 from __future__ import annotations
@@ -25,13 +26,16 @@ from varflow._checks import DomainError
 from varflow._progress import Report, unreported
 from varflow.model.drive_kinds import Given
 from varflow.model.layers import BatchNorm, Conv, Layer, LayerNorm, Linear, Pool, Residual, Scale, Spike
+from varflow.model.weighted_layers import Weighted
 from varflow.theory.flow.batches import standardising, statistics_of
 from varflow.theory.flow.between import FAR, Between, Offset
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.flow.pools import pooled
-from varflow.theory.flow.signals import Currents, Grid, Signal, Spikes, Window, means_at, over_positions
+from varflow.theory.flow.signals import Currents, Grid, Signal, Spikes, Window, in_replicas, means_at, over_positions
 from varflow.theory.in_time.differences import Differences
 from varflow.theory.in_time.responses import LayerState
+
+UNKNOWN = "of which theory knows sums with Scale and BatchNorm with given statistics only: vf.simulate(network) draws it"
 
 __all__ = [
     "Passage",
@@ -43,6 +47,7 @@ __all__ = [
     "over_neurons",
     "running_scale",
     "sent",
+    "shared",
     "squared_gains",
     "through",
     "weighted",
@@ -79,6 +84,8 @@ class Walk:
         What is kept of each of them, from its state and the grid of its index.
     passed : list
         What was kept.
+    last : list of (LayerState, Grid)
+        The last of them; once its spikes are merged with those of a shortcut, with these in place of its own.
     passages : list of Passage, optional
         All layers in order of completion, those of a branch before it: the way back of gradients.
     """
@@ -90,6 +97,7 @@ class Walk:
     report: Report = unreported
     kept: Callable[[LayerState, Grid], Any] = lambda state, grid: state
     passed: list[Any] = field(default_factory=list)
+    last: list[tuple[LayerState, Grid]] = field(default_factory=list)
     passages: list[Passage] | None = None
 
     def fire(self, layer: Spike, currents: Currents) -> Spikes:
@@ -101,7 +109,14 @@ class Walk:
     def keep(self, state: LayerState, grid: Grid) -> None:
         """Count a layer of neurons as passed."""
         self.passed.append(self.kept(state, grid))
+        self.last[:] = [(state, grid)]
         self.report(len(self.passed))
+
+    def merge(self, spikes: Spikes) -> None:
+        """Put merged spikes in place of those of the last layer of neurons."""
+        ((state, _),) = self.last
+        moments = {"firing_rate": spikes.mean, "coincidences": spikes.moments, "pairs": spikes.pairs}
+        self.last[:] = [(replace(state, **moments, changes=None), spikes.grid)]
 
     def inside(self, signal: Signal) -> Walk:
         """The walk through a branch that receives this signal."""
@@ -201,24 +216,57 @@ def _covariance(layer: Linear | Conv, e: np.ndarray, other: np.ndarray, M: np.nd
 @sent.register
 def _(layer: Residual, signal: Currents | Spikes, walk: Walk) -> Signal:
     branch = through(layer.branch, signal, walk.inside(signal))
-    return joined(layer.merge, signal.scaled(layer.keep) if isinstance(signal, Currents) else signal, branch)
+    after = joined(layer.merge, signal.scaled(layer.keep) if isinstance(signal, Currents) else signal, branch, shared(layer))
+    if isinstance(after, Spikes):
+        walk.merge(after)
+    return after
 
 
-def joined(merge: str, x: Signal, y: Signal) -> Signal:
-    """Two signals through different weights: currents added, spikes merged."""
-    known = x.pairs is not None and y.pairs is not None
+def shared(layer: Residual) -> float:
+    """The part of the shortcut that its branch sends as well: ``y = share · x + …``, the rest through weights."""
+    share = _past_weights(layer.branch) / layer.keep if layer.keep else 0.0
+    if share and layer.merge != "add":
+        raise DomainError("layers", layer, f"multiplies spikes with themselves, {UNKNOWN}")
+    return share
+
+
+def _past_weights(layers: Sequence[Layer]) -> float:
+    """The factor of what these layers receive in what they send, besides what comes through weights."""
+    if any(isinstance(layer, Weighted) for layer in layers):
+        return 0.0
+    factor = 1.0
+    for layer in layers:
+        if isinstance(layer, Scale):
+            factor *= layer.factor
+        elif isinstance(layer, BatchNorm) and layer.statistics is not None:
+            factor *= running_scale(layer, layer.statistics[1])
+        elif isinstance(layer, Residual) and layer.merge == "add":
+            factor *= layer.keep + _past_weights(layer.branch)
+        else:
+            raise DomainError("layers", layer, f"is joined with its own input past no weights, {UNKNOWN}")
+    return factor
+
+
+def joined(merge: str, x: Signal, y: Signal, share: float = 0.0) -> Signal:
+    """Currents added, spikes merged: two signals through different weights, or ``y`` with a ``share`` of ``x``."""
+    known, most = x.pairs is not None and y.pairs is not None, max(len(x.mean), len(y.mean))
+    x, y = in_replicas(x, most), in_replicas(y, most)
     if isinstance(x, Currents) and isinstance(y, Currents):
-        changes = None if y.changes is None else x.increments + y.changes
-        mean, covariance = x.mean + y.mean, x.covariance + y.covariance
-        pairs = Between(x.grid.shape, lambda d: x.between(d) + y.between(d)) if known else None
+        own = 1 + 2 * share  # Cov[x + y] = Cov[x] + 2 share Cov[x] + Cov[y]
+        changes = None if y.changes is None else x.increments.weighted(own) + y.changes
+        mean, covariance = x.mean + y.mean, own * x.covariance + y.covariance
+        pairs = Between(x.grid.shape, lambda d: own * x.between(d) + y.between(d)) if known else None
         return replace(x, mean=mean, covariance=covariance, changes=changes, pairs=pairs)
     if not (isinstance(x, Spikes) and isinstance(y, Spikes)):
         raise DomainError("merge", merge, "needs two signals of one kind, currents or spikes")
-    mean, moments = merged(merge, x.mean, x.moments, y.mean, y.moments)
 
     def between(offset: Offset) -> np.ndarray:
         (e, other_e), (q, other_q) = (means_at(each.mean, offset, x.grid) for each in (x, y))
-        return merged(merge, e, x.between(offset), q, y.between(offset), (other_e, other_q))[1]
+        M = x.between(offset)
+        twice = 2 * share * (M - e[..., :, None] * other_e[..., None, :]) if share else 0.0
+        return merged(merge, e, M, q, y.between(offset), (other_e, other_q))[1] + twice
+
+    mean, moments = merged(merge, x.mean, x.moments, y.mean, y.moments)[0], between((0, 0))
 
     one, other = x.sampled, y.sampled
     sampled = None if one is None or other is None else lambda *at: combined(merge, one(*at), other(*at))

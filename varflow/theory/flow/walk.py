@@ -23,8 +23,9 @@ from varflow.results import Profile
 from varflow.results.ensemble import spread
 from varflow.theory.flow.alike import JOINT
 from varflow.theory.flow.between import FAR, Between, Offset
-from varflow.theory.flow.neurons import Neurons, replicated
+from varflow.theory.flow.neurons import Neurons
 from varflow.theory.flow.patches import of_numbers
+from varflow.theory.flow.replicas import aligned
 from varflow.theory.flow.signals import Currents, Grid, Spikes
 from varflow.theory.flow.steps import Passage, Signal, Walk, through, weighted
 from varflow.theory.in_time.responses import LayerState
@@ -67,7 +68,7 @@ def walked(network: Network, neurons: Neurons, progress: Progress = False) -> Pr
             options = {"apart": apart(network), "report": beyond(report, n * network.depth), "kept": kept_of}
             walk = walk_of(network, drive, neurons, **options)
             forward(network, drive, walk)
-            blocks.append(walk.passed)
+            blocks.append([*walk.passed[:-1], kept_of(*walk.last[0])])
     return _profile(network, [_joined(parts, kinds) for parts in zip(*blocks, strict=True)], replicas)
 
 
@@ -255,25 +256,16 @@ def _joined(blocks: Sequence[dict[str, Any]], kinds: int) -> dict[str, Any]:
     """One layer, over all inputs."""
     if len(blocks) == 1:
         return blocks[0] | {"coincidences": blocks[0]["coincidences"] / kinds}
-    replicas = max(len(values) for block in blocks for name, values in block.items() if name in PER_INPUT)
-    whole = {name: [_of_each(block[name], replicas) for block in blocks] for name in PER_INPUT}
-    joined: dict[str, Any] = {name: np.concatenate(values, axis=1) for name, values in whole.items()}
+    joined: dict[str, Any] = {name: np.concatenate(aligned(*(block[name] for block in blocks)), axis=1) for name in PER_INPUT}
     joined["coincidences"] = np.asarray(sum(block["coincidences"] for block in blocks)) / kinds
     joined |= {name: sum(block[name] for block in blocks) for name in ("alone", "average") if name in blocks[0]}
     return joined | {"point_fraction": max(block["point_fraction"] for block in blocks)}
 
 
-def _of_each(values: np.ndarray, replicas: int) -> np.ndarray:
-    if len(values) == replicas:
-        return values
-    values = replicated(values, replicas)
-    return np.broadcast_to(values, (replicas, *values.shape[1:]))
-
-
 def _profile(network: Network, layers: list[dict[str, Any]], replicas: int) -> Profile:
     """Averages over inputs and replicas; axes of what is gathered: (replicas, depth, inputs, steps)."""
     replicas = max(replicas, *(len(layer["firing_rate"]) for layer in layers))
-    gathered = {name: np.stack([_of_each(layer[name], replicas) for layer in layers], axis=1) for name in PER_INPUT}
+    gathered = {name: np.stack(aligned(*(each[name] for each in layers), least=replicas), axis=1) for name in PER_INPUT}
     several = network.steps > 1
     point_fraction = np.array([layer["point_fraction"] for layer in layers])
     mean = {name: values.mean(axis=2) for name, values in gathered.items()}
@@ -315,5 +307,5 @@ def _errors(
     whole = {name: np.hypot(spread(values), point_fraction[:, None] * unit[name]) for name, values in replicas.items()}
     number = len(replicas["variance"])
     pairs = point_fraction[:, None, None] * spikes[:, :, None] * spikes[:, None, :]
-    whole["coincidences"] = np.hypot([spread(_of_each(M, number)) for M in moments], pairs)
+    whole["coincidences"] = np.hypot([spread(M) for M in aligned(*moments, least=number)], pairs)
     return {name: error / np.sqrt(number) for name, error in whole.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from varflow.model.surrogates import surrogate_of
 from varflow.results import GradientFlow
 from varflow.results.ensemble import spread
 from varflow.theory.flow.neurons import Neurons
+from varflow.theory.flow.replicas import aligned
 from varflow.theory.flow.steps import Signal, Walk
 from varflow.theory.flow.walk import apart, forward, in_blocks, walk_of
 from varflow.theory.gradients.signals import readout as readout_of
@@ -77,7 +79,8 @@ def gradient_flow(
     ------
     DomainError
         For values outside their domain, a surrogate whose values are not finite, and layers that are not covered: products and
-        pools just below a maximum, and more than 2048 positions × steps with a BatchNorm over the batch.
+        pools just below a maximum, more than 2048 positions × steps with a BatchNorm over the batch, and what
+        :func:`varflow.mean_field` refuses.
 
     Notes
     -----
@@ -152,10 +155,10 @@ class ForwardPass:
 def _described(network: Network, ways: list[WayBack], surrogate: str, readout: str, detached: bool | None) -> GradientFlow:
     """Means over inputs and replicas, the first layer first."""
     blocks = [[gradients.over_steps for gradients, _ in reversed(way.layers)] for way in ways]
-    moments = np.stack([_over_inputs(layer) for layer in zip(*blocks, strict=True)], axis=1)  # (replicas, depth, steps, steps)
+    moments = _of_layers(blocks)  # (replicas, depth, steps, steps)
     energy = np.diagonal(moments, axis1=-2, axis2=-1)
     norms = [[np.diagonal(norm, axis1=-2, axis2=-1).mean(axis=-1) for norm in reversed(way.weights)] for way in ways]
-    weights = np.stack([_over_inputs(layer) for layer in zip(*norms, strict=True)], axis=1) if norms[0] else energy[:, :0, 0]
+    energy, weights = aligned(energy, _of_layers(norms) if norms[0] else energy[:, :0, 0])
     replicas = {"energy": energy, "growth": _growth(energy.sum(axis=-1)), "weight_norms": weights}
     known = {name: values for name, values in replicas.items() if values is not None}
     error = {name: spread(values) / np.sqrt(len(values)) for name, values in known.items()} if len(energy) > 1 else {}
@@ -172,10 +175,14 @@ def _described(network: Network, ways: list[WayBack], surrogate: str, readout: s
     )
 
 
+def _of_layers(blocks: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """Means over inputs of all layers, from those of every block of inputs; shape (replicas, layers, …)."""
+    return np.stack(aligned(*(_over_inputs(layer) for layer in zip(*blocks, strict=True))), axis=1)
+
+
 def _over_inputs(groups: tuple[np.ndarray, ...]) -> np.ndarray:
     """Mean over the groups of all blocks, for each replica."""
-    replicas = max(len(values) for values in groups)
-    return np.concatenate([np.broadcast_to(x, (replicas, *x.shape[1:])) for x in groups], axis=1).mean(axis=1)
+    return np.concatenate(aligned(*groups), axis=1).mean(axis=1)
 
 
 def _number(value: np.ndarray | None) -> float | None:

@@ -22,8 +22,8 @@ import numpy as np
 
 from varflow.model.layers import Conv, LayerNorm, Linear
 from varflow.theory.flow.between import displaced, on_both, opposite
-from varflow.theory.flow.neurons import replicated
 from varflow.theory.flow.pools import differences
+from varflow.theory.flow.replicas import aligned
 from varflow.theory.flow.signals import Currents, Grid, Spikes, Window, means_at
 from varflow.theory.flow.steps import over_neurons, squared_gains
 from varflow.theory.gradients.signals import Gradients
@@ -96,13 +96,12 @@ def under_tap(window: Window, tap: tuple[int, int], grid: Grid) -> tuple[np.ndar
 
 def factor_back(gradients: Gradients, other: Spikes) -> Gradients:
     """Of a product with other spikes."""
-    replicas = len(gradients.moments)
-    return gradients.times(replicated(other.moments, replicas), lambda offset: replicated(other.between(offset), replicas))
+    return gradients.times(other.moments, other.between)
 
 
 def standardised_back(layer: LayerNorm, gradients: Gradients, received: Currents) -> Gradients:
     """Of a LayerNorm."""
-    scale = replicated(over_neurons(layer, received)[1], len(gradients.moments))
+    scale = over_neurons(layer, received)[1]
 
     def between(offset: tuple[int, int]) -> np.ndarray:
         one, other = means_at(scale, offset, received.grid)
@@ -133,9 +132,8 @@ def batch_back(
     size : int
         ``N``.
     """
-    replicas, n = len(gradients.moments), covariance.shape[-1]
-    G, C = gradients.moments, replicated(covariance, replicas)
-    s, m = (replicated(values, replicas)[..., None, None] for values in (scale, mean_square))
+    n = covariance.shape[-1]
+    G, C, s, m = aligned(gradients.moments, covariance, *(values[..., None, None] for values in (scale, mean_square)))
     rows, turned = G.sum(axis=-1), C @ G
     removed = rows[..., :, None] + rows[..., None, :] + turned + turned.swapaxes(-1, -2)
     mean, along = (x.mean(axis=1)[:, None, None, None] for x in (rows.sum(axis=-1), (C * G).sum(axis=(-2, -1))))

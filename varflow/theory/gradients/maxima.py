@@ -20,7 +20,7 @@ from varflow._checks import DomainError
 from varflow.model.layers import Spike
 from varflow.theory.flow.between import known_pairs
 from varflow.theory.flow.maxima import Windows, drawn_windows
-from varflow.theory.flow.neurons import replicated
+from varflow.theory.flow.replicas import replicated
 from varflow.theory.flow.signals import Currents, Grid, Spikes, Window
 from varflow.theory.gradients.jacobians import NUMBERS, Sampling, carried_back, carried_back_alone, jacobians, with_input
 from varflow.theory.gradients.maps import under_tap

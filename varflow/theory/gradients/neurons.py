@@ -21,8 +21,8 @@ from varflow.model.over_neurons import size_of
 from varflow.model.surrogate import Surrogate
 from varflow.theory.flow.alike import Alike
 from varflow.theory.flow.between import known_pairs
-from varflow.theory.flow.neurons import replicated
 from varflow.theory.flow.patches import on_map, pairs_alike
+from varflow.theory.flow.replicas import aligned, replicated
 from varflow.theory.flow.signals import Currents
 from varflow.theory.gradients.jacobians import Sampling, carried_back, carried_back_alone, jacobians, with_input
 from varflow.theory.gradients.moments import surrogate_moments
@@ -270,8 +270,7 @@ def _with_recurrent(layer: Spike, received: Currents, state: LayerState) -> Curr
     size, steps = received.grid.size, received.grid.steps
     later = np.arange(size)[np.arange(size) % steps > 0]
     M, e = state.coincidences, state.firing_rate
-    covariance = np.array(np.broadcast_to(received.covariance, M.shape))
+    covariance, mean = (np.array(aligned(*each)[0]) for each in ((received.covariance, M), (received.mean, e)))
     covariance[..., later[:, None], later] += layer.recurrent_gain**2 * M[..., (later - 1)[:, None], later - 1]
-    mean = np.array(np.broadcast_to(received.mean, e.shape))
     mean[..., later] += layer.recurrent_mean_gain * e[..., later - 1]
     return replace(received, mean=mean, covariance=covariance, changes=None)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from varflow.theory.flow.replicas import aligned
 from varflow.theory.flow.signals import Grid, Signal, at_each_position
 
 __all__ = ["Gradients", "added_pairs", "readout"]
@@ -35,12 +36,12 @@ class Gradients:
         """With moments multiplied element by element; ``between``: the factors at ``p`` and ``p + d``, if not a number."""
         chosen = tuple(each.times(factor) for each in self.chosen)
         of_pair = between or (lambda offset: factor)
-        pairs = {d: G * of_pair(d) for d, G in self.pairs.items()}
-        return replace(self, moments=self.moments * factor, chosen=chosen, split=None, pairs=pairs)
+        pairs = {d: _product(G, of_pair(d)) for d, G in self.pairs.items()}
+        return replace(self, moments=_product(self.moments, factor), chosen=chosen, split=None, pairs=pairs)
 
     def __add__(self, other: Gradients) -> Gradients:
         """The sum with uncorrelated gradients."""
-        total, chosen = self.moments + other.moments, self.chosen + other.chosen
+        total, chosen = np.add(*aligned(self.moments, other.moments)), self.chosen + other.chosen
         pairs = added_pairs(self.pairs, other.pairs)
         return replace(self, moments=total, balanced=False, chosen=chosen, split=None, pairs=pairs)
 
@@ -89,11 +90,16 @@ class Gradients:
         return np.einsum("...xsxt->...st", whole) * (self.channels / grid.inputs)
 
 
+def _product(moments: np.ndarray, factor: Any) -> np.ndarray:
+    """Element by element; ``factor`` has replicas too, unless it is a number."""
+    return np.multiply(*aligned(moments, factor)) if np.ndim(factor) else moments * factor
+
+
 def added_pairs(
     one: Mapping[tuple[int, int], np.ndarray], other: Mapping[tuple[int, int], np.ndarray]
 ) -> dict[tuple[int, int], np.ndarray]:
     """The sum of moments between positions."""
-    return {**one, **other, **{d: one[d] + other[d] for d in one.keys() & other.keys()}}
+    return {**one, **other, **{d: np.add(*aligned(one[d], other[d])) for d in one.keys() & other.keys()}}
 
 
 def readout(signal: Signal, kind: str, *, joint: bool) -> Gradients:

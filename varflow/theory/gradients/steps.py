@@ -1,7 +1,7 @@
 """Layers of ``vf.layers`` backwards: each undoes what it did on the way forwards, by the maps of ``gradients.maps``.
 
-A branch of a ``Residual`` is uncorrelated with its shortcut. What a BatchNorm over infinitely many inputs subtracts from
-gradients of mean 0 vanishes; of a batch of given inputs it is of order 1/inputs.
+A branch of a ``Residual`` is uncorrelated with its shortcut, but for the part that they share. What a BatchNorm over infinitely
+many inputs subtracts from gradients of mean 0 vanishes; of a batch of given inputs it is of order 1/inputs.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from varflow.model.drive_kinds import Given
 from varflow.model.layers import BatchNorm, Conv, Layer, LayerNorm, Linear, Pool, Residual, Scale, Spike
 from varflow.model.surrogate import Surrogate
 from varflow.theory.flow.batches import centred_over_batch, statistics_of
-from varflow.theory.flow.neurons import replicated
+from varflow.theory.flow.replicas import aligned
 from varflow.theory.flow.signals import Currents, Spikes, Window, means_at, over_positions
-from varflow.theory.flow.steps import Passage, Walk, running_scale
+from varflow.theory.flow.steps import Passage, Walk, running_scale, shared
 from varflow.theory.gradients.jacobians import Sampling
 from varflow.theory.gradients.maps import (
     averaged_back,
@@ -92,9 +92,8 @@ class WayBack:
         M, own = moments(), grid.size // grid.inputs
         if gradients.balanced:
             M = centred_over_batch(M, grid, self.walk.exchangeable)
-        both = gradients.moments * replicated(M, len(gradients.moments))
-        for offset, G in gradients.pairs.items():  # in both orders
-            both = both + 2 * G * replicated(moments(offset), len(G))
+        parts = [(gradients.moments, M), *((2 * G, moments(offset)) for offset, G in gradients.pairs.items())]  # in both orders
+        both = sum((np.multiply(*aligned(*each)) for each in parts), start=np.zeros(()))
         each = both.reshape(*both.shape[:-2], grid.inputs, own, grid.inputs, own).sum(axis=(-3, -1))
         if grid.apart:
             each = each.reshape(len(each), -1, grid.positions, *each.shape[2:]).sum(axis=2)
@@ -157,8 +156,8 @@ def _(layer: Conv, gradients: Gradients, passage: Passage, way: WayBack) -> Grad
 def _(layer: Residual, gradients: Gradients, passage: Passage, way: WayBack) -> Gradients:
     x, y = passage.received, way.passages[-1].sent
     if isinstance(x, Currents) or layer.merge == "add":
-        keep = layer.keep**2 if isinstance(x, Currents) else 1.0
-        return gradients.times(keep) + back_through(layer.branch, gradients, way)
+        own = layer.keep**2 * (1 + 2 * shared(layer))  # beside the share's square, which comes through the branch
+        return gradients.times(own) + back_through(layer.branch, gradients, way)
     assert isinstance(x, Spikes)
     assert isinstance(y, Spikes)
     gradients = _settled(layer, gradients)
@@ -178,8 +177,7 @@ def _(layer: BatchNorm, gradients: Gradients, passage: Passage, way: WayBack) ->
         return gradients.times(running_scale(layer, layer.statistics[1]) ** 2)
     statistics = statistics_of(layer, passage.received, way.walk.exchangeable)
     if way.walk.exchangeable:
-        scale = replicated(statistics.scale[..., None, None], len(gradients.moments))
-        return replace(gradients.times(scale**2), balanced=True)
+        return replace(gradients.times(statistics.scale[..., None, None] ** 2), balanced=True)
     C = statistics.applied(layer, passage.received).covariance / (layer.gamma**2 or 1.0)
     return batch_back(gradients, C, statistics.scale, (C**2).mean(axis=(-2, -1)), passage.received.grid.size)
 
