@@ -38,7 +38,7 @@ class AuditedLayer:
     neuron : Neuron or None
         None for a neuron that is only measured.
     width : int
-        Number of neurons.
+        Number of neurons for one input; patches that the model folds into the batch count as neurons.
     gain, bias_std, bias_mean : float
         ``√(fan-in · Var w)``, fan-in as torch counts it, and the moments of the biases, while the model runs; for several
         modules, those of their sum for similar inputs. NaN without weight modules.

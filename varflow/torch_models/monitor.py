@@ -146,7 +146,7 @@ class Monitor(TrainingHistory):
 
         traced = watched(self.model, self.batch, self.calls, in_full_precision(record), neurons=self.neurons)
         with full_precision():
-            seen = recorder.results()
+            seen = recorder.results(self.batch)
         row = {name: _numbers(layer) for name, layer in seen.items()}
         for name, gradients in self._gradients(traced, used).items():
             row[name] |= gradients
