@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -29,11 +30,13 @@ CAUSES = {
     "arrangement": "independent weights of the same moments would keep firing: redraw its weights",
     "beyond the theory": "the theory does not cover what it receives",
 }
-BY_MODULE = ("gains", "computed")  # not in a dataset
+INPUT = "input"
+BY_MODULE = ("gains", "computed", "sources")  # not in a dataset
 OVER = {"survival": "input", "firing_rates": "step"}  # second axis of quantities that a layer has several of
 SHOWN = 6  # notes in the table
 NAMED = 2  # names in a sentence
 VANISHED = 1e-3  # gradient norm of the first layer over the last's below which gradients vanish; above the inverse they explode
+BROAD, NEAR = 3.0, 0.375  # thresholds of width and late rate above which all layers are near 1/2, the limit of large gains
 ENOUGH = 0.9  # fraction of the needed gain that is enough: drawn weights have their gain within a few per cent
 
 
@@ -73,9 +76,11 @@ class AuditReport(Shown):
         layer that loses inputs or whose potentials are far too wide. None if gains are not the cause.
     fix_gain : float or None
         The gain for that module, as ``init_model`` would set it. If a structure beyond the theory loses activity although all
-        layers have that gain, 1.25 times the present gain of the lowest layer that hardly fires (repeat as needed).
+        layers have that gain, 1.25 times the present gain of the lowest layer that hardly fires, and twice that gain where
+        theory knows none: a guess, to be repeated as needed, where ``init_model`` measures.
     fixes : dict of str to float
         ``fix_gain`` for ``fix_layer``, and gains for the weight modules of all layers above with clearly less than they need.
+        If ``fix_gain`` is smaller than the present gain: of all layers with clearly more or less.
     predicted_by : str
         ``"theory"``; ``notes`` name what it does not cover.
     notes : tuple of str
@@ -130,8 +135,7 @@ class AuditReport(Shown):
         if dead is not None:
             words.append(self._death(dead))
         else:
-            lost = int(np.sum([not all(alive) for alive in zip(*(layer.survival for layer in self.hidden), strict=True)]))
-            if lost:
+            if lost := np.count_nonzero(lost_inputs(self.layers)):
                 words.append(f"{lost} of {self.inputs} inputs fall silent on the way")
             words += self._weak()
         words += self._saturated()
@@ -204,18 +208,24 @@ class AuditReport(Shown):
 
     @property
     def remarks(self) -> list[str]:
-        """On output layers, which are judged apart."""
-        rule = "an output may fire little at first; training raises it where the layers below are healthy"
+        """On output layers, which are judged apart, and on gains with which all layers fire nearly as much as they can."""
         odd = [layer for layer in self.layers if layer.output and layer.verdict != "healthy"]
-        return [f"output layer {layer.label} is {layer.verdict} (rate {layer.firing_rate:.2g}): {rule}" for layer in odd]
+        words = [f"output layer {each.label} is {each.verdict} (rate {each.firing_rate:.2g}): {_rule(each)}" for each in odd]
+        rates, widths = ([getattr(each, name) for each in self.hidden] for name in ("firing_rate", "width_in_thresholds"))
+        if rates and min(rates) > NEAR and min(widths) > BROAD and not self.problems:
+            most = f"late rates of {min(rates):.2g} to {max(rates):.2g} are near the most that large gains give"
+            wide = f"potentials {min(widths):.2g} to {max(widths):.2g} thresholds wide"
+            words.append(f"{most}, with {wide}: spikes say little of currents; vf.init.init_model sets a rate of 0.2")
+        return words
 
     @property
     def fixes(self) -> dict[str, float]:
         if self.fix_layer is None or self.fix_gain is None:
             return {}
-        found, lowest = {self.fix_layer: self.fix_gain}, self.layers.index(self[self.fix_layer])
-        for layer in self.layers[lowest:]:
-            if layer.gain < ENOUGH * layer.needed_gain:
+        found, first = {self.fix_layer: self.fix_gain}, self[self.fix_layer]
+        too_large = self.fix_gain < first.gains[self.fix_layer]
+        for layer in self.layers[0 if too_large else self.layers.index(first) :]:
+            if layer.gain < ENOUGH * layer.needed_gain or (too_large and layer.needed_gain < ENOUGH * layer.gain):
                 found = layer.scaled_to(layer.needed_gain) | found
         return {name: found[name] for layer in self.layers for name in layer.gains if name in found}
 
@@ -230,7 +240,9 @@ class AuditReport(Shown):
         gain = self[name].gains[name]
         factor = needed / gain if gain else math.inf
         off = max(factor, 1 / factor) if factor else math.inf
+        known = needed == self[name].scaled_to(self[name].needed_gain).get(name)
         much = f"weights of {name} are {off:.3g} times too {'small' if factor > 1 else 'large'}: " if off > 1.1 else ""
+        much = much if known else f"{name} needs a larger gain, theory does not know which; to begin with, "
         match self[name].computed.get(name):
             case None:
                 how = f"give {name} a gain of {needed:.4g}, by vf.init.normal_(weight, {needed:.4g})"
@@ -296,6 +308,29 @@ class AuditReport(Shown):
         title = f"AuditReport: {several(self.steps, 'step')}, {several(self.inputs, 'input')}, {by}"
         remarks = [*(self.problems or ["healthy"]), *self.remarks, *_few(self.notes)]
         return Table(title, layout, rows, (*header, "verdict"), remarks, "  ! ")
+
+
+def lost_inputs(layers: Sequence[AuditedLayer]) -> np.ndarray:
+    """True for inputs that are silent on all ways to the last hidden layers, or to one of the outputs."""
+    arrives: dict[str, np.ndarray] = {INPUT: np.ones(len(layers[0].survival), dtype=bool)}  # by source, for each input
+    ends = []
+    for layer in layers:
+        known = [arrives[source] for source in layer.sources if source in arrives]
+        arriving = np.any(known, axis=0) if known else arrives[INPUT]
+        arrives[layer.neuron_name] = arriving & (layer.survival > 0)
+        ends += [arriving] if layer.output else []
+    further = {source for layer in layers for source in layer.sources if source != layer.neuron_name}
+    last = [arrives[layer.neuron_name] for layer in layers if not layer.output and layer.neuron_name not in further]
+    return ~np.all([*ends, *([np.any(last, axis=0)] if last else [])], axis=0)
+
+
+def _rule(layer: AuditedLayer) -> str:
+    """What to think of an output layer that is not healthy."""
+    if layer.verdict != "saturated":
+        return "an output may fire little at first; training raises it where the layers below are healthy"
+    lower = f"lower its gain, {layer.gain:.4g}" if layer.gains else "lower its currents"
+    known = f", to {layer.needed_gain:.4g}" if layer.needed_gain < layer.gain else ""
+    return f"its spikes hardly depend on what it receives: {lower}{known}"
 
 
 def _row(layer: AuditedLayer, always: bool, back: bool) -> tuple[str, ...]:

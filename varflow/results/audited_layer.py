@@ -78,18 +78,20 @@ class AuditedLayer:
     surrogate : Surrogate or None
         The surrogate derivative of the module, as in ``vf.surrogates``; None without a backward pass or if it is not known.
     needed_gain : float
-        The gain ``init_model`` would set; behind other weights in a row the one that makes up for theirs. NaN if nothing needs
-        fixing, it is unknown, or the neuron is an integrator.
+        The gain ``init_model`` would set; behind other weights in a row, or a factor in the forward, the one that makes up for
+        them. NaN if nothing needs fixing, it is unknown, or the neuron is an integrator.
     gains : dict of str to float
         Gains of the weight modules that set the scale of its currents, by name; empty if a normalisation sets it.
     normalised_by : str
         Name of the module that normalises its currents; empty if none does.
     output : bool
-        Whether its spikes go into no further layer. Such a layer is judged apart: it does not make the network unhealthy.
+        True if its spikes go into no further layer. Such a layer is judged apart: it does not make the network unhealthy.
     operations : float
         Synaptic operations per input over all steps, in the weights between it and the neurons below: one per spike and
         connection. Weights that receive numbers (the input, currents of other weights, averages of spikes) multiply: one per
         connection of every number that is not 0. Of weights called for several layers, equal parts.
+    sources : tuple of str
+        The neurons whose spikes reach it, by weights, shortcuts or as factors, by name; ``"input"`` for the model's input.
     kept : str
         Why ``init_model`` leaves the scale of its currents as it is; empty if it sets it.
     computed : dict of str to str
@@ -127,6 +129,7 @@ class AuditedLayer:
     gradient_gain: float = math.nan
     dead_gradients: float = math.nan
     surrogate: Surrogate | None = None
+    sources: tuple[str, ...] = ()
     kept: str = ""
     computed: dict[str, str] = field(default_factory=dict)
 

@@ -15,7 +15,7 @@ __all__ = ["batch_of", "by_step", "of_all", "some", "split_steps", "steps_first"
 
 
 def batch_of(inputs: Any, rows: list[int]) -> int:
-    """Number of inputs of a model whose layers have so many rows: patches that it folds into the batch are rows of their own."""
+    """Number of inputs of a model whose layers have so many rows; patches folded into the batch have rows of their own."""
     sizes = {size for tensor in tensors_in(inputs) for size in tensor.shape[:2]}  # time or batch comes first
     return min(sizes.intersection(rows), default=max(rows, default=1))
 

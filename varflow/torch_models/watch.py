@@ -68,7 +68,7 @@ class Recorder:
             follower = self.layers[layer.neuron_name] = _Follower(layer)
         follower.call(current, spikes)
 
-    def results(self, inputs: Any) -> dict[str, Watched]:
+    def results(self, inputs: Any = ()) -> dict[str, Watched]:
         """What was measured, by the inputs of the model."""
         found = {name: follower.result() for name, follower in self.layers.items()}
         batch = batch_of(inputs, [len(seen.alive) for seen in found.values()])
