@@ -86,7 +86,8 @@ class AuditReport(Shown):
     notes : tuple of str
     fix_surrogate : Surrogate or None
         The surrogate derivative of the same formula with which the gradient norm of the first layer is that of the last, if
-        gradients vanish or explode and theory covers them.
+        gradients vanish or explode and theory covers them. None, as nothing helps yet, if a hidden layer is dead or gradients
+        are cut.
     """
 
     layers: tuple[AuditedLayer, ...]
@@ -182,8 +183,8 @@ class AuditReport(Shown):
         if endless:
             return [f"gradients are not finite (surrogate {endless[-1].surrogate or 'unknown'}) in {_named(endless)}"]
         words = []
-        growth, between = self.gradient_growth, sum(math.isfinite(layer.gradient_norm) for layer in self.layers) - 1
-        if math.isfinite(growth) and not VANISHED <= growth ** (between / 2) <= 1 / VANISHED:
+        growth = self.gradient_growth
+        if self._fading():
             gains = [layer.gradient_gain for layer in self.layers if layer.gradient_gain > 0]
             chi = f" (χ = {math.exp(float(np.mean(np.log(gains)))):.2g} at one step)" if gains else ""
             fate = f"gradients {'vanish' if growth < 1 else 'explode'}, {_per_layer(growth)}{chi}"
@@ -192,6 +193,17 @@ class AuditReport(Shown):
         if cut:
             words.append(f"no gradient reaches more than {MOSTLY:.0%} of the neurons of {_named(cut)}")
         return words
+
+    def _fading(self) -> bool:
+        """True if gradients vanish or explode."""
+        growth, between = self.gradient_growth, sum(math.isfinite(layer.gradient_norm) for layer in self.layers) - 1
+        return math.isfinite(growth) and not VANISHED <= growth ** (between / 2) <= 1 / VANISHED
+
+    def asks_for_surrogate(self) -> bool:
+        """True if another surrogate would help: gradients vanish or explode in a network that fires, and are not cut."""
+        dead = any(layer.dead for layer in self.hidden)
+        endless = any(math.isinf(layer.gradient_norm) for layer in self.layers)
+        return not (dead or endless or self._where_cut()) and self._fading()
 
     def _where_cut(self) -> str:
         """Between which layers gradients stop although the surrogate lets them through; empty if between none."""
@@ -241,7 +253,7 @@ class AuditReport(Shown):
         factor = needed / gain if gain else math.inf
         off = max(factor, 1 / factor) if factor else math.inf
         known = needed == self[name].scaled_to(self[name].needed_gain).get(name)
-        much = f"weights of {name} are {off:.3g} times too {'small' if factor > 1 else 'large'}: " if off > 1.1 else ""
+        much = f"weights of {name} are {off:.3g} times too {'small' if factor > 1 else 'large'}: " if 1.1 < off < math.inf else ""
         much = much if known else f"{name} needs a larger gain, theory does not know which; to begin with, "
         match self[name].computed.get(name):
             case None:

@@ -231,7 +231,9 @@ def _with_expected_gradients(
     report: AuditReport, traced: Trace, known: Mapping[str, Moments], predicted: Expected, read_out: bool
 ) -> AuditReport:
     """Also what theory knows of gradients; norms only for a normal readout, as the scale of a loss is not known."""
-    found = expected_gradients(traced, known, predicted, [layer.surrogate for layer in report.layers])
+    found = expected_gradients(
+        traced, known, predicted, [layer.surrogate for layer in report.layers], report.asks_for_surrogate()
+    )
     pairs = zip(report.layers, found.norms, strict=True)
     layers = tuple(replace(layer, predicted_gradient_norm=norm) for layer, norm in pairs) if read_out else report.layers
     words = [f"gradients are not predicted below {', '.join(found.uncovered)}"] if found.uncovered and read_out else []
