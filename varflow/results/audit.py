@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 from varflow._checks import VarflowError, nan_to_none
 from varflow._display import Shown, Table, figures, several
 from varflow.model.surrogate import Surrogate
-from varflow.results.audited_layer import DESCRIBED, FLOOR, MORE, MOSTLY, SATURATED, AuditedLayer
+from varflow.results.audited_layer import DESCRIBED, FLOOR, MORE, MOSTLY, SATURATED, AuditedLayer, lost_inputs, weights_of
 from varflow.results.export import dataset, records
 
 __all__ = ["CAUSES", "AuditReport", "UnhealthyError"]
@@ -30,7 +29,6 @@ CAUSES = {
     "arrangement": "independent weights of the same moments would keep firing: redraw its weights",
     "beyond the theory": "the theory does not cover what it receives",
 }
-INPUT = "input"
 BY_MODULE = ("gains", "computed", "sources")  # not in a dataset
 OVER = {"survival": "input", "firing_rates": "step"}  # second axis of quantities that a layer has several of
 SHOWN = 6  # notes in the table
@@ -52,11 +50,12 @@ class UnhealthyError(VarflowError, AssertionError):
 class AuditReport(Shown):
     """Every neuron layer of a model, measured and predicted over the same steps and inputs.
 
-    Columns of the table: ``gain`` of the weights; late ``rate``, measured and ``predicted`` (``±`` is the predicted standard
-    deviation over networks and inputs, not a standard error); ``dead``, the fraction of neurons that spike for no input;
-    ``inputs``, the fraction of inputs for which the layer spikes late; ``always`` (if not all zero), the fraction of neurons
-    that spike at every step; ``spikes`` and synaptic operations ``SynOps`` per input over all steps, the last row in total;
-    ``overlap``, the mean overlap of the spikes of two inputs, and by ``theory``; the ``verdict``.
+    Columns of the table: names of the weight modules and of the spiking module, both of which ``report[name]`` takes; ``gain``
+    of the weights; late ``rate``, measured and ``predicted`` (``±`` is the predicted standard deviation over networks and
+    inputs, not a standard error); ``dead``, the fraction of neurons that spike for no input; ``inputs``, the fraction of inputs
+    for which the layer spikes late; ``always`` (if not all zero), the fraction of neurons that spike at every step; ``spikes``
+    and synaptic operations ``SynOps`` per input over all steps, the last row in total; ``overlap``, the mean overlap of the
+    spikes of two inputs, and by ``theory``; the ``verdict``.
     After a backward pass also ``gradient``, the norm by the layer's currents, and ``theory``, its prediction;
     ``χ``, by which one step multiplies its square from the next layer; ``no grad``, the fraction of neurons that no gradient
     reaches.
@@ -253,8 +252,9 @@ class AuditReport(Shown):
         factor = needed / gain if gain else math.inf
         off = max(factor, 1 / factor) if factor else math.inf
         known = needed == self[name].scaled_to(self[name].needed_gain).get(name)
-        much = f"weights of {name} are {off:.3g} times too {'small' if factor > 1 else 'large'}: " if 1.1 < off < math.inf else ""
-        much = much if known else f"{name} needs a larger gain, theory does not know which; to begin with, "
+        size, unknown = "small" if factor > 1 else "large", f"{name} needs a larger gain, theory does not know which"
+        much = f"weights of {name} are {off:.3g} times too {size}: " if 1.1 < off < math.inf else ""
+        much = much if known else f"{unknown}; to begin with, "
         match self[name].computed.get(name):
             case None:
                 how = f"give {name} a gain of {needed:.4g}, by vf.init.normal_(weight, {needed:.4g})"
@@ -310,30 +310,16 @@ class AuditReport(Shown):
         rows = [_row(layer, always, back) for layer in self.layers]
         ends = (_number(self.spikes), _number(self.operations), "")
         rows.append(("total", *["" for _ in rows[0][1 : -len(ends)]], *ends))
-        longest = max(5, *(len(layer.label) for layer in self.layers))
-        layout = f"{{:<{longest}}} {{:>8}} {{:>8}} {{:>17}} {{:>8}} {{:>8}} {{:>7}} {{:>7}}{' {:>7}' if always else ''}"
-        layout += f"{' {:>9} {:>9} {:>7} {:>8}' if back else ''} {{:>9}} {{:>9}}  {{}}"
+        weights, neurons = (max(7, *map(len, column)) for column in list(zip(*rows, strict=True))[:2])
+        layout = f"{{:<{weights}}} {{:<{neurons}}} {{:>8}} {{:>8}} {{:>17}} {{:>8}} {{:>8}} {{:>7}} {{:>7}}"
+        layout += f"{' {:>7}' if always else ''}{' {:>9} {:>9} {:>7} {:>8}' if back else ''} {{:>9}} {{:>9}}  {{}}"
         more = (*(["always"] if always else []), *(["gradient", "theory", "χ", "no grad"] if back else []))
-        header = ("layer", "gain", "rate", "predicted", "dead", "inputs", "overlap", "theory", *more, "spikes", "SynOps")
+        header = ("weights", "neuron", "gain", "rate", "predicted", "dead", "inputs", "overlap", "theory", *more)
         known = any(math.isfinite(layer.predicted_rate) for layer in self.layers)
         by = f"predicted by {self.predicted_by}" if known else "without a prediction"
         title = f"AuditReport: {several(self.steps, 'step')}, {several(self.inputs, 'input')}, {by}"
         remarks = [*(self.problems or ["healthy"]), *self.remarks, *_few(self.notes)]
-        return Table(title, layout, rows, (*header, "verdict"), remarks, "  ! ")
-
-
-def lost_inputs(layers: Sequence[AuditedLayer]) -> np.ndarray:
-    """True for inputs that are silent on all ways to the last hidden layers, or to one of the outputs."""
-    arrives: dict[str, np.ndarray] = {INPUT: np.ones(len(layers[0].survival), dtype=bool)}  # by source, for each input
-    ends = []
-    for layer in layers:
-        known = [arrives[source] for source in layer.sources if source in arrives]
-        arriving = np.any(known, axis=0) if known else arrives[INPUT]
-        arrives[layer.neuron_name] = arriving & (layer.survival > 0)
-        ends += [arriving] if layer.output else []
-    further = {source for layer in layers for source in layer.sources if source != layer.neuron_name}
-    last = [arrives[layer.neuron_name] for layer in layers if not layer.output and layer.neuron_name not in further]
-    return ~np.all([*ends, *([np.any(last, axis=0)] if last else [])], axis=0)
+        return Table(title, layout, rows, (*header, "spikes", "SynOps", "verdict"), remarks, "  ! ")
 
 
 def _rule(layer: AuditedLayer) -> str:
@@ -349,7 +335,8 @@ def _row(layer: AuditedLayer, always: bool, back: bool) -> tuple[str, ...]:
     predicted = f"{layer.predicted_rate:.4f}" if math.isfinite(layer.predicted_rate) else "–"
     predicted += f" ± {layer.predicted_std:.2g}" if math.isfinite(layer.predicted_std) else ""
     return (
-        layer.label,
+        weights_of(layer),
+        layer.neuron_name,
         _number(layer.gain),
         f"{layer.firing_rate:.4f}",
         predicted,

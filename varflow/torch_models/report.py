@@ -13,8 +13,8 @@ import numpy as np
 from varflow._checks import integer
 from varflow._progress import Progress, reporter
 from varflow.results import late_steps
-from varflow.results.audit import ENOUGH, AuditReport, first_of, lost_inputs
-from varflow.results.audited_layer import AuditedLayer
+from varflow.results.audit import ENOUGH, AuditReport, first_of
+from varflow.results.audited_layer import AuditedLayer, lost_inputs
 from varflow.torch_models.causes import FEEDING, diagnosed, needed_gains, shares, to_mend
 from varflow.torch_models.gradients import Backward, check_gradients, squared_gain_above
 from varflow.torch_models.gradients import gradients as measured_back
