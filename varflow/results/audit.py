@@ -200,9 +200,7 @@ class AuditReport(Shown):
 
     def asks_for_surrogate(self) -> bool:
         """True if another surrogate would help: gradients vanish or explode in a network that fires, and are not cut."""
-        dead = any(layer.dead for layer in self.hidden)
-        endless = any(math.isinf(layer.gradient_norm) for layer in self.layers)
-        return not (dead or endless or self._where_cut()) and self._fading()
+        return self._fading() and not self._where_cut() and not any(layer.dead for layer in self.hidden)
 
     def _where_cut(self) -> str:
         """Between which layers gradients stop although the surrogate lets them through; empty if between none."""
