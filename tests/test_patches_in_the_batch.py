@@ -63,6 +63,9 @@ def test_patches_in_the_batch_count_as_neurons_of_their_input(gain):
         assert (one.width, one.spikes, one.operations) == pytest.approx((other.width, other.spikes, other.operations))
         assert one.survival.tolist() == other.survival.tolist()
         assert one.gradient_norm == pytest.approx(other.gradient_norm, nan_ok=True)
+    overlaps = [[layer.raster_overlap for layer in report.layers] for report in (folded, rows)]
+    assert math.isnan(overlaps[0][0])  # of patches, not of inputs
+    assert overlaps[0][1:] == pytest.approx(overlaps[1][1:], nan_ok=True)
     assert folded.healthy == rows.healthy == (gain > 1)
     assert folded.cause == rows.cause
     assert folded.cause in (*CAUSES, None)

@@ -77,11 +77,12 @@ class Recorder:
 
 def _by_input(seen: Watched, inputs: int) -> Watched:
     """Rows of one input follow each other, such as patches that a model folds into the batch: together they are its neurons.
-    Inputs that cannot be told apart spike late if one of them does.
+    Inputs that cannot be told apart spike late if one of them does. Overlaps of rows are not those of inputs.
     """
     rows = len(seen.alive)
     alive = seen.alive.reshape(inputs, -1).any(1) if rows % inputs == 0 else np.full(inputs, seen.alive.any())
-    return replace(seen, alive=alive, width=-(-seen.width * rows // inputs))
+    overlap = seen.raster_overlap if rows == inputs else math.nan
+    return replace(seen, alive=alive, width=-(-seen.width * rows // inputs), raster_overlap=overlap)
 
 
 class _Follower:
