@@ -19,6 +19,7 @@ from spiking_models import Looped, left_behind, norse_loop, same  # noqa: E402
 from torch import nn  # noqa: E402
 
 from varflow.model.library_neurons import Spiking  # noqa: E402
+from varflow.torch_models import trainable  # noqa: E402
 
 STEPS = 4
 
@@ -358,6 +359,34 @@ def test_vanishing_gradients_are_a_problem():
     assert mended.healthy
     assert mended.fix_surrogate is None
     assert abs(math.log(mended.gradient_growth)) < abs(math.log(report.gradient_growth)) / 10
+
+
+def dead_at_the_end(model):
+    nn.init.zeros_(model[-4].weight)
+    return model
+
+
+def cut_in_the_middle(model):
+    return nn.Sequential(*model[:8], NoGradient(), *model[8:])
+
+
+class NoGradient(nn.Module):
+    def forward(self, x):
+        return x.detach()
+
+
+@pytest.mark.parametrize("change", [dead_at_the_end, cut_in_the_middle, lambda model: model])
+def test_a_surrogate_is_sought_only_where_one_would_help(change, monkeypatch):
+    """The search runs for the network that fires and is not cut, not for one whose report names something else first."""
+    sought, search = [], trainable.with_unit_growth
+    monkeypatch.setattr(trainable, "with_unit_growth", lambda *args, **options: sought.append(1) or search(*args, **options))
+    model = change(leaky(snntorch.surrogate.fast_sigmoid(slope=60), 6))
+    report = vf.audit(model, data(8, 300), steps=STEPS, gradients=True)
+    helps = change not in (dead_at_the_end, cut_in_the_middle)
+    assert bool(sought) == (report.fix_surrogate is not None) == helps
+    assert not report.healthy
+    assert ("the surrogate to" in " ".join(report.problems)) == helps
+    assert (json.loads(json.dumps(report.to_dict()))["fix_surrogate"] is not None) == helps
 
 
 def test_gradients_too_small_to_be_squared_in_single_precision():

@@ -347,7 +347,7 @@ def test_figure_and_table():
     pytest.importorskip("matplotlib")
     monitor = measured()
     rates, dead = monitor.plot().axes
-    lines = [line for line in rates.lines if line.get_label() == "3"]
+    lines = [line for line in rates.lines if line.get_label() == "2"]  # the weights before neuron 3
     assert lines[0].get_ydata() == pytest.approx(monitor.values("firing_rate", "3"))
     assert len(dead.lines) == 3
     text = repr(monitor)
@@ -358,6 +358,34 @@ def test_figure_and_table():
     assert new.scalars == {}
     with pytest.raises(vf.DomainError, match="has no measurement yet"):
         new.plot()
+
+
+class Named(nn.Module):
+    """Weights and neurons with names; the second neuron has two weight modules, the third none."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc, self.lif, self.out = nn.Linear(20, 20), leaky(init_hidden=True), leaky(init_hidden=True)
+        self.left, self.right, self.both = nn.Linear(20, 20), nn.Linear(20, 20), leaky(init_hidden=True)
+
+    def forward(self, x):
+        spikes = self.lif(self.fc(x))
+        return self.out(3 * self.both(self.left(spikes) + self.right(spikes)))
+
+
+def test_layers_have_the_names_that_audits_give_them():
+    """Both tables begin with the names of weights and neuron, and a single weight module or the neuron finds the layer."""
+    model, x = Named(), torch.rand(4, 20, generator=torch.Generator().manual_seed(0))
+    monitor, report = vf.Monitor(model, x, steps=6), vf.audit(model, x, steps=6)
+    monitor.step()
+    columns = len("left and 1 more both   ")
+    names = [[line[:columns].rstrip() for line in repr(each).splitlines()[1:6]] for each in (monitor, report)]
+    assert names[0] == names[1]
+    assert names[0][1:4] == ["fc              lif", "left and 1 more both", "–               out"]
+    for name in ("fc", "lif", "out"):
+        assert monitor.values("firing_rate", name)[0] == pytest.approx(report[name].firing_rate)
+    with pytest.raises(vf.DomainError, match="layer='nothing'"):
+        monitor.values("firing_rate", "nothing")
 
 
 def test_bad_arguments():

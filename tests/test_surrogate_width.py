@@ -1,6 +1,7 @@
 """The width of a surrogate with which gradients neither vanish nor explode."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -67,6 +68,25 @@ def test_lookup_gives_it_beside_the_gain():
     weak = vf.lookup(threshold=0.5, fan_in=100, surrogate=S.Surrogate("box", peak=0.1))
     assert weak.surrogate is None
     assert "vanish at any width" in weak.warnings[-1]
+
+
+@pytest.mark.parametrize(
+    ("given", "steps", "psi"),
+    [({"threshold": 0.7}, 1, "gaussian"), ({"neuron": "snntorch_leaky:beta=0.6", "rate": 0.2}, 3, "atan")],
+)
+def test_the_surrogate_of_a_lookup_is_taken_by_other_functions(given, steps, psi):
+    """Gradients grow as it says with the width asked for, and by less with the one it gives."""
+    init = vf.lookup(fan_in=64, surrogate=psi, steps=steps, depth=6 if steps > 1 else None, **given)
+    neuron = given.get("neuron", vf.Neuron(threshold=given.get("threshold", 1.0)))
+    network = vf.Network(
+        width=1000, depth=6, gain=init.gain, neuron=neuron, steps=steps, drive=vf.drives.currents(init.input_gain or 1.0)
+    )
+    asked, suited = (vf.gradient_flow(network, each).growth for each in (psi, init.surrogate))
+    assert asked == pytest.approx(init.gradient_growth, rel=0.02)
+    assert abs(math.log(suited)) < 0.2 * abs(math.log(asked))
+    told = json.loads(json.dumps(init.to_dict()))["surrogate"]
+    assert vf.gradient_flow(network, told).growth == suited
+    assert vf.gradient_flow(network, told).surrogate == told
 
 
 def test_lookup_in_time_gives_it_on_the_command_line(varflow):

@@ -238,3 +238,29 @@ def test_bad_input(call, message):
         call()
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "psi",
+    [
+        *(getattr(S, name)() for name in NAMES),
+        S.atan(alpha=1 / 3),
+        S.box(0.25, area=1),
+        S.Surrogate("box", peak=0.3, width=1.7),
+    ],
+    ids=repr,
+)
+def test_text_that_a_surrogate_prints_as_is_that_surrogate(psi):
+    """With the six digits that are printed."""
+    read = S.surrogate_of(repr(psi))
+    assert repr(read) == repr(psi)
+    v = np.linspace(-2, 2, 81)
+    assert read(v) == pytest.approx(psi(v), rel=1e-4, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "text", ["atan(alpha=-1)", "atan(beta=1)", "atan(2", "nothing(1)", "atan(alpha=print)", "__import__('os')", "own(f)"]
+)
+def test_other_text_is_no_surrogate(text):
+    with pytest.raises(vf.DomainError):
+        S.surrogate_of(text)

@@ -8,6 +8,7 @@ family at any peak and width is ``vf.surrogates.Surrogate("atan", peak=1, width=
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -115,22 +116,36 @@ _NAMED: Mapping[str, Callable[..., Surrogate]] = {
 
 
 def surrogate_of(obj: Any) -> Surrogate:
-    """The :class:`Surrogate` of a name, which stands for the function of that name with its defaults; of a surrogate function
-    of an installed snnTorch, SpikingJelly or sinabs; or of a user's function.
+    """The :class:`Surrogate` of a name, which stands for the function of that name with its defaults; of the text that one
+    prints as; of a surrogate function of an installed snnTorch, SpikingJelly or sinabs; or of a user's function.
 
     Examples
     --------
     >>> import varflow as vf
-    >>> vf.surrogates.surrogate_of("fast_sigmoid")
-    fast_sigmoid(slope=25)
+    >>> vf.surrogates.surrogate_of("fast_sigmoid"), vf.surrogates.surrogate_of("fast_sigmoid(slope=7.5)")
+    (fast_sigmoid(slope=25), fast_sigmoid(slope=7.5))
     """
     if isinstance(obj, Surrogate):
         return obj
     if isinstance(obj, str) and obj in _NAMED:
         return _NAMED[obj]()
+    if isinstance(obj, str) and (found := _printed(obj)) is not None:
+        return found
     if callable(obj):
         return recognised(obj) or own(obj)
     rule = WITHOUT.get(
         obj if isinstance(obj, str) else "", "must be a name such as 'atan', one of vf.surrogates, or a function ψ(v)"
     )
     raise DomainError("surrogate", obj, rule)
+
+
+def _printed(text: str) -> Surrogate | None:
+    """The surrogate that prints as this text, ``"atan(alpha=2)"``; None for another text."""
+    try:
+        call: Any = ast.parse(text, mode="eval").body
+        make, arguments = {**_NAMED, "Surrogate": Surrogate}[call.func.id], map(ast.literal_eval, call.args)
+        return make(*arguments, **{each.arg: ast.literal_eval(each.value) for each in call.keywords})
+    except DomainError as error:
+        raise DomainError("surrogate", text, f"has a {error.argument} that {error.rule}") from None
+    except (SyntaxError, AttributeError, KeyError, TypeError, ValueError):
+        return None

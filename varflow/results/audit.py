@@ -12,7 +12,7 @@ import numpy as np
 from varflow._checks import VarflowError, nan_to_none
 from varflow._display import Shown, Table, figures, several
 from varflow.model.surrogate import Surrogate
-from varflow.results.audited_layer import DESCRIBED, FLOOR, MORE, MOSTLY, SATURATED, AuditedLayer
+from varflow.results.audited_layer import DESCRIBED, FLOOR, MORE, MOSTLY, SATURATED, AuditedLayer, lost_inputs, weights_of
 from varflow.results.export import dataset, records
 
 __all__ = ["CAUSES", "AuditReport", "UnhealthyError"]
@@ -29,11 +29,12 @@ CAUSES = {
     "arrangement": "independent weights of the same moments would keep firing: redraw its weights",
     "beyond the theory": "the theory does not cover what it receives",
 }
-BY_MODULE = ("gains", "computed")  # not in a dataset
+BY_MODULE = ("gains", "computed", "sources")  # not in a dataset
 OVER = {"survival": "input", "firing_rates": "step"}  # second axis of quantities that a layer has several of
 SHOWN = 6  # notes in the table
 NAMED = 2  # names in a sentence
 VANISHED = 1e-3  # gradient norm of the first layer over the last's below which gradients vanish; above the inverse they explode
+BROAD, NEAR = 3.0, 0.375  # thresholds of width and late rate above which all layers are near 1/2, the limit of large gains
 ENOUGH = 0.9  # fraction of the needed gain that is enough: drawn weights have their gain within a few per cent
 
 
@@ -49,11 +50,12 @@ class UnhealthyError(VarflowError, AssertionError):
 class AuditReport(Shown):
     """Every neuron layer of a model, measured and predicted over the same steps and inputs.
 
-    Columns of the table: ``gain`` of the weights; late ``rate``, measured and ``predicted`` (``±`` is the predicted standard
-    deviation over networks and inputs, not a standard error); ``dead``, the fraction of neurons that spike for no input;
-    ``inputs``, the fraction of inputs for which the layer spikes late; ``always`` (if not all zero), the fraction of neurons
-    that spike at every step; ``spikes`` and synaptic operations ``SynOps`` per input over all steps, the last row in total;
-    ``overlap``, the mean overlap of the spikes of two inputs, and by ``theory``; the ``verdict``.
+    Columns of the table: names of the weight modules and of the spiking module, both of which ``report[name]`` takes; ``gain``
+    of the weights; late ``rate``, measured and ``predicted`` (``±`` is the predicted standard deviation over networks and
+    inputs, not a standard error); ``dead``, the fraction of neurons that spike for no input; ``inputs``, the fraction of inputs
+    for which the layer spikes late; ``always`` (if not all zero), the fraction of neurons that spike at every step; ``spikes``
+    and synaptic operations ``SynOps`` per input over all steps, the last row in total; ``overlap``, the mean overlap of the
+    spikes of two inputs, and by ``theory``; the ``verdict``.
     After a backward pass also ``gradient``, the norm by the layer's currents, and ``theory``, its prediction;
     ``χ``, by which one step multiplies its square from the next layer; ``no grad``, the fraction of neurons that no gradient
     reaches.
@@ -73,15 +75,18 @@ class AuditReport(Shown):
         layer that loses inputs or whose potentials are far too wide. None if gains are not the cause.
     fix_gain : float or None
         The gain for that module, as ``init_model`` would set it. If a structure beyond the theory loses activity although all
-        layers have that gain, 1.25 times the present gain of the lowest layer that hardly fires (repeat as needed).
+        layers have that gain, 1.25 times the present gain of the lowest layer that hardly fires, and twice that gain where
+        theory knows none: a guess, to be repeated as needed, where ``init_model`` measures.
     fixes : dict of str to float
         ``fix_gain`` for ``fix_layer``, and gains for the weight modules of all layers above with clearly less than they need.
+        If ``fix_gain`` is smaller than the present gain: of all layers with clearly more or less.
     predicted_by : str
         ``"theory"``; ``notes`` name what it does not cover.
     notes : tuple of str
     fix_surrogate : Surrogate or None
         The surrogate derivative of the same formula with which the gradient norm of the first layer is that of the last, if
-        gradients vanish or explode and theory covers them.
+        gradients vanish or explode and theory covers them. None, as nothing helps yet, if a hidden layer is dead or gradients
+        are cut.
     """
 
     layers: tuple[AuditedLayer, ...]
@@ -130,8 +135,7 @@ class AuditReport(Shown):
         if dead is not None:
             words.append(self._death(dead))
         else:
-            lost = int(np.sum([not all(alive) for alive in zip(*(layer.survival for layer in self.hidden), strict=True)]))
-            if lost:
+            if lost := np.count_nonzero(lost_inputs(self.layers)):
                 words.append(f"{lost} of {self.inputs} inputs fall silent on the way")
             words += self._weak()
         words += self._saturated()
@@ -178,8 +182,8 @@ class AuditReport(Shown):
         if endless:
             return [f"gradients are not finite (surrogate {endless[-1].surrogate or 'unknown'}) in {_named(endless)}"]
         words = []
-        growth, between = self.gradient_growth, sum(math.isfinite(layer.gradient_norm) for layer in self.layers) - 1
-        if math.isfinite(growth) and not VANISHED <= growth ** (between / 2) <= 1 / VANISHED:
+        growth = self.gradient_growth
+        if self._fading():
             gains = [layer.gradient_gain for layer in self.layers if layer.gradient_gain > 0]
             chi = f" (χ = {math.exp(float(np.mean(np.log(gains)))):.2g} at one step)" if gains else ""
             fate = f"gradients {'vanish' if growth < 1 else 'explode'}, {_per_layer(growth)}{chi}"
@@ -188,6 +192,15 @@ class AuditReport(Shown):
         if cut:
             words.append(f"no gradient reaches more than {MOSTLY:.0%} of the neurons of {_named(cut)}")
         return words
+
+    def _fading(self) -> bool:
+        """True if gradients vanish or explode."""
+        growth, between = self.gradient_growth, sum(math.isfinite(layer.gradient_norm) for layer in self.layers) - 1
+        return math.isfinite(growth) and not VANISHED <= growth ** (between / 2) <= 1 / VANISHED
+
+    def asks_for_surrogate(self) -> bool:
+        """True if another surrogate would help: gradients vanish or explode in a network that fires, and are not cut."""
+        return self._fading() and not self._where_cut() and not any(layer.dead for layer in self.hidden)
 
     def _where_cut(self) -> str:
         """Between which layers gradients stop although the surrogate lets them through; empty if between none."""
@@ -204,18 +217,24 @@ class AuditReport(Shown):
 
     @property
     def remarks(self) -> list[str]:
-        """On output layers, which are judged apart."""
-        rule = "an output may fire little at first; training raises it where the layers below are healthy"
+        """On output layers, which are judged apart, and on gains with which all layers fire nearly as much as they can."""
         odd = [layer for layer in self.layers if layer.output and layer.verdict != "healthy"]
-        return [f"output layer {layer.label} is {layer.verdict} (rate {layer.firing_rate:.2g}): {rule}" for layer in odd]
+        words = [f"output layer {each.label} is {each.verdict} (rate {each.firing_rate:.2g}): {_rule(each)}" for each in odd]
+        rates, widths = ([getattr(each, name) for each in self.hidden] for name in ("firing_rate", "width_in_thresholds"))
+        if rates and min(rates) > NEAR and min(widths) > BROAD and not self.problems:
+            most = f"late rates of {min(rates):.2g} to {max(rates):.2g} are near the most that large gains give"
+            wide = f"potentials {min(widths):.2g} to {max(widths):.2g} thresholds wide"
+            words.append(f"{most}, with {wide}: spikes say little of currents; vf.init.init_model sets a rate of 0.2")
+        return words
 
     @property
     def fixes(self) -> dict[str, float]:
         if self.fix_layer is None or self.fix_gain is None:
             return {}
-        found, lowest = {self.fix_layer: self.fix_gain}, self.layers.index(self[self.fix_layer])
-        for layer in self.layers[lowest:]:
-            if layer.gain < ENOUGH * layer.needed_gain:
+        found, first = {self.fix_layer: self.fix_gain}, self[self.fix_layer]
+        too_large = self.fix_gain < first.gains[self.fix_layer]
+        for layer in self.layers[0 if too_large else self.layers.index(first) :]:
+            if layer.gain < ENOUGH * layer.needed_gain or (too_large and layer.needed_gain < ENOUGH * layer.gain):
                 found = layer.scaled_to(layer.needed_gain) | found
         return {name: found[name] for layer in self.layers for name in layer.gains if name in found}
 
@@ -230,7 +249,10 @@ class AuditReport(Shown):
         gain = self[name].gains[name]
         factor = needed / gain if gain else math.inf
         off = max(factor, 1 / factor) if factor else math.inf
-        much = f"weights of {name} are {off:.3g} times too {'small' if factor > 1 else 'large'}: " if off > 1.1 else ""
+        known = needed == self[name].scaled_to(self[name].needed_gain).get(name)
+        size, unknown = "small" if factor > 1 else "large", f"{name} needs a larger gain, theory does not know which"
+        much = f"weights of {name} are {off:.3g} times too {size}: " if 1.1 < off < math.inf else ""
+        much = much if known else f"{unknown}; to begin with, "
         match self[name].computed.get(name):
             case None:
                 how = f"give {name} a gain of {needed:.4g}, by vf.init.normal_(weight, {needed:.4g})"
@@ -286,23 +308,33 @@ class AuditReport(Shown):
         rows = [_row(layer, always, back) for layer in self.layers]
         ends = (_number(self.spikes), _number(self.operations), "")
         rows.append(("total", *["" for _ in rows[0][1 : -len(ends)]], *ends))
-        longest = max(5, *(len(layer.label) for layer in self.layers))
-        layout = f"{{:<{longest}}} {{:>8}} {{:>8}} {{:>17}} {{:>8}} {{:>8}} {{:>7}} {{:>7}}{' {:>7}' if always else ''}"
-        layout += f"{' {:>9} {:>9} {:>7} {:>8}' if back else ''} {{:>9}} {{:>9}}  {{}}"
+        weights, neurons = (max(7, *map(len, column)) for column in list(zip(*rows, strict=True))[:2])
+        layout = f"{{:<{weights}}} {{:<{neurons}}} {{:>8}} {{:>8}} {{:>17}} {{:>8}} {{:>8}} {{:>7}} {{:>7}}"
+        layout += f"{' {:>7}' if always else ''}{' {:>9} {:>9} {:>7} {:>8}' if back else ''} {{:>9}} {{:>9}}  {{}}"
         more = (*(["always"] if always else []), *(["gradient", "theory", "χ", "no grad"] if back else []))
-        header = ("layer", "gain", "rate", "predicted", "dead", "inputs", "overlap", "theory", *more, "spikes", "SynOps")
+        header = ("weights", "neuron", "gain", "rate", "predicted", "dead", "inputs", "overlap", "theory", *more)
         known = any(math.isfinite(layer.predicted_rate) for layer in self.layers)
         by = f"predicted by {self.predicted_by}" if known else "without a prediction"
         title = f"AuditReport: {several(self.steps, 'step')}, {several(self.inputs, 'input')}, {by}"
         remarks = [*(self.problems or ["healthy"]), *self.remarks, *_few(self.notes)]
-        return Table(title, layout, rows, (*header, "verdict"), remarks, "  ! ")
+        return Table(title, layout, rows, (*header, "spikes", "SynOps", "verdict"), remarks, "  ! ")
+
+
+def _rule(layer: AuditedLayer) -> str:
+    """What to think of an output layer that is not healthy."""
+    if layer.verdict != "saturated":
+        return "an output may fire little at first; training raises it where the layers below are healthy"
+    lower = f"lower its gain, {layer.gain:.4g}" if layer.gains else "lower its currents"
+    known = f", to {layer.needed_gain:.4g}" if layer.needed_gain < layer.gain else ""
+    return f"its spikes hardly depend on what it receives: {lower}{known}"
 
 
 def _row(layer: AuditedLayer, always: bool, back: bool) -> tuple[str, ...]:
     predicted = f"{layer.predicted_rate:.4f}" if math.isfinite(layer.predicted_rate) else "–"
     predicted += f" ± {layer.predicted_std:.2g}" if math.isfinite(layer.predicted_std) else ""
     return (
-        layer.label,
+        weights_of(layer),
+        layer.neuron_name,
         _number(layer.gain),
         f"{layer.firing_rate:.4f}",
         predicted,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +15,9 @@ from varflow.model.over_neurons import mean_of
 from varflow.model.surrogate import Surrogate
 from varflow.results.layout import freeze
 
-__all__ = ["DESCRIBED", "FLOOR", "MORE", "MOSTLY", "SATURATED", "AuditedLayer"]
+__all__ = ["DESCRIBED", "FLOOR", "MORE", "MOSTLY", "SATURATED", "AuditedLayer", "lost_inputs", "weights_of"]
 
+INPUT = "input"
 MORE = ("dead", "verdict", "spikes")  # properties of layers that are exported
 DESCRIBED = ("neuron", "surrogate")  # exported as text
 # Late rate below which a layer is weak: half of the lowest (0.034) behind BatchNorm with SpikingJelly's defaults, which train;
@@ -38,7 +40,7 @@ class AuditedLayer:
     neuron : Neuron or None
         None for a neuron that is only measured.
     width : int
-        Number of neurons.
+        Number of neurons for one input; patches that the model folds into the batch count as neurons.
     gain, bias_std, bias_mean : float
         ``√(fan-in · Var w)``, fan-in as torch counts it, and the moments of the biases, while the model runs; for several
         modules, those of their sum for similar inputs. NaN without weight modules.
@@ -78,18 +80,20 @@ class AuditedLayer:
     surrogate : Surrogate or None
         The surrogate derivative of the module, as in ``vf.surrogates``; None without a backward pass or if it is not known.
     needed_gain : float
-        The gain ``init_model`` would set; behind other weights in a row the one that makes up for theirs. NaN if nothing needs
-        fixing, it is unknown, or the neuron is an integrator.
+        The gain ``init_model`` would set; behind other weights in a row, or a factor in the forward, the one that makes up for
+        them. NaN if nothing needs fixing, it is unknown, or the neuron is an integrator.
     gains : dict of str to float
         Gains of the weight modules that set the scale of its currents, by name; empty if a normalisation sets it.
     normalised_by : str
         Name of the module that normalises its currents; empty if none does.
     output : bool
-        Whether its spikes go into no further layer. Such a layer is judged apart: it does not make the network unhealthy.
+        True if its spikes go into no further layer. Such a layer is judged apart: it does not make the network unhealthy.
     operations : float
         Synaptic operations per input over all steps, in the weights between it and the neurons below: one per spike and
         connection. Weights that receive numbers (the input, currents of other weights, averages of spikes) multiply: one per
         connection of every number that is not 0. Of weights called for several layers, equal parts.
+    sources : tuple of str
+        The neurons whose spikes reach it, by weights, shortcuts or as factors, by name; ``"input"`` for the model's input.
     kept : str
         Why ``init_model`` leaves the scale of its currents as it is; empty if it sets it.
     computed : dict of str to str
@@ -127,6 +131,7 @@ class AuditedLayer:
     gradient_gain: float = math.nan
     dead_gradients: float = math.nan
     surrogate: Surrogate | None = None
+    sources: tuple[str, ...] = ()
     kept: str = ""
     computed: dict[str, str] = field(default_factory=dict)
 
@@ -175,10 +180,9 @@ class AuditedLayer:
         """Its name. A sum of several modules is called by its neuron and the first of them; a module called for maps of several
         sizes has its own name for the first size only, then that of the neuron, which holds the size.
         """
-        first, *more = self.name.split("+")
         if ", " in self.neuron_name:  # such as "neuron (conv, 4×8×8)"
             return self.neuron_name
-        return f"{self.neuron_name} ({first} and {len(more)} more)" if more else self.name
+        return f"{self.neuron_name} ({weights_of(self)})" if "+" in self.name else self.name
 
     def scaled_to(self, gain: float) -> dict[str, float]:
         """The gains of its modules, scaled together so that the layer has this gain."""
@@ -195,3 +199,23 @@ class AuditedLayer:
         described = {name: getattr(self, name) for name in DESCRIBED}
         own = {name: getattr(self, name) for name in MORE}
         return nan_to_none(values | own | {name: None if value is None else repr(value) for name, value in described.items()})
+
+
+def weights_of(layer: Any) -> str:
+    """Names of a layer's weight modules, in short, as tables have them beside that of its neuron; a dash without any."""
+    first, *more = layer.name.split("+")
+    return "–" if layer.name == layer.neuron_name else f"{first} and {len(more)} more" if more else first
+
+
+def lost_inputs(layers: Sequence[AuditedLayer]) -> np.ndarray:
+    """True for inputs that are silent on all ways to the last hidden layers, or to one of the outputs."""
+    arrives: dict[str, np.ndarray] = {INPUT: np.ones(len(layers[0].survival), dtype=bool)}  # by source, for each input
+    ends = []
+    for layer in layers:
+        known = [arrives[source] for source in layer.sources if source in arrives]
+        arriving = np.any(known, axis=0) if known else arrives[INPUT]
+        arrives[layer.neuron_name] = arriving & (layer.survival > 0)
+        ends += [arriving] if layer.output else []
+    further = {source for layer in layers for source in layer.sources if source != layer.neuron_name}
+    last = [arrives[layer.neuron_name] for layer in layers if not layer.output and layer.neuron_name not in further]
+    return ~np.all([*ends, *([np.any(last, axis=0)] if last else [])], axis=0)

@@ -31,12 +31,15 @@ class TrainingHistory(Shown):
         For each, the ``quantities`` by layer, and ``"total"`` over all neurons.
     quantities : tuple of str
         Names of the numbers.
+    weights : dict of str to str
+        Names of the weight modules of each layer, as in the table of an audit; layers are called by their spiking modules.
     """
 
     def __init__(self, backward: bool = False) -> None:
         self.quantities = (*MEASURED, *(BACKWARD if backward else ()))
         self.steps: list[int] = []
         self.rows: list[dict[str, dict[str, float]]] = []
+        self.weights: dict[str, str] = {}
         self._written: list[tuple[Any, int]] = []  # writers, and how many rows each has
 
     @property
@@ -45,7 +48,8 @@ class TrainingHistory(Shown):
         return [name for name in dict.fromkeys(name for row in self.rows for name in row) if name != TOTAL]
 
     def values(self, quantity: str, layer: str = TOTAL) -> np.ndarray:
-        """One number of a layer, or of all neurons, over the measurements; NaN where it is not known.
+        """One number of a layer, by the name of its neuron or weights, or of all neurons, over the measurements; NaN where it
+        is not known.
 
         Raises
         ------
@@ -53,6 +57,7 @@ class TrainingHistory(Shown):
             For another quantity than those of ``quantities``, and a layer that was not measured.
         """
         choice("quantity", quantity, self.quantities)
+        layer = next((name for name, weights in self.weights.items() if weights == layer), layer)
         if self.rows:
             choice("layer", layer, (*self.layers, TOTAL))
         return np.array([row.get(layer, {}).get(quantity, math.nan) for row in self.rows])
@@ -121,7 +126,7 @@ class TrainingHistory(Shown):
         more = self.quantities[3:]
         rows = [
             (
-                name,
+                *((TOTAL, "") if name == TOTAL else (self.weights[name], name)),
                 f"{self.values('firing_rate', name)[0]:.4f}",
                 f"{self.values('firing_rate', name)[-1]:.4f}",
                 f"{self.values('dead_fraction', name)[-1]:.1%}",
@@ -130,12 +135,12 @@ class TrainingHistory(Shown):
             )
             for name in names
         ]
-        longest = max([5, *map(len, names)])
-        layout = f"{{:<{longest}}} {{:>9}} {{:>9}} {{:>8}} {{:>8}}{' {:>9}' * len(more)}"
+        weights, neurons = (max([7, *map(len, column)]) for column in (self.weights.values(), names))
+        layout = f"{{:<{weights}}} {{:<{neurons}}} {{:>9}} {{:>9}} {{:>8}} {{:>8}}{' {:>9}' * len(more)}"
         span = f"steps {self.steps[0]} to {self.steps[-1]}" if self.rows else "none yet"
         title = f"{type(self).__name__}: {len(self.rows)} measurements, {span}"
-        header = ("layer", "rate then", "rate now", "dead", "always", "variance", "overlap", "gradient", "χ", "no grad")
-        return Table(title, layout, rows, header[: 5 + len(more)] if rows else ())
+        measured = ("rate then", "rate now", "dead", "always", "variance", "overlap", "gradient", "χ", "no grad")
+        return Table(title, layout, rows, ("weights", "neuron", *measured[: 4 + len(more)]) if rows else ())
 
 
 def _scalars(row: dict[str, dict[str, float]]) -> Iterator[tuple[str, float]]:

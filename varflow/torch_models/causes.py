@@ -6,14 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from operator import mul
 
 from varflow._checks import ConvergenceError, DomainError
 from varflow.model.neurons import Neuron
 from varflow.results import late_steps
 from varflow.results.audit import ENOUGH
-from varflow.torch_models.evaluation import Evaluation
+from varflow.torch_models.evaluation import LEAST_GAIN, Evaluation
 from varflow.torch_models.filling import planned_gains
-from varflow.torch_models.graph import INPUT, Source
+from varflow.torch_models.graph import INPUT, Source, Sum, factor
 from varflow.torch_models.inputs import by_step
 from varflow.torch_models.layer_gains import RATE, deep_layer, layer_gain, run_deep
 from varflow.torch_models.prediction import LIVE_RATE, Expected, at_infinite_width, predict, uncovered
@@ -64,7 +65,7 @@ def diagnosed(
     unbiased = {name: replace(each, bias_std=0.0, bias_mean=0.0) for name, each in used.items()}
     if covered and unbiased != used and _lives(at_infinite_width(above, unbiased, TRIED)[1], silent):
         return "bias", mend
-    neuron, gain = trace.layers[silent].neuron, gains[silent] / _border(trace.layers[silent])
+    neuron, gain = trace.layers[silent].neuron, _arriving(trace, trace.layers[silent])[1]
     if trace.layers[silent].driven:
         return "first-layer scale", silent
     if _kept(trace, neuron, gain):
@@ -138,7 +139,7 @@ def _asks_for_one(trace: Trace, layer: TracedLayer) -> bool:
     if layer.neuron is None:
         return False
     if layer.driven and layer.scaled_by:
-        return not uncovered(replace(trace, layers=[layer]))
+        return not uncovered(replace(trace, layers=[replace(layer, through=())]))
     known = {INPUT, *(other.neuron_name for other in trace.layers)}.issuperset(layer.sources)
     return bool(layer.scaled_by) and (known or _gain_before(trace, layer) is not None)
 
@@ -147,15 +148,23 @@ def _gain_before(trace: Trace, layer: TracedLayer) -> float | None:
     """The gain of the weights in a row between the neurons below and a layer's own; None if there is more, or nothing."""
     gain, fed, neurons = 1.0, layer.fed[-1], {other.neuron_name for other in trace.layers}
     for name, weight, sources, shape in reversed(trace.readouts):
-        if fed.sources == (name,) and isinstance(fed.node.operation, Source):
-            gain, fed = gain * measured(weight).gain / border(weight, shape), trace.fed[name]
+        if fed.sources == (name,) and isinstance(fed.node.operation, Source | Sum):
+            own = measured(weight).gain / border(weight, shape)
+            gain, fed = gain * own * factor(trace.fed[name].node), trace.fed[name]
             if neurons.issuperset(sources):
                 return gain
     return None
 
 
-def _border(layer: TracedLayer) -> float:
-    return border(layer.weights[0], layer.input_shape)
+def _arriving(trace: Trace, layer: TracedLayer) -> tuple[float, float]:
+    """The gain of a layer's own weights, and that from the spikes below to its currents: also by factors in the forward, other
+    weights in a row, and padding.
+    """
+    modules = [each for each in zip(layer.names, layer.weights, layer.fed, strict=True) if each[0] in layer.scaled_by]
+    gains = [max(measured(weight).gain, LEAST_GAIN) for _, weight, _ in modules]
+    factors = [factor(layer.node, name) * factor(fed.node) for name, _, fed in modules] if layer.node is not None else []
+    before = (_gain_before(trace, layer) or 1.0) / border(layer.weights[0], layer.input_shape)
+    return math.hypot(*gains), before * math.hypot(*map(mul, gains, factors))
 
 
 def _sustaining_gain(trace: Trace, layer: TracedLayer) -> float | None:
@@ -164,7 +173,8 @@ def _sustaining_gain(trace: Trace, layer: TracedLayer) -> float | None:
         if not layer.driven:
             depth = sum(other.neuron == layer.neuron for other in trace.layers)
             whole = deep_layer(layer.neuron, trace.steps, "firing_rate", RATE, depth).gain
-            return whole * _border(layer) / (_gain_before(trace, layer) or 1.0)
+            own, arriving = _arriving(trace, layer)
+            return whole * own / arriving if arriving else None
         return layer_gain(trace, layer, RATE)
     except (ConvergenceError, DomainError):
         return None

@@ -23,7 +23,7 @@ import torch
 from varflow._checks import DomainError
 from varflow._restoring import kept
 from varflow.results import late_steps
-from varflow.torch_models.inputs import steps_first
+from varflow.torch_models.inputs import batch_of, steps_first
 from varflow.torch_models.passes import copied, forward, in_short
 from varflow.torch_models.provenance import tensors_in
 from varflow.torch_models.spiking_modules import holds_weights
@@ -106,7 +106,9 @@ class _Pass:
         by = {id(each): gradient for each, gradient in zip(graph, found, strict=False)}
         computed = {m: not (w.is_leaf or hasattr(m, "parametrizations")) for m, w in zip(modules, weights, strict=True)}
         of = {m: math.nan if computed[m] else _square(by.get(id(w))) for m, w in zip(modules, weights, strict=True)}
-        return {layer: self._of(layer, of, by) for layer in self.traced.layers}
+        first = {layer: steps_first(layer.spiking, each[0])[0] for layer, each in self.currents.items() if each}
+        batch = batch_of(inputs, [len(flat(each, axes_of_a_step(layer))) for layer, each in first.items()])
+        return {layer: self._of(layer, of, by, batch) for layer in self.traced.layers}
 
     def _found(self, value: Any, graph: list[Any]) -> Any:
         try:
@@ -183,7 +185,7 @@ class _Pass:
             self.picked[layer, shape] = torch.as_tensor(self.looked_at)[number].expand(shape).to(spikes.device)
         return self.picked[layer, shape]
 
-    def _of(self, layer: TracedLayer, weights: dict[Any, float], by: dict[int, Any]) -> Backward:
+    def _of(self, layer: TracedLayer, weights: dict[Any, float], by: dict[int, Any], batch: int) -> Backward:
         own = sum(weights[m] * m.weight.numel() for m in layer.weights) / max(sum(m.weight.numel() for m in layer.weights), 1)
         own = own if layer.weights else math.nan
         if not self.currents[layer]:
@@ -192,7 +194,7 @@ class _Pass:
         found = [gradient for gradient in found if gradient is not None] or [torch.zeros_like(self.currents[layer][0])]
         largest = [flat(steps_first(layer.spiking, gradient.abs()).amax(0), axes_of_a_step(layer)) for gradient in found]
         dead = float((reduce(torch.maximum, (each.amax(0) for each in largest)) == 0).float().mean())
-        norm = math.hypot(*map(_norm, found)) / math.sqrt(max(map(len, largest)))
+        norm = math.hypot(*map(_norm, found)) / math.sqrt(batch)
         cut = layer in self.cut
         return Backward(own, norm if math.isfinite(norm) else math.inf, math.nan if cut else self.slopes[layer], dead, cut)
 

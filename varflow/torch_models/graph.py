@@ -6,18 +6,22 @@ network is a sum over its branches. Operations that theory does not know are ``U
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from operator import mul
 from typing import Any
 
 from varflow.model.layers import BatchNorm, LayerNorm
 from varflow.model.signals import Layer
 
 __all__ = [
-    "INPUT", "Graph", "Joined", "Node", "Pooled", "Product", "Source", "Sum", "Unknown", "maximum", "not_gaussian", "operation",
+    "INPUT", "Graph", "Joined", "Node", "Pooled", "Product", "Source", "Sum", "Unknown", "factor", "maximum", "not_gaussian",
+    "operation",
 ]  # fmt: skip
 
 INPUT = "input"
+BOUNDED = {"sigmoid", "hardsigmoid", "softmax", "tanh", "hardtanh"}  # whose values hardly depend on the scale of weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,9 @@ class Node:
     operation : Operation
     below : tuple of Node
     sources : frozenset of str
-        Names of the layers it comes from, ``"input"`` for the model's input.
+        Names of the layers whose signals it carries, ``"input"`` for the model's input.
+    factors : frozenset of str
+        Names of those that only make bounded factors of these signals, as attention does.
     through : tuple of str
         Operations since then, in words.
     normalised : frozenset of (str, str)
@@ -88,6 +94,7 @@ class Node:
     sources: frozenset[str]
     through: tuple[str, ...] = ()
     normalised: frozenset[tuple[str, str]] = frozenset()
+    factors: frozenset[str] = frozenset()
 
     @property
     def scaling(self) -> frozenset[str]:
@@ -121,15 +128,24 @@ class Graph:
 
 
 def _node(operation: Operation, words: str, normalising: bool, below: tuple[Node, ...]) -> Node:
-    sources = frozenset().union(*(node.sources for node in below))
-    scaling = frozenset().union(*(node.scaling for node in below))
+    carried = [node for node in below if not (isinstance(operation, Product) and _bounded(node))] or below
+    sources = frozenset().union(*(node.sources for node in carried))
+    factors = frozenset().union(*(node.sources | node.factors for node in below)) - sources
+    scaling = frozenset().union(*(node.scaling for node in carried))
     normalised = frozenset(pair for node in below for pair in node.normalised if pair[0] not in scaling)
     if normalising:
         normalised = frozenset((source, words) for source in sources)
     through = tuple(dict.fromkeys([*(step for node in below for step in node.through), words]))
     if isinstance(operation, Sum):
         operation, below = _flat(operation, below)
-    return Node(operation, below, sources, through, normalised)
+    return Node(operation, below, sources, through, normalised, factors)
+
+
+def _bounded(node: Node) -> bool:
+    """True behind a function with bounded values, and sums and products of such."""
+    if isinstance(node.operation, Unknown):
+        return node.operation.words.split()[0] in BOUNDED
+    return isinstance(node.operation, Sum | Product | Pooled) and all(map(_bounded, node.below))
 
 
 def _flat(operation: Sum, below: Iterable[Node]) -> tuple[Sum, tuple[Node, ...]]:
@@ -141,6 +157,19 @@ def _flat(operation: Sum, below: Iterable[Node]) -> tuple[Sum, tuple[Node, ...]]
         for own, part in zip(inner.factors, node.below if inner is node.operation else (node,), strict=True):
             factors[part] = factors.get(part, 0.0) + factor * own
     return Sum(tuple(factors.values()), constant), tuple(factors)
+
+
+def factor(node: Node, source: str | None = None) -> float:
+    """Factor on the scale of what a source sends, from there to this node; of all sources the root of the sum of squares."""
+    if isinstance(node.operation, Source):
+        return float(source in (None, node.operation.name))
+    below = [factor(each, source) for each in node.below]
+    match node.operation:
+        case Sum(factors=factors):
+            return math.hypot(*map(mul, factors, below))
+        case BatchNorm(gamma=gamma, statistics=(_, variance), eps=eps):
+            return gamma / math.sqrt(variance + eps) * below[0]
+    return max(below, default=1.0)
 
 
 def maximum(node: Node) -> bool:

@@ -8,9 +8,16 @@ import numpy as np
 import torch
 
 from varflow.model.library_neurons import Spiking
+from varflow.torch_models.provenance import tensors_in
 from varflow.torch_models.traced import TracedLayer, steps_of
 
-__all__ = ["by_step", "of_all", "some", "split_steps", "steps_first"]
+__all__ = ["batch_of", "by_step", "of_all", "some", "split_steps", "steps_first"]
+
+
+def batch_of(inputs: Any, rows: list[int]) -> int:
+    """Number of inputs of a model whose layers have so many rows; patches folded into the batch have rows of their own."""
+    sizes = {size for tensor in tensors_in(inputs) for size in tensor.shape[:2]}  # time or batch comes first
+    return min(sizes.intersection(rows), default=max(rows, default=1))
 
 
 def by_step(layer: TracedLayer, module: int = 0) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 
 from varflow._checks import DomainError, flag, integer, require
 from varflow.results import late_steps
+from varflow.results.audited_layer import weights_of
 from varflow.results.training import TOTAL, TrainingHistory
 
 __all__ = ["Monitor"]
@@ -145,8 +146,9 @@ class Monitor(TrainingHistory):
                 noted(used, layer)
 
         traced = watched(self.model, self.batch, self.calls, in_full_precision(record), neurons=self.neurons)
+        self.weights |= {layer.neuron_name: weights_of(layer) for layer in traced.layers}
         with full_precision():
-            seen = recorder.results()
+            seen = recorder.results(self.batch)
         row = {name: _numbers(layer) for name, layer in seen.items()}
         for name, gradients in self._gradients(traced, used).items():
             row[name] |= gradients

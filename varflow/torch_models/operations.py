@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -50,14 +51,15 @@ def of_spikes(node: Node, weights: Container[str]) -> bool:
 
 
 def count_operations(layers: Sequence[TracedLayer], fed: Mapping[str, Fed]) -> None:
-    """Set ``operations`` of every layer: of its weights and of those before them without a neuron between, each once; those of
-    weights called for several layers in equal parts.
+    """Set ``operations`` of every layer: of its weights, of those that make factors of its currents, and of those before them
+    without a neuron between, each once; those of weights called for several layers in equal parts.
     """
     counted = Counter(name for layer in layers for name in layer.names)
     for layer in layers:
+        factors = frozenset() if layer.node is None else layer.node.factors
         names = list(layer.names)
-        for name in names:  # which grows
-            before = [source for source in fed[name].sources if source in fed and source not in counted]
+        for behind in chain([factors], (fed[name].behind for name in names)):  # names grow
+            before = [source for source in sorted(behind) if source in fed and source not in counted]
             names += before
             counted.update(before)
         layer.operations = sum(float(fed[name].operations) / counted[name] for name in names) if names else math.nan

@@ -23,7 +23,7 @@ from varflow.theory.in_time.responses import LayerState
 from varflow.torch_models.evaluation import LEAST_GAIN, Evaluation
 from varflow.torch_models.graph import INPUT
 from varflow.torch_models.inputs import by_step, some
-from varflow.torch_models.traced import Trace
+from varflow.torch_models.traced import Trace, TracedLayer, neurons_of
 from varflow.torch_models.wiring import Moments, why_not_covered
 
 __all__ = [
@@ -64,7 +64,7 @@ class Prediction:
 
 def uncovered(trace: Trace) -> list[str]:
     """What makes a model more than a plain chain of layers, by name; empty if theory covers it."""
-    words, known, neurons = [], {INPUT}, {layer.neuron_name for layer in trace.layers}
+    words, known, neurons = [], {INPUT}, {layer.neuron_name: layer for layer in trace.layers}
     for layer in trace.layers:
         words += () if layer.through else layer.unknown
         if layer.spiking.recurrent is not None:
@@ -81,12 +81,24 @@ def uncovered(trace: Trace) -> list[str]:
             words.append(f"{layer.neuron_name} sums the currents of {' and '.join(layer.names)}")
         if len(layer.sources) != 1:
             words.append(f"{layer.name} receives {' and '.join(layer.sources)} together")
-        elif layer.sources[0] not in neurons | {INPUT}:
+        elif layer.sources[0] not in {INPUT, *neurons}:
             words.append(f"{layer.name} receives the currents of {layer.sources[0]}, without a neuron between")
         elif layer.sources[0] not in known:
             words.append(f"{layer.name} receives the spikes of {layer.sources[0]}, a later layer")
+        elif not layer.driven and _regrouped(neurons[layer.sources[0]], layer):
+            words.append(f"{layer.name} receives the spikes of {layer.sources[0]} in other groups")
         known.add(layer.neuron_name)
     return words
+
+
+def _regrouped(below: TracedLayer, layer: TracedLayer) -> bool:
+    """True if weights receive more or less than the spikes of one input below, as behind patches folded into the batch."""
+    sent, given = below.current_shape, layer.fed[0].shape
+    if not hasattr(layer.weights[0], "in_features"):
+        axes = 1 + len(layer.weights[0].kernel_size)
+        return sent[-axes:] != given[-axes:]
+    dense = below.weights and hasattr(below.weights[0], "in_features")
+    return given[-1] != (sent[-1] if dense else math.prod(neurons_of(below.spiking, sent)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ class Provenance(TorchFunctionMode):
         moves = (name in _MOVES or name in _JOINS) and not ("dropout" in name and _drops(args, kwargs))
         if moves and len(set(below)) == 1:
             return below[0]
-        if all(node.sources == {INPUT} for node in below):
+        if all(node.sources == {INPUT} and not node.factors for node in below):
             return self.graph.source(INPUT)  # a function of the input alone counts as input
         place = self.place()
         words = f"{name.strip('_')} in {place}"

@@ -112,7 +112,7 @@ def followed(
 
     traced = watched(model, inputs, steps, in_full_precision(record), report, neurons)
     with full_precision():
-        found = recorder.results()
+        found = recorder.results(inputs)
     unlike = [(recorder.layers[name].layer, seen.reason) for name, seen in found.items() if seen.reason]
     if unlike:
         measured = {layer.module: replace(layer.spiking, neuron=None, reason=reason) for layer, reason in unlike}
@@ -133,7 +133,7 @@ def repeated(
         recorder = Recorder()
         watched(model, inputs, steps, in_full_precision(recorder), neurons=neurons, number=number)
         with full_precision():
-            passes.append(recorder.results())
+            passes.append(recorder.results(inputs))
     rates = [{name: seen.late_rate for name, seen in each.items()} for each in passes]
     return averaged(passes), words_of_chance(rates)
 

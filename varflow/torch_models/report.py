@@ -14,7 +14,7 @@ from varflow._checks import integer
 from varflow._progress import Progress, reporter
 from varflow.results import late_steps
 from varflow.results.audit import ENOUGH, AuditReport, first_of
-from varflow.results.audited_layer import AuditedLayer
+from varflow.results.audited_layer import AuditedLayer, lost_inputs
 from varflow.torch_models.causes import FEEDING, diagnosed, needed_gains, shares, to_mend
 from varflow.torch_models.gradients import Backward, check_gradients, squared_gain_above
 from varflow.torch_models.gradients import gradients as measured_back
@@ -130,8 +130,9 @@ def _judged(traced: Trace, layers: list[AuditedLayer]) -> list[AuditedLayer]:
 
 
 def _place(traced: Trace, layer: TracedLayer, found: AuditedLayer) -> dict[str, Any]:
-    """Whether it is an output, and the synaptic operations of its weights per input."""
-    return {"output": layer.neuron_name in traced.outputs, "operations": layer.operations / len(found.survival)}
+    """Between which layers it is, and the synaptic operations of its weights per input."""
+    output, sources = layer.neuron_name in traced.outputs, tuple(sorted(traced.below(layer)))
+    return {"output": output, "sources": sources, "operations": layer.operations / len(found.survival)}
 
 
 def _with_ways(found: AuditedLayer, scale: Scale) -> AuditedLayer:
@@ -151,10 +152,11 @@ def _mend(layers: list[AuditedLayer], needed: list[float | None], covered: bool)
     """The layer whose weights to change first if no layer is dead; None if weights are not the cause."""
     share = shares([layer.gain for layer in layers], needed, len(layers) - 1)
     first = to_mend([layer.firing_rate for layer in layers], share)
-    fading = any(layer.verdict == "weak" or not layer.survival.all() for layer in layers)
+    lost = lost_inputs(layers)
+    fading = any(layer.verdict == "weak" or _fades(layer, lost) for layer in layers)
     if first is not None and share[first] < ENOUGH and fading:
         return first
-    losing = [l for l, layer in enumerate(layers) if layer.gains and _fades(layer)]
+    losing = [l for l, layer in enumerate(layers) if layer.gains and _fades(layer, lost)]
     if not covered and losing:
         return losing[0]
     return next((l for l, layer in enumerate(layers) if layer.wide and needed[l] is not None), None)
@@ -188,14 +190,15 @@ def _count(module: Any) -> int | None:
 
 def _needed(traced: Trace, layers: list[AuditedLayer]) -> list[float | None]:
     """The gain that each layer needs; empty if nothing needs fixing, or if all inputs are 0."""
-    ill = any(layer.wide or _fades(layer) for layer in layers)
+    lost = lost_inputs(layers)
+    ill = any(layer.wide or _fades(layer, lost) for layer in layers)
     driven = all(any(bool(x.any()) for x in layer.weight_inputs) for layer in traced.layers if layer.driven)
     return needed_gains(traced) if ill and driven else []
 
 
-def _fades(layer: AuditedLayer) -> bool:
-    """Whether it loses inputs, or is a weak hidden layer."""
-    return not layer.survival.all() or (layer.verdict == "weak" and not layer.output)
+def _fades(layer: AuditedLayer, lost: np.ndarray) -> bool:
+    """True if it is dead, silent for inputs that are lost, or a weak hidden layer."""
+    return layer.dead or not layer.survival[lost].all() or (layer.verdict == "weak" and not layer.output)
 
 
 def _backward(traced: Trace, l: int, gains: Mapping[str, float], backward: dict[TracedLayer, Backward]) -> dict[str, Any]:
@@ -229,7 +232,9 @@ def _with_expected_gradients(
     report: AuditReport, traced: Trace, known: Mapping[str, Moments], predicted: Expected, read_out: bool
 ) -> AuditReport:
     """Also what theory knows of gradients; norms only for a normal readout, as the scale of a loss is not known."""
-    found = expected_gradients(traced, known, predicted, [layer.surrogate for layer in report.layers])
+    found = expected_gradients(
+        traced, known, predicted, [layer.surrogate for layer in report.layers], report.asks_for_surrogate()
+    )
     pairs = zip(report.layers, found.norms, strict=True)
     layers = tuple(replace(layer, predicted_gradient_norm=norm) for layer, norm in pairs) if read_out else report.layers
     words = [f"gradients are not predicted below {', '.join(found.uncovered)}"] if found.uncovered and read_out else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +29,11 @@ class Fed:
     @property
     def sources(self) -> tuple[str, ...]:
         return tuple(sorted(frozenset().union(*(node.sources for node in self.nodes))))
+
+    @property
+    def behind(self) -> frozenset[str]:
+        """Also those that only make factors."""
+        return frozenset().union(*(node.sources | node.factors for node in self.nodes))
 
     @property
     def node(self) -> Node:
@@ -137,17 +143,31 @@ class Trace:
     notes: list[str] = field(default_factory=list)
     random: bool = False
 
+    def below(self, layer: TracedLayer) -> set[str]:
+        """Neuron layers whose spikes reach another by weights, shortcuts or factors; ``"input"`` for the model's input."""
+        node = [] if layer.node is None else [*layer.node.sources, *layer.node.factors]
+        return self._neurons([*layer.sources, *node]) - {layer.neuron_name, ""}
+
+    def _neurons(self, names: Iterable[str]) -> set[str]:
+        """These neuron layers, and those before these weights."""
+        found, names, layers = set[str](), list(names), {layer.neuron_name for layer in self.layers}
+        for name in names:  # which grows
+            if name in layers or name not in self.fed:
+                found.add(name)
+            else:
+                names += self.fed[name].behind.difference(names)
+        return found
+
     @property
     def last(self) -> list[TracedLayer]:
         """Neuron layers whose spikes go into no further layer of neurons."""
-        further = {source for layer in self.layers for source in layer.sources}
+        further = set().union(*map(self.below, self.layers))
         return [layer for layer in self.layers if layer.neuron_name not in further] or self.layers[-1:]
 
     @property
     def outputs(self) -> set[str]:
-        """Neuron layers whose spikes go into no weight layer."""
-        feeding = {source for layer in self.layers for source in layer.sources}
-        feeding |= {source for _, _, sources, _ in self.readouts for source in sources}
+        """Neuron layers whose spikes go into no weights and no further layer."""
+        feeding = self._neurons(name for name, *_ in self.readouts).union(*map(self.below, self.layers))
         return {layer.neuron_name for layer in self.layers} - feeding
 
 

@@ -13,7 +13,6 @@ import numpy as np
 
 from varflow._checks import DomainError
 from varflow.model.surrogate import Surrogate
-from varflow.results.audit import VANISHED
 from varflow.theory.gradients.width import with_smallest_range, with_unit_growth
 from varflow.torch_models.backwards import Backwards
 from varflow.torch_models.evaluation import Evaluation
@@ -29,8 +28,8 @@ ACCURACY = 1e-2  # relative, of a width
 @dataclass(frozen=True, slots=True)
 class ExpectedGradients:
     """``norms`` of every layer, for a normal readout of the last spikes, NaN where they are not known; ``surrogate``, the
-    present one widened or narrowed until gradients neither fall nor grow, if they vanish or explode; ``uncovered``: what theory
-    does not follow gradients through.
+    present one widened or narrowed until gradients neither fall nor grow; ``uncovered``: what theory does not follow gradients
+    through.
     """
 
     norms: list[float]
@@ -39,9 +38,9 @@ class ExpectedGradients:
 
 
 def expected_gradients(
-    trace: Trace, moments: Mapping[str, Moments], predicted: Expected, surrogates: list[Surrogate | None]
+    trace: Trace, moments: Mapping[str, Moments], predicted: Expected, surrogates: list[Surrogate | None], mend: bool
 ) -> ExpectedGradients:
-    """The prediction for a model with these surrogates of its layers."""
+    """The prediction for a model with these surrogates of its layers, and if asked for the one that would ``mend`` it."""
     evaluation = predicted.evaluation
     if evaluation is not None and evaluation.inputs * len(trace.layers) * trace.steps**2 > WORK:
         evaluation = evaluated(trace, moments)
@@ -50,9 +49,8 @@ def expected_gradients(
     back = _back(evaluation, surrogates)
     norms = back.norms()
     psi, *others = dict.fromkeys(surrogates)
-    growth = _growth(norms)
-    vanished = growth is not None and not VANISHED < growth < 1 / VANISHED
-    suited = _balanced(evaluation, psi) if vanished and psi is not None and not others else None
+    known = mend and _growth(norms) is not None
+    suited = _balanced(evaluation, psi) if known and psi is not None and not others else None
     return ExpectedGradients(norms, suited, tuple(dict.fromkeys(back.uncovered)))
 
 

@@ -320,11 +320,26 @@ class _Walk:
             self._complete(layer)
         count_operations(self.layers, self.fed)
         used = {name for layer in self.layers for name in (layer.neuron_name, *layer.names)}
+        if factors := self._factors(used):
+            rule = "only make factors of other signals: they are not advised on, and init_model leaves them as they are"
+            self.notes.append(f"weights of {first_of(sorted(factors))} {rule}")
+        used |= factors
         readouts = []
         for name, fed in self.fed.items():
             if name not in used:
                 readouts.append((name, self.weights[name], fed.sources, fed.shape))
         return Trace(self.layers, readouts, self._steps(), self.calls, self.fed, [*self.notes, *self._idle()])
+
+    def _factors(self, used: set[str]) -> set[str]:
+        """Weights whose currents arrive only as factors of other signals: neither at neurons or in readouts, nor on the way."""
+        nodes = [layer.node for layer in self.layers if layer.node is not None]
+        arriving = set[str]().union(
+            *(fed.behind for fed in self.fed.values()), *(node.sources | node.factors for node in nodes)
+        )
+        carried = used | (self.weights.keys() - arriving)  # to neurons, and by readouts out of the model
+        for name, fed in reversed(self.fed.items()):
+            carried |= set(fed.sources) if name in carried else set()
+        return self.fed.keys() - carried
 
     def _complete(self, layer: TracedLayer) -> None:
         """What is known only at the end of the pass."""

@@ -20,7 +20,7 @@ from varflow.model.neurons import Neuron
 from varflow.results import late_steps
 from varflow.results.kernel import overlaps_of_pairs
 from varflow.simulation.neurons import Cells, fired, go_on
-from varflow.torch_models.inputs import of_all, split_steps
+from varflow.torch_models.inputs import batch_of, of_all, split_steps
 from varflow.torch_models.traced import TracedLayer
 
 __all__ = ["Recorder", "Watched", "axes_of_a_step", "flat"]
@@ -68,8 +68,21 @@ class Recorder:
             follower = self.layers[layer.neuron_name] = _Follower(layer)
         follower.call(current, spikes)
 
-    def results(self) -> dict[str, Watched]:
-        return {name: follower.result() for name, follower in self.layers.items()}
+    def results(self, inputs: Any = ()) -> dict[str, Watched]:
+        """What was measured, by the inputs of the model."""
+        found = {name: follower.result() for name, follower in self.layers.items()}
+        batch = batch_of(inputs, [len(seen.alive) for seen in found.values()])
+        return {name: _by_input(seen, batch) for name, seen in found.items()}
+
+
+def _by_input(seen: Watched, inputs: int) -> Watched:
+    """Rows of one input follow each other, such as patches that a model folds into the batch: together they are its neurons.
+    Inputs that cannot be told apart spike late if one of them does. Overlaps of rows are not those of inputs.
+    """
+    rows = len(seen.alive)
+    alive = seen.alive.reshape(inputs, -1).any(1) if rows % inputs == 0 else np.full(inputs, seen.alive.any())
+    overlap = seen.raster_overlap if rows == inputs else math.nan
+    return replace(seen, alive=alive, width=-(-seen.width * rows // inputs), raster_overlap=overlap)
 
 
 class _Follower:
