@@ -38,7 +38,9 @@ class Neuron:
     threshold : float, frozen scipy.stats distribution, or array
         ``θ``, in units of the membrane potential. Any sign; positive for ``multi_spike``. A distribution is one over the
         neurons of a layer: each draws its own value, independent of all else, and keeps it (on a map, each channel). An array
-        of values, such as those that a network has learned, is a distribution with equal weight on each.
+        of values, such as those that a network has learned, is a distribution with equal weight on each. Averages over one step
+        use all of them; several steps without reset, several inputs, and weights of which no sum has a closed form use Gauss
+        rules (accuracies: :func:`varflow.mean_field`, :func:`varflow.finite_width`).
     decay : float, frozen scipy.stats distribution, or array
         ``β`` in [0, 1]: fraction of the membrane kept from step to step. 0 is the paper's memoryless neuron. A distribution
         must have its support in [0, 1].
