@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from mpmath import mp, mpf
-
 from varflow._checks import DomainError
 from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as described
 from varflow.model.student import StudentT
-from varflow.reference.digits import enough_digits_for, in_digits, number, rounded
+from varflow.reference.digits import enough_digits_for, in_digits, mp, mpf, number, rounded
 
 __all__ = ["FURTHEST", "Standardised", "distribution_named", "pdf", "sf"]
 

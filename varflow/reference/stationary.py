@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from mpmath import mp, mpf
-
 from varflow._checks import ConvergenceError, DomainError
 from varflow.reference.chain import LONGEST, MOST_EIGENVALUES, Chain, binomial, chain_of, layer_moments, push, solved
-from varflow.reference.digits import in_digits, rounded
+from varflow.reference.digits import in_digits, mp, mpf, rounded
 
 __all__ = ["ExactStationary", "second_eigenvalue", "stationary", "switching_rates"]
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mpmath import mp, mpf
-
 from varflow._checks import DomainError
 from varflow.model.over_neurons import OverNeurons
+from varflow.reference.digits import mp, mpf
 from varflow.reference.distributions import Standardised
 from varflow.reference.quadrature import integral
 
