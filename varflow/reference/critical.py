@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from varflow._mpmath import mp, mpf
 from varflow.model.distributions import Distribution
 from varflow.model.over_neurons import OverNeurons, over_neurons
-from varflow.reference.digits import in_digits, mp, mpf, number, rounded
+from varflow.reference.digits import in_digits, number, rounded
 from varflow.reference.distributions import Standardised, distribution_named
 from varflow.reference.roots import first_power, root_between
 from varflow.reference.thresholds import averaged_over

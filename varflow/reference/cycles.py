@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from varflow.reference.digits import mp, mpf
+from varflow._mpmath import mp, mpf
 from varflow.reference.distributions import FURTHEST
 from varflow.reference.layer import Layer
 from varflow.reference.roots import root_between

@@ -1,7 +1,6 @@
 """Numbers of a chosen precision in mpmath: exact input, guard digits while computing, rounded output.
 
-A float means its exact binary value. Computations run in a context of mpmath that is used here only, one call at a time: the
-precision of mpmath itself is never changed, and answers are its numbers.
+A float means its exact binary value. The precision of mpmath itself is never changed, and answers are its numbers.
 """
 
 from __future__ import annotations
@@ -10,21 +9,17 @@ import numbers
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from functools import wraps
-from threading import RLock
 from typing import Any
 
 import mpmath
 import numpy as np
 
 from varflow._checks import DomainError, integer
+from varflow._mpmath import as_own, mp, mpf, one_call
 
-__all__ = ["GUARD", "at_least_zero", "enough_digits_for", "in_digits", "mp", "mpf", "number", "rounded"]
+__all__ = ["GUARD", "at_least_zero", "enough_digits_for", "in_digits", "number", "rounded"]
 
 GUARD = 15  # digits carried beyond those asked for: rounding errors may grow by a factor up to 1e15
-
-mp = type(mpmath.mp)()
-mpf = mp.mpf
-_one_call = RLock()  # threads would share the precision of a context, and mpmath's caches of constants
 
 
 def in_digits(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -32,7 +27,7 @@ def in_digits(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def wrapped(*args: Any, digits: int = 50, **kwargs: Any) -> Any:
-        with _one_call, mp.workdps(integer("digits", digits, minimum=10) + GUARD):
+        with one_call, mp.workdps(integer("digits", digits, minimum=10) + GUARD):
             return _handed_out(function(*args, digits=digits, **kwargs))
 
     return wrapped
@@ -54,7 +49,7 @@ def _handed_out(answer: Any) -> Any:
 def number(name: str, value: Any) -> Any:
     """The exact value of one finite real number."""
     if isinstance(value, (mpf, mpmath.mpf)):
-        exact = mp.make_mpf(value._mpf_)
+        exact = as_own(value)
     elif isinstance(value, numbers.Integral):
         exact = mpf(int(value))
     elif isinstance(value, numbers.Real) or (isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iuf"):

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from varflow._checks import DomainError
+from varflow._mpmath import mp, mpf
 from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as described
 from varflow.model.student import StudentT
-from varflow.reference.digits import enough_digits_for, in_digits, mp, mpf, number, rounded
+from varflow.reference.digits import enough_digits_for, in_digits, number, rounded
 
 __all__ = ["FURTHEST", "Standardised", "distribution_named", "pdf", "sf"]
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import mpmath
 
+from varflow._mpmath import mp, mpf
 from varflow.model.distributions import Distribution
 from varflow.reference.critical import inflection as inflection_of
 from varflow.reference.cycles import two_cycles
-from varflow.reference.digits import GUARD, in_digits, mp, mpf
+from varflow.reference.digits import GUARD, in_digits
 from varflow.reference.layer import Layer, layer_of
 from varflow.reference.roots import first_power, root_between, roots_between
 from varflow.results import Cycle, FixedPoint, FixedPoints

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from varflow._checks import DomainError, choice, integer
+from varflow._mpmath import mp, mpf
 from varflow.reference.chain import chain_of, conditional_variances, count_distributions, survival
 from varflow.reference.critical import critical_gain
-from varflow.reference.digits import at_least_zero, in_digits, mp, mpf, number, rounded
+from varflow.reference.digits import at_least_zero, in_digits, number, rounded
 from varflow.reference.fixed_points import stable_variance
 from varflow.reference.layer import gain as preserving_gain
 from varflow.reference.roots import first_power, root_between

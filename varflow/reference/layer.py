@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from varflow._checks import DomainError
+from varflow._mpmath import mp, mpf
 from varflow.model.distributions import Distribution
-from varflow.reference.digits import at_least_zero, enough_digits_for, in_digits, mp, mpf, number, rounded
+from varflow.reference.digits import at_least_zero, enough_digits_for, in_digits, number, rounded
 from varflow.reference.distributions import Standardised, distribution_named
 from varflow.reference.roots import first_power, root_between
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from varflow._checks import DomainError
+from varflow._mpmath import mp, mpf
 from varflow.model.drive_kinds import Currents, White
 from varflow.model.network import Network, plain_chain
 from varflow.model.neurons import Neuron, equal_neurons
-from varflow.reference.digits import in_digits, mp, mpf, number, rounded
+from varflow.reference.digits import in_digits, number, rounded
 from varflow.reference.orthant import quadrant
 
 __all__ = ["ExactMeanFieldInTime", "mean_field_in_time"]

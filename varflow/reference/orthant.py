@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from varflow._checks import DomainError
-from varflow.reference.digits import enough_digits_for, in_digits, mp, mpf, number, rounded
+from varflow._mpmath import mp, mpf
+from varflow.reference.digits import enough_digits_for, in_digits, number, rounded
 from varflow.reference.distributions import distribution_named
 from varflow.reference.quadrature import integral
 

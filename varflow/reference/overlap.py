@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from varflow._checks import ConvergenceError, DomainError
-from varflow.reference.digits import enough_digits_for, in_digits, mp, mpf, number, rounded
+from varflow._mpmath import mp, mpf
+from varflow.reference.digits import enough_digits_for, in_digits, number, rounded
 from varflow.reference.distributions import distribution_named
 from varflow.reference.orthant import quadrant
 from varflow.reference.roots import first_power

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from varflow._checks import ConvergenceError
-from varflow.reference.digits import mp, mpf
+from varflow._mpmath import mp, mpf
 
 __all__ = ["integral"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from varflow._checks import ConvergenceError
-from varflow.reference.digits import mp, mpf
+from varflow._mpmath import mp, mpf
 
 __all__ = ["first_power", "root_between", "roots_between"]
 

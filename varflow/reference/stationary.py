@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from varflow._checks import ConvergenceError, DomainError
+from varflow._mpmath import mp, mpf
 from varflow.reference.chain import LONGEST, MOST_EIGENVALUES, Chain, binomial, chain_of, layer_moments, push, solved
-from varflow.reference.digits import in_digits, mp, mpf, rounded
+from varflow.reference.digits import in_digits, rounded
 
 __all__ = ["ExactStationary", "second_eigenvalue", "stationary", "switching_rates"]
 

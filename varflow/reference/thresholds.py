@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from varflow._checks import DomainError
+from varflow._mpmath import mp, mpf
 from varflow.model.over_neurons import OverNeurons
-from varflow.reference.digits import mp, mpf
 from varflow.reference.distributions import Standardised
 from varflow.reference.quadrature import integral
 

@@ -7,8 +7,9 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from varflow._checks import DomainError
+from varflow._mpmath import mp, mpf
 from varflow.model.neurons import Neuron, equal_neurons
-from varflow.reference.digits import in_digits, mp, mpf, number, rounded
+from varflow.reference.digits import in_digits, number, rounded
 from varflow.reference.distributions import distribution_named
 from varflow.reference.orthant import intervals
 from varflow.reference.quadrature import integral
