@@ -215,8 +215,9 @@ def _narrowest(over: OverNeurons) -> float:
 
 
 def over_neurons(value: Any) -> bool:
-    """Whether a parameter is given as a distribution, by this class or by an object of scipy.stats."""
-    return any(hasattr(value, name) for name in ("quantile", "pdf", "pmf", "ppf")) and not isinstance(value, np.ndarray)
+    """True if a parameter is given as a distribution, by this class or by an object of scipy.stats. Arrays are none."""
+    named = any(hasattr(value, name) for name in ("quantile", "pdf", "pmf", "ppf"))
+    return named and not hasattr(value, "ndim")
 
 
 def differs(value: Any) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import mpmath
 import numpy as np
 
-from varflow._checks import DomainError, integer
+from varflow._checks import DomainError, integer, unmasked
 from varflow._mpmath import as_own, mp, mpf, one_call
 
 __all__ = ["GUARD", "at_least_zero", "enough_digits_for", "in_digits", "number", "rounded"]
@@ -48,6 +48,7 @@ def _handed_out(answer: Any) -> Any:
 
 def number(name: str, value: Any) -> Any:
     """The exact value of one finite real number."""
+    unmasked(name, value)
     if isinstance(value, (mpf, mpmath.mpf)):
         exact = as_own(value)
     elif isinstance(value, numbers.Integral):

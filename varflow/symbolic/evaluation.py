@@ -14,7 +14,7 @@ import mpmath
 import numpy as np
 import sympy
 
-from varflow._checks import DomainError, unwrap
+from varflow._checks import DomainError, unmasked, unwrap
 from varflow._mpmath import as_own, mp, one_call
 from varflow.symbolic.numbers import as_function
 from varflow.symbolic.symbols import exact
@@ -109,6 +109,7 @@ def _bound(names: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
 
 def _double(name: str, value: Any) -> np.ndarray:
     """Numbers of any library as float64; NaN passes."""
+    unmasked(name, value)
     try:
         array = np.asarray(value)
         if array.dtype.kind in "iuf":
