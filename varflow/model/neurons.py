@@ -57,9 +57,9 @@ class Neuron:
     delay : int
         Steps between a spike and its arrival in the next layer.
     detach_reset : bool, optional
-        Whether gradients ignore the reset, as if it did not depend on the membrane. By default (None) only those of
-        ``delayed_subtract`` do, as in snnTorch; a value equal to the default is stored as None. Spikes do not depend on it, and
-        neurons that differ in it only are equal.
+        Whether gradients ignore the reset, as if it did not depend on the membrane. By default (None) as the reset says
+        (``Reset.detached``), of the named ones only ``delayed_subtract``, as in snnTorch; a value equal to the default is
+        stored as None. Spikes do not depend on it, and neurons that differ in it only are equal.
 
     Raises
     ------
@@ -102,7 +102,7 @@ class Neuron:
         put(self, synaptic_decay=_fraction("synaptic_decay", self.synaptic_decay, one_allowed=False))
         put(self, delay=integer("delay", self.delay, minimum=0))
         if self.detach_reset is not None:
-            default = self.reset_rule.linear or flag("detach_reset", self.detach_reset) == self.detached_by_default
+            default = self.reset_rule.linear or flag("detach_reset", self.detach_reset) == self.reset_rule.detached
             put(self, detach_reset=None if default else bool(self.detach_reset))
         low = self.threshold.support[0] if isinstance(self.threshold, OverNeurons) else self.threshold
         if (self.reset_rule.counts or self.reset_rule.lowest is not None) and low <= 0:
@@ -115,13 +115,9 @@ class Neuron:
         return rule_of(self.reset)
 
     @property
-    def detached_by_default(self) -> bool:
-        return self.reset == "delayed_subtract"
-
-    @property
     def reset_detached(self) -> bool:
         """Whether gradients ignore the reset."""
-        return self.detached_by_default if self.detach_reset is None else self.detach_reset
+        return self.reset_rule.detached if self.detach_reset is None else self.detach_reset
 
     @property
     def memoryless(self) -> bool:
