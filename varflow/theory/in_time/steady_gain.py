@@ -41,8 +41,9 @@ class Solution:
     """The network found from a guess; ``gain_error``, in units of θ/λ, is the error of its value, and its distance from the
     wanted one, over the response, and what fewer points than asked for may shift a gain.
 
-    ``chosen`` is the value before refinement, at the gain that layers choose, and ``reached`` whether the last layers have the
-    wanted one to within ``KEPT``, at a gain that it determines. ``dying`` is the network of the next smaller gain, if that dies.
+    ``chosen`` is the value before refinement, at the gain that layers choose, and ``reached`` whether the last layers have
+    the wanted one to within ``KEPT``, at a gain that it determines. ``dying`` is the network of the next smaller gain, if that
+    dies.
     """
 
     guess: Guess
