@@ -92,8 +92,11 @@ At the gain that keeps `V = 1`; `ψ` as these versions compute it (snnTorch 1.0,
    Formulas of area 1 (`atan`, `sigmoid`, and SpikingJelly's) need a *larger* width to lower χ, those of peak 1 (`fast_sigmoid`,
    Norse's) a larger width to raise it. With peak 1, `χ ≤ g²`: no width helps for `g ≤ 1`.
 3. **A low rate makes χ small.** Narrow surrogates see only neurons near the threshold: `χ ≈ g² φ(θ/√V)/√V ∫ψ²`.
-4. **At finite width** the logarithm of the squared gradient norm spreads between networks by `(3κ - 1)/n` per layer, with
-   `κ = E[ψ⁴]/E[ψ²]²`: narrow surrogates spread widely, `fast_sigmoid(25)` 14 times as much as `atan` at θ = 1.
+4. **At finite width** the logarithm of the squared gradient norm spreads between networks. Its variance grows per layer by
+   `(3κ - 1)/n` with `κ = E[ψ⁴]/E[ψ²]²`: narrow surrogates spread widely, `fast_sigmoid(25)` 14 times as much as `atan` at
+   θ = 1. Activity fluctuates too, and adds `b²(1-p)/(p(1-m)²) + 2b(w-p)/(p(1-m))` over `n` in deep layers, with
+   `b = d ln E[ψ²]/d ln p ≈ (θ²/V - 1)/2` without bias, the multiplier `m` of the rate `p`, and `w` the fraction of `E[ψ²]`
+   above threshold: nothing at θ² = V, and most next to the smallest gain that keeps activity, where `m` is near 1.
 5. **Several steps** change the answer; see below. `χ` is exact for one step and for neurons without memory.
 
 ## Several steps

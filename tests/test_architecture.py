@@ -20,10 +20,12 @@ LONGEST = 400
 
 PUBLIC = "varflow"  # `import varflow` itself: the public names, for those who stand at the door like a user
 WITNESS = {"_checks", "_memory", "model", "results"}
+DIGITS = {"_mpmath"}  # a context, no formulas
 MAY_IMPORT = {
     "_checks": set(),
     "_display": {"_checks", "plots"},  # when a result is asked to draw itself: the one import that points upward
     "_memory": {"_checks"},
+    "_mpmath": set(),
     "_progress": {"_checks"},
     "campaign": {"_checks", "_progress"},
     "_files": set(),
@@ -31,14 +33,14 @@ MAY_IMPORT = {
     "_restoring": {"_checks"},
     "_stopping": set(),
     "_process": {"_checks", "_stopping"},
-    "model": {"_checks", "_display", "_memory"},
+    "model": {"_checks", "_display", "_memory"} | DIGITS,
     "results": {"_checks", "_display", "_lazy", "model"},
     "theory": {"_checks", "_display", "_memory", "_progress", "model", "results"},
     "init": {"_checks", "campaign", "_display", "_lazy", "_memory", "_progress", "_restoring", "model", "results", "theory"},
     "torch_models": {"_checks", "_progress", "_restoring", "model", "results", "theory", "init", "simulation"},
     "simulation": WITNESS | {"_progress", "campaign"},
-    "reference": WITNESS,
-    "symbolic": WITNESS,
+    "reference": WITNESS | DIGITS,
+    "symbolic": WITNESS | DIGITS,
     "certified": WITNESS | {"_display"},
     "spreads": {"results"},
     "verdict": {"_checks", "results", "spreads"},
@@ -55,6 +57,7 @@ THIRD_PARTIES = {
     "_checks": {"numpy"},
     "_display": set(),
     "_memory": set(),
+    "_mpmath": {"mpmath", "sympy"},
     "_progress": {"rich"},
     "campaign": {"numpy", "distributed"},
     "model": {"numpy", "scipy", "sympy", "mpmath", "torch"},  # torch only to try out a function that a user's module holds

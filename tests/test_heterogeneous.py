@@ -491,3 +491,48 @@ def test_wide_membranes_are_averaged_over_thresholds_by_few_values(thresholds):
     assert len(values) == len(over.rule()[0])
     ((_, values, _),) = OverNeurons.of("threshold", np.linspace(0.5, 1.5, 200)).rules_for(np.array([5.0]))
     assert len(values) == 200
+
+
+def learned(outliers, low, bulk, high, seed=0):
+    """Thresholds of which a few lie far below the others, all different."""
+    rng = np.random.default_rng(seed)
+    return np.concatenate([rng.normal(low, 0.05 * low, outliers), rng.normal(high, 0.05 * high, bulk)])
+
+
+@pytest.mark.parametrize(
+    "thresholds", [learned(11, 0.02, 500, 0.9), learned(4, 0.05, 900, 0.8), np.repeat([0.03, 0.8], [9, 500])]
+)
+def test_arrays_are_averaged_over_all_values(thresholds):
+    """Fixed points, the critical gain and chains with the mean over all neurons; neighbours averaged in 305 groups fail."""
+    gain = 2.2
+
+    def F(V, theta=thresholds, weight=1.0):
+        return gain**2 * np.sum(weight * special.ndtr(-theta / np.sqrt(V))) / np.sum(weight * np.ones(len(theta)))
+
+    block = [L.Spike(vf.Neuron(thresholds)), L.Linear(gain=gain)]
+    active = [point.variance for point in vf.fixed_points(block=block) if point.variance]
+    assert len(active) >= 2
+    assert [F(V) for V in active] == pytest.approx(active, rel=1e-9)
+    groups = np.array_split(np.sort(thresholds), 305)
+    grouped = np.array([group.mean() for group in groups]), np.array([len(group) for group in groups])
+    assert [F(V, *grouped) for V in active] != pytest.approx(active, rel=1e-5)
+    V = np.geomspace(1e-7, 30, 1001)
+    for _ in range(2):  # the second time about the maximum, to (1e-5)²
+        ratio = np.array([F(v) for v in V]) / V / gain**2
+        V = np.geomspace(V[ratio.argmax() - 1], V[ratio.argmax() + 1], 1001)
+    assert vf.critical_gain(block=block) == pytest.approx(ratio.max() ** -0.5, rel=1e-8)
+    chain = vf.SpikeChain(vf.Network(width=40, depth=2, gain=gain, neuron=vf.Neuron(thresholds))).kernels[0].p
+    assert chain[1:] == pytest.approx([F(gain**2 * k / 40) / gain**2 for k in range(1, 41)], rel=1e-12)
+
+
+@pytest.mark.parametrize("parameter", ["threshold", "decay"])
+def test_arrays_in_time_are_averaged_within_the_stated_error(parameter):
+    values = learned(6, 0.1, 400, 0.7, seed=3)
+    neuron = lambda value: vf.Neuron(**({"threshold": 1.0, "decay": 0.4} | {parameter: value}))  # noqa: E731
+    network = lambda value: vf.Network(width=50, depth=1, gain=2.0, neuron=neuron(value), steps=2)  # noqa: E731
+    found = vf.mean_field(network(values))
+    exact = np.mean([vf.mean_field(network(float(value))).firing_rate for value in values], axis=0)
+    assert found.firing_rate == pytest.approx(exact, abs=1e-7)
+    assert (found.error["firing_rate"] > np.abs(found.firing_rate - exact)).all()
+    assert vf.mean_field(network(values[:5])).error["firing_rate"].max() < 1e-12  # all values are used
+    assert vf.mean_field(network(values.mean())).firing_rate != pytest.approx(exact, abs=1e-5)

@@ -330,3 +330,29 @@ def test_a_bounded_membrane_has_no_closed_form_and_no_histories():
 def test_a_count_needs_a_positive_threshold():
     with pytest.raises(vf.DomainError, match="must be positive for reset=Reset"):
         vf.Neuron(0.0, reset=Reset(counts=True))
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.9999, 0.4])
+def test_what_gradients_ignore_is_said_by_the_reset_and_not_by_its_name(fraction):
+    """Growth is continuous in the subtracted fraction, also at 1; that of the detached reset differs by more than 10 %."""
+
+    def growth(reset, **more):
+        neuron = vf.Neuron(1.0, decay=0.8, reset=reset, **more)
+        return vf.gradient_flow(vf.Network(width=100, depth=5, gain=3.0, neuron=neuron, steps=6), points=2**9).growth
+
+    attached = growth(Reset(threshold=fraction, delayed=True))
+    assert attached == pytest.approx(growth(Reset(threshold=fraction - 1e-6, delayed=True)), rel=1e-3)
+    detached = growth(Reset(threshold=fraction, delayed=True, detached=True))
+    assert detached == growth(Reset(threshold=fraction, delayed=True), detach_reset=True)
+    assert growth(Reset(threshold=fraction, delayed=True, detached=True), detach_reset=False) == attached
+    assert abs(detached / attached - 1) > 0.1
+    if fraction == 1:
+        assert detached == growth("delayed_subtract")
+
+
+def test_named_resets_keep_what_they_detach():
+    detached = {name for name in vf.resets.FAMILIES if vf.Neuron(1.0, decay=0.5, reset=name).reset_detached}
+    assert detached == {"delayed_subtract"}
+    assert vf.Neuron(1.0, decay=0.5, reset=Reset(threshold=1.0, delayed=True, detached=True)).reset == "delayed_subtract"
+    with pytest.raises(vf.DomainError, match="detached=1 must be True or False"):
+        Reset(threshold=1.0, detached=1)

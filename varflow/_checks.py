@@ -116,6 +116,7 @@ def real_array(name: str, value: Any) -> np.ndarray:
 
 def numbers(name: str, value: Any) -> np.ndarray:
     """A float64 array, possibly with infinities and NaN."""
+    unmasked(name, value)
     try:
         array = np.asarray(value)
         if array.dtype.kind not in "iuf":
@@ -123,6 +124,12 @@ def numbers(name: str, value: Any) -> np.ndarray:
         return array.astype(np.float64, copy=False)
     except Exception:  # anything may be raised: by ragged lists, by tensors that require a gradient
         raise DomainError(name, value, "must be a real number or an array of them") from None
+
+
+def unmasked(name: str, value: Any) -> None:
+    """Raise for a masked array, also in a list: numpy would take the numbers behind its mask."""
+    if any(isinstance(part, np.ma.MaskedArray) for part in (value if isinstance(value, (list, tuple)) else (value,))):
+        raise DomainError(name, value, "is a masked array: give its .compressed() or .filled(number)")
 
 
 def _within(array: np.ndarray, lo: float, hi: float) -> bool:
@@ -177,6 +184,7 @@ def scalar(name: str, array: np.ndarray) -> float:
 
 def integer(name: str, value: Any, *, minimum: int) -> int:
     """An integer of at least ``minimum`` and at most the limit for this name; booleans are not accepted."""
+    unmasked(name, value)
     try:
         number = operator.index(value)
     except Exception:  # anything may be raised: by tensors of several numbers, by symbols
@@ -226,12 +234,23 @@ def several(name: str, values: Any, kind: type[Kind], *, empty: bool = False) ->
 
 
 def listed(name: str, value: Any) -> list[Any]:
-    """Distinct values, at least one, in the order given; a single one as a list."""
-    value = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+    """Distinct values, at least one, in the order given, from arrays of any library too; a single one as a list."""
+    unmasked(name, value)
+    value = _as_list(name, value) if hasattr(value, "ndim") else value
     items = list(value) if isinstance(value, (list, tuple, range)) else [value]
     if not items:
         raise DomainError(name, value, "must name at least one value")
-    return [item for place, item in enumerate(items) if item not in items[:place]]
+    try:
+        return list(dict.fromkeys(items))
+    except TypeError:  # lists of several values in a list
+        return [item for place, item in enumerate(items) if item not in items[:place]]
+
+
+def _as_list(name: str, array: Any) -> Any:
+    try:
+        return np.asarray(array).tolist()
+    except Exception:  # as for numbers
+        raise DomainError(name, array, "must be one value or a list or array of them") from None
 
 
 def flag(name: str, value: Any) -> bool:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import RLock
 from typing import Any, NamedTuple
 
 from varflow._checks import DomainError, require, scalar
 from varflow._display import Table
 
 __all__ = ["Enclosure", "ball", "exact", "outward", "precision"]
+
+_one_proof = RLock()  # python-flint has one precision for all threads
 
 
 class Enclosure(NamedTuple):
@@ -45,9 +50,11 @@ def ball(value: Any) -> Any:
     return require("certified", "flint").arb(value)
 
 
-def precision(bits: int) -> Any:
-    """A context in which balls carry ``bits`` bits; python-flint's precision is restored afterwards."""
-    return require("certified", "flint").ctx.workprec(bits)
+@contextmanager
+def precision(bits: int) -> Iterator[None]:
+    """A context in which balls carry ``bits`` bits, for one thread at a time; python-flint's precision is then restored."""
+    with _one_proof, require("certified", "flint").ctx.workprec(bits):
+        yield
 
 
 def exact(name: str, value: Any, check: Any) -> Any:

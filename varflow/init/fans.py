@@ -161,7 +161,7 @@ def _transposed(layer: Any) -> bool:
 def _shape(layer: Any) -> tuple[int, ...]:
     """Shape of the weight."""
     if not hasattr(layer, "weight"):
-        if not isinstance(layer, (list, tuple, np.ndarray)):
+        if not (isinstance(layer, (list, tuple)) or hasattr(layer, "ndim")):
             raise DomainError("layer", layer, SHAPE)
         sizes = real_array("layer", layer)
         if sizes.ndim != 1 or len(sizes) < 2 or np.any(sizes < 1) or np.any(sizes % 1):

@@ -257,6 +257,11 @@ def _solved(name: str, wanted: Wanted, unit: float, report: Report) -> tuple[Sol
             words = f"a drive that gives layer 1 this {name} is too weak to keep every step alive: input_gain is θ/λ instead"
             last = beyond(report, 2 * STAGES)
             found = _tried(wanted, _not_below(wanted, attainable(), _guess(wanted, 1.0, last)), last, math.inf)
+        if not (found and found.reached):  # single layers do not show the gain of a network near the largest value
+            words = words or f"under a drive that gives layer 1 this {name} no gain was found: input_gain is θ/λ instead"
+            start = _guess(wanted, 1.0, last := beyond(report, 2 * STAGES))
+            start = start and replace(start, log_gain=math.log(2 * attainable().least.gain))
+            found = _tried(wanted, start, last, math.inf)
         if found and found.reached:
             return found, (words,) if words else ()
     raise out_of_reach(name, wanted, unit, attainable())
@@ -304,7 +309,6 @@ def _shallow_range(wanted: Wanted) -> Sustained:
     """What gains sustain in few steps and layers; some living network instead of the smallest, if its value is low enough."""
     steps = min(len(wanted.shape), SHALLOW)
     shallow = replace(wanted, shape=wanted.shape[-steps:, -steps:], depth=min(wanted.depth, SHALLOW))
-
     return attainable_range(shallow, 1.0, enough=lambda some: not _far_out_of_reach(wanted, some))
 
 

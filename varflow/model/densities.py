@@ -115,6 +115,8 @@ def from_sympy(obj: Any) -> Distribution:
 
 
 def _from_expression(obj: Any, expression: Any, x: Any) -> Distribution:
+    from varflow._mpmath import functions
+
     sympy = require("sympy", "sympy")
     support = obj.pspace.domain.set
     low, high = float(support.inf), float(support.sup)
@@ -125,7 +127,7 @@ def _from_expression(obj: Any, expression: Any, x: Any) -> Distribution:
 
     kinks = [k for k in _kinks(expression, x) if low < k < high]
     with np.errstate(all="ignore"):
-        return _from_pieces(obj, original, [low, *kinks, high], sympy.lambdify(x, expression, modules="mpmath"))
+        return _from_pieces(obj, original, [low, *kinks, high], sympy.lambdify(x, expression, modules=[functions(), "mpmath"]))
 
 
 def _from_pieces(obj: Any, original: Density, ends: list[float], witness: Any) -> FromDensity:
@@ -216,17 +218,17 @@ def _moment(density: Density, centre: float, width: float, power: int, knots: li
 
 def _check(obj: Any, law: FromDensity, density: Any, mean: float, std: float) -> None:
     """Compare the tail with mpmath's quadrature of the same density, to 1e-9 relative."""
-    import mpmath
+    from varflow._mpmath import mp, mpf, one_call
 
     for z in (-1.5, -0.4, 0.3, 1.0, 2.5, 6.0):
         if not law._knots[0] < z < law.upper:
             continue
         got = law.sf(z)
-        size = density(mpmath.mpf(mean + std * z)) or mpmath.mpf(1)  # mpmath's tolerance is absolute
         steps = [k for k in law._knots if k > z] + [z + k for k in (0, 0.5, 1, 2, 4, 8, 16, 64) if z + k < law.upper]
         ends = sorted({*steps, law.upper})
-        with mpmath.workdps(20):
-            want = size * std * mpmath.quad(lambda y, s=size: density(mean + std * y) / s, ends)
+        with one_call, mp.workdps(20):
+            size = density(mpf(mean + std * z)) or mpf(1)  # mpmath's tolerance is absolute
+            want = size * std * mp.quad(lambda y, s=size: density(mean + std * y) / s, ends)
         if not abs(got - want) <= 1e-9 * abs(want):
             rule = f"has a tail on which two quadratures disagree at z={z:g}; give a scipy.stats distribution or a sample"
             raise DomainError("distribution", obj, rule)

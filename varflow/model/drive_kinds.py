@@ -24,6 +24,7 @@ from varflow._checks import (
     real_array,
     scalar,
     scale,
+    unmasked,
 )
 from varflow._memory import room
 
@@ -326,6 +327,7 @@ def train_rates(rates: Any, kind: str) -> np.ndarray:
 
 def _numbers(name: str, value: Any) -> np.ndarray:
     """Real numbers (booleans count as 0 and 1) whose squares do not overflow."""
+    unmasked(name, value)
     binary = getattr(value, "dtype", None) == np.bool_
     array = real_array(name, np.asarray(value, dtype=float) if binary else value)
     if array.size and max(array.max(), -array.min()) > LARGEST_SCALE:

@@ -38,7 +38,9 @@ class Neuron:
     threshold : float, frozen scipy.stats distribution, or array
         ``θ``, in units of the membrane potential. Any sign; positive for ``multi_spike``. A distribution is one over the
         neurons of a layer: each draws its own value, independent of all else, and keeps it (on a map, each channel). An array
-        of values, such as those that a network has learned, is a distribution with equal weight on each.
+        of values, such as those that a network has learned, is a distribution with equal weight on each. Averages over one step
+        use all of them; several steps without reset, several inputs, and weights of which no sum has a closed form use Gauss
+        rules (accuracies: :func:`varflow.mean_field`, :func:`varflow.finite_width`).
     decay : float, frozen scipy.stats distribution, or array
         ``β`` in [0, 1]: fraction of the membrane kept from step to step. 0 is the paper's memoryless neuron. A distribution
         must have its support in [0, 1].
@@ -55,9 +57,9 @@ class Neuron:
     delay : int
         Steps between a spike and its arrival in the next layer.
     detach_reset : bool, optional
-        Whether gradients ignore the reset, as if it did not depend on the membrane. By default (None) only those of
-        ``delayed_subtract`` do, as in snnTorch; a value equal to the default is stored as None. Spikes do not depend on it, and
-        neurons that differ in it only are equal.
+        Whether gradients ignore the reset, as if it did not depend on the membrane. By default (None) as the reset says
+        (``Reset.detached``), of the named ones only ``delayed_subtract``, as in snnTorch; a value equal to the default is
+        stored as None. Spikes do not depend on it, and neurons that differ in it only are equal.
 
     Raises
     ------
@@ -100,7 +102,7 @@ class Neuron:
         put(self, synaptic_decay=_fraction("synaptic_decay", self.synaptic_decay, one_allowed=False))
         put(self, delay=integer("delay", self.delay, minimum=0))
         if self.detach_reset is not None:
-            default = self.reset_rule.linear or flag("detach_reset", self.detach_reset) == self.detached_by_default
+            default = self.reset_rule.linear or flag("detach_reset", self.detach_reset) == self.reset_rule.detached
             put(self, detach_reset=None if default else bool(self.detach_reset))
         low = self.threshold.support[0] if isinstance(self.threshold, OverNeurons) else self.threshold
         if (self.reset_rule.counts or self.reset_rule.lowest is not None) and low <= 0:
@@ -113,13 +115,9 @@ class Neuron:
         return rule_of(self.reset)
 
     @property
-    def detached_by_default(self) -> bool:
-        return self.reset == "delayed_subtract"
-
-    @property
     def reset_detached(self) -> bool:
         """Whether gradients ignore the reset."""
-        return self.detached_by_default if self.detach_reset is None else self.detach_reset
+        return self.reset_rule.detached if self.detach_reset is None else self.detach_reset
 
     @property
     def memoryless(self) -> bool:

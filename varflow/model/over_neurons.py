@@ -15,11 +15,23 @@ import numpy as np
 
 from varflow._checks import LARGEST_SCALE, DomainError, frozen, scale
 
-__all__ = ["OverNeurons", "averaged", "differs", "mean_of", "over_neurons", "plus", "size_of", "times", "values_of", "written"]
+__all__ = [
+    "OverNeurons",
+    "averaged",
+    "differs",
+    "in_parts",
+    "mean_of",
+    "over_neurons",
+    "plus",
+    "size_of",
+    "times",
+    "values_of",
+    "written",
+]
 
 BOUND = 6.0  # of the standardised value in Gauss rules
 STEP, REACH = 0.25, 38.0  # of the trapezoidal rule in the logit of the quantile; each tail beyond holds 3e-17
-MOST_VALUES = 305  # of a sample in averages, as many as the trapezoidal rule has; neighbours are averaged beyond
+PART = 305  # values averaged at once, as many as the trapezoidal rule has: memory stays bounded for large samples
 GAUSS = 64  # values of the Gauss rule that is as accurate as the trapezoidal one for smooth functions
 SAMPLE = "sample"
 
@@ -93,20 +105,21 @@ class OverNeurons:
         r"""Values and weights of a quadrature, ``E[f] = weights @ f(values)``.
 
         By default the trapezoidal rule in ``t``, where :math:`1/(1 + e^{-t})` is the quantile: 305 values, which resolve both
-        tails. With ``points``, the Gauss rule with that many values, for smooth ``f``. A sample of few values is its own rule.
+        tails. With ``points``, the Gauss rule with that many values, for smooth ``f``. A sample is its own rule, by
+        all its different values; with ``points``, if they are no more than these.
         """
         return _fine(self) if points is None else _gauss(self, points)
 
     def rules_for(self, widths: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """For functions that rise from 0 to 1 over each of these widths: which of them, and values and weights for those.
+        """For functions that rise from 0 to 1 over each of these widths: which of them, and values and weights in parts.
 
         The Gauss rule where it is as accurate as the fine one (measured to 1e-12 for uniform, normal, lognormal, gamma and
         Student's t): where a function is no narrower than half the bulk.
         """
         wide = np.asarray(widths >= _narrowest(self))
         for which, points in ((wide, GAUSS), (~wide, None)):
-            if which.any():
-                yield which, *self.rule(points)
+            for values, weights in in_parts(*self.rule(points)) if which.any() else ():
+                yield which, values, weights
 
     def __repr__(self) -> str:
         if self.name == SAMPLE:
@@ -154,9 +167,8 @@ class _Empirical:
 @lru_cache(maxsize=64)
 def _fine(over: OverNeurons) -> tuple[np.ndarray, np.ndarray]:
     if over.name == SAMPLE:
-        groups = np.array_split(over.frozen.values, min(len(over.shapes), MOST_VALUES))
-        sizes = np.array([len(group) for group in groups])
-        return frozen(np.array([group.mean() for group in groups])), frozen(sizes / sizes.sum())
+        values, counts = np.unique(over.frozen.values, return_counts=True)
+        return frozen(values), frozen(counts / counts.sum())
     t = STEP * np.arange(-REACH / STEP, REACH / STEP + 1)
     small = 1 / (1 + np.exp(np.abs(t)))  # the smaller of the two tails
     values = np.where(t < 0, over.frozen.ppf(small), over.frozen.isf(small))
@@ -203,8 +215,9 @@ def _narrowest(over: OverNeurons) -> float:
 
 
 def over_neurons(value: Any) -> bool:
-    """Whether a parameter is given as a distribution, by this class or by an object of scipy.stats."""
-    return any(hasattr(value, name) for name in ("quantile", "pdf", "pmf", "ppf")) and not isinstance(value, np.ndarray)
+    """True if a parameter is given as a distribution, by this class or by an object of scipy.stats. Arrays are none."""
+    named = any(hasattr(value, name) for name in ("quantile", "pdf", "pmf", "ppf"))
+    return named and not hasattr(value, "ndim")
 
 
 def differs(value: Any) -> bool:
@@ -215,12 +228,17 @@ def differs(value: Any) -> bool:
         return False
 
 
+def in_parts(values: np.ndarray, weights: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """A quadrature rule in parts of few values each: an average is the sum over parts."""
+    for first in range(0, len(values), PART):
+        yield values[first : first + PART], weights[first : first + PART]
+
+
 def averaged(parameter: float | OverNeurons, function: Callable[[Any], np.ndarray]) -> np.ndarray:
     """``E[function(value)]`` over neurons; values that differ form the last axis."""
     if not isinstance(parameter, OverNeurons):
         return function(parameter)
-    values, weights = parameter.rule()
-    return function(values) @ weights
+    return np.asarray(sum(function(values) @ weights for values, weights in in_parts(*parameter.rule())))
 
 
 def values_of(parameter: float | OverNeurons, points: int) -> list[tuple[float, float]]:

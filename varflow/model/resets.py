@@ -40,6 +40,9 @@ class Reset:
     lowest : float, optional
         ``b ≤ 0``: after the reset the membrane is at least ``b θ``, whether there was a spike or not. The next one is then
         ``H' = β max((1 - k S) H - a θ S, b θ) + (1 - g_S S) c``. Not with ``delayed``.
+    detached : bool
+        Whether gradients ignore the reset, as if it did not depend on the membrane, unless ``Neuron.detach_reset`` says. Of the
+        named ones only ``delayed_subtract`` does, as in snnTorch.
 
     Raises
     ------
@@ -69,6 +72,7 @@ class Reset:
     delayed: bool = False
     counts: bool = False
     lowest: float | None = None
+    detached: bool = False
 
     def __post_init__(self) -> None:
         checked = {name: probability(name, getattr(self, name)) for name in ("membrane", "input")}
@@ -79,6 +83,7 @@ class Reset:
             raise DomainError("delayed", True, "needs a threshold to subtract")
         if flag("counts", self.counts) and (self.membrane or self.input):
             raise DomainError("counts", True, "needs membrane=0 and input=0: each of several spikes subtracts thresholds only")
+        flag("detached", self.detached)
         if self.lowest is not None:
             object.__setattr__(self, "lowest", scalar("lowest", scale("lowest", self.lowest)))
             if self.lowest > 0 or self.delayed:
@@ -103,7 +108,7 @@ class Reset:
 FAMILIES: Mapping[str, Reset] = {
     "none": Reset(),
     "subtract": Reset(threshold=1.0),
-    "delayed_subtract": Reset(threshold=1.0, delayed=True),
+    "delayed_subtract": Reset(threshold=1.0, delayed=True, detached=True),
     "zero": Reset(membrane=1.0),
     "gate": Reset(membrane=1.0, input=1.0),
     "multi_spike": Reset(threshold=1.0, counts=True),

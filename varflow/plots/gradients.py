@@ -30,8 +30,7 @@ def plot_gradient_flow(flow: GradientFlow) -> Any:
     for t, colour in zip(chosen, colours(len(chosen)), strict=True):
         axes[0].semilogy(layer, energy[:, t], color=colour, lw=1.1, label=f"step {t + 1}")
     if flow.spread is not None:
-        typical = total * np.exp(-(flow.spread**2) / 2)
-        low, high = (typical * np.exp(sign * flow.spread) for sign in (-1, 1))
+        low, high = (flow.typical * np.exp(sign * flow.spread) for sign in (-1, 1))
         axes[0].fill_between(layer, low, high, color="0.2", alpha=0.15, lw=0, label="two of three networks")
     axes[0].set(xlabel="layer", ylabel=r"energy of gradients, $E\|\delta\|^2$", title=f"surrogate {flow.surrogate}")
     beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if steps > 1 else {}

@@ -1,7 +1,7 @@
 """The theory in mpmath, straight from the definitions, to any number of digits: an independent check of the fast theory.
 
 It shares no formula with the fast theory and is slow. A float means its exact binary value; answers are mpf numbers, correct to
-``digits`` digits. mpmath's own precision is never changed outside a call.
+``digits`` digits. mpmath's own precision is never changed; calls in several threads run one after another.
 """
 
 from varflow.reference.chain import ExactChain, finite_width, spike_counts

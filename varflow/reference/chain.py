@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from mpmath import mp, mpf
-
 from varflow._checks import DomainError, integer
+from varflow._mpmath import mp, mpf
 from varflow.reference.digits import at_least_zero, in_digits, number, rounded
 from varflow.reference.distributions import distribution_named
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from mpmath import mp, mpf
-
+from varflow._mpmath import mp, mpf
 from varflow.model.distributions import Distribution
 from varflow.model.over_neurons import OverNeurons, over_neurons
 from varflow.reference.digits import in_digits, number, rounded

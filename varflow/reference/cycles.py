@@ -5,9 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-import mpmath
-from mpmath import mp, mpf
-
+from varflow._mpmath import mp, mpf
 from varflow.reference.distributions import FURTHEST
 from varflow.reference.layer import Layer
 from varflow.reference.roots import root_between
@@ -31,7 +29,7 @@ def two_cycles(layer: Layer, low: Any, high: Any, digits: int) -> tuple[Cycle, .
         step = following - variance
         return 1 + ((_image(layer, following) - following) / step if step else layer.slope(variance))
 
-    with mpmath.workdps(SEARCH_DIGITS):
+    with mp.workdps(SEARCH_DIGITS):
         places = [low * mp.exp(STEP * i) for i in range(int(mp.log(high / low) / STEP) + 2)]
         steep = (i for i, ends in enumerate(pairwise(places)) if layer.slopes(*ends)[0] <= STEEP)
         places = places[next(steep, len(places)) :]  # the larger variance lies above a steep place

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from mpmath import mp, mpf
-
 from varflow._checks import integer
+from varflow._mpmath import mp, mpf
 from varflow.model.distributions import Distribution
 from varflow.reference.digits import at_least_zero, in_digits, rounded
 from varflow.reference.layer import layer_of

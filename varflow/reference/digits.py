@@ -1,20 +1,21 @@
 """Numbers of a chosen precision in mpmath: exact input, guard digits while computing, rounded output.
 
-A float means its exact binary value. mpmath's own precision is never changed outside a call.
+A float means its exact binary value. The precision of mpmath itself is never changed, and answers are its numbers.
 """
 
 from __future__ import annotations
 
 import numbers
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
 from functools import wraps
 from typing import Any
 
 import mpmath
 import numpy as np
-from mpmath import mp, mpf
 
-from varflow._checks import DomainError, integer
+from varflow._checks import DomainError, integer, unmasked
+from varflow._mpmath import as_own, mp, mpf, one_call
 
 __all__ = ["GUARD", "at_least_zero", "enough_digits_for", "in_digits", "number", "rounded"]
 
@@ -22,20 +23,34 @@ GUARD = 15  # digits carried beyond those asked for: rounding errors may grow by
 
 
 def in_digits(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Run the function with ``digits + GUARD`` digits, then restore mpmath's precision."""
+    """Run the function with ``digits + GUARD`` digits; its numbers are handed out as those of mpmath itself."""
 
     @wraps(function)
     def wrapped(*args: Any, digits: int = 50, **kwargs: Any) -> Any:
-        with mpmath.workdps(integer("digits", digits, minimum=10) + GUARD):
-            return function(*args, digits=digits, **kwargs)
+        with one_call, mp.workdps(integer("digits", digits, minimum=10) + GUARD):
+            return _handed_out(function(*args, digits=digits, **kwargs))
 
     return wrapped
 
 
+def _handed_out(answer: Any) -> Any:
+    """The numbers in an answer as mpmath's own, with all their digits."""
+    if isinstance(answer, mp.mpf):
+        return mpmath.mp.make_mpf(answer._mpf_)
+    if isinstance(answer, mp.mpc):
+        return mpmath.mp.make_mpc(answer._mpc_)
+    if is_dataclass(answer) and not isinstance(answer, type):
+        return replace(answer, **{field.name: _handed_out(getattr(answer, field.name)) for field in fields(answer)})
+    if isinstance(answer, tuple):
+        return type(answer)(*map(_handed_out, answer)) if hasattr(answer, "_fields") else tuple(map(_handed_out, answer))
+    return answer
+
+
 def number(name: str, value: Any) -> Any:
     """The exact value of one finite real number."""
-    if isinstance(value, mpf):
-        exact = value
+    unmasked(name, value)
+    if isinstance(value, (mpf, mpmath.mpf)):
+        exact = as_own(value)
     elif isinstance(value, numbers.Integral):
         exact = mpf(int(value))
     elif isinstance(value, numbers.Real) or (isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iuf"):
@@ -57,10 +72,10 @@ def at_least_zero(name: str, value: Any, *, zero: bool) -> Any:
 
 def rounded(value: Any, digits: int) -> Any:
     """``value`` rounded to ``digits`` digits: guard digits are not part of the answer."""
-    with mpmath.workdps(digits):
+    with mp.workdps(digits):
         return +value
 
 
 def enough_digits_for(z: Any) -> Any:
     """Add ``2 log10|z|`` digits: a relative error ``ε`` of ``z`` makes one of ``z² ε`` in ``exp(-z²/2)``."""
-    return mpmath.workdps(mp.dps + max(0, 2 * int(mp.mag(z) if z else 0)) // 3)  # mag ≈ log2|z|, log10(2) < 1/3
+    return mp.workdps(mp.dps + max(0, 2 * int(mp.mag(z) if z else 0)) // 3)  # mag ≈ log2|z|, log10(2) < 1/3

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from mpmath import mp, mpf
-
 from varflow._checks import DomainError
+from varflow._mpmath import mp, mpf
 from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as described
 from varflow.model.student import StudentT

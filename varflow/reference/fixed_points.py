@@ -12,8 +12,8 @@ from itertools import pairwise
 from typing import Any
 
 import mpmath
-from mpmath import mp, mpf
 
+from varflow._mpmath import mp, mpf
 from varflow.model.distributions import Distribution
 from varflow.reference.critical import inflection as inflection_of
 from varflow.reference.cycles import two_cycles

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from mpmath import mp, mpf
+import mpmath
 
 from varflow._checks import DomainError, called, choice
+from varflow._mpmath import mp, mpf
 from varflow.model.distributions import Distribution
 from varflow.model.surrogates import Surrogate, surrogate_of
 from varflow.reference.digits import at_least_zero, in_digits, number, rounded
@@ -59,7 +60,8 @@ def gradient_gain(
     Parameters
     ----------
     surrogate : str, Surrogate or callable
-        One of ``vf.surrogates``, or ``ψ`` itself: a function of an mpf that returns a real number.
+        One of ``vf.surrogates``, or ``ψ`` itself: a function of an mpf that returns a real number. While it runs,
+        and only then, mpmath's own precision is the one needed.
     threshold, gain, bias_std : float
         ``θ``, ``g > 0``, ``σ_b ≥ 0``; the bias only enters the default variance.
     variance : float, optional
@@ -120,9 +122,19 @@ def _chosen(surrogate: Any, width: Any, kinks: Iterable[Any]) -> tuple[Callable[
             raise DomainError("surrogate", surrogate, "has no formula here: give ψ as a function of an mpf")
         family, c, a = chosen.family, mpf(chosen.peak), mpf(chosen.width)
     else:
-        return called("surrogate", surrogate), mpf(1), [number("kinks", x) for x in kinks]
+        return _of_user(called("surrogate", surrogate)), mpf(1), [number("kinks", x) for x in kinks]
     shape, edge = SHAPES[family]
     return lambda x: c * shape(abs(x) / a), a, [] if edge is None else [-a * edge, a * edge]
+
+
+def _of_user(psi: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """``ψ`` with mpmath itself at the present precision, for functions that use it."""
+
+    def at(x: Any) -> Any:
+        with mpmath.workdps(mp.dps):
+            return mp.convert(psi(mpmath.mp.make_mpf(x._mpf_)))
+
+    return at
 
 
 def _spread(length: Any) -> list[Any]:

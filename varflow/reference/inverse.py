@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mpmath import mp, mpf
-
 from varflow._checks import DomainError, choice, integer
+from varflow._mpmath import mp, mpf
 from varflow.reference.chain import chain_of, conditional_variances, count_distributions, survival
 from varflow.reference.critical import critical_gain
 from varflow.reference.digits import at_least_zero, in_digits, number, rounded
@@ -160,7 +159,11 @@ def largest_threshold(
     choice("gain", gain, ("preserving", "best"))
 
     def lack(theta: Any) -> Any:
-        g = preserving_gain(threshold=theta, digits=mp.dps) if gain == "preserving" else max(theta, 1) * _limit()
+        g = (
+            number("gain", preserving_gain(threshold=theta, digits=mp.dps))
+            if gain == "preserving"
+            else max(theta, 1) * _limit()
+        )
         return target - survival(chain_of(width, theta, g, 0, 0), layers, mpf(1))
 
     least = mpf(10) ** -6
@@ -203,7 +206,7 @@ def smallest_width(
     18
     """
     target, theta, layers = _target(survival_target), number("threshold", threshold), integer("depth", depth, minimum=1)
-    g = preserving_gain(threshold=theta, digits=mp.dps) if gain is None else gain
+    g = number("gain", preserving_gain(threshold=theta, digits=mp.dps)) if gain is None else gain
     for width in range(1, WIDEST_COUNTED + 1):
         if survival(chain_of(width, theta, g, 0, 0), layers, mpf(1)) >= target:
             return width
@@ -249,7 +252,7 @@ def sparsest_rate(*, width: int, depth: int, survival_target: float = 0.99, digi
     target, layers = _target(survival_target), integer("depth", depth, minimum=1)
 
     def rate(g: Any) -> Any:
-        return stable_variance(threshold=1, gain=g, digits=mp.dps) / g**2
+        return number("variance", stable_variance(threshold=1, gain=g, digits=mp.dps)) / g**2
 
     def excess(g: Any) -> Any:
         return survival(chain_of(width, 1, g, 0, 0), layers, g * mp.sqrt(rate(g))) - target
@@ -258,7 +261,7 @@ def sparsest_rate(*, width: int, depth: int, survival_target: float = 0.99, digi
     if limit < 0:
         rule = f"cannot be reached at width {width}, depth {depth}: at rate 1/2 survival is "
         raise DomainError("survival_target", survival_target, f"{rule}{mp.nstr(limit + target, 4)}")
-    lowest = critical_gain(threshold=1, digits=mp.dps) * (1 + mpf(10) ** -8)
+    lowest = number("gain", critical_gain(threshold=1, digits=mp.dps)) * (1 + mpf(10) ** -8)
     if excess(lowest) >= 0:
         return rounded(rate(lowest), digits)
     return rounded(rate(root_between(excess, lowest, first_power(lambda g: excess(g) >= 0, lowest), digits)), digits)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from mpmath import mp, mpf
-
 from varflow._checks import DomainError
+from varflow._mpmath import mp, mpf
 from varflow.model.distributions import Distribution
 from varflow.reference.digits import at_least_zero, enough_digits_for, in_digits, number, rounded
 from varflow.reference.distributions import Standardised, distribution_named

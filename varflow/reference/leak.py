@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from mpmath import mp, mpf
-
 from varflow._checks import DomainError
+from varflow._mpmath import mp, mpf
 from varflow.model.drive_kinds import Currents, White
 from varflow.model.network import Network, plain_chain
 from varflow.model.neurons import Neuron, equal_neurons

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mpmath import mp, mpf
-
 from varflow._checks import DomainError
+from varflow._mpmath import mp, mpf
 from varflow.reference.digits import enough_digits_for, in_digits, number, rounded
 from varflow.reference.distributions import distribution_named
 from varflow.reference.quadrature import integral

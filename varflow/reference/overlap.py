@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import mpmath
-from mpmath import mp, mpf
-
 from varflow._checks import ConvergenceError, DomainError
+from varflow._mpmath import mp, mpf
 from varflow.reference.digits import enough_digits_for, in_digits, number, rounded
 from varflow.reference.distributions import distribution_named
 from varflow.reference.orthant import quadrant
@@ -127,7 +125,7 @@ def _crossing(z: Any, digits: int) -> Any:
 
     ``ρ'`` is convex, so the steps never pass ``ρ*``: the first are made with 12 digits, those that double them with all.
     """
-    with mpmath.workdps(mp.dps - digits + 12):
+    with mp.workdps(mp.dps - digits + 12):
         gap = first_power(lambda d: _map(1 - d, z, 12) < 1 - d, mpf(1), factor=mpf(1) / 2)
         rho = max(1 - 2 * gap, distribution_named("normal").tail(z))
         for _ in range(FIRST_STEPS):

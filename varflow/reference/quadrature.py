@@ -6,10 +6,8 @@ from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Any
 
-import mpmath
-from mpmath import mp, mpf
-
 from varflow._checks import ConvergenceError
+from varflow._mpmath import mp, mpf
 
 __all__ = ["integral"]
 
@@ -23,11 +21,11 @@ def integral(function: Callable[[Any], Any], ends: Iterable[Any], digits: int) -
     ``ends`` holds every kink or jump, and cuts around every narrow peak or step.
     """
     intervals = list(pairwise(sorted(set(ends))))
-    with mpmath.workdps(15):
+    with mp.workdps(15):
         size = mp.fsum(mp.quad(function, interval, maxdegree=5) for interval in intervals)
     if size == 0:
         return mpf(0)
-    with mpmath.workdps(mp.dps - SPARE):  # mpmath's error estimates are absolute: scale the integral to 1
+    with mp.workdps(mp.dps - SPARE):  # mpmath's error estimates are absolute: scale the integral to 1
         parts = [mp.quad(lambda x: function(x) / size, interval, maxdegree=DEGREE, error=True) for interval in intervals]
     if mp.fsum(error for _, error in parts) > mpf(10) ** -digits:
         raise ConvergenceError(f"an integral did not converge to {digits} digits; ask for fewer", size)

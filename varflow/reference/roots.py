@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mpmath import mp, mpf
-
 from varflow._checks import ConvergenceError
+from varflow._mpmath import mp, mpf
 
 __all__ = ["first_power", "root_between", "roots_between"]
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from mpmath import mp, mpf
-
 from varflow._checks import ConvergenceError, DomainError
+from varflow._mpmath import mp, mpf
 from varflow.reference.chain import LONGEST, MOST_EIGENVALUES, Chain, chain_of, layer_moments, push, solved
 from varflow.reference.digits import at_least_zero, in_digits, rounded
 

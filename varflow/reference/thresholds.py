@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mpmath import mp, mpf
-
 from varflow._checks import DomainError
+from varflow._mpmath import mp, mpf
 from varflow.model.over_neurons import OverNeurons
 from varflow.reference.distributions import Standardised
 from varflow.reference.quadrature import integral

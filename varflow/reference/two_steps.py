@@ -6,9 +6,8 @@ import math
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from mpmath import mp, mpf
-
 from varflow._checks import DomainError
+from varflow._mpmath import mp, mpf
 from varflow.model.neurons import Neuron, equal_neurons
 from varflow.reference.digits import in_digits, number, rounded
 from varflow.reference.distributions import distribution_named

@@ -46,12 +46,17 @@ class GradientFlow(Shown):
         For plain chains with a detached (or no) reset and at least 16 steps: the growth per layer for infinitely many steps.
     spread : ndarray, shape (depth,), optional
         Standard deviation of ``ln‖δ_l‖²`` between networks, for plain chains without recurrence in which all layers have
-        gradients: ``Var = Σ_k (E[q²]/E[q]² - 1)/n_k`` over this layer and those above, ``q = Σ_t δ_t²`` of a neuron; with one
-        step ``(3 E[ψ⁴]/E[ψ²]² - 1)/n_k``. In time up to 15 % too small, since fluctuations of all steps count alike there.
+        gradients, to the first order in 1/width. One step: by the surrogate, ``(3 E[ψ⁴]/E[ψ²]² - 1)/n`` a layer, and by the
+        spike counts, which fluctuate (``varflow/theory/gradients/scatter.py``; those of a random drive are not included). In
+        time ``Var = Σ_k (E[q²]/E[q]² - 1)/n_k`` over this layer and those above, ``q = Σ_t δ_t²`` of a neuron: up to 15 % too
+        small, since fluctuations of all steps count alike there.
+    typical : ndarray, shape (depth,), optional
+        Total energy of each layer in a typical network, the median: below ``total`` since ``‖δ‖²`` is log-normal.
     typical_growth : float, optional
-        The growth of a typical network, which is the median; below ``growth`` since ``‖δ‖²`` is log-normal.
+        The growth of ``typical``.
     weight_norms : ndarray, shape (layers with weights,)
-        ``E‖∂L/∂W‖²`` of each layer with weights in order of execution, in the units of ``energy``.
+        ``E‖∂L/∂W‖²`` of each layer with weights in order of execution, in the units of ``energy``. Where rows are centred or
+        standardised, ``W`` are the weights before that; by those of the matrix that acts it is larger.
     error : dict
         Numerical standard errors of ``energy``, ``growth`` and ``weight_norms``, where points are sampled.
     """
@@ -66,11 +71,12 @@ class GradientFlow(Shown):
     instantaneous: np.ndarray | None = None
     long_time_rate: float | None = None
     spread: np.ndarray | None = None
+    typical: np.ndarray | None = None
     typical_growth: float | None = None
     error: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        freeze(self, "energy", "second_moments", "weight_norms", "instantaneous", "spread", "error")
+        freeze(self, "energy", "second_moments", "weight_norms", "instantaneous", "spread", "typical", "error")
 
     @property
     def total(self) -> np.ndarray:
@@ -98,8 +104,9 @@ class GradientFlow(Shown):
         variables = over_layers(arrays | {f"{name}_error": self.error[name] for name in ("energy",) if name in self.error})
         variables |= {name: ((), value) for name in SUMMARY if (value := getattr(self, name)) is not None}
         variables["weight_norms"] = ("weighted_layer", self.weight_norms)
-        if self.spread is not None:
-            variables["spread"] = ("layer", self.spread)
+        for name in ("spread", "typical"):
+            if getattr(self, name) is not None:
+                variables[name] = ("layer", getattr(self, name))
         if self.instantaneous is not None:
             variables["instantaneous"] = ("layer", np.append(self.instantaneous, np.nan))
         axes = axes_of(self.network) | {"weighted_layer": ("weighted_layer", np.arange(1, len(self.weight_norms) + 1))}

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import sympy
-from mpmath import mp, mpf
 from sympy import S
 
+from varflow._mpmath import mp, mpf
 from varflow.symbolic.derivation import Setting
 from varflow.symbolic.laws import Law
 from varflow.symbolic.numbers import Values, as_function

@@ -12,10 +12,10 @@ from random import Random
 from typing import Any
 
 import sympy
-from mpmath import mp, mpf
 from sympy import Eq, Integral, O, Symbol, erfc, exp, pi, sqrt
 
 from varflow._checks import DomainError
+from varflow._mpmath import mp, mpf
 from varflow.symbolic.conditions import below
 from varflow.symbolic.derivation import Derivation, DerivationError, Setting, built_once
 from varflow.symbolic.layer import atom, spread

@@ -11,9 +11,9 @@ from random import Random
 from typing import Any
 
 import sympy
-from mpmath import mp, mpf
 from sympy import Eq, acos, acosh, cos, cosh, pi, sqrt
 
+from varflow._mpmath import mp, mpf
 from varflow.symbolic.conditions import above, all_of, at_least, at_most, below
 from varflow.symbolic.derivation import Derivation, Setting
 from varflow.symbolic.layer import Layer

@@ -15,12 +15,11 @@ from random import Random
 from types import MappingProxyType
 from typing import Any, NamedTuple, ParamSpec
 
-import mpmath
 import sympy
-from mpmath import mp, mpf
 from sympy.logic.boolalg import Boolean
 
 from varflow._checks import DomainError, choice, integer
+from varflow._mpmath import mp, mpf, one_call
 from varflow.symbolic.conditions import above, all_of, at_least, below
 from varflow.symbolic.display import aligned, plain
 from varflow.symbolic.evaluation import first_answer, in_digits, in_doubles
@@ -90,7 +89,7 @@ class Step:
     def shrinks(self, setting: Setting, seed: str) -> bool:
         """Whether ``|left - right|`` stays within a constant times the remainder as its variable goes to the limit."""
         variable, limit, ratios = self.remainder.variables[0], self.remainder.point[0], []
-        with mpmath.workdps(_MANY):
+        with mp.workdps(_MANY):
             for power in _SMALL:  # the same other parameters each time
                 near = mpf(10) ** (power // 2) if limit == sympy.oo else mpf(10) ** -power
                 point = _drawn(setting, seed, tuple(self.given.items()), mp.dps, (variable, near))
@@ -223,7 +222,8 @@ class Derivation:
         integer("points", points, minimum=1)
         integer("digits", digits, minimum=5)
         parts = (self,) if self.beyond is None else (self, self.beyond)
-        return all(part._holds_at(f"{seed}, {index}", digits) for part in parts for index in range(points))
+        with one_call:
+            return all(part._holds_at(f"{seed}, {index}", digits) for part in parts for index in range(points))
 
     def _holds_at(self, seed: str, digits: int) -> bool:
         """Whether every step holds at one point, which steps under the same assumptions share."""
@@ -231,7 +231,7 @@ class Derivation:
             if step.remainder is not None:
                 held = step.shrinks(self.setting, seed)
             else:
-                with mpmath.workdps(digits + _GUARD):
+                with mp.workdps(digits + _GUARD):
                     held = step.holds(_drawn(self.setting, seed, tuple(step.given.items()), mp.dps), digits)
             if not held:
                 return False
@@ -302,9 +302,11 @@ def built_once(build: Callable[P, Derivation]) -> Callable[P, Derivation]:
     def built(*args: P.args, **kwargs: P.kwargs) -> Derivation:
         try:
             hash((args, *kwargs.values()))
+            make = remembered
         except (TypeError, ValueError):  # such as ranges of parameters, or an argument that will be refused
-            return build(*args, **kwargs)
-        return remembered(*args, **kwargs)
+            make = build
+        with one_call:
+            return make(*args, **kwargs)
 
     return built
 

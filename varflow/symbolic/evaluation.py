@@ -13,9 +13,9 @@ from typing import Any
 import mpmath
 import numpy as np
 import sympy
-from mpmath import mp
 
-from varflow._checks import DomainError, unwrap
+from varflow._checks import DomainError, unmasked, unwrap
+from varflow._mpmath import as_own, mp, one_call
 from varflow.symbolic.numbers import as_function
 from varflow.symbolic.symbols import exact
 
@@ -68,9 +68,11 @@ def in_digits(
     formulas = [as_function(symbols, result, "mpmath") for result in results]
 
     def called(*args: Any, **kwargs: Any) -> Any:
-        numbers = [_mpf(*pair) for pair in _bound(names, args, kwargs)]
-        inside = not any(map(mp.isnan, numbers)) and bool(holds(*numbers))
-        values = [_real(formula(*numbers)) if inside else mp.nan for formula in formulas]
+        with one_call, mp.workprec(mpmath.mp.prec):
+            numbers = [_mpf(*pair) for pair in _bound(names, args, kwargs)]
+            inside = not any(map(mp.isnan, numbers)) and bool(holds(*numbers))
+            values = [_real(formula(*numbers)) if inside else mp.nan for formula in formulas]
+        values = [mpmath.mp.make_mpf(value._mpf_) for value in values]
         return tuple(values) if len(values) > 1 else values[0]
 
     called.__doc__ = f"Takes {', '.join(names) or 'nothing'}; nan unless {conditions}."
@@ -107,6 +109,7 @@ def _bound(names: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
 
 def _double(name: str, value: Any) -> np.ndarray:
     """Numbers of any library as float64; NaN passes."""
+    unmasked(name, value)
     try:
         array = np.asarray(value)
         if array.dtype.kind in "iuf":
@@ -121,12 +124,12 @@ def _double(name: str, value: Any) -> np.ndarray:
 def _mpf(name: str, value: Any) -> Any:
     if isinstance(value, float | np.floating) and np.isnan(value):
         return mp.nan
-    return value if isinstance(value, mpmath.mpf) else as_function((), exact(name, value), "mpmath")()
+    return as_own(value) if isinstance(value, mpmath.mpf) else as_function((), exact(name, value), "mpmath")()
 
 
 def _real(number: Any) -> Any:
     """A real number; nan for a complex one."""
-    if not isinstance(number, mpmath.mpc):
+    if not isinstance(number, mp.mpc):
         return mp.mpf(number)
     return number.real if abs(number.imag) <= abs(number.real) * mp.mpf(10) ** (-mp.dps // 2) else mp.nan
 
@@ -135,7 +138,7 @@ def _in_enough_digits(formula: Callable[..., Any], numbers: list[float]) -> floa
     """The double on which two successive precisions agree; NaN if none do."""
     before = np.nan
     for digits in _DIGITS:
-        with mpmath.workdps(digits):
+        with one_call, mp.workdps(digits):
             try:
                 value = float(_real(formula(*map(mp.mpf, numbers))))
             except (ValueError, ZeroDivisionError, OverflowError, ArithmeticError, TypeError):

@@ -9,10 +9,10 @@ from random import Random
 from typing import Any
 
 import sympy
-from mpmath import mp, mpf
 from sympy import Eq, Integral, O, S, exp, oo, sqrt
 
 from varflow._checks import DomainError, choice, integer
+from varflow._mpmath import mp, mpf
 from varflow.symbolic.conditions import above
 from varflow.symbolic.derivation import Derivation, Setting, built_once
 from varflow.symbolic.large_gain import gain_to_infinity

@@ -12,10 +12,10 @@ from random import Random
 from typing import Any
 
 import sympy
-from mpmath import mp, mpf
 from sympy import E, Eq, LambertW, S, exp, sqrt
 
 from varflow._checks import DomainError
+from varflow._mpmath import mp, mpf
 from varflow.symbolic.conditions import above, all_of, at_least
 from varflow.symbolic.cubic import SILENCE, V_0, V_high, V_low, one_root, three_roots
 from varflow.symbolic.derivation import Derivation, Setting, built_once

@@ -12,10 +12,10 @@ from random import Random
 from typing import Any
 
 import sympy
-from mpmath import mp, mpf
 from sympy import Eq, Integral, S, Symbol, erf, erfc, exp, oo, pi, sqrt
 
 from varflow._checks import DomainError, choice
+from varflow._mpmath import mp, mpf
 from varflow.symbolic.conditions import above
 from varflow.symbolic.derivation import Derivation, Setting, built_once
 from varflow.symbolic.integrals import integral

@@ -9,10 +9,10 @@ from random import Random
 from typing import Any
 
 import sympy
-from mpmath import mp, mpf
 from sympy import Eq, LambertW, O, S, exp, log, oo, pi, sqrt
 
 from varflow._checks import DomainError
+from varflow._mpmath import mp, mpf
 from varflow.symbolic.conditions import at_most
 from varflow.symbolic.derivation import Derivation, Setting
 from varflow.symbolic.laws import Law

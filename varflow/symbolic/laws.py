@@ -12,11 +12,11 @@ from functools import lru_cache
 from typing import Any
 
 import sympy
-from mpmath import mp
 from sympy import Rational, pi, sqrt, stats
 from sympy.stats.rv import RandomSymbol
 
 from varflow._checks import DomainError
+from varflow._mpmath import mp
 from varflow.model.distributions import distribution as described
 from varflow.model.student import StudentT
 from varflow.symbolic.conditions import all_of, at_least, at_most

@@ -12,10 +12,10 @@ from random import Random
 from typing import Any
 
 import sympy
-from mpmath import mp, mpf
 from sympy import sqrt
 
 from varflow._checks import DomainError
+from varflow._mpmath import mp, mpf
 from varflow.symbolic.conditions import above, all_of
 from varflow.symbolic.laws import Law, Parameters, law_of, sign_of
 from varflow.symbolic.numbers import Values, value

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import sympy
-from mpmath import mp, mpf
 from mpmath.calculus.quadrature import GaussLegendre
 from sympy import Eq, S, Sum, Symbol, erfc, exp, pi, sqrt
 
 from varflow._checks import DomainError, choice
+from varflow._mpmath import functions, mp, mpf
 from varflow.model.resets import Reset, named, rule_of
 from varflow.symbolic.conditions import above, all_of, at_most
 from varflow.symbolic.derivation import Derivation, Setting, built_once
@@ -215,7 +215,7 @@ def _draw(rng: Random) -> Values:
 
 def _define(update: Any, many: bool, correlated: bool) -> Any:
     """Every moment, computed from the update."""
-    step = sympy.lambdify((H, X, I, beta, lam, theta), update, "mpmath")
+    step = sympy.lambdify((H, X, I, beta, lam, theta), update, [functions(), "mpmath"])
     powers = [(h, s, i) for h in range(3) for s in range(3) for i in range(3) if s + i > 0]
     stated = [made for power in (1, 2) for made in (_expected(update**power, many), _split(update**power, many, correlated))]
     needed = {power for power in powers for made in stated if made.has(_mixed(*power))} | {(0, 1, 0), (1, 1, 0)}

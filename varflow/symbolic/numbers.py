@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import sympy
-from mpmath import mp, mpf
 from sympy.printing.numpy import SciPyPrinter
 from sympy.printing.pycode import MpmathPrinter
 
 from varflow._checks import ConvergenceError, VarflowError, unwrap
+from varflow._mpmath import functions, mp, mpf
 
 __all__ = ["DerivationError", "Values", "as_function", "value"]
 
@@ -77,7 +77,7 @@ def as_function(symbols: tuple[Any, ...], expression: Any, modules: str) -> Call
 def _in_digits(places: dict[Any, Any], expression: Any) -> Callable[..., Any]:
     """A function at mpmath's working precision; its constants are computed once per precision, not at every occurrence."""
     constants = {number: sympy.Symbol(f"constant_{i}") for i, number in enumerate(dict.fromkeys(_constants(expression)))}
-    make = lambda given, e: _compiled(given, e, [{"endless_sum": endless_sum}, "mpmath"], _Mpmath(_SETTINGS))  # noqa: E731
+    make = lambda given, e: _compiled(given, e, [functions() | {"endless_sum": endless_sum}], _Mpmath(_SETTINGS))  # noqa: E731
     inner = make((*places.values(), *constants.values()), expression.xreplace(places | constants))
     if not constants:
         return inner

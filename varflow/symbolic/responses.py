@@ -11,10 +11,10 @@ from itertools import count
 from typing import Any, NamedTuple
 
 import sympy
-from mpmath import floor
 from sympy import S
 
 from varflow._checks import DomainError, choice
+from varflow._mpmath import mp
 from varflow.symbolic.symbols import V
 
 __all__ = ["RESPONSES", "Response", "response_of", "slope", "u"]
@@ -73,7 +73,7 @@ RESPONSES = {
         "multi_spike",
         S.Zero,
         2 * k - 1,
-        lambda u, theta, a: floor(u / theta) if u > 0 else 0,
+        lambda u, theta, a: mp.floor(u / theta) if u > 0 else 0,
         lambda theta: (j * theta for j in count(1)),
         "$x = \\lfloor u/\\theta \\rfloor$, whose square is the sum of the odd numbers up to $2x - 1$",
     ),

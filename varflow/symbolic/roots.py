@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mpmath import mp, mpf
-
 from varflow._checks import ConvergenceError
+from varflow._mpmath import mp, mpf
 
 __all__ = ["COARSE", "bisected", "refined", "secant"]
 

@@ -9,9 +9,9 @@ from random import Random
 from typing import Any
 
 import sympy
-from mpmath import mpf
 from sympy import Eq, O, Rational, S, log, pi, sqrt
 
+from varflow._mpmath import mpf
 from varflow.symbolic.conditions import above, all_of, below
 from varflow.symbolic.derivation import Derivation, Setting
 from varflow.symbolic.laws import Law

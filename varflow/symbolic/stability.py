@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import sympy
-from mpmath import mp, mpf
 from sympy import Eq, S, sqrt
 
 from varflow._checks import ConvergenceError, DomainError
+from varflow._mpmath import mp, mpf
 from varflow.symbolic.derivation import Derivation, Setting, built_once
 from varflow.symbolic.laws import Law, Parameters, law_of
 from varflow.symbolic.layer import Layer, V_next, layer_of

@@ -8,12 +8,12 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-import mpmath
 import sympy
 from sympy import gamma, sqrt, stats
 from sympy.stats.crv import SingleContinuousPSpace
 
 from varflow._checks import DomainError
+from varflow._mpmath import mp
 from varflow.symbolic import families
 from varflow.symbolic.integrals import integral
 from varflow.symbolic.numbers import as_function
@@ -61,16 +61,16 @@ def on_the_line(variable: Any, ranges: tuple[Any, ...]) -> Line:
 
 def _refuse_unnormalised(law: Any, line: Line, parameters: Parameters) -> None:
     """Raise for a density that is not normalised: a user's own, or a faulty one of sympy."""
-    middle = {symbol: sum(map(mpmath.mpf, map(str, ends))) / 2 for symbol, ends in parameters.items()}
+    middle = {symbol: sum(map(mp.mpf, map(str, ends))) / 2 for symbol, ends in parameters.items()}
     density = density_of(line.density, tuple(middle))
-    with mpmath.workdps(15):
-        cuts = sorted({*(mpmath.mpf(number(end, parameters)) for end in line.ends), mpmath.mpf(0)})
+    with mp.workdps(15):
+        cuts = sorted({*(mp.mpf(number(end, parameters)) for end in line.ends), mp.mpf(0)})
         try:
-            total: Any = mpmath.quad(lambda x: density(x, *middle.values()), cuts)
+            total: Any = mp.quad(lambda x: density(x, *middle.values()), cuts)
         except (TypeError, ValueError, ZeroDivisionError, OverflowError):
-            total = mpmath.nan
+            total = mp.nan
     if not abs(total - 1) < 1e-3:
-        raise DomainError("distribution", law, f"has a density that integrates to {mpmath.nstr(total, 5)}, not to 1")
+        raise DomainError("distribution", law, f"has a density that integrates to {mp.nstr(total, 5)}, not to 1")
 
 
 @lru_cache(maxsize=64)
@@ -86,11 +86,11 @@ def density_of(whole: Any, symbols: tuple[Any, ...]) -> Callable[..., Any]:
     @lru_cache(maxsize=REMEMBERED)
     def density(precision: int, *numbers: Any) -> Any:
         if rough is not None and rough(*map(float, numbers)) == 0:
-            return mpmath.mpf(0)
+            return mp.mpf(0)
         found = exact(*numbers)
-        return found.real if isinstance(found, mpmath.mpc) else found
+        return found.real if isinstance(found, mp.mpc) else found
 
-    return lambda *numbers: density(mpmath.mp.prec, *numbers)
+    return lambda *numbers: density(mp.prec, *numbers)
 
 
 def _one_sided(expression: Any) -> Any:

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import sympy
-from mpmath import mp, mpf
 from sympy import S, Symbol, exp, oo
 
 from varflow._checks import DomainError, choice
+from varflow._mpmath import mp, mpf
 from varflow.symbolic.numbers import Values, value
 
 __all__ = ["SURROGATES", "Surrogate", "a", "surrogate_of", "v"]

@@ -17,6 +17,7 @@ import numpy as np
 import sympy
 
 from varflow._checks import DomainError
+from varflow._mpmath import functions, mp, mpf, one_call
 
 __all__ = ["LATEX", "NAMES", "ImplicitRoot", "exact", "quantity"]
 
@@ -81,7 +82,7 @@ def _ratio(value: Any) -> Any:
         return sympy.nan
     if not isinstance(value, Real | Decimal | np.generic) and hasattr(value, "item"):  # an array or a tensor of one number
         return _ratio(value.item()) if getattr(value, "ndim", 0) == 0 else sympy.nan
-    if isinstance(value, mpmath.mpf):
+    if isinstance(value, (mpf, mpmath.mpf)):
         parts: Any = value.man_exp  # pyright: ignore[reportAttributeAccessIssue]
         return _binary(*parts) if mpmath.isfinite(value) else sympy.nan
     if type(value).__module__.startswith("flint"):
@@ -150,5 +151,5 @@ class ImplicitRoot(sympy.AtomicExpr):
 @lru_cache(maxsize=256)
 def _root(root: ImplicitRoot, prec: int) -> Any:
     """The root at a precision in bits; cached, since sympy evaluates it in every comparison."""
-    with mpmath.workprec(prec + 20):
-        return sympy.lambdify((), root, "mpmath")()._mpf_
+    with one_call, mp.workprec(prec + 20):
+        return sympy.lambdify((), root, [functions(), "mpmath"])()._mpf_

@@ -9,9 +9,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from mpmath import findroot, mp, mpf
-
 from varflow._checks import ConvergenceError
+from varflow._mpmath import mp, mpf
 from varflow.symbolic.laws import Law
 from varflow.symbolic.numbers import value
 from varflow.symbolic.roots import COARSE, refined, secant
@@ -73,7 +72,7 @@ def _turning_point(law: Law, precision: int) -> Any:
     high = min(end_of(law), mpf(3))
     gap = lambda z: z * density(law, z) - 2 * tail(law, z)  # noqa: E731
     with mp.workdps(COARSE):
-        near = findroot(gap, (high / 5, high * 0.99), solver="anderson")
+        near = mp.findroot(gap, (high / 5, high * 0.99), solver="anderson")
     return refined(secant(gap), near)
 
 

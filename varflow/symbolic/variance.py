@@ -7,10 +7,10 @@ from random import Random
 from typing import Any
 
 import sympy
-from mpmath import mp, mpf
 from sympy import Eq, Integral, S, Sum, sqrt
 
 from varflow._checks import DomainError
+from varflow._mpmath import mp, mpf
 from varflow.symbolic.conditions import above
 from varflow.symbolic.derivation import Derivation, Setting, built_once
 from varflow.symbolic.laws import Law, Parameters, pieces_above, upper_moment

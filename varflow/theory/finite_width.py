@@ -63,6 +63,8 @@ def finite_width(network: Network) -> Profile:
     **Accuracy**: total variation at most 1e-12 against the full matrix at n = 2000 over 99 transitions; survival to a
     relative 1e-11 down to 1e-290 (tested). Merges agree with an enumeration of all spike patterns to 1e-12. Thresholds that
     differ are averaged to about 1e-10 with normal and lattice weights, 1e-7 with others (measured, smooth distributions).
+    Arrays are averaged over all their values, or with weights that are neither by a Gauss rule of 32: rates within 3e-5 and
+    survival within 1e-4 for uniform weights, 1e-13 for smooth densities (5 arrays of 150 values, width 20, 6 layers).
     Above width 10⁴ counts are kept on a grid; ``error`` is the change of the variance on a coarser grid.
     **Source**: ``cayco2013`` treat the spike count of feedforward binary neurons as a Markov chain; ``π_K`` is derived here.
     ``micheli2024`` show the effect in their figure 4, without the distribution. Merges and constrained rows: derived here.

@@ -15,7 +15,7 @@ import numpy as np
 from varflow._checks import non_negative, positive_scale, same_shape, scale, unwrap
 from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
-from varflow.model.over_neurons import OverNeurons, over_neurons
+from varflow.model.over_neurons import OverNeurons, averaged, over_neurons
 
 __all__ = ["RateMap", "depth_scale", "fired", "multiplier", "standardised", "thresholds", "variance_map"]
 
@@ -92,8 +92,7 @@ def thresholds(threshold: Any) -> tuple[Any, np.ndarray]:
 def fired(law: Distribution, threshold: np.ndarray | OverNeurons, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
     """``Q((θ - μ)/√V)``, averaged over neurons."""
     if isinstance(threshold, OverNeurons):
-        values, weights = threshold.rule()
-        return law.sf(standardised(values - mean[..., None], std[..., None])) @ weights
+        return averaged(threshold, lambda theta: law.sf(standardised(theta - mean[..., None], std[..., None])))
     return np.asarray(law.sf(standardised(threshold - mean, std)))
 
 

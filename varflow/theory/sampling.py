@@ -31,6 +31,7 @@ MANY = 1000  # networks whose mean hides the shape of a single sample variance
 SPARSE = 4  # from this many possible keys to one that is there on, sorting is as fast as marking
 TABLE = 4096  # fan-in up to which the moments given every count are tabulated: layers of a network mostly share one table
 LAST_Z = 40.0  # above, a normal tail is 0 in double precision
+AT_ONCE = 2**22  # pairs of a state and a threshold whose moments are computed together
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,6 +120,10 @@ def _normal_layer(rng: np.random.Generator, width: int, normal: Normal, many: bo
 def _given(normal: Normal) -> Given:
     threshold, mean, variance, strict = normal
     theta, weights = threshold.rule() if isinstance(threshold, OverNeurons) else (np.array([threshold]), np.ones(1))
+    if len(mean) > 1 and len(mean) * len(theta) > AT_ONCE:
+        states = zip(np.array_split(mean, 2), np.array_split(variance, 2), strict=True)
+        halves = (_given(Normal(threshold, *half, strict)) for half in states)
+        return Given(*(np.concatenate(each, axis=-1) for each in zip(*halves, strict=True)))
     z = standardised_threshold(theta, mean, variance, strict)
     chance, above, below = _tail_moments(np.clip(z, -LAST_Z, LAST_Z), weights)
     return Given(variance, np.minimum(np.where(variance > 0, chance, (z < 0) @ weights), 1.0), above, below)

@@ -14,7 +14,7 @@ import numpy as np
 
 from varflow._checks import DomainError, put
 from varflow.model.distributions import Distribution
-from varflow.model.over_neurons import OverNeurons
+from varflow.model.over_neurons import OverNeurons, in_parts
 
 __all__ = ["Quotient", "as_one_threshold"]
 
@@ -33,7 +33,8 @@ class Quotient(Distribution):
         put(self, unbounded=bool(np.diff(z**2 * self.sf(z))[0] > 0))
 
     def _sf(self, z: np.ndarray) -> np.ndarray:
-        return self._law.sf(z[..., None] * self._relative) @ self._weights
+        parts = in_parts(self._relative, self._weights)
+        return np.asarray(sum(self._law.sf(z[..., None] * relative) @ weights for relative, weights in parts))
 
     def _pdf(self, z: np.ndarray) -> np.ndarray:
         return self._law.pdf(z[..., None] * self._relative) @ (self._weights * self._relative)

@@ -32,7 +32,7 @@ from varflow.theory.in_time.histories import Histories, longest, uniform_points
 from varflow.theory.in_time.orthants import Orthants, of_decays, within
 from varflow.theory.in_time.quasi_monte_carlo import QuasiMonteCarlo, causal_factor, normal_points
 from varflow.theory.in_time.responses import LayerState, mixed
-from varflow.theory.in_time.stepping import MEMBERS, Population, stepped
+from varflow.theory.in_time.stepping import MEMBERS, Population, averaging_error, stepped
 from varflow.theory.layers import standardised_threshold
 from varflow.theory.orthant import orthant
 from varflow.theory.threads import one_thread
@@ -141,7 +141,8 @@ class Neurons:
                 return one_step(neuron, currents.mean, currents.covariance)
             probes = grid.size // grid.steps
             responses = self._once(of_decays, neuron, grid.steps, probes)
-            return mixed([(weight, respond(currents.increments)) for weight, respond in responses])
+            state = mixed([(weight, respond(currents.increments)) for weight, respond in responses])
+            return replace(state, point_fraction=averaging_error(neuron))
 
     def _filtered(self, neuron: Neuron, currents: Currents) -> tuple[np.ndarray, np.ndarray]:
         """Moments past the synapse, of every replica."""
@@ -245,9 +246,8 @@ def _rate(neuron: Neuron, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
     """``P(H > θ)``, averaged over neurons."""
     if not isinstance(neuron.threshold, OverNeurons):
         return distribution("normal").sf(standardised_threshold(neuron.threshold, mean, variance, neuron.strict))
-    mean, rate = np.broadcast_to(mean, variance.shape), np.empty(variance.shape)
+    mean, rate = np.broadcast_to(mean, variance.shape), np.zeros(variance.shape)
     for which, values, weights in neuron.threshold.rules_for(np.sqrt(variance)):
-        rate[which] = (
-            distribution("normal").sf(standardised_threshold(values, mean[which], variance[which], neuron.strict)) @ weights
-        )
+        h = standardised_threshold(values, mean[which], variance[which], neuron.strict)
+        rate[which] += distribution("normal").sf(h) @ weights
     return rate

@@ -27,10 +27,11 @@ CHUNK = 256  # configurations at once
 
 
 class SurrogateMoments(NamedTuple):
-    """``E[ψ²]``, and ``κ = E[ψ⁴]/E[ψ²]²`` (NaN where ψ vanishes)."""
+    """``E[ψ²]``, ``κ = E[ψ⁴]/E[ψ²]²`` and the fraction of ``E[ψ²]`` above threshold (NaN where ψ vanishes)."""
 
     second: np.ndarray
     kurtosis: np.ndarray
+    above: np.ndarray
 
 
 def surrogate_moments(surrogate: Surrogate, threshold: np.ndarray, variance: np.ndarray) -> SurrogateMoments:
@@ -38,8 +39,8 @@ def surrogate_moments(surrogate: Surrogate, threshold: np.ndarray, variance: np.
     theta, std = np.ravel(threshold), np.sqrt(np.ravel(variance))
     chunks = [slice(first, first + CHUNK) for first in range(0, len(theta), CHUNK)]
     parts = in_threads(lambda at: _moments(surrogate, theta[chunks[at]], std[chunks[at]]), len(chunks)) if chunks else []
-    second, kurtosis = np.concatenate(parts, axis=1) if parts else np.empty((2, 0))
-    return SurrogateMoments(second.reshape(np.shape(threshold)), kurtosis.reshape(np.shape(threshold)))
+    moments = np.concatenate(parts, axis=1) if parts else np.empty((3, 0))
+    return SurrogateMoments(*(moment.reshape(np.shape(threshold)) for moment in moments))
 
 
 def _moments(surrogate: Surrogate, theta: np.ndarray, std: np.ndarray) -> np.ndarray:
@@ -55,7 +56,8 @@ def _moments(surrogate: Surrogate, theta: np.ndarray, std: np.ndarray) -> np.nda
     with np.errstate(invalid="ignore", divide="ignore", over="ignore", under="ignore"):
         square = np.where(peak > 0, psi / peak, 0.0) ** 2
         second, fourth = np.vecdot(square, mass), np.vecdot(square**2, mass)
-        return np.array([peak[:, 0] ** 2 * second, fourth / second**2])
+        above = np.vecdot(np.where(x > origin, square, 0.0), mass)
+        return np.array([peak[:, 0] ** 2 * second, fourth / second**2, above / second])
 
 
 def _panels(surrogate: Surrogate, theta: np.ndarray, std: np.ndarray, origin: np.ndarray) -> np.ndarray:

@@ -26,6 +26,7 @@ from varflow.theory.flow.replicas import aligned, replicated
 from varflow.theory.flow.signals import Currents
 from varflow.theory.gradients.jacobians import Sampling, carried_back, carried_back_alone, jacobians, with_input
 from varflow.theory.gradients.moments import surrogate_moments
+from varflow.theory.gradients.scatter import NARROWEST
 from varflow.theory.gradients.signals import Gradients
 from varflow.theory.in_time.filters import exponential_filter
 from varflow.theory.in_time.responses import LayerState
@@ -34,7 +35,6 @@ from varflow.theory.threads import in_threads
 
 SINGLE = 1e15  # potentials below which single precision is enough
 OF_PAIRS, CLASSES = 2**8, 8  # points and classes of pairs of positions of a large map, for each offset
-NARROWEST = 1e-280  # variance of a potential that does not vary
 
 __all__ = ["Slopes", "driven_backwards", "fired_backwards", "sampled_back"]
 
@@ -42,11 +42,13 @@ __all__ = ["Slopes", "driven_backwards", "fired_backwards", "sampled_back"]
 @dataclass(frozen=True, slots=True, eq=False)
 class Slopes:
     """``λ² E[ψ_i ψ_j]``, and the scatter: ``n`` times the relative variance of ``‖δ‖²`` that a layer of ``n`` neurons adds,
-    ``E[q²]/E[q]² - 1`` with ``q = Σ_t δ_t²`` of a neuron, ``3 E[ψ⁴]/E[ψ²]² - 1`` in one step. Leading axes (replicas, groups).
+    ``E[q²]/E[q]² - 1`` with ``q = Σ_t δ_t²`` of a neuron; in one step mean and variance of potentials, from which it follows.
+    Leading axes (replicas, groups).
     """
 
     second: np.ndarray
     scatter: np.ndarray | None = None
+    potentials: tuple[np.ndarray, np.ndarray] | None = None
 
 
 def fired_backwards(
@@ -164,13 +166,10 @@ def _sampled(
 def _at_one_step(neuron: Neuron, received: Currents, surrogate: Surrogate) -> Slopes:
     """Of a normal potential, averaged over neurons that differ."""
     mean, variance = np.broadcast_arrays(received.mean, received.covariance[..., 0])
-    second, fourth = np.zeros(mean.shape), np.zeros(mean.shape)
+    second = np.zeros(mean.shape)
     for weight, member in neuron.members(MEMBERS):
-        found = surrogate_moments(surrogate, member.threshold - mean, np.maximum(variance, NARROWEST))
-        second += weight * found.second
-        fourth += weight * found.kurtosis * found.second**2
-    kurtosis = np.divide(fourth, second**2, out=np.full_like(second, np.nan), where=second > 0)
-    return Slopes(neuron.input_scale**2 * second[..., None], 3 * kurtosis - 1)
+        second += weight * surrogate_moments(surrogate, member.threshold - mean, np.maximum(variance, NARROWEST)).second
+    return Slopes(neuron.input_scale**2 * second[..., None], potentials=(mean, variance))
 
 
 def driven_backwards(

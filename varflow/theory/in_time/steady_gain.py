@@ -41,8 +41,9 @@ class Solution:
     """The network found from a guess; ``gain_error``, in units of θ/λ, is the error of its value, and its distance from the
     wanted one, over the response, and what fewer points than asked for may shift a gain.
 
-    ``chosen`` is the value before refinement, at the gain that layers choose, and ``reached`` whether the last layers have the
-    wanted one to within ``KEPT``. ``dying`` is the network of the next smaller gain, if that dies.
+    ``chosen`` is the value before refinement, at the gain that layers choose, and ``reached`` whether the last layers have
+    the wanted one to within ``KEPT``, at a gain that it determines. ``dying`` is the network of the next smaller gain, if that
+    dies.
     """
 
     guess: Guess
@@ -81,7 +82,9 @@ def refined(
         least = replace(found.networks, neurons=replace(wanted.coarse, scrambles=4))
         if least.work <= FINE.work or found.best.every_step:  # otherwise the gain holds for this depth only, anyway
             found = _finely(found, guess.strength, beyond(report, STAGES - LONGEST - REFINEMENTS))
-    return Solution(guess, found.best, chosen, _reached(found.best, wanted), _error(found), found.dying)
+    error = _error(found)
+    reached = _reached(found.best, wanted) and error < found.best.gain / 2
+    return Solution(guess, found.best, chosen, reached, error, found.dying)
 
 
 class TooWeakError(ConvergenceError):

@@ -10,13 +10,14 @@ from scipy.special import ndtr
 
 from varflow.model.drive_kinds import Given
 from varflow.model.neurons import Neuron
-from varflow.model.over_neurons import OverNeurons
+from varflow.model.over_neurons import SAMPLE, OverNeurons
 from varflow.model.resets import Reset
 from varflow.theory.in_time.responses import LayerState, mixed
 
-__all__ = ["MEMBERS", "Population", "admitted", "driven_by", "membrane", "refractory", "spikes", "stepped"]
+__all__ = ["MEMBERS", "Population", "admitted", "averaging_error", "driven_by", "membrane", "refractory", "spikes", "stepped"]
 
 MEMBERS = 12  # values of a distribution over neurons in deterministic averages
+OF_ARRAYS = 1e-5  # largest error of rates averaged by so few values of an array (measured; see vf.mean_field)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,12 @@ class Population:
             return parameter[..., points] if np.shape(parameter)[-1:] > (1,) else parameter
 
         return replace(self, threshold=kept(self.threshold), decay=kept(self.decay))
+
+
+def averaging_error(neuron: Neuron) -> float:
+    """Error of rates averaged by a Gauss rule over arrays of thresholds or decays; 0 where all their values are used."""
+    arrays = (of for of in (neuron.threshold, neuron.decay) if isinstance(of, OverNeurons) and of.name == SAMPLE)
+    return OF_ARRAYS if any(len(array.rule()[0]) > MEMBERS for array in arrays) else 0.0
 
 
 def driven_by(drive: Given, neuron: Neuron) -> LayerState:
