@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from varflow._checks import require
+from varflow._shared import ALONE
 
 __all__ = ["all_or_nothing", "at_rest", "kept", "to_the_end"]
 
@@ -29,19 +30,21 @@ T = TypeVar("T")
 
 def kept(root: Any, work: Callable[[], T]) -> T:
     """What ``work()`` returns; whatever happens in it, all that can be reached from ``root`` is then as before."""
-    return _undoing(_Snapshot(root).undo, work)
+    with ALONE:
+        return _undoing(_Snapshot(root).undo, work)
 
 
 def all_or_nothing(root: Any, work: Callable[[], T]) -> T:
     """The same, but only where ``work`` fails or is interrupted: what it has done stays when it ends."""
-    undo = _Snapshot(root).undo
+    with ALONE:
+        undo = _Snapshot(root).undo
 
-    def to_its_end() -> T:
-        done = work()
-        undo.clear()
-        return done
+        def to_its_end() -> T:
+            done = work()
+            undo.clear()
+            return done
 
-    return _undoing(undo, to_its_end)
+        return _undoing(undo, to_its_end)
 
 
 def _undoing(undo: list[Callable[[], Any]], work: Callable[[], T]) -> T:

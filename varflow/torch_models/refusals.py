@@ -104,13 +104,18 @@ def followed(
 
     Modules that do not step like their neuron need a second pass, in which they are only measured; notes say so.
     """
-    recorder = Recorder()
+    recorder, currents = Recorder(), []
 
     def record(layer: TracedLayer, current: Any, spikes: Any) -> None:
         note(layer)
+        currents.append(current.sum())
         recorder(layer, current, spikes)
 
     traced = watched(model, inputs, steps, in_full_precision(record), report, neurons)
+    if traced.random:
+        others = []
+        watched(model, inputs, steps, lambda layer, current, spikes: others.append(current.sum()), neurons=neurons, number=1)
+        traced = replace(traced, random=not _equal(currents, others))
     with full_precision():
         found = recorder.results()
     unlike = [(recorder.layers[name].layer, seen.reason) for name, seen in found.items() if seen.reason]
@@ -118,6 +123,10 @@ def followed(
         measured = {layer.module: replace(layer.spiking, neuron=None, reason=reason) for layer, reason in unlike}
         return followed(model, inputs, steps, {**(neurons or {}), **measured}, report, note)
     return traced, found, notes_on_steps(traced, steps)
+
+
+def _equal(one: list[Any], other: list[Any]) -> bool:
+    return len(one) == len(other) and torch.equal(torch.stack(one), torch.stack(other))
 
 
 def repeated(
