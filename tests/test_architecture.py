@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "_display": {"_checks", "plots"},  # when a result is asked to draw itself: the one import that points upward
     "_memory": {"_checks"},
     "_progress": {"_checks"},
-    "campaign": {"_checks", "_progress"},
+    "campaign": {"_checks", "_lazy", "_progress"},
     "_files": set(),
     "_lazy": set(),
     "_restoring": {"_checks", "_shared"},
