@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "_display": {"_checks", "plots"},  # when a result is asked to draw itself: the one import that points upward
     "_memory": {"_checks"},
     "_progress": {"_checks"},
-    "campaign": {"_checks", "_lazy", "_progress"},
+    "campaign": {"_checks", "_lazy", "_progress", "_shared"},
     "_files": set(),
     "_lazy": set(),
     "_restoring": {"_checks", "_shared"},
@@ -61,6 +61,7 @@ THIRD_PARTIES = {
     "model": {"numpy", "scipy", "sympy", "mpmath", "torch"},  # torch only to try out a function that a user's module holds
     "results": {"numpy", "scipy"},
     "_restoring": {"numpy", "torch"},
+    "_shared": {"torch"},
     "theory": {"numpy", "scipy"},
     "torch_models": {"numpy", "torch"},
     "spreads": {"numpy"},

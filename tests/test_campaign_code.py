@@ -187,7 +187,7 @@ def test_edited_weights_are_drawn_again(written, tmp_path):
 
 
 def test_code_that_cannot_be_compared_is_refused(monkeypatch):
-    monkeypatch.setattr("varflow.campaign.running.INSTALLED", set())  # a library becomes the user's own, in C
+    monkeypatch.setattr("varflow._shared.INSTALLED", set())  # a library becomes the user's own, in C
     with pytest.raises(vf.DomainError, match="store='count_nonzero' cannot keep it: its code cannot be compared"):
         key(np._core.multiarray.count_nonzero)
 

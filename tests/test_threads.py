@@ -50,6 +50,8 @@ def chain(*first):
 
 # Checkpoints.
 
+SEEN = []  # a global: what closures hold is put back after a measurement
+
 
 def trained(times):
     """How often a step with a reentrant checkpoint runs its part: forward, and again backward."""
@@ -66,23 +68,23 @@ def trained(times):
 
 @pytest.mark.parametrize("watch", [vf.audit, lambda *given, **options: vf.Monitor(*given, gradients=True, **options)(0)])
 def test_a_training_beside_a_measurement_keeps_its_checkpoints(watch):
-    found = []
-    watch(chain(Beside(lambda: found.append(trained(3)))), X, steps=STEPS)
-    assert set(found) == {6}
-    assert len(found) >= STEPS
+    SEEN.clear()
+    watch(chain(Beside(lambda: SEEN.append(trained(3)))), X, steps=STEPS)
+    assert set(SEEN) == {6}
+    assert len(SEEN) >= STEPS
     assert "apply" not in vars(CheckpointFunction)
 
 
 def test_the_measured_model_runs_checkpoints_once():
     """The control of the test above: in the measuring thread they are replaced."""
-    found = []
+    SEEN.clear()
 
     class Counted(nn.Module):
         def forward(self, x):
-            return checkpoint(lambda y: found.append(1) or 1 * y, x + torch.zeros(1, requires_grad=True), use_reentrant=True)
+            return checkpoint(lambda y: SEEN.append(1) or 1 * y, x + torch.zeros(1, requires_grad=True), use_reentrant=True)
 
     vf.audit(chain(Counted()), X, steps=STEPS, gradients=True)
-    assert len(found) == 2 * STEPS  # a pass without gradients and one with them, each forward only
+    assert len(SEEN) == 2 * STEPS  # a pass without gradients and one with them, each forward only
 
 
 # Random numbers.

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError
-from varflow.campaign.running import known_by_name, parts_of
+from varflow._shared import known_by_name
+from varflow.campaign.running import parts_of
 
 __all__ = ["described"]
 

@@ -7,32 +7,19 @@ packages is known by name and version.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-__all__ = ["known_by_name", "parts_of"]
+from varflow._shared import known_by_name
+
+__all__ = ["parts_of"]
 
 Describe = Callable[[Any], Any]
 OF_PYTHON = {"__dict__", "__weakref__", "__doc__", "__module__", "__abstractmethods__", "_abc_impl", "__firstlineno__"}
 OF_PYTHON |= {"__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__static_attributes__"}
 OF_PYTHON |= {"__dataclass_fields__", "__dataclass_params__", "__match_args__", "__parameters__", "__orig_bases__"}
-INSTALLED = {"site-packages", "dist-packages"}
-
-
-def known_by_name(module: str | None) -> str | None:
-    """The version of an installed package (empty for varflow and the standard library), by the name of a module in it; None for
-    a user's own module.
-    """
-    top = (module or "builtins").partition(".")[0]
-    if top == "varflow" or top in sys.stdlib_module_names:
-        return ""
-    loaded = sys.modules.get(top)
-    file = getattr(loaded, "__file__", None)
-    return str(getattr(loaded, "__version__", "")) if file and INSTALLED.intersection(Path(file).parts) else None
 
 
 def parts_of(thing: Any, describe: Describe) -> Any:

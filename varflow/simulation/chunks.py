@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from varflow._checks import require
-from varflow._shared import Shared
+from varflow._shared import exact_matmul
 from varflow.campaign import Block
 from varflow.model.network import Network
 
@@ -74,24 +74,12 @@ def exact_products() -> Iterator[None]:
     """One torch thread per worker, and float32 products in full precision: TF32 and bfloat16 would round the integers."""
     torch = require("torch", "torch")
     threads = torch.get_num_threads()
-    with _full_precision():
+    with exact_matmul():
         _set_threads(torch, 1)
         try:
             yield
         finally:
             _set_threads(torch, threads)
-
-
-@Shared
-@contextmanager
-def _full_precision() -> Iterator[None]:
-    torch = require("torch", "torch")
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def _set_threads(torch: Any, number: int) -> None:
