@@ -202,6 +202,8 @@ def told(value):
             return [(str(key), told(item)) for key, item in value.items()]
         case list() | tuple() | set() | frozenset():
             return [told(item) for item in value]
+    if hasattr(value, "_mpf_"):  # a number of mpmath, whose words depend on its precision
+        return value._mpf_
     if isinstance(value, FunctionType):
         return value.__qualname__
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
