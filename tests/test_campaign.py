@@ -15,7 +15,7 @@ import pytest
 import varflow as vf
 from varflow.campaign import Block
 from varflow.campaign.block import labels
-from varflow.campaign.code import _part, code_version
+from varflow.campaign.code import _digest, _part, code_version
 from varflow.campaign.encoding import decoded, encoded
 from varflow.campaign.store import Store
 
@@ -100,7 +100,7 @@ class TestKeys:
             (package / f"{name}.py").write_text(text)
 
         def digest():
-            code_version.cache_clear()
+            _digest.cache_clear()
             _part.cache_clear()
             return code_version("followed_package.a")
 
@@ -109,7 +109,7 @@ class TestKeys:
         assert digest() == first
         (package / "b.py").write_text("X = 2\n")
         assert digest() != first
-        code_version.cache_clear()
+        _digest.cache_clear()
 
     def test_code_behind_a_simulation(self):
         from varflow.campaign.code import _sources

@@ -1,5 +1,6 @@
 """Campaigns on a real Dask cluster of processes: equal bits, a worker that dies, a scheduler that goes away."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -91,3 +92,18 @@ def test_a_scheduler_that_goes_away_is_said_in_one_line_and_finished_blocks_stay
     with vf.Campaign(tmp_path / "s", found=lambda *now: seen.append(now)).opened() as run:
         run.run(blocks(len(done)), lambda *_: None)
     assert seen == [(len(done), len(done))]
+
+
+@pytest.mark.parametrize("reached", [True, False])
+def test_the_level_of_dasks_logger_is_put_back(cluster, reached):
+    logger = logging.getLogger("distributed")
+    before = logger.level
+    try:
+        logger.setLevel(logging.INFO)
+        campaign = vf.Campaign(scheduler=cluster.scheduler_address if reached else "nowhere://1")
+        fails = contextlib.nullcontext() if reached else pytest.raises(vf.DomainError, match="cannot be reached")
+        with fails, campaign.opened():
+            assert logger.level == logging.CRITICAL
+        assert logger.level == logging.INFO
+    finally:
+        logger.setLevel(before)

@@ -221,7 +221,7 @@ def test_the_prediction_is_that_of_the_weights_in_use():
 
 
 def test_machinery_is_left_alone():
-    """Loggers, locks, queues, functions, iterators and objects with threads of their own go on as they are."""
+    """Loggers, locks, queues, iterators and objects with threads of their own go on as they are; a note names them."""
 
     class Writer:
         def __init__(self):
@@ -240,7 +240,16 @@ def test_machinery_is_left_alone():
             return super().forward(x)
 
     model = chain(Logging())
-    audit(model)
+    notes = [audit(model).notes, init(model, dry_run=True).notes]
+    with pytest.warns(UserWarning, match="what a pass changes in these stays changed") as warned:
+        vf.Monitor(model, X, steps=STEPS)
+    for words in (*notes, [str(warned[0].message)]):
+        (named,) = (each for each in words if "stays changed" in each)
+        assert set(named.partition(": ")[2].split(", ")) == {
+            "0.queue holds a Queue",
+            "0.writer holds a Writer",
+            "0.numbers holds a count",
+        }
     assert model[0].queue.qsize() == len(model[0].writer.written) >= STEPS
     assert not model[0].lock.locked()
 
@@ -280,24 +289,25 @@ def small(first=MaxNorm):
     return chain(first(8, 8), width=8), X[:2, :8]
 
 
+STOPPING = {"calls": 10**9, "error": KeyboardInterrupt}  # a global: attributes of modules and classes are put back
+
+
 class Stopped(nn.Linear):
     """Clamps itself, and is stopped half-way at the last of so many calls."""
 
-    calls, error = 10**9, KeyboardInterrupt  # of the class: those of a module are put back
-
     def forward(self, x):
-        Stopped.calls -= 1
+        STOPPING["calls"] -= 1
         self.weight.data.clamp_(-0.3, 0.3)
-        if not Stopped.calls:
-            raise Stopped.error
+        if not STOPPING["calls"]:
+            raise STOPPING["error"]
         return super().forward(x)
 
 
 @pytest.fixture
 def stopping(monkeypatch):
     def after(calls, error=KeyboardInterrupt):
-        monkeypatch.setattr(Stopped, "calls", calls)
-        monkeypatch.setattr(Stopped, "error", error)
+        monkeypatch.setitem(STOPPING, "calls", calls)
+        monkeypatch.setitem(STOPPING, "error", error)
 
     return after
 

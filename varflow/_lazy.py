@@ -3,12 +3,15 @@
 Example: ``varflow.init.init_model`` is defined in ``varflow.torch_models``, which imports ``varflow.init``.
 """
 
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-__all__ = ["loaded_when_asked"]
+__all__ = ["LOADED", "loaded_when_asked"]
+
+LOADED = time.time()  # the earliest that any part of varflow was
 
 
 def loaded_when_asked(

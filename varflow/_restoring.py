@@ -1,7 +1,10 @@
-"""A model's state, kept and put back: everything that can be reached from it, and the random number generators.
+"""A model's state, kept and put back: everything that can be reached from it, the random number generators, and settings of
+the process.
 
-That is the attributes of modules and of plain objects, the contents of containers, and the numbers in tensors and arrays,
-parameters included: a forward pass may clamp its own weights. Only what has changed is written to.
+That is the attributes of modules, of plain objects and of the user's own classes, the contents of containers and buffers, the
+numbers and hooks of tensors and arrays, parameters included (a forward pass may clamp its own weights), and what closures,
+defaults, partial functions and bound methods hold. Only what has changed is written to. Not followed are globals, attributes of
+classes of installed packages, and what the standard library, torch and numpy keep for themselves.
 """
 
 from __future__ import annotations
@@ -9,39 +12,52 @@ from __future__ import annotations
 import copyreg
 import random
 import sys
+from array import array
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from types import NoneType
+from io import BytesIO, IOBase, StringIO
+from types import BuiltinFunctionType, CellType, FunctionType, MethodType, NoneType
 from typing import Any, TypeVar
 
 import numpy as np
 
 from varflow._checks import require
+from varflow._shared import ALONE, exact_matmul, known_by_name
 
-__all__ = ["all_or_nothing", "at_rest", "kept", "to_the_end"]
+__all__ = ["all_or_nothing", "at_rest", "kept", "lost", "to_the_end"]
 
 ATOMS = {bool, int, float, complex, str, bytes, NoneType}
 # Not state: loggers, locks, files, functions, … and what torch and numpy keep for themselves. Namespaces are.
-MACHINERY = (sys.stdlib_module_names | {"torch", "numpy"}) - {"types", "collections", "argparse"}
+MACHINERY = (sys.stdlib_module_names | {"torch", "numpy"}) - {"types", "collections", "argparse", "weakref", "_weakrefset"}
+STATEFUL = ("torch.optim.", "torch.quasirandom", "torch.distributions.")
+QUEUES = {"queue", "_queue", "asyncio.queues", "multiprocessing.queues"}
 T = TypeVar("T")
 
 
 def kept(root: Any, work: Callable[[], T]) -> T:
     """What ``work()`` returns; whatever happens in it, all that can be reached from ``root`` is then as before."""
-    return _undoing(_Snapshot(root).undo, work)
+    with ALONE:
+        return _undoing(_Snapshot(root).undo, work)
 
 
 def all_or_nothing(root: Any, work: Callable[[], T]) -> T:
     """The same, but only where ``work`` fails or is interrupted: what it has done stays when it ends."""
-    undo = _Snapshot(root).undo
+    with ALONE:
+        undo = _Snapshot(root).undo
 
-    def to_its_end() -> T:
-        done = work()
-        undo.clear()
-        return done
+        def to_its_end() -> T:
+            done = work()
+            undo.clear()
+            return done
 
-    return _undoing(undo, to_its_end)
+        return _undoing(undo, to_its_end)
+
+
+def lost(root: Any) -> list[str]:
+    """What is reached from ``root`` but cannot be put back, in words."""
+    with ALONE:
+        return _Snapshot(root).lost
 
 
 def _undoing(undo: list[Callable[[], Any]], work: Callable[[], T]) -> T:
@@ -73,7 +89,7 @@ def to_the_end(calls: list[Callable[[], Any]]) -> None:
 
 
 class _Snapshot:
-    """``undo`` are the calls that bring back what was found from ``root`` on; each can be repeated."""
+    """``undo``: calls that bring back what was found from ``root`` on; each can be repeated. ``lost`` names what has none."""
 
     def __init__(self, root: Any):
         self.torch = require("torch", "torch")
@@ -81,19 +97,23 @@ class _Snapshot:
             self.torch.clear_autocast_cache,  # at the end: it would go on with other weights
             partial(random.setstate, random.getstate()),
             partial(np.random.set_state, np.random.get_state()),  # noqa: NPY002
+            *(partial(_set_back, get, put, get()) for get, put in _settings(self.torch)),
         ]
+        self.lost: list[str] = []
         self.found: dict[int, Any] = {}  # held, so that no other object gets the id of one that is dropped
-        waiting = [root, self.torch.default_generator]
+        waiting = [("", root), ("", self.torch.default_generator)]
         while waiting:
-            value = waiting.pop()
+            name, value = waiting.pop()
             if type(value) not in ATOMS and id(value) not in self.found:
                 self.found[id(value)] = value
-                waiting += self._held(value)
+                names = value if type(value) is dict else ()
+                held = list(self._held(value, name))
+                waiting += zip((_joined(name, key) for key in names) if names else [name] * len(held), held, strict=True)
         for device in {value.device for value in self.found.values() if isinstance(value, self.torch.Tensor)}:
             if device.type == "cuda":
                 self.undo.append(partial(self.torch.cuda.set_rng_state, self.torch.cuda.get_rng_state(device), device))
 
-    def _held(self, value: Any) -> Iterable[Any]:
+    def _held(self, value: Any, name: str) -> Iterable[Any]:
         """Note how to bring a value back; what it holds in turn."""
         torch = self.torch
         match value:
@@ -102,13 +122,35 @@ class _Snapshot:
             case dict():
                 contents = list(value), list(value.values())
                 self.undo.append(partial(_refill_dict, value, *contents))
-                return contents[1]
+                return [*contents[1], *_attributes(value)]
             case list() | set() | deque():
                 contents = list(value)
                 self.undo.append(partial(_refill, value, contents))
-                return contents
+                return [*contents, *_attributes(value)]
             case tuple() | frozenset():
-                return value
+                return [*value, *_attributes(value)]
+            case np.ndarray():
+                return self._array(value, name)
+            case FunctionType() if value.__module__ is None or _top(value.__module__) not in MACHINERY:
+                return [value.__defaults__, value.__kwdefaults__, vars(value), *(value.__closure__ or ())]
+            case CellType():
+                contents = _content(value)
+                self.undo.append(partial(_refill_cell, value, contents))
+                return contents
+            case MethodType() | BuiltinFunctionType():
+                return [value.__self__, getattr(value, "__func__", None)]
+            case partial():
+                return [value.func, value.args, value.keywords, vars(value)]
+            case staticmethod() | classmethod():
+                return [value.__func__]
+            case type() if known_by_name(value.__module__) is None:
+                return self._class(value)
+        return self._stateful(value, name)
+
+    def _stateful(self, value: Any, name: str) -> Iterable[Any]:
+        """The same of generators of random numbers, buffers and objects."""
+        torch = self.torch
+        match value:
             case torch.Generator():
                 self.undo.append(partial(value.set_state, value.get_state()))
             case random.Random():
@@ -119,9 +161,15 @@ class _Snapshot:
                 return [value.bit_generator]
             case np.random.BitGenerator():
                 self.undo.append(partial(setattr, value, "state", value.state))
-            case np.ndarray() if value.flags.writeable and not isinstance(value, np.memmap):
-                self.undo.append(partial(np.copyto, value, value.copy()))
-            case _ if isinstance(value, torch.nn.Module) or _is_plain(value):
+            case bytearray() | array():
+                self.undo.append(partial(_rewrite_items, value, value[:]))
+            case BytesIO() | StringIO() if not value.closed:
+                self.undo.append(partial(_rewrite_file, value, value.getvalue(), value.tell()))
+            case torch.nn.Module():
+                return self._object(value)
+            case _ if _cannot_be_put_back(value):
+                self.lost.append(f"{name or 'the model'} holds a {type(value).__name__}")
+            case _ if _is_plain(value):
                 return self._object(value)
         return ()
 
@@ -129,10 +177,25 @@ class _Snapshot:
         slots = {name: getattr(value, name) for name in _slot_names(type(value)) if hasattr(value, name)}
         if slots:
             self.undo.append(partial(_refill_slots, value, slots))
-        return [*slots.values(), getattr(value, "__dict__", None)]
+        return [*slots.values(), *_attributes(value), *type(value).__mro__]
+
+    def _class(self, kind: type) -> Iterable[Any]:
+        own = {name: value for name, value in vars(kind).items() if not name.startswith("__")}
+        self.undo.append(partial(_refill_class, kind, own))
+        return own.values()
+
+    def _array(self, value: Any, name: str) -> Iterable[Any]:
+        if isinstance(value, np.memmap) and value.flags.writeable:
+            self.lost.append(f"{name or 'the model'} holds a {type(value).__name__}")
+        elif value.flags.writeable:
+            self.undo.append(partial(np.copyto, value, value.copy()))
+        return [*_attributes(value), *(value.ravel().tolist() if value.dtype == object else ())]
 
     def _tensor(self, tensor: Any) -> Iterable[Any]:
         inner = [vars(tensor)]
+        for hooks in ("_backward_hooks", "_post_accumulate_grad_hooks"):
+            self.undo.append(partial(_refill_hooks, tensor, hooks, getattr(tensor, hooks)))
+            inner.append(getattr(tensor, hooks))
         if tensor.is_sparse:
             return [*inner, tensor._indices(), tensor._values()]
         if tensor.layout is not self.torch.strided:
@@ -154,12 +217,68 @@ class _Snapshot:
                 tensor.requires_grad_(of_leaf[0]).grad = of_leaf[1]
 
 
+def _settings(torch: Any) -> Iterator[tuple[Callable[[], Any], Callable[[Any], Any]]]:
+    """Functions that read and that write settings of the process, or of this thread in it."""
+    yield torch.get_default_dtype, torch.set_default_dtype
+    yield torch.get_num_threads, torch.set_num_threads
+    yield torch.is_grad_enabled, torch.set_grad_enabled
+    yield torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms
+    anomalies = torch.is_anomaly_enabled, torch.is_anomaly_check_nan_enabled
+    yield lambda: [of() for of in anomalies], lambda before: torch.autograd.set_detect_anomaly(*before)
+    yield np.geterr, lambda before: np.seterr(**before)
+    if not exact_matmul.inside:  # a simulation beside this one puts it back itself
+        yield torch.get_float32_matmul_precision, torch.set_float32_matmul_precision
+    for name, hooks in vars(torch.nn.modules.module).items():
+        if name.startswith("_global_") and isinstance(hooks, dict):
+            yield partial(dict, hooks), partial(_refill_all, hooks)
+
+
+def _set_back(get: Callable[[], Any], put: Callable[[Any], Any], before: Any) -> None:
+    if get() != before:
+        put(before)
+
+
+def _refill_all(container: Any, before: dict[Any, Any]) -> None:
+    container.clear()
+    container.update(before)
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _joined(name: str, key: Any) -> str:
+    """The name of what is held under a key, as a path through attributes."""
+    if not isinstance(key, str) or key in ("_modules", "_parameters", "_buffers"):
+        return name
+    return f"{name}.{key}" if name else key
+
+
 def _is_plain(value: Any) -> bool:
-    """Whether an object is data with names: of no class of :data:`MACHINERY`, and without threads and locks of its own."""
-    if isinstance(value, type) or type(value).__module__.partition(".")[0] in MACHINERY:
-        return False
-    held = getattr(value, "__dict__", {}).values()
-    return not any(type(each).__module__ in ("_thread", "threading") for each in held)
+    """Whether an object is data with names: of no class of :data:`MACHINERY`, but for those with a state of their own."""
+    module = type(value).__module__
+    return not isinstance(value, type) and (_top(module) not in MACHINERY or module.startswith(STATEFUL))
+
+
+def _cannot_be_put_back(value: Any) -> bool:
+    """Whether an object is an iterator, a queue, or changed by threads (as one with a lock is)."""
+    if not _is_plain(value):
+        return type(value).__module__ in QUEUES or (hasattr(type(value), "__next__") and not isinstance(value, IOBase))
+    return any(type(each).__module__ in ("_thread", "threading") for own in _attributes(value) for each in own.values())
+
+
+def _attributes(value: Any) -> list[Any]:
+    """The dict of an object's attributes, if it has one."""
+    own = getattr(value, "__dict__", None)
+    return [own] if type(own) is dict else []
+
+
+def _content(cell: CellType) -> list[Any]:
+    """What a variable of a closure holds; nothing before it is set."""
+    try:
+        return [cell.cell_contents]
+    except ValueError:
+        return []
 
 
 def _place(tensor: Any) -> tuple[Any, ...]:
@@ -189,6 +308,40 @@ def _refill_dict(container: Any, keys: list[Any], values: list[Any]) -> None:
         container.clear()
         for key, value in zip(keys, values, strict=True):
             container[key] = value
+
+
+def _refill_cell(cell: CellType, contents: list[Any]) -> None:
+    if not contents and _content(cell):
+        del cell.cell_contents
+    elif not _same(_content(cell), contents):
+        (cell.cell_contents,) = contents
+
+
+def _refill_hooks(tensor: Any, name: str, hooks: Any) -> None:
+    if (now := getattr(tensor, name)) is not hooks:
+        now.clear()  # which autograd goes on reading
+        setattr(tensor, name, hooks)
+
+
+def _refill_class(kind: type, own: dict[str, Any]) -> None:
+    for name in [name for name in vars(kind) if not name.startswith("__") and name not in own]:
+        type.__delattr__(kind, name)
+    for name, value in own.items():
+        if vars(kind).get(name, own) is not value:
+            type.__setattr__(kind, name, value)
+
+
+def _rewrite_items(buffer: Any, items: Any) -> None:
+    if buffer != items:
+        buffer[:] = items
+
+
+def _rewrite_file(file: Any, content: Any, place: int) -> None:
+    if file.getvalue() != content:
+        file.seek(0)
+        file.truncate()
+        file.write(content)
+    file.seek(place)
 
 
 def _refill_slots(value: Any, slots: dict[str, Any]) -> None:

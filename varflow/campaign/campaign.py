@@ -36,8 +36,9 @@ class Campaign:
     ----------
     store : str or Path, optional
         File for finished blocks, made if there is none. After ``kill -9``, a full disk or a crash the same call continues
-        from there. Blocks are recognised by their settings and by the code that computes them, the versions of numpy, scipy
-        and torch included, so that several computations and runs may share a file. By default nothing is kept.
+        from there. Blocks are recognised by their settings and by the code that computes them, that of your own classes and
+        functions and the versions of numpy, scipy and torch included, so that several computations and runs may share a file.
+        By default nothing is kept.
     workers : int
         Processes on this machine, one thread each; with 1 the work is done in this process. A script that uses more starts
         its work under ``if __name__ == "__main__":``, as for every use of ``multiprocessing``.
@@ -45,7 +46,7 @@ class Campaign:
         Address of a Dask scheduler, such as ``tcp://10.0.0.1:8786``, whose workers do the work instead (extra
         ``distributed``).
     resume : bool
-        Whether blocks in the store are used; if not, all are computed again, and new ones are added.
+        Whether blocks in the store are used; if not, all are computed again and replace those in the store.
     found : callable, optional
         Called as ``found(stored, total)`` once it is known how much of the work is in the store.
 
@@ -76,7 +77,8 @@ class Campaign:
     found: Callable[[int, int], object] | None = None
 
     def __post_init__(self) -> None:
-        if self.store is not None and not (isinstance(self.store, (str, Path)) and str(self.store)):
+        named = isinstance(self.store, (str, Path)) and str(self.store) and "\0" not in str(self.store)
+        if self.store is not None and not named:
             raise DomainError("store", self.store, "must be the name of a file")
         object.__setattr__(self, "workers", integer("workers", self.workers, minimum=1))
         if self.scheduler is not None and not (isinstance(self.scheduler, str) and self.scheduler):
@@ -157,7 +159,7 @@ class Run:
 
         def keep(index: int, content: bytes, seconds: float) -> None:
             if self.store is not None:
-                self.store.put(*names[index], content, seconds)
+                self.store.put(*names[index], content, seconds, replace=not self.campaign.resume)
 
         def finished(index: int, content: bytes, seconds: float) -> None:
             keep(index, content, seconds)
@@ -182,7 +184,10 @@ class Run:
         for index, (key, _) in enumerate(names):
             if self.store is not None and (kept := self.store.get(key)) is not None:
                 there.add(index)
-                arrived(index, *kept)
+                try:
+                    arrived(index, *kept)
+                except (AttributeError, LookupError, TypeError, ValueError):
+                    raise self.store.damaged(key) from None
         return there
 
 

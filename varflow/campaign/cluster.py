@@ -33,16 +33,20 @@ class Cluster:
 
     def __enter__(self) -> Cluster:
         distributed = require("distributed", "distributed")
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # errors are reported below, in one line
+        logger = logging.getLogger("distributed")
+        self._level = logger.level
+        logger.setLevel(logging.CRITICAL)  # errors are reported below, in one line
         try:
             self._client = distributed.Client(self._scheduler, timeout=PATIENCE, set_as_default=False)
         except Exception as error:  # each transport raises its own
+            logger.setLevel(self._level)
             reason = " ".join(str(error).split()) or type(error).__name__
             raise DomainError("scheduler", self._scheduler, f"cannot be reached: {reason}") from None
         return self
 
     def __exit__(self, *error: object) -> None:
         self._client.close(timeout=PATIENCE)
+        logging.getLogger("distributed").setLevel(self._level)
 
     def run(self, blocks: dict[int, Block], *, finished: Finished) -> None:
         """Compute the blocks by index, in any order.

@@ -10,12 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Iterator
 from functools import cache, lru_cache
 from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+
+from varflow._checks import DomainError
+from varflow._lazy import LOADED
 
 __all__ = ["code_version"]
 
@@ -28,9 +32,22 @@ FOR_TYPES = re.compile(r"^if TYPE_CHECKING:\n(?:[ \t]+.*\n|\n)+", re.MULTILINE)
 FRAMEWORKS = ("norse", "snntorch", "spikingjelly")  # if a file outside varflow names them
 
 
-@lru_cache
 def code_version(*modules: str) -> str:
-    """The digest of everything that these modules compute with, the versions of numpy, scipy and torch included."""
+    """The digest of everything that these modules compute with, the versions of numpy, scipy and torch included.
+
+    DomainError if a file of varflow was changed after it was loaded: this process then runs other code than the file's.
+    """
+    loaded = {getattr(module, "__dict__", {}).get("__file__") for module in list(sys.modules.values())}
+    for path in (path for path in _sources(modules) if PACKAGE in path.parents and str(path) in loaded):
+        if max((at := path.stat()).st_mtime, at.st_ctime) > LOADED:
+            raise DomainError(
+                "store", path.name, "was changed after it was loaded: start a new process, which runs the new code"
+            )
+    return _digest(*modules)
+
+
+@lru_cache
+def _digest(*modules: str) -> str:
     digests, others = {}, ""
     for path in sorted(_sources(modules)):
         inside, content = PACKAGE in path.parents, path.read_bytes()

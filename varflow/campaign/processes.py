@@ -98,11 +98,14 @@ class Processes:
         pool.shutdown(wait=True)
 
 
+_starting = threading.Lock()  # of processes, one campaign at a time: os.environ is changed for it
+
+
 class _Pool(ProcessPoolExecutor):
     """Its processes start when blocks are submitted: with one thread for linear algebra, and ignoring Ctrl-C from the start."""
 
     def submit(self, *call: Any, **options: Any) -> Future[Any]:
-        with _one_thread_each(), _without_interrupts():
+        with _starting, _one_thread_each(), _without_interrupts():
             return super().submit(*call, **options)
 
 

@@ -1,4 +1,4 @@
-"""The store: one sqlite file of finished blocks, to which rows are only added.
+"""The store: one sqlite file of finished blocks, to which rows are added; they are replaced only when all is computed again.
 
 One process writes, in a thread of its own that commits whatever is waiting: the disk's ``fsync`` (about 20 ms on a plain disk)
 does not hold up the work, and many small blocks share one. A rollback journal, ``synchronous=FULL`` and short transactions
@@ -42,7 +42,7 @@ class Store:
     """
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = Path(path).absolute()  # a file also if its name is ":memory:"
         self._rows: SimpleQueue[tuple[Any, ...] | None] = SimpleQueue()
         self._failed: BaseException | None = None
         self._reading = self._opened()
@@ -67,12 +67,19 @@ class Store:
             return None
         if not isinstance(row[0], bytes) or _checksum(key, row[0]) != row[1]:
             raise self._damaged(f"block {key[:16]} has another checksum")
-        return (decoded(row[0]),)
+        try:
+            return (decoded(row[0]),)
+        except Exception:  # of json, zipfile or numpy
+            raise self.damaged(key) from None
 
-    def put(self, key: str, description: str, result: bytes, seconds: float) -> None:
-        """Add a row; the row of another run under the same key stays."""
+    def damaged(self, key: str) -> DomainError:
+        """The error for a result that is none of this computation."""
+        return self._damaged(f"block {key[:16]} holds no result of this computation")
+
+    def put(self, key: str, description: str, result: bytes, seconds: float, *, replace: bool = False) -> None:
+        """Add a row; the row of another run under the same key stays, unless it is to be replaced."""
         self._raise_failure()
-        self._rows.put((key, description, result, _checksum(key, result), seconds))
+        self._rows.put((replace, key, description, result, _checksum(key, result), seconds))
 
     def _write(self) -> None:
         """Write what is waiting, in one transaction after another, until there is None."""
@@ -83,8 +90,9 @@ class Store:
                     while rows := _waiting(self._rows):
                         with connection:
                             connection.execute("BEGIN IMMEDIATE")
-                            given = [row for row in rows if row is not None]
-                            connection.executemany("INSERT OR IGNORE INTO blocks VALUES (?, ?, ?, ?, ?)", given)
+                            for replace, *row in (row for row in rows if row is not None):
+                                rule = "REPLACE" if replace else "IGNORE"
+                                connection.execute(f"INSERT OR {rule} INTO blocks VALUES (?, ?, ?, ?, ?)", row)
                         if None in rows:
                             return
                 finally:
@@ -141,6 +149,8 @@ class Store:
             raise DomainError("store", str(self.path), rule) from None
         except sqlite3.ProgrammingError:  # a closed connection
             raise DomainError("store", str(self.path), "is closed: use the campaign inside its with block") from None
+        except UnicodeDecodeError:  # of a message with the bytes in question
+            raise self._damaged("its schema is no text") from None
         except sqlite3.DatabaseError as error:
             raise self._damaged(str(error)) from None
 

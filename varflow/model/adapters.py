@@ -5,13 +5,13 @@ Location-scale copies of the built-in distributions become those. All others kee
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from varflow._checks import DomainError, put
+from varflow._shared import quiet
 from varflow.model.builtin import Distribution, Laplace, Logistic, Normal, Uniform
 from varflow.model.levels import Discrete, checked_discrete
 from varflow.model.student import StudentT
@@ -98,8 +98,7 @@ def _from_new_style(obj: Any) -> Distribution:
 
 def _moments(name: str, mean: Callable[[], Any], std: Callable[[], Any]) -> tuple[float, float]:
     """Mean and standard deviation; DomainError unless both are finite and the second positive."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # a divergent integral raises below
+    with quiet(), np.errstate(all="ignore"):  # a divergent integral raises below
         first, second = np.asarray(mean(), dtype=np.float64), np.asarray(std(), dtype=np.float64)
     if first.ndim or second.ndim:
         raise DomainError("distribution", name, "has array parameters: give one distribution at a time")

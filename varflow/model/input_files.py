@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import numpy as np
 
 from varflow._checks import DomainError
 from varflow._memory import room
+from varflow._shared import quiet
 
 __all__ = ["from_file"]
 
@@ -92,8 +92,7 @@ def _csv(file: Path) -> Any:
     with file.open(encoding="utf-8-sig") as lines:
         first = lines.readline()
     header = bool(first.strip()) and not any(_is_number(cell) for cell in first.split(","))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # an empty file raises by its shape
+    with quiet():  # an empty file raises by its shape
         return np.loadtxt(file, delimiter=",", ndmin=2, skiprows=int(header), encoding="utf-8-sig")
 
 

@@ -7,13 +7,13 @@ lattice; all others keep scipy's functions, standardised.
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from varflow._checks import DomainError
+from varflow._shared import quiet
 from varflow.model.adapters import from_scipy as membrane_distribution
 from varflow.model.builtin import Distribution
 from varflow.model.levels import Discrete as Atoms
@@ -125,8 +125,7 @@ def _common_step(lengths: np.ndarray) -> float:
 
 def _shape(obj: Any, new: bool) -> tuple[float, float]:
     """Skewness and excess kurtosis; infinite where the integrals diverge."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
+    with quiet(), np.errstate(all="ignore"):
         if new:
             skewness, kurtosis = float(obj.skewness()), float(obj.kurtosis()) - 3  # a Mixture has no other convention
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from varflow._checks import require
+from varflow._shared import exact_matmul
 from varflow.campaign import Block
 from varflow.model.network import Network
 
@@ -67,28 +69,25 @@ def simulated(
     return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
 
 
-_lock, _inside, _before = Lock(), 0, (1, "highest")
-
-
 @contextmanager
 def exact_products() -> Iterator[None]:
-    """One torch thread per worker, and float32 products in full precision: TF32 and bfloat16 would round the integers.
-
-    The settings belong to the process: the first to come in sets them, the last to leave restores them.
-    """
-    global _inside, _before
+    """One torch thread per worker, and float32 products in full precision: TF32 and bfloat16 would round the integers."""
     torch = require("torch", "torch")
-    with _lock:
-        if not _inside:
-            _before = torch.get_num_threads(), torch.get_float32_matmul_precision()
-            torch.set_num_threads(1)
-            torch.set_float32_matmul_precision("highest")
-        _inside += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _inside -= 1
-            if not _inside:
-                torch.set_num_threads(_before[0])
-                torch.set_float32_matmul_precision(_before[1])
+    threads = torch.get_num_threads()
+    with exact_matmul():
+        _set_threads(torch, 1)
+        try:
+            yield
+        finally:
+            _set_threads(torch, threads)
+
+
+def _set_threads(torch: Any, number: int) -> None:
+    """Set the number of this thread; torch would also take it for all threads that start from now on."""
+    with _setting, ThreadPoolExecutor(1) as another:
+        of_new_ones = another.submit(torch.get_num_threads).result()
+        torch.set_num_threads(number)
+        another.submit(torch.set_num_threads, of_new_ones).result()
+
+
+_setting = Lock()

@@ -241,8 +241,8 @@ class _Table:
         self.finished = np.zeros(len(self.blocks), dtype=bool)
 
     def fill(self, block: int, measured: dict[str, np.ndarray]) -> None:
-        for name, values in measured.items():
-            self.measured[name][:, self.rows[block]] = values
+        for name, values in self.measured.items():
+            values[:, self.rows[block]] = measured[name]
         self.finished[block] = True
 
     @property

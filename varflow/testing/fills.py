@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, integer, require
+from varflow._shared import ALONE
 
 __all__ = ["Fill", "filled", "seeded"]
 
@@ -20,7 +21,7 @@ def seeded(seed: int) -> Iterator[None]:
     """A context with torch's CPU generator seeded, and restored afterwards; without gradients."""
     torch = require("torch", "torch")
     number = integer("seed", seed, minimum=0)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with ALONE, torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.default_generator.manual_seed(number % 2**64)  # torch.manual_seed would also seed GPUs
         yield
 

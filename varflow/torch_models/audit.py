@@ -73,7 +73,8 @@ def audit(
     ``sew_resnet18`` in train mode, batch 16, 6 to 28 % above theory, more towards the input, and 39 % in the first layer,
     below the max pool (4 networks). A model that draws random numbers is measured in five passes, and ``.notes`` have the
     standard error. Membranes are those at the spike test, before the reset, also if a library stores them after it. Dropout is
-    off. **Source**: derived here.
+    off. The model, generators and settings of the process are left as found, but for globals of modules and for iterators,
+    queues and objects with a lock, which ``.notes`` name; one thread at a time runs a model. **Source**: derived here.
 
     Examples
     --------

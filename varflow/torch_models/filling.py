@@ -26,7 +26,7 @@ from varflow.torch_models.planned_surrogates import with_surrogates
 from varflow.torch_models.planner import Planner, beyond_a_chain, readout_plan
 from varflow.torch_models.precision import check_range, full_precision
 from varflow.torch_models.refine import HALVED, MOST_PASSES, MOST_SINGLE, Rates, late_rates, rates_of_passes, settle
-from varflow.torch_models.refusals import ONE_STEP, followed, notes_on_steps, unlike_their_kind
+from varflow.torch_models.refusals import ONE_STEP, followed, unlike_their_kind
 from varflow.torch_models.scales import FROZEN, UNWEIGHTED, WITHOUT_GAMMA, Scale, scales_of, why_kept
 from varflow.torch_models.spiking_modules import Neurons
 from varflow.torch_models.tensor_memory import free_weight, normed_weight, written
@@ -71,7 +71,7 @@ def initialised(
     progress: Progress = False,
 ) -> ModelPlan:
     """:func:`varflow.init.init_model` after the checks of its arguments; ``asked``: a quantity, its value, whether exactly."""
-    wanted, traced = asked or BY_DEFAULT, _stepping(model, inputs, steps, neurons)
+    wanted, (traced, notes) = asked or BY_DEFAULT, _stepping(model, inputs, steps, neurons)
     _check_inputs(traced)
     buffers = list(model.buffers())  # to which computing a weight may write, as spectral norm does
 
@@ -84,7 +84,7 @@ def initialised(
     scales, draft = kept(buffers, drafted)
     frozen = [row.name for row in draft.layers if row.set_by.endswith(FROZEN)]
     draft.notes += [f"frozen weights are left as they are: {first_of(frozen)}"] if frozen else []
-    draft.notes += notes_on_steps(traced, steps)
+    draft.notes += notes
     if dry_run and draft.room and not surrogates:
         return ModelPlan(tuple(draft.layers), traced.steps, draft.survival, False, tuple(draft.notes))
 
@@ -113,12 +113,12 @@ def initialised(
     return plan
 
 
-def _stepping(model: Any, inputs: Any, steps: int | None, neurons: Neurons | None) -> Trace:
-    """The trace of a model; DomainError if it makes one step and has memory."""
+def _stepping(model: Any, inputs: Any, steps: int | None, neurons: Neurons | None) -> tuple[Trace, list[str]]:
+    """The trace of a model, and notes; DomainError if it makes one step and has memory."""
     traced, _, notes = followed(model, inputs, steps, neurons)
     if ONE_STEP in notes:
         raise DomainError("steps", None, f"is missing: {ONE_STEP}")
-    return traced
+    return traced, notes
 
 
 def planned_gains(traced: Trace) -> list[float]:

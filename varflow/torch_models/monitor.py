@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,7 +24,8 @@ class Monitor(TrainingHistory):
 
     Call it once per training step. The first call and then every ``every`` steps run one forward pass of the batch without
     gradients, and one with them if asked for, from empty membranes and with dropout off, in the mode (train or eval) that the
-    model is in. The training is the same, bit for bit, with and without it.
+    model is in. The training is the same, bit for bit, with and without it. State of the model that cannot be put back
+    (iterators, queues, objects with a lock) is named in a warning at the beginning; globals of modules are not followed.
 
     Parameters
     ----------
@@ -105,6 +107,7 @@ class Monitor(TrainingHistory):
     ):
         require("torch", "torch")
         from varflow.torch_models.passes import check_model, check_neurons
+        from varflow.torch_models.refusals import words_of_what_stays
 
         if loss is not None and not callable(loss):
             raise DomainError("loss", loss, "must be a function of the model's output")
@@ -116,6 +119,8 @@ class Monitor(TrainingHistory):
         self.every = integer("every", every, minimum=1)
         self.calls = None if steps is None else integer("steps", steps, minimum=1)
         self.passed = 0
+        for words in words_of_what_stays(model):
+            warnings.warn(words, stacklevel=2)
 
     def step(self, number: int | None = None) -> bool:
         """Measure if ``every`` steps have passed since the last time; whether it did.

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
-import torch.utils.checkpoint
+from torch.utils.checkpoint import CheckpointFunction
 
 from varflow._checks import DomainError, integer
 from varflow._progress import Report, unreported
 from varflow._restoring import at_rest
+from varflow._shared import Shared
 from varflow.torch_models.provenance import tensors_in
 
 LONGEST = 200  # characters of an error that a model raised
@@ -67,12 +69,13 @@ def forward(
     """
     at_rest(spiking or [])
     for module in model.modules():
+        _uncompile(module)
         if "Dropout" in type(module).__name__:
             module.training = False
     out = None
     try:
         for called in range(1, 1 + (1 if steps is None else integer("steps", steps, minimum=1))):
-            with _uncompiled(model), _checkpoints_run_once():
+            with _checkpoints_run_once():
                 if isinstance(inputs, dict):
                     out = model(**inputs)
                 else:
@@ -112,33 +115,47 @@ def _labelled(inputs: Any) -> bool:
     return not (numbers.is_floating_point() or numbers.is_complex()) and numbers.dim() == 1 and len(numbers) in x.shape[:2]
 
 
-def _uncompiled(model: Any) -> Any:
-    """A context in which compiled modules run uncompiled, so that hooks and labels work."""
-    compiled = (type(m).__name__ == "OptimizedModule" or m.__dict__.get("_compiled_call_impl") for m in model.modules())
-    stance = getattr(torch.compiler, "set_stance", None)
-    return stance("force_eager") if stance is not None and any(compiled) else nullcontext()
+def _uncompile(module: Any) -> None:
+    """Let a compiled module run uncompiled, so that hooks and labels work."""
+    if type(module).__name__ == "OptimizedModule":
+        module.__dict__["forward"] = module._orig_mod
+    if module.__dict__.get("_compiled_call_impl"):
+        module.__dict__["_compiled_call_impl"] = None
 
 
-class _Once:
+def _apply(part: Callable[..., Any], preserve_random_state: bool, *inputs: Any) -> Any:
     """In place of torch's function for reentrant checkpoints, which ``torch.autograd.grad`` refuses, and which warns in passes
-    without gradients: the part runs once, with gradients if one of its inputs requires them, as there.
+    without gradients: the part runs once, with gradients if one of its inputs requires them, as there. Passes of other threads
+    get torch's own.
     """
+    if not _once.get():
+        return super(CheckpointFunction, CheckpointFunction).apply(part, preserve_random_state, *inputs)
+    required = any(isinstance(each, torch.Tensor) and each.requires_grad for each in inputs)
+    with torch.set_grad_enabled(required and torch.is_grad_enabled()):
+        return part(*inputs)
 
-    @staticmethod
-    def apply(part: Callable[..., Any], preserve_random_state: bool, *inputs: Any) -> Any:
-        required = any(isinstance(each, torch.Tensor) and each.requires_grad for each in inputs)
-        with torch.set_grad_enabled(required and torch.is_grad_enabled()):
-            return part(*inputs)
+
+_once = ContextVar("_once", default=False)
+
+
+@Shared
+@contextmanager
+def _replaced() -> Iterator[None]:
+    CheckpointFunction.apply = staticmethod(_apply)  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        yield
+    finally:
+        del CheckpointFunction.apply
 
 
 @contextmanager
 def _checkpoints_run_once() -> Iterator[None]:
-    module = torch.utils.checkpoint
-    own, module.CheckpointFunction = module.CheckpointFunction, _Once  # pyright: ignore[reportAttributeAccessIssue]
-    try:
-        yield
-    finally:
-        module.CheckpointFunction = own
+    with _replaced():
+        before = _once.set(True)
+        try:
+            yield
+        finally:
+            _once.reset(before)
 
 
 def copied(tree: Any) -> Any:

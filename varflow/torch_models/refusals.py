@@ -13,7 +13,7 @@ import torch
 
 from varflow._checks import DomainError
 from varflow._progress import Report, unreported
-from varflow._restoring import kept
+from varflow._restoring import kept, lost
 from varflow.model.library_neurons import recognise
 from varflow.model.over_neurons import mean_of
 from varflow.results.audit import first_of
@@ -25,7 +25,16 @@ from varflow.torch_models.traced import Trace, TracedLayer
 from varflow.torch_models.walker import trace
 from varflow.torch_models.watch import Recorder, Watched, axes_of_a_step
 
-__all__ = ["followed", "integrators", "notes_on_steps", "repeated", "unlike_their_kind", "warn_of_one_step", "watched"]
+__all__ = [
+    "followed",
+    "integrators",
+    "notes_on_steps",
+    "repeated",
+    "unlike_their_kind",
+    "warn_of_one_step",
+    "watched",
+    "words_of_what_stays",
+]
 
 INTEGRATES = 1e3  # times the lowest threshold: above this ratio a neuron counts as an integrator
 
@@ -104,20 +113,36 @@ def followed(
 
     Modules that do not step like their neuron need a second pass, in which they are only measured; notes say so.
     """
-    recorder = Recorder()
+    recorder, currents = Recorder(), []
 
     def record(layer: TracedLayer, current: Any, spikes: Any) -> None:
         note(layer)
+        currents.append(current.sum())
         recorder(layer, current, spikes)
 
+    stays = words_of_what_stays(model)
     traced = watched(model, inputs, steps, in_full_precision(record), report, neurons)
+    if traced.random:
+        others = []
+        watched(model, inputs, steps, lambda layer, current, spikes: others.append(current.sum()), neurons=neurons, number=1)
+        traced = replace(traced, random=not _equal(currents, others))
     with full_precision():
         found = recorder.results(inputs)
     unlike = [(recorder.layers[name].layer, seen.reason) for name, seen in found.items() if seen.reason]
     if unlike:
         measured = {layer.module: replace(layer.spiking, neuron=None, reason=reason) for layer, reason in unlike}
         return followed(model, inputs, steps, {**(neurons or {}), **measured}, report, note)
-    return traced, found, notes_on_steps(traced, steps)
+    return traced, found, [*stays, *notes_on_steps(traced, steps)]
+
+
+def words_of_what_stays(model: Any) -> list[str]:
+    """A note on what a pass may change and what cannot be put back."""
+    found = lost(model)
+    return [f"what a pass changes in these stays changed: {', '.join(found)}"] if found else []
+
+
+def _equal(one: list[Any], other: list[Any]) -> bool:
+    return len(one) == len(other) and torch.equal(torch.stack(one), torch.stack(other))
 
 
 def repeated(
