@@ -108,15 +108,6 @@ class Fed(Two):
         return self.run(x if spk is None else x + spk, mem)
 
 
-class Wrapper(nn.Module):
-    def __init__(self, inner):
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, *args):
-        return self.inner(*args)
-
-
 def sequential():
     torch.manual_seed(1)
     parts = [m for gain in (1.5, 4.0) for m in (nn.Linear(WIDTH, WIDTH), norse.LIFBoxCell(SLOW))]
@@ -157,7 +148,7 @@ FORMS = {
     "in place": (InPlace, (X, list(rest())), lambda out: ((X, out[1]), {})),
     "spikes fed back": (Fed, X, lambda out: ((X, *out), {})),
     "spikes fed back, zeros at first": (Fed, (X, rest()[0], rest()), lambda out: ((X, *out), {})),
-    "wrapped": (lambda: Wrapper(nn.DataParallel(ByPosition())), X, lambda out: ((X, out[1]), {})),
+    "wrapped": (lambda: nn.DataParallel(ByPosition()), X, lambda out: ((X, out[1]), {})),
     "compiled": (lambda: torch.compile(ByPosition(), backend="eager"), X, lambda out: ((X, out[1]), {})),
     "Norse": (sequential, X, lambda out: ((X, out[1]), {})),
     "NIR": (imported, X, lambda out: ((X, out[1]), {})),
@@ -286,6 +277,15 @@ class Anything(Two):
         return (spikes, *after)
 
 
+class Wrapper(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, *args):
+        return self.inner(*args)
+
+
 class Fed1(Two):
     def forward(self, x, spk=None):
         return self.run(x if spk is None else x + spk, None)[0]
@@ -302,7 +302,7 @@ class Fed1(Two):
         (Anything, X),
         (Fed1, X),
         (Required, (X, Membranes(torch.zeros(1), torch.zeros(1)))),
-        (lambda: Wrapper(nn.ModuleList([Unnamed()])[0]), X),
+        (lambda: Wrapper(ByPosition()), X),
     ],
 )
 def test_steps_are_refused_where_a_state_may_be_lost(kind, inputs):
@@ -355,7 +355,14 @@ class Optional(Keeping):
 
 
 @pytest.mark.parametrize(
-    ("kind", "inputs"), [(Alone, X), (WithFlags, X), (WithTwoInputs, (X, torch.zeros(len(X), 2, WIDTH))), (Optional, X)]
+    ("kind", "inputs"),
+    [
+        (Alone, X),
+        (lambda: nn.DataParallel(Alone()), X),
+        (WithFlags, X),
+        (WithTwoInputs, (X, torch.zeros(len(X), 2, WIDTH))),
+        (Optional, X),
+    ],
 )
 def test_other_arguments_are_given_no_state(kind, inputs):
     expected = [layer.firing_rate for layer in vf.audit(ByPosition(), X, steps=STEPS).layers]

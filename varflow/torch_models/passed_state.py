@@ -54,11 +54,12 @@ class PassedState:
     def _names(self, given: dict[str, Any], output: Any) -> list[str]:
         """Names of the arguments that are state; DomainError if it may be in others."""
         entry, returned = next(iter(given), None), _shapes(output)
-        further = [each for each in self.signature.parameters.values() if each.name != entry and not _is_option(each)]
+        further = [each for each in self.signature.parameters.values() if each.name != entry or each.kind in ANY]
+        further = [each for each in further if not _is_option(each)]
         names = [each.name for each in further if _named_as_state(each)]
         if any(name not in given for name in names) or all(map(_spikes, names)):
             names = [name for name in names if not (_spikes(name) and name in given)]  # those are inputs
-        values = [given.get(each.name, each.default) for each in further]
+        values = [None if each.kind in ANY else given.get(each.name, each.default) for each in further]
         unknown = [value for value in values if not isinstance(value, (int, float, str))]
         if not names and len(returned) > 1 and any(_shapes(value) in ([], returned[1:]) for value in unknown):
             raise self._refusal(output)
@@ -91,10 +92,10 @@ class PassedState:
 
 
 def _signature(model: Any) -> Signature:
-    """Arguments of a model, or of that in a wrapper that takes any."""
-    signature, children = inspect.signature(model.forward), list(model.children())
-    anything = {each.kind for each in signature.parameters.values()} <= ANY
-    return _signature(children[0]) if anything and len(children) == 1 else signature
+    """Arguments of a model, or of the one in a wrapper of torch that takes any, as of ``torch.compile``."""
+    signature = inspect.signature(model.forward)
+    wraps = type(model).__module__.startswith("torch.") and {each.kind for each in signature.parameters.values()} <= ANY
+    return _signature(next(model.children())) if wraps else signature
 
 
 def _is_option(argument: Parameter) -> bool:
