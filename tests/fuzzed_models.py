@@ -6,6 +6,7 @@ import random
 import types
 import warnings
 from collections import deque
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial, wraps
 from typing import NamedTuple
@@ -412,7 +413,8 @@ def rates(made):
     for module in names:
         if isinstance(module, nn.Dropout):
             module.eval()
-    with torch.no_grad(), warnings.catch_warnings(), torch.compiler.set_stance("force_eager"):
+    stance = torch.compiler.set_stance("force_eager") if made.drawn.wrapped == "compiled" else nullcontext()
+    with torch.no_grad(), warnings.catch_warnings(), stance:
         warnings.simplefilter("ignore")
         made.run()
     for handle in handles:

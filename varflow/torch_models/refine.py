@@ -71,7 +71,7 @@ def _of_one_pass(model: Any, inputs: Any, steps: int | None, traced: Trace, numb
     def measured() -> None:
         chance.reseed(number)
         for module in modules:
-            module.register_forward_hook(watch)
+            module.register_forward_hook(watch, prepend=True)  # before hooks that alter spikes, as in the audit
         with torch.no_grad():
             forward(model, copied(inputs), steps, list(modules))
 
