@@ -17,6 +17,8 @@ from spiking_models import Looped, Maps, left_behind, same  # noqa: E402
 from torch import nn  # noqa: E402
 
 from varflow.model.library_neurons import recognise  # noqa: E402
+from varflow.torch_models.graph import Graph, Product, Unknown, not_gaussian  # noqa: E402
+from varflow.torch_models.operations import of_spikes  # noqa: E402
 from varflow.torch_models.prediction import uncovered  # noqa: E402
 from varflow.torch_models.walker import trace  # noqa: E402
 
@@ -427,3 +429,18 @@ def test_the_model_is_left_as_found(fails):
     assert same(before, left_behind(model))
     model(X.clone())
     assert not same(before, left_behind(model))  # the check sees a pass
+
+
+def test_nodes_of_a_long_loop_are_visited_once():
+    """A membrane that each step uses twice has ``2^steps`` ways down to its source."""
+    graph = Graph()
+    nodes = [graph.source("weight")]
+    for step in range(60):
+        squared = graph.node(("square", step), (nodes[-1], nodes[-1]), lambda: (Product(), "mul", False))
+        bent = graph.node(("tanh", step), (squared, nodes[-1]), lambda step=step: (Unknown(f"tanh {step}"), "tanh", False))
+        nodes += [squared, bent]
+    last = nodes[-1]
+    assert set(last.nodes) == set(nodes)
+    assert last.unknown == [f"tanh {step}" for step in reversed(range(60))]
+    assert not not_gaussian(last, {"weight": None})
+    assert not of_spikes(last, {"weight": None})
