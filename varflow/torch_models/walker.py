@@ -100,6 +100,7 @@ class _Walk:
         self.known: dict[Any, TracedLayer] = {}  # layers by neuron, what it receives, and the shape of an input
         self.steady: dict[TracedLayer, bool] = {}  # whether the last call received the same as the one before
         self.calls: list[TracedLayer] = []
+        self.silent: dict[str, list[Any]] = {}  # calls of modules that may be neurons, with their places in the order of calls
         self.made: Counter[TracedLayer] = Counter()  # steps
         self.sizes: dict[TracedLayer, set[int]] = {}  # numbers of a step
         self.notes: list[str] = []
@@ -241,18 +242,33 @@ class _Walk:
             if not given or not outputs:
                 return
             if name not in self.spiking and self._spikes(given[0], outputs[0]):
+                if torch.equal(given[0], outputs[0]):  # nothing: it may be no neuron: its first spikes will tell
+                    self.silent.setdefault(name, []).append((len(self.calls), given[0].clone(), outputs[0]))
+                    return
                 self.spiking[name] = module, Spiking(None, reason=f"is a {type(module).__name__}, a neuron without equations")
             if name in self.spiking:
                 with torch._C.DisableTorchFunction():
+                    for number, (place, *tensors) in enumerate(self.silent.pop(name, ())):
+                        self._was_silent(name, module, place + number, *tensors)
                     self._neuron(name, module)(given[0], outputs[0])
 
         return hook
 
     def _spikes(self, current: Any, out: Any) -> bool:
         weighted = not self._node(current).sources.isdisjoint(self.weights)
-        return (
-            weighted and current.shape == out.shape and bool(((out == 0) | (out == 1)).all()) and not torch.equal(current, out)
-        )
+        if not weighted or current.shape != out.shape or not bool(((out == 0) | (out == 1)).all()):
+            return False
+        return not torch.equal(current, out) or not out.any()
+
+    def _was_silent(self, name: str, module: Any, place: int, current: Any, out: Any) -> None:
+        """Add an earlier call of a neuron, without currents and spikes, to the calls then made."""
+        before = self._node(out)
+        self._neuron(name, module)(current, out)
+        for fed in self.fed.values() if before.sources else ():
+            fed.nodes = {self._node(out) if node is before else node: None for node in fed.nodes}
+        self.calls.insert(place, self.calls.pop())
+        for calls in self.silent.values():
+            calls[:] = [(each + (each >= place), *tensors) for each, *tensors in calls]
 
     def _layer(self, name: str, module: Any, node: Node, shape: tuple[int, ...]) -> TracedLayer:
         """The layer of this neuron that shares weights with the node and has as many neurons, else a new one."""
