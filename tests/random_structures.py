@@ -1,7 +1,7 @@
 """Random networks of ``vf.layers``: mixed resets, merges, pools, norms, recurrence, one step and four.
 
-``network(number, width, strength)``: the choices follow from the number alone, so that one structure has any width; ``strength``
-multiplies every gain (and γ).
+``network(number, width, strength)``: the choices follow from the number alone, so that one structure has any width;
+``strength`` multiplies every gain (and γ).
 """
 
 from dataclasses import dataclass, field
@@ -106,7 +106,8 @@ def network(number, width, strength=1.0):
     draw = Draw(number, width, strength)
     of_inputs = draw.rng.random() < 0.4 and not draw.normalises
     if of_inputs and draw.rng.random() < 0.6:
-        x = draw.rng.normal(size=(1, draw.steps, 2, SIDE, SIDE)) if draw.rng.random() < 0.5 else draw.rng.random((1, 2, SIDE, SIDE))
+        constant = draw.rng.random() < 0.5
+        x = draw.rng.random((1, 2, SIDE, SIDE)) if constant else draw.rng.normal(size=(1, draw.steps, 2, SIDE, SIDE))
         first, drive = draw.maps(), vf.drives.inputs(x)
     elif of_inputs:
         first, drive = [draw.linear(), draw.spike()], vf.drives.inputs(draw.rng.normal(size=(1, INPUTS)))

@@ -17,6 +17,8 @@ from spiking_models import Looped, Maps, left_behind, same  # noqa: E402
 from torch import nn  # noqa: E402
 
 from varflow.model.library_neurons import recognise  # noqa: E402
+from varflow.torch_models import graph as operations_graph  # noqa: E402
+from varflow.torch_models.operations import of_spikes  # noqa: E402
 from varflow.torch_models.prediction import uncovered  # noqa: E402
 from varflow.torch_models.walker import trace  # noqa: E402
 
@@ -427,3 +429,63 @@ def test_the_model_is_left_as_found(fails):
     assert same(before, left_behind(model))
     model(X.clone())
     assert not same(before, left_behind(model))  # the check sees a pass
+
+
+class FromRest(nn.Module):
+    """A leaky neuron of one's own, whose first steps are silent."""
+
+    def __init__(self):
+        super().__init__()
+        self.v = 0.0
+
+    def forward(self, current):
+        self.v = 0.9 * self.v + current
+        spikes = (self.v > 1).to(current)
+        self.v = self.v - spikes
+        return spikes
+
+
+def slow_chain(neuron):
+    torch.manual_seed(3)
+    model = nn.Sequential(*(m for _ in range(4) for m in (nn.Linear(30, 30, bias=False), neuron())))
+    for weight in model[::2]:
+        nn.init.normal_(weight.weight, std=(2.0 if weight is model[0] else 4.0) / 30**0.5)
+    return model
+
+
+@pytest.mark.parametrize("steps", [7, 12])
+def test_first_steps_without_currents_count(steps):
+    """Neurons that are known by their spikes alone make as many steps as known ones, in the same order, with the same rates."""
+    x, pictures = torch.rand(5, 30, generator=torch.Generator().manual_seed(1)) / 8, []
+    model = slow_chain(FromRest)
+    for module in model[1::2]:
+        module.register_forward_hook(lambda module, args, out: pictures.append(float(out.mean())))
+    with torch.no_grad():
+        for _ in range(steps):
+            model(x)
+    late = np.reshape(pictures, (steps, 4))[steps // 2 :].mean(0)
+    assert pictures[1] == 0 < late[-1]
+    model = slow_chain(FromRest)
+    report = vf.audit(model, x, steps=steps)
+    assert np.allclose([layer.firing_rate for layer in report.layers], late, rtol=0, atol=1e-6)
+    traced = trace(model, x, steps)
+    assert [layer.neuron_name for layer in traced.calls] == ["1", "3", "5", "7"] * steps
+    assert [layer.sources for layer in traced.layers] == [("input",), ("1",), ("3",), ("5",)]
+    assert not any("steps, others" in note or "every step" in note for note in report.notes)
+
+
+def test_nodes_of_a_long_loop_are_visited_once():
+    """A membrane that each step uses twice has ``2^steps`` ways down to its source."""
+    graph = operations_graph.Graph()
+    nodes = [graph.source("weight")]
+    for step in range(60):
+        squared = graph.node(("square", step), (nodes[-1], nodes[-1]), lambda: (operations_graph.Product(), "mul", False))
+        bent = graph.node(
+            ("tanh", step), (squared, nodes[-1]), lambda step=step: (operations_graph.Unknown(f"tanh {step}"), "tanh", False)
+        )
+        nodes += [squared, bent]
+    last = nodes[-1]
+    assert set(last.nodes) == set(nodes)
+    assert last.unknown == [f"tanh {step}" for step in reversed(range(60))]
+    assert not operations_graph.not_gaussian(last, {"weight": None})
+    assert not of_spikes(last, {"weight": None})

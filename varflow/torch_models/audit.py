@@ -37,7 +37,8 @@ def audit(
     loss : callable, optional
         ``loss(output)``, a scalar, whose gradients are then measured.
     steps : int, optional
-        For a model that does one step per call: number of calls with the same inputs.
+        For a model that does one step per call: number of calls with the same inputs. A state that it takes and returns is
+        passed on (``docs/models.md``).
     neurons : dict, optional
         The neurons of your own modules, as :func:`varflow.neuron` takes them, by class, name or module; None for one that is
         only to be measured. A module that turns currents into zeros and ones is found without it, and measured.

@@ -262,9 +262,7 @@ def _vertex(node: Node) -> Vertex:
 
 def _names(node: Node) -> set[str]:
     """Of all sources, also the one of tensors of unknown origin."""
-    if isinstance(node.operation, Source):
-        return {node.operation.name}
-    return set().union(*map(_names, node.below))
+    return {each.operation.name for each in node.nodes if isinstance(each.operation, Source)}
 
 
 def _alone(grid: Grid) -> Grid:

@@ -343,8 +343,8 @@ def _fits(weight: Any, fed: Fed, signal: Spikes) -> bool:
 
 
 def _has(node: Node, kind: type) -> bool:
-    return isinstance(node.operation, kind) or any(_has(each, kind) for each in node.below)
+    return any(isinstance(each.operation, kind) for each in node.nodes)
 
 
 def _over_batch(node: Node) -> bool:
-    return getattr(node.operation, "over_batch", False) or any(map(_over_batch, node.below))
+    return any(getattr(each.operation, "over_batch", False) for each in node.nodes)

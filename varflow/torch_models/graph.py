@@ -104,8 +104,19 @@ class Node:
     @property
     def unknown(self) -> list[str]:
         """Operations without a theory from here down to the sources, in words."""
-        own = [self.operation.words] if isinstance(self.operation, Unknown) else []
-        return list(dict.fromkeys([*own, *(words for node in self.below for words in node.unknown)]))
+        return list(dict.fromkeys(node.operation.words for node in self.nodes if isinstance(node.operation, Unknown)))
+
+    @property
+    def nodes(self) -> list[Node]:
+        """This one and all below, each once: in a loop over time there are exponentially many ways down."""
+        found: dict[Node, None] = {}
+        waiting: list[Node] = [self]
+        while waiting:
+            node = waiting.pop()
+            if node not in found:
+                found[node] = None
+                waiting += reversed(node.below)
+        return list(found)
 
 
 class Graph:
@@ -179,9 +190,13 @@ def maximum(node: Node) -> bool:
 
 def not_gaussian(node: Node, weights: Mapping[str, Any]) -> list[str]:
     """Operations between weights and a neuron after which currents are not Gaussian."""
+    return list(dict.fromkeys(words for each in node.nodes for words in _not_gaussian(each, weights)))
+
+
+def _not_gaussian(node: Node, weights: Mapping[str, Any]) -> list[str]:
     operation = node.operation
     words = []
-    if isinstance(operation, Pooled) and operation.kind == "max":
+    if maximum(node):
         words.append(f"a maximum of {'currents' if node.sources & set(weights) else 'spikes'}, {node.through[-1]}")
     if isinstance(operation, Joined):
         words.append(f"joined currents, {node.through[-1]}")
@@ -191,7 +206,7 @@ def not_gaussian(node: Node, weights: Mapping[str, Any]) -> list[str]:
             for each in node.below
             if isinstance(each.operation, Source) and each.operation.name not in weights
         ]
-    return [*words, *(word for each in node.below for word in not_gaussian(each, weights))]
+    return words
 
 
 def operation(name: str, place: str, args: Any, kwargs: Any, of: Callable[[Any], Node | None]) -> tuple[Operation, bool]:

@@ -61,7 +61,8 @@ def init_model(
     gain : float, optional
         Alternatively, the gain of all layers except those driven by the input.
     steps : int, optional
-        For a model that does one step per call: number of calls with the same inputs.
+        For a model that does one step per call: number of calls with the same inputs. A state that it takes and returns is
+        passed on (``docs/models.md``).
     neurons : dict, optional
         As in :func:`varflow.audit`.
     refine : bool, optional

@@ -36,7 +36,8 @@ class Monitor(TrainingHistory):
     every : int
         Training steps between measurements.
     steps : int, optional
-        For a model that does one step per call: number of calls with the same inputs.
+        For a model that does one step per call: number of calls with the same inputs. A state that it takes and returns is
+        passed on (``docs/models.md``).
     neurons : dict, optional
         As in :func:`varflow.audit`.
     gradients : bool

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from varflow.torch_models.graph import INPUT, Joined, Node, Pooled, Product, Source, Sum
+from varflow.torch_models.graph import INPUT, Joined, Node, Operation, Pooled, Product, Source, Sum
 from varflow.torch_models.traced import Fed, TracedLayer
 
 __all__ = ["count_operations", "of_spikes", "synaptic_operations"]
@@ -40,14 +40,15 @@ def synaptic_operations(weight: Any, given: Any) -> Any:
 
 def of_spikes(node: Node, weights: Container[str]) -> bool:
     """Whether these are spikes or numbers of spikes, and not currents, averages or the input."""
-    operation = node.operation
+    return all(_keeps_spikes(each.operation, weights) for each in node.nodes)
+
+
+def _keeps_spikes(operation: Operation, weights: Container[str]) -> bool:
     if isinstance(operation, Source):
         return operation.name not in {INPUT, ""} and operation.name not in weights
     if isinstance(operation, Sum):
-        whole = not operation.constant and all(factor > 0 and factor.is_integer() for factor in operation.factors)
-    else:
-        whole = isinstance(operation, Product | Joined) or (isinstance(operation, Pooled) and operation.kind == "max")
-    return whole and all(of_spikes(each, weights) for each in node.below)
+        return not operation.constant and all(factor > 0 and factor.is_integer() for factor in operation.factors)
+    return isinstance(operation, Product | Joined) or (isinstance(operation, Pooled) and operation.kind == "max")
 
 
 def count_operations(layers: Sequence[TracedLayer], fed: Mapping[str, Fed]) -> None:

@@ -14,6 +14,7 @@ from varflow._checks import DomainError, integer
 from varflow._progress import Report, unreported
 from varflow._restoring import at_rest
 from varflow._shared import Shared
+from varflow.torch_models.passed_state import PassedState
 from varflow.torch_models.provenance import tensors_in
 
 LONGEST = 200  # characters of an error that a model raised
@@ -64,22 +65,22 @@ def forward(
     report: Report = unreported,
     where: Callable[[], str] = str,
 ) -> Any:
-    """The model's output from reset membranes, without dropout; with ``steps``, that of the last call. ``where`` says which
-    module was running if it fails.
+    """The model's output from reset membranes, without dropout; with ``steps``, that of the last call, each with the state that
+    the one before returned. ``where`` says which module was running if it fails.
     """
     at_rest(spiking or [])
     for module in model.modules():
         _uncompile(module)
         if "Dropout" in type(module).__name__:
             module.training = False
-    out = None
+    out, calls = None, 1 if steps is None else integer("steps", steps, minimum=1)
+    state = PassedState(model, inputs, calls)
     try:
-        for called in range(1, 1 + (1 if steps is None else integer("steps", steps, minimum=1))):
+        for called in range(1, 1 + calls):
+            if called > 1:
+                state.receive(out)
             with _checkpoints_run_once():
-                if isinstance(inputs, dict):
-                    out = model(**inputs)
-                else:
-                    out = model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
+                out = model(*state.args, **state.kwargs)
             report(called)
         return out
     except DomainError:
@@ -163,5 +164,6 @@ def copied(tree: Any) -> Any:
     if hasattr(tree, "detach"):
         return tree.detach().clone()
     if isinstance(tree, (tuple, list)):
-        return type(tree)(copied(item) for item in tree)
+        items = [copied(item) for item in tree]
+        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
     return {key: copied(item) for key, item in tree.items()} if isinstance(tree, dict) else tree

@@ -27,7 +27,7 @@ from varflow.model.library_neurons import Spiking
 from varflow.results import late_steps
 from varflow.torch_models import chance
 from varflow.torch_models.inputs import of_all, steps_first
-from varflow.torch_models.passes import forward
+from varflow.torch_models.passes import copied, forward
 from varflow.torch_models.provenance import tensors_in
 from varflow.torch_models.scales import Scale
 from varflow.torch_models.traced import Trace
@@ -72,9 +72,9 @@ def _of_one_pass(model: Any, inputs: Any, steps: int | None, traced: Trace, numb
     def measured() -> None:
         chance.reseed(number)
         for module in modules:
-            module.register_forward_hook(watch)
+            module.register_forward_hook(watch, prepend=True)  # before hooks that alter spikes, as in the audit
         with torch.no_grad():
-            forward(model, inputs, steps, list(modules))
+            forward(model, copied(inputs), steps, list(modules))
 
     kept(model, measured)
     return {name: of_all(rates)[late_steps(len(rates))].mean(0).numpy() for name, rates in found.items()}

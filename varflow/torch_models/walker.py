@@ -100,6 +100,7 @@ class _Walk:
         self.known: dict[Any, TracedLayer] = {}  # layers by neuron, what it receives, and the shape of an input
         self.unsteady: set[TracedLayer] = set()  # layers behind other operations on the same signals than a step before
         self.calls: list[TracedLayer] = []
+        self.silent: dict[str, list[Any]] = {}  # calls of modules that may be neurons, with their places in the order of calls
         self.made: Counter[TracedLayer] = Counter()  # steps
         self.sizes: dict[TracedLayer, set[int]] = {}  # numbers of a step
         self.notes: list[str] = []
@@ -244,20 +245,38 @@ class _Walk:
             if not given or not outputs:
                 return
             if name not in self.spiking and self._spikes(given[0], outputs[0]):
-                if self._node(given[0]).sources.isdisjoint(self.weights):
-                    self.unweighted[name] = type(module).__name__
-                else:
-                    reason = f"is a {type(module).__name__}, a neuron without equations"
+                silent, reason = torch.equal(given[0], outputs[0]), f"is a {type(module).__name__}, a neuron without equations"
+                if not self._node(given[0]).sources.isdisjoint(self.weights):
+                    if silent:  # it may be no neuron: its first spikes will tell
+                        self.silent.setdefault(name, []).append((len(self.calls), given[0].clone(), outputs[0]))
+                        return
                     self.spiking[name] = module, Spiking(None, reason=reason)
+                elif not silent:
+                    self.unweighted[name] = type(module).__name__
             if name in self.spiking:
                 with torch._C.DisableTorchFunction():
+                    for number, (place, *tensors) in enumerate(self.silent.pop(name, ())):
+                        self._was_silent(name, module, place + number, *tensors)
                     self._neuron(name, module)(given[0], outputs[0])
 
         return hook
 
     @staticmethod
     def _spikes(current: Any, out: Any) -> bool:
-        return current.shape == out.shape and bool(((out == 0) | (out == 1)).all()) and not torch.equal(current, out)
+        """True if currents come out as spikes, or nothing as nothing."""
+        if current.shape != out.shape or not bool(((out == 0) | (out == 1)).all()):
+            return False
+        return not torch.equal(current, out) or not out.any()
+
+    def _was_silent(self, name: str, module: Any, place: int, current: Any, out: Any) -> None:
+        """Add an earlier call of a neuron, without currents and spikes, to the calls then made."""
+        before = self._node(out)
+        self._neuron(name, module)(current, out)
+        for fed in self.fed.values() if before.sources else ():
+            fed.nodes = {self._node(out) if node is before else node: None for node in fed.nodes}
+        self.calls.insert(place, self.calls.pop())
+        for calls in self.silent.values():
+            calls[:] = [(each + (each >= place), *tensors) for each, *tensors in calls]
 
     def _layer(self, name: str, module: Any, node: Node, shape: tuple[int, ...]) -> TracedLayer:
         """The layer of this neuron that shares weights with the node and has as many neurons, else a new one."""
