@@ -24,6 +24,7 @@ from varflow.torch_models.spiking_modules import Neurons
 from varflow.torch_models.traced import Trace, TracedLayer
 from varflow.torch_models.walker import trace
 from varflow.torch_models.watch import Recorder, Watched, axes_of_a_step
+from varflow.torch_models.wiring import of_its_own, torch_class
 
 __all__ = [
     "followed",
@@ -75,8 +76,8 @@ def unlike_their_kind(traced: Trace) -> dict[str, str]:
     weights |= {weight: (name, shape) for name, weight, _, shape in traced.readouts}
     words: dict[str, str] = {}
     for weight, (name, shape) in weights.items():
-        kind = next(k for k in type(weight).__mro__ if k.__module__.startswith("torch.nn.modules."))
-        if type(weight).forward is not kind.forward and not _steps_alike(weight, kind, shape):
+        kind = torch_class(weight)
+        if of_its_own(weight) and not _steps_alike(weight, kind, shape):
             words[name] = f"{name} is a {type(weight).__name__} whose output is not that of a {kind.__name__}"
     return words
 

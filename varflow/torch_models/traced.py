@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ from varflow.model.library_neurons import Spiking
 from varflow.torch_models.graph import INPUT, Node
 from varflow.torch_models.spiking_modules import input_weights
 
-__all__ = ["Fed", "Trace", "TracedLayer", "neurons_of", "steps_of"]
+__all__ = ["Fed", "Trace", "TracedLayer", "neurons_of", "only_factors", "steps_of"]
 
 
 @dataclass(slots=True, eq=False)
@@ -39,6 +39,10 @@ class Fed:
     def node(self) -> Node:
         """The last one."""
         return next(reversed(self.nodes))
+
+    def again(self, weight: str, layer: TracedLayer, other: TracedLayer) -> bool:
+        """True if weights are called again for another layer, whose currents are not those of the same call."""
+        return weight in other.names and (other.module is layer.module or len(self.nodes) > 1)
 
 
 @dataclass(slots=True, eq=False)
@@ -184,3 +188,13 @@ def steps_of(spiking: Spiking, shape: tuple[int, ...]) -> int:
     if spiking.batch_size is not None:
         return shape[0] // spiking.batch_size
     return shape[spiking.time_axis] if spiking.steps is None else spiking.steps
+
+
+def only_factors(layers: Sequence[TracedLayer], fed: Mapping[str, Fed], weights: Collection[str], used: set[str]) -> set[str]:
+    """Weights whose currents arrive only as factors of other signals: neither at neurons or in readouts, nor on the way."""
+    nodes = [layer.node for layer in layers if layer.node is not None]
+    arriving = set[str]().union(*(each.behind for each in fed.values()), *(node.sources | node.factors for node in nodes))
+    carried = used | (set(weights) - arriving)  # to neurons, and by readouts out of the model
+    for name, each in reversed(fed.items()):
+        carried |= set(each.sources) if name in carried else set()
+    return fed.keys() - carried

@@ -26,8 +26,8 @@ from varflow.torch_models.operations import count_operations, of_spikes, synapti
 from varflow.torch_models.passes import check_inputs, check_model, check_neurons, copied, forward
 from varflow.torch_models.provenance import Provenance, tensors_in
 from varflow.torch_models.spiking_modules import Neurons, holds_weights, spiking_modules
-from varflow.torch_models.traced import Fed, Trace, TracedLayer, neurons_of, steps_of
-from varflow.torch_models.wiring import why_not_covered
+from varflow.torch_models.traced import Fed, Trace, TracedLayer, neurons_of, only_factors, steps_of
+from varflow.torch_models.wiring import of_its_own, why_not_covered
 
 __all__ = ["trace"]
 
@@ -196,7 +196,7 @@ class _Walk:
             (each for each in self.layers if isinstance(node.operation, Source) and each.neuron_name == node.operation.name),
             None,
         )
-        if layer is None or bool(layer.unknown) or any(map(_of_its_own, layer.weights)):
+        if layer is None or bool(layer.unknown) or any(map(of_its_own, layer.weights)):
             return True
         if not layer.names and layer.spiking.entry is None:
             return True
@@ -339,7 +339,7 @@ class _Walk:
             self._complete(layer)
         count_operations(self.layers, self.fed)
         used = {name for layer in self.layers for name in (layer.neuron_name, *layer.names)}
-        if factors := self._factors(used):
+        if factors := only_factors(self.layers, self.fed, self.weights, used):
             rule = "only make factors of other signals: they are not advised on, and init_model leaves them as they are"
             self.notes.append(f"weights of {first_of(sorted(factors))} {rule}")
         used |= factors
@@ -348,17 +348,6 @@ class _Walk:
             if name not in used:
                 readouts.append((name, self.weights[name], fed.sources, fed.shape))
         return Trace(self.layers, readouts, self._steps(), self.calls, self.fed, [*self.notes, *self._idle()])
-
-    def _factors(self, used: set[str]) -> set[str]:
-        """Weights whose currents arrive only as factors of other signals: neither at neurons or in readouts, nor on the way."""
-        nodes = [layer.node for layer in self.layers if layer.node is not None]
-        arriving = set[str]().union(
-            *(fed.behind for fed in self.fed.values()), *(node.sources | node.factors for node in nodes)
-        )
-        carried = used | (self.weights.keys() - arriving)  # to neurons, and by readouts out of the model
-        for name, fed in reversed(self.fed.items()):
-            carried |= set(fed.sources) if name in carried else set()
-        return self.fed.keys() - carried
 
     def _complete(self, layer: TracedLayer) -> None:
         """What is known only at the end of the pass."""
@@ -378,7 +367,7 @@ class _Walk:
         if not layer.fed:
             layer.unknown = (*layer.unknown, f"{layer.neuron_name} follows no weight layer")
         others = [each for each in self.layers if each is not layer]
-        again = [name for name in layer.names if any(self._again(name, layer, each) for each in others)]
+        again = [name for name in layer.names if any(self.fed[name].again(name, layer, each) for each in others)]
         layer.unknown = (*layer.unknown, *(f"{name} is called for several layers" for name in again))
         fewer = len(self.sizes[layer]) > 1 or any(len({given.shape for given in each.inputs}) > 1 for each in layer.fed)
         if fewer and not again:
@@ -386,10 +375,6 @@ class _Walk:
             layer.unknown = (*layer.unknown, f"{layer.neuron_name} {rule}")
         if layer in self.unsteady:
             layer.unknown = (*layer.unknown, f"{layer.neuron_name} receives other operations at every step")
-
-    def _again(self, weight: str, layer: TracedLayer, other: TracedLayer) -> bool:
-        """Whether weights are called again for another layer, whose currents are not those of the same call."""
-        return weight in other.names and (other.module is layer.module or len(self.fed[weight].nodes) > 1)
 
     def _idle(self) -> list[str]:
         """Notes on weights that are used by functions, and on what did not run."""
@@ -412,9 +397,3 @@ class _Walk:
             if count != steps:
                 layer.unknown = (*layer.unknown, f"{layer.neuron_name} makes {count} steps, others {steps}")
         return steps
-
-
-def _of_its_own(weight: Any) -> bool:
-    """Whether a weight module has another forward than torch's class."""
-    kind = next(k for k in type(weight).__mro__ if k.__module__.startswith("torch.nn.modules."))
-    return type(weight).forward is not kind.forward

@@ -19,7 +19,9 @@ __all__ = [
     "border",
     "measured",
     "noted",
+    "of_its_own",
     "together",
+    "torch_class",
     "why_not_covered",
     "window_of",
 ]
@@ -101,3 +103,13 @@ def window_of(weight: Any) -> Window:
         return (missing, int(extents[0])) if len(extents) == 1 else (int(extents[0]), int(extents[1]))
 
     return Window(pair(weight.kernel_size, 1), pair(weight.stride, 1), pair(padding, 0), pair(weight.dilation, 1))
+
+
+def torch_class(weight: Any) -> Any:
+    """The class of torch that a weight module is or is derived from."""
+    return next(kind for kind in type(weight).__mro__ if kind.__module__.startswith("torch.nn.modules."))
+
+
+def of_its_own(weight: Any) -> bool:
+    """True if a weight module has another forward than torch's class."""
+    return type(weight).forward is not torch_class(weight).forward
