@@ -53,8 +53,7 @@ class TrainingHistory(Shown):
             For another quantity than those of ``quantities``, and a layer that was not measured.
         """
         choice("quantity", quantity, self.quantities)
-        if self.rows:
-            choice("layer", layer, (*self.layers, TOTAL))
+        choice("layer", layer, (*self.layers, TOTAL))
         return np.array([row.get(layer, {}).get(quantity, math.nan) for row in self.rows])
 
     @property

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.utils.checkpoint
 
-from varflow._checks import DomainError, integer
+from varflow._checks import DomainError, integer, said
 from varflow._progress import Report, unreported
 from varflow._restoring import at_rest
 from varflow.torch_models.provenance import tensors_in
@@ -92,7 +92,7 @@ def forward(
 
 def in_short(error: Exception) -> str:
     """The message of an error that a model raised, in one line."""
-    words = " ".join(str(error).split())
+    words = said(error, str)
     if not words or isinstance(error, LookupError):  # whose message is only the key
         words = f"{type(error).__name__} {words}".strip()
     return words if len(words) <= LONGEST else f"{words[:LONGEST]}…"
@@ -146,5 +146,6 @@ def copied(tree: Any) -> Any:
     if hasattr(tree, "detach"):
         return tree.detach().clone()
     if isinstance(tree, (tuple, list)):
-        return type(tree)(copied(item) for item in tree)
+        items = [copied(item) for item in tree]
+        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
     return {key: copied(item) for key, item in tree.items()} if isinstance(tree, dict) else tree
