@@ -204,7 +204,9 @@ def _narrowest(over: OverNeurons) -> float:
 
 def over_neurons(value: Any) -> bool:
     """Whether a parameter is given as a distribution, by this class or by an object of scipy.stats."""
-    return any(hasattr(value, name) for name in ("quantile", "pdf", "pmf", "ppf")) and not hasattr(value, "__array__")
+    if isinstance(value, OverNeurons) or hasattr(value, "__array__"):  # arrays and tensors may have quantiles
+        return isinstance(value, OverNeurons)
+    return any(hasattr(value, name) for name in ("quantile", "pdf", "pmf", "ppf"))
 
 
 def differs(value: Any) -> bool:
