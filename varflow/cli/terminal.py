@@ -161,6 +161,8 @@ def _outcome(app: typer.Typer) -> tuple[str, int]:
     except Exception as error:
         from varflow import DomainError, VarflowError
 
+        if str(error) == "can't start new thread":
+            return "the system allows no further thread", BAD_INPUT
         if not isinstance(error, VarflowError):
             raise
         return _domain(app, error) if isinstance(error, DomainError) else str(error), BAD_INPUT

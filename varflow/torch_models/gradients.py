@@ -111,9 +111,13 @@ class _Pass:
     def _found(self, value: Any, graph: list[Any]) -> Any:
         try:
             return torch.autograd.grad(value, graph, allow_unused=True)
-        except Exception as error:  # a hook of the user may raise anything
+        except Exception as error:
             asked, given = ("gradients", True) if self.loss is None else ("loss", self.loss)
-            raise DomainError(asked, given, f"has no backward pass through this model: {in_short(error)}") from error
+            of_torch = isinstance(error, RuntimeError)
+            why = (
+                "has no backward pass through this model" if of_torch else "fails in a backward hook or function of this model"
+            )
+            raise DomainError(asked, given, f"{why}: {in_short(error)}") from error
 
     def _value(self, out: Any) -> Any:
         if self.loss is None:
