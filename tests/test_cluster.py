@@ -12,6 +12,7 @@ from campaign_blocks import drawn
 
 import varflow as vf
 from varflow.campaign import Block
+from varflow.campaign.cluster import Cluster
 
 distributed = pytest.importorskip("distributed")
 
@@ -91,3 +92,18 @@ def test_a_scheduler_that_goes_away_is_said_in_one_line_and_finished_blocks_stay
     with vf.Campaign(tmp_path / "s", found=lambda *now: seen.append(now)).opened() as run:
         run.run(blocks(len(done)), lambda *_: None)
     assert seen == [(len(done), len(done))]
+
+
+def test_no_logger_of_dask_speaks(cluster):
+    """Each of its modules has a level of its own; errors are raised in one line."""
+    names = [name for name in logging.root.manager.loggerDict if name.startswith("distributed.")]
+    before = {name: logging.getLogger(name).level for name in ["distributed", *names]}
+    assert len(names) > 2
+    try:
+        for name in before:
+            logging.getLogger(name).setLevel(logging.INFO)
+        with Cluster(cluster.scheduler_address):
+            assert not any(logging.getLogger(name).isEnabledFor(logging.ERROR) for name in before)
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)

@@ -33,7 +33,8 @@ class Cluster:
 
     def __enter__(self) -> Cluster:
         distributed = require("distributed", "distributed")
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # errors are reported below, in one line
+        for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"]:
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # each has its own; errors are reported below, in one line
         try:
             self._client = distributed.Client(self._scheduler, timeout=PATIENCE, set_as_default=False)
         except Exception as error:  # each transport raises its own
