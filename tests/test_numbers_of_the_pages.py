@@ -105,3 +105,15 @@ def test_it_is_what_is_computed(number):
     value = float(np.asarray(computed()))
     assert rounds_to(value, said), value
     assert not rounds_to(1.05 * value, said)  # negative control
+
+
+def test_the_readme_repeats_what_its_pages_say():
+    readme, models, training = (
+        (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/models.md", "docs/training.md")
+    )
+    assert "0.92 after five epochs, Kaiming's weights 0.62, torch's default 0.09" in readme
+    rows = [line.split("|") for line in models.splitlines() if line.startswith("| plain, β = 0.5")]
+    last = {row[2].strip(" `"): row[-2].partition("±")[0].strip() for row in rows}
+    assert last == {"init_model": "0.92", "Kaiming": "0.62", "torch's default": "0.09"}
+    assert "Spearman 0.73" in readme
+    assert "0.73" in training
