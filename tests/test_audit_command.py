@@ -1,11 +1,15 @@
 """``varflow audit`` with a user's code that prints, fails or ends the process: one line, and never the code of a verdict."""
 
 import json
+import os
+import sys
 
 import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("snntorch")
+
+from varflow.cli.audit import _apart
 
 FACTORIES = """
 import json, sys
@@ -25,6 +29,13 @@ class Model(torch.nn.Module):
 
 class Odd(Exception):
     pass
+
+class Unusual(BaseException):
+    pass
+
+class Wordless(Exception):
+    def __str__(self):
+        raise Unusual
 
 def odd(x):
     raise Odd
@@ -57,6 +68,25 @@ def exits_healthily_elsewhere():
     raise SystemExit
 def library():
     return json.loads("{")
+def beyond_exceptions():
+    raise Unusual("no camera")
+def not_installed():
+    import pytest
+    pytest.importorskip("no_such_module")
+def generator_is_closed():
+    return made(lambda x: (_ for _ in ()).throw(GeneratorExit("enough")))
+def says_nothing():
+    raise Wordless
+def changes_the_path():
+    sys.path[:] = [place for place in sys.path if place][::-1]
+    return made()
+def takes_the_streams():
+    sys.stdout = sys.stderr = None
+    return made(lambda x: setattr(sys, "stdout", None))
+def closes_the_streams():
+    sys.stdout.close()
+    sys.stderr.close()
+    return made(lambda x: sys.stdout.close())
 """
 LINES = {  # of the user's file, that the line must name
     "missing_key": "in <lambda>",
@@ -69,6 +99,10 @@ LINES = {  # of the user's file, that the line must name
     "says_why": "in says_why",
     "exits_healthily_elsewhere": "in exits_healthily_elsewhere",
     "library": "in library",
+    "beyond_exceptions": "in beyond_exceptions",
+    "not_installed": "in not_installed",
+    "generator_is_closed": "in <genexpr>",
+    "says_nothing": "in says_nothing",
 }
 WORDS = {
     "missing_key": "'there' (KeyError: users_code.py",
@@ -81,6 +115,10 @@ WORDS = {
     "says_why": "cannot be run: SystemExit: no data",
     "exits_healthily_elsewhere": "cannot be run: SystemExit",
     "library": "JSONDecodeError: ",
+    "beyond_exceptions": "cannot be run: users_code.Unusual: no camera",
+    "not_installed": "Skipped: could not import 'no_such_module'",
+    "generator_is_closed": "GeneratorExit: enough",
+    "says_nothing": "Wordless",
 }
 
 
@@ -104,11 +142,30 @@ def test_an_error_of_the_users_code_is_one_line(audited, factory):
 
 
 def test_what_a_model_prints_is_not_in_the_json(audited, monkeypatch):
-    monkeypatch.delitem(__import__("sys").modules, "users_code", raising=False)
+    monkeypatch.delitem(sys.modules, "users_code", raising=False)
     code, out, err = audited("whole")
     assert code in (0, 1)
     assert json.loads(out)["healthy"] is (code == 0)
     assert err.startswith("imported\nforward\n")
+
+
+@pytest.mark.parametrize("factory", ["changes_the_path", "takes_the_streams", "closes_the_streams"])
+def test_what_a_factory_does_to_the_process_is_undone(audited, monkeypatch, factory):
+    monkeypatch.delitem(sys.modules, "users_code", raising=False)
+    before = list(sys.path)
+    code, out, _ = audited(factory)
+    assert code in (0, 1)
+    assert json.loads(out)["healthy"] is (code == 0)
+    assert sys.path == before
+
+
+def test_system_calls_and_other_programs_print_apart(capfd):
+    with _apart(as_json=True):
+        os.write(1, b"call ")
+        os.system("printf 'program '")
+        print("print", flush=True)
+    print("ours", flush=True)
+    assert capfd.readouterr() == ("ours\n", "call program print\n")
 
 
 def test_gradients_are_an_option(audited):

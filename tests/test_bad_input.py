@@ -445,6 +445,8 @@ def folder(tmp_path_factory):
     (made / "named.csv").write_text("left,right\n1,2\n3,4\n")
     (made / "excel.csv").write_text("1,2\n3,4\n", encoding="utf-8-sig")
     (made / "folder.npy").mkdir()
+    for name in ("pipe.npy", "pipe.npz", "pipe.csv"):
+        os.mkfifo(made / name)
     return made
 
 
@@ -452,6 +454,9 @@ FILES = [
     ("missing.npy", "does not exist"),
     ("table.txt", "must be a .npy, .npz or .csv file"),
     ("folder.npy", "cannot be read: Is a directory"),
+    ("pipe.npy", "is no regular file"),  # nothing is waited for
+    ("pipe.npz", "is no regular file"),
+    ("pipe.csv", "is no regular file"),
     ("object.npy", "nothing is unpickled"),
     ("object.npz", "nothing is unpickled"),
     ("garbage.npy", "nothing is unpickled"),

@@ -17,6 +17,7 @@ from varflow.campaign import Block
 from varflow.campaign.block import labels
 from varflow.campaign.code import _digest, _part, code_version
 from varflow.campaign.encoding import decoded, encoded
+from varflow.campaign.processes import Processes
 from varflow.campaign.store import Store
 
 BLOCKS = "campaign_blocks"
@@ -344,3 +345,26 @@ class TestComputations:
         assert seen == [(18, 18)]
         vf.validate(**sweep, repeats=9, seed=1, campaign=campaign)
         assert seen[1:] == [(0, 18)]
+
+
+LIMITS = {
+    "a process": ("multiprocessing.popen_spawn_posix.Popen._launch", BlockingIOError(11, "Resource temporarily unavailable")),
+    "the tracker": ("multiprocessing.resource_tracker.ResourceTracker.ensure_running", BlockingIOError(11, "unavailable")),
+    "a thread": ("concurrent.futures.process._ExecutorManagerThread.start", RuntimeError("can't start new thread")),
+    "a queue's thread": ("multiprocessing.queues.Queue._start_thread", RuntimeError("can't start new thread")),
+}
+
+
+@pytest.mark.parametrize("modules", [(), ("math",)])
+@pytest.mark.parametrize("limited", LIMITS)
+def test_limits_on_processes_are_said_and_none_is_left(monkeypatch, limited, modules):
+    name, error = LIMITS[limited]
+
+    def refuse(*_):
+        raise error
+
+    monkeypatch.setattr(name, refuse)
+    said = r"workers=2 cannot be started: .*no further process or thread"
+    with pytest.raises(vf.DomainError, match=said), Processes(2, modules) as place:
+        place.run({0: Block("varflow.theory.roots:bisect", {"x": 4})}, finished=lambda *_: None)
+    assert multiprocessing.active_children() == []

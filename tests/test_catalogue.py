@@ -358,6 +358,8 @@ class TestPictureOverLayers:
             ("new/a.png", "the folder .*new does not exist"),
             ("a.xyz", "must end in .png, .pdf or .svg"),
             ("a", "must end in .png, .pdf or .svg"),
+            (f"{'b' * 270}/a.svg", "a.svg cannot be written: File name too long"),
+            (f"{'b' * 260}.pdf", "b.pdf cannot be written: File name too long"),
         ],
     )
     def test_the_command_refuses_names_before_the_work(self, varflow, tmp_path, monkeypatch, name, rule):

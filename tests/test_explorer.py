@@ -208,6 +208,32 @@ def test_the_address_carries_the_setting(browse, page):
     assert "NaN" not in re.sub(r"<script.*?</script>", "", dom, flags=re.S)
 
 
+MODULES = ["state", "sliders", "phases"]
+HASHES = ["theta=3&gain=30", "theta=0.01&width=3&depth=1e9", "reset=zero&code=snntorch", "theta=0.7"]
+INHERITED = ["constructor", "toString", "__proto__", "hasOwnProperty", "valueOf", "__defineGetter__"]
+
+
+def test_addresses_give_settings_of_the_domain(tmp_path):
+    """In node: no browser is needed for it."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("needs node")
+    done = set()
+    modules = "".join(build.script(Path(build.__file__).parent / "js" / f"{name}.js", done) for name in MODULES)
+    hashes = [*HASHES, *(f"{name}=1&theta=0.7" for name in INHERITED), *(f"reset={name}" for name in INHERITED)]
+    questions = f"[{json.dumps(hashes)}.map(fromHash), DOMAIN, SLIDERS, [THETA, GAIN], preservingGain(DOMAIN.theta[1])]"
+    (tmp_path / "page.mjs").write_text(f"{modules}\nconsole.log(JSON.stringify({questions}));", encoding="utf-8")
+    answer = subprocess.run([node, tmp_path / "page.mjs"], capture_output=True, text=True, timeout=60, check=True).stdout
+    states, domain, sliders, (theta, gain), highest = json.loads(answer)
+    assert [(state["theta"], state["gain"]) for state in states[:2]] == [(2, 20), (0.05, 2.5)]
+    assert (states[1]["width"], states[1]["depth"], states[2]["reset"], states[2]["code"]) == (10, 300, "zero", "snntorch")
+    assert all(state == states[3] for state in states[4 : 4 + len(INHERITED)])
+    assert all(state["reset"] == "delayed_subtract" for state in states[4 + len(INHERITED) :])
+    assert sliders["theta"]["to"] == theta["to"] == domain["theta"][1]  # the rule 1/√p stays in the diagram at every threshold
+    assert highest < gain["to"] < domain["gain"][1]
+    assert all(sliders[name]["from"] >= low and sliders[name]["to"] <= high for name, (low, high) in domain.items())
+
+
 NAMES, PLACES = ["theta", "gain", "width", "depth"], list(range(0, 1001, 25))
 SLIDERS = f"{NAMES}.map((name) => {PLACES}.map((place) => varflow.fromSlider(name, place)))"
 

@@ -1,5 +1,7 @@
 """Kernels of many inputs: against pairs, mpmath and published anchors; sampled ones against real matrices; Gram matrices."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -335,3 +337,16 @@ def test_bad_questions():
     ]:
         with pytest.raises(vf.DomainError, match=message):
             ask()
+
+
+def test_a_network_that_begins_with_weights_brings_its_inputs():
+    x, spike = np.random.default_rng(5).normal(size=(4, 12)), vf.layers.Spike(vf.Neuron(0.6))
+    layers = [vf.layers.Linear(gain=1.7), spike, vf.layers.Linear(gain=2.2), spike]
+    network = vf.Network(width=40, layers=layers, drive=vf.drives.inputs(x))
+    plain = vf.Network(width=40, depth=2, gain=2.2, neuron=vf.Neuron(0.6))
+    found = vf.kernel(network).moments
+    assert np.array_equal(found, vf.kernel(plain, vf.drives.inputs(x, 1.7)).moments)
+    assert not np.allclose(found, vf.kernel(plain, vf.drives.inputs(x, 1.6)).moments)
+    assert np.array_equal(vf.kernel(replace(plain, drive=vf.drives.inputs(x))).moments, vf.kernel(plain, x).moments)
+    with pytest.raises(vf.DomainError, match="inputs=None must be"):
+        vf.kernel(plain)

@@ -4,6 +4,7 @@ leave them as they were.
 
 import copy
 import math
+from collections import namedtuple
 
 import pytest
 
@@ -850,3 +851,78 @@ def test_what_models_are_wrapped_in_and_return():
     (layer,) = vf.init.init_model(nn.Sequential(nn.Linear(32, 256), leaky()), X, steps=STEPS).layers
     assert layer.firing_rate == pytest.approx(0.2, rel=0.05)
     assert vf.audit(Looped(32, 2, 1), X, steps=1).steps == 1
+
+
+class Wordless(Exception):
+    def __str__(self):
+        raise ValueError
+
+
+def fails(*_):
+    raise Wordless
+
+
+def divides(*_):
+    return 1 // 0
+
+
+HOOKS = {
+    "after": lambda layer, hook: layer.register_full_backward_hook(hook),
+    "before": lambda layer, hook: layer.register_full_backward_pre_hook(hook),
+    "weight": lambda layer, hook: layer.weight.register_hook(hook),
+}
+
+
+@pytest.mark.parametrize(("hook", "words"), [(fails, "<Wordless>"), (divides, "integer division or modulo by zero")])
+@pytest.mark.parametrize("kind", HOOKS)
+def test_errors_of_backward_hooks_are_told_as_such(kind, hook, words):
+    model = nn.Sequential(nn.Linear(32, 16), leaky(), nn.Linear(16, 16), leaky())
+    HOOKS[kind](model[2], hook)
+    said = rf"fails in a backward hook or function of this model: {words}"
+    with pytest.raises(vf.DomainError, match=rf"gradients=True {said}"):
+        vf.audit(model, X, steps=STEPS, gradients=True)
+    with pytest.raises(vf.DomainError, match=rf"loss=.* {said}"):
+        vf.Monitor(model, X, steps=STEPS, loss=lambda out: out[0].sum()).step()
+
+
+@pytest.mark.parametrize(("loss", "words"), [(fails, "<Wordless>"), (divides, "integer division or modulo by zero")])
+def test_errors_of_a_loss_are_told_as_such(loss, words):
+    model = nn.Sequential(nn.Linear(32, 16), leaky())
+    with pytest.raises(vf.DomainError, match=rf"loss=.* fails for the model's output: {words}"):
+        vf.audit(model, X, loss, steps=STEPS)
+    model.register_forward_hook(loss)
+    with pytest.raises(vf.DomainError, match=rf"do not go through the model.*: {words}"):
+        vf.audit(model, X, steps=STEPS)
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_layers_without_neurons_and_weights_of_any_size_are_named():
+    for width, fan_in in ((0, 32), (16, 0)):
+        model = nn.Sequential(nn.Linear(32, 16), leaky(), nn.Linear(16, width), leaky(), nn.Linear(width, 4), leaky())
+        if width:
+            model = nn.Sequential(nn.Linear(32, fan_in), leaky(), nn.Linear(fan_in, width), leaky())
+        with pytest.raises(vf.DomainError, match=r"weights of shape \(.*0.*\)' are none: a layer has no neurons or no inputs"):
+            vf.audit(model, X, steps=STEPS)
+    for value, words in ((-1e25, "a variance beyond float32"), (math.nan, "numbers that are not finite")):
+        model = nn.Sequential(nn.Linear(32, 16), leaky())
+        with torch.no_grad():
+            model[0].weight[3] = value
+        with pytest.raises(vf.DomainError, match=f"hold {words}"):
+            vf.audit(model, X, steps=STEPS)
+
+
+def test_named_tuples_are_inputs():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weights, self.neuron = nn.Linear(32, 16), leaky()
+
+        def forward(self, left, right):
+            return self.neuron(self.weights(left - right))
+
+    Pair = namedtuple("Pair", ["left", "right"])
+    model, other = Two(), X.flip(0)
+    for inputs in (Pair(X, other), [X, other]):
+        report = vf.audit(model, inputs, steps=STEPS, gradients=True)
+        assert report.layers[0].firing_rate == vf.audit(model, (X, other), steps=STEPS).layers[0].firing_rate
+        assert math.isfinite(report.layers[0].gradient_norm)

@@ -395,7 +395,7 @@ def test_bad_arguments():
             vf.Monitor(model, x, **options)
     with pytest.raises(vf.DomainError, match="must be a torch"):
         vf.Monitor("model", x)
-    with pytest.raises(vf.DomainError, match="step=-1"):
+    with pytest.raises(vf.DomainError, match="number=-1"):
         vf.Monitor(model, x).step(-1)
     monitor = vf.Monitor(model, torch.rand(2, 4), steps=3)
     with pytest.raises(vf.DomainError, match="do not go through the model"):

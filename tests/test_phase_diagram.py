@@ -82,7 +82,7 @@ def test_bad_input(options, said):
         vf.phase_diagram(**{"threshold": [0.5], "width": [10], "depth": 3} | options)
 
 
-@pytest.mark.parametrize("options", [{}, {"gain": "kaiming"}, {"gain": 2.6, "threshold": 0.5}, {"width": 10}])
+@pytest.mark.parametrize("options", [{}, {"gain": "kaiming"}, {"gain": 2.6, "threshold": 0.5}, {"width": 10}, {"width": 23}])
 def test_plot(options):
     pytest.importorskip("matplotlib")
     figure = vf.phase_diagram(**{"threshold": [0.5, 0.8], "width": [10, 30], "depth": 3} | options).plot()

@@ -110,7 +110,10 @@ def test_command(varflow, tmp_path, suffix):
         ("--table x.csv --fan-in 3", "--fan-in 3 does not apply to --table"),
         ("--table x.csv --distribution laplace", "--distribution laplace does not apply to --table"),
         ("--table x.csv --threshold 0", "--threshold 0 must be positive"),
-        ("--table /dev/null/x.csv", "--table /dev/null cannot be written"),
+        ("--table /dev/null/x.csv", "--table /dev/null/x.csv cannot be written"),
+        ("--table ..", "--table .. must end in .csv or .json"),
+        ("--table ''", "--table . must end in .csv or .json"),
+        (f"--table {'a' * 400}/x.csv", "x.csv cannot be written: File name too long"),
         ("--fan-in 3", "--threshold is missing"),
     ],
 )

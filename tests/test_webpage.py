@@ -1,5 +1,6 @@
 """The web page of the validation report: complete, self-contained, made from JSON alone, and that of the results kept here."""
 
+import json
 import re
 import sys
 from dataclasses import replace
@@ -97,6 +98,50 @@ def test_verdicts_that_are_not_good_are_told():
     assert "right theories are rejected too often" in text
     assert "not rejected" in text
     assert "figure_9 not examined" in text
+
+
+@pytest.mark.parametrize("name", ["claim", "verdict", "seed", "budget", "quantity", "statement", "points", "version"])
+def test_no_text_of_a_result_becomes_markup(name):
+    wild = """x"><script>alert(1)</script>'"""
+    known = getattr(RESULTS[1], name)
+    wild = {"points": [wild] * len(RESULTS[1].points), "version": {wild: wild}}.get(name, wild)
+    told = replace(RESULTS[1], **{name: wild})
+    envelope = replace(ENVELOPE, claim=told.claim, conservative="<script>", version={"<script>": "<script>"})
+    made = webpage(Examined([told], "<script>", missing=["<script>"]), {told.claim: envelope})
+    assert made.count("&lt;script&gt;") > 3
+    assert "<script" not in made
+    assert known is getattr(RESULTS[1], name)
+
+
+DAMAGED = [
+    ("seed", "x"),
+    ("seconds", "12"),
+    ("p_value", True),
+    ("verdict", "<script>"),
+    ("z", ["1"]),
+    ("z", [1.0]),
+    ("points", []),
+    ("negative_control", {"what": "none", "p_value": "0.1", "rejected": True}),
+    ("smallest_detectable_error", {"what": "none"}),
+    ("version", {"numpy": 2}),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), DAMAGED)
+def test_files_with_fields_of_another_type_are_left_out(tmp_path, capsys, name, value):
+    whole = json.loads((VALIDATION / "results" / "one_layer_map.json").read_text(encoding="utf-8"))
+    (tmp_path / "damaged.json").write_text(json.dumps(whole | {name: value}), encoding="utf-8")
+    (tmp_path / "sound.json").write_text(json.dumps(whole), encoding="utf-8")
+    assert len(pages.read(tmp_path, ["damaged", "sound"])) == 1
+    assert re.fullmatch(r".*damaged\.json is left out of the report: .+\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "[" * 100_000, '{"claim": "a"}', "\udcff"])
+def test_files_that_are_no_envelopes_are_left_out(tmp_path, capsys, text):
+    (tmp_path / "envelope").mkdir()
+    (tmp_path / "envelope" / "a.json").write_text(text, encoding="utf-8", errors="surrogateescape")
+    assert envelope.read(tmp_path) == {}
+    assert "a.json is left out" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -219,7 +219,7 @@ figure
 # %% [markdown]
 # ## Simulation
 #
-# Networks of width 600 with the bias above, driven below and above the unstable point. All stay on their side, and the exact
+# Networks of width 400 with the bias above, driven below and above the unstable point. All stay on their side, and the exact
 # theory of that width agrees at every layer. In the quiet state a bias wrong by 5 % is detected.
 
 # %%

@@ -68,9 +68,9 @@ condition
 #
 # **IAND**, $x(1-y)$: $p' = p\,(1-p_y)$ decays, and ever more slowly, since $p_y$ falls with $p$.
 #
-# **BatchNorm.** Let one input have the variance $V$ of its currents where all others have $\bar V$. The batch is centred, so
-# $V \propto p(1-p)$; divided by the mean over the batch, $V' = \gamma^2\, p(1-p)/\bar p(1-\bar p)$. At the fixed point $V =
-# \bar V = \gamma^2$, $z = \theta/\gamma$,
+# **BatchNorm.** Let one input have the variance $V$ of its currents where all others have $\bar V$. The batch is centred at its
+# own mean, so $V \propto \mathrm E(x - \bar p)^2 = p(1-2\bar p) + \bar p^2$; divided by the mean over the batch,
+# $V' = \gamma^2\, (p(1-2\bar p) + \bar p^2)/\bar p(1-\bar p)$. At the fixed point $V = \bar V = \gamma^2$, $z = \theta/\gamma$,
 #
 # $$\frac{d \ln V'}{d \ln V} = \frac{1-2p}{p(1-p)} \cdot \frac{z\,\varphi(z)}{2}, \qquad p = Q(z).$$
 

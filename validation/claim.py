@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 
@@ -131,6 +131,31 @@ class Claim:
         return next((name for name, of_budget in self.budgets.items() if of_budget == settings), "own")
 
 
+class Caught(TypedDict):
+    """The smallest size detected of an error; None if none was."""
+
+    what: str
+    relative_size: float | None
+
+
+class Detectable(Caught):
+    """The largest of them, and ``each``."""
+
+    power: float
+    draws: int
+    each: list[Caught]
+
+
+class Compared(TypedDict):
+    """A wrong theory compared with the claim's simulation."""
+
+    what: str
+    p_value: float
+    rejected: bool
+    theory: NotRequired[list[float | None]]
+    z: NotRequired[list[float | None]]
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """Result of examining a claim: the content of its JSON file.
@@ -160,14 +185,22 @@ class Result:
     z: list[float | None]
     p_value: float
     false_alarm: float
-    smallest_detectable_error: dict[str, Any]
-    negative_control: dict[str, Any]
-    further_controls: list[dict[str, Any]]
+    smallest_detectable_error: Detectable
+    negative_control: Compared
+    further_controls: list[Compared]
     reading: str
-    verdict: str
+    verdict: Literal["holds", "fails", "inconclusive"]
     budget: str
     powerful_budget: str | None
     seconds: float
+
+    def __post_init__(self) -> None:
+        points = len(self.points)
+        columns = [self.theory, self.estimate, self.standard_error, self.z]
+        controls: list[Any] = [self.negative_control, *self.further_controls]
+        columns += [control[name] for control in controls for name in ("theory", "z") if name in control]
+        if not points or any(len(column) != points for column in columns):
+            raise ValueError(f"of its {points} points some lack a number")
 
     @property
     def holds(self) -> bool:

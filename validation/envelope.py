@@ -25,6 +25,7 @@ import varflow as vf
 from validation.claim import Claim, Judgement
 from validation.claims import discover
 from validation.dependence import compared
+from validation.stored import stored
 from validation.uniformity import LEVELS, band
 from validation.work import HERE
 from varflow._files import replace_files
@@ -137,9 +138,7 @@ def _counts(judgements: Sequence[Judgement]) -> list[int]:
 
 def read(folder: Path) -> dict[str, Envelope]:
     """The envelopes in ``folder/envelope``, by claim."""
-    files = sorted((folder / "envelope").glob("*.json"))
-    found = [Envelope(**json.loads(path.read_text(encoding="utf-8"))) for path in files]
-    return {each.claim: each for each in found}
+    return {each.claim: each for each in stored(Envelope, sorted((folder / "envelope").glob("*.json")))}
 
 
 def main() -> int:

@@ -175,7 +175,7 @@ def _rows(ax: Any, names: Sequence[str]) -> np.ndarray:
     return rows
 
 
-def _controls(result: Result) -> list[dict[str, Any]]:
+def _controls(result: Result) -> list[Any]:
     """Those whose numbers are known: not so in results of earlier versions, and where no error was caught."""
     return [each for each in (result.negative_control, *result.further_controls) if "z" in each]
 
@@ -206,7 +206,8 @@ def _svg(name: str, draw: Any, rows: int) -> str:
     text = re.sub(r" font-family: [^;\"]*;", "", text)
     text = re.sub(r'<g id="[^"]*">', "<g>", text)
     text = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", text)
-    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
+    own = re.sub(r"[^\w-]", "-", name)
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{own}-", text)
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, f"var(--{variable})")
     return "\n".join(line.strip() for line in text.splitlines() if line.strip())

@@ -9,7 +9,6 @@ reads the results in a folder (those of the long budget in ``long``, envelopes i
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +17,7 @@ import varflow as vf
 from validation import envelope
 from validation.claim import Result
 from validation.report import Examined, page
+from validation.stored import stored
 from validation.webpage import webpage
 from varflow._files import replace_files
 
@@ -36,15 +36,7 @@ def pages(folder: Path, examined: Examined) -> dict[str, str]:
 
 def read(folder: Path, claims: Iterable[str]) -> list[Result]:
     """Results of these claims; files of another format are named on stderr and left out."""
-    found = []
-    for path in (folder / f"{name}.json" for name in claims):
-        try:
-            found.append(Result(**json.loads(path.read_text(encoding="utf-8"))))
-        except FileNotFoundError:
-            pass
-        except (OSError, TypeError, ValueError) as error:
-            print(f"{path} is left out of the report: {' '.join(str(error).split())}", file=sys.stderr)
-    return found
+    return stored(Result, (folder / f"{name}.json" for name in claims))
 
 
 def main() -> int:

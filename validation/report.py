@@ -76,7 +76,7 @@ def setting(results: Sequence[Result]) -> str:
     first = results[0]
     versions = ", ".join(f"{name} {number}" for name, number in first.version.items())
     budgets = ", ".join(dict.fromkeys(result.budget for result in results))
-    return f"Budget {budgets}, seed {first.seed}, device {first.configuration['device']}; {versions}."
+    return f"Budget {budgets}, seed {first.seed}, device {first.configuration.get('device', 'unknown')}; {versions}."
 
 
 def _earlier(results: Sequence[Result]) -> list[str]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -87,7 +87,7 @@ def judged(planned: Planned, sizes: Sequence[float], *, seed: int, work: Work) -
     )
 
 
-def _verdict(rejected: bool, controls: Sequence[bool]) -> str:
+def _verdict(rejected: bool, controls: Sequence[bool]) -> Literal["holds", "fails", "inconclusive"]:
     return FAILS if rejected else HOLDS if all(controls) else INCONCLUSIVE
 
 
@@ -103,7 +103,7 @@ def _blocks(function: Callable[..., Any], wanted: Sequence[dict[str, Any]], work
     return (work if elsewhere else replace(work, run=None)).results(function, wanted, what=what)
 
 
-def _worst(errors: Sequence[Error], sizes: Sequence[float]) -> dict[str, Any]:
+def _worst(errors: Sequence[Error], sizes: Sequence[float]) -> Any:
     """The largest of the smallest errors detected, and all of them."""
     each = [{"what": error.what, "relative_size": number(size)} for error, size in zip(errors, sizes, strict=True)]
     return each[int(np.argmax(sizes))] | {"power": POWER, "draws": DRAWS, "each": each}

@@ -1,10 +1,15 @@
-"""The report as one web page: no script, no file beside it; figures are drawn into it."""
+"""The report as one web page: no script, no file beside it; figures are drawn into it.
+
+Every text of the results is escaped once, when they come in; figures are drawn before, and escape their own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from validation import figures
 from validation.claim import Result
@@ -20,15 +25,18 @@ STRONG = 4.0  # standard errors at which a cell has its full colour
 
 def webpage(examined: Examined, envelopes: Mapping[str, Envelope] | None = None) -> str:
     """HTML of the same content as ``report.page``, with figures, the deviations of all points and the envelopes."""
-    known, results, made = envelopes or {}, examined.told, examined.made
+    drawn = {escape(result.claim): _drawings(result, (envelopes or {}).get(result.claim)) for result in examined.told}
+    power = figures.power(examined.told)
+    examined, known = escaped(examined), escaped(envelopes or {})
+    results, made = examined.told, examined.made
     parts = [
-        f"<header><p class=kicker>varflow · validation</p><h1>{escape(verdicts(made))}</h1>",
-        f"<p>Made by <code>{escape(examined.command)}</code>. {escape(setting(made))}{escape(examined.left_out)}</p></header>",
+        f"<header><p class=kicker>varflow · validation</p><h1>{verdicts(made)}</h1>",
+        f"<p>Made by <code>{examined.command}</code>. {setting(made)}{examined.left_out}</p></header>",
         f"<section>{_table(results, known)}</section>",
         f"<section><h2>Every point</h2>{_cells(results)}</section>",
-        f"<section><h2>How small an error would be caught</h2>{_figure(figures.power(results), POWER)}</section>",
+        f"<section><h2>How small an error would be caught</h2>{_figure(power, POWER)}</section>",
         f"<section><h2>How to read this page</h2>{_blocks(how_to_read(results))}</section>",
-        *(_claim(result, known.get(result.claim)) for result in results),
+        *(_claim(result, drawn[result.claim]) for result in results),
         "<footer><p>All numbers are in the JSON files of the claims.</p></footer>",
     ]
     head = (
@@ -37,6 +45,27 @@ def webpage(examined: Examined, envelopes: Mapping[str, Envelope] | None = None)
     )
     style = f"<style>\n{STYLE.read_text(encoding='utf-8')}</style></head>"
     return "\n".join([head + style, "<body>", *parts, "</body></html>", ""])
+
+
+def escaped(found: Any) -> Any:
+    """The same, with every text in it escaped."""
+    if isinstance(found, str):
+        return escape(found)
+    if isinstance(found, Mapping):
+        return {escape(name): escaped(each) for name, each in found.items()}
+    if isinstance(found, Collection):
+        return [escaped(each) for each in found]
+    if is_dataclass(found) and not isinstance(found, type):
+        return replace(found, **{field.name: escaped(getattr(found, field.name)) for field in fields(found)})
+    return found
+
+
+def _drawings(result: Result, found: Envelope | None) -> dict[str, str]:
+    """The figures of a claim, by the caption that each has."""
+    over_layers = bool(figures.curves(result.points))
+    drawn = {CURVES if over_layers else VALUES: figures.values(result)}
+    drawn |= {} if over_layers else {DEVIATIONS: figures.deviations(result)}
+    return drawn | ({} if found is None else {escape(_told(found)): figures.envelope(found)})
 
 
 POWER = (
@@ -68,7 +97,7 @@ def _table(results: Sequence[Result], envelopes: Mapping[str, Envelope]) -> str:
             f"{sum(control['rejected'] for control in controls)} of {len(controls)}",
             _calibration(envelopes.get(result.claim)),
         )
-        link = f'<th scope=row><a href="#{_id(result)}">{escape(result.claim)}</a></th>'
+        link = f'<th scope=row><a href="#{_id(result)}">{result.claim}</a></th>'
         rows.append(f"<tr>{link}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
     return f"<div class=wide><table class=data><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
 
@@ -80,11 +109,11 @@ def _calibration(found: Envelope | None) -> str:
 
 
 def _badge(result: Result) -> str:
-    return f'<span class="badge {result.verdict}">{escape(result.told)}</span>'
+    return f'<span class="badge {result.verdict}">{result.told}</span>'
 
 
 def _id(result: Result) -> str:
-    return escape(result.claim.replace(", ", "-"))
+    return result.claim.replace(", ", "-")
 
 
 def _cells(results: Sequence[Result]) -> str:
@@ -92,7 +121,7 @@ def _cells(results: Sequence[Result]) -> str:
     rows = []
     for result in results:
         cells = "".join(_cell(*point) for point in zip(result.points, result.z, strict=True))
-        link = f'<a href="#{_id(result)}">{escape(result.claim)}</a>'
+        link = f'<a href="#{_id(result)}">{result.claim}</a>'
         rows.append(f"<div class=strip><div class=name>{link}</div><div class=cells>{cells}</div></div>")
     scale = "".join(_cell(f"{z:+g} standard errors", z) for z in (-4, -3, -2, -1, 0, 1, 2, 3, 4))
     legend = f"<div class=strip><div class=name>simulated less theory</div><div class=cells>−4 {scale} +4</div></div>"
@@ -102,8 +131,7 @@ def _cells(results: Sequence[Result]) -> str:
 
 def _cell(point: str, z: float | None) -> str:
     side, strength = _colour(z)
-    told = escape(f"{point}: z = {value(z)}", quote=True)
-    return f'<i class={side} style="--z:{strength:.0f}%" title="{told}"></i>'
+    return f'<i class={side} style="--z:{strength:.0f}%" title="{point}: z = {value(z)}"></i>'
 
 
 def _colour(z: float | None) -> tuple[str, float]:
@@ -111,35 +139,32 @@ def _colour(z: float | None) -> tuple[str, float]:
     return "above" if (z or 0.0) > 0 else "below", 100.0 if z is None else min(100 * abs(z) / STRONG, 100.0)
 
 
-def _claim(result: Result, found: Envelope | None) -> str:
-    drawn = [
-        *_numbers(result),
-        *([] if found is None else [_figure(figures.envelope(found), _told(found))]),
-        f"<div class=side>{_controls(result)}</div>",
-    ]
+def _claim(result: Result, drawn: Mapping[str, str]) -> str:
+    pictures = [_figure(drawing, caption) for caption, drawing in drawn.items()]
+    pictures[1:1] = _scores(result)
     lines = result.reading.splitlines()
     text, table = ([line for line in lines if line.startswith("|") is there] for there in (False, True))
     return (
-        f'<section class=claim id="{_id(result)}"><h2>{escape(result.claim)} {_badge(result)}</h2>'
-        f"<p class=statement>{escape(result.statement)}</p>{_blocks(text)}"
-        f"<div class=figures>{''.join(drawn)}</div>{_blocks(table)}</section>"
+        f'<section class=claim id="{_id(result)}"><h2>{result.claim} {_badge(result)}</h2>'
+        f"<p class=statement>{result.statement}</p>{_blocks(text)}"
+        f"<div class=figures>{''.join(pictures)}<div class=side>{_controls(result)}</div></div>{_blocks(table)}</section>"
     )
 
 
-def _numbers(result: Result) -> list[str]:
-    """Values and deviations: over layers where points are layers of a few curves, else a row per point."""
+def _scores(result: Result) -> list[str]:
+    """A table of deviations over layers, where points are layers of a few curves."""
     curves = figures.curves(result.points)
     if not curves:
-        return [_figure(figures.values(result), VALUES), _figure(figures.deviations(result), DEVIATIONS)]
+        return []
     layers = sorted({layer for places in curves.values() for layer in places})
     head = "".join(f"<th scope=col>{layer}</th>" for layer in layers)
     rows = []
     for name, places in curves.items():
         cells = "".join(_score(result.z[places[layer]] if layer in places else None) for layer in layers)
-        rows.append(f"<tr><th scope=row>{escape(name)}</th>{cells}</tr>")
+        rows.append(f"<tr><th scope=row>{name}</th>{cells}</tr>")
     head = f"<thead><tr><th scope=col>layer</th>{head}</tr></thead>"
     table = f"<div class=wide><table class=scores>{head}<tbody>{''.join(rows)}</tbody></table></div>"
-    return [_figure(figures.values(result), CURVES), _figure(table, SCORES)]
+    return [_figure(table, SCORES)]
 
 
 def _score(z: float | None) -> str:
@@ -154,16 +179,16 @@ def _signed(z: float | None) -> str:
 def _controls(result: Result) -> str:
     """The wrong theories and their p-values; what was caught, and how."""
     rows = "".join(
-        f"<tr><td>{escape(control['what'])}</td><td>{escape(probability(control['p_value']).removeprefix('p = '))}</td>"
+        f"<tr><td>{control['what']}</td><td>{escape(probability(control['p_value']).removeprefix('p = '))}</td>"
         f"<td>{'rejected' if control['rejected'] else '<b class=problem>not rejected</b>'}</td></tr>"
         for control in (result.negative_control, *result.further_controls)
     )
     sizes = [f"{e['what']} {percent(e['relative_size'])}" for e in result.smallest_detectable_error["each"]]
     return (
         "<div class=wide><table><thead><tr><th scope=col>wrong theory</th><th scope=col>p</th><th scope=col>verdict</th></tr>"
-        f"</thead><tbody>{rows}</tbody></table></div><p class=note>Smallest errors caught: {escape('; '.join(sizes))}.</p>"
-        f"<p class=note>Source: {escape(result.source)}.</p>"
-        f"<p class=note>Budget {escape(result.budget)}, seed {result.seed}, {result.seconds:g} s.</p>"
+        f"</thead><tbody>{rows}</tbody></table></div><p class=note>Smallest errors caught: {'; '.join(sizes)}.</p>"
+        f"<p class=note>Source: {result.source}.</p>"
+        f"<p class=note>Budget {result.budget}, seed {result.seed}, {result.seconds:g} s.</p>"
     )
 
 
@@ -183,7 +208,7 @@ def _told(found: Envelope) -> str:
 
 
 def _figure(drawing: str, caption: str) -> str:
-    return f"<figure>{drawing}<figcaption>{escape(caption)}</figcaption></figure>"
+    return f"<figure>{drawing}<figcaption>{caption}</figcaption></figure>"
 
 
 def _blocks(lines: Sequence[str]) -> str:
@@ -214,6 +239,6 @@ def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
 def _inline(text: str) -> str:
     """``**bold**`` and ``*emphasis*``."""
     for mark, tag in (("**", "b"), ("*", "em")):
-        pieces = text.split(mark) if tag == "em" else escape(text, quote=False).split(mark)
+        pieces = text.split(mark)
         text = "".join(piece if i % 2 == 0 else f"<{tag}>{piece}</{tag}>" for i, piece in enumerate(pieces))
     return text

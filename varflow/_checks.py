@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -31,7 +31,7 @@ LARGEST = {
     "seed": 2**128,
     "steps": 10**6,
 }
-
+MOST_LISTED = 10**6  # values of one axis
 
 Kind = TypeVar("Kind")
 
@@ -91,8 +91,16 @@ class MissingExtraError(VarflowError, ImportError):
 def _short(value: Any) -> str:
     if isinstance(value, np.generic):
         value = value.item()
-    text = " ".join(repr(value).split())  # one line, also for arrays
+    text = said(value)
     return text if len(text) <= 60 else text[:25] + "..." + text[-32:]  # a path keeps its file name
+
+
+def said(value: Any, words: Callable[[Any], str] = repr) -> str:
+    """A value, or with ``str`` an error, in one line; its type if it fails to say what it is."""
+    try:
+        return " ".join(words(value).split())
+    except Exception:  # by objects of users, whole numbers of many digits, lists within lists
+        return f"<{type(value).__name__}>"
 
 
 def require(extra: str, module: str) -> ModuleType:
@@ -121,7 +129,8 @@ def numbers(name: str, value: Any) -> np.ndarray:
         array = np.asarray(value)
         if array.dtype.kind not in "iuf":
             raise TypeError
-        return array.astype(np.float64, copy=False)
+        with np.errstate(over="ignore"):  # of wider types: infinite is said below
+            return array.astype(np.float64, copy=False)
     except Exception:  # anything may be raised: by ragged lists, by tensors that require a gradient
         raise DomainError(name, value, "must be a real number or an array of them") from None
 
@@ -178,8 +187,13 @@ def positive_scale(name: str, value: Any) -> np.ndarray:
 def scalar(name: str, array: np.ndarray) -> float:
     """The single number of a checked array."""
     if array.ndim:
-        raise DomainError(name, array.tolist(), "must be a single number; call once for each value")
+        raise DomainError(name, brief(array), "must be a single number; call once for each value")
     return float(array)
+
+
+def brief(array: np.ndarray) -> Any:
+    """For an error: a list, or the array itself where a list would be long."""
+    return array.tolist() if array.size <= 1000 else array
 
 
 def integer(name: str, value: Any, *, minimum: int) -> int:
@@ -236,13 +250,16 @@ def several(name: str, values: Any, kind: type[Kind], *, empty: bool = False) ->
 def listed(name: str, value: Any) -> list[Any]:
     """Distinct values, at least one, in the order given, from arrays of any library too; a single one as a list."""
     unmasked(name, value)
+    count = len(value) if isinstance(value, (list, tuple, range)) else math.prod(getattr(value, "shape", ()))
+    if count > MOST_LISTED:
+        raise DomainError(name, value, f"must name at most {MOST_LISTED} values")
     value = _as_list(name, value) if hasattr(value, "ndim") else value
     items = list(value) if isinstance(value, (list, tuple, range)) else [value]
     if not items:
         raise DomainError(name, value, "must name at least one value")
     try:
         return list(dict.fromkeys(items))
-    except TypeError:  # lists of several values in a list
+    except TypeError:  # some cannot be hashed
         return [item for place, item in enumerate(items) if item not in items[:place]]
 
 
@@ -274,7 +291,7 @@ def same_shape(**arrays: np.ndarray) -> list[np.ndarray]:
     except ValueError:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items() if array.ndim)
         name = max(arrays, key=lambda key: arrays[key].ndim)
-        raise DomainError(name, arrays[name].tolist(), f"does not broadcast: shapes {shapes}") from None
+        raise DomainError(name, brief(arrays[name]), f"does not broadcast: shapes {shapes}") from None
 
 
 def unwrap(array: np.ndarray) -> Any:
@@ -288,7 +305,7 @@ def per_layer(name: str, value: Any, depth: int) -> np.ndarray:
     if array.ndim == 0:
         return np.full(depth, array)
     if array.shape != (depth,):
-        raise DomainError(name, array.tolist(), f"must be one value or one per layer (depth={depth})")
+        raise DomainError(name, brief(array), f"must be one value or one per layer (depth={depth})")
     return array
 
 

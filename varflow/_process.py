@@ -66,6 +66,10 @@ class _Guarded:
     def write(self, text: str) -> Any:
         return self._tried(self._stream.write, text)
 
+    def close(self) -> None:
+        """Flush: only the end of the process closes it."""
+        self.flush()
+
     def flush(self) -> None:
         self._tried(self._stream.flush)
 

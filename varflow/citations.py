@@ -17,7 +17,7 @@ def citation(name: str) -> str:
     Parameters
     ----------
     name : str
-        A key of ``varflow/references.bib``, such as ``"micheli2024"``.
+        A key of ``varflow/references.bib``, such as ``"micheli2024"``; ``"varflow"`` for varflow itself.
 
     Raises
     ------

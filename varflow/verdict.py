@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, instance, non_negative, probability
+from varflow._checks import DomainError, brief, instance, non_negative, probability
 from varflow.results import QUANTITIES, Comparison, Ensemble, Profile, deviation
 from varflow.spreads import Spreads, receiving
 
@@ -231,7 +231,7 @@ def allowances(profile: Profile, bias: Any) -> dict[str, Any]:
     if not isinstance(bias, dict):
         fraction = non_negative("bias", 0.0 if bias is None else bias)
         if fraction.ndim:
-            raise DomainError("bias", fraction.tolist(), "must be one fraction, or arrays by name of the quantity")
+            raise DomainError("bias", brief(fraction), "must be one fraction, or arrays by name of the quantity")
         return {name: fraction * scale + granted[name] for name, scale in scales.items()}
     for name in bias:
         if name not in scales:

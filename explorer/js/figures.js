@@ -84,7 +84,8 @@ export function phaseFigure(size, { theta, gain }, image, contours) {
   plot.text(1.85, criticalGain(1.85), withIndex("g", "c"), "on-map", 0, 20);
   const [x, y] = [Math.min(theta, THETA.to), Math.min(Math.max(gain, GAIN.from), GAIN.to)];
   plot.add(`<path class="cross" d="M${plot.X(x)} ${plot.top}V${plot.bottom}M${plot.left} ${plot.Y(y)}H${plot.right}"/>`);
-  return plot.dot(x, y, "here", 7);
+  plot.cursor = plot.circle(x, y, "here", 7);
+  return plot;
 }
 
 /** Late firing rate of a deep layer over the gain, for every tabulated decay. */

@@ -33,9 +33,10 @@ function update() {
   waiting = false;
   if (state.rule !== "own") {
     const gain = gainByRule(state.rule, state.theta, state.width, state.depth, corrected);
-    if (gain === null) state.rule = "own";
-    else state.gain = gain;
-    hint(gain === null ? "No gain keeps 99 % of such networks alive." : state.rule === "corrected" && state.width > EXACT_WIDTH ? CAPPED : "");
+    const found = gain !== null && gain <= HIGHEST;
+    if (found) state.gain = gain;
+    else state.rule = "own";
+    hint(!found ? `No gain up to ${HIGHEST} keeps 99 % of such networks alive.` : state.rule === "corrected" && state.width > EXACT_WIDTH ? CAPPED : "");
   } else hint("");
   const { theta, gain, width, depth } = state;
   if (computed !== (computed = [theta, gain, width, depth].join())) {
@@ -59,6 +60,7 @@ function nameSetting() {
   if (hash !== location.hash.slice(1)) history.replaceState(null, "", hash ? `#${hash}` : location.pathname + location.search);
 }
 
+const HIGHEST = DOMAIN.gain[1];
 const CAPPED = `The gain for width ${EXACT_WIDTH}, a little more than this width needs.`;
 
 function hint(words) {
@@ -215,9 +217,10 @@ function listen() {
     $(name).addEventListener("input", (event) => {
       set({ ...own, [name]: moved(name, event.target.valueAsNumber, state[name]) });
     });
+    const [lo, hi] = DOMAIN[name];
+    Object.assign($(`${name}-field`), { min: lo, max: hi });
     $(`${name}-field`).addEventListener("input", (event) => {
       const value = event.target.valueAsNumber;
-      const [lo, hi] = DOMAIN[name];
       if (value >= lo && value <= hi) set({ ...own, [name]: within(name, value, state[name]) });
     });
     $(`${name}-field`).addEventListener("change", (event) => {

@@ -11,6 +11,7 @@ export class Plot {
     this.top = 14;
     this.bottom = height - 42;
     this.parts = [];
+    this.cursor = ""; // not cut off
   }
 
   X(value) {
@@ -50,8 +51,12 @@ export class Plot {
     return this.add(`<path class="area ${kind}" d="${this.path([...upper, ...[...lower].reverse()])}Z"/>`);
   }
 
+  circle(x, y, kind, radius) {
+    return `<circle class="dot ${kind}" cx="${this.X(x).toFixed(2)}" cy="${this.Y(y).toFixed(2)}" r="${radius}"/>`;
+  }
+
   dot(x, y, kind, radius = 5) {
-    return this.add(`<circle class="dot ${kind}" cx="${this.X(x).toFixed(2)}" cy="${this.Y(y).toFixed(2)}" r="${radius}"/>`);
+    return this.add(this.circle(x, y, kind, radius));
   }
 
   text(x, y, words, kind = "", dx = 0, dy = 0) {
@@ -63,7 +68,7 @@ export class Plot {
     const { left, right, top, bottom, beyond } = this;
     const box = `x="${left - beyond}" y="${top - beyond}" width="${right - left + 2 * beyond}" height="${bottom - top + 2 * beyond}"`;
     const clip = `<clipPath id="${this.x.id}-clip"><rect ${box}/></clipPath>`;
-    return `${clip}${this.grid()}<g clip-path="url(#${this.x.id}-clip)">${this.parts.join("")}</g>${this.labels()}`;
+    return `${clip}${this.grid()}<g clip-path="url(#${this.x.id}-clip)">${this.parts.join("")}</g>${this.labels()}${this.cursor}`;
   }
 
   grid() {

@@ -5,7 +5,7 @@ import { DECAYS, RESETS } from "./memory.js";
 export const DEFAULT = {
   theta: 1, rule: "paper", gain: 2.5, width: 600, depth: 100, decay: 0.5, reset: "delayed_subtract", code: "varflow", neuron: "memoryless",
 };
-export const DOMAIN = { theta: [0.05, 3], gain: [0.1, 20], width: [10, 20000], depth: [2, 300] };
+export const DOMAIN = { theta: [0.05, 2], gain: [0.1, 20], width: [10, 20000], depth: [2, 300] };
 const RULES = ["paper", "kaiming", "corrected", "own"];
 const CHOICES = { rule: RULES, reset: Object.keys(RESETS), code: ["varflow", "snntorch", "spikingjelly"], neuron: ["memoryless", "memory"] };
 
@@ -29,11 +29,11 @@ export function fromHash(hash) {
   const state = { ...DEFAULT };
   for (const [name, text] of new URLSearchParams(hash.replace(/^#/, ""))) {
     if (name === "gain" && RULES.includes(text)) state.rule = text;
-    else if (name in DOMAIN && text !== "") {
+    else if (Object.hasOwn(DOMAIN, name) && text !== "") {
       state[name] = within(name, Number(text), state[name]);
       if (name === "gain") state.rule = "own";
     } else if (name === "decay" && DECAYS.includes(Number(text))) state.decay = Number(text);
-    else if (CHOICES[name]?.includes(text)) state[name] = text;
+    else if (Object.hasOwn(CHOICES, name) && CHOICES[name].includes(text)) state[name] = text;
   }
   return state;
 }

@@ -33,20 +33,28 @@ class Cluster:
 
     def __enter__(self) -> Cluster:
         distributed = require("distributed", "distributed")
-        logger = logging.getLogger("distributed")
-        self._level = logger.level
-        logger.setLevel(logging.CRITICAL)  # errors are reported below, in one line
+        loggers = [
+            logging.getLogger(name) for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"
+        ]
+        self._levels = {logger: logger.level for logger in loggers}
+        for logger in self._levels:
+            logger.setLevel(logging.CRITICAL)  # each has its own; errors are reported below, in one line
         try:
             self._client = distributed.Client(self._scheduler, timeout=PATIENCE, set_as_default=False)
         except Exception as error:  # each transport raises its own
-            logger.setLevel(self._level)
+            self._speak()
             reason = " ".join(str(error).split()) or type(error).__name__
             raise DomainError("scheduler", self._scheduler, f"cannot be reached: {reason}") from None
         return self
 
     def __exit__(self, *error: object) -> None:
         self._client.close(timeout=PATIENCE)
-        logging.getLogger("distributed").setLevel(self._level)
+        self._speak()
+
+    def _speak(self) -> None:
+        """Put the levels of Dask's loggers back."""
+        for logger, level in self._levels.items():
+            logger.setLevel(level)
 
     def run(self, blocks: dict[int, Block], *, finished: Finished) -> None:
         """Compute the blocks by index, in any order.

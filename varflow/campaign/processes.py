@@ -42,8 +42,12 @@ class Processes:
         self._starting: list[Future[int]] = []
 
     def __enter__(self) -> Processes:
-        if self._modules:
-            self._started()
+        try:
+            if self._modules:
+                self._started()
+        except BaseException:
+            self._end(at_once=True)
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -81,7 +85,7 @@ class Processes:
 
     def _started(self) -> _Pool:
         if self._pool is None:
-            self._pool = _Pool(self._workers, get_context("spawn"), _begin, (self._modules,))
+            self._pool = _Pool(self._workers, self._modules)
             self._starting = [self._pool.submit(os.getpid) for _ in range(self._workers if self._modules else 0)]
         return self._pool
 
@@ -104,9 +108,28 @@ _starting = threading.Lock()  # of processes, one campaign at a time: os.environ
 class _Pool(ProcessPoolExecutor):
     """Its processes start when blocks are submitted: with one thread for linear algebra, and ignoring Ctrl-C from the start."""
 
+    def __init__(self, workers: int, modules: tuple[str, ...]):
+        self.workers = workers
+        with _allowed(workers):
+            super().__init__(workers, get_context("spawn"), _begin, (modules,))
+            queue: Any = vars(self)["_call_queue"]
+            queue._start_thread()  # the pool's own thread does so later, and would die unseen where it cannot
+
     def submit(self, *call: Any, **options: Any) -> Future[Any]:
-        with _starting, _one_thread_each(), _without_interrupts():
+        with _allowed(self.workers), _starting, _one_thread_each(), _without_interrupts():
             return super().submit(*call, **options)
+
+
+@contextmanager
+def _allowed(workers: int) -> Iterator[None]:
+    """A DomainError where the limits of the user or of a container allow no further process or thread."""
+    try:
+        yield
+    except BrokenProcessPool:
+        raise
+    except (OSError, RuntimeError) as error:
+        rule = f"cannot be started: {error}; the system allows no further process or thread"
+        raise DomainError("workers", workers, rule) from None
 
 
 def _fatal(block: Block, workers: int) -> DomainError:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
-from contextlib import nullcontext, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -43,19 +43,36 @@ def audit(
     """
     import varflow as vf
 
-    sys.path.insert(0, "")
+    path = sys.path
+    sys.path = ["", *path]
     try:
-        with redirect_stdout(sys.stderr) if as_json else nullcontext():
-            model, inputs = _made(factory)
-            run = partial(vf.audit, model, inputs, steps=steps, gradients=gradients, progress=bar(as_json))
-            report = _result(run, factory, "makes a model that cannot be run", passed_on=vf.VarflowError)
+        model, inputs = _made(factory, as_json)
+        run = partial(vf.audit, model, inputs, steps=steps, gradients=gradients, progress=bar(as_json))
+        report = _result(run, factory, as_json, "makes a model that cannot be run", passed_on=vf.VarflowError)
     finally:
-        sys.path.remove("")
+        sys.path = path
     show(report, as_json)
     raise typer.Exit(0 if report.healthy else 1)
 
 
-def _made(factory: str) -> tuple[Any, Any]:
+@contextmanager
+def _apart(as_json: bool) -> Iterator[None]:
+    """Where the user's code prints: with JSON to stderr. Afterwards streams are as before, whatever it does to them."""
+    before = sys.stdout, sys.stderr
+    sys.stdout.flush()
+    stdout = os.dup(1)  # system calls and other programs print there
+    if as_json:
+        sys.stdout = sys.stderr
+        os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+        os.dup2(stdout, 1)
+        os.close(stdout)
+
+
+def _made(factory: str, as_json: bool) -> tuple[Any, Any]:
     """What the user's function returns; DomainError in one line if it fails."""
     from varflow import DomainError
 
@@ -66,9 +83,9 @@ def _made(factory: str) -> tuple[Any, Any]:
         parts = Path(module).with_suffix("").parts
         dotted = parts[-1] if Path(module).is_absolute() or ".." in parts else ".".join(parts)
         raise DomainError("factory", factory, f"names a file; give its module, {dotted}:{name}, from its folder")
-    named = _result(lambda: getattr(import_module(module), name), factory, "cannot be run")
+    named = _result(lambda: getattr(import_module(module), name), factory, as_json, "cannot be run")
     wrong = _no_function(named)
-    made = None if wrong else _result(named, factory, "cannot be run")
+    made = None if wrong else _result(named, factory, as_json, "cannot be run")
     if wrong:
         raise DomainError("factory", factory, f"{wrong}; name a function that returns (model, inputs)")
     if not isinstance(made, tuple) or len(made) != 2:
@@ -76,21 +93,24 @@ def _made(factory: str) -> tuple[Any, Any]:
     return made
 
 
-def _result(code: Callable[[], Any], factory: str, trouble: str, passed_on: Any = ()) -> Any:
+def _result(code: Callable[[], Any], factory: str, as_json: bool, trouble: str, passed_on: Any = ()) -> Any:
     """What the user's code returns; an error or exit becomes a DomainError in one line."""
     from varflow import DomainError, VarflowError
 
-    try:
-        return code()
-    except passed_on as error:
-        cause = error.__cause__
-        if cause is None or isinstance(cause, VarflowError) or not isinstance(error, DomainError):
+    with _apart(as_json):
+        try:
+            return code()
+        except passed_on as error:
+            cause = error.__cause__
+            if cause is None or isinstance(cause, VarflowError) or not isinstance(error, DomainError):
+                raise
+            at = f" ({type(cause).__name__}: {_where(cause)})"
+            raise DomainError(error.argument, error.value, error.rule + at) from error
+        except KeyboardInterrupt:
             raise
-        at = f" ({type(cause).__name__}: {_where(cause)})"
-        raise DomainError(error.argument, error.value, error.rule + at) from error
-    except (Exception, SystemExit) as error:
-        reason = " ".join("".join(traceback.format_exception_only(error)).split())
-        raise DomainError("factory", factory, f"{trouble}: {reason} ({_where(error)})") from error
+        except BaseException as error:
+            reason = " ".join("".join(traceback.format_exception_only(error)).split())
+            raise DomainError("factory", factory, f"{trouble}: {reason} ({_where(error)})") from error
 
 
 def _where(error: BaseException) -> str:

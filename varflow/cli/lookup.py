@@ -65,6 +65,8 @@ def lookup(
         unused = {"fan_in": fan_in, "layer": layer, "rate": rate, "distribution": _unless(distribution, "normal")}
         unused["surrogate"] = surrogate
         axes = {"threshold": threshold, "width": width, "depth": depth}
+        if table.suffix not in (".csv", ".json"):
+            raise vf.DomainError("table", str(table), "must end in .csv or .json")
         campaign = opt.campaign(table.with_suffix(f".{opt.STORE}"), resume, workers, scheduler, "rows")
         return _write_table(table, unused, axes, survival_target, as_json, campaign)
     for name, value, default in (("resume", resume, False), ("workers", workers, 1), ("scheduler", scheduler, None)):
@@ -122,8 +124,6 @@ def _write_table(path: Path, unused: dict[str, Any], axes: dict[str, Any], targe
     for name, value in unused.items():
         if value is not None:
             raise vf.DomainError(name, value, "does not apply to --table, whose axes are threshold, width and depth")
-    if path.suffix not in (".csv", ".json"):
-        raise vf.DomainError("table", str(path), "must end in .csv or .json")
     check_folder(path.parent, path.name, argument="table")
     given = {name: value for name, value in axes.items() if value is not None}
     progress = bar(as_json) or (not as_json and _tell)

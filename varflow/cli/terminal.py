@@ -95,7 +95,8 @@ def check_folder(folder: Path, *names: str, argument: str = "out") -> None:
         tempfile.TemporaryFile(dir=existing).close()
         taken = [name for name in names if (folder / name).is_dir()]
     except OSError as error:
-        raise DomainError(argument, str(folder), f"cannot be written: {error.strerror or error}") from None
+        at = folder / names[0] if len(names) == 1 else folder
+        raise DomainError(argument, str(at), f"cannot be written: {error.strerror or error}") from None
     if taken:
         raise DomainError(argument, str(folder), f"cannot be written: {taken[0]} is a folder there")
 
@@ -106,9 +107,9 @@ def check_picture(path: Path, argument: str) -> str:
 
     if path.suffix.lower() not in PICTURES:
         raise DomainError(argument, str(path), f"must end in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}")
+    check_folder(path.parent, path.name, argument=argument)
     if not path.parent.exists():
         raise DomainError(argument, str(path), f"cannot be written: the folder {path.parent} does not exist")
-    check_folder(path.parent, path.name, argument=argument)
     return path.suffix.lower().removeprefix(".")
 
 
@@ -160,6 +161,8 @@ def _outcome(app: typer.Typer) -> tuple[str, int]:
     except Exception as error:
         from varflow import DomainError, VarflowError
 
+        if str(error) == "can't start new thread":
+            return "the system allows no further thread", BAD_INPUT
         if not isinstance(error, VarflowError):
             raise
         return _domain(app, error) if isinstance(error, DomainError) else str(error), BAD_INPUT

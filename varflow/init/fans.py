@@ -118,11 +118,13 @@ def effective_fan_in(layer: Any, size: Sequence[int]) -> float:
     6.25
     """
     shape = _shape(layer)
+    if not isinstance(size, Sequence):
+        raise DomainError("size", size, "must be whole numbers: the spatial size of the input")
+    sizes = [integer("size", item, minimum=1) for item in size]
     if len(shape) < 3 or not hasattr(layer, "kernel_size"):
         return float(fan_in(layer))
-    if not isinstance(size, Sequence) or len(size) != len(layer.kernel_size):
+    if len(sizes) != len(layer.kernel_size):
         raise DomainError("size", size, f"must be {len(layer.kernel_size)} whole numbers: the spatial size of the input")
-    sizes = [integer("size", item, minimum=1) for item in size]
     channels = shape[0] // layer.groups if _transposed(layer) else shape[1]
     return channels * math.prod(_mean_taps(layer, axis, item) for axis, item in enumerate(sizes))
 

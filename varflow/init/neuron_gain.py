@@ -88,6 +88,10 @@ def calculate_gain(
     v, p = scalar("variance", positive_scale("variance", variance)), rate
     if p is not None:
         p = probability("rate", p, open_ends=True)
+    for name, value in {"width": width, "depth": depth, "steps": steps}.items():
+        if value is not None:
+            integer(name, value, minimum=1)
+    target = probability("survival_target", survival_target, open_ends=True)
     if rule == "kaiming":
         return 2**0.5
     if not neuron.memoryless:
@@ -97,8 +101,7 @@ def calculate_gain(
         if width is None or depth is None:
             missing = "depth" if depth is None else "width"
             raise DomainError(missing, None, "is missing: the corrected gain depends on width and depth")
-        n, L = integer("width", width, minimum=1), integer("depth", depth, minimum=1)
-        return raised_gain(theta, width=n, depth=L, survival_target=survival_target) / unit
+        return raised_gain(theta, width=width, depth=depth, survival_target=target) / unit
     if p is not None:
         if sigma_b or m_g:
             raise DomainError("rate", rate, "is supported without bias and weight mean only; give a variance instead")

@@ -15,13 +15,13 @@ RULES = ("preserving", "kaiming")
 
 
 def gain_by_rule(
-    rule: Any, threshold: Any, *, distribution: Any = "normal", bias_std: float = 0.0, mean_gain: float = 0.0
+    gain: Any, threshold: Any, *, distribution: Any = "normal", bias_std: float = 0.0, mean_gain: float = 0.0
 ) -> float:
     """The gain of a rule at a threshold.
 
     Parameters
     ----------
-    rule : str or float
+    gain : str or float
         ``preserving`` keeps the variance at 1, the paper's choice (``micheli2024``); ``kaiming`` is ``√2`` (``he2015``);
         a number, or its text, is the gain itself.
     threshold, distribution, bias_std, mean_gain
@@ -40,18 +40,18 @@ def gain_by_rule(
     """
     theta, m_g = one_threshold(threshold), scalar("mean_gain", scale("mean_gain", mean_gain))
     sigma_b, law = scalar("bias_std", non_negative("bias_std", scale("bias_std", bias_std))), as_distribution(distribution)
-    if not isinstance(rule, str) or rule not in RULES:
-        return number(rule)
-    if rule == "kaiming":
+    if not isinstance(gain, str) or gain not in RULES:
+        return number(gain)
+    if gain == "kaiming":
         return 2**0.5
     if sigma_b >= 1:
         raise DomainError(
             "bias_std", bias_std, "is too large for a preserving gain, which keeps the variance at 1: give a gain"
         )
-    gain = preserving_gain(threshold=theta, distribution=law, bias_std=sigma_b, mean_gain=m_g)
-    if gain > LARGEST_SCALE:
+    found = preserving_gain(threshold=theta, distribution=law, bias_std=sigma_b, mean_gain=m_g)
+    if found > LARGEST_SCALE:
         raise DomainError("threshold", threshold, f"has no preserving gain below {LARGEST_SCALE:g}: give a gain")
-    return gain
+    return found
 
 
 def number(rule: Any) -> float:

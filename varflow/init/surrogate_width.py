@@ -27,7 +27,7 @@ FINEST = 1e-3  # width in standard deviations of the potential, within which lie
 
 def surrogate_width(
     network: Network,
-    family: Any = "atan",
+    surrogate: Any = "atan",
     objective: str = "range",
     *,
     detach_reset: bool | None = None,
@@ -47,7 +47,7 @@ def surrogate_width(
     ----------
     network : Network
         Of at least two layers of neurons.
-    family : str or Surrogate
+    surrogate : str or Surrogate
         One of ``vf.surrogates`` whose width can be set, or its name; the peak follows as in its library.
     objective : str
         ``range``: energies of all layers as equal as possible. ``growth``: those of the first and last layer equal; in time,
@@ -80,7 +80,7 @@ def surrogate_width(
     atan(alpha=2.62815)
     """
     choice("objective", objective, OBJECTIVES)
-    psi, kind = surrogate_of(family), choice("readout", readout, READOUTS)
+    psi, kind = surrogate_of(surrogate), choice("readout", readout, READOUTS)
     detached = None if detach_reset is None else flag("detach_reset", detach_reset)
     instance("network", network, Network)
     return _suited(ForwardPass.of(network, Neurons(points, scrambles, seed)), psi, objective, kind, detached)

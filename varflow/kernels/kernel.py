@@ -27,7 +27,7 @@ POINTS, SCRAMBLES = 2**12, 8
 
 def kernel(
     network: Network,
-    inputs: Any,
+    inputs: Any = None,
     *,
     repeats: int | None = None,
     seed: int = 0,
@@ -48,7 +48,8 @@ def kernel(
         Any that :func:`varflow.mean_field` covers. Its drive is replaced.
     inputs : array, shape (batch, n_in) or (batch, steps, n_in), maps (batch[, steps], channels, height, width), or a drive
         As for :func:`varflow.drives.inputs`, which an array is given to (variance 1 of the currents on average over the batch)
-        and of which a drive with another gain may be given.
+        and of which a drive with another gain may be given. By default the network's own drive, with the gain of its first
+        weights where it begins with some.
     repeats : int, optional
         Networks to sample. By default the kernel is that of infinite width, which is **only an upper bound** on what can be
         read from real networks: their kernels differ from it by O(1/√n) in each entry, and one layer's noise is the next one's
@@ -130,10 +131,11 @@ def sampled_grams(
 
 
 def driven_by(network: Network, inputs: Any) -> Network:
-    """The network with these inputs as its drive."""
+    """The network with these inputs as its drive; without any, with its own."""
     instance("network", network, Network)
     try:
-        drive = inputs if isinstance(inputs, Inputs) else drive_of_inputs(inputs)
+        drive = network.drive if inputs is None else inputs
+        drive = drive if isinstance(drive, Inputs) else drive_of_inputs(inputs)
     except DomainError as error:
         raise DomainError("inputs", error.value, error.rule) from None
     return replace(network, drive=drive)

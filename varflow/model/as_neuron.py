@@ -13,12 +13,12 @@ from varflow.model.neurons import Neuron
 __all__ = ["neuron", "neuron_or_threshold"]
 
 
-def neuron(value: Any, **parameters: Any) -> Neuron:
+def neuron(neuron: Any, **parameters: Any) -> Neuron:
     """The :class:`varflow.Neuron` of a torch module or of a preset's name; every argument called ``neuron`` takes these too.
 
     Parameters
     ----------
-    value : torch module, str or Neuron
+    neuron : torch module, str or Neuron
         A spiking module of snnTorch, SpikingJelly, Norse or sinabs, or of a class registered by ``vf.init.reads``; the name of
         one of ``vf.neurons``, with its parameters behind a colon; or a Neuron, which is returned.
     **parameters
@@ -38,13 +38,13 @@ def neuron(value: Any, **parameters: Any) -> Neuron:
     >>> vf.neuron("snntorch_leaky:beta=0.9,threshold=0.5") == vf.neuron("snntorch_leaky", beta=0.9, threshold=0.5)
     True
     """
-    if isinstance(value, str):
-        return _named(value, parameters)
+    if isinstance(neuron, str):
+        return _named(neuron, parameters)
     for name, given in parameters.items():
         raise DomainError(name, given, "applies to a preset's name; here the neuron has its own parameters")
-    if isinstance(value, type):
-        raise DomainError("neuron", value.__name__, f"is a class: give one with its parameters, {value.__name__}(…)")
-    return _of_module(value) if hasattr(value, "forward") else instance("neuron", value, Neuron)
+    if isinstance(neuron, type):
+        raise DomainError("neuron", neuron.__name__, f"is a class: give one with its parameters, {neuron.__name__}(…)")
+    return _of_module(neuron) if hasattr(neuron, "forward") else instance("neuron", neuron, Neuron)
 
 
 def neuron_or_threshold(value: Any) -> Neuron:

@@ -13,7 +13,7 @@ import numpy as np
 
 from varflow._checks import DomainError, real_array, scalar
 from varflow.model.builtin import Distribution, Laplace, Logistic, Normal, Uniform
-from varflow.model.samples import sample
+from varflow.model.samples import sample, smoothed
 from varflow.model.student import StudentT
 
 __all__ = ["NAMES", "Distribution", "distribution", "sample", "student_t"]
@@ -27,14 +27,14 @@ _ACCEPTED = (
 )
 
 
-def distribution(obj: Any) -> Distribution:
-    r"""The distribution of the standardised membrane potential (mean 0, variance 1) that ``obj`` names or describes.
+def distribution(distribution: Any) -> Distribution:
+    r"""The distribution of the standardised membrane potential (mean 0, variance 1) that ``distribution`` names or describes.
 
     .. math:: Q(z) = P\Bigl(\frac{u - E[u]}{\sqrt{\operatorname{Var} u}} > z\Bigr)
 
     Parameters
     ----------
-    obj : str, Distribution, scipy.stats or sympy.stats object, or array
+    distribution : str, Distribution, scipy.stats or sympy.stats object, or array
         ``"normal"``, ``"uniform"``, ``"laplace"``, ``"logistic"`` or ``"student_t:5"`` (for ``student_t(5)``); a frozen or
         new-style scipy.stats distribution, continuous or discrete; a sympy.stats random variable without free symbols;
         or a one-dimensional sample of at least 20 numbers (see :func:`varflow.distributions.sample`).
@@ -80,18 +80,18 @@ def distribution(obj: Any) -> Distribution:
     >>> vf.distribution("uniform").sf([0.0, 1.0, 2.0])
     array([0.5       , 0.21132487, 0.        ])
     """
-    if isinstance(obj, Distribution):
-        return obj
-    if isinstance(obj, str):
-        return _by_name(obj)
+    if isinstance(distribution, Distribution):
+        return distribution
+    if isinstance(distribution, str):
+        return _by_name(distribution)
     for library, convert in (("scipy", _scipy), ("sympy", _sympy)):
-        if any(kind.__module__.partition(".")[0] == library for kind in type(obj).__mro__):
-            found = convert(obj)
+        if any(kind.__module__.partition(".")[0] == library for kind in type(distribution).__mro__):
+            found = convert(distribution)
             if found is not None:
                 return found
-    if isinstance(obj, (list, tuple, np.ndarray)) or hasattr(obj, "__array__"):
-        return sample(obj)
-    raise DomainError("distribution", obj, _ACCEPTED)
+    if isinstance(distribution, (list, tuple, np.ndarray)) or hasattr(distribution, "__array__"):
+        return smoothed("distribution", distribution)
+    raise DomainError("distribution", distribution, _ACCEPTED)
 
 
 def _by_name(text: str) -> Distribution:

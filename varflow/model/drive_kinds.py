@@ -19,6 +19,7 @@ from varflow._checks import (
     frozen,
     integer,
     non_negative,
+    numbers,
     positive_scale,
     put,
     real_array,
@@ -80,6 +81,7 @@ class Drive:
 
     def of_rows(self, rows: Any) -> Drive:
         """The drive with only these inputs, in this order; itself if all networks get the same."""
+        _indices(rows)
         return self
 
 
@@ -286,10 +288,19 @@ def map_shape(shape: Any) -> tuple[int, int, int] | None:
 def _rows(table: np.ndarray, rows: Any) -> np.ndarray:
     """Rows of a table, chosen by a slice or by index."""
     try:
-        return table[rows if isinstance(rows, slice) else np.atleast_1d(rows)]
-    except Exception:  # a user's object may raise anything
-        rule = f"must be a slice, or whole numbers below {len(table)}: the inputs to keep"
-        raise DomainError("rows", rows, rule) from None
+        return table[_indices(rows)]
+    except IndexError:
+        raise DomainError("rows", rows, f"must be below {len(table)}, the number of inputs") from None
+
+
+def _indices(rows: Any) -> Any:
+    """A slice, or an array of whole numbers."""
+    if isinstance(rows, slice):
+        return rows
+    array = np.atleast_1d(numbers("rows", rows))
+    if np.any(array % 1):
+        raise DomainError("rows", rows, "must be a slice, or whole numbers: the inputs to keep")
+    return array.astype(np.intp)
 
 
 def _first(drive: Drive, array: np.ndarray, steps: int) -> np.ndarray:

@@ -30,6 +30,8 @@ def from_file(path: str | Path, make: Callable[[Any], Made]) -> Made:
     if reader is None:
         raise DomainError("path", str(path), "must be a .npy, .npz or .csv file")
     try:
+        if file.exists() and not (file.is_file() or file.is_dir()):  # a pipe would have to be waited for
+            raise DomainError("path", str(path), "is no regular file")
         return make(reader(file))
     except FileNotFoundError:
         raise DomainError("path", str(path), "does not exist") from None

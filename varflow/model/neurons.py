@@ -102,8 +102,9 @@ class Neuron:
         put(self, synaptic_decay=_fraction("synaptic_decay", self.synaptic_decay, one_allowed=False))
         put(self, delay=integer("delay", self.delay, minimum=0))
         if self.detach_reset is not None:
-            default = self.reset_rule.linear or flag("detach_reset", self.detach_reset) == self.reset_rule.detached
-            put(self, detach_reset=None if default else bool(self.detach_reset))
+            detached = flag("detach_reset", self.detach_reset)
+            default = self.reset_rule.linear or detached == self.reset_rule.detached
+            put(self, detach_reset=None if default else detached)
         low = self.threshold.support[0] if isinstance(self.threshold, OverNeurons) else self.threshold
         if (self.reset_rule.counts or self.reset_rule.lowest is not None) and low <= 0:
             rule = f"must be positive for reset={self.reset!r}, which is in multiples of the threshold"
@@ -136,6 +137,7 @@ class Neuron:
 
     def members(self, points: int) -> list[tuple[float, Neuron]]:
         """Neurons of one threshold and decay each, whose mixture with these weights is the layer, by Gauss rules."""
+        points = integer("points", points, minimum=1)
         if not self.heterogeneous:
             return [(1.0, self)]
         return [

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, positive, probability, real_array, scalar
+from varflow._checks import DomainError, positive_scale, probability, scalar, scale
 from varflow.model.over_neurons import differs, over_neurons
 
 __all__ = ["at_rest", "below_one", "class_name", "each", "leak", "number", "of_all_neurons", "of_neurons", "positive_number"]
@@ -36,13 +36,13 @@ def of_all_neurons(name: str, value: Any) -> Any:
 
 
 def number(name: str, value: Any) -> float:
-    """A finite number."""
-    return scalar(name, real_array(name, value))
+    """A number whose square neither over- nor underflows."""
+    return scalar(name, scale(name, value))
 
 
 def positive_number(name: str, value: Any) -> float:
     """A number above 0."""
-    return scalar(name, positive(name, value))
+    return scalar(name, positive_scale(name, value))
 
 
 def below_one(name: str, value: Any) -> float:

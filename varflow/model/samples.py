@@ -120,16 +120,19 @@ def sample(x: Any, *, bandwidth: float | None = None) -> Sample:
     >>> law
     distribution(sample of 10000, bandwidth=0.2482)
     """
-    array = real_array("distribution", x)
+    return smoothed("x", x, bandwidth)
+
+
+def smoothed(name: str, x: Any, bandwidth: float | None = None) -> Sample:
+    """:func:`sample` for an argument of another name."""
+    array = real_array(name, x)
     if array.ndim != 1 or array.size < _FEWEST:
-        raise DomainError("distribution", x, f"must be a one-dimensional sample of at least {_FEWEST} numbers")
+        raise DomainError(name, x, f"must be a one-dimensional sample of at least {_FEWEST} numbers")
     if np.unique(array).size < _FEWEST_DISTINCT:
-        raise DomainError(
-            "distribution", x, f"has fewer than {_FEWEST_DISTINCT} distinct values; give its distribution instead"
-        )
+        raise DomainError(name, x, f"has fewer than {_FEWEST_DISTINCT} distinct values; give its distribution instead")
     array = array / np.max(np.abs(array))  # squares stay in range
     if not np.std(array) > 1e-12:
-        raise DomainError("distribution", x, "is constant to rounding: it cannot be scaled to variance 1")
+        raise DomainError(name, x, "is constant to rounding: it cannot be scaled to variance 1")
     if bandwidth is None:
         return Sample(array, _rule_of_thumb(array))
     number = scalar("bandwidth", positive("bandwidth", bandwidth))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from varflow._checks import DomainError, called, choice, numbers, positive_scale, scalar
+from varflow._checks import DomainError, called, choice, numbers, positive_scale, put, said, scalar
 
 __all__ = ["FAMILIES", "Formula", "Shape", "Surrogate"]
 
@@ -127,17 +127,24 @@ class Surrogate:
 
     def __post_init__(self) -> None:
         choice("family", self.family, (*FAMILIES, "own"))
+        if not isinstance(self.formula, Formula | None):
+            raise DomainError("formula", self.formula, "must be the Formula of a library, or None")
         if self.family == "own":
             if self.function is None:
                 raise DomainError("function", None, "is missing: use vf.surrogates.own(function)")
             called("function", self.function)
-            for name in ("peak", "width"):
-                object.__setattr__(self, name, math.nan)
+            put(self, peak=math.nan, width=math.nan)
             return
         if self.function is not None or self.kinks:
             raise DomainError("function", self.function, "applies to the family 'own' only")
         for name in ("peak", "width"):
-            object.__setattr__(self, name, scalar(name, positive_scale(name, getattr(self, name))))
+            try:
+                put(self, **{name: scalar(name, positive_scale(name, getattr(self, name)))})
+            except DomainError as error:
+                if self.formula is None:
+                    raise
+                argument, value = max(self.formula.arguments, key=lambda pair: abs(math.log(abs(pair[1]) or 1.0)))
+                raise DomainError(argument, value, f"gives a {name} that {error.rule}") from None
 
     def __call__(self, v: Any) -> np.ndarray:
         """``ψ(v)``, in the shape of ``v`` and, for floats, in its dtype."""
@@ -153,7 +160,7 @@ class Surrogate:
         try:
             values = np.asarray(self.function(v, **dict(self.formula.arguments if self.formula else ())))
         except Exception as error:
-            trouble = " ".join(f"{type(error).__name__}: {error}".split())
+            trouble = f"{type(error).__name__}: {said(error, str)}"
             rule = f"fails for an array of potentials, {trouble}; give one of vf.surrogates, or a function of numpy arrays"
             raise DomainError("surrogate", self, rule) from error
         psi = numbers("surrogate", 1.0 * values if values.dtype == bool else values)
@@ -187,7 +194,12 @@ class Surrogate:
         if self.family == "own":
             raise DomainError("surrogate", self, "has no width: it is not peak · shape(|v|/width)")
         wanted = scalar("width", positive_scale("width", width))
-        return replace(self, width=wanted) if self.formula is None else self.formula.at(wanted / self.width)
+        try:
+            return replace(self, width=wanted) if self.formula is None else self.formula.at(wanted / self.width)
+        except DomainError as error:
+            if error.argument == "surrogate":
+                raise
+            raise DomainError("width", width, f"gives a {error.argument} that {error.rule}") from None
 
     def __repr__(self) -> str:
         if self.formula is not None:

@@ -115,7 +115,7 @@ _NAMED: Mapping[str, Callable[..., Surrogate]] = {
 } | {function.__name__: function for function in (box, triangular, gaussian, exponential)}
 
 
-def surrogate_of(obj: Any) -> Surrogate:
+def surrogate_of(surrogate: Any) -> Surrogate:
     """The :class:`Surrogate` of a name, which stands for the function of that name with its defaults; of the text that one
     prints as; of a surrogate function of an installed snnTorch, SpikingJelly or sinabs; or of a user's function.
 
@@ -125,18 +125,19 @@ def surrogate_of(obj: Any) -> Surrogate:
     >>> vf.surrogates.surrogate_of("fast_sigmoid"), vf.surrogates.surrogate_of("fast_sigmoid(slope=7.5)")
     (fast_sigmoid(slope=25), fast_sigmoid(slope=7.5))
     """
-    if isinstance(obj, Surrogate):
-        return obj
-    if isinstance(obj, str) and obj in _NAMED:
-        return _NAMED[obj]()
-    if isinstance(obj, str) and (found := _printed(obj)) is not None:
+    if isinstance(surrogate, Surrogate):
+        return surrogate
+    if isinstance(surrogate, str) and surrogate in _NAMED:
+        return _NAMED[surrogate]()
+    if isinstance(surrogate, str) and (found := _printed(surrogate)) is not None:
         return found
-    if callable(obj):
-        return recognised(obj) or own(obj)
+    if callable(surrogate):
+        return recognised(surrogate) or own(surrogate)
     rule = WITHOUT.get(
-        obj if isinstance(obj, str) else "", "must be a name such as 'atan', one of vf.surrogates, or a function ψ(v)"
+        surrogate if isinstance(surrogate, str) else "",
+        "must be a name such as 'atan', one of vf.surrogates, or a function ψ(v)",
     )
-    raise DomainError("surrogate", obj, rule)
+    raise DomainError("surrogate", surrogate, rule)
 
 
 def _printed(text: str) -> Surrogate | None:

@@ -221,11 +221,11 @@ def normal_approximation(law: Any) -> WeightLaw:
     >>> vf.weights.normal_approximation("sign")
     normal_approximation(sign)
     """
-    base = weight_law(law)
+    base = weight_law(law, "law")
     return base if base.approximate else replace(base, label=f"normal_approximation({base.label})", approximate=True)
 
 
-def weight_law(obj: Any, name: str = "weights") -> WeightLaw:
+def weight_law(weights: Any, name: str = "weights") -> WeightLaw:
     """The :class:`WeightLaw` of a name, an object of ``vf.weights`` or a scipy.stats distribution.
 
     Raises
@@ -233,19 +233,20 @@ def weight_law(obj: Any, name: str = "weights") -> WeightLaw:
     DomainError
         For unknown names, distributions without a finite variance, and discrete ones whose atoms are not on a lattice.
     """
-    if isinstance(obj, WeightLaw):
-        return obj
-    if isinstance(obj, str):
-        return _NAMED[choice(name, obj, NAMES)]
-    if isinstance(obj, WeightDistribution):
-        return WeightLaw(_usable(name, obj), str(obj))
-    if type(obj).__module__.partition(".")[0] == "scipy" or hasattr(obj, "dist"):
+    if isinstance(weights, WeightLaw):
+        return weights
+    if isinstance(weights, str):
+        return _NAMED[choice(name, weights, NAMES)]
+    if isinstance(weights, WeightDistribution):
+        return WeightLaw(_usable(name, weights), str(weights))
+    if type(weights).__module__.partition(".")[0] == "scipy" or hasattr(weights, "dist"):
         from varflow.model.scipy_weights import from_scipy
 
-        found = from_scipy(obj)
+        found = from_scipy(weights)
         if found is not None:
             return WeightLaw(*found)
-    raise DomainError(name, obj, f"must be one of {', '.join(NAMES)}, an object of vf.weights or a scipy.stats distribution")
+    rule = f"must be one of {', '.join(NAMES)}, an object of vf.weights or a scipy.stats distribution"
+    raise DomainError(name, weights, rule)
 
 
 def _usable(name: str, core: WeightDistribution) -> WeightDistribution:

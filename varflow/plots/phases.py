@@ -30,6 +30,8 @@ def plot_phase_diagram(diagram: PhaseDiagram) -> Any:
     thetas = np.linspace(diagram.thresholds[0], diagram.thresholds[-1], FINE)
     widths = np.geomspace(diagram.widths[0], diagram.widths[-1], FINE)
     survival = 1 / (1 + np.exp(-diagram.logit(thetas, widths).T))
+    if len(diagram.widths) == 1:  # a band, for an axis needs a length
+        widths = np.geomspace(widths[0] / 1.1, widths[0] * 1.1, FINE)
     words = wrapped(diagram.reading, columns=116)
     below = 0.7 + LINE * len(words)
     width, height = 7.4, 4.9 + below
@@ -54,7 +56,7 @@ def plot_phase_diagram(diagram: PhaseDiagram) -> Any:
 
 
 def _draw_contours(ax: Any, thetas: np.ndarray, widths: np.ndarray, survival: np.ndarray) -> None:
-    if survival.shape[0] < 2 or np.ptp(thetas) == 0 or np.ptp(widths) == 0:
+    if survival.shape[0] < 2 or np.ptp(thetas) == 0:
         return
     reached = [level for level in CONTOURS if survival.min() < level < survival.max()]
     if reached:

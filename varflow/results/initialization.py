@@ -45,8 +45,8 @@ class Initialization(Shown):
     gamma : float, optional
         For a block whose last weights are normalised: the factor of the normalisation that gives the rate.
     gradient_growth : float, optional
-        With a surrogate: mean factor by which gradients grow per layer with it, at the width asked for; see
-        :func:`varflow.gradient_flow`.
+        With a surrogate: mean factor by which gradients grow per layer with the surrogate as it was given, before it gets the
+        width in ``surrogate``; see :func:`varflow.gradient_flow`.
     surrogate : str, optional
         That surrogate at the width at which gradients neither vanish nor explode, as every argument ``surrogate`` takes it; see
         :func:`varflow.surrogate_width`.

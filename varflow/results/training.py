@@ -58,8 +58,7 @@ class TrainingHistory(Shown):
         """
         choice("quantity", quantity, self.quantities)
         layer = next((name for name, weights in self.weights.items() if weights == layer), layer)
-        if self.rows:
-            choice("layer", layer, (*self.layers, TOTAL))
+        choice("layer", layer, (*self.layers, TOTAL))
         return np.array([row.get(layer, {}).get(quantity, math.nan) for row in self.rows])
 
     @property

@@ -52,6 +52,8 @@ SURROGATES = {
 def surrogate_of(given: Any, argument: Any = None) -> Surrogate:
     """A surrogate by name, or from an expression."""
     if isinstance(given, str):
+        if argument is not None:
+            raise DomainError("argument", argument, "applies to an expression; a named surrogate has none")
         return SURROGATES[choice("surrogate", given, tuple(SURROGATES))]
     return _own(given, argument)
 

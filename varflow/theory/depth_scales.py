@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr
 
-from varflow._checks import DomainError, frozen, positive_scale, scale
+from varflow._checks import DomainError, brief, frozen, positive_scale, scale
 from varflow.model.surrogates import surrogate_of
 from varflow.results import DepthScales
 from varflow.theory.correlation import stable_overlap
@@ -68,7 +68,7 @@ def depth_scales(*, threshold: Any = None, gain: Any = GAINS, surrogate: Any = "
     thresholds = _axis("threshold", scale("threshold", default if threshold is None else threshold))
     widths = None if width is None else _axis("width", positive_scale("width", width))
     if widths is not None and len(thresholds) > 1:
-        raise DomainError("threshold", thresholds.tolist(), "must be one with width: call once for each")
+        raise DomainError("threshold", brief(thresholds), "must be one with width: call once for each")
     V = np.asarray(stable_variance(threshold=thresholds[:, None], gain=gains))
     alive = V > 0
     theta, g = (np.broadcast_to(values, V.shape)[alive] for values in (thresholds[:, None], gains))

@@ -113,14 +113,23 @@ class _Pass:
     def _found(self, value: Any, graph: list[Any]) -> Any:
         try:
             return torch.autograd.grad(value, graph, allow_unused=True)
-        except RuntimeError as error:
+        except Exception as error:
             asked, given = ("gradients", True) if self.loss is None else ("loss", self.loss)
-            raise DomainError(asked, given, f"has no backward pass through this model: {in_short(error)}") from error
+            of_torch = isinstance(error, RuntimeError)
+            why = (
+                "has no backward pass through this model" if of_torch else "fails in a backward hook or function of this model"
+            )
+            raise DomainError(asked, given, f"{why}: {in_short(error)}") from error
 
     def _value(self, out: Any) -> Any:
         if self.loss is None:
             return self.read
-        value = self.loss(out)
+        try:
+            value = self.loss(out)
+        except DomainError:
+            raise
+        except Exception as error:
+            raise DomainError("loss", self.loss, f"fails for the model's output: {in_short(error)}") from error
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             raise DomainError("loss", type(value).__name__, "must return a tensor of one number")
         return value

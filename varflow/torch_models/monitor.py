@@ -128,7 +128,7 @@ class Monitor(TrainingHistory):
 
         ``number`` is that of the training step; by default calls are counted, from 0.
         """
-        now = self.passed if number is None else integer("step", number, minimum=0)
+        now = self.passed if number is None else integer("number", number, minimum=0)
         self.passed = now + 1
         due = not self.steps or now - self.steps[-1] >= self.every
         if due:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import CheckpointFunction
 
-from varflow._checks import DomainError, integer
+from varflow._checks import DomainError, integer, said
 from varflow._progress import Report, unreported
 from varflow._restoring import at_rest
 from varflow._shared import Shared
@@ -96,7 +96,7 @@ def forward(
 
 def in_short(error: Exception) -> str:
     """The message of an error that a model raised, in one line."""
-    words = " ".join(str(error).split())
+    words = said(error, str)
     if not words or isinstance(error, LookupError):  # whose message is only the key
         words = f"{type(error).__name__} {words}".strip()
     return words if len(words) <= LONGEST else f"{words[:LONGEST]}…"

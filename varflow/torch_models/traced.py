@@ -195,6 +195,6 @@ def only_factors(layers: Sequence[TracedLayer], fed: Mapping[str, Fed], weights:
     nodes = [layer.node for layer in layers if layer.node is not None]
     arriving = set[str]().union(*(each.behind for each in fed.values()), *(node.sources | node.factors for node in nodes))
     carried = used | (set(weights) - arriving)  # to neurons, and by readouts out of the model
-    for name, each in reversed(fed.items()):
+    for name, each in reversed(list(fed.items())):
         carried |= set(each.sources) if name in carried else set()
     return fed.keys() - carried

@@ -67,11 +67,14 @@ def noted(used: dict[str, Moments], layer: TracedLayer) -> None:
 
 
 def _spread(tensor: Any) -> tuple[float, float]:
-    values = tensor.detach().float().flatten()
+    values, shape = tensor.detach().float().flatten(), f"weights of shape {tuple(tensor.shape)}"
+    if not len(values):
+        raise DomainError("model", shape, "are none: a layer has no neurons or no inputs")
     mean = values.mean()
     variance = float(torch.linalg.vector_norm(values - mean)) ** 2 / len(values)  # torch.var_mean takes 20 times as long
     if not math.isfinite(variance):
-        raise DomainError("model", f"weights of shape {tuple(tensor.shape)}", "hold numbers that are not finite")
+        infinite = "a variance beyond float32" if bool(values.isfinite().all()) else "numbers that are not finite"
+        raise DomainError("model", shape, f"hold {infinite}")
     return math.sqrt(variance), float(mean)
 
 

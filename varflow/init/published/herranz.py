@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from varflow._checks import DomainError, choice, integer, non_negative, positive_scale, probability, real_array, scalar, scale
+from varflow._checks import DomainError, choice, integer, non_negative, positive_scale, probability, scalar, scale
 from varflow.init.published.method import Method
 
 __all__ = ["HERRANZ_CELOTTI", "herranz_mean", "herranz_variance"]
@@ -51,11 +51,11 @@ def herranz_variance(
     """
     n, width = integer("fan_in", fan_in, minimum=1), integer("width", width, minimum=2)
     power = (
-        scalar("input_variance", non_negative("input_variance", input_variance))
-        + scalar("input_mean", real_array("input_mean", input_mean)) ** 2
+        scalar("input_variance", non_negative("input_variance", scale("input_variance", input_variance)))
+        + scalar("input_mean", scale("input_mean", input_mean)) ** 2
     )
     found = power * scalar("weight_variance", positive_scale("weight_variance", weight_variance)) * n / (width - 1)
-    found -= scalar("mean", real_array("mean", mean)) ** 2 / 2
+    found -= scalar("mean", scale("mean", mean)) ** 2 / 2
     if found < 0:
         raise DomainError("mean", mean, "is too large for the variance of the input: the formula becomes negative")
     return found

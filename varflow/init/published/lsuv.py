@@ -15,10 +15,11 @@ from varflow._checks import (
     probability,
     real_array,
     require,
+    said,
     scalar,
 )
 from varflow._restoring import all_or_nothing
-from varflow.init.fills import check_generator
+from varflow.init.fills import check_generator, check_representable
 from varflow.init.layers import FILLS, init_layer_
 from varflow.init.published.method import Method
 
@@ -104,7 +105,9 @@ def lsuv_(
         for module in model.modules():
             if isinstance(module, (torch.nn.Linear, torch.nn.modules.conv._ConvNd)):
                 init_layer_(module, 1.0, fill=fill, generator=generator)
-                if shift is not None and module.bias is None:
+                if shift is not None and module.bias is not None:
+                    check_representable("mean", shift, shift, module.bias.dtype)
+                elif shift is not None:
                     raise DomainError("mean", mean, f"needs a bias, but {type(module).__name__} has none")
         with torch.no_grad():
             for name, module in _in_order(torch, model, inputs, forward):
@@ -125,7 +128,7 @@ def _in_order(torch: Any, model: Any, inputs: Any, run: Callable[[Any, Any], Any
         raise
     except Exception as error:
         kind = type(inputs).__name__ if not hasattr(inputs, "shape") else f"shape {tuple(inputs.shape)}"
-        raise DomainError("inputs", kind, f"do not run through the model: {' '.join(str(error).split())}") from error
+        raise DomainError("inputs", kind, f"do not run through the model: {said(error, str)}") from error
     finally:
         for hook in hooks:
             hook.remove()

@@ -1,0 +1,87 @@
+"""Writes pictures of results that the pages show: ``audit.png``, ``fixed-points.png``, ``profile.png``, ``propagation.png``,
+``figure-4.png`` and ``phase-diagram.png``; the scripts of the others are named in ``docs/gallery.md``.
+
+Run from the repository: ``python docs/figures.py [NAME …]`` (two minutes for all). Each file holds, as its description, words
+and numbers that are drawn; ``tests/test_figures_of_the_pages.py`` compares them with what is drawn today.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.text import Text
+
+import varflow as vf
+from varflow._files import picture, replace_files
+
+HERE = Path(__file__).parent
+SHOWN = 12  # numbers of a line that are kept
+
+
+def audit() -> Any:
+    """Of the first example on the page for practitioners, as it stands there."""
+    page = (HERE / "practitioner.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    exec(re.findall(r"^```python\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE)[0], names)
+    return names["figure"]
+
+
+def fixed_points() -> Any:
+    figure = vf.fixed_points(threshold=1.0, gain=2.6).plot().figure
+    figure.set_size_inches(5, 5)
+    return figure
+
+
+def profile() -> Any:
+    return vf.finite_width(vf.Network(width=200, depth=60, gain=vf.gain(threshold=1.0), neuron=vf.Neuron(1.0))).plot()
+
+
+def propagation() -> Any:
+    return vf.validate().plot()
+
+
+def narrow_networks() -> Any:
+    return vf.validate(gain="preserving", width=[100, 600]).plot()
+
+
+def phase_diagram() -> Any:
+    return vf.phase_diagram().plot()
+
+
+FIGURES = {
+    "audit.png": (audit, 150),
+    "fixed-points.png": (fixed_points, 100),
+    "profile.png": (profile, 100),
+    "propagation.png": (propagation, 150),
+    "figure-4.png": (narrow_networks, 150),
+    "phase-diagram.png": (phase_diagram, 150),
+}
+
+
+def drawn(figure: Any) -> dict[str, Any]:
+    """The words of a figure, and a few numbers of each of its lines."""
+    texts = [text.get_text() for text in figure.findobj(Text)]
+    lines = [np.asarray(line.get_ydata(), dtype=float) for ax in figure.axes for line in ax.get_lines()]
+    some = [line[np.linspace(0, len(line) - 1, min(SHOWN, len(line))).astype(int)] for line in lines]
+    numbers = [[None if np.isnan(y) else float(f"{y:.6g}") for y in line] for line in some]
+    words = {" ".join(text.split()) for text in texts if re.search("[a-zA-Z]", text.replace("mathdefault", ""))}  # not ticks
+    return {"words": sorted(words), "numbers": numbers}
+
+
+def main() -> None:
+    for name in sys.argv[1:] or FIGURES:
+        make, dpi = FIGURES[name]
+        figure = make()
+        figure.canvas.draw()  # only then are all words known
+        content = picture(figure, dpi=dpi, metadata={"Description": json.dumps(drawn(figure))})
+        replace_files({HERE / name: content})
+        print(f"docs/{name}: {len(content) / 1000:.0f} kB", flush=True)
+
+
+if __name__ == "__main__":
+    main()
