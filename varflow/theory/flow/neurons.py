@@ -21,9 +21,9 @@ from varflow.model.distributions import distribution
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import OverNeurons
-from varflow.theory.flow.alike import GROUPS, Alike
+from varflow.theory.flow.alike import Alike
 from varflow.theory.flow.between import FAR, Between, Offset
-from varflow.theory.flow.patches import about_means, at_places, pairs_alike
+from varflow.theory.flow.patches import about_means, at_places, between_pairs, of_pairs, pairs_alike
 from varflow.theory.flow.recurrence import recurrent_layer
 from varflow.theory.flow.signals import Currents, Grid, Spikes
 from varflow.theory.in_time.filters import past_synapse
@@ -44,7 +44,8 @@ MATRICES = 5  # of all pairs of probes and steps, held at once
 NUMBERS = 2**26  # normal numbers of all points of several probes: 256 MB
 IN_WINDOWS = 2**22  # the same of windows of large maps, each with points of its own
 LONG = 100  # probes × steps beyond which threads pay for products of matrices
-PAIRS = 16  # classes of pairs of positions with like covariance, over their distance
+PAIRS = 16  # classes of pairs of positions with like currents, over their distance
+PAIRED = 2**11  # the same, times steps, where nothing is sampled
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +111,10 @@ class Neurons:
     def _between(self, neuron: Neuron, currents: Currents, rate: np.ndarray, number: int, offset: Offset) -> np.ndarray:
         """``M_d`` of spikes: the covariance of pairs of like covariance, and the means that are known."""
         steps, distance = currents.grid.steps, 1 if offset is FAR else max(map(abs, offset))
-        most = PAIRS // distance if self.samples(neuron, steps) else max(GROUPS // steps, PAIRS)
-        alike, two = pairs_alike(currents, offset, most)
-        state = self._state(neuron, two, number)
+        most = PAIRS // distance if self.samples(neuron, steps) else max(PAIRED // steps, PAIRS)
+        between = between_pairs(currents, offset)
+        alike = pairs_alike(currents, offset, between, most, self.replicas(neuron, steps), self.seed)
+        state = self._state(neuron, of_pairs(alike, currents, offset, between), number)
         one, other = state.firing_rate[..., :steps], state.firing_rate[..., steps:]
         covariance = state.coincidences[..., :steps, steps:] - one[..., :, None] * other[..., None, :]
         return about_means(covariance[:, alike.which], rate, offset, currents.grid)
@@ -131,7 +133,7 @@ class Neurons:
     def _state(self, neuron: Neuron, currents: Currents, number: int) -> LayerState:
         grid = currents.grid
         if grid.apart:
-            alike = Alike.of(currents)
+            alike = Alike.of(currents, self.replicas(neuron, grid.steps), self.seed)
             return self._state(neuron, alike.currents(currents), number).of_groups(alike.which)
         with one_thread() if grid.size <= LONG else nullcontext():
             if self.samples(neuron, grid.steps):
