@@ -95,7 +95,7 @@ class Alike:
     def currents(self, of: Currents) -> Currents:
         """One current for each class."""
         grid = Grid(1, 1, 1, of.grid.steps) if of.grid.apart else of.grid
-        return Currents(self.of_classes(of.mean), self.of_classes(of.covariance), grid, of.channels)
+        return Currents(self.of_classes(of.mean), self.of_classes(of.covariance), grid, of.channels, shared=of.shared)
 
 
 def marks(mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:

@@ -31,6 +31,7 @@ from varflow.theory.in_time.histories import Histories, longest, uniform_points
 from varflow.theory.in_time.orthants import Orthants, of_decays, within
 from varflow.theory.in_time.quasi_monte_carlo import QuasiMonteCarlo, causal_factor, normal_points
 from varflow.theory.in_time.responses import LayerState, mixed
+from varflow.theory.in_time.shared_scale import SharedScale
 from varflow.theory.in_time.stepping import MEMBERS, Population, stepped
 from varflow.theory.layers import standardised_threshold
 from varflow.theory.orthant import orthant
@@ -137,9 +138,9 @@ class Neurons:
             return self._state(neuron, alike.currents(currents), number).of_groups(alike.which)
         with one_thread() if grid.size <= LONG else nullcontext():
             if self.samples(neuron, grid.steps):
-                return self._sampling(neuron, grid)(*self._filtered(neuron, currents), number)
+                return self._sampling(neuron, grid)(*self._filtered(neuron, currents), number, currents.shared)
             if grid.steps == 1:
-                return one_step(neuron, currents.mean, currents.covariance)
+                return one_step(neuron, currents.mean, currents.covariance, currents.shared)
             probes = grid.size // grid.steps
             responses = self._once(of_decays, neuron, grid.steps, probes)
             return mixed([(weight, respond(currents.increments)) for weight, respond in responses])
@@ -220,29 +221,32 @@ def replicated(values: np.ndarray, replicas: int) -> np.ndarray:
     return values if len(values) in (1, replicas) else values[np.arange(replicas) % len(values)]
 
 
-def one_step(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray) -> LayerState:
+def one_step(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray, shared: SharedScale | None = None) -> LayerState:
     r"""One step of neurons that spike at most once, at several probes.
 
     .. math:: e_i = Q(h_i), \qquad M_{ij} = P(H_i > \theta, H_j > \theta) = L(h_i, h_j; \rho_{ij}), \qquad
               h_i = (\theta - \mu_i)/\sigma_i
+
+    ``shared``: by which the currents were divided; ``h`` is then that of as many neurons.
     """
     variance, size = np.maximum(np.diagonal(covariance, axis1=-2, axis2=-1), 0.0), mean.shape[-1]
-    if size == 1:
+    if size == 1 and shared is None:
         rate = _rate(neuron, mean, variance)
         return LayerState(variance, mean, rate, rate[..., None])
     if neuron.heterogeneous:
         members = replace(neuron, decay=0.0).members(MEMBERS)
-        return mixed([(weight, one_step(member, mean, covariance)) for weight, member in members])
-    h, std = within(standardised_threshold(neuron.threshold, mean, variance, neuron.strict)), np.sqrt(variance)
+        return mixed([(weight, one_step(member, mean, covariance, shared)) for weight, member in members])
+    h = standardised_threshold(neuron.threshold, mean, variance, neuron.strict)
+    h, std = within(h if shared is None else shared.passed(h)), np.sqrt(variance)
     rate = ndtr(-h)
     own = np.arange(size)
     M = rate[..., :, None] * rate[..., None, :]
     M[..., own, own] = rate
     i, j = np.triu_indices(len(own), 1)
-    shared = covariance[..., i, j]
-    if shared.any():  # else independent
+    between = covariance[..., i, j]
+    if between.any():  # else independent
         both = std[..., i] * std[..., j]
-        rho = np.clip(np.divide(shared, both, out=np.zeros(both.shape), where=both > 0), -1, 1)
+        rho = np.clip(np.divide(between, both, out=np.zeros(both.shape), where=both > 0), -1, 1)
         M[..., i, j] = M[..., j, i] = orthant(h[..., i], h[..., j], rho)
     return LayerState(variance, mean, rate, M)
 

@@ -211,7 +211,7 @@ def joined(merge: str, x: Signal, y: Signal) -> Signal:
         changes = None if y.changes is None else x.increments + y.changes
         mean, covariance = x.mean + y.mean, x.covariance + y.covariance
         pairs = Between(x.grid.shape, lambda d: x.between(d) + y.between(d)) if known else None
-        return replace(x, mean=mean, covariance=covariance, changes=changes, pairs=pairs)
+        return replace(x, mean=mean, covariance=covariance, changes=changes, pairs=pairs, shared=None)
     if not (isinstance(x, Spikes) and isinstance(y, Spikes)):
         raise DomainError("merge", merge, "needs two signals of one kind, currents or spikes")
     mean, moments = merged(merge, x.mean, x.moments, y.mean, y.moments)
