@@ -42,6 +42,15 @@ def test_rates_of_few_rows_are_those_of_real_neurons(rows, numbers, gamma, monke
     assert not fits()
 
 
+@pytest.mark.parametrize(("gamma", "rate"), [(1.3, 0.5), (0.99, 0.0)])
+def test_two_rows_are_plus_and_minus_gamma(gamma, rate):
+    """But for neurons whose variance is below ``ε``, a few in a thousand."""
+    x = np.random.default_rng(5).standard_normal((2, 30))
+    layers = [L.Linear(100, gain=1.0), L.BatchNorm(gamma=gamma), L.Spike(vf.Neuron(1.0))]
+    found = vf.mean_field(vf.Network(layers=layers, drive=vf.drives.inputs(x)))
+    assert found.firing_rate[0] == pytest.approx(rate, abs=5e-3)
+
+
 @pytest.mark.parametrize("directions", [3, 8])
 def test_directions_of_one_variance_are_exact(directions):
     """A coordinate of a random point on a sphere."""

@@ -19,6 +19,7 @@ import numpy as np
 
 __all__ = ["SharedScale"]
 
+FAR = 1e50  # in place of infinite thresholds
 MOST = 1e9  # degrees of freedom of a rest that does not fluctuate
 
 
@@ -33,7 +34,7 @@ class SharedScale:
         """The threshold that a normal number passes as often as ``g/s`` passes ``t``."""
         from scipy.special import ndtri, stdtr
 
-        a = np.minimum(self.own, 1 - 1 / MOST)
+        t, a = np.clip(t, -FAR, FAR), np.minimum(self.own, 1 - 1 / MOST)
         m = (1 - a) ** 2 / np.maximum(self.inverse - a**2, (1 - a) ** 2 / MOST)
         with np.errstate(divide="ignore", over="ignore"):
             reached = np.abs(t) * np.sqrt((1 - a) / np.maximum(1 - a * t**2, 0.0))
