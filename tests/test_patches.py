@@ -5,7 +5,7 @@ import pytest
 
 from varflow.theory.flow.alike import Alike
 from varflow.theory.flow.between import FAR, known_pairs
-from varflow.theory.flow.patches import at_places, between_windows, of_pairs, pairs_alike
+from varflow.theory.flow.patches import at_places, between_pairs, between_windows, of_pairs, pairs_alike
 from varflow.theory.flow.signals import Currents, Grid
 
 INPUTS, HEIGHT, WIDTH, STEPS = 2, 3, 4, 2
@@ -50,19 +50,48 @@ def test_places_far_apart_have_the_mean_covariance():
 @pytest.mark.parametrize("offset", [(0, 1), (1, -2), (2, 0)])
 def test_pairs_of_positions_are_averaged_over_their_class(offset):
     pairs = known_pairs(offset, (HEIGHT, WIDTH)).T
-    expected = joint(pairs, pairs)
-    alike, each = pairs_alike(APART, offset, len(pairs))
+    expected, between = joint(pairs, pairs), between_pairs(APART, offset)
+    np.testing.assert_allclose(between, expected[..., :STEPS, STEPS:], rtol=1e-12)
+    alike = pairs_alike(APART, offset, between, len(pairs), 1, 0)
+    each = of_pairs(alike, APART, offset, between)
     np.testing.assert_allclose(each.covariance[:, alike.which], expected, rtol=1e-12)
     np.testing.assert_allclose(each.mean[:, alike.which], MEAN[:, pairs].reshape(1, -1, 2 * STEPS), rtol=1e-12)
-    in_one_class = Alike.of_values(np.zeros((INPUTS, len(pairs))), 1)
-    mean = of_pairs(in_one_class, APART, offset, expected[..., :STEPS, STEPS:]).covariance
+    in_one_class = Alike(np.repeat(np.arange(INPUTS), len(pairs)), INPUTS)
+    mean = of_pairs(in_one_class, APART, offset, between).covariance
     by_input = expected.reshape(1, INPUTS, len(pairs), 2 * STEPS, 2 * STEPS)
     np.testing.assert_allclose(mean, by_input.mean(axis=2), rtol=1e-12)
     assert not np.allclose(mean, by_input[:, :, 0])
 
 
+@pytest.mark.parametrize("offset", [(0, 1), (1, -2)])
+def test_members_stand_for_a_class_of_pairs(offset):
+    """Another pair of it in every replica; in as many replicas as it has pairs, all of them."""
+    pairs, between = known_pairs(offset, (HEIGHT, WIDTH)).T, between_pairs(APART, offset)
+    alike = pairs_alike(APART, offset, between, 1, len(pairs), 0)
+    each, expected = of_pairs(alike, APART, offset, between).covariance, joint(pairs, pairs)[0]
+    by_input = expected.reshape(INPUTS, len(pairs), 2 * STEPS, 2 * STEPS)
+    assert each.shape == (len(pairs), INPUTS, 2 * STEPS, 2 * STEPS)
+    np.testing.assert_allclose(each.mean(axis=0), by_input.mean(axis=1), rtol=1e-12)
+    for n in range(INPUTS):
+        assert {C.tobytes() for C in each[:, n]} == {C.tobytes() for C in by_input[n]}
+
+
+def test_classes_tell_times_apart():
+    """Positions whose currents have one variance and come at different steps, and no more classes than these differ."""
+    step = RNG.integers(0, 4, 60)
+    covariance = np.zeros((1, 60, 4, 4))
+    covariance[0, np.arange(60), step, step] = 1.0
+    alike = Alike.of(Currents(np.zeros((1, 60, 4)), covariance, Grid(1, 6, 10, 4, apart=True), 5), 1, 0)
+    assert alike.classes == 4
+    np.testing.assert_array_equal(alike.of_classes(covariance)[0, alike.which], covariance[0])
+    of_mean = Alike.of(Currents(covariance[0, :, :, 0][None], 0 * covariance, Grid(1, 6, 10, 4, apart=True), 5), 1, 0)
+    assert of_mean.classes == 2
+
+
 def test_far_pairs_are_those_of_the_average_position():
-    alike, each = pairs_alike(APART, FAR, 5)
+    between = between_pairs(APART, FAR)
+    alike = pairs_alike(APART, FAR, between, 5, 4, 0)
+    each = of_pairs(alike, APART, FAR, between)
     own = np.einsum("apspt->ast", C) / POSITIONS
     assert list(alike.which) == [0, 1]
     np.testing.assert_allclose(each.covariance[0, :, :STEPS, :STEPS], own, rtol=1e-12)

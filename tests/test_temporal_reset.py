@@ -209,8 +209,8 @@ def test_scrambles_that_disagree_on_life_show_in_survival():
 class Biased(QuasiMonteCarlo):
     """A response that counts one coincidence in a hundred too many."""
 
-    def __call__(self, mean, covariance, layer):
-        state = super().__call__(mean, covariance, layer)
+    def __call__(self, *parts):
+        state = super().__call__(*parts)
         return LayerState(state.variance, state.potential_mean, 1.01 * state.firing_rate, 1.01 * state.coincidences)
 
 

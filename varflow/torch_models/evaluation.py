@@ -298,7 +298,7 @@ class Evaluation:
             return None
         if not operation.over_batch:
             return sent(operation, signal, self.walk)
-        return self.overlaps.normalised(operation, node.below[0], signal)
+        return self.overlaps.normalised(operation, node, signal)
 
     @through.register
     def _(self, operation: LayerNorm, below: Sequence[Signal], node: Node) -> Signal | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import reduce, singledispatchmethod
 from typing import Any
 
@@ -13,11 +14,15 @@ from varflow.theory.flow.batches import Batch
 from varflow.theory.flow.overlap import averages, batch_of, centred, fine, fired, over_windows, weighted_sum
 from varflow.theory.flow.signals import Currents, Grid, Window
 from varflow.theory.flow.steps import merged
+from varflow.theory.in_time.shared_scale import SharedScale
 from varflow.torch_models.graph import Joined, Node, Pooled, Product, Source, Sum
 from varflow.torch_models.traced import TracedLayer
 from varflow.torch_models.wiring import window_of
 
 __all__ = ["Overlaps"]
+
+ROWS = 512  # of a batch, from which the fluctuation of its variance is known within some percent
+TINY = 1e-150  # variance of currents that are all equal
 
 
 class Overlaps:
@@ -29,6 +34,7 @@ class Overlaps:
         self.followed = needed or all(hasattr(weight, "in_features") for weight in weights)
         self.batch = 1  # number of inputs
         self.received: dict[str, np.ndarray] = {}  # of what weights received in the traced pass, by their name
+        self.numbers: dict[str, tuple[np.ndarray, Grid]] = {}  # the same numbers, (inputs, positions, steps, channels)
         self.spikes: dict[str, np.ndarray] = {}
         self.known: dict[Node, np.ndarray] = {}
 
@@ -38,6 +44,7 @@ class Overlaps:
         x = np.moveaxis(x, channels, -1)
         steps, inputs, width = *x.shape[:2], x.shape[-1]
         of = x.reshape(steps, inputs, -1, width).transpose(1, 2, 0, 3)  # (inputs, positions, steps, channels)
+        self.numbers[name] = of, grid
         if of.shape[1] == grid.positions:
             of = of.reshape(inputs, 1, -1, width) if fine(grid) else of.mean(axis=1, keepdims=True)
         sums, own = of.sum(axis=0), np.einsum("bric,brjc->ij", of, of)  # rows of an input that are not positions: each its own
@@ -68,8 +75,50 @@ class Overlaps:
         return float(np.trace(self.spikes[layer.neuron_name].mean(axis=0)) / own) if own else math.nan
 
     def normalised(self, layer: BatchNorm, node: Node, signal: Currents) -> Currents:
-        """Currents after a normalisation over the batch; ``node`` is the one below it."""
-        return self.statistics(layer, node, signal).applied(layer, signal)
+        """Currents after a normalisation over the batch, at ``node``."""
+        (below,) = node.below
+        statistics = self.statistics(layer, below, signal)
+        after = statistics.applied(layer, signal)
+        if isinstance(below.operation, Source) and below.operation.name in self.received:
+            inverse = self._mean_square_of_rows(below.operation.name)
+        else:
+            inverse = self.mean_square(node, after)[0] / (layer.gamma**4 or 1.0)
+        return replace(after, shared=SharedScale(np.full(1, inverse), inverse)) if layer.gamma else after
+
+    def _row(self, node: Node) -> np.ndarray | None:
+        """Mean covariance with the batch of each sum of what a weight module received, ``g² x_i·⟨x⟩/n``; else None."""
+        name = node.operation.name if isinstance(node.operation, Source) else None
+        if name not in self.numbers or name not in self.signals.arrived:
+            return None
+        (x, grid), moments, weight = self.numbers[name], self.signals.moments[name], self.signals.module(name)
+        parts = [x.reshape(1, -1, *x.shape[2:])]
+        if not hasattr(weight, "in_features"):
+            window = window_of(weight)
+            parts = [window.at(tap, parts[0], replace(grid, apart=True), 1) for tap in window.taps]
+        means = sum(part @ part.mean(axis=(0, 1, 2)) for part in parts) / (len(parts) * x.shape[-1])
+        known = self.signals.arrived[name].grid
+        row = moments.gain**2 * np.asarray(means) + moments.bias_std**2
+        return row if known.apart or hasattr(weight, "in_features") else row.reshape(1, len(x), -1)
+
+    def _mean_square_of_rows(self, name: str) -> float:
+        """The same of normalised sums of what a weight module received, from random rows of numbers that a neuron weighs."""
+        (x, grid), weight = self.numbers[name], self.signals.module(name)
+        rng, steps = np.random.default_rng(0), x.shape[2]
+        x = x[..., : x.shape[-1] // getattr(weight, "groups", 1)]
+        if hasattr(weight, "in_features"):
+            number = x[..., 0].size
+            rows = x.reshape(number, -1)[rng.integers(0, number, ROWS)]
+        else:
+            window = window_of(weight)
+            places, inside = window.places(grid), window.inside_map(grid)
+            number = len(x) * len(places) * steps
+            of, at, step = np.unravel_index(rng.integers(0, number, ROWS), (len(x), len(places), steps))
+            rows = (x[of[:, None], places[at], step[:, None]] * inside[at, :, None]).reshape(ROWS, -1)
+        rows = rows - rows.mean(axis=0)
+        C = rows @ rows.T
+        own, whole = np.diagonal(C), np.sum(C**2)
+        pairs = (whole - np.sum(own**2)) / (ROWS * (ROWS - 1))
+        return float((np.mean(own**2) / number + (1 - 1 / number) * pairs) / max(np.mean(own), TINY) ** 2)
 
     def mean_square(self, node: Node, signal: Currents) -> tuple[float, int]:
         """Mean square of the covariance of two numbers of a channel over the batch, and the number of them."""
@@ -80,7 +129,7 @@ class Overlaps:
 
     def statistics(self, layer: BatchNorm, node: Node, signal: Currents) -> Batch:
         """What it subtracts and multiplies by."""
-        return batch_of(layer, signal, self.of(node), self.batch)
+        return batch_of(layer, signal, self.of(node), self.batch, self._row(node))
 
     def of(self, node: Node) -> np.ndarray:
         if node not in self.known:
@@ -156,7 +205,7 @@ class Overlaps:
             assert operation.statistics is not None
             return operation.gamma**2 / (operation.statistics[1] + operation.eps) * B
         assert isinstance(signal, Currents)
-        return centred(batch_of(operation, signal, B, self.batch), B)
+        return centred(self.statistics(operation, below, signal), B)
 
     def _averages(self, node: Node) -> tuple[np.ndarray, np.ndarray]:
         signal = self.signals.signal(node)

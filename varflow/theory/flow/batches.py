@@ -9,6 +9,7 @@ import numpy as np
 from varflow.model.layers import BatchNorm
 from varflow.theory.flow.between import Offset
 from varflow.theory.flow.signals import Currents, Grid, means_at
+from varflow.theory.in_time.shared_scale import SharedScale
 
 __all__ = ["Batch", "batch_means", "centred_over_batch", "standardising", "statistics_of"]
 
@@ -16,13 +17,14 @@ __all__ = ["Batch", "batch_means", "centred_over_batch", "standardising", "stati
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
     """What a BatchNorm subtracts and multiplies by: the mean over a batch, the covariance of each entry with each neuron's own
-    mean over the batch, and ``γ/std``.
+    mean over the batch, and ``γ/std``, whose fluctuation is ``shared``; None of infinitely many inputs.
     """
 
     centre: np.ndarray
     row: np.ndarray
     whole: np.ndarray
     scale: np.ndarray
+    shared: SharedScale | None = None
 
     def applied(self, layer: BatchNorm, signal: Currents) -> Currents:
         """Currents after the normalisation."""
@@ -35,7 +37,8 @@ class Batch:
             return unit * (C - row[..., :, None] - other[..., None, :] + whole)
 
         pairs = None if signal.pairs is None else signal.pairs.then(centred)
-        return replace(signal, mean=shifted, covariance=centred(signal.covariance), changes=None, pairs=pairs)
+        covariance = centred(signal.covariance)
+        return replace(signal, mean=shifted, covariance=covariance, changes=None, pairs=pairs, shared=self.shared)
 
 
 def statistics_of(layer: BatchNorm, signal: Currents, exchangeable: bool) -> Batch:
@@ -45,7 +48,17 @@ def statistics_of(layer: BatchNorm, signal: Currents, exchangeable: bool) -> Bat
     centre = mean[..., batch].mean(axis=-1, keepdims=True)
     whole = row[..., batch].mean(axis=-1)
     own = np.diagonal(C, axis1=-2, axis2=-1) - 2 * row + whole[..., None] + (mean - centre) ** 2
-    return Batch(centre, row, whole, standardising(layer.gamma, own[..., batch].mean(axis=-1) + layer.eps))
+    scale = standardising(layer.gamma, own[..., batch].mean(axis=-1) + layer.eps)
+    if exchangeable or not layer.gamma:
+        return Batch(centre, row, whole, scale)
+    unit = centred_over_batch(C, signal.grid, False) * (scale / layer.gamma)[..., None, None] ** 2
+    return Batch(centre, row, whole, scale, shared_scale(unit))
+
+
+def shared_scale(unit: np.ndarray) -> SharedScale:
+    """From covariances of all entries of a batch that are normalised to 1 on average; averaged over replicas."""
+    square, own = (unit**2).mean(axis=(0, -1))[None], np.diagonal(unit, axis1=-2, axis2=-1).mean(axis=0)[None]
+    return SharedScale(np.divide(square, own, out=np.zeros_like(own), where=own > 0), float(square.mean()))
 
 
 def batch_means(second: np.ndarray, grid: Grid, exchangeable: bool) -> tuple[np.ndarray, slice]:

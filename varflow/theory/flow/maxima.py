@@ -1,6 +1,6 @@
 """Maxima of Gaussian currents over the windows of a map, and neurons that receive them, at sampled points.
 
-Within a window all pairs of positions and steps are followed, different windows each on its own; windows of like variance
+Within a window all pairs of positions and steps are followed, different windows each on its own; windows of like currents
 respond alike. A maximum is not Gaussian, so that membranes are stepped at points. Each class of windows has points of its own:
 averages over a map then have less noise than each of them.
 """
@@ -17,7 +17,7 @@ from varflow.model.layers import Spike
 from varflow.theory.flow.alike import Alike
 from varflow.theory.flow.between import FAR, Between, Offset, known_pairs
 from varflow.theory.flow.neurons import IN_WINDOWS, PAIRS, Neurons, points_within
-from varflow.theory.flow.patches import about_means, at_places, between_windows, of_pairs
+from varflow.theory.flow.patches import about_means, at_places, between_windows, of_pairs, pairs_alike
 from varflow.theory.flow.signals import Currents, Grid, Spikes, Window
 from varflow.theory.in_time.filters import exponential_filter
 from varflow.theory.in_time.quasi_monte_carlo import causal_factor
@@ -103,8 +103,8 @@ def drawn(layer: Spike, currents: Currents, alike: Alike, number: int, neurons: 
 
 
 def drawn_windows(layer: Spike, windows: Windows, number: int, neurons: Neurons) -> Drawn:
-    """In classes of windows of like variance."""
-    alike = Alike.of(windows.on_map)
+    """In classes of windows of like currents."""
+    alike = Alike.of(windows.on_map, neurons.scrambles, neurons.seed)
     currents = alike.currents(windows.currents)
     most = points_within(IN_WINDOWS, neurons.scrambles * currents.mean[0].size)
     return drawn(layer, currents, alike, number, replace(neurons, points=min(neurons.points, most)))
@@ -132,7 +132,8 @@ def _between(layer: Spike, windows: Windows, rate: np.ndarray, number: int, neur
     """``M_d`` of the spikes: their covariance in classes of pairs of windows, and the means that are known."""
     assert windows.between is not None
     steps, between = windows.grid.steps, windows.between(offset)
-    alike = Alike.of_values(np.einsum("rgij->g", between)[None], PAIRS)
+    inputs = windows.currents.mean.shape[1] // windows.grid.positions
+    alike = pairs_alike(windows.on_map, offset, between, max(PAIRS // inputs, 1), neurons.scrambles, neurons.seed)
     two = of_pairs(alike, windows.on_map, offset, between)
     fewer = replace(neurons, points=max(neurons.points // FEWER, 2))
     at_points = drawn(layer, two, alike, number, fewer)

@@ -21,9 +21,9 @@ from varflow.model.distributions import distribution
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import OverNeurons
-from varflow.theory.flow.alike import GROUPS, Alike
+from varflow.theory.flow.alike import Alike
 from varflow.theory.flow.between import FAR, Between, Offset
-from varflow.theory.flow.patches import about_means, at_places, pairs_alike
+from varflow.theory.flow.patches import about_means, at_places, between_pairs, of_pairs, pairs_alike
 from varflow.theory.flow.recurrence import recurrent_layer
 from varflow.theory.flow.replicas import replicated
 from varflow.theory.flow.signals import Currents, Grid, Spikes
@@ -32,6 +32,7 @@ from varflow.theory.in_time.histories import Histories, longest, uniform_points
 from varflow.theory.in_time.orthants import Orthants, of_decays, within
 from varflow.theory.in_time.quasi_monte_carlo import QuasiMonteCarlo, causal_factor, normal_points
 from varflow.theory.in_time.responses import LayerState, mixed
+from varflow.theory.in_time.shared_scale import SharedScale
 from varflow.theory.in_time.stepping import MEMBERS, Population, averaging_error, stepped
 from varflow.theory.layers import standardised_threshold
 from varflow.theory.orthant import orthant
@@ -45,7 +46,8 @@ MATRICES = 5  # of all pairs of probes and steps, held at once
 NUMBERS = 2**26  # normal numbers of all points of several probes: 256 MB
 IN_WINDOWS = 2**22  # the same of windows of large maps, each with points of its own
 LONG = 100  # probes × steps beyond which threads pay for products of matrices
-PAIRS = 16  # classes of pairs of positions with like covariance, over their distance
+PAIRS = 16  # classes of pairs of positions with like currents, over their distance
+PAIRED = 2**11  # the same, times steps, where nothing is sampled
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +113,10 @@ class Neurons:
     def _between(self, neuron: Neuron, currents: Currents, rate: np.ndarray, number: int, offset: Offset) -> np.ndarray:
         """``M_d`` of spikes: the covariance of pairs of like covariance, and the means that are known."""
         steps, distance = currents.grid.steps, 1 if offset is FAR else max(map(abs, offset))
-        most = PAIRS // distance if self.samples(neuron, steps) else max(GROUPS // steps, PAIRS)
-        alike, two = pairs_alike(currents, offset, most)
-        state = self._state(neuron, two, number)
+        most = PAIRS // distance if self.samples(neuron, steps) else max(PAIRED // steps, PAIRS)
+        between = between_pairs(currents, offset)
+        alike = pairs_alike(currents, offset, between, most, self.replicas(neuron, steps), self.seed)
+        state = self._state(neuron, of_pairs(alike, currents, offset, between), number)
         one, other = state.firing_rate[..., :steps], state.firing_rate[..., steps:]
         covariance = state.coincidences[..., :steps, steps:] - one[..., :, None] * other[..., None, :]
         return about_means(covariance[:, alike.which], rate, offset, currents.grid)
@@ -132,13 +135,13 @@ class Neurons:
     def _state(self, neuron: Neuron, currents: Currents, number: int) -> LayerState:
         grid = currents.grid
         if grid.apart:
-            alike = Alike.of(currents)
+            alike = Alike.of(currents, self.replicas(neuron, grid.steps), self.seed)
             return self._state(neuron, alike.currents(currents), number).of_groups(alike.which)
         with one_thread() if grid.size <= LONG else nullcontext():
             if self.samples(neuron, grid.steps):
-                return self._sampling(neuron, grid)(*self._filtered(neuron, currents), number)
+                return self._sampling(neuron, grid)(*self._filtered(neuron, currents), number, currents.shared)
             if grid.steps == 1:
-                return one_step(neuron, currents.mean, currents.covariance)
+                return one_step(neuron, currents.mean, currents.covariance, currents.shared)
             probes = grid.size // grid.steps
             responses = self._once(of_decays, neuron, grid.steps, probes)
             state = mixed([(weight, respond(currents.increments)) for weight, respond in responses])
@@ -215,29 +218,32 @@ def points_within(numbers: int, each: int) -> int:
     return 2 ** int(np.log2(max(numbers // each, 2)))
 
 
-def one_step(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray) -> LayerState:
+def one_step(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray, shared: SharedScale | None = None) -> LayerState:
     r"""One step of neurons that spike at most once, at several probes.
 
     .. math:: e_i = Q(h_i), \qquad M_{ij} = P(H_i > \theta, H_j > \theta) = L(h_i, h_j; \rho_{ij}), \qquad
               h_i = (\theta - \mu_i)/\sigma_i
+
+    ``shared``: by which the currents were divided; ``h`` is then that of as many neurons.
     """
     variance, size = np.maximum(np.diagonal(covariance, axis1=-2, axis2=-1), 0.0), mean.shape[-1]
-    if size == 1:
+    if size == 1 and shared is None:
         rate = _rate(neuron, mean, variance)
         return LayerState(variance, mean, rate, rate[..., None])
     if neuron.heterogeneous:
         members = replace(neuron, decay=0.0).members(MEMBERS)
-        return mixed([(weight, one_step(member, mean, covariance)) for weight, member in members])
-    h, std = within(standardised_threshold(neuron.threshold, mean, variance, neuron.strict)), np.sqrt(variance)
+        return mixed([(weight, one_step(member, mean, covariance, shared)) for weight, member in members])
+    h = standardised_threshold(neuron.threshold, mean, variance, neuron.strict)
+    h, std = within(h if shared is None else shared.passed(h)), np.sqrt(variance)
     rate = ndtr(-h)
     own = np.arange(size)
     M = rate[..., :, None] * rate[..., None, :]
     M[..., own, own] = rate
     i, j = np.triu_indices(len(own), 1)
-    shared = covariance[..., i, j]
-    if shared.any():  # else independent
+    between = covariance[..., i, j]
+    if between.any():  # else independent
         both = std[..., i] * std[..., j]
-        rho = np.clip(np.divide(shared, both, out=np.zeros(both.shape), where=both > 0), -1, 1)
+        rho = np.clip(np.divide(between, both, out=np.zeros(both.shape), where=both > 0), -1, 1)
         M[..., i, j] = M[..., j, i] = orthant(h[..., i], h[..., j], rho)
     return LayerState(variance, mean, rate, M)
 

@@ -77,15 +77,22 @@ def over_windows(window: Window, between: np.ndarray, grid: Grid) -> np.ndarray:
     return np.tile(between, (smaller.positions, smaller.positions)) if fine(smaller) else between
 
 
-def batch_of(layer: BatchNorm, signal: Currents, between: np.ndarray, inputs: int) -> Batch:
+def batch_of(layer: BatchNorm, signal: Currents, between: np.ndarray, inputs: int, row: np.ndarray | None = None) -> Batch:
     """What a BatchNorm over a batch of ``inputs`` such inputs subtracts and multiplies by.
 
-    Where positions are not told apart, the overlap of one position with all others is taken to be proportional to its own
-    variance, as it is near a border.
+    ``row``: the mean covariance of each entry with the batch, if known. Else, where positions are not told apart, the overlap
+    of one position with all others is taken to be proportional to its own variance, as of spikes, and near a border.
     """
     mean, own = averages(signal)
-    grid = signal.grid
-    variance, alike = np.diagonal(own, axis1=-2, axis2=-1), signal.covariance.mean(axis=-1)
+    variance = np.diagonal(own, axis1=-2, axis2=-1)
+    row = _row(signal, variance, between, inputs) if row is None else row
+    centre, whole = mean.mean(axis=-1), row.mean(axis=(1, 2))
+    scale = standardising(layer.gamma, np.maximum(variance.mean(axis=-1) - whole + mean.var(axis=-1), 0.0) + layer.eps)
+    return Batch(centre[:, None, None], row, whole[:, None], scale[:, None])
+
+
+def _row(signal: Currents, variance: np.ndarray, between: np.ndarray, inputs: int) -> np.ndarray:
+    grid, alike = signal.grid, signal.covariance.mean(axis=-1)
     far = between.mean(axis=-1)[:, None]
     if not fine(grid):
         probes = grid.size // grid.steps
@@ -94,10 +101,7 @@ def batch_of(layer: BatchNorm, signal: Currents, between: np.ndarray, inputs: in
         far = np.tile(far, probes) * np.divide(each, typical, out=np.ones_like(each), where=typical > 0)
     if grid.apart:  # other positions are like other inputs
         alike = alike / grid.positions + (1 - 1 / grid.positions) * far
-    row = alike / inputs + (1 - 1 / inputs) * far
-    centre, whole = mean.mean(axis=-1), row.mean(axis=(1, 2))
-    scale = standardising(layer.gamma, np.maximum(variance.mean(axis=-1) - whole + mean.var(axis=-1), 0.0) + layer.eps)
-    return Batch(centre[:, None, None], row, whole[:, None], scale[:, None])
+    return alike / inputs + (1 - 1 / inputs) * far
 
 
 def centred(batch: Batch, between: np.ndarray) -> np.ndarray:

@@ -6,11 +6,11 @@ from functools import reduce
 
 import numpy as np
 
-from varflow.theory.flow.alike import Alike
+from varflow.theory.flow.alike import Alike, marks, of_sums
 from varflow.theory.flow.between import FAR, Between, Offset, known_pairs
 from varflow.theory.flow.signals import Currents, Grid, Spikes, means_at
 
-__all__ = ["about_means", "at_places", "between_windows", "of_numbers", "of_pairs", "on_map", "pairs_alike"]
+__all__ = ["about_means", "at_places", "between_pairs", "between_windows", "of_numbers", "of_pairs", "on_map", "pairs_alike"]
 
 
 def of_numbers(x: np.ndarray, grid: Grid) -> Spikes:
@@ -47,16 +47,27 @@ def about_means(covariance: np.ndarray, mean: np.ndarray, offset: Offset, grid: 
     return covariance + one[..., :, None] * other[..., None, :]
 
 
-def pairs_alike(currents: Currents, offset: Offset, most: int) -> tuple[Alike, Currents]:
-    """Classes of the pairs ``p, p + d`` of like variance and covariance, and the currents of each."""
-    grid, between, variance = currents.grid, currents.between(offset), None
-    inputs = currents.mean.shape[1] // grid.positions
-    if offset is not FAR:
-        here, there = groups_of_pairs(offset, grid, inputs)
-        each, between = np.einsum("rgtt->g", currents.covariance), between[:, here]
-        variance = (each[here] + each[there]).reshape(inputs, -1)
-    alike = Alike.of_values(np.einsum("rgtt->g", between).reshape(inputs, -1), most, within=variance)
-    return alike, of_pairs(alike, currents, offset, between)
+def between_pairs(currents: Currents, offset: Offset) -> np.ndarray:
+    """Covariances of the pairs ``p, p + d`` of the map, groups ``(input, p)``; for ``FAR``, of each input."""
+    between, grid = currents.between(offset), currents.grid
+    if offset is FAR:
+        return between
+    return between[:, groups_of_pairs(offset, grid, currents.mean.shape[1] // grid.positions)[0]]
+
+
+def pairs_alike(currents: Currents, offset: Offset, between: np.ndarray, most: int, replicas: int, seed: int) -> Alike:
+    """At most ``most`` classes for each input of pairs of positions whose currents and their sums are alike; ``between``: their
+    covariances. For ``FAR`` all pairs of an input, of which the average stands.
+    """
+    grid, (mean, own) = currents.grid, (currents.mean, currents.covariance)
+    inputs = mean.shape[1] // grid.positions
+    if offset is FAR:
+        return Alike(np.arange(inputs), inputs)
+    here, there = groups_of_pairs(offset, grid, inputs)
+    each, alone = marks(mean, own), of_sums(own)
+    both = np.sqrt(np.maximum(alone[here] + alone[there] + 2 * of_sums(between), 0.0))
+    alike = Alike.of_marks(np.concatenate([each[here], each[there], both], axis=-1), inputs, most * inputs)
+    return alike.with_members(replicas, seed, mean, own, between)
 
 
 def groups_of_pairs(offset: tuple[int, int], grid: Grid, inputs: int) -> np.ndarray:
@@ -66,8 +77,8 @@ def groups_of_pairs(offset: tuple[int, int], grid: Grid, inputs: int) -> np.ndar
 
 
 def of_pairs(alike: Alike, currents: Currents, offset: Offset, between: np.ndarray) -> Currents:
-    """Currents at ``p`` and ``p + d`` in one index ``(2, …)``, averaged over each class; for ``FAR`` those of the average
-    position. ``between``: covariances of the two.
+    """Currents at ``p`` and ``p + d`` in one index ``(2, …)``, of what stands for each class; for ``FAR`` those of the
+    average position. ``between``: covariances of the two.
     """
     grid, size, (mean, own) = currents.grid, currents.mean.shape[-1], (currents.mean, currents.covariance)
     if offset is FAR:
@@ -75,9 +86,9 @@ def of_pairs(alike: Alike, currents: Currents, offset: Offset, between: np.ndarr
         here = there = None
     else:
         here, there = groups_of_pairs(offset, grid, mean.shape[1] // grid.positions)
-    B = alike.averaged(between)
-    parts = {(0, 0): alike.averaged(own, here), (0, 1): B, (1, 0): B.swapaxes(-1, -2), (1, 1): alike.averaged(own, there)}
-    means = np.concatenate([alike.averaged(mean, here), alike.averaged(mean, there)], axis=-1)
+    B = alike.of_classes(between)
+    parts = {(0, 0): alike.of_classes(own, here), (0, 1): B, (1, 0): B.swapaxes(-1, -2), (1, 1): alike.of_classes(own, there)}
+    means = np.concatenate([alike.of_classes(mean, here), alike.of_classes(mean, there)], axis=-1)
     return Currents(means, _in_one_index(2, parts), Grid(1, 1, 2 * size // grid.steps, grid.steps), currents.channels)
 
 

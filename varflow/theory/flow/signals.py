@@ -16,6 +16,7 @@ import numpy as np
 from varflow.theory.flow.between import FAR, NEAR, Between, Offset, beyond, displaced, known_pairs
 from varflow.theory.flow.replicas import replicated
 from varflow.theory.in_time.differences import Differences, differences
+from varflow.theory.in_time.shared_scale import SharedScale
 
 __all__ = [
     "Currents",
@@ -67,7 +68,8 @@ class Currents:
     """Gaussian currents, ``E[I_i]`` (…, i) and ``Cov[I_i, I_j]`` (…, i, j); leading axes (replicas, groups).
 
     ``channels`` is the number of neurons at each position; ``changes``: increments over time without cancellation, if known;
-    ``pairs``: covariances between positions that are ``apart``, if known.
+    ``pairs``: covariances between positions that are ``apart``, if known. ``shared``: the scale by which a
+    normalisation over the batch divided them, if it fluctuates.
     """
 
     mean: np.ndarray
@@ -76,6 +78,7 @@ class Currents:
     channels: int
     changes: Differences | None = None
     pairs: Between | None = None
+    shared: SharedScale | None = None
 
     def between(self, offset: Offset) -> np.ndarray:
         """``Cov[I_i(p), I_j(p + d)]``."""
@@ -92,7 +95,7 @@ class Currents:
             return self
         mean, covariance = at_each_position(self.mean, self.covariance, self.grid)
         pairs = Between(self.grid.shape, partial(_of_joint, self.covariance, self.grid))
-        return Currents(mean, covariance, replace(self.grid, apart=True), self.channels, pairs=pairs)
+        return Currents(mean, covariance, replace(self.grid, apart=True), self.channels, pairs=pairs, shared=self.shared)
 
     def scaled(self, factor: float | np.ndarray) -> Currents:
         """Times a number, or an array with the leading axes."""

@@ -256,7 +256,7 @@ def joined(merge: str, x: Signal, y: Signal, share: float = 0.0) -> Signal:
         changes = None if y.changes is None else x.increments.weighted(own) + y.changes
         mean, covariance = x.mean + y.mean, own * x.covariance + y.covariance
         pairs = Between(x.grid.shape, lambda d: own * x.between(d) + y.between(d)) if known else None
-        return replace(x, mean=mean, covariance=covariance, changes=changes, pairs=pairs)
+        return replace(x, mean=mean, covariance=covariance, changes=changes, pairs=pairs, shared=None)
     if not (isinstance(x, Spikes) and isinstance(y, Spikes)):
         raise DomainError("merge", merge, "needs two signals of one kind, currents or spikes")
 

@@ -189,7 +189,7 @@ def maxima_back(layer: Spike, gradients: Gradients, windows: Windows, sampling: 
     largest, which = at_points.largest, at_points.currents.argmax(axis=2)
     replicas, classes, steps, points = largest.shape
     taps = windows.currents.grid.positions
-    G = replicated(at_points.alike.averaged(gradients.earlier(layer.neuron.delay).moments), replicas)
+    G = replicated(at_points.alike.of_classes(gradients.earlier(layer.neuron.delay).moments), replicas)
 
     def one(at: int) -> np.ndarray:
         found, start = np.zeros((1 + taps, classes, steps, steps)), 0

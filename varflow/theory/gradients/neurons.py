@@ -21,7 +21,7 @@ from varflow.model.over_neurons import size_of
 from varflow.model.surrogate import Surrogate
 from varflow.theory.flow.alike import Alike
 from varflow.theory.flow.between import known_pairs
-from varflow.theory.flow.patches import on_map, pairs_alike
+from varflow.theory.flow.patches import between_pairs, of_pairs, on_map, pairs_alike
 from varflow.theory.flow.replicas import aligned, replicated
 from varflow.theory.flow.signals import Currents
 from varflow.theory.gradients.jacobians import Sampling, carried_back, carried_back_alone, jacobians, with_input
@@ -82,13 +82,14 @@ def _between_positions(
 ) -> np.ndarray:
     """``E[J(p)ᵀ G(p, p + d) J(p + d)]``, over classes of pairs of like covariance."""
     neuron, grid, steps = layer.neuron, received.grid, received.grid.steps
-    alike, two = pairs_alike(received, offset, CLASSES)
-    few = replace(sampling.neurons, points=min(sampling.neurons.points, OF_PAIRS))
-    z, currents = few.currents_at_points(neuron, two, sampling.number)
+    between, neurons = between_pairs(received, offset), sampling.neurons
+    alike = pairs_alike(received, offset, between, CLASSES, neurons.replicas(neuron, steps), neurons.seed)
+    few = replace(neurons, points=min(neurons.points, OF_PAIRS))
+    z, currents = few.currents_at_points(neuron, of_pairs(alike, received, offset, between), sampling.number)
     replicas, groups, size, points = currents.shape
     here = known_pairs(offset, grid.shape)[0]
     G = above.reshape(len(above), -1, grid.positions, steps, steps)[:, :, here].reshape(len(above), -1, steps, steps)
-    G = np.broadcast_to(replicated(alike.averaged(G), replicas), (replicas, groups, steps, steps))
+    G = np.broadcast_to(replicated(alike.of_classes(G), replicas), (replicas, groups, steps, steps))
 
     def one(at: int) -> np.ndarray:
         drawn = currents[at].reshape(2 * groups, steps, points).astype(np.float32)
@@ -122,9 +123,10 @@ def _at_each_position(
     received: Currents,
     sampling: Sampling,
 ) -> tuple[Gradients, Slopes]:
-    """On a large map: positions of like variance get the same gradients, so that their sum is right."""
-    alike = Alike.of(received)
-    currents, above, which = alike.currents(received), alike.averaged(gradients.moments), alike.which
+    """On a large map: positions of like currents get the same gradients, so that their sum is right."""
+    neurons = sampling.neurons
+    alike = Alike.of(received, neurons.replicas(layer.neuron, received.grid.steps), neurons.seed)
+    currents, above, which = alike.currents(received), alike.of_classes(gradients.moments), alike.which
     if currents.grid.steps == 1:
         second = _at_one_step(layer.neuron, currents, sampling.surrogate).second
         back = above * second

@@ -26,6 +26,7 @@ from varflow.theory.in_time.filters import exponential_filter
 from varflow.theory.in_time.quasi_monte_carlo import causal_factor, innovations, second_moments
 from varflow.theory.in_time.rank_one_currents import rank_one_layer
 from varflow.theory.in_time.responses import LayerState
+from varflow.theory.in_time.shared_scale import SharedScale
 from varflow.theory.in_time.stepping import admitted, membrane, spikes
 
 __all__ = ["Histories", "longest", "uniform_points"]
@@ -49,8 +50,8 @@ class Histories:
     neuron: Neuron
     uniform: np.ndarray
 
-    def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int) -> LayerState:
-        exact = rank_one_layer(self.neuron, mean, covariance, mean.shape[-1])
+    def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int, shared: SharedScale | None = None) -> LayerState:
+        exact = rank_one_layer(self.neuron, mean, covariance, mean.shape[-1], shared)
         if exact is not None:
             return exact
         factors = causal_factor(covariance)

@@ -26,6 +26,7 @@ from varflow.model.over_neurons import size_of
 from varflow.theory.in_time.conditional_spikes import expected_spikes
 from varflow.theory.in_time.rank_one_currents import rank_one_layer
 from varflow.theory.in_time.responses import LayerState
+from varflow.theory.in_time.shared_scale import SharedScale
 from varflow.theory.in_time.stepping import Population, admitted, membrane, spikes
 
 __all__ = [
@@ -72,13 +73,13 @@ class QuasiMonteCarlo:
     seed: int
     steps: int | None = None
 
-    def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int) -> LayerState:
+    def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int, shared: SharedScale | None = None) -> LayerState:
         counts = self.neuron.reset_rule.counts
         if counts and covariance.max() > OVERFLOW * size_of(self.neuron.threshold) ** 2:
             hint = "multi-spike activity at this gain grows without bound; lower the gain or the number of layers"
             raise ConvergenceError(f"variance {covariance.max():.3g} of the currents into layer {layer + 1}: {hint}")
         run = self.steps or mean.shape[-1]
-        exact = rank_one_layer(self.neuron, mean, covariance, run)
+        exact = rank_one_layer(self.neuron, mean, covariance, run, shared)
         if exact is not None:
             return exact
         replicas, _, points = self.normals.shape

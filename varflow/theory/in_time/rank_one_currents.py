@@ -15,6 +15,7 @@ from scipy import special
 
 from varflow.model.neurons import Neuron
 from varflow.theory.in_time.responses import LayerState
+from varflow.theory.in_time.shared_scale import SharedScale
 from varflow.theory.in_time.stepping import Population, membrane, spikes
 
 __all__ = ["rank_one", "rank_one_layer"]
@@ -25,20 +26,28 @@ MOST_PIECES = 10_000  # of the z axis; sampling is then faster
 TOGETHER = 64  # inputs or positions whose pieces are held at a time
 
 
-def rank_one_layer(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray, steps: int) -> LayerState | None:
-    """The state of a layer of equal neurons whose currents have rank one for all inputs (one replica for all); else None."""
-    if neuron.heterogeneous or neuron.reset_rule.lowest is not None or len(covariance) > 1 or len(mean) > 1:
+def rank_one_layer(
+    neuron: Neuron, mean: np.ndarray, covariance: np.ndarray, steps: int, shared: SharedScale | None = None
+) -> LayerState | None:
+    """The state of a layer of equal neurons whose currents have rank one for all inputs; else None.
+
+    ``shared``: the scale that they were divided by, the same for all.
+    """
+    if neuron.heterogeneous or neuron.reset_rule.lowest is not None or (shared is not None and shared.own.size > 1):
         return None
-    directions, states = _directions(covariance[0]), []
+    replicas, size = max(len(mean), len(covariance)), mean.shape[-1]
+    directions, states = _directions(np.broadcast_to(covariance, (replicas, *covariance.shape[1:])).reshape(-1, size, size)), []
     if directions is None:
         return None
+    mean = np.broadcast_to(mean, (replicas, *mean.shape[1:])).reshape(-1, size)
     for start in range(0, len(directions), TOGETHER):
         some = slice(start, start + TOGETHER)
-        state = rank_one(neuron, mean[0, some], directions[some], steps)
+        state = rank_one(neuron, mean[some], directions[some], steps, shared)
         if state is None:
             return None
         states.append(state)
-    return LayerState(*(np.concatenate(column)[None] for column in zip(*states, strict=True)))
+    columns = map(np.concatenate, zip(*states, strict=True))
+    return LayerState(*(each.reshape(replicas, -1, *each.shape[1:]) for each in columns))
 
 
 def _directions(covariance: np.ndarray) -> np.ndarray | None:
@@ -51,7 +60,9 @@ def _directions(covariance: np.ndarray) -> np.ndarray | None:
     return direction if np.all(rest <= ALIKE * largest) else None
 
 
-def rank_one(neuron: Neuron, mean: np.ndarray, direction: np.ndarray, steps: int) -> tuple[np.ndarray, ...] | None:
+def rank_one(
+    neuron: Neuron, mean: np.ndarray, direction: np.ndarray, steps: int, shared: SharedScale | None = None
+) -> tuple[np.ndarray, ...] | None:
     """Variance, mean, rate and second moments of spikes of each input; None if there are too many pieces.
 
     ``mean`` and ``direction`` have shape (inputs, size). Probes follow each other, each from rest and of ``steps`` steps.
@@ -80,6 +91,8 @@ def rank_one(neuron: Neuron, mean: np.ndarray, direction: np.ndarray, steps: int
         s = spikes(neuron, a + b * (lower + upper) / 2)
         history.append((s, origin))
     fired = _of_last_pieces(history)
+    if shared is not None:
+        m0 = _moments(*(np.clip(shared.passed(end), -END, END) for end in (lower, upper)))[0]
     own = np.split(np.arange(len(of)), np.flatnonzero(np.diff(of)) + 1)
     moments = np.stack([(fired[:, each] * m0[each]) @ fired[:, each].T for each in own])
     rate = np.stack([fired[:, each] @ m0[each] for each in own])
