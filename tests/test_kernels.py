@@ -350,3 +350,16 @@ def test_a_network_that_begins_with_weights_brings_its_inputs():
     assert np.array_equal(vf.kernel(replace(plain, drive=vf.drives.inputs(x))).moments, vf.kernel(plain, x).moments)
     with pytest.raises(vf.DomainError, match="inputs=None must be"):
         vf.kernel(plain)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_inputs_keep_the_gain_of_the_first_weights(steps):
+    x, other = np.random.default_rng(3).normal(size=(2, 4, 30))
+    spike = vf.layers.Spike(vf.Neuron(1.0, decay=0.5 if steps > 1 else 0.0))
+    chain = [vf.layers.Linear(gain=1.7), spike, vf.layers.Linear(gain=2.6), spike]
+    own = vf.kernel(vf.Network(width=50, layers=chain, steps=steps, drive=vf.drives.inputs(x)))
+    again = vf.kernel(vf.Network(width=50, layers=chain, steps=steps, drive=vf.drives.inputs(other)), x)
+    plain = vf.Network(width=50, depth=2, gain=2.6, neuron=spike.neuron, steps=steps)
+    np.testing.assert_array_equal(again.moments, own.moments)
+    np.testing.assert_array_equal(own.moments, vf.kernel(plain, vf.drives.inputs(x, input_gain=1.7)).moments)
+    assert (vf.kernel(plain, x).moments[0] != own.moments[0]).any(), "another gain is noticed"

@@ -14,7 +14,7 @@ from varflow.model.chains import layers_of
 from varflow.model.drives import Inputs
 from varflow.model.drives import inputs as drive_of_inputs
 from varflow.model.network import Network
-from varflow.model.signals import all_layers
+from varflow.model.signals import all_layers, has_own_gain
 from varflow.results import Kernel
 from varflow.results.ensemble import spread
 from varflow.theory.flow.kernels import second_moments
@@ -47,9 +47,9 @@ def kernel(
     network : Network
         Any that :func:`varflow.mean_field` covers. Its drive is replaced.
     inputs : array, shape (batch, n_in) or (batch, steps, n_in), maps (batch[, steps], channels, height, width), or a drive
-        As for :func:`varflow.drives.inputs`, which an array is given to (variance 1 of the currents on average over the batch)
-        and of which a drive with another gain may be given. By default the network's own drive, with the gain of its first
-        weights where it begins with some.
+        As for :func:`varflow.drives.inputs`, which an array is given to, with the gain of the network's own inputs or first
+        ``Linear`` if it has one, else with currents of variance 1 on average over the batch. A drive has its own gain. By
+        default the network's own drive.
     repeats : int, optional
         Networks to sample. By default the kernel is that of infinite width, which is **only an upper bound** on what can be
         read from real networks: their kernels differ from it by O(1/√n) in each entry, and one layer's noise is the next one's
@@ -132,10 +132,11 @@ def sampled_grams(
 
 def driven_by(network: Network, inputs: Any) -> Network:
     """The network with these inputs as its drive; without any, with its own."""
-    instance("network", network, Network)
+    own = instance("network", network, Network).drive
+    gain = own.input_gain if isinstance(own, Inputs) and has_own_gain(own) else None
     try:
-        drive = network.drive if inputs is None else inputs
-        drive = drive if isinstance(drive, Inputs) else drive_of_inputs(inputs)
+        drive = own if inputs is None else inputs
+        drive = drive if isinstance(drive, Inputs) else drive_of_inputs(inputs, input_gain=gain)
     except DomainError as error:
         raise DomainError("inputs", error.value, error.rule) from None
     return replace(network, drive=drive)

@@ -16,6 +16,7 @@ __all__ = [
     "all_layers",
     "area_of",
     "first_signal",
+    "has_own_gain",
     "own_gain",
     "signal_after",
     "sites",
@@ -129,9 +130,14 @@ def spiking_shapes(layers: Sequence[Layer], signal: Signal, width: int | None) -
     return [after.shape for layer, _, after, _ in sites(layers, signal, width) if layer.spikes]
 
 
+def has_own_gain(drive: Inputs | Spikes) -> bool:
+    """True if a drive has another input gain than that of unit variance, the default."""
+    return abs(drive.input_gain - drive.unit_gain) > 1e-9 * drive.input_gain
+
+
 def own_gain(layer: Layer, drive: Inputs | Spikes) -> None:
     """Raise if a drive whose numbers this layer receives has an input gain."""
-    if abs(drive.input_gain - drive.unit_gain) > 1e-9 * drive.input_gain:
+    if has_own_gain(drive):
         raise DomainError("drive", drive, f"cannot have input_gain before {layer!r}, which receives its numbers")
 
 
