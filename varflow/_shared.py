@@ -27,15 +27,16 @@ class Shared:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        with self._lock:
-            if not self.inside:
-                self._held.enter_context(self._setting())
-            self.inside += 1
+        entered = False  # an interrupt may come before, and between the entry and the yield
         try:
+            with self._lock:
+                if not self.inside:
+                    self._held.enter_context(self._setting())
+                self.inside, entered = self.inside + 1, True
             yield
         finally:
             with self._lock:
-                self.inside -= 1
+                self.inside -= entered
                 if not self.inside:
                     self._held.close()
 
