@@ -225,7 +225,7 @@ GOOD = {
     "shape": ["(5, 6)", "(3, 2, 2)"],
     "size": ["(8, 8)", "(5,)"],
     # switches and words
-    **each("strict delayed counts as_published decay_input reset_delay norm_input", BOOLEANS),
+    **each("strict delayed detached counts as_published decay_input reset_delay norm_input", BOOLEANS),
     **each("approximate dry_run positive living memoryless any_drive equal_layers", BOOLEANS),
     **each("heavy_tails given coincidences gradients infinite_width", BOOLEANS),
     **each("refine detach_reset", ["None", *BOOLEANS]),

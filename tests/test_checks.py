@@ -39,6 +39,11 @@ NETWORK = Network(width=2, depth=1, gain=1.0)
 # Validator, values it lets through with what it makes of them, values it refuses with the rule.
 VALIDATORS = {
     "numbers": (_checks.numbers, [(3, 3.0), ([1, NAN], [1.0, NAN]), (-INF, -INF)], NO_NUMBER),
+    "unmasked": (
+        _checks.unmasked,
+        [(3, None), ([1.0], None)],
+        [(x, "masked array") for x in (np.ma.masked_greater([1.0, 9.0], 5), [np.ma.masked_less([1, 9], 5)])],
+    ),
     "real_array": (_checks.real_array, [(1e200, 1e200), ([[1, -2]], [[1.0, -2.0]]), ([], [])], REAL),
     "positive": (_checks.positive, [(1e-200, 1e-200), ([1, 2], [1.0, 2.0])], [*REAL, *POSITIVE]),
     "non_negative": (_checks.non_negative, [(0, 0.0), (1e200, 1e200)], [*REAL, (-0.5, "must not be negative")]),

@@ -901,7 +901,7 @@ def test_layers_without_neurons_and_weights_of_any_size_are_named():
         model = nn.Sequential(nn.Linear(32, 16), leaky(), nn.Linear(16, width), leaky(), nn.Linear(width, 4), leaky())
         if width:
             model = nn.Sequential(nn.Linear(32, fan_in), leaky(), nn.Linear(fan_in, width), leaky())
-        with pytest.raises(vf.DomainError, match=r"weights of shape \(.*0.*\)' are none: a layer has no neurons or no inputs"):
+        with pytest.raises(vf.DomainError, match=r"shape \(.*0.*\).*: a layer has no neurons or no inputs"):
             vf.audit(model, X, steps=STEPS)
     for value, words in ((-1e25, "a variance beyond float32"), (math.nan, "numbers that are not finite")):
         model = nn.Sequential(nn.Linear(32, 16), leaky())

@@ -9,7 +9,7 @@ from scipy.stats import t as student
 
 import varflow as vf
 
-FEW, MANY = range(10), range(300)
+FEW, MANY = range(1, 8), range(300)
 WIDTHS = (300, 600)
 NETWORKS = 192
 FALSE_ALARM = 1e-3

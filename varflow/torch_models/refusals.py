@@ -18,6 +18,7 @@ from varflow.model.library_neurons import recognise
 from varflow.model.over_neurons import mean_of
 from varflow.results.audit import first_of
 from varflow.torch_models.chance import PASSES, averaged, words_of_chance
+from varflow.torch_models.passes import check_model
 from varflow.torch_models.precision import full_precision, in_full_precision
 from varflow.torch_models.provenance import tensors_in
 from varflow.torch_models.spiking_modules import Neurons
@@ -121,6 +122,7 @@ def followed(
         currents.append(current.sum())
         recorder(layer, current, spikes)
 
+    check_model(model)
     stays = words_of_what_stays(model)
     traced = watched(model, inputs, steps, in_full_precision(record), report, neurons)
     if traced.random:

@@ -27,7 +27,7 @@ from varflow.torch_models.passes import check_inputs, check_model, check_neurons
 from varflow.torch_models.provenance import Provenance, tensors_in
 from varflow.torch_models.spiking_modules import Neurons, holds_weights, spiking_modules
 from varflow.torch_models.traced import Fed, Trace, TracedLayer, neurons_of, only_factors, steps_of
-from varflow.torch_models.wiring import of_its_own, why_not_covered
+from varflow.torch_models.wiring import EMPTY, of_its_own, why_not_covered
 
 __all__ = ["trace"]
 
@@ -291,7 +291,7 @@ class _Walk:
         earlier = {source for each in self.layers if each not in alike for source in each.names}
         own = tuple(source for source in feeding if source not in earlier) or feeding  # the others come by a shortcut
         if not math.prod(size) or not all(self.weights[source].weight.numel() for source in own):
-            raise DomainError("model", name, f"receives currents of shape {shape}, of a layer without neurons or inputs")
+            raise DomainError("model", name, f"receives currents of shape {shape}: {EMPTY}")
         words = [*(["+".join(own)] if own else []), *(["×".join(map(str, size))] if alike else [])]
         layer = TracedLayer(
             own,

@@ -15,6 +15,7 @@ from varflow.theory.flow.signals import Window
 from varflow.torch_models.traced import TracedLayer
 
 __all__ = [
+    "EMPTY",
     "Moments",
     "border",
     "measured",
@@ -25,6 +26,8 @@ __all__ = [
     "why_not_covered",
     "window_of",
 ]
+
+EMPTY = "a layer has no neurons or no inputs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ def noted(used: dict[str, Moments], layer: TracedLayer) -> None:
 def _spread(tensor: Any) -> tuple[float, float]:
     values, shape = tensor.detach().float().flatten(), f"weights of shape {tuple(tensor.shape)}"
     if not len(values):
-        raise DomainError("model", shape, "are none: a layer has no neurons or no inputs")
+        raise DomainError("model", shape, f"are none: {EMPTY}")
     mean = values.mean()
     variance = float(torch.linalg.vector_norm(values - mean)) ** 2 / len(values)  # torch.var_mean takes 20 times as long
     if not math.isfinite(variance):

@@ -186,7 +186,7 @@ def _gain(threshold: float, variance: float) -> float:
 
 
 def _soft_reset(s: Setting) -> Weights:
-    if replace(s.neuron.reset_rule, delayed=False) != Reset(threshold=1.0):
+    if replace(s.neuron.reset_rule, delayed=False, detached=False) != Reset(threshold=1.0):
         raise DomainError("reset", s.neuron.reset, "is not subtraction, which the formula assumes")
     return Weights(micheli_soft_reset_gain(s.neuron.threshold, s.neuron.decay))
 
