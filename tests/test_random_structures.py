@@ -110,7 +110,7 @@ def smallest_p_value(number, strength=1.0):
         dof = np.where(total > 0, total**2 / (parts**2 / freedom).sum(axis=0), 1.0)
         z = np.maximum(np.abs(seen - theory) - bias, 0.0) / np.sqrt(total)
     p = 2 * student.sf(np.where(np.isnan(z), 0.0, z), dof)
-    return -np.expm1(len(p) * np.log1p(-p.min()))
+    return -np.expm1(len(p) * np.log1p(-p.min())) if p.min() < 1 else 1.0
 
 
 def p_values(numbers, strength=1.0):
