@@ -11,9 +11,10 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from figures import described
 
 import varflow as vf
-from varflow._files import picture, replace_files
+from varflow._files import replace_files
 
 BLOCKS, WIDTH, NETWORKS = 100, 300, 100
 SHOWN = [*range(10), *range(10, 30, 4), *range(30, BLOCKS + 1, 10)]  # blocks with a simulated point
@@ -75,7 +76,7 @@ def draw(ax: Any, name: str, curve: Curve, ensemble: vf.Ensemble, profile: vf.Pr
     ax.annotate(curve.name, place, color=curve.colour, fontsize=9.5, va="center", annotation_clip=False)
 
 
-def main() -> None:
+def figure() -> Any:
     networks = [vf.Network(width=WIDTH, layers=curve.layers) for curve in CURVES]
     ensembles = vf.simulate(networks, repeats=NETWORKS, seed=0, engine="conditional")
     exact = vf.finite_width(vf.Network(width=WIDTH, depth=BLOCKS + 1, gain=PAPER, neuron=SPIKE.neuron))
@@ -96,7 +97,11 @@ def main() -> None:
     right.plot([], [], color="0.1", ls=":", lw=1.3, label=f"plain, exact at width {WIDTH}")
     right.errorbar([], [], [], fmt="o", color="0.4", ms=4, mfc="white", capsize=1.5, label=f"{NETWORKS} networks, ± 1 s.e.")
     right.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(0.43, 0.57))
-    replace_files({Path(__file__).with_suffix(".png"): picture(figure, dpi=120, bbox_inches="tight")})
+    return figure
+
+
+def main() -> None:
+    replace_files({Path(__file__).with_suffix(".png"): described(figure(), dpi=120, bbox_inches="tight")})
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import scipy.stats
+from figures import described
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -21,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 from validation.training.experiments import EXPERIMENTS  # noqa: E402
 from validation.training.figures import FIGURES, WEIGHTS, accuracy, design_of, grouped, mean_and_error, name, of_networks  # noqa: E402
 from validation.training.predictors import PREDICTORS, agreement  # noqa: E402
-from varflow._files import picture, replace_files  # noqa: E402
+from varflow._files import replace_files  # noqa: E402
 
 RESULTS = ROOT / "validation" / "training" / "results"
 Runs = Sequence[dict[str, Any]]
@@ -213,13 +214,14 @@ def results() -> dict[str, Runs]:
     return {key: json.loads(path.read_text())["runs"] for key, path in paths.items() if path.exists()}
 
 
+def figure(key: str, runs: dict[str, Runs]) -> Any:
+    return FIGURES[key]([run for part in TOGETHER.get(key, (key,)) for run in runs.get(part, ())])
+
+
 def main() -> None:
     runs = results()
-    files: dict[Path, Any] = {}
-    for key in FIGURES:
-        if key in runs:
-            drawn = [run for part in TOGETHER.get(key, (key,)) for run in runs.get(part, ())]
-            files[Path(__file__).parent / f"training-{key}.png"] = picture(FIGURES[key](drawn))
+    shown = {key: figure(key, runs) for key in FIGURES if key in runs}
+    files: dict[Path, Any] = {Path(__file__).parent / f"training-{key}.png": described(made) for key, made in shown.items()}
     parts = [INTRODUCTION.rstrip(), *(section(key, some) for key, some in runs.items())]
     if missing := [key for key in EXPERIMENTS if key not in runs]:
         parts.append(f"Not run yet: {', '.join(missing)}.")
