@@ -5,6 +5,7 @@ Run from the repository: ``python docs/blocks.py`` (seconds).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,9 +77,13 @@ def draw(ax: Any, name: str, curve: Curve, ensemble: vf.Ensemble, profile: vf.Pr
     ax.annotate(curve.name, place, color=curve.colour, fontsize=9.5, va="center", annotation_clip=False)
 
 
-def figure() -> Any:
+def simulated() -> tuple[list[vf.Network], Sequence[vf.Ensemble]]:
     networks = [vf.Network(width=WIDTH, layers=curve.layers) for curve in CURVES]
-    ensembles = vf.simulate(networks, repeats=NETWORKS, seed=0, engine="conditional")
+    return networks, vf.simulate(networks, repeats=NETWORKS, seed=0, engine="conditional")
+
+
+def figure() -> Any:
+    networks, ensembles = simulated()
     exact = vf.finite_width(vf.Network(width=WIDTH, depth=BLOCKS + 1, gain=PAPER, neuron=SPIKE.neuron))
     figure, axes = plt.subplots(1, 2, figsize=(12.4, 4.6), layout="constrained")
     for ax, name in zip(axes, ("firing_rate", "variance"), strict=True):

@@ -4,15 +4,23 @@ Comments of code are compared in ``test_docs.py``, tables that scripts write whe
 """
 
 import csv
+import json
 import math
+import re
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.optimize
+import scipy.stats
 
 import varflow as vf
+from varflow.theory.firing import firing
 
 ROOT = Path(__file__).parent.parent
+NORMAL = vf.distribution("normal")
+L, SPIKE = vf.layers, vf.layers.Spike(vf.Neuron(1.0))
 
 
 def plain(width=100, depth=100, gain=None, weights="normal", first=1.0, theta=1.0):
@@ -32,9 +40,9 @@ def of_the_lattice():
 
 def grown(blocks=100):
     """Variance after blocks with shortcuts of currents, keep = 1."""
-    variance, normal = 1.0, vf.distribution("normal")
+    variance = 1.0
     for _ in range(blocks):
-        variance += vf.gain(threshold=1.0) ** 2 * normal.sf(variance**-0.5)
+        variance += vf.gain(threshold=1.0) ** 2 * NORMAL.sf(variance**-0.5)
     return variance
 
 
@@ -45,10 +53,10 @@ def approximately_grown(blocks=100):
 
 def scaled_branches(blocks=100):
     """V with g² = 2/L, and its rate."""
-    variance, normal = 1.0, vf.distribution("normal")
+    variance = 1.0
     for _ in range(blocks):
-        variance += 2 / blocks * normal.sf(variance**-0.5)
-    return variance, normal.sf(variance**-0.5)
+        variance += 2 / blocks * NORMAL.sf(variance**-0.5)
+    return variance, NORMAL.sf(variance**-0.5)
 
 
 def critical_in_time(decay):
@@ -66,6 +74,72 @@ def critical_squared():
     return vf.critical_gain(threshold=1.0) ** 2
 
 
+def stable_at_criticality():
+    """The variance at which V' = g² Q(1/√V) touches the diagonal, where small changes of Q(z) z² are of second order."""
+    return scipy.optimize.minimize_scalar(lambda v: v / NORMAL.sf(v**-0.5), bounds=(0.1, 3), method="bounded").x
+
+
+def row_of_the_csv(reset, decay, column):
+    with (ROOT / "docs/critical-gain.csv").open(encoding="utf-8") as file:
+        return next(float(row[column]) ** 2 for row in csv.DictReader(file) if (row["reset"], row["decay"]) == (reset, decay))
+
+
+def sew(merge, width=300):
+    linear = L.Linear(gain=vf.gain(threshold=1.0))
+    return vf.Network(width=width, layers=[SPIKE, *[L.Residual(linear, SPIKE, merge=merge)] * 100, linear, SPIKE])
+
+
+def blocks_to_double():
+    """Sums of spikes, torch's default weights: E x² and E x from block to block, the branch independent of the stream."""
+    square = mean = float(NORMAL.sf(1.0))
+    start, blocks = square, 0
+    while square < 2 * start:
+        p = float(NORMAL.sf((square / 3) ** -0.5))
+        square, mean, blocks = square + 2 * mean * p + p, mean + p, blocks + 1
+    return blocks
+
+
+def multiplier_between_inputs(z):
+    p = NORMAL.sf(z)
+    return z * NORMAL.pdf(z) * (1 - 2 * p) / (2 * p * (1 - p))
+
+
+@cache
+def unequal_inputs():
+    """The inputs on the page, their rates in layer 30, and the mean rates of all layers, at γ = 0.7."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 64)) * rng.lognormal(0, 0.1, size=(200, 1))
+    layers = [L.Linear(gain=2.0), L.BatchNorm(gamma=0.7), SPIKE]
+    profile = vf.mean_field(vf.Network(width=512, layers=layers * 30, drive=vf.drives.inputs(x)))
+    norms = np.linalg.norm(x, axis=1)
+    return norms.std() / norms.mean(), profile.per_input["firing_rate"][:, -1], profile.firing_rate
+
+
+def missing_rate(rows=60, numbers=500):
+    """Rate of independent rows over that of one step with a fixed normaliser, less 1, times ν."""
+    x = np.random.default_rng(0).normal(size=(rows, numbers))
+    norms = np.sqrt((x * x).sum(axis=1))
+    nu = rows**2 / np.sum((x @ x.T / np.outer(norms, norms)) ** 2)
+    network = vf.Network(width=100, layers=[L.Linear(gain=1.0), L.BatchNorm(), SPIKE], drive=vf.drives.inputs(x))
+    return nu, nu * (vf.mean_field(network).firing_rate[0] / NORMAL.sf(1.0) - 1)
+
+
+def of_maps(side):
+    layers = [SPIKE, *[L.Conv(64, gain=8**0.5), SPIKE] * 40]
+    return vf.mean_field(vf.Network(layers=layers, drive=vf.drives.currents(1.35, shape=(64, side, side)))).firing_rate[-1]
+
+
+def in_evaluation():
+    linear, norm = L.Linear(gain=3**-0.5), L.BatchNorm(statistics=(0.0, 1.0))
+    return vf.mean_field(vf.Network(width=300, layers=[SPIKE, *[linear, norm, SPIKE] * 2])).firing_rate
+
+
+def rows_alive(rows, width):
+    p = NORMAL.sf(1.0)
+    linear = L.Linear(gain=(1 / p if rows == "free" else 1 / (p * (1 - p))) ** 0.5, rows=rows)
+    return 100 * vf.finite_width(vf.Network(width=width, layers=[SPIKE, *[linear, SPIKE] * 99])).survival[-1]
+
+
 NUMBERS = [
     ("docs/practitioner.md", "grow by 1.00", "1.00", growth_at_the_recommended_width),
     ("docs/practitioner.md", "critical gain, 2.457 θ", "2.457", lambda: vf.critical_gain(threshold=1.0)),
@@ -80,9 +154,53 @@ NUMBERS = [
     ("docs/blocks.md", "end at V = 1.354", "1.354", lambda: scaled_branches()[0]),
     ("docs/blocks.md", "a rate of 0.195", "0.195", lambda: scaled_branches()[1]),
     ("docs/blocks.md", "with a rate of 0.198", "0.198", lambda: rate_of_the_fixed_point(7.0)),
-    ("docs/weight_distributions.md", "| 7.9e-5 | 0.9921 |", "0.9921", of_the_lattice),
-    ("docs/weight_distributions.md", "| 4.2e-2 | 0.0171 |", "0.0171", plain),
-    ("docs/weight_distributions.md", "| 1.5e-3 | 0.8544 |", "0.8544", lambda: plain(weights="sign")),
+    ("docs/blocks.md", "is 14 715 after 100", "14 715", lambda: vf.mean_field(sew("add")).variance[-1]),
+    ("docs/blocks.md", "0.003 after 100 blocks", "0.003", lambda: vf.mean_field(sew("iand")).firing_rate[-1]),
+    (
+        "docs/blocks.md",
+        "45.9 % have a silent last layer",
+        "45.9",
+        lambda: 100 * (1 - vf.finite_width(sew("iand")).survival[-1]),
+    ),
+    ("docs/blocks.md", "it takes 2178 blocks", "2178", blocks_to_double),
+    ("docs/blocks.md", "0.159 at γ = θ", "0.159", lambda: NORMAL.sf(1.0)),
+    ("docs/blocks.md", "17 for 40 random inputs of 30 numbers", "17", lambda: missing_rate(40, 30)[0]),
+    ("docs/blocks.md", "41 % of the inputs", "41", lambda: 100 * np.mean(unequal_inputs()[1] < 1e-4)),
+    ("docs/blocks.md", "deviation of 14 %", "14", lambda: 100 * unequal_inputs()[0]),
+    ("docs/blocks.md", "stays between 0.075", "0.075", lambda: unequal_inputs()[2].min()),
+    ("docs/blocks.md", "and 0.078.", "0.078", lambda: unequal_inputs()[2].max()),
+    ("docs/blocks.md", "rate is 7e-6 in layer 2", "7e-6", lambda: in_evaluation()[1]),
+    ("docs/blocks.md", "or 7.492 for rows of mean 0", "7.492", lambda: 1 / (NORMAL.sf(1.0) * NORMAL.sf(-1.0))),
+    ("docs/blocks.md", "1.7 % with free rows", "1.7", lambda: rows_alive("free", 100)),
+    ("docs/blocks.md", "17.2 % with centred ones", "17.2", lambda: rows_alive("centred", 100)),
+    ("docs/blocks.md", "**28.1 %** with standardised", "28.1", lambda: rows_alive("standardised", 100)),
+    ("docs/blocks.md", "At width 300: 35.8 %", "35.8", lambda: rows_alive("free", 300)),
+    ("docs/blocks.md", "35.8 %, 94.1 % and 95.9 %", "94.1", lambda: rows_alive("centred", 300)),
+    ("docs/blocks.md", "35.8 %, 94.1 % and 95.9 %", "95.9", lambda: rows_alive("standardised", 300)),
+    ("docs/blocks.md", "0.179 on 8×8 maps", "0.179", lambda: of_maps(8)),
+    ("docs/blocks.md", "0.206 on 16×16 maps", "0.206", lambda: of_maps(16)),
+    (
+        "docs/blocks.md",
+        "6.034/(1 + 1.42 CV²)",
+        "1.42",
+        lambda: 1 / stable_at_criticality(),
+    ),
+    ("docs/critical_gain.md", "gain², 6.034 (6.02 in 100 layers)", "6.034", critical_squared),
+    ("docs/critical_gain.md", "gain², 6.034 (6.02 in 100 layers)", "6.02", lambda: row_of_the_csv("none", "0", "gain")),
+    ("docs/critical_gain.md", "The paper's gain², 6.303", "6.303", lambda: vf.gain(threshold=1.0) ** 2),
+    ("docs/critical_gain.md", "5.64 ± 0.01 with 2¹¹", "5.64", lambda: row_of_the_csv("zero", "0.5", "late_gain")),
+    ("docs/weight_distributions.md", "(g = 2.5106)", "2.5106", lambda: vf.gain(threshold=1.0)),
+    ("docs/weight_distributions.md", "exceeds `θ/s = 3.983`", "3.983", lambda: 10 / vf.gain(threshold=1.0)),
+    ("docs/weight_distributions.md", "the threshold were 0.879", "0.879", lambda: 0.35 * vf.gain(threshold=1.0)),
+    ("docs/weight_distributions.md", "gives `θ/s = 4.003`", "4.003", lambda: 101**0.5 / vf.gain(threshold=1.0)),
+    ("docs/weight_distributions.md", "4.5 s = 1.124 θ", "1.124", lambda: 4.5 * vf.gain(threshold=1.0) / 101**0.5),
+    ("docs/weight_distributions.md", "(`θ/s = 2.83`) 98 %", "2.83", lambda: (101 / 2) ** 0.5 / vf.gain(threshold=1.0)),
+    (
+        "docs/weight_distributions.md",
+        "(`θ/s = 2.83`) 98 %",
+        "98",
+        lambda: 100 * plain(width=101, weights=vf.weights.ternary(0.5)),
+    ),
     ("docs/width.md", "instead of 1.7 %", "1.7", lambda: 100 * plain()),
     ("docs/width.md", "but 85 % of those", "85", lambda: 100 * plain(weights="sign")),
     ("docs/time.md", "critical 6.67 of this neuron", "6.67", lambda: critical_in_time("0.5")),
@@ -94,7 +212,9 @@ def rate_of_the_fixed_point(gain2):
 
 
 def rounds_to(value, said):
-    return abs(value - float(said)) <= 0.5001 * 10.0 ** -len(said.partition(".")[2])
+    said = said.replace(" ", "")
+    digits, _, exponent = said.partition("e")
+    return abs(value - float(said)) <= 0.5001 * 10.0 ** (int(exponent or 0) - len(digits.partition(".")[2]))
 
 
 @pytest.mark.parametrize("number", range(len(NUMBERS)))
@@ -104,7 +224,140 @@ def test_it_is_what_is_computed(number):
     assert said in text
     value = float(np.asarray(computed()))
     assert rounds_to(value, said), value
-    assert not rounds_to(1.05 * value, said)  # negative control
+    assert not rounds_to(
+        (1.05 if len(said.partition("e")[0].strip("0.")) > 1 else 1.2) * value, said
+    )  # negative control: one digit says less
+
+
+def cells(page, start):
+    """Of the table row with this first cell."""
+    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+    return [cell.strip() for line in lines if line.startswith(f"| {start}") for cell in line.split("|")[2:-1]]
+
+
+def agree(found, said):
+    return all(rounds_to(value, number.split()[0]) for value, number in zip(found, said, strict=True))
+
+
+OF_WEIGHTS = {
+    "normal |": {},
+    "uniform": {"weights": "uniform"},
+    "exponential, centred": {"weights": "exponential", "mean_gain": 0.0},
+    "sign": {"weights": "sign"},
+    "ternary": {"weights": vf.weights.ternary(0.5)},
+    "normal with θ = 0.879": {"neuron": 0.35 * vf.gain(threshold=1.0)},
+}
+
+
+@pytest.mark.parametrize("start", OF_WEIGHTS)
+def test_the_table_of_weights(start):
+    given = {"weights": "normal", "neuron": 1.0} | OF_WEIGHTS[start]
+    given["neuron"], drive = vf.Neuron(given["neuron"]), vf.drives.currents(1.0)
+    network = vf.Network(width=100, depth=100, gain=vf.gain(threshold=1.0), drive=drive, **given)
+    chain, said = vf.SpikeChain(network), cells("docs/weight_distributions.md", start)
+    fired = firing(chain.layer, np.array([4, 8, 16, 5, 9, 17]))[0]
+    found = [*fired[:3], chain.quasi_stationary().escape_rate, chain.survival()]
+    if start == "sign":
+        page = (ROOT / "docs/weight_distributions.md").read_text(encoding="utf-8")
+        assert agree(fired[3:], re.findall(r"π[₅₉₁₇]+ ([\d.]+)", page))
+    found, said = zip(*((value, number) for value, number in zip(found, said, strict=True) if number), strict=True)
+    assert agree(found, said), found
+    assert not agree([1.05 * value for value in found], said)
+
+
+OF_THRESHOLDS = {
+    "all 1": 1.0,
+    "uniform 0.8 to 1.2": scipy.stats.uniform(0.8, 0.4),
+    "gamma, CV 0.2": scipy.stats.gamma(25, scale=1 / 25),
+    "uniform 0.5 to 1.5": scipy.stats.uniform(0.5, 1.0),
+    "gamma, CV 0.5": scipy.stats.gamma(4, scale=1 / 4),
+}
+
+
+@pytest.mark.parametrize("start", OF_THRESHOLDS)
+def test_the_table_of_thresholds(start):
+    theta, said = OF_THRESHOLDS[start], cells("docs/blocks.md", start)
+    gain = vf.gain(threshold=theta)
+    alive = vf.finite_width(vf.Network(width=100, depth=100, gain=gain, neuron=vf.Neuron(theta))).survival[-1]
+    found = [vf.critical_gain(threshold=theta) ** 2, gain**2, 100 * alive]
+    assert agree(found, said), found
+    assert not agree([1.05 * value for value in found], said)
+
+
+def test_silence_is_unstable_from_a_spread_of_thresholds_on():
+    assert "gamma with CV > 0.71" in (ROOT / "docs/blocks.md").read_text(encoding="utf-8")
+    below, above = (vf.critical_gain(threshold=scipy.stats.gamma(cv**-2, scale=cv**2)) for cv in (0.70, 0.715))
+    assert below > 1
+    assert above == 0
+
+
+def test_normalisers_of_batches():
+    page = (ROOT / "docs/blocks.md").read_text(encoding="utf-8")
+    assert "by the fraction 0.76/ν for independent rows" in page
+    assert missing_rate()[1] == pytest.approx(0.76, rel=0.1)  # a fluctuation of order 1/ν itself
+    assert round(NORMAL.pdf(1.0) / (2 * NORMAL.sf(1.0)), 2) == 0.76  # kurtosis -6/ν of a value over its own standard deviation
+    assert "**γ < 0.780 θ**" in page
+    assert multiplier_between_inputs(1 / 0.7795) > 1 > multiplier_between_inputs(1 / 0.7805)
+    assert of_maps(4) == 0 < of_maps(8)
+
+
+def test_the_smallest_errors_of_layers():
+    page = " ".join((ROOT / "docs/blocks.md").read_text(encoding="utf-8").split())
+    claims = {
+        "residual_blocks": "blocks",
+        "normalisation": "normalisation",
+        "maps_and_pools": "maps",
+        "recurrence": "recurrence",
+    }
+    for claim, name in (claims | {"heterogeneity": "neurons that differ"}).items():
+        found = json.loads((ROOT / f"validation/results/{claim}.json").read_text())["smallest_detectable_error"]["each"]
+        sizes = [100 * each["relative_size"] for each in found]
+        assert f"{min(sizes):.2g} % to {max(sizes):.2g} % for {name}" in page
+
+
+@pytest.mark.slow
+def test_simulated_blocks(monkeypatch):
+    """Those of the figure, whose seed is fixed, and narrow networks above the gain of the figure."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import blocks
+
+    page = (ROOT / "docs/blocks.md").read_text(encoding="utf-8")
+    found = dict(zip((curve.name for curve in blocks.CURVES), blocks.simulated()[1], strict=True))
+    error, mean = (getattr(found["shortcut, keep = 1"], each)().variance[-1] for each in ("stderr", "mean"))
+    assert f"{mean:.1f} ± {error:.1f} simulated" in page
+    error, mean = (getattr(found["SEW add"], each)().variance[-1] for each in ("stderr", "mean"))
+    assert f"({round(mean, -1):.0f} ± {round(error, -1):.0f} simulated)".replace("(14", "(14 ") in page
+    dead = {name: int((found[name].firing_rate[:, -1] == 0).sum()) for name in ("shortcut, keep = 0.9", "SEW iand")}
+    assert dead == {"shortcut, keep = 0.9": 22, "SEW iand": 38}
+    assert "22 of the 100 networks" in page
+    assert "38 of the 100 networks have a silent last layer" in page
+    assert "(38 of the 100 simulated)" in page
+
+
+@pytest.mark.slow
+def test_narrow_blocks_that_stay_alive():
+    page = (ROOT / "docs/blocks.md").read_text(encoding="utf-8")
+    assert "g² = 0.19 · 7 leaves 2 % silent" in page
+    assert "none of 200 networks of width 300 was silent" in page
+
+    def silent(square, keep, seed=0, repeats=200):
+        layers = [*[L.Residual(SPIKE, L.Linear(gain=square**0.5), keep=keep)] * 100, SPIKE]
+        ensemble = vf.simulate(vf.Network(width=300, layers=layers), repeats=repeats, seed=seed, engine="conditional")
+        return int((ensemble.firing_rate[:, -1] == 0).sum())
+
+    assert silent(0.02, 1.0) == 0
+    count = sum(silent(0.19 * 7, 0.9, seed) for seed in range(3))
+    chance = scipy.stats.binomtest(count, 600, 0.02).pvalue
+    assert chance > 1e-3
+    assert scipy.stats.binomtest(count, 600, 0.22).pvalue < 1e-6  # that of g² = 0.19 · 6.303
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("points", "said"), [(2**9, "with 2⁹ points"), (2**13, "with 2¹³")])
+def test_points_of_a_critical_gain(points, said):
+    found = vf.temporal_critical_gain(vf.Neuron(1.0, decay=0.5, reset="zero"), steps=20, points=points)
+    text = f"{found.late_gain**2:.2f} ± {2 * found.late_gain * found.error['late_gain']:.2f} {said}"
+    assert text in (ROOT / "docs/critical_gain.md").read_text(encoding="utf-8").replace("\n", " ")
 
 
 def test_the_readme_repeats_what_its_pages_say():
