@@ -361,12 +361,78 @@ def test_points_of_a_critical_gain(points, said):
 
 
 def test_the_readme_repeats_what_its_pages_say():
-    readme, models, training = (
-        (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/models.md", "docs/training.md")
-    )
-    assert "0.92 after five epochs, Kaiming's weights 0.62, torch's default 0.09" in readme
-    rows = [line.split("|") for line in models.splitlines() if line.startswith("| plain, β = 0.5")]
-    last = {row[2].strip(" `"): row[-2].partition("±")[0].strip() for row in rows}
-    assert last == {"init_model": "0.92", "Kaiming": "0.62", "torch's default": "0.09"}
+    readme, training = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/training.md"))
+    assert "0.91 after five epochs, Kaiming's weights 0.62, torch's default 0.09" in readme
+    last = [
+        cells("docs/models.md", f"{start} |")[0].partition(" ±")[0] for start in ("`init_model`", "Kaiming", "torch's default")
+    ]
+    assert last == ["0.91", "0.62", "0.09"]
     assert "Spearman 0.73" in readme
     assert "0.73" in training
+
+
+def test_a_long_memory_keeps_kaimings_weights_alive():
+    def last_rates(decay):
+        neuron = vf.neurons.snntorch_leaky(decay)
+        return vf.mean_field(vf.Network(width=128, depth=10, gain=2**0.5, neuron=neuron, steps=12), points=2**11).firing_rate[
+            -1
+        ]
+
+    assert "fires in late steps at β = 0.9, and never at β = 0.5" in " ".join(
+        (ROOT / "docs/models.md").read_text(encoding="utf-8").split()
+    )
+    assert last_rates(0.9)[-1] > 1e-3
+    assert last_rates(0.5).max() < 1e-6
+
+
+NAMED = re.compile(r"`((?:tests|benchmarks|docs|validation)/[\w/]+\.\w+)`|`python -m (validation\.\w+)|`make ([\w-]+)")
+
+
+def test_what_pages_name_as_the_maker_of_numbers_is_there():
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    found = 0
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for path, module, target in NAMED.findall(page.read_text(encoding="utf-8")):
+            found += 1
+            assert not path or (ROOT / path).exists(), (page.name, path)
+            assert (
+                not module or (ROOT / f"{module.replace('.', '/')}.py").exists() or (ROOT / module.replace(".", "/")).is_dir()
+            )
+            assert not target or target in targets, (page.name, target)
+    assert found > 30
+
+
+EVIDENCE = {  # bounds of evidence.md in the words of the file that keeps them
+    "tests/test_distributions.py": ("6.6 ulp", "ALLOWED.get(distribution.name, 6.6)"),
+    "docs/accuracy.md": ("1e-13 relative", "The bound for `stable_variance` and `fixed_points` is 1e-13: kept everywhere."),
+    "benchmarks/bench_certified.py": ("1e-12; 10 ms", 'assert result["widest, relative"] <= 1e-12|bar(result["mean ms"] < 10)'),
+    "benchmarks/bench_theory.py": (
+        "50 ms; 150 ms|100 times faster|8 times|0.05 s at n = 1000, 0.6 s at 10⁴|"
+        "0.3 s, `varflow --help` 0.2 s, `varflow lookup` 0.45 s",
+        "(150 if mean else 50)|[(0.0, 100), (1.0, 8)]|[(1000, 0.05), (10_000, 0.6)]|"
+        'import varflow"], 0.3)|"--help"], 0.2)|"512"], 0.45)',
+    ),
+    "benchmarks/bench_chain.py": ("0.1 s at 10⁶, 0.3 s at 10⁸", "[(10**5, 0.1), (10**6, 0.1), (10**8, 0.3)]"),
+    "tests/test_chain.py": ("1e-11 down to 1e-290", "survival > 1e-290|rtol=1e-11"),
+    "tests/test_quasi_stationary.py": ("relative 1e-9", "state.escape_rate == pytest.approx(rate, rel=1e-9)"),
+    "benchmarks/bench_dense.py": ("75 %", "bar(statistics.median(ratios) >= 0.75)"),
+    "benchmarks/bench_temporal.py": (
+        "0.05 s for 20 steps, 1 s for 100|6 s, standard error at most 2e-3",
+        "(20, 0.05, 40), (100, 1.0, 100)|error.max() <= 2e-3|bar(ours <= 6)",
+    ),
+    "benchmarks/bench_blocks.py": ("5 ms", "bar(milliseconds <= 5)"),
+    "benchmarks/bench_conditional.py": ("300 times faster at one step, 20 times at 20", "{1: 300, 20: 20}"),
+    "tests/test_compare.py": (
+        "6 % with 18 networks|2 % with 160 of width 500 and 12 layers|20 % with 100 of width 150",
+        "1.06 * vf.gain(threshold=0.7), 0.7), 18)|network(500, 12, vf.gain(threshold=0.7), 0.714), 160)|"
+        "network(120, 12, threshold=0.5), 100)",
+    ),
+}
+
+
+@pytest.mark.parametrize("file", EVIDENCE)
+def test_bounds_are_those_of_the_file_that_keeps_them(file):
+    said, kept = EVIDENCE[file]
+    page, source = (" ".join((ROOT / name).read_text(encoding="utf-8").split()) for name in ("docs/evidence.md", file))
+    assert all(words in page for words in said.split("|"))
+    assert all(words in source for words in kept.split("|"))
