@@ -140,6 +140,30 @@ def rows_alive(rows, width):
     return 100 * vf.finite_width(vf.Network(width=width, layers=[SPIKE, *[linear, SPIKE] * 99])).survival[-1]
 
 
+def alive_at(theta):
+    return 100 * plain(gain=vf.gain(threshold=theta), theta=theta, first=theta)
+
+
+def corrected_variance(theta):
+    return vf.stable_variance(threshold=theta, gain=vf.corrected_gain(threshold=theta, width=512, depth=100))
+
+
+def gain_of_a_shortcut():
+    return vf.gain_for_rate(block=[L.Residual(SPIKE, L.Linear(gain=1.0), keep=0.9)], rate=0.2).gain
+
+
+def growth_of_gradients(steps):
+    network = vf.Network(width=500, depth=20, gain=8**0.5, neuron=vf.neurons.snntorch_leaky(0.5), steps=steps)
+    return vf.gradient_flow(network, vf.surrogates.atan(2)).growth
+
+
+def largest_gain_of_the_asymptotics():
+    """Squared, as the refusal of a larger one names it."""
+    with pytest.raises(vf.DomainError) as caught:
+        vf.escape_asymptotics(threshold=1.0, gain=4.0)
+    return float(re.findall(r"at most ([\d.]+)", str(caught.value))[0]) ** 2
+
+
 NUMBERS = [
     ("docs/practitioner.md", "grow by 1.00", "1.00", growth_at_the_recommended_width),
     ("docs/practitioner.md", "critical gain, 2.457 θ", "2.457", lambda: vf.critical_gain(threshold=1.0)),
@@ -201,6 +225,58 @@ NUMBERS = [
         "98",
         lambda: 100 * plain(width=101, weights=vf.weights.ternary(0.5)),
     ),
+    ("theory_notebooks/02_fixed_points.py", r"\gamma_c = 6.0344", "6.0344", critical_squared),
+    ("theory_notebooks/02_fixed_points.py", r"for $\theta > 0.5757$", "0.5757", lambda: (2 / critical_squared()) ** 0.5),
+    ("theory_notebooks/02_fixed_points.py", "> 1.19$ the fixed point", "1.19", lambda: stable_at_criticality() ** -0.5),
+    (
+        "theory_notebooks/02_fixed_points.py",
+        "the edge is at $V = 0.514$",
+        "0.514",
+        lambda: vf.fixed_points(threshold=1.0, gain=vf.gain(threshold=1.0))[1].variance,
+    ),
+    (
+        "theory_notebooks/02_fixed_points.py",
+        "lies 2 % above $g_c$",
+        "2",
+        lambda: 100 * (vf.gain(threshold=1.0) / critical_squared() ** 0.5 - 1),
+    ),
+    (
+        "theory_notebooks/03_bias_and_mixtures.py",
+        r"< 0.1533\,\theta^2",
+        "0.1533",
+        lambda: 1 / 3 - 2 * NORMAL.sf(3**0.5) / (3**1.5 * NORMAL.pdf(3**0.5)),
+    ),
+    (
+        "theory_notebooks/03_bias_and_mixtures.py",
+        r"$\gamma = 4.73$",
+        "4.73",
+        lambda: vf.gain(threshold=1.0, distribution="uniform") ** 2,
+    ),
+    ("theory_notebooks/04_finite_width.py", "85$ 59 % of the networks", "59", lambda: alive_at(0.85)),
+    ("theory_notebooks/04_finite_width.py", "at 0.9 26 %", "26", lambda: alive_at(0.9)),
+    ("theory_notebooks/05_expansions_and_escape.py", r"beyond $\gamma = 10.2$", "10.2", largest_gain_of_the_asymptotics),
+    ("theory_notebooks/06_leak_and_reset.py", "1/p = 6.3$ times", "6.3", lambda: 1 / NORMAL.sf(1.0)),
+    (
+        "theory_notebooks/07_published_initialisations.py",
+        "by 2.9 %",
+        "2.9",
+        lambda: 100 * (vf.corrected_gain(threshold=1.0, width=400, depth=100) / vf.gain(threshold=1.0) - 1),
+    ),
+    (
+        "theory_notebooks/09_information.py",
+        "the multiplier 0.76",
+        "0.76",
+        lambda: vf.fixed_points(threshold=1.0, gain=vf.gain(threshold=1.0))[-1].multiplier,
+    ),
+    ("theory_notebooks/10_gradients.py", "shrink by 0.90 per layer", "0.90", lambda: growth_of_gradients(1)),
+    ("theory_notebooks/10_gradients.py", "grow by 1.23 in eight", "1.23", lambda: growth_of_gradients(8)),
+    ("docs/choose.md", "from 2.511 to 2.561", "2.511", lambda: vf.gain(threshold=1.0)),
+    ("docs/choose.md", "from 2.511 to 2.561", "2.561", lambda: vf.corrected_gain(threshold=1.0, width=512, depth=100)),
+    ("docs/choose.md", "from 1 to 1.15.", "1.15", lambda: corrected_variance(1.0)),
+    ("docs/choose.md", "at θ = 0.5 from 1 to\n   0.29", "0.29", lambda: corrected_variance(0.5)),
+    ("docs/choose.md", "instead of 2.657", "2.657", lambda: vf.gain_for_rate(block=[L.Linear(gain=1.0), SPIKE], rate=0.2).gain),
+    ("docs/choose.md", "α = 0.9, 1.158", "1.158", gain_of_a_shortcut),
+    ("docs/choose.md", "1.188 θ/λ", "1.188", lambda: 1 / scipy.stats.norm.isf(0.2)),
     ("docs/width.md", "instead of 1.7 %", "1.7", lambda: 100 * plain()),
     ("docs/width.md", "but 85 % of those", "85", lambda: 100 * plain(weights="sign")),
     ("docs/time.md", "critical 6.67 of this neuron", "6.67", lambda: critical_in_time("0.5")),
@@ -420,7 +496,7 @@ EVIDENCE = {  # bounds of evidence.md in the words of the file that keeps them
         "0.05 s for 20 steps, 1 s for 100|6 s, standard error at most 2e-3",
         "(20, 0.05, 40), (100, 1.0, 100)|error.max() <= 2e-3|bar(ours <= 6)",
     ),
-    "benchmarks/bench_blocks.py": ("5 ms", "bar(milliseconds <= 5)"),
+    "benchmarks/bench_blocks.py": ("15 ms", "bar(milliseconds <= 15)"),
     "benchmarks/bench_conditional.py": ("300 times faster at one step, 20 times at 20", "{1: 300, 20: 20}"),
     "tests/test_compare.py": (
         "6 % with 18 networks|2 % with 160 of width 500 and 12 layers|20 % with 100 of width 150",
@@ -436,3 +512,27 @@ def test_bounds_are_those_of_the_file_that_keeps_them(file):
     page, source = (" ".join((ROOT / name).read_text(encoding="utf-8").split()) for name in ("docs/evidence.md", file))
     assert all(words in page for words in said.split("|"))
     assert all(words in source for words in kept.split("|"))
+
+
+def test_what_the_page_of_critical_gains_says_of_its_file():
+    decays = ("0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "0.95")
+    paper = vf.gain(threshold=1.0) ** 2
+    memoryless = row_of_the_csv("none", "0", "gain")
+    for reset in ("none", "subtract", "zero"):
+        assert [row_of_the_csv(reset, decay, "gain") for decay in decays] == pytest.approx([memoryless] * 11, rel=1e-2)
+        assert row_of_the_csv(reset, "0.9", "late_gain") < row_of_the_csv(reset, "0.9", "gain")
+    assert "decays up to about 0.55" in (ROOT / "docs/critical_gain.md").read_text(encoding="utf-8")
+    below, above = (row_of_the_csv("delayed_subtract", decay, "gain") for decay in ("0.5", "0.6"))
+    assert below > paper > above
+    assert np.interp(paper, [above, below], [0.6, 0.5]) == pytest.approx(0.55, abs=0.03)
+    assert row_of_the_csv("gate", "0.7", "late_gain") < row_of_the_csv("gate", "0.8", "late_gain")
+
+
+def test_late_rates_are_as_near_to_theory_as_the_report_says():
+    page, report = ((ROOT / name).read_text(encoding="utf-8") for name in ("docs/time.md", "validation/REPORT.md"))
+    assert (
+        "Late rates of 36\nleaky networks of 100 layers, extrapolated from widths 1000 and 2000, are within 1.4 % of theory"
+        in page
+    )
+    assert "extrapolated from widths 1000 and 2000, 24 networks each. 36 of 36 are within 2 %" in report
+    assert "the largest difference is 1.4 %" in report
