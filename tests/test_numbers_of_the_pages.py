@@ -536,3 +536,59 @@ def test_late_rates_are_as_near_to_theory_as_the_report_says():
     )
     assert "extrapolated from widths 1000 and 2000, 24 networks each. 36 of 36 are within 2 %" in report
     assert "the largest difference is 1.4 %" in report
+
+
+ON_TRAINING = [  # depth, steps, slope of fast_sigmoid, contrast of the tangent kernel, words
+    (10, 4, None, "0.0045", "at ten layers 0.0045"),
+    (20, 8, 0.7, "0.038", "it is 0.038"),
+    (20, 4, 1.0, "0.0017", "but 0.0017 with four steps and slope 1"),
+    (15, 4, 1.0, "0.0088", "and 0.0088 for the fifteen layers above"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("depth", "steps", "slope", "said", "words"), ON_TRAINING)
+def test_contrasts_on_the_page_of_training(depth, steps, slope, said, words):
+    from validation.training.networks import Design
+
+    surrogate = {} if slope is None else {"surrogate": vf.surrogates.fast_sigmoid(slope)}
+    design = Design(depth=depth, steps=steps, initialisation="in_time", **surrogate)
+    found = vf.trainability(design.network(), design.surrogate).contrast
+    assert words in " ".join((ROOT / "docs/training.md").read_text(encoding="utf-8").split())
+    assert rounds_to(found, said)
+    assert not rounds_to(1.05 * found, said)
+
+
+@pytest.mark.slow
+def test_twenty_layers_at_the_gain_in_time():
+    from validation.training.networks import Design
+
+    page = " ".join((ROOT / "docs/training.md").read_text(encoding="utf-8").split())
+    design = Design(depth=20, initialisation="in_time")
+    kernel = vf.trainability(design.network(), design.surrogate)
+    assert abs(kernel.contrast) < 4 * kernel.error["contrast"] < 0.004
+    assert "0 within its error" in page
+    assert "(theory: a factor of 1.05 per layer)" in page
+    assert rounds_to(vf.gradient_flow(design.network(), design.surrogate).growth, "1.05")
+
+
+def test_accuracies_in_the_prose_of_the_page_of_training():
+    def runs(name):
+        found = {}
+        for run in json.loads((ROOT / f"validation/training/results/{name}.json").read_text())["runs"]:
+            design = run["design"]
+            key = design["initialisation"], design["surrogate"], design["depth"], design["structure"]
+            found.setdefault(key, []).append([100 * epoch["accuracy"] for epoch in run["epochs"]])
+        return {key: np.array(values) for key, values in found.items()}
+
+    page = " ".join((ROOT / "docs/training.md").read_text(encoding="utf-8").split())
+    means = {key[0]: values.mean(axis=0) for key, values in runs("convolutions").items()}
+    first = [f"{means[name][1]:.0f} %" for name in ("torch", "kaiming", "micheli", "in_time")]
+    assert (
+        f"has learned {first[0]}, Kaiming's weights {first[1]}, the paper's {first[2]} and the gain in time {first[3]}" in page
+    )
+    assert f"the lead is {means['in_time'][-1] - means['torch'][-1]:.0f} %" in page
+    depth = {key: values[:, -1] for key, values in runs("depth").items()}
+    wide, narrow = (depth["in_time", name, 15, "plain"].mean() for name in ("fast_sigmoid(slope=1)", "atan(alpha=2)"))
+    assert f"layers reach {wide:.0f} % instead of {narrow:.0f} %" in page
+    assert f"differ by up to {max(np.ptp(values) for values in depth.values()):.0f} %" in page
