@@ -153,8 +153,8 @@ COMMENTS: dict[str, str] = {
 In ten layers every initialisation that keeps activity trains, and about equally well; Kaiming's is behind, Xavier's and
 torch's default stay at chance. In twenty layers none trains well in five epochs. With the gain in time gradients keep their
 size there (theory: a factor of 1.05 per layer) but hardly differ between inputs: the contrast of the tangent kernel is
-0 within its error, at ten layers 0.0045. With a membrane shortcut all this hardly matters: twenty layers learn, with torch's default
-weights as with others.""",
+0 within its error, at ten layers 0.0045. With a membrane shortcut all this hardly matters: twenty layers learn, with torch's
+default weights as with others.""",
     "map": """\
 The slope of the surrogate matters more than the gain. With slope 25, the default of snnTorch's `fast_sigmoid`, ten layers
 hardly learn and twenty do not. Below the critical gain (dotted) the accuracy falls gradually; only networks with steep
@@ -163,9 +163,9 @@ line, and badly on it at g² = 2: a growth of 1 is neither needed nor enough. Th
 towards steep surrogates, as the accuracy does, but is largest at slope 0.2, where networks train no better than at 0.5 or
 1. At 20 layers no gain and slope reach 40 % in two epochs.
 
-Is the theory of gradients right? The claim `gradients` of [the validation](../validation/REPORT.md) compares it with autograd. With
-slope 25 gradients pass by the few neurons near threshold, so that single networks deviate much from the mean, by the log-normal
-scatter that `vf.gradient_flow` predicts for their width.""",
+Is the theory of gradients right? The claim `gradients` of [the validation](../validation/REPORT.md) compares it with autograd.
+With slope 25 gradients pass by the few neurons near threshold, so that single networks deviate much from the mean, by the
+log-normal scatter that `vf.gradient_flow` predicts for their width.""",
     "depth": """\
 Five layers learn alike in every design. With a membrane shortcut, or with SEW's sums of spikes, fifty layers learn as well as
 five. Plain layers with random weights stop between 15 and 20, and thirty learn next to nothing. Between the two plain designs
@@ -178,7 +178,7 @@ them: it is 0.038, but 0.0017 with four steps and slope 1, and 0.0088 for the fi
 
 Weights `W = (θ/β) 1` let every layer begin as a copy of the first, and with a surrogate of ψ(±θ) = β/θ gradients pass unchanged
 ([notebook 11](../theory_notebooks/11_training.py)). So twenty plain layers reach 84 %, and thirty 80 %. Fifty learn less, and
-seeds differ: within an epoch training drives the firing rates of early layers above 0.6, and copies are lost.""",
+seeds differ: within an epoch training raises the firing rates of early layers to between 0.4 and 0.9, and copies are lost.""",
     "robustness": """\
 One setting changed at a time from ten plain layers with θ = 1, β = 0.5, 4 steps and width 100; the gain in time is solved anew
 for each. Its networks learn 90 % or more, but for θ = 2, width 50 and β = 0.1. Kaiming's weights learn less in every setting,

@@ -592,3 +592,12 @@ def test_accuracies_in_the_prose_of_the_page_of_training():
     wide, narrow = (depth["in_time", name, 15, "plain"].mean() for name in ("fast_sigmoid(slope=1)", "atan(alpha=2)"))
     assert f"layers reach {wide:.0f} % instead of {narrow:.0f} %" in page
     assert f"differ by up to {max(np.ptp(values) for values in depth.values()):.0f} %" in page
+    assert "raises the firing rates of early layers to between 0.4 and 0.9" in page
+    fifty = [
+        run
+        for run in json.loads((ROOT / "validation/training/results/plain.json").read_text())["runs"]
+        if run["design"]["depth"] == 50
+    ]
+    assert len(fifty) == 3
+    assert all(0.4 < rate < 0.9 for run in fifty for rate in run["epochs"][1]["rate"][:5])
+    assert all(rate < 0.2 for run in fifty for rate in run["epochs"][0]["rate"][:5])
