@@ -5,15 +5,17 @@ Run from the repository: ``python docs/blocks.py`` (seconds).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from figures import described
 
 import varflow as vf
-from varflow._files import picture, replace_files
+from varflow._files import replace_files
 
 BLOCKS, WIDTH, NETWORKS = 100, 300, 100
 SHOWN = [*range(10), *range(10, 30, 4), *range(30, BLOCKS + 1, 10)]  # blocks with a simulated point
@@ -75,9 +77,13 @@ def draw(ax: Any, name: str, curve: Curve, ensemble: vf.Ensemble, profile: vf.Pr
     ax.annotate(curve.name, place, color=curve.colour, fontsize=9.5, va="center", annotation_clip=False)
 
 
-def main() -> None:
+def simulated() -> tuple[list[vf.Network], Sequence[vf.Ensemble]]:
     networks = [vf.Network(width=WIDTH, layers=curve.layers) for curve in CURVES]
-    ensembles = vf.simulate(networks, repeats=NETWORKS, seed=0, engine="conditional")
+    return networks, vf.simulate(networks, repeats=NETWORKS, seed=0, engine="conditional")
+
+
+def figure() -> Any:
+    networks, ensembles = simulated()
     exact = vf.finite_width(vf.Network(width=WIDTH, depth=BLOCKS + 1, gain=PAPER, neuron=SPIKE.neuron))
     figure, axes = plt.subplots(1, 2, figsize=(12.4, 4.6), layout="constrained")
     for ax, name in zip(axes, ("firing_rate", "variance"), strict=True):
@@ -96,7 +102,11 @@ def main() -> None:
     right.plot([], [], color="0.1", ls=":", lw=1.3, label=f"plain, exact at width {WIDTH}")
     right.errorbar([], [], [], fmt="o", color="0.4", ms=4, mfc="white", capsize=1.5, label=f"{NETWORKS} networks, ± 1 s.e.")
     right.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(0.43, 0.57))
-    replace_files({Path(__file__).with_suffix(".png"): picture(figure, dpi=120, bbox_inches="tight")})
+    return figure
+
+
+def main() -> None:
+    replace_files({Path(__file__).with_suffix(".png"): described(figure(), dpi=120, bbox_inches="tight")})
 
 
 if __name__ == "__main__":

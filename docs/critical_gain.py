@@ -12,9 +12,10 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from figures import described
 
 import varflow as vf
-from varflow._files import picture, replace_files
+from varflow._files import replace_files
 
 NUMBERS = Path(__file__).with_name("critical-gain.csv")
 RESETS = {"none": "#0072B2", "subtract": "#009E73", "zero": "#D55E00", "delayed_subtract": "#AA3377", "gate": "#8C6D1F"}
@@ -70,8 +71,7 @@ def draw(ax: Any, known: Numbers, column: int) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def main() -> None:
-    known = complete()
+def figure(known: Numbers) -> Any:
     figure, (left, right) = plt.subplots(1, 2, figsize=(11.4, 4.9), layout="constrained")
     draw(left, known, 0)
     draw(right, known, 2)
@@ -94,7 +94,11 @@ def main() -> None:
     left.text(0.45, 5.4, "the first step dies: silence, or late steps only", **note)
     right.text(0.3, 5.2, "silence, or isolated volleys", **note)
     right.text(0.78, 6.6, "late activity lives", **note)
-    replace_files({NUMBERS.with_suffix(".png"): picture(figure, dpi=120, bbox_inches="tight")})
+    return figure
+
+
+def main() -> None:
+    replace_files({NUMBERS.with_suffix(".png"): described(figure(complete()), dpi=120, bbox_inches="tight")})
 
 
 if __name__ == "__main__":

@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
+
+from figures import described
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # for validation, which is in the repository and not in the wheel
 
 from validation import work  # noqa: E402
 from validation.claims.figure_3 import CLAIM, simulate  # noqa: E402
-from varflow._files import picture, replace_files  # noqa: E402
+from varflow._files import replace_files  # noqa: E402
+
+
+def figure() -> Any:
+    settings = CLAIM.budgets["standard"]
+    return settings.catalogue().plot_layers(simulate(settings, 0, work.HERE))
 
 
 def main() -> None:
-    settings = CLAIM.budgets["standard"]
-    ensembles = simulate(settings, 0, work.HERE)
-    replace_files({HERE / "figure-3.png": picture(settings.catalogue().plot_layers(ensembles), dpi=130)})
+    replace_files({HERE / "figure-3.png": described(figure(), dpi=130)})
 
 
 if __name__ == "__main__":

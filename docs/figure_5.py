@@ -10,10 +10,11 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from figures import described
 from matplotlib.colors import LogNorm, Normalize
 
 import varflow as vf
-from varflow._files import picture, replace_files
+from varflow._files import replace_files
 
 WIDTH, DEPTH, STEPS, REPEATS = 1000, 100, 20, 20
 NEURON = vf.Neuron(1.0, decay=0.5, reset="delayed_subtract")
@@ -31,7 +32,7 @@ def maps(gain: float) -> dict[str, Any]:
     return {"theory": vf.mean_field(network, points=2**12), "simulated": ensemble.mean()}
 
 
-def main() -> None:
+def figure() -> Any:
     figure, axes = plt.subplots(2, 6, figsize=(13, 7.4), sharex=True, sharey=True, layout="constrained")
     found = {name: maps(gain) for name, gain in GAINS.items()}
     for row, (quantity, scale) in enumerate(SCALES.items()):
@@ -52,7 +53,11 @@ def main() -> None:
         figure.colorbar(mesh, ax=axes[row], label=LABELS[quantity], extend="both" if row == 0 else "max", aspect=25, pad=0.01)
     for number, (name, gain) in enumerate(GAINS.items()):
         figure.text((0.17, 0.475, 0.775)[number], 1.0, f"{name}, g² = {gain**2:.4g}", ha="center", va="bottom", fontsize=12)
-    replace_files({Path(__file__).with_name("figure-5.png"): picture(figure, dpi=110, bbox_inches="tight")})
+    return figure
+
+
+def main() -> None:
+    replace_files({Path(__file__).with_name("figure-5.png"): described(figure(), dpi=110, bbox_inches="tight")})
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Writes pictures of results that the pages show: ``audit.png``, ``fixed-points.png``, ``profile.png``, ``propagation.png``,
 ``figure-4.png`` and ``phase-diagram.png``; the scripts of the others are named in ``docs/gallery.md``.
 
-Run from the repository: ``python docs/figures.py [NAME …]`` (two minutes for all). Each file holds, as its description, words
-and numbers that are drawn; ``tests/test_figures_of_the_pages.py`` compares them with what is drawn today.
+Run from the repository: ``python docs/figures.py [NAME …]`` (two minutes for all). Each picture of the pages holds, as its
+description, words and numbers that are drawn; ``tests/test_figures_of_the_pages.py`` compares them with what is drawn today.
 """
 
 from __future__ import annotations
@@ -64,21 +64,26 @@ FIGURES = {
 
 
 def drawn(figure: Any) -> dict[str, Any]:
-    """The words of a figure, and a few numbers of each of its lines."""
+    """The words of a figure, and a few numbers of each of its lines and images."""
+    figure.canvas.draw()  # only then are all words known
     texts = [text.get_text() for text in figure.findobj(Text)]
     lines = [np.asarray(line.get_ydata(), dtype=float) for ax in figure.axes for line in ax.get_lines()]
+    lines += [np.ma.filled(image.get_array(), np.nan).ravel() for ax in figure.axes for image in ax.get_images()]
     some = [line[np.linspace(0, len(line) - 1, min(SHOWN, len(line))).astype(int)] for line in lines]
     numbers = [[None if np.isnan(y) else float(f"{y:.6g}") for y in line] for line in some]
     words = {" ".join(text.split()) for text in texts if re.search("[a-zA-Z]", text.replace("mathdefault", ""))}  # not ticks
     return {"words": sorted(words), "numbers": numbers}
 
 
+def described(figure: Any, **options: Any) -> bytes:
+    """A PNG file with what is drawn as its description; ``options`` go to ``savefig``."""
+    return picture(figure, metadata={"Description": json.dumps(drawn(figure))}, **options)
+
+
 def main() -> None:
     for name in sys.argv[1:] or FIGURES:
         make, dpi = FIGURES[name]
-        figure = make()
-        figure.canvas.draw()  # only then are all words known
-        content = picture(figure, dpi=dpi, metadata={"Description": json.dumps(drawn(figure))})
+        content = described(make(), dpi=dpi)
         replace_files({HERE / name: content})
         print(f"docs/{name}: {len(content) / 1000:.0f} kB", flush=True)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import scipy.stats
+from figures import described
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -21,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 from validation.training.experiments import EXPERIMENTS  # noqa: E402
 from validation.training.figures import FIGURES, WEIGHTS, accuracy, design_of, grouped, mean_and_error, name, of_networks  # noqa: E402
 from validation.training.predictors import PREDICTORS, agreement  # noqa: E402
-from varflow._files import picture, replace_files  # noqa: E402
+from varflow._files import replace_files  # noqa: E402
 
 RESULTS = ROOT / "validation" / "training" / "results"
 Runs = Sequence[dict[str, Any]]
@@ -152,8 +153,8 @@ COMMENTS: dict[str, str] = {
 In ten layers every initialisation that keeps activity trains, and about equally well; Kaiming's is behind, Xavier's and
 torch's default stay at chance. In twenty layers none trains well in five epochs. With the gain in time gradients keep their
 size there (theory: a factor of 1.05 per layer) but hardly differ between inputs: the contrast of the tangent kernel is
-0.000 ± 0.0004, at ten layers 0.004. With a membrane shortcut all this hardly matters: twenty layers learn, with torch's default
-weights as with others.""",
+0 within its error, at ten layers 0.0045. With a membrane shortcut all this hardly matters: twenty layers learn, with torch's
+default weights as with others.""",
     "map": """\
 The slope of the surrogate matters more than the gain. With slope 25, the default of snnTorch's `fast_sigmoid`, ten layers
 hardly learn and twenty do not. Below the critical gain (dotted) the accuracy falls gradually; only networks with steep
@@ -162,10 +163,9 @@ line, and badly on it at g² = 2: a growth of 1 is neither needed nor enough. Th
 towards steep surrogates, as the accuracy does, but is largest at slope 0.2, where networks train no better than at 0.5 or
 1. At 20 layers no gain and slope reach 40 % in two epochs.
 
-Is the theory of gradients right here? At the corners of the map (g² = 2 and 40, slopes 0.2 and 25, 10 and 20 layers), with
-width 1000 and autograd, the growth of the energy per layer is within 2.6 % of theory for slope 0.2, in each of three networks.
-With slope 25 gradients pass by the few neurons near threshold: single networks deviate by up to 35 % a layer, as the
-log-normal scatter that `vf.gradient_flow` predicts for this width; the mean energy of 16 networks is within 2.5 % a layer.""",
+Is the theory of gradients right? The claim `gradients` of [the validation](../validation/REPORT.md) compares it with autograd.
+With slope 25 gradients pass by the few neurons near threshold, so that single networks deviate much from the mean, by the
+log-normal scatter that `vf.gradient_flow` predicts for their width.""",
     "depth": """\
 Five layers learn alike in every design. With a membrane shortcut, or with SEW's sums of spikes, fifty layers learn as well as
 five. Plain layers with random weights stop between 15 and 20, and thirty learn next to nothing. Between the two plain designs
@@ -174,13 +174,11 @@ layers reach 83 % instead of 73 %. BatchNorm lets plain layers learn no deeper. 
 differ by up to 18 %. The figure shows the next experiment too.""",
     "plain": """\
 Eight steps and a surrogate of slope 0.7 bring twenty random layers above 80 %. The contrast of the tangent kernel asks for
-them: it is 0.038, but 0.0018 with four steps and slope 1, and 0.0089 for the fifteen layers above. It has its limit: thirty
-layers with slope 0.4 have a contrast of 0.051, and one such network learned 20 %; the kernel is that of infinite width.
+them: it is 0.038, but 0.0017 with four steps and slope 1, and 0.0088 for the fifteen layers above.
 
 Weights `W = (θ/β) 1` let every layer begin as a copy of the first, and with a surrogate of ψ(±θ) = β/θ gradients pass unchanged
 ([notebook 11](../theory_notebooks/11_training.py)). So twenty plain layers reach 84 %, and thirty 80 %. Fifty learn less, and
-seeds differ: within an epoch training drives the firing rates of early layers above 0.6, and copies are lost. A smaller
-learning rate, 4 · 10⁻⁴, changes that little: one such network reached 57 %.""",
+seeds differ: within an epoch training raises the firing rates of early layers to between 0.4 and 0.9, and copies are lost.""",
     "robustness": """\
 One setting changed at a time from ten plain layers with θ = 1, β = 0.5, 4 steps and width 100; the gain in time is solved anew
 for each. Its networks learn 90 % or more, but for θ = 2, width 50 and β = 0.1. Kaiming's weights learn less in every setting,
@@ -213,13 +211,14 @@ def results() -> dict[str, Runs]:
     return {key: json.loads(path.read_text())["runs"] for key, path in paths.items() if path.exists()}
 
 
+def figure(key: str, runs: dict[str, Runs]) -> Any:
+    return FIGURES[key]([run for part in TOGETHER.get(key, (key,)) for run in runs.get(part, ())])
+
+
 def main() -> None:
     runs = results()
-    files: dict[Path, Any] = {}
-    for key in FIGURES:
-        if key in runs:
-            drawn = [run for part in TOGETHER.get(key, (key,)) for run in runs.get(part, ())]
-            files[Path(__file__).parent / f"training-{key}.png"] = picture(FIGURES[key](drawn))
+    shown = {key: figure(key, runs) for key in FIGURES if key in runs}
+    files: dict[Path, Any] = {Path(__file__).parent / f"training-{key}.png": described(made) for key, made in shown.items()}
     parts = [INTRODUCTION.rstrip(), *(section(key, some) for key, some in runs.items())]
     if missing := [key for key in EXPERIMENTS if key not in runs]:
         parts.append(f"Not run yet: {', '.join(missing)}.")

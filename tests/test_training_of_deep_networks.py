@@ -1,6 +1,7 @@
 """Ten layers learn digits from the weights of ``init_model``, not from torch's: the reason for all of it."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -67,11 +68,21 @@ def accuracy(how, seed):
         return float((model(test).argmax(1) == labels).double().mean())
 
 
+PAGE = Path(__file__).parent.parent / "docs" / "models.md"
+SCATTER = {
+    "init_model": "`init_model` | 0.91 ± 0.03",
+    "Kaiming": "Kaiming | 0.62 ± 0.07",
+    "default": "torch's default | 0.09 ± 0.02",
+}
+
+
 @pytest.mark.slow
 def test_ten_layers_learn_digits():
-    """Mean accuracy of three seeds at least 0.75; torch's default weights, the control, stay at chance, 0.1 ± 0.05."""
+    """As on the page, up to four standard errors, since other CPUs round otherwise; torch's default weights stay at chance."""
     found = {how: sum(accuracy(how, seed) for seed in SEEDS) / len(SEEDS) for how in ("init_model", "Kaiming", "default")}
     print(found)
-    assert found["init_model"] >= 0.75
-    assert found["init_model"] > found["Kaiming"]
-    assert found["default"] < 0.15
+    for how, row in SCATTER.items():
+        assert f"| {row} |" in PAGE.read_text(encoding="utf-8")
+        mean, scatter = map(float, row.partition("| ")[2].split(" ± "))
+        assert abs(found[how] - mean) < 4 * scatter / len(SEEDS) ** 0.5
+    assert found["init_model"] > found["Kaiming"] > 0.3 > found["default"]

@@ -230,7 +230,7 @@ for gamma in (0.7, 1.0):
         f"{gamma:.1f} {wanted:17.4f} {predicted:8.4f} {mean:8.4f} ± {error:.4f} {silent:22.2f} {dark.mean():9.3f} ± {bars:.3f}"
     )
     assert abs(mean - predicted) < 4 * error + 0.05 * wanted
-    assert abs(dark.mean() - silent) < 4 * bars + 0.1  # finite width: 0.52, 0.47, 0.43, 0.42 silent at n = 256, 512, 1024, 2048
+    assert abs(dark.mean() - silent) < 4 * bars + 0.1  # narrow networks have more silent inputs
     assert silent > 0.2 if gamma < edge else silent == 0
 
 # %%
