@@ -37,4 +37,4 @@ def test_fixed_points_of_a_block(benchmark, name):
     benchmark.pedantic(run, rounds=CALLS)
     milliseconds = 1e3 * statistics.median(times)
     benchmark.extra_info["CPU ms a call"] = milliseconds
-    bar(milliseconds <= 15)
+    bar(milliseconds <= 5)
