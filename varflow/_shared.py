@@ -1,5 +1,5 @@
-"""What belongs to the whole process: settings that the first thread to come changes and the last to leave puts back, warnings,
-the turn of a thread that runs a user's model, and which modules are a user's own.
+"""State of the whole process: settings that the first thread to come changes and the last to leave puts back, warnings, the
+turn of a thread that runs a user's model, and which modules are a user's own.
 """
 
 from __future__ import annotations
