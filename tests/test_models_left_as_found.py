@@ -10,6 +10,7 @@ import random
 import sys
 import threading
 from collections import Counter, OrderedDict, deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +26,7 @@ snntorch = pytest.importorskip("snntorch")
 from torch import nn  # noqa: E402
 
 from varflow import _restoring  # noqa: E402
+from varflow._shared import ALONE  # noqa: E402
 
 X, STEPS = torch.rand(6, 32, generator=torch.Generator().manual_seed(0)), 6
 PACKAGE = Path(_restoring.__file__).parent
@@ -312,6 +314,12 @@ def stopping(monkeypatch):
     return after
 
 
+def others_may_go_on():
+    """True if another thread may then run a model."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: ALONE.acquire(blocking=False) and not ALONE.release()).result()
+
+
 @pytest.mark.parametrize("times", [2, pytest.param(30, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "call",
@@ -327,6 +335,7 @@ def test_interrupted_at_any_line(call, times):
     for at in range(0, lines - 60, lines // times):
         assert interrupted(lambda: call(model, x), at)[0]
         assert everything(model) == before
+    assert others_may_go_on()
 
 
 def test_interrupted_again_while_state_is_put_back(stopping):
@@ -340,6 +349,7 @@ def test_interrupted_again_while_state_is_put_back(stopping):
         stopping(1)
         assert interrupted(lambda: audit(model, x), at, ["_restoring.py"])[0]
         assert everything(model) == before
+    assert others_may_go_on()
 
 
 def test_what_cannot_be_put_back_is_said_and_does_not_stop_the_rest():

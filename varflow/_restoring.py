@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from varflow._checks import require
-from varflow._shared import ALONE, exact_matmul, known_by_name
+from varflow._shared import alone, exact_matmul, known_by_name
 
 __all__ = ["all_or_nothing", "at_rest", "kept", "lost", "to_the_end"]
 
@@ -37,33 +37,27 @@ T = TypeVar("T")
 
 def kept(root: Any, work: Callable[[], T]) -> T:
     """What ``work()`` returns; whatever happens in it, all that can be reached from ``root`` is then as before."""
-    with ALONE:
-        return _undoing(_Snapshot(root).undo, work)
+    return alone(lambda: _undoing(root, work, keep=False))
 
 
 def all_or_nothing(root: Any, work: Callable[[], T]) -> T:
     """The same, but only where ``work`` fails or is interrupted: what it has done stays when it ends."""
-    with ALONE:
-        undo = _Snapshot(root).undo
-
-        def to_its_end() -> T:
-            done = work()
-            undo.clear()
-            return done
-
-        return _undoing(undo, to_its_end)
+    return alone(lambda: _undoing(root, work, keep=True))
 
 
 def lost(root: Any) -> list[str]:
     """Names of what is reached from ``root`` but cannot be put back, with its type."""
-    with ALONE:
-        return _Snapshot(root).lost
+    return alone(lambda: _Snapshot(root).lost)
 
 
-def _undoing(undo: list[Callable[[], Any]], work: Callable[[], T]) -> T:
+def _undoing(root: Any, work: Callable[[], T], *, keep: bool) -> T:
+    undo = _Snapshot(root).undo
     try:
         try:
-            return work()
+            done = work()
+            if keep:
+                undo.clear()
+            return done
         finally:
             to_the_end(undo)
     finally:
@@ -101,7 +95,7 @@ class _Snapshot:
         ]
         self.lost: list[str] = []
         self.found: dict[int, Any] = {}  # held, so that no other object gets the id of one that is dropped
-        waiting = [("", root), ("", self.torch.default_generator), *(("", hooks) for hooks in _hooks_of_all_modules(self.torch))]
+        waiting = [("", value) for value in (root, self.torch.default_generator, *_hooks_of_all_modules(self.torch))]
         while waiting:
             name, value = waiting.pop()
             if type(value) not in ATOMS and id(value) not in self.found:
