@@ -48,7 +48,7 @@ def diagnosed(
     share = shares(gains, needed, silent)
     lowest, mend = lowest_weak(rates, share), to_mend(rates, share)
     first = silent if lowest is None else lowest
-    if any(each.driven and not any(bool(x.any()) for x in each.weight_inputs) for each in trace.layers):
+    if any(each.undriven for each in trace.layers):
         return "dead input", None
     if trace.layers[silent].driven and _ends(trace.layers[silent]):
         return "dead input", None

@@ -192,8 +192,7 @@ def _needed(traced: Trace, layers: list[AuditedLayer]) -> list[float | None]:
     """The gain that each layer needs; empty if nothing needs fixing, or if all inputs are 0."""
     lost = lost_inputs(layers)
     ill = any(layer.wide or _fades(layer, lost) for layer in layers)
-    driven = all(any(bool(x.any()) for x in layer.weight_inputs) for layer in traced.layers if layer.driven)
-    return needed_gains(traced) if ill and driven else []
+    return needed_gains(traced) if ill and not any(layer.undriven for layer in traced.layers) else []
 
 
 def _fades(layer: AuditedLayer, lost: np.ndarray) -> bool:

@@ -118,6 +118,11 @@ class Walk:
         moments = {"firing_rate": spikes.mean, "coincidences": spikes.moments, "pairs": spikes.pairs}
         self.last[:] = [(replace(state, **moments, changes=None), spikes.grid)]
 
+    @property
+    def leaving(self) -> list[Any]:
+        """The rows of all layers of neurons, the last with the spikes that leave the network, behind its merges."""
+        return [*self.passed[:-1], self.kept(*self.last[0])]
+
     def inside(self, signal: Signal) -> Walk:
         """The walk through a branch that receives this signal."""
         return replace(self, width=signal.channels) if signal.grid.positions == 1 else self
