@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from io import BytesIO, IOBase, StringIO
+from operator import setitem
 from types import BuiltinFunctionType, CellType, FunctionType, MethodType, NoneType
 from typing import Any, TypeVar
 
@@ -36,12 +37,12 @@ T = TypeVar("T")
 
 
 def kept(root: Any, work: Callable[[], T]) -> T:
-    """What ``work()`` returns; whatever happens in it, all that can be reached from ``root`` is then as before."""
+    """The value of ``work()``; whatever happens in it, all that can be reached from ``root`` is then as before."""
     return alone(lambda: _undoing(root, work, keep=False))
 
 
 def all_or_nothing(root: Any, work: Callable[[], T]) -> T:
-    """The same, but only where ``work`` fails or is interrupted: what it has done stays when it ends."""
+    """The value of ``work()``, whose changes stay; if it fails or is interrupted, all is as before, as by :func:`kept`."""
     return alone(lambda: _undoing(root, work, keep=True))
 
 
@@ -156,7 +157,7 @@ class _Snapshot:
             case np.random.BitGenerator():
                 self.undo.append(partial(setattr, value, "state", value.state))
             case bytearray() | array():
-                self.undo.append(partial(_rewrite_items, value, value[:]))
+                self.undo.append(partial(setitem, value, slice(None), value[:]))
             case BytesIO() | StringIO() if not value.closed:
                 self.undo.append(partial(_rewrite_file, value, value.getvalue(), value.tell()))
             case torch.nn.Module():
@@ -329,11 +330,6 @@ def _refill_attributes(kind: type, owner: Any, held: Callable[[Any], dict[str, A
     for name, value in before.items():
         if now.get(name, before) is not value:
             kind.__setattr__(owner, name, value)
-
-
-def _rewrite_items(buffer: Any, items: Any) -> None:
-    if buffer != items:
-        buffer[:] = items
 
 
 def _rewrite_file(file: Any, content: Any, place: int) -> None:

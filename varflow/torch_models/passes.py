@@ -103,7 +103,7 @@ def in_short(error: Exception) -> str:
 
 
 def _labelled(inputs: Any) -> bool:
-    """Whether inputs look like a batch of a data set: a tensor, and whole numbers, one for each input."""
+    """True for inputs that look like a batch of a data set: a tensor, and whole numbers, one for each input."""
     if not isinstance(inputs, (tuple, list)) or len(inputs) != 2 or not isinstance(inputs[0], torch.Tensor):
         return False
     x, y = inputs
@@ -148,7 +148,7 @@ def _checkpoints_run_once() -> Iterator[None]:
 
 
 def copied(tree: Any) -> Any:
-    """The same with tensors copied, so that the user's are not changed."""
+    """A tree of tensors with copies of them, so that the user's are not changed."""
     if hasattr(tree, "detach"):
         return tree.detach().clone()
     if isinstance(tree, (tuple, list)):
