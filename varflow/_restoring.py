@@ -322,7 +322,7 @@ def _refill_hooks(tensor: Any, name: str, hooks: Any) -> None:
         setattr(tensor, name, hooks)
 
 
-def _refill_attributes(kind: type, owner: Any, held: Callable[[Any], dict[str, Any]], before: dict[str, Any]) -> None:
+def _refill_attributes(kind: Any, owner: Any, held: Callable[[Any], dict[str, Any]], before: dict[str, Any]) -> None:
     """``kind``: object or type, whose own methods write, past those of the user."""
     now = held(owner)
     for name in now.keys() - before.keys():
