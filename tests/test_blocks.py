@@ -149,6 +149,16 @@ def test_the_rate_of_a_block_is_that_of_the_spikes_that_leave_it(rate):
     assert point.variance == pytest.approx(found.gain**2 * x, rel=1e-8)
 
 
+@pytest.mark.parametrize(("reset", "rate"), [("multi_spike", 0.3), ("multi_spike", 0.9), ("subtract", 0.25)])
+def test_rates_of_neurons_whose_spikes_grow_without_bound_at_large_gains(reset, rate):
+    spike = L.Spike(vf.Neuron(1.3, decay=0.6, reset=reset))
+    options = {"points": 2**10, "scrambles": 4, "seed": 0}
+    found = vf.gain_for_rate(block=[linear(1.0), spike], rate=rate, steps=6, depth=4, **options)
+    again = [spike, *[L.Linear(gain=found.gain), spike] * 4]
+    network = vf.Network(width=1000, layers=again, steps=6, drive=vf.drives.currents())
+    assert vf.mean_field(network, **options).firing_rate[-1, 3:].mean() == pytest.approx(rate, abs=1e-3)
+
+
 @pytest.mark.parametrize(("merge", "rate"), [("and", 0.14), ("iand", 0.22)])
 def test_a_gain_is_the_same_with_several_steps_of_memoryless_neurons(merge, rate):
     block = [linear(45.0), SPIKE, L.Residual(linear(20.0), SPIKE, merge=merge)]

@@ -536,3 +536,18 @@ def test_arrays_in_time_are_averaged_within_the_stated_error(parameter):
     assert (found.error["firing_rate"] > np.abs(found.firing_rate - exact)).all()
     assert vf.mean_field(network(values[:5])).error["firing_rate"].max() < 1e-12  # all values are used
     assert vf.mean_field(network(values.mean())).firing_rate != pytest.approx(exact, abs=1e-5)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_error_of_averages_over_arrays_is_stated_wherever_not_all_values_are_used(steps):
+    """Rows that a BatchNorm joins, and several steps. It is systematic: replicas do not make it smaller."""
+    rows, values = np.random.default_rng(5).normal(size=(6, 40)), learned(5, 0.2, 300, 0.8, seed=9)
+
+    def found(thresholds):
+        spike = L.Spike(vf.Neuron(thresholds))
+        layers = [L.Linear(gain=1.7), L.BatchNorm(), spike, L.Linear(gain=1.7), L.BatchNorm(), spike]
+        return vf.mean_field(vf.Network(layers=layers, width=40, steps=steps, drive=vf.drives.inputs(rows)))
+
+    assert found(values).error["firing_rate"].min() > 0.99e-5
+    exact = found(values[:12]).error
+    assert not exact or exact["firing_rate"].max() < 1e-12

@@ -126,7 +126,7 @@ def test_what_branches_send_past_weights_is_not_independent_of_the_shortcut(name
     net = vf.Network(width=1000, layers=layers, steps=steps)
     ensemble = vf.simulate(net, repeats=NETWORKS, seed=6)
     assert vf.compare(vf.mean_field(net, points=None if steps == 1 else 2**10), ensemble, bias=BIAS).passed
-    monkeypatch.setattr("varflow.theory.flow.steps.shared", lambda layer: 0.0)
+    monkeypatch.setattr("varflow.theory.flow.steps.common_share", lambda layer: 0.0)
     assert not vf.compare(vf.mean_field(net, points=None if steps == 1 else 2**10), ensemble, bias=BIAS).passed
 
 
@@ -150,7 +150,7 @@ def test_large_maps_and_inputs_share_too(monkeypatch):
     for found in (together, alone):
         assert vf.compare(found, vf.simulate(net, repeats=2 * NETWORKS, seed=2), bias=0.06).passed
     assert alone.variance == pytest.approx(together.variance, rel=0.01)
-    monkeypatch.setattr("varflow.theory.flow.steps.shared", lambda layer: 0.0)
+    monkeypatch.setattr("varflow.theory.flow.steps.common_share", lambda layer: 0.0)
     assert vf.mean_field(net).variance[-1] < 0.9 * alone.variance[-1]
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from varflow.theory.flow.alike import Alike
 from varflow.theory.flow.between import FAR, known_pairs
-from varflow.theory.flow.patches import at_places, between_pairs, between_windows, of_pairs, pairs_alike
+from varflow.theory.flow.patches import at_places, between_pairs, between_windows, pairs_alike
 from varflow.theory.flow.signals import Currents, Grid
 
 INPUTS, HEIGHT, WIDTH, STEPS = 2, 3, 4, 2
@@ -52,12 +52,10 @@ def test_pairs_of_positions_are_averaged_over_their_class(offset):
     pairs = known_pairs(offset, (HEIGHT, WIDTH)).T
     expected, between = joint(pairs, pairs), between_pairs(APART, offset)
     np.testing.assert_allclose(between, expected[..., :STEPS, STEPS:], rtol=1e-12)
-    alike = pairs_alike(APART, offset, between, len(pairs), 1, 0)
-    each = of_pairs(alike, APART, offset, between)
+    alike, each = pairs_alike(APART, offset, between, len(pairs), 1, 0)
     np.testing.assert_allclose(each.covariance[:, alike.which], expected, rtol=1e-12)
     np.testing.assert_allclose(each.mean[:, alike.which], MEAN[:, pairs].reshape(1, -1, 2 * STEPS), rtol=1e-12)
-    in_one_class = Alike(np.repeat(np.arange(INPUTS), len(pairs)), INPUTS)
-    mean = of_pairs(in_one_class, APART, offset, between).covariance
+    mean = pairs_alike(APART, offset, between, 1, 1, 0)[1].covariance
     by_input = expected.reshape(1, INPUTS, len(pairs), 2 * STEPS, 2 * STEPS)
     np.testing.assert_allclose(mean, by_input.mean(axis=2), rtol=1e-12)
     assert not np.allclose(mean, by_input[:, :, 0])
@@ -67,8 +65,8 @@ def test_pairs_of_positions_are_averaged_over_their_class(offset):
 def test_members_stand_for_a_class_of_pairs(offset):
     """Another pair of it in every replica; in as many replicas as it has pairs, all of them."""
     pairs, between = known_pairs(offset, (HEIGHT, WIDTH)).T, between_pairs(APART, offset)
-    alike = pairs_alike(APART, offset, between, 1, len(pairs), 0)
-    each, expected = of_pairs(alike, APART, offset, between).covariance, joint(pairs, pairs)[0]
+    each = pairs_alike(APART, offset, between, 1, len(pairs), 0)[1].covariance
+    expected = joint(pairs, pairs)[0]
     by_input = expected.reshape(INPUTS, len(pairs), 2 * STEPS, 2 * STEPS)
     assert each.shape == (len(pairs), INPUTS, 2 * STEPS, 2 * STEPS)
     np.testing.assert_allclose(each.mean(axis=0), by_input.mean(axis=1), rtol=1e-12)
@@ -90,8 +88,7 @@ def test_classes_tell_times_apart():
 
 def test_far_pairs_are_those_of_the_average_position():
     between = between_pairs(APART, FAR)
-    alike = pairs_alike(APART, FAR, between, 5, 4, 0)
-    each = of_pairs(alike, APART, FAR, between)
+    alike, each = pairs_alike(APART, FAR, between, 5, 4, 0)
     own = np.einsum("apspt->ast", C) / POSITIONS
     assert list(alike.which) == [0, 1]
     np.testing.assert_allclose(each.covariance[0, :, :STEPS, :STEPS], own, rtol=1e-12)

@@ -61,6 +61,12 @@ class Plain:
         self.number += by
 
 
+class Slotted:
+    """Has nothing in its slot at first."""
+
+    __slots__ = ("number",)
+
+
 class Listing(list):
     number = 0
 
@@ -111,6 +117,11 @@ def in_an_attribute_of_a_function():
 
     count.number = 0
     return count, lambda: count.number
+
+
+def in_an_empty_slot():
+    slotted = Slotted()
+    return lambda: setattr(slotted, "number", 1), lambda: hasattr(slotted, "number")
 
 
 def in_a_bound_method():
@@ -242,6 +253,7 @@ STATES = {
     "variable of a closure": in_a_variable_of_a_closure,
     "default": in_a_default,
     "attribute of a function": in_an_attribute_of_a_function,
+    "empty slot": in_an_empty_slot,
     "bound method": in_a_bound_method,
     "bound method of numpy": in_numpys_bound_method,
     "SobolEngine": in_a_sobol_engine,
@@ -324,3 +336,14 @@ def test_settings_are_put_back(change, read, watch):
     assert read() == before
     change()
     assert read() != before
+
+
+@pytest.mark.usefixtures("process")
+@pytest.mark.parametrize("watch", WATCHES.values(), ids=WATCHES)
+def test_state_of_hooks_of_all_modules_is_put_back(watch):
+    seen, model = [], chain(nn.Linear(24, 24))
+    nn.modules.module.register_module_forward_hook(lambda *_: seen.append(1))
+    watch(model)
+    assert not seen
+    model(X)
+    assert seen

@@ -159,6 +159,27 @@ def test_linear_algebra_has_its_threads_back(monkeypatch):
     assert process.threads == 4
 
 
+def test_linear_algebra_stays_on_one_thread_until_the_last_is_done(monkeypatch):
+    """The thread that came first leaves while another one still computes."""
+    process, left = Process(), threading.Event()
+    monkeypatch.setattr("varflow.theory.threads._controller", lambda: process)
+
+    def later():
+        with one_thread():
+            inside.set()
+            left.wait()
+            return process.threads
+
+    inside = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        with one_thread():
+            second = pool.submit(later)
+            inside.wait()
+        left.set()
+        assert second.result() == 1
+    assert process.threads == 4
+
+
 def test_torch_has_its_threads_and_precision_back():
     """Torch's number of threads is one of each thread, and one of those to come."""
     before = torch.get_num_threads(), torch.get_float32_matmul_precision()

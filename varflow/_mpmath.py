@@ -19,7 +19,7 @@ one_call = RLock()
 
 
 def as_own(number: Any) -> Any:
-    """The same mpf number, with all its digits, in this context."""
+    """An mpf number of any context, with all its digits, in this one."""
     return mp.make_mpf(number._mpf_)
 
 

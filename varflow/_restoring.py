@@ -17,13 +17,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from io import BytesIO, IOBase, StringIO
+from operator import setitem
 from types import BuiltinFunctionType, CellType, FunctionType, MethodType, NoneType
 from typing import Any, TypeVar
 
 import numpy as np
 
 from varflow._checks import require
-from varflow._shared import ALONE, exact_matmul, known_by_name
+from varflow._shared import alone, exact_matmul, known_by_name
 
 __all__ = ["all_or_nothing", "at_rest", "kept", "lost", "to_the_end"]
 
@@ -36,34 +37,28 @@ T = TypeVar("T")
 
 
 def kept(root: Any, work: Callable[[], T]) -> T:
-    """What ``work()`` returns; whatever happens in it, all that can be reached from ``root`` is then as before."""
-    with ALONE:
-        return _undoing(_Snapshot(root).undo, work)
+    """The value of ``work()``; whatever happens in it, all that can be reached from ``root`` is then as before."""
+    return alone(lambda: _undoing(root, work, keep=False))
 
 
 def all_or_nothing(root: Any, work: Callable[[], T]) -> T:
-    """The same, but only where ``work`` fails or is interrupted: what it has done stays when it ends."""
-    with ALONE:
-        undo = _Snapshot(root).undo
-
-        def to_its_end() -> T:
-            done = work()
-            undo.clear()
-            return done
-
-        return _undoing(undo, to_its_end)
+    """The value of ``work()``, whose changes stay; if it fails or is interrupted, all is as before, as by :func:`kept`."""
+    return alone(lambda: _undoing(root, work, keep=True))
 
 
 def lost(root: Any) -> list[str]:
-    """What is reached from ``root`` but cannot be put back, in words."""
-    with ALONE:
-        return _Snapshot(root).lost
+    """Names of what is reached from ``root`` but cannot be put back, with its type."""
+    return alone(lambda: _Snapshot(root).lost)
 
 
-def _undoing(undo: list[Callable[[], Any]], work: Callable[[], T]) -> T:
+def _undoing(root: Any, work: Callable[[], T], *, keep: bool) -> T:
+    undo = _Snapshot(root).undo
     try:
         try:
-            return work()
+            done = work()
+            if keep:
+                undo.clear()
+            return done
         finally:
             to_the_end(undo)
     finally:
@@ -101,7 +96,7 @@ class _Snapshot:
         ]
         self.lost: list[str] = []
         self.found: dict[int, Any] = {}  # held, so that no other object gets the id of one that is dropped
-        waiting = [("", root), ("", self.torch.default_generator)]
+        waiting = [("", value) for value in (root, self.torch.default_generator, *_hooks_of_all_modules(self.torch))]
         while waiting:
             name, value = waiting.pop()
             if type(value) not in ATOMS and id(value) not in self.found:
@@ -148,7 +143,7 @@ class _Snapshot:
         return self._stateful(value, name)
 
     def _stateful(self, value: Any, name: str) -> Iterable[Any]:
-        """The same of generators of random numbers, buffers and objects."""
+        """Note how to bring back generators of random numbers, buffers and objects; what they hold in turn."""
         torch = self.torch
         match value:
             case torch.Generator():
@@ -162,7 +157,7 @@ class _Snapshot:
             case np.random.BitGenerator():
                 self.undo.append(partial(setattr, value, "state", value.state))
             case bytearray() | array():
-                self.undo.append(partial(_rewrite_items, value, value[:]))
+                self.undo.append(partial(setitem, value, slice(None), value[:]))
             case BytesIO() | StringIO() if not value.closed:
                 self.undo.append(partial(_rewrite_file, value, value.getvalue(), value.tell()))
             case torch.nn.Module():
@@ -174,14 +169,13 @@ class _Snapshot:
         return ()
 
     def _object(self, value: Any) -> Iterable[Any]:
-        slots = {name: getattr(value, name) for name in _slot_names(type(value)) if hasattr(value, name)}
-        if slots:
-            self.undo.append(partial(_refill_slots, value, slots))
+        slots = _in_slots(value)
+        self.undo.append(partial(_refill_attributes, object, value, _in_slots, slots))
         return [*slots.values(), *_attributes(value), *type(value).__mro__]
 
     def _class(self, kind: type) -> Iterable[Any]:
-        own = {name: value for name, value in vars(kind).items() if not name.startswith("__")}
-        self.undo.append(partial(_refill_class, kind, own))
+        own = _of_class(kind)
+        self.undo.append(partial(_refill_attributes, type, kind, _of_class, own))
         return own.values()
 
     def _array(self, value: Any, name: str) -> Iterable[Any]:
@@ -228,19 +222,16 @@ def _settings(torch: Any) -> Iterator[tuple[Callable[[], Any], Callable[[Any], A
     yield np.geterr, lambda before: np.seterr(**before)
     if not exact_matmul.inside:  # a simulation beside this one puts it back itself
         yield torch.get_float32_matmul_precision, torch.set_float32_matmul_precision
-    for name, hooks in vars(torch.nn.modules.module).items():
-        if name.startswith("_global_") and isinstance(hooks, dict):
-            yield partial(dict, hooks), partial(_refill_all, hooks)
+
+
+def _hooks_of_all_modules(torch: Any) -> list[dict[Any, Any]]:
+    of_torch = vars(torch.nn.modules.module).items()
+    return [hooks for name, hooks in of_torch if name.startswith("_global_") and isinstance(hooks, dict)]
 
 
 def _set_back(get: Callable[[], Any], put: Callable[[Any], Any], before: Any) -> None:
     if get() != before:
         put(before)
-
-
-def _refill_all(container: Any, before: dict[Any, Any]) -> None:
-    container.clear()
-    container.update(before)
 
 
 def _top(module: str) -> str:
@@ -255,13 +246,13 @@ def _joined(name: str, key: Any) -> str:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether an object is data with names: of no class of :data:`MACHINERY`, but for those with a state of their own."""
+    """True for data with names: objects of no class of :data:`MACHINERY`, but for those with a state of their own."""
     module = type(value).__module__
     return not isinstance(value, type) and (_top(module) not in MACHINERY or module.startswith(STATEFUL))
 
 
 def _cannot_be_put_back(value: Any) -> bool:
-    """Whether an object is an iterator, a queue, or changed by threads (as one with a lock is)."""
+    """True for iterators, queues, and what threads change (objects with a lock)."""
     if not _is_plain(value):
         return type(value).__module__ in QUEUES or (hasattr(type(value), "__next__") and not isinstance(value, IOBase))
     return any(type(each).__module__ in ("_thread", "threading") for own in _attributes(value) for each in own.values())
@@ -273,12 +264,20 @@ def _attributes(value: Any) -> list[Any]:
     return [own] if type(own) is dict else []
 
 
+def _in_slots(value: Any) -> dict[str, Any]:
+    """Contents of the slots of a class and its bases, which copying an object finds too."""
+    names = copyreg._slotnames(type(value))  # pyright: ignore[reportAttributeAccessIssue]
+    return {name: getattr(value, name) for name in names if hasattr(value, name)}
+
+
+def _of_class(kind: type) -> dict[str, Any]:
+    """Attributes of a class itself, but those of Python."""
+    return {name: value for name, value in vars(kind).items() if not name.startswith("__")}
+
+
 def _content(cell: CellType) -> list[Any]:
-    """What a variable of a closure holds; nothing before it is set."""
-    try:
-        return [cell.cell_contents]
-    except ValueError:
-        return []
+    """The contents of a variable of a closure; none before it is set, when it equals an empty one."""
+    return [] if cell == CellType() else [cell.cell_contents]
 
 
 def _place(tensor: Any) -> tuple[Any, ...]:
@@ -323,17 +322,14 @@ def _refill_hooks(tensor: Any, name: str, hooks: Any) -> None:
         setattr(tensor, name, hooks)
 
 
-def _refill_class(kind: type, own: dict[str, Any]) -> None:
-    for name in [name for name in vars(kind) if not name.startswith("__") and name not in own]:
-        type.__delattr__(kind, name)
-    for name, value in own.items():
-        if vars(kind).get(name, own) is not value:
-            type.__setattr__(kind, name, value)
-
-
-def _rewrite_items(buffer: Any, items: Any) -> None:
-    if buffer != items:
-        buffer[:] = items
+def _refill_attributes(kind: Any, owner: Any, held: Callable[[Any], dict[str, Any]], before: dict[str, Any]) -> None:
+    """``kind``: object or type, whose own methods write, past those of the user."""
+    now = held(owner)
+    for name in now.keys() - before.keys():
+        kind.__delattr__(owner, name)
+    for name, value in before.items():
+        if now.get(name, before) is not value:
+            kind.__setattr__(owner, name, value)
 
 
 def _rewrite_file(file: Any, content: Any, place: int) -> None:
@@ -344,14 +340,6 @@ def _rewrite_file(file: Any, content: Any, place: int) -> None:
     file.seek(place)
 
 
-def _refill_slots(value: Any, slots: dict[str, Any]) -> None:
-    for name in _slot_names(type(value)):
-        if name not in slots and hasattr(value, name):
-            object.__delattr__(value, name)
-        elif name in slots and getattr(value, name, slots) is not slots[name]:
-            object.__setattr__(value, name, slots[name])
-
-
 def at_rest(modules: list[Any]) -> None:
     """Spiking modules and those inside them start with empty membranes, by the call that their library has for it."""
     for module in (part for each in modules for part in each.modules()):
@@ -360,8 +348,3 @@ def at_rest(modules: list[Any]) -> None:
             if callable(method):
                 method()
                 break
-
-
-def _slot_names(kind: type) -> list[str]:
-    """Names of the slots of a class and its bases, as copying an object finds them."""
-    return copyreg._slotnames(kind)  # pyright: ignore[reportAttributeAccessIssue]

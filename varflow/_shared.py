@@ -1,5 +1,5 @@
-"""What belongs to the whole process: settings that the first thread to come changes and the last to leave puts back, warnings,
-the turn of a thread that runs a user's model, and which modules are a user's own.
+"""State of the whole process: settings that the first thread to come changes and the last to leave puts back, warnings, the
+turn of a thread that runs a user's model, and which modules are a user's own.
 """
 
 from __future__ import annotations
@@ -10,13 +10,20 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from threading import RLock
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["ALONE", "Shared", "exact_matmul", "known_by_name", "quiet"]
+__all__ = ["ALONE", "Shared", "alone", "exact_matmul", "known_by_name", "quiet"]
 
+T = TypeVar("T")
 ALONE = RLock()  # held by the one thread that seeds, reads and puts back the generators of torch, numpy and Python
 _warnings = RLock()
 INSTALLED = {"site-packages", "dist-packages"}
+
+
+def alone(work: Callable[[], T]) -> T:
+    """The result of ``work()``, done while no other thread is :data:`ALONE`."""
+    with ALONE:
+        return work()
 
 
 class Shared:

@@ -6,7 +6,7 @@ import logging
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
-from varflow._checks import ConvergenceError, DomainError, require
+from varflow._checks import ConvergenceError, DomainError, require, said
 from varflow.campaign.block import Block
 from varflow.campaign.spread import Finished, spread
 
@@ -43,7 +43,7 @@ class Cluster:
             self._client = distributed.Client(self._scheduler, timeout=PATIENCE, set_as_default=False)
         except Exception as error:  # each transport raises its own
             self._speak()
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = said(error, str) or type(error).__name__
             raise DomainError("scheduler", self._scheduler, f"cannot be reached: {reason}") from None
         return self
 

@@ -1,4 +1,4 @@
-"""What runs: the code of a user's functions and classes as it was loaded, with all that it refers to, as JSON.
+"""The code that runs: a user's functions and classes as they were loaded, with all that they refer to, as JSON.
 
 A file may have been edited since, and a cell of a notebook is in no file. So this is the bytecode, with constants, defaults,
 closures and the globals that it names; of a class the same for its own members and for those of its bases. Code of installed
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from varflow._shared import known_by_name
@@ -29,7 +29,7 @@ def parts_of(thing: Any, describe: Describe) -> Any:
             own = {name: part for name, part in vars(thing).items() if name not in OF_PYTHON}
             return [[describe(base) for base in thing.__bases__], *([name, describe(own[name])] for name in sorted(own))]
         case FunctionType():
-            inner = [_content(cell) for cell in thing.__closure__ or ()]
+            inner = [None if cell == CellType() else cell.cell_contents for cell in thing.__closure__ or ()]  # some are empty
             named = [[name, describe(value)] for name, value in _globals(thing)]
             return [_code(thing.__code__), named, *map(describe, (thing.__defaults__, thing.__kwdefaults__, inner))]
         case MethodType():
@@ -52,13 +52,6 @@ def _code(code: CodeType) -> list[Any]:
 
 def _constant(value: Any) -> str:
     return f"frozenset {sorted(map(repr, value))}" if isinstance(value, frozenset) else repr(value)
-
-
-def _content(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # it is empty
-        return None
 
 
 def _globals(function: FunctionType) -> Iterator[tuple[str, Any]]:

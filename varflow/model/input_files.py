@@ -11,7 +11,7 @@ from typing import IO, Any, TypeVar
 
 import numpy as np
 
-from varflow._checks import DomainError
+from varflow._checks import DomainError, said
 from varflow._memory import room
 from varflow._shared import quiet
 
@@ -52,7 +52,7 @@ def _one_line(value: Any) -> str:
 
 def _reason(error: Exception) -> str:
     """numpy's message in one line, without its advice to allow pickles or to use other numpy options."""
-    words = " ".join(str(error).split())
+    words = said(error, str)
     if "pickle" in words.lower():
         return "it holds Python objects or is damaged, and nothing is unpickled"
     return words.partition("; use ")[0] or type(error).__name__

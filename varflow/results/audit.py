@@ -321,7 +321,7 @@ class AuditReport(Shown):
 
 
 def _rule(layer: AuditedLayer) -> str:
-    """What to think of an output layer that is not healthy."""
+    """Advice on an output layer that is not healthy."""
     if layer.verdict != "saturated":
         return "an output may fire little at first; training raises it where the layers below are healthy"
     lower = f"lower its gain, {layer.gain:.4g}" if layer.gains else "lower its currents"

@@ -122,7 +122,7 @@ class SpikeChain:
 
     @property
     def grids(self) -> list[CountGrid]:
-        """Of the spikes of every layer."""
+        """Counts that are kept of the spikes of every layer."""
         return [self.all_grids[place] for place in self.sent]
 
     @property

@@ -19,7 +19,6 @@ GRID = 64  # points per subdivision
 CURVATURE = 2.0  # of a function in units of its slope and argument: the secant's root is searched within this times (h/x)²
 DOUBLINGS = 32  # at once
 FARTHEST = 1e15  # largest ratio of a root of a rising function to its start
-APART = 1e6  # ratio to the start of an argument that tells whether a function rises or falls
 LARGE = 1e6  # replaces larger values, infinity included, of a function whose root is sought
 RESOLUTION = 4e-3  # step of a scan in ln y: closer pairs of roots are found only through the extremum between them
 
@@ -116,9 +115,13 @@ def rising_root(function: Callable[[float], float], start: float, accuracy: floa
 
 
 def monotone_root(function: Callable[[float], float], start: float, accuracy: float) -> float:
-    """The same of a function that rises or falls."""
-    sign = 1 if function(start * APART) >= function(start / APART) else -1
-    return rising_root(lambda x: sign * function(x), start, accuracy)
+    """Root of a function that rises or falls. Far from the start, where it may have no value, it is called only if none is near
+    on which it rises.
+    """
+    try:
+        return rising_root(function, start, accuracy)
+    except ConvergenceError:
+        return rising_root(lambda x: -function(x), start, accuracy)
 
 
 def first_to_hold(

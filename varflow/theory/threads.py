@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import cache
-from threading import Lock
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
+from varflow._shared import Shared
+
 __all__ = ["in_threads", "one_thread"]
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Linear algebra on one thread: for small matrices the others cost more than they do, most of all on a busy machine.
-
-    The limit is that of the process: the thread that has set it puts it back, and those beside it leave it alone.
-    """
-    if not _limiting.acquire(blocking=False):
-        yield
-        return
-    try:
-        with _controller().limit(limits=1, user_api="blas"):
-            yield
-    finally:
-        _limiting.release()
-
-
-_limiting = Lock()
+@Shared
+def one_thread() -> AbstractContextManager[Any]:
+    """Linear algebra on one thread: for small matrices the others cost more than they do, most of all on a busy machine."""
+    return _controller().limit(limits=1, user_api="blas")
 
 
 @cache

@@ -48,7 +48,7 @@ def diagnosed(
     share = shares(gains, needed, silent)
     lowest, mend = lowest_weak(rates, share), to_mend(rates, share)
     first = silent if lowest is None else lowest
-    if any(each.driven and not any(bool(x.any()) for x in each.weight_inputs) for each in trace.layers):
+    if any(each.undriven for each in trace.layers):
         return "dead input", None
     if trace.layers[silent].driven and _ends(trace.layers[silent]):
         return "dead input", None
@@ -77,13 +77,13 @@ def diagnosed(
 
 
 def _ends(layer: TracedLayer) -> bool:
-    """Whether a layer's input is zero in the second half of the steps."""
+    """True if a layer's input is zero in the second half of the steps."""
     several = (fed.inputs if len(fed.inputs) > 1 else by_step(layer, module) for module, fed in enumerate(layer.fed))
     return not any(bool(x.any()) for steps in several for x in steps[late_steps(len(steps))])
 
 
 def _lives(evaluation: Evaluation, index: int) -> bool:
-    """Whether a layer is predicted to spike late at infinite width."""
+    """True if a layer is predicted to spike late at infinite width."""
     trace = evaluation.trace
     rates = evaluation.fired[trace.layers[index]].state.firing_rate.reshape(-1, trace.steps)
     return float(rates[:, late_steps(trace.steps)].mean()) > LIVE_RATE
@@ -100,7 +100,7 @@ def _memoryless(neuron: Neuron) -> Neuron:
 
 
 def _kept(trace: Trace, neuron: Neuron, gain: float) -> bool:
-    """Whether a gain keeps activity in deep layers."""
+    """True if a gain keeps activity in deep layers."""
     try:
         return run_deep(neuron, trace.steps, gain, len(trace.layers)).firing_rate > LIVE_RATE
     except (ConvergenceError, DomainError):  # no drive gives such a neuron the rate
@@ -135,7 +135,7 @@ def needed_gains(trace: Trace) -> list[float | None]:
 
 
 def _asks_for_one(trace: Trace, layer: TracedLayer) -> bool:
-    """Whether, in a model beyond the theory, theory still knows a gain for this layer that has an effect."""
+    """True if, in a model beyond the theory, theory still knows a gain for this layer that has an effect."""
     if layer.neuron is None:
         return False
     if layer.driven and layer.scaled_by:

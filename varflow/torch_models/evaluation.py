@@ -147,7 +147,7 @@ class Evaluation:
         return self.known_roots[node]
 
     def in_common(self, node: Node) -> list[str]:
-        """What several of the signals below a node come from, which then depend on each other."""
+        """Names of weights, or the input, that several of the signals below a node come from: these depend on each other."""
         names = [name for each in node.below for name in self.roots(each)]
         return sorted({name for name in names if names.count(name) > 1})
 

@@ -167,7 +167,7 @@ def _planned(traced: Trace, wanted: tuple[str, float, bool], refine: bool | None
 
 
 def _misses(draft: _Draft, rates: Rates, outputs: set[str]) -> bool:
-    """Whether layers are to be scaled; the few neurons of an output layer are no reason."""
+    """True if layers are to be scaled; the few neurons of an output layer are no reason."""
     hidden = {name: rate for name, rate in draft.aims.items() if name not in outputs}
     off = [abs(float(np.mean(rates[name])) / rate - 1) for name, rate in hidden.items()]
     return max(off, default=0.0) > draft.room or (bool(draft.aims) and not draft.room)

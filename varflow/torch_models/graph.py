@@ -184,7 +184,7 @@ def factor(node: Node, source: str | None = None) -> float:
 
 
 def maximum(node: Node) -> bool:
-    """Whether these are maxima that theory knows, if what is below is Gaussian."""
+    """True for maxima that theory knows, if what is below is Gaussian."""
     return isinstance(node.operation, Pooled) and node.operation.kind == "max"
 
 

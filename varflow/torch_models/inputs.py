@@ -1,4 +1,4 @@
-"""What modules receive and return, step by step, wherever the loop over time is."""
+"""Values that modules receive and return, step by step, wherever the loop over time is."""
 
 from __future__ import annotations
 

@@ -196,7 +196,7 @@ def attainable_rates(neuron: Neuron, steps: int, depth: int) -> tuple[float, flo
 
 
 def settles(neuron: Neuron, multiplier: float = 0.0) -> bool:
-    """Whether deep layers return to their fixed point, given its multiplier.
+    """True if deep layers return to their fixed point, given its multiplier.
 
     Neurons with several spikes per step do not: ``⌊H/θ⌋ ≈ H/θ - 1/2``, a rectifier with an offset, so strong layers pass on
     a larger fraction than weak ones and deviations grow, if slowly.
@@ -205,7 +205,7 @@ def settles(neuron: Neuron, multiplier: float = 0.0) -> bool:
 
 
 def _memoryless(neuron: Neuron, quantity: str, target: float) -> Deep:
-    """The same for a single step, or steps that repeat the first."""
+    """The deep state for a single step, or for steps that repeat the first."""
     name = quantity.removeprefix("firing_")
     if neuron.reset_rule.counts:
         raise DomainError("reset", neuron.reset, "counts more than one spike")

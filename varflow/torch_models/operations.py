@@ -39,7 +39,7 @@ def synaptic_operations(weight: Any, given: Any) -> Any:
 
 
 def of_spikes(node: Node, weights: Container[str]) -> bool:
-    """Whether these are spikes or numbers of spikes, and not currents, averages or the input."""
+    """True for spikes and numbers of spikes; not for currents, averages and the input."""
     return all(_keeps_spikes(each.operation, weights) for each in node.nodes)
 
 

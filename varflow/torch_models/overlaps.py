@@ -101,7 +101,7 @@ class Overlaps:
         return row if known.apart or hasattr(weight, "in_features") else row.reshape(1, len(x), -1)
 
     def _mean_square_of_rows(self, name: str) -> float:
-        """The same of normalised sums of what a weight module received, from random rows of numbers that a neuron weighs."""
+        """Mean square of the covariance of normalised sums of what a module received, from random rows that a neuron weighs."""
         (x, grid), weight = self.numbers[name], self.signals.module(name)
         rng, steps = np.random.default_rng(0), x.shape[2]
         x = x[..., : x.shape[-1] // getattr(weight, "groups", 1)]

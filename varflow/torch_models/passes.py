@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -103,7 +103,7 @@ def in_short(error: Exception) -> str:
 
 
 def _labelled(inputs: Any) -> bool:
-    """Whether inputs look like a batch of a data set: a tensor, and whole numbers, one for each input."""
+    """True for inputs that look like a batch of a data set: a tensor, and whole numbers, one for each input."""
     if not isinstance(inputs, (tuple, list)) or len(inputs) != 2 or not isinstance(inputs[0], torch.Tensor):
         return False
     x, y = inputs
@@ -124,43 +124,31 @@ def _uncompile(module: Any) -> None:
         module.__dict__["_compiled_call_impl"] = None
 
 
-def _apply(part: Callable[..., Any], preserve_random_state: bool, *inputs: Any) -> Any:
-    """In place of torch's function for reentrant checkpoints, which ``torch.autograd.grad`` refuses, and which warns in passes
-    without gradients: the part runs once, with gradients if one of its inputs requires them, as there. Passes of other threads
-    get torch's own.
-    """
-    if not _once.get():
-        return super(CheckpointFunction, CheckpointFunction).apply(part, preserve_random_state, *inputs)
-    required = any(isinstance(each, torch.Tensor) and each.requires_grad for each in inputs)
-    with torch.set_grad_enabled(required and torch.is_grad_enabled()):
-        return part(*inputs)
-
-
-_once = ContextVar("_once", default=False)
-
-
 @Shared
 @contextmanager
-def _replaced() -> Iterator[None]:
-    CheckpointFunction.apply = staticmethod(_apply)  # pyright: ignore[reportAttributeAccessIssue]
+def _checkpoints_run_once() -> Iterator[None]:
+    """Replace torch's function for reentrant checkpoints, which ``torch.autograd.grad`` refuses, and which warns in passes
+    without gradients: the part runs once, with gradients if one of its inputs requires them, as there. Other threads, which run
+    no pass meanwhile, get torch's own.
+    """
+    this_one = get_ident()
+
+    def apply(part: Callable[..., Any], preserve_random_state: bool, *inputs: Any) -> Any:
+        if get_ident() != this_one:
+            return super(CheckpointFunction, CheckpointFunction).apply(part, preserve_random_state, *inputs)
+        required = any(isinstance(each, torch.Tensor) and each.requires_grad for each in inputs)
+        with torch.set_grad_enabled(required and torch.is_grad_enabled()):
+            return part(*inputs)
+
+    CheckpointFunction.apply = staticmethod(apply)  # pyright: ignore[reportAttributeAccessIssue]
     try:
         yield
     finally:
         del CheckpointFunction.apply
 
 
-@contextmanager
-def _checkpoints_run_once() -> Iterator[None]:
-    with _replaced():
-        before = _once.set(True)
-        try:
-            yield
-        finally:
-            _once.reset(before)
-
-
 def copied(tree: Any) -> Any:
-    """The same with tensors copied, so that the user's are not changed."""
+    """A tree of tensors with copies of them, so that the user's are not changed."""
     if hasattr(tree, "detach"):
         return tree.detach().clone()
     if isinstance(tree, (tuple, list)):

@@ -84,7 +84,7 @@ def unlike_their_kind(traced: Trace) -> dict[str, str]:
 
 
 def _steps_alike(weight: Any, kind: Any, shape: tuple[int, ...]) -> bool:
-    """Whether a layer gives the same output as its base class for a random input; leading axes are part of the batch."""
+    """True if a layer gives the same output as its base class for a random input; leading axes are part of the batch."""
     given = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(weight.weight)
     more = 0 if hasattr(weight, "in_features") else max(given.dim() - len(weight.kernel_size) - 2, 0)
     try:

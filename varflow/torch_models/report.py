@@ -192,8 +192,7 @@ def _needed(traced: Trace, layers: list[AuditedLayer]) -> list[float | None]:
     """The gain that each layer needs; empty if nothing needs fixing, or if all inputs are 0."""
     lost = lost_inputs(layers)
     ill = any(layer.wide or _fades(layer, lost) for layer in layers)
-    driven = all(any(bool(x.any()) for x in layer.weight_inputs) for layer in traced.layers if layer.driven)
-    return needed_gains(traced) if ill and driven else []
+    return needed_gains(traced) if ill and not any(layer.undriven for layer in traced.layers) else []
 
 
 def _fades(layer: AuditedLayer, lost: np.ndarray) -> bool:
@@ -202,7 +201,7 @@ def _fades(layer: AuditedLayer, lost: np.ndarray) -> bool:
 
 
 def _backward(traced: Trace, l: int, gains: Mapping[str, float], backward: dict[TracedLayer, Backward]) -> dict[str, Any]:
-    """What was measured in the backward pass; nothing without one."""
+    """Measurements of the backward pass; nothing without one."""
     found = backward.get(traced.layers[l])
     if found is None:
         return {}
@@ -291,7 +290,7 @@ def _shared(traced: Trace) -> list[str]:
 
 
 def _unknown(traced: Trace, unlike: Mapping[str, str]) -> list[str]:
-    """What theory does not know, each thing once."""
+    """Neurons and operations without a theory, in words, each once."""
     alike: dict[str, list[str]] = {}  # what is said, and of which modules
     for layer in traced.layers:
         for words in layer.unknown:

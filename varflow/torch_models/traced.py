@@ -126,6 +126,11 @@ class TracedLayer:
         return self.fed[0].shape if self.fed else self.current_shape
 
     @property
+    def undriven(self) -> bool:
+        """True for an input-driven layer whose inputs are all 0."""
+        return self.driven and not any(bool(x.any()) for x in self.weight_inputs)
+
+    @property
     def weight_inputs(self) -> list[Any]:
         """Inputs of the weights of an input-driven layer."""
         return [given for each in self.fed for given in each.inputs] if self.driven else []

@@ -107,7 +107,7 @@ class _Walk:
         self.unweighted: dict[str, str] = {}  # modules that return spikes but follow no weight module, with their classes
 
     def _may_spike(self, module: Any) -> bool:
-        """Whether a module may be a neuron that is not known: it is of none of torch's classes and holds no weights."""
+        """True for modules that may be neurons without equations: of none of torch's classes, and without weights."""
         if "Norm" in type(module).__name__:  # with γ = 0 its output is 0, as that of silent neurons
             return False
         own = not type(module).__module__.startswith(("torch.", "varflow.")) and self.names[module]
@@ -191,7 +191,7 @@ class _Walk:
             fed.inputs.append(given.detach())
 
     def _keeps(self, node: Node) -> bool:
-        """Whether theory may need the numbers themselves: unless they are the spikes of a layer that it knows."""
+        """True if theory may need the numbers themselves: unless they are the spikes of a layer that it knows."""
         layer = next(
             (each for each in self.layers if isinstance(node.operation, Source) and each.neuron_name == node.operation.name),
             None,
@@ -388,7 +388,7 @@ class _Walk:
         return notes + ([f"did not run in this forward pass: {first_of(unused)}"] if unused else [])
 
     def _used(self, weight: Any) -> bool:
-        """Whether a function outside of the module was given one of its parameters."""
+        """True if a function outside of the module was given one of its parameters."""
         return any(id(parameter) in self.provenance.parameters for parameter in weight.parameters())
 
     def _steps(self) -> int:

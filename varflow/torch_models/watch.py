@@ -69,7 +69,7 @@ class Recorder:
         follower.call(current, spikes)
 
     def results(self, inputs: Any = ()) -> dict[str, Watched]:
-        """What was measured, by the inputs of the model."""
+        """Measurements of every layer, by the inputs of the model."""
         found = {name: follower.result() for name, follower in self.layers.items()}
         batch = batch_of(inputs, [len(seen.alive) for seen in found.values()])
         return {name: _by_input(seen, batch) for name, seen in found.items()}

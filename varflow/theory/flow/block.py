@@ -1,8 +1,8 @@
 r"""Fixed points of a block: the layers between two like signals, repeated over depth, in one step and at infinite width.
 
 The state is the variance ``V`` of the currents that enter the block, or the rate ``p`` of the spikes, which is that of the
-spikes that leave it, behind its merges. With a BatchNorm, inputs
-are independent of each other, as every BatchNorm leaves them: covariance 0 of currents, second moment ``p²`` of spikes.
+spikes that leave it, behind its merges. With a BatchNorm, inputs are independent of each other, as every BatchNorm leaves them:
+covariance 0 of currents, second moment ``p²`` of spikes.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from varflow._progress import Progress, Report, beyond, reporter
 from varflow.model.chains import layers_of
 from varflow.model.network import Network
 from varflow.model.signals import all_layers
-from varflow.results.ensemble import spread
 from varflow.theory.flow.neurons import LONGEST, Neurons
+from varflow.theory.flow.replicas import standard_error
 from varflow.theory.flow.signals import Grid
 from varflow.theory.flow.steps import through
 from varflow.theory.flow.walk import start, walk_of
@@ -62,7 +62,7 @@ def _walked(network: Network, rows: np.ndarray, neurons: Neurons, report: Report
     layers, drive = layers_of(network), network.drive.of_rows(rows)
     walk = walk_of(network, drive, neurons, report=report, kept=_averaged)
     through(layers, start(network, layers, drive, True, False), walk)
-    return [*walk.passed[:-1], _averaged(*walk.last[0])]
+    return walk.leaving
 
 
 def _averaged(state: LayerState, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
@@ -73,7 +73,5 @@ def _averaged(state: LayerState, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
         M = np.einsum("raxsbxt->rasbt", M.reshape(-1, *folded, *folded)) / grid.positions
         M = M.reshape(len(M), *[grid.inputs * grid.steps] * 2)
     mean = M.mean(axis=0)
-    if len(M) == 1:
-        return mean, np.zeros_like(mean)
     root = np.sqrt(np.maximum(np.diagonal(mean), 1.0))
-    return mean, np.hypot(spread(M), state.point_fraction * np.outer(root, root)) / np.sqrt(len(M))
+    return mean, standard_error(M, state.point_fraction * np.outer(root, root))

@@ -17,7 +17,7 @@ from varflow.model.layers import Spike
 from varflow.theory.flow.alike import Alike
 from varflow.theory.flow.between import FAR, Between, Offset, known_pairs
 from varflow.theory.flow.neurons import IN_WINDOWS, PAIRS, Neurons, points_within
-from varflow.theory.flow.patches import about_means, at_places, between_windows, of_pairs, pairs_alike
+from varflow.theory.flow.patches import about_means, at_places, between_windows, pairs_alike
 from varflow.theory.flow.signals import Currents, Grid, Spikes, Window
 from varflow.theory.in_time.filters import exponential_filter
 from varflow.theory.in_time.quasi_monte_carlo import causal_factor
@@ -133,8 +133,7 @@ def _between(layer: Spike, windows: Windows, rate: np.ndarray, number: int, neur
     assert windows.between is not None
     steps, between = windows.grid.steps, windows.between(offset)
     inputs = windows.currents.mean.shape[1] // windows.grid.positions
-    alike = pairs_alike(windows.on_map, offset, between, max(PAIRS // inputs, 1), neurons.scrambles, neurons.seed)
-    two = of_pairs(alike, windows.on_map, offset, between)
+    alike, two = pairs_alike(windows.on_map, offset, between, max(PAIRS // inputs, 1), neurons.scrambles, neurons.seed)
     fewer = replace(neurons, points=max(neurons.points // FEWER, 2))
     at_points = drawn(layer, two, alike, number, fewer)
     replicas, classes, places, _, points = at_points.currents.shape

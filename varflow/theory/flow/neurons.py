@@ -23,7 +23,7 @@ from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import OverNeurons
 from varflow.theory.flow.alike import Alike
 from varflow.theory.flow.between import FAR, Between, Offset
-from varflow.theory.flow.patches import about_means, at_places, between_pairs, of_pairs, pairs_alike
+from varflow.theory.flow.patches import about_means, at_places, between_pairs, pairs_alike
 from varflow.theory.flow.recurrence import recurrent_layer
 from varflow.theory.flow.replicas import replicated
 from varflow.theory.flow.signals import Currents, Grid, Spikes
@@ -115,8 +115,8 @@ class Neurons:
         steps, distance = currents.grid.steps, 1 if offset is FAR else max(map(abs, offset))
         most = PAIRS // distance if self.samples(neuron, steps) else max(PAIRED // steps, PAIRS)
         between = between_pairs(currents, offset)
-        alike = pairs_alike(currents, offset, between, most, self.replicas(neuron, steps), self.seed)
-        state = self._state(neuron, of_pairs(alike, currents, offset, between), number)
+        alike, two = pairs_alike(currents, offset, between, most, self.replicas(neuron, steps), self.seed)
+        state = self._state(neuron, two, number)
         one, other = state.firing_rate[..., :steps], state.firing_rate[..., steps:]
         covariance = state.coincidences[..., :steps, steps:] - one[..., :, None] * other[..., None, :]
         return about_means(covariance[:, alike.which], rate, offset, currents.grid)
@@ -145,7 +145,7 @@ class Neurons:
             probes = grid.size // grid.steps
             responses = self._once(of_decays, neuron, grid.steps, probes)
             state = mixed([(weight, respond(currents.increments)) for weight, respond in responses])
-            return replace(state, point_fraction=averaging_error(neuron))
+            return replace(state, point_fraction=averaging_error(neuron, Orthants.replicas))
 
     def _filtered(self, neuron: Neuron, currents: Currents) -> tuple[np.ndarray, np.ndarray]:
         """Moments past the synapse, of every replica."""
@@ -231,8 +231,10 @@ def one_step(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray, shared: S
         rate = _rate(neuron, mean, variance)
         return LayerState(variance, mean, rate, rate[..., None])
     if neuron.heterogeneous:
-        members = replace(neuron, decay=0.0).members(MEMBERS)
-        return mixed([(weight, one_step(member, mean, covariance, shared)) for weight, member in members])
+        memoryless = replace(neuron, decay=0.0)
+        members = memoryless.members(MEMBERS)
+        state = mixed([(weight, one_step(member, mean, covariance, shared)) for weight, member in members])
+        return replace(state, point_fraction=averaging_error(memoryless))
     h = standardised_threshold(neuron.threshold, mean, variance, neuron.strict)
     h, std = within(h if shared is None else shared.passed(h)), np.sqrt(variance)
     rate = ndtr(-h)

@@ -10,7 +10,7 @@ from varflow.theory.flow.alike import Alike, marks, of_sums
 from varflow.theory.flow.between import FAR, Between, Offset, known_pairs
 from varflow.theory.flow.signals import Currents, Grid, Spikes, means_at
 
-__all__ = ["about_means", "at_places", "between_pairs", "between_windows", "of_numbers", "of_pairs", "on_map", "pairs_alike"]
+__all__ = ["about_means", "at_places", "between_pairs", "between_windows", "of_numbers", "on_map", "pairs_alike"]
 
 
 def of_numbers(x: np.ndarray, grid: Grid) -> Spikes:
@@ -55,41 +55,36 @@ def between_pairs(currents: Currents, offset: Offset) -> np.ndarray:
     return between[:, groups_of_pairs(offset, grid, currents.mean.shape[1] // grid.positions)[0]]
 
 
-def pairs_alike(currents: Currents, offset: Offset, between: np.ndarray, most: int, replicas: int, seed: int) -> Alike:
-    """At most ``most`` classes for each input of pairs of positions whose currents and their sums are alike; ``between``: their
-    covariances. For ``FAR`` all pairs of an input, of which the average stands.
+def pairs_alike(
+    currents: Currents, offset: Offset, between: np.ndarray, most: int, replicas: int, seed: int
+) -> tuple[Alike, Currents]:
+    """At most ``most`` classes for each input of pairs of positions whose currents and their sums are alike, and the currents
+    of what stands for each class, in one index ``(2, …)``; ``between``: covariances of the two. For ``FAR`` all pairs of an
+    input, of which the average stands.
     """
     grid, (mean, own) = currents.grid, (currents.mean, currents.covariance)
     inputs = mean.shape[1] // grid.positions
     if offset is FAR:
-        return Alike(np.arange(inputs), inputs)
-    here, there = groups_of_pairs(offset, grid, inputs)
-    each, alone = marks(mean, own), of_sums(own)
-    both = np.sqrt(np.maximum(alone[here] + alone[there] + 2 * of_sums(between), 0.0))
-    alike = Alike.of_marks(np.concatenate([each[here], each[there], both], axis=-1), inputs, most * inputs)
-    return alike.with_members(replicas, seed, mean, own, between)
+        mean, own = (x.reshape(len(x), -1, grid.positions, *x.shape[2:]).mean(axis=2) for x in (mean, own))
+        here = there = np.arange(inputs)
+        alike = Alike(here, inputs)
+    else:
+        here, there = groups_of_pairs(offset, grid, inputs)
+        each, alone = marks(mean, own), of_sums(own)
+        both = np.sqrt(np.maximum(alone[here] + alone[there] + 2 * of_sums(between), 0.0))
+        alike = Alike.of_marks(np.concatenate([each[here], each[there], both], axis=-1), inputs, most * inputs)
+        alike = alike.with_members(replicas, seed, mean, own, between)
+    B = alike.of_classes(between)
+    parts = {(0, 0): alike.of_classes(own, here), (0, 1): B, (1, 0): B.swapaxes(-1, -2), (1, 1): alike.of_classes(own, there)}
+    means = np.concatenate([alike.of_classes(mean, here), alike.of_classes(mean, there)], axis=-1)
+    steps = grid.steps
+    return alike, Currents(means, _in_one_index(2, parts), Grid(1, 1, means.shape[-1] // steps, steps), currents.channels)
 
 
 def groups_of_pairs(offset: tuple[int, int], grid: Grid, inputs: int) -> np.ndarray:
     """Groups ``(input, p)`` and ``(input, p + d)`` where both lie on the map, shape (2, pairs)."""
     pairs = known_pairs(offset, grid.shape)
     return (grid.positions * np.arange(inputs)[:, None] + pairs[:, None]).reshape(2, -1)
-
-
-def of_pairs(alike: Alike, currents: Currents, offset: Offset, between: np.ndarray) -> Currents:
-    """Currents at ``p`` and ``p + d`` in one index ``(2, …)``, of what stands for each class; for ``FAR`` those of the
-    average position. ``between``: covariances of the two.
-    """
-    grid, size, (mean, own) = currents.grid, currents.mean.shape[-1], (currents.mean, currents.covariance)
-    if offset is FAR:
-        mean, own = (x.reshape(len(x), -1, grid.positions, *x.shape[2:]).mean(axis=2) for x in (mean, own))
-        here = there = None
-    else:
-        here, there = groups_of_pairs(offset, grid, mean.shape[1] // grid.positions)
-    B = alike.of_classes(between)
-    parts = {(0, 0): alike.of_classes(own, here), (0, 1): B, (1, 0): B.swapaxes(-1, -2), (1, 1): alike.of_classes(own, there)}
-    means = np.concatenate([alike.of_classes(mean, here), alike.of_classes(mean, there)], axis=-1)
-    return Currents(means, _in_one_index(2, parts), Grid(1, 1, 2 * size // grid.steps, grid.steps), currents.channels)
 
 
 def at_places(currents: Currents, places: np.ndarray, far: bool = False) -> Currents:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["aligned", "replicated"]
+from varflow.results.ensemble import spread
+
+__all__ = ["aligned", "replicated", "standard_error"]
 
 
 def replicated(values: np.ndarray, replicas: int) -> np.ndarray:
@@ -17,3 +19,9 @@ def aligned(*values: np.ndarray, least: int = 1) -> list[np.ndarray]:
     most = max(least, *map(len, values))
     more = (replicated(each, most) for each in values)
     return [np.broadcast_to(each, (most, *each.shape[1:])) for each in more]
+
+
+def standard_error(values: np.ndarray, least: float | np.ndarray = 0.0) -> np.ndarray:
+    """Standard error of the mean over replicas, each with an error of at least ``least``."""
+    scatter = spread(values) if len(values) > 1 else np.zeros(values.shape[1:])
+    return np.hypot(scatter, least) / np.sqrt(len(values))

@@ -68,8 +68,8 @@ class Currents:
     """Gaussian currents, ``E[I_i]`` (…, i) and ``Cov[I_i, I_j]`` (…, i, j); leading axes (replicas, groups).
 
     ``channels`` is the number of neurons at each position; ``changes``: increments over time without cancellation, if known;
-    ``pairs``: covariances between positions that are ``apart``, if known. ``shared``: the scale by which a
-    normalisation over the batch divided them, if it fluctuates.
+    ``pairs``: covariances between positions that are ``apart``, if known. ``shared``: the scale by which a normalisation over
+    the batch divided them, if it fluctuates.
     """
 
     mean: np.ndarray

@@ -10,7 +10,7 @@ Pool           average: ``M' = A M Aᵀ``
 =============  ==========================================================================
 
 Weights of a branch are fresh, so that it is uncorrelated with its shortcut, but for what passes it without weights, see
-:func:`shared`.
+:func:`common_share`.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ __all__ = [
     "Passage",
     "Signal",
     "Walk",
+    "common_share",
     "convolved",
     "joined",
     "merged",
     "over_neurons",
     "running_scale",
     "sent",
-    "shared",
     "squared_gains",
     "through",
     "weighted",
@@ -117,6 +117,11 @@ class Walk:
         ((state, _),) = self.last
         moments = {"firing_rate": spikes.mean, "coincidences": spikes.moments, "pairs": spikes.pairs}
         self.last[:] = [(replace(state, **moments, changes=None), spikes.grid)]
+
+    @property
+    def leaving(self) -> list[Any]:
+        """The rows of all layers of neurons, the last with the spikes that leave the network, behind its merges."""
+        return [*self.passed[:-1], self.kept(*self.last[0])]
 
     def inside(self, signal: Signal) -> Walk:
         """The walk through a branch that receives this signal."""
@@ -216,13 +221,15 @@ def _covariance(layer: Linear | Conv, e: np.ndarray, other: np.ndarray, M: np.nd
 @sent.register
 def _(layer: Residual, signal: Currents | Spikes, walk: Walk) -> Signal:
     branch = through(layer.branch, signal, walk.inside(signal))
-    after = joined(layer.merge, signal.scaled(layer.keep) if isinstance(signal, Currents) else signal, branch, shared(layer))
+    after = joined(
+        layer.merge, signal.scaled(layer.keep) if isinstance(signal, Currents) else signal, branch, common_share(layer)
+    )
     if isinstance(after, Spikes):
         walk.merge(after)
     return after
 
 
-def shared(layer: Residual) -> float:
+def common_share(layer: Residual) -> float:
     """The part of the shortcut that its branch sends as well: ``y = share · x + …``, the rest through weights."""
     share = _past_weights(layer.branch) / layer.keep if layer.keep else 0.0
     if share and layer.merge != "add":

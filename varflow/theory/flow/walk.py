@@ -25,7 +25,7 @@ from varflow.theory.flow.alike import JOINT
 from varflow.theory.flow.between import FAR, Between, Offset
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.flow.patches import of_numbers
-from varflow.theory.flow.replicas import aligned
+from varflow.theory.flow.replicas import aligned, standard_error
 from varflow.theory.flow.signals import Currents, Grid, Spikes
 from varflow.theory.flow.steps import Passage, Signal, Walk, through, weighted
 from varflow.theory.in_time.responses import LayerState
@@ -68,7 +68,7 @@ def walked(network: Network, neurons: Neurons, progress: Progress = False) -> Pr
             options = {"apart": apart(network), "report": beyond(report, n * network.depth), "kept": kept_of}
             walk = walk_of(network, drive, neurons, **options)
             forward(network, drive, walk)
-            blocks.append([*walk.passed[:-1], kept_of(*walk.last[0])])
+            blocks.append(walk.leaving)
     return _profile(network, [_joined(parts, kinds) for parts in zip(*blocks, strict=True)], replicas)
 
 
@@ -272,7 +272,7 @@ def _profile(network: Network, layers: list[dict[str, Any]], replicas: int) -> P
     value = {name: values.mean(axis=0) for name, values in mean.items()}
     moments = [layer["coincidences"] for layer in layers]
     value["coincidences"] = np.stack([M.mean(axis=0) for M in moments])
-    error = _errors(mean, moments, value, point_fraction) if replicas > 1 else {}
+    error = _errors(mean, moments, value, point_fraction) if replicas > 1 or point_fraction.any() else {}
     per_input = {name: gathered[name].mean(axis=0).swapaxes(0, 1) for name in ("variance", "firing_rate")}  # inputs first
     alive = (gathered["firing_rate"] > 0).mean(axis=0).swapaxes(0, 1)  # the fraction of replicas alive
     in_time = {name: value[name] for name in ("potential_mean", "coincidences") if several}
@@ -304,8 +304,7 @@ def _errors(
     potential = np.sqrt(value["variance"] + value["potential_mean"] ** 2)
     spikes = np.sqrt(np.maximum(np.diagonal(value["coincidences"], axis1=1, axis2=2), 1.0))
     unit = {"variance": potential**2, "potential_mean": potential, "firing_rate": spikes}
-    whole = {name: np.hypot(spread(values), point_fraction[:, None] * unit[name]) for name, values in replicas.items()}
-    number = len(replicas["variance"])
+    whole = {name: standard_error(values, point_fraction[:, None] * unit[name]) for name, values in replicas.items()}
+    M = np.stack(aligned(*moments, least=len(replicas["variance"])), axis=1)
     pairs = point_fraction[:, None, None] * spikes[:, :, None] * spikes[:, None, :]
-    whole["coincidences"] = np.hypot([spread(M) for M in aligned(*moments, least=number)], pairs)
-    return {name: error / np.sqrt(number) for name, error in whole.items()}
+    return whole | {"coincidences": standard_error(M, pairs)}

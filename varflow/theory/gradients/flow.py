@@ -15,9 +15,8 @@ from varflow.model.network import Network
 from varflow.model.surrogate import Surrogate
 from varflow.model.surrogates import surrogate_of
 from varflow.results import GradientFlow
-from varflow.results.ensemble import spread
 from varflow.theory.flow.neurons import Neurons
-from varflow.theory.flow.replicas import aligned
+from varflow.theory.flow.replicas import aligned, standard_error
 from varflow.theory.flow.steps import Signal, Walk
 from varflow.theory.flow.walk import apart, forward, in_blocks, walk_of
 from varflow.theory.gradients.neurons import Slopes
@@ -166,7 +165,7 @@ def _described(network: Network, ways: list[WayBack], surrogate: str, readout: s
     energy, weights = aligned(energy, _of_layers(norms) if norms[0] else energy[:, :0, 0])
     replicas = {"energy": energy, "growth": _growth(energy.sum(axis=-1)), "weight_norms": weights}
     known = {name: values for name, values in replicas.items() if values is not None}
-    error = {name: spread(values) / np.sqrt(len(values)) for name, values in known.items()} if len(energy) > 1 else {}
+    error = {name: standard_error(values) for name, values in known.items()} if len(energy) > 1 else {}
     return GradientFlow(
         network,
         surrogate,

@@ -21,7 +21,7 @@ from varflow.model.over_neurons import size_of
 from varflow.model.surrogate import Surrogate
 from varflow.theory.flow.alike import Alike
 from varflow.theory.flow.between import known_pairs
-from varflow.theory.flow.patches import between_pairs, of_pairs, on_map, pairs_alike
+from varflow.theory.flow.patches import between_pairs, on_map, pairs_alike
 from varflow.theory.flow.replicas import aligned, replicated
 from varflow.theory.flow.signals import Currents
 from varflow.theory.gradients.jacobians import Sampling, carried_back, carried_back_alone, jacobians, with_input
@@ -83,9 +83,9 @@ def _between_positions(
     """``E[J(p)ᵀ G(p, p + d) J(p + d)]``, over classes of pairs of like covariance."""
     neuron, grid, steps = layer.neuron, received.grid, received.grid.steps
     between, neurons = between_pairs(received, offset), sampling.neurons
-    alike = pairs_alike(received, offset, between, CLASSES, neurons.replicas(neuron, steps), neurons.seed)
+    alike, two = pairs_alike(received, offset, between, CLASSES, neurons.replicas(neuron, steps), neurons.seed)
     few = replace(neurons, points=min(neurons.points, OF_PAIRS))
-    z, currents = few.currents_at_points(neuron, of_pairs(alike, received, offset, between), sampling.number)
+    z, currents = few.currents_at_points(neuron, two, sampling.number)
     replicas, groups, size, points = currents.shape
     here = known_pairs(offset, grid.shape)[0]
     G = above.reshape(len(above), -1, grid.positions, steps, steps)[:, :, here].reshape(len(above), -1, steps, steps)

@@ -43,7 +43,7 @@ class Responses(NamedTuple):
 def responses(
     neuron: Neuron, mean: np.ndarray, variance: np.ndarray, constant: float, width: int, surrogate: Surrogate
 ) -> Responses:
-    """Of layers of potentials with these means and variances, of which ``constant`` does not depend on the count below."""
+    """Responses to potentials of these means and variances, of which ``constant`` does not depend on the count below."""
     factors = np.exp(STEP * np.array([-1.0, 0.0, 1.0]))[:, None]
     means, variances = factors * mean, np.maximum(constant + factors * (variance - constant), NARROWEST)
     rate, second, fourth, above = np.zeros((4, 3, len(mean)))

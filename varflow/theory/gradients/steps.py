@@ -20,7 +20,7 @@ from varflow.model.surrogate import Surrogate
 from varflow.theory.flow.batches import centred_over_batch, statistics_of
 from varflow.theory.flow.replicas import aligned
 from varflow.theory.flow.signals import Currents, Spikes, Window, means_at, over_positions
-from varflow.theory.flow.steps import Passage, Walk, running_scale, shared
+from varflow.theory.flow.steps import Passage, Walk, common_share, running_scale
 from varflow.theory.gradients.jacobians import Sampling
 from varflow.theory.gradients.maps import (
     averaged_back,
@@ -156,7 +156,7 @@ def _(layer: Conv, gradients: Gradients, passage: Passage, way: WayBack) -> Grad
 def _(layer: Residual, gradients: Gradients, passage: Passage, way: WayBack) -> Gradients:
     x, y = passage.received, way.passages[-1].sent
     if isinstance(x, Currents) or layer.merge == "add":
-        own = layer.keep**2 * (1 + 2 * shared(layer))  # beside the share's square, which comes through the branch
+        own = layer.keep**2 * (1 + 2 * common_share(layer))  # beside the share's square, which comes through the branch
         return gradients.times(own) + back_through(layer.branch, gradients, way)
     assert isinstance(x, Spikes)
     assert isinstance(y, Spikes)

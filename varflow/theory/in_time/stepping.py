@@ -48,10 +48,13 @@ class Population:
         return replace(self, threshold=kept(self.threshold), decay=kept(self.decay))
 
 
-def averaging_error(neuron: Neuron) -> float:
-    """Error of rates averaged by a Gauss rule over arrays of thresholds or decays; 0 where all their values are used."""
+def averaging_error(neuron: Neuron, replicas: int = 1) -> float:
+    """Error of rates averaged by a Gauss rule over arrays of thresholds or decays; 0 where all their values are used.
+
+    It is the same in all ``replicas``, whose mean has it too, and is given as if it were one of each.
+    """
     arrays = (of for of in (neuron.threshold, neuron.decay) if isinstance(of, OverNeurons) and of.name == SAMPLE)
-    return OF_ARRAYS if any(len(array.rule()[0]) > MEMBERS for array in arrays) else 0.0
+    return OF_ARRAYS * replicas**0.5 if any(len(array.rule()[0]) > MEMBERS for array in arrays) else 0.0
 
 
 def driven_by(drive: Given, neuron: Neuron) -> LayerState:
