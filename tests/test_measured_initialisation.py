@@ -253,5 +253,5 @@ class TestWhatCannotBeSet:
     def test_layers_without_neurons_are_named(self, sizes, call):
         model = nn.Sequential(*(m for n, size in pairwise(sizes) for m in (nn.Linear(n, size), leaky())))
         name = 2 * sizes.index(0) - 1
-        with pytest.raises(vf.DomainError, match=rf"model='{name}' receives currents of shape \(4, 0\), of a layer without"):
+        with pytest.raises(vf.DomainError, match=rf"model='{name}' receives currents of shape \(4, 0\): a layer has no"):
             call(model, torch.rand(4, 9), steps=3)

@@ -496,7 +496,7 @@ EVIDENCE = {  # bounds of evidence.md in the words of the file that keeps them
         "0.05 s for 20 steps, 1 s for 100|6 s, standard error at most 2e-3",
         "(20, 0.05, 40), (100, 1.0, 100)|error.max() <= 2e-3|bar(ours <= 6)",
     ),
-    "benchmarks/bench_blocks.py": ("15 ms", "bar(milliseconds <= 15)"),
+    "benchmarks/bench_blocks.py": ("5 ms", "bar(milliseconds <= 5)"),
     "benchmarks/bench_conditional.py": ("300 times faster at one step, 20 times at 20", "{1: 300, 20: 20}"),
     "tests/test_compare.py": (
         "6 % with 18 networks|2 % with 160 of width 500 and 12 layers|20 % with 100 of width 150",
