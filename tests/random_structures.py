@@ -12,7 +12,7 @@ import varflow as vf
 
 L = vf.layers
 RESETS = ("none", "subtract", "delayed_subtract", "zero", "gate")
-INPUTS = 12  # numbers of an input without positions
+INPUTS = 100  # numbers of an input without positions
 SIDE = 6  # of a map
 
 

@@ -177,3 +177,17 @@ def test_products_of_spikes_with_themselves_are_refused(branch, merge):
     net = vf.Network(width=1000, layers=[PLAIN, L.Residual(*branch, merge=merge), linear(2.0), PLAIN], steps=2)
     with pytest.raises(vf.DomainError, match="with themselves"):
         vf.mean_field(net)
+
+
+@pytest.mark.parametrize(
+    ("shape", "first"),
+    [((8,), L.Linear(1000, gain=1.3, rows="standardised")), ((1, 5, 5), L.Conv(200, gain=1.3, rows="standardised"))],
+)
+def test_standardised_first_rows_have_the_variance_of_their_fan_in(shape, first):
+    x = np.random.default_rng(4).normal(1.0, 1.0, size=(1, *shape))
+    built = vf.Network(layers=[first, L.Spike(vf.Neuron(1.0))], drive=vf.drives.inputs(x))
+    measured = vf.simulate(built, repeats=60, seed=5).variance[:, 0]
+    error = measured.std(ddof=1) / len(measured) ** 0.5
+    theory, n = vf.mean_field(built).variance[0], 8 if len(shape) == 1 else 9
+    assert abs(measured.mean() - theory) < 4 * error
+    assert abs(measured.mean() - theory * (n - 1) / n) > 4 * error, "the variance of many inputs is rejected"

@@ -87,8 +87,9 @@ def mean_field(
 
     **Layers** (``Network(layers=…)``). Signals are currents (mean, covariance) and spikes (mean ``e``, second moments ``M``)
     over inputs, positions of a map and steps; ``varflow/theory/flow/steps.py`` lists the map of each layer. Weights of a branch
-    are independent of its shortcut. One step, or neurons without reset: orthants of all pairs. Resets, recurrent weights and
-    maxima of spikes are sampled, with ``error``.
+    are independent of its shortcut. First weights with standardised rows have the variance of their number of inputs, and are
+    taken as normal: with 12 inputs rates were up to 4 % too low. One step, or neurons without reset: orthants of all pairs.
+    Resets, recurrent weights and maxima of spikes are sampled, with ``error``.
 
     *Maps* of more than 400 positions × steps are followed position by position, with at most 2¹⁰ points at each, in classes of
     positions whose currents and their sums over time are alike: as many as leave within them 1e-4 of the squares, at most

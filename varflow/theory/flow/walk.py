@@ -16,9 +16,10 @@ from varflow._progress import Progress, beyond, reporter
 from varflow.model.chains import layers_of
 from varflow.model.drive_kinds import Drive, Given, Inputs
 from varflow.model.drive_kinds import Spikes as Trains
-from varflow.model.layers import Linear, Spike
+from varflow.model.layers import Conv, Linear, Spike
 from varflow.model.network import Network
 from varflow.model.signals import Layer, all_layers, first_signal
+from varflow.model.weighted_layers import Weighted
 from varflow.results import Profile
 from varflow.results.ensemble import spread
 from varflow.theory.flow.alike import JOINT
@@ -142,8 +143,16 @@ def start(
         return Currents(np.zeros(covariance.shape[:-1]), covariance, grid, channels, pairs=pairs)
     if isinstance(drive, Inputs):
         x = drive.frames(steps).reshape(drive.kinds, steps, channels, grid.positions)
-        return of_numbers(x.transpose(0, 3, 1, 2), grid)
-    return Spikes(*_of_trains(drive, steps, together, exchangeable), grid, channels)
+        return _of_fan_in(layers[0], of_numbers(x.transpose(0, 3, 1, 2), grid))
+    return _of_fan_in(layers[0], Spikes(*_of_trains(drive, steps, together, exchangeable), grid, channels))
+
+
+def _of_fan_in(first: Layer, numbers: Spikes) -> Spikes:
+    """Numbers of the drive as weights of this fan-in receive them: ``C = g² n/(n - 1) (M - e eᵀ)`` for standardised rows."""
+    if not isinstance(first, Weighted) or first.rows != "standardised":
+        return numbers
+    n = numbers.channels // first.groups * first.kernel**2 if isinstance(first, Conv) else numbers.neurons
+    return numbers.scaled((n / (n - 1)) ** 0.5)
 
 
 def _independent(covariance: np.ndarray, grid: Grid, offset: Offset) -> np.ndarray:
