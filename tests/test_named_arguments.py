@@ -8,6 +8,7 @@ import pytest
 
 import varflow as vf
 from varflow import _checks
+from varflow.results.training import TrainingHistory
 
 torch = pytest.importorskip("torch")
 
@@ -19,6 +20,8 @@ CASES = [
     (lambda: vf.init.init_fn(0.5, steps=2.5), "steps"),
     (lambda: vf.init.effective_fan_in(torch.nn.Linear(3, 2), size=None), "size"),
     (lambda: vf.drives.currents(0.5).of_rows([0.5]), "rows"),
+    (lambda: vf.drives.white().of_rows(-1e30), "rows"),
+    (lambda: vf.drives.given([1.0, 2.0]).of_rows(np.inf), "rows"),
     (lambda: vf.drives.inputs(np.ones((2, 3))).of_rows([5]), "rows"),
     (lambda: vf.symbolic.gradient_gain("box", argument=3), "argument"),
     (lambda: vf.surrogates.Surrogate("box", formula="v"), "formula"),
@@ -138,3 +141,11 @@ def test_axes_have_a_length_that_is_looked_at_first():
     values = [float(k % 50_000) for k in range(100_000)]  # by pairs it would take minutes
     assert _checks.listed("width", values) == values[:50_000]
     assert _checks.listed("x", [[1], 1, True, [1], 1.0, 2]) == [[1], 1, 2]  # some cannot be hashed
+
+
+def test_a_layer_is_named_by_text():
+    history = TrainingHistory()
+    history.weights["neuron"] = "weights"
+    for layer in (np.array([]), np.array(["weights", "neuron"]), 3):
+        with pytest.raises(vf.DomainError, match="layer="):
+            history.values("firing_rate", layer)

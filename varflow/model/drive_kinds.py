@@ -19,7 +19,6 @@ from varflow._checks import (
     frozen,
     integer,
     non_negative,
-    numbers,
     positive_scale,
     put,
     real_array,
@@ -32,6 +31,7 @@ from varflow._memory import room
 __all__ = ["Currents", "Drive", "Given", "Inputs", "Spikes", "White", "input_vectors", "train_rates"]
 
 TRAINS = ("bernoulli", "poisson")
+MOST_ROWS = 2**53  # beyond which floats skip whole numbers
 
 
 class Drive:
@@ -297,8 +297,8 @@ def _indices(rows: Any) -> Any:
     """A slice, or an array of whole numbers."""
     if isinstance(rows, slice):
         return rows
-    array = np.atleast_1d(numbers("rows", rows))
-    if np.any(array % 1):
+    array = np.atleast_1d(real_array("rows", rows))
+    if np.any(array % 1) or np.any(np.abs(array) > MOST_ROWS):
         raise DomainError("rows", rows, "must be a slice, or whole numbers: the inputs to keep")
     return array.astype(np.intp)
 

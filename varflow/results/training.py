@@ -57,7 +57,7 @@ class TrainingHistory(Shown):
             For another quantity than those of ``quantities``, and a layer that was not measured.
         """
         choice("quantity", quantity, self.quantities)
-        layer = next((name for name, weights in self.weights.items() if weights == layer), layer)
+        layer = next((name for name, weights in self.weights.items() if isinstance(layer, str) and weights == layer), layer)
         choice("layer", layer, (*self.layers, TOTAL))
         return np.array([row.get(layer, {}).get(quantity, math.nan) for row in self.rows])
 
