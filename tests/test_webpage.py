@@ -127,6 +127,13 @@ DAMAGED = [
 ]
 
 
+def test_no_result_of_the_repository_is_left_out(capsys):
+    for folder in (VALIDATION / "results", VALIDATION / "results" / "long"):
+        names = [path.stem for path in folder.glob("*.json")]
+        assert len(pages.read(folder, names)) == len(names) > 0
+    assert not capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("name", "value"), DAMAGED)
 def test_files_with_fields_of_another_type_are_left_out(tmp_path, capsys, name, value):
     whole = json.loads((VALIDATION / "results" / "one_layer_map.json").read_text(encoding="utf-8"))

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, Literal, NotRequired, TypeVar, get_args, get_origin, get_type_hints, is_typeddict
 
 __all__ = ["stored"]
 
@@ -53,7 +53,9 @@ def fits(value: Any, hint: Any) -> bool:
         return isinstance(value, dict) and all(fits(each, parts[1]) for each in value.values())
     if is_typeddict(hint):
         known = get_type_hints(hint)
-        present = isinstance(value, dict) and hint.__required_keys__ <= value.keys()
+        marked = get_type_hints(hint, include_extras=True)  # __required_keys__ misses NotRequired in postponed annotations
+        required = {name for name, each in marked.items() if get_origin(each) is not NotRequired}
+        present = isinstance(value, dict) and required <= value.keys()
         return present and all(fits(value[name], known[name]) for name in known.keys() & value.keys())
     if isinstance(value, bool):
         return hint is bool
