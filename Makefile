@@ -28,9 +28,9 @@ test-slow: $(VENV)/all.stamp    ## tests that take minutes: statistics, long der
 # SpikingJelly and sinabs bring dependencies that do not go together with all others: their modules alone, in a folder of their own.
 LIBRARIES := $(VENV)/libraries
 test-libraries: $(VENV)/all.stamp $(LIBRARIES).stamp   ## model families of SpikingJelly and sinabs: minutes
-	PYTHONPATH="$(LIBRARIES)" $(PY) -m pytest -m slow tests/test_model_families.py tests/test_model_predictions.py \
+	PYTHONPATH="$(LIBRARIES)" $(PY) -m pytest -m slow tests/torch_models/test_model_families.py tests/torch_models/test_model_predictions.py \
 	  -W ignore::DeprecationWarning
-	PYTHONPATH="$(LIBRARIES)" $(PY) -m pytest -k has_these_gradients tests/test_gradient_flow.py -W ignore::DeprecationWarning
+	PYTHONPATH="$(LIBRARIES)" $(PY) -m pytest -k has_these_gradients tests/theory/walks/test_gradient_flow.py -W ignore::DeprecationWarning
 
 $(LIBRARIES).stamp:
 	$(PY) -m pip install --quiet --no-deps --target $(LIBRARIES) spikingjelly loguru tqdm sinabs pbr && touch $@

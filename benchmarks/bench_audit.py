@@ -14,12 +14,12 @@ import varflow as vf
 torch = pytest.importorskip("torch")
 snntorch = pytest.importorskip("snntorch")
 
-from varflow.torch_models.filling import fill  # noqa: E402
-from varflow.torch_models.gradients import gradients  # noqa: E402
-from varflow.torch_models.layer_gains import deep_layer  # noqa: E402
-from varflow.torch_models.planner import Planner  # noqa: E402
-from varflow.torch_models.refusals import followed  # noqa: E402
-from varflow.torch_models.walker import trace  # noqa: E402
+from varflow.torch_models.audit.gradients import gradients  # noqa: E402
+from varflow.torch_models.audit.refusals import followed  # noqa: E402
+from varflow.torch_models.initialise.filling import fill  # noqa: E402
+from varflow.torch_models.initialise.layer_gains import deep_layer  # noqa: E402
+from varflow.torch_models.initialise.planner import Planner  # noqa: E402
+from varflow.torch_models.tracing.walker import trace  # noqa: E402
 
 WIDTH, DEPTH, STEPS, BATCH = size((512, 50, 12, 64), (20, 3, 4, 4))
 BIG_WIDTH, BIG_DEPTH = size((1414, 50), (20, 3))  # 1e8 parameters

@@ -2,7 +2,8 @@
 ``figure-4.png`` and ``phase-diagram.png``; the scripts of the others are named in ``docs/gallery.md``.
 
 Run from the repository: ``python docs/figures.py [NAME …]`` (two minutes for all). Each picture of the pages holds, as its
-description, words and numbers that are drawn; ``tests/test_figures_of_the_pages.py`` compares them with what is drawn today.
+description, words and numbers that are drawn; ``tests/house/test_figures_of_the_pages.py`` compares them with what is drawn
+today.
 """
 
 from __future__ import annotations

@@ -54,7 +54,8 @@ def ended():
 def pytest_collection(session):
     """Of two workers the second imports all test files from the last on: in a fresh clone each then compiles half of them."""
     if os.environ.get("PYTEST_XDIST_WORKER") == "gw1" and all(Path(arg).is_dir() for arg in session.config.args):
-        for file in sorted(Path(__file__).parent.glob("test_*.py"), reverse=True):
+        for file in sorted(Path(__file__).parent.rglob("test_*.py"), reverse=True):
+            sys.path += [str(file.parent)] if str(file.parent) not in sys.path else []
             with contextlib.suppress(Exception, pytest.skip.Exception):  # it is imported again when it is collected
                 importlib.import_module(file.stem)
 

@@ -1,9 +1,9 @@
 """Every public callable with good, extreme and wrong arguments: what comes back is a sound result or an error of varflow's own.
 
 ``make fuzz`` (or ``python tests/fuzzing.py --calls 2000 --seed 0``) draws calls with Hypothesis and makes them in a process of
-their own, with limits on its memory and on the time of a call; ``tests/test_fuzz.py`` makes a few. The callables are found by
-introspection of ``__all__``, their arguments are in ``fuzz_values.py``. A call is a line of source, so that a finding can be
-run again as it is.
+their own, with limits on its memory and on the time of a call; ``tests/house/test_fuzz.py`` makes a few. The callables are
+found by introspection of ``__all__``, their arguments are in ``fuzz_values.py``. A call is a line of source, so that a finding
+can be run again as it is.
 """
 
 import argparse

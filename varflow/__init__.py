@@ -20,18 +20,18 @@ _NAMES = {  # by the module that defines them
     "results": "AuditReport Catalogue Comparison CorrectedGainTable CorrelationFixedPoint CorrelationFixedPoints Cycle "
     "DepthScales Ensemble Experiment FixedPoint FixedPoints GradientFlow Initialization Kernel PhaseDiagram "
     "Profile ReadableDepth TemporalCriticalGain TemporalFixedPoint Trainability",
-    "theory.maps": "variance_map",
-    "theory.gradients.flow": "gradient_flow",
+    "theory.memoryless.variance_map": "variance_map",
+    "theory.walks.gradients": "gradient_flow",
     "theory.mean_field": "mean_field",
-    "theory.gradients.gain": "gradient_gain",
-    "theory.fixed_points": "critical_gain fixed_points",
-    "theory.stable": "stable_variance",
-    "theory.correlation": "correlation_fixed_points correlation_map",
-    "theory.depth_scales": "depth_scales",
-    "theory.finite_width": "finite_width",
-    "theory.chain": "SpikeChain",
-    "theory.expansions": "Expansion expansion",
-    "theory.escape": "EscapeAsymptotics escape_asymptotics",
+    "theory.memoryless.gradient_gain": "gradient_gain",
+    "theory.memoryless.fixed_points": "critical_gain fixed_points",
+    "theory.memoryless.stable": "stable_variance",
+    "theory.memoryless.correlation": "correlation_fixed_points correlation_map",
+    "theory.memoryless.depth_scales": "depth_scales",
+    "theory.finite_width.profile": "finite_width",
+    "theory.finite_width.chain": "SpikeChain",
+    "theory.finite_width.expansions": "Expansion expansion",
+    "theory.finite_width.escape": "EscapeAsymptotics escape_asymptotics",
     "simulation": "simulate Interrupted",
     "verdict": "compare",
     "experiment": "validate",
@@ -45,10 +45,10 @@ _NAMES = {  # by the module that defines them
     "init.lookup": "lookup",
     "init.surrogate_width": "surrogate_width",
     "init.table": "corrected_gain_table",
-    "theory.in_time.critical_gain": "temporal_critical_gain",
-    "theory.in_time.fixed_point": "temporal_fixed_point",
+    "theory.deep.critical_gain": "temporal_critical_gain",
+    "theory.deep.fixed_point": "temporal_fixed_point",
     "init.in_time": "gain_for_rate gain_for_variance",
-    "torch_models.audit": "audit",
+    "torch_models.audit.door": "audit",
     "torch_models.monitor": "Monitor",
     "init.catalogue": "catalogue",
     "citations": "citation",
@@ -125,21 +125,21 @@ if TYPE_CHECKING:
         Trainability,
     )
     from varflow.simulation import Interrupted, simulate
-    from varflow.theory.chain import SpikeChain
-    from varflow.theory.correlation import correlation_fixed_points, correlation_map
-    from varflow.theory.depth_scales import depth_scales
-    from varflow.theory.escape import EscapeAsymptotics, escape_asymptotics
-    from varflow.theory.expansions import Expansion, expansion
-    from varflow.theory.finite_width import finite_width
-    from varflow.theory.fixed_points import critical_gain, fixed_points
-    from varflow.theory.gradients.flow import gradient_flow
-    from varflow.theory.gradients.gain import gradient_gain
-    from varflow.theory.in_time.critical_gain import temporal_critical_gain
-    from varflow.theory.in_time.fixed_point import temporal_fixed_point
-    from varflow.theory.maps import variance_map
+    from varflow.theory.deep.critical_gain import temporal_critical_gain
+    from varflow.theory.deep.fixed_point import temporal_fixed_point
+    from varflow.theory.finite_width.chain import SpikeChain
+    from varflow.theory.finite_width.escape import EscapeAsymptotics, escape_asymptotics
+    from varflow.theory.finite_width.expansions import Expansion, expansion
+    from varflow.theory.finite_width.profile import finite_width
     from varflow.theory.mean_field import mean_field
-    from varflow.theory.stable import stable_variance
-    from varflow.torch_models.audit import audit
+    from varflow.theory.memoryless.correlation import correlation_fixed_points, correlation_map
+    from varflow.theory.memoryless.depth_scales import depth_scales
+    from varflow.theory.memoryless.fixed_points import critical_gain, fixed_points
+    from varflow.theory.memoryless.gradient_gain import gradient_gain
+    from varflow.theory.memoryless.stable import stable_variance
+    from varflow.theory.memoryless.variance_map import variance_map
+    from varflow.theory.walks.gradients import gradient_flow
+    from varflow.torch_models.audit.door import audit
     from varflow.torch_models.monitor import Monitor
     from varflow.verdict import compare
 

@@ -27,7 +27,7 @@ from varflow.model.over_neurons import OverNeurons, over_neurons
 from varflow.results import Curve, Experiment, Profile
 from varflow.simulation import Interrupted, simulate
 from varflow.simulation.run import check_device
-from varflow.theory.finite_width import finite_width
+from varflow.theory.finite_width.profile import finite_width
 from varflow.theory.mean_field import mean_field
 from varflow.verdict import allowances, compare
 

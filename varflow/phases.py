@@ -18,7 +18,7 @@ from varflow.model.distributions import distribution
 from varflow.model.neurons import one_threshold
 from varflow.model.over_neurons import OverNeurons, mean_of, over_neurons, written
 from varflow.results import PhaseDiagram
-from varflow.theory.fixed_points import saddle_node
+from varflow.theory.memoryless.fixed_points import saddle_node
 
 __all__ = ["phase_diagram", "survivals"]
 

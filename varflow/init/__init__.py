@@ -28,7 +28,7 @@ _NAMES = {  # by the module that defines them
     "init.published": "corrected_normal_ corrected_uniform_ lsuv_ micheli_normal_ micheli_uniform_",
     "init.fans": "effective_fan_in fan_in fan_out",
     "init.layers": "init_fn init_layer_",
-    "torch_models.initialise": "init_model",
+    "torch_models.initialise.door": "init_model",
     "init.fills": "normal_ orthogonal_ sign_ truncated_normal_ uniform_",
     "model.library_neurons": "reads",
 }
@@ -45,6 +45,6 @@ if TYPE_CHECKING:
     from varflow.init.neuron_gain import calculate_gain
     from varflow.init.published import corrected_normal_, corrected_uniform_, lsuv_, micheli_normal_, micheli_uniform_
     from varflow.model.library_neurons import reads
-    from varflow.torch_models.initialise import init_model
+    from varflow.torch_models.initialise.door import init_model
 
 __getattr__, __dir__ = loaded_when_asked(globals(), _NAMES, _ROOMS, renamed=_MERGED)

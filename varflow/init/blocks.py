@@ -16,7 +16,7 @@ from varflow.model.over_neurons import mean_of
 from varflow.model.signals import Layer
 from varflow.results import Initialization
 from varflow.results.layout import late_steps
-from varflow.theory.flow.block import WIDTH, Block, critical_gain_of_block
+from varflow.theory.deep.block import WIDTH, Block, critical_gain_of_block
 from varflow.theory.mean_field import mean_field
 from varflow.theory.roots import monotone_root, rising_root
 

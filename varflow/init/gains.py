@@ -11,9 +11,9 @@ import numpy as np
 from varflow._checks import DomainError, non_negative, positive_scale, same_shape, scale, unwrap
 from varflow.model.distributions import distribution as as_distribution
 from varflow.model.over_neurons import OverNeurons
-from varflow.theory.maps import fired, thresholds
+from varflow.theory.memoryless.thresholds import as_one_threshold
+from varflow.theory.memoryless.variance_map import fired, thresholds
 from varflow.theory.roots import bisect
-from varflow.theory.thresholds import as_one_threshold
 
 __all__ = ["gain", "gain_for_rate"]
 

@@ -21,14 +21,14 @@ from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import mean_of, size_of
 from varflow.model.signals import Layer
 from varflow.results import Initialization
-from varflow.theory.flow.neurons import Neurons
-from varflow.theory.in_time.chosen_gain import LONGEST, Guess, Quantity, Wanted, drive_strength, driven_state, guessed
-from varflow.theory.in_time.fixed_point import standard_error
-from varflow.theory.in_time.gain_search import LINGERING
-from varflow.theory.in_time.many_gains import ALIVE, drive_covariance, in_units, late, sustained
-from varflow.theory.in_time.steady_gain import STAGES, Solution, TooWeakError, in_parts, refined
-from varflow.theory.in_time.sustained import Sustained, sustained_range
-from varflow.theory.maps import depth_scale
+from varflow.theory.deep.chosen_gain import LONGEST, Guess, Quantity, Wanted, drive_strength, driven_state, guessed
+from varflow.theory.deep.fixed_point import standard_error
+from varflow.theory.deep.gain_search import LINGERING
+from varflow.theory.deep.many_gains import ALIVE, drive_covariance, in_units, late, sustained
+from varflow.theory.deep.steady_gain import STAGES, Solution, TooWeakError, in_parts, refined
+from varflow.theory.deep.sustained import Sustained, sustained_range
+from varflow.theory.memoryless.variance_map import depth_scale
+from varflow.theory.operations.neurons import Neurons
 
 __all__ = ["gain_for_rate", "gain_for_variance", "late_rate", "late_variance", "wanted_of"]
 

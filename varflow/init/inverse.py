@@ -20,8 +20,8 @@ from varflow.init.gains import gain as preserving_gain
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import OverNeurons, mean_of
-from varflow.theory.chain import SpikeChain
-from varflow.theory.maps import thresholds
+from varflow.theory.finite_width.chain import SpikeChain
+from varflow.theory.memoryless.variance_map import thresholds
 from varflow.theory.roots import rising_root
 
 __all__ = ["corrected_gain", "gain_for_mean_variance", "largest_threshold", "raised_gain", "smallest_width", "sparsest_rate"]
@@ -272,8 +272,8 @@ def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99) -> A
     0.1619
     """
     from varflow.model.drives import currents
-    from varflow.theory.fixed_points import critical_gain
-    from varflow.theory.stable import stable_variance
+    from varflow.theory.memoryless.fixed_points import critical_gain
+    from varflow.theory.memoryless.stable import stable_variance
 
     widths, depth = _whole("width", width), integer("depth", depth, minimum=1)
     target = probability("survival_target", survival_target, open_ends=True)

@@ -19,11 +19,11 @@ from varflow.model.drives import currents
 from varflow.model.neurons import Neuron, one_threshold
 from varflow.model.over_neurons import OverNeurons, mean_of, times
 from varflow.results import Initialization
-from varflow.theory.fixed_points import critical_gain, saddle_node
-from varflow.theory.maps import depth_scale
-from varflow.theory.maps import multiplier as map_multiplier
-from varflow.theory.stable import stable_variance
-from varflow.theory.thresholds import as_one_threshold
+from varflow.theory.memoryless.fixed_points import critical_gain, saddle_node
+from varflow.theory.memoryless.stable import stable_variance
+from varflow.theory.memoryless.thresholds import as_one_threshold
+from varflow.theory.memoryless.variance_map import depth_scale
+from varflow.theory.memoryless.variance_map import multiplier as map_multiplier
 
 __all__ = ["lookup"]
 
@@ -300,7 +300,7 @@ def _finite(theta: float | OverNeurons, g: float, variance: float, n: int, depth
 def _survival(theta: float | OverNeurons, g: float, width: int, depth: int) -> float:
     """At the last layer, with the tails that small survivals need."""
     from varflow.model.network import Network
-    from varflow.theory.chain import SpikeChain
+    from varflow.theory.finite_width.chain import SpikeChain
 
     return SpikeChain(Network(width=width, depth=1, gain=g, neuron=Neuron(theta))).survival(depth)
 

@@ -13,9 +13,9 @@ from varflow.model.neurons import Neuron
 from varflow.model.surrogate import Surrogate
 from varflow.model.surrogates import surrogate_of
 from varflow.results import GradientFlow
-from varflow.theory.flow.neurons import Neurons
-from varflow.theory.gradients.flow import READOUTS, ForwardPass
-from varflow.theory.gradients.width import with_smallest_range, with_unit_growth
+from varflow.theory.deep.surrogate_width import with_smallest_range, with_unit_growth
+from varflow.theory.operations.neurons import Neurons
+from varflow.theory.walks.gradients import READOUTS, ForwardPass
 
 __all__ = ["OBJECTIVES", "surrogate_beside_gain", "surrogate_width"]
 
@@ -68,7 +68,7 @@ def surrogate_width(
     -----
     The forward pass does not depend on the surrogate and is solved once. Adam hides the common scale of gradients, but not
     how they differ between layers.
-    **Assumes** that growth is monotone in the width, as in all networks tried (``tests/test_surrogate_width.py``).
+    **Assumes** that growth is monotone in the width, as in all networks tried (``tests/theory/deep/test_surrogate_width.py``).
     **Accuracy**: relative 1e-4 in the width, besides the sampling error of :func:`varflow.gradient_flow`.
     **Source**: derived here.
 

@@ -11,7 +11,7 @@ from varflow.campaign.campaign import campaign_of
 from varflow.init.gains import gain as preserving_gain
 from varflow.init.inverse import corrected_gain, survival_at
 from varflow.results import CorrectedGain, CorrectedGainTable
-from varflow.theory.stable import stable_variance
+from varflow.theory.memoryless.stable import stable_variance
 
 __all__ = ["corrected_gain_table", "row"]
 

@@ -15,11 +15,11 @@ from varflow.model.signals import all_layers
 from varflow.model.surrogates import surrogate_of
 from varflow.results import Trainability
 from varflow.results.ensemble import spread
-from varflow.theory.flow.neurons import Neurons
-from varflow.theory.flow.steps import through
-from varflow.theory.flow.walk import start, walk_of
-from varflow.theory.gradients.signals import readout
-from varflow.theory.gradients.steps import WayBack, back_through
+from varflow.theory.operations.backward import WayBack, back_through
+from varflow.theory.operations.forward import through
+from varflow.theory.operations.neurons import Neurons
+from varflow.theory.signals.gradients import readout
+from varflow.theory.walks.signals import start, walk_of
 
 __all__ = ["trainability"]
 

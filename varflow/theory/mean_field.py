@@ -6,9 +6,9 @@ from varflow._checks import DomainError, instance
 from varflow._progress import Progress, check_progress
 from varflow.model.network import Network
 from varflow.results import Profile
-from varflow.theory.flow.neurons import Neurons
-from varflow.theory.flow.walk import walked
-from varflow.theory.layers import one_step
+from varflow.theory.layer import one_step
+from varflow.theory.operations.neurons import Neurons
+from varflow.theory.walks.signals import walked
 
 __all__ = ["mean_field"]
 
@@ -86,10 +86,10 @@ def mean_field(
     step's newest current is at least 0.15 of the membrane's standard deviation; else ``error`` as above.
 
     **Layers** (``Network(layers=…)``). Signals are currents (mean, covariance) and spikes (mean ``e``, second moments ``M``)
-    over inputs, positions of a map and steps; ``varflow/theory/flow/steps.py`` lists the map of each layer. Weights of a branch
-    are independent of its shortcut. First weights with standardised rows have the variance of their number of inputs, and are
-    taken as normal: with 12 inputs rates were up to 4 % too low. One step, or neurons without reset: orthants of all pairs.
-    Resets, recurrent weights and maxima of spikes are sampled, with ``error``.
+    over inputs, positions of a map and steps; ``varflow/theory/operations/forward.py`` lists the map of each layer. Weights of
+    a branch are independent of its shortcut. First weights with standardised rows have the variance of their number of inputs,
+    and are taken as normal: with 12 inputs rates were up to 4 % too low. One step, or neurons without reset: orthants of all
+    pairs. Resets, recurrent weights and maxima of spikes are sampled, with ``error``.
 
     *Maps* of more than 400 positions × steps are followed position by position, with at most 2¹⁰ points at each, in classes of
     positions whose currents and their sums over time are alike: as many as leave within them 1e-4 of the squares, at most
@@ -109,8 +109,8 @@ def mean_field(
     such average here: over 6 steps of leaky neurons, θ = γ, rates are about 0.5/ν too low (0.5 % at ν = 110, 2.4 % at 20, 7 %
     at 7, 16 % at 2.6), and may be too high where they are small. 4 steps of SpikingJelly's neuron have rates within .003 of
     real networks. Over 6 steps, 150 simulated networks of width 1000 with 16 different layers had rates within 1 % of these in
-    every layer (``tests/test_layers_agree.py`` has a smaller comparison). How much maps vary between networks follows from
-    ``Profile.effective_width``.
+    every layer (``tests/theory/operations/test_layers_agree.py`` has a smaller comparison). How much maps vary between
+    networks follows from ``Profile.effective_width``.
 
     **Neurons that differ**: the average over threshold and decay is taken after the dynamics, ``M = E[M^{θ,β}]``. In one step
     over all values of an array, and of a distribution by a rule of 305 thresholds (1e-10, measured for smooth distributions;

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from varflow.torch_models.watch import Watched
+from varflow.torch_models.tracing.watch import Watched
 
 __all__ = ["PASSES", "averaged", "generators", "reseed", "words_of_chance"]
 

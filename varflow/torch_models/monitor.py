@@ -107,8 +107,8 @@ class Monitor(TrainingHistory):
         loss: Callable[[Any], Any] | None = None,
     ):
         require("torch", "torch")
-        from varflow.torch_models.passes import check_model, check_neurons
-        from varflow.torch_models.refusals import words_of_what_stays
+        from varflow.torch_models.audit.refusals import words_of_what_stays
+        from varflow.torch_models.tracing.passes import check_model, check_neurons
 
         if loss is not None and not callable(loss):
             raise DomainError("loss", loss, "must be a function of the model's output")
@@ -139,10 +139,10 @@ class Monitor(TrainingHistory):
     __call__ = step
 
     def _measured(self) -> dict[str, dict[str, float]]:
+        from varflow.torch_models.audit.refusals import watched
         from varflow.torch_models.precision import full_precision, in_full_precision
-        from varflow.torch_models.refusals import watched
-        from varflow.torch_models.watch import Recorder
-        from varflow.torch_models.wiring import noted
+        from varflow.torch_models.tracing.watch import Recorder
+        from varflow.torch_models.tracing.wiring import noted
 
         recorder, used = Recorder(), {}
 
@@ -170,7 +170,7 @@ class Monitor(TrainingHistory):
         """What a backward pass adds, by layer; nothing if it is not asked for."""
         if not self.backward:
             return {}
-        from varflow.torch_models.gradients import check_gradients, gradients, squared_gain_above
+        from varflow.torch_models.audit.gradients import check_gradients, gradients, squared_gain_above
 
         check_gradients(self.model, *(("gradients", True) if self.loss is None else ("loss", self.loss)))
         gains = {name: moments.gain for name, moments in used.items()}

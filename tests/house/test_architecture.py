@@ -1,0 +1,369 @@
+"""Who may import whom, what loads when, and what no file may contain: read from the source, not from good intentions."""
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+import varflow as vf
+from varflow._checks import WANTED
+
+PACKAGE = Path(vf.__file__).parent
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+LONGEST = 400
+
+PUBLIC = "varflow"  # `import varflow` itself: the public names, for those who stand at the door like a user
+WITNESS = {"_checks", "_memory", "model", "results"}
+DIGITS = {"_mpmath"}  # a context, no formulas
+MAY_IMPORT = {
+    "_checks": set(),
+    "_display": {"_checks", "plots"},  # when a result is asked to draw itself: the one import that points upward
+    "_memory": {"_checks"},
+    "_mpmath": set(),
+    "_progress": {"_checks"},
+    "campaign": {"_checks", "_lazy", "_progress", "_shared"},
+    "_files": set(),
+    "_lazy": set(),
+    "_restoring": {"_checks", "_shared"},
+    "_shared": set(),
+    "_stopping": set(),
+    "_process": {"_checks", "_stopping"},
+    "model": {"_checks", "_display", "_memory", "_shared"} | DIGITS,
+    "results": {"_checks", "_display", "_lazy", "model"},
+    "theory": {"_checks", "_display", "_memory", "_progress", "_shared", "model", "results"},
+    "init": {"_checks", "campaign", "_display", "_lazy", "_memory", "_progress", "_restoring", "model", "results", "theory"},
+    "torch_models": {"_checks", "_progress", "_restoring", "_shared", "model", "results", "theory", "init", "simulation"},
+    "simulation": WITNESS | {"_progress", "_shared", "campaign"},
+    "reference": WITNESS | DIGITS,
+    "symbolic": WITNESS | DIGITS,
+    "certified": WITNESS | {"_display"},
+    "spreads": {"results"},
+    "verdict": {"_checks", "results", "spreads"},
+    "experiment": {"_checks", "campaign", "_stopping", "model", "results", "theory", "init", "simulation", "verdict"},
+    "kernels": {"_checks", "_memory", "_progress", "model", "results", "theory", "simulation"},
+    "phases": {"_checks", "_progress", "campaign", "model", "results", "theory", "init"},
+    "plots": {"_checks", "_display", "results"},
+    "citations": {"_checks"},
+    "cli": {"_checks", "_files", "_process", "_stopping", PUBLIC},
+    "__main__": {"cli"},
+    "testing": {"_checks", "_memory", "_shared", PUBLIC},
+}
+THIRD_PARTIES = {
+    "_checks": {"numpy"},
+    "_display": set(),
+    "_memory": set(),
+    "_mpmath": {"mpmath", "sympy"},
+    "_progress": {"rich"},
+    "campaign": {"numpy", "distributed"},
+    "model": {"numpy", "scipy", "sympy", "mpmath", "torch"},  # torch only to try out a function that a user's module holds
+    "results": {"numpy", "scipy"},
+    "_restoring": {"numpy", "torch"},
+    "_shared": {"torch"},
+    "theory": {"numpy", "scipy"},
+    "torch_models": {"numpy", "torch"},
+    "spreads": {"numpy"},
+    "verdict": {"numpy", "scipy"},
+    "simulation": {"numpy", "torch"},
+    "reference": {"mpmath", "numpy"},
+    "kernels": {"numpy", "torch"},
+    "symbolic": {"sympy", "mpmath", "numpy", "scipy"},  # the latter two in what lambdify returns
+    "certified": {"flint"},
+    "cli": {"typer", "matplotlib"},  # the latter only to see that it is there
+    "testing": {"numpy", "scipy", "torch"},
+}
+
+
+# Rooms that show names from above at their door: listed there, imported for types only, loaded when asked for.
+SHOWN_FROM_ABOVE = {"init": {"torch_models"}}
+
+CHECKED = {"numpy", "scipy", "sympy", "mpmath", "torch", "matplotlib", "rich", "typer", "flint", "distributed"}
+LOADERS = {"require", "import_module", "__import__"}
+
+
+def module_of(path):
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+@cache
+def nodes_of(source):
+    return tuple(ast.walk(ast.parse(source)))
+
+
+@cache
+def imported(module, source):
+    """Full dotted names of everything a module imports, anywhere in it; strings given to require and import_module too."""
+    return tuple(_imported(module, source))
+
+
+def _imported(module, source):
+    for node in nodes_of(source):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = ["varflow", *module.split(".")][: -node.level]
+                base = ".".join([*above, base] if base else above)
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in LOADERS:
+            yield from (item.value for item in node.args if isinstance(item, ast.Constant) and isinstance(item.value, str))
+
+
+IMPORTABLE = {module_of(path) for path in SOURCES} | {module_of(path).split(".")[0] for path in SOURCES} | set(MAY_IMPORT)
+
+
+def rooms_imported(module, source):
+    for name in imported(module, source):
+        head, *rest = name.split(".")
+        if head != "varflow" or rest == ["__version__"]:
+            continue
+        yield rest[0] if rest and rest[0] in IMPORTABLE else PUBLIC
+
+
+def without_types(source):
+    tree = ast.parse(source)
+    kept = [node for node in tree.body if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")]
+    return ast.unparse(ast.Module(kept, []))
+
+
+def broken_rules(module, source):
+    room = module.split(".")[0]
+    allowed = MAY_IMPORT[room] | {room}
+    shown = SHOWN_FROM_ABOVE.get(module, set())
+    shown = shown and shown - set(rooms_imported(module, without_types(source)))
+    rooms = [f"{module} imports {other}" for other in rooms_imported(module, source) if other not in allowed | shown]
+    others = {name.split(".")[0] for name in imported(module, source)} - {"varflow", *sys.stdlib_module_names}
+    known = THIRD_PARTIES.get(room)
+    strangers = [] if known is None else [f"{module} imports {name}" for name in others & CHECKED if name not in known]
+    return rooms + strangers
+
+
+def test_a_module_imports_only_what_its_room_may():
+    sources = {module_of(path): path.read_text(encoding="utf-8") for path in SOURCES}
+    del sources["__init__"]
+    assert [rule for module, source in sources.items() for rule in broken_rules(module, source)] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("simulation.dense", "from varflow.theory.memoryless.variance_map import variance_map"),
+        ("simulation.run", "def f():\n    from varflow.theory import chain"),
+        ("simulation.dense", "from ..theory import maps"),
+        ("simulation.dense", "import varflow.reference"),
+        ("simulation.dense", "import varflow as vf"),
+        ("reference.layer", "from varflow.simulation import simulate"),
+        ("reference.layer", "from scipy.special import ndtr"),
+        ("certified", "from varflow.reference import sf"),
+        ("symbolic.steps", "from varflow.theory.memoryless.variance_map import slope"),
+        ("theory.memoryless.variance_map", "from varflow.init.gains import gain"),
+        ("theory.memoryless.variance_map", "from varflow import simulate"),
+        ("init", "from varflow.torch_models.audit.door import audit"),
+        ("init", "if TYPE_CHECKING:\n    from varflow.simulation import simulate"),
+        ("init.gains", "if TYPE_CHECKING:\n    from varflow.torch_models.audit.door import audit"),
+        ("torch_models.audit.door", "from varflow.reference import fixed_points"),
+        ("theory.memoryless.variance_map", "import torch"),
+        ("model.network", "from varflow.results import Profile"),
+        ("results", "from varflow.theory.finite_width.chain import finite_width"),
+        ("verdict", "from varflow.theory.finite_width.chain import finite_width"),
+        ("verdict", "require('torch', 'varflow.simulation')"),
+        ("plots", "from varflow.theory.memoryless.variance_map import slope"),
+        ("cli", "from varflow.theory.memoryless.variance_map import slope"),
+        ("_checks", "from . import results"),
+        ("_progress", "from varflow.simulation import simulate"),
+        ("phases", "from varflow.simulation import simulate"),
+        ("testing.initialisers", "from varflow.init.gains import gain"),
+    ],
+)
+def test_the_checker_sees_a_broken_rule(module, source):
+    assert broken_rules(module, source)
+
+
+def test_every_module_has_a_rule_and_a_first_paragraph():
+    for path in SOURCES:
+        room = module_of(path).split(".")[0]
+        assert room in MAY_IMPORT or path == PACKAGE / "__init__.py", f"{room} has no rule: who may it import?"
+        assert ast.get_docstring(nodes_of(path.read_text(encoding="utf-8"))[0]), path
+
+
+def test_the_command_line_uses_public_names_only():
+    for path in sorted((PACKAGE / "cli").glob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        used = {
+            node.attr
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "vf"
+        }
+        used |= {
+            alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module == "varflow"
+            for alias in node.names
+        }
+        assert used
+        assert used <= {*vf.__all__, "__version__"}
+
+
+# What no file may contain.
+
+
+def forbidden(source):
+    """Reasons why a source must not be shipped."""
+    found = []
+    for node in nodes_of(source):
+        if isinstance(node, ast.Attribute) and node.attr in {"ndtr", "cdf"} and "torch" in ast.unparse(node.value):
+            found.append("torch.special.ndtr and Normal.cdf are wrong in the lower tail")
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [getattr(node, "module", "") or "", *(alias.name for alias in node.names)]
+            if {"pickle", "dill", "joblib", "shelve"} & set(names):
+                found.append("nothing is unpickled")
+        if isinstance(node, ast.Call):
+            call, options = ast.unparse(node.func), {item.arg: ast.unparse(item.value) for item in node.keywords}
+            if call in {"np.load", "numpy.load"} and options.get("allow_pickle") != "False":
+                found.append("np.load without allow_pickle=False")
+            if call == "torch.load" and options.get("weights_only") != "True":
+                found.append("torch.load without weights_only=True")
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            found += [f"assert in {node.name}" for inner in ast.walk(node) if isinstance(inner, ast.Assert)]
+    return found
+
+
+def test_a_file_contains_nothing_forbidden_and_is_short():
+    sources = {module_of(path): path.read_text(encoding="utf-8") for path in SOURCES}
+    assert {module: found for module, source in sources.items() if (found := forbidden(source))} == {}
+    assert [module for module, source in sources.items() if source.count("\n") > LONGEST] == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "torch.special.ndtr(x)",
+        "torch.distributions.Normal(0, 1).cdf(x)",
+        "import pickle",
+        "from pickle import loads",
+        "np.load(file)",
+        "np.load(file, allow_pickle=True)",
+        "torch.load(file)",
+        "def gain(theta):\n    assert theta > 0",
+    ],
+)
+def test_forbidden_things_are_seen(source):
+    assert forbidden(source)
+
+
+# What loads when, and what the package promises.
+
+
+def loaded_after(code):
+    """Third parties in sys.modules of a fresh interpreter that ran ``code``."""
+    heavy = "('torch', 'matplotlib', 'sympy', 'mpmath', 'scipy', 'scipy.stats', 'scipy.optimize', 'rich', 'typer')"
+    script = f"import sys\n{code}\nprint('loaded:', *[name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.rpartition("loaded:")[2].split())
+
+
+def test_import_is_light():
+    init = "import varflow.init; assert 'varflow.torch_models' not in sys.modules"
+    assert loaded_after(f"import varflow as vf; {init}; vf.lookup(threshold=0.5, fan_in=9)") == set()
+    assert "mpmath" in loaded_after("import mpmath")  # the probe sees what is there
+
+
+@pytest.mark.parametrize("arguments", ["'--help'", "'validate', '--help'", "'--version'"])
+def test_help_loads_nothing(arguments):
+    code = f"from varflow.cli import main\nsys.argv = ['varflow', {arguments}]\ntry:\n    main()\nexcept SystemExit as end:"
+    assert loaded_after(f"{code}\n    assert end.code == 0") <= {"typer", "rich"}
+
+
+def test_theory_needs_neither_torch_nor_matplotlib():
+    code = "vf.finite_width(vf.Network(width=20, depth=3, gain=2.0)); vf.lookup(threshold=1.0, fan_in=20, depth=5)"
+    assert not loaded_after(f"import varflow as vf, varflow.experiment; {code}") & {
+        "torch",
+        "matplotlib",
+        "sympy",
+        "scipy.stats",
+    }
+
+
+@pytest.mark.parametrize("name", vf.__all__)
+def test_a_public_name_resolves_and_is_described(name):
+    value = getattr(vf, name)
+    assert name in dir(vf)
+    text = inspect.getdoc(value)
+    assert text
+    assert not text.startswith(f"{name}("), "that is the docstring a dataclass makes up"
+    if inspect.isfunction(value):
+        missing = [parameter for parameter in inspect.signature(value).parameters if parameter not in text]
+        assert missing == []
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(AttributeError, match="no attribute 'gian'"):
+        vf.gian  # noqa: B018
+
+
+def circles(imports):
+    """Circles of files that import one another, directly or through others: one for each edge that closes one."""
+    finished, found = set(), []
+
+    def visit(node, path):
+        for other in sorted(imports[node] - finished):
+            if other in path:
+                found.append(path[path.index(other) :])
+            else:
+                visit(other, [*path, other])
+        finished.add(node)
+
+    for node in sorted(imports):
+        if node not in finished:
+            visit(node, [node])
+    return found
+
+
+def files_imported():
+    """For each file the files it imports, those for types included; a package stands for its __init__."""
+    files = {module_of(path): path for path in SOURCES}
+    graph = {}
+    for module, path in files.items():
+        source, graph[module] = path.read_text(encoding="utf-8"), set()
+        for node in nodes_of(source):
+            for name in [node.module] if isinstance(node, ast.ImportFrom) and node.module else []:
+                for alias in node.names:
+                    whole = [n.removeprefix("varflow.") for n in (f"{name}.{alias.name}", name)]
+                    graph[module] |= {n for n in whole[:1] if n in files} or {n for n in whole[1:] if n in files}
+    return {module: others - {module, "__init__"} for module, others in graph.items()}
+
+
+def test_no_file_imports_itself_through_others():
+    assert circles(files_imported()) in ([], [["model.weights", "model.scipy_weights"]])
+
+
+def test_circles_are_seen():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+
+
+def test_types_are_shipped():
+    assert files("varflow").joinpath("py.typed").is_file()
+
+
+def test_no_file_imports_a_test_file():
+    importing = re.compile(r"^\s*(?:from|import) +test_|import_module\(.test_", flags=re.MULTILINE)
+    assert importing.search("def f():\n    from test_cli import EXPERIMENT")
+    for path in Path(__file__).parents[1].rglob("*.py"):
+        assert not importing.search(path.read_text(encoding="utf-8")), path
+
+
+def test_every_kind_of_object_that_is_asked_for_has_words():
+    """``instance`` and ``several`` say by ``WANTED`` what they want instead."""
+    sources = [path.read_text(encoding="utf-8") for path in SOURCES]
+    calls = [node for source in sources for node in nodes_of(source) if isinstance(node, ast.Call)]
+    asking = [call.args for call in calls if isinstance(call.func, ast.Name) and call.func.id in ("instance", "several")]
+    kinds = {args[2].id for args in asking if len(args) > 2 and isinstance(args[2], ast.Name)} - {"kind"}
+    assert len(kinds) > 10
+    assert kinds <= set(WANTED)

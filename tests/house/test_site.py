@@ -1,0 +1,106 @@
+"""The site: its reference has every public name, its pages are in the table of contents, its links are checked."""
+
+import importlib.util
+import inspect
+import re
+from operator import attrgetter
+from pathlib import Path
+
+import pytest
+
+import varflow as vf
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+LISTS = re.compile(r"^```\{names\} varflow\.?(\S*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
+CONTENTS = re.compile(r"^```\{toctree\}\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
+
+
+def rooms():
+    """Everything public, by its room: ``""`` is varflow itself."""
+    return {"": vf, "init.published": vf.init.published} | {
+        name: getattr(vf, name) for name in vf.__all__ if inspect.ismodule(getattr(vf, name))
+    }
+
+
+def listed():
+    """Pairs of room and name in the reference."""
+    text = "\n".join(page.read_text(encoding="utf-8") for page in sorted((DOCS / "reference").glob("*.md")))
+    return [(room, name) for room, names in LISTS.findall(text) for name in names.split()]
+
+
+def missing(pairs):
+    """Public names that no list has; an object public in two rooms needs one of them."""
+    there = {id(attrgetter(f"{room}.{name}".lstrip("."))(vf)) for room, name in pairs}
+    for place, room in rooms().items():
+        for name in room.__all__:
+            value = getattr(room, name)
+            if not inspect.ismodule(value) and (place, name) not in pairs and id(value) not in there:
+                yield f"{place}.{name}".lstrip(".")
+
+
+def test_the_reference_has_every_public_name_once():
+    for extra in ("torch", "hypothesis", "flint", "matplotlib"):
+        pytest.importorskip(extra)
+    pairs = listed()
+    assert list(missing(pairs)) == []
+    assert len(pairs) == len(set(pairs))
+    assert {room for room, _ in pairs} == set(rooms())
+
+
+def test_a_name_that_is_missing_is_seen():
+    for extra in ("torch", "hypothesis", "flint", "matplotlib"):
+        pytest.importorskip(extra)
+    pairs = listed()
+    for gone in (("", "gain"), ("reference", "gain"), ("weights", "NAMES"), ("init", "normal_")):
+        assert list(missing([pair for pair in pairs if pair != gone])) == [".".join(filter(None, gone))]
+
+
+def pages():
+    """Every page of the site."""
+    folders = [(DOCS, "*.md"), (DOCS / "reference", "*.md"), (ROOT / "theory_notebooks", "[0-9][0-9]_*.py")]
+    others = [ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "validation/README.md", "validation/REPORT.md")]
+    return {path.resolve() for folder, pattern in folders for path in folder.glob(pattern)} | set(others)
+
+
+def in_contents(page):
+    """The pages below one, itself included."""
+    yield page
+    for block in CONTENTS.findall(page.read_text(encoding="utf-8")):
+        for entry in filter(None, block.splitlines()):
+            if not entry.startswith(":"):
+                (found,) = (path for path in pages() if path.with_suffix("") == (page.parent / entry).resolve())
+                yield from in_contents(found)
+
+
+def test_every_page_is_in_the_contents_once():
+    found = sorted(in_contents(DOCS / "index.md"))
+    assert found == sorted(pages())
+
+
+@pytest.fixture
+def links():
+    spec = importlib.util.spec_from_file_location("links", DOCS / "site" / "links.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
+GOOD = '<h1 id="a">A</h1><a href="b.html#b"></a><a href="#a"></a><a href="https://example.org"></a><img src="data:image/png,">'
+
+
+def test_broken_links_and_network_are_seen(links, tmp_path):
+    (tmp_path / "a.html").write_text(GOOD, encoding="utf-8")
+    (tmp_path / "b.html").write_text('<h1 id="b">B</h1>', encoding="utf-8")
+    assert list(links.faults(tmp_path)) == []
+    for wrong, complaint in {
+        '<a href="c.html">': "c.html does not exist",
+        '<a href="b.html#c">': "no such heading",
+        '<script src="https://example.org/x.js">': "from the network",
+        '<link href="//example.org/x.css">': "from the network",
+    }.items():
+        (tmp_path / "a.html").write_text(GOOD + wrong, encoding="utf-8")
+        (fault,) = links.faults(tmp_path)
+        assert complaint in fault

@@ -1,0 +1,282 @@
+r"""Fixed points of a block: the layers between two like signals, repeated over depth, in one step and at infinite width.
+
+The state is the variance ``V`` of the currents that enter the block, or the rate ``p`` of the spikes, which is that of the
+spikes that leave it, behind its merges. With a BatchNorm, inputs are independent of each other, as every BatchNorm leaves them:
+covariance 0 of currents, second moment ``p²`` of spikes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from varflow._checks import DomainError, several
+from varflow.model.layers import Layer, LayerNorm, Residual, Spike
+from varflow.model.over_neurons import size_of
+from varflow.model.signals import Signal, all_layers, signal_after
+from varflow.model.weighted_layers import Weighted
+from varflow.results import FixedPoint, FixedPoints
+from varflow.theory.memoryless.variance_map import depth_scale
+from varflow.theory.operations.forward import Walk, through
+from varflow.theory.operations.neurons import Neurons
+from varflow.theory.roots import rising_root, scan
+from varflow.theory.signals.moments import Currents, Grid, Spikes
+
+__all__ = ["Block", "critical_gain_of_block", "fixed_points_of_block"]
+
+WIDTH = 1000  # of layers without their own: it matters for weights with a fixed in-degree only
+LARGEST = 1e8  # variance in units of the squared threshold where the growth of a block is measured
+LEAST = 1e-20  # smallest state searched, in units of the largest, or of the one before if layers fire there
+FLOOR = 1e-200  # where that ends
+ANY = 1e10  # gain in units of the threshold at which the sign of a response is that of all larger gains
+FAINT = 1e-12  # rates below which a state changes by its shortcuts only, which have no fixed point of their own
+STEP = 0.02  # of the scan in the logarithm of the state
+TINY = 1e-5  # gain in units of the threshold: with a threshold of 0 its fixed point is still above the smallest state
+NUDGE = 1e-5  # relative change for the multiplier: its error is of second order
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """The map of the state through a block.
+
+    Attributes
+    ----------
+    layers : sequence of Layer
+    kind : str
+        ``currents`` or ``spikes``.
+    """
+
+    layers: Sequence[Layer]
+    kind: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", several("block", self.layers, Layer))
+        object.__setattr__(self, "kind", _kind(self.layers))
+        shape = next((w for layer in reversed(self.layers) if (w := getattr(layer, "width", None))), WIDTH)
+        start = Signal(self.kind, (shape,), weighted=True)
+        end = signal_after(self.layers, start, shape)
+        if (end.kind, end.shape) != (self.kind, start.shape):
+            raise DomainError("block", self.layers, f"must return the {start} that it receives, not {end}")
+
+    @cached_property
+    def spiking(self) -> list[Spike]:
+        found = [layer for layer in all_layers(self.layers) if isinstance(layer, Spike)]
+        if not found:
+            raise DomainError("block", self.layers, "must have at least one Spike")
+        return found
+
+    def for_one_step(self) -> Block:
+        """The block itself, if one step describes it; else DomainError."""
+        for layer in self.spiking:
+            if layer.recurrent or layer.neuron.reset_rule.counts:
+                raise DomainError("block", layer, "acts over several steps: fixed points of a block are for one step")
+        return self
+
+    @property
+    def reader(self) -> Spike:
+        """The layer of neurons that reads the block's currents, or sends its spikes."""
+        return self.spiking[0 if self.kind == "currents" else -1]
+
+    @cached_property
+    def weighted(self) -> list[Weighted]:
+        return [layer for layer in all_layers(self.layers) if isinstance(layer, Weighted)]
+
+    @cached_property
+    def normalised(self) -> bool:
+        return any(layer.over_batch for layer in all_layers(self.layers))
+
+    def __call__(self, state: np.ndarray, other: np.ndarray | None = None) -> np.ndarray:
+        """The state after the block, for each of many. ``other``: that of all other inputs, if this one differs."""
+        return self.passed(state, other)[0]
+
+    def most(self, state: np.ndarray) -> np.ndarray:
+        """The largest rate of any layer in the block."""
+        return np.max([at.firing_rate[0, :, 0] for at in self._walked(state, None)[1].passed], axis=0)
+
+    def passed(self, state: np.ndarray, other: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The state after the block, the rate of the neurons that read it or of the spikes that leave, and the variance of
+        those neurons, or of the last.
+        """
+        after, walk = self._walked(state, other)
+        if isinstance(after, Spikes):
+            return after.moments[0, :, 0, 0], after.mean[0, :, 0], walk.passed[-1].variance[0, :, 0]
+        if np.any(after.mean):
+            raise DomainError("block", self.layers, "gives currents a mean: its state is more than a variance")
+        reader = walk.passed[0]
+        return after.covariance[0, :, 0, 0], reader.firing_rate[0, :, 0], reader.variance[0, :, 0]
+
+    def _walked(self, state: np.ndarray, other: np.ndarray | None) -> tuple[Currents | Spikes, Walk]:
+        inputs = [state]  # of a batch, two stand for all, besides one that differs
+        if self.normalised:
+            inputs += [state] if other is None else [other, other]
+        own = np.stack(inputs, axis=-1)[None]  # (replicas, states, inputs)
+        grid, eye = Grid(len(inputs), 1, 1, 1), np.eye(len(inputs))
+        signal: Currents | Spikes
+        if self.kind == "currents":
+            signal = Currents(np.zeros_like(own), own[..., None] * eye, grid, WIDTH)
+        else:
+            apart = own[..., :, None] * own[..., None, :]
+            signal = Spikes(own, apart + eye * (own - own**2)[..., None], grid, WIDTH)
+        walk = _walk(exchangeable=True)
+        return through(self.layers, signal, walk), walk
+
+    @cached_property
+    def free(self) -> tuple[str, float]:
+        """What sets the block's activity: the gain of its last layer with weights, or ``gamma`` of a normalisation after it."""
+        last = _last(self.layers)
+        if last is None:
+            raise DomainError("block", self.layers, "must have a layer with weights")
+        name = "gain" if isinstance(last, Weighted) else "gamma"
+        return name, getattr(last, name)
+
+    def with_free(self, value: float) -> Block:
+        """The block with another :attr:`free` value."""
+        return Block(_changed(self.layers, value))
+
+    @cached_property
+    def units(self) -> tuple[float, float]:
+        """The smallest and the largest threshold, in units of the input; 1 if all are 0."""
+        sizes = [size_of(layer.neuron.threshold) / layer.neuron.input_scale for layer in self.spiking]
+        return min(filter(None, sizes), default=1.0), max(sizes) or 1.0
+
+    @cached_property
+    def ends(self) -> tuple[float, float]:
+        """States between which fixed points are searched: below them every layer is silent, unless some fire at any state."""
+        hi = LARGEST * self.units[1] ** 2 if self.kind == "currents" else 1.0
+        lo = LEAST * hi
+        while lo > FLOOR and self.most(np.array([lo]))[0] > FAINT:
+            lo *= LEAST
+        return lo, hi
+
+    @cached_property
+    def binary(self) -> bool:
+        """Whether spikes stay 0 or 1."""
+        whole = Spikes(np.ones((1, 1, 1)), np.ones((1, 1, 1, 1)), Grid(1, 1, 1, 1), WIDTH)
+        if self.kind == "currents" or self.normalised:
+            return True
+        after = through(self.layers, whole, _walk())
+        return isinstance(after, Spikes) and bool(
+            np.allclose(after.mean[0, 0, 0], after.moments[0, 0, 0, 0], rtol=1e-12, atol=0)
+        )
+
+    def described(self, y: float) -> FixedPoint:
+        """The fixed point ``y``."""
+        step = NUDGE * y or self.ends[0]
+        state = np.array([y + step, y - step if y else 0.0])
+        after = self(state, np.full(2, y) if self.normalised else None)
+        m = float((after[0] - after[1]) / (state[0] - state[1]))
+        image, rate, variance = (float(values[0]) for values in self.passed(np.array([y])))
+        shown = y if self.kind == "currents" else variance
+        return FixedPoint(shown, rate, m, bool(abs(m) < 1), depth_scale(m) + 0.0, image - y)
+
+
+def _walk(*, exchangeable: bool = False) -> Walk:
+    """Through one step: nothing is sampled."""
+    return Walk(Neurons(points=2, scrambles=2, seed=0), WIDTH, exchangeable)
+
+
+def _last(layers: Sequence[Layer]) -> Layer | None:
+    """The last layer with weights, or a normalisation after it."""
+    for layer in reversed(layers):
+        if layer.branch and (inner := _last(layer.branch)):
+            return inner
+        if isinstance(layer, (Weighted, LayerNorm)) or layer.over_batch:
+            return layer
+    return None
+
+
+def _changed(layers: Sequence[Layer], value: float) -> tuple[Layer, ...]:
+    """The layers with another gain or gamma in the layer that ``_last`` finds."""
+    changed, last = list(layers), _last(layers)
+    for place in range(len(layers) - 1, -1, -1):
+        layer = changed[place]
+        if layer is last:
+            name = "gain" if isinstance(layer, Weighted) else "gamma"
+            changed[place] = replace(layer, **{name: value})  # pyright: ignore[reportArgumentType]
+            break
+        if isinstance(layer, Residual) and _last(layer.branch) is last:
+            changed[place] = Residual(*_changed(layer.branch, value), merge=layer.merge, keep=layer.keep)
+            break
+    return tuple(changed)
+
+
+def _kind(layers: Sequence[Layer]) -> str:
+    """The kind of signal that the first layer with a preference receives."""
+    for layer in layers:
+        if layer.branch:
+            return _kind(layer.branch)
+        if len(kinds := {"currents", "spikes"} & set(layer.accepts)) == 1:
+            return kinds.pop()
+    raise DomainError("block", layers, "must have at least one Spike")
+
+
+def fixed_points_of_block(layers: Sequence[Layer]) -> FixedPoints:
+    """Every state that a block reproduces, with its stability; see :func:`varflow.fixed_points`."""
+    block = Block(layers).for_one_step()
+    if not block.binary:
+        silence = FixedPoint(0.0, 0.0, 1.0, False, np.inf, 0.0)
+        return FixedPoints((silence,), False, None, 0.0, note=_growth_of_sums(block))
+    grid = np.geomspace(*block.ends, 256)
+    hi = float(grid[-1])
+    active = np.flatnonzero(block.most(grid) > FAINT)
+    lo = float(grid[max(active[0] - 1, 0)]) if len(active) else hi
+    excess = lambda y: block(y) - y  # noqa: E731
+    found = scan(excess, lo, hi, STEP) if len(active) else []
+    quiet = float(block(np.zeros(1))[0])
+    states: list[float] = sorted({*([0.0] if quiet == 0 else [quiet] if quiet < lo else []), *found})
+    points = tuple(block.described(y) for y in states)
+    top = float(excess(np.array([hi]))[0])
+    note = ""
+    if block.kind == "currents" and top > 0:
+        note = (
+            f"Large variances grow by {top:.4g} per block: after many blocks l, V is about {top:.4g} l. "
+            "Scale the branch by 1/√depth, or choose keep < 1."
+        )
+    if len(points) == 1 and points[0].multiplier == 1 and not note:
+        note = "Activity decays towards silence, but ever more slowly: the faintest activity changes by nothing in a block."
+    dies = quiet == 0 and len(points) == 1 and top < 0
+    inside = (1 - NUDGE) * np.array(states)
+    falls = block(inside) < inside  # just below a state: activity there decays
+    edges = [point.variance for point, fall in zip(points, falls, strict=True) if fall]
+    edge = np.inf if dies else edges[0] if edges else 0.0
+    return FixedPoints(points, False, STEP, edge, note=note)
+
+
+def critical_gain_of_block(layers: Sequence[Layer]) -> float:
+    """The gain of a block's last layer with weights at which its active fixed points begin or, where it falls with it, end."""
+    block = Block(layers).for_one_step()
+    name, start = block.free
+    if name != "gain":
+        raise DomainError("block", block.layers, "is normalised after its last weights: no gain of theirs is critical")
+    if not block.binary or bool(block(np.zeros(1))[0]):
+        return 0.0
+
+    def most(gain: float) -> float:
+        """The largest ``F(y)/y - 1``."""
+        trial = block.with_free(gain)
+        grid = np.geomspace(*trial.ends, 1024)
+        ratio = trial(grid) / grid - 1
+        for _ in range(6):
+            best = int(np.argmax(ratio))
+            grid = np.linspace(grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)], 33)
+            ratio = trial(grid) / grid - 1
+        return float(ratio.max())
+
+    least, largest = most(TINY * block.units[0]), most(ANY * block.units[1])
+    if least >= 0:  # shortcuts alone keep activity, or the threshold is 0
+        return rising_root(lambda gain: -most(gain), start, 1e-13) if least > 0 > largest else 0.0
+    return rising_root(most, start, 1e-13) if largest > 0 else np.inf
+
+
+def _growth_of_sums(block: Block) -> str:
+    large = LARGEST
+    signal = Spikes(np.full((1, 1, 1), large), np.full((1, 1, 1, 1), large**2), Grid(1, 1, 1, 1), WIDTH)
+    after = through(block.layers, signal, _walk())
+    rate = float(after.mean[0, 0, 0]) - large
+    return (
+        f"Spikes are added and never removed: there is no active fixed point. Each block adds up to {rate:.3g} spikes per "
+        f"neuron, so E x ≈ {rate:.3g} l and E x² ≈ {rate**2:.3g} l² after l blocks."
+    )

@@ -1,0 +1,160 @@
+r"""Tails of sums of weights by inverting their characteristic function, with a measured error.
+
+.. math::
+    P(S_J > x) = \frac12 + \frac1\pi \int_0^\infty \operatorname{Im}\bigl[e^{-itx} φ(t)^J e^{-b^2 t^2/2}\bigr] \frac{dt}{t}
+
+(Gil-Pelaez 1951), by the trapezoidal rule in ``w`` with ``t = r ln(1 + e^w)``: nodes are exponentially dense towards 0, where
+``φ`` of heavy tails is not analytic, and equidistant for large ``t``. The rule on every other node measures the error. Sums of
+two weights are a convolution of density and tail, because ``φ²`` may decay too slowly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import ConvergenceError
+from varflow.model.weight_distribution import WeightDistribution
+from varflow.theory.finite_width.characteristic import characteristic, density_of, panels
+
+__all__ = ["ACCURACY", "tails"]
+
+ACCURACY = 1e-10  # absolute; a larger error raises
+NEGLIGIBLE = 1e-13  # integrand below which the integral is cut off
+LARGEST_T = 2000.0  # largest cut-off, for weights of standard deviation 1
+FIRST, LAST = -37.0, 30.0  # range of w: e^-37 is below rounding
+COARSE = 0.5  # step in w of the coarse rule
+TURN = 0.6  # largest phase between nodes of the fine rule
+GROUPS = 3  # groups of counts per factor 2; a group shares its nodes
+BLOCK = 2**19  # numbers handled at a time
+MOST_NODES = 2**17  # a threshold so far out that it needs more is bounded by moments instead
+REFINED = 3  # attempts, each with twice the nodes
+
+
+def tails(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias: float) -> tuple[np.ndarray, np.ndarray]:
+    """``P(S_J + b N > x)`` and its complement for ``J`` in ``number``, not necessarily integers.
+
+    Raises
+    ------
+    ConvergenceError
+        If the error exceeds 1e-10; ``.partial`` is the pair of arrays.
+    """
+    z, bias = (x - number * core.mean) / core.std, bias / core.std
+    p, q, error = np.empty((3, len(z)))
+    two = (number == 2) & (bias == 0)
+    if two.any():
+        p[two], q[two], error[two] = np.minimum(np.transpose([_sum_of_two(core, at) for at in z[two].tolist()]), 1.0)
+    if not two.all():
+        inverted, error[~two] = _inverted(core, number[~two], z[~two], bias)
+        p[~two] = np.clip(inverted, 0.0, 1.0)
+        q[~two] = 1 - p[~two]
+    if error.max(initial=0.0) > ACCURACY:
+        worst = int(np.argmax(error))
+        raise ConvergenceError(
+            f"the tail of a sum of {number[worst]:g} weights has an error of {error[worst]:.1e}, above {ACCURACY:g}: "
+            "try a distribution whose density has no jumps or poles, a bias, or vf.weights.normal_approximation",
+            (p, q),
+        )
+    return p, q
+
+
+def _chance_beyond(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias: float) -> np.ndarray:
+    """An upper bound on ``P(|S_J + b N| > |x|)``, from the second moment (Chebyshev) and the fourth."""
+    variance = number + bias**2
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        by_second = variance / x**2
+        by_fourth = (3 * variance**2 + number * core.excess_kurtosis) / x**4
+    return np.fmin(by_second, by_fourth)
+
+
+@lru_cache(maxsize=8)
+def _scanned(core: WeightDistribution) -> tuple[np.ndarray, np.ndarray]:
+    """``t`` and ``ln max |φ|`` over all larger ``t``."""
+    t = np.geomspace(1e-3, LARGEST_T, 1200)
+    size = np.maximum(np.abs(characteristic(core)(t)), 1e-300)
+    return t, np.log(np.maximum.accumulate(size[::-1])[::-1])
+
+
+def _last_t(core: WeightDistribution, number: np.ndarray, bias: float) -> np.ndarray:
+    """The cut-off at which the integrand is negligible, for each count."""
+    t, envelope = _scanned(core)
+    level = np.outer(number, envelope) - bias**2 * t**2 / 2
+    beyond = np.argmax(level < np.log(NEGLIGIBLE), axis=1)
+    return np.where((level < np.log(NEGLIGIBLE)).any(axis=1), t[beyond], LARGEST_T)
+
+
+def _inverted(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias: float) -> tuple[np.ndarray, np.ndarray]:
+    last, phi = _last_t(core, number, bias), characteristic(core)
+    p, error = (x < 0).astype(float), _chance_beyond(core, number, x, bias)
+    nodes = np.abs(x) * last * (LAST - FIRST) / (LAST * TURN)
+    far = (error < ACCURACY / 100) | (nodes > MOST_NODES)
+    group = np.floor(GROUPS * np.log2(last)).astype(int)
+    for name in np.unique(group[~far]):
+        rows = np.flatnonzero((group == name) & ~far)
+        for step in COARSE / 2.0 ** np.arange(REFINED):
+            p[rows], error[rows] = _rule(phi, float(last[rows].max()), number[rows], x[rows], bias, float(step))
+            rows = rows[error[rows] > ACCURACY / 4]
+            if not len(rows):
+                break
+    return p, error
+
+
+def _rule(
+    phi: Callable[[np.ndarray], np.ndarray], last: float, number: np.ndarray, x: np.ndarray, bias: float, step: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The integral up to ``last``, and its error: the change on halving the nodes plus a bound on the remainder."""
+    t, jacobian, log_phi = _nodes(phi, last, number, x, step)
+    total, left = np.zeros((2, len(x))), np.zeros(len(x))
+    size = max(1, BLOCK // len(t))
+    for start in range(0, len(x), size):
+        rows = slice(start, start + size)
+        exponent = np.outer(number[rows], log_phi) - bias**2 * t**2 / 2
+        values = np.exp(exponent.real) * np.sin(exponent.imag - np.outer(x[rows], t)) * jacobian
+        total[0, rows], total[1, rows] = values.sum(axis=1), 2 * values[:, ::2].sum(axis=1)
+        left[rows] = np.exp(exponent.real[:, -8:].max(axis=1)) / (np.pi * last * np.maximum(np.abs(x[rows]), 1.0))
+    return 0.5 + total[0], np.abs(total[0] - total[1]) + left
+
+
+def _nodes(
+    phi: Callable[[np.ndarray], np.ndarray], last: float, number: np.ndarray, x: np.ndarray, step: float
+) -> tuple[np.ndarray, np.ndarray, Any]:
+    """``t``, ``dt/(π t)`` and ``ln φ``, dense enough that the phase changes by at most ``TURN`` between nodes."""
+    r = last / LAST
+    h = min(step / 2, TURN / (r * max(np.abs(x).max(), 1.0)))
+    while True:
+        w = np.arange(FIRST, LAST + h, h)
+        t = r * np.logaddexp(0.0, w)
+        log_phi = _continuous_log(phi(t))
+        turns = np.diff(log_phi.imag)
+        extremes = (number.min() * turns, number.max() * turns)
+        turn = max(np.abs(turned - z * np.diff(t)).max() for turned in extremes for z in (x.min(), x.max()))
+        if turn <= 1.5 * TURN or len(w) > MOST_NODES:
+            return t, h * r / (1 + np.exp(-w)) / t / np.pi, log_phi
+        h *= max(TURN / turn, 0.1)
+
+
+def _continuous_log(values: np.ndarray) -> Any:
+    return np.log(np.maximum(np.abs(values), 1e-300)) + 1j * np.unwrap(np.angle(values))
+
+
+def _sum_of_two(core: WeightDistribution, x: float) -> tuple[float, float, float]:
+    """``P(x₁ + x₂ > x) = ∫ f(y) Q(x - y) dy``, its complement and the error, by Gauss-Legendre rules on dyadic panels."""
+    density, mean, std = density_of(core), core.mean, core.std
+    _, middles, halves = panels(core)
+    edges = np.unique(np.concatenate([middles - halves, middles + halves]))
+    grid = np.unique(np.concatenate([edges, x - edges]))
+    grid = grid[(grid >= edges[0]) & (grid <= edges[-1])]
+    results = []
+    for order in (12, 16):
+        nodes, weights = np.polynomial.legendre.leggauss(order)
+        half, middle = 0.5 * np.diff(grid)[:, None], 0.5 * (grid[1:] + grid[:-1])[:, None]
+        y = (middle + half * nodes).ravel()
+        with np.errstate(all="ignore"):
+            mass = np.nan_to_num((half * weights).ravel() * density(y), posinf=0.0)
+        above, below = core.tails(mean + std * (x - y))
+        results.append((float(np.sum(mass * above)), float(np.sum(mass * below)), float(mass.sum())))
+    (p0, q0, _), (p, q, whole) = results
+    return p, q, abs(p - p0) + abs(q - q0) + abs(whole - 1)

@@ -1,0 +1,232 @@
+"""Ensembles drawn from the exact chain, as an exact simulation of ``repeats`` networks would measure them.
+
+Counts are exact draws. A layer's sample variance and spike count come from the same potentials and are correlated. In narrow
+layers of few networks the potentials themselves are drawn. Otherwise the sample variance is a gamma variable with its exact
+mean and variance given the count: nearly exact in wide layers, and sufficient for means over many networks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from varflow._checks import frozen, integer
+from varflow.model.distributions import distribution
+from varflow.model.network import Network
+from varflow.model.over_neurons import OverNeurons
+from varflow.results import Ensemble
+from varflow.theory.finite_width.partial_moments import partial_moments, unit
+from varflow.theory.finite_width.potentials import potentials
+from varflow.theory.finite_width.spike_counts import Count, Normal, counts_of
+from varflow.theory.layer import Layer, standardised_threshold
+
+__all__ = ["ExactLaw"]
+
+EXACT_WIDTH = 64  # up to here potentials are drawn; wider, a gamma variable is close enough
+EXACT_FAN_IN = 256  # the same for weights that are not normal, whose tables grow with the fan-in
+MANY = 1000  # networks whose mean hides the shape of a single sample variance
+SPARSE = 4  # from this many possible keys to one that is there on, sorting is as fast as marking
+TABLE = 4096  # fan-in up to which the moments given every count are tabulated: layers of a network mostly share one table
+LAST_Z = 40.0  # above, a normal tail is 0 in double precision
+AT_ONCE = 2**22  # pairs of a state and a threshold whose moments are computed together
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExactLaw:
+    """``law(repeats, seed)`` draws an Ensemble of the network; ``law(repeats, seed, ensembles=m)`` stacks m of them."""
+
+    network: Network
+
+    def __call__(self, repeats: int, seed: int = 0, ensembles: int = 1) -> Ensemble:
+        network = self.network
+        integer("repeats", repeats, minimum=1)
+        integer("ensembles", ensembles, minimum=1)
+        rng = np.random.default_rng(integer("seed", seed, minimum=0))
+        start, counts = counts_of(network)
+        kind = np.tile(np.arange(repeats), ensembles) % len(start.variance)
+        driven, many = start._replace(mean=start.mean[kind], variance=start.variance[kind]), repeats >= MANY
+        drawn = [_normal_layer(rng, counts[0].width, driven, many)]
+        for count in counts[1:]:
+            below = drawn[count.below or 0][0]
+            if count.layer is not None:
+                drawn.append(_layer(rng, count.layer, below, many))
+            else:
+                drawn.append((_merged(rng, count, below, drawn[count.branch or 0][0]), below))
+        measured = [drawn[place] for place, count in enumerate(counts) if count.neurons]
+        spikes, variances = np.moveaxis(np.array(measured), 0, 2)
+        spikes[..., -1] = drawn[-1][0]
+        return Ensemble(network, variances, spikes / network.widths, seed=seed, engine="chain", device="cpu", dtype="float64")
+
+
+def _merged(rng: np.random.Generator, count: Count, shortcut: np.ndarray, branch: np.ndarray) -> np.ndarray:
+    """How many spikes of the shortcut are also in the branch (``and``), or are not (``iand``): its neurons are exchangeable."""
+    both = rng.hypergeometric(shortcut.astype(int), count.width - shortcut.astype(int), branch.astype(int)).astype(float)
+    return both if count.merge == "and" else shortcut - both
+
+
+class Given(NamedTuple):
+    """Normal potentials in some states of the layer below.
+
+    Their conditional variance, the probability to fire, and in units of the standard deviation the first four moments of
+    potentials above and below the threshold, shape (4, states).
+    """
+
+    variance: np.ndarray
+    chance: np.ndarray
+    above: np.ndarray
+    below: np.ndarray
+
+
+def _layer(rng: np.random.Generator, layer: Layer, below: np.ndarray, many: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Spike count and sample variance of a layer, given the count below."""
+    if layer.is_normal:
+        if layer.fan_in <= TABLE and not _few(layer.width, many):
+            return _of_states(rng, layer.width, _table(layer), below.astype(int))
+        return _normal_layer(rng, layer.width, _normal(layer, below), many)
+    differ = isinstance(layer.threshold, OverNeurons) or layer.rows == "standardised"
+    if differ or (layer.width <= EXACT_WIDTH and layer.fan_in <= EXACT_FAN_IN and not many):
+        return _layer_of_potentials(rng, layer, below.astype(int))
+    return _layer_of_moments(rng, layer, below.astype(int))
+
+
+def _normal(layer: Layer, counts: np.ndarray) -> Normal:
+    return Normal(layer.threshold, layer.weight_mean * counts, layer.conditional_variance(counts), layer.strict)
+
+
+@lru_cache(maxsize=128)
+def _table(layer: Layer) -> Given:
+    """The potentials of a layer for every count below."""
+    return Given(*map(frozen, _given(_normal(layer, np.arange(layer.fan_in + 1.0)))))
+
+
+def _few(width: int, many: bool) -> bool:
+    """Whether every potential is drawn."""
+    return width <= EXACT_WIDTH and not (many and width > 1)
+
+
+def _normal_layer(rng: np.random.Generator, width: int, normal: Normal, many: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Spike count and sample variance of ``width`` such potentials, for each network."""
+    if _few(width, many):
+        return _normal_potentials(rng, width, normal)
+    pairs = np.empty(len(normal.mean), complex)  # sorted several times faster than columns
+    pairs.real, pairs.imag = normal.mean, normal.variance
+    different, state = np.unique(pairs, return_inverse=True)
+    return _of_states(rng, width, _given(normal._replace(mean=np.real(different), variance=np.imag(different))), state)
+
+
+def _given(normal: Normal) -> Given:
+    threshold, mean, variance, strict = normal
+    theta, weights = threshold.rule() if isinstance(threshold, OverNeurons) else (np.array([threshold]), np.ones(1))
+    if len(mean) > 1 and len(mean) * len(theta) > AT_ONCE:
+        states = zip(np.array_split(mean, 2), np.array_split(variance, 2), strict=True)
+        halves = (_given(Normal(threshold, *half, strict)) for half in states)
+        return Given(*(np.concatenate(each, axis=-1) for each in zip(*halves, strict=True)))
+    z = standardised_threshold(theta, mean, variance, strict)
+    chance, above, below = _tail_moments(np.clip(z, -LAST_Z, LAST_Z), weights)
+    return Given(variance, np.minimum(np.where(variance > 0, chance, (z < 0) @ weights), 1.0), above, below)
+
+
+def _of_states(rng: np.random.Generator, width: int, given: Given, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Spike count and sample variance of ``width`` potentials, for each network in its state."""
+    counts = rng.binomial(width, given.chance[state])
+    if width == 1:
+        return counts, np.full(len(state), np.nan)
+    return counts, given.variance[state] * _given_counts(rng, width, counts, state, given.above, given.below)
+
+
+def _normal_potentials(rng: np.random.Generator, width: int, normal: Normal) -> tuple[np.ndarray, np.ndarray]:
+    shape = (len(normal.mean), width)
+    u = normal.mean[:, None] + np.sqrt(normal.variance)[:, None] * rng.standard_normal(shape)
+    return _counted(u, _thresholds(rng, normal.threshold, shape), normal.strict)
+
+
+def _thresholds(rng: np.random.Generator, threshold: float | OverNeurons, shape: tuple[int, ...]) -> np.ndarray | float:
+    """The threshold of every neuron."""
+    return threshold.quantile(rng.random(shape)) if isinstance(threshold, OverNeurons) else threshold
+
+
+def _counted(u: np.ndarray, threshold: np.ndarray | float, strict: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    counts = np.count_nonzero(u > threshold if strict else u >= threshold, axis=1)
+    return counts, u.var(axis=1, ddof=1) if u.shape[1] > 1 else np.full(len(u), np.nan)
+
+
+def _layer_of_potentials(rng: np.random.Generator, layer: Layer, below: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    counts, variances = np.empty(len(below)), np.empty(len(below))
+    size = max(1, 2**20 // (layer.width * (int(below.max(initial=0)) + 1)))
+    for start in range(0, len(below), size):
+        some = slice(start, start + size)
+        u = potentials(rng, layer, below[some])
+        counts[some], variances[some] = _counted(u, _thresholds(rng, layer.threshold, u.shape), layer.strict)
+    return counts, variances
+
+
+def _layer_of_moments(rng: np.random.Generator, layer: Layer, below: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    upper, lower = partial_moments(layer)
+    counts = rng.binomial(layer.width, np.minimum(upper[0][below], 1.0))
+    if layer.width == 1:
+        return counts.astype(float), np.full(len(below), np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        up, down = (np.where(side[0] > 1e-12, side[1:] / side[0], 0.0) for side in (upper, lower))
+    return counts.astype(float), unit(layer) ** 2 * _given_counts(rng, layer.width, counts, below, up, down)
+
+
+def _given_counts(
+    rng: np.random.Generator, width: int, counts: np.ndarray, state: np.ndarray, above: np.ndarray, below: np.ndarray
+) -> np.ndarray:
+    """Sample variances given the number of potentials above threshold: gamma variables with the exact mean and variance.
+
+    ``above`` and ``below`` hold the first four moments on either side of the threshold for every state of the layer below,
+    shape (4, states). Networks with the same state and count share the arithmetic.
+    """
+    pairs, which = _distinct(state * (width + 1) + counts, above.shape[1] * (width + 1))
+    state, fraction = pairs // (width + 1), pairs % (width + 1) / width
+    above, below = above[:, state], below[:, state]
+    centre = fraction * above[0] + (1 - fraction) * below[0]
+    (d, v, own), (e, w, other) = (_about(centre, side, 1 - 1 / width) for side in (above, below))
+    within = fraction * v + (1 - fraction) * w
+    # uᵀAu with A = 1 - 11ᵀ/n: its mean is tr(AΣ) + μᵀAμ, its variance 2 tr(AΣAΣ) + 4 μᵀAΣAμ + 4 ΣA_ii (Aμ)_i μ₃ + ΣA_ii² κ₄
+    mean = within + (fraction * d**2 + (1 - fraction) * e**2) * width / (width - 1)
+    between = 2 * (within**2 - (fraction * v**2 + (1 - fraction) * w**2) / width) / width
+    variance = np.maximum(fraction * own + (1 - fraction) * other + between, 0.0) * width / (width - 1) ** 2
+    varies = (mean > 0) & (variance > 1e-12 * mean**2)  # on a lattice the count may fix the variance
+    safe = np.where(varies, variance, 1.0)
+    shape, size = np.where(varies, mean**2 / safe, 1.0), np.where(varies, safe / np.where(varies, mean, 1.0), 0.0)
+    return rng.standard_gamma(shape[which]) * size[which] + np.where(varies, 0.0, mean)[which]
+
+
+def _distinct(keys: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """The different keys, ascending, and the index of each among them; by marking instead of sorting where there is room."""
+    if limit > SPARSE * len(keys):
+        return np.unique(keys, return_inverse=True)
+    there = np.zeros(limit, bool)
+    there[keys] = True
+    return np.flatnonzero(there), (np.cumsum(there) - 1)[keys]
+
+
+def _tail_moments(z: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``P(N > z)`` of a standard normal ``N``, and its first four moments given ``N > z`` and ``N ≤ z``.
+
+    ``z`` has shape (states, thresholds), the results (states,) and (4, states).
+    """
+    normal = distribution("normal")
+
+    def side(x: np.ndarray, hazard: np.ndarray) -> np.ndarray:
+        log = normal.log_sf(x)
+        mass = weights * np.exp(log - log.max(axis=-1, keepdims=True))
+        moments = hazard, 1 + z * hazard, (z**2 + 2) * hazard, 3 + (z**3 + 3 * z) * hazard
+        return np.array([np.sum(mass * moment, axis=-1) for moment in moments]) / mass.sum(axis=-1)
+
+    return normal.sf(z) @ weights, side(z, normal.hazard(z)), side(-z, -normal.hazard(-z))
+
+
+def _about(c: np.ndarray, moments: np.ndarray, left: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of potentials with these moments: their mean from ``c``, their variance ``v``, and ``A² (2v² + κ₄) + 4Aμμ₃ + 4μ²v`` with
+    ``A = left`` and ``μ`` their mean from ``c``.
+    """
+    m1, m2, m3, m4 = moments
+    v, third = m2 - m1**2, m3 - m1 * (3 * m2 - 2 * m1**2)
+    fourth = m4 - m1 * (4 * m3 - m1 * (6 * m2 - 3 * m1**2))
+    return m1 - c, v, left**2 * (fourth - v**2) + 4 * (m1 - c) * (left * third + (m1 - c) * v)

@@ -1,0 +1,233 @@
+r"""The stationary state of a deep network and its switching between metastable states.
+
+The stationary distribution ``ν = ν P`` is found by iteration. The slow part, the exchange between groups of counts that are
+rarely left, is solved exactly in every round from the transition probabilities between groups (iterative aggregation,
+``stewart1994``). These are sums of positive terms, and the small chain of groups is solved without subtractions
+(``grassmann1985``), so very small probabilities keep their relative accuracy.
+
+A metastable state is a count where the drift ``n π_K - K``, averaged over the noise of one layer, changes from positive to
+negative with growing ``K``; the counts where it changes back separate the groups. Silence and full activity are groups of their
+own, and metastable states if a network is more likely to stay there than to leave.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from varflow._checks import ConvergenceError, DomainError, frozen
+from varflow._display import Listed
+from varflow.theory.finite_width.binomial import TAIL, Kernel
+from varflow.theory.finite_width.counts import CountLaw
+from varflow.theory.finite_width.quasi_stationary import (
+    KEPT,
+    SMALLEST,
+    QuasiStationary,
+    depth_of,
+    eigenvalues,
+    quasi_stationary,
+    summary,
+)
+from varflow.theory.layer import Layer
+
+__all__ = ["Stationary", "layers_until_silence", "stationary"]
+
+SETTLED = 1e-10  # change of the distribution in a round, and relative change of the exchange between groups
+TOLERANCE = 1e-12  # error left in both when the iteration stops
+LONGEST = 100_000  # rounds
+SLOW = 1e-7  # smaller switching rates give 1 - λ₂ more accurately than the eigenvalue does
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Stationary(Listed):
+    """The stationary state of a deep network, for any drive, and the metastable states it switches between.
+
+    Attributes
+    ----------
+    distribution : CountLaw
+        Of the spike count; its mean over the phases if layers alternate.
+    variance, variance_std : float
+        Expected sample variance (ddof = 1) of a layer and its standard deviation over networks.
+    firing_rate, firing_rate_std : float
+    silence : float
+        ``P(K = 0)``, to full relative accuracy.
+    second_eigenvalue : complex
+        ``λ₂``, the largest in size after 1: close to 1 if states are metastable, negative if layers alternate.
+    relaxation_depth : float
+        ``-1/ln|λ₂|``: layers over which the memory of the start decays by a factor e; ``inf`` above about 1e13, unless
+        switching rates determine it.
+    states : tuple of QuasiStationary
+        The metastable states, ascending in firing rate, each conditioned on not having reached the typical count of another
+        state; ``escape_rate`` is the rate of doing so. A single one if there is no other.
+    weights : ndarray, shape (states,)
+        Fraction of layers spent near each state.
+    rates : ndarray, shape (states, states)
+        ``rates[i, j]``: probability per layer of reaching the typical count of state j from state i.
+    """
+
+    distribution: CountLaw
+    variance: float
+    variance_std: float
+    firing_rate: float
+    firing_rate_std: float
+    silence: float
+    second_eigenvalue: complex
+    relaxation_depth: float
+    states: tuple[QuasiStationary, ...]
+    weights: np.ndarray
+    rates: np.ndarray
+
+    def _parts(self) -> list[tuple[str, str]]:
+        return [
+            ("variance", f"{self.variance:.6g} ± {self.variance_std:.2g}"),
+            ("firing_rate", f"{self.firing_rate:.6g} ± {self.firing_rate_std:.2g}"),
+            ("silence", f"{self.silence:.6g}"),
+            ("relaxation_depth", f"{self.relaxation_depth:.4g}"),
+            ("states", str(len(self.states))),
+        ]
+
+
+def stationary(layer: Layer, kernel: Kernel) -> Stationary:
+    """See :meth:`varflow.SpikeChain.stationary`."""
+    typical, partings = metastable_counts(kernel)
+    states, rates = _states(layer, kernel, typical, partings)
+    if not _reach(rates).all(axis=0).any():
+        rule = "gives switching rates below 1e-300 per layer: the weight of each metastable state"
+        raise DomainError("width", layer.width, rule + " underflows; choose a narrower layer")
+    mass = _balanced(kernel, _groups(kernel, partings))
+    value = eigenvalues(kernel.with_tail(TAIL), mass=mass)[0]
+    depth = depth_of(abs(value))
+    law = summary(layer, kernel.target, mass)
+    if len(typical) == 1:
+        states = (QuasiStationary(*law, 0.0, depth),)
+    else:
+        slowest = _slowest(rates)
+        depth = float(-1 / np.log1p(-slowest)) if slowest < SLOW else depth
+    around = np.searchsorted(partings, kernel.target.counts)
+    weights = frozen(np.bincount(around, mass, len(typical)))
+    return Stationary(*law, float(mass[0]), complex(value.real, abs(value.imag)), depth, states, weights, frozen(rates))
+
+
+def layers_until_silence(kernel: Kernel, start: np.ndarray) -> float:
+    """Mean number ``T`` of live layers before the first silent one, for a first layer with distribution ``start``.
+
+    Let every silent layer be followed by a layer with distribution ``start``. Two silent layers are then ``T`` live ones apart
+    on average, so the stationary probability of silence is ``1/(1 + T)``.
+    """
+    _, partings = metastable_counts(kernel)
+    mass = _balanced(kernel, _groups(kernel, partings), start)
+    with np.errstate(divide="ignore"):
+        return float(np.float64(mass[1:].sum()) / mass[0])
+
+
+def metastable_counts(kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
+    """Typical counts of the metastable states, and the counts that separate them."""
+    grid, n = kernel.target, kernel.target.width
+    noisy = Kernel(grid, grid.counts / n, 1 - grid.counts / n, TAIL)
+    drift = noisy.pull(n * kernel.p - grid.counts)
+    with np.errstate(divide="ignore"):
+        held_silent, held_full = (n * np.log1p(-p) > -np.log(2) for p in (kernel.p[0], kernel.q[-1]))
+    drift[0], drift[-1] = (-1.0 if held_silent else 1.0), (1.0 if held_full else -1.0)
+    up = np.concatenate([[True], drift >= 0, [False]])
+    turns = np.flatnonzero(up[1:] != up[:-1])
+    between = np.concatenate([[0.0], 0.5 * (grid.counts[1:] + grid.counts[:-1]), [n]])[turns]
+    return between[::2], between[1::2]
+
+
+def _groups(kernel: Kernel, partings: np.ndarray) -> np.ndarray:
+    """The group of each count: one around each metastable state, one for silence, one for full activity."""
+    cuts = np.unique([0.5, *partings, kernel.target.width - 0.5])
+    return np.unique(np.searchsorted(cuts, kernel.target.counts), return_inverse=True)[1]
+
+
+def _balanced(kernel: Kernel, group: np.ndarray, restart: np.ndarray | None = None) -> np.ndarray:
+    """The stationary distribution; with ``restart``, of the chain whose silence is followed by that distribution."""
+    members = (group[:, None] == np.arange(group[-1] + 1)).astype(float)
+    into = kernel.pull(members)
+    if restart is not None:
+        into[0] = restart @ members
+    within = kernel.target.weights / (kernel.target.weights @ members)[group]
+    chain, change, mass = np.zeros((members.shape[1],) * 2), 0.0, within
+    for _ in range(LONGEST):
+        chain_before, chain = chain, (within * members.T) @ into
+        weights = _without_subtraction(chain)
+        mass = weights[group] * within
+        following = (1 - KEPT) * _next(kernel, mass, restart) + KEPT * mass
+        for lost in np.flatnonzero(weights == 0):  # groups of zero weight keep their own distribution
+            alone = np.where(group == lost, within, 0.0)
+            stay = np.where(group == lost, _next(kernel, alone, restart), 0.0)
+            following += KEPT * alone + (1 - KEPT) * (stay / stay.sum() if stay.sum() > SMALLEST else alone)
+        kept, within = within, following / (following @ members)[group]
+        change_before, change = change, _change(chain, chain_before) + float(np.abs(within - kept).sum())
+        shrink = min(change / change_before, 1.0) if change_before > 0 else 1.0
+        if change < SETTLED and (change * shrink <= TOLERANCE * (1 - shrink) or change <= 1e-14):
+            return mass / mass.sum()
+    raise ConvergenceError(f"the stationary distribution did not settle within {LONGEST} rounds", mass)
+
+
+def _next(kernel: Kernel, mass: np.ndarray, restart: np.ndarray | None) -> np.ndarray:
+    if restart is None:
+        return kernel.push(mass)
+    return kernel.push(np.concatenate([[0.0], mass[1:]])) + mass[0] * restart
+
+
+def _change(now: np.ndarray, before: np.ndarray) -> float:
+    """The largest relative change of non-negligible entries."""
+    seen = now > SMALLEST
+    return float(np.max(np.abs(now - before)[seen] / now[seen]))
+
+
+def _without_subtraction(chain: np.ndarray) -> np.ndarray:
+    """Stationary distribution of a small chain by successive elimination of states (``grassmann1985``).
+
+    With several closed classes, that of the classes reached from the first state.
+    """
+    reach = _reach(chain)
+    closed = (reach <= reach.T).all(axis=1) & reach[0]  # members of closed classes
+    closed &= reach[np.argmax(closed)]
+    order = np.argsort(~closed, kind="stable")[: closed.sum()]
+    chain = np.where(chain > SMALLEST, chain, 0.0)[np.ix_(order, order)]
+    for k in range(len(order) - 1, 0, -1):
+        chain[:k, k] /= chain[k, :k].sum()
+        chain[:k, :k] += np.outer(chain[:k, k], chain[k, :k])
+    law = np.ones(1)
+    for k in range(1, len(order)):
+        law = np.append(law, law @ chain[:k, k])
+        law /= law.sum()
+    out = np.zeros(len(reach))
+    out[order] = np.where(law > SMALLEST, law, 0.0)
+    return out
+
+
+def _reach(chain: np.ndarray) -> np.ndarray:
+    """Which states are reachable from which."""
+    return np.linalg.matrix_power((chain > SMALLEST) + np.eye(len(chain)), len(chain)) > 0
+
+
+def _states(
+    layer: Layer, kernel: Kernel, typical: np.ndarray, partings: np.ndarray
+) -> tuple[tuple[QuasiStationary, ...], np.ndarray]:
+    """The metastable states and the rates at which each reaches the typical counts of its neighbours."""
+    counts, last = kernel.target.counts, len(typical) - 1
+    around = np.searchsorted(partings, counts)
+    rates, states = np.zeros((last + 1, last + 1)), []
+    for i in range(last + 1 if last else 0):
+        below = counts <= typical[i - 1] if i > 0 else np.zeros(len(counts), bool)
+        above = counts >= typical[i + 1] if i < last else np.zeros(len(counts), bool)
+        state = quasi_stationary(layer, kernel, ~(below | above), kernel.target.weights * (around == i))
+        leaving = state.distribution.mass @ kernel.pull(np.column_stack([below, above]).astype(float))
+        rates[i, [max(i - 1, 0), min(i + 1, last)]] = leaving
+        states.append(state)
+    np.fill_diagonal(rates, 0.0)
+    return tuple(states), np.where(rates > SMALLEST, rates, 0.0)
+
+
+def _slowest(rates: np.ndarray) -> float:
+    """The smallest non-zero relaxation rate of a chain with exchange between neighbouring states.
+
+    Its generator is similar to ``BᵀB`` with ``B`` bidiagonal, so there is no cancellation.
+    """
+    up, down = (np.sqrt(np.diag(rates, side))[:, None] for side in (1, -1))
+    left, right = (np.eye(len(rates) - 1, len(rates), side) for side in (0, 1))
+    return float(np.linalg.svd(left * up - right * down, compute_uv=False)[-1] ** 2)

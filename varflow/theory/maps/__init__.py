@@ -1,0 +1,1 @@
+"""Large maps: positions in classes of like variance, pairs of them, and windows."""

@@ -1,0 +1,69 @@
+r"""Two-cycles of the layer map: layers alternate between two variances, ``V₂ = F(V₁)`` and ``V₁ = F(V₂)``.
+
+A rising ``F`` has none. A unimodal symmetric distribution without weight mean has none either: for ``θ < 0`` the slope of ``F``
+in ``ln V`` is ``-g² |z| f(z)/(2F)``, at most 1/2 in size since ``F ≥ g²/2`` and ``|z| f(z) ≤ 1/2``, so ``F`` contracts.
+Otherwise cycles are the points where the secant of ``F`` through ``V`` and ``F(V)`` has slope -1 (at a fixed point, the
+tangent).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from varflow.results import Cycle
+from varflow.theory.memoryless.variance_map import RateMap
+from varflow.theory.roots import scan
+
+__all__ = ["may_cycle", "two_cycles"]
+
+CLOSED = 1e-6  # relative residual: a sign change with a larger one is a jump of F, with a smaller one a cycle
+
+
+def may_cycle(layer: RateMap) -> bool:
+    """Whether ``F`` may fall somewhere without contracting."""
+    return layer.m_g < 0 or (layer.theta < 0 and (layer.m_g > 0 or layer.law.inflection is None))
+
+
+def two_cycles(layer: RateMap, lowest: float) -> tuple[Cycle, ...]:
+    """All cycles of a discrete distribution; for a continuous one, those found by a scan from ``lowest``.
+
+    Below ``lowest`` all rates rise, or all fall, so there are no cycles.
+    """
+    if layer.law.levels is not None:
+        upper = _on_the_levels(layer)
+    else:
+        upper = [y for y in scan(partial(_secant, layer), lowest, layer.unit) if layer(y) < y]
+    cycles = (_described(layer, y) for y in upper)
+    return tuple(cycle for cycle in cycles if abs(cycle.residual) <= CLOSED * cycle.variances[1])
+
+
+def _secant(layer: RateMap, y: np.ndarray) -> np.ndarray:
+    """``y (1 + slope)`` of the secant through ``y`` and its image."""
+    following = layer(y)
+    step = following - y
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        slope = (layer(following) - following) / step
+    return y * (1 + np.where(step == 0, 0.0, slope))
+
+
+def _on_the_levels(layer: RateMap) -> list[float]:
+    """The larger rate of each cycle of a discrete distribution, whose tail takes finitely many values."""
+    assert layer.law.levels is not None
+    rates = layer.unit * np.unique(layer.law.sf(np.concatenate([[-np.inf], layer.law.levels])))
+    following = np.searchsorted(rates, layer(rates))
+    places = np.arange(len(rates))
+    return rates[(following < places) & (following[following] == places)].tolist()
+
+
+def _described(layer: RateMap, y: float) -> Cycle:
+    image = lambda y: float(layer(y))  # noqa: E731
+    product = lambda y: layer.slope(y) * layer.slope(image(y))  # noqa: E731
+    if abs(product(y)) < 0.5:
+        y = image(image(y))  # two contracting layers remove the rounding error
+    low, m = image(y), product(y)
+    with np.errstate(divide="ignore"):
+        depth_scale = float(-2 / np.log(np.abs(m))) if abs(m) not in (0.0, 1.0) else (np.inf if m else 0.0)
+    variances, rates = (layer.variance(low), layer.variance(y)), (image(low) / layer.unit, low / layer.unit)
+    return Cycle(variances, rates, m, bool(abs(m) < 1), depth_scale + 0.0, layer.residual(y, image(low)))

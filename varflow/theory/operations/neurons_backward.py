@@ -1,0 +1,277 @@
+r"""Layers of neurons backwards: ``G^δ = E[Jᵀ G^e J]``, from the gradients by spikes to those by currents.
+
+One step and one input: a quadrature. Else the Jacobians of :mod:`varflow.theory.responses.jacobians` are averaged over the
+quasi-Monte Carlo points of the forward pass. With recurrent weights
+
+.. math:: G^e(t, t') = G^{above}(t, t') + g_r^2\, G^\delta(t + 1, t' + 1)
+
+so one sweep from the last step to the first suffices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from varflow.model.drive_kinds import Given
+from varflow.model.layers import Spike
+from varflow.model.neurons import Neuron
+from varflow.model.over_neurons import size_of
+from varflow.model.surrogate import Surrogate
+from varflow.theory.maps.patches import between_pairs, on_map, pairs_alike
+from varflow.theory.maps.variance_classes import Alike
+from varflow.theory.responses.filters import exponential_filter
+from varflow.theory.responses.jacobians import Sampling, carried_back, carried_back_alone, jacobians, with_input
+from varflow.theory.responses.layer_state import LayerState
+from varflow.theory.responses.scatter import NARROWEST
+from varflow.theory.responses.stepping import MEMBERS, Population
+from varflow.theory.responses.surrogate_moments import surrogate_moments
+from varflow.theory.signals.gradients import Gradients
+from varflow.theory.signals.moments import Currents
+from varflow.theory.signals.pair_moments import known_pairs
+from varflow.theory.signals.replicas import aligned, replicated
+from varflow.theory.threads import in_threads
+
+SINGLE = 1e15  # potentials below which single precision is enough
+OF_PAIRS, CLASSES = 2**8, 8  # points and classes of pairs of positions of a large map, for each offset
+
+__all__ = ["Slopes", "driven_backwards", "fired_backwards", "sampled_back"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slopes:
+    """``λ² E[ψ_i ψ_j]``, and the scatter: ``n`` times the relative variance of ``‖δ‖²`` that a layer of ``n`` neurons adds,
+    ``E[q²]/E[q]² - 1`` with ``q = Σ_t δ_t²`` of a neuron; in one step mean and variance of potentials, from which it follows.
+    Leading axes (replicas, groups).
+    """
+
+    second: np.ndarray
+    scatter: np.ndarray | None = None
+    potentials: tuple[np.ndarray, np.ndarray] | None = None
+
+
+def fired_backwards(
+    layer: Spike,
+    gradients: Gradients,
+    received: Currents,
+    state: LayerState,
+    sampling: Sampling,
+) -> tuple[Gradients, Slopes]:
+    """Gradients by the currents of a layer, from those by the spikes that arrive at the next one."""
+    together = _with_recurrent(layer, received, state).scaled(layer.neuron.input_scale)
+    chosen, apart = gradients.chosen, gradients.grid.apart
+    by_spikes = replace(gradients, balanced=False, chosen=()).earlier(layer.neuron.delay)
+    received = together.apart() if apart else together
+    found, slopes = _sent_back(layer, by_spikes, received, sampling)
+    if received.pairs is not None and by_spikes.pairs:
+        pairs = {d: _between_positions(layer, G, received, d, sampling) for d, G in by_spikes.pairs.items()}
+        found = replace(found, pairs=pairs)
+    for each in chosen:
+        more = each.back(layer, together, sampling)
+        found += more.apart if apart else more
+    return found, slopes
+
+
+def _between_positions(
+    layer: Spike,
+    above: np.ndarray,
+    received: Currents,
+    offset: tuple[int, int],
+    sampling: Sampling,
+) -> np.ndarray:
+    """``E[J(p)ᵀ G(p, p + d) J(p + d)]``, over classes of pairs of like covariance."""
+    neuron, grid, steps = layer.neuron, received.grid, received.grid.steps
+    between, neurons = between_pairs(received, offset), sampling.neurons
+    alike, two = pairs_alike(received, offset, between, CLASSES, neurons.replicas(neuron, steps), neurons.seed)
+    few = replace(neurons, points=min(neurons.points, OF_PAIRS))
+    z, currents = few.currents_at_points(neuron, two, sampling.number)
+    replicas, groups, size, points = currents.shape
+    here = known_pairs(offset, grid.shape)[0]
+    G = above.reshape(len(above), -1, grid.positions, steps, steps)[:, :, here].reshape(len(above), -1, steps, steps)
+    G = np.broadcast_to(replicated(alike.of_classes(G), replicas), (replicas, groups, steps, steps))
+
+    def one(at: int) -> np.ndarray:
+        drawn = currents[at].reshape(2 * groups, steps, points).astype(np.float32)
+        population = with_input(neuron, Population.of(neuron, z[at, size:].astype(np.float32)))
+        blocks = jacobians(population, drawn, sampling.surrogate, detached=sampling.detached)
+        return sum((carried_back_alone(J[::2], G[at], J[1::2]) for J, _ in blocks), start=np.zeros(())) / points
+
+    back = np.stack(in_threads(one, replicas))[:, alike.which]
+    return on_map(back, offset, grid)
+
+
+def _sent_back(
+    layer: Spike,
+    by_spikes: Gradients,
+    received: Currents,
+    sampling: Sampling,
+) -> tuple[Gradients, Slopes]:
+    """Those by spikes that are independent of the membranes."""
+    if received.grid.apart:
+        return _at_each_position(layer, by_spikes, received, sampling)
+    if received.grid.size == 1:
+        slopes = _at_one_step(layer.neuron, received, sampling.surrogate)
+        return by_spikes.times(slopes.second), slopes
+    back, slopes = _sampled(layer, by_spikes.moments, received, sampling)
+    return replace(by_spikes, moments=back), slopes
+
+
+def _at_each_position(
+    layer: Spike,
+    gradients: Gradients,
+    received: Currents,
+    sampling: Sampling,
+) -> tuple[Gradients, Slopes]:
+    """On a large map: positions of like currents get the same gradients, so that their sum is right."""
+    neurons = sampling.neurons
+    alike = Alike.of(received, neurons.replicas(layer.neuron, received.grid.steps), neurons.seed)
+    currents, above, which = alike.currents(received), alike.of_classes(gradients.moments), alike.which
+    if currents.grid.steps == 1:
+        second = _at_one_step(layer.neuron, currents, sampling.surrogate).second
+        back = above * second
+    else:
+        back, slopes = _sampled(layer, above, currents, replace(sampling, scatter=False))
+        second = slopes.second
+    return replace(gradients, moments=back[:, which], pairs={}), Slopes(second[:, which])
+
+
+def _sampled(
+    layer: Spike,
+    above: np.ndarray,
+    received: Currents,
+    sampling: Sampling,
+) -> tuple[np.ndarray, Slopes]:
+    """``E[Jᵀ G J]`` and slopes over the points of the forward pass, of currents past the input scale."""
+    neuron, steps = layer.neuron, received.grid.steps
+    z, currents = sampling.neurons.currents_at_points(neuron, received, sampling.number)
+    replicas, groups, size, points = currents.shape
+    largest = max(size_of(neuron.threshold), float(np.abs(currents).max()))
+    dtype = np.float32 if largest < SINGLE else np.float64
+    above = np.broadcast_to(replicated(above, replicas), (replicas, groups, size, size))
+    together = size == steps and not layer.recurrent  # all groups at once, as probes that do not mix
+    scattered = sampling.scatter and together
+
+    def one(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        at, group = (index, slice(None)) if together else divmod(index, groups)
+        drawn = currents[at, group].reshape(-1, steps, points).astype(dtype)
+        population = with_input(neuron, Population.of(neuron, z[at, size:].astype(dtype)))
+        rng = np.random.default_rng([sampling.neurons.seed, sampling.number, index]) if scattered else None
+        how = sampling.surrogate, sampling.detached
+        return sampled_back(population, drawn, above[at, group], *how, layer.recurrent_gain, rng)
+
+    *columns, scatters = zip(*in_threads(one, replicas if together else replicas * groups), strict=True)
+    back, second = (np.reshape(column, (replicas, groups, size, size)) for column in columns)
+    return back, Slopes(second, np.array(scatters) if scattered else None)
+
+
+def _at_one_step(neuron: Neuron, received: Currents, surrogate: Surrogate) -> Slopes:
+    """Of a normal potential, averaged over neurons that differ."""
+    mean, variance = np.broadcast_arrays(received.mean, received.covariance[..., 0])
+    second = np.zeros(mean.shape)
+    for weight, member in neuron.members(MEMBERS):
+        second += weight * surrogate_moments(surrogate, member.threshold - mean, np.maximum(variance, NARROWEST)).second
+    return Slopes(neuron.input_scale**2 * second[..., None], potentials=(mean, variance))
+
+
+def driven_backwards(
+    layer: Spike, gradients: Gradients, drive: Given, surrogate: Surrogate, detached: bool
+) -> tuple[Gradients, Slopes]:
+    """The same for layer 1 under given currents, averaged over its neurons."""
+    neuron, by_spikes = layer.neuron, gradients.earlier(layer.neuron.delay).moments
+    currents = neuron.input_scale * exponential_filter(neuron.synaptic_decay, drive.steps) @ drive.currents
+    found = [
+        [_over_members(neuron, c[None], G, surrogate, detached) for c, G in zip(currents, above, strict=True)]
+        for above in by_spikes
+    ]
+    back, second = (np.array([[pair[part] for pair in row] for row in found]) for part in (0, 1))
+    return replace(gradients, moments=back, balanced=False), Slopes(second)
+
+
+def _over_members(
+    neuron: Neuron, currents: np.ndarray, gradient: np.ndarray, surrogate: Surrogate, detached: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    back, second = np.zeros(gradient.shape), np.zeros(gradient.shape)
+    for weight, member in neuron.members(MEMBERS):
+        population = with_input(member, Population.of(member, np.empty(0)))
+        found = sampled_back(population, currents, gradient, surrogate, detached)
+        back, second = back + weight * found[0], second + weight * found[1]
+    return back, second
+
+
+def sampled_back(
+    neuron: Population,
+    currents: np.ndarray,
+    gradient: np.ndarray,
+    surrogate: Surrogate,
+    detached: bool,
+    recurrent: float = 0.0,
+    rng: np.random.Generator | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Means over the points of ``Jᵀ G J`` and of ``λ² ψ ψᵀ``, and with ``rng`` the scatter of each probe alone.
+
+    ``currents``: (probes, steps, points), past the synapse; ``gradient``: of all pairs of probes and steps, or, shape (probes,
+    steps, steps), of each probe alone.
+    """
+    blocks, points = jacobians(neuron, currents, surrogate, detached=detached), currents.shape[-1]
+    if recurrent:  # all points are needed at each step
+        parts = list(blocks)
+        blocks = [tuple(np.concatenate(column, axis=-1) for column in zip(*parts, strict=True))]
+    back, second, squares = np.zeros(gradient.shape), np.zeros(gradient.shape), []
+    root = None if rng is None else _root(gradient)
+    for J, psi in blocks:
+        if gradient.ndim == 3:
+            back += carried_back_alone(J, gradient)
+            second += psi @ psi.swapaxes(-1, -2)
+            if rng is not None and root is not None:
+                e = root @ rng.standard_normal((gradient.shape[-1], J.shape[-1]))
+                squares.append(np.square(np.einsum("ptsx,ptx->psx", J, e.astype(J.dtype))).sum(axis=1, dtype=float))
+            continue
+        back += _swept_back(J, gradient, recurrent) if recurrent else carried_back(J, gradient)
+        rows = psi.reshape(len(gradient), -1)
+        second += rows @ rows.T
+    return back / points, second / points, _excess(np.concatenate(squares, axis=1)) if squares else None
+
+
+def _root(gradient: np.ndarray) -> np.ndarray:
+    """A square root of ``G`` of each probe, in units of its largest element."""
+    unit = np.abs(gradient).max(axis=(-2, -1), keepdims=True)
+    values, vectors = np.linalg.eigh(gradient / np.where(unit > 0, unit, 1.0))
+    return vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]
+
+
+def _excess(q: np.ndarray) -> np.ndarray:
+    """``E[q²]/E[q]² - 1`` over the last axis; NaN without gradients."""
+    largest = q.max(axis=-1, keepdims=True)
+    q = q / np.where(largest > 0, largest, np.nan)
+    return np.mean(q**2, axis=-1) / np.mean(q, axis=-1) ** 2 - 1
+
+
+def _swept_back(J: np.ndarray, gradient: np.ndarray, recurrent: float) -> np.ndarray:
+    """The sum over points of ``Jᵀ G^e J``: from the last step on, each returns by the recurrent weights to the one before."""
+    probes, steps, _, points = J.shape
+    squared, unit = recurrent**2 / points, float(np.abs(gradient).max()) or 1.0  # single precision
+    total = (gradient / unit).reshape(probes, steps, probes, steps)
+    back = np.zeros_like(total)
+    for s in range(steps - 1, -1, -1):
+        total[:, s, :, s:-1] += squared * back[:, s + 1 : s + 2, :, s + 1 :].sum(axis=1)
+        total[:, s + 1 : -1, :, s] += squared * back[:, s + 2 :, :, s + 1 : s + 2].sum(axis=-1)
+        for p in range(probes):
+            weighted = total[p, s:].transpose(1, 2, 0).astype(J.dtype) @ J[p, s:, s]  # (q, t', points)
+            for q in range(probes):
+                row = np.matmul(J[q, :, s:], weighted[q, :, :, None])[..., 0].sum(axis=0)
+                back[p, s, q, s:], back[q, s:, p, s] = row, row
+    return unit * back.reshape(gradient.shape)
+
+
+def _with_recurrent(layer: Spike, received: Currents, state: LayerState) -> Currents:
+    """Currents from below and from the layer's own spikes."""
+    if not layer.recurrent:
+        return received
+    size, steps = received.grid.size, received.grid.steps
+    later = np.arange(size)[np.arange(size) % steps > 0]
+    M, e = state.coincidences, state.firing_rate
+    covariance, mean = (np.array(aligned(*each)[0]) for each in ((received.covariance, M), (received.mean, e)))
+    covariance[..., later[:, None], later] += layer.recurrent_gain**2 * M[..., (later - 1)[:, None], later - 1]
+    mean[..., later] += layer.recurrent_mean_gain * e[..., later - 1]
+    return replace(received, mean=mean, covariance=covariance, changes=None)

@@ -1,0 +1,1 @@
+"""Responses of neurons to Gaussian currents: the update, orthants, quasi-Monte Carlo and Jacobians."""

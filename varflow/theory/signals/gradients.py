@@ -1,0 +1,115 @@
+"""Gradients as a signal that goes backwards: second moments over the index ``i = (input, row, column, step)``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from varflow.theory.signals.moments import Grid, Signal, at_each_position
+from varflow.theory.signals.replicas import aligned
+
+__all__ = ["Gradients", "added_pairs", "readout"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gradients:
+    r"""``G_ij = E[∂L/∂x_i ∂L/∂x_j]`` of one neuron (channel), of mean 0; leading axes (replicas, groups).
+
+    ``balanced``: their sum over the batch is 0, since a BatchNorm follows. ``chosen``: more of them, by maxima of spikes; the
+    neurons below decide where they go (``maxima.Chosen``). ``split``: of maxima of currents, by the currents of each window,
+    as neurons send them back. ``pairs``: of positions that are ``apart``, ``G(p, p + d)`` for offsets ``d > (0, 0)``, 0 where
+    ``p + d`` lies outside; pools alone give different positions gradients that are correlated.
+    """
+
+    moments: np.ndarray
+    grid: Grid
+    channels: int
+    balanced: bool = False
+    chosen: tuple[Any, ...] = ()
+    split: np.ndarray | None = None
+    pairs: Mapping[tuple[int, int], np.ndarray] = field(default_factory=dict)
+
+    def times(self, factor: Any, between: Callable[[tuple[int, int]], Any] | None = None) -> Gradients:
+        """With moments multiplied element by element; ``between``: the factors at ``p`` and ``p + d``, if not a number."""
+        chosen = tuple(each.times(factor) for each in self.chosen)
+        of_pair = between or (lambda offset: factor)
+        pairs = {d: _product(G, of_pair(d)) for d, G in self.pairs.items()}
+        return replace(self, moments=_product(self.moments, factor), chosen=chosen, split=None, pairs=pairs)
+
+    def __add__(self, other: Gradients) -> Gradients:
+        """The sum with uncorrelated gradients."""
+        total, chosen = np.add(*aligned(self.moments, other.moments)), self.chosen + other.chosen
+        pairs = added_pairs(self.pairs, other.pairs)
+        return replace(self, moments=total, balanced=False, chosen=chosen, split=None, pairs=pairs)
+
+    @property
+    def together(self) -> Gradients:
+        """With all positions in one group, different ones uncorrelated."""
+        grid = self.grid
+        if not grid.apart:
+            return self
+        each = self.moments.reshape(len(self.moments), -1, grid.positions, grid.steps, grid.steps)
+        whole = np.einsum("rgxst,xy->rgxsyt", each, np.eye(grid.positions))
+        size = grid.positions * grid.steps
+        return replace(self, moments=whole.reshape(*whole.shape[:2], size, size), grid=replace(grid, apart=False))
+
+    @property
+    def apart(self) -> Gradients:
+        """Those at each position of a map on their own."""
+        if self.grid.apart or self.grid.positions == 1:
+            return self
+        moments = at_each_position(self.moments[..., 0], self.moments, self.grid)[1]
+        return replace(self, moments=moments, grid=replace(self.grid, apart=True))
+
+    def earlier(self, delay: int) -> Gradients:
+        """``delay`` steps earlier; 0 in the last steps, whose signals arrive too late."""
+        if delay == 0:
+            return self
+        step = np.arange(self.grid.size)
+        before = step[step % self.grid.steps < self.grid.steps - delay]
+
+        def moved(moments: np.ndarray) -> np.ndarray:
+            sooner = np.zeros_like(moments)
+            sooner[..., before[:, None], before] = moments[..., (before + delay)[:, None], before + delay]
+            return sooner
+
+        return replace(self, moments=moved(self.moments), pairs={d: moved(G) for d, G in self.pairs.items()})
+
+    @property
+    def over_steps(self) -> np.ndarray:
+        """``E[δ_t·δ_t']`` of a whole layer: summed over neurons, mean over inputs; (replicas, groups, steps, steps)."""
+        grid = self.grid
+        if grid.apart:
+            each = self.moments.reshape(len(self.moments), -1, grid.positions, grid.steps, grid.steps)
+            return each.sum(axis=2) * (self.channels / grid.inputs)
+        probes = grid.inputs * grid.positions
+        whole = self.moments.reshape(*self.moments.shape[:-2], probes, grid.steps, probes, grid.steps)
+        return np.einsum("...xsxt->...st", whole) * (self.channels / grid.inputs)
+
+
+def _product(moments: np.ndarray, factor: Any) -> np.ndarray:
+    """Element by element; ``factor`` has replicas too, unless it is a number."""
+    return np.multiply(*aligned(moments, factor)) if np.ndim(factor) else moments * factor
+
+
+def added_pairs(
+    one: Mapping[tuple[int, int], np.ndarray], other: Mapping[tuple[int, int], np.ndarray]
+) -> dict[tuple[int, int], np.ndarray]:
+    """The sum of moments between positions."""
+    return {**one, **other, **{d: np.add(*aligned(one[d], other[d])) for d in one.keys() & other.keys()}}
+
+
+def readout(signal: Signal, kind: str, *, joint: bool) -> Gradients:
+    """Of ``Σ_t v·x_t``: weights ``v`` of mean square 1/n, the same at all steps if ``kind`` is "shared", else independent.
+
+    With ``joint`` they are the same for all inputs, else independent; those of different positions are independent.
+    """
+    grid, moments = signal.grid, np.ones((1, 1))
+    positions = 1 if grid.apart else grid.positions
+    for size, same in ((grid.inputs, joint), (positions, False), (grid.steps, kind == "shared")):
+        moments = np.kron(moments, np.ones((size, size)) if same else np.eye(size))
+    moments = moments / (signal.channels * grid.positions)
+    return Gradients(np.broadcast_to(moments, (1, signal.mean.shape[1], *moments.shape)), grid, signal.channels)

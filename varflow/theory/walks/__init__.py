@@ -1,0 +1,1 @@
+"""Walks over a network at infinite width: signals, kernels and gradients."""

@@ -1,0 +1,77 @@
+r"""Second moments of the spikes of many inputs, in every layer of neurons at infinite width.
+
+.. math:: M(i, j) = E[S_i S_j], \qquad i, j \in (\text{input}, \text{step}), \qquad C = g^2 M + \sigma_b^2
+
+Each pair of inputs closes, so that a batch too large for one index is walked two parts at a time; a BatchNorm over the batch
+needs all of it at once. On maps, averages over positions.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+
+from varflow._progress import Progress, Report, beyond, reporter
+from varflow.model.chains import layers_of
+from varflow.model.network import Network
+from varflow.model.signals import all_layers
+from varflow.theory.operations.forward import through
+from varflow.theory.operations.neurons import LONGEST, Neurons
+from varflow.theory.responses.layer_state import LayerState
+from varflow.theory.signals.moments import Grid
+from varflow.theory.signals.replicas import standard_error
+from varflow.theory.walks.signals import start, walk_of
+
+__all__ = ["second_moments"]
+
+IN_TIME = 512  # inputs × positions × steps walked together without reset: beyond, filtering costs more than the orthants
+
+
+def second_moments(network: Network, neurons: Neurons, progress: Progress = False) -> tuple[np.ndarray, np.ndarray]:
+    """``M`` of every layer of neurons and its numerical standard error, shape (depth, inputs × steps, inputs × steps)."""
+    inputs, steps = network.drive.kinds, network.steps
+    parts = _parts(network, neurons)
+    size = inputs * steps
+    moments, error = (np.empty((network.depth, size, size)) for _ in range(2))
+    walks = list(combinations(parts, 2)) if len(parts) > 1 else [(parts[0],)]
+    with reporter(progress, len(walks) * network.depth, "layers") as report:
+        for number, some in enumerate(walks):
+            rows = np.concatenate(some)
+            index = (rows[:, None] * steps + np.arange(steps)).ravel()
+            found = _walked(network, rows, neurons, beyond(report, number * network.depth))
+            for layer, (M, M_error) in enumerate(found):
+                moments[layer][np.ix_(index, index)], error[layer][np.ix_(index, index)] = M, M_error
+    for array in (moments, error):
+        array.flags.writeable = False  # results then hold views, not copies
+    return moments, error
+
+
+def _parts(network: Network, neurons: Neurons) -> list[np.ndarray]:
+    """The inputs in parts, any two of which are walked together."""
+    inputs, together = network.drive.kinds, any(layer.over_batch for layer in all_layers(layers_of(network)))
+    one = network.steps * max(int(np.prod(shape[1:])) for shape in network.shapes)
+    sampled = any(neurons.samples(neuron, network.steps) for neuron in network.neurons)
+    most = LONGEST if sampled or network.steps == 1 else IN_TIME
+    if together or inputs * one <= most:
+        return [np.arange(inputs)]
+    return np.array_split(np.arange(inputs), -(-inputs // max(most // (2 * one), 1)))
+
+
+def _walked(network: Network, rows: np.ndarray, neurons: Neurons, report: Report) -> list[tuple[np.ndarray, np.ndarray]]:
+    layers, drive = layers_of(network), network.drive.of_rows(rows)
+    walk = walk_of(network, drive, neurons, report=report, kept=_averaged)
+    through(layers, start(network, layers, drive, True, False), walk)
+    return walk.leaving
+
+
+def _averaged(state: LayerState, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over replicas, and its standard error, at least that of one sampling point."""
+    M = state.coincidences[:, 0]
+    if grid.positions > 1:
+        folded = (grid.inputs, grid.positions, grid.steps)
+        M = np.einsum("raxsbxt->rasbt", M.reshape(-1, *folded, *folded)) / grid.positions
+        M = M.reshape(len(M), *[grid.inputs * grid.steps] * 2)
+    mean = M.mean(axis=0)
+    root = np.sqrt(np.maximum(np.diagonal(mean), 1.0))
+    return mean, standard_error(M, state.point_fraction * np.outer(root, root))

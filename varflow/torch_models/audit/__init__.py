@@ -1,0 +1,1 @@
+"""The audit of a torch model: its signals and gradients, predicted and measured."""

@@ -1,0 +1,213 @@
+"""Overlap of different inputs along a traced model, for normalisations over a batch; see ``operations.batch_overlap``."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import reduce, singledispatchmethod
+from typing import Any
+
+import numpy as np
+
+from varflow.model.layers import BatchNorm, Spike
+from varflow.theory.operations.batch_norm import Batch
+from varflow.theory.operations.batch_overlap import averages, batch_of, centred, fine, fired, over_windows, weighted_sum
+from varflow.theory.operations.forward import merged
+from varflow.theory.signals.moments import Currents, Grid, Window
+from varflow.theory.signals.shared_scale import SharedScale
+from varflow.torch_models.tracing.readers import Joined, Node, Pooled, Product, Source, Sum
+from varflow.torch_models.tracing.traced import TracedLayer
+from varflow.torch_models.tracing.wiring import window_of
+
+__all__ = ["Overlaps"]
+
+ROWS = 512  # of a batch, from which the fluctuation of its variance is known within some percent
+TINY = 1e-150  # variance of currents that are all equal
+
+
+class Overlaps:
+    """Of currents (their covariance) and of spikes, with a leading axis of replicas. Of maps only for normalisations."""
+
+    def __init__(self, evaluation: Any, needed: bool):
+        self.signals = evaluation
+        weights = [weight for layer in evaluation.trace.layers for weight in layer.weights]
+        self.followed = needed or all(hasattr(weight, "in_features") for weight in weights)
+        self.batch = 1  # number of inputs
+        self.received: dict[str, np.ndarray] = {}  # of what weights received in the traced pass, by their name
+        self.numbers: dict[str, tuple[np.ndarray, Grid]] = {}  # the same numbers, (inputs, positions, steps, channels)
+        self.spikes: dict[str, np.ndarray] = {}
+        self.known: dict[Node, np.ndarray] = {}
+
+    def receive(self, name: str, x: np.ndarray, channels: int, batch: int, grid: Grid) -> None:
+        """Take along what a weight module received, shape (steps, inputs, …), with this axis of channels."""
+        self.batch = batch
+        x = np.moveaxis(x, channels, -1)
+        steps, inputs, width = *x.shape[:2], x.shape[-1]
+        of = x.reshape(steps, inputs, -1, width).transpose(1, 2, 0, 3)  # (inputs, positions, steps, channels)
+        self.numbers[name] = of, grid
+        if of.shape[1] == grid.positions:
+            of = of.reshape(inputs, 1, -1, width) if fine(grid) else of.mean(axis=1, keepdims=True)
+        sums, own = of.sum(axis=0), np.einsum("bric,brjc->ij", of, of)  # rows of an input that are not positions: each its own
+        pairs = max(inputs * (inputs - 1), 1) * of.shape[1] * width
+        self.received[name] = ((np.einsum("ric,rjc->ij", sums, sums) - own) / pairs)[None]
+
+    def fire(self, layer: TracedLayer, spike: Spike, currents: Currents, number: int) -> None:
+        """Take a layer of neurons along."""
+        if not self.followed:
+            return
+        entry, name = layer.spiking.entry, layer.neuron_name
+        if entry is not None:
+            between = self._weighted(name, entry.gain, entry.bias_moments[1], None)
+        elif layer.node is not None:
+            between = self.of(layer.node)
+        else:
+            return
+        self.spikes[name] = fired(self.signals.neurons(currents.grid), spike, currents, between, number)
+
+    def of_spikes(self, layer: TracedLayer) -> float:
+        """``Σ_t E[S_a·S_b] / Σ_t E[|S|²]`` of a layer; NaN for one input, and on maps that are not ``fine``."""
+        if layer.neuron_name not in self.spikes or self.batch < 2:
+            return math.nan
+        fired = self.signals.fired[layer]
+        if not fine(fired.currents.grid):
+            return math.nan
+        own = np.trace(fired.state.coincidences.mean(axis=(0, 1)))
+        return float(np.trace(self.spikes[layer.neuron_name].mean(axis=0)) / own) if own else math.nan
+
+    def normalised(self, layer: BatchNorm, node: Node, signal: Currents) -> Currents:
+        """Currents after a normalisation over the batch, at ``node``."""
+        (below,) = node.below
+        statistics = self.statistics(layer, below, signal)
+        after = statistics.applied(layer, signal)
+        if isinstance(below.operation, Source) and below.operation.name in self.received:
+            inverse = self._mean_square_of_rows(below.operation.name)
+        else:
+            inverse = self.mean_square(node, after)[0] / (layer.gamma**4 or 1.0)
+        return replace(after, shared=SharedScale(np.full(1, inverse), inverse)) if layer.gamma else after
+
+    def _row(self, node: Node) -> np.ndarray | None:
+        """Mean covariance with the batch of each sum of what a weight module received, ``g² x_i·⟨x⟩/n``; else None."""
+        name = node.operation.name if isinstance(node.operation, Source) else None
+        if name not in self.numbers or name not in self.signals.arrived:
+            return None
+        (x, grid), moments, weight = self.numbers[name], self.signals.moments[name], self.signals.module(name)
+        parts = [x.reshape(1, -1, *x.shape[2:])]
+        if not hasattr(weight, "in_features"):
+            window = window_of(weight)
+            parts = [window.at(tap, parts[0], replace(grid, apart=True), 1) for tap in window.taps]
+        means = sum(part @ part.mean(axis=(0, 1, 2)) for part in parts) / (len(parts) * x.shape[-1])
+        known = self.signals.arrived[name].grid
+        row = moments.gain**2 * np.asarray(means) + moments.bias_std**2
+        return row if known.apart or hasattr(weight, "in_features") else row.reshape(1, len(x), -1)
+
+    def _mean_square_of_rows(self, name: str) -> float:
+        """Mean square of the covariance of normalised sums of what a module received, from random rows that a neuron weighs."""
+        (x, grid), weight = self.numbers[name], self.signals.module(name)
+        rng, steps = np.random.default_rng(0), x.shape[2]
+        x = x[..., : x.shape[-1] // getattr(weight, "groups", 1)]
+        if hasattr(weight, "in_features"):
+            number = x[..., 0].size
+            rows = x.reshape(number, -1)[rng.integers(0, number, ROWS)]
+        else:
+            window = window_of(weight)
+            places, inside = window.places(grid), window.inside_map(grid)
+            number = len(x) * len(places) * steps
+            of, at, step = np.unravel_index(rng.integers(0, number, ROWS), (len(x), len(places), steps))
+            rows = (x[of[:, None], places[at], step[:, None]] * inside[at, :, None]).reshape(ROWS, -1)
+        rows = rows - rows.mean(axis=0)
+        C = rows @ rows.T
+        own, whole = np.diagonal(C), np.sum(C**2)
+        pairs = (whole - np.sum(own**2)) / (ROWS * (ROWS - 1))
+        return float((np.mean(own**2) / number + (1 - 1 / number) * pairs) / max(np.mean(own), TINY) ** 2)
+
+    def mean_square(self, node: Node, signal: Currents) -> tuple[float, int]:
+        """Mean square of the covariance of two numbers of a channel over the batch, and the number of them."""
+        own, between, grid = signal.covariance, self.of(node), signal.grid
+        blocks = self.batch * (grid.positions if grid.apart else 1)
+        whole = (own**2).mean() / blocks + (1 - 1 / blocks) * (between**2).mean()
+        return float(whole), self.batch * grid.positions * grid.steps
+
+    def statistics(self, layer: BatchNorm, node: Node, signal: Currents) -> Batch:
+        """What it subtracts and multiplies by."""
+        return batch_of(layer, signal, self.of(node), self.batch, self._row(node))
+
+    def of(self, node: Node) -> np.ndarray:
+        if node not in self.known:
+            self.known[node] = self.through(node.operation, node)
+        return self.known[node]
+
+    def of_source(self, name: str) -> np.ndarray:
+        """Of the spikes of a layer, or the currents of a weight module."""
+        if name in self.spikes:
+            return self.spikes[name]
+        moments, weight = self.signals.moments[name], self.signals.module(name)
+        window = None if hasattr(weight, "in_features") else window_of(weight)
+        return self._weighted(name, moments.gain, moments.bias_std, window)
+
+    def _weighted(self, name: str, gain: float, bias_std: float, window: Window | None) -> np.ndarray:
+        below = self.received[name] if name in self.received else self.of(self.signals.trace.fed[name].node)
+        return gain**2 * weighted_sum(window, below, self.signals.arrived[name].grid) + bias_std**2
+
+    @singledispatchmethod
+    def through(self, operation: Any, node: Node) -> np.ndarray:
+        """What an operation makes of the overlap: by default, the correlation stays."""
+        (below,) = node.below
+        stds = [np.sqrt(np.diagonal(self._averages(each)[1], axis1=-2, axis2=-1)) for each in (node, below)]
+        ratio = np.divide(stds[0], stds[1], out=np.zeros_like(stds[0]), where=stds[1] > 0)
+        return ratio[..., :, None] * self.of(below) * ratio[..., None, :]
+
+    @through.register
+    def _(self, operation: Source, node: Node) -> np.ndarray:
+        return self.of_source(operation.name)
+
+    @through.register
+    def _(self, operation: Sum, node: Node) -> np.ndarray:
+        parts = [factor**2 * self.of(each) for factor, each in zip(operation.factors, node.below, strict=True)]
+        if isinstance(self.signals.signal(node), Currents):
+            return reduce(np.add, parts)
+        means = [f * self._averages(each)[0] for f, each in zip(operation.factors, node.below, strict=True)]
+        pairs = zip(means, parts, strict=True)
+        e, B = reduce(lambda x, y: merged("add", *x, *y), pairs)
+        c = operation.constant
+        return B + c * (e[..., :, None] + e[..., None, :]) + c**2
+
+    @through.register
+    def _(self, operation: Product, node: Node) -> np.ndarray:
+        return reduce(np.multiply, map(self.of, node.below))
+
+    @through.register
+    def _(self, operation: Joined, node: Node) -> np.ndarray:
+        fractions = np.array(operation.sizes) / sum(operation.sizes)
+        return reduce(np.add, (f * self.of(each) for f, each in zip(fractions, node.below, strict=True)))
+
+    @through.register
+    def _(self, operation: Pooled, node: Node) -> np.ndarray:
+        """The maximum of spikes keeps its ratio to that of independent ones."""
+        (below,) = node.below
+        signal = self.signals.signal(below)
+        if signal is None:
+            raise ValueError("an overlap of unknown signals")
+        grid = signal.grid
+        window = Window(operation.size or (grid.height, grid.width), operation.stride, operation.padding)
+        pooled = over_windows(window, self.of(below), grid)
+        if operation.kind == "average":
+            return pooled
+        e, largest = self._averages(below)[0], self._averages(node)[0]
+        e = window.mean(e, grid, -1) if fine(grid) else np.tile(e, largest.shape[-1] // e.shape[-1])
+        ratio = np.divide(largest, e, out=np.zeros_like(e), where=e > 0)
+        return ratio[..., :, None] * pooled * ratio[..., None, :]
+
+    @through.register
+    def _(self, operation: BatchNorm, node: Node) -> np.ndarray:
+        (below,) = node.below
+        B, signal = self.of(below), self.signals.signal(below)
+        if not operation.over_batch:
+            assert operation.statistics is not None
+            return operation.gamma**2 / (operation.statistics[1] + operation.eps) * B
+        assert isinstance(signal, Currents)
+        return centred(self.statistics(operation, below, signal), B)
+
+    def _averages(self, node: Node) -> tuple[np.ndarray, np.ndarray]:
+        signal = self.signals.signal(node)
+        assert signal is not None  # overlaps are taken of known signals only
+        return averages(signal)

@@ -1,0 +1,226 @@
+"""Prediction of every layer of a traced model from the moments of its weights, over the same steps and inputs.
+
+A plain chain of dense layers is predicted at its width, exactly in distribution (``predict``); any other model at infinite
+width (``evaluation``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from varflow.model.drives import inputs
+from varflow.model.layers import BatchNorm, Linear, Spike
+from varflow.model.network import Network
+from varflow.model.signals import Layer
+from varflow.results import late_steps
+from varflow.simulation.run import simulate
+from varflow.theory.responses.layer_state import LayerState
+from varflow.theory.signals.moments import Grid
+from varflow.torch_models.audit.evaluation import LEAST_GAIN, Evaluation
+from varflow.torch_models.tracing.inputs import by_step, some
+from varflow.torch_models.tracing.readers import INPUT
+from varflow.torch_models.tracing.traced import Trace, TracedLayer, neurons_of
+from varflow.torch_models.tracing.wiring import Moments, why_not_covered
+
+__all__ = [
+    "LIVE_RATE",
+    "MOST_INPUTS",
+    "Expected",
+    "Prediction",
+    "at_infinite_width",
+    "chain_of",
+    "evaluated",
+    "expected",
+    "plain",
+    "predict",
+    "uncovered",
+]
+
+LIVE_RATE = 0.015  # predicted late rate above which a layer is alive: stable layers have more, dying ones fall below
+POINTS = 2**14  # neurons drawn per layer, over all networks: late rates have a standard error of 1.5 %
+WORK = 2**19  # inputs × layers × steps² for which gradients take a few seconds
+MOST_INPUTS, FEW_INPUTS = 64, 8  # inputs of a batch that are used; at infinite width, where each needs many neurons
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Means over networks and inputs: ``firing_rate``, ``variance``, shape (depth, steps); ``late_rates`` of each network (at
+    infinite width, of each input), shape (networks, depth).
+    """
+
+    firing_rate: np.ndarray
+    variance: np.ndarray
+    late_rates: np.ndarray
+
+    @property
+    def survival(self) -> np.ndarray:
+        """The fraction of networks that spike late, shape (depth,)."""
+        return (self.late_rates > 0).mean(0)
+
+
+def uncovered(trace: Trace) -> list[str]:
+    """What makes a model more than a plain chain of layers, by name; empty if theory covers it."""
+    words, known, neurons = [], {INPUT}, {layer.neuron_name: layer for layer in trace.layers}
+    for layer in trace.layers:
+        words += () if layer.through else layer.unknown
+        if layer.spiking.recurrent is not None:
+            words.append(f"{layer.neuron_name} has recurrent weights")
+        if layer.neuron is not None and layer.neuron.heterogeneous:
+            words.append(f"neurons of {layer.neuron_name} differ")
+        if not layer.weights:
+            words.append(f"{layer.neuron_name} follows no weight layer")
+            continue
+        reasons = [(name, why_not_covered(weight)) for name, weight in zip(layer.names, layer.weights, strict=True)]
+        words += [f"{name} {reason}" for name, reason in reasons if reason]
+        words += [f"{step}, before {layer.neuron_name}" for step in layer.through]
+        if len(layer.weights) > 1:
+            words.append(f"{layer.neuron_name} sums the currents of {' and '.join(layer.names)}")
+        if len(layer.sources) != 1:
+            words.append(f"{layer.name} receives {' and '.join(layer.sources)} together")
+        elif layer.sources[0] not in {INPUT, *neurons}:
+            words.append(f"{layer.name} receives the currents of {layer.sources[0]}, without a neuron between")
+        elif layer.sources[0] not in known:
+            words.append(f"{layer.name} receives the spikes of {layer.sources[0]}, a later layer")
+        elif not layer.driven and _regrouped(neurons[layer.sources[0]], layer):
+            words.append(f"{layer.name} receives the spikes of {layer.sources[0]} in other groups")
+        known.add(layer.neuron_name)
+    return words
+
+
+def _regrouped(below: TracedLayer, layer: TracedLayer) -> bool:
+    """True if weights receive more or less than the spikes of one input below, as behind patches folded into the batch."""
+    sent, given = below.current_shape, layer.fed[0].shape
+    if not hasattr(layer.weights[0], "in_features"):
+        axes = 1 + len(layer.weights[0].kernel_size)
+        return sent[-axes:] != given[-axes:]
+    dense = below.weights and hasattr(below.weights[0], "in_features")
+    return given[-1] != (sent[-1] if dense else math.prod(neurons_of(below.spiking, sent)))
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """For every layer: late rate, its spread over networks and inputs, late variance, and the fraction of networks and inputs
+    that fire late; NaN where theory does not know it. ``plain``: a chain of dense layers, at its own width.
+    ``evaluation``: at infinite width; None if it were too much work for chains, which need it only for overlaps and gradients.
+    """
+
+    rate: list[float]
+    std: list[float]
+    variance: list[float]
+    survival: list[float]
+    plain: bool
+    evaluation: Evaluation | None = None
+
+    @property
+    def restarted(self) -> list[str]:
+        """Weight modules whose inputs theory does not know and took as they were."""
+        return [] if self.evaluation is None else self.evaluation.restarted
+
+    @property
+    def dependent(self) -> list[str]:
+        """Joints of signals that depend on each other, in words."""
+        return [] if self.evaluation is None else self.evaluation.dependent
+
+    def overlaps(self) -> list[float]:
+        """Of two inputs in every layer; NaN where theory does not know it."""
+        if self.evaluation is None:
+            return [math.nan] * len(self.rate)
+        return [self.evaluation.overlaps.of_spikes(layer) for layer in self.evaluation.trace.layers]
+
+
+def expected(trace: Trace, moments: Mapping[str, Moments]) -> Expected:
+    """The prediction of a model from the moments of its weight modules; those without moments are unknown."""
+    at_width = plain(trace) and all(layer.name in moments for layer in trace.layers) and _any_input(trace)
+    if at_width:
+        found, evaluation = predict(trace, moments), evaluated(trace, moments)
+    else:
+        found, evaluation = at_infinite_width(trace, moments)
+    late, unknown = late_steps(trace.steps), np.isnan(found.late_rates).any(axis=0)
+    alive = found.late_rates > (0 if at_width else LIVE_RATE)
+    columns = (
+        found.late_rates.mean(0),
+        found.late_rates.std(0) if at_width else np.full(found.late_rates.shape[1], math.nan),
+        found.variance[:, late].mean(1),
+        np.where(unknown, math.nan, alive.mean(0)),
+    )
+    return Expected(*(column.tolist() for column in columns), plain=at_width, evaluation=evaluation)
+
+
+def evaluated(trace: Trace, moments: Mapping[str, Moments]) -> Evaluation | None:
+    """The signals for few inputs; None if there are too many layers and steps."""
+    inputs = min(FEW_INPUTS, WORK // (len(trace.layers) * trace.steps**2))
+    if not inputs:
+        return None
+    evaluation = Evaluation(trace, moments, inputs)
+    evaluation.states()
+    return evaluation
+
+
+def at_infinite_width(trace: Trace, moments: Mapping[str, Moments], most: int = FEW_INPUTS) -> tuple[Prediction, Evaluation]:
+    """The prediction for at most so many inputs, NaN where theory does not know a layer, and the evaluation that gave it."""
+    evaluation = Evaluation(trace, moments, most)
+    columns = [_of_layer(state, trace.steps) for state in evaluation.states()]
+    inputs = max(len(late) for *_, late in columns)
+    rate, variance, late = zip(*columns, strict=True)
+    rates = np.stack([np.broadcast_to(each.mean() if len(each) != inputs else each, inputs) for each in late], axis=1)
+    return Prediction(np.stack(rate), np.stack(variance), rates), evaluation
+
+
+def _of_layer(found: tuple[LayerState, Grid] | None, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rate and variance over neurons and positions at every step, and the late rate of every input."""
+    if found is None:
+        return np.full(steps, math.nan), np.full(steps, math.nan), np.full(1, math.nan)
+    state, grid = found
+    shape = (-1, grid.positions, steps)
+    rates = state.firing_rate.reshape(len(state.firing_rate), *shape).mean(axis=(0, 2))
+    variance, mean = (values.reshape(shape) for values in (state.variance, state.potential_mean))
+    return rates.mean(0), variance.mean((0, 1)) + mean.var(axis=1).mean(0), rates[:, late_steps(steps)].mean(1)
+
+
+def plain(trace: Trace) -> bool:
+    """Whether a model is a chain of dense layers and neurons."""
+    return not uncovered(trace) and all(hasattr(layer.weights[0], "in_features") for layer in trace.layers)
+
+
+def _any_input(trace: Trace) -> bool:
+    return any(bool(x.any()) for layer in trace.layers for x in layer.weight_inputs)
+
+
+def predict(trace: Trace, moments: Mapping[str, Moments], wider: int = 1, *, seed: int = 0) -> Prediction:
+    """A chain of dense layers at its own width, or ``wider`` times that, exactly in distribution: networks simulated without
+    weight matrices (the conditional engine of :func:`varflow.simulate`).
+    """
+    network = chain_of(trace, moments, MOST_INPUTS, wider)
+    rows = network.drive.kinds
+    repeats = rows * max(POINTS // int(network.widths.max()) // rows, 1)
+    found = simulate(network, repeats=repeats, seed=seed, engine="conditional", coincidences=False)
+    rate, variance = (values.reshape(repeats, network.depth, -1) for values in (found.firing_rate, found.variance))
+    return Prediction(rate.mean(0), variance.mean(0), rate[..., late_steps(trace.steps)].mean(-1))
+
+
+def chain_of(trace: Trace, moments: Mapping[str, Moments], most: int, wider: int = 1) -> Network:
+    """A chain of dense layers as a network, with weights of the same moments, driven by at most ``most`` of the inputs."""
+    x = _rows(trace, most)
+    unit = float(np.sqrt(np.mean(x**2)))
+    layers: list[Layer] = []
+    for layer in trace.layers:
+        own = moments[layer.name]
+        gain = max(own.gain, LEAST_GAIN) * (unit if layer.driven else 1.0)
+        mean_gain = own.fan_in * own.weight_mean * (unit if layer.driven else 1.0)
+        layers.append(Linear(wider * layer.weights[0].out_features, gain=gain, mean_gain=mean_gain, bias_std=own.bias_std))
+        if own.bias_mean:
+            layers.append(BatchNorm(1.0, own.bias_mean, (0.0, 1.0), 0.0))  # adds the mean of the biases
+        layers.append(Spike(layer.neuron))
+    return Network(layers=layers, steps=trace.steps, drive=inputs(x / unit))
+
+
+def _rows(trace: Trace, most: int) -> np.ndarray:
+    """Inputs of a chain of dense layers, shape (inputs, features) or (inputs, steps, features)."""
+    x = some(by_step(trace.layers[0]), most).double().cpu().numpy()
+    x = x.reshape(*x.shape[:2], -1, x.shape[-1])
+    x = x.transpose(1, 2, 0, 3).reshape(-1, len(x), x.shape[-1])  # rows of an input count as inputs
+    return x[:, 0] if x.shape[1] == 1 else x

@@ -1,0 +1,323 @@
+"""The audit of a model: each layer measured in one forward pass, predicted over the same steps and inputs, and judged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import integer
+from varflow._progress import Progress, reporter
+from varflow.results import late_steps
+from varflow.results.audit import ENOUGH, AuditReport, first_of
+from varflow.results.audited_layer import AuditedLayer, lost_inputs
+from varflow.torch_models.audit.causes import FEEDING, diagnosed, needed_gains, shares, to_mend
+from varflow.torch_models.audit.gradients import Backward, check_gradients, squared_gain_above
+from varflow.torch_models.audit.gradients import gradients as measured_back
+from varflow.torch_models.audit.prediction import Expected, expected
+from varflow.torch_models.audit.refusals import followed, integrators, repeated, unlike_their_kind, warn_of_one_step
+from varflow.torch_models.audit.trainable import expected_gradients
+from varflow.torch_models.initialise.scales import Scale, multiplier, scales_of
+from varflow.torch_models.initialise.tensor_memory import overlap
+from varflow.torch_models.precision import full_precision
+from varflow.torch_models.tracing.spiking_modules import Neurons
+from varflow.torch_models.tracing.surrogates import surrogate_of_module
+from varflow.torch_models.tracing.traced import Trace, TracedLayer
+from varflow.torch_models.tracing.watch import Watched
+from varflow.torch_models.tracing.wiring import Moments, noted, together
+
+__all__ = ["audited"]
+
+# Factors on the gain of a layer beyond the theory: if it has the gain that theory asks for, and if theory knows none.
+RAISED, DOUBLED = 1.25, 2.0
+
+
+def audited(
+    model: Any,
+    inputs: Any,
+    loss: Callable[[Any], Any] | None,
+    steps: int | None,
+    neurons: Neurons | None,
+    gradients: bool,
+    progress: Progress,
+) -> AuditReport:
+    """:func:`varflow.audit` after the checks of its arguments."""
+    asked, value = ("gradients", gradients) if loss is None else ("loss", loss)
+    backwards = gradients or loss is not None
+    used: dict[str, Moments] = {}  # of weight modules, by name
+    calls = 1 if steps is None else integer("steps", steps, minimum=1)
+    total = calls * 2 + 1
+    with reporter(progress, total, "calls of the model") as report:
+        traced, seen, notes = followed(model, inputs, steps, neurons, report, partial(noted, used))
+        if backwards:
+            check_gradients(model, asked, value)
+        warn_of_one_step(traced, steps)
+        if traced.random:
+            seen, words = repeated(model, inputs, steps, neurons, seen)
+            notes.append(words)
+        notes += [" ".join(each) for each in integrators(traced)] + _unseen(model)
+        unlike = unlike_their_kind(traced)
+        notes += [
+            *traced.notes,
+            *_shared(traced),
+            *(f"not covered by the theory: {words}" for words in _unknown(traced, unlike)),
+        ]
+        backward = measured_back(model, inputs, steps, traced, loss) if backwards else {}
+        notes += _unmeasured(backward)
+        report(calls * 2)
+        with full_precision():
+            known = {name: own for name, own in used.items() if name not in unlike}
+            predicted = expected(traced, known)
+            notes += [f"not covered by the theory: {words}" for words in dict.fromkeys(predicted.dependent)]
+            notes += [*_received(traced, predicted), *_unpredicted(traced, predicted, unlike)]
+            found = _report(traced, used, seen, predicted, backward, notes)
+            found = replace(found, layers=tuple(map(_with_ways, found.layers, scales_of(model, traced))))
+            if backward:
+                found = _with_expected_gradients(found, traced, known, predicted, read_out=loss is None)
+        report(total)
+        return found
+
+
+def _report(
+    traced: Trace,
+    used: dict[str, Moments],
+    seen: dict[str, Watched],
+    predicted: Expected,
+    backward: dict[TracedLayer, Backward],
+    notes: list[str],
+) -> AuditReport:
+    """The report: measurements, predictions and verdict."""
+    columns = zip(predicted.rate, predicted.std, predicted.variance, predicted.overlaps(), strict=True)
+    rows = zip(traced.layers, columns, strict=True)
+    layers = [_audited(layer, used, seen[layer.neuron_name], of) for layer, of in rows]
+    gains = {name: own.gain for name, own in used.items()}
+    layers = [replace(each, **_backward(traced, l, gains, backward)) for l, each in enumerate(layers)]
+    layers = [replace(each, **_place(traced, layer, each)) for layer, each in zip(traced.layers, layers, strict=True)]
+    judged = _judged(traced, layers)
+    silent = next((l for l, layer in enumerate(judged) if layer.dead), None)
+    cause, needed = None, _needed(traced, judged)
+    if silent is None:
+        mend = _mend(judged, needed, covered=predicted.plain) if needed else None
+    else:
+        known, rates = needed or [None] * len(layers), [layer.firing_rate for layer in judged]
+        cause, mend = diagnosed(traced, used, rates, known, silent, predicted)
+    gain = needed[mend] if needed and mend is not None else None
+    if not predicted.plain and needed and mend is not None:
+        mend, gain = _beyond_the_theory(judged, needed, mend)
+    if needed:
+        layers = [replace(layer, needed_gain=need or math.nan) for layer, need in zip(layers, needed, strict=True)]
+    return AuditReport(
+        tuple(layers),
+        traced.steps,
+        len(layers[0].survival),
+        None if silent is None else layers[silent].name,
+        cause,
+        *((None, None) if mend is None else layers[mend].first_to_mend(gain)),
+        "theory",
+        tuple(notes),
+    )
+
+
+def _judged(traced: Trace, layers: list[AuditedLayer]) -> list[AuditedLayer]:
+    """The layers with integrators, which are readouts, as if they fired."""
+    readouts = dict(integrators(traced))
+    fires = {"firing_rate": 1.0, "survival": np.ones(len(layers[0].survival))}
+    return [replace(layer, **fires) if layer.neuron_name in readouts else layer for layer in layers]
+
+
+def _place(traced: Trace, layer: TracedLayer, found: AuditedLayer) -> dict[str, Any]:
+    """Between which layers it is, and the synaptic operations of its weights per input."""
+    output, sources = layer.neuron_name in traced.outputs, tuple(sorted(traced.below(layer)))
+    return {"output": output, "sources": sources, "operations": layer.operations / len(found.survival)}
+
+
+def _with_ways(found: AuditedLayer, scale: Scale) -> AuditedLayer:
+    """Also how its weights can be set."""
+    layer = scale.layer
+    modules = zip(layer.names, layer.weights, layer.fed, strict=True) if layer.names else ()
+    computed = [each for each in modules if "weight" not in {**each[1]._parameters, **each[1]._buffers}]
+    names = {name: multiplier(weight, fed.shape) for name, weight, fed in computed}
+    return replace(
+        found,
+        kept="" if scale.scaled else scale.set_by.removeprefix("kept: "),
+        computed={name: own and f"{name}.{own}" for name, own in names.items()},
+    )
+
+
+def _mend(layers: list[AuditedLayer], needed: list[float | None], covered: bool) -> int | None:
+    """The layer whose weights to change first if no layer is dead; None if weights are not the cause."""
+    share = shares([layer.gain for layer in layers], needed, len(layers) - 1)
+    first = to_mend([layer.firing_rate for layer in layers], share)
+    lost = lost_inputs(layers)
+    fading = any(layer.verdict == "weak" or _fades(layer, lost) for layer in layers)
+    if first is not None and share[first] < ENOUGH and fading:
+        return first
+    losing = [l for l, layer in enumerate(layers) if layer.gains and _fades(layer, lost)]
+    if not covered and losing:
+        return losing[0]
+    return next((l for l, layer in enumerate(layers) if layer.wide and needed[l] is not None), None)
+
+
+def _beyond_the_theory(layers: list[AuditedLayer], needed: list[float | None], mend: int) -> tuple[int, float | None]:
+    """The layer to change and the gain that theory asks for. If it already has that, or theory knows none: the lowest layer
+    that hardly fires, with a larger gain than now.
+    """
+    if layers[mend].wide or layers[mend].gain < ENOUGH * (needed[mend] or 0.0):
+        return mend, needed[mend]
+    mend = next((l for l, layer in enumerate(layers[:mend]) if layer.gains and layer.firing_rate < FEEDING), mend)
+    return mend, (RAISED if needed[mend] else DOUBLED) * layers[mend].gain or None
+
+
+def _unseen(model: Any) -> list[str]:
+    """A note on normalisations whose running statistics have seen no batch."""
+    new = [
+        name
+        for name, module in model.named_modules()
+        if "BatchNorm" in type(module).__name__ and not module.training and _count(module) == 0
+    ]
+    rule = "use running statistics that have seen no batch yet: run some in train mode first"
+    return [f"normalisations {rule}: {', '.join(new)}"] if new else []
+
+
+def _count(module: Any) -> int | None:
+    batches = getattr(module, "num_batches_tracked", None)
+    return None if batches is None else int(batches)
+
+
+def _needed(traced: Trace, layers: list[AuditedLayer]) -> list[float | None]:
+    """The gain that each layer needs; empty if nothing needs fixing, or if all inputs are 0."""
+    lost = lost_inputs(layers)
+    ill = any(layer.wide or _fades(layer, lost) for layer in layers)
+    return needed_gains(traced) if ill and not any(layer.undriven for layer in traced.layers) else []
+
+
+def _fades(layer: AuditedLayer, lost: np.ndarray) -> bool:
+    """True if it is dead, silent for inputs that are lost, or a weak hidden layer."""
+    return layer.dead or not layer.survival[lost].all() or (layer.verdict == "weak" and not layer.output)
+
+
+def _backward(traced: Trace, l: int, gains: Mapping[str, float], backward: dict[TracedLayer, Backward]) -> dict[str, Any]:
+    """Measurements of the backward pass; nothing without one."""
+    found = backward.get(traced.layers[l])
+    if found is None:
+        return {}
+    return {
+        "gradient_variance": found.weights,
+        "gradient_norm": found.norm,
+        "gradient_gain": found.slope * squared_gain_above(traced, traced.layers[l], gains),
+        "dead_gradients": found.dead,
+        "surrogate": surrogate_of_module(traced.layers[l].module),
+    }
+
+
+def _unmeasured(backward: dict[TracedLayer, Backward]) -> list[str]:
+    """Notes on layers whose gradients or slopes are not known."""
+    within = [layer.name for layer in backward if layer.spiking.entry is not None]
+    apart = {layer: of for layer, of in backward.items() if layer.spiking.entry is None and not of.cut}
+    mixed = [layer.name for layer, of in apart.items() if math.isnan(of.slope)]
+    cut = [layer.name for layer, of in backward.items() if of.cut]
+    notes = [f"gradients are not measured by currents within neurons: {first_of(within)}"] if within else []
+    if cut:
+        where = "torch.no_grad, or a checkpoint with use_reentrant=True none of whose inputs requires gradients"
+        notes.append(f"no gradients reach {first_of(cut)}, in training neither: autograd is off there ({where})")
+    return notes + ([f"χ is not measured where a spike depends on several currents: {first_of(mixed)}"] if mixed else [])
+
+
+def _with_expected_gradients(
+    report: AuditReport, traced: Trace, known: Mapping[str, Moments], predicted: Expected, read_out: bool
+) -> AuditReport:
+    """Also what theory knows of gradients; norms only for a normal readout, as the scale of a loss is not known."""
+    found = expected_gradients(
+        traced, known, predicted, [layer.surrogate for layer in report.layers], report.asks_for_surrogate()
+    )
+    pairs = zip(report.layers, found.norms, strict=True)
+    layers = tuple(replace(layer, predicted_gradient_norm=norm) for layer, norm in pairs) if read_out else report.layers
+    words = [f"gradients are not predicted below {', '.join(found.uncovered)}"] if found.uncovered and read_out else []
+    return replace(report, layers=layers, fix_surrogate=found.surrogate, notes=(*report.notes, *words))
+
+
+def _audited(
+    layer: TracedLayer, used: dict[str, Moments], seen: Watched, predicted: tuple[float, float, float, float]
+) -> AuditedLayer:
+    half = late_steps(len(seen.variance))
+    rate, std, variance, overlap_of_inputs = predicted
+    gains = {name: used[name].gain for name in layer.names}
+    own = together([used[name] for name in layer.names])
+    scaling = {name: gains[name] for name in layer.scaled_by}
+    inner = math.nan if layer.spiking.entry is None else layer.spiking.entry.gain
+    return AuditedLayer(
+        layer.name,
+        layer.neuron_name,
+        layer.neuron,
+        seen.width,
+        math.hypot(*(scaling or gains).values()) if gains else inner,
+        own.bias_std,
+        own.bias_mean,
+        seen.late_rate,
+        rate,
+        std,
+        float(seen.variance[half].mean()),
+        float(seen.mean[half].mean()),
+        variance,
+        seen.dead_fraction,
+        seen.saturated_fraction,
+        seen.alive,
+        seen.firing_rate.mean(1),
+        raster_overlap=seen.raster_overlap,
+        predicted_overlap=overlap_of_inputs,
+        gains=scaling,
+        normalised_by=", ".join(layer.normalised_by),
+    )
+
+
+def _shared(traced: Trace) -> list[str]:
+    """Notes on layers that share weights."""
+    owners: dict[str, Any] = {}
+    notes = []
+    for layer in traced.layers:
+        parameter = layer.weights[0]._parameters.get("weight") if layer.weights else None  # None if computed from others
+        if parameter is None:
+            continue
+        owner = next((name for name, other in owners.items() if overlap(parameter, other)), layer.name)
+        if owner != layer.name:
+            notes.append(f"{layer.name} shares its weights with {owner}: predicted as if they were independent")
+        owners.setdefault(layer.name, parameter)
+    return notes
+
+
+def _unknown(traced: Trace, unlike: Mapping[str, str]) -> list[str]:
+    """Neurons and operations without a theory, in words, each once."""
+    alike: dict[str, list[str]] = {}  # what is said, and of which modules
+    for layer in traced.layers:
+        for words in layer.unknown:
+            name = next((name for name in (layer.neuron_name, *layer.feeding) if words.startswith(f"{name} ")), None)
+            names = alike.setdefault(words if name is None else words.removeprefix(name), [])
+            names += [] if name is None or name in names else [name]
+    words = ["".join([*(name or "(root)" for name in names[:1]), said, *_likewise(names[1:])]) for said, names in alike.items()]
+    return list(dict.fromkeys([*unlike.values(), *words]))
+
+
+def _likewise(names: list[str]) -> list[str]:
+    return [f"; likewise {first_of(names)}"] if names else []
+
+
+def _unpredicted(traced: Trace, predicted: Expected, unlike: Mapping[str, str]) -> list[str]:
+    """A note on layers without a prediction of which no other note says why."""
+    pairs = zip(traced.layers, predicted.rate, strict=True)
+    names = [
+        layer.name for layer, rate in pairs if math.isnan(rate) and not layer.unknown and unlike.keys().isdisjoint(layer.names)
+    ]
+    return [f"not covered by the theory: what arrives at {first_of(names)}"] if names else []
+
+
+def _received(traced: Trace, predicted: Expected) -> list[str]:
+    """A note on layers that are predicted from what they received."""
+    if not predicted.restarted:
+        return []
+    unknown = dict.fromkeys(w for name in predicted.restarted for node in traced.fed[name].nodes for w in node.unknown)
+    after = f", after {', '.join(unknown)}" if unknown else ""
+    return [f"predicted from what they received in this pass{after}: {', '.join(predicted.restarted)}"]

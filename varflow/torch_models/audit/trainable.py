@@ -1,0 +1,102 @@
+"""Gradients of a traced model by theory: the norm in every layer, and the surrogates with which it differs least.
+
+At infinite width, over the same steps and some of the inputs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from varflow._checks import DomainError
+from varflow.model.surrogate import Surrogate
+from varflow.theory.deep.surrogate_width import with_smallest_range, with_unit_growth
+from varflow.torch_models.audit.backwards import Backwards
+from varflow.torch_models.audit.evaluation import Evaluation
+from varflow.torch_models.audit.prediction import WORK, Expected, evaluated
+from varflow.torch_models.tracing.traced import Trace
+from varflow.torch_models.tracing.wiring import Moments
+
+__all__ = ["ExpectedGradients", "expected_gradients", "with_least_range"]
+
+ACCURACY = 1e-2  # relative, of a width
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedGradients:
+    """``norms`` of every layer, for a normal readout of the last spikes, NaN where they are not known; ``surrogate``, the
+    present one widened or narrowed until gradients neither fall nor grow; ``uncovered``: what theory does not follow gradients
+    through.
+    """
+
+    norms: list[float]
+    surrogate: Surrogate | None = None
+    uncovered: tuple[str, ...] = ()
+
+
+def expected_gradients(
+    trace: Trace, moments: Mapping[str, Moments], predicted: Expected, surrogates: list[Surrogate | None], mend: bool
+) -> ExpectedGradients:
+    """The prediction for a model with these surrogates of its layers, and if asked for the one that would ``mend`` it."""
+    evaluation = predicted.evaluation
+    if evaluation is not None and evaluation.inputs * len(trace.layers) * trace.steps**2 > WORK:
+        evaluation = evaluated(trace, moments)
+    if evaluation is None or not any(surrogates):
+        return ExpectedGradients([math.nan] * len(surrogates))
+    back = _back(evaluation, surrogates)
+    norms = back.norms()
+    psi, *others = dict.fromkeys(surrogates)
+    known = mend and _growth(norms) is not None
+    suited = _balanced(evaluation, psi) if known and psi is not None and not others else None
+    return ExpectedGradients(norms, suited, tuple(dict.fromkeys(back.uncovered)))
+
+
+def with_least_range(evaluation: Evaluation, surrogates: Sequence[Surrogate]) -> tuple[list[Surrogate], tuple[str, ...]]:
+    """These surrogates of all layers, of one formula, at the width with which gradient norms differ least between the layers
+    that theory knows; and what it does not follow gradients through. DomainError if it knows fewer than two layers.
+    """
+    back = _back(evaluation, surrogates)
+    known = np.isfinite(back.norms())
+    if known.sum() < 2:
+        raise DomainError("model", ", ".join(back.uncovered), "leaves fewer than two layers whose gradients are predicted")
+
+    def energies(wider: Surrogate) -> np.ndarray:
+        return np.square(_back(evaluation, [psi.widened(wider.width) for psi in surrogates]).norms())[known]
+
+    width = with_smallest_range(surrogates[0], energies, accuracy=ACCURACY).width
+    return [_readable(psi.widened(width)) for psi in surrogates], tuple(dict.fromkeys(back.uncovered))
+
+
+def _back(evaluation: Evaluation, surrogates: Sequence[Surrogate | None]) -> Backwards:
+    return Backwards(evaluation, dict(zip(evaluation.trace.layers, surrogates, strict=True)))
+
+
+def _growth(norms: list[float]) -> float | None:
+    """The norm of the first layer over that of the last, of those that are known; None of fewer than two."""
+    known = [norm for norm in norms if math.isfinite(norm)]
+    return known[0] / known[-1] if len(known) > 1 and known[-1] else None
+
+
+def _balanced(evaluation: Evaluation, psi: Surrogate) -> Surrogate | None:
+    layers = len(evaluation.trace.layers)
+
+    def growth(wider: Surrogate) -> float:
+        return (_growth(_back(evaluation, [wider] * layers).norms()) or 0.0) ** (2 / max(layers - 1, 1))
+
+    try:
+        return _readable(with_unit_growth(psi, growth, accuracy=ACCURACY))
+    except DomainError:  # no width does
+        return None
+
+
+def _readable(found: Surrogate) -> Surrogate:
+    """The same surrogate with three digits in the argument that sets its width."""
+    formula = found.formula
+    if formula is None or formula.sets_width is None:
+        return found
+    arguments = dict(formula.arguments)
+    arguments[formula.sets_width] = float(f"{arguments[formula.sets_width]:.3g}")
+    return formula.function(**arguments)

@@ -1,0 +1,1 @@
+"""Initialisation of a torch model: gains, scales and surrogate widths of its layers."""

@@ -1,0 +1,322 @@
+"""Initialisation of a whole spiking model: theory plans plain chains; any other model is drawn, measured and scaled layer by
+layer. Nothing is changed unless all is done.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import Any
+
+import numpy as np
+import torch
+
+from varflow._checks import DomainError
+from varflow._progress import Progress, Report, reporter
+from varflow._restoring import all_or_nothing, kept, to_the_end
+from varflow.init.fans import fan_in
+from varflow.results import LayerPlan, ModelPlan
+from varflow.results.audit import first_of
+from varflow.torch_models.audit.refusals import ONE_STEP, followed, unlike_their_kind
+from varflow.torch_models.chance import words_of_chance
+from varflow.torch_models.initialise.layer_gains import RATE
+from varflow.torch_models.initialise.planned_surrogates import with_surrogates
+from varflow.torch_models.initialise.planner import Planner, beyond_a_chain, readout_plan
+from varflow.torch_models.initialise.refine import HALVED, MOST_PASSES, MOST_SINGLE, Rates, late_rates, rates_of_passes, settle
+from varflow.torch_models.initialise.scales import FROZEN, UNWEIGHTED, WITHOUT_GAMMA, Scale, scales_of, why_kept
+from varflow.torch_models.initialise.tensor_memory import free_weight, normed_weight, written
+from varflow.torch_models.precision import check_range, full_precision
+from varflow.torch_models.tracing.spiking_modules import Neurons
+from varflow.torch_models.tracing.traced import Trace
+from varflow.torch_models.tracing.wiring import measured
+
+__all__ = ["initialised", "planned_gains"]
+
+BY_DEFAULT = "firing_rate", RATE, False
+STRONGEST = 1e12  # largest root mean square of inputs: float32 squares overflow at 1e19
+SCALED = "theory, scaled on the batch"
+MISSED = 0.1  # relative deviation from the planned rate above which dense layers are scaled too
+REACHED = 0.05  # relative deviation from the rate asked for up to which it counts as reached
+INSTEAD = "a factor behind the weights, a normalisation with γ or another threshold changes rates there"
+RISE, WHOLE_RISE = 0.05, 0.4  # planned growth of rates along residual sums, which only add up: per branch, and in all
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What is to be done: rows of the plan with the gains to draw; the late rates ``aims`` to scale layers to, by neuron layer,
+    all of them or only if the drawn network misses them by more than ``room``.
+    """
+
+    layers: list[LayerPlan]
+    aims: dict[str, float]
+    room: float = 0.0
+    survival: float = math.nan
+    notes: list[str] = field(default_factory=list)
+    by_theory: bool = True
+
+
+def initialised(
+    model: Any,
+    inputs: Any,
+    asked: tuple[str, float, bool] | None,
+    steps: int | None,
+    refine: bool | None,
+    dry_run: bool,
+    generator: Any,
+    neurons: Neurons | None = None,
+    surrogates: bool = False,
+    progress: Progress = False,
+) -> ModelPlan:
+    """:func:`varflow.init.init_model` after the checks of its arguments; ``asked``: a quantity, its value, whether exactly."""
+    wanted, (traced, notes) = asked or BY_DEFAULT, _stepping(model, inputs, steps, neurons)
+    _check_inputs(traced)
+    buffers = list(model.buffers())  # to which computing a weight may write, as spectral norm does
+
+    def drafted() -> tuple[list[Scale], _Draft]:
+        scales = scales_of(model, traced)
+        reasons = _beyond_theory(model, traced, scales)
+        with full_precision():
+            return scales, _measuring(traced, scales, *wanted[:2], reasons) if reasons else _planned(traced, wanted, refine)
+
+    scales, draft = kept(buffers, drafted)
+    frozen = [row.name for row in draft.layers if row.set_by.endswith(FROZEN)]
+    draft.notes += [f"frozen weights are left as they are: {first_of(frozen)}"] if frozen else []
+    draft.notes += notes
+    if dry_run and draft.room and not surrogates:
+        return ModelPlan(tuple(draft.layers), traced.steps, draft.survival, False, tuple(draft.notes))
+
+    def carried_out(report: Report) -> ModelPlan:
+        _draw(traced, scales, draft.layers, generator)
+        done = count(1)
+
+        def measure() -> Rates:
+            found = late_rates(model, inputs, steps, traced)
+            report(next(done))
+            return found
+
+        rates, passes = measure(), 0
+        if _misses(draft, rates, traced.outputs):
+            rates, passes = settle(scales, draft.aims, measure)
+        if traced.random:
+            of_passes = rates_of_passes(model, inputs, steps, traced)
+            draft.notes.append(words_of_chance([{name: float(each.mean()) for name, each in one.items()} for one in of_passes]))
+        plan = _outcome(traced, scales, draft, rates, passes, filled=not dry_run)
+        return kept(buffers, lambda: with_surrogates(model, inputs, steps, neurons, plan)) if surrogates else plan
+
+    changed = [generator, list(model.parameters()), [layer.module for layer in traced.layers] if surrogates else []]
+    with reporter(progress, 1 + MOST_PASSES + MOST_SINGLE * len(scales), "passes") as report:
+        plan = (kept if dry_run else all_or_nothing)(changed, lambda: carried_out(report))
+        report(1 + MOST_PASSES + MOST_SINGLE * len(scales))
+    return plan
+
+
+def _stepping(model: Any, inputs: Any, steps: int | None, neurons: Neurons | None) -> tuple[Trace, list[str]]:
+    """The trace of a model, and notes; DomainError if it makes one step and has memory."""
+    traced, _, notes = followed(model, inputs, steps, neurons)
+    if ONE_STEP in notes:
+        raise DomainError("steps", None, f"is missing: {ONE_STEP}")
+    return traced, notes
+
+
+def planned_gains(traced: Trace) -> list[float]:
+    """The gains that ``init_model`` would set in a plain chain, of maps before they are scaled."""
+    planner = Planner(traced, *BY_DEFAULT)
+    planner.plan(to_be_scaled=_has_maps(traced))
+    return planner.gains
+
+
+def _has_maps(traced: Trace) -> bool:
+    return any(not hasattr(layer.weights[0], "in_features") for layer in traced.layers if layer.weights)
+
+
+def _check_inputs(traced: Trace) -> None:
+    for layer in (layer for layer in traced.layers if layer.driven and layer.weights):
+        strength = max(float(given.double().square().mean().sqrt()) for given in layer.weight_inputs)
+        if not strength:
+            raise DomainError("inputs", "zero throughout", f"drives nothing through {layer.name}: give a batch of data")
+        if not 1 / STRONGEST < strength < STRONGEST:
+            raise DomainError("inputs", f"rms {strength:.3g}", f"is out of scale for {layer.name}: scale them to about 1")
+
+
+def _beyond_theory(model: Any, traced: Trace, scales: Sequence[Scale]) -> list[str]:
+    """Why theory does not plan this model; empty for a plain chain of layers that can all be drawn."""
+    untouched = [scale.set_by.removeprefix("kept: ") for scale in scales if not scale.scaled]
+    free = any(scale.scaled or scale.weights for scale in scales)
+    if not free and all(why_kept(name, weight, {}) for name, weight, *_ in traced.readouts):
+        bare = "weights are set in Linear and Conv modules and within cells, not as bare parameters"
+        advice = bare if untouched[0].endswith(UNWEIGHTED) else INSTEAD
+        rule = f"has no layer whose weights can be set: {untouched[0]}; {advice}"
+        raise DomainError("model", type(model).__name__, rule)
+    return list(dict.fromkeys([*beyond_a_chain(traced), *unlike_their_kind(traced).values(), *untouched]))
+
+
+def _planned(traced: Trace, wanted: tuple[str, float, bool], refine: bool | None) -> _Draft:
+    """By theory; with ``refine`` layers are then scaled to the planned rates, by default where that is needed."""
+    room = 0.0 if refine or (refine is None and _has_maps(traced)) else MISSED
+    if refine is False or (refine is None and wanted[0] == "gain"):  # a given gain is not changed
+        room = math.inf
+    planner = Planner(traced, *wanted)
+    layers = planner.plan(to_be_scaled=not room and _has_maps(traced))
+    planner.note_losses()
+    firing = {row.neuron_name: row.firing_rate for row in layers if not row.firing_rate <= row.firing_rate_std}
+    aims = {name: rate for name, rate in firing.items() if name and rate > 0}
+    return _Draft(layers, aims, room, planner.survival, planner.notes)
+
+
+def _misses(draft: _Draft, rates: Rates, outputs: set[str]) -> bool:
+    """True if layers are to be scaled; the few neurons of an output layer are no reason."""
+    hidden = {name: rate for name, rate in draft.aims.items() if name not in outputs}
+    off = [abs(float(np.mean(rates[name])) / rate - 1) for name, rate in hidden.items()]
+    return max(off, default=0.0) > draft.room or (bool(draft.aims) and not draft.room)
+
+
+def _measuring(traced: Trace, scales: Sequence[Scale], quantity: str, value: float, reasons: list[str]) -> _Draft:
+    """By measurement: gains to begin with, and the rates that layers shall have."""
+    if quantity == "variance":
+        raise DomainError(quantity, value, f"can only be planned for plain chains of layers; here {reasons[0]}: give rate")
+    rate = value if quantity == "firing_rate" else RATE
+    aims = _aims(scales, rate) if quantity == "firing_rate" else {}
+    layers = []
+    for scale in scales:
+        neuron, aim = scale.layer.spiking.neuron, aims.get(scale.layer.neuron_name, math.nan)
+        about = scale.layer.neuron_name, neuron
+        first = scale.first_gain(rate) if scale.weights and scale.scaled else None
+        given = quantity == "gain" and not scale.layer.driven
+        for name, weight in scale.weights:
+            how = "as given" if given else scale.set_by
+            own = value if given else first or measured(weight).gain
+            layers.append(LayerPlan(name, *about, fan_in(weight), own, aim, set_by=how))
+        for name, why in scale.kept.items():
+            weight = dict(zip(scale.layer.names, scale.layer.weights, strict=True))[name]
+            layers.append(LayerPlan(name, *about, fan_in(weight), measured(weight).gain, aim, set_by=f"kept: {why}"))
+        if not scale.weights and not scale.kept:
+            layers.append(LayerPlan(scale.layer.neuron_name, *about, 0, math.nan, aim, set_by=scale.set_by))
+    rates = {scale.layer.neuron_name: rate for scale in scales}
+    layers += [readout_plan(*readout, rates) for readout in traced.readouts]
+    note = f"rates are measured, not planned by theory: {reasons[0]}" + (f", and {n} more" if (n := len(reasons) - 1) else "")
+    return _Draft(layers, aims, notes=[note], by_theory=False)
+
+
+def _aims(scales: Sequence[Scale], rate: float) -> dict[str, float]:
+    """The late rate for every layer that can be scaled. Layers that read a residual sum have all that earlier ones read, and
+    more: their rates are planned to grow a little from branch to branch.
+    """
+    aims: dict[str, float] = {}
+    below = [_branch_below(scales[:l], scale) for l, scale in enumerate(scales)]
+    grown = 1 + min(RISE, WHOLE_RISE / max(sum(each is not None for each in below), 1))
+    for scale, under in zip(scales, below, strict=True):
+        if scale.scaled:
+            aims[scale.layer.neuron_name] = rate if under is None else grown * aims.get(under, rate)
+    return aims
+
+
+def _branch_below(earlier: Sequence[Scale], scale: Scale) -> str | None:
+    """The last earlier layer that reads a part of the same sum."""
+    shared = (each.layer.neuron_name for each in reversed(earlier) if set(each.layer.feeding) & set(scale.layer.feeding))
+    return next(shared, None)
+
+
+def _draw(traced: Trace, scales: Sequence[Scale], layers: Sequence[LayerPlan], generator: Any) -> None:
+    """Draw all weights of the plan that are not kept; γ is 1, and biases are 0."""
+    modules = {name: weight for scale in scales for name, weight in scale.weights}
+    modules |= {name: weight for name, weight, *_ in traced.readouts}
+    drawn = [row for row in layers if row.name in modules and not row.set_by.startswith("kept")]
+    fill([modules[row.name] for row in drawn], drawn, generator)
+    for _, norm in (each for scale in scales for each in scale.norms):
+        with written(norm):
+            norm.weight.fill_(1.0)
+            if getattr(norm, "bias", None) is not None:  # RMSNorm has none
+                norm.bias.zero_()
+
+
+def fill(weights: Sequence[Any], plan: Sequence[LayerPlan], generator: Any) -> None:
+    """Fill every layer in parallel, each from its own generator seeded by the given one, so that the number of threads has no
+    effect on the weights.
+    """
+    check_range(weights, plan)
+    device = "cpu" if generator is None else generator.device
+    seeds = torch.randint(2**63 - 1, (len(weights),), generator=generator, device=device).tolist()
+
+    def one(weight: Any, layer: LayerPlan, seed: int) -> None:
+        with written(weight):  # which holds for one thread
+            own = torch.Generator(weight.weight.device).manual_seed(seed)
+            drawn = free_weight(weight).normal_(0.0, layer.weight_std, generator=own)
+            if (normed := normed_weight(weight)) is not None:  # its weights are then those drawn
+                size = normed[0].shape
+                axes = [axis for axis in range(drawn.dim()) if not size or size[axis] == 1]
+                normed[0].copy_(torch.linalg.vector_norm(drawn, dim=axes, keepdim=True).reshape(size))
+            if weight.bias is not None:
+                weight.bias.zero_()
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        try:
+            list(pool.map(one, weights, plan, seeds))
+        finally:
+            to_the_end([pool.shutdown])  # after an interrupt, drawing must end before weights are restored
+    torch.clear_autocast_cache()  # it holds the old weights
+
+
+def _outcome(traced: Trace, scales: Sequence[Scale], draft: _Draft, rates: Rates, passes: int, *, filled: bool) -> ModelPlan:
+    """The plan with present gains and measured rates; DomainError if a layer that must fire does not."""
+    last = traced.layers[-1].neuron_name
+    silent = next((scale for scale in scales if not rates[scale.layer.neuron_name].any()), None)
+    if passes and not draft.by_theory and silent is not None and silent.layer.neuron_name not in traced.outputs:
+        scale = "at any scale" if silent.scaled else "and cannot be scaled"
+        rule = f"stays silent on these inputs {scale} ({silent.set_by}): the model is left as it was"
+        raise DomainError("model", silent.layer.neuron_name, rule)
+    halved = {name: len(values) >= HALVED for name, values in rates.items()}
+    on_batch = {name: float(np.mean(values[::2] if halved[name] else values)) for name, values in rates.items()}
+    fresh = {name: float(np.mean(values[1::2])) if halved[name] else math.nan for name, values in rates.items()}
+    factors = {scale.layer.neuron_name: scale.factor for scale in scales if scale.by_weights}
+    layers, missed = [], {}
+    for row in draft.layers:
+        if row.neuron_name:
+            now = on_batch[row.neuron_name]
+            row = replace(row, gain=row.gain * factors.get(row.neuron_name, 1.0) if "kept" not in row.set_by else row.gain)
+            if passes and draft.by_theory:
+                row = replace(row, set_by=SCALED)
+            if passes and row.neuron_name in draft.aims and abs(now / row.firing_rate - 1) > REACHED:
+                missed[row.neuron_name] = row.firing_rate
+            if row.neuron_name in missed or math.isnan(row.firing_rate):
+                row = replace(row, firing_rate=now)
+            std = row.firing_rate_std if math.isfinite(row.firing_rate_std) else float(rates[row.neuron_name].std())
+            row = replace(row, firing_rate_std=std, measured_rate=now, fresh_rate=fresh[row.neuron_name])
+        layers.append(row)
+    survival = draft.survival if math.isfinite(draft.survival) else float((rates[last] > 0).mean())
+    notes = [*draft.notes, *_notes(scales, missed, passes, halved[last]), *_unset(scales, rates)]
+    return ModelPlan(tuple(layers), traced.steps, survival, filled, tuple(notes))
+
+
+def _unset(scales: Sequence[Scale], rates: Rates) -> list[str]:
+    """Notes on layers whose scale cannot be set, and on those that are silent at last."""
+    names = [scale.layer.neuron_name for scale in scales if not scale.scaled and not scale.set_by.endswith(WITHOUT_GAMMA)]
+    words = []
+    if names:
+        why = next(scale.set_by for scale in scales if scale.layer.neuron_name == names[0])
+        means = [rates[name].mean() for name in names]
+        ends = " to ".join(dict.fromkeys(f"{end(means):.2g}" for end in (min, max)))
+        words.append(f"late rates of {first_of(names)} stay as they are, {ends} ({why}): {INSTEAD}")
+    silent = [name for name, each in rates.items() if not each.any()]
+    return words + ([f"silent on these inputs: {first_of(silent)}"] if silent else [])
+
+
+def _notes(scales: Sequence[Scale], missed: dict[str, float], passes: int, halved: bool) -> list[str]:
+    """On layers that do not reach their rate, on the mode of normalisations, and on what was measured."""
+    words = []
+    if missed:
+        first, more = next(iter(missed)), f" and {len(missed) - 1} more" if len(missed) > 1 else ""
+        words.append(f"a late rate of {missed[first]:.3g} is out of reach for {first}{more}: planned is the nearest one found")
+    if fixed := [scale.layer.neuron_name for scale in scales if scale.set_by.endswith(WITHOUT_GAMMA)]:
+        rule = "are those that their normalisations give, whatever the scale of weights; a free γ (affine=True) would be set"
+        words.append(f"rates of {first_of(fixed)} {rule}")
+    of_batches = [norm for scale in scales for _, norm in scale.norms if getattr(norm, "running_mean", None) is not None]
+    if of_batches:
+        mode = "train" if any(norm.training for norm in of_batches) else "eval"
+        words.append(f"rates are those of normalisations in {mode} mode")
+    if passes:
+        inputs = "every second input, fresh rates are those on the others" if halved else "all inputs"
+        words.append(f"layers are scaled to these rates on {inputs}, in {passes} forward passes")
+    return words

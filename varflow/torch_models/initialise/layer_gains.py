@@ -1,0 +1,273 @@
+"""Gains of a traced model's layers: for deep networks one, from a fixed point; in networks of few layers, and for input-driven
+layers, each from the wanted rate.
+
+Deep networks use the solver of :func:`varflow.gain_for_rate` with fewer points. "Late" is the second half of the steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+
+import numpy as np
+
+from varflow._checks import ConvergenceError, DomainError
+from varflow.init.gains import gain as preserving_gain
+from varflow.init.gains import gain_for_rate as memoryless_gain
+from varflow.init.in_time import attainable_range, wanted_of
+from varflow.model.distributions import distribution
+from varflow.model.layers import Spike
+from varflow.model.neurons import Neuron
+from varflow.results import late_steps
+from varflow.theory.deep.chosen_gain import Wanted, chosen_gains, drive_strength
+from varflow.theory.deep.steady_gain import KEPT, at_gain, steady
+from varflow.theory.memoryless.variance_map import multiplier
+from varflow.theory.operations.neurons import Neurons
+from varflow.theory.roots import first_to_hold, rising_root
+from varflow.theory.signals.moments import Currents, Grid
+from varflow.torch_models.audit.evaluation import Evaluation
+from varflow.torch_models.audit.prediction import MOST_INPUTS
+from varflow.torch_models.tracing.traced import Trace, TracedLayer
+from varflow.torch_models.tracing.wiring import Moments
+
+__all__ = ["MANY", "Deep", "attainable_rates", "deep_layer", "layer_gain", "run_deep", "settles"]
+
+POINTS, SCRAMBLES = 2**11, 2  # of quasi-Monte Carlo: gains within about 0.3 %
+TOLERANCE = 2e-3  # relative, of the value: networks of a model's widths scatter more
+SHORTEST, LONGEST = 2, 96  # depths of the network in which a gain is sought; others are clipped
+DEEP = 8  # smallest depth whose last layers count as deep
+REPEATING = 16  # depth from which one gain must give all layers the value; in shallower networks each may have its own
+WEAKER, STRONGER, GROWN = 0.9, 1.1, math.e  # drives of such a network; largest growth over its layers of what they change
+ENERGIES = 8  # groups of inputs and positions of like variance that stand for all of a driven layer
+RATE = 0.2  # firing rate of the driven layer
+LOWEST = 1e-3  # smallest late rate that the points resolve
+LARGEST = 1e4  # gain of a driven layer, in thresholds, at which its rate has saturated
+DRIFT = 0.3  # largest relative deviation over the depth for spike counts, which have no stable rate
+MANY, LARGE = 8.0, 100.0  # largest number of spikes per step, and largest variance in units of θ², that are searched
+NEARLY = 0.9  # fraction of the smallest attainable value from which the nearest one kept is sought
+STRIDE = 1.5  # ratio of the values that are tried one after the other for the lowest one that is sustained
+EDGE = 1.05  # accuracy, as a ratio, of the lowest value that is sustained
+
+
+@dataclass(frozen=True, slots=True)
+class Deep:
+    """Late firing rate and variance of deep layers at one gain; or of the last of a few layers that need a gain each, from the
+    second layer on.
+
+    ``multiplier`` is the factor on a small deviation per layer. ``on_target`` says whether the target is sustained, else this
+    is the nearest value above it that is. ``settles`` says whether layers return to it; else it holds in the mean over networks
+    and for this depth only, and each network drifts.
+    """
+
+    gains: tuple[float, ...]
+    firing_rate: float
+    variance: float
+    multiplier: float
+    on_target: bool
+    settles: bool
+
+    @property
+    def gain(self) -> float:
+        """That of the deepest layer."""
+        return self.gains[-1]
+
+    def gain_of(self, layer: int) -> float:
+        """The gain of the layer of this number, the driven one being 0."""
+        return self.gains[min(max(layer, 1), len(self.gains)) - 1]
+
+
+@lru_cache(maxsize=256)
+def deep_layer(neuron: Neuron, steps: int, quantity: str, target: float, depth: int) -> Deep:
+    """The gain at which deep layers have a late ``quantity`` ("firing_rate" or "variance"); no bias, weights of mean 0.
+
+    If it is not sustained over ``depth`` layers (deviations grow, or steps die one after the other), the nearest value above it
+    that is; ``ConvergenceError`` if there is none.
+    """
+    if depth != _clipped(depth):  # one search for all of them
+        return deep_layer(neuron, steps, quantity, target, _clipped(depth))
+    if steps == 1 or neuron.memoryless:
+        try:
+            return _memoryless(neuron, quantity, target)
+        except DomainError:
+            pass
+    wanted = _wanted(neuron, steps, quantity, target, depth)
+    drive = _drive(neuron, steps, quantity, target)
+    if (found := _sustained(neuron, wanted, drive)) is not None:
+        return found
+    least, most = attainable_rates(neuron, steps, depth)
+    if quantity == "firing_rate":
+        wanted, highest = replace(wanted, value=max(target, NEARLY * least)), 0.9 * min(most, MANY)
+    else:
+        highest = LARGE
+    nearest = _lowest_sustained(neuron, wanted, highest, drive)
+    if nearest is None:
+        raise ConvergenceError(f"no gain sustains a late {quantity} of {target:g} or more")
+    return replace(nearest, on_target=False)
+
+
+def _clipped(depth: int) -> int:
+    return min(max(depth, SHORTEST), LONGEST)
+
+
+def _wanted(neuron: Neuron, steps: int, quantity: str, target: float, depth: int) -> Wanted:
+    name = quantity.removeprefix("firing_")
+    wanted = wanted_of(name, target, neuron, steps, _clipped(depth), points=POINTS, scrambles=SCRAMBLES, seed=0)
+    return replace(wanted, tolerance=TOLERANCE)
+
+
+@lru_cache(maxsize=256)
+def _drive(neuron: Neuron, steps: int, quantity: str, target: float) -> float:
+    """The drive that gives a layer the value, whatever the depth."""
+    return drive_strength(_wanted(neuron, steps, quantity, target, SHORTEST))
+
+
+def _sustained(neuron: Neuron, wanted: Wanted, drive: float) -> Deep | None:
+    """The gain that sustains a value over the depth, or else those that few layers need; None if none do."""
+    counts, repeating = neuron.reset_rule.counts, wanted.depth >= REPEATING
+    refined = (0.0 if counts else KEPT) if repeating else 1.0  # largest deviation allowed
+    found, room = steady(wanted, drive, farthest=refined), DRIFT if counts else KEPT
+    deep, m = found.network, found.guess.multiplier
+    kept = abs((found.chosen if repeating else deep.halfway) / wanted.value - 1) <= room and (found.reached or repeating)
+    if kept and deep.alive and m < 1 + 1 / wanted.depth:
+        return _deep(neuron, (deep.gain,), deep.firing_rate, deep.variance, m)
+    return None if repeating else _layer_by_layer(neuron, wanted, drive)
+
+
+def _layer_by_layer(neuron: Neuron, wanted: Wanted, drive: float) -> Deep | None:
+    """The gains that give every layer the value; None if the change by a weaker or stronger drive grows ``GROWN`` times."""
+    gains, values, last = chosen_gains(wanted, (drive, WEAKER * drive, STRONGER * drive))
+    if np.abs(values[:, 0] / wanted.value - 1).max() > KEPT:
+        return None
+    off = np.abs(np.log(np.maximum(values[:, 1:], np.finfo(float).tiny) / values[:, :1]))
+    grown = float((off[-1] / off[0]).max())
+    m = grown ** (1 / (wanted.depth - 1))
+    return _deep(neuron, gains, last.firing_rate[:, 0], last.variance[:, 0], m) if grown < GROWN else None
+
+
+def _deep(neuron: Neuron, gains: Sequence[float], rates: np.ndarray, variances: np.ndarray, m: float = math.nan) -> Deep:
+    """From gains in units of θ/λ; rates and variances have the shape (replicas, steps)."""
+    theta = neuron.threshold
+    rate, variance = (float(values[:, late_steps(values.shape[1])].mean()) for values in (rates, variances))
+    own = tuple(gain * theta / neuron.input_scale for gain in gains)
+    return Deep(own, rate, theta**2 * variance, m, True, settles(neuron, m))
+
+
+def _lowest_sustained(neuron: Neuron, wanted: Wanted, highest: float, drive: float = 1.0) -> Deep | None:
+    """The lowest value at or above the wanted one that is sustained, within a few per cent: the first in steps of ``STRIDE``,
+    since those above it need not be sustained, then by bisection.
+    """
+
+    few = wanted.depth < REPEATING
+
+    @cache
+    def sustained(value: float) -> Deep | None:
+        nonlocal drive  # that of the last value is near
+        try:
+            aim = replace(wanted, value=value)
+            drive = drive_strength(aim, drive)
+            found = (_layer_by_layer if few else _sustained)(neuron, aim, drive)
+        except ConvergenceError:
+            return None
+        return found if found and (few or found.settles or neuron.reset_rule.counts) else None
+
+    strides = max(math.ceil(math.log(highest / wanted.value) / math.log(STRIDE)), 1)
+    tried = np.geomspace(wanted.value, max(highest, wanted.value), strides + 1).tolist()
+    above = next((l for l, value in enumerate(tried) if sustained(value)), None)
+    if above is None:
+        return None
+    ends = tried[max(above - 1, 0)], tried[above]
+    return sustained(first_to_hold(lambda values: [sustained(float(values[0])) is not None], *ends, EDGE, at_once=1)[1])
+
+
+@lru_cache(maxsize=64)
+def attainable_rates(neuron: Neuron, steps: int, depth: int) -> tuple[float, float]:
+    """The smallest late rate with which a network of one gain survives ``depth`` layers, and that in the limit of large gains:
+    ``inf`` with several spikes per step. These have no smallest one, nor have few layers, each with a gain of its own.
+    """
+    if depth != _clipped(depth):
+        return attainable_rates(neuron, steps, _clipped(depth))
+    if neuron.reset_rule.counts:
+        return 0.0, math.inf
+    wanted = _wanted(neuron, steps, "firing_rate", RATE, depth)
+    least, most = attainable_range(wanted, 1.0).ends(wanted.quantity)
+    return least if wanted.depth >= REPEATING else 0.0, most
+
+
+def settles(neuron: Neuron, multiplier: float = 0.0) -> bool:
+    """True if deep layers return to their fixed point, given its multiplier.
+
+    Neurons with several spikes per step do not: ``⌊H/θ⌋ ≈ H/θ - 1/2``, a rectifier with an offset, so strong layers pass on
+    a larger fraction than weak ones and deviations grow, if slowly.
+    """
+    return multiplier < 1 and not neuron.reset_rule.counts
+
+
+def _memoryless(neuron: Neuron, quantity: str, target: float) -> Deep:
+    """The deep state for a single step, or for steps that repeat the first."""
+    name = quantity.removeprefix("firing_")
+    if neuron.reset_rule.counts:
+        raise DomainError("reset", neuron.reset, "counts more than one spike")
+    theta = neuron.threshold
+    gain = memoryless_gain(target, threshold=theta) if name == "rate" else preserving_gain(threshold=theta, variance=target)
+    variance = gain**2 * target if name == "rate" else target
+    m = multiplier(distribution("normal"), theta / variance**0.5, variance**0.5, gain)
+    if abs(m) >= 1:
+        raise DomainError(name, target, "is not sustained: the fixed point is unstable")
+    return Deep((gain / neuron.input_scale,), variance / gain**2, variance, m, True, True)
+
+
+def run_deep(neuron: Neuron, steps: int, gain: float, depth: int) -> Deep:
+    """Late rate and variance of deep layers of a network with one gain, driven by constant currents to a rate of 0.2;
+    transients have decayed. The multiplier is not known.
+    """
+    wanted, drive = _wanted(neuron, steps, "firing_rate", RATE, max(depth, DEEP)), _drive(neuron, steps, "firing_rate", RATE)
+    try:
+        deep = at_gain(wanted, gain * neuron.input_scale / neuron.threshold, drive)
+    except ConvergenceError:
+        if not neuron.reset_rule.counts:
+            raise
+        return Deep((gain,), math.inf, math.inf, math.nan, True, False)  # counts grow without bound
+    return replace(_deep(neuron, (deep.gain,), deep.firing_rate, deep.variance), gains=(gain,), settles=settles(neuron))
+
+
+def layer_gain(trace: Trace, layer: TracedLayer, rate: float) -> float:
+    """The gain at which an input-driven layer has a late rate, averaged over inputs and positions.
+
+    Points of quasi-Monte Carlo are the same at every gain, so the rate is a rising step function of it. Measured against
+    direct sampling, for dense layers and maps, constant and varying inputs: rates within 0.5 %.
+    """
+    currents, sizes = _alike(_at_gain_one(trace, layer))
+    neurons, late = Neurons(POINTS // SCRAMBLES, SCRAMBLES, 0), late_steps(trace.steps)
+
+    def excess(gain: float) -> float:
+        state, _ = neurons.fire(Spike(layer.neuron), currents.scaled(gain), 0)
+        return float(np.average(state.firing_rate[..., late].mean((0, 2)), weights=sizes)) - rate
+
+    variance = np.diagonal(currents.covariance, axis1=-2, axis2=-1)
+    start = max(layer.neuron.threshold / layer.neuron.input_scale, 1e-3) / math.sqrt(variance.mean())
+    try:
+        return rising_root(excess, start, 1e-3)
+    except ConvergenceError:
+        most = excess(LARGEST * start) + rate
+        raise ConvergenceError(f"no gain reaches firing rate {rate:.3g}; large gains give {most:.3g}") from None
+
+
+def _at_gain_one(trace: Trace, layer: TracedLayer) -> Currents:
+    """Currents of an input-driven layer, a group for every input and position."""
+    moments = {name: Moments(1, 1.0) for name in layer.names}
+    currents = Evaluation(replace(trace, layers=[layer]), moments, MOST_INPUTS).currents(layer)
+    if not isinstance(currents, Currents) or currents.grid.size > trace.steps:
+        raise ConvergenceError(f"the currents of {layer.name} are not those of independent weights")
+    return currents
+
+
+def _alike(currents: Currents) -> tuple[Currents, list[int]]:
+    """Groups of like variance averaged, so that ``ENERGIES`` are left; and their sizes."""
+    variance = np.einsum("rgtt->g", currents.covariance)
+    parts = np.array_split(np.argsort(variance, kind="stable"), min(ENERGIES, len(variance)))
+    mean, covariance = (
+        np.stack([values[:, part].mean(axis=1) for part in parts], axis=1) for values in (currents.mean, currents.covariance)
+    )
+    return Currents(mean, covariance, Grid(1, 1, 1, currents.grid.steps), currents.channels), [len(part) for part in parts]

@@ -1,0 +1,223 @@
+r"""Scaling of each layer's currents until its late rate on the batch is the planned one.
+
+All layers at once, then those that are left one by one, in the order in which they run. A pass measures all layers; with
+``r_l`` the measured rate divided by the planned one,
+
+.. math:: \Delta \ln g_l = -(\ln r_l - \tfrac a2 \ln r_{l-1})/a, \qquad a = z φ(z)/Q(z), \quad Q(z) = r
+
+corrects each layer's own deviation without that caused by the layer below (which has no effect behind a normalisation). ``a``
+is ``d ln r/d ln g`` of a memoryless neuron, accurate enough for convergence in a few passes. Layers that have their rate are
+left alone, since each change reshuffles the spikes of all layers above: in narrow networks their rates move by a few per cent.
+A single layer's rate is a rising function of ``ln g``, in small layers with steps: it is bracketed, beginning with a step of
+``|ln r|``, and the bracket is cut by the secant or halved.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import torch
+
+from varflow._restoring import kept
+from varflow.model.library_neurons import Spiking
+from varflow.results import late_steps
+from varflow.torch_models import chance
+from varflow.torch_models.initialise.scales import Scale
+from varflow.torch_models.tracing.inputs import of_all, steps_first
+from varflow.torch_models.tracing.passes import copied, forward
+from varflow.torch_models.tracing.provenance import tensors_in
+from varflow.torch_models.tracing.traced import Trace
+
+__all__ = ["HALVED", "MOST_PASSES", "MOST_SINGLE", "REFINED", "late_rates", "rates_of_passes", "settle"]
+
+HALVED = 16  # inputs from which every second one is held out, to measure rates on fresh inputs
+PASSES = 12  # forward passes with all layers at once, at most
+SINGLE = 10  # forward passes for a single layer, at most
+MOST_PASSES, MOST_SINGLE = PASSES + 1, SINGLE + 1  # with those that go back to the best factors
+REFINED = 0.02  # relative deviation from the planned rate at which refinement ends
+LEFT = 0.05  # the same of a single layer, if its rate is not known better from the inputs
+ALIKE = 0.05  # deviations in ln r that differ by less are alike: the smaller change of weights is preferred
+LARGEST_STEP, FAR_STEP = 0.3, 1.2  # of one layer in one pass, in ln g: close to its rate, and a factor of 2 or more from it
+NARROW = 0.005  # of a bracket in ln g: less than the rate's own steps
+FARTHEST = math.log(1e3)  # from the first gain, in ln g
+SILENT = math.log(0.01)  # ln r of a layer without spikes
+Rates = dict[str, np.ndarray]
+
+
+def late_rates(model: Any, inputs: Any, steps: int | None, traced: Trace) -> Rates:
+    """Measured late rates of every input, by name of the neuron layer; means over passes if the model draws random numbers."""
+    passes = rates_of_passes(model, inputs, steps, traced)
+    return {name: np.mean([rates[name] for rates in passes], axis=0) for name in passes[0]}
+
+
+def rates_of_passes(model: Any, inputs: Any, steps: int | None, traced: Trace) -> list[Rates]:
+    """The same, pass by pass."""
+    return [_of_one_pass(model, inputs, steps, traced, number) for number in range(chance.PASSES if traced.random else 1)]
+
+
+def _of_one_pass(model: Any, inputs: Any, steps: int | None, traced: Trace, number: int) -> Rates:
+    modules = dict.fromkeys(layer.module for layer in traced.layers)
+    calls = {module: iter([layer for layer in traced.calls if layer.module is module]) for module in modules}
+    found: dict[str, list[Any]] = {layer.neuron_name: [] for layer in traced.layers}
+
+    def watch(module: Any, args: Any, out: Any) -> None:
+        layer = next(calls[module], None)  # one module may serve several layers
+        if layer is not None:  # None if the spikes led to more calls than in the trace
+            found[layer.neuron_name] += _by_step(layer.spiking, tensors_in(out)[0])
+
+    def measured() -> None:
+        chance.reseed(number)
+        for module in modules:
+            module.register_forward_hook(watch, prepend=True)  # before hooks that alter spikes, as in the audit
+        with torch.no_grad():
+            forward(model, copied(inputs), steps, list(modules))
+
+    kept(model, measured)
+    return {name: of_all(rates)[late_steps(len(rates))].mean(0).numpy() for name, rates in found.items()}
+
+
+def _by_step(spiking: Spiking, spikes: Any) -> list[Any]:
+    """Mean spikes of every input, step by step."""
+    steps = steps_first(spiking, spikes)
+    rates = steps.detach().float().reshape(*steps.shape[:2], -1).mean(-1) if steps.dim() > 1 else steps[:, None].float()
+    return list(rates.cpu().double())
+
+
+def settle(scales: list[Scale], aims: dict[str, float], measure: Callable[[], Rates]) -> tuple[Rates, int]:
+    """Scale layers until each has the rate aimed at, or the nearest within reach; the rates then, and the number of passes.
+
+    Every second input of a batch of at least ``HALVED`` is held out.
+    """
+    return _Settling([scale for scale in scales if scale.layer.neuron_name in aims and scale.scaled], aims, measure).done()
+
+
+class _Settling:
+    """Present factors, and the rates measured with them."""
+
+    def __init__(self, scales: list[Scale], aims: dict[str, float], measure: Callable[[], Rates]):
+        self.scales, self.aims, self.measure = scales, aims, measure
+        self.rates: Rates = {}
+        self.passes = 0
+
+    def done(self) -> tuple[Rates, int]:
+        self._all_at_once()
+        for scale in self.scales:
+            if abs(self._off(scale)) > self._room(scale) and self._fed(scale):
+                self._one(scale)
+        return self.rates, self.passes
+
+    def _measure(self) -> None:
+        self.rates = self.measure()
+        self.passes += 1
+
+    def _rate(self, name: str) -> float:
+        return float(np.mean(self._refined(name)))
+
+    def _refined(self, name: str) -> np.ndarray:
+        """The rates of the inputs that are not held out."""
+        rates = self.rates[name]
+        return rates[::2] if len(rates) >= HALVED else rates
+
+    def _off(self, scale: Scale) -> float:
+        """``ln r`` of a layer."""
+        name = scale.layer.neuron_name
+        return max(math.log(max(self._rate(name), 1e-30) / self.aims[name]), SILENT)
+
+    def _room(self, scale: Scale) -> float:
+        """``|ln r|`` at which a single layer is left: the standard error of its rate over inputs, within bounds."""
+        name = scale.layer.neuron_name
+        rates = self._refined(name)
+        return min(max(float(np.std(rates)) / math.sqrt(len(rates)) / self.aims[name], REFINED), LEFT)
+
+    def _fed(self, scale: Scale) -> bool:
+        """Whether any of the layers below fires."""
+        below = [self._rate(name) for name in scale.layer.sources if name in self.rates]
+        return len(below) < len(scale.layer.sources) or any(below)
+
+    def _to(self, factors: list[float]) -> list[float]:
+        """The deviations of all layers with these factors."""
+        for scale, factor in zip(self.scales, factors, strict=True):
+            if factor != scale.factor:
+                scale.to(factor)
+        self._measure()
+        return [self._off(scale) for scale in self.scales]
+
+    def _all_at_once(self) -> None:
+        factors = [scale.factor for scale in self.scales]
+        best, left, now = factors, math.inf, factors
+        for _ in range(PASSES):
+            off = self._to(factors)
+            if sum(map(abs, off)) < left:
+                best, left = factors, sum(map(abs, off))
+            now = factors
+            if max(map(abs, off), default=0.0) < REFINED:
+                break
+            steps = self._newton([each if abs(each) > REFINED else 0.0 for each in off])
+            factors = [factor * math.exp(step) for factor, step in zip(factors, steps, strict=True)]
+        if best is not now:  # layers of few neurons may not converge: keep the best
+            self._to(best)
+
+    def _newton(self, off: list[float]) -> list[float]:
+        """The steps of all layers in ln g."""
+        of = {scale.layer.neuron_name: each for scale, each in zip(self.scales, off, strict=True)}
+        steps = []
+        for scale, own in zip(self.scales, off, strict=True):
+            rise = _rise(self.aims[scale.layer.neuron_name])
+            below = of.get(scale.layer.sources[0], 0.0) if scale.by_weights and scale.layer.sources else 0.0
+            most = FAR_STEP if abs(own) > math.log(2) else LARGEST_STEP
+            step = (0.5 * rise * below - own) / rise if self._fed(scale) else 0.0
+            left = FARTHEST - abs(math.log(scale.factor))
+            steps.append(math.copysign(min(abs(step), most, max(left, 0.0)), step))
+        return steps
+
+    def _one(self, scale: Scale) -> None:
+        """Bracket one layer's factor; of those tried, the nearest to its rate, and of those alike the nearest to the first."""
+        start, room = math.log(scale.factor), self._room(scale)
+        tried = [(start, self._off(scale))]
+        low, high = (tried[0], None) if tried[0][1] < 0 else (None, tried[0])
+        step = 0.0
+        while len(tried) < SINGLE and abs(tried[-1][1]) > room:
+            if low is not None and high is not None:
+                if high[0] - low[0] < NARROW:
+                    break
+                at = _between(low, high)
+            else:
+                at, off = tried[-1]
+                step = min(max(2 * step, abs(off)), 4 * LARGEST_STEP + abs(off))
+                at = at + step if off < 0 else at - step
+                if abs(at) > FARTHEST:
+                    break
+            tried.append((at, self._at(scale, at)))
+            low, high = (tried[-1], high) if tried[-1][1] < 0 else (low, tried[-1])
+        chosen = self._choice(tried, room)
+        if chosen != tried[-1][0]:
+            self._at(scale, chosen)
+
+    def _at(self, scale: Scale, log_factor: float) -> float:
+        scale.to(math.exp(log_factor))
+        self._measure()
+        return self._off(scale)
+
+    @staticmethod
+    def _choice(tried: list[tuple[float, float]], room: float) -> float:
+        least = min(abs(off) for _, off in tried)
+        alike = 0.0 if least <= room else ALIKE
+        return min((at for at, off in tried if abs(off) <= least + alike), key=lambda at: abs(at - tried[0][0]))
+
+
+def _between(low: tuple[float, float], high: tuple[float, float]) -> float:
+    """The secant's zero, within the middle 80 % of a bracket."""
+    (a, below), (b, above) = low, high
+    part = below / (below - above)
+    return a + min(max(part, 0.1), 0.9) * (b - a)
+
+
+def _rise(rate: float) -> float:
+    """``d ln r/d ln g`` of a memoryless neuron at a rate."""
+    normal, r = NormalDist(), min(max(rate, 1e-4), 0.4)
+    z = normal.inv_cdf(1 - r)
+    return z * normal.pdf(z) / r

@@ -1,0 +1,183 @@
+"""What sets the scale of each neuron layer's currents: its weights, or γ of the normalisation behind them.
+
+A layer owns what no earlier layer has: in a residual sum the modules of its last branch. Behind a normalisation the scale of
+the weights has no effect in train mode, while γ has the same in both modes, so γ is what is scaled.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from varflow._restoring import kept
+from varflow.init.gains import gain_for_rate
+from varflow.model.over_neurons import mean_of
+from varflow.results.audit import first_of
+from varflow.torch_models.audit.refusals import integrators
+from varflow.torch_models.initialise.tensor_memory import free_weight, normed_weight, overlap, repeats, written
+from varflow.torch_models.tracing.spiking_modules import input_weights
+from varflow.torch_models.tracing.traced import Trace, TracedLayer
+from varflow.torch_models.tracing.wiring import border
+
+__all__ = ["FROZEN", "UNWEIGHTED", "WITHOUT_GAMMA", "Scale", "multiplier", "scales_of", "why_kept"]
+
+FROZEN = "is frozen (requires_grad=False)"
+UNWEIGHTED = "no weights of its own"
+WITHOUT_GAMMA = "a normalisation without γ to set before it"
+MOST = 0.4  # rate at which the first gain is taken for higher ones: memoryless neurons with weights of mean 0 stay below 1/2
+
+
+@dataclass(slots=True, eq=False)
+class Scale:
+    """One neuron layer's own modules.
+
+    Attributes
+    ----------
+    layer : TracedLayer
+    weights : list of (str, module)
+        Its own weight layers that can be drawn.
+    kept : dict of str to str
+        Its other weight layers, and why they keep their weights.
+    norms : list of (str, module)
+        Its own normalisations with γ.
+    scaled : list of tensors
+        What is multiplied; empty if the layer has nothing to scale.
+    set_by : str
+        In words: "measured: weights", "measured: γ of bn1", "kept: …".
+    factor : float
+        Present factor on what was drawn.
+    """
+
+    layer: TracedLayer
+    weights: list[tuple[str, Any]]
+    kept: dict[str, str]
+    norms: list[tuple[str, Any]]
+    scaled: list[Any] = field(default_factory=list)
+    set_by: str = ""
+    factor: float = 1.0
+
+    @property
+    def by_weights(self) -> bool:
+        """Whether its weights are what is scaled."""
+        return bool(self.scaled) and not self.norms
+
+    def to(self, factor: float) -> None:
+        """Rescale to a new factor."""
+        for tensor in self.scaled:
+            with torch.inference_mode(tensor.is_inference()), torch.no_grad():
+                tensor.mul_(factor / self.factor)
+        torch.clear_autocast_cache()  # it holds the old weights
+        self.factor = factor
+
+    def first_gain(self, rate: float) -> float:
+        """The gain to draw with: that of memoryless neurons for this rate, with inputs of the same rate or of the strength of
+        the batch.
+        """
+        neuron, layer = self.layer.spiking.neuron, self.layer
+        threshold = 0.0 if neuron is None else mean_of(neuron.threshold)
+        unit = 1.0 if neuron is None or threshold <= 0 else threshold / neuron.input_scale
+        gain = unit * gain_for_rate(min(rate, MOST), threshold=1.0)
+        if layer.driven:
+            squares = [float(x.double().square().mean()) for x in layer.weight_inputs]
+            gain *= math.sqrt(rate * len(squares) / sum(squares))
+        return gain * border(layer.weights[0], layer.input_shape) / math.sqrt(max(len(self.weights), 1))
+
+
+def scales_of(model: Any, traced: Trace) -> list[Scale]:
+    """What sets the scale of every layer, in the order of the layers."""
+    owners: dict[str, Any] = {}  # weight modules by name
+    norms: set[Any] = set()
+    unscaled = dict(integrators(traced))
+    found = []
+    for layer in traced.layers:
+        own = [(name, weight) for name, weight in zip(layer.names, layer.weights, strict=True) if name not in owners]
+        kept = {name: why for name, weight in own if (why := why_kept(name, weight, owners))}
+        owners |= dict(own)
+        fresh = [(name, norm) for name, norm in _normalisations(model, layer) if norm not in norms]
+        norms |= {norm for _, norm in fresh}
+        scale = Scale(layer, [(name, weight) for name, weight in own if name not in kept], kept, _with_scale(fresh))
+        _choose(scale, bool(fresh), unscaled.get(layer.neuron_name))
+        found.append(scale)
+    return found
+
+
+def _choose(scale: Scale, normalised: bool, unscaled: str | None) -> None:
+    """Set what is scaled, and say so."""
+    layer, neuron = scale.layer, scale.layer.spiking.neuron
+    acting = [(normed_weight(weight) or [weight.weight])[0] for name, weight in scale.weights if name in layer.scaled_by]
+    threshold, entry = 1.0 if neuron is None else mean_of(neuron.threshold), layer.spiking.entry
+    if entry is not None:
+        inner = [entry.weight if entry.parameter is None else entry.parameter]
+    else:
+        inner = input_weights(layer.module, layer.current_shape) if layer.weighs else []
+    if unscaled or threshold <= 0:
+        scale.set_by = f"kept: {layer.neuron_name} {unscaled or f'has a threshold of {threshold:g}'}"
+    elif scale.norms:
+        scale.scaled = [norm.weight for _, norm in scale.norms]
+        scale.set_by = f"measured: γ of {first_of([name for name, _ in scale.norms])}"
+    elif acting:
+        scale.scaled, scale.set_by = acting, "measured: weights"
+    elif inner and all(each.requires_grad for each in inner):
+        scale.scaled = inner
+        scale.set_by = f"measured: input weights of {layer.neuron_name}"
+    elif scale.kept:
+        scale.set_by = f"kept: {next(iter(scale.kept.values()))}"
+    elif inner:
+        scale.set_by = f"kept: {layer.neuron_name} {FROZEN}"
+    else:
+        words = WITHOUT_GAMMA if normalised or layer.normalised_by else UNWEIGHTED
+        scale.set_by = f"kept: {layer.neuron_name} has {words}"
+
+
+def _normalisations(model: Any, layer: TracedLayer) -> list[tuple[str, Any]]:
+    """Those between a layer's weights and its neurons, in train and in eval mode."""
+    places = {step.rpartition(" in ")[2].strip("'") for node in layer.nodes for step in node.through}
+    return [(name, module) for name, module in model.named_modules() if name in places and "Norm" in type(module).__name__]
+
+
+def _with_scale(norms: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Normalisations with a γ that can be set."""
+    return [(name, norm) for name, norm in norms if getattr(norm._parameters.get("weight"), "requires_grad", False)]
+
+
+def why_kept(name: str, weight: Any, owners: dict[str, Any]) -> str | None:
+    """Why weights cannot be drawn, in words; ``owners`` are the weight modules before it."""
+    free = free_weight(weight)
+    if not isinstance(free, torch.nn.Parameter):
+        return f"{name} computes its weight from other parameters"
+    if not free.is_floating_point():
+        return f"{name} has weights of {free.dtype}"
+    if not all(parameter.requires_grad for parameter in weight.parameters()):
+        return f"{name} {FROZEN}"
+    if any(map(repeats, weight.parameters())):
+        return f"{name} has an expanded weight or bias, one number in several places"
+    held = ((owner, free_weight(other)) for owner, other in owners.items())
+    shared = next((owner for owner, tensor in held if tensor is not None and overlap(free, tensor)), None)
+    return None if shared is None else f"{name} shares its weights with {shared}"
+
+
+def multiplier(weight: Any, shape: tuple[int, ...]) -> str:
+    """Name of the parameter that multiplies the weight a layer computes, found by doubling each; empty if there is none."""
+    given = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(weight.weight)
+
+    def response() -> Any:
+        return weight(given) - weight(torch.zeros_like(given))  # without the bias
+
+    def doubles(parameter: Any, once: Any) -> bool:
+        parameter.mul_(2)
+        twice = response()
+        parameter.div_(2)
+        return bool(once.any()) and torch.allclose(twice, 2 * once, rtol=1e-3)
+
+    def found() -> str:
+        with written(weight):
+            once = response()
+            return next((name for name, each in weight.named_parameters() if doubles(each, once)), "")
+
+    try:
+        return kept(weight, found)
+    except Exception:  # it needs other arguments, or a special input
+        return ""

@@ -1,0 +1,1 @@
+"""A torch model becomes a graph of operations, in one traced pass."""

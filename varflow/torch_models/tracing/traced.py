@@ -1,0 +1,205 @@
+"""The result of tracing a model: neuron layers with the weights that feed them, and the number of time steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from varflow.model.library_neurons import Spiking
+from varflow.torch_models.tracing.readers import INPUT, Node
+from varflow.torch_models.tracing.spiking_modules import input_weights
+
+__all__ = ["Fed", "Trace", "TracedLayer", "neurons_of", "only_factors", "steps_of"]
+
+
+@dataclass(slots=True, eq=False)
+class Fed:
+    """What one weight module received: the ``shape`` at its first call, every ``node`` it came from, and, if ``kept``, the
+    ``inputs`` themselves, call by call; and the synaptic ``operations`` of all calls.
+    """
+
+    shape: tuple[int, ...]
+    kept: bool = True
+    nodes: dict[Node, None] = field(default_factory=dict)
+    inputs: list[Any] = field(default_factory=list)
+    operations: Any = 0.0
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return tuple(sorted(frozenset().union(*(node.sources for node in self.nodes))))
+
+    @property
+    def behind(self) -> frozenset[str]:
+        """Also those that only make factors."""
+        return frozenset().union(*(node.sources | node.factors for node in self.nodes))
+
+    @property
+    def node(self) -> Node:
+        """The last one."""
+        return next(reversed(self.nodes))
+
+    def again(self, weight: str, layer: TracedLayer, other: TracedLayer) -> bool:
+        """True if weights are called again for another layer, whose currents are not those of the same call."""
+        return weight in other.names and (other.module is layer.module or len(self.nodes) > 1)
+
+
+@dataclass(slots=True, eq=False)
+class TracedLayer:
+    """A neuron layer with the weights that feed it; there may be none.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Qualified names of the weight modules; ``name`` joins several by ``+``.
+    neuron_name : str
+        Name of the spiking module.
+    feeding : tuple of str
+        Names of all weight modules whose currents it receives, those that also feed earlier layers included.
+    weights : list of modules
+    fed : list of Fed
+        Their inputs.
+    module : module
+        The spiking module.
+    spiking : Spiking
+    sources : tuple of str
+        Neuron layers, by ``neuron_name``, whose spikes go into the weights; ``"input"`` for the model's input.
+    through : tuple of str
+        Operations on spikes and currents other than moving numbers, in words; empty for a plain chain.
+    scaled_by : tuple of str
+        Weight modules whose scale affects the currents (is not normalised away).
+    normalised_by : tuple of str
+        The normalisations of the others, in words.
+    nodes : dict of Node to None
+        The operations between the weights and the neurons, of all steps; ``node`` is the last.
+    unknown : tuple of str
+        Why theory does not know its currents or its neuron, in words; empty if it does.
+    current_shape : tuple of int
+        Shape of the currents, at the first call.
+    operations : float
+        Synaptic operations of all calls, for the whole batch; NaN without weights.
+    """
+
+    names: tuple[str, ...]
+    neuron_name: str
+    weights: list[Any]
+    module: Any
+    spiking: Spiking
+    sources: tuple[str, ...] = ()
+    through: tuple[str, ...] = ()
+    scaled_by: tuple[str, ...] = ()
+    normalised_by: tuple[str, ...] = ()
+    nodes: dict[Node, None] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+    fed: list[Fed] = field(default_factory=list)
+    feeding: tuple[str, ...] = ()
+    current_shape: tuple[int, ...] = ()
+    operations: float = math.nan
+
+    @property
+    def name(self) -> str:
+        return "+".join(self.names) or self.neuron_name
+
+    @property
+    def neuron(self) -> Any:
+        """A :class:`varflow.Neuron`; None if the layer is only measured."""
+        return self.spiking.neuron
+
+    @property
+    def weighs(self) -> bool:
+        """True if the neuron module multiplies what it receives by weights of its own."""
+        unread = self.spiking.neuron is None and not self.names
+        return self.spiking.entry is not None or (unread and bool(input_weights(self.module, self.current_shape)))
+
+    @property
+    def node(self) -> Node | None:
+        return next(reversed(self.nodes), None)
+
+    @property
+    def driven(self) -> bool:
+        return bool(self.names) and self.sources == (INPUT,)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Input shape of its first weight module, at the first call."""
+        return self.fed[0].shape if self.fed else self.current_shape
+
+    @property
+    def undriven(self) -> bool:
+        """True for an input-driven layer whose inputs are all 0."""
+        return self.driven and not any(bool(x.any()) for x in self.weight_inputs)
+
+    @property
+    def weight_inputs(self) -> list[Any]:
+        """Inputs of the weights of an input-driven layer."""
+        return [given for each in self.fed for given in each.inputs] if self.driven else []
+
+
+@dataclass(slots=True, eq=False)
+class Trace:
+    """A traced model: ``layers`` in the order of their first call, ``readouts`` (name, module, sources and input shape of
+    weight layers without a neuron), the number of time ``steps``, ``calls``, the layer of every neuron call in order,
+    ``fed``, the inputs of every weight module by its name, ``notes`` on what is unusual, and whether the pass drew ``random``
+    numbers.
+    """
+
+    layers: list[TracedLayer]
+    readouts: list[tuple[str, Any, tuple[str, ...], tuple[int, ...]]]
+    steps: int
+    calls: list[TracedLayer]
+    fed: dict[str, Fed]
+    notes: list[str] = field(default_factory=list)
+    random: bool = False
+
+    def below(self, layer: TracedLayer) -> set[str]:
+        """Neuron layers whose spikes reach another by weights, shortcuts or factors; ``"input"`` for the model's input."""
+        node = [] if layer.node is None else [*layer.node.sources, *layer.node.factors]
+        return self._neurons([*layer.sources, *node]) - {layer.neuron_name, ""}
+
+    def _neurons(self, names: Iterable[str]) -> set[str]:
+        """These neuron layers, and those before these weights."""
+        found, names, layers = set[str](), list(names), {layer.neuron_name for layer in self.layers}
+        for name in names:  # which grows
+            if name in layers or name not in self.fed:
+                found.add(name)
+            else:
+                names += self.fed[name].behind.difference(names)
+        return found
+
+    @property
+    def last(self) -> list[TracedLayer]:
+        """Neuron layers whose spikes go into no further layer of neurons."""
+        further = set().union(*map(self.below, self.layers))
+        return [layer for layer in self.layers if layer.neuron_name not in further] or self.layers[-1:]
+
+    @property
+    def outputs(self) -> set[str]:
+        """Neuron layers whose spikes go into no weights and no further layer."""
+        feeding = self._neurons(name for name, *_ in self.readouts).union(*map(self.below, self.layers))
+        return {layer.neuron_name for layer in self.layers} - feeding
+
+
+def neurons_of(spiking: Spiking, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of the neurons of one input at one step, in a call of a spiking module with currents of such a shape."""
+    merged = spiking.time_axis is None or spiking.batch_size is not None or spiking.steps is not None
+    return shape[1 if merged else 2 :]
+
+
+def steps_of(spiking: Spiking, shape: tuple[int, ...]) -> int:
+    """Steps in one call of a spiking module."""
+    if spiking.time_axis is None:
+        return 1
+    if spiking.batch_size is not None:
+        return shape[0] // spiking.batch_size
+    return shape[spiking.time_axis] if spiking.steps is None else spiking.steps
+
+
+def only_factors(layers: Sequence[TracedLayer], fed: Mapping[str, Fed], weights: Collection[str], used: set[str]) -> set[str]:
+    """Weights whose currents arrive only as factors of other signals: neither at neurons or in readouts, nor on the way."""
+    nodes = [layer.node for layer in layers if layer.node is not None]
+    arriving = set[str]().union(*(each.behind for each in fed.values()), *(node.sources | node.factors for node in nodes))
+    carried = used | (set(weights) - arriving)  # to neurons, and by readouts out of the model
+    for name, each in reversed(list(fed.items())):
+        carried |= set(each.sources) if name in carried else set()
+    return fed.keys() - carried

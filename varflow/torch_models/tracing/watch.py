@@ -1,0 +1,267 @@
+"""Membranes and spikes of a layer, from the currents into its neurons and the spikes they return.
+
+The membrane at the spike test is reconstructed by the neuron's update, so that it is the same quantity for libraries that
+return it before or after the reset. Where the neuron is not known, or the spikes that it implies differ from those returned,
+only spikes are measured.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from varflow.model.inner_weights import InnerWeights
+from varflow.model.neurons import Neuron
+from varflow.results import late_steps
+from varflow.results.kernel import overlaps_of_pairs
+from varflow.simulation.neurons import Cells, fired, go_on
+from varflow.torch_models.tracing.inputs import batch_of, of_all, split_steps
+from varflow.torch_models.tracing.traced import TracedLayer
+
+__all__ = ["Recorder", "Watched", "axes_of_a_step", "flat"]
+
+COMPARED = 16  # inputs of a batch, evenly spaced, whose spikes are compared with each other's
+FOLLOWED = 8  # inputs of a batch, evenly spaced, whose membranes are reconstructed; spikes are counted for all
+PENDING = 2**18  # numbers of one layer that are buffered, so that several steps run while its membranes are in the cache
+DISAGREEING = 1e-3, 5e-2  # fraction of spikes that may differ by rounding, in single and in half precision
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Measurements of one layer: ``firing_rate`` (steps, inputs); ``variance`` and ``mean`` of the membranes over neurons
+    (steps,), averaged over at most ``FOLLOWED`` inputs, NaN if they are not known; ``alive`` (inputs,), whether it spikes late;
+    the fractions of neurons that never and always spike; ``width``; ``raster_overlap``, the mean over pairs of at most
+    ``COMPARED`` inputs, NaN if fewer than two fire; ``reason``, in words that follow the layer's name, why
+    its membranes are not known although its equations are.
+    """
+
+    firing_rate: np.ndarray
+    variance: np.ndarray
+    mean: np.ndarray
+    alive: np.ndarray
+    dead_fraction: float
+    saturated_fraction: float
+    width: int
+    raster_overlap: float = math.nan
+    reason: str = ""
+
+    @property
+    def late_rate(self) -> float:
+        """Mean spikes per neuron and step in the late half of the steps."""
+        return float(self.firing_rate[late_steps(len(self.firing_rate))].mean())
+
+
+class Recorder:
+    """Records every neuron layer, call by call; passed to ``trace`` as ``record``. Mostly sums are kept."""
+
+    def __init__(self) -> None:
+        self.layers: dict[str, _Follower] = {}
+
+    def __call__(self, layer: TracedLayer, current: Any, spikes: Any) -> None:
+        follower = self.layers.get(layer.neuron_name)
+        if follower is None:
+            follower = self.layers[layer.neuron_name] = _Follower(layer)
+        follower.call(current, spikes)
+
+    def results(self, inputs: Any = ()) -> dict[str, Watched]:
+        """Measurements of every layer, by the inputs of the model."""
+        found = {name: follower.result() for name, follower in self.layers.items()}
+        batch = batch_of(inputs, [len(seen.alive) for seen in found.values()])
+        return {name: _by_input(seen, batch) for name, seen in found.items()}
+
+
+def _by_input(seen: Watched, inputs: int) -> Watched:
+    """Rows of one input follow each other, such as patches that a model folds into the batch: together they are its neurons.
+    Inputs that cannot be told apart spike late if one of them does. Overlaps of rows are not those of inputs.
+    """
+    rows = len(seen.alive)
+    alive = seen.alive.reshape(inputs, -1).any(1) if rows % inputs == 0 else np.full(inputs, seen.alive.any())
+    overlap = seen.raster_overlap if rows == inputs else math.nan
+    return replace(seen, alive=alive, width=-(-seen.width * rows // inputs), raster_overlap=overlap)
+
+
+class _Follower:
+    """One layer's sums of spikes, and its membranes, if its neuron is known."""
+
+    def __init__(self, layer: TracedLayer):
+        self.layer = layer
+        self.axes = axes_of_a_step(layer)
+        self.membranes = None if layer.spiking.neuron is None else _Membranes(layer)
+        self.reason = ""
+        neuron = layer.spiking.neuron
+        self.binary = neuron is not None and not neuron.reset_rule.counts
+        self.each: Any = None
+        self.ones: Any = None
+        self.followed: Any = None  # the inputs whose membranes are reconstructed
+        self.compared: Any = None  # the inputs whose spikes are compared
+        self.gram: Any = None  # Σ_t Σ_j S_a S_b of every two of them
+        self.counts: Any = None  # number of steps and inputs with a spike, per neuron
+        self.spikes: list[Any] = []  # per step: sums over the neurons, one entry per input
+
+    def call(self, current: Any, spikes: Any) -> None:
+        spiking, known = self.layer.spiking, self.membranes
+        if known is not None:
+            known.halves |= current.dtype.itemsize < 4
+            current = current if spiking.entry is None else spiking.entry(_in_single(current))
+            if current.numel() != spikes.numel():  # weights between them
+                shapes = f"receives shape {tuple(current.shape)} and returns {tuple(spikes.shape)}"
+                self.reason, self.membranes, known = f"{shapes}: its equations cannot be stepped on that", None, None
+        if spiking.time_axis is None:
+            return self._step(current, spikes)
+        several = split_steps(spiking, spikes).unbind()
+        for step in zip(split_steps(spiking, current).unbind() if known else several, several, strict=True):
+            self._step(*step)
+
+    def _step(self, current: Any, spikes: Any) -> None:
+        S = flat(spikes, self.axes)
+        if self.counts is None:
+            self.each, self.ones = map(S.new_ones, S.shape)
+            self.counts = S.new_zeros(S.shape[1])
+            self.followed, self.compared = (_evenly(len(S), most, S.device) for most in (FOLLOWED, COMPARED))
+            self.gram = S.new_zeros(len(self.compared), len(self.compared))
+        if len(S) != len(self.each):  # which inputs left the batch is not known
+            self.each, self.compared, self.membranes = S.new_ones(len(S)), None, None
+        if self.compared is not None:
+            compared = S.index_select(0, self.compared)
+            self.gram.addmm_(compared, compared.T)
+        self.spikes.append(S.mv(self.ones))
+        self.counts.addmv_((S if self.binary else S.sign().abs_()).T, self.each)  # S > 0 takes 30 times as long
+        if self.membranes is not None:  # copies: views would keep all inputs in memory
+            H, S = (flat(values, self.axes).index_select(0, self.followed) for values in (current, spikes))
+            self.membranes.step(H, S, spikes.shape)
+
+    def result(self) -> Watched:
+        S, counts = _numbers(of_all(self.spikes)), _numbers(self.counts)
+        (width,) = counts.shape
+        never, always = (np.count_nonzero(counts == number) / width for number in (0, sum(map(len, self.spikes))))
+        variance = mean = np.full(len(S), math.nan)
+        reason = self.reason if self.membranes is None else self.membranes.unlike(self.layer.neuron)
+        if self.membranes is not None and not reason:
+            variance, mean = self.membranes.moments()
+        alive = S[late_steps(len(S))].max(0) > 0
+        overlaps = overlaps_of_pairs(_numbers(self.gram))
+        overlap = float(overlaps.mean()) if overlaps.size and self.compared is not None else math.nan
+        return Watched(S / width, variance, mean, alive, never, always, width, overlap, reason)
+
+
+class _Membranes:
+    """Sums of the membranes of some inputs, stepped a few steps at a time."""
+
+    def __init__(self, layer: TracedLayer):
+        self.spiking, self.neuron = layer.spiking, layer.neuron
+        self.cells: Any = None
+        self.filtered: Any = 0.0  # current of the synapse
+        self.before: Any = None  # membranes and spikes of the last step
+        self.shape: Any = None  # of all spikes at one step
+        self.ones: Any = None
+        self.halves = False
+        self.pending: list[tuple[Any, Any]] = []  # per step: currents and spikes of the followed inputs
+        self.sums: list[Any] = []  # of H over the neurons, shape (steps, followed)
+        self.norms: list[Any] = []  # of H over neurons and followed inputs, shape (steps,)
+        self.differing: list[Any] = []  # norms of returned minus implied spikes
+
+    def step(self, current: Any, spikes: Any, shape: Any) -> None:
+        self.shape = shape
+        self.pending.append((current, spikes))
+        if len(self.pending) * spikes.numel() >= PENDING:
+            self._continue()
+
+    def _continue(self) -> None:
+        """Step the membranes through the buffered steps."""
+        if not self.pending:
+            return
+        H, S = (torch.stack(values) for values in zip(*self.pending, strict=True))
+        self.pending.clear()
+        if self.neuron.input_scale != 1:
+            H.mul_(self.neuron.input_scale)
+        if self.cells is None:
+            self.ones = H.new_ones(H.shape[-1])
+            self.cells = self._cells(H)
+        for current, spikes in zip(H.unbind(), S.to(H.dtype).unbind(), strict=True):
+            self._to_membrane(current, spikes)
+        norm = torch.linalg.vector_norm
+        self.sums.append(H @ self.ones)
+        self.norms.append(norm(H.flatten(1), dim=1))
+        self.differing.append(norm(fired(H, self.cells).sub_(S)))
+
+    def _cells(self, like: Any) -> Cells:
+        """The neurons, each with its own threshold and decay."""
+        cells, rule = _cells_of(self.neuron, like.device, like.dtype), self.neuron.reset_rule
+        if not self.spiking.values:
+            return cells
+        shape = self.shape[1:] if math.prod(self.shape) != len(self.ones) else self.shape  # without the inputs
+        own = {name: value.to(like).expand(shape).reshape(1, -1) for name, value in self.spiking.values.items()}
+        cells = replace(cells, **own)
+        taken = (1.0 if rule.delayed else cells.decay) * rule.threshold * cells.threshold
+        lowest = None if rule.lowest is None else cells.decay * rule.lowest * cells.threshold
+        return replace(cells, subtracted=taken if rule.threshold else None, lowest=lowest)
+
+    def _to_membrane(self, current: Any, spikes: Any) -> None:
+        """Turn a scaled current into the membrane at the spike test, in place, given the returned spikes of the step before."""
+        if self.spiking.recurrent is not None:
+            self._add_recurrent(self.spiking.recurrent, current)
+        if decay := self.neuron.synaptic_decay:
+            self.filtered = decay * self.filtered + current
+            current.copy_(self.filtered)
+        if self.before is not None:
+            membranes, fired_before = self.before
+            go_on(current, membranes, fired_before, self.cells)
+        self.before = current, spikes
+
+    def _add_recurrent(self, weights: InnerWeights, current: Any) -> None:
+        if self.before is None and not weights.at_first:
+            return
+        spikes = torch.zeros_like(current) if self.before is None else self.before[1]
+        arrived = weights(spikes.unflatten(-1, (-1, weights.fan_in))).flatten(1)
+        current.add_(arrived, alpha=self.neuron.input_scale)
+
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Variance over neurons and mean at every step."""
+        H, norm = (_numbers(torch.cat(values)) for values in (self.sums, self.norms))
+        width, followed = len(self.ones), H.shape[1]
+        mean = H / width
+        squares = norm**2 / followed - width * (mean**2).mean(1)
+        return np.maximum(squares, 0) / max(width - 1, 1), mean.mean(1)
+
+    def unlike(self, neuron: Neuron) -> str:
+        """Words if the spikes are not those of the neuron."""
+        self._continue()
+        spikes = len(self.ones) * sum(values.numel() for values in self.sums)
+        disagreeing = float(sum(norm**2 for norm in self.differing)) / spikes
+        if disagreeing <= DISAGREEING[self.halves]:
+            return ""
+        return f"does not step as {neuron} from rest: {100 * disagreeing:.3g} % of its spikes are others"
+
+
+@lru_cache(maxsize=64)
+def _cells_of(neuron: Neuron, device: Any, dtype: Any) -> Cells:
+    return Cells.of([neuron], device, dtype)
+
+
+def axes_of_a_step(layer: TracedLayer) -> int:
+    """Number of axes of one input at one step."""
+    weight = layer.weights[0] if layer.weights else None
+    return 1 if weight is None or hasattr(weight, "in_features") else 1 + len(weight.kernel_size)
+
+
+def _evenly(inputs: int, most: int, device: Any) -> Any:
+    """Indices of at most so many inputs, evenly spaced."""
+    return torch.arange(0, inputs, -(-inputs // most), device=device)
+
+
+def _in_single(values: Any) -> Any:
+    return values if values.dtype.itemsize >= 4 and values.is_floating_point() else values.float()
+
+
+def flat(values: Any, axes: int) -> Any:
+    """Shape (inputs, neurons), at least in single precision."""
+    return _in_single(values.flatten(1) if values.dim() > axes else values.flatten()[None])
+
+
+def _numbers(values: Any) -> np.ndarray:
+    return values.cpu().numpy().astype(float)

@@ -1,0 +1,121 @@
+"""Weight layers in terms of moments: fan-in, gain of the weights, and the windows of a convolution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from varflow._checks import DomainError
+from varflow.init.fans import effective_fan_in, fan_in
+from varflow.theory.signals.moments import Window
+from varflow.torch_models.tracing.traced import TracedLayer
+
+__all__ = [
+    "EMPTY",
+    "Moments",
+    "border",
+    "measured",
+    "noted",
+    "of_its_own",
+    "together",
+    "torch_class",
+    "why_not_covered",
+    "window_of",
+]
+
+EMPTY = "a layer has no neurons or no inputs"
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Standard deviations and means of a layer's weights and biases; ``gain`` is ``√(fan-in · Var w)``."""
+
+    fan_in: int
+    weight_std: float
+    weight_mean: float = 0.0
+    bias_std: float = 0.0
+    bias_mean: float = 0.0
+
+    @property
+    def gain(self) -> float:
+        return self.weight_std * math.sqrt(self.fan_in)
+
+
+def together(moments: Sequence[Moments]) -> Moments:
+    """Moments of a single module equivalent to several whose currents add up, for similar inputs."""
+    if not moments:
+        return Moments(1, math.nan, math.nan, math.nan, math.nan)
+    fan = moments[0].fan_in
+    std, bias_std = math.hypot(*(each.gain for each in moments)), math.hypot(*(each.bias_std for each in moments))
+    mean, bias_mean = sum(each.fan_in * each.weight_mean for each in moments), sum(each.bias_mean for each in moments)
+    return Moments(fan, std / math.sqrt(fan), mean / fan, bias_std, bias_mean)
+
+
+def measured(weight: Any) -> Moments:
+    """Moments of a layer's present weights."""
+    std, mean = _spread(weight.weight)
+    bias_std, bias_mean = (0.0, 0.0) if weight.bias is None else _spread(weight.bias)
+    return Moments(fan_in(weight), std, mean, bias_std, bias_mean)
+
+
+def noted(used: dict[str, Moments], layer: TracedLayer) -> None:
+    """Add the moments of a layer's weights during the pass: its forward may clamp them, which is undone afterwards."""
+    for name, weight in zip(layer.names, layer.weights, strict=True):
+        if name not in used:
+            used[name] = measured(weight)
+
+
+def _spread(tensor: Any) -> tuple[float, float]:
+    values, shape = tensor.detach().float().flatten(), f"weights of shape {tuple(tensor.shape)}"
+    if not len(values):
+        raise DomainError("model", shape, f"are none: {EMPTY}")
+    mean = values.mean()
+    variance = float(torch.linalg.vector_norm(values - mean)) ** 2 / len(values)  # torch.var_mean takes 20 times as long
+    if not math.isfinite(variance):
+        infinite = "a variance beyond float32" if bool(values.isfinite().all()) else "numbers that are not finite"
+        raise DomainError("model", shape, f"hold {infinite}")
+    return math.sqrt(variance), float(mean)
+
+
+def why_not_covered(weight: Any) -> str | None:
+    """Why moments do not describe a weight layer; None if they do."""
+    if getattr(weight, "transposed", False):
+        return "is a transposed convolution"
+    if len(getattr(weight, "kernel_size", ())) > 2:
+        return "is a convolution in three dimensions"
+    if getattr(weight, "padding_mode", "zeros") != "zeros":
+        return f"pads with {weight.padding_mode!r}"
+    return "has groups" if getattr(weight, "groups", 1) > 1 else None
+
+
+def border(weight: Any, input_shape: tuple[int, ...]) -> float:
+    """Factor on the gain that compensates for zero padding: ``√(fan-in / mean inputs over the map)``."""
+    inputs = effective_fan_in(weight, [] if hasattr(weight, "in_features") else input_shape[-len(weight.kernel_size) :])
+    return math.sqrt(fan_in(weight) / inputs)
+
+
+def window_of(weight: Any) -> Window:
+    """The windows of a convolution of one or two dimensions."""
+    padding = weight.padding
+    if isinstance(padding, str):
+        same = [gap * (size - 1) // 2 for gap, size in zip(weight.dilation, weight.kernel_size, strict=True)]
+        padding = same if padding == "same" else [0] * len(same)
+
+    def pair(extents: Sequence[int], missing: int) -> tuple[int, int]:
+        return (missing, int(extents[0])) if len(extents) == 1 else (int(extents[0]), int(extents[1]))
+
+    return Window(pair(weight.kernel_size, 1), pair(weight.stride, 1), pair(padding, 0), pair(weight.dilation, 1))
+
+
+def torch_class(weight: Any) -> Any:
+    """The class of torch that a weight module is or is derived from."""
+    return next(kind for kind in type(weight).__mro__ if kind.__module__.startswith("torch.nn.modules."))
+
+
+def of_its_own(weight: Any) -> bool:
+    """True if a weight module has another forward than torch's class."""
+    return type(weight).forward is not torch_class(weight).forward
