@@ -17,8 +17,8 @@ from model_families import FAMILIES, OverTime, Recurrent, Residual, leaky  # noq
 from torch import nn  # noqa: E402
 
 from varflow.init.fans import fan_in  # noqa: E402
-from varflow.theory.maps.maxima_backward import ChosenAlone, maximum_back  # noqa: E402
 from varflow.theory.maps import maxima_backward as maxima_module  # noqa: E402
+from varflow.theory.maps.maxima_backward import ChosenAlone, maximum_back  # noqa: E402
 from varflow.theory.signals.gradients import Gradients  # noqa: E402
 from varflow.theory.signals.moments import Grid, Spikes, Window  # noqa: E402
 from varflow.torch_models.audit.backwards import Backwards  # noqa: E402
