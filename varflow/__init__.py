@@ -6,6 +6,7 @@ Heavy libraries (torch, matplotlib, sympy, scipy.stats) load on first use.
 
 from typing import TYPE_CHECKING
 
+from varflow import _figures
 from varflow._lazy import loaded_when_asked
 
 __version__ = "0.1.0"
@@ -143,4 +144,5 @@ if TYPE_CHECKING:
     from varflow.torch_models.monitor import Monitor
     from varflow.verdict import compare
 
+_figures.PLACES.append("varflow.plots")
 __getattr__, __dir__ = loaded_when_asked(globals(), _NAMES, _ROOMS, also=("__version__",))

@@ -142,7 +142,7 @@ def unmasked(name: str, value: Any) -> None:
 
 
 def _within(array: np.ndarray, lo: float, hi: float) -> bool:
-    """Whether a whole array lies in ``[lo, hi]``: two passes without a temporary, false for NaN."""
+    """True if a whole array lies in ``[lo, hi]``: two passes without a temporary, false for NaN."""
     return bool(array.size == 0 or (array.min() >= lo and array.max() <= hi))
 
 

@@ -199,7 +199,7 @@ class _Snapshot:
         return inner if of_leaf is None else [*inner, tensor.grad]
 
     def _rewrite(self, tensor: Any, data: Any, numbers: Any, of_leaf: tuple[bool, Any] | None) -> None:
-        """The same memory with the same numbers; past autograd, as the graphs that hold the tensor saw these."""
+        """Write the earlier numbers into the same memory; past autograd, as the graphs that hold the tensor saw these."""
         with self.torch.inference_mode(data.is_inference()), self.torch.no_grad():
             if of_leaf and not tensor.is_leaf:
                 tensor.detach_()
@@ -285,7 +285,7 @@ def _place(tensor: Any) -> tuple[Any, ...]:
 
 
 def _distinct(tensor: Any) -> Any:
-    """The same memory, with one entry for all that an expanded axis repeats."""
+    """A view of the same memory, with one entry for all that an expanded axis repeats."""
     for axis, (size, stride) in enumerate(zip(tensor.shape, tensor.stride(), strict=True)):
         if stride == 0 and size > 1:
             tensor = tensor.narrow(axis, 0, 1)

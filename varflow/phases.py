@@ -114,7 +114,7 @@ def _blocks(thresholds: list[Any], gains: list[float], width: int, depth: int) -
     for start in range(0, len(thresholds), together):
         some = slice(start, start + together)
         settings = {"thresholds": thresholds[some], "gains": gains[some], "width": width, "depth": depth}
-        yield Block("varflow.phases:survivals", settings, units=len(thresholds[some]))
+        yield Block(survivals, settings, units=len(thresholds[some]))
 
 
 def survivals(thresholds: list[Any], gains: list[float], width: int, depth: int) -> list[float]:

@@ -14,7 +14,7 @@ SEED = 2**47  # of these: distinct from seeds of ensembles and of calibration
 
 
 def receiving(profile: Profile, alive: np.ndarray) -> np.ndarray:
-    """Whether layers receive spikes, by ``alive`` of the layer before (or with what probability), shape (…, depth).
+    """True where layers receive spikes, by ``alive`` of the layer before (or the probability of it), shape (…, depth).
 
     Behind a merge, where the layer before does not tell, all networks count as receiving.
     """

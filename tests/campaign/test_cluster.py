@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import campaign_blocks
 import pytest
-from campaign_blocks import drawn
 
 import varflow as vf
 from varflow.campaign import Block
@@ -40,7 +40,7 @@ def cluster():
 
 
 def blocks(count):
-    return [Block("campaign_blocks:slowly_drawn", {"seed": seed}) for seed in range(count)]
+    return [Block(campaign_blocks.slowly_drawn, {"seed": seed}) for seed in range(count)]
 
 
 def test_a_worker_that_is_killed_costs_nothing_but_time(cluster, tmp_path):
@@ -56,7 +56,7 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(cluster, tmp_path):
     with campaign.opened() as run:
         run.run(blocks(16), arrived)
     assert killed
-    assert found == {seed: drawn(seed, 5)["normal"].tobytes() for seed in range(16)}
+    assert found == {seed: campaign_blocks.drawn(seed, 5)["normal"].tobytes() for seed in range(16)}
 
 
 def test_progress_comes_from_the_cluster(cluster):

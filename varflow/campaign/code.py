@@ -24,7 +24,19 @@ from varflow._lazy import LOADED
 __all__ = ["code_version"]
 
 PACKAGE = Path(__file__).parent.parent
-NO_NUMBERS = {"__main__", "_display", "_files", "_lazy", "_process", "_progress", "_stopping", "campaign", "citations", "cli"}
+NO_NUMBERS = {
+    "__main__",
+    "_display",
+    "_figures",
+    "_files",
+    "_lazy",
+    "_process",
+    "_progress",
+    "_stopping",
+    "campaign",
+    "citations",
+    "cli",
+}
 NO_NUMBERS |= {"plots"}
 LIBRARIES = ("numpy", "scipy", "torch")
 IMPORT = re.compile(r"^[ \t]*(?:from|import) ([\w.]+)(?: as \w+| import (.*))?$", re.MULTILINE)  # ast takes ten times as long

@@ -90,7 +90,7 @@ def _name(thing: Any, memo: dict[int, tuple[Any, Any]]) -> Any:
 
 
 def _state(value: Any) -> tuple[Any, ...]:
-    """What determines an object, by the protocol of ``copy``."""
+    """The parts that determine an object, by the protocol of ``copy``."""
     if type(value).__module__.startswith("torch") and hasattr(value, "detach"):
         return (value.detach().cpu().numpy(),)
     try:

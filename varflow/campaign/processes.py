@@ -134,7 +134,7 @@ def _allowed(workers: int) -> Iterator[None]:
 
 def _fatal(block: Block, workers: int) -> DomainError:
     rule = (
-        f"do not survive a block of {block.function}: {ATTEMPTS} processes died with it. It may need more memory; in a script, "
+        f"do not survive a block of {block.name}: {ATTEMPTS} processes died with it. It may need more memory; in a script, "
         'start the work under if __name__ == "__main__":'
     )
     return DomainError("workers", workers, rule)

@@ -56,7 +56,7 @@ def isolate(
 
 
 def _excluded(left: Any, right: Any, least: Any, most: Any) -> bool:
-    """Whether slopes between ``down < 0`` and ``up > 0`` exclude a root: ``a/|down| + b/up > Δy``, a and b the end values."""
+    """True if slopes between ``down < 0`` and ``up > 0`` exclude a root: ``a/|down| + b/up > Δy``, a and b the end values."""
     side = sign(left.value)
     if side != sign(right.value):
         return False

@@ -73,7 +73,7 @@ def _apart(as_json: bool) -> Iterator[None]:
 
 
 def _made(factory: str, as_json: bool) -> tuple[Any, Any]:
-    """What the user's function returns; DomainError in one line if it fails."""
+    """The model and inputs that the user's function returns; DomainError in one line if it fails."""
     from varflow import DomainError
 
     module, _, name = factory.partition(":")
@@ -94,7 +94,7 @@ def _made(factory: str, as_json: bool) -> tuple[Any, Any]:
 
 
 def _result(code: Callable[[], Any], factory: str, as_json: bool, trouble: str, passed_on: Any = ()) -> Any:
-    """What the user's code returns; an error or exit becomes a DomainError in one line."""
+    """The value that the user's code returns; an error or exit becomes a DomainError in one line."""
     from varflow import DomainError, VarflowError
 
     with _apart(as_json):
@@ -122,7 +122,7 @@ def _where(error: BaseException) -> str:
 
 
 def _no_function(named: Any) -> str:
-    """What an object is that is not a function returning a model; empty if it may be one."""
+    """Words for an object that is no function returning a model; empty if it may be one."""
     torch = sys.modules.get("torch")  # loaded by the model's module
     if torch is not None and isinstance(named, torch.nn.Module):
         return "is a model"

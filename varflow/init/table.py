@@ -75,7 +75,7 @@ def corrected_gain_table(
     target = probability("survival_target", survival_target, open_ends=True)
     check_progress(progress)
     cells = [{"threshold": theta, "width": n, "depth": L} for theta in thetas for n in widths for L in depths]
-    blocks = [Block("varflow.init.table:row", cell | {"survival_target": target}) for cell in cells]
+    blocks = [Block(row, cell | {"survival_target": target}) for cell in cells]
     with campaign_of(campaign).opened() as run:
         rows = run.results(blocks, progress=progress, what="rows")
     return CorrectedGainTable(tuple(CorrectedGain(**found) for found in rows))

@@ -1,4 +1,4 @@
-"""Whether gradients tell similar inputs from different ones: the contrast of the surrogate neural tangent kernel."""
+"""Contrast of gradients between similar and different inputs: that of the surrogate neural tangent kernel."""
 
 from __future__ import annotations
 

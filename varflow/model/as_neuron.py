@@ -1,4 +1,4 @@
-"""What a user hands in as a neuron, as a :class:`varflow.Neuron`: a description, a preset's name, or a module of a library."""
+"""The :class:`varflow.Neuron` of what a user hands in: a description, a preset's name, or a module of a library."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def neuron(neuron: Any, **parameters: Any) -> Neuron:
 
 
 def neuron_or_threshold(value: Any) -> Neuron:
-    """The same; a number is the threshold of a memoryless neuron."""
+    """The neuron of what a user hands in; a number is the threshold of a memoryless neuron."""
     if isinstance(value, (str, type, Neuron)) or hasattr(value, "forward"):
         return neuron(value)
     return Neuron(scalar("neuron", scale("neuron", value)))

@@ -35,7 +35,7 @@ MOST_ROWS = 2**53  # beyond which floats skip whole numbers
 
 
 class Drive:
-    """What layer 1 receives.
+    """The currents, inputs or spikes that layer 1 receives.
 
     Attributes
     ----------

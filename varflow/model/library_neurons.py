@@ -157,7 +157,7 @@ def _without_reader(module: Any) -> Spiking | None:
 
 
 def _spikes(kind: type, module: Any) -> bool:
-    """Whether a module of a library has a threshold, and returns spikes."""
+    """True if a module of a library has a threshold and returns spikes."""
     package, name = _package(kind), kind.__name__
     if name in _INTEGRATE or "NonSpiking" in name or "Encoder" in name or (name in _OPTIONAL and not module.output):
         return False
@@ -318,7 +318,7 @@ def _slope(function: Callable[[Any, Any], Any]) -> float:
 
 
 def _contents(module: Any) -> tuple[Any, Any]:
-    """What a container wraps: a linear layer or None, and the neurons."""
+    """The parts of a container: a linear layer or None, and the neurons."""
     parts = list(module) if type(module).__name__ == "Sequential" else [module]
     if len(parts) == 1:
         return None, parts[0]

@@ -117,12 +117,12 @@ class Neuron:
 
     @property
     def reset_detached(self) -> bool:
-        """Whether gradients ignore the reset."""
+        """True if gradients ignore the reset."""
         return self.reset_rule.detached if self.detach_reset is None else self.detach_reset
 
     @property
     def memoryless(self) -> bool:
-        """Whether spikes depend on the present input only; no decay, no reset, no filter, at most one spike a step."""
+        """True if spikes depend on the present input only: no decay, no reset, no filter, at most one spike a step."""
         return self.decay == 0 and self.synaptic_decay == 0 and self.reset_rule.absent
 
     @property
@@ -132,7 +132,7 @@ class Neuron:
 
     @property
     def heterogeneous(self) -> bool:
-        """Whether neurons of a layer differ in threshold or decay."""
+        """True if neurons of a layer differ in threshold or decay."""
         return self.differing > 0
 
     def members(self, points: int) -> list[tuple[float, Neuron]]:
@@ -147,7 +147,7 @@ class Neuron:
         ]
 
     def fires_at(self, membrane: float) -> bool:
-        """Whether a membrane of exactly this value spikes (``>`` or ``≥``, by ``strict``) in any neuron."""
+        """True if a membrane of exactly this value spikes (``>`` or ``≥``, by ``strict``) in any neuron."""
         membrane = scalar("membrane", numbers("membrane", membrane))
         if isinstance(self.threshold, OverNeurons):
             return membrane > self.threshold.smallest

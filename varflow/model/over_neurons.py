@@ -221,7 +221,7 @@ def over_neurons(value: Any) -> bool:
 
 
 def differs(value: Any) -> bool:
-    """Whether a parameter of a neuron is given as a distribution or as several values."""
+    """True if a parameter of a neuron is given as a distribution or as several values."""
     try:
         return over_neurons(value) or (np.ndim(value) == 1 and len(value) > 1)
     except Exception:  # lists of different lengths, and what is no array

@@ -58,7 +58,7 @@ class Formula:
     power: int = -1
 
     def at(self, ratio: float) -> Surrogate:
-        """The same formula with the width multiplied by ``ratio``."""
+        """This formula with the width multiplied by ``ratio``."""
         if self.sets_width is None:
             raise DomainError("surrogate", self, "has no argument that sets its width; use vf.surrogates.Surrogate(family, …)")
         arguments = dict(self.arguments)
@@ -177,7 +177,7 @@ class Surrogate:
         return math.nan if self.family == "own" else FAMILIES[self.family].area * self.peak * self.width
 
     def widened(self, width: float) -> Surrogate:
-        """The same surrogate at another width: by the library's own parameter, so that for instance ``atan`` keeps its area;
+        """This surrogate at another width: by the library's own parameter, so that for instance ``atan`` keeps its area;
         without a library at the same peak.
 
         Raises

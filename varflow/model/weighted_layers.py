@@ -16,7 +16,7 @@ ROWS = ("free", "centred", "standardised")
 
 
 class Weighted(Layer):
-    """What Linear and Conv share: random weights of standard deviation ``gain/√fan_in``, and biases."""
+    """Base of Linear and Conv: random weights of standard deviation ``gain/√fan_in``, and biases."""
 
     __slots__ = ()
     gain: float

@@ -66,7 +66,7 @@ class WeightLaw:
 
     @property
     def normal_given_spikes(self) -> bool:
-        """Whether potentials are normal given the spikes of the layer below."""
+        """True if potentials are normal given the spikes of the layer below."""
         return self.core.sums_are_normal and self.always_present
 
     @property
@@ -211,7 +211,7 @@ def fixed_in_degree(k: int, law: Any = "normal") -> WeightLaw:
 
 
 def normal_approximation(law: Any) -> WeightLaw:
-    """The same weights with potentials treated as normal by theory, as most theories do; for comparison.
+    """These weights with potentials treated as normal by theory, as most theories do; for comparison.
 
     Simulation still draws the exact weights.
 

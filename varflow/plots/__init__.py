@@ -3,9 +3,7 @@
 :func:`draw` chooses the figure of a result; ``.plot()`` of a result calls it.
 """
 
-from typing import Any
-
-from varflow._checks import DomainError
+from varflow._figures import draw, figure
 from varflow.plots.audit import plot_audit
 from varflow.plots.catalogue import plot_catalogue, plot_methods
 from varflow.plots.comparison import plot_comparison
@@ -54,9 +52,9 @@ __all__ = [
 ]
 
 
-FIGURES = {
+for _kind, _figure in {
     AuditReport: plot_audit,
-    Catalogue: plot_catalogue,
+    Catalogue: lambda result, ensembles=None: plot_catalogue(result) if ensembles is None else plot_methods(result, ensembles),
     Comparison: plot_comparison,
     DepthScales: plot_depth_scales,
     FixedPoints: plot_fixed_points,
@@ -67,12 +65,5 @@ FIGURES = {
     ReadableDepth: plot_readable_depth,
     TrainingHistory: plot_training,
     Experiment: lambda result: (plot_experiment if result.steps == 1 else plot_experiment_in_time)(result),
-}
-
-
-def draw(result: Any, **options: Any) -> Any:
-    """The figure of a result, chosen by its type; ``options`` go to its plot function."""
-    for kind, figure in FIGURES.items():
-        if isinstance(result, kind):
-            return figure(result, **options)
-    raise DomainError("result", result, "has no figure")
+}.items():
+    figure.register(_kind, _figure)

@@ -26,7 +26,7 @@ class Standardised(NamedTuple):
     edge: Any = None
 
     def _within_reach(self) -> Standardised:
-        """The same distribution; raises DomainError for ``|z| ≥ FURTHEST``."""
+        """The distribution itself; raises DomainError for ``|z| ≥ FURTHEST``."""
 
         def within(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
             return lambda z: function(z if abs(z) < FURTHEST or mp.isinf(z) else _too_far(z))

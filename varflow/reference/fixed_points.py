@@ -227,7 +227,7 @@ def _halved(layer: Layer) -> tuple[list[Any], bool]:
 
 
 def _one_sided(at_a: Any, at_b: Any, fall: Any, rise: Any) -> bool:
-    """Whether ``F(V) - V`` has no zero on an interval over which it falls by at most ``fall`` and rises by at most ``rise``.
+    """True if ``F(V) - V`` has no zero on an interval over which it falls by at most ``fall`` and rises by at most ``rise``.
 
     From ``at_a > 0`` it can reach 0 after ``at_a/fall`` of the interval; from ``at_b`` backwards after ``at_b/rise``. The two
     bounds together exclude a zero if ``at_a/fall + at_b/rise > 1``.

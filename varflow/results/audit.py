@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import VarflowError, nan_to_none
-from varflow._display import Shown, Table, figures, several
+from varflow._display import Shown, Table, several
+from varflow._figures import draw
 from varflow.model.surrogate import Surrogate
 from varflow.results.audited_layer import DESCRIBED, FLOOR, MORE, MOSTLY, SATURATED, AuditedLayer, lost_inputs, weights_of
 from varflow.results.export import dataset, records
@@ -239,7 +240,7 @@ class AuditReport(Shown):
         return {name: found[name] for layer in self.layers for name in layer.gains if name in found}
 
     def _advice(self) -> str:
-        """What to do about the first problem: one module and its gain, if known."""
+        """Advice on the first problem: one module and its gain, if known."""
         kept = sum(bool(layer.kept) for layer in self.layers)
         at_once = f"; vf.init.init_model sets {'the other' if kept else 'all'} layers" if kept < len(self.layers) else ""
         if self.fix_layer is None or self.fix_gain is None:
@@ -300,7 +301,7 @@ class AuditReport(Shown):
 
     def plot(self) -> Any:
         """Measured and predicted late rate, and variance, over layers: a matplotlib figure."""
-        return figures().draw(self)
+        return draw(self)
 
     def _table(self) -> Table:
         always = any(layer.saturated_fraction for layer in self.layers)

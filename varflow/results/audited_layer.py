@@ -151,17 +151,17 @@ class AuditedLayer:
 
     @property
     def wide(self) -> bool:
-        """Whether potentials have a standard deviation above 100 thresholds, so that spikes hardly depend on the threshold."""
+        """True if potentials have a standard deviation above 100 thresholds, so that spikes hardly depend on the threshold."""
         return self.width_in_thresholds > WIDE
 
     @property
     def dead(self) -> bool:
-        """Whether it spikes late for none of the inputs."""
+        """True if it spikes late for none of the inputs."""
         return not self.survival.any()
 
     @property
     def idle(self) -> bool:
-        """Whether more than 80 % of its neurons are silent, more than chance explains."""
+        """True if more than 80 % of its neurons are silent, more than chance explains."""
         return self.dead_fraction > MOSTLY and float(self.firing_rates.sum()) * len(self.survival) >= OFTEN
 
     @property

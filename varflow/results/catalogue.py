@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import nan_to_none
-from varflow._display import Shown, Table, figures
+from varflow._display import Shown, Table
+from varflow._figures import draw
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.results.ensemble import Ensemble
@@ -138,14 +139,14 @@ class Catalogue(Shown):
 
     def plot(self) -> Any:
         """Gains, with the critical gain, and the resulting firing rates. Returns a matplotlib Figure."""
-        return figures().draw(self)
+        return draw(self)
 
     def plot_layers(self, ensembles: Sequence[Ensemble] = ()) -> Any:
         """Variance and spikes of every layer for every method; returns a matplotlib Figure.
 
         ``ensembles`` from ``vf.simulate(found.networks)`` are drawn as dots, theory as lines.
         """
-        return figures().plot_methods(self, ensembles)
+        return draw(self, ensembles=ensembles)
 
     def _table(self) -> Table:
         where = f"at width {self.width}"

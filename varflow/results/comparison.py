@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import nan_to_none
-from varflow._display import Shown, Table, figures
+from varflow._display import Shown, Table
+from varflow._figures import draw
 from varflow.results.ensemble import Ensemble
 from varflow.results.export import dataset
 from varflow.results.layout import SPREADS, axes_of, freeze, over_layers
@@ -90,7 +91,7 @@ class Comparison(Shown):
 
     def plot(self, ax: Any = None) -> Any:
         """Variance over layers (at the last step): measured mean and band, predicted mean and band. Returns matplotlib axes."""
-        return figures().draw(self, ax=ax)
+        return draw(self, ax=ax)
 
     def _table(self) -> Table:
         verdict = "the theory stands" if self.passed else "the theory is rejected"

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import nan_to_none
-from varflow._display import Shown, Table, figures
+from varflow._display import Shown, Table
+from varflow._figures import draw
 from varflow.results.export import dataset
 
 __all__ = ["DepthScales"]
@@ -93,7 +94,7 @@ class DepthScales(Shown):
 
     def plot(self) -> Any:
         """Maps of the firing rate and the three depth scales, with the line ``χ = 1``. Returns a matplotlib Figure."""
-        return figures().draw(self)
+        return draw(self)
 
     def _table(self) -> Table:
         sizes = zip(self.overlap.shape, (11, 8), strict=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
 
 from varflow._checks import nan_to_none
-from varflow._display import Shown, Table, figures
+from varflow._display import Shown, Table
+from varflow._figures import draw
 from varflow.results.export import dataset, records
 
 __all__ = ["Cycle", "FixedPoint", "FixedPoints", "Points", "in_full"]
@@ -152,7 +153,7 @@ class FixedPoints(Points[FixedPoint]):
 
     def plot(self, ax: Any = None, *, start: float = 1.0) -> Any:
         """The map with these points, filled if stable, and the cobweb of layers driven at variance ``start``. Returns Axes."""
-        return figures().draw(self, ax=ax, start=start)
+        return draw(self, ax=ax, start=start)
 
     def _table(self) -> Table:
         how = "complete" if self.complete else f"scanned, step {self.resolution:.2g} in ln p" if self.resolution else "scanned"

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import nan_to_none
-from varflow._display import Shown, Table, figures
+from varflow._display import Shown, Table
+from varflow._figures import draw
 from varflow.model.network import Network
 from varflow.results.export import dataset
 from varflow.results.layout import axes_of, freeze, over_layers
@@ -90,7 +91,7 @@ class GradientFlow(Shown):
 
     def plot(self, **options: Any) -> Any:
         """Energy over layers, and how it is shared between steps; a matplotlib figure."""
-        return figures().draw(self, **options)
+        return draw(self, **options)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything except ``network`` and ``second_moments``, which are large; ``to_xarray`` has them."""

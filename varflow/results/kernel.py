@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, choice, integer, nan_to_none
-from varflow._display import Shown, Table, figures
+from varflow._display import Shown, Table
+from varflow._figures import draw
 from varflow.model.network import Network
 from varflow.results.export import dataset
 from varflow.results.layout import freeze
@@ -143,7 +144,7 @@ class Kernel(Shown):
 
     def plot(self, ax: Any = None) -> Any:
         """Overlap of different inputs over layers. Returns matplotlib Axes."""
-        return figures().draw(self, ax=ax)
+        return draw(self, ax=ax)
 
     def _table(self) -> Table:
         width = "infinite width" if self.samples is None else f"{self.repeats} sampled networks, seed {self.seed}"

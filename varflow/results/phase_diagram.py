@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, integer, nan_to_none, probability, real_array
-from varflow._display import Shown, Table, figures, percent
+from varflow._display import Shown, Table, percent
+from varflow._figures import draw
 from varflow.results.export import dataset
 
 __all__ = ["LEVELS", "PhaseDiagram"]
@@ -106,7 +107,7 @@ class PhaseDiagram(Shown):
 
     def plot(self) -> Any:
         """A map of survival with contours, and the paper's two widths. Returns a matplotlib Figure."""
-        return figures().draw(self)
+        return draw(self)
 
     def _table(self) -> Table:
         columns, rows = _spread(len(self.widths), 8), _spread(len(self.thresholds), 11)

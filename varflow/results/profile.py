@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from varflow._checks import nan_to_none
-from varflow._display import Shown, Table, figures
+from varflow._display import Shown, Table
+from varflow._figures import draw
 from varflow.model.network import Network
 from varflow.results.export import dataset
 from varflow.results.layout import axes_of, freeze, layers_table, over_layers, spikes
@@ -104,7 +105,7 @@ class Profile(Shown):
 
     def plot(self) -> Any:
         """Variance and survival over layers; with several steps variance and rate over both. Returns a matplotlib Figure."""
-        return figures().draw(self)
+        return draw(self)
 
     def _table(self) -> Table:
         return layers_table("Profile", self.network, self)

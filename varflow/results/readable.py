@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import nan_to_none
-from varflow._display import Shown, Table, figures
+from varflow._display import Shown, Table
+from varflow._figures import draw
 from varflow.model.network import Network
 from varflow.results.ensemble import spread
 from varflow.results.export import dataset
@@ -81,7 +82,7 @@ class ReadableDepth(Shown):
 
     @property
     def throughout(self) -> bool:
-        """Whether the last layer is still readable, so that ``depth`` is only a lower bound."""
+        """True if the last layer is still readable, so that ``depth`` is only a lower bound."""
         return self.deepest == len(self.accuracy)
 
     def to_dict(self) -> dict[str, Any]:
@@ -96,7 +97,7 @@ class ReadableDepth(Shown):
 
     def plot(self, ax: Any = None) -> Any:
         """Accuracy over layers. Returns matplotlib Axes."""
-        return figures().draw(self, ax=ax)
+        return draw(self, ax=ax)
 
     def _table(self) -> Table:
         width = "infinite width" if self.infinite_width else "the network's own width"

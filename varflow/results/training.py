@@ -1,4 +1,4 @@
-"""What a training does to the activity of a network: numbers of every neuron layer, measured now and then."""
+"""History of a training: the activity of every neuron layer, measured now and then."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, choice, nan_to_none
-from varflow._display import Shown, Table, figures
+from varflow._display import Shown, Table
+from varflow._figures import draw
 
 __all__ = ["BACKWARD", "MEASURED", "TOTAL", "TrainingHistory"]
 
@@ -118,7 +119,7 @@ class TrainingHistory(Shown):
 
     def plot(self) -> Any:
         """Late rates and dead fractions of the layers over the training, and gradient norms: a matplotlib figure."""
-        return figures().draw(self)
+        return draw(self)
 
     def _table(self) -> Table:
         names = [*self.layers, TOTAL] if self.rows else []

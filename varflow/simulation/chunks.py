@@ -48,7 +48,7 @@ def blocks_of(batch: Batch, repeats: int, label: dict[str, Any]) -> Iterator[tup
     for first in range(0, -(-repeats // chunk), together):
         rows = slice(first * chunk, min((first + together) * chunk, repeats))
         settings = {"networks": batch.networks, "first": first, "repeats": rows.stop - rows.start, **label}
-        yield rows, Block("varflow.simulation.chunks:simulated", settings, units=settings["repeats"])
+        yield rows, Block(simulated, settings, units=settings["repeats"])
 
 
 def simulated(

@@ -81,13 +81,13 @@ class Step:
         return self.expression.rhs.getO()
 
     def holds(self, point: Values, digits: int = DIGITS) -> bool:
-        """Whether both sides agree at a point, relative to the larger."""
+        """True if both sides agree at a point, relative to the larger."""
         left, right = self._sides(point)
         scale = max(abs(left), abs(right)) or mpf(1)
         return bool(abs(left - right) <= scale * mpf(10) ** -digits)
 
     def shrinks(self, setting: Setting, seed: str) -> bool:
-        """Whether ``|left - right|`` stays within a constant times the remainder as its variable goes to the limit."""
+        """True if ``|left - right|`` stays within a constant times the remainder as its variable goes to the limit."""
         variable, limit, ratios = self.remainder.variables[0], self.remainder.point[0], []
         with mp.workdps(_MANY):
             for power in _SMALL:  # the same other parameters each time
@@ -203,7 +203,7 @@ class Derivation:
         return replace(self, steps=(*self.steps, step))
 
     def check(self, *, points: int = 4, digits: int = DIGITS, seed: int = 0) -> bool:
-        """Whether every step holds at random admissible points.
+        """True if every step holds at random admissible points.
 
         Parameters
         ----------
@@ -226,7 +226,7 @@ class Derivation:
             return all(part._holds_at(f"{seed}, {index}", digits) for part in parts for index in range(points))
 
     def _holds_at(self, seed: str, digits: int) -> bool:
-        """Whether every step holds at one point, which steps under the same assumptions share."""
+        """True if every step holds at one point, which steps under the same assumptions share."""
         for step in self.steps:
             if step.remainder is not None:
                 held = step.shrinks(self.setting, seed)

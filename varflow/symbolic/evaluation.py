@@ -93,7 +93,7 @@ def first_answer(within: Callable[..., Any], beyond: Callable[..., Any]) -> Call
 
 
 def _predicate(symbols: tuple[Any, ...], conditions: Any) -> Callable[..., Any]:
-    """Whether all conditions hold, as a function."""
+    """A function that is true where all conditions hold."""
     tests = [as_function(symbols, part, "numpy") for part in sympy.And.make_args(conditions)]
     return lambda *numbers: np.all(np.broadcast_arrays(*(np.asarray(test(*numbers), dtype=bool) for test in tests)), axis=0)
 

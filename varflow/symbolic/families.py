@@ -21,7 +21,7 @@ def _if(finite: Any, value: Any) -> Any:
 
 
 def _power_of_gamma(scale: Any, k: Any, power: Any) -> tuple[Any, Any]:
-    """Of ``scale G^(1/power)``, with ``G`` of a gamma law of shape ``k``."""
+    """Distribution of ``scale G^(1/power)``, with ``G`` of a gamma law of shape ``k``."""
     first, second = (G(k + j / power) / G(k) for j in (S(1), S(2)))
     return scale * first, scale**2 * (second - first**2)
 

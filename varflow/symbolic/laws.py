@@ -91,7 +91,7 @@ class Law:
 
     @property
     def heavy_tailed(self) -> bool:
-        """Whether the density decays as a power of ``z``: by the same factor per doubling at 30 and at 1000."""
+        """True if the density decays as a power of ``z``: by the same factor per doubling at 30 and at 1000."""
         values = {symbol: (mp.mpf(low) + mp.mpf(high)) / 2 for symbol, (low, high) in self.parameters.items()}
         densities = list(map(self.at(values), map(mp.mpf, (30, 60, 1000, 2000))))
         if 0 in densities:

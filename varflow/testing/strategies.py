@@ -168,7 +168,7 @@ def neurons(
 def drives(
     *, steps: int | None = None, width: int | None = None, max_fan_in: int = 6, max_batch: int = 3, given: bool = False
 ) -> SearchStrategy[vf.drives.Drive]:
-    """What layer 1 receives, shrinking towards ``currents(std=1)``: also white currents, inputs and spike trains.
+    """Drives of layer 1, shrinking towards ``currents(std=1)``: also white currents, inputs and spike trains.
 
     Parameters
     ----------

@@ -58,7 +58,7 @@ class Layer:
 
     @property
     def is_normal(self) -> bool:
-        """Whether potentials are normal given the count, exactly or by ``normal_approximation``."""
+        """True if potentials are normal given the count, exactly or by ``normal_approximation``."""
         return (self.law.approximate or self.law.normal_given_spikes) and self.rows != "standardised"
 
     @property

@@ -73,7 +73,7 @@ def corrected_uniform_(
     fan: Any = None,
     generator: Any = None,
 ) -> Tensor:
-    """The same for uniform weights, with their own survival at finite width.
+    """Fill with uniform weights of the corrected gain, by their own survival at finite width.
 
     Parameters
     ----------

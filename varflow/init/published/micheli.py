@@ -163,7 +163,7 @@ def micheli_normal_(
 def micheli_uniform_(
     tensor: Tensor, threshold: float = 1.0, *, variance: float = 1.0, fan: Any = None, generator: Any = None
 ) -> Tensor:
-    """The same gain with uniform weights, for which potentials are also normal at large fan-in.
+    """Fill with uniform weights of the same gain, for which potentials are also normal at large fan-in.
 
     Parameters
     ----------

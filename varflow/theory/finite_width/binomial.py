@@ -132,7 +132,7 @@ class Kernel:
         return out
 
     def with_tail(self, tail: float) -> Kernel:
-        """The same kernel with windows for another ``tail``."""
+        """This kernel with windows for another ``tail``."""
         return Kernel(self.target, self.p, self.q, tail)
 
     def _block(self, start: int) -> tuple[int, np.ndarray]:

@@ -229,7 +229,7 @@ class SpikeChain:
 
     @property
     def homogeneous(self) -> bool:
-        """Whether all layers are the same, with neurons of one width and one transition between them."""
+        """True if all layers are the same, with neurons of one width and one transition between them."""
         return (
             len({count.width for count in self.counts}) == 1
             and len(set(self.layers)) <= 1
@@ -247,7 +247,7 @@ class SpikeChain:
 
     @property
     def silence_is_final(self) -> bool:
-        """Whether silence is absorbing."""
+        """True if silence is absorbing."""
         return self.layer.bias_variance == 0 and float(self.kernel.p[0]) == 0
 
     @property

@@ -27,7 +27,7 @@ FEW = 32  # thresholds of a distribution over neurons, where each costs an integ
 
 
 def smooth_in_count(layer: Layer) -> bool:
-    """Whether ``π_K`` is defined for real ``K``, as the grids of wide layers need."""
+    """True if ``π_K`` is defined for real ``K``, as the grids of wide layers need."""
     return layer.is_normal or layer.rows == "standardised" or (layer.law.always_present and layer.law.core.lattice is None)
 
 

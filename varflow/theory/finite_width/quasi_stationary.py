@@ -165,7 +165,7 @@ def alive_after(kernel: Kernel, mass: np.ndarray, layers: int) -> float:
 
 
 def _steady(value: float, change: float, before: float) -> bool:
-    """Whether changes that shrink geometrically, the last two being ``before`` and ``change``, add up to a negligible one."""
+    """True if changes that shrink geometrically, the last two being ``before`` and ``change``, add up to a negligible one."""
     shrink = min(change / before, 1.0) if before > 0 else 1.0
     return change * shrink <= TOLERANCE * value * (1 - shrink) or change <= 4e-16 * value
 

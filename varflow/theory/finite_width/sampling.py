@@ -103,7 +103,7 @@ def _table(layer: Layer) -> Given:
 
 
 def _few(width: int, many: bool) -> bool:
-    """Whether every potential is drawn."""
+    """True if every potential is drawn."""
     return width <= EXACT_WIDTH and not (many and width > 1)
 
 
@@ -223,7 +223,7 @@ def _tail_moments(z: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _about(c: np.ndarray, moments: np.ndarray, left: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of potentials with these moments: their mean from ``c``, their variance ``v``, and ``A² (2v² + κ₄) + 4Aμμ₃ + 4μ²v`` with
+    """Moments of potentials: their mean from ``c``, their variance ``v``, and ``A² (2v² + κ₄) + 4Aμμ₃ + 4μ²v`` with
     ``A = left`` and ``μ`` their mean from ``c``.
     """
     m1, m2, m3, m4 = moments

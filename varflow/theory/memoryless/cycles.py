@@ -22,7 +22,7 @@ CLOSED = 1e-6  # relative residual: a sign change with a larger one is a jump of
 
 
 def may_cycle(layer: RateMap) -> bool:
-    """Whether ``F`` may fall somewhere without contracting."""
+    """True if ``F`` may fall somewhere without contracting."""
     return layer.m_g < 0 or (layer.theta < 0 and (layer.m_g > 0 or layer.law.inflection is None))
 
 

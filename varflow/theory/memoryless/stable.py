@@ -142,7 +142,7 @@ def _biased(law: Distribution, theta: np.ndarray, g: np.ndarray, sigma_b: np.nda
 
 
 def _quick(law: Distribution, theta: np.ndarray, g: np.ndarray, sigma_b: np.ndarray) -> np.ndarray:
-    """The same, NaN where ``θ > 0`` and the root needs Newton's method."""
+    """Stable variances in closed form; NaN where ``θ > 0`` and the root needs Newton's method."""
     b, g2, up = sigma_b**2, g**2, theta >= 0
     unbiased = _unbiased(law, np.maximum(theta, 0), g)
     V = np.where(b > 0, _halley(law, theta, g2, b, unbiased, (theta / law.inflection) ** 2), unbiased)

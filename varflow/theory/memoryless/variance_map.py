@@ -124,7 +124,7 @@ def depth_scale(multiplier: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class RateMap:
-    r"""The same map of the firing rate: ``p' = Q(z)``, ``z = (θ - m_g p)/√V``, ``V = σ_b² + g² p``.
+    r"""The map in terms of the firing rate: ``p' = Q(z)``, ``z = (θ - m_g p)/√V``, ``V = σ_b² + g² p``.
 
     It acts on ``y = unit · p`` with ``unit`` a power of two: 1 for small gains, about ``g²`` for large ones, where ``p`` may
     underflow though the variance does not.
