@@ -59,17 +59,17 @@ class Block:
 def labels(blocks: Iterable[Block]) -> list[tuple[str, str]]:
     """Key and description of each block: the description names function, settings and code, and the key is its digest."""
     memo: dict[int, tuple[Any, Any]] = {}
-    found = []
+    pairs = []
     for block in blocks:
         settings = {name: described(value, memo) for name, value in block.settings.items()}
         parts = {"function": block.name, "settings": settings, "code": block.version}
         text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
-        found.append((hashlib.sha256(text.encode()).hexdigest(), text))
-    return found
+        pairs.append((hashlib.sha256(text.encode()).hexdigest(), text))
+    return pairs
 
 
 def computed(block: Block, version: str) -> tuple[bytes, float]:
-    """In a worker: the encoded result and the seconds it took; DomainError if the worker has other code."""
+    """The encoded result and the seconds it took, in a worker; DomainError if the worker has other code."""
     if block.version != version:
         raise DomainError("workers", block.name, "is not the same code in a worker: install one version everywhere")
     start = time.perf_counter()

@@ -24,20 +24,8 @@ from varflow._lazy import LOADED
 __all__ = ["code_version"]
 
 PACKAGE = Path(__file__).parent.parent
-NO_NUMBERS = {
-    "__main__",
-    "_display",
-    "_figures",
-    "_files",
-    "_lazy",
-    "_process",
-    "_progress",
-    "_stopping",
-    "campaign",
-    "citations",
-    "cli",
-}
-NO_NUMBERS |= {"plots"}
+NO_NUMBERS = {"__main__", "_display", "_figures", "_files", "_lazy", "_process", "_progress", "_stopping"}
+NO_NUMBERS |= {"campaign", "citations", "cli", "plots"}
 LIBRARIES = ("numpy", "scipy", "torch")
 IMPORT = re.compile(r"^[ \t]*(?:from|import) ([\w.]+)(?: as \w+| import (.*))?$", re.MULTILINE)  # ast takes ten times as long
 FOR_TYPES = re.compile(r"^if TYPE_CHECKING:\n(?:[ \t]+.*\n|\n)+", re.MULTILINE)
@@ -66,8 +54,8 @@ def _digest(*modules: str) -> str:
         digests[str(path.relative_to(PACKAGE)) if inside else path.name] = hashlib.sha256(content).hexdigest()
         others += "" if inside else content.decode()
     libraries = [*LIBRARIES, *(name for name in FRAMEWORKS if name in others)]
-    known = [digests, {name: _installed(name) for name in libraries}]
-    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+    determining = [digests, {name: _installed(name) for name in libraries}]
+    return hashlib.sha256(json.dumps(determining, sort_keys=True).encode()).hexdigest()
 
 
 @cache
@@ -80,15 +68,15 @@ def _installed(library: str) -> str | None:
 
 def _sources(modules: tuple[str, ...]) -> set[Path]:
     """The files of these modules, and of all parts and modules that they import, directly or through others."""
-    waiting, found, seen = [_unit(module) for module in modules], set[Path](), set[str]()
+    waiting, paths, seen = [_unit(module) for module in modules], set[Path](), set[str]()
     while waiting:
         unit = waiting.pop()
         if unit not in seen:
             seen.add(unit)
             files, imported = _part(unit)
-            found.update(files)
+            paths.update(files)
             waiting += imported
-    return found
+    return paths
 
 
 @cache  # most modules have most parts in common

@@ -57,7 +57,7 @@ def audit(
 
 @contextmanager
 def _apart(as_json: bool) -> Iterator[None]:
-    """Where the user's code prints: with JSON to stderr. Afterwards streams are as before, whatever it does to them."""
+    """A context in which the user's code prints, with JSON to stderr. Afterwards streams are as before."""
     before = sys.stdout, sys.stderr
     sys.stdout.flush()
     stdout = os.dup(1)  # system calls and other programs print there

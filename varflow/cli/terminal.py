@@ -183,7 +183,7 @@ def _domain(app: typer.Typer, error: Any) -> str:
     option = "--" + OPTION_OF.get(argument, argument).replace("_", "-")
     if all(option not in parameter.opts for parameter in command.params):
         return str(error)
-    return " ".join(part for part in (option, _shown(error.value), error.rule) if part)
+    return " ".join(word for word in (option, _shown(error.value), error.rule) if word)
 
 
 def _shown(value: Any) -> str:

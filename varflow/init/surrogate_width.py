@@ -111,16 +111,16 @@ def _suited(
 
 
 def surrogate_beside_gain(surrogate: Any, gain: float, neuron: Neuron, steps: int, depth: int, drive: Drive) -> dict[str, Any]:
-    """For a lookup: growth of gradients with this surrogate, the same surrogate at the width that suits the network, and words.
+    """Growth of gradients with this surrogate, the surrogate at the width that suits the network, and words, for a lookup.
 
     Of several steps by the range over ``depth`` layers; memoryless by growth 1, the same in every layer.
     """
     network = Network(width=1000, depth=depth, gain=gain, neuron=neuron, steps=steps, drive=drive)
     psi, solved = surrogate_of(surrogate), ForwardPass.of(network, Neurons(POINTS, SCRAMBLES, seed=0))
-    found: dict[str, Any] = {"gradient_growth": solved.gradients(psi, scatter=False).growth, "surrogate": None, "words": []}
+    answer: dict[str, Any] = {"gradient_growth": solved.gradients(psi, scatter=False).growth, "surrogate": None, "words": []}
     try:
         objective, accuracy = ("growth", ACCURACY) if steps == 1 else ("range", OF_RANGE)
-        chosen = _suited(solved, psi, objective, accuracy=accuracy)
+        suited = _suited(solved, psi, objective, accuracy=accuracy)
     except DomainError as refusal:
-        return found | {"words": [f"surrogate: {refusal}"]}
-    return found | {"surrogate": repr(chosen)}
+        return answer | {"words": [f"surrogate: {refusal}"]}
+    return answer | {"surrogate": repr(suited)}

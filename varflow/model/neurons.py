@@ -127,7 +127,7 @@ class Neuron:
 
     @property
     def differing(self) -> int:
-        """How many parameters differ between the neurons of a layer."""
+        """Number of parameters that differ between the neurons of a layer."""
         return isinstance(self.threshold, OverNeurons) + isinstance(self.decay, OverNeurons)
 
     @property
@@ -179,11 +179,11 @@ def _threshold(value: Any) -> float | OverNeurons:
 def _decay(value: Any) -> float | OverNeurons:
     if not differs(value):
         return _fraction("decay", value, one_allowed=True)
-    found = OverNeurons.of("decay", value)
-    low, high = found.support
+    decays = OverNeurons.of("decay", value)
+    low, high = decays.support
     if low < 0 or high > 1:
-        raise DomainError("decay", found, f"has values from {low:g} to {high:g}: they must lie between 0 and 1, 1 excluded")
-    return found
+        raise DomainError("decay", decays, f"has values from {low:g} to {high:g}: they must lie between 0 and 1, 1 excluded")
+    return decays
 
 
 def _fraction(name: str, value: float, *, one_allowed: bool) -> float:

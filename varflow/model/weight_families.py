@@ -12,14 +12,14 @@ import numpy as np
 from varflow.model import builtin
 from varflow.model.weight_distribution import Lattice, Pair, WeightDistribution, unknown
 
-__all__ = ["Discrete", "Gamma", "LogNormal", "Normal", "Uniform"]
+__all__ = ["GammaWeights", "LatticeWeights", "LogNormalWeights", "NormalWeights", "UniformWeights"]
 
 LARGEST_SIGMA = 3.0  # of log-normal weights: the standard deviation is then 8000 times the median
 SPLINE = 16  # sums of fewer uniform weights use the B-spline recursion; more, the saddle-point integral
 
 
 @dataclass(frozen=True)
-class Normal(WeightDistribution):
+class NormalWeights(WeightDistribution):
     """Standard normal: a sum of ``J`` with a normal bias is normal with variance ``J + b²``."""
 
     sums_are_normal = True
@@ -29,7 +29,7 @@ class Normal(WeightDistribution):
         return 0.0, 1.0, 0.0, 0.0
 
     def sum_tails(self, number: np.ndarray, x: np.ndarray, bias: float) -> Pair:
-        z, normal = x / np.sqrt(number + bias**2), builtin.Normal()
+        z, normal = x / np.sqrt(number + bias**2), builtin.NormalWeights()
         return normal.sf(z), normal.sf(-z)
 
     def draw(self, variates: Any) -> Any:
@@ -40,7 +40,7 @@ class Normal(WeightDistribution):
 
 
 @dataclass(frozen=True)
-class Uniform(WeightDistribution):
+class UniformWeights(WeightDistribution):
     """Uniform on (-1, 1). Tails of sums are sums of B-splines."""
 
     support = (-1.0, 1.0)
@@ -86,7 +86,7 @@ def _spline_tail(number: int, x: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Gamma(WeightDistribution):
+class GammaWeights(WeightDistribution):
     """Gamma with scale 1 (exponential for shape 1): a sum of ``J`` is gamma with shape ``J · shape``."""
 
     shape: float
@@ -115,7 +115,7 @@ class Gamma(WeightDistribution):
 
 
 @dataclass(frozen=True)
-class LogNormal(WeightDistribution):
+class LogNormalWeights(WeightDistribution):
     """``exp(sigma z)`` with ``z`` standard normal."""
 
     sigma: float
@@ -154,7 +154,7 @@ class LogNormal(WeightDistribution):
 
 
 @dataclass(frozen=True)
-class Discrete(WeightDistribution):
+class LatticeWeights(WeightDistribution):
     """Integers with their probabilities."""
 
     name: str

@@ -216,9 +216,9 @@ class Conv(Weighted):
         return channels // self.groups * self.kernel**2
 
     def after(self, signal: Signal, width: int | None) -> Signal:
-        below, height, wide = area_of(self, signal)
-        if below % self.groups:
-            raise DomainError("groups", self.groups, f"must divide the {below} channels that {self!r} receives")
-        self._fits(self.fan_in(below))
+        channels_in, height, wide = area_of(self, signal)
+        if channels_in % self.groups:
+            raise DomainError("groups", self.groups, f"must divide the {channels_in} channels that {self!r} receives")
+        self._fits(self.fan_in(channels_in))
         size = windows(self, (height, wide), self.kernel, self.stride, self.border)
         return Signal("currents", (self.channels, *size), weighted=True)

@@ -67,12 +67,12 @@ def plot_methods(catalogue: Catalogue, ensembles: Sequence[Ensemble] = ()) -> An
 
     width = LEFT + 2 * PANEL + GAP + (BESIDE - 1) * PANEL + _inches(labels.values()) + MARGIN
     words = wrapped([*_words(catalogue, measured), *_silent_words(catalogue, silent, ends)], int(16 * (width - LEFT - MARGIN)))
-    below = 0.75 + 0.17 * len(words)
-    height = HEIGHT + below
+    text_height = 0.75 + 0.17 * len(words)
+    height = HEIGHT + text_height
     figure = new_figure(figsize=(width, height), dpi=150)
     tall = (HEIGHT - 0.4) / height
-    variance = figure.add_axes((LEFT / width, below / height, PANEL / width, tall))
-    spikes = figure.add_axes(((LEFT + PANEL + GAP) / width, below / height, PANEL / width, tall))
+    variance = figure.add_axes((LEFT / width, text_height / height, PANEL / width, tall))
+    spikes = figure.add_axes(((LEFT + PANEL + GAP) / width, text_height / height, PANEL / width, tall))
     for key in [*silent, *heard[::-1]]:
         _draw(variance, _over_layers(catalogue.profiles[key], "variance"), measured.get(key), "variance", colour[key])
         _draw(spikes, _over_layers(catalogue.profiles[key], "spikes"), measured.get(key), "spikes", colour[key])
@@ -168,8 +168,8 @@ def _apart(places: list[float], gap: float) -> np.ndarray:
     for place in places:
         centre, members = place, 1
         while blocks and blocks[-1][0] - centre < gap * (blocks[-1][1] + members) / 2:
-            above, number = blocks.pop()
-            centre = (above * number + centre * members) / (number + members)
+            neighbour, number = blocks.pop()
+            centre = (neighbour * number + centre * members) / (number + members)
             members += number
         blocks.append((centre, members))
     falling = [centre + gap * ((members - 1) / 2 - rank) for centre, members in blocks for rank in range(members)]

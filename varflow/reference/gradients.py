@@ -117,10 +117,10 @@ def _chosen(surrogate: Any, width: Any, kinks: Iterable[Any]) -> tuple[Callable[
     elif width is not None:
         raise DomainError("width", width, "applies to the name of a family only")
     elif isinstance(surrogate, str | Surrogate):
-        chosen = surrogate_of(surrogate)
-        if chosen.family not in SHAPES:
+        description = surrogate_of(surrogate)
+        if description.family not in SHAPES:
             raise DomainError("surrogate", surrogate, "has no formula here: give ψ as a function of an mpf")
-        family, c, a = chosen.family, mpf(chosen.peak), mpf(chosen.width)
+        family, c, a = description.family, mpf(description.peak), mpf(description.width)
     else:
         return _of_user(called("surrogate", surrogate)), mpf(1), [number("kinks", x) for x in kinks]
     shape, edge = SHAPES[family]
@@ -138,6 +138,6 @@ def _of_user(psi: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _spread(length: Any) -> list[Any]:
-    """Where to split the integral around a peak at 0 of width ``length``: 0 and ``±length·4^j/4``, ``j = 0 … 5``."""
+    """Points at which to split the integral around a peak at 0 of width ``length``: 0 and ``±length·4^j/4``, ``j = 0 … 5``."""
     steps = [length * mpf(4) ** j / 4 for j in range(6)]
     return [mpf(0), *steps, *(-x for x in steps)]

@@ -137,8 +137,8 @@ def _correlation(before: Any, after: Any, covariance: Any) -> Any:
     """``ρ``, and ±1 where ``1 - ρ²`` is below the rounding error."""
     if before == 0 or after == 0:
         return mpf(0)
-    rest = 1 - covariance**2 / (before * after)
-    if rest < mpf(10) ** (5 - mp.dps):
+    one_minus_square = 1 - covariance**2 / (before * after)
+    if one_minus_square < mpf(10) ** (5 - mp.dps):
         return mpf(1) if covariance > 0 else mpf(-1)
     return covariance / mp.sqrt(before * after)
 

@@ -95,8 +95,8 @@ def two_steps(neuron: Neuron, *, covariance: Any, mean: Any = (0, 0), digits: in
     scale, alpha = mpf(neuron.input_scale), mpf(neuron.synaptic_decay)
     m1, m2 = scale * m1, scale * (alpha * m1 + m2)
     C11, C12, C22 = scale**2 * C11, scale**2 * (alpha * C11 + C12), scale**2 * (alpha**2 * C11 + 2 * alpha * C12 + C22)
-    rest = C22 - C12**2 / C11
-    spread = mp.sqrt(rest) if rest > C22 * mpf(10) ** (5 - mp.dps) else mpf(0)
+    conditional_variance = C22 - C12**2 / C11
+    spread = mp.sqrt(conditional_variance) if conditional_variance > C22 * mpf(10) ** (5 - mp.dps) else mpf(0)
     if mpf(neuron.threshold) - m1 > FARTHEST * mp.sqrt(C11):
         raise DomainError("neuron", neuron, "needs a threshold at most 10^6 standard deviations above the mean current")
     pieces = _pieces(neuron, m1, mp.sqrt(C11), m2, C12 / mp.sqrt(C11), spread, digits)
@@ -137,8 +137,8 @@ def _bounded(neuron: Neuron, lo: Any, hi: Any, m1: Any, std: Any, keep: Any, int
     least = mpf(neuron.decay) * mpf(neuron.reset_rule.lowest) * mpf(neuron.threshold)
     cut = ((least + off) / keep - m1) / std if keep else (-mp.inf if -off >= least else mp.inf)
     cut = min(max(cut, lo), hi)
-    parts = [(lo, cut, mpf(0), into, -least), (cut, hi, keep, into, off)]
-    return [part for part in parts if part[0] < part[1]]
+    pieces = [(lo, cut, mpf(0), into, -least), (cut, hi, keep, into, off)]
+    return [piece for piece in pieces if piece[0] < piece[1]]
 
 
 def _after(neuron: Neuron, S: int, theta: Any) -> tuple[Any, Any, Any]:
@@ -162,10 +162,10 @@ def _moments(neuron: Neuron, pieces: list[_Piece], m1: Any, V1: Any, digits: int
     levels = 1
     if neuron.reset_rule.counts:
         levels = max(_highest(neuron, q.b, abs(q.a) + q.s, digits) for q in pieces)
-    above = [[_above(neuron, q, k * mpf(neuron.threshold), digits) for k in range(1, levels + 1)] for q in pieces]
-    p2 = mp.fsum(x for row in above for x in row)
-    square2 = mp.fsum((2 * k + 1) * x for row in above for k, x in enumerate(row))  # E[S²] = Σ_k (2k - 1) P(S ≥ k)
-    both = mp.fsum(q.spikes * x for q, row in zip(pieces, above, strict=True) for x in row)
+    exceedances = [[_above(neuron, q, k * mpf(neuron.threshold), digits) for k in range(1, levels + 1)] for q in pieces]
+    p2 = mp.fsum(x for row in exceedances for x in row)
+    square2 = mp.fsum((2 * k + 1) * x for row in exceedances for k, x in enumerate(row))  # E[S²] = Σ_k (2k - 1) P(S ≥ k)
+    both = mp.fsum(q.spikes * x for q, row in zip(pieces, exceedances, strict=True) for x in row)
 
     def shown(*values: Any) -> tuple[Any, Any]:
         first, second = (rounded(x, digits) for x in values)

@@ -187,18 +187,18 @@ class AuditedLayer:
     def scaled_to(self, gain: float) -> dict[str, float]:
         """The gains of its modules, scaled together so that the layer has this gain."""
         equal = 1 / math.sqrt(max(len(self.gains), 1))
-        return {name: gain * (own / self.gain if self.gain else equal) for name, own in self.gains.items()}
+        return {name: gain * (module_gain / self.gain if self.gain else equal) for name, module_gain in self.gains.items()}
 
     def first_to_mend(self, gain: float | None) -> tuple[str | None, float | None]:
         """The module with the largest gain, and the gain to give it so that the layer has ``gain`` (None if unknown)."""
-        name = max(self.gains, key=lambda each: self.gains[each], default=None)
+        name = max(self.gains, key=lambda module: self.gains[module], default=None)
         return name, None if name is None or gain is None else self.scaled_to(gain)[name]
 
     def to_dict(self) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in DESCRIBED}
         described = {name: getattr(self, name) for name in DESCRIBED}
-        own = {name: getattr(self, name) for name in MORE}
-        return nan_to_none(values | own | {name: None if value is None else repr(value) for name, value in described.items()})
+        more = {name: getattr(self, name) for name in MORE}
+        return nan_to_none(values | more | {name: None if value is None else repr(value) for name, value in described.items()})
 
 
 def weights_of(layer: Any) -> str:
@@ -212,8 +212,8 @@ def lost_inputs(layers: Sequence[AuditedLayer]) -> np.ndarray:
     arrives: dict[str, np.ndarray] = {INPUT: np.ones(len(layers[0].survival), dtype=bool)}  # by source, for each input
     ends = []
     for layer in layers:
-        known = [arrives[source] for source in layer.sources if source in arrives]
-        arriving = np.any(known, axis=0) if known else arrives[INPUT]
+        arriving_by_source = [arrives[source] for source in layer.sources if source in arrives]
+        arriving = np.any(arriving_by_source, axis=0) if arriving_by_source else arrives[INPUT]
         arrives[layer.neuron_name] = arriving & (layer.survival > 0)
         ends += [arriving] if layer.output else []
     further = {source for layer in layers for source in layer.sources if source != layer.neuron_name}

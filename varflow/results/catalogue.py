@@ -130,7 +130,7 @@ class Catalogue(Shown):
         unknown = np.full((self.depth, self.steps), np.nan)
         profiles = [self.profiles.get(entry.key) for entry in self.methods]
         layers = {
-            f"{name}_of_layers": np.array([getattr(each, name, unknown).reshape(unknown.shape) for each in profiles])
+            f"{name}_of_layers": np.array([getattr(profile, name, unknown).reshape(unknown.shape) for profile in profiles])
             for name in QUANTITIES
         }
         axes = {"key": ("key", [entry.key for entry in self.methods])} | axes_of(self)

@@ -66,15 +66,15 @@ class Comparison(Shown):
     @property
     def worst(self) -> dict[str, tuple[Any, ...]]:
         """Layer (and step) and signed deviation of the largest ``|z|`` of each measured quantity; of spreads, the last."""
-        found = {}
+        largest = {}
         for name, values in self.z.items():
             if name in SPREADS:
                 if np.isfinite(values[-1]):
-                    found[name] = (len(values), float(values[-1]))
+                    largest[name] = (len(values), float(values[-1]))
             elif not np.all(np.isnan(values)):
                 place = np.unravel_index(np.nanargmax(np.abs(values)), values.shape)
-                found[name] = (*(int(index) + 1 for index in place), float(values[place]))
-        return found
+                largest[name] = (*(int(index) + 1 for index in place), float(values[place]))
+        return largest
 
     def to_dict(self) -> dict[str, Any]:
         axes = ("layer", "step", "z") if self.profile.variance.ndim == 2 else ("layer", "z")

@@ -90,7 +90,7 @@ class DepthScales(Shown):
         """An ``xarray.Dataset`` over ``threshold`` or ``width``, and ``gain``."""
         name, _, values = self.rows
         axes = {name: (name, values), "gain": ("gain", self.gains)}
-        return dataset({each: ((name, "gain"), getattr(self, each)) for each in NAMES}, axes)
+        return dataset({quantity: ((name, "gain"), getattr(self, quantity)) for quantity in NAMES}, axes)
 
     def plot(self) -> Any:
         """Maps of the firing rate and the three depth scales, with the line ``χ = 1``. Returns a matplotlib Figure."""
@@ -98,7 +98,7 @@ class DepthScales(Shown):
 
     def _table(self) -> Table:
         sizes = zip(self.overlap.shape, (11, 8), strict=True)
-        rows, columns = (np.unique(np.linspace(0, n - 1, most).round().astype(int)) for n, most in sizes)
+        rows, columns = (np.unique(np.linspace(0, n - 1, shown_at_most).round().astype(int)) for n, shown_at_most in sizes)
         _, symbol, values = self.rows
         shown = ((f"{self.overlap_depth[i, j]:.2f} {self.gradient_gain[i, j]:.2g}" for j in columns) for i in rows)
         cells = [(f"{values[i]:.4g}", *row) for i, row in zip(rows, shown, strict=True)]

@@ -19,8 +19,8 @@ __all__ = ["dataset", "plain", "records"]
 def dataset(variables: Mapping[str, Any], coordinates: Mapping[str, Any], **attributes: Any) -> Any:
     """Variables and coordinates ``name: (axes, values)``; those that are None, or empty, are left out."""
     data, coords = _whole(variables), _whole(coordinates)
-    known = {name: _attribute(value) for name, value in attributes.items() if value is not None}
-    return require("xarray", "xarray").Dataset(data, coords=coords, attrs=known)
+    given = {name: _attribute(value) for name, value in attributes.items() if value is not None}
+    return require("xarray", "xarray").Dataset(data, coords=coords, attrs=given)
 
 
 def records(rows: Iterable[Any], names: Iterable[str], axis: str) -> dict[str, Any]:
@@ -39,8 +39,8 @@ def plain(values: Any) -> np.ndarray:
     array = np.asarray(values)
     if array.dtype.kind == "O":
         text = any(isinstance(value, str) for value in array.flat)
-        known = [value if value is not None else "" if text else np.nan for value in array.flat]
-        array = np.array(known, dtype=str if text else float).reshape(array.shape)
+        filled = [value if value is not None else "" if text else np.nan for value in array.flat]
+        array = np.array(filled, dtype=str if text else float).reshape(array.shape)
     if array.dtype.kind == "b":
         return array.astype(np.int8)
     if array.dtype.kind in "iu":

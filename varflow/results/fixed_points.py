@@ -137,9 +137,9 @@ class FixedPoints(Points[FixedPoint]):
     map: Callable[[Any], Any] | None = field(default=None, kw_only=True)
 
     def to_dict(self) -> dict[str, Any]:
-        found = {"fixed_points": [point.to_dict() for point in self], "cycles": [cycle.to_dict() for cycle in self.cycles]}
+        points = {"fixed_points": [point.to_dict() for point in self], "cycles": [cycle.to_dict() for cycle in self.cycles]}
         edge = {"complete": self.complete, "resolution": self.resolution, "basin_edge": self.basin_edge}
-        return nan_to_none(found | edge)
+        return nan_to_none(points | edge)
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``fixed_point``, and ``cycle`` and ``phase`` if there are two-cycles; all floats."""
@@ -196,9 +196,9 @@ def in_full(
     """A table of points and cycles, one number per line, for numbers too long for columns."""
     rows = []
     for state in (*points, *cycles):
-        own = ("variances", "firing_rates") if isinstance(state, Cycle) else ("variance", "firing_rate")
+        names = ("variances", "firing_rates") if isinstance(state, Cycle) else ("variance", "firing_rate")
         rows.append(("stability", _stability(state) + " cycle" * isinstance(state, Cycle)))
-        for name in (*own, "multiplier", "depth_scale"):
+        for name in (*names, "multiplier", "depth_scale"):
             values = getattr(state, name)
             rows += [(name, written(value)) for value in (values if isinstance(values, tuple) else (values,))]
         rows.append(("residual", f"{float(state.residual):.2g}"))

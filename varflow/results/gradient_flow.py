@@ -115,8 +115,8 @@ class GradientFlow(Shown):
 
     def _table(self) -> Table:
         title = f"GradientFlow of {self.network!r}, {self.surrogate}, {self.readout} readout"
-        chosen = np.unique(np.linspace(0, len(self.energy) - 1, 5).round().astype(int))
-        rows = [(str(l + 1), f"{self.total[l]:.5g}", self._shared(l)) for l in chosen]
+        shown = np.unique(np.linspace(0, len(self.energy) - 1, 5).round().astype(int))
+        rows = [(str(l + 1), f"{self.total[l]:.5g}", self._shared(l)) for l in shown]
         values = {name: getattr(self, name) for name in SUMMARY}
         off = self.error.get("growth")
         notes = [
@@ -131,5 +131,5 @@ class GradientFlow(Shown):
     def _shared(self, layer: int) -> str:
         """Fractions of a layer's energy at the first, middle and last step."""
         steps = np.unique([0, self.energy.shape[1] // 2, self.energy.shape[1] - 1])
-        whole = self.total[layer]
-        return "  ".join(f"{self.energy[layer, t] / whole:.3f}" if whole > 0 else "-" for t in steps)
+        total = self.total[layer]
+        return "  ".join(f"{self.energy[layer, t] / total:.3f}" if total > 0 else "-" for t in steps)

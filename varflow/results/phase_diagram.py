@@ -92,8 +92,8 @@ class PhaseDiagram(Shown):
 
     def _sentence(self, width: int) -> str:
         reached = [(level, self.largest_threshold(width, level)) for level in LEVELS]
-        known = [f"{100 * level:g} % up to θ = {theta:.2f}" for level, theta in reached if np.isfinite(theta)]
-        return f"Alive at layer {self.depth} of networks of width {width}: {', '.join(known)}." if known else ""
+        phrases = [f"{100 * level:g} % up to θ = {theta:.2f}" for level, theta in reached if np.isfinite(theta)]
+        return f"Alive at layer {self.depth} of networks of width {width}: {', '.join(phrases)}." if phrases else ""
 
     def to_dict(self) -> dict[str, Any]:
         names = ("thresholds", *(["differ"] if self.differ else []), "widths", "depth", "gain", "survival", "reading")
@@ -139,5 +139,5 @@ def _between(at: np.ndarray, table: np.ndarray, wanted: Any, axis: int) -> np.nd
     return PchipInterpolator(at, table, axis=axis)(wanted)
 
 
-def _spread(size: int, most: int) -> list[int]:
-    return sorted(set(np.linspace(0, size - 1, most).round().astype(int).tolist()))
+def _spread(size: int, number: int) -> list[int]:
+    return sorted(set(np.linspace(0, size - 1, number).round().astype(int).tolist()))

@@ -67,7 +67,7 @@ class ReadableDepth(Shown):
 
     @property
     def depth(self) -> float:
-        """Where the accuracy crosses that level, interpolated between layers; the network's depth if it never does."""
+        """Depth at which the accuracy crosses that level, interpolated between layers; the network's if it never does."""
         return 0.0 if self._nothing else _crossing(self.accuracy, self.chance)
 
     @property
@@ -101,8 +101,8 @@ class ReadableDepth(Shown):
 
     def _table(self) -> Table:
         width = "infinite width" if self.infinite_width else "the network's own width"
-        found = f"at least {self.depth:.0f}" if self.throughout else f"{self.depth:.2f} ± {self.depth_error:.2g}"
-        title = f"ReadableDepth: {found} layers, at {width}, of {self.network!r}"
+        depth = f"at least {self.depth:.0f}" if self.throughout else f"{self.depth:.2f} ± {self.depth_error:.2g}"
+        title = f"ReadableDepth: {depth} layers, at {width}, of {self.network!r}"
         rows = [(str(l), f"{a:.3f} ± {e:.2g}") for l, (a, e) in enumerate(zip(self.accuracy, self.error, strict=True), start=1)]
         chance = f"Chance {self.chance:.3f}; half way {self.half:.3f}. {len(self.accuracies)} repeats, each with its own split."
         notes = (chance, UPPER_BOUND) if self.infinite_width else (chance,)
@@ -118,5 +118,5 @@ def _crossing(accuracy: np.ndarray, chance: float) -> float:
     deepest = _deepest(accuracy, chance)
     if deepest in (0, len(accuracy)):
         return float(deepest)
-    above, below = accuracy[deepest - 1 : deepest + 1]
-    return float(deepest + (above - (accuracy[0] + chance) / 2) / (above - below))
+    higher, lower = accuracy[deepest - 1 : deepest + 1]
+    return float(deepest + (higher - (accuracy[0] + chance) / 2) / (higher - lower))

@@ -81,8 +81,8 @@ class TemporalFixedPoint(Shown):
         """An ``xarray.Dataset`` over ``step`` and ``other_step``; what is not settled is left out."""
         arrays = {name: getattr(self, name) for name in ("variance", "potential_mean", "firing_rate", "coincidences")}
         arrays |= {f"{name}_error": value for name, value in self.error.items()}
-        known = {name: np.asarray(value, dtype=float) for name, value in arrays.items() if value is not None}
-        variables = {name: (("step", "other_step")[: value.ndim], value) for name, value in known.items()}
+        settled = {name: np.asarray(value, dtype=float) for name, value in arrays.items() if value is not None}
+        variables = {name: (("step", "other_step")[: value.ndim], value) for name, value in settled.items()}
         numbers = ("alive", "settled", "alive_steps", "mean_rate", "late_rate", "multiplier", "stable", "depth", "residual")
         variables |= {name: ((), value) for name in numbers if (value := getattr(self, name)) is not None}
         steps = {"step": ("step", np.arange(1, self.network.steps + 1))}

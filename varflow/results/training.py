@@ -107,7 +107,7 @@ class TrainingHistory(Shown):
         if not (callable(add) or callable(log)):
             rule = "must have add_scalar(name, value, step), as of TensorBoard, or log(dict, step=…), as of W&B"
             raise DomainError("writer", type(writer).__name__, rule)
-        sent = next((number for known, number in self._written if known is writer), 0)
+        sent = next((number for other, number in self._written if other is writer), 0)
         for step, row in zip(self.steps[sent:], self.rows[sent:], strict=True):
             scalars = dict(_scalars(row))
             if callable(add):
@@ -115,7 +115,7 @@ class TrainingHistory(Shown):
                     add(name, value, step)
             elif callable(log):
                 log(scalars, step=step)
-        self._written = [each for each in self._written if each[0] is not writer] + [(writer, len(self.rows))]
+        self._written = [entry for entry in self._written if entry[0] is not writer] + [(writer, len(self.rows))]
 
     def plot(self) -> Any:
         """Late rates and dead fractions of the layers over the training, and gradient norms: a matplotlib figure."""

@@ -17,7 +17,7 @@ from sympy import Eq, Integral, O, Symbol, erfc, exp, pi, sqrt
 from varflow._checks import DomainError
 from varflow._mpmath import mp, mpf
 from varflow.symbolic.conditions import below
-from varflow.symbolic.derivation import Derivation, DerivationError, Setting, built_once
+from varflow.symbolic.derivation import Derivation, DerivationError, Domain, built_once
 from varflow.symbolic.layer import atom, spread
 from varflow.symbolic.numbers import Values, value
 from varflow.symbolic.simplify import factored, neat
@@ -88,7 +88,7 @@ def correlation_slope(z: Any = z) -> Derivation:
     0.4758
     """
     at = _level(z)
-    start = Derivation("The slope of the correlation map", Setting(_draw(at), _define(at)))
+    start = Derivation("The slope of the correlation map", Domain(_draw(at), _define(at)))
     steps = start.then(Eq(rho_next, covariance / variance), "the correlation of the next potentials")
     steps = steps.then(
         lambda e: e.subs({covariance: g**2 * both, variance: g**2 * p}),
@@ -111,13 +111,13 @@ def correlation_slope(z: Any = z) -> Derivation:
         "integrated over $x > z$: $\\varphi_2(z, z; \\rho)$",
         condition=below(rho, 1),
     )
-    whole = steps.steps[-1].expression.rhs
+    slope_of_both = steps.steps[-1].expression.rhs
     steps = steps.then(
         lambda e: Eq(both_near, _leading(e.rhs), evaluate=False),
         "as $\\rho \\to 1$ it diverges: a hard threshold separates close inputs",
     )
     return steps.then(
-        lambda e: Eq(slope, in_spikes.rhs.subs({both_slope: whole, p: erfc(at / sqrt(2)) / 2})),
+        lambda e: Eq(slope, in_spikes.rhs.subs({both_slope: slope_of_both, p: erfc(at / sqrt(2)) / 2})),
         "the rate is $p = Q(z)$, in the slope at every $\\rho$",
     )
 
@@ -215,13 +215,13 @@ def _define(at: Any) -> Any:
         rate, joint = _tail(level), _joint(level, correlation)
         weights = [-values[g] / mp.sqrt(3), values[g] / mp.sqrt(3)]
         squares = {covariance: spread(weights, 3, rate, joint)[0], variance: spread(weights, 3, rate, rate)[0]}
-        moved = {
+        slopes = {
             both_slope: _joint_slope(level, correlation),
             density_slope: mp.diff(lambda c: _density(values[x], values[y], c), correlation),
             strip_slope: mp.diff(lambda c: _strip(values[x], level, c), correlation),
         }
-        known = {p: rate, both: joint, rho_next: squares[covariance] / squares[variance], slope: moved[both_slope] / rate}
-        return squares | moved | known | near
+        derived = {p: rate, both: joint, rho_next: squares[covariance] / squares[variance], slope: slopes[both_slope] / rate}
+        return squares | slopes | derived | near
 
     return define
 

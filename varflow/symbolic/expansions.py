@@ -14,7 +14,7 @@ from sympy import Eq, Integral, O, S, exp, oo, sqrt
 from varflow._checks import DomainError, choice, integer
 from varflow._mpmath import mp, mpf
 from varflow.symbolic.conditions import above
-from varflow.symbolic.derivation import Derivation, Setting, built_once
+from varflow.symbolic.derivation import Derivation, Domain, built_once
 from varflow.symbolic.large_gain import gain_to_infinity
 from varflow.symbolic.laws import Law, law_of
 from varflow.symbolic.numbers import Values
@@ -93,7 +93,7 @@ def _known(law: Law, limit: str, names: tuple[str, ...]) -> None:
         raise DomainError("distribution", law.name, rule)
 
 
-def _setting(law: Law) -> Setting:
+def _setting(law: Law) -> Domain:
     """Thresholds of order one, and the quantities at variance 1."""
 
     def draw(rng: Random) -> Values:
@@ -103,7 +103,7 @@ def _setting(law: Law) -> Setting:
         fires = tail(law, values[theta])
         return {p: fires, g: 1 / mp.sqrt(fires), m: map_slope(law, values[theta], fires)}
 
-    return Setting(draw, define)
+    return Domain(draw, define)
 
 
 def _threshold_to_zero(law: Law, order: int) -> Derivation:
@@ -184,8 +184,7 @@ def _by_mills(steps: Derivation, law: Law, order: int) -> Derivation:
     x = sympy.Symbol("x", positive=True)
     ratio = taylor(1 / sympy.expand(mills * theta / f).subs(theta, 1 / sqrt(x)), x, order).subs(x, theta**-2)
     steps = steps.then(
-        lambda e: Eq(e.lhs, theta / f * ratio + O(theta ** (-2 * order - 1) / f, (theta, oo))),
-        "the reciprocal of the series",
+        lambda e: Eq(e.lhs, theta / f * ratio + O(theta ** (-2 * order - 1) / f, (theta, oo))), "the reciprocal of the series"
     )
     slope = sympy.expand(theta**2 * ratio / 2)
     return steps.then(Eq(m, slope + O(theta ** (-2 * order), (theta, oo))), "the series substituted in the slope")

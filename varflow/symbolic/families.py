@@ -65,8 +65,8 @@ _MOMENTS: Mapping[Any, Callable[..., tuple[Any, Any]]] = {
 
 def moments(law: Any) -> tuple[Any, Any] | None:
     """Mean and variance of a distribution of sympy.stats; None if its family is not listed here."""
-    known = _MOMENTS.get(type(law))
-    return None if known is None else known(*law.args)
+    formulas = _MOMENTS.get(type(law))
+    return None if formulas is None else formulas(*law.args)
 
 
 class betainc_regularized(sympy.betainc_regularized):

@@ -86,12 +86,12 @@ def assert_gain(
         means, variances = np.array([(weights.mean(), weights.var()) for weights in drawn]).T
     squares = math.prod(shape[1:]) * (variances + (means - means.mean()) ** 2)
     number = repeats * math.prod(shape)
-    found = judged(squares, wanted**2, alpha, bias=lambda t: wanted**2 * (t**2 / number + SINGLE))
-    if not found.passed:
-        measured = math.sqrt(found.mean)
-        stderr = found.stderr / (2 * measured) if measured else 0.0
+    verdict = judged(squares, wanted**2, alpha, bias=lambda t: wanted**2 * (t**2 / number + SINGLE))
+    if not verdict.passed:
+        measured = math.sqrt(verdict.mean)
+        stderr = verdict.stderr / (2 * measured) if measured else 0.0
         raise AssertionError(
-            f"the gain is {measured:.6g} ± {stderr:.2g}, expected {wanted:.6g} ({_how(found, shape, repeats)})"
+            f"the gain is {measured:.6g} ± {stderr:.2g}, expected {wanted:.6g} ({_how(verdict, shape, repeats)})"
         )
 
 
@@ -175,9 +175,9 @@ def assert_preserves_variance(
     inputs = _inputs(threshold, rate, math.prod(shape[1:]))
     with seeded(seed):
         values = [_kept(filled(fill, shape), rate, by_weights, inputs, generator) for _ in range(repeats)]
-    found = judged(np.array(values) + bias_std**2, variance, alpha)
-    if not found.passed:
-        raise AssertionError(_not_kept(found, shape, repeats, rate, wanted, {"threshold": threshold, **setting}))
+    verdict = judged(np.array(values) + bias_std**2, variance, alpha)
+    if not verdict.passed:
+        raise AssertionError(_not_kept(verdict, shape, repeats, rate, wanted, {"threshold": threshold, **setting}))
 
 
 def _asked(fill: Fill, shape: Any, repeats: int | None, false_alarm: float) -> tuple[tuple[int, ...], int, float]:
@@ -207,16 +207,16 @@ def _kept(W: np.ndarray, rate: float, by_weights: float, inputs: int, generator:
     return float(u.var(axis=0, ddof=1).mean() - by_weights * (x.mean() / rate - 1))
 
 
-def _how(found: Judged, shape: tuple[int, ...], repeats: int) -> str:
-    return f"z = {found.z:.3g}; {repeats} tensors {shape}, false alarm {found.false_alarm:g}"
+def _how(verdict: Judged, shape: tuple[int, ...], repeats: int) -> str:
+    return f"z = {verdict.z:.3g}; {repeats} tensors {shape}, false alarm {verdict.false_alarm:g}"
 
 
-def _not_kept(found: Judged, shape: tuple[int, ...], repeats: int, rate: float, wanted: float, setting: dict[str, Any]) -> str:
+def _not_kept(result: Judged, shape: tuple[int, ...], repeats: int, rate: float, wanted: float, setting: dict[str, Any]) -> str:
     usual = {"variance": 1.0, "distribution": "normal", "bias_std": 0.0, "mean_gain": 0.0}
     named = {name: value for name, value in setting.items() if name not in usual or repr(value) != repr(usual[name])}
     call = ", ".join(f"{name}={value!r}" for name, value in named.items())
-    measured = math.sqrt(max(found.mean - setting["bias_std"] ** 2, 0.0) / rate)
+    measured = math.sqrt(max(result.mean - setting["bias_std"] ** 2, 0.0) / rate)
     return (
-        f"the variance is not preserved: {found.text}, expected {found.expected:g} ({_how(found, shape, repeats)})\n"
+        f"the variance is not preserved: {result.text}, expected {result.expected:g} ({_how(result, shape, repeats)})\n"
         f"The gain is about {measured:.4g}; {wanted:.6g} would preserve the variance: vf.gain({call})"
     )

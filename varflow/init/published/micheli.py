@@ -84,10 +84,10 @@ def micheli_finite_size_gain(threshold: float, fan_in: int, *, seed: int = 0) ->
     theta, n = scalar("threshold", scale("threshold", threshold)), integer("fan_in", fan_in, minimum=1)
     rng = np.random.default_rng(integer("seed", seed, minimum=0))
     if n <= DRAWN:
-        above = np.count_nonzero(rng.standard_normal(n) > theta)
+        n_above = np.count_nonzero(rng.standard_normal(n) > theta)
     else:
-        above = rng.binomial(n, distribution("normal").sf(theta))
-    bootstrapped = rng.binomial(n, above / n, BOOTSTRAPS) / n
+        n_above = rng.binomial(n, distribution("normal").sf(theta))
+    bootstrapped = rng.binomial(n, n_above / n, BOOTSTRAPS) / n
     low = bootstrapped.mean() - 1.959963984540054 * bootstrapped.std() / math.sqrt(BOOTSTRAPS)
     if low <= 0:
         raise DomainError("fan_in", fan_in, f"leaves no draw above the threshold {theta:g}: the bound is not positive")

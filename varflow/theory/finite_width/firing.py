@@ -67,12 +67,12 @@ def firing(layer: Layer, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if layer.rows == "standardised":
         return standardised_tails(layer, counts)
     if isinstance(layer.threshold, OverNeurons) and layer.law.core.lattice is None:
-        each = [(weight, firing(replace(layer, threshold=theta), counts)) for theta, weight in values_of(layer.threshold, FEW)]
-        return np.asarray(sum(weight * p for weight, (p, _) in each)), np.asarray(sum(weight * q for weight, (_, q) in each))
-    whole = np.rint(counts).astype(int)
-    if np.array_equal(whole, counts):
+        tails = [(weight, firing(replace(layer, threshold=theta), counts)) for theta, weight in values_of(layer.threshold, FEW)]
+        return np.asarray(sum(weight * p for weight, (p, _) in tails)), np.asarray(sum(weight * q for weight, (_, q) in tails))
+    integers = np.rint(counts).astype(int)
+    if np.array_equal(integers, counts):
         p, q = _table(layer, int(layer.fan_in))
-        return p[whole], q[whole]
+        return p[integers], q[integers]
     if not smooth_in_count(layer):
         rule = "is not supported in layers wider than 10000, whose grid needs non-integer counts"
         raise DomainError("weights", layer.law, f"{rule}; try vf.weights.normal_approximation")
@@ -111,8 +111,8 @@ def _presence(layer: Layer) -> Iterator[tuple[int, np.ndarray]]:
             chance = (law.in_degree - first - np.arange(len(mass))) / (layer.fan_in - count)
         grown = np.append(mass * np.maximum(1 - chance, 0.0), 0.0)
         grown[1:] += mass * chance
-        kept = np.flatnonzero(grown > 1e-290)
-        first, mass = first + int(kept[0]), grown[kept[0] : kept[-1] + 1]
+        significant = np.flatnonzero(grown > 1e-290)
+        first, mass = first + int(significant[0]), grown[significant[0] : significant[-1] + 1]
 
 
 def _present(layer: Layer, largest: int) -> tuple[np.ndarray, np.ndarray]:
@@ -147,9 +147,9 @@ def sum_tails(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias:
         one = np.isnan(p) & (number == 1)
         p[one], q[one] = core.tails(x[one]) if one.any() else (0.0, 0.0)
     for given, tails in (("cgf", contour.tails), ("pdf", inversion.tails)):
-        rest = np.isnan(p)
-        if rest.any() and core.gives(given):
-            p[rest], q[rest] = tails(core, number[rest], x[rest], bias)
+        unknown = np.isnan(p)
+        if unknown.any() and core.gives(given):
+            p[unknown], q[unknown] = tails(core, number[unknown], x[unknown], bias)
     if np.isnan(p).any():
         hint = "set such a small bias to 0" if bias else "give the distribution a pdf or a closed form of such sums"
         raise ConvergenceError(f"no tail was found for a sum of {number[np.isnan(p)][0]:g} weights: {hint}", (p, q))

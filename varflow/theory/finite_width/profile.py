@@ -97,7 +97,7 @@ def finite_width(network: Network) -> Profile:
 
 
 def _silent_variance(chain: SpikeChain) -> float | np.ndarray:
-    """Due to biases, of every layer; NaN behind a merge."""
+    """Variance of a silent network due to biases, for every layer; NaN behind a merge."""
     network = chain.network
     if network.layers is None:
         return (network.neuron.input_scale * network.bias_std) ** 2
@@ -181,7 +181,7 @@ def _from_start(chain: SpikeChain, place: int, values: np.ndarray) -> np.ndarray
     return chain.starts @ values
 
 
-def _observables(grid: CountGrid, above: Layer | None = None) -> np.ndarray:
+def _observables(grid: CountGrid, next_layer: Layer | None = None) -> np.ndarray:
     """Rate and survival given a count, and the variance of the layer above."""
-    variance = grid.counts if above is None else above.conditional_variance(grid.counts)
+    variance = grid.counts if next_layer is None else next_layer.conditional_variance(grid.counts)
     return np.column_stack([grid.counts / grid.width, grid.counts > 0, variance])

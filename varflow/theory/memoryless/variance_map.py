@@ -23,13 +23,7 @@ TINY = 1e-290  # tails below use their logarithm
 
 
 def variance_map(
-    variance: Any,
-    *,
-    threshold: Any,
-    gain: Any,
-    distribution: Any = "normal",
-    bias_std: Any = 0.0,
-    mean_gain: Any = 0.0,
+    variance: Any, *, threshold: Any, gain: Any, distribution: Any = "normal", bias_std: Any = 0.0, mean_gain: Any = 0.0
 ) -> Any:
     r"""Variance of the next layer's potentials, from this layer's.
 
