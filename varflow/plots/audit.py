@@ -28,7 +28,7 @@ def plot_audit(report: AuditReport) -> Any:
     spread = np.array([audited.predicted_std for audited in report.layers])
     rates.fill_between(layer, np.maximum(predicted - spread, 0), predicted + spread, alpha=0.2, lw=0, color=colour)
     spread_label = ", ± std" if np.isfinite(spread).any() else ""
-    rates.plot(layer, predicted, "-", lw=1.4, color=colour, label=f"predicted by {report.predicted_by}{spread_label}")
+    rates.plot(layer, predicted, "-", lw=1.4, color=colour, label=f"predicted: {report.method}{spread_label}")
     odd = np.array([audited.verdict != "healthy" for audited in report.layers])
     measured = np.array([audited.firing_rate for audited in report.layers])
     rates.plot(layer[~odd], measured[~odd], ".", color=colour, label="measured")
