@@ -146,7 +146,7 @@ def validate(
         )
         for rule, n, theta in sweep
     ]
-    networks = [_seen(network, repeats) for network in asked]
+    networks = [_with_inputs_seen(network, repeats) for network in asked]
     with place.opened(f"varflow.simulation.{engine}") as run:
         profiles = _predicted(networks)
         if bias is not None:
@@ -199,7 +199,7 @@ def _title(rule: Any) -> str:
     return rule if rule in RULES else f"g = {number(rule):g}"
 
 
-def _seen(network: Network, repeats: int) -> Network:
+def _with_inputs_seen(network: Network, repeats: int) -> Network:
     """The network driven by the inputs that ``repeats`` simulated networks see."""
     row, batch = np.arange(repeats), network.drive.kinds
     return _driven_by(network, row * batch // repeats if batch > repeats else row % batch)

@@ -16,7 +16,7 @@ import pytest
 import varflow as vf
 from varflow.campaign import Block
 from varflow.campaign.block import labels
-from varflow.campaign.code import _digest, _part, code_version
+from varflow.campaign.code import _digest, _files_and_imports, code_version
 from varflow.campaign.encoding import decoded, encoded
 from varflow.campaign.processes import Processes
 from varflow.campaign.store import Store
@@ -102,7 +102,7 @@ class TestKeys:
 
         def digest():
             _digest.cache_clear()
-            _part.cache_clear()
+            _files_and_imports.cache_clear()
             return code_version("followed_package.a")
 
         first = digest()

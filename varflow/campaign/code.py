@@ -73,14 +73,14 @@ def _sources(modules: tuple[str, ...]) -> set[Path]:
         unit = waiting.pop()
         if unit not in seen:
             seen.add(unit)
-            files, imported = _part(unit)
+            files, imported = _files_and_imports(unit)
             paths.update(files)
             waiting += imported
     return paths
 
 
 @cache  # most modules have most parts in common
-def _part(unit: str) -> tuple[list[Path], set[str]]:
+def _files_and_imports(unit: str) -> tuple[list[Path], set[str]]:
     """The files of a unit, and the units that they import."""
     files = _files(unit)
     return files, {_unit(module) for path in files for module in _imported(path, unit)}
@@ -94,13 +94,13 @@ def _unit(module: str) -> str:
 def _files(unit: str) -> list[Path]:
     part = unit.partition(".")[2]
     if not unit.startswith("varflow."):
-        return [Path(spec.origin)] if unit != "varflow" and (spec := _found(unit)) and spec.origin else []
+        return [Path(spec.origin)] if unit != "varflow" and (spec := _spec_of(unit)) and spec.origin else []
     if part in NO_NUMBERS:
         return []
     return [path for path in (*(PACKAGE / part).rglob("*.py"), PACKAGE / f"{part}.py") if path.is_file()]
 
 
-def _found(module: str) -> ModuleSpec | None:
+def _spec_of(module: str) -> ModuleSpec | None:
     try:
         return find_spec(module)
     except ImportError:  # "module" is a name in a module

@@ -151,10 +151,10 @@ class Surrogate:
         given = np.asarray(v)
         x = numbers("v", v)
         with np.errstate(all="ignore"):
-            psi = self._own(x) if self.family == "own" else self.peak * FAMILIES[self.family].of(np.abs(x) / self.width)
+            psi = self._own_values(x) if self.family == "own" else self.peak * FAMILIES[self.family].of(np.abs(x) / self.width)
             return np.asarray(psi).astype(given.dtype if given.dtype.kind == "f" else np.float64, copy=False)
 
-    def _own(self, v: np.ndarray) -> np.ndarray:
+    def _own_values(self, v: np.ndarray) -> np.ndarray:
         """The function's values; DomainError that says where they are not finite."""
         assert self.function is not None
         try:

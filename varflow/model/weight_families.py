@@ -29,7 +29,7 @@ class NormalWeights(WeightDistribution):
         return 0.0, 1.0, 0.0, 0.0
 
     def sum_tails(self, number: np.ndarray, x: np.ndarray, bias: float) -> Pair:
-        z, normal = x / np.sqrt(number + bias**2), builtin.NormalWeights()
+        z, normal = x / np.sqrt(number + bias**2), builtin.Normal()
         return normal.sf(z), normal.sf(-z)
 
     def draw(self, variates: Any) -> Any:

@@ -148,7 +148,7 @@ def _name(ax: Any, catalogue: Catalogue, labels: dict[str, str], colours: dict[s
     top = ax.get_ylim()[1]
     gap = LABELS * top / (HEIGHT - 0.4)
     ends = [float(catalogue.profiles[key].spikes[-1].mean()) for key in labels]
-    for (key, label), end, place in zip(labels.items(), ends, _apart(ends, gap), strict=True):
+    for (key, label), end, place in zip(labels.items(), ends, _spaced(ends, gap), strict=True):
         ax.annotate(
             label,
             (catalogue.depth, end),
@@ -162,7 +162,7 @@ def _name(ax: Any, catalogue: Catalogue, labels: dict[str, str], colours: dict[s
         )
 
 
-def _apart(places: list[float], gap: float) -> np.ndarray:
+def _spaced(places: list[float], gap: float) -> np.ndarray:
     """Descending positions, moved as little as possible to be ``gap`` apart and not below 0."""
     blocks: list[tuple[float, int]] = []  # centre, members
     for place in places:

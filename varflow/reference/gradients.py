@@ -97,7 +97,7 @@ def gradient_gain(
     '2.73075796854834'
     """
     potential, theta = distribution_named(distribution), number("threshold", threshold)
-    g2, psi, scale, corners = at_least_zero("gain", gain, zero=False) ** 2, *_chosen(surrogate, width, kinks)
+    g2, psi, scale, corners = at_least_zero("gain", gain, zero=False) ** 2, *_formula_of(surrogate, width, kinks)
     V = variance
     if V is None:
         V = stable_variance(threshold=theta, gain=gain, distribution=distribution, bias_std=bias_std, digits=digits)
@@ -110,7 +110,7 @@ def gradient_gain(
     return rounded(g2 * integral(lambda z: psi(s * z - theta) ** 2 * potential.density(z), ends, digits), digits)
 
 
-def _chosen(surrogate: Any, width: Any, kinks: Iterable[Any]) -> tuple[Callable[[Any], Any], Any, list[Any]]:
+def _formula_of(surrogate: Any, width: Any, kinks: Iterable[Any]) -> tuple[Callable[[Any], Any], Any, list[Any]]:
     """``ψ``, its width, and where it is not smooth besides ``x = 0``."""
     if isinstance(surrogate, str) and width is not None:
         family, c, a = choice("surrogate", surrogate, SHAPES), mpf(1), at_least_zero("width", width, zero=False)

@@ -125,7 +125,7 @@ def _pieces(neuron: Neuron, m1: Any, std: Any, m2: Any, slope: Any, spread: Any,
     cuts.append(mp.inf)
     pieces = []
     for S, (lo, hi) in enumerate(pairwise(cuts)):
-        for start, end, keep, into, off in _bounded(neuron, lo, hi, m1, std, *_after(neuron, S, theta)):
+        for start, end, keep, into, off in _bounded(neuron, lo, hi, m1, std, *_coefficients_after(neuron, S, theta)):
             pieces.append(_Piece(start, end, S, keep * std + into * slope, keep * m1 + into * m2 - off, into * spread))
     return pieces
 
@@ -141,7 +141,7 @@ def _bounded(neuron: Neuron, lo: Any, hi: Any, m1: Any, std: Any, keep: Any, int
     return [piece for piece in pieces if piece[0] < piece[1]]
 
 
-def _after(neuron: Neuron, S: int, theta: Any) -> tuple[Any, Any, Any]:
+def _coefficients_after(neuron: Neuron, S: int, theta: Any) -> tuple[Any, Any, Any]:
     """``(keep, into, off)`` of ``H_2 = keep · H_1 + into · c_2 - off`` after ``S`` spikes."""
     reset, beta = neuron.reset_rule, mpf(neuron.decay)
     keep, into, off = beta * (1 - mpf(reset.membrane) * S), 1 - mpf(reset.input) * S, mpf(reset.threshold) * theta * S
@@ -162,7 +162,7 @@ def _moments(neuron: Neuron, pieces: list[_Piece], m1: Any, V1: Any, digits: int
     levels = 1
     if neuron.reset_rule.counts:
         levels = max(_highest(neuron, q.b, abs(q.a) + q.s, digits) for q in pieces)
-    exceedances = [[_above(neuron, q, k * mpf(neuron.threshold), digits) for k in range(1, levels + 1)] for q in pieces]
+    exceedances = [[_exceeding(neuron, q, k * mpf(neuron.threshold), digits) for k in range(1, levels + 1)] for q in pieces]
     p2 = mp.fsum(x for row in exceedances for x in row)
     square2 = mp.fsum((2 * k + 1) * x for row in exceedances for k, x in enumerate(row))  # E[S²] = Σ_k (2k - 1) P(S ≥ k)
     both = mp.fsum(q.spikes * x for q, row in zip(pieces, exceedances, strict=True) for x in row)
@@ -183,7 +183,7 @@ def _truncated(lo: Any, hi: Any) -> tuple[Any, Any, Any]:
     return tail, ends[0][0] - ends[1][0], tail + ends[0][1] - ends[1][1]
 
 
-def _above(neuron: Neuron, piece: _Piece, level: Any, digits: int) -> Any:
+def _exceeding(neuron: Neuron, piece: _Piece, level: Any, digits: int) -> Any:
     """``P(lo < x < hi, H_2 > level)``."""
     normal, (lo, hi, _, a, b, s) = distribution_named("normal"), piece
     if s == 0 and a == 0:

@@ -328,7 +328,7 @@ class AuditReport(Shown):
         predicted = any(math.isfinite(layer.predicted_rate) for layer in self.layers)
         by = f"predicted: {self.method}" if predicted else "without a prediction"
         title = f"AuditReport: {several(self.steps, 'step')}, {several(self.inputs, 'input')}, {by}"
-        remarks = [*(self.problems or ["healthy"]), *self.remarks, *_few(self.notes)]
+        remarks = [*(self.problems or ["healthy"]), *self.remarks, *_first_notes(self.notes)]
         return Table(title, layout, rows, (*header, "spikes", "SynOps", "verdict"), remarks, "  ! ")
 
 
@@ -390,5 +390,5 @@ def first_of(names: list[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
-def _few(notes: tuple[str, ...]) -> list[str]:
+def _first_notes(notes: tuple[str, ...]) -> list[str]:
     return list(notes) if len(notes) <= SHOWN else [*notes[:SHOWN], f"and {len(notes) - SHOWN} more in .notes"]

@@ -78,7 +78,7 @@ class DepthScales(Shown):
         return [largest, "How deep a readout reaches depends on the width.", kept]
 
     @property
-    def _kept(self) -> np.ndarray:
+    def _steady_gradients(self) -> np.ndarray:
         return np.abs(self.gradient_gain - 1) < 0.1
 
     def to_dict(self) -> dict[str, Any]:

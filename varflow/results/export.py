@@ -18,7 +18,7 @@ __all__ = ["dataset", "plain", "records"]
 
 def dataset(variables: Mapping[str, Any], coordinates: Mapping[str, Any], **attributes: Any) -> Any:
     """Variables and coordinates ``name: (axes, values)``; those that are None, or empty, are left out."""
-    data, coords = _whole(variables), _whole(coordinates)
+    data, coords = _without_none(variables), _without_none(coordinates)
     given = {name: _attribute(value) for name, value in attributes.items() if value is not None}
     return require("xarray", "xarray").Dataset(data, coords=coords, attrs=given)
 
@@ -29,7 +29,7 @@ def records(rows: Iterable[Any], names: Iterable[str], axis: str) -> dict[str, A
     return {name: (axis, [getattr(row, name) for row in every]) for name in names}
 
 
-def _whole(named: Mapping[str, Any]) -> dict[str, Any]:
+def _without_none(named: Mapping[str, Any]) -> dict[str, Any]:
     arrays = {name: (axes, plain(values)) for name, (axes, values) in named.items() if values is not None}
     return {name: (axes, array) for name, (axes, array) in arrays.items() if array.size}
 

@@ -72,7 +72,7 @@ class Kernel(Shown):
 
         1 on the diagonal; NaN where one of the two is silent. ``layer`` counts from 1.
         """
-        moments = self._whole(self.moments, layer)
+        moments = self._with_steps(self.moments, layer)
         return _cosines(moments.reshape(self.inputs * self.steps, -1)).reshape(self.moments.shape[1:])
 
     def raster_overlap(self, layer: int) -> np.ndarray:
@@ -104,12 +104,12 @@ class Kernel(Shown):
             are set to 0.
         """
         choice("readout", readout, READOUTS)
-        M = self._whole(self.moments if sample is None else self._sampled(sample), layer)
+        M = self._with_steps(self.moments if sample is None else self._sampled(sample), layer)
         gram = M.sum((1, 3)) if readout == "counts" else np.einsum("atbt->ab", M) if readout == "raster" else M[:, -1, :, -1]
         gram = (gram + gram.T) / 2
         return gram if self.samples is not None or self.error is None else _without_negative(gram)
 
-    def _whole(self, moments: np.ndarray, layer: int) -> np.ndarray:
+    def _with_steps(self, moments: np.ndarray, layer: int) -> np.ndarray:
         """Moments of one layer, always with axes of steps."""
         if integer("layer", layer, minimum=1) > self.depth:
             raise DomainError("layer", layer, f"must be at most the depth, {self.depth}")

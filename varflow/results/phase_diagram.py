@@ -56,10 +56,10 @@ class PhaseDiagram(Shown):
         S = np.clip(self.survival, np.exp(-LARGEST_LOGIT), 1 - np.exp(-LARGEST_LOGIT))
         table = np.log(S / (1 - S))
         if widths is not None:
-            table = _between(np.log(self.widths), table, np.log(_inside("widths", widths, self.widths)), axis=1)
+            table = _interpolated(np.log(self.widths), table, np.log(_inside("widths", widths, self.widths)), axis=1)
         if thresholds is None:
             return table
-        return _between(self.thresholds, table, _inside("thresholds", thresholds, self.thresholds), axis=0)
+        return _interpolated(self.thresholds, table, _inside("thresholds", thresholds, self.thresholds), axis=0)
 
     def largest_threshold(self, width: int, survival: float) -> float:
         """The first threshold at which survival falls below a level, interpolated; NaN if it starts below or never does.
@@ -131,7 +131,7 @@ def _inside(name: str, values: Any, grid: np.ndarray) -> np.ndarray:
     return np.clip(array, low, high)
 
 
-def _between(at: np.ndarray, table: np.ndarray, wanted: Any, axis: int) -> np.ndarray:
+def _interpolated(at: np.ndarray, table: np.ndarray, wanted: Any, axis: int) -> np.ndarray:
     from scipy.interpolate import PchipInterpolator
 
     if len(at) == 1:

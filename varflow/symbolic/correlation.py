@@ -103,11 +103,11 @@ def correlation_slope(z: Any = z) -> Derivation:
     in_spikes = steps.steps[-1].expression
     steps = steps.then(_heat_equation(), "the normal density obeys a heat equation", assumption="jointly normal potentials")
     steps = steps.then(
-        lambda e: Eq(strip_slope, _above(e.rhs, sympy.diff(density, x), y, at)),
+        lambda e: Eq(strip_slope, _integrated_above(e.rhs, sympy.diff(density, x), y, at)),
         "integrated over $y > z$: the density vanishes at infinity",
     )
     steps = steps.then(
-        lambda e: Eq(both_slope, _above(e.rhs, -density.subs(y, at), x, at)),
+        lambda e: Eq(both_slope, _integrated_above(e.rhs, -density.subs(y, at), x, at)),
         "integrated over $x > z$: $\\varphi_2(z, z; \\rho)$",
         condition=below(rho, 1),
     )
@@ -180,7 +180,7 @@ def _heat_equation() -> Any:
     return Eq(density_slope, mixed)
 
 
-def _above(expression: Any, antiderivative: Any, variable: Any, level: Any) -> Any:
+def _integrated_above(expression: Any, antiderivative: Any, variable: Any, level: Any) -> Any:
     """The integral over ``variable > z``, from an antiderivative that vanishes at infinity."""
     if neat(sympy.diff(antiderivative, variable) - expression) != 0:
         raise DerivationError(f"{antiderivative} is no antiderivative of {expression}")
@@ -227,10 +227,10 @@ def _define(at: Any) -> Any:
 
 
 def _tail(level: Any) -> Any:
-    return mp.quad(mp.npdf, [level, level + 4, level + _far()])
+    return mp.quad(mp.npdf, [level, level + 4, level + _negligible_from()])
 
 
-def _far() -> Any:
+def _negligible_from() -> Any:
     """Standard deviations beyond which the normal density is negligible at the working precision."""
     return mp.sqrt(2 * mp.prec) + 8
 
@@ -239,7 +239,7 @@ def _joint(level: Any, correlation: Any) -> Any:
     """``P(u > θ, û > θ) = ∫ φ(b) erfc((z + s b)/(c √2)) db`` over ``b > 0``."""
     c, s = mp.sqrt((1 + correlation) / 2), mp.sqrt((1 - correlation) / 2)
     fires = lambda b: mp.npdf(b) * mp.erfc((level + s * b) / (c * mp.sqrt(2)))  # noqa: E731
-    return mp.quad(fires, [0, 4, _far()])
+    return mp.quad(fires, [0, 4, _negligible_from()])
 
 
 def _joint_slope(level: Any, correlation: Any) -> Any:
@@ -250,7 +250,7 @@ def _joint_slope(level: Any, correlation: Any) -> Any:
         edge = (level + s * b) / c
         return mp.exp(-(b * b + edge * edge) / 2) * (b / s + edge / c)
 
-    return mp.quad(moved, [0, 4, _far()]) / (4 * mp.pi * c)
+    return mp.quad(moved, [0, 4, _negligible_from()]) / (4 * mp.pi * c)
 
 
 def _density(at_x: Any, at_y: Any, correlation: Any) -> Any:

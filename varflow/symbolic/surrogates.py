@@ -55,10 +55,10 @@ def surrogate_of(given: Any, argument: Any = None) -> SymbolicSurrogate:
         if argument is not None:
             raise DomainError("argument", argument, "applies to an expression; a named surrogate has none")
         return SURROGATES[choice("surrogate", given, tuple(SURROGATES))]
-    return _own(given, argument)
+    return _of_expression(given, argument)
 
 
-def _own(expression: Any, argument: Any) -> SymbolicSurrogate:
+def _of_expression(expression: Any, argument: Any) -> SymbolicSurrogate:
     """A surrogate from a user's expression, in two pieces: ``v < 0`` and ``v > 0``."""
     psi: Any = sympy.sympify(expression, strict=True) if isinstance(expression, sympy.Basic | int | float) else S.NaN
     if not isinstance(psi, sympy.Expr) or psi is S.NaN:

@@ -110,12 +110,12 @@ def _summary(chain: SpikeChain) -> np.ndarray:
     moments, counted = [], []
     for place, sent in zip(chain.neurons, chain.sent, strict=True):
         count = chain.counts[place]
-        counted.append(_count_moments(*_held(chain, sent), count.width))
+        counted.append(_count_moments(*_support(chain, sent), count.width))
         if count.layer is None:
             moments.append(_driven_moments(chain))
         else:
             assert count.below is not None
-            moments.append(_variance_moments(count.layer, *_held(chain, count.below)))
+            moments.append(_variance_moments(count.layer, *_support(chain, count.below)))
     return np.concatenate([np.array(moments).T, np.array(counted).T])
 
 
@@ -168,7 +168,7 @@ def _per_input(chain: SpikeChain) -> dict[str, np.ndarray]:
     return {"variance": np.array(variance).T, "firing_rate": rate, "survival": np.clip(survival, 0, 1)}
 
 
-def _held(chain: SpikeChain, place: int) -> tuple[np.ndarray, np.ndarray]:
+def _support(chain: SpikeChain, place: int) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities of a count, and its values: those that carry any (in wide layers few grid points do)."""
     mass = chain.all_masses[place]
     return mass[mass != 0], chain.all_grids[place].counts[mass != 0]

@@ -83,7 +83,7 @@ class TailMoments(NamedTuple):
 def _layer(rng: np.random.Generator, layer: Layer, active: np.ndarray, many: bool) -> tuple[np.ndarray, np.ndarray]:
     """Spike count and sample variance of a layer, given the count below."""
     if layer.is_normal:
-        if layer.fan_in <= TABLE and not _few(layer.width, many):
+        if layer.fan_in <= TABLE and not _drawn(layer.width, many):
             return _of_states(rng, layer.width, _table(layer), active.astype(int))
         return _normal_layer(rng, layer.width, _normal(layer, active), many)
     differ = isinstance(layer.threshold, OverNeurons) or layer.rows == "standardised"
@@ -99,30 +99,32 @@ def _normal(layer: Layer, counts: np.ndarray) -> Normal:
 @lru_cache(maxsize=128)
 def _table(layer: Layer) -> TailMoments:
     """The potentials of a layer for every count below."""
-    return TailMoments(*map(frozen, _given(_normal(layer, np.arange(layer.fan_in + 1.0)))))
+    return TailMoments(*map(frozen, _moments_of_tails(_normal(layer, np.arange(layer.fan_in + 1.0)))))
 
 
-def _few(width: int, many: bool) -> bool:
+def _drawn(width: int, many: bool) -> bool:
     """True if every potential is drawn."""
     return width <= EXACT_WIDTH and not (many and width > 1)
 
 
 def _normal_layer(rng: np.random.Generator, width: int, normal: Normal, many: bool) -> tuple[np.ndarray, np.ndarray]:
     """Spike count and sample variance of ``width`` such potentials, for each network."""
-    if _few(width, many):
+    if _drawn(width, many):
         return _normal_potentials(rng, width, normal)
     pairs = np.empty(len(normal.mean), complex)  # sorted several times faster than columns
     pairs.real, pairs.imag = normal.mean, normal.variance
     different, state = np.unique(pairs, return_inverse=True)
-    return _of_states(rng, width, _given(normal._replace(mean=np.real(different), variance=np.imag(different))), state)
+    return _of_states(
+        rng, width, _moments_of_tails(normal._replace(mean=np.real(different), variance=np.imag(different))), state
+    )
 
 
-def _given(normal: Normal) -> TailMoments:
+def _moments_of_tails(normal: Normal) -> TailMoments:
     threshold, mean, variance, strict = normal
     theta, weights = threshold.rule() if isinstance(threshold, OverNeurons) else (np.array([threshold]), np.ones(1))
     if len(mean) > 1 and len(mean) * len(theta) > AT_ONCE:
         states = zip(np.array_split(mean, 2), np.array_split(variance, 2), strict=True)
-        halves = (_given(Normal(threshold, *half, strict)) for half in states)
+        halves = (_moments_of_tails(Normal(threshold, *half, strict)) for half in states)
         return TailMoments(*(np.concatenate(parts, axis=-1) for parts in zip(*halves, strict=True)))
     z = standardised_threshold(theta, mean, variance, strict)
     chance, above, below = _tail_moments(np.clip(z, -LAST_Z, LAST_Z), weights)

@@ -22,11 +22,11 @@ def standardised_tails(layer: Layer, counts: np.ndarray) -> tuple[np.ndarray, np
     length = layer.conditional_variance(counts) * (layer.fan_in - 1)
     zero = np.zeros_like(length)
     t = lambda theta: standardised_threshold(theta, zero, length, layer.strict)  # noqa: E731
-    upper = averaged(layer.threshold, lambda theta: _above(t(theta), layer.fan_in))
-    return upper, averaged(layer.threshold, lambda theta: _above(-t(theta), layer.fan_in))
+    upper = averaged(layer.threshold, lambda theta: _upper_tail(t(theta), layer.fan_in))
+    return upper, averaged(layer.threshold, lambda theta: _upper_tail(-t(theta), layer.fan_in))
 
 
-def _above(t: np.ndarray, n: int) -> np.ndarray:
+def _upper_tail(t: np.ndarray, n: int) -> np.ndarray:
     """``P(T > t)``; for two inputs ``T = ±1``."""
     from scipy.special import betainc
 

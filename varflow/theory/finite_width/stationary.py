@@ -153,10 +153,10 @@ def _balanced(kernel: Transition, group: np.ndarray, restart: np.ndarray | None 
         chain_before, chain = chain, (within * members.T) @ into
         weights = _without_subtraction(chain)
         mass = weights[group] * within
-        following = (1 - KEPT) * _next(kernel, mass, restart) + KEPT * mass
+        following = (1 - KEPT) * _one_layer_on(kernel, mass, restart) + KEPT * mass
         for lost in np.flatnonzero(weights == 0):  # groups of zero weight keep their own distribution
             alone = np.where(group == lost, within, 0.0)
-            stay = np.where(group == lost, _next(kernel, alone, restart), 0.0)
+            stay = np.where(group == lost, _one_layer_on(kernel, alone, restart), 0.0)
             following += KEPT * alone + (1 - KEPT) * (stay / stay.sum() if stay.sum() > SMALLEST else alone)
         within_before, within = within, following / (following @ members)[group]
         change_before, change = change, _change(chain, chain_before) + float(np.abs(within - within_before).sum())
@@ -166,7 +166,7 @@ def _balanced(kernel: Transition, group: np.ndarray, restart: np.ndarray | None 
     raise ConvergenceError(f"the stationary distribution did not settle within {LONGEST} rounds", mass)
 
 
-def _next(kernel: Transition, mass: np.ndarray, restart: np.ndarray | None) -> np.ndarray:
+def _one_layer_on(kernel: Transition, mass: np.ndarray, restart: np.ndarray | None) -> np.ndarray:
     if restart is None:
         return kernel.push(mass)
     return kernel.push(np.concatenate([[0.0], mass[1:]])) + mass[0] * restart

@@ -84,7 +84,7 @@ def critical_gain(*, threshold: Any = None, distribution: Any = "normal", block:
     >>> round(vf.critical_gain(block=[vf.layers.Residual(spike, linear, keep=0.9)]), 6)
     1.070764
     """
-    _either(block, threshold=threshold)
+    _block_or_layer(block, threshold=threshold)
     if block is not None:
         from varflow.theory.deep.block import critical_gain_of_block  # loads scipy.special, which takes 0.2 s
 
@@ -211,7 +211,7 @@ def fixed_points(
     >>> [round(point.variance, 5) for point in vf.fixed_points(block=[vf.layers.Residual(spike, linear, keep=0.9)])]
     [0.0, 0.5143, 1.0]
     """
-    _either(block, threshold=threshold, gain=gain)
+    _block_or_layer(block, threshold=threshold, gain=gain)
     if block is not None:
         from varflow.theory.deep.block import fixed_points_of_block
 
@@ -237,7 +237,7 @@ def fixed_points(
     return FixedPoints(points, complete, None if complete else RESOLUTION, _basin_edge(layer, points), cycles, map=map_)
 
 
-def _either(block: Any, **others: Any) -> None:
+def _block_or_layer(block: Any, **others: Any) -> None:
     """DomainError if a block is given beside the arguments it replaces, or neither is."""
     for name, value in others.items():
         if (value is None) == (block is None):
