@@ -74,11 +74,11 @@ class DepthScales(Shown):
         where = f"g = {self.gains[j]:.4g}" + (f", {symbol} = {values[i]:.4g}" if self.widths is None else "")
         largest = f"The overlap of two inputs settles in at most {self.overlap_depth[i, j]:.3f} layers, at {where}."
         alive = self.firing_rate > 0
-        kept = f"Gradients keep their variance within 10 % a layer on {np.mean(self._steady_gradients[alive]):.0%} of the active points."
+        kept = f"Gradients keep their variance within 10 % a layer on {np.mean(self._steady[alive]):.0%} of the active points."
         return [largest, "How deep a readout reaches depends on the width.", kept]
 
     @property
-    def _steady_gradients(self) -> np.ndarray:
+    def _steady(self) -> np.ndarray:
         return np.abs(self.gradient_gain - 1) < 0.1
 
     def to_dict(self) -> dict[str, Any]:
