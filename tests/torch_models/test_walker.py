@@ -17,10 +17,10 @@ from spiking_models import Looped, Maps, left_behind, same  # noqa: E402
 from torch import nn  # noqa: E402
 
 from varflow.model.library_neurons import recognise  # noqa: E402
-from varflow.torch_models.audit.operations import of_spikes  # noqa: E402
-from varflow.torch_models.audit.prediction import uncovered  # noqa: E402
+from varflow.torch_models.prediction.predict import uncovered  # noqa: E402
 from varflow.torch_models.tracing import readers as operations_graph  # noqa: E402
-from varflow.torch_models.tracing.walker import trace  # noqa: E402
+from varflow.torch_models.tracing.synaptic_operations import of_spikes  # noqa: E402
+from varflow.torch_models.tracing.trace import trace  # noqa: E402
 
 X = torch.rand(6, 32, generator=torch.Generator().manual_seed(0))
 

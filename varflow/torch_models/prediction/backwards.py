@@ -33,10 +33,10 @@ from varflow.theory.operations.neurons_backward import fired_backwards
 from varflow.theory.responses.jacobians import Sampling
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.moments import Currents, Grid, Spikes, Window
-from varflow.torch_models.audit.evaluation import Evaluation, linear_of
+from varflow.torch_models.prediction.evaluation import Evaluation, linear_of
 from varflow.torch_models.tracing.readers import INPUT, Joined, Node, Pooled, Product, Source, Sum
 from varflow.torch_models.tracing.traced import TracedLayer
-from varflow.torch_models.tracing.wiring import window_of
+from varflow.torch_models.tracing.weights import window_of
 
 __all__ = ["Backwards"]
 

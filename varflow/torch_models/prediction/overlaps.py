@@ -17,7 +17,7 @@ from varflow.theory.signals.moments import Currents, Grid, Window
 from varflow.theory.signals.shared_scale import SharedScale
 from varflow.torch_models.tracing.readers import Joined, Node, Pooled, Product, Source, Sum
 from varflow.torch_models.tracing.traced import TracedLayer
-from varflow.torch_models.tracing.wiring import window_of
+from varflow.torch_models.tracing.weights import window_of
 
 __all__ = ["Overlaps"]
 

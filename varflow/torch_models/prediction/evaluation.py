@@ -25,11 +25,11 @@ from varflow.theory.operations.pools import pooled
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.signals.moments import Currents, Grid, Signal, Spikes, Window, held, means_at
 from varflow.theory.signals.pair_moments import Between, Offset
-from varflow.torch_models.audit.overlaps import Overlaps
-from varflow.torch_models.tracing.inputs import by_step, some
+from varflow.torch_models.prediction.overlaps import Overlaps
 from varflow.torch_models.tracing.readers import INPUT, Joined, Node, Pooled, Product, Source, Sum
+from varflow.torch_models.tracing.steps import by_step, some
 from varflow.torch_models.tracing.traced import Fed, Trace, TracedLayer
-from varflow.torch_models.tracing.wiring import Moments, why_not_covered, window_of
+from varflow.torch_models.tracing.weights import Moments, why_not_covered, window_of
 
 __all__ = ["Evaluation", "Fired", "linear_of"]
 
