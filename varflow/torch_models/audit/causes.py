@@ -17,7 +17,7 @@ from varflow.torch_models.initialise.planner import planned_gains
 from varflow.torch_models.prediction.evaluation import LEAST_GAIN, Evaluation
 from varflow.torch_models.prediction.predict import LIVE_RATE, Expected, at_infinite_width, predict, uncovered
 from varflow.torch_models.tracing.notes import integrators
-from varflow.torch_models.tracing.readers import INPUT, Source, Sum, factor
+from varflow.torch_models.tracing.readers import INPUT, Sender, Sum, factor
 from varflow.torch_models.tracing.steps import by_step
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
 from varflow.torch_models.tracing.weights import Moments, moments_of, padding_factor, sum_of_modules
@@ -148,9 +148,9 @@ def _gain_before(trace: Trace, layer: TracedLayer) -> float | None:
     """The gain of the weights in a row between the neurons below and a layer's own; None if there is more, or nothing."""
     gain, fed, neurons = 1.0, layer.fed[-1], {other.neuron_name for other in trace.layers}
     for name, weight, sources, shape in reversed(trace.readouts):
-        if fed.sources == (name,) and isinstance(fed.node.operation, Source | Sum):
+        if fed.sources == (name,) and isinstance(fed.origin.operation, Sender | Sum):
             own = moments_of(weight).gain / padding_factor(weight, shape)
-            gain, fed = gain * own * factor(trace.fed[name].node), trace.fed[name]
+            gain, fed = gain * own * factor(trace.fed[name].origin), trace.fed[name]
             if neurons.issuperset(sources):
                 return gain
     return None
@@ -162,7 +162,7 @@ def _arriving(trace: Trace, layer: TracedLayer) -> tuple[float, float]:
     """
     modules = [each for each in zip(layer.names, layer.weights, layer.fed, strict=True) if each[0] in layer.scaled_by]
     gains = [max(moments_of(weight).gain, LEAST_GAIN) for _, weight, _ in modules]
-    factors = [factor(layer.node, name) * factor(fed.node) for name, _, fed in modules] if layer.node is not None else []
+    factors = [factor(layer.origin, name) * factor(fed.origin) for name, _, fed in modules] if layer.origin is not None else []
     before = (_gain_before(trace, layer) or 1.0) / padding_factor(layer.weights[0], layer.input_shape)
     return math.hypot(*gains), before * math.hypot(*map(mul, gains, factors))
 

@@ -131,7 +131,7 @@ def _judged(traced: Trace, layers: list[AuditedLayer]) -> list[AuditedLayer]:
 
 def _place(traced: Trace, layer: TracedLayer, found: AuditedLayer) -> dict[str, Any]:
     """Between which layers it is, and the synaptic operations of its weights per input."""
-    output, sources = layer.neuron_name in traced.outputs, tuple(sorted(traced.below(layer)))
+    output, sources = layer.neuron_name in traced.outputs, tuple(sorted(traced.senders_to(layer)))
     return {"output": output, "sources": sources, "operations": layer.operations / len(found.survival)}
 
 
@@ -318,6 +318,6 @@ def _received(traced: Trace, predicted: Expected) -> list[str]:
     """A note on layers that are predicted from what they received."""
     if not predicted.restarted:
         return []
-    unknown = dict.fromkeys(w for name in predicted.restarted for node in traced.fed[name].nodes for w in node.unknown)
+    unknown = dict.fromkeys(w for name in predicted.restarted for origin in traced.fed[name].origins for w in origin.unknown)
     after = f", after {', '.join(unknown)}" if unknown else ""
     return [f"predicted from what they received in this pass{after}: {', '.join(predicted.restarted)}"]

@@ -134,7 +134,7 @@ def _choose(scale: Scale, normalised: bool, unscaled: str | None) -> None:
 
 def _normalisations(model: Any, layer: TracedLayer) -> list[tuple[str, Any]]:
     """Those between a layer's weights and its neurons, in train and in eval mode."""
-    places = {step.rpartition(" in ")[2].strip("'") for node in layer.nodes for step in node.through}
+    places = {step.rpartition(" in ")[2].strip("'") for origin in layer.origins for step in origin.through}
     return [(name, module) for name, module in model.named_modules() if name in places and "Norm" in type(module).__name__]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from varflow._checks import DomainError
 from varflow.results.audit import first_of
 from varflow.torch_models.tracing.modules import Modules
-from varflow.torch_models.tracing.readers import INPUT, Node, Source, maximum, not_gaussian
+from varflow.torch_models.tracing.readers import INPUT, Origin, Sender, maximum, not_gaussian
 from varflow.torch_models.tracing.synaptic_operations import count_operations, of_spikes, synaptic_operations
 from varflow.torch_models.tracing.traced import Fed, Trace, TracedLayer, neurons_of, only_factors, steps_of
 from varflow.torch_models.tracing.weights import EMPTY, of_its_own, why_not_covered
@@ -31,25 +31,25 @@ class Layers:
         self.sizes: dict[TracedLayer, set[int]] = {}  # numbers of a step
         self.notes: list[str] = []
 
-    def weights_called(self, name: str, node: Node, given: Any) -> None:
+    def weights_called(self, name: str, origin: Origin, given: Any) -> None:
         """Note a call of a weight module, and its synaptic operations."""
-        self._feed(name, node, given)
-        arriving = given if of_spikes(node, self.modules.weights) else given != 0
+        self._feed(name, origin, given)
+        arriving = given if of_spikes(origin, self.modules.weights) else given != 0
         self.fed[name].operations += synaptic_operations(self.modules.weights[name], arriving)
 
-    def neuron_called(self, name: str, module: Any, node: Node, current: Any, spikes: Any) -> TracedLayer:
+    def neuron_called(self, name: str, module: Any, origin: Origin, current: Any, spikes: Any) -> TracedLayer:
         """Note a call of a neuron; its layer."""
         shape = tuple(current.shape)
-        key = name, node, neurons_of(self.modules.spiking[name][1], shape)
+        key = name, origin, neurons_of(self.modules.spiking[name][1], shape)
         layer = self.by_call.get(key)
         if layer is None:
-            layer = self.by_call[key] = self._layer(name, module, node, shape)
+            layer = self.by_call[key] = self._layer(name, module, origin, shape)
         if layer.weighs:
-            self._feed(layer.neuron_name, node, current)
-        if layer.node not in (node, None) and not layer.node.sources < node.sources:
+            self._feed(layer.neuron_name, origin, current)
+        if layer.origin not in (origin, None) and not layer.origin.sources < origin.sources:
             self.unsteady.add(layer)
-        layer.nodes.pop(node, None)
-        layer.nodes[node] = None
+        layer.origins.pop(origin, None)
+        layer.origins[origin] = None
         self.calls.append(layer)
         made = steps_of(layer.spiking, shape)
         self.steps[layer] += made
@@ -58,31 +58,31 @@ class Layers:
             self._compare(layer, shape, tuple(spikes.shape))
         return layer
 
-    def replace_node(self, before: Node, after: Node) -> None:
-        """Take another node for what weights received."""
+    def replace_origin(self, before: Origin, after: Origin) -> None:
+        """Take another origin for what weights received."""
         for fed in self.fed.values():
-            fed.nodes = {after if node is before else node: None for node in fed.nodes}
+            fed.origins = {after if origin is before else origin: None for origin in fed.origins}
 
-    def _feed(self, name: str, node: Node, given: Any) -> None:
+    def _feed(self, name: str, origin: Origin, given: Any) -> None:
         """Note what a weight module, or the weights within a neuron, received."""
         fed = self.fed.get(name)
         if fed is None:
-            fed = self.fed[name] = Fed(tuple(given.shape), self._keeps(node))
-        fed.nodes.pop(node, None)
-        fed.nodes[node] = None
+            fed = self.fed[name] = Fed(tuple(given.shape), self._keeps(origin))
+        fed.origins.pop(origin, None)
+        fed.origins[origin] = None
         if fed.kept:  # kept tensors slow down the pass
             fed.inputs.append(given.detach())
 
-    def _keeps(self, node: Node) -> bool:
+    def _keeps(self, origin: Origin) -> bool:
         """True if theory may need the numbers themselves: unless they are the spikes of a layer that it knows."""
-        if not isinstance(node.operation, Source):
+        if not isinstance(origin.operation, Sender):
             return True
-        layer = next((layer for layer in self.layers if layer.neuron_name == node.operation.name), None)
+        layer = next((layer for layer in self.layers if layer.neuron_name == origin.operation.name), None)
         if layer is None or bool(layer.unknown) or any(map(of_its_own, layer.weights)):
             return True
         if not layer.names and layer.spiking.entry is None:
             return True
-        return layer.node is not None and maximum(layer.node)
+        return layer.origin is not None and maximum(layer.origin)
 
     def _compare(self, layer: TracedLayer, given: tuple[int, ...], returned: tuple[int, ...]) -> None:
         """Note neurons that add axes before that of the inputs, as SpikingJelly's ``GatedLIFNode`` does for all but maps."""
@@ -91,10 +91,10 @@ class Layers:
             shapes = f"returns spikes of shape {returned} for currents of shape {given}"
             self.notes.append(f"{layer.neuron_name} {shapes}: from there on inputs count as neurons")
 
-    def _layer(self, name: str, module: Any, node: Node, shape: tuple[int, ...]) -> TracedLayer:
-        """The layer of this neuron that shares weights with the node and has as many neurons, else a new one."""
+    def _layer(self, name: str, module: Any, origin: Origin, shape: tuple[int, ...]) -> TracedLayer:
+        """The layer of this neuron that shares weights with the origin and has as many neurons, else a new one."""
         weights, spiking = self.modules.weights, self.modules.spiking[name][1]
-        feeding = tuple(source for source in weights if source in node.sources)
+        feeding = tuple(source for source in weights if source in origin.sources)
         size = neurons_of(spiking, shape)
         of_module = [layer for layer in self.layers if layer.module is module]
         with_these = [each for each in of_module if not feeding or not each.names or not set(feeding).isdisjoint(each.names)]
@@ -114,7 +114,7 @@ class Layers:
             module,
             spiking,
             current_shape=shape,
-            unknown=self._unknown(name, node),
+            unknown=self._unknown(name, origin),
         )
         self.layers.append(layer)
         return layer
@@ -126,16 +126,16 @@ class Layers:
         layer.names = tuple(source for source in self.modules.weights if source in {*layer.names, *later})
         layer.weights = [self.modules.weights[source] for source in layer.names]
 
-    def _unknown(self, name: str, node: Node) -> tuple[str, ...]:
+    def _unknown(self, name: str, origin: Origin) -> tuple[str, ...]:
         """Why theory does not know a layer."""
         weights, spiking = self.modules.weights, self.modules.spiking[name][1]
         reasons = [] if spiking.neuron is not None else [f"{name} {spiking.reason}"]
-        if spiking.entry is not None and node.sources.isdisjoint(weights):
+        if spiking.entry is not None and origin.sources.isdisjoint(weights):
             return tuple(reasons)
-        below = node.below[0] if maximum(node) else node
-        of_weights = [(source, why_not_covered(weight)) for source, weight in weights.items() if source in node.sources]
+        below = origin.inputs[0] if maximum(origin) else origin
+        of_weights = [(source, why_not_covered(weight)) for source, weight in weights.items() if source in origin.sources]
         reasons += [f"{source} {why}" for source, why in of_weights if why]
-        return (*reasons, *node.unknown, *not_gaussian(below, weights))
+        return (*reasons, *origin.unknown, *not_gaussian(below, weights))
 
     # After the pass.
 
@@ -157,20 +157,20 @@ class Layers:
 
     def _complete(self, layer: TracedLayer) -> None:
         """Set what is known only at the end of the pass."""
-        nodes, weights = list(layer.nodes), self.modules.weights
-        sources: set[str] = set().union(*(node.sources for node in nodes))
-        scaling: set[str] = set().union(*(node.scaling for node in nodes))
+        origins, weights = list(layer.origins), self.modules.weights
+        sources: set[str] = set().union(*(origin.sources for origin in origins))
+        scaling: set[str] = set().union(*(origin.scaling for origin in origins))
         feeding = layer.names or ((layer.neuron_name,) if layer.weighs else ())
         layer.fed = [self.fed[name] for name in feeding]
         layer.feeding = tuple(source for source in weights if source in sources or source in layer.names)
         layer.sources = tuple(sorted({source for each in layer.fed for source in each.sources}))
-        spikes = [below for each in layer.fed for below in each.nodes if below.sources != {INPUT}]
+        spikes = [below for each in layer.fed for below in each.origins if below.sources != {INPUT}]
         direct = [f"{source or 'a constant'} without a weight layer" for source in sorted(sources - set(weights))]
-        layer.through = tuple(dict.fromkeys([*(step for each in (*spikes, *nodes) for step in each.through), *direct]))
+        layer.through = tuple(dict.fromkeys([*(step for each in (*spikes, *origins) for step in each.through), *direct]))
         layer.scaled_by = tuple(source for source in layer.names if source in scaling or source not in sources)
-        layer.normalised_by = tuple(sorted({step for each in nodes for name, step in each.normalised if name in layer.names}))
+        layer.normalised_by = tuple(sorted({step for each in origins for name, step in each.normalised if name in layer.names}))
         module_name = next(name for name, (module, _) in self.modules.spiking.items() if module is layer.module)
-        layer.unknown = (*self._unknown(module_name, nodes[-1]), *self._irregular(layer))
+        layer.unknown = (*self._unknown(module_name, origins[-1]), *self._irregular(layer))
 
     def _irregular(self, layer: TracedLayer) -> list[str]:
         """Why theory does not know the calls of a layer."""

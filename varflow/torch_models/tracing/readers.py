@@ -1,6 +1,6 @@
 """What happens to a signal between two layers of weights or neurons: a graph of operations.
 
-A node is an operation on the nodes below it. Sums are kept flat, as linear combinations of other nodes, so that a residual
+A origin is an operation on the origins below it. Sums are kept flat, as linear combinations of other origins, so that a residual
 network is a sum over its branches. Operations that theory does not know are ``Unknown``, with a name.
 """
 
@@ -16,7 +16,7 @@ from varflow.model.layers import BatchNorm, LayerNorm
 from varflow.model.signals import Layer
 
 __all__ = [
-    "INPUT", "Graph", "Joined", "Node", "Pooled", "Product", "Source", "Sum", "Unknown", "factor", "maximum", "not_gaussian",
+    "INPUT", "Origins", "Joined", "Origin", "Pooled", "Product", "Sender", "Sum", "Unknown", "factor", "maximum", "not_gaussian",
     "operation",
 ]  # fmt: skip
 
@@ -25,7 +25,7 @@ BOUNDED = {"sigmoid", "hardsigmoid", "softmax", "tanh", "hardtanh"}  # whose val
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Sender:
     """A beginning: the input, a weight layer or a layer of neurons, by name; ``""`` for a tensor of unknown origin."""
 
     name: str
@@ -68,17 +68,17 @@ class Unknown:
     words: str
 
 
-Operation = Source | Sum | Product | Joined | Pooled | Layer | Unknown
+Operation = Sender | Sum | Product | Joined | Pooled | Layer | Unknown
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Node:
-    """An operation on other nodes.
+class Origin:
+    """An operation on other origins.
 
     Attributes
     ----------
     operation : Operation
-    below : tuple of Node
+    inputs : tuple of Origin
     sources : frozenset of str
         Names of the layers whose signals it carries, ``"input"`` for the model's input.
     factors : frozenset of str
@@ -90,7 +90,7 @@ class Node:
     """
 
     operation: Operation
-    below: tuple[Node, ...]
+    inputs: tuple[Origin, ...]
     sources: frozenset[str]
     through: tuple[str, ...] = ()
     normalised: frozenset[tuple[str, str]] = frozenset()
@@ -104,78 +104,78 @@ class Node:
     @property
     def unknown(self) -> list[str]:
         """Operations without a theory from here down to the sources, in words."""
-        return list(dict.fromkeys(node.operation.words for node in self.nodes if isinstance(node.operation, Unknown)))
+        return list(dict.fromkeys(origin.operation.words for origin in self.origins if isinstance(origin.operation, Unknown)))
 
     @property
-    def nodes(self) -> list[Node]:
+    def origins(self) -> list[Origin]:
         """This one and all below, each once: in a loop over time there are exponentially many ways down."""
-        found: dict[Node, None] = {}
-        waiting: list[Node] = [self]
+        found: dict[Origin, None] = {}
+        waiting: list[Origin] = [self]
         while waiting:
-            node = waiting.pop()
-            if node not in found:
-                found[node] = None
-                waiting += reversed(node.below)
+            origin = waiting.pop()
+            if origin not in found:
+                found[origin] = None
+                waiting += reversed(origin.inputs)
         return list(found)
 
 
-class Graph:
-    """All nodes of one pass; equal operations on equal nodes are one node."""
+class Origins:
+    """All origins of one pass; equal operations on equal origins are one origin."""
 
     def __init__(self) -> None:
-        self.nodes: dict[Any, Node] = {}
+        self.origins: dict[Any, Origin] = {}
 
-    def source(self, name: str) -> Node:
+    def source(self, name: str) -> Origin:
         key = ("source", name)
-        if key not in self.nodes:
-            self.nodes[key] = Node(Source(name), (), frozenset([name] if name else []))
-        return self.nodes[key]
+        if key not in self.origins:
+            self.origins[key] = Origin(Sender(name), (), frozenset([name] if name else []))
+        return self.origins[key]
 
-    def node(self, key: Any, below: tuple[Node, ...], made: Callable[[], tuple[Operation, str, bool]]) -> Node:
-        """The node of an operation; ``made()`` gives it, its words, and whether it normalises, at the first call with a key."""
-        if (key, below) not in self.nodes:
-            self.nodes[key, below] = _node(*made(), below)
-        return self.nodes[key, below]
+    def origin(self, key: Any, below: tuple[Origin, ...], made: Callable[[], tuple[Operation, str, bool]]) -> Origin:
+        """The origin of an operation; ``made()`` gives it, its words, and whether it normalises, at the first call with a key."""
+        if (key, below) not in self.origins:
+            self.origins[key, below] = _origin(*made(), below)
+        return self.origins[key, below]
 
 
-def _node(operation: Operation, words: str, normalising: bool, below: tuple[Node, ...]) -> Node:
-    carried = [node for node in below if not (isinstance(operation, Product) and _bounded(node))] or below
-    sources = frozenset().union(*(node.sources for node in carried))
-    factors = frozenset().union(*(node.sources | node.factors for node in below)) - sources
-    scaling = frozenset().union(*(node.scaling for node in carried))
-    normalised = frozenset(pair for node in below for pair in node.normalised if pair[0] not in scaling)
+def _origin(operation: Operation, words: str, normalising: bool, below: tuple[Origin, ...]) -> Origin:
+    carried = [origin for origin in below if not (isinstance(operation, Product) and _bounded(origin))] or below
+    sources = frozenset().union(*(origin.sources for origin in carried))
+    factors = frozenset().union(*(origin.sources | origin.factors for origin in below)) - sources
+    scaling = frozenset().union(*(origin.scaling for origin in carried))
+    normalised = frozenset(pair for origin in below for pair in origin.normalised if pair[0] not in scaling)
     if normalising:
         normalised = frozenset((source, words) for source in sources)
-    through = tuple(dict.fromkeys([*(step for node in below for step in node.through), words]))
+    through = tuple(dict.fromkeys([*(step for origin in below for step in origin.through), words]))
     if isinstance(operation, Sum):
         operation, below = _flat(operation, below)
-    return Node(operation, below, sources, through, normalised, factors)
+    return Origin(operation, below, sources, through, normalised, factors)
 
 
-def _bounded(node: Node) -> bool:
+def _bounded(origin: Origin) -> bool:
     """True behind a function with bounded values, and sums and products of such."""
-    if isinstance(node.operation, Unknown):
-        return node.operation.words.split()[0] in BOUNDED
-    return isinstance(node.operation, Sum | Product | Pooled) and all(map(_bounded, node.below))
+    if isinstance(origin.operation, Unknown):
+        return origin.operation.words.split()[0] in BOUNDED
+    return isinstance(origin.operation, Sum | Product | Pooled) and all(map(_bounded, origin.inputs))
 
 
-def _flat(operation: Sum, below: Iterable[Node]) -> tuple[Sum, tuple[Node, ...]]:
+def _flat(operation: Sum, below: Iterable[Origin]) -> tuple[Sum, tuple[Origin, ...]]:
     """A sum of sums as one sum."""
-    factors, constant = dict[Node, float](), operation.constant
-    for factor, node in zip(operation.factors, below, strict=True):
-        inner = node.operation if isinstance(node.operation, Sum) else Sum((1.0,))
+    factors, constant = dict[Origin, float](), operation.constant
+    for factor, origin in zip(operation.factors, below, strict=True):
+        inner = origin.operation if isinstance(origin.operation, Sum) else Sum((1.0,))
         constant += factor * inner.constant
-        for own, part in zip(inner.factors, node.below if inner is node.operation else (node,), strict=True):
+        for own, part in zip(inner.factors, origin.inputs if inner is origin.operation else (origin,), strict=True):
             factors[part] = factors.get(part, 0.0) + factor * own
     return Sum(tuple(factors.values()), constant), tuple(factors)
 
 
-def factor(node: Node, source: str | None = None) -> float:
-    """Factor on the scale of what a source sends, from there to this node; of all sources the root of the sum of squares."""
-    if isinstance(node.operation, Source):
-        return float(source in (None, node.operation.name))
-    below = [factor(each, source) for each in node.below]
-    match node.operation:
+def factor(origin: Origin, source: str | None = None) -> float:
+    """Factor on the scale of what a source sends, from there to this origin; of all sources the root of the sum of squares."""
+    if isinstance(origin.operation, Sender):
+        return float(source in (None, origin.operation.name))
+    below = [factor(each, source) for each in origin.inputs]
+    match origin.operation:
         case Sum(factors=factors):
             return math.hypot(*map(mul, factors, below))
         case BatchNorm(gamma=gamma, statistics=(_, variance), eps=eps):
@@ -183,33 +183,33 @@ def factor(node: Node, source: str | None = None) -> float:
     return max(below, default=1.0)
 
 
-def maximum(node: Node) -> bool:
+def maximum(origin: Origin) -> bool:
     """True for maxima that theory knows, if what is below is Gaussian."""
-    return isinstance(node.operation, Pooled) and node.operation.kind == "max"
+    return isinstance(origin.operation, Pooled) and origin.operation.kind == "max"
 
 
-def not_gaussian(node: Node, weights: Mapping[str, Any]) -> list[str]:
+def not_gaussian(origin: Origin, weights: Mapping[str, Any]) -> list[str]:
     """Operations between weights and a neuron after which currents are not Gaussian."""
-    return list(dict.fromkeys(words for each in node.nodes for words in _not_gaussian(each, weights)))
+    return list(dict.fromkeys(words for each in origin.origins for words in _not_gaussian(each, weights)))
 
 
-def _not_gaussian(node: Node, weights: Mapping[str, Any]) -> list[str]:
-    operation = node.operation
+def _not_gaussian(origin: Origin, weights: Mapping[str, Any]) -> list[str]:
+    operation = origin.operation
     words = []
-    if maximum(node):
-        words.append(f"a maximum of {'currents' if node.sources & set(weights) else 'spikes'}, {node.through[-1]}")
+    if maximum(origin):
+        words.append(f"a maximum of {'currents' if origin.sources & set(weights) else 'spikes'}, {origin.through[-1]}")
     if isinstance(operation, Joined):
-        words.append(f"joined currents, {node.through[-1]}")
+        words.append(f"joined currents, {origin.through[-1]}")
     if isinstance(operation, Sum):
         words += [
             f"{each.operation.name} without a weight layer"
-            for each in node.below
-            if isinstance(each.operation, Source) and each.operation.name not in weights
+            for each in origin.inputs
+            if isinstance(each.operation, Sender) and each.operation.name not in weights
         ]
     return words
 
 
-def operation(name: str, place: str, args: Any, kwargs: Any, of: Callable[[Any], Node | None]) -> tuple[Operation, bool]:
+def operation(name: str, place: str, args: Any, kwargs: Any, of: Callable[[Any], Origin | None]) -> tuple[Operation, bool]:
     """What a torch function does to the signals among its arguments, and whether it normalises them."""
     read = _READ.get(name)
     try:
@@ -219,10 +219,10 @@ def operation(name: str, place: str, args: Any, kwargs: Any, of: Callable[[Any],
     return (Unknown(f"{name} in {place}"), False) if found is None else found
 
 
-Read = Callable[[Any, Any, Callable[[Any], Node | None]], tuple[Operation, bool] | None]
+Read = Callable[[Any, Any, Callable[[Any], Origin | None]], tuple[Operation, bool] | None]
 
 
-def _number(value: Any, of: Callable[[Any], Node | None]) -> float | None:
+def _number(value: Any, of: Callable[[Any], Origin | None]) -> float | None:
     """A number, also one in a tensor of unknown origin; None for signals and other tensors."""
     if isinstance(value, (int, float)):
         return float(value)
@@ -232,7 +232,7 @@ def _number(value: Any, of: Callable[[Any], Node | None]) -> float | None:
 def _sum(first: float, second: float) -> Read:
     """``first · x + second · y``, of two signals or a signal and a number."""
 
-    def read(args: Any, kwargs: Any, of: Callable[[Any], Node | None]) -> tuple[Operation, bool] | None:
+    def read(args: Any, kwargs: Any, of: Callable[[Any], Origin | None]) -> tuple[Operation, bool] | None:
         terms = [(first, args[0]), (second * float(kwargs.get("alpha", 1.0)), args[1])]
         factors, constant = [], 0.0
         for factor, term in terms:
@@ -247,23 +247,23 @@ def _sum(first: float, second: float) -> Read:
     return read
 
 
-def _product(args: Any, kwargs: Any, of: Callable[[Any], Node | None]) -> tuple[Operation, bool] | None:
+def _product(args: Any, kwargs: Any, of: Callable[[Any], Origin | None]) -> tuple[Operation, bool] | None:
     numbers = [number for term in args[:2] if (number := _number(term, of)) is not None]
     if numbers:
         return Sum((numbers[0],)), False
     return None if None in map(of, args[:2]) else (Product(), False)
 
 
-def _quotient(args: Any, kwargs: Any, of: Callable[[Any], Node | None]) -> tuple[Operation, bool] | None:
+def _quotient(args: Any, kwargs: Any, of: Callable[[Any], Origin | None]) -> tuple[Operation, bool] | None:
     divisor = _number(args[1], of)
     return (Sum((1 / divisor,)), False) if divisor and not kwargs else None
 
 
-def _opposite(args: Any, kwargs: Any, of: Callable[[Any], Node | None]) -> tuple[Operation, bool]:
+def _opposite(args: Any, kwargs: Any, of: Callable[[Any], Origin | None]) -> tuple[Operation, bool]:
     return Sum((-1.0,)), False
 
 
-def _joined(args: Any, kwargs: Any, of: Callable[[Any], Node | None]) -> tuple[Operation, bool] | None:
+def _joined(args: Any, kwargs: Any, of: Callable[[Any], Origin | None]) -> tuple[Operation, bool] | None:
     parts = args[0]
     return None if None in map(of, parts) else (Joined(tuple(part.numel() for part in parts)), False)
 
@@ -323,7 +323,7 @@ def _affine(weight: Any, bias: Any) -> tuple[float, float]:
 
 
 def _bound(reader: Callable[..., Operation | None], normalises: Callable[[Any], bool] = lambda found: False) -> Read:
-    def read(args: Any, kwargs: Any, of: Callable[[Any], Node | None]) -> tuple[Operation, bool] | None:
+    def read(args: Any, kwargs: Any, of: Callable[[Any], Origin | None]) -> tuple[Operation, bool] | None:
         found = reader(*args, **kwargs)
         return None if found is None else (found, normalises(found))
 

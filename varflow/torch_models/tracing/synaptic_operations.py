@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from varflow.torch_models.tracing.readers import INPUT, Joined, Node, Operation, Pooled, Product, Source, Sum
+from varflow.torch_models.tracing.readers import INPUT, Joined, Origin, Operation, Pooled, Product, Sender, Sum
 from varflow.torch_models.tracing.traced import Fed, TracedLayer
 
 __all__ = ["count_operations", "of_spikes", "synaptic_operations"]
@@ -38,13 +38,13 @@ def synaptic_operations(weight: Any, given: Any) -> Any:
     return arrived.sum(dtype=torch.float64) * weight.out_channels / weight.groups
 
 
-def of_spikes(node: Node, weights: Container[str]) -> bool:
+def of_spikes(origin: Origin, weights: Container[str]) -> bool:
     """True for spikes and numbers of spikes; not for currents, averages and the input."""
-    return all(_keeps_spikes(each.operation, weights) for each in node.nodes)
+    return all(_keeps_spikes(each.operation, weights) for each in origin.origins)
 
 
 def _keeps_spikes(operation: Operation, weights: Container[str]) -> bool:
-    if isinstance(operation, Source):
+    if isinstance(operation, Sender):
         return operation.name not in {INPUT, ""} and operation.name not in weights
     if isinstance(operation, Sum):
         return not operation.constant and all(factor > 0 and factor.is_integer() for factor in operation.factors)
@@ -57,7 +57,7 @@ def count_operations(layers: Sequence[TracedLayer], fed: Mapping[str, Fed]) -> N
     """
     counted = Counter(name for layer in layers for name in layer.names)
     for layer in layers:
-        factors = frozenset() if layer.node is None else layer.node.factors
+        factors = frozenset() if layer.origin is None else layer.origin.factors
         names = list(layer.names)
         for behind in chain([factors], (fed[name].behind for name in names)):  # names grow
             before = [source for source in sorted(behind) if source in fed and source not in counted]

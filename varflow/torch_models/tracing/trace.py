@@ -20,7 +20,7 @@ from varflow.torch_models.tracing.layers import Layers
 from varflow.torch_models.tracing.modules import Modules
 from varflow.torch_models.tracing.passes import copied, forward, generators, reseed
 from varflow.torch_models.tracing.provenance import Provenance, tensors_in
-from varflow.torch_models.tracing.readers import INPUT, Node
+from varflow.torch_models.tracing.readers import INPUT, Origin
 from varflow.torch_models.tracing.spiking_modules import Neurons
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
 from varflow.torch_models.tracing.unrecognised import Unrecognised
@@ -78,7 +78,7 @@ def trace(
 
 
 class _Tracer:
-    """Wrappers around the modules of a model, by which each tensor gets its node and the layers hear of their calls."""
+    """Wrappers around the modules of a model, by which each tensor gets its origin and the layers hear of their calls."""
 
     def __init__(self, model: Any, record: Any, neurons: Neurons):
         self.modules = Modules(model, neurons)
@@ -89,10 +89,10 @@ class _Tracer:
         self.unrecognised = Unrecognised(self.modules, self.layers, self.provenance, self._neuron)
 
     def labelled(self, inputs: Any) -> Any:
-        """Copies of the inputs, whose node is the input."""
-        copies, node = copied(inputs), self.provenance.graph.source(INPUT)
+        """Copies of the inputs, whose origin is the input."""
+        copies, origin = copied(inputs), self.provenance.origins.source(INPUT)
         for tensor in tensors_in(copies):
-            self.provenance.put(tensor, node)
+            self.provenance.put(tensor, origin)
         return copies
 
     def enclose(self) -> None:
@@ -126,7 +126,7 @@ class _Tracer:
         self.running.pop()
 
     def _enclose(self, name: str, module: Any, see: Callable[[Any, Any], None]) -> None:
-        """Wrap a module's forward: a third of the cost of hooks, which would dominate tracing. Its output gets its node here,
+        """Wrap a module's forward: a third of the cost of hooks, which would dominate tracing. Its output gets its origin here,
         not by the torch-function mode.
         """
         inner, unseen = module.forward, torch._C.DisableTorchFunction
@@ -142,14 +142,14 @@ class _Tracer:
 
         module.__dict__["forward"] = forward
 
-    def _node(self, tensor: Any) -> Node:
-        return self.provenance.of(tensor) or self.provenance.graph.source("")
+    def _origin(self, tensor: Any) -> Origin:
+        return self.provenance.of(tensor) or self.provenance.origins.source("")
 
     def _weight(self, name: str) -> Callable[[Any, Any], None]:
-        source = self.provenance.graph.source(name)
+        source = self.provenance.origins.source(name)
 
         def see(given: Any, out: Any) -> None:
-            self.layers.weights_called(name, self._node(given), given)
+            self.layers.weights_called(name, self._origin(given), given)
             self.provenance.put(out, source)
 
         return see
@@ -157,10 +157,10 @@ class _Tracer:
     def _neuron(self, name: str, module: Any) -> Callable[[Any, Any], None]:
         def see(current: Any, out: Any) -> None:
             outputs = tensors_in(out)
-            layer = self.layers.neuron_called(name, module, self._node(current), current, outputs[0])
+            layer = self.layers.neuron_called(name, module, self._origin(current), current, outputs[0])
             if self.record is not None:
                 self.record(layer, current, outputs[0])
-            source = self.provenance.graph.source(layer.neuron_name)
+            source = self.provenance.origins.source(layer.neuron_name)
             for tensor in outputs:
                 self.provenance.put(tensor, source)
 

@@ -12,7 +12,7 @@ from varflow.model.library_neurons import Spiking
 from varflow.torch_models.tracing.layers import Layers
 from varflow.torch_models.tracing.modules import Modules
 from varflow.torch_models.tracing.provenance import Provenance, tensors_in
-from varflow.torch_models.tracing.readers import Node
+from varflow.torch_models.tracing.readers import Origin
 
 __all__ = ["Unrecognised"]
 
@@ -46,7 +46,7 @@ class Unrecognised:
                 return
             if name not in spiking and _spikes(given[0], outputs[0]):
                 silent, reason = torch.equal(given[0], outputs[0]), f"is a {type(module).__name__}, a neuron without equations"
-                if not self._node(given[0]).sources.isdisjoint(self.modules.weights):
+                if not self._origin(given[0]).sources.isdisjoint(self.modules.weights):
                     if silent:  # it may be no neuron: its first spikes will tell
                         call = len(self.layers.calls), given[0].clone(), outputs[0]
                         self.silent.setdefault(name, []).append(call)
@@ -64,16 +64,16 @@ class Unrecognised:
 
     def _was_silent(self, name: str, module: Any, place: int, current: Any, out: Any) -> None:
         """Add an earlier call of a neuron, without currents and spikes, to the calls then made."""
-        before = self._node(out)
+        before = self._origin(out)
         self.neuron(name, module)(current, out)
         if before.sources:
-            self.layers.replace_node(before, self._node(out))
+            self.layers.replace_origin(before, self._origin(out))
         self.layers.calls.insert(place, self.layers.calls.pop())
         for calls in self.silent.values():
             calls[:] = [(each + (each >= place), *tensors) for each, *tensors in calls]
 
-    def _node(self, tensor: Any) -> Node:
-        return self.provenance.of(tensor) or self.provenance.graph.source("")
+    def _origin(self, tensor: Any) -> Origin:
+        return self.provenance.of(tensor) or self.provenance.origins.source("")
 
 
 def _spikes(current: Any, out: Any) -> bool:
