@@ -9,6 +9,7 @@ from dataclasses import replace
 from operator import mul
 
 from varflow._checks import ConvergenceError, DomainError
+from varflow.model.merges import Sum
 from varflow.model.neurons import Neuron
 from varflow.results import late_steps
 from varflow.results.audit import ENOUGH
@@ -17,7 +18,7 @@ from varflow.torch_models.initialise.planner import planned_gains
 from varflow.torch_models.prediction.evaluation import LEAST_GAIN, Evaluation
 from varflow.torch_models.prediction.predict import LIVE_RATE, Expected, at_infinite_width, predict, uncovered
 from varflow.torch_models.tracing.notes import integrators
-from varflow.torch_models.tracing.readers import INPUT, Sender, Sum, factor
+from varflow.torch_models.tracing.origins import INPUT, Sender, factor
 from varflow.torch_models.tracing.steps import by_step
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
 from varflow.torch_models.tracing.weights import Moments, moments_of, padding_factor, sum_of_modules
@@ -25,7 +26,7 @@ from varflow.torch_models.tracing.weights import Moments, moments_of, padding_fa
 __all__ = ["diagnosed", "needed_gains", "shares", "to_mend"]
 
 SURE = 0.95  # predicted survival above which silence is not by chance
-FEEDING = RATE / 2  # moments_of late rate with which a layer does not starve the next one
+FEEDING = RATE / 2  # measured late rate with which a layer does not starve the next one
 TRIED = 2  # inputs that tell whether a layer would live without biases
 
 
@@ -39,7 +40,7 @@ def diagnosed(
 ) -> tuple[str, int | None]:
     """The cause of a layer's silence, one of ``varflow.results.audit.CAUSES``, and the layer whose weights to change first.
 
-    ``rates`` are moments_of, ``needed`` the gains of :func:`needed_gains`.
+    ``rates`` are measured, ``needed`` the gains of :func:`needed_gains`.
     """
     covered = not predicted.restarted and not any(map(math.isnan, predicted.rate[: silent + 1]))
     survival = predicted.survival[silent]

@@ -1,4 +1,4 @@
-"""Initialisation of a whole spiking model: theory plans plain chains; any other model is drawn, moments_of and scaled layer by
+"""Initialisation of a whole spiking model: theory plans plain chains; any other model is drawn, measured and scaled layer by
 layer. Nothing is changed unless all is done.
 """
 
@@ -186,7 +186,7 @@ def _measuring(traced: Trace, scales: Sequence[Scale], quantity: str, value: flo
             layers.append(LayerPlan(scale.layer.neuron_name, *about, 0, math.nan, aim, set_by=scale.set_by))
     rates = {scale.layer.neuron_name: rate for scale in scales}
     layers += [readout_plan(*readout, rates) for readout in traced.readouts]
-    note = f"rates are moments_of, not planned by theory: {reasons[0]}" + (f", and {n} more" if (n := len(reasons) - 1) else "")
+    note = f"rates are measured, not planned by theory: {reasons[0]}" + (f", and {n} more" if (n := len(reasons) - 1) else "")
     return _Draft(layers, aims, notes=[note], by_theory=False)
 
 
@@ -259,7 +259,7 @@ def _check_range(weights: Sequence[Any], plan: Sequence[LayerPlan]) -> None:
 
 
 def _outcome(traced: Trace, scales: Sequence[Scale], draft: _Draft, rates: Rates, passes: int, *, filled: bool) -> ModelPlan:
-    """The plan with present gains and moments_of rates; DomainError if a layer that must fire does not."""
+    """The plan with present gains and measured rates; DomainError if a layer that must fire does not."""
     last = traced.layers[-1].neuron_name
     silent = next((scale for scale in scales if not rates[scale.layer.neuron_name].any()), None)
     if passes and not draft.by_theory and silent is not None and silent.layer.neuron_name not in traced.outputs:
@@ -303,7 +303,7 @@ def _unset(scales: Sequence[Scale], rates: Rates) -> list[str]:
 
 
 def _notes(scales: Sequence[Scale], missed: dict[str, float], passes: int, halved: bool) -> list[str]:
-    """On layers that do not reach their rate, on the mode of normalisations, and on what was moments_of."""
+    """On layers that do not reach their rate, on the mode of normalisations, and on what was measured."""
     words = []
     if missed:
         first, more = next(iter(missed)), f" and {len(missed) - 1} more" if len(missed) > 1 else ""

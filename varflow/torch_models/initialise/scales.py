@@ -134,8 +134,9 @@ def _choose(scale: Scale, normalised: bool, unscaled: str | None) -> None:
 
 def _normalisations(model: Any, layer: TracedLayer) -> list[tuple[str, Any]]:
     """Those between a layer's weights and its neurons, in train and in eval mode."""
-    places = {step.rpartition(" in ")[2].strip("'") for origin in layer.origins for step in origin.through}
-    return [(name, module) for name, module in model.named_modules() if name in places and "Norm" in type(module).__name__]
+    between = [each for origin in layer.origins for each in origin.ancestors]
+    places = {each.place for each in between if getattr(each.operation, "normalises", False)}
+    return [(name, module) for name, module in model.named_modules() if name in places]
 
 
 def _with_scale(norms: list[tuple[str, Any]]) -> list[tuple[str, Any]]:

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from varflow.model.layers import BatchNorm, Conv, LayerNorm
+from varflow.model.layers import BatchNorm, Conv, LayerNorm, Pool
+from varflow.model.merges import Concat, Product, Sum
 from varflow.model.surrogate import Surrogate
 from varflow.theory.maps.maxima import Windows
 from varflow.theory.maps.maxima_backward import joined_back, maxima_back, maximum_back
@@ -34,7 +35,7 @@ from varflow.theory.responses.jacobians import Sampling
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.moments import Currents, Grid, Spikes, Window
 from varflow.torch_models.prediction.evaluation import Evaluation, linear_of
-from varflow.torch_models.tracing.readers import INPUT, Joined, Origin, Pooled, Product, Sender, Sum
+from varflow.torch_models.tracing.origins import INPUT, Origin, Sender
 from varflow.torch_models.tracing.traced import TracedLayer
 from varflow.torch_models.tracing.weights import window_of
 
@@ -148,7 +149,7 @@ class Backwards:
             return [None] * number
         if isinstance(vertex, Origin):
             found = self.through(vertex.operation, gradients, vertex)
-            named = isinstance(vertex.operation, Pooled) or bool(self.signals.in_common(vertex))
+            named = isinstance(vertex.operation, Pool) or bool(self.signals.in_common(vertex))
             if found is None and (named or self.signals.signal(vertex) is not None):
                 self.uncovered.append(vertex.through[-1])
             return [None] * number if found is None else found
@@ -209,17 +210,17 @@ class Backwards:
         return [factor_back(gradients, y.apart()), factor_back(gradients, x.apart())]
 
     @through.register
-    def _(self, operation: Joined, gradients: Gradients, origin: Origin) -> list[Found] | None:
-        whole = sum(operation.sizes)
-        return [replace(gradients, channels=gradients.channels * size // whole) for size in operation.sizes]
+    def _(self, operation: Concat, gradients: Gradients, origin: Origin) -> list[Found] | None:
+        sizes = [signal.channels for each in origin.inputs if (signal := self.signals.signal(each)) is not None]
+        return [replace(gradients, channels=gradients.channels * size // sum(sizes)) for size in sizes]
 
     @through.register
-    def _(self, operation: Pooled, gradients: Gradients, origin: Origin) -> list[Found] | None:
+    def _(self, operation: Pool, gradients: Gradients, origin: Origin) -> list[Found] | None:
         signal = self.signals.signal(origin.inputs[0])
         if signal is None or gradients.chosen:
             return None
         grid = replace(signal.grid, apart=True)
-        window = Window(operation.size or (grid.height, grid.width), operation.stride, operation.padding)
+        window = Window(*operation.windows(grid.shape))
         above = _on_map(gradients, window.smaller(grid), signal.channels)
         if above is None:
             return None
@@ -262,7 +263,7 @@ def _vertex(origin: Origin) -> Vertex:
 
 def _names(origin: Origin) -> set[str]:
     """Of all sources, also the one of tensors of unknown origin."""
-    return {each.operation.name for each in origin.origins if isinstance(each.operation, Sender)}
+    return {each.operation.name for each in origin.ancestors if isinstance(each.operation, Sender)}
 
 
 def _alone(grid: Grid) -> Grid:

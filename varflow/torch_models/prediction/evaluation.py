@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from varflow.model.inner_weights import InnerWeights
-from varflow.model.layers import BatchNorm, Conv, LayerNorm, Linear, Spike
+from varflow.model.layers import BatchNorm, Conv, LayerNorm, Linear, Pool, Spike
+from varflow.model.merges import Concat, Product, Sum
 from varflow.results.audit import first_of
 from varflow.theory.maps.maxima import Windows, fire_maxima
 from varflow.theory.maps.patches import of_numbers
@@ -26,7 +27,7 @@ from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.signals.moments import Currents, Grid, Signal, Spikes, Window, held, means_at
 from varflow.theory.signals.pair_moments import Between, Offset
 from varflow.torch_models.prediction.overlaps import Overlaps
-from varflow.torch_models.tracing.readers import INPUT, Joined, Origin, Pooled, Product, Sender, Sum
+from varflow.torch_models.tracing.origins import INPUT, Origin, Sender
 from varflow.torch_models.tracing.steps import by_step, some
 from varflow.torch_models.tracing.traced import Fed, Trace, TracedLayer
 from varflow.torch_models.tracing.weights import Moments, why_not_covered, window_of
@@ -66,8 +67,13 @@ class Evaluation:
         self.trace, self.moments, self.inputs = trace, moments, inputs
         self.walk = Walk(Neurons(POINTS, SCRAMBLES, 0), 0)
         self.fewer = Neurons(FEWER, SCRAMBLES, 0)
-        origins = [origin for layer in trace.layers for origin in (layer.origin, *(n for fed in layer.fed for n in fed.origins)) if origin]
-        self.pooled = any(_has(origin, Pooled) for origin in origins)
+        origins = [
+            origin
+            for layer in trace.layers
+            for origin in (layer.origin, *(n for fed in layer.fed for n in fed.origins))
+            if origin
+        ]
+        self.pooled = any(_has(origin, Pool) for origin in origins)
         self.overlaps = Overlaps(self, any(map(_over_batch, origins)))
         self.spikes: dict[str, Spikes | None] = {}
         self.known: dict[Origin, Signal | Windows | None] = {}
@@ -265,11 +271,11 @@ class Evaluation:
         return joined("and", x, y)
 
     @through.register
-    def _(self, operation: Joined, below: Sequence[Signal], origin: Origin) -> Signal | None:
+    def _(self, operation: Concat, below: Sequence[Signal], origin: Origin) -> Signal | None:
         parts = [each for each in below if isinstance(each, Spikes)]
         if len(parts) < len(below) or len({(each.grid, each.mean.shape) for each in parts}) > 1:
             return None
-        fractions = np.array(operation.sizes) / sum(operation.sizes)
+        fractions = np.array([each.channels for each in parts]) / sum(each.channels for each in parts)
         mean = sum(f * each.mean for f, each in zip(fractions, parts, strict=True))
         moments = sum(f * each.moments for f, each in zip(fractions, parts, strict=True))
         grid, known = parts[0].grid, all(each.pairs is not None for each in parts)
@@ -281,10 +287,10 @@ class Evaluation:
         return Spikes(np.asarray(mean), np.asarray(moments), grid, sum(each.channels for each in parts), pairs=pairs)
 
     @through.register
-    def _(self, operation: Pooled, below: Sequence[Signal], origin: Origin) -> Signal | Windows | None:
+    def _(self, operation: Pool, below: Sequence[Signal], origin: Origin) -> Signal | Windows | None:
         (signal,) = below
         grid = signal.grid
-        window = Window(operation.size or (grid.height, grid.width), operation.stride, operation.padding)
+        window = Window(*operation.windows(grid.shape))
         if operation.kind == "max" and isinstance(signal, Currents):
             return self.windows(signal, window)
         if grid.apart or (operation.kind == "max" and getattr(signal, "sampled", None) is None):
@@ -343,8 +349,8 @@ def _fits(weight: Any, fed: Fed, signal: Spikes) -> bool:
 
 
 def _has(origin: Origin, kind: type) -> bool:
-    return any(isinstance(each.operation, kind) for each in origin.origins)
+    return any(isinstance(each.operation, kind) for each in origin.ancestors)
 
 
 def _over_batch(origin: Origin) -> bool:
-    return any(getattr(each.operation, "over_batch", False) for each in origin.origins)
+    return any(getattr(each.operation, "over_batch", False) for each in origin.ancestors)

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from varflow.model.layers import BatchNorm, Spike
+from varflow.model.layers import BatchNorm, Pool, Spike
+from varflow.model.merges import Concat, Product, Sum
 from varflow.theory.operations.batch_norm import Batch
 from varflow.theory.operations.batch_overlap import averages, batch_of, centred, fine, fired, over_windows, weighted_sum
 from varflow.theory.operations.forward import merged
 from varflow.theory.signals.moments import Currents, Grid, Window
 from varflow.theory.signals.shared_scale import SharedScale
-from varflow.torch_models.tracing.readers import Joined, Origin, Pooled, Product, Sender, Sum
+from varflow.torch_models.tracing.origins import Origin, Sender
 from varflow.torch_models.tracing.traced import TracedLayer
 from varflow.torch_models.tracing.weights import window_of
 
@@ -176,19 +177,19 @@ class Overlaps:
         return reduce(np.multiply, map(self.of, origin.inputs))
 
     @through.register
-    def _(self, operation: Joined, origin: Origin) -> np.ndarray:
-        fractions = np.array(operation.sizes) / sum(operation.sizes)
-        return reduce(np.add, (f * self.of(each) for f, each in zip(fractions, origin.inputs, strict=True)))
+    def _(self, operation: Concat, origin: Origin) -> np.ndarray:
+        sizes = [signal.channels for each in origin.inputs if (signal := self.signals.signal(each)) is not None]
+        return reduce(np.add, (size / sum(sizes) * self.of(each) for size, each in zip(sizes, origin.inputs, strict=True)))
 
     @through.register
-    def _(self, operation: Pooled, origin: Origin) -> np.ndarray:
+    def _(self, operation: Pool, origin: Origin) -> np.ndarray:
         """The maximum of spikes keeps its ratio to that of independent ones."""
         (below,) = origin.inputs
         signal = self.signals.signal(below)
         if signal is None:
             raise ValueError("an overlap of unknown signals")
         grid = signal.grid
-        window = Window(operation.size or (grid.height, grid.width), operation.stride, operation.padding)
+        window = Window(*operation.windows(grid.shape))
         pooled = over_windows(window, self.of(below), grid)
         if operation.kind == "average":
             return pooled

@@ -21,7 +21,7 @@ from varflow.simulation.run import simulate
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.signals.moments import Grid
 from varflow.torch_models.prediction.evaluation import LEAST_GAIN, Evaluation
-from varflow.torch_models.tracing.readers import INPUT
+from varflow.torch_models.tracing.origins import INPUT
 from varflow.torch_models.tracing.steps import by_step, some
 from varflow.torch_models.tracing.traced import Trace, TracedLayer, neurons_of
 from varflow.torch_models.tracing.weights import Moments, why_not_covered

@@ -9,7 +9,7 @@ from typing import Any
 from varflow._checks import DomainError
 from varflow.results.audit import first_of
 from varflow.torch_models.tracing.modules import Modules
-from varflow.torch_models.tracing.readers import INPUT, Origin, Sender, maximum, not_gaussian
+from varflow.torch_models.tracing.origins import INPUT, Origin, Sender, maximum, not_gaussian
 from varflow.torch_models.tracing.synaptic_operations import count_operations, of_spikes, synaptic_operations
 from varflow.torch_models.tracing.traced import Fed, Trace, TracedLayer, neurons_of, only_factors, steps_of
 from varflow.torch_models.tracing.weights import EMPTY, of_its_own, why_not_covered

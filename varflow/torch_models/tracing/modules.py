@@ -38,8 +38,6 @@ class Modules:
 
     def may_spike(self, module: Any) -> bool:
         """True for modules that may be neurons without equations: of none of torch's classes, and without weights."""
-        if "Norm" in type(module).__name__:  # with γ = 0 its output is 0, as that of silent neurons
-            return False
         name = self.names[module]
         of_torch = type(module).__module__.startswith(("torch.", "varflow."))
         return bool(name) and not of_torch and name not in self.spiking and not holds_weights(module)

@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
-from varflow.torch_models.tracing.readers import INPUT, Joined, Origin, Operation, Pooled, Product, Sender, Sum
+from varflow.model.layers import Layer, Pool
+from varflow.model.merges import Concat, Product, Sum
+from varflow.torch_models.tracing.origins import INPUT, Origin, Sender
 from varflow.torch_models.tracing.traced import Fed, TracedLayer
 
 __all__ = ["count_operations", "of_spikes", "synaptic_operations"]
@@ -40,15 +42,15 @@ def synaptic_operations(weight: Any, given: Any) -> Any:
 
 def of_spikes(origin: Origin, weights: Container[str]) -> bool:
     """True for spikes and numbers of spikes; not for currents, averages and the input."""
-    return all(_keeps_spikes(each.operation, weights) for each in origin.origins)
+    return all(_keeps_spikes(each.operation, weights) for each in origin.ancestors)
 
 
-def _keeps_spikes(operation: Operation, weights: Container[str]) -> bool:
+def _keeps_spikes(operation: Sender | Layer, weights: Container[str]) -> bool:
     if isinstance(operation, Sender):
         return operation.name not in {INPUT, ""} and operation.name not in weights
     if isinstance(operation, Sum):
         return not operation.constant and all(factor > 0 and factor.is_integer() for factor in operation.factors)
-    return isinstance(operation, Product | Joined) or (isinstance(operation, Pooled) and operation.kind == "max")
+    return isinstance(operation, Product | Concat) or (isinstance(operation, Pool) and operation.kind == "max")
 
 
 def count_operations(layers: Sequence[TracedLayer], fed: Mapping[str, Fed]) -> None:

@@ -18,9 +18,9 @@ from varflow._restoring import kept
 from varflow.torch_models.tracing.checks import advised, check_inputs, check_model, check_neurons
 from varflow.torch_models.tracing.layers import Layers
 from varflow.torch_models.tracing.modules import Modules
+from varflow.torch_models.tracing.origins import INPUT, Origin
 from varflow.torch_models.tracing.passes import copied, forward, generators, reseed
 from varflow.torch_models.tracing.provenance import Provenance, tensors_in
-from varflow.torch_models.tracing.readers import INPUT, Origin
 from varflow.torch_models.tracing.spiking_modules import Neurons
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
 from varflow.torch_models.tracing.unrecognised import Unrecognised
@@ -90,7 +90,7 @@ class _Tracer:
 
     def labelled(self, inputs: Any) -> Any:
         """Copies of the inputs, whose origin is the input."""
-        copies, origin = copied(inputs), self.provenance.origins.source(INPUT)
+        copies, origin = copied(inputs), self.provenance.origins.sender(INPUT)
         for tensor in tensors_in(copies):
             self.provenance.put(tensor, origin)
         return copies
@@ -143,10 +143,10 @@ class _Tracer:
         module.__dict__["forward"] = forward
 
     def _origin(self, tensor: Any) -> Origin:
-        return self.provenance.of(tensor) or self.provenance.origins.source("")
+        return self.provenance.of(tensor) or self.provenance.origins.sender("")
 
     def _weight(self, name: str) -> Callable[[Any, Any], None]:
-        source = self.provenance.origins.source(name)
+        source = self.provenance.origins.sender(name)
 
         def see(given: Any, out: Any) -> None:
             self.layers.weights_called(name, self._origin(given), given)
@@ -160,7 +160,7 @@ class _Tracer:
             layer = self.layers.neuron_called(name, module, self._origin(current), current, outputs[0])
             if self.record is not None:
                 self.record(layer, current, outputs[0])
-            source = self.provenance.origins.source(layer.neuron_name)
+            source = self.provenance.origins.sender(layer.neuron_name)
             for tensor in outputs:
                 self.provenance.put(tensor, source)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from varflow.model.library_neurons import Spiking
-from varflow.torch_models.tracing.readers import INPUT, Origin
+from varflow.torch_models.tracing.origins import INPUT, Origin
 from varflow.torch_models.tracing.spiking_modules import input_weights
 
 __all__ = ["Fed", "Trace", "TracedLayer", "neurons_of", "only_factors", "steps_of"]
@@ -198,7 +198,9 @@ def steps_of(spiking: Spiking, shape: tuple[int, ...]) -> int:
 def only_factors(layers: Sequence[TracedLayer], fed: Mapping[str, Fed], weights: Collection[str], used: set[str]) -> set[str]:
     """Weights whose currents arrive only as factors of other signals: neither at neurons or in readouts, nor on the way."""
     origins = [layer.origin for layer in layers if layer.origin is not None]
-    arriving = set[str]().union(*(each.behind for each in fed.values()), *(origin.sources | origin.factors for origin in origins))
+    arriving = set[str]().union(
+        *(each.behind for each in fed.values()), *(origin.sources | origin.factors for origin in origins)
+    )
     carried = used | (set(weights) - arriving)  # to neurons, and by readouts out of the model
     for name, each in reversed(list(fed.items())):
         carried |= set(each.sources) if name in carried else set()

@@ -11,8 +11,8 @@ import torch
 from varflow.model.library_neurons import Spiking
 from varflow.torch_models.tracing.layers import Layers
 from varflow.torch_models.tracing.modules import Modules
+from varflow.torch_models.tracing.origins import Origin
 from varflow.torch_models.tracing.provenance import Provenance, tensors_in
-from varflow.torch_models.tracing.readers import Origin
 
 __all__ = ["Unrecognised"]
 
@@ -44,7 +44,8 @@ class Unrecognised:
             given, outputs = tensors_in(args), tensors_in(out)
             if not given or not outputs:
                 return
-            if name not in spiking and _spikes(given[0], outputs[0]):
+            normalised = getattr(self._origin(outputs[0]).operation, "normalises", False)  # with γ = 0 it sends 0, as if silent
+            if name not in spiking and not normalised and _spikes(given[0], outputs[0]):
                 silent, reason = torch.equal(given[0], outputs[0]), f"is a {type(module).__name__}, a neuron without equations"
                 if not self._origin(given[0]).sources.isdisjoint(self.modules.weights):
                     if silent:  # it may be no neuron: its first spikes will tell
@@ -73,7 +74,7 @@ class Unrecognised:
             calls[:] = [(each + (each >= place), *tensors) for each, *tensors in calls]
 
     def _origin(self, tensor: Any) -> Origin:
-        return self.provenance.of(tensor) or self.provenance.origins.source("")
+        return self.provenance.of(tensor) or self.provenance.origins.sender("")
 
 
 def _spikes(current: Any, out: Any) -> bool:
