@@ -72,8 +72,9 @@ class Run:
             x = x.flatten(2)
             return x @ self.weight(layer, layer.width, x.shape[-1]).mT
         if isinstance(layer, L.Conv):
-            W = self.weight(layer, layer.channels, x.shape[2], *layer.windows.size)
-            convolved = partial(F.conv2d, stride=layer.windows.stride, padding=layer.windows.padding, dilation=layer.windows.dilation)
+            windows = layer.windows
+            W = self.weight(layer, layer.channels, x.shape[2], *windows.size)
+            convolved = partial(F.conv2d, stride=windows.stride, padding=windows.padding, dilation=windows.dilation)
             if not self.networks:
                 return self.per_map(x, lambda y: convolved(y, W))
             side_by_side = convolved(x.swapaxes(0, 1).flatten(1, 2), W.flatten(0, 1), groups=len(x))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NamedTuple
 
@@ -22,8 +22,6 @@ __all__ = [
     "own_gain",
     "pair",
     "signal_after",
-    "sites",
-    "spiking_shapes",
 ]
 
 
@@ -161,22 +159,6 @@ def signal_after(layers: Sequence[Layer], signal: Signal, width: int | None) -> 
 def all_layers(layers: Iterable[Layer]) -> list[Layer]:
     """Layers in order of execution, those of branches before the layer that has them."""
     return [inner for layer in layers for inner in (*all_layers(layer.branch), layer)]
-
-
-def sites(
-    layers: Iterable[Layer], signal: Signal, width: int | None, nested: int = 0
-) -> Iterator[tuple[Layer, Signal, Signal, int]]:
-    """Every layer in order of execution, the signals before and after it, and the number of shortcuts around it."""
-    for layer in layers:
-        yield from sites(layer.branch, signal, signal.inner_width(width), nested + 1)
-        before, signal = signal, layer.after(signal, width=width)
-        yield layer, before, signal, nested
-
-
-def spiking_shapes(layers: Sequence[Layer], signal: Signal, width: int | None) -> list[tuple[int, ...]]:
-    """Shape of every Spike in order of execution, branches included; DomainError if layers do not fit each other."""
-    signal_after(layers, signal, width)
-    return [after.shape for layer, _, after, _ in sites(layers, signal, width) if layer.spikes]
 
 
 def has_own_gain(drive: Inputs | Spikes) -> bool:

@@ -1,8 +1,9 @@
-"""Signals between layers as numbers, and the layers that need nothing random: merges, pools, scales and normalisations."""
+"""Signals between layers as numbers, and the layers that need nothing random: sums, products, pools and normalisations."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional
 
 from varflow.model.layers import BatchNorm, LayerNorm, Pool
 
-__all__ = ["Flow", "added", "merged", "normalised", "pooled", "scaled"]
+__all__ = ["Flow", "added", "joined", "normalised", "pooled", "product", "scaled"]
 
 _LARGEST_RATIO = 2**20  # of two units: whole numbers this much larger stay far below 2^53
 
@@ -43,6 +44,8 @@ class Flow:
 
 def scaled(flow: Flow, factor: float) -> Flow:
     """``factor × flow``; whole numbers stay whole."""
+    if factor == 1:
+        return flow
     if flow.unit is None or not flow.unit * abs(factor):
         return Flow(flow.values * (factor if flow.unit is None else 0.0), flow.unit)
     return Flow(flow.values if factor > 0 else -flow.values.double(), flow.unit * abs(factor))
@@ -58,12 +61,20 @@ def added(x: Flow, y: Flow) -> Flow:
     return Flow(x.real + y.real)
 
 
-def merged(merge: str, x: Flow, y: Flow) -> Flow:
-    """Spikes of a shortcut ``x`` and a branch ``y``."""
-    if merge == "add":
-        return added(x, y)
-    both = Flow(x.real * y.real) if x.unit is None or y.unit is None else Flow(x.values * y.values, x.unit * y.unit)
-    return both if merge == "and" else added(x, scaled(both, -1.0))
+def product(x: Flow, y: Flow) -> Flow:
+    """``x y``; whole numbers stay whole."""
+    if x.unit is None or y.unit is None:
+        return Flow(x.real * y.real)
+    return Flow(x.values * y.values, x.unit * y.unit)
+
+
+def joined(flows: Sequence[Flow]) -> Flow:
+    """Neurons (or channels of maps) of several signals side by side, in whole numbers if they have one unit."""
+    steps = max(flow.values.shape[2] for flow in flows)  # an input that is constant in time has one
+    units = {flow.unit for flow in flows}
+    parts = [flow.values.double() if len(units) == 1 else flow.real for flow in flows]
+    parts = [part.expand(-1, -1, steps, *part.shape[3:]) for part in parts]
+    return Flow(torch.cat(parts, 3), units.pop() if len(units) == 1 else None)
 
 
 def pooled(flow: Flow, pool: Pool) -> Flow:
