@@ -41,19 +41,19 @@ MAY_IMPORT = {
     "init": {"_checks", "campaign", "_display", "_lazy", "_memory", "_progress", "_restoring", "model", "results", "theory"},
     "torch_models": {"_checks", "_progress", "_restoring", "_shared", "model", "results", "theory", "init", "simulation"},
     "simulation": WITNESS | {"_progress", "_shared", "campaign"},
-    "reference": WITNESS | DIGITS,
-    "symbolic": WITNESS | DIGITS,
+    "reference": WITNESS | DIGITS | {"_lazy"},
+    "symbolic": WITNESS | DIGITS | {"_lazy"},
     "certified": WITNESS | {"_display"},
     "spreads": {"results"},
     "verdict": {"_checks", "results", "spreads"},
     "experiment": {"_checks", "campaign", "_stopping", "model", "results", "theory", "init", "simulation", "verdict"},
     "kernels": {"_checks", "_memory", "_progress", "model", "results", "theory", "simulation"},
     "phases": {"_checks", "_progress", "campaign", "model", "results", "theory", "init"},
-    "plots": {"_checks", "_display", "_figures", "results"},
+    "plots": {"_checks", "_display", "_figures", "_lazy", "results"},
     "citations": {"_checks"},
     "cli": {"_checks", "_files", "_process", "_stopping", PUBLIC},
     "__main__": {"cli"},
-    "testing": {"_checks", "_memory", "_shared", PUBLIC},
+    "testing": {"_checks", "_lazy", "_memory", "_shared", PUBLIC},
 }
 THIRD_PARTIES = {
     "_checks": {"numpy"},
@@ -317,12 +317,9 @@ STILL_CLOSING = {
     ("theory.maps", "theory.operations"),
     ("theory.memoryless", "theory.deep"),
     ("theory.responses", "theory.operations"),
-    ("torch_models.initialise", "torch_models.audit"),
-    ("torch_models.tracing", "torch_models.audit"),
-    ("torch_models.tracing", "torch_models.chance"),
 }
 # Files that import modules whose names they are given: by the tables of a package's door, by a user, or by who asks.
-BY_NAME = {"_checks", "_figures", "_lazy", "campaign.processes", "cli.audit", "simulation.chunks"}
+BY_NAME = {"_checks", "_figures", "_lazy", "campaign.processes", "cli.audit"}
 
 
 def circles(imports):

@@ -9,22 +9,9 @@ import varflow as vf
 
 PACKAGE = Path(vf.__file__).parent
 QUESTIONS = ("whether ", "of ", "the same", "what ")
-UNFINISHED = {  # rooms in which docstrings that begin otherwise are left
-    "init",
-    "kernels",
-    "model",
-    "simulation",
-    "theory.deep",
-    "theory.maps",
-    "theory.operations",
-    "theory.responses",
-    "theory.signals",
-    "theory.walks",
-    "torch_models.audit",
-    "torch_models.initialise",
-    "torch_models.tracing",
-    "torch_models",
-}
+# Rooms in which docstrings that begin otherwise are left: each of them must have some.
+UNFINISHED = ("init", "kernels", "model", "simulation", "torch_models")
+UNFINISHED += tuple(f"theory.{room}" for room in ("deep", "maps", "operations", "responses", "signals", "walks"))
 
 
 def beginnings(source):
@@ -44,8 +31,12 @@ def rooms_with_questions():
 
 def test_docstrings_begin_with_what_is_returned_or_done():
     rooms = rooms_with_questions()
-    assert {room: lines for room, lines in rooms.items() if room not in UNFINISHED} == {}
-    assert set(rooms) == UNFINISHED
+    assert {room: lines for room, lines in rooms.items() if not f"{room}.".startswith(within(UNFINISHED))} == {}
+    assert [room for room in UNFINISHED if not any(f"{other}.".startswith(within([room])) for other in rooms)] == []
+
+
+def within(rooms):
+    return tuple(f"{room}." for room in rooms)
 
 
 @pytest.mark.parametrize("text", ["Whether it holds.", "Of a series.", "The same for maps.", "What layer 1 receives."])

@@ -4,6 +4,7 @@
 """
 
 from varflow._figures import draw, figure
+from varflow._lazy import names_of
 from varflow.plots.audit import plot_audit
 from varflow.plots.catalogue import plot_catalogue, plot_methods
 from varflow.plots.comparison import plot_comparison
@@ -32,26 +33,6 @@ from varflow.results import (
 )
 from varflow.results.training import TrainingHistory
 
-__all__ = [
-    "draw",
-    "plot_audit",
-    "plot_catalogue",
-    "plot_comparison",
-    "plot_depth_scales",
-    "plot_experiment",
-    "plot_experiment_in_time",
-    "plot_fixed_points",
-    "plot_gradient_flow",
-    "plot_kernel",
-    "plot_methods",
-    "plot_phase_diagram",
-    "plot_profile",
-    "plot_readable_depth",
-    "plot_temporal_critical_gain",
-    "plot_training",
-]
-
-
 for _kind, _figure in {
     AuditReport: plot_audit,
     Catalogue: lambda result, ensembles=None: plot_catalogue(result) if ensembles is None else plot_methods(result, ensembles),
@@ -67,3 +48,5 @@ for _kind, _figure in {
     Experiment: lambda result: (plot_experiment if result.steps == 1 else plot_experiment_in_time)(result),
 }.items():
     figure.register(_kind, _figure)
+
+__all__ = ["draw", *names_of(globals())]  # pyright: ignore[reportUnsupportedDunderAll]
