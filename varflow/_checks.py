@@ -98,6 +98,16 @@ def deprecated(words: str) -> None:
     warnings.warn(words, DeprecationWarning, stacklevel=level)
 
 
+def renamed(old: str, new: str) -> property:
+    """The property of an old name: it warns and gives the value of the new one."""
+
+    def value(self: Any) -> Any:
+        deprecated(f"{type(self).__name__}.{old} is now {type(self).__name__}.{new}")
+        return getattr(self, new)
+
+    return property(value, doc=f"Deprecated: see ``{new}``.")
+
+
 def _short(value: Any) -> str:
     if isinstance(value, np.generic):
         value = value.item()

@@ -158,7 +158,7 @@ def validate(
             ensembles = stop.ensembles
             if not ensembles or not all(ensemble.repeats for ensemble in ensembles):
                 raise
-            if asked[0].drive.kinds > 1:  # fewer networks have seen fewer inputs
+            if asked[0].drive.n_inputs > 1:  # fewer networks have seen fewer inputs
                 finished = zip(networks, ensembles, strict=True)
                 profiles = _predicted([_driven_by(network, slice(ensemble.repeats)) for network, ensemble in finished])
     with finishing():
@@ -201,7 +201,7 @@ def _title(rule: Any) -> str:
 
 def _with_inputs_seen(network: Network, repeats: int) -> Network:
     """The network driven by the inputs that ``repeats`` simulated networks see."""
-    row, batch = np.arange(repeats), network.drive.kinds
+    row, batch = np.arange(repeats), network.drive.n_inputs
     return _driven_by(network, row * batch // repeats if batch > repeats else row % batch)
 
 

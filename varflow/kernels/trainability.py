@@ -91,8 +91,10 @@ def trainability(
     drawn = inputs if inputs is not None else _three(instance("network", network, Network), seed)
     asked, layers = driven_by(network, drawn), layers_of(network)
     drive = asked.drive
-    if drive.kinds != 3:
-        raise DomainError("inputs", f"array of {drive.kinds} inputs", "must be three: one, a similar one and a different one")
+    if drive.n_inputs != 3:
+        raise DomainError(
+            "inputs", f"array of {drive.n_inputs} inputs", "must be three: one, a similar one and a different one"
+        )
     if any(layer.over_batch for layer in all_layers(layers)):
         raise DomainError("network", network, "normalises over a batch: gradients of a common readout are not covered then")
     overlaps = _overlaps(drive, network.steps)

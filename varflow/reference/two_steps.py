@@ -6,7 +6,7 @@ import math
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from varflow._checks import DomainError
+from varflow._checks import DomainError, renamed
 from varflow._mpmath import mp, mpf
 from varflow.model.neurons import Neuron, equal_neurons
 from varflow.reference.digits import in_digits, number, rounded
@@ -20,12 +20,13 @@ FARTHEST = 10**6  # standard deviations of the first current below threshold; sp
 
 
 class TwoSteps(NamedTuple):
-    """Moments of potentials and spikes at steps 1 and 2, in mpf; ``coincidences[t][s]`` is the second moment ``E[S_t S_s]``."""
+    """Moments of potentials and spikes at steps 1 and 2, in mpf; ``second_moments[t][s]`` is ``E[S_t S_s]``."""
 
     variance: tuple[Any, Any]
     potential_mean: tuple[Any, Any]
     firing_rate: tuple[Any, Any]
-    coincidences: tuple[tuple[Any, Any], tuple[Any, Any]]
+    second_moments: tuple[tuple[Any, Any], tuple[Any, Any]]
+    coincidences = renamed("coincidences", "second_moments")
 
 
 class _Piece(NamedTuple):
@@ -60,7 +61,7 @@ def two_steps(neuron: Neuron, *, covariance: Any, mean: Any = (0, 0), digits: in
     Returns
     -------
     TwoSteps
-        ``.variance .potential_mean .firing_rate .coincidences``.
+        ``.variance .potential_mean .firing_rate .second_moments``.
 
     Raises
     ------
@@ -171,8 +172,8 @@ def _moments(neuron: Neuron, pieces: list[_Piece], m1: Any, V1: Any, digits: int
         first, second = (rounded(x, digits) for x in values)
         return first, second
 
-    coincidences = (shown(square1, both), shown(both, square2))
-    return TwoSteps(shown(V1, H2 - H**2), shown(m1, H), shown(p1, p2), coincidences)
+    second_moments = (shown(square1, both), shown(both, square2))
+    return TwoSteps(shown(V1, H2 - H**2), shown(m1, H), shown(p1, p2), second_moments)
 
 
 def _truncated(lo: Any, hi: Any) -> tuple[Any, Any, Any]:

@@ -59,12 +59,12 @@ def simulated(
     device: str,
     dtype: str,
     stop: Event,
-    coincidences: bool = True,
+    second_moments: bool = True,
 ) -> dict[str, np.ndarray]:
     """``repeats`` networks of each description from chunk ``first`` on, of shape (networks, repeats, depth[, steps…])."""
     with exact_products():
         (batch,) = batches_of(networks, repeats=repeats, seed=seed, engine=engine, device=device, dtype=dtype)
-        parts = [batch.simulate(first + index, wanted, stop, coincidences) for index, wanted in batch.streams.chunks(repeats)]
+        parts = [batch.simulate(first + index, wanted, stop, second_moments) for index, wanted in batch.streams.chunks(repeats)]
     return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
 
 

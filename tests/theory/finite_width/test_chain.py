@@ -255,7 +255,7 @@ class TestSpecialCases:
         for threshold, strict, revives in [(-0.3, True, True), (0.0, True, False), (0.0, False, True), (0.3, True, False)]:
             described = network(50, 4, 1.5, threshold, strict=strict, drive=silent)
             profile = vf.finite_width(described)
-            assert described.silence_is_final is not revives
+            assert described.silence_is_absorbing is not revives
             assert profile.survival[0] == float(revives)
             assert profile.variance[0] == 0
             if revives:

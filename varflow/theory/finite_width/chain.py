@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, frozen, instance, integer, positive, probability, scalar
+from varflow._checks import DomainError, frozen, instance, integer, positive, probability, renamed, scalar
 from varflow._display import Table
 from varflow._memory import room
 from varflow.model.network import Network, plain_chain
@@ -245,8 +245,10 @@ class SpikeChain:
             )
         return self.transitions[1] if self.layers else Transition(self.grids[0], *firing(self.layer, self.grids[0].counts))
 
+    silence_is_final = renamed("silence_is_final", "silence_is_absorbing")
+
     @property
-    def silence_is_final(self) -> bool:
+    def silence_is_absorbing(self) -> bool:
         """True if silence is absorbing."""
         return self.layer.bias_variance == 0 and float(self.kernel.p[0]) == 0
 
@@ -285,7 +287,7 @@ class SpikeChain:
         >>> f"{vf.SpikeChain(network).quasi_stationary().escape_rate:.1e}"
         '6.2e-12'
         """
-        if not self.silence_is_final:
+        if not self.silence_is_absorbing:
             rule = "has no absorbing silence, so it never escapes for good; use SpikeChain(network).stationary()"
             raise DomainError("network", self.network, rule)
         kernel = self._whole_kernel()
@@ -359,7 +361,7 @@ class SpikeChain:
         """
         kernel = self._whole_kernel()
         from_drive = layers_until_silence(kernel, self.driven_kernel(kernel.target).dense().mean(axis=0))
-        if not self.silence_is_final:
+        if not self.silence_is_absorbing:
             return Lifetime(from_drive, np.nan)
         escape = settled(kernel, *self._living(kernel))[1]
         return Lifetime(from_drive, 1 / escape if escape > 0 else np.inf)

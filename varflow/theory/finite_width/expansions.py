@@ -151,7 +151,7 @@ def expansion(network: Network, *, order: int = 2) -> Expansion:
     if not small < LARGEST_PARAMETER:
         needed = f"below {LARGEST_PARAMETER} only above {small * n / LARGEST_PARAMETER:.0f} neurons"
         rule = f"is too small for a series in 1/n: the small parameter is {small:.3g}, {needed}"
-        exact = "quasi_stationary" if network.silence_is_final else "stationary"
+        exact = "quasi_stationary" if network.silence_is_absorbing else "stationary"
         raise DomainError("width", n, f"{rule}; use vf.SpikeChain(network).{exact}()")
     mean, variance, skewness = _cumulants(stationary_moments(series, order + 1))
     g2, powers = layer.weight_variance * layer.fan_in, float(n) ** -np.arange(1, order + 1)

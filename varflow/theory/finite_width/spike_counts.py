@@ -188,12 +188,12 @@ def _driven(network: Network, neuron: Neuron, currents: Pending) -> Normal:
     """The driven layer: currents of the drive, or its numbers through first weights."""
     linear = currents.linear
     if linear is None:
-        mean, variance = np.zeros(network.drive.kinds), network.drive.current_variances
+        mean, variance = np.zeros(network.drive.n_inputs), network.drive.current_variances
     else:
         assert isinstance(network.drive, Inputs)
         if not linear.law.normal_given_spikes or linear.rows == "standardised":
             raise _no_chain(linear, "must have normal weights and no standardised rows, as the first layer")
-        x = network.drive.frames(1).reshape(network.drive.kinds, -1)
+        x = network.drive.frames(1).reshape(network.drive.n_inputs, -1)
         first, second = x.mean(axis=-1), np.mean(x**2, axis=-1)
         square = second - first**2 if linear.rows == "centred" else second
         mean, variance = linear.mean_gain_of(x.shape[-1]) * first, linear.gain**2 * square + linear.bias_std**2

@@ -115,7 +115,7 @@ class Walk:
     def merge(self, spikes: Spikes) -> None:
         """Put merged spikes in place of those of the last layer of neurons."""
         ((state, _),) = self.last
-        moments = {"firing_rate": spikes.mean, "coincidences": spikes.moments, "pairs": spikes.pairs}
+        moments = {"firing_rate": spikes.mean, "second_moments": spikes.moments, "pairs": spikes.pairs}
         self.last[:] = [(replace(state, **moments, changes=None), spikes.grid)]
 
     @property

@@ -105,7 +105,7 @@ class Neurons:
         if currents.pairs is not None:
             pairs = Between(grid.shape, partial(self._between, neuron, currents, state.firing_rate, number))
             state = replace(state, pairs=pairs)
-        spikes = Spikes(state.firing_rate, state.coincidences, grid, currents.channels, draw, state.changes, pairs)
+        spikes = Spikes(state.firing_rate, state.second_moments, grid, currents.channels, draw, state.changes, pairs)
         return state, spikes.later(neuron.delay)
 
     def _between(self, neuron: Neuron, currents: Currents, rate: np.ndarray, number: int, offset: Offset) -> np.ndarray:
@@ -116,7 +116,7 @@ class Neurons:
         alike, two = pairs_alike(currents, offset, between, most, self.replicas(neuron, steps), self.seed)
         state = self._state(neuron, two, number)
         one, other = state.firing_rate[..., :steps], state.firing_rate[..., steps:]
-        covariance = state.coincidences[..., :steps, steps:] - one[..., :, None] * other[..., None, :]
+        covariance = state.second_moments[..., :steps, steps:] - one[..., :, None] * other[..., None, :]
         return about_means(covariance[:, alike.which], rate, offset, currents.grid)
 
     def _fits(self, layer: Spike, currents: Currents) -> None:

@@ -270,7 +270,7 @@ def _with_recurrent(layer: Spike, received: Currents, state: LayerState) -> Curr
         return received
     size, steps = received.grid.size, received.grid.steps
     later = np.arange(size)[np.arange(size) % steps > 0]
-    M, e = state.coincidences, state.firing_rate
+    M, e = state.second_moments, state.firing_rate
     covariance, mean = (np.array(aligned(*each)[0]) for each in ((received.covariance, M), (received.mean, e)))
     covariance[..., later[:, None], later] += layer.recurrent_gain**2 * M[..., (later - 1)[:, None], later - 1]
     mean[..., later] += layer.recurrent_mean_gain * e[..., later - 1]

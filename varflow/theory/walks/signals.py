@@ -51,13 +51,13 @@ def next_layer(
     """Layer ``number`` of a chain, with weights ``gain`` times as strong as ``linear``'s, in each replica and group."""
     grid = Grid(1, 1, 1, below.firing_rate.shape[-1])
     fan_in = linear.width or 1
-    spikes = Spikes(below.firing_rate, below.coincidences, grid, fan_in, changes=below.changes).later(spike.neuron.delay)
+    spikes = Spikes(below.firing_rate, below.second_moments, grid, fan_in, changes=below.changes).later(spike.neuron.delay)
     return neurons.fire(spike, weighted(linear, spikes, Walk(neurons, fan_in)).scaled(gain), number)[0]
 
 
 def walked(network: Network, neurons: Neurons, progress: Progress = False) -> Profile:
     """The profile of a network; independent inputs in blocks."""
-    kinds = network.drive.kinds
+    kinds = network.drive.n_inputs
     replicas = max(neurons.replicas(neuron, network.steps) for neuron in network.neurons)
     kept = 8 * replicas * network.depth * network.steps * (network.steps + len(PER_INPUT) * kinds)
     room("depth", network.depth, kept, "second moments and rates of every layer: take fewer layers, steps, inputs or scrambles")
@@ -75,7 +75,7 @@ def walked(network: Network, neurons: Neurons, progress: Progress = False) -> Pr
 
 def in_blocks(network: Network) -> list[Drive]:
     """The drive, inputs that are independent of each other in blocks that fit into the memory."""
-    kinds, positions = network.drive.kinds, max(int(np.prod(shape[1:])) for shape in network.shapes)
+    kinds, positions = network.drive.n_inputs, max(int(np.prod(shape[1:])) for shape in network.shapes)
     size = kinds if _together(network) else max(1, AT_ONCE // (positions * network.steps) ** 2)
     return [network.drive.of_rows(slice(first, first + size)) for first in range(0, kinds, size)]
 
@@ -87,7 +87,7 @@ def _together(network: Network) -> bool:
 
 def exchangeable(network: Network, drive: Drive) -> bool:
     """Whether a batch of infinitely many inputs is normalised, for which two stand."""
-    return _together(network) and drive.kinds == 1 and not isinstance(drive, Inputs)
+    return _together(network) and drive.n_inputs == 1 and not isinstance(drive, Inputs)
 
 
 def walk_of(network: Network, drive: Drive, neurons: Neurons, **options: Any) -> Walk:
@@ -121,7 +121,7 @@ def _given(drive: Given, layers: Sequence[Layer], together: bool, walk: Walk, wi
     state = driven_by(drive, first.neuron)
     grid = Grid(1, 1, 1, state.firing_rate.shape[-1])
     walk.keep(state, grid)
-    spikes = Spikes(state.firing_rate, state.coincidences, grid, width).later(first.neuron.delay)
+    spikes = Spikes(state.firing_rate, state.second_moments, grid, width).later(first.neuron.delay)
     if walk.passages is not None:
         walk.passages.append(Passage(first, drive, spikes))
     return tuple(rest), spikes
@@ -135,14 +135,14 @@ def start(
     width = None if network.width is None else int(network.widths[0]) if network.layers is None else network.width
     first = first_signal(network.drive, layers, width, steps)  # pyright: ignore[reportArgumentType]
     channels, height, columns = first.shape if len(first.shape) == 3 else (first.size, 1, 1)
-    grid = Grid(2 if exchangeable else drive.kinds if together else 1, height, columns, steps, apart)
+    grid = Grid(2 if exchangeable else drive.n_inputs if together else 1, height, columns, steps, apart)
     if first.kind == "currents":
         covariance = _covariance_of_currents(drive, steps, together, exchangeable)
         pairs = Between(grid.shape, partial(_independent, covariance, grid)) if apart else None
         covariance = _at_every_position(covariance, grid)
         return Currents(np.zeros(covariance.shape[:-1]), covariance, grid, channels, pairs=pairs)
     if isinstance(drive, Inputs):
-        x = drive.frames(steps).reshape(drive.kinds, steps, channels, grid.positions)
+        x = drive.frames(steps).reshape(drive.n_inputs, steps, channels, grid.positions)
         return _of_fan_in(layers[0], of_numbers(x.transpose(0, 3, 1, 2), grid))
     return _of_fan_in(layers[0], Spikes(*_of_trains(drive, steps, together, exchangeable), grid, channels))
 
@@ -216,7 +216,7 @@ def _of_neurons(state: LayerState, grid: Grid, *, exchangeable: bool) -> dict[st
         whole = average(whole, axis=3) if grid.positions > 1 else whole[:, :, :, 0]
         return whole[:, :, :kept].reshape(len(values), -1, grid.steps)
 
-    M, rate, of_map = state.coincidences, state.firing_rate, {}
+    M, rate, of_map = state.second_moments, state.firing_rate, {}
     if grid.apart:
         M = M.reshape(len(M), -1, grid.positions, grid.steps, grid.steps)
         if state.pairs is not None:
@@ -234,7 +234,7 @@ def _of_neurons(state: LayerState, grid: Grid, *, exchangeable: bool) -> dict[st
         "variance": by_input(state.variance) + (by_input(state.potential_mean, np.var) if grid.positions > 1 else 0.0),
         "potential_mean": by_input(state.potential_mean),
         "firing_rate": by_input(state.firing_rate),
-        "coincidences": M.reshape(len(M), -1, grid.steps, grid.steps).sum(axis=1),
+        "second_moments": M.reshape(len(M), -1, grid.steps, grid.steps).sum(axis=1),
         "point_fraction": state.point_fraction,
     }
 
@@ -264,9 +264,9 @@ def _effective_widths(network: Network, layers: list[dict[str, Any]]) -> np.ndar
 def _joined(blocks: Sequence[dict[str, Any]], kinds: int) -> dict[str, Any]:
     """One layer, over all inputs."""
     if len(blocks) == 1:
-        return blocks[0] | {"coincidences": blocks[0]["coincidences"] / kinds}
+        return blocks[0] | {"second_moments": blocks[0]["second_moments"] / kinds}
     joined: dict[str, Any] = {name: np.concatenate(aligned(*(block[name] for block in blocks)), axis=1) for name in PER_INPUT}
-    joined["coincidences"] = np.asarray(sum(block["coincidences"] for block in blocks)) / kinds
+    joined["second_moments"] = np.asarray(sum(block["second_moments"] for block in blocks)) / kinds
     joined |= {name: sum(block[name] for block in blocks) for name in ("alone", "average") if name in blocks[0]}
     return joined | {"point_fraction": max(block["point_fraction"] for block in blocks)}
 
@@ -279,18 +279,18 @@ def _profile(network: Network, layers: list[dict[str, Any]], replicas: int) -> P
     point_fraction = np.array([layer["point_fraction"] for layer in layers])
     mean = {name: values.mean(axis=2) for name, values in gathered.items()}
     value = {name: values.mean(axis=0) for name, values in mean.items()}
-    moments = [layer["coincidences"] for layer in layers]
-    value["coincidences"] = np.stack([M.mean(axis=0) for M in moments])
+    moments = [layer["second_moments"] for layer in layers]
+    value["second_moments"] = np.stack([M.mean(axis=0) for M in moments])
     error = _errors(mean, moments, value, point_fraction) if replicas > 1 or point_fraction.any() else {}
     per_input = {name: gathered[name].mean(axis=0).swapaxes(0, 1) for name in ("variance", "firing_rate")}  # inputs first
     alive = (gathered["firing_rate"] > 0).mean(axis=0).swapaxes(0, 1)  # the fraction of replicas alive
-    in_time = {name: value[name] for name in ("potential_mean", "coincidences") if several}
+    in_time = {name: value[name] for name in ("potential_mean", "second_moments") if several}
     effective = _effective_widths(network, layers)
     if effective is not None:
         in_time["effective_width"] = effective if several else effective[:, 0]
     if not several:
         per_input, alive = {name: values[..., 0] for name, values in per_input.items()}, alive[..., 0]
-        error = {name: values[..., 0] for name, values in error.items() if name != "coincidences"}
+        error = {name: values[..., 0] for name, values in error.items() if name != "second_moments"}
     variance, rate = per_input["variance"], per_input["firing_rate"]
     return Profile(
         network,
@@ -311,9 +311,9 @@ def _errors(
 ) -> dict[str, np.ndarray]:
     """Standard errors over replicas, at least that of one point, which stands for a ``point_fraction`` of the neurons."""
     potential = np.sqrt(value["variance"] + value["potential_mean"] ** 2)
-    spikes = np.sqrt(np.maximum(np.diagonal(value["coincidences"], axis1=1, axis2=2), 1.0))
+    spikes = np.sqrt(np.maximum(np.diagonal(value["second_moments"], axis1=1, axis2=2), 1.0))
     unit = {"variance": potential**2, "potential_mean": potential, "firing_rate": spikes}
     whole = {name: standard_error(values, point_fraction[:, None] * unit[name]) for name, values in replicas.items()}
     M = np.stack(aligned(*moments, least=len(replicas["variance"])), axis=1)
     pairs = point_fraction[:, None, None] * spikes[:, :, None] * spikes[:, None, :]
-    return whole | {"coincidences": standard_error(M, pairs)}
+    return whole | {"second_moments": standard_error(M, pairs)}

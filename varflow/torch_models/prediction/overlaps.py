@@ -72,7 +72,7 @@ class Overlaps:
         fired = self.signals.fired[layer]
         if not fine(fired.currents.grid):
             return math.nan
-        own = np.trace(fired.state.coincidences.mean(axis=(0, 1)))
+        own = np.trace(fired.state.second_moments.mean(axis=(0, 1)))
         return float(np.trace(self.spikes[layer.neuron_name].mean(axis=0)) / own) if own else math.nan
 
     def normalised(self, layer: BatchNorm, origin: Origin, signal: Currents) -> Currents:
