@@ -7,6 +7,7 @@ and any :class:`Method` of your own.
 from typing import Any
 
 from varflow._checks import deprecated
+from varflow._lazy import names_of
 from varflow.init.published import leaving
 from varflow.init.published.bellec import BELLEC, bellec_gain
 from varflow.init.published.corrected import CORRECTED, corrected_normal_, corrected_uniform_
@@ -65,37 +66,7 @@ METHODS = (
     PEREZ_NIEVES,
 )
 
-__all__ = [
-    "METHODS",
-    "FilterSums",
-    "Method",
-    "Setting",
-    "WeightMoments",
-    "Weights",
-    "bellec_gain",
-    "corrected_normal_",
-    "corrected_uniform_",
-    "ding_bias",
-    "ding_gain",
-    "exponential_filter",
-    "fluctuation_driven",
-    "ikun_gain",
-    "kaiming_gain",
-    "lecun_gain",
-    "lsuv_",
-    "micheli_finite_size_gain",
-    "micheli_gain",
-    "micheli_normal_",
-    "micheli_soft_reset_gain",
-    "micheli_uniform_",
-    "spikeinit_first_layer_std",
-    "spikeinit_gain",
-    "spytorch_gain",
-    "step_filter",
-    "torch_bias_std",
-    "torch_gain",
-    "xavier_gain",
-]
+__all__ = ["METHODS", *(name for name in names_of(globals()) if not name.isupper())]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
