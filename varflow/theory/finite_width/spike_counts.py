@@ -77,7 +77,8 @@ def _walked(network: Network) -> CountChain:
 
 def _source(operation: Source, inputs: tuple[()], counts: Counts, node: Node) -> CountedCurrents:
     if len(operation.sends.shape) > 1:
-        raise _no_chain(node, "sends maps: positions share filters and depend on each other")
+        rule = f"sends maps: positions share filters and depend on each other: no chain of spike counts is known; {SAMPLED}"
+        raise DomainError("drive", counts.network.drive, rule)
     return CountedCurrents(None, None, operation.sends.size)
 
 
