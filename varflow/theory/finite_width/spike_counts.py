@@ -24,6 +24,7 @@ import numpy as np
 
 from varflow._checks import DomainError
 from varflow.model.drives import Inputs, Spikes
+from varflow.model.extensions import map_of
 from varflow.model.graph import Node, graph_of
 from varflow.model.layers import BatchNorm, Conv, LayerNorm, Linear, Pool, Product, Spike, Sum
 from varflow.model.network import Network
@@ -69,7 +70,7 @@ def _walked(network: Network) -> CountChain:
     graph, counts = graph_of(network), Counts(network)
     sent: list[Any] = []
     for node in graph:
-        count = next((COUNT[kind] for kind in type(node.operation).__mro__ if kind in COUNT), _not_counted)
+        count = map_of("count", COUNT, node.operation) or _not_counted
         sent.append(count(node.operation, tuple(sent[source] for source in node.inputs), counts, node))
     assert counts.start is not None
     return CountChain(counts.start, counts.gathered, sent[graph.leaving].place)
