@@ -72,7 +72,7 @@ class Drive:
         return self._covariance(steps)
 
     def _covariance(self, steps: int) -> np.ndarray:
-        raise NotImplementedError
+        raise DomainError("drive", self, "has no covariance: define covariance(self, steps), of shape (kinds, steps, steps)")
 
     @property
     def current_variances(self) -> np.ndarray:
