@@ -22,7 +22,6 @@ __all__ = ["OBJECTIVES", "surrogate_beside_gain", "surrogate_width"]
 OBJECTIVES = ("range", "growth")
 POINTS, SCRAMBLES = 2**10, 4  # beside a gain, whose answer takes a second
 ACCURACY, OF_RANGE = 1e-4, 1e-3  # relative, of the width; beside a gain, for the smallest range, which fewer points give anyway
-FINEST = 1e-3  # width in standard deviations of the potential, within which lie few sampling points
 
 
 def surrogate_width(
@@ -98,7 +97,8 @@ def _suited(
     psi.widened(1.0)  # refused for surrogates without a width
     if solved.network.depth < 2:
         raise DomainError("network", solved.network, "must have at least two layers: gradients of one do not grow")
-    finest = FINEST * float(np.sqrt(max(state.variance.max() for walk in solved.walks for state in walk.passed)))
+    # narrower ones have few sampling points within them
+    finest = 1e-3 * float(np.sqrt(max(state.variance.max() for walk in solved.walks for state in walk.passed)))
 
     def flow(surrogate: Surrogate) -> GradientFlow:
         if surrogate.width < finest:

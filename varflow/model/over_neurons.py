@@ -32,7 +32,6 @@ __all__ = [
 BOUND = 6.0  # of the standardised value in Gauss rules
 STEP, REACH = 0.25, 38.0  # of the trapezoidal rule in the logit of the quantile; each tail beyond holds 3e-17
 PART = 305  # values averaged at once, as many as the trapezoidal rule has: memory stays bounded for large samples
-GAUSS = 64  # values of the Gauss rule that is as accurate as the trapezoidal one for smooth functions
 SAMPLE = "sample"
 
 
@@ -117,7 +116,8 @@ class OverNeurons:
         Student's t): where a function is no narrower than half the bulk.
         """
         wide = np.asarray(widths >= _narrowest(self))
-        for which, points in ((wide, GAUSS), (~wide, None)):
+        # a Gauss rule of 64 values is as accurate as the trapezoidal one for smooth functions
+        for which, points in ((wide, 64), (~wide, None)):
             for values, weights in in_parts(*self.rule(points)) if which.any() else ():
                 yield which, values, weights
 

@@ -36,7 +36,6 @@ __all__ = ["Stationary", "layers_until_silence", "stationary"]
 SETTLED = 1e-10  # change of the distribution in a round, and relative change of the exchange between groups
 TOLERANCE = 1e-12  # error left in both when the iteration stops
 LONGEST = 100_000  # rounds
-SLOW = 1e-7  # smaller switching rates give 1 - λ₂ more accurately than the eigenvalue does
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -103,7 +102,8 @@ def stationary(layer: Layer, kernel: Kernel) -> Stationary:
         states = (QuasiStationary(*law, 0.0, depth),)
     else:
         slowest = _slowest(rates)
-        depth = float(-1 / np.log1p(-slowest)) if slowest < SLOW else depth
+        # a small switching rate gives 1 - λ₂ more accurately than the eigenvalue does
+        depth = float(-1 / np.log1p(-slowest)) if slowest < 1e-7 else depth
     around = np.searchsorted(partings, kernel.target.counts)
     weights = frozen(np.bincount(around, mass, len(typical)))
     return Stationary(*law, float(mass[0]), complex(value.real, abs(value.imag)), depth, states, weights, frozen(rates))

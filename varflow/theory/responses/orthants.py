@@ -21,11 +21,8 @@ from varflow.theory.signals.increments import Differences, Membranes, kernel_of_
 __all__ = ["Orthants", "both_or_one", "of_decays", "within"]
 
 FAR = 40.0  # standard deviations: beyond, a normal tail is 0 in double precision
-ROUNDING = 1e-14  # relative error of the variance of an increment, about 50 roundings
 LAST_DIGITS = 8e-15  # relative change of 1 - ρ between the replicas, which shows the effect of rounding
-CANCELLED = 4.0  # two terms that cancel to less than 1/CANCELLED: the other formula is used
 NODES, WEIGHTS = (1 + np.polynomial.legendre.leggauss(40)[0]) / 2, np.polynomial.legendre.leggauss(40)[1] / 2  # on [0, 1]
-NUMBERS = 2**15  # second moments computed at once, of several thresholds if there are few steps
 REACH = 9.0  # standard deviations over which a tail is integrated: 1e-19 lies beyond
 
 
@@ -82,7 +79,8 @@ def _quadrant(
     both = np.minimum(np.maximum(each[0] + each[1], 0.0), np.minimum(tail[0], tail[1]))
     terms = np.where(negative, -1.0, 1.0) * np.where(steep, 0.5 * tail - T_bar, T)  # T(x, a)
     one = 2 * (terms[0] + terms[1])
-    cancels = np.maximum(*np.abs(terms)) > CANCELLED * np.abs(one)
+    # where two terms cancel to less than a quarter the other formula is used
+    cancels = np.maximum(*np.abs(terms)) > 4.0 * np.abs(one)
     if cancels.any():
         near = (np.broadcast_to(values, one.shape)[cancels] for values in (h, k, change, apart, alike))
         one[cancels] = _one_of_near(*near)
@@ -136,7 +134,7 @@ class Orthants:
     def __call__(self, currents: Differences) -> LayerState:
         """From the increments of the currents, before the synapse."""
         H = membranes(self.filter, currents, self.of_changes)
-        number = max(NUMBERS // H.increment_var.size, 1)
+        number = max(2**15 // H.increment_var.size, 1)  # of several thresholds if there are few steps
         parts = [self._spikes(H, slice(first, first + number)) for first in range(0, len(self.thresholds), number)]
         rates, rate_change, M, one = (np.sum(each, axis=0) for each in zip(*parts, strict=True))
         changes = Differences(self._matrix(np.zeros_like(rates), one), rate_change, rate_change)
@@ -168,7 +166,8 @@ class Orthants:
             std_change = H.var_change / (before + after)
             change = -(H.mean_change + h[..., :, None] * std_change) / after
             rest = H.increment_var - std_change**2
-            apart = np.where(rest > ROUNDING * H.increment_var, rest, 0.0) / (2 * before * after)
+            # relative error of the variance of an increment, about 50 roundings
+            apart = np.where(rest > 1e-14 * H.increment_var, rest, 0.0) / (2 * before * after)
         if not std.all():
             varies = (before > 0) & (after > 0)
             change = np.where(varies, change, h[..., None, :] - h[..., :, None])

@@ -21,7 +21,6 @@ from varflow.theory.signals.shared_scale import SharedScale
 __all__ = ["rank_one", "rank_one_layer"]
 
 END = 40.0  # standard deviations: beyond, a normal tail is 0 in double precision
-ALIKE = 1e-12  # relative: a covariance within this of d dᵀ, well above rounding, has rank one
 MOST_PIECES = 10_000  # of the z axis; sampling is then faster
 TOGETHER = 64  # inputs or positions whose pieces are held at a time
 
@@ -57,7 +56,7 @@ def _directions(covariance: np.ndarray) -> np.ndarray | None:
     largest = np.maximum(variance[inputs, step], 0.0)
     direction = covariance[inputs, step] / np.sqrt(np.where(largest > 0, largest, 1.0))[:, None]
     rest = np.abs(covariance - direction[:, :, None] * direction[:, None, :]).max(axis=(1, 2))
-    return direction if np.all(rest <= ALIKE * largest) else None
+    return direction if np.all(rest <= 1e-12 * largest) else None  # well above rounding
 
 
 def rank_one(
