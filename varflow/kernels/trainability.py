@@ -23,8 +23,6 @@ from varflow.theory.walks.signals import start, walk_of
 
 __all__ = ["trainability"]
 
-COSINES = (0.8, 0.4)  # of the similar and the different input with the first
-
 
 def trainability(
     network: Network,
@@ -149,4 +147,4 @@ def _three(network: Network, seed: int) -> Inputs:
         x, scale, shape = x * np.sqrt(drive.fan_in * np.mean(drive.x**2)), drive.input_gain, drive.shape
     else:
         raise DomainError("network", network, "has a drive without inputs of several numbers: give three inputs")
-    return Inputs(np.stack([c * x[0] + np.sqrt(1 - c**2) * x[1] for c in (1.0, *COSINES)]), float(scale), shape)
+    return Inputs(np.stack([c * x[0] + np.sqrt(1 - c**2) * x[1] for c in (1.0, 0.8, 0.4)]), float(scale), shape)

@@ -29,7 +29,6 @@ from varflow.symbolic.symbols import NAMES, exact
 __all__ = ["Derivation", "DerivationError", "Setting", "Step", "built_once"]
 
 DIGITS = 40
-_SMALL = (4, 8)  # a remainder is evaluated at ε = 10^-4 and 10^-8
 
 
 P = ParamSpec("P")
@@ -88,7 +87,7 @@ class Step:
         """Whether ``|left - right|`` stays within a constant times the remainder as its variable goes to the limit."""
         variable, limit, ratios = self.remainder.variables[0], self.remainder.point[0], []
         with mp.workdps(100):  # digits: the smallest remainder, η¹⁰ of the uniform distribution, is 1e-80
-            for power in _SMALL:  # the same other parameters each time
+            for power in (4, 8):  # ε = 10^-4 and 10^-8, the same other parameters each time
                 near = mpf(10) ** (power // 2) if limit == sympy.oo else mpf(10) ** -power
                 point = _drawn(setting, seed, tuple(self.given.items()), mp.dps, (variable, near))
                 left, right = self._sides(point)

@@ -21,7 +21,6 @@ __all__ = ["assert_gain", "assert_preserves_variance"]
 
 SHAPE = (128, 256)  # not square, so that a fill that uses the wrong fan fails
 FEWEST_REPEATS, ROWS = 20, 8192  # tensors, and by default rows in all: enough for the false-alarm rates in the docstrings
-FEWEST_INPUTS, MOST_INPUTS = 64, 4096  # input vectors per matrix
 
 
 def assert_gain(
@@ -192,8 +191,8 @@ def _asked(fill: Fill, shape: Any, repeats: int | None, false_alarm: float) -> t
 
 
 def _inputs(threshold: float, rate: float, fan_in: int) -> int:
-    inputs = max(FEWEST_INPUTS, math.ceil(256 / (fan_in * rate)))  # at least 256 input spikes per matrix are expected
-    if inputs > MOST_INPUTS:
+    inputs = max(64, math.ceil(256 / (fan_in * rate)))  # at least 256 input spikes per matrix are expected
+    if inputs > 4096:
         rule = f"lets only {fan_in * rate:.2g} of {fan_in} neurons spike, too few for a test; take a larger fan-in"
         raise DomainError("threshold", threshold, rule)
     return inputs

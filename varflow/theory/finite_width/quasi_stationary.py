@@ -21,6 +21,7 @@ from varflow.theory.layer import Layer, sample_variance_moments
 
 __all__ = [
     "KEPT",
+    "LONGEST",
     "SMALLEST",
     "Lifetime",
     "QuasiStationary",
@@ -37,7 +38,7 @@ SETTLED = 1e-12  # change of the distribution per layer
 KEPT = 0.2  # fraction of the last distribution kept in each step, so that alternating networks settle too
 EXACT_WIDTH = 2000  # wider layers use a grid of counts: with whole tails the full matrix would be dense
 LARGEST_MATRIX = 5000  # for weights whose π_K needs integer counts: 200 MB
-LONGEST = 100_000  # iterations
+LONGEST = 100_000  # layers or rounds
 SMALLEST = 1e-300  # a smaller probability per layer underflows in products and counts as 0
 HIDDEN = 1e-12  # smaller eigenvalues are rounding
 

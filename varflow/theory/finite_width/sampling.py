@@ -21,12 +21,11 @@ from varflow.results import Ensemble
 from varflow.theory.finite_width.partial_moments import partial_moments, unit
 from varflow.theory.finite_width.potentials import potentials
 from varflow.theory.finite_width.spike_counts import Count, Normal, counts_of
-from varflow.theory.layer import Layer, standardised_threshold
+from varflow.theory.layer import LAST_Z, Layer, standardised_threshold
 
 __all__ = ["ExactLaw"]
 
 EXACT_WIDTH = 64  # up to here potentials are drawn; wider, a gamma variable is close enough
-LAST_Z = 40.0  # above, a normal tail is 0 in double precision
 
 
 @dataclass(frozen=True, slots=True, eq=False)

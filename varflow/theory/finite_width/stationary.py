@@ -22,6 +22,7 @@ from varflow.theory.finite_width.binomial import TAIL, Kernel
 from varflow.theory.finite_width.counts import CountLaw
 from varflow.theory.finite_width.quasi_stationary import (
     KEPT,
+    LONGEST,
     SMALLEST,
     QuasiStationary,
     depth_of,
@@ -32,10 +33,6 @@ from varflow.theory.finite_width.quasi_stationary import (
 from varflow.theory.layer import Layer
 
 __all__ = ["Stationary", "layers_until_silence", "stationary"]
-
-SETTLED = 1e-10  # change of the distribution in a round, and relative change of the exchange between groups
-TOLERANCE = 1e-12  # error left in both when the iteration stops
-LONGEST = 100_000  # rounds
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -161,7 +158,8 @@ def _balanced(kernel: Kernel, group: np.ndarray, restart: np.ndarray | None = No
         kept, within = within, following / (following @ members)[group]
         change_before, change = change, _change(chain, chain_before) + float(np.abs(within - kept).sum())
         shrink = min(change / change_before, 1.0) if change_before > 0 else 1.0
-        if change < SETTLED and (change * shrink <= TOLERANCE * (1 - shrink) or change <= 1e-14):
+        # the second: an error of 1e-12 is left
+        if change < 1e-10 and (change * shrink <= 1e-12 * (1 - shrink) or change <= 1e-14):
             return mass / mass.sum()
     raise ConvergenceError(f"the stationary distribution did not settle within {LONGEST} rounds", mass)
 

@@ -24,7 +24,6 @@ __all__ = ["correlation_fixed_points", "correlation_map", "stable_overlap"]
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(20)
 BLOCK = 2**14  # values at a time, whose arrays fit the second-level cache
-TINY = 1e-150
 
 
 def correlation_map(rho: Any, *, threshold: Any, variance: Any = 1.0) -> Any:
@@ -121,7 +120,7 @@ def stable_overlap(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         sine = 2 * t / (1 + t * t)  # √(1 - ρ²)
         slope = np.exp(-0.5 * (z * t) ** 2) / (np.pi * erfcx(z / np.sqrt(2)) * sine)
-    return overlap, np.where(t > TINY, slope, 0.5)  # close to ρ = 1: 1 - ρ' ∝ √(1 - ρ)
+    return overlap, np.where(t > 1e-150, slope, 0.5)  # close to ρ = 1: 1 - ρ' ∝ √(1 - ρ)
 
 
 def correlation_fixed_points(*, threshold: float, variance: float = 1.0) -> CorrelationFixedPoints:

@@ -12,7 +12,7 @@ from scipy.special import erf, ndtr, owens_t
 
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import values_of
-from varflow.theory.layer import standardised_threshold
+from varflow.theory.layer import LAST_Z, standardised_threshold
 from varflow.theory.responses.filters import exponential_filter
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.stepping import MEMBERS
@@ -20,15 +20,14 @@ from varflow.theory.signals.increments import Differences, Membranes, kernel_of_
 
 __all__ = ["Orthants", "both_or_one", "of_decays", "within"]
 
-FAR = 40.0  # standard deviations: beyond, a normal tail is 0 in double precision
 LAST_DIGITS = 8e-15  # relative change of 1 - ρ between the replicas, which shows the effect of rounding
 NODES, WEIGHTS = (1 + np.polynomial.legendre.leggauss(40)[0]) / 2, np.polynomial.legendre.leggauss(40)[1] / 2  # on [0, 1]
 REACH = 9.0  # standard deviations over which a tail is integrated: 1e-19 lies beyond
 
 
 def within(h: np.ndarray) -> np.ndarray:
-    """Thresholds in standard deviations, infinite ones replaced by ``FAR``."""
-    return np.minimum(np.maximum(h, -FAR), FAR)
+    """Thresholds in standard deviations, infinite ones replaced by ``LAST_Z``."""
+    return np.minimum(np.maximum(h, -LAST_Z), LAST_Z)
 
 
 def both_or_one(
@@ -71,7 +70,7 @@ def _quadrant(
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         a = np.stack([change, -change]) / x + apart  # (k - ρh)/h and (h - ρk)/k
         a = np.where(a == 0, 0.0, a / np.sqrt(apart * alike))
-    negative, xa = a < 0, np.minimum(np.abs(a) * x, FAR)
+    negative, xa = a < 0, np.minimum(np.abs(a) * x, LAST_Z)
     large, small = np.maximum(x, xa), np.minimum(x, xa)
     T, tail, steep = owens_t(large, small / large), ndtr(-x), xa > x
     T_bar = np.maximum(np.where(steep, T - ndtr(-xa) * 0.5 * erf(x / np.sqrt(2)), 0.5 * tail - T), 0.0)
@@ -95,7 +94,7 @@ def _one_of_near(h: np.ndarray, k: np.ndarray, change: np.ndarray, apart: np.nda
     """
     h, k, change = np.where(change < 0, k, h), np.where(change < 0, h, k), np.abs(change)
     width, u = np.sqrt(apart * alike), REACH * NODES
-    start = np.maximum((k * apart - change) / np.maximum(width, 1e-300), -FAR)
+    start = np.maximum((k * apart - change) / np.maximum(width, 1e-300), -LAST_Z)
     integrand = density(k[:, None] + width[:, None] * u) * ndtr(start[:, None] - (1 - apart)[:, None] * u)
     return tail_between(h, k, change) + 2 * width * (integrand @ (REACH * WEIGHTS))
 

@@ -42,8 +42,7 @@ __all__ = [
 BLOCK = 16384  # points at a time: one step's arrays then fit the second-level cache
 ROWS = 32  # steps that are multiplied together, at least: products of earlier with later steps are left out
 JITTER = 2.5e-13  # of each variance: above rounding, and its square root, an innovation, is below FLAT
-FLAT = 1e-6  # an innovation below this fraction of its step's standard deviation counts as 0 (rounding of the factor),
-NOTHING = 1e-30  # and so does one below this fraction of the largest potential (it underflows in single precision)
+FLAT = 1e-6  # an innovation below this fraction of its step's standard deviation counts as 0 (rounding of the factor)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,7 +165,8 @@ def innovations(factor: np.ndarray) -> np.ndarray:
     """Diagonal of a factor, the standard deviation of each step's innovation; 0 where that is rounding."""
     new, all_of_it = np.diagonal(factor, axis1=-2, axis2=-1), np.linalg.norm(factor, axis=-1)
     largest = all_of_it.max(axis=-1, keepdims=True)
-    return np.where(np.abs(new) > np.maximum(FLAT * all_of_it, NOTHING * largest), new, 0.0)
+    # below 1e-30 of the largest potential it underflows in single precision
+    return np.where(np.abs(new) > np.maximum(FLAT * all_of_it, 1e-30 * largest), new, 0.0)
 
 
 def trajectories(

@@ -19,7 +19,6 @@ __all__ = ["SurrogateMoments", "surrogate_moments"]
 
 MARGIN = 10.0  # standard deviations beyond the mean and the kinks
 FARTHEST = 38.5  # standard deviations: farther out the density underflows
-RATIO, SHRINKING = 3.0, 18  # panels towards a kink
 CHUNK = 256  # configurations at once
 
 
@@ -67,7 +66,7 @@ def _panels(surrogate: Surrogate, theta: np.ndarray, std: np.ndarray, origin: np
     lo, hi = np.clip(lo - MARGIN, -FARTHEST, None)[:, None], np.clip(hi + MARGIN, None, FARTHEST)[:, None]
     even = std * (lo + (hi - lo) * np.linspace(0, 1, 65)) + (origin - theta)
     smallest = 1e-8 * std if own else surrogate.width / 8
-    near = np.broadcast_to(smallest * RATIO ** np.arange(SHRINKING), (len(theta), SHRINKING))
+    near = np.broadcast_to(smallest * 3.0 ** np.arange(18), (len(theta), 18))  # panels that shrink towards a kink
     around = [k + sign * near + origin for k in (kinks if own else kinks[:1]) for sign in (-1, 1)]
     ends = np.concatenate([even, *around, np.array(kinks) + origin], axis=1)
     return np.sort(np.clip(ends, even[:, :1], even[:, -1:]), axis=1)
