@@ -32,7 +32,7 @@ def pooled_first(layers: Sequence[Layer], drive: Drive) -> tuple[tuple[Layer, ..
 
 def _pooled(pool: Pool, x: np.ndarray) -> np.ndarray:
     """Averages or maxima over the windows of the last two axes."""
-    edges = [(0, 0)] * (x.ndim - 2) + [(pool.padding, pool.padding)] * 2
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, edges), (pool.size, pool.size), axis=(-2, -1))
-    windows = windows[..., :: pool.step, :: pool.step, :, :]
+    size, (down, along), padding, _ = pool.windows(x.shape[-2:])
+    edges = [(0, 0)] * (x.ndim - 2) + [(pad, pad) for pad in padding]
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, edges), size, axis=(-2, -1))[..., ::down, ::along, :, :]
     return windows.mean(axis=(-2, -1)) if pool.kind == "average" else windows.max(axis=(-2, -1))

@@ -79,15 +79,16 @@ def joined(flows: Sequence[Flow]) -> Flow:
 
 def pooled(flow: Flow, pool: Pool) -> Flow:
     """The average or maximum over windows, zeros in the padding; sums of whole numbers stay whole."""
-    maps = flow.values.flatten(0, 2)
+    maps, windows = flow.values.flatten(0, 2), pool.windows(flow.values.shape[-2:])
     if pool.kind == "max":  # of a padded map: torch's own padding is -∞
-        found = functional.max_pool2d(functional.pad(maps, [pool.padding] * 4), pool.size, pool.step)
+        found = functional.max_pool2d(functional.pad(maps, windows.edges), windows.size, windows.stride)
     else:
-        found = functional.avg_pool2d(maps.double(), pool.size, pool.step, pool.padding, divisor_override=1)
+        found = functional.avg_pool2d(maps.double(), windows.size, windows.stride, windows.padding, divisor_override=1)
     found = found.view(*flow.values.shape[:3], *found.shape[1:])
     if pool.kind == "max":
         return Flow(found, flow.unit)
-    return Flow(found / pool.size**2) if flow.unit is None else Flow(found, flow.unit / pool.size**2)
+    size = math.prod(windows.size)
+    return Flow(found / size) if flow.unit is None else Flow(found, flow.unit / size)
 
 
 def normalised(flow: Flow, layer: BatchNorm | LayerNorm) -> Flow:
