@@ -18,8 +18,8 @@ PLACES: list[str] = []  # modules that register figures, imported when the first
 
 @singledispatch
 def figure(result: Any, **options: Any) -> Any:
-    """The figure of a result, chosen by its type: ``figure.register(Type)`` adds one."""
-    raise DomainError("result", result, "has no figure")
+    """The figure of a result, chosen by its type; :func:`varflow.register` adds one."""
+    raise DomainError("result", result, f"has no figure: give it by vf.register({type(result).__name__}, figure=…)")
 
 
 def draw(result: Any, **options: Any) -> Any:

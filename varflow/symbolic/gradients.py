@@ -28,7 +28,6 @@ from varflow.symbolic.symbols import V, g, n, quantity, theta
 __all__ = ["gradient_gain"]
 
 LARGEST_THRESHOLD = 7  # in standard deviations of 0.5 to 1.7: beyond, quadrature loses the digits that a check compares
-_LARGEST_GATHERED = 100  # operations of an integral that is simplified: the Gaussian surrogate's has 90
 
 n_next = Symbol("n'", integer=True, positive=True)
 
@@ -186,7 +185,8 @@ def _gathered(total: Any, short: bool) -> Any:
     dummies = {f: sympy.Dummy(positive=True) for f in sorted(total.atoms(erf, erfc, exp), key=sympy.default_sort_key)}
     collected = sympy.collect(sympy.expand(total.xreplace(dummies)), list(dummies.values()), sympy.factor)
     collected = collected.xreplace({dummy: f for f, dummy in dummies.items()})
-    if short or total.count_ops() > _LARGEST_GATHERED:
+    # longer integrals are not simplified: that of the Gaussian surrogate has 90 operations
+    if short or total.count_ops() > 100:
         return collected
     return min(sympy.powsimp(sympy.simplify(total)), collected, key=sympy.count_ops)
 
@@ -218,8 +218,12 @@ def _define(surrogate: SymbolicSurrogate, at: Any) -> Callable[[Values], Values]
         fires = mp.erfc(level / mp.sqrt(2 * values[V])) / 2
         derived = {psi2: square, backward: signal, delta2: square * signal, delta2_next: second, W: weight**2, rate: fires}
         derived[chi] = square * signal * values[n] / (values[n_next] * second)
-        slack_of = {slack: values[g] ** 2 - derived[chi], weight_gradient: fires * second}
-        return derived | slack_of | {peak_found: 1 / mp.sqrt(derived[chi])}
+        derived |= {
+            slack: values[g] ** 2 - derived[chi],
+            weight_gradient: fires * second,
+            peak_found: 1 / mp.sqrt(derived[chi]),
+        }
+        return derived
 
     return define
 
