@@ -14,7 +14,7 @@ from varflow.model.surrogate import Surrogate
 from varflow.model.surrogates import surrogate_of
 from varflow.results import GradientFlow
 from varflow.theory.deep.surrogate_width import with_smallest_range, with_unit_growth
-from varflow.theory.operations.neurons import Neurons
+from varflow.theory.responses.neurons import Neurons
 from varflow.theory.walks.gradients import READOUTS, ForwardPass
 
 __all__ = ["OBJECTIVES", "surrogate_beside_gain", "surrogate_width"]

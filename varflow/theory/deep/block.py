@@ -21,9 +21,10 @@ from varflow.model.weighted_layers import Weighted
 from varflow.results import FixedPoint, FixedPoints
 from varflow.theory.memoryless.variance_map import depth_scale
 from varflow.theory.operations.forward import Walk, through
-from varflow.theory.operations.neurons import Neurons
+from varflow.theory.responses.neurons import Neurons
 from varflow.theory.roots import rising_root, scan
-from varflow.theory.signals.moments import Currents, Grid, Spikes
+from varflow.theory.signals.moments import Currents, Spikes
+from varflow.theory.signals.windows import Grid
 
 __all__ = ["Block", "critical_gain_of_block", "fixed_points_of_block"]
 

@@ -26,7 +26,7 @@ from varflow.theory.responses.filters import exponential_filter
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.quasi_monte_carlo import causal_factor, innovations, second_moments
 from varflow.theory.responses.rank_one_currents import rank_one_layer
-from varflow.theory.responses.stepping import admitted, membrane, spikes
+from varflow.theory.responses.step import admitted, membrane, spikes
 from varflow.theory.signals.shared_scale import SharedScale
 
 __all__ = ["Histories", "longest", "uniform_points"]

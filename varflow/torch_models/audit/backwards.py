@@ -32,7 +32,8 @@ from varflow.theory.operations.forward import running_scale
 from varflow.theory.operations.neurons_backward import fired_backwards
 from varflow.theory.responses.jacobians import Sampling
 from varflow.theory.signals.gradients import Gradients
-from varflow.theory.signals.moments import Currents, Grid, Spikes, Window
+from varflow.theory.signals.moments import Currents, Spikes
+from varflow.theory.signals.windows import Grid, Window
 from varflow.torch_models.audit.evaluation import Evaluation, linear_of
 from varflow.torch_models.tracing.readers import INPUT, Joined, Node, Pooled, Product, Source, Sum
 from varflow.torch_models.tracing.traced import TracedLayer

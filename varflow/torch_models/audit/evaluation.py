@@ -20,10 +20,11 @@ from varflow.theory.maps.maxima import Windows, fire_maxima
 from varflow.theory.maps.patches import of_numbers
 from varflow.theory.maps.variance_classes import JOINT
 from varflow.theory.operations.forward import Walk, convolved, joined, sent, weighted
-from varflow.theory.operations.neurons import Neurons
+from varflow.theory.responses.neurons import Neurons
 from varflow.theory.operations.pools import pooled
 from varflow.theory.responses.layer_state import LayerState
-from varflow.theory.signals.moments import Currents, Grid, Signal, Spikes, Window, held, means_at
+from varflow.theory.signals.moments import Currents, Signal, Spikes, held, means_at
+from varflow.theory.signals.windows import Grid, Window
 from varflow.theory.signals.pair_moments import Between, Offset
 from varflow.torch_models.audit.overlaps import Overlaps
 from varflow.torch_models.tracing.inputs import by_step, some

@@ -13,7 +13,8 @@ from varflow.model.layers import BatchNorm, Spike
 from varflow.theory.operations.batch_norm import Batch
 from varflow.theory.operations.batch_overlap import averages, batch_of, centred, fine, fired, over_windows, weighted_sum
 from varflow.theory.operations.forward import merged
-from varflow.theory.signals.moments import Currents, Grid, Window
+from varflow.theory.signals.moments import Currents
+from varflow.theory.signals.windows import Grid, Window
 from varflow.theory.signals.shared_scale import SharedScale
 from varflow.torch_models.tracing.readers import Joined, Node, Pooled, Product, Source, Sum
 from varflow.torch_models.tracing.traced import TracedLayer

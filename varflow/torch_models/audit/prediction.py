@@ -19,7 +19,7 @@ from varflow.model.signals import Layer
 from varflow.results import late_steps
 from varflow.simulation.run import simulate
 from varflow.theory.responses.layer_state import LayerState
-from varflow.theory.signals.moments import Grid
+from varflow.theory.signals.windows import Grid
 from varflow.torch_models.audit.evaluation import LEAST_GAIN, Evaluation
 from varflow.torch_models.tracing.inputs import by_step, some
 from varflow.torch_models.tracing.readers import INPUT

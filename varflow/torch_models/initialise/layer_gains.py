@@ -24,9 +24,10 @@ from varflow.results import late_steps
 from varflow.theory.deep.chosen_gain import Wanted, chosen_gains, drive_strength
 from varflow.theory.deep.steady_gain import KEPT, at_gain, steady
 from varflow.theory.memoryless.variance_map import multiplier
-from varflow.theory.operations.neurons import Neurons
+from varflow.theory.responses.neurons import Neurons
 from varflow.theory.roots import first_to_hold, rising_root
-from varflow.theory.signals.moments import Currents, Grid
+from varflow.theory.signals.moments import Currents
+from varflow.theory.signals.windows import Grid
 from varflow.torch_models.audit.evaluation import Evaluation
 from varflow.torch_models.audit.prediction import MOST_INPUTS
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
