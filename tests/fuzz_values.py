@@ -237,7 +237,7 @@ GOOD = {
     "device": ["'cpu'"],
     "dtype": ["'float32'", "'float64'"],
     "engine": ["'dense'", "'conditional'"],
-    "method": ["'auto'", "'orthants'", "'quasi_monte_carlo'", "'histories'"],
+    "method": ["'auto'", "'orthants'", "'quasi_monte_carlo'"],
     "rule": ["'preserving'", "'kaiming'", "2.0", "'1.5'"],
     "calculate_gain.rule": ["'preserving'", "'kaiming'", "'corrected'"],
     "fill": ["'normal'", "'uniform'", "'sign'", "'orthogonal'", "'truncated_normal'"],

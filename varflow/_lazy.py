@@ -4,10 +4,11 @@ Example: ``varflow.init.init_model`` is defined in ``varflow.torch_models``, whi
 """
 
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
+
+from varflow._checks import deprecated
 
 __all__ = ["LOADED", "loaded_when_asked"]
 
@@ -33,7 +34,7 @@ def loaded_when_asked(
     def get(name: str) -> Any:
         if renamed and name in renamed:
             shown = name_of.replace("varflow", "vf", 1)
-            warnings.warn(f"{shown}.{name} is now {shown}.{renamed[name]}", DeprecationWarning, stacklevel=2)
+            deprecated(f"{shown}.{name} is now {shown}.{renamed[name]}")
             return get(renamed[name])
         if name in homes:
             value = getattr(import_module(f"varflow.{homes[name]}"), name)

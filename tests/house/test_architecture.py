@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "_progress": {"_checks"},
     "campaign": {"_checks", "_lazy", "_progress", "_shared"},
     "_files": set(),
-    "_lazy": set(),
+    "_lazy": {"_checks"},
     "_restoring": {"_checks", "_shared"},
     "_shared": set(),
     "_stopping": set(),

@@ -39,7 +39,7 @@ def layer(name="fc1", rate=0.2, **changes):
 
 
 def report(*layers, first_dead=None, cause=None, fix_layer=None, fix_gain=None, **changes):
-    return AuditReport(tuple(layers), STEPS, INPUTS, first_dead, cause, fix_layer, fix_gain, "theory", **changes)
+    return AuditReport(tuple(layers), STEPS, INPUTS, first_dead, cause, fix_layer, fix_gain, "infinite width", **changes)
 
 
 @pytest.mark.parametrize(

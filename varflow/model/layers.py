@@ -12,6 +12,8 @@ BatchNorm     currents → currents         each neuron standardised over inputs
 LayerNorm     currents → currents         each input and step standardised over neurons
 Pool          either, unchanged in kind   average or maximum over a window of a map
 Scale         either, unchanged in kind   multiplies by a number
+Sum, Product  either, unchanged in kind   joins several signals, weighted sum or product
+Concat        spikes or numbers           several signals side by side
 ============  ==========================  ========================================================
 """
 
@@ -33,11 +35,28 @@ from varflow._checks import (
     several,
 )
 from varflow.model.as_neuron import neuron as as_neuron
+from varflow.model.merges import Concat, Product, Scale, Sum
 from varflow.model.neurons import Neuron
 from varflow.model.signals import Layer, Signal, area_of, signal_after, windows
+from varflow.model.sources import Measured, Unknown
 from varflow.model.weighted_layers import Conv, Linear
 
-__all__ = ["BatchNorm", "Conv", "Layer", "LayerNorm", "Linear", "Pool", "Residual", "Scale", "Spike"]
+__all__ = [
+    "BatchNorm",
+    "Concat",
+    "Conv",
+    "Layer",
+    "LayerNorm",
+    "Linear",
+    "Measured",
+    "Pool",
+    "Product",
+    "Residual",
+    "Scale",
+    "Spike",
+    "Sum",
+    "Unknown",
+]
 
 MERGES = ("add", "and", "iand")
 
@@ -84,7 +103,7 @@ class Spike(Layer):
     def recurrent(self) -> bool:
         return self.recurrent_gain > 0 or self.recurrent_mean_gain != 0
 
-    def after(self, signal: Signal, width: int | None) -> Signal:
+    def after(self, signal: Signal, width: int | None = None) -> Signal:
         if self.recurrent and len(signal.shape) > 1:
             raise DomainError("recurrent_gain", self.recurrent_gain, f"needs neurons without positions, not {signal}")
         return Signal("spikes", signal.shape, signal.weighted)
@@ -136,12 +155,15 @@ class Residual(Layer):
     def __init__(self, *branch: Layer, merge: str = "add", keep: float = 1.0):
         put(self, branch=several("branch", branch, Layer), merge=choice("merge", merge, MERGES), keep=probability("keep", keep))
 
-    def after(self, signal: Signal, width: int | None) -> Signal:
+    def after(self, signal: Signal, width: int | None = None) -> Signal:
+        return self.merged(signal, signal_after(self.branch, signal, signal.inner_width(width)))
+
+    def merged(self, signal: Signal, result: Signal) -> Signal:
+        """The signal that a shortcut and the result of its branch make."""
         if signal.kind == "currents" and self.merge != "add":
             raise DomainError("merge", self.merge, "is for spikes; currents are added")
         if signal.kind == "spikes" and self.keep != 1:
             raise DomainError("keep", self.keep, "is for currents; a shortcut of spikes has no factor")
-        result = signal_after(self.branch, signal, signal.inner_width(width))
         if (result.kind, result.shape) != (signal.kind, signal.shape):
             raise DomainError("layers", self, f"must have a branch that returns {signal}, not {result}")
         return result
@@ -158,6 +180,8 @@ class Residual(Layer):
 class _Normalisation(Layer):
     __slots__ = ()
     accepts: ClassVar[tuple[str, ...]] = ("currents",)
+    normalises: ClassVar[bool] = True
+    free: ClassVar[str] = "gamma"
     gamma: float
     beta: float
     eps: float
@@ -166,7 +190,7 @@ class _Normalisation(Layer):
         gamma = scalar("gamma", non_negative("gamma", scale("gamma", self.gamma)))
         put(self, gamma=gamma, beta=scalar("beta", scale("beta", self.beta)), eps=scalar("eps", non_negative("eps", self.eps)))
 
-    def after(self, signal: Signal, width: int | None) -> Signal:
+    def after(self, signal: Signal, width: int | None = None) -> Signal:
         if not signal.weighted:
             raise DomainError("layers", self, "cannot come before the first layer with weights")
         return signal
@@ -284,27 +308,8 @@ class Pool(Layer):
     def step(self) -> int:
         return self.stride or self.size
 
-    def after(self, signal: Signal, width: int | None) -> Signal:
+    def after(self, signal: Signal, width: int | None = None) -> Signal:
         channels, *area = area_of(self, signal)
         if self.kind == "max" and signal.kind == "currents":
             raise DomainError("layers", self, "cannot follow currents: put it after the Spike")
         return Signal(signal.kind, (channels, *windows(self, area, self.size, self.step, self.padding)), signal.weighted)
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Scale(Layer):
-    """Multiplication by a number.
-
-    Parameters
-    ----------
-    factor : float
-    """
-
-    factor: float
-    _positional: ClassVar[tuple[str, ...]] = ("factor",)
-
-    def __post_init__(self) -> None:
-        put(self, factor=scalar("factor", scale("factor", self.factor)))
-
-    def after(self, signal: Signal, width: int | None) -> Signal:
-        return signal

@@ -20,7 +20,7 @@ def pooled_first(layers: Sequence[Layer], drive: Drive) -> tuple[tuple[Layer, ..
     while isinstance(layers[0], Pool) and isinstance(drive, Inputs) and len(layers) > 1:
         own_gain(layers[0], drive)
         before = Signal("input", drive.shape or (drive.fan_in,))
-        after = layers[0].after(before, None)
+        after = layers[0].after(before)
         signal_after(layers[:2], before, 1)  # numbers need weights before neurons
         x = _pooled(layers[0], drive.x.reshape(*drive.x.shape[:-1], *before.shape))
         unit = float(np.sqrt(np.mean(x**2)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from varflow._checks import DomainError
 from varflow.model.drive_kinds import Drive, Inputs, Spikes
@@ -56,11 +56,28 @@ class Signal:
 
 
 class Layer:
-    """A layer; ``accepts`` names the kinds of signal it can receive."""
+    """A layer, and what it says of itself.
+
+    Attributes
+    ----------
+    accepts : tuple of str
+        Kinds of signal that it can receive.
+    merges : bool
+        True if it can receive several signals.
+    spikes : bool
+        True for a layer of neurons.
+    normalises : bool
+        True if what it sends does not depend on the scale of what it receives.
+    free : str
+        The field that sets the scale of what it sends, ``gain`` or ``gamma``, if there is one.
+    """
 
     __slots__ = ()
     accepts: ClassVar[tuple[str, ...]] = ("currents", "spikes")
-    spikes: ClassVar[bool] = False  # whether it is a layer of neurons
+    merges: ClassVar[bool] = False
+    spikes: ClassVar[bool] = False
+    normalises: ClassVar[bool] = False
+    free: ClassVar[str] = ""
     branch: tuple[Layer, ...] = ()
 
     @property
@@ -68,8 +85,8 @@ class Layer:
         """Whether it normalises over a batch of inputs."""
         return False
 
-    def after(self, signal: Signal, width: int | None) -> Signal:
-        """The signal this layer sends on; DomainError if it cannot follow. ``width``: neurons of a Linear without its own."""
+    def after(self, *signals: Any, **width: Any) -> Signal:
+        """The signal that it sends; DomainError if it cannot. ``width``: neurons of a Linear without its own."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -105,7 +122,7 @@ def signal_after(layers: Sequence[Layer], signal: Signal, width: int | None) -> 
             raise DomainError(
                 "layers", layer, f"cannot follow {follows}, which sends {signal.kind}: needs {' or '.join(layer.accepts)}"
             )
-        signal, previous = layer.after(signal, width), layer
+        signal, previous = layer.after(signal, width=width), layer
     return signal
 
 
@@ -120,7 +137,7 @@ def sites(
     """Every layer in order of execution, the signals before and after it, and the number of shortcuts around it."""
     for layer in layers:
         yield from sites(layer.branch, signal, signal.inner_width(width), nested + 1)
-        before, signal = signal, layer.after(signal, width)
+        before, signal = signal, layer.after(signal, width=width)
         yield layer, before, signal, nested
 
 

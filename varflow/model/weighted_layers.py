@@ -19,6 +19,7 @@ class Weighted(Layer):
     """What Linear and Conv share: random weights of standard deviation ``gain/√fan_in``, and biases."""
 
     __slots__ = ()
+    free: ClassVar[str] = "gain"
     gain: float
     weights: str | WeightLaw
     mean_gain: float | None
@@ -124,7 +125,7 @@ class Linear(Weighted):
         put(self, width=width, gain=gain, weights=weights, mean_gain=mean_gain, bias_std=bias_std, rows=rows)
         self._check_weights()
 
-    def after(self, signal: Signal, width: int | None) -> Signal:
+    def after(self, signal: Signal, width: int | None = None) -> Signal:
         self._fits(signal.size)
         if (width := self.width or width) is None:
             raise DomainError("layers", self, "has no width: give Linear(width, …) or Network(width=…)")
@@ -215,7 +216,7 @@ class Conv(Weighted):
     def fan_in(self, channels: int) -> int:
         return channels // self.groups * self.kernel**2
 
-    def after(self, signal: Signal, width: int | None) -> Signal:
+    def after(self, signal: Signal, width: int | None = None) -> Signal:
         below, height, wide = area_of(self, signal)
         if below % self.groups:
             raise DomainError("groups", self.groups, f"must divide the {below} channels that {self!r} receives")

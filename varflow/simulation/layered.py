@@ -169,7 +169,7 @@ class Walk:
         if isinstance(layer, Spike):
             return self.spikes(layer, flow)
         if isinstance(layer, (Linear, Conv)):
-            shape = layer.after(Signal("spikes", flow.shape), width).shape
+            shape = layer.after(Signal("spikes", flow.shape), width=width).shape
             currents = received(self.draws, layer, flow, shape, self.batch.conditional).values
             return Flow(currents.expand(-1, -1, self.batch.steps, *shape))  # an input may be constant in time
         if isinstance(layer, Residual):

@@ -6,8 +6,8 @@ import pytest
 from varflow.theory.maps.patches import at_places, between_pairs, between_windows, pairs_alike
 from varflow.theory.maps.variance_classes import Alike
 from varflow.theory.signals.moments import Currents
+from varflow.theory.signals.pair_moments import known_pairs
 from varflow.theory.signals.windows import Grid
-from varflow.theory.signals.pair_moments import ALL_PAIRS, known_pairs
 
 INPUTS, HEIGHT, WIDTH, STEPS = 2, 3, 4, 2
 POSITIONS = HEIGHT * WIDTH

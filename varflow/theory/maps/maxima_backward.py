@@ -216,60 +216,6 @@ def maxima_joined(window: Window, gradients: Gradients, grid: Grid) -> Gradients
     return _joined(window, gradients.split, grid, gradients.channels)
 
 
-def _joined(self, numbers: list[tuple[int, int]], split: np.ndarray, received: Currents) -> Gradients:
-        """The sum over windows, of moments (replicas, pairs of taps, inputs × groups, steps, steps)."""
-        grid, steps, pairs = received.grid, received.grid.steps, {}
-        split = split.reshape(*split.shape[:2], -1, len(self.places), steps, steps)
-        nothing = np.zeros((len(split), split.shape[2], grid.positions, steps, steps))
-        for (a, b), values in zip(numbers, np.moveaxis(split, 1, 0), strict=True):
-            place, other = self.places[:, 0, a], self.places[:, -1, b]
-            rows, columns = np.array(np.divmod(other, grid.width)) - np.array(np.divmod(place, grid.width))
-            for y, x in set(zip(rows.tolist(), columns.tolist(), strict=True)):
-                at, turned = np.flatnonzero((rows == y) & (columns == x)), (y, x) < (0, 0)
-                offset = (-y, -x) if turned else (y, x)
-                whole = pairs.setdefault(offset, nothing.copy())
-                M = values[:, :, at].swapaxes(-1, -2) if turned else values[:, :, at]
-                twice = offset == (0, 0) and (self.places.shape[1] == 2 or a != b)
-                of_position = whole.swapaxes(0, 2)  # a view
-                np.add.at(
-                    of_position, (other if turned else place)[at], (M + M.swapaxes(-1, -2) if twice else M).swapaxes(0, 2)
-                )
-        moments = pairs.pop((0, 0), nothing).reshape(len(split), -1, steps, steps)
-        between = {d: M.reshape(len(split), -1, steps, steps) for d, M in pairs.items()}
-        return Gradients(moments, grid, received.channels, pairs=between)
-
-
-def maxima_back(layer: Spike, gradients: Gradients, windows: Windows, sampling: Sampling) -> Gradients:
-    """Gradients by maxima of currents, and, in ``split``, by the currents of each window, of shape (replicas, groups, taps,
-    steps, steps).
-    """
-    at_points = drawn_windows(layer, windows, sampling.number, sampling.neurons)
-    largest, which = at_points.largest, at_points.currents.argmax(axis=2)
-    replicas, number, steps, points = largest.shape
-    taps = windows.currents.grid.positions
-    G = replicated(at_points.classes.of_classes(gradients.earlier(layer.neuron.delay).moments), replicas)
-
-    def one(at: int) -> np.ndarray:
-        found, start = np.zeros((1 + taps, number, steps, steps)), 0
-        population = with_input(layer.neuron, at_points.neurons[at])
-        for J, _ in jacobians(population, largest[at], sampling.surrogate, detached=sampling.detached):
-            end = start + J.shape[-1]
-            found[0] += carried_back_alone(J, G[at % len(G)])
-            for tap in range(taps):
-                kept = (which[at, ..., start:end] == tap)[:, None]
-                found[1 + tap] += carried_back_alone(J * kept, G[at % len(G)])
-            start = end
-        return found / points
-
-    whole = np.stack(in_threads(one, replicas))[:, :, at_points.classes.which]
-    return Gradients(whole[:, 0], windows.grid, windows.channels, split=whole[:, 1:].swapaxes(1, 2))
-
-
-def maxima_joined(window: Window, gradients: Gradients, grid: Grid) -> Gradients | None:
-    """Gradients by the currents below a max pool; ``grid`` has each position on its own."""
-    return None if gradients.split is None else _joined(window, gradients.split, grid, gradients.channels)
-
-
 def _joined(window: Window, split: np.ndarray, grid: Grid, channels: int) -> Gradients:
     """The sum over windows; gradients by different ones are uncorrelated."""
     places, steps = window.places(grid), grid.steps

@@ -11,7 +11,15 @@ from varflow.theory.signals.moments import Currents, Spikes, means_at, outer
 from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments, known_pairs
 from varflow.theory.signals.windows import Grid
 
-__all__ = ["with_means", "at_places", "covariance_of_pairs", "covariance_of_windows", "classes_of_pairs", "of_numbers", "on_map"]
+__all__ = [
+    "at_places",
+    "classes_of_pairs",
+    "covariance_of_pairs",
+    "covariance_of_windows",
+    "of_numbers",
+    "on_map",
+    "with_means",
+]
 
 
 def of_numbers(x: np.ndarray, grid: Grid) -> Spikes:
@@ -59,8 +67,8 @@ def classes_of_pairs(
     currents: Currents, offset: Offset, between: np.ndarray, most: int, replicas: int, seed: int
 ) -> tuple[VarianceClasses, Currents]:
     """At most ``most`` classes for each input of pairs of positions whose currents and their sums are alike, and the currents
-    of what stands for each class, in one index ``(2, …)``; ``between``: covariances of the two. For ``ALL_PAIRS`` all pairs of an
-    input, of which the average stands.
+    of what stands for each class, in one index ``(2, …)``; ``between``: covariances of the two. For ``ALL_PAIRS`` all pairs of
+    an input, of which the average stands.
     """
     grid, (mean, own) = currents.grid, (currents.mean, currents.covariance)
     inputs = mean.shape[1] // grid.positions
@@ -75,7 +83,12 @@ def classes_of_pairs(
         classes = VarianceClasses.of_marks(np.concatenate([each[here], each[there], both], axis=-1), inputs, most * inputs)
         classes = classes.with_members(replicas, seed, mean, own, between)
     B = classes.of_classes(between)
-    parts = {(0, 0): classes.of_classes(own, here), (0, 1): B, (1, 0): B.swapaxes(-1, -2), (1, 1): classes.of_classes(own, there)}
+    parts = {
+        (0, 0): classes.of_classes(own, here),
+        (0, 1): B,
+        (1, 0): B.swapaxes(-1, -2),
+        (1, 1): classes.of_classes(own, there),
+    }
     means = np.concatenate([classes.of_classes(mean, here), classes.of_classes(mean, there)], axis=-1)
     steps = grid.steps
     return classes, Currents(means, _in_one_index(2, parts), Grid(1, 1, means.shape[-1] // steps, steps), currents.channels)

@@ -1,4 +1,4 @@
-"""Neurons on a large map, each position followed on its own, in classes of positions or of pairs of them; forwards and backwards.
+"""Neurons on a large map, each position followed on its own: in classes of positions, or of pairs of them.
 
 Moments between positions are those of pairs of like covariance, computed where a layer asks for them. Windows have points of
 their own, at which their positions are drawn together.

@@ -1,4 +1,4 @@
-"""Operations at infinite width, one file each: what it does to signals forwards, to gradients backwards, to counts of spikes."""
+"""Operations at infinite width, one file each: its maps of signals forwards, of gradients backwards, of counts."""
 
 from varflow.theory.operations import batch_norm, layer_norm, merge, pool, sources, spike, weights
 

@@ -1,11 +1,11 @@
 r"""BatchNorm: each neuron standardised over a batch of inputs, positions and steps.
 
-.. math:: C' = \frac{\gamma^2}{\sigma^2} H C H, \qquad \sigma^2 = \text{mean of the diagonal of } H C H \text{ and of squared mean
-          differences}, \qquad H = \text{less the mean over the batch}
+.. math:: C' = \frac{\gamma^2}{\sigma^2} H C H, \qquad \sigma^2 = \frac1N \sum_i \bigl[(H C H)_{ii} + (\mu_i - \bar\mu)^2\bigr]
 
-A batch is known in two ways. *Jointly*: all its inputs are in the index, exact for the rows given; of infinitely many inputs the
-last two stand for all (``joint``). *By overlaps*: each input alone, and the average overlap of two (``by_overlap``), linear in the
-number of inputs. Both give a :class:`Batch`. Backwards see :meth:`Batch.back`. With running statistics it is affine.
+with ``H`` subtracting the mean over the ``N`` numbers of a batch. A batch is known in two ways. *Jointly*: all its inputs are in
+the index, exact for the rows given; of infinitely many inputs the last two stand for all (``joint``). *By overlaps*: each input
+alone, and the average overlap of two (``by_overlap``), linear in the number of inputs. Both give a :class:`Batch`. Backwards, for
+a finite batch to the first order in 1/N, see :func:`batch_back`. With running statistics it is affine.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from varflow.theory.signals.replicas import aligned
 from varflow.theory.signals.shared_scale import SharedScale
 from varflow.theory.signals.windows import Grid
 
-__all__ = ["Batch", "batch_back", "by_overlap", "centred_over_batch", "joint", "standardising"]
+__all__ = ["Batch", "batch_back", "by_overlap", "centred_over_batch", "joint", "running", "standardising"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,22 +56,22 @@ class Batch:
         """Currents after the normalisation."""
         unit, whole = self.scale[..., None, None] ** 2, self.whole[..., None, None]
 
-        def centred(C: np.ndarray, offset: Offset = (0, 0)) -> np.ndarray:
+        def about_mean(C: np.ndarray, offset: Offset = (0, 0)) -> np.ndarray:
             each = np.broadcast_shapes(self.row.shape, currents.mean.shape)
             row, other = means_at(np.broadcast_to(self.row, each), offset, currents.grid)
             return unit * (C - row[..., :, None] - other[..., None, :] + whole)
 
         return currents.with_moments(
             self.scale[..., None] * (currents.mean - self.centre) + layer.beta,
-            centred(currents.covariance),
+            about_mean(currents.covariance),
             changes=None,
-            pairs=None if currents.pairs is None else currents.pairs.then(centred),
-            overlap=None if currents.overlap is None else currents.overlap.after(self._centred(currents.overlap.between)),
+            pairs=None if currents.pairs is None else currents.pairs.then(about_mean),
+            overlap=None if currents.overlap is None else currents.overlap.after(self.centred(currents.overlap.between)),
             sampled=None,
             shared=self.shared,
         )
 
-    def _centred(self, between: np.ndarray) -> np.ndarray:
+    def centred(self, between: np.ndarray) -> np.ndarray:
         """The overlap of two inputs after the normalisation."""
         row = self.row.reshape(len(self.row), -1, between.shape[-1]).mean(axis=1)
         return self.scale[..., None] ** 2 * (between - row[..., :, None] - row[..., None, :] + self.whole[..., None])
@@ -82,8 +82,7 @@ def forward(layer: BatchNorm, inputs: tuple[Currents], visit: Visit) -> Currents
     if not isinstance(currents, Currents):
         raise Uncovered("layers", layer, "normalises spikes")
     if layer.statistics is not None:
-        mean, variance = layer.statistics
-        return replace(currents, changes=None).shifted(-mean).scaled(running_scale(layer, variance)).shifted(layer.beta)
+        return running(layer, currents)
     if not batching.overlaps:
         visit.kept["batch"] = batch = joint(layer, currents, batching.exchangeable)
         return batch.applied(layer, currents)
@@ -95,6 +94,13 @@ def forward(layer: BatchNorm, inputs: tuple[Currents], visit: Visit) -> Currents
     known = currents.overlap.mean_square
     inverse = mean_square(after, batching.inputs) / layer.gamma**4 if known is None else known()
     return replace(after, shared=SharedScale(np.full(1, inverse), inverse))
+
+
+def running(layer: BatchNorm, currents: Currents) -> Currents:
+    """Currents after a normalisation by running statistics."""
+    assert layer.statistics is not None
+    mean, variance = layer.statistics
+    return replace(currents, changes=None).shifted(-mean).scaled(running_scale(layer, variance)).shifted(layer.beta)
 
 
 def running_scale(layer: BatchNorm, variance: float) -> float:
@@ -111,9 +117,7 @@ def standardising(gamma: float, variance: np.ndarray) -> np.ndarray:
 
 
 def joint(layer: BatchNorm, currents: Currents, exchangeable: bool) -> Batch:
-    """Statistics of a batch in the index. Of infinitely many inputs the last two stand for all, by means over pairs of different
-    ones.
-    """
+    """Statistics of a batch in the index; of exchangeable inputs by means over pairs of different ones."""
     mean, C = currents.mean, currents.covariance
     row, batch = _means_over_batch(C, currents.grid, exchangeable)
     centre = mean[..., batch].mean(axis=-1, keepdims=True)
@@ -161,8 +165,8 @@ def by_overlap(layer: BatchNorm, currents: Currents, overlap: Overlap, inputs: i
 
 
 def _row(currents: Currents, variance: np.ndarray, between: np.ndarray, inputs: int) -> np.ndarray:
-    """The mean covariance of each entry with the batch. Where positions are not told apart, the overlap of one position with all
-    others is taken to be proportional to its own variance, as of spikes, and near a border.
+    """The mean covariance of each entry with the batch. Where positions are not told apart, the overlap of one position with
+    all others is taken to be proportional to its own variance, as of spikes, and near a border.
     """
     grid, same_input = currents.grid, currents.covariance.mean(axis=-1)
     far = between.mean(axis=-1)[:, None]

@@ -3,8 +3,8 @@ r"""LayerNorm: each input and step standardised over neurons and positions, whos
 .. math:: x'_i = \gamma \frac{x_i - m_i}{s_i} + \beta, \qquad C'_{ij} = \frac{\gamma^2}{s_i s_j} C_{ij}, \qquad
           G_{ij} = \frac{\gamma^2}{s_i s_j} G'_{ij}
 
-What is subtracted from gradients (their mean, and their component along what is normalised) is a mean over infinitely many neurons
-of gradients of mean 0, and vanishes.
+What is subtracted from gradients (their mean, and their component along what is normalised) is a mean over infinitely many
+neurons of gradients of mean 0, and vanishes.
 """
 
 from __future__ import annotations
@@ -20,12 +20,17 @@ from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.moments import Currents
 from varflow.theory.signals.windows import Grid
 
-__all__ = ["over_map", "over_neurons"]
+__all__ = ["normalised", "over_map", "over_neurons"]
 
 
 def forward(layer: LayerNorm, inputs: tuple[Currents], visit: Visit) -> Currents:
-    mean, scale = over_neurons(layer, inputs[0])
-    return rescaled(inputs[0].shifted(-mean), scale, layer.beta)
+    return normalised(layer, inputs[0])
+
+
+def normalised(layer: LayerNorm, currents: Currents) -> Currents:
+    """Currents after the normalisation."""
+    mean, scale = over_neurons(layer, currents)
+    return rescaled(currents.shifted(-mean), scale, layer.beta)
 
 
 def backward(layer: LayerNorm, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:

@@ -9,8 +9,8 @@ product           ``e = Π e_k``, ``M = Π M_k``
 concatenation     averages over its neurons: ``e = Σ (n_k/n) e_k``, ``M = Σ (n_k/n) M_k``
 ================  ====================================================================================
 
-Backwards: a sum multiplies by ``f_k²``; a product by the second moments of the other factors; a concatenation sends to each part
-the gradients of its own neurons.
+Backwards: a sum multiplies by ``f_k²``; a product by the second moments of the other factors; a concatenation sends to each
+part the gradients of its own neurons.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.increments import Differences
 from varflow.theory.signals.moments import Currents, Signal, Spikes, in_replicas, outer
 
-__all__ = ["concatenated", "multiplied", "settled", "summed"]
+__all__ = ["concatenated", "multiplied", "settled", "summed", "with_term"]
 
 
 def add(layer: Sum, inputs: tuple[Signal, ...], visit: Visit) -> Signal:
@@ -48,13 +48,15 @@ def summed(signals: Sequence[Signal], factors: Sequence[float], constant: float 
 
     def second(M: Arrays, e: Arrays, other: Arrays) -> np.ndarray:
         terms = ((f**2 * each, f * one, f * two) for f, each, one, two in zip(factors, M, e, other, strict=True))
-        M, e, other = reduce(_with_term, terms)
+        M, e, other = reduce(with_term, terms)
         return constant**2 + constant * e[..., :, None] + constant * other[..., None, :] + M if constant else M
 
-    return elementwise(signals, mean, second, sampled=_sampled(signals, lambda x: reduce(np.add, map(np.multiply, factors, x)) + constant))
+    return elementwise(
+        signals, mean, second, sampled=_sampled(signals, lambda x: reduce(np.add, map(np.multiply, factors, x)) + constant)
+    )
 
 
-def _with_term(total: Arrays, term: Arrays) -> Arrays:
+def with_term(total: Arrays, term: Arrays) -> Arrays:
     """Second moments, and means of both factors, of a sum with one term more."""
     (M, e, f), (A, q, r) = total, term
     return M + outer(e, r) + outer(q, f) + A, e + q, f + r

@@ -4,8 +4,8 @@ r"""Averages and maxima over windows of a map.
           M'(w, w') = E\bigl[\max_a x(s w + a)\, \max_b x(s w' + b)\bigr]
 
 Maxima of spikes are taken at sampled points. Maxima of currents are not Gaussian: the neurons that receive them are stepped at
-points (``maps.maxima``). Backwards an average is transposed, ``G = Aᵀ G' A``; a maximum sends the gradient of each window to the
-entry that was the largest (``maps.maxima_backward``). Positions of large maps each on their own: ``maps.pools``.
+points (``maps.maxima``). Backwards an average is transposed, ``G = Aᵀ G' A``; a maximum sends the gradient of each window to
+the entry that was the largest (``maps.maxima_backward``). Positions of large maps each on their own: ``maps.pools``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from varflow.theory.signals.moments import Currents, Signal, Spikes
 from varflow.theory.signals.overlap import averages, told_apart
 from varflow.theory.signals.windows import Grid, Window
 
-__all__ = ["averaged", "averaged_back", "largest", "window_of", "windows_of_currents"]
+__all__ = ["averaged", "averaged_back", "largest", "over_windows", "window_of", "windows_of_currents"]
 
 COSTLY = "takes seconds on a map as large as this"
 
@@ -52,7 +52,7 @@ def averaged(window: Window, signal: Signal) -> Signal:
         return pools.averaged(window, signal)
     grid, smaller = signal.grid, window.smaller(signal.grid)
     mean, second = window.mean(signal.mean, grid, -1), window.mean(window.mean(signal.second, grid, -1), grid, -2)
-    overlap = signal.overlap and signal.overlap.after(_over_windows(window, signal.overlap.between, grid))
+    overlap = signal.overlap and signal.overlap.after(over_windows(window, signal.overlap.between, grid))
     if isinstance(signal, Currents):
         return Currents(mean, second, smaller, signal.channels, overlap=overlap)
     draw = signal.sampled
@@ -85,7 +85,7 @@ def windows_of_currents(layer: Any, window: Window, currents: Currents, effort: 
     return Windows.of(currents, window)
 
 
-def _over_windows(window: Window, between: np.ndarray, grid: Grid) -> np.ndarray:
+def over_windows(window: Window, between: np.ndarray, grid: Grid) -> np.ndarray:
     """The overlap of averages over windows; of a map whose positions are not told apart, the same for all of them."""
     if told_apart(grid):
         return window.mean(window.mean(between, grid, -1), grid, -2)
@@ -99,7 +99,7 @@ def _with_overlap(after: Spikes, window: Window, before: Spikes) -> Spikes:
     grid, (e, _), (highest, _) = before.grid, averages(before), averages(after)
     e = window.mean(e, grid, -1) if told_apart(grid) else np.tile(e, highest.shape[-1] // e.shape[-1])
     ratio = np.divide(highest, e, out=np.zeros_like(e), where=e > 0)
-    between = ratio[..., :, None] * _over_windows(window, before.overlap.between, grid) * ratio[..., None, :]
+    between = ratio[..., :, None] * over_windows(window, before.overlap.between, grid) * ratio[..., None, :]
     return Spikes(after.mean, after.moments, after.grid, after.channels, after.sampled, overlap=before.overlap.after(between))
 
 

@@ -1,8 +1,8 @@
 r"""Layers of neurons: currents become spikes.
 
 Forwards, the response of a neuron to Gaussian currents (``responses``), or to given ones, or to maxima of currents. Backwards
-``G^δ = E[Jᵀ G^e J]`` with its Jacobian ``J`` (``responses.back_propagation``). On a large map each position is followed on its own
-(``maps.positions``). The overlap of two inputs is that of neurons which receive two inputs of the average moments.
+``G^δ = E[Jᵀ G^e J]`` with its Jacobian ``J`` (``responses.back_propagation``). On a large map each position is followed on its
+own (``maps.positions``). The overlap of two inputs is that of neurons which receive two inputs of the average moments.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import numpy as np
 
 from varflow._checks import DomainError
 from varflow._memory import gibibytes, room
-from varflow.model.drive_kinds import Given
 from varflow.model.layers import Spike
 from varflow.theory.maps.maxima import Windows, fire_maxima
 from varflow.theory.maps.maxima_backward import maxima_back
@@ -28,34 +27,34 @@ from varflow.theory.maps.positions import (
     state_at_positions,
 )
 from varflow.theory.operations.table import Uncovered, register
-from varflow.theory.operations.visit import Effort, Visit, WayBack
+from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.responses.back_propagation import Sampling, Slopes, at_one_step, driven_back, moments_back
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.responses.stepping import driven_by
 from varflow.theory.signals.gradients import Gradients
-from varflow.theory.signals.moments import Currents, Spikes
+from varflow.theory.signals.moments import Currents, GivenCurrents, Spikes
 from varflow.theory.signals.overlap import Overlap, averages, told_apart
 from varflow.theory.signals.replicas import aligned
 from varflow.theory.signals.windows import Grid
 
-__all__ = ["LONGEST", "fire", "fired_back"]
+__all__ = ["LONGEST", "fire", "fired_back", "overlap_of_spikes", "with_jitter"]
 
 LONGEST = 2048  # probes × steps: the work grows with their square or cube
 
 
 def forward(layer: Spike, inputs: tuple[Any], visit: Visit) -> Spikes:
     (received,), effort = inputs, visit.walk.effort
-    if isinstance(received, Given):
+    if isinstance(received, GivenCurrents):
         state, spikes = _driven(layer, received)
     elif isinstance(received, Windows) and not layer.recurrent:
         state, spikes = fire_maxima(layer, received, visit.layer, effort.neurons)
     elif isinstance(received, Currents):
         neurons = effort.of(received.grid)
-        regular = with_jitter(received, effort)
+        regular = with_jitter(received, effort.jitter)
         state, spikes = fire(layer, replace(regular, overlap=None), visit.layer, neurons)
         if received.overlap is not None:
-            spikes = replace(spikes, overlap=_overlap(layer, received, received.overlap, visit.layer, neurons))
+            spikes = replace(spikes, overlap=overlap_of_spikes(layer, received, received.overlap, visit.layer, neurons))
         received = regular
     else:
         raise Uncovered("layers", layer, "receives no currents")
@@ -83,13 +82,14 @@ def fire(layer: Spike, currents: Currents, number: int, neurons: Neurons) -> tup
     return state, spikes.later(neuron.delay)
 
 
-def _driven(layer: Spike, drive: Given) -> tuple[LayerState, Spikes]:
+def _driven(layer: Spike, given: GivenCurrents) -> tuple[LayerState, Spikes]:
     """The first layer, stepped with the currents that are given."""
     if layer.recurrent:
         rule = "must be a Spike without recurrent weights, and no BatchNorm may follow, for a drive of given currents"
         raise DomainError("layers", layer, rule)
-    state, steps = driven_by(drive, layer.neuron), drive.currents.shape[-2]
-    spikes = Spikes(state.firing_rate, state.coincidences, Grid(1, 1, 1, steps), drive.currents.shape[-1])
+    state = driven_by(given.drive, layer.neuron)
+    grid = Grid(1, 1, 1, state.firing_rate.shape[-1])
+    spikes = Spikes(state.firing_rate, state.coincidences, grid, given.channels)
     return state, spikes.later(layer.neuron.delay)
 
 
@@ -105,18 +105,18 @@ def _fits(layer: Spike, currents: Currents) -> None:
     room("layers", layer, 8 * MATRICES * currents.covariance.size, "second moments over probes and steps")
 
 
-def with_jitter(currents: Currents, effort: Effort) -> Currents:
+def with_jitter(currents: Currents, jitter: float) -> Currents:
     """Currents at several positions, with a small variance of their own."""
     grid = currents.grid
-    if not effort.jitter or grid.size == grid.steps:
+    if not jitter or grid.size == grid.steps:
         return currents
     own = np.diagonal(currents.covariance, axis1=-2, axis2=-1)
-    covariance = currents.covariance + effort.jitter * own[..., None] * np.eye(grid.size)
+    covariance = currents.covariance + jitter * own[..., None] * np.eye(grid.size)
     places = {name: getattr(currents, name) for name in ("changes", "pairs", "overlap", "shared")}
     return currents.with_moments(currents.mean, covariance, sampled=None, **places)
 
 
-def _overlap(layer: Spike, currents: Currents, overlap: Overlap, number: int, neurons: Neurons) -> Overlap:
+def overlap_of_spikes(layer: Spike, currents: Currents, overlap: Overlap, number: int, neurons: Neurons) -> Overlap:
     """The overlap of spikes, from that of currents."""
     mean, own = averages(currents)
     own, between = np.broadcast_arrays(own, overlap.between)
@@ -137,8 +137,8 @@ def backward(layer: Spike, gradients: Gradients, visit: Visit, way: WayBack) -> 
     if surrogate is None:
         raise Uncovered("surrogate", layer, "has no surrogate that is known")
     detached = layer.neuron.reset_detached if way.detached is None else way.detached
-    if isinstance(received, Given):
-        back, slopes = driven_back(layer, gradients, received, surrogate, detached)
+    if isinstance(received, GivenCurrents):
+        back, slopes = driven_back(layer, gradients, received.drive, surrogate, detached)
     else:
         grid = received.grid if isinstance(received, Windows) else way.laid_out(received).grid
         above, effort = gradients.on_map(grid, received.channels), way.walk.effort

@@ -1,4 +1,4 @@
-"""The table of operations: for each class of layer, its maps forwards, backwards and of counts, found along the class hierarchy."""
+"""The table of operations: the maps of each class of layers, forwards, backwards and of counts."""
 
 from __future__ import annotations
 

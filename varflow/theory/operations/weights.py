@@ -1,12 +1,13 @@
 r"""Layers with weights: weighted sums of spikes.
 
-Forwards, with ``e`` and ``M`` the moments of spikes, averaged over the positions (of a convolution the taps) of a neuron's inputs,
+Forwards, with the moments of spikes ``e`` and ``M`` averaged over the positions (of a convolution the taps) of a neuron's inputs,
 
 .. math:: C = g^2 M + \sigma_b^2, \qquad \mu = m_g e, \qquad \text{centred rows: } C = g^2 (M - e e^T) + \sigma_b^2
 
 Backwards, the same for every input of a neuron; of a convolution, the sum over taps, the same for both factors,
 
-.. math:: G^e = g^2 \frac{n_{out}}{n_{in}} G^\delta, \qquad \text{over filters: } \frac{g^2}{k^2} \frac{c_{out}}{c_{in}} \sum G^\delta
+.. math:: G^e = g^2 \frac{n_{out}}{n_{in}} G^\delta, \qquad
+          \text{over filters: } G^e = \frac{g^2}{k^2} \frac{c_{out}}{c_{in}} \sum_{\text{taps}} G^\delta
 
 Weights are independent of the gradients that reach them from above. The gradient by weights themselves has
 
@@ -35,7 +36,7 @@ from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments
 from varflow.theory.signals.replicas import aligned
 from varflow.theory.signals.windows import Grid, Window, summed_under_taps
 
-__all__ = ["convolved", "convolved_back", "squared_gains", "weighted", "weighted_back", "window_of"]
+__all__ = ["average_of_overlap", "convolved", "convolved_back", "squared_gains", "weighted", "weighted_back", "window_of"]
 
 ROWS = 512  # of a batch, from which the fluctuation of its variance is known within some percent
 TINY = 1e-150  # variance of currents that are all equal
@@ -128,7 +129,7 @@ def changes_of_sums(layer: Linear, changes: Differences, fan_in: int) -> Differe
 def _overlap(layer: Linear | Conv, window: Window | None, spikes: Spikes) -> Overlap | None:
     if spikes.overlap is None:
         return None
-    between = layer.gain**2 * _average(window, spikes.overlap.between, spikes.grid) + layer.bias_std**2
+    between = layer.gain**2 * average_of_overlap(window, spikes.overlap.between, spikes.grid) + layer.bias_std**2
     if spikes.overlap.numbers is None:
         return Overlap(between)
     numbers, per_position = spikes.overlap.numbers, window is None or spikes.grid.per_position
@@ -137,7 +138,7 @@ def _overlap(layer: Linear | Conv, window: Window | None, spikes: Spikes) -> Ove
     return Overlap(between, row=row, mean_square=partial(_mean_square, window, numbers, getattr(layer, "groups", 1)))
 
 
-def _average(window: Window | None, between: np.ndarray, grid: Grid) -> np.ndarray:
+def average_of_overlap(window: Window | None, between: np.ndarray, grid: Grid) -> np.ndarray:
     """The mean of an overlap over a neuron's inputs, the same for both factors; ``grid``: of the inputs."""
     steps, positions, apart = grid.steps, grid.positions, told_apart(grid)
     if window is None:

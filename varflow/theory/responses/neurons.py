@@ -1,7 +1,7 @@
-"""Layers of neurons under Gaussian currents: from the moments of currents to those of spikes, by the method that fits the neuron.
+"""Layers of neurons under Gaussian currents: moments of spikes from those of currents, by the method that fits the neuron.
 
 One step without spike counts, or several without reset: bivariate orthants of all pairs of probes and steps (``one_step``,
-``orthants``). A reset: quasi-Monte Carlo or, for few steps, the sum over spike histories. Recurrent weights: one sweep over time.
+``orthants``). A reset: quasi-Monte Carlo. Recurrent weights: one sweep over time.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, choice, integer
+from varflow._checks import DomainError, choice, deprecated, integer
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.theory.responses.filters import past_synapse
-from varflow.theory.responses.histories import Histories, longest, uniform_points
 from varflow.theory.responses.layer_state import LayerState, mixed
 from varflow.theory.responses.one_step import one_step
 from varflow.theory.responses.orthants import Orthants, of_decays
@@ -31,7 +30,7 @@ from varflow.theory.threads import one_thread
 
 __all__ = ["METHODS", "Neurons", "points_within", "spikes_at"]
 
-METHODS = ("auto", "orthants", "quasi_monte_carlo", "histories")
+METHODS = ("auto", "orthants", "quasi_monte_carlo")
 NUMBERS = 2**26  # normal numbers of all points of several probes: 256 MB
 LONG = 100  # probes × steps beyond which threads pay for products of matrices
 
@@ -57,6 +56,9 @@ class Neurons:
     made: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
+        if self.method == "histories":
+            deprecated("method='histories' is gone: method='quasi_monte_carlo', which it now means, states its error")
+            self.method = "quasi_monte_carlo"
         choice("method", self.method, METHODS)
         for name, minimum in (("points", 1), ("scrambles", 2), ("seed", 0)):
             setattr(self, name, integer(name, getattr(self, name), minimum=minimum))
@@ -75,10 +77,7 @@ class Neurons:
             raise DomainError("method", self.method, rule)
         if steps == 1 and self.method not in ("auto", "orthants"):
             raise DomainError("method", self.method, "needs several steps; a single one is exact with method='auto'")
-        if self.method == "histories" and steps > (most := longest(neuron)):
-            rule = f"is for at most {most} steps of this neuron: use method='quasi_monte_carlo'"
-            raise DomainError("method", self.method, rule)
-        return not normal or self.method in ("quasi_monte_carlo", "histories")
+        return not normal or self.method == "quasi_monte_carlo"
 
     def replicas(self, neuron: Neuron, steps: int) -> int:
         """Numerical copies of the network whose scatter is the error; 1 if the response is exact."""
@@ -116,13 +115,8 @@ class Neurons:
             self.made[key] = make(*parts, **more)
         return self.made[key]
 
-    def _sampling(self, neuron: Neuron, grid: Grid) -> Any:
+    def _sampling(self, neuron: Neuron, grid: Grid) -> QuasiMonteCarlo:
         points, sizes = self.points, {"scrambles": self.scrambles, "seed": self.seed}
-        if self.method == "histories":
-            if neuron.heterogeneous:
-                rule = "is for equal neurons, not for distributions over them: use method='quasi_monte_carlo'"
-                raise DomainError("method", self.method, rule)
-            return Histories(neuron, self._once(uniform_points, grid.size, points=points, **sizes))
         if grid.size > grid.steps:
             points = min(points, points_within(NUMBERS, grid.size * self.scrambles))
         normals = self._once(normal_points, grid.size + neuron.differing, points=points, **sizes)

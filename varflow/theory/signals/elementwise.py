@@ -28,9 +28,9 @@ def elementwise(
 ) -> Any:
     """The signal that an operation on the entries of these signals, of one kind and grid, sends.
 
-    ``mean(e)``, from the mean of each signal; ``second(M, e, f)``, from second moments of each (of currents covariances), and the
-    means of their first and of their second factor. It must not hold arrays of its own: it is used for entries of one index, for
-    positions of a map, and for inputs of a batch.
+    ``mean(e)``, from the mean of each signal; ``second(M, e, f)``, from second moments of each (of currents covariances), and
+    the means of their first and of their second factor. It must not hold arrays of its own: it is used for entries of one
+    index, for positions of a map, and for inputs of a batch.
     """
     most = max(len(each.mean) for each in signals)
     signals = [in_replicas(each, most) for each in signals]

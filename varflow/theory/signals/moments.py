@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from varflow.model.drive_kinds import Given
 from varflow.theory.signals.increments import Differences, differences
 from varflow.theory.signals.overlap import Overlap, averages
 from varflow.theory.signals.pair_moments import ALL_PAIRS, NEAR, Offset, PairMoments, known_pairs, outside_map, shifted
@@ -22,7 +23,18 @@ from varflow.theory.signals.replicas import replicated
 from varflow.theory.signals.shared_scale import SharedScale
 from varflow.theory.signals.windows import Grid
 
-__all__ = ["Currents", "Signal", "Spikes", "as_inputs", "held", "in_replicas", "means_at", "outer", "over_positions"]
+__all__ = [
+    "Currents",
+    "GivenCurrents",
+    "Signal",
+    "Spikes",
+    "as_inputs",
+    "held",
+    "in_replicas",
+    "means_at",
+    "outer",
+    "over_positions",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,8 +104,8 @@ class Currents:
 class Spikes:
     """Spikes, or sums and averages of them: ``e_i = E[x_i]`` and ``M_ij = E[x_i x_j]``.
 
-    ``sampled``, if known, draws ``x`` itself: shape (replicas, groups, i, points). Of positions that are followed each on its own
-    it takes the places that are drawn together, shape (windows, places), and gives groups ``(input, window)`` and
+    ``sampled``, if known, draws ``x`` itself: shape (replicas, groups, i, points). Of positions that are followed each on its
+    own it takes the places that are drawn together, shape (windows, places), and gives groups ``(input, window)`` and
     ``i = (place, step)``. ``changes``, ``pairs`` and ``overlap`` as of currents, of second moments.
     """
 
@@ -167,6 +179,14 @@ class Spikes:
             overlap=None if self.overlap is None else self.overlap.after(moved(self.overlap.between, *both)),
             shared=None,
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GivenCurrents:
+    """Currents of a layer of so many neurons, given one by one: neither moments nor independent of each other."""
+
+    drive: Given
+    channels: int
 
 
 Signal = Currents | Spikes
@@ -292,9 +312,7 @@ def _of_joint(second: np.ndarray, grid: Grid, offset: Offset) -> np.ndarray:
 
 
 def _between(signal: Signal, offset: Offset, far: Callable[[np.ndarray, tuple[int, int]], np.ndarray]) -> np.ndarray:
-    """Moments at ``p`` and ``p + d``: those of the signal if ``d = 0``, of its pairs up to ``NEAR``, beyond by ``far`` from their
-    mean.
-    """
+    """Moments at ``p`` and ``p + d``: of the signal's pairs up to ``NEAR``, beyond by ``far`` from their mean."""
     if offset == (0, 0):
         return signal.second
     if outside_map(offset, signal.grid.shape):

@@ -2,8 +2,8 @@ r"""Overlap of different inputs of a batch: all that a BatchNorm needs to know b
 
 .. math:: B_{ij} = E[x_{ai}\, x_{bj}], \qquad a \ne b \text{ drawn from the batch}
 
-of currents their covariance; ``i, j`` are positions and steps (``told_apart``), or steps alone, averaged over pairs of positions
-of a large map. It goes along with the moments of single inputs: what is linear in moments takes it as one more of them, and a
+of currents their covariance; ``i, j`` are positions and steps (``told_apart``), or steps alone, averaged over pairs of
+positions of a large map. It goes along with the moments of single inputs: what is linear in moments takes it as one more of them, and a
 layer of neurons as that of two inputs which have the average moments.
 """
 
@@ -32,9 +32,9 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overlap:
-    """``between``: ``B``, with a leading axis of replicas. ``numbers``: those of the batch, where they were measured. Of weighted
-    sums of them more is known: ``row``, the mean covariance of each entry with the batch, and ``mean_square()`` of the normalised
-    covariance of two of them.
+    """``between``: ``B``, with a leading axis of replicas. ``numbers``: those of the batch, where they were measured. Of
+    weighted sums of them more is known: ``row``, the mean covariance of each entry with the batch, and ``mean_square()`` of the
+    normalised covariance of two of them.
     """
 
     between: np.ndarray

@@ -1,4 +1,4 @@
-"""What a drive sends to a network at infinite width: its inputs in blocks, and the signal with which the walk of each begins."""
+"""What a drive sends to a network: its inputs in blocks, and the signal with which the walk of each begins."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from varflow.model.weighted_layers import Weighted
 from varflow.theory.maps.patches import of_numbers
 from varflow.theory.operations.merge import summed
 from varflow.theory.operations.visit import Batching, Effort
-from varflow.theory.signals.moments import Currents, Signal, Spikes
+from varflow.theory.signals.moments import Currents, GivenCurrents, Signal, Spikes
 from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments
 from varflow.theory.signals.windows import Grid
 
@@ -73,7 +73,7 @@ class Blocks:
             exchangeable = over_batch(self.graph) and drive.kinds == 1 and not isinstance(drive, Inputs)
             yield self._start(drive, exchangeable), Batching(exchangeable)
 
-    def _start(self, drive: Drive, exchangeable: bool) -> Signal | Given:
+    def _start(self, drive: Drive, exchangeable: bool) -> Signal | GivenCurrents:
         """What some of the inputs send: in one group if they depend on each other, else one each."""
         first, steps = self.graph[0].operation.sends, self.network.steps
         if isinstance(drive, Given):
@@ -81,7 +81,7 @@ class Blocks:
             if not reader.spikes or self.normalised:
                 rule = "must be a Spike without recurrent weights, and no BatchNorm may follow, for a drive of given currents"
                 raise DomainError("layers", reader, rule)
-            return drive
+            return GivenCurrents(drive, first.size)
         channels, height, columns = first.shape if len(first.shape) == 3 else (first.size, 1, 1)
         inputs = 2 if exchangeable else drive.kinds if self.normalised else 1
         grid = Grid(inputs, height, columns, steps, self.per_position)

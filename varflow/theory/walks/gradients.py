@@ -163,7 +163,7 @@ def gradient_flow(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ForwardPass:
-    """The forward pass of a network, from which gradients of any surrogate follow; the nodes of a walk for each block of inputs."""
+    """A walk for each block of inputs of a network, from which gradients of any surrogate follow."""
 
     network: Network
     visits: list[list[Visit]]

@@ -117,7 +117,7 @@ def _report(
         None if silent is None else layers[silent].name,
         cause,
         *((None, None) if mend is None else layers[mend].first_to_mend(gain)),
-        "theory",
+        "sampled networks" if predicted.plain else "infinite width",
         tuple(notes),
     )
 
