@@ -212,7 +212,7 @@ GOOD = {
     "min_v_mem": ["None", "-1.0"],
     "variances": ["None", "[0.5, 1.0]"],
     # whole numbers
-    **each("width widths fan_in fan_out hidden all_inputs inhibitory excitatory", COUNTS),
+    **each("width widths fan_in fan_out all_inputs", COUNTS),
     **each("depth steps repeats iterations max_depth order scrambles threads delay", FEW),
     **each("min_width min_depth min_steps max_fan_in max_batch max_delay max_width", FEW),
     "max_steps": FEW,
@@ -317,7 +317,7 @@ GOOD = {
     "validate.bias": ["None"],
     "ax": ["None"],
     "start": ["1.0", "0.3", "1e-8", "1e30"],
-    **each("filter_sums excitatory_filter inhibitory_filter", FILTER),
+    **each("filter_sums", FILTER),
     # torch
     "tensor": TENSORS,
     "layer": LAYERS,
@@ -460,7 +460,7 @@ EXCEPTIONS = {
     **{f"layers.{kind}.{of}": STEP for kind in ("Conv", "Linear") for of in ("connection", "mean_gain_of")},
     "layers.Conv.fan_in": STEP,
     "Campaign": "its arguments are tested in test_campaign; extreme ones make files and processes",
-    **dict.fromkeys(["init.published.ExcitatoryInhibitory", "init.published.FilterSums", "init.published.Method"], RECORD),
+    **dict.fromkeys(["init.published.FilterSums", "init.published.Method"], RECORD),
     **dict.fromkeys(["init.published.Setting", "init.published.WeightMoments", "init.published.Weights"], RECORD),
     **dict.fromkeys(["distributions.Distribution", "drives.Drive", "weights.WeightDistribution"], BASE),
     **dict.fromkeys(["EscapeAsymptotics", "Expansion", "symbolic.Derivation", "symbolic.Step"], RECORD),

@@ -19,8 +19,8 @@ import spike_histories  # noqa: E402
 from given_currents import step_neurons  # noqa: E402
 
 from varflow.model.library_neurons import Spiking  # noqa: E402
+from varflow.torch_models.tracing.measurements import Recorder  # noqa: E402
 from varflow.torch_models.tracing.traced import TracedLayer  # noqa: E402
-from varflow.torch_models.tracing.watch import Recorder  # noqa: E402
 
 OWN = [
     Reset(threshold=0.5),

@@ -187,7 +187,7 @@ def test_models_without_numbers_are_named():
 
 def test_inputs_on_another_device_are_named(monkeypatch):
     """The meta device stands in for a card."""
-    monkeypatch.setattr("varflow.torch_models.tracing.walker.check_inputs", lambda inputs: None)
+    monkeypatch.setattr("varflow.torch_models.tracing.trace.check_inputs", lambda inputs: None)
     for judge in judges("both"):
         with pytest.raises(vf.DomainError, match=r"inputs are on meta, the model on cpu: give inputs.to\('cpu'\)"):
             judge(chain(), X.to("meta"), steps=STEPS)

@@ -29,7 +29,7 @@ from varflow.model.signals import Layer, Signal, first_signal
 from varflow.model.sources import Measured, Source, Unknown
 from varflow.model.weighted_layers import Linear, Weighted
 
-__all__ = ["Graph", "Node", "Path", "graph_of", "independent"]
+__all__ = ["Graph", "Node", "Path", "graph_of", "independent", "of_layers", "spiking_shapes"]
 
 DEPENDENT = "merges signals that depend on the same weights"
 
@@ -219,6 +219,11 @@ def of_layers(layers: Sequence[Layer], start: Signal, width: int | None) -> Grap
     builder = _Builder(Source(start))
     builder.through(layers, 0, width, "layers")
     return Graph(builder.nodes)
+
+
+def spiking_shapes(graph: Graph) -> list[tuple[int, ...]]:
+    """Shape of every layer of neurons, in order of execution; DomainError if operations do not fit each other."""
+    return [sent.shape for node, _, sent in graph.sites() if node.operation.spikes]
 
 
 def independent(graph: Graph) -> Graph:

@@ -19,13 +19,13 @@ Concat        spikes or numbers           several signals side by side
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from varflow._checks import (
     DomainError,
     choice,
-    integer,
     non_negative,
     probability,
     put,
@@ -37,7 +37,7 @@ from varflow._checks import (
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.merges import Concat, Product, Scale, Sum
 from varflow.model.neurons import Neuron
-from varflow.model.signals import Layer, Signal, area_of, signal_after, windows
+from varflow.model.signals import Layer, Signal, Windows, area_of, extent, pair, signal_after
 from varflow.model.sources import Measured, Unknown
 from varflow.model.weighted_layers import Conv, Linear
 
@@ -269,7 +269,7 @@ class LayerNorm(_Normalisation):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Pool(Layer):
-    """The average or maximum over square windows of a map; zeros in the padding count.
+    """The average or maximum over windows of a map; zeros in the padding count.
 
     Before the first weights it pools the numbers of ``drives.inputs``, and the network keeps the pooled input.
 
@@ -277,11 +277,11 @@ class Pool(Layer):
     ----------
     kind : str
         ``average`` or ``max``; ``max`` of spikes and inputs only.
-    size : int
-        Side of the window.
-    stride : int, optional
+    size : int or (int, int), optional
+        Sides of the window, by default the whole map.
+    stride : int or (int, int), optional
         By default ``size``.
-    padding : int
+    padding : int or (int, int)
         At most half the window.
 
     Raises
@@ -291,25 +291,28 @@ class Pool(Layer):
     """
 
     kind: str
-    size: int
-    stride: int | None = None
-    padding: int = 0
+    size: int | tuple[int, int] | None = None
+    stride: int | tuple[int, int] | None = None
+    padding: int | tuple[int, int] = 0
     accepts: ClassVar[tuple[str, ...]] = ("input", "currents", "spikes")
     _positional: ClassVar[tuple[str, ...]] = ("kind", "size")
 
     def __post_init__(self) -> None:
-        put(self, kind=choice("kind", self.kind, ("average", "max")), size=integer("size", self.size, minimum=1))
-        stride = self.size if self.stride is None else integer("stride", self.stride, minimum=1)
-        put(self, stride=None if stride == self.size else stride, padding=integer("padding", self.padding, minimum=0))
-        if 2 * self.padding > self.size:
+        put(self, kind=choice("kind", self.kind, ("average", "max")), padding=extent("padding", self.padding, 0))
+        put(self, size=None if self.size is None else extent("size", self.size, 1))
+        stride = self.size if self.stride is None else extent("stride", self.stride, 1)
+        put(self, stride=None if stride == self.size else stride)
+        sides = zip(pair(self.padding), (0, 0) if self.size is None else pair(self.size), strict=True)
+        if any(2 * padding > size for padding, size in sides):
             raise DomainError("padding", self.padding, f"must be at most half of size={self.size}")
 
-    @property
-    def step(self) -> int:
-        return self.stride or self.size
+    def windows(self, area: Sequence[int]) -> Windows:
+        """The windows over a map of this height and width."""
+        size = (area[0], area[1]) if self.size is None else pair(self.size)
+        return Windows(size, size if self.stride is None else pair(self.stride), pair(self.padding))
 
     def after(self, signal: Signal, width: int | None = None) -> Signal:
         channels, *area = area_of(self, signal)
         if self.kind == "max" and signal.kind == "currents":
             raise DomainError("layers", self, "cannot follow currents: put it after the Spike")
-        return Signal(signal.kind, (channels, *windows(self, area, self.size, self.step, self.padding)), signal.weighted)
+        return Signal(signal.kind, (channels, *self.windows(area).over(self, area)), signal.weighted)

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
-from varflow._checks import DomainError
+from varflow._checks import DomainError, integer
 from varflow.model.drive_kinds import Drive, Inputs, Spikes
 
 __all__ = [
     "Layer",
     "Signal",
+    "Windows",
     "all_layers",
     "area_of",
+    "extent",
     "first_signal",
     "has_own_gain",
     "own_gain",
+    "pair",
     "signal_after",
-    "sites",
-    "spiking_shapes",
-    "windows",
 ]
 
 
@@ -106,11 +106,41 @@ def area_of(layer: Layer, signal: Signal) -> tuple[int, ...]:
     return signal.shape
 
 
-def windows(layer: Layer, area: Sequence[int], size: int, stride: int, padding: int) -> tuple[int, ...]:
-    """Height and width of the map that the windows make."""
-    if size > min(area) + 2 * padding:
-        raise DomainError("layers", layer, f"has a window larger than the map it receives, {area[0]} × {area[1]}")
-    return tuple((side + 2 * padding - size) // stride + 1 for side in area)
+def extent(name: str, value: Any, minimum: int) -> Any:
+    """One whole number for rows and columns, or one each if they differ."""
+    if not isinstance(value, (tuple, list)):
+        return integer(name, value, minimum=minimum)
+    if len(value) != 2:
+        raise DomainError(name, value, "must be one whole number or two, for rows and columns")
+    rows, columns = (integer(name, each, minimum=minimum) for each in value)
+    return rows if rows == columns else (rows, columns)
+
+
+def pair(value: Any) -> tuple[int, int]:
+    """The numbers for rows and columns."""
+    return value if isinstance(value, tuple) else (value, value)
+
+
+class Windows(NamedTuple):
+    """Windows over a map, with zeros in the padding; (rows, columns) of each extent."""
+
+    size: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int] = (1, 1)
+
+    @property
+    def edges(self) -> list[int]:
+        """Zeros to the left, right, top and bottom."""
+        return [*[self.padding[1]] * 2, *[self.padding[0]] * 2]
+
+    def over(self, layer: Layer, area: Sequence[int]) -> tuple[int, ...]:
+        """Height and width of the map that they make."""
+        reach = [gap * (size - 1) + 1 for size, gap in zip(self.size, self.dilation, strict=True)]
+        if any(each > side + 2 * pad for each, side, pad in zip(reach, area, self.padding, strict=True)):
+            raise DomainError("layers", layer, f"has a window larger than the map it receives, {area[0]} × {area[1]}")
+        extents = zip(area, reach, self.padding, self.stride, strict=True)
+        return tuple((side + 2 * pad - each) // stride + 1 for side, each, pad, stride in extents)
 
 
 def signal_after(layers: Sequence[Layer], signal: Signal, width: int | None) -> Signal:
@@ -129,22 +159,6 @@ def signal_after(layers: Sequence[Layer], signal: Signal, width: int | None) -> 
 def all_layers(layers: Iterable[Layer]) -> list[Layer]:
     """Layers in order of execution, those of branches before the layer that has them."""
     return [inner for layer in layers for inner in (*all_layers(layer.branch), layer)]
-
-
-def sites(
-    layers: Iterable[Layer], signal: Signal, width: int | None, nested: int = 0
-) -> Iterator[tuple[Layer, Signal, Signal, int]]:
-    """Every layer in order of execution, the signals before and after it, and the number of shortcuts around it."""
-    for layer in layers:
-        yield from sites(layer.branch, signal, signal.inner_width(width), nested + 1)
-        before, signal = signal, layer.after(signal, width=width)
-        yield layer, before, signal, nested
-
-
-def spiking_shapes(layers: Sequence[Layer], signal: Signal, width: int | None) -> list[tuple[int, ...]]:
-    """Shape of every Spike in order of execution, branches included; DomainError if layers do not fit each other."""
-    signal_after(layers, signal, width)
-    return [after.shape for layer, _, after, _ in sites(layers, signal, width) if layer.spikes]
 
 
 def has_own_gain(drive: Inputs | Spikes) -> bool:

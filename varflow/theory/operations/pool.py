@@ -27,18 +27,14 @@ from varflow.theory.signals.moments import Currents, Signal, Spikes
 from varflow.theory.signals.overlap import averages, told_apart
 from varflow.theory.signals.windows import Grid, Window
 
-__all__ = ["averaged", "averaged_back", "largest", "over_windows", "window_of", "windows_of_currents"]
+__all__ = ["averaged", "averaged_back", "largest", "over_windows", "windows_of_currents"]
 
 COSTLY = "takes seconds on a map as large as this"
 
 
-def window_of(layer: Pool) -> Window:
-    """The windows of a pool."""
-    return Window.square(layer.size, layer.step, layer.padding)
-
-
 def forward(layer: Pool, inputs: tuple[Signal], visit: Visit) -> Signal | Windows:
-    (signal,), effort, window = inputs, visit.walk.effort, window_of(layer)
+    (signal,), effort = inputs, visit.walk.effort
+    window = Window(*layer.windows(signal.grid.shape))
     if layer.kind == "max" and isinstance(signal, Currents):
         return windows_of_currents(layer, window, signal, effort)
     if signal.grid.per_position and not effort.pools:
@@ -107,7 +103,9 @@ def _with_overlap(after: Spikes, window: Window, before: Spikes) -> Spikes:
 
 
 def backward(layer: Pool, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
-    window, (signal,), grid = window_of(layer), visit.received, way.laid_out(visit.received[0]).grid
+    (signal,) = visit.received
+    grid = way.laid_out(signal).grid
+    window = Window(*layer.windows(grid.shape))
     above = settled(layer, gradients).on_map(window.smaller(grid), signal.channels)
     if layer.kind == "average":
         return [averaged_back(window, above, grid)]

@@ -36,15 +36,10 @@ from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments
 from varflow.theory.signals.replicas import aligned
 from varflow.theory.signals.windows import Grid, Window, summed_under_taps
 
-__all__ = ["average_of_overlap", "convolved", "convolved_back", "squared_gains", "weighted", "weighted_back", "window_of"]
+__all__ = ["average_of_overlap", "convolved", "convolved_back", "squared_gains", "weighted", "weighted_back"]
 
 ROWS = 512  # of a batch, from which the fluctuation of its variance is known within some percent
 TINY = 1e-150  # variance of currents that are all equal
-
-
-def window_of(layer: Conv) -> Window:
-    """The windows of a convolution."""
-    return Window.square(layer.kernel, layer.stride, layer.border)
 
 
 def forward(layer: Linear | Conv, inputs: tuple[Any], visit: Visit) -> Currents:
@@ -53,7 +48,7 @@ def forward(layer: Linear | Conv, inputs: tuple[Any], visit: Visit) -> Currents:
     steps = walk.steps or spikes.grid.steps
     visit.kept["spikes"] = held(spikes, steps)
     if isinstance(layer, Conv):
-        return held(convolved(layer, window_of(layer), spikes), steps)
+        return held(convolved(layer, Window(*layer.windows), spikes), steps)
     return held(weighted(layer, spikes, layer.width or visit.node.width or 1), steps)
 
 
@@ -189,7 +184,7 @@ def _mean_square(window: Window | None, numbers: Numbers, groups: int) -> float:
 def backward(layer: Linear | Conv, gradients: Gradients, visit: Visit, way: WayBack) -> Sequence[Gradients]:
     spikes = way.laid_out(visit.kept["spikes"])
     if isinstance(layer, Conv):
-        window = window_of(layer)
+        window = Window(*layer.windows)
         if way.norms:
             _keep_norms(layer, gradients, spikes.channels // layer.groups * len(window.taps), _under(window, spikes), way)
         return [convolved_back(layer, window, gradients, spikes)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -112,7 +113,7 @@ def _of_fan_in(first: Layer, numbers: Spikes) -> Spikes:
     """Numbers of the drive as weights of this fan-in receive them: ``C = g² n/(n - 1) (M - e eᵀ)`` for standardised rows."""
     if not isinstance(first, Weighted) or first.rows != "standardised":
         return numbers
-    n = numbers.channels // first.groups * first.kernel**2 if isinstance(first, Conv) else numbers.neurons
+    n = numbers.channels // first.groups * math.prod(first.windows.size) if isinstance(first, Conv) else numbers.neurons
     return summed([numbers], [(n / (n - 1)) ** 0.5])
 
 
