@@ -35,13 +35,13 @@ def pair_by_pair(described, below):
     return M
 
 
-@pytest.mark.parametrize(("steps", "least"), size([(20, 40), (100, 100)], [(3, 0), (6, 0)]))
+@pytest.mark.parametrize(("steps", "least"), size([(20, 30), (100, 100)], [(3, 0), (6, 0)]))
 def test_without_reset(benchmark, steps, least):
     described = network(steps)
     ours, profile = best(lambda: vf.mean_field(described), 5)
     benchmark.pedantic(vf.mean_field, (described,), rounds=5)
     layer = DEPTH // 2  # far from the drive, where steps are perfectly correlated
-    naive, M = best(lambda: pair_by_pair(described, profile.coincidences[layer - 1]), 1)
+    naive, M = best(lambda: pair_by_pair(described, profile.coincidences[layer - 1]), 2)
     agreement = np.abs(M - profile.coincidences[layer]).max()
     result = {"seconds": ours, "pair by pair": DEPTH * naive, "ratio": DEPTH * naive / ours, "largest difference": agreement}
     benchmark.extra_info |= result
