@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib import import_module
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from varflow._checks import require
 from varflow._shared import exact_matmul
 from varflow.campaign import Block
+from varflow.model.drives import Currents, Given, Inputs, Spikes, White
 from varflow.model.network import Network
 
 if TYPE_CHECKING:
@@ -25,17 +25,18 @@ if TYPE_CHECKING:
 __all__ = ["Rows", "batches_of", "blocks_of", "exact_products", "simulated"]
 
 DRAWN = 2**25  # numbers that a block draws, unless one chunk draws more: about 0.3 s, against some ms to send and keep it
+DRIVES = {Currents, White, Inputs, Spikes, Given}  # of which the engines of plain chains draw the currents
 Rows = slice  # of the networks in a batch
 
 
 def batches_of(networks: Sequence[Network], *, repeats: int, seed: int, engine: str, device: str, dtype: str) -> list[Batch]:
-    """The networks in batches that are simulated together: plain chains by their own engine, others by the walk over layers."""
-    from varflow.simulation import layered
+    """The networks in batches that are simulated together: chains by their own engine, others by the walk over their graph."""
+    from varflow.simulation import conditional, dense, layered
 
-    plain = [place for place, network in enumerate(networks) if network.layers is None]
-    other = [place for place, network in enumerate(networks) if network.layers is not None]
-    chains = import_module(f"varflow.simulation.{engine}").batches
-    made = chains([networks[place] for place in plain], repeats=repeats, seed=seed, device=device, dtype=dtype)
+    chains = {"dense": dense, "conditional": conditional}[engine]
+    plain = [place for place, network in enumerate(networks) if network.layers is None and type(network.drive) in DRIVES]
+    other = sorted(set(range(len(networks))) - set(plain))
+    made = chains.batches([networks[place] for place in plain], repeats=repeats, seed=seed, device=device, dtype=dtype)
     made = [replace(batch, places=tuple(plain[place] for place in batch.places)) for batch in made]
     more = [networks[place] for place in other]
     return made + layered.batches(more, other, engine=engine, seed=seed, device=device, dtype=dtype)

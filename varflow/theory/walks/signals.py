@@ -133,7 +133,7 @@ def start(
     """What the drive, some of the network's inputs, sends to the first layer: in one group if ``together``, else one each."""
     steps = network.steps
     width = None if network.width is None else int(network.widths[0]) if network.layers is None else network.width
-    first = first_signal(network.drive, layers, width, steps)  # pyright: ignore[reportArgumentType]
+    first = first_signal(network.drive, layers[:1], width, steps)  # pyright: ignore[reportArgumentType]
     channels, height, columns = first.shape if len(first.shape) == 3 else (first.size, 1, 1)
     grid = Grid(2 if exchangeable else drive.kinds if together else 1, height, columns, steps, apart)
     if first.kind == "currents":
@@ -151,7 +151,7 @@ def _of_fan_in(first: Layer, numbers: Spikes) -> Spikes:
     """Numbers of the drive as weights of this fan-in receive them: ``C = g² n/(n - 1) (M - e eᵀ)`` for standardised rows."""
     if not isinstance(first, Weighted) or first.rows != "standardised":
         return numbers
-    n = numbers.channels // first.groups * first.kernel**2 if isinstance(first, Conv) else numbers.neurons
+    n = numbers.channels // first.groups * math.prod(first.windows.size) if isinstance(first, Conv) else numbers.neurons
     return numbers.scaled((n / (n - 1)) ** 0.5)
 
 
