@@ -314,9 +314,7 @@ def test_unknown_names_are_refused():
 
 # Imports that close circles of folders and are being removed: each of them must exist and close one.
 STILL_CLOSING = {
-    ("theory.maps", "theory.operations"),
     ("theory.memoryless", "theory.deep"),
-    ("theory.responses", "theory.operations"),
 }
 # Files that import modules whose names they are given: by the tables of a package's door, by a user, or by who asks.
 BY_NAME = {"_checks", "_figures", "_lazy", "campaign.processes", "cli.audit"}
