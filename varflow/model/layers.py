@@ -37,7 +37,7 @@ from varflow._checks import (
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.merges import Concat, Product, Scale, Sum
 from varflow.model.neurons import Neuron
-from varflow.model.signals import Layer, Signal, Windows, area_of, extent, pair, signal_after
+from varflow.model.signals import Layer, Signal, Windows, area_of, extent, pair
 from varflow.model.sources import Measured, Unknown
 from varflow.model.weighted_layers import Conv, Linear
 
@@ -154,9 +154,6 @@ class Residual(Layer):
 
     def __init__(self, *branch: Layer, merge: str = "add", keep: float = 1.0):
         put(self, branch=several("branch", branch, Layer), merge=choice("merge", merge, MERGES), keep=probability("keep", keep))
-
-    def after(self, signal: Signal, width: int | None = None) -> Signal:
-        return self.merged(signal, signal_after(self.branch, signal, signal.inner_width(width)))
 
     def merged(self, signal: Signal, result: Signal) -> Signal:
         """The signal that a shortcut and the result of its branch make."""
