@@ -15,6 +15,7 @@ from varflow.model.layers import LayerNorm
 from varflow.theory.operations.batch_norm import standardising
 from varflow.theory.operations.table import register
 from varflow.theory.operations.visit import Visit, WayBack
+from varflow.theory.signals.counted import uncounted
 from varflow.theory.signals.elementwise import rescaled
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.moments import Currents
@@ -51,4 +52,5 @@ def over_map(values: np.ndarray, grid: Grid) -> np.ndarray:
     return np.broadcast_to(folded.mean(axis=1, keepdims=True), folded.shape).reshape(values.shape)
 
 
-register(LayerNorm, forward=forward, backward=backward)
+NORMALISER = "gives all neurons one normaliser, so that they depend on each other"
+register(LayerNorm, forward=forward, backward=backward, count=uncounted(NORMALISER))

@@ -22,6 +22,7 @@ from varflow.theory.maps.variance_classes import JOINT
 from varflow.theory.operations.merge import settled
 from varflow.theory.operations.table import Uncovered, register
 from varflow.theory.operations.visit import Effort, Visit, WayBack
+from varflow.theory.signals.counted import ON_MAPS, uncounted
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.moments import Currents, Signal, Spikes
 from varflow.theory.signals.overlap import averages, told_apart
@@ -123,4 +124,4 @@ def averaged_back(window: Window, gradients: Gradients, grid: Grid) -> Gradients
     return Gradients(spread @ gradients.moments @ spread.T, grid, gradients.channels, gradients.balanced)
 
 
-register(Pool, forward=forward, backward=backward)
+register(Pool, forward=forward, backward=backward, count=uncounted(ON_MAPS))
