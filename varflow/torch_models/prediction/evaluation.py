@@ -296,8 +296,8 @@ class Evaluation:
         (signal,) = below
         if not isinstance(signal, Currents):
             return None
-        if not operation.over_batch:
-            return running(operation, signal)
+        if operation.statistics is not None:
+            return running(operation, signal, *operation.statistics)
         return self.overlaps.normalised(operation, origin, signal)
 
     @through.register
