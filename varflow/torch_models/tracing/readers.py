@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from varflow.model.extensions import READS
 from varflow.model.layers import BatchNorm, Layer, LayerNorm, Pool
 from varflow.model.merges import Concat, Product, Sum
 from varflow.model.sources import Unknown
@@ -32,7 +33,9 @@ class UnknownNormalisation(Unknown):
 def operation(name: str, words: str, args: Any, kwargs: Any, of: OriginOf) -> Layer:
     """The operation that a torch function makes on the signals among its arguments; ``of`` gives their origins."""
     try:
-        if name in _OF_SIGNALS:
+        if name in READS:
+            read = READS[name](*args, **kwargs)
+        elif name in _OF_SIGNALS:
             read = _OF_SIGNALS[name](of, *args, **kwargs)
         else:
             read = _OF_ONE_SIGNAL[name](*args, **kwargs) if name in _OF_ONE_SIGNAL else None
