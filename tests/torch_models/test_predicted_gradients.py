@@ -20,7 +20,8 @@ from varflow.init.fans import fan_in  # noqa: E402
 from varflow.theory.maps import maxima_backward as maxima_module  # noqa: E402
 from varflow.theory.maps.maxima_backward import ChosenAlone, maximum_back  # noqa: E402
 from varflow.theory.signals.gradients import Gradients  # noqa: E402
-from varflow.theory.signals.moments import Grid, Spikes, Window  # noqa: E402
+from varflow.theory.signals.moments import Spikes, Window  # noqa: E402
+from varflow.theory.signals.windows import Grid
 from varflow.torch_models.audit.gradients import gradients  # noqa: E402
 from varflow.torch_models.prediction.backwards import Backwards  # noqa: E402
 from varflow.torch_models.prediction.evaluation import Evaluation  # noqa: E402

@@ -8,10 +8,11 @@ import pytest
 import varflow as vf
 from varflow.theory.maps.maxima import Windows, drawn_windows, fire_maxima
 from varflow.theory.maps.maxima_backward import joined_back, maxima_back
-from varflow.theory.operations.neurons import Neurons
 from varflow.theory.responses.jacobians import Sampling
+from varflow.theory.responses.neurons import Neurons
 from varflow.theory.signals.gradients import Gradients
-from varflow.theory.signals.moments import Currents, Grid, Window
+from varflow.theory.signals.moments import Currents
+from varflow.theory.signals.windows import Grid, Window
 
 torch = pytest.importorskip("torch")
 

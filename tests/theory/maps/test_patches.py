@@ -5,8 +5,9 @@ import pytest
 
 from varflow.theory.maps.patches import at_places, between_pairs, between_windows, pairs_alike
 from varflow.theory.maps.variance_classes import Alike
-from varflow.theory.signals.moments import Currents, Grid
-from varflow.theory.signals.pair_moments import FAR, known_pairs
+from varflow.theory.signals.moments import Currents
+from varflow.theory.signals.pair_moments import known_pairs
+from varflow.theory.signals.windows import Grid
 
 INPUTS, HEIGHT, WIDTH, STEPS = 2, 3, 4, 2
 POSITIONS = HEIGHT * WIDTH

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 from autograd_networks import gradients_of_each
+from varflow.theory.operations.pools import pooled
 
 import varflow as vf
 from varflow.theory.maps import maxima_backward as maxima
 from varflow.theory.operations import backward as steps
-from varflow.theory.operations.neurons import Neurons
-from varflow.theory.operations.pools import pooled
-from varflow.theory.signals.moments import Grid, Spikes, Window
-from varflow.theory.signals.pair_moments import FAR
+from varflow.theory.responses.neurons import Neurons
+from varflow.theory.signals.moments import Spikes
+from varflow.theory.signals.windows import Grid, Window
 from varflow.theory.walks.gradients import ForwardPass
 
 L = vf.layers

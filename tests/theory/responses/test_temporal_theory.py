@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import varflow as vf
-from varflow.theory.operations.neurons import LONG, Neurons
 from varflow.theory.responses.bivariate_tail import orthant
+from varflow.theory.responses.neurons import LONG, Neurons
 from varflow.theory.responses.orthants import both_or_one
 from varflow.theory.responses.stepping import driven_by, stepped
 
