@@ -100,7 +100,7 @@ def _suited(
     psi.widened(1.0)  # refused for surrogates without a width
     if solved.network.depth < 2:
         raise DomainError("network", solved.network, "must have at least two layers: gradients of one do not grow")
-    finest = FINEST * float(np.sqrt(max(state.variance.max() for walk in solved.walks for state in walk.passed)))
+    finest = FINEST * float(np.sqrt(max(state.variance.max() for state in solved.states)))
 
     def flow(surrogate: Surrogate) -> GradientFlow:
         if surrogate.width < finest:

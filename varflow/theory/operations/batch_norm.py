@@ -1,11 +1,12 @@
 r"""BatchNorm: each neuron standardised over a batch of inputs, positions and steps.
 
-.. math:: C' = \frac{\gamma^2}{\sigma^2} H C H, \qquad \sigma^2 = \frac1N \sum_i \bigl[(H C H)_{ii} + (\mu_i - \bar\mu)^2\bigr]
+.. math:: C' = \frac{\gamma^2}{\sigma^2} H C H, \qquad
+          \sigma^2 = \frac1N \sum_i \bigl[(H C H)_{ii} + (\mu_i - \bar\mu)^2\bigr]
 
-with ``H`` subtracting the mean over the ``N`` numbers of a batch. A batch is known in two ways. *Jointly*: all its inputs are in
-the index, exact for the rows given; of infinitely many inputs the last two stand for all (``joint``). *By overlaps*: each input
-alone, and the average overlap of two (``by_overlap``), linear in the number of inputs. Both give a :class:`Batch`. Backwards, for
-a finite batch to the first order in 1/N, see :func:`batch_back`. With running statistics it is affine.
+with ``H`` subtracting the mean over the ``N`` numbers of a batch. A batch is known in two ways. *Jointly*: all its inputs are
+in the index, exact for the rows given; of infinitely many inputs the last two stand for all (``joint``). *By overlaps*: each
+input alone, and the average overlap of two (``by_overlap``), linear in the number of inputs. Both give a :class:`Batch`.
+Backwards, for a finite batch to the first order in 1/N, see :func:`batch_back`. With running statistics it is affine.
 """
 
 from __future__ import annotations

@@ -103,7 +103,8 @@ def _with_overlap(after: Spikes, window: Window, before: Spikes) -> Spikes:
 
 
 def backward(layer: Pool, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
-    (signal,), grid = visit.received, way.laid_out(visit.received[0]).grid
+    (signal,) = visit.received
+    grid = way.laid_out(signal).grid
     window = Window(*layer.windows(grid.shape))
     above = settled(layer, gradients).on_map(window.smaller(grid), signal.channels)
     if layer.kind == "average":

@@ -1,6 +1,6 @@
 r"""Layers with weights: weighted sums of spikes.
 
-Forwards, with the moments of spikes ``e`` and ``M`` averaged over the positions (of a convolution the taps) of a neuron's inputs,
+Forwards, with the moments ``e`` and ``M`` of spikes averaged over the positions (of a convolution the taps) of its inputs,
 
 .. math:: C = g^2 M + \sigma_b^2, \qquad \mu = m_g e, \qquad \text{centred rows: } C = g^2 (M - e e^T) + \sigma_b^2
 

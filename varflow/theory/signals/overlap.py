@@ -3,8 +3,8 @@ r"""Overlap of different inputs of a batch: all that a BatchNorm needs to know b
 .. math:: B_{ij} = E[x_{ai}\, x_{bj}], \qquad a \ne b \text{ drawn from the batch}
 
 of currents their covariance; ``i, j`` are positions and steps (``told_apart``), or steps alone, averaged over pairs of
-positions of a large map. It goes along with the moments of single inputs: what is linear in moments takes it as one more of them, and a
-layer of neurons as that of two inputs which have the average moments.
+positions of a large map. It goes along with the moments of single inputs: what is linear in moments takes it as one more of
+them, and a layer of neurons as that of two inputs which have the average moments.
 """
 
 from __future__ import annotations

@@ -52,10 +52,6 @@ class Window:
     padding: tuple[int, int] = (0, 0)
     dilation: tuple[int, int] = (1, 1)
 
-    @classmethod
-    def square(cls, size: int, stride: int, padding: int) -> Window:
-        return cls((size, size), (stride, stride), (padding, padding))
-
     def smaller(self, grid: Grid) -> Grid:
         """The grid of the map that the windows make."""
         extents = zip((grid.height, grid.width), self.size, self.stride, self.padding, self.dilation, strict=True)

@@ -18,6 +18,7 @@ from varflow.results import GradientFlow
 from varflow.theory.operations.table import BACKWARD, Uncovered, map_of
 from varflow.theory.operations.visit import Effort, Visit, Walk, WayBack
 from varflow.theory.responses.back_propagation import Slopes
+from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.responses.scatter import responses, scattered
 from varflow.theory.signals.gradients import Gradients
@@ -175,6 +176,11 @@ class ForwardPass:
             walk = Walk(blocks.effort, batching, network.steps, beyond(report, n * network.depth), row=lambda *_: None)
             visits.append(signals_walk(blocks.graph, start, walk, keep=True))
         return cls(network, visits)
+
+    @property
+    def states(self) -> list[LayerState]:
+        """The state of every layer of neurons, for each block."""
+        return [visit.kept["state"] for visits in self.visits for visit in visits if "state" in visit.kept]
 
     def gradients(
         self,

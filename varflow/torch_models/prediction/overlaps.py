@@ -72,7 +72,7 @@ class Overlaps:
         ).between
 
     def of_spikes(self, layer: TracedLayer) -> float:
-        """``Σ_t E[S_a·S_b] / Σ_t E[|S|²]`` of a layer; NaN for one input, and on maps that are not told apart."""
+        """``Σ_t E[S_a·S_b] / Σ_t E[|S|²]`` of a layer; NaN for one input, and on maps that are not ``fine``."""
         if layer.neuron_name not in self.spikes or self.batch < 2:
             return math.nan
         fired = self.signals.fired[layer]
