@@ -16,6 +16,7 @@ from torch import Tensor
 
 from varflow._checks import DomainError
 from varflow.model.drives import Currents, Given, Inputs, Spikes, White
+from varflow.model.extensions import map_of
 from varflow.model.graph import Node
 from varflow.model.layers import BatchNorm, Concat, Conv, LayerNorm, Linear, Measured, Pool, Product, Spike, Sum
 from varflow.model.signals import Layer, Signal
@@ -26,7 +27,7 @@ from varflow.simulation.recurrent import recurrence
 from varflow.simulation.walk import Walk
 from varflow.simulation.weighted import received
 
-__all__ = ["simulate"]
+__all__ = ["SIMULATE", "simulate"]
 
 
 def driven(operation: Source, flows: tuple[()], walk: Walk, node: Node) -> Flow:
@@ -138,5 +139,4 @@ SIMULATE: dict[type[Layer], Callable[..., Flow]] = {  # by kind of operation
 
 def simulate(operation: Layer, flows: tuple[Flow, ...], walk: Walk, node: Node) -> Flow:
     """The signal that an operation sends."""
-    kind = next(kind for kind in type(operation).__mro__ if kind in SIMULATE)
-    return SIMULATE[kind](operation, flows, walk, node)
+    return map_of("simulate", SIMULATE, operation)(operation, flows, walk, node)  # pyright: ignore[reportOptionalCall]

@@ -29,9 +29,10 @@ from varflow.theory.finite_width.quasi_stationary import (
     settled,
     whole_kernel,
 )
-from varflow.theory.finite_width.spike_counts import Count, counts_of
+from varflow.theory.finite_width.spike_counts import counts_of
 from varflow.theory.finite_width.stationary import Stationary, layers_until_silence, stationary
 from varflow.theory.layer import Layer, layers, one_step, tails
+from varflow.theory.signals.counted import Count
 
 __all__ = ["SpikeChain", "equal_layers"]
 
@@ -96,7 +97,7 @@ class SpikeChain:
         grids = {width: count_grid(width, step) for width in set(instance("network", network, Network).widths.tolist())}
         needed = 8.0 * sum(len(grids[width]) for width in network.widths.tolist())
         room("depth", network.depth, needed, "the distributions of the spike count in all layers: take fewer layers or neurons")
-        self.start, self.counts = counts_of(network)
+        self.start, self.counts, self._leaving = counts_of(network)
         self.all_grids = [grids[count.width] for count in self.counts]
         if wide := [count.width for count in self.counts if count.merge and count.width > WIDEST_MERGE]:
             raise DomainError("width", wide[0], f"must be at most {WIDEST_MERGE} for merges, whose transition matrix is kept")
@@ -125,7 +126,7 @@ class SpikeChain:
     @property
     def sent(self) -> list[int]:
         """Which counts are those of the spikes of every layer; of the last, of the spikes that leave the network."""
-        return [*self.neurons[:-1], len(self.counts) - 1]
+        return [*self.neurons[:-1], self._leaving]
 
     @property
     def grids(self) -> list[CountGrid]:

@@ -20,8 +20,9 @@ from varflow.model.over_neurons import OverNeurons
 from varflow.results import Ensemble
 from varflow.theory.finite_width.partial_moments import partial_moments, unit
 from varflow.theory.finite_width.potentials import potentials
-from varflow.theory.finite_width.spike_counts import Count, Normal, counts_of
+from varflow.theory.finite_width.spike_counts import counts_of
 from varflow.theory.layer import Layer, standardised_threshold
+from varflow.theory.signals.counted import Count, Normal
 
 __all__ = ["ExactLaw"]
 
@@ -45,7 +46,7 @@ class ExactLaw:
         integer("repeats", repeats, minimum=1)
         integer("ensembles", ensembles, minimum=1)
         rng = np.random.default_rng(integer("seed", seed, minimum=0))
-        start, counts = counts_of(network)
+        start, counts, leaving = counts_of(network)
         kind = np.tile(np.arange(repeats), ensembles) % len(start.variance)
         driven, many = start._replace(mean=start.mean[kind], variance=start.variance[kind]), repeats >= MANY
         drawn = [_normal_layer(rng, counts[0].width, driven, many)]
@@ -57,7 +58,7 @@ class ExactLaw:
                 drawn.append((_merged(rng, count, below, drawn[count.branch or 0][0]), below))
         measured = [drawn[place] for place, count in enumerate(counts) if count.neurons]
         spikes, variances = np.moveaxis(np.array(measured), 0, 2)
-        spikes[..., -1] = drawn[-1][0]
+        spikes[..., -1] = drawn[leaving][0]
         return Ensemble(network, variances, spikes / network.widths, seed=seed, engine="chain", device="cpu", dtype="float64")
 
 
