@@ -47,7 +47,10 @@ def driven(operation: Source, flows: tuple[()], walk: Walk, node: Node) -> Flow:
     if isinstance(drive, Spikes):
         rates = _seen(drive.rates, walk)
         return Flow(torch.stack([draws.trains(rates, drive.kind) for _ in range(steps)], 2), 1.0)
-    raise DomainError("drive", drive, "has no simulation")
+    own = map_of("simulate", {}, drive)
+    if own is None:
+        raise DomainError("drive", drive, f"has no simulate: give it by vf.register({type(drive).__name__}, simulate=…)")
+    return own(drive, flows, walk, node)
 
 
 def measured(operation: Measured, flows: tuple[()], walk: Walk, node: Node) -> Flow:

@@ -37,7 +37,6 @@ from varflow.theory.signals.counted import Count
 __all__ = ["SpikeChain", "equal_layers"]
 
 RARE = 1e-3  # survival below which the chain keeps its whole tails, where rare survivors come from
-DEEPEST = 1e10  # spike counts × layers of a survival beyond the chain's own layers: above, it can take minutes
 WIDEST_MERGE = 2000  # 32 MB for each transition matrix
 FINEST, COARSEST = 0.05, 1.0  # steps of the grid of wide layers: finer gains nothing, coarser loses digits (1e-9 at 1)
 
@@ -205,7 +204,7 @@ class SpikeChain:
         if wanted <= self.network.depth or not self.homogeneous:
             return min(float(self.masses(wanted)[-1][1:].sum()), 1.0)
         last, beyond = self._masses[-1], wanted - self.network.depth
-        if beyond > DEEPEST / len(last):
+        if beyond > 1e10 / len(last):  # spike counts × layers: more can take minutes
             rule = f"is too large at width {self.network.widths[-1]}: take fewer layers or neurons"
             raise DomainError("depth", wanted, rule)
         alive = alive_after(self.kernel, last, beyond)

@@ -24,7 +24,7 @@ import numpy as np
 
 from varflow._checks import DomainError
 from varflow.model.drives import Inputs, Spikes
-from varflow.model.extensions import map_of
+from varflow.model.extensions import map_of, missing
 from varflow.model.graph import Node, graph_of
 from varflow.model.layers import BatchNorm, Conv, LayerNorm, Linear, Pool, Product, Spike, Sum
 from varflow.model.network import Network
@@ -148,7 +148,7 @@ def _not_counted(operation: Operation, inputs: tuple[Any, ...], counts: Counts, 
         raise _no_chain(node, "gives all neurons one normaliser, so that they depend on each other")
     if isinstance(operation, (Conv, Pool)):
         raise _no_chain(node, "acts on maps: positions share filters and depend on each other")
-    raise DomainError(node.name, operation, "has no map of spike counts: no chain of them is known for it")
+    raise DomainError(node.name, operation, missing(operation, "count"))
 
 
 COUNT: dict[type[Operation], Callable[..., Any]] = {
