@@ -91,7 +91,7 @@ class Spike(Layer):
     recurrent_gain: float = 0.0
     recurrent_mean_gain: float = 0.0
     spikes: ClassVar[bool] = True
-    accepts: ClassVar[tuple[str, ...]] = ("currents",)
+    accepts: ClassVar[tuple[str, ...]] = ("currents", "maxima")
     _positional: ClassVar[tuple[str, ...]] = ("neuron",)
 
     def __init__(self, neuron: Any, *, recurrent_gain: float = 0.0, recurrent_mean_gain: float = 0.0):
@@ -273,7 +273,7 @@ class Pool(Layer):
     Parameters
     ----------
     kind : str
-        ``average`` or ``max``; ``max`` of spikes and inputs only.
+        ``average`` or ``max``; behind ``max`` of currents, which is not Gaussian, comes a Spike.
     size : int or (int, int), optional
         Sides of the window, by default the whole map.
     stride : int or (int, int), optional
@@ -310,6 +310,5 @@ class Pool(Layer):
 
     def after(self, signal: Signal, width: int | None = None) -> Signal:
         channels, *area = area_of(self, signal)
-        if self.kind == "max" and signal.kind == "currents":
-            raise DomainError("layers", self, "cannot follow currents: put it after the Spike")
-        return Signal(signal.kind, (channels, *self.windows(area).over(self, area)), signal.weighted)
+        kind = "maxima" if self.kind == "max" and signal.kind == "currents" else signal.kind
+        return Signal(kind, (channels, *self.windows(area).over(self, area)), signal.weighted)

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from varflow._checks import DomainError
 from varflow.model.layers import Spike
 from varflow.theory.maps.maxima import Windows, drawn_windows
 from varflow.theory.maps.positions import currents_in_windows
@@ -87,8 +86,7 @@ def maximum_back(window: Window, gradients: Gradients, spikes: Spikes) -> Gradie
     window on its own, and each two whose gradients are correlated.
     """
     grid, draw = spikes.grid, spikes.sampled
-    if draw is None:
-        raise DomainError("layers", "Pool('max', …)", "needs spikes that can be drawn; those of recurrent neurons cannot")
+    assert draw is not None
     nothing = np.zeros((1, *spikes.moments.shape[1:]))
     if not grid.per_position:
         x = draw()
@@ -211,8 +209,7 @@ def maxima_back(layer: Spike, gradients: Gradients, windows: Windows, sampling: 
 
 def maxima_joined(window: Window, gradients: Gradients, grid: Grid) -> Gradients:
     """Gradients by the currents below a max pool, each position of this grid on its own."""
-    if gradients.split is None:
-        raise DomainError("layers", "Pool('max', …)", "of currents must be followed by a Spike")
+    assert gradients.split is not None
     return _joined(window, gradients.split, grid, gradients.channels)
 
 

@@ -148,7 +148,7 @@ def backward(layer: Spike, gradients: Gradients, visit: Visit, way: WayBack) -> 
     else:
         grid = received.grid if isinstance(received, Windows) else way.laid_out(received).grid
         above, effort = gradients.on_map(grid, received.channels), way.walk.effort
-        neurons = effort.back(grid)
+        neurons = effort.back(received.grid)
         sampling = Sampling(visit.layer, neurons, surrogate, detached, way.scatter)
         if isinstance(received, Windows):
             back, slopes = maxima_back(layer, above, received, sampling), None

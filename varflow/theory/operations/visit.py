@@ -56,7 +56,7 @@ class Effort:
 
     def per_position(self, grid: Grid) -> bool:
         """True if each position of such a map is followed on its own."""
-        return grid.positions * grid.steps > self.joint
+        return grid.positions > 1 and grid.positions * grid.steps > self.joint
 
     def back(self, grid: Grid) -> Neurons:
         """Responses along which gradients return."""

@@ -10,7 +10,7 @@ import numpy as np
 from varflow._checks import DomainError
 from varflow.model.extensions import map_of, missing
 from varflow.model.graph import Graph, Path
-from varflow.model.layers import Linear, Spike
+from varflow.model.layers import Linear, Measured, Spike
 from varflow.theory.operations.spike import fire
 from varflow.theory.operations.table import FORWARD, Uncovered
 from varflow.theory.operations.visit import Visit, Walk
@@ -51,7 +51,7 @@ def signals_walk(graph: Graph, start: Any, walk: Walk, *, keep: bool = False) ->
 def _sent(visit: Visit) -> Any:
     """What a node sends; None if theory does not know it."""
     walk, operation = visit.walk, visit.node.operation
-    if any(each is None for each in visit.received):
+    if any(each is None for each in visit.received) and not isinstance(operation, Measured):
         return None
     forward = map_of("forward", FORWARD, operation)
     try:
