@@ -10,6 +10,7 @@ Spike         currents → spikes           a layer of neurons
 Residual      either, unchanged in kind   shortcut and branch, merged
 BatchNorm     currents → currents         each neuron standardised over inputs, steps and positions
 LayerNorm     currents → currents         each input and step standardised over neurons
+RMSNorm       currents → currents         each input and step over the root mean square of neurons
 Pool          either, unchanged in kind   average or maximum over a window of a map
 Scale         either, unchanged in kind   multiplies by a number
 Sum, Product  either, unchanged in kind   joins several signals, weighted sum or product
@@ -51,6 +52,7 @@ __all__ = [
     "Measured",
     "Pool",
     "Product",
+    "RMSNorm",
     "Residual",
     "Scale",
     "Spike",
@@ -262,6 +264,34 @@ class LayerNorm(_Normalisation):
 
     def __post_init__(self) -> None:
         self._check_affine()
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RMSNorm(_Normalisation):
+    r"""Root-mean-square normalisation of currents: each input and step over all neurons of the layer.
+
+    .. math:: u' = \gamma\, \frac{u}{\sqrt{\operatorname{mean} u^2 + \epsilon}}
+
+    Parameters
+    ----------
+    gamma, eps : float
+
+    Raises
+    ------
+    DomainError
+        For a value outside its domain, or (when a network is made) before the first layer with weights.
+
+    Notes
+    -----
+    **Source**: ``zhang2019``.
+    """
+
+    gamma: float = 1.0
+    eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        gamma = scalar("gamma", non_negative("gamma", scale("gamma", self.gamma)))
+        put(self, gamma=gamma, eps=scalar("eps", non_negative("eps", self.eps)))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
