@@ -1,4 +1,6 @@
-"""The table of operations: the maps of each class of layers, forwards, backwards and of counts."""
+"""The table of operations: the maps of each class of layers of the package, forwards, backwards and of counts.
+
+Those of layers of one's own are registered by ``vf.register``; ``model.extensions.map_of`` looks for both."""
 
 from __future__ import annotations
 
