@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from varflow._checks import DomainError
 from varflow.model.layers import Spike
 from varflow.theory.maps.maxima import Windows, drawn_windows
 from varflow.theory.maps.positions import currents_in_windows
@@ -86,7 +87,8 @@ def maximum_back(window: Window, gradients: Gradients, spikes: Spikes) -> Gradie
     window on its own, and each two whose gradients are correlated.
     """
     grid, draw = spikes.grid, spikes.sampled
-    assert draw is not None
+    if draw is None:
+        raise DomainError("layers", "Pool('max', …)", "needs spikes that can be drawn; those of recurrent neurons cannot")
     nothing = np.zeros((1, *spikes.moments.shape[1:]))
     if not grid.per_position:
         x = draw()
@@ -209,7 +211,8 @@ def maxima_back(layer: Spike, gradients: Gradients, windows: Windows, sampling: 
 
 def maxima_joined(window: Window, gradients: Gradients, grid: Grid) -> Gradients:
     """Gradients by the currents below a max pool, each position of this grid on its own."""
-    assert gradients.split is not None
+    if gradients.split is None:
+        raise DomainError("layers", "Pool('max', …)", "of currents must be followed by a Spike")
     return _joined(window, gradients.split, grid, gradients.channels)
 
 
