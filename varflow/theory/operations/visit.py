@@ -144,6 +144,8 @@ class Visit:
     sent : signal, optional
     kept : dict
         What ``forward`` leaves for ``backward``.
+    of_numbers : bool
+        True if it receives the numbers of a drive.
     """
 
     number: int
@@ -153,6 +155,7 @@ class Visit:
     walk: Walk
     sent: Any = None
     kept: dict[str, Any] = field(default_factory=dict)
+    of_numbers: bool = False
 
 
 @dataclass(slots=True, eq=False)

@@ -29,10 +29,12 @@ def signals_walk(graph: Graph, start: Any, walk: Walk, *, keep: bool = False) ->
     """
     sent, last, passed, visits = {0: start}, graph.last_reader, 0, []
     leaving = None if isinstance(graph, Path) else graph.leaving
+    numbers = next(graph.shapes()).kind == "input"
     for number, node in enumerate(graph):
         if number == 0:
             continue
-        visit = Visit(number, node, passed, tuple(sent[source] for source in node.inputs), walk)
+        received = tuple(sent[source] for source in node.inputs)
+        visit = Visit(number, node, passed, received, walk, of_numbers=numbers and node.inputs == (0,))
         visit = replace(visit, sent=_sent(visit))
         sent[number] = visit.sent
         if node.operation.spikes:
