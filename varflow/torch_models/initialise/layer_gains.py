@@ -24,9 +24,11 @@ from varflow.results import late_steps
 from varflow.theory.deep.chosen_gain import Wanted, chosen_gains, drive_strength
 from varflow.theory.deep.steady_gain import KEPT, at_gain, steady
 from varflow.theory.memoryless.variance_map import multiplier
-from varflow.theory.operations.neurons import Neurons
+from varflow.theory.operations.spike import fire
+from varflow.theory.responses.neurons import Neurons
 from varflow.theory.roots import first_to_hold, rising_root
-from varflow.theory.signals.moments import Currents, Grid
+from varflow.theory.signals.moments import Currents
+from varflow.theory.signals.windows import Grid
 from varflow.torch_models.prediction.evaluation import Evaluation
 from varflow.torch_models.prediction.predict import MOST_INPUTS
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
@@ -242,7 +244,7 @@ def layer_gain(trace: Trace, layer: TracedLayer, rate: float) -> float:
     neurons, late = Neurons(POINTS // SCRAMBLES, SCRAMBLES, 0), late_steps(trace.steps)
 
     def excess(gain: float) -> float:
-        state, _ = neurons.fire(Spike(layer.neuron), currents.scaled(gain), 0)
+        state, _ = fire(Spike(layer.neuron), currents.scaled(gain), 0, neurons)
         return float(np.average(state.firing_rate[..., late].mean((0, 2)), weights=sizes)) - rate
 
     variance = np.diagonal(currents.covariance, axis1=-2, axis2=-1)
