@@ -12,7 +12,7 @@ from varflow._display import Shown, Table
 from varflow._figures import draw
 from varflow.model.network import Network
 from varflow.results.export import dataset
-from varflow.results.layout import axes_of, freeze, over_layers
+from varflow.results.layout import ReadOnly, axes_of, over_layers
 
 __all__ = ["GradientFlow"]
 
@@ -20,7 +20,7 @@ SUMMARY = ("growth", "typical_growth", "long_time_rate")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class GradientFlow(Shown):
+class GradientFlow(ReadOnly, Shown):
     r"""The energy of gradients in every layer and step, from the readout back to the first layer.
 
     ``δ_{l,t}`` is the gradient by the currents of layer ``l`` at step ``t``, through its neurons (not through a shortcut beside
@@ -74,10 +74,7 @@ class GradientFlow(Shown):
     spread: np.ndarray | None = None
     typical: np.ndarray | None = None
     typical_growth: float | None = None
-    error: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        freeze(self, "energy", "second_moments", "weight_norms", "instantaneous", "spread", "typical", "error")
+    error: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def total(self) -> np.ndarray:
