@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import varflow as vf
-from varflow.model.resets import FAMILIES, Reset
 from varflow.theory.responses.quasi_monte_carlo import QuasiMonteCarlo, normal_points
 from varflow.theory.responses.stepping import stepped
 
@@ -22,6 +21,7 @@ from varflow.model.library_neurons import Spiking  # noqa: E402
 from varflow.torch_models.tracing.measurements import Recorder  # noqa: E402
 from varflow.torch_models.tracing.traced import TracedLayer  # noqa: E402
 
+Reset, FAMILIES = vf.resets.Reset, vf.resets.FAMILIES
 OWN = [
     Reset(threshold=0.5),
     Reset(threshold=0.5, delayed=True),
