@@ -28,7 +28,7 @@ from varflow.theory.deep.many_gains import ALIVE, drive_covariance, in_units, la
 from varflow.theory.deep.steady_gain import STAGES, Solution, TooWeakError, in_parts, refined
 from varflow.theory.deep.sustained import Sustained, sustained_range
 from varflow.theory.memoryless.variance_map import depth_scale
-from varflow.theory.operations.neurons import Neurons
+from varflow.theory.responses.neurons import Neurons
 
 __all__ = ["gain_for_rate", "gain_for_variance", "late_rate", "late_variance", "wanted_of"]
 

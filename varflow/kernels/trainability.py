@@ -8,18 +8,18 @@ import numpy as np
 
 from varflow._checks import DomainError, flag, instance
 from varflow.kernels.kernel import driven_by
-from varflow.model.chains import layers_of
 from varflow.model.drives import Currents, Inputs
+from varflow.model.graph import graph_of
 from varflow.model.network import Network
-from varflow.model.signals import all_layers
 from varflow.model.surrogates import surrogate_of
 from varflow.results import Trainability
 from varflow.results.ensemble import spread
-from varflow.theory.operations.backward import WayBack, back_through
-from varflow.theory.operations.forward import through
-from varflow.theory.operations.neurons import Neurons
+from varflow.theory.operations.visit import Effort, Walk, WayBack
+from varflow.theory.responses.neurons import Neurons
 from varflow.theory.signals.gradients import readout
-from varflow.theory.walks.signals import start, walk_of
+from varflow.theory.walks.blocks import Blocks
+from varflow.theory.walks.gradients import gradients_walk
+from varflow.theory.walks.signals import signals_walk
 
 __all__ = ["trainability"]
 
@@ -86,17 +86,19 @@ def trainability(
     """
     psi, neurons = surrogate_of(surrogate), Neurons(points, scrambles, seed)
     drawn = inputs if inputs is not None else _three(instance("network", network, Network), seed)
-    asked, layers = driven_by(network, drawn), layers_of(network)
+    asked = driven_by(network, drawn)
     drive = asked.drive
     if drive.kinds != 3:
         raise DomainError("inputs", f"array of {drive.kinds} inputs", "must be three: one, a similar one and a different one")
-    if any(layer.over_batch for layer in all_layers(layers)):
+    if graph_of(network).over_batch:
         raise DomainError("network", network, "normalises over a batch: gradients of a common readout are not covered then")
     overlaps = _overlaps(drive, network.steps)
-    walk = walk_of(asked, drive, neurons, passages=[])
-    signal = through(layers, start(asked, layers, drive, True, False), walk)
-    way = WayBack(walk, psi, None if detach_reset is None else flag("detach_reset", detach_reset))
-    back_through(layers, readout(signal, "shared", joint=True), way)
+    blocks = Blocks.of(asked, Effort(neurons), np.arange(3))
+    ((start, batching),) = blocks
+    walk = Walk(blocks.effort, batching, asked.steps)
+    visits = signals_walk(blocks.graph, start, walk, keep=True)
+    way = WayBack(walk, lambda _: psi, None if detach_reset is None else flag("detach_reset", detach_reset))
+    gradients_walk(visits, {visits[-1].number: readout(visits[-1].sent, "shared", joint=True)}, way)
     if not way.weights:
         raise DomainError("network", network, "must have a layer with weights")
     theta = np.stack([each[:, 0] for each in reversed(way.weights)], axis=1)  # (replicas, layers, 3, 3)

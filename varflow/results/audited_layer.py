@@ -13,7 +13,7 @@ from varflow._checks import nan_to_none
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import mean_of
 from varflow.model.surrogate import Surrogate
-from varflow.results.layout import freeze
+from varflow.results.layout import ReadOnly
 
 __all__ = ["DESCRIBED", "FLOOR", "MORE", "MOSTLY", "SATURATED", "AuditedLayer", "lost_inputs", "weights_of"]
 
@@ -30,7 +30,7 @@ WIDE = 100.0  # standard deviation of potentials in thresholds above which a lay
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class AuditedLayer:
+class AuditedLayer(ReadOnly):
     """One neuron layer. "Late" means the second half of the steps; means are over inputs.
 
     Attributes
@@ -134,9 +134,6 @@ class AuditedLayer:
     sources: tuple[str, ...] = ()
     kept: str = ""
     computed: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        freeze(self, "survival", "firing_rates")
 
     @property
     def spikes(self) -> float:

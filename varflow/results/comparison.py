@@ -11,7 +11,7 @@ from varflow._checks import nan_to_none
 from varflow._display import Shown, Table, figures
 from varflow.results.ensemble import Ensemble
 from varflow.results.export import dataset
-from varflow.results.layout import SPREADS, axes_of, freeze, over_layers
+from varflow.results.layout import SPREADS, ReadOnly, axes_of, over_layers
 from varflow.results.profile import Profile
 
 __all__ = ["Comparison", "deviation"]
@@ -20,7 +20,7 @@ ALARM = 1e-3  # at which means and spreads weigh the same
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Comparison(Shown):
+class Comparison(ReadOnly, Shown):
     """The verdict on one profile and one ensemble.
 
     Attributes
@@ -53,9 +53,6 @@ class Comparison(Shown):
     profile: Profile
     ensemble: Ensemble
     spread: dict[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        freeze(self, "z")
 
     @property
     def deviation(self) -> float:

@@ -12,14 +12,14 @@ from varflow._checks import nan_to_none
 from varflow._display import Shown, Table
 from varflow.model.network import Network
 from varflow.results.export import dataset
-from varflow.results.layout import QUANTITIES, axes_of, freeze, layers_table, over_layers, spikes
+from varflow.results.layout import QUANTITIES, ReadOnly, axes_of, layers_table, over_layers, spikes
 from varflow.results.profile import Profile
 
 __all__ = ["Ensemble", "spread"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Ensemble(Shown):
+class Ensemble(ReadOnly, Shown):
     """The measurements of a simulation: one row per network.
 
     Layers are those of neurons; where the network ends in a merge of spikes, the last as in :class:`varflow.Profile`.
@@ -50,9 +50,6 @@ class Ensemble(Shown):
     dtype: str = "float32"
     potential_mean: np.ndarray | None = None
     coincidences: np.ndarray | None = None
-
-    def __post_init__(self) -> None:
-        freeze(self, "variance", "firing_rate", "potential_mean", "coincidences")
 
     @property
     def repeats(self) -> int:

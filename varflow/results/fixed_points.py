@@ -61,13 +61,13 @@ class FixedPoint(Shown):
     enclosure: tuple[float, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        names = ("variance", "firing_rate", "multiplier", "stable", "depth_scale", "residual")
-        proven = {} if self.enclosure is None else {"enclosure": self.enclosure}
-        return nan_to_none({name: getattr(self, name) for name in names} | proven)
+        return nan_to_none(self._known())
+
+    def _known(self) -> dict[str, Any]:
+        return {name: value for name in self.__dataclass_fields__ if (value := getattr(self, name)) is not None}
 
     def _table(self) -> Table:
-        shown = {name: value for name in self.__dataclass_fields__ if (value := getattr(self, name)) is not None}
-        rows = [(name, repr(value)) for name, value in shown.items() if name != "stable"]
+        rows = [(name, repr(value)) for name, value in self._known().items() if name != "stable"]
         return Table(f"FixedPoint, {_stability(self)}", "{:<12} {}", rows)
 
 

@@ -11,7 +11,7 @@ from varflow._checks import nan_to_none
 from varflow._display import Shown, Table, figures
 from varflow.model.network import Network
 from varflow.results.export import dataset
-from varflow.results.layout import axes_of, freeze, over_layers
+from varflow.results.layout import ReadOnly, axes_of, over_layers
 
 __all__ = ["GradientFlow"]
 
@@ -19,7 +19,7 @@ SUMMARY = ("growth", "typical_growth", "long_time_rate")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class GradientFlow(Shown):
+class GradientFlow(ReadOnly, Shown):
     r"""The energy of gradients in every layer and step, from the readout back to the first layer.
 
     ``δ_{l,t}`` is the gradient by the currents of layer ``l`` at step ``t``, through its neurons (not through a shortcut beside
@@ -73,10 +73,7 @@ class GradientFlow(Shown):
     spread: np.ndarray | None = None
     typical: np.ndarray | None = None
     typical_growth: float | None = None
-    error: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        freeze(self, "energy", "second_moments", "weight_norms", "instantaneous", "spread", "typical", "error")
+    error: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def total(self) -> np.ndarray:

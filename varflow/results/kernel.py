@@ -11,7 +11,7 @@ from varflow._checks import DomainError, choice, integer, nan_to_none
 from varflow._display import Shown, Table, figures
 from varflow.model.network import Network
 from varflow.results.export import dataset
-from varflow.results.layout import freeze
+from varflow.results.layout import ReadOnly
 
 __all__ = ["READOUTS", "UPPER_BOUND", "Kernel", "overlaps_of_pairs"]
 
@@ -22,7 +22,7 @@ UPPER_BOUND = (
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Kernel(Shown):
+class Kernel(ReadOnly, Shown):
     r"""Second moments of the spikes of ``B`` inputs in every layer, ``M(i, j) = E[S_i S_j]`` over the neurons of a layer.
 
     Attributes
@@ -43,9 +43,6 @@ class Kernel(Shown):
     error: np.ndarray | None = None
     samples: np.ndarray | None = None
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        freeze(self, "moments", "error", "samples")
 
     @property
     def inputs(self) -> int:

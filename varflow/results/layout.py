@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from varflow._checks import frozen, put
 from varflow._display import Table
 from varflow.model.network import Network
 
-__all__ = ["QUANTITIES", "SPREADS", "axes_of", "freeze", "late_steps", "layers_table", "over_layers", "spikes"]
+__all__ = ["QUANTITIES", "SPREADS", "ReadOnly", "axes_of", "late_steps", "layers_table", "over_layers", "spikes"]
 
 QUANTITIES = ("variance", "firing_rate", "survival")
 SPREADS = ("spread", "conditional_spread")  # over networks, pooled over layers
@@ -18,15 +19,18 @@ AXES = ("layer", "step", "other_step")
 HEADER = ("layer", "variance", "firing rate", "survival")
 
 
-def freeze(result: Any, *names: str) -> None:
-    """Replace these arrays of a result, or dicts of arrays, by read-only copies; None stays None."""
-    for name in names:
-        value = getattr(result, name)
-        if isinstance(value, dict):
-            value = {key: frozen(array) for key, array in value.items()}
-        elif value is not None:
-            value = frozen(value)
-        put(result, **{name: value})
+class ReadOnly:
+    """A dataclass whose fields of arrays, or of dicts of arrays, hold read-only copies."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        for field in fields(self):  # pyright: ignore[reportArgumentType]
+            value = getattr(self, field.name)
+            if field.type == "dict[str, np.ndarray]":
+                put(self, **{field.name: {key: frozen(array) for key, array in value.items()}})
+            elif field.type in ("np.ndarray", "np.ndarray | None") and value is not None:
+                put(self, **{field.name: frozen(value)})
 
 
 def spikes(network: Network, rate: np.ndarray, axes: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from varflow._checks import nan_to_none
 from varflow._display import Shown, Table, figures
 from varflow.model.network import Network
 from varflow.results.export import dataset
-from varflow.results.layout import axes_of, freeze, layers_table, over_layers, spikes
+from varflow.results.layout import ReadOnly, axes_of, layers_table, over_layers, spikes
 
 __all__ = ["Profile", "Sampler"]
 
@@ -23,7 +23,7 @@ class Sampler(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Profile(Shown):
+class Profile(ReadOnly, Shown):
     """A theory's prediction for every layer of a network.
 
     A row is a layer of neurons. If the network ends in a merge of spikes, the last row has the firing rate, survival and
@@ -74,9 +74,6 @@ class Profile(Shown):
     coincidences: np.ndarray | None = None
     effective_width: np.ndarray | None = None
     error: dict[str, np.ndarray] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        freeze(self, *self._names, "coincidences", "error", "per_input")
 
     @property
     def _names(self) -> tuple[str, ...]:

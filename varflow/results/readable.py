@@ -13,13 +13,13 @@ from varflow.model.network import Network
 from varflow.results.ensemble import spread
 from varflow.results.export import dataset
 from varflow.results.kernel import UPPER_BOUND
-from varflow.results.layout import freeze
+from varflow.results.layout import ReadOnly
 
 __all__ = ["ReadableDepth"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class ReadableDepth(Shown):
+class ReadableDepth(ReadOnly, Shown):
     """Held-out accuracy of a linear readout of each layer, and how deep it reaches.
 
     Attributes
@@ -40,9 +40,6 @@ class ReadableDepth(Shown):
     infinite_width: bool
     readout: str = "counts"
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        freeze(self, "accuracies")
 
     @property
     def accuracy(self) -> np.ndarray:

@@ -13,13 +13,13 @@ from varflow.model.drives import Drive
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.results.export import dataset
-from varflow.results.layout import freeze
+from varflow.results.layout import ReadOnly
 
 __all__ = ["TemporalCriticalGain", "TemporalFixedPoint"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class TemporalFixedPoint(Shown):
+class TemporalFixedPoint(ReadOnly, Shown):
     """The fixed point of deep layers in a network of several steps.
 
     Attributes
@@ -66,11 +66,8 @@ class TemporalFixedPoint(Shown):
     stable: bool
     depth: int | None
     residual: float
-    error: dict[str, Any] = field(default_factory=dict)
+    error: dict[str, np.ndarray] = field(default_factory=dict)
     note: str = ""
-
-    def __post_init__(self) -> None:
-        freeze(self, "variance", "potential_mean", "firing_rate", "coincidences", "error")
 
     def to_dict(self) -> dict[str, Any]:
         """Everything except ``network`` and ``coincidences``."""

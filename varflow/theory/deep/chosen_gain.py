@@ -18,8 +18,8 @@ from varflow.theory.deep.fixed_point import leading_multiplier
 from varflow.theory.deep.many_gains import above, driven
 from varflow.theory.deep.one_gain import WINDOW, every_step
 from varflow.theory.deep.sustained import HIGHEST
-from varflow.theory.operations.neurons import Neurons
 from varflow.theory.responses.layer_state import LayerState
+from varflow.theory.responses.neurons import Neurons
 from varflow.theory.roots import rising_root
 
 __all__ = ["LONGEST", "Guess", "Quantity", "Wanted", "chosen_gains", "drive_strength", "driven_state", "guessed"]

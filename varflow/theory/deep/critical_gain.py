@@ -27,8 +27,8 @@ from varflow.theory.deep.many_gains import (
     in_units,
     sustained,
 )
-from varflow.theory.operations.neurons import Neurons
 from varflow.theory.responses.layer_state import LayerState
+from varflow.theory.responses.neurons import Neurons
 from varflow.theory.roots import first_to_hold
 
 __all__ = ["temporal_critical_gain"]

@@ -15,8 +15,8 @@ from varflow.model.network import Network, plain_chain
 from varflow.results import TemporalFixedPoint
 from varflow.results.ensemble import spread
 from varflow.theory.deep.many_gains import ALIVE, late, sustained
-from varflow.theory.operations.neurons import Neurons
 from varflow.theory.responses.layer_state import LayerState
+from varflow.theory.responses.neurons import Neurons
 from varflow.theory.responses.stepping import driven_by
 from varflow.theory.walks.signals import driven_layer, next_layer
 

@@ -10,8 +10,8 @@ import numpy as np
 from varflow._checks import ConvergenceError
 from varflow.theory.deep.chosen_gain import Wanted
 from varflow.theory.deep.one_gain import every_step, propagated
-from varflow.theory.operations.neurons import Neurons
 from varflow.theory.responses.layer_state import LayerState
+from varflow.theory.responses.neurons import Neurons
 
 __all__ = ["DeepLayers", "Networks", "down"]
 

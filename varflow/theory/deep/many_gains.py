@@ -16,9 +16,9 @@ from varflow.model.layers import Linear, Spike
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import mean_of, times
 from varflow.results import late_steps
-from varflow.theory.operations.neurons import Neurons
 from varflow.theory.responses.layer_state import LayerState
-from varflow.theory.responses.stepping import refractory
+from varflow.theory.responses.neurons import Neurons
+from varflow.theory.responses.step import refractory
 from varflow.theory.walks.signals import driven_layer, next_layer
 
 __all__ = [

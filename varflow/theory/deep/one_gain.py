@@ -9,8 +9,8 @@ import numpy as np
 from varflow.model.neurons import Neuron
 from varflow.theory.deep.fixed_point import unchanged
 from varflow.theory.deep.many_gains import ALIVE, EXTINCT, RUNAWAY, above, late, sustained
-from varflow.theory.operations.neurons import Neurons
 from varflow.theory.responses.layer_state import LayerState
+from varflow.theory.responses.neurons import Neurons
 
 __all__ = ["WINDOW", "Propagated", "every_step", "lasting", "propagated"]
 

@@ -17,8 +17,8 @@ import numpy as np
 
 from varflow.model.neurons import Neuron
 from varflow.theory.deep.one_gain import Propagated, propagated
-from varflow.theory.operations.neurons import Neurons
 from varflow.theory.responses.layer_state import LayerState
+from varflow.theory.responses.neurons import Neurons
 
 __all__ = ["HIGHEST", "Sustained", "sustained_range"]
 

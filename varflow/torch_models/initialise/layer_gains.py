@@ -24,10 +24,12 @@ from varflow.results import late_steps
 from varflow.theory.deep.chosen_gain import Wanted, chosen_gains, drive_strength
 from varflow.theory.deep.steady_gain import KEPT, at_gain, steady
 from varflow.theory.memoryless.variance_map import multiplier
-from varflow.theory.operations.neurons import Neurons
+from varflow.theory.operations.spike import fire
+from varflow.theory.responses.neurons import Neurons
 from varflow.theory.roots import first_to_hold, rising_root
-from varflow.theory.signals.moments import Currents, Grid
-from varflow.torch_models.prediction.evaluation import Evaluation
+from varflow.theory.signals.moments import Currents
+from varflow.theory.signals.windows import Grid
+from varflow.torch_models.prediction.infinite_width import InfiniteWidth
 from varflow.torch_models.prediction.predict import MOST_INPUTS
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
 from varflow.torch_models.tracing.weights import Moments
@@ -242,7 +244,7 @@ def layer_gain(trace: Trace, layer: TracedLayer, rate: float) -> float:
     neurons, late = Neurons(POINTS // SCRAMBLES, SCRAMBLES, 0), late_steps(trace.steps)
 
     def excess(gain: float) -> float:
-        state, _ = neurons.fire(Spike(layer.neuron), currents.scaled(gain), 0)
+        state, _ = fire(Spike(layer.neuron), currents.scaled(gain), 0, neurons)
         return float(np.average(state.firing_rate[..., late].mean((0, 2)), weights=sizes)) - rate
 
     variance = np.diagonal(currents.covariance, axis1=-2, axis2=-1)
@@ -257,7 +259,7 @@ def layer_gain(trace: Trace, layer: TracedLayer, rate: float) -> float:
 def _at_gain_one(trace: Trace, layer: TracedLayer) -> Currents:
     """Currents of an input-driven layer, a group for every input and position."""
     moments = {name: Moments(1, 1.0) for name in layer.names}
-    currents = Evaluation(replace(trace, layers=[layer]), moments, MOST_INPUTS).currents(layer)
+    currents = InfiniteWidth.of(replace(trace, layers=[layer]), moments, MOST_INPUTS).currents(layer)
     if not isinstance(currents, Currents) or currents.grid.size > trace.steps:
         raise ConvergenceError(f"the currents of {layer.name} are not those of independent weights")
     return currents
