@@ -11,7 +11,7 @@ from varflow._lazy import loaded_when_asked
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from varflow import certified, init, plots, reference, simulation, symbolic, testing
+    from varflow import certified, init, plots, reference, simulation, symbolic, testing, theory
     from varflow._checks import ConvergenceError, DomainError, MissingExtraError, VarflowError
     from varflow.campaign import Campaign
     from varflow.citations import citation

@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "_process": {"_checks", "_stopping"},
     "model": {"_checks", "_display", "_memory", "_shared"} | DIGITS,
     "results": {"_checks", "_display", "_lazy", "model"},
-    "theory": {"_checks", "_display", "_memory", "_progress", "_shared", "model", "results"},
+    "theory": {"_checks", "_display", "_lazy", "_memory", "_progress", "_shared", "model", "results"},
     "init": {"_checks", "campaign", "_display", "_lazy", "_memory", "_progress", "_restoring", "model", "results", "theory"},
     "torch_models": {"_checks", "_progress", "_restoring", "_shared", "model", "results", "theory", "init", "simulation"},
     "simulation": WITNESS | {"_lazy", "_progress", "_shared", "campaign"},

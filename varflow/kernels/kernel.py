@@ -10,11 +10,11 @@ import numpy as np
 from varflow._checks import DomainError, instance, integer, require
 from varflow._memory import room
 from varflow._progress import Progress, check_progress
-from varflow.model.chains import layers_of
 from varflow.model.drives import Inputs
 from varflow.model.drives import inputs as drive_of_inputs
+from varflow.model.graph import graph_of
 from varflow.model.network import Network
-from varflow.model.signals import all_layers, has_own_gain
+from varflow.model.signals import has_own_gain
 from varflow.results import Kernel
 from varflow.results.ensemble import spread
 from varflow.theory.responses.neurons import Neurons
@@ -144,8 +144,8 @@ def driven_by(network: Network, inputs: Any) -> Network:
 
 def _different(network: Network) -> tuple[Network, np.ndarray]:
     """The network with each different input once, and the place of every input among them."""
-    drive, layers = network.drive, layers_of(network)
-    if any(layer.over_batch for layer in all_layers(layers)):
+    drive, graph = network.drive, graph_of(network)
+    if graph.over_batch:
         return network, np.arange(drive.kinds)
     assert isinstance(drive, Inputs)
     rows = drive.x.reshape(drive.kinds, -1)
@@ -154,7 +154,7 @@ def _different(network: Network) -> tuple[Network, np.ndarray]:
     if len(order) == drive.kinds:
         return network, np.arange(drive.kinds)
     some = drive.of_rows(first[order])
-    if "input" in layers[0].accepts:  # numbers themselves are received: the gain of the drive stays the default
+    if next(graph.shapes()).kind == "input":  # numbers themselves are received: the gain of the drive stays the default
         some = replace(some, input_gain=some.unit_gain)
     return replace(network, drive=some), np.argsort(order)[place.ravel()]
 

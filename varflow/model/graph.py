@@ -87,6 +87,11 @@ class Graph(Shown, Sequence[Node]):
         return Table("Graph", "  ".join([*(f"{{:<{size}}}" for size in sizes[:-1]), "{}"]), shown, header)
 
     @property
+    def over_batch(self) -> bool:
+        """True if an operation normalises over a batch of inputs, so that these depend on each other."""
+        return any(node.operation.over_batch for node in self)
+
+    @property
     def last_reader(self) -> Sequence[int]:
         """Number of the last node that receives the signal of each, its own if none does: after it, a walk may forget it."""
         last = list(range(len(self)))

@@ -56,7 +56,7 @@ class Effort:
 
     def per_position(self, grid: Grid) -> bool:
         """True if each position of such a map is followed on its own."""
-        return grid.positions * grid.steps > self.joint
+        return grid.positions > 1 and grid.positions * grid.steps > self.joint
 
     def back(self, grid: Grid) -> Neurons:
         """Responses along which gradients return."""
@@ -144,6 +144,8 @@ class Visit:
     sent : signal, optional
     kept : dict
         What ``forward`` leaves for ``backward``.
+    of_numbers : bool
+        True if it receives the numbers of a drive.
     """
 
     number: int
@@ -153,6 +155,7 @@ class Visit:
     walk: Walk
     sent: Any = None
     kept: dict[str, Any] = field(default_factory=dict)
+    of_numbers: bool = False
 
 
 @dataclass(slots=True, eq=False)
