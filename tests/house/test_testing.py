@@ -11,6 +11,7 @@ from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 from scipy.special import bdtr, bdtrc
+from wording import NO_COUNT, NOT_SINGLE, NOT_WHOLE, REJECTED
 
 import varflow as vf
 from varflow import DomainError, testing
@@ -187,14 +188,14 @@ class TestStrategies:
             (testing.gains, "living", None, "must be True or False"),
             (testing.distributions, "heavy_tails", "no", "must be True or False"),
             (testing.neurons, "memoryless", 0, "must be True or False"),
-            (testing.networks, "max_width", 0, "must be a whole number"),
+            (testing.networks, "max_width", 0, NOT_WHOLE),
             (testing.networks, "min_depth", 9, "is below min_depth=9"),
             (testing.networks, "max_bias_std", -1.0, "must not be negative"),
-            (testing.networks, "max_steps", 1.5, "must be a whole number"),
+            (testing.networks, "max_steps", 1.5, NOT_WHOLE),
             (testing.networks, "any_drive", 1, "must be True or False"),
             (testing.networks, "min_steps", 2, "is below min_steps=2"),
             (testing.neurons, "max_delay", -1, "must be a whole number, at least 0"),
-            (testing.drives, "steps", 0, "must be a whole number, at least 1"),
+            (testing.drives, "steps", 0, NO_COUNT),
             (testing.drives, "given", True, "steps="),
             (testing.networks, "equal_layers", 1, "must be True or False"),
             (testing.networks, "living", 1, "must be True or False"),
@@ -342,13 +343,13 @@ class TestTheory:
     def test_accepts_its_own_networks_and_rejects_others(self):
         testing.assert_agrees_with_theory(normal(2.2), self.NETWORK)
         for fill in (normal(0.85 * 2.2), wrong_fan(2.2)):
-            with pytest.raises(AssertionError, match="the theory is rejected"):
+            with pytest.raises(AssertionError, match=REJECTED):
                 testing.assert_agrees_with_theory(fill, self.NETWORK, repeats=40)
 
     def test_tells_weight_distributions_apart_where_they_matter(self):
         network = vf.Network(width=50, depth=20, gain=PAPER, weights="sign")
         testing.assert_agrees_with_theory(sign(PAPER), network, repeats=30, false_alarm=0.01)
-        with pytest.raises(AssertionError, match="the theory is rejected"):
+        with pytest.raises(AssertionError, match=REJECTED):
             testing.assert_agrees_with_theory(normal(PAPER), network, repeats=30, false_alarm=0.01)
 
 
@@ -449,7 +450,7 @@ class TestManners:
             (testing.assert_gain, "seed", -1, "at least 0"),
             (testing.assert_gain, "false_alarm", 0.0, "strictly between"),
             (testing.assert_preserves_variance, "threshold", math.nan, "must be finite"),
-            (testing.assert_preserves_variance, "threshold", [1.0, 2.0], "must be a single number"),
+            (testing.assert_preserves_variance, "threshold", [1.0, 2.0], NOT_SINGLE),
             (testing.assert_preserves_variance, "threshold", 5.0, "too few"),
             (testing.assert_preserves_variance, "variance", 0.0, "must be positive"),
             (testing.assert_preserves_variance, "bias_std", 2.0, "must exceed bias_std"),

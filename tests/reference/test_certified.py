@@ -11,6 +11,7 @@ import mpmath
 import numpy as np
 import pytest
 from mpmath import mp, mpf
+from wording import NO_COUNT, NOT_SINGLE, NOT_WHOLE
 
 import varflow as vf
 from varflow import ConvergenceError, DomainError
@@ -391,15 +392,15 @@ BAD = [
     ("threshold", 1e200, "must lie within"),
     ("threshold", "1", "must be a real number"),
     ("threshold", True, "must be a real number"),
-    ("threshold", [1.0, 2.0], "must be a single number"),
+    ("threshold", [1.0, 2.0], NOT_SINGLE),
     ("gain", 0.0, "must be positive"),
     ("gain", -1.0, "must be positive"),
     ("gain", math.inf, "must be finite"),
     ("bias_std", -0.5, "must not be negative"),
     ("bias_std", 1e-200, "must lie within"),
-    ("digits", 0, "must be a whole number, at least 1"),
+    ("digits", 0, NO_COUNT),
     ("digits", 16, "must be at most 15"),
-    ("digits", 3.0, "must be a whole number"),
+    ("digits", 3.0, NOT_WHOLE),
     ("max_precision", 32, "must be a whole number, at least 64"),
     ("distribution", "cauchy", "is unknown; choose one of normal"),
     ("distribution", [float(x) for x in range(30)], "choose normal, uniform, laplace, logistic"),

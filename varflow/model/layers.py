@@ -157,16 +157,6 @@ class Residual(Layer):
     def __init__(self, *branch: Layer, merge: str = "add", keep: float = 1.0):
         put(self, branch=several("branch", branch, Layer), merge=choice("merge", merge, MERGES), keep=probability("keep", keep))
 
-    def merged(self, signal: Signal, result: Signal) -> Signal:
-        """The signal that a shortcut and the result of its branch make."""
-        if signal.kind == "currents" and self.merge != "add":
-            raise DomainError("merge", self.merge, "is for spikes; currents are added")
-        if signal.kind == "spikes" and self.keep != 1:
-            raise DomainError("keep", self.keep, "is for currents; a shortcut of spikes has no factor")
-        if (result.kind, result.shape) != (signal.kind, signal.shape):
-            raise DomainError("layers", self, f"must have a branch that returns {signal}, not {result}")
-        return result
-
     def __repr__(self) -> str:
         more = (
             f"{name}={value!r}"
