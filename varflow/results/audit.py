@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import VarflowError, deprecated, nan_to_none
+from varflow._checks import VarflowError, deprecated
 from varflow._display import Shown, Table, several
 from varflow._figures import draw
 from varflow.model.surrogate import Surrogate
 from varflow.results.audited_layer import DESCRIBED, FLOOR, MORE, MOSTLY, SATURATED, AuditedLayer, lost_inputs, weights_of
-from varflow.results.export import dataset, records
+from varflow.results.export import Exported, dataset, records
 
 __all__ = ["CAUSES", "AuditReport", "UnhealthyError"]
 
@@ -47,7 +47,7 @@ class UnhealthyError(VarflowError, AssertionError):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class AuditReport(Shown):
+class AuditReport(Exported, Shown):
     """Every neuron layer of a model, measured and predicted over the same steps and inputs.
 
     Columns of the table: names of the weight modules and of the spiking module, both of which ``report[name]`` takes; ``gain``
@@ -102,6 +102,8 @@ class AuditReport(Shown):
     method: str
     notes: tuple[str, ...] = field(default=())
     fix_surrogate: Surrogate | None = None
+
+    _derived = ("fixes", "problems", "remarks", "healthy", "spikes", "operations", "gradient_growth")
 
     def __getitem__(self, name: str) -> AuditedLayer:
         """A layer by its name, by that of its neuron, or of one of its weight modules."""
@@ -283,21 +285,6 @@ class AuditReport(Shown):
         """Raise :class:`UnhealthyError`, with the problems, unless the network is healthy."""
         if self.problems:
             raise UnhealthyError("; ".join(self.problems), self)
-
-    def to_dict(self) -> dict[str, Any]:
-        names = (
-            *self.__dataclass_fields__,
-            "fixes",
-            "problems",
-            "remarks",
-            "healthy",
-            "spikes",
-            "operations",
-            "gradient_growth",
-        )
-        rows = {name: getattr(self, name) for name in names}
-        rows["fix_surrogate"] = None if self.fix_surrogate is None else repr(self.fix_surrogate)
-        return nan_to_none(rows | {"layers": [layer.to_dict() for layer in self.layers]})
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``layer`` (by name), ``input`` and ``step``; ``to_dict`` has gains of single modules."""

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import nan_to_none
 from varflow._display import Shown, Table
 from varflow._figures import draw
-from varflow.results.export import dataset
+from varflow.results.export import Exported, dataset
 
 __all__ = ["DepthScales"]
 
@@ -18,7 +17,7 @@ NAMES = ("firing_rate", "variance_depth", "overlap_depth", "overlap", "gradient_
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class DepthScales(Shown):
+class DepthScales(Exported, Shown):
     """Depth scales of activity, overlap and gradients, in layers, over thresholds (or widths) and gains.
 
     Entries are 0 where only silence is stable. ``r`` is the number of thresholds, or of widths if there are any.
@@ -52,6 +51,8 @@ class DepthScales(Shown):
     overlap: np.ndarray
     gradient_gain: np.ndarray
 
+    _derived = ("gradient_depth", "reading")
+
     @property
     def gradient_depth(self) -> np.ndarray:
         """``ξ_∇ = 1/|ln χ|``, in which the variance of gradients changes by a factor e; infinite for ``χ = 1``."""
@@ -81,11 +82,6 @@ class DepthScales(Shown):
     def _steady(self) -> np.ndarray:
         return np.abs(self.gradient_gain - 1) < 0.1
 
-    def to_dict(self) -> dict[str, Any]:
-        """Infinite depth scales are None."""
-        names = ("thresholds", "gains", "widths", "surrogate", *NAMES, "reading")
-        return nan_to_none({name: _finite(getattr(self, name)) for name in names})
-
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``threshold`` or ``width``, and ``gain``."""
         name, _, values = self.rows
@@ -105,7 +101,3 @@ class DepthScales(Shown):
         header = (symbol, *(f"{self.gains[j]:.4g}" for j in columns))
         title = f"DepthScales: ξ_c in layers and χ of {self.surrogate}, over {symbol} and g"
         return Table(title, "{:>6}" + "{:>13}" * len(columns), cells, header, self.reading)
-
-
-def _finite(value: Any) -> Any:
-    return np.where(np.isinf(value), np.nan, value) if isinstance(value, np.ndarray) else value

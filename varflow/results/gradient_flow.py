@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import nan_to_none
 from varflow._display import Shown, Table
 from varflow._figures import draw
 from varflow.model.network import Network
-from varflow.results.export import dataset
+from varflow.results.export import Exported, dataset
 from varflow.results.layout import ReadOnly, axes_of, over_layers
 
 __all__ = ["GradientFlow"]
@@ -20,7 +19,7 @@ SUMMARY = ("growth", "typical_growth", "long_time_rate")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class GradientFlow(ReadOnly, Shown):
+class GradientFlow(ReadOnly, Exported, Shown):
     r"""The energy of gradients in every layer and step, from the readout back to the first layer.
 
     ``δ_{l,t}`` is the gradient by the currents of layer ``l`` at step ``t``, through its neurons (not through a shortcut beside
@@ -76,6 +75,8 @@ class GradientFlow(ReadOnly, Shown):
     typical_growth: float | None = None
     error: dict[str, np.ndarray] = field(default_factory=dict)
 
+    _hidden, _derived = ("network", "second_moments"), ("total", "range")
+
     @property
     def total(self) -> np.ndarray:
         """Energy of each layer over all steps, shape (depth,)."""
@@ -89,12 +90,6 @@ class GradientFlow(ReadOnly, Shown):
     def plot(self, **options: Any) -> Any:
         """Energy over layers, and how it is shared between steps; a matplotlib figure."""
         return draw(self, **options)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything except ``network`` and ``second_moments``, which are large; ``to_xarray`` has them."""
-        skipped = ("network", "second_moments")
-        named = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in skipped}
-        return nan_to_none(named | {"total": self.total, "range": self.range})
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``layer``, ``step`` and ``other_step``."""

@@ -10,7 +10,7 @@ from varflow._checks import nan_to_none
 from varflow._display import Shown, Table, several
 from varflow.model.neurons import Neuron
 from varflow.model.surrogate import Surrogate
-from varflow.results.export import dataset, records
+from varflow.results.export import Exported, dataset, records
 
 __all__ = ["LayerPlan", "ModelPlan"]
 
@@ -65,13 +65,11 @@ class LayerPlan:
         return self.gain / math.sqrt(self.fan_in) if self.fan_in else math.nan
 
     def to_dict(self) -> dict[str, Any]:
-        described = {name: getattr(self, name) for name in ("neuron", "surrogate")}
-        words = {name: None if value is None else repr(value) for name, value in described.items()}
-        return nan_to_none({name: getattr(self, name) for name in ("name", *NUMBERS)} | words)
+        return nan_to_none({name: getattr(self, name) for name in ("name", *NUMBERS, "neuron", "surrogate")})
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class ModelPlan(Shown):
+class ModelPlan(Exported, Shown):
     """Gains of a model's layers, in the order in which they run.
 
     Attributes
@@ -92,11 +90,6 @@ class ModelPlan(Shown):
     survival: float
     filled: bool
     notes: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        names = ("steps", "survival", "filled", "notes")
-        rows = {name: getattr(self, name) for name in names}
-        return nan_to_none({"layers": [layer.to_dict() for layer in self.layers]} | rows)
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``layer``, the names of the weight modules."""

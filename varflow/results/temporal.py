@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import nan_to_none, renamed
+from varflow._checks import renamed
 from varflow._display import Shown, Table
 from varflow.model.drives import Drive
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
-from varflow.results.export import dataset
+from varflow.results.export import Exported, dataset
 from varflow.results.layout import ReadOnly
 
 __all__ = ["TemporalCriticalGain", "TemporalFixedPoint"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class TemporalFixedPoint(ReadOnly, Shown):
+class TemporalFixedPoint(ReadOnly, Exported, Shown):
     """The fixed point of deep layers in a network of several steps.
 
     Attributes
@@ -70,11 +70,7 @@ class TemporalFixedPoint(ReadOnly, Shown):
     note: str = ""
 
     coincidences = renamed("coincidences", "second_moments")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything except ``network`` and ``second_moments``."""
-        skipped = ("network", "second_moments")
-        return nan_to_none({name: getattr(self, name) for name in self.__dataclass_fields__ if name not in skipped})
+    _hidden = ("network", "second_moments")
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``step`` and ``other_step``; what is not settled is left out."""
@@ -96,7 +92,7 @@ class TemporalFixedPoint(ReadOnly, Shown):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class TemporalCriticalGain(Shown):
+class TemporalCriticalGain(Exported, Shown):
     """The smallest gains that keep the steps of a network alive.
 
     Attributes
@@ -119,8 +115,7 @@ class TemporalCriticalGain(Shown):
     depth: int
     drive: Drive
 
-    def to_dict(self) -> dict[str, Any]:
-        return nan_to_none({name: getattr(self, name) for name in ("gain", "late_gain", "error", "steps", "depth")})
+    _hidden = ("neuron", "drive")
 
     def _table(self) -> Table:
         title = f"TemporalCriticalGain of {self.neuron!r}, {self.steps} steps, layer {self.depth}, {self.drive!r}"

@@ -7,17 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import nan_to_none
 from varflow._display import Shown, Table
 from varflow.model.network import Network
-from varflow.results.export import dataset
+from varflow.results.export import Exported, dataset
 from varflow.results.layout import ReadOnly
 
 __all__ = ["Trainability"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Trainability(ReadOnly, Shown):
+class Trainability(ReadOnly, Exported, Shown):
     r"""The surrogate neural tangent kernel of three inputs: one, a similar one and a different one.
 
     .. math:: \Theta^l_{ab} = E\Big\langle \frac{\partial L_a}{\partial W_l}, \frac{\partial L_b}{\partial W_l} \Big\rangle
@@ -49,9 +48,7 @@ class Trainability(ReadOnly, Shown):
     overlaps: np.ndarray
     error: dict[str, np.ndarray]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything except ``network``."""
-        return nan_to_none({name: getattr(self, name) for name in self.__dataclass_fields__ if name != "network"})
+    _hidden = ("network",)
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``weighted_layer`` and ``other``, the similar and the different input."""
