@@ -14,7 +14,7 @@ from varflow._display import Shown, Table, several
 from varflow._figures import draw
 from varflow.model.surrogate import Surrogate
 from varflow.results.audited_layer import DESCRIBED, FLOOR, MORE, MOSTLY, SATURATED, AuditedLayer, lost_inputs, weights_of
-from varflow.results.export import Exported, dataset, records
+from varflow.results.export import Exported, dataset, numbered, records
 
 __all__ = ["CAUSES", "AuditReport", "UnhealthyError"]
 
@@ -293,7 +293,7 @@ class AuditReport(Exported, Shown):
         variables |= {name: (("layer", axis), [getattr(layer, name) for layer in self.layers]) for name, axis in OVER.items()}
         names = ("first_dead", "cause", "fix_layer", "fix_gain", "method", "healthy")
         attributes = {name: getattr(self, name) for name in names} | {"notes": "; ".join(self.notes)}
-        axes = {"layer": ("layer", [layer.name for layer in self.layers]), "step": ("step", np.arange(1, self.steps + 1))}
+        axes = {"layer": ("layer", [layer.name for layer in self.layers])} | numbered(step=self.steps)
         return dataset(variables, axes, **attributes)
 
     def plot(self) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 from varflow._display import Shown, Table
 from varflow._figures import draw
 from varflow.results.export import Exported, dataset
+from varflow.results.layout import evenly
 
 __all__ = ["DepthScales"]
 
@@ -93,11 +94,9 @@ class DepthScales(Exported, Shown):
         return draw(self)
 
     def _table(self) -> Table:
-        sizes = zip(self.overlap.shape, (11, 8), strict=True)
-        rows, columns = (np.unique(np.linspace(0, n - 1, shown_at_most).round().astype(int)) for n, shown_at_most in sizes)
         _, symbol, values = self.rows
-        shown = ((f"{self.overlap_depth[i, j]:.2f} {self.gradient_gain[i, j]:.2g}" for j in columns) for i in rows)
-        cells = [(f"{values[i]:.4g}", *row) for i, row in zip(rows, shown, strict=True)]
+        rows, columns, depth, chi = evenly(len(values), 11), evenly(len(self.gains), 8), self.overlap_depth, self.gradient_gain
+        cells = [(f"{values[i]:.4g}", *(f"{depth[i, j]:.2f} {chi[i, j]:.2g}" for j in columns)) for i in rows]
         header = (symbol, *(f"{self.gains[j]:.4g}" for j in columns))
         title = f"DepthScales: ξ_c in layers and χ of {self.surrogate}, over {symbol} and g"
         return Table(title, "{:>6}" + "{:>13}" * len(columns), cells, header, self.reading)

@@ -14,7 +14,7 @@ import numpy as np
 
 from varflow._checks import nan_to_none, require
 
-__all__ = ["Exported", "dataset", "plain", "records"]
+__all__ = ["Exported", "dataset", "numbered", "plain", "records"]
 
 
 class Exported:
@@ -35,6 +35,11 @@ def dataset(variables: Mapping[str, Any], coordinates: Mapping[str, Any], **attr
     data, coords = _without_none(variables), _without_none(coordinates)
     given = {name: _attribute(value) for name, value in attributes.items() if value is not None}
     return require("xarray", "xarray").Dataset(data, coords=coords, attrs=given)
+
+
+def numbered(**sizes: int) -> dict[str, Any]:
+    """Coordinates that count from 1, by the name of their axis."""
+    return {name: (name, np.arange(1, size + 1)) for name, size in sizes.items()}
 
 
 def records(rows: Iterable[Any], names: Iterable[str], axis: str) -> dict[str, Any]:

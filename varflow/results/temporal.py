@@ -12,7 +12,7 @@ from varflow._display import Shown, Table
 from varflow.model.drives import Drive
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
-from varflow.results.export import Exported, dataset
+from varflow.results.export import Exported, dataset, numbered
 from varflow.results.layout import ReadOnly
 
 __all__ = ["TemporalCriticalGain", "TemporalFixedPoint"]
@@ -76,12 +76,10 @@ class TemporalFixedPoint(ReadOnly, Exported, Shown):
         """An ``xarray.Dataset`` over ``step`` and ``other_step``; what is not settled is left out."""
         arrays = {name: getattr(self, name) for name in ("variance", "potential_mean", "firing_rate", "second_moments")}
         arrays |= {f"{name}_error": value for name, value in self.error.items()}
-        settled = {name: np.asarray(value, dtype=float) for name, value in arrays.items() if value is not None}
-        variables = {name: (("step", "other_step")[: value.ndim], value) for name, value in settled.items()}
+        variables = {name: (("step", "other_step")[: np.ndim(value)], value) for name, value in arrays.items()}
         numbers = ("alive", "settled", "alive_steps", "mean_rate", "late_rate", "multiplier", "stable", "depth", "residual")
-        variables |= {name: ((), value) for name in numbers if (value := getattr(self, name)) is not None}
-        steps = {"step": ("step", np.arange(1, self.network.steps + 1))}
-        return dataset(variables, steps, network=self.network, note=self.note)
+        variables |= {name: ((), getattr(self, name)) for name in numbers}
+        return dataset(variables, numbered(step=self.network.steps), network=self.network, note=self.note)
 
     def _table(self) -> Table:
         what = "silence" if not self.alive else "alive" if self.settled else "alive, not settled"

@@ -9,8 +9,8 @@ import numpy as np
 
 from varflow._display import Shown, Table
 from varflow.model.network import Network
-from varflow.results.export import Exported, dataset
-from varflow.results.layout import ReadOnly
+from varflow.results.export import Exported, dataset, numbered
+from varflow.results.layout import ReadOnly, evenly
 
 __all__ = ["Trainability"]
 
@@ -52,7 +52,6 @@ class Trainability(ReadOnly, Exported, Shown):
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``weighted_layer`` and ``other``, the similar and the different input."""
-        layer, other = ("weighted_layer", np.arange(1, len(self.norms) + 1)), ("other", ["similar", "different"])
         variables = {
             "correlations": (("weighted_layer", "other"), self.correlations),
             "correlations_error": (("weighted_layer", "other"), self.error["correlations"]),
@@ -61,12 +60,12 @@ class Trainability(ReadOnly, Exported, Shown):
             "contrast": ((), self.contrast),
             "contrast_error": ((), self.error["contrast"]),
         }
-        axes = {"weighted_layer": layer, "other": other}
+        axes = numbered(weighted_layer=len(self.norms)) | {"other": ("other", ["similar", "different"])}
         return dataset(variables, axes, network=self.network, surrogate=self.surrogate)
 
     def _table(self) -> Table:
-        layers = np.unique(np.linspace(0, len(self.norms) - 1, 5).round().astype(int))
-        rows = [(str(l + 1), f"{self.norms[l]:.4g}", *(f"{value:.4f}" for value in self.correlations[l])) for l in layers]
+        shown = evenly(len(self.norms), 5)
+        rows = [(str(l + 1), f"{self.norms[l]:.4g}", *(f"{value:.4f}" for value in self.correlations[l])) for l in shown]
         header = ("weights", "norm", *(f"input of cosine {value:.2g}" for value in self.overlaps))
         note = f"contrast {self.contrast:.4g} ± {float(self.error['contrast']):.2g}"
         title = f"Trainability of {self.network!r}, {self.surrogate}"
