@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -57,16 +57,14 @@ def audit(
 @contextmanager
 def _redirected(as_json: bool) -> Iterator[None]:
     """A context in which the user's code prints, with JSON to stderr. Afterwards streams are as before."""
-    before = sys.stdout, sys.stderr
     sys.stdout.flush()
     stdout = os.dup(1)  # system calls and other programs print there
     if as_json:
-        sys.stdout = sys.stderr
         os.dup2(2, 1)
     try:
-        yield
+        with redirect_stdout(sys.stderr if as_json else sys.stdout), redirect_stderr(sys.stderr):
+            yield
     finally:
-        sys.stdout, sys.stderr = before
         os.dup2(stdout, 1)
         os.close(stdout)
 

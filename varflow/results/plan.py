@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from varflow._checks import nan_to_none
-from varflow._display import Shown, Table, several
+from varflow._display import Shown, Table, measured, several
 from varflow.model.neurons import Neuron
 from varflow.model.surrogate import Surrogate
 from varflow.results.export import Exported, dataset, records
@@ -102,9 +102,9 @@ class ModelPlan(Exported, Shown):
             (
                 layer.name,
                 f"{layer.fan_in:g}" if layer.fan_in else "–",
-                *(_number(value, ".5g") for value in (layer.gain, layer.weight_std)),
+                *(measured(value, ".5g") for value in (layer.gain, layer.weight_std)),
                 f"{layer.firing_rate:.4f} ± {layer.firing_rate_std:.2g}" if layer.neuron_name else "readout",
-                *(_number(value, ".4f") for value in (layer.measured_rate, layer.fresh_rate)),
+                *(measured(value, ".4f") for value in (layer.measured_rate, layer.fresh_rate)),
                 layer.set_by,
             )
             for layer in self.layers
@@ -118,7 +118,3 @@ class ModelPlan(Exported, Shown):
         header = ("layer", "fan-in", "gain", "weight std", "late rate", "batch", "fresh", "set by")
         layout = f"{{:<{max(longest, 5)}}} {{:>8}} {{:>9}} {{:>10}} {{:>18}} {{:>7}} {{:>7}}  {{}}"
         return Table(title, layout, rows, header, notes, "  ! ")
-
-
-def _number(value: float, layout: str) -> str:
-    return "–" if math.isnan(value) else format(value, layout)
