@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from varflow.theory.walks.gradients import gradient_flow
     from varflow.torch_models.audit.door import audit
     from varflow.torch_models.monitor import Monitor
+    from varflow.torch_models.tracing.door import read
     from varflow.verdict import compare
 
 __getattr__, __dir__ = loaded_when_asked(globals())

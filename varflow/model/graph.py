@@ -63,8 +63,10 @@ class Node:
 class Graph(Shown, Sequence[Node]):
     """Nodes in order of execution, those of a branch before the node that joins it; printed as a table."""
 
-    def __init__(self, nodes: Iterable[Node]):
-        self._nodes = tuple(nodes)
+    unknown: tuple[str, ...] = ()  # what belongs to it besides, of which nothing is known, in words
+
+    def __init__(self, nodes: Iterable[Node], unknown: Iterable[str] = ()):
+        self._nodes, self.unknown = tuple(nodes), tuple(unknown)
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -242,7 +244,7 @@ def of_nodes(nodes: Any, drive: Drive, width: int | None, steps: int) -> Graph:
     if isinstance(nodes, Graph):
         receiving = [node.operation for node in nodes if 0 in node.inputs]
         first = replace(nodes[0], operation=Source(first_signal(drive, receiving, width, steps))) if receiving else nodes[0]
-        return Graph([first, *nodes[1:]])
+        return Graph([first, *nodes[1:]], nodes.unknown)
     if not isinstance(nodes, Mapping) or not nodes:
         raise DomainError("nodes", nodes, "must be {name: (layer, *names of what it receives), …}")
     described = {name: _entry(name, entry, nodes) for name, entry in nodes.items()}
