@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from varflow._checks import DomainError
+from varflow.model.extensions import READS
 from varflow.torch_models.tracing.spiking_modules import Neurons, holds_weights, spiking_modules
 
 __all__ = ["Modules"]
@@ -23,18 +25,24 @@ class Modules:
     spiking : dict of str to (module, Spiking)
         Neurons by name; those that are found by their spikes are added in the pass.
     parts : set of modules
-        Those within neurons.
+        Those within neurons, and within modules with a reader.
+    readers : dict of str to callable
+        Readers of modules that users have registered: each is one operation.
     weights : dict of str to module
-        Linear and convolutional modules outside of neurons.
+        Linear and convolutional modules outside of these.
     """
 
     def __init__(self, model: Any, neurons: Neurons):
         self.names = {module: name for name, module in model.named_modules()}
         self.spiking = spiking_modules(self.names, neurons)
-        self.parts = {part for module, _ in self.spiking.values() for part in module.modules() if part is not module}
+        found = {name: _reader_of(module) for module, name in self.names.items() if name not in self.spiking}
+        self.readers = {name: reader for name, reader in found.items() if reader is not None}
+        whole = [module for module, name in self.names.items() if name in self.spiking or name in self.readers]
+        self.parts = {part for module in whole for part in module.modules() if part is not module}
         kinds = tuple(getattr(torch.nn, kind) for kind in WEIGHTS)
         outside = {module: name for module, name in self.names.items() if module not in self.parts}
-        self.weights = {name: module for module, name in outside.items() if isinstance(module, kinds)}
+        weights = {name: module for module, name in outside.items() if isinstance(module, kinds)}
+        self.weights = {name: module for name, module in weights.items() if name not in self.readers}
 
     def may_spike(self, module: Any) -> bool:
         """True for modules that may be neurons without equations: of none of torch's classes, and without weights."""
@@ -60,3 +68,8 @@ class Modules:
         for name, kind in unweighted.items():
             rule = f"has no weight module before {name}, which returns spikes: for a neuron give neurons={{{kind}: None}}"
         return DomainError("model", type(next(iter(self.names))).__name__, rule)
+
+
+def _reader_of(module: Any) -> Callable[[Any], Any] | None:
+    """The reader that is registered for a module's class or the nearest above it."""
+    return next((READS[kind] for kind in type(module).__mro__ if kind in READS), None)

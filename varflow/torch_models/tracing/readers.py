@@ -2,7 +2,7 @@
 
 Parameters are read by their moments: γ as the root mean square over channels, β as the mean, running statistics as the mean
 and the variance whose scale has that of all channels. Functions that are called in a way that theory does not cover have no
-operation.
+operation. Readers that users register come first.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from varflow.model.extensions import READS
 from varflow.model.layers import BatchNorm, Layer, LayerNorm, Pool
 from varflow.model.merges import Concat, Product, Sum
 from varflow.model.sources import Unknown
@@ -31,15 +32,16 @@ class UnknownNormalisation(Unknown):
 
 def operation(name: str, words: str, args: Any, kwargs: Any, of: OriginOf) -> Layer:
     """The operation that a torch function makes on the signals among its arguments; ``of`` gives their origins."""
+    reader = READS.get(name) or _OF_ONE_SIGNAL.get(name)
     try:
-        if name in _OF_SIGNALS:
-            read = _OF_SIGNALS[name](of, *args, **kwargs)
+        if reader is not None:
+            layer = reader(*args, **kwargs)
         else:
-            read = _OF_ONE_SIGNAL[name](*args, **kwargs) if name in _OF_ONE_SIGNAL else None
+            layer = _OF_SIGNALS[name](of, *args, **kwargs) if name in _OF_SIGNALS else None
     except (TypeError, ValueError, IndexError):  # called in another way
-        read = None
-    if read is not None:
-        return read
+        layer = None
+    if layer is not None:
+        return layer
     return (UnknownNormalisation if name in _NORMALISATIONS else Unknown)(words)
 
 

@@ -103,6 +103,8 @@ class _Tracer:
                 continue
             if name in modules.weights:
                 self._enclose(name, module, self._weight(name))
+            elif name in modules.readers:
+                self._enclose(name, module, self._operation(name, module))
             elif name in modules.spiking:
                 self._enclose(name, module, self._neuron(name, module))
             else:
@@ -163,6 +165,18 @@ class _Tracer:
             source = self.provenance.origins.sender(layer.neuron_name)
             for tensor in outputs:
                 self.provenance.put(tensor, source)
+
+        return see
+
+    def _operation(self, name: str, module: Any) -> Callable[[Any, Any], None]:
+        """One operation, that of the reader of a module; the origin of other tensors that it receives does not count."""
+        words = f"{type(module).__name__} in {name!r}"
+
+        def see(given: Any, out: Any) -> None:
+            origin = self._origin(given)
+            after = self.provenance.origins.after(name, (origin,), lambda: (self.modules.readers[name](module), words))
+            for tensor in tensors_in(out):
+                self.provenance.put(tensor, after)
 
         return see
 
