@@ -117,8 +117,8 @@ def surrogate_beside_gain(surrogate: Any, gain: float, neuron: Neuron, steps: in
     Of several steps by the range over ``depth`` layers; memoryless by growth 1, the same in every layer.
     """
     network = Network(width=1000, depth=depth, gain=gain, neuron=neuron, steps=steps, drive=drive)
-    few = Neurons(2**10, 4, seed=0)  # points: the gain beside it takes a second
-    psi, solved = surrogate_of(surrogate), ForwardPass.of(Blocks.of(network, Effort(few)))
+    blocks = Blocks.of(network, Effort(Neurons(2**10, 4, seed=0)))  # few points: the gain beside it takes a second
+    psi, solved = surrogate_of(surrogate), ForwardPass.of(blocks)
     found: dict[str, Any] = {"gradient_growth": solved.gradients(psi, scatter=False).growth, "surrogate": None, "words": []}
     try:
         objective, accuracy = ("growth", ACCURACY) if steps == 1 else ("range", 10 * ACCURACY)

@@ -5,6 +5,8 @@ All positions of the first window and those of the second are followed together,
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from varflow.theory.maps.patches import with_means
@@ -41,25 +43,24 @@ def averaged(window: Window, signal: Signal) -> Signal:
     pairs = PairMoments(smaller.shape, between)
     if isinstance(signal, Currents):
         return Currents(mean, between((0, 0)), smaller, signal.channels, pairs=pairs)
-    draw, places, inside = signal.sampled, window.places(grid), window.inside_map(grid)
+    places, inside = window.places(grid), window.inside_map(grid)
 
     def drawn(at: np.ndarray, *far: bool) -> np.ndarray:
-        assert draw is not None
-        x = _in_windows(draw(places[at].reshape(len(at), -1), *far), at.shape, grid)
+        x = _in_windows(_drawn(signal)(places[at].reshape(len(at), -1), *far), at.shape, grid)
         return _as_drawn((x * inside[at].reshape(*at.shape, -1, 1, 1)).mean(axis=4))
 
-    return Spikes(mean, between((0, 0)), smaller, signal.channels, None if draw is None else drawn, pairs=pairs)
+    return Spikes(mean, between((0, 0)), smaller, signal.channels, drawn if signal.sampled else None, pairs=pairs)
 
 
 def largest(window: Window, spikes: Spikes) -> Spikes:
     """The maximum of spikes over each window."""
     grid, smaller = spikes.grid, window.smaller(spikes.grid)
-    draw, places, steps = spikes.sampled, window.places(grid), grid.steps
+    places, steps = window.places(grid), grid.steps
 
     def drawn(at: np.ndarray, *far: bool) -> np.ndarray:
         """Maxima over windows ``at`` (groups, windows) that are drawn together."""
-        assert draw is not None
-        return _as_drawn(_in_windows(draw(places[at].reshape(len(at), -1), *far), at.shape, grid).max(axis=4))
+        x = _in_windows(_drawn(spikes)(places[at].reshape(len(at), -1), *far), at.shape, grid)
+        return _as_drawn(x.max(axis=4))
 
     def between(offset: Offset) -> np.ndarray:
         if offset is ALL_PAIRS:
@@ -89,6 +90,13 @@ def averaged_back(window: Window, gradients: Gradients, grid: Grid) -> Gradients
     own = moments.pop((0, 0))
     pairs = {d: G * np.resize(on_both(d, grid.shape), (G.shape[1], 1, 1)) for d, G in moments.items()}
     return Gradients(own, grid, gradients.channels, pairs=pairs)
+
+
+def _drawn(spikes: Signal) -> Callable[..., np.ndarray]:
+    """Draws of spikes that can be drawn."""
+    assert isinstance(spikes, Spikes)
+    assert spikes.sampled is not None
+    return spikes.sampled
 
 
 def _covariance(x: np.ndarray, steps: int) -> np.ndarray:

@@ -83,24 +83,21 @@ def forward(layer: BatchNorm, inputs: tuple[Currents], visit: Visit) -> Currents
     if not isinstance(currents, Currents):
         raise Uncovered("layers", layer, "normalises spikes")
     if layer.statistics is not None:
-        return running(layer, currents)
-    if not batching.overlaps:
+        return running(layer, currents, *layer.statistics)
+    known = currents.overlap if batching.overlaps else None
+    if known is None:
         visit.kept["batch"] = batch = joint(layer, currents, batching.exchangeable)
         return batch.applied(layer, currents)
-    assert currents.overlap is not None
-    visit.kept["batch"] = batch = by_overlap(layer, currents, currents.overlap, batching.inputs)
+    visit.kept["batch"] = batch = by_overlap(layer, currents, known, batching.inputs)
     after = batch.applied(layer, currents)
     if not layer.gamma:
         return after
-    known = currents.overlap.mean_square
-    inverse = mean_square(after, batching.inputs) / layer.gamma**4 if known is None else known()
-    return replace(after, shared=SharedScale(np.full(1, inverse), inverse))
+    square = _mean_square(after, batching.inputs) / layer.gamma**4 if known.mean_square is None else known.mean_square()
+    return replace(after, shared=SharedScale(np.full(1, square), square))
 
 
-def running(layer: BatchNorm, currents: Currents) -> Currents:
+def running(layer: BatchNorm, currents: Currents, mean: float, variance: float) -> Currents:
     """Currents after a normalisation by running statistics."""
-    assert layer.statistics is not None
-    mean, variance = layer.statistics
     return replace(currents, changes=None).shifted(-mean).scaled(running_scale(layer, variance)).shifted(layer.beta)
 
 
@@ -181,7 +178,7 @@ def _row(currents: Currents, variance: np.ndarray, between: np.ndarray, inputs: 
     return same_input / inputs + (1 - 1 / inputs) * far
 
 
-def mean_square(currents: Currents, inputs: int) -> float:
+def _mean_square(currents: Currents, inputs: int) -> float:
     """Mean square of the covariance of two numbers of a channel over a batch of so many inputs."""
     own, grid = currents.covariance, currents.grid
     assert currents.overlap is not None
@@ -199,7 +196,7 @@ def backward(layer: BatchNorm, gradients: Gradients, visit: Visit, way: WayBack)
     if batching.exchangeable:
         return [replace(gradients.times(batch.scale[..., None, None] ** 2), balanced=True)]
     if batching.overlaps:
-        square = np.full_like(batch.scale, mean_square(after, batching.inputs) / unit**2)
+        square = np.full_like(batch.scale, _mean_square(after, batching.inputs) / unit**2)
         size = batching.inputs * after.grid.positions * after.grid.steps
         return [batch_back(gradients, way.laid_out(after).covariance / unit, batch.scale, square, size)]
     C = after.covariance / unit

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from varflow.model.extensions import missing
 from varflow.model.layers import Measured, Unknown
 from varflow.theory.maps.patches import of_numbers
 from varflow.theory.operations.table import Uncovered, register
@@ -50,11 +51,11 @@ def _overlap(x: np.ndarray, grid: Grid) -> Overlap:
 
 
 def unknown(layer: Unknown, inputs: tuple[Any, ...], visit: Visit) -> Any:
-    raise Uncovered("layers", visit.node.name or layer, layer.words)
+    raise Uncovered(visit.node.name, layer, missing(layer, "forward"))
 
 
 def unknown_back(layer: Unknown, gradients: Gradients, visit: Visit, way: WayBack) -> Any:
-    raise Uncovered("layers", visit.node.name or layer, layer.words)
+    raise Uncovered(visit.node.name, layer, missing(layer, "forward"))
 
 
 def passed_back(layer: Measured, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:

@@ -1,4 +1,6 @@
-"""The table of operations: the maps of each class of layers, forwards, backwards and of counts."""
+"""The table of operations: the maps of each class of layers of the package, forwards, backwards and of counts.
+
+Those of layers of one's own are registered by ``vf.register``; ``model.extensions.map_of`` looks for both."""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from typing import Any
 
 from varflow._checks import DomainError
 
-__all__ = ["BACKWARD", "COUNT", "FORWARD", "Uncovered", "map_of", "register"]
+__all__ = ["BACKWARD", "COUNT", "FORWARD", "Uncovered", "register"]
 
 Table = dict[type, Callable[..., Any]]
 FORWARD: Table = {}
@@ -34,8 +36,3 @@ def register(
     for table, entry in ((FORWARD, forward), (BACKWARD, backward), (COUNT, count)):
         if entry is not None:
             table[kind] = entry
-
-
-def map_of(table: Table, operation: Any) -> Callable[..., Any] | None:
-    """The map of an operation, of its own class or the nearest that has one; else None."""
-    return next((table[kind] for kind in type(operation).__mro__ if kind in table), None)

@@ -26,6 +26,7 @@ import numpy as np
 
 from varflow.model.layers import Conv, Linear
 from varflow.theory.operations.batch_norm import centred_over_batch
+from varflow.theory.operations.merge import summed
 from varflow.theory.operations.table import register
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.signals.gradients import Gradients
@@ -44,6 +45,9 @@ TINY = 1e-150  # variance of currents that are all equal
 
 def forward(layer: Linear | Conv, inputs: tuple[Any], visit: Visit) -> Currents:
     spikes, walk = as_inputs(inputs[0]), visit.walk
+    if layer.rows == "standardised" and visit.node.inputs == (0,):  # few numbers of the drive: C = g² n/(n - 1) (M - e eᵀ)
+        n = layer.fan_in(spikes.channels) if isinstance(layer, Conv) else spikes.neurons
+        spikes = summed([spikes], [(n / (n - 1)) ** 0.5])
     spikes = spikes if walk.effort.increments else replace(spikes, changes=None)
     steps = walk.steps or spikes.grid.steps
     visit.kept["spikes"] = held(spikes, steps)

@@ -61,13 +61,14 @@ def _jacobian(neuron: Population, c: np.ndarray, surrogate: Surrogate, detached:
 def _stepped(neuron: Population, c: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Membranes, spikes, and where the bound on the next membrane holds."""
     H, S = np.empty_like(c), np.empty_like(c)
-    bound = None if neuron.reset_rule.lowest is None else np.empty(c.shape, bool)
+    lowest = neuron.reset_rule.lowest
+    bound = None if lowest is None else np.empty(c.shape, bool)
     h = s = np.zeros_like(c[:, 0])
     for t in range(c.shape[1]):
         H[:, t] = h = membrane(neuron, h, s, c[:, t])
         S[:, t] = s = spikes(neuron, h)
-        if bound is not None:
-            bound[:, t] = bounded(neuron, h, s)
+        if bound is not None and lowest is not None:
+            bound[:, t] = bounded(neuron, h, s, lowest)
     return H, S, bound
 
 

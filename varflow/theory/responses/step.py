@@ -80,11 +80,10 @@ def spikes(neuron: Neuron | Population, h: np.ndarray) -> np.ndarray:
     return (h > neuron.threshold if neuron.strict else h >= neuron.threshold).astype(h.dtype)
 
 
-def bounded(neuron: Population, h: np.ndarray, s: np.ndarray) -> np.ndarray:
-    """True where the bound on the next membrane holds."""
+def bounded(neuron: Population, h: np.ndarray, s: np.ndarray, lowest: float) -> np.ndarray:
+    """True where this bound on the next membrane holds."""
     rule = neuron.reset_rule
-    assert rule.lowest is not None
-    return (1 - rule.membrane * s) * h - rule.threshold * neuron.threshold * s < rule.lowest * neuron.threshold
+    return (1 - rule.membrane * s) * h - rule.threshold * neuron.threshold * s < lowest * neuron.threshold
 
 
 def slopes(

@@ -13,7 +13,7 @@ from varflow.theory.signals.moments import Currents, Signal, in_replicas, means_
 from varflow.theory.signals.overlap import Overlap, averages
 from varflow.theory.signals.pair_moments import Offset, PairMoments
 
-__all__ = ["elementwise", "rescaled", "with_correlation"]
+__all__ = ["elementwise", "rescaled"]
 
 Arrays = Sequence[np.ndarray]
 
@@ -76,13 +76,12 @@ def rescaled(signal: Currents, scale: np.ndarray, shift: float | np.ndarray = 0.
         sampled=None,
         shared=signal.shared,
     )
-    return after if signal.overlap is None else with_correlation(after, signal)
+    return after if signal.overlap is None else _with_correlation(after, signal, signal.overlap)
 
 
-def with_correlation(after: Any, before: Signal) -> Any:
-    """A signal behind an operation that keeps the correlation of different inputs."""
-    assert before.overlap is not None
+def _with_correlation(after: Currents, before: Currents, overlap: Overlap) -> Currents:
+    """Currents behind an operation that keeps the correlation of different inputs."""
     stds = [np.sqrt(np.diagonal(averages(each)[1], axis1=-2, axis2=-1)) for each in (after, before)]
     ratio = np.divide(stds[0], stds[1], out=np.zeros_like(stds[0]), where=stds[1] > 0)
-    between = ratio[..., :, None] * before.overlap.between * ratio[..., None, :]
-    return replace(after, overlap=before.overlap.after(between))
+    between = ratio[..., :, None] * overlap.between * ratio[..., None, :]
+    return replace(after, overlap=overlap.after(between))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,12 +13,8 @@ from varflow._checks import DomainError
 from varflow.model.drive_kinds import Drive, Given, Inputs
 from varflow.model.drive_kinds import Spikes as Trains
 from varflow.model.graph import Graph, graph_of, independent
-from varflow.model.layers import Conv
 from varflow.model.network import Network
-from varflow.model.signals import Layer
-from varflow.model.weighted_layers import Weighted
 from varflow.theory.maps.patches import of_numbers
-from varflow.theory.operations.merge import summed
 from varflow.theory.operations.visit import Batching, Effort
 from varflow.theory.signals.moments import Currents, GivenCurrents, Signal, Spikes
 from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments
@@ -78,7 +73,7 @@ class Blocks:
         """What some of the inputs send: in one group if they depend on each other, else one each."""
         first, steps = self.graph[0].operation.sends, self.network.steps
         if isinstance(drive, Given):
-            reader = self.graph[1].operation
+            reader = next(node.operation for node in self.graph if 0 in node.inputs)
             if not reader.spikes or self.normalised:
                 rule = "must be a Spike without recurrent weights, and no BatchNorm may follow, for a drive of given currents"
                 raise DomainError("layers", reader, rule)
@@ -93,9 +88,8 @@ class Blocks:
             return Currents(np.zeros(covariance.shape[:-1]), covariance, grid, channels, pairs=pairs)
         if isinstance(drive, Inputs):
             x = drive.frames(steps).reshape(drive.kinds, steps, channels, grid.positions)
-            return _of_fan_in(self.graph[1].operation, of_numbers(x.transpose(0, 3, 1, 2), grid))
-        moments = _of_trains(drive, steps, self.normalised, exchangeable)
-        return _of_fan_in(self.graph[1].operation, Spikes(*moments, grid, channels))
+            return of_numbers(x.transpose(0, 3, 1, 2), grid)
+        return Spikes(*_of_trains(drive, steps, self.normalised, exchangeable), grid, channels)
 
 
 def over_batch(graph: Graph) -> bool:
@@ -107,14 +101,6 @@ def _drives(network: Network, normalised: bool, positions: int) -> list[Drive]:
     kinds = network.drive.kinds
     size = kinds if normalised else max(1, AT_ONCE // (positions * network.steps) ** 2)
     return [network.drive.of_rows(slice(first, first + size)) for first in range(0, kinds, size)]
-
-
-def _of_fan_in(first: Layer, numbers: Spikes) -> Spikes:
-    """Numbers of the drive as weights of this fan-in receive them: ``C = g² n/(n - 1) (M - e eᵀ)`` for standardised rows."""
-    if not isinstance(first, Weighted) or first.rows != "standardised":
-        return numbers
-    n = numbers.channels // first.groups * math.prod(first.windows.size) if isinstance(first, Conv) else numbers.neurons
-    return summed([numbers], [(n / (n - 1)) ** 0.5])
 
 
 def _independent(covariance: np.ndarray, grid: Grid, offset: Offset) -> np.ndarray:

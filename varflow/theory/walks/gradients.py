@@ -11,11 +11,12 @@ import numpy as np
 
 from varflow._checks import DomainError, choice, flag, instance
 from varflow._progress import Progress, Report, beyond, check_progress, reporter, unreported
+from varflow.model.extensions import map_of, missing
 from varflow.model.network import Network
 from varflow.model.surrogate import Surrogate
 from varflow.model.surrogates import surrogate_of
 from varflow.results import GradientFlow
-from varflow.theory.operations.table import BACKWARD, Uncovered, map_of
+from varflow.theory.operations.table import BACKWARD, Uncovered
 from varflow.theory.operations.visit import Effort, Visit, Walk, WayBack
 from varflow.theory.responses.back_propagation import Slopes
 from varflow.theory.responses.layer_state import LayerState
@@ -58,10 +59,10 @@ def _returned(visit: Visit, gradients: Gradients | None, way: WayBack) -> Sequen
     unknown = [None] * len(visit.node.inputs)
     if gradients is None or (visit.sent is None and any(each is None for each in visit.received)):
         return unknown
-    backward = map_of(BACKWARD, operation)
+    backward = map_of("backward", BACKWARD, operation)
     try:
         if backward is None:
-            raise Uncovered("layers", operation, "is not covered by the theory of gradients")
+            raise Uncovered(visit.node.name, operation, missing(operation, "backward"))
         return backward(operation, gradients, visit, way)
     except Uncovered as error:
         if way.gaps is None:

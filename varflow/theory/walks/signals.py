@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError
+from varflow.model.extensions import map_of, missing
 from varflow.model.graph import Graph, Path
 from varflow.model.layers import Linear, Measured, Spike
 from varflow.theory.operations.spike import fire
-from varflow.theory.operations.table import FORWARD, Uncovered, map_of
+from varflow.theory.operations.table import FORWARD, Uncovered
 from varflow.theory.operations.visit import Visit, Walk
 from varflow.theory.operations.weights import weighted
 from varflow.theory.responses.layer_state import LayerState
@@ -52,10 +53,10 @@ def _sent(visit: Visit) -> Any:
     walk, operation = visit.walk, visit.node.operation
     if any(each is None for each in visit.received) and not isinstance(operation, Measured):
         return None
-    forward = map_of(FORWARD, operation)
+    forward = map_of("forward", FORWARD, operation)
     try:
         if forward is None:
-            raise Uncovered("layers", operation, "is not covered by theory")
+            raise Uncovered(visit.node.name, operation, missing(operation, "forward"))
         return forward(operation, visit.received, visit)
     except Uncovered as error:
         if walk.gaps is None:
