@@ -13,8 +13,10 @@ from varflow._checks import DomainError
 from varflow.model.drive_kinds import Drive, Given, Inputs
 from varflow.model.drive_kinds import Spikes as Trains
 from varflow.model.graph import Graph, graph_of, independent
+from varflow.model.layers import Measured
 from varflow.model.network import Network
 from varflow.theory.maps.patches import of_numbers
+from varflow.theory.operations.sources import measured
 from varflow.theory.operations.visit import Batching, Effort
 from varflow.theory.signals.moments import Currents, GivenCurrents, Signal, Spikes
 from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments
@@ -35,30 +37,34 @@ class Blocks:
     graph : Graph
     effort : Effort
         With fewer points at each position of large maps.
-    normalised : bool
-        True if a batch is normalised, so that its inputs depend on each other.
+    jointly : bool
+        True if all inputs are in one index, as those that a BatchNorm over the batch makes depend on each other.
     per_position : bool
-        True if maps are so large that each position is followed on its own, which a BatchNorm over the batch prevents.
+        True if maps are so large that each position is followed on its own, which is not done of several inputs jointly.
+    inputs : int
+        Number of inputs, if each is followed alone with the overlap of two; else 0.
     """
 
     network: Network
     graph: Graph
     effort: Effort
-    normalised: bool
+    jointly: bool
     per_position: bool
+    inputs: int
     drives: list[Drive]
 
     @classmethod
     def of(cls, network: Network, effort: Effort, rows: np.ndarray | None = None) -> Blocks:
         """The blocks of a network; with ``rows`` these inputs only, together."""
         graph = independent(graph_of(network))
-        normalised = over_batch(graph)
-        positions = max(int(np.prod(shape[1:])) for shape in network.shapes)
-        per_position = not normalised and rows is None and effort.per_position(Grid(1, positions, 1, network.steps))
+        normalised, positions = over_batch(graph), max(int(np.prod(shape[1:])) for shape in network.shapes)
+        inputs = _apart(network, graph, positions, effort) if normalised and rows is None else 0
+        jointly = rows is not None or (normalised and not inputs)
+        per_position = not jointly and effort.per_position(Grid(1, positions, 1, network.steps))
         if per_position:
             effort = replace(effort, neurons=effort.neurons.at_most(ON_MAPS))
         drives = [network.drive.of_rows(rows)] if rows is not None else _drives(network, normalised, positions)
-        return cls(network, graph, effort, normalised or rows is not None, per_position, drives)
+        return cls(network, graph, effort, jointly, per_position, inputs, drives)
 
     def __len__(self) -> int:
         return len(self.drives)
@@ -67,34 +73,44 @@ class Blocks:
         """The signal with which the walk of each block begins, and how its batch is known."""
         for drive in self.drives:
             exchangeable = over_batch(self.graph) and drive.kinds == 1 and not isinstance(drive, Inputs)
-            yield self._start(drive, exchangeable), Batching(exchangeable)
+            yield self._start(drive, exchangeable), Batching(exchangeable, self.inputs or 1, bool(self.inputs))
 
     def _start(self, drive: Drive, exchangeable: bool) -> Signal | GivenCurrents:
         """What some of the inputs send: in one group if they depend on each other, else one each."""
         first, steps = self.graph[0].operation.sends, self.network.steps
         if isinstance(drive, Given):
             reader = next(node.operation for node in self.graph if 0 in node.inputs)
-            if not reader.spikes or self.normalised:
+            if not reader.spikes or over_batch(self.graph):
                 rule = "must be a Spike without recurrent weights, and no BatchNorm may follow, for a drive of given currents"
                 raise DomainError("layers", reader, rule)
             return GivenCurrents(drive, first.size)
         channels, height, columns = first.shape if len(first.shape) == 3 else (first.size, 1, 1)
-        inputs = 2 if exchangeable else drive.kinds if self.normalised else 1
+        inputs = 2 if exchangeable else drive.kinds if self.jointly else 1
         grid = Grid(inputs, height, columns, steps, self.per_position)
         if first.kind == "currents":
-            covariance = _covariance_of_currents(drive, steps, self.normalised, exchangeable)
+            covariance = _covariance_of_currents(drive, steps, self.jointly, exchangeable)
             pairs = PairMoments(grid.shape, partial(_independent, covariance, grid)) if self.per_position else None
             covariance = _at_every_position(covariance, grid)
             return Currents(np.zeros(covariance.shape[:-1]), covariance, grid, channels, pairs=pairs)
         if isinstance(drive, Inputs):
             x = drive.frames(steps).reshape(drive.kinds, steps, channels, grid.positions)
+            if self.inputs:
+                return measured(x.swapaxes(0, 1), grid, overlaps=True)
             return of_numbers(x.transpose(0, 3, 1, 2), grid)
-        return Spikes(*_of_trains(drive, steps, self.normalised, exchangeable), grid, channels)
+        return Spikes(*_of_trains(drive, steps, self.jointly, exchangeable), grid, channels)
 
 
 def over_batch(graph: Graph) -> bool:
     """True if a node normalises over a batch of inputs."""
     return any(node.operation.over_batch for node in graph)
+
+
+def _apart(network: Network, graph: Graph, positions: int, effort: Effort) -> int:
+    """Number of inputs of a batch that is known by overlaps: of numbers, too many for one index or measured; else 0."""
+    of_nodes = [node.operation.x.shape[1] for node in graph if isinstance(node.operation, Measured)]
+    inputs = max([*of_nodes, network.drive.kinds])
+    given = inputs > 1 and (of_nodes or isinstance(network.drive, Inputs))
+    return inputs if of_nodes or (given and inputs * positions * network.steps > effort.batch) else 0
 
 
 def _drives(network: Network, normalised: bool, positions: int) -> list[Drive]:
