@@ -203,7 +203,7 @@ def test_windows_are_followed_with_all_their_points(monkeypatch):
     kept = maxima_module.carried_back_alone
     monkeypatch.setattr(maxima_module, "carried_back_alone", lambda J, *of: points.append(J.shape[-1]) or kept(J, *of))
     monkeypatch.setattr(maxima_module, "NUMBERS", 2**12, raising=False)
-    monkeypatch.setattr("varflow.theory.responses.jacobians.NUMBERS", 2**12)
+    monkeypatch.setattr("varflow.theory.responses.step.NUMBERS", 2**12)
     np.testing.assert_allclose(energies(infinite), found, rtol=1e-4)
     assert min(points) > 1
 

@@ -20,8 +20,7 @@ from varflow.model.layers import Spike
 from varflow.theory.maps.maxima import Windows, drawn_windows
 from varflow.theory.maps.positions import currents_in_windows
 from varflow.theory.responses.back_propagation import Sampling
-from varflow.theory.responses.jacobians import NUMBERS, carried_back, carried_back_alone, jacobians, with_input
-from varflow.theory.responses.step import Population
+from varflow.theory.responses.step import NUMBERS, Population, carried_back, carried_back_alone, jacobians, with_input
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.moments import Currents, Spikes
 from varflow.theory.signals.pair_moments import known_pairs

@@ -59,7 +59,7 @@ def _returned(visit: Visit, gradients: Gradients | None, way: WayBack) -> Sequen
     unknown = [None] * len(visit.node.inputs)
     if gradients is None or (visit.sent is None and any(each is None for each in visit.received)):
         return unknown
-    backward = map_of("backward", BACKWARD, operation)
+    backward = BACKWARD.get(type(operation)) or map_of("backward", BACKWARD, operation)
     try:
         if backward is None:
             raise Uncovered(visit.node.name, operation, missing(operation, "backward"))

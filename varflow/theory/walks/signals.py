@@ -53,7 +53,7 @@ def _sent(visit: Visit) -> Any:
     walk, operation = visit.walk, visit.node.operation
     if any(each is None for each in visit.received) and not isinstance(operation, Measured):
         return None
-    forward = map_of("forward", FORWARD, operation)
+    forward = FORWARD.get(type(operation)) or map_of("forward", FORWARD, operation)
     try:
         if forward is None:
             raise Uncovered(visit.node.name, operation, missing(operation, "forward"))
