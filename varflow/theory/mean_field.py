@@ -18,11 +18,9 @@ from varflow.theory.layer import one_step
 from varflow.theory.operations.visit import Effort, Walk
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Neurons
+from varflow.theory.signals.index import Grid, aligned, standard_error
 from varflow.theory.signals.pair_moments import ALL_PAIRS
-from varflow.theory.signals.replicas import aligned, standard_error
-from varflow.theory.signals.windows import Grid
-from varflow.theory.walks.blocks import Blocks
-from varflow.theory.walks.signals import signals_walk
+from varflow.theory.walks.signals import Blocks, signals_walk
 
 __all__ = ["mean_field"]
 

@@ -19,9 +19,9 @@ from varflow.theory.responses.neurons import Neurons, points_within, spikes_at
 from varflow.theory.responses.quasi_monte_carlo import causal_factor
 from varflow.theory.responses.step import Population, carried_back_alone, jacobians, with_input
 from varflow.theory.signals.gradients import Gradients
+from varflow.theory.signals.index import replicated
 from varflow.theory.signals.moments import Currents, outer
 from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments, known_pairs
-from varflow.theory.signals.replicas import replicated
 from varflow.theory.threads import in_threads
 
 __all__ = [

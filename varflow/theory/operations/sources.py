@@ -13,9 +13,9 @@ from varflow.theory.maps.patches import of_numbers
 from varflow.theory.operations.table import Uncovered, register
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.signals.gradients import Gradients
+from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Spikes, held
 from varflow.theory.signals.overlap import Numbers, Overlap, told_apart
-from varflow.theory.signals.windows import Grid
 
 __all__ = ["measured"]
 

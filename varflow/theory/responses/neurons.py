@@ -23,9 +23,8 @@ from varflow.theory.responses.quasi_monte_carlo import QuasiMonteCarlo, causal_f
 from varflow.theory.responses.recurrence import recurrent_layer
 from varflow.theory.responses.step import Population
 from varflow.theory.responses.stepping import averaging_error, stepped
+from varflow.theory.signals.index import Grid, replicated
 from varflow.theory.signals.moments import Currents
-from varflow.theory.signals.replicas import replicated
-from varflow.theory.signals.windows import Grid
 from varflow.theory.threads import one_thread
 
 __all__ = ["METHODS", "Neurons", "points_within", "spikes_at"]
