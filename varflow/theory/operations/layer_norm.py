@@ -9,12 +9,16 @@ neurons of gradients of mean 0, and vanishes.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from varflow.model.graph import Node
 from varflow.model.layers import LayerNorm
 from varflow.theory.operations.batch_norm import standardising
 from varflow.theory.operations.table import register
 from varflow.theory.operations.visit import Visit, WayBack
+from varflow.theory.signals.counted import Counts, no_chain
 from varflow.theory.signals.elementwise import rescaled
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.index import Grid
@@ -51,4 +55,8 @@ def over_map(values: np.ndarray, grid: Grid) -> np.ndarray:
     return np.broadcast_to(folded.mean(axis=1, keepdims=True), folded.shape).reshape(values.shape)
 
 
-register(LayerNorm, forward=forward, backward=backward)
+def count(layer: LayerNorm, inputs: tuple[Any], counts: Counts, node: Node) -> None:
+    raise no_chain(node, "gives all neurons one normaliser, so that they depend on each other")
+
+
+register(LayerNorm, forward=forward, backward=backward, count=count)

@@ -24,11 +24,14 @@ from typing import Any
 
 import numpy as np
 
+from varflow._checks import DomainError
+from varflow.model.graph import Node
 from varflow.model.layers import Conv, Linear
 from varflow.theory.operations.batch_norm import centred_over_batch
 from varflow.theory.operations.merge import summed
 from varflow.theory.operations.table import register
 from varflow.theory.operations.visit import Visit, WayBack
+from varflow.theory.signals.counted import CountedCurrents, Counts, no_chain
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.increments import Differences
 from varflow.theory.signals.index import Grid, aligned
@@ -260,5 +263,34 @@ def _keep_norms(
     way.weights.append(gradients.channels * fan_in * each)
 
 
-register(Linear, forward=forward, backward=backward)
-register(Conv, forward=forward, backward=backward)
+# Counts of spikes.
+
+
+def count(linear: Linear, inputs: tuple[Any], counts: Counts, node: Node) -> CountedCurrents:
+    """Currents of the numbers of the drive, or of spikes times a factor."""
+    (signal,), width = inputs, linear.width or node.width or 0
+    if isinstance(signal, CountedCurrents):
+        return CountedCurrents(linear, None, width)
+    factor, constant = signal.affine
+    if constant:
+        raise no_chain(node, f"receives spikes times {factor:g} plus {constant:g}")
+    return CountedCurrents(_scaled(linear, factor, counts.width(signal)), signal.place, width)
+
+
+def _scaled(linear: Linear, factor: float, fan_in: int) -> Linear:
+    """Weights of spikes times a factor."""
+    if factor == 1:
+        return linear
+    if factor == 0 or (factor < 0 and not linear.law.normal_given_spikes):
+        rule = "must be positive for weights that are not normal" if factor else "leaves no spikes: no chain counts them"
+        raise DomainError("factor", factor, rule)
+    mean = None if factor > 0 and linear.mean_gain is None else factor * linear.mean_gain_of(fan_in)
+    return replace(linear, gain=abs(factor) * linear.gain, mean_gain=mean)
+
+
+def not_counted(layer: Conv, inputs: tuple[Any], counts: Counts, node: Node) -> None:
+    raise no_chain(node, "acts on maps: positions share filters and depend on each other")
+
+
+register(Linear, forward=forward, backward=backward, count=count)
+register(Conv, forward=forward, backward=backward, count=not_counted)

@@ -7,11 +7,13 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from varflow._checks import DomainError
+from varflow.model.graph import Node
 from varflow.model.network import Network
 from varflow.model.weighted_layers import Linear
 from varflow.theory.layer import Layer
 
-__all__ = ["Count", "Counted", "CountedCurrents", "Counts", "Normal", "changed"]
+__all__ = ["Count", "Counted", "CountedCurrents", "Counts", "Normal", "changed", "no_chain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,12 @@ class Counted(NamedTuple):
 
     place: int
     affine: tuple[float, float] = (1.0, 0.0)
+
+
+def no_chain(node: Node, reason: str) -> DomainError:
+    """An error for a node behind which spikes are more than their number."""
+    sampled = "vf.simulate(network, engine='conditional') samples its distribution exactly"
+    return DomainError(node.name, node.operation, f"{reason}: no chain of spike counts is known for it; {sampled}")
 
 
 Affine = TypeVar("Affine", CountedCurrents, Counted)
