@@ -10,15 +10,16 @@ import numpy as np
 from varflow._checks import DomainError, instance, integer, require
 from varflow._memory import room
 from varflow._progress import Progress, check_progress
-from varflow.model.chains import layers_of
 from varflow.model.drives import Inputs
 from varflow.model.drives import inputs as drive_of_inputs
+from varflow.model.graph import graph_of
 from varflow.model.network import Network
-from varflow.model.signals import all_layers, has_own_gain
+from varflow.model.signals import has_own_gain
 from varflow.results import Kernel
 from varflow.results.ensemble import spread
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.walks.kernels import second_moments
+from varflow.theory.walks.signals import over_batch
 
 __all__ = ["driven_by", "kernel", "sampled_grams"]
 
@@ -144,8 +145,8 @@ def driven_by(network: Network, inputs: Any) -> Network:
 
 def _different(network: Network) -> tuple[Network, np.ndarray]:
     """The network with each different input once, and the place of every input among them."""
-    drive, layers = network.drive, layers_of(network)
-    if any(layer.over_batch for layer in all_layers(layers)):
+    drive, graph = network.drive, graph_of(network)
+    if over_batch(graph):
         return network, np.arange(drive.kinds)
     assert isinstance(drive, Inputs)
     rows = drive.x.reshape(drive.kinds, -1)
@@ -154,7 +155,7 @@ def _different(network: Network) -> tuple[Network, np.ndarray]:
     if len(order) == drive.kinds:
         return network, np.arange(drive.kinds)
     some = drive.of_rows(first[order])
-    if "input" in layers[0].accepts:  # numbers themselves are received: the gain of the drive stays the default
+    if graph[0].operation.sends.kind == "input":  # numbers themselves are received: the gain of the drive stays the default
         some = replace(some, input_gain=some.unit_gain)
     return replace(network, drive=some), np.argsort(order)[place.ravel()]
 

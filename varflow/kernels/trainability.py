@@ -8,10 +8,9 @@ import numpy as np
 
 from varflow._checks import DomainError, flag, instance
 from varflow.kernels.kernel import driven_by
-from varflow.model.chains import layers_of
 from varflow.model.drives import Currents, Inputs
+from varflow.model.graph import graph_of
 from varflow.model.network import Network
-from varflow.model.signals import all_layers
 from varflow.model.surrogates import surrogate_of
 from varflow.results import Trainability
 from varflow.results.ensemble import spread
@@ -19,7 +18,7 @@ from varflow.theory.operations.visit import Effort, Walk, WayBack
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.signals.gradients import readout
 from varflow.theory.walks.gradients import gradients_walk
-from varflow.theory.walks.signals import Blocks, signals_walk
+from varflow.theory.walks.signals import Blocks, over_batch, signals_walk
 
 __all__ = ["trainability"]
 
@@ -86,11 +85,11 @@ def trainability(
     """
     psi, neurons = surrogate_of(surrogate), Neurons(points, scrambles, seed)
     drawn = inputs if inputs is not None else _three(instance("network", network, Network), seed)
-    asked, layers = driven_by(network, drawn), layers_of(network)
+    asked = driven_by(network, drawn)
     drive = asked.drive
     if drive.kinds != 3:
         raise DomainError("inputs", f"array of {drive.kinds} inputs", "must be three: one, a similar one and a different one")
-    if any(layer.over_batch for layer in all_layers(layers)):
+    if over_batch(graph_of(network)):
         raise DomainError("network", network, "normalises over a batch: gradients of a common readout are not covered then")
     overlaps = _overlaps(drive, network.steps)
     blocks = Blocks.of(asked, Effort(neurons), np.arange(3))

@@ -13,15 +13,14 @@ from itertools import combinations
 import numpy as np
 
 from varflow._progress import Progress, Report, beyond, reporter
-from varflow.model.chains import layers_of
+from varflow.model.graph import graph_of
 from varflow.model.network import Network
-from varflow.model.signals import all_layers
 from varflow.theory.operations.spike import LONGEST
 from varflow.theory.operations.visit import Effort, Walk
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.signals.index import Grid, standard_error
-from varflow.theory.walks.signals import Blocks, signals_walk
+from varflow.theory.walks.signals import Blocks, over_batch, signals_walk
 
 __all__ = ["second_moments"]
 
@@ -49,7 +48,7 @@ def second_moments(network: Network, neurons: Neurons, progress: Progress = Fals
 
 def _parts(network: Network, neurons: Neurons) -> list[np.ndarray]:
     """The inputs in parts, any two of which are walked together."""
-    inputs, together = network.drive.kinds, any(layer.over_batch for layer in all_layers(layers_of(network)))
+    inputs, together = network.drive.kinds, over_batch(graph_of(network))
     one = network.steps * max(int(np.prod(shape[1:])) for shape in network.shapes)
     sampled = any(neurons.samples(neuron, network.steps) for neuron in network.neurons)
     most = LONGEST if sampled or network.steps == 1 else IN_TIME
