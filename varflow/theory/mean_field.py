@@ -15,7 +15,7 @@ from varflow.model.network import Network
 from varflow.results import Profile
 from varflow.results.ensemble import spread
 from varflow.theory.layer import one_step
-from varflow.theory.operations.visit import Effort, Walk
+from varflow.theory.operations.visit import Effort
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.signals.index import Grid, aligned, standard_error
@@ -169,7 +169,7 @@ def _profile_of(network: Network, effort: Effort, progress: Progress = False) ->
         rows = []
         for n, (start, batching) in enumerate(blocks):
             row = partial(_of_neurons, exchangeable=batching.exchangeable)
-            walk = Walk(blocks.effort, batching, network.steps, beyond(report, n * network.depth), row)
+            walk = blocks.walk(batching, beyond(report, n * network.depth), row=row)
             signals_walk(blocks.graph, start, walk)
             rows.append(walk.rows)
     return _profile(network, [_joined(parts, kinds) for parts in zip(*rows, strict=True)], replicas)

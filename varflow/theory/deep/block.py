@@ -142,7 +142,8 @@ class Block:
         walk = Walk(
             Effort(Neurons(points=2, scrambles=2, seed=0)), batching or Batching()
         )  # through one step: nothing is sampled
-        return signals_walk(self.graph, signal, walk)[-1].sent, walk.rows
+        visits = signals_walk(self.graph, signal, walk, keep=True)
+        return visits[-1].sent, [visit.kept["state"] for visit in visits if "state" in visit.kept]
 
     @cached_property
     def free(self) -> tuple[str, float]:

@@ -102,6 +102,8 @@ class Walk:
         What is kept of each layer of neurons, from its state and the grid of its index.
     rows : list
         What was kept; None of a layer that is unknown.
+    numbers : bool
+        True if what the first node sends are the numbers of a drive.
     gaps : dict, optional
         Words of each node that theory could not follow; None to raise instead.
     """
@@ -112,6 +114,7 @@ class Walk:
     report: Report = unreported
     row: Callable[[LayerState, Grid], Any] = lambda state, grid: state
     rows: list[Any] = field(default_factory=list)
+    numbers: bool = False
     gaps: dict[int, str] | None = None
     last: tuple[LayerState, Grid] | None = None
 

@@ -48,7 +48,9 @@ TINY = 1e-150  # variance of currents that are all equal
 
 def forward(layer: Linear | Conv, inputs: tuple[Any], visit: Visit) -> Currents:
     spikes, walk = as_inputs(inputs[0]), visit.walk
-    if layer.rows == "standardised" and visit.node.inputs == (0,):  # few numbers of the drive: C = g² n/(n - 1) (M - e eᵀ)
+    if (
+        layer.rows == "standardised" and walk.numbers and visit.node.inputs == (0,)
+    ):  # few numbers of the drive: C = g² n/(n - 1) (M - e eᵀ)
         n = layer.fan_in(spikes.channels) if isinstance(layer, Conv) else spikes.neurons
         spikes = summed([spikes], [(n / (n - 1)) ** 0.5])
     spikes = spikes if walk.effort.increments else replace(spikes, changes=None)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError
+from varflow._progress import Report, unreported
 from varflow.model.drive_kinds import Drive, Given, Inputs
 from varflow.model.drive_kinds import Spikes as Trains
 from varflow.model.extensions import map_of, missing
@@ -140,6 +141,11 @@ class Blocks:
         for drive in self.drives:
             exchangeable = over_batch(self.graph) and drive.kinds == 1 and not isinstance(drive, Inputs)
             yield self._start(drive, exchangeable), Batching(exchangeable, self.inputs or 1, bool(self.inputs))
+
+    def walk(self, batching: Batching, report: Report = unreported, **options: Any) -> Walk:
+        """A walk through one of the blocks."""
+        numbers = self.graph[0].operation.sends.kind == "input"
+        return Walk(self.effort, batching, self.network.steps, report, numbers=numbers, **options)
 
     def _start(self, drive: Drive, exchangeable: bool) -> Signal | GivenCurrents:
         """What some of the inputs send: in one group if they depend on each other, else one each."""
