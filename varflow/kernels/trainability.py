@@ -1,4 +1,4 @@
-"""Whether gradients tell similar inputs from different ones: the contrast of the surrogate neural tangent kernel."""
+"""Contrast of gradients between similar and different inputs: that of the surrogate neural tangent kernel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from varflow.theory.operations.visit import Effort, WayBack
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.signals.gradients import readout
 from varflow.theory.walks.gradients import gradients_walk
-from varflow.theory.walks.signals import Blocks, over_batch, signals_walk
+from varflow.theory.walks.signals import Blocks, signals_walk
 
 __all__ = ["trainability"]
 
@@ -87,9 +87,11 @@ def trainability(
     drawn = inputs if inputs is not None else _three(instance("network", network, Network), seed)
     asked = driven_by(network, drawn)
     drive = asked.drive
-    if drive.kinds != 3:
-        raise DomainError("inputs", f"array of {drive.kinds} inputs", "must be three: one, a similar one and a different one")
-    if over_batch(graph_of(network)):
+    if drive.n_inputs != 3:
+        raise DomainError(
+            "inputs", f"array of {drive.n_inputs} inputs", "must be three: one, a similar one and a different one"
+        )
+    if graph_of(network).over_batch:
         raise DomainError("network", network, "normalises over a batch: gradients of a common readout are not covered then")
     overlaps = _overlaps(drive, network.steps)
     blocks = Blocks.of(asked, Effort(neurons), np.arange(3))

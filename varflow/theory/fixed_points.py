@@ -64,7 +64,7 @@ def critical_gain(*, threshold: Any = None, distribution: Any = "normal", block:
     >>> round(vf.critical_gain(block=[vf.layers.Residual(spike, linear, keep=0.9)]), 6)
     1.070764
     """
-    _either(block, threshold=threshold)
+    _block_or_layer(block, threshold=threshold)
     if block is None:
         return of_layer.critical_gain(threshold, distribution)
     from varflow.theory.deep.block import critical_gain_of_block  # loads scipy.special, which takes 0.2 s
@@ -149,7 +149,7 @@ def fixed_points(
     >>> [round(point.variance, 5) for point in vf.fixed_points(block=[vf.layers.Residual(spike, linear, keep=0.9)])]
     [0.0, 0.5143, 1.0]
     """
-    _either(block, threshold=threshold, gain=gain)
+    _block_or_layer(block, threshold=threshold, gain=gain)
     if block is None:
         return of_layer.fixed_points(threshold, gain, distribution, bias_std, mean_gain)
     from varflow.theory.deep.block import fixed_points_of_block
@@ -157,7 +157,7 @@ def fixed_points(
     return fixed_points_of_block(block)
 
 
-def _either(block: Any, **others: Any) -> None:
+def _block_or_layer(block: Any, **others: Any) -> None:
     """DomainError if a block is given beside the arguments it replaces, or neither is."""
     for name, value in others.items():
         if (value is None) == (block is None):

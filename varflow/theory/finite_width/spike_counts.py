@@ -25,8 +25,10 @@ from varflow.model.drives import Inputs, Spikes
 from varflow.model.extensions import map_of, missing
 from varflow.model.graph import graph_of
 from varflow.model.network import Network
+from varflow.model.sources import Source
 from varflow.theory.layer import driven_variances, layers, one_step
-from varflow.theory.signals.counted import Count, Counts, Normal
+from varflow.theory.operations.table import COUNT
+from varflow.theory.signals.counted import SAMPLED, Count, CountedCurrents, Counts, Normal
 
 __all__ = ["CountChain", "counts_of"]
 
@@ -59,14 +61,19 @@ def counts_of(network: Network) -> CountChain:
 
 def _walked(network: Network) -> CountChain:
     """Every node in order; a signal is a count of spikes, or currents behind them."""
-    from varflow.theory.operations.table import COUNT  # loads all operations, which plain chains do not need
-
     graph, counts = graph_of(network), Counts(network)
-    sent: list[Any] = []
-    for node in graph:
+    sent: list[Any] = [_from_drive(graph[0].operation, counts)]  # pyright: ignore[reportArgumentType]
+    for node in graph[1:]:
         count = map_of("count", COUNT, node.operation)
         if count is None:
             raise DomainError(node.name, node.operation, missing(node.operation, "count"))
         sent.append(count(node.operation, tuple(sent[source] for source in node.inputs), counts, node))
     assert counts.start is not None
     return CountChain(counts.start, counts.gathered, sent[graph.leaving].place)
+
+
+def _from_drive(operation: Source, counts: Counts) -> CountedCurrents:
+    if len(operation.sends.shape) > 1:
+        rule = f"sends maps: positions share filters and depend on each other: no chain of spike counts is known; {SAMPLED}"
+        raise DomainError("drive", counts.network.drive, rule)
+    return CountedCurrents(None, None, operation.sends.size)

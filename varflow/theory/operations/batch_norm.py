@@ -236,16 +236,16 @@ def batch_back(
     return gradients.with_moments(s**2 * projected, pairs={}, balanced=True)
 
 
-# Counts of spikes.
+# Counts.
 
 
-def count(operation: BatchNorm, inputs: tuple[CountedCurrents], counts: Counts, node: Node) -> CountedCurrents:
+def count(layer: BatchNorm, inputs: tuple[CountedCurrents], counts: Counts, node: Node) -> CountedCurrents:
     """``γ (u - mean)/√(variance + ε) + β`` with given statistics."""
-    if operation.statistics is None:
+    if layer.statistics is None:
         raise no_chain(node, "gives all inputs one normaliser, so that they depend on each other")
-    mean, variance = operation.statistics
-    scale = operation.gamma / (variance + operation.eps) ** 0.5
-    return changed(inputs[0], scale, operation.beta - scale * mean)
+    mean, variance = layer.statistics
+    scale = layer.gamma / (variance + layer.eps) ** 0.5
+    return changed(inputs[0], scale, layer.beta - scale * mean)
 
 
 register(BatchNorm, forward=forward, backward=backward, count=count)

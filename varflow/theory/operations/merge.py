@@ -146,19 +146,19 @@ def settled(layer: Any, gradients: Gradients) -> Gradients:
     return gradients
 
 
-# Counts of spikes.
+# Counts.
 
 
-def added_counts(operation: Sum, inputs: tuple[Any, ...], counts: Counts, node: Node) -> Any:
+def sum_counted(layer: Sum, inputs: tuple[Any, ...], counts: Counts, node: Node) -> Any:
     """``f x + c``; of several signals the number of spikes is not enough."""
     if len(inputs) == 1:
-        return changed(inputs[0], operation.factors[0], operation.constant)
+        return changed(inputs[0], layer.factors[0], layer.constant)
     if isinstance(inputs[0], Counted):
         raise no_chain(node, "adds spikes, whose number alone does not say how they are distributed over neurons")
     raise no_chain(node, "adds currents, of a membrane shortcut for instance, whose real numbers are no count")
 
 
-def multiplied_counts(operation: Product, inputs: tuple[Counted, ...], counts: Counts, node: Node) -> Counted:
+def product_counted(layer: Product, inputs: tuple[Counted, ...], counts: Counts, node: Node) -> Counted:
     """Spikes ``x`` and neurons ``y`` behind them: ``x y`` or ``x (1 - y)``."""
     x, y = inputs if len(inputs) == 2 else (None, None)
     if x is None or y is None or not counts.gathered[y.place].neurons or not _behind(counts, y.place, x.place):
@@ -176,6 +176,6 @@ def _behind(counts: Counts, place: int | None, first: int) -> bool:
     return place == first
 
 
-register(Sum, forward=add, backward=added_back, count=added_counts)
-register(Product, forward=multiply, backward=multiplied_back, count=multiplied_counts)
+register(Sum, forward=add, backward=added_back, count=sum_counted)
+register(Product, forward=multiply, backward=multiplied_back, count=product_counted)
 register(Concat, forward=concatenate, backward=concatenated_back)

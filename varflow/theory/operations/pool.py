@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from varflow.model.graph import Node
 from varflow.model.layers import Pool
 from varflow.theory.maps import pools
 from varflow.theory.maps.maxima import Windows
@@ -23,7 +22,7 @@ from varflow.theory.maps.variance_classes import JOINT
 from varflow.theory.operations.merge import settled
 from varflow.theory.operations.table import Uncovered, register
 from varflow.theory.operations.visit import Effort, Visit, WayBack
-from varflow.theory.signals.counted import Counts, no_chain
+from varflow.theory.signals.counted import ON_MAPS, uncounted
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents, Signal, Spikes
@@ -132,8 +131,4 @@ def averaged_back(window: Window, gradients: Gradients, grid: Grid) -> Gradients
     return Gradients(spread @ gradients.moments @ spread.T, grid, gradients.channels, gradients.balanced)
 
 
-def count(layer: Pool, inputs: tuple[Any], counts: Counts, node: Node) -> None:
-    raise no_chain(node, "acts on maps: positions share filters and depend on each other")
-
-
-register(Pool, forward=forward, backward=backward, count=count)
+register(Pool, forward=forward, backward=backward, count=uncounted(ON_MAPS))

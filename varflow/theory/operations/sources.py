@@ -8,13 +8,10 @@ from typing import Any
 import numpy as np
 
 from varflow.model.extensions import missing
-from varflow.model.graph import Node
 from varflow.model.layers import Measured, Unknown
-from varflow.model.sources import Source
 from varflow.theory.maps.patches import of_numbers
 from varflow.theory.operations.table import Uncovered, register
 from varflow.theory.operations.visit import Visit, WayBack
-from varflow.theory.signals.counted import CountedCurrents, Counts, no_chain
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Spikes, held
@@ -30,12 +27,6 @@ def forward(layer: Measured, inputs: tuple[Any, ...], visit: Visit) -> Any:
     steps = walk.steps or len(layer.x)
     grid = Grid(1, *(layer.x.shape[3:] if layer.x.ndim == 5 else (1, 1)), steps)
     return measured(layer.x, replace(grid, per_position=walk.effort.per_position(grid)), overlaps=walk.batching.overlaps)
-
-
-def counted(operation: Source, inputs: tuple[()], counts: Counts, node: Node) -> CountedCurrents:
-    if len(operation.sends.shape) > 1:
-        raise no_chain(node, "sends maps: positions share filters and depend on each other")
-    return CountedCurrents(None, None, operation.sends.size)
 
 
 def measured(x: np.ndarray, grid: Grid, *, overlaps: bool) -> Spikes:
@@ -74,6 +65,5 @@ def passed_back(layer: Measured, gradients: Gradients, visit: Visit, way: WayBac
     return [gradients for _ in visit.received]
 
 
-register(Source, count=counted)
 register(Measured, forward=forward, backward=passed_back)
 register(Unknown, forward=unknown, backward=unknown_back)

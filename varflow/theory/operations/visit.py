@@ -102,8 +102,6 @@ class Walk:
         What is kept of each layer of neurons, from its state and the grid of its index.
     rows : list
         What was kept; None of a layer that is unknown.
-    numbers : bool
-        True if what the first node sends are the numbers of a drive.
     gaps : dict, optional
         Words of each node that theory could not follow; None to raise instead.
     """
@@ -114,7 +112,6 @@ class Walk:
     report: Report = unreported
     row: Callable[[LayerState, Grid], Any] = lambda state, grid: state
     rows: list[Any] = field(default_factory=list)
-    numbers: bool = False
     gaps: dict[int, str] | None = None
     last: tuple[LayerState, Grid] | None = None
 
@@ -131,7 +128,7 @@ class Walk:
     def left(self, spikes: Any) -> None:
         """Put spikes that leave the network behind merges in place of those of the last layer of neurons."""
         if self.last is not None:
-            moments = {"firing_rate": spikes.mean, "coincidences": spikes.moments, "pairs": spikes.pairs}
+            moments = {"firing_rate": spikes.mean, "second_moments": spikes.moments, "pairs": spikes.pairs}
             self.rows[-1] = self.row(replace(self.last[0], **moments, changes=None), spikes.grid)
 
 
@@ -151,6 +148,8 @@ class Visit:
     sent : signal, optional
     kept : dict
         What ``forward`` leaves for ``backward``.
+    of_numbers : bool
+        True if it receives the numbers of a drive.
     """
 
     number: int
@@ -160,6 +159,7 @@ class Visit:
     walk: Walk
     sent: Any = None
     kept: dict[str, Any] = field(default_factory=dict)
+    of_numbers: bool = False
 
 
 @dataclass(slots=True, eq=False)

@@ -31,7 +31,7 @@ from varflow.theory.operations.batch_norm import centred_over_batch
 from varflow.theory.operations.merge import summed
 from varflow.theory.operations.table import register
 from varflow.theory.operations.visit import Visit, WayBack
-from varflow.theory.signals.counted import CountedCurrents, Counts, no_chain
+from varflow.theory.signals.counted import ON_MAPS, CountedCurrents, Counts, no_chain, uncounted
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.increments import Differences
 from varflow.theory.signals.index import Grid, aligned
@@ -48,9 +48,7 @@ TINY = 1e-150  # variance of currents that are all equal
 
 def forward(layer: Linear | Conv, inputs: tuple[Any], visit: Visit) -> Currents:
     spikes, walk = as_inputs(inputs[0]), visit.walk
-    if (
-        layer.rows == "standardised" and walk.numbers and visit.node.inputs == (0,)
-    ):  # few numbers of the drive: C = g² n/(n - 1) (M - e eᵀ)
+    if layer.rows == "standardised" and visit.of_numbers:  # few numbers of the drive: C = g² n/(n - 1) (M - e eᵀ)
         n = layer.fan_in(spikes.channels) if isinstance(layer, Conv) else spikes.neurons
         spikes = summed([spikes], [(n / (n - 1)) ** 0.5])
     spikes = spikes if walk.effort.increments else replace(spikes, changes=None)
@@ -265,7 +263,7 @@ def _keep_norms(
     way.weights.append(gradients.channels * fan_in * each)
 
 
-# Counts of spikes.
+# Counts.
 
 
 def count(linear: Linear, inputs: tuple[Any], counts: Counts, node: Node) -> CountedCurrents:
@@ -276,10 +274,10 @@ def count(linear: Linear, inputs: tuple[Any], counts: Counts, node: Node) -> Cou
     factor, constant = signal.affine
     if constant:
         raise no_chain(node, f"receives spikes times {factor:g} plus {constant:g}")
-    return CountedCurrents(_scaled(linear, factor, counts.width(signal)), signal.place, width)
+    return CountedCurrents(_with_factor(linear, factor, counts.width(signal)), signal.place, width)
 
 
-def _scaled(linear: Linear, factor: float, fan_in: int) -> Linear:
+def _with_factor(linear: Linear, factor: float, fan_in: int) -> Linear:
     """Weights of spikes times a factor."""
     if factor == 1:
         return linear
@@ -290,9 +288,5 @@ def _scaled(linear: Linear, factor: float, fan_in: int) -> Linear:
     return replace(linear, gain=abs(factor) * linear.gain, mean_gain=mean)
 
 
-def not_counted(layer: Conv, inputs: tuple[Any], counts: Counts, node: Node) -> None:
-    raise no_chain(node, "acts on maps: positions share filters and depend on each other")
-
-
 register(Linear, forward=forward, backward=backward, count=count)
-register(Conv, forward=forward, backward=backward, count=not_counted)
+register(Conv, forward=forward, backward=backward, count=uncounted(ON_MAPS))
