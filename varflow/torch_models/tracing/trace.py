@@ -174,7 +174,10 @@ class _Tracer:
 
         def see(given: Any, out: Any) -> None:
             origin = self._origin(given)
-            after = self.provenance.origins.after(name, (origin,), lambda: (self.modules.readers[name](module), words))
+            if origin.sources == {INPUT}:
+                after = origin  # a function of the input alone counts as input
+            else:
+                after = self.provenance.origins.after(name, (origin,), lambda: (self.modules.readers[name](module), words))
             for tensor in tensors_in(out):
                 self.provenance.put(tensor, after)
 
