@@ -19,8 +19,9 @@ from varflow.init.fans import fan_in  # noqa: E402
 from varflow.theory.maps import maxima_backward as maxima_module  # noqa: E402
 from varflow.theory.maps.maxima_backward import RoutedPerWindow, maximum_back  # noqa: E402
 from varflow.theory.signals.gradients import Gradients  # noqa: E402
+from varflow.theory.signals.index import Grid  # noqa: E402
 from varflow.theory.signals.moments import Spikes  # noqa: E402
-from varflow.theory.signals.windows import Grid, Window  # noqa: E402
+from varflow.theory.signals.windows import Window  # noqa: E402
 from varflow.torch_models.audit.gradients import gradients  # noqa: E402
 from varflow.torch_models.prediction.infinite_width import InfiniteWidth  # noqa: E402
 from varflow.torch_models.tracing.measure import trace_and_measure  # noqa: E402
@@ -203,7 +204,7 @@ def test_windows_are_followed_with_all_their_points(monkeypatch):
     kept = maxima_module.carried_back_alone
     monkeypatch.setattr(maxima_module, "carried_back_alone", lambda J, *of: points.append(J.shape[-1]) or kept(J, *of))
     monkeypatch.setattr(maxima_module, "NUMBERS", 2**12, raising=False)
-    monkeypatch.setattr("varflow.theory.responses.jacobians.NUMBERS", 2**12)
+    monkeypatch.setattr("varflow.theory.responses.step.NUMBERS", 2**12)
     np.testing.assert_allclose(energies(infinite), found, rtol=1e-4)
     assert min(points) > 1
 

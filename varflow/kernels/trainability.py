@@ -18,9 +18,8 @@ from varflow.results.ensemble import spread
 from varflow.theory.operations.visit import Effort, Walk, WayBack
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.signals.gradients import readout
-from varflow.theory.walks.blocks import Blocks
 from varflow.theory.walks.gradients import gradients_walk
-from varflow.theory.walks.signals import signals_walk
+from varflow.theory.walks.signals import Blocks, signals_walk
 
 __all__ = ["trainability"]
 

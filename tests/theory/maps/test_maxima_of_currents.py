@@ -11,8 +11,9 @@ from varflow.theory.maps.maxima_backward import maxima_back, maxima_joined
 from varflow.theory.responses.back_propagation import Sampling
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.signals.gradients import Gradients
+from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents
-from varflow.theory.signals.windows import Grid, Window
+from varflow.theory.signals.windows import Window
 
 torch = pytest.importorskip("torch")
 

@@ -20,13 +20,12 @@ from varflow.model.layers import Spike
 from varflow.theory.maps.maxima import Windows, drawn_windows
 from varflow.theory.maps.positions import currents_in_windows
 from varflow.theory.responses.back_propagation import Sampling
-from varflow.theory.responses.jacobians import NUMBERS, carried_back, carried_back_alone, jacobians, with_input
-from varflow.theory.responses.step import Population
+from varflow.theory.responses.step import NUMBERS, Population, carried_back, carried_back_alone, jacobians, with_input
 from varflow.theory.signals.gradients import Gradients
+from varflow.theory.signals.index import Grid, replicated
 from varflow.theory.signals.moments import Currents, Spikes
 from varflow.theory.signals.pair_moments import known_pairs
-from varflow.theory.signals.replicas import replicated
-from varflow.theory.signals.windows import Grid, Window, under_tap
+from varflow.theory.signals.windows import Window, under_tap
 from varflow.theory.threads import in_threads
 
 __all__ = ["Routed", "RoutedPerWindow", "maxima_back", "maxima_joined", "maximum_back"]

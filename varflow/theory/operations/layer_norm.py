@@ -17,8 +17,8 @@ from varflow.theory.operations.table import register
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.signals.elementwise import rescaled
 from varflow.theory.signals.gradients import Gradients
+from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents
-from varflow.theory.signals.windows import Grid
 
 __all__ = ["normalised", "over_map", "over_neurons"]
 

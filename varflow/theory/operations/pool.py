@@ -23,9 +23,10 @@ from varflow.theory.operations.merge import settled
 from varflow.theory.operations.table import Uncovered, register
 from varflow.theory.operations.visit import Effort, Visit, WayBack
 from varflow.theory.signals.gradients import Gradients
+from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents, Signal, Spikes
 from varflow.theory.signals.overlap import averages, told_apart
-from varflow.theory.signals.windows import Grid, Window
+from varflow.theory.signals.windows import Window
 
 __all__ = ["averaged", "averaged_back", "largest", "over_windows", "windows_of_currents"]
 

@@ -14,7 +14,7 @@ from varflow.theory.responses.back_propagation import Slopes
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.signals.gradients import Gradients
-from varflow.theory.signals.windows import Grid
+from varflow.theory.signals.index import Grid
 
 __all__ = ["Batching", "Effort", "Visit", "Walk", "WayBack"]
 

@@ -20,10 +20,8 @@ from varflow.theory.operations.spike import LONGEST
 from varflow.theory.operations.visit import Effort, Walk
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Neurons
-from varflow.theory.signals.replicas import standard_error
-from varflow.theory.signals.windows import Grid
-from varflow.theory.walks.blocks import Blocks
-from varflow.theory.walks.signals import signals_walk
+from varflow.theory.signals.index import Grid, standard_error
+from varflow.theory.walks.signals import Blocks, signals_walk
 
 __all__ = ["second_moments"]
 

@@ -20,9 +20,9 @@ from varflow.theory.operations.visit import Batching, Effort, Visit, Walk, WayBa
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.signals.gradients import Gradients
+from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Signal
 from varflow.theory.signals.overlap import told_apart
-from varflow.theory.signals.windows import Grid
 from varflow.theory.walks.gradients import gradients_walk
 from varflow.theory.walks.signals import signals_walk
 from varflow.torch_models.tracing.origins import INPUT, Sender
