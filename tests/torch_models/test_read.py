@@ -9,18 +9,17 @@ torch = pytest.importorskip("torch")
 snntorch = pytest.importorskip("snntorch")
 
 from model_families import FAMILIES, Block  # noqa: E402
-from test_model_predictions import STEPS, STRUCTURES, drawn, leaky, stronger  # noqa: E402
+from model_structures import BIAS, STEPS, STRUCTURES, drawn, leaky, stronger  # noqa: E402
 from torch import nn  # noqa: E402
+from  import profile_of  # noqa: E402
 
 import varflow as vf  # noqa: E402
 from varflow.model.graph import graph_of  # noqa: E402
 from varflow.results import late_steps  # noqa: E402
 from varflow.theory.signals.elementwise import rescaled  # noqa: E402
-from varflow.theory.walks.profile import profile_of  # noqa: E402
 from varflow.torch_models.prediction.infinite_width import effort_for  # noqa: E402
 
 L = vf.layers
-BIAS = 0.04  # relative, of infinite width at these widths
 
 
 def some(x, most=8):

@@ -13,6 +13,7 @@ current that was the largest.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -84,8 +85,8 @@ def maximum_back(window: Window, gradients: Gradients, spikes: Spikes) -> Gradie
     """Gradients by the spikes below a max pool, from those drawn: all positions together or, on a large map, each
     window on its own, and each two whose gradients are correlated.
     """
-    grid, draw = spikes.grid, spikes.sampled
-    assert draw is not None
+    grid = spikes.grid
+    draw: Any = spikes.sampled
     nothing = np.zeros((1, *spikes.moments.shape[1:]))
     if not grid.per_position:
         x = draw()
@@ -208,8 +209,8 @@ def maxima_back(layer: Spike, gradients: Gradients, windows: Windows, sampling: 
 
 def maxima_joined(window: Window, gradients: Gradients, grid: Grid) -> Gradients:
     """Gradients by the currents below a max pool, each position of this grid on its own."""
-    assert gradients.split is not None
-    return _joined(window, gradients.split, grid, gradients.channels)
+    split: Any = gradients.split
+    return _joined(window, split, grid, gradients.channels)
 
 
 def _joined(window: Window, split: np.ndarray, grid: Grid, channels: int) -> Gradients:

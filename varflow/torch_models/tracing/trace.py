@@ -17,11 +17,9 @@ from varflow._progress import Report, unreported
 from varflow._restoring import kept
 from varflow.torch_models.tracing.checks import advised, check_inputs, check_model, check_neurons
 from varflow.torch_models.tracing.layers import Layers
-from varflow.torch_models.tracing.modules import Modules
-from varflow.torch_models.tracing.origins import INPUT, Origin
+from varflow.torch_models.tracing.modules import Modules, Neurons
+from varflow.torch_models.tracing.origins import INPUT, Origin, Provenance, tensors_in
 from varflow.torch_models.tracing.passes import copied, forward, generators, reseed
-from varflow.torch_models.tracing.provenance import Provenance, tensors_in
-from varflow.torch_models.tracing.spiking_modules import Neurons
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
 from varflow.torch_models.tracing.unrecognised import Unrecognised
 
