@@ -11,12 +11,13 @@ snntorch = pytest.importorskip("snntorch")
 from model_families import FAMILIES, Block  # noqa: E402
 from model_structures import BIAS, STEPS, STRUCTURES, drawn, leaky, stronger  # noqa: E402
 from torch import nn  # noqa: E402
-from  import profile_of  # noqa: E402
 
 import varflow as vf  # noqa: E402
 from varflow.model.graph import graph_of  # noqa: E402
 from varflow.results import late_steps  # noqa: E402
+from varflow.theory.operations.visit import Walk  # noqa: E402
 from varflow.theory.signals.elementwise import rescaled  # noqa: E402
+from varflow.theory.walks.signals import Blocks, signals_walk  # noqa: E402
 from varflow.torch_models.prediction.infinite_width import effort_for  # noqa: E402
 
 L = vf.layers
@@ -41,12 +42,21 @@ def predicted(model, x):
     return np.array([layer.predicted_rate for layer in vf.audit(model, x).layers])
 
 
+def with_the_effort_of_an_audit(network):
+    """Rates of each layer at each step, by the walk of ``mean_field``."""
+    blocks = Blocks.of(network, effort_for(graph_of(network)))
+    ((start, batching),) = blocks
+    walk = Walk(blocks.effort, batching, network.steps)
+    signals_walk(blocks.graph, start, walk)
+    return np.stack([state.firing_rate.reshape(-1, network.steps).mean(axis=0) for state in walk.rows])
+
+
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_the_mean_field_is_the_prediction_of_an_audit(name):
     """To rounding, with the audit's effort; that of a stronger model is another."""
     model, x = made(name)
     network = vf.read(model, x)
-    rates = late(profile_of(network, effort_for(graph_of(network))).firing_rate, network.steps)
+    rates = late(with_the_effort_of_an_audit(network), network.steps)
     # a point in a thousand may change sides where currents are rounded in another order
     assert np.abs(rates / predicted(model, x) - 1).max() < 1e-3
     assert np.abs(rates / predicted(stronger(model), x) - 1).max() > 0.05
@@ -89,7 +99,7 @@ def test_a_chain_is_a_chain():
     assert network.neurons == [vf.neurons.snntorch_leaky(0.5)] * 3
     gains = [layer.gain for layer in graph_operations(network, L.Linear)] if network.layers else list(network.gains[1:])
     assert gains[-2:] == pytest.approx([float(model[l].weight.detach().std(correction=0)) * 40**0.5 for l in (2, 4)], rel=1e-6)
-    assert len(vf.kernel(network).raster_overlap()) == 3
+    assert vf.kernel(network).depth == 3
 
 
 def graph_operations(network, kind):
