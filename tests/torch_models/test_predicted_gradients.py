@@ -24,7 +24,7 @@ from varflow.theory.signals.moments import Spikes  # noqa: E402
 from varflow.theory.signals.windows import Window  # noqa: E402
 from varflow.torch_models.audit.gradients import gradients  # noqa: E402
 from varflow.torch_models.prediction.infinite_width import InfiniteWidth  # noqa: E402
-from varflow.torch_models.tracing.measure import trace_and_measure  # noqa: E402
+from varflow.torch_models.tracing.measurements import trace_and_measure  # noqa: E402
 from varflow.torch_models.tracing.trace import trace  # noqa: E402
 from varflow.torch_models.tracing.weights import Moments  # noqa: E402
 

@@ -59,9 +59,9 @@ def read(model: Any, inputs: Any, *, steps: int | None = None, neurons: Mapping[
     (2, 4, ())
     """
     require("torch", "torch")
-    from varflow.torch_models.tracing.measure import trace_and_measure
+    from varflow.torch_models.tracing.checks import unlike_their_kind, warn_of_one_step
+    from varflow.torch_models.tracing.measurements import trace_and_measure
     from varflow.torch_models.tracing.network import network_of
-    from varflow.torch_models.tracing.notes import unlike_their_kind, warn_of_one_step
     from varflow.torch_models.tracing.passes import full_precision
     from varflow.torch_models.tracing.read import read_trace
     from varflow.torch_models.tracing.weights import Moments, record_moments

@@ -24,8 +24,7 @@ from varflow.model.signals import Layer, Signal
 from varflow.model.sources import Fallback, Measured, Source, Unknown
 from varflow.results.audit import first_of
 from varflow.torch_models.tracing.origins import INPUT, Origin, Sender
-from varflow.torch_models.tracing.steps import by_step, some
-from varflow.torch_models.tracing.traced import Fed, Trace, TracedLayer, neurons_of
+from varflow.torch_models.tracing.traced import Fed, Trace, TracedLayer, by_step, neurons_of, some
 from varflow.torch_models.tracing.weights import Moments, why_not_covered, windows_of
 
 __all__ = ["LEAST_GAIN", "ReadModel", "read_trace"]

@@ -19,11 +19,9 @@ from varflow.model.extensions import READS
 from varflow.model.sources import Unknown
 from varflow.torch_models.tracing.checks import advised, check_inputs, check_model, check_neurons
 from varflow.torch_models.tracing.layers import Layers
-from varflow.torch_models.tracing.modules import Modules
-from varflow.torch_models.tracing.origins import INPUT, Origin
+from varflow.torch_models.tracing.modules import Modules, Neurons
+from varflow.torch_models.tracing.origins import INPUT, Origin, Provenance, tensors_in
 from varflow.torch_models.tracing.passes import copied, forward, generators, reseed
-from varflow.torch_models.tracing.provenance import Provenance, tensors_in
-from varflow.torch_models.tracing.spiking_modules import Neurons
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
 from varflow.torch_models.tracing.unrecognised import Unrecognised
 
@@ -188,7 +186,10 @@ class _Tracer:
 
         def see(given: Any, out: Any) -> None:
             origin = self._origin(given)
-            after = self.provenance.origins.after(name, (origin,), lambda: (self.modules.readers[name](module), words))
+            if origin.sources == {INPUT}:
+                after = origin  # a function of the input alone counts as input
+            else:
+                after = self.provenance.origins.after(name, (origin,), lambda: (self.modules.readers[name](module), words))
             for tensor in tensors_in(out):
                 self.provenance.put(tensor, after)
 
