@@ -14,7 +14,7 @@ from varflow.model.drive_kinds import Given
 from varflow.model.network import Network, plain_chain
 from varflow.results import TemporalFixedPoint
 from varflow.results.ensemble import spread
-from varflow.theory.deep.many_gains import ALIVE, late, sustained
+from varflow.theory.deep.equal_layers import ALIVE, late, sustained
 from varflow.theory.operations.neurons import Neurons
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.stepping import driven_by

@@ -1,4 +1,4 @@
-r"""Networks that differ only in their gain, propagated through their layers together, for inverse problems in time.
+r"""Layers of equal neurons with one gain, one after the other, for inverse problems in time.
 
 Threshold and input scale set units: with ``θ > 0`` everything depends on ``λ g/θ`` and on the drive times ``λ/θ``. A delay only
 shifts time from layer to layer, so steps are counted from the arrival of the first spikes.
@@ -24,18 +24,20 @@ from varflow.theory.walks.signals import driven_layer, next_layer
 __all__ = [
     "ALIVE",
     "EXTINCT",
-    "above",
-    "descend",
+    "RUNAWAY",
     "drive_covariance",
     "driven",
     "in_units",
     "late",
+    "next_of_gain",
+    "steady",
     "sustained",
 ]
 
 UNIT = Linear(1, gain=1.0)
 ALIVE = 1e-3  # firing rate below which a step is silent: live rates are near 0.1, and below the critical gain rates collapse
 EXTINCT = 1e-12  # rates below this in all steps cannot recover: no further layers are computed
+ROUNDING = 1e-9  # relative change over the steps of a drive that is the same at every step
 RUNAWAY = 1e12  # variance in units of θ² above which multi-spike activity grows without bound
 
 
@@ -52,38 +54,19 @@ def drive_covariance(drive: Drive, steps: int) -> np.ndarray:
     return drive.covariance(steps).mean(axis=0)
 
 
+def steady(covariance: np.ndarray) -> bool:
+    """True if a drive has the same variance at every step."""
+    return bool(np.ptp(np.diagonal(covariance)) <= ROUNDING * covariance.max())
+
+
 def driven(neuron: Neuron, neurons: Neurons, covariance: np.ndarray) -> LayerState:
-    """Layer 1 under drives with these covariances (drives, steps, steps)."""
-    return driven_layer(Spike(neuron), covariance[None], neurons)
+    """Layer 1 under a drive of this covariance (steps, steps)."""
+    return driven_layer(Spike(neuron), covariance[None, None], neurons)
 
 
-def above(neuron: Neuron, neurons: Neurons, below: LayerState, gain: float | np.ndarray, number: int) -> LayerState:
-    """Layer ``number``, with its own gain in each replica and group."""
-    return next_layer(UNIT, Spike(neuron), below, neurons, number, gain)
-
-
-def descend(neuron: Neuron, neurons: Neurons, first: LayerState, gains: np.ndarray, *, layers: int) -> np.ndarray:
-    r"""Which steps are alive after ``layers`` layers at every gain, shape (replicas, gains, steps).
-
-    .. math:: M_{l+1} = F(g^2 M_l), \qquad M(t, t') = E[S_t S_{t'}]
-
-    ``first`` is the driven layer. Gains whose network dies (rates below ``EXTINCT``) or runs away leave the iteration.
-    """
-    steps = first.firing_rate.shape[-1]
-    last = np.array(np.broadcast_to(first.firing_rate, (neurons.replicas(neuron, steps), len(gains), steps)))
-    active, state = np.arange(len(gains)), first.of_groups(np.zeros(len(gains), int))
-    for number in range(1, layers + 1):
-        wild = (gains[active] ** 2 * state.coincidences.max(axis=(0, 2, 3), initial=0.0)) > RUNAWAY
-        last[:, active[wild]] = np.inf
-        state, active = state.of_groups(~wild), active[~wild]
-        if not len(active):
-            break
-        state = above(neuron, neurons, state, gains[active], number)
-        last[:, active] = state.firing_rate
-        extinct = state.firing_rate.max(axis=(0, 2)) < EXTINCT
-        last[:, active[extinct]] = 0.0
-        state, active = state.of_groups(~extinct), active[~extinct]
-    return last > ALIVE
+def next_of_gain(neuron: Neuron, neurons: Neurons, below: LayerState, gain: float, number: int) -> LayerState:
+    """Layer ``number`` above another, with this gain."""
+    return next_layer(UNIT, Spike(neuron), below, neurons, number, np.full((1, 1), gain))
 
 
 def sustained(neuron: Neuron, living: np.ndarray) -> np.ndarray:

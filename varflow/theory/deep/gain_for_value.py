@@ -1,0 +1,214 @@
+"""The gain at which layer ``depth`` has a wanted late rate or variance: one search, in networks of rising effort.
+
+First come networks of an eighth, a quarter and half of the layers and steps, then whole ones with few points, then those with
+the points asked for, as far as the work allows. Where first steps are silent, steps die at a constant speed in steps per layer,
+so that from size to size the change of the gain halves; elsewhere each size has nearly the gain of the one before.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from varflow._checks import ConvergenceError
+from varflow._progress import Report, beyond, unreported
+from varflow.theory.deep.equal_layers import driven, next_of_gain, steady
+from varflow.theory.deep.fixed_point import leading_multiplier
+from varflow.theory.deep.look import Question, Seen, looking
+from varflow.theory.deep.search import FAR, KEPT, LARGEST, TRIES, Search, search
+from varflow.theory.operations.neurons import Neurons
+from varflow.theory.responses.layer_state import LayerState
+from varflow.theory.roots import rising_root
+
+__all__ = [
+    "EARLY",
+    "NEAR",
+    "RUNGS",
+    "START",
+    "OutOfReachError",
+    "Range",
+    "Solution",
+    "attainable",
+    "drive_strength",
+    "few",
+    "solve",
+]
+
+START = math.log(2.5)  # ln g of the first look: the critical gain of memoryless neurons is 2.4565
+NEAR = 0.03  # first change of ln g where other networks tell the gain
+COARSE = 2**9  # points, of two scrambles: with fewer a layer costs the same
+WORK = 2**25  # points × scrambles × steps × layers of the networks of a search: half a second
+PARTS, SHORTEST = (8, 4, 2), 8  # of the layers and steps; fewest of both
+ROUGH, FINE, EXACT = 1e-2, 3e-4, 1e-7  # accuracy of ln(value): with few points, with those asked for, without sampling
+SHARP = 1e-9  # width of a bracket without sampling, and difference of values that tells a slope
+FINEST = 10  # most looks with the points asked for
+MANY = 32  # steps, from which the range is known to a quarter of that: networks are expensive
+EARLY = 2.5  # of 1/points: with few points lingering networks die early, which raises the smallest gain by so much (measured)
+UNKNOWN = 0.5  # error of ln g from which a value does not determine the gain
+DRIVE = 2e-4  # relative accuracy of the drive
+RUNGS = 2 * len(PARTS) + 4  # most searches of a solution
+ROUNDS, DEVIATION = 8, 0.2  # of the power iteration for the multiplier; its deviation is large against the noise
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Solution:
+    """The network found, under a drive so many times as strong as the question's; ``error`` is that of ln g.
+
+    ``multiplier`` is the factor on a small deviation per layer.
+    """
+
+    network: Seen
+    strength: float
+    error: float
+    multiplier: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Range:
+    """Networks of the smallest gain that sustains activity and of the largest gain."""
+
+    least: Seen
+    most: Seen
+
+
+class OutOfReachError(ConvergenceError):
+    """No gain has the value; ``attainable`` is what gains have instead."""
+
+    def __init__(self, attainable: Range):
+        super().__init__("no gain sustains this value")
+        self.attainable = attainable
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rung:
+    """A search in networks of one size and so many points."""
+
+    question: Question
+    neurons: Neurons
+    search: Search
+
+    @property
+    def settled(self) -> bool:
+        """True if layers no longer change above some layer."""
+        return self.search.best.layers < self.question.depth
+
+    @property
+    def early_death(self) -> float:
+        """By how much the smallest gain that lives is too large, relatively."""
+        return EARLY / self.neurons.points if self.neurons.samples(self.question.neuron, self.question.steps) else 0.0
+
+    def lacks(self, room: float = KEPT) -> bool:
+        """True if no gain has the value: the largest is too small, or the best network is farther off than noise explains."""
+        best, chance = self.search.best, self.search.slope.value * self.early_death
+        too_small = self.search.high is None and best.x >= LARGEST
+        return too_small or not best.alive or abs(best.miss) > room + chance + 2 * best.error
+
+    def error(self, points: int) -> float:
+        """Error of ln g: of the value over its slope, and that by early death in whole networks with fewer points than asked for."""
+        best, least = self.search.best, self.search.slope.least
+        early = self.early_death if self.neurons.points < points and not self.settled else 0.0
+        return math.hypot(best.error / least, best.miss / least, early)
+
+
+def drive_strength(question: Question, neurons: Neurons, start: float = 1.0) -> float:
+    """Standard deviation of the drive, in that of the question's, that gives layer 1 the value."""
+
+    def excess(strength: float) -> float:
+        first = driven(question.neuron, neurons, strength**2 * question.drive)
+        return float(question.values(first).mean()) - question.value  # pyright: ignore[reportOperatorIssue]
+
+    return rising_root(excess, start, DRIVE)
+
+
+def few(neurons: Neurons) -> Neurons:
+    """As many points as cost nothing."""
+    return replace(neurons, points=min(neurons.points, COARSE), scrambles=2)
+
+
+def solve(question: Question, neurons: Neurons, strength: float | None, report: Report = unreported) -> Solution:
+    """The gain under a drive of this strength, or of θ/λ where there is none or it is weaker and leaves too few steps alive.
+
+    Raises OutOfReachError.
+    """
+    reports = (beyond(report, rung * TRIES) for rung in range(RUNGS))
+    weak, strong = strength or 1.0, max(strength or 1.0, 1.0)
+    for drive in dict.fromkeys((weak, strong)):
+        rung = _ladder(question.driven_by(drive), neurons, FAR if drive == strong else KEPT, reports)
+        best, error = rung.search.best, rung.error(neurons.points)
+        if not rung.lacks() and abs(best.miss) < KEPT and error < UNKNOWN:
+            return Solution(best, drive, error, _multiplier(rung, few(neurons)))
+    raise OutOfReachError(attainable(question, neurons, (rung.search.low or best).x))
+
+
+def _ladder(question: Question, neurons: Neurons, room: float, reports: Iterator[Report]) -> Rung:
+    """The search in parts, in whole networks with few points unless more cost as little, and with those asked for.
+
+    It ends in networks that lack the value, parts by more than ``room``.
+
+    A drive that varies in time has no parts like the whole.
+    """
+    coarse, x, before, rung = few(neurons), START, None, None
+    for part in PARTS if steady(question.drive) else ():
+        if min(question.depth, question.steps) >= SHORTEST * part:
+            rung = _rung(question.in_part(part), coarse, x, rung, ROUGH, next(reports))
+            if rung.lacks(room):
+                return rung
+            x = rung.search.answer
+            x, before = x + (0.0 if before is None else (x - before) / 2), x
+    if rung is None or _affordable(question, neurons, rung).points > 2 * coarse.points:
+        rung = _rung(question, coarse, x, rung, ROUGH, next(reports))
+        x = rung.search.answer
+    if rung.lacks():
+        return rung
+    accuracy = FINE if neurons.samples(question.neuron, question.steps) else EXACT
+    return _rung(question, _affordable(question, neurons, rung), x, rung, accuracy, next(reports))
+
+
+def _affordable(question: Question, neurons: Neurons, rung: Rung) -> Neurons:
+    """The points asked for: scrambles, then points halved until one network fits into the work or, where layers settle, two of
+    half as many layers again as with few points.
+    """
+    layers = min(3 * rung.search.best.layers, question.depth) if rung.settled else question.depth
+    while neurons.points * neurons.scrambles * question.steps * layers > WORK and neurons.points > COARSE:
+        fewer = {"scrambles": neurons.scrambles // 2} if neurons.scrambles > 2 else {"points": neurons.points // 2}
+        neurons = replace(neurons, **fewer)
+    return neurons
+
+
+def _rung(question: Question, neurons: Neurons, x: float, before: Rung | None, accuracy: float, report: Report) -> Rung:
+    """The search from ``x``, where other networks may tell the gain and its slope."""
+    sizes: dict[str, float] = {"accuracy": accuracy, "width": SHARP, "apart": SHARP}
+    if neurons.samples(question.neuron, question.steps):
+        sizes = {"accuracy": accuracy, "width": 1 / neurons.points}
+    if before:
+        measured = accuracy < ROUGH and before.question.depth == question.depth
+        sizes |= {"slope": replace(before.search.slope, measured=measured), "stride": NEAR}
+    tries = TRIES if accuracy == ROUGH else FINEST
+    return Rung(question, neurons, search(looking(question, neurons), x, tries=tries, report=report, **sizes))
+
+
+def _multiplier(rung: Rung, neurons: Neurons) -> float:
+    """The leading multiplier of the last layers."""
+    neuron, network = rung.question.neuron, rung.search.best
+
+    def layer(below: LayerState, number: int) -> LayerState:
+        return next_of_gain(neuron, neurons, below, network.gain, number)
+
+    replicas, state = neurons.replicas(neuron, rung.question.steps), network.state
+    moments = (state.variance, state.potential_mean, state.firing_rate, state.coincidences)
+    few_replicas = LayerState(*(values[:replicas] for values in moments))
+    return leading_multiplier(layer, few_replicas, 1, rounds=ROUNDS, size=DEVIATION)[0]
+
+
+def attainable(question: Question, neurons: Neurons, start: float = START) -> Range:
+    """What gains sustain: networks of the smallest one with which late steps live, and of the largest.
+
+    The smallest is sought on a grid, so that it does not depend on where the search begins; where it is steep, values of
+    neighbours on the grid differ by per cents.
+    """
+    coarse = few(neurons)
+    look, living = looking(question, coarse), looking(replace(question, value=None), coarse)
+    grid = COARSE if question.steps < MANY else COARSE // 4
+    edge = search(lambda x: living(round(x * grid) / grid), start, accuracy=ROUGH, width=1.5 / grid, stride=NEAR)
+    return Range(edge.high or edge.best, look(LARGEST))
