@@ -15,11 +15,11 @@ torch = pytest.importorskip("torch")
 snntorch = pytest.importorskip("snntorch")
 
 from varflow.torch_models.audit.gradients import gradients  # noqa: E402
-from varflow.torch_models.audit.refusals import followed  # noqa: E402
 from varflow.torch_models.initialise.filling import fill  # noqa: E402
 from varflow.torch_models.initialise.layer_gains import deep_layer  # noqa: E402
 from varflow.torch_models.initialise.planner import Planner  # noqa: E402
-from varflow.torch_models.tracing.walker import trace  # noqa: E402
+from varflow.torch_models.tracing.measure import trace_and_measure  # noqa: E402
+from varflow.torch_models.tracing.trace import trace  # noqa: E402
 
 WIDTH, DEPTH, STEPS, BATCH = size((512, 50, 12, 64), (20, 3, 4, 4))
 BIG_WIDTH, BIG_DEPTH = size((1414, 50), (20, 3))  # 1e8 parameters
@@ -98,7 +98,7 @@ def test_watching_over_the_forward_pass(benchmark, clock):
         with torch.no_grad():
             model(x)
 
-    found, calls = {}, {"forward": forward, "watch": lambda: followed(model, x, None)}
+    found, calls = {}, {"forward": forward, "watch": lambda: trace_and_measure(model, x, None)}
     benchmark.pedantic(lambda: found.update(least(clock, ROUNDS, **calls)), rounds=1)
     benchmark.extra_info[f"watching / forward pass, {clock.name}"] = found["watch"] / found["forward"]
 

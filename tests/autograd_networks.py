@@ -72,15 +72,16 @@ class Run:
             x = x.flatten(2)
             return x @ self.weight(layer, layer.width, x.shape[-1]).mT
         if isinstance(layer, L.Conv):
-            W = self.weight(layer, layer.channels, x.shape[2], layer.kernel, layer.kernel)
-            convolved = partial(F.conv2d, stride=layer.stride, padding=layer.border)
+            windows = layer.windows
+            W = self.weight(layer, layer.channels, x.shape[2], *windows.size)
+            convolved = partial(F.conv2d, stride=windows.stride, padding=windows.padding, dilation=windows.dilation)
             if not self.networks:
                 return self.per_map(x, lambda y: convolved(y, W))
             side_by_side = convolved(x.swapaxes(0, 1).flatten(1, 2), W.flatten(0, 1), groups=len(x))
             return side_by_side.unflatten(1, W.shape[:2]).swapaxes(0, 1)
         if isinstance(layer, L.Pool):
             pool = {"average": F.avg_pool2d, "max": F.max_pool2d}[layer.kind]
-            return self.per_map(x, lambda y: pool(y, layer.size, layer.step, layer.padding))
+            return self.per_map(x, lambda y: pool(y, *layer.windows(y.shape[-2:])[:3]))
         if isinstance(layer, L.Residual):
             y = self.through(layer.branch, x)
             return {"add": layer.keep * x + y, "and": x * y, "iand": x * (1 - y)}[layer.merge]

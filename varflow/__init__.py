@@ -10,67 +10,6 @@ from varflow._lazy import loaded_when_asked
 
 __version__ = "0.1.0"
 
-_NAMES = {  # by the module that defines them
-    "_checks": "ConvergenceError DomainError MissingExtraError VarflowError",
-    "campaign": "Campaign",
-    "model.as_neuron": "neuron",
-    "model.neurons": "Neuron",
-    "model.network": "Network",
-    "model.distributions": "distribution",
-    "results": "AuditReport Catalogue Comparison CorrectedGainTable CorrelationFixedPoint CorrelationFixedPoints Cycle "
-    "DepthScales Ensemble Experiment FixedPoint FixedPoints GradientFlow Initialization Kernel PhaseDiagram "
-    "Profile ReadableDepth TemporalCriticalGain TemporalFixedPoint Trainability",
-    "theory.memoryless.variance_map": "variance_map",
-    "theory.walks.gradients": "gradient_flow",
-    "theory.mean_field": "mean_field",
-    "theory.memoryless.gradient_gain": "gradient_gain",
-    "theory.memoryless.fixed_points": "critical_gain fixed_points",
-    "theory.memoryless.stable": "stable_variance",
-    "theory.memoryless.correlation": "correlation_fixed_points correlation_map",
-    "theory.memoryless.depth_scales": "depth_scales",
-    "theory.finite_width.profile": "finite_width",
-    "theory.finite_width.chain": "SpikeChain",
-    "theory.finite_width.expansions": "Expansion expansion",
-    "theory.finite_width.escape": "EscapeAsymptotics escape_asymptotics",
-    "simulation": "simulate Interrupted",
-    "verdict": "compare",
-    "experiment": "validate",
-    "kernels.kernel": "kernel",
-    "kernels.readout": "readable_depth",
-    "kernels.trainability": "trainability",
-    "phases": "phase_diagram",
-    "init.gains": "gain",
-    "init.rules": "gain_by_rule",
-    "init.inverse": "corrected_gain gain_for_mean_variance largest_threshold smallest_width sparsest_rate",
-    "init.lookup": "lookup",
-    "init.surrogate_width": "surrogate_width",
-    "init.table": "corrected_gain_table",
-    "theory.deep.critical_gain": "temporal_critical_gain",
-    "theory.deep.fixed_point": "temporal_fixed_point",
-    "init.in_time": "gain_for_rate gain_for_variance",
-    "torch_models.audit.door": "audit",
-    "torch_models.monitor": "Monitor",
-    "init.catalogue": "catalogue",
-    "citations": "citation",
-}
-_ROOMS = {
-    "certified": "certified",
-    "distributions": "model.distributions",
-    "drives": "model.drives",
-    "init": "init",
-    "layers": "model.layers",
-    "neurons": "model.presets",
-    "resets": "model.resets",
-    "surrogates": "model.surrogates",
-    "weights": "model.weights",
-    "plots": "plots",
-    "reference": "reference",
-    "symbolic": "symbolic",
-    "testing": "testing",
-}
-
-__all__ = sorted([*" ".join(_NAMES.values()).split(), *_ROOMS])  # pyright: ignore[reportUnsupportedDunderAll]
-
 if TYPE_CHECKING:
     from varflow import certified, init, plots, reference, symbolic, testing
     from varflow._checks import ConvergenceError, DomainError, MissingExtraError, VarflowError
@@ -143,4 +82,5 @@ if TYPE_CHECKING:
     from varflow.torch_models.monitor import Monitor
     from varflow.verdict import compare
 
-__getattr__, __dir__ = loaded_when_asked(globals(), _NAMES, _ROOMS, also=("__version__",))
+__getattr__, __dir__ = loaded_when_asked(globals())
+__all__ = __dir__()  # pyright: ignore[reportUnsupportedDunderAll]

@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 import math
 import operator
+import sys
+import warnings
 from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any, TypeVar
@@ -86,6 +88,14 @@ class ConvergenceError(VarflowError, RuntimeError):
 
 class MissingExtraError(VarflowError, ImportError):
     """A feature whose optional dependency is not installed."""
+
+
+def deprecated(words: str) -> None:
+    """A DeprecationWarning at the line outside varflow that led here."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and f"{frame.f_globals.get('__name__')}.".startswith("varflow."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(words, DeprecationWarning, stacklevel=level)
 
 
 def _short(value: Any) -> str:

@@ -1,47 +1,53 @@
-"""Public names imported on first use, by which a package shows names defined in a package that imports it.
+"""Public names of packages: imported on first use, and listed once.
 
-Example: ``varflow.init.init_model`` is defined in ``varflow.torch_models``, which imports ``varflow.init``.
+A package shows names so that are defined in a package that imports it: ``varflow.init.init_model`` is defined in
+``varflow.torch_models``, which imports ``varflow.init``.
 """
 
+import ast
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-__all__ = ["LOADED", "loaded_when_asked"]
+from varflow._checks import deprecated
+
+__all__ = ["LOADED", "loaded_when_asked", "names_of"]
 
 LOADED = time.time()  # the earliest that any part of varflow was
 
 
 def loaded_when_asked(
-    package: dict[str, Any],
-    names: Mapping[str, str],
-    rooms: Mapping[str, str],
-    *,
-    renamed: Mapping[str, str] | None = None,
-    also: tuple[str, ...] = (),
+    package: dict[str, Any], renamed: Mapping[str, str] | None = None
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """``__getattr__`` and ``__dir__`` of a package, given its ``globals()``.
 
-    ``names``: module of varflow → the names that it defines, separated by spaces; ``rooms``: name → module of varflow that it
-    is; ``renamed``: old name, which warns → new name; ``also``: names that exist already, for ``__dir__``.
+    The names are those that its source imports under ``if TYPE_CHECKING:``. ``renamed``: old name, which warns → new name.
     """
     name_of = package["__name__"]
-    homes = {name: module for module, defined in names.items() for name in defined.split()}
+    tree = ast.parse(package["__loader__"].get_source(name_of))
+    typed = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    imports = [(node.module or "", alias) for node in typed.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    homes = {alias.asname or alias.name: (module, alias.name) for module, alias in imports}
 
     def get(name: str) -> Any:
         if renamed and name in renamed:
             shown = name_of.replace("varflow", "vf", 1)
-            warnings.warn(f"{shown}.{name} is now {shown}.{renamed[name]}", DeprecationWarning, stacklevel=2)
+            deprecated(f"{shown}.{name} is now {shown}.{renamed[name]}")
             return get(renamed[name])
-        if name in homes:
-            value = getattr(import_module(f"varflow.{homes[name]}"), name)
-        elif name in rooms:
-            value = import_module(f"varflow.{rooms[name]}")
-        else:
+        if name not in homes:
             raise AttributeError(f"module {name_of!r} has no attribute {name!r}")
-        package[name] = value
-        return value
+        module, own = homes[name]
+        if module == name_of:
+            package[name] = import_module(f"{module}.{own}")
+        else:
+            package[name] = getattr(__import__(module, fromlist=[own]), own)  # also a module of this package
+        return package[name]
 
-    return get, lambda: [*homes, *rooms, *also]
+    return get, lambda: sorted(homes)
+
+
+def names_of(package: Mapping[str, Any]) -> list[str]:
+    """Names without underscore that a package imported from its own modules, or defines, given its ``globals()``."""
+    own = (name for name, value in package.items() if str(getattr(value, "__module__", "")).startswith(package["__name__"]))
+    return sorted(name for name in own if not name.startswith("_"))

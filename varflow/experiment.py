@@ -153,7 +153,7 @@ def validate(
         for rule, n, theta in sweep
     ]
     networks = [_seen(network, repeats) for network in asked]
-    with place.opened(f"varflow.simulation.{engine}") as run:
+    with place.opened("varflow.simulation.layered") as run:
         profiles = _predicted(networks)
         if bias is not None:
             allowances(profiles[0], bias)  # raises before the simulation, not after it

@@ -116,7 +116,7 @@ def audit():
         gains={"fc1": 1.5},
     )
     silent = replace(layer, name="fc2", survival=np.zeros(3), normalised_by="norm")
-    return AuditReport((layer, silent), 2, 3, "fc2", "starved", None, None, "theory", ("θ is a note",))
+    return AuditReport((layer, silent), 2, 3, "fc2", "starved", None, None, "infinite width", ("θ is a note",))
 
 
 def plan():

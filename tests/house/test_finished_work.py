@@ -246,7 +246,7 @@ MORE += (
 MORE += (
     "varflow.torch_models.audit.door",
     "varflow.torch_models.audit.report",
-    "varflow.torch_models.tracing.wiring",
+    "varflow.torch_models.tracing.weights",
     "rich._emoji_codes",
 )
 MORE += ("varflow.simulation.layered", "typer._click._textwrap")

@@ -14,8 +14,8 @@ snntorch = pytest.importorskip("snntorch")
 from spiking_models import left_behind, same  # noqa: E402
 from torch import nn  # noqa: E402
 
-from varflow.torch_models.chance import PASSES  # noqa: E402
-from varflow.torch_models.tracing.walker import trace  # noqa: E402
+from varflow.torch_models.tracing.measure import PASSES  # noqa: E402
+from varflow.torch_models.tracing.trace import trace  # noqa: E402
 
 STEPS, WIDTH, MANY = 5, 60, 60
 X = torch.rand(4, WIDTH, generator=torch.Generator().manual_seed(0))

@@ -10,7 +10,7 @@ import varflow as vf
 torch = pytest.importorskip("torch")
 
 from varflow.torch_models.initialise.layer_gains import deep_layer, layer_gain  # noqa: E402
-from varflow.torch_models.tracing.walker import trace  # noqa: E402
+from varflow.torch_models.tracing.trace import trace  # noqa: E402
 
 PRESETS = {
     "snntorch": vf.neurons.snntorch_leaky(beta=0.5),

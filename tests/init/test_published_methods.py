@@ -7,6 +7,7 @@ import pytest
 from scipy import integrate, optimize, stats
 
 import varflow as vf
+from varflow.init.published import leaving
 
 published = vf.init.published
 Q = stats.norm.sf
@@ -28,9 +29,9 @@ SQUARED = [
     (lambda: published.micheli_gain(0.5), 3.241096),
     (lambda: published.ding_gain(1.0), 2.0),
     (lambda: published.ding_gain(0.5, input_scale=0.5), 2.0),
-    (lambda: published.norse_recurrent_gain(100, 400), 0.5),
-    (lambda: published.fluctuation_driven_gain(1e-320, threshold=1e-100), 0.25e-200 / 1e-320),
-    (lambda: published.fluctuation_driven_gain(0.1, threshold=0.5, decay=0.5, input_scale=0.5), 1.875),
+    (lambda: leaving.norse_recurrent_gain(100, 400), 0.5),
+    (lambda: leaving.fluctuation_driven_gain(1e-320, threshold=1e-100), 0.25e-200 / 1e-320),
+    (lambda: leaving.fluctuation_driven_gain(0.1, threshold=0.5, decay=0.5, input_scale=0.5), 1.875),
 ]
 
 
@@ -42,12 +43,12 @@ def test_hand_values_of_gains(gain, squared):
 def test_other_hand_values():
     assert published.ding_bias(1.0, 0.5, input_scale=0.5) == 0.5
     assert published.torch_bias_std(12) == pytest.approx(1 / 6)
-    assert [published.herranz_mean(0.5, 0.8, 11, reset=r) for r in ("delayed_subtract", "gate", "zero")] == pytest.approx(
+    assert [leaving.herranz_mean(0.5, 0.8, 11, reset=r) for r in ("delayed_subtract", "gate", "zero")] == pytest.approx(
         [0.07, 0.02, 0.06]
     )
-    found = published.herranz_variance(0.1, input_variance=0.25, input_mean=0.5, weight_variance=0.02, fan_in=51, width=11)
+    found = leaving.herranz_variance(0.1, input_variance=0.25, input_mean=0.5, weight_variance=0.02, fan_in=51, width=11)
     assert found == pytest.approx(0.5 * 0.02 * 5.1 - 0.005)
-    assert published.ei_init_scale(8, input_variance=1.0, input_mean=0.0) == pytest.approx(0.25)
+    assert leaving.ei_init_scale(8, input_variance=1.0, input_mean=0.0) == pytest.approx(0.25)
 
 
 def test_torchs_gains_are_torchs():
@@ -180,8 +181,8 @@ def test_storks_weights_in_steps_are_those_of_its_neuron(tau_mem, tau_syn):
 @pytest.mark.parametrize(
     ("method", "mean", "square"),
     [
-        (published.fluctuation_driven_exponential, lambda L: 1 / L, lambda L: 2 / L**2),
-        (published.fluctuation_driven_lognormal, lambda m: math.exp(m + 0.5), lambda m: math.exp(2 * m + 2)),
+        (leaving.fluctuation_driven_exponential, lambda L: 1 / L, lambda L: 2 / L**2),
+        (leaving.fluctuation_driven_lognormal, lambda m: math.exp(m + 0.5), lambda m: math.exp(2 * m + 2)),
     ],
 )
 def test_weights_of_dales_law_balance_and_fluctuate_as_asked(method, mean, square):
@@ -233,22 +234,6 @@ def test_poisson_spikes_through_fluctuation_driven_weights_make_the_wanted_fluct
     assert fluctuation == pytest.approx(wanted, rel=3.3 * math.sqrt(3 / rows))
     assert abs(H.var(ddof=1) - wanted) > 5 * wanted * math.sqrt(3 / rows)
     assert own_mean.var() == pytest.approx(0.4**2 * p * sums.mean**2 / sums.square, rel=3.3 * math.sqrt(2 / rows) + 0.02)
-
-
-@pytest.mark.parametrize("kind", ["exponential", "lognormal"])
-def test_dales_law_balances_and_fluctuates(kind):
-    """Mean input 0 and variance ``(θ/ξ)²``, by the moments of the distribution."""
-    n_e, n_i, nu, theta, xi = 80, 20, 15.0, 1.2, 1.5
-    e, i = published.exponential_filter(20e-3, 5e-3), published.exponential_filter(20e-3, 10e-3)
-    function = getattr(published, f"fluctuation_driven_{kind}")
-    found = function(n_e, n_i, nu, e, i, threshold=theta, xi=xi)
-    distribution = (
-        (lambda L: stats.expon(scale=1 / L)) if kind == "exponential" else (lambda m: stats.lognorm(s=1, scale=math.exp(m)))
-    )
-    w_e, w_i = distribution(found.excitatory), distribution(found.inhibitory)
-    assert nu * n_e * e.mean * w_e.mean() == pytest.approx(nu * n_i * i.mean * w_i.mean(), rel=1e-9)
-    power = nu * (n_e * e.square * w_e.moment(2) + n_i * i.square * w_i.moment(2))
-    assert power == pytest.approx((theta / xi) ** 2, rel=1e-9)
 
 
 # SpikeInit.
@@ -369,14 +354,14 @@ REFUSED = [
     (lambda decay: published.ding_bias(1.0, decay), "decay", 1.5, "between 0 and 1"),
     (lambda threshold: published.ding_gain(threshold), "threshold", 0.0, "must be positive"),
     (lambda threshold: published.micheli_gain(threshold), "threshold", [1.0, 2.0], "single number"),
-    (lambda reset: published.herranz_mean(1.0, 0.5, 10, reset=reset), "reset", "none", "choose one of delayed_subtract"),
-    (lambda width: published.herranz_mean(1.0, 0.5, width), "width", 1, "at least 2"),
+    (lambda reset: leaving.herranz_mean(1.0, 0.5, 10, reset=reset), "reset", "none", "choose one of delayed_subtract"),
+    (lambda width: leaving.herranz_mean(1.0, 0.5, width), "width", 1, "at least 2"),
     (lambda fan_out: published.ikun_gain(10, fan_out), "fan_out", None, "whole number"),
     (lambda threshold: published.micheli_soft_reset_gain(threshold, 1.0), "threshold", -1.0, "no positive solution"),
     (lambda neuron: published.step_filter(neuron), "neuron", vf.Neuron(decay=1.0), "has no finite sum"),
     (lambda neuron: published.step_filter(neuron), "neuron", 0.5, "must be vf.Neuron"),
     (lambda rate: published.fluctuation_driven(10, rate, SUMS), "rate", 0.0, "must be positive"),
-    (lambda rate: published.fluctuation_driven_gain(rate), "rate", 1.0, "strictly between"),
+    (lambda rate: leaving.fluctuation_driven_gain(rate), "rate", 1.0, "strictly between"),
     (
         lambda mean_potential: published.fluctuation_driven(1, 0.1, SUMS, mean_potential=mean_potential),
         "mean_potential",
@@ -386,7 +371,7 @@ REFUSED = [
     (lambda rate: published.spikeinit_gain(rate), "rate", 0.5, "not attainable"),
     (lambda rate: published.spikeinit_first_layer_std(rate), "rate", 0.5, "below 1/2"),
     (
-        lambda mean: published.herranz_variance(mean, input_variance=0, input_mean=0, weight_variance=1, fan_in=5, width=5),
+        lambda mean: leaving.herranz_variance(mean, input_variance=0, input_mean=0, weight_variance=1, fan_in=5, width=5),
         "mean",
         0.1,
         "becomes negative",
@@ -400,3 +385,10 @@ def test_what_is_refused(call, argument, value, rule):
         call(**{argument: value})
     assert caught.value.argument == argument
     assert rule in str(caught.value)
+
+
+@pytest.mark.parametrize("name", leaving.__all__)
+def test_formulas_that_leave_warn(name):
+    with pytest.warns(DeprecationWarning, match=f"published.{name} goes with the next release") as caught:
+        assert getattr(published, name) is getattr(leaving, name)
+    assert caught[0].filename == __file__

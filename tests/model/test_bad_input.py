@@ -268,7 +268,7 @@ API = [
     (
         lambda **options: vf.mean_field(net(), **options),
         {
-            "method": [("histories", "several steps")],
+            "method": [("quasi_monte_carlo", "several steps")],
             "points": WHOLE,
             "scrambles": FROM_2,
             "seed": FROM_0,

@@ -449,12 +449,6 @@ REFUSED = [
     (lambda: vf.certified.critical_gain(threshold=WIDE), "real number"),  # pyright: ignore
     (lambda: vf.expansion(vf.Network(width=10, depth=2, gain=3.0, neuron=vf.Neuron(WIDE))), "differs between neurons"),
     (
-        lambda: vf.mean_field(
-            vf.Network(width=10, depth=2, gain=3.0, neuron=vf.Neuron(WIDE, decay=0.5), steps=2), method="histories"
-        ),
-        "use method='quasi_monte_carlo'",
-    ),
-    (
         lambda: vf.reference.mean_field_in_time(
             vf.Network(width=10, depth=2, gain=3.0, neuron=vf.Neuron(WIDE, decay=0.5), steps=2)
         ),

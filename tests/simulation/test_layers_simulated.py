@@ -3,6 +3,7 @@ from the definition. Every statistical check has a control that must fail.
 """
 
 import math
+from dataclasses import replace
 from threading import Event
 
 import numpy as np
@@ -13,7 +14,19 @@ import varflow as vf
 
 torch = pytest.importorskip("torch")
 
-from varflow.model.layers import BatchNorm, Conv, LayerNorm, Linear, Pool, Residual, Scale, Spike  # noqa: E402
+from varflow.model.layers import (  # noqa: E402
+    BatchNorm,
+    Concat,
+    Conv,
+    LayerNorm,
+    Linear,
+    Pool,
+    Product,
+    Residual,
+    Scale,
+    Spike,
+    Sum,
+)
 from varflow.simulation import simulate  # noqa: E402
 
 K = 5.0  # standard errors, for the largest of some hundred comparisons
@@ -223,14 +236,28 @@ class TestIdentities:
             np.testing.assert_allclose(found.potential_mean[:, -1], np.broadcast_to(expected, (5, 2)), atol=1e-7)
 
     def test_merges_are_those_of_their_definition(self):
-        from varflow.simulation.flows import Flow, merged
+        from varflow.simulation.flows import Flow
+        from varflow.simulation.operations import simulate as applied
+
+        def merged(operation, *flows):
+            return applied(operation, flows, None, None)
 
         x, y = torch.tensor([0.0, 1.0, 2.0, 5.0]), torch.tensor([1.0, 1.0, 0.0, 3.0])
         for unit, other in ((1.0, 1.0), (1 / 9, 1.0), (1.0, 0.25), (0.3, 1.0), (None, 0.5), (1 / 7, None)):
             flows = Flow(x.double(), unit), Flow(y.double(), other)
             a, b = x.double() * (unit or 1), y.double() * (other or 1)
-            for merge, wanted in (("add", a + b), ("and", a * b), ("iand", a * (1 - b))):
-                found = merged(merge, *flows)
+            complement = merged(Sum((-1.0,), 1.0), flows[1])
+            weighted, row = (
+                merged(Sum((2.0, -0.5), 0.25), *flows),
+                merged(Concat(), *(replace(f, values=f.values[None, None, None]) for f in flows)),
+            )
+            for found, wanted in (
+                (merged(Sum(), *flows), a + b),
+                (merged(Product(), *flows), a * b),
+                (merged(Product(), flows[0], complement), a * (1 - b)),
+                (weighted, 2 * a - b / 2 + 0.25),
+                (row, torch.cat([a, b])[None, None, None]),
+            ):
                 torch.testing.assert_close(found.real, wanted, atol=1e-15, rtol=1e-14)
                 assert found.unit is None or torch.equal(found.values, found.values.round())
 

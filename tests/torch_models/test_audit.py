@@ -60,7 +60,7 @@ def healthy():
 
 def test_how_many_steps_are_buffered_changes_nothing(healthy, monkeypatch):
     model, x, report = healthy
-    monkeypatch.setattr("varflow.torch_models.tracing.watch.PENDING", 1)
+    monkeypatch.setattr("varflow.torch_models.tracing.measurements.PENDING", 1)
     for one, other in zip(vf.audit(model, x).layers, report.layers, strict=True):
         assert (one.firing_rate, one.dead_fraction) == (other.firing_rate, other.dead_fraction)
         assert np.allclose(one.variance, other.variance, rtol=1e-6)  # single precision

@@ -11,7 +11,7 @@ snntorch = pytest.importorskip("snntorch")
 from torch import nn  # noqa: E402
 
 import varflow as vf  # noqa: E402
-from varflow.torch_models.audit.evaluation import Evaluation  # noqa: E402
+from varflow.torch_models.prediction.evaluation import Evaluation  # noqa: E402
 
 STEPS, WIDTH, NETWORKS = 5, 250, 4
 BIAS = 0.04  # relative, of infinite width for networks of this width and number

@@ -11,10 +11,10 @@ snntorch = pytest.importorskip("snntorch")
 
 from torch import nn  # noqa: E402
 
-from varflow.torch_models.audit.prediction import at_infinite_width  # noqa: E402
 from varflow.torch_models.initialise.refine import late_rates  # noqa: E402
-from varflow.torch_models.tracing.walker import trace  # noqa: E402
-from varflow.torch_models.tracing.wiring import measured  # noqa: E402
+from varflow.torch_models.prediction.predict import at_infinite_width  # noqa: E402
+from varflow.torch_models.tracing.trace import trace  # noqa: E402
+from varflow.torch_models.tracing.weights import moments_of  # noqa: E402
 
 STEPS, NETWORKS, WIDTH = 4, 8, 300
 BIAS = 0.04  # relative, of infinite width for networks of this width and number
@@ -221,7 +221,7 @@ def stronger(model):
 def predictions(model, x):
     traced = trace(model, x)
     assert not any(layer.unknown for layer in traced.layers)
-    moments = {name: measured(w) for layer in traced.layers for name, w in zip(layer.names, layer.weights, strict=True)}
+    moments = {name: moments_of(w) for layer in traced.layers for name, w in zip(layer.names, layer.weights, strict=True)}
     return at_infinite_width(traced, moments)[0].late_rates.mean(0)
 
 

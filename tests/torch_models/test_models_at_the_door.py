@@ -187,7 +187,7 @@ def test_models_without_numbers_are_named():
 
 def test_inputs_on_another_device_are_named(monkeypatch):
     """The meta device stands in for a card."""
-    monkeypatch.setattr("varflow.torch_models.tracing.walker.check_inputs", lambda inputs: None)
+    monkeypatch.setattr("varflow.torch_models.tracing.trace.check_inputs", lambda inputs: None)
     for judge in judges("both"):
         with pytest.raises(vf.DomainError, match=r"inputs are on meta, the model on cpu: give inputs.to\('cpu'\)"):
             judge(chain(), X.to("meta"), steps=STEPS)
@@ -609,7 +609,7 @@ def test_what_has_no_prediction_is_named_once(case):
     report = vf.audit(make(), inputs, steps=STEPS)
     assert [note for note in report.notes if "not covered" in note] == [note]
     assert [not math.isnan(layer.predicted_rate) for layer in report.layers] == predicted
-    assert ("predicted by theory" in str(report)) == any(predicted)
+    assert ("predicted: infinite width" in str(report)) == any(predicted)
 
 
 class Leaving(nn.Module):
@@ -926,3 +926,14 @@ def test_named_tuples_are_inputs():
         report = vf.audit(model, inputs, steps=STEPS, gradients=True)
         assert report.layers[0].firing_rate == vf.audit(model, (X, other), steps=STEPS).layers[0].firing_rate
         assert math.isfinite(report.layers[0].gradient_norm)
+
+
+@pytest.mark.parametrize(("between", "method"), [((), "sampled networks"), ((nn.LayerNorm(16),), "infinite width")])
+def test_a_report_says_how_rates_were_predicted(between, method):
+    layers = [(nn.Linear(16, 16), *between, snntorch.Leaky(beta=0.5, init_hidden=True)) for _ in range(2)]
+    report = vf.audit(nn.Sequential(*(module for layer in layers for module in layer)), torch.rand(3, 16), steps=2)
+    assert report.method == method
+    assert f"predicted: {method}" in str(report)
+    with pytest.warns(DeprecationWarning, match="AuditReport.method") as caught:
+        assert report.predicted_by == "theory"
+    assert caught[0].filename == __file__

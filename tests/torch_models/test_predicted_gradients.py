@@ -21,12 +21,12 @@ from varflow.theory.maps import maxima_backward as maxima_module  # noqa: E402
 from varflow.theory.maps.maxima_backward import ChosenAlone, maximum_back  # noqa: E402
 from varflow.theory.signals.gradients import Gradients  # noqa: E402
 from varflow.theory.signals.moments import Grid, Spikes, Window  # noqa: E402
-from varflow.torch_models.audit.backwards import Backwards  # noqa: E402
-from varflow.torch_models.audit.evaluation import Evaluation  # noqa: E402
 from varflow.torch_models.audit.gradients import gradients  # noqa: E402
-from varflow.torch_models.audit.refusals import followed  # noqa: E402
-from varflow.torch_models.tracing.walker import trace  # noqa: E402
-from varflow.torch_models.tracing.wiring import Moments  # noqa: E402
+from varflow.torch_models.prediction.backwards import Backwards  # noqa: E402
+from varflow.torch_models.prediction.evaluation import Evaluation  # noqa: E402
+from varflow.torch_models.tracing.measure import trace_and_measure  # noqa: E402
+from varflow.torch_models.tracing.trace import trace  # noqa: E402
+from varflow.torch_models.tracing.weights import Moments  # noqa: E402
 
 BIAS = 0.05  # relative error of order 1/width
 NETWORKS = 7
@@ -131,7 +131,7 @@ def measured(name):
     norms, overlaps = [], []
     for seed in range(NETWORKS):
         model = drawn(make, gain, seed)
-        traced, seen, _ = followed(model, x, None, None)
+        traced, seen, _ = trace_and_measure(model, x, None, None)
         back = gradients(model, x, None, traced, None)
         norms.append([back[layer].norm ** 2 for layer in traced.layers])
         overlaps.append([seen[layer.neuron_name].raster_overlap for layer in traced.layers])
@@ -185,7 +185,7 @@ def test_the_choice_of_a_maximum_depends_on_membranes(name, monkeypatch):
         (chosen,) = (back := maximum_back(*parts)).chosen
         return replace(back, chosen=(replace(chosen, taps=np.roll(chosen.taps, 7, axis=-1)),))
 
-    monkeypatch.setattr("varflow.torch_models.audit.backwards.maximum_back", independent)
+    monkeypatch.setattr("varflow.torch_models.prediction.backwards.maximum_back", independent)
     assert not agrees(energies(evaluated(name)), measured(name)[0])
 
 
@@ -194,7 +194,7 @@ def test_windows_are_followed_with_all_their_points(monkeypatch):
     make, x, gain = MODELS["maxima"]
     traced = trace(drawn(make, gain, 0), x)
     fans = {n: fan_in(w) for layer in traced.layers for n, w in zip(layer.names, layer.weights, strict=True)}
-    monkeypatch.setattr("varflow.torch_models.audit.evaluation.JOINT", 9 * traced.steps)
+    monkeypatch.setattr("varflow.torch_models.prediction.evaluation.JOINT", 9 * traced.steps)
     monkeypatch.setattr("varflow.theory.operations.neurons.IN_WINDOWS", 2**16)
     evaluation = Evaluation(traced, {n: Moments(fan, gain / fan**0.5) for n, fan in fans.items()}, 8)
     evaluation.states()
@@ -223,7 +223,7 @@ def test_windows_of_large_maps_are_followed_on_their_own(name, monkeypatch):
     moments = {
         n: Moments(fan_in(w), gain / fan_in(w) ** 0.5) for l in traced.layers for n, w in zip(l.names, l.weights, strict=True)
     }
-    monkeypatch.setattr("varflow.torch_models.audit.evaluation.JOINT", 9 * traced.steps)  # numbers in a window
+    monkeypatch.setattr("varflow.torch_models.prediction.evaluation.JOINT", 9 * traced.steps)  # numbers in a window
     monkeypatch.setattr("varflow.theory.operations.neurons.IN_WINDOWS", 2**18)  # at fewer points, a sixteenth of the usual
     evaluation = Evaluation(traced, moments, 8)
     evaluation.states()

@@ -15,9 +15,8 @@ norse = pytest.importorskip("norse.torch")
 from torch import nn  # noqa: E402
 
 from varflow.torch_models.audit.gradients import gradients  # noqa: E402
-from varflow.torch_models.initialise.planned_surrogates import set_surrogate  # noqa: E402
-from varflow.torch_models.tracing.surrogates import surrogate_of_module  # noqa: E402
-from varflow.torch_models.tracing.walker import trace  # noqa: E402
+from varflow.torch_models.tracing.spiking_modules import set_surrogate, surrogate_of_module  # noqa: E402
+from varflow.torch_models.tracing.trace import trace  # noqa: E402
 
 STEPS, WIDTH, DEPTH = 5, 100, 5
 

@@ -17,8 +17,8 @@ norse = pytest.importorskip("norse.torch")
 from torch import nn  # noqa: E402
 
 from varflow.model.library_neurons import recognise  # noqa: E402
+from varflow.torch_models.tracing.measurements import Recorder  # noqa: E402
 from varflow.torch_models.tracing.traced import TracedLayer  # noqa: E402
-from varflow.torch_models.tracing.watch import Recorder  # noqa: E402
 
 STEPS, INPUTS, N = 30, 4, 50
 

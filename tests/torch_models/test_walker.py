@@ -17,10 +17,10 @@ from spiking_models import Looped, Maps, left_behind, same  # noqa: E402
 from torch import nn  # noqa: E402
 
 from varflow.model.library_neurons import recognise  # noqa: E402
-from varflow.torch_models.audit.operations import of_spikes  # noqa: E402
-from varflow.torch_models.audit.prediction import uncovered  # noqa: E402
-from varflow.torch_models.tracing import readers as operations_graph  # noqa: E402
-from varflow.torch_models.tracing.walker import trace  # noqa: E402
+from varflow.torch_models.prediction.predict import uncovered  # noqa: E402
+from varflow.torch_models.tracing.origins import Origins, not_gaussian  # noqa: E402
+from varflow.torch_models.tracing.synaptic_operations import of_spikes  # noqa: E402
+from varflow.torch_models.tracing.trace import trace  # noqa: E402
 
 X = torch.rand(6, 32, generator=torch.Generator().manual_seed(0))
 
@@ -322,7 +322,7 @@ def test_whatever_runs_is_traced(model, unknown):
     assert [words for layer in found.layers for words in layer.unknown] == unknown
     for layer in found.layers:
         for fed in layer.fed:
-            assert fed.kept or fed.node.sources <= {other.neuron_name for other in found.layers}
+            assert fed.kept or fed.origin.sources <= {other.neuron_name for other in found.layers}
 
 
 def test_recurrent_weights_join_the_layer_they_feed():
@@ -474,18 +474,17 @@ def test_first_steps_without_currents_count(steps):
     assert not any("steps, others" in note or "every step" in note for note in report.notes)
 
 
-def test_nodes_of_a_long_loop_are_visited_once():
+def test_origins_of_a_long_loop_are_visited_once():
     """A membrane that each step uses twice has ``2^steps`` ways down to its source."""
-    graph = operations_graph.Graph()
-    nodes = [graph.source("weight")]
+    origins = Origins()
+    made = [origins.sender("weight")]
     for step in range(60):
-        squared = graph.node(("square", step), (nodes[-1], nodes[-1]), lambda: (operations_graph.Product(), "mul", False))
-        bent = graph.node(
-            ("tanh", step), (squared, nodes[-1]), lambda step=step: (operations_graph.Unknown(f"tanh {step}"), "tanh", False)
-        )
-        nodes += [squared, bent]
-    last = nodes[-1]
-    assert set(last.nodes) == set(nodes)
+        squared = origins.after(("square", step), (made[-1], made[-1]), lambda: (vf.layers.Product(), "mul"))
+        unknown = vf.layers.Unknown(f"tanh {step}")
+        bent = origins.after(("tanh", step), (squared, made[-1]), lambda unknown=unknown: (unknown, "tanh"))
+        made += [squared, bent]
+    last = made[-1]
+    assert set(last.ancestors) == set(made)
     assert last.unknown == [f"tanh {step}" for step in reversed(range(60))]
-    assert not operations_graph.not_gaussian(last, {"weight": None})
+    assert not not_gaussian(last, {"weight": None})
     assert not of_spikes(last, {"weight": None})

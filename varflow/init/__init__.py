@@ -23,19 +23,7 @@ from typing import TYPE_CHECKING
 
 from varflow._lazy import loaded_when_asked
 
-_NAMES = {  # by the module that defines them
-    "init.neuron_gain": "calculate_gain",
-    "init.published": "corrected_normal_ corrected_uniform_ lsuv_ micheli_normal_ micheli_uniform_",
-    "init.fans": "effective_fan_in fan_in fan_out",
-    "init.layers": "init_fn init_layer_",
-    "torch_models.initialise.door": "init_model",
-    "init.fills": "normal_ orthogonal_ sign_ truncated_normal_ uniform_",
-    "model.library_neurons": "reads",
-}
-_ROOMS = {"published": "init.published"}
 _MERGED = {"rates": "published", "statistics": "published"}  # into ``published``; the old names go with the next release
-
-__all__ = sorted([*" ".join(_NAMES.values()).split(), *_ROOMS])  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
     from varflow.init import published
@@ -47,4 +35,5 @@ if TYPE_CHECKING:
     from varflow.model.library_neurons import reads
     from varflow.torch_models.initialise.door import init_model
 
-__getattr__, __dir__ = loaded_when_asked(globals(), _NAMES, _ROOMS, renamed=_MERGED)
+__getattr__, __dir__ = loaded_when_asked(globals(), _MERGED)
+__all__ = __dir__()  # pyright: ignore[reportUnsupportedDunderAll]

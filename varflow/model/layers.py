@@ -12,18 +12,20 @@ BatchNorm     currents → currents         each neuron standardised over inputs
 LayerNorm     currents → currents         each input and step standardised over neurons
 Pool          either, unchanged in kind   average or maximum over a window of a map
 Scale         either, unchanged in kind   multiplies by a number
+Sum, Product  either, unchanged in kind   joins several signals, weighted sum or product
+Concat        spikes or numbers           several signals side by side
 ============  ==========================  ========================================================
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from varflow._checks import (
     DomainError,
     choice,
-    integer,
     non_negative,
     probability,
     put,
@@ -33,11 +35,28 @@ from varflow._checks import (
     several,
 )
 from varflow.model.as_neuron import neuron as as_neuron
+from varflow.model.merges import Concat, Product, Scale, Sum
 from varflow.model.neurons import Neuron
-from varflow.model.signals import Layer, Signal, area_of, signal_after, windows
+from varflow.model.signals import Layer, Signal, Windows, area_of, extent, pair, signal_after
+from varflow.model.sources import Measured, Unknown
 from varflow.model.weighted_layers import Conv, Linear
 
-__all__ = ["BatchNorm", "Conv", "Layer", "LayerNorm", "Linear", "Pool", "Residual", "Scale", "Spike"]
+__all__ = [
+    "BatchNorm",
+    "Concat",
+    "Conv",
+    "Layer",
+    "LayerNorm",
+    "Linear",
+    "Measured",
+    "Pool",
+    "Product",
+    "Residual",
+    "Scale",
+    "Spike",
+    "Sum",
+    "Unknown",
+]
 
 MERGES = ("add", "and", "iand")
 
@@ -84,7 +103,7 @@ class Spike(Layer):
     def recurrent(self) -> bool:
         return self.recurrent_gain > 0 or self.recurrent_mean_gain != 0
 
-    def after(self, signal: Signal, width: int | None) -> Signal:
+    def after(self, signal: Signal, width: int | None = None) -> Signal:
         if self.recurrent and len(signal.shape) > 1:
             raise DomainError("recurrent_gain", self.recurrent_gain, f"needs neurons without positions, not {signal}")
         return Signal("spikes", signal.shape, signal.weighted)
@@ -136,12 +155,15 @@ class Residual(Layer):
     def __init__(self, *branch: Layer, merge: str = "add", keep: float = 1.0):
         put(self, branch=several("branch", branch, Layer), merge=choice("merge", merge, MERGES), keep=probability("keep", keep))
 
-    def after(self, signal: Signal, width: int | None) -> Signal:
+    def after(self, signal: Signal, width: int | None = None) -> Signal:
+        return self.merged(signal, signal_after(self.branch, signal, signal.inner_width(width)))
+
+    def merged(self, signal: Signal, result: Signal) -> Signal:
+        """The signal that a shortcut and the result of its branch make."""
         if signal.kind == "currents" and self.merge != "add":
             raise DomainError("merge", self.merge, "is for spikes; currents are added")
         if signal.kind == "spikes" and self.keep != 1:
             raise DomainError("keep", self.keep, "is for currents; a shortcut of spikes has no factor")
-        result = signal_after(self.branch, signal, signal.inner_width(width))
         if (result.kind, result.shape) != (signal.kind, signal.shape):
             raise DomainError("layers", self, f"must have a branch that returns {signal}, not {result}")
         return result
@@ -158,6 +180,8 @@ class Residual(Layer):
 class _Normalisation(Layer):
     __slots__ = ()
     accepts: ClassVar[tuple[str, ...]] = ("currents",)
+    normalises: ClassVar[bool] = True
+    free: ClassVar[str] = "gamma"
     gamma: float
     beta: float
     eps: float
@@ -166,7 +190,7 @@ class _Normalisation(Layer):
         gamma = scalar("gamma", non_negative("gamma", scale("gamma", self.gamma)))
         put(self, gamma=gamma, beta=scalar("beta", scale("beta", self.beta)), eps=scalar("eps", non_negative("eps", self.eps)))
 
-    def after(self, signal: Signal, width: int | None) -> Signal:
+    def after(self, signal: Signal, width: int | None = None) -> Signal:
         if not signal.weighted:
             raise DomainError("layers", self, "cannot come before the first layer with weights")
         return signal
@@ -245,7 +269,7 @@ class LayerNorm(_Normalisation):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Pool(Layer):
-    """The average or maximum over square windows of a map; zeros in the padding count.
+    """The average or maximum over windows of a map; zeros in the padding count.
 
     Before the first weights it pools the numbers of ``drives.inputs``, and the network keeps the pooled input.
 
@@ -253,11 +277,11 @@ class Pool(Layer):
     ----------
     kind : str
         ``average`` or ``max``; ``max`` of spikes and inputs only.
-    size : int
-        Side of the window.
-    stride : int, optional
+    size : int or (int, int), optional
+        Sides of the window, by default the whole map.
+    stride : int or (int, int), optional
         By default ``size``.
-    padding : int
+    padding : int or (int, int)
         At most half the window.
 
     Raises
@@ -267,44 +291,28 @@ class Pool(Layer):
     """
 
     kind: str
-    size: int
-    stride: int | None = None
-    padding: int = 0
+    size: int | tuple[int, int] | None = None
+    stride: int | tuple[int, int] | None = None
+    padding: int | tuple[int, int] = 0
     accepts: ClassVar[tuple[str, ...]] = ("input", "currents", "spikes")
     _positional: ClassVar[tuple[str, ...]] = ("kind", "size")
 
     def __post_init__(self) -> None:
-        put(self, kind=choice("kind", self.kind, ("average", "max")), size=integer("size", self.size, minimum=1))
-        stride = self.size if self.stride is None else integer("stride", self.stride, minimum=1)
-        put(self, stride=None if stride == self.size else stride, padding=integer("padding", self.padding, minimum=0))
-        if 2 * self.padding > self.size:
+        put(self, kind=choice("kind", self.kind, ("average", "max")), padding=extent("padding", self.padding, 0))
+        put(self, size=None if self.size is None else extent("size", self.size, 1))
+        stride = self.size if self.stride is None else extent("stride", self.stride, 1)
+        put(self, stride=None if stride == self.size else stride)
+        sides = zip(pair(self.padding), (0, 0) if self.size is None else pair(self.size), strict=True)
+        if any(2 * padding > size for padding, size in sides):
             raise DomainError("padding", self.padding, f"must be at most half of size={self.size}")
 
-    @property
-    def step(self) -> int:
-        return self.stride or self.size
+    def windows(self, area: Sequence[int]) -> Windows:
+        """The windows over a map of this height and width."""
+        size = (area[0], area[1]) if self.size is None else pair(self.size)
+        return Windows(size, size if self.stride is None else pair(self.stride), pair(self.padding))
 
-    def after(self, signal: Signal, width: int | None) -> Signal:
+    def after(self, signal: Signal, width: int | None = None) -> Signal:
         channels, *area = area_of(self, signal)
         if self.kind == "max" and signal.kind == "currents":
             raise DomainError("layers", self, "cannot follow currents: put it after the Spike")
-        return Signal(signal.kind, (channels, *windows(self, area, self.size, self.step, self.padding)), signal.weighted)
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Scale(Layer):
-    """Multiplication by a number.
-
-    Parameters
-    ----------
-    factor : float
-    """
-
-    factor: float
-    _positional: ClassVar[tuple[str, ...]] = ("factor",)
-
-    def __post_init__(self) -> None:
-        put(self, factor=scalar("factor", scale("factor", self.factor)))
-
-    def after(self, signal: Signal, width: int | None) -> Signal:
-        return signal
+        return Signal(signal.kind, (channels, *self.windows(area).over(self, area)), signal.weighted)

@@ -29,11 +29,12 @@ from varflow._display import Shown, Table
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.chains import as_chain
 from varflow.model.drives import Drive, Given, currents
+from varflow.model.graph import graph_of, of_layers, spiking_shapes
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import mean_of
 from varflow.model.pooled_inputs import pooled_first
-from varflow.model.signals import Layer, all_layers, first_signal, spiking_shapes
+from varflow.model.signals import Layer, first_signal
 from varflow.model.weights import NAMES, WeightLaw, weight_law
 
 __all__ = ["Network", "plain_chain"]
@@ -166,7 +167,8 @@ class Network(Shown):
         for name, value in chain.items():
             if value is not None:
                 raise DomainError(name, value, "cannot be given with layers=[…], which have their own")
-        shapes = spiking_shapes(layers, first_signal(self.drive, layers, width, self.steps), width)
+        graph = of_layers(layers, first_signal(self.drive, layers, width, self.steps), width)
+        shapes = spiking_shapes(graph)
         if depth not in (None, len(shapes)):
             raise DomainError("depth", depth, f"cannot be given with layers=[…], which have {len(shapes)} Spike layers")
         plain = as_chain(layers, width, self.drive)
@@ -184,15 +186,14 @@ class Network(Shown):
         """Shape of every layer of neurons, ``(width,)``, or ``(channels, height, width)`` of a map."""
         if self.layers is None:
             return [(n,) for n in self.widths.tolist()]
-        width = self.width if isinstance(self.width, int) else None
-        return spiking_shapes(self.layers, first_signal(self.drive, self.layers, width, self.steps), width)
+        return spiking_shapes(graph_of(self))
 
     @property
     def neurons(self) -> list[Neuron]:
         """The neuron of every layer, in order of execution."""
         if self.layers is None:
             return [self.neuron] * self.depth
-        return [layer.neuron for layer in all_layers(self.layers) if isinstance(layer, Spike)]
+        return [node.operation.neuron for node in graph_of(self) if isinstance(node.operation, Spike)]
 
     @property
     def thresholds(self) -> np.ndarray:

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from varflow.model.drive_kinds import Drive, Inputs
+from varflow.model.graph import of_layers, spiking_shapes
 from varflow.model.layers import Pool
-from varflow.model.signals import Layer, Signal, own_gain, signal_after
+from varflow.model.signals import Layer, Signal, own_gain
 
 __all__ = ["pooled_first"]
 
@@ -20,8 +21,8 @@ def pooled_first(layers: Sequence[Layer], drive: Drive) -> tuple[tuple[Layer, ..
     while isinstance(layers[0], Pool) and isinstance(drive, Inputs) and len(layers) > 1:
         own_gain(layers[0], drive)
         before = Signal("input", drive.shape or (drive.fan_in,))
-        after = layers[0].after(before, None)
-        signal_after(layers[:2], before, 1)  # numbers need weights before neurons
+        after = layers[0].after(before)
+        spiking_shapes(of_layers(layers[:2], before, 1))  # numbers need weights before neurons
         x = _pooled(layers[0], drive.x.reshape(*drive.x.shape[:-1], *before.shape))
         unit = float(np.sqrt(np.mean(x**2)))
         drive = replace(drive, x=x.reshape(*drive.x.shape[:-1], -1), input_gain=1 / unit if unit else 1.0, shape=after.shape)
@@ -31,7 +32,7 @@ def pooled_first(layers: Sequence[Layer], drive: Drive) -> tuple[tuple[Layer, ..
 
 def _pooled(pool: Pool, x: np.ndarray) -> np.ndarray:
     """Averages or maxima over the windows of the last two axes."""
-    edges = [(0, 0)] * (x.ndim - 2) + [(pool.padding, pool.padding)] * 2
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, edges), (pool.size, pool.size), axis=(-2, -1))
-    windows = windows[..., :: pool.step, :: pool.step, :, :]
+    size, (down, along), padding, _ = pool.windows(x.shape[-2:])
+    edges = [(0, 0)] * (x.ndim - 2) + [(pad, pad) for pad in padding]
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, edges), size, axis=(-2, -1))[..., ::down, ::along, :, :]
     return windows.mean(axis=(-2, -1)) if pool.kind == "average" else windows.max(axis=(-2, -1))

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
-from varflow._checks import DomainError
+from varflow._checks import DomainError, integer
 from varflow.model.drive_kinds import Drive, Inputs, Spikes
 
 __all__ = [
     "Layer",
     "Signal",
+    "Windows",
     "all_layers",
     "area_of",
+    "extent",
     "first_signal",
     "has_own_gain",
     "own_gain",
+    "pair",
     "signal_after",
-    "sites",
-    "spiking_shapes",
-    "windows",
 ]
 
 
@@ -56,11 +56,28 @@ class Signal:
 
 
 class Layer:
-    """A layer; ``accepts`` names the kinds of signal it can receive."""
+    """A layer, and what it says of itself.
+
+    Attributes
+    ----------
+    accepts : tuple of str
+        Kinds of signal that it can receive.
+    merges : bool
+        True if it can receive several signals.
+    spikes : bool
+        True for a layer of neurons.
+    normalises : bool
+        True if what it sends does not depend on the scale of what it receives.
+    free : str
+        The field that sets the scale of what it sends, ``gain`` or ``gamma``, if there is one.
+    """
 
     __slots__ = ()
     accepts: ClassVar[tuple[str, ...]] = ("currents", "spikes")
-    spikes: ClassVar[bool] = False  # whether it is a layer of neurons
+    merges: ClassVar[bool] = False
+    spikes: ClassVar[bool] = False
+    normalises: ClassVar[bool] = False
+    free: ClassVar[str] = ""
     branch: tuple[Layer, ...] = ()
 
     @property
@@ -68,8 +85,8 @@ class Layer:
         """Whether it normalises over a batch of inputs."""
         return False
 
-    def after(self, signal: Signal, width: int | None) -> Signal:
-        """The signal this layer sends on; DomainError if it cannot follow. ``width``: neurons of a Linear without its own."""
+    def after(self, *signals: Any, **width: Any) -> Signal:
+        """The signal that it sends; DomainError if it cannot. ``width``: neurons of a Linear without its own."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -89,11 +106,41 @@ def area_of(layer: Layer, signal: Signal) -> tuple[int, ...]:
     return signal.shape
 
 
-def windows(layer: Layer, area: Sequence[int], size: int, stride: int, padding: int) -> tuple[int, ...]:
-    """Height and width of the map that the windows make."""
-    if size > min(area) + 2 * padding:
-        raise DomainError("layers", layer, f"has a window larger than the map it receives, {area[0]} × {area[1]}")
-    return tuple((side + 2 * padding - size) // stride + 1 for side in area)
+def extent(name: str, value: Any, minimum: int) -> Any:
+    """One whole number for rows and columns, or one each if they differ."""
+    if not isinstance(value, (tuple, list)):
+        return integer(name, value, minimum=minimum)
+    if len(value) != 2:
+        raise DomainError(name, value, "must be one whole number or two, for rows and columns")
+    rows, columns = (integer(name, each, minimum=minimum) for each in value)
+    return rows if rows == columns else (rows, columns)
+
+
+def pair(value: Any) -> tuple[int, int]:
+    """The numbers for rows and columns."""
+    return value if isinstance(value, tuple) else (value, value)
+
+
+class Windows(NamedTuple):
+    """Windows over a map, with zeros in the padding; (rows, columns) of each extent."""
+
+    size: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int] = (1, 1)
+
+    @property
+    def edges(self) -> list[int]:
+        """Zeros to the left, right, top and bottom."""
+        return [*[self.padding[1]] * 2, *[self.padding[0]] * 2]
+
+    def over(self, layer: Layer, area: Sequence[int]) -> tuple[int, ...]:
+        """Height and width of the map that they make."""
+        reach = [gap * (size - 1) + 1 for size, gap in zip(self.size, self.dilation, strict=True)]
+        if any(each > side + 2 * pad for each, side, pad in zip(reach, area, self.padding, strict=True)):
+            raise DomainError("layers", layer, f"has a window larger than the map it receives, {area[0]} × {area[1]}")
+        extents = zip(area, reach, self.padding, self.stride, strict=True)
+        return tuple((side + 2 * pad - each) // stride + 1 for side, each, pad, stride in extents)
 
 
 def signal_after(layers: Sequence[Layer], signal: Signal, width: int | None) -> Signal:
@@ -105,29 +152,13 @@ def signal_after(layers: Sequence[Layer], signal: Signal, width: int | None) -> 
             raise DomainError(
                 "layers", layer, f"cannot follow {follows}, which sends {signal.kind}: needs {' or '.join(layer.accepts)}"
             )
-        signal, previous = layer.after(signal, width), layer
+        signal, previous = layer.after(signal, width=width), layer
     return signal
 
 
 def all_layers(layers: Iterable[Layer]) -> list[Layer]:
     """Layers in order of execution, those of branches before the layer that has them."""
     return [inner for layer in layers for inner in (*all_layers(layer.branch), layer)]
-
-
-def sites(
-    layers: Iterable[Layer], signal: Signal, width: int | None, nested: int = 0
-) -> Iterator[tuple[Layer, Signal, Signal, int]]:
-    """Every layer in order of execution, the signals before and after it, and the number of shortcuts around it."""
-    for layer in layers:
-        yield from sites(layer.branch, signal, signal.inner_width(width), nested + 1)
-        before, signal = signal, layer.after(signal, width)
-        yield layer, before, signal, nested
-
-
-def spiking_shapes(layers: Sequence[Layer], signal: Signal, width: int | None) -> list[tuple[int, ...]]:
-    """Shape of every Spike in order of execution, branches included; DomainError if layers do not fit each other."""
-    signal_after(layers, signal, width)
-    return [after.shape for layer, _, after, _ in sites(layers, signal, width) if layer.spikes]
 
 
 def has_own_gain(drive: Inputs | Spikes) -> bool:

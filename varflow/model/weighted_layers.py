@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from varflow._checks import DomainError, choice, integer, non_negative, positive_scale, put, scalar, scale
-from varflow.model.signals import Layer, Signal, area_of, windows
+from varflow.model.signals import Layer, Signal, Windows, area_of, extent, pair
 from varflow.model.weights import WeightLaw, weight_law
 
 __all__ = ["Conv", "Linear", "Weighted"]
@@ -19,6 +19,7 @@ class Weighted(Layer):
     """What Linear and Conv share: random weights of standard deviation ``gain/√fan_in``, and biases."""
 
     __slots__ = ()
+    free: ClassVar[str] = "gain"
     gain: float
     weights: str | WeightLaw
     mean_gain: float | None
@@ -124,7 +125,7 @@ class Linear(Weighted):
         put(self, width=width, gain=gain, weights=weights, mean_gain=mean_gain, bias_std=bias_std, rows=rows)
         self._check_weights()
 
-    def after(self, signal: Signal, width: int | None) -> Signal:
+    def after(self, signal: Signal, width: int | None = None) -> Signal:
         self._fits(signal.size)
         if (width := self.width or width) is None:
             raise DomainError("layers", self, "has no width: give Linear(width, …) or Network(width=…)")
@@ -146,7 +147,8 @@ class Conv(Weighted):
         ``k``, side of the square filter.
     gain, weights, mean_gain, bias_std, rows
         As in :class:`Linear`; one bias per channel.
-    stride, padding, groups : int
+    stride, padding, dilation : int or (int, int)
+    groups : int
         As in ``torch.nn.Conv2d``; the default padding ``k//2`` keeps the size of a map for odd ``k``.
 
     Raises
@@ -162,34 +164,37 @@ class Conv(Weighted):
     """
 
     channels: int
-    kernel: int = 3
+    kernel: int | tuple[int, int] = 3
     gain: float = math.nan
     weights: str | WeightLaw = "normal"
     mean_gain: float | None = None
     bias_std: float = 0.0
     rows: str = "free"
-    stride: int = 1
-    padding: int | None = None
+    stride: int | tuple[int, int] = 1
+    padding: int | tuple[int, int] | None = None
     groups: int = 1
+    dilation: int | tuple[int, int] = 1
     accepts: ClassVar[tuple[str, ...]] = ("input", "spikes")
     _positional: ClassVar[tuple[str, ...]] = ("channels", "kernel")
 
     def __init__(
         self,
         channels: int,
-        kernel: int = 3,
+        kernel: int | tuple[int, int] = 3,
         *,
         gain: float,
         weights: Any = "normal",
         mean_gain: float | None = None,
         bias_std: float = 0.0,
         rows: str = "free",
-        stride: int = 1,
-        padding: int | None = None,
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] | None = None,
         groups: int = 1,
+        dilation: int | tuple[int, int] = 1,
     ):
-        kernel = integer("kernel", kernel, minimum=1)
-        padding = None if padding is None else integer("padding", padding, minimum=0)
+        kernel, dilation = extent("kernel", kernel, 1), extent("dilation", dilation, 1)
+        padding = None if padding is None else extent("padding", padding, 0)
+        padding = None if padding is None or pair(padding) == _usual_padding(kernel, dilation) else padding
         put(
             self,
             channels=integer("channels", channels, minimum=1),
@@ -199,26 +204,33 @@ class Conv(Weighted):
             mean_gain=mean_gain,
             bias_std=bias_std,
             rows=rows,
-            stride=integer("stride", stride, minimum=1),
-            padding=None if padding == kernel // 2 else padding,
+            stride=extent("stride", stride, 1),
+            padding=padding,
             groups=integer("groups", groups, minimum=1),
+            dilation=dilation,
         )
         self._check_weights()
         if self.channels % self.groups:
             raise DomainError("groups", groups, f"must divide channels={channels}")
 
     @property
-    def border(self) -> int:
-        """Zeros on each side of a map."""
-        return self.kernel // 2 if self.padding is None else self.padding
+    def windows(self) -> Windows:
+        """The windows of its filters."""
+        padding = _usual_padding(self.kernel, self.dilation) if self.padding is None else pair(self.padding)
+        return Windows(pair(self.kernel), pair(self.stride), padding, pair(self.dilation))
 
     def fan_in(self, channels: int) -> int:
-        return channels // self.groups * self.kernel**2
+        return channels // self.groups * math.prod(self.windows.size)
 
-    def after(self, signal: Signal, width: int | None) -> Signal:
+    def after(self, signal: Signal, width: int | None = None) -> Signal:
         below, height, wide = area_of(self, signal)
         if below % self.groups:
             raise DomainError("groups", self.groups, f"must divide the {below} channels that {self!r} receives")
         self._fits(self.fan_in(below))
-        size = windows(self, (height, wide), self.kernel, self.stride, self.border)
-        return Signal("currents", (self.channels, *size), weighted=True)
+        return Signal("currents", (self.channels, *self.windows.over(self, (height, wide))), weighted=True)
+
+
+def _usual_padding(kernel: Any, dilation: Any) -> tuple[int, int]:
+    """The padding that keeps the size of a map for odd sizes."""
+    (rows, columns), (down, along) = pair(kernel), pair(dilation)
+    return rows // 2 * down, columns // 2 * along

@@ -6,6 +6,7 @@
 from typing import Any
 
 from varflow._checks import DomainError
+from varflow._lazy import names_of
 from varflow.plots.audit import plot_audit
 from varflow.plots.catalogue import plot_catalogue, plot_methods
 from varflow.plots.comparison import plot_comparison
@@ -34,26 +35,6 @@ from varflow.results import (
 )
 from varflow.results.training import TrainingHistory
 
-__all__ = [
-    "draw",
-    "plot_audit",
-    "plot_catalogue",
-    "plot_comparison",
-    "plot_depth_scales",
-    "plot_experiment",
-    "plot_experiment_in_time",
-    "plot_fixed_points",
-    "plot_gradient_flow",
-    "plot_kernel",
-    "plot_methods",
-    "plot_phase_diagram",
-    "plot_profile",
-    "plot_readable_depth",
-    "plot_temporal_critical_gain",
-    "plot_training",
-]
-
-
 FIGURES = {
     AuditReport: plot_audit,
     Catalogue: plot_catalogue,
@@ -76,3 +57,6 @@ def draw(result: Any, **options: Any) -> Any:
         if isinstance(result, kind):
             return figure(result, **options)
     raise DomainError("result", result, "has no figure")
+
+
+__all__ = names_of(globals())  # pyright: ignore[reportUnsupportedDunderAll]

@@ -28,7 +28,7 @@ def plot_audit(report: AuditReport) -> Any:
     spread = np.array([each.predicted_std for each in report.layers])
     rates.fill_between(layer, np.maximum(predicted - spread, 0), predicted + spread, alpha=0.2, lw=0, color=colour)
     known = ", ± std" if np.isfinite(spread).any() else ""
-    rates.plot(layer, predicted, "-", lw=1.4, color=colour, label=f"predicted by {report.predicted_by}{known}")
+    rates.plot(layer, predicted, "-", lw=1.4, color=colour, label=f"predicted: {report.method}{known}")
     odd = np.array([each.verdict != "healthy" for each in report.layers])
     measured = np.array([each.firing_rate for each in report.layers])
     rates.plot(layer[~odd], measured[~odd], ".", color=colour, label="measured")

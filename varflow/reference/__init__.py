@@ -4,6 +4,7 @@ It shares no formula with the fast theory and is slow. A float means its exact b
 ``digits`` digits. mpmath's own precision is never changed; calls in several threads run one after another.
 """
 
+from varflow._lazy import names_of
 from varflow.reference.chain import ExactChain, finite_width, spike_counts
 from varflow.reference.critical import BiasCusp, SaddleNode, bias_cusp, critical_gain, saddle_node
 from varflow.reference.depth import ExactMeanField, mean_field
@@ -25,45 +26,4 @@ from varflow.reference.stationary import ExactStationary, second_eigenvalue, sta
 from varflow.reference.survivors import ExactLifetime, ExactQuasiStationary, lifetime, quasi_stationary, relaxation_depth
 from varflow.reference.two_steps import TwoSteps, two_steps
 
-__all__ = [
-    "BiasCusp",
-    "CorrelationPoint",
-    "ExactChain",
-    "ExactFixedPoints",
-    "ExactLifetime",
-    "ExactMeanField",
-    "ExactMeanFieldInTime",
-    "ExactQuasiStationary",
-    "ExactStationary",
-    "SaddleNode",
-    "TwoSteps",
-    "bias_cusp",
-    "corrected_gain",
-    "correlation_map",
-    "correlation_point",
-    "critical_gain",
-    "finite_width",
-    "fixed_points",
-    "gain",
-    "gain_for_mean_variance",
-    "gradient_gain",
-    "largest_threshold",
-    "lifetime",
-    "mean_field",
-    "mean_field_in_time",
-    "orthant",
-    "pdf",
-    "quasi_stationary",
-    "relaxation_depth",
-    "saddle_node",
-    "second_eigenvalue",
-    "sf",
-    "smallest_width",
-    "sparsest_rate",
-    "spike_counts",
-    "stable_variance",
-    "stationary",
-    "switching_rates",
-    "two_steps",
-    "variance_map",
-]
+__all__ = names_of(globals())  # pyright: ignore[reportUnsupportedDunderAll]

@@ -8,32 +8,6 @@ from typing import TYPE_CHECKING
 
 from varflow._lazy import loaded_when_asked
 
-_NAMES = {  # by the module that defines them
-    "results.audit": "AuditReport UnhealthyError",
-    "results.audited_layer": "AuditedLayer",
-    "results.catalogue": "Catalogue CatalogueEntry",
-    "results.comparison": "Comparison deviation",
-    "results.correlation": "CorrelationFixedPoint CorrelationFixedPoints",
-    "results.curve": "Curve",
-    "results.depth_scales": "DepthScales",
-    "results.ensemble": "Ensemble",
-    "results.experiment": "Experiment",
-    "results.fixed_points": "Cycle FixedPoint FixedPoints",
-    "results.gain_table": "CorrectedGain CorrectedGainTable",
-    "results.gradient_flow": "GradientFlow",
-    "results.initialization": "Initialization",
-    "results.kernel": "Kernel",
-    "results.layout": "QUANTITIES SPREADS late_steps",
-    "results.phase_diagram": "PhaseDiagram",
-    "results.plan": "LayerPlan ModelPlan",
-    "results.profile": "Profile",
-    "results.readable": "ReadableDepth",
-    "results.temporal": "TemporalCriticalGain TemporalFixedPoint",
-    "results.trainability": "Trainability",
-}
-
-__all__ = sorted(" ".join(_NAMES.values()).split())  # pyright: ignore[reportUnsupportedDunderAll]
-
 if TYPE_CHECKING:
     from varflow.results.audit import AuditReport, UnhealthyError
     from varflow.results.audited_layer import AuditedLayer
@@ -57,4 +31,5 @@ if TYPE_CHECKING:
     from varflow.results.temporal import TemporalCriticalGain, TemporalFixedPoint
     from varflow.results.trainability import Trainability
 
-__getattr__, __dir__ = loaded_when_asked(globals(), _NAMES, {})
+__getattr__, __dir__ = loaded_when_asked(globals())
+__all__ = __dir__()  # pyright: ignore[reportUnsupportedDunderAll]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import VarflowError, nan_to_none
+from varflow._checks import VarflowError, deprecated, nan_to_none
 from varflow._display import Shown, Table, figures, several
 from varflow.model.surrogate import Surrogate
 from varflow.results.audited_layer import DESCRIBED, FLOOR, MORE, MOSTLY, SATURATED, AuditedLayer, lost_inputs, weights_of
@@ -80,8 +80,11 @@ class AuditReport(Shown):
     fixes : dict of str to float
         ``fix_gain`` for ``fix_layer``, and gains for the weight modules of all layers above with clearly less than they need.
         If ``fix_gain`` is smaller than the present gain: of all layers with clearly more or less.
-    predicted_by : str
-        ``"theory"``; ``notes`` name what it does not cover.
+    method : str
+        How rates, their spread, survival and variances were predicted: from ``"sampled networks"`` of the model's widths, with
+        weights of the same moments (plain chains of dense layers), or at ``"infinite width"``: in closed form for one step and
+        for neurons without reset, else by quasi-Monte Carlo. Overlaps and gradients are those of infinite width. ``notes`` name
+        what theory does not cover.
     notes : tuple of str
     fix_surrogate : Surrogate or None
         The surrogate derivative of the same formula with which the gradient norm of the first layer is that of the last, if
@@ -96,7 +99,7 @@ class AuditReport(Shown):
     cause: str | None
     fix_layer: str | None
     fix_gain: float | None
-    predicted_by: str
+    method: str
     notes: tuple[str, ...] = field(default=())
     fix_surrogate: Surrogate | None = None
 
@@ -106,6 +109,12 @@ class AuditReport(Shown):
             if name in (layer.name, layer.neuron_name, *layer.gains):
                 return layer
         raise KeyError(name)
+
+    @property
+    def predicted_by(self) -> str:
+        """``"theory"``. Deprecated: see ``method``."""
+        deprecated("AuditReport.predicted_by is gone: AuditReport.method says how rates were predicted")
+        return "theory"
 
     @property
     def survival(self) -> np.ndarray:
@@ -293,7 +302,7 @@ class AuditReport(Shown):
         layers = [name for name in AuditedLayer.__dataclass_fields__ if name not in ("name", *BY_MODULE, *DESCRIBED, *OVER)]
         variables = records(self.layers, (*layers, *MORE), "layer")
         variables |= {name: (("layer", axis), [getattr(layer, name) for layer in self.layers]) for name, axis in OVER.items()}
-        names = ("first_dead", "cause", "fix_layer", "fix_gain", "predicted_by", "healthy")
+        names = ("first_dead", "cause", "fix_layer", "fix_gain", "method", "healthy")
         found = {name: getattr(self, name) for name in names} | {"notes": "; ".join(self.notes)}
         axes = {"layer": ("layer", [layer.name for layer in self.layers]), "step": ("step", np.arange(1, self.steps + 1))}
         return dataset(variables, axes, **found)
@@ -314,7 +323,7 @@ class AuditReport(Shown):
         more = (*(["always"] if always else []), *(["gradient", "theory", "χ", "no grad"] if back else []))
         header = ("weights", "neuron", "gain", "rate", "predicted", "dead", "inputs", "overlap", "theory", *more)
         known = any(math.isfinite(layer.predicted_rate) for layer in self.layers)
-        by = f"predicted by {self.predicted_by}" if known else "without a prediction"
+        by = f"predicted: {self.method}" if known else "without a prediction"
         title = f"AuditReport: {several(self.steps, 'step')}, {several(self.inputs, 'input')}, {by}"
         remarks = [*(self.problems or ["healthy"]), *self.remarks, *_few(self.notes)]
         return Table(title, layout, rows, (*header, "spikes", "SynOps", "verdict"), remarks, "  ! ")

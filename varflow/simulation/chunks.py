@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib import import_module
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +28,13 @@ Rows = slice  # of the networks in a batch
 
 
 def batches_of(networks: Sequence[Network], *, repeats: int, seed: int, engine: str, device: str, dtype: str) -> list[Batch]:
-    """The networks in batches that are simulated together: plain chains by their own engine, others by the walk over layers."""
-    from varflow.simulation import layered
+    """The networks in batches that are simulated together: chains by their own engine, others by the walk over their graph."""
+    from varflow.simulation import conditional, dense, layered
 
+    chains = {"dense": dense, "conditional": conditional}[engine]
     plain = [place for place, network in enumerate(networks) if network.layers is None]
     other = [place for place, network in enumerate(networks) if network.layers is not None]
-    chains = import_module(f"varflow.simulation.{engine}").batches
-    made = chains([networks[place] for place in plain], repeats=repeats, seed=seed, device=device, dtype=dtype)
+    made = chains.batches([networks[place] for place in plain], repeats=repeats, seed=seed, device=device, dtype=dtype)
     made = [replace(batch, places=tuple(plain[place] for place in batch.places)) for batch in made]
     more = [networks[place] for place in other]
     return made + layered.batches(more, other, engine=engine, seed=seed, device=device, dtype=dtype)

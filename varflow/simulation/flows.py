@@ -1,8 +1,9 @@
-"""Signals between layers as numbers, and the layers that need nothing random: merges, pools, scales and normalisations."""
+"""Signals between layers as numbers, and the layers that need nothing random: sums, products, pools and normalisations."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional
 
 from varflow.model.layers import BatchNorm, LayerNorm, Pool
 
-__all__ = ["Flow", "added", "merged", "normalised", "pooled", "scaled"]
+__all__ = ["Flow", "added", "joined", "normalised", "pooled", "product", "scaled"]
 
 _LARGEST_RATIO = 2**20  # of two units: whole numbers this much larger stay far below 2^53
 
@@ -43,6 +44,8 @@ class Flow:
 
 def scaled(flow: Flow, factor: float) -> Flow:
     """``factor × flow``; whole numbers stay whole."""
+    if factor == 1:
+        return flow
     if flow.unit is None or not flow.unit * abs(factor):
         return Flow(flow.values * (factor if flow.unit is None else 0.0), flow.unit)
     return Flow(flow.values if factor > 0 else -flow.values.double(), flow.unit * abs(factor))
@@ -58,25 +61,34 @@ def added(x: Flow, y: Flow) -> Flow:
     return Flow(x.real + y.real)
 
 
-def merged(merge: str, x: Flow, y: Flow) -> Flow:
-    """Spikes of a shortcut ``x`` and a branch ``y``."""
-    if merge == "add":
-        return added(x, y)
-    both = Flow(x.real * y.real) if x.unit is None or y.unit is None else Flow(x.values * y.values, x.unit * y.unit)
-    return both if merge == "and" else added(x, scaled(both, -1.0))
+def product(x: Flow, y: Flow) -> Flow:
+    """``x y``; whole numbers stay whole."""
+    if x.unit is None or y.unit is None:
+        return Flow(x.real * y.real)
+    return Flow(x.values * y.values, x.unit * y.unit)
+
+
+def joined(flows: Sequence[Flow]) -> Flow:
+    """Neurons (or channels of maps) of several signals side by side, in whole numbers if they have one unit."""
+    steps = max(flow.values.shape[2] for flow in flows)  # an input that is constant in time has one
+    units = {flow.unit for flow in flows}
+    parts = [flow.values.double() if len(units) == 1 else flow.real for flow in flows]
+    parts = [part.expand(-1, -1, steps, *part.shape[3:]) for part in parts]
+    return Flow(torch.cat(parts, 3), units.pop() if len(units) == 1 else None)
 
 
 def pooled(flow: Flow, pool: Pool) -> Flow:
     """The average or maximum over windows, zeros in the padding; sums of whole numbers stay whole."""
-    maps = flow.values.flatten(0, 2)
+    maps, windows = flow.values.flatten(0, 2), pool.windows(flow.values.shape[-2:])
     if pool.kind == "max":  # of a padded map: torch's own padding is -∞
-        found = functional.max_pool2d(functional.pad(maps, [pool.padding] * 4), pool.size, pool.step)
+        found = functional.max_pool2d(functional.pad(maps, windows.edges), windows.size, windows.stride)
     else:
-        found = functional.avg_pool2d(maps.double(), pool.size, pool.step, pool.padding, divisor_override=1)
+        found = functional.avg_pool2d(maps.double(), windows.size, windows.stride, windows.padding, divisor_override=1)
     found = found.view(*flow.values.shape[:3], *found.shape[1:])
     if pool.kind == "max":
         return Flow(found, flow.unit)
-    return Flow(found / pool.size**2) if flow.unit is None else Flow(found, flow.unit / pool.size**2)
+    size = math.prod(windows.size)
+    return Flow(found / size) if flow.unit is None else Flow(found, flow.unit / size)
 
 
 def normalised(flow: Flow, layer: BatchNorm | LayerNorm) -> Flow:

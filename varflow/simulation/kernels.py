@@ -6,6 +6,8 @@ Given the spikes of a layer for all inputs, the currents of the next are indepen
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from threading import Event
 
 import numpy as np
@@ -15,7 +17,7 @@ from torch import Tensor
 from varflow._progress import Progress, reporter
 from varflow.model.network import Network
 from varflow.simulation.chunks import exact_products
-from varflow.simulation.layered import Layered, Walk, batch_of
+from varflow.simulation.layered import batch_of
 
 __all__ = ["sampled_moments"]
 
@@ -28,20 +30,14 @@ SEEN = {  # of spikes (networks, inputs, steps, neurons), as rows of numbers
 }
 
 
-class Pairs(Walk):
-    """A walk that measures the second moments of all inputs, and of all steps if they are ``seen`` one by one."""
-
-    def __init__(self, batch: Layered, chunk: int, wanted: int, out: np.ndarray, seen: str):
-        super().__init__(batch, chunk, wanted, Event(), False)
-        self.out, self.seen = out, SEEN[seen]
-
-    def measure(self, membranes: Tensor | None, spikes: Tensor) -> None:
-        x = self.seen(spikes[: len(self.out)])
-        gram = (x @ x.mT).double() / spikes.shape[-1]
-        if not gram.isfinite().all():
-            raise self.explosion()
-        self.out[:, self.spiking] = gram.cpu().numpy()
-        self.spiking += 1
+def _record(
+    moments: np.ndarray, seen: Callable[[Tensor], Tensor], layer: int, membranes: Tensor | None, spikes: Tensor
+) -> bool:
+    """Second moments of all inputs, and of all steps if they are ``seen`` one by one; False if they are not finite."""
+    x = seen(spikes[: len(moments)])
+    gram = (x @ x.mT).double() / spikes.shape[-1]
+    moments[:, layer] = gram.cpu().numpy()
+    return bool(gram.isfinite().all())
 
 
 @torch.inference_mode()
@@ -63,7 +59,7 @@ def sampled_moments(
     batch, done = batch_of(network, probes=inputs, engine=engine, seed=seed), 0
     with exact_products(), reporter(progress, repeats, "networks") as report:
         for chunk, wanted in batch.streams.chunks(repeats):
-            Pairs(batch, chunk, wanted, found[done : done + wanted], seen).from_drive()
+            batch.send(chunk, partial(_record, found[done : done + wanted], SEEN[seen]), Event())
             done += wanted
             report(done)
     found.flags.writeable = False  # results then hold views, not copies

@@ -185,7 +185,7 @@ def simulate(
     check_progress(progress)
     threads = None if threads is None else integer("threads", threads, minimum=1)
     check_device(device)
-    with campaign_of(campaign).opened(f"{__package__}.{engine}") as run:
+    with campaign_of(campaign).opened("varflow.simulation.layered") as run:
         torch = require("torch", "torch")
         threads = 1 if device == "cuda" else threads or min(_cores(), torch.get_num_threads())
         label = {"seed": seed, "engine": engine, "device": device, "dtype": dtype}

@@ -69,9 +69,10 @@ class Wiring:
         layer = self.layer
         if isinstance(layer, Linear):
             return values.flatten(2).mT
-        padded = functional.pad(values, [layer.border] * 4)
-        windows = padded.unfold(3, layer.kernel, layer.stride).unfold(4, layer.kernel, layer.stride)
-        return windows.permute(0, 2, 5, 6, 1, 3, 4).reshape(len(values) * self.groups, self.fan_in, -1)
+        padded, windows = functional.pad(values, layer.windows.edges), layer.windows
+        for axis, size, stride, gap in zip((3, 4), windows.size, windows.stride, windows.dilation, strict=True):
+            padded = padded.unfold(axis, gap * (size - 1) + 1, stride)[..., ::gap]
+        return padded.permute(0, 2, 5, 6, 1, 3, 4).reshape(len(values) * self.groups, self.fan_in, -1)
 
 
 def received(draws: Draws, layer: Linear | Conv, flow: Flow, shape: tuple[int, ...], conditional: bool) -> Flow:

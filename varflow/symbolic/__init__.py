@@ -4,6 +4,7 @@ Each function returns a :class:`Derivation`, from the definition of a layer to i
 symbol may stand instead; those of the literature are ``theta g V sigma_b m_g n gamma z``.
 """
 
+from varflow._lazy import names_of
 from varflow.symbolic.correlation import correlation_map, correlation_slope
 from varflow.symbolic.derivation import Derivation, DerivationError, Step
 from varflow.symbolic.expansions import expansion
@@ -15,29 +16,4 @@ from varflow.symbolic.stability import bias_cusp, multiplier, saddle_node
 from varflow.symbolic.symbols import V, g, gamma, m_g, n, sigma_b, theta, z
 from varflow.symbolic.variance import variance_map, weight_variance
 
-__all__ = [
-    "Derivation",
-    "DerivationError",
-    "Step",
-    "V",
-    "bias_cusp",
-    "correlation_map",
-    "correlation_slope",
-    "expansion",
-    "finite_width_corrections",
-    "fixed_point_condition",
-    "fixed_points",
-    "g",
-    "gamma",
-    "gradient_gain",
-    "m_g",
-    "membrane_moments",
-    "multiplier",
-    "n",
-    "saddle_node",
-    "sigma_b",
-    "theta",
-    "variance_map",
-    "weight_variance",
-    "z",
-]
+__all__ = [*names_of(globals()), "V", "g", "gamma", "m_g", "n", "sigma_b", "theta", "z"]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -11,21 +11,10 @@ of seeds, and for a given seed always or never. A failed one raises ``AssertionE
 error and the expected value.
 """
 
+from varflow._lazy import names_of
 from varflow.testing.depth import assert_agrees_with_theory, assert_survives
 from varflow.testing.initialisers import assert_gain, assert_preserves_variance
 from varflow.testing.strategies import distributions, drives, gains, networks, neurons, thresholds
 from varflow.testing.theories import assert_variance_map
 
-__all__ = [
-    "assert_agrees_with_theory",
-    "assert_gain",
-    "assert_preserves_variance",
-    "assert_survives",
-    "assert_variance_map",
-    "distributions",
-    "drives",
-    "gains",
-    "networks",
-    "neurons",
-    "thresholds",
-]
+__all__ = names_of(globals())  # pyright: ignore[reportUnsupportedDunderAll]

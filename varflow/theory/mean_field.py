@@ -39,8 +39,8 @@ def mean_field(
         A plain chain, or any layers of ``vf.layers``. Its widths are used for ``spikes`` only.
     method : str
         How a layer's spikes follow from its currents over several steps: ``orthants`` (no reset: normal potentials,
-        bivariate orthant probabilities), ``quasi_monte_carlo`` (any neuron, with an error), ``histories`` (a sum over the
-        ``2^T`` spike histories, for few steps), or ``auto``: orthants without reset, else quasi-Monte Carlo.
+        bivariate orthant probabilities), ``quasi_monte_carlo`` (any neuron, with an error), or ``auto``: orthants without
+        reset, else quasi-Monte Carlo.
     points, scrambles, seed : int
         For quasi-Monte Carlo: points per scramble (by default 2¹⁴, and 2¹¹ beyond 100 steps), number of independent scrambles,
         and seed.
@@ -81,9 +81,6 @@ def mean_field(
     some scrambles fall silent, survival is the fraction still alive. Beyond 100 steps second moments are those of the sampled
     spikes, positive definite in spite of their noise: 1000 steps and 20 layers (subtract, β = 0.5, g² = 8) take 34 s
     on two cores; under white drive late variances agree with 4 real networks of width 1000 (6.23 against 6.20 ± 0.04).
-
-    *Histories*: at most 8 steps (4 for multi-spike neurons). Up to 4 steps quadrature is accurate to 1e-10 per layer if each
-    step's newest current is at least 0.15 of the membrane's standard deviation; else ``error`` as above.
 
     **Layers** (``Network(layers=…)``). Signals are currents (mean, covariance) and spikes (mean ``e``, second moments ``M``)
     over inputs, positions of a map and steps; ``varflow/theory/operations/forward.py`` lists the map of each layer. Weights of

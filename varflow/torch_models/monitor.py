@@ -107,8 +107,8 @@ class Monitor(TrainingHistory):
         loss: Callable[[Any], Any] | None = None,
     ):
         require("torch", "torch")
-        from varflow.torch_models.audit.refusals import words_of_what_stays
-        from varflow.torch_models.tracing.passes import check_model, check_neurons
+        from varflow.torch_models.tracing.checks import check_model, check_neurons
+        from varflow.torch_models.tracing.notes import words_of_what_stays
 
         if loss is not None and not callable(loss):
             raise DomainError("loss", loss, "must be a function of the model's output")
@@ -139,19 +139,19 @@ class Monitor(TrainingHistory):
     __call__ = step
 
     def _measured(self) -> dict[str, dict[str, float]]:
-        from varflow.torch_models.audit.refusals import watched
-        from varflow.torch_models.precision import full_precision, in_full_precision
-        from varflow.torch_models.tracing.watch import Recorder
-        from varflow.torch_models.tracing.wiring import noted
+        from varflow.torch_models.tracing.measurements import Recorder
+        from varflow.torch_models.tracing.passes import full_precision, in_full_precision
+        from varflow.torch_models.tracing.trace import trace
+        from varflow.torch_models.tracing.weights import record_moments
 
         recorder, used = Recorder(), {}
 
         def record(layer: Any, current: Any, spikes: Any) -> None:
             recorder(layer, current, spikes)
             if self.backward:
-                noted(used, layer)
+                record_moments(used, layer)
 
-        traced = watched(self.model, self.batch, self.calls, in_full_precision(record), neurons=self.neurons)
+        traced = trace(self.model, self.batch, self.calls, in_full_precision(record), neurons=self.neurons)
         self.weights |= {layer.neuron_name: weights_of(layer) for layer in traced.layers}
         with full_precision():
             seen = recorder.results(self.batch)

@@ -11,7 +11,7 @@ from torch import nn
 import varflow as vf
 from varflow.theory.operations.batch_norm import Batch
 from varflow.theory.signals.shared_scale import SharedScale
-from varflow.torch_models.audit.overlaps import Overlaps
+from varflow.torch_models.prediction.overlaps import Overlaps
 
 L = vf.layers
 BIAS = 0.01  # relative, of a variance that is matched by its first two moments

@@ -4,23 +4,22 @@ A gain is ``g = σ_w √fan_in``, so weights have standard deviation ``g/√fan_
 and any :class:`Method` of your own.
 """
 
+from typing import Any
+
+from varflow._checks import deprecated
+from varflow._lazy import names_of
+from varflow.init.published import leaving
 from varflow.init.published.bellec import BELLEC, bellec_gain
 from varflow.init.published.corrected import CORRECTED, corrected_normal_, corrected_uniform_
 from varflow.init.published.ding import DING, ding_bias, ding_gain
-from varflow.init.published.ei_init import EI_INIT, ei_init_scale
 from varflow.init.published.fluctuation_driven import (
     FLUCTUATION_DRIVEN,
-    ExcitatoryInhibitory,
     FilterSums,
     WeightMoments,
     exponential_filter,
     fluctuation_driven,
-    fluctuation_driven_exponential,
-    fluctuation_driven_gain,
-    fluctuation_driven_lognormal,
     step_filter,
 )
-from varflow.init.published.herranz import HERRANZ_CELOTTI, herranz_mean, herranz_variance
 from varflow.init.published.ikun import IKUN, IKUN_V2, ikun_gain
 from varflow.init.published.kaiming import KAIMING, kaiming_gain
 from varflow.init.published.lecun import LECUN, ORTHOGONAL, lecun_gain
@@ -36,11 +35,10 @@ from varflow.init.published.micheli import (
     micheli_soft_reset_gain,
     micheli_uniform_,
 )
-from varflow.init.published.norse import norse_recurrent_gain
 from varflow.init.published.spikeinit import SPIKEINIT, spikeinit_first_layer_std, spikeinit_gain
 from varflow.init.published.spytorch import SPYTORCH, spytorch_gain
 from varflow.init.published.torch_default import TORCH_DEFAULT, torch_bias_std, torch_gain
-from varflow.init.published.without_weights import MP_INIT, PEREZ_NIEVES, TDBN
+from varflow.init.published.without_weights import EI_INIT, HERRANZ_CELOTTI, MP_INIT, PEREZ_NIEVES, TDBN
 from varflow.init.published.xavier import XAVIER, xavier_gain
 
 METHODS = (
@@ -68,42 +66,11 @@ METHODS = (
     PEREZ_NIEVES,
 )
 
-__all__ = [
-    "METHODS",
-    "ExcitatoryInhibitory",
-    "FilterSums",
-    "Method",
-    "Setting",
-    "WeightMoments",
-    "Weights",
-    "bellec_gain",
-    "corrected_normal_",
-    "corrected_uniform_",
-    "ding_bias",
-    "ding_gain",
-    "ei_init_scale",
-    "exponential_filter",
-    "fluctuation_driven",
-    "fluctuation_driven_exponential",
-    "fluctuation_driven_gain",
-    "fluctuation_driven_lognormal",
-    "herranz_mean",
-    "herranz_variance",
-    "ikun_gain",
-    "kaiming_gain",
-    "lecun_gain",
-    "lsuv_",
-    "micheli_finite_size_gain",
-    "micheli_gain",
-    "micheli_normal_",
-    "micheli_soft_reset_gain",
-    "micheli_uniform_",
-    "norse_recurrent_gain",
-    "spikeinit_first_layer_std",
-    "spikeinit_gain",
-    "spytorch_gain",
-    "step_filter",
-    "torch_bias_std",
-    "torch_gain",
-    "xavier_gain",
-]
+__all__ = ["METHODS", *(name for name in names_of(globals()) if not name.isupper())]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in leaving.__all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    deprecated(f"vf.init.published.{name} goes with the next release: no method of vf.catalogue uses it")
+    return getattr(leaving, name)

@@ -15,14 +15,10 @@ from varflow.model.as_neuron import neuron as as_neuron
 
 __all__ = [
     "FLUCTUATION_DRIVEN",
-    "ExcitatoryInhibitory",
     "FilterSums",
     "WeightMoments",
     "exponential_filter",
     "fluctuation_driven",
-    "fluctuation_driven_exponential",
-    "fluctuation_driven_gain",
-    "fluctuation_driven_lognormal",
     "step_filter",
 ]
 
@@ -41,14 +37,6 @@ class WeightMoments:
 
     mean: float
     std: float
-
-
-@dataclass(frozen=True, slots=True)
-class ExcitatoryInhibitory:
-    """A parameter of the weight distribution, for excitatory and for inhibitory weights."""
-
-    excitatory: float
-    inhibitory: float
 
 
 def step_filter(neuron: Any) -> FilterSums:
@@ -141,7 +129,7 @@ def fluctuation_driven(
     >>> round(vf.init.published.fluctuation_driven(100, 15.8, sums).std, 6)
     0.616236
     """
-    n, nu = integer("fan_in", fan_in, minimum=1), _rate_in_front(rate)
+    n, nu = integer("fan_in", fan_in, minimum=1), scalar("rate", positive_scale("rate", rate))
     theta, mu = (
         scalar("threshold", scale("threshold", threshold)),
         scalar("mean_potential", scale("mean_potential", mean_potential)),
@@ -154,112 +142,6 @@ def fluctuation_driven(
     if not variance > 0:
         raise DomainError("mean_potential", mean_potential, "needs more variance than available: lower it, or xi")
     return WeightMoments(mean, math.sqrt(variance))
-
-
-def fluctuation_driven_gain(
-    rate: float, *, threshold: float = 1.0, decay: float = 0.0, input_scale: float = 1.0, xi: float = 2.0
-) -> float:
-    r"""The fluctuation-driven gain for weights of mean 0 and one membrane filter.
-
-    .. math:: g^2 = \frac{\theta^2 (1 - \beta^2)}{\lambda^2 p\, \xi^2}
-
-    Notes
-    -----
-    **Assumes** inputs independent in time. Spikes of neurons driven by a constant current are not, and the membrane's variance
-    is then larger by up to ``(1 + β)/(1 - β)``. **Source**: ``rossbroich2022``; in this form, with ξ = 2, in the code of
-    ``shi2026``.
-
-    Examples
-    --------
-    >>> import varflow as vf
-    >>> round(vf.init.published.fluctuation_driven_gain(0.1), 6)
-    1.581139
-    """
-    theta, b = scalar("threshold", positive_scale("threshold", threshold)), probability("decay", decay)
-    p, xi = probability("rate", rate, open_ends=True), scalar("xi", positive_scale("xi", xi))
-    scaled = scalar("input_scale", positive_scale("input_scale", input_scale)) * xi
-    return theta * math.sqrt(1 - b**2) / math.sqrt(p) / scaled  # 1/p would overflow
-
-
-def fluctuation_driven_exponential(
-    excitatory: int,
-    inhibitory: int,
-    rate: float,
-    excitatory_filter: FilterSums,
-    inhibitory_filter: FilterSums,
-    *,
-    threshold: float = 1.0,
-    xi: float = 1.0,
-) -> ExcitatoryInhibitory:
-    r"""Rates ``L`` of exponential weights (mean ``1/L``) under Dale's law, with excitation and inhibition in balance.
-
-    .. math:: L_e = \frac{\xi \sqrt{2\nu (D^2 n_e \hat\epsilon_e + n_i \hat\epsilon_i)}}{D\theta}, \qquad L_i = D L_e, \qquad
-              D = \frac{n_i \bar\epsilon_i}{n_e \bar\epsilon_e}
-
-    Parameters
-    ----------
-    excitatory, inhibitory : int
-        ``n_e`` and ``n_i``, inputs of each kind; inhibitory weights are subtracted.
-    rate, excitatory_filter, inhibitory_filter, threshold, xi
-        As in :func:`fluctuation_driven`.
-
-    Notes
-    -----
-    **Assumes** what :func:`fluctuation_driven` does. **Source**: ``rossbroich2022`` and its code, without recurrence.
-    """
-    n_e, n_i, nu, theta, xi = _dale(excitatory, inhibitory, rate, threshold, xi)
-    _filters(excitatory_filter, inhibitory_filter)
-    D = n_i * inhibitory_filter.mean / (n_e * excitatory_filter.mean)
-    power = D**2 * n_e * nu * excitatory_filter.square + n_i * nu * inhibitory_filter.square
-    L_e = xi * math.sqrt(2 * power) / (D * theta)
-    return ExcitatoryInhibitory(L_e, D * L_e)
-
-
-def fluctuation_driven_lognormal(
-    excitatory: int,
-    inhibitory: int,
-    rate: float,
-    excitatory_filter: FilterSums,
-    inhibitory_filter: FilterSums,
-    *,
-    threshold: float = 1.0,
-    xi: float = 1.0,
-) -> ExcitatoryInhibitory:
-    r"""Means ``m`` of the logarithms of log-normal weights ``exp N(m, 1)`` under Dale's law.
-
-    .. math:: m_e = \frac12 \ln \frac{\theta^2}{\xi^2 \nu (n_e \hat\epsilon_e + n_i \hat\epsilon_i e^{2D})} - 1, \qquad
-              m_i = m_e + D, \qquad D = \ln \frac{n_e \bar\epsilon_e}{n_i \bar\epsilon_i}
-
-    Parameters
-    ----------
-    excitatory, inhibitory, rate, excitatory_filter, inhibitory_filter, threshold, xi
-        As in :func:`fluctuation_driven_exponential`.
-
-    Notes
-    -----
-    **Assumes** what :func:`fluctuation_driven` does. **Source**: ``rossbroich2022`` and its code, without recurrence.
-    """
-    n_e, n_i, nu, theta, xi = _dale(excitatory, inhibitory, rate, threshold, xi)
-    _filters(excitatory_filter, inhibitory_filter)
-    D = math.log(n_e * excitatory_filter.mean / (n_i * inhibitory_filter.mean))
-    power = n_e * nu * excitatory_filter.square + n_i * nu * inhibitory_filter.square * math.exp(2 * D)
-    m_e = 0.5 * math.log(theta**2 / (xi**2 * power)) - 1
-    return ExcitatoryInhibitory(m_e, m_e + D)
-
-
-def _rate_in_front(rate: float) -> float:
-    return scalar("rate", positive_scale("rate", rate))
-
-
-def _filters(excitatory: FilterSums, inhibitory: FilterSums) -> None:
-    instance("excitatory_filter", excitatory, FilterSums)
-    instance("inhibitory_filter", inhibitory, FilterSums)
-
-
-def _dale(excitatory: int, inhibitory: int, rate: float, threshold: float, xi: float) -> tuple[int, int, float, float, float]:
-    n_e, n_i = integer("excitatory", excitatory, minimum=1), integer("inhibitory", inhibitory, minimum=1)
-    theta = scalar("threshold", positive_scale("threshold", threshold))
-    return n_e, n_i, _rate_in_front(rate), theta, scalar("xi", positive_scale("xi", xi))
 
 
 def _fluctuations(s: Setting) -> Weights:

@@ -139,7 +139,7 @@ def _(layer: Linear, gradients: Gradients, passage: Passage, way: WayBack) -> Gr
 
 @returned.register
 def _(layer: Conv, gradients: Gradients, passage: Passage, way: WayBack) -> Gradients:
-    spikes, window = passage.received, Window.square(layer.kernel, layer.stride, layer.border)
+    spikes, window = passage.received, Window(*layer.windows)
     assert isinstance(spikes, Spikes)
     fan_in, grid = spikes.channels // layer.groups * len(window.taps), spikes.grid
     e = window.mean(spikes.mean, grid, -1)
@@ -190,7 +190,8 @@ def _(layer: LayerNorm, gradients: Gradients, passage: Passage, way: WayBack) ->
 
 @returned.register
 def _(layer: Pool, gradients: Gradients, passage: Passage, way: WayBack) -> Gradients:
-    window, signal = Window.square(layer.size, layer.step, layer.padding), passage.received
+    signal = passage.received
+    window = Window(*layer.windows(signal.grid.shape))
     assert not isinstance(signal, Given)
     if layer.kind == "average":
         return averaged_back(window, _settled(layer, gradients), signal.grid)

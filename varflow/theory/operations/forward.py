@@ -162,7 +162,7 @@ sent.register(weighted)
 
 @sent.register
 def _(layer: Conv, signal: Spikes, walk: Walk) -> Currents:
-    return convolved(layer, Window.square(layer.kernel, layer.stride, layer.border), signal)
+    return convolved(layer, Window(*layer.windows), signal)
 
 
 def convolved(layer: Conv, window: Window, signal: Spikes) -> Currents:
@@ -347,4 +347,4 @@ def over_neurons(layer: LayerNorm, signal: Currents) -> tuple[np.ndarray, np.nda
 
 @sent.register
 def _(layer: Pool, signal: Currents | Spikes, walk: Walk) -> Signal:
-    return pooled(layer.kind, Window.square(layer.size, layer.step, layer.padding), signal)
+    return pooled(layer.kind, Window(*layer.windows(signal.grid.shape)), signal)

@@ -1,8 +1,7 @@
 """Layers of neurons at infinite width: from the moments of currents to those of spikes, by the method that fits the neuron.
 
 One step without spike counts, or several without reset: bivariate orthants of all pairs of probes and steps (``one_step``,
-``in_time.orthants``). A reset: quasi-Monte Carlo or, for few steps, the sum over spike histories. Recurrent weights: one sweep
-over time.
+``responses.orthants``). A reset: quasi-Monte Carlo. Recurrent weights: one sweep over time.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr
 
-from varflow._checks import DomainError, choice, integer
+from varflow._checks import DomainError, choice, deprecated, integer
 from varflow._memory import gibibytes, room
 from varflow.model.distributions import distribution
 from varflow.model.layers import Spike
@@ -26,7 +25,6 @@ from varflow.theory.maps.patches import about_means, at_places, between_pairs, p
 from varflow.theory.maps.variance_classes import Alike
 from varflow.theory.responses.bivariate_tail import orthant
 from varflow.theory.responses.filters import past_synapse
-from varflow.theory.responses.histories import Histories, longest, uniform_points
 from varflow.theory.responses.layer_state import LayerState, mixed
 from varflow.theory.responses.orthants import Orthants, of_decays, within
 from varflow.theory.responses.quasi_monte_carlo import QuasiMonteCarlo, causal_factor, normal_points
@@ -40,7 +38,7 @@ from varflow.theory.threads import one_thread
 
 __all__ = ["IN_WINDOWS", "METHODS", "Neurons", "one_step", "points_within"]
 
-METHODS = ("auto", "orthants", "quasi_monte_carlo", "histories")
+METHODS = ("auto", "orthants", "quasi_monte_carlo")
 LONGEST = 2048  # probes × steps: the work grows with their square or cube
 MATRICES = 5  # of all pairs of probes and steps, held at once
 NUMBERS = 2**26  # normal numbers of all points of several probes: 256 MB
@@ -69,6 +67,9 @@ class Neurons:
     _made: dict[Any, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.method == "histories":
+            deprecated("method='histories' is gone: method='quasi_monte_carlo', which it now means, states its error")
+            object.__setattr__(self, "method", "quasi_monte_carlo")
         choice("method", self.method, METHODS)
         for name, minimum in (("points", 1), ("scrambles", 2), ("seed", 0)):
             object.__setattr__(self, name, integer(name, getattr(self, name), minimum=minimum))
@@ -83,10 +84,7 @@ class Neurons:
             raise DomainError("method", self.method, rule)
         if steps == 1 and self.method not in ("auto", "orthants"):
             raise DomainError("method", self.method, "needs several steps; a single one is exact with method='auto'")
-        if self.method == "histories" and steps > (most := longest(neuron)):
-            rule = f"is for at most {most} steps of this neuron: use method='quasi_monte_carlo'"
-            raise DomainError("method", self.method, rule)
-        return not normal or self.method in ("quasi_monte_carlo", "histories")
+        return not normal or self.method == "quasi_monte_carlo"
 
     def replicas(self, neuron: Neuron, steps: int) -> int:
         """Numerical copies of the network whose scatter is the error; 1 if the response is exact."""
@@ -160,13 +158,8 @@ class Neurons:
             self._made[key] = make(*parts, **more)
         return self._made[key]
 
-    def _sampling(self, neuron: Neuron, grid: Grid) -> Any:
+    def _sampling(self, neuron: Neuron, grid: Grid) -> QuasiMonteCarlo:
         points, sizes = self.points, {"scrambles": self.scrambles, "seed": self.seed}
-        if self.method == "histories":
-            if neuron.heterogeneous:
-                rule = "is for equal neurons, not for distributions over them: use method='quasi_monte_carlo'"
-                raise DomainError("method", self.method, rule)
-            return Histories(neuron, self._once(uniform_points, grid.size, points=points, **sizes))
         if grid.size > grid.steps:
             points = min(points, points_within(NUMBERS, grid.size * self.scrambles))
         normals = self._once(normal_points, grid.size + neuron.differing, points=points, **sizes)

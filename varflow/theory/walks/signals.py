@@ -151,7 +151,7 @@ def _of_fan_in(first: Layer, numbers: Spikes) -> Spikes:
     """Numbers of the drive as weights of this fan-in receive them: ``C = g² n/(n - 1) (M - e eᵀ)`` for standardised rows."""
     if not isinstance(first, Weighted) or first.rows != "standardised":
         return numbers
-    n = numbers.channels // first.groups * first.kernel**2 if isinstance(first, Conv) else numbers.neurons
+    n = numbers.channels // first.groups * math.prod(first.windows.size) if isinstance(first, Conv) else numbers.neurons
     return numbers.scaled((n / (n - 1)) ** 0.5)
 
 

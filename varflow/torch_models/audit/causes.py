@@ -9,18 +9,19 @@ from dataclasses import replace
 from operator import mul
 
 from varflow._checks import ConvergenceError, DomainError
+from varflow.model.merges import Sum
 from varflow.model.neurons import Neuron
 from varflow.results import late_steps
 from varflow.results.audit import ENOUGH
-from varflow.torch_models.audit.evaluation import LEAST_GAIN, Evaluation
-from varflow.torch_models.audit.prediction import LIVE_RATE, Expected, at_infinite_width, predict, uncovered
-from varflow.torch_models.audit.refusals import integrators
-from varflow.torch_models.initialise.filling import planned_gains
 from varflow.torch_models.initialise.layer_gains import RATE, deep_layer, layer_gain, run_deep
-from varflow.torch_models.tracing.inputs import by_step
-from varflow.torch_models.tracing.readers import INPUT, Source, Sum, factor
+from varflow.torch_models.initialise.planner import planned_gains
+from varflow.torch_models.prediction.evaluation import LEAST_GAIN, Evaluation
+from varflow.torch_models.prediction.predict import LIVE_RATE, Expected, at_infinite_width, predict, uncovered
+from varflow.torch_models.tracing.notes import integrators
+from varflow.torch_models.tracing.origins import INPUT, Sender, factor
+from varflow.torch_models.tracing.steps import by_step
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
-from varflow.torch_models.tracing.wiring import Moments, border, measured, together
+from varflow.torch_models.tracing.weights import Moments, moments_of, padding_factor, sum_of_modules
 
 __all__ = ["diagnosed", "needed_gains", "shares", "to_mend"]
 
@@ -43,7 +44,7 @@ def diagnosed(
     """
     covered = not predicted.restarted and not any(map(math.isnan, predicted.rate[: silent + 1]))
     survival = predicted.survival[silent]
-    moments = [together([used[name] for name in each.names]) for each in trace.layers]
+    moments = [sum_of_modules([used[name] for name in each.names]) for each in trace.layers]
     gains = [each.gain for each in moments]
     share = shares(gains, needed, silent)
     lowest, mend = lowest_weak(rates, share), to_mend(rates, share)
@@ -148,9 +149,9 @@ def _gain_before(trace: Trace, layer: TracedLayer) -> float | None:
     """The gain of the weights in a row between the neurons below and a layer's own; None if there is more, or nothing."""
     gain, fed, neurons = 1.0, layer.fed[-1], {other.neuron_name for other in trace.layers}
     for name, weight, sources, shape in reversed(trace.readouts):
-        if fed.sources == (name,) and isinstance(fed.node.operation, Source | Sum):
-            own = measured(weight).gain / border(weight, shape)
-            gain, fed = gain * own * factor(trace.fed[name].node), trace.fed[name]
+        if fed.sources == (name,) and isinstance(fed.origin.operation, Sender | Sum):
+            own = moments_of(weight).gain / padding_factor(weight, shape)
+            gain, fed = gain * own * factor(trace.fed[name].origin), trace.fed[name]
             if neurons.issuperset(sources):
                 return gain
     return None
@@ -161,9 +162,9 @@ def _arriving(trace: Trace, layer: TracedLayer) -> tuple[float, float]:
     weights in a row, and padding.
     """
     modules = [each for each in zip(layer.names, layer.weights, layer.fed, strict=True) if each[0] in layer.scaled_by]
-    gains = [max(measured(weight).gain, LEAST_GAIN) for _, weight, _ in modules]
-    factors = [factor(layer.node, name) * factor(fed.node) for name, _, fed in modules] if layer.node is not None else []
-    before = (_gain_before(trace, layer) or 1.0) / border(layer.weights[0], layer.input_shape)
+    gains = [max(moments_of(weight).gain, LEAST_GAIN) for _, weight, _ in modules]
+    factors = [factor(layer.origin, name) * factor(fed.origin) for name, _, fed in modules] if layer.origin is not None else []
+    before = (_gain_before(trace, layer) or 1.0) / padding_factor(layer.weights[0], layer.input_shape)
     return math.hypot(*gains), before * math.hypot(*map(mul, gains, factors))
 
 

@@ -94,7 +94,7 @@ def audit(
     """
     require("torch", "torch")
     from varflow.torch_models.audit.report import audited
-    from varflow.torch_models.tracing.passes import check_model
+    from varflow.torch_models.tracing.checks import check_model
 
     check_progress(progress)
     if loss is not None and not callable(loss):

@@ -18,17 +18,17 @@ from varflow.results.audited_layer import AuditedLayer, lost_inputs
 from varflow.torch_models.audit.causes import FEEDING, diagnosed, needed_gains, shares, to_mend
 from varflow.torch_models.audit.gradients import Backward, check_gradients, squared_gain_above
 from varflow.torch_models.audit.gradients import gradients as measured_back
-from varflow.torch_models.audit.prediction import Expected, expected
-from varflow.torch_models.audit.refusals import followed, integrators, repeated, unlike_their_kind, warn_of_one_step
-from varflow.torch_models.audit.trainable import expected_gradients
 from varflow.torch_models.initialise.scales import Scale, multiplier, scales_of
 from varflow.torch_models.initialise.tensor_memory import overlap
-from varflow.torch_models.precision import full_precision
-from varflow.torch_models.tracing.spiking_modules import Neurons
-from varflow.torch_models.tracing.surrogates import surrogate_of_module
+from varflow.torch_models.prediction.gradients import expected_gradients
+from varflow.torch_models.prediction.predict import Expected, expected
+from varflow.torch_models.tracing.measure import mean_of_passes, trace_and_measure
+from varflow.torch_models.tracing.measurements import LayerMeasurement
+from varflow.torch_models.tracing.notes import integrators, unlike_their_kind, warn_of_one_step
+from varflow.torch_models.tracing.passes import full_precision
+from varflow.torch_models.tracing.spiking_modules import Neurons, surrogate_of_module
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
-from varflow.torch_models.tracing.watch import Watched
-from varflow.torch_models.tracing.wiring import Moments, noted, together
+from varflow.torch_models.tracing.weights import Moments, record_moments, sum_of_modules
 
 __all__ = ["audited"]
 
@@ -52,12 +52,12 @@ def audited(
     calls = 1 if steps is None else integer("steps", steps, minimum=1)
     total = calls * 2 + 1
     with reporter(progress, total, "calls of the model") as report:
-        traced, seen, notes = followed(model, inputs, steps, neurons, report, partial(noted, used))
+        traced, seen, notes = trace_and_measure(model, inputs, steps, neurons, report, partial(record_moments, used))
         if backwards:
             check_gradients(model, asked, value)
         warn_of_one_step(traced, steps)
         if traced.random:
-            seen, words = repeated(model, inputs, steps, neurons, seen)
+            seen, words = mean_of_passes(model, inputs, steps, neurons, seen)
             notes.append(words)
         notes += [" ".join(each) for each in integrators(traced)] + _unseen(model)
         unlike = unlike_their_kind(traced)
@@ -85,7 +85,7 @@ def audited(
 def _report(
     traced: Trace,
     used: dict[str, Moments],
-    seen: dict[str, Watched],
+    seen: dict[str, LayerMeasurement],
     predicted: Expected,
     backward: dict[TracedLayer, Backward],
     notes: list[str],
@@ -117,7 +117,7 @@ def _report(
         None if silent is None else layers[silent].name,
         cause,
         *((None, None) if mend is None else layers[mend].first_to_mend(gain)),
-        "theory",
+        "sampled networks" if predicted.plain else "infinite width",
         tuple(notes),
     )
 
@@ -131,7 +131,7 @@ def _judged(traced: Trace, layers: list[AuditedLayer]) -> list[AuditedLayer]:
 
 def _place(traced: Trace, layer: TracedLayer, found: AuditedLayer) -> dict[str, Any]:
     """Between which layers it is, and the synaptic operations of its weights per input."""
-    output, sources = layer.neuron_name in traced.outputs, tuple(sorted(traced.below(layer)))
+    output, sources = layer.neuron_name in traced.outputs, tuple(sorted(traced.senders_to(layer)))
     return {"output": output, "sources": sources, "operations": layer.operations / len(found.survival)}
 
 
@@ -241,12 +241,12 @@ def _with_expected_gradients(
 
 
 def _audited(
-    layer: TracedLayer, used: dict[str, Moments], seen: Watched, predicted: tuple[float, float, float, float]
+    layer: TracedLayer, used: dict[str, Moments], seen: LayerMeasurement, predicted: tuple[float, float, float, float]
 ) -> AuditedLayer:
     half = late_steps(len(seen.variance))
     rate, std, variance, overlap_of_inputs = predicted
     gains = {name: used[name].gain for name in layer.names}
-    own = together([used[name] for name in layer.names])
+    own = sum_of_modules([used[name] for name in layer.names])
     scaling = {name: gains[name] for name in layer.scaled_by}
     inner = math.nan if layer.spiking.entry is None else layer.spiking.entry.gain
     return AuditedLayer(
@@ -318,6 +318,6 @@ def _received(traced: Trace, predicted: Expected) -> list[str]:
     """A note on layers that are predicted from what they received."""
     if not predicted.restarted:
         return []
-    unknown = dict.fromkeys(w for name in predicted.restarted for node in traced.fed[name].nodes for w in node.unknown)
+    unknown = dict.fromkeys(w for name in predicted.restarted for origin in traced.fed[name].origins for w in origin.unknown)
     after = f", after {', '.join(unknown)}" if unknown else ""
     return [f"predicted from what they received in this pass{after}: {', '.join(predicted.restarted)}"]

@@ -20,27 +20,28 @@ from varflow._restoring import all_or_nothing, kept, to_the_end
 from varflow.init.fans import fan_in
 from varflow.results import LayerPlan, ModelPlan
 from varflow.results.audit import first_of
-from varflow.torch_models.audit.refusals import ONE_STEP, followed, unlike_their_kind
-from varflow.torch_models.chance import words_of_chance
 from varflow.torch_models.initialise.layer_gains import RATE
 from varflow.torch_models.initialise.planned_surrogates import with_surrogates
-from varflow.torch_models.initialise.planner import Planner, beyond_a_chain, readout_plan
+from varflow.torch_models.initialise.planner import BY_DEFAULT, Planner, beyond_a_chain, has_maps, readout_plan
 from varflow.torch_models.initialise.refine import HALVED, MOST_PASSES, MOST_SINGLE, Rates, late_rates, rates_of_passes, settle
 from varflow.torch_models.initialise.scales import FROZEN, UNWEIGHTED, WITHOUT_GAMMA, Scale, scales_of, why_kept
 from varflow.torch_models.initialise.tensor_memory import free_weight, normed_weight, written
-from varflow.torch_models.precision import check_range, full_precision
+from varflow.torch_models.tracing.measure import trace_and_measure, words_of_chance
+from varflow.torch_models.tracing.notes import ONE_STEP, unlike_their_kind
+from varflow.torch_models.tracing.passes import full_precision
 from varflow.torch_models.tracing.spiking_modules import Neurons
 from varflow.torch_models.tracing.traced import Trace
-from varflow.torch_models.tracing.wiring import measured
+from varflow.torch_models.tracing.weights import moments_of
 
-__all__ = ["initialised", "planned_gains"]
+__all__ = ["initialised"]
 
-BY_DEFAULT = "firing_rate", RATE, False
 STRONGEST = 1e12  # largest root mean square of inputs: float32 squares overflow at 1e19
 SCALED = "theory, scaled on the batch"
 MISSED = 0.1  # relative deviation from the planned rate above which dense layers are scaled too
 REACHED = 0.05  # relative deviation from the rate asked for up to which it counts as reached
 INSTEAD = "a factor behind the weights, a normalisation with γ or another threshold changes rates there"
+SIGMAS = 8.0  # largest weight of a layer, in standard deviations
+COARSEST = 0.01  # largest step between neighbouring numbers of a precision, in standard deviations
 RISE, WHOLE_RISE = 0.05, 0.4  # planned growth of rates along residual sums, which only add up: per branch, and in all
 
 
@@ -115,21 +116,10 @@ def initialised(
 
 def _stepping(model: Any, inputs: Any, steps: int | None, neurons: Neurons | None) -> tuple[Trace, list[str]]:
     """The trace of a model, and notes; DomainError if it makes one step and has memory."""
-    traced, _, notes = followed(model, inputs, steps, neurons)
+    traced, _, notes = trace_and_measure(model, inputs, steps, neurons)
     if ONE_STEP in notes:
         raise DomainError("steps", None, f"is missing: {ONE_STEP}")
     return traced, notes
-
-
-def planned_gains(traced: Trace) -> list[float]:
-    """The gains that ``init_model`` would set in a plain chain, of maps before they are scaled."""
-    planner = Planner(traced, *BY_DEFAULT)
-    planner.plan(to_be_scaled=_has_maps(traced))
-    return planner.gains
-
-
-def _has_maps(traced: Trace) -> bool:
-    return any(not hasattr(layer.weights[0], "in_features") for layer in traced.layers if layer.weights)
 
 
 def _check_inputs(traced: Trace) -> None:
@@ -155,11 +145,11 @@ def _beyond_theory(model: Any, traced: Trace, scales: Sequence[Scale]) -> list[s
 
 def _planned(traced: Trace, wanted: tuple[str, float, bool], refine: bool | None) -> _Draft:
     """By theory; with ``refine`` layers are then scaled to the planned rates, by default where that is needed."""
-    room = 0.0 if refine or (refine is None and _has_maps(traced)) else MISSED
+    room = 0.0 if refine or (refine is None and has_maps(traced)) else MISSED
     if refine is False or (refine is None and wanted[0] == "gain"):  # a given gain is not changed
         room = math.inf
     planner = Planner(traced, *wanted)
-    layers = planner.plan(to_be_scaled=not room and _has_maps(traced))
+    layers = planner.plan(to_be_scaled=not room and has_maps(traced))
     planner.note_losses()
     firing = {row.neuron_name: row.firing_rate for row in layers if not row.firing_rate <= row.firing_rate_std}
     aims = {name: rate for name, rate in firing.items() if name and rate > 0}
@@ -187,11 +177,11 @@ def _measuring(traced: Trace, scales: Sequence[Scale], quantity: str, value: flo
         given = quantity == "gain" and not scale.layer.driven
         for name, weight in scale.weights:
             how = "as given" if given else scale.set_by
-            own = value if given else first or measured(weight).gain
+            own = value if given else first or moments_of(weight).gain
             layers.append(LayerPlan(name, *about, fan_in(weight), own, aim, set_by=how))
         for name, why in scale.kept.items():
             weight = dict(zip(scale.layer.names, scale.layer.weights, strict=True))[name]
-            layers.append(LayerPlan(name, *about, fan_in(weight), measured(weight).gain, aim, set_by=f"kept: {why}"))
+            layers.append(LayerPlan(name, *about, fan_in(weight), moments_of(weight).gain, aim, set_by=f"kept: {why}"))
         if not scale.weights and not scale.kept:
             layers.append(LayerPlan(scale.layer.neuron_name, *about, 0, math.nan, aim, set_by=scale.set_by))
     rates = {scale.layer.neuron_name: rate for scale in scales}
@@ -236,7 +226,7 @@ def fill(weights: Sequence[Any], plan: Sequence[LayerPlan], generator: Any) -> N
     """Fill every layer in parallel, each from its own generator seeded by the given one, so that the number of threads has no
     effect on the weights.
     """
-    check_range(weights, plan)
+    _check_range(weights, plan)
     device = "cpu" if generator is None else generator.device
     seeds = torch.randint(2**63 - 1, (len(weights),), generator=generator, device=device).tolist()
 
@@ -257,6 +247,15 @@ def fill(weights: Sequence[Any], plan: Sequence[LayerPlan], generator: Any) -> N
         finally:
             to_the_end([pool.shutdown])  # after an interrupt, drawing must end before weights are restored
     torch.clear_autocast_cache()  # it holds the old weights
+
+
+def _check_range(weights: Sequence[Any], plan: Sequence[LayerPlan]) -> None:
+    """Raise for weights that their precision would round to 0 or infinity."""
+    for weight, layer in zip(weights, plan, strict=True):
+        held = torch.finfo(weight.weight.dtype)
+        if not held.smallest_normal * held.eps / COARSEST < layer.weight_std < held.max / SIGMAS:
+            rule = f"needs weights of standard deviation {layer.weight_std:.3g}, beyond {held.dtype}: scale the inputs"
+            raise DomainError("model", layer.name, rule)
 
 
 def _outcome(traced: Trace, scales: Sequence[Scale], draft: _Draft, rates: Rates, passes: int, *, filled: bool) -> ModelPlan:

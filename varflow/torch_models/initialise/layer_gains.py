@@ -27,10 +27,10 @@ from varflow.theory.memoryless.variance_map import multiplier
 from varflow.theory.operations.neurons import Neurons
 from varflow.theory.roots import first_to_hold, rising_root
 from varflow.theory.signals.moments import Currents, Grid
-from varflow.torch_models.audit.evaluation import Evaluation
-from varflow.torch_models.audit.prediction import MOST_INPUTS
+from varflow.torch_models.prediction.evaluation import Evaluation
+from varflow.torch_models.prediction.predict import MOST_INPUTS
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
-from varflow.torch_models.tracing.wiring import Moments
+from varflow.torch_models.tracing.weights import Moments
 
 __all__ = ["MANY", "Deep", "attainable_rates", "deep_layer", "layer_gain", "run_deep", "settles"]
 

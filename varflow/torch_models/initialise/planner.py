@@ -15,7 +15,6 @@ from varflow.init.fans import fan_in
 from varflow.model.neurons import Neuron
 from varflow.results import LayerPlan, late_steps
 from varflow.theory.roots import first_to_hold
-from varflow.torch_models.audit.prediction import MOST_INPUTS, Prediction, at_infinite_width, plain, predict, uncovered
 from varflow.torch_models.initialise.layer_gains import (
     LOWEST,
     MANY,
@@ -27,11 +26,14 @@ from varflow.torch_models.initialise.layer_gains import (
     run_deep,
 )
 from varflow.torch_models.initialise.scales import why_kept
-from varflow.torch_models.tracing.inputs import by_step
+from varflow.torch_models.prediction.predict import MOST_INPUTS, Prediction, at_infinite_width, plain, predict, uncovered
+from varflow.torch_models.tracing.steps import by_step
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
-from varflow.torch_models.tracing.wiring import Moments, border, measured
+from varflow.torch_models.tracing.weights import Moments, moments_of, padding_factor
 
-__all__ = ["Planner", "beyond_a_chain", "readout_plan"]
+__all__ = ["BY_DEFAULT", "Planner", "beyond_a_chain", "has_maps", "planned_gains", "readout_plan"]
+
+BY_DEFAULT = "firing_rate", RATE, False
 
 CORRECTIONS = 6  # largest number of corrections of the gain for finite width
 ON_TARGET = 0.015  # relative deviation from the wanted rate that needs no correction: below the scatter of networks
@@ -184,7 +186,7 @@ class Planner:
 
     def _deep_gain(self, layer: TracedLayer) -> float:
         gain = self.aims[layer.neuron].gain_of(self._of_kind(layer.neuron).index(layer))
-        return gain if self.quantity == "gain" else gain * border(layer.weights[0], layer.input_shape)
+        return gain if self.quantity == "gain" else gain * padding_factor(layer.weights[0], layer.input_shape)
 
     def _first_gain(self, layer: TracedLayer) -> float:
         """Gain of an input-driven layer, for the late rate of deep layers."""
@@ -222,14 +224,26 @@ class Planner:
         return changed
 
 
+def planned_gains(traced: Trace) -> list[float]:
+    """The gains that ``init_model`` would set in a plain chain, of maps before they are scaled."""
+    planner = Planner(traced, *BY_DEFAULT)
+    planner.plan(to_be_scaled=has_maps(traced))
+    return planner.gains
+
+
+def has_maps(traced: Trace) -> bool:
+    """True if weights are convolutions."""
+    return any(not hasattr(layer.weights[0], "in_features") for layer in traced.layers if layer.weights)
+
+
 def readout_plan(
     name: str, weight: Any, sources: tuple[str, ...], shape: tuple[int, ...], rates: dict[str, float]
 ) -> LayerPlan:
     """Outputs of variance 1 at every step, from spikes at the planned rates; the present weights if they cannot be drawn."""
     if (why := why_kept(name, weight, {})) is not None:
-        return LayerPlan(name, "", None, fan_in(weight), measured(weight).gain, set_by=f"kept: {why}")
+        return LayerPlan(name, "", None, fan_in(weight), moments_of(weight).gain, set_by=f"kept: {why}")
     power = max(sum(rates.get(source, 1.0) for source in sources), 1e-3)
-    return LayerPlan(name, "", None, fan_in(weight), border(weight, shape) / math.sqrt(power))
+    return LayerPlan(name, "", None, fan_in(weight), padding_factor(weight, shape) / math.sqrt(power))
 
 
 def beyond_a_chain(trace: Trace) -> list[str]:

@@ -25,11 +25,11 @@ import torch
 from varflow._restoring import kept
 from varflow.model.library_neurons import Spiking
 from varflow.results import late_steps
-from varflow.torch_models import chance
 from varflow.torch_models.initialise.scales import Scale
-from varflow.torch_models.tracing.inputs import of_all, steps_first
-from varflow.torch_models.tracing.passes import copied, forward
+from varflow.torch_models.tracing.measure import PASSES as RANDOM_PASSES
+from varflow.torch_models.tracing.passes import copied, forward, reseed
 from varflow.torch_models.tracing.provenance import tensors_in
+from varflow.torch_models.tracing.steps import of_all, steps_first
 from varflow.torch_models.tracing.traced import Trace
 
 __all__ = ["HALVED", "MOST_PASSES", "MOST_SINGLE", "REFINED", "late_rates", "rates_of_passes", "settle"]
@@ -56,7 +56,7 @@ def late_rates(model: Any, inputs: Any, steps: int | None, traced: Trace) -> Rat
 
 def rates_of_passes(model: Any, inputs: Any, steps: int | None, traced: Trace) -> list[Rates]:
     """The same, pass by pass."""
-    return [_of_one_pass(model, inputs, steps, traced, number) for number in range(chance.PASSES if traced.random else 1)]
+    return [_of_one_pass(model, inputs, steps, traced, number) for number in range(RANDOM_PASSES if traced.random else 1)]
 
 
 def _of_one_pass(model: Any, inputs: Any, steps: int | None, traced: Trace, number: int) -> Rates:
@@ -70,7 +70,7 @@ def _of_one_pass(model: Any, inputs: Any, steps: int | None, traced: Trace, numb
             found[layer.neuron_name] += _by_step(layer.spiking, tensors_in(out)[0])
 
     def measured() -> None:
-        chance.reseed(number)
+        reseed(number)
         for module in modules:
             module.register_forward_hook(watch, prepend=True)  # before hooks that alter spikes, as in the audit
         with torch.no_grad():

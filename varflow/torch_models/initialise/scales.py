@@ -16,11 +16,11 @@ from varflow._restoring import kept
 from varflow.init.gains import memoryless_gain
 from varflow.model.over_neurons import mean_of
 from varflow.results.audit import first_of
-from varflow.torch_models.audit.refusals import integrators
 from varflow.torch_models.initialise.tensor_memory import free_weight, normed_weight, overlap, repeats, written
+from varflow.torch_models.tracing.notes import integrators
 from varflow.torch_models.tracing.spiking_modules import input_weights
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
-from varflow.torch_models.tracing.wiring import border
+from varflow.torch_models.tracing.weights import padding_factor
 
 __all__ = ["FROZEN", "UNWEIGHTED", "WITHOUT_GAMMA", "Scale", "multiplier", "scales_of", "why_kept"]
 
@@ -83,7 +83,7 @@ class Scale:
         if layer.driven:
             squares = [float(x.double().square().mean()) for x in layer.weight_inputs]
             gain *= math.sqrt(rate * len(squares) / sum(squares))
-        return gain * border(layer.weights[0], layer.input_shape) / math.sqrt(max(len(self.weights), 1))
+        return gain * padding_factor(layer.weights[0], layer.input_shape) / math.sqrt(max(len(self.weights), 1))
 
 
 def scales_of(model: Any, traced: Trace) -> list[Scale]:
@@ -134,8 +134,9 @@ def _choose(scale: Scale, normalised: bool, unscaled: str | None) -> None:
 
 def _normalisations(model: Any, layer: TracedLayer) -> list[tuple[str, Any]]:
     """Those between a layer's weights and its neurons, in train and in eval mode."""
-    places = {step.rpartition(" in ")[2].strip("'") for node in layer.nodes for step in node.through}
-    return [(name, module) for name, module in model.named_modules() if name in places and "Norm" in type(module).__name__]
+    between = [each for origin in layer.origins for each in origin.ancestors]
+    places = {each.place for each in between if getattr(each.operation, "normalises", False)}
+    return [(name, module) for name, module in model.named_modules() if name in places]
 
 
 def _with_scale(norms: list[tuple[str, Any]]) -> list[tuple[str, Any]]:

@@ -1,12 +1,14 @@
-"""One forward pass of a model, from rest; and checks of models and inputs before it."""
+"""One forward pass of a model, from rest; its random numbers and its precision."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import random
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from threading import get_ident
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.checkpoint import CheckpointFunction
 
@@ -19,42 +21,48 @@ from varflow.torch_models.tracing.provenance import tensors_in
 
 LONGEST = 200  # characters of an error that a model raised
 
-__all__ = ["check_inputs", "check_model", "check_neurons", "copied", "forward", "in_short"]
+__all__ = ["copied", "forward", "full_precision", "generators", "in_full_precision", "in_short", "reseed"]
 
 
-def check_model(model: Any) -> None:
-    """Raise unless ``model`` is a module with numbers (not lazy, not on the meta device)."""
-    if not isinstance(model, torch.nn.Module):
-        raise DomainError("model", type(model).__name__, "must be a torch.nn.Module")
-    for name, parameter in model.named_parameters():
-        if isinstance(parameter, torch.nn.parameter.UninitializedParameter):
-            raise DomainError("model", name, "belongs to a lazy module without a weight yet: run one batch through it first")
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if tensor.is_meta:
-            raise DomainError(
-                "model", name, "is on the meta device, without numbers: materialise the model with to_empty first"
-            )
+def generators() -> tuple[Any, ...]:
+    """The states of the generators that all share, those of Python, numpy and torch, to be compared."""
+    _, key, place, *_ = np.random.get_state()  # noqa: NPY002
+    cards = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    of_torch = [state.numpy().tobytes() for state in (torch.get_rng_state(), *cards)]
+    return random.getstate(), np.asarray(key).tobytes(), place, *of_torch
 
 
-def check_neurons(neurons: Any) -> None:
-    """Raise unless ``neurons`` is a dict or None."""
-    if not isinstance(neurons, Mapping | None):
-        raise DomainError("neurons", neurons, "must be a dict from a class, name or module to its neuron: {Mine: vf.Neuron(…)}")
+def reseed(number: int) -> None:
+    """Set other random numbers for every pass but the first, 0."""
+    if number:
+        random.seed(number)
+        np.random.seed(number)  # noqa: NPY002
+        torch.manual_seed(number)
 
 
-def check_inputs(inputs: Any) -> None:
-    """Raise unless every tensor of the inputs holds finite numbers."""
-    if isinstance(inputs, (torch.utils.data.DataLoader, torch.utils.data.Dataset)):
-        rule = "is no batch: give one without its labels, next(iter(loader))[0]"
-        raise DomainError("inputs", type(inputs).__name__, rule)
-    for tensor in tensors_in(inputs):
-        shape = f"shape {tuple(tensor.shape)}"
-        if tensor.is_meta:
-            raise DomainError("inputs", shape, "is on the meta device, without numbers: give a batch of data")
-        if not tensor.numel():
-            raise DomainError("inputs", shape, "is empty: give a batch of data")
-        if not bool(torch.isfinite(tensor).all()):
-            raise DomainError("inputs", shape, "holds numbers that are not finite")
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """A context with ``torch.autocast`` off: it applies to the model, not to computations about it."""
+    with ExitStack() as stack:
+        for device in _lowered():
+            stack.enter_context(torch.autocast(device, enabled=False))
+        yield
+
+
+def in_full_precision(call: Callable[..., None]) -> Callable[..., None]:
+    """The function, called with ``torch.autocast`` off."""
+
+    def called(*args: Any) -> None:
+        if not _lowered():
+            return call(*args)
+        with full_precision():
+            return call(*args)
+
+    return called
+
+
+def _lowered() -> list[str]:
+    return [device for device in ("cpu", "cuda") if torch.is_autocast_enabled(device)]
 
 
 def forward(

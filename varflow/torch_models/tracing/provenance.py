@@ -1,6 +1,6 @@
-"""Where tensors come from in a forward pass: every tensor carries the node of the graph that made it.
+"""Where tensors come from in a forward pass: every tensor carries the origin of the graph that made it.
 
-Operations that only move, split or gather numbers leave the node as it is; all others make a new one.
+Operations that only move, split or gather numbers leave the origin as it is; all others make a new one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.overrides import TorchFunctionMode
 
-from varflow.torch_models.tracing.readers import INPUT, Graph, Node, Unknown, operation
+from varflow.torch_models.tracing.origins import INPUT, Origin, Origins
+from varflow.torch_models.tracing.readers import operation
 
 __all__ = ["Provenance", "tensors_in"]
 
@@ -24,29 +25,28 @@ _MOVES = {
     *("detach_", "copy_", "reshape_as", "as_strided", "dropout1d", "dropout2d", "dropout3d", "feature_dropout"),
 }
 _JOINS = {"cat", "concat", "concatenate", "hstack"}
-_OWN_SCALE = {"group_norm", "rms_norm", "normalize", "instance_norm"}  # the output scale does not depend on the input's
 _FRESH = {"zeros_like", "ones_like", "empty_like", "rand_like", "randn_like", "full_like", "new_zeros", "new_ones", "new_empty"}
 
 
 class Provenance(TorchFunctionMode):
-    """Gives the results of every torch function their node, as an attribute of the tensors.
+    """Gives the results of every torch function their origin, as an attribute of the tensors.
 
-    ``place()`` names the running module. It is disabled in modules whose outputs get their node explicitly; ``parameters`` are
-    those that functions were given elsewhere.
+    ``place()`` names the running module. It is disabled in modules whose outputs get their origin explicitly; ``parameters``
+    are those that functions were given elsewhere.
     """
 
-    ATTRIBUTE = "_varflow_node"
+    ATTRIBUTE = "_varflow_origin"
 
     def __init__(self, place: Callable[[], str]):
         super().__init__()
-        self.place, self.graph = place, Graph()
+        self.place, self.origins = place, Origins()
         self.parameters: set[int] = set()  # their ids
 
-    def of(self, tensor: Any) -> Node | None:
+    def of(self, tensor: Any) -> Origin | None:
         return getattr(tensor, self.ATTRIBUTE, None)
 
-    def put(self, tensor: Any, node: Node) -> None:
-        setattr(tensor, self.ATTRIBUTE, node)
+    def put(self, tensor: Any, origin: Origin) -> None:
+        setattr(tensor, self.ATTRIBUTE, origin)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
@@ -56,30 +56,24 @@ class Provenance(TorchFunctionMode):
     def _follow(self, name: str, args: Any, kwargs: Any, out: Any) -> None:
         given = tensors_in((args, kwargs))
         self.parameters.update(id(tensor) for tensor in given if isinstance(tensor, Parameter))
-        below = tuple(node for tensor in given if (node := self.of(tensor)) is not None)
+        inputs = tuple(origin for tensor in given if (origin := self.of(tensor)) is not None)
         results = [args[0]] if name == "__setitem__" else tensors_in(out)
-        if not below or not results or name in _FRESH:
+        if not inputs or not results or name in _FRESH:
             return
-        node = self._node(name, args, kwargs, below)
+        origin = self._origin(name, args, kwargs, inputs)
         for tensor in results:
-            self.put(tensor, node)
+            self.put(tensor, origin)
 
-    def _node(self, name: str, args: Any, kwargs: Any, below: tuple[Node, ...]) -> Node:
+    def _origin(self, name: str, args: Any, kwargs: Any, inputs: tuple[Origin, ...]) -> Origin:
         moves = (name in _MOVES or name in _JOINS) and not ("dropout" in name and _drops(args, kwargs))
-        if moves and len(set(below)) == 1:
-            return below[0]
-        if all(node.sources == {INPUT} and not node.factors for node in below):
-            return self.graph.source(INPUT)  # a function of the input alone counts as input
+        if moves and len(set(inputs)) == 1:
+            return inputs[0]
+        if all(origin.sources == {INPUT} and not origin.factors for origin in inputs):
+            return self.origins.sender(INPUT)  # a function of the input alone counts as input
         place = self.place()
         words = f"{name.strip('_')} in {place}"
-
-        def made() -> tuple[Any, str, bool]:
-            found, normalising = operation(name, place, args, kwargs, self.of)
-            if isinstance(found, Unknown):
-                return Unknown(words), words, name in _OWN_SCALE
-            return found, words, normalising
-
-        return self.graph.node((name, place, _settings(args, kwargs)), below, made)
+        key = name, place, _settings(args, kwargs)
+        return self.origins.after(key, inputs, lambda: (operation(name, words, args, kwargs, self.of), words))
 
 
 def _drops(args: Any, kwargs: Any) -> bool:

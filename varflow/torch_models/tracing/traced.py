@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from varflow.model.library_neurons import Spiking
-from varflow.torch_models.tracing.readers import INPUT, Node
+from varflow.torch_models.tracing.origins import INPUT, Origin
 from varflow.torch_models.tracing.spiking_modules import input_weights
 
 __all__ = ["Fed", "Trace", "TracedLayer", "neurons_of", "only_factors", "steps_of"]
@@ -16,33 +16,33 @@ __all__ = ["Fed", "Trace", "TracedLayer", "neurons_of", "only_factors", "steps_o
 
 @dataclass(slots=True, eq=False)
 class Fed:
-    """What one weight module received: the ``shape`` at its first call, every ``node`` it came from, and, if ``kept``, the
+    """What one weight module received: the ``shape`` at its first call, every ``origin`` it came from, and, if ``kept``, the
     ``inputs`` themselves, call by call; and the synaptic ``operations`` of all calls.
     """
 
     shape: tuple[int, ...]
     kept: bool = True
-    nodes: dict[Node, None] = field(default_factory=dict)
+    origins: dict[Origin, None] = field(default_factory=dict)
     inputs: list[Any] = field(default_factory=list)
     operations: Any = 0.0
 
     @property
     def sources(self) -> tuple[str, ...]:
-        return tuple(sorted(frozenset().union(*(node.sources for node in self.nodes))))
+        return tuple(sorted(frozenset().union(*(origin.sources for origin in self.origins))))
 
     @property
     def behind(self) -> frozenset[str]:
         """Also those that only make factors."""
-        return frozenset().union(*(node.sources | node.factors for node in self.nodes))
+        return frozenset().union(*(origin.sources | origin.factors for origin in self.origins))
 
     @property
-    def node(self) -> Node:
+    def origin(self) -> Origin:
         """The last one."""
-        return next(reversed(self.nodes))
+        return next(reversed(self.origins))
 
     def again(self, weight: str, layer: TracedLayer, other: TracedLayer) -> bool:
         """True if weights are called again for another layer, whose currents are not those of the same call."""
-        return weight in other.names and (other.module is layer.module or len(self.nodes) > 1)
+        return weight in other.names and (other.module is layer.module or len(self.origins) > 1)
 
 
 @dataclass(slots=True, eq=False)
@@ -71,8 +71,8 @@ class TracedLayer:
         Weight modules whose scale affects the currents (is not normalised away).
     normalised_by : tuple of str
         The normalisations of the others, in words.
-    nodes : dict of Node to None
-        The operations between the weights and the neurons, of all steps; ``node`` is the last.
+    origins : dict of Origin to None
+        The operations between the weights and the neurons, of all steps; ``origin`` is the last.
     unknown : tuple of str
         Why theory does not know its currents or its neuron, in words; empty if it does.
     current_shape : tuple of int
@@ -90,7 +90,7 @@ class TracedLayer:
     through: tuple[str, ...] = ()
     scaled_by: tuple[str, ...] = ()
     normalised_by: tuple[str, ...] = ()
-    nodes: dict[Node, None] = field(default_factory=dict)
+    origins: dict[Origin, None] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
     fed: list[Fed] = field(default_factory=list)
     feeding: tuple[str, ...] = ()
@@ -113,8 +113,8 @@ class TracedLayer:
         return self.spiking.entry is not None or (unread and bool(input_weights(self.module, self.current_shape)))
 
     @property
-    def node(self) -> Node | None:
-        return next(reversed(self.nodes), None)
+    def origin(self) -> Origin | None:
+        return next(reversed(self.origins), None)
 
     @property
     def driven(self) -> bool:
@@ -152,10 +152,10 @@ class Trace:
     notes: list[str] = field(default_factory=list)
     random: bool = False
 
-    def below(self, layer: TracedLayer) -> set[str]:
+    def senders_to(self, layer: TracedLayer) -> set[str]:
         """Neuron layers whose spikes reach another by weights, shortcuts or factors; ``"input"`` for the model's input."""
-        node = [] if layer.node is None else [*layer.node.sources, *layer.node.factors]
-        return self._neurons([*layer.sources, *node]) - {layer.neuron_name, ""}
+        origin = [] if layer.origin is None else [*layer.origin.sources, *layer.origin.factors]
+        return self._neurons([*layer.sources, *origin]) - {layer.neuron_name, ""}
 
     def _neurons(self, names: Iterable[str]) -> set[str]:
         """These neuron layers, and those before these weights."""
@@ -170,13 +170,13 @@ class Trace:
     @property
     def last(self) -> list[TracedLayer]:
         """Neuron layers whose spikes go into no further layer of neurons."""
-        further = set().union(*map(self.below, self.layers))
+        further = set().union(*map(self.senders_to, self.layers))
         return [layer for layer in self.layers if layer.neuron_name not in further] or self.layers[-1:]
 
     @property
     def outputs(self) -> set[str]:
         """Neuron layers whose spikes go into no weights and no further layer."""
-        feeding = self._neurons(name for name, *_ in self.readouts).union(*map(self.below, self.layers))
+        feeding = self._neurons(name for name, *_ in self.readouts).union(*map(self.senders_to, self.layers))
         return {layer.neuron_name for layer in self.layers} - feeding
 
 
@@ -197,8 +197,10 @@ def steps_of(spiking: Spiking, shape: tuple[int, ...]) -> int:
 
 def only_factors(layers: Sequence[TracedLayer], fed: Mapping[str, Fed], weights: Collection[str], used: set[str]) -> set[str]:
     """Weights whose currents arrive only as factors of other signals: neither at neurons or in readouts, nor on the way."""
-    nodes = [layer.node for layer in layers if layer.node is not None]
-    arriving = set[str]().union(*(each.behind for each in fed.values()), *(node.sources | node.factors for node in nodes))
+    origins = [layer.origin for layer in layers if layer.origin is not None]
+    arriving = set[str]().union(
+        *(each.behind for each in fed.values()), *(origin.sources | origin.factors for origin in origins)
+    )
     carried = used | (set(weights) - arriving)  # to neurons, and by readouts out of the model
     for name, each in reversed(list(fed.items())):
         carried |= set(each.sources) if name in carried else set()

@@ -14,11 +14,11 @@ import numpy as np
 from varflow._checks import DomainError
 from varflow.model.surrogate import Surrogate
 from varflow.theory.deep.surrogate_width import with_smallest_range, with_unit_growth
-from varflow.torch_models.audit.backwards import Backwards
-from varflow.torch_models.audit.evaluation import Evaluation
-from varflow.torch_models.audit.prediction import WORK, Expected, evaluated
+from varflow.torch_models.prediction.backwards import Backwards
+from varflow.torch_models.prediction.evaluation import Evaluation
+from varflow.torch_models.prediction.predict import WORK, Expected, evaluated
 from varflow.torch_models.tracing.traced import Trace
-from varflow.torch_models.tracing.wiring import Moments
+from varflow.torch_models.tracing.weights import Moments
 
 __all__ = ["ExpectedGradients", "expected_gradients", "with_least_range"]
 

@@ -20,11 +20,11 @@ from varflow.results import late_steps
 from varflow.simulation.run import simulate
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.signals.moments import Grid
-from varflow.torch_models.audit.evaluation import LEAST_GAIN, Evaluation
-from varflow.torch_models.tracing.inputs import by_step, some
-from varflow.torch_models.tracing.readers import INPUT
+from varflow.torch_models.prediction.evaluation import LEAST_GAIN, Evaluation
+from varflow.torch_models.tracing.origins import INPUT
+from varflow.torch_models.tracing.steps import by_step, some
 from varflow.torch_models.tracing.traced import Trace, TracedLayer, neurons_of
-from varflow.torch_models.tracing.wiring import Moments, why_not_covered
+from varflow.torch_models.tracing.weights import Moments, why_not_covered
 
 __all__ = [
     "LIVE_RATE",

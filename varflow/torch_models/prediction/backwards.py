@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from varflow.model.layers import BatchNorm, Conv, LayerNorm
+from varflow.model.layers import BatchNorm, Conv, LayerNorm, Pool
+from varflow.model.merges import Concat, Product, Sum
 from varflow.model.surrogate import Surrogate
 from varflow.theory.maps.maxima import Windows
 from varflow.theory.maps.maxima_backward import joined_back, maxima_back, maximum_back
@@ -33,14 +34,14 @@ from varflow.theory.operations.neurons_backward import fired_backwards
 from varflow.theory.responses.jacobians import Sampling
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.moments import Currents, Grid, Spikes, Window
-from varflow.torch_models.audit.evaluation import Evaluation, linear_of
-from varflow.torch_models.tracing.readers import INPUT, Joined, Node, Pooled, Product, Source, Sum
+from varflow.torch_models.prediction.evaluation import Evaluation, linear_of
+from varflow.torch_models.tracing.origins import INPUT, Origin, Sender
 from varflow.torch_models.tracing.traced import TracedLayer
-from varflow.torch_models.tracing.wiring import window_of
+from varflow.torch_models.tracing.weights import window_of
 
 __all__ = ["Backwards"]
 
-Vertex = Node | str  # an operation; a layer of neurons or weights, by name
+Vertex = Origin | str  # an operation; a layer of neurons or weights, by name
 Found = Gradients | None  # None where theory does not know them
 
 
@@ -100,29 +101,29 @@ class Backwards:
 
     def _below(self, vertex: Vertex) -> list[Vertex]:
         """What a vertex receives; weights and neurons not the inputs of the model."""
-        if isinstance(vertex, Node):
-            return [_vertex(node) for node in vertex.below]
+        if isinstance(vertex, Origin):
+            return [_vertex(origin) for origin in vertex.inputs]
         if vertex in self.place:
             layer = self.trace.layers[self.place[vertex]]
             if not self._followed(layer):
                 return self._earlier(layer)
-            nodes = self.trace.fed[vertex].nodes if layer.spiking.entry is not None else (layer.node,)
+            origins = self.trace.fed[vertex].origins if layer.spiking.entry is not None else (layer.origin,)
         else:
-            nodes = self.trace.fed[vertex].nodes if vertex in self.owner else ()
-        return [_vertex(node) for node in nodes if node is not None and node.sources != {INPUT}]
+            origins = self.trace.fed[vertex].origins if vertex in self.owner else ()
+        return [_vertex(origin) for origin in origins if origin is not None and origin.sources != {INPUT}]
 
     def _followed(self, layer: TracedLayer) -> bool:
         """Whether the theory of gradients knows a layer, and what it receives comes from layers before it."""
         if layer not in self.signals.fired or self.surrogates.get(layer) is None:
             return False
-        return all(len(fed.nodes) == 1 for fed in layer.fed) and self._sources(layer) <= {
+        return all(len(fed.origins) == 1 for fed in layer.fed) and self._sources(layer) <= {
             INPUT, *(each.neuron_name for each in self.trace.layers[: self.place[layer.neuron_name]])
         }  # fmt: skip
 
     def _sources(self, layer: TracedLayer) -> set[str]:
         """Names of the layers that it receives from, by weights or directly; ``""`` for tensors of unknown origin."""
-        nodes = [layer.node, *(node for fed in layer.fed for node in fed.nodes)]
-        return {name for node in nodes if node is not None for name in _names(node) if name not in self.trace.fed}
+        origins = [layer.origin, *(origin for fed in layer.fed for origin in fed.origins)]
+        return {name for origin in origins if origin is not None for name in _names(origin) if name not in self.trace.fed}
 
     def _earlier(self, layer: TracedLayer) -> list[Vertex]:
         """The layers and weights before it that it may receive from."""
@@ -146,9 +147,9 @@ class Backwards:
         """By all that a vertex receives."""
         if gradients is None:
             return [None] * number
-        if isinstance(vertex, Node):
+        if isinstance(vertex, Origin):
             found = self.through(vertex.operation, gradients, vertex)
-            named = isinstance(vertex.operation, Pooled) or bool(self.signals.in_common(vertex))
+            named = isinstance(vertex.operation, Pool) or bool(self.signals.in_common(vertex))
             if found is None and (named or self.signals.signal(vertex) is not None):
                 self.uncovered.append(vertex.through[-1])
             return [None] * number if found is None else found
@@ -183,7 +184,7 @@ class Backwards:
     def _of_weights(self, name: str, gradients: Gradients) -> Found:
         """None also if theory does not know what they receive."""
         received = self.signals.arrived.get(name)
-        if received is None or len(self.trace.fed[name].nodes) > 1:
+        if received is None or len(self.trace.fed[name].origins) > 1:
             return None
         described, spikes = self.signals.described(name), received.apart()
         if isinstance(described, Conv):
@@ -193,33 +194,33 @@ class Backwards:
     # Operations.
 
     @singledispatchmethod
-    def through(self, operation: Any, gradients: Gradients, node: Node) -> list[Found] | None:
+    def through(self, operation: Any, gradients: Gradients, origin: Origin) -> list[Found] | None:
         """By all signals below an operation."""
         return None
 
     @through.register
-    def _(self, operation: Sum, gradients: Gradients, node: Node) -> list[Found] | None:
-        return None if self.signals.in_common(node) else [gradients.times(factor**2) for factor in operation.factors]
+    def _(self, operation: Sum, gradients: Gradients, origin: Origin) -> list[Found] | None:
+        return None if self.signals.in_common(origin) else [gradients.times(factor**2) for factor in operation.factors]
 
     @through.register
-    def _(self, operation: Product, gradients: Gradients, node: Node) -> list[Found] | None:
-        x, y = (self.signals.signal(each) for each in node.below)
-        if not (isinstance(x, Spikes) and isinstance(y, Spikes)) or gradients.chosen or self.signals.in_common(node):
+    def _(self, operation: Product, gradients: Gradients, origin: Origin) -> list[Found] | None:
+        x, y = (self.signals.signal(each) for each in origin.inputs)
+        if not (isinstance(x, Spikes) and isinstance(y, Spikes)) or gradients.chosen or self.signals.in_common(origin):
             return None
         return [factor_back(gradients, y.apart()), factor_back(gradients, x.apart())]
 
     @through.register
-    def _(self, operation: Joined, gradients: Gradients, node: Node) -> list[Found] | None:
-        whole = sum(operation.sizes)
-        return [replace(gradients, channels=gradients.channels * size // whole) for size in operation.sizes]
+    def _(self, operation: Concat, gradients: Gradients, origin: Origin) -> list[Found] | None:
+        sizes = [signal.channels for each in origin.inputs if (signal := self.signals.signal(each)) is not None]
+        return [replace(gradients, channels=gradients.channels * size // sum(sizes)) for size in sizes]
 
     @through.register
-    def _(self, operation: Pooled, gradients: Gradients, node: Node) -> list[Found] | None:
-        signal = self.signals.signal(node.below[0])
+    def _(self, operation: Pool, gradients: Gradients, origin: Origin) -> list[Found] | None:
+        signal = self.signals.signal(origin.inputs[0])
         if signal is None or gradients.chosen:
             return None
         grid = replace(signal.grid, apart=True)
-        window = Window(operation.size or (grid.height, grid.width), operation.stride, operation.padding)
+        window = Window(*operation.windows(grid.shape))
         above = _on_map(gradients, window.smaller(grid), signal.channels)
         if above is None:
             return None
@@ -232,22 +233,22 @@ class Backwards:
         return [maximum_back(window, above, signal).apart]
 
     @through.register
-    def _(self, operation: BatchNorm, gradients: Gradients, node: Node) -> list[Found] | None:
-        signal, overlaps = self.signals.signal(node.below[0]), self.signals.overlaps
+    def _(self, operation: BatchNorm, gradients: Gradients, origin: Origin) -> list[Found] | None:
+        signal, overlaps = self.signals.signal(origin.inputs[0]), self.signals.overlaps
         if not isinstance(signal, Currents):
             return None
         if operation.statistics is not None:
             return [gradients.times(running_scale(operation, operation.statistics[1]) ** 2)]
-        after, unit = self.signals.signal(node), operation.gamma**2 or 1.0
+        after, unit = self.signals.signal(origin), operation.gamma**2 or 1.0
         assert isinstance(after, Currents)
-        scale = overlaps.statistics(operation, node.below[0], signal).scale
-        square, size = overlaps.mean_square(node, after)
+        scale = overlaps.statistics(operation, origin.inputs[0], signal).scale
+        square, size = overlaps.mean_square(origin, after)
         covariance = after.apart().covariance / unit
         return [batch_back(gradients, covariance, scale, np.full_like(scale, square / unit**2), size)]
 
     @through.register
-    def _(self, operation: LayerNorm, gradients: Gradients, node: Node) -> list[Found] | None:
-        signal = self.signals.signal(node.below[0])
+    def _(self, operation: LayerNorm, gradients: Gradients, origin: Origin) -> list[Found] | None:
+        signal = self.signals.signal(origin.inputs[0])
         return [standardised_back(operation, gradients, signal.apart())] if isinstance(signal, Currents) else None
 
 
@@ -256,13 +257,13 @@ def _sum(one: Found, other: Found) -> Found:
     return None if one is None or other is None else one + other
 
 
-def _vertex(node: Node) -> Vertex:
-    return node.operation.name if isinstance(node.operation, Source) else node
+def _vertex(origin: Origin) -> Vertex:
+    return origin.operation.name if isinstance(origin.operation, Sender) else origin
 
 
-def _names(node: Node) -> set[str]:
+def _names(origin: Origin) -> set[str]:
     """Of all sources, also the one of tensors of unknown origin."""
-    return {each.operation.name for each in node.nodes if isinstance(each.operation, Source)}
+    return {each.operation.name for each in origin.ancestors if isinstance(each.operation, Sender)}
 
 
 def _alone(grid: Grid) -> Grid:

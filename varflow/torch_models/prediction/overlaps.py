@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from varflow.model.layers import BatchNorm, Spike
+from varflow.model.layers import BatchNorm, Pool, Spike
+from varflow.model.merges import Concat, Product, Sum
 from varflow.theory.operations.batch_norm import Batch
 from varflow.theory.operations.batch_overlap import averages, batch_of, centred, fine, fired, over_windows, weighted_sum
 from varflow.theory.operations.forward import merged
 from varflow.theory.signals.moments import Currents, Grid, Window
 from varflow.theory.signals.shared_scale import SharedScale
-from varflow.torch_models.tracing.readers import Joined, Node, Pooled, Product, Source, Sum
+from varflow.torch_models.tracing.origins import Origin, Sender
 from varflow.torch_models.tracing.traced import TracedLayer
-from varflow.torch_models.tracing.wiring import window_of
+from varflow.torch_models.tracing.weights import window_of
 
 __all__ = ["Overlaps"]
 
@@ -36,7 +37,7 @@ class Overlaps:
         self.received: dict[str, np.ndarray] = {}  # of what weights received in the traced pass, by their name
         self.numbers: dict[str, tuple[np.ndarray, Grid]] = {}  # the same numbers, (inputs, positions, steps, channels)
         self.spikes: dict[str, np.ndarray] = {}
-        self.known: dict[Node, np.ndarray] = {}
+        self.known: dict[Origin, np.ndarray] = {}
 
     def receive(self, name: str, x: np.ndarray, channels: int, batch: int, grid: Grid) -> None:
         """Take along what a weight module received, shape (steps, inputs, …), with this axis of channels."""
@@ -58,8 +59,8 @@ class Overlaps:
         entry, name = layer.spiking.entry, layer.neuron_name
         if entry is not None:
             between = self._weighted(name, entry.gain, entry.bias_moments[1], None)
-        elif layer.node is not None:
-            between = self.of(layer.node)
+        elif layer.origin is not None:
+            between = self.of(layer.origin)
         else:
             return
         self.spikes[name] = fired(self.signals.neurons(currents.grid), spike, currents, between, number)
@@ -74,20 +75,20 @@ class Overlaps:
         own = np.trace(fired.state.coincidences.mean(axis=(0, 1)))
         return float(np.trace(self.spikes[layer.neuron_name].mean(axis=0)) / own) if own else math.nan
 
-    def normalised(self, layer: BatchNorm, node: Node, signal: Currents) -> Currents:
-        """Currents after a normalisation over the batch, at ``node``."""
-        (below,) = node.below
+    def normalised(self, layer: BatchNorm, origin: Origin, signal: Currents) -> Currents:
+        """Currents after a normalisation over the batch, at ``origin``."""
+        (below,) = origin.inputs
         statistics = self.statistics(layer, below, signal)
         after = statistics.applied(layer, signal)
-        if isinstance(below.operation, Source) and below.operation.name in self.received:
+        if isinstance(below.operation, Sender) and below.operation.name in self.received:
             inverse = self._mean_square_of_rows(below.operation.name)
         else:
-            inverse = self.mean_square(node, after)[0] / (layer.gamma**4 or 1.0)
+            inverse = self.mean_square(origin, after)[0] / (layer.gamma**4 or 1.0)
         return replace(after, shared=SharedScale(np.full(1, inverse), inverse)) if layer.gamma else after
 
-    def _row(self, node: Node) -> np.ndarray | None:
+    def _row(self, origin: Origin) -> np.ndarray | None:
         """Mean covariance with the batch of each sum of what a weight module received, ``g² x_i·⟨x⟩/n``; else None."""
-        name = node.operation.name if isinstance(node.operation, Source) else None
+        name = origin.operation.name if isinstance(origin.operation, Sender) else None
         if name not in self.numbers or name not in self.signals.arrived:
             return None
         (x, grid), moments, weight = self.numbers[name], self.signals.moments[name], self.signals.module(name)
@@ -120,21 +121,21 @@ class Overlaps:
         pairs = (whole - np.sum(own**2)) / (ROWS * (ROWS - 1))
         return float((np.mean(own**2) / number + (1 - 1 / number) * pairs) / max(np.mean(own), TINY) ** 2)
 
-    def mean_square(self, node: Node, signal: Currents) -> tuple[float, int]:
+    def mean_square(self, origin: Origin, signal: Currents) -> tuple[float, int]:
         """Mean square of the covariance of two numbers of a channel over the batch, and the number of them."""
-        own, between, grid = signal.covariance, self.of(node), signal.grid
+        own, between, grid = signal.covariance, self.of(origin), signal.grid
         blocks = self.batch * (grid.positions if grid.apart else 1)
         whole = (own**2).mean() / blocks + (1 - 1 / blocks) * (between**2).mean()
         return float(whole), self.batch * grid.positions * grid.steps
 
-    def statistics(self, layer: BatchNorm, node: Node, signal: Currents) -> Batch:
+    def statistics(self, layer: BatchNorm, origin: Origin, signal: Currents) -> Batch:
         """What it subtracts and multiplies by."""
-        return batch_of(layer, signal, self.of(node), self.batch, self._row(node))
+        return batch_of(layer, signal, self.of(origin), self.batch, self._row(origin))
 
-    def of(self, node: Node) -> np.ndarray:
-        if node not in self.known:
-            self.known[node] = self.through(node.operation, node)
-        return self.known[node]
+    def of(self, origin: Origin) -> np.ndarray:
+        if origin not in self.known:
+            self.known[origin] = self.through(origin.operation, origin)
+        return self.known[origin]
 
     def of_source(self, name: str) -> np.ndarray:
         """Of the spikes of a layer, or the currents of a weight module."""
@@ -145,61 +146,61 @@ class Overlaps:
         return self._weighted(name, moments.gain, moments.bias_std, window)
 
     def _weighted(self, name: str, gain: float, bias_std: float, window: Window | None) -> np.ndarray:
-        below = self.received[name] if name in self.received else self.of(self.signals.trace.fed[name].node)
+        below = self.received[name] if name in self.received else self.of(self.signals.trace.fed[name].origin)
         return gain**2 * weighted_sum(window, below, self.signals.arrived[name].grid) + bias_std**2
 
     @singledispatchmethod
-    def through(self, operation: Any, node: Node) -> np.ndarray:
+    def through(self, operation: Any, origin: Origin) -> np.ndarray:
         """What an operation makes of the overlap: by default, the correlation stays."""
-        (below,) = node.below
-        stds = [np.sqrt(np.diagonal(self._averages(each)[1], axis1=-2, axis2=-1)) for each in (node, below)]
+        (below,) = origin.inputs
+        stds = [np.sqrt(np.diagonal(self._averages(each)[1], axis1=-2, axis2=-1)) for each in (origin, below)]
         ratio = np.divide(stds[0], stds[1], out=np.zeros_like(stds[0]), where=stds[1] > 0)
         return ratio[..., :, None] * self.of(below) * ratio[..., None, :]
 
     @through.register
-    def _(self, operation: Source, node: Node) -> np.ndarray:
+    def _(self, operation: Sender, origin: Origin) -> np.ndarray:
         return self.of_source(operation.name)
 
     @through.register
-    def _(self, operation: Sum, node: Node) -> np.ndarray:
-        parts = [factor**2 * self.of(each) for factor, each in zip(operation.factors, node.below, strict=True)]
-        if isinstance(self.signals.signal(node), Currents):
+    def _(self, operation: Sum, origin: Origin) -> np.ndarray:
+        parts = [factor**2 * self.of(each) for factor, each in zip(operation.factors, origin.inputs, strict=True)]
+        if isinstance(self.signals.signal(origin), Currents):
             return reduce(np.add, parts)
-        means = [f * self._averages(each)[0] for f, each in zip(operation.factors, node.below, strict=True)]
+        means = [f * self._averages(each)[0] for f, each in zip(operation.factors, origin.inputs, strict=True)]
         pairs = zip(means, parts, strict=True)
         e, B = reduce(lambda x, y: merged("add", *x, *y), pairs)
         c = operation.constant
         return B + c * (e[..., :, None] + e[..., None, :]) + c**2
 
     @through.register
-    def _(self, operation: Product, node: Node) -> np.ndarray:
-        return reduce(np.multiply, map(self.of, node.below))
+    def _(self, operation: Product, origin: Origin) -> np.ndarray:
+        return reduce(np.multiply, map(self.of, origin.inputs))
 
     @through.register
-    def _(self, operation: Joined, node: Node) -> np.ndarray:
-        fractions = np.array(operation.sizes) / sum(operation.sizes)
-        return reduce(np.add, (f * self.of(each) for f, each in zip(fractions, node.below, strict=True)))
+    def _(self, operation: Concat, origin: Origin) -> np.ndarray:
+        sizes = [signal.channels for each in origin.inputs if (signal := self.signals.signal(each)) is not None]
+        return reduce(np.add, (size / sum(sizes) * self.of(each) for size, each in zip(sizes, origin.inputs, strict=True)))
 
     @through.register
-    def _(self, operation: Pooled, node: Node) -> np.ndarray:
+    def _(self, operation: Pool, origin: Origin) -> np.ndarray:
         """The maximum of spikes keeps its ratio to that of independent ones."""
-        (below,) = node.below
+        (below,) = origin.inputs
         signal = self.signals.signal(below)
         if signal is None:
             raise ValueError("an overlap of unknown signals")
         grid = signal.grid
-        window = Window(operation.size or (grid.height, grid.width), operation.stride, operation.padding)
+        window = Window(*operation.windows(grid.shape))
         pooled = over_windows(window, self.of(below), grid)
         if operation.kind == "average":
             return pooled
-        e, largest = self._averages(below)[0], self._averages(node)[0]
+        e, largest = self._averages(below)[0], self._averages(origin)[0]
         e = window.mean(e, grid, -1) if fine(grid) else np.tile(e, largest.shape[-1] // e.shape[-1])
         ratio = np.divide(largest, e, out=np.zeros_like(e), where=e > 0)
         return ratio[..., :, None] * pooled * ratio[..., None, :]
 
     @through.register
-    def _(self, operation: BatchNorm, node: Node) -> np.ndarray:
-        (below,) = node.below
+    def _(self, operation: BatchNorm, origin: Origin) -> np.ndarray:
+        (below,) = origin.inputs
         B, signal = self.of(below), self.signals.signal(below)
         if not operation.over_batch:
             assert operation.statistics is not None
@@ -207,7 +208,7 @@ class Overlaps:
         assert isinstance(signal, Currents)
         return centred(self.statistics(operation, below, signal), B)
 
-    def _averages(self, node: Node) -> tuple[np.ndarray, np.ndarray]:
-        signal = self.signals.signal(node)
+    def _averages(self, origin: Origin) -> tuple[np.ndarray, np.ndarray]:
+        signal = self.signals.signal(origin)
         assert signal is not None  # overlaps are taken of known signals only
         return averages(signal)

@@ -17,11 +17,11 @@ from varflow.torch_models.tracing.traced import TracedLayer
 __all__ = [
     "EMPTY",
     "Moments",
-    "border",
-    "measured",
-    "noted",
+    "moments_of",
     "of_its_own",
-    "together",
+    "padding_factor",
+    "record_moments",
+    "sum_of_modules",
     "torch_class",
     "why_not_covered",
     "window_of",
@@ -45,7 +45,7 @@ class Moments:
         return self.weight_std * math.sqrt(self.fan_in)
 
 
-def together(moments: Sequence[Moments]) -> Moments:
+def sum_of_modules(moments: Sequence[Moments]) -> Moments:
     """Moments of a single module equivalent to several whose currents add up, for similar inputs."""
     if not moments:
         return Moments(1, math.nan, math.nan, math.nan, math.nan)
@@ -55,18 +55,18 @@ def together(moments: Sequence[Moments]) -> Moments:
     return Moments(fan, std / math.sqrt(fan), mean / fan, bias_std, bias_mean)
 
 
-def measured(weight: Any) -> Moments:
+def moments_of(weight: Any) -> Moments:
     """Moments of a layer's present weights."""
     std, mean = _spread(weight.weight)
     bias_std, bias_mean = (0.0, 0.0) if weight.bias is None else _spread(weight.bias)
     return Moments(fan_in(weight), std, mean, bias_std, bias_mean)
 
 
-def noted(used: dict[str, Moments], layer: TracedLayer) -> None:
+def record_moments(used: dict[str, Moments], layer: TracedLayer) -> None:
     """Add the moments of a layer's weights during the pass: its forward may clamp them, which is undone afterwards."""
     for name, weight in zip(layer.names, layer.weights, strict=True):
         if name not in used:
-            used[name] = measured(weight)
+            used[name] = moments_of(weight)
 
 
 def _spread(tensor: Any) -> tuple[float, float]:
@@ -92,7 +92,7 @@ def why_not_covered(weight: Any) -> str | None:
     return "has groups" if getattr(weight, "groups", 1) > 1 else None
 
 
-def border(weight: Any, input_shape: tuple[int, ...]) -> float:
+def padding_factor(weight: Any, input_shape: tuple[int, ...]) -> float:
     """Factor on the gain that compensates for zero padding: ``√(fan-in / mean inputs over the map)``."""
     inputs = effective_fan_in(weight, [] if hasattr(weight, "in_features") else input_shape[-len(weight.kernel_size) :])
     return math.sqrt(fan_in(weight) / inputs)

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from varflow.model.inner_weights import InnerWeights
-from varflow.model.layers import BatchNorm, Conv, LayerNorm, Linear, Spike
+from varflow.model.layers import BatchNorm, Conv, LayerNorm, Linear, Pool, Spike
+from varflow.model.merges import Concat, Product, Sum
 from varflow.results.audit import first_of
 from varflow.theory.maps.maxima import Windows, fire_maxima
 from varflow.theory.maps.patches import of_numbers
@@ -25,11 +26,11 @@ from varflow.theory.operations.pools import pooled
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.signals.moments import Currents, Grid, Signal, Spikes, Window, held, means_at
 from varflow.theory.signals.pair_moments import Between, Offset
-from varflow.torch_models.audit.overlaps import Overlaps
-from varflow.torch_models.tracing.inputs import by_step, some
-from varflow.torch_models.tracing.readers import INPUT, Joined, Node, Pooled, Product, Source, Sum
+from varflow.torch_models.prediction.overlaps import Overlaps
+from varflow.torch_models.tracing.origins import INPUT, Origin, Sender
+from varflow.torch_models.tracing.steps import by_step, some
 from varflow.torch_models.tracing.traced import Fed, Trace, TracedLayer
-from varflow.torch_models.tracing.wiring import Moments, why_not_covered, window_of
+from varflow.torch_models.tracing.weights import Moments, why_not_covered, window_of
 
 __all__ = ["Evaluation", "Fired", "linear_of"]
 
@@ -66,17 +67,22 @@ class Evaluation:
         self.trace, self.moments, self.inputs = trace, moments, inputs
         self.walk = Walk(Neurons(POINTS, SCRAMBLES, 0), 0)
         self.fewer = Neurons(FEWER, SCRAMBLES, 0)
-        nodes = [node for layer in trace.layers for node in (layer.node, *(n for fed in layer.fed for n in fed.nodes)) if node]
-        self.pooled = any(_has(node, Pooled) for node in nodes)
-        self.overlaps = Overlaps(self, any(map(_over_batch, nodes)))
+        origins = [
+            origin
+            for layer in trace.layers
+            for origin in (layer.origin, *(n for fed in layer.fed for n in fed.origins))
+            if origin
+        ]
+        self.pooled = any(_has(origin, Pool) for origin in origins)
+        self.overlaps = Overlaps(self, any(map(_over_batch, origins)))
         self.spikes: dict[str, Spikes | None] = {}
-        self.known: dict[Node, Signal | Windows | None] = {}
+        self.known: dict[Origin, Signal | Windows | None] = {}
         self.fired: dict[TracedLayer, Fired] = {}
         self.arrived: dict[str, Spikes] = {}  # at weights, by their name
         self.used = 1  # number of inputs
         self.restarted: list[str] = []  # weight modules whose inputs are taken as they were
         self.dependent: list[str] = []  # joints of signals that are not independent, in words
-        self.known_roots: dict[Node, frozenset[str]] = {}
+        self.known_roots: dict[Origin, frozenset[str]] = {}
 
     def neurons(self, grid: Grid) -> Neurons:
         """The responses of layers of neurons over such an index."""
@@ -109,10 +115,10 @@ class Evaluation:
 
     def currents(self, layer: TracedLayer) -> Currents | Windows | None:
         """What a layer receives."""
-        if layer.unknown or layer.node is None:
+        if layer.unknown or layer.origin is None:
             return None
         entry = layer.spiking.entry
-        signal = self.signal(layer.node) if entry is None else self.through_entry(layer, entry)
+        signal = self.signal(layer.origin) if entry is None else self.through_entry(layer, entry)
         recurrent = layer.spiking.recurrent is not None
         return signal if isinstance(signal, Currents) or (isinstance(signal, Windows) and not recurrent) else None
 
@@ -127,33 +133,33 @@ class Evaluation:
         self.arrived[layer.neuron_name] = received = held(_as_inputs(received), self.trace.steps)
         return weighted(linear_of(weights), replace(received, changes=None), self.walk).shifted(weights.bias_moments[0])
 
-    def signal(self, node: Node) -> Signal | Windows | None:
-        """What a node sends on; None where theory does not know it."""
-        if node not in self.known:
-            below = [self.signal(each) for each in node.below]
+    def signal(self, origin: Origin) -> Signal | Windows | None:
+        """What a origin sends on; None where theory does not know it."""
+        if origin not in self.known:
+            below = [self.signal(each) for each in origin.inputs]
             known = [each for each in below if each is not None and not isinstance(each, Windows)]
-            self.known[node] = self.through(node.operation, known, node) if len(known) == len(below) else None
-        return self.known[node]
+            self.known[origin] = self.through(origin.operation, known, origin) if len(known) == len(below) else None
+        return self.known[origin]
 
-    def roots(self, node: Node) -> frozenset[str]:
+    def roots(self, origin: Origin) -> frozenset[str]:
         """Names of what a signal comes from past neurons: weights, or the input."""
-        if node not in self.known_roots:
-            self.known_roots[node] = frozenset()  # of neurons that receive their own spikes
-            below, name = node.below, node.operation.name if isinstance(node.operation, Source) else ""
+        if origin not in self.known_roots:
+            self.known_roots[origin] = frozenset()  # of neurons that receive their own spikes
+            below, name = origin.inputs, origin.operation.name if isinstance(origin.operation, Sender) else ""
             layer = next((layer for layer in self.trace.layers if layer.neuron_name == name), None)
-            if layer is not None and layer.node is not None and layer.spiking.entry is None:
-                below, name = (layer.node,), ""
-            self.known_roots[node] = frozenset([name] if name else []).union(*map(self.roots, below))
-        return self.known_roots[node]
+            if layer is not None and layer.origin is not None and layer.spiking.entry is None:
+                below, name = (layer.origin,), ""
+            self.known_roots[origin] = frozenset([name] if name else []).union(*map(self.roots, below))
+        return self.known_roots[origin]
 
-    def in_common(self, node: Node) -> list[str]:
-        """Names of weights, or the input, that several of the signals below a node come from: these depend on each other."""
-        names = [name for each in node.below for name in self.roots(each)]
+    def in_common(self, origin: Origin) -> list[str]:
+        """Names of weights, or the input, that several of the signals below a origin come from: these depend on each other."""
+        names = [name for each in origin.inputs for name in self.roots(each)]
         return sorted({name for name in names if names.count(name) > 1})
 
-    def _independent(self, node: Node) -> bool:
-        if common := self.in_common(node):
-            words = "sum" if isinstance(node.operation, Sum) else "product"
+    def _independent(self, origin: Origin) -> bool:
+        if common := self.in_common(origin):
+            words = "sum" if isinstance(origin.operation, Sum) else "product"
             self.dependent.append(f"a {words} of signals that depend on each other, since both come from {first_of(common)}")
         return not common
 
@@ -197,7 +203,7 @@ class Evaluation:
 
     def received(self, fed: Fed) -> Signal | None:
         """What a weight module receives; None if that differs between steps, or is not known."""
-        signal = self.signal(fed.node) if len(fed.nodes) == 1 else None
+        signal = self.signal(fed.origin) if len(fed.origins) == 1 else None
         return None if isinstance(signal, Windows) else signal
 
     def windows(self, signal: Currents, window: Window) -> Windows | None:
@@ -240,36 +246,36 @@ class Evaluation:
     # Operations.
 
     @singledispatchmethod
-    def through(self, operation: Any, below: Sequence[Signal], node: Node) -> Signal | Windows | None:
+    def through(self, operation: Any, below: Sequence[Signal], origin: Origin) -> Signal | Windows | None:
         """What an operation makes of the signals below it."""
         return None
 
     @through.register
-    def _(self, operation: Source, below: Sequence[Signal], node: Node) -> Signal | None:
+    def _(self, operation: Sender, below: Sequence[Signal], origin: Origin) -> Signal | None:
         name = operation.name
         return self.spikes.get(name) if name in self.spikes or name not in self.trace.fed else self.of_weights(name)
 
     @through.register
-    def _(self, operation: Sum, below: Sequence[Signal], node: Node) -> Signal | None:
-        if len({(type(each), each.grid, each.mean.shape[1]) for each in below}) > 1 or not self._independent(node):
+    def _(self, operation: Sum, below: Sequence[Signal], origin: Origin) -> Signal | None:
+        if len({(type(each), each.grid, each.mean.shape[1]) for each in below}) > 1 or not self._independent(origin):
             return None
         pairs = zip(below, operation.factors, strict=True)
         whole = reduce(partial(joined, "add"), (each if factor == 1 else each.scaled(factor) for each, factor in pairs))
         return whole.shifted(operation.constant) if operation.constant else whole
 
     @through.register
-    def _(self, operation: Product, below: Sequence[Signal], node: Node) -> Signal | None:
+    def _(self, operation: Product, below: Sequence[Signal], origin: Origin) -> Signal | None:
         x, y = below
-        if not (isinstance(x, Spikes) and isinstance(y, Spikes)) or x.grid != y.grid or not self._independent(node):
+        if not (isinstance(x, Spikes) and isinstance(y, Spikes)) or x.grid != y.grid or not self._independent(origin):
             return None
         return joined("and", x, y)
 
     @through.register
-    def _(self, operation: Joined, below: Sequence[Signal], node: Node) -> Signal | None:
+    def _(self, operation: Concat, below: Sequence[Signal], origin: Origin) -> Signal | None:
         parts = [each for each in below if isinstance(each, Spikes)]
         if len(parts) < len(below) or len({(each.grid, each.mean.shape) for each in parts}) > 1:
             return None
-        fractions = np.array(operation.sizes) / sum(operation.sizes)
+        fractions = np.array([each.channels for each in parts]) / sum(each.channels for each in parts)
         mean = sum(f * each.mean for f, each in zip(fractions, parts, strict=True))
         moments = sum(f * each.moments for f, each in zip(fractions, parts, strict=True))
         grid, known = parts[0].grid, all(each.pairs is not None for each in parts)
@@ -281,10 +287,10 @@ class Evaluation:
         return Spikes(np.asarray(mean), np.asarray(moments), grid, sum(each.channels for each in parts), pairs=pairs)
 
     @through.register
-    def _(self, operation: Pooled, below: Sequence[Signal], node: Node) -> Signal | Windows | None:
+    def _(self, operation: Pool, below: Sequence[Signal], origin: Origin) -> Signal | Windows | None:
         (signal,) = below
         grid = signal.grid
-        window = Window(operation.size or (grid.height, grid.width), operation.stride, operation.padding)
+        window = Window(*operation.windows(grid.shape))
         if operation.kind == "max" and isinstance(signal, Currents):
             return self.windows(signal, window)
         if grid.apart or (operation.kind == "max" and getattr(signal, "sampled", None) is None):
@@ -292,16 +298,16 @@ class Evaluation:
         return pooled(operation.kind, window, signal)
 
     @through.register
-    def _(self, operation: BatchNorm, below: Sequence[Signal], node: Node) -> Signal | None:
+    def _(self, operation: BatchNorm, below: Sequence[Signal], origin: Origin) -> Signal | None:
         (signal,) = below
         if not isinstance(signal, Currents):
             return None
         if not operation.over_batch:
             return sent(operation, signal, self.walk)
-        return self.overlaps.normalised(operation, node, signal)
+        return self.overlaps.normalised(operation, origin, signal)
 
     @through.register
-    def _(self, operation: LayerNorm, below: Sequence[Signal], node: Node) -> Signal | None:
+    def _(self, operation: LayerNorm, below: Sequence[Signal], origin: Origin) -> Signal | None:
         (signal,) = below
         return sent(operation, signal, self.walk) if isinstance(signal, Currents) else None
 
@@ -342,9 +348,9 @@ def _fits(weight: Any, fed: Fed, signal: Spikes) -> bool:
     return signal.channels == weight.in_channels and signal.grid.positions == math.prod(area)
 
 
-def _has(node: Node, kind: type) -> bool:
-    return any(isinstance(each.operation, kind) for each in node.nodes)
+def _has(origin: Origin, kind: type) -> bool:
+    return any(isinstance(each.operation, kind) for each in origin.ancestors)
 
 
-def _over_batch(node: Node) -> bool:
-    return any(getattr(each.operation, "over_batch", False) for each in node.nodes)
+def _over_batch(origin: Origin) -> bool:
+    return any(getattr(each.operation, "over_batch", False) for each in origin.ancestors)

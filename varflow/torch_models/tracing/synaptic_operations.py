@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
-from varflow.torch_models.tracing.readers import INPUT, Joined, Node, Operation, Pooled, Product, Source, Sum
+from varflow.model.layers import Layer, Pool
+from varflow.model.merges import Concat, Product, Sum
+from varflow.torch_models.tracing.origins import INPUT, Origin, Sender
 from varflow.torch_models.tracing.traced import Fed, TracedLayer
 
 __all__ = ["count_operations", "of_spikes", "synaptic_operations"]
@@ -38,17 +40,17 @@ def synaptic_operations(weight: Any, given: Any) -> Any:
     return arrived.sum(dtype=torch.float64) * weight.out_channels / weight.groups
 
 
-def of_spikes(node: Node, weights: Container[str]) -> bool:
+def of_spikes(origin: Origin, weights: Container[str]) -> bool:
     """True for spikes and numbers of spikes; not for currents, averages and the input."""
-    return all(_keeps_spikes(each.operation, weights) for each in node.nodes)
+    return all(_keeps_spikes(each.operation, weights) for each in origin.ancestors)
 
 
-def _keeps_spikes(operation: Operation, weights: Container[str]) -> bool:
-    if isinstance(operation, Source):
+def _keeps_spikes(operation: Sender | Layer, weights: Container[str]) -> bool:
+    if isinstance(operation, Sender):
         return operation.name not in {INPUT, ""} and operation.name not in weights
     if isinstance(operation, Sum):
         return not operation.constant and all(factor > 0 and factor.is_integer() for factor in operation.factors)
-    return isinstance(operation, Product | Joined) or (isinstance(operation, Pooled) and operation.kind == "max")
+    return isinstance(operation, Product | Concat) or (isinstance(operation, Pool) and operation.kind == "max")
 
 
 def count_operations(layers: Sequence[TracedLayer], fed: Mapping[str, Fed]) -> None:
@@ -57,7 +59,7 @@ def count_operations(layers: Sequence[TracedLayer], fed: Mapping[str, Fed]) -> N
     """
     counted = Counter(name for layer in layers for name in layer.names)
     for layer in layers:
-        factors = frozenset() if layer.node is None else layer.node.factors
+        factors = frozenset() if layer.origin is None else layer.origin.factors
         names = list(layer.names)
         for behind in chain([factors], (fed[name].behind for name in names)):  # names grow
             before = [source for source in sorted(behind) if source in fed and source not in counted]

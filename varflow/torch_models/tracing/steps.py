@@ -59,3 +59,19 @@ def of_all(steps: list[Any]) -> Any:
     most = max(map(len, steps))
     whole = (torch.cat([each, each.mean().nan_to_num().expand(most - len(each))]) for each in steps)
     return torch.stack(list(steps if len({*map(len, steps)}) == 1 else whole))
+
+
+def axes_of_a_step(layer: TracedLayer) -> int:
+    """Number of axes of one input at one step."""
+    weight = layer.weights[0] if layer.weights else None
+    return 1 if weight is None or hasattr(weight, "in_features") else 1 + len(weight.kernel_size)
+
+
+def in_single(values: Any) -> Any:
+    """Values at least in single precision."""
+    return values if values.dtype.itemsize >= 4 and values.is_floating_point() else values.float()
+
+
+def flat(values: Any, axes: int) -> Any:
+    """Shape (inputs, neurons), at least in single precision."""
+    return in_single(values.flatten(1) if values.dim() > axes else values.flatten()[None])

@@ -20,10 +20,10 @@ from varflow.model.neurons import Neuron
 from varflow.results import late_steps
 from varflow.results.kernel import overlaps_of_pairs
 from varflow.simulation.neurons import Cells, fired, go_on
-from varflow.torch_models.tracing.inputs import batch_of, of_all, split_steps
+from varflow.torch_models.tracing.steps import axes_of_a_step, batch_of, flat, in_single, of_all, split_steps
 from varflow.torch_models.tracing.traced import TracedLayer
 
-__all__ = ["Recorder", "Watched", "axes_of_a_step", "flat"]
+__all__ = ["LayerMeasurement", "Recorder"]
 
 COMPARED = 16  # inputs of a batch, evenly spaced, whose spikes are compared with each other's
 FOLLOWED = 8  # inputs of a batch, evenly spaced, whose membranes are reconstructed; spikes are counted for all
@@ -32,7 +32,7 @@ DISAGREEING = 1e-3, 5e-2  # fraction of spikes that may differ by rounding, in s
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class LayerMeasurement:
     """Measurements of one layer: ``firing_rate`` (steps, inputs); ``variance`` and ``mean`` of the membranes over neurons
     (steps,), averaged over at most ``FOLLOWED`` inputs, NaN if they are not known; ``alive`` (inputs,), whether it spikes late;
     the fractions of neurons that never and always spike; ``width``; ``raster_overlap``, the mean over pairs of at most
@@ -60,22 +60,22 @@ class Recorder:
     """Records every neuron layer, call by call; passed to ``trace`` as ``record``. Mostly sums are kept."""
 
     def __init__(self) -> None:
-        self.layers: dict[str, _Follower] = {}
+        self.layers: dict[str, _LayerRecorder] = {}
 
     def __call__(self, layer: TracedLayer, current: Any, spikes: Any) -> None:
         follower = self.layers.get(layer.neuron_name)
         if follower is None:
-            follower = self.layers[layer.neuron_name] = _Follower(layer)
+            follower = self.layers[layer.neuron_name] = _LayerRecorder(layer)
         follower.call(current, spikes)
 
-    def results(self, inputs: Any = ()) -> dict[str, Watched]:
+    def results(self, inputs: Any = ()) -> dict[str, LayerMeasurement]:
         """Measurements of every layer, by the inputs of the model."""
         found = {name: follower.result() for name, follower in self.layers.items()}
         batch = batch_of(inputs, [len(seen.alive) for seen in found.values()])
         return {name: _by_input(seen, batch) for name, seen in found.items()}
 
 
-def _by_input(seen: Watched, inputs: int) -> Watched:
+def _by_input(seen: LayerMeasurement, inputs: int) -> LayerMeasurement:
     """Rows of one input follow each other, such as patches that a model folds into the batch: together they are its neurons.
     Inputs that cannot be told apart spike late if one of them does. Overlaps of rows are not those of inputs.
     """
@@ -85,7 +85,7 @@ def _by_input(seen: Watched, inputs: int) -> Watched:
     return replace(seen, alive=alive, width=-(-seen.width * rows // inputs), raster_overlap=overlap)
 
 
-class _Follower:
+class _LayerRecorder:
     """One layer's sums of spikes, and its membranes, if its neuron is known."""
 
     def __init__(self, layer: TracedLayer):
@@ -107,7 +107,7 @@ class _Follower:
         spiking, known = self.layer.spiking, self.membranes
         if known is not None:
             known.halves |= current.dtype.itemsize < 4
-            current = current if spiking.entry is None else spiking.entry(_in_single(current))
+            current = current if spiking.entry is None else spiking.entry(in_single(current))
             if current.numel() != spikes.numel():  # weights between them
                 shapes = f"receives shape {tuple(current.shape)} and returns {tuple(spikes.shape)}"
                 self.reason, self.membranes, known = f"{shapes}: its equations cannot be stepped on that", None, None
@@ -135,7 +135,7 @@ class _Follower:
             H, S = (flat(values, self.axes).index_select(0, self.followed) for values in (current, spikes))
             self.membranes.step(H, S, spikes.shape)
 
-    def result(self) -> Watched:
+    def result(self) -> LayerMeasurement:
         S, counts = _numbers(of_all(self.spikes)), _numbers(self.counts)
         (width,) = counts.shape
         never, always = (np.count_nonzero(counts == number) / width for number in (0, sum(map(len, self.spikes))))
@@ -146,7 +146,7 @@ class _Follower:
         alive = S[late_steps(len(S))].max(0) > 0
         overlaps = overlaps_of_pairs(_numbers(self.gram))
         overlap = float(overlaps.mean()) if overlaps.size and self.compared is not None else math.nan
-        return Watched(S / width, variance, mean, alive, never, always, width, overlap, reason)
+        return LayerMeasurement(S / width, variance, mean, alive, never, always, width, overlap, reason)
 
 
 class _Membranes:
@@ -243,24 +243,9 @@ def _cells_of(neuron: Neuron, device: Any, dtype: Any) -> Cells:
     return Cells.of([neuron], device, dtype)
 
 
-def axes_of_a_step(layer: TracedLayer) -> int:
-    """Number of axes of one input at one step."""
-    weight = layer.weights[0] if layer.weights else None
-    return 1 if weight is None or hasattr(weight, "in_features") else 1 + len(weight.kernel_size)
-
-
 def _evenly(inputs: int, most: int, device: Any) -> Any:
     """Indices of at most so many inputs, evenly spaced."""
     return torch.arange(0, inputs, -(-inputs // most), device=device)
-
-
-def _in_single(values: Any) -> Any:
-    return values if values.dtype.itemsize >= 4 and values.is_floating_point() else values.float()
-
-
-def flat(values: Any, axes: int) -> Any:
-    """Shape (inputs, neurons), at least in single precision."""
-    return _in_single(values.flatten(1) if values.dim() > axes else values.flatten()[None])
 
 
 def _numbers(values: Any) -> np.ndarray:

@@ -1,0 +1,202 @@
+"""The graph of a network: order of execution, what residual blocks become, common roots, and which layers are a plain chain."""
+
+import math
+
+import numpy as np
+import pytest
+
+import varflow as vf
+from varflow.model.chains import as_chain
+from varflow.model.graph import Graph, Node, Path, graph_of, independent
+from varflow.model.layers import BatchNorm, Concat, Conv, LayerNorm, Linear, Pool, Product, Residual, Scale, Spike, Sum, Unknown
+from varflow.model.signals import Signal
+from varflow.model.sources import Source
+
+SPIKE, LINEAR = Spike(vf.Neuron(1.0)), Linear(gain=2.5)
+
+
+def graph(*layers, **more):
+    return graph_of(vf.Network(width=10, layers=layers, **more))
+
+
+def written(nodes):
+    return [(node.name, node.operation, node.inputs) for node in nodes]
+
+
+def test_a_row_of_layers_is_a_path_that_stores_nothing():
+    layers = (SPIKE, LINEAR, LayerNorm(), SPIKE, Scale(0.5), LINEAR, SPIKE)
+    path = graph(*layers)
+    assert isinstance(path, Path)
+    assert [node.operation for node in path[1:]] == list(layers)
+    assert [node.inputs for node in path] == [(), *((number,) for number in range(len(layers)))]
+    assert list(path.last_reader) == list(Graph(path).last_reader)
+    assert list(path.outputs) == list(Graph(path).outputs) == [len(layers)]
+    assert path.leaving == Graph(path).leaving == len(layers)
+    chain = graph_of(vf.Network(width=10, depth=3, gain=2.5, neuron=vf.Neuron(1.0)))
+    assert [type(node.operation) for node in chain] == [Source, Spike, Linear, Spike, Linear, Spike]
+
+
+MERGED = {
+    "add": [("layers[1]", Sum((1.0, 1.0)), (1, 3))],
+    "and": [("layers[1]", Product(), (1, 3))],
+    "iand": [("layers[1].complement", Sum((-1.0,), 1.0), (3,)), ("layers[1]", Product(), (1, 4))],
+}
+
+
+@pytest.mark.parametrize("merge", MERGED)
+def test_a_residual_of_spikes_is_a_sum_or_product_behind_its_branch(merge):
+    nodes = graph(SPIKE, Residual(LINEAR, SPIKE, merge=merge))
+    branch = [("layers[1].branch[0]", LINEAR, (1,)), ("layers[1].branch[1]", SPIKE, (2,))]
+    assert written(nodes[2:]) == branch + MERGED[merge]
+    assert nodes.leaving == len(nodes) - 1
+    assert nodes.last_reader[1] == len(nodes) - 1
+
+
+def test_a_residual_of_currents_keeps_a_part_of_its_shortcut():
+    nodes = graph(Residual(SPIKE, LINEAR, keep=0.9), SPIKE)
+    assert written(nodes[3:]) == [("layers[0]", Sum((0.9, 1.0)), (0, 2)), ("layers[1]", SPIKE, (3,))]
+
+
+def test_nested_branches_come_before_what_joins_them():
+    inner = Residual(LINEAR, SPIKE)
+    nodes = graph(SPIKE, Residual(inner, LINEAR, SPIKE), LINEAR, SPIKE)
+    names = "drive layers[0] L[0].branch[0] L[0].branch[1] L[0] L[1] L[2] layers[1] layers[2] layers[3]"
+    assert [node.name for node in nodes] == names.replace("L[", "layers[1].branch[").split()
+    assert nodes.last_reader[1] == 7
+    assert nodes.leaving == len(nodes) - 1
+
+
+def test_a_linear_of_a_branch_has_as_many_neurons_as_it_receives():
+    nodes = graph(SPIKE, Linear(7, gain=1.0), SPIKE, Residual(LINEAR, SPIKE))
+    assert [signal.shape for signal in nodes.shapes()] == [(10,), (10,), (7,), (7,), (7,), (7,), (7,)]
+
+
+def test_signals_without_a_common_root_are_those_through_other_weights():
+    nodes = graph(SPIKE, Residual(LINEAR, SPIKE), LINEAR, Residual(LayerNorm()), SPIKE)
+    drive, first, second = 1 << 0, 1 << 2, 1 << 5
+    assert list(nodes.roots) == [drive, drive, first, first, drive | first, second, second, second, second]
+
+
+def sum_of(*factors, constant=0.0):
+    return Sum(factors, constant)
+
+
+NEURONS = Source(Signal("currents", (10,)))
+DEPENDENT = Unknown("merges signals that depend on the same weights")
+
+
+def begun(*nodes):
+    """Spikes 1, spikes of other weights 3 and what the nodes make of them."""
+    start = [(NEURONS,), (SPIKE, 0), (LINEAR, 1), (SPIKE, 2)]
+    return Graph(Node(operation, tuple(inputs), width=10) for operation, *inputs in [*start, *nodes])
+
+
+EXPANDED = {
+    "independent": ([(sum_of(1.0, 2.0), 1, 3)], (sum_of(1.0, 2.0), (1, 3))),
+    "a product of independent ones": ([(Product(), 1, 3)], (Product(), (1, 3))),
+    "twice": ([(sum_of(1.0, 2.0), 3, 3)], (sum_of(3.0), (3,))),
+    "scaled": ([(Scale(0.5), 3), (sum_of(1.0, 1.0), 3, 4)], (sum_of(1.5), (3,))),
+    "a running normalisation": (
+        [(BatchNorm(2.0, 0.3, (0.5, 4.0), 0.0), 3), (sum_of(1.0, 2.0), 3, 4)],
+        (sum_of(3.0, constant=-0.4), (3,)),
+    ),
+    "a sum of sums": (
+        [(sum_of(0.5, 1.0, constant=0.2), 3, 1), (sum_of(1.0, -1.0, constant=1.0), 1, 4)],
+        (sum_of(0.0, -0.5, constant=0.8), (1, 3)),
+    ),
+    "no further than needed": (
+        [(sum_of(1.0, 1.0), 3, 1), (Scale(0.5), 4), (sum_of(1.0, 1.0), 4, 5)],
+        (sum_of(1.5), (4,)),
+    ),
+    "normalised": ([(LayerNorm(), 3), (sum_of(1.0, 1.0), 3, 4)], (DEPENDENT, (3, 4))),
+    "a product with itself": ([(Product(), 3, 3)], (DEPENDENT, (3, 3))),
+    "a product with a sum": ([(sum_of(1.0, 1.0), 1, 3), (Product(), 3, 4)], (DEPENDENT, (3, 4))),
+}
+
+
+@pytest.mark.parametrize("name", EXPANDED)
+def test_dependent_terms_are_expanded_or_named(name):
+    nodes, (operation, inputs) = EXPANDED[name]
+    last = independent(begun(*nodes))[-1]
+    assert last.inputs == inputs
+    if isinstance(operation, Sum):
+        assert last.operation.factors == pytest.approx(operation.factors)
+        assert last.operation.constant == pytest.approx(operation.constant)
+    else:
+        assert last.operation == operation
+
+
+def test_nodes_that_share_weights_depend_on_each_other():
+    def of(key):
+        nodes = [Node(NEURONS), Node(SPIKE, (0,)), *(Node(LINEAR, (1,), width=10, weights=key) for _ in range(2))]
+        return independent(Graph([*nodes, Node(sum_of(1.0, 1.0), (2, 3))]))[-1].operation
+
+    assert of("") == sum_of(1.0, 1.0)
+    assert of("fc") == DEPENDENT
+
+
+@pytest.mark.parametrize(
+    ("operation", "signals", "named"),
+    [
+        (sum_of(1.0), ["spikes", "spikes"], "as many signals as factors, 1, not 2"),
+        (sum_of(1.0, 1.0), ["spikes", "currents"], "cannot join spikes of shape .10,., currents"),
+        (Product(), ["currents", "currents"], "needs spikes"),
+        (Concat(), ["currents", "currents"], "needs input or spikes"),
+        (SPIKE, ["currents", "currents"], "receives one signal, not 2"),
+    ],
+)
+def test_signals_that_do_not_fit_are_refused(operation, signals, named):
+    sources = [Node(Source(Signal(kind, (10,)))) for kind in signals]
+    with pytest.raises(vf.DomainError, match=named):
+        list(Graph([*sources, Node(operation, (0, 1))]).shapes())
+
+
+def test_concatenated_spikes_are_neurons_or_channels_side_by_side():
+    sources = [Node(Source(Signal("spikes", shape))) for shape in ((3, 4, 4), (5, 4, 4))]
+    assert list(Graph([*sources, Node(Concat(), (0, 1))]).shapes())[-1].shape == (8, 4, 4)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: Sum(()), lambda: Sum(1.0), lambda: Sum((1.0, math.nan)), lambda: Sum((1.0,), math.inf)]
+)
+def test_bad_factors_are_refused(make):
+    with pytest.raises(vf.DomainError):
+        make()
+
+
+X, ZERO = np.ones((2, 6)), Spike(vf.Neuron(1.0, decay=0.5, reset="zero"))
+CHAINS = {  # layers, drive, and whether they are the plain chain that engines and streams of random numbers depend on
+    "alternating": ([SPIKE, LINEAR, SPIKE], None, True),
+    "one layer": ([SPIKE], None, True),
+    "other widths and gains": ([SPIKE, Linear(5, gain=2.5), SPIKE, Linear(7, gain=1.5), SPIKE], None, True),
+    "weights of the drive": ([Linear(gain=2.5), SPIKE, LINEAR, SPIKE], vf.drives.inputs(X), True),
+    "currents of inputs": ([SPIKE, LINEAR, SPIKE], vf.drives.inputs(X), True),
+    "white": ([SPIKE, LINEAR, SPIKE], vf.drives.white(), True),
+    "biases of all": ([SPIKE, *[Linear(gain=2.5, bias_std=0.1), SPIKE] * 2], None, True),
+    "a delay": ([Spike(vf.Neuron(1.0, delay=1)), LINEAR, Spike(vf.Neuron(1.0, delay=1))], None, True),
+    "other neurons": ([SPIKE, LINEAR, Spike(vf.Neuron(0.5))], None, False),
+    "another detached reset": (
+        [ZERO, LINEAR, Spike(vf.Neuron(1.0, decay=0.5, reset="zero", detach_reset=True))],
+        None,
+        False,
+    ),
+    "another bias": ([SPIKE, Linear(gain=2.5, bias_std=0.1), SPIKE, LINEAR, SPIKE], None, False),
+    "another mean": ([SPIKE, Linear(gain=2.5, mean_gain=0.1), SPIKE, LINEAR, SPIKE], None, False),
+    "another distribution": ([SPIKE, Linear(gain=2.5, weights="sign"), SPIKE, LINEAR, SPIKE], None, False),
+    "centred rows": ([SPIKE, Linear(gain=2.5, rows="centred"), SPIKE], None, False),
+    "recurrent": ([Spike(vf.Neuron(1.0), recurrent_gain=0.5)], None, False),
+    "biases of the first weights": ([Linear(gain=2.5, bias_std=0.1), SPIKE], vf.drives.inputs(X), False),
+    "spike trains through weights": ([Linear(gain=2.5), SPIKE], vf.drives.spikes([0.5] * 6), False),
+    "ends without neurons": ([SPIKE, LINEAR], None, False),
+    "two normalised": ([SPIKE, LINEAR, BatchNorm(), SPIKE], None, False),
+    "a factor": ([SPIKE, Scale(1.0), LINEAR, SPIKE], None, False),
+    "a residual": ([SPIKE, Residual(LINEAR, SPIKE)], None, False),
+    "maps": ([SPIKE, Linear(10, gain=1.0), SPIKE], vf.drives.currents(shape=(10, 1, 1)), False),
+    "convolutions": ([SPIKE, Conv(8, gain=1.0), Pool("max", 2), SPIKE], vf.drives.currents(shape=(2, 4, 4)), False),
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_which_layers_are_a_plain_chain(name):
+    layers, drive, chain = CHAINS[name]
+    assert (as_chain(layers, 10, vf.drives.currents() if drive is None else drive) is not None) == chain

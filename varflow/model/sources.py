@@ -1,0 +1,82 @@
+"""Where signals begin in a graph: at the drive, at measured numbers, behind operations of which nothing is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from varflow._checks import DomainError, choice, frozen, put, real_array
+from varflow.model.signals import Layer, Signal
+
+__all__ = ["Measured", "Source", "Unknown"]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Source(Layer):
+    """What the drive of a network sends: the first node of its graph."""
+
+    sends: Signal
+    accepts: ClassVar[tuple[str, ...]] = ()
+
+    def after(self, *signals: Signal, width: int | None = None) -> Signal:
+        return self.sends
+
+    def __repr__(self) -> str:
+        return f"drive: {self.sends}"
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Measured(Layer):
+    """Numbers in place of a signal, as they were measured where something unknown lies before.
+
+    Parameters
+    ----------
+    x : array, shape (steps, inputs, neurons) or (steps, inputs, channels, height, width)
+    kind : str
+        ``input``: numbers that weights receive; ``currents``: what neurons receive.
+
+    Raises
+    ------
+    DomainError
+        For numbers of another shape or that are not finite.
+    """
+
+    x: np.ndarray
+    kind: str = "input"
+    accepts: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        x = real_array("x", self.x)
+        if x.ndim not in (3, 5) or 0 in x.shape:
+            raise DomainError("x", f"array of shape {x.shape}", "must have shape (steps, inputs, neurons) or that of maps")
+        put(self, x=frozen(x), kind=choice("kind", self.kind, ("input", "currents")))
+
+    def after(self, *signals: Signal, width: int | None = None) -> Signal:
+        return Signal(self.kind, self.x.shape[2:], weighted=True)
+
+    def __repr__(self) -> str:
+        return f"Measured({' × '.join(map(str, self.x.shape))} numbers{'' if self.kind == 'input' else ', currents'})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Unknown(Layer):
+    """An operation of which theory and simulation know nothing but what it sends.
+
+    Parameters
+    ----------
+    words : str
+        Why it is unknown.
+    sends : Signal, optional
+        By default a signal as the first that it receives.
+    """
+
+    words: str
+    sends: Any = None
+    merges: ClassVar[bool] = True
+    accepts: ClassVar[tuple[str, ...]] = ("input", "currents", "spikes")
+    _positional: ClassVar[tuple[str, ...]] = ("words",)
+
+    def after(self, *signals: Signal, width: int | None = None) -> Signal:
+        return self.sends or signals[0]

@@ -1,0 +1,205 @@
+"""Layers of neurons, put together from the calls of weights and neurons in one pass."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any
+
+from varflow._checks import DomainError
+from varflow.results.audit import first_of
+from varflow.torch_models.tracing.modules import Modules
+from varflow.torch_models.tracing.origins import INPUT, Origin, Sender, maximum, not_gaussian
+from varflow.torch_models.tracing.synaptic_operations import count_operations, of_spikes, synaptic_operations
+from varflow.torch_models.tracing.traced import Fed, Trace, TracedLayer, neurons_of, only_factors, steps_of
+from varflow.torch_models.tracing.weights import EMPTY, of_its_own, why_not_covered
+
+__all__ = ["Layers"]
+
+
+class Layers:
+    """Layers of one pass, and what is noted of their calls."""
+
+    def __init__(self, modules: Modules):
+        self.modules = modules
+        self.fed: dict[str, Fed] = {}  # by name of the weight module
+        self.layers: list[TracedLayer] = []
+        self.by_call: dict[Any, TracedLayer] = {}  # by neuron, what it receives, and the shape of an input
+        self.unsteady: set[TracedLayer] = set()  # layers behind other operations on the same signals than a step before
+        self.calls: list[TracedLayer] = []
+        self.steps: Counter[TracedLayer] = Counter()
+        self.sizes: dict[TracedLayer, set[int]] = {}  # numbers of a step
+        self.notes: list[str] = []
+
+    def weights_called(self, name: str, origin: Origin, given: Any) -> None:
+        """Note a call of a weight module, and its synaptic operations."""
+        self._feed(name, origin, given)
+        arriving = given if of_spikes(origin, self.modules.weights) else given != 0
+        self.fed[name].operations += synaptic_operations(self.modules.weights[name], arriving)
+
+    def neuron_called(self, name: str, module: Any, origin: Origin, current: Any, spikes: Any) -> TracedLayer:
+        """Note a call of a neuron; its layer."""
+        shape = tuple(current.shape)
+        key = name, origin, neurons_of(self.modules.spiking[name][1], shape)
+        layer = self.by_call.get(key)
+        if layer is None:
+            layer = self.by_call[key] = self._layer(name, module, origin, shape)
+        if layer.weighs:
+            self._feed(layer.neuron_name, origin, current)
+        if layer.origin not in (origin, None) and not layer.origin.sources < origin.sources:
+            self.unsteady.add(layer)
+        layer.origins.pop(origin, None)
+        layer.origins[origin] = None
+        self.calls.append(layer)
+        made = steps_of(layer.spiking, shape)
+        self.steps[layer] += made
+        self.sizes.setdefault(layer, set()).add(current.numel() // max(made, 1))
+        if self.steps[layer] == made:  # the first call
+            self._compare(layer, shape, tuple(spikes.shape))
+        return layer
+
+    def replace_origin(self, before: Origin, after: Origin) -> None:
+        """Take another origin for what weights received."""
+        for fed in self.fed.values():
+            fed.origins = {after if origin is before else origin: None for origin in fed.origins}
+
+    def _feed(self, name: str, origin: Origin, given: Any) -> None:
+        """Note what a weight module, or the weights within a neuron, received."""
+        fed = self.fed.get(name)
+        if fed is None:
+            fed = self.fed[name] = Fed(tuple(given.shape), self._keeps(origin))
+        fed.origins.pop(origin, None)
+        fed.origins[origin] = None
+        if fed.kept:  # kept tensors slow down the pass
+            fed.inputs.append(given.detach())
+
+    def _keeps(self, origin: Origin) -> bool:
+        """True if theory may need the numbers themselves: unless they are the spikes of a layer that it knows."""
+        if not isinstance(origin.operation, Sender):
+            return True
+        layer = next((layer for layer in self.layers if layer.neuron_name == origin.operation.name), None)
+        if layer is None or bool(layer.unknown) or any(map(of_its_own, layer.weights)):
+            return True
+        if not layer.names and layer.spiking.entry is None:
+            return True
+        return layer.origin is not None and maximum(layer.origin)
+
+    def _compare(self, layer: TracedLayer, given: tuple[int, ...], returned: tuple[int, ...]) -> None:
+        """Note neurons that add axes before that of the inputs, as SpikingJelly's ``GatedLIFNode`` does for all but maps."""
+        per_input = [math.prod(neurons_of(layer.spiking, shape)) for shape in (given, returned)]
+        if per_input[0] < per_input[1] and math.prod(given) == math.prod(returned):
+            shapes = f"returns spikes of shape {returned} for currents of shape {given}"
+            self.notes.append(f"{layer.neuron_name} {shapes}: from there on inputs count as neurons")
+
+    def _layer(self, name: str, module: Any, origin: Origin, shape: tuple[int, ...]) -> TracedLayer:
+        """The layer of this neuron that shares weights with the origin and has as many neurons, else a new one."""
+        weights, spiking = self.modules.weights, self.modules.spiking[name][1]
+        feeding = tuple(source for source in weights if source in origin.sources)
+        size = neurons_of(spiking, shape)
+        of_module = [layer for layer in self.layers if layer.module is module]
+        with_these = [each for each in of_module if not feeding or not each.names or not set(feeding).isdisjoint(each.names)]
+        for layer in with_these:
+            if neurons_of(spiking, layer.current_shape) == size:
+                self._add_weights(layer, feeding)
+                return layer
+        earlier = {source for each in self.layers if each not in with_these for source in each.names}
+        names = tuple(source for source in feeding if source not in earlier) or feeding  # the others come by a shortcut
+        if not math.prod(size) or not all(weights[source].weight.numel() for source in names):
+            raise DomainError("model", name, f"receives currents of shape {shape}: {EMPTY}")
+        words = [*(["+".join(names)] if names else []), *(["×".join(map(str, size))] if with_these else [])]
+        layer = TracedLayer(
+            names,
+            name if not of_module else f"{name} ({', '.join(words)})",
+            [weights[source] for source in names],
+            module,
+            spiking,
+            current_shape=shape,
+            unknown=self._unknown(name, origin),
+        )
+        self.layers.append(layer)
+        return layer
+
+    def _add_weights(self, layer: TracedLayer, feeding: tuple[str, ...]) -> None:
+        """Add weights that feed a layer at later steps, as recurrent ones do."""
+        earlier = {source for each in self.layers if each is not layer for source in each.names}
+        later = {source for source in feeding if source not in earlier}
+        layer.names = tuple(source for source in self.modules.weights if source in {*layer.names, *later})
+        layer.weights = [self.modules.weights[source] for source in layer.names]
+
+    def _unknown(self, name: str, origin: Origin) -> tuple[str, ...]:
+        """Why theory does not know a layer."""
+        weights, spiking = self.modules.weights, self.modules.spiking[name][1]
+        reasons = [] if spiking.neuron is not None else [f"{name} {spiking.reason}"]
+        if spiking.entry is not None and origin.sources.isdisjoint(weights):
+            return tuple(reasons)
+        below = origin.inputs[0] if maximum(origin) else origin
+        of_weights = [(source, why_not_covered(weight)) for source, weight in weights.items() if source in origin.sources]
+        reasons += [f"{source} {why}" for source, why in of_weights if why]
+        return (*reasons, *origin.unknown, *not_gaussian(below, weights))
+
+    # After the pass.
+
+    def completed(self, parameters: set[int]) -> Trace:
+        """The trace, at the end of the pass; ``parameters``: ids of those that were given to functions outside of modules."""
+        for layer in self.layers:
+            self._complete(layer)
+        count_operations(self.layers, self.fed)
+        used = {name for layer in self.layers for name in (layer.neuron_name, *layer.names)}
+        if factors := only_factors(self.layers, self.fed, self.modules.weights, used):
+            rule = "only make factors of other signals: they are not advised on, and init_model leaves them as they are"
+            self.notes.append(f"weights of {first_of(sorted(factors))} {rule}")
+        used |= factors
+        readouts = [
+            (name, self.modules.weights[name], fed.sources, fed.shape) for name, fed in self.fed.items() if name not in used
+        ]
+        notes = [*self.notes, *self._idle(parameters)]
+        return Trace(self.layers, readouts, self._number_of_steps(), self.calls, self.fed, notes)
+
+    def _complete(self, layer: TracedLayer) -> None:
+        """Set what is known only at the end of the pass."""
+        origins, weights = list(layer.origins), self.modules.weights
+        sources: set[str] = set().union(*(origin.sources for origin in origins))
+        scaling: set[str] = set().union(*(origin.scaling for origin in origins))
+        feeding = layer.names or ((layer.neuron_name,) if layer.weighs else ())
+        layer.fed = [self.fed[name] for name in feeding]
+        layer.feeding = tuple(source for source in weights if source in sources or source in layer.names)
+        layer.sources = tuple(sorted({source for each in layer.fed for source in each.sources}))
+        spikes = [below for each in layer.fed for below in each.origins if below.sources != {INPUT}]
+        direct = [f"{source or 'a constant'} without a weight layer" for source in sorted(sources - set(weights))]
+        layer.through = tuple(dict.fromkeys([*(step for each in (*spikes, *origins) for step in each.through), *direct]))
+        layer.scaled_by = tuple(source for source in layer.names if source in scaling or source not in sources)
+        layer.normalised_by = tuple(sorted({step for each in origins for name, step in each.normalised if name in layer.names}))
+        module_name = next(name for name, (module, _) in self.modules.spiking.items() if module is layer.module)
+        layer.unknown = (*self._unknown(module_name, origins[-1]), *self._irregular(layer))
+
+    def _irregular(self, layer: TracedLayer) -> list[str]:
+        """Why theory does not know the calls of a layer."""
+        words = [] if layer.fed else [f"{layer.neuron_name} follows no weight layer"]
+        others = [each for each in self.layers if each is not layer]
+        again = [name for name in layer.names if any(self.fed[name].again(name, layer, each) for each in others)]
+        words += [f"{name} is called for several layers" for name in again]
+        fewer = len(self.sizes[layer]) > 1 or any(len({given.shape for given in each.inputs}) > 1 for each in layer.fed)
+        if fewer and not again:
+            words.append(f"{layer.neuron_name} receives fewer inputs at some steps: its rates are means over those")
+        if layer in self.unsteady:
+            words.append(f"{layer.neuron_name} receives other operations at every step")
+        return words
+
+    def _idle(self, parameters: set[int]) -> list[str]:
+        """Notes on weights that are used by functions, and on what did not run."""
+        weights, ran = self.modules.weights, {layer.module for layer in self.layers}
+        idle = [name for name in weights if name not in self.fed]
+        idle += [name for name, (module, _) in self.modules.spiking.items() if module not in ran | self.modules.parts]
+        used = {name for name, weight in weights.items() if any(id(each) in parameters for each in weight.parameters())}
+        by_functions = [name for name in idle if name in used]
+        unused = [name for name in idle if name not in used]
+        rule = "are used by functions without a call of their modules, so their gains and operations are not measured"
+        notes = [f"weights of {first_of(by_functions)} {rule}"] if by_functions else []
+        return notes + ([f"did not run in this forward pass: {first_of(unused)}"] if unused else [])
+
+    def _number_of_steps(self) -> int:
+        steps = max(self.steps.values())
+        for layer, count in self.steps.items():
+            if count != steps:
+                layer.unknown = (*layer.unknown, f"{layer.neuron_name} makes {count} steps, others {steps}")
+        return steps

@@ -1,0 +1,170 @@
+"""Where tensors of a traced pass come from: a graph of operations between the layers of weights or neurons.
+
+An origin is an operation on other origins. Sums are kept flat, as linear combinations of other origins, so that a residual
+network is a sum over its branches. Operations that theory does not know are ``Unknown``, with a name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from operator import mul
+from typing import Any
+
+from varflow.model.layers import BatchNorm, Layer, Pool
+from varflow.model.merges import Concat, Product, Sum
+from varflow.model.sources import Unknown
+
+__all__ = ["INPUT", "Origin", "Origins", "Sender", "factor", "maximum", "not_gaussian"]
+
+INPUT = "input"
+BOUNDED = {"sigmoid", "hardsigmoid", "softmax", "tanh", "hardtanh"}  # whose values hardly depend on the scale of weights
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """A beginning: the input, a weight layer or a layer of neurons, by name; ``""`` for a tensor of unknown origin."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Origin:
+    """An operation on other origins.
+
+    Attributes
+    ----------
+    operation : Sender or Layer
+    inputs : tuple of Origin
+    sources : frozenset of str
+        Names of the layers whose signals it carries, ``"input"`` for the model's input.
+    factors : frozenset of str
+        Names of those that only make bounded factors of these signals, as attention does.
+    through : tuple of str
+        Operations since then, in words.
+    normalised : frozenset of (str, str)
+        Sources whose scale has been normalised away, each with the operation that did it.
+    """
+
+    operation: Sender | Layer
+    inputs: tuple[Origin, ...]
+    sources: frozenset[str]
+    through: tuple[str, ...] = ()
+    normalised: frozenset[tuple[str, str]] = frozenset()
+    factors: frozenset[str] = frozenset()
+
+    @property
+    def place(self) -> str:
+        """Name of the module in which the operation ran."""
+        return self.through[-1].rpartition(" in ")[2].strip("'") if self.through else ""
+
+    @property
+    def scaling(self) -> frozenset[str]:
+        """Sources whose scale has an effect."""
+        return self.sources - {source for source, _ in self.normalised}
+
+    @property
+    def unknown(self) -> list[str]:
+        """Operations without a theory from here down to the sources, in words."""
+        operations = (origin.operation for origin in self.ancestors)
+        return list(dict.fromkeys(operation.words for operation in operations if isinstance(operation, Unknown)))
+
+    @property
+    def ancestors(self) -> list[Origin]:
+        """This one and all below, each once: in a loop over time there are exponentially many ways down."""
+        visited: dict[Origin, None] = {}
+        waiting: list[Origin] = [self]
+        while waiting:
+            origin = waiting.pop()
+            if origin not in visited:
+                visited[origin] = None
+                waiting += reversed(origin.inputs)
+        return list(visited)
+
+
+class Origins:
+    """All origins of one pass; equal operations on equal origins are one origin."""
+
+    def __init__(self) -> None:
+        self.made: dict[Any, Origin] = {}
+
+    def sender(self, name: str) -> Origin:
+        """The origin of what a module sends, or of the model's input."""
+        if name not in self.made:
+            self.made[name] = Origin(Sender(name), (), frozenset([name] if name else []))
+        return self.made[name]
+
+    def after(self, key: Any, inputs: tuple[Origin, ...], make: Callable[[], tuple[Layer, str]]) -> Origin:
+        """The origin of an operation's result; ``make()`` gives it and its words, at the first call with a key."""
+        if (key, inputs) not in self.made:
+            self.made[key, inputs] = _after(*make(), inputs)
+        return self.made[key, inputs]
+
+
+def _after(operation: Layer, words: str, inputs: tuple[Origin, ...]) -> Origin:
+    carried = [origin for origin in inputs if not (isinstance(operation, Product) and _bounded(origin))] or inputs
+    sources = frozenset().union(*(origin.sources for origin in carried))
+    factors = frozenset().union(*(origin.sources | origin.factors for origin in inputs)) - sources
+    scaling = frozenset().union(*(origin.scaling for origin in carried))
+    normalised = frozenset(pair for origin in inputs for pair in origin.normalised if pair[0] not in scaling)
+    if operation.normalises and getattr(operation, "statistics", None) is None:
+        normalised = frozenset((source, words) for source in sources)
+    through = tuple(dict.fromkeys([*(step for origin in inputs for step in origin.through), words]))
+    if isinstance(operation, Sum):
+        operation, inputs = _flat(operation, inputs)
+    return Origin(operation, inputs, sources, through, normalised, factors)
+
+
+def _bounded(origin: Origin) -> bool:
+    """True behind a function with bounded values, and sums and products of such."""
+    if isinstance(origin.operation, Unknown):
+        return origin.operation.words.split()[0] in BOUNDED
+    return isinstance(origin.operation, Sum | Product | Pool) and all(map(_bounded, origin.inputs))
+
+
+def _flat(operation: Sum, inputs: Iterable[Origin]) -> tuple[Sum, tuple[Origin, ...]]:
+    """A sum of sums as one sum."""
+    factors, constant = dict[Origin, float](), operation.constant
+    for factor, origin in zip(operation.factors, inputs, strict=True):
+        inner = origin.operation
+        terms = zip(inner.factors, origin.inputs, strict=True) if isinstance(inner, Sum) else [(1.0, origin)]
+        constant += factor * inner.constant if isinstance(inner, Sum) else 0.0
+        for inner_factor, term in terms:
+            factors[term] = factors.get(term, 0.0) + factor * inner_factor
+    return Sum(tuple(factors.values()), constant), tuple(factors)
+
+
+def factor(origin: Origin, source: str | None = None) -> float:
+    """Factor on the scale of what a source sends, from there to this origin; of all sources the root of the sum of squares."""
+    if isinstance(origin.operation, Sender):
+        return float(source in (None, origin.operation.name))
+    of_inputs = [factor(each, source) for each in origin.inputs]
+    match origin.operation:
+        case Sum(factors=factors):
+            return math.hypot(*map(mul, factors, of_inputs))
+        case BatchNorm(gamma=gamma, statistics=(_, variance), eps=eps):
+            return gamma / math.sqrt(variance + eps) * of_inputs[0]
+    return max(of_inputs, default=1.0)
+
+
+def maximum(origin: Origin) -> bool:
+    """True for maxima that theory knows, if what is below is Gaussian."""
+    return isinstance(origin.operation, Pool) and origin.operation.kind == "max"
+
+
+def not_gaussian(origin: Origin, weights: Mapping[str, Any]) -> list[str]:
+    """Operations between weights and a neuron after which currents are not Gaussian."""
+    return list(dict.fromkeys(words for each in origin.ancestors for words in _not_gaussian(each, weights)))
+
+
+def _not_gaussian(origin: Origin, weights: Mapping[str, Any]) -> list[str]:
+    words = []
+    if maximum(origin):
+        words.append(f"a maximum of {'currents' if origin.sources & set(weights) else 'spikes'}, {origin.through[-1]}")
+    if isinstance(origin.operation, Concat):
+        words.append(f"joined currents, {origin.through[-1]}")
+    if isinstance(origin.operation, Sum):
+        terms = [each.operation.name for each in origin.inputs if isinstance(each.operation, Sender)]
+        words += [f"{name} without a weight layer" for name in terms if name not in weights]
+    return words

@@ -1,0 +1,172 @@
+"""Tracing of one forward pass: which neuron layer follows which weight layers by which operations, and the number of steps.
+
+The structure comes from what each tensor was made of (``provenance``), not from the order of modules. A model that runs is
+traced; what has no theory is named in ``TracedLayer.unknown``. The model is unchanged afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
+from typing import Any
+
+import torch
+
+from varflow._progress import Report, unreported
+from varflow._restoring import kept
+from varflow.torch_models.tracing.checks import advised, check_inputs, check_model, check_neurons
+from varflow.torch_models.tracing.layers import Layers
+from varflow.torch_models.tracing.modules import Modules
+from varflow.torch_models.tracing.origins import INPUT, Origin
+from varflow.torch_models.tracing.passes import copied, forward, generators, reseed
+from varflow.torch_models.tracing.provenance import Provenance, tensors_in
+from varflow.torch_models.tracing.spiking_modules import Neurons
+from varflow.torch_models.tracing.traced import Trace, TracedLayer
+from varflow.torch_models.tracing.unrecognised import Unrecognised
+
+__all__ = ["trace"]
+
+
+def trace(
+    model: Any,
+    inputs: Any,
+    steps: int | None = None,
+    record: Callable[[TracedLayer, Any, Any], None] | None = None,
+    report: Report = unreported,
+    neurons: Neurons | None = None,
+    number: int = 0,
+) -> Trace:
+    """Run the model once and return its structure.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    inputs : tensor, tuple of positional or dict of keyword arguments
+    steps : int, optional
+        Number of calls, for models that leave the loop over time to the caller.
+    record : callable, optional
+        ``record(layer, currents, spikes)``, called after every call of a neuron.
+    report : callable, optional
+        ``report(done)``, called after every call of the model.
+    neurons : dict, optional
+        Neurons of modules that are not known by themselves, by class, name or module; None for those to be measured only.
+    number : int
+        Of the pass: another one than 0 draws other random numbers.
+
+    Raises
+    ------
+    DomainError
+        For models without spiking layers, lazy modules, inputs that do not fit.
+    """
+
+    def traced() -> Trace:
+        tracer = _Tracer(model, record, neurons or {})
+        tracer.enclose()
+        reseed(number)
+        before = generators()
+        spiking = [module for module, _ in tracer.modules.spiking.values()]
+        with torch.no_grad(), tracer.provenance:
+            forward(model, tracer.labelled(inputs), steps, spiking, report, tracer.where)
+        return replace(tracer.result(), random=generators() != before)
+
+    check_model(model)
+    check_neurons(neurons)
+    with advised(model, inputs):
+        check_inputs(inputs)
+        return kept(model, traced)
+
+
+class _Tracer:
+    """Wrappers around the modules of a model, by which each tensor gets its origin and the layers hear of their calls."""
+
+    def __init__(self, model: Any, record: Any, neurons: Neurons):
+        self.modules = Modules(model, neurons)
+        self.layers = Layers(self.modules)
+        self.record = record
+        self.running: list[str] = []
+        self.provenance = Provenance(self._place)
+        self.unrecognised = Unrecognised(self.modules, self.layers, self.provenance, self._neuron)
+
+    def labelled(self, inputs: Any) -> Any:
+        """Copies of the inputs, whose origin is the input."""
+        copies, origin = copied(inputs), self.provenance.origins.sender(INPUT)
+        for tensor in tensors_in(copies):
+            self.provenance.put(tensor, origin)
+        return copies
+
+    def enclose(self) -> None:
+        """Wrap the forwards of weights and neurons, and add hooks to all other modules."""
+        modules = self.modules
+        for module, name in modules.names.items():
+            if module in modules.parts:
+                continue
+            if name in modules.weights:
+                self._enclose(name, module, self._weight(name))
+            elif name in modules.spiking:
+                self._enclose(name, module, self._neuron(name, module))
+            else:
+                module.register_forward_pre_hook(self._enter(name), prepend=True)
+                if modules.may_spike(module):
+                    module.register_forward_hook(self.unrecognised.hook(name))
+                module.register_forward_hook(self._leave)
+
+    def where(self) -> str:
+        """The module that runs, if it is not the whole model, in words."""
+        name = self.running[-1] if self.running else ""
+        return f" at {self.modules.described(name)}" if name else ""
+
+    def _place(self) -> str:
+        return repr(self.running[-1]) if self.running and self.running[-1] else "the model's forward"
+
+    def _enter(self, name: str) -> Callable[..., None]:
+        return lambda module, args: self.running.append(name)
+
+    def _leave(self, *_: Any) -> None:
+        self.running.pop()
+
+    def _enclose(self, name: str, module: Any, see: Callable[[Any, Any], None]) -> None:
+        """Wrap a module's forward: a third of the cost of hooks, which would dominate tracing. Its output gets its origin here,
+        not by the torch-function mode.
+        """
+        inner, unseen = module.forward, torch._C.DisableTorchFunction
+
+        @wraps(inner)
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            with unseen():
+                self.running.append(name)
+                out = inner(*args, **kwargs)
+                see(args[0] if args else next(iter(kwargs.values())), out)
+                self.running.pop()
+            return out
+
+        module.__dict__["forward"] = forward
+
+    def _origin(self, tensor: Any) -> Origin:
+        return self.provenance.of(tensor) or self.provenance.origins.sender("")
+
+    def _weight(self, name: str) -> Callable[[Any, Any], None]:
+        source = self.provenance.origins.sender(name)
+
+        def see(given: Any, out: Any) -> None:
+            self.layers.weights_called(name, self._origin(given), given)
+            self.provenance.put(out, source)
+
+        return see
+
+    def _neuron(self, name: str, module: Any) -> Callable[[Any, Any], None]:
+        def see(current: Any, out: Any) -> None:
+            outputs = tensors_in(out)
+            layer = self.layers.neuron_called(name, module, self._origin(current), current, outputs[0])
+            if self.record is not None:
+                self.record(layer, current, outputs[0])
+            source = self.provenance.origins.sender(layer.neuron_name)
+            for tensor in outputs:
+                self.provenance.put(tensor, source)
+
+        return see
+
+    def result(self) -> Trace:
+        if not self.layers.layers:
+            raise self.modules.none_spikes(self.unrecognised.unweighted)
+        return self.layers.completed(self.provenance.parameters)
