@@ -23,7 +23,7 @@ from varflow.model.signals import Layer
 from varflow.results import Initialization
 from varflow.theory.deep.equal_layers import drive_covariance, in_units, late, steady
 from varflow.theory.deep.fixed_point import standard_error
-from varflow.theory.deep.gain_for_value import RUNGS, OutOfReachError, Range, Solution, drive_strength, solve
+from varflow.theory.deep.gain_for_value import RUNGS, OutOfReachError, Range, Solution, attainable, drive_strength, solve
 from varflow.theory.deep.look import Question
 from varflow.theory.deep.search import TRIES
 from varflow.theory.operations.neurons import Neurons
@@ -237,7 +237,8 @@ def _in_time(
         try:
             found = solve(question, neurons, strength, report)
         except OutOfReachError as refusal:
-            raise DomainError(name, unit * question.value, _rule(name, question, unit, refusal.attainable)) from None
+            rule = _rule(name, question, unit, attainable(question, neurons, refusal.x))
+            raise DomainError(name, unit * question.value, rule) from None
         report(RUNGS * TRIES)
     if strength not in (None, found.strength):
         too_weak = "is too weak to keep every step alive: input_gain is θ/λ instead"
@@ -265,11 +266,11 @@ def _in_time(
     )
 
 
-def _rule(name: str, question: Question, unit: float, attainable: Range) -> str:
+def _rule(name: str, question: Question, unit: float, kept: Range) -> str:
     """Why a value is no answer, with the range of those that are."""
-    least, most = (unit * float(question.values(end.state).mean()) for end in (attainable.least, attainable.most))
+    least, most = (unit * value for value in kept.values(question))
     rule = f"is out of reach of this neuron in {question.steps} steps and {question.depth} layers: "
-    if math.isinf(attainable.most.miss):
+    if math.isinf(kept.most.miss):
         rule += f"at every gain, counts of spikes die out or grow from layer to layer, without a stationary {name}"
     else:
         rule += f"gains sustain {name}s between about {least:.3g} and {most:.3g}, "

@@ -144,8 +144,8 @@ def _every_step(question: Question, neurons: Neurons, report: Report) -> tuple[f
 def _smallest(question: Question, neurons: Neurons, x: float, report: Report, width: float = SHARP) -> tuple[float, float]:
     """Smallest ln g that lives, sought from ``x`` on, and its error; infinite if none does.
 
-    It lies between the gains at which the first and the last of r replicas live; a mean over r has about that distance over r as
-    its error. What few points do to all replicas alike comes on top.
+    It lies between the gains at which the first and the last of r replicas live; their mean has an error of about that distance
+    over r. What few points do to all replicas alike comes on top.
     """
     noise, stride = 0.0, NEAR
     options: dict[str, Any] = {"accuracy": 1.0, "ends": ENDS, "report": report}

@@ -71,13 +71,18 @@ class Range:
     least: Seen
     most: Seen
 
+    def values(self, question: Question) -> tuple[float, float]:
+        """The value of both."""
+        least, most = (float(question.values(end.state).mean()) for end in (self.least, self.most))
+        return least, most
+
 
 class OutOfReachError(ConvergenceError):
-    """No gain has the value; ``attainable`` is what gains have instead."""
+    """No gain has the value; ``x`` is the ln g near which networks die, or where the search ended."""
 
-    def __init__(self, attainable: Range):
+    def __init__(self, x: float):
         super().__init__("no gain sustains this value")
-        self.attainable = attainable
+        self.x = x
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +110,7 @@ class Rung:
         return too_small or not best.alive or abs(best.miss) > room + chance + 2 * best.error
 
     def error(self, points: int) -> float:
-        """Error of ln g: of the value over its slope, and that by early death in whole networks with fewer points than asked for."""
+        """Error of ln g: of the value over its slope, and by early death in whole networks of fewer points than asked for."""
         best, least = self.search.best, self.search.slope.least
         early = self.early_death if self.neurons.points < points and not self.settled else 0.0
         return math.hypot(best.error / least, best.miss / least, early)
@@ -138,7 +143,7 @@ def solve(question: Question, neurons: Neurons, strength: float | None, report: 
         best, error = rung.search.best, rung.error(neurons.points)
         if not rung.lacks() and abs(best.miss) < KEPT and error < UNKNOWN:
             return Solution(best, drive, error, _multiplier(rung, few(neurons)))
-    raise OutOfReachError(attainable(question, neurons, (rung.search.low or best).x))
+    raise OutOfReachError((rung.search.low or best).x)
 
 
 def _ladder(question: Question, neurons: Neurons, room: float, reports: Iterator[Report]) -> Rung:

@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass
 
 from varflow._progress import Report, unreported
-from varflow.theory.deep.fixed_point import standard_error
 from varflow.theory.deep.look import Look, Seen
 
 __all__ = ["FAR", "KEPT", "LARGEST", "STRIDE", "TRIES", "Search", "Slope", "search"]
@@ -22,6 +21,7 @@ FLAT = 1e-2  # smallest slope: that of large gains
 KEPT = 0.05  # distance of ln(value) from the wanted one from which a gain is no answer
 FAR = 0.3  # distance of ln(value) from which networks that are not yet at the edge tell that no gain has a value
 CURVED = 4.0  # largest ratio of the slope in the bracket of an edge to that above it; it is 2 where a state vanishes
+SLOWEST = 8.0  # ratio of the largest to the smallest step as long as no slope is measured
 MARGIN = 0.1  # part of the bracket next to a network that dies: one there would die too
 PROBES = 2  # most networks beside the best one for its slope; noise may be larger than what it tells
 TRIES = 48  # most looks; the first step, known to 1e-10, takes up to 40
@@ -73,7 +73,7 @@ class Search:
         if not self.at_an_edge or self.high is None or not math.isfinite(self.high.miss):
             return False
         fall = CURVED * self.slope.value * self.width
-        return self.low.miss > KEPT + 2 * self.low.error or self.high.miss > FAR + fall
+        return self.low.miss > KEPT + 2 * self.low.error or (self.slope.measured and self.high.miss > FAR + fall)
 
     @property
     def answer(self) -> float:
@@ -115,7 +115,7 @@ def search(
         if near:  # a second network for the slope; above, as one below may die
             x, probes = best.x + 2**probes * 2 * apart / slope.value, probes + 1
         else:
-            x, stride = _next(found, seen, stride), 2 * stride
+            x, stride = _next(found, seen, stride, width), 2 * stride
 
 
 def _found(seen: list[Seen], slope: Slope, apart: float) -> Search:
@@ -134,14 +134,14 @@ def _slope(best: Seen, seen: list[Seen], known: Slope, apart: float) -> Slope:
     """The slope to the nearest network from which the best one differs by more than noise."""
     living = [each for each in seen if each.alive and math.isfinite(each.miss) and each.x != best.x]
     for other in sorted(living, key=lambda each: abs(each.x - best.x)) if best.alive else ():
-        slopes = (other.off - best.off) / (other.x - best.x)
-        slope, error = float(slopes.mean()), float(standard_error(slopes))
+        slope = (other.miss - best.miss) / (other.x - best.x)
+        error = math.hypot(other.error, best.error) / abs(other.x - best.x)
         if abs(other.miss - best.miss) >= apart and slope > KNOWN * error:
             return Slope(max(slope, FLAT), error, True)
     return known
 
 
-def _next(found: Search, seen: list[Seen], stride: float) -> float:
+def _next(found: Search, seen: list[Seen], stride: float, width: float) -> float:
     """The secant's gain from the better end of the bracket; its middle if that leaves it or lies next to a network that dies,
     or if three looks fell on one side.
     """
@@ -149,9 +149,11 @@ def _next(found: Search, seen: list[Seen], stride: float) -> float:
     end = _better([each for each in (low, high) if each])
     step = -end.miss / found.slope.value
     if not (low and high):
-        return end.x + (min(max(step, -stride), stride) if end.alive else _to_life(seen, stride))
+        least = 0.0 if found.slope.measured else stride / SLOWEST
+        size = min(max(abs(step), least), stride)
+        return end.x + (math.copysign(size, step) if end.alive else _to_life(seen, stride))
     if found.at_an_edge and math.isinf(step):
-        end, step = low, _to_life(seen, found.width / 2)
+        end, step = low, _to_life(seen, found.width / 2) + 0.9 * width  # above the edge, to close the bracket
     one_sided = len({each.low for each in seen[-3:]}) == 1
     margin = MARGIN * found.width if found.at_an_edge else 0.0
     inside = low.x + margin < end.x + step < high.x and not one_sided
