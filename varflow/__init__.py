@@ -11,7 +11,7 @@ from varflow._lazy import loaded_when_asked
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from varflow import certified, init, plots, reference, symbolic, testing
+    from varflow import certified, init, plots, reference, simulation, symbolic, testing
     from varflow._checks import ConvergenceError, DomainError, MissingExtraError, VarflowError
     from varflow.campaign import Campaign
     from varflow.citations import citation
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from varflow.model import presets as neurons
     from varflow.model.as_neuron import neuron
     from varflow.model.distributions import distribution
+    from varflow.model.extensions import register
     from varflow.model.network import Network
     from varflow.model.neurons import Neuron
     from varflow.phases import phase_diagram

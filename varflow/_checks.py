@@ -22,18 +22,13 @@ __all__ = ["ConvergenceError", "DomainError", "MissingExtraError", "VarflowError
 # Squares, and products of a few, stay within double precision between these.
 SMALLEST_SCALE, LARGEST_SCALE = 1e-140, 1e140
 
-# Integers above this are not exact in double precision; some arguments have a smaller limit.
-COUNTABLE = 2**53
-LARGEST = {
-    "depth": 10**6,
+COUNTABLE = 2**53  # integers above this are not exact in double precision
+MANY = 10**6  # of what is gone through one by one
+LARGEST = dict.fromkeys(("depth", "iterations", "max_depth", "steps"), MANY) | {
     "digits": 10**4,
-    "iterations": 10**6,
-    "max_depth": 10**6,
     "max_precision": 10**5,
     "seed": 2**128,
-    "steps": 10**6,
 }
-MOST_LISTED = 10**6  # values of one axis
 
 Kind = TypeVar("Kind")
 
@@ -261,8 +256,8 @@ def listed(name: str, value: Any) -> list[Any]:
     """Distinct values, at least one, in the order given, from arrays of any library too; a single one as a list."""
     unmasked(name, value)
     count = len(value) if isinstance(value, (list, tuple, range)) else math.prod(getattr(value, "shape", ()))
-    if count > MOST_LISTED:
-        raise DomainError(name, value, f"must name at most {MOST_LISTED} values")
+    if count > MANY:
+        raise DomainError(name, value, f"must name at most {MANY} values")
     value = _as_list(name, value) if hasattr(value, "ndim") else value
     items = list(value) if isinstance(value, (list, tuple, range)) else [value]
     if not items:

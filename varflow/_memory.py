@@ -10,12 +10,10 @@ from varflow._checks import DomainError
 
 __all__ = ["free_memory", "gibibytes", "room"]
 
-SMALL = 2**26  # bytes; smaller requests are not checked
-
 
 def room(argument: str, value: Any, size: float, what: str) -> None:
     """Raise if ``what`` would need more memory than is free."""
-    if size > SMALL and size > (free := free_memory()):
+    if size > 2**26 and size > (free := free_memory()):  # smaller requests are not checked
         raise DomainError(argument, value, f"needs {gibibytes(size)} of memory, with {gibibytes(free)} free, for {what}")
 
 

@@ -24,7 +24,6 @@ __all__ = ["phase_diagram", "survivals"]
 
 THRESHOLDS = tuple(np.arange(0.3, 1.301, 0.05).round(2).tolist())
 WIDTHS = (10, 14, 20, 28, 40, 56, 75, 100, 140, 200, 280, 400, 600, 800, 1100, 1500, 2200, 3000)
-SECONDS = 1.5e-3, 1e-5, 7e-8  # per network, layer, and layer and neuron
 
 
 def phase_diagram(
@@ -109,7 +108,7 @@ def _thresholds(value: Any) -> list[Any]:
 
 def _blocks(thresholds: list[Any], gains: list[float], width: int, depth: int) -> Iterator[Block]:
     """The networks of one width, in blocks of about half a second."""
-    once, layer, neuron = SECONDS
+    once, layer, neuron = 1.5e-3, 1e-5, 7e-8  # seconds per network, layer, and layer and neuron
     together = max(1, int(0.5 / (once + depth * (layer + neuron * width))))
     for start in range(0, len(thresholds), together):
         some = slice(start, start + together)

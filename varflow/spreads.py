@@ -8,7 +8,6 @@ from varflow.results import SPREADS, Profile
 
 __all__ = ["Spreads", "receiving"]
 
-REFERENCE = 512  # drawn networks at least, from which the standard deviation of a spread is known to about 3 %
 CERTAIN = 1e-7  # relative standard deviation below which a value is certain and its spread not judged
 SEED = 2**47  # of these: distinct from seeds of ensembles and of calibration
 
@@ -40,7 +39,8 @@ class Spreads:
             self.expected = silent, (1 - silent) / profile.firing_rate[:-1]  # relative, at rate 0, and its slope
         self.scale = np.sqrt(np.maximum(profile.network.widths[1:] - 1, 0) / 2)
         assert profile.sample is not None
-        drawn = profile.sample(max(REFERENCE, 2 * repeats), seed=SEED)
+        # 512 networks give the standard deviation of a spread to about 3 %
+        drawn = profile.sample(max(512, 2 * repeats), seed=SEED)
         parts = self._parts(drawn.variance, drawn.firing_rate)
         (_, std), conditional = (_moments(squares, chosen, repeats) for squares, chosen in parts)
         self.null = [(np.ones_like(std), std), conditional]  # the profile states the first mean: its own standard deviations

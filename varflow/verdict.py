@@ -23,8 +23,6 @@ __all__ = ["Scores", "allowances", "compare"]
 EXCEEDANCES = 20  # drawn ensembles exceeding the measured one, at which the p-value is known to 22 %
 BATCH = 64  # ensembles drawn at a time, or as many as hold NUMBERS variances
 NUMBERS = 2**20
-HOPELESS = 32  # ensembles after which a deviation far beyond all of them is rejected
-SEEDS_APART = 2**48  # calibration starts at (seed + 1) times this: distinct from the ensemble's seed, and for each ensemble
 SINGLE = 1e-5  # relative error allowed in time, where simulation measures in single precision
 
 
@@ -186,7 +184,8 @@ def _drawn_p_value(
     if np.isinf(observed):
         return 0.0, "no draw needed"
     cap = math.ceil(2 / false_alarm)
-    beyond, drawn, repeats, seed = 0, 0, ensemble.repeats, (int(ensemble.seed) + 1) * SEEDS_APART
+    beyond, drawn, repeats = 0, 0, ensemble.repeats
+    seed = (int(ensemble.seed) + 1) * 2**48  # distinct from the ensemble's seed, and for each ensemble
     size, largest = max(1, min(BATCH, NUMBERS // (repeats * ensemble.variance.shape[1]))), 0.0
     while drawn < cap:
         batch = profile.sample(repeats, seed=seed, ensembles=size)
@@ -199,7 +198,8 @@ def _drawn_p_value(
             return EXCEEDANCES / drawn, f"{drawn} drawn ensembles"
         beyond, drawn, seed = beyond + int(exceeds.sum()), drawn + size, seed + 1
         bound = (largest / observed) ** 4 / (drawn + 1) if beyond == 0 and observed > 0 else 1.0
-        if drawn >= HOPELESS and bound < false_alarm / 10:
+        # a deviation far beyond 32 ensembles is rejected
+        if drawn >= 32 and bound < false_alarm / 10:
             return bound, f"{drawn} drawn ensembles and a bound"
     return (beyond + 1) / (drawn + 1), f"{drawn} drawn ensembles"
 

@@ -1,6 +1,7 @@
 """The graph of a network: order of execution, what residual blocks become, common roots, and which layers are a plain chain."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -142,7 +143,6 @@ def test_nodes_that_share_weights_depend_on_each_other():
         (sum_of(1.0, 1.0), ["spikes", "currents"], "cannot join spikes of shape .10,., currents"),
         (Product(), ["currents", "currents"], "needs spikes"),
         (Concat(), ["currents", "currents"], "needs input or spikes"),
-        (SPIKE, ["currents", "currents"], "receives one signal, not 2"),
     ],
 )
 def test_signals_that_do_not_fit_are_refused(operation, signals, named):
@@ -200,3 +200,97 @@ CHAINS = {  # layers, drive, and whether they are the plain chain that engines a
 def test_which_layers_are_a_plain_chain(name):
     layers, drive, chain = CHAINS[name]
     assert (as_chain(layers, 10, vf.drives.currents() if drive is None else drive) is not None) == chain
+
+
+def by_hand(width=10, **nodes):
+    return vf.Network(width=width, nodes=nodes)
+
+
+BEGUN = {"s1": (SPIKE, "drive"), "c1": (LINEAR, "s1"), "s2": (SPIKE, "c1")}
+REFUSED = {
+    "no nodes": ({}, "nodes={} must be {name"),
+    "no mapping": ([SPIKE], "nodes=.* must be {name"),
+    "nothing receives the drive": ({"a": (SPIKE, "b"), "b": (LINEAR, "a")}, 'one that receives "drive"'),
+    "a name that is none": (BEGUN | {"c2": (LINEAR, "s3")}, "c2='s3' is no node: choose from drive, s1, c1"),
+    "the name of the drive": ({"drive": (SPIKE, "drive")}, 'other than "drive"'),
+    "no layer": ({"a": (1.0, "drive")}, "a=1.0 must be a layer"),
+    "without what it receives": (BEGUN | {"c2": LINEAR}, "c2=Linear.* followed by the names"),
+    "two for one": (BEGUN | {"c2": (LINEAR, "s1", "s2")}, "c2=Linear.* receives one signal, not 2: join them by Sum"),
+    "a circle": (BEGUN | {"s1": (SPIKE, "sum"), "sum": (Sum(), "drive", "c1")}, "circle: recurrent weights"),
+    "another kind": (BEGUN | {"s3": (SPIKE, "s2")}, "s3=Spike.* cannot follow Spike.* sends spikes"),
+    "kinds that differ": (BEGUN | {"a": (Sum(), "c1", "s2")}, "a=Sum.* cannot join currents of shape .10,., spikes"),
+    "widths that differ": (BEGUN | {"c2": (Linear(5, gain=1.0), "s1"), "a": (Sum(), "c1", "c2")}, "a=Sum.* cannot join"),
+    "no neurons": ({"a": (Scale(2.0), "drive")}, "at least one Spike"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_graphs_by_hand_that_do_not_fit_are_refused_in_one_line(name):
+    nodes, words = REFUSED[name]
+    with pytest.raises(vf.DomainError, match=words) as error:
+        vf.Network(width=10, nodes=nodes)
+    assert "\n" not in str(error.value)
+
+
+def test_a_graph_by_hand_excludes_layers_and_the_arguments_of_a_chain():
+    nodes = {**BEGUN, "cat": (Concat(), "s1", "s2"), "c3": (LINEAR, "cat"), "s3": (SPIKE, "c3")}
+    for argument, value in (("layers", [SPIKE]), ("depth", 2), ("gain", 1.0), ("neuron", vf.Neuron())):
+        with pytest.raises(vf.DomainError, match=f"{argument}=.*nodes="):
+            vf.Network(width=10, nodes=nodes, **{argument: value})
+    assert vf.Network(width=10, nodes=nodes, depth=3).depth == 3
+
+
+def test_a_graph_by_hand_is_that_of_the_layers_it_repeats():
+    residual = vf.Network(width=10, layers=[SPIKE, Residual(LINEAR, SPIKE, merge="iand"), LINEAR, SPIKE])
+    repeated = by_hand(**BEGUN, no=(Sum((-1.0,), 1.0), "s2"), xy=(Product(), "s1", "no"), c2=(LINEAR, "xy"), s3=(SPIKE, "c2"))
+    short = by_hand(s1=(SPIKE, "drive"), block=(residual.layers[1], "s1"), c2=(LINEAR, "block"), s3=(SPIKE, "c2"))
+    wanted = [(node.operation, node.inputs) for node in graph_of(residual)]
+    for network in (repeated, short):
+        assert [(node.operation, node.inputs) for node in graph_of(network)] == wanted
+        assert network.shapes == residual.shapes
+        assert network.neurons == residual.neurons
+    row = by_hand(**BEGUN)
+    assert row.layers is row.nodes is None
+    assert repr(row) == repr(vf.Network(width=10, depth=2, gain=2.5, neuron=vf.Neuron(1.0)))
+
+
+def test_nodes_may_stand_before_those_that_they_receive():
+    shuffled = by_hand(s3=(SPIKE, "c2"), c2=(LINEAR, "cat"), cat=(Concat(), "s1", "s2"), **BEGUN)
+    assert [node.name for node in shuffled.nodes] == ["drive", "s1", "c1", "s2", "cat", "c2", "s3"]
+
+
+def test_a_graph_prints_as_a_table():
+    network = by_hand(**BEGUN, cat=(Concat(), "s1", "s2"), c2=(LINEAR, "cat"), s3=(SPIKE, "c2"))
+    title, header, *rows = repr(network).splitlines()
+    assert title == "Network(width=10)"
+    assert header.split() == ["node", "operation", "receives", "sends"]
+    assert [row.split()[0] for row in rows] == ["drive", *(node.name for node in network.nodes[1:])]
+    assert "s1, s2" in rows[4]
+    assert rows[4].endswith("spikes of shape (20,)")
+    assert "<td>s1, s2</td>" in network._repr_html_()
+    long = by_hand(
+        **{f"s{n}": (SPIKE, f"c{n}" if n else "drive") for n in range(99)},
+        **{f"c{n + 1}": (LINEAR, f"s{n}") for n in range(98)},
+        last=(Concat(), "s0", "s1"),
+    )
+    assert len(repr(long).splitlines()) < 50
+
+
+def test_a_graph_keeps_its_nodes_with_another_drive():
+    network = by_hand(**BEGUN, cat=(Concat(), "s1", "s2"), c2=(LINEAR, "cat"), s3=(SPIKE, "c2"))
+    other = replace(network, drive=vf.drives.white(2.0), steps=3)
+    assert written(other.nodes) == written(network.nodes)
+    assert (other.steps, other.drive) == (3, vf.drives.white(2.0))
+
+
+def test_numbers_of_a_drive_reach_weights_or_neurons_but_not_both():
+    drive = vf.drives.inputs(np.ones((2, 10)))
+    nodes = {
+        "c1": (LINEAR, "drive"),
+        "s1": (SPIKE, "c1"),
+        "s2": (SPIKE, "drive"),
+        "c2": (LINEAR, "s2"),
+        "sum": (Sum(), "c1", "c2"),
+    }
+    with pytest.raises(vf.DomainError, match=r"sends numbers to Linear.* currents to Spike"):
+        vf.Network(width=10, nodes=nodes, drive=drive)

@@ -13,7 +13,6 @@ from varflow.campaign.spread import Finished, spread
 __all__ = ["Cluster"]
 
 PATIENCE = 10.0  # seconds to reach the scheduler
-WINDOW = 1000  # blocks handed to the scheduler at a time
 
 
 class Cluster:
@@ -69,7 +68,8 @@ class Cluster:
         running: dict[Future[Any], int] = {}
         pool = self._client.get_executor(pure=False)
         try:
-            spread(pool, blocks, window=WINDOW, finished=finished, running=running)
+            # blocks are handed to the scheduler so many at a time
+            spread(pool, blocks, window=1000, finished=finished, running=running)
         except require("distributed", "distributed").KilledWorker as error:
             rule = f"lost several workers to one block: {' '.join(str(error).split())}"
             raise DomainError("scheduler", self._scheduler, rule) from None

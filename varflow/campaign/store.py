@@ -23,7 +23,6 @@ from varflow.campaign.encoding import decoded
 __all__ = ["Store"]
 
 MARK, VERSION = 0x76666C77, 1  # "vflw"; of the table below
-WAIT = 60.0  # seconds, for another run's transaction
 TABLE = """
 CREATE TABLE blocks (
   key TEXT PRIMARY KEY, description TEXT NOT NULL, result BLOB NOT NULL, sha256 TEXT NOT NULL, seconds REAL NOT NULL);
@@ -105,7 +104,8 @@ class Store:
             raise self._failed
 
     def _connection(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=WAIT, isolation_level=None)
+        # ``timeout``: seconds, for another run's transaction
+        connection = sqlite3.connect(self.path, timeout=60.0, isolation_level=None)
         connection.execute("PRAGMA synchronous = FULL")
         return connection
 

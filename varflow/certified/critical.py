@@ -12,8 +12,6 @@ from varflow.model.distributions import Distribution
 
 __all__ = ["critical_gain"]
 
-_BITS = 128  # of precision: makes the bounds neighbouring doubles for every built-in distribution
-
 
 class _Ratio(NamedTuple):
     """At ``z = e^x``: ``ratio = z f/Q``, ``value = ratio - 2`` and ``log_slope = z f'/f``."""
@@ -61,7 +59,7 @@ def critical_gain(*, threshold: float, distribution: str | Distribution = "norma
     >>> vf.certified.critical_gain(threshold=1.0, distribution="laplace")  # e
     Enclosure(lower=2.718281828459045, upper=2.7182818284590455)
     """
-    with precision(_BITS):
+    with precision(128):  # bits that make the bounds neighbouring doubles for every built-in distribution
         theta = exact("threshold", threshold, scale)
         potential = distribution_named(distribution)()
         if theta <= 0:

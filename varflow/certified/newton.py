@@ -11,13 +11,6 @@ from typing import Any
 
 __all__ = ["isolate", "narrow", "sign"]
 
-_FRACTIONS = (
-    0.5,
-    0.4375,
-    0.59375,
-    0.328125,
-)  # of an interval, tried in turn: the sign at a cut must be certain, and is not near a root
-
 _MOST_PIECES = 50_000  # intervals examined before the rest is left undecided
 
 
@@ -67,7 +60,7 @@ def _excluded(left: Any, right: Any, least: Any, most: Any) -> bool:
 
 def _cut(place: Callable[[Any], Any], left: Any, right: Any) -> Any:
     """A place between two others at which the sign is certain, or None."""
-    for fraction in _FRACTIONS:
+    for fraction in (0.5, 0.4375, 0.59375, 0.328125):  # the sign at a cut must be certain, and is not near a root
         y = (left.at + fraction * (right.at - left.at)).mid()
         if left.at < y < right.at:
             middle = place(y)

@@ -26,9 +26,7 @@ from varflow.theory.memoryless.fixed_points import critical_gain
 
 __all__ = ["catalogue"]
 
-STEPS = 20  # default for a neuron with memory
 POINTS, SCRAMBLES = 2**12, 4  # of quasi-Monte Carlo: rates are then accurate to 1e-3
-LARGEST_GAIN = 1e19  # above, squares of weights overflow in single precision
 
 
 def catalogue(
@@ -116,7 +114,7 @@ def catalogue(
         rate=probability("rate", rate, open_ends=True),
         survival_target=probability("survival_target", survival_target, open_ends=True),
     )
-    T = (1 if own.memoryless else STEPS) if steps is None else integer("steps", steps, minimum=1)
+    T = (1 if own.memoryless else 20) if steps is None else integer("steps", steps, minimum=1)
     if T == 1 and own.reset_rule.counts:
         raise DomainError("steps", T, f"is too few for reset={own.reset!r}, with several spikes per step: give more steps")
     compared = _methods(methods)
@@ -172,7 +170,7 @@ def _entry(
         return entry, None
     try:
         weights = method.weights(setting)
-        if weights.gain > LARGEST_GAIN:
+        if weights.gain > 1e19:  # above it, squares of weights overflow in single precision
             rule = f"is too large: a gain of {weights.gain:.2g} would be needed"
             raise DomainError("threshold", setting.neuron.threshold, rule)
     except DomainError as refusal:

@@ -20,9 +20,7 @@ from varflow.theory.walks.gradients import READOUTS, ForwardPass
 __all__ = ["OBJECTIVES", "surrogate_beside_gain", "surrogate_width"]
 
 OBJECTIVES = ("range", "growth")
-POINTS, SCRAMBLES = 2**10, 4  # beside a gain, whose answer takes a second
-ACCURACY, OF_RANGE = 1e-4, 1e-3  # relative, of the width; beside a gain, for the smallest range, which fewer points give anyway
-FINEST = 1e-3  # width in standard deviations of the potential, within which lie few sampling points
+ACCURACY = 1e-4  # relative, of the width
 
 
 def surrogate_width(
@@ -98,7 +96,8 @@ def _suited(
     psi.widened(1.0)  # refused for surrogates without a width
     if solved.network.depth < 2:
         raise DomainError("network", solved.network, "must have at least two layers: gradients of one do not grow")
-    finest = FINEST * float(np.sqrt(max(state.variance.max() for walk in solved.walks for state in walk.passed)))
+    # narrower ones have few sampling points within them
+    finest = 1e-3 * float(np.sqrt(max(state.variance.max() for walk in solved.walks for state in walk.passed)))
 
     def flow(surrogate: Surrogate) -> GradientFlow:
         if surrogate.width < finest:
@@ -116,10 +115,13 @@ def surrogate_beside_gain(surrogate: Any, gain: float, neuron: Neuron, steps: in
     Of several steps by the range over ``depth`` layers; memoryless by growth 1, the same in every layer.
     """
     network = Network(width=1000, depth=depth, gain=gain, neuron=neuron, steps=steps, drive=drive)
-    psi, solved = surrogate_of(surrogate), ForwardPass.of(network, Neurons(POINTS, SCRAMBLES, seed=0))
+    psi, solved = (
+        surrogate_of(surrogate),
+        ForwardPass.of(network, Neurons(2**10, 4, seed=0)),
+    )  # few points: the gain beside it takes a second
     found: dict[str, Any] = {"gradient_growth": solved.gradients(psi, scatter=False).growth, "surrogate": None, "words": []}
     try:
-        objective, accuracy = ("growth", ACCURACY) if steps == 1 else ("range", OF_RANGE)
+        objective, accuracy = ("growth", ACCURACY) if steps == 1 else ("range", 10 * ACCURACY)
         chosen = _suited(solved, psi, objective, accuracy=accuracy)
     except DomainError as refusal:
         return found | {"words": [f"surrogate: {refusal}"]}

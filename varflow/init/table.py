@@ -15,7 +15,7 @@ from varflow.theory.memoryless.stable import stable_variance
 
 __all__ = ["corrected_gain_table", "row"]
 
-THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 1.0, 1.1, 1.2)
+THRESHOLDS = tuple(sorted([*(k / 10 for k in range(1, 13)), 0.85]))  # the last is one of the paper
 WIDTHS = (50, 100, 200, 300, 500, 1000, 2000, 5000)
 DEPTHS = (10, 20, 50, 100, 200)
 

@@ -23,9 +23,6 @@ from varflow.theory.walks.signals import start, walk_of
 
 __all__ = ["trainability"]
 
-ALIKE = 1e-3  # relative: inputs so close are told apart by sampling errors
-COSINES = (0.8, 0.4)  # of the similar and the different input with the first
-
 
 def trainability(
     network: Network,
@@ -122,7 +119,8 @@ def _overlaps(drive: Any, steps: int) -> np.ndarray:
     """Cosines of the first input with the others; DomainError for an input that is 0, or two that are equal."""
     x = drive.frames(steps).reshape(3, -1)
     size = np.linalg.norm(x, axis=1)
-    if not size.all() or np.any(np.linalg.norm(x - x[[1, 2, 0]], axis=1) < ALIKE * size):
+    # inputs so close are told apart by sampling errors
+    if not size.all() or np.any(np.linalg.norm(x - x[[1, 2, 0]], axis=1) < 1e-3 * size):
         raise DomainError("inputs", x, "must differ from each other and from 0")
     return x[1:] @ x[0] / (size[1:] * size[0])
 
@@ -149,4 +147,4 @@ def _three(network: Network, seed: int) -> Inputs:
         x, scale, shape = x * np.sqrt(drive.fan_in * np.mean(drive.x**2)), drive.input_gain, drive.shape
     else:
         raise DomainError("network", network, "has a drive without inputs of several numbers: give three inputs")
-    return Inputs(np.stack([c * x[0] + np.sqrt(1 - c**2) * x[1] for c in (1.0, *COSINES)]), float(scale), shape)
+    return Inputs(np.stack([c * x[0] + np.sqrt(1 - c**2) * x[1] for c in (1.0, 0.8, 0.4)]), float(scale), shape)

@@ -21,7 +21,6 @@ __all__ = ["Adapted", "from_scipy"]
 _SAME = {"norm": Normal, "uniform": Uniform, "laplace": Laplace, "logistic": Logistic}
 _SAME_NEW = {"Normal": Normal, "StandardNormal": Normal, "Uniform": Uniform, "Logistic": Logistic}
 _MOST_ATOMS = 2_000_000  # 16 MB of levels
-_NEGLIGIBLE = 1e-17  # probability left out at either end of an infinite lattice: below the rounding of 1
 
 
 class Adapted(Distribution):
@@ -124,6 +123,7 @@ def _lattice(name: str, obj: Any, pmf: Any, sf: Any, cdf: Any, mean: float, std:
 def _reach(beyond: Callable[[float], Any], start: float) -> float:
     """A distance at which the probability ``beyond`` it is negligible."""
     distance = float(np.ceil(start)) + 1.0
-    while beyond(distance) > _NEGLIGIBLE and distance < 2 * _MOST_ATOMS:
+    # a probability below the rounding of 1 is left out at either end
+    while beyond(distance) > 1e-17 and distance < 2 * _MOST_ATOMS:
         distance = np.ceil(1.5 * distance)
     return distance

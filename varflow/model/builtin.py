@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -125,37 +126,10 @@ def _decay(t: np.ndarray, rate: float, rate_rest: float) -> np.ndarray:
     return np.exp(-hi) * (1.0 - (lo + t * rate_rest))
 
 
-_ROOT_HALF = 0.7071067811865476
-_ROOT_2_PI_INV = 0.3989422804014327  # 1/√(2π)
+_ROOT_HALF, _ROOT_2_PI_INV = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
 
-# (1 + z) e^{z²/2} Q(z) as a polynomial in s = (z - 4)/(z + 4), highest power first: its Chebyshev interpolant at 60 nodes,
-# from mpmath with 50 digits, cut where the rest is below 2e-17.
-_MILLS = (
-    -6.763267210562454e-10,
-    -1.5456221598143852e-09,
-    5.474708632048689e-09,
-    1.7442583764419795e-08,
-    -1.7932121916642413e-08,
-    -1.1022354013739079e-07,
-    -1.237153366992197e-09,
-    5.507747965364098e-07,
-    4.0671730125154447e-07,
-    -2.6118464340168558e-06,
-    -3.433372216853275e-06,
-    1.3626315192600401e-05,
-    2.1250446856208376e-05,
-    -8.785300442645791e-05,
-    -9.443033944152223e-05,
-    0.0006948970692570495,
-    -0.00028562308680939413,
-    -0.0050023785870514665,
-    0.01793609747886859,
-    -0.03219783742831453,
-    0.02860036405357749,
-    0.013999634724430469,
-    -0.09670347732652607,
-    0.47205320650984467,
-)
+# (1 + z) e^{z²/2} Q(z) as a polynomial in s = (z - 4)/(z + 4), highest power first.
+_MILLS = [float(line) for line in (Path(__file__).parents[1] / "data" / "normal_tail.txt").read_text().split()]
 
 
 class Normal(Distribution):
@@ -211,7 +185,7 @@ def _scaled_tail(t: np.ndarray) -> np.ndarray:
     return value / (1.0 + t)
 
 
-_ROOT_3, _ROOT_3_REST = 1.7320508075688772, 1.0035084221806903e-16  # √3 to twice double precision
+_ROOT_3, _ROOT_3_REST = math.sqrt(3), 1.0035084221806903e-16  # √3 to twice double precision
 
 
 class Uniform(Distribution):
@@ -241,7 +215,7 @@ class Uniform(Distribution):
         return np.where(z < -_ROOT_3, 0.0, np.where(z > _ROOT_3, np.nan, 1.0 / ((_ROOT_3 - z) + _ROOT_3_REST)))
 
 
-_ROOT_2, _ROOT_2_REST = 1.4142135623730951, -9.667293313452913e-17  # √2 to twice double precision
+_ROOT_2, _ROOT_2_REST = math.sqrt(2), -9.667293313452913e-17  # √2 to twice double precision
 
 
 class Laplace(Distribution):
@@ -272,7 +246,7 @@ class Laplace(Distribution):
         return np.where(z < 0, _ROOT_HALF * e / (1.0 - 0.5 * e), np.where(np.isnan(z), z, _ROOT_2))
 
 
-_PI_ROOT_3, _PI_ROOT_3_REST = 1.8137993642342178, 1.372758647784072e-17  # π/√3 to twice double precision
+_PI_ROOT_3, _PI_ROOT_3_REST = math.pi / math.sqrt(3), 1.372758647784072e-17  # π/√3 to twice double precision
 
 
 class Logistic(Distribution):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import (
+    COUNTABLE,
     LARGEST_SCALE,
     SMALLEST_SCALE,
     DomainError,
@@ -31,7 +32,6 @@ from varflow._memory import room
 __all__ = ["Currents", "Drive", "Given", "Inputs", "Spikes", "White", "input_vectors", "train_rates"]
 
 TRAINS = ("bernoulli", "poisson")
-MOST_ROWS = 2**53  # beyond which floats skip whole numbers
 
 
 class Drive:
@@ -72,7 +72,7 @@ class Drive:
         return self._covariance(steps)
 
     def _covariance(self, steps: int) -> np.ndarray:
-        raise NotImplementedError
+        raise DomainError("drive", self, "has no covariance: define covariance(self, steps), of shape (kinds, steps, steps)")
 
     @property
     def current_variances(self) -> np.ndarray:
@@ -298,7 +298,7 @@ def _indices(rows: Any) -> Any:
     if isinstance(rows, slice):
         return rows
     array = np.atleast_1d(real_array("rows", rows))
-    if np.any(array % 1) or np.any(np.abs(array) > MOST_ROWS):
+    if np.any(array % 1) or np.any(np.abs(array) > COUNTABLE):
         raise DomainError("rows", rows, "must be a slice, or whole numbers: the inputs to keep")
     return array.astype(np.intp)
 

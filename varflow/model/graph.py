@@ -15,22 +15,24 @@ when it is asked for and holds nothing but operations, so that no result depends
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, overload
 
-from varflow._checks import DomainError
+from varflow._checks import DomainError, instance
+from varflow._display import Shown, Table
 from varflow.model.chains import layers_of
-from varflow.model.drive_kinds import Inputs, Spikes
+from varflow.model.drive_kinds import Drive, Inputs, Spikes
 from varflow.model.layers import BatchNorm, Residual
 from varflow.model.merges import Product, Sum
 from varflow.model.signals import Layer, Signal, first_signal
 from varflow.model.sources import Measured, Source, Unknown
 from varflow.model.weighted_layers import Linear, Weighted
 
-__all__ = ["Graph", "Node", "Path", "graph_of", "independent", "of_layers", "spiking_shapes"]
+__all__ = ["Graph", "Node", "Path", "graph_of", "independent", "of_layers", "of_nodes", "spiking_shapes"]
 
+MOST_ROWS = 40  # of a table
 DEPENDENT = "merges signals that depend on the same weights"
 
 
@@ -58,8 +60,8 @@ class Node:
     weights: str = ""
 
 
-class Graph(Sequence[Node]):
-    """Nodes in order of execution, those of a branch before the node that joins it."""
+class Graph(Shown, Sequence[Node]):
+    """Nodes in order of execution, those of a branch before the node that joins it; printed as a table."""
 
     def __init__(self, nodes: Iterable[Node]):
         self._nodes = tuple(nodes)
@@ -73,6 +75,16 @@ class Graph(Sequence[Node]):
     def __getitem__(self, number: slice) -> Sequence[Node]: ...
     def __getitem__(self, number: Any) -> Any:
         return self._nodes[number]
+
+    def _table(self) -> Table:
+        rows = [
+            (node.name, repr(node.operation), ", ".join(self[source].name for source in node.inputs), str(sent))
+            for node, _, sent in self.sites()
+        ]
+        header = ("node", "operation", "receives", "sends")
+        shown = rows if len(rows) <= MOST_ROWS else [*rows[: MOST_ROWS - 2], ("…",) * len(header), rows[-1]]
+        sizes = [max(map(len, column)) for column in zip(header, *shown, strict=True)]
+        return Table("Graph", "  ".join([*(f"{{:<{size}}}" for size in sizes[:-1]), "{}"]), shown, header)
 
     @property
     def last_reader(self) -> Sequence[int]:
@@ -159,14 +171,15 @@ class Path(Graph):
 def _sent(node: Node, received: Sequence[Signal], sources: Sequence[Node]) -> Signal:
     """The signal that a node sends; DomainError if it cannot follow its sources."""
     operation = node.operation
-    if len(received) > 1 and not operation.merges:
-        raise DomainError("layers", operation, f"receives one signal, not {len(received)}")
     for signal, source in zip(received, sources, strict=True):
         if signal.kind not in operation.accepts:
             before = "the drive" if isinstance(source.operation, Source) else repr(source.operation)
             needs = " or ".join(operation.accepts)
-            raise DomainError("layers", operation, f"cannot follow {before}, which sends {signal.kind}: needs {needs}")
-    return operation.after(*received, width=node.width)
+            raise DomainError(node.name, operation, f"cannot follow {before}, which sends {signal.kind}: needs {needs}")
+    try:
+        return operation.after(*received, width=node.width)
+    except DomainError as error:
+        raise DomainError(node.name if error.argument == "layers" else error.argument, error.value, error.rule) from None
 
 
 class _Builder:
@@ -203,13 +216,81 @@ class _Builder:
 
 def graph_of(network: Any, *, first_weights: bool = False) -> Graph:
     """The graph of a network; with ``first_weights`` those through which a drive of numbers reaches neurons are a node."""
-    layers, drive = layers_of(network), network.drive
-    width = network.width if isinstance(network.width, int) else None
-    start = first_signal(drive, layers, int(network.widths[0]) if network.layers is None else width, network.steps)
-    if first_weights and isinstance(drive, (Inputs, Spikes)) and start.kind == "currents":
-        layers = (Linear(start.size, gain=drive.input_gain, weights=network.weights, mean_gain=0.0), *layers)
-        start = Signal("input", (drive.fan_in,))
-    return of_layers(layers, start, width)
+    if network.nodes is not None:
+        graph = network.nodes
+    else:
+        layers, width = layers_of(network), network.width if isinstance(network.width, int) else None
+        driven = int(network.widths[0]) if network.layers is None else width
+        graph = of_layers(layers, first_signal(network.drive, layers[:1], driven, network.steps), width)
+    return _with_first_weights(graph, network) if first_weights else graph
+
+
+def _with_first_weights(graph: Graph, network: Any) -> Graph:
+    drive, start = network.drive, graph[0].operation.after()
+    if start.kind != "currents" or not isinstance(drive, (Inputs, Spikes)):
+        return graph
+    linear = Linear(start.size, gain=drive.input_gain, weights=network.weights, mean_gain=0.0)
+    moved = (replace(node, inputs=tuple(source + 1 for source in node.inputs)) for node in graph[1:])
+    return Graph([Node(Source(Signal("input", (drive.fan_in,))), (), "drive"), Node(linear, (0,), "drive's weights"), *moved])
+
+
+def of_nodes(nodes: Any, drive: Drive, width: int | None, steps: int) -> Graph:
+    """The graph of ``{name: (layer, *names of what it receives)}``, in that order where it is one of execution.
+
+    A graph itself begins with what this drive sends.
+    """
+    if isinstance(nodes, Graph):
+        receiving = [node.operation for node in nodes if 0 in node.inputs]
+        first = replace(nodes[0], operation=Source(first_signal(drive, receiving, width, steps))) if receiving else nodes[0]
+        return Graph([first, *nodes[1:]])
+    if not isinstance(nodes, Mapping) or not nodes:
+        raise DomainError("nodes", nodes, "must be {name: (layer, *names of what it receives), …}")
+    described = {name: _entry(name, entry, nodes) for name, entry in nodes.items()}
+    receiving = [layer for layer, *inputs in described.values() if "drive" in inputs]
+    if not receiving:
+        raise DomainError("nodes", list(nodes), 'must have one that receives "drive"')
+    builder, numbers = _Builder(Source(first_signal(drive, receiving, width, steps))), {"drive": 0}
+    for name in _in_order(described):
+        layer, *inputs = described[name]
+        add = builder.residual if isinstance(layer, Residual) else builder.add
+        numbers[name] = add(layer, *(numbers[source] for source in inputs), name=name, width=width)
+    if all(node.inputs == (number,) for number, node in enumerate(builder.nodes[1:])):
+        return Path(builder.nodes[0].operation, [node.operation for node in builder.nodes[1:]], width)
+    return Graph(builder.nodes)
+
+
+def _entry(name: Any, entry: Any, nodes: Mapping[str, Any]) -> tuple[Any, ...]:
+    """A layer and the names of the nodes whose signals it receives."""
+    if not isinstance(name, str) or name in ("", "drive"):
+        raise DomainError("nodes", name, 'must be a name other than "drive", which stands for what the network receives')
+    layer, *inputs = entry if isinstance(entry, (tuple, list)) and entry else (entry,)
+    instance(name, layer, Layer)
+    if unknown := [source for source in inputs if source != "drive" and source not in nodes]:
+        raise DomainError(name, unknown[0], f"is no node: choose from drive, {', '.join(nodes)}")
+    if bool(inputs) != bool(layer.accepts):
+        rule = "must be followed by the names of what it receives" if layer.accepts else "receives nothing"
+        raise DomainError(name, layer, rule)
+    if len(inputs) > 1 and not layer.merges:
+        raise DomainError(name, layer, f"receives one signal, not {len(inputs)}: join them by Sum, Product or Concat")
+    return (layer, *inputs)
+
+
+def _in_order(described: Mapping[str, tuple[Any, ...]]) -> list[str]:
+    """Names of nodes, each behind those that it receives."""
+    placed, waiting = ["drive"], list(described)
+    known = set(placed)
+    while waiting:
+        before = len(placed)
+        for name in waiting:
+            if known.issuperset(described[name][1:]):
+                placed.append(name)
+                known.add(name)
+        waiting = [name for name in waiting if name not in known]
+        if len(placed) == before:
+            raise DomainError(
+                "nodes", waiting, "receive signals of each other in a circle: recurrent weights are Spike(recurrent_gain=…)"
+            )
+    return placed[1:]
 
 
 def of_layers(layers: Sequence[Layer], start: Signal, width: int | None) -> Graph:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -29,7 +29,7 @@ from varflow._display import Shown, Table
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.chains import as_chain
 from varflow.model.drives import Drive, Given, currents
-from varflow.model.graph import graph_of, of_layers, spiking_shapes
+from varflow.model.graph import Graph, Path, graph_of, of_layers, of_nodes, spiking_shapes
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import mean_of
@@ -77,6 +77,10 @@ class Network(Shown):
         and ``depth`` the number of ``Spike`` layers, in order of execution, branches included. A first ``Linear`` or ``Conv``
         receives the numbers of the drive, pooled by any ``Pool`` before it. If the layers are a plain chain, the network is the
         same as if described so.
+    nodes : mapping of str to tuple, optional
+        Any graph of layers, ``{name: (layer, *names of what it receives)}``, in place of ``layers``; ``"drive"`` is what the
+        network receives. ``Sum``, ``Product`` and ``Concat`` of ``vf.layers`` join several signals. The order is that of
+        execution, but that a node comes behind those it receives. The network prints as a table.
 
     Attributes
     ----------
@@ -113,6 +117,7 @@ class Network(Shown):
     steps: int
     drive: Drive
     layers: tuple[Layer, ...] | None
+    nodes: Graph | None
 
     def __init__(
         self,
@@ -127,13 +132,19 @@ class Network(Shown):
         steps: int = 1,
         drive: Drive | None = None,
         layers: Sequence[Layer] | None = None,
+        nodes: Mapping[str, Any] | Graph | None = None,
     ):
         put(self, steps=integer("steps", steps, minimum=1))
         put(self, drive=instance("drive", currents() if drive is None else drive, Drive))
-        if layers is not None:
-            self._of_layers(layers, width, depth, gain=gain, neuron=neuron, mean_gain=mean_gain)
-        else:
+        chain = {"gain": gain, "neuron": neuron, "mean_gain": mean_gain}
+        if nodes is None and layers is None:
             self._chain(width, depth, gain, neuron, weights, bias_std, mean_gain)
+        else:
+            width = None if width is None else integer("width", width, minimum=1)
+            if nodes is not None:
+                self._of_nodes(nodes, width, depth, layers, chain)
+            else:
+                self._of_layers(layers, width, depth, chain)  # pyright: ignore[reportArgumentType]
         if self.layers is None:
             _fits(self)
 
@@ -144,7 +155,7 @@ class Network(Shown):
         for name, value in (("width", width), ("depth", depth), ("gain", gain)):
             if value is None:
                 raise DomainError(name, value, "must be given, or layers=[…]")
-        put(self, depth=integer("depth", depth, minimum=1), layers=None)
+        put(self, depth=integer("depth", depth, minimum=1), layers=None, nodes=None)
         gains = per_layer("gain", positive_scale("gain", gain), self.depth)
         law = weight_law(weights)
         named = law.label in NAMES and law == weight_law(law.label)
@@ -159,27 +170,38 @@ class Network(Shown):
             mean_gain=symmetric if mean_gain is None else scalar("mean_gain", scale("mean_gain", mean_gain)),
         )
 
-    def _of_layers(self, layers: Sequence[Layer], width: Any, depth: Any, **chain: Any) -> None:
+    def _of_layers(self, layers: Sequence[Layer], width: int | None, depth: Any, chain: dict[str, Any]) -> None:
         """Any sequence of layers; a plain chain becomes one."""
         layers, drive = pooled_first(several("layers", layers, Layer), self.drive)
-        put(self, drive=drive)
-        width = None if width is None else integer("width", width, minimum=1)
-        for name, value in chain.items():
-            if value is not None:
-                raise DomainError(name, value, "cannot be given with layers=[…], which have their own")
-        graph = of_layers(layers, first_signal(self.drive, layers, width, self.steps), width)
-        shapes = spiking_shapes(graph)
-        if depth not in (None, len(shapes)):
-            raise DomainError("depth", depth, f"cannot be given with layers=[…], which have {len(shapes)} Spike layers")
-        plain = as_chain(layers, width, self.drive)
+        put(self, drive=drive, layers=layers, nodes=None)
+        graph = of_layers(layers, first_signal(drive, layers[:1], width, self.steps), width)
+        self._of_graph("layers", graph, width, depth, chain)
+        plain = as_chain(layers, width, drive)
         if plain is not None:
             put(self, drive=plain.pop("drive"))
             self._chain(**plain)
-            return
+
+    def _of_nodes(self, nodes: Any, width: int | None, depth: Any, layers: Any, chain: dict[str, Any]) -> None:
+        """Any graph; nodes in a row are a sequence of layers."""
+        graph = of_nodes(nodes, self.drive, width, self.steps)
+        operations = tuple(node.operation for node in graph[1:])
+        if layers is not None and tuple(layers) != operations:
+            raise DomainError("layers", layers, "cannot be given with nodes={…}, which have their own")
+        if isinstance(graph, Path):
+            return self._of_layers(operations, width, depth, chain)
+        put(self, layers=operations, nodes=graph)
+        self._of_graph("nodes", graph, width, depth, chain)
+
+    def _of_graph(self, argument: str, graph: Graph, width: int | None, depth: Any, chain: dict[str, Any]) -> None:
+        for name, value in chain.items():
+            if value is not None:
+                raise DomainError(name, value, f"cannot be given with {argument}=…, which have their own")
+        shapes = spiking_shapes(graph)
+        if depth not in (None, len(shapes)):
+            raise DomainError("depth", depth, f"cannot be given with {argument}=…, which have {len(shapes)} Spike layers")
         if not shapes:
-            raise DomainError("layers", layers, "must have at least one Spike")
-        put(self, width=width, depth=len(shapes), layers=layers, weights="normal", bias_std=0.0)
-        put(self, gain=None, neuron=None, mean_gain=None)
+            raise DomainError(argument, self.layers, "must have at least one Spike")
+        put(self, width=width, depth=len(shapes), weights="normal", bias_std=0.0, gain=None, neuron=None, mean_gain=None)
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
@@ -231,7 +253,8 @@ class Network(Shown):
         """Name and text of everything that is not a default."""
         if self.layers is not None:
             parts = [] if self.width is None else [("width", str(self.width))]
-            parts += [("layers", f"[{_shortened(self.layers)}]")] + ([("steps", str(self.steps))] if self.steps > 1 else [])
+            parts += [("layers", f"[{_shortened(self.layers)}]")] if self.nodes is None else []
+            parts += [("steps", str(self.steps))] if self.steps > 1 else []
             return parts if self.drive == currents() else [*parts, ("drive", repr(self.drive))]
         width = f"({self.width[0]}, …, {self.width[-1]})" if isinstance(self.width, tuple) else str(self.width)
         gain = f"({self.gain[0]:.4g}, …, {self.gain[-1]:.4g})" if isinstance(self.gain, tuple) else f"{self.gain:.6g}"
@@ -242,9 +265,13 @@ class Network(Shown):
         return parts if self.drive == currents() else [*parts, ("drive", repr(self.drive))]
 
     def _table(self) -> Table:
+        if self.nodes is not None:
+            return replace(self.nodes._table(), title=f"Network({', '.join(f'{name}={text}' for name, text in self._parts())})")
         return Table("Network", "{:<9} {}", self._parts())
 
     def __repr__(self) -> str:
+        if self.nodes is not None:
+            return self._table().text()
         return f"Network({', '.join(f'{name}={text}' for name, text in self._parts())})"
 
 

@@ -30,9 +30,7 @@ __all__ = [
 ]
 
 BOUND = 6.0  # of the standardised value in Gauss rules
-STEP, REACH = 0.25, 38.0  # of the trapezoidal rule in the logit of the quantile; each tail beyond holds 3e-17
 PART = 305  # values averaged at once, as many as the trapezoidal rule has: memory stays bounded for large samples
-GAUSS = 64  # values of the Gauss rule that is as accurate as the trapezoidal one for smooth functions
 SAMPLE = "sample"
 
 
@@ -117,7 +115,8 @@ class OverNeurons:
         Student's t): where a function is no narrower than half the bulk.
         """
         wide = np.asarray(widths >= _narrowest(self))
-        for which, points in ((wide, GAUSS), (~wide, None)):
+        # a Gauss rule of 64 values is as accurate as the trapezoidal one for smooth functions
+        for which, points in ((wide, 64), (~wide, None)):
             for values, weights in in_parts(*self.rule(points)) if which.any() else ():
                 yield which, values, weights
 
@@ -169,7 +168,7 @@ def _fine(over: OverNeurons) -> tuple[np.ndarray, np.ndarray]:
     if over.name == SAMPLE:
         values, counts = np.unique(over.frozen.values, return_counts=True)
         return frozen(values), frozen(counts / counts.sum())
-    t = STEP * np.arange(-REACH / STEP, REACH / STEP + 1)
+    t = 0.25 * np.arange(-152, 153)  # logits of the quantile: each tail beyond ±38 holds 3e-17
     small = 1 / (1 + np.exp(np.abs(t)))  # the smaller of the two tails
     values = np.where(t < 0, over.frozen.ppf(small), over.frozen.isf(small))
     weights = small * (1 - small)

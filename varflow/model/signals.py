@@ -172,13 +172,16 @@ def own_gain(layer: Layer, drive: Inputs | Spikes) -> None:
         raise DomainError("drive", drive, f"cannot have input_gain before {layer!r}, which receives its numbers")
 
 
-def first_signal(drive: Drive, layers: Sequence[Layer], width: int | None, steps: int) -> Signal:
-    """What the drive sends to the first layer: its numbers, if that layer has weights, else currents."""
+def first_signal(drive: Drive, receiving: Sequence[Layer], width: int | None, steps: int) -> Signal:
+    """What the drive sends to the layers that receive it: its numbers, if they have weights, else currents."""
     if drive.steps not in (None, steps):
         raise DomainError("drive", drive, f"needs a network with steps={drive.steps}, not steps={steps}")
     shape = getattr(drive, "shape", None)
-    if isinstance(drive, (Inputs, Spikes)) and "input" in layers[0].accepts:
-        own_gain(layers[0], drive)
+    weights = [layer for layer in receiving if "input" in layer.accepts]
+    if isinstance(drive, (Inputs, Spikes)) and weights:
+        if others := [layer for layer in receiving if "input" not in layer.accepts]:
+            raise DomainError("drive", drive, f"sends numbers to {weights[0]!r}, and currents to {others[0]!r}: choose one")
+        own_gain(weights[0], drive)
         return Signal("input", shape or (drive.fan_in,))
     first = drive.width or width
     if first is None:

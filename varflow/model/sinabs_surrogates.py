@@ -21,8 +21,6 @@ __all__ = [
     "sinabs_single_exponential",
 ]
 
-PERIODS = 8  # of the periodic exponential whose kinks are listed
-
 
 def sinabs_single_exponential(grad_width: float = 0.5, grad_scale: float = 1.0, spike_threshold: float = 1.0) -> Surrogate:
     """``ψ = (s/a) e^{-|v|/a}`` with ``a = grad_width · spike_threshold`` and ``s = grad_scale``: the default of sinabs' LIF.
@@ -91,7 +89,7 @@ def sinabs_periodic_exponential(grad_width: float = 0.5, grad_scale: float = 1.0
         ("grad_scale", positive_number("grad_scale", grad_scale)),
         ("spike_threshold", theta),
     )
-    kinks = tuple(theta * n / 2 for n in range(2 * PERIODS + 1))
+    kinks = tuple(theta * n / 2 for n in range(17))  # of the first 8 periods
     return Surrogate("own", function=_periodic, kinks=kinks, formula=Formula(sinabs_periodic_exponential, arguments))
 
 

@@ -24,7 +24,7 @@ class Source(Layer):
         return self.sends
 
     def __repr__(self) -> str:
-        return f"drive: {self.sends}"
+        return "drive"
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)

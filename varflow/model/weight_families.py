@@ -15,7 +15,6 @@ from varflow.model.weight_distribution import Lattice, Pair, WeightDistribution,
 __all__ = ["Discrete", "Gamma", "LogNormal", "Normal", "Uniform"]
 
 LARGEST_SIGMA = 3.0  # of log-normal weights: the standard deviation is then 8000 times the median
-SPLINE = 16  # sums of fewer uniform weights use the B-spline recursion; more, the saddle-point integral
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Uniform(WeightDistribution):
 
     def sum_tails(self, number: np.ndarray, x: np.ndarray, bias: float) -> Pair:
         p, q = unknown(x)
-        few = (bias == 0) & (np.abs(x) < number) & (number < SPLINE)
+        few = (bias == 0) & (np.abs(x) < number) & (number < 16)  # sums of more weights use the saddle-point integral
         for count in np.unique(number[few]):
             rows = few & (number == count)
             p[rows], q[rows] = _spline_tail(int(count), x[rows]), _spline_tail(int(count), -x[rows])

@@ -7,6 +7,7 @@ from typing import Any
 
 from varflow._checks import DomainError
 from varflow._lazy import names_of
+from varflow.model.extensions import map_of
 from varflow.plots.audit import plot_audit
 from varflow.plots.catalogue import plot_catalogue, plot_methods
 from varflow.plots.comparison import plot_comparison
@@ -53,10 +54,10 @@ FIGURES = {
 
 def draw(result: Any, **options: Any) -> Any:
     """The figure of a result, chosen by its type; ``options`` go to its plot function."""
-    for kind, figure in FIGURES.items():
-        if isinstance(result, kind):
-            return figure(result, **options)
-    raise DomainError("result", result, "has no figure")
+    figure = map_of("figure", FIGURES, result)
+    if figure is None:
+        raise DomainError("result", result, f"has no figure: give it by vf.register({type(result).__name__}, figure=…)")
+    return figure(result, **options)
 
 
 __all__ = names_of(globals())  # pyright: ignore[reportUnsupportedDunderAll]

@@ -13,9 +13,6 @@ from varflow.results import AuditReport
 __all__ = ["plot_audit"]
 
 
-MOST_NAMED = 24  # layers up to which all are named on the axis
-
-
 def plot_audit(report: AuditReport) -> Any:
     """Measured and predicted late rate, and variance, over layers; a dotted line marks the first dead one, open dots the
     layers that are not healthy. Lines are predicted, dots measured.
@@ -39,7 +36,7 @@ def plot_audit(report: AuditReport) -> Any:
     variances.plot(layer, [each.predicted_variance for each in report.layers], "-", lw=1.4, color=colour)
     variances.plot(layer, [each.variance for each in report.layers], ".", color=colour)
     variances.set(xlabel="layer", ylabel=r"late variance, $\mathrm{Var}[H]$", ylim=(0, None))
-    every = -(-len(layer) // MOST_NAMED)
+    every = -(-len(layer) // 24)  # of more than 24 layers every n-th is named
     names = [each.label for each in report.layers[::every]]
     variances.set_xticks(layer[::every], names, rotation=45 if max(map(len, names)) > 3 else 0, ha="right", fontsize=7)
     if report.first_dead is not None:

@@ -16,10 +16,6 @@ __all__ = ["plot_catalogue", "plot_methods"]
 
 HEIGHT, PANEL, LEFT, GAP, MARGIN = 4.9, 4.6, 0.85, 0.75, 0.25  # inches; the margin is for wider fonts
 BESIDE = 1.05  # left end of the names, in panel widths
-EARLY = 0.1  # fraction of the depth: methods silent by then form one group
-FLOOR = 1e-3  # smallest variance shown, relative to the largest
-LABELS = 0.19  # least distance between names, inches
-DOTS = 22  # approximate number of layers whose simulated mean is shown
 NAMES = 9  # font size in points
 RAREST = 1e-3  # smallest fraction of networks alive that is printed; below, "< 0.1 %"
 SILENT = "0.55"  # grey
@@ -60,7 +56,8 @@ def plot_methods(catalogue: Catalogue, ensembles: Sequence[Ensemble] = ()) -> An
         raise DomainError("ensembles", len(ensembles), f"must be as many as catalogue.networks, {len(keys)}")
     measured = dict(zip(keys, ensembles, strict=True)) if ensembles else {}
     ends = {key: _last_heard(catalogue, key) for key in keys}
-    silent = [key for key in keys if ends[key] <= max(EARLY * catalogue.depth, 10) and ends[key] < catalogue.depth]
+    # methods silent within the first tenth form one group
+    silent = [key for key in keys if ends[key] <= max(0.1 * catalogue.depth, 10) and ends[key] < catalogue.depth]
     heard = sorted((key for key in keys if key not in silent), key=lambda key: -catalogue.profiles[key].spikes[-1].mean())
     colour = {key: SILENT if key in silent else catalogue[key].colour for key in keys}
     labels = {key: _label(catalogue, key) for key in heard}
@@ -103,7 +100,7 @@ def _draw(ax: Any, line: np.ndarray, ensemble: Ensemble | None, quantity: str, c
     rows = getattr(ensemble, quantity)
     if ensemble.network.steps > 1:
         rows = rows[..., -1] if quantity == "variance" else rows.mean(axis=-1)
-    shown = np.unique(np.geomspace(1, len(line), DOTS).round().astype(int)) - 1  # evenly spaced in log
+    shown = np.unique(np.geomspace(1, len(line), 22).round().astype(int)) - 1  # evenly spaced in log
     mean, error = rows.mean(axis=0), rows.std(axis=0, ddof=1) / np.sqrt(len(rows)) if len(rows) > 1 else np.zeros(len(line))
     dots = {"fmt": "o", "ms": 3.4, "elinewidth": 1.1, "mew": 0, "color": colour, "zorder": 2}
     ax.errorbar(layer[shown], mean[shown], error[shown], **dots)
@@ -120,7 +117,7 @@ def _dress(variance: Any, spikes: Any, catalogue: Catalogue) -> None:
         ax.minorticks_off()
         ax.set_xlabel("layer")
     variance.set_yscale("log")
-    variance.set_ylim(FLOOR * top, 1.6 * top)
+    variance.set_ylim(1e-3 * top, 1.6 * top)
     variance.set_title(r"variance of the potentials, $\mathrm{Var}[u_l]$", fontsize=11, loc="left")
     spikes.set_ylim(0, None)
     spikes.set_title("spikes in the layer" + (", per step" if catalogue.steps > 1 else ""), fontsize=11, loc="left")
@@ -146,7 +143,7 @@ def _name(ax: Any, catalogue: Catalogue, labels: dict[str, str], colours: dict[s
     if not labels:
         return
     top = ax.get_ylim()[1]
-    gap = LABELS * top / (HEIGHT - 0.4)
+    gap = 0.19 * top / (HEIGHT - 0.4)  # 0.19 inches between names
     ends = [float(catalogue.profiles[key].spikes[-1].mean()) for key in labels]
     for (key, label), end, place in zip(labels.items(), ends, _apart(ends, gap), strict=True):
         ax.annotate(

@@ -13,8 +13,6 @@ from varflow.results import TemporalCriticalGain
 
 __all__ = ["plot_temporal_critical_gain"]
 
-MEMORYLESS = 6.034397946968073  # critical gain² of neurons without memory, in units of θ²
-
 
 def plot_temporal_critical_gain(results: Sequence[TemporalCriticalGain], ax: Any = None) -> Any:
     """Critical gains over the decay, a colour per reset: all steps alive (solid) and the late half of them (dashed).
@@ -34,7 +32,8 @@ def plot_temporal_critical_gain(results: Sequence[TemporalCriticalGain], ax: Any
             errors = np.array([r.error[name] for r in of_reset]) * units
             ax.plot(decays, gains**2, style, color=colour, marker=".", ms=4, lw=1.4, label=label)
             ax.fill_between(decays, (gains - errors) ** 2, (gains + errors) ** 2, color=colour, alpha=0.25, lw=0)
-    ax.axhline(MEMORYLESS, color="0.6", lw=0.8, ls=":", zorder=0)
+    # critical gain² of neurons without memory, in units of θ²
+    ax.axhline(6.034397946968073, color="0.6", lw=0.8, ls=":", zorder=0)
     steps, depth = results[0].steps, results[0].depth
     ax.set_title(f"alive at layer {depth}: all {steps} steps (solid), late half (dashed)", fontsize=10)
     ax.set(xlabel="decay β", ylabel=r"critical gain$^2$, in $(\theta/\lambda)^2$")

@@ -12,7 +12,6 @@ from varflow.results import DepthScales
 
 __all__ = ["plot_depth_scales"]
 
-LEAST, MOST = 0.3, 30.0  # layers, where logarithmic colours of depth scales end
 GAIN, ROWS = "gain $g$", {"threshold": "threshold θ", "width": "width of the surrogate, $a$"}
 PANELS = (
     ("firing_rate", "firing rate", False),
@@ -44,7 +43,7 @@ def plot_depth_scales(scales: DepthScales) -> Any:
 
 def _map(ax: Any, scales: DepthScales, shown: Any, logarithmic: bool) -> None:
     name, _, values = scales.rows
-    norm = require("plot", "matplotlib.colors").LogNorm(LEAST, MOST) if logarithmic else None
+    norm = require("plot", "matplotlib.colors").LogNorm(0.3, 30.0) if logarithmic else None
     mesh = ax.pcolormesh(scales.gains, values, shown, cmap="viridis", norm=norm, shading="nearest", rasterized=True)
     ax.figure.colorbar(mesh, ax=ax, extend="both" if logarithmic else "neither")
     with np.errstate(divide="ignore"):

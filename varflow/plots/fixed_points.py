@@ -13,8 +13,6 @@ from varflow.results import FixedPoints
 
 __all__ = ["plot_fixed_points"]
 
-LAYERS, FINE = 60, 400
-
 
 def plot_fixed_points(points: FixedPoints, ax: Any = None, *, start: float = 1.0) -> Any:
     """The map ``V → F(V)`` with its fixed points, filled if stable, two-cycles, and the cobweb of layers driven at ``start``.
@@ -27,7 +25,7 @@ def plot_fixed_points(points: FixedPoints, ax: Any = None, *, start: float = 1.0
     first = scalar("start", positive_scale("start", start))
     ax, colour = axes(ax), colours(1)[0]
     top = 1.3 * max(first, *(point.variance for point in points), *(cycle.variances[1] for cycle in points.cycles))
-    V = top * np.linspace(0, 1, FINE) ** 2
+    V = top * np.linspace(0, 1, 400) ** 2
     ax.plot([0, top], [0, top], color="0.6", lw=0.9)
     ax.plot(*_cobweb(following, first), color=GREY, lw=0.8, label=f"layers driven at $V$ = {first:.4g}")
     ax.plot(V, following(V), color=colour, lw=1.6, label="map $F(V)$")
@@ -47,7 +45,7 @@ def plot_fixed_points(points: FixedPoints, ax: Any = None, *, start: float = 1.0
 def _cobweb(following: Callable[[Any], Any], start: float) -> np.ndarray:
     """Up to the map, across to the diagonal; shape (2, corners)."""
     corners, V = [(start, 0.0)], start
-    for _ in range(LAYERS):
+    for _ in range(60):
         last, V = V, float(following(V))
         corners += [(last, V), (V, V)]
     return np.array(corners).T

@@ -12,8 +12,6 @@ from varflow.results import GradientFlow
 
 __all__ = ["plot_gradient_flow"]
 
-MOST_STEPS = 6  # drawn one by one
-
 
 def plot_gradient_flow(flow: GradientFlow) -> Any:
     """Energy of every layer (left), in total and at single steps, and the fraction of it at every step (right)."""
@@ -26,7 +24,8 @@ def plot_gradient_flow(flow: GradientFlow) -> Any:
     if "energy" in flow.error:
         off = np.sqrt((flow.error["energy"] ** 2).sum(axis=1))
         axes[0].fill_between(layer, np.maximum(total - off, total / 10), total + off, color="0.2", alpha=0.2, lw=0)
-    chosen = np.unique(np.linspace(0, steps - 1, min(steps, MOST_STEPS)).round().astype(int)) if steps > 1 else []
+    # at most 6 steps are drawn one by one
+    chosen = np.unique(np.linspace(0, steps - 1, min(steps, 6)).round().astype(int)) if steps > 1 else []
     for t, colour in zip(chosen, colours(len(chosen)), strict=True):
         axes[0].semilogy(layer, energy[:, t], color=colour, lw=1.1, label=f"step {t + 1}")
     if flow.spread is not None:

@@ -24,8 +24,6 @@ from varflow.results import Curve, Experiment
 
 __all__ = ["plot_experiment"]
 
-LEGEND_ROWS = 9  # per column of the legend, an inch wide
-
 
 def plot_experiment(experiment: Experiment) -> Any:
     """Variance over layers with survival below, a panel per gain rule and width, and the main findings in words.
@@ -91,7 +89,7 @@ def _ceiling(experiment: Experiment) -> float:
 
 
 def _columns(colours: dict[float, Any]) -> int:
-    return -(-len(colours) // LEGEND_ROWS)
+    return -(-len(colours) // 9)  # 9 rows a column
 
 
 def _legends(ax: Any, colours: dict[float, Any], experiment: Experiment) -> None:

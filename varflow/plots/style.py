@@ -38,7 +38,6 @@ __all__ = [
 TITLES = {"preserving": r"preserving gain, $g^2 = 1/P(u>\theta)$", "kaiming": r"Kaiming's gain, $g^2 = 2$"}
 PANEL, LEFT, RIGHT = 4.7, 0.95, 2.3  # inches: width of a panel with its gap, margins
 GREY, BESIDE = "0.35", {"frameon": False, "fontsize": 8.5, "borderaxespad": 0.0}  # of legends right of a panel
-SCREEN = 100  # dots per inch in Jupyter
 ALARM = "#D55E00"  # of what needs attention: dead, unhealthy, a limit
 TEXT, LINE, LETTERS = 8.5, 0.165, 16.6  # of the caption: font size in points, line height in inches, letters per inch
 
@@ -48,7 +47,7 @@ def _figure() -> Any:
     class Figure(require("plot", "matplotlib.figure").Figure):
         def _repr_png_(self) -> bytes:
             content = io.BytesIO()
-            self.savefig(content, format="png", dpi=SCREEN)
+            self.savefig(content, format="png", dpi=100)
             return content.getvalue()
 
     return Figure

@@ -10,8 +10,6 @@ from varflow.results.training import TOTAL, TrainingHistory
 
 __all__ = ["plot_training"]
 
-NAMED = 12  # layers up to which each is named in the legend; of more, every n-th
-
 
 def plot_training(history: TrainingHistory) -> Any:
     """Late rate and fraction of dead neurons over training steps, and gradient norms where they were measured: a line for each
@@ -24,7 +22,7 @@ def plot_training(history: TrainingHistory) -> Any:
     figure = new_figure(figsize=(7.5, 2.5 * panels), dpi=150, layout="constrained")
     rates, dead, *norms = figure.subplots(panels, 1, sharex=True)
     layers, marker = history.layers, "." if len(history.steps) < 40 else ""
-    every = -(-len(layers) // NAMED)
+    every = -(-len(layers) // 12)  # of more than 12 layers every n-th is in the legend
     for place, (name, colour) in enumerate(zip(layers, colours(len(layers)), strict=True)):
         label = history.weights.get(name, name).replace("–", name) if place % every == 0 or place == len(layers) - 1 else None
         rates.plot(history.steps, history.values("firing_rate", name), color=colour, marker=marker, lw=1.2, label=label)

@@ -15,7 +15,6 @@ __all__ = ["two_cycles"]
 
 STEP = mpf("0.04")  # of the search, in ln V: cycles closer to each other than this are not told apart
 STEEP = mpf("-0.9")  # a cycle has F' ≤ -1 between its variances; the bounds are loose by a step where z or z' turns
-SEARCH_DIGITS = 15  # during the search only signs matter
 
 
 def two_cycles(layer: Layer, low: Any, high: Any, digits: int) -> tuple[Cycle, ...]:
@@ -29,7 +28,7 @@ def two_cycles(layer: Layer, low: Any, high: Any, digits: int) -> tuple[Cycle, .
         step = following - variance
         return 1 + ((_image(layer, following) - following) / step if step else layer.slope(variance))
 
-    with mp.workdps(SEARCH_DIGITS):
+    with mp.workdps(15):  # during the search only signs matter
         places = [low * mp.exp(STEP * i) for i in range(int(mp.log(high / low) / STEP) + 2)]
         steep = (i for i, ends in enumerate(pairwise(places)) if layer.slopes(*ends)[0] <= STEEP)
         places = places[next(steep, len(places)) :]  # the larger variance lies above a steep place

@@ -14,7 +14,6 @@ from varflow.reference.roots import first_power
 __all__ = ["CorrelationPoint", "correlation_map", "correlation_point"]
 
 LOWEST = -5  # of z, where Q(z) = 1 - 3e-7 and 1 - ρ* is smaller still
-FIRST_STEPS = 4  # from twice the distance to 1: after them ρ* has ten digits
 
 
 class CorrelationPoint(NamedTuple):
@@ -128,7 +127,7 @@ def _crossing(z: Any, digits: int) -> Any:
     with mp.workdps(mp.dps - digits + 12):
         gap = first_power(lambda d: _map(1 - d, z, 12) < 1 - d, mpf(1), factor=mpf(1) / 2)
         rho = max(1 - 2 * gap, distribution_named("normal").tail(z))
-        for _ in range(FIRST_STEPS):
+        for _ in range(4):  # from twice the distance to 1: after 4 steps ρ* has ten digits
             rho += _newton_step(rho, z, 12)
     for _ in range(2 + int(mp.log(digits / 10, 2))):  # every step doubles the digits
         rho += _newton_step(rho, z, digits + 2)

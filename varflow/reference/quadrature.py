@@ -11,9 +11,6 @@ from varflow._mpmath import mp, mpf
 
 __all__ = ["integral"]
 
-DEGREE = 11  # highest tanh-sinh level; nodes double with each, and where 11 are too few the error estimate says so
-SPARE = 10  # guard digits (of GUARD = 15) not carried by the quadrature, whose nodes grow with its digits
-
 
 def integral(function: Callable[[Any], Any], ends: Iterable[Any], digits: int) -> Any:
     """``∫ function`` of a non-negative function over the intervals between ``ends``, to ``digits`` digits.
@@ -25,8 +22,10 @@ def integral(function: Callable[[Any], Any], ends: Iterable[Any], digits: int) -
         size = mp.fsum(mp.quad(function, interval, maxdegree=5) for interval in intervals)
     if size == 0:
         return mpf(0)
-    with mp.workdps(mp.dps - SPARE):  # mpmath's error estimates are absolute: scale the integral to 1
-        parts = [mp.quad(lambda x: function(x) / size, interval, maxdegree=DEGREE, error=True) for interval in intervals]
+    # Of the 15 guard digits 10 are not carried, as nodes grow with digits. mpmath's error estimates are absolute: scale to 1.
+    with mp.workdps(mp.dps - 10):
+        # tanh-sinh levels, each with twice the nodes: where 11 are too few the error estimate says so
+        parts = [mp.quad(lambda x: function(x) / size, interval, maxdegree=11, error=True) for interval in intervals]
     if mp.fsum(error for _, error in parts) > mpf(10) ** -digits:
         raise ConvergenceError(f"an integral did not converge to {digits} digits; ask for fewer", size)
     return size * mp.fsum(value for value, _ in parts)

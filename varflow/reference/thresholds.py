@@ -13,8 +13,6 @@ from varflow.reference.quadrature import integral
 
 __all__ = ["averaged_over"]
 
-TAIL = 3  # a gamma density is negligible beyond its mode by this many digits' worth of scale lengths
-
 
 def averaged_over(law: OverNeurons, potential: Standardised, digits: int) -> tuple[Standardised, Any]:
     """The averaged tail and density as functions of ``E[θ]/√V``, and ``E[θ]``."""
@@ -38,6 +36,7 @@ def _of_thresholds(law: OverNeurons, digits: int) -> tuple[Callable[[Any], Any],
     if law.name == "gamma" and low >= 0:
         shape = mpf(law.shapes[0])
         norm = mp.gamma(shape) * scale**shape
-        ends = [low, low + shape * scale, low + (shape + TAIL * (digits + mp.sqrt(digits * shape))) * scale]
+        # 3 digits' worth of scale lengths beyond its mode a gamma density is negligible
+        ends = [low, low + shape * scale, low + (shape + 3 * (digits + mp.sqrt(digits * shape))) * scale]
         return lambda theta: (theta - low) ** (shape - 1) * mp.exp(-(theta - low) / scale) / norm, ends, low + shape * scale
     raise DomainError("threshold", law, "must be a number, or a uniform or gamma distribution of positive values")

@@ -16,8 +16,6 @@ from varflow.reference.quadrature import integral
 
 __all__ = ["TwoSteps", "two_steps"]
 
-FARTHEST = 10**6  # standard deviations of the first current below threshold; spike probabilities are 10^(-2e11) there
-
 
 class TwoSteps(NamedTuple):
     """Moments of potentials and spikes at steps 1 and 2, in mpf; ``coincidences[t][s]`` is the second moment ``E[S_t S_s]``."""
@@ -97,7 +95,7 @@ def two_steps(neuron: Neuron, *, covariance: Any, mean: Any = (0, 0), digits: in
     C11, C12, C22 = scale**2 * C11, scale**2 * (alpha * C11 + C12), scale**2 * (alpha**2 * C11 + 2 * alpha * C12 + C22)
     rest = C22 - C12**2 / C11
     spread = mp.sqrt(rest) if rest > C22 * mpf(10) ** (5 - mp.dps) else mpf(0)
-    if mpf(neuron.threshold) - m1 > FARTHEST * mp.sqrt(C11):
+    if mpf(neuron.threshold) - m1 > 10**6 * mp.sqrt(C11):  # spike probabilities are 10^(-2e11) there
         raise DomainError("neuron", neuron, "needs a threshold at most 10^6 standard deviations above the mean current")
     pieces = _pieces(neuron, m1, mp.sqrt(C11), m2, C12 / mp.sqrt(C11), spread, digits)
     return _moments(neuron, pieces, m1, C11, digits)

@@ -34,7 +34,6 @@ OVER = {"survival": "input", "firing_rates": "step"}  # second axis of quantitie
 SHOWN = 6  # notes in the table
 NAMED = 2  # names in a sentence
 VANISHED = 1e-3  # gradient norm of the first layer over the last's below which gradients vanish; above the inverse they explode
-BROAD, NEAR = 3.0, 0.375  # thresholds of width and late rate above which all layers are near 1/2, the limit of large gains
 ENOUGH = 0.9  # fraction of the needed gain that is enough: drawn weights have their gain within a few per cent
 
 
@@ -230,7 +229,7 @@ class AuditReport(Shown):
         odd = [layer for layer in self.layers if layer.output and layer.verdict != "healthy"]
         words = [f"output layer {each.label} is {each.verdict} (rate {each.firing_rate:.2g}): {_rule(each)}" for each in odd]
         rates, widths = ([getattr(each, name) for each in self.hidden] for name in ("firing_rate", "width_in_thresholds"))
-        if rates and min(rates) > NEAR and min(widths) > BROAD and not self.problems:
+        if rates and min(rates) > 0.375 and min(widths) > 3 and not self.problems:  # near 1/2, the limit of large gains
             most = f"late rates of {min(rates):.2g} to {max(rates):.2g} are near the most that large gains give"
             wide = f"potentials {min(widths):.2g} to {max(widths):.2g} thresholds wide"
             words.append(f"{most}, with {wide}: spikes say little of currents; vf.init.init_model sets a rate of 0.2")

@@ -14,7 +14,6 @@ from varflow.results.export import dataset
 __all__ = ["LEVELS", "PhaseDiagram"]
 
 LEVELS = (0.99, 0.5, 0.01)  # survival probabilities of the contours
-LARGEST_LOGIT = 28.0  # of a survival that differs from 1 in double precision, to a few digits
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -52,7 +51,8 @@ class PhaseDiagram(Shown):
         DomainError
             Outside the grid.
         """
-        S = np.clip(self.survival, np.exp(-LARGEST_LOGIT), 1 - np.exp(-LARGEST_LOGIT))
+        edge = np.exp(-28.0)  # to a few digits the last that 1 - edge tells from 1
+        S = np.clip(self.survival, edge, 1 - edge)
         table = np.log(S / (1 - S))
         if widths is not None:
             table = _between(np.log(self.widths), table, np.log(_inside("widths", widths, self.widths)), axis=1)

@@ -1,5 +1,12 @@
 """Simulation of spiking networks. It shares no formula with the theory it is compared with."""
 
-from varflow.simulation.run import Interrupted, simulate
+from typing import TYPE_CHECKING
 
-__all__ = ["Interrupted", "simulate"]
+from varflow._lazy import loaded_when_asked
+
+if TYPE_CHECKING:
+    from varflow.simulation.flows import Flow
+    from varflow.simulation.run import Interrupted, simulate
+
+__getattr__, __dir__ = loaded_when_asked(globals())
+__all__ = __dir__()  # pyright: ignore[reportUnsupportedDunderAll]

@@ -14,6 +14,7 @@ import numpy as np
 from varflow._checks import require
 from varflow._shared import exact_matmul
 from varflow.campaign import Block
+from varflow.model.drives import Currents, Given, Inputs, Spikes, White
 from varflow.model.network import Network
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Rows", "batches_of", "blocks_of", "exact_products", "simulated"]
 
 DRAWN = 2**25  # numbers that a block draws, unless one chunk draws more: about 0.3 s, against some ms to send and keep it
+DRIVES = {Currents, White, Inputs, Spikes, Given}  # of which the engines of plain chains draw the currents
 Rows = slice  # of the networks in a batch
 
 
@@ -32,8 +34,8 @@ def batches_of(networks: Sequence[Network], *, repeats: int, seed: int, engine: 
     from varflow.simulation import conditional, dense, layered
 
     chains = {"dense": dense, "conditional": conditional}[engine]
-    plain = [place for place, network in enumerate(networks) if network.layers is None]
-    other = [place for place, network in enumerate(networks) if network.layers is not None]
+    plain = [place for place, network in enumerate(networks) if network.layers is None and type(network.drive) in DRIVES]
+    other = sorted(set(range(len(networks))) - set(plain))
     made = chains.batches([networks[place] for place in plain], repeats=repeats, seed=seed, device=device, dtype=dtype)
     made = [replace(batch, places=tuple(plain[place] for place in batch.places)) for batch in made]
     more = [networks[place] for place in other]

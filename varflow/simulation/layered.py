@@ -17,12 +17,13 @@ from torch import Tensor
 
 from varflow.campaign import Cancelled
 from varflow.model.drives import Given, Inputs
+from varflow.model.extensions import refuse_gaps
 from varflow.model.graph import Graph, graph_of
 from varflow.model.layers import Conv, Linear, Spike
 from varflow.model.network import Network
 from varflow.simulation.flows import Flow
 from varflow.simulation.measures import Measures
-from varflow.simulation.operations import simulate
+from varflow.simulation.operations import SIMULATE, simulate
 from varflow.simulation.streams import BLOCK, Streams
 from varflow.simulation.walk import Record, Walk
 from varflow.simulation.weighted import Wiring
@@ -103,6 +104,7 @@ def batch_of(
 ) -> Layered:
     """Simulations of one network; ``probes``: inputs sent through it, by default as many as its layers need."""
     where, conditional, graph = torch.device(device), engine == "conditional", graph_of(network, first_weights=True)
+    refuse_gaps(graph, "simulate", SIMULATE)
     probes = probes or _probes(network, graph)
     largest, weights = _sizes(graph, conditional, probes * network.steps)
     one = probes * network.steps * largest

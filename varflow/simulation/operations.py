@@ -16,6 +16,7 @@ from torch import Tensor
 
 from varflow._checks import DomainError
 from varflow.model.drives import Currents, Given, Inputs, Spikes, White
+from varflow.model.extensions import map_of
 from varflow.model.graph import Node
 from varflow.model.layers import BatchNorm, Concat, Conv, LayerNorm, Linear, Measured, Pool, Product, Spike, Sum
 from varflow.model.signals import Layer, Signal
@@ -26,7 +27,7 @@ from varflow.simulation.recurrent import recurrence
 from varflow.simulation.walk import Walk
 from varflow.simulation.weighted import received
 
-__all__ = ["simulate"]
+__all__ = ["SIMULATE", "simulate"]
 
 
 def driven(operation: Source, flows: tuple[()], walk: Walk, node: Node) -> Flow:
@@ -46,7 +47,10 @@ def driven(operation: Source, flows: tuple[()], walk: Walk, node: Node) -> Flow:
     if isinstance(drive, Spikes):
         rates = _seen(drive.rates, walk)
         return Flow(torch.stack([draws.trains(rates, drive.kind) for _ in range(steps)], 2), 1.0)
-    raise DomainError("drive", drive, "has no simulation")
+    own = map_of("simulate", {}, drive)
+    if own is None:
+        raise DomainError("drive", drive, f"has no simulate: give it by vf.register({type(drive).__name__}, simulate=…)")
+    return own(drive, flows, walk, node)
 
 
 def measured(operation: Measured, flows: tuple[()], walk: Walk, node: Node) -> Flow:
@@ -138,5 +142,4 @@ SIMULATE: dict[type[Layer], Callable[..., Flow]] = {  # by kind of operation
 
 def simulate(operation: Layer, flows: tuple[Flow, ...], walk: Walk, node: Node) -> Flow:
     """The signal that an operation sends."""
-    kind = next(kind for kind in type(operation).__mro__ if kind in SIMULATE)
-    return SIMULATE[kind](operation, flows, walk, node)
+    return map_of("simulate", SIMULATE, operation)(operation, flows, walk, node)  # pyright: ignore[reportOptionalCall]

@@ -29,9 +29,6 @@ from varflow.symbolic.symbols import NAMES, exact
 __all__ = ["Derivation", "DerivationError", "Setting", "Step", "built_once"]
 
 DIGITS = 40
-_GUARD = 20  # digits beyond those compared: a density infinite at an end of its support halves the digits of its integrals
-_SMALL = (4, 8)  # a remainder is evaluated at ε = 10^-4 and 10^-8
-_MANY = 100  # digits in which it is: the smallest remainder, η¹⁰ of the uniform distribution, is 1e-80
 
 
 P = ParamSpec("P")
@@ -89,8 +86,8 @@ class Step:
     def shrinks(self, setting: Setting, seed: str) -> bool:
         """Whether ``|left - right|`` stays within a constant times the remainder as its variable goes to the limit."""
         variable, limit, ratios = self.remainder.variables[0], self.remainder.point[0], []
-        with mp.workdps(_MANY):
-            for power in _SMALL:  # the same other parameters each time
+        with mp.workdps(100):  # digits: the smallest remainder, η¹⁰ of the uniform distribution, is 1e-80
+            for power in (4, 8):  # ε = 10^-4 and 10^-8, the same other parameters each time
                 near = mpf(10) ** (power // 2) if limit == sympy.oo else mpf(10) ** -power
                 point = _drawn(setting, seed, tuple(self.given.items()), mp.dps, (variable, near))
                 left, right = self._sides(point)
@@ -231,7 +228,8 @@ class Derivation:
             if step.remainder is not None:
                 held = step.shrinks(self.setting, seed)
             else:
-                with mp.workdps(digits + _GUARD):
+                # guard digits: a density infinite at an end of its support halves the digits of its integrals
+                with mp.workdps(digits + 20):
                     held = step.holds(_drawn(self.setting, seed, tuple(step.given.items()), mp.dps), digits)
             if not held:
                 return False

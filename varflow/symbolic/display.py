@@ -13,8 +13,6 @@ from varflow.symbolic.symbols import LATEX, ImplicitRoot
 
 __all__ = ["aligned", "latex", "plain"]
 
-LETTERS = 90  # in a line of a reason below its equation: such lines fit a page
-
 
 def latex(expression: Any) -> str:
     """An expression in the symbols of the theory; a root without closed form by its digits."""
@@ -45,7 +43,7 @@ def aligned(steps: Iterable[Any], environment: str, conditions: Iterable[Any] = 
 def _lines(why: str) -> str:
     """Further rows with a reason; formulas in it are not broken."""
     whole = re.sub(r"\$[^$]*\$", lambda formula: formula[0].replace(" ", "\u00a0"), why)
-    lines = textwrap.wrap(whole, LETTERS, break_long_words=False, break_on_hyphens=False)
+    lines = textwrap.wrap(whole, 90, break_long_words=False, break_on_hyphens=False)
     return "".join(rf" \\ & \quad {{\small \text{{{line}}}}}".replace("\u00a0", " ") for line in lines)
 
 

@@ -21,10 +21,6 @@ from varflow.symbolic.symbols import exact
 
 __all__ = ["first_answer", "in_digits", "in_doubles", "rounding"]
 
-_ALLOWED = 1e-13  # the stated accuracy of lambdify()
-_UNIT = 2.0**-53
-_DIGITS = (30, 60, 120, 240, 480)  # tried in turn until two agree
-
 
 @lru_cache(maxsize=128)
 def in_doubles(
@@ -48,7 +44,8 @@ def in_doubles(
             values = found[: len(results)] or [np.full(shape, np.nan) for _ in results]
             bounds = found[len(results) :] or [np.full(shape, np.inf) for _ in results]
             for value, bound, formula in zip(values, bounds, slow, strict=True):
-                doubtful = inside & ~((_UNIT * bound <= _ALLOWED * np.abs(value)) & np.isfinite(value))
+                error = np.finfo(float).eps / 2 * bound
+                doubtful = inside & ~((error <= 1e-13 * np.abs(value)) & np.isfinite(value))  # the accuracy stated
                 value[~inside] = np.nan
                 for index in zip(*np.nonzero(np.atleast_1d(doubtful)), strict=True):
                     place = index if shape else ()
@@ -137,7 +134,7 @@ def _real(number: Any) -> Any:
 def _in_enough_digits(formula: Callable[..., Any], numbers: list[float]) -> float:
     """The double on which two successive precisions agree; NaN if none do."""
     before = np.nan
-    for digits in _DIGITS:
+    for digits in (30 * 2**k for k in range(5)):  # until two agree
         with one_call, mp.workdps(digits):
             try:
                 value = float(_real(formula(*map(mp.mpf, numbers))))

@@ -28,7 +28,6 @@ from varflow.symbolic.symbols import V, g, n, quantity, theta
 __all__ = ["gradient_gain"]
 
 LARGEST_THRESHOLD = 7  # in standard deviations of 0.5 to 1.7: beyond, quadrature loses the digits that a check compares
-_LARGEST_GATHERED = 100  # operations of an integral that is simplified: the Gaussian surrogate's has 90
 
 n_next = Symbol("n'", integer=True, positive=True)
 
@@ -192,7 +191,8 @@ def _gathered(total: Any, short: bool) -> Any:
     parts = {part: sympy.Dummy(positive=True) for part in sorted(total.atoms(erf, erfc, exp), key=sympy.default_sort_key)}
     collected = sympy.collect(sympy.expand(total.xreplace(parts)), list(parts.values()), sympy.factor)
     collected = collected.xreplace({dummy: part for part, dummy in parts.items()})
-    if short or total.count_ops() > _LARGEST_GATHERED:
+    # longer integrals are not simplified: that of the Gaussian surrogate has 90 operations
+    if short or total.count_ops() > 100:
         return collected
     return min(sympy.powsimp(sympy.simplify(total)), collected, key=sympy.count_ops)
 

@@ -24,7 +24,6 @@ from varflow.symbolic.symbols import NAMES, V, exact, g, n, quantity, sigma_w, t
 
 __all__ = ["E_x", "E_x2", "Layer", "V_next", "atom", "layer_of", "spread"]
 
-TRIES = 2000  # of random parameters, until the threshold lies where neurons fire
 V_next = quantity("V'", "V'", positive=True)
 E_x, E_x2 = quantity("E[x]", r"\mathrm{E}[x]"), quantity("E[x^2]", r"\mathrm{E}[x^2]", positive=True)
 
@@ -53,7 +52,7 @@ class Layer:
         """Random admissible parameters: ``z`` in the range of the distribution's formulas, the others of order one."""
         low, high = (0.3, 2.5) if self.response.name == "multi_spike" else (-2.5, 2.5)
         z, parameters = self.z, self.law.parameters
-        for _ in range(TRIES):
+        for _ in range(2000):  # until the threshold lies where neurons fire
             values = self._drawn(rng)
             ends = [float(end.subs({symbol: values[symbol] for symbol in parameters})) for end in (self.law.low, self.law.high)]
             if max(low, ends[0] * 0.95) < value(z, values) < min(high, ends[1] * 0.95) or z == 0:

@@ -18,7 +18,6 @@ __all__ = ["factored", "neat", "solutions", "symbols_for_long_numbers"]
 
 LARGEST = 60  # operations of an expression that is simplified
 LARGEST_FACTORED = 1000  # operations of one that is factored, which is faster
-_LONG = 1000  # smallest denominator of a long number
 
 
 def symbols_for_long_numbers(expression: Any) -> tuple[Any, dict[Any, Any]]:
@@ -30,7 +29,7 @@ def symbols_for_long_numbers(expression: Any) -> tuple[Any, dict[Any, Any]]:
 
 
 def _is_long(number: Any) -> bool:
-    return number.is_Float or number.q > _LONG or abs(number.p) > _LONG**3
+    return number.is_Float or number.q > 1000 or abs(number.p) > 1000**3
 
 
 def _short(expression: Any) -> tuple[Any, dict[Any, Any]]:

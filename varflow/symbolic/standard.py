@@ -23,7 +23,6 @@ __all__ = ["Line", "Parameters", "branch", "density_of", "knots", "number", "on_
 
 Parameters = Mapping[Any, tuple[float, float]]
 t = sympy.Symbol("t", real=True)
-REMEMBERED = 8192  # values of a density: the nodes of a few quadratures
 
 
 class Line(NamedTuple):
@@ -83,7 +82,7 @@ def density_of(whole: Any, symbols: tuple[Any, ...]) -> Callable[..., Any]:
     nested = any(power.args[0].has(sympy.exp) for power in whole.atoms(sympy.exp))
     rough = as_function((t, *symbols), whole, "numpy") if nested else None
 
-    @lru_cache(maxsize=REMEMBERED)
+    @lru_cache(maxsize=8192)  # the nodes of a few quadratures
     def density(precision: int, *numbers: Any) -> Any:
         if rough is not None and rough(*map(float, numbers)) == 0:
             return mp.mpf(0)

@@ -15,8 +15,6 @@ from varflow._checks import ConvergenceError
 
 __all__ = ["stationary_moments"]
 
-_REACH = 9  # standard deviations; a normal distribution has 2e-19 beyond
-
 
 def stationary_moments(
     n: int, p: float, slope: float, above: Callable[[np.ndarray], np.ndarray], highest: int
@@ -34,7 +32,8 @@ def stationary_moments(
     highest : int
     """
     centre = round(n * p)
-    reach = int(_REACH * np.sqrt(n * p * (1 - p) / (1 - slope**2))) + 2
+    # a normal distribution has 2e-19 beyond 9 standard deviations
+    reach = int(9 * np.sqrt(n * p * (1 - p) / (1 - slope**2))) + 2
     K = np.arange(max(centre - reach, 1), min(centre + reach, n - 1) + 1)  # given that there are spikes
     xi = (K - n * p) / n
     chain = _rows(n, np.arange(K[0] - 1, K[-1] + 1), centre, p + above(xi))[:, 1:]

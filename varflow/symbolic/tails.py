@@ -18,8 +18,6 @@ from varflow.symbolic.standard import density_of
 
 __all__ = ["density", "map_slope", "outer_roots", "tail", "turning_point"]
 
-_KNOTS = 8  # for z below, Q(z) = Q(round(z)) - ∫ f, with Q cached at integers
-
 
 def density(law: Law, z: Any) -> Any:
     """``f(z)``."""
@@ -39,7 +37,7 @@ def tail(law: Law, z: Any) -> Any:
 @lru_cache(maxsize=4096)
 def _near(law: Law, z: Any, precision: int) -> Any:
     knot = mp.nint(z)
-    if z < _KNOTS and knot < end_of(law):
+    if z < 8 and knot < end_of(law):  # Q(z) = Q(round(z)) - ∫ f, with Q cached at integers
         return _tail(law, knot, precision) - mp.quad(lambda t: density(law, t), [knot, z])
     return _tail(law, z, precision)
 

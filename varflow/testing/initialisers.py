@@ -21,9 +21,6 @@ __all__ = ["assert_gain", "assert_preserves_variance"]
 
 SHAPE = (128, 256)  # not square, so that a fill that uses the wrong fan fails
 FEWEST_REPEATS, ROWS = 20, 8192  # tensors, and by default rows in all: enough for the false-alarm rates in the docstrings
-SPIKES = 256  # least expected number of input spikes per matrix
-FEWEST_INPUTS, MOST_INPUTS = 64, 4096  # input vectors per matrix
-SINGLE = 1e-6  # relative error of a fill in single precision
 
 
 def assert_gain(
@@ -86,7 +83,8 @@ def assert_gain(
         means, variances = np.array([(weights.mean(), weights.var()) for weights in drawn]).T
     squares = math.prod(shape[1:]) * (variances + (means - means.mean()) ** 2)
     number = repeats * math.prod(shape)
-    found = judged(squares, wanted**2, alpha, bias=lambda t: wanted**2 * (t**2 / number + SINGLE))
+    # 1e-6: relative error of a fill in single precision
+    found = judged(squares, wanted**2, alpha, bias=lambda t: wanted**2 * (t**2 / number + 1e-6))
     if not found.passed:
         measured = math.sqrt(found.mean)
         stderr = found.stderr / (2 * measured) if measured else 0.0
@@ -193,8 +191,8 @@ def _asked(fill: Fill, shape: Any, repeats: int | None, false_alarm: float) -> t
 
 
 def _inputs(threshold: float, rate: float, fan_in: int) -> int:
-    inputs = max(FEWEST_INPUTS, math.ceil(SPIKES / (fan_in * rate)))
-    if inputs > MOST_INPUTS:
+    inputs = max(64, math.ceil(256 / (fan_in * rate)))  # at least 256 input spikes per matrix are expected
+    if inputs > 4096:
         rule = f"lets only {fan_in * rate:.2g} of {fan_in} neurons spike, too few for a test; take a larger fan-in"
         raise DomainError("threshold", threshold, rule)
     return inputs

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["distributions", "drives", "gains", "networks", "neurons", "thresholds"]
 
-TINY = 1e-100  # smaller numbers become 0: their squares would leave double precision
-EDGE = 1e-3  # relative distance of a living gain from the critical one, where every problem is ill-conditioned
-
 
 def thresholds(
     min_value: float | None = None, max_value: float | None = None, *, positive: bool = True
@@ -94,7 +91,7 @@ def gains(
     if low <= 0:
         raise DomainError("min_value", low, "must be positive")
     if flag("living", living):
-        low = max(low, (1 + EDGE) * critical)
+        low = max(low, (1 + 1e-3) * critical)  # nearer the critical gain every problem is ill-conditioned
         if low > high:
             raise DomainError("max_value", high, f"must exceed the critical gain {critical:.6g} by 0.1 %, or set living=False")
     return _floats(low, high, towards=low)
@@ -314,7 +311,8 @@ def _floats(low: float, high: float, *, towards: float) -> Any:
     st = _hypothesis()
     pieces = [(max(low, towards), high), (max(low, min(0.0, high)), min(high, towards)), (low, min(high, 0.0))]
     held = [piece for i, piece in enumerate(pieces) if piece[0] <= piece[1] and piece not in pieces[:i]]
-    return st.one_of(*(st.floats(*piece) for piece in held)).map(lambda x: 0.0 if abs(x) < TINY else x)
+    # squares of smaller numbers would leave double precision
+    return st.one_of(*(st.floats(*piece) for piece in held)).map(lambda x: 0.0 if abs(x) < 1e-100 else x)
 
 
 def _array(of: Any, lengths: tuple[int, ...]) -> Any:

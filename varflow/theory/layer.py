@@ -23,6 +23,7 @@ from varflow.model.weighted_layers import Linear
 from varflow.model.weights import WeightLaw
 
 __all__ = [
+    "LAST_Z",
     "Layer",
     "driven_variances",
     "layer_of",
@@ -33,6 +34,8 @@ __all__ = [
     "standardised_threshold",
     "tails",
 ]
+
+LAST_Z = 40.0  # standard deviations: beyond, a normal tail is 0 in double precision
 
 
 @dataclass(frozen=True, slots=True)

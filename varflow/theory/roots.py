@@ -16,10 +16,7 @@ from varflow._checks import ConvergenceError
 __all__ = ["RESOLUTION", "bisect", "crossing", "double_until", "first_to_hold", "monotone_root", "rising_root", "scan"]
 
 GRID = 64  # points per subdivision
-CURVATURE = 2.0  # of a function in units of its slope and argument: the secant's root is searched within this times (h/x)²
-DOUBLINGS = 32  # at once
 FARTHEST = 1e15  # largest ratio of a root of a rising function to its start
-LARGE = 1e6  # replaces larger values, infinity included, of a function whose root is sought
 RESOLUTION = 4e-3  # step of a scan in ln y: closer pairs of roots are found only through the extremum between them
 
 
@@ -41,7 +38,8 @@ def crossing(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float)
             return float(grid[right - 1] if abs(values[right - 1]) < abs(values[right]) else grid[right])
         (lo, hi), (below, above) = grid[right - 1 : right + 1].tolist(), values[right - 1 : right + 1].tolist()
         width, part = hi - lo, below / (below - above)
-        reach = max(CURVATURE * width * (width / hi), np.spacing(hi))
+        # the secant's root, off by the curvature of the function in units of its slope and argument, here at most 2
+        reach = max(2.0 * width * (width / hi), np.spacing(hi))
         near = lo + (part if math.isfinite(part) else 0.5) * width + reach * np.linspace(-1, 1, GRID // 2)
         near = np.clip(near, lo, hi)
 
@@ -58,7 +56,7 @@ def bisect(function: Callable[[np.ndarray], np.ndarray], lo: np.ndarray, hi: np.
 def double_until(condition: Callable[[np.ndarray], np.ndarray], start: float, limit: float) -> float:
     """The first of ``start, 2 start, 4 start, …`` where ``condition`` holds, or ``limit``."""
     while start < limit:
-        some = start * 2.0 ** np.arange(DOUBLINGS)
+        some = start * 2.0 ** np.arange(32)
         holds = np.flatnonzero(condition(some) | (some >= limit))
         if len(holds):
             return min(float(some[holds[0]]), limit)
@@ -100,7 +98,8 @@ def rising_root(function: Callable[[float], float], start: float, accuracy: floa
     """
     from scipy.optimize import brentq
 
-    excess = cache(lambda x: min(function(math.exp(x)), LARGE))  # ends of brackets are evaluated twice
+    # large values, infinity included, are cut
+    excess = cache(lambda x: min(function(math.exp(x)), 1e6))  # ends of brackets are evaluated twice
     lo = hi = math.log(start)
     step = math.log(1.1)
     while excess(lo) >= 0:

@@ -27,7 +27,6 @@ __all__ = [
 ]
 
 BOOTSTRAPS = 1000
-DRAWN = 2**20  # largest sample drawn normal by normal
 
 Tensor = Any  # torch is imported where it is needed
 
@@ -83,7 +82,7 @@ def micheli_finite_size_gain(threshold: float, fan_in: int, *, seed: int = 0) ->
     """
     theta, n = scalar("threshold", scale("threshold", threshold)), integer("fan_in", fan_in, minimum=1)
     rng = np.random.default_rng(integer("seed", seed, minimum=0))
-    if n <= DRAWN:
+    if n <= 2**20:  # larger samples are not drawn normal by normal
         above = np.count_nonzero(rng.standard_normal(n) > theta)
     else:
         above = rng.binomial(n, distribution("normal").sf(theta))

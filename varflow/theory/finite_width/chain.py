@@ -29,14 +29,14 @@ from varflow.theory.finite_width.quasi_stationary import (
     settled,
     whole_kernel,
 )
-from varflow.theory.finite_width.spike_counts import Count, counts_of
+from varflow.theory.finite_width.spike_counts import counts_of
 from varflow.theory.finite_width.stationary import Stationary, layers_until_silence, stationary
 from varflow.theory.layer import Layer, layers, one_step, tails
+from varflow.theory.signals.counted import Count
 
 __all__ = ["SpikeChain", "equal_layers"]
 
 RARE = 1e-3  # survival below which the chain keeps its whole tails, where rare survivors come from
-DEEPEST = 1e10  # spike counts × layers of a survival beyond the chain's own layers: above, it can take minutes
 WIDEST_MERGE = 2000  # 32 MB for each transition matrix
 FINEST, COARSEST = 0.05, 1.0  # steps of the grid of wide layers: finer gains nothing, coarser loses digits (1e-9 at 1)
 
@@ -96,7 +96,7 @@ class SpikeChain:
         grids = {width: count_grid(width, step) for width in set(instance("network", network, Network).widths.tolist())}
         needed = 8.0 * sum(len(grids[width]) for width in network.widths.tolist())
         room("depth", network.depth, needed, "the distributions of the spike count in all layers: take fewer layers or neurons")
-        self.start, self.counts = counts_of(network)
+        self.start, self.counts, self._leaving = counts_of(network)
         self.all_grids = [grids[count.width] for count in self.counts]
         if wide := [count.width for count in self.counts if count.merge and count.width > WIDEST_MERGE]:
             raise DomainError("width", wide[0], f"must be at most {WIDEST_MERGE} for merges, whose transition matrix is kept")
@@ -125,7 +125,7 @@ class SpikeChain:
     @property
     def sent(self) -> list[int]:
         """Which counts are those of the spikes of every layer; of the last, of the spikes that leave the network."""
-        return [*self.neurons[:-1], len(self.counts) - 1]
+        return [*self.neurons[:-1], self._leaving]
 
     @property
     def grids(self) -> list[CountGrid]:
@@ -204,7 +204,7 @@ class SpikeChain:
         if wanted <= self.network.depth or not self.homogeneous:
             return min(float(self.masses(wanted)[-1][1:].sum()), 1.0)
         last, beyond = self._masses[-1], wanted - self.network.depth
-        if beyond > DEEPEST / len(last):
+        if beyond > 1e10 / len(last):  # spike counts × layers: more can take minutes
             rule = f"is too large at width {self.network.widths[-1]}: take fewer layers or neurons"
             raise DomainError("depth", wanted, rule)
         alive = alive_after(self.kernel, last, beyond)

@@ -18,7 +18,6 @@ from varflow.model.weight_distribution import WeightDistribution
 __all__ = ["characteristic", "density_of", "panels"]
 
 DEGREE = 15
-RESOLVED = 1e-14  # probability in a panel's last three coefficients, below which it is resolved
 DEEPEST = 60  # halvings: a panel is then narrower than the rounding of its position
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(DEGREE + 1)
@@ -48,7 +47,8 @@ def panels(core: WeightDistribution) -> tuple[np.ndarray, np.ndarray, np.ndarray
         middle, half = pending.mean(axis=1), 0.5 * np.diff(pending, axis=1)[:, 0]
         values = _finite(density, middle[:, None] + half[:, None] * _NODES)
         series = values @ _TO_SERIES.T
-        rough = np.abs(series[:, -3:]).sum(axis=1) * half > RESOLVED
+        # the last three coefficients of a resolved panel are that small
+        rough = np.abs(series[:, -3:]).sum(axis=1) * half > 1e-14
         if depth == DEEPEST - 1:
             rough[:] = False
         done.append((series[~rough], middle[~rough], half[~rough]))

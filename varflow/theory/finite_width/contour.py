@@ -25,9 +25,7 @@ __all__ = ["tail_moments", "tails"]
 
 STEP = 0.12  # of the trapezoidal rule, in units of the integrand's width
 BLOCK = 64  # nodes at a time
-MOST_NODES = 2**16  # on one line; NaN if it needs more
 TOLERANCE = 1e-11  # relative to the value at the saddle point: bounds the truncation and the squared coarse error
-HALVINGS = 30  # bisections of ln s over an interval of 25: any line near the saddle point will do
 
 
 def tails(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias: float) -> tuple[np.ndarray, np.ndarray]:
@@ -58,7 +56,7 @@ def tail_moments(
     peak = number * cgf(c + 0j).real + bias**2 * c**2 / 2 - c * x
     total = np.zeros((2, len(orders), len(x)))  # the rule on all nodes, and on every other node
     active, left = np.arange(len(x)), np.zeros(len(x))
-    for start in range(0, MOST_NODES, BLOCK):
+    for start in range(0, 2**16, BLOCK):  # nodes on one line; NaN if it needs more
         if not len(active):
             break
         index = np.arange(start, start + BLOCK)
@@ -90,5 +88,6 @@ def _saddle(
 
     low = 1e-3 / (np.sqrt(number * std**2 + bias**2) + np.abs(x))
     high = np.full_like(low, 1e6 if np.isinf(end) else end * (1 - 1e-12))  # here, or before κ leaves double precision, it rises
-    c = bisect(lambda s: x + 1 / s - number * slope(s) - bias**2 * s, low, high, rounds=HALVINGS)
+    # of an interval of 25 in ln s: any line near the saddle point will do
+    c = bisect(lambda s: x + 1 / s - number * slope(s) - bias**2 * s, low, high, rounds=30)
     return c, (slope(c) - slope(c * (1 - 1e-6))) / (1e-6 * c)

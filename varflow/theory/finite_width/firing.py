@@ -23,8 +23,6 @@ from varflow.theory.layer import Layer
 
 __all__ = ["core_threshold", "firing", "mixed", "smooth_in_count", "sum_tails"]
 
-FEW = 32  # thresholds of a distribution over neurons, where each costs an integral
-
 
 def smooth_in_count(layer: Layer) -> bool:
     """Whether ``π_K`` is defined for real ``K``, as the grids of wide layers need."""
@@ -67,7 +65,8 @@ def firing(layer: Layer, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if layer.rows == "standardised":
         return standardised_tails(layer, counts)
     if isinstance(layer.threshold, OverNeurons) and layer.law.core.lattice is None:
-        each = [(weight, firing(replace(layer, threshold=theta), counts)) for theta, weight in values_of(layer.threshold, FEW)]
+        # few thresholds, since each costs an integral
+        each = [(weight, firing(replace(layer, threshold=theta), counts)) for theta, weight in values_of(layer.threshold, 32)]
         return np.asarray(sum(weight * p for weight, (p, _) in each)), np.asarray(sum(weight * q for weight, (_, q) in each))
     whole = np.rint(counts).astype(int)
     if np.array_equal(whole, counts):

@@ -26,12 +26,8 @@ ACCURACY = 1e-10  # absolute; a larger error raises
 NEGLIGIBLE = 1e-13  # integrand below which the integral is cut off
 LARGEST_T = 2000.0  # largest cut-off, for weights of standard deviation 1
 FIRST, LAST = -37.0, 30.0  # range of w: e^-37 is below rounding
-COARSE = 0.5  # step in w of the coarse rule
 TURN = 0.6  # largest phase between nodes of the fine rule
-GROUPS = 3  # groups of counts per factor 2; a group shares its nodes
-BLOCK = 2**19  # numbers handled at a time
 MOST_NODES = 2**17  # a threshold so far out that it needs more is bounded by moments instead
-REFINED = 3  # attempts, each with twice the nodes
 
 
 def tails(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias: float) -> tuple[np.ndarray, np.ndarray]:
@@ -91,10 +87,10 @@ def _inverted(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias:
     p, error = (x < 0).astype(float), _chance_beyond(core, number, x, bias)
     nodes = np.abs(x) * last * (LAST - FIRST) / (LAST * TURN)
     far = (error < ACCURACY / 100) | (nodes > MOST_NODES)
-    group = np.floor(GROUPS * np.log2(last)).astype(int)
+    group = np.floor(3 * np.log2(last)).astype(int)  # three groups of counts per factor 2; a group shares its nodes
     for name in np.unique(group[~far]):
         rows = np.flatnonzero((group == name) & ~far)
-        for step in COARSE / 2.0 ** np.arange(REFINED):
+        for step in (0.5, 0.25, 0.125):  # in w
             p[rows], error[rows] = _rule(phi, float(last[rows].max()), number[rows], x[rows], bias, float(step))
             rows = rows[error[rows] > ACCURACY / 4]
             if not len(rows):
@@ -108,7 +104,7 @@ def _rule(
     """The integral up to ``last``, and its error: the change on halving the nodes plus a bound on the remainder."""
     t, jacobian, log_phi = _nodes(phi, last, number, x, step)
     total, left = np.zeros((2, len(x))), np.zeros(len(x))
-    size = max(1, BLOCK // len(t))
+    size = max(1, 2**19 // len(t))
     for start in range(0, len(x), size):
         rows = slice(start, start + size)
         exponent = np.outer(number[rows], log_phi) - bias**2 * t**2 / 2

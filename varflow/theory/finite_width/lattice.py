@@ -19,8 +19,6 @@ from varflow.theory.layer import tails as layer_tails
 
 __all__ = ["membranes", "sums", "tails"]
 
-_SMALLEST = 1e-290  # probabilities below are dropped: their products would underflow
-
 
 def sums(core: WeightDistribution, largest: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Values and probabilities of the sum of 0, 1, …, ``largest`` core variables."""
@@ -33,7 +31,7 @@ def sums(core: WeightDistribution, largest: int) -> Iterator[tuple[np.ndarray, n
     for number in range(largest + 1):
         yield levels[0] * number + step * (first + np.arange(len(mass))), mass
         mass = _convolved(mass, base)
-        kept = np.flatnonzero(mass > _SMALLEST)
+        kept = np.flatnonzero(mass > 1e-290)  # products of smaller ones would underflow
         first, mass = first + int(kept[0]), mass[kept[0] : kept[-1] + 1]
 
 

@@ -22,9 +22,7 @@ from varflow.theory.layer import Layer
 __all__ = ["normal_partial_moments", "partial_moments", "unit"]
 
 ORDERS = np.arange(5)
-FEW = 8  # sums of up to so many weights may have a rough density: they use cells
 ORDINARY = 1e50  # potentials between 1/ORDINARY and this have fourth powers in range
-TOLERANCE = 1e-5  # relative, of moments on the contour: a calibration needs no more
 
 
 @lru_cache(maxsize=32)
@@ -98,8 +96,10 @@ def _on_contour(layer: Layer, number: np.ndarray, out: np.ndarray) -> None:
     """Orders 1 to 4 where the sum's density is smooth and the threshold inside its support (order 0 comes from ``firing``)."""
     core, (x, bias) = layer.law.core, core_threshold(layer, number)
     low, high = (np.maximum(number, 1) * end for end in core.support)
-    inside = np.flatnonzero((number > FEW) & ((bias > 0) | ((low < x) & (x < high))))
+    # sums of fewer weights may have a rough density: they use cells
+    inside = np.flatnonzero((number > 8) & ((bias > 0) | ((low < x) & (x < high))))
     unit = layer.input_scale * layer.scale
     for row, side in ((0, 1), (1, -1)):
-        moments = contour.tail_moments(core, side, number[inside], x[inside], bias, range(1, 5), TOLERANCE)
+        # 1e-5: a calibration needs no more
+        moments = contour.tail_moments(core, side, number[inside], x[inside], bias, range(1, 5), 1e-5)
         out[row, 1:, inside] = (moments * (side * unit) ** ORDERS[1:, None]).T

@@ -21,6 +21,7 @@ from varflow.theory.layer import Layer, sample_variance_moments
 
 __all__ = [
     "KEPT",
+    "LONGEST",
     "SMALLEST",
     "Lifetime",
     "QuasiStationary",
@@ -33,15 +34,13 @@ __all__ = [
     "whole_kernel",
 ]
 
-TOLERANCE = 1e-13  # relative error of the escape rate left by stopping
 SETTLED = 1e-12  # change of the distribution per layer
 KEPT = 0.2  # fraction of the last distribution kept in each step, so that alternating networks settle too
 EXACT_WIDTH = 2000  # wider layers use a grid of counts: with whole tails the full matrix would be dense
 LARGEST_MATRIX = 5000  # for weights whose π_K needs integer counts: 200 MB
-LONGEST = 100_000  # iterations
+LONGEST = 100_000  # layers or rounds
 SMALLEST = 1e-300  # a smaller probability per layer underflows in products and counts as 0
 HIDDEN = 1e-12  # smaller eigenvalues are rounding
-DENSE = 256  # number of counts up to which all eigenvalues are computed
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -167,7 +166,8 @@ def alive_after(kernel: Kernel, mass: np.ndarray, layers: int) -> float:
 def _steady(value: float, change: float, before: float) -> bool:
     """Whether changes that shrink geometrically, the last two being ``before`` and ``change``, add up to a negligible one."""
     shrink = min(change / before, 1.0) if before > 0 else 1.0
-    return change * shrink <= TOLERANCE * value * (1 - shrink) or change <= 4e-16 * value
+    # 1e-13: relative error of the escape rate left by stopping
+    return change * shrink <= 1e-13 * value * (1 - shrink) or change <= 4e-16 * value
 
 
 def eigenvalues(kernel: Kernel, inside: np.ndarray | None = None, mass: np.ndarray | None = None) -> np.ndarray:
@@ -182,7 +182,7 @@ def eigenvalues(kernel: Kernel, inside: np.ndarray | None = None, mass: np.ndarr
         return (kernel.pull(full) - mass @ full)[counts]
 
     start = kernel.target.counts[counts] + 1.0
-    if len(counts) <= DENSE:
+    if len(counts) <= 256:  # few counts: all eigenvalues
         values = np.linalg.eigvals(kernel.dense()[np.ix_(counts, counts)] - mass[counts])
     elif not pull(start).any():
         values = np.zeros(1)

@@ -20,18 +20,13 @@ from varflow.model.over_neurons import OverNeurons
 from varflow.results import Ensemble
 from varflow.theory.finite_width.partial_moments import partial_moments, unit
 from varflow.theory.finite_width.potentials import potentials
-from varflow.theory.finite_width.spike_counts import Count, Normal, counts_of
-from varflow.theory.layer import Layer, standardised_threshold
+from varflow.theory.finite_width.spike_counts import counts_of
+from varflow.theory.layer import LAST_Z, Layer, standardised_threshold
+from varflow.theory.signals.counted import Count, Normal
 
 __all__ = ["ExactLaw"]
 
 EXACT_WIDTH = 64  # up to here potentials are drawn; wider, a gamma variable is close enough
-EXACT_FAN_IN = 256  # the same for weights that are not normal, whose tables grow with the fan-in
-MANY = 1000  # networks whose mean hides the shape of a single sample variance
-SPARSE = 4  # from this many possible keys to one that is there on, sorting is as fast as marking
-TABLE = 4096  # fan-in up to which the moments given every count are tabulated: layers of a network mostly share one table
-LAST_Z = 40.0  # above, a normal tail is 0 in double precision
-AT_ONCE = 2**22  # pairs of a state and a threshold whose moments are computed together
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,9 +40,10 @@ class ExactLaw:
         integer("repeats", repeats, minimum=1)
         integer("ensembles", ensembles, minimum=1)
         rng = np.random.default_rng(integer("seed", seed, minimum=0))
-        start, counts = counts_of(network)
+        start, counts, leaving = counts_of(network)
         kind = np.tile(np.arange(repeats), ensembles) % len(start.variance)
-        driven, many = start._replace(mean=start.mean[kind], variance=start.variance[kind]), repeats >= MANY
+        # the mean of many networks hides the shape of a single sample variance
+        driven, many = start._replace(mean=start.mean[kind], variance=start.variance[kind]), repeats >= 1000
         drawn = [_normal_layer(rng, counts[0].width, driven, many)]
         for count in counts[1:]:
             below = drawn[count.below or 0][0]
@@ -57,7 +53,7 @@ class ExactLaw:
                 drawn.append((_merged(rng, count, below, drawn[count.branch or 0][0]), below))
         measured = [drawn[place] for place, count in enumerate(counts) if count.neurons]
         spikes, variances = np.moveaxis(np.array(measured), 0, 2)
-        spikes[..., -1] = drawn[-1][0]
+        spikes[..., -1] = drawn[leaving][0]
         return Ensemble(network, variances, spikes / network.widths, seed=seed, engine="chain", device="cpu", dtype="float64")
 
 
@@ -83,11 +79,13 @@ class Given(NamedTuple):
 def _layer(rng: np.random.Generator, layer: Layer, below: np.ndarray, many: bool) -> tuple[np.ndarray, np.ndarray]:
     """Spike count and sample variance of a layer, given the count below."""
     if layer.is_normal:
-        if layer.fan_in <= TABLE and not _few(layer.width, many):
+        # layers with a smaller fan-in mostly share a table of the moments given every count
+        if layer.fan_in <= 4096 and not _few(layer.width, many):
             return _of_states(rng, layer.width, _table(layer), below.astype(int))
         return _normal_layer(rng, layer.width, _normal(layer, below), many)
     differ = isinstance(layer.threshold, OverNeurons) or layer.rows == "standardised"
-    if differ or (layer.width <= EXACT_WIDTH and layer.fan_in <= EXACT_FAN_IN and not many):
+    # tables of weights that are not normal grow with the fan-in
+    if differ or (layer.width <= EXACT_WIDTH and layer.fan_in <= 256 and not many):
         return _layer_of_potentials(rng, layer, below.astype(int))
     return _layer_of_moments(rng, layer, below.astype(int))
 
@@ -120,7 +118,7 @@ def _normal_layer(rng: np.random.Generator, width: int, normal: Normal, many: bo
 def _given(normal: Normal) -> Given:
     threshold, mean, variance, strict = normal
     theta, weights = threshold.rule() if isinstance(threshold, OverNeurons) else (np.array([threshold]), np.ones(1))
-    if len(mean) > 1 and len(mean) * len(theta) > AT_ONCE:
+    if len(mean) > 1 and len(mean) * len(theta) > 2**22:  # pairs of a state and a threshold, computed together
         states = zip(np.array_split(mean, 2), np.array_split(variance, 2), strict=True)
         halves = (_given(Normal(threshold, *half, strict)) for half in states)
         return Given(*(np.concatenate(each, axis=-1) for each in zip(*halves, strict=True)))
@@ -199,7 +197,7 @@ def _given_counts(
 
 def _distinct(keys: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
     """The different keys, ascending, and the index of each among them; by marking instead of sorting where there is room."""
-    if limit > SPARSE * len(keys):
+    if limit > 4 * len(keys):  # beyond, sorting is as fast as marking
         return np.unique(keys, return_inverse=True)
     there = np.zeros(limit, bool)
     there[keys] = True

@@ -22,6 +22,7 @@ from varflow.theory.finite_width.binomial import TAIL, Kernel
 from varflow.theory.finite_width.counts import CountLaw
 from varflow.theory.finite_width.quasi_stationary import (
     KEPT,
+    LONGEST,
     SMALLEST,
     QuasiStationary,
     depth_of,
@@ -32,11 +33,6 @@ from varflow.theory.finite_width.quasi_stationary import (
 from varflow.theory.layer import Layer
 
 __all__ = ["Stationary", "layers_until_silence", "stationary"]
-
-SETTLED = 1e-10  # change of the distribution in a round, and relative change of the exchange between groups
-TOLERANCE = 1e-12  # error left in both when the iteration stops
-LONGEST = 100_000  # rounds
-SLOW = 1e-7  # smaller switching rates give 1 - λ₂ more accurately than the eigenvalue does
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -103,7 +99,8 @@ def stationary(layer: Layer, kernel: Kernel) -> Stationary:
         states = (QuasiStationary(*law, 0.0, depth),)
     else:
         slowest = _slowest(rates)
-        depth = float(-1 / np.log1p(-slowest)) if slowest < SLOW else depth
+        # a small switching rate gives 1 - λ₂ more accurately than the eigenvalue does
+        depth = float(-1 / np.log1p(-slowest)) if slowest < 1e-7 else depth
     around = np.searchsorted(partings, kernel.target.counts)
     weights = frozen(np.bincount(around, mass, len(typical)))
     return Stationary(*law, float(mass[0]), complex(value.real, abs(value.imag)), depth, states, weights, frozen(rates))
@@ -161,7 +158,8 @@ def _balanced(kernel: Kernel, group: np.ndarray, restart: np.ndarray | None = No
         kept, within = within, following / (following @ members)[group]
         change_before, change = change, _change(chain, chain_before) + float(np.abs(within - kept).sum())
         shrink = min(change / change_before, 1.0) if change_before > 0 else 1.0
-        if change < SETTLED and (change * shrink <= TOLERANCE * (1 - shrink) or change <= 1e-14):
+        # the second: an error of 1e-12 is left
+        if change < 1e-10 and (change * shrink <= 1e-12 * (1 - shrink) or change <= 1e-14):
             return mass / mass.sum()
     raise ConvergenceError(f"the stationary distribution did not settle within {LONGEST} rounds", mass)
 

@@ -23,11 +23,7 @@ from varflow.theory.responses.bivariate_tail import orthant
 __all__ = ["correlation_fixed_points", "correlation_map", "stable_overlap"]
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(20)
-REACH = 8.5  # standard deviations of e^{-z²x²/2} over which it is integrated: 1e-17 lies beyond
-HALF = 0.7  # z t above which ρ' is smaller than 1 - ρ', about: the smaller one is integrated
 BLOCK = 2**14  # values at a time, whose arrays fit the second-level cache
-TINY = 1e-150
-ITERATIONS = 60  # deviations from the stable overlap shrink by 0.532 or less each
 
 
 def correlation_map(rho: Any, *, threshold: Any, variance: Any = 1.0) -> Any:
@@ -97,10 +93,11 @@ def _mapped(rho: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 def _smaller(t: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The smaller of ``ρ'`` and ``1 - ρ'``, about, and whether it is ``ρ'``; for ``t ≤ 1``."""
-    common = z * t > HALF
+    common = z * t > 0.7  # about where ρ' is smaller than 1 - ρ': the smaller one is integrated
     with np.errstate(divide="ignore", over="ignore"):
         low = np.where(common, t, 0.0)
-        half = (np.minimum(np.where(common, 1.0, t), np.hypot(low, REACH / np.abs(z))) - low) / 2
+        # beyond 8.5 standard deviations of e^{-z²x²/2} lies 1e-17
+        half = (np.minimum(np.where(common, 1.0, t), np.hypot(low, 8.5 / np.abs(z))) - low) / 2
         middle, total = low + half, np.zeros_like(low)
         for node, weight in zip(NODES.tolist(), WEIGHTS.tolist(), strict=True):
             x = middle + node * half
@@ -115,7 +112,7 @@ def stable_overlap(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Found as layers find it: from independent inputs the overlap rises to the first fixed point.
     """
     t = np.ones_like(z)  # of independent inputs
-    for _ in range(ITERATIONS):
+    for _ in range(60):  # deviations from the stable overlap shrink by 0.532 or less each
         value, common = _smaller(t, z)
         t = np.sqrt(np.where(common, (1 - value) / (1 + value), value / (2 - value)))
     value, common = _smaller(t, z)
@@ -123,7 +120,7 @@ def stable_overlap(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         sine = 2 * t / (1 + t * t)  # √(1 - ρ²)
         slope = np.exp(-0.5 * (z * t) ** 2) / (np.pi * erfcx(z / np.sqrt(2)) * sine)
-    return overlap, np.where(t > TINY, slope, 0.5)  # close to ρ = 1: 1 - ρ' ∝ √(1 - ρ)
+    return overlap, np.where(t > 1e-150, slope, 0.5)  # close to ρ = 1: 1 - ρ' ∝ √(1 - ρ)
 
 
 def correlation_fixed_points(*, threshold: float, variance: float = 1.0) -> CorrelationFixedPoints:

@@ -18,8 +18,6 @@ from varflow.theory.roots import scan
 
 __all__ = ["may_cycle", "two_cycles"]
 
-CLOSED = 1e-6  # relative residual: a sign change with a larger one is a jump of F, with a smaller one a cycle
-
 
 def may_cycle(layer: RateMap) -> bool:
     """Whether ``F`` may fall somewhere without contracting."""
@@ -36,7 +34,8 @@ def two_cycles(layer: RateMap, lowest: float) -> tuple[Cycle, ...]:
     else:
         upper = [y for y in scan(partial(_secant, layer), lowest, layer.unit) if layer(y) < y]
     cycles = (_described(layer, y) for y in upper)
-    return tuple(cycle for cycle in cycles if abs(cycle.residual) <= CLOSED * cycle.variances[1])
+    # a sign change with a larger residual is a jump of F
+    return tuple(cycle for cycle in cycles if abs(cycle.residual) <= 1e-6 * cycle.variances[1])
 
 
 def _secant(layer: RateMap, y: np.ndarray) -> np.ndarray:

@@ -29,7 +29,6 @@ from varflow.theory.roots import RESOLUTION, crossing, double_until, scan
 __all__ = ["critical_gain", "fixed_points", "saddle_node"]
 
 LARGEST_Z = 1e150  # above, z² overflows
-RESOLVED = 1e-15  # rate below which a distribution of thresholds is not resolved
 SMALLEST = 1e-300  # rate or variance of a fixed point: below, its products underflow
 
 
@@ -291,7 +290,7 @@ def _turns(layer: RateMap, lowest: float) -> list[float]:
 def _lowest(layer: RateMap) -> float:
     """Where the search starts: the smallest rate or variance in range, below which all rates rise or all fall."""
     if layer.law.unbounded:
-        return RESOLVED * layer.unit
+        return 1e-15 * layer.unit  # below this rate a distribution of thresholds is not resolved
     smallest = SMALLEST if layer.sigma_b else max(SMALLEST, SMALLEST / layer.g / layer.g)
     return min(max(layer.unit * _least_rate(layer), smallest), 0.5 * layer.unit)
 

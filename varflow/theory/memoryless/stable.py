@@ -24,7 +24,6 @@ from varflow.theory.roots import RESOLUTION, bisect
 __all__ = ["stable_variance"]
 
 CHUNK = 24576  # elements whose intermediates stay in cache
-DEGREE = {"normal": 14}  # of P, where a lower degree than the default reaches rounding
 NEWTON_STEPS = 60  # then ConvergenceError
 
 
@@ -91,7 +90,8 @@ def _table(law: Distribution) -> tuple[float, np.ndarray]:
         below = bisect(lambda z: s - z * np.sqrt(law.sf(z)), np.full_like(s, 1e-300), np.full_like(s, z_c))
         return law.sf(np.where(s > 0, below, 0.0))
 
-    fit = np.polynomial.Chebyshev.interpolate(tail, DEGREE.get(law.name, 20), domain=[0, 1])
+    degree = 14 if law.name == "normal" else 20  # which reach rounding
+    fit = np.polynomial.Chebyshev.interpolate(tail, degree, domain=[0, 1])
     in_powers_of_w = fit.convert(kind=np.polynomial.Polynomial, domain=[-1, 1], window=[-1, 1])
     return float(np.sqrt(gamma_c)), in_powers_of_w.coef[::-1]
 

@@ -18,8 +18,6 @@ from varflow.model.over_neurons import OverNeurons, in_parts
 
 __all__ = ["Quotient", "as_one_threshold"]
 
-FAR = 1e8  # beyond this z the quadrature has few values
-
 
 class Quotient(Distribution):
     """The distribution of ``X/r``, ``X`` of a standardised distribution and ``r > 0`` with a quadrature rule."""
@@ -29,7 +27,7 @@ class Quotient(Distribution):
     def __init__(self, law: Distribution, relative: np.ndarray, weights: np.ndarray):
         put(self, name=f"{law.name}, over thresholds", _law=law, _relative=relative, _weights=weights)
         put(self, upper=law.upper / max(float(relative.min()), np.finfo(float).tiny))
-        z = FAR * np.array([1e-2, 1.0])
+        z = 1e8 * np.array([1e-2, 1.0])  # beyond z = 1e8 the quadrature has few values
         put(self, unbounded=bool(np.diff(z**2 * self.sf(z))[0] > 0))
 
     def _sf(self, z: np.ndarray) -> np.ndarray:

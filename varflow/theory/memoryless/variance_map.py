@@ -19,8 +19,6 @@ from varflow.model.over_neurons import OverNeurons, averaged, over_neurons
 
 __all__ = ["RateMap", "depth_scale", "fired", "multiplier", "standardised", "thresholds", "variance_map"]
 
-TINY = 1e-290  # tails below use their logarithm
-
 
 def variance_map(
     variance: Any,
@@ -154,7 +152,7 @@ class RateMap:
     def __call__(self, y: Any) -> Any:
         z = self.z(y)
         image = np.asarray(self.unit * self.law.sf(z))
-        rare = image < TINY * self.unit
+        rare = image < 1e-290 * self.unit  # smaller tails use their logarithm
         if self.unit > 1 and rare.any():
             image[rare] = np.exp(math.log(self.unit) + np.asarray(self.law.log_sf(z[rare])))
         return image

@@ -16,10 +16,7 @@ __all__ = ["expected_spikes", "normal_cdf"]
 REACH = 5.3  # standard deviations: the probability beyond is below 6e-8
 NARROW = 0.45  # standard deviation in thresholds from which one harmonic of ``⌊H⌋`` suffices, within 2e-6
 WIDE = 1.25  # the same from which sums over spike counts are integrals, within 1e-5
-CACHED = 2**14  # probabilities computed together: more would leave the cache
 
-TINY = 1e-30  # standard deviation in units of the membrane's: its inverse leaves single precision, and nothing is open
-END = 16.0  # standard deviations: beyond, a tail is 0 in single precision
 # -ln(Φ/(1-Φ)) = x N(x²)/D(x²), fitted here over |x| < 6: Φ within 1.1e-7 absolute, and 4e-4 relative for x > -4.
 N = (-1.05822657e-04, -1.03461281e-02, -1.92318064e-01, -1.59577167)
 D = (0.00310325, 0.07498618, 1.0)
@@ -29,7 +26,7 @@ def normal_cdf(x: np.ndarray) -> np.ndarray:
     """``Φ`` in the precision of ``x``; in single precision, a rational fit within 2.1e-7 that numpy vectorises."""
     if x.dtype != np.float32:
         return special.ndtr(x)
-    x = np.clip(x, -END, END)  # a copy, which the rest works on
+    x = np.clip(x, -16.0, 16.0)  # a copy, which the rest works on
     square = x * x
     x *= _polynomial(N, square)
     x /= _polynomial(D, square)
@@ -56,7 +53,7 @@ def expected_spikes(
 
     ``std`` has one value, or shape (…, 1). Where it is 0, ``sampled`` is returned: spikes drawn from the same distribution.
     """
-    undecided = std >= TINY
+    undecided = std >= 1e-30  # below, in units of the membrane's, its inverse leaves single precision, and nothing is open
     if not undecided.any():
         return sampled, sampled**2
     rule, spread = neuron.reset_rule, np.where(undecided, std, 1.0)
@@ -93,7 +90,8 @@ def _expected_count(threshold: float | np.ndarray, expected: np.ndarray, std: np
 
 def _weighted_sums(weights: np.ndarray, of: Callable[[slice], np.ndarray], size: int) -> np.ndarray:
     """``weights @ P``, shape (rows of weights, size), of probabilities ``P`` that ``of`` gives part by part, (terms, part)."""
-    sums, together = np.empty((len(weights), size), weights.dtype), max(CACHED // max(weights.shape[1], 1), 1)
+    # more would leave the cache
+    sums, together = np.empty((len(weights), size), weights.dtype), max(2**14 // max(weights.shape[1], 1), 1)
     for part in (slice(start, start + together) for start in range(0, size, together)):
         np.matmul(weights, of(part), out=sums[:, part])
     return sums

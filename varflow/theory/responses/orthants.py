@@ -12,7 +12,7 @@ from scipy.special import erf, ndtr, owens_t
 
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import values_of
-from varflow.theory.layer import standardised_threshold
+from varflow.theory.layer import LAST_Z, standardised_threshold
 from varflow.theory.responses.filters import exponential_filter
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.stepping import MEMBERS
@@ -20,18 +20,14 @@ from varflow.theory.signals.increments import Differences, Membranes, kernel_of_
 
 __all__ = ["Orthants", "both_or_one", "of_decays", "within"]
 
-FAR = 40.0  # standard deviations: beyond, a normal tail is 0 in double precision
-ROUNDING = 1e-14  # relative error of the variance of an increment, about 50 roundings
 LAST_DIGITS = 8e-15  # relative change of 1 - ρ between the replicas, which shows the effect of rounding
-CANCELLED = 4.0  # two terms that cancel to less than 1/CANCELLED: the other formula is used
 NODES, WEIGHTS = (1 + np.polynomial.legendre.leggauss(40)[0]) / 2, np.polynomial.legendre.leggauss(40)[1] / 2  # on [0, 1]
-NUMBERS = 2**15  # second moments computed at once, of several thresholds if there are few steps
 REACH = 9.0  # standard deviations over which a tail is integrated: 1e-19 lies beyond
 
 
 def within(h: np.ndarray) -> np.ndarray:
-    """Thresholds in standard deviations, infinite ones replaced by ``FAR``."""
-    return np.minimum(np.maximum(h, -FAR), FAR)
+    """Thresholds in standard deviations, infinite ones replaced by ``LAST_Z``."""
+    return np.minimum(np.maximum(h, -LAST_Z), LAST_Z)
 
 
 def both_or_one(
@@ -74,7 +70,7 @@ def _quadrant(
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         a = np.stack([change, -change]) / x + apart  # (k - ρh)/h and (h - ρk)/k
         a = np.where(a == 0, 0.0, a / np.sqrt(apart * alike))
-    negative, xa = a < 0, np.minimum(np.abs(a) * x, FAR)
+    negative, xa = a < 0, np.minimum(np.abs(a) * x, LAST_Z)
     large, small = np.maximum(x, xa), np.minimum(x, xa)
     T, tail, steep = owens_t(large, small / large), ndtr(-x), xa > x
     T_bar = np.maximum(np.where(steep, T - ndtr(-xa) * 0.5 * erf(x / np.sqrt(2)), 0.5 * tail - T), 0.0)
@@ -82,7 +78,8 @@ def _quadrant(
     both = np.minimum(np.maximum(each[0] + each[1], 0.0), np.minimum(tail[0], tail[1]))
     terms = np.where(negative, -1.0, 1.0) * np.where(steep, 0.5 * tail - T_bar, T)  # T(x, a)
     one = 2 * (terms[0] + terms[1])
-    cancels = np.maximum(*np.abs(terms)) > CANCELLED * np.abs(one)
+    # where two terms cancel to less than a quarter the other formula is used
+    cancels = np.maximum(*np.abs(terms)) > 4.0 * np.abs(one)
     if cancels.any():
         near = (np.broadcast_to(values, one.shape)[cancels] for values in (h, k, change, apart, alike))
         one[cancels] = _one_of_near(*near)
@@ -97,7 +94,7 @@ def _one_of_near(h: np.ndarray, k: np.ndarray, change: np.ndarray, apart: np.nda
     """
     h, k, change = np.where(change < 0, k, h), np.where(change < 0, h, k), np.abs(change)
     width, u = np.sqrt(apart * alike), REACH * NODES
-    start = np.maximum((k * apart - change) / np.maximum(width, 1e-300), -FAR)
+    start = np.maximum((k * apart - change) / np.maximum(width, 1e-300), -LAST_Z)
     integrand = density(k[:, None] + width[:, None] * u) * ndtr(start[:, None] - (1 - apart)[:, None] * u)
     return tail_between(h, k, change) + 2 * width * (integrand @ (REACH * WEIGHTS))
 
@@ -136,7 +133,7 @@ class Orthants:
     def __call__(self, currents: Differences) -> LayerState:
         """From the increments of the currents, before the synapse."""
         H = membranes(self.filter, currents, self.of_changes)
-        number = max(NUMBERS // H.increment_var.size, 1)
+        number = max(2**15 // H.increment_var.size, 1)  # of several thresholds if there are few steps
         parts = [self._spikes(H, slice(first, first + number)) for first in range(0, len(self.thresholds), number)]
         rates, rate_change, M, one = (np.sum(each, axis=0) for each in zip(*parts, strict=True))
         changes = Differences(self._matrix(np.zeros_like(rates), one), rate_change, rate_change)
@@ -168,7 +165,8 @@ class Orthants:
             std_change = H.var_change / (before + after)
             change = -(H.mean_change + h[..., :, None] * std_change) / after
             rest = H.increment_var - std_change**2
-            apart = np.where(rest > ROUNDING * H.increment_var, rest, 0.0) / (2 * before * after)
+            # relative error of the variance of an increment, about 50 roundings
+            apart = np.where(rest > 1e-14 * H.increment_var, rest, 0.0) / (2 * before * after)
         if not std.all():
             varies = (before > 0) & (after > 0)
             change = np.where(varies, change, h[..., None, :] - h[..., :, None])

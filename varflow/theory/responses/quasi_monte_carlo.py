@@ -40,15 +40,9 @@ __all__ = [
 ]
 
 BLOCK = 16384  # points at a time: one step's arrays then fit the second-level cache
-TOGETHER = 2**16  # points × steps of which the newest innovation is averaged together
-REUSED = 2**25  # bytes of the largest array whose memory is used again
 ROWS = 32  # steps that are multiplied together, at least: products of earlier with later steps are left out
 JITTER = 2.5e-13  # of each variance: above rounding, and its square root, an innovation, is below FLAT
-ENOUGH = 40  # points per step from which means of ``S_s p_t`` are positive definite in spite of their noise
-FLAT = 1e-6  # an innovation below this fraction of its step's standard deviation counts as 0 (rounding of the factor),
-NOTHING = 1e-30  # and so does one below this fraction of the largest potential (it underflows in single precision)
-KEPT = 2**18  # normal numbers of the largest scramble that is kept: 64 of them are 64 MiB
-OVERFLOW = 1e15  # variance in units of θ² above which a multi-spike layer grows without bound
+FLAT = 1e-6  # an innovation below this fraction of its step's standard deviation counts as 0 (rounding of the factor)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +69,8 @@ class QuasiMonteCarlo:
 
     def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int, shared: SharedScale | None = None) -> LayerState:
         counts = self.neuron.reset_rule.counts
-        if counts and covariance.max() > OVERFLOW * size_of(self.neuron.threshold) ** 2:
+        # a larger variance means that multi-spike layers grow without bound
+        if counts and covariance.max() > 1e15 * size_of(self.neuron.threshold) ** 2:
             hint = "multi-spike activity at this gain grows without bound; lower the gain or the number of layers"
             raise ConvergenceError(f"variance {covariance.max():.3g} of the currents into layer {layer + 1}: {hint}")
         run = self.steps or mean.shape[-1]
@@ -84,7 +79,8 @@ class QuasiMonteCarlo:
             return exact
         replicas, _, points = self.normals.shape
         kinds, steps = covariance.shape[1], covariance.shape[-1]
-        signs, few = self.signs(layer), points < ENOUGH * steps
+        # from 40 points per step on means of ``S_s p_t`` are positive definite in spite of their noise
+        signs, few = self.signs(layer), points < 40 * steps
         factors = np.broadcast_to(causal_factor(covariance), (replicas, kinds, steps, steps))
         means = np.broadcast_to(mean, (replicas, kinds, steps))
         at, which = np.divmod(np.arange(replicas * kinds), kinds)
@@ -109,7 +105,8 @@ def _signs(seed: int, layer: int, shape: tuple[int, int]) -> np.ndarray:
 
 def normal_points(steps: int, *, points: int, scrambles: int, seed: int) -> np.ndarray:
     """Independently scrambled Sobol points as standard normal numbers, float32, shape (scrambles, steps, points)."""
-    scrambled = _scrambled if steps * points <= KEPT else _scrambled.__wrapped__
+    # 64 scrambles of at most 2¹⁸ normal numbers are kept, 64 MiB
+    scrambled = _scrambled if steps * points <= 2**18 else _scrambled.__wrapped__
     return np.stack([scrambled(steps, points, seed, which) for which in range(scrambles)])
 
 
@@ -133,7 +130,7 @@ class _Workspace(threading.local):
         memory = self.kept.get(name)
         if memory is None or len(memory) < size:
             memory = np.empty(size, np.uint8)
-            if size <= REUSED:
+            if size <= 2**25:  # memory of larger arrays is not used again
                 self.kept[name] = memory
         return memory[:size].view(dtype).reshape(shape)
 
@@ -168,7 +165,8 @@ def innovations(factor: np.ndarray) -> np.ndarray:
     """Diagonal of a factor, the standard deviation of each step's innovation; 0 where that is rounding."""
     new, all_of_it = np.diagonal(factor, axis1=-2, axis2=-1), np.linalg.norm(factor, axis=-1)
     largest = all_of_it.max(axis=-1, keepdims=True)
-    return np.where(np.abs(new) > np.maximum(FLAT * all_of_it, NOTHING * largest), new, 0.0)
+    # below 1e-30 of the largest potential it underflows in single precision
+    return np.where(np.abs(new) > np.maximum(FLAT * all_of_it, 1e-30 * largest), new, 0.0)
 
 
 def trajectories(
@@ -232,7 +230,7 @@ def _sums(neuron: Population, mean: np.ndarray, factor: np.ndarray, normals: np.
     signed, currents = innovations(factor).T[..., None], _from_earlier(mean, factor, normals)
     stds, signed = np.abs(signed), signed.astype(dtype)
     fired, chance = _workspace.array("fired", normals.shape, dtype), currents  # one memory: read, then written
-    together = max(TOGETHER // (layers * points), 1)
+    together = max(2**16 // (layers * points), 1)  # steps of which the newest innovation is averaged together
     of_block = [_workspace.array(name, (together, layers, points), dtype) for name in ("newest", "membranes", "before")]
     h = s = rest = np.zeros((layers, points), dtype)
     moments = np.empty((steps, layers, 4))

@@ -14,14 +14,13 @@ import numpy as np
 from scipy import special
 
 from varflow.model.neurons import Neuron
+from varflow.theory.layer import LAST_Z
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.stepping import Population, membrane, spikes
 from varflow.theory.signals.shared_scale import SharedScale
 
 __all__ = ["rank_one", "rank_one_layer"]
 
-END = 40.0  # standard deviations: beyond, a normal tail is 0 in double precision
-ALIKE = 1e-12  # relative: a covariance within this of d dᵀ, well above rounding, has rank one
 MOST_PIECES = 10_000  # of the z axis; sampling is then faster
 TOGETHER = 64  # inputs or positions whose pieces are held at a time
 
@@ -57,7 +56,7 @@ def _directions(covariance: np.ndarray) -> np.ndarray | None:
     largest = np.maximum(variance[inputs, step], 0.0)
     direction = covariance[inputs, step] / np.sqrt(np.where(largest > 0, largest, 1.0))[:, None]
     rest = np.abs(covariance - direction[:, :, None] * direction[:, None, :]).max(axis=(1, 2))
-    return direction if np.all(rest <= ALIKE * largest) else None
+    return direction if np.all(rest <= 1e-12 * largest) else None  # well above rounding
 
 
 def rank_one(
@@ -68,7 +67,7 @@ def rank_one(
     ``mean`` and ``direction`` have shape (inputs, size). Probes follow each other, each from rest and of ``steps`` steps.
     """
     inputs, size = mean.shape
-    of, lower, upper = np.arange(inputs), np.full(inputs, -END), np.full(inputs, END)  # pieces: whose, from, to
+    of, lower, upper = np.arange(inputs), np.full(inputs, -LAST_Z), np.full(inputs, LAST_Z)  # pieces: whose, from, to
     potential, second = np.empty((inputs, size)), np.empty((inputs, size))
     history: list[tuple[np.ndarray, np.ndarray | None]] = []  # per step: spikes of the pieces, and of which old ones they are
     linear = Population(0.0, neuron.decay, neuron.reset_rule, neuron.strict)  # of threshold 0: b has no constant part
@@ -92,7 +91,7 @@ def rank_one(
         history.append((s, origin))
     fired = _of_last_pieces(history)
     if shared is not None:
-        m0 = _moments(*(np.clip(shared.passed(end), -END, END) for end in (lower, upper)))[0]
+        m0 = _moments(*(np.clip(shared.passed(end), -LAST_Z, LAST_Z) for end in (lower, upper)))[0]
     own = np.split(np.arange(len(of)), np.flatnonzero(np.diff(of)) + 1)
     moments = np.stack([(fired[:, each] * m0[each]) @ fired[:, each].T for each in own])
     rate = np.stack([fired[:, each] @ m0[each] for each in own])

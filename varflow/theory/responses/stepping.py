@@ -17,7 +17,6 @@ from varflow.theory.responses.layer_state import LayerState, mixed
 __all__ = ["MEMBERS", "Population", "admitted", "averaging_error", "driven_by", "membrane", "refractory", "spikes", "stepped"]
 
 MEMBERS = 12  # values of a distribution over neurons in deterministic averages
-OF_ARRAYS = 1e-5  # largest error of rates averaged by so few values of an array (measured; see vf.mean_field)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,8 @@ def averaging_error(neuron: Neuron, replicas: int = 1) -> float:
     It is the same in all ``replicas``, whose mean has it too, and is given as if it were one of each.
     """
     arrays = (of for of in (neuron.threshold, neuron.decay) if isinstance(of, OverNeurons) and of.name == SAMPLE)
-    return OF_ARRAYS * replicas**0.5 if any(len(array.rule()[0]) > MEMBERS for array in arrays) else 0.0
+    # 1e-5: largest error measured; see vf.mean_field
+    return 1e-5 * replicas**0.5 if any(len(array.rule()[0]) > MEMBERS for array in arrays) else 0.0
 
 
 def driven_by(drive: Given, neuron: Neuron) -> LayerState:

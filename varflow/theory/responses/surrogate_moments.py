@@ -17,12 +17,8 @@ from varflow.theory.threads import in_threads
 
 __all__ = ["SurrogateMoments", "surrogate_moments"]
 
-NODES = 16  # of Gauss and Legendre on each panel
-PANELS = 64  # over the bulk of the potential and the kinks
 MARGIN = 10.0  # standard deviations beyond the mean and the kinks
 FARTHEST = 38.5  # standard deviations: farther out the density underflows
-RATIO, SHRINKING = 3.0, 18  # panels towards a kink
-FAR = 64.0  # θ/√V from which positions are measured from the mean, else from the threshold
 CHUNK = 256  # configurations at once
 
 
@@ -44,7 +40,8 @@ def surrogate_moments(surrogate: Surrogate, threshold: np.ndarray, variance: np.
 
 
 def _moments(surrogate: Surrogate, theta: np.ndarray, std: np.ndarray) -> np.ndarray:
-    origin = np.where(np.abs(theta) > FAR * std, theta, 0.0)[:, None]  # positions are x = v + origin
+    # far from the mean positions are measured from the threshold
+    origin = np.where(np.abs(theta) > 64.0 * std, theta, 0.0)[:, None]  # positions are x = v + origin
     ends = _panels(surrogate, theta[:, None], std[:, None], origin)
     nodes, weights = _rule()
     half = np.diff(ends, axis=1)[..., None] / 2
@@ -67,9 +64,9 @@ def _panels(surrogate: Surrogate, theta: np.ndarray, std: np.ndarray, origin: np
     at = theta + np.array(kinks)
     lo, hi = np.minimum(at.min(axis=1), 0.0) / std[:, 0], np.maximum(at.max(axis=1), 0.0) / std[:, 0]
     lo, hi = np.clip(lo - MARGIN, -FARTHEST, None)[:, None], np.clip(hi + MARGIN, None, FARTHEST)[:, None]
-    even = std * (lo + (hi - lo) * np.linspace(0, 1, PANELS + 1)) + (origin - theta)
+    even = std * (lo + (hi - lo) * np.linspace(0, 1, 65)) + (origin - theta)
     smallest = 1e-8 * std if own else surrogate.width / 8
-    near = np.broadcast_to(smallest * RATIO ** np.arange(SHRINKING), (len(theta), SHRINKING))
+    near = np.broadcast_to(smallest * 3.0 ** np.arange(18), (len(theta), 18))  # panels that shrink towards a kink
     around = [k + sign * near + origin for k in (kinks if own else kinks[:1]) for sign in (-1, 1)]
     ends = np.concatenate([even, *around, np.array(kinks) + origin], axis=1)
     return np.sort(np.clip(ends, even[:, :1], even[:, -1:]), axis=1)
@@ -77,4 +74,4 @@ def _panels(surrogate: Surrogate, theta: np.ndarray, std: np.ndarray, origin: np
 
 @cache
 def _rule() -> tuple[np.ndarray, np.ndarray]:
-    return np.polynomial.legendre.leggauss(NODES)
+    return np.polynomial.legendre.leggauss(16)

@@ -16,8 +16,6 @@ from varflow._checks import frozen
 
 __all__ = ["Differences", "Membranes", "differences", "kernel_of_changes", "membranes"]
 
-EQUAL = 1e-15  # relative: steps whose increment has less variance than rounding leaves are equal
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Differences:
@@ -68,7 +66,8 @@ def differences(mean: np.ndarray, covariance: np.ndarray) -> Differences:
     both = variance[..., :, None] + variance[..., None, :]
     increment = both - 2 * covariance
     var_change, mean_change = (np.diff(values, axis=-1, prepend=0.0) for values in (variance, mean))
-    return Differences(np.where(increment > EQUAL * both, increment, 0.0), var_change, mean_change)
+    # less is rounding: these steps are equal
+    return Differences(np.where(increment > 1e-15 * both, increment, 0.0), var_change, mean_change)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -133,7 +133,7 @@ def start(
     """What the drive, some of the network's inputs, sends to the first layer: in one group if ``together``, else one each."""
     steps = network.steps
     width = None if network.width is None else int(network.widths[0]) if network.layers is None else network.width
-    first = first_signal(network.drive, layers, width, steps)  # pyright: ignore[reportArgumentType]
+    first = first_signal(network.drive, layers[:1], width, steps)  # pyright: ignore[reportArgumentType]
     channels, height, columns = first.shape if len(first.shape) == 3 else (first.size, 1, 1)
     grid = Grid(2 if exchangeable else drive.kinds if together else 1, height, columns, steps, apart)
     if first.kind == "currents":

@@ -1,0 +1,184 @@
+"""Layers, drives and figures registered from outside: found by simulation and plots, by spawned processes too, and named
+where a part is missing.
+"""
+
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import varflow as vf
+
+torch = pytest.importorskip("torch")
+
+SPIKE, LINEAR = vf.layers.Spike(vf.Neuron(1.0)), vf.layers.Linear(gain=2.5)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Power(vf.layers.Layer):
+    """Currents to the power of an odd number."""
+
+    exponent: int
+    accepts = ("currents",)
+
+    def after(self, signal, width=None):
+        return signal
+
+
+def powers(layer, flows, walk, node):
+    return vf.simulation.Flow(flows[0].values ** layer.exponent)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Nameless(vf.layers.Layer):
+    def after(self, signal, width=None):
+        return signal
+
+
+@dataclass(frozen=True)
+class Uniform(vf.drives.Drive):
+    """Currents between -1 and 1, new at every step."""
+
+    std: float = 3**-0.5
+
+    def covariance(self, steps):
+        return self.std**2 * np.eye(steps)[None]
+
+
+def uniform(drive, flows, walk, node):
+    normals = walk.stream("drive").normals(walk.probes, walk.steps, *node.operation.sends.shape)
+    return vf.simulation.Flow(drive.std * 3**0.5 * torch.erf(normals.double() / 2**0.5))
+
+
+vf.register(Power, simulate=powers)
+vf.register(Uniform, simulate=uniform)
+
+
+def network(*layers, **more):
+    return vf.Network(width=40, layers=[SPIKE, LINEAR, *layers, SPIKE], **more)
+
+
+@pytest.mark.parametrize("engine", ["dense", "conditional"])
+def test_a_layer_from_outside_is_simulated(engine):
+    options = {"repeats": 5, "seed": 3, "engine": engine}
+    first, third, plain = (
+        vf.simulate(network(*layers), **options) for layers in ([Power(1)], [Power(3)], [vf.layers.Scale(1.0)])
+    )
+    assert np.array_equal(first.variance, plain.variance)
+    assert np.array_equal(third.variance[:, 0], plain.variance[:, 0])
+    assert (third.variance[:, 1] > plain.variance[:, 1]).all()
+    assert np.array_equal(third.firing_rate, plain.firing_rate)  # u³ > 1 where u > 1
+
+
+@pytest.mark.parametrize(
+    "made", [lambda **more: network(Power(1), **more), lambda **more: vf.Network(width=40, depth=2, gain=2.5, **more)]
+)
+@pytest.mark.parametrize("engine", ["dense", "conditional"])
+def test_a_drive_from_outside_is_simulated(made, engine):
+    found = vf.simulate(made(drive=Uniform(), steps=3), repeats=200, engine=engine)
+    assert (found.firing_rate[:, 0] == 0).all()  # no current is above 1
+    variance = found.variance[:, 0]
+    assert np.all(np.abs(variance.mean(axis=0) - 1 / 3) < 4.5 * variance.std(axis=0) / 200**0.5)
+    assert np.any(np.abs(variance.mean(axis=0) - 0.3) > 4.5 * variance.std(axis=0) / 200**0.5)
+    wider = vf.simulate(made(drive=Uniform(1.0), steps=3), repeats=20, engine=engine)
+    assert (wider.firing_rate[:, 0].mean(axis=0) > 0.15).all()
+
+
+MISSING = {
+    "simulation": (lambda: vf.simulate(network(Nameless()), repeats=1), r"layers\[2\]=Nameless.* not covered: vf.register"),
+    "counts": (
+        lambda: vf.finite_width(network(Power(3))),
+        r"layers\[2\]=Power\(exponent=3\) has no count: .*register\(Power, count=",
+    ),
+    "counts of a stranger": (lambda: vf.finite_width(network(Nameless())), r"layers\[2\]=Nameless.* not covered"),
+    "a figure": (lambda: vf.plots.draw(Power(3)), "has no figure: give it by vf.register"),
+}
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_a_missing_part_is_named(name):
+    call, words = MISSING[name]
+    if name == "a figure":
+        pytest.importorskip("matplotlib")
+    with pytest.raises(vf.DomainError, match=words):
+        call()
+
+
+def test_a_drive_without_parts_is_refused():
+    class Bare(vf.drives.Drive):
+        __slots__ = ()
+
+    with pytest.raises(vf.DomainError, match="define covariance"):
+        vf.mean_field(vf.Network(width=10, depth=2, gain=1.0, drive=Bare()))
+
+    class Covariance(vf.drives.Drive):
+        def covariance(self, steps):
+            return np.ones((1, steps, steps))
+
+    with pytest.raises(vf.DomainError, match=r"no simulate: .*register\(Covariance, simulate="):
+        vf.simulate(vf.Network(width=10, depth=2, gain=1.0, drive=Covariance()), repeats=1)
+
+
+class Result:
+    """Of a user."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "words"),
+    [
+        (3, {}, "class of your own"),
+        (vf.layers.LayerNorm, {"simulate": powers}, "class of your own"),
+        (Result, {"simulate": powers}, "must be a subclass of vf.layers.Layer, or of vf.drives.Drive"),
+        (Uniform, {"forward": powers}, "must be a subclass of vf.layers.Layer to have forward"),
+        (Power, {"simulate": 3}, "must be a function"),
+        (Power, {"reads": {"pow": None}}, "must be a function"),
+    ],
+)
+def test_what_cannot_be_registered_is_refused(kind, more, words):
+    with pytest.raises(vf.DomainError, match=words):
+        vf.register(kind, **more)
+
+
+def test_a_figure_of_a_result_from_outside():
+    pytest.importorskip("matplotlib")
+    vf.register(Result, figure=lambda result, **options: ("drawn", options))
+    assert vf.plots.draw(Result(), ax=1) == ("drawn", {"ax": 1})
+
+
+def test_processes_of_a_campaign_register_again(tmp_path):
+    """They import the module that holds the class."""
+    (tmp_path / "mine.py").write_text(
+        textwrap.dedent("""
+        import varflow as vf
+
+        class Doubled(vf.layers.Layer):
+            __slots__ = ()
+            def after(self, signal, width=None):
+                return signal
+            def __repr__(self):
+                return "Doubled()"
+            def __eq__(self, other):
+                return type(self) is type(other)
+            def __hash__(self):
+                return 1
+
+        vf.register(Doubled, simulate=lambda layer, flows, walk, node: vf.simulation.Flow(2 * flows[0].values))
+        """)
+    )
+    code = """
+        import numpy as np, varflow as vf
+        from mine import Doubled
+
+        if __name__ == "__main__":
+            spike, linear = vf.layers.Spike(vf.Neuron(1.0)), vf.layers.Linear(gain=1.5)
+            network = vf.Network(width=30, layers=[spike, linear, Doubled(), spike])
+            here, there = vf.simulate(network, repeats=4), vf.simulate(network, repeats=4, campaign=vf.Campaign(workers=2))
+            assert np.array_equal(here.variance, there.variance) and here.firing_rate[:, 1].any()
+            print("same")
+    """
+    (tmp_path / "run.py").write_text(textwrap.dedent(code))
+    done = subprocess.run([sys.executable, "run.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert done.stdout.strip() == "same", done.stderr

@@ -1,0 +1,132 @@
+"""Which maps are known of an operation: those of the package, in tables of their rooms, and those registered from outside.
+
+:func:`register` enters maps, readers and figures into dictionaries that the rooms look into, so that none of them is loaded.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from varflow._checks import DomainError, called
+from varflow.model.drive_kinds import Drive
+from varflow.model.graph import Graph, Node
+from varflow.model.signals import Layer
+from varflow.model.sources import Unknown
+
+__all__ = ["OWN", "READS", "Gap", "covered", "map_of", "missing", "refuse_gaps", "register"]
+
+Maps = Mapping[type, Callable[..., Any]]
+OWN: dict[str, dict[type, Callable[..., Any]]] = {part: {} for part in ("forward", "backward", "count", "simulate", "figure")}
+READS: dict[str | type, Callable[..., Any]] = {}  # by name of a function of torch, or by class of a module
+
+
+def register(
+    kind: type,
+    *,
+    forward: Callable[..., Any] | None = None,
+    backward: Callable[..., Any] | None = None,
+    count: Callable[..., Any] | None = None,
+    simulate: Callable[..., Any] | None = None,
+    reads: Mapping[str | type, Callable[..., Any]] | None = None,
+    figure: Callable[..., Any] | None = None,
+) -> None:
+    """Make a layer, a drive or a result of your own known to theory, simulation, the reader of torch models and ``plots``.
+
+    Call it beside the class, in a module that can be imported: processes of a campaign import it, and so register again.
+
+    Parameters
+    ----------
+    kind : type
+        A subclass of ``vf.layers.Layer`` or ``vf.drives.Drive``; for a figure alone, any class.
+    forward : callable, optional
+        ``forward(layer, inputs, visit)`` returns the signal that the layer sends, from the moments of those it receives.
+    backward : callable, optional
+        ``backward(layer, gradients, visit, way)`` returns the gradients by each signal that it received, in a list.
+    count : callable, optional
+        ``count(layer, inputs, counts, node)``: spike counts at finite width.
+    simulate : callable, optional
+        ``simulate(layer, flows, walk, node)`` returns the ``vf.simulation.Flow`` that it sends; for a drive with no flows, and
+        ``node.operation.sends`` says of which shape.
+    reads : mapping, optional
+        By name of a function of torch, a reader with the parameters of that function; by class of a module, ``read(module)``.
+        It returns the layer.
+    figure : callable, optional
+        What ``vf.plots.draw(result)`` calls.
+
+    Raises
+    ------
+    DomainError
+        For a class of varflow itself, maps of what is neither a layer nor a drive, and what is no function.
+
+    Notes
+    -----
+    A part that is missing is named where it is needed; layers without ``count`` have no exact chain. See docs/extending.md.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> class Doubled(vf.layers.Layer):
+    ...     def after(self, signal, width=None):
+    ...         return signal
+    ...
+    ...     def __repr__(self):
+    ...         return "Doubled()"
+    >>> vf.register(Doubled, simulate=lambda layer, flows, walk, node: vf.simulation.Flow(2 * flows[0].values))
+    >>> spike, linear = vf.layers.Spike(vf.Neuron(1.0)), vf.layers.Linear(gain=1.5)
+    >>> network = vf.Network(width=200, layers=[spike, linear, Doubled(), spike])
+    >>> bool(vf.simulate(network, repeats=4).firing_rate[:, 1].min() > 0)
+    True
+    """
+    if not isinstance(kind, type) or _of_varflow(kind):
+        raise DomainError("kind", kind, "must be a class of your own")
+    parts = {"forward": forward, "backward": backward, "count": count, "simulate": simulate, "figure": figure}
+    given = {part: called(part, function) for part, function in parts.items() if function is not None}
+    allowed = {Layer: set(parts), Drive: {"simulate", "figure"}, object: {"figure"}}
+    base = next(base for base in allowed if issubclass(kind, base))
+    if refused := [part for part in given if part not in allowed[base]]:
+        rule = "must be a subclass of vf.layers.Layer" + (", or of vf.drives.Drive," if refused == ["simulate"] else "")
+        raise DomainError("kind", kind, f"{rule} to have {refused[0]}")
+    for part, function in given.items():
+        OWN[part][kind] = function
+    for name, reader in (reads or {}).items():
+        READS[name] = called("reads", reader)
+
+
+def _of_varflow(kind: type) -> bool:
+    home = sys.modules.get(kind.__module__)
+    return kind.__module__.split(".")[0] == "varflow" and getattr(home, kind.__name__, None) is kind
+
+
+class Gap(NamedTuple):
+    """A node that is not covered, and why."""
+
+    node: Node
+    words: str
+
+
+def map_of(part: str, table: Maps, operation: object) -> Callable[..., Any] | None:
+    """The map of an operation's class or of the nearest above it that has one: in this table, or registered as this part."""
+    return next((maps[kind] for kind in type(operation).__mro__ for maps in (table, OWN[part]) if kind in maps), None)
+
+
+def covered(graph: Graph, part: str, table: Maps) -> list[Gap]:
+    """The nodes of a graph that are not covered by a table, and why: none if all are."""
+    return [Gap(node, missing(node.operation, part)) for node in graph if map_of(part, table, node.operation) is None]
+
+
+def refuse_gaps(graph: Graph, part: str, table: Maps) -> None:
+    """DomainError for the first node that is not covered."""
+    for node, words in covered(graph, part, table):
+        raise DomainError(node.name, node.operation, words)
+
+
+def missing(operation: Layer, part: str) -> str:
+    """Why an operation has no map of this part, and what to do."""
+    if isinstance(operation, Unknown):
+        return f"is not covered: it {operation.words}"
+    kind = type(operation)
+    if any(kind in maps for maps in OWN.values()):
+        return f"has no {part}: give it by vf.register({kind.__name__}, {part}=…)"
+    return f"is not covered: vf.register({kind.__name__}, …) makes layers of your own known"
