@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,6 +24,7 @@ from varflow.theory.roots import monotone_root, rising_root
 
 __all__ = ["gain_of_block"]
 
+NEAR = 1.02  # ratio of gains that tells how the rate depends on them
 TIGHT, LOOSE = 1e-13, 1e-4  # accuracy of the gain: at a fixed point, and from the last of many sampled layers
 
 
@@ -80,12 +82,18 @@ def _after_many_blocks(
 ) -> tuple[Block, dict[str, Any]]:
     """The block that has this late rate after ``depth`` repetitions; reached from the drive, it is stable."""
 
-    def late(value: float) -> dict[str, float]:
-        profile = mean_field(_deep(block.with_free(value), depth, steps, drive), **options)
-        return {name: float(getattr(profile, name)[-1, late_steps(steps)].mean()) for name in ("firing_rate", "variance")}
+    def late(value: float) -> tuple[dict[str, float], dict[str, float]]:
+        """Firing rate and variance, and their errors."""
+        profile, window = mean_field(_deep(block.with_free(value), depth, steps, drive), **options), (-1, late_steps(steps))
+        names = ("firing_rate", "variance")
+        errors = {name: float(profile.error[name][window].mean()) if name in profile.error else 0.0 for name in names}
+        return {name: float(getattr(profile, name)[window].mean()) for name in names}, errors
 
-    value = monotone_root(lambda x: late(x)["firing_rate"] - rate, block.free[1], LOOSE)
-    return block.with_free(value), late(value) | {"multiplier": None}
+    value = monotone_root(lambda x: late(x)[0]["firing_rate"] - rate, block.free[1], LOOSE)
+    (found, errors), near = late(value), late(NEAR * value)[0]
+    change = abs(near["firing_rate"] - found["firing_rate"]) / (NEAR - 1)
+    errors[block.free[0]] = value * math.hypot(errors["firing_rate"] / max(change, LOOSE), LOOSE)
+    return block.with_free(value), found | {"multiplier": None, "error": errors}
 
 
 def _state_of(block: Block, rate: float) -> float:

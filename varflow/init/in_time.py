@@ -10,23 +10,21 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import ConvergenceError, DomainError, integer, positive_scale, probability, scalar
-from varflow._progress import Progress, check_progress, reporter
+from varflow._progress import Progress, check_progress, counted, reporter
 from varflow.init.blocks import gain_of_block
-from varflow.init.initialization import initialization
-from varflow.init.memoryless import at_fixed_point, steps_of, without_memory
+from varflow.init.initialization import initialization, steps_of, without_memory
+from varflow.init.memoryless import at_fixed_point
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.drive_kinds import Drive
-from varflow.model.drives import currents
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import mean_of
 from varflow.model.signals import Layer
 from varflow.results import Initialization
-from varflow.theory.deep.equal_layers import drive_covariance, in_units, late, steady
-from varflow.theory.deep.fixed_point import standard_error
-from varflow.theory.deep.gain_for_value import RUNGS, OutOfReachError, Range, Solution, attainable, drive_strength, solve
-from varflow.theory.deep.look import Question
+from varflow.theory.deep.gain_for_value import OutOfReachError, Range, Solution, attainable, drive_strength, solve
+from varflow.theory.deep.look import Question, drive_covariance, in_units, late, steady
 from varflow.theory.deep.search import TRIES
 from varflow.theory.operations.neurons import Neurons
+from varflow.theory.signals.replicas import standard_error
 
 __all__ = ["gain_for_rate", "gain_for_variance", "question_of"]
 
@@ -73,7 +71,7 @@ def gain_for_rate(
     points, scrambles, seed : int
         Of quasi-Monte Carlo, as in :func:`varflow.mean_field`; not used without a reset. Fewer, where the work is too much.
     progress : bool or callable
-        True draws a bar on stderr; a callable receives ``(done, total)`` in stages, some of which may be skipped.
+        True draws a bar on stderr; a callable receives ``(done, total)`` in networks, of which the last may be skipped.
 
     Returns
     -------
@@ -113,6 +111,7 @@ def gain_for_rate(
     >>> round(vf.gain_for_rate(block=block, rate=0.3).gamma, 4)
     1.907
     """
+    check_progress(progress)
     sizes = {"points": points, "scrambles": scrambles, "seed": seed}
     if block is not None:
         if neuron is not None:
@@ -168,36 +167,29 @@ def gain_for_variance(
     >>> print(f"{init.gain:.3f} {init.variance:.3f} {init.firing_rate:.4f}")
     2.691 10.000 0.3759
     """
+    check_progress(progress)
     return _answered("variance", variance, neuron, steps, depth, drive, fan_in, Neurons(points, scrambles, seed), progress)
 
 
-def _answered(
-    quantity: str,
-    value: float,
-    neuron: Any,
-    steps: int | None,
-    depth: int,
-    drive: Drive | None,
-    fan_in: int | None,
-    neurons: Neurons,
-    progress: Progress,
-) -> Initialization:
-    check_progress(progress)
+def _answered(quantity: str, value: float, neuron: Any, steps: int | None, depth: int, drive: Drive | None, *more: Any) -> Any:
+    """The answer for a late ``"firing_rate"`` or ``"variance"``; ``more``: as :func:`_in_time` takes it."""
     neuron, name = as_neuron(neuron), quantity.removeprefix("firing_")
-    steps = steps_of(neuron, steps)
+    steps, depth = steps_of(neuron, steps), integer("depth", depth, minimum=2)
     if quantity == "variance" or neuron.reset_rule.counts:
         value = scalar(name, positive_scale(name, value))
     else:
         value = probability(name, value, open_ends=True)
-    depth, window = integer("depth", depth, minimum=2), (steps // 2 + 1, steps) if steps > 1 else None
-    covariance = drive_covariance(currents() if drive is None else drive, steps)
+    covariance = drive_covariance(drive, steps)
     if not covariance.any():
         raise DomainError("drive", drive, "must not be 0 at every step")
     if without_memory(neuron, steps) and steady(covariance):
-        found = at_fixed_point(neuron, fan_in=fan_in, depth=depth, **{name: value})
-        return replace(found, depth=depth, window=window, error=dict.fromkeys(("gain", "firing_rate", "variance"), 0.0))
-    question = question_of(quantity, value, neuron, covariance, depth)
-    return _in_time(quantity, question, neuron, neurons, fan_in, window, progress)
+        found = at_fixed_point(neuron, fan_in=more[0], depth=depth, **{name: value})
+        return replace(found, depth=depth, window=_window(steps), error=dict.fromkeys(("gain", "firing_rate", "variance"), 0.0))
+    return _in_time(question_of(quantity, value, neuron, covariance, depth), neuron, *more)
+
+
+def _window(steps: int) -> tuple[int, int] | None:
+    return (steps // 2 + 1, steps) if steps > 1 else None
 
 
 def question_of(quantity: str, value: float, neuron: Neuron, drive: np.ndarray, depth: int) -> Question:
@@ -209,60 +201,44 @@ def question_of(quantity: str, value: float, neuron: Neuron, drive: np.ndarray, 
         rule = "without reset never forgets: variances grow with every step, and no late rate or variance is stationary"
         raise DomainError("decay", neuron.decay, rule)
     unit, theta = in_units(neuron)
-    return Question(unit, drive * (steps / np.trace(drive)), depth, quantity, value / _unit(quantity, theta), steps // 2)
+    value /= theta**2 if quantity == "variance" else 1.0
+    return Question(unit, drive * (steps / np.trace(drive)), depth, quantity, value, steps // 2)
 
 
-def _unit(quantity: str, theta: float) -> float:
-    return theta**2 if quantity == "variance" else 1.0
-
-
-def _in_time(
-    quantity: str,
-    question: Question,
-    neuron: Neuron,
-    neurons: Neurons,
-    fan_in: int | None,
-    window: tuple[int, int] | None,
-    progress: Progress,
-) -> Initialization:
+def _in_time(question: Question, neuron: Neuron, fan_in: int | None, neurons: Neurons, progress: Progress) -> Initialization:
     """The answer of a search, in the user's units."""
-    theta, name = mean_of(neuron.threshold), quantity.removeprefix("firing_")
-    scale, unit, warnings = theta / neuron.input_scale, _unit(quantity, theta), []
-    with reporter(progress, RUNGS * TRIES, "networks") as report:
+    theta, name, warnings = mean_of(neuron.threshold), question.quantity.removeprefix("firing_"), []
+    scale, unit = theta / neuron.input_scale, theta**2 if name == "variance" else 1.0
+    with reporter(progress, 2 * TRIES, "networks") as report:
         try:
             strength = drive_strength(question, neurons)
         except ConvergenceError:
             strength = None
             warnings.append(f"no drive of this shape gives layer 1 this {name}: input_gain is θ/λ instead")
         try:
-            found = solve(question, neurons, strength, report)
+            found = solve(question, neurons, strength, counted(report, 2 * TRIES))
         except OutOfReachError as refusal:
             rule = _rule(name, question, unit, attainable(question, neurons, refusal.x))
             raise DomainError(name, unit * question.value, rule) from None
-        report(RUNGS * TRIES)
+        report(2 * TRIES)
     if strength not in (None, found.strength):
         too_weak = "is too weak to keep every step alive: input_gain is θ/λ instead"
         warnings.append(f"a drive that gives layer 1 this {name} {too_weak}")
-    rates, variances = (
-        late(values[:, 0]).mean(-1) for values in (found.network.state.firing_rate, found.network.state.variance)
-    )
-    gain = scale * found.network.gain
+    state, gain = found.network.state, scale * found.network.gain
+    rates, variances = late(state.firing_rate[:, 0]).mean(-1), theta**2 * late(state.variance[:, 0]).mean(-1)
+    errors = {"firing_rate": float(standard_error(rates)), "variance": float(standard_error(variances))}
     return initialization(
         gain,
         fan_in=fan_in,
         multiplier=found.multiplier,
         warnings=(*warnings, *_words(name, question, found, unit)),
         firing_rate=float(rates.mean()),
-        variance=theta**2 * float(variances.mean()),
+        variance=float(variances.mean()),
         threshold=theta,
         depth=question.depth,
         input_gain=scale * found.strength,
-        error={
-            "gain": gain * found.error,
-            "firing_rate": float(standard_error(rates)),
-            "variance": theta**2 * float(standard_error(variances)),
-        },
-        window=window,
+        error={"gain": gain * found.error, **errors},
+        window=_window(question.steps),
     )
 
 

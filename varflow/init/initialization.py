@@ -6,11 +6,24 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from varflow._checks import integer
+from varflow._checks import DomainError, integer
+from varflow.model.neurons import Neuron
 from varflow.results import Initialization
 from varflow.theory.memoryless.variance_map import depth_scale
 
-__all__ = ["initialization"]
+__all__ = ["initialization", "steps_of", "without_memory"]
+
+
+def without_memory(neuron: Neuron, steps: int | None) -> bool:
+    """True if every step is as the first, which nothing precedes."""
+    return neuron.memoryless or (steps == 1 and not neuron.reset_rule.counts)
+
+
+def steps_of(neuron: Neuron, steps: int | None) -> int:
+    """The steps that are asked for; a neuron without memory needs none."""
+    if steps is None and not neuron.memoryless:
+        raise DomainError("steps", steps, "is missing: a neuron with memory (decay, reset or filter) has a gain for some steps")
+    return 1 if steps is None else integer("steps", steps, minimum=1)
 
 
 def initialization(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from varflow._checks import DomainError, integer, probability
+from varflow._checks import probability
 from varflow.init.gains import gain as preserving_gain
 from varflow.init.gains import memoryless_gain
 from varflow.init.initialization import initialization
@@ -19,21 +19,9 @@ from varflow.theory.memoryless.stable import stable_variance
 from varflow.theory.memoryless.thresholds import as_one_threshold
 from varflow.theory.memoryless.variance_map import multiplier
 
-__all__ = ["at_fixed_point", "steps_of", "without_memory"]
+__all__ = ["at_fixed_point"]
 
 NARROW_MARGIN = 0.10  # relative distance from the critical gain below which a warning is given
-
-
-def without_memory(neuron: Neuron, steps: int | None) -> bool:
-    """True if every step is as the first, which nothing precedes."""
-    return neuron.memoryless or (steps == 1 and not neuron.reset_rule.counts)
-
-
-def steps_of(neuron: Neuron, steps: int | None) -> int:
-    """The steps that are asked for; a neuron without memory needs none."""
-    if steps is None and not neuron.memoryless:
-        raise DomainError("steps", steps, "is missing: a neuron with memory (decay, reset or filter) has a gain for some steps")
-    return 1 if steps is None else integer("steps", steps, minimum=1)
 
 
 def at_fixed_point(

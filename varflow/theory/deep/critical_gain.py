@@ -8,25 +8,21 @@ from functools import cache
 from typing import Any
 
 from varflow._checks import LARGEST_SCALE, DomainError, integer
-from varflow._progress import Progress, Report, beyond, check_progress, reporter
+from varflow._progress import Progress, Report, check_progress, counted, reporter
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
 from varflow.model.over_neurons import OverNeurons
 from varflow.results import TemporalCriticalGain
-from varflow.theory.deep.equal_layers import ALIVE, EXTINCT, drive_covariance, driven, in_units
-from varflow.theory.deep.gain_for_value import EARLY, NEAR, START, few
-from varflow.theory.deep.look import Question, Seen, looking
-from varflow.theory.deep.search import TRIES, search
+from varflow.theory.deep.gain_for_value import ACCURACY, EARLY, SHARP, few
+from varflow.theory.deep.look import ALIVE, EXTINCT, Question, Seen, drive_covariance, driven, in_units, looking
+from varflow.theory.deep.search import ROUGH, START, STRIDE, TRIES, search
 from varflow.theory.operations.neurons import Neurons
 from varflow.theory.responses.layer_state import LayerState
 
 __all__ = ["temporal_critical_gain"]
 
-ENDS = (-math.log(1e6), math.log(1e6))  # ln g that is searched: the largest revives a layer 1 with rates of EXTINCT
-CLOSE = 1e-2  # width of the bracket with few points
-SHARP = 1e-4  # the same without sampling
-FIRST_STEP = 1e-10  # the same for the first step, which has no memory
+WIDE = (-math.log(1e6), math.log(1e6))  # ln g that is searched: the largest revives a layer 1 with rates of EXTINCT
 JUST = 1e-3  # distance in ln g from the first step's critical gain at which other steps are tested
 
 
@@ -60,7 +56,7 @@ def temporal_critical_gain(
     points, scrambles, seed : int
         For quasi-Monte Carlo, as in :func:`varflow.mean_field`; not used without a reset.
     progress : bool or callable
-        True draws a bar on stderr; a callable receives ``(done, total)`` in sets of gains, some of which may be skipped.
+        True draws a bar on stderr; a callable receives ``(done, total)`` in networks, of which the last may be skipped.
 
     Returns
     -------
@@ -104,10 +100,11 @@ def temporal_critical_gain(
     every = Question(unit, covariance / scale / scale, L, settling=False)
     neurons = Neurons(points, scrambles, seed)
     _starts(driven(unit, neurons, every.drive), drive)
-    with reporter(progress, 5 * TRIES, "networks") as report:
+    with reporter(progress, 2 * TRIES, "networks") as told:
+        report = counted(told, 2 * TRIES)
         x, error = _every_step(every, neurons, report)
-        later, late_error = _smallest(replace(every, spared=T // 2), neurons, min(x, START), beyond(report, 3 * TRIES))
-        report(5 * TRIES)
+        later, late_error = _smallest(replace(every, spared=T // 2), neurons, min(x, START), report)
+        told(2 * TRIES)
     gain, late_gain = scale * math.exp(x), scale * math.exp(min(later, x))  # they may differ by less than their errors
     errors = {"gain": gain * error if error else 0.0, "late_gain": late_gain * late_error if late_error else 0.0}
     return TemporalCriticalGain(gain, late_gain, errors, neuron, T, L, drive)
@@ -130,29 +127,29 @@ def _starts(first: LayerState, drive: Drive) -> None:
 
 def _every_step(question: Question, neurons: Neurons, report: Report) -> tuple[float, float]:
     """Smallest ln g with which every step lives, and its error: those of the first step, unless a later one needs more."""
-    first, error = _smallest(replace(question, drive=question.drive[:1, :1]), neurons, START, report, FIRST_STEP)
+    first, error = _smallest(replace(question, drive=question.drive[:1, :1]), neurons, START, report, SHARP)
     coarse = few(neurons)
-    if looking(question, coarse)(min(first, ENDS[1]) + JUST).alive:
+    if looking(question, coarse)(min(first, WIDE[1]) + JUST).alive:
         later_alive = looking(replace(question, spared=1), coarse)(first - JUST).alive
         return first, error if later_alive else JUST / math.sqrt(3)  # a later step may need up to JUST more than this
-    found = _smallest(question, neurons, min(first, ENDS[1]), beyond(report, TRIES))
+    found = _smallest(question, neurons, min(first, WIDE[1]), report)
     return (
         max(found, (first, error)) if math.isfinite(first) else found
     )  # of a gate later steps may live where the first does not
 
 
-def _smallest(question: Question, neurons: Neurons, x: float, report: Report, width: float = SHARP) -> tuple[float, float]:
+def _smallest(question: Question, neurons: Neurons, x: float, report: Report, width: float = ACCURACY) -> tuple[float, float]:
     """Smallest ln g that lives, sought from ``x`` on, and its error; infinite if none does.
 
     It lies between the gains at which the first and the last of r replicas live; their mean has an error of about that distance
     over r. What few points do to all replicas alike comes on top.
     """
-    noise, stride = 0.0, NEAR
-    options: dict[str, Any] = {"accuracy": 1.0, "ends": ENDS, "report": report}
+    noise, stride = 0.0, STRIDE
+    options: dict[str, Any] = {"accuracy": 1.0, "ends": WIDE, "report": report}
     if question.steps > 1 and neurons.samples(question.neuron, question.steps):
         noise, width = EARLY / neurons.points, 2 / neurons.points
-        rough = search(looking(question, few(neurons)), x, width=CLOSE, stride=NEAR, **options)
-        x, stride = rough.middle, CLOSE
+        rough = search(looking(question, few(neurons)), x, width=ROUGH, **options)
+        x, stride = rough.middle, ROUGH
     look = cache(looking(question, neurons))
     every = search(look, x, width=width, stride=stride, **options)
     if every.high is None:

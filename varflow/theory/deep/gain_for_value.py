@@ -8,24 +8,21 @@ so that from size to size the change of the gain halves; elsewhere each size has
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from varflow._checks import ConvergenceError
-from varflow._progress import Report, beyond, unreported
-from varflow.theory.deep.equal_layers import driven, next_of_gain, steady
+from varflow._progress import Report, unreported
 from varflow.theory.deep.fixed_point import leading_multiplier
-from varflow.theory.deep.look import Question, Seen, looking
-from varflow.theory.deep.search import FAR, KEPT, LARGEST, TRIES, Search, search
+from varflow.theory.deep.look import EXACT, WINDOW, Question, Seen, driven, looking, next_of_gain, steady
+from varflow.theory.deep.search import ENDS, FAR, KEPT, ROUGH, START, STRIDE, Search, Slope, search
 from varflow.theory.operations.neurons import Neurons
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.roots import rising_root
 
 __all__ = [
+    "ACCURACY",
     "EARLY",
-    "NEAR",
-    "RUNGS",
-    "START",
+    "SHARP",
     "OutOfReachError",
     "Range",
     "Solution",
@@ -35,20 +32,14 @@ __all__ = [
     "solve",
 ]
 
-START = math.log(2.5)  # ln g of the first look: the critical gain of memoryless neurons is 2.4565
-NEAR = 0.03  # first change of ln g where other networks tell the gain
 COARSE = 2**9  # points, of two scrambles: with fewer a layer costs the same
 WORK = 2**25  # points × scrambles × steps × layers of the networks of a search: half a second
-PARTS, SHORTEST = (8, 4, 2), 8  # of the layers and steps; fewest of both
-ROUGH, FINE, EXACT = 1e-2, 3e-4, 1e-7  # accuracy of ln(value): with few points, with those asked for, without sampling
-SHARP = 1e-9  # width of a bracket without sampling, and difference of values that tells a slope
-FINEST = 10  # most looks with the points asked for
-MANY = 32  # steps, from which the range is known to a quarter of that: networks are expensive
+PARTS = 8  # of the layers and steps, halved from search to search; and the fewest layers and steps of a part
+FINE = 3e-4  # accuracy of ln(value) with the points asked for: far below the claim of 1 %
+SHARP = 1e-10  # width of a bracket without sampling
 EARLY = 2.5  # of 1/points: with few points lingering networks die early, which raises the smallest gain by so much (measured)
-UNKNOWN = 0.5  # error of ln g from which a value does not determine the gain
-DRIVE = 2e-4  # relative accuracy of the drive
-RUNGS = 2 * len(PARTS) + 4  # most searches of a solution
-ROUNDS, DEVIATION = 8, 0.2  # of the power iteration for the multiplier; its deviation is large against the noise
+ACCURACY = 2e-4  # relative, of drives and of smallest gains without sampling
+DEVIATION = 0.2  # relative, of the power iteration for the multiplier: large against the noise
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,11 +94,21 @@ class Rung:
         """By how much the smallest gain that lives is too large, relatively."""
         return EARLY / self.neurons.points if self.neurons.samples(self.question.neuron, self.question.steps) else 0.0
 
-    def lacks(self, room: float = KEPT) -> bool:
+    @property
+    def chance(self) -> float:
+        """By how much ln(value) is unsure on account of it."""
+        return self.search.slope.value * self.early_death
+
+    def lacks(self, room: float) -> bool:
         """True if no gain has the value: the largest is too small, or the best network is farther off than noise explains."""
-        best, chance = self.search.best, self.search.slope.value * self.early_death
-        too_small = self.search.high is None and best.x >= LARGEST
-        return too_small or not best.alive or abs(best.miss) > room + chance + 2 * best.error
+        best, too_small = self.search.best, self.search.high is None and self.search.best.x >= ENDS[1]
+        return too_small or not best.alive or abs(best.miss) > room + self.chance + 2 * best.error
+
+    def answers(self, points: int) -> bool:
+        """True if the gain has the value and the value tells the gain; not where it falls as networks die, by chance."""
+        best, low = self.search.best, self.search.low
+        dying = self.search.at_an_edge and low.miss < 0 and self.chance > KEPT  # pyright: ignore[reportOptionalMemberAccess]
+        return not self.lacks(KEPT) and abs(best.miss) < KEPT and self.error(points) < FAR and not dying
 
     def error(self, points: int) -> float:
         """Error of ln g: of the value over its slope, and by early death in whole networks of fewer points than asked for."""
@@ -123,7 +124,7 @@ def drive_strength(question: Question, neurons: Neurons, start: float = 1.0) -> 
         first = driven(question.neuron, neurons, strength**2 * question.drive)
         return float(question.values(first).mean()) - question.value  # pyright: ignore[reportOperatorIssue]
 
-    return rising_root(excess, start, DRIVE)
+    return rising_root(excess, start, ACCURACY)
 
 
 def few(neurons: Neurons) -> Neurons:
@@ -136,45 +137,43 @@ def solve(question: Question, neurons: Neurons, strength: float | None, report: 
 
     Raises OutOfReachError.
     """
-    reports = (beyond(report, rung * TRIES) for rung in range(RUNGS))
     weak, strong = strength or 1.0, max(strength or 1.0, 1.0)
+    if strength is None and looking(question, few(neurons))(ENDS[1]).low:
+        raise OutOfReachError(START)
     for drive in dict.fromkeys((weak, strong)):
-        rung = _ladder(question.driven_by(drive), neurons, FAR if drive == strong else KEPT, reports)
-        best, error = rung.search.best, rung.error(neurons.points)
-        if not rung.lacks() and abs(best.miss) < KEPT and error < UNKNOWN:
-            return Solution(best, drive, error, _multiplier(rung, few(neurons)))
-    raise OutOfReachError((rung.search.low or best).x)
+        rung = _ladder(question.driven_by(drive), neurons, FAR if drive == strong else KEPT, report)
+        if rung.answers(neurons.points):
+            return Solution(rung.search.best, drive, rung.error(neurons.points), _multiplier(rung, few(neurons)))
+    raise OutOfReachError((rung.search.low or rung.search.best).x)
 
 
-def _ladder(question: Question, neurons: Neurons, room: float, reports: Iterator[Report]) -> Rung:
+def _ladder(question: Question, neurons: Neurons, room: float, report: Report) -> Rung:
     """The search in parts, in whole networks with few points unless more cost as little, and with those asked for.
 
-    It ends in networks that lack the value, parts by more than ``room``.
-
-    A drive that varies in time has no parts like the whole.
+    It ends in networks that lack the value, parts by more than ``room``. A drive that varies in time has no parts.
     """
     coarse, x, before, rung = few(neurons), START, None, None
-    for part in PARTS if steady(question.drive) else ():
-        if min(question.depth, question.steps) >= SHORTEST * part:
-            rung = _rung(question.in_part(part), coarse, x, rung, ROUGH, next(reports))
-            if rung.lacks(room):
-                return rung
-            x = rung.search.answer
-            x, before = x + (0.0 if before is None else (x - before) / 2), x
-    if rung is None or _affordable(question, neurons, rung).points > 2 * coarse.points:
-        rung = _rung(question, coarse, x, rung, ROUGH, next(reports))
+    smallest = min(question.depth, question.steps) // PARTS if steady(question.drive) else 0
+    for part in [part for part in (PARTS, PARTS // 2, PARTS // 4) if part <= smallest]:
+        rung = _rung(question.in_part(part), coarse, x, rung, ROUGH, report)
+        if rung.lacks(room):
+            return rung
         x = rung.search.answer
-    if rung.lacks():
-        return rung
-    accuracy = FINE if neurons.samples(question.neuron, question.steps) else EXACT
-    return _rung(question, _affordable(question, neurons, rung), x, rung, accuracy, next(reports))
+        x, before = x + (0.0 if before is None else (x - before) / 2), x
+    noisy = neurons.samples(question.neuron, question.steps)
+    if noisy and (rung is None or _affordable(question, neurons, rung).points > 2 * coarse.points):
+        rung = _rung(question, coarse, x, rung, ROUGH, report)
+        if rung.lacks(KEPT):
+            return rung
+        x = rung.search.answer
+    return _rung(question, _affordable(question, neurons, rung), x, rung, FINE if noisy else EXACT, report)
 
 
-def _affordable(question: Question, neurons: Neurons, rung: Rung) -> Neurons:
+def _affordable(question: Question, neurons: Neurons, rung: Rung | None) -> Neurons:
     """The points asked for: scrambles, then points halved until one network fits into the work or, where layers settle, two of
     half as many layers again as with few points.
     """
-    layers = min(3 * rung.search.best.layers, question.depth) if rung.settled else question.depth
+    layers = min(3 * rung.search.best.layers, question.depth) if rung and rung.settled else question.depth
     while neurons.points * neurons.scrambles * question.steps * layers > WORK and neurons.points > COARSE:
         fewer = {"scrambles": neurons.scrambles // 2} if neurons.scrambles > 2 else {"points": neurons.points // 2}
         neurons = replace(neurons, **fewer)
@@ -183,14 +182,14 @@ def _affordable(question: Question, neurons: Neurons, rung: Rung) -> Neurons:
 
 def _rung(question: Question, neurons: Neurons, x: float, before: Rung | None, accuracy: float, report: Report) -> Rung:
     """The search from ``x``, where other networks may tell the gain and its slope."""
-    sizes: dict[str, float] = {"accuracy": accuracy, "width": SHARP, "apart": SHARP}
-    if neurons.samples(question.neuron, question.steps):
-        sizes = {"accuracy": accuracy, "width": 1 / neurons.points}
+    width = 1 / neurons.points if neurons.samples(question.neuron, question.steps) else SHARP
+    slope, stride = Slope(), STRIDE
     if before:
-        measured = accuracy < ROUGH and before.question.depth == question.depth
-        sizes |= {"slope": replace(before.search.slope, measured=measured), "stride": NEAR}
-    tries = TRIES if accuracy == ROUGH else FINEST
-    return Rung(question, neurons, search(looking(question, neurons), x, tries=tries, report=report, **sizes))
+        slope, stride = before.search.slope, STRIDE / PARTS
+        slope = replace(slope, measured=slope.measured and before.question.depth == question.depth)
+    look = looking(question, neurons)
+    found = search(look, x, accuracy=accuracy, width=width, slope=slope, stride=stride, report=report)
+    return Rung(question, neurons, found)
 
 
 def _multiplier(rung: Rung, neurons: Neurons) -> float:
@@ -203,7 +202,7 @@ def _multiplier(rung: Rung, neurons: Neurons) -> float:
     replicas, state = neurons.replicas(neuron, rung.question.steps), network.state
     moments = (state.variance, state.potential_mean, state.firing_rate, state.coincidences)
     few_replicas = LayerState(*(values[:replicas] for values in moments))
-    return leading_multiplier(layer, few_replicas, 1, rounds=ROUNDS, size=DEVIATION)[0]
+    return leading_multiplier(layer, few_replicas, 1, rounds=2 * WINDOW, size=DEVIATION)[0]
 
 
 def attainable(question: Question, neurons: Neurons, start: float = START) -> Range:
@@ -214,6 +213,6 @@ def attainable(question: Question, neurons: Neurons, start: float = START) -> Ra
     """
     coarse = few(neurons)
     look, living = looking(question, coarse), looking(replace(question, value=None), coarse)
-    grid = COARSE if question.steps < MANY else COARSE // 4
-    edge = search(lambda x: living(round(x * grid) / grid), start, accuracy=ROUGH, width=1.5 / grid, stride=NEAR)
-    return Range(edge.high or edge.best, look(LARGEST))
+    on_grid = lambda x: living(round(x / ROUGH) * ROUGH)  # noqa: E731
+    edge = search(on_grid, start, accuracy=ROUGH, width=1.5 * ROUGH, stride=STRIDE if start == START else STRIDE / PARTS)
+    return Range(edge.high or edge.best, look(ENDS[1]))

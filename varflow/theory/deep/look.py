@@ -1,7 +1,8 @@
-"""A look at the network of one gain: what layer ``depth`` does, and which steps live there.
+"""A look at a network of equal layers with one gain: what layer ``depth`` does, and which steps live there.
 
-Every network walks over the same points and signs, so that what is seen is a function of the gain, with jumps of order
-1/points: searches need no averages.
+Threshold and input scale set units: with ``θ > 0`` everything depends on ``λ g/θ`` and on the drive times ``λ/θ``. A delay only
+shifts time from layer to layer, so steps are counted from the arrival of the first spikes. Networks of all gains share their
+points and signs, so that what is seen is a function of the gain, with jumps of order 1/points: searches need no averages.
 """
 
 from __future__ import annotations
@@ -13,18 +14,105 @@ from functools import partial
 
 import numpy as np
 
+from varflow._checks import DomainError, instance
+from varflow.model.drive_kinds import Drive, Given
+from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
-from varflow.theory.deep.equal_layers import ALIVE, EXTINCT, RUNAWAY, driven, late, next_of_gain, sustained
-from varflow.theory.deep.fixed_point import EXACT, standard_error, unchanged
+from varflow.model.over_neurons import mean_of, times
+from varflow.results import late_steps
 from varflow.theory.operations.neurons import Neurons
 from varflow.theory.responses.layer_state import LayerState
+from varflow.theory.responses.stepping import refractory
+from varflow.theory.signals.moments import Currents, Grid
+from varflow.theory.signals.replicas import standard_error
 
-__all__ = ["Look", "Question", "Seen", "looking"]
+__all__ = [
+    "ALIVE",
+    "EXACT",
+    "EXTINCT",
+    "NOISE",
+    "WINDOW",
+    "Look",
+    "Question",
+    "Seen",
+    "drive_covariance",
+    "driven",
+    "in_units",
+    "late",
+    "looking",
+    "next_of_gain",
+    "steady",
+    "sustained",
+    "unchanged",
+]
 
+ALIVE = 1e-3  # firing rate below which a step is silent: live rates are near 0.1, and below the critical gain rates collapse
+EXTINCT = 1e-12  # rates below this in all steps cannot recover: no further layers are computed
+RUNAWAY = 1e12  # variance in units of θ² above which multi-spike activity grows without bound
+EXACT = 1e-7  # change of rates between groups below which a deterministic iteration has settled
+NOISE = 3.0  # the same in standard errors (root mean square over steps), with sampling
+ROUNDING = 1e-6  # standard errors below which a step has no noise, in single precision
+STILL = 0.3  # of the noise of the others, up to which the rates of such steps may change
 WINDOW = 6  # layers averaged against noise: they have settled when two windows agree
-SILENT = 12  # layers in which a network is silent before it counts as dead: every other layer of a gate may be
-AGREE = 2.0  # standard errors within which the late value of two windows agrees
-NOTHING = 1e-300  # stands for a value of 0, which has no logarithm
+SILENT = 2 * WINDOW  # layers in which a network is silent before it counts as dead: every other layer of a gate may be
+
+
+def in_units(neuron: Neuron) -> tuple[Neuron, float]:
+    """The neuron with mean threshold 1, input scale 1 and no delay, and its own mean threshold."""
+    theta = mean_of(neuron.threshold)
+    return replace(neuron, threshold=times(neuron.threshold, 1 / theta), input_scale=1.0, delay=0), theta
+
+
+def drive_covariance(drive: Drive | None, steps: int) -> np.ndarray:
+    """Covariance of layer 1's currents, averaged over a batch of inputs; (steps, steps). By default they are constant."""
+    if drive is None:
+        return np.ones((steps, steps))
+    if isinstance(instance("drive", drive, Drive), Given):
+        raise DomainError("drive", drive, "has no covariance in time: use currents, white noise, inputs or spike trains")
+    return drive.covariance(steps).mean(axis=0)
+
+
+def steady(covariance: np.ndarray) -> bool:
+    """True if a drive has the same variance at every step."""
+    variance = np.diagonal(covariance)
+    return bool(np.allclose(variance, variance[0]))
+
+
+def driven(neuron: Neuron, neurons: Neurons, covariance: np.ndarray) -> LayerState:
+    """Layer 1 under a drive of this covariance (steps, steps)."""
+    grid = Grid(1, 1, 1, len(covariance))
+    return neurons.fire(Spike(neuron), Currents(np.zeros((1, 1, grid.steps)), covariance[None, None], grid, 1), 0)[0]
+
+
+def next_of_gain(neuron: Neuron, neurons: Neurons, below: LayerState, gain: float, number: int) -> LayerState:
+    """Layer ``number`` above another, through weights of mean 0 and this gain: ``Cov[I_t, I_t'] = g² M(t, t')``."""
+    mean, changes = np.zeros_like(below.firing_rate), below.changes
+    if changes is not None:
+        changes = replace(changes, mean_change=np.zeros_like(changes.mean_change))
+    currents = Currents(mean, below.coincidences, Grid(1, 1, 1, mean.shape[-1]), 1, changes)
+    return neurons.fire(Spike(neuron), currents.scaled(np.full((1, 1), gain)), number)[0]
+
+
+def sustained(neuron: Neuron, living: np.ndarray) -> np.ndarray:
+    """The steps (…, steps) that sustain activity: living ones, or, if neurons cannot spike twice in a row, pairs with one."""
+    if living.shape[-1] > 1 and refractory(neuron):
+        return living[..., 1:] | living[..., :-1]
+    return living
+
+
+def late(values: np.ndarray) -> np.ndarray:
+    """The late half of the steps (last axis): steps 11 to 20 of 20."""
+    return values[..., late_steps(values.shape[-1])]
+
+
+def unchanged(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether rates (replicas, steps) changed by no more than numerical noise, and those of steps without noise, such as the
+    first one, by much less: close to a critical gain they drift for many layers, then die.
+    """
+    change, noise = (after - before).mean(axis=0), standard_error(after - before)
+    typical, exact = np.sqrt(np.mean(noise**2)), noise < ROUNDING
+    drifting = np.abs(change[exact]).max(initial=0.0) > EXACT + STILL * typical
+    return not drifting and bool(np.sqrt(np.mean(change**2)) <= EXACT + NOISE * typical)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,7 +250,7 @@ def _look(question: Question, neurons: Neurons, first: LayerState, x: float) -> 
     if question.value is None or endless:
         off = np.where(lifetime == 1, np.inf, -np.inf)
     else:
-        off = np.log(np.maximum(np.broadcast_to(question.values(state), replicas), NOTHING) / question.value)
+        off = np.log(np.maximum(np.broadcast_to(question.values(state), replicas), np.finfo(float).tiny) / question.value)
     return Seen(x, off, lifetime, state, last, float(question.values(halfway).mean()), number)
 
 
@@ -177,7 +265,7 @@ def _settled(question: Question, states: Sequence[LayerState], replicas: int) ->
         return False
     before, after = _mean(states[:half], replicas), _mean(states[half:], replicas)
     change = question.values(after) - question.values(before)
-    agree = abs(float(change.mean())) <= EXACT + AGREE * float(standard_error(change))
+    agree = abs(float(change.mean())) <= EXACT + NOISE * float(standard_error(change))
     return agree and unchanged(before.firing_rate[:, 0], after.firing_rate[:, 0])
 
 

@@ -10,27 +10,24 @@ import math
 from dataclasses import dataclass
 
 from varflow._progress import Report, unreported
-from varflow.theory.deep.look import Look, Seen
+from varflow.theory.deep.look import EXACT, NOISE, Look, Seen
 
-__all__ = ["FAR", "KEPT", "LARGEST", "STRIDE", "TRIES", "Search", "Slope", "search"]
+__all__ = ["ENDS", "FAR", "KEPT", "ROUGH", "START", "STRIDE", "TRIES", "Search", "Slope", "search"]
 
+START = math.log(2.5)  # ln g of the first look: the critical gain of memoryless neurons is 2.4565
+ENDS = (-math.log(1e3), math.log(1e3))  # ln g that is searched: a rate that needs more is within a thousandth of the largest
 STRIDE = 0.25  # change of ln g after the first look; it doubles until there is a bracket
-APART = 1e-2  # difference of ln(value) from which two networks tell a slope in spite of noise
-KNOWN = 3.0  # standard errors by which a slope differs from 0
+ROUGH = 1e-2  # relative accuracy of values and gains with few points; values nearer than that tell no slope
 FLAT = 1e-2  # smallest slope: that of large gains
+MARGIN = 0.1  # part of a bracket next to a network that dies, where one would die too; smallest part of a stride
 KEPT = 0.05  # distance of ln(value) from the wanted one from which a gain is no answer
-FAR = 0.3  # distance of ln(value) from which networks that are not yet at the edge tell that no gain has a value
-CURVED = 4.0  # largest ratio of the slope in the bracket of an edge to that above it; it is 2 where a state vanishes
-SLOWEST = 8.0  # ratio of the largest to the smallest step as long as no slope is measured
-MARGIN = 0.1  # part of the bracket next to a network that dies: one there would die too
-PROBES = 2  # most networks beside the best one for its slope; noise may be larger than what it tells
+FAR = 0.3  # the same in parts of a network; error of ln g from which a value does not determine it
 TRIES = 48  # most looks; the first step, known to 1e-10, takes up to 40
-LARGEST = math.log(1e3)  # ln g: a rate that needs more is within a thousandth of the largest
 
 
 @dataclass(frozen=True, slots=True)
 class Slope:
-    """``d ln value/d ln g``, its standard error, and whether networks told it."""
+    """``d ln value/d ln g``, its standard error, and whether networks of this size told it."""
 
     value: float = 2.0
     error: float = 1.0
@@ -69,11 +66,9 @@ class Search:
 
     @property
     def hopeless(self) -> bool:
-        """True if no gain has the value: where networks die it is still larger, or its slope tells so from farther away."""
-        if not self.at_an_edge or self.high is None or not math.isfinite(self.high.miss):
-            return False
-        fall = CURVED * self.slope.value * self.width
-        return self.low.miss > KEPT + 2 * self.low.error or (self.slope.measured and self.high.miss > FAR + fall)
+        """True if the value is still too large where networks die."""
+        ends = self.high is not None and math.isfinite(self.high.miss) and self.at_an_edge
+        return ends and self.low.miss > KEPT + 2 * self.low.error  # pyright: ignore[reportOptionalMemberAccess]
 
     @property
     def answer(self) -> float:
@@ -89,54 +84,50 @@ def search(
     *,
     accuracy: float,
     width: float,
-    apart: float = APART,
     slope: Slope = Slope(),
     stride: float = STRIDE,
-    ends: tuple[float, float] = (-LARGEST, LARGEST),
-    tries: int = TRIES,
+    ends: tuple[float, float] = ENDS,
     report: Report = unreported,
 ) -> Search:
-    """From ``x`` on, to an ``accuracy`` of ln(value) or half its error; or to a bracket of some ``width`` if there is none.
-
-    Networks whose ln(value) is ``apart`` tell a slope.
-    """
+    """From ``x`` on, to an ``accuracy`` of ln(value) or half its error; or to a bracket of some ``width`` if there is none."""
     seen: list[Seen] = []
-    probes = 0
+    probe = 2 * ROUGH / slope.value
     while True:
         seen.append(look(min(max(x, ends[0]), ends[1])))
         report(len(seen))
-        found = _found(seen, slope, apart)
+        found = _found(seen, slope)
         best, slope = found.best, found.slope
         near = best.alive and abs(best.miss) < max(accuracy, best.error / 2)
         outside = (found.high is None and seen[-1].x >= ends[1]) or (found.low is None and seen[-1].x <= ends[0])
-        done = near and (slope.measured or probes == PROBES)
-        if done or outside or found.width < width or found.hopeless or len(seen) >= tries:
+        done = outside or found.width < width or found.hopeless or len(seen) == TRIES
+        if done or (near and (slope.measured or probe > stride)):
             return found
-        if near:  # a second network for the slope; above, as one below may die
-            x, probes = best.x + 2**probes * 2 * apart / slope.value, probes + 1
+        if near:  # a second network for the slope, farther each time; above, as one below may die
+            x, probe = best.x + probe, 2 * probe
         else:
             x, stride = _next(found, seen, stride, width), 2 * stride
 
 
-def _found(seen: list[Seen], slope: Slope, apart: float) -> Search:
+def _found(seen: list[Seen], slope: Slope) -> Search:
     """The bracket has its lower end below: of values that fall with the gain, or noise, the ends would never meet."""
     high = min((each for each in seen if not each.low), key=lambda each: each.x, default=None)
     below = (each for each in seen if each.low and (high is None or each.x < high.x))
     best = _better(seen)
-    return Search(best, max(below, key=lambda each: each.x, default=None), high, _slope(best, seen, slope, apart))
+    return Search(best, max(below, key=lambda each: each.x, default=None), high, _slope(best, seen, slope))
 
 
 def _better(seen: list[Seen]) -> Seen:
     return min(seen, key=lambda each: (not each.alive, abs(each.miss)))
 
 
-def _slope(best: Seen, seen: list[Seen], known: Slope, apart: float) -> Slope:
-    """The slope to the nearest network from which the best one differs by more than noise."""
-    living = [each for each in seen if each.alive and math.isfinite(each.miss) and each.x != best.x]
-    for other in sorted(living, key=lambda each: abs(each.x - best.x)) if best.alive else ():
-        slope = (other.miss - best.miss) / (other.x - best.x)
-        error = math.hypot(other.error, best.error) / abs(other.x - best.x)
-        if abs(other.miss - best.miss) >= apart and slope > KNOWN * error:
+def _slope(best: Seen, seen: list[Seen], known: Slope) -> Slope:
+    """The slope to the nearest network that differs from the best one by more than noise, if it is surer than the known one."""
+    living = [each for each in seen if best.alive and each.alive and math.isfinite(each.miss) and each.x != best.x]
+    for other in sorted(living, key=lambda each: abs(each.x - best.x)):
+        slope, noise = (other.miss - best.miss) / (other.x - best.x), math.hypot(other.error, best.error)
+        error = noise / abs(other.x - best.x)
+        apart = abs(other.miss - best.miss) > max(NOISE * noise, ROUGH if noise > EXACT else 0.0)
+        if slope > 0 and apart and not (known.measured and known.error / known.value < error / slope):
             return Slope(max(slope, FLAT), error, True)
     return known
 
@@ -149,15 +140,14 @@ def _next(found: Search, seen: list[Seen], stride: float, width: float) -> float
     end = _better([each for each in (low, high) if each])
     step = -end.miss / found.slope.value
     if not (low and high):
-        least = 0.0 if found.slope.measured else stride / SLOWEST
-        size = min(max(abs(step), least), stride)
+        size = min(max(abs(step), 0.0 if found.slope.measured else MARGIN * stride), stride)
         return end.x + (math.copysign(size, step) if end.alive else _to_life(seen, stride))
     if found.at_an_edge and math.isinf(step):
         end, step = low, _to_life(seen, found.width / 2) + 0.9 * width  # above the edge, to close the bracket
     one_sided = len({each.low for each in seen[-3:]}) == 1
     margin = MARGIN * found.width if found.at_an_edge else 0.0
     inside = low.x + margin < end.x + step < high.x and not one_sided
-    return end.x + step if inside else (low.x + high.x) / 2
+    return end.x + step if inside else found.middle
 
 
 def _to_life(seen: list[Seen], stride: float) -> float:
@@ -166,8 +156,8 @@ def _to_life(seen: list[Seen], stride: float) -> float:
     Just below the smallest gain ``g_c`` deviations from the state that vanishes there obey ``dx/dl = x² + c (g_c - g)``, and to
     pass takes ``N ≈ π/√(c (g_c - g))`` layers, so that ``1/N²`` falls linearly with the gain.
     """
-    *_, last = dying = sorted((each for each in seen if not each.alive), key=lambda each: each.x)
-    one, other = (1 / max(float(each.lifetime.min()), 1e-3) ** 2 for each in (dying[-2:] if len(dying) > 1 else 2 * [last]))
+    *before, last = sorted((each for each in seen if not each.alive), key=lambda each: each.x)
+    one, other = (1 / max(float(each.lifetime.min()), 1e-3) ** 2 for each in ((before or [last])[-1], last))
     if one > other:
-        return min((other - 1) / (one - other) * (last.x - dying[-2].x), stride)
+        return min((other - 1) / (one - other) * (last.x - before[-1].x), stride)
     return stride * min(4 * (1 - float(last.lifetime.min())), 1.0)

@@ -17,14 +17,13 @@ from varflow._checks import ConvergenceError, DomainError
 from varflow.init.gains import gain as preserving_gain
 from varflow.init.gains import memoryless_gain
 from varflow.init.in_time import question_of
-from varflow.init.memoryless import without_memory
+from varflow.init.initialization import without_memory
 from varflow.model.distributions import distribution
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.results import late_steps
-from varflow.theory.deep.equal_layers import driven, next_of_gain
-from varflow.theory.deep.gain_for_value import DRIVE, attainable, drive_strength, solve
-from varflow.theory.deep.look import Question, looking
+from varflow.theory.deep.gain_for_value import ACCURACY, attainable, drive_strength, solve
+from varflow.theory.deep.look import Question, driven, looking, next_of_gain
 from varflow.theory.deep.search import KEPT
 from varflow.theory.memoryless.variance_map import multiplier
 from varflow.theory.operations.neurons import Neurons
@@ -51,7 +50,6 @@ DRIFT = 0.3  # largest relative deviation over the depth for spike counts, which
 MANY, LARGE = 8.0, 100.0  # largest number of spikes per step, and largest variance in units of θ², that are searched
 NEARLY = 0.9  # fraction of the smallest attainable value from which the nearest one kept is sought
 STRIDE = 1.5  # ratio of the values that are tried one after the other for the lowest one that is sustained
-LEAST = 1e-300  # stands for a value of 0, which has no logarithm
 EDGE = 1.05  # accuracy, as a ratio, of the lowest value that is sustained
 
 
@@ -152,7 +150,7 @@ def _layer_by_layer(neuron: Neuron, question: Question, drive: float) -> Deep | 
         layer = lambda gain, below, number=number: next_of_gain(unit, neurons, below, gain, number)  # noqa: E731
         excess = lambda gain, layer=layer, below=states[0]: float(question.values(layer(gain, below)).mean()) - value  # noqa: E731
         try:
-            gains.append(rising_root(excess, gains[-1], DRIVE))
+            gains.append(rising_root(excess, gains[-1], ACCURACY))
         except ConvergenceError:
             return None
         states = [layer(gains[-1], state) for state in states]
@@ -163,7 +161,7 @@ def _layer_by_layer(neuron: Neuron, question: Question, drive: float) -> Deep | 
 
 def _deviations(question: Question, states: Sequence[LayerState]) -> np.ndarray:
     """Distances of ln(value) from that of the first layer, of the others."""
-    own, *others = (max(float(question.values(state).mean()), LEAST) for state in states)
+    own, *others = (max(float(question.values(state).mean()), np.finfo(float).tiny) for state in states)
     return np.abs(np.log(np.array(others) / own))
 
 
