@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import varflow as vf
-from varflow.theory.maps.variance_classes import Alike
+from varflow.theory.maps.variance_classes import VarianceClasses
 
 L = vf.layers
 SIDE, STEPS, INPUTS = 26, 12, 2
@@ -65,7 +65,7 @@ def test_classes_are_as_all_positions(name, function, of, classes, monkeypatch):
         classes(number)
         found[number] = function(network(NEURONS[name]), **SAMPLING)
     assert near(found[70], found[SIDE**2], of)
-    monkeypatch.setattr(Alike, "with_members", lambda self, *_: self)
+    monkeypatch.setattr(VarianceClasses, "with_members", lambda self, *_: self)
     monkeypatch.setattr("varflow.theory.maps.variance_classes.of_sums", of_total)
     assert not near(function(network(NEURONS[name]), **SAMPLING), found[SIDE**2], of)
 

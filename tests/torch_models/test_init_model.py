@@ -20,7 +20,7 @@ from torch import nn  # noqa: E402
 
 from varflow.results import late_steps  # noqa: E402
 from varflow.theory.deep.look import driven  # noqa: E402
-from varflow.theory.operations.neurons import Neurons  # noqa: E402
+from varflow.theory.responses.neurons import Neurons  # noqa: E402
 from varflow.torch_models.initialise.layer_gains import deep_layer, run_deep, settles  # noqa: E402
 
 WIDTH, DEPTH, STEPS, NETWORKS = 96, 6, 6, 24

@@ -18,9 +18,10 @@ from torch import nn  # noqa: E402
 
 from varflow.init.fans import fan_in  # noqa: E402
 from varflow.theory.maps import maxima_backward as maxima_module  # noqa: E402
-from varflow.theory.maps.maxima_backward import ChosenAlone, maximum_back  # noqa: E402
+from varflow.theory.maps.maxima_backward import RoutedPerWindow, maximum_back  # noqa: E402
 from varflow.theory.signals.gradients import Gradients  # noqa: E402
-from varflow.theory.signals.moments import Grid, Spikes, Window  # noqa: E402
+from varflow.theory.signals.moments import Spikes  # noqa: E402
+from varflow.theory.signals.windows import Grid, Window  # noqa: E402
 from varflow.torch_models.audit.gradients import gradients  # noqa: E402
 from varflow.torch_models.prediction.backwards import Backwards  # noqa: E402
 from varflow.torch_models.prediction.evaluation import Evaluation  # noqa: E402
@@ -182,8 +183,8 @@ def test_the_choice_of_a_maximum_depends_on_membranes(name, monkeypatch):
     """A choice with the same probabilities, but independent of the membranes, is rejected."""
 
     def independent(*parts):
-        (chosen,) = (back := maximum_back(*parts)).chosen
-        return replace(back, chosen=(replace(chosen, taps=np.roll(chosen.taps, 7, axis=-1)),))
+        (chosen,) = (back := maximum_back(*parts)).routed
+        return replace(back, routed=(replace(chosen, taps=np.roll(chosen.taps, 7, axis=-1)),))
 
     monkeypatch.setattr("varflow.torch_models.prediction.backwards.maximum_back", independent)
     assert not agrees(energies(evaluated(name)), measured(name)[0])
@@ -195,7 +196,7 @@ def test_windows_are_followed_with_all_their_points(monkeypatch):
     traced = trace(drawn(make, gain, 0), x)
     fans = {n: fan_in(w) for layer in traced.layers for n, w in zip(layer.names, layer.weights, strict=True)}
     monkeypatch.setattr("varflow.torch_models.prediction.evaluation.JOINT", 9 * traced.steps)
-    monkeypatch.setattr("varflow.theory.operations.neurons.IN_WINDOWS", 2**16)
+    monkeypatch.setattr("varflow.theory.maps.positions.IN_WINDOWS", 2**16)
     evaluation = Evaluation(traced, {n: Moments(fan, gain / fan**0.5) for n, fan in fans.items()}, 8)
     evaluation.states()
     found, points = energies(evaluation), []
@@ -208,10 +209,10 @@ def test_windows_are_followed_with_all_their_points(monkeypatch):
 
 
 def test_windows_whose_gradients_are_uncorrelated_are_not_drawn_together():
-    grid, window = Grid(1, 4, 4, 2, apart=True), Window((2, 2), (2, 2))
+    grid, window = Grid(1, 4, 4, 2, per_position=True), Window((2, 2), (2, 2))
     spikes = Spikes(np.zeros((1, 16, 2)), np.zeros((1, 16, 2, 2)), grid, 8, lambda at: np.zeros((1, len(at), 8, 3)))
     above = Gradients(np.ones((1, 4, 2, 2)), window.smaller(grid), 8, pairs={(0, 1): np.zeros((1, 4, 2, 2))})
-    (chosen,) = maximum_back(window, above, spikes).chosen
+    (chosen,) = maximum_back(window, above, spikes).routed
     assert chosen.places.shape == (4, 1, 4)
 
 
@@ -224,16 +225,16 @@ def test_windows_of_large_maps_are_followed_on_their_own(name, monkeypatch):
         n: Moments(fan_in(w), gain / fan_in(w) ** 0.5) for l in traced.layers for n, w in zip(l.names, l.weights, strict=True)
     }
     monkeypatch.setattr("varflow.torch_models.prediction.evaluation.JOINT", 9 * traced.steps)  # numbers in a window
-    monkeypatch.setattr("varflow.theory.operations.neurons.IN_WINDOWS", 2**18)  # at fewer points, a sixteenth of the usual
+    monkeypatch.setattr("varflow.theory.maps.positions.IN_WINDOWS", 2**18)  # at fewer points, a sixteenth of the usual
     evaluation = Evaluation(traced, moments, 8)
     evaluation.states()
     assert bool(evaluation.restarted) == (name != "maxima of currents")
-    assert evaluation.fired[traced.layers[0]].currents.grid.apart or name == "maxima of currents"
+    assert evaluation.fired[traced.layers[0]].currents.grid.per_position or name == "maxima of currents"
     assert agrees(energies(evaluation), measured(name)[0])
     if name.startswith("maxima,") or name == "maxima":
-        kept = ChosenAlone.back
+        kept = RoutedPerWindow.back
         turned = lambda self, *parts: kept(replace(self, taps=np.roll(self.taps, 7, axis=-1)), *parts)  # noqa: E731
-        monkeypatch.setattr(ChosenAlone, "back", turned)
+        monkeypatch.setattr(RoutedPerWindow, "back", turned)
         assert not agrees(energies(evaluation), measured(name)[0])
 
 

@@ -14,7 +14,9 @@ from varflow.model.surrogate import Surrogate
 from varflow.model.surrogates import surrogate_of
 from varflow.results import GradientFlow
 from varflow.theory.deep.surrogate_width import with_smallest_range, with_unit_growth
-from varflow.theory.operations.neurons import Neurons
+from varflow.theory.operations.visit import Effort
+from varflow.theory.responses.neurons import Neurons
+from varflow.theory.walks.blocks import Blocks
 from varflow.theory.walks.gradients import READOUTS, ForwardPass
 
 __all__ = ["OBJECTIVES", "surrogate_beside_gain", "surrogate_width"]
@@ -81,7 +83,7 @@ def surrogate_width(
     psi, kind = surrogate_of(surrogate), choice("readout", readout, READOUTS)
     detached = None if detach_reset is None else flag("detach_reset", detach_reset)
     instance("network", network, Network)
-    return _suited(ForwardPass.of(network, Neurons(points, scrambles, seed)), psi, objective, kind, detached)
+    return _suited(ForwardPass.of(Blocks.of(network, Effort(Neurons(points, scrambles, seed)))), psi, objective, kind, detached)
 
 
 def _suited(
@@ -97,7 +99,7 @@ def _suited(
     if solved.network.depth < 2:
         raise DomainError("network", solved.network, "must have at least two layers: gradients of one do not grow")
     # narrower ones have few sampling points within them
-    finest = 1e-3 * float(np.sqrt(max(state.variance.max() for walk in solved.walks for state in walk.passed)))
+    finest = 1e-3 * float(np.sqrt(max(state.variance.max() for state in solved.states)))
 
     def flow(surrogate: Surrogate) -> GradientFlow:
         if surrogate.width < finest:
@@ -115,10 +117,8 @@ def surrogate_beside_gain(surrogate: Any, gain: float, neuron: Neuron, steps: in
     Of several steps by the range over ``depth`` layers; memoryless by growth 1, the same in every layer.
     """
     network = Network(width=1000, depth=depth, gain=gain, neuron=neuron, steps=steps, drive=drive)
-    psi, solved = (
-        surrogate_of(surrogate),
-        ForwardPass.of(network, Neurons(2**10, 4, seed=0)),
-    )  # few points: the gain beside it takes a second
+    blocks = Blocks.of(network, Effort(Neurons(2**10, 4, seed=0)))  # few points: the gain beside it takes a second
+    psi, solved = surrogate_of(surrogate), ForwardPass.of(blocks)
     found: dict[str, Any] = {"gradient_growth": solved.gradients(psi, scatter=False).growth, "surrogate": None, "words": []}
     try:
         objective, accuracy = ("growth", ACCURACY) if steps == 1 else ("range", 10 * ACCURACY)

@@ -17,7 +17,7 @@ from varflow.model.network import Network
 from varflow.model.signals import all_layers, has_own_gain
 from varflow.results import Kernel
 from varflow.results.ensemble import spread
-from varflow.theory.operations.neurons import Neurons
+from varflow.theory.responses.neurons import Neurons
 from varflow.theory.walks.kernels import second_moments
 
 __all__ = ["driven_by", "kernel", "sampled_grams"]

@@ -12,7 +12,7 @@ from varflow.kernels.kernel import POINTS, SCRAMBLES, driven_by, kernel, sampled
 from varflow.model.network import Network
 from varflow.results import ReadableDepth
 from varflow.results.kernel import READOUTS
-from varflow.theory.operations.neurons import Neurons
+from varflow.theory.responses.neurons import Neurons
 
 __all__ = ["readable_depth"]
 

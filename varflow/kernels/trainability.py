@@ -15,11 +15,12 @@ from varflow.model.signals import all_layers
 from varflow.model.surrogates import surrogate_of
 from varflow.results import Trainability
 from varflow.results.ensemble import spread
-from varflow.theory.operations.backward import WayBack, back_through
-from varflow.theory.operations.forward import through
-from varflow.theory.operations.neurons import Neurons
+from varflow.theory.operations.visit import Effort, Walk, WayBack
+from varflow.theory.responses.neurons import Neurons
 from varflow.theory.signals.gradients import readout
-from varflow.theory.walks.signals import start, walk_of
+from varflow.theory.walks.blocks import Blocks
+from varflow.theory.walks.gradients import gradients_walk
+from varflow.theory.walks.signals import signals_walk
 
 __all__ = ["trainability"]
 
@@ -93,10 +94,12 @@ def trainability(
     if any(layer.over_batch for layer in all_layers(layers)):
         raise DomainError("network", network, "normalises over a batch: gradients of a common readout are not covered then")
     overlaps = _overlaps(drive, network.steps)
-    walk = walk_of(asked, drive, neurons, passages=[])
-    signal = through(layers, start(asked, layers, drive, True, False), walk)
-    way = WayBack(walk, psi, None if detach_reset is None else flag("detach_reset", detach_reset))
-    back_through(layers, readout(signal, "shared", joint=True), way)
+    blocks = Blocks.of(asked, Effort(neurons), np.arange(3))
+    ((start, batching),) = blocks
+    walk = Walk(blocks.effort, batching, asked.steps)
+    visits = signals_walk(blocks.graph, start, walk, keep=True)
+    way = WayBack(walk, lambda _: psi, None if detach_reset is None else flag("detach_reset", detach_reset))
+    gradients_walk(visits, {visits[-1].number: readout(visits[-1].sent, "shared", joint=True)}, way)
     if not way.weights:
         raise DomainError("network", network, "must have a layer with weights")
     theta = np.stack([each[:, 0] for each in reversed(way.weights)], axis=1)  # (replicas, layers, 3, 3)

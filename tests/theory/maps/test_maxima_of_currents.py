@@ -7,11 +7,12 @@ import pytest
 
 import varflow as vf
 from varflow.theory.maps.maxima import Windows, drawn_windows, fire_maxima
-from varflow.theory.maps.maxima_backward import joined_back, maxima_back
-from varflow.theory.operations.neurons import Neurons
-from varflow.theory.responses.jacobians import Sampling
+from varflow.theory.maps.maxima_backward import maxima_back, maxima_joined
+from varflow.theory.responses.back_propagation import Sampling
+from varflow.theory.responses.neurons import Neurons
 from varflow.theory.signals.gradients import Gradients
-from varflow.theory.signals.moments import Currents, Grid, Window
+from varflow.theory.signals.moments import Currents
+from varflow.theory.signals.windows import Grid, Window
 
 torch = pytest.importorskip("torch")
 
@@ -24,7 +25,7 @@ RNG = np.random.default_rng(0)
 ROOT = RNG.normal(size=(TAPS * STEPS, 5)) + np.repeat(2 * RNG.normal(size=(TAPS, 5)), STEPS, axis=0)  # alike at all steps
 MEAN, C = np.repeat(RNG.normal(size=TAPS), STEPS), ROOT @ ROOT.T / 5
 READOUT = np.array([[1.0, 0.4, 0.3], [0.4, 1.5, 0.2], [0.3, 0.2, 0.8]])
-MAXIMA = Windows(Currents(MEAN[None, None], C[None, None], Grid(1, 1, TAPS, STEPS), 7), Grid(1, 1, 1, STEPS, apart=True))
+MAXIMA = Windows(Currents(MEAN[None, None], C[None, None], Grid(1, 1, TAPS, STEPS), 7), Grid(1, 1, 1, STEPS, per_position=True))
 
 
 def measured():
@@ -47,7 +48,7 @@ def predicted():
     _, spikes = fire_maxima(LAYER, MAXIMA, 0, POINTS)
     above = Gradients(READOUT[None, None], MAXIMA.grid, 7)
     found = maxima_back(LAYER, above, MAXIMA, Sampling(0, POINTS, vf.surrogates.atan(), detached=False))
-    below = joined_back(Window((2, 2), (2, 2)), found, Grid(1, 2, 2, STEPS, apart=True))
+    below = maxima_joined(Window((2, 2), (2, 2)), found, Grid(1, 2, 2, STEPS, per_position=True))
     assert below is not None
     each = spikes.mean[:, 0], below.moments, found.moments[:, 0]
     return [(x.mean(axis=0), x.std(axis=0, ddof=1) / len(x) ** 0.5) for x in each]

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from varflow.theory.maps.patches import at_places, between_pairs, between_windows, pairs_alike
-from varflow.theory.maps.variance_classes import Alike
-from varflow.theory.signals.moments import Currents, Grid
-from varflow.theory.signals.pair_moments import FAR, known_pairs
+from varflow.theory.maps.patches import at_places, classes_of_pairs, covariance_of_pairs, covariance_of_windows
+from varflow.theory.maps.variance_classes import VarianceClasses
+from varflow.theory.signals.moments import Currents
+from varflow.theory.signals.pair_moments import ALL_PAIRS, known_pairs
+from varflow.theory.signals.windows import Grid
 
 INPUTS, HEIGHT, WIDTH, STEPS = 2, 3, 4, 2
 POSITIONS = HEIGHT * WIDTH
@@ -16,7 +17,7 @@ C = (FACTOR @ FACTOR.swapaxes(-1, -2)).reshape(INPUTS, POSITIONS, STEPS, POSITIO
 MEAN = RNG.standard_normal((INPUTS, POSITIONS, STEPS))
 SIZE = POSITIONS * STEPS
 WHOLE = Currents(MEAN.reshape(1, INPUTS, SIZE), C.reshape(1, INPUTS, SIZE, SIZE), Grid(1, HEIGHT, WIDTH, STEPS), 7)
-APART = WHOLE.apart()
+ALONE = WHOLE.per_position()
 HERE, THERE = RNG.integers(0, POSITIONS, (2, 6, 3))  # windows of places at all distances
 
 
@@ -28,16 +29,16 @@ def joint(here, there):
 
 
 def test_places_of_windows_have_their_own_moments():
-    together = at_places(APART, HERE)
+    together = at_places(ALONE, HERE)
     np.testing.assert_allclose(together.covariance, joint(HERE, HERE), rtol=1e-12)
     np.testing.assert_array_equal(together.mean, MEAN[:, HERE].reshape(1, len(HERE) * INPUTS, -1))
-    between = between_windows(APART, HERE, THERE)
+    between = covariance_of_windows(ALONE, HERE, THERE)
     np.testing.assert_allclose(between, joint(HERE, THERE), rtol=1e-12)
     assert not np.allclose(between, joint(THERE, HERE))
 
 
 def test_places_far_apart_have_the_mean_covariance():
-    together = at_places(APART, np.concatenate([HERE, THERE], axis=1), True).covariance
+    together = at_places(ALONE, np.concatenate([HERE, THERE], axis=1), True).covariance
     size = 3 * STEPS
     np.testing.assert_allclose(together[..., :size, :size], joint(HERE, HERE), rtol=1e-12)
     np.testing.assert_allclose(together[..., size:, size:], joint(THERE, THERE), rtol=1e-12)
@@ -50,12 +51,12 @@ def test_places_far_apart_have_the_mean_covariance():
 @pytest.mark.parametrize("offset", [(0, 1), (1, -2), (2, 0)])
 def test_pairs_of_positions_are_averaged_over_their_class(offset):
     pairs = known_pairs(offset, (HEIGHT, WIDTH)).T
-    expected, between = joint(pairs, pairs), between_pairs(APART, offset)
+    expected, between = joint(pairs, pairs), covariance_of_pairs(ALONE, offset)
     np.testing.assert_allclose(between, expected[..., :STEPS, STEPS:], rtol=1e-12)
-    alike, each = pairs_alike(APART, offset, between, len(pairs), 1, 0)
+    alike, each = classes_of_pairs(ALONE, offset, between, len(pairs), 1, 0)
     np.testing.assert_allclose(each.covariance[:, alike.which], expected, rtol=1e-12)
     np.testing.assert_allclose(each.mean[:, alike.which], MEAN[:, pairs].reshape(1, -1, 2 * STEPS), rtol=1e-12)
-    mean = pairs_alike(APART, offset, between, 1, 1, 0)[1].covariance
+    mean = classes_of_pairs(ALONE, offset, between, 1, 1, 0)[1].covariance
     by_input = expected.reshape(1, INPUTS, len(pairs), 2 * STEPS, 2 * STEPS)
     np.testing.assert_allclose(mean, by_input.mean(axis=2), rtol=1e-12)
     assert not np.allclose(mean, by_input[:, :, 0])
@@ -64,8 +65,8 @@ def test_pairs_of_positions_are_averaged_over_their_class(offset):
 @pytest.mark.parametrize("offset", [(0, 1), (1, -2)])
 def test_members_stand_for_a_class_of_pairs(offset):
     """Another pair of it in every replica; in as many replicas as it has pairs, all of them."""
-    pairs, between = known_pairs(offset, (HEIGHT, WIDTH)).T, between_pairs(APART, offset)
-    each = pairs_alike(APART, offset, between, 1, len(pairs), 0)[1].covariance
+    pairs, between = known_pairs(offset, (HEIGHT, WIDTH)).T, covariance_of_pairs(ALONE, offset)
+    each = classes_of_pairs(ALONE, offset, between, 1, len(pairs), 0)[1].covariance
     expected = joint(pairs, pairs)[0]
     by_input = expected.reshape(INPUTS, len(pairs), 2 * STEPS, 2 * STEPS)
     assert each.shape == (len(pairs), INPUTS, 2 * STEPS, 2 * STEPS)
@@ -79,16 +80,18 @@ def test_classes_tell_times_apart():
     step = RNG.integers(0, 4, 60)
     covariance = np.zeros((1, 60, 4, 4))
     covariance[0, np.arange(60), step, step] = 1.0
-    alike = Alike.of(Currents(np.zeros((1, 60, 4)), covariance, Grid(1, 6, 10, 4, apart=True), 5), 1, 0)
+    alike = VarianceClasses.of(Currents(np.zeros((1, 60, 4)), covariance, Grid(1, 6, 10, 4, per_position=True), 5), 1, 0)
     assert alike.classes == 4
     np.testing.assert_array_equal(alike.of_classes(covariance)[0, alike.which], covariance[0])
-    of_mean = Alike.of(Currents(covariance[0, :, :, 0][None], 0 * covariance, Grid(1, 6, 10, 4, apart=True), 5), 1, 0)
+    of_mean = VarianceClasses.of(
+        Currents(covariance[0, :, :, 0][None], 0 * covariance, Grid(1, 6, 10, 4, per_position=True), 5), 1, 0
+    )
     assert of_mean.classes == 2
 
 
 def test_far_pairs_are_those_of_the_average_position():
-    between = between_pairs(APART, FAR)
-    alike, each = pairs_alike(APART, FAR, between, 5, 4, 0)
+    between = covariance_of_pairs(ALONE, ALL_PAIRS)
+    alike, each = classes_of_pairs(ALONE, ALL_PAIRS, between, 5, 4, 0)
     own = np.einsum("apspt->ast", C) / POSITIONS
     assert list(alike.which) == [0, 1]
     np.testing.assert_allclose(each.covariance[0, :, :STEPS, :STEPS], own, rtol=1e-12)

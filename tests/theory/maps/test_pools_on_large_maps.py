@@ -10,11 +10,14 @@ from autograd_networks import gradients_of_each
 
 import varflow as vf
 from varflow.theory.maps import maxima_backward as maxima
-from varflow.theory.operations import backward as steps
-from varflow.theory.operations.neurons import Neurons
-from varflow.theory.operations.pools import pooled
-from varflow.theory.signals.moments import Grid, Spikes, Window
-from varflow.theory.signals.pair_moments import FAR
+from varflow.theory.operations import pool as steps
+from varflow.theory.operations.pool import largest
+from varflow.theory.operations.visit import Effort
+from varflow.theory.responses.neurons import Neurons
+from varflow.theory.signals.moments import Spikes
+from varflow.theory.signals.pair_moments import ALL_PAIRS
+from varflow.theory.signals.windows import Grid, Window
+from varflow.theory.walks.blocks import Blocks
 from varflow.theory.walks.gradients import ForwardPass
 
 L = vf.layers
@@ -29,7 +32,7 @@ IN_WINDOWS = 2**18  # numbers in the windows of a map, a sixteenth of the usual
 @pytest.fixture(autouse=True)
 def fewer_points_in_windows(monkeypatch):
     """To which most of the time would go."""
-    monkeypatch.setattr("varflow.theory.operations.neurons.IN_WINDOWS", IN_WINDOWS)
+    monkeypatch.setattr("varflow.theory.maps.positions.IN_WINDOWS", IN_WINDOWS)
 
 
 def spike(reset="zero", **more):
@@ -73,10 +76,10 @@ def predict(function, layers, side=SIDE):
     return function(network(layers, side), **SAMPLING)
 
 
-def together_and_apart(function, layers, monkeypatch, side=SMALL):
+def jointly_and_alone(function, layers, monkeypatch, side=SMALL):
     """On a map that is small enough to be followed both ways."""
     together = predict(function, layers, side)
-    monkeypatch.setattr("varflow.theory.walks.signals.JOINT", 1)
+    monkeypatch.setattr(Effort, "per_position", lambda self, grid: True)
     return together, predict(function, layers, side)
 
 
@@ -98,9 +101,9 @@ def test_moments_are_those_of_all_positions_together(name, monkeypatch):
     """Effective widths, for which far positions count as alike, within 20 % on these small maps. Positions that are independent
     of each other are rejected.
     """
-    together, apart = together_and_apart(vf.mean_field, POOLS[name], monkeypatch)
-    assert all(alike(apart, together, RATES).values())
-    assert np.nanmax(np.abs(apart.effective_width / together.effective_width - 1)) < 0.2
+    together, alone = jointly_and_alone(vf.mean_field, POOLS[name], monkeypatch)
+    assert all(alike(alone, together, RATES).values())
+    assert np.nanmax(np.abs(alone.effective_width / together.effective_width - 1)) < 0.2
     monkeypatch.setattr("varflow.theory.maps.patches._products", independent)
     wrong = predict(vf.mean_field, POOLS[name], SMALL)
     assert not all(alike(wrong, together, RATES).values())
@@ -109,15 +112,15 @@ def test_moments_are_those_of_all_positions_together(name, monkeypatch):
 
 def independent(x, offset, grid):
     """No products of different positions."""
-    return np.zeros((1, len(x) if offset is FAR else x.shape[0] * x.shape[1], grid.steps, grid.steps))
+    return np.zeros((1, len(x) if offset is ALL_PAIRS else x.shape[0] * x.shape[1], grid.steps, grid.steps))
 
 
 @pytest.mark.parametrize("name", ["averages", "pooled currents"])
 def test_positions_far_apart_count_as_alike(name, monkeypatch):
     """Here from two rows or columns on. Positions that are independent of each other are rejected."""
     monkeypatch.setattr("varflow.theory.signals.moments.NEAR", 1)
-    together, apart = together_and_apart(vf.mean_field, POOLS[name], monkeypatch, 8)
-    assert all(alike(apart, together, RATES[:2]).values())
+    together, alone = jointly_and_alone(vf.mean_field, POOLS[name], monkeypatch, 8)
+    assert all(alike(alone, together, RATES[:2]).values())
     monkeypatch.setattr("varflow.theory.maps.patches._products", independent)
     assert not all(alike(predict(vf.mean_field, POOLS[name], 8), together, RATES[:2]).values())
 
@@ -130,7 +133,7 @@ def test_currents_that_are_independent_at_every_position(monkeypatch):
         return vf.mean_field(vf.Network(layers=POOLS["average"][1:], steps=STEPS, drive=drive), **SAMPLING)
 
     together = found(2.0)
-    monkeypatch.setattr("varflow.theory.walks.signals.JOINT", 1)
+    monkeypatch.setattr(Effort, "per_position", lambda self, grid: True)
     assert all(alike(found(2.0), together, RATES[:2]).values())
     assert not all(alike(found(2.2), together, RATES[:2]).values())
 
@@ -139,14 +142,14 @@ def test_moments_of_two_windows_have_no_bias_of_few_points():
     """Spikes that are the same everywhere, ``M = 1/2``, at two points for each input. ``1/4 + 1/8``, from sums divided by the
     number of points, is rejected.
     """
-    rng, inputs, grid = np.random.default_rng(0), 4000, Grid(1, 4, 2, 1, apart=True)
+    rng, inputs, grid = np.random.default_rng(0), 4000, Grid(1, 4, 2, 1, per_position=True)
 
     def draw(places):
         alike = rng.integers(0, 2, (1, inputs * len(places), 1, 2)).astype(np.float32)
         return alike.repeat(places.shape[1], axis=2)
 
     one = np.full((1, inputs * grid.positions, 1), 0.5)
-    spikes = pooled("max", Window((2, 2), (2, 2)), Spikes(one, one[..., None], grid, 1, draw))
+    spikes = largest(Window((2, 2), (2, 2)), Spikes(one, one[..., None], grid, 1, draw))
     M = spikes.between((1, 0)).reshape(inputs, -1)[:, 0]
     error = M.std(ddof=1) / math.sqrt(inputs)
     assert abs(M.mean() - 1 / 2) < 4 * error
@@ -156,12 +159,12 @@ def test_moments_of_two_windows_have_no_bias_of_few_points():
 @pytest.mark.parametrize("name", ["averages", "maxima", "added spikes", "pooled currents"])
 def test_gradients_are_those_of_all_positions_together(name, monkeypatch):
     """Gradients of different positions that are left out, or a choice independent of the membranes, are rejected."""
-    together, apart = together_and_apart(vf.gradient_flow, POOLS[name], monkeypatch)
-    assert all(alike(apart, together, ENERGIES, 2 * CLASSES).values())
+    together, alone = jointly_and_alone(vf.gradient_flow, POOLS[name], monkeypatch)
+    assert all(alike(alone, together, ENERGIES, 2 * CLASSES).values())
     if "max" in name or "added" in name:
-        kept = maxima.ChosenAlone.back
+        kept = maxima.RoutedPerWindow.back
         turned = lambda self, *parts: kept(replace(self, taps=np.roll(self.taps, 7, axis=-1)), *parts)  # noqa: E731
-        monkeypatch.setattr(maxima.ChosenAlone, "back", turned)
+        monkeypatch.setattr(maxima.RoutedPerWindow, "back", turned)
     else:
         kept = steps.averaged_back
         monkeypatch.setattr(steps, "averaged_back", lambda *parts: replace(kept(*parts), pairs={}))
@@ -178,7 +181,7 @@ def test_gradients_of_one_step_are_those_of_all_positions_together(pool, monkeyp
         return vf.gradient_flow(vf.Network(layers=layers, drive=vf.drives.inputs(x)), points=2**9)
 
     together = found()
-    monkeypatch.setattr("varflow.theory.walks.signals.JOINT", 1)
+    monkeypatch.setattr(Effort, "per_position", lambda self, grid: True)
     assert all(alike(found(), together, ENERGIES, 2 * CLASSES).values())
     kept = steps.averaged_back
 
@@ -216,7 +219,7 @@ def test_gradients_on_large_maps_are_those_of_real_networks(name):
                 return False
         return True
 
-    passed, psi = ForwardPass.of(network(layers), Neurons(**SAMPLING)), vf.surrogates.atan()
+    passed, psi = ForwardPass.of(Blocks.of(network(layers), Effort(Neurons(**SAMPLING)))), vf.surrogates.atan()
     assert agrees(passed.gradients(psi))
     for factor in (0.75, 1.33):
         assert not agrees(passed.gradients(psi.widened(factor * psi.width)))
@@ -226,7 +229,7 @@ def test_inputs_are_averaged(monkeypatch):
     """Of several in one block."""
     x = np.concatenate([image(6), 2 * image(6)])
     layers = POOLS["maximum"]
-    monkeypatch.setattr("varflow.theory.walks.signals.JOINT", 1)
+    monkeypatch.setattr(Effort, "per_position", lambda self, grid: True)
     both, *each = (
         vf.mean_field(vf.Network(layers=layers, steps=STEPS, drive=vf.drives.inputs(rows)), **SAMPLING)
         for rows in (x, x[:1], x[1:])

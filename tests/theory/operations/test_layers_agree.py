@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import varflow as vf
+from varflow.theory.operations.visit import Effort
 
 L = vf.layers
 ZERO = L.Spike(vf.Neuron(1.0, decay=0.5, reset="zero"))
@@ -126,7 +127,7 @@ def test_what_branches_send_past_weights_is_not_independent_of_the_shortcut(name
     net = vf.Network(width=1000, layers=layers, steps=steps)
     ensemble = vf.simulate(net, repeats=NETWORKS, seed=6)
     assert vf.compare(vf.mean_field(net, points=None if steps == 1 else 2**10), ensemble, bias=BIAS).passed
-    monkeypatch.setattr("varflow.theory.operations.forward.common_share", lambda layer: 0.0)
+    monkeypatch.setattr("varflow.theory.walks.blocks.independent", lambda graph: graph)
     assert not vf.compare(vf.mean_field(net, points=None if steps == 1 else 2**10), ensemble, bias=BIAS).passed
 
 
@@ -145,12 +146,12 @@ def test_large_maps_and_inputs_share_too(monkeypatch):
     ]
     net = vf.Network(layers=layers, drive=vf.drives.inputs(x))
     together = vf.mean_field(net)
-    monkeypatch.setattr("varflow.theory.walks.signals.JOINT", 1)
+    monkeypatch.setattr(Effort, "per_position", lambda self, grid: True)
     alone = vf.mean_field(net)
     for found in (together, alone):
         assert vf.compare(found, vf.simulate(net, repeats=2 * NETWORKS, seed=2), bias=0.06).passed
     assert alone.variance == pytest.approx(together.variance, rel=0.01)
-    monkeypatch.setattr("varflow.theory.operations.forward.common_share", lambda layer: 0.0)
+    monkeypatch.setattr("varflow.theory.walks.blocks.independent", lambda graph: graph)
     assert vf.mean_field(net).variance[-1] < 0.9 * alone.variance[-1]
 
 
@@ -165,7 +166,7 @@ def test_large_maps_and_inputs_share_too(monkeypatch):
 def test_other_joints_of_currents_with_themselves_are_refused(branch):
     net = vf.Network(width=20, layers=[PLAIN, linear(2.0), branch, PLAIN], steps=2)
     for function in (vf.mean_field, vf.gradient_flow, lambda net: vf.kernel(net, np.ones((2, 20)))):
-        with pytest.raises(vf.DomainError, match="past no weights"):
+        with pytest.raises(vf.DomainError, match="depend on the same weights"):
             function(net)
     fresh = L.Residual(L.LayerNorm(), PLAIN, linear(1.0))  # weights lie between
     assert vf.mean_field(vf.Network(width=1000, layers=[PLAIN, linear(2.0), fresh, PLAIN], steps=2)).variance[-1, -1] > 0
@@ -175,7 +176,7 @@ def test_other_joints_of_currents_with_themselves_are_refused(branch):
 @pytest.mark.parametrize("merge", ["and", "iand"])
 def test_products_of_spikes_with_themselves_are_refused(branch, merge):
     net = vf.Network(width=1000, layers=[PLAIN, L.Residual(*branch, merge=merge), linear(2.0), PLAIN], steps=2)
-    with pytest.raises(vf.DomainError, match="with themselves"):
+    with pytest.raises(vf.DomainError, match="depend on the same weights"):
         vf.mean_field(net)
 
 

@@ -221,7 +221,7 @@ def test_stated_errors_have_the_right_size(monkeypatch):
     right, wrong = [], []
     for seed in range(40):
         for values, response in ((right, QuasiMonteCarlo), (wrong, Biased)):
-            monkeypatch.setattr("varflow.theory.operations.neurons.QuasiMonteCarlo", response)
+            monkeypatch.setattr("varflow.theory.responses.neurons.QuasiMonteCarlo", response)
             answer = vf.mean_field(network, points=2**9, scrambles=8, seed=seed)
             values.append((answer.firing_rate[-1, -1] - fine) / answer.error["firing_rate"][-1, -1])
     assert stats.kstest(right, stats.t(7).cdf).pvalue > 1e-3

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import varflow as vf
-from varflow.theory.operations.neurons import LONG, Neurons
 from varflow.theory.responses.bivariate_tail import orthant
+from varflow.theory.responses.neurons import LONG, Neurons
 from varflow.theory.responses.orthants import both_or_one
 from varflow.theory.responses.stepping import driven_by, stepped
 
@@ -328,7 +328,7 @@ def test_a_batch_in_blocks_is_the_batch_at_once(monkeypatch, given_ones):
     currents, rows = vf.drives.given(rng.normal(size=(7, 5, 100))), vf.drives.inputs(rng.normal(size=(7, 3)), 1.5)
     network = net(decay=0.5, drive=currents if given_ones else rows)
     at_once = vf.mean_field(network)
-    monkeypatch.setattr("varflow.theory.walks.signals.AT_ONCE", 3 * 5**2)
+    monkeypatch.setattr("varflow.theory.walks.blocks.AT_ONCE", 3 * 5**2)
     in_blocks = vf.mean_field(network)
     for name in (*QUANTITIES, "survival", "variance_std"):
         assert getattr(in_blocks, name) == pytest.approx(getattr(at_once, name), rel=1e-13, abs=1e-15)
@@ -370,7 +370,7 @@ def test_differences_of_steps_keep_their_digits(options):
         assert getattr(profile, name) == pytest.approx(np.array(getattr(exact, name), dtype=float), rel=1e-12, abs=1e-13)
 
 
-def as_is(neurons, neuron, currents, number, state=Neurons._state):
+def as_is(neurons, neuron, currents, number, state=Neurons.state):
     return state(neurons, neuron, replace(currents, changes=None), number)
 
 
@@ -378,7 +378,7 @@ def test_without_digits_of_their_own_differences_are_lost(monkeypatch):
     """Negative control: with only the moments handed down, layers 4 to 8 are off, and the stationary state is the same."""
     network = net(steps=20, depth=40, decay=0.1)
     carried = vf.mean_field(network).coincidences
-    monkeypatch.setattr(Neurons, "_state", as_is)
+    monkeypatch.setattr(Neurons, "state", as_is)
     lost = np.abs(vf.mean_field(network).coincidences - carried).max(axis=(1, 2))
     assert lost[5] > 1e-4
     assert lost[-1] < 1e-6

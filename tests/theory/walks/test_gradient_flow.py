@@ -11,6 +11,7 @@ from autograd_networks import atan, gradients, gradients_of_each, neurons
 
 import varflow as vf
 from varflow.theory.maps import maxima_backward as maxima
+from varflow.theory.operations.visit import Effort
 
 L = vf.layers
 BIAS = 0.05  # relative error of order 1/width
@@ -143,10 +144,10 @@ def test_the_choice_of_a_maximum_depends_on_membranes(name, monkeypatch):
     choice = maxima.maximum_back
 
     def independent(*parts):
-        (chosen,) = (back := choice(*parts)).chosen
-        return replace(back, chosen=(replace(chosen, taps=np.roll(chosen.taps, 7, axis=-1)),))
+        (chosen,) = (back := choice(*parts)).routed
+        return replace(back, routed=(replace(chosen, taps=np.roll(chosen.taps, 7, axis=-1)),))
 
-    monkeypatch.setattr("varflow.theory.operations.backward.maximum_back", independent)
+    monkeypatch.setattr("varflow.theory.operations.pool.maximum_back", independent)
     assert not agrees(predicted(MAPS[name]), real(name))
 
 
@@ -196,7 +197,7 @@ def test_a_small_batch_is_normalised(monkeypatch):
     predict = lambda: vf.gradient_flow(net, readout="independent", points=2**11, scrambles=4)  # noqa: E731
     assert agrees(predict(), found)
     plain = lambda gradients, C, scale, square, size: gradients.times(scale[..., None, None] ** 2)  # noqa: E731
-    monkeypatch.setattr("varflow.theory.operations.backward.batch_back", plain)
+    monkeypatch.setattr("varflow.theory.operations.batch_norm.batch_back", plain)
     assert not agrees(predict(), found)
 
 
@@ -206,7 +207,7 @@ LARGE = [*CONV, L.Residual(L.Conv(64, gain=2.0), spike(delay=1)), L.Conv(32, gai
 def test_positions_of_large_maps_are_followed_on_their_own(monkeypatch):
     """As all of them together, within 4 standard errors of the numerics; two convolutions 20 % stronger are rejected."""
     together = predicted(LARGE)
-    monkeypatch.setattr("varflow.theory.walks.signals.JOINT", 1)
+    monkeypatch.setattr(Effort, "per_position", lambda self, grid: True)
     alone = predicted(LARGE)
     stronger = predicted([L.Conv(64, gain=3.6), *LARGE[1:2], L.Conv(64, gain=3.6, stride=2), *LARGE[3:]])
     assert alone.energy.shape == (5, STEPS)

@@ -10,20 +10,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from varflow._checks import DomainError, several
+from varflow.model.graph import Graph, independent, of_layers
 from varflow.model.layers import Layer, LayerNorm, Residual, Spike
 from varflow.model.over_neurons import size_of
 from varflow.model.signals import Signal, all_layers, signal_after
 from varflow.model.weighted_layers import Weighted
 from varflow.results import FixedPoint, FixedPoints
 from varflow.theory.memoryless.variance_map import depth_scale
-from varflow.theory.operations.forward import Walk, through
-from varflow.theory.operations.neurons import Neurons
+from varflow.theory.operations.visit import Batching, Effort, Walk
+from varflow.theory.responses.layer_state import LayerState
+from varflow.theory.responses.neurons import Neurons
 from varflow.theory.roots import rising_root, scan
-from varflow.theory.signals.moments import Currents, Grid, Spikes
+from varflow.theory.signals.moments import Currents, Spikes
+from varflow.theory.signals.windows import Grid
+from varflow.theory.walks.signals import signals_walk
 
 __all__ = ["Block", "critical_gain_of_block", "fixed_points_of_block"]
 
@@ -55,11 +60,21 @@ class Block:
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", several("block", self.layers, Layer))
         object.__setattr__(self, "kind", _kind(self.layers))
-        shape = next((w for layer in reversed(self.layers) if (w := getattr(layer, "width", None))), WIDTH)
-        start = Signal(self.kind, (shape,), weighted=True)
-        end = signal_after(self.layers, start, shape)
+        start = Signal(self.kind, (self.width,), weighted=True)
+        end = signal_after(self.layers, start, self.width)
         if (end.kind, end.shape) != (self.kind, start.shape):
             raise DomainError("block", self.layers, f"must return the {start} that it receives, not {end}")
+
+    @property
+    def width(self) -> int:
+        """Neurons of the signal that the block receives and sends."""
+        return next((w for layer in reversed(self.layers) if (w := getattr(layer, "width", None))), WIDTH)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The block from a signal of its kind on."""
+        start = Signal(self.kind, (self.width,), weighted=True)
+        return independent(of_layers(self.layers, start, self.width))
 
     @cached_property
     def spiking(self) -> list[Spike]:
@@ -94,21 +109,21 @@ class Block:
 
     def most(self, state: np.ndarray) -> np.ndarray:
         """The largest rate of any layer in the block."""
-        return np.max([at.firing_rate[0, :, 0] for at in self._walked(state, None)[1].passed], axis=0)
+        return np.max([at.firing_rate[0, :, 0] for at in self._walked(state, None)[1]], axis=0)
 
     def passed(self, state: np.ndarray, other: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The state after the block, the rate of the neurons that read it or of the spikes that leave, and the variance of
         those neurons, or of the last.
         """
-        after, walk = self._walked(state, other)
+        after, states = self._walked(state, other)
         if isinstance(after, Spikes):
-            return after.moments[0, :, 0, 0], after.mean[0, :, 0], walk.passed[-1].variance[0, :, 0]
+            return after.moments[0, :, 0, 0], after.mean[0, :, 0], states[-1].variance[0, :, 0]
         if np.any(after.mean):
             raise DomainError("block", self.layers, "gives currents a mean: its state is more than a variance")
-        reader = walk.passed[0]
+        reader = states[0]
         return after.covariance[0, :, 0, 0], reader.firing_rate[0, :, 0], reader.variance[0, :, 0]
 
-    def _walked(self, state: np.ndarray, other: np.ndarray | None) -> tuple[Currents | Spikes, Walk]:
+    def _walked(self, state: np.ndarray, other: np.ndarray | None) -> tuple[Currents | Spikes, list[LayerState]]:
         inputs = [state]  # of a batch, two stand for all, besides one that differs
         if self.normalised:
             inputs += [state] if other is None else [other, other]
@@ -120,8 +135,14 @@ class Block:
         else:
             apart = own[..., :, None] * own[..., None, :]
             signal = Spikes(own, apart + eye * (own - own**2)[..., None], grid, WIDTH)
-        walk = _walk(exchangeable=True)
-        return through(self.layers, signal, walk), walk
+        return self._through(signal, Batching(exchangeable=True))
+
+    def _through(self, signal: Currents | Spikes, batching: Batching | None = None) -> tuple[Any, list[LayerState]]:
+        """The signal after the block, and the state of each of its layers of neurons."""
+        walk = Walk(
+            Effort(Neurons(points=2, scrambles=2, seed=0)), batching or Batching()
+        )  # through one step: nothing is sampled
+        return signals_walk(self.graph, signal, walk)[-1].sent, walk.rows
 
     @cached_property
     def free(self) -> tuple[str, float]:
@@ -157,7 +178,7 @@ class Block:
         whole = Spikes(np.ones((1, 1, 1)), np.ones((1, 1, 1, 1)), Grid(1, 1, 1, 1), WIDTH)
         if self.kind == "currents" or self.normalised:
             return True
-        after = through(self.layers, whole, _walk())
+        after, _ = self._through(whole)
         return isinstance(after, Spikes) and bool(
             np.allclose(after.mean[0, 0, 0], after.moments[0, 0, 0, 0], rtol=1e-12, atol=0)
         )
@@ -171,11 +192,6 @@ class Block:
         image, rate, variance = (float(values[0]) for values in self.passed(np.array([y])))
         shown = y if self.kind == "currents" else variance
         return FixedPoint(shown, rate, m, bool(abs(m) < 1), depth_scale(m) + 0.0, image - y)
-
-
-def _walk(*, exchangeable: bool = False) -> Walk:
-    """Through one step: nothing is sampled."""
-    return Walk(Neurons(points=2, scrambles=2, seed=0), WIDTH, exchangeable)
 
 
 def _last(layers: Sequence[Layer]) -> Layer | None:
@@ -274,7 +290,7 @@ def critical_gain_of_block(layers: Sequence[Layer]) -> float:
 def _growth_of_sums(block: Block) -> str:
     large = LARGEST
     signal = Spikes(np.full((1, 1, 1), large), np.full((1, 1, 1, 1), large**2), Grid(1, 1, 1, 1), WIDTH)
-    after = through(block.layers, signal, _walk())
+    after, _ = block._through(signal)
     rate = float(after.mean[0, 0, 0]) - large
     return (
         f"Spikes are added and never removed: there is no active fixed point. Each block adds up to {rate:.3g} spikes per "

@@ -17,8 +17,8 @@ from varflow.results import TemporalCriticalGain
 from varflow.theory.deep.gain_for_value import ACCURACY, EARLY, SHARP, few
 from varflow.theory.deep.look import ALIVE, EXTINCT, Question, Seen, drive_covariance, driven, in_units, looking
 from varflow.theory.deep.search import ROUGH, START, STRIDE, TRIES, search
-from varflow.theory.operations.neurons import Neurons
 from varflow.theory.responses.layer_state import LayerState
+from varflow.theory.responses.neurons import Neurons
 
 __all__ = ["temporal_critical_gain"]
 

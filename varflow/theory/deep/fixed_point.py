@@ -14,8 +14,8 @@ from varflow.model.drive_kinds import Given
 from varflow.model.network import Network, plain_chain
 from varflow.results import TemporalFixedPoint
 from varflow.theory.deep.look import ALIVE, late, sustained, unchanged
-from varflow.theory.operations.neurons import Neurons
 from varflow.theory.responses.layer_state import LayerState
+from varflow.theory.responses.neurons import Neurons
 from varflow.theory.responses.stepping import driven_by
 from varflow.theory.signals.replicas import standard_error
 from varflow.theory.walks.signals import driven_layer, next_layer

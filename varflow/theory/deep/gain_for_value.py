@@ -15,8 +15,8 @@ from varflow._progress import Report, unreported
 from varflow.theory.deep.fixed_point import leading_multiplier
 from varflow.theory.deep.look import EXACT, WINDOW, Question, Seen, driven, looking, next_of_gain, steady
 from varflow.theory.deep.search import ENDS, FAR, KEPT, ROUGH, START, STRIDE, Search, Slope, search
-from varflow.theory.operations.neurons import Neurons
 from varflow.theory.responses.layer_state import LayerState
+from varflow.theory.responses.neurons import Neurons
 from varflow.theory.roots import rising_root
 
 __all__ = [

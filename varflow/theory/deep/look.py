@@ -16,15 +16,16 @@ import numpy as np
 
 from varflow._checks import DomainError, instance
 from varflow.model.drive_kinds import Drive, Given
-from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import mean_of, times
 from varflow.results import late_steps
-from varflow.theory.operations.neurons import Neurons
+from varflow.theory.operations.spike import LONGEST
 from varflow.theory.responses.layer_state import LayerState
-from varflow.theory.responses.stepping import refractory
-from varflow.theory.signals.moments import Currents, Grid
+from varflow.theory.responses.neurons import Neurons
+from varflow.theory.responses.step import refractory
+from varflow.theory.signals.moments import Currents
 from varflow.theory.signals.replicas import standard_error
+from varflow.theory.signals.windows import Grid
 
 __all__ = [
     "ALIVE",
@@ -65,6 +66,8 @@ def in_units(neuron: Neuron) -> tuple[Neuron, float]:
 
 def drive_covariance(drive: Drive | None, steps: int) -> np.ndarray:
     """Covariance of layer 1's currents, averaged over a batch of inputs; (steps, steps). By default they are constant."""
+    if steps > LONGEST:
+        raise DomainError("steps", steps, f"must be at most {LONGEST}; if activity becomes stationary, fewer show it")
     if drive is None:
         return np.ones((steps, steps))
     if isinstance(instance("drive", drive, Drive), Given):
@@ -81,7 +84,7 @@ def steady(covariance: np.ndarray) -> bool:
 def driven(neuron: Neuron, neurons: Neurons, covariance: np.ndarray) -> LayerState:
     """Layer 1 under a drive of this covariance (steps, steps)."""
     grid = Grid(1, 1, 1, len(covariance))
-    return neurons.fire(Spike(neuron), Currents(np.zeros((1, 1, grid.steps)), covariance[None, None], grid, 1), 0)[0]
+    return neurons.state(neuron, Currents(np.zeros((1, 1, grid.steps)), covariance[None, None], grid, 1), 0)
 
 
 def next_of_gain(neuron: Neuron, neurons: Neurons, below: LayerState, gain: float, number: int) -> LayerState:
@@ -90,7 +93,7 @@ def next_of_gain(neuron: Neuron, neurons: Neurons, below: LayerState, gain: floa
     if changes is not None:
         changes = replace(changes, mean_change=np.zeros_like(changes.mean_change))
     currents = Currents(mean, below.coincidences, Grid(1, 1, 1, mean.shape[-1]), 1, changes)
-    return neurons.fire(Spike(neuron), currents.scaled(np.full((1, 1), gain)), number)[0]
+    return neurons.state(neuron, currents.scaled(np.full((1, 1), gain)), number)
 
 
 def sustained(neuron: Neuron, living: np.ndarray) -> np.ndarray:

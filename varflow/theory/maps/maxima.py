@@ -14,15 +14,18 @@ from functools import partial
 import numpy as np
 
 from varflow.model.layers import Spike
-from varflow.theory.maps.patches import about_means, at_places, between_windows, pairs_alike
-from varflow.theory.maps.variance_classes import Alike
-from varflow.theory.operations.neurons import IN_WINDOWS, PAIRS, Neurons, points_within
+from varflow.theory.maps.patches import at_places, classes_of_pairs, covariance_of_windows, with_means
+from varflow.theory.maps.positions import IN_WINDOWS, PAIRS
+from varflow.theory.maps.variance_classes import VarianceClasses
 from varflow.theory.responses.filters import exponential_filter
 from varflow.theory.responses.layer_state import LayerState
+from varflow.theory.responses.neurons import Neurons, points_within
 from varflow.theory.responses.quasi_monte_carlo import causal_factor
-from varflow.theory.responses.stepping import Population, stepped
-from varflow.theory.signals.moments import Currents, Grid, Spikes, Window
-from varflow.theory.signals.pair_moments import FAR, Between, Offset, known_pairs
+from varflow.theory.responses.step import Population
+from varflow.theory.responses.stepping import stepped
+from varflow.theory.signals.moments import Currents, Spikes
+from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments, known_pairs
+from varflow.theory.signals.windows import Grid, Window
 from varflow.theory.threads import one_thread
 
 __all__ = ["Drawn", "Windows", "drawn_windows", "fire_maxima"]
@@ -33,8 +36,8 @@ FEWER = 4  # factor by which pairs of windows have fewer points: the next layer 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Windows:
-    """Currents within windows, with the groups ``(input, window)`` and the index ``(tap, step)``; ``grid`` (``apart``) is that
-    of the windows. ``between``: covariances with those of windows ``w + d``, where both lie on the map.
+    """Currents within windows, with the groups ``(input, window)`` and the index ``(tap, step)``; ``grid`` is that
+    of the windows, each on its own. ``between``: covariances with those of windows ``w + d``, where both lie on the map.
     """
 
     currents: Currents
@@ -43,14 +46,14 @@ class Windows:
 
     @classmethod
     def of(cls, signal: Currents, window: Window) -> Windows:
-        """Of a map whose positions are ``apart``."""
+        """Of a map whose positions are followed each on its own."""
         places, grid = window.places(signal.grid), window.smaller(signal.grid)
 
         def between(offset: Offset) -> np.ndarray:
-            if offset is FAR:
-                return np.tile(signal.between(FAR), (places.shape[1],) * 2)
+            if offset is ALL_PAIRS:
+                return np.tile(signal.between(ALL_PAIRS), (places.shape[1],) * 2)
             here, there = known_pairs(offset, grid.shape)
-            return between_windows(signal, places[here], places[there])
+            return covariance_of_windows(signal, places[here], places[there])
 
         return cls(at_places(signal, places), grid, between)
 
@@ -74,14 +77,14 @@ class Drawn:
     currents : ndarray, shape (replicas, classes, taps, steps, points)
     synapse : ndarray, shape (steps, steps)
         The synaptic filter, times the input scale.
-    alike : Alike
+    classes : VarianceClasses
         The classes of windows.
     """
 
     neurons: list[Population]
     currents: np.ndarray
     synapse: np.ndarray
-    alike: Alike
+    classes: VarianceClasses
 
     @property
     def largest(self) -> np.ndarray:
@@ -89,7 +92,7 @@ class Drawn:
         return self.synapse @ self.currents.max(axis=2)
 
 
-def drawn(layer: Spike, currents: Currents, alike: Alike, number: int, neurons: Neurons) -> Drawn:
+def drawn(layer: Spike, currents: Currents, classes: VarianceClasses, number: int, neurons: Neurons) -> Drawn:
     """Sampled currents for layer ``number`` of neurons, from those of each class, index ``(tap, step)``."""
     mean, factor = currents.mean, causal_factor(currents.covariance)
     rng, neuron, steps = np.random.default_rng([neurons.seed, 4, number]), layer.neuron, currents.grid.steps
@@ -99,15 +102,15 @@ def drawn(layer: Spike, currents: Currents, alike: Alike, number: int, neurons: 
     parameters = rng.standard_normal((neurons.scrambles, neuron.differing, neurons.points), np.float32)
     within = sampled.reshape(*size[:2], -1, steps, neurons.points)
     synapse = neuron.input_scale * exponential_filter(neuron.synaptic_decay, steps)
-    return Drawn([Population.of(neuron, each) for each in parameters], within, synapse.astype(np.float32), alike)
+    return Drawn([Population.of(neuron, each) for each in parameters], within, synapse.astype(np.float32), classes)
 
 
 def drawn_windows(layer: Spike, windows: Windows, number: int, neurons: Neurons) -> Drawn:
     """In classes of windows of like currents."""
-    alike = Alike.of(windows.on_map, neurons.scrambles, neurons.seed)
-    currents = alike.currents(windows.currents)
+    classes = VarianceClasses.of(windows.on_map, neurons.scrambles, neurons.seed)
+    currents = classes.currents(windows.currents)
     most = points_within(IN_WINDOWS, neurons.scrambles * currents.mean[0].size)
-    return drawn(layer, currents, alike, number, replace(neurons, points=min(neurons.points, most)))
+    return drawn(layer, currents, classes, number, neurons.at_most(most))
 
 
 def fire_maxima(layer: Spike, windows: Windows, number: int, neurons: Neurons) -> tuple[LayerState, Spikes]:
@@ -120,10 +123,10 @@ def fire_maxima(layer: Spike, windows: Windows, number: int, neurons: Neurons) -
     state = LayerState(
         H.var(axis=-1), H.mean(axis=-1), S.mean(axis=-1), S @ S.swapaxes(-1, -2) / points, point_fraction=1 / points
     )
-    state = state.of_groups(at_points.alike.which)
+    state = state.of_groups(at_points.classes.which)
     pairs = None
     if windows.between is not None:
-        pairs = Between(windows.grid.shape, partial(_between, layer, windows, state.firing_rate, number, neurons))
+        pairs = PairMoments(windows.grid.shape, partial(_between, layer, windows, state.firing_rate, number, neurons))
     spikes = Spikes(state.firing_rate, state.coincidences, windows.grid, windows.channels, pairs=pairs)
     return state, spikes.later(layer.neuron.delay)
 
@@ -133,13 +136,12 @@ def _between(layer: Spike, windows: Windows, rate: np.ndarray, number: int, neur
     assert windows.between is not None
     steps, between = windows.grid.steps, windows.between(offset)
     inputs = windows.currents.mean.shape[1] // windows.grid.positions
-    alike, two = pairs_alike(windows.on_map, offset, between, max(PAIRS // inputs, 1), neurons.scrambles, neurons.seed)
-    fewer = replace(neurons, points=max(neurons.points // FEWER, 2))
-    at_points = drawn(layer, two, alike, number, fewer)
-    replicas, classes, places, _, points = at_points.currents.shape
-    I = at_points.currents.reshape(replicas, classes, 2, places // 2, steps, points)
+    classes, two = classes_of_pairs(windows.on_map, offset, between, max(PAIRS // inputs, 1), neurons.scrambles, neurons.seed)
+    at_points = drawn(layer, two, classes, number, neurons.at_most(max(neurons.points // FEWER, 2)))
+    replicas, number_of_classes, places, _, points = at_points.currents.shape
+    I = at_points.currents.reshape(replicas, number_of_classes, 2, places // 2, steps, points)
     largest = at_points.synapse @ I.max(axis=3)
     S = np.stack([stepped(own, each)[1] for own, each in zip(at_points.neurons, largest, strict=True)])
     S -= S.mean(axis=-1, keepdims=True)
     covariance = S[:, :, 0] @ S[:, :, 1].swapaxes(-1, -2) / (points - 1)
-    return about_means(covariance[:, alike.which], rate, offset, windows.grid)
+    return with_means(covariance[:, classes.which], rate, offset, windows.grid)

@@ -19,20 +19,22 @@ import numpy as np
 from varflow._checks import DomainError
 from varflow.model.layers import Spike
 from varflow.theory.maps.maxima import Windows, drawn_windows
-from varflow.theory.operations.backward_maps import under_tap
-from varflow.theory.responses.jacobians import NUMBERS, Sampling, carried_back, carried_back_alone, jacobians, with_input
-from varflow.theory.responses.stepping import Population
+from varflow.theory.maps.positions import currents_in_windows
+from varflow.theory.responses.back_propagation import Sampling
+from varflow.theory.responses.jacobians import NUMBERS, carried_back, carried_back_alone, jacobians, with_input
+from varflow.theory.responses.step import Population
 from varflow.theory.signals.gradients import Gradients
-from varflow.theory.signals.moments import Currents, Grid, Spikes, Window
+from varflow.theory.signals.moments import Currents, Spikes
 from varflow.theory.signals.pair_moments import known_pairs
 from varflow.theory.signals.replicas import replicated
+from varflow.theory.signals.windows import Grid, Window, under_tap
 from varflow.theory.threads import in_threads
 
-__all__ = ["Chosen", "ChosenAlone", "joined_back", "maxima_back", "maximum_back"]
+__all__ = ["Routed", "RoutedPerWindow", "maxima_back", "maxima_joined", "maximum_back"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Chosen:
+class Routed:
     """Gradients by the maxima over windows of spikes, before the choice.
 
     Attributes
@@ -47,7 +49,7 @@ class Chosen:
     window: Window
     taps: np.ndarray
 
-    def times(self, factor: float) -> Chosen:
+    def times(self, factor: float) -> Routed:
         return replace(self, above=self.above.times(factor))
 
     def back(self, layer: Spike, received: Currents, sampling: Sampling) -> Gradients:
@@ -58,7 +60,7 @@ class Chosen:
         pairs = [under_tap(self.window, tap, grid) for tap in self.window.taps]
         below, above = (np.concatenate(side) for side in zip(*pairs, strict=True))
         tap = np.repeat(np.arange(len(pairs)), [len(inside) for inside, _ in pairs])[:, None]
-        G = replicated(self.above.together.moments, replicas)[..., above[:, None], above]
+        G = replicated(self.above.jointly().moments, replicas)[..., above[:, None], above]
         G = np.broadcast_to(G, (replicas, groups, *G.shape[2:]))
 
         def one(index: int) -> np.ndarray:
@@ -81,18 +83,18 @@ class Chosen:
 
 
 def maximum_back(window: Window, gradients: Gradients, spikes: Spikes) -> Gradients:
-    """Gradients by the spikes below a max pool, from those drawn: all positions together or, where they are ``apart``, each
+    """Gradients by the spikes below a max pool, from those drawn: all positions together or, on a large map, each
     window on its own, and each two whose gradients are correlated.
     """
     grid, draw = spikes.grid, spikes.sampled
     if draw is None:
         raise DomainError("layers", "Pool('max', …)", "needs spikes that can be drawn; those of recurrent neurons cannot")
     nothing = np.zeros((1, *spikes.moments.shape[1:]))
-    if not grid.apart:
+    if not grid.per_position:
         x = draw()
         x = x - (x.min() - 1)  # above the zeros of the padding
         taps = np.argmax([window.at(tap, x, grid, -2) for tap in window.taps], axis=0).astype(np.uint16)
-        return Gradients(nothing, grid, spikes.channels, chosen=(Chosen(gradients, window, taps),))
+        return Gradients(nothing, grid, spikes.channels, routed=(Routed(gradients, window, taps),))
     places, smaller, chosen = window.places(grid), window.smaller(grid), []
     correlated = {offset: G for offset, G in gradients.pairs.items() if G.any()}
     for offset, G in {(0, 0): gradients.moments, **correlated}.items():
@@ -100,12 +102,12 @@ def maximum_back(window: Window, gradients: Gradients, spikes: Spikes) -> Gradie
         x = draw(places[windows].reshape(len(windows), -1))
         x = x.reshape(*x.shape[:2], windows.shape[1], places.shape[1], grid.steps, -1)
         G = G.reshape(len(G), -1, smaller.positions, *G.shape[2:])[:, :, windows[:, 0]]
-        chosen.append(ChosenAlone(G.reshape(len(G), -1, *G.shape[3:]), places[windows], x.argmax(axis=3).astype(np.uint16)))
-    return Gradients(nothing, grid, spikes.channels, chosen=tuple(chosen))
+        chosen.append(RoutedPerWindow(G.reshape(len(G), -1, *G.shape[3:]), places[windows], x.argmax(axis=3).astype(np.uint16)))
+    return Gradients(nothing, grid, spikes.channels, routed=tuple(chosen))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ChosenAlone:
+class RoutedPerWindow:
     """The same on large maps, of groups of one window or two.
 
     Attributes
@@ -122,14 +124,14 @@ class ChosenAlone:
     places: np.ndarray
     taps: np.ndarray
 
-    def times(self, factor: float) -> ChosenAlone:
+    def times(self, factor: float) -> RoutedPerWindow:
         return replace(self, above=self.above * factor)
 
     def back(self, layer: Spike, received: Currents, sampling: Sampling) -> Gradients:
         """Gradients by the currents of a layer, from those received, past the input scale."""
         neuron, steps = layer.neuron, received.grid.steps
         places = self.places.reshape(len(self.places), -1)
-        parameters, currents = sampling.neurons.currents_within(neuron, received, sampling.number, places)
+        parameters, currents = currents_in_windows(neuron, received, sampling.number, sampling.neurons, places)
         replicas, groups, _, points = currents.shape
         shape = (-1, *self.places.shape[1:], steps, steps)
         together = max(NUMBERS // (currents[0, 0].size * steps), 1)  # groups whose Jacobians stay in the cache
@@ -187,12 +189,12 @@ def maxima_back(layer: Spike, gradients: Gradients, windows: Windows, sampling: 
     """
     at_points = drawn_windows(layer, windows, sampling.number, sampling.neurons)
     largest, which = at_points.largest, at_points.currents.argmax(axis=2)
-    replicas, classes, steps, points = largest.shape
+    replicas, number, steps, points = largest.shape
     taps = windows.currents.grid.positions
-    G = replicated(at_points.alike.of_classes(gradients.earlier(layer.neuron.delay).moments), replicas)
+    G = replicated(at_points.classes.of_classes(gradients.earlier(layer.neuron.delay).moments), replicas)
 
     def one(at: int) -> np.ndarray:
-        found, start = np.zeros((1 + taps, classes, steps, steps)), 0
+        found, start = np.zeros((1 + taps, number, steps, steps)), 0
         population = with_input(layer.neuron, at_points.neurons[at])
         for J, _ in jacobians(population, largest[at], sampling.surrogate, detached=sampling.detached):
             end = start + J.shape[-1]
@@ -203,13 +205,15 @@ def maxima_back(layer: Spike, gradients: Gradients, windows: Windows, sampling: 
             start = end
         return found / points
 
-    whole = np.stack(in_threads(one, replicas))[:, :, at_points.alike.which]
+    whole = np.stack(in_threads(one, replicas))[:, :, at_points.classes.which]
     return Gradients(whole[:, 0], windows.grid, windows.channels, split=whole[:, 1:].swapaxes(1, 2))
 
 
-def joined_back(window: Window, gradients: Gradients, grid: Grid) -> Gradients | None:
-    """Gradients by the currents below a max pool; ``grid`` is ``apart``."""
-    return None if gradients.split is None else _joined(window, gradients.split, grid, gradients.channels)
+def maxima_joined(window: Window, gradients: Gradients, grid: Grid) -> Gradients:
+    """Gradients by the currents below a max pool, each position of this grid on its own."""
+    if gradients.split is None:
+        raise DomainError("layers", "Pool('max', …)", "of currents must be followed by a Spike")
+    return _joined(window, gradients.split, grid, gradients.channels)
 
 
 def _joined(window: Window, split: np.ndarray, grid: Grid, channels: int) -> Gradients:

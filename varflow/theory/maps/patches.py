@@ -6,23 +6,32 @@ from functools import reduce
 
 import numpy as np
 
-from varflow.theory.maps.variance_classes import Alike, marks, of_sums
-from varflow.theory.signals.moments import Currents, Grid, Spikes, means_at
-from varflow.theory.signals.pair_moments import FAR, Between, Offset, known_pairs
+from varflow.theory.maps.variance_classes import VarianceClasses, marks, of_sums
+from varflow.theory.signals.moments import Currents, Spikes, means_at, outer
+from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments, known_pairs
+from varflow.theory.signals.windows import Grid
 
-__all__ = ["about_means", "at_places", "between_pairs", "between_windows", "of_numbers", "on_map", "pairs_alike"]
+__all__ = [
+    "at_places",
+    "classes_of_pairs",
+    "covariance_of_pairs",
+    "covariance_of_windows",
+    "of_numbers",
+    "on_map",
+    "with_means",
+]
 
 
 def of_numbers(x: np.ndarray, grid: Grid) -> Spikes:
     """Moments over the channels of numbers (inputs, positions, steps, channels)."""
     each = x.reshape(-1, grid.size, x.shape[-1])
-    pairs = Between(grid.shape, lambda offset: _products(x, offset, grid)) if grid.apart else None
+    pairs = PairMoments(grid.shape, lambda offset: _products(x, offset, grid)) if grid.per_position else None
     return Spikes(each.mean(axis=-1)[None], (each @ each.swapaxes(-1, -2) / x.shape[-1])[None], grid, x.shape[-1], pairs=pairs)
 
 
 def _products(x: np.ndarray, offset: Offset, grid: Grid) -> np.ndarray:
     inputs, positions, steps, channels = x.shape
-    if offset is FAR:
+    if offset is ALL_PAIRS:
         whole, own = x.sum(axis=1), np.einsum("apsc,aptc->ast", x, x)
         return ((whole @ whole.swapaxes(-1, -2) - own) / (channels * positions * (positions - 1)))[None]
     here, there = known_pairs(offset, grid.shape)
@@ -40,45 +49,49 @@ def on_map(values: np.ndarray, offset: tuple[int, int], grid: Grid) -> np.ndarra
     return whole.reshape(len(values), -1, *values.shape[3:])
 
 
-def about_means(covariance: np.ndarray, mean: np.ndarray, offset: Offset, grid: Grid) -> np.ndarray:
+def with_means(covariance: np.ndarray, mean: np.ndarray, offset: Offset, grid: Grid) -> np.ndarray:
     """``M_d`` on the map, from covariances of its pairs, groups ``(input, p)``, and all means."""
-    covariance = covariance if offset is FAR else on_map(covariance, offset, grid)
-    one, other = means_at(mean, offset, grid)
-    return covariance + one[..., :, None] * other[..., None, :]
+    covariance = covariance if offset is ALL_PAIRS else on_map(covariance, offset, grid)
+    return covariance + outer(*means_at(mean, offset, grid))
 
 
-def between_pairs(currents: Currents, offset: Offset) -> np.ndarray:
-    """Covariances of the pairs ``p, p + d`` of the map, groups ``(input, p)``; for ``FAR``, of each input."""
+def covariance_of_pairs(currents: Currents, offset: Offset) -> np.ndarray:
+    """Covariances of the pairs ``p, p + d`` of the map, groups ``(input, p)``; for ``ALL_PAIRS``, of each input."""
     between, grid = currents.between(offset), currents.grid
-    if offset is FAR:
+    if offset is ALL_PAIRS:
         return between
     return between[:, groups_of_pairs(offset, grid, currents.mean.shape[1] // grid.positions)[0]]
 
 
-def pairs_alike(
+def classes_of_pairs(
     currents: Currents, offset: Offset, between: np.ndarray, most: int, replicas: int, seed: int
-) -> tuple[Alike, Currents]:
+) -> tuple[VarianceClasses, Currents]:
     """At most ``most`` classes for each input of pairs of positions whose currents and their sums are alike, and the currents
-    of what stands for each class, in one index ``(2, …)``; ``between``: covariances of the two. For ``FAR`` all pairs of an
-    input, of which the average stands.
+    of what stands for each class, in one index ``(2, …)``; ``between``: covariances of the two. For ``ALL_PAIRS`` all pairs of
+    an input, of which the average stands.
     """
     grid, (mean, own) = currents.grid, (currents.mean, currents.covariance)
     inputs = mean.shape[1] // grid.positions
-    if offset is FAR:
+    if offset is ALL_PAIRS:
         mean, own = (x.reshape(len(x), -1, grid.positions, *x.shape[2:]).mean(axis=2) for x in (mean, own))
         here = there = np.arange(inputs)
-        alike = Alike(here, inputs)
+        classes = VarianceClasses(here, inputs)
     else:
         here, there = groups_of_pairs(offset, grid, inputs)
         each, alone = marks(mean, own), of_sums(own)
         both = np.sqrt(np.maximum(alone[here] + alone[there] + 2 * of_sums(between), 0.0))
-        alike = Alike.of_marks(np.concatenate([each[here], each[there], both], axis=-1), inputs, most * inputs)
-        alike = alike.with_members(replicas, seed, mean, own, between)
-    B = alike.of_classes(between)
-    parts = {(0, 0): alike.of_classes(own, here), (0, 1): B, (1, 0): B.swapaxes(-1, -2), (1, 1): alike.of_classes(own, there)}
-    means = np.concatenate([alike.of_classes(mean, here), alike.of_classes(mean, there)], axis=-1)
+        classes = VarianceClasses.of_marks(np.concatenate([each[here], each[there], both], axis=-1), inputs, most * inputs)
+        classes = classes.with_members(replicas, seed, mean, own, between)
+    B = classes.of_classes(between)
+    parts = {
+        (0, 0): classes.of_classes(own, here),
+        (0, 1): B,
+        (1, 0): B.swapaxes(-1, -2),
+        (1, 1): classes.of_classes(own, there),
+    }
+    means = np.concatenate([classes.of_classes(mean, here), classes.of_classes(mean, there)], axis=-1)
     steps = grid.steps
-    return alike, Currents(means, _in_one_index(2, parts), Grid(1, 1, means.shape[-1] // steps, steps), currents.channels)
+    return classes, Currents(means, _in_one_index(2, parts), Grid(1, 1, means.shape[-1] // steps, steps), currents.channels)
 
 
 def groups_of_pairs(offset: tuple[int, int], grid: Grid, inputs: int) -> np.ndarray:
@@ -96,8 +109,8 @@ def at_places(currents: Currents, places: np.ndarray, far: bool = False) -> Curr
 
     def between(a: int, b: int) -> np.ndarray:
         if far and a < number // 2 <= b:
-            return np.repeat(currents.between(FAR), len(places), axis=1)
-        return between_places(currents, places[:, a], places[:, b])
+            return np.repeat(currents.between(ALL_PAIRS), len(places), axis=1)
+        return covariance_of_places(currents, places[:, a], places[:, b])
 
     upper = {(a, b): between(a, b) for a in range(number) for b in range(a, number)}
     parts = upper | {(b, a): M.swapaxes(-1, -2) for (a, b), M in upper.items() if a < b}
@@ -105,11 +118,11 @@ def at_places(currents: Currents, places: np.ndarray, far: bool = False) -> Curr
     return Currents(mean.reshape(len(mean), -1, number * steps), whole, Grid(1, 1, number, steps), currents.channels)
 
 
-def between_windows(currents: Currents, here: np.ndarray, there: np.ndarray) -> np.ndarray:
+def covariance_of_windows(currents: Currents, here: np.ndarray, there: np.ndarray) -> np.ndarray:
     """Covariances of all places (windows, places) of two windows each, groups ``(input, window)``, index ``(place, step)``."""
     number = here.shape[1]
     taps = np.ndindex(number, number)
-    return _in_one_index(number, {(a, b): between_places(currents, here[:, a], there[:, b]) for a, b in taps})
+    return _in_one_index(number, {(a, b): covariance_of_places(currents, here[:, a], there[:, b]) for a, b in taps})
 
 
 def _in_one_index(number: int, parts: dict[tuple[int, int], np.ndarray]) -> np.ndarray:
@@ -122,7 +135,7 @@ def _in_one_index(number: int, parts: dict[tuple[int, int], np.ndarray]) -> np.n
     return whole.reshape(replicas, groups, number * steps, -1)
 
 
-def between_places(currents: Currents, here: np.ndarray, there: np.ndarray) -> np.ndarray:
+def covariance_of_places(currents: Currents, here: np.ndarray, there: np.ndarray) -> np.ndarray:
     """Covariances of positions ``here`` and ``there`` (windows,), groups ``(input, window)``."""
     grid = currents.grid
     (rows, columns), (other_rows, other_columns) = np.divmod(here, grid.width), np.divmod(there, grid.width)

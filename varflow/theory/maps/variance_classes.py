@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from varflow.theory.signals.moments import Currents, Grid
+from varflow.theory.signals.moments import Currents
+from varflow.theory.signals.windows import Grid
 
-__all__ = ["GROUPS", "JOINT", "Alike", "marks", "of_sums"]
+__all__ = ["GROUPS", "JOINT", "VarianceClasses", "marks", "of_sums"]
 
 JOINT = 400  # positions × steps of a map up to which positions are followed together
 GROUPS, FEWEST = 2**14, 64  # inputs × positions × steps that are computed one by one; at least 64 positions
@@ -24,7 +25,7 @@ EQUAL = 1e-20  # the same of values that are equal but for rounding
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Alike:
+class VarianceClasses:
     """Classes of positions, or of pairs of them, each input's own.
 
     Attributes
@@ -42,15 +43,15 @@ class Alike:
     members: np.ndarray | None = None
 
     @classmethod
-    def of(cls, currents: Currents, replicas: int, seed: int) -> Alike:
-        """Positions of like currents; the grid is ``apart``, with groups ``(input, row, column)``."""
+    def of(cls, currents: Currents, replicas: int, seed: int) -> VarianceClasses:
+        """Positions of like currents; the grid is ``per_position``, with groups ``(input, row, column)``."""
         inputs, most = currents.mean.shape[1] // currents.grid.positions, max(GROUPS // currents.grid.steps, FEWEST)
         values = currents.mean, currents.covariance
         least = SCATTER if currents.grid.steps > 1 else EQUAL
         return cls.of_marks(marks(*values), inputs, most, least).with_members(replicas, seed, *values)
 
     @classmethod
-    def of_marks(cls, marks: np.ndarray, inputs: int, most: int, least: float = SCATTER) -> Alike:
+    def of_marks(cls, marks: np.ndarray, inputs: int, most: int, least: float = SCATTER) -> VarianceClasses:
         """At most ``most`` classes, at least one for each input, of groups with like marks (groups, marks); as few as leave a
         scatter of ``least``.
         """
@@ -72,7 +73,7 @@ class Alike:
             which = np.where(above & (new[which] >= 0), new[which], which)
             classes += len(divided)
 
-    def with_members(self, replicas: int, seed: int, *values: np.ndarray) -> Alike:
+    def with_members(self, replicas: int, seed: int, *values: np.ndarray) -> VarianceClasses:
         """Members of each class evenly spread over it, from a random one on, in as many replicas as these values have or more;
         none for one replica.
         """
@@ -81,7 +82,7 @@ class Alike:
         replicas, number = max(replicas, *map(len, values)), np.bincount(self.which)
         at = (np.arange(replicas)[:, None] + np.random.default_rng([seed, 5]).random(self.classes)) / replicas
         members = np.argsort(self.which, kind="stable")[number.cumsum() - number + (at * number).astype(int)]
-        return Alike(self.which, self.classes, members)
+        return VarianceClasses(self.which, self.classes, members)
 
     def of_classes(self, values: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
         """Values with axes (replicas, groups, …) of what stands for each class; of ``groups`` instead of all in their order."""
@@ -94,7 +95,7 @@ class Alike:
 
     def currents(self, of: Currents) -> Currents:
         """One current for each class."""
-        grid = Grid(1, 1, 1, of.grid.steps) if of.grid.apart else of.grid
+        grid = Grid(1, 1, 1, of.grid.steps) if of.grid.per_position else of.grid
         return Currents(self.of_classes(of.mean), self.of_classes(of.covariance), grid, of.channels, shared=of.shared)
 
 

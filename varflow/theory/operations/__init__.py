@@ -1,1 +1,5 @@
-"""Operations on signals at infinite width, forward and backward."""
+"""Operations at infinite width, one file each: its maps of signals forwards, of gradients backwards, of counts."""
+
+from varflow.theory.operations import batch_norm, layer_norm, merge, pool, sources, spike, weights
+
+__all__ = ["batch_norm", "layer_norm", "merge", "pool", "sources", "spike", "weights"]

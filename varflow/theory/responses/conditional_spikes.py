@@ -9,7 +9,7 @@ import numpy as np
 from scipy import special
 
 from varflow.model.neurons import Neuron
-from varflow.theory.responses.stepping import Population, spikes
+from varflow.theory.responses.step import Population, spikes
 
 __all__ = ["expected_spikes", "normal_cdf"]
 

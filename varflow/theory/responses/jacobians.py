@@ -1,56 +1,26 @@
 r"""Derivatives of a neuron's spikes by its currents, through time and the surrogate: back-propagation at sampled currents.
 
-From the membrane ``H' = β (1 - kS) H - ϱ a θ S + (1 - g_S S) c`` and ``S = 1(H > θ)``, with ``ψ_t = ψ(H_t - θ)`` in place of
-the derivative of the step,
+With the derivatives ``D`` of one step (``responses.step``),
 
-.. math:: J_{ts} = \frac{\partial S_t}{\partial c_s} = \psi_t\, D_{t-1} \cdots D_s\, (1 - g_S S_{s-1}), \qquad
-          D_t = \frac{\partial H_{t+1}}{\partial H_t} = \beta (1 - k S_t) - \psi_t\, (\beta k H_t + \varrho a \theta +
-          g_S c_{t+1})
+.. math:: J_{ts} = \frac{\partial S_t}{\partial c_s} = \psi_t\, D_{t-1} \cdots D_s\, (1 - g_S S_{s-1})
 
-A detached reset has the first term of ``D`` only. Where the bound ``lowest`` holds, the membrane part of ``D`` is 0. A synaptic
-filter ``c_t = α_s c_{t-1} + λ I_t`` gives ``∂S_t/∂I_s = λ J_ts + α_s ∂S_t/∂I_{s+1}``.
+A synaptic filter ``c_t = α_s c_{t-1} + λ I_t`` gives ``∂S_t/∂I_s = λ J_ts + α_s ∂S_t/∂I_{s+1}``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from varflow.model.neurons import Neuron
 from varflow.model.surrogate import Surrogate
-from varflow.theory.operations.neurons import Neurons
-from varflow.theory.responses.stepping import Population, admitted, membrane, spikes
+from varflow.theory.responses.step import Population, admitted, bounded, membrane, slopes, spikes
 
-__all__ = ["NUMBERS", "Sampling", "carried_back", "carried_back_alone", "jacobians", "with_input"]
+__all__ = ["NUMBERS", "carried_back", "carried_back_alone", "jacobians", "with_input"]
 
 NUMBERS = 2**19  # of a Jacobian at a block of points: it then stays in the cache
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Sampling:
-    """At which points a layer of neurons is followed back, and how.
-
-    Attributes
-    ----------
-    number : int
-        Of the layer, which decides its random numbers.
-    neurons : Neurons
-        Those of the forward pass.
-    surrogate : callable
-        ``ψ``, of ``H - θ``.
-    detached : bool
-        Whether the reset is.
-    scatter : bool
-        Whether the scatter between networks is wanted too; in time it takes as long as all else.
-    """
-
-    number: int
-    neurons: Neurons
-    surrogate: Surrogate
-    detached: bool
-    scatter: bool = False
 
 
 def jacobians(
@@ -74,7 +44,7 @@ def _jacobian(neuron: Population, c: np.ndarray, surrogate: Surrogate, detached:
     probes, steps, points = c.shape
     H, S, bound = _stepped(neuron, c)
     psi = surrogate(H - neuron.threshold)
-    D = _slopes(neuron, H, S, c, psi, bound, detached)
+    D = slopes(neuron, H, S, c, psi, bound, detached)
     J = np.zeros((probes, steps, steps, points), c.dtype)
     below = np.zeros((probes, steps, points), c.dtype)  # ∂S_t/∂H_s for all t ≥ s
     for s in range(steps - 1, -1, -1):
@@ -90,38 +60,16 @@ def _jacobian(neuron: Population, c: np.ndarray, surrogate: Surrogate, detached:
 
 def _stepped(neuron: Population, c: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Membranes, spikes, and where the bound on the next membrane holds."""
-    H, S, bound = np.empty_like(c), np.empty_like(c), None
-    rule = neuron.reset_rule
-    if rule.lowest is not None:
-        bound = np.empty(c.shape, bool)
+    H, S = np.empty_like(c), np.empty_like(c)
+    lowest = neuron.reset_rule.lowest
+    bound = None if lowest is None else np.empty(c.shape, bool)
     h = s = np.zeros_like(c[:, 0])
     for t in range(c.shape[1]):
         H[:, t] = h = membrane(neuron, h, s, c[:, t])
         S[:, t] = s = spikes(neuron, h)
-        if bound is not None and rule.lowest is not None:
-            bound[:, t] = (1 - rule.membrane * s) * h - rule.threshold * neuron.threshold * s < rule.lowest * neuron.threshold
+        if bound is not None and lowest is not None:
+            bound[:, t] = bounded(neuron, h, s, lowest)
     return H, S, bound
-
-
-def _slopes(
-    neuron: Population,
-    H: np.ndarray,
-    S: np.ndarray,
-    c: np.ndarray,
-    psi: np.ndarray,
-    bound: np.ndarray | None,
-    detached: bool,
-) -> np.ndarray:
-    """``D_t``, shape (probes, t, points)."""
-    rule, beta = neuron.reset_rule, neuron.decay
-    D = beta * (1 - rule.membrane * S)
-    if not detached:
-        D -= psi * (beta * rule.membrane * H + (1.0 if rule.delayed else beta) * rule.threshold * neuron.threshold)
-    if bound is not None:
-        D[bound] = 0
-    if rule.input and not detached:
-        D[:, :-1] -= rule.input * psi[:, :-1] * c[:, 1:]
-    return D
 
 
 def carried_back_alone(J: np.ndarray, gradient: np.ndarray, other: np.ndarray | None = None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The state of a layer at infinite width: what a *response* makes of Gaussian currents (see ``operations.neurons``)."""
+"""The state of a layer at infinite width: what a *response* makes of Gaussian currents (see ``responses.neurons``)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LayerState:
     changes : Differences, optional
         Increments of the spikes, free of cancellation, from responses that compute them.
     pairs : callable, optional
-        Second moments of spikes between positions of a map (``flow.between``).
+        Second moments of spikes between positions of a map (``signals.pair_moments``).
     """
 
     variance: np.ndarray

@@ -26,7 +26,7 @@ from varflow.model.over_neurons import size_of
 from varflow.theory.responses.conditional_spikes import expected_spikes
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.rank_one_currents import rank_one_layer
-from varflow.theory.responses.stepping import Population, admitted, membrane, spikes
+from varflow.theory.responses.step import Population, admitted, membrane, spikes
 from varflow.theory.signals.shared_scale import SharedScale
 
 __all__ = [

@@ -16,7 +16,7 @@ from scipy import special
 from varflow.model.neurons import Neuron
 from varflow.theory.layer import LAST_Z
 from varflow.theory.responses.layer_state import LayerState
-from varflow.theory.responses.stepping import Population, membrane, spikes
+from varflow.theory.responses.step import Population, membrane, spikes
 from varflow.theory.signals.shared_scale import SharedScale
 
 __all__ = ["rank_one", "rank_one_layer"]

@@ -14,7 +14,7 @@ from scipy.linalg import solve_triangular
 from varflow.model.layers import Spike
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.quasi_monte_carlo import FLAT, QuasiMonteCarlo, over_innovation
-from varflow.theory.responses.stepping import Population, membrane, spikes
+from varflow.theory.responses.step import Population, membrane, spikes
 
 __all__ = ["recurrent_layer"]
 

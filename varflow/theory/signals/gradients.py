@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from varflow.theory.signals.moments import Grid, Signal, at_each_position
+from varflow.theory.signals.moments import Signal, at_each_position, means_at, outer
 from varflow.theory.signals.replicas import aligned
+from varflow.theory.signals.windows import Grid
 
 __all__ = ["Gradients", "added_pairs", "readout"]
 
@@ -18,51 +19,63 @@ __all__ = ["Gradients", "added_pairs", "readout"]
 class Gradients:
     r"""``G_ij = E[∂L/∂x_i ∂L/∂x_j]`` of one neuron (channel), of mean 0; leading axes (replicas, groups).
 
-    ``balanced``: their sum over the batch is 0, since a BatchNorm follows. ``chosen``: more of them, by maxima of spikes; the
-    neurons below decide where they go (``maxima.Chosen``). ``split``: of maxima of currents, by the currents of each window,
-    as neurons send them back. ``pairs``: of positions that are ``apart``, ``G(p, p + d)`` for offsets ``d > (0, 0)``, 0 where
-    ``p + d`` lies outside; pools alone give different positions gradients that are correlated.
+    ``balanced``: their sum over the batch is 0, since a BatchNorm follows. ``routed``: more of them, by maxima of spikes; the
+    neurons below decide where they go (``maps.maxima_backward``). ``split``: of maxima of currents, by the currents of each
+    window, as neurons send them back. ``pairs``: of positions that are followed each on its own, ``G(p, p + d)`` for offsets
+    ``d > (0, 0)``, 0 where ``p + d`` lies outside; pools alone give different positions gradients that are correlated.
     """
 
     moments: np.ndarray
     grid: Grid
     channels: int
     balanced: bool = False
-    chosen: tuple[Any, ...] = ()
+    routed: tuple[Any, ...] = ()
     split: np.ndarray | None = None
     pairs: Mapping[tuple[int, int], np.ndarray] = field(default_factory=dict)
 
+    def with_moments(self, moments: np.ndarray, *, pairs: Mapping[tuple[int, int], np.ndarray], **other: Any) -> Gradients:
+        """The same with other moments, everywhere where they stand."""
+        return replace(self, moments=moments, pairs=pairs, split=None, **other)
+
     def times(self, factor: Any, between: Callable[[tuple[int, int]], Any] | None = None) -> Gradients:
         """With moments multiplied element by element; ``between``: the factors at ``p`` and ``p + d``, if not a number."""
-        chosen = tuple(each.times(factor) for each in self.chosen)
+        routed = tuple(each.times(factor) for each in self.routed)
         of_pair = between or (lambda offset: factor)
         pairs = {d: _product(G, of_pair(d)) for d, G in self.pairs.items()}
-        return replace(self, moments=_product(self.moments, factor), chosen=chosen, split=None, pairs=pairs)
+        return self.with_moments(_product(self.moments, factor), pairs=pairs, routed=routed)
+
+    def rescaled(self, scale: np.ndarray) -> Gradients:
+        """By what is multiplied by ``s_i``: ``s_i s_j G_ij``."""
+        return self.times(outer(scale, scale), lambda offset: outer(*means_at(scale, offset, self.grid)))
 
     def __add__(self, other: Gradients) -> Gradients:
         """The sum with uncorrelated gradients."""
-        total, chosen = np.add(*aligned(self.moments, other.moments)), self.chosen + other.chosen
+        total = np.add(*aligned(self.moments, other.moments))
         pairs = added_pairs(self.pairs, other.pairs)
-        return replace(self, moments=total, balanced=False, chosen=chosen, split=None, pairs=pairs)
+        return self.with_moments(total, pairs=pairs, balanced=False, routed=self.routed + other.routed)
 
-    @property
-    def together(self) -> Gradients:
+    def jointly(self) -> Gradients:
         """With all positions in one group, different ones uncorrelated."""
         grid = self.grid
-        if not grid.apart:
+        if not grid.per_position:
             return self
         each = self.moments.reshape(len(self.moments), -1, grid.positions, grid.steps, grid.steps)
         whole = np.einsum("rgxst,xy->rgxsyt", each, np.eye(grid.positions))
         size = grid.positions * grid.steps
-        return replace(self, moments=whole.reshape(*whole.shape[:2], size, size), grid=replace(grid, apart=False))
+        moments = whole.reshape(*whole.shape[:2], size, size)
+        return replace(self, moments=moments, grid=replace(grid, per_position=False))
 
-    @property
-    def apart(self) -> Gradients:
+    def per_position(self) -> Gradients:
         """Those at each position of a map on their own."""
-        if self.grid.apart or self.grid.positions == 1:
+        if self.grid.per_position or self.grid.positions == 1:
             return self
-        moments = at_each_position(self.moments[..., 0], self.moments, self.grid)[1]
-        return replace(self, moments=moments, grid=replace(self.grid, apart=True))
+        return replace(self, moments=at_each_position(self.moments, self.grid), grid=replace(self.grid, per_position=True))
+
+    def on_map(self, grid: Grid, channels: int) -> Gradients:
+        """Those by what a map of this grid sends; of a flattened map, the same for all its numbers."""
+        if self.grid.positions == 1 < grid.positions and self.channels == channels * grid.positions:
+            return Gradients(np.repeat(self.moments, grid.positions, axis=1), grid, channels)
+        return self if self.grid == grid else replace(self, grid=grid)
 
     def earlier(self, delay: int) -> Gradients:
         """``delay`` steps earlier; 0 in the last steps, whose signals arrive too late."""
@@ -76,13 +89,14 @@ class Gradients:
             sooner[..., before[:, None], before] = moments[..., (before + delay)[:, None], before + delay]
             return sooner
 
-        return replace(self, moments=moved(self.moments), pairs={d: moved(G) for d, G in self.pairs.items()})
+        pairs = {d: moved(G) for d, G in self.pairs.items()}
+        return replace(self, moments=moved(self.moments), pairs=pairs)
 
     @property
     def over_steps(self) -> np.ndarray:
         """``E[δ_t·δ_t']`` of a whole layer: summed over neurons, mean over inputs; (replicas, groups, steps, steps)."""
         grid = self.grid
-        if grid.apart:
+        if grid.per_position:
             each = self.moments.reshape(len(self.moments), -1, grid.positions, grid.steps, grid.steps)
             return each.sum(axis=2) * (self.channels / grid.inputs)
         probes = grid.inputs * grid.positions
@@ -108,7 +122,7 @@ def readout(signal: Signal, kind: str, *, joint: bool) -> Gradients:
     With ``joint`` they are the same for all inputs, else independent; those of different positions are independent.
     """
     grid, moments = signal.grid, np.ones((1, 1))
-    positions = 1 if grid.apart else grid.positions
+    positions = 1 if grid.per_position else grid.positions
     for size, same in ((grid.inputs, joint), (positions, False), (grid.steps, kind == "shared")):
         moments = np.kron(moments, np.ones((size, size)) if same else np.eye(size))
     moments = moments / (signal.channels * grid.positions)

@@ -1,66 +1,40 @@
 r"""Signals at infinite width: the moments of currents and of spikes that one neuron has over probes and steps.
 
 Neurons of a layer (channels of a map) are i.i.d., so a signal is described by one neuron's moments over an index
-``i = (input, row, column, step)``: an input, a position of the map and a time step.
+``i = (input, row, column, step)``: an input, a position of the map and a time step. Second moments of one signal stand in
+several places: over the index, over increments, between positions of a large map, between inputs of a batch, and as draws.
+Whatever changes them changes all, by ``with_moments``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial, reduce
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
+from varflow.model.drive_kinds import Given
 from varflow.theory.signals.increments import Differences, differences
-from varflow.theory.signals.pair_moments import FAR, NEAR, Between, Offset, beyond, displaced, known_pairs
+from varflow.theory.signals.overlap import Overlap, averages
+from varflow.theory.signals.pair_moments import ALL_PAIRS, NEAR, Offset, PairMoments, known_pairs, outside_map, shifted
 from varflow.theory.signals.replicas import replicated
 from varflow.theory.signals.shared_scale import SharedScale
+from varflow.theory.signals.windows import Grid
 
 __all__ = [
     "Currents",
-    "Grid",
+    "GivenCurrents",
     "Signal",
     "Spikes",
-    "Window",
-    "at_each_position",
+    "as_inputs",
     "held",
     "in_replicas",
     "means_at",
+    "outer",
     "over_positions",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """Extents of the index ``i = (input, row, column, step)``, step fastest.
-
-    On a large map positions may be ``apart``: rows and columns are then part of the groups ``(input, row, column)``, the index
-    is ``i = (step)``, and moments between positions are found by ``Between`` where they are needed.
-    """
-
-    inputs: int
-    height: int
-    width: int
-    steps: int
-    apart: bool = False
-
-    @property
-    def size(self) -> int:
-        return self.inputs * self.steps * (1 if self.apart else self.positions)
-
-    @property
-    def positions(self) -> int:
-        return self.height * self.width
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.height, self.width
-
-    @property
-    def axes(self) -> tuple[int, int, int, int]:
-        return self.inputs, self.height, self.width, self.steps
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,8 +42,8 @@ class Currents:
     """Gaussian currents, ``E[I_i]`` (…, i) and ``Cov[I_i, I_j]`` (…, i, j); leading axes (replicas, groups).
 
     ``channels`` is the number of neurons at each position; ``changes``: increments over time without cancellation, if known;
-    ``pairs``: covariances between positions that are ``apart``, if known. ``shared``: the scale by which a normalisation over
-    the batch divided them, if it fluctuates.
+    ``pairs``: covariances between positions that are followed each on its own, if known; ``overlap``: that between inputs of a
+    batch, if it is followed. ``shared``: the scale by which a normalisation over the batch divided them, if it fluctuates.
     """
 
     mean: np.ndarray
@@ -77,36 +51,52 @@ class Currents:
     grid: Grid
     channels: int
     changes: Differences | None = None
-    pairs: Between | None = None
+    pairs: PairMoments | None = None
+    overlap: Overlap | None = None
     shared: SharedScale | None = None
+
+    @property
+    def second(self) -> np.ndarray:
+        """The covariance."""
+        return self.covariance
+
+    def with_moments(self, mean: np.ndarray, second: np.ndarray, **places: Any) -> Currents:
+        """The same with other moments; ``places``: what becomes of changes, pairs, overlap, sampled and shared."""
+        _named(places)
+        changes, pairs, overlap, shared = (places[name] for name in ("changes", "pairs", "overlap", "shared"))
+        return Currents(mean, second, self.grid, self.channels, changes, pairs, overlap, shared)
 
     def between(self, offset: Offset) -> np.ndarray:
         """``Cov[I_i(p), I_j(p + d)]``."""
-        return _between(self.covariance, self.pairs, offset, self.grid, lambda C, d: _everywhere(C, d, self.grid))
+        return _between(self, offset, lambda C, d: _everywhere(C, d, self.grid))
 
     @property
     def increments(self) -> Differences:
         """The changes; if they are not known, by subtraction."""
         return self.changes or differences(self.mean, self.covariance)
 
-    def apart(self) -> Currents:
+    def per_position(self) -> Currents:
         """Those at each position of a map on their own."""
-        if self.grid.apart or self.grid.positions == 1:
+        if self.grid.per_position or self.grid.positions == 1:
             return self
-        mean, covariance = at_each_position(self.mean, self.covariance, self.grid)
-        pairs = Between(self.grid.shape, partial(_of_joint, self.covariance, self.grid))
-        return Currents(mean, covariance, replace(self.grid, apart=True), self.channels, pairs=pairs, shared=self.shared)
+        return replace(Currents(*_at_each_position(self)), shared=self.shared)
 
     def scaled(self, factor: float | np.ndarray) -> Currents:
         """Times a number, or an array with the leading axes."""
         f = np.asarray(factor)
-        changes = None if self.changes is None else self.changes.scaled(f)
-        mean, covariance = f[..., None] * self.mean, f[..., None, None] ** 2 * self.covariance
-        pairs = None if self.pairs is None or f.ndim else self.pairs.then(lambda C, _: f**2 * C)
-        return replace(self, mean=mean, covariance=covariance, changes=changes, pairs=pairs)
+        square = f[..., None, None] ** 2
+        return self.with_moments(
+            f[..., None] * self.mean,
+            square * self.covariance,
+            changes=None if self.changes is None else self.changes.scaled(f),
+            pairs=None if self.pairs is None or f.ndim else self.pairs.then(lambda C, _: f**2 * C),
+            overlap=None if self.overlap is None or f.ndim else self.overlap.after(f**2 * self.overlap.between),
+            sampled=None,
+            shared=self.shared,
+        )
 
-    def shifted(self, constant: float) -> Currents:
-        """Plus a number."""
+    def shifted(self, constant: float | np.ndarray) -> Currents:
+        """Plus a number, or one for each entry."""
         return replace(self, mean=self.mean + constant)
 
 
@@ -114,9 +104,9 @@ class Currents:
 class Spikes:
     """Spikes, or sums and averages of them: ``e_i = E[x_i]`` and ``M_ij = E[x_i x_j]``.
 
-    ``sampled``, if known, draws ``x`` itself: shape (replicas, groups, i, points). Of positions that are ``apart`` it takes the
-    places that are drawn together, shape (windows, places), and gives groups ``(input, window)`` and ``i = (place, step)``.
-    ``pairs``: second moments between positions that are ``apart``, if known.
+    ``sampled``, if known, draws ``x`` itself: shape (replicas, groups, i, points). Of positions that are followed each on its
+    own it takes the places that are drawn together, shape (windows, places), and gives groups ``(input, window)`` and
+    ``i = (place, step)``. ``changes``, ``pairs`` and ``overlap`` as of currents, of second moments.
     """
 
     mean: np.ndarray
@@ -125,48 +115,39 @@ class Spikes:
     channels: int
     sampled: Callable[..., np.ndarray] | None = None
     changes: Differences | None = None
-    pairs: Between | None = None
+    pairs: PairMoments | None = None
+    overlap: Overlap | None = None
+
+    @property
+    def second(self) -> np.ndarray:
+        """The second moments."""
+        return self.moments
+
+    def with_moments(self, mean: np.ndarray, second: np.ndarray, **places: Any) -> Spikes:
+        """The same with other moments; ``places``: what becomes of changes, pairs, overlap, sampled and shared."""
+        _named(places)
+        sampled, changes, pairs, overlap = (places[name] for name in ("sampled", "changes", "pairs", "overlap"))
+        return Spikes(mean, second, self.grid, self.channels, sampled, changes, pairs, overlap)
 
     def between(self, offset: Offset) -> np.ndarray:
         """``E[x_i(p) x_j(p + d)]``."""
 
         def far(M: np.ndarray, d: tuple[int, int]) -> np.ndarray:
-            covariance = M - _product(*means_at(self.mean, FAR, self.grid))
-            return _everywhere(covariance, d, self.grid) + _product(*means_at(self.mean, d, self.grid))
+            covariance = M - outer(*means_at(self.mean, ALL_PAIRS, self.grid))
+            return _everywhere(covariance, d, self.grid) + outer(*means_at(self.mean, d, self.grid))
 
-        return _between(self.moments, self.pairs, offset, self.grid, far)
+        return _between(self, offset, far)
 
     @property
     def neurons(self) -> int:
         return self.channels * self.grid.positions
 
-    def apart(self) -> Spikes:
+    def per_position(self) -> Spikes:
         """Those at each position of a map on their own."""
-        if self.grid.apart or self.grid.positions == 1:
+        if self.grid.per_position or self.grid.positions == 1:
             return self
-        mean, moments = at_each_position(self.mean, self.moments, self.grid)
-        pairs = Between(self.grid.shape, partial(_of_joint, self.moments, self.grid))
-        return Spikes(mean, moments, replace(self.grid, apart=True), self.channels, pairs=pairs)
-
-    def scaled(self, factor: float) -> Spikes:
-        """Times a number."""
-        draw = self.sampled
-        sampled = None if draw is None else lambda *at: factor * draw(*at)
-        pairs = None if self.pairs is None else self.pairs.then(lambda M, _: factor**2 * M)
-        scaled = replace(self, mean=factor * self.mean, moments=factor**2 * self.moments)
-        return replace(scaled, sampled=sampled, changes=None, pairs=pairs)
-
-    def shifted(self, constant: float) -> Spikes:
-        """Plus a number: ``E[(x_i + c)(x_j + c)] = M_ij + c (e_i + e_j) + c²``."""
-        e, draw, grid = self.mean, self.sampled, self.grid
-
-        def moved(M: np.ndarray, offset: Offset = (0, 0)) -> np.ndarray:
-            one, other = means_at(e, offset, grid)
-            return M + constant * (one[..., :, None] + other[..., None, :]) + constant**2
-
-        sampled = None if draw is None else lambda *at: draw(*at) + constant
-        pairs = None if self.pairs is None else self.pairs.then(moved)
-        return replace(self, mean=e + constant, moments=moved(self.moments), sampled=sampled, changes=None, pairs=pairs)
+        mean, moments, grid, channels, _, pairs = _at_each_position(self)
+        return Spikes(mean, moments, grid, channels, pairs=pairs)
 
     def later(self, delay: int) -> Spikes:
         """``delay`` steps later; 0 before the first step."""
@@ -189,18 +170,34 @@ class Spikes:
             increment[..., delay:, :delay] = square = self.moments[..., before, before][..., None]  # E[(x_t - 0)²]
             increment[..., :delay, delay:] = square.swapaxes(-1, -2)
             changes = Differences(increment, moved(self.changes.second_change, *one), moved(self.changes.mean_change, *one))
-        return replace(
-            self,
-            mean=moved(self.mean, *one),
-            moments=moved(self.moments, *both),
+        return self.with_moments(
+            moved(self.mean, *one),
+            moved(self.moments, *both),
             sampled=None if draw is None else lambda *at: moved(draw(*at).swapaxes(-1, -2), *one).swapaxes(-1, -2),
             changes=changes,
             pairs=None if self.pairs is None else self.pairs.then(lambda M, _: moved(M, *both)),
+            overlap=None if self.overlap is None else self.overlap.after(moved(self.overlap.between, *both)),
+            shared=None,
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GivenCurrents:
+    """Currents of a layer of so many neurons, given one by one: neither moments nor independent of each other."""
+
+    drive: Given
+    channels: int
 
 
 Signal = Currents | Spikes
 Either = TypeVar("Either", Currents, Spikes)
+PLACES = {"changes", "pairs", "overlap", "sampled", "shared"}  # of second moments, besides the index itself
+
+
+def _named(places: dict[str, Any]) -> None:
+    """Raise if a place of second moments is not named."""
+    if places.keys() != PLACES:
+        raise TypeError(f"second moments also stand in {', '.join(sorted(PLACES - places.keys()))}")
 
 
 def held(signal: Either, steps: int) -> Either:
@@ -208,82 +205,66 @@ def held(signal: Either, steps: int) -> Either:
     if signal.grid.steps == steps:
         return signal
 
-    def both(second: np.ndarray) -> np.ndarray:
+    def both(second: np.ndarray, *_: Any) -> np.ndarray:
         return second.repeat(steps, axis=-1).repeat(steps, axis=-2)
 
-    pairs = None if signal.pairs is None else signal.pairs.then(lambda second, _: both(second))
-    of_all = {"mean": signal.mean.repeat(steps, axis=-1), "grid": replace(signal.grid, steps=steps), "pairs": pairs}
-    if isinstance(signal, Currents):
-        return replace(signal, covariance=both(signal.covariance), **of_all)
-    return replace(signal, moments=both(signal.moments), **of_all)
+    overlap = signal.overlap and replace(signal.overlap, between=both(signal.overlap.between))
+    longer = signal.with_moments(
+        signal.mean.repeat(steps, axis=-1),
+        both(signal.second),
+        changes=None,
+        pairs=None if signal.pairs is None else signal.pairs.then(both),
+        overlap=overlap,
+        sampled=None,
+        shared=None,
+    )
+    return replace(longer, grid=replace(signal.grid, steps=steps))
 
 
-def in_replicas(signal: Signal, number: int) -> Signal:
+def in_replicas(signal: Either, number: int) -> Either:
     """A signal in so many numerical replicas, or in one that stands for all."""
 
     def more(values: np.ndarray, *_: Any) -> np.ndarray:
         return replicated(values, number)
 
-    second = {"covariance": more(signal.covariance)} if isinstance(signal, Currents) else {"moments": more(signal.moments)}
     parts = signal.changes and (signal.changes.increment, signal.changes.second_change, signal.changes.mean_change)
-    pairs = signal.pairs and signal.pairs.then(more)
-    return replace(signal, mean=more(signal.mean), changes=parts and Differences(*map(more, parts)), pairs=pairs, **second)
+    return signal.with_moments(
+        more(signal.mean),
+        more(signal.second),
+        changes=parts and Differences(*map(more, parts)),
+        pairs=signal.pairs and signal.pairs.then(more),
+        overlap=signal.overlap and replace(signal.overlap, between=more(signal.overlap.between)),
+        sampled=getattr(signal, "sampled", None),
+        shared=getattr(signal, "shared", None),
+    )
 
 
-def at_each_position(mean: np.ndarray, second: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-    """Moments over the steps, with positions among the groups; of one input in each group."""
-    lead, folded = mean.shape[:2], (grid.positions, grid.steps)
-    within = np.einsum("rgxsxt->rgxst", second.reshape(*second.shape[:2], *folded, *folded))
-    groups = lead[1] * grid.positions
-    return mean.reshape(lead[0], groups, grid.steps), within.reshape(len(second), groups, grid.steps, grid.steps)
+def as_inputs(signal: Signal) -> Spikes:
+    """What weights receive, spikes or, behind other weights, currents, by its second moments."""
+    if isinstance(signal, Spikes):
+        return signal
+
+    def second(C: np.ndarray, offset: Offset = (0, 0)) -> np.ndarray:
+        return C + outer(*means_at(signal.mean, offset, signal.grid))
+
+    pairs, overlap = signal.pairs and signal.pairs.then(second), signal.overlap
+    if overlap is not None:
+        mean = averages(signal)[0]
+        overlap = overlap.after(overlap.between + outer(mean, mean))
+    return Spikes(signal.mean, second(signal.covariance), signal.grid, signal.channels, pairs=pairs, overlap=overlap)
 
 
-def _of_joint(second: np.ndarray, grid: Grid, offset: Offset) -> np.ndarray:
-    """Moments between positions, of one input in each group."""
-    n, steps = grid.positions, grid.steps
-    whole = second.reshape(*second.shape[:2], n, steps, n, steps)
-    if offset is FAR:
-        own = np.einsum("rgxsxt->rgst", whole)
-        return (whole.sum(axis=(2, 4)) - own) / (n * (n - 1))
-    here, there = known_pairs(offset, grid.shape)
-    found = np.zeros((*second.shape[:2], n, steps, steps))
-    found[:, :, here] = np.moveaxis(whole[:, :, here, :, there], 0, 2)
-    return found.reshape(len(second), -1, steps, steps)
-
-
-def means_at(mean: np.ndarray, offset: Offset, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-    """Means at ``p`` and ``p + d``; for ``FAR``, over the map."""
-    if offset is FAR:
-        whole = mean.reshape(len(mean), -1, grid.positions, grid.steps).mean(axis=2)
-        return whole, whole
-    return mean, mean if offset == (0, 0) else displaced(mean, offset, grid.shape)
-
-
-def _between(
-    own: np.ndarray,
-    pairs: Between | None,
-    offset: Offset,
-    grid: Grid,
-    far: Callable[[np.ndarray, tuple[int, int]], np.ndarray],
-) -> np.ndarray:
-    """Moments at ``p`` and ``p + d``: ``own`` if ``d = 0``, up to ``NEAR`` of ``pairs``, beyond by ``far`` from their mean."""
-    if offset == (0, 0):
-        return own
-    if beyond(offset, grid.shape):
-        return np.zeros_like(own)
-    assert pairs is not None
-    return pairs(offset) if offset is FAR or max(map(abs, offset)) <= NEAR else far(pairs(FAR), offset)
-
-
-def _product(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def outer(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """``x_i y_j``."""
     return one[..., :, None] * other[..., None, :]
 
 
-def _everywhere(far: np.ndarray, offset: tuple[int, int], grid: Grid) -> np.ndarray:
-    """The same at all pairs of positions."""
-    whole = np.zeros((*far.shape[:2], grid.positions, *far.shape[2:]))
-    whole[:, :, known_pairs(offset, grid.shape)[0]] = far[:, :, None]
-    return whole.reshape(len(far), -1, *far.shape[2:])
+def means_at(mean: np.ndarray, offset: Offset, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Means at ``p`` and ``p + d``; for ``ALL_PAIRS``, over the map."""
+    if offset is ALL_PAIRS:
+        whole = mean.reshape(len(mean), -1, grid.positions, grid.steps).mean(axis=2)
+        return whole, whole
+    return mean, mean if offset == (0, 0) else shifted(mean, offset, grid.shape)
 
 
 def over_positions(spikes: Spikes) -> tuple[np.ndarray, np.ndarray]:
@@ -291,7 +272,7 @@ def over_positions(spikes: Spikes) -> tuple[np.ndarray, np.ndarray]:
     grid, lead = spikes.grid, spikes.mean.shape[:-1]
     if grid.positions == 1:
         return spikes.mean, spikes.moments
-    if grid.apart:
+    if grid.per_position:
         parts = (spikes.mean, spikes.moments)
         mean, moments = (each.reshape(len(each), -1, grid.positions, *each.shape[2:]).mean(axis=2) for each in parts)
         return mean, moments
@@ -302,82 +283,47 @@ def over_positions(spikes: Spikes) -> tuple[np.ndarray, np.ndarray]:
     return mean.reshape(*lead, size), moments.reshape(*lead, size, size)
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Windows over a map, with zeros in the padding; (rows, columns) of each extent."""
+def at_each_position(second: np.ndarray, grid: Grid) -> np.ndarray:
+    """Second moments over the steps, with positions among the groups; of one input in each group."""
+    folded = (grid.positions, grid.steps)
+    within = np.einsum("rgxsxt->rgxst", second.reshape(*second.shape[:2], *folded, *folded))
+    return within.reshape(len(second), -1, grid.steps, grid.steps)
 
-    size: tuple[int, int]
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
 
-    @classmethod
-    def square(cls, size: int, stride: int, padding: int) -> Window:
-        return cls((size, size), (stride, stride), (padding, padding))
+def _at_each_position(signal: Signal) -> tuple[Any, ...]:
+    """Fields of a signal of which each position is followed on its own."""
+    grid, second = signal.grid, signal.second
+    mean = signal.mean.reshape(len(signal.mean), -1, grid.steps)
+    pairs = PairMoments(grid.shape, partial(_of_joint, second, grid))
+    return mean, at_each_position(second, grid), replace(grid, per_position=True), signal.channels, None, pairs
 
-    def smaller(self, grid: Grid) -> Grid:
-        """The grid of the map that the windows make."""
-        extents = zip((grid.height, grid.width), self.size, self.stride, self.padding, self.dilation, strict=True)
-        rows, columns = ((side + 2 * pad - gap * (size - 1) - 1) // stride + 1 for side, size, stride, pad, gap in extents)
-        return replace(grid, height=rows, width=columns)
 
-    @property
-    def taps(self) -> list[tuple[int, int]]:
-        return [(y, x) for y in range(self.size[0]) for x in range(self.size[1])]
+def _of_joint(second: np.ndarray, grid: Grid, offset: Offset) -> np.ndarray:
+    """Moments between positions, of one input in each group."""
+    n, steps = grid.positions, grid.steps
+    whole = second.reshape(*second.shape[:2], n, steps, n, steps)
+    if offset is ALL_PAIRS:
+        own = np.einsum("rgxsxt->rgst", whole)
+        return (whole.sum(axis=(2, 4)) - own) / (n * (n - 1))
+    here, there = known_pairs(offset, grid.shape)
+    pairs = np.zeros((*second.shape[:2], n, steps, steps))
+    pairs[:, :, here] = np.moveaxis(whole[:, :, here, :, there], 0, 2)
+    return pairs.reshape(len(second), -1, steps, steps)
 
-    def at(self, tap: tuple[int, int], values: np.ndarray, grid: Grid, axis: int) -> np.ndarray:
-        """The entry under one tap of every window; ``axis``, negative, is that of the index ``i``."""
-        smaller = self.smaller(grid)
-        if grid.apart:
-            return self._cut(tap, values, (-1, grid.height, grid.width), 1, smaller)
-        return self._cut(tap, values, grid.axes, values.ndim + axis, smaller)
 
-    def _cut(self, tap: tuple[int, int], values: np.ndarray, axes: tuple[int, ...], axis: int, smaller: Grid) -> np.ndarray:
-        """The same along an axis that holds ``axes``: inputs, rows, columns and what follows."""
-        before, after = values.shape[:axis], values.shape[axis + 1 :]
-        whole = values.reshape(*before, *axes, *after)
-        if any(self.padding):
-            edges = [(0, 0)] * whole.ndim
-            edges[axis + 1], edges[axis + 2] = ((pad, pad) for pad in self.padding)
-            whole = np.pad(whole, edges)
-        sides = zip(tap, self.stride, self.dilation, (smaller.height, smaller.width), strict=True)
-        cut = (slice(gap * at, gap * at + stride * (side - 1) + 1, stride) for at, stride, gap, side in sides)
-        return whole[((slice(None),) * (axis + 1)) + tuple(cut)].reshape(*before, -1, *after)
+def _between(signal: Signal, offset: Offset, far: Callable[[np.ndarray, tuple[int, int]], np.ndarray]) -> np.ndarray:
+    """Moments at ``p`` and ``p + d``: of the signal's pairs up to ``NEAR``, beyond by ``far`` from their mean."""
+    if offset == (0, 0):
+        return signal.second
+    if outside_map(offset, signal.grid.shape):
+        return np.zeros_like(signal.second)
+    assert signal.pairs is not None
+    near = offset is ALL_PAIRS or max(map(abs, offset)) <= NEAR
+    return signal.pairs(offset) if near else far(signal.pairs(ALL_PAIRS), offset)
 
-    def pairs_at(self, tap: tuple[int, int], moments: np.ndarray, grid: Grid) -> np.ndarray:
-        """Second moments under the same tap for both factors."""
-        rows = self.at(tap, moments, grid, -1)
-        return rows if grid.apart else self.at(tap, rows, grid, -2)
 
-    def under_same_tap(self, moments: np.ndarray, grid: Grid) -> np.ndarray:
-        """The average over taps of second moments, the same tap for both factors: over rows, then over columns."""
-        if min(self.size) > 1:
-            (height, width), (down, along), (top, left), (tall, wide) = self.size, self.stride, self.padding, self.dilation
-            rows = Window((height, 1), (down, 1), (top, 0), (tall, 1))
-            columns = Window((1, width), (1, along), (0, left), (1, wide))
-            return columns.under_same_tap(rows.under_same_tap(moments, grid), rows.smaller(grid))
-        return reduce(np.add, (self.pairs_at(tap, moments, grid) for tap in self.taps)) / len(self.taps)
-
-    def inside(self, grid: Grid) -> float:
-        """The fraction of taps that lie inside the map at two positions, averaged over all pairs of them."""
-        taps = self.inside_map(grid).mean(axis=0)
-        return float(np.mean(taps**2))
-
-    def inside_map(self, grid: Grid) -> np.ndarray:
-        """Whether each tap of each window lies on the map, shape (windows, taps)."""
-        return self._under(grid) > 0
-
-    def places(self, grid: Grid) -> np.ndarray:
-        """Positions under the taps of each window, shape (windows, taps); in place of the padding the first one inside."""
-        under = self._under(grid)
-        first = np.take_along_axis(under, (under > 0).argmax(axis=-1, keepdims=True), -1)
-        return np.where(under > 0, under, first) - 1
-
-    def _under(self, grid: Grid) -> np.ndarray:
-        """1 + the position under each tap of each window; 0 in the padding."""
-        of_map = Grid(1, grid.height, grid.width, 1)
-        return np.stack([self.at(tap, np.arange(1, grid.positions + 1), of_map, -1) for tap in self.taps], axis=-1)
-
-    def mean(self, values: np.ndarray, grid: Grid, axis: int) -> np.ndarray:
-        """The average over each window."""
-        return sum((self.at(tap, values, grid, axis) for tap in self.taps), start=np.zeros(())) / len(self.taps)
+def _everywhere(far: np.ndarray, offset: tuple[int, int], grid: Grid) -> np.ndarray:
+    """The same at all pairs of positions."""
+    whole = np.zeros((*far.shape[:2], grid.positions, *far.shape[2:]))
+    whole[:, :, known_pairs(offset, grid.shape)[0]] = far[:, :, None]
+    return whole.reshape(len(far), -1, *far.shape[2:])

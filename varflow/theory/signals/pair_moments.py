@@ -4,7 +4,7 @@ r"""Second moments between different positions of a large map, computed where a 
 
 Filters are shared, so that a convolution of stride ``s`` needs ``M_{sd}`` of what it receives; a pool needs all offsets within
 its windows; everything else keeps ``d``. Only positions that pools join cost anything. Those farther apart than ``NEAR`` count
-as alike: their covariance is the mean over all pairs of positions (``FAR``), for each two steps one number.
+as alike: their covariance is the mean over all pairs of positions (``ALL_PAIRS``), for each two steps one number.
 """
 
 from __future__ import annotations
@@ -16,49 +16,49 @@ from typing import Final
 
 import numpy as np
 
-__all__ = ["FAR", "NEAR", "Between", "Offset", "beyond", "displaced", "known_pairs", "on_both", "opposite"]
+__all__ = ["ALL_PAIRS", "NEAR", "Offset", "PairMoments", "known_pairs", "on_both", "opposite", "outside_map", "shifted"]
 
 NEAR = 7  # rows and columns: three pools of 2 × 2 join 8 × 8 positions
 
 
-class Far(Enum):
+class AllPairs(Enum):
     """In place of an offset: all pairs of positions."""
 
-    FAR = 0
+    ALL_PAIRS = 0
 
 
-FAR: Final = Far.FAR
-Offset = tuple[int, int] | Far
+ALL_PAIRS: Final = AllPairs.ALL_PAIRS
+Offset = tuple[int, int] | AllPairs
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Between:
+@dataclass(slots=True, eq=False)
+class PairMoments:
     """``M_d`` of a map (rows, columns), shape (replicas, groups, steps, steps) with groups ``(input, row, column)``; 0 where
-    ``p + d`` lies outside. For ``FAR``, shape (replicas, inputs, steps, steps).
+    ``p + d`` lies outside. For ``ALL_PAIRS``, shape (replicas, inputs, steps, steps).
 
-    ``find`` computes it for ``FAR`` and offsets ``d > (0, 0)``; the others follow by exchange. What is found is kept.
+    ``find`` computes it for ``ALL_PAIRS`` and offsets ``d > (0, 0)``; the others follow by exchange. What was found is kept.
     """
 
     shape: tuple[int, int]
     find: Callable[[Offset], np.ndarray]
-    known: dict[Offset, np.ndarray] = field(default_factory=dict)
+    found: dict[Offset, np.ndarray] = field(default_factory=dict)
 
     def __call__(self, offset: Offset) -> np.ndarray:
-        if offset not in self.known:
-            self.known[offset] = self._found(offset)
-        return self.known[offset]
+        if offset not in self.found:
+            self.found[offset] = self._pairs(offset)
+        return self.found[offset]
 
-    def _found(self, offset: Offset) -> np.ndarray:
-        if offset is FAR:
-            return self.find(FAR)
+    def _pairs(self, offset: Offset) -> np.ndarray:
+        if offset is ALL_PAIRS:
+            return self.find(ALL_PAIRS)
         if offset < (0, 0):
-            return displaced(self(opposite(offset)).swapaxes(-1, -2), offset, self.shape)
+            return shifted(self(opposite(offset)).swapaxes(-1, -2), offset, self.shape)
         found = self.find(offset)
         return found * np.resize(on_both(offset, self.shape), (found.shape[1], 1, 1))
 
-    def then(self, change: Callable[[np.ndarray, Offset], np.ndarray]) -> Between:
+    def then(self, change: Callable[[np.ndarray, Offset], np.ndarray]) -> PairMoments:
         """After an operation that keeps offsets."""
-        return Between(self.shape, lambda offset: change(self(offset), offset))
+        return PairMoments(self.shape, lambda offset: change(self(offset), offset))
 
 
 def known_pairs(offset: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
@@ -72,15 +72,15 @@ def known_pairs(offset: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
 
 
 def on_both(offset: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
-    """Whether ``p + d`` lies on the map, shape (positions,)."""
+    """True where ``p + d`` lies on the map, shape (positions,)."""
     inside = np.zeros(shape[0] * shape[1], bool)
     inside[known_pairs(offset, shape)[0]] = True
     return inside
 
 
-def beyond(offset: Offset, shape: tuple[int, int]) -> bool:
-    """Whether no two positions of the map are this far apart."""
-    return offset is not FAR and any(abs(d) >= side for d, side in zip(offset, shape, strict=True))
+def outside_map(offset: Offset, shape: tuple[int, int]) -> bool:
+    """True if no two positions of the map are this far apart."""
+    return offset is not ALL_PAIRS and any(abs(d) >= side for d, side in zip(offset, shape, strict=True))
 
 
 def opposite(offset: tuple[int, int]) -> tuple[int, int]:
@@ -88,7 +88,7 @@ def opposite(offset: tuple[int, int]) -> tuple[int, int]:
     return -offset[0], -offset[1]
 
 
-def displaced(values: np.ndarray, offset: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
+def shifted(values: np.ndarray, offset: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
     """Values (replicas, groups, …) at ``p + d``; 0 where that lies outside."""
     here, there = known_pairs(offset, shape)
     whole = values.reshape(len(values), -1, shape[0] * shape[1], *values.shape[2:])

@@ -2,33 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
-from varflow._checks import choice, flag, instance
+from varflow._checks import DomainError, choice, flag, instance
 from varflow._progress import Progress, Report, beyond, check_progress, reporter, unreported
-from varflow.model.chains import layers_of
+from varflow.model.extensions import map_of, missing
 from varflow.model.network import Network
 from varflow.model.surrogate import Surrogate
 from varflow.model.surrogates import surrogate_of
 from varflow.results import GradientFlow
-from varflow.theory.operations.backward import WayBack, back_through
-from varflow.theory.operations.forward import Signal, Walk
-from varflow.theory.operations.neurons import Neurons
-from varflow.theory.operations.neurons_backward import Slopes
+from varflow.theory.operations.table import BACKWARD, Uncovered
+from varflow.theory.operations.visit import Effort, Visit, Walk, WayBack
+from varflow.theory.responses.back_propagation import Slopes
+from varflow.theory.responses.layer_state import LayerState
+from varflow.theory.responses.neurons import Neurons
 from varflow.theory.responses.scatter import responses, scattered
+from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.gradients import readout as readout_of
 from varflow.theory.signals.replicas import aligned, standard_error
+from varflow.theory.walks.blocks import Blocks
 from varflow.theory.walks.long_times import FEWEST_STEPS, long_time_rate
-from varflow.theory.walks.signals import apart, forward, in_blocks, walk_of
+from varflow.theory.walks.signals import signals_walk
 
-__all__ = ["POINTS", "READOUTS", "ForwardPass", "gradient_flow"]
+__all__ = ["POINTS", "READOUTS", "ForwardPass", "gradient_flow", "gradients_walk"]
 
 READOUTS = ("shared", "independent")
 POINTS = 2**12
+
+
+def gradients_walk(visits: Sequence[Visit], readouts: Mapping[int, Gradients | None], way: WayBack) -> None:
+    """Gradients back through these nodes, from those by what some of them send; kept in ``way``.
+
+    Gradients that meet are added, since they come through different weights; below what is not known, none is known.
+    """
+    arrived: dict[int, list[Gradients | None]] = {number: [gradients] for number, gradients in readouts.items()}
+    for visit in reversed(visits):
+        if visit.number not in arrived:
+            continue
+        gradients = reduce(_sum, arrived.pop(visit.number))
+        for source, returned in zip(visit.node.inputs, _returned(visit, gradients, way), strict=True):
+            arrived.setdefault(source, []).append(returned)
+
+
+def _sum(one: Gradients | None, other: Gradients | None) -> Gradients | None:
+    return None if one is None or other is None else one + other
+
+
+def _returned(visit: Visit, gradients: Gradients | None, way: WayBack) -> Sequence[Gradients | None]:
+    """Gradients by all that a node receives; None if theory does not know them."""
+    operation = visit.node.operation
+    unknown = [None] * len(visit.node.inputs)
+    if gradients is None:
+        return unknown
+    backward = map_of("backward", BACKWARD, operation)
+    try:
+        if backward is None:
+            raise Uncovered(visit.node.name, operation, missing(operation, "backward"))
+        return backward(operation, gradients, visit, way)
+    except Uncovered as error:
+        if way.gaps is None:
+            raise DomainError(error.argument, error.value, error.rule) from None
+        way.gaps[visit.number] = error.rule
+        return unknown
 
 
 def gradient_flow(
@@ -117,27 +157,31 @@ def gradient_flow(
     detached = None if detach_reset is None else flag("detach_reset", detach_reset)
     check_progress(progress)
     neurons, depth = Neurons(points, scrambles, seed), instance("network", network, Network).depth
-    with reporter(progress, 2 * depth * len(in_blocks(network)), "layers") as report:
-        solved = ForwardPass.of(network, neurons, report)
-        return solved.gradients(psi, kind, detached, beyond(report, depth * len(solved.walks)))
+    blocks = Blocks.of(network, Effort(neurons))
+    with reporter(progress, 2 * depth * len(blocks), "layers") as report:
+        solved = ForwardPass.of(blocks, report)
+        return solved.gradients(psi, kind, detached, beyond(report, depth * len(blocks)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ForwardPass:
-    """The forward pass of a network, from which gradients of any surrogate follow; one walk for each block of inputs."""
+    """A walk for each block of inputs of a network, from which gradients of any surrogate follow."""
 
     network: Network
-    walks: list[Walk]
-    sent: list[Signal]
+    visits: list[list[Visit]]
 
     @classmethod
-    def of(cls, network: Network, neurons: Neurons, report: Report = unreported) -> ForwardPass:
-        walks, sent = [], []
-        for n, drive in enumerate(in_blocks(network)):
-            options = {"apart": apart(network), "report": beyond(report, n * network.depth), "passages": []}
-            walks.append(walk_of(network, drive, neurons, **options))
-            sent.append(forward(network, drive, walks[-1]))
-        return cls(network, walks, sent)
+    def of(cls, blocks: Blocks, report: Report = unreported) -> ForwardPass:
+        visits, network = [], blocks.network
+        for n, (start, batching) in enumerate(blocks):
+            walk = Walk(blocks.effort, batching, network.steps, beyond(report, n * network.depth), row=lambda *_: None)
+            visits.append(signals_walk(blocks.graph, start, walk, keep=True))
+        return cls(network, visits)
+
+    @property
+    def states(self) -> list[LayerState]:
+        """The state of every layer of neurons, for each block."""
+        return [visit.kept["state"] for visits in self.visits for visit in visits if "state" in visit.kept]
 
     def gradients(
         self,
@@ -150,15 +194,19 @@ class ForwardPass:
     ) -> GradientFlow:
         """The flow of gradients back through the network; without ``scatter`` in half the time."""
         ways = []
-        for n, (walk, signal) in enumerate(zip(self.walks, self.sent, strict=True)):
-            ways.append(WayBack(walk, surrogate, detached, beyond(report, n * self.network.depth), scatter))
-            back_through(layers_of(self.network), readout_of(signal, readout, joint=False), ways[-1])
-        return _described(self.network, ways, str(surrogate), readout, detached)
+        for n, visits in enumerate(self.visits):
+            way = WayBack(visits[-1].walk, lambda _: surrogate, detached, scatter=scatter)
+            way = replace(way, report=beyond(report, n * self.network.depth))
+            gradients_walk(visits, {visits[-1].number: readout_of(visits[-1].sent, readout, joint=False)}, way)
+            ways.append(way)
+        return _described(self.network, ways, surrogate, readout, detached)
 
 
-def _described(network: Network, ways: list[WayBack], surrogate: str, readout: str, detached: bool | None) -> GradientFlow:
+def _described(
+    network: Network, ways: list[WayBack], surrogate: Surrogate, readout: str, detached: bool | None
+) -> GradientFlow:
     """Means over inputs and replicas, the first layer first."""
-    blocks = [[gradients.over_steps for gradients, _ in reversed(way.layers)] for way in ways]
+    blocks = [[gradients.over_steps for gradients, _ in reversed(way.layers.values())] for way in ways]
     moments = _of_layers(blocks)  # (replicas, depth, steps, steps)
     energy = np.diagonal(moments, axis1=-2, axis2=-1)
     norms = [[np.diagonal(norm, axis1=-2, axis2=-1).mean(axis=-1) for norm in reversed(way.weights)] for way in ways]
@@ -168,14 +216,14 @@ def _described(network: Network, ways: list[WayBack], surrogate: str, readout: s
     error = {name: standard_error(values) for name, values in known.items()} if len(energy) > 1 else {}
     return GradientFlow(
         network,
-        surrogate,
+        str(surrogate),
         readout,
         energy.mean(axis=0),
         moments.mean(axis=0),
         growth=_number(_growth(energy.mean(axis=0).sum(axis=-1))),
         weight_norms=weights.mean(axis=0),
         error=error,
-        **(_of_chain(network, ways, energy, detached) if network.layers is None else {}),
+        **(_of_chain(network, ways, surrogate, energy, detached) if network.layers is None else {}),
     )
 
 
@@ -201,9 +249,11 @@ def _growth(total: np.ndarray) -> np.ndarray | None:
     return (first / last) ** (1 / (depth - 1))
 
 
-def _of_chain(network: Network, ways: list[WayBack], energy: np.ndarray, detached: bool | None) -> dict[str, Any]:
+def _of_chain(
+    network: Network, ways: list[WayBack], surrogate: Surrogate, energy: np.ndarray, detached: bool | None
+) -> dict[str, Any]:
     """What is known of plain chains: growth of infinitely many layers or steps, and the scatter between networks."""
-    slopes = [[slopes for _, slopes in reversed(way.layers)] for way in ways]
+    slopes = [[slopes for _, slopes in reversed(way.layers.values()) if slopes is not None] for way in ways]
     second = np.stack([_over_inputs(tuple(s.second for s in layer)).mean(axis=0) for layer in zip(*slopes, strict=True)])
     diagonal = np.diagonal(second, axis1=-2, axis2=-1).reshape(network.depth, -1, network.steps).mean(axis=1)
     squared = (network.gains[1:] ** 2) * network.widths[1:] / network.widths[:-1]
@@ -219,7 +269,7 @@ def _of_chain(network: Network, ways: list[WayBack], energy: np.ndarray, detache
         and not neuron.synaptic_decay
     ):
         found["long_time_rate"] = long_time_rate(neuron.decay, float(squared[-1]) * second[-1])
-    variance, mean = _scatter(network, ways, slopes)
+    variance, mean = _scatter(network, surrogate, slopes)
     if np.isfinite(variance).all() and len(variance):
         found["spread"] = np.sqrt(variance)
         found["typical"] = energy.mean(axis=0).sum(axis=-1) * np.exp(mean)
@@ -227,11 +277,11 @@ def _of_chain(network: Network, ways: list[WayBack], energy: np.ndarray, detache
     return found
 
 
-def _scatter(network: Network, ways: list[WayBack], slopes: list[list[Slopes]]) -> tuple[np.ndarray, np.ndarray]:
+def _scatter(network: Network, surrogate: Surrogate, slopes: list[list[Slopes]]) -> tuple[np.ndarray, np.ndarray]:
     """Variance of ``ln‖δ‖²`` between networks for each layer, and its mean less the logarithm at infinite width; or nothing."""
     layers = list(zip(*slopes, strict=True))
     if network.steps == 1 and all(s.potentials for layer in layers for s in layer):
-        constant, surrogate = (network.neuron.input_scale * network.bias_std) ** 2, ways[0].surrogate
+        constant = (network.neuron.input_scale * network.bias_std) ** 2
         potentials = (np.concatenate([np.reshape(s.potentials, (2, -1)) for s in layer], axis=1) for layer in layers)
         pairs = zip(potentials, network.widths.tolist(), strict=True)
         each = [responses(network.neuron, mean, variance, constant, n, surrogate) for (mean, variance), n in pairs]

@@ -16,12 +16,14 @@ from varflow._progress import Progress, Report, beyond, reporter
 from varflow.model.chains import layers_of
 from varflow.model.network import Network
 from varflow.model.signals import all_layers
-from varflow.theory.operations.forward import through
-from varflow.theory.operations.neurons import LONGEST, Neurons
+from varflow.theory.operations.spike import LONGEST
+from varflow.theory.operations.visit import Effort, Walk
 from varflow.theory.responses.layer_state import LayerState
-from varflow.theory.signals.moments import Grid
+from varflow.theory.responses.neurons import Neurons
 from varflow.theory.signals.replicas import standard_error
-from varflow.theory.walks.signals import start, walk_of
+from varflow.theory.signals.windows import Grid
+from varflow.theory.walks.blocks import Blocks
+from varflow.theory.walks.signals import signals_walk
 
 __all__ = ["second_moments"]
 
@@ -59,10 +61,11 @@ def _parts(network: Network, neurons: Neurons) -> list[np.ndarray]:
 
 
 def _walked(network: Network, rows: np.ndarray, neurons: Neurons, report: Report) -> list[tuple[np.ndarray, np.ndarray]]:
-    layers, drive = layers_of(network), network.drive.of_rows(rows)
-    walk = walk_of(network, drive, neurons, report=report, kept=_averaged)
-    through(layers, start(network, layers, drive, True, False), walk)
-    return walk.leaving
+    blocks = Blocks.of(network, Effort(neurons), rows)
+    ((start, batching),) = blocks
+    walk = Walk(blocks.effort, batching, network.steps, report, _averaged)
+    signals_walk(blocks.graph, start, walk)
+    return walk.rows
 
 
 def _averaged(state: LayerState, grid: Grid) -> tuple[np.ndarray, np.ndarray]:

@@ -26,10 +26,12 @@ from varflow.theory.deep.gain_for_value import ACCURACY, attainable, drive_stren
 from varflow.theory.deep.look import Question, driven, looking, next_of_gain
 from varflow.theory.deep.search import KEPT
 from varflow.theory.memoryless.variance_map import multiplier
-from varflow.theory.operations.neurons import Neurons
+from varflow.theory.operations.spike import fire
 from varflow.theory.responses.layer_state import LayerState
+from varflow.theory.responses.neurons import Neurons
 from varflow.theory.roots import first_to_hold, rising_root
-from varflow.theory.signals.moments import Currents, Grid
+from varflow.theory.signals.moments import Currents
+from varflow.theory.signals.windows import Grid
 from varflow.torch_models.prediction.evaluation import Evaluation
 from varflow.torch_models.prediction.predict import MOST_INPUTS
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
@@ -261,7 +263,7 @@ def layer_gain(trace: Trace, layer: TracedLayer, rate: float) -> float:
     neurons, late = Neurons(POINTS // SCRAMBLES, SCRAMBLES, 0), late_steps(trace.steps)
 
     def excess(gain: float) -> float:
-        state, _ = neurons.fire(Spike(layer.neuron), currents.scaled(gain), 0)
+        state, _ = fire(Spike(layer.neuron), currents.scaled(gain), 0, neurons)
         return float(np.average(state.firing_rate[..., late].mean((0, 2)), weights=sizes)) - rate
 
     variance = np.diagonal(currents.covariance, axis1=-2, axis2=-1)

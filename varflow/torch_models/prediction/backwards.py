@@ -20,20 +20,16 @@ from varflow.model.layers import BatchNorm, Conv, LayerNorm, Pool
 from varflow.model.merges import Concat, Product, Sum
 from varflow.model.surrogate import Surrogate
 from varflow.theory.maps.maxima import Windows
-from varflow.theory.maps.maxima_backward import joined_back, maxima_back, maximum_back
-from varflow.theory.operations.backward_maps import (
-    averaged_back,
-    batch_back,
-    convolved_back,
-    factor_back,
-    standardised_back,
-    weighted_back,
-)
-from varflow.theory.operations.forward import running_scale
-from varflow.theory.operations.neurons_backward import fired_backwards
-from varflow.theory.responses.jacobians import Sampling
+from varflow.theory.maps.maxima_backward import maxima_back, maxima_joined, maximum_back
+from varflow.theory.operations.batch_norm import batch_back, running_scale
+from varflow.theory.operations.layer_norm import over_neurons
+from varflow.theory.operations.pool import averaged_back
+from varflow.theory.operations.spike import fired_back
+from varflow.theory.operations.weights import convolved_back, weighted_back
+from varflow.theory.responses.back_propagation import Sampling
 from varflow.theory.signals.gradients import Gradients
-from varflow.theory.signals.moments import Currents, Grid, Spikes, Window
+from varflow.theory.signals.moments import Currents, Spikes
+from varflow.theory.signals.windows import Grid, Window
 from varflow.torch_models.prediction.evaluation import Evaluation, linear_of
 from varflow.torch_models.tracing.origins import INPUT, Origin, Sender
 from varflow.torch_models.tracing.traced import TracedLayer
@@ -170,23 +166,23 @@ class Backwards:
         if above is None:
             return [None] * number
         windows = isinstance(currents, Windows)
-        points = self.signals.fewer if windows or currents.grid.apart else self.signals.neurons(currents.grid)
+        points = self.signals.fewer if windows or currents.grid.per_position else self.signals.neurons(currents.grid)
         sampling = Sampling(fired.number, points, surrogate, fired.spike.neuron.reset_detached)
         if windows:
             self.layers[layer] = found = maxima_back(fired.spike, above, currents, sampling)
             return [found] * number
-        found, _ = fired_backwards(fired.spike, above, currents, fired.state, sampling)
+        found, _ = fired_back(fired.spike, above, currents, fired.state, sampling)
         self.layers[layer] = found
         if layer.spiking.entry is None or not number:
             return [found] * number
-        return [weighted_back(linear_of(layer.spiking.entry), found, self.signals.arrived[layer.neuron_name].apart())]
+        return [weighted_back(linear_of(layer.spiking.entry), found, self.signals.arrived[layer.neuron_name].per_position())]
 
     def _of_weights(self, name: str, gradients: Gradients) -> Found:
         """None also if theory does not know what they receive."""
         received = self.signals.arrived.get(name)
         if received is None or len(self.trace.fed[name].origins) > 1:
             return None
-        described, spikes = self.signals.described(name), received.apart()
+        described, spikes = self.signals.described(name), received.per_position()
         if isinstance(described, Conv):
             return convolved_back(described, window_of(self.signals.module(name)), gradients, spikes)
         return weighted_back(described, gradients, spikes)
@@ -205,9 +201,9 @@ class Backwards:
     @through.register
     def _(self, operation: Product, gradients: Gradients, origin: Origin) -> list[Found] | None:
         x, y = (self.signals.signal(each) for each in origin.inputs)
-        if not (isinstance(x, Spikes) and isinstance(y, Spikes)) or gradients.chosen or self.signals.in_common(origin):
+        if not (isinstance(x, Spikes) and isinstance(y, Spikes)) or gradients.routed or self.signals.in_common(origin):
             return None
-        return [factor_back(gradients, y.apart()), factor_back(gradients, x.apart())]
+        return [*(gradients.times(each.moments, each.between) for each in (y.per_position(), x.per_position()))]
 
     @through.register
     def _(self, operation: Concat, gradients: Gradients, origin: Origin) -> list[Found] | None:
@@ -217,9 +213,9 @@ class Backwards:
     @through.register
     def _(self, operation: Pool, gradients: Gradients, origin: Origin) -> list[Found] | None:
         signal = self.signals.signal(origin.inputs[0])
-        if signal is None or gradients.chosen:
+        if signal is None or gradients.routed:
             return None
-        grid = replace(signal.grid, apart=True)
+        grid = replace(signal.grid, per_position=True)
         window = Window(*operation.windows(grid.shape))
         above = _on_map(gradients, window.smaller(grid), signal.channels)
         if above is None:
@@ -227,10 +223,10 @@ class Backwards:
         if operation.kind == "average":
             return [averaged_back(window, above, grid)]
         if isinstance(signal, Currents):
-            return [joined_back(window, above, grid)]
+            return [maxima_joined(window, above, grid) if above.split is not None else None]
         if not isinstance(signal, Spikes) or signal.sampled is None:
             return None
-        return [maximum_back(window, above, signal).apart]
+        return [maximum_back(window, above, signal).per_position()]
 
     @through.register
     def _(self, operation: BatchNorm, gradients: Gradients, origin: Origin) -> list[Found] | None:
@@ -243,13 +239,13 @@ class Backwards:
         assert isinstance(after, Currents)
         scale = overlaps.statistics(operation, origin.inputs[0], signal).scale
         square, size = overlaps.mean_square(origin, after)
-        covariance = after.apart().covariance / unit
+        covariance = after.per_position().covariance / unit
         return [batch_back(gradients, covariance, scale, np.full_like(scale, square / unit**2), size)]
 
     @through.register
     def _(self, operation: LayerNorm, gradients: Gradients, origin: Origin) -> list[Found] | None:
         signal = self.signals.signal(origin.inputs[0])
-        return [standardised_back(operation, gradients, signal.apart())] if isinstance(signal, Currents) else None
+        return [gradients.rescaled(over_neurons(operation, signal.per_position())[1])] if isinstance(signal, Currents) else None
 
 
 def _sum(one: Found, other: Found) -> Found:
@@ -268,7 +264,7 @@ def _names(origin: Origin) -> set[str]:
 
 def _alone(grid: Grid) -> Grid:
     """With positions apart."""
-    return replace(grid, apart=grid.positions > 1)
+    return replace(grid, per_position=grid.positions > 1)
 
 
 def _on_map(gradients: Gradients, grid: Grid, channels: int) -> Found:

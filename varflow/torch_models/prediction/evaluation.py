@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial, reduce, singledispatchmethod
+from functools import singledispatchmethod
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,16 @@ from varflow.results.audit import first_of
 from varflow.theory.maps.maxima import Windows, fire_maxima
 from varflow.theory.maps.patches import of_numbers
 from varflow.theory.maps.variance_classes import JOINT
-from varflow.theory.operations.forward import Walk, convolved, joined, sent, weighted
-from varflow.theory.operations.neurons import Neurons
-from varflow.theory.operations.pools import pooled
+from varflow.theory.operations.batch_norm import running
+from varflow.theory.operations.layer_norm import normalised
+from varflow.theory.operations.merge import concatenated, multiplied, summed
+from varflow.theory.operations.pool import averaged, largest
+from varflow.theory.operations.spike import fire, with_jitter
+from varflow.theory.operations.weights import convolved, weighted
 from varflow.theory.responses.layer_state import LayerState
-from varflow.theory.signals.moments import Currents, Grid, Signal, Spikes, Window, held, means_at
-from varflow.theory.signals.pair_moments import Between, Offset
+from varflow.theory.responses.neurons import Neurons
+from varflow.theory.signals.moments import Currents, Signal, Spikes, as_inputs, held
+from varflow.theory.signals.windows import Grid, Window
 from varflow.torch_models.prediction.overlaps import Overlaps
 from varflow.torch_models.tracing.origins import INPUT, Origin, Sender
 from varflow.torch_models.tracing.steps import by_step, some
@@ -65,7 +69,7 @@ class Evaluation:
 
     def __init__(self, trace: Trace, moments: Mapping[str, Moments], inputs: int):
         self.trace, self.moments, self.inputs = trace, moments, inputs
-        self.walk = Walk(Neurons(POINTS, SCRAMBLES, 0), 0)
+        self.many = Neurons(POINTS, SCRAMBLES, 0)
         self.fewer = Neurons(FEWER, SCRAMBLES, 0)
         origins = [
             origin
@@ -86,7 +90,7 @@ class Evaluation:
 
     def neurons(self, grid: Grid) -> Neurons:
         """The responses of layers of neurons over such an index."""
-        return self.walk.neurons if grid.size <= MANY else self.fewer
+        return self.many if grid.size <= MANY else self.fewer
 
     def states(self) -> list[tuple[LayerState, Grid] | None]:
         """Every layer in order; None where theory does not know it."""
@@ -102,12 +106,12 @@ class Evaluation:
         if inner is not None:
             spike = Spike(layer.neuron, recurrent_gain=inner.gain, recurrent_mean_gain=inner.mean_gain)
         if isinstance(currents, Windows):
-            state, spikes = fire_maxima(spike, currents, number, self.walk.neurons)
+            state, spikes = fire_maxima(spike, currents, number, self.many)
             self.fired[layer] = Fired(spike, currents, state, number)
             self.spikes[layer.neuron_name] = spikes
             return state, currents.grid
-        regular = _regular(currents)
-        state, spikes = self.neurons(currents.grid).fire(spike, regular, number)
+        regular = with_jitter(currents, JITTER)
+        state, spikes = fire(spike, regular, number, self.neurons(currents.grid))
         self.fired[layer] = Fired(spike, regular, state, number)
         self.spikes[layer.neuron_name] = spikes
         self.overlaps.fire(layer, spike, currents, number)
@@ -130,8 +134,9 @@ class Evaluation:
             received = self.measured(layer, 0)
         if received is None:
             return None
-        self.arrived[layer.neuron_name] = received = held(_as_inputs(received), self.trace.steps)
-        return weighted(linear_of(weights), replace(received, changes=None), self.walk).shifted(weights.bias_moments[0])
+        self.arrived[layer.neuron_name] = received = held(as_inputs(received), self.trace.steps)
+        described = linear_of(weights)
+        return weighted(described, replace(received, changes=None), described.width or 1).shifted(weights.bias_moments[0])
 
     def signal(self, origin: Origin) -> Signal | Windows | None:
         """What a origin sends on; None where theory does not know it."""
@@ -178,13 +183,13 @@ class Evaluation:
             received = self.measured(layer, layer.names.index(name))
             if received is not None and fed.sources != (INPUT,):
                 self.restarted.append(name)
-        received = None if received is None else _as_inputs(received)
+        received = None if received is None else as_inputs(received)
         if received is None or not _fits(weight, fed, received):
             return None
         self.arrived[name] = held(received, self.trace.steps)
         described = self.described(name)
         if isinstance(described, Linear):
-            out = weighted(described, replace(received, changes=None), self.walk)
+            out = weighted(described, replace(received, changes=None), described.width or 1)
         else:
             out = convolved(described, window_of(weight), received)
         return held(out.shifted(self.moments[name].bias_mean), self.trace.steps)
@@ -208,7 +213,7 @@ class Evaluation:
 
     def windows(self, signal: Currents, window: Window) -> Windows | None:
         """Currents whose maxima are sent on; None if they are too many, or overlaps of inputs are needed."""
-        grid, signal = window.smaller(signal.grid), signal.apart()
+        grid, signal = window.smaller(signal.grid), signal.per_position()
         size = len(window.taps) * grid.steps
         if self.overlaps.followed or signal.pairs is None or size > JOINT or self.inputs * grid.positions * size**2 > WINDOWS:
             return None
@@ -259,32 +264,21 @@ class Evaluation:
     def _(self, operation: Sum, below: Sequence[Signal], origin: Origin) -> Signal | None:
         if len({(type(each), each.grid, each.mean.shape[1]) for each in below}) > 1 or not self._independent(origin):
             return None
-        pairs = zip(below, operation.factors, strict=True)
-        whole = reduce(partial(joined, "add"), (each if factor == 1 else each.scaled(factor) for each, factor in pairs))
-        return whole.shifted(operation.constant) if operation.constant else whole
+        return summed(below, operation.factors, operation.constant)
 
     @through.register
     def _(self, operation: Product, below: Sequence[Signal], origin: Origin) -> Signal | None:
         x, y = below
         if not (isinstance(x, Spikes) and isinstance(y, Spikes)) or x.grid != y.grid or not self._independent(origin):
             return None
-        return joined("and", x, y)
+        return multiplied([x, y])
 
     @through.register
     def _(self, operation: Concat, below: Sequence[Signal], origin: Origin) -> Signal | None:
         parts = [each for each in below if isinstance(each, Spikes)]
         if len(parts) < len(below) or len({(each.grid, each.mean.shape) for each in parts}) > 1:
             return None
-        fractions = np.array([each.channels for each in parts]) / sum(each.channels for each in parts)
-        mean = sum(f * each.mean for f, each in zip(fractions, parts, strict=True))
-        moments = sum(f * each.moments for f, each in zip(fractions, parts, strict=True))
-        grid, known = parts[0].grid, all(each.pairs is not None for each in parts)
-
-        def between(offset: Offset) -> np.ndarray:
-            return sum((f * each.between(offset) for f, each in zip(fractions, parts, strict=True)), start=np.zeros(()))
-
-        pairs = Between(grid.shape, between) if known else None
-        return Spikes(np.asarray(mean), np.asarray(moments), grid, sum(each.channels for each in parts), pairs=pairs)
+        return concatenated(parts)
 
     @through.register
     def _(self, operation: Pool, below: Sequence[Signal], origin: Origin) -> Signal | Windows | None:
@@ -293,51 +287,29 @@ class Evaluation:
         window = Window(*operation.windows(grid.shape))
         if operation.kind == "max" and isinstance(signal, Currents):
             return self.windows(signal, window)
-        if grid.apart or (operation.kind == "max" and getattr(signal, "sampled", None) is None):
+        if grid.per_position or (operation.kind == "max" and getattr(signal, "sampled", None) is None):
             return None  # pairs of positions through several layers take seconds: the weights above start from what arrived
-        return pooled(operation.kind, window, signal)
+        return averaged(window, signal) if operation.kind == "average" else largest(window, signal)
 
     @through.register
     def _(self, operation: BatchNorm, below: Sequence[Signal], origin: Origin) -> Signal | None:
         (signal,) = below
         if not isinstance(signal, Currents):
             return None
-        if not operation.over_batch:
-            return sent(operation, signal, self.walk)
+        if operation.statistics is not None:
+            return running(operation, signal, *operation.statistics)
         return self.overlaps.normalised(operation, origin, signal)
 
     @through.register
     def _(self, operation: LayerNorm, below: Sequence[Signal], origin: Origin) -> Signal | None:
         (signal,) = below
-        return sent(operation, signal, self.walk) if isinstance(signal, Currents) else None
+        return normalised(operation, signal) if isinstance(signal, Currents) else None
 
 
 def linear_of(weights: InnerWeights) -> Linear:
     """Weights within a neuron module by their moments."""
     gain = max(weights.gain, LEAST_GAIN)
     return Linear(len(weights.weight), gain=gain, mean_gain=weights.mean_gain, bias_std=weights.bias_moments[1])
-
-
-def _as_inputs(received: Signal) -> Spikes:
-    """What weights receive, spikes or, behind other weights, currents, by its second moments."""
-    if isinstance(received, Spikes):
-        return received
-
-    def second(C: np.ndarray, offset: Offset = (0, 0)) -> np.ndarray:
-        one, other = means_at(received.mean, offset, received.grid)
-        return C + one[..., :, None] * other[..., None, :]
-
-    pairs = None if received.pairs is None else received.pairs.then(second)
-    return Spikes(received.mean, second(received.covariance), received.grid, received.channels, pairs=pairs)
-
-
-def _regular(currents: Currents) -> Currents:
-    """Currents at several positions, with a small variance of their own, so that their covariance can be factored quickly."""
-    grid = currents.grid
-    if grid.size == grid.steps:
-        return currents
-    own = np.diagonal(currents.covariance, axis1=-2, axis2=-1)
-    return replace(currents, covariance=currents.covariance + JITTER * own[..., None] * np.eye(grid.size))
 
 
 def _fits(weight: Any, fed: Fed, signal: Spikes) -> bool:

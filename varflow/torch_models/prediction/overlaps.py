@@ -1,4 +1,4 @@
-"""Overlap of different inputs along a traced model, for normalisations over a batch; see ``operations.batch_overlap``."""
+"""Overlap of different inputs along a traced model, for normalisations over a batch; see ``signals.overlap``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ import numpy as np
 
 from varflow.model.layers import BatchNorm, Pool, Spike
 from varflow.model.merges import Concat, Product, Sum
-from varflow.theory.operations.batch_norm import Batch
-from varflow.theory.operations.batch_overlap import averages, batch_of, centred, fine, fired, over_windows, weighted_sum
-from varflow.theory.operations.forward import merged
-from varflow.theory.signals.moments import Currents, Grid, Window
+from varflow.theory.operations.batch_norm import Batch, by_overlap
+from varflow.theory.operations.merge import with_term
+from varflow.theory.operations.pool import over_windows
+from varflow.theory.operations.spike import overlap_of_spikes
+from varflow.theory.operations.weights import average_of_overlap
+from varflow.theory.signals.moments import Currents
+from varflow.theory.signals.overlap import Overlap, averages, told_apart
 from varflow.theory.signals.shared_scale import SharedScale
+from varflow.theory.signals.windows import Grid, Window
 from varflow.torch_models.tracing.origins import Origin, Sender
 from varflow.torch_models.tracing.traced import TracedLayer
 from varflow.torch_models.tracing.weights import window_of
@@ -47,7 +51,7 @@ class Overlaps:
         of = x.reshape(steps, inputs, -1, width).transpose(1, 2, 0, 3)  # (inputs, positions, steps, channels)
         self.numbers[name] = of, grid
         if of.shape[1] == grid.positions:
-            of = of.reshape(inputs, 1, -1, width) if fine(grid) else of.mean(axis=1, keepdims=True)
+            of = of.reshape(inputs, 1, -1, width) if told_apart(grid) else of.mean(axis=1, keepdims=True)
         sums, own = of.sum(axis=0), np.einsum("bric,brjc->ij", of, of)  # rows of an input that are not positions: each its own
         pairs = max(inputs * (inputs - 1), 1) * of.shape[1] * width
         self.received[name] = ((np.einsum("ric,rjc->ij", sums, sums) - own) / pairs)[None]
@@ -63,14 +67,16 @@ class Overlaps:
             between = self.of(layer.origin)
         else:
             return
-        self.spikes[name] = fired(self.signals.neurons(currents.grid), spike, currents, between, number)
+        self.spikes[name] = overlap_of_spikes(
+            spike, currents, Overlap(between), number, self.signals.neurons(currents.grid)
+        ).between
 
     def of_spikes(self, layer: TracedLayer) -> float:
         """``Σ_t E[S_a·S_b] / Σ_t E[|S|²]`` of a layer; NaN for one input, and on maps that are not ``fine``."""
         if layer.neuron_name not in self.spikes or self.batch < 2:
             return math.nan
         fired = self.signals.fired[layer]
-        if not fine(fired.currents.grid):
+        if not told_apart(fired.currents.grid):
             return math.nan
         own = np.trace(fired.state.coincidences.mean(axis=(0, 1)))
         return float(np.trace(self.spikes[layer.neuron_name].mean(axis=0)) / own) if own else math.nan
@@ -95,11 +101,11 @@ class Overlaps:
         parts = [x.reshape(1, -1, *x.shape[2:])]
         if not hasattr(weight, "in_features"):
             window = window_of(weight)
-            parts = [window.at(tap, parts[0], replace(grid, apart=True), 1) for tap in window.taps]
+            parts = [window.at(tap, parts[0], replace(grid, per_position=True), 1) for tap in window.taps]
         means = sum(part @ part.mean(axis=(0, 1, 2)) for part in parts) / (len(parts) * x.shape[-1])
         known = self.signals.arrived[name].grid
         row = moments.gain**2 * np.asarray(means) + moments.bias_std**2
-        return row if known.apart or hasattr(weight, "in_features") else row.reshape(1, len(x), -1)
+        return row if known.per_position or hasattr(weight, "in_features") else row.reshape(1, len(x), -1)
 
     def _mean_square_of_rows(self, name: str) -> float:
         """Mean square of the covariance of normalised sums of what a module received, from random rows that a neuron weighs."""
@@ -124,13 +130,13 @@ class Overlaps:
     def mean_square(self, origin: Origin, signal: Currents) -> tuple[float, int]:
         """Mean square of the covariance of two numbers of a channel over the batch, and the number of them."""
         own, between, grid = signal.covariance, self.of(origin), signal.grid
-        blocks = self.batch * (grid.positions if grid.apart else 1)
+        blocks = self.batch * (grid.positions if grid.per_position else 1)
         whole = (own**2).mean() / blocks + (1 - 1 / blocks) * (between**2).mean()
         return float(whole), self.batch * grid.positions * grid.steps
 
     def statistics(self, layer: BatchNorm, origin: Origin, signal: Currents) -> Batch:
         """What it subtracts and multiplies by."""
-        return batch_of(layer, signal, self.of(origin), self.batch, self._row(origin))
+        return by_overlap(layer, signal, Overlap(self.of(origin), row=self._row(origin)), self.batch)
 
     def of(self, origin: Origin) -> np.ndarray:
         if origin not in self.known:
@@ -147,7 +153,7 @@ class Overlaps:
 
     def _weighted(self, name: str, gain: float, bias_std: float, window: Window | None) -> np.ndarray:
         below = self.received[name] if name in self.received else self.of(self.signals.trace.fed[name].origin)
-        return gain**2 * weighted_sum(window, below, self.signals.arrived[name].grid) + bias_std**2
+        return gain**2 * average_of_overlap(window, below, self.signals.arrived[name].grid) + bias_std**2
 
     @singledispatchmethod
     def through(self, operation: Any, origin: Origin) -> np.ndarray:
@@ -167,8 +173,7 @@ class Overlaps:
         if isinstance(self.signals.signal(origin), Currents):
             return reduce(np.add, parts)
         means = [f * self._averages(each)[0] for f, each in zip(operation.factors, origin.inputs, strict=True)]
-        pairs = zip(means, parts, strict=True)
-        e, B = reduce(lambda x, y: merged("add", *x, *y), pairs)
+        B, e, _ = reduce(with_term, zip(parts, means, means, strict=True))
         c = operation.constant
         return B + c * (e[..., :, None] + e[..., None, :]) + c**2
 
@@ -194,7 +199,7 @@ class Overlaps:
         if operation.kind == "average":
             return pooled
         e, largest = self._averages(below)[0], self._averages(origin)[0]
-        e = window.mean(e, grid, -1) if fine(grid) else np.tile(e, largest.shape[-1] // e.shape[-1])
+        e = window.mean(e, grid, -1) if told_apart(grid) else np.tile(e, largest.shape[-1] // e.shape[-1])
         ratio = np.divide(largest, e, out=np.zeros_like(e), where=e > 0)
         return ratio[..., :, None] * pooled * ratio[..., None, :]
 
@@ -206,7 +211,7 @@ class Overlaps:
             assert operation.statistics is not None
             return operation.gamma**2 / (operation.statistics[1] + operation.eps) * B
         assert isinstance(signal, Currents)
-        return centred(self.statistics(operation, below, signal), B)
+        return self.statistics(operation, below, signal).centred(B)
 
     def _averages(self, origin: Origin) -> tuple[np.ndarray, np.ndarray]:
         signal = self.signals.signal(origin)

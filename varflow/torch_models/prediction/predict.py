@@ -19,7 +19,7 @@ from varflow.model.signals import Layer
 from varflow.results import late_steps
 from varflow.simulation.run import simulate
 from varflow.theory.responses.layer_state import LayerState
-from varflow.theory.signals.moments import Grid
+from varflow.theory.signals.windows import Grid
 from varflow.torch_models.prediction.evaluation import LEAST_GAIN, Evaluation
 from varflow.torch_models.tracing.origins import INPUT
 from varflow.torch_models.tracing.steps import by_step, some

@@ -11,7 +11,7 @@ import torch
 
 from varflow._checks import DomainError
 from varflow.init.fans import effective_fan_in, fan_in
-from varflow.theory.signals.moments import Window
+from varflow.theory.signals.windows import Window
 from varflow.torch_models.tracing.traced import TracedLayer
 
 __all__ = [

@@ -19,24 +19,49 @@ from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import size_of
 from varflow.model.surrogate import Surrogate
-from varflow.theory.maps.patches import between_pairs, on_map, pairs_alike
-from varflow.theory.maps.variance_classes import Alike
 from varflow.theory.responses.filters import exponential_filter
-from varflow.theory.responses.jacobians import Sampling, carried_back, carried_back_alone, jacobians, with_input
-from varflow.theory.responses.layer_state import LayerState
+from varflow.theory.responses.jacobians import carried_back, carried_back_alone, jacobians, with_input
+from varflow.theory.responses.neurons import Neurons
 from varflow.theory.responses.scatter import NARROWEST
-from varflow.theory.responses.stepping import MEMBERS, Population
+from varflow.theory.responses.step import Population
+from varflow.theory.responses.stepping import MEMBERS
 from varflow.theory.responses.surrogate_moments import surrogate_moments
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.moments import Currents
-from varflow.theory.signals.pair_moments import known_pairs
-from varflow.theory.signals.replicas import aligned, replicated
+from varflow.theory.signals.replicas import replicated
 from varflow.theory.threads import in_threads
 
 SINGLE = 1e15  # potentials below which single precision is enough
-OF_PAIRS, CLASSES = 2**8, 8  # points and classes of pairs of positions of a large map, for each offset
 
-__all__ = ["Slopes", "driven_backwards", "fired_backwards", "sampled_back"]
+__all__ = ["Sampling", "Slopes", "at_one_step", "driven_back", "moments_back", "sampled_back"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sampling:
+    """At which points a layer of neurons is followed back, and how.
+
+    Attributes
+    ----------
+    number : int
+        Of the layer, which decides its random numbers.
+    neurons : Neurons
+        Those of the forward pass.
+    surrogate : callable
+        ``ψ``, of ``H - θ``.
+    detached : bool
+        True if the reset is.
+    scatter : bool
+        True if the scatter between networks is wanted too; in time it takes as long as all else.
+    """
+
+    number: int
+    neurons: Neurons
+    surrogate: Surrogate
+    detached: bool
+    scatter: bool = False
+
+    def without_scatter(self) -> Sampling:
+        return replace(self, scatter=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,92 +76,7 @@ class Slopes:
     potentials: tuple[np.ndarray, np.ndarray] | None = None
 
 
-def fired_backwards(
-    layer: Spike,
-    gradients: Gradients,
-    received: Currents,
-    state: LayerState,
-    sampling: Sampling,
-) -> tuple[Gradients, Slopes]:
-    """Gradients by the currents of a layer, from those by the spikes that arrive at the next one."""
-    together = _with_recurrent(layer, received, state).scaled(layer.neuron.input_scale)
-    chosen, apart = gradients.chosen, gradients.grid.apart
-    by_spikes = replace(gradients, balanced=False, chosen=()).earlier(layer.neuron.delay)
-    received = together.apart() if apart else together
-    found, slopes = _sent_back(layer, by_spikes, received, sampling)
-    if received.pairs is not None and by_spikes.pairs:
-        pairs = {d: _between_positions(layer, G, received, d, sampling) for d, G in by_spikes.pairs.items()}
-        found = replace(found, pairs=pairs)
-    for each in chosen:
-        more = each.back(layer, together, sampling)
-        found += more.apart if apart else more
-    return found, slopes
-
-
-def _between_positions(
-    layer: Spike,
-    above: np.ndarray,
-    received: Currents,
-    offset: tuple[int, int],
-    sampling: Sampling,
-) -> np.ndarray:
-    """``E[J(p)ᵀ G(p, p + d) J(p + d)]``, over classes of pairs of like covariance."""
-    neuron, grid, steps = layer.neuron, received.grid, received.grid.steps
-    between, neurons = between_pairs(received, offset), sampling.neurons
-    alike, two = pairs_alike(received, offset, between, CLASSES, neurons.replicas(neuron, steps), neurons.seed)
-    few = replace(neurons, points=min(neurons.points, OF_PAIRS))
-    z, currents = few.currents_at_points(neuron, two, sampling.number)
-    replicas, groups, size, points = currents.shape
-    here = known_pairs(offset, grid.shape)[0]
-    G = above.reshape(len(above), -1, grid.positions, steps, steps)[:, :, here].reshape(len(above), -1, steps, steps)
-    G = np.broadcast_to(replicated(alike.of_classes(G), replicas), (replicas, groups, steps, steps))
-
-    def one(at: int) -> np.ndarray:
-        drawn = currents[at].reshape(2 * groups, steps, points).astype(np.float32)
-        population = with_input(neuron, Population.of(neuron, z[at, size:].astype(np.float32)))
-        blocks = jacobians(population, drawn, sampling.surrogate, detached=sampling.detached)
-        return sum((carried_back_alone(J[::2], G[at], J[1::2]) for J, _ in blocks), start=np.zeros(())) / points
-
-    back = np.stack(in_threads(one, replicas))[:, alike.which]
-    return on_map(back, offset, grid)
-
-
-def _sent_back(
-    layer: Spike,
-    by_spikes: Gradients,
-    received: Currents,
-    sampling: Sampling,
-) -> tuple[Gradients, Slopes]:
-    """Those by spikes that are independent of the membranes."""
-    if received.grid.apart:
-        return _at_each_position(layer, by_spikes, received, sampling)
-    if received.grid.size == 1:
-        slopes = _at_one_step(layer.neuron, received, sampling.surrogate)
-        return by_spikes.times(slopes.second), slopes
-    back, slopes = _sampled(layer, by_spikes.moments, received, sampling)
-    return replace(by_spikes, moments=back), slopes
-
-
-def _at_each_position(
-    layer: Spike,
-    gradients: Gradients,
-    received: Currents,
-    sampling: Sampling,
-) -> tuple[Gradients, Slopes]:
-    """On a large map: positions of like currents get the same gradients, so that their sum is right."""
-    neurons = sampling.neurons
-    alike = Alike.of(received, neurons.replicas(layer.neuron, received.grid.steps), neurons.seed)
-    currents, above, which = alike.currents(received), alike.of_classes(gradients.moments), alike.which
-    if currents.grid.steps == 1:
-        second = _at_one_step(layer.neuron, currents, sampling.surrogate).second
-        back = above * second
-    else:
-        back, slopes = _sampled(layer, above, currents, replace(sampling, scatter=False))
-        second = slopes.second
-    return replace(gradients, moments=back[:, which], pairs={}), Slopes(second[:, which])
-
-
-def _sampled(
+def moments_back(
     layer: Spike,
     above: np.ndarray,
     received: Currents,
@@ -165,7 +105,7 @@ def _sampled(
     return back, Slopes(second, np.array(scatters) if scattered else None)
 
 
-def _at_one_step(neuron: Neuron, received: Currents, surrogate: Surrogate) -> Slopes:
+def at_one_step(neuron: Neuron, received: Currents, surrogate: Surrogate) -> Slopes:
     """Of a normal potential, averaged over neurons that differ."""
     mean, variance = np.broadcast_arrays(received.mean, received.covariance[..., 0])
     second = np.zeros(mean.shape)
@@ -174,7 +114,7 @@ def _at_one_step(neuron: Neuron, received: Currents, surrogate: Surrogate) -> Sl
     return Slopes(neuron.input_scale**2 * second[..., None], potentials=(mean, variance))
 
 
-def driven_backwards(
+def driven_back(
     layer: Spike, gradients: Gradients, drive: Given, surrogate: Surrogate, detached: bool
 ) -> tuple[Gradients, Slopes]:
     """The same for layer 1 under given currents, averaged over its neurons."""
@@ -185,7 +125,7 @@ def driven_backwards(
         for above in by_spikes
     ]
     back, second = (np.array([[pair[part] for pair in row] for row in found]) for part in (0, 1))
-    return replace(gradients, moments=back, balanced=False), Slopes(second)
+    return gradients.with_moments(back, pairs={}, balanced=False), Slopes(second)
 
 
 def _over_members(
@@ -262,16 +202,3 @@ def _swept_back(J: np.ndarray, gradient: np.ndarray, recurrent: float) -> np.nda
                 row = np.matmul(J[q, :, s:], weighted[q, :, :, None])[..., 0].sum(axis=0)
                 back[p, s, q, s:], back[q, s:, p, s] = row, row
     return unit * back.reshape(gradient.shape)
-
-
-def _with_recurrent(layer: Spike, received: Currents, state: LayerState) -> Currents:
-    """Currents from below and from the layer's own spikes."""
-    if not layer.recurrent:
-        return received
-    size, steps = received.grid.size, received.grid.steps
-    later = np.arange(size)[np.arange(size) % steps > 0]
-    M, e = state.coincidences, state.firing_rate
-    covariance, mean = (np.array(aligned(*each)[0]) for each in ((received.covariance, M), (received.mean, e)))
-    covariance[..., later[:, None], later] += layer.recurrent_gain**2 * M[..., (later - 1)[:, None], later - 1]
-    mean[..., later] += layer.recurrent_mean_gain * e[..., later - 1]
-    return replace(received, mean=mean, covariance=covariance, changes=None)

@@ -1,0 +1,54 @@
+r"""LayerNorm: each input and step standardised over neurons and positions, whose moments the signal holds.
+
+.. math:: x'_i = \gamma \frac{x_i - m_i}{s_i} + \beta, \qquad C'_{ij} = \frac{\gamma^2}{s_i s_j} C_{ij}, \qquad
+          G_{ij} = \frac{\gamma^2}{s_i s_j} G'_{ij}
+
+What is subtracted from gradients (their mean, and their component along what is normalised) is a mean over infinitely many
+neurons of gradients of mean 0, and vanishes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from varflow.model.layers import LayerNorm
+from varflow.theory.operations.batch_norm import standardising
+from varflow.theory.operations.table import register
+from varflow.theory.operations.visit import Visit, WayBack
+from varflow.theory.signals.elementwise import rescaled
+from varflow.theory.signals.gradients import Gradients
+from varflow.theory.signals.moments import Currents
+from varflow.theory.signals.windows import Grid
+
+__all__ = ["normalised", "over_map", "over_neurons"]
+
+
+def forward(layer: LayerNorm, inputs: tuple[Currents], visit: Visit) -> Currents:
+    return normalised(layer, inputs[0])
+
+
+def normalised(layer: LayerNorm, currents: Currents) -> Currents:
+    """Currents after the normalisation."""
+    mean, scale = over_neurons(layer, currents)
+    return rescaled(currents.shifted(-mean), scale, layer.beta)
+
+
+def backward(layer: LayerNorm, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
+    return [gradients.rescaled(over_neurons(layer, way.laid_out(visit.received[0]))[1])]
+
+
+def over_neurons(layer: LayerNorm, currents: Currents) -> tuple[np.ndarray, np.ndarray]:
+    """The mean over neurons and positions, and ``γ/std``, at every ``i``."""
+    mean = over_map(currents.mean, currents.grid)
+    square = np.diagonal(currents.covariance, axis1=-2, axis2=-1) + currents.mean**2
+    variance = np.maximum(over_map(square, currents.grid) - mean**2, 0.0)
+    return mean, standardising(layer.gamma, variance + layer.eps)
+
+
+def over_map(values: np.ndarray, grid: Grid) -> np.ndarray:
+    """Values at every ``i``, averaged over the positions of a map."""
+    folded = values.reshape(-1, grid.positions, grid.steps)
+    return np.broadcast_to(folded.mean(axis=1, keepdims=True), folded.shape).reshape(values.shape)
+
+
+register(LayerNorm, forward=forward, backward=backward)

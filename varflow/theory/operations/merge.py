@@ -1,0 +1,149 @@
+r"""Sums, products and concatenations of signals that are independent of each other (``model.graph.independent`` sees to that).
+
+With means ``e_k`` and second moments ``M_k``,
+
+================  ====================================================================================
+sum of currents   ``μ = Σ f_k μ_k + c``, ``C = Σ f_k² C_k``
+sum of spikes     ``e = Σ f_k e_k + c``, ``M = Σ f_k² M_k + Σ_{k≠l} f_k f_l e_k e_lᵀ + c (e 1ᵀ + 1 eᵀ) + c²``
+product           ``e = Π e_k``, ``M = Π M_k``
+concatenation     averages over its neurons: ``e = Σ (n_k/n) e_k``, ``M = Σ (n_k/n) M_k``
+================  ====================================================================================
+
+Backwards: a sum multiplies by ``f_k²``; a product by the second moments of the other factors; a concatenation sends to each
+part the gradients of its own neurons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from varflow.model.layers import Concat, Product, Sum
+from varflow.theory.operations.table import Uncovered, register
+from varflow.theory.operations.visit import Visit, WayBack
+from varflow.theory.signals.elementwise import Arrays, elementwise
+from varflow.theory.signals.gradients import Gradients
+from varflow.theory.signals.increments import Differences
+from varflow.theory.signals.moments import Currents, Signal, Spikes, in_replicas, outer
+
+__all__ = ["concatenated", "multiplied", "settled", "summed", "with_term"]
+
+
+def add(layer: Sum, inputs: tuple[Signal, ...], visit: Visit) -> Signal:
+    return summed(_alike(layer, inputs, (Currents, Spikes)), layer.factors, layer.constant)
+
+
+def summed(signals: Sequence[Signal], factors: Sequence[float], constant: float = 0.0) -> Any:
+    """``Σ f_k x_k + c``."""
+    if isinstance(signals[0], Currents):
+        return _summed_currents([each for each in signals if isinstance(each, Currents)], factors, constant)
+
+    def mean(e: Arrays) -> np.ndarray:
+        total = reduce(np.add, (f * each for f, each in zip(factors, e, strict=True)))
+        return total + constant if constant else total
+
+    def second(M: Arrays, e: Arrays, other: Arrays) -> np.ndarray:
+        terms = ((f**2 * each, f * one, f * two) for f, each, one, two in zip(factors, M, e, other, strict=True))
+        M, e, other = reduce(with_term, terms)
+        return constant**2 + constant * e[..., :, None] + constant * other[..., None, :] + M if constant else M
+
+    return elementwise(
+        signals, mean, second, sampled=_sampled(signals, lambda x: reduce(np.add, map(np.multiply, factors, x)) + constant)
+    )
+
+
+def with_term(total: Arrays, term: Arrays) -> Arrays:
+    """Second moments, and means of both factors, of a sum with one term more."""
+    (M, e, f), (A, q, r) = total, term
+    return M + outer(e, r) + outer(q, f) + A, e + q, f + r
+
+
+def _summed_currents(signals: Sequence[Currents], factors: Sequence[float], constant: float) -> Currents:
+    most = max(len(each.mean) for each in signals)
+    aligned = (in_replicas(each, most) for each in signals)
+    scaled = [each if f == 1 else each.scaled(f) for f, each in zip(factors, aligned, strict=True)]
+    if len(scaled) == 1:
+        return replace(scaled[0], changes=None).shifted(constant) if constant else scaled[0]
+    changes: Differences | None = None
+    if scaled[-1].changes is not None and not constant:
+        changes = reduce(Differences.__add__, (each.increments for each in scaled))
+    total = elementwise(scaled, lambda e: reduce(np.add, e), lambda C, *_: reduce(np.add, C), changes=changes)
+    return total.shifted(constant) if constant else total
+
+
+def _sampled(signals: Sequence[Any], joined: Any) -> Any:
+    """Draws of what is made of these signals; None if one cannot be drawn."""
+    draws = [each.sampled for each in signals]
+    return None if None in draws else lambda *at: joined([draw(*at) for draw in draws])
+
+
+def multiply(layer: Product, inputs: tuple[Signal, ...], visit: Visit) -> Spikes:
+    return multiplied(_alike(layer, inputs, (Spikes,)))
+
+
+def multiplied(spikes: Sequence[Any]) -> Spikes:
+    """``Π x_k``."""
+    return elementwise(
+        spikes,
+        lambda e: reduce(np.multiply, e),
+        lambda M, *_: reduce(np.multiply, M),
+        sampled=_sampled(spikes, lambda x: reduce(np.multiply, x)),
+    )
+
+
+def concatenate(layer: Concat, inputs: tuple[Signal, ...], visit: Visit) -> Spikes:
+    return concatenated(_alike(layer, inputs, (Spikes,)))
+
+
+def concatenated(spikes: Sequence[Any]) -> Spikes:
+    """Neurons (channels of a map) side by side."""
+    sizes = [each.channels for each in spikes]
+    fractions = np.array(sizes) / sum(sizes)
+
+    def average(values: Arrays, *_: Arrays) -> np.ndarray:
+        return np.asarray(sum(f * each for f, each in zip(fractions, values, strict=True)))
+
+    return replace(elementwise(spikes, average, average), channels=sum(sizes))
+
+
+def _alike(layer: Any, inputs: tuple[Signal, ...], kinds: tuple[type, ...]) -> tuple[Signal, ...]:
+    """The signals, if they are of one of these kinds and of one grid."""
+    if len({(type(each), each.grid) for each in inputs}) > 1 or not isinstance(inputs[0], kinds):
+        raise Uncovered("layers", layer, "joins signals of different kinds")
+    return inputs
+
+
+# Backwards.
+
+
+def added_back(layer: Sum, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
+    return [gradients.times(factor**2) for factor in layer.factors]
+
+
+def multiplied_back(layer: Product, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
+    settled(layer, gradients)
+    x = [way.laid_out(each) for each in visit.received]
+    others = [[other for other in x if other is not each] for each in x]
+    return [reduce(lambda G, other: G.times(other.moments, other.between), each, gradients) for each in others]
+
+
+def concatenated_back(layer: Concat, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
+    whole = sum(each.channels for each in visit.received)
+    return [replace(gradients, channels=gradients.channels * each.channels // whole) for each in visit.received]
+
+
+def settled(layer: Any, gradients: Gradients) -> Gradients:
+    """Gradients, unless which spikes they go to depends on the membranes below."""
+    if gradients.routed:
+        rule = "must not stand directly below a max pool: which spike is the largest depends on membranes; put a Spike between"
+        raise Uncovered("layers", layer, rule)
+    return gradients
+
+
+register(Sum, forward=add, backward=added_back)
+register(Product, forward=multiply, backward=multiplied_back)
+register(Concat, forward=concatenate, backward=concatenated_back)

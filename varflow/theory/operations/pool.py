@@ -1,0 +1,126 @@
+r"""Averages and maxima over windows of a map.
+
+.. math:: M'(w, w') = \frac{1}{k^4} \sum_{a, b} M(s w + a, s w' + b) \quad \text{(average)}, \qquad
+          M'(w, w') = E\bigl[\max_a x(s w + a)\, \max_b x(s w' + b)\bigr]
+
+Maxima of spikes are taken at sampled points. Maxima of currents are not Gaussian: the neurons that receive them are stepped at
+points (``maps.maxima``). Backwards an average is transposed, ``G = Aᵀ G' A``; a maximum sends the gradient of each window to
+the entry that was the largest (``maps.maxima_backward``). Positions of large maps each on their own: ``maps.pools``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from varflow.model.layers import Pool
+from varflow.theory.maps import pools
+from varflow.theory.maps.maxima import Windows
+from varflow.theory.maps.maxima_backward import maxima_joined, maximum_back
+from varflow.theory.maps.variance_classes import JOINT
+from varflow.theory.operations.merge import settled
+from varflow.theory.operations.table import Uncovered, register
+from varflow.theory.operations.visit import Effort, Visit, WayBack
+from varflow.theory.signals.gradients import Gradients
+from varflow.theory.signals.moments import Currents, Signal, Spikes
+from varflow.theory.signals.overlap import averages, told_apart
+from varflow.theory.signals.windows import Grid, Window
+
+__all__ = ["averaged", "averaged_back", "largest", "over_windows", "windows_of_currents"]
+
+COSTLY = "takes seconds on a map as large as this"
+
+
+def forward(layer: Pool, inputs: tuple[Signal], visit: Visit) -> Signal | Windows:
+    (signal,), effort = inputs, visit.walk.effort
+    window = Window(*layer.windows(signal.grid.shape))
+    if layer.kind == "max" and isinstance(signal, Currents):
+        return windows_of_currents(layer, window, signal, effort)
+    if signal.grid.per_position and not effort.pools:
+        raise Uncovered("layers", layer, COSTLY)
+    return averaged(window, signal) if layer.kind == "average" else largest(window, signal)
+
+
+def averaged(window: Window, signal: Signal) -> Signal:
+    """The average over each window."""
+    if signal.grid.per_position:
+        return pools.averaged(window, signal)
+    grid, smaller = signal.grid, window.smaller(signal.grid)
+    mean, second = window.mean(signal.mean, grid, -1), window.mean(window.mean(signal.second, grid, -1), grid, -2)
+    overlap = signal.overlap and signal.overlap.after(over_windows(window, signal.overlap.between, grid))
+    if isinstance(signal, Currents):
+        return Currents(mean, second, smaller, signal.channels, overlap=overlap)
+    draw = signal.sampled
+    sampled = None if draw is None else lambda: window.mean(draw(), grid, -2)
+    return Spikes(mean, second, smaller, signal.channels, sampled, overlap=overlap)
+
+
+def largest(window: Window, spikes: Any) -> Spikes:
+    """The maximum of spikes over each window."""
+    if spikes.sampled is None:
+        raise Uncovered("layers", "Pool('max', …)", "needs spikes that can be drawn; those of recurrent neurons cannot")
+    if spikes.grid.per_position:
+        return pools.largest(window, spikes)
+    grid, smaller = spikes.grid, window.smaller(spikes.grid)
+    x = spikes.sampled()
+    x = np.max([window.at(tap, x, grid, -2) for tap in window.taps], axis=0)
+    mean, moments = x.mean(axis=-1, dtype=float), (x @ x.swapaxes(-1, -2)).astype(float) / x.shape[-1]
+    after = Spikes(mean, moments, smaller, spikes.channels, lambda: x)
+    return after if spikes.overlap is None else _with_overlap(after, window, spikes)
+
+
+def windows_of_currents(layer: Any, window: Window, currents: Currents, effort: Effort) -> Windows:
+    """Currents whose maxima are sent on."""
+    grid, currents = window.smaller(currents.grid), currents.per_position()
+    size = len(window.taps) * grid.steps
+    inputs = currents.mean.shape[1] // currents.grid.positions
+    most = effort.windows
+    if currents.pairs is None or (most is not None and (size > JOINT or inputs * grid.positions * size**2 > most)):
+        raise Uncovered("layers", layer, COSTLY)
+    return Windows.of(currents, window)
+
+
+def over_windows(window: Window, between: np.ndarray, grid: Grid) -> np.ndarray:
+    """The overlap of averages over windows; of a map whose positions are not told apart, the same for all of them."""
+    if told_apart(grid):
+        return window.mean(window.mean(between, grid, -1), grid, -2)
+    smaller = window.smaller(grid)
+    return np.tile(between, (smaller.positions, smaller.positions)) if told_apart(smaller) else between
+
+
+def _with_overlap(after: Spikes, window: Window, before: Spikes) -> Spikes:
+    """Maxima with their overlap, which keeps its ratio to that of independent ones."""
+    assert before.overlap is not None
+    grid, (e, _), (highest, _) = before.grid, averages(before), averages(after)
+    e = window.mean(e, grid, -1) if told_apart(grid) else np.tile(e, highest.shape[-1] // e.shape[-1])
+    ratio = np.divide(highest, e, out=np.zeros_like(e), where=e > 0)
+    between = ratio[..., :, None] * over_windows(window, before.overlap.between, grid) * ratio[..., None, :]
+    return Spikes(after.mean, after.moments, after.grid, after.channels, after.sampled, overlap=before.overlap.after(between))
+
+
+# Backwards.
+
+
+def backward(layer: Pool, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
+    (signal,) = visit.received
+    grid = way.laid_out(signal).grid
+    window = Window(*layer.windows(grid.shape))
+    above = settled(layer, gradients).on_map(window.smaller(grid), signal.channels)
+    if layer.kind == "average":
+        return [averaged_back(window, above, grid)]
+    if isinstance(signal, Currents):
+        return [maxima_joined(window, above, grid)]
+    back = maximum_back(window, above, signal)
+    return [back.per_position() if way.per_position else back]
+
+
+def averaged_back(window: Window, gradients: Gradients, grid: Grid) -> Gradients:
+    """Gradients by a map with this grid, from those by averages over its windows."""
+    if grid.per_position:
+        return pools.averaged_back(window, gradients, grid)
+    spread = window.mean(np.eye(grid.size), grid, -1)
+    return Gradients(spread @ gradients.moments @ spread.T, grid, gradients.channels, gradients.balanced)
+
+
+register(Pool, forward=forward, backward=backward)

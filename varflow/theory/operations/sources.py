@@ -1,0 +1,56 @@
+"""Numbers that were measured where something unknown lies before, and what is unknown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from varflow.model.extensions import missing
+from varflow.model.layers import Measured, Unknown
+from varflow.theory.maps.patches import of_numbers
+from varflow.theory.operations.table import Uncovered, register
+from varflow.theory.operations.visit import Visit, WayBack
+from varflow.theory.signals.gradients import Gradients
+from varflow.theory.signals.moments import Spikes
+from varflow.theory.signals.overlap import Numbers, Overlap, told_apart
+from varflow.theory.signals.windows import Grid
+
+__all__ = ["measured"]
+
+
+def forward(layer: Measured, inputs: tuple[Any, ...], visit: Visit) -> Spikes:
+    walk = visit.walk
+    steps = walk.steps or len(layer.x)
+    grid = Grid(1, *(layer.x.shape[3:] or (1, 1)), steps)
+    return measured(layer.x, replace(grid, per_position=walk.effort.per_position(grid)), overlaps=walk.batching.overlaps)
+
+
+def measured(x: np.ndarray, grid: Grid, *, overlaps: bool) -> Spikes:
+    """Moments over the channels of numbers (steps, inputs, channels, …), of one step if they are the same at all."""
+    of = x.reshape(*x.shape[:3], -1).transpose(1, 3, 0, 2)  # (inputs, positions, steps, channels)
+    spikes = of_numbers(of, replace(grid, steps=len(x)))
+    return replace(spikes, overlap=_overlap(of, grid)) if overlaps else spikes
+
+
+def _overlap(x: np.ndarray, grid: Grid) -> Overlap:
+    """The overlap of different inputs, and the numbers themselves at all steps."""
+    inputs, positions, _, channels = x.shape
+    whole = np.broadcast_to(x, (inputs, positions, grid.steps, channels)) if x.shape[2] == 1 else x
+    of = x.reshape(inputs, 1, -1, channels) if told_apart(grid) else x.mean(axis=1, keepdims=True)
+    sums, own = of.sum(axis=0), np.einsum("bric,brjc->ij", of, of)
+    pairs = max(inputs * (inputs - 1), 1) * of.shape[1] * channels
+    return Overlap(((np.einsum("ric,rjc->ij", sums, sums) - own) / pairs)[None], Numbers(whole, grid))
+
+
+def unknown(layer: Unknown, inputs: tuple[Any, ...], visit: Visit) -> Any:
+    raise Uncovered(visit.node.name, layer, missing(layer, "forward"))
+
+
+def unknown_back(layer: Unknown, gradients: Gradients, visit: Visit, way: WayBack) -> Any:
+    raise Uncovered(visit.node.name, layer, missing(layer, "forward"))
+
+
+register(Measured, forward=forward)
+register(Unknown, forward=unknown, backward=unknown_back)

@@ -1,0 +1,197 @@
+r"""Layers of neurons: currents become spikes.
+
+Forwards, the response of a neuron to Gaussian currents (``responses``), or to given ones, or to maxima of currents. Backwards
+``G^δ = E[Jᵀ G^e J]`` with its Jacobian ``J`` (``responses.back_propagation``). On a large map each position is followed on its
+own (``maps.positions``). The overlap of two inputs is that of neurons which receive two inputs of the average moments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import DomainError
+from varflow._memory import gibibytes, room
+from varflow.model.layers import Spike
+from varflow.theory.maps.maxima import Windows, fire_maxima
+from varflow.theory.maps.maxima_backward import maxima_back
+from varflow.theory.maps.positions import (
+    MATRICES,
+    drawn_in_windows,
+    gradients_at_positions,
+    gradients_of_pairs,
+    pairs_of_spikes,
+    state_at_positions,
+)
+from varflow.theory.operations.table import Uncovered, register
+from varflow.theory.operations.visit import Visit, WayBack
+from varflow.theory.responses.back_propagation import Sampling, Slopes, at_one_step, driven_back, moments_back
+from varflow.theory.responses.layer_state import LayerState
+from varflow.theory.responses.neurons import Neurons
+from varflow.theory.responses.stepping import driven_by
+from varflow.theory.signals.gradients import Gradients
+from varflow.theory.signals.moments import Currents, GivenCurrents, Spikes
+from varflow.theory.signals.overlap import Overlap, averages, told_apart
+from varflow.theory.signals.replicas import aligned
+from varflow.theory.signals.windows import Grid
+
+__all__ = ["LONGEST", "fire", "fired_back", "overlap_of_spikes", "with_jitter"]
+
+LONGEST = 2048  # probes × steps: the work grows with their square or cube
+
+
+def forward(layer: Spike, inputs: tuple[Any], visit: Visit) -> Spikes:
+    (received,), effort = inputs, visit.walk.effort
+    if isinstance(received, GivenCurrents):
+        state, spikes = _driven(layer, received)
+    elif isinstance(received, Windows) and not layer.recurrent:
+        state, spikes = fire_maxima(layer, received, visit.layer, effort.neurons)
+    elif isinstance(received, Currents):
+        neurons = effort.of(received.grid)
+        regular = with_jitter(received, effort.jitter)
+        state, spikes = fire(layer, replace(regular, overlap=None), visit.layer, neurons)
+        if received.overlap is not None:
+            spikes = replace(spikes, overlap=overlap_of_spikes(layer, received, received.overlap, visit.layer, neurons))
+        received = regular
+    else:
+        raise Uncovered("layers", layer, "receives no currents")
+    visit.kept.update(state=state, received=received)
+    return spikes
+
+
+def fire(layer: Spike, currents: Currents, number: int, neurons: Neurons) -> tuple[LayerState, Spikes]:
+    """Layer ``number`` of neurons: its state over the whole index, and the spikes that arrive at the next layer."""
+    grid, neuron = currents.grid, layer.neuron
+    _fits(layer, currents)
+    currents = currents if neuron.input_scale == 1 else currents.scaled(neuron.input_scale)
+    if layer.recurrent:
+        state, draw = neurons.recurrent_state(layer, currents, number), None
+    elif grid.per_position:
+        state = state_at_positions(neuron, currents, number, neurons)
+        draw = partial(drawn_in_windows, neuron, currents, number, neurons)
+    else:
+        state = neurons.state(neuron, currents, number)
+        draw = partial(neurons.drawn, neuron, currents, number)
+    if currents.pairs is not None:
+        state = replace(state, pairs=pairs_of_spikes(neuron, currents, state.firing_rate, number, neurons))
+    moments = state.firing_rate, state.coincidences
+    spikes = Spikes(*moments, grid, currents.channels, draw, state.changes, state.pairs)
+    return state, spikes.later(neuron.delay)
+
+
+def _driven(layer: Spike, given: GivenCurrents) -> tuple[LayerState, Spikes]:
+    """The first layer, stepped with the currents that are given."""
+    if layer.recurrent:
+        rule = "must be a Spike without recurrent weights, and no BatchNorm may follow, for a drive of given currents"
+        raise DomainError("layers", layer, rule)
+    state = driven_by(given.drive, layer.neuron)
+    grid = Grid(1, 1, 1, state.firing_rate.shape[-1])
+    spikes = Spikes(state.firing_rate, state.coincidences, grid, given.channels)
+    return state, spikes.later(layer.neuron.delay)
+
+
+def _fits(layer: Spike, currents: Currents) -> None:
+    size, steps = currents.grid.size, currents.grid.steps
+    if size > LONGEST:
+        needed = gibibytes(8 * MATRICES * size**2)
+        if size == steps:
+            rule = f"must be at most {LONGEST} (here moments need {needed}); if activity becomes stationary, fewer show it"
+            raise DomainError("steps", steps, rule)
+        rule = f"needs moments over {size} probes and steps ({needed}), at most {LONGEST}: fewer steps, inputs or positions"
+        raise DomainError("layers", layer, rule)
+    room("layers", layer, 8 * MATRICES * currents.covariance.size, "second moments over probes and steps")
+
+
+def with_jitter(currents: Currents, jitter: float) -> Currents:
+    """Currents at several positions, with a small variance of their own."""
+    grid = currents.grid
+    if not jitter or grid.size == grid.steps:
+        return currents
+    own = np.diagonal(currents.covariance, axis1=-2, axis2=-1)
+    covariance = currents.covariance + jitter * own[..., None] * np.eye(grid.size)
+    places = {name: getattr(currents, name) for name in ("changes", "pairs", "overlap", "shared")}
+    return currents.with_moments(currents.mean, covariance, sampled=None, **places)
+
+
+def overlap_of_spikes(layer: Spike, currents: Currents, overlap: Overlap, number: int, neurons: Neurons) -> Overlap:
+    """The overlap of spikes, from that of currents."""
+    mean, own = averages(currents)
+    own, between = np.broadcast_arrays(own, overlap.between)
+    mean = np.broadcast_to(mean, (len(own), mean.shape[1]))
+    covariance = np.block([[own, between], [between.swapaxes(-1, -2), own]])[:, None]
+    grid = currents.grid
+    grid = replace(grid, inputs=2) if told_apart(grid) else Grid(2, 1, 1, grid.steps)
+    pair = Currents(np.tile(mean, 2)[:, None], covariance, grid, currents.channels)
+    size = mean.shape[1]
+    return overlap.after(fire(layer, pair, number, neurons)[1].moments[:, 0, :size, size:])
+
+
+# Backwards.
+
+
+def backward(layer: Spike, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
+    received, surrogate = visit.kept["received"], way.surrogate_of(visit.number)
+    if surrogate is None:
+        raise Uncovered("surrogate", layer, "has no surrogate that is known")
+    detached = layer.neuron.reset_detached if way.detached is None else way.detached
+    if isinstance(received, GivenCurrents):
+        back, slopes = driven_back(layer, gradients, received.drive, surrogate, detached)
+    else:
+        grid = received.grid if isinstance(received, Windows) else way.laid_out(received).grid
+        above, effort = gradients.on_map(grid, received.channels), way.walk.effort
+        neurons = effort.back(grid)
+        sampling = Sampling(visit.layer, neurons, surrogate, detached, way.scatter)
+        if isinstance(received, Windows):
+            back, slopes = maxima_back(layer, above, received, sampling), None
+        else:
+            back, slopes = fired_back(layer, above, received, visit.kept["state"], sampling)
+    way.keep(visit.number, back, slopes)
+    return [back]
+
+
+def fired_back(
+    layer: Spike, gradients: Gradients, received: Currents, state: LayerState, sampling: Sampling
+) -> tuple[Gradients, Slopes]:
+    """Gradients by the currents of a layer, from those by the spikes that arrive at the next one."""
+    jointly = _with_recurrent(layer, received, state).scaled(layer.neuron.input_scale)
+    routed, per_position = gradients.routed, gradients.grid.per_position
+    by_spikes = replace(gradients, balanced=False, routed=()).earlier(layer.neuron.delay)
+    received = jointly.per_position() if per_position else jointly
+    back, slopes = _settled_back(layer, by_spikes, received, sampling)
+    if received.pairs is not None and by_spikes.pairs:
+        pairs = {d: gradients_of_pairs(layer, G, received, d, sampling) for d, G in by_spikes.pairs.items()}
+        back = replace(back, pairs=pairs)
+    for each in routed:
+        more = each.back(layer, jointly, sampling)
+        back += more.per_position() if per_position else more
+    return back, slopes
+
+
+def _settled_back(layer: Spike, by_spikes: Gradients, received: Currents, sampling: Sampling) -> tuple[Gradients, Slopes]:
+    """Those by spikes that are independent of the membranes."""
+    if received.grid.per_position:
+        return gradients_at_positions(layer, by_spikes, received, sampling)
+    if received.grid.size == 1:
+        slopes = at_one_step(layer.neuron, received, sampling.surrogate)
+        return by_spikes.times(slopes.second), slopes
+    back, slopes = moments_back(layer, by_spikes.moments, received, sampling)
+    return by_spikes.with_moments(back, pairs={}), slopes
+
+
+def _with_recurrent(layer: Spike, received: Currents, state: LayerState) -> Currents:
+    """Currents from below and from the layer's own spikes."""
+    if not layer.recurrent:
+        return received
+    size, steps = received.grid.size, received.grid.steps
+    later = np.arange(size)[np.arange(size) % steps > 0]
+    M, e = state.coincidences, state.firing_rate
+    covariance, mean = (np.array(aligned(*each)[0]) for each in ((received.covariance, M), (received.mean, e)))
+    covariance[..., later[:, None], later] += layer.recurrent_gain**2 * M[..., (later - 1)[:, None], later - 1]
+    mean[..., later] += layer.recurrent_mean_gain * e[..., later - 1]
+    return Currents(mean, covariance, received.grid, received.channels, pairs=received.pairs, shared=received.shared)
+
+
+register(Spike, forward=forward, backward=backward)

@@ -1,0 +1,264 @@
+r"""Layers with weights: weighted sums of spikes.
+
+Forwards, with the moments ``e`` and ``M`` of spikes averaged over the positions (of a convolution the taps) of its inputs,
+
+.. math:: C = g^2 M + \sigma_b^2, \qquad \mu = m_g e, \qquad \text{centred rows: } C = g^2 (M - e e^T) + \sigma_b^2
+
+Backwards, the same for every input of a neuron; of a convolution, the sum over taps, the same for both factors,
+
+.. math:: G^e = g^2 \frac{n_{out}}{n_{in}} G^\delta, \qquad
+          \text{over filters: } G^e = \frac{g^2}{k^2} \frac{c_{out}}{c_{in}} \sum_{\text{taps}} G^\delta
+
+Weights are independent of the gradients that reach them from above. The gradient by weights themselves has
+
+.. math:: E\Bigl\langle \frac{\partial L_a}{\partial W}, \frac{\partial L_b}{\partial W} \Bigr\rangle =
+          n_{out} n_{in} \sum_{i \in a,\, j \in b} G^\delta_{ij} M_{ij}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from varflow.model.layers import Conv, Linear
+from varflow.theory.operations.batch_norm import centred_over_batch
+from varflow.theory.operations.merge import summed
+from varflow.theory.operations.table import register
+from varflow.theory.operations.visit import Visit, WayBack
+from varflow.theory.signals.gradients import Gradients
+from varflow.theory.signals.increments import Differences
+from varflow.theory.signals.moments import Currents, Spikes, as_inputs, held, means_at, outer, over_positions
+from varflow.theory.signals.overlap import Numbers, Overlap, told_apart
+from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments
+from varflow.theory.signals.replicas import aligned
+from varflow.theory.signals.windows import Grid, Window, summed_under_taps
+
+__all__ = ["average_of_overlap", "convolved", "convolved_back", "squared_gains", "weighted", "weighted_back"]
+
+ROWS = 512  # of a batch, from which the fluctuation of its variance is known within some percent
+TINY = 1e-150  # variance of currents that are all equal
+
+
+def forward(layer: Linear | Conv, inputs: tuple[Any], visit: Visit) -> Currents:
+    spikes, walk = as_inputs(inputs[0]), visit.walk
+    if layer.rows == "standardised" and visit.node.inputs == (0,):  # few numbers of the drive: C = g² n/(n - 1) (M - e eᵀ)
+        n = layer.fan_in(spikes.channels) if isinstance(layer, Conv) else spikes.neurons
+        spikes = summed([spikes], [(n / (n - 1)) ** 0.5])
+    spikes = spikes if walk.effort.increments else replace(spikes, changes=None)
+    steps = walk.steps or spikes.grid.steps
+    visit.kept["spikes"] = held(spikes, steps)
+    if isinstance(layer, Conv):
+        return held(convolved(layer, Window(*layer.windows), spikes), steps)
+    return held(weighted(layer, spikes, layer.width or visit.node.width or 1), steps)
+
+
+def weighted(layer: Linear, spikes: Spikes, width: int) -> Currents:
+    """Weighted sums of all spikes, of so many neurons."""
+    (e, M), fan_in, grid = over_positions(spikes), spikes.neurons, spikes.grid
+    return Currents(
+        layer.mean_gain_of(fan_in) * e,
+        covariance_of_sums(layer, e, e, M, fan_in),
+        Grid(grid.inputs, 1, 1, grid.steps),
+        width,
+        None if spikes.changes is None or grid.positions > 1 else changes_of_sums(layer, spikes.changes, fan_in),
+        overlap=_overlap(layer, None, spikes),
+    )
+
+
+def convolved(layer: Conv, window: Window, spikes: Spikes) -> Currents:
+    """Filters over windows."""
+    grid, smaller = spikes.grid, window.smaller(spikes.grid)
+    fan_in = spikes.channels // layer.groups * len(window.taps)
+    e, M = window.mean(spikes.mean, grid, -1), window.under_same_tap(spikes.moments, grid)
+
+    def between(offset: Offset) -> np.ndarray:
+        if offset is ALL_PAIRS:
+            M = window.inside(grid) * spikes.between(ALL_PAIRS)
+        else:
+            before = offset[0] * window.stride[0], offset[1] * window.stride[1]
+            M = window.under_same_tap(spikes.between(before), grid)
+        return covariance_of_sums(layer, *means_at(e, offset, smaller), M, fan_in)
+
+    return Currents(
+        layer.mean_gain_of(fan_in) * e,
+        covariance_of_sums(layer, e, e, M, fan_in),
+        smaller,
+        layer.channels,
+        pairs=None if spikes.pairs is None else PairMoments(smaller.shape, between),
+        overlap=_overlap(layer, window, spikes),
+    )
+
+
+def squared_gains(layer: Linear | Conv, fan_in: int) -> tuple[float, float]:
+    """Factors of ``M`` and of ``M - e eᵀ`` in the covariance of weighted sums; their sum is ``n Var[w]``."""
+    raw, central = (layer.gain**2, 0.0) if layer.rows == "free" else (0.0, layer.gain**2)
+    law = layer.law
+    if law.in_degree is not None:  # variance of the number of active inputs (hypergeometric)
+        scale, shift = layer.connection(fan_in)
+        spread = law.in_degree * (fan_in - law.in_degree) / max(fan_in - 1, 1)
+        central += (scale * law.core.mean + shift) ** 2 * spread
+    return raw, central
+
+
+def covariance_of_sums(layer: Linear | Conv, e: np.ndarray, f: np.ndarray, M: np.ndarray, fan_in: int) -> np.ndarray:
+    """Covariance of weighted sums of two sets of inputs with these means, and second moments between them."""
+    raw, central = squared_gains(layer, fan_in)
+    covariance = raw * M + layer.bias_std**2
+    return covariance + central * (M - outer(e, f)) if central else covariance
+
+
+def changes_of_sums(layer: Linear, changes: Differences, fan_in: int) -> Differences:
+    """Increments of weighted sums, from those of spikes."""
+    raw, central = squared_gains(layer, fan_in)
+    increment, second = raw * changes.increment, raw * changes.second_change
+    if central:
+        about = changes.centred()
+        increment, second = increment + central * about.increment, second + central * about.second_change
+    second[..., 0] += layer.bias_std**2
+    return Differences(increment, second, layer.mean_gain_of(fan_in) * changes.mean_change)
+
+
+# Overlaps of inputs.
+
+
+def _overlap(layer: Linear | Conv, window: Window | None, spikes: Spikes) -> Overlap | None:
+    if spikes.overlap is None:
+        return None
+    between = layer.gain**2 * average_of_overlap(window, spikes.overlap.between, spikes.grid) + layer.bias_std**2
+    if spikes.overlap.numbers is None:
+        return Overlap(between)
+    numbers, per_position = spikes.overlap.numbers, window is None or spikes.grid.per_position
+    row = layer.gain**2 * _row(window, numbers) + layer.bias_std**2
+    row = row if per_position else row.reshape(1, len(numbers.x), -1)
+    return Overlap(between, row=row, mean_square=partial(_mean_square, window, numbers, getattr(layer, "groups", 1)))
+
+
+def average_of_overlap(window: Window | None, between: np.ndarray, grid: Grid) -> np.ndarray:
+    """The mean of an overlap over a neuron's inputs, the same for both factors; ``grid``: of the inputs."""
+    steps, positions, apart = grid.steps, grid.positions, told_apart(grid)
+    if window is None:
+        if not apart or positions == 1:
+            return between
+        whole = between.reshape(len(between), positions, steps, positions, steps)
+        return np.einsum("rxsxt->rst", whole) / positions
+    if apart:
+        return window.under_same_tap(between[:, None], grid)[:, 0]
+    if not told_apart(window.smaller(grid)):
+        return window.inside(grid) * between
+    inside = window.inside_map(grid).T.astype(float)
+    return np.kron(inside.T @ inside / len(inside), between)  # the fraction of taps that lie on the map at both positions
+
+
+def _row(window: Window | None, numbers: Numbers) -> np.ndarray:
+    """``x_i·⟨x⟩/n`` of the inputs ``x_i`` of each sum and their mean over the batch."""
+    x = numbers.x
+    parts = [x.reshape(1, -1, *x.shape[2:])]
+    if window is not None:
+        grid = replace(numbers.grid, per_position=True)
+        parts = [window.at(tap, parts[0], grid, 1) for tap in window.taps]
+    return np.asarray(sum(part @ part.mean(axis=(0, 1, 2)) for part in parts) / (len(parts) * x.shape[-1]))
+
+
+def _mean_square(window: Window | None, numbers: Numbers, groups: int) -> float:
+    """Mean square of the covariance of normalised sums, from random rows of inputs of a neuron."""
+    x, grid = numbers.x[..., : numbers.x.shape[-1] // groups], numbers.grid
+    rng, steps = np.random.default_rng(0), x.shape[2]
+    if window is None:
+        number = x[..., 0].size
+        rows = x.reshape(number, -1)[rng.integers(0, number, ROWS)]
+    else:
+        places, inside = window.places(grid), window.inside_map(grid)
+        number = len(x) * len(places) * steps
+        of, at, step = np.unravel_index(rng.integers(0, number, ROWS), (len(x), len(places), steps))
+        rows = (x[of[:, None], places[at], step[:, None]] * inside[at, :, None]).reshape(ROWS, -1)
+    rows = rows - rows.mean(axis=0)
+    C = rows @ rows.T
+    own, whole = np.diagonal(C), np.sum(C**2)
+    pairs = (whole - np.sum(own**2)) / (ROWS * (ROWS - 1))
+    return float((np.mean(own**2) / number + (1 - 1 / number) * pairs) / max(np.mean(own), TINY) ** 2)
+
+
+# Backwards.
+
+
+def backward(layer: Linear | Conv, gradients: Gradients, visit: Visit, way: WayBack) -> Sequence[Gradients]:
+    spikes = way.laid_out(visit.kept["spikes"])
+    if isinstance(layer, Conv):
+        window = Window(*layer.windows)
+        if way.norms:
+            _keep_norms(layer, gradients, spikes.channels // layer.groups * len(window.taps), _under(window, spikes), way)
+        return [convolved_back(layer, window, gradients, spikes)]
+    if way.norms:
+        e, M = over_positions(spikes)
+        _keep_norms(layer, gradients, spikes.neurons, lambda offset: (e, e, M), way)
+    return [weighted_back(layer, gradients, spikes)]
+
+
+def weighted_back(layer: Linear, gradients: Gradients, spikes: Spikes) -> Gradients:
+    """Gradients by these spikes, at all positions of a map."""
+    grid, fan_in = spikes.grid, spikes.neurons
+    G = gradients.moments * (sum(squared_gains(layer, fan_in)) * gradients.channels / fan_in)
+    if grid.positions == 1:
+        return Gradients(G, grid, spikes.channels)
+    if grid.per_position:
+        return Gradients(np.repeat(G, grid.positions, axis=1), grid, spikes.channels)
+    lead, steps = G.shape[:-2], grid.steps
+    G = G.reshape(*lead, grid.inputs, steps, grid.inputs, steps)
+    G = np.einsum("...asbt,xy->...axsbyt", G, np.eye(grid.positions)).reshape(*lead, grid.size, grid.size)
+    return Gradients(G, grid, spikes.channels)
+
+
+def convolved_back(layer: Conv, window: Window, gradients: Gradients, spikes: Spikes) -> Gradients:
+    """Gradients by the spikes under filters."""
+    fan_in, grid = spikes.channels // layer.groups * len(window.taps), spikes.grid
+    factor = sum(squared_gains(layer, fan_in)) / fan_in * gradients.channels / layer.groups
+    sy, sx = window.stride
+    pairs = {(sy * y, sx * x): factor * summed_under_taps(window, G, grid) for (y, x), G in gradients.pairs.items()}
+    return Gradients(factor * summed_under_taps(window, gradients.moments, grid), grid, spikes.channels, pairs=pairs)
+
+
+Moments = tuple[np.ndarray, np.ndarray, np.ndarray]  # means of both factors, and second moments, of what arrives at an output
+
+
+def _under(window: Window, spikes: Spikes) -> Callable[[tuple[int, int]], Moments]:
+    """Moments of what arrives at outputs ``p`` and ``p + d``."""
+    e, smaller, (sy, sx) = window.mean(spikes.mean, spikes.grid, -1), window.smaller(spikes.grid), window.stride
+
+    def arriving(offset: tuple[int, int]) -> Moments:
+        M = spikes.between((sy * offset[0], sx * offset[1])) if any(offset) else spikes.moments
+        return *means_at(e, offset, smaller), window.under_same_tap(M, spikes.grid)
+
+    return arriving
+
+
+def _keep_norms(
+    layer: Linear | Conv,
+    gradients: Gradients,
+    fan_in: int,
+    arriving: Callable[[tuple[int, int]], Moments],
+    way: WayBack,
+) -> None:
+    """Keep ``E⟨∂L_a/∂W, ∂L_b/∂W⟩`` of every two inputs."""
+    grid = gradients.grid
+
+    def moments(offset: tuple[int, int] = (0, 0)) -> np.ndarray:
+        e, f, M = arriving(offset)
+        return M if layer.rows == "free" else M - outer(e, f)
+
+    M, own = moments(), grid.size // grid.inputs
+    if gradients.balanced:
+        M = centred_over_batch(M, grid, way.walk.batching.exchangeable)
+    parts = [(gradients.moments, M), *((2 * G, moments(offset)) for offset, G in gradients.pairs.items())]  # in both orders
+    both = sum((np.multiply(*aligned(*each)) for each in parts), start=np.zeros(()))
+    each = both.reshape(*both.shape[:-2], grid.inputs, own, grid.inputs, own).sum(axis=(-3, -1))
+    if grid.per_position:
+        each = each.reshape(len(each), -1, grid.positions, *each.shape[2:]).sum(axis=2)
+    way.weights.append(gradients.channels * fan_in * each)
+
+
+register(Linear, forward=forward, backward=backward)
+register(Conv, forward=forward, backward=backward)

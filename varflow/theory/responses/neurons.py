@@ -1,0 +1,152 @@
+"""Layers of neurons under Gaussian currents: moments of spikes from those of currents, by the method that fits the neuron.
+
+One step without spike counts, or several without reset: bivariate orthants of all pairs of probes and steps (``one_step``,
+``orthants``). A reset: quasi-Monte Carlo. Recurrent weights: one sweep over time.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import DomainError, choice, deprecated, integer
+from varflow.model.layers import Spike
+from varflow.model.neurons import Neuron
+from varflow.theory.responses.filters import past_synapse
+from varflow.theory.responses.layer_state import LayerState, mixed
+from varflow.theory.responses.one_step import one_step
+from varflow.theory.responses.orthants import Orthants, of_decays
+from varflow.theory.responses.quasi_monte_carlo import QuasiMonteCarlo, causal_factor, normal_points
+from varflow.theory.responses.recurrence import recurrent_layer
+from varflow.theory.responses.step import Population
+from varflow.theory.responses.stepping import averaging_error, stepped
+from varflow.theory.signals.moments import Currents
+from varflow.theory.signals.replicas import replicated
+from varflow.theory.signals.windows import Grid
+from varflow.theory.threads import one_thread
+
+__all__ = ["METHODS", "Neurons", "points_within", "spikes_at"]
+
+METHODS = ("auto", "orthants", "quasi_monte_carlo")
+NUMBERS = 2**26  # normal numbers of all points of several probes: 256 MB
+LONG = 100  # probes × steps beyond which threads pay for products of matrices
+
+
+@dataclass(slots=True)
+class Neurons:
+    """Responses of every layer of one walk, with the points that they share.
+
+    Parameters
+    ----------
+    points, scrambles, seed : int
+        Of quasi-Monte Carlo; for several probes fewer points, if they would not fit into ``NUMBERS``.
+    method : str
+        One of ``METHODS``; see :func:`varflow.mean_field`.
+    made : dict
+        Points and matrices that all layers share.
+    """
+
+    points: int
+    scrambles: int
+    seed: int
+    method: str = "auto"
+    made: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.method == "histories":
+            deprecated("method='histories' is gone: method='quasi_monte_carlo', which it now means, states its error")
+            self.method = "quasi_monte_carlo"
+        choice("method", self.method, METHODS)
+        for name, minimum in (("points", 1), ("scrambles", 2), ("seed", 0)):
+            setattr(self, name, integer(name, getattr(self, name), minimum=minimum))
+        if self.points & (self.points - 1):
+            raise DomainError("points", self.points, "must be a power of two, for which Sobol points are balanced")
+
+    def at_most(self, points: int) -> Neurons:
+        """The same with so many points at most."""
+        return replace(self, points=min(self.points, points))
+
+    def samples(self, neuron: Neuron, steps: int) -> bool:
+        """True if the response to currents over these steps has noise; DomainError if the method does not fit the neuron."""
+        normal = neuron.reset_rule.absent or (steps == 1 and not neuron.reset_rule.counts)
+        if self.method == "orthants" and not normal:
+            rule = "needs normal potentials, so reset='none'; with a reset use method='quasi_monte_carlo'"
+            raise DomainError("method", self.method, rule)
+        if steps == 1 and self.method not in ("auto", "orthants"):
+            raise DomainError("method", self.method, "needs several steps; a single one is exact with method='auto'")
+        return not normal or self.method == "quasi_monte_carlo"
+
+    def replicas(self, neuron: Neuron, steps: int) -> int:
+        """Numerical copies of the network whose scatter is the error; 1 if the response is exact."""
+        return self.scrambles if self.samples(neuron, steps) else 1 if steps == 1 else Orthants.replicas
+
+    def state(self, neuron: Neuron, currents: Currents, number: int) -> LayerState:
+        """Layer ``number`` under currents times the input scale, whose positions are followed jointly."""
+        grid = currents.grid
+        with one_thread() if grid.size <= LONG else nullcontext():
+            if self.samples(neuron, grid.steps):
+                return self._sampling(neuron, grid)(*self.past_synapse(neuron, currents), number, currents.shared)
+            if grid.steps == 1:
+                return one_step(neuron, currents.mean, currents.covariance, currents.shared)
+            probes = grid.size // grid.steps
+            responses = self._once(of_decays, neuron, grid.steps, probes)
+            state = mixed([(weight, respond(currents.increments)) for weight, respond in responses])
+            return replace(state, point_fraction=averaging_error(neuron, Orthants.replicas))
+
+    def recurrent_state(self, layer: Spike, currents: Currents, number: int) -> LayerState:
+        """Layer ``number`` with recurrent weights."""
+        mean, covariance = (replicated(values, self.scrambles) for values in (currents.mean, currents.covariance))
+        sampling = self._sampling(layer.neuron, currents.grid)
+        return recurrent_layer(layer, mean, covariance, currents.grid.steps, sampling, number)
+
+    def past_synapse(self, neuron: Neuron, currents: Currents) -> tuple[np.ndarray, np.ndarray]:
+        """Moments past the synapse, of every replica."""
+        probes = currents.grid.size // currents.grid.steps
+        mean, covariance = past_synapse(neuron, currents.mean, currents.covariance, probes)
+        return replicated(mean, self.scrambles), replicated(covariance, self.scrambles)
+
+    def _once(self, make: Any, *parts: Any, **more: Any) -> Any:
+        """``make(…)``, kept for the layers to come."""
+        key = (make, parts, *more.values())
+        if key not in self.made:
+            self.made[key] = make(*parts, **more)
+        return self.made[key]
+
+    def _sampling(self, neuron: Neuron, grid: Grid) -> QuasiMonteCarlo:
+        points, sizes = self.points, {"scrambles": self.scrambles, "seed": self.seed}
+        if grid.size > grid.steps:
+            points = min(points, points_within(NUMBERS, grid.size * self.scrambles))
+        normals = self._once(normal_points, grid.size + neuron.differing, points=points, **sizes)
+        return QuasiMonteCarlo(neuron, normals, self.seed, steps=grid.steps)
+
+    def currents_at_points(self, neuron: Neuron, currents: Currents, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Normal numbers of every point (scrambles, i + parameters, points), and its currents (scrambles, groups, i, points).
+
+        Currents are those past the synapse, times the input scale; points of different layers are independent.
+        """
+        sampling, size = self._sampling(neuron, currents.grid), currents.grid.size
+        mean, covariance = self.past_synapse(neuron, currents)
+        z = sampling.normals * sampling.signs(number)[..., None]
+        z = z[..., np.random.default_rng([self.seed, 3, number]).permutation(z.shape[-1])]
+        return z, causal_factor(covariance) @ z[:, None, :size] + mean[..., None]
+
+    def drawn(self, neuron: Neuron, currents: Currents, number: int) -> np.ndarray:
+        """Spikes at sampled currents, shape (scrambles, groups, i, points); those of different layers are independent."""
+        z, drawn = self.currents_at_points(neuron, currents, number)
+        return spikes_at(neuron, z[:, currents.grid.size :], drawn, currents.grid.steps)
+
+
+def spikes_at(neuron: Neuron, parameters: np.ndarray, currents: np.ndarray, steps: int) -> np.ndarray:
+    """Spikes of neurons under currents (scrambles, groups, i, points), which start from rest every so many steps."""
+    replicas, groups, size, points = currents.shape
+    runs = currents.reshape(replicas, groups, size // steps, steps, points)
+    spikes = np.stack([stepped(Population.of(neuron, one), run)[1] for one, run in zip(parameters, runs, strict=True)])
+    return spikes.reshape(currents.shape).astype(np.float32)
+
+
+def points_within(numbers: int, each: int) -> int:
+    """The largest power of two of points, at least 2, that needs at most so many normal numbers, ``each`` per point."""
+    return 2 ** int(np.log2(max(numbers // each, 2)))

@@ -1,0 +1,87 @@
+"""Operations that act on every entry of a signal alike: one formula for second moments, applied wherever they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from varflow.theory.signals.increments import Differences
+from varflow.theory.signals.moments import Currents, Signal, in_replicas, means_at
+from varflow.theory.signals.overlap import Overlap, averages
+from varflow.theory.signals.pair_moments import Offset, PairMoments
+
+__all__ = ["elementwise", "rescaled"]
+
+Arrays = Sequence[np.ndarray]
+
+
+def elementwise(
+    signals: Sequence[Signal],
+    mean: Callable[[Arrays], np.ndarray],
+    second: Callable[[Arrays, Arrays, Arrays], np.ndarray],
+    *,
+    changes: Differences | None = None,
+    sampled: Callable[..., np.ndarray] | None = None,
+) -> Any:
+    """The signal that an operation on the entries of these signals, of one kind and grid, sends.
+
+    ``mean(e)``, from the mean of each signal; ``second(M, e, f)``, from second moments of each (of currents covariances), and
+    the means of their first and of their second factor. It must not hold arrays of its own: it is used for entries of one
+    index, for positions of a map, and for inputs of a batch.
+    """
+    most = max(len(each.mean) for each in signals)
+    signals = [in_replicas(each, most) for each in signals]
+    first, means = signals[0], [each.mean for each in signals]
+
+    def at(offset: Offset) -> np.ndarray:
+        e, f = zip(*(means_at(each, offset, first.grid) for each in means), strict=True)
+        return second([each.between(offset) for each in signals], e, f)
+
+    return first.with_moments(
+        mean(means),
+        second([each.second for each in signals], means, means),
+        changes=changes,
+        pairs=PairMoments(first.grid.shape, at) if all(each.pairs for each in signals) else None,
+        overlap=_overlap(signals, second),
+        sampled=sampled,
+        shared=None,
+    )
+
+
+def _overlap(signals: Sequence[Signal], second: Callable[[Arrays, Arrays, Arrays], np.ndarray]) -> Overlap | None:
+    overlaps = [each.overlap for each in signals if each.overlap is not None]
+    if len(overlaps) < len(signals):
+        return None
+    means = [averages(each)[0] for each in signals]
+    return overlaps[0].after(second([each.between for each in overlaps], means, means))
+
+
+def rescaled(signal: Currents, scale: np.ndarray, shift: float | np.ndarray = 0.0) -> Currents:
+    """``s_i x_i + c_i``; in an overlap of inputs the correlation stays."""
+    grid = signal.grid
+
+    def product(C: np.ndarray, offset: Offset = (0, 0)) -> np.ndarray:
+        one, other = means_at(scale, offset, grid)
+        return one[..., :, None] * C * other[..., None, :]
+
+    after = signal.with_moments(
+        scale * signal.mean + shift,
+        product(signal.covariance),
+        changes=None,
+        pairs=None if signal.pairs is None else signal.pairs.then(product),
+        overlap=None,
+        sampled=None,
+        shared=signal.shared,
+    )
+    return after if signal.overlap is None else _with_correlation(after, signal, signal.overlap)
+
+
+def _with_correlation(after: Currents, before: Currents, overlap: Overlap) -> Currents:
+    """Currents behind an operation that keeps the correlation of different inputs."""
+    stds = [np.sqrt(np.diagonal(averages(each)[1], axis1=-2, axis2=-1)) for each in (after, before)]
+    ratio = np.divide(stds[0], stds[1], out=np.zeros_like(stds[0]), where=stds[1] > 0)
+    between = ratio[..., :, None] * overlap.between * ratio[..., None, :]
+    return replace(after, overlap=overlap.after(between))

@@ -1,0 +1,65 @@
+r"""Overlap of different inputs of a batch: all that a BatchNorm needs to know besides each input's own moments.
+
+.. math:: B_{ij} = E[x_{ai}\, x_{bj}], \qquad a \ne b \text{ drawn from the batch}
+
+of currents their covariance; ``i, j`` are positions and steps (``told_apart``), or steps alone, averaged over pairs of
+positions of a large map. It goes along with the moments of single inputs: what is linear in moments takes it as one more of
+them, and a layer of neurons as that of two inputs which have the average moments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from varflow.theory.signals.windows import Grid
+
+__all__ = ["Numbers", "Overlap", "averages", "told_apart"]
+
+TOLD_APART = 256  # positions × steps up to which positions are told apart
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Numbers:
+    """Numbers of a whole batch that were measured, shape (inputs, positions, steps, channels), on this grid."""
+
+    x: np.ndarray
+    grid: Grid
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Overlap:
+    """``between``: ``B``, with a leading axis of replicas. ``numbers``: those of the batch, where they were measured. Of
+    weighted sums of them more is known: ``row``, the mean covariance of each entry with the batch, and ``mean_square()`` of the
+    normalised covariance of two of them.
+    """
+
+    between: np.ndarray
+    numbers: Numbers | None = None
+    row: np.ndarray | None = None
+    mean_square: Callable[[], float] | None = None
+
+    def after(self, between: np.ndarray) -> Overlap:
+        """The overlap behind an operation."""
+        return Overlap(between)
+
+
+def told_apart(grid: Grid) -> bool:
+    """True if an overlap is of positions and steps, not of steps alone."""
+    return not grid.per_position and grid.size <= TOLD_APART
+
+
+def averages(signal: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and second moments (of currents the covariance) of one input, averaged over inputs, and over positions if these are
+    not told apart.
+    """
+    grid, second = signal.grid, signal.second
+    if told_apart(grid):
+        return signal.mean.mean(axis=1), second.mean(axis=1)
+    mean = signal.mean.reshape(len(signal.mean), -1, grid.steps).mean(axis=1)
+    probes = grid.size // grid.steps
+    whole = second.reshape(len(second), -1, probes, grid.steps, probes, grid.steps)
+    return mean, np.einsum("rgxsxt->rst", whole) / (whole.shape[1] * probes)
