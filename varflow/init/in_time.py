@@ -49,7 +49,7 @@ def gain_for_rate(
     r"""The gain with which deep layers fire at a wanted late rate.
 
     The rate is the mean over the late half of the steps, in layer ``depth`` of a network whose layer 1 fires at about that
-    rate: ``input_gain`` is the strength of the drive for it. Where layers no longer change, it is averaged over the last ones.
+    rate: ``input_gain`` is the strength of the drive for it. It is averaged over the last layers where they agree.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def gain_for_rate(
         Mean spikes per neuron and step; for a multi-spike neuron, or a block that adds spikes over several steps, it may exceed
         1. Of a block of spikes it is that of the spikes that leave the block, behind its merges.
     steps, depth : int
-        Of the network.
+        Of the network. Neurons without memory, of which every step repeats the first, need no steps and answer for any depth.
     block : sequence of vf.layers, optional
         In place of a neuron: the layers between two like signals, repeated ``depth`` times. What is found is the gain of its
         last layer with weights, or ``gamma`` of a normalisation after it. With one step (the default) at the block's fixed

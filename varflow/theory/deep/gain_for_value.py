@@ -106,9 +106,9 @@ class Rung:
 
     def answers(self, points: int) -> bool:
         """True if the gain has the value and the value tells the gain; not where it falls as networks die, by chance."""
-        best, low = self.search.best, self.search.low
-        dying = self.search.at_an_edge and low.miss < 0 and self.chance > KEPT  # pyright: ignore[reportOptionalMemberAccess]
-        return not self.lacks(KEPT) and abs(best.miss) < KEPT and self.error(points) < FAR and not dying
+        best, dying = self.search.best, self.search.dying
+        falls = dying and dying.miss < 0 and best.x - dying.x < 2 * self.early_death and self.chance > KEPT
+        return not (self.lacks(KEPT) or abs(best.miss) > KEPT or self.error(points) > FAR or falls)
 
     def error(self, points: int) -> float:
         """Error of ln g: of the value over its slope, and by early death in whole networks of fewer points than asked for."""

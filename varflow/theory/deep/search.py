@@ -41,12 +41,13 @@ class Slope:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Search:
-    """What a search saw: the best network, the ends of its bracket, and the slope."""
+    """What a search saw: the best network, the ends of its bracket, the slope, and the network nearest below that dies."""
 
     best: Seen
     low: Seen | None
     high: Seen | None
     slope: Slope
+    dying: Seen | None
 
     @property
     def width(self) -> float:
@@ -96,11 +97,11 @@ def search(
         seen.append(look(min(max(x, ends[0]), ends[1])))
         report(len(seen))
         found = _found(seen, slope)
-        best, slope = found.best, found.slope
+        best = found.best
         near = best.alive and abs(best.miss) < max(accuracy, best.error / 2)
         outside = (found.high is None and seen[-1].x >= ends[1]) or (found.low is None and seen[-1].x <= ends[0])
         done = outside or found.width < width or found.hopeless or len(seen) == TRIES
-        if done or (near and (slope.measured or probe > stride)):
+        if done or (near and (found.slope.measured or probe > stride)):
             return found
         if near:  # a second network for the slope, farther each time; above, as one below may die
             x, probe = best.x + probe, 2 * probe
@@ -111,9 +112,10 @@ def search(
 def _found(seen: list[Seen], slope: Slope) -> Search:
     """The bracket has its lower end below: of values that fall with the gain, or noise, the ends would never meet."""
     high = min((each for each in seen if not each.low), key=lambda each: each.x, default=None)
-    below = (each for each in seen if each.low and (high is None or each.x < high.x))
-    best = _better(seen)
-    return Search(best, max(below, key=lambda each: each.x, default=None), high, _slope(best, seen, slope))
+    best, below = _better(seen), [each for each in seen if each.low and (high is None or each.x < high.x)]
+    low = max(below, key=lambda each: each.x, default=None)
+    dying = max((each for each in below if not each.alive), key=lambda each: each.x, default=None)
+    return Search(best, low, high, _slope(best, seen, slope), dying)
 
 
 def _better(seen: list[Seen]) -> Seen:
@@ -121,13 +123,15 @@ def _better(seen: list[Seen]) -> Seen:
 
 
 def _slope(best: Seen, seen: list[Seen], known: Slope) -> Slope:
-    """The slope to the nearest network that differs from the best one by more than noise, if it is surer than the known one."""
+    """The slope to the nearest network that differs from the best one by more than noise, if that tells it to a tenth or better
+    than it was known.
+    """
     living = [each for each in seen if best.alive and each.alive and math.isfinite(each.miss) and each.x != best.x]
     for other in sorted(living, key=lambda each: abs(each.x - best.x)):
         slope, noise = (other.miss - best.miss) / (other.x - best.x), math.hypot(other.error, best.error)
         error = noise / abs(other.x - best.x)
         apart = abs(other.miss - best.miss) > max(NOISE * noise, ROUGH if noise > EXACT else 0.0)
-        if slope > 0 and apart and not (known.measured and known.error / known.value < error / slope):
+        if slope > 0 and apart and (not known.measured or error / slope < max(known.error / known.value, MARGIN)):
             return Slope(max(slope, FLAT), error, True)
     return known
 
