@@ -6,10 +6,9 @@ over 64 networks, the others network by network. Every round runs all of them in
 
 import math
 import statistics
-import time
 
 import pytest
-from setting import bar, size
+from setting import bar, cpu_seconds, size
 
 import varflow as vf
 
@@ -24,12 +23,6 @@ LEAKY = {"decay": 0.5, "reset": "delayed_subtract"}
 def described(steps):
     neuron = vf.Neuron(1.0, **(LEAKY if steps > 1 else {}))
     return vf.Network(width=WIDTH, depth=DEPTH, gain=GAIN, neuron=neuron, steps=steps)
-
-
-def seconds(work, networks):
-    start = time.process_time()
-    work()
-    return (time.process_time() - start) / networks
 
 
 def simulated(steps, engine, networks, seed):
@@ -91,8 +84,8 @@ def ratios(steps, other, benchmark, name):
     found = []
 
     def run():
-        conditional = seconds(simulated(steps, "conditional", NETWORKS, len(found)), NETWORKS)
-        found.append(seconds(other, 1) / conditional)
+        conditional = cpu_seconds(simulated(steps, "conditional", NETWORKS, len(found)))[0] / NETWORKS
+        found.append(cpu_seconds(other)[0] / conditional)
 
     simulated(steps, "conditional", 1, 0)()
     benchmark.pedantic(run, rounds=ROUNDS)

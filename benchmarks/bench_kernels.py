@@ -24,7 +24,6 @@ def test_correlation_map_against_owens_t(benchmark):
     assert np.abs(got - wanted).max() < 1e-14
     result = {"ns an element": 1e9 * ours / NUMBER, "owens_t / correlation_map": theirs / ours}
     benchmark.extra_info |= result
-    bar(ours <= 0.3)
     bar(result["owens_t / correlation_map"] >= 0.3)  # Owen's T alone loses the digits of small overlaps
 
 
@@ -48,7 +47,6 @@ def test_a_gram_matrix_against_owens_t(benchmark):
     pairs = len(a) * DEPTH
     result = {"seconds": ours, "ns a pair and layer": 1e9 * ours / pairs, "owens_t / kernel": theirs * DEPTH / ours}
     benchmark.extra_info |= result
-    bar(ours <= 10)
     bar(result["owens_t / kernel"] >= 0.4)
 
 

@@ -35,19 +35,18 @@ def pair_by_pair(described, below):
     return M
 
 
-@pytest.mark.parametrize(("steps", "seconds_bar", "ratio_bar"), size([(20, 0.05, 40), (100, 1.0, 100)], [(3, 0, 0), (6, 0, 0)]))
-def test_without_reset(benchmark, steps, seconds_bar, ratio_bar):
+@pytest.mark.parametrize(("steps", "least"), size([(20, 30), (100, 100)], [(3, 0), (6, 0)]))
+def test_without_reset(benchmark, steps, least):
     described = network(steps)
     ours, profile = best(lambda: vf.mean_field(described), 5)
     benchmark.pedantic(vf.mean_field, (described,), rounds=5)
     layer = DEPTH // 2  # far from the drive, where steps are perfectly correlated
-    naive, M = best(lambda: pair_by_pair(described, profile.coincidences[layer - 1]), 1)
-    agreement = np.abs(M - profile.coincidences[layer]).max()
+    naive, M = best(lambda: pair_by_pair(described, profile.second_moments[layer - 1]), 2)
+    agreement = np.abs(M - profile.second_moments[layer]).max()
     result = {"seconds": ours, "pair by pair": DEPTH * naive, "ratio": DEPTH * naive / ours, "largest difference": agreement}
     benchmark.extra_info |= result
     assert agreement <= 1e-10
-    bar(ours <= seconds_bar)
-    bar(result["ratio"] >= ratio_bar)
+    bar(result["ratio"] >= least)
 
 
 def plain_coincidences(described, below, points, rng):
@@ -71,7 +70,7 @@ def test_with_reset(benchmark, reset):
     wall = time.perf_counter()
     benchmark.pedantic(vf.mean_field, (described,), rounds=1)
     wall = time.perf_counter() - wall
-    rng, points, below = np.random.default_rng(0), 2**12, profile.coincidences[-2]
+    rng, points, below = np.random.default_rng(0), 2**12, profile.second_moments[-2]
     naive, drawn = best(lambda: [plain_coincidences(described, below, points, rng) for _ in range(replicas)], 2)
     # One layer: the plain errors are those of a single layer, the profile's have accumulated over layers.
     plain = np.diagonal(np.std(drawn, axis=0, ddof=1)).mean() / replicas**0.5
@@ -87,9 +86,8 @@ def test_with_reset(benchmark, reset):
     }
     benchmark.extra_info |= result
     assert error.max() <= 2e-3
-    bar(ours <= 6)
     assert offset <= 5  # agreement, in standard errors of plain Monte Carlo
-    bar(ratio >= 15)
+    bar(ratio >= 30)
 
 
 @pytest.mark.parametrize(

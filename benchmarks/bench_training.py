@@ -1,10 +1,9 @@
 """A training step of the experiments' networks against the same network as a snnTorch loop, interleaved in one process."""
 
 import statistics
-import time
 
 import pytest
-from setting import bar, size
+from setting import bar, cpu_seconds, size
 
 torch = pytest.importorskip("torch")
 snntorch = pytest.importorskip("snntorch")
@@ -33,12 +32,10 @@ class Loop(torch.nn.Module):
         return self.readout(total / STEPS)
 
 
-def seconds(network, optimizer, x, y):
-    start = time.process_time()
+def step(network, optimizer, x, y):
     optimizer.zero_grad(set_to_none=True)
     torch.nn.functional.cross_entropy(network(x), y).backward()
     optimizer.step()
-    return time.process_time() - start
 
 
 def test_a_training_step(benchmark):
@@ -52,7 +49,7 @@ def test_a_training_step(benchmark):
 
     def run():
         for each, network in zip(times, trained, strict=True):
-            each.append(seconds(*network))
+            each.append(cpu_seconds(lambda network=network: step(*network))[0])
 
     benchmark.pedantic(run, rounds=ROUNDS, warmup_rounds=2)
     ratio = statistics.median(times[0]) / statistics.median(times[1])

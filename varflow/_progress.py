@@ -44,7 +44,7 @@ def counted(report: Report, most: int) -> Report:
 
 
 def unreported(done: int) -> None:
-    """What reports to nobody."""
+    """Do nothing: the report of a computation whose progress nobody watches."""
 
 
 def beyond(report: Report, start: int) -> Report:

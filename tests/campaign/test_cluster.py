@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import campaign_blocks
 import pytest
-from campaign_blocks import drawn
 
 import varflow as vf
 from varflow.campaign import Block
@@ -29,43 +29,8 @@ if __name__ == "__main__":
 """
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    """Two workers, which import ``campaign_blocks`` by name."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
-        patched.syspath_prepend(str(Path(__file__).parents[1]))
-        with distributed.LocalCluster(n_workers=2, processes=True, **QUIET) as made:
-            yield made
-
-
 def blocks(count):
-    return [Block("campaign_blocks:slowly_drawn", {"seed": seed}) for seed in range(count)]
-
-
-def test_a_worker_that_is_killed_costs_nothing_but_time(cluster, tmp_path):
-    campaign = vf.Campaign(tmp_path / "s", scheduler=cluster.scheduler_address)
-    found, killed = {}, []
-
-    def arrived(index, result):
-        found[index] = result["normal"].tobytes()
-        if len(found) == 4:
-            killed.append(next(iter(cluster.workers.values())).pid)
-            os.kill(killed[0], signal.SIGKILL)
-
-    with campaign.opened() as run:
-        run.run(blocks(16), arrived)
-    assert killed
-    assert found == {seed: drawn(seed, 5)["normal"].tobytes() for seed in range(16)}
-
-
-def test_progress_comes_from_the_cluster(cluster):
-    marks = []
-    campaign = vf.Campaign(scheduler=cluster.scheduler_address)
-    diagram = vf.phase_diagram(**DIAGRAM, campaign=campaign, progress=lambda *now: marks.append(now))
-    assert diagram.survival.tobytes() == vf.phase_diagram(**DIAGRAM).survival.tobytes()
-    assert marks == sorted(marks)
-    assert marks[-1] == (9, 9)
+    return [Block(campaign_blocks.slowly_drawn, {"seed": seed}) for seed in range(count)]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
@@ -92,6 +57,41 @@ def test_a_scheduler_that_goes_away_is_said_in_one_line_and_finished_blocks_stay
     with vf.Campaign(tmp_path / "s", found=lambda *now: seen.append(now)).opened() as run:
         run.run(blocks(len(done)), lambda *_: None)
     assert seen == [(len(done), len(done))]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two workers, which import ``campaign_blocks`` by name."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
+        patched.syspath_prepend(str(Path(__file__).parents[1]))
+        with distributed.LocalCluster(n_workers=2, processes=True, **QUIET) as made:
+            yield made
+
+
+def test_a_worker_that_is_killed_costs_nothing_but_time(cluster, tmp_path):
+    campaign = vf.Campaign(tmp_path / "s", scheduler=cluster.scheduler_address)
+    found, killed = {}, []
+
+    def arrived(index, result):
+        found[index] = result["normal"].tobytes()
+        if len(found) == 4:
+            killed.append(next(iter(cluster.workers.values())).pid)
+            os.kill(killed[0], signal.SIGKILL)
+
+    with campaign.opened() as run:
+        run.run(blocks(16), arrived)
+    assert killed
+    assert found == {seed: campaign_blocks.drawn(seed, 5)["normal"].tobytes() for seed in range(16)}
+
+
+def test_progress_comes_from_the_cluster(cluster):
+    marks = []
+    campaign = vf.Campaign(scheduler=cluster.scheduler_address)
+    diagram = vf.phase_diagram(**DIAGRAM, campaign=campaign, progress=lambda *now: marks.append(now))
+    assert diagram.survival.tobytes() == vf.phase_diagram(**DIAGRAM).survival.tobytes()
+    assert marks == sorted(marks)
+    assert marks[-1] == (9, 9)
 
 
 @pytest.mark.parametrize("reached", [True, False])

@@ -100,17 +100,33 @@ def test_verdicts_that_are_not_good_are_told():
     assert "figure_9 not examined" in text
 
 
-@pytest.mark.parametrize("name", ["claim", "verdict", "seed", "budget", "quantity", "statement", "points", "version"])
-def test_no_text_of_a_result_becomes_markup(name):
-    wild = """x"><script>alert(1)</script>'"""
-    known = getattr(RESULTS[1], name)
-    wild = {"points": [wild] * len(RESULTS[1].points), "version": {wild: wild}}.get(name, wild)
-    told = replace(RESULTS[1], **{name: wild})
+TEXTS = ("claim", "verdict", "seed", "budget", "quantity", "statement", "points", "version")
+
+
+def with_script_in(names):
+    """The page of a result, in which these fields hold markup."""
+    script = """x"><script>alert(1)</script>'"""
+    wild = dict.fromkeys(TEXTS, script) | {"points": [script] * len(RESULTS[1].points), "version": {script: script}}
+    known = {name: getattr(RESULTS[1], name) for name in names}
+    told = replace(RESULTS[1], **{name: wild[name] for name in names})
     envelope = replace(ENVELOPE, claim=told.claim, conservative="<script>", version={"<script>": "<script>"})
     made = webpage(Examined([told], "<script>", missing=["<script>"]), {told.claim: envelope})
+    assert all(known[name] is getattr(RESULTS[1], name) for name in names)
+    return made
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("name", [name for name in TEXTS if name != "quantity"])  # it stands in a figure alone
+def test_no_text_of_a_result_becomes_markup(name):
+    made = with_script_in([name])
     assert made.count("&lt;script&gt;") > 3
     assert "<script" not in made
-    assert known is getattr(RESULTS[1], name)
+
+
+def test_no_text_in_a_figure_becomes_markup():
+    made = with_script_in(["quantity"])
+    assert made.count("&lt;script&gt;") > 3
+    assert "<script" not in made
 
 
 DAMAGED = [

@@ -47,11 +47,11 @@ def with_step(derivation, index, right):
 @pytest.mark.parametrize(("reset", "kind"), CASES)
 def test_every_step_holds_and_an_error_in_any_is_seen(reset, kind):
     derivation = moments(reset, kind)
-    assert derivation.check(points=1)
+    assert derivation.check(points=1, digits=18)
     for index, step in enumerate(derivation.steps):
         planted = with_step(derivation, index, step.expression.rhs * sympy.Rational(101, 100))
         alone = replace(planted, steps=(planted.steps[index],))  # each step is judged by itself
-        assert not alone.check(points=1), step
+        assert not alone.check(points=1, digits=18), step
 
 
 def stepped(reset, h, c, beta, theta):
@@ -100,8 +100,8 @@ def test_the_mean_of_those_that_fire_in_place_of_all_fails(reset):
     right = {spike: rate, product: mu * rate + sigma * density, covariance: sigma * density, square: second}
     wrong = right | {product: of_firing, covariance: of_firing - mu * rate}
     last = lambda put: (made := with_step(derivation, -1, general.subs(put))) and replace(made, steps=made.steps[-1:])  # noqa: E731
-    assert last(right).check(points=1)
-    assert not last(wrong).check(points=1)
+    assert last(right).check(points=1, digits=18)
+    assert not last(wrong).check(points=1, digits=18)
 
 
 def test_the_stationary_identities():

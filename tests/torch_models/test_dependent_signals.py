@@ -11,7 +11,6 @@ snntorch = pytest.importorskip("snntorch")
 from torch import nn  # noqa: E402
 
 import varflow as vf  # noqa: E402
-from varflow.torch_models.prediction.evaluation import Evaluation  # noqa: E402
 
 STEPS, WIDTH, NETWORKS = 5, 250, 4
 BIAS = 0.04  # relative, of infinite width for networks of this width and number
@@ -65,8 +64,8 @@ def rates(reports, layer, name):
     return np.array([getattr(report.layers[layer], name) for report in reports])
 
 
-def agree(reports, layer):
-    measured, predicted = rates(reports, layer, "firing_rate"), rates(reports, layer, "predicted_rate")
+def agree(reports, layer, measured="firing_rate", predicted="predicted_rate"):
+    measured, predicted = rates(reports, layer, measured), rates(reports, layer, predicted)
     error = measured.std(ddof=1) / len(measured) ** 0.5
     return abs(measured.mean() - predicted.mean()) < 4 * error + BIAS * measured.mean()
 
@@ -89,16 +88,19 @@ def test_joints_of_spikes_that_come_from_the_same_weights_are_named_and_measured
 
 
 @pytest.mark.parametrize("name", CURRENTS)
-def test_sums_of_currents_that_come_from_the_same_weights_have_no_prediction(name):
-    (report, *_) = audits(None, CURRENTS[name])
-    assert notes(report)
-    assert math.isnan(report.layers[1].predicted_rate)
-    assert not math.isnan(report.layers[0].predicted_rate)
+def test_sums_of_currents_and_of_multiples_of_them_are_predicted(name, monkeypatch):
+    """``u + f u`` is ``(1 + f) u``; taken as independent, it is predicted wrongly."""
+    reports = audits(None, CURRENTS[name])
+    assert not any(map(notes, reports))
+    assert agree(reports, 1)
+    assert agree(reports, 1, "variance", "predicted_variance")
+    monkeypatch.setattr("varflow.torch_models.tracing.read.independent", lambda graph: graph)
+    assert not agree(audits(None, CURRENTS[name]), 1, "variance", "predicted_variance")
 
 
 @pytest.mark.parametrize("name", ["spikes times spikes", "spikes removed"])
 def test_as_if_they_were_independent_they_are_predicted_wrongly(name, monkeypatch):
-    monkeypatch.setattr(Evaluation, "in_common", lambda self, node: [])
+    monkeypatch.setattr("varflow.torch_models.tracing.read.independent", lambda graph: graph)
     reports = audits(JOINTS[name])
     assert not any(map(notes, reports))
     assert not agree(reports, 2)

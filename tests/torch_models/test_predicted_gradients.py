@@ -1,6 +1,5 @@
 """Gradient norms of traced models, predicted and under autograd: the wrong surrogate or reset must be rejected."""
 
-from copy import copy
 from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
@@ -23,8 +22,7 @@ from varflow.theory.signals.gradients import Gradients  # noqa: E402
 from varflow.theory.signals.moments import Spikes  # noqa: E402
 from varflow.theory.signals.windows import Grid, Window  # noqa: E402
 from varflow.torch_models.audit.gradients import gradients  # noqa: E402
-from varflow.torch_models.prediction.backwards import Backwards  # noqa: E402
-from varflow.torch_models.prediction.evaluation import Evaluation  # noqa: E402
+from varflow.torch_models.prediction.infinite_width import InfiniteWidth  # noqa: E402
 from varflow.torch_models.tracing.measure import trace_and_measure  # noqa: E402
 from varflow.torch_models.tracing.trace import trace  # noqa: E402
 from varflow.torch_models.tracing.weights import Moments  # noqa: E402
@@ -145,17 +143,24 @@ def evaluated(name, strength=1.0):
     make, x, gain = MODELS[name]
     traced = trace(drawn(make, gain, 0), x)
     fans = {n: fan_in(w) for layer in traced.layers for n, w in zip(layer.names, layer.weights, strict=True)}
-    evaluation = Evaluation(traced, {n: Moments(fan, strength * gain / fan**0.5) for n, fan in fans.items()}, 8)
-    evaluation.states()
-    return evaluation
+    return InfiniteWidth.of(traced, {n: Moments(fan, strength * gain / fan**0.5) for n, fan in fans.items()}, 8)
 
 
-def energies(evaluation, surrogate=PSI):
-    return np.array(Backwards(evaluation, dict.fromkeys(evaluation.trace.layers, surrogate)).norms()) ** 2
+def energies(infinite, surrogate=PSI):
+    return np.array(infinite.gradients([surrogate] * len(infinite.trace.layers))[0]) ** 2
 
 
-def overlaps(evaluation):
-    return np.array([evaluation.overlaps.of_spikes(layer) for layer in evaluation.trace.layers])
+def overlaps(infinite):
+    return np.array([infinite.overlap(layer) for layer in infinite.trace.layers])
+
+
+def attached(visit):
+    """The node, with a reset through which gradients go if it has neurons."""
+    if not visit.node.operation.spikes:
+        return visit
+    spike = visit.node.operation
+    spike = replace(spike, neuron=replace(spike.neuron, detach_reset=False))
+    return replace(visit, node=replace(visit.node, operation=spike))
 
 
 def agrees(theory, found):
@@ -166,16 +171,12 @@ def agrees(theory, found):
 @pytest.mark.parametrize("name", MODELS)
 def test_norms_are_those_of_autograd(name):
     """Another width of the surrogate, or over several steps a reset that is not detached, is rejected."""
-    found, evaluation = measured(name)[0], copy(evaluated(name))
-    assert agrees(energies(evaluation), found)
+    found, infinite = measured(name)[0], evaluated(name)
+    assert agrees(energies(infinite), found)
     for factor in (0.7, 1.4) if name in ("BatchNorm, eval", "recurrent") else (0.8, 1.25):
-        assert not agrees(energies(evaluation, PSI.widened(factor * PSI.width)), found)
-    if evaluation.trace.steps == 1:
-        return
-    attached = {layer: replace(layer.neuron, detach_reset=False) for layer in evaluation.fired}
-    for layer, fired in evaluated(name).fired.items():
-        evaluation.fired = evaluation.fired | {layer: replace(fired, spike=replace(fired.spike, neuron=attached[layer]))}
-    assert not agrees(energies(evaluation), found)
+        assert not agrees(energies(infinite, PSI.widened(factor * PSI.width)), found)
+    if infinite.trace.steps > 1:
+        assert not agrees(energies(replace(infinite, visits=list(map(attached, infinite.visits)))), found)
 
 
 @pytest.mark.parametrize("name", ["maxima", "maxima, one step"])
@@ -186,7 +187,7 @@ def test_the_choice_of_a_maximum_depends_on_membranes(name, monkeypatch):
         (chosen,) = (back := maximum_back(*parts)).routed
         return replace(back, routed=(replace(chosen, taps=np.roll(chosen.taps, 7, axis=-1)),))
 
-    monkeypatch.setattr("varflow.torch_models.prediction.backwards.maximum_back", independent)
+    monkeypatch.setattr("varflow.theory.operations.pool.maximum_back", independent)
     assert not agrees(energies(evaluated(name)), measured(name)[0])
 
 
@@ -195,16 +196,15 @@ def test_windows_are_followed_with_all_their_points(monkeypatch):
     make, x, gain = MODELS["maxima"]
     traced = trace(drawn(make, gain, 0), x)
     fans = {n: fan_in(w) for layer in traced.layers for n, w in zip(layer.names, layer.weights, strict=True)}
-    monkeypatch.setattr("varflow.torch_models.prediction.evaluation.JOINT", 9 * traced.steps)
+    monkeypatch.setattr("varflow.torch_models.prediction.infinite_width.JOINT", 9 * traced.steps)
     monkeypatch.setattr("varflow.theory.maps.positions.IN_WINDOWS", 2**16)
-    evaluation = Evaluation(traced, {n: Moments(fan, gain / fan**0.5) for n, fan in fans.items()}, 8)
-    evaluation.states()
-    found, points = energies(evaluation), []
+    infinite = InfiniteWidth.of(traced, {n: Moments(fan, gain / fan**0.5) for n, fan in fans.items()}, 8)
+    found, points = energies(infinite), []
     kept = maxima_module.carried_back_alone
     monkeypatch.setattr(maxima_module, "carried_back_alone", lambda J, *of: points.append(J.shape[-1]) or kept(J, *of))
     monkeypatch.setattr(maxima_module, "NUMBERS", 2**12, raising=False)
     monkeypatch.setattr("varflow.theory.responses.jacobians.NUMBERS", 2**12)
-    np.testing.assert_allclose(energies(evaluation), found, rtol=1e-4)
+    np.testing.assert_allclose(energies(infinite), found, rtol=1e-4)
     assert min(points) > 1
 
 
@@ -224,18 +224,17 @@ def test_windows_of_large_maps_are_followed_on_their_own(name, monkeypatch):
     moments = {
         n: Moments(fan_in(w), gain / fan_in(w) ** 0.5) for l in traced.layers for n, w in zip(l.names, l.weights, strict=True)
     }
-    monkeypatch.setattr("varflow.torch_models.prediction.evaluation.JOINT", 9 * traced.steps)  # numbers in a window
+    monkeypatch.setattr("varflow.torch_models.prediction.infinite_width.JOINT", 9 * traced.steps)  # numbers in a window
     monkeypatch.setattr("varflow.theory.maps.positions.IN_WINDOWS", 2**18)  # at fewer points, a sixteenth of the usual
-    evaluation = Evaluation(traced, moments, 8)
-    evaluation.states()
-    assert bool(evaluation.restarted) == (name != "maxima of currents")
-    assert evaluation.fired[traced.layers[0]].currents.grid.per_position or name == "maxima of currents"
-    assert agrees(energies(evaluation), measured(name)[0])
+    infinite = InfiniteWidth.of(traced, moments, 8)
+    assert bool(infinite.restarted) == (name != "maxima of currents")
+    assert infinite.currents(traced.layers[0]).grid.per_position or name == "maxima of currents"
+    assert agrees(energies(infinite), measured(name)[0])
     if name.startswith("maxima,") or name == "maxima":
         kept = RoutedPerWindow.back
         turned = lambda self, *parts: kept(replace(self, taps=np.roll(self.taps, 7, axis=-1)), *parts)  # noqa: E731
         monkeypatch.setattr(RoutedPerWindow, "back", turned)
-        assert not agrees(energies(evaluation), measured(name)[0])
+        assert not agrees(energies(infinite), measured(name)[0])
 
 
 @pytest.mark.parametrize("name", ["iand", "joined", "BatchNorm, train", "BatchNorm, eval", "recurrent"])

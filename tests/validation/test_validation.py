@@ -216,7 +216,7 @@ class TestCampaign:
         monkeypatch.setattr(gain_for_rate, "_asked", lambda settings: ((point, ""),))  # the search for gains is tested below
         monkeypatch.setattr("varflow.campaign.campaign.Run.run", run)
         with pytest.raises(Seen), vf.Campaign().opened() as opened:
-            claim.simulate(claim.budgets["quick"], 0, Work(opened))
+            claim.simulate(FILLED if claim is figure_3.CLAIM else claim.budgets["quick"], 0, Work(opened))
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
     def test_cuda_without_a_card(self, tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 from varflow._checks import DomainError, choice, frozen, put, real_array
 from varflow.model.signals import Layer, Signal
 
-__all__ = ["Measured", "Source", "Unknown"]
+__all__ = ["Fallback", "Measured", "Source", "Unknown"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -34,6 +34,7 @@ class Measured(Layer):
     Parameters
     ----------
     x : array, shape (steps, inputs, neurons) or (steps, inputs, channels, height, width)
+        Or (steps, inputs, neurons, rows), of which each goes through the same weights. One step if all are equal.
     kind : str
         ``input``: numbers that weights receive; ``currents``: what neurons receive.
 
@@ -49,15 +50,22 @@ class Measured(Layer):
 
     def __post_init__(self) -> None:
         x = real_array("x", self.x)
-        if x.ndim not in (3, 5) or 0 in x.shape:
+        if x.ndim not in (3, 4, 5) or 0 in x.shape:
             raise DomainError("x", f"array of shape {x.shape}", "must have shape (steps, inputs, neurons) or that of maps")
         put(self, x=frozen(x), kind=choice("kind", self.kind, ("input", "currents")))
 
     def after(self, *signals: Signal, width: int | None = None) -> Signal:
-        return Signal(self.kind, self.x.shape[2:], weighted=True)
+        return Signal(self.kind, self.x.shape[2:] if self.x.ndim == 5 else self.x.shape[2:3], weighted=True)
 
     def __repr__(self) -> str:
         return f"Measured({' × '.join(map(str, self.x.shape))} numbers{'' if self.kind == 'input' else ', currents'})"
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Fallback(Measured):
+    """What it receives, unless that is not known: then numbers that were measured there."""
+
+    accepts: ClassVar[tuple[str, ...]] = ("input", "currents", "spikes")
 
 
 @dataclass(frozen=True, slots=True, repr=False)

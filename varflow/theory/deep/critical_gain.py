@@ -147,7 +147,7 @@ def _smallest(question: Question, neurons: Neurons, x: float, report: Report, wi
     noise, stride = 0.0, STRIDE
     options: dict[str, Any] = {"accuracy": 1.0, "ends": WIDE, "report": report}
     if question.steps > 1 and neurons.samples(question.neuron, question.steps):
-        noise, width = EARLY / neurons.points, 2 / neurons.points
+        noise = width = EARLY / neurons.points
         rough = search(looking(question, few(neurons)), x, width=ROUGH, **options)
         x, stride = rough.middle, ROUGH
     look = cache(looking(question, neurons))

@@ -200,7 +200,7 @@ def _multiplier(rung: Rung, neurons: Neurons) -> float:
         return next_of_gain(neuron, neurons, below, network.gain, number)
 
     replicas, state = neurons.replicas(neuron, rung.question.steps), network.state
-    moments = (state.variance, state.potential_mean, state.firing_rate, state.coincidences)
+    moments = (state.variance, state.potential_mean, state.firing_rate, state.second_moments)
     few_replicas = LayerState(*(values[:replicas] for values in moments))
     return leading_multiplier(layer, few_replicas, 1, rounds=2 * WINDOW, size=DEVIATION)[0]
 

@@ -92,7 +92,7 @@ def next_of_gain(neuron: Neuron, neurons: Neurons, below: LayerState, gain: floa
     mean, changes = np.zeros_like(below.firing_rate), below.changes
     if changes is not None:
         changes = replace(changes, mean_change=np.zeros_like(changes.mean_change))
-    currents = Currents(mean, below.coincidences, Grid(1, 1, 1, mean.shape[-1]), 1, changes)
+    currents = Currents(mean, below.second_moments, Grid(1, 1, 1, mean.shape[-1]), 1, changes)
     return neurons.state(neuron, currents.scaled(np.full((1, 1), gain)), number)
 
 
@@ -242,7 +242,7 @@ def _look(question: Question, neurons: Neurons, first: LayerState, x: float) -> 
         lifetime = np.where(alive, number, lifetime)
         settled = number >= earliest and _settled(question, states[-kept:], replicas)
         dead = number - lifetime.max() >= SILENT or float(last.firing_rate.max()) < EXTINCT
-        endless = gain**2 * float(last.coincidences.max()) > RUNAWAY
+        endless = gain**2 * float(last.second_moments.max()) > RUNAWAY
         if settled or dead or endless or number == depth:
             break
         states = [*states[1 - 2 * WINDOW :], next_of_gain(question.neuron, neurons, last, gain, number)]
@@ -279,4 +279,4 @@ def _mean(states: Sequence[LayerState], replicas: int) -> LayerState:
         values = (getattr(state, name) for state in states)
         return np.mean([np.broadcast_to(each, (replicas, *each.shape[1:])) for each in values], axis=0)
 
-    return LayerState(*map(mean, ("variance", "potential_mean", "firing_rate", "coincidences")))
+    return LayerState(*map(mean, ("variance", "potential_mean", "firing_rate", "second_moments")))

@@ -22,6 +22,7 @@ from varflow.theory.maps.variance_classes import JOINT
 from varflow.theory.operations.merge import settled
 from varflow.theory.operations.table import Uncovered, register
 from varflow.theory.operations.visit import Effort, Visit, WayBack
+from varflow.theory.signals.counted import ON_MAPS, uncounted
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.moments import Currents, Signal, Spikes
 from varflow.theory.signals.overlap import averages, told_apart
@@ -29,6 +30,7 @@ from varflow.theory.signals.windows import Grid, Window
 
 __all__ = ["averaged", "averaged_back", "largest", "over_windows", "windows_of_currents"]
 
+UNDRAWN = "needs spikes that can be drawn; those of recurrent neurons cannot"
 COSTLY = "takes seconds on a map as large as this"
 
 
@@ -59,7 +61,7 @@ def averaged(window: Window, signal: Signal) -> Signal:
 def largest(window: Window, spikes: Any) -> Spikes:
     """The maximum of spikes over each window."""
     if spikes.sampled is None:
-        raise Uncovered("layers", "Pool('max', …)", "needs spikes that can be drawn; those of recurrent neurons cannot")
+        raise Uncovered("layers", "Pool('max', …)", UNDRAWN)
     if spikes.grid.per_position:
         return pools.largest(window, spikes)
     grid, smaller = spikes.grid, window.smaller(spikes.grid)
@@ -76,7 +78,8 @@ def windows_of_currents(layer: Any, window: Window, currents: Currents, effort: 
     size = len(window.taps) * grid.steps
     inputs = currents.mean.shape[1] // currents.grid.positions
     most = effort.windows
-    if currents.pairs is None or (most is not None and (size > JOINT or inputs * grid.positions * size**2 > most)):
+    overlaps = currents.overlap is not None  # of maxima they are not known
+    if overlaps or currents.pairs is None or (most is not None and (size > JOINT or inputs * grid.positions * size**2 > most)):
         raise Uncovered("layers", layer, COSTLY)
     return Windows.of(currents, window)
 
@@ -110,7 +113,11 @@ def backward(layer: Pool, gradients: Gradients, visit: Visit, way: WayBack) -> l
     if layer.kind == "average":
         return [averaged_back(window, above, grid)]
     if isinstance(signal, Currents):
+        if above.split is None:
+            raise Uncovered("layers", layer, "of currents must be followed by a Spike")
         return [maxima_joined(window, above, grid)]
+    if signal.sampled is None:
+        raise Uncovered("layers", layer, UNDRAWN)
     back = maximum_back(window, above, signal)
     return [back.per_position() if way.per_position else back]
 
@@ -123,4 +130,4 @@ def averaged_back(window: Window, gradients: Gradients, grid: Grid) -> Gradients
     return Gradients(spread @ gradients.moments @ spread.T, grid, gradients.channels, gradients.balanced)
 
 
-register(Pool, forward=forward, backward=backward)
+register(Pool, forward=forward, backward=backward, count=uncounted(ON_MAPS))

@@ -20,15 +20,19 @@ from varflow.theory.signals.windows import Grid
 __all__ = ["measured"]
 
 
-def forward(layer: Measured, inputs: tuple[Any, ...], visit: Visit) -> Spikes:
+def forward(layer: Measured, inputs: tuple[Any, ...], visit: Visit) -> Any:
+    if inputs and inputs[0] is not None:  # a Fallback of which there is no need
+        return inputs[0]
     walk = visit.walk
     steps = walk.steps or len(layer.x)
-    grid = Grid(1, *(layer.x.shape[3:] or (1, 1)), steps)
+    grid = Grid(1, *(layer.x.shape[3:] if layer.x.ndim == 5 else (1, 1)), steps)
     return measured(layer.x, replace(grid, per_position=walk.effort.per_position(grid)), overlaps=walk.batching.overlaps)
 
 
 def measured(x: np.ndarray, grid: Grid, *, overlaps: bool) -> Spikes:
-    """Moments over the channels of numbers (steps, inputs, channels, …), of one step if they are the same at all."""
+    """Moments over the channels of numbers (steps, inputs, channels, …), of one step if they are the same at all. Where the
+    axes behind channels are no positions of the grid, they are rows, which count as inputs.
+    """
     of = x.reshape(*x.shape[:3], -1).transpose(1, 3, 0, 2)  # (inputs, positions, steps, channels)
     spikes = of_numbers(of, replace(grid, steps=len(x)))
     return replace(spikes, overlap=_overlap(of, grid)) if overlaps else spikes
@@ -38,7 +42,9 @@ def _overlap(x: np.ndarray, grid: Grid) -> Overlap:
     """The overlap of different inputs, and the numbers themselves at all steps."""
     inputs, positions, _, channels = x.shape
     whole = np.broadcast_to(x, (inputs, positions, grid.steps, channels)) if x.shape[2] == 1 else x
-    of = x.reshape(inputs, 1, -1, channels) if told_apart(grid) else x.mean(axis=1, keepdims=True)
+    of = x  # rows of an input: each has overlaps with its own of other inputs
+    if positions == grid.positions:
+        of = x.reshape(inputs, 1, -1, channels) if told_apart(grid) else x.mean(axis=1, keepdims=True)
     sums, own = of.sum(axis=0), np.einsum("bric,brjc->ij", of, of)
     pairs = max(inputs * (inputs - 1), 1) * of.shape[1] * channels
     return Overlap(((np.einsum("ric,rjc->ij", sums, sums) - own) / pairs)[None], Numbers(whole, grid))
@@ -52,5 +58,9 @@ def unknown_back(layer: Unknown, gradients: Gradients, visit: Visit, way: WayBac
     raise Uncovered(visit.node.name, layer, missing(layer, "forward"))
 
 
-register(Measured, forward=forward)
+def passed_back(layer: Measured, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
+    return [gradients for _ in visit.received]
+
+
+register(Measured, forward=forward, backward=passed_back)
 register(Unknown, forward=unknown, backward=unknown_back)

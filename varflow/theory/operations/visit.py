@@ -56,7 +56,7 @@ class Effort:
 
     def per_position(self, grid: Grid) -> bool:
         """True if each position of such a map is followed on its own."""
-        return grid.positions * grid.steps > self.joint
+        return grid.positions > 1 and grid.positions * grid.steps > self.joint
 
     def back(self, grid: Grid) -> Neurons:
         """Responses along which gradients return."""
@@ -124,7 +124,7 @@ class Walk:
     def left(self, spikes: Any) -> None:
         """Put spikes that leave the network behind merges in place of those of the last layer of neurons."""
         if self.last is not None:
-            moments = {"firing_rate": spikes.mean, "coincidences": spikes.moments, "pairs": spikes.pairs}
+            moments = {"firing_rate": spikes.mean, "second_moments": spikes.moments, "pairs": spikes.pairs}
             self.rows[-1] = self.row(replace(self.last[0], **moments, changes=None), spikes.grid)
 
 
@@ -144,6 +144,8 @@ class Visit:
     sent : signal, optional
     kept : dict
         What ``forward`` leaves for ``backward``.
+    of_numbers : bool
+        True if it receives the numbers of a drive.
     """
 
     number: int
@@ -153,6 +155,7 @@ class Visit:
     walk: Walk
     sent: Any = None
     kept: dict[str, Any] = field(default_factory=dict)
+    of_numbers: bool = False
 
 
 @dataclass(slots=True, eq=False)

@@ -233,7 +233,9 @@ def in_replicas(signal: Either, number: int) -> Either:
         more(signal.second),
         changes=parts and Differences(*map(more, parts)),
         pairs=signal.pairs and signal.pairs.then(more),
-        overlap=signal.overlap and replace(signal.overlap, between=more(signal.overlap.between)),
+        overlap=signal.overlap
+        if signal.overlap is None or len(signal.overlap.between) >= number
+        else replace(signal.overlap, between=more(signal.overlap.between)),
         sampled=getattr(signal, "sampled", None),
         shared=getattr(signal, "shared", None),
     )

@@ -57,7 +57,7 @@ def _returned(visit: Visit, gradients: Gradients | None, way: WayBack) -> Sequen
     """Gradients by all that a node receives; None if theory does not know them."""
     operation = visit.node.operation
     unknown = [None] * len(visit.node.inputs)
-    if gradients is None:
+    if gradients is None or (visit.sent is None and any(each is None for each in visit.received)):
         return unknown
     backward = map_of("backward", BACKWARD, operation)
     try:

@@ -10,7 +10,7 @@ import numpy as np
 from varflow._checks import DomainError
 from varflow.model.extensions import map_of, missing
 from varflow.model.graph import Graph, Path
-from varflow.model.layers import Linear, Spike
+from varflow.model.layers import Linear, Measured, Spike
 from varflow.theory.operations.spike import fire
 from varflow.theory.operations.table import FORWARD, Uncovered
 from varflow.theory.operations.visit import Visit, Walk
@@ -29,10 +29,12 @@ def signals_walk(graph: Graph, start: Any, walk: Walk, *, keep: bool = False) ->
     """
     sent, last, passed, visits = {0: start}, graph.last_reader, 0, []
     leaving = None if isinstance(graph, Path) else graph.leaving
+    numbers = next(graph.shapes()).kind == "input"
     for number, node in enumerate(graph):
         if number == 0:
             continue
-        visit = Visit(number, node, passed, tuple(sent[source] for source in node.inputs), walk)
+        received = tuple(sent[source] for source in node.inputs)
+        visit = Visit(number, node, passed, received, walk, of_numbers=numbers and node.inputs == (0,))
         visit = replace(visit, sent=_sent(visit))
         sent[number] = visit.sent
         if node.operation.spikes:
@@ -51,7 +53,7 @@ def signals_walk(graph: Graph, start: Any, walk: Walk, *, keep: bool = False) ->
 def _sent(visit: Visit) -> Any:
     """What a node sends; None if theory does not know it."""
     walk, operation = visit.walk, visit.node.operation
-    if any(each is None for each in visit.received):
+    if any(each is None for each in visit.received) and not isinstance(operation, Measured):
         return None
     forward = map_of("forward", FORWARD, operation)
     try:
@@ -76,5 +78,5 @@ def next_layer(
 ) -> LayerState:
     """Layer ``number`` of a chain, with weights ``gain`` times as strong as ``linear``'s, in each replica and group."""
     grid, width = Grid(1, 1, 1, below.firing_rate.shape[-1]), linear.width or 1
-    spikes = Spikes(below.firing_rate, below.coincidences, grid, width, changes=below.changes).later(spike.neuron.delay)
+    spikes = Spikes(below.firing_rate, below.second_moments, grid, width, changes=below.changes).later(spike.neuron.delay)
     return fire(spike, weighted(linear, spikes, width).scaled(gain), number, neurons)[0]

@@ -15,10 +15,11 @@ from varflow.results import late_steps
 from varflow.results.audit import ENOUGH
 from varflow.torch_models.initialise.layer_gains import RATE, deep_layer, layer_gain, run_deep
 from varflow.torch_models.initialise.planner import planned_gains
-from varflow.torch_models.prediction.evaluation import LEAST_GAIN, Evaluation
+from varflow.torch_models.prediction.infinite_width import InfiniteWidth
 from varflow.torch_models.prediction.predict import LIVE_RATE, Expected, at_infinite_width, predict, uncovered
 from varflow.torch_models.tracing.notes import integrators
 from varflow.torch_models.tracing.origins import INPUT, Sender, factor
+from varflow.torch_models.tracing.read import LEAST_GAIN
 from varflow.torch_models.tracing.steps import by_step
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
 from varflow.torch_models.tracing.weights import Moments, moments_of, padding_factor, sum_of_modules
@@ -60,7 +61,7 @@ def diagnosed(
     if not trace.layers[silent].scaled_by:
         return "normalisation", None
     above = replace(trace, layers=trace.layers[: silent + 1])
-    if covered and predicted.plain and _lives(predicted.evaluation or at_infinite_width(above, used)[1], silent):
+    if covered and predicted.plain and _lives(predicted.infinite or at_infinite_width(above, used)[1], silent):
         held_back = predicted.survival[-1] < 0.5 < _survival_without_memory(trace, used)
         return "leak or reset" if held_back else "finite width", mend
     unbiased = {name: replace(each, bias_std=0.0, bias_mean=0.0) for name, each in used.items()}
@@ -83,10 +84,10 @@ def _ends(layer: TracedLayer) -> bool:
     return not any(bool(x.any()) for steps in several for x in steps[late_steps(len(steps))])
 
 
-def _lives(evaluation: Evaluation, index: int) -> bool:
+def _lives(infinite: InfiniteWidth, index: int) -> bool:
     """True if a layer is predicted to spike late at infinite width."""
-    trace = evaluation.trace
-    rates = evaluation.fired[trace.layers[index]].state.firing_rate.reshape(-1, trace.steps)
+    trace = infinite.trace
+    rates = infinite.visit(trace.layers[index]).kept["state"].firing_rate.reshape(-1, trace.steps)
     return float(rates[:, late_steps(trace.steps)].mean()) > LIVE_RATE
 
 

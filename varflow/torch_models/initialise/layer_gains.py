@@ -32,7 +32,7 @@ from varflow.theory.responses.neurons import Neurons
 from varflow.theory.roots import first_to_hold, rising_root
 from varflow.theory.signals.moments import Currents
 from varflow.theory.signals.windows import Grid
-from varflow.torch_models.prediction.evaluation import Evaluation
+from varflow.torch_models.prediction.infinite_width import InfiniteWidth
 from varflow.torch_models.prediction.predict import MOST_INPUTS
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
 from varflow.torch_models.tracing.weights import Moments
@@ -278,7 +278,7 @@ def layer_gain(trace: Trace, layer: TracedLayer, rate: float) -> float:
 def _at_gain_one(trace: Trace, layer: TracedLayer) -> Currents:
     """Currents of an input-driven layer, a group for every input and position."""
     moments = {name: Moments(1, 1.0) for name in layer.names}
-    currents = Evaluation(replace(trace, layers=[layer]), moments, MOST_INPUTS).currents(layer)
+    currents = InfiniteWidth.of(replace(trace, layers=[layer]), moments, MOST_INPUTS).currents(layer)
     if not isinstance(currents, Currents) or currents.grid.size > trace.steps:
         raise ConvergenceError(f"the currents of {layer.name} are not those of independent weights")
     return currents

@@ -11,8 +11,8 @@ from typing import Any
 from varflow._checks import DomainError
 from varflow.model.surrogate import Surrogate
 from varflow.results import ModelPlan
-from varflow.torch_models.prediction.evaluation import Evaluation
 from varflow.torch_models.prediction.gradients import with_least_range
+from varflow.torch_models.prediction.infinite_width import InfiniteWidth
 from varflow.torch_models.tracing.measure import trace_and_measure
 from varflow.torch_models.tracing.notes import unlike_their_kind
 from varflow.torch_models.tracing.passes import full_precision
@@ -33,9 +33,8 @@ def with_surrogates(model: Any, inputs: Any, steps: int | None, neurons: Neurons
     try:
         own = _of_one_formula(traced)
         with full_precision():
-            evaluation = Evaluation(traced, {name: of for name, of in used.items() if name not in unlike}, INPUTS)
-            evaluation.states()
-            chosen, uncovered = with_least_range(evaluation, own)
+            known = {name: moments for name, moments in used.items() if name not in unlike}
+            chosen, uncovered = with_least_range(InfiniteWidth.of(traced, known, INPUTS), own)
     except DomainError as refusal:
         return replace(plan, notes=(*plan.notes, f"surrogates are left as they are: {refusal}"))
     for layer, psi in zip(traced.layers, chosen, strict=True):

@@ -14,9 +14,8 @@ import numpy as np
 from varflow._checks import DomainError
 from varflow.model.surrogate import Surrogate
 from varflow.theory.deep.surrogate_width import with_smallest_range, with_unit_growth
-from varflow.torch_models.prediction.backwards import Backwards
-from varflow.torch_models.prediction.evaluation import Evaluation
-from varflow.torch_models.prediction.predict import WORK, Expected, evaluated
+from varflow.torch_models.prediction.infinite_width import InfiniteWidth
+from varflow.torch_models.prediction.predict import FEW_INPUTS, WORK, Expected, evaluated
 from varflow.torch_models.tracing.traced import Trace
 from varflow.torch_models.tracing.weights import Moments
 
@@ -41,37 +40,32 @@ def expected_gradients(
     trace: Trace, moments: Mapping[str, Moments], predicted: Expected, surrogates: list[Surrogate | None], mend: bool
 ) -> ExpectedGradients:
     """The prediction for a model with these surrogates of its layers, and if asked for the one that would ``mend`` it."""
-    evaluation = predicted.evaluation
-    if evaluation is not None and evaluation.inputs * len(trace.layers) * trace.steps**2 > WORK:
-        evaluation = evaluated(trace, moments)
-    if evaluation is None or not any(surrogates):
+    infinite = predicted.infinite
+    if not predicted.plain and FEW_INPUTS * len(trace.layers) * trace.steps**2 > WORK:
+        infinite = evaluated(trace, moments)
+    if infinite is None or not any(surrogates):
         return ExpectedGradients([math.nan] * len(surrogates))
-    back = _back(evaluation, surrogates)
-    norms = back.norms()
+    norms, uncovered = infinite.gradients(surrogates)
     psi, *others = dict.fromkeys(surrogates)
     known = mend and _growth(norms) is not None
-    suited = _balanced(evaluation, psi) if known and psi is not None and not others else None
-    return ExpectedGradients(norms, suited, tuple(dict.fromkeys(back.uncovered)))
+    suited = _balanced(infinite, psi) if known and psi is not None and not others else None
+    return ExpectedGradients(norms, suited, tuple(dict.fromkeys(uncovered)))
 
 
-def with_least_range(evaluation: Evaluation, surrogates: Sequence[Surrogate]) -> tuple[list[Surrogate], tuple[str, ...]]:
+def with_least_range(infinite: InfiniteWidth, surrogates: Sequence[Surrogate]) -> tuple[list[Surrogate], tuple[str, ...]]:
     """These surrogates of all layers, of one formula, at the width with which gradient norms differ least between the layers
     that theory knows; and what it does not follow gradients through. DomainError if it knows fewer than two layers.
     """
-    back = _back(evaluation, surrogates)
-    known = np.isfinite(back.norms())
+    norms, uncovered = infinite.gradients(surrogates)
+    known = np.isfinite(norms)
     if known.sum() < 2:
-        raise DomainError("model", ", ".join(back.uncovered), "leaves fewer than two layers whose gradients are predicted")
+        raise DomainError("model", ", ".join(uncovered), "leaves fewer than two layers whose gradients are predicted")
 
     def energies(wider: Surrogate) -> np.ndarray:
-        return np.square(_back(evaluation, [psi.widened(wider.width) for psi in surrogates]).norms())[known]
+        return np.square(infinite.gradients([psi.widened(wider.width) for psi in surrogates])[0])[known]
 
     width = with_smallest_range(surrogates[0], energies, accuracy=ACCURACY).width
-    return [_readable(psi.widened(width)) for psi in surrogates], tuple(dict.fromkeys(back.uncovered))
-
-
-def _back(evaluation: Evaluation, surrogates: Sequence[Surrogate | None]) -> Backwards:
-    return Backwards(evaluation, dict(zip(evaluation.trace.layers, surrogates, strict=True)))
+    return [_readable(psi.widened(width)) for psi in surrogates], tuple(dict.fromkeys(uncovered))
 
 
 def _growth(norms: list[float]) -> float | None:
@@ -80,11 +74,11 @@ def _growth(norms: list[float]) -> float | None:
     return known[0] / known[-1] if len(known) > 1 and known[-1] else None
 
 
-def _balanced(evaluation: Evaluation, psi: Surrogate) -> Surrogate | None:
-    layers = len(evaluation.trace.layers)
+def _balanced(infinite: InfiniteWidth, psi: Surrogate) -> Surrogate | None:
+    layers = len(infinite.trace.layers)
 
     def growth(wider: Surrogate) -> float:
-        return (_growth(_back(evaluation, [wider] * layers).norms()) or 0.0) ** (2 / max(layers - 1, 1))
+        return (_growth(infinite.gradients([wider] * layers)[0]) or 0.0) ** (2 / max(layers - 1, 1))
 
     try:
         return _readable(with_unit_growth(psi, growth, accuracy=ACCURACY))

@@ -20,8 +20,9 @@ from varflow.results import late_steps
 from varflow.simulation.run import simulate
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.signals.windows import Grid
-from varflow.torch_models.prediction.evaluation import LEAST_GAIN, Evaluation
+from varflow.torch_models.prediction.infinite_width import InfiniteWidth
 from varflow.torch_models.tracing.origins import INPUT
+from varflow.torch_models.tracing.read import LEAST_GAIN
 from varflow.torch_models.tracing.steps import by_step, some
 from varflow.torch_models.tracing.traced import Trace, TracedLayer, neurons_of
 from varflow.torch_models.tracing.weights import Moments, why_not_covered
@@ -105,7 +106,7 @@ def _regrouped(below: TracedLayer, layer: TracedLayer) -> bool:
 class Expected:
     """For every layer: late rate, its spread over networks and inputs, late variance, and the fraction of networks and inputs
     that fire late; NaN where theory does not know it. ``plain``: a chain of dense layers, at its own width.
-    ``evaluation``: at infinite width; None if it were too much work for chains, which need it only for overlaps and gradients.
+    ``infinite``: at infinite width; None if it were too much work for chains, which need it only for overlaps and gradients.
     """
 
     rate: list[float]
@@ -113,32 +114,32 @@ class Expected:
     variance: list[float]
     survival: list[float]
     plain: bool
-    evaluation: Evaluation | None = None
+    infinite: InfiniteWidth | None = None
 
     @property
     def restarted(self) -> list[str]:
         """Weight modules whose inputs theory does not know and took as they were."""
-        return [] if self.evaluation is None else self.evaluation.restarted
+        return [] if self.infinite is None else self.infinite.restarted
 
     @property
     def dependent(self) -> list[str]:
         """Joints of signals that depend on each other, in words."""
-        return [] if self.evaluation is None else self.evaluation.dependent
+        return [] if self.infinite is None else self.infinite.model.dependent
 
     def overlaps(self) -> list[float]:
         """Of two inputs in every layer; NaN where theory does not know it."""
-        if self.evaluation is None:
+        if self.infinite is None:
             return [math.nan] * len(self.rate)
-        return [self.evaluation.overlaps.of_spikes(layer) for layer in self.evaluation.trace.layers]
+        return [self.infinite.overlap(layer) for layer in self.infinite.trace.layers]
 
 
 def expected(trace: Trace, moments: Mapping[str, Moments]) -> Expected:
     """The prediction of a model from the moments of its weight modules; those without moments are unknown."""
     at_width = plain(trace) and all(layer.name in moments for layer in trace.layers) and _any_input(trace)
     if at_width:
-        found, evaluation = predict(trace, moments), evaluated(trace, moments)
+        found, infinite = predict(trace, moments), evaluated(trace, moments)
     else:
-        found, evaluation = at_infinite_width(trace, moments)
+        found, infinite = at_infinite_width(trace, moments)
     late, unknown = late_steps(trace.steps), np.isnan(found.late_rates).any(axis=0)
     alive = found.late_rates > (0 if at_width else LIVE_RATE)
     columns = (
@@ -147,27 +148,23 @@ def expected(trace: Trace, moments: Mapping[str, Moments]) -> Expected:
         found.variance[:, late].mean(1),
         np.where(unknown, math.nan, alive.mean(0)),
     )
-    return Expected(*(column.tolist() for column in columns), plain=at_width, evaluation=evaluation)
+    return Expected(*(column.tolist() for column in columns), plain=at_width, infinite=infinite)
 
 
-def evaluated(trace: Trace, moments: Mapping[str, Moments]) -> Evaluation | None:
+def evaluated(trace: Trace, moments: Mapping[str, Moments]) -> InfiniteWidth | None:
     """The signals for few inputs; None if there are too many layers and steps."""
     inputs = min(FEW_INPUTS, WORK // (len(trace.layers) * trace.steps**2))
-    if not inputs:
-        return None
-    evaluation = Evaluation(trace, moments, inputs)
-    evaluation.states()
-    return evaluation
+    return InfiniteWidth.of(trace, moments, inputs) if inputs else None
 
 
-def at_infinite_width(trace: Trace, moments: Mapping[str, Moments], most: int = FEW_INPUTS) -> tuple[Prediction, Evaluation]:
-    """The prediction for at most so many inputs, NaN where theory does not know a layer, and the evaluation that gave it."""
-    evaluation = Evaluation(trace, moments, most)
-    columns = [_of_layer(state, trace.steps) for state in evaluation.states()]
+def at_infinite_width(trace: Trace, moments: Mapping[str, Moments], most: int = FEW_INPUTS) -> tuple[Prediction, InfiniteWidth]:
+    """The prediction for at most so many inputs, NaN where theory does not know a layer, and the walk that gave it."""
+    infinite = InfiniteWidth.of(trace, moments, most)
+    columns = [_of_layer(state, trace.steps) for state in infinite.states()]
     inputs = max(len(late) for *_, late in columns)
     rate, variance, late = zip(*columns, strict=True)
     rates = np.stack([np.broadcast_to(each.mean() if len(each) != inputs else each, inputs) for each in late], axis=1)
-    return Prediction(np.stack(rate), np.stack(variance), rates), evaluation
+    return Prediction(np.stack(rate), np.stack(variance), rates), infinite
 
 
 def _of_layer(found: tuple[LayerState, Grid] | None, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -195,9 +192,9 @@ def predict(trace: Trace, moments: Mapping[str, Moments], wider: int = 1, *, see
     weight matrices (the conditional engine of :func:`varflow.simulate`).
     """
     network = chain_of(trace, moments, MOST_INPUTS, wider)
-    rows = network.drive.kinds
+    rows = network.drive.n_inputs
     repeats = rows * max(POINTS // int(network.widths.max()) // rows, 1)
-    found = simulate(network, repeats=repeats, seed=seed, engine="conditional", coincidences=False)
+    found = simulate(network, repeats=repeats, seed=seed, engine="conditional", second_moments=False)
     rate, variance = (values.reshape(repeats, network.depth, -1) for values in (found.firing_rate, found.variance))
     return Prediction(rate.mean(0), variance.mean(0), rate[..., late_steps(trace.steps)].mean(-1))
 

@@ -11,7 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from varflow.model.layers import BatchNorm, Layer, LayerNorm, Pool
+import torch
+
+from varflow.model.extensions import READS
+from varflow.model.layers import BatchNorm, Layer, LayerNorm, Pool, RMSNorm
 from varflow.model.merges import Concat, Product, Sum
 from varflow.model.sources import Unknown
 from varflow.torch_models.tracing.origins import Origin
@@ -32,7 +35,9 @@ class UnknownNormalisation(Unknown):
 def operation(name: str, words: str, args: Any, kwargs: Any, of: OriginOf) -> Layer:
     """The operation that a torch function makes on the signals among its arguments; ``of`` gives their origins."""
     try:
-        if name in _OF_SIGNALS:
+        if name in READS:
+            read = READS[name](*args, **kwargs)
+        elif name in _OF_SIGNALS:
             read = _OF_SIGNALS[name](of, *args, **kwargs)
         else:
             read = _OF_ONE_SIGNAL[name](*args, **kwargs) if name in _OF_ONE_SIGNAL else None
@@ -132,6 +137,10 @@ def _layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = N
     return LayerNorm(*_affine(weight, bias), eps)
 
 
+def _rms_norm(x: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> RMSNorm:
+    return RMSNorm(_affine(weight, None)[0], torch.finfo(x.dtype).eps if eps is None else eps)
+
+
 def _affine(weight: Any, bias: Any) -> tuple[float, float]:
     """Root mean square of the factors and mean of the shifts."""
     gamma = 1.0 if weight is None else float(weight.detach().double().square().mean().sqrt())
@@ -154,5 +163,6 @@ _OF_ONE_SIGNAL: dict[str, Reader] = {
     "mean": _mean,
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
+    "rms_norm": _rms_norm,
 }
-_NORMALISATIONS = {"group_norm", "rms_norm", "normalize", "instance_norm"}
+_NORMALISATIONS = {"group_norm", "normalize", "instance_norm"}

@@ -11,7 +11,6 @@ import torch
 
 from varflow._checks import DomainError
 from varflow.init.fans import effective_fan_in, fan_in
-from varflow.theory.signals.windows import Window
 from varflow.torch_models.tracing.traced import TracedLayer
 
 __all__ = [
@@ -24,7 +23,7 @@ __all__ = [
     "sum_of_modules",
     "torch_class",
     "why_not_covered",
-    "window_of",
+    "windows_of",
 ]
 
 EMPTY = "a layer has no neurons or no inputs"
@@ -98,8 +97,8 @@ def padding_factor(weight: Any, input_shape: tuple[int, ...]) -> float:
     return math.sqrt(fan_in(weight) / inputs)
 
 
-def window_of(weight: Any) -> Window:
-    """The windows of a convolution of one or two dimensions."""
+def windows_of(weight: Any) -> dict[str, tuple[int, int]]:
+    """Rows and columns of the windows of a convolution of one or two dimensions."""
     padding = weight.padding
     if isinstance(padding, str):
         same = [gap * (size - 1) // 2 for gap, size in zip(weight.dilation, weight.kernel_size, strict=True)]
@@ -108,7 +107,8 @@ def window_of(weight: Any) -> Window:
     def pair(extents: Sequence[int], missing: int) -> tuple[int, int]:
         return (missing, int(extents[0])) if len(extents) == 1 else (int(extents[0]), int(extents[1]))
 
-    return Window(pair(weight.kernel_size, 1), pair(weight.stride, 1), pair(padding, 0), pair(weight.dilation, 1))
+    kernel, stride = pair(weight.kernel_size, 1), pair(weight.stride, 1)
+    return {"kernel": kernel, "stride": stride, "padding": pair(padding, 0), "dilation": pair(weight.dilation, 1)}
 
 
 def torch_class(weight: Any) -> Any:

@@ -1,0 +1,78 @@
+"""Every command of the Makefile has a small setting among the tests, and what it runs is there."""
+
+import json
+import re
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+SMALL = {  # by command: a test that does in seconds what it does in minutes
+    "run": "cli/test_cli.py::test_quick_validation_writes_its_files_and_passes",
+    "test-libraries": "torch_models/test_model_families.py::test_",
+    "fuzz": "house/test_fuzz.py::test_a_few_calls",
+    "drill": "campaign/test_campaign_commands.py::test_a_short_drill",
+    "validate": "validation/test_validation.py::test_one_claim_end_to_end",
+    "data": "house/test_makefile.py::test_data_that_cannot_be_had_are_said_and_the_others_are_there",
+    "train-quick": "init/test_training_networks.py::test_the_command_continues_where_it_was",
+    "train": "init/test_training_networks.py::test_the_command_continues_where_it_was",
+    "bench": "house/test_benchmarks.py::test_none_is_broken",
+    "notebooks": "house/test_makefile.py::test_notebooks_open_by_a_double_click",
+    "explorer": "house/test_explorer.py::test_needs_nothing_beside_it",
+    "site": "house/test_site.py::test_every_page_is_in_the_contents_once",
+    "dist": "house/test_makefile.py::test_what_the_wheel_is_tried_with",
+}
+THEMSELVES = {"test", "test-slow", "types", "lint", "format", "clean"}
+
+
+def commands():
+    return re.findall(r"^\.PHONY: (.*)$", MAKEFILE, flags=re.MULTILINE)[0].split()
+
+
+def test_every_command_has_a_small_setting():
+    assert {*commands()} == {*SMALL} | THEMSELVES
+    for small in SMALL.values():
+        file, _, name = small.partition("::")
+        assert f"def {name}" in (ROOT / "tests" / file).read_text(encoding="utf-8"), small
+
+
+def test_what_commands_run_is_there():
+    modules = re.findall(r"\$\(PY\) -m ([\w.]+)", MAKEFILE)
+    files = re.findall(r"(?<![\w/$.)])((?:tests|explorer|docs|benchmarks)/[\w/]+\.(?:py|html))", MAKEFILE)
+    assert {"pytest", "validation", "validation.envelope", "validation.pages", "validation.training"} <= {*modules}
+    assert all(find_spec(module) for module in {*modules} - {"pip"})
+    assert {"tests/drill.py", "tests/fuzzing.py", "explorer/build.py", "docs/site/links.py"} <= {*files}
+    assert all((ROOT / file).exists() for file in files)
+
+
+def test_what_the_wheel_is_tried_with(capsys):
+    lines = re.search(r"^TRIED := ((?:.*\\\n)*.*)", MAKEFILE, flags=re.MULTILINE)
+    assert lines is not None
+    exec(lines[1].replace("\\\n", ""), {})
+    assert re.fullmatch(r"varflow \S+ gain 2\.51\d* and \d+ rows of corrected gains\n", capsys.readouterr().out)
+
+
+def test_notebooks_open_by_a_double_click():
+    (settings,) = (ROOT / "theory_notebooks/jupyter/labconfig").glob("*.json")
+    (viewers,) = json.loads(settings.read_text(encoding="utf-8")).values()
+    assert viewers == {"defaultViewers": {"python": "Jupytext Notebook"}}
+
+
+def test_data_that_cannot_be_had_are_said_and_the_others_are_there(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("torch")
+    pytest.importorskip("sklearn")
+    from validation.training import __main__, data
+
+    def refused(folder):
+        raise OSError("no network here")
+
+    for name, source in data.SETS.items():
+        monkeypatch.setitem(data.SETS, name, replace(source, get=refused))
+    assert __main__.main(["data", "--data", str(tmp_path)]) == 0
+    said = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert {*said} == {*data.SETS}
+    assert re.fullmatch(r"\d+ \+ \d+ images of 1×8×8, licence CC BY 4.0", said["digits"])
+    assert said["fashion_mnist"].startswith("could not be obtained (no network here): ")

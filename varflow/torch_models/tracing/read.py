@@ -1,0 +1,262 @@
+"""A traced model as a graph of layers of ``vf.layers``: what theory predicts and simulation samples.
+
+Weights are read by their moments: ``gain = √(fan-in) · std``, the mean gain, the standard deviation of biases, and a ``Sum``
+that adds their mean. Nodes stand in the order of the layers of neurons, what each of them receives before it. Numbers that were
+received in the pass stand at the input, and, as a ``Fallback``, before weights that may receive what theory does not know.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import DomainError
+from varflow.model.graph import Graph, Node, independent
+from varflow.model.inner_weights import InnerWeights
+from varflow.model.layers import Conv, Linear, Pool, Product, Spike, Sum
+from varflow.model.neurons import Neuron
+from varflow.model.signals import Layer, Signal
+from varflow.model.sources import Fallback, Measured, Source, Unknown
+from varflow.results.audit import first_of
+from varflow.torch_models.tracing.origins import INPUT, Origin, Sender
+from varflow.torch_models.tracing.steps import by_step, some
+from varflow.torch_models.tracing.traced import Fed, Trace, TracedLayer, neurons_of
+from varflow.torch_models.tracing.weights import Moments, why_not_covered, windows_of
+
+__all__ = ["LEAST_GAIN", "ReadModel", "read_trace"]
+
+LEAST_GAIN = 1e-12  # of weights that are all equal, which have none
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadModel:
+    """A traced model as a graph.
+
+    Attributes
+    ----------
+    graph : Graph
+        Sums and products that depend on the same weights are ``Unknown``.
+    neurons : list of int
+        The node of each layer of neurons, in the order of the trace.
+    received : dict of int to str
+        Nodes of measured numbers, with the name of the weights that received them.
+    dependent : list of str
+        Sums and products that depend on the same weights, in words.
+    inputs : int
+        Number of inputs in the batch.
+    """
+
+    graph: Graph
+    neurons: list[int]
+    received: dict[int, str]
+    dependent: list[str]
+    inputs: int
+
+
+def read_trace(trace: Trace, moments: Mapping[str, Moments], most: int) -> ReadModel:
+    """The graph of a traced model, from the moments of its weight modules by name, with numbers of so many inputs at most."""
+    reader = _Reader(trace, moments, most)
+    for layer in trace.layers:
+        reader.add_layer(layer)
+    neurons = [reader.neurons[layer.neuron_name] for layer in trace.layers]
+    return ReadModel(Graph(reader.nodes), neurons, reader.received, reader.dependent, reader.inputs)
+
+
+@dataclass(slots=True, eq=False)
+class _Reader:
+    """Nodes made one after the other."""
+
+    trace: Trace
+    moments: Mapping[str, Moments]
+    most: int
+    nodes: list[Node] = field(default_factory=lambda: [Node(Source(Signal(INPUT, (1,))), (), "drive")])
+    sent: list[Signal] = field(default_factory=lambda: [Signal(INPUT, (1,))])
+    unknown: set[int] = field(default_factory=set)  # nodes that theory does not know, and those behind them
+    pooled: set[int] = field(default_factory=set)  # those behind pools, which may take too long
+    neurons: dict[str, int] = field(default_factory=dict)
+    weights: dict[str, int] = field(default_factory=dict)  # the last node of each weight module
+    begun: set[str] = field(default_factory=set)  # weight modules, which may receive what they send
+    made: dict[Origin, int] = field(default_factory=dict)
+    received: dict[int, str] = field(default_factory=dict)
+    dependent: list[str] = field(default_factory=list)
+    inputs: int = 1
+
+    # Layers of neurons.
+
+    def add_layer(self, layer: TracedLayer) -> None:
+        """Add a layer of neurons, and all that it receives."""
+        inner, name = layer.spiking.recurrent, layer.neuron_name
+        shape = _shape(neurons_of(layer.spiking, layer.current_shape), layer)
+        if layer.unknown or layer.origin is None or layer.neuron is None:
+            currents = self.add_unknown("; ".join(layer.unknown), name, Signal("currents", shape), self._earlier(layer))
+        elif layer.spiking.entry is not None:
+            currents = self._inner_weights(layer, layer.spiking.entry)
+        else:
+            currents = self.origin(layer.origin)
+        spike = Spike(layer.neuron or Neuron())
+        if inner is not None and layer.neuron is not None:
+            spike = Spike(layer.neuron, recurrent_gain=inner.gain, recurrent_mean_gain=inner.mean_gain)
+        self.neurons[name] = self.add(spike, currents, name=name, otherwise=Signal("spikes", shape))
+
+    def _earlier(self, layer: TracedLayer) -> list[int]:
+        """Nodes that a layer of which theory knows nothing may receive from."""
+        origins = [origin for fed in layer.fed for origin in fed.origins] + ([] if layer.origin is None else [layer.origin])
+        senders = {each.operation.name for origin in origins for each in origin.ancestors if isinstance(each.operation, Sender)}
+        names, every = senders | set(layer.feeding), "" in senders
+        return [number for nodes in (self.neurons, self.weights) for name, number in nodes.items() if every or name in names]
+
+    # Operations.
+
+    def origin(self, origin: Origin) -> int:
+        """The node of what an origin sends."""
+        if origin not in self.made:
+            operation = origin.operation
+            if isinstance(operation, Sender):
+                return self._sender(operation.name)
+            inputs = [self.origin(each) for each in origin.inputs]
+            words = origin.through[-1]
+            self.made[origin] = self.add(operation, *inputs, name=words, otherwise=self.sent[inputs[0]])
+        return self.made[origin]
+
+    def _sender(self, name: str) -> int:
+        """The node of a module's output: a layer of neurons that ran before, or weights."""
+        if name in self.neurons:
+            return self.neurons[name]
+        if name in self.trace.fed and all(layer.neuron_name != name for layer in self.trace.layers):
+            if name not in self.weights and name not in self.begun:
+                self.begun.add(name)
+                self.weights[name] = self._weights(name)
+            if name in self.weights:
+                return self.weights[name]
+        return self.add_unknown(f"receives {name or 'what is not a layer'}", name, Signal("spikes", (1,)))
+
+    def add(self, operation: Layer, *inputs: int, name: str, otherwise: Signal, weights: str = "") -> int:
+        """The number of a new node: an ``Unknown`` that sends ``otherwise`` if the operation cannot receive these signals."""
+        node = Node(operation, inputs, name, weights=weights)
+        if isinstance(operation, Sum | Product) and len(inputs) > 1 and self.unknown.isdisjoint(inputs):
+            node = self._independent(node)
+        try:
+            received = [self.sent[source] for source in node.inputs]
+            several = len(received) > 1 and not node.operation.merges
+            if several or not all(signal.kind in node.operation.accepts for signal in received):
+                raise DomainError("layers", operation, f"cannot receive {' and '.join(map(str, received))}")
+            sent = node.operation.after(*received, width=None)
+        except DomainError as error:
+            node, sent = replace(node, operation=Unknown(error.rule, otherwise)), otherwise
+        number = len(self.nodes)
+        self.nodes.append(node)
+        self.sent.append(sent)
+        if not isinstance(operation, Measured):
+            if isinstance(node.operation, Unknown) or not self.unknown.isdisjoint(node.inputs):
+                self.unknown.add(number)
+            if isinstance(operation, Pool) or not self.pooled.isdisjoint(node.inputs):
+                self.pooled.add(number)
+        return number
+
+    def add_unknown(self, words: str, name: str, sends: Signal, inputs: Sequence[int] = ()) -> int:
+        """The number of a new node of which nothing is known but what it sends."""
+        return self.add(Unknown(words, sends), *inputs, name=name, otherwise=sends)
+
+    def _independent(self, node: Node) -> Node:
+        """The node, of independent signals only; else Unknown."""
+        graph = Graph([*self.nodes, node])
+        after = independent(graph)[-1]
+        if isinstance(after.operation, Unknown):
+            roots = [graph.roots[source] for source in node.inputs]
+            common = [number for number in range(len(graph)) if sum(mask >> number & 1 for mask in roots) > 1]
+            kind = "sum" if isinstance(node.operation, Sum) else "product"
+            names = first_of(sorted(self.nodes[number].name for number in common))
+            words = f"a {kind} of signals that depend on each other, since both come from {names}"
+            self.dependent.append(words)
+            after = replace(after, operation=Unknown(words))
+        return after
+
+    # Weights.
+
+    def _weights(self, name: str) -> int:
+        """The node of the currents of a weight module."""
+        layer = next((layer for layer in self.trace.layers if name in layer.names), None)
+        fed, parts = self.trace.fed[name], [] if layer is None else layer.names
+        weight = None if layer is None else layer.weights[parts.index(name)]
+        if layer is None or weight is None or name not in self.moments or why_not_covered(weight):
+            inputs = [self.origin(origin) for origin in fed.origins if origin.sources != {INPUT}]
+            return self.add_unknown("is not covered by moments", name, Signal("currents", (1,)), inputs)
+        source = self._received(name, fed, layer, parts.index(name))
+        own = self.moments[name]
+        gain, mean_gain = max(own.gain, LEAST_GAIN), own.fan_in * own.weight_mean
+        given: dict[str, Any] = {"gain": gain, "mean_gain": mean_gain, "bias_std": own.bias_std}
+        if hasattr(weight, "in_features"):
+            described, fits = Linear(weight.out_features, **given), self.sent[source].size == weight.in_features
+        else:
+            described = Conv(weight.out_channels, **windows_of(weight), **given)
+            channels, *area = self.sent[source].shape
+            fits = channels == weight.in_channels and math.prod(area) == math.prod(fed.shape[-len(weight.kernel_size) :])
+        otherwise = Signal("currents", (getattr(weight, "out_features", None) or weight.out_channels,), weighted=True)
+        if source not in self.unknown and not fits:
+            return self.add_unknown("receives other numbers than it was sent", name, otherwise, [source])
+        currents = self.add(described, source, name=name, otherwise=otherwise, weights=self._key(weight))
+        return self._with_mean(currents, own.bias_mean)
+
+    def _key(self, weight: Any) -> str:
+        """A key for all modules that share the memory of their weights; empty for one that has its own."""
+        modules = {id(each): each for layer in self.trace.layers for each in layer.weights}.values()
+        places = Counter(each.weight.data_ptr() for each in modules)
+        return str(weight.weight.data_ptr()) if places[weight.weight.data_ptr()] > 1 else ""
+
+    def _with_mean(self, currents: int, mean: float) -> int:
+        """The node behind the mean of biases."""
+        if not mean:
+            return currents
+        return self.add(Sum((1.0,), mean), currents, name=f"{self.nodes[currents].name}.bias", otherwise=self.sent[currents])
+
+    def _inner_weights(self, layer: TracedLayer, weights: InnerWeights) -> int:
+        """The node of the currents of the weights within a neuron module."""
+        name = layer.neuron_name
+        fed, width = self.trace.fed[name], len(weights.weight)
+        mean, std = weights.bias_moments
+        linear = Linear(width, gain=max(weights.gain, LEAST_GAIN), mean_gain=weights.mean_gain, bias_std=std)
+        source, otherwise = self._received(name, fed, layer, 0), Signal("currents", (width,), weighted=True)
+        return self._with_mean(self.add(linear, source, name=f"{name}.weights", otherwise=otherwise), mean)
+
+    def _received(self, name: str, fed: Fed, layer: TracedLayer, module: int) -> int:
+        """The node of what weights receive: where it is not known, or may not be, with the numbers of the pass."""
+        at_input, into = all(origin.sources == {INPUT} for origin in fed.origins), f"into {name}"
+        sources = [] if at_input else [self.origin(origin) for origin in fed.origins]
+        if len(sources) != 1:
+            sources = [] if at_input else [self.add_unknown("differs between steps", into, Signal(INPUT, (1,)), sources)]
+        certain = sources and sources[0] not in self.unknown | self.pooled
+        x = self._numbers(layer, module) if fed.kept and not certain else None
+        if x is None:
+            return sources[0] if sources else self.add_unknown("is not known", into, Signal(INPUT, (1,)))
+        numbers = Fallback(x) if sources else Measured(x)
+        number = self.add(numbers, *sources, name=into, otherwise=Signal(INPUT, (1,)))
+        self.received[number] = name
+        return number
+
+    def _numbers(self, layer: TracedLayer, module: int) -> np.ndarray | None:
+        """What a weight module received at some inputs: (steps, inputs, channels, …), one step if all are alike."""
+        weight = layer.weights[module] if layer.weights else None
+        received = by_step(layer, module)
+        if len(received) not in (1, self.trace.steps):
+            return None
+        same = bool((received == received[:1]).all())
+        x = some(received[:1] if same else received, self.most).double().cpu().numpy()
+        self.inputs = received.shape[1]
+        if not np.isfinite(x).all():
+            return None
+        if weight is None or hasattr(weight, "in_features"):
+            rows = x.reshape(*x.shape[:2], -1, x.shape[-1])
+            return rows[:, :, 0] if rows.shape[2] == 1 else rows.swapaxes(-1, -2)
+        return None if x.ndim > 5 else x[:, :, :, None] if x.ndim == 4 else x
+
+
+def _shape(shape: tuple[int, ...], layer: TracedLayer) -> tuple[int, ...]:
+    """The shape of a layer's signals: neurons, or channels, rows and columns."""
+    if len(shape) < 2 or (layer.weights and hasattr(layer.weights[0], "in_features")):
+        return shape[-1:] or (1,)
+    return shape if len(shape) == 3 else (shape[0], 1, shape[-1])
