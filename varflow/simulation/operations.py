@@ -69,7 +69,8 @@ def weighted(operation: Linear | Conv, flows: tuple[Flow], walk: Walk, node: Nod
     """``W x + b``, at every step also of an input that is constant in time."""
     (flow,) = flows
     shape = operation.after(Signal("spikes", flow.shape), width=node.width).shape
-    currents = received(walk.draws, operation, flow, shape, walk.conditional).values
+    conditional = walk.conditional and not node.weights
+    currents = received(walk.draws_of(node), operation, flow, shape, conditional).values
     return Flow(currents.expand(-1, -1, walk.steps, *shape))
 
 
