@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any, overload
+from typing import Any
 
 from varflow._checks import DomainError, instance
 from varflow._display import Shown, Table
@@ -69,10 +69,6 @@ class Graph(Shown, Sequence[Node]):
     def __len__(self) -> int:
         return len(self._nodes)
 
-    @overload
-    def __getitem__(self, number: int) -> Node: ...
-    @overload
-    def __getitem__(self, number: slice) -> Sequence[Node]: ...
     def __getitem__(self, number: Any) -> Any:
         return self._nodes[number]
 
@@ -99,11 +95,6 @@ class Graph(Shown, Sequence[Node]):
             for source in node.inputs:
                 last[source] = number
         return last
-
-    @property
-    def outputs(self) -> Sequence[int]:
-        """Numbers of the nodes whose signals no other receives."""
-        return [number for number, reader in enumerate(self.last_reader) if reader == number]
 
     def sites(self) -> Iterator[tuple[Node, tuple[Signal, ...], Signal]]:
         """Every node, the signals that it receives and the signal that it sends; DomainError if they do not fit."""
