@@ -6,6 +6,7 @@ Heavy libraries (torch, matplotlib, sympy, scipy.stats) load on first use.
 
 from typing import TYPE_CHECKING
 
+from varflow import _figures
 from varflow._lazy import loaded_when_asked
 
 __version__ = "0.1.0"
@@ -19,13 +20,7 @@ if TYPE_CHECKING:
     from varflow.init.catalogue import catalogue
     from varflow.init.gains import gain
     from varflow.init.in_time import gain_for_rate, gain_for_variance
-    from varflow.init.inverse import (
-        corrected_gain,
-        gain_for_mean_variance,
-        largest_threshold,
-        smallest_width,
-        sparsest_rate,
-    )
+    from varflow.init.inverse import corrected_gain, gain_for_mean_variance, largest_threshold, smallest_width, sparsest_rate
     from varflow.init.lookup import lookup
     from varflow.init.rules import gain_by_rule
     from varflow.init.surrogate_width import surrogate_width
@@ -83,5 +78,6 @@ if TYPE_CHECKING:
     from varflow.torch_models.monitor import Monitor
     from varflow.verdict import compare
 
+_figures.PLACES.append("varflow.plots")
 __getattr__, __dir__ = loaded_when_asked(globals())
 __all__ = __dir__()  # pyright: ignore[reportUnsupportedDunderAll]

@@ -106,7 +106,7 @@ class TestStrategies:
         assert network.gains[0] * network.neuron.input_scale > vf.critical_gain(threshold=network.neuron.threshold)
         survival = vf.finite_width(network).survival
         assert np.all((survival >= 0) & (survival <= 1))
-        if network.silence_is_final:
+        if network.silence_is_absorbing:
             assert np.all(np.diff(survival) <= 1e-12)
 
     @settings(max_examples=25)
@@ -123,7 +123,7 @@ class TestStrategies:
         assert network.drive is drive
         if not isinstance(drive, vf.drives.Given):
             covariance = drive.covariance(3)
-            assert covariance.shape == (drive.kinds, 3, 3)
+            assert covariance.shape == (drive.n_inputs, 3, 3)
             assert np.linalg.eigvalsh(covariance).min() > -1e-12 * max(1.0, covariance.max())
 
     @settings(max_examples=20, deadline=None)
@@ -152,10 +152,10 @@ class TestStrategies:
             "biased": (testing.networks(max_bias_std=1.0), lambda network: network.bias_std > 0.5),
             "late": (testing.neurons(max_delay=3), lambda neuron: neuron.delay == 3),
             "white": (testing.drives(), lambda drive: isinstance(drive, vf.drives.White)),
-            "trains": (testing.drives(), lambda drive: isinstance(drive, vf.drives.Spikes) and drive.kinds == 3),
+            "trains": (testing.drives(), lambda drive: isinstance(drive, vf.drives.Spikes) and drive.n_inputs == 3),
             "moving": (testing.drives(steps=4), lambda drive: drive.steps == 4),
             "own": (testing.drives(steps=4, width=5, given=True), lambda drive: drive.width == 5),
-            "driven": (testing.networks(any_drive=True), lambda network: network.drive.kinds == 2),
+            "driven": (testing.networks(any_drive=True), lambda network: network.drive.n_inputs == 2),
         }
         search = settings(phases=[Phase.generate], database=None, max_examples=2000)
         for strategy, wanted in reached.values():

@@ -155,7 +155,7 @@ def test_descriptions_travel(value):
     ],
 )
 def test_silence_is_final_without_bias_and_with_a_quiet_rest(options, final):
-    assert net(**options).silence_is_final is final
+    assert net(**options).silence_is_absorbing is final
 
 
 # Drives.

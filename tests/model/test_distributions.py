@@ -21,7 +21,7 @@ from wording import NO_VARIANCE
 
 import varflow as vf
 from varflow import DomainError
-from varflow.model.adapters import Adapted
+from varflow.model.adapters import ScipyDistribution
 from varflow.model.densities import FromDensity
 from varflow.testing import distributions
 
@@ -156,7 +156,7 @@ def test_scipy_distributions_are_standardised_whatever_their_location_and_scale(
     for name, ours in same.items():
         frozen = getattr(scipy.stats, name)(location, scale)
         assert type(vf.distribution(frozen)) is type(vf.distribution(ours))  # a closed form is recognised …
-        generic = Adapted(name, frozen, float(frozen.mean()), float(frozen.std()))  # … and the generic route agrees
+        generic = ScipyDistribution(name, frozen, float(frozen.mean()), float(frozen.std()))  # … and the generic route agrees
         distribution = vf.distribution(ours)
         if abs(abs(z) - distribution.upper) > 1e-6:
             assert generic.sf(z) == pytest.approx(distribution.sf(z), rel=1e-8, abs=1e-300)

@@ -231,11 +231,11 @@ def test_simulations_in_time(engine, neuron):
     profile = vf.mean_field(network(neuron), points=2**12, scrambles=4)
     comparison = vf.compare(profile, ensemble, bias=BIAS)
     assert comparison.passed, comparison
-    M, error = ensemble.mean().coincidences, ensemble.stderr().coincidences
+    M, error = ensemble.mean().second_moments, ensemble.stderr().second_moments
     assert M is not None
     assert error is not None
-    assert profile.coincidences is not None
-    assert np.all(np.abs(M - profile.coincidences) < K * error + BIAS * profile.coincidences)
+    assert profile.second_moments is not None
+    assert np.all(np.abs(M - profile.second_moments) < K * error + BIAS * profile.second_moments)
     equal = vf.Neuron(1.0, decay=0.5, reset=neuron.reset)
     assert not vf.compare(vf.mean_field(network(equal), points=2**12, scrambles=4), ensemble, bias=BIAS).passed
 

@@ -44,7 +44,7 @@ BOUNDED = [
 SINGLE = [reset for reset in OWN if not reset.counts]
 ALL = [*FAMILIES.values(), *OWN]
 FAR = 8.0  # standard errors of 8 scrambles: beyond it with probability 1e-4
-MOMENTS = ("variance", "potential_mean", "firing_rate", "coincidences")
+MOMENTS = ("variance", "potential_mean", "firing_rate", "second_moments")
 
 
 def changed(reset):

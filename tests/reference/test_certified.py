@@ -226,14 +226,14 @@ def test_what_the_proof_assumes_of_a_distribution(distribution):
 
 
 def test_slopes_are_bounded_by_the_values_at_the_ends():
-    from varflow.certified.layer import Layer
+    from varflow.certified.layer import CertifiedLayer
 
     with certified.enclosure.precision(120):
         for distribution in DISTRIBUTIONS:
             for threshold in (1, -1):
                 for bias in ("0", "0.04"):
                     parameters = (flint.arb(threshold), flint.arb(9), flint.arb(bias))
-                    layer = Layer(certified_distributions.distribution_named(distribution)(), *parameters)
+                    layer = CertifiedLayer(certified_distributions.distribution_named(distribution)(), *parameters)
                     for low, width in ((-1.0, 0.25), (-0.5, 2.0), (1.0, 0.01)):
                         least, most = layer.slope(layer.place(flint.arb(low)), layer.place(flint.arb(low + width)))
                         for fraction in (0.0, 0.21, 0.5, 0.83, 1.0):
@@ -264,12 +264,12 @@ def test_an_exact_saddle_node_cannot_be_separated():
 
 
 def test_a_ball_too_wide_for_stability_or_digits_is_no_answer():
-    from varflow.certified.layer import Layer
+    from varflow.certified.layer import CertifiedLayer
     from varflow.certified.proof import _point
 
     def point(gain, width, accuracy):
         with certified.enclosure.precision(120):
-            layer = Layer(
+            layer = CertifiedLayer(
                 certified_distributions.distribution_named("normal")(), flint.arb(1), flint.arb(gain) ** 2, flint.arb(0)
             )
             root = flint.arb(vf.fixed_points(threshold=1, gain=gain)[1].variance).log().mid()

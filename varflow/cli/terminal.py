@@ -83,7 +83,7 @@ def show(result: Any, as_json: bool, warnings: Iterable[str] = (), *, in_table: 
 
 
 def bar(as_json: bool) -> bool:
-    """Whether progress is drawn on stderr: where a person reads it."""
+    """True if progress is drawn on stderr: where a person reads it."""
     return not as_json and sys.stderr.isatty()
 
 
@@ -136,7 +136,7 @@ def run(app: typer.Typer) -> NoReturn:
 
 @cache
 def _command(app: typer.Typer) -> Any:
-    """Of a command line, built from the signatures of its functions, which takes longer than to run most of them."""
+    """The click command of a command line: building it from signatures takes longer than to run most of its functions."""
     return typer.main.get_command(app)
 
 
@@ -176,7 +176,7 @@ def _domain(app: typer.Typer, error: Any) -> str:
     option = "--" + OPTION_OF.get(argument, argument).replace("_", "-")
     if all(option not in parameter.opts for parameter in command.params):
         return str(error)
-    return " ".join(part for part in (option, _shown(error.value), error.rule) if part)
+    return " ".join(word for word in (option, _shown(error.value), error.rule) if word)
 
 
 def _shown(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Whether gradients tell similar inputs from different ones: the contrast of the surrogate neural tangent kernel."""
+"""Contrast of gradients between similar and different inputs: that of the surrogate neural tangent kernel."""
 
 from __future__ import annotations
 
@@ -88,8 +88,10 @@ def trainability(
     drawn = inputs if inputs is not None else _three(instance("network", network, Network), seed)
     asked = driven_by(network, drawn)
     drive = asked.drive
-    if drive.kinds != 3:
-        raise DomainError("inputs", f"array of {drive.kinds} inputs", "must be three: one, a similar one and a different one")
+    if drive.n_inputs != 3:
+        raise DomainError(
+            "inputs", f"array of {drive.n_inputs} inputs", "must be three: one, a similar one and a different one"
+        )
     if graph_of(network).over_batch:
         raise DomainError("network", network, "normalises over a batch: gradients of a common readout are not covered then")
     overlaps = _overlaps(drive, network.steps)

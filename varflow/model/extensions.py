@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from varflow import _figures
 from varflow._checks import DomainError, called
 from varflow.model.drive_kinds import Drive
 from varflow.model.graph import Graph
@@ -18,7 +19,7 @@ from varflow.model.sources import Unknown
 __all__ = ["OWN", "READS", "map_of", "missing", "refuse_gaps", "register"]
 
 Maps = Mapping[type, Callable[..., Any]]
-OWN: dict[str, dict[type, Callable[..., Any]]] = {part: {} for part in ("forward", "backward", "count", "simulate", "figure")}
+OWN: dict[str, dict[type, Callable[..., Any]]] = {part: {} for part in ("forward", "backward", "count", "simulate")}
 READS: dict[str | type, Callable[..., Any]] = {}  # by name of a function of torch, or by class of a module
 
 
@@ -89,7 +90,7 @@ def register(
         rule = "must be a subclass of vf.layers.Layer" + (", or of vf.drives.Drive," if refused == ["simulate"] else "")
         raise DomainError("kind", kind, f"{rule} to have {refused[0]}")
     for part, function in given.items():
-        OWN[part][kind] = function
+        (_figures.figure.register if part == "figure" else OWN[part].__setitem__)(kind, function)
     for name, reader in (reads or {}).items():
         READS[name] = called("reads", reader)
 

@@ -21,6 +21,7 @@ from varflow._checks import (
     positive_scale,
     put,
     real_array,
+    renamed,
     scalar,
     scale,
     several,
@@ -244,9 +245,11 @@ class Network(Shown):
         own = {pair: self.weight_law.own_mean_gain(*pair) for pair in set(below)}
         return np.array([0.0, *(own[pair] for pair in below)])
 
+    silence_is_final = renamed("silence_is_final", "silence_is_absorbing")
+
     @property
-    def silence_is_final(self) -> bool:
-        """Whether silence is absorbing, so that a layer without spikes silences all later ones (no bias, and θ above rest)."""
+    def silence_is_absorbing(self) -> bool:
+        """True if a layer without spikes silences all later ones (no bias, and θ above rest)."""
         return self.bias_std == 0 and not self.neuron.fires_at(0.0)
 
     def _parts(self) -> list[tuple[str, str]]:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import nan_to_none
-from varflow._display import Shown, Table, figures
+from varflow._display import Shown, Table
+from varflow._figures import draw
 from varflow.results.ensemble import Ensemble
 from varflow.results.export import dataset
 from varflow.results.layout import SPREADS, ReadOnly, axes_of, over_layers
@@ -62,15 +63,15 @@ class Comparison(ReadOnly, Shown):
     @property
     def worst(self) -> dict[str, tuple[Any, ...]]:
         """Layer (and step) and signed deviation of the largest ``|z|`` of each measured quantity; of spreads, the last."""
-        found = {}
+        largest = {}
         for name, values in self.z.items():
             if name in SPREADS:
                 if np.isfinite(values[-1]):
-                    found[name] = (len(values), float(values[-1]))
+                    largest[name] = (len(values), float(values[-1]))
             elif not np.all(np.isnan(values)):
                 place = np.unravel_index(np.nanargmax(np.abs(values)), values.shape)
-                found[name] = (*(int(index) + 1 for index in place), float(values[place]))
-        return found
+                largest[name] = (*(int(index) + 1 for index in place), float(values[place]))
+        return largest
 
     def to_dict(self) -> dict[str, Any]:
         axes = ("layer", "step", "z") if self.profile.variance.ndim == 2 else ("layer", "z")
@@ -87,7 +88,7 @@ class Comparison(ReadOnly, Shown):
 
     def plot(self, ax: Any = None) -> Any:
         """Variance over layers (at the last step): measured mean and band, predicted mean and band. Returns matplotlib axes."""
-        return figures().draw(self, ax=ax)
+        return draw(self, ax=ax)
 
     def _table(self) -> Table:
         verdict = "the theory stands" if self.passed else "the theory is rejected"

@@ -54,8 +54,8 @@ class CorrelationFixedPoints(Points[CorrelationFixedPoint]):
     variance: float
 
     def to_dict(self) -> dict[str, Any]:
-        found = {"fixed_points": [point.to_dict() for point in self]}
-        return found | {"threshold": self.threshold, "variance": self.variance}
+        points = {"fixed_points": [point.to_dict() for point in self]}
+        return points | {"threshold": self.threshold, "variance": self.variance}
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``fixed_point``."""

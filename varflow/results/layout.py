@@ -48,8 +48,8 @@ def over_layers(arrays: dict[str, Any], *first: str) -> dict[str, Any]:
     axes, variables = [*first, *AXES], {}
     for name, array in arrays.items():
         if array is not None:
-            whole = array if array.ndim > len(first) + 1 else array[..., None]
-            variables[name] = (axes[: whole.ndim], whole)
+            with_steps = array if array.ndim > len(first) + 1 else array[..., None]
+            variables[name] = (axes[: with_steps.ndim], with_steps)
     return variables
 
 
@@ -60,12 +60,12 @@ def axes_of(result: Any) -> dict[str, Any]:
 
 def layers_table(title: str, network: Network, profile: Any) -> Table:
     """Five layers of a profile, evenly spaced; over several steps, at the first and last."""
-    chosen = np.unique(np.linspace(0, network.depth - 1, 5).round().astype(int))
+    layers = np.unique(np.linspace(0, network.depth - 1, 5).round().astype(int))
     title = f"{title} of {network!r}"
     if profile.variance.ndim == 1:
-        return Table(title, "{:>7} {:>22} {:>22} {:>10}", [_row(profile, l, str(l + 1)) for l in chosen], HEADER)
+        return Table(title, "{:>7} {:>22} {:>22} {:>10}", [_row(profile, l, str(l + 1)) for l in layers], HEADER)
     steps = np.unique([0, profile.variance.shape[1] - 1])
-    rows = [_row(profile, (l, t), str(l + 1), str(t + 1)) for l in chosen for t in steps]
+    rows = [_row(profile, (l, t), str(l + 1), str(t + 1)) for l in layers for t in steps]
     return Table(title, "{:>7} {:>5} {:>22} {:>22} {:>10}", rows, (HEADER[0], "step", *HEADER[1:]))
 
 

@@ -68,8 +68,8 @@ class Trainability(ReadOnly, Shown):
         return dataset(variables, axes, network=self.network, surrogate=self.surrogate)
 
     def _table(self) -> Table:
-        chosen = np.unique(np.linspace(0, len(self.norms) - 1, 5).round().astype(int))
-        rows = [(str(l + 1), f"{self.norms[l]:.4g}", *(f"{value:.4f}" for value in self.correlations[l])) for l in chosen]
+        layers = np.unique(np.linspace(0, len(self.norms) - 1, 5).round().astype(int))
+        rows = [(str(l + 1), f"{self.norms[l]:.4g}", *(f"{value:.4f}" for value in self.correlations[l])) for l in layers]
         header = ("weights", "norm", *(f"input of cosine {value:.2g}" for value in self.overlaps))
         note = f"contrast {self.contrast:.4g} ± {float(self.error['contrast']):.2g}"
         title = f"Trainability of {self.network!r}, {self.surrogate}"

@@ -52,7 +52,7 @@ def mean_field(
     -------
     Profile
         Standard deviations are 0; survival is 1 if the rate is positive. For a drive of inputs, the mean over the batch, and
-        ``per_input``. Over several steps shapes are (depth, steps), with ``potential_mean``, ``coincidences`` (the second
+        ``per_input``. Over several steps shapes are (depth, steps), with ``potential_mean``, ``second_moments`` (the second
         moments ``M``) and, for sampling methods, ``error``.
 
     Raises
@@ -103,7 +103,7 @@ def mean_field(
     inputs. Over few rows, or rows that are alike, the variance of a neuron over the batch fluctuates, with ``ν = N²/Σ C_ij²``
     degrees of freedom (``C`` the normalised covariance of the ``N`` rows). Rates of one step are averaged over it: 6 to 60
     independent inputs of 30 to 200 numbers, mean rates within 1 %, single inputs within 4 % (10 % at rates of 0.05), where the
-    normal law was 0.7 to 16 % too low. Several steps (and coincidences, which keep the correlation of a normal law) have no
+    normal law was 0.7 to 16 % too low. Several steps (and second moments, which keep the correlation of a normal law) have no
     such average here: over 6 steps of leaky neurons, θ = γ, rates are about 0.5/ν too low (0.5 % at ν = 110, 2.4 % at 20, 7 %
     at 7, 16 % at 2.6), and may be too high where they are small. 4 steps of SpikingJelly's neuron have rates within .003 of
     real networks. Over 6 steps, 150 simulated networks of width 1000 with 16 different layers had rates within 1 % of these in

@@ -83,7 +83,7 @@ def critical_gain(*, threshold: Any = None, distribution: Any = "normal", block:
     >>> round(vf.critical_gain(block=[vf.layers.Residual(spike, linear, keep=0.9)]), 6)
     1.070764
     """
-    _either(block, threshold=threshold)
+    _block_or_layer(block, threshold=threshold)
     if block is not None:
         from varflow.theory.deep.block import critical_gain_of_block  # loads scipy.special, which takes 0.2 s
 
@@ -210,7 +210,7 @@ def fixed_points(
     >>> [round(point.variance, 5) for point in vf.fixed_points(block=[vf.layers.Residual(spike, linear, keep=0.9)])]
     [0.0, 0.5143, 1.0]
     """
-    _either(block, threshold=threshold, gain=gain)
+    _block_or_layer(block, threshold=threshold, gain=gain)
     if block is not None:
         from varflow.theory.deep.block import fixed_points_of_block
 
@@ -227,16 +227,16 @@ def fixed_points(
         raise DomainError("mean_gain", m_g, "must be 0 together with a distribution of thresholds")
     layer = RateMap(law, theta, g, sigma_b, m_g)
     lowest = _lowest(layer)
-    found, complete = _roots(layer, lowest)
+    rates, complete = _roots(layer, lowest)
     if sigma_b == 0 and theta >= 0:
-        found = [0.0, *found]
-    points = tuple(_described(layer, y) for y in sorted(set(found)))
+        rates = [0.0, *rates]
+    points = tuple(_described(layer, y) for y in sorted(set(rates)))
     cycles = two_cycles(layer, lowest) if may_cycle(layer) else ()
     map_ = partial(variance_map, threshold=threshold, gain=g, distribution=law, bias_std=sigma_b, mean_gain=m_g)
     return FixedPoints(points, complete, None if complete else RESOLUTION, _basin_edge(layer, points), cycles, map=map_)
 
 
-def _either(block: Any, **others: Any) -> None:
+def _block_or_layer(block: Any, **others: Any) -> None:
     """DomainError if a block is given beside the arguments it replaces, or neither is."""
     for name, value in others.items():
         if (value is None) == (block is None):
@@ -260,10 +260,10 @@ def _roots(layer: RateMap, lowest: float) -> tuple[list[float], bool]:
     if falls or unimodal:  # at most one crossing between two of these
         ends = np.array([lowest, *([] if falls else _turns(layer, lowest)), 2 * unit])
         change = np.flatnonzero(np.diff(excess(ends) >= 0))
-        found = [crossing(excess, float(ends[i]), float(ends[i + 1])) for i in change]
+        crossings = [crossing(excess, float(ends[i]), float(ends[i + 1])) for i in change]
     else:
-        found = scan(excess, lowest, unit)
-    return [quiet, *found] if layer.sigma_b and quiet <= SMALLEST else found, falls or unimodal
+        crossings = scan(excess, lowest, unit)
+    return [quiet, *crossings] if layer.sigma_b and quiet <= SMALLEST else crossings, falls or unimodal
 
 
 def _turns(layer: RateMap, lowest: float) -> list[float]:
@@ -280,15 +280,15 @@ def _turns(layer: RateMap, lowest: float) -> list[float]:
     turns = []
     if steepness(inflection) > 0:
         turns.append(crossing(steepness, min(theta / np.hypot(layer.g, layer.sigma_b), inflection) / 2, inflection))
-        beyond = double_until(lambda z: ~(steepness(z) >= 0), 2 * inflection, LARGEST_Z)
-        turns.append(crossing(steepness, inflection, beyond))
+        past_second_turn = double_until(lambda z: ~(steepness(z) >= 0), 2 * inflection, LARGEST_Z)
+        turns.append(crossing(steepness, inflection, past_second_turn))
     root, sigma = layer.g / layer.root_unit, layer.sigma_b
     ends = [(theta / z - sigma) / root * ((theta / z + sigma) / root) for z in turns]
     return sorted(y for y in ends if lowest < y < layer.unit)
 
 
 def _lowest(layer: RateMap) -> float:
-    """Where the search starts: the smallest rate or variance in range, below which all rates rise or all fall."""
+    """The start of the search: the smallest rate or variance in range, below which all rates rise or all fall."""
     if layer.law.unbounded:
         return 1e-15 * layer.unit  # below this rate a distribution of thresholds is not resolved
     smallest = SMALLEST if layer.sigma_b else max(SMALLEST, SMALLEST / layer.g / layer.g)

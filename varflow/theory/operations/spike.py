@@ -83,7 +83,7 @@ def fire(layer: Spike, currents: Currents, number: int, neurons: Neurons) -> tup
         draw = partial(neurons.drawn, neuron, currents, number)
     if currents.pairs is not None:
         state = replace(state, pairs=pairs_of_spikes(neuron, currents, state.firing_rate, number, neurons))
-    moments = state.firing_rate, state.coincidences
+    moments = state.firing_rate, state.second_moments
     spikes = Spikes(*moments, grid, currents.channels, draw, state.changes, state.pairs)
     return state, spikes.later(neuron.delay)
 
@@ -95,7 +95,7 @@ def _driven(layer: Spike, given: GivenCurrents) -> tuple[LayerState, Spikes]:
         raise DomainError("layers", layer, rule)
     state = driven_by(given.drive, layer.neuron)
     grid = Grid(1, 1, 1, state.firing_rate.shape[-1])
-    spikes = Spikes(state.firing_rate, state.coincidences, grid, given.channels)
+    spikes = Spikes(state.firing_rate, state.second_moments, grid, given.channels)
     return state, spikes.later(layer.neuron.delay)
 
 
@@ -193,7 +193,7 @@ def _with_recurrent(layer: Spike, received: Currents, state: LayerState) -> Curr
         return received
     size, steps = received.grid.size, received.grid.steps
     later = np.arange(size)[np.arange(size) % steps > 0]
-    M, e = state.coincidences, state.firing_rate
+    M, e = state.second_moments, state.firing_rate
     covariance, mean = (np.array(aligned(*each)[0]) for each in ((received.covariance, M), (received.mean, e)))
     covariance[..., later[:, None], later] += layer.recurrent_gain**2 * M[..., (later - 1)[:, None], later - 1]
     mean[..., later] += layer.recurrent_mean_gain * e[..., later - 1]
@@ -220,14 +220,14 @@ def _counted_from_drive(network: Network, neuron: Neuron, currents: CountedCurre
     """The driven layer: currents of the drive, or its numbers through first weights."""
     linear = currents.linear
     if linear is None:
-        mean, variance = np.zeros(network.drive.kinds), network.drive.current_variances
+        mean, variance = np.zeros(network.drive.n_inputs), network.drive.current_variances
     else:
         assert isinstance(network.drive, Inputs)
         if not linear.law.normal_given_spikes or linear.rows == "standardised":
             raise no_chain(
                 node, f"receives the drive through {linear!r}: the first layer must have normal weights, not standardised"
             )
-        x = network.drive.frames(1).reshape(network.drive.kinds, -1)
+        x = network.drive.frames(1).reshape(network.drive.n_inputs, -1)
         first, second = x.mean(axis=-1), np.mean(x**2, axis=-1)
         square = second - first**2 if linear.rows == "centred" else second
         mean, variance = linear.mean_gain_of(x.shape[-1]) * first, linear.gain**2 * square + linear.bias_std**2

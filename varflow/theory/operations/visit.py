@@ -124,7 +124,7 @@ class Walk:
     def left(self, spikes: Any) -> None:
         """Put spikes that leave the network behind merges in place of those of the last layer of neurons."""
         if self.last is not None:
-            moments = {"firing_rate": spikes.mean, "coincidences": spikes.moments, "pairs": spikes.pairs}
+            moments = {"firing_rate": spikes.mean, "second_moments": spikes.moments, "pairs": spikes.pairs}
             self.rows[-1] = self.row(replace(self.last[0], **moments, changes=None), spikes.grid)
 
 

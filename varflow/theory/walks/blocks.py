@@ -66,7 +66,7 @@ class Blocks:
     def __iter__(self) -> Iterator[tuple[Any, Batching]]:
         """The signal with which the walk of each block begins, and how its batch is known."""
         for drive in self.drives:
-            exchangeable = over_batch(self.graph) and drive.kinds == 1 and not isinstance(drive, Inputs)
+            exchangeable = over_batch(self.graph) and drive.n_inputs == 1 and not isinstance(drive, Inputs)
             yield self._start(drive, exchangeable), Batching(exchangeable)
 
     def _start(self, drive: Drive, exchangeable: bool) -> Signal | GivenCurrents:
@@ -79,7 +79,7 @@ class Blocks:
                 raise DomainError("layers", reader, rule)
             return GivenCurrents(drive, first.size)
         channels, height, columns = first.shape if len(first.shape) == 3 else (first.size, 1, 1)
-        inputs = 2 if exchangeable else drive.kinds if self.normalised else 1
+        inputs = 2 if exchangeable else drive.n_inputs if self.normalised else 1
         grid = Grid(inputs, height, columns, steps, self.per_position)
         if first.kind == "currents":
             covariance = _covariance_of_currents(drive, steps, self.normalised, exchangeable)
@@ -87,7 +87,7 @@ class Blocks:
             covariance = _at_every_position(covariance, grid)
             return Currents(np.zeros(covariance.shape[:-1]), covariance, grid, channels, pairs=pairs)
         if isinstance(drive, Inputs):
-            x = drive.frames(steps).reshape(drive.kinds, steps, channels, grid.positions)
+            x = drive.frames(steps).reshape(drive.n_inputs, steps, channels, grid.positions)
             return of_numbers(x.transpose(0, 3, 1, 2), grid)
         return Spikes(*_of_trains(drive, steps, self.normalised, exchangeable), grid, channels)
 
@@ -98,7 +98,7 @@ def over_batch(graph: Graph) -> bool:
 
 
 def _drives(network: Network, normalised: bool, positions: int) -> list[Drive]:
-    kinds = network.drive.kinds
+    kinds = network.drive.n_inputs
     size = kinds if normalised else max(1, AT_ONCE // (positions * network.steps) ** 2)
     return [network.drive.of_rows(slice(first, first + size)) for first in range(0, kinds, size)]
 

@@ -31,7 +31,7 @@ IN_TIME = 512  # inputs × positions × steps walked together without reset: bey
 
 def second_moments(network: Network, neurons: Neurons, progress: Progress = False) -> tuple[np.ndarray, np.ndarray]:
     """``M`` of every layer of neurons and its numerical standard error, shape (depth, inputs × steps, inputs × steps)."""
-    inputs, steps = network.drive.kinds, network.steps
+    inputs, steps = network.drive.n_inputs, network.steps
     parts = _parts(network, neurons)
     size = inputs * steps
     moments, error = (np.empty((network.depth, size, size)) for _ in range(2))
@@ -50,7 +50,7 @@ def second_moments(network: Network, neurons: Neurons, progress: Progress = Fals
 
 def _parts(network: Network, neurons: Neurons) -> list[np.ndarray]:
     """The inputs in parts, any two of which are walked together."""
-    inputs, together = network.drive.kinds, graph_of(network).over_batch
+    inputs, together = network.drive.n_inputs, graph_of(network).over_batch
     one = network.steps * max(int(np.prod(shape[1:])) for shape in network.shapes)
     sampled = any(neurons.samples(neuron, network.steps) for neuron in network.neurons)
     most = LONGEST if sampled or network.steps == 1 else IN_TIME
@@ -69,7 +69,7 @@ def _walked(network: Network, rows: np.ndarray, neurons: Neurons, report: Report
 
 def _averaged(state: LayerState, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     """Mean over replicas, and its standard error, at least that of one sampling point."""
-    M = state.coincidences[:, 0]
+    M = state.second_moments[:, 0]
     if grid.positions > 1:
         folded = (grid.inputs, grid.positions, grid.steps)
         M = np.einsum("raxsbxt->rasbt", M.reshape(-1, *folded, *folded)) / grid.positions

@@ -78,5 +78,5 @@ def next_layer(
 ) -> LayerState:
     """Layer ``number`` of a chain, with weights ``gain`` times as strong as ``linear``'s, in each replica and group."""
     grid, width = Grid(1, 1, 1, below.firing_rate.shape[-1]), linear.width or 1
-    spikes = Spikes(below.firing_rate, below.coincidences, grid, width, changes=below.changes).later(spike.neuron.delay)
+    spikes = Spikes(below.firing_rate, below.second_moments, grid, width, changes=below.changes).later(spike.neuron.delay)
     return fire(spike, weighted(linear, spikes, width).scaled(gain), number, neurons)[0]

@@ -97,7 +97,7 @@ class InfiniteWidth:
         overlap = getattr(visit.sent, "overlap", None)
         if overlap is None or self.model.inputs < 2 or not told_apart(visit.kept["received"].grid):
             return math.nan
-        square = np.trace(visit.kept["state"].coincidences.mean(axis=(0, 1)))
+        square = np.trace(visit.kept["state"].second_moments.mean(axis=(0, 1)))
         return float(np.trace(overlap.between.mean(axis=0)) / square) if square else math.nan
 
     # Gradients.
