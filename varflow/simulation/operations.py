@@ -112,8 +112,8 @@ def multiplied(operation: Product, flows: Sequence[Flow], *_: Any) -> Flow:
     """``Π_i x_i``; whole numbers stay whole."""
     x, *others = flows
     for y in others:
-        whole = x.unit is not None and y.unit is not None
-        x = Flow(x.values * y.values, x.unit * y.unit) if whole else Flow(x.real * y.real)
+        real = x.unit is None or y.unit is None
+        x = Flow(x.real * y.real) if real else Flow(x.values * y.values, x.unit * y.unit)  # pyright: ignore[reportOperatorIssue]
     return x
 
 
