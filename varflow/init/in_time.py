@@ -24,7 +24,7 @@ from varflow.theory.deep.gain_for_value import OutOfReachError, Range, Solution,
 from varflow.theory.deep.look import Question, drive_covariance, in_units, late, steady
 from varflow.theory.deep.search import TRIES
 from varflow.theory.responses.neurons import Neurons
-from varflow.theory.signals.replicas import standard_error
+from varflow.theory.signals.index import standard_error
 
 __all__ = ["gain_for_rate", "gain_for_variance", "question_of"]
 

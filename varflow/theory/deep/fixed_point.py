@@ -17,7 +17,7 @@ from varflow.theory.deep.look import ALIVE, late, sustained, unchanged
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.responses.stepping import driven_by
-from varflow.theory.signals.replicas import standard_error
+from varflow.theory.signals.index import standard_error
 from varflow.theory.walks.signals import driven_layer, next_layer
 
 __all__ = ["Map", "leading_multiplier", "temporal_fixed_point"]

@@ -23,9 +23,8 @@ from varflow.theory.operations.spike import LONGEST
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.responses.step import refractory
+from varflow.theory.signals.index import Grid, standard_error
 from varflow.theory.signals.moments import Currents
-from varflow.theory.signals.replicas import standard_error
-from varflow.theory.signals.windows import Grid
 
 __all__ = [
     "ALIVE",

@@ -30,8 +30,8 @@ from varflow.theory.operations.spike import fire
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.roots import first_to_hold, rising_root
+from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents
-from varflow.theory.signals.windows import Grid
 from varflow.torch_models.prediction.infinite_width import InfiniteWidth
 from varflow.torch_models.prediction.predict import MOST_INPUTS
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
