@@ -160,17 +160,10 @@ def _name(ax: Any, catalogue: Catalogue, labels: dict[str, str], colours: dict[s
 
 def _spaced(places: list[float], gap: float) -> np.ndarray:
     """Descending positions, moved as little as possible to be ``gap`` apart and not below 0."""
-    blocks: list[tuple[float, int]] = []  # centre, members
-    for place in places:
-        centre, members = place, 1
-        while blocks and blocks[-1][0] - centre < gap * (blocks[-1][1] + members) / 2:
-            neighbour, number = blocks.pop()
-            centre = (neighbour * number + centre * members) / (number + members)
-            members += number
-        blocks.append((centre, members))
-    falling = [centre + gap * ((members - 1) / 2 - rank) for centre, members in blocks for rank in range(members)]
-    floor = gap * np.arange(len(falling))[::-1]
-    return np.maximum(falling, floor)
+    from scipy.optimize import isotonic_regression
+
+    above = gap * np.arange(len(places))
+    return np.maximum(isotonic_regression(places + above, increasing=False).x - above, above[::-1])
 
 
 def _silent_words(catalogue: Catalogue, silent: list[str], ends: dict[str, int]) -> list[str]:
