@@ -25,7 +25,8 @@ def forward(layer: Measured, inputs: tuple[Any, ...], visit: Visit) -> Any:
         return inputs[0]
     walk = visit.walk
     steps = walk.steps or len(layer.x)
-    grid = Grid(1, *(layer.x.shape[3:] if layer.x.ndim == 5 else (1, 1)), steps)
+    height, width = layer.x.shape[3:] if layer.x.ndim == 5 else (1, 1)
+    grid = Grid(1, height, width, steps)
     return measured(layer.x, replace(grid, per_position=walk.effort.per_position(grid)), overlaps=walk.batching.overlaps)
 
 

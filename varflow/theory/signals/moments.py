@@ -319,8 +319,9 @@ def _between(signal: Signal, offset: Offset, far: Callable[[np.ndarray, tuple[in
     if outside_map(offset, signal.grid.shape):
         return np.zeros_like(signal.second)
     assert signal.pairs is not None
-    near = offset is ALL_PAIRS or max(map(abs, offset)) <= NEAR
-    return signal.pairs(offset) if near else far(signal.pairs(ALL_PAIRS), offset)
+    if offset is ALL_PAIRS or max(map(abs, offset)) <= NEAR:
+        return signal.pairs(offset)
+    return far(signal.pairs(ALL_PAIRS), offset)
 
 
 def _everywhere(far: np.ndarray, offset: tuple[int, int], grid: Grid) -> np.ndarray:

@@ -41,7 +41,7 @@ def signals_walk(graph: Graph, start: Any, walk: Walk, *, keep: bool = False) ->
     """
     sent, last, passed, visits = {0: start}, graph.last_reader, 0, []
     leaving = None if isinstance(graph, Path) else graph.leaving
-    numbers = next(graph.shapes()).kind == "input"
+    numbers = getattr(getattr(graph[0].operation, "sends", None), "kind", "") == "input"
     for number, node in enumerate(graph):
         if number == 0:
             continue
