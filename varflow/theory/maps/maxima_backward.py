@@ -105,7 +105,7 @@ def maximum_back(window: Window, gradients: Gradients, spikes: Spikes, draw: Cal
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RoutedPerWindow:
-    """The same on large maps, of groups of one window or two.
+    """Gradients by the maxima over windows of a large map, in groups of one window or two, before the choice.
 
     Attributes
     ----------

@@ -32,7 +32,7 @@ __all__ = ["Batch", "batch_back", "by_overlap", "centred_over_batch", "joint", "
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """What a BatchNorm subtracts and multiplies by.
+    """Statistics by which a BatchNorm subtracts and multiplies.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Numbers that were measured where something unknown lies before, and what is unknown."""
+"""Numbers that were measured where something unknown lies before: their moments over channels."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from varflow.model.extensions import missing
-from varflow.model.layers import Measured, Unknown
+from varflow.model.layers import Measured
 from varflow.theory.maps.patches import of_numbers
-from varflow.theory.operations.table import Uncovered, register
+from varflow.theory.operations.table import register
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.index import Grid
@@ -54,17 +53,8 @@ def _overlap(x: np.ndarray, grid: Grid) -> Overlap:
     return Overlap(((np.einsum("ric,rjc->ij", sums, sums) - own) / pairs)[None], Numbers(whole, grid))
 
 
-def unknown(layer: Unknown, inputs: tuple[Any, ...], visit: Visit) -> Any:
-    raise Uncovered(visit.node.name, layer, missing(layer, "forward"))
-
-
-def unknown_back(layer: Unknown, gradients: Gradients, visit: Visit, way: WayBack) -> Any:
-    raise Uncovered(visit.node.name, layer, missing(layer, "forward"))
-
-
 def passed_back(layer: Measured, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
     return [gradients for _ in visit.received]
 
 
 register(Measured, forward=forward, backward=passed_back)
-register(Unknown, forward=unknown, backward=unknown_back)

@@ -105,7 +105,7 @@ def moments_back(
 
 
 def at_one_step(neuron: Neuron, received: Currents, surrogate: Surrogate) -> Slopes:
-    """Of a normal potential, averaged over neurons that differ."""
+    """Slopes at a normal potential, averaged over neurons that differ."""
     mean, variance = np.broadcast_arrays(received.mean, received.covariance[..., 0])
     second = np.zeros(mean.shape)
     for weight, member in neuron.members(MEMBERS):
@@ -116,7 +116,7 @@ def at_one_step(neuron: Neuron, received: Currents, surrogate: Surrogate) -> Slo
 def driven_back(
     layer: Spike, gradients: Gradients, drive: Given, surrogate: Surrogate, detached: bool
 ) -> tuple[Gradients, Slopes]:
-    """The same for layer 1 under given currents, averaged over its neurons."""
+    """Gradients by the currents of layer 1 where these are given, averaged over its neurons."""
     neuron, by_spikes = layer.neuron, gradients.earlier(layer.neuron.delay).moments
     currents = neuron.input_scale * exponential_filter(neuron.synaptic_decay, drive.steps) @ drive.currents
     found = [

@@ -33,7 +33,7 @@ class Gradients:
     pairs: Mapping[tuple[int, int], np.ndarray] = field(default_factory=dict)
 
     def with_moments(self, moments: np.ndarray, *, pairs: Mapping[tuple[int, int], np.ndarray], **other: Any) -> Gradients:
-        """The same with other moments, everywhere where they stand."""
+        """Gradients with other moments, everywhere where they stand."""
         return replace(self, moments=moments, pairs=pairs, split=None, **other)
 
     def times(self, factor: Any, between: Callable[[tuple[int, int]], Any] | None = None) -> Gradients:
@@ -116,7 +116,8 @@ def added_pairs(
 
 
 def readout(signal: Signal, kind: str, *, joint: bool) -> Gradients:
-    """Of ``Σ_t v·x_t``: weights ``v`` of mean square 1/n, the same at all steps if ``kind`` is "shared", else independent.
+    """Gradients of ``Σ_t v·x_t``: weights ``v`` of mean square 1/n, the same at all steps if ``kind`` is "shared", else
+    independent.
 
     With ``joint`` they are the same for all inputs, else independent; those of different positions are independent.
     """

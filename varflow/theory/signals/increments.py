@@ -36,7 +36,7 @@ class Differences:
     mean_change: np.ndarray
 
     def of_groups(self, which: np.ndarray) -> Differences:
-        """Of these entries of the second axis."""
+        """Increments of these entries of the second axis."""
         return Differences(self.increment[:, which], self.second_change[:, which], self.mean_change[:, which])
 
     def scaled(self, factor: np.ndarray) -> Differences:

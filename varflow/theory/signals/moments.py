@@ -60,7 +60,7 @@ class Currents:
         return self.covariance
 
     def with_moments(self, mean: np.ndarray, second: np.ndarray, **places: Any) -> Currents:
-        """The same with other moments; ``places``: what becomes of changes, pairs, overlap, sampled and shared."""
+        """A signal with other moments; ``places``: what becomes of changes, pairs, overlap, sampled and shared."""
         _named(places)
         changes, pairs, overlap, shared = (places[name] for name in ("changes", "pairs", "overlap", "shared"))
         return Currents(mean, second, self.grid, self.channels, changes, pairs, overlap, shared)
@@ -123,7 +123,7 @@ class Spikes:
         return self.moments
 
     def with_moments(self, mean: np.ndarray, second: np.ndarray, **places: Any) -> Spikes:
-        """The same with other moments; ``places``: what becomes of changes, pairs, overlap, sampled and shared."""
+        """A signal with other moments; ``places``: what becomes of changes, pairs, overlap, sampled and shared."""
         _named(places)
         sampled, changes, pairs, overlap = (places[name] for name in ("sampled", "changes", "pairs", "overlap"))
         return Spikes(mean, second, self.grid, self.channels, sampled, changes, pairs, overlap)
@@ -241,7 +241,7 @@ def in_replicas(signal: Either, number: int) -> Either:
 
 
 def as_inputs(signal: Signal) -> Spikes:
-    """What weights receive, spikes or, behind other weights, currents, by its second moments."""
+    """Inputs of weights by their second moments: spikes or, behind other weights, currents."""
     if isinstance(signal, Spikes):
         return signal
 
@@ -325,7 +325,7 @@ def _between(signal: Signal, offset: Offset, far: Callable[[np.ndarray, tuple[in
 
 
 def _everywhere(far: np.ndarray, offset: tuple[int, int], grid: Grid) -> np.ndarray:
-    """The same at all pairs of positions."""
+    """Moments that are equal at all pairs of positions."""
     whole = np.zeros((*far.shape[:2], grid.positions, *far.shape[2:]))
     whole[:, :, known_pairs(offset, grid.shape)[0]] = far[:, :, None]
     return whole.reshape(len(far), -1, *far.shape[2:])

@@ -40,7 +40,7 @@ class Window:
         return self._cut(tap, values, grid.axes, values.ndim + axis, smaller)
 
     def _cut(self, tap: tuple[int, int], values: np.ndarray, axes: tuple[int, ...], axis: int, smaller: Grid) -> np.ndarray:
-        """The same along an axis that holds ``axes``: inputs, rows, columns and what follows."""
+        """The entry under one tap along an axis that holds ``axes``: inputs, rows, columns and what follows."""
         before, after = values.shape[:axis], values.shape[axis + 1 :]
         whole = values.reshape(*before, *axes, *after)
         if any(self.padding):

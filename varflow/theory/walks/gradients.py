@@ -251,7 +251,7 @@ def _growth(total: np.ndarray) -> np.ndarray | None:
 def _of_chain(
     network: Network, ways: list[WayBack], surrogate: Surrogate, energy: np.ndarray, detached: bool | None
 ) -> dict[str, Any]:
-    """What is known of plain chains: growth of infinitely many layers or steps, and the scatter between networks."""
+    """Answers for plain chains only: growth of infinitely many layers or steps, and the scatter between networks."""
     slopes = [[slopes for _, slopes in reversed(way.layers.values()) if slopes is not None] for way in ways]
     second = np.stack([_over_inputs(tuple(s.second for s in layer)).mean(axis=0) for layer in zip(*slopes, strict=True)])
     diagonal = np.diagonal(second, axis1=-2, axis2=-1).reshape(network.depth, -1, network.steps).mean(axis=1)

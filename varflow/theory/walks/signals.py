@@ -63,7 +63,7 @@ def signals_walk(graph: Graph, start: Any, walk: Walk, *, keep: bool = False) ->
 
 
 def _sent(visit: Visit) -> Any:
-    """What a node sends; None if theory does not know it."""
+    """The signal that a node sends; None if theory does not know it."""
     walk, operation = visit.walk, visit.node.operation
     if any(each is None for each in visit.received) and not isinstance(operation, Measured):
         return None
@@ -149,7 +149,7 @@ class Blocks:
         return Walk(self.effort, batching, self.network.steps, report, **options)
 
     def _start(self, drive: Drive, exchangeable: bool) -> Signal | GivenCurrents:
-        """What some of the inputs send: in one group if they depend on each other, else one each."""
+        """The signal that some of the inputs send: in one group if they depend on each other, else one each."""
         first, steps = self.graph[0].operation.sends, self.network.steps
         if isinstance(drive, Given):
             reader = next(node.operation for node in self.graph if 0 in node.inputs)
