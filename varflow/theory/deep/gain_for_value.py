@@ -150,17 +150,19 @@ def solve(question: Question, neurons: Neurons, strength: float | None, report: 
 def _ladder(question: Question, neurons: Neurons, room: float, report: Report) -> Rung:
     """The search in parts, in whole networks with few points unless more cost as little, and with those asked for.
 
-    It ends in networks that lack the value, parts by more than ``room``. A drive that varies in time has no parts.
+    It ends in networks that lack the value, parts by more than ``room``. A drive that varies in time has no parts, and without
+    sampling those of few steps would cost as much as the whole.
     """
     coarse, x, before, rung = few(neurons), START, None, None
-    smallest = min(question.depth, question.steps) // PARTS if steady(question.drive) else 0
+    noisy = neurons.samples(question.neuron, question.steps)
+    divided = steady(question.drive) and (noisy or question.steps > PARTS**2)
+    smallest = min(question.depth, question.steps) // PARTS if divided else 0
     for part in [part for part in (PARTS, PARTS // 2, PARTS // 4) if part <= smallest]:
         rung = _rung(question.in_part(part), coarse, x, rung, ROUGH, report)
         if rung.lacks(room):
             return rung
         x = rung.search.answer
         x, before = x + (0.0 if before is None else (x - before) / 2), x
-    noisy = neurons.samples(question.neuron, question.steps)
     if noisy and (rung is None or _affordable(question, neurons, rung).points > 2 * coarse.points):
         rung = _rung(question, coarse, x, rung, ROUGH, report)
         if rung.lacks(KEPT):

@@ -8,7 +8,7 @@ points and signs, so that what is seen is a function of the gain, with jumps of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -227,36 +227,39 @@ Look = Callable[[float], Seen]  # at the network of ln g
 
 def looking(question: Question, neurons: Neurons) -> Look:
     """Looks at networks with these points above one driven layer."""
-    return partial(_look, question, neurons, driven(question.neuron, neurons, question.drive))
+    first, replicas = driven(question.neuron, neurons, question.drive), neurons.replicas(question.neuron, question.steps)
+    moments = (
+        np.broadcast_to(each, (replicas, *each.shape[1:])) for each in _moments(first)
+    )  # under a constant drive it has one
+    return partial(_look, question, neurons, LayerState(*moments, changes=first.changes))
 
 
 def _look(question: Question, neurons: Neurons, first: LayerState, x: float) -> Seen:
     """A network to its depth, to its death, or until every step lives and layers no longer change."""
-    gain, depth, replicas = math.exp(x), question.depth, neurons.replicas(question.neuron, question.steps)
+    gain, depth = math.exp(x), question.depth
     kept, earliest = max(min(2 * WINDOW, (depth - 1) // 2), 1), min(2 * WINDOW + 1, depth) if question.settling else depth
-    states, halfway, number, lifetime = [first], first, 1, np.zeros(replicas)
+    states, values, lifetime = [first], [question.values(first)], np.zeros(len(first.firing_rate))
     while True:
-        last = states[-1]
-        alive = np.broadcast_to(question.lives(last), replicas)
+        number, last = len(values), states[-1]
+        alive = question.lives(last)
         lifetime = np.where(alive, number, lifetime)
-        settled = number >= earliest and _settled(question, states[-kept:], replicas)
+        settled = number >= earliest and _settled(question, states[-kept:], values[-kept:])
         dead = number - lifetime.max() >= SILENT or float(last.firing_rate.max()) < EXTINCT
         endless = gain**2 * float(last.second_moments.max()) > RUNAWAY
         if settled or dead or endless or number == depth:
             break
         states = [*states[1 - 2 * WINDOW :], next_of_gain(question.neuron, neurons, last, gain, number)]
-        number += 1
-        halfway = states[-1] if number <= depth // 2 + 1 else halfway
-    state = _mean(states[-kept:], replicas) if settled else last
+        values.append(question.values(states[-1]))
+    state = _mean(states[-kept:]) if settled else last
     lifetime = np.where(alive | endless, 1.0, lifetime / depth)
     if question.value is None or endless:
         off = np.where(lifetime == 1, np.inf, -np.inf)
     else:
-        off = np.log(np.maximum(np.broadcast_to(question.values(state), replicas), np.finfo(float).tiny) / question.value)
-    return Seen(x, off, lifetime, state, last, float(question.values(halfway).mean()), number)
+        off = np.log(np.maximum(question.values(state), np.finfo(float).tiny) / question.value)
+    return Seen(x, off, lifetime, state, last, float(values[min(depth // 2, number - 1)].mean()), number)
 
 
-def _settled(question: Question, states: Sequence[LayerState], replicas: int) -> bool:
+def _settled(question: Question, states: list[LayerState], values: list[np.ndarray]) -> bool:
     """True if every step lives and the later of these layers are as the earlier ones.
 
     Rates that agree do not suffice: where a deviation decays slowly, each step changes by less than its noise, and their mean
@@ -265,17 +268,16 @@ def _settled(question: Question, states: Sequence[LayerState], replicas: int) ->
     half = len(states) // 2
     if not half or len(question.silent(states[-1])):
         return False
-    before, after = _mean(states[:half], replicas), _mean(states[half:], replicas)
-    change = question.values(after) - question.values(before)
-    agree = abs(float(change.mean())) <= EXACT + NOISE * float(standard_error(change))
-    return agree and unchanged(before.firing_rate[:, 0], after.firing_rate[:, 0])
+    change = np.mean(values[half:], axis=0) - np.mean(values[:half], axis=0)
+    if abs(float(change.mean())) > EXACT + NOISE * float(standard_error(change)):
+        return False
+    before, after = (np.mean([state.firing_rate[:, 0] for state in part], axis=0) for part in (states[:half], states[half:]))
+    return unchanged(before, after)
 
 
-def _mean(states: Sequence[LayerState], replicas: int) -> LayerState:
-    """The mean of layers, in as many replicas; that under a constant drive is exact and has one."""
+def _mean(states: list[LayerState]) -> LayerState:
+    return LayerState(*(np.mean(each, axis=0) for each in zip(*map(_moments, states), strict=True)))
 
-    def mean(name: str) -> np.ndarray:
-        values = (getattr(state, name) for state in states)
-        return np.mean([np.broadcast_to(each, (replicas, *each.shape[1:])) for each in values], axis=0)
 
-    return LayerState(*map(mean, ("variance", "potential_mean", "firing_rate", "second_moments")))
+def _moments(state: LayerState) -> tuple[np.ndarray, ...]:
+    return state.variance, state.potential_mean, state.firing_rate, state.second_moments
