@@ -134,8 +134,8 @@ def multiplied_back(layer: Product, gradients: Gradients, visit: Visit, way: Way
 
 
 def concatenated_back(layer: Concat, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
-    whole = sum(each.channels for each in visit.received)
-    return [replace(gradients, channels=gradients.channels * each.channels // whole) for each in visit.received]
+    channels = sum(each.channels for each in visit.received)
+    return [replace(gradients, channels=gradients.channels * each.channels // channels) for each in visit.received]
 
 
 def settled(layer: Any, gradients: Gradients) -> Gradients:

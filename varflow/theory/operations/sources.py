@@ -44,13 +44,13 @@ def measured(x: np.ndarray, grid: Grid, *, overlaps: bool) -> Spikes:
 def _overlap(x: np.ndarray, grid: Grid) -> Overlap:
     """The overlap of different inputs, and the numbers themselves at all steps."""
     inputs, positions, _, channels = x.shape
-    whole = np.broadcast_to(x, (inputs, positions, grid.steps, channels)) if x.shape[2] == 1 else x
+    at_all_steps = np.broadcast_to(x, (inputs, positions, grid.steps, channels)) if x.shape[2] == 1 else x
     of = x  # rows of an input: each has overlaps with its own of other inputs
     if positions == grid.positions:
         of = x.reshape(inputs, 1, -1, channels) if told_apart(grid) else x.mean(axis=1, keepdims=True)
-    sums, own = of.sum(axis=0), np.einsum("bric,brjc->ij", of, of)
+    sums, same_input = of.sum(axis=0), np.einsum("bric,brjc->ij", of, of)
     pairs = max(inputs * (inputs - 1), 1) * of.shape[1] * channels
-    return Overlap(((np.einsum("ric,rjc->ij", sums, sums) - own) / pairs)[None], Numbers(whole, grid))
+    return Overlap(((np.einsum("ric,rjc->ij", sums, sums) - same_input) / pairs)[None], Numbers(at_all_steps, grid))
 
 
 def passed_back(layer: Measured, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:

@@ -59,9 +59,9 @@ class Gradients:
         if not grid.per_position:
             return self
         each = self.moments.reshape(len(self.moments), -1, grid.positions, grid.steps, grid.steps)
-        whole = np.einsum("rgxst,xy->rgxsyt", each, np.eye(grid.positions))
+        in_one_index = np.einsum("rgxst,xy->rgxsyt", each, np.eye(grid.positions))
         size = grid.positions * grid.steps
-        moments = whole.reshape(*whole.shape[:2], size, size)
+        moments = in_one_index.reshape(*in_one_index.shape[:2], size, size)
         return replace(self, moments=moments, grid=replace(grid, per_position=False))
 
     def per_position(self) -> Gradients:
@@ -99,8 +99,8 @@ class Gradients:
             each = self.moments.reshape(len(self.moments), -1, grid.positions, grid.steps, grid.steps)
             return each.sum(axis=2) * (self.channels / grid.inputs)
         probes = grid.inputs * grid.positions
-        whole = self.moments.reshape(*self.moments.shape[:-2], probes, grid.steps, probes, grid.steps)
-        return np.einsum("...xsxt->...st", whole) * (self.channels / grid.inputs)
+        folded = self.moments.reshape(*self.moments.shape[:-2], probes, grid.steps, probes, grid.steps)
+        return np.einsum("...xsxt->...st", folded) * (self.channels / grid.inputs)
 
 
 def _product(moments: np.ndarray, factor: Any) -> np.ndarray:
