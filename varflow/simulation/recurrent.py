@@ -25,7 +25,7 @@ Recurrence = Callable[[Tensor], Tensor]
 
 
 def recurrence(draws: Draws, layer: Spike, neurons: int, frames: int, conditional: bool) -> Recurrence:
-    """What turns the spikes of a step, shape (networks, probes, neurons), into currents at the next, step after step."""
+    """A function from the spikes of a step, shape (networks, probes, neurons), to the currents of the next, step after step."""
     std, mean = layer.recurrent_gain / math.sqrt(neurons), layer.recurrent_mean_gain / neurons
     sums = Rows(draws) if conditional and frames < neurons else Matrix(draws, neurons)
 

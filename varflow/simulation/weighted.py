@@ -60,12 +60,12 @@ class Wiring:
         return math.prod(self.shape[1:])
 
     def conditional(self, frames: int) -> bool:
-        """Whether currents can be drawn given the signal, and cost less so, for this number of probes × steps."""
+        """True if currents can be drawn given the signal, and cost less so, for this number of probes × steps."""
         columns = frames * self.positions
         return self.layer.law.normal_given_spikes and (columns == 1 or columns < min(self.fan_in, self.rows))
 
     def columns(self, values: Tensor) -> Tensor:
-        """Of ``values`` of shape (networks, frames, *shape): shape (networks × groups, fan_in, frames × positions)."""
+        """Columns of ``values`` of shape (networks, frames, *shape): shape (networks × groups, fan_in, frames × positions)."""
         layer = self.layer
         if isinstance(layer, Linear):
             return values.flatten(2).mT
