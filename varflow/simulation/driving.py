@@ -55,10 +55,10 @@ def driven(
         raise NotImplementedError(repr(drive))
 
     for drive in dict.fromkeys(network.drive for network in networks):
-        found = received(drive)
+        arriving = received(drive)
         for place, network in enumerate(networks):
             if network.drive == drive:
-                currents[:, place] = found
+                currents[:, place] = arriving
     return currents
 
 

@@ -30,16 +30,16 @@ def merged(p: np.ndarray, q: np.ndarray, reach: np.ndarray | None, width: int, t
 
     ``reach[K, J]`` is the probability of ``J`` given ``K``; None means ``J = K``.
     """
-    whole = np.zeros((width + 1, width + 1))
-    whole[0, 0] = 1.0
+    matrix = np.zeros((width + 1, width + 1))
+    matrix[0, 0] = 1.0
     for count in range(1, width + 1):
         if reach is None:
             inner, mass = np.array([count]), np.ones(1)
         else:
             inner = np.flatnonzero(reach[count] > np.exp(-tail))
             mass = reach[count, inner]
-        whole[count, : count + 1] = _mixture(count, p[inner], q[inner], mass, tail)
-    return Matrix(whole)
+        matrix[count, : count + 1] = _mixture(count, p[inner], q[inner], mass, tail)
+    return Matrix(matrix)
 
 
 def _mixture(n: int, p: np.ndarray, q: np.ndarray, mass: np.ndarray, tail: float) -> np.ndarray:

@@ -211,10 +211,10 @@ def _states(
     around = np.searchsorted(partings, counts)
     rates, states = np.zeros((last + 1, last + 1)), []
     for i in range(last + 1 if last else 0):
-        below = counts <= typical[i - 1] if i > 0 else np.zeros(len(counts), bool)
-        above = counts >= typical[i + 1] if i < last else np.zeros(len(counts), bool)
-        state = quasi_stationary(layer, kernel, ~(below | above), kernel.target.weights * (around == i))
-        leaving = state.distribution.mass @ kernel.pull(np.column_stack([below, above]).astype(float))
+        lower = counts <= typical[i - 1] if i > 0 else np.zeros(len(counts), bool)
+        upper = counts >= typical[i + 1] if i < last else np.zeros(len(counts), bool)
+        state = quasi_stationary(layer, kernel, ~(lower | upper), kernel.target.weights * (around == i))
+        leaving = state.distribution.mass @ kernel.pull(np.column_stack([lower, upper]).astype(float))
         rates[i, [max(i - 1, 0), min(i + 1, last)]] = leaving
         states.append(state)
     np.fill_diagonal(rates, 0.0)
