@@ -30,7 +30,7 @@ from varflow.theory.finite_width.quasi_stationary import (
     quasi_stationary,
     summary,
 )
-from varflow.theory.layer import Layer
+from varflow.theory.layer import CountedLayer
 
 __all__ = ["Stationary", "layers_until_silence", "stationary"]
 
@@ -84,7 +84,7 @@ class Stationary(Listed):
         ]
 
 
-def stationary(layer: Layer, kernel: Transition) -> Stationary:
+def stationary(layer: CountedLayer, kernel: Transition) -> Stationary:
     """See :meth:`varflow.SpikeChain.stationary`."""
     typical, partings = metastable_counts(kernel)
     states, rates = _states(layer, kernel, typical, partings)
@@ -204,7 +204,7 @@ def _reach(chain: np.ndarray) -> np.ndarray:
 
 
 def _states(
-    layer: Layer, kernel: Transition, typical: np.ndarray, partings: np.ndarray
+    layer: CountedLayer, kernel: Transition, typical: np.ndarray, partings: np.ndarray
 ) -> tuple[tuple[QuasiStationary, ...], np.ndarray]:
     """The metastable states and the rates at which each reaches the typical counts of its neighbours."""
     counts, last = kernel.target.counts, len(typical) - 1
