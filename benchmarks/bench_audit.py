@@ -18,7 +18,7 @@ from varflow.torch_models.audit.gradients import gradients  # noqa: E402
 from varflow.torch_models.initialise.filling import fill  # noqa: E402
 from varflow.torch_models.initialise.layer_gains import deep_layer  # noqa: E402
 from varflow.torch_models.initialise.planner import Planner  # noqa: E402
-from varflow.torch_models.tracing.measure import trace_and_measure  # noqa: E402
+from varflow.torch_models.tracing.measurements import trace_and_measure  # noqa: E402
 from varflow.torch_models.tracing.trace import trace  # noqa: E402
 
 WIDTH, DEPTH, STEPS, BATCH = size((512, 50, 12, 64), (20, 3, 4, 4))

@@ -66,16 +66,17 @@ if TYPE_CHECKING:
     from varflow.theory.finite_width.escape import EscapeAsymptotics, escape_asymptotics
     from varflow.theory.finite_width.expansions import Expansion, expansion
     from varflow.theory.finite_width.profile import finite_width
+    from varflow.theory.fixed_points import critical_gain, fixed_points
     from varflow.theory.mean_field import mean_field
     from varflow.theory.memoryless.correlation import correlation_fixed_points, correlation_map
     from varflow.theory.memoryless.depth_scales import depth_scales
-    from varflow.theory.memoryless.fixed_points import critical_gain, fixed_points
     from varflow.theory.memoryless.gradient_gain import gradient_gain
     from varflow.theory.memoryless.stable import stable_variance
     from varflow.theory.memoryless.variance_map import variance_map
     from varflow.theory.walks.gradients import gradient_flow
     from varflow.torch_models.audit.door import audit
     from varflow.torch_models.monitor import Monitor
+    from varflow.torch_models.tracing.door import read
     from varflow.verdict import compare
 
 _figures.PLACES.append("varflow.plots")

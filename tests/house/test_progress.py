@@ -40,7 +40,7 @@ def in_blocks(**options):
     """Six inputs, two at a time."""
     steps = 8
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("varflow.theory.walks.blocks.AT_ONCE", 2 * steps**2)
+        patch.setattr("varflow.theory.walks.signals.AT_ONCE", 2 * steps**2)
         drive = vf.drives.inputs(np.ones((6, 1)))
         return vf.mean_field(network(steps=steps, neuron=vf.Neuron(decay=0.5), depth=2, drive=drive), **FEW, **options)
 

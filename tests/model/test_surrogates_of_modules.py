@@ -7,7 +7,7 @@ import varflow as vf
 
 torch = pytest.importorskip("torch")
 
-from varflow.torch_models.tracing.spiking_modules import surrogate_of_module  # noqa: E402
+from varflow.torch_models.tracing.modules import surrogate_of_module  # noqa: E402
 
 S = vf.surrogates
 V = np.concatenate([-np.geomspace(0.01, 3, 60), np.geomspace(0.01, 3, 60)])

@@ -168,7 +168,7 @@ def test_operations_of_an_audit_are_those_that_hooks_count():
 def test_weights_that_receive_numbers_multiply_each_that_is_not_zero():
     """Currents of other weights, averages of spikes and their sums; weights in a row are all counted, in one layer."""
     torch, snntorch = pytest.importorskip("torch"), pytest.importorskip("snntorch")
-    from varflow.torch_models.tracing.synaptic_operations import synaptic_operations
+    from varflow.torch_models.tracing.weights import synaptic_operations
 
     class Model(torch.nn.Module):
         def __init__(self):
@@ -211,7 +211,7 @@ def test_weights_that_receive_numbers_multiply_each_that_is_not_zero():
 @pytest.mark.parametrize("case", ["dense", "dense, axes", "strided", "groups", "one map", "1d", "transposed"])
 def test_synaptic_operations(case):
     torch = pytest.importorskip("torch")
-    from varflow.torch_models.tracing.synaptic_operations import synaptic_operations
+    from varflow.torch_models.tracing.weights import synaptic_operations
 
     module, shape = modules()[case]
     spikes = (torch.rand(shape, generator=torch.Generator().manual_seed(0)) < 0.2).float()
@@ -224,7 +224,7 @@ def test_synaptic_operations(case):
 
 def test_operations_of_weights_called_for_several_layers_count_once():
     torch, snntorch = pytest.importorskip("torch"), pytest.importorskip("snntorch")
-    from varflow.torch_models.tracing.synaptic_operations import synaptic_operations
+    from varflow.torch_models.tracing.weights import synaptic_operations
 
     torch.manual_seed(0)
     shared, lif = torch.nn.Linear(50, 50), [snntorch.Leaky(0.5, init_hidden=True) for _ in range(2)]

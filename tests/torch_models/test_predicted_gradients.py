@@ -19,11 +19,12 @@ from varflow.init.fans import fan_in  # noqa: E402
 from varflow.theory.maps import maxima_backward as maxima_module  # noqa: E402
 from varflow.theory.maps.maxima_backward import RoutedPerWindow, maximum_back  # noqa: E402
 from varflow.theory.signals.gradients import Gradients  # noqa: E402
+from varflow.theory.signals.index import Grid  # noqa: E402
 from varflow.theory.signals.moments import Spikes  # noqa: E402
-from varflow.theory.signals.windows import Grid, Window  # noqa: E402
+from varflow.theory.signals.windows import Window  # noqa: E402
 from varflow.torch_models.audit.gradients import gradients  # noqa: E402
 from varflow.torch_models.prediction.infinite_width import InfiniteWidth  # noqa: E402
-from varflow.torch_models.tracing.measure import trace_and_measure  # noqa: E402
+from varflow.torch_models.tracing.measurements import trace_and_measure  # noqa: E402
 from varflow.torch_models.tracing.trace import trace  # noqa: E402
 from varflow.torch_models.tracing.weights import Moments  # noqa: E402
 
@@ -203,7 +204,7 @@ def test_windows_are_followed_with_all_their_points(monkeypatch):
     kept = maxima_module.carried_back_alone
     monkeypatch.setattr(maxima_module, "carried_back_alone", lambda J, *of: points.append(J.shape[-1]) or kept(J, *of))
     monkeypatch.setattr(maxima_module, "NUMBERS", 2**12, raising=False)
-    monkeypatch.setattr("varflow.theory.responses.jacobians.NUMBERS", 2**12)
+    monkeypatch.setattr("varflow.theory.responses.step.NUMBERS", 2**12)
     np.testing.assert_allclose(energies(infinite), found, rtol=1e-4)
     assert min(points) > 1
 
@@ -212,7 +213,7 @@ def test_windows_whose_gradients_are_uncorrelated_are_not_drawn_together():
     grid, window = Grid(1, 4, 4, 2, per_position=True), Window((2, 2), (2, 2))
     spikes = Spikes(np.zeros((1, 16, 2)), np.zeros((1, 16, 2, 2)), grid, 8, lambda at: np.zeros((1, len(at), 8, 3)))
     above = Gradients(np.ones((1, 4, 2, 2)), window.smaller(grid), 8, pairs={(0, 1): np.zeros((1, 4, 2, 2))})
-    (chosen,) = maximum_back(window, above, spikes).routed
+    (chosen,) = maximum_back(window, above, spikes, spikes.sampled).routed
     assert chosen.places.shape == (4, 1, 4)
 
 

@@ -15,7 +15,7 @@ norse = pytest.importorskip("norse.torch")
 from torch import nn  # noqa: E402
 
 from varflow.torch_models.audit.gradients import gradients  # noqa: E402
-from varflow.torch_models.tracing.spiking_modules import set_surrogate, surrogate_of_module  # noqa: E402
+from varflow.torch_models.tracing.modules import set_surrogate, surrogate_of_module  # noqa: E402
 from varflow.torch_models.tracing.trace import trace  # noqa: E402
 
 STEPS, WIDTH, DEPTH = 5, 100, 5

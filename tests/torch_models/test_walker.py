@@ -19,8 +19,8 @@ from torch import nn  # noqa: E402
 from varflow.model.library_neurons import recognise  # noqa: E402
 from varflow.torch_models.prediction.predict import uncovered  # noqa: E402
 from varflow.torch_models.tracing.origins import Origins, not_gaussian  # noqa: E402
-from varflow.torch_models.tracing.synaptic_operations import of_spikes  # noqa: E402
 from varflow.torch_models.tracing.trace import trace  # noqa: E402
+from varflow.torch_models.tracing.weights import of_spikes  # noqa: E402
 
 X = torch.rand(6, 32, generator=torch.Generator().manual_seed(0))
 

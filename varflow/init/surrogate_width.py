@@ -16,8 +16,8 @@ from varflow.results import GradientFlow
 from varflow.theory.deep.surrogate_width import with_smallest_range, with_unit_growth
 from varflow.theory.operations.visit import Effort
 from varflow.theory.responses.neurons import Neurons
-from varflow.theory.walks.blocks import Blocks
 from varflow.theory.walks.gradients import READOUTS, ForwardPass
+from varflow.theory.walks.signals import Blocks
 
 __all__ = ["OBJECTIVES", "surrogate_beside_gain", "surrogate_width"]
 

@@ -14,12 +14,11 @@ from varflow.model.network import Network
 from varflow.model.surrogates import surrogate_of
 from varflow.results import Trainability
 from varflow.results.ensemble import spread
-from varflow.theory.operations.visit import Effort, Walk, WayBack
+from varflow.theory.operations.visit import Effort, WayBack
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.signals.gradients import readout
-from varflow.theory.walks.blocks import Blocks
 from varflow.theory.walks.gradients import gradients_walk
-from varflow.theory.walks.signals import signals_walk
+from varflow.theory.walks.signals import Blocks, signals_walk
 
 __all__ = ["trainability"]
 
@@ -97,7 +96,7 @@ def trainability(
     overlaps = _overlaps(drive, network.steps)
     blocks = Blocks.of(asked, Effort(neurons), np.arange(3))
     ((start, batching),) = blocks
-    walk = Walk(blocks.effort, batching, asked.steps)
+    walk = blocks.walk(batching)
     visits = signals_walk(blocks.graph, start, walk, keep=True)
     way = WayBack(walk, lambda _: psi, None if detach_reset is None else flag("detach_reset", detach_reset))
     gradients_walk(visits, {visits[-1].number: readout(visits[-1].sent, "shared", joint=True)}, way)

@@ -99,7 +99,12 @@ class Spike(Layer):
     def __init__(self, neuron: Any, *, recurrent_gain: float = 0.0, recurrent_mean_gain: float = 0.0):
         gain = scalar("recurrent_gain", non_negative("recurrent_gain", scale("recurrent_gain", recurrent_gain)))
         mean = scalar("recurrent_mean_gain", scale("recurrent_mean_gain", recurrent_mean_gain))
-        put(self, neuron=as_neuron(neuron), recurrent_gain=gain, recurrent_mean_gain=mean)
+        put(
+            self,
+            neuron=neuron if isinstance(neuron, Neuron) else as_neuron(neuron),
+            recurrent_gain=gain,
+            recurrent_mean_gain=mean,
+        )
 
     @property
     def recurrent(self) -> bool:

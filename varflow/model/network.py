@@ -91,6 +91,8 @@ class Network(Shown):
         ``n E[w]`` of the weights into each layer; 0 for layer 1.
     weight_law : WeightLaw
         What ``weights`` stands for.
+    unknown : tuple of str
+        Of a network that :func:`varflow.read` made of a model: what it leaves out because theory does not know it.
 
     Raises
     ------
@@ -203,6 +205,11 @@ class Network(Shown):
         if not shapes:
             raise DomainError(argument, self.layers, "must have at least one Spike")
         put(self, width=width, depth=len(shapes), weights="normal", bias_std=0.0, gain=None, neuron=None, mean_gain=None)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """What a network that was read from a model leaves out, in words."""
+        return () if self.nodes is None else self.nodes.unknown
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:

@@ -107,8 +107,7 @@ class Monitor(TrainingHistory):
         loss: Callable[[Any], Any] | None = None,
     ):
         require("torch", "torch")
-        from varflow.torch_models.tracing.checks import check_model, check_neurons
-        from varflow.torch_models.tracing.notes import words_of_what_stays
+        from varflow.torch_models.tracing.checks import check_model, check_neurons, words_of_what_stays
 
         if loss is not None and not callable(loss):
             raise DomainError("loss", loss, "must be a function of the model's output")

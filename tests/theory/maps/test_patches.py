@@ -5,9 +5,9 @@ import pytest
 
 from varflow.theory.maps.patches import at_places, classes_of_pairs, covariance_of_pairs, covariance_of_windows
 from varflow.theory.maps.variance_classes import VarianceClasses
+from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents
 from varflow.theory.signals.pair_moments import ALL_PAIRS, known_pairs
-from varflow.theory.signals.windows import Grid
 
 INPUTS, HEIGHT, WIDTH, STEPS = 2, 3, 4, 2
 POSITIONS = HEIGHT * WIDTH

@@ -14,11 +14,12 @@ from varflow.theory.operations import pool as steps
 from varflow.theory.operations.pool import largest
 from varflow.theory.operations.visit import Effort
 from varflow.theory.responses.neurons import Neurons
+from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Spikes
 from varflow.theory.signals.pair_moments import ALL_PAIRS
-from varflow.theory.signals.windows import Grid, Window
-from varflow.theory.walks.blocks import Blocks
+from varflow.theory.signals.windows import Window
 from varflow.theory.walks.gradients import ForwardPass
+from varflow.theory.walks.signals import Blocks
 
 L = vf.layers
 STEPS, SIDE, SMALL = 3, 12, 6  # 432 positions × steps; 108

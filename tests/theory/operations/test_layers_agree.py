@@ -127,7 +127,7 @@ def test_what_branches_send_past_weights_is_not_independent_of_the_shortcut(name
     net = vf.Network(width=1000, layers=layers, steps=steps)
     ensemble = vf.simulate(net, repeats=NETWORKS, seed=6)
     assert vf.compare(vf.mean_field(net, points=None if steps == 1 else 2**10), ensemble, bias=BIAS).passed
-    monkeypatch.setattr("varflow.theory.walks.blocks.independent", lambda graph: graph)
+    monkeypatch.setattr("varflow.theory.walks.signals.independent", lambda graph: graph)
     assert not vf.compare(vf.mean_field(net, points=None if steps == 1 else 2**10), ensemble, bias=BIAS).passed
 
 
@@ -151,7 +151,7 @@ def test_large_maps_and_inputs_share_too(monkeypatch):
     for found in (together, alone):
         assert vf.compare(found, vf.simulate(net, repeats=2 * NETWORKS, seed=2), bias=0.06).passed
     assert alone.variance == pytest.approx(together.variance, rel=0.01)
-    monkeypatch.setattr("varflow.theory.walks.blocks.independent", lambda graph: graph)
+    monkeypatch.setattr("varflow.theory.walks.signals.independent", lambda graph: graph)
     assert vf.mean_field(net).variance[-1] < 0.9 * alone.variance[-1]
 
 

@@ -328,7 +328,7 @@ def test_a_batch_in_blocks_is_the_batch_at_once(monkeypatch, given_ones):
     currents, rows = vf.drives.given(rng.normal(size=(7, 5, 100))), vf.drives.inputs(rng.normal(size=(7, 3)), 1.5)
     network = net(decay=0.5, drive=currents if given_ones else rows)
     at_once = vf.mean_field(network)
-    monkeypatch.setattr("varflow.theory.walks.blocks.AT_ONCE", 3 * 5**2)
+    monkeypatch.setattr("varflow.theory.walks.signals.AT_ONCE", 3 * 5**2)
     in_blocks = vf.mean_field(network)
     for name in (*QUANTITIES, "survival", "variance_std"):
         assert getattr(in_blocks, name) == pytest.approx(getattr(at_once, name), rel=1e-13, abs=1e-15)

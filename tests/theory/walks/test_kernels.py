@@ -158,7 +158,7 @@ def test_maps_of_inputs_that_differ_in_norm_are_walked_in_parts(monkeypatch):
     whole = vf.kernel(network, x)
     monkeypatch.setattr(theory_kernels, "LONGEST", 60)
     assert vf.kernel(network, x).moments == pytest.approx(whole.moments, rel=0, abs=1e-14)
-    monkeypatch.setattr("varflow.theory.walks.blocks.AT_ONCE", 1)
+    monkeypatch.setattr("varflow.theory.walks.signals.AT_ONCE", 1)
     rates = vf.mean_field(network).per_input["firing_rate"]
     assert rates == pytest.approx(np.diagonal(whole.moments, axis1=1, axis2=2).T, rel=1e-12)
 

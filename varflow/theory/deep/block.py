@@ -26,8 +26,8 @@ from varflow.theory.operations.visit import Batching, Effort, Walk
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.roots import rising_root, scan
+from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents, Spikes
-from varflow.theory.signals.windows import Grid
 from varflow.theory.walks.signals import signals_walk
 
 __all__ = ["Block", "critical_gain_of_block", "fixed_points_of_block"]

@@ -23,9 +23,10 @@ from varflow.theory.responses.neurons import Neurons, points_within
 from varflow.theory.responses.quasi_monte_carlo import causal_factor
 from varflow.theory.responses.step import Population
 from varflow.theory.responses.stepping import stepped
+from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents, Spikes
 from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments, known_pairs
-from varflow.theory.signals.windows import Grid, Window
+from varflow.theory.signals.windows import Window
 from varflow.theory.threads import one_thread
 
 __all__ = ["Drawn", "Windows", "drawn_windows", "fire_maxima"]

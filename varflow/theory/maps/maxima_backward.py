@@ -12,22 +12,21 @@ current that was the largest.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from varflow._checks import DomainError
 from varflow.model.layers import Spike
 from varflow.theory.maps.maxima import Windows, drawn_windows
 from varflow.theory.maps.positions import currents_in_windows
 from varflow.theory.responses.back_propagation import Sampling
-from varflow.theory.responses.jacobians import NUMBERS, carried_back, carried_back_alone, jacobians, with_input
-from varflow.theory.responses.step import Population
+from varflow.theory.responses.step import NUMBERS, Population, carried_back, carried_back_alone, jacobians, with_input
 from varflow.theory.signals.gradients import Gradients
+from varflow.theory.signals.index import Grid, replicated
 from varflow.theory.signals.moments import Currents, Spikes
 from varflow.theory.signals.pair_moments import known_pairs
-from varflow.theory.signals.replicas import replicated
-from varflow.theory.signals.windows import Grid, Window, under_tap
+from varflow.theory.signals.windows import Window, under_tap
 from varflow.theory.threads import in_threads
 
 __all__ = ["Routed", "RoutedPerWindow", "maxima_back", "maxima_joined", "maximum_back"]
@@ -82,13 +81,11 @@ class Routed:
         return Gradients(moments, grid, received.channels)
 
 
-def maximum_back(window: Window, gradients: Gradients, spikes: Spikes) -> Gradients:
+def maximum_back(window: Window, gradients: Gradients, spikes: Spikes, draw: Callable[..., np.ndarray]) -> Gradients:
     """Gradients by the spikes below a max pool, from those drawn: all positions together or, on a large map, each
     window on its own, and each two whose gradients are correlated.
     """
-    grid, draw = spikes.grid, spikes.sampled
-    if draw is None:
-        raise DomainError("layers", "Pool('max', …)", "needs spikes that can be drawn; those of recurrent neurons cannot")
+    grid = spikes.grid
     nothing = np.zeros((1, *spikes.moments.shape[1:]))
     if not grid.per_position:
         x = draw()
@@ -209,15 +206,8 @@ def maxima_back(layer: Spike, gradients: Gradients, windows: Windows, sampling: 
     return Gradients(whole[:, 0], windows.grid, windows.channels, split=whole[:, 1:].swapaxes(1, 2))
 
 
-def maxima_joined(window: Window, gradients: Gradients, grid: Grid) -> Gradients:
-    """Gradients by the currents below a max pool, each position of this grid on its own."""
-    if gradients.split is None:
-        raise DomainError("layers", "Pool('max', …)", "of currents must be followed by a Spike")
-    return _joined(window, gradients.split, grid, gradients.channels)
-
-
-def _joined(window: Window, split: np.ndarray, grid: Grid, channels: int) -> Gradients:
-    """The sum over windows; gradients by different ones are uncorrelated."""
+def maxima_joined(window: Window, split: np.ndarray, grid: Grid, channels: int) -> Gradients:
+    """Gradients by the currents below a max pool, from those by the currents of each window, which are uncorrelated."""
     places, steps = window.places(grid), grid.steps
     split = split.reshape(len(split), -1, *places.shape, steps, steps)
     moments = np.zeros((grid.positions, *split.shape[:2], steps, steps))

@@ -7,9 +7,9 @@ from functools import reduce
 import numpy as np
 
 from varflow.theory.maps.variance_classes import VarianceClasses, marks, of_sums
+from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents, Spikes, means_at, outer
 from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments, known_pairs
-from varflow.theory.signals.windows import Grid
 
 __all__ = [
     "at_places",

@@ -11,6 +11,7 @@ import numpy as np
 
 from varflow.theory.maps.patches import with_means
 from varflow.theory.signals.gradients import Gradients
+from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents, Signal, Spikes
 from varflow.theory.signals.pair_moments import (
     ALL_PAIRS,
@@ -21,7 +22,7 @@ from varflow.theory.signals.pair_moments import (
     opposite,
     shifted,
 )
-from varflow.theory.signals.windows import Grid, Window, offsets_of_taps, summed_under_taps
+from varflow.theory.signals.windows import Window, offsets_of_taps, summed_under_taps
 
 __all__ = ["averaged", "averaged_back", "largest"]
 

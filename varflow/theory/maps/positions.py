@@ -14,15 +14,14 @@ from varflow.model.neurons import Neuron
 from varflow.theory.maps.patches import at_places, classes_of_pairs, covariance_of_pairs, on_map, with_means
 from varflow.theory.maps.variance_classes import VarianceClasses
 from varflow.theory.responses.back_propagation import Sampling, Slopes, at_one_step, moments_back
-from varflow.theory.responses.jacobians import carried_back_alone, jacobians, with_input
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Neurons, points_within, spikes_at
 from varflow.theory.responses.quasi_monte_carlo import causal_factor
-from varflow.theory.responses.step import Population
+from varflow.theory.responses.step import Population, carried_back_alone, jacobians, with_input
 from varflow.theory.signals.gradients import Gradients
+from varflow.theory.signals.index import replicated
 from varflow.theory.signals.moments import Currents, outer
 from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments, known_pairs
-from varflow.theory.signals.replicas import replicated
 from varflow.theory.threads import in_threads
 
 __all__ = [

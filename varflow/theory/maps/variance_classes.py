@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents
-from varflow.theory.signals.windows import Grid
 
 __all__ = ["GROUPS", "JOINT", "VarianceClasses", "marks", "of_sums"]
 

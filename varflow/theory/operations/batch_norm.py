@@ -21,12 +21,11 @@ from varflow.theory.operations.table import Uncovered, register
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.signals.counted import CountedCurrents, Counts, changed, no_chain
 from varflow.theory.signals.gradients import Gradients
+from varflow.theory.signals.index import Grid, aligned
 from varflow.theory.signals.moments import Currents, means_at
 from varflow.theory.signals.overlap import Overlap, averages, told_apart
 from varflow.theory.signals.pair_moments import Offset
-from varflow.theory.signals.replicas import aligned
 from varflow.theory.signals.shared_scale import SharedScale
-from varflow.theory.signals.windows import Grid
 
 __all__ = ["Batch", "batch_back", "by_overlap", "centred_over_batch", "joint", "running", "standardising"]
 

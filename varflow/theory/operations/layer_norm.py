@@ -20,8 +20,8 @@ from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.signals.counted import uncounted
 from varflow.theory.signals.elementwise import rescaled
 from varflow.theory.signals.gradients import Gradients
+from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents
-from varflow.theory.signals.windows import Grid
 
 __all__ = ["normalised", "over_map", "over_neurons"]
 

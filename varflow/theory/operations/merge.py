@@ -26,7 +26,7 @@ from varflow.model.graph import Node
 from varflow.model.layers import Concat, Product, Sum
 from varflow.theory.operations.table import Uncovered, register
 from varflow.theory.operations.visit import Visit, WayBack
-from varflow.theory.signals.counted import Count, Counted, Counts, changed, no_chain
+from varflow.theory.signals.counted import Count, Counted, Counts, changed, no_chain, uncounted
 from varflow.theory.signals.elementwise import Arrays, elementwise
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.increments import Differences
@@ -178,4 +178,5 @@ def _behind(counts: Counts, place: int | None, first: int) -> bool:
 
 register(Sum, forward=add, backward=added_back, count=sum_counted)
 register(Product, forward=multiply, backward=multiplied_back, count=product_counted)
-register(Concat, forward=concatenate, backward=concatenated_back)
+SEVERAL = "lays spikes of several layers side by side, each with a count of its own"
+register(Concat, forward=concatenate, backward=concatenated_back, count=uncounted(SEVERAL))

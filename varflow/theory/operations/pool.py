@@ -24,9 +24,10 @@ from varflow.theory.operations.table import Uncovered, register
 from varflow.theory.operations.visit import Effort, Visit, WayBack
 from varflow.theory.signals.counted import ON_MAPS, uncounted
 from varflow.theory.signals.gradients import Gradients
+from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents, Signal, Spikes
 from varflow.theory.signals.overlap import averages, told_apart
-from varflow.theory.signals.windows import Grid, Window
+from varflow.theory.signals.windows import Window
 
 __all__ = ["averaged", "averaged_back", "largest", "over_windows", "windows_of_currents"]
 
@@ -115,10 +116,10 @@ def backward(layer: Pool, gradients: Gradients, visit: Visit, way: WayBack) -> l
     if isinstance(signal, Currents):
         if above.split is None:
             raise Uncovered("layers", layer, "of currents must be followed by a Spike")
-        return [maxima_joined(window, above, grid)]
+        return [maxima_joined(window, above.split, grid, above.channels)]
     if signal.sampled is None:
         raise Uncovered("layers", layer, UNDRAWN)
-    back = maximum_back(window, above, signal)
+    back = maximum_back(window, above, signal, signal.sampled)
     return [back.per_position() if way.per_position else back]
 
 

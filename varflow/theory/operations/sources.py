@@ -13,9 +13,9 @@ from varflow.theory.maps.patches import of_numbers
 from varflow.theory.operations.table import Uncovered, register
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.signals.gradients import Gradients
-from varflow.theory.signals.moments import Spikes
+from varflow.theory.signals.index import Grid
+from varflow.theory.signals.moments import Spikes, held
 from varflow.theory.signals.overlap import Numbers, Overlap, told_apart
-from varflow.theory.signals.windows import Grid
 
 __all__ = ["measured"]
 
@@ -35,7 +35,10 @@ def measured(x: np.ndarray, grid: Grid, *, overlaps: bool) -> Spikes:
     """
     of = x.reshape(*x.shape[:3], -1).transpose(1, 3, 0, 2)  # (inputs, positions, steps, channels)
     spikes = of_numbers(of, replace(grid, steps=len(x)))
-    return replace(spikes, overlap=_overlap(of, grid)) if overlaps else spikes
+    if not overlaps:
+        return spikes
+    spikes = replace(spikes, overlap=_overlap(of, grid))
+    return spikes if told_apart(spikes.grid) == told_apart(grid) else held(spikes, grid.steps)
 
 
 def _overlap(x: np.ndarray, grid: Grid) -> Overlap:

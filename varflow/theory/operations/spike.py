@@ -39,10 +39,9 @@ from varflow.theory.responses.neurons import Neurons
 from varflow.theory.responses.stepping import driven_by
 from varflow.theory.signals.counted import Count, Counted, CountedCurrents, Counts, Gaussian, no_chain
 from varflow.theory.signals.gradients import Gradients
+from varflow.theory.signals.index import Grid, aligned
 from varflow.theory.signals.moments import Currents, GivenCurrents, Spikes
 from varflow.theory.signals.overlap import Overlap, averages, told_apart
-from varflow.theory.signals.replicas import aligned
-from varflow.theory.signals.windows import Grid
 
 __all__ = ["LONGEST", "fire", "fired_back", "overlap_of_spikes", "with_jitter"]
 

@@ -14,7 +14,7 @@ from varflow.theory.responses.back_propagation import Slopes
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.signals.gradients import Gradients
-from varflow.theory.signals.windows import Grid
+from varflow.theory.signals.index import Grid
 
 __all__ = ["Batching", "Effort", "Visit", "Walk", "WayBack"]
 
@@ -39,6 +39,9 @@ class Effort:
         False: pools on large maps are left to be measured, since pairs of positions through several layers take seconds.
     windows : int, optional
         Largest number of entries in the covariances of all windows of a maximum of currents.
+    batch : int
+        Inputs × positions × steps of a batch up to which its inputs are followed jointly where a BatchNorm makes them depend on
+        each other; of a larger one each alone, with the overlap of two.
     """
 
     neurons: Neurons
@@ -49,6 +52,7 @@ class Effort:
     increments: bool = True
     pools: bool = True
     windows: int | None = None
+    batch: int = 2**11
 
     def of(self, grid: Grid) -> Neurons:
         """Responses over an index of this size."""

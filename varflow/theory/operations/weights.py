@@ -34,11 +34,11 @@ from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.signals.counted import ON_MAPS, CountedCurrents, Counts, no_chain, uncounted
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.increments import Differences
+from varflow.theory.signals.index import Grid, aligned
 from varflow.theory.signals.moments import Currents, Spikes, as_inputs, held, means_at, outer, over_positions
 from varflow.theory.signals.overlap import Numbers, Overlap, told_apart
 from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments
-from varflow.theory.signals.replicas import aligned
-from varflow.theory.signals.windows import Grid, Window, summed_under_taps
+from varflow.theory.signals.windows import Window, summed_under_taps
 
 __all__ = ["average_of_overlap", "convolved", "convolved_back", "squared_gains", "weighted", "weighted_back"]
 

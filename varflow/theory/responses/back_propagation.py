@@ -1,6 +1,6 @@
 r"""Layers of neurons backwards: ``G^δ = E[Jᵀ G^e J]``, from the gradients by spikes to those by currents.
 
-One step and one input: a quadrature. Else the Jacobians of :mod:`varflow.theory.responses.jacobians` are averaged over the
+One step and one input: a quadrature. Else the Jacobians of :mod:`varflow.theory.responses.step` are averaged over the
 quasi-Monte Carlo points of the forward pass. With recurrent weights
 
 .. math:: G^e(t, t') = G^{above}(t, t') + g_r^2\, G^\delta(t + 1, t' + 1)
@@ -20,15 +20,14 @@ from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import size_of
 from varflow.model.surrogate import Surrogate
 from varflow.theory.responses.filters import exponential_filter
-from varflow.theory.responses.jacobians import carried_back, carried_back_alone, jacobians, with_input
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.responses.scatter import NARROWEST
-from varflow.theory.responses.step import Population
+from varflow.theory.responses.step import Population, carried_back, carried_back_alone, jacobians, with_input
 from varflow.theory.responses.stepping import MEMBERS
 from varflow.theory.responses.surrogate_moments import surrogate_moments
 from varflow.theory.signals.gradients import Gradients
+from varflow.theory.signals.index import replicated
 from varflow.theory.signals.moments import Currents
-from varflow.theory.signals.replicas import replicated
 from varflow.theory.threads import in_threads
 
 SINGLE = 1e15  # potentials below which single precision is enough

@@ -8,9 +8,8 @@ import numpy as np
 from scipy.linalg import toeplitz
 
 from varflow._checks import frozen
-from varflow.model.neurons import Neuron
 
-__all__ = ["exponential_filter", "filtered", "past_synapse"]
+__all__ = ["exponential_filter", "filtered"]
 
 
 @lru_cache(maxsize=4)  # that of one neuron is asked for in every layer
@@ -35,10 +34,3 @@ def filtered(matrix: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> tu
     answer = on @ matrix.T
     rest = matrix @ (covariance - common * both) @ matrix.T
     return mean @ matrix.T, common * (answer[..., :, None] * answer[..., None, :]) + rest
-
-
-def past_synapse(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray, probes: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and covariance after the synaptic filter, which starts from rest in every probe."""
-    if neuron.synaptic_decay == 0:
-        return mean, covariance
-    return filtered(exponential_filter(neuron.synaptic_decay, mean.shape[-1] // probes, probes), mean, covariance)

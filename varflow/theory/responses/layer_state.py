@@ -47,11 +47,6 @@ class LayerState:
         changes = None if self.changes is None else self.changes.of_groups(which)
         return LayerState(*(values[:, which] for values in parts), point_fraction=self.point_fraction, changes=changes)
 
-    def of_steps(self, steps: int) -> LayerState:
-        """Of the first steps, which later ones do not change."""
-        variance, mean, rate = (values[..., :steps] for values in (self.variance, self.potential_mean, self.firing_rate))
-        return LayerState(variance, mean, rate, self.second_moments[..., :steps, :steps], point_fraction=self.point_fraction)
-
 
 def mixed(states: Sequence[tuple[float, LayerState]]) -> LayerState:
     """The state of a layer whose neurons differ, from those of equal neurons with these weights, whose sum is 1."""

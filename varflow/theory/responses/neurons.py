@@ -15,7 +15,7 @@ import numpy as np
 from varflow._checks import DomainError, choice, deprecated, integer
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
-from varflow.theory.responses.filters import past_synapse
+from varflow.theory.responses.filters import exponential_filter, filtered
 from varflow.theory.responses.layer_state import LayerState, mixed
 from varflow.theory.responses.one_step import one_step
 from varflow.theory.responses.orthants import Orthants, of_decays
@@ -23,9 +23,8 @@ from varflow.theory.responses.quasi_monte_carlo import QuasiMonteCarlo, causal_f
 from varflow.theory.responses.recurrence import recurrent_layer
 from varflow.theory.responses.step import Population
 from varflow.theory.responses.stepping import averaging_error, stepped
+from varflow.theory.signals.index import Grid, replicated
 from varflow.theory.signals.moments import Currents
-from varflow.theory.signals.replicas import replicated
-from varflow.theory.signals.windows import Grid
 from varflow.theory.threads import one_thread
 
 __all__ = ["METHODS", "Neurons", "points_within", "spikes_at"]
@@ -103,9 +102,11 @@ class Neurons:
         return recurrent_layer(layer, mean, covariance, currents.grid.steps, sampling, number)
 
     def past_synapse(self, neuron: Neuron, currents: Currents) -> tuple[np.ndarray, np.ndarray]:
-        """Moments past the synapse, of every replica."""
-        probes = currents.grid.size // currents.grid.steps
-        mean, covariance = past_synapse(neuron, currents.mean, currents.covariance, probes)
+        """Moments past the synapse, which starts from rest in every probe, of every replica."""
+        mean, covariance, grid = currents.mean, currents.covariance, currents.grid
+        if neuron.synaptic_decay:
+            synapse = exponential_filter(neuron.synaptic_decay, grid.steps, grid.size // grid.steps)
+            mean, covariance = filtered(synapse, mean, covariance)
         return replicated(mean, self.scrambles), replicated(covariance, self.scrambles)
 
     def _once(self, make: Any, *parts: Any, **more: Any) -> Any:

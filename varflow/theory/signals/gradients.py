@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from varflow.theory.signals.index import Grid, aligned
 from varflow.theory.signals.moments import Signal, at_each_position, means_at, outer
-from varflow.theory.signals.replicas import aligned
-from varflow.theory.signals.windows import Grid
 
 __all__ = ["Gradients", "added_pairs", "readout"]
 

@@ -17,11 +17,10 @@ import numpy as np
 
 from varflow.model.drive_kinds import Given
 from varflow.theory.signals.increments import Differences, differences
+from varflow.theory.signals.index import Grid, replicated
 from varflow.theory.signals.overlap import Overlap, averages
 from varflow.theory.signals.pair_moments import ALL_PAIRS, NEAR, Offset, PairMoments, known_pairs, outside_map, shifted
-from varflow.theory.signals.replicas import replicated
 from varflow.theory.signals.shared_scale import SharedScale
-from varflow.theory.signals.windows import Grid
 
 __all__ = [
     "Currents",

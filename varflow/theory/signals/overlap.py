@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow.theory.signals.windows import Grid
+from varflow.theory.signals.index import Grid
 
 __all__ = ["Numbers", "Overlap", "averages", "told_apart"]
 

@@ -1,4 +1,4 @@
-"""Maps: the extents of the index of a signal, and windows over rows and columns."""
+"""Windows over the rows and columns of a map."""
 
 from __future__ import annotations
 
@@ -8,39 +8,9 @@ from functools import reduce
 
 import numpy as np
 
-__all__ = ["Grid", "Window", "offsets_of_taps", "summed_under_taps", "under_tap"]
+from varflow.theory.signals.index import Grid
 
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """Extents of the index ``i = (input, row, column, step)``, step fastest.
-
-    On a large map each position may be followed on its own (``per_position``): rows and columns are then part of the groups
-    ``(input, row, column)``, the index is ``i = (step)``, and moments between positions are found by ``PairMoments`` where they
-    are needed.
-    """
-
-    inputs: int
-    height: int
-    width: int
-    steps: int
-    per_position: bool = False
-
-    @property
-    def size(self) -> int:
-        return self.inputs * self.steps * (1 if self.per_position else self.positions)
-
-    @property
-    def positions(self) -> int:
-        return self.height * self.width
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.height, self.width
-
-    @property
-    def axes(self) -> tuple[int, int, int, int]:
-        return self.inputs, self.height, self.width, self.steps
+__all__ = ["Window", "offsets_of_taps", "summed_under_taps", "under_tap"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,17 +17,16 @@ from varflow.model.surrogate import Surrogate
 from varflow.model.surrogates import surrogate_of
 from varflow.results import GradientFlow
 from varflow.theory.operations.table import BACKWARD, Uncovered
-from varflow.theory.operations.visit import Effort, Visit, Walk, WayBack
+from varflow.theory.operations.visit import Effort, Visit, WayBack
 from varflow.theory.responses.back_propagation import Slopes
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.responses.scatter import responses, scattered
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.gradients import readout as readout_of
-from varflow.theory.signals.replicas import aligned, standard_error
-from varflow.theory.walks.blocks import Blocks
+from varflow.theory.signals.index import aligned, standard_error
 from varflow.theory.walks.long_times import FEWEST_STEPS, long_time_rate
-from varflow.theory.walks.signals import signals_walk
+from varflow.theory.walks.signals import Blocks, signals_walk
 
 __all__ = ["POINTS", "READOUTS", "ForwardPass", "gradient_flow", "gradients_walk"]
 
@@ -59,7 +58,7 @@ def _returned(visit: Visit, gradients: Gradients | None, way: WayBack) -> Sequen
     unknown = [None] * len(visit.node.inputs)
     if gradients is None or (visit.sent is None and any(each is None for each in visit.received)):
         return unknown
-    backward = map_of("backward", BACKWARD, operation)
+    backward = BACKWARD.get(type(operation)) or map_of("backward", BACKWARD, operation)
     try:
         if backward is None:
             raise Uncovered(visit.node.name, operation, missing(operation, "backward"))
@@ -174,7 +173,7 @@ class ForwardPass:
     def of(cls, blocks: Blocks, report: Report = unreported) -> ForwardPass:
         visits, network = [], blocks.network
         for n, (start, batching) in enumerate(blocks):
-            walk = Walk(blocks.effort, batching, network.steps, beyond(report, n * network.depth), row=lambda *_: None)
+            walk = blocks.walk(batching, beyond(report, n * network.depth), row=lambda *_: None)
             visits.append(signals_walk(blocks.graph, start, walk, keep=True))
         return cls(network, visits)
 

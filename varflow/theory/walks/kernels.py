@@ -16,13 +16,11 @@ from varflow._progress import Progress, Report, beyond, reporter
 from varflow.model.graph import graph_of
 from varflow.model.network import Network
 from varflow.theory.operations.spike import LONGEST
-from varflow.theory.operations.visit import Effort, Walk
+from varflow.theory.operations.visit import Effort
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Neurons
-from varflow.theory.signals.replicas import standard_error
-from varflow.theory.signals.windows import Grid
-from varflow.theory.walks.blocks import Blocks
-from varflow.theory.walks.signals import signals_walk
+from varflow.theory.signals.index import Grid, standard_error
+from varflow.theory.walks.signals import Blocks, signals_walk
 
 __all__ = ["second_moments"]
 
@@ -62,7 +60,7 @@ def _parts(network: Network, neurons: Neurons) -> list[np.ndarray]:
 def _walked(network: Network, rows: np.ndarray, neurons: Neurons, report: Report) -> list[tuple[np.ndarray, np.ndarray]]:
     blocks = Blocks.of(network, Effort(neurons), rows)
     ((start, batching),) = blocks
-    walk = Walk(blocks.effort, batching, network.steps, report, _averaged)
+    walk = blocks.walk(batching, report, row=_averaged)
     signals_walk(blocks.graph, start, walk)
     return walk.rows
 

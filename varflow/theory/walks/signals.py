@@ -1,26 +1,38 @@
-"""The walk of a signal over a graph, from the drive through every node."""
+"""The walk of a signal over a graph, from what the drive sends through every node; inputs of the drive in blocks."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from varflow._checks import DomainError
+from varflow._progress import Report, unreported
+from varflow.model.drive_kinds import Drive, Given, Inputs
+from varflow.model.drive_kinds import Spikes as Trains
 from varflow.model.extensions import map_of, missing
-from varflow.model.graph import Graph, Path
+from varflow.model.graph import Graph, Path, graph_of, independent
 from varflow.model.layers import Linear, Measured, Spike
+from varflow.model.network import Network
+from varflow.theory.maps.patches import of_numbers
+from varflow.theory.operations.sources import measured
 from varflow.theory.operations.spike import fire
 from varflow.theory.operations.table import FORWARD, Uncovered
-from varflow.theory.operations.visit import Visit, Walk
+from varflow.theory.operations.visit import Batching, Effort, Visit, Walk
 from varflow.theory.operations.weights import weighted
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Neurons
-from varflow.theory.signals.moments import Currents, Spikes
-from varflow.theory.signals.windows import Grid
+from varflow.theory.signals.index import Grid
+from varflow.theory.signals.moments import Currents, GivenCurrents, Signal, Spikes
+from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments
 
-__all__ = ["driven_layer", "next_layer", "signals_walk"]
+__all__ = ["Blocks", "driven_layer", "next_layer", "signals_walk"]
+
+ON_MAPS = 2**10  # points at each position of a large map
+AT_ONCE = 2**19  # inputs × steps² computed together, so that a batch does not fill the memory
 
 
 def signals_walk(graph: Graph, start: Any, walk: Walk, *, keep: bool = False) -> list[Visit]:
@@ -55,7 +67,7 @@ def _sent(visit: Visit) -> Any:
     walk, operation = visit.walk, visit.node.operation
     if any(each is None for each in visit.received) and not isinstance(operation, Measured):
         return None
-    forward = map_of("forward", FORWARD, operation)
+    forward = FORWARD.get(type(operation)) or map_of("forward", FORWARD, operation)
     try:
         if forward is None:
             raise Uncovered(visit.node.name, operation, missing(operation, "forward"))
@@ -80,3 +92,143 @@ def next_layer(
     grid, width = Grid(1, 1, 1, below.firing_rate.shape[-1]), linear.width or 1
     spikes = Spikes(below.firing_rate, below.second_moments, grid, width, changes=below.changes).later(spike.neuron.delay)
     return fire(spike, weighted(linear, spikes, width).scaled(gain), number, neurons)[0]
+
+
+# Where walks begin.
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """A network and its drive, inputs that are independent of each other in blocks that fit into the memory.
+
+    Attributes
+    ----------
+    graph : Graph
+    effort : Effort
+        With fewer points at each position of large maps.
+    jointly : bool
+        True if all inputs are in one index, as those that a BatchNorm over the batch makes depend on each other.
+    per_position : bool
+        True if maps are so large that each position is followed on its own, which is not done of several inputs jointly.
+    inputs : int
+        Number of inputs, if each is followed alone with the overlap of two; else 0.
+    """
+
+    network: Network
+    graph: Graph
+    effort: Effort
+    jointly: bool
+    per_position: bool
+    inputs: int
+    drives: list[Drive]
+
+    @classmethod
+    def of(cls, network: Network, effort: Effort, rows: np.ndarray | None = None) -> Blocks:
+        """The blocks of a network; with ``rows`` these inputs only, together."""
+        graph = independent(graph_of(network))
+        normalised, positions = graph.over_batch, max(int(np.prod(shape[1:])) for shape in network.shapes)
+        inputs = _apart(network, graph, positions, effort) if normalised and rows is None else 0
+        jointly = rows is not None or (normalised and not inputs)
+        per_position = not jointly and effort.per_position(Grid(1, positions, 1, network.steps))
+        if per_position:
+            effort = replace(effort, neurons=effort.neurons.at_most(ON_MAPS))
+        drives = [network.drive.of_rows(rows)] if rows is not None else _drives(network, normalised, positions)
+        return cls(network, graph, effort, jointly, per_position, inputs, drives)
+
+    def __len__(self) -> int:
+        return len(self.drives)
+
+    def __iter__(self) -> Iterator[tuple[Any, Batching]]:
+        """The signal with which the walk of each block begins, and how its batch is known."""
+        for drive in self.drives:
+            exchangeable = self.graph.over_batch and drive.n_inputs == 1 and not isinstance(drive, Inputs)
+            yield self._start(drive, exchangeable), Batching(exchangeable, self.inputs or 1, bool(self.inputs))
+
+    def walk(self, batching: Batching, report: Report = unreported, **options: Any) -> Walk:
+        """A walk through one of the blocks."""
+        return Walk(self.effort, batching, self.network.steps, report, **options)
+
+    def _start(self, drive: Drive, exchangeable: bool) -> Signal | GivenCurrents:
+        """What some of the inputs send: in one group if they depend on each other, else one each."""
+        first, steps = self.graph[0].operation.sends, self.network.steps
+        if isinstance(drive, Given):
+            reader = next(node.operation for node in self.graph if 0 in node.inputs)
+            if not reader.spikes or self.graph.over_batch:
+                rule = "must be a Spike without recurrent weights, and no BatchNorm may follow, for a drive of given currents"
+                raise DomainError("layers", reader, rule)
+            return GivenCurrents(drive, first.size)
+        channels, height, columns = first.shape if len(first.shape) == 3 else (first.size, 1, 1)
+        inputs = 2 if exchangeable else drive.n_inputs if self.jointly else 1
+        grid = Grid(inputs, height, columns, steps, self.per_position)
+        if first.kind == "currents":
+            covariance = _covariance_of_currents(drive, steps, self.jointly, exchangeable)
+            pairs = PairMoments(grid.shape, partial(_independent, covariance, grid)) if self.per_position else None
+            covariance = _at_every_position(covariance, grid)
+            return Currents(np.zeros(covariance.shape[:-1]), covariance, grid, channels, pairs=pairs)
+        if isinstance(drive, Inputs):
+            x = drive.frames(steps).reshape(drive.n_inputs, steps, channels, grid.positions)
+            if self.inputs:
+                return measured(x.swapaxes(0, 1), grid, overlaps=True)
+            return of_numbers(x.transpose(0, 3, 1, 2), grid)
+        return Spikes(*_of_trains(drive, steps, self.jointly, exchangeable), grid, channels)
+
+
+def _apart(network: Network, graph: Graph, positions: int, effort: Effort) -> int:
+    """Number of inputs of a batch that is known by overlaps: of numbers, too many for one index or measured; else 0."""
+    of_nodes = [node.operation.x.shape[1] for node in graph if isinstance(node.operation, Measured)]
+    inputs = max([*of_nodes, network.drive.n_inputs])
+    given = inputs > 1 and (of_nodes or isinstance(network.drive, Inputs))
+    return inputs if of_nodes or (given and inputs * positions * network.steps > effort.batch) else 0
+
+
+def _drives(network: Network, normalised: bool, positions: int) -> list[Drive]:
+    kinds = network.drive.n_inputs
+    size = kinds if normalised else max(1, AT_ONCE // (positions * network.steps) ** 2)
+    return [network.drive.of_rows(slice(first, first + size)) for first in range(0, kinds, size)]
+
+
+def _independent(covariance: np.ndarray, grid: Grid, offset: Offset) -> np.ndarray:
+    """Covariances of different positions, of independent currents."""
+    groups = covariance.shape[1] * (1 if offset is ALL_PAIRS else grid.positions)
+    return np.zeros((1, groups, grid.steps, grid.steps))
+
+
+def _covariance_of_currents(drive: Drive, steps: int, together: bool, exchangeable: bool) -> np.ndarray:
+    """Shape (1, groups, inputs × steps, inputs × steps)."""
+    own = drive.covariance(steps)
+    if not together:
+        return own[None]
+    if isinstance(drive, Inputs):
+        x = drive.input_gain * drive.frames(steps).reshape(-1, drive.fan_in)
+        return (x @ x.T / drive.fan_in)[None, None]
+    between = np.zeros((steps, steps))
+    if isinstance(drive, Trains):
+        between = np.full((steps, steps), drive.input_gain**2 * np.mean(drive.rates[0] ** 2))
+    if not exchangeable:
+        raise DomainError("drive", drive, "with several kinds of input cannot feed a BatchNorm; give one, or inputs")
+    return np.block([[own[0], between], [between, own[0]]])[None, None]
+
+
+def _at_every_position(covariance: np.ndarray, grid: Grid) -> np.ndarray:
+    """The covariance of independent currents at every position."""
+    if grid.positions == 1:
+        return covariance
+    if grid.per_position:
+        return np.repeat(covariance, grid.positions, axis=1)
+    steps, eye = grid.steps, np.eye(grid.positions)
+    blocks = covariance.reshape(*covariance.shape[:2], grid.inputs, steps, grid.inputs, steps)
+    whole = np.einsum("rgasbt,xy->rgaxsbyt", blocks, eye)
+    return whole.reshape(*covariance.shape[:2], grid.size, grid.size)
+
+
+def _of_trains(drive: Drive, steps: int, together: bool, exchangeable: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and second moments of the drive's spikes over the inputs of a neuron."""
+    assert isinstance(drive, Trains)
+    if together and not exchangeable:
+        raise DomainError("drive", drive, "with several kinds of input cannot feed a BatchNorm; give one, or inputs")
+    rates, square = drive.rates.mean(axis=1), np.mean(drive.rates**2, axis=1)
+    own = square[:, None, None] + np.eye(steps) * (drive.second_moments.mean(axis=1) - square)[:, None, None]
+    if exchangeable:
+        between = np.full((steps, steps), square[0])
+        return np.full((1, 1, 2 * steps), rates[0]), np.block([[own[0], between], [between, own[0]]])[None, None]
+    return np.repeat(rates[:, None], steps, axis=1)[None], own[None]

@@ -17,11 +17,10 @@ from varflow.torch_models.initialise.layer_gains import RATE, deep_layer, layer_
 from varflow.torch_models.initialise.planner import planned_gains
 from varflow.torch_models.prediction.infinite_width import InfiniteWidth
 from varflow.torch_models.prediction.predict import LIVE_RATE, Expected, at_infinite_width, predict, uncovered
-from varflow.torch_models.tracing.notes import integrators
+from varflow.torch_models.tracing.checks import integrators
 from varflow.torch_models.tracing.origins import INPUT, Sender, factor
 from varflow.torch_models.tracing.read import LEAST_GAIN
-from varflow.torch_models.tracing.steps import by_step
-from varflow.torch_models.tracing.traced import Trace, TracedLayer
+from varflow.torch_models.tracing.traced import Trace, TracedLayer, by_step
 from varflow.torch_models.tracing.weights import Moments, moments_of, padding_factor, sum_of_modules
 
 __all__ = ["diagnosed", "needed_gains", "shares", "to_mend"]

@@ -23,11 +23,10 @@ import torch
 from varflow._checks import DomainError
 from varflow._restoring import kept
 from varflow.results import late_steps
+from varflow.torch_models.tracing.modules import holds_weights
+from varflow.torch_models.tracing.origins import tensors_in
 from varflow.torch_models.tracing.passes import copied, forward, in_short
-from varflow.torch_models.tracing.provenance import tensors_in
-from varflow.torch_models.tracing.spiking_modules import holds_weights
-from varflow.torch_models.tracing.steps import axes_of_a_step, batch_of, flat, steps_first
-from varflow.torch_models.tracing.traced import Trace, TracedLayer, steps_of
+from varflow.torch_models.tracing.traced import Trace, TracedLayer, axes_of_a_step, batch_of, flat, steps_first, steps_of
 
 __all__ = ["Backward", "check_gradients", "gradients", "squared_gain_above"]
 

@@ -18,15 +18,13 @@ from varflow.results.audited_layer import AuditedLayer, lost_inputs
 from varflow.torch_models.audit.causes import FEEDING, diagnosed, needed_gains, shares, to_mend
 from varflow.torch_models.audit.gradients import Backward, check_gradients, squared_gain_above
 from varflow.torch_models.audit.gradients import gradients as measured_back
-from varflow.torch_models.initialise.scales import Scale, multiplier, scales_of
-from varflow.torch_models.initialise.tensor_memory import overlap
+from varflow.torch_models.initialise.scales import Scale, multiplier, overlap, scales_of
 from varflow.torch_models.prediction.gradients import expected_gradients
 from varflow.torch_models.prediction.predict import Expected, expected
-from varflow.torch_models.tracing.measure import mean_of_passes, trace_and_measure
-from varflow.torch_models.tracing.measurements import LayerMeasurement
-from varflow.torch_models.tracing.notes import integrators, unlike_their_kind, warn_of_one_step
+from varflow.torch_models.tracing.checks import integrators, unlike_their_kind, warn_of_one_step
+from varflow.torch_models.tracing.measurements import LayerMeasurement, mean_of_passes, trace_and_measure
+from varflow.torch_models.tracing.modules import Neurons, surrogate_of_module
 from varflow.torch_models.tracing.passes import full_precision
-from varflow.torch_models.tracing.spiking_modules import Neurons, surrogate_of_module
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
 from varflow.torch_models.tracing.weights import Moments, record_moments, sum_of_modules
 

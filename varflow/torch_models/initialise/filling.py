@@ -24,12 +24,21 @@ from varflow.torch_models.initialise.layer_gains import RATE
 from varflow.torch_models.initialise.planned_surrogates import with_surrogates
 from varflow.torch_models.initialise.planner import BY_DEFAULT, Planner, beyond_a_chain, has_maps, readout_plan
 from varflow.torch_models.initialise.refine import HALVED, MOST_PASSES, MOST_SINGLE, Rates, late_rates, rates_of_passes, settle
-from varflow.torch_models.initialise.scales import FROZEN, UNWEIGHTED, WITHOUT_GAMMA, Scale, scales_of, why_kept
-from varflow.torch_models.initialise.tensor_memory import free_weight, normed_weight, written
-from varflow.torch_models.tracing.measure import trace_and_measure, words_of_chance
-from varflow.torch_models.tracing.notes import ONE_STEP, unlike_their_kind
+from varflow.torch_models.initialise.scales import (
+    FROZEN,
+    UNWEIGHTED,
+    WITHOUT_GAMMA,
+    Scale,
+    free_weight,
+    normed_weight,
+    scales_of,
+    why_kept,
+    written,
+)
+from varflow.torch_models.tracing.checks import ONE_STEP, unlike_their_kind
+from varflow.torch_models.tracing.measurements import trace_and_measure, words_of_chance
+from varflow.torch_models.tracing.modules import Neurons
 from varflow.torch_models.tracing.passes import full_precision
-from varflow.torch_models.tracing.spiking_modules import Neurons
 from varflow.torch_models.tracing.traced import Trace
 from varflow.torch_models.tracing.weights import moments_of
 

@@ -13,10 +13,10 @@ from varflow.model.surrogate import Surrogate
 from varflow.results import ModelPlan
 from varflow.torch_models.prediction.gradients import with_least_range
 from varflow.torch_models.prediction.infinite_width import InfiniteWidth
-from varflow.torch_models.tracing.measure import trace_and_measure
-from varflow.torch_models.tracing.notes import unlike_their_kind
+from varflow.torch_models.tracing.checks import unlike_their_kind
+from varflow.torch_models.tracing.measurements import trace_and_measure
+from varflow.torch_models.tracing.modules import Neurons, set_surrogate, surrogate_of_module
 from varflow.torch_models.tracing.passes import full_precision
-from varflow.torch_models.tracing.spiking_modules import Neurons, set_surrogate, surrogate_of_module
 from varflow.torch_models.tracing.traced import Trace
 from varflow.torch_models.tracing.weights import Moments, record_moments
 

@@ -27,8 +27,7 @@ from varflow.torch_models.initialise.layer_gains import (
 )
 from varflow.torch_models.initialise.scales import why_kept
 from varflow.torch_models.prediction.predict import MOST_INPUTS, Prediction, at_infinite_width, plain, predict, uncovered
-from varflow.torch_models.tracing.steps import by_step
-from varflow.torch_models.tracing.traced import Trace, TracedLayer
+from varflow.torch_models.tracing.traced import Trace, TracedLayer, by_step
 from varflow.torch_models.tracing.weights import Moments, moments_of, padding_factor
 
 __all__ = ["BY_DEFAULT", "Planner", "beyond_a_chain", "has_maps", "planned_gains", "readout_plan"]

@@ -26,11 +26,10 @@ from varflow._restoring import kept
 from varflow.model.library_neurons import Spiking
 from varflow.results import late_steps
 from varflow.torch_models.initialise.scales import Scale
-from varflow.torch_models.tracing.measure import PASSES as RANDOM_PASSES
+from varflow.torch_models.tracing.measurements import PASSES as RANDOM_PASSES
+from varflow.torch_models.tracing.origins import tensors_in
 from varflow.torch_models.tracing.passes import copied, forward, reseed
-from varflow.torch_models.tracing.provenance import tensors_in
-from varflow.torch_models.tracing.steps import of_all, steps_first
-from varflow.torch_models.tracing.traced import Trace
+from varflow.torch_models.tracing.traced import Trace, of_all, steps_first
 
 __all__ = ["HALVED", "MOST_PASSES", "MOST_SINGLE", "REFINED", "late_rates", "rates_of_passes", "settle"]
 

@@ -1,28 +1,44 @@
 """What sets the scale of each neuron layer's currents: its weights, or γ of the normalisation behind them.
 
 A layer owns what no earlier layer has: in a residual sum the modules of its last branch. Behind a normalisation the scale of
-the weights has no effect in train mode, while γ has the same in both modes, so γ is what is scaled.
+the weights has no effect in train mode, while γ has the same in both modes, so γ is what is scaled. Tensors are compared by
+their memory, and what a layer's weight is made of decides what can be drawn.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.nn.utils.parametrize import is_parametrized
 
 from varflow._restoring import kept
-from varflow.init.gains import gain_for_rate
+from varflow.init.gains import memoryless_gain
 from varflow.model.over_neurons import mean_of
 from varflow.results.audit import first_of
-from varflow.torch_models.initialise.tensor_memory import free_weight, normed_weight, overlap, repeats, written
-from varflow.torch_models.tracing.notes import integrators
-from varflow.torch_models.tracing.spiking_modules import input_weights
+from varflow.torch_models.tracing.checks import integrators
+from varflow.torch_models.tracing.modules import input_weights
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
 from varflow.torch_models.tracing.weights import padding_factor
 
-__all__ = ["FROZEN", "UNWEIGHTED", "WITHOUT_GAMMA", "Scale", "multiplier", "scales_of", "why_kept"]
+__all__ = [
+    "FROZEN",
+    "UNWEIGHTED",
+    "WITHOUT_GAMMA",
+    "Scale",
+    "free_weight",
+    "multiplier",
+    "normed_weight",
+    "overlap",
+    "repeats",
+    "scales_of",
+    "why_kept",
+    "written",
+]
 
 FROZEN = "is frozen (requires_grad=False)"
 UNWEIGHTED = "no weights of its own"
@@ -79,7 +95,7 @@ class Scale:
         neuron, layer = self.layer.spiking.neuron, self.layer
         threshold = 0.0 if neuron is None else mean_of(neuron.threshold)
         unit = 1.0 if neuron is None or threshold <= 0 else threshold / neuron.input_scale
-        gain = unit * gain_for_rate(min(rate, MOST), threshold=1.0)
+        gain = unit * memoryless_gain(min(rate, MOST), threshold=1.0)
         if layer.driven:
             squares = [float(x.double().square().mean()) for x in layer.weight_inputs]
             gain *= math.sqrt(rate * len(squares) / sum(squares))
@@ -182,3 +198,46 @@ def multiplier(weight: Any, shape: tuple[int, ...]) -> str:
         return kept(weight, found)
     except Exception:  # it needs other arguments, or a special input
         return ""
+
+
+def repeats(tensor: Any) -> bool:
+    """Whether elements of a tensor may share memory, as in an expanded one."""
+    reach = 0
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size > 1 and stride <= reach:
+            return True
+        reach += (size - 1) * stride
+    return False
+
+
+def overlap(one: Any, other: Any) -> bool:
+    """Whether two tensors overlap in memory."""
+    (start, end), (first, last) = _stretch(one), _stretch(other)
+    return one.device == other.device and start < last and first < end
+
+
+def _stretch(tensor: Any) -> tuple[int, int]:
+    reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return tensor.data_ptr(), tensor.data_ptr() + (reach + 1) * tensor.element_size()
+
+
+def normed_weight(layer: Any) -> tuple[Any, Any] | None:
+    """Magnitudes and directions of weight norm, ``w = g v/|v|``, by torch's parametrisation or its older hook; else None."""
+    if {"weight_g", "weight_v"} <= layer._parameters.keys():
+        return layer.weight_g, layer.weight_v
+    made_by: Any = layer.parametrizations.weight if is_parametrized(layer, "weight") else []
+    return (made_by.original0, made_by.original1) if [type(each).__name__ for each in made_by] == ["_WeightNorm"] else None
+
+
+def free_weight(layer: Any) -> Any:
+    """What weights can be drawn into: the weight itself, or the directions of weight norm; None if it is computed otherwise."""
+    normed = normed_weight(layer)
+    return layer._parameters.get("weight") if normed is None else normed[1]
+
+
+@contextmanager
+def written(layer: Any) -> Iterator[None]:
+    """A context in which a layer's parameters can be written to (inference mode for those made in it)."""
+    made_there = any(tensor.is_inference() for tensor in layer.parameters())
+    with torch.inference_mode(made_there), torch.no_grad():
+        yield

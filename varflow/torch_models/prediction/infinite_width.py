@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from varflow.model.graph import Node
+from varflow.model.graph import Graph, Node
 from varflow.model.layers import Pool, Unknown
 from varflow.model.sources import Measured
 from varflow.model.surrogate import Surrogate
@@ -20,9 +20,9 @@ from varflow.theory.operations.visit import Batching, Effort, Visit, Walk, WayBa
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.signals.gradients import Gradients
+from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Signal
 from varflow.theory.signals.overlap import told_apart
-from varflow.theory.signals.windows import Grid
 from varflow.theory.walks.gradients import gradients_walk
 from varflow.theory.walks.signals import signals_walk
 from varflow.torch_models.tracing.origins import INPUT, Sender
@@ -30,21 +30,28 @@ from varflow.torch_models.tracing.read import ReadModel, read_trace
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
 from varflow.torch_models.tracing.weights import Moments
 
-__all__ = ["EFFORT", "InfiniteWidth"]
+__all__ = ["InfiniteWidth", "effort_for"]
 
 POINTS, SCRAMBLES = 2**10, 2  # of quasi-Monte Carlo: rates within about 1 %
 MANY, FEWER = 64, 2**8  # positions × steps above which fewer points do, since rates are averages over positions
 JITTER = 1e-7  # relative variance that is added to currents at several positions
 WINDOWS = 2**25  # numbers in the covariances of all windows of a maximum
-EFFORT = Effort(
-    Neurons(POINTS, SCRAMBLES, 0),
-    Neurons(FEWER, SCRAMBLES, 0),
-    MANY,
-    jitter=JITTER,
-    increments=False,
-    pools=False,
-    windows=WINDOWS,
-)
+
+
+def effort_for(graph: Graph) -> Effort:
+    """The effort of an audit: without pools, which join positions, each position of a map is followed on its own."""
+    pooled = any(isinstance(node.operation, Pool) for node in graph)
+    return Effort(
+        Neurons(POINTS, SCRAMBLES, 0),
+        Neurons(FEWER, SCRAMBLES, 0),
+        MANY,
+        jitter=JITTER,
+        joint=JOINT if pooled else 0,
+        increments=False,
+        pools=False,
+        windows=WINDOWS,
+        batch=0,
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,16 +66,10 @@ class InfiniteWidth:
     def of(cls, trace: Trace, moments: Mapping[str, Moments], most: int) -> InfiniteWidth:
         """The walk through a model with these moments of its weight modules, under so many inputs at most."""
         model = read_trace(trace, moments, most)
-        operations = [node.operation for node in model.graph]
-        pooled = any(isinstance(operation, Pool) for operation in operations)
-        normalised = any(operation.over_batch for operation in operations)
+        normalised = any(node.operation.over_batch for node in model.graph)
         dense = all(hasattr(weight, "in_features") for layer in trace.layers for weight in layer.weights)
-        walk = Walk(
-            replace(EFFORT, joint=JOINT if pooled else 0),
-            Batching(inputs=model.inputs, overlaps=normalised or dense),
-            trace.steps,
-            gaps={},
-        )
+        batching = Batching(inputs=model.inputs, overlaps=normalised or dense)
+        walk = Walk(effort_for(model.graph), batching, trace.steps, gaps={})
         return cls(trace, model, signals_walk(model.graph, None, walk, keep=True))
 
     def visit(self, layer: TracedLayer) -> Visit:

@@ -19,12 +19,11 @@ from varflow.model.signals import Layer
 from varflow.results import late_steps
 from varflow.simulation.run import simulate
 from varflow.theory.responses.layer_state import LayerState
-from varflow.theory.signals.windows import Grid
+from varflow.theory.signals.index import Grid
 from varflow.torch_models.prediction.infinite_width import InfiniteWidth
 from varflow.torch_models.tracing.origins import INPUT
 from varflow.torch_models.tracing.read import LEAST_GAIN
-from varflow.torch_models.tracing.steps import by_step, some
-from varflow.torch_models.tracing.traced import Trace, TracedLayer, neurons_of
+from varflow.torch_models.tracing.traced import Trace, TracedLayer, by_step, neurons_of, some
 from varflow.torch_models.tracing.weights import Moments, why_not_covered
 
 __all__ = [

@@ -10,9 +10,15 @@ from varflow._checks import DomainError
 from varflow.results.audit import first_of
 from varflow.torch_models.tracing.modules import Modules
 from varflow.torch_models.tracing.origins import INPUT, Origin, Sender, maximum, not_gaussian
-from varflow.torch_models.tracing.synaptic_operations import count_operations, of_spikes, synaptic_operations
 from varflow.torch_models.tracing.traced import Fed, Trace, TracedLayer, neurons_of, only_factors, steps_of
-from varflow.torch_models.tracing.weights import EMPTY, of_its_own, why_not_covered
+from varflow.torch_models.tracing.weights import (
+    EMPTY,
+    count_operations,
+    of_its_own,
+    of_spikes,
+    synaptic_operations,
+    why_not_covered,
+)
 
 __all__ = ["Layers"]
 

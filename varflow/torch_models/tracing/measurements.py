@@ -1,4 +1,5 @@
-"""Membranes and spikes of a layer, from the currents into its neurons and the spikes they return.
+"""A traced pass with measurements: membranes and spikes of every layer, from the currents into its neurons and the spikes they
+return. If the model draws random numbers in its forward, means of several passes.
 
 The membrane at the spike test is reconstructed by the neuron's update, so that it is the same quantity for libraries that
 return it before or after the reset. Where the neuron is not known, or the spikes that it implies differ from those returned,
@@ -8,6 +9,7 @@ only spikes are measured.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -15,15 +17,28 @@ from typing import Any
 import numpy as np
 import torch
 
+from varflow._progress import Report, unreported
 from varflow.model.inner_weights import InnerWeights
 from varflow.model.neurons import Neuron
 from varflow.results import late_steps
 from varflow.results.kernel import overlaps_of_pairs
 from varflow.simulation.neurons import Cells, fired, go_on
-from varflow.torch_models.tracing.steps import axes_of_a_step, batch_of, flat, in_single, of_all, split_steps
-from varflow.torch_models.tracing.traced import TracedLayer
+from varflow.torch_models.tracing.checks import check_model, notes_on_steps, words_of_what_stays
+from varflow.torch_models.tracing.modules import Neurons
+from varflow.torch_models.tracing.passes import full_precision, in_full_precision
+from varflow.torch_models.tracing.trace import trace
+from varflow.torch_models.tracing.traced import (
+    Trace,
+    TracedLayer,
+    axes_of_a_step,
+    batch_of,
+    flat,
+    in_single,
+    of_all,
+    split_steps,
+)
 
-__all__ = ["LayerMeasurement", "Recorder"]
+__all__ = ["PASSES", "LayerMeasurement", "Recorder", "mean_of_passes", "trace_and_measure", "words_of_chance"]
 
 COMPARED = 16  # inputs of a batch, evenly spaced, whose spikes are compared with each other's
 FOLLOWED = 8  # inputs of a batch, evenly spaced, whose membranes are reconstructed; spikes are counted for all
@@ -250,3 +265,84 @@ def _evenly(inputs: int, most: int, device: Any) -> Any:
 
 def _numbers(values: Any) -> np.ndarray:
     return values.cpu().numpy().astype(float)
+
+
+PASSES = 5  # of a model that draws random numbers
+
+
+def trace_and_measure(
+    model: Any,
+    inputs: Any,
+    steps: int | None,
+    neurons: Neurons | None = None,
+    report: Report = unreported,
+    note: Callable[[TracedLayer], None] = lambda layer: None,
+) -> tuple[Trace, dict[str, LayerMeasurement], list[str]]:
+    """The trace of one pass, the measurements of its layers by neuron, and notes; ``note`` is called with the layer at every
+    call of a neuron.
+
+    Modules that do not step like their neuron need a second pass, in which they are only measured; notes say so.
+    """
+    recorder, currents = Recorder(), []
+
+    def record(layer: TracedLayer, current: Any, spikes: Any) -> None:
+        note(layer)
+        currents.append(current.sum())
+        recorder(layer, current, spikes)
+
+    check_model(model)
+    stays = words_of_what_stays(model)
+    traced = trace(model, inputs, steps, in_full_precision(record), report, neurons)
+    if traced.random:
+        others = []
+        trace(model, inputs, steps, lambda layer, current, spikes: others.append(current.sum()), neurons=neurons, number=1)
+        traced = replace(traced, random=not _equal(currents, others))
+    with full_precision():
+        measured = recorder.results(inputs)
+    unlike = [(recorder.layers[name].layer, layer.reason) for name, layer in measured.items() if layer.reason]
+    if unlike:
+        only_measured = {layer.module: replace(layer.spiking, neuron=None, reason=reason) for layer, reason in unlike}
+        return trace_and_measure(model, inputs, steps, {**(neurons or {}), **only_measured}, report, note)
+    return traced, measured, [*stays, *notes_on_steps(traced, steps)]
+
+
+def _equal(one: list[Any], other: list[Any]) -> bool:
+    return len(one) == len(other) and torch.equal(torch.stack(one), torch.stack(other))
+
+
+def mean_of_passes(
+    model: Any, inputs: Any, steps: int | None, neurons: Neurons | None, first: dict[str, LayerMeasurement]
+) -> tuple[dict[str, LayerMeasurement], str]:
+    """Means over several passes of a model that draws random numbers, of layers that ran in all; and a note on their errors."""
+    passes = [first]
+    for number in range(1, PASSES):
+        recorder = Recorder()
+        trace(model, inputs, steps, in_full_precision(recorder), neurons=neurons, number=number)
+        with full_precision():
+            passes.append(recorder.results(inputs))
+    rates = [{name: layer.late_rate for name, layer in measured.items()} for measured in passes]
+    return {name: _mean([of[name] for of in passes if name in of]) for name in first}, words_of_chance(rates)
+
+
+def _mean(passes: Sequence[LayerMeasurement]) -> LayerMeasurement:
+    steps = len(passes[0].firing_rate)
+    over_steps = ("firing_rate", "variance", "mean")
+    names = ("alive", "dead_fraction", "saturated_fraction", "raster_overlap")
+    values = {name: [_at_steps(getattr(of, name), steps) for of in passes] for name in over_steps}
+    values |= {name: [getattr(of, name) for of in passes] for name in names}
+    return replace(passes[0], **{name: np.mean(each, axis=0) for name, each in values.items()})
+
+
+def _at_steps(values: np.ndarray, steps: int) -> np.ndarray:
+    """Values at so many steps, early to early and late to late, of a pass that made another number of them."""
+    return values[np.linspace(0, len(values) - 1, steps).round().astype(int)]
+
+
+def words_of_chance(late_rates: Sequence[dict[str, float]]) -> str:
+    """A note, from the late rates of the layers in each pass."""
+    names = [name for name in late_rates[0] if all(name in rates for rates in late_rates)]
+    values = np.array([[rates[name] for name in names] for rates in late_rates])
+    errors = values.std(axis=0, ddof=1) / len(values) ** 0.5
+    worst = int(np.argmax(errors))
+    largest = f"{errors[worst]:.2g} of {values[:, worst].mean():.3g} in {names[worst]}"
+    return f"the model draws random numbers: means of {len(values)} passes, standard error of a late rate at most {largest}"

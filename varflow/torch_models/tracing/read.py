@@ -24,8 +24,7 @@ from varflow.model.signals import Layer, Signal
 from varflow.model.sources import Fallback, Measured, Source, Unknown
 from varflow.results.audit import first_of
 from varflow.torch_models.tracing.origins import INPUT, Origin, Sender
-from varflow.torch_models.tracing.steps import by_step, some
-from varflow.torch_models.tracing.traced import Fed, Trace, TracedLayer, neurons_of
+from varflow.torch_models.tracing.traced import Fed, Trace, TracedLayer, by_step, neurons_of, some
 from varflow.torch_models.tracing.weights import Moments, why_not_covered, windows_of
 
 __all__ = ["LEAST_GAIN", "ReadModel", "read_trace"]
@@ -58,8 +57,8 @@ class ReadModel:
     inputs: int
 
 
-def read_trace(trace: Trace, moments: Mapping[str, Moments], most: int) -> ReadModel:
-    """The graph of a traced model, from the moments of its weight modules by name, with numbers of so many inputs at most."""
+def read_trace(trace: Trace, moments: Mapping[str, Moments], most: int | None = None) -> ReadModel:
+    """The graph of a traced model, from the moments of its weight modules by name; with numbers of so many inputs at most."""
     reader = _Reader(trace, moments, most)
     for layer in trace.layers:
         reader.add_layer(layer)
@@ -73,9 +72,9 @@ class _Reader:
 
     trace: Trace
     moments: Mapping[str, Moments]
-    most: int
-    nodes: list[Node] = field(default_factory=lambda: [Node(Source(Signal(INPUT, (1,))), (), "drive")])
-    sent: list[Signal] = field(default_factory=lambda: [Signal(INPUT, (1,))])
+    most: int | None
+    nodes: list[Node] = field(default_factory=lambda: [Node(Source(Signal("currents", (1,))), (), "drive")])
+    sent: list[Signal] = field(default_factory=lambda: [Signal("currents", (1,))])
     unknown: set[int] = field(default_factory=set)  # nodes that theory does not know, and those behind them
     pooled: set[int] = field(default_factory=set)  # those behind pools, which may take too long
     neurons: dict[str, int] = field(default_factory=dict)
@@ -93,7 +92,8 @@ class _Reader:
         inner, name = layer.spiking.recurrent, layer.neuron_name
         shape = _shape(neurons_of(layer.spiking, layer.current_shape), layer)
         if layer.unknown or layer.origin is None or layer.neuron is None:
-            currents = self.add_unknown("; ".join(layer.unknown), name, Signal("currents", shape), self._earlier(layer))
+            words = "; ".join(layer.unknown) or f"{name} receives nothing"
+            currents = self.add_unknown(words, name, Signal("currents", shape), self._earlier(layer))
         elif layer.spiking.entry is not None:
             currents = self._inner_weights(layer, layer.spiking.entry)
         else:
@@ -133,7 +133,8 @@ class _Reader:
                 self.weights[name] = self._weights(name)
             if name in self.weights:
                 return self.weights[name]
-        return self.add_unknown(f"receives {name or 'what is not a layer'}", name, Signal("spikes", (1,)))
+        words = f"{name or 'a tensor of unknown origin'}, which no layer sent before"
+        return self.add_unknown(words, name, Signal("spikes", (1,)))
 
     def add(self, operation: Layer, *inputs: int, name: str, otherwise: Signal, weights: str = "") -> int:
         """The number of a new node: an ``Unknown`` that sends ``otherwise`` if the operation cannot receive these signals."""
@@ -147,7 +148,7 @@ class _Reader:
                 raise DomainError("layers", operation, f"cannot receive {' and '.join(map(str, received))}")
             sent = node.operation.after(*received, width=None)
         except DomainError as error:
-            node, sent = replace(node, operation=Unknown(error.rule, otherwise)), otherwise
+            node, sent = replace(node, operation=Unknown(f"{name}: {operation!r} {error.rule}", otherwise)), otherwise
         number = len(self.nodes)
         self.nodes.append(node)
         self.sent.append(sent)
@@ -185,7 +186,8 @@ class _Reader:
         weight = None if layer is None else layer.weights[parts.index(name)]
         if layer is None or weight is None or name not in self.moments or why_not_covered(weight):
             inputs = [self.origin(origin) for origin in fed.origins if origin.sources != {INPUT}]
-            return self.add_unknown("is not covered by moments", name, Signal("currents", (1,)), inputs)
+            words = f"weights of {name}, which moments do not describe"
+            return self.add_unknown(words, name, Signal("currents", (1,)), inputs)
         source = self._received(name, fed, layer, parts.index(name))
         own = self.moments[name]
         gain, mean_gain = max(own.gain, LEAST_GAIN), own.fan_in * own.weight_mean
@@ -198,7 +200,7 @@ class _Reader:
             fits = channels == weight.in_channels and math.prod(area) == math.prod(fed.shape[-len(weight.kernel_size) :])
         otherwise = Signal("currents", (getattr(weight, "out_features", None) or weight.out_channels,), weighted=True)
         if source not in self.unknown and not fits:
-            return self.add_unknown("receives other numbers than it was sent", name, otherwise, [source])
+            return self.add_unknown(f"{name} receives other groups of numbers than were sent", name, otherwise, [source])
         currents = self.add(described, source, name=name, otherwise=otherwise, weights=self._key(weight))
         return self._with_mean(currents, own.bias_mean)
 
@@ -227,12 +229,13 @@ class _Reader:
         """The node of what weights receive: where it is not known, or may not be, with the numbers of the pass."""
         at_input, into = all(origin.sources == {INPUT} for origin in fed.origins), f"into {name}"
         sources = [] if at_input else [self.origin(origin) for origin in fed.origins]
-        if len(sources) != 1:
-            sources = [] if at_input else [self.add_unknown("differs between steps", into, Signal(INPUT, (1,)), sources)]
+        if len(sources) > 1:
+            words = f"{name} receives other signals at every step"
+            sources = [self.add_unknown(words, into, Signal(INPUT, (1,)), sources)]
         certain = sources and sources[0] not in self.unknown | self.pooled
         x = self._numbers(layer, module) if fed.kept and not certain else None
         if x is None:
-            return sources[0] if sources else self.add_unknown("is not known", into, Signal(INPUT, (1,)))
+            return sources[0] if sources else self.add_unknown(f"what {name} receives", into, Signal(INPUT, (1,)))
         numbers = Fallback(x) if sources else Measured(x)
         number = self.add(numbers, *sources, name=into, otherwise=Signal(INPUT, (1,)))
         self.received[number] = name
@@ -245,7 +248,8 @@ class _Reader:
         if len(received) not in (1, self.trace.steps):
             return None
         same = bool((received == received[:1]).all())
-        x = some(received[:1] if same else received, self.most).double().cpu().numpy()
+        x = received[:1] if same else received
+        x = (x if self.most is None else some(x, self.most)).double().cpu().numpy()
         self.inputs = received.shape[1]
         if not np.isfinite(x).all():
             return None

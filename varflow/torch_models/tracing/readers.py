@@ -17,11 +17,10 @@ from varflow.model.extensions import READS
 from varflow.model.layers import BatchNorm, Layer, LayerNorm, Pool, RMSNorm
 from varflow.model.merges import Concat, Product, Sum
 from varflow.model.sources import Unknown
-from varflow.torch_models.tracing.origins import Origin
 
 __all__ = ["operation"]
 
-OriginOf = Callable[[Any], Origin | None]
+OriginOf = Callable[[Any], Any]  # of a tensor, or None
 Reader = Callable[..., Layer | None]
 
 

@@ -19,11 +19,9 @@ from varflow.model.extensions import READS
 from varflow.model.sources import Unknown
 from varflow.torch_models.tracing.checks import advised, check_inputs, check_model, check_neurons
 from varflow.torch_models.tracing.layers import Layers
-from varflow.torch_models.tracing.modules import Modules
-from varflow.torch_models.tracing.origins import INPUT, Origin
+from varflow.torch_models.tracing.modules import Modules, Neurons
+from varflow.torch_models.tracing.origins import INPUT, Origin, Provenance, tensors_in
 from varflow.torch_models.tracing.passes import copied, forward, generators, reseed
-from varflow.torch_models.tracing.provenance import Provenance, tensors_in
-from varflow.torch_models.tracing.spiking_modules import Neurons
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
 from varflow.torch_models.tracing.unrecognised import Unrecognised
 
@@ -105,6 +103,8 @@ class _Tracer:
                 continue
             if name in modules.weights:
                 self._enclose(name, module, self._weight(name))
+            elif name in modules.readers:
+                self._enclose(name, module, self._operation(name, module))
             elif name in modules.spiking:
                 self._enclose(name, module, self._neuron(name, module))
             elif type(module) in READS:
@@ -177,6 +177,21 @@ class _Tracer:
             source = self.provenance.origins.sender(layer.neuron_name)
             for tensor in outputs:
                 self.provenance.put(tensor, source)
+
+        return see
+
+    def _operation(self, name: str, module: Any) -> Callable[[Any, Any], None]:
+        """One operation, that of the reader of a module; the origin of other tensors that it receives does not count."""
+        words = f"{type(module).__name__} in {name!r}"
+
+        def see(given: Any, out: Any) -> None:
+            origin = self._origin(given)
+            if origin.sources == {INPUT}:
+                after = origin  # a function of the input alone counts as input
+            else:
+                after = self.provenance.origins.after(name, (origin,), lambda: (self.modules.readers[name](module), words))
+            for tensor in tensors_in(out):
+                self.provenance.put(tensor, after)
 
         return see
 

@@ -11,8 +11,7 @@ import torch
 from varflow.model.library_neurons import Spiking
 from varflow.torch_models.tracing.layers import Layers
 from varflow.torch_models.tracing.modules import Modules
-from varflow.torch_models.tracing.origins import Origin
-from varflow.torch_models.tracing.provenance import Provenance, tensors_in
+from varflow.torch_models.tracing.origins import Origin, Provenance, tensors_in
 
 __all__ = ["Unrecognised"]
 
