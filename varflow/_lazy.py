@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from varflow._checks import deprecated
-
 __all__ = ["LOADED", "loaded_when_asked", "names_of"]
 
 LOADED = time.time()  # the earliest that any part of varflow was
@@ -32,6 +30,8 @@ def loaded_when_asked(
 
     def get(name: str) -> Any:
         if renamed and name in renamed:
+            from varflow._checks import deprecated  # here, so that `import varflow` loads no numpy
+
             shown = name_of.replace("varflow", "vf", 1)
             deprecated(f"{shown}.{name} is now {shown}.{renamed[name]}")
             return get(renamed[name])
