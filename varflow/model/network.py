@@ -208,7 +208,7 @@ class Network(Shown):
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """What a network that was read from a model leaves out, in words."""
+        """Words for what a network that was read from a model leaves out."""
         return () if self.nodes is None else self.nodes.unknown
 
     @property
