@@ -142,13 +142,13 @@ def _overlap(layer: Linear | Conv, window: Window | None, spikes: Spikes) -> Ove
 
 def average_of_overlap(window: Window | None, between: np.ndarray, grid: Grid) -> np.ndarray:
     """The mean of an overlap over a neuron's inputs, the same for both factors; ``grid``: of the inputs."""
-    steps, positions, apart = grid.steps, grid.positions, told_apart(grid)
+    steps, positions, distinct = grid.steps, grid.positions, told_apart(grid)
     if window is None:
-        if not apart or positions == 1:
+        if not distinct or positions == 1:
             return between
         folded = between.reshape(len(between), positions, steps, positions, steps)
         return np.einsum("rxsxt->rst", folded) / positions
-    if apart:
+    if distinct:
         return window.under_same_tap(between[:, None], grid)[:, 0]
     if not told_apart(window.smaller(grid)):
         return window.inside(grid) * between

@@ -56,8 +56,8 @@ class Differences:
     def centred(self) -> Differences:
         """Increments of the process about its mean: from raw moments to central ones."""
         e, step = np.cumsum(self.mean_change, axis=-1), self.mean_change
-        apart = self.increment - (e[..., :, None] - e[..., None, :]) ** 2
-        return Differences(apart, self.second_change - step * (2 * e - step), step)
+        central = self.increment - (e[..., :, None] - e[..., None, :]) ** 2
+        return Differences(central, self.second_change - step * (2 * e - step), step)
 
 
 def differences(mean: np.ndarray, covariance: np.ndarray) -> Differences:

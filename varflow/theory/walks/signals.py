@@ -127,7 +127,7 @@ class Blocks:
         """The blocks of a network; with ``rows`` these inputs only, together."""
         graph = independent(graph_of(network))
         normalised, positions = graph.over_batch, max(int(np.prod(shape[1:])) for shape in network.shapes)
-        inputs = _apart(network, graph, positions, effort) if normalised and rows is None else 0
+        inputs = _inputs_by_overlap(network, graph, positions, effort) if normalised and rows is None else 0
         jointly = rows is not None or (normalised and not inputs)
         per_position = not jointly and effort.per_position(Grid(1, positions, 1, network.steps))
         if per_position:
@@ -173,7 +173,7 @@ class Blocks:
         return Spikes(*_of_trains(drive, steps, self.jointly, exchangeable), grid, channels)
 
 
-def _apart(network: Network, graph: Graph, positions: int, effort: Effort) -> int:
+def _inputs_by_overlap(network: Network, graph: Graph, positions: int, effort: Effort) -> int:
     """Number of inputs of a batch that is known by overlaps: of numbers, too many for one index or measured; else 0."""
     of_nodes = [node.operation.x.shape[1] for node in graph if isinstance(node.operation, Measured)]
     inputs = max([*of_nodes, network.drive.n_inputs])
