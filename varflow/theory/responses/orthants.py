@@ -35,7 +35,8 @@ def both_or_one(
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""``P(X > h, Y > k)``, and the probability of exactly one of the two events.
 
-    Arguments are ``k - h``, ``1 - ρ`` and ``1 + ρ``, so that nothing is lost for ``ρ → ±1``. By reflection let ``h, k ≥ 0``. With Owen's ``T``,
+    Arguments are ``k - h``, ``1 - ρ`` and ``1 + ρ``, so that nothing is lost for ``ρ → ±1``. By reflection let
+    ``h, k ≥ 0``. With Owen's ``T``,
 
     .. math:: L = \bar T(h, a_h) + \bar T(k, a_k), \qquad \bar T(x, a) = \tfrac12 Q(x) - T(x, a), \qquad
               a_h = \frac{k - \rho h}{h \sqrt{1 - \rho^2}} = \frac{(k - h)/h + (1 - \rho)}{\sqrt{1 - \rho^2}},
