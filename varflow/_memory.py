@@ -8,8 +8,6 @@ from typing import Any
 
 from varflow._checks import DomainError
 
-__all__ = ["free_memory", "gibibytes", "room"]
-
 
 def room(argument: str, value: Any, size: float, what: str) -> None:
     """Raise if ``what`` would need more memory than is free."""

@@ -15,8 +15,6 @@ from typing import Any, NoReturn
 from varflow._checks import VarflowError
 from varflow._stopping import listen
 
-__all__ = ["BAD_INPUT", "INTERRUPTED", "PIPE_CLOSED", "outcome", "run_command"]
-
 BAD_INPUT, INTERRUPTED, PIPE_CLOSED = 2, 130, 141  # the latter two are the shells' codes
 
 

@@ -16,8 +16,6 @@ from varflow.campaign.code import code_version
 from varflow.campaign.encoding import encoded
 from varflow.campaign.fingerprint import described
 
-__all__ = ["Block", "computed", "labels"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:

@@ -20,8 +20,6 @@ from varflow.campaign.here import work
 from varflow.campaign.processes import Processes
 from varflow.campaign.store import Store
 
-__all__ = ["Campaign", "Run", "campaign_of"]
-
 Arrived = Callable[[int, Any], object]  # (index of the block, result)
 
 

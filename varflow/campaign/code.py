@@ -21,8 +21,6 @@ from pathlib import Path
 from varflow._checks import DomainError
 from varflow._lazy import LOADED
 
-__all__ = ["code_version"]
-
 PACKAGE = Path(__file__).parent.parent
 NO_NUMBERS = {"__main__", "_display", "_figures", "_files", "_lazy", "_process", "_progress", "_stopping"}
 NO_NUMBERS |= {"campaign", "citations", "cli", "plots"}

@@ -22,8 +22,6 @@ from varflow.plots.style import (
 )
 from varflow.results import Curve, Experiment
 
-__all__ = ["plot_experiment"]
-
 
 def plot_experiment(experiment: Experiment) -> Any:
     """Variance over layers with survival below, a panel per gain rule and width, and the main findings in words.

@@ -13,29 +13,6 @@ import numpy as np
 from varflow._checks import DomainError, instance, require
 from varflow.results import Experiment
 
-__all__ = [
-    "ALARM",
-    "BESIDE",
-    "GREY",
-    "LINE",
-    "RIGHT",
-    "TEXT",
-    "TITLES",
-    "axes",
-    "band",
-    "colours",
-    "colours_of",
-    "draw_map",
-    "experiment_of",
-    "layers",
-    "line_styles",
-    "marker",
-    "new_figure",
-    "page",
-    "panel_title",
-    "wrapped",
-]
-
 TITLES = {"preserving": r"preserving gain, $g^2 = 1/P(u>\theta)$", "kaiming": r"Kaiming's gain, $g^2 = 2$"}
 PANEL, LEFT, RIGHT = 4.7, 0.95, 2.3  # inches: width of a panel with its gap, margins
 GREY, BESIDE = "0.35", {"frameon": False, "fontsize": 8.5, "borderaxespad": 0.0}  # of legends right of a panel

@@ -10,8 +10,6 @@ from varflow._checks import require
 from varflow.plots.style import BESIDE, RIGHT, colours_of, draw_map, experiment_of, line_styles, marker, page, panel_title
 from varflow.results import Curve, Experiment, late_steps
 
-__all__ = ["plot_experiment_in_time"]
-
 MAPS = 5.6  # extra inches for the two maps of a single curve
 LABELS = {
     "variance": r"variance of the membrane, $\mathrm{Var}[H]$",

@@ -16,8 +16,6 @@ from varflow.model.surrogate import Surrogate
 from varflow.results.audited_layer import DESCRIBED, FLOOR, MORE, MOSTLY, SATURATED, AuditedLayer, lost_inputs, weights_of
 from varflow.results.export import Exported, dataset, numbered, records
 
-__all__ = ["CAUSES", "AuditReport", "UnhealthyError"]
-
 CAUSES = {
     "dead input": "the input is zero, always or in the second half of the steps: nothing drives the first layer",
     "first-layer scale": "the first layer's weights do not fit the scale of the data",

@@ -18,8 +18,6 @@ from varflow.results.export import Exported, dataset, records
 from varflow.results.layout import QUANTITIES, axes_of, over_layers
 from varflow.results.profile import Profile
 
-__all__ = ["Catalogue", "CatalogueEntry"]
-
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry(Exported):

@@ -15,8 +15,6 @@ from varflow.results.export import dataset
 from varflow.results.layout import SPREADS, ReadOnly, axes_of, over_layers
 from varflow.results.profile import Profile
 
-__all__ = ["Comparison", "deviation"]
-
 ALARM = 1e-3  # at which means and spreads weigh the same
 
 

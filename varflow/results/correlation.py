@@ -10,8 +10,6 @@ from varflow._display import Table
 from varflow.results.export import Exported, dataset, records
 from varflow.results.fixed_points import Points
 
-__all__ = ["CorrelationFixedPoint", "CorrelationFixedPoints"]
-
 
 @dataclass(frozen=True, slots=True)
 class CorrelationFixedPoint(Exported):

@@ -15,8 +15,6 @@ from varflow.results.export import dataset
 from varflow.results.layout import QUANTITIES, ReadOnly, axes_of, layers_table, over_layers, spikes
 from varflow.results.profile import Profile
 
-__all__ = ["Ensemble", "spread"]
-
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Ensemble(ReadOnly, Shown):

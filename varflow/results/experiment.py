@@ -18,8 +18,6 @@ from varflow.results.export import dataset, records
 from varflow.results.layout import QUANTITIES, axes_of, late_steps, over_layers
 from varflow.results.summary import sentence
 
-__all__ = ["Experiment"]
-
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Experiment(Shown):

@@ -14,8 +14,6 @@ import numpy as np
 
 from varflow._checks import nan_to_none, require
 
-__all__ = ["Exported", "dataset", "numbered", "plain", "records"]
-
 
 class Exported:
     """A result whose fields, but the ``_hidden`` ones, and ``_derived`` properties are exported by name."""

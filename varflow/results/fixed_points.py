@@ -11,8 +11,6 @@ from varflow._display import Shown, Table
 from varflow._figures import draw
 from varflow.results.export import Exported, dataset, records
 
-__all__ = ["Cycle", "FixedPoint", "FixedPoints", "Points", "in_full"]
-
 Point = TypeVar("Point")
 
 

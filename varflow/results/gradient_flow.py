@@ -13,8 +13,6 @@ from varflow.model.network import Network
 from varflow.results.export import Exported, dataset, numbered
 from varflow.results.layout import ReadOnly, axes_of, evenly, over_layers
 
-__all__ = ["GradientFlow"]
-
 SUMMARY = ("growth", "typical_growth", "long_time_rate")
 
 

@@ -13,8 +13,6 @@ from varflow._figures import draw
 from varflow.results.export import dataset
 from varflow.results.layout import evenly
 
-__all__ = ["LEVELS", "PhaseDiagram"]
-
 LEVELS = (0.99, 0.5, 0.01)  # survival probabilities of the contours
 
 

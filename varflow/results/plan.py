@@ -12,8 +12,6 @@ from varflow.model.neurons import Neuron
 from varflow.model.surrogate import Surrogate
 from varflow.results.export import Exported, dataset, records
 
-__all__ = ["LayerPlan", "ModelPlan"]
-
 RATES = ("firing_rate", "firing_rate_std", "measured_rate", "fresh_rate")
 NUMBERS = ("neuron_name", "fan_in", "gain", "weight_std", *RATES, "set_by")
 

@@ -14,8 +14,6 @@ from varflow.model.network import Network
 from varflow.results.export import dataset
 from varflow.results.layout import ReadOnly, axes_of, layers_table, over_layers, spikes
 
-__all__ = ["Profile", "Sampler"]
-
 
 class Sampler(Protocol):
     """Draws an :class:`varflow.Ensemble` from the exact distribution of a profile."""

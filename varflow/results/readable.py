@@ -16,8 +16,6 @@ from varflow.results.export import dataset, numbered
 from varflow.results.kernel import UPPER_BOUND
 from varflow.results.layout import ReadOnly
 
-__all__ = ["ReadableDepth"]
-
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ReadableDepth(ReadOnly, Shown):

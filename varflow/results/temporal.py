@@ -15,8 +15,6 @@ from varflow.model.neurons import Neuron
 from varflow.results.export import Exported, dataset, numbered
 from varflow.results.layout import ReadOnly
 
-__all__ = ["TemporalCriticalGain", "TemporalFixedPoint"]
-
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class TemporalFixedPoint(ReadOnly, Exported, Shown):
