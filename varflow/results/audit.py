@@ -14,7 +14,7 @@ from varflow._display import Shown, Table, measured, several
 from varflow._figures import draw
 from varflow.model.surrogate import Surrogate
 from varflow.results.audited_layer import DESCRIBED, FLOOR, MORE, MOSTLY, SATURATED, AuditedLayer, lost_inputs, weights_of
-from varflow.results.export import Exported, dataset, numbered, records
+from varflow.results.export import Exported, dataset, named, numbered, records
 
 CAUSES = {
     "dead input": "the input is zero, always or in the second half of the steps: nothing drives the first layer",
@@ -285,10 +285,9 @@ class AuditReport(Exported, Shown):
         layers = [name for name in AuditedLayer.__dataclass_fields__ if name not in ("name", *BY_MODULE, *DESCRIBED, *OVER)]
         variables = records(self.layers, (*layers, *MORE), "layer")
         variables |= {name: (("layer", axis), [getattr(layer, name) for layer in self.layers]) for name, axis in OVER.items()}
-        names = ("first_dead", "cause", "fix_layer", "fix_gain", "method", "healthy")
-        attributes = {name: getattr(self, name) for name in names} | {"notes": "; ".join(self.notes)}
+        attributes = named(self, "first_dead", "cause", "fix_layer", "fix_gain", "method", "healthy")
         axes = {"layer": ("layer", [layer.name for layer in self.layers])} | numbered(step=self.steps)
-        return dataset(variables, axes, **attributes)
+        return dataset(variables, axes, **attributes, notes="; ".join(self.notes))
 
     def plot(self) -> Any:
         """Measured and predicted late rate, and variance, over layers: a matplotlib figure."""

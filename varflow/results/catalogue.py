@@ -14,7 +14,7 @@ from varflow._figures import draw
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.results.ensemble import Ensemble
-from varflow.results.export import Exported, dataset, records
+from varflow.results.export import Exported, dataset, named, records
 from varflow.results.layout import QUANTITIES, axes_of, over_layers
 from varflow.results.profile import Profile
 
@@ -115,10 +115,9 @@ class Catalogue(Shown):
         return tuple(profile.network for profile in self.profiles.values())
 
     def to_dict(self) -> dict[str, Any]:
-        names = ("fan_in", "width", "depth", "steps", "rate", "survival_target", "critical_gain")
         setting = {"threshold": self.neuron.threshold, "decay": self.neuron.decay, "reset": str(self.neuron.reset)}
         setting |= {name: getattr(self.neuron, name) for name in ("input_scale", "synaptic_decay", "delay")}
-        setting |= {name: getattr(self, name) for name in names}
+        setting |= named(self, "fan_in", "width", "depth", "steps", "rate", "survival_target", "critical_gain")
         return nan_to_none({"methods": self.methods, **setting})
 
     def to_xarray(self) -> Any:
@@ -131,7 +130,7 @@ class Catalogue(Shown):
             for name in QUANTITIES
         }
         axes = {"key": ("key", [entry.key for entry in self.methods])} | axes_of(self)
-        setting = {name: getattr(self, name) for name in ("neuron", "fan_in", "width", "critical_gain")}
+        setting = named(self, "neuron", "fan_in", "width", "critical_gain")
         return dataset(records(self.methods, names, "key") | over_layers(layers, "key"), axes, **setting)
 
     def plot(self) -> Any:

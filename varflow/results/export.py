@@ -25,7 +25,12 @@ class Exported:
     def to_dict(self) -> dict[str, Any]:
         """Everything by name, None where undefined; arrays that are too large only ``to_xarray`` has."""
         names = [*(field.name for field in fields(self) if field.name not in self._hidden), *self._derived]  # pyright: ignore[reportArgumentType]
-        return nan_to_none({name: getattr(self, name) for name in names})
+        return nan_to_none(named(self, *names))
+
+
+def named(result: Any, *names: str) -> dict[str, Any]:
+    """Attributes of a result by name."""
+    return {name: getattr(result, name) for name in names}
 
 
 def dataset(variables: Mapping[str, Any], coordinates: Mapping[str, Any], **attributes: Any) -> Any:
