@@ -51,8 +51,8 @@ def records(rows: Iterable[Any], names: Iterable[str], axis: str) -> dict[str, A
     return {name: (axis, [getattr(row, name) for row in every]) for name in names}
 
 
-def _without_none(named: Mapping[str, Any]) -> dict[str, Any]:
-    arrays = {name: (axes, plain(values)) for name, (axes, values) in named.items() if values is not None}
+def _without_none(variables: Mapping[str, Any]) -> dict[str, Any]:
+    arrays = {name: (axes, plain(values)) for name, (axes, values) in variables.items() if values is not None}
     return {name: (axes, array) for name, (axes, array) in arrays.items() if array.size}
 
 
