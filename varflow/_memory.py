@@ -22,11 +22,8 @@ def gibibytes(size: float) -> str:
 
 def free_memory() -> float:
     """Bytes that this process can still allocate (machine, container and process limits); ``inf`` if unknown."""
-    return max(0.0, min(_of_the_machine(), _of_the_container(), _of_the_process()))
-
-
-def _of_the_machine() -> float:
-    return _table(Path("/proc/meminfo")).get("MemAvailable", math.inf)
+    machine = _table(Path("/proc/meminfo")).get("MemAvailable", math.inf)
+    return max(0.0, min(machine, _of_the_container(), _of_the_process()))
 
 
 def _of_the_container(folder: Path = Path("/sys/fs/cgroup")) -> float:

@@ -307,7 +307,8 @@ class AuditReport(Exported, Shown):
         predicted = any(math.isfinite(layer.predicted_rate) for layer in self.layers)
         by = f"predicted: {self.method}" if predicted else "without a prediction"
         title = f"AuditReport: {several(self.steps, 'step')}, {several(self.inputs, 'input')}, {by}"
-        remarks = [*(self.problems or ["healthy"]), *self.remarks, *_first_notes(self.notes)]
+        rest = [f"and {len(self.notes) - SHOWN} more in .notes"] if len(self.notes) > SHOWN else []
+        remarks = [*(self.problems or ["healthy"]), *self.remarks, *self.notes[:SHOWN], *rest]
         return Table(title, layout, rows, (*header, "spikes", "SynOps", "verdict"), remarks, "  ! ")
 
 
@@ -364,7 +365,3 @@ def _named(layers: list[AuditedLayer]) -> str:
 def first_of(names: list[str]) -> str:
     """The first two names, and how many more there are."""
     return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
-
-
-def _first_notes(notes: tuple[str, ...]) -> list[str]:
-    return list(notes) if len(notes) <= SHOWN else [*notes[:SHOWN], f"and {len(notes) - SHOWN} more in .notes"]

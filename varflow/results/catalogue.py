@@ -155,16 +155,10 @@ class Catalogue(Shown):
 
 
 def _cells(entry: CatalogueEntry) -> tuple[str, ...]:
-    numbers = (
-        _text(entry.gain, ".4f"),
-        _text(entry.weight_std, ".4g"),
-        entry.alive or "–",
-        _text(entry.survival, ".3g"),
-        _text(entry.firing_rate, ".3g"),
-        _text(entry.spikes, ".3g"),
-        _text(entry.synaptic_operations, ".3g"),
-    )
-    return (entry.name, *numbers, entry.needs, entry.remark or entry.ignores)
+    gains = _text(entry.gain, ".4f"), _text(entry.weight_std, ".4g")
+    activity = (entry.survival, entry.firing_rate, entry.spikes, entry.synaptic_operations)
+    predicted = entry.alive or "–", *(_text(value, ".3g") for value in activity)
+    return (entry.name, *gains, *predicted, entry.needs, entry.remark or entry.ignores)
 
 
 def _text(value: float | None, form: str) -> str:
