@@ -55,6 +55,16 @@ def page(experiment: Experiment, right: float, tall: float, **rows: Any) -> tupl
     return figure, grid
 
 
+def dress(ax: Any, *, first: bool, last: bool, depth: int) -> None:
+    """Axes over the layers of a panel, in its first column or not, in its last row or not."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.set_xlim(0, depth + 1)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.tick_params(labelleft=first, labelbottom=last)
+    if last:
+        ax.set_xlabel("layer")
+
+
 def line_styles(experiment: Experiment, predicted: str) -> list[tuple[Any, str]]:
     """Entries of a legend: what dots, bands and lines are."""
     lines, patches = require("plot", "matplotlib.lines"), require("plot", "matplotlib.patches")
