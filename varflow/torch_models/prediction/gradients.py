@@ -47,8 +47,8 @@ def expected_gradients(
         return ExpectedGradients([math.nan] * len(surrogates))
     norms, uncovered = infinite.gradients(surrogates)
     psi, *others = dict.fromkeys(surrogates)
-    known = mend and _growth(norms) is not None
-    suited = _balanced(infinite, psi) if known and psi is not None and not others else None
+    mendable = mend and _growth(norms) is not None
+    suited = _balanced(infinite, psi) if mendable and psi is not None and not others else None
     return ExpectedGradients(norms, suited, tuple(dict.fromkeys(uncovered)))
 
 
@@ -57,12 +57,12 @@ def with_least_range(infinite: InfiniteWidth, surrogates: Sequence[Surrogate]) -
     that theory knows; and what it does not follow gradients through. DomainError if it knows fewer than two layers.
     """
     norms, uncovered = infinite.gradients(surrogates)
-    known = np.isfinite(norms)
-    if known.sum() < 2:
+    predicted = np.isfinite(norms)
+    if predicted.sum() < 2:
         raise DomainError("model", ", ".join(uncovered), "leaves fewer than two layers whose gradients are predicted")
 
     def energies(wider: Surrogate) -> np.ndarray:
-        return np.square(infinite.gradients([psi.widened(wider.width) for psi in surrogates])[0])[known]
+        return np.square(infinite.gradients([psi.widened(wider.width) for psi in surrogates])[0])[predicted]
 
     width = with_smallest_range(surrogates[0], energies, accuracy=ACCURACY).width
     return [_readable(psi.widened(width)) for psi in surrogates], tuple(dict.fromkeys(uncovered))
@@ -70,8 +70,8 @@ def with_least_range(infinite: InfiniteWidth, surrogates: Sequence[Surrogate]) -
 
 def _growth(norms: list[float]) -> float | None:
     """The norm of the first layer over that of the last, of those that are known; None of fewer than two."""
-    known = [norm for norm in norms if math.isfinite(norm)]
-    return known[0] / known[-1] if len(known) > 1 and known[-1] else None
+    predicted = [norm for norm in norms if math.isfinite(norm)]
+    return predicted[0] / predicted[-1] if len(predicted) > 1 and predicted[-1] else None
 
 
 def _balanced(infinite: InfiniteWidth, psi: Surrogate) -> Surrogate | None:
@@ -86,11 +86,11 @@ def _balanced(infinite: InfiniteWidth, psi: Surrogate) -> Surrogate | None:
         return None
 
 
-def _readable(found: Surrogate) -> Surrogate:
-    """The same surrogate with three digits in the argument that sets its width."""
-    formula = found.formula
+def _readable(psi: Surrogate) -> Surrogate:
+    """A surrogate with three digits in the argument that sets its width."""
+    formula = psi.formula
     if formula is None or formula.sets_width is None:
-        return found
+        return psi
     arguments = dict(formula.arguments)
     arguments[formula.sets_width] = float(f"{arguments[formula.sets_width]:.3g}")
     return formula.function(**arguments)

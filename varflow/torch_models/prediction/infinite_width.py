@@ -77,13 +77,13 @@ class InfiniteWidth:
         return self.visits[self.model.neurons[self.trace.layers.index(layer)] - 1]
 
     def currents(self, layer: TracedLayer) -> Signal | None:
-        """What a layer receives; None where theory does not know it."""
+        """Currents that a layer receives; None where theory does not know them."""
         return self.visit(layer).received[0]
 
     def states(self) -> list[tuple[LayerState, Grid] | None]:
         """Every layer in order; None where theory does not know it."""
-        kept = [self.visit(layer).kept for layer in self.trace.layers]
-        return [(of["state"], of["received"].grid) if "state" in of else None for of in kept]
+        left = [self.visit(layer).kept for layer in self.trace.layers]
+        return [(of["state"], of["received"].grid) if "state" in of else None for of in left]
 
     @property
     def restarted(self) -> list[str]:
@@ -112,9 +112,9 @@ class InfiniteWidth:
         readouts = {self.visit(layer).number: self._readout(layer) for layer in self.trace.last}
         readouts |= {self.visit(layer).number: None for layer in self.trace.layers if not self._complete(layer)}
         gradients_walk(self.visits, readouts, way)
-        found = [way.layers.get(number) for number in self.model.neurons]
+        returned = [way.layers.get(number) for number in self.model.neurons]
         uncovered = [self._words(self.model.graph[number], by_number.get(number)) for number in way.gaps or ()]
-        return [math.nan if each is None else self._norm(each[0]) for each in found], list(filter(None, uncovered))
+        return [math.nan if each is None else self._norm(each[0]) for each in returned], list(filter(None, uncovered))
 
     def _readout(self, layer: TracedLayer) -> Gradients | None:
         """Gradients by the spikes of a layer of a normal readout, the same at all steps."""
@@ -137,15 +137,15 @@ class InfiniteWidth:
             for each in origin.ancestors
             if isinstance(each.operation, Sender)
         }
-        known = {INPUT, *(each.neuron_name for each in earlier), *self.trace.fed}
-        return senders <= known and all(len(fed.origins) == 1 for fed in layer.fed)
+        before = {INPUT, *(each.neuron_name for each in earlier), *self.trace.fed}
+        return senders <= before and all(len(fed.origins) == 1 for fed in layer.fed)
 
     def _words(self, node: Node, surrogate: Surrogate | None) -> str:
-        """What gradients cannot be followed through; empty for what the audit names as unknown to theory."""
+        """Name of what gradients cannot be followed through; empty for what the audit names as unknown to theory."""
         if node.operation.spikes:
             return "" if surrogate else f"the surrogate of {node.name}"
-        known = not isinstance(node.operation, Unknown) or node.operation.words in self.model.dependent
-        return node.name if known else ""
+        named = not isinstance(node.operation, Unknown) or node.operation.words in self.model.dependent
+        return node.name if named else ""
 
     def _norm(self, gradients: Gradients) -> float:
         energy = np.trace(gradients.over_steps, axis1=-2, axis2=-1)  # (replicas, groups)

@@ -1,7 +1,7 @@
 """Prediction of every layer of a traced model from the moments of its weights, over the same steps and inputs.
 
 A plain chain of dense layers is predicted at its width, exactly in distribution (``predict``); any other model at infinite
-width (``evaluation``).
+width (``infinite_width``).
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class Prediction:
 
 
 def uncovered(trace: Trace) -> list[str]:
-    """What makes a model more than a plain chain of layers, by name; empty if theory covers it."""
-    words, known, neurons = [], {INPUT}, {layer.neuron_name: layer for layer in trace.layers}
+    """Names of all by which a model is more than a plain chain of layers; empty for a chain."""
+    words, ran, neurons = [], {INPUT}, {layer.neuron_name: layer for layer in trace.layers}
     for layer in trace.layers:
         words += () if layer.through else layer.unknown
         if layer.spiking.recurrent is not None:
@@ -83,22 +83,22 @@ def uncovered(trace: Trace) -> list[str]:
             words.append(f"{layer.name} receives {' and '.join(layer.sources)} together")
         elif layer.sources[0] not in {INPUT, *neurons}:
             words.append(f"{layer.name} receives the currents of {layer.sources[0]}, without a neuron between")
-        elif layer.sources[0] not in known:
+        elif layer.sources[0] not in ran:
             words.append(f"{layer.name} receives the spikes of {layer.sources[0]}, a later layer")
         elif not layer.driven and _regrouped(neurons[layer.sources[0]], layer):
             words.append(f"{layer.name} receives the spikes of {layer.sources[0]} in other groups")
-        known.add(layer.neuron_name)
+        ran.add(layer.neuron_name)
     return words
 
 
-def _regrouped(below: TracedLayer, layer: TracedLayer) -> bool:
+def _regrouped(sender: TracedLayer, layer: TracedLayer) -> bool:
     """True if weights receive more or less than the spikes of one input below, as behind patches folded into the batch."""
-    sent, given = below.current_shape, layer.fed[0].shape
+    sent, given = sender.current_shape, layer.fed[0].shape
     if not hasattr(layer.weights[0], "in_features"):
         axes = 1 + len(layer.weights[0].kernel_size)
         return sent[-axes:] != given[-axes:]
-    dense = below.weights and hasattr(below.weights[0], "in_features")
-    return given[-1] != (sent[-1] if dense else math.prod(neurons_of(below.spiking, sent)))
+    dense = sender.weights and hasattr(sender.weights[0], "in_features")
+    return given[-1] != (sent[-1] if dense else math.prod(neurons_of(sender.spiking, sent)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class Expected:
         return [] if self.infinite is None else self.infinite.model.dependent
 
     def overlaps(self) -> list[float]:
-        """Of two inputs in every layer; NaN where theory does not know it."""
+        """Overlap of two inputs in every layer; NaN where theory does not know it."""
         if self.infinite is None:
             return [math.nan] * len(self.rate)
         return [self.infinite.overlap(layer) for layer in self.infinite.trace.layers]
@@ -136,15 +136,15 @@ def expected(trace: Trace, moments: Mapping[str, Moments]) -> Expected:
     """The prediction of a model from the moments of its weight modules; those without moments are unknown."""
     at_width = plain(trace) and all(layer.name in moments for layer in trace.layers) and _any_input(trace)
     if at_width:
-        found, infinite = predict(trace, moments), evaluated(trace, moments)
+        prediction, infinite = predict(trace, moments), evaluated(trace, moments)
     else:
-        found, infinite = at_infinite_width(trace, moments)
-    late, unknown = late_steps(trace.steps), np.isnan(found.late_rates).any(axis=0)
-    alive = found.late_rates > (0 if at_width else LIVE_RATE)
+        prediction, infinite = at_infinite_width(trace, moments)
+    late, unknown = late_steps(trace.steps), np.isnan(prediction.late_rates).any(axis=0)
+    alive = prediction.late_rates > (0 if at_width else LIVE_RATE)
     columns = (
-        found.late_rates.mean(0),
-        found.late_rates.std(0) if at_width else np.full(found.late_rates.shape[1], math.nan),
-        found.variance[:, late].mean(1),
+        prediction.late_rates.mean(0),
+        prediction.late_rates.std(0) if at_width else np.full(prediction.late_rates.shape[1], math.nan),
+        prediction.variance[:, late].mean(1),
         np.where(unknown, math.nan, alive.mean(0)),
     )
     return Expected(*(column.tolist() for column in columns), plain=at_width, infinite=infinite)
@@ -166,11 +166,11 @@ def at_infinite_width(trace: Trace, moments: Mapping[str, Moments], most: int = 
     return Prediction(np.stack(rate), np.stack(variance), rates), infinite
 
 
-def _of_layer(found: tuple[LayerState, Grid] | None, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _of_layer(layer: tuple[LayerState, Grid] | None, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rate and variance over neurons and positions at every step, and the late rate of every input."""
-    if found is None:
+    if layer is None:
         return np.full(steps, math.nan), np.full(steps, math.nan), np.full(1, math.nan)
-    state, grid = found
+    state, grid = layer
     shape = (-1, grid.positions, steps)
     rates = state.firing_rate.reshape(len(state.firing_rate), *shape).mean(axis=(0, 2))
     variance, mean = (values.reshape(shape) for values in (state.variance, state.potential_mean))
@@ -178,7 +178,7 @@ def _of_layer(found: tuple[LayerState, Grid] | None, steps: int) -> tuple[np.nda
 
 
 def plain(trace: Trace) -> bool:
-    """Whether a model is a chain of dense layers and neurons."""
+    """True for a chain of dense layers and neurons."""
     return not uncovered(trace) and all(hasattr(layer.weights[0], "in_features") for layer in trace.layers)
 
 
@@ -193,8 +193,8 @@ def predict(trace: Trace, moments: Mapping[str, Moments], wider: int = 1, *, see
     network = chain_of(trace, moments, MOST_INPUTS, wider)
     rows = network.drive.kinds
     repeats = rows * max(POINTS // int(network.widths.max()) // rows, 1)
-    found = simulate(network, repeats=repeats, seed=seed, engine="conditional", coincidences=False)
-    rate, variance = (values.reshape(repeats, network.depth, -1) for values in (found.firing_rate, found.variance))
+    ensemble = simulate(network, repeats=repeats, seed=seed, engine="conditional", coincidences=False)
+    rate, variance = (values.reshape(repeats, network.depth, -1) for values in (ensemble.firing_rate, ensemble.variance))
     return Prediction(rate.mean(0), variance.mean(0), rate[..., late_steps(trace.steps)].mean(-1))
 
 
@@ -204,12 +204,12 @@ def chain_of(trace: Trace, moments: Mapping[str, Moments], most: int, wider: int
     unit = float(np.sqrt(np.mean(x**2)))
     layers: list[Layer] = []
     for layer in trace.layers:
-        own = moments[layer.name]
-        gain = max(own.gain, LEAST_GAIN) * (unit if layer.driven else 1.0)
-        mean_gain = own.fan_in * own.weight_mean * (unit if layer.driven else 1.0)
-        layers.append(Linear(wider * layer.weights[0].out_features, gain=gain, mean_gain=mean_gain, bias_std=own.bias_std))
-        if own.bias_mean:
-            layers.append(BatchNorm(1.0, own.bias_mean, (0.0, 1.0), 0.0))  # adds the mean of the biases
+        weights = moments[layer.name]
+        gain = max(weights.gain, LEAST_GAIN) * (unit if layer.driven else 1.0)
+        mean_gain = weights.fan_in * weights.weight_mean * (unit if layer.driven else 1.0)
+        layers.append(Linear(wider * layer.weights[0].out_features, gain=gain, mean_gain=mean_gain, bias_std=weights.bias_std))
+        if weights.bias_mean:
+            layers.append(BatchNorm(1.0, weights.bias_mean, (0.0, 1.0), 0.0))  # adds the mean of the biases
         layers.append(Spike(layer.neuron))
     return Network(layers=layers, steps=trace.steps, drive=inputs(x / unit))
 

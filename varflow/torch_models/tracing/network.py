@@ -33,15 +33,15 @@ def _known(graph: Graph) -> tuple[list[Node], list[str]]:
     """The nodes that are not behind an Unknown, with measured numbers only where needed; and the words of the Unknown."""
     nodes, place, words = [graph[0]], {0: 0}, []
     for number, node in enumerate(graph[1:], 1):
-        known = all(source in place for source in node.inputs)
+        complete = all(source in place for source in node.inputs)
         if isinstance(node.operation, Unknown):
             words.append(node.operation.words)
-        elif isinstance(node.operation, Fallback) and known:
+        elif isinstance(node.operation, Fallback) and complete:
             place[number] = place[node.inputs[0]]
         elif isinstance(node.operation, Measured):
             nodes.append(Node(Measured(_rows_as_inputs(node.operation.x)), (), node.name))
             place[number] = len(nodes) - 1
-        elif known:
+        elif complete:
             nodes.append(replace(node, inputs=tuple(place[source] for source in node.inputs)))
             place[number] = len(nodes) - 1
     return nodes, words

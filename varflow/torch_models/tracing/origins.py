@@ -235,7 +235,7 @@ class Provenance(TorchFunctionMode):
 
 
 def _drops(args: Any, kwargs: Any) -> bool:
-    """Whether a dropout is active: ``dropout(x, p, training)``."""
+    """True if a dropout is active: ``dropout(x, p, training)``."""
     return bool(kwargs.get("training", kwargs.get("train", args[2] if len(args) > 2 else True)))
 
 

@@ -189,9 +189,9 @@ class _Reader:
             words = f"weights of {name}, which moments do not describe"
             return self.add_unknown(words, name, Signal("currents", (1,)), inputs)
         source = self._received(name, fed, layer, parts.index(name))
-        own = self.moments[name]
-        gain, mean_gain = max(own.gain, LEAST_GAIN), own.fan_in * own.weight_mean
-        given: dict[str, Any] = {"gain": gain, "mean_gain": mean_gain, "bias_std": own.bias_std}
+        moments = self.moments[name]
+        gain, mean_gain = max(moments.gain, LEAST_GAIN), moments.fan_in * moments.weight_mean
+        given: dict[str, Any] = {"gain": gain, "mean_gain": mean_gain, "bias_std": moments.bias_std}
         if hasattr(weight, "in_features"):
             described, fits = Linear(weight.out_features, **given), self.sent[source].size == weight.in_features
         else:
@@ -202,7 +202,7 @@ class _Reader:
         if source not in self.unknown and not fits:
             return self.add_unknown(f"{name} receives other groups of numbers than were sent", name, otherwise, [source])
         currents = self.add(described, source, name=name, otherwise=otherwise, weights=self._key(weight))
-        return self._with_mean(currents, own.bias_mean)
+        return self._with_mean(currents, moments.bias_mean)
 
     def _key(self, weight: Any) -> str:
         """A key for all modules that share the memory of their weights; empty for one that has its own."""
@@ -242,7 +242,7 @@ class _Reader:
         return number
 
     def _numbers(self, layer: TracedLayer, module: int) -> np.ndarray | None:
-        """What a weight module received at some inputs: (steps, inputs, channels, …), one step if all are alike."""
+        """Numbers that a weight module received at some inputs, (steps, inputs, channels, …); one step if all are equal."""
         weight = layer.weights[module] if layer.weights else None
         received = by_step(layer, module)
         if len(received) not in (1, self.trace.steps):
