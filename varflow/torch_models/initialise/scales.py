@@ -230,7 +230,7 @@ def normed_weight(layer: Any) -> tuple[Any, Any] | None:
 
 
 def free_weight(layer: Any) -> Any:
-    """The tensor that weights can be drawn into: the weight itself, or the directions of weight norm; None if it is computed otherwise."""
+    """The tensor to draw weights into: the weight, or the directions of weight norm; None if it is computed otherwise."""
     normed = normed_weight(layer)
     return layer._parameters.get("weight") if normed is None else normed[1]
 
