@@ -227,7 +227,7 @@ GOOD = {
     # switches and words
     **each("strict delayed detached counts as_published decay_input reset_delay norm_input", BOOLEANS),
     **each("approximate dry_run positive living memoryless any_drive equal_layers", BOOLEANS),
-    **each("heavy_tails given coincidences gradients infinite_width", BOOLEANS),
+    **each("heavy_tails given second_moments gradients infinite_width", BOOLEANS),
     **each("refine detach_reset", ["None", *BOOLEANS]),
     **each("neurons.spikingjelly_if.detach_reset neurons.spikingjelly_lif.detach_reset", BOOLEANS),
     "gradient_flow.readout": ["'shared'", "'independent'"],
@@ -263,13 +263,17 @@ GOOD = {
     "network": NETWORKS,
     # layers
     **each("critical_gain.block fixed_points.block gain_for_rate.block", ["None", *BLOCKS]),
-    "Network.layers": ["None"],
+    **each("Network.layers Network.nodes layers.Unknown.sends", ["None"]),
+    "layers.Sum.factors": ["(1.0, 0.5)", "[2.0]"],
+    "constant": SIGNED,
+    "words": ["'is an attention head'"],
+    "layers.Measured.kind": ["'input'", "'currents'"],
     **each("gamma eps keep", ["0.0", "0.5", "1.0"]),
     **each("factor recurrent_mean_gain", SIGNED),
     "recurrent_gain": ["0.0", "1.5"],
     "statistics": ["None", "(0.0, 1.0)"],
     **each("channels groups", ["1", "2"]),
-    **each("kernel stride layers.Pool.size", ["1", "2", "3"]),
+    **each("kernel stride dilation layers.Pool.size", ["1", "2", "3"]),
     "padding": ["0", "1"],
     "merge": ["'add'", "'and'", "'iand'"],
     "layers.Pool.kind": ["'average'", "'max'"],
@@ -395,13 +399,19 @@ GOOD = {
 # An instance of each class whose methods are called too.
 LAYER_OF_EACH_KIND = {
     "BatchNorm": "BatchNorm()",
+    "Concat": "Concat()",
     "Conv": "Conv(2, gain=1.0)",
     "LayerNorm": "LayerNorm()",
     "Linear": "Linear(gain=1.0)",
+    "Measured": "Measured(np.ones((2, 1, 3)))",
     "Pool": "Pool('max', 2)",
+    "Product": "Product()",
+    "RMSNorm": "RMSNorm()",
     "Residual": f"Residual({SPIKE}, {LINEAR})",
     "Scale": "Scale(2.0)",
     "Spike": "Spike(vf.Neuron())",
+    "Sum": "Sum((1.0, 2.0))",
+    "Unknown": "Unknown('is odd')",
 }
 INSTANCES = {
     "AuditReport": ["vf.audit(Net(), torch.ones(4, 6))"],
@@ -456,6 +466,9 @@ ERROR = "an error, raised and not called"
 STEP = "a step of making a network, which hands over what fits"
 EXCEPTIONS = {
     "layers.Layer": BASE,
+    "register": "it changes what the process knows; its arguments are tested in test_extensions",
+    **{f"theory.{name}": STEP for name in vf.theory.__all__},
+    "simulation.Flow": RECORD,
     **{f"layers.{kind}.after": STEP for kind in LAYER_OF_EACH_KIND},
     **{f"layers.{kind}.{of}": STEP for kind in ("Conv", "Linear") for of in ("connection", "mean_gain_of")},
     "layers.Conv.fan_in": STEP,

@@ -52,8 +52,7 @@ class Work:
 
     def results(self, function: Callable[..., Any], arguments: Sequence[Mapping[str, Any]], *, what: str) -> list[Any]:
         """The results of a module's function for all arguments, a block each; they are JSON or dicts of arrays."""
-        name = f"{function.__module__}:{function.__name__}"
-        blocks = [Block(name, each, sources=(each["claim"],) if "claim" in each else ()) for each in arguments]
+        blocks = [Block(function, each, sources=(each["claim"],) if "claim" in each else ()) for each in arguments]
         run = vf.Campaign() if self.run is None else self.run
         with run.opened() as opened:
             return opened.results(blocks, progress=partial(self.progress, what))

@@ -6,12 +6,13 @@ Heavy libraries (torch, matplotlib, sympy, scipy.stats) load on first use.
 
 from typing import TYPE_CHECKING
 
+from varflow import _figures
 from varflow._lazy import loaded_when_asked
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from varflow import certified, init, plots, reference, simulation, symbolic, testing
+    from varflow import certified, init, plots, reference, simulation, symbolic, testing, theory
     from varflow._checks import ConvergenceError, DomainError, MissingExtraError, VarflowError
     from varflow.campaign import Campaign
     from varflow.citations import citation
@@ -19,13 +20,7 @@ if TYPE_CHECKING:
     from varflow.init.catalogue import catalogue
     from varflow.init.gains import gain
     from varflow.init.in_time import gain_for_rate, gain_for_variance
-    from varflow.init.inverse import (
-        corrected_gain,
-        gain_for_mean_variance,
-        largest_threshold,
-        smallest_width,
-        sparsest_rate,
-    )
+    from varflow.init.inverse import corrected_gain, gain_for_mean_variance, largest_threshold, smallest_width, sparsest_rate
     from varflow.init.lookup import lookup
     from varflow.init.rules import gain_by_rule
     from varflow.init.surrogate_width import surrogate_width
@@ -71,10 +66,10 @@ if TYPE_CHECKING:
     from varflow.theory.finite_width.escape import EscapeAsymptotics, escape_asymptotics
     from varflow.theory.finite_width.expansions import Expansion, expansion
     from varflow.theory.finite_width.profile import finite_width
+    from varflow.theory.fixed_points import critical_gain, fixed_points
     from varflow.theory.mean_field import mean_field
     from varflow.theory.memoryless.correlation import correlation_fixed_points, correlation_map
     from varflow.theory.memoryless.depth_scales import depth_scales
-    from varflow.theory.memoryless.fixed_points import critical_gain, fixed_points
     from varflow.theory.memoryless.gradient_gain import gradient_gain
     from varflow.theory.memoryless.stable import stable_variance
     from varflow.theory.memoryless.variance_map import variance_map
@@ -84,5 +79,6 @@ if TYPE_CHECKING:
     from varflow.torch_models.tracing.door import read
     from varflow.verdict import compare
 
+_figures.PLACES.append("varflow.plots")
 __getattr__, __dir__ = loaded_when_asked(globals())
 __all__ = __dir__()  # pyright: ignore[reportUnsupportedDunderAll]

@@ -93,6 +93,16 @@ def deprecated(words: str) -> None:
     warnings.warn(words, DeprecationWarning, stacklevel=level)
 
 
+def renamed(old: str, new: str) -> property:
+    """The property of an old name: it warns and gives the value of the new one."""
+
+    def value(self: Any) -> Any:
+        deprecated(f"{type(self).__name__}.{old} is now {type(self).__name__}.{new}")
+        return getattr(self, new)
+
+    return property(value, doc=f"Deprecated: see ``{new}``.")
+
+
 def _short(value: Any) -> str:
     if isinstance(value, np.generic):
         value = value.item()
@@ -142,12 +152,12 @@ def numbers(name: str, value: Any) -> np.ndarray:
 
 def unmasked(name: str, value: Any) -> None:
     """Raise for a masked array, also in a list: numpy would take the numbers behind its mask."""
-    if any(isinstance(part, np.ma.MaskedArray) for part in (value if isinstance(value, (list, tuple)) else (value,))):
+    if any(isinstance(item, np.ma.MaskedArray) for item in (value if isinstance(value, (list, tuple)) else (value,))):
         raise DomainError(name, value, "is a masked array: give its .compressed() or .filled(number)")
 
 
 def _within(array: np.ndarray, lo: float, hi: float) -> bool:
-    """Whether a whole array lies in ``[lo, hi]``: two passes without a temporary, false for NaN."""
+    """True if a whole array lies in ``[lo, hi]``: two passes without a temporary, false for NaN."""
     return bool(array.size == 0 or (array.min() >= lo and array.max() <= hi))
 
 
@@ -197,7 +207,7 @@ def scalar(name: str, array: np.ndarray) -> float:
 
 
 def brief(array: np.ndarray) -> Any:
-    """For an error: a list, or the array itself where a list would be long."""
+    """A value for an error: a list, or the array itself where a list would be long."""
     return array.tolist() if array.size <= 1000 else array
 
 
@@ -210,8 +220,8 @@ def integer(name: str, value: Any, *, minimum: int) -> int:
         raise DomainError(name, value, f"must be a whole number, at least {minimum}") from None
     if number < minimum or isinstance(value, bool):
         raise DomainError(name, value, f"must be a whole number, at least {minimum}")
-    if number > (most := LARGEST.get(name, COUNTABLE)):
-        raise DomainError(name, value, f"must be at most {most}")
+    if number > (largest := LARGEST.get(name, COUNTABLE)):
+        raise DomainError(name, value, f"must be at most {largest}")
     return number
 
 
@@ -332,7 +342,7 @@ def frozen(array: Any, dtype: Any = np.float64) -> np.ndarray:
 
 
 def nan_to_none(value: Any) -> Any:
-    """For JSON, which has no NaN: NaN becomes None, arrays become lists."""
+    """The value for JSON, which has no NaN: NaN becomes None, arrays become lists."""
     if isinstance(value, np.ndarray):
         return [nan_to_none(item) for item in value.tolist()] if value.ndim else nan_to_none(value.item())
     if isinstance(value, (list, tuple)):

@@ -8,15 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from importlib import import_module
-from typing import Any
 
-__all__ = ["Listed", "Shown", "Table", "figures", "percent", "several"]
-
-
-def figures() -> Any:
-    """The module :mod:`varflow.plots`, loaded when a result is plotted: the only import that points upward."""
-    return import_module("varflow.plots")
+__all__ = ["Listed", "Shown", "Table", "percent", "several"]
 
 
 def percent(fraction: float, digits: int = 2) -> str:

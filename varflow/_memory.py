@@ -33,11 +33,11 @@ def _of_the_machine() -> float:
 
 def _of_the_container(folder: Path = Path("/sys/fs/cgroup")) -> float:
     try:
-        most, taken = ((folder / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        allowed, taken = ((folder / name).read_text().strip() for name in ("memory.max", "memory.current"))
         pages = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
     except OSError:
         return math.inf
-    return math.inf if most == "max" else float(most) - float(taken) + float(pages.get("inactive_file", 0))
+    return math.inf if allowed == "max" else float(allowed) - float(taken) + float(pages.get("inactive_file", 0))
 
 
 def _of_the_process() -> float:
@@ -47,9 +47,9 @@ def _of_the_process() -> float:
         return math.inf
     taken, free = _table(Path("/proc/self/status")), math.inf
     for limit, name in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
-        most = resource.getrlimit(limit)[0]
-        if most != resource.RLIM_INFINITY:
-            free = min(free, most - taken.get(name, 0.0))
+        allowed = resource.getrlimit(limit)[0]
+        if allowed != resource.RLIM_INFINITY:
+            free = min(free, allowed - taken.get(name, 0.0))
     return free
 
 

@@ -94,8 +94,6 @@ def _forgive(error: OSError) -> None:
 
 def _unshown(error: Unshown, message: str) -> tuple[str, int]:
     """The final message and exit code: silent if the reader closed the pipe; an earlier error is kept."""
-    from varflow._checks import VarflowError
-
     cause, earlier = error.args[0], error.__context__
     words = [message or str(earlier)] if message or isinstance(earlier, VarflowError) else []
     if cause.errno != errno.EPIPE:

@@ -37,7 +37,7 @@ def reporter(progress: Progress, total: int, what: str) -> Iterator[Report]:
 
 
 def unreported(done: int) -> None:
-    """What reports to nobody."""
+    """Do nothing: the report of a computation whose progress nobody watches."""
 
 
 def beyond(report: Report, start: int) -> Report:

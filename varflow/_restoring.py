@@ -174,9 +174,9 @@ class _Snapshot:
         return [*slots.values(), *_attributes(value), *type(value).__mro__]
 
     def _class(self, kind: type) -> Iterable[Any]:
-        own = _of_class(kind)
-        self.undo.append(partial(_refill_attributes, type, kind, _of_class, own))
-        return own.values()
+        attributes = _of_class(kind)
+        self.undo.append(partial(_refill_attributes, type, kind, _of_class, attributes))
+        return attributes.values()
 
     def _array(self, value: Any, name: str) -> Iterable[Any]:
         if isinstance(value, np.memmap) and value.flags.writeable:
@@ -199,7 +199,7 @@ class _Snapshot:
         return inner if of_leaf is None else [*inner, tensor.grad]
 
     def _rewrite(self, tensor: Any, data: Any, numbers: Any, of_leaf: tuple[bool, Any] | None) -> None:
-        """The same memory with the same numbers; past autograd, as the graphs that hold the tensor saw these."""
+        """Write the earlier numbers into the same memory; past autograd, as the graphs that hold the tensor saw these."""
         with self.torch.inference_mode(data.is_inference()), self.torch.no_grad():
             if of_leaf and not tensor.is_leaf:
                 tensor.detach_()
@@ -255,13 +255,13 @@ def _cannot_be_put_back(value: Any) -> bool:
     """True for iterators, queues, and what threads change (objects with a lock)."""
     if not _is_plain(value):
         return type(value).__module__ in QUEUES or (hasattr(type(value), "__next__") and not isinstance(value, IOBase))
-    return any(type(each).__module__ in ("_thread", "threading") for own in _attributes(value) for each in own.values())
+    return any(type(item).__module__ in ("_thread", "threading") for held in _attributes(value) for item in held.values())
 
 
 def _attributes(value: Any) -> list[Any]:
     """The dict of an object's attributes, if it has one."""
-    own = getattr(value, "__dict__", None)
-    return [own] if type(own) is dict else []
+    attributes = getattr(value, "__dict__", None)
+    return [attributes] if type(attributes) is dict else []
 
 
 def _in_slots(value: Any) -> dict[str, Any]:
@@ -285,7 +285,7 @@ def _place(tensor: Any) -> tuple[Any, ...]:
 
 
 def _distinct(tensor: Any) -> Any:
-    """The same memory, with one entry for all that an expanded axis repeats."""
+    """A view of the same memory, with one entry for all that an expanded axis repeats."""
     for axis, (size, stride) in enumerate(zip(tensor.shape, tensor.stride(), strict=True)):
         if stride == 0 and size > 1:
             tensor = tensor.narrow(axis, 0, 1)
@@ -342,7 +342,7 @@ def _rewrite_file(file: Any, content: Any, place: int) -> None:
 
 def at_rest(modules: list[Any]) -> None:
     """Spiking modules and those inside them start with empty membranes, by the call that their library has for it."""
-    for module in (part for each in modules for part in each.modules()):
+    for module in (inner for root in modules for inner in root.modules()):
         for call in ("reset_mem", "reset_states", "reset"):
             method = getattr(module, call, None)
             if callable(method):

@@ -64,7 +64,7 @@ def finishing() -> Iterator[None]:
 
 
 def stop_wanted() -> bool:
-    """Whether a signal was received; to be checked after :func:`finishing`, before more work."""
+    """True if a signal was received; to be checked after :func:`finishing`, before more work."""
     return any(stop.number is not None for stop in _listening)
 
 

@@ -8,13 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import (
-    frozen,
-    integer,
-    listed,
-    probability,
-    require,
-)
+from varflow._checks import frozen, integer, listed, probability, require
 from varflow._stopping import finishing
 from varflow.campaign import Campaign, Run
 from varflow.campaign.campaign import campaign_of
@@ -152,7 +146,7 @@ def validate(
         )
         for rule, n, theta in sweep
     ]
-    networks = [_seen(network, repeats) for network in asked]
+    networks = [_with_inputs_seen(network, repeats) for network in asked]
     with place.opened("varflow.simulation.layered") as run:
         profiles = _predicted(networks)
         if bias is not None:
@@ -164,17 +158,17 @@ def validate(
             ensembles = stop.ensembles
             if not ensembles or not all(ensemble.repeats for ensemble in ensembles):
                 raise
-            if asked[0].drive.kinds > 1:  # fewer networks have seen fewer inputs
+            if asked[0].drive.n_inputs > 1:  # fewer networks have seen fewer inputs
                 finished = zip(networks, ensembles, strict=True)
                 profiles = _predicted([_driven_by(network, slice(ensemble.repeats)) for network, ensemble in finished])
     with finishing():
-        each = float(-np.expm1(np.log1p(-false_alarm) / len(networks)))
+        false_alarm_of_one = float(-np.expm1(np.log1p(-false_alarm) / len(networks)))
         curves = [
             Curve(
                 _title(rule),
                 profile,
                 ensemble,
-                compare(profile, ensemble, false_alarm=each, bias=bias),
+                compare(profile, ensemble, false_alarm=false_alarm_of_one, bias=bias),
                 _survival_per_input(network),
             )
             for (rule, *_), network, profile, ensemble in zip(sweep, asked, profiles, ensembles, strict=True)
@@ -186,12 +180,12 @@ def _predicted(networks: list[Network]) -> list[Profile]:
     """The exact prediction of each network; over several steps that of infinite width, computed once for all widths."""
     if networks[0].steps == 1:
         return [finite_width(network) for network in networks]
-    found: dict[Any, Profile] = {}
+    profiles: dict[Any, Profile] = {}
     for network in networks:
         of_all_widths = (network.gain, network.neuron)
-        if of_all_widths not in found:
-            found[of_all_widths] = mean_field(network)
-    return [replace(found[network.gain, network.neuron], network=network) for network in networks]
+        if of_all_widths not in profiles:
+            profiles[of_all_widths] = mean_field(network)
+    return [replace(profiles[network.gain, network.neuron], network=network) for network in networks]
 
 
 def _thresholds(value: Any) -> Any:
@@ -205,9 +199,9 @@ def _title(rule: Any) -> str:
     return rule if rule in RULES else f"g = {number(rule):g}"
 
 
-def _seen(network: Network, repeats: int) -> Network:
+def _with_inputs_seen(network: Network, repeats: int) -> Network:
     """The network driven by the inputs that ``repeats`` simulated networks see."""
-    row, batch = np.arange(repeats), network.drive.kinds
+    row, batch = np.arange(repeats), network.drive.n_inputs
     return _driven_by(network, row * batch // repeats if batch > repeats else row % batch)
 
 

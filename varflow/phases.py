@@ -98,22 +98,22 @@ def _thresholds(value: Any) -> list[Any]:
     given = listed("threshold", value)
     if not any(map(over_neurons, given)):
         return np.unique(scale("threshold", value)).tolist()
-    found = sorted(dict.fromkeys(map(one_threshold, given)), key=mean_of)
-    for below, theta in pairwise(found):
-        if mean_of(theta) == mean_of(below):
-            rule = f"has the mean of {written(below)}, so that they share a place on the axis: give them in two calls"
+    thresholds = sorted(dict.fromkeys(map(one_threshold, given)), key=mean_of)
+    for previous, theta in pairwise(thresholds):
+        if mean_of(theta) == mean_of(previous):
+            rule = f"has the mean of {written(previous)}, so that they share a place on the axis: give them in two calls"
             raise DomainError("threshold", theta, rule)
-    return found
+    return thresholds
 
 
 def _blocks(thresholds: list[Any], gains: list[float], width: int, depth: int) -> Iterator[Block]:
     """The networks of one width, in blocks of about half a second."""
     once, layer, neuron = 1.5e-3, 1e-5, 7e-8  # seconds per network, layer, and layer and neuron
-    together = max(1, int(0.5 / (once + depth * (layer + neuron * width))))
-    for start in range(0, len(thresholds), together):
-        some = slice(start, start + together)
-        settings = {"thresholds": thresholds[some], "gains": gains[some], "width": width, "depth": depth}
-        yield Block("varflow.phases:survivals", settings, units=len(thresholds[some]))
+    per_block = max(1, int(0.5 / (once + depth * (layer + neuron * width))))
+    for start in range(0, len(thresholds), per_block):
+        rows = slice(start, start + per_block)
+        settings = {"thresholds": thresholds[rows], "gains": gains[rows], "width": width, "depth": depth}
+        yield Block(survivals, settings, units=len(thresholds[rows]))
 
 
 def survivals(thresholds: list[Any], gains: list[float], width: int, depth: int) -> list[float]:

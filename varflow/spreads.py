@@ -13,7 +13,7 @@ SEED = 2**47  # of these: distinct from seeds of ensembles and of calibration
 
 
 def receiving(profile: Profile, alive: np.ndarray) -> np.ndarray:
-    """Whether layers receive spikes, by ``alive`` of the layer before (or with what probability), shape (…, depth).
+    """True where layers receive spikes, by ``alive`` of the layer before (or the probability of it), shape (…, depth).
 
     Behind a merge, where the layer before does not tell, all networks count as receiving.
     """
@@ -42,7 +42,7 @@ class Spreads:
         # 512 networks give the standard deviation of a spread to about 3 %
         drawn = profile.sample(max(512, 2 * repeats), seed=SEED)
         parts = self._parts(drawn.variance, drawn.firing_rate)
-        (_, std), conditional = (_moments(squares, chosen, repeats) for squares, chosen in parts)
+        (_, std), conditional = (_moments(squares, counted, repeats) for squares, counted in parts)
         self.null = [(np.ones_like(std), std), conditional]  # the profile states the first mean: its own standard deviations
 
     def __call__(self, variance: np.ndarray, rate: np.ndarray) -> dict[str, np.ndarray]:
@@ -53,15 +53,15 @@ class Spreads:
 
     def relative(self, variance: np.ndarray, rate: np.ndarray) -> dict[str, float]:
         """The spreads over all layers, in units of their mean."""
-        found = zip(SPREADS, self._ratios(variance, rate), strict=True)
-        return {name: float(ratio[-1] / mean[-1]) for name, (ratio, mean, _) in found if np.isfinite(ratio[-1] / mean[-1])}
+        ratios = zip(SPREADS, self._ratios(variance, rate), strict=True)
+        return {name: float(ratio[-1] / mean[-1]) for name, (ratio, mean, _) in ratios if np.isfinite(ratio[-1] / mean[-1])}
 
     def _ratios(self, variance: np.ndarray, rate: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """``R_l`` of each kind, with its mean and standard deviation."""
-        return [(_pooled(*part), *null) for part, null in zip(self._parts(variance, rate), self.null, strict=True)]
+        return [(_pooled(*pair), *null) for pair, null in zip(self._parts(variance, rate), self.null, strict=True)]
 
     def _parts(self, variance: np.ndarray, rate: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Per kind: squares about the mean over networks, and which are counted, shape (…, repeats, values of all layers)."""
+        """Squares about the mean over networks, and which are counted, per kind; shape (…, repeats, values of all layers)."""
         alive = rate > 0
         before = receiving(self.profile, alive)
         silent, slope = self.expected
@@ -73,25 +73,25 @@ class Spreads:
         return [_squares(both, np.stack([before, alive], axis=-1)), _squares(conditional, before[..., None])]
 
 
-def _squares(values: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _squares(values: np.ndarray, counted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Squares about the mean over the chosen networks, and the choice; shape (…, networks, layers, quantities)."""
-    chosen = chosen & np.isfinite(values)
-    number = np.maximum(chosen.sum(axis=-3, keepdims=True), 1)
-    mean = np.where(chosen, values, 0.0).sum(axis=-3, keepdims=True) / number
+    counted = counted & np.isfinite(values)
+    number = np.maximum(counted.sum(axis=-3, keepdims=True), 1)
+    mean = np.where(counted, values, 0.0).sum(axis=-3, keepdims=True) / number
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.where(chosen, values - mean, 0.0) ** 2, chosen
+        return np.where(counted, values - mean, 0.0) ** 2, counted
 
 
-def _pooled(squares: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+def _pooled(squares: np.ndarray, counted: np.ndarray) -> np.ndarray:
     """``√(Σ squares/Σ degrees of freedom)`` over layers 1 … l; NaN where there is none."""
-    freedom = np.maximum(chosen.sum(axis=-3) - 1, 0).sum(axis=-1)
+    freedom = np.maximum(counted.sum(axis=-3) - 1, 0).sum(axis=-1)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return np.sqrt(np.cumsum(squares.sum(axis=(-3, -1)), axis=-1) / np.cumsum(freedom, axis=-1))
 
 
-def _moments(squares: np.ndarray, chosen: np.ndarray, repeats: int) -> tuple[np.ndarray, np.ndarray]:
+def _moments(squares: np.ndarray, counted: np.ndarray, repeats: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of ``R_l``: to first order its square is a mean over independent networks."""
-    sums, numbers = (np.cumsum(x.sum(axis=-1), axis=-1) for x in (squares, chosen))
+    sums, numbers = (np.cumsum(x.sum(axis=-1), axis=-1) for x in (squares, counted))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         mean = np.sqrt(sums.mean(axis=0) / numbers.mean(axis=0))
         scatter = (sums - mean**2 * numbers).std(axis=0) / numbers.mean(axis=0)

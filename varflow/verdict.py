@@ -118,22 +118,22 @@ class Scores:
 
     def __init__(self, profile: Profile, repeats: int):
         alive = profile.survival
-        below = receiving(profile, alive)
+        receives = receiving(profile, alive)
         width = profile.network.widths
         silent, relative_square = np.nan_to_num(profile.silent_variance), 1 + 2 / np.maximum(width - 1, 1)
         self.profile = profile
         self.rate = _among_the_alive(profile.firing_rate, profile.firing_rate_std, alive, 0.0, 0.0)
-        self.variance = _among_the_alive(profile.variance, profile.variance_std, below, silent, relative_square)
+        self.variance = _among_the_alive(profile.variance, profile.variance_std, receives, silent, relative_square)
         self.survival = _binomial_scores(repeats, alive)
         self.spreads = Spreads(profile, repeats, self.variance, self.rate)
 
     def __call__(self, variance: np.ndarray, rate: np.ndarray) -> dict[str, np.ndarray]:
         """Scores of arrays of shape (…, repeats, depth); the result has shape (…, depth)."""
         alive = rate > 0
-        below = receiving(self.profile, alive)
+        receives = receiving(self.profile, alive)
         living = alive.sum(axis=-2)
         return {
-            "variance": _mean_score(variance, below, *self.variance),
+            "variance": _mean_score(variance, receives, *self.variance),
             "firing_rate": _mean_score(rate, alive, *self.rate),
             "survival": self.survival[living, np.arange(living.shape[-1])],
             **self.spreads(variance, rate),
@@ -154,11 +154,11 @@ def _among_the_alive(mean: Any, std: Any, alive: Any, silent: Any, relative_squa
     return unit * among, unit * spread
 
 
-def _mean_score(values: np.ndarray, chosen: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+def _mean_score(values: np.ndarray, counted: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
     """``(mean of the chosen - mean)/(std/√chosen)``; 0 or ±inf if theory predicts no spread."""
-    number = chosen.sum(axis=-2)
+    number = counted.sum(axis=-2)
     with np.errstate(divide="ignore", invalid="ignore"):
-        difference = np.where(chosen, values, 0.0).sum(axis=-2) / number - mean
+        difference = np.where(counted, values, 0.0).sum(axis=-2) / number - mean
         score = difference / (std / np.sqrt(number))
     certain = (std <= 1e-9 * np.abs(mean)) & (number > 0)
     exact = np.where(np.abs(difference) <= SINGLE * np.abs(mean), 0.0, np.copysign(np.inf, difference))
@@ -184,7 +184,7 @@ def _drawn_p_value(
     if np.isinf(observed):
         return 0.0, "no draw needed"
     cap = math.ceil(2 / false_alarm)
-    beyond, drawn, repeats = 0, 0, ensemble.repeats
+    exceedances, drawn, repeats = 0, 0, ensemble.repeats
     seed = (int(ensemble.seed) + 1) * 2**48  # distinct from the ensemble's seed, and for each ensemble
     size, largest = max(1, min(BATCH, NUMBERS // (repeats * ensemble.variance.shape[1]))), 0.0
     while drawn < cap:
@@ -192,16 +192,16 @@ def _drawn_p_value(
         shape = (size, repeats, batch.network.depth)
         deviations = deviation(score(batch.variance.reshape(shape), batch.firing_rate.reshape(shape)))
         exceeds, largest = deviations >= observed, max(largest, float(deviations.max()))
-        if beyond + exceeds.sum() >= EXCEEDANCES:
-            last = np.flatnonzero(exceeds)[EXCEEDANCES - beyond - 1]
+        if exceedances + exceeds.sum() >= EXCEEDANCES:
+            last = np.flatnonzero(exceeds)[EXCEEDANCES - exceedances - 1]
             drawn += int(last) + 1
             return EXCEEDANCES / drawn, f"{drawn} drawn ensembles"
-        beyond, drawn, seed = beyond + int(exceeds.sum()), drawn + size, seed + 1
-        bound = (largest / observed) ** 4 / (drawn + 1) if beyond == 0 and observed > 0 else 1.0
+        exceedances, drawn, seed = exceedances + int(exceeds.sum()), drawn + size, seed + 1
+        bound = (largest / observed) ** 4 / (drawn + 1) if exceedances == 0 and observed > 0 else 1.0
         # a deviation far beyond 32 ensembles is rejected
         if drawn >= 32 and bound < false_alarm / 10:
             return bound, f"{drawn} drawn ensembles and a bound"
-    return (beyond + 1) / (drawn + 1), f"{drawn} drawn ensembles"
+    return (exceedances + 1) / (drawn + 1), f"{drawn} drawn ensembles"
 
 
 def _plain_scores(profile: Profile, ensemble: Ensemble, allowed: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -213,10 +213,10 @@ def _plain_scores(profile: Profile, ensemble: Ensemble, allowed: dict[str, Any])
         if predicted is None or measured is None:
             continue
         difference = measured - predicted
-        beyond = np.copysign(np.maximum(np.abs(difference) - allowed.get(name, 0.0), 0.0), difference)
+        excess = np.copysign(np.maximum(np.abs(difference) - allowed.get(name, 0.0), 0.0), difference)
         size = np.hypot(np.maximum(getattr(error, name), least.get(name, 0.0)), profile.error.get(name, 0.0))
         with np.errstate(divide="ignore", invalid="ignore"):
-            scores[name] = np.where(beyond == 0, 0.0, beyond / size)
+            scores[name] = np.where(excess == 0, 0.0, excess / size)
     return scores
 
 

@@ -9,18 +9,18 @@ import threading
 import time
 from pathlib import Path
 
+import campaign_blocks
 import numpy as np
 import pytest
 
 import varflow as vf
 from varflow.campaign import Block
 from varflow.campaign.block import labels
-from varflow.campaign.code import _digest, _part, code_version
+from varflow.campaign.code import _digest, _files_and_imports, code_version
 from varflow.campaign.encoding import decoded, encoded
 from varflow.campaign.processes import Processes
 from varflow.campaign.store import Store
 
-BLOCKS = "campaign_blocks"
 DIAGRAM = {"threshold": [0.6, 0.9, 1.2], "width": [10, 20, 40], "depth": 6}
 
 
@@ -32,7 +32,7 @@ def importable(monkeypatch):
 
 
 def block(function, **settings):
-    return Block(f"{BLOCKS}:{function}", settings)
+    return Block(getattr(campaign_blocks, function), settings)
 
 
 def results(campaign, blocks, **options):
@@ -102,7 +102,7 @@ class TestKeys:
 
         def digest():
             _digest.cache_clear()
-            _part.cache_clear()
+            _files_and_imports.cache_clear()
             return code_version("followed_package.a")
 
         first = digest()
@@ -256,7 +256,7 @@ class TestPlaces:
         blocks = [block("squared", x=1), block("fatal_once", folder=str(tmp_path)), block("squared", x=2)]
         assert results(vf.Campaign(workers=2), blocks) == [1, "alive", 4]
         monkeypatch.setattr("varflow.campaign.processes.ATTEMPTS", 2)  # in company, and alone
-        with pytest.raises(vf.DomainError, match=f"{BLOCKS}:fatal: 2 processes died"):
+        with pytest.raises(vf.DomainError, match="campaign_blocks:fatal: 2 processes died"):
             results(vf.Campaign(workers=2), [block("fatal"), *blocks])
 
     def test_an_error_in_a_process_ends_the_others(self, tmp_path):
@@ -366,5 +366,5 @@ def test_limits_on_processes_are_said_and_none_is_left(monkeypatch, limited, mod
     monkeypatch.setattr(name, refuse)
     said = r"workers=2 cannot be started: .*no further process or thread"
     with pytest.raises(vf.DomainError, match=said), Processes(2, modules) as place:
-        place.run({0: Block("varflow.theory.roots:bisect", {"x": 4})}, finished=lambda *_: None)
+        place.run({0: Block(campaign_blocks.squared, {"x": 4})}, finished=lambda *_: None)
     assert multiprocessing.active_children() == []

@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import campaign_blocks
 import pytest
-from campaign_blocks import drawn
 
 import varflow as vf
 from varflow.campaign import Block
@@ -30,7 +30,7 @@ if __name__ == "__main__":
 
 
 def blocks(count):
-    return [Block("campaign_blocks:slowly_drawn", {"seed": seed}) for seed in range(count)]
+    return [Block(campaign_blocks.slowly_drawn, {"seed": seed}) for seed in range(count)]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
@@ -82,7 +82,7 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(cluster, tmp_path):
     with campaign.opened() as run:
         run.run(blocks(16), arrived)
     assert killed
-    assert found == {seed: drawn(seed, 5)["normal"].tobytes() for seed in range(16)}
+    assert found == {seed: campaign_blocks.drawn(seed, 5)["normal"].tobytes() for seed in range(16)}
 
 
 def test_progress_comes_from_the_cluster(cluster):

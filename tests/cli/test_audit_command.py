@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("snntorch")
 
-from varflow.cli.audit import _apart
+from varflow.cli.audit import _redirected
 
 FACTORIES = """
 import json, sys
@@ -160,7 +160,7 @@ def test_what_a_factory_does_to_the_process_is_undone(audited, monkeypatch, fact
 
 
 def test_system_calls_and_other_programs_print_apart(capfd):
-    with _apart(as_json=True):
+    with _redirected(as_json=True):
         os.write(1, b"call ")
         os.system("printf 'program '")
         print("print", flush=True)

@@ -23,7 +23,8 @@ WITNESS = {"_checks", "_memory", "model", "results"}
 DIGITS = {"_mpmath"}  # a context, no formulas
 MAY_IMPORT = {
     "_checks": set(),
-    "_display": {"_checks", "plots"},  # when a result is asked to draw itself: the one import that points upward
+    "_display": {"_checks"},
+    "_figures": {"_checks"},
     "_memory": {"_checks"},
     "_mpmath": set(),
     "_progress": {"_checks"},
@@ -34,9 +35,9 @@ MAY_IMPORT = {
     "_shared": set(),
     "_stopping": set(),
     "_process": {"_checks", "_stopping"},
-    "model": {"_checks", "_display", "_memory", "_shared"} | DIGITS,
-    "results": {"_checks", "_display", "_lazy", "model"},
-    "theory": {"_checks", "_display", "_memory", "_progress", "_shared", "model", "results"},
+    "model": {"_checks", "_display", "_figures", "_memory", "_shared"} | DIGITS,
+    "results": {"_checks", "_display", "_figures", "_lazy", "model"},
+    "theory": {"_checks", "_display", "_lazy", "_memory", "_progress", "_shared", "model", "results"},
     "init": {"_checks", "campaign", "_display", "_lazy", "_memory", "_progress", "_restoring", "model", "results", "theory"},
     "torch_models": {"_checks", "_progress", "_restoring", "_shared", "model", "results", "theory", "init", "simulation"},
     "simulation": WITNESS | {"_lazy", "_progress", "_shared", "campaign"},
@@ -48,7 +49,7 @@ MAY_IMPORT = {
     "experiment": {"_checks", "campaign", "_stopping", "model", "results", "theory", "init", "simulation", "verdict"},
     "kernels": {"_checks", "_memory", "_progress", "model", "results", "theory", "simulation"},
     "phases": {"_checks", "_progress", "campaign", "model", "results", "theory", "init"},
-    "plots": {"_checks", "_display", "_lazy", "model", "results"},
+    "plots": {"_checks", "_display", "_figures", "_lazy", "results"},
     "citations": {"_checks"},
     "cli": {"_checks", "_files", "_process", "_stopping", PUBLIC},
     "__main__": {"cli"},
@@ -57,6 +58,7 @@ MAY_IMPORT = {
 THIRD_PARTIES = {
     "_checks": {"numpy"},
     "_display": set(),
+    "_figures": set(),
     "_memory": set(),
     "_mpmath": {"mpmath", "sympy"},
     "_progress": {"rich"},
@@ -308,14 +310,24 @@ def test_unknown_names_are_refused():
         vf.gian  # noqa: B018
 
 
+# Circles.
+
+# Imports that close circles of folders and are being removed: each of them must exist and close one.
+STILL_CLOSING = {
+    ("theory.memoryless", "theory.deep"),
+}
+# Files that import modules whose names they are given: by the tables of a package's door, by a user, or by who asks.
+BY_NAME = {"_checks", "_figures", "_lazy", "campaign.processes", "cli.audit"}
+
+
 def circles(imports):
-    """Circles of files that import one another, directly or through others: one for each edge that closes one."""
-    finished, found = set(), []
+    """Circles of files or folders that import one another, directly or through others: one for each edge that closes one."""
+    finished, closed = set(), []
 
     def visit(node, path):
         for other in sorted(imports[node] - finished):
             if other in path:
-                found.append(path[path.index(other) :])
+                closed.append(path[path.index(other) :])
             else:
                 visit(other, [*path, other])
         finished.add(node)
@@ -323,29 +335,96 @@ def circles(imports):
     for node in sorted(imports):
         if node not in finished:
             visit(node, [node])
-    return found
+    return closed
 
 
-def files_imported():
-    """For each file the files it imports, those for types included; a package stands for its __init__."""
-    files = {module_of(path): path for path in SOURCES}
+def module_in(name, modules):
+    """The module of the package that holds an imported name: the name itself, or what it is defined in."""
+    name = name.removeprefix("varflow.")
+    return next((module for module in (name, name.rpartition(".")[0]) if module in modules), None)
+
+
+def files_imported(sources):
+    """For each file the files it imports, in any way and for types too; a package stands for its __init__.
+
+    What the public door imports is left out: it shows everything.
+    """
+    names = {module: imported(module, source) for module, source in sources.items()}
+    graph = {module: {module_in(name, sources) for name in names[module] if name.startswith("varflow.")} for module in sources}
+    return {module: others - {None, module, "__init__"} for module, others in graph.items() if module != "__init__"}
+
+
+def folder_of(module, modules):
+    """The folder of a file; a file beside folders, such as theory.roots, stands for itself."""
+    folder = module if any(other.startswith(f"{module}.") for other in modules) else module.rpartition(".")[0]
+    divided = any(other.startswith(f"{folder}.") and other.count(".") > folder.count(".") + 1 for other in modules)
+    return folder if folder and not divided else module
+
+
+def folders_imported(sources):
+    """For each folder the folders that its files import."""
     graph = {}
-    for module, path in files.items():
-        source, graph[module] = path.read_text(encoding="utf-8"), set()
-        for node in nodes_of(source):
-            for name in [node.module] if isinstance(node, ast.ImportFrom) and node.module else []:
-                for alias in node.names:
-                    whole = [n.removeprefix("varflow.") for n in (f"{name}.{alias.name}", name)]
-                    graph[module] |= {n for n in whole[:1] if n in files} or {n for n in whole[1:] if n in files}
-    return {module: others - {module, "__init__"} for module, others in graph.items()}
+    for module, others in files_imported(sources).items():
+        graph.setdefault(folder_of(module, sources), set()).update(folder_of(other, sources) for other in others)
+    return {folder: others - {folder} for folder, others in graph.items()}
+
+
+def without(graph, edges):
+    return {folder: {other for other in others if (folder, other) not in edges} for folder, others in graph.items()}
+
+
+def sources_of_the_package():
+    return {module_of(path): path.read_text(encoding="utf-8") for path in SOURCES}
 
 
 def test_no_file_imports_itself_through_others():
-    assert circles(files_imported()) in ([], [["model.weights", "model.scipy_weights"]])
+    assert circles(files_imported(sources_of_the_package())) == []
+
+
+def test_no_folder_imports_itself_through_others():
+    graph = folders_imported(sources_of_the_package())
+    assert {(folder, other) for folder, other in STILL_CLOSING if other not in graph.get(folder, ())} == set()
+    open_ends = {
+        folder: {other for other in others if (folder, other) not in STILL_CLOSING} for folder, others in graph.items()
+    }
+    assert circles(open_ends) == []
+
+
+def test_modules_are_imported_by_their_own_names():
+    """Elsewhere than in ``BY_NAME`` a reader sees which module is imported."""
+    calls = {
+        module
+        for module, source in sources_of_the_package().items()
+        for node in nodes_of(source)
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "id", getattr(node.func, "attr", "")) in {"import_module", "__import__"}
+        and not isinstance(node.args[0], ast.Constant)
+    }
+    assert calls == BY_NAME
 
 
 def test_circles_are_seen():
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "from varflow.rooms.upper.high import f",
+        "from varflow.rooms.upper import high",
+        "def f():\n    from ..upper.high import f",
+        "import varflow.rooms.upper.high",
+        "import_module('varflow.rooms.upper.high')",
+        "__import__('varflow.rooms.upper')",
+        "require('extra', 'varflow.rooms.upper.high')",
+    ],
+)
+def test_circles_of_folders_are_seen(back):
+    upper = {"rooms": "", "rooms.upper": "", "rooms.upper.high": "from varflow.rooms.lower.low import g"}
+    lower = {"rooms.lower": "", "rooms.lower.low": "", "rooms.lower.other": back, "rooms.beside": "import numpy"}
+    assert circles(files_imported(upper | lower)) == []
+    assert circles(folders_imported(upper | lower)) == [["rooms.lower", "rooms.upper"]]
+    assert circles(folders_imported(upper | lower | {"rooms.lower.other": "import varflow.rooms.beside"})) == []
 
 
 def test_types_are_shipped():

@@ -139,7 +139,7 @@ def gradients_of_one_step():
 def in_time():
     network = vf.Network(width=5, depth=3, gain=2.5, neuron=vf.Neuron(1.0, decay=0.6), steps=3, bias_std=0.2)
     found, exact = vf.mean_field(network), reference.mean_field_in_time(network, digits=15)
-    for name in ("variance", "firing_rate", "coincidences"):
+    for name in ("variance", "firing_rate", "second_moments"):
         yield from zip(np.ravel(getattr(found, name)), np.ravel(np.array(getattr(exact, name))), strict=True)
 
 

@@ -11,6 +11,7 @@ from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 from scipy.special import bdtr, bdtrc
+from wording import NO_COUNT, NOT_SINGLE, NOT_WHOLE, REJECTED
 
 import varflow as vf
 from varflow import DomainError, testing
@@ -105,7 +106,7 @@ class TestStrategies:
         assert network.gains[0] * network.neuron.input_scale > vf.critical_gain(threshold=network.neuron.threshold)
         survival = vf.finite_width(network).survival
         assert np.all((survival >= 0) & (survival <= 1))
-        if network.silence_is_final:
+        if network.silence_is_absorbing:
             assert np.all(np.diff(survival) <= 1e-12)
 
     @settings(max_examples=25)
@@ -122,7 +123,7 @@ class TestStrategies:
         assert network.drive is drive
         if not isinstance(drive, vf.drives.Given):
             covariance = drive.covariance(3)
-            assert covariance.shape == (drive.kinds, 3, 3)
+            assert covariance.shape == (drive.n_inputs, 3, 3)
             assert np.linalg.eigvalsh(covariance).min() > -1e-12 * max(1.0, covariance.max())
 
     @settings(max_examples=20, deadline=None)
@@ -151,10 +152,10 @@ class TestStrategies:
             "biased": (testing.networks(max_bias_std=1.0), lambda network: network.bias_std > 0.5),
             "late": (testing.neurons(max_delay=3), lambda neuron: neuron.delay == 3),
             "white": (testing.drives(), lambda drive: isinstance(drive, vf.drives.White)),
-            "trains": (testing.drives(), lambda drive: isinstance(drive, vf.drives.Spikes) and drive.kinds == 3),
+            "trains": (testing.drives(), lambda drive: isinstance(drive, vf.drives.Spikes) and drive.n_inputs == 3),
             "moving": (testing.drives(steps=4), lambda drive: drive.steps == 4),
             "own": (testing.drives(steps=4, width=5, given=True), lambda drive: drive.width == 5),
-            "driven": (testing.networks(any_drive=True), lambda network: network.drive.kinds == 2),
+            "driven": (testing.networks(any_drive=True), lambda network: network.drive.n_inputs == 2),
         }
         search = settings(phases=[Phase.generate], database=None, max_examples=2000)
         for strategy, wanted in reached.values():
@@ -187,14 +188,14 @@ class TestStrategies:
             (testing.gains, "living", None, "must be True or False"),
             (testing.distributions, "heavy_tails", "no", "must be True or False"),
             (testing.neurons, "memoryless", 0, "must be True or False"),
-            (testing.networks, "max_width", 0, "must be a whole number"),
+            (testing.networks, "max_width", 0, NOT_WHOLE),
             (testing.networks, "min_depth", 9, "is below min_depth=9"),
             (testing.networks, "max_bias_std", -1.0, "must not be negative"),
-            (testing.networks, "max_steps", 1.5, "must be a whole number"),
+            (testing.networks, "max_steps", 1.5, NOT_WHOLE),
             (testing.networks, "any_drive", 1, "must be True or False"),
             (testing.networks, "min_steps", 2, "is below min_steps=2"),
             (testing.neurons, "max_delay", -1, "must be a whole number, at least 0"),
-            (testing.drives, "steps", 0, "must be a whole number, at least 1"),
+            (testing.drives, "steps", 0, NO_COUNT),
             (testing.drives, "given", True, "steps="),
             (testing.networks, "equal_layers", 1, "must be True or False"),
             (testing.networks, "living", 1, "must be True or False"),
@@ -342,13 +343,13 @@ class TestTheory:
     def test_accepts_its_own_networks_and_rejects_others(self):
         testing.assert_agrees_with_theory(normal(2.2), self.NETWORK)
         for fill in (normal(0.85 * 2.2), wrong_fan(2.2)):
-            with pytest.raises(AssertionError, match="the theory is rejected"):
+            with pytest.raises(AssertionError, match=REJECTED):
                 testing.assert_agrees_with_theory(fill, self.NETWORK, repeats=40)
 
     def test_tells_weight_distributions_apart_where_they_matter(self):
         network = vf.Network(width=50, depth=20, gain=PAPER, weights="sign")
         testing.assert_agrees_with_theory(sign(PAPER), network, repeats=30, false_alarm=0.01)
-        with pytest.raises(AssertionError, match="the theory is rejected"):
+        with pytest.raises(AssertionError, match=REJECTED):
             testing.assert_agrees_with_theory(normal(PAPER), network, repeats=30, false_alarm=0.01)
 
 
@@ -449,7 +450,7 @@ class TestManners:
             (testing.assert_gain, "seed", -1, "at least 0"),
             (testing.assert_gain, "false_alarm", 0.0, "strictly between"),
             (testing.assert_preserves_variance, "threshold", math.nan, "must be finite"),
-            (testing.assert_preserves_variance, "threshold", [1.0, 2.0], "must be a single number"),
+            (testing.assert_preserves_variance, "threshold", [1.0, 2.0], NOT_SINGLE),
             (testing.assert_preserves_variance, "threshold", 5.0, "too few"),
             (testing.assert_preserves_variance, "variance", 0.0, "must be positive"),
             (testing.assert_preserves_variance, "bias_std", 2.0, "must exceed bias_std"),

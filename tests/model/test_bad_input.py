@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from wording import NO_ROWS, NO_SHAPE, NO_TABLE, NOT_SUMMED, OTHER_STEPS, UNKNOWN
 
 import varflow as vf
 
@@ -48,7 +49,7 @@ PROBABILITY = [("0.1", "real number"), (NAN, "finite"), (0.0, "strictly between"
 WHOLE = [(x, "whole number, at least 1") for x in (0, 1.5, True)]
 FROM_2 = [(x, "whole number, at least 2") for x in (1, 2.5, True)]
 FROM_0 = [(x, "whole number, at least 0") for x in (-1, 0.5, True, None)]
-CHOICE = [(x, "unknown; choose one of") for x in ("cauchy", None, 1)]
+CHOICE = [(x, UNKNOWN) for x in ("cauchy", None, 1)]
 FLAG = [(1, "must be True or False")]
 TABLE = [("1", "real number"), (NAN, "finite"), (1.0, "must have shape"), ([], "must have shape")]
 NO_DRIVE = [(x, "must be vf.drives") for x in (1.0, np.ones((2, 2)), "x")]
@@ -159,7 +160,7 @@ API = [
             ],
             "depth": WHOLE,
             "gain": [*POSITIVE, ([2.0, 2.0], "one per layer (depth=3)")],
-            "neuron": [(1.0, "must be vf.Neuron"), (vf.Neuron, "is a class"), ("lif", "unknown; choose one of")],
+            "neuron": [(1.0, "must be vf.Neuron"), (vf.Neuron, "is a class"), ("lif", UNKNOWN)],
             "weights": [("cauchy", "unknown"), *((x, "must be one of") for x in (None, 1, np.ones(2)))],
             "bias_std": NEGATIVE + ONE,
             "mean_gain": SCALE + ONE,
@@ -171,9 +172,9 @@ API = [
         lambda drive: net(steps=2, drive=drive),
         {
             "drive": [
-                (vf.drives.given([1.0, 2.0, 3.0]), "needs a network with steps=3"),
+                (vf.drives.given([1.0, 2.0, 3.0]), OTHER_STEPS),
                 (vf.drives.given(np.ones((2, 7))), "network with width=7"),
-                (vf.drives.inputs(np.ones((4, 3, 5))), "needs a network with steps=3"),
+                (vf.drives.inputs(np.ones((4, 3, 5))), OTHER_STEPS),
             ]
         },
     ),
@@ -225,7 +226,7 @@ API = [
         layer,
         {
             "layer": [
-                *((x, "must be a weight shape") for x in ((5,), (5, 0), (5, 2.5), "5,5", 5, {5: 5})),
+                *((x, NO_SHAPE) for x in ((5,), (5, 0), (5, 2.5), "5,5", 5, {5: 5})),
                 *((x, "real number") for x in ((5, "5"), (True, True))),
                 ((5, NAN), "finite"),
             ]
@@ -313,7 +314,7 @@ API = [
     (partial(vf.surrogates.Surrogate, "own"), {"function": [(INF, "must be a function")]}),
     (partial(vf.symbolic.weight_variance, distribution="student_t:5"), {"variance": [(5e-324, "below the threshold")]}),
     (partial(vf.layers.Conv, 1, gain=1.0), {"padding": [(torch.ones(2), "whole number"), ("same", "whole number")]}),
-    (partial(vf.reference.largest_threshold, width=9, depth=3), {"gain": [*CHOICE, (np.ones(2), "unknown; choose one of")]}),
+    (partial(vf.reference.largest_threshold, width=9, depth=3), {"gain": [*CHOICE, (np.ones(2), UNKNOWN)]}),
     (vf.Neuron, {"threshold": [([[1.0], [1.0, 2.0]], "real number")]}),
     (SAMPLED, {"repeats": WHOLE}),
     (partial(SAMPLED, 2), {"seed": FROM_0, "ensembles": WHOLE}),
@@ -376,13 +377,13 @@ def test_layers_without_a_fan_in_are_refused():
     for layer, rule in [
         (torch.nn.LazyLinear(3), "has no weight yet"),
         (torch.nn.LazyConv2d(3, 3), "has no weight yet"),
-        (torch.nn.BatchNorm1d(3), "does not sum over inputs"),
-        (torch.nn.LayerNorm((3, 4)), "does not sum over inputs"),
+        (torch.nn.BatchNorm1d(3), NOT_SUMMED),
+        (torch.nn.LayerNorm((3, 4)), NOT_SUMMED),
         (torch.nn.BatchNorm1d(3, affine=False), "has no weight yet"),
-        (torch.nn.Embedding(3, 4), "does not sum over inputs"),
-        (torch.nn.ReLU(), "must be a weight shape"),
-        (torch.nn.LSTM(3, 4), "must be a weight shape"),
-        (torch.ones(3, 4), "must be a weight shape"),
+        (torch.nn.Embedding(3, 4), NOT_SUMMED),
+        (torch.nn.ReLU(), NO_SHAPE),
+        (torch.nn.LSTM(3, 4), NO_SHAPE),
+        (torch.ones(3, 4), NO_SHAPE),
     ]:
         with pytest.raises(vf.DomainError, match=rule) as caught:
             vf.lookup(threshold=1.0, layer=layer)
@@ -460,26 +461,26 @@ FILES = [
     ("object.npy", "nothing is unpickled"),
     ("object.npz", "nothing is unpickled"),
     ("garbage.npy", "nothing is unpickled"),
-    ("garbage.npz", "is not a table of numbers"),
-    ("damaged.npz", "is not a table of numbers"),
+    ("garbage.npz", NO_TABLE),
+    ("damaged.npz", NO_TABLE),
     ("short.npy", "announces 280 bytes of numbers in 200 bytes"),
-    ("empty.npy", "is not a table of numbers"),
+    ("empty.npy", NO_TABLE),
     ("text.npy", "must be a real number"),
     ("complex.npy", "must be a real number"),
-    ("vector.npy", "must have shape (batch, n_in)"),
-    ("none.npy", "must have shape (batch, n_in)"),
+    ("vector.npy", NO_ROWS),
+    ("none.npy", NO_ROWS),
     ("zeros.npy", "is all zero"),
     ("huge.npy", "at most 1e+140"),
     ("nan.npy", "holds nan, which must be finite"),
     ("two.npz", "must hold one array, not 2: a, b"),
     ("zero.npz", "must hold one array, not none"),
     ("ragged.csv", "the number of columns changed from 2 to 3"),
-    ("empty.csv", "must have shape (batch, n_in)"),
-    ("header.csv", "must have shape (batch, n_in)"),
+    ("empty.csv", NO_ROWS),
+    ("header.csv", NO_ROWS),
     ("words.csv", "could not convert string 'c'"),
     ("gap.csv", "could not convert string ''"),
     ("nan.csv", "must be finite"),
-    ("binary.csv", "is not a table of numbers"),
+    ("binary.csv", NO_TABLE),
 ]
 
 
@@ -569,7 +570,7 @@ CLI = {
     LEAKY: {
         "--neuron": [
             ("snntorch_leaky:beta=2", "beta that must lie between 0 and 1"),
-            ("snntorch_leaky:beta=0.5,reset_mechanism=hard", "unknown; choose one of"),
+            ("snntorch_leaky:beta=0.5,reset_mechanism=hard", UNKNOWN),
         ],
     },
     f"{LEAKY} --neuron snntorch_leaky": {"--beta": [("1.5", "between 0 and 1")]},
@@ -613,7 +614,7 @@ def test_command_line_names_option_value_and_rule(varflow, tmp_path, line, optio
 
 
 def test_a_drive_file_on_the_command_line(varflow, folder, tmp_path):
-    path, rule = folder / "garbage.npz", "is not a table of numbers"
+    path, rule = folder / "garbage.npz", NO_TABLE
     refused(varflow(f"{SMALL} --drive {path}"), "--drive", path, rule)
     assert list(tmp_path.iterdir()) == []
 

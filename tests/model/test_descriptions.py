@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import varflow as vf
-from varflow.model.drives import Currents, Inputs
 
 RESETS = tuple(vf.resets.FAMILIES)
 RNG = np.random.default_rng(8)
@@ -156,14 +155,14 @@ def test_descriptions_travel(value):
     ],
 )
 def test_silence_is_final_without_bias_and_with_a_quiet_rest(options, final):
-    assert net(**options).silence_is_final is final
+    assert net(**options).silence_is_absorbing is final
 
 
 # Drives.
 
 
 def test_currents():
-    assert vf.drives.currents() == Currents(1.0)
+    assert vf.drives.currents() == vf.drives.Currents(1.0)
     assert repr(vf.drives.currents(0.5)) == "currents(std=0.5)"
     assert vf.drives.currents(3).current_variances.tolist() == [9.0]
     assert vf.finite_width(net(drive=vf.drives.currents(0))).firing_rate.tolist() == [0.0, 0.0, 0.0]
@@ -172,7 +171,7 @@ def test_currents():
 def test_inputs_are_copied_and_read_only():
     x = RNG.random((4, 5))
     drive = vf.drives.inputs(x)
-    assert isinstance(drive, Inputs)
+    assert isinstance(drive, vf.drives.Inputs)
     assert drive.fan_in == 5
     kept = drive.x.copy()
     x[:] = 0

@@ -16,7 +16,7 @@ X = RNG.normal(size=(2, STEPS, 5))
 
 def through_weights(signals, drive, rng):
     """Currents of one neuron per network through first weights; signals (networks, kinds, steps, n_in)."""
-    weights = drive.input_gain / np.sqrt(drive.fan_in) * rng.normal(size=(len(signals), drive.kinds, drive.fan_in, 1))
+    weights = drive.input_gain / np.sqrt(drive.fan_in) * rng.normal(size=(len(signals), drive.n_inputs, drive.fan_in, 1))
     return (signals @ weights)[..., 0]
 
 
@@ -27,11 +27,11 @@ def drawn(drive, networks, rng):
     if isinstance(drive, vf.drives.White):
         return drive.std * rng.normal(size=(networks, 1, STEPS))
     if isinstance(drive, vf.drives.Spikes):
-        shape = (networks, drive.kinds, STEPS, drive.fan_in)
+        shape = (networks, drive.n_inputs, STEPS, drive.fan_in)
         rates = drive.rates[:, None, :]
         trains = rng.random(shape) < rates if drive.kind == "bernoulli" else rng.poisson(rates, shape)
         return through_weights(trains.astype(float), drive, rng)
-    return through_weights(np.broadcast_to(drive.frames(STEPS), (networks, drive.kinds, STEPS, drive.fan_in)), drive, rng)
+    return through_weights(np.broadcast_to(drive.frames(STEPS), (networks, drive.n_inputs, STEPS, drive.fan_in)), drive, rng)
 
 
 DRIVES = {
@@ -57,7 +57,7 @@ def largest_z(drive, covariance, networks=40_000):
 def test_the_covariance_is_that_of_the_definition(name):
     drive = DRIVES[name]
     covariance = drive.covariance(STEPS)
-    assert covariance.shape == (drive.kinds, STEPS, STEPS)
+    assert covariance.shape == (drive.n_inputs, STEPS, STEPS)
     assert largest_z(drive, covariance) < 4.5  # 16 or 32 entries, most of them tied
     assert largest_z(drive, 1.08 * covariance) > 4.5
     assert drive.current_variances == pytest.approx(covariance[:, 0, 0], rel=1e-14)
@@ -124,7 +124,7 @@ def test_equality_is_by_value_for_distributions_and_by_identity_for_data():
 def test_rows_of_a_batch(name):
     drive = DRIVES[name]
     one = drive.of_rows([1])
-    assert (one.kinds, one.input_gain) == (1, drive.input_gain)
+    assert (one.n_inputs, one.input_gain) == (1, drive.input_gain)
     assert one.covariance(STEPS) == pytest.approx(drive.covariance(STEPS)[1:], rel=1e-14)
     assert DRIVES["white"].of_rows([0]) is DRIVES["white"]
 

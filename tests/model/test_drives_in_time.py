@@ -17,7 +17,7 @@ DRIVES = {
     "counts": vf.drives.spikes(np.full(2000, 0.4), input_gain=2.0, kind="poisson"),
     "given": vf.drives.given(np.linspace(-1, 2, 3)[:, None, None] * np.ones((STEPS, 1))),
 }
-QUANTITIES = ("variance", "potential_mean", "firing_rate", "coincidences")
+QUANTITIES = ("variance", "potential_mean", "firing_rate", "second_moments")
 FEW = {"points": 2**10, "scrambles": 4}
 
 
@@ -31,7 +31,7 @@ def at_infinite_width(drive, engine, repeats=150):
     runs = [vf.simulate(network(drive, width=n), repeats=repeats, seed=n, engine=engine, dtype=dtype) for n in (100, 200)]
     found = {}
     for name in QUANTITIES:
-        narrow, wide = (_of_kinds(getattr(run, name), drive.kinds) for run in runs)
+        narrow, wide = (_of_kinds(getattr(run, name), drive.n_inputs) for run in runs)
         error = np.hypot(2 * wide.std(axis=0, ddof=1), narrow.std(axis=0, ddof=1)) / np.sqrt(len(wide))
         found[name] = 2 * wide.mean(axis=0) - narrow.mean(axis=0), error
     return found

@@ -7,9 +7,9 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
+from wording import NO_FRACTION, NOT_SINGLE
 
 import varflow as vf
-from varflow.model.resets import FAMILIES, Reset
 from varflow.theory.responses.quasi_monte_carlo import QuasiMonteCarlo, normal_points
 from varflow.theory.responses.stepping import stepped
 
@@ -22,6 +22,7 @@ from varflow.model.library_neurons import Spiking  # noqa: E402
 from varflow.torch_models.tracing.measurements import Recorder  # noqa: E402
 from varflow.torch_models.tracing.traced import TracedLayer  # noqa: E402
 
+Reset, FAMILIES = vf.resets.Reset, vf.resets.FAMILIES
 OWN = [
     Reset(threshold=0.5),
     Reset(threshold=0.5, delayed=True),
@@ -43,7 +44,7 @@ BOUNDED = [
 SINGLE = [reset for reset in OWN if not reset.counts]
 ALL = [*FAMILIES.values(), *OWN]
 FAR = 8.0  # standard errors of 8 scrambles: beyond it with probability 1e-4
-MOMENTS = ("variance", "potential_mean", "firing_rate", "coincidences")
+MOMENTS = ("variance", "potential_mean", "firing_rate", "second_moments")
 
 
 def changed(reset):
@@ -301,11 +302,11 @@ def test_a_count_of_spikes_is_never_strict():
 @pytest.mark.parametrize(
     ("options", "argument", "rule"),
     [
-        ({"membrane": 1.5}, "membrane", "must lie between 0 and 1"),
-        ({"input": -0.1}, "input", "must lie between 0 and 1"),
+        ({"membrane": 1.5}, "membrane", NO_FRACTION),
+        ({"input": -0.1}, "input", NO_FRACTION),
         ({"membrane": "1"}, "membrane", "must be a real number"),
         ({"threshold": float("nan")}, "threshold", "must be finite"),
-        ({"threshold": [1.0, 2.0]}, "threshold", "must be a single number"),
+        ({"threshold": [1.0, 2.0]}, "threshold", NOT_SINGLE),
         ({"delayed": 1, "threshold": 1.0}, "delayed", "must be True or False"),
         ({"delayed": True, "membrane": 1.0}, "delayed", "needs a threshold"),
         ({"counts": True, "membrane": 0.5}, "counts", "needs membrane=0 and input=0"),

@@ -7,7 +7,6 @@ import pytest
 
 import varflow as vf
 from varflow import DomainError
-from varflow.model.surrogate import FAMILIES
 
 torch = pytest.importorskip("torch")
 S = vf.surrogates
@@ -153,7 +152,7 @@ def test_areas_peaks_and_widths(name):
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int64])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["box", "triangular", "gaussian", "exponential", "fast_sigmoid", "atan", "sigmoid"])
 def test_no_overflow_and_the_dtype_is_kept(family, dtype):
     largest = np.finfo(dtype).max if np.issubdtype(dtype, np.floating) else np.iinfo(dtype).max
     psi = S.Surrogate(family, peak=1.0, width=1e-3)

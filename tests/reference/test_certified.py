@@ -11,6 +11,7 @@ import mpmath
 import numpy as np
 import pytest
 from mpmath import mp, mpf
+from wording import NO_COUNT, NOT_SINGLE, NOT_WHOLE
 
 import varflow as vf
 from varflow import ConvergenceError, DomainError
@@ -225,14 +226,14 @@ def test_what_the_proof_assumes_of_a_distribution(distribution):
 
 
 def test_slopes_are_bounded_by_the_values_at_the_ends():
-    from varflow.certified.layer import Layer
+    from varflow.certified.layer import CertifiedLayer
 
     with certified.enclosure.precision(120):
         for distribution in DISTRIBUTIONS:
             for threshold in (1, -1):
                 for bias in ("0", "0.04"):
                     parameters = (flint.arb(threshold), flint.arb(9), flint.arb(bias))
-                    layer = Layer(certified_distributions.distribution_named(distribution)(), *parameters)
+                    layer = CertifiedLayer(certified_distributions.distribution_named(distribution)(), *parameters)
                     for low, width in ((-1.0, 0.25), (-0.5, 2.0), (1.0, 0.01)):
                         least, most = layer.slope(layer.place(flint.arb(low)), layer.place(flint.arb(low + width)))
                         for fraction in (0.0, 0.21, 0.5, 0.83, 1.0):
@@ -263,12 +264,12 @@ def test_an_exact_saddle_node_cannot_be_separated():
 
 
 def test_a_ball_too_wide_for_stability_or_digits_is_no_answer():
-    from varflow.certified.layer import Layer
+    from varflow.certified.layer import CertifiedLayer
     from varflow.certified.proof import _point
 
     def point(gain, width, accuracy):
         with certified.enclosure.precision(120):
-            layer = Layer(
+            layer = CertifiedLayer(
                 certified_distributions.distribution_named("normal")(), flint.arb(1), flint.arb(gain) ** 2, flint.arb(0)
             )
             root = flint.arb(vf.fixed_points(threshold=1, gain=gain)[1].variance).log().mid()
@@ -391,15 +392,15 @@ BAD = [
     ("threshold", 1e200, "must lie within"),
     ("threshold", "1", "must be a real number"),
     ("threshold", True, "must be a real number"),
-    ("threshold", [1.0, 2.0], "must be a single number"),
+    ("threshold", [1.0, 2.0], NOT_SINGLE),
     ("gain", 0.0, "must be positive"),
     ("gain", -1.0, "must be positive"),
     ("gain", math.inf, "must be finite"),
     ("bias_std", -0.5, "must not be negative"),
     ("bias_std", 1e-200, "must lie within"),
-    ("digits", 0, "must be a whole number, at least 1"),
+    ("digits", 0, NO_COUNT),
     ("digits", 16, "must be at most 15"),
-    ("digits", 3.0, "must be a whole number"),
+    ("digits", 3.0, NOT_WHOLE),
     ("max_precision", 32, "must be a whole number, at least 64"),
     ("distribution", "cauchy", "is unknown; choose one of normal"),
     ("distribution", [float(x) for x in range(30)], "choose normal, uniform, laplace, logistic"),

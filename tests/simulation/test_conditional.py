@@ -18,7 +18,7 @@ from varflow.simulation import simulate  # noqa: E402
 from varflow.simulation.conditional import factor  # noqa: E402
 
 K = 5.0  # standard errors, for the largest of some 600 comparisons: one honest test in 3000 fails
-NAMES = ("variance", "firing_rate", "potential_mean", "coincidences")
+NAMES = ("variance", "firing_rate", "potential_mean", "second_moments")
 FRAMES = np.random.default_rng(6).random((2, 4, 15)) * 2
 
 
@@ -114,7 +114,7 @@ class TestEqualInDistribution:
         """Width 2, two steps: from the joint distribution of two currents whose covariance is the Gram matrix."""
         drive = vf.drives.inputs([[[1.0, 2.0], [2.0, -1.0]]], input_gain=1.0)
         ensemble = simulate(network(4, depth=1, steps=2, threshold=0.5, drive=drive), repeats=20000, engine="conditional")
-        together = ensemble.coincidences[:, 0, 0, 1]
+        together = ensemble.second_moments[:, 0, 0, 1]
         chance = norm.sf(0.5 / math.sqrt(2.5)) ** 2  # the two frames are orthogonal
         error = math.sqrt(chance * (1 - chance) / 80000)
         assert abs(together.mean() - chance) < K * error

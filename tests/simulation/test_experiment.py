@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import varflow as vf
-from varflow.experiment import PAPER_THRESHOLDS
 
 pytest.importorskip("torch")
 
@@ -48,7 +47,7 @@ def test_the_sweep_stands_and_holds_everything(sweep):
 
 def test_the_defaults_are_the_papers():
     keywords = vf.validate.__kwdefaults__
-    assert keywords["threshold"] == PAPER_THRESHOLDS == (0.1, 0.3, 0.5, 0.7, 0.85, 1.0)
+    assert keywords["threshold"] == (0.1, 0.3, 0.5, 0.7, 0.85, 1.0)
     assert (keywords["width"], keywords["depth"], keywords["repeats"]) == (1000, 100, 20)
     assert keywords["gain"] == ("preserving", "kaiming")
 

@@ -39,7 +39,7 @@ def test_a_graph_has_the_bits_of_the_layers_it_repeats(merge, engine):
             of(BEGUN | complement | end | {"c2": (Linear(gain=2.6), "xy")}, steps=2),
         )
     ]
-    for name in ("variance", "firing_rate", "coincidences"):
+    for name in ("variance", "firing_rate", "second_moments"):
         assert np.array_equal(*(getattr(ensemble, name) for ensemble in found[:2]))
     assert not np.array_equal(found[0].variance, found[2].variance)
 

@@ -44,7 +44,7 @@ def test_layers_that_do_not_fit_are_refused_by_name(layers, named):
     ("layers", "named"),
     [
         ((SPIKE, Pool("max", 5), LINEAR, SPIKE), "larger than the map"),
-        ((Pool("max", 2), SPIKE), "cannot follow currents"),
+        ((Pool("max", 2), BatchNorm(), SPIKE), "cannot follow Pool.*, which sends maxima"),
         ((SPIKE, Conv(4, 7, gain=1, padding=0), SPIKE), "larger than the map"),
         ((SPIKE, Conv(4, gain=1, groups=4), SPIKE), "groups"),
         ((Spike(vf.Neuron(), recurrent_gain=1.0),), "recurrent_gain"),

@@ -30,7 +30,7 @@ from varflow.model.layers import (  # noqa: E402
 from varflow.simulation import simulate  # noqa: E402
 
 K = 5.0  # standard errors, for the largest of some hundred comparisons
-NAMES = ("variance", "firing_rate", "potential_mean", "coincidences")
+NAMES = ("variance", "firing_rate", "potential_mean", "second_moments")
 LEAKY = vf.Neuron(0.6, decay=0.5, reset="subtract")
 RNG = np.random.default_rng(5)
 

@@ -16,14 +16,14 @@ NETWORK = vf.Network(width=(4, 5, 6, 7, 8, 9, 10), depth=DEPTH, gain=2.0, steps=
 
 def ensemble(**options):
     shape = (REPEATS, DEPTH, STEPS)
-    options = {"potential_mean": RNG.normal(size=shape), "coincidences": RNG.random((*shape, STEPS))} | options
+    options = {"potential_mean": RNG.normal(size=shape), "second_moments": RNG.random((*shape, STEPS))} | options
     return vf.Ensemble(NETWORK, RNG.random(shape), np.round(RNG.random(shape), 1), **options)
 
 
 def profile(**options):
     shape = (DEPTH, STEPS)
     arrays = (RNG.random(shape) for _ in range(5))
-    options = {"coincidences": RNG.random((*shape, STEPS)), "error": {"variance": np.full(shape, 0.01)}} | options
+    options = {"second_moments": RNG.random((*shape, STEPS)), "error": {"variance": np.full(shape, 0.01)}} | options
     return vf.Profile(NETWORK, *arrays, potential_mean=RNG.random(shape), **options)
 
 
@@ -36,7 +36,7 @@ def test_spikes_are_those_of_each_layers_own_width():
 
 def test_summaries_are_over_networks_for_every_quantity():
     measured = ensemble()
-    for name in ("variance", "firing_rate", "survival", "potential_mean", "coincidences"):
+    for name in ("variance", "firing_rate", "survival", "potential_mean", "second_moments"):
         rows = getattr(measured, name)
         deviations = rows - rows.sum(axis=0) / REPEATS
         std = np.sqrt((deviations**2).sum(axis=0) / (REPEATS - 1))
@@ -49,9 +49,9 @@ def test_summaries_are_over_networks_for_every_quantity():
 
 
 def test_without_potentials_and_coincidences_summaries_have_none():
-    mean = ensemble(potential_mean=None, coincidences=None).mean()
+    mean = ensemble(potential_mean=None, second_moments=None).mean()
     assert mean.potential_mean is None
-    assert mean.coincidences is None
+    assert mean.second_moments is None
 
 
 def test_to_dict_is_json_of_the_same_shape():
@@ -59,7 +59,7 @@ def test_to_dict_is_json_of_the_same_shape():
         written = json.loads(json.dumps(result.to_dict(), allow_nan=False))
         for name in ("variance", "firing_rate", "survival", "spikes", "potential_mean"):
             assert list(np.shape(written[name])) == [*lead, DEPTH, STEPS]
-        assert "coincidences" not in written
+        assert "second_moments" not in written
     assert np.shape(profile().to_dict()["error"]["variance"]) == (DEPTH, STEPS)
 
 
@@ -70,7 +70,7 @@ def test_to_xarray_has_layers_and_steps():
     assert dict(table.sizes) == {"layer": DEPTH, "step": STEPS, "other_step": STEPS}
     assert dict(rows.sizes) == {"network": REPEATS, "layer": DEPTH, "step": STEPS, "other_step": STEPS}
     assert table["step"].values.tolist() == [1, 2, 3]
-    for name in ("variance", "firing_rate", "potential_mean", "coincidences"):
+    for name in ("variance", "firing_rate", "potential_mean", "second_moments"):
         assert np.array_equal(table[name].values, getattr(predicted, name))
         assert np.array_equal(rows[name].values, getattr(measured, name))
     assert np.array_equal(table["variance_error"].values, predicted.error["variance"])
@@ -95,6 +95,6 @@ def test_tables_show_five_layers_at_the_first_and_the_last_step():
 
 def test_time_is_read_only():
     with pytest.raises(ValueError, match="read-only"):
-        ensemble().coincidences[0] = 0
+        ensemble().second_moments[0] = 0
     with pytest.raises(ValueError, match="read-only"):
         profile().error["variance"][0] = 0

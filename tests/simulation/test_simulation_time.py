@@ -24,7 +24,7 @@ from varflow.simulation.weights import WeightGrid, weight_grid  # noqa: E402
 
 RESETS = tuple(vf.resets.FAMILIES)
 K = 4.5  # standard errors: one honest test in 150 000 fails
-NAMES = ("variance", "firing_rate", "potential_mean", "coincidences")
+NAMES = ("variance", "firing_rate", "potential_mean", "second_moments")
 
 
 def network(width=30, depth=4, gain=2.51, steps=6, threshold=0.7, neuron=(), **options):
@@ -76,7 +76,7 @@ def recomputed(described, neuron=None, *, repeats=3, seed=7, bias_held=True):
         measured["variance"].append(membranes.var(axis=-1, ddof=1))
         measured["firing_rate"].append(spikes.mean(axis=-1))
         measured["potential_mean"].append(membranes.mean(axis=-1))
-        measured["coincidences"].append(spikes @ spikes.swapaxes(1, 2) / n)
+        measured["second_moments"].append(spikes @ spikes.swapaxes(1, 2) / n)
         matrices = torch.cat([block[2].clone() for block in draws.weights(grid, n, n)])[:repeats].double().numpy()
         bias = described.bias_std * draws.normals(n)[:repeats].double().numpy()
         seen = np.zeros_like(spikes)
@@ -171,7 +171,7 @@ class TestReproducibility:
     def test_shapes(self, reference):
         for described, ensemble in zip(COMPANY, reference, strict=True):
             assert ensemble.variance.shape == ensemble.potential_mean.shape == (7, described.depth, described.steps)
-            assert ensemble.coincidences.shape == (7, described.depth, described.steps, described.steps)
+            assert ensemble.second_moments.shape == (7, described.depth, described.steps, described.steps)
 
     @pytest.mark.parametrize("threads", [2, 5])
     def test_threads_and_order(self, reference, threads):
@@ -223,7 +223,7 @@ class TestDrives:
             found.append(driven(batch.networks, 300, batch.streams, chunk, wanted, dtype=batch.dtype, stop=Event())[:, 0])
         currents = torch.cat(found).numpy()
         for kind, expected in enumerate(drive.covariance(6)):
-            seen = currents[kind :: drive.kinds]
+            seen = currents[kind :: drive.n_inputs]
             moments = seen @ seen.swapaxes(1, 2) / 300
             error = moments.std(axis=0, ddof=1) / math.sqrt(len(seen))
             assert np.abs((moments.mean(axis=0) - expected) / error).max() < K
@@ -300,15 +300,15 @@ class TestKnownValues:
 
     def test_coincidences(self):
         ensemble = simulate(network(60, neuron={"decay": 0.7}), repeats=5)
-        np.testing.assert_array_equal(np.diagonal(ensemble.coincidences, axis1=2, axis2=3), ensemble.firing_rate)
-        np.testing.assert_array_equal(ensemble.coincidences, ensemble.coincidences.swapaxes(2, 3))
+        np.testing.assert_array_equal(np.diagonal(ensemble.second_moments, axis1=2, axis2=3), ensemble.firing_rate)
+        np.testing.assert_array_equal(ensemble.second_moments, ensemble.second_moments.swapaxes(2, 3))
 
     def test_nothing_is_drawn_for_the_dead(self, monkeypatch):
         monkeypatch.setattr(WeightGrid, "fill", None)
         ensemble = simulate(network(threshold=100.0, neuron={"decay": 0.5}), repeats=4)
         assert (ensemble.variance[:, 0] > 0).all()
         assert not ensemble.variance[:, 1:].any()
-        assert not ensemble.coincidences.any()
+        assert not ensemble.second_moments.any()
 
     @pytest.mark.parametrize("steps", [1, 3])
     def test_a_delay_beyond_the_steps(self, steps):
@@ -327,11 +327,11 @@ def test_without_second_moments_the_rest_is_the_same_and_memory_linear_in_steps(
         return vf.Network(width=40, depth=3, gain=2.8, neuron=spike.neuron, steps=steps)
 
     for steps in (8, 60):
-        whole, less = (vf.simulate(built(steps), repeats=3, engine=engine, coincidences=kept) for kept in (True, False))
-        assert less.coincidences is None
+        whole, less = (vf.simulate(built(steps), repeats=3, engine=engine, second_moments=kept) for kept in (True, False))
+        assert less.second_moments is None
         for name in ("variance", "firing_rate", "potential_mean"):
             assert np.array_equal(getattr(less, name), getattr(whole, name))
     monkeypatch.setattr("varflow._memory.free_memory", lambda: 1e8)
-    with pytest.raises(vf.DomainError, match=r"GiB of memory.* or coincidences=False"):
+    with pytest.raises(vf.DomainError, match=r"GiB of memory.* or second_moments=False"):
         vf.simulate(built(3000), repeats=1, engine=engine)
-    assert vf.simulate(built(3000), repeats=1, engine=engine, coincidences=False).variance.shape == (1, 3, 3000)
+    assert vf.simulate(built(3000), repeats=1, engine=engine, second_moments=False).variance.shape == (1, 3, 3000)

@@ -13,7 +13,7 @@ from sympy import stats
 
 import varflow as vf
 from varflow.symbolic import Derivation, V, evaluation, g, sigma_b, theta
-from varflow.symbolic.derivation import Setting
+from varflow.symbolic.derivation import Domain
 from varflow.symbolic.laws import law_of
 
 BELOW = sympy.Symbol("theta", negative=True)
@@ -256,7 +256,7 @@ def test_what_is_no_real_number_is_refused():
 
 
 def test_a_condition_of_ones_own_is_heeded():
-    start = Derivation("Mine", Setting(lambda rng: {theta: mpf(rng.uniform(1, 2))})).then(
+    start = Derivation("Mine", Domain(lambda rng: {theta: mpf(rng.uniform(1, 2))})).then(
         sympy.Eq(theta, theta, evaluate=False), "itself"
     )
     mine = start.then(lambda e: e, "above one", condition=sympy.Gt(theta, 1))

@@ -570,7 +570,7 @@ def test_only_neurons_of_several_spikes_return_to_no_rate(steps, decay):
     def passed_on(reset, gain):
         neuron = vf.Neuron(1.0, decay=decay, reset=reset)
         moments = np.eye(steps) + 1
-        return np.linalg.norm(driven(neuron, Neurons(2**12, 2, 0), gain**2 * moments[None]).coincidences[0, 0]) / gain**2
+        return np.linalg.norm(driven(neuron, Neurons(2**12, 2, 0), gain**2 * moments[None]).second_moments[0, 0]) / gain**2
 
     gains = [2.0, 4.0, 8.0, 16.0]
     several, one = ([passed_on(reset, gain) for gain in gains] for reset in ("multi_spike", "subtract"))

@@ -213,7 +213,7 @@ def test_windows_whose_gradients_are_uncorrelated_are_not_drawn_together():
     grid, window = Grid(1, 4, 4, 2, per_position=True), Window((2, 2), (2, 2))
     spikes = Spikes(np.zeros((1, 16, 2)), np.zeros((1, 16, 2, 2)), grid, 8, lambda at: np.zeros((1, len(at), 8, 3)))
     above = Gradients(np.ones((1, 4, 2, 2)), window.smaller(grid), 8, pairs={(0, 1): np.zeros((1, 4, 2, 2))})
-    (chosen,) = maximum_back(window, above, spikes).routed
+    (chosen,) = maximum_back(window, above, spikes, spikes.sampled).routed
     assert chosen.places.shape == (4, 1, 4)
 
 

@@ -13,6 +13,8 @@ import varflow as vf
 from validation.training.data import FOLDER, SETS, load, obtain
 from validation.training.experiments import EXPERIMENTS, Run
 from validation.training.networks import Design
+from validation.training.predictors import predicted
+from validation.training.training import trained
 from varflow._files import replace_files
 from varflow._process import INTERRUPTED, outcome, run_command
 from varflow.campaign import Block
@@ -21,8 +23,6 @@ from varflow.simulation.run import check_device
 __all__ = ["main"]
 
 STORE = "blocks.sqlite"
-TRAINED = "validation.training.training:trained"
-PREDICTED = "validation.training.predictors:predicted"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,11 +79,11 @@ def _found(stored: int, total: int) -> None:
 
 
 def _block(run: Run, options: argparse.Namespace) -> Block:
-    return Block(TRAINED, run.settings | {"device": options.device, "folder": str(options.data)})
+    return Block(trained, run.settings | {"device": options.device, "folder": str(options.data)})
 
 
 def _prediction(run: Run, options: argparse.Namespace) -> Block:
-    return Block(PREDICTED, {"design": run.design, "data": run.data, "folder": str(options.data)})
+    return Block(predicted, {"design": run.design, "data": run.data, "folder": str(options.data)})
 
 
 def _text(name: str, runs: Sequence[Run], results: Sequence[Mapping[str, Any]]) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from inspect import signature
 from threading import Event
 from typing import Any
@@ -26,8 +25,9 @@ class Block:
 
     Attributes
     ----------
-    function : str
-        ``package.module:function``. If it has an argument ``stop``, that gets the event which asks it to stop.
+    function : callable
+        A function of a module, which other processes import. If it has an argument ``stop``, that gets the event which asks it
+        to stop.
     settings : mapping
         Numbers, text, arrays, networks and their parts, the seed among them.
     units : int
@@ -36,39 +36,42 @@ class Block:
         Further modules that determine the result, where a function finds them by name.
     """
 
-    function: str
+    function: Callable[..., Any]
     settings: Mapping[str, Any]
     units: int = 1
     sources: tuple[str, ...] = ()
 
     @property
+    def name(self) -> str:
+        """``package.module:function``."""
+        return f"{self.function.__module__}:{self.function.__name__}"
+
+    @property
     def version(self) -> str:
         """The digest of the code behind it."""
-        return code_version(self.function.partition(":")[0], *self.sources)
+        return code_version(self.function.__module__, *self.sources)
 
     def result(self, stop: Event | None = None) -> Any:
-        module, _, name = self.function.partition(":")
-        function = getattr(import_module(module), name)
-        more = {"stop": stop or Event()} if "stop" in signature(function).parameters else {}
-        return function(**self.settings, **more)
+        more = {"stop": stop or Event()} if "stop" in signature(self.function).parameters else {}
+        return self.function(**self.settings, **more)
 
 
 def labels(blocks: Iterable[Block]) -> list[tuple[str, str]]:
     """Key and description of each block: the description names function, settings and code, and the key is its digest."""
     memo: dict[int, tuple[Any, Any]] = {}
-    found = []
+    pairs = []
     for block in blocks:
         settings = {name: described(value, memo) for name, value in block.settings.items()}
-        parts = {"function": block.function, "settings": settings, "code": block.version}
+        parts = {"function": block.name, "settings": settings, "code": block.version}
         text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
-        found.append((hashlib.sha256(text.encode()).hexdigest(), text))
-    return found
+        pairs.append((hashlib.sha256(text.encode()).hexdigest(), text))
+    return pairs
 
 
 def computed(block: Block, version: str) -> tuple[bytes, float]:
-    """In a worker: the encoded result and the seconds it took; DomainError if the worker has other code."""
+    """The encoded result and the seconds it took, in a worker; DomainError if the worker has other code."""
     if block.version != version:
-        raise DomainError("workers", block.function, "is not the same code in a worker: install one version everywhere")
+        raise DomainError("workers", block.name, "is not the same code in a worker: install one version everywhere")
     start = time.perf_counter()
     result = block.result()
     return encoded(result), time.perf_counter() - start

@@ -130,18 +130,18 @@ class Run:
 
     def results(self, blocks: Sequence[Block], *, progress: Progress = False, what: str = "blocks") -> list[Any]:
         """The results of all blocks, in their order; progress in their units."""
-        found: list[Any] = [None] * len(blocks)
+        results: list[Any] = [None] * len(blocks)
         done = 0
         with reporter(progress, sum(block.units for block in blocks), what) as report:
 
             def arrived(index: int, result: Any) -> None:
                 nonlocal done
-                found[index] = result
+                results[index] = result
                 done += blocks[index].units
                 report(done)
 
             self.run(blocks, arrived)
-        return found
+        return results
 
     def run(self, blocks: Sequence[Block], arrived: Arrived, *, threads: int = 0) -> None:
         """Call ``arrived`` with index and result of every block, in any order: those in the store, then those computed.
@@ -182,10 +182,10 @@ class Run:
         """Hand over the results that are in the store; the indices of their blocks."""
         there = set()
         for index, (key, _) in enumerate(names):
-            if self.store is not None and (kept := self.store.get(key)) is not None:
+            if self.store is not None and (stored := self.store.get(key)) is not None:
                 there.add(index)
                 try:
-                    arrived(index, *kept)
+                    arrived(index, *stored)
                 except (AttributeError, LookupError, TypeError, ValueError):
                     raise self.store.damaged(key) from None
         return there

@@ -24,8 +24,8 @@ from varflow._lazy import LOADED
 __all__ = ["code_version"]
 
 PACKAGE = Path(__file__).parent.parent
-NO_NUMBERS = {"__main__", "_display", "_files", "_lazy", "_process", "_progress", "_stopping", "campaign", "citations", "cli"}
-NO_NUMBERS |= {"plots"}
+NO_NUMBERS = {"__main__", "_display", "_figures", "_files", "_lazy", "_process", "_progress", "_stopping"}
+NO_NUMBERS |= {"campaign", "citations", "cli", "plots"}
 LIBRARIES = ("numpy", "scipy", "torch")
 IMPORT = re.compile(r"^[ \t]*(?:from|import) ([\w.]+)(?: as \w+| import (.*))?$", re.MULTILINE)  # ast takes ten times as long
 FOR_TYPES = re.compile(r"^if TYPE_CHECKING:\n(?:[ \t]+.*\n|\n)+", re.MULTILINE)
@@ -54,8 +54,8 @@ def _digest(*modules: str) -> str:
         digests[str(path.relative_to(PACKAGE)) if inside else path.name] = hashlib.sha256(content).hexdigest()
         others += "" if inside else content.decode()
     libraries = [*LIBRARIES, *(name for name in FRAMEWORKS if name in others)]
-    known = [digests, {name: _installed(name) for name in libraries}]
-    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+    determining = [digests, {name: _installed(name) for name in libraries}]
+    return hashlib.sha256(json.dumps(determining, sort_keys=True).encode()).hexdigest()
 
 
 @cache
@@ -68,19 +68,19 @@ def _installed(library: str) -> str | None:
 
 def _sources(modules: tuple[str, ...]) -> set[Path]:
     """The files of these modules, and of all parts and modules that they import, directly or through others."""
-    waiting, found, seen = [_unit(module) for module in modules], set[Path](), set[str]()
+    waiting, paths, seen = [_unit(module) for module in modules], set[Path](), set[str]()
     while waiting:
         unit = waiting.pop()
         if unit not in seen:
             seen.add(unit)
-            files, imported = _part(unit)
-            found.update(files)
+            files, imported = _files_and_imports(unit)
+            paths.update(files)
             waiting += imported
-    return found
+    return paths
 
 
 @cache  # most modules have most parts in common
-def _part(unit: str) -> tuple[list[Path], set[str]]:
+def _files_and_imports(unit: str) -> tuple[list[Path], set[str]]:
     """The files of a unit, and the units that they import."""
     files = _files(unit)
     return files, {_unit(module) for path in files for module in _imported(path, unit)}
@@ -94,13 +94,13 @@ def _unit(module: str) -> str:
 def _files(unit: str) -> list[Path]:
     part = unit.partition(".")[2]
     if not unit.startswith("varflow."):
-        return [Path(spec.origin)] if unit != "varflow" and (spec := _found(unit)) and spec.origin else []
+        return [Path(spec.origin)] if unit != "varflow" and (spec := _spec_of(unit)) and spec.origin else []
     if part in NO_NUMBERS:
         return []
     return [path for path in (*(PACKAGE / part).rglob("*.py"), PACKAGE / f"{part}.py") if path.is_file()]
 
 
-def _found(module: str) -> ModuleSpec | None:
+def _spec_of(module: str) -> ModuleSpec | None:
     try:
         return find_spec(module)
     except ImportError:  # "module" is a name in a module

@@ -90,14 +90,14 @@ def _name(thing: Any, memo: dict[int, tuple[Any, Any]]) -> Any:
 
 
 def _state(value: Any) -> tuple[Any, ...]:
-    """What determines an object, by the protocol of ``copy``."""
+    """The parts that determine an object, by the protocol of ``copy``."""
     if type(value).__module__.startswith("torch") and hasattr(value, "detach"):
         return (value.detach().cpu().numpy(),)
     try:
         reduced = value.__reduce_ex__(2)
         if isinstance(reduced, str):  # a global name
             return (reduced,)
-        _, arguments, *rest = reduced
+        _, arguments, *items = reduced
     except Exception:  # whatever the object raises
         raise DomainError("store", value, "cannot keep it: the object cannot be described by numbers") from None
-    return arguments, *(part if not hasattr(part, "__next__") else list(part) for part in rest[:3])
+    return arguments, *(part if not hasattr(part, "__next__") else list(part) for part in items[:3])

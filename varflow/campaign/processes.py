@@ -51,7 +51,7 @@ class Processes:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._end(at_once=not all(each.done() for each in self._starting))
+        self._end(at_once=not all(start.done() for start in self._starting))
 
     def run(self, blocks: dict[int, Block], *, finished: Finished) -> None:
         """Compute the blocks by index, in any order. An error stops all processes and their blocks.
@@ -134,7 +134,7 @@ def _allowed(workers: int) -> Iterator[None]:
 
 def _fatal(block: Block, workers: int) -> DomainError:
     rule = (
-        f"do not survive a block of {block.function}: {ATTEMPTS} processes died with it. It may need more memory; in a script, "
+        f"do not survive a block of {block.name}: {ATTEMPTS} processes died with it. It may need more memory; in a script, "
         'start the work under if __name__ == "__main__":'
     )
     return DomainError("workers", workers, rule)
@@ -169,7 +169,7 @@ def _without_interrupts() -> Iterator[None]:
 
 
 def _begin(modules: tuple[str, ...]) -> None:
-    """In a new process: leave Ctrl-C to the parent, end when the parent does, even by ``kill -9``, and import the modules."""
+    """Begin a process: leave Ctrl-C to the parent, end when the parent does, even by ``kill -9``, and import the modules."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     for module in modules:

@@ -26,8 +26,8 @@ def parts_of(thing: Any, describe: Describe) -> Any:
     """The parts of a user's function, class, method or descriptor, each by ``describe``; None for anything else."""
     match thing:
         case type():
-            own = {name: part for name, part in vars(thing).items() if name not in OF_PYTHON}
-            return [[describe(base) for base in thing.__bases__], *([name, describe(own[name])] for name in sorted(own))]
+            inside = {name: part for name, part in vars(thing).items() if name not in OF_PYTHON}
+            return [[describe(base) for base in thing.__bases__], *([name, describe(inside[name])] for name in sorted(inside))]
         case FunctionType():
             inner = [None if cell == CellType() else cell.cell_contents for cell in thing.__closure__ or ()]  # some are empty
             named = [[name, describe(value)] for name, value in _globals(thing)]
@@ -45,7 +45,7 @@ def parts_of(thing: Any, describe: Describe) -> Any:
 
 def _code(code: CodeType) -> list[Any]:
     """Without the lines and the file, so that only changes of what it does count."""
-    constants = [_code(each) if isinstance(each, CodeType) else _constant(each) for each in code.co_consts]
+    constants = [_code(constant) if isinstance(constant, CodeType) else _constant(constant) for constant in code.co_consts]
     arguments = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags
     return [code.co_code.hex(), constants, code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, arguments]
 
@@ -68,4 +68,4 @@ def _globals(function: FunctionType) -> Iterator[tuple[str, Any]]:
 
 
 def _names(code: CodeType) -> set[str]:
-    return {*code.co_names}.union(*(_names(each) for each in code.co_consts if isinstance(each, CodeType)))
+    return {*code.co_names}.union(*(_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)))

@@ -161,9 +161,9 @@ def _checksum(key: str, result: bytes) -> str:
 
 def _waiting(rows: SimpleQueue[Any]) -> list[Any]:
     """Everything in the queue, at least one item."""
-    found = [rows.get()]
+    rows_waiting = [rows.get()]
     while True:
         try:
-            found.append(rows.get_nowait())
+            rows_waiting.append(rows.get_nowait())
         except Empty:
-            return found
+            return rows_waiting

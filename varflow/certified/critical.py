@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from varflow._checks import ConvergenceError, scale
-from varflow.certified.distributions import Standardised, distribution_named
+from varflow.certified.distributions import BallPotential, distribution_named
 from varflow.certified.enclosure import Enclosure, ball, exact, outward, precision
 from varflow.certified.newton import narrow, sign
 from varflow.model.distributions import Distribution
@@ -14,7 +14,7 @@ __all__ = ["critical_gain"]
 
 
 class _Ratio(NamedTuple):
-    """At ``z = e^x``: ``ratio = z f/Q``, ``value = ratio - 2`` and ``log_slope = z f'/f``."""
+    """Values at ``z = e^x``: ``ratio = z f/Q``, ``value = ratio - 2`` and ``log_slope = z f'/f``."""
 
     at: Any
     ratio: Any
@@ -68,7 +68,7 @@ def critical_gain(*, threshold: float, distribution: str | Distribution = "norma
         return outward(theta / (z * potential.tail(z).sqrt()))
 
 
-def _critical(potential: Standardised) -> Any:
+def _critical(potential: BallPotential) -> Any:
     """``ln z_c``."""
 
     def place(x: Any) -> _Ratio:
@@ -78,8 +78,8 @@ def _critical(potential: Standardised) -> Any:
 
     def slope(left: _Ratio, right: _Ratio) -> tuple[Any, Any]:
         """Bounds of ``dη/d ln z = η (1 + z f'/f + η)``, ``η = z f/Q``: η increases and ``z f'/f`` decreases with z."""
-        least, most = 1 + right.log_slope + left.ratio, 1 + left.log_slope + right.ratio
-        return (left.ratio * least).lower(), (right.ratio * most).upper()  # used only where the lower one is positive
+        lowest, highest = 1 + right.log_slope + left.ratio, 1 + left.log_slope + right.ratio
+        return (left.ratio * lowest).lower(), (right.ratio * highest).upper()  # used only where the lower one is positive
 
     left = place(ball(-1))
     right = next(

@@ -14,12 +14,12 @@ from varflow.certified.enclosure import ball
 from varflow.model.distributions import Distribution, distribution
 from varflow.model.student import StudentT
 
-__all__ = ["Standardised", "distribution_named"]
+__all__ = ["BallPotential", "distribution_named"]
 
 _LARGEST_DF = 1e6  # above it, arb's incomplete beta function gets slow and then loses digits
 
 
-class Standardised(NamedTuple):
+class BallPotential(NamedTuple):
     """Tail ``Q``, density ``f`` and their bounds, at the precision set when the record was made.
 
     ``log_slope(z)`` is ``z f'(z)/f(z)``. ``beyond(Z)`` bounds ``z² Q(z)`` for all ``z ≥ Z``, with ``Z`` one of the points
@@ -33,37 +33,37 @@ class Standardised(NamedTuple):
     far: Callable[[int], Any]
 
 
-def distribution_named(name: Any) -> Callable[[], Standardised]:
+def distribution_named(name: Any) -> Callable[[], BallPotential]:
     """A function that makes the record at the precision set when it is called."""
-    chosen = distribution(name)
-    if isinstance(chosen, StudentT):
-        if chosen.df > _LARGEST_DF:
+    description = distribution(name)
+    if isinstance(description, StudentT):
+        if description.df > _LARGEST_DF:
             raise DomainError(
                 "distribution", name, f"has df above {_LARGEST_DF:g}, where no tail is proven; choose its limit, 'normal'"
             )
-        return lambda: _student_t(ball(chosen.df))
+        return lambda: _student_t(ball(description.df))
     built_in = {"normal": _normal, "uniform": _uniform, "laplace": _laplace, "logistic": _logistic}
-    if type(chosen).__module__ != Distribution.__module__:
+    if type(description).__module__ != Distribution.__module__:
         rule = "has no certified tail; choose normal, uniform, laplace, logistic or vf.distributions.student_t(df)"
         raise DomainError("distribution", name, rule)
-    return built_in[chosen.name]
+    return built_in[description.name]
 
 
 def _power_of_two(k: int) -> Any:
     return ball(2) ** k
 
 
-def _normal() -> Standardised:
+def _normal() -> BallPotential:
     root_2, root_2_pi = ball(2).sqrt(), (2 * ball(0).pi()).sqrt()
 
     def density(z: Any) -> Any:
         return (-z * z / 2).exp() / root_2_pi
 
     # Q(z) ≤ f(z)/z, and z f(z) decreases from z = 1 on
-    return Standardised(lambda z: (z / root_2).erfc() / 2, density, lambda z: -z * z, lambda z: z * density(z), _power_of_two)
+    return BallPotential(lambda z: (z / root_2).erfc() / 2, density, lambda z: -z * z, lambda z: z * density(z), _power_of_two)
 
 
-def _uniform() -> Standardised:
+def _uniform() -> BallPotential:
     edge = ball(3).sqrt()
     height = 1 / (2 * edge)
 
@@ -77,10 +77,10 @@ def _uniform() -> Standardised:
         return ball(0) if size > edge else height.union(ball(0))
 
     # z² < 3 on the support
-    return Standardised(tail, density, lambda z: ball(0), lambda z: 3 * tail(z), lambda k: edge * (1 - ball(2) ** -k))
+    return BallPotential(tail, density, lambda z: ball(0), lambda z: 3 * tail(z), lambda k: edge * (1 - ball(2) ** -k))
 
 
-def _laplace() -> Standardised:
+def _laplace() -> BallPotential:
     root_2 = ball(2).sqrt()
 
     def tail(z: Any) -> Any:
@@ -92,10 +92,10 @@ def _laplace() -> Standardised:
         return (-root_2 * abs(z)).exp() / root_2
 
     # z² Q(z) decreases from z = √2 on
-    return Standardised(tail, density, lambda z: -root_2 * abs(z), lambda z: z * z * tail(z), _power_of_two)
+    return BallPotential(tail, density, lambda z: -root_2 * abs(z), lambda z: z * z * tail(z), _power_of_two)
 
 
-def _logistic() -> Standardised:
+def _logistic() -> BallPotential:
     c = ball(0).pi() / ball(3).sqrt()
 
     def tail(z: Any) -> Any:
@@ -107,34 +107,34 @@ def _logistic() -> Standardised:
         return c * decay / (1 + decay) ** 2
 
     # Q(z) ≤ exp(-cz), and z² exp(-cz) decreases from z = 2/c < 2 on
-    return Standardised(tail, density, lambda z: -c * z * (c * z / 2).tanh(), lambda z: z * z * (-c * z).exp(), _power_of_two)
+    return BallPotential(tail, density, lambda z: -c * z * (c * z / 2).tanh(), lambda z: z * z * (-c * z).exp(), _power_of_two)
 
 
-def _student_t(df: Any) -> Standardised:
-    rest, half = df - 2, ball(1) / 2
-    nearby = rest.min(ball(1))
-    constant = ((df + 1) / 2).gamma() / ((df / 2).gamma() * (ball(0).pi() * rest).sqrt())
+def _student_t(df: Any) -> BallPotential:
+    excess_df, half = df - 2, ball(1) / 2
+    nearby = excess_df.min(ball(1))
+    constant = ((df + 1) / 2).gamma() / ((df / 2).gamma() * (ball(0).pi() * excess_df).sqrt())
 
     def upper(z: Any) -> Any:
         """``I_x(ν/2, 1/2)/2`` at ``x = (ν - 2)/(ν - 2 + z²)`` for ``z > 0``, from ``1 - x`` where that converges faster."""
         square = z * z
         if square < nearby:
-            tail = half - (square / (rest + square)).beta_lower(half, df / 2, regularized=1) / 2
+            tail = half - (square / (excess_df + square)).beta_lower(half, df / 2, regularized=1) / 2
         else:
-            tail = (rest / (rest + square)).beta_lower(df / 2, half, regularized=1) / 2
+            tail = (excess_df / (excess_df + square)).beta_lower(df / 2, half, regularized=1) / 2
         return tail if tail > 0 else ball(0).union(bound(z))  # where arb's ball includes 0
 
     def bound(z: Any) -> Any:
         """``Q(z) ≤ ∫_z^∞ (t/z) f(t) dt = f(z) (ν - 2 + z²)/((ν - 1) z)``."""
-        return density(z) * (rest + z * z) / ((df - 1) * z)
+        return density(z) * (excess_df + z * z) / ((df - 1) * z)
 
     def density(z: Any) -> Any:
-        return constant * (1 + z * z / rest) ** (-(df + 1) / 2)
+        return constant * (1 + z * z / excess_df) ** (-(df + 1) / 2)
 
-    return Standardised(
+    return BallPotential(
         lambda z: upper(z) if z > 0 else 1 - upper(-z),
         density,
-        lambda z: -(df + 1) * z * z / (rest + z * z),
+        lambda z: -(df + 1) * z * z / (excess_df + z * z),
         lambda z: z * z * bound(z),  # decreases from z = 1 on
         _power_of_two,
     )

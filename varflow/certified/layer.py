@@ -11,15 +11,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from varflow.certified.distributions import Standardised
+from varflow.certified.distributions import BallPotential
 
-__all__ = ["Layer", "Place"]
+__all__ = ["CertifiedLayer", "Place"]
 
 _STEPS = tuple(2**k for k in range(40))  # the search for the smallest variance: up to z = 2^(2^39), or that close to an edge
 
 
 class Place(NamedTuple):
-    """At ``y = at``: ``z``, ``rate = Q(z)``, ``density = f(z)``, ``image = F(V)`` and ``value = E(y)``."""
+    """Values at ``y = at``: ``z``, ``rate = Q(z)``, ``density = f(z)``, ``image = F(V)`` and ``value = E(y)``."""
 
     at: Any
     z: Any
@@ -29,10 +29,10 @@ class Place(NamedTuple):
     value: Any
 
 
-class Layer(NamedTuple):
+class CertifiedLayer(NamedTuple):
     """``F(V) = σ_b² + g² Q(θ/√V)`` with ``θ ≠ 0``."""
 
-    potential: Standardised
+    potential: BallPotential
     threshold: Any
     gain2: Any
     bias2: Any
@@ -49,21 +49,21 @@ class Layer(NamedTuple):
 
     def slope(self, left: Place, right: Place) -> tuple[Any, Any]:
         """Bounds of ``E'`` between two places."""
-        far, near = left, right  # the larger |z| is at the smaller variance
+        outer, inner = left, right  # the larger |z| is at the smaller variance
         images = (left.image, right.image)
         small, large = images if self.threshold > 0 else images[::-1]
-        least = self.gain2 * abs(near.z) * far.density / (2 * large)
-        most = self.gain2 * abs(far.z) * near.density / (2 * small)
+        lowest = self.gain2 * abs(inner.z) * outer.density / (2 * large)
+        highest = self.gain2 * abs(outer.z) * inner.density / (2 * small)
         if self.threshold < 0:
-            return (-1 - most).lower(), (-1 - least).upper()
-        if far.rate > 0:  # E' + 1 = (z f/2Q)(g² Q/F): the first factor increases, the second decreases with z
-            hazards = [place.z * place.density / place.rate / 2 for place in (near, far)]
-            fractions = [self.gain2 * place.rate / place.image for place in (near, far)]
-            least, most = (
-                least.lower().max((hazards[0] * fractions[1]).lower()),
-                most.upper().min((hazards[1] * fractions[0]).upper()),
+            return (-1 - highest).lower(), (-1 - lowest).upper()
+        if outer.rate > 0:  # E' + 1 = (z f/2Q)(g² Q/F): the first factor increases, the second decreases with z
+            hazards = [place.z * place.density / place.rate / 2 for place in (inner, outer)]
+            fractions = [self.gain2 * place.rate / place.image for place in (inner, outer)]
+            lowest, highest = (
+                lowest.lower().max((hazards[0] * fractions[1]).lower()),
+                highest.upper().min((hazards[1] * fractions[0]).upper()),
             )
-        return (least - 1).lower(), (most - 1).upper()
+        return (lowest - 1).lower(), (highest - 1).upper()
 
     def range(self) -> tuple[Any, Any] | None:
         r"""Log-variances that enclose every active fixed point; None where this precision proves no lower bound.

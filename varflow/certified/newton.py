@@ -35,11 +35,11 @@ def isolate(
         if sign(left.value) * sign(right.value) == 0 or seen > _MOST_PIECES:
             unknown.append((left, right))
             continue
-        least, most = slope(left, right)
-        if least > 0 or most < 0:  # monotone: one root if the signs at the ends differ, else none
+        lowest, highest = slope(left, right)
+        if lowest > 0 or highest < 0:  # monotone: one root if the signs at the ends differ, else none
             if sign(left.value) != sign(right.value):
                 single.append((left, right))
-        elif not _excluded(left, right, least, most):
+        elif not _excluded(left, right, lowest, highest):
             middle = _cut(place, left, right)
             if middle is None:
                 unknown.append((left, right))
@@ -48,13 +48,13 @@ def isolate(
     return single, unknown
 
 
-def _excluded(left: Any, right: Any, least: Any, most: Any) -> bool:
-    """Whether slopes between ``down < 0`` and ``up > 0`` exclude a root: ``a/|down| + b/up > Δy``, a and b the end values."""
+def _excluded(left: Any, right: Any, lowest: Any, highest: Any) -> bool:
+    """True if slopes between ``down < 0`` and ``up > 0`` exclude a root: ``a/|down| + b/up > Δy``, a and b the end values."""
     side = sign(left.value)
     if side != sign(right.value):
         return False
     a, b = side * left.value, side * right.value
-    down, up = (least, most) if side > 0 else (-most, -least)
+    down, up = (lowest, highest) if side > 0 else (-highest, -lowest)
     return bool(a * up - b * down + down * up * (right.at - left.at) > 0)
 
 

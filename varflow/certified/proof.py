@@ -8,7 +8,7 @@ from typing import Any
 from varflow._checks import ConvergenceError, DomainError, integer, nan_to_none, non_negative, positive_scale, scale
 from varflow.certified.distributions import distribution_named
 from varflow.certified.enclosure import Enclosure, ball, exact, outward, precision
-from varflow.certified.layer import Layer, Place
+from varflow.certified.layer import CertifiedLayer, Place
 from varflow.certified.newton import isolate, narrow
 from varflow.model.distributions import Distribution
 from varflow.results import FixedPoint, FixedPoints
@@ -135,19 +135,19 @@ def fixed_points(
     digits = integer("digits", digits, minimum=1)
     if digits > 15:
         raise DomainError("digits", digits, "must be at most 15: the bounds are doubles")
-    bits, most = _FIRST_BITS, integer("max_precision", max_precision, minimum=64)
+    bits, most_bits = _FIRST_BITS, integer("max_precision", max_precision, minimum=64)
     potential = distribution_named(distribution)
     while True:
-        bits = min(bits, most)
+        bits = min(bits, most_bits)
         with precision(bits):
             theta = exact("threshold", threshold, scale)
             gain2 = exact("gain", gain, positive_scale) ** 2
             bias2 = exact("bias_std", bias_std, _bias) ** 2
-            found = _proven(Layer(potential(), theta, gain2, bias2), bits, ball(10) ** -digits)
-        if found.complete:
-            return found
-        if bits == most:
-            raise ConvergenceError(_undecided(found), found)
+            proven = _proven(CertifiedLayer(potential(), theta, gain2, bias2), bits, ball(10) ** -digits)
+        if proven.complete:
+            return proven
+        if bits == most_bits:
+            raise ConvergenceError(_undecided(proven), proven)
         bits *= 2
 
 
@@ -155,7 +155,7 @@ def _bias(name: str, value: Any) -> Any:
     return non_negative(name, scale(name, value))
 
 
-def _proven(layer: Layer, bits: int, accuracy: Any) -> CertifiedFixedPoints:
+def _proven(layer: CertifiedLayer, bits: int, accuracy: Any) -> CertifiedFixedPoints:
     """The fixed points proven with this precision, and what stays undecided."""
     silence = bool(layer.bias2 == 0) and bool(layer.threshold >= 0)
     points = [_silence(layer)] if silence else []
@@ -163,13 +163,13 @@ def _proven(layer: Layer, bits: int, accuracy: Any) -> CertifiedFixedPoints:
     if layer.threshold == 0:
         points.append(_at_zero_threshold(layer))
     else:
-        found, unresolved = _active(layer, accuracy)
-        points += found
+        active, unresolved = _active(layer, accuracy)
+        points += active
     edge = float("nan") if unresolved else _basin_edge(layer, points, silence)
     return CertifiedFixedPoints(tuple(points), not unresolved, None, edge, precision=bits, unresolved=unresolved)
 
 
-def _active(layer: Layer, accuracy: Any) -> tuple[list[CertifiedPoint], tuple[Enclosure, ...]]:
+def _active(layer: CertifiedLayer, accuracy: Any) -> tuple[list[CertifiedPoint], tuple[Enclosure, ...]]:
     """The active fixed points at ``θ ≠ 0``, and the ranges of variance left undecided."""
     ends = layer.range()
     if ends is None:
@@ -187,7 +187,7 @@ def _active(layer: Layer, accuracy: Any) -> tuple[list[CertifiedPoint], tuple[En
     return points, tuple(Enclosure(outward(a.exp()).lower, outward(b.exp()).upper) for a, b in undecided)
 
 
-def _silence(layer: Layer) -> CertifiedPoint:
+def _silence(layer: CertifiedLayer) -> CertifiedPoint:
     """``V = 0``: ``F' = 0`` there for ``θ > 0``, as ``z² Q(z) → 0``; at ``θ = 0`` the map is discontinuous."""
     stable = bool(layer.threshold > 0)
     m = 0.0 if stable else float("inf")
@@ -195,7 +195,7 @@ def _silence(layer: Layer) -> CertifiedPoint:
     return CertifiedPoint(0.0, 0.0, m, stable, 0.0, 0.0, zero, zero, Enclosure(m, m))
 
 
-def _at_zero_threshold(layer: Layer) -> CertifiedPoint:
+def _at_zero_threshold(layer: CertifiedLayer) -> CertifiedPoint:
     """``F(V) = σ_b² + g²/2`` for all ``V > 0``, since ``Q(0) = 1/2``."""
     variance = layer.bias2 + layer.gain2 / 2
     half, zero = Enclosure(0.5, 0.5), Enclosure(0.0, 0.0)
@@ -203,7 +203,7 @@ def _at_zero_threshold(layer: Layer) -> CertifiedPoint:
     return CertifiedPoint(stated, 0.5, 0.0, True, 0.0, float(variance - ball(stated)), outward(variance), half, zero)
 
 
-def _point(layer: Layer, place: Place, accuracy: Any) -> CertifiedPoint | None:
+def _point(layer: CertifiedLayer, place: Place, accuracy: Any) -> CertifiedPoint | None:
     """The fixed point in the ball ``place.at``, or None where its stability or accuracy is not proven."""
     variance = place.at.exp().intersection(place.image)  # the root lies in both
     multiplier = layer.multiplier(place, variance)
@@ -232,16 +232,16 @@ def _probability(rate: Any) -> Enclosure:
     return Enclosure(max(lower, 0.0), min(upper, 1.0))
 
 
-def _basin_edge(layer: Layer, points: list[CertifiedPoint], silence: bool) -> float:
+def _basin_edge(layer: CertifiedLayer, points: list[CertifiedPoint], silence: bool) -> float:
     """The smallest variance from which activity does not decay to silence or, with a bias, to the state of lowest rate."""
     if silence and layer.threshold > 0:
         return points[1].variance if len(points) > 1 else float("inf")
     return next((point.variance for point in points[1:] if not point.stable), 0.0)
 
 
-def _undecided(found: CertifiedFixedPoints) -> str:
-    where = "; ".join(f"[{low:.10g}, {high:.10g}]" for low, high in found.unresolved)
+def _undecided(proven: CertifiedFixedPoints) -> str:
+    where = "; ".join(f"[{low:.10g}, {high:.10g}]" for low, high in proven.unresolved)
     return (
-        f"cannot separate the fixed points with variance in {where} at max_precision={found.precision} bits: their number, "
+        f"cannot separate the fixed points with variance in {where} at max_precision={proven.precision} bits: their number, "
         "stability or accuracy is undecided; allow more bits, or move away from the saddle-node"
     )

@@ -46,7 +46,7 @@ def audit(
     path = sys.path
     sys.path = ["", *path]
     try:
-        model, inputs = _made(factory, as_json)
+        model, inputs = _model_and_inputs(factory, as_json)
         run = partial(vf.audit, model, inputs, steps=steps, gradients=gradients, progress=bar(as_json))
         report = _result(run, factory, as_json, "makes a model that cannot be run", passed_on=vf.VarflowError)
     finally:
@@ -56,8 +56,8 @@ def audit(
 
 
 @contextmanager
-def _apart(as_json: bool) -> Iterator[None]:
-    """Where the user's code prints: with JSON to stderr. Afterwards streams are as before, whatever it does to them."""
+def _redirected(as_json: bool) -> Iterator[None]:
+    """A context in which the user's code prints, with JSON to stderr. Afterwards streams are as before."""
     before = sys.stdout, sys.stderr
     sys.stdout.flush()
     stdout = os.dup(1)  # system calls and other programs print there
@@ -72,8 +72,8 @@ def _apart(as_json: bool) -> Iterator[None]:
         os.close(stdout)
 
 
-def _made(factory: str, as_json: bool) -> tuple[Any, Any]:
-    """What the user's function returns; DomainError in one line if it fails."""
+def _model_and_inputs(factory: str, as_json: bool) -> tuple[Any, Any]:
+    """The model and inputs that the user's function returns; DomainError in one line if it fails."""
     from varflow import DomainError
 
     module, _, name = factory.partition(":")
@@ -94,26 +94,26 @@ def _made(factory: str, as_json: bool) -> tuple[Any, Any]:
 
 
 def _result(code: Callable[[], Any], factory: str, as_json: bool, trouble: str, passed_on: Any = ()) -> Any:
-    """What the user's code returns; an error or exit becomes a DomainError in one line."""
+    """The value that the user's code returns; an error or exit becomes a DomainError in one line."""
     from varflow import DomainError, VarflowError
 
-    with _apart(as_json):
+    with _redirected(as_json):
         try:
             return code()
         except passed_on as error:
             cause = error.__cause__
             if cause is None or isinstance(cause, VarflowError) or not isinstance(error, DomainError):
                 raise
-            at = f" ({type(cause).__name__}: {_where(cause)})"
+            at = f" ({type(cause).__name__}: {_line_of(cause)})"
             raise DomainError(error.argument, error.value, error.rule + at) from error
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             reason = " ".join("".join(traceback.format_exception_only(error)).split())
-            raise DomainError("factory", factory, f"{trouble}: {reason} ({_where(error)})") from error
+            raise DomainError("factory", factory, f"{trouble}: {reason} ({_line_of(error)})") from error
 
 
-def _where(error: BaseException) -> str:
+def _line_of(error: BaseException) -> str:
     """The innermost line of the user's code (not of a library below it, nor of varflow above it)."""
     frames = traceback.extract_tb(error.__traceback__)
     libraries = {get_path("stdlib"), get_path("purelib"), get_path("platlib"), str(Path(__file__).parents[1])}
@@ -122,7 +122,7 @@ def _where(error: BaseException) -> str:
 
 
 def _no_function(named: Any) -> str:
-    """What an object is that is not a function returning a model; empty if it may be one."""
+    """Words for an object that is no function returning a model; empty if it may be one."""
     torch = sys.modules.get("torch")  # loaded by the model's module
     if torch is not None and isinstance(named, torch.nn.Module):
         return "is a model"

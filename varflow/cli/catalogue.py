@@ -48,7 +48,7 @@ def catalogue(
     form = "" if plot is None else check_picture(plot, argument="plot")
     if plot is not None:
         require("plot", "matplotlib.figure")
-    found = vf.catalogue(
+    result = vf.catalogue(
         threshold=threshold,
         neuron=preset_of(neuron, beta),
         **changed(decay=decay, reset=reset, input_scale=input_scale),
@@ -61,5 +61,5 @@ def catalogue(
         progress=bar(as_json),
     )
     with finishing():
-        files = {} if plot is None else {plot: picture(found.plot_layers(), form)}
-        deliver(found, as_json, files, argument="plot")
+        files = {} if plot is None else {plot: picture(result.plot_layers(), form)}
+        deliver(result, as_json, files, argument="plot")

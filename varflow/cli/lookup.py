@@ -88,14 +88,14 @@ def lookup(
         "progress": bar(as_json),
     }
     try:
-        found = vf.lookup(**question)
+        result = vf.lookup(**question)
     except vf.DomainError as error:
         if error.argument == "decay" and beta is not None:
             raise vf.DomainError("beta", beta, error.rule) from None
         if error.argument == "fan_in" and error.value is None:
             raise vf.DomainError("fan_in", None, "is missing: give it or --layer SHAPE") from None
         raise
-    show(found, as_json, found.warnings, in_table=True)
+    show(result, as_json, result.warnings, in_table=True)
 
 
 def _cell(threshold: float | None, preset: str | None, beta: float | None, dynamics: dict[str, Any]) -> Any:
@@ -127,10 +127,10 @@ def _write_table(path: Path, unused: dict[str, Any], axes: dict[str, Any], targe
     check_folder(path.parent, path.name, argument="table")
     given = {name: value for name, value in axes.items() if value is not None}
     progress = bar(as_json) or (not as_json and _tell)
-    with campaign as kept:
-        found = vf.corrected_gain_table(**given, survival_target=target, progress=progress, campaign=kept)
-    content = found.to_csv() if path.suffix == ".csv" else result_json(found, [])
-    deliver(found, as_json, {path: content}, argument="table")
+    with campaign as run:
+        result = vf.corrected_gain_table(**given, survival_target=target, progress=progress, campaign=run)
+    content = result.to_csv() if path.suffix == ".csv" else result_json(result, [])
+    deliver(result, as_json, {path: content}, argument="table")
 
 
 def _tell(done: int, total: int) -> None:

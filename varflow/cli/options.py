@@ -155,8 +155,8 @@ def network_of(
 
 def of_a_network(command: Callable[..., None]) -> Callable[..., None]:
     """The command with the options of :func:`network_of` in the place of its parameter ``network``."""
-    described, own = (inspect.signature(each, eval_str=True).parameters for each in (network_of, command))
-    shown = [*described.values(), *(parameter for name, parameter in own.items() if name != "network")]
+    described, parameters = (inspect.signature(function, eval_str=True).parameters for function in (network_of, command))
+    shown = [*described.values(), *(parameter for name, parameter in parameters.items() if name != "network")]
 
     @wraps(command)
     def asked(**options: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+from varflow._checks import DomainError, choice, require
 from varflow._files import picture
 from varflow._stopping import finishing
 from varflow.cli import options as opt
@@ -51,7 +52,6 @@ def phase_diagram(
       varflow phase-diagram --quantity depth-scales --surrogate-width 0.1,1 --gain 2.5,3
     """
     import varflow as vf
-    from varflow._checks import DomainError, choice, require
 
     options: dict[str, Any] = {}
     if threshold:
@@ -81,7 +81,6 @@ def _numbers(name: str, texts: list[str] | None) -> list[float] | None:
 def _depth_scales(options: dict[str, Any], width: list[str] | None, depth: int, gain: str, out: Path, as_json: bool) -> None:
     """Depth scales over thresholds or surrogate widths, and gains, at infinite width."""
     import varflow as vf
-    from varflow._checks import DomainError, require
 
     for name, value, default in (("width", width, None), ("depth", depth, 100)):
         if value != default:

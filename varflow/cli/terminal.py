@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import typer
 
+from varflow import DomainError, VarflowError
 from varflow._files import replace_files
 from varflow._process import BAD_INPUT, INTERRUPTED, run_command
 from varflow._stopping import finishing
@@ -82,14 +83,12 @@ def show(result: Any, as_json: bool, warnings: Iterable[str] = (), *, in_table: 
 
 
 def bar(as_json: bool) -> bool:
-    """Whether progress is drawn on stderr: where a person reads it."""
+    """True if progress is drawn on stderr: where a person reads it."""
     return not as_json and sys.stderr.isatty()
 
 
 def check_folder(folder: Path, *names: str, argument: str = "out") -> None:
     """Raise before the work if the folder cannot be written; nothing is created yet."""
-    from varflow import DomainError
-
     try:
         existing = next(path for path in (folder, *folder.parents) if path.exists())
         tempfile.TemporaryFile(dir=existing).close()
@@ -103,8 +102,6 @@ def check_folder(folder: Path, *names: str, argument: str = "out") -> None:
 
 def check_picture(path: Path, argument: str) -> str:
     """The format of a picture by its suffix; DomainError for another suffix or a missing folder."""
-    from varflow import DomainError
-
     if path.suffix.lower() not in PICTURES:
         raise DomainError(argument, str(path), f"must end in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}")
     check_folder(path.parent, path.name, argument=argument)
@@ -117,8 +114,6 @@ def deliver(
     result: Any, as_json: bool, files: Mapping[Path, str | bytes], warnings: Iterable[str] = (), *, argument: str = "out"
 ) -> None:
     """Write a result and print it; if one fails (full disk, closed pipe), the other still happens."""
-    from varflow import DomainError
-
     with finishing():
         try:
             replace_files(files)
@@ -141,7 +136,7 @@ def run(app: typer.Typer) -> NoReturn:
 
 @cache
 def _command(app: typer.Typer) -> Any:
-    """Of a command line, built from the signatures of its functions, which takes longer than to run most of them."""
+    """The click command of a command line: building it from signatures takes longer than to run most of its functions."""
     return typer.main.get_command(app)
 
 
@@ -159,8 +154,6 @@ def _outcome(app: typer.Typer) -> tuple[str, int]:
     except UsageError as error:
         return _usage(error), BAD_INPUT
     except Exception as error:
-        from varflow import DomainError, VarflowError
-
         if str(error) == "can't start new thread":
             return "the system allows no further thread", BAD_INPUT
         if not isinstance(error, VarflowError):
@@ -183,7 +176,7 @@ def _domain(app: typer.Typer, error: Any) -> str:
     option = "--" + OPTION_OF.get(argument, argument).replace("_", "-")
     if all(option not in parameter.opts for parameter in command.params):
         return str(error)
-    return " ".join(part for part in (option, _shown(error.value), error.rule) if part)
+    return " ".join(word for word in (option, _shown(error.value), error.rule) if word)
 
 
 def _shown(value: Any) -> str:

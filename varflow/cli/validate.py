@@ -103,7 +103,7 @@ def validate(
 
 
 def _complete(path: Path) -> bool:
-    """Whether there is a result, and it is not that of an interrupted run."""
+    """True if there is a result, and it is not that of an interrupted run."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))["complete"] is not False
     except FileNotFoundError:

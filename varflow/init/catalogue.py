@@ -105,32 +105,32 @@ def catalogue(
     [('micheli_finite_size', 0.3), ('micheli', 0.316)]
     """
     n, L = integer("fan_in", fan_in, minimum=1), integer("depth", depth, minimum=1)
-    own = _neuron(neuron, threshold=threshold, decay=decay, reset=reset, input_scale=input_scale)
+    cell = _neuron(neuron, threshold=threshold, decay=decay, reset=reset, input_scale=input_scale)
     setting = Setting(
-        neuron=own,
+        neuron=cell,
         fan_in=n,
         width=n if width is None else integer("width", width, minimum=1),
         depth=L,
         rate=probability("rate", rate, open_ends=True),
         survival_target=probability("survival_target", survival_target, open_ends=True),
     )
-    T = (1 if own.memoryless else 20) if steps is None else integer("steps", steps, minimum=1)
-    if T == 1 and own.reset_rule.counts:
-        raise DomainError("steps", T, f"is too few for reset={own.reset!r}, with several spikes per step: give more steps")
+    T = (1 if cell.memoryless else 20) if steps is None else integer("steps", steps, minimum=1)
+    if T == 1 and cell.reset_rule.counts:
+        raise DomainError("steps", T, f"is too few for reset={cell.reset!r}, with several spikes per step: give more steps")
     compared = _methods(methods)
     check_progress(progress)
-    known: dict[Weights, Profile] = {}
+    predicted: dict[Weights, Profile] = {}
     entries, profiles = [], {}
     with reporter(progress, len(compared), "methods") as report:
         for done, method in enumerate(compared, start=1):
-            entry, profile = _entry(method, setting, T, known)
+            entry, profile = _entry(method, setting, T, predicted)
             entries.append(entry)
             if profile is not None:
                 profiles[method.key] = profile
             report(done)
-    critical = float(critical_gain(threshold=own.threshold)) / own.input_scale if T == 1 else float("nan")
+    critical = float(critical_gain(threshold=cell.threshold)) / cell.input_scale if T == 1 else float("nan")
     shape = (n, setting.width, L, T, setting.rate, setting.survival_target)
-    return Catalogue(tuple(entries), own, *shape, critical_gain=critical, profiles=profiles)
+    return Catalogue(tuple(entries), cell, *shape, critical_gain=critical, profiles=profiles)
 
 
 def _methods(methods: Any) -> list[Method]:
@@ -148,22 +148,22 @@ def _neuron(neuron: Any, **parts: Any) -> Neuron:
     """The given neuron, or one made from threshold, decay, reset and input scale."""
     named = {name: value for name, value in parts.items() if value is not None}
     if neuron is None:
-        own = Neuron(**named)
+        completed = Neuron(**named)
     else:
         given = as_neuron(neuron)
-        own = replace(given, **named)
+        completed = replace(given, **named)
         for name, value in named.items():
-            if getattr(own, name) != getattr(given, name):
+            if getattr(completed, name) != getattr(given, name):
                 raise DomainError(name, value, f"conflicts with the neuron's {getattr(given, name)}: give one of them")
-    if equal_neurons(own, "vf.finite_width or vf.mean_field for each gain").threshold <= 0:
-        argument, value = ("threshold", own.threshold) if neuron is None else ("neuron", neuron)
+    if equal_neurons(completed, "vf.finite_width or vf.mean_field for each gain").threshold <= 0:
+        argument, value = ("threshold", completed.threshold) if neuron is None else ("neuron", neuron)
         rule = "must be positive: at θ ≤ 0 activity never dies, and gains scale with θ"
         raise DomainError(argument, value, rule if neuron is None else f"has a threshold that {rule}")
-    return own
+    return completed
 
 
 def _entry(
-    method: Method, setting: Setting, steps: int, known: dict[Weights, Profile]
+    method: Method, setting: Setting, steps: int, predicted: dict[Weights, Profile]
 ) -> tuple[CatalogueEntry, Profile | None]:
     entry = CatalogueEntry(method.key, method.name, method.needs, method.ignores, method.citation, colour=method.colour)
     if method.weights is None:
@@ -179,9 +179,9 @@ def _entry(
     entry = replace(entry, gain=weights.gain, weight_std=std, bias=weights.bias, bias_std=weights.bias_std)
     if weights.bias and steps > 1:
         return replace(entry, remark="a bias common to all neurons is not predicted in time"), None
-    if weights not in known:  # several methods may have the same weights
-        known[weights] = _profile(weights, setting, steps)
-    return replace(entry, **_last_layer(known[weights], setting)), known[weights]
+    if weights not in predicted:  # several methods may have the same weights
+        predicted[weights] = _profile(weights, setting, steps)
+    return replace(entry, **_last_layer(predicted[weights], setting)), predicted[weights]
 
 
 def _profile(weights: Weights, setting: Setting, steps: int) -> Profile:
@@ -219,7 +219,7 @@ def _last_layer(profile: Profile, setting: Setting) -> dict[str, Any]:
 
 
 def _in_time(profile: Profile) -> str:
-    """Which steps of the last layer are alive in all r scrambles: only then the mean can exceed r - 1 standard errors."""
+    """The steps at which the last layer is alive in all r scrambles: only then the mean can exceed r - 1 standard errors."""
     rate, error = profile.firing_rate[-1], profile.error.get("firing_rate")
     safe = rate if error is None else rate - (SCRAMBLES - 1) * error[-1]
     living = sustained(profile.network.neuron, safe > ALIVE)

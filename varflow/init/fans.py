@@ -169,11 +169,11 @@ def _shape(layer: Any) -> tuple[int, ...]:
         if sizes.ndim != 1 or len(sizes) < 2 or np.any(sizes < 1) or np.any(sizes % 1):
             raise DomainError("layer", layer, SHAPE)
         return tuple(int(size) for size in sizes)
-    kinds = [kind.__name__ for kind in type(layer).__mro__]
+    class_names = [kind.__name__ for kind in type(layer).__mro__]
     if layer.weight is None or "Uninitialized" in type(layer.weight).__name__:
         raise DomainError("layer", layer, "has no weight yet: run one batch through it first")
     shape = tuple(layer.weight.shape)
     sums = any(hasattr(layer, name) for name in ("in_features", "in1_features", "kernel_size"))
-    if len(shape) < 2 or (not sums and any("Norm" in kind or "Embedding" in kind for kind in kinds)):
+    if len(shape) < 2 or (not sums and any("Norm" in kind or "Embedding" in kind for kind in class_names)):
         raise DomainError("layer", layer, "does not sum over inputs: give a linear layer or a convolution")
     return shape

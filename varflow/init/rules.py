@@ -48,10 +48,10 @@ def gain_by_rule(
         raise DomainError(
             "bias_std", bias_std, "is too large for a preserving gain, which keeps the variance at 1: give a gain"
         )
-    found = preserving_gain(threshold=theta, distribution=law, bias_std=sigma_b, mean_gain=m_g)
-    if found > LARGEST_SCALE:
+    preserving = preserving_gain(threshold=theta, distribution=law, bias_std=sigma_b, mean_gain=m_g)
+    if preserving > LARGEST_SCALE:
         raise DomainError("threshold", threshold, f"has no preserving gain below {LARGEST_SCALE:g}: give a gain")
-    return found
+    return preserving
 
 
 def number(rule: Any) -> float:

@@ -119,10 +119,10 @@ def surrogate_beside_gain(surrogate: Any, gain: float, neuron: Neuron, steps: in
     network = Network(width=1000, depth=depth, gain=gain, neuron=neuron, steps=steps, drive=drive)
     blocks = Blocks.of(network, Effort(Neurons(2**10, 4, seed=0)))  # few points: the gain beside it takes a second
     psi, solved = surrogate_of(surrogate), ForwardPass.of(blocks)
-    found: dict[str, Any] = {"gradient_growth": solved.gradients(psi, scatter=False).growth, "surrogate": None, "words": []}
+    answer: dict[str, Any] = {"gradient_growth": solved.gradients(psi, scatter=False).growth, "surrogate": None, "words": []}
     try:
         objective, accuracy = ("growth", ACCURACY) if steps == 1 else ("range", 10 * ACCURACY)
-        chosen = _suited(solved, psi, objective, accuracy=accuracy)
+        suited = _suited(solved, psi, objective, accuracy=accuracy)
     except DomainError as refusal:
-        return found | {"words": [f"surrogate: {refusal}"]}
-    return found | {"surrogate": repr(chosen)}
+        return answer | {"words": [f"surrogate: {refusal}"]}
+    return answer | {"surrogate": repr(suited)}

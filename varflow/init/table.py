@@ -75,24 +75,24 @@ def corrected_gain_table(
     target = probability("survival_target", survival_target, open_ends=True)
     check_progress(progress)
     cells = [{"threshold": theta, "width": n, "depth": L} for theta in thetas for n in widths for L in depths]
-    blocks = [Block("varflow.init.table:row", cell | {"survival_target": target}) for cell in cells]
+    blocks = [Block(row, cell | {"survival_target": target}) for cell in cells]
     with campaign_of(campaign).opened() as run:
         rows = run.results(blocks, progress=progress, what="rows")
-    return CorrectedGainTable(tuple(CorrectedGain(**found) for found in rows))
+    return CorrectedGainTable(tuple(CorrectedGain(**values) for values in rows))
 
 
 def row(threshold: float, width: int, depth: int, survival_target: float) -> dict[str, float]:
     """The fields of one :class:`varflow.results.CorrectedGain`."""
     paper = float(preserving_gain(threshold=threshold))
     asked = {"threshold": threshold, "width": width, "depth": depth, "survival_target": survival_target}
-    found = {"paper_gain": paper, "survival_at_paper_gain": survival_at(threshold, paper, width, depth)}
+    at_paper_gain = {"paper_gain": paper, "survival_at_paper_gain": survival_at(threshold, paper, width, depth)}
     try:
         corrected = float(corrected_gain(**asked))
     except DomainError:  # not attainable at any gain
-        return asked | found | dict.fromkeys(("corrected_gain", "corrected_survival", "variance"), float("nan"))
+        return asked | at_paper_gain | dict.fromkeys(("corrected_gain", "corrected_survival", "variance"), float("nan"))
     return (
         asked
-        | found
+        | at_paper_gain
         | {
             "corrected_gain": corrected,
             "corrected_survival": survival_at(threshold, corrected or paper, width, depth),

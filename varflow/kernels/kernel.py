@@ -10,11 +10,11 @@ import numpy as np
 from varflow._checks import DomainError, instance, integer, require
 from varflow._memory import room
 from varflow._progress import Progress, check_progress
-from varflow.model.chains import layers_of
 from varflow.model.drives import Inputs
 from varflow.model.drives import inputs as drive_of_inputs
+from varflow.model.graph import graph_of
 from varflow.model.network import Network
-from varflow.model.signals import all_layers, has_own_gain
+from varflow.model.signals import has_own_gain
 from varflow.results import Kernel
 from varflow.results.ensemble import spread
 from varflow.theory.responses.neurons import Neurons
@@ -104,7 +104,7 @@ def kernel(
     neurons = Neurons(points, scrambles, seed)
     check_progress(progress)
     different, place = _different(driven)
-    kept = 8 * driven.depth * ((repeats or 0) + 2) * (driven.drive.kinds * driven.steps) ** 2
+    kept = 8 * driven.depth * ((repeats or 0) + 2) * (driven.drive.n_inputs * driven.steps) ** 2
     room("inputs", driven.drive, kept, "second moments of every layer: take fewer inputs, steps, layers or repeats")
     if repeats is None:
         moments, error = second_moments(different, neurons, progress)
@@ -124,7 +124,7 @@ def sampled_grams(
     require("torch", "torch")
     from varflow.simulation.kernels import sampled_moments
 
-    room("inputs", network.drive, 16 * repeats * network.depth * network.drive.kinds**2, "Gram matrices: take fewer inputs")
+    room("inputs", network.drive, 16 * repeats * network.depth * network.drive.n_inputs**2, "Gram matrices: take fewer inputs")
     different, place = _different(network)
     grams = sampled_moments(different, repeats=repeats, seed=seed, seen=readout, progress=progress)
     return grams[..., place[:, None], place]
@@ -144,17 +144,17 @@ def driven_by(network: Network, inputs: Any) -> Network:
 
 def _different(network: Network) -> tuple[Network, np.ndarray]:
     """The network with each different input once, and the place of every input among them."""
-    drive, layers = network.drive, layers_of(network)
-    if any(layer.over_batch for layer in all_layers(layers)):
-        return network, np.arange(drive.kinds)
+    drive, graph = network.drive, graph_of(network)
+    if graph.over_batch:
+        return network, np.arange(drive.n_inputs)
     assert isinstance(drive, Inputs)
-    rows = drive.x.reshape(drive.kinds, -1)
+    rows = drive.x.reshape(drive.n_inputs, -1)
     _, first, place = np.unique(rows, axis=0, return_index=True, return_inverse=True)
     order = np.argsort(first)  # as given
-    if len(order) == drive.kinds:
-        return network, np.arange(drive.kinds)
+    if len(order) == drive.n_inputs:
+        return network, np.arange(drive.n_inputs)
     some = drive.of_rows(first[order])
-    if "input" in layers[0].accepts:  # numbers themselves are received: the gain of the drive stays the default
+    if next(graph.shapes()).kind == "input":  # numbers themselves are received: the gain of the drive stays the default
         some = replace(some, input_gain=some.unit_gain)
     return replace(network, drive=some), np.argsort(order)[place.ravel()]
 

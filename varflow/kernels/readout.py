@@ -100,8 +100,8 @@ def readable_depth(
     infinite, found = flag("infinite_width", infinite_width), _classes(labels)
     driven = driven_by(network, inputs)
     check_progress(progress)
-    if len(found) != driven.drive.kinds:
-        raise DomainError("labels", f"{len(found)} labels", f"must have one for each of the {driven.drive.kinds} inputs")
+    if len(found) != driven.drive.n_inputs:
+        raise DomainError("labels", f"{len(found)} labels", f"must have one for each of the {driven.drive.n_inputs} inputs")
     if infinite:
         known = kernel(network, inputs, seed=seed, points=points, scrambles=scrambles, progress=progress)
         grams = [[known.to_gram(layer, readout) for layer in range(1, known.depth + 1)]] * repeats

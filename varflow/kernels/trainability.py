@@ -1,4 +1,4 @@
-"""Whether gradients tell similar inputs from different ones: the contrast of the surrogate neural tangent kernel."""
+"""Contrast of gradients between similar and different inputs: that of the surrogate neural tangent kernel."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import numpy as np
 
 from varflow._checks import DomainError, flag, instance
 from varflow.kernels.kernel import driven_by
-from varflow.model.chains import layers_of
 from varflow.model.drives import Currents, Inputs
+from varflow.model.graph import graph_of
 from varflow.model.network import Network
-from varflow.model.signals import all_layers
 from varflow.model.surrogates import surrogate_of
 from varflow.results import Trainability
 from varflow.results.ensemble import spread
-from varflow.theory.operations.visit import Effort, Walk, WayBack
+from varflow.theory.operations.visit import Effort, WayBack
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.signals.gradients import readout
 from varflow.theory.walks.gradients import gradients_walk
@@ -86,16 +85,18 @@ def trainability(
     """
     psi, neurons = surrogate_of(surrogate), Neurons(points, scrambles, seed)
     drawn = inputs if inputs is not None else _three(instance("network", network, Network), seed)
-    asked, layers = driven_by(network, drawn), layers_of(network)
+    asked = driven_by(network, drawn)
     drive = asked.drive
-    if drive.kinds != 3:
-        raise DomainError("inputs", f"array of {drive.kinds} inputs", "must be three: one, a similar one and a different one")
-    if any(layer.over_batch for layer in all_layers(layers)):
+    if drive.n_inputs != 3:
+        raise DomainError(
+            "inputs", f"array of {drive.n_inputs} inputs", "must be three: one, a similar one and a different one"
+        )
+    if graph_of(network).over_batch:
         raise DomainError("network", network, "normalises over a batch: gradients of a common readout are not covered then")
     overlaps = _overlaps(drive, network.steps)
     blocks = Blocks.of(asked, Effort(neurons), np.arange(3))
     ((start, batching),) = blocks
-    walk = Walk(blocks.effort, batching, asked.steps)
+    walk = blocks.walk(batching)
     visits = signals_walk(blocks.graph, start, walk, keep=True)
     way = WayBack(walk, lambda _: psi, None if detach_reset is None else flag("detach_reset", detach_reset))
     gradients_walk(visits, {visits[-1].number: readout(visits[-1].sent, "shared", joint=True)}, way)

@@ -16,14 +16,14 @@ from varflow.model.builtin import Distribution, Laplace, Logistic, Normal, Unifo
 from varflow.model.levels import Discrete, checked_discrete
 from varflow.model.student import StudentT
 
-__all__ = ["Adapted", "from_scipy"]
+__all__ = ["ScipyDistribution", "from_scipy"]
 
 _SAME = {"norm": Normal, "uniform": Uniform, "laplace": Laplace, "logistic": Logistic}
 _SAME_NEW = {"Normal": Normal, "StandardNormal": Normal, "Uniform": Uniform, "Logistic": Logistic}
 _MOST_ATOMS = 2_000_000  # 16 MB of levels
 
 
-class Adapted(Distribution):
+class ScipyDistribution(Distribution):
     """A continuous scipy distribution, standardised."""
 
     __slots__ = ("_law", "_mean", "_std", "_tail", "name", "upper")
@@ -81,7 +81,7 @@ def _from_frozen(obj: Any) -> Distribution:
             return _SAME[obj.dist.name]()
         if obj.dist.name == "t":
             return StudentT(float(shapes[0]))
-    return Adapted(name, obj, mean, std)
+    return ScipyDistribution(name, obj, mean, std)
 
 
 def _from_new_style(obj: Any) -> Distribution:
@@ -92,7 +92,7 @@ def _from_new_style(obj: Any) -> Distribution:
         return _SAME_NEW[kind]()
     if any(base.__name__ == "DiscreteDistribution" for base in type(obj).__mro__):
         return _lattice(name, obj, obj.pmf, obj.ccdf, obj.cdf, mean, std)
-    return Adapted(name, obj, mean, std)
+    return ScipyDistribution(name, obj, mean, std)
 
 
 def _moments(name: str, mean: Callable[[], Any], std: Callable[[], Any]) -> tuple[float, float]:
@@ -120,10 +120,10 @@ def _lattice(name: str, obj: Any, pmf: Any, sf: Any, cdf: Any, mean: float, std:
     return checked_discrete(name, obj, atoms, np.asarray(pmf(atoms), dtype=np.float64))
 
 
-def _reach(beyond: Callable[[float], Any], start: float) -> float:
-    """A distance at which the probability ``beyond`` it is negligible."""
+def _reach(tail: Callable[[float], Any], start: float) -> float:
+    """A distance beyond which the probability, ``tail`` of it, is negligible."""
     distance = float(np.ceil(start)) + 1.0
     # a probability below the rounding of 1 is left out at either end
-    while beyond(distance) > 1e-17 and distance < 2 * _MOST_ATOMS:
+    while tail(distance) > 1e-17 and distance < 2 * _MOST_ATOMS:
         distance = np.ceil(1.5 * distance)
     return distance

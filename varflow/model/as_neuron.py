@@ -1,4 +1,4 @@
-"""What a user hands in as a neuron, as a :class:`varflow.Neuron`: a description, a preset's name, or a module of a library."""
+"""The :class:`varflow.Neuron` of what a user hands in: a description, a preset's name, or a module of a library."""
 
 from __future__ import annotations
 
@@ -48,33 +48,33 @@ def neuron(neuron: Any, **parameters: Any) -> Neuron:
 
 
 def neuron_or_threshold(value: Any) -> Neuron:
-    """The same; a number is the threshold of a memoryless neuron."""
+    """The neuron of what a user hands in; a number is the threshold of a memoryless neuron."""
     if isinstance(value, (str, type, Neuron)) or hasattr(value, "forward"):
         return neuron(value)
     return Neuron(scalar("neuron", scale("neuron", value)))
 
 
 def _of_module(module: Any) -> Neuron:
-    found = recognise("neuron", module)
-    if found is None:
+    spiking = recognise("neuron", module)
+    if spiking is None:
         rule = "is no spiking module of snnTorch, SpikingJelly, Norse or sinabs, nor of vf.init.reads: give a vf.Neuron(…)"
         raise DomainError("neuron", module, rule)
-    if found.neuron is None:
-        raise DomainError("neuron", module, found.reason)
-    if found.entry is not None or found.recurrent is not None:
+    if spiking.neuron is None:
+        raise DomainError("neuron", module, spiking.reason)
+    if spiking.entry is not None or spiking.recurrent is not None:
         rule = "has recurrent weights, on which gains depend too: call vf.init.init_model with its whole model"
         raise DomainError("neuron", module, rule)
-    return found.neuron
+    return spiking.neuron
 
 
 def _named(text: str, given: dict[str, Any]) -> Neuron:
     """A preset by its name, with parameters in the text, ``"snntorch_leaky:beta=0.9,reset_mechanism=zero"``, and ``given``."""
-    name, _, rest = text.partition(":")
+    name, _, arguments = text.partition(":")
     if name not in presets.__all__:
         raise DomainError("neuron", text, "is unknown; choose one of " + ", ".join(presets.__all__))
     preset = getattr(presets, name)
     taken = inspect.signature(preset).parameters
-    pairs = (item.partition("=") for item in rest.split(",") if item)
+    pairs = (item.partition("=") for item in arguments.split(",") if item)
     parameters = {key.strip(): _value(value.strip()) for key, _, value in pairs} | given
     for key in parameters:
         if key not in taken:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from varflow._checks import DomainError
 from varflow.model.drive_kinds import Drive, Inputs
 from varflow.model.layers import Linear, Spike
 from varflow.model.signals import Layer
@@ -26,8 +25,6 @@ def chain_parts(chain: Any) -> tuple[Spike, list[Linear]]:
 
 def layers_of(network: Any) -> tuple[Layer, ...]:
     """The layers of a network; of a plain chain ``[Spike] + (depth - 1) · [Linear, Spike]``."""
-    if network.nodes is not None:
-        raise DomainError("network", "nodes={…}", "is a graph, of which this knows nothing")
     if network.layers is not None:
         return network.layers
     spike, linears = chain_parts(network)

@@ -144,9 +144,9 @@ def _from_pieces(obj: Any, original: Density, ends: list[float], witness: Any) -
 def _kinks(expression: Any, x: Any) -> list[float]:
     """Points where an absolute value or a case of the density switches."""
     sympy = require("sympy", "sympy")
-    edges: list[Any] = [part.args[0] for part in expression.atoms(sympy.Abs, sympy.sign, sympy.Heaviside)]
-    edges += [part.lhs - part.rhs for part in expression.atoms(sympy.core.relational.Relational)]
-    edges += [part.args[0] - other for part in expression.atoms(sympy.Max, sympy.Min) for other in part.args[1:]]
+    edges: list[Any] = [atom.args[0] for atom in expression.atoms(sympy.Abs, sympy.sign, sympy.Heaviside)]
+    edges += [atom.lhs - atom.rhs for atom in expression.atoms(sympy.core.relational.Relational)]
+    edges += [atom.args[0] - other for atom in expression.atoms(sympy.Max, sympy.Min) for other in atom.args[1:]]
     roots = [root for edge in edges if edge.has(x) for root in _roots(edge, x)]
     return sorted({float(root) for root in roots if root.is_number})
 

@@ -86,9 +86,9 @@ def distribution(distribution: Any) -> Distribution:
         return _by_name(distribution)
     for library, convert in (("scipy", _scipy), ("sympy", _sympy)):
         if any(kind.__module__.partition(".")[0] == library for kind in type(distribution).__mro__):
-            found = convert(distribution)
-            if found is not None:
-                return found
+            converted = convert(distribution)
+            if converted is not None:
+                return converted
     if isinstance(distribution, (list, tuple, np.ndarray)) or hasattr(distribution, "__array__"):
         return smoothed("distribution", distribution)
     raise DomainError("distribution", distribution, _ACCEPTED)

@@ -23,6 +23,7 @@ from varflow._checks import (
     positive_scale,
     put,
     real_array,
+    renamed,
     scalar,
     scale,
     unmasked,
@@ -35,12 +36,12 @@ TRAINS = ("bernoulli", "poisson")
 
 
 class Drive:
-    """What layer 1 receives.
+    """The currents, inputs or spikes that layer 1 receives.
 
     Attributes
     ----------
-    kinds : int
-        Number of different inputs; 1 if all networks get the same. Network ``r`` of a simulation sees input ``r mod kinds``.
+    n_inputs : int
+        Number of different inputs; 1 if all networks get the same. Network ``r`` of a simulation sees input ``r mod n_inputs``.
     fan_in : int, optional
         Inputs per neuron of layer 1; None if it receives currents directly.
     steps, width : int, optional
@@ -49,8 +50,10 @@ class Drive:
 
     __slots__ = ()
 
+    kinds = renamed("kinds", "n_inputs")
+
     @property
-    def kinds(self) -> int:
+    def n_inputs(self) -> int:
         return 1
 
     @property
@@ -66,9 +69,9 @@ class Drive:
         return None
 
     def covariance(self, steps: int) -> np.ndarray:
-        """``Cov[I_t, I_t']`` of layer 1's currents, one matrix per input; shape (kinds, steps, steps)."""
+        """``Cov[I_t, I_t']`` of layer 1's currents, one matrix per input; shape (n_inputs, steps, steps)."""
         steps = integer("steps", steps, minimum=1)
-        room("steps", steps, 8 * self.kinds * steps**2, "covariances over the steps: take fewer steps or inputs")
+        room("steps", steps, 8 * self.n_inputs * steps**2, "covariances over the steps: take fewer steps or inputs")
         return self._covariance(steps)
 
     def _covariance(self, steps: int) -> np.ndarray:
@@ -146,7 +149,7 @@ class Inputs(Drive):
         _currents_fit("x", self.x, self.input_gain)
 
     @property
-    def kinds(self) -> int:
+    def n_inputs(self) -> int:
         return len(self.x)
 
     @property
@@ -167,21 +170,21 @@ class Inputs(Drive):
         steps = integer("steps", steps, minimum=1)
         if self.x.ndim == 3:
             return _first(self, self.x, steps)
-        return np.broadcast_to(self.x[:, None], (self.kinds, steps, self.fan_in))
+        return np.broadcast_to(self.x[:, None], (self.n_inputs, steps, self.fan_in))
 
     def _covariance(self, steps: int) -> np.ndarray:
         if self.x.ndim == 3:
             x = self.input_gain * self.frames(steps)
             return x @ x.transpose(0, 2, 1) / self.fan_in
         variances = np.mean((self.input_gain * self.x) ** 2, axis=1)
-        return np.broadcast_to(variances[:, None, None], (self.kinds, steps, steps))
+        return np.broadcast_to(variances[:, None, None], (self.n_inputs, steps, steps))
 
     def of_rows(self, rows: Any) -> Inputs:
         return replace(self, x=_rows(self.x, rows))
 
     def __repr__(self) -> str:
         over = "" if self.steps is None else f" over {self.steps} steps"
-        return f"inputs({self.kinds} vectors of {self.fan_in}{over}, input_gain={self.input_gain:.4g})"
+        return f"inputs({self.n_inputs} vectors of {self.fan_in}{over}, input_gain={self.input_gain:.4g})"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -201,7 +204,7 @@ class Spikes(Drive):
         _currents_fit("rates", np.maximum(rates, np.sqrt(rates)), self.input_gain)
 
     @property
-    def kinds(self) -> int:
+    def n_inputs(self) -> int:
         return len(self.rates)
 
     @property
@@ -229,7 +232,7 @@ class Spikes(Drive):
         return replace(self, rates=_rows(self.rates, rows))
 
     def __repr__(self) -> str:
-        batch = f"{self.kinds} × " if self.kinds > 1 else ""
+        batch = f"{self.n_inputs} × " if self.n_inputs > 1 else ""
         kind = "" if self.kind == "bernoulli" else f", kind={self.kind!r}"
         return f"spikes({batch}{self.fan_in} trains, mean rate {self.rates.mean():.4g}, input_gain={self.input_gain:.4g}{kind})"
 
@@ -252,7 +255,7 @@ class Given(Drive):
         put(self, currents=frozen(array if array.ndim == 3 else array[None]))
 
     @property
-    def kinds(self) -> int:
+    def n_inputs(self) -> int:
         return len(self.currents)
 
     @property
@@ -270,7 +273,7 @@ class Given(Drive):
         return replace(self, currents=_rows(self.currents, rows))
 
     def __repr__(self) -> str:
-        batch = f"{self.kinds} inputs, " if self.kinds > 1 else ""
+        batch = f"{self.n_inputs} inputs, " if self.n_inputs > 1 else ""
         steps = f"{self.steps} step{'s' * (self.steps > 1)}"
         return f"given({batch}{steps} of {f'{self.width} neurons' if self.width else 'one current for all neurons'})"
 

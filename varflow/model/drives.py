@@ -1,4 +1,4 @@
-"""What the first layer receives.
+"""Drives: the currents, inputs or spikes that the first layer receives.
 
 Independent Gaussian currents, constant (``currents``) or new at every step (``white``); data sent through real first-layer
 weights, as numbers (``inputs``, ``inputs_from_file``) or as random spike trains (``spikes``); or currents given as numbers

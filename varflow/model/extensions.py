@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+from varflow import _figures
 from varflow._checks import DomainError, called
 from varflow.model.drive_kinds import Drive
-from varflow.model.graph import Graph, Node
+from varflow.model.graph import Graph
 from varflow.model.signals import Layer
 from varflow.model.sources import Unknown
 
-__all__ = ["OWN", "READS", "Gap", "covered", "map_of", "missing", "refuse_gaps", "register"]
+__all__ = ["OWN", "READS", "map_of", "missing", "refuse_gaps", "register"]
 
 Maps = Mapping[type, Callable[..., Any]]
-OWN: dict[str, dict[type, Callable[..., Any]]] = {part: {} for part in ("forward", "backward", "count", "simulate", "figure")}
+OWN: dict[str, dict[type, Callable[..., Any]]] = {part: {} for part in ("forward", "backward", "count", "simulate")}
 READS: dict[str | type, Callable[..., Any]] = {}  # by name of a function of torch, or by class of a module
 
 
@@ -89,7 +90,7 @@ def register(
         rule = "must be a subclass of vf.layers.Layer" + (", or of vf.drives.Drive," if refused == ["simulate"] else "")
         raise DomainError("kind", kind, f"{rule} to have {refused[0]}")
     for part, function in given.items():
-        OWN[part][kind] = function
+        (_figures.figure.register if part == "figure" else OWN[part].__setitem__)(kind, function)
     for name, reader in (reads or {}).items():
         READS[name] = called("reads", reader)
 
@@ -99,27 +100,16 @@ def _of_varflow(kind: type) -> bool:
     return kind.__module__.split(".")[0] == "varflow" and getattr(home, kind.__name__, None) is kind
 
 
-class Gap(NamedTuple):
-    """A node that is not covered, and why."""
-
-    node: Node
-    words: str
-
-
 def map_of(part: str, table: Maps, operation: object) -> Callable[..., Any] | None:
     """The map of an operation's class or of the nearest above it that has one: in this table, or registered as this part."""
     return next((maps[kind] for kind in type(operation).__mro__ for maps in (table, OWN[part]) if kind in maps), None)
 
 
-def covered(graph: Graph, part: str, table: Maps) -> list[Gap]:
-    """The nodes of a graph that are not covered by a table, and why: none if all are."""
-    return [Gap(node, missing(node.operation, part)) for node in graph if map_of(part, table, node.operation) is None]
-
-
 def refuse_gaps(graph: Graph, part: str, table: Maps) -> None:
-    """DomainError for the first node that is not covered."""
-    for node, words in covered(graph, part, table):
-        raise DomainError(node.name, node.operation, words)
+    """DomainError for the first node of a graph that has no map of this part."""
+    for node in graph:
+        if map_of(part, table, node.operation) is None:
+            raise DomainError(node.name, node.operation, missing(node.operation, part))
 
 
 def missing(operation: Layer, part: str) -> str:

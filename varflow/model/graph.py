@@ -89,6 +89,11 @@ class Graph(Shown, Sequence[Node]):
         return Table("Graph", "  ".join([*(f"{{:<{size}}}" for size in sizes[:-1]), "{}"]), shown, header)
 
     @property
+    def over_batch(self) -> bool:
+        """True if an operation normalises over a batch of inputs, so that these depend on each other."""
+        return any(node.operation.over_batch for node in self)
+
+    @property
     def last_reader(self) -> Sequence[int]:
         """Number of the last node that receives the signal of each, its own if none does: after it, a walk may forget it."""
         last = list(range(len(self)))
@@ -184,6 +189,15 @@ def _sent(node: Node, received: Sequence[Signal], sources: Sequence[Node]) -> Si
         raise DomainError(node.name if error.argument == "layers" else error.argument, error.value, error.rule) from None
 
 
+def _check_residual(layer: Residual, shortcut: Signal, branch: Signal) -> None:
+    if shortcut.kind == "currents" and layer.merge != "add":
+        raise DomainError("merge", layer.merge, "is for spikes; currents are added")
+    if shortcut.kind == "spikes" and layer.keep != 1:
+        raise DomainError("keep", layer.keep, "is for currents; a shortcut of spikes has no factor")
+    if (branch.kind, branch.shape) != (shortcut.kind, shortcut.shape):
+        raise DomainError("layers", layer, f"must have a branch that returns {shortcut}, not {branch}")
+
+
 class _Builder:
     """Nodes gathered one after the other, and the signals that they send."""
 
@@ -208,7 +222,7 @@ class _Builder:
         """The number of the node that joins the signal of node ``at`` with that of the branch."""
         signal = self.sent[at]
         end = self.through(layer.branch, at, signal.inner_width(width), f"{name}.branch")
-        layer.merged(signal, self.sent[end])
+        _check_residual(layer, signal, self.sent[end])
         if layer.merge == "add":
             return self.add(Sum((layer.keep, 1.0)), at, end, name=name)
         if layer.merge == "iand":

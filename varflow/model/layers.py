@@ -10,6 +10,7 @@ Spike         currents → spikes           a layer of neurons
 Residual      either, unchanged in kind   shortcut and branch, merged
 BatchNorm     currents → currents         each neuron standardised over inputs, steps and positions
 LayerNorm     currents → currents         each input and step standardised over neurons
+RMSNorm       currents → currents         each input and step over the root mean square of neurons
 Pool          either, unchanged in kind   average or maximum over a window of a map
 Scale         either, unchanged in kind   multiplies by a number
 Sum, Product  either, unchanged in kind   joins several signals, weighted sum or product
@@ -37,7 +38,7 @@ from varflow._checks import (
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.merges import Concat, Product, Scale, Sum
 from varflow.model.neurons import Neuron
-from varflow.model.signals import Layer, Signal, Windows, area_of, extent, pair, signal_after
+from varflow.model.signals import Layer, Signal, Windows, area_of, extent, pair
 from varflow.model.sources import Measured, Unknown
 from varflow.model.weighted_layers import Conv, Linear
 
@@ -51,6 +52,7 @@ __all__ = [
     "Measured",
     "Pool",
     "Product",
+    "RMSNorm",
     "Residual",
     "Scale",
     "Spike",
@@ -160,19 +162,6 @@ class Residual(Layer):
     def __init__(self, *branch: Layer, merge: str = "add", keep: float = 1.0):
         put(self, branch=several("branch", branch, Layer), merge=choice("merge", merge, MERGES), keep=probability("keep", keep))
 
-    def after(self, signal: Signal, width: int | None = None) -> Signal:
-        return self.merged(signal, signal_after(self.branch, signal, signal.inner_width(width)))
-
-    def merged(self, signal: Signal, result: Signal) -> Signal:
-        """The signal that a shortcut and the result of its branch make."""
-        if signal.kind == "currents" and self.merge != "add":
-            raise DomainError("merge", self.merge, "is for spikes; currents are added")
-        if signal.kind == "spikes" and self.keep != 1:
-            raise DomainError("keep", self.keep, "is for currents; a shortcut of spikes has no factor")
-        if (result.kind, result.shape) != (signal.kind, signal.shape):
-            raise DomainError("layers", self, f"must have a branch that returns {signal}, not {result}")
-        return result
-
     def __repr__(self) -> str:
         more = (
             f"{name}={value!r}"
@@ -270,6 +259,34 @@ class LayerNorm(_Normalisation):
 
     def __post_init__(self) -> None:
         self._check_affine()
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RMSNorm(_Normalisation):
+    r"""Root-mean-square normalisation of currents: each input and step over all neurons of the layer.
+
+    .. math:: u' = \gamma\, \frac{u}{\sqrt{\operatorname{mean} u^2 + \epsilon}}
+
+    Parameters
+    ----------
+    gamma, eps : float
+
+    Raises
+    ------
+    DomainError
+        For a value outside its domain, or (when a network is made) before the first layer with weights.
+
+    Notes
+    -----
+    **Source**: ``zhang2019``.
+    """
+
+    gamma: float = 1.0
+    eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        gamma = scalar("gamma", non_negative("gamma", scale("gamma", self.gamma)))
+        put(self, gamma=gamma, eps=scalar("eps", non_negative("eps", self.eps)))
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -35,8 +35,8 @@ class Discrete(Distribution):
         put(self, _tails=frozen(tails))
 
     def _sf(self, z: np.ndarray) -> np.ndarray:
-        above = self._tails[np.searchsorted(self.levels, z, side="right")]
-        return np.where(np.isnan(z), z, above)
+        tails = self._tails[np.searchsorted(self.levels, z, side="right")]
+        return np.where(np.isnan(z), z, tails)
 
     def _pdf(self, z: np.ndarray) -> np.ndarray:
         return np.where(np.isnan(z), z, 0.0)

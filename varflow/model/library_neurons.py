@@ -110,10 +110,10 @@ def reads(kind: type | str, *, time_axis: int | None = None) -> Callable[[Reader
 
 def recognise(name: str, module: Any) -> Spiking | None:
     """The neuron of a spiking module; None for modules that do not spike, such as pure integrators."""
-    found = _reader_of(type(module))
-    if found is None:
+    reader = _reader_of(type(module))
+    if reader is None:
         return _without_reader(module)
-    read, axis = found
+    read, axis = reader
     called: dict[str, Any] = {"time_axis": axis} if axis is not None else _called(module)
     try:
         neuron = read(module)
@@ -138,10 +138,10 @@ def _package(kind: type) -> str:
 def _reader_of(kind: type) -> tuple[Callable[[Any], Found], int | None] | None:
     """The reader of a class, or of a class of another package from which it inherits its ``forward``."""
     for base in kind.__mro__:
-        found = _READERS.get(base) or _READERS.get(_key(base))
-        if found is not None:
+        reader = _READERS.get(base) or _READERS.get(_key(base))
+        if reader is not None:
             inherits = _package(base) != _package(kind) and getattr(kind, "forward", None) is getattr(base, "forward", None)
-            return found if base is kind or inherits else None
+            return reader if base is kind or inherits else None
     return None
 
 
@@ -150,14 +150,14 @@ def _without_reader(module: Any) -> Spiking | None:
     kind = next((base for base in type(module).__mro__ if _package(base) in _THRESHOLDS), None)
     if kind is None or not _spikes(kind, module):
         return None
-    package, own = _package(kind), "" if kind is type(module) else f", derived from {kind.__name__} of"
-    known = sorted(key.partition(".")[2] for key in _READERS if isinstance(key, str) and key.startswith(f"{package}."))
-    words = f"is a {type(module).__name__}{own or ' of'} {package}, of which {', '.join(known)} are known"
+    package, derivation = _package(kind), "" if kind is type(module) else f", derived from {kind.__name__} of"
+    with_reader = sorted(key.partition(".")[2] for key in _READERS if isinstance(key, str) and key.startswith(f"{package}."))
+    words = f"is a {type(module).__name__}{derivation or ' of'} {package}, of which {', '.join(with_reader)} are known"
     return Spiking(None, **_called(module), reason=words)
 
 
 def _spikes(kind: type, module: Any) -> bool:
-    """Whether a module of a library has a threshold, and returns spikes."""
+    """True if a module of a library has a threshold and returns spikes."""
     package, name = _package(kind), kind.__name__
     if name in _INTEGRATE or "NonSpiking" in name or "Encoder" in name or (name in _OPTIONAL and not module.output):
         return False
@@ -165,7 +165,7 @@ def _spikes(kind: type, module: Any) -> bool:
 
 
 def _called(module: Any) -> dict[str, Any]:
-    """How a module of a library is called: the time axis, and sizes of a joined axis of batch and time."""
+    """Time axis of a module of a library, and sizes of a joined axis of batch and time, as arguments of :class:`Spiking`."""
     packages = {_package(base) for base in type(module).__mro__}
     if "sinabs" in packages:
         sizes = [getattr(module, name, None) for name in ("batch_size", "num_timesteps")]
@@ -187,8 +187,8 @@ def refuse(name: str, module: Any, rule: str) -> NoReturn:
 def _preset(preset: Callable[..., Neuron], *holders: Any, **given: Any) -> Neuron:
     """A preset called with the module's attributes of the same names."""
     taken = [name for name in inspect.signature(preset).parameters if name not in given]
-    found = {name: plain_value(getattr(holder, name)) for name in taken for holder in holders if hasattr(holder, name)}
-    return preset(**found, **{name: plain_value(value) for name, value in given.items()})
+    values = {name: plain_value(getattr(holder, name)) for name in taken for holder in holders if hasattr(holder, name)}
+    return preset(**values, **{name: plain_value(value) for name, value in given.items()})
 
 
 def plain_value(value: Any) -> Any:
@@ -206,9 +206,9 @@ def plain_value(value: Any) -> Any:
 def _only(module: Any, **wanted: Any) -> None:
     """Raise unless attributes have these values."""
     for name, value in wanted.items():
-        found = plain_value(getattr(module, name, value))
-        if np.any(found != value) and not (found is None and value is False):
-            raise DomainError(name, found, f"is not supported, only {value!r}")
+        actual = plain_value(getattr(module, name, value))
+        if np.any(actual != value) and not (actual is None and value is False):
+            raise DomainError(name, actual, f"is not supported, only {value!r}")
 
 
 def _read(neuron: Neuron, threshold: Any, decay: Any, **more: Any) -> Spiking:
@@ -252,10 +252,10 @@ def _snntorch(module: Any) -> Spiking:
 
 
 def _one(name: str, value: Any) -> float:
-    found = plain_value(value)
-    if np.ndim(found):
-        raise DomainError(name, found, "must be one number for all neurons")
-    return found
+    number = plain_value(value)
+    if np.ndim(number):
+        raise DomainError(name, number, "must be one number for all neurons")
+    return number
 
 
 def _linear(name: str, layer: Any, **more: Any) -> InnerWeights:
@@ -268,8 +268,8 @@ def _linear(name: str, layer: Any, **more: Any) -> InnerWeights:
 @reads("spikingjelly.LIFNode")
 @reads("spikingjelly.ParametricLIFNode")
 def _spikingjelly(module: Any) -> Spiking:
-    rest, leaky = module.v_reset or 0.0, hasattr(module, "tau") or hasattr(module, "w")
-    given = {"v_threshold": module.v_threshold - rest, "v_reset": None if module.v_reset is None else 0.0}
+    resting, leaky = module.v_reset or 0.0, hasattr(module, "tau") or hasattr(module, "w")
+    given = {"v_threshold": module.v_threshold - resting, "v_reset": None if module.v_reset is None else 0.0}
     if hasattr(module, "w"):
         given["tau"] = 1 + (-module.w).exp()
     neuron = _preset(presets.spikingjelly_lif if leaky else presets.spikingjelly_if, module, **given)
@@ -286,10 +286,10 @@ def _linear_container(module: Any) -> Spiking | None:
     weight, bias, inputs = module.rc.weight, module.rc.bias, module.rc.in_features - module.sub_module_out_features
     parts, parameters = (weight[:, :inputs], weight[:, inputs:]), (None, None)
     if before is not None:
-        own, parameters = before.weight, (before.weight, before.weight)
-        parts = tuple(own @ part for part in parts)
-        bias = before.bias if bias is None else own @ bias + (0.0 if before.bias is None else before.bias)
-    entry, recurrent = (InnerWeights(part.detach(), None, scaled) for part, scaled in zip(parts, parameters, strict=True))
+        inner_weight, parameters = before.weight, (before.weight, before.weight)
+        parts = tuple(inner_weight @ block for block in parts)
+        bias = before.bias if bias is None else inner_weight @ bias + (0.0 if before.bias is None else before.bias)
+    entry, recurrent = (InnerWeights(block.detach(), None, scaled) for block, scaled in zip(parts, parameters, strict=True))
     return replace(inner, entry=replace(entry, bias=bias), recurrent=recurrent)
 
 
@@ -318,7 +318,7 @@ def _slope(function: Callable[[Any, Any], Any]) -> float:
 
 
 def _contents(module: Any) -> tuple[Any, Any]:
-    """What a container wraps: a linear layer or None, and the neurons."""
+    """The parts of a container: a linear layer or None, and the neurons."""
     parts = list(module) if type(module).__name__ == "Sequential" else [module]
     if len(parts) == 1:
         return None, parts[0]
@@ -340,8 +340,8 @@ def _neuron_of(node: Any) -> Spiking | None:
 @reads("norse.LIFRecurrentCell")
 @reads("norse.LIFRecurrent")
 def _norse(module: Any) -> Spiking:
-    p, rest = module.p, _one("v_leak", module.p.v_leak)
-    given = {"v_th": p.v_th - rest, "v_leak": 0.0, "v_reset": _one("v_reset", p.v_reset) - rest}
+    p, resting = module.p, _one("v_leak", module.p.v_leak)
+    given = {"v_th": p.v_th - resting, "v_leak": 0.0, "v_reset": _one("v_reset", p.v_reset) - resting}
     preset = presets.norse_lif if hasattr(p, "tau_syn_inv") else presets.norse_lif_box
     neuron, more = _preset(preset, p, module, **given), {}
     if hasattr(module, "recurrent_weights"):  # these cells detach the reset

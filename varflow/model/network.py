@@ -21,6 +21,7 @@ from varflow._checks import (
     positive_scale,
     put,
     real_array,
+    renamed,
     scalar,
     scale,
     several,
@@ -80,7 +81,7 @@ class Network(Shown):
     nodes : mapping of str to tuple, optional
         Any graph of layers, ``{name: (layer, *names of what it receives)}``, in place of ``layers``; ``"drive"`` is what the
         network receives. ``Sum``, ``Product`` and ``Concat`` of ``vf.layers`` join several signals. The order is that of
-        execution, but that a node comes behind those it receives. The network prints as a table.
+        execution, but that a node comes behind those it receives. ``print(network)`` shows them as a table.
 
     Attributes
     ----------
@@ -251,16 +252,21 @@ class Network(Shown):
         own = {pair: self.weight_law.own_mean_gain(*pair) for pair in set(below)}
         return np.array([0.0, *(own[pair] for pair in below)])
 
+    silence_is_final = renamed("silence_is_final", "silence_is_absorbing")
+
     @property
-    def silence_is_final(self) -> bool:
-        """Whether silence is absorbing, so that a layer without spikes silences all later ones (no bias, and θ above rest)."""
+    def silence_is_absorbing(self) -> bool:
+        """True if a layer without spikes silences all later ones (no bias, and θ above rest)."""
         return self.bias_std == 0 and not self.neuron.fires_at(0.0)
 
     def _parts(self) -> list[tuple[str, str]]:
         """Name and text of everything that is not a default."""
         if self.layers is not None:
             parts = [] if self.width is None else [("width", str(self.width))]
-            parts += [("layers", f"[{_shortened(self.layers)}]")] if self.nodes is None else []
+            row = f"[{_shortened(self.layers)}]"
+            parts += (
+                [("layers", row)] if self.nodes is None else [("nodes", f"{{{self.nodes[1].name}, …, {self.nodes[-1].name}}}")]
+            )
             parts += [("steps", str(self.steps))] if self.steps > 1 else []
             return parts if self.drive == currents() else [*parts, ("drive", repr(self.drive))]
         width = f"({self.width[0]}, …, {self.width[-1]})" if isinstance(self.width, tuple) else str(self.width)
@@ -273,12 +279,13 @@ class Network(Shown):
 
     def _table(self) -> Table:
         if self.nodes is not None:
-            return replace(self.nodes._table(), title=f"Network({', '.join(f'{name}={text}' for name, text in self._parts())})")
+            return replace(self.nodes._table(), title=repr(self))
         return Table("Network", "{:<9} {}", self._parts())
 
+    def __str__(self) -> str:
+        return repr(self) if self.nodes is None else self._table().text()
+
     def __repr__(self) -> str:
-        if self.nodes is not None:
-            return self._table().text()
         return f"Network({', '.join(f'{name}={text}' for name, text in self._parts())})"
 
 

@@ -117,22 +117,22 @@ class Neuron:
 
     @property
     def reset_detached(self) -> bool:
-        """Whether gradients ignore the reset."""
+        """True if gradients ignore the reset."""
         return self.reset_rule.detached if self.detach_reset is None else self.detach_reset
 
     @property
     def memoryless(self) -> bool:
-        """Whether spikes depend on the present input only; no decay, no reset, no filter, at most one spike a step."""
+        """True if spikes depend on the present input only: no decay, no reset, no filter, at most one spike a step."""
         return self.decay == 0 and self.synaptic_decay == 0 and self.reset_rule.absent
 
     @property
     def differing(self) -> int:
-        """How many parameters differ between the neurons of a layer."""
+        """Number of parameters that differ between the neurons of a layer."""
         return isinstance(self.threshold, OverNeurons) + isinstance(self.decay, OverNeurons)
 
     @property
     def heterogeneous(self) -> bool:
-        """Whether neurons of a layer differ in threshold or decay."""
+        """True if neurons of a layer differ in threshold or decay."""
         return self.differing > 0
 
     def members(self, points: int) -> list[tuple[float, Neuron]]:
@@ -147,7 +147,7 @@ class Neuron:
         ]
 
     def fires_at(self, membrane: float) -> bool:
-        """Whether a membrane of exactly this value spikes (``>`` or ``≥``, by ``strict``) in any neuron."""
+        """True if a membrane of exactly this value spikes (``>`` or ``≥``, by ``strict``) in any neuron."""
         membrane = scalar("membrane", numbers("membrane", membrane))
         if isinstance(self.threshold, OverNeurons):
             return membrane > self.threshold.smallest
@@ -179,11 +179,11 @@ def _threshold(value: Any) -> float | OverNeurons:
 def _decay(value: Any) -> float | OverNeurons:
     if not differs(value):
         return _fraction("decay", value, one_allowed=True)
-    found = OverNeurons.of("decay", value)
-    low, high = found.support
+    decays = OverNeurons.of("decay", value)
+    low, high = decays.support
     if low < 0 or high > 1:
-        raise DomainError("decay", found, f"has values from {low:g} to {high:g}: they must lie between 0 and 1, 1 excluded")
-    return found
+        raise DomainError("decay", decays, f"has values from {low:g} to {high:g}: they must lie between 0 and 1, 1 excluded")
+    return decays
 
 
 def _fraction(name: str, value: float, *, one_allowed: bool) -> float:

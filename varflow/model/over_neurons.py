@@ -49,7 +49,7 @@ class OverNeurons:
 
     @classmethod
     def of(cls, argument: str, value: Any) -> OverNeurons:
-        """From a frozen scipy.stats distribution with a finite mean, or from values; DomainError for any other."""
+        """The description of a frozen scipy.stats distribution with a finite mean, or of values; DomainError for any other."""
         if isinstance(value, cls):
             return value
         if np.ndim(value) == 1:
@@ -67,10 +67,10 @@ class OverNeurons:
             raise DomainError(argument, value.dist.name, "has array parameters: give one distribution at a time")
         if not bool(value.dist._argcheck(*shapes)) or not np.isfinite(location) or not 0 < scale < np.inf:
             raise DomainError(argument, value.dist.name, "has invalid parameters: give finite ones, and a positive scale")
-        found = cls(value.dist.name, tuple(float(shape) for shape in shapes), float(location), float(scale))
-        if not np.isfinite(found.mean) or np.abs(found.rule()[0]).max() > LARGEST_SCALE:
-            raise DomainError(argument, found, "must have a finite mean")
-        return found
+        made = cls(value.dist.name, tuple(float(shape) for shape in shapes), float(location), float(scale))
+        if not np.isfinite(made.mean) or np.abs(made.rule()[0]).max() > LARGEST_SCALE:
+            raise DomainError(argument, made, "must have a finite mean")
+        return made
 
     @property
     def frozen(self) -> Any:
@@ -109,7 +109,7 @@ class OverNeurons:
         return _fine(self) if points is None else _gauss(self, points)
 
     def rules_for(self, widths: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """For functions that rise from 0 to 1 over each of these widths: which of them, and values and weights in parts.
+        """Rules for functions that rise from 0 to 1 over each of these widths: which of them, and values and weights in parts.
 
         The Gauss rule where it is as accurate as the fine one (measured to 1e-12 for uniform, normal, lognormal, gamma and
         Student's t): where a function is no narrower than half the bulk.
@@ -177,7 +177,7 @@ def _fine(over: OverNeurons) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=64)
 def _gauss(over: OverNeurons, points: int) -> tuple[np.ndarray, np.ndarray]:
-    r"""By Lanczos iteration on the fine rule, for polynomials in ``y = x/√(1 + (x/BOUND)²)``, ``x`` the standardised value.
+    r"""Gauss rule by Lanczos iteration on the fine one, for polynomials in ``y = x/√(1 + (x/BOUND)²)``, ``x`` standardised.
 
     In ``y`` heavy tails are finite; polynomials in ``x`` would miss the bulk (thresholds ``scipy.stats.lognorm(1)``: 80 %).
     """
@@ -220,7 +220,7 @@ def over_neurons(value: Any) -> bool:
 
 
 def differs(value: Any) -> bool:
-    """Whether a parameter of a neuron is given as a distribution or as several values."""
+    """True if a parameter of a neuron is given as a distribution or as several values."""
     try:
         return over_neurons(value) or (np.ndim(value) == 1 and len(value) > 1)
     except Exception:  # lists of different lengths, and what is no array

@@ -10,7 +10,7 @@ import numpy as np
 from varflow._checks import DomainError, positive_scale, probability, scalar, scale
 from varflow.model.over_neurons import differs, over_neurons
 
-__all__ = ["at_rest", "below_one", "class_name", "each", "leak", "number", "of_all_neurons", "of_neurons", "positive_number"]
+__all__ = ["at_rest", "below_one", "checked", "class_name", "leak", "number", "of_all_neurons", "of_neurons", "positive_number"]
 
 
 def class_name(value: Any) -> Any:
@@ -20,10 +20,10 @@ def class_name(value: Any) -> Any:
 
 def of_neurons(name: str, value: Any, check: Callable[[str, Any], Any]) -> Any:
     """A checked number, an array of them, or a distribution, which ``Neuron`` checks."""
-    return value if over_neurons(value) else each(name, value, check)
+    return value if over_neurons(value) else checked(name, value, check)
 
 
-def each(name: str, value: Any, check: Callable[[str, Any], Any]) -> Any:
+def checked(name: str, value: Any, check: Callable[[str, Any], Any]) -> Any:
     """A checked number, or an array of them."""
     return np.array([check(name, one) for one in value]) if differs(value) else check(name, value)
 

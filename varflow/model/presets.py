@@ -35,8 +35,8 @@ from varflow.model.over_neurons import over_neurons
 from varflow.model.preset_arguments import (
     at_rest,
     below_one,
+    checked,
     class_name,
-    each,
     leak,
     number,
     of_all_neurons,
@@ -124,7 +124,7 @@ def _snntorch_reset(threshold: float, reset_mechanism: str, reset_delay: bool, a
     choice("reset_mechanism", reset_mechanism, ("subtract", "zero", "none"))
     if reset_mechanism == "none":
         return "none"
-    if not over_neurons(threshold) and np.min(each("threshold", threshold, number)) < 0:
+    if not over_neurons(threshold) and np.min(checked("threshold", threshold, number)) < 0:
         raise DomainError("threshold", threshold, "must not be negative: snnTorch then resets a membrane at rest")
     if flag("reset_delay", reset_delay):
         return {"subtract": "delayed_subtract", "zero": at_zero}[reset_mechanism]
@@ -169,7 +169,7 @@ def spikingjelly_lif(
     >>> vf.neurons.spikingjelly_lif()
     Neuron(threshold=1, decay=0.5, input_scale=0.5, reset='zero', strict=False)
     """
-    taus = each("tau", tau, number)
+    taus = checked("tau", tau, number)
     if np.min(taus) <= 1:
         raise DomainError("tau", tau, "must be greater than 1")
     scale = 1 / of_all_neurons("tau", taus) if flag("decay_input", decay_input) else 1.0
@@ -364,7 +364,7 @@ def sinabs_lif(
     if not (single or subtract):
         raise DomainError("reset_fn", reset_fn, "has no equivalent after several spikes a step: use spike_fn='SingleSpike'")
     perfect = isinstance(tau_mem, float) and tau_mem == math.inf  # an integrator without leak
-    decay = 1.0 if perfect else np.exp(-1 / each("tau_mem", tau_mem, positive_number))
+    decay = 1.0 if perfect else np.exp(-1 / checked("tau_mem", tau_mem, positive_number))
     filtered = 0.0 if tau_syn is None else math.exp(-1 / positive_number("tau_syn", tau_syn))
     normalised = flag("norm_input", norm_input) and bool(of_all_neurons("tau_mem", tau_mem))
     scale = 1 - decay if normalised else 1.0

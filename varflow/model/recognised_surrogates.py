@@ -42,8 +42,8 @@ def recognised(function: Any, threshold: float = 1.0) -> Surrogate | None:
 def by_method(package: str, name: str, given: Mapping[str, Any]) -> Surrogate | None:
     """The surrogate of this name in a library, with those of the given values that it takes; None for unknown names."""
     room, wanted = ROOMS[package], (package if package != "snntorch" else "") + name.replace("_", "").lower()
-    found = (getattr(room, each) for each in room.__all__ if each.replace("_", "").lower() == wanted)
-    make: Callable[..., Surrogate] | None = OTHERWISE.get(f"{package}.{name}") or next(found, None)
+    matching = (getattr(room, public) for public in room.__all__ if public.replace("_", "").lower() == wanted)
+    make: Callable[..., Surrogate] | None = OTHERWISE.get(f"{package}.{name}") or next(matching, None)
     if make is None or not set(parameters := inspect.signature(make).parameters) <= set(given):
         return None
     return make(**{parameter: plain_value(given[parameter]) for parameter in parameters})

@@ -16,7 +16,7 @@ __all__ = ["FAMILIES", "Reset"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Reset:
-    r"""What a spike does to the next membrane.
+    r"""The effect of a spike on the next membrane.
 
     .. math:: H' = \beta\,(1 - k S)\, H - \varrho\, a\, \theta S + (1 - g_S S)\, c, \qquad
               \varrho = 1 \text{ if delayed, else } \beta
@@ -92,12 +92,12 @@ class Reset:
 
     @property
     def linear(self) -> bool:
-        """Whether spikes leave the membrane unchanged, and nothing bounds it, so that it is linear in the currents."""
+        """True if spikes leave the membrane unchanged, and nothing bounds it, so that it is linear in the currents."""
         return not (self.membrane or self.threshold or self.input or self.lowest is not None)
 
     @property
     def absent(self) -> bool:
-        """Whether there is no reset and at most one spike a step."""
+        """True if there is no reset and at most one spike a step."""
         return self.linear and not self.counts
 
     def __repr__(self) -> str:

@@ -37,8 +37,8 @@ class Sample(Distribution):
         put(self, _area=frozen(np.append(np.cumsum(panels[::-1])[::-1], 0.0)))
 
     def _sf(self, z: np.ndarray) -> np.ndarray:
-        below, above = self._area_above(z - self.bandwidth), self._area_above(z + self.bandwidth)
-        smeared = (below - above) / (2 * self.bandwidth)
+        lower_area, upper_area = self._area_above(z - self.bandwidth), self._area_above(z + self.bandwidth)
+        smeared = (lower_area - upper_area) / (2 * self.bandwidth)
         ends = [z <= self._knots[0] - self.bandwidth, z >= self.upper]
         return np.clip(np.select(ends, [1.0, 0.0], smeared), 0.0, 1.0)
 

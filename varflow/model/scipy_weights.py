@@ -14,22 +14,23 @@ import numpy as np
 
 from varflow._checks import DomainError
 from varflow._shared import quiet
+from varflow.model import weight_families as families
 from varflow.model.adapters import from_scipy as membrane_distribution
 from varflow.model.builtin import Distribution
-from varflow.model.levels import Discrete as Atoms
+from varflow.model.levels import Discrete
 from varflow.model.weight_distribution import Pair, WeightDistribution
-from varflow.model.weight_families import LARGEST_SIGMA, Discrete, Gamma, LogNormal, Normal, Uniform
 
 __all__ = ["from_scipy"]
 
-_SYMMETRIC = dict.fromkeys(("norm", "Normal", "StandardNormal"), Normal()) | dict.fromkeys(("uniform", "Uniform"), Uniform())
+_SYMMETRIC: dict[str, WeightDistribution] = dict.fromkeys(("norm", "Normal", "StandardNormal"), families.NormalWeights())
+_SYMMETRIC |= dict.fromkeys(("uniform", "Uniform"), families.UniformWeights())
 _LONGEST_LATTICE = 4096  # steps between the smallest and the largest weight
 
 Found = tuple[WeightDistribution, str, float]  # core, label, offset of the mean from the core's in units of the core
 
 
 @dataclass(frozen=True)
-class Adapted(WeightDistribution):
+class ScipyWeights(WeightDistribution):
     """A continuous scipy.stats distribution, standardised."""
 
     identity: tuple[Any, ...]
@@ -47,8 +48,8 @@ class Adapted(WeightDistribution):
         return np.asarray(self.standard.pdf(x), dtype=float)
 
     def tails(self, x: np.ndarray) -> Pair:
-        below = self.source.cdf(self.location + self.scale * x)
-        return np.asarray(self.standard.sf(x), dtype=float), np.asarray(below, dtype=float)
+        cdf = self.source.cdf(self.location + self.scale * x)
+        return np.asarray(self.standard.sf(x), dtype=float), np.asarray(cdf, dtype=float)
 
     def draw(self, variates: Any) -> Any:
         inverse = self.source.ppf if hasattr(self.source, "ppf") else self.source.icdf
@@ -58,19 +59,19 @@ class Adapted(WeightDistribution):
 def from_scipy(obj: Any) -> Found | None:
     """Core, label and offset of a scipy.stats object; None if it is not a univariate distribution."""
     try:
-        found = membrane_distribution(obj)
+        standardised = membrane_distribution(obj)
     except DomainError as error:
         raise DomainError("weights", error.value, error.rule) from None
-    if found is None:
+    if standardised is None:
         return None
     obj = obj if hasattr(obj, "mean") and not hasattr(obj, "numargs") else obj()
     new = hasattr(obj, "standard_deviation")
     mean, std = float(obj.mean()), float(obj.standard_deviation() if new else obj.std())
-    if isinstance(found, Atoms):
-        return _from_atoms(found, mean, std)
+    if isinstance(standardised, Discrete):
+        return _from_atoms(standardised, mean, std)
     low, high = ((float(end) - mean) / std for end in obj.support())
-    core = Adapted(_identity(obj), _shape(obj, new), mean, std, obj, found, (low, high))
-    return _closed_form(obj, mean, std) or (core, found.name, mean / std)
+    core = ScipyWeights(_identity(obj), _shape(obj, new), mean, std, obj, standardised, (low, high))
+    return _closed_form(obj, mean, std) or (core, standardised.name, mean / std)
 
 
 def _closed_form(obj: Any, mean: float, std: float) -> Found | None:
@@ -88,12 +89,13 @@ def _closed_form(obj: Any, mean: float, std: float) -> Found | None:
     shape = float(shapes[0]) if shapes else 1.0
     if name == "chi2":
         shape, scale = shape / 2, scale * 2
-    if name == "lognorm" and not 1e-3 <= shape <= LARGEST_SIGMA:
+    if name == "lognorm" and not 1e-3 <= shape <= families.LARGEST_SIGMA:
         return None
-    return (LogNormal if name == "lognorm" else Gamma)(shape), f"{label}({shape:g})", float(location) / float(scale)
+    core = families.LogNormalWeights if name == "lognorm" else families.GammaWeights
+    return core(shape), f"{label}({shape:g})", float(location) / float(scale)
 
 
-def _from_atoms(law: Atoms, mean: float, std: float) -> Found:
+def _from_atoms(law: Discrete, mean: float, std: float) -> Found:
     """Atoms as integers in units of the lattice step; the lattice contains 0 if possible."""
     atoms = law.levels * std + mean
     atoms[np.abs(atoms) < 1e-12 * std] = 0.0
@@ -107,7 +109,7 @@ def _from_atoms(law: Atoms, mean: float, std: float) -> Found:
     offset = atoms[0] / step - first
     levels = first + np.rint((atoms - atoms[0]) / step).astype(int)
     label = f"{law.name} on {len(levels)} levels"
-    core = Discrete(label, (tuple(levels.tolist()), tuple(law.weights.tolist())))
+    core = families.LatticeWeights(label, (tuple(levels.tolist()), tuple(law.weights.tolist())))
     return core, label, float(offset) if abs(offset) > 1e-9 else 0.0
 
 
@@ -115,11 +117,11 @@ def _common_step(lengths: np.ndarray) -> float:
     """Greatest common divisor of lengths by Euclid's algorithm, within 1e-9 of the longest."""
     step = lengths.min()
     for _ in range(60):
-        rest = np.abs(lengths - step * np.rint(lengths / step))
-        wrong = rest > 1e-9 * lengths.max()
+        remainders = np.abs(lengths - step * np.rint(lengths / step))
+        wrong = remainders > 1e-9 * lengths.max()
         if not wrong.any():
             break
-        step = rest[wrong].min()
+        step = remainders[wrong].min()
     return float(step)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NamedTuple
 
@@ -14,14 +14,12 @@ __all__ = [
     "Layer",
     "Signal",
     "Windows",
-    "all_layers",
     "area_of",
     "extent",
     "first_signal",
     "has_own_gain",
     "own_gain",
     "pair",
-    "signal_after",
 ]
 
 
@@ -141,24 +139,6 @@ class Windows(NamedTuple):
             raise DomainError("layers", layer, f"has a window larger than the map it receives, {area[0]} × {area[1]}")
         extents = zip(area, reach, self.padding, self.stride, strict=True)
         return tuple((side + 2 * pad - each) // stride + 1 for side, each, pad, stride in extents)
-
-
-def signal_after(layers: Sequence[Layer], signal: Signal, width: int | None) -> Signal:
-    """The signal after these layers; DomainError names the two that do not fit."""
-    previous = None
-    for layer in layers:
-        if signal.kind not in layer.accepts:
-            follows = "the drive" if previous is None else repr(previous)
-            raise DomainError(
-                "layers", layer, f"cannot follow {follows}, which sends {signal.kind}: needs {' or '.join(layer.accepts)}"
-            )
-        signal, previous = layer.after(signal, width=width), layer
-    return signal
-
-
-def all_layers(layers: Iterable[Layer]) -> list[Layer]:
-    """Layers in order of execution, those of branches before the layer that has them."""
-    return [inner for layer in layers for inner in (*all_layers(layer.branch), layer)]
 
 
 def has_own_gain(drive: Inputs | Spikes) -> bool:

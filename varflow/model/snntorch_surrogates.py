@@ -58,7 +58,7 @@ def straight_through_estimator() -> Surrogate:
 
 
 def snntorch_triangular(threshold: float = 1.0) -> Surrogate:
-    """What snnTorch's ``triangular(threshold)`` computes: ``θ`` below the threshold and ``-θ`` above, so ``|ψ|`` is constant.
+    """snnTorch's ``triangular(threshold)`` as it computes: ``θ`` below the threshold and ``-θ`` above, so ``|ψ|`` is constant.
 
     A triangle is ``vf.surrogates.triangular(width)``.
     """

@@ -63,9 +63,20 @@ class Measured(Layer):
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Fallback(Measured):
-    """What it receives, unless that is not known: then numbers that were measured there."""
+    """What it receives, currents too, as numbers for weights; if that is not known, numbers that were measured there."""
 
+    x: Any = None
     accepts: ClassVar[tuple[str, ...]] = ("input", "currents", "spikes")
+
+    def __post_init__(self) -> None:
+        if self.x is not None:
+            Measured.__post_init__(self)
+
+    def after(self, *signals: Signal, width: int | None = None) -> Signal:
+        return Signal("input", signals[0].shape, weighted=True) if self.x is None else Measured.after(self)
+
+    def __repr__(self) -> str:
+        return "Fallback()" if self.x is None else Measured.__repr__(self)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

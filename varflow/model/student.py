@@ -49,12 +49,12 @@ class StudentT(Distribution):
 
     def _log_sf(self, z: np.ndarray) -> np.ndarray:
         t = np.abs(z)
-        rest = self.df - 2
-        log_base = np.where(t > _FAR, 2 * np.log(t) - math.log(rest), np.log1p(np.minimum(t, _FAR) ** 2 / rest))
-        beyond = np.log(self._constant) + np.log(self._mills(t)) - 0.5 * (self.df + 1) * log_base
-        beyond = np.where(np.isinf(t), -np.inf, beyond)
+        excess_df = self.df - 2
+        log_base = np.where(t > _FAR, 2 * np.log(t) - math.log(excess_df), np.log1p(np.minimum(t, _FAR) ** 2 / excess_df))
+        log_far_tail = np.log(self._constant) + np.log(self._mills(t)) - 0.5 * (self.df + 1) * log_base
+        log_far_tail = np.where(np.isinf(t), -np.inf, log_far_tail)
         tail = self._tail(t)
-        return np.where(z < 0, np.log1p(-tail), np.where(t < self._switch, np.log(tail), beyond))
+        return np.where(z < 0, np.log1p(-tail), np.where(t < self._switch, np.log(tail), log_far_tail))
 
     def _elasticity(self, z: np.ndarray) -> np.ndarray:
         return -(self.df + 1) / (1 + (self.df - 2) / (z * z))
@@ -69,28 +69,28 @@ class StudentT(Distribution):
         ``C (1 + t²/r)^{-ν/2}`` times a bounded factor because the density underflows before the tail."""
         from scipy.special import betaincc  # takes 0.2 s to import
 
-        rest, t = self.df - 2, np.asarray(t)
-        bounded = np.where(np.isinf(t), 1.0, self._mills(t) / np.hypot(1.0, t / math.sqrt(rest)))
+        excess_df, t = self.df - 2, np.asarray(t)
+        bounded = np.where(np.isinf(t), 1.0, self._mills(t) / np.hypot(1.0, t / math.sqrt(excess_df)))
         tail = np.asarray(self._constant * bounded * self._power(t, 0.5 * self.df))
         centre = t < self._switch
         square = t[centre] ** 2
-        tail[centre] = 0.5 * betaincc(0.5, 0.5 * self.df, square / (rest + square))
+        tail[centre] = 0.5 * betaincc(0.5, 0.5 * self.df, square / (excess_df + square))
         return tail
 
     def _power(self, t: np.ndarray, exponent: float) -> np.ndarray:
         """``(1 + t²/r)^{-exponent}``, the base kept to twice double precision."""
-        rest = self.df - 2
+        excess_df = self.df - 2
         t = np.minimum(t, 1e200)  # 0 there for every ν > 2
-        far = t > _FAR
-        one, t = np.where(far, 0.0, 1.0), np.where(far, t / _FAR, t)
+        distant = t > _FAR
+        one, t = np.where(distant, 0.0, 1.0), np.where(distant, t / _FAR, t)
         square, square_lo = two_product(t, t)
-        ratio = square / rest
-        back, back_lo = two_product(ratio, rest)
-        ratio_lo = ((square - back) - back_lo + square_lo) / rest
+        ratio = square / excess_df
+        back, back_lo = two_product(ratio, excess_df)
+        ratio_lo = ((square - back) - back_lo + square_lo) / excess_df
         base = one + ratio
         grown = base - one
         base_lo = (one - (base - grown)) + (ratio - grown) + ratio_lo
-        scale = np.where(far, _FAR ** (-2 * exponent), 1.0)
+        scale = np.where(distant, _FAR ** (-2 * exponent), 1.0)
         return np.power(base, -exponent) * np.exp(-exponent * base_lo / base) * scale
 
     def _mills(self, t: np.ndarray) -> np.ndarray:
@@ -99,8 +99,8 @@ class StudentT(Distribution):
         mills = np.full_like(t, np.nan)
         near = (t >= self._switch) & (t < 3 * self._switch)
         mills[near] = _mills_fraction(t[near], self.df, self._near_terms)
-        far = t >= 3 * self._switch
-        mills[far] = _mills_fraction(t[far], self.df, self._terms)
+        distant = t >= 3 * self._switch
+        mills[distant] = _mills_fraction(t[distant], self.df, self._terms)
         return mills
 
     def __repr__(self) -> str:
@@ -133,8 +133,8 @@ def _fraction(q: np.ndarray, terms: np.ndarray) -> np.ndarray:
 
 
 def _mills_fraction(t: np.ndarray, df: float, terms: np.ndarray) -> np.ndarray:
-    rest = df - 2
-    scaled = rest / t
+    excess_df = df - 2
+    scaled = excess_df / t
     finite = np.where(np.isinf(t), 1.0, t)
     return (scaled + t) / df * _fraction(scaled / finite, terms)
 

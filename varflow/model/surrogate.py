@@ -16,10 +16,10 @@ import numpy as np
 
 from varflow._checks import DomainError, called, choice, numbers, positive_scale, put, said, scalar
 
-__all__ = ["FAMILIES", "Formula", "Shape", "Surrogate"]
+__all__ = ["FAMILIES", "Family", "Formula", "Surrogate"]
 
 
-class Shape(NamedTuple):
+class Family(NamedTuple):
     """A family's ``ψ`` of peak 1 as a function of ``x = |v|/a``: its area over ``v/a``, and the ``x`` beyond which it is 0."""
 
     of: Callable[[np.ndarray], np.ndarray]
@@ -34,20 +34,20 @@ def _sech2(x: np.ndarray) -> np.ndarray:
 
 
 FAMILIES = {
-    "box": Shape(lambda x: np.where(x < 1, 1.0, 0.0), 2.0, 1.0),
-    "triangular": Shape(lambda x: np.maximum(1 - x, 0.0), 1.0, 1.0),
-    "gaussian": Shape(lambda x: np.exp(-(x**2) / 2), math.sqrt(2 * math.pi)),
-    "exponential": Shape(lambda x: np.exp(-x), 2.0),
-    "fast_sigmoid": Shape(lambda x: 1 / (1 + x) ** 2, 2.0),
-    "atan": Shape(lambda x: 1 / (1 + x**2), math.pi),
-    "sigmoid": Shape(_sech2, 4.0),
+    "box": Family(lambda x: np.where(x < 1, 1.0, 0.0), 2.0, 1.0),
+    "triangular": Family(lambda x: np.maximum(1 - x, 0.0), 1.0, 1.0),
+    "gaussian": Family(lambda x: np.exp(-(x**2) / 2), math.sqrt(2 * math.pi)),
+    "exponential": Family(lambda x: np.exp(-x), 2.0),
+    "fast_sigmoid": Family(lambda x: 1 / (1 + x) ** 2, 2.0),
+    "atan": Family(lambda x: 1 / (1 + x**2), math.pi),
+    "sigmoid": Family(_sech2, 4.0),
 }
 """The families: ``ψ(v) = peak · shape(|v|/width)``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Formula:
-    """How a library writes a surrogate: the function of ``vf.surrogates``, its arguments, and the one that sets the width.
+    """A surrogate as a library writes it: the function of ``vf.surrogates``, its arguments, and the one that sets the width.
 
     The width is proportional to that argument to the power ``power``; None where no argument sets it.
     """
@@ -58,7 +58,7 @@ class Formula:
     power: int = -1
 
     def at(self, ratio: float) -> Surrogate:
-        """The same formula with the width multiplied by ``ratio``."""
+        """This formula with the width multiplied by ``ratio``."""
         if self.sets_width is None:
             raise DomainError("surrogate", self, "has no argument that sets its width; use vf.surrogates.Surrogate(family, …)")
         arguments = dict(self.arguments)
@@ -151,10 +151,10 @@ class Surrogate:
         given = np.asarray(v)
         x = numbers("v", v)
         with np.errstate(all="ignore"):
-            psi = self._own(x) if self.family == "own" else self.peak * FAMILIES[self.family].of(np.abs(x) / self.width)
+            psi = self._own_values(x) if self.family == "own" else self.peak * FAMILIES[self.family].of(np.abs(x) / self.width)
             return np.asarray(psi).astype(given.dtype if given.dtype.kind == "f" else np.float64, copy=False)
 
-    def _own(self, v: np.ndarray) -> np.ndarray:
+    def _own_values(self, v: np.ndarray) -> np.ndarray:
         """The function's values; DomainError that says where they are not finite."""
         assert self.function is not None
         try:
@@ -177,7 +177,7 @@ class Surrogate:
         return math.nan if self.family == "own" else FAMILIES[self.family].area * self.peak * self.width
 
     def widened(self, width: float) -> Surrogate:
-        """The same surrogate at another width: by the library's own parameter, so that for instance ``atan`` keeps its area;
+        """This surrogate at another width: by the library's own parameter, so that for instance ``atan`` keeps its area;
         without a library at the same peak.
 
         Raises

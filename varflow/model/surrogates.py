@@ -72,13 +72,13 @@ def _shape(family: str, function: Callable[..., Surrogate], width: Any, peak: An
     if peak is not None and area is not None:
         raise DomainError("area", area, "cannot be combined with peak: the width and one of them set the other")
     a = positive_number("width", width)
-    kept = (
+    size = (
         ("area", positive_number("area", area))
         if area is not None
         else ("peak", positive_number("peak", 1.0 if peak is None else peak))
     )
-    height = kept[1] if area is None else kept[1] / (FAMILIES[family].area * a)
-    return Surrogate(family, height, a, formula=Formula(function, (("width", a), kept), "width", power=1))
+    height = size[1] if area is None else size[1] / (FAMILIES[family].area * a)
+    return Surrogate(family, height, a, formula=Formula(function, (("width", a), size), "width", power=1))
 
 
 def own(function: Callable[[np.ndarray], Any], *, kinks: Sequence[float] = (0.0,)) -> Surrogate:
@@ -129,8 +129,8 @@ def surrogate_of(surrogate: Any) -> Surrogate:
         return surrogate
     if isinstance(surrogate, str) and surrogate in _NAMED:
         return _NAMED[surrogate]()
-    if isinstance(surrogate, str) and (found := _printed(surrogate)) is not None:
-        return found
+    if isinstance(surrogate, str) and (printed := _printed(surrogate)) is not None:
+        return printed
     if callable(surrogate):
         return recognised(surrogate) or own(surrogate)
     rule = WITHOUT.get(
@@ -145,7 +145,7 @@ def _printed(text: str) -> Surrogate | None:
     try:
         call: Any = ast.parse(text, mode="eval").body
         make, arguments = {**_NAMED, "Surrogate": Surrogate}[call.func.id], map(ast.literal_eval, call.args)
-        return make(*arguments, **{each.arg: ast.literal_eval(each.value) for each in call.keywords})
+        return make(*arguments, **{keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords})
     except DomainError as error:
         raise DomainError("surrogate", text, f"has a {error.argument} that {error.rule}") from None
     except (SyntaxError, AttributeError, KeyError, TypeError, ValueError):

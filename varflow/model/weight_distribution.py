@@ -85,7 +85,7 @@ class WeightDistribution(ABC):
         raise NotImplementedError
 
     def gives(self, name: str) -> bool:
-        """Whether the subclass defines this method."""
+        """True if the subclass defines this method."""
         return getattr(type(self), name) is not getattr(WeightDistribution, name)
 
     def draw(self, variates: Any) -> Any:

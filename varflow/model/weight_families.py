@@ -12,13 +12,13 @@ import numpy as np
 from varflow.model import builtin
 from varflow.model.weight_distribution import Lattice, Pair, WeightDistribution, unknown
 
-__all__ = ["Discrete", "Gamma", "LogNormal", "Normal", "Uniform"]
+__all__ = ["GammaWeights", "LatticeWeights", "LogNormalWeights", "NormalWeights", "UniformWeights"]
 
 LARGEST_SIGMA = 3.0  # of log-normal weights: the standard deviation is then 8000 times the median
 
 
 @dataclass(frozen=True)
-class Normal(WeightDistribution):
+class NormalWeights(WeightDistribution):
     """Standard normal: a sum of ``J`` with a normal bias is normal with variance ``J + b²``."""
 
     sums_are_normal = True
@@ -39,7 +39,7 @@ class Normal(WeightDistribution):
 
 
 @dataclass(frozen=True)
-class Uniform(WeightDistribution):
+class UniformWeights(WeightDistribution):
     """Uniform on (-1, 1). Tails of sums are sums of B-splines."""
 
     support = (-1.0, 1.0)
@@ -85,7 +85,7 @@ def _spline_tail(number: int, x: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Gamma(WeightDistribution):
+class GammaWeights(WeightDistribution):
     """Gamma with scale 1 (exponential for shape 1): a sum of ``J`` is gamma with shape ``J · shape``."""
 
     shape: float
@@ -114,7 +114,7 @@ class Gamma(WeightDistribution):
 
 
 @dataclass(frozen=True)
-class LogNormal(WeightDistribution):
+class LogNormalWeights(WeightDistribution):
     """``exp(sigma z)`` with ``z`` standard normal."""
 
     sigma: float
@@ -153,7 +153,7 @@ class LogNormal(WeightDistribution):
 
 
 @dataclass(frozen=True)
-class Discrete(WeightDistribution):
+class LatticeWeights(WeightDistribution):
     """Integers with their probabilities."""
 
     name: str

@@ -16,7 +16,7 @@ ROWS = ("free", "centred", "standardised")
 
 
 class Weighted(Layer):
-    """What Linear and Conv share: random weights of standard deviation ``gain/√fan_in``, and biases."""
+    """Base of Linear and Conv: random weights of standard deviation ``gain/√fan_in``, and biases."""
 
     __slots__ = ()
     free: ClassVar[str] = "gain"
@@ -223,10 +223,10 @@ class Conv(Weighted):
         return channels // self.groups * math.prod(self.windows.size)
 
     def after(self, signal: Signal, width: int | None = None) -> Signal:
-        below, height, wide = area_of(self, signal)
-        if below % self.groups:
-            raise DomainError("groups", self.groups, f"must divide the {below} channels that {self!r} receives")
-        self._fits(self.fan_in(below))
+        channels_in, height, wide = area_of(self, signal)
+        if channels_in % self.groups:
+            raise DomainError("groups", self.groups, f"must divide the {channels_in} channels that {self!r} receives")
+        self._fits(self.fan_in(channels_in))
         return Signal("currents", (self.channels, *self.windows.over(self, (height, wide))), weighted=True)
 
 

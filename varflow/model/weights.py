@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import SMALLEST_SCALE, DomainError, choice, integer, positive, positive_scale, probability, scalar, scale
+from varflow.model import weight_families as families
 from varflow.model.weight_distribution import WeightDistribution
-from varflow.model.weight_families import LARGEST_SIGMA, Discrete, Gamma, LogNormal, Normal, Uniform
 
 __all__ = [
     "NAMES",
@@ -66,7 +66,7 @@ class WeightLaw:
 
     @property
     def normal_given_spikes(self) -> bool:
-        """Whether potentials are normal given the spikes of the layer below."""
+        """True if potentials are normal given the spikes of the layer below."""
         return self.core.sums_are_normal and self.always_present
 
     @property
@@ -94,8 +94,8 @@ class WeightLaw:
         if gain <= presence:
             rule = "is too large for this gain: absent connections alone give the weights more variance; raise gain or density"
             raise DomainError("mean_gain", mean_gain, rule)
-        rest = math.sqrt(gain - presence) * math.sqrt(gain + presence) if presence else gain
-        factor = rest / math.sqrt(number) / self.core.std
+        std_given_presence = math.sqrt(gain - presence) * math.sqrt(gain + presence) if presence else gain
+        factor = std_given_presence / math.sqrt(number) / self.core.std
         return factor, mean - factor * self.core.mean
 
     def _present(self, fan_in: int) -> float:
@@ -106,7 +106,13 @@ class WeightLaw:
         return self.label
 
 
-_CORES = Normal(), Uniform(), Discrete("sign", ((-1, 1), (0.5, 0.5))), Gamma(1.0), LogNormal(1.0)
+_CORES = (
+    families.NormalWeights(),
+    families.UniformWeights(),
+    families.LatticeWeights("sign", ((-1, 1), (0.5, 0.5))),
+    families.GammaWeights(1.0),
+    families.LogNormalWeights(1.0),
+)
 _NAMED = {str(core): WeightLaw(core, str(core)) for core in _CORES}
 NAMES = tuple(_NAMED)
 
@@ -138,9 +144,9 @@ def lognormal(sigma: float = 1.0) -> WeightLaw:
     lognormal(0.5)
     """
     number = scalar("sigma", positive("sigma", sigma))
-    if not 1e-3 <= number <= LARGEST_SIGMA:
-        raise DomainError("sigma", sigma, f"must lie between 0.001 and {LARGEST_SIGMA:g}")
-    return weight_law(LogNormal(number))
+    if not 1e-3 <= number <= families.LARGEST_SIGMA:
+        raise DomainError("sigma", sigma, f"must lie between 0.001 and {families.LARGEST_SIGMA:g}")
+    return weight_law(families.LogNormalWeights(number))
 
 
 def ternary(density: float) -> WeightLaw:
@@ -155,7 +161,7 @@ def ternary(density: float) -> WeightLaw:
     number = _density(density)
     if number == 1:
         return _NAMED["sign"]
-    return weight_law(Discrete(f"ternary({number:g})", ((-1, 0, 1), (number / 2, 1 - number, number / 2))))
+    return weight_law(families.LatticeWeights(f"ternary({number:g})", ((-1, 0, 1), (number / 2, 1 - number, number / 2))))
 
 
 def sparse(density: float, law: Any = "normal") -> WeightLaw:
@@ -211,7 +217,7 @@ def fixed_in_degree(k: int, law: Any = "normal") -> WeightLaw:
 
 
 def normal_approximation(law: Any) -> WeightLaw:
-    """The same weights with potentials treated as normal by theory, as most theories do; for comparison.
+    """These weights with potentials treated as normal by theory, as most theories do; for comparison.
 
     Simulation still draws the exact weights.
 
@@ -242,9 +248,9 @@ def weight_law(weights: Any, name: str = "weights") -> WeightLaw:
     if type(weights).__module__.partition(".")[0] == "scipy" or hasattr(weights, "dist"):
         from varflow.model.scipy_weights import from_scipy
 
-        found = from_scipy(weights)
-        if found is not None:
-            return WeightLaw(*found)
+        parts = from_scipy(weights)
+        if parts is not None:
+            return WeightLaw(*parts)
     rule = f"must be one of {', '.join(NAMES)}, an object of vf.weights or a scipy.stats distribution"
     raise DomainError(name, weights, rule)
 

@@ -3,11 +3,8 @@
 :func:`draw` chooses the figure of a result; ``.plot()`` of a result calls it.
 """
 
-from typing import Any
-
-from varflow._checks import DomainError
+from varflow._figures import draw, figure
 from varflow._lazy import names_of
-from varflow.model.extensions import map_of
 from varflow.plots.audit import plot_audit
 from varflow.plots.catalogue import plot_catalogue, plot_methods
 from varflow.plots.comparison import plot_comparison
@@ -36,9 +33,9 @@ from varflow.results import (
 )
 from varflow.results.training import TrainingHistory
 
-FIGURES = {
+for _kind, _figure in {
     AuditReport: plot_audit,
-    Catalogue: plot_catalogue,
+    Catalogue: lambda result, ensembles=None: plot_catalogue(result) if ensembles is None else plot_methods(result, ensembles),
     Comparison: plot_comparison,
     DepthScales: plot_depth_scales,
     FixedPoints: plot_fixed_points,
@@ -49,15 +46,7 @@ FIGURES = {
     ReadableDepth: plot_readable_depth,
     TrainingHistory: plot_training,
     Experiment: lambda result: (plot_experiment if result.steps == 1 else plot_experiment_in_time)(result),
-}
+}.items():
+    figure.register(_kind, _figure)
 
-
-def draw(result: Any, **options: Any) -> Any:
-    """The figure of a result, chosen by its type; ``options`` go to its plot function."""
-    figure = map_of("figure", FIGURES, result)
-    if figure is None:
-        raise DomainError("result", result, f"has no figure: give it by vf.register({type(result).__name__}, figure=…)")
-    return figure(result, **options)
-
-
-__all__ = names_of(globals())  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["draw", *names_of(globals())]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -21,23 +21,23 @@ def plot_audit(report: AuditReport) -> Any:
     figure = new_figure(figsize=(7, 5), dpi=150, layout="constrained")
     layer, colour = np.arange(1, len(report.layers) + 1), colours(1)[0]
     rates, variances = figure.subplots(2, 1, sharex=True)
-    predicted = np.array([each.predicted_rate for each in report.layers])
-    spread = np.array([each.predicted_std for each in report.layers])
+    predicted = np.array([audited.predicted_rate for audited in report.layers])
+    spread = np.array([audited.predicted_std for audited in report.layers])
     rates.fill_between(layer, np.maximum(predicted - spread, 0), predicted + spread, alpha=0.2, lw=0, color=colour)
-    known = ", ± std" if np.isfinite(spread).any() else ""
-    rates.plot(layer, predicted, "-", lw=1.4, color=colour, label=f"predicted: {report.method}{known}")
-    odd = np.array([each.verdict != "healthy" for each in report.layers])
-    measured = np.array([each.firing_rate for each in report.layers])
+    spread_label = ", ± std" if np.isfinite(spread).any() else ""
+    rates.plot(layer, predicted, "-", lw=1.4, color=colour, label=f"predicted: {report.method}{spread_label}")
+    odd = np.array([audited.verdict != "healthy" for audited in report.layers])
+    measured = np.array([audited.firing_rate for audited in report.layers])
     rates.plot(layer[~odd], measured[~odd], ".", color=colour, label="measured")
     if odd.any():
         rates.plot(layer[odd], measured[odd], "o", ms=4, mfc="none", color=ALARM, label="measured: weak, dead or saturated")
     rates.set(ylabel="late firing rate", ylim=(0, None))
     rates.legend(frameon=False)
-    variances.plot(layer, [each.predicted_variance for each in report.layers], "-", lw=1.4, color=colour)
-    variances.plot(layer, [each.variance for each in report.layers], ".", color=colour)
+    variances.plot(layer, [audited.predicted_variance for audited in report.layers], "-", lw=1.4, color=colour)
+    variances.plot(layer, [audited.variance for audited in report.layers], ".", color=colour)
     variances.set(xlabel="layer", ylabel=r"late variance, $\mathrm{Var}[H]$", ylim=(0, None))
     every = -(-len(layer) // 24)  # of more than 24 layers every n-th is named
-    names = [each.label for each in report.layers[::every]]
+    names = [audited.label for audited in report.layers[::every]]
     variances.set_xticks(layer[::every], names, rotation=45 if max(map(len, names)) > 3 else 0, ha="right", fontsize=7)
     if report.first_dead is not None:
         rates.axvline(layer[report.layers.index(report[report.first_dead])], color="0.4", ls=":", lw=1)

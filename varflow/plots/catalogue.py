@@ -64,12 +64,12 @@ def plot_methods(catalogue: Catalogue, ensembles: Sequence[Ensemble] = ()) -> An
 
     width = LEFT + 2 * PANEL + GAP + (BESIDE - 1) * PANEL + _inches(labels.values()) + MARGIN
     words = wrapped([*_words(catalogue, measured), *_silent_words(catalogue, silent, ends)], int(16 * (width - LEFT - MARGIN)))
-    below = 0.75 + 0.17 * len(words)
-    height = HEIGHT + below
+    text_height = 0.75 + 0.17 * len(words)
+    height = HEIGHT + text_height
     figure = new_figure(figsize=(width, height), dpi=150)
     tall = (HEIGHT - 0.4) / height
-    variance = figure.add_axes((LEFT / width, below / height, PANEL / width, tall))
-    spikes = figure.add_axes(((LEFT + PANEL + GAP) / width, below / height, PANEL / width, tall))
+    variance = figure.add_axes((LEFT / width, text_height / height, PANEL / width, tall))
+    spikes = figure.add_axes(((LEFT + PANEL + GAP) / width, text_height / height, PANEL / width, tall))
     for key in [*silent, *heard[::-1]]:
         _draw(variance, _over_layers(catalogue.profiles[key], "variance"), measured.get(key), "variance", colour[key])
         _draw(spikes, _over_layers(catalogue.profiles[key], "spikes"), measured.get(key), "spikes", colour[key])
@@ -145,7 +145,7 @@ def _name(ax: Any, catalogue: Catalogue, labels: dict[str, str], colours: dict[s
     top = ax.get_ylim()[1]
     gap = 0.19 * top / (HEIGHT - 0.4)  # 0.19 inches between names
     ends = [float(catalogue.profiles[key].spikes[-1].mean()) for key in labels]
-    for (key, label), end, place in zip(labels.items(), ends, _apart(ends, gap), strict=True):
+    for (key, label), end, place in zip(labels.items(), ends, _spaced(ends, gap), strict=True):
         ax.annotate(
             label,
             (catalogue.depth, end),
@@ -159,14 +159,14 @@ def _name(ax: Any, catalogue: Catalogue, labels: dict[str, str], colours: dict[s
         )
 
 
-def _apart(places: list[float], gap: float) -> np.ndarray:
+def _spaced(places: list[float], gap: float) -> np.ndarray:
     """Descending positions, moved as little as possible to be ``gap`` apart and not below 0."""
     blocks: list[tuple[float, int]] = []  # centre, members
     for place in places:
         centre, members = place, 1
         while blocks and blocks[-1][0] - centre < gap * (blocks[-1][1] + members) / 2:
-            above, number = blocks.pop()
-            centre = (above * number + centre * members) / (number + members)
+            neighbour, number = blocks.pop()
+            centre = (neighbour * number + centre * members) / (number + members)
             members += number
         blocks.append((centre, members))
     falling = [centre + gap * ((members - 1) / 2 - rank) for centre, members in blocks for rank in range(members)]

@@ -43,7 +43,7 @@ def plot_fixed_points(points: FixedPoints, ax: Any = None, *, start: float = 1.0
 
 
 def _cobweb(following: Callable[[Any], Any], start: float) -> np.ndarray:
-    """Up to the map, across to the diagonal; shape (2, corners)."""
+    """Corners of the line up to the map and across to the diagonal; shape (2, corners)."""
     corners, V = [(start, 0.0)], start
     for _ in range(60):
         last, V = V, float(following(V))

@@ -25,8 +25,8 @@ def plot_gradient_flow(flow: GradientFlow) -> Any:
         off = np.sqrt((flow.error["energy"] ** 2).sum(axis=1))
         axes[0].fill_between(layer, np.maximum(total - off, total / 10), total + off, color="0.2", alpha=0.2, lw=0)
     # at most 6 steps are drawn one by one
-    chosen = np.unique(np.linspace(0, steps - 1, min(steps, 6)).round().astype(int)) if steps > 1 else []
-    for t, colour in zip(chosen, colours(len(chosen)), strict=True):
+    shown_steps = np.unique(np.linspace(0, steps - 1, min(steps, 6)).round().astype(int)) if steps > 1 else []
+    for t, colour in zip(shown_steps, colours(len(shown_steps)), strict=True):
         axes[0].semilogy(layer, energy[:, t], color=colour, lw=1.1, label=f"step {t + 1}")
     if flow.spread is not None:
         low, high = (flow.typical * np.exp(sign * flow.spread) for sign in (-1, 1))

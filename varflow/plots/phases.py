@@ -33,16 +33,16 @@ def plot_phase_diagram(diagram: PhaseDiagram) -> Any:
     if len(diagram.widths) == 1:  # a band, for an axis needs a length
         widths = np.geomspace(widths[0] / 1.1, widths[0] * 1.1, FINE)
     words = wrapped(diagram.reading, columns=116)
-    below = 0.7 + LINE * len(words)
-    width, height = 7.4, 4.9 + below
+    text_height = 0.7 + LINE * len(words)
+    width, height = 7.4, 4.9 + text_height
     figure = new_figure(figsize=(width, height), dpi=150)
-    ax = figure.add_axes((0.78 / width, below / height, 5.45 / width, 4.45 / height))
+    ax = figure.add_axes((0.78 / width, text_height / height, 5.45 / width, 4.45 / height))
     mesh = ax.pcolormesh(thetas, widths, survival, cmap="viridis", vmin=0, vmax=1, shading="gouraud", rasterized=True)
     ax.set_yscale("log")
     _draw_contours(ax, thetas, widths, survival)
     if diagram.gain == "preserving" and diagram.depth == 100:
         _draw_paper(ax, diagram)
-    bar = figure.colorbar(mesh, cax=figure.add_axes((6.4 / width, below / height, 0.17 / width, 4.45 / height)))
+    bar = figure.colorbar(mesh, cax=figure.add_axes((6.4 / width, text_height / height, 0.17 / width, 4.45 / height)))
     bar.set_label(f"fraction of networks alive at layer {diagram.depth}, exact")
     bar.outline.set_visible(False)
     title = TITLES.get(str(diagram.gain), f"gain $g$ = {diagram.gain}")

@@ -25,17 +25,17 @@ def plot_profile(profile: Profile) -> Any:
 
 
 def _draw_lines(figure: Any, profile: Profile) -> None:
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    upper_panel, lower_panel = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     layer, colour, std = layers(profile), colours(1)[0], np.nan_to_num(profile.variance_std, posinf=0.0)
     low, high = np.maximum(profile.variance - std, 0), profile.variance + std
-    above.fill_between(layer, low, high, color=colour, alpha=0.2, lw=0, label="± std over networks")
-    above.plot(layer, profile.variance, color=colour, lw=1.6, marker=marker(layer), label="mean")
-    below.plot(layer, profile.survival, color=colour, lw=1.6, marker=marker(layer))
-    above.set(ylabel=r"variance, $\mathrm{Var}[u_l]$", ylim=(0, None))
-    above.legend(frameon=False)
-    below.set(xlabel="layer", ylabel="fraction alive", ylim=(-0.05, 1.08))
-    below.xaxis.get_major_locator().set_params(integer=True)
-    for ax in (above, below):
+    upper_panel.fill_between(layer, low, high, color=colour, alpha=0.2, lw=0, label="± std over networks")
+    upper_panel.plot(layer, profile.variance, color=colour, lw=1.6, marker=marker(layer), label="mean")
+    lower_panel.plot(layer, profile.survival, color=colour, lw=1.6, marker=marker(layer))
+    upper_panel.set(ylabel=r"variance, $\mathrm{Var}[u_l]$", ylim=(0, None))
+    upper_panel.legend(frameon=False)
+    lower_panel.set(xlabel="layer", ylabel="fraction alive", ylim=(-0.05, 1.08))
+    lower_panel.xaxis.get_major_locator().set_params(integer=True)
+    for ax in (upper_panel, lower_panel):
         ax.spines[["top", "right"]].set_visible(False)
 
 

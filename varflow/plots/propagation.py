@@ -65,10 +65,10 @@ def _draw_survival(ax: Any, curve: Curve, colour: Any) -> None:
 
 
 def _dress(ax: Any, alive: Any, *, first: bool, depth: int) -> None:
-    for each in (ax, alive):
-        each.spines[["top", "right"]].set_visible(False)
-        each.set_xlim(0, depth + 1)
-        each.tick_params(labelleft=first)
+    for panel in (ax, alive):
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.set_xlim(0, depth + 1)
+        panel.tick_params(labelleft=first)
     ax.tick_params(labelbottom=False)
     alive.xaxis.get_major_locator().set_params(integer=True)
     alive.set_ylim(-0.05, 1.08)

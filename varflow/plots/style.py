@@ -60,19 +60,19 @@ def new_figure(**options: Any) -> Any:
 
 def wrapped(sentences: list[str], columns: int) -> list[str]:
     """Wrapped, with no break inside ``θ = 0.5`` or ``2 %``."""
-    kept = [re.sub(r" (=|%)", "\u00a0\\1", sentence).replace("= ", "=\u00a0") for sentence in sentences]
-    return [line for sentence in kept for line in textwrap.wrap(sentence, columns)]
+    unbroken = [re.sub(r" (=|%)", "\u00a0\\1", sentence).replace("= ", "=\u00a0") for sentence in sentences]
+    return [line for sentence in unbroken for line in textwrap.wrap(sentence, columns)]
 
 
 def page(experiment: Experiment, right: float, tall: float, **rows: Any) -> tuple[Any, Any]:
     """A figure for two rows of panels, ``tall`` inches, with a margin ``right`` of them; the caption says what to see."""
     width = PANEL * len(experiment.panels) + LEFT + right
     words = wrapped(experiment.reading, columns=int(LETTERS * (width - LEFT - 0.25)))
-    below = 0.8 + LINE * len(words)
-    height = tall + below
+    text_height = 0.8 + LINE * len(words)
+    height = tall + text_height
     figure = new_figure(figsize=(width, height), dpi=150)
     grid = figure.add_gridspec(2, len(experiment.panels), hspace=0.09, wspace=0.08, **rows)
-    grid.update(left=LEFT / width, right=1 - right / width, bottom=below / height, top=1 - 0.4 / height)
+    grid.update(left=LEFT / width, right=1 - right / width, bottom=text_height / height, top=1 - 0.4 / height)
     figure.text(LEFT / width, 0.15 / height, "\n".join(words), va="bottom", fontsize=TEXT, color="0.25", linespacing=1.35)
     return figure, grid
 

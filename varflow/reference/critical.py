@@ -8,7 +8,7 @@ from varflow._mpmath import mp, mpf
 from varflow.model.distributions import Distribution
 from varflow.model.over_neurons import OverNeurons, over_neurons
 from varflow.reference.digits import in_digits, number, rounded
-from varflow.reference.distributions import Standardised, distribution_named
+from varflow.reference.distributions import ExactPotential, distribution_named
 from varflow.reference.roots import first_power, root_between
 from varflow.reference.thresholds import averaged_over
 
@@ -108,7 +108,7 @@ def critical_gain(*, threshold: Any, distribution: str | Distribution = "normal"
     return rounded(threshold * mp.sqrt(_saddle_node(potential, digits).gamma), digits)
 
 
-def _saddle_node(potential: Standardised, digits: int) -> SaddleNode:
+def _saddle_node(potential: ExactPotential, digits: int) -> SaddleNode:
     def excess(z: Any) -> Any:
         return z * potential.density(z) - 2 * potential.tail(z)
 
@@ -162,7 +162,7 @@ def bias_cusp(distribution: str | Distribution = "normal", *, digits: int = 50) 
     return BiasCusp(*(rounded(value, digits) for value in (gamma, 1 / z**2 - gamma * potential.tail(z), 1 / z**2)))
 
 
-def inflection(potential: Standardised, digits: int) -> Any:
+def inflection(potential: ExactPotential, digits: int) -> Any:
     """The only maximum ``z_i`` of ``z³ f(z)``, where ``F`` has its inflection."""
     if potential.edge is not None:
         return potential.edge

@@ -7,7 +7,7 @@ from typing import Any
 
 from varflow._mpmath import mp, mpf
 from varflow.reference.distributions import FURTHEST
-from varflow.reference.layer import Layer
+from varflow.reference.layer import ReferenceLayer
 from varflow.reference.roots import root_between
 from varflow.results import Cycle
 
@@ -17,7 +17,7 @@ STEP = mpf("0.04")  # of the search, in ln V: cycles closer to each other than t
 STEEP = mpf("-0.9")  # a cycle has F' ≤ -1 between its variances; the bounds are loose by a step where z or z' turns
 
 
-def two_cycles(layer: Layer, low: Any, high: Any, digits: int) -> tuple[Cycle, ...]:
+def two_cycles(layer: ReferenceLayer, low: Any, high: Any, digits: int) -> tuple[Cycle, ...]:
     """All two-cycles whose larger variance lies between ``low`` and ``high``, to within the step of the search."""
     if layer.mean_gain == 0 or (layer.mean_gain > 0 and layer.threshold >= 0):
         return ()  # F increases, or contracts in ln V: no cycle
@@ -38,17 +38,17 @@ def two_cycles(layer: Layer, low: Any, high: Any, digits: int) -> tuple[Cycle, .
     return tuple(_cycle(layer, variance) for variance in upper if layer.excess(variance) < 0)
 
 
-def _rate(layer: Layer, variance: Any) -> Any:
+def _rate(layer: ReferenceLayer, variance: Any) -> Any:
     """``P(u > θ)``: 0 or 1 for ``|z| ≥ FURTHEST``."""
     z = layer.z(variance)
     return mpf(z < 0) if abs(z) >= FURTHEST else layer.rate(variance)
 
 
-def _image(layer: Layer, variance: Any) -> Any:
+def _image(layer: ReferenceLayer, variance: Any) -> Any:
     return layer.bias2 + layer.gain2 * _rate(layer, variance)
 
 
-def _cycle(layer: Layer, high: Any) -> Cycle:
+def _cycle(layer: ReferenceLayer, high: Any) -> Cycle:
     low = _image(layer, high)
     flat = abs(layer.z(low)) >= FURTHEST
     multiplier = mpf(0) if flat else layer.slope(low) * layer.slope(high)

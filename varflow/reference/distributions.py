@@ -12,12 +12,12 @@ from varflow.model.distributions import distribution as described
 from varflow.model.student import StudentT
 from varflow.reference.digits import enough_digits_for, in_digits, number, rounded
 
-__all__ = ["FURTHEST", "Standardised", "distribution_named", "pdf", "sf"]
+__all__ = ["FURTHEST", "ExactPotential", "distribution_named", "pdf", "sf"]
 
 FURTHEST = 1e150  # standard deviations; beyond, mpmath cannot hold exp(-z²/2)
 
 
-class Standardised(NamedTuple):
+class ExactPotential(NamedTuple):
     """Upper tail ``Q``, density ``f``, ``slope = z d(ln z³ f)/dz = 3 + z f'/f``, and the ``edge`` of a bounded support."""
 
     tail: Callable[[Any], Any]
@@ -25,8 +25,8 @@ class Standardised(NamedTuple):
     slope: Callable[[Any], Any]
     edge: Any = None
 
-    def _within_reach(self) -> Standardised:
-        """The same distribution; raises DomainError for ``|z| ≥ FURTHEST``."""
+    def _within_reach(self) -> ExactPotential:
+        """The distribution itself; raises DomainError for ``|z| ≥ FURTHEST``."""
 
         def within(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
             return lambda z: function(z if abs(z) < FURTHEST or mp.isinf(z) else _too_far(z))
@@ -38,28 +38,28 @@ def _too_far(z: Any) -> Any:
     raise DomainError("z", mp.nstr(z, 5), f"is the threshold in standard deviations here, and must be below {FURTHEST:g}")
 
 
-def distribution_named(name: Any) -> Standardised:
+def distribution_named(name: Any) -> ExactPotential:
     """A built-in distribution, by its name or its description."""
-    chosen = described(name)
-    if isinstance(chosen, StudentT):
-        return _student_t(mpf(chosen.df))._within_reach()
+    description = described(name)
+    if isinstance(description, StudentT):
+        return _student_t(mpf(description.df))._within_reach()
     built_in = {"normal": _normal, "uniform": _uniform, "laplace": _laplace, "logistic": _logistic}
-    if chosen.name not in built_in:
+    if description.name not in built_in:
         raise DomainError("distribution", name, "is not built in; choose normal, uniform, laplace, logistic or student_t(df)")
-    return built_in[chosen.name]()._within_reach()
+    return built_in[description.name]()._within_reach()
 
 
-def _normal() -> Standardised:
-    return Standardised(
+def _normal() -> ExactPotential:
+    return ExactPotential(
         tail=lambda z: mp.erfc(z / mp.sqrt(2)) / 2,
         density=lambda z: mp.exp(-(z**2) / 2) / mp.sqrt(2 * mp.pi),
         slope=lambda z: 3 - z**2,
     )
 
 
-def _uniform() -> Standardised:
+def _uniform() -> ExactPotential:
     edge = mp.sqrt(3)
-    return Standardised(
+    return ExactPotential(
         tail=lambda z: min(max((edge - z) / (2 * edge), mpf(0)), mpf(1)),
         density=lambda z: 1 / (2 * edge) if abs(z) < edge else mpf(0),
         slope=lambda z: mpf(3) if z < edge else mpf(-1),
@@ -67,36 +67,36 @@ def _uniform() -> Standardised:
     )
 
 
-def _laplace() -> Standardised:
+def _laplace() -> ExactPotential:
     def tail(z: Any) -> Any:
         return mp.exp(-mp.sqrt(2) * z) / 2 if z > 0 else 1 - mp.exp(mp.sqrt(2) * z) / 2
 
-    return Standardised(tail, lambda z: mp.exp(-mp.sqrt(2) * abs(z)) / mp.sqrt(2), lambda z: 3 - mp.sqrt(2) * z)
+    return ExactPotential(tail, lambda z: mp.exp(-mp.sqrt(2) * abs(z)) / mp.sqrt(2), lambda z: 3 - mp.sqrt(2) * z)
 
 
-def _logistic() -> Standardised:
+def _logistic() -> ExactPotential:
     c = mp.pi / mp.sqrt(3)
-    return Standardised(
+    return ExactPotential(
         tail=lambda z: 1 / (1 + mp.exp(c * z)),
         density=lambda z: c * mp.exp(-c * abs(z)) / (1 + mp.exp(-c * abs(z))) ** 2,
         slope=lambda z: 3 - c * z * mp.tanh(c * z / 2),
     )
 
 
-def _student_t(df: Any) -> Standardised:
-    rest, half = df - 2, mpf(1) / 2
+def _student_t(df: Any) -> ExactPotential:
+    excess_df, half = df - 2, mpf(1) / 2
 
     def tail(z: Any) -> Any:
-        x = rest / (rest + z**2)  # Q(|z|) = I_x(ν/2, 1/2)/2, the regularised incomplete beta function
+        x = excess_df / (excess_df + z**2)  # Q(|z|) = I_x(ν/2, 1/2)/2, the regularised incomplete beta function
         series = mp.hyp2f1(df / 2, half, df / 2 + 1, x, maxterms=10**7)
         upper = x ** (df / 2) * series / (df * mp.beta(df / 2, half))
         return upper if z > 0 else 1 - upper
 
-    constant = mp.exp(mp.loggamma((df + 1) / 2) - mp.loggamma(df / 2)) / mp.sqrt(mp.pi * rest)
-    return Standardised(
+    constant = mp.exp(mp.loggamma((df + 1) / 2) - mp.loggamma(df / 2)) / mp.sqrt(mp.pi * excess_df)
+    return ExactPotential(
         tail=tail,
-        density=lambda z: constant * (1 + z**2 / rest) ** (-(df + 1) / 2),
-        slope=lambda z: 3 - (df + 1) * z**2 / (rest + z**2),
+        density=lambda z: constant * (1 + z**2 / excess_df) ** (-(df + 1) / 2),
+        slope=lambda z: 3 - (df + 1) * z**2 / (excess_df + z**2),
     )
 
 

@@ -18,7 +18,7 @@ from varflow.model.distributions import Distribution
 from varflow.reference.critical import inflection as inflection_of
 from varflow.reference.cycles import two_cycles
 from varflow.reference.digits import GUARD, in_digits
-from varflow.reference.layer import Layer, layer_of
+from varflow.reference.layer import ReferenceLayer, layer_of
 from varflow.reference.roots import first_power, root_between, roots_between
 from varflow.results import Cycle, FixedPoint, FixedPoints
 from varflow.results.fixed_points import basin, in_full
@@ -140,12 +140,7 @@ def fixed_points(
 
 
 def stable_variance(
-    *,
-    threshold: float,
-    gain: float,
-    distribution: str | Distribution = "normal",
-    bias_std: float = 0.0,
-    digits: int = 50,
+    *, threshold: float, gain: float, distribution: str | Distribution = "normal", bias_std: float = 0.0, digits: int = 50
 ) -> Any:
     """The largest stable fixed point of the infinite-width map.
 
@@ -174,20 +169,20 @@ def stable_variance(
     return max((point.variance for point in points if point.stable), default=mp.nan)
 
 
-def _silence(layer: Layer) -> FixedPoint:
+def _silence(layer: ReferenceLayer) -> FixedPoint:
     """``V = 0``: ``F' = 0`` there for ``θ > 0``; at ``θ = 0`` the map is discontinuous."""
     stable = layer.threshold > 0
     return FixedPoint(mpf(0), mpf(0), mpf(0) if stable else mp.inf, stable, mpf(0), mpf(0))
 
 
-def _point(layer: Layer, variance: Any) -> FixedPoint:
+def _point(layer: ReferenceLayer, variance: Any) -> FixedPoint:
     multiplier = layer.slope(variance)
     size = abs(multiplier)
     scale = mpf(0) if size == 0 else mp.inf if size == 1 else -1 / mp.log(size)
     return FixedPoint(variance, layer.rate(variance), multiplier, bool(size < 1), scale, layer.excess(variance))
 
 
-def _monotone_pieces(layer: Layer) -> list[Any]:
+def _monotone_pieces(layer: ReferenceLayer) -> list[Any]:
     """Ends of intervals on which ``F(V) - V`` is monotone and which contain all its positive roots."""
     low, high = layer.bias2, layer.bias2 + layer.gain2
     if layer.threshold <= 0:
@@ -206,8 +201,8 @@ def _monotone_pieces(layer: Layer) -> list[Any]:
     return [*first, *(v for v in (bottom, top) if low < v < high), high]
 
 
-def _halved(layer: Layer) -> tuple[list[Any], bool]:
-    """With a weight mean: ends of intervals that hold all positive roots, and whether all of them were decided."""
+def _halved(layer: ReferenceLayer) -> tuple[list[Any], bool]:
+    """Ends of intervals that hold all positive roots, with a weight mean; and True if all of them were decided."""
     low, high = _reach(layer)
     turn = -layer.threshold * layer.gain2 / layer.mean_gain - layer.bias2  # z' = 0 at turn, z'' = 0 at 3 turn
     cuts = [low, *(v for v in (turn, 3 * turn) if low < v < high), high]
@@ -215,11 +210,11 @@ def _halved(layer: Layer) -> tuple[list[Any], bool]:
     ends, complete = set(), True
     while waiting:
         a, at_a, b, at_b = waiting.pop()
-        least, most = layer.slopes(a, b)
-        if most <= 1 or least >= 1 or b - a <= _FINEST * b:
+        lowest_slope, highest_slope = layer.slopes(a, b)
+        if highest_slope <= 1 or lowest_slope >= 1 or b - a <= _FINEST * b:
             ends |= {a, b}
-            complete &= most <= 1 or least >= 1
-        elif not _one_sided(at_a, at_b, (b - a) * (1 - least), (b - a) * (most - 1)):
+            complete &= highest_slope <= 1 or lowest_slope >= 1
+        elif not _one_sided(at_a, at_b, (b - a) * (1 - lowest_slope), (b - a) * (highest_slope - 1)):
             middle = mp.sqrt(a * b)
             value = layer.excess(middle)
             waiting += [(a, at_a, middle, value), (middle, value, b, at_b)]
@@ -227,7 +222,7 @@ def _halved(layer: Layer) -> tuple[list[Any], bool]:
 
 
 def _one_sided(at_a: Any, at_b: Any, fall: Any, rise: Any) -> bool:
-    """Whether ``F(V) - V`` has no zero on an interval over which it falls by at most ``fall`` and rises by at most ``rise``.
+    """True if ``F(V) - V`` has no zero on an interval over which it falls by at most ``fall`` and rises by at most ``rise``.
 
     From ``at_a > 0`` it can reach 0 after ``at_a/fall`` of the interval; from ``at_b`` backwards after ``at_b/rise``. The two
     bounds together exclude a zero if ``at_a/fall + at_b/rise > 1``.
@@ -237,8 +232,8 @@ def _one_sided(at_a: Any, at_b: Any, fall: Any, rise: Any) -> bool:
     return bool(at_a > 0 and at_b > 0 and rise * at_a + fall * at_b > fall * rise)
 
 
-def _reach(layer: Layer) -> tuple[Any, Any]:
-    """With a weight mean: bounds of the variance of any fixed point other than silence."""
+def _reach(layer: ReferenceLayer) -> tuple[Any, Any]:
+    """Bounds, with a weight mean, of the variance of any fixed point other than silence."""
     high = layer.bias2 + layer.gain2
     if layer.bias2 > 0:
         return layer.bias2, high

@@ -97,7 +97,7 @@ def gradient_gain(
     '2.73075796854834'
     """
     potential, theta = distribution_named(distribution), number("threshold", threshold)
-    g2, psi, scale, corners = at_least_zero("gain", gain, zero=False) ** 2, *_chosen(surrogate, width, kinks)
+    g2, psi, scale, corners = at_least_zero("gain", gain, zero=False) ** 2, *_formula_of(surrogate, width, kinks)
     V = variance
     if V is None:
         V = stable_variance(threshold=theta, gain=gain, distribution=distribution, bias_std=bias_std, digits=digits)
@@ -110,17 +110,17 @@ def gradient_gain(
     return rounded(g2 * integral(lambda z: psi(s * z - theta) ** 2 * potential.density(z), ends, digits), digits)
 
 
-def _chosen(surrogate: Any, width: Any, kinks: Iterable[Any]) -> tuple[Callable[[Any], Any], Any, list[Any]]:
+def _formula_of(surrogate: Any, width: Any, kinks: Iterable[Any]) -> tuple[Callable[[Any], Any], Any, list[Any]]:
     """``ψ``, its width, and where it is not smooth besides ``x = 0``."""
     if isinstance(surrogate, str) and width is not None:
         family, c, a = choice("surrogate", surrogate, SHAPES), mpf(1), at_least_zero("width", width, zero=False)
     elif width is not None:
         raise DomainError("width", width, "applies to the name of a family only")
     elif isinstance(surrogate, str | Surrogate):
-        chosen = surrogate_of(surrogate)
-        if chosen.family not in SHAPES:
+        description = surrogate_of(surrogate)
+        if description.family not in SHAPES:
             raise DomainError("surrogate", surrogate, "has no formula here: give ψ as a function of an mpf")
-        family, c, a = chosen.family, mpf(chosen.peak), mpf(chosen.width)
+        family, c, a = description.family, mpf(description.peak), mpf(description.width)
     else:
         return _of_user(called("surrogate", surrogate)), mpf(1), [number("kinks", x) for x in kinks]
     shape, edge = SHAPES[family]
@@ -138,6 +138,6 @@ def _of_user(psi: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _spread(length: Any) -> list[Any]:
-    """Where to split the integral around a peak at 0 of width ``length``: 0 and ``±length·4^j/4``, ``j = 0 … 5``."""
+    """Points at which to split the integral around a peak at 0 of width ``length``: 0 and ``±length·4^j/4``, ``j = 0 … 5``."""
     steps = [length * mpf(4) ** j / 4 for j in range(6)]
     return [mpf(0), *steps, *(-x for x in steps)]

@@ -110,11 +110,11 @@ def gain_for_mean_variance(*, threshold: float, width: int, depth: int, variance
     '7.34051103554'
     """
     theta, wanted = at_least_zero("threshold", threshold, zero=False), at_least_zero("variance", variance, zero=False)
-    below = integer("depth", depth, minimum=2) - 1
+    layer_before = integer("depth", depth, minimum=2) - 1
 
     def excess(g: Any) -> Any:
         chain = chain_of(width, theta, g, 0, 0)
-        return mp.fdot(count_distributions(chain, mpf(1), below)[-1], conditional_variances(chain)) - wanted
+        return mp.fdot(count_distributions(chain, mpf(1), layer_before)[-1], conditional_variances(chain)) - wanted
 
     return rounded(_rising(excess, 4 * theta, digits), digits)
 

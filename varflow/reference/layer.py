@@ -8,16 +8,16 @@ from varflow._checks import DomainError
 from varflow._mpmath import mp, mpf
 from varflow.model.distributions import Distribution
 from varflow.reference.digits import at_least_zero, enough_digits_for, in_digits, number, rounded
-from varflow.reference.distributions import Standardised, distribution_named
+from varflow.reference.distributions import ExactPotential, distribution_named
 from varflow.reference.roots import first_power, root_between
 
-__all__ = ["Layer", "gain", "layer_of", "variance_map"]
+__all__ = ["ReferenceLayer", "gain", "layer_of", "variance_map"]
 
 
-class Layer(NamedTuple):
+class ReferenceLayer(NamedTuple):
     """``F(V) = σ_b² + g² Q((θ - m_g (V - σ_b²)/g²)/√V)``."""
 
-    potential: Standardised
+    potential: ExactPotential
     threshold: Any
     gain2: Any
     bias2: Any
@@ -53,9 +53,9 @@ class Layer(NamedTuple):
         return min(bounds), max(bounds)
 
 
-def layer_of(threshold: Any, gain: Any, distribution: Any, bias_std: Any, mean_gain: Any) -> Layer:
+def layer_of(threshold: Any, gain: Any, distribution: Any, bias_std: Any, mean_gain: Any) -> ReferenceLayer:
     """The layer of the user's numbers, taken as exact."""
-    return Layer(
+    return ReferenceLayer(
         distribution_named(distribution),
         number("threshold", threshold),
         at_least_zero("gain", gain, zero=False) ** 2,
@@ -170,7 +170,7 @@ def gain(
     return rounded(mp.sqrt(from_spikes / rate), digits)
 
 
-def _rate(potential: Standardised, z: Any, shift: Any, digits: int) -> Any:
+def _rate(potential: ExactPotential, z: Any, shift: Any, digits: int) -> Any:
     """The smallest solution of ``p = Q(z - shift p)``.
 
     ``Q`` is convex above the mode 0 and concave below it. For ``shift > 0``, ``Q(z - shift p) - p`` is therefore positive at
@@ -195,7 +195,7 @@ def _rate(potential: Standardised, z: Any, shift: Any, digits: int) -> Any:
     return root_between(difference, lowest, mpf(1), digits)
 
 
-def _minimum(potential: Standardised, z: Any, shift: Any, end: Any, digits: int) -> Any:
+def _minimum(potential: ExactPotential, z: Any, shift: Any, end: Any, digits: int) -> Any:
     """The minimum of the convex ``Q(z - shift p) - p`` on ``[0, end]``: the root of its increasing slope, or an end."""
 
     def slope(p: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from varflow._checks import DomainError
+from varflow._checks import DomainError, renamed
 from varflow._mpmath import mp, mpf
 from varflow.model.drive_kinds import Currents, White
 from varflow.model.network import Network, plain_chain
@@ -16,12 +16,13 @@ __all__ = ["ExactMeanFieldInTime", "mean_field_in_time"]
 
 
 class ExactMeanFieldInTime(NamedTuple):
-    """Nested tuples of mpf, indexed ``[layer][step]``; ``coincidences[layer][t][s]`` is the second moment ``E[S_t S_s]``."""
+    """Nested tuples of mpf, indexed ``[layer][step]``; ``second_moments[layer][t][s]`` is ``E[S_t S_s]``."""
 
     variance: tuple[Any, ...]
     potential_mean: tuple[Any, ...]
     firing_rate: tuple[Any, ...]
-    coincidences: tuple[Any, ...]
+    second_moments: tuple[Any, ...]
+    coincidences = renamed("coincidences", "second_moments")
 
 
 @in_digits
@@ -43,7 +44,7 @@ def mean_field_in_time(network: Network, *, digits: int = 50) -> ExactMeanFieldI
     Returns
     -------
     ExactMeanFieldInTime
-        ``.variance``, ``.potential_mean``, ``.firing_rate``, ``.coincidences`` (the matrices ``M``).
+        ``.variance``, ``.potential_mean``, ``.firing_rate``, ``.second_moments`` (the matrices ``M``).
 
     Raises
     ------
@@ -86,7 +87,7 @@ def _check(network: Network) -> None:
     equal_neurons(plain_chain(network).neuron, "vf.mean_field(network)")
     if not network.neuron.reset_rule.absent:
         raise DomainError("reset", network.neuron.reset, "must be 'none' here; vf.reference.two_steps takes any reset")
-    if network.drive.kinds > 1:
+    if network.drive.n_inputs > 1:
         raise DomainError("drive", network.drive, "must be a single input: call once for each")
     if network.weight_law.in_degree is not None:
         raise DomainError("weights", network.weight_law, "has a fixed in-degree, which is not supported here")
@@ -137,8 +138,8 @@ def _correlation(before: Any, after: Any, covariance: Any) -> Any:
     """``ρ``, and ±1 where ``1 - ρ²`` is below the rounding error."""
     if before == 0 or after == 0:
         return mpf(0)
-    rest = 1 - covariance**2 / (before * after)
-    if rest < mpf(10) ** (5 - mp.dps):
+    one_minus_square = 1 - covariance**2 / (before * after)
+    if one_minus_square < mpf(10) ** (5 - mp.dps):
         return mpf(1) if covariance > 0 else mpf(-1)
     return covariance / mp.sqrt(before * after)
 

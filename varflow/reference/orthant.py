@@ -69,10 +69,10 @@ def quadrant(h: Any, k: Any, rho: Any, digits: int) -> Any:
 
 
 def intervals(lo: Any, hi: Any, steps: list[Any], width: Any) -> list[Any]:
-    """Where to split the integral of a normal density times functions that step from 0 to 1 at ``steps`` within ``width``."""
+    """Points that split an integral of a normal density times functions that step from 0 to 1 at ``steps`` within ``width``."""
     reach = mp.sqrt(2 * mp.ln(10) * mp.dps)  # exp(-reach²/2) = 10^-dps
     around = [step + j * width for step in steps for j in (-reach, -reach / 3, -2, 0, 2, reach / 3, reach)]
     first = max(lo, mpf(-8))
     falls = [first + j / (1 + max(first, 0)) for j in (1, 4)] + [mpf(j) for j in (-8, -3, 0, 3, 8)]
-    far = [-reach, max(lo, 0) + reach] if mp.isinf(hi) else [-reach, reach]
-    return [lo, *(x for x in (*around, *falls, *far) if lo < x < hi and not mp.isinf(x)), hi]
+    ends = [-reach, max(lo, 0) + reach] if mp.isinf(hi) else [-reach, reach]
+    return [lo, *(x for x in (*around, *falls, *ends) if lo < x < hi and not mp.isinf(x)), hi]

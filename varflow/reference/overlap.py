@@ -131,8 +131,8 @@ def _crossing(z: Any, digits: int) -> Any:
             rho += _newton_step(rho, z, 12)
     for _ in range(2 + int(mp.log(digits / 10, 2))):  # every step doubles the digits
         rho += _newton_step(rho, z, digits + 2)
-    below, above = (rho * (1 + side * mpf(10) ** -digits) for side in (-1, 1))
-    if not (_map(below, z, digits + 2) > below and _map(above, z, digits + 2) < above):
+    lower, upper = (rho * (1 + side * mpf(10) ** -digits) for side in (-1, 1))
+    if not (_map(lower, z, digits + 2) > lower and _map(upper, z, digits + 2) < upper):
         raise ConvergenceError("the overlap could not be confirmed to the digits asked for; ask for fewer", rho)
     return rho
 

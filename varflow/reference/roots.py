@@ -13,16 +13,16 @@ __all__ = ["first_power", "root_between", "roots_between"]
 
 def roots_between(function: Callable[[Any], Any], ends: list[Any], digits: int) -> list[Any]:
     """One root for each interval whose ends differ in sign, and every end that is a root."""
-    found = []
+    roots = []
     values = [function(end) for end in ends]
     for index in range(len(ends) - 1):
         if values[index] == 0:
-            found.append(ends[index])
+            roots.append(ends[index])
         elif values[index] * values[index + 1] < 0:
-            found.append(root_between(function, ends[index], ends[index + 1], digits))
+            roots.append(root_between(function, ends[index], ends[index + 1], digits))
     if ends and values[-1] == 0:
-        found.append(ends[-1])
-    return found
+        roots.append(ends[-1])
+    return roots
 
 
 def first_power(holds: Callable[[Any], bool], start: Any, *, factor: Any = 2) -> Any:
@@ -37,20 +37,20 @@ def first_power(holds: Callable[[Any], bool], start: Any, *, factor: Any = 2) ->
 
 def root_between(function: Callable[[Any], Any], low: Any, high: Any, digits: int) -> Any:
     """The root between ``0 < low < high``: geometric bisection, the Illinois rule, then a check that the sign changes."""
-    below, above = function(low), function(high)
-    if below == 0 or above == 0:
-        return low if below == 0 else high
-    if below * above > 0 or low <= 0:
+    at_low, at_high = function(low), function(high)
+    if at_low == 0 or at_high == 0:
+        return low if at_low == 0 else high
+    if at_low * at_high > 0 or low <= 0:
         raise ConvergenceError("the function has the same sign at both ends: they bracket no root")
     ends = (low, high)
     while high > low * mpf("1.2"):
         middle = mp.sqrt(low * high)
         value = function(middle)
-        if value * below > 0:
-            low, below = middle, value
+        if value * at_low > 0:
+            low, at_low = middle, value
         else:
-            high, above = middle, value
-    root = _illinois(function, low, high, below, above)
+            high, at_high = middle, value
+    root = _illinois(function, low, high, at_low, at_high)
     spread = mpf(10) ** -digits
     before, after = max(root * (1 - spread), ends[0]), min(root * (1 + spread), ends[1])
     if function(before) * function(after) > 0:
@@ -60,22 +60,22 @@ def root_between(function: Callable[[Any], Any], low: Any, high: Any, digits: in
     return root
 
 
-def _illinois(function: Callable[[Any], Any], low: Any, high: Any, below: Any, above: Any) -> Any:
+def _illinois(function: Callable[[Any], Any], low: Any, high: Any, at_low: Any, at_high: Any) -> Any:
     """The Illinois rule: false position, halving the value at an end that was kept twice; superlinear."""
-    kept = 0
+    side_kept = 0
     for _ in range(500):
-        if below == above:
+        if at_low == at_high:
             break
-        root = (low * above - high * below) / (above - below)
+        root = (low * at_high - high * at_low) / (at_high - at_low)
         value = function(root)
         if value == 0 or abs(high - low) <= abs(root) * mpf(10) ** (4 - mp.dps):
             return root
-        if value * below > 0:
-            step, low, below = root - low, root, value
-            above, kept = (above / 2 if kept == 1 else above), 1
+        if value * at_low > 0:
+            step, low, at_low = root - low, root, value
+            at_high, side_kept = (at_high / 2 if side_kept == 1 else at_high), 1
         else:
-            step, high, above = high - root, root, value
-            below, kept = (below / 2 if kept == -1 else below), -1
+            step, high, at_high = high - root, root, value
+            at_low, side_kept = (at_low / 2 if side_kept == -1 else at_low), -1
         if step <= abs(root) * mpf(10) ** (4 - mp.dps):
             return root
     raise ConvergenceError("a root was bracketed but not found in 500 steps", (low + high) / 2)

@@ -25,13 +25,7 @@ class ExactStationary(NamedTuple):
 
 @in_digits
 def stationary(
-    *,
-    threshold: float,
-    gain: float,
-    width: int,
-    bias_std: float = 0.0,
-    mean_gain: float = 0.0,
-    digits: int = 50,
+    *, threshold: float, gain: float, width: int, bias_std: float = 0.0, mean_gain: float = 0.0, digits: int = 50
 ) -> ExactStationary:
     r"""The stationary state of a narrow, deep network with normal weights, which does not depend on its drive.
 
@@ -76,13 +70,7 @@ def stationary(
 
 @in_digits
 def second_eigenvalue(
-    *,
-    threshold: float,
-    gain: float,
-    width: int,
-    bias_std: float = 0.0,
-    mean_gain: float = 0.0,
-    digits: int = 20,
+    *, threshold: float, gain: float, width: int, bias_std: float = 0.0, mean_gain: float = 0.0, digits: int = 20
 ) -> Any:
     r"""The eigenvalue ``λ₂`` of the chain of spike counts that is largest in modulus, after the 1 of the stationary state.
 
@@ -120,13 +108,7 @@ def second_eigenvalue(
 
 @in_digits
 def switching_rates(
-    *,
-    threshold: float,
-    gain: float,
-    width: int,
-    bias_std: float = 0.0,
-    mean_gain: float = 0.0,
-    digits: int = 50,
+    *, threshold: float, gain: float, width: int, bias_std: float = 0.0, mean_gain: float = 0.0, digits: int = 50
 ) -> tuple[tuple[Any, ...], ...]:
     r"""Probability per layer that a narrow network with normal weights passes from one metastable state to another.
 
@@ -174,14 +156,14 @@ def switching_rates(
         high = typical[i + 1][1] if i + 1 < len(typical) else chain.width + 1
         distribution = _settled(rows, low, high)
         following = push(distribution, rows)
-        for j, part in ((i - 1, following[: low + 1]), (i + 1, following[high:])):
-            if part:
-                rates[i][j] = rounded(mp.fsum(part), digits)
+        for j, arriving in ((i - 1, following[: low + 1]), (i + 1, following[high:])):
+            if arriving:
+                rates[i][j] = rounded(mp.fsum(arriving), digits)
     return tuple(tuple(row) for row in rates)
 
 
 def typical_counts(chain: Chain) -> list[tuple[int, int]]:
-    """For every state the two neighbouring counts between which the averaged drift changes from positive to negative."""
+    """The two neighbouring counts, for every state, between which the averaged drift changes from positive to negative."""
     n = chain.width
     drift = [n * chain.firing(count) - count for count in range(n + 1)]
     averaged = [mp.fdot(binomial(n, mpf(count) / n), drift) for count in range(n + 1)]

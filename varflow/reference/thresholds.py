@@ -8,20 +8,20 @@ from typing import Any
 from varflow._checks import DomainError
 from varflow._mpmath import mp, mpf
 from varflow.model.over_neurons import OverNeurons
-from varflow.reference.distributions import Standardised
+from varflow.reference.distributions import ExactPotential
 from varflow.reference.quadrature import integral
 
 __all__ = ["averaged_over"]
 
 
-def averaged_over(law: OverNeurons, potential: Standardised, digits: int) -> tuple[Standardised, Any]:
+def averaged_over(law: OverNeurons, potential: ExactPotential, digits: int) -> tuple[ExactPotential, Any]:
     """The averaged tail and density as functions of ``E[θ]/√V``, and ``E[θ]``."""
     density, ends, mean = _of_thresholds(law, digits)
 
     def average(function: Callable[[Any], Any]) -> Any:
         return integral(lambda theta: density(theta) * function(theta / mean), ends, digits)
 
-    return Standardised(
+    return ExactPotential(
         tail=lambda z: average(lambda r: potential.tail(z * r)),
         density=lambda z: average(lambda r: r * potential.density(z * r)),
         slope=potential.slope,

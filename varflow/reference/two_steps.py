@@ -6,7 +6,7 @@ import math
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from varflow._checks import DomainError
+from varflow._checks import DomainError, renamed
 from varflow._mpmath import mp, mpf
 from varflow.model.neurons import Neuron, equal_neurons
 from varflow.reference.digits import in_digits, number, rounded
@@ -18,12 +18,13 @@ __all__ = ["TwoSteps", "two_steps"]
 
 
 class TwoSteps(NamedTuple):
-    """Moments of potentials and spikes at steps 1 and 2, in mpf; ``coincidences[t][s]`` is the second moment ``E[S_t S_s]``."""
+    """Moments of potentials and spikes at steps 1 and 2, in mpf; ``second_moments[t][s]`` is ``E[S_t S_s]``."""
 
     variance: tuple[Any, Any]
     potential_mean: tuple[Any, Any]
     firing_rate: tuple[Any, Any]
-    coincidences: tuple[tuple[Any, Any], tuple[Any, Any]]
+    second_moments: tuple[tuple[Any, Any], tuple[Any, Any]]
+    coincidences = renamed("coincidences", "second_moments")
 
 
 class _Piece(NamedTuple):
@@ -58,7 +59,7 @@ def two_steps(neuron: Neuron, *, covariance: Any, mean: Any = (0, 0), digits: in
     Returns
     -------
     TwoSteps
-        ``.variance .potential_mean .firing_rate .coincidences``.
+        ``.variance .potential_mean .firing_rate .second_moments``.
 
     Raises
     ------
@@ -93,8 +94,8 @@ def two_steps(neuron: Neuron, *, covariance: Any, mean: Any = (0, 0), digits: in
     scale, alpha = mpf(neuron.input_scale), mpf(neuron.synaptic_decay)
     m1, m2 = scale * m1, scale * (alpha * m1 + m2)
     C11, C12, C22 = scale**2 * C11, scale**2 * (alpha * C11 + C12), scale**2 * (alpha**2 * C11 + 2 * alpha * C12 + C22)
-    rest = C22 - C12**2 / C11
-    spread = mp.sqrt(rest) if rest > C22 * mpf(10) ** (5 - mp.dps) else mpf(0)
+    conditional_variance = C22 - C12**2 / C11
+    spread = mp.sqrt(conditional_variance) if conditional_variance > C22 * mpf(10) ** (5 - mp.dps) else mpf(0)
     if mpf(neuron.threshold) - m1 > 10**6 * mp.sqrt(C11):  # spike probabilities are 10^(-2e11) there
         raise DomainError("neuron", neuron, "needs a threshold at most 10^6 standard deviations above the mean current")
     pieces = _pieces(neuron, m1, mp.sqrt(C11), m2, C12 / mp.sqrt(C11), spread, digits)
@@ -123,7 +124,7 @@ def _pieces(neuron: Neuron, m1: Any, std: Any, m2: Any, slope: Any, spread: Any,
     cuts.append(mp.inf)
     pieces = []
     for S, (lo, hi) in enumerate(pairwise(cuts)):
-        for start, end, keep, into, off in _bounded(neuron, lo, hi, m1, std, *_after(neuron, S, theta)):
+        for start, end, keep, into, off in _bounded(neuron, lo, hi, m1, std, *_coefficients_after(neuron, S, theta)):
             pieces.append(_Piece(start, end, S, keep * std + into * slope, keep * m1 + into * m2 - off, into * spread))
     return pieces
 
@@ -135,11 +136,11 @@ def _bounded(neuron: Neuron, lo: Any, hi: Any, m1: Any, std: Any, keep: Any, int
     least = mpf(neuron.decay) * mpf(neuron.reset_rule.lowest) * mpf(neuron.threshold)
     cut = ((least + off) / keep - m1) / std if keep else (-mp.inf if -off >= least else mp.inf)
     cut = min(max(cut, lo), hi)
-    parts = [(lo, cut, mpf(0), into, -least), (cut, hi, keep, into, off)]
-    return [part for part in parts if part[0] < part[1]]
+    pieces = [(lo, cut, mpf(0), into, -least), (cut, hi, keep, into, off)]
+    return [piece for piece in pieces if piece[0] < piece[1]]
 
 
-def _after(neuron: Neuron, S: int, theta: Any) -> tuple[Any, Any, Any]:
+def _coefficients_after(neuron: Neuron, S: int, theta: Any) -> tuple[Any, Any, Any]:
     """``(keep, into, off)`` of ``H_2 = keep · H_1 + into · c_2 - off`` after ``S`` spikes."""
     reset, beta = neuron.reset_rule, mpf(neuron.decay)
     keep, into, off = beta * (1 - mpf(reset.membrane) * S), 1 - mpf(reset.input) * S, mpf(reset.threshold) * theta * S
@@ -160,17 +161,17 @@ def _moments(neuron: Neuron, pieces: list[_Piece], m1: Any, V1: Any, digits: int
     levels = 1
     if neuron.reset_rule.counts:
         levels = max(_highest(neuron, q.b, abs(q.a) + q.s, digits) for q in pieces)
-    above = [[_above(neuron, q, k * mpf(neuron.threshold), digits) for k in range(1, levels + 1)] for q in pieces]
-    p2 = mp.fsum(x for row in above for x in row)
-    square2 = mp.fsum((2 * k + 1) * x for row in above for k, x in enumerate(row))  # E[S²] = Σ_k (2k - 1) P(S ≥ k)
-    both = mp.fsum(q.spikes * x for q, row in zip(pieces, above, strict=True) for x in row)
+    exceedances = [[_exceeding(neuron, q, k * mpf(neuron.threshold), digits) for k in range(1, levels + 1)] for q in pieces]
+    p2 = mp.fsum(x for row in exceedances for x in row)
+    square2 = mp.fsum((2 * k + 1) * x for row in exceedances for k, x in enumerate(row))  # E[S²] = Σ_k (2k - 1) P(S ≥ k)
+    both = mp.fsum(q.spikes * x for q, row in zip(pieces, exceedances, strict=True) for x in row)
 
     def shown(*values: Any) -> tuple[Any, Any]:
         first, second = (rounded(x, digits) for x in values)
         return first, second
 
-    coincidences = (shown(square1, both), shown(both, square2))
-    return TwoSteps(shown(V1, H2 - H**2), shown(m1, H), shown(p1, p2), coincidences)
+    second_moments = (shown(square1, both), shown(both, square2))
+    return TwoSteps(shown(V1, H2 - H**2), shown(m1, H), shown(p1, p2), second_moments)
 
 
 def _truncated(lo: Any, hi: Any) -> tuple[Any, Any, Any]:
@@ -181,7 +182,7 @@ def _truncated(lo: Any, hi: Any) -> tuple[Any, Any, Any]:
     return tail, ends[0][0] - ends[1][0], tail + ends[0][1] - ends[1][1]
 
 
-def _above(neuron: Neuron, piece: _Piece, level: Any, digits: int) -> Any:
+def _exceeding(neuron: Neuron, piece: _Piece, level: Any, digits: int) -> Any:
     """``P(lo < x < hi, H_2 > level)``."""
     normal, (lo, hi, _, a, b, s) = distribution_named("normal"), piece
     if s == 0 and a == 0:

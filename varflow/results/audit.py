@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import VarflowError, deprecated, nan_to_none
-from varflow._display import Shown, Table, figures, several
+from varflow._display import Shown, Table, several
+from varflow._figures import draw
 from varflow.model.surrogate import Surrogate
 from varflow.results.audited_layer import DESCRIBED, FLOOR, MORE, MOSTLY, SATURATED, AuditedLayer, lost_inputs, weights_of
 from varflow.results.export import dataset, records
@@ -117,7 +118,7 @@ class AuditReport(Shown):
 
     @property
     def survival(self) -> np.ndarray:
-        """For each input, the fraction of layers that spike late; shape (inputs,)."""
+        """Fraction of layers that spike late for each input, shape (inputs,)."""
         return np.mean([layer.survival for layer in self.layers], axis=0)
 
     @property
@@ -174,9 +175,9 @@ class AuditReport(Shown):
             words.append(f"saturated, most neurons spike at every step: {_named(saturated)}")
         wide = [layer for layer in self.hidden if layer.wide]
         if wide:
-            most = max(layer.width_in_thresholds for layer in wide)
+            widest = max(layer.width_in_thresholds for layer in wide)
             loss = "spikes hardly depend on the threshold, and surrogate gradients vanish"
-            words.append(f"potentials are {most:.3g} thresholds wide: {loss}: {_named(wide)}")
+            words.append(f"potentials are {widest:.3g} thresholds wide: {loss}: {_named(wide)}")
         return words
 
     @property
@@ -211,10 +212,10 @@ class AuditReport(Shown):
         return self._fading() and not self._where_cut() and not any(layer.dead for layer in self.hidden)
 
     def _where_cut(self) -> str:
-        """Between which layers gradients stop although the surrogate lets them through; empty if between none."""
-        for layer, above in reversed(list(pairwise(self.layers))):
-            if layer.gradient_norm == 0 < above.gradient_norm and layer.gradient_gain != 0:
-                return f"{above.label} passes none on to {layer.label}: look there for detach() or torch.no_grad"
+        """Words for layers between which gradients stop although the surrogate lets them through; empty without any."""
+        for layer, receiver in reversed(list(pairwise(self.layers))):
+            if layer.gradient_norm == 0 < receiver.gradient_norm and layer.gradient_gain != 0:
+                return f"{receiver.label} passes none on to {layer.label}: look there for detach() or torch.no_grad"
         return ""
 
     def _other_surrogate(self) -> str:
@@ -225,31 +226,33 @@ class AuditReport(Shown):
 
     @property
     def remarks(self) -> list[str]:
-        """On output layers, which are judged apart, and on gains with which all layers fire nearly as much as they can."""
+        """Sentences on output layers, judged on their own, and on gains with which layers fire nearly all they can."""
         odd = [layer for layer in self.layers if layer.output and layer.verdict != "healthy"]
-        words = [f"output layer {each.label} is {each.verdict} (rate {each.firing_rate:.2g}): {_rule(each)}" for each in odd]
-        rates, widths = ([getattr(each, name) for each in self.hidden] for name in ("firing_rate", "width_in_thresholds"))
+        words = [f"output layer {l.label} is {l.verdict} (rate {l.firing_rate:.2g}): {_rule(l)}" for l in odd]
+        rates, widths = ([getattr(layer, name) for layer in self.hidden] for name in ("firing_rate", "width_in_thresholds"))
         if rates and min(rates) > 0.375 and min(widths) > 3 and not self.problems:  # near 1/2, the limit of large gains
-            most = f"late rates of {min(rates):.2g} to {max(rates):.2g} are near the most that large gains give"
-            wide = f"potentials {min(widths):.2g} to {max(widths):.2g} thresholds wide"
-            words.append(f"{most}, with {wide}: spikes say little of currents; vf.init.init_model sets a rate of 0.2")
+            rates_said = f"late rates of {min(rates):.2g} to {max(rates):.2g} are near the most that large gains give"
+            widths_said = f"potentials {min(widths):.2g} to {max(widths):.2g} thresholds wide"
+            words.append(
+                f"{rates_said}, with {widths_said}: spikes say little of currents; vf.init.init_model sets a rate of 0.2"
+            )
         return words
 
     @property
     def fixes(self) -> dict[str, float]:
         if self.fix_layer is None or self.fix_gain is None:
             return {}
-        found, first = {self.fix_layer: self.fix_gain}, self[self.fix_layer]
+        gains, first = {self.fix_layer: self.fix_gain}, self[self.fix_layer]
         too_large = self.fix_gain < first.gains[self.fix_layer]
         for layer in self.layers[0 if too_large else self.layers.index(first) :]:
             if layer.gain < ENOUGH * layer.needed_gain or (too_large and layer.needed_gain < ENOUGH * layer.gain):
-                found = layer.scaled_to(layer.needed_gain) | found
-        return {name: found[name] for layer in self.layers for name in layer.gains if name in found}
+                gains = layer.scaled_to(layer.needed_gain) | gains
+        return {name: gains[name] for layer in self.layers for name in layer.gains if name in gains}
 
     def _advice(self) -> str:
-        """What to do about the first problem: one module and its gain, if known."""
-        kept = sum(bool(layer.kept) for layer in self.layers)
-        at_once = f"; vf.init.init_model sets {'the other' if kept else 'all'} layers" if kept < len(self.layers) else ""
+        """Advice on the first problem: one module and its gain, if known."""
+        n_unset = sum(bool(layer.kept) for layer in self.layers)
+        at_once = f"; vf.init.init_model sets {'the other' if n_unset else 'all'} layers" if n_unset < len(self.layers) else ""
         if self.fix_layer is None or self.fix_gain is None:
             helps = self.cause != "dead input" and any(layer.verdict in ("dead", "weak") for layer in self.hidden)
             return at_once if helps else ""
@@ -257,10 +260,10 @@ class AuditReport(Shown):
         gain = self[name].gains[name]
         factor = needed / gain if gain else math.inf
         off = max(factor, 1 / factor) if factor else math.inf
-        known = needed == self[name].scaled_to(self[name].needed_gain).get(name)
+        by_theory = needed == self[name].scaled_to(self[name].needed_gain).get(name)
         size, unknown = "small" if factor > 1 else "large", f"{name} needs a larger gain, theory does not know which"
         much = f"weights of {name} are {off:.3g} times too {size}: " if 1.1 < off < math.inf else ""
-        much = much if known else f"{unknown}; to begin with, "
+        much = much if by_theory else f"{unknown}; to begin with, "
         match self[name].computed.get(name):
             case None:
                 how = f"give {name} a gain of {needed:.4g}, by vf.init.normal_(weight, {needed:.4g})"
@@ -273,7 +276,7 @@ class AuditReport(Shown):
 
     @property
     def healthy(self) -> bool:
-        """No dead, weak or saturated hidden layer, and no input lost on the way through them."""
+        """True if no hidden layer is dead, weak or saturated, and no input is lost on the way through them."""
         return not self.problems
 
     def assert_healthy(self) -> None:
@@ -302,13 +305,13 @@ class AuditReport(Shown):
         variables = records(self.layers, (*layers, *MORE), "layer")
         variables |= {name: (("layer", axis), [getattr(layer, name) for layer in self.layers]) for name, axis in OVER.items()}
         names = ("first_dead", "cause", "fix_layer", "fix_gain", "method", "healthy")
-        found = {name: getattr(self, name) for name in names} | {"notes": "; ".join(self.notes)}
+        attributes = {name: getattr(self, name) for name in names} | {"notes": "; ".join(self.notes)}
         axes = {"layer": ("layer", [layer.name for layer in self.layers]), "step": ("step", np.arange(1, self.steps + 1))}
-        return dataset(variables, axes, **found)
+        return dataset(variables, axes, **attributes)
 
     def plot(self) -> Any:
         """Measured and predicted late rate, and variance, over layers: a matplotlib figure."""
-        return figures().draw(self)
+        return draw(self)
 
     def _table(self) -> Table:
         always = any(layer.saturated_fraction for layer in self.layers)
@@ -321,10 +324,10 @@ class AuditReport(Shown):
         layout += f"{' {:>7}' if always else ''}{' {:>9} {:>9} {:>7} {:>8}' if back else ''} {{:>9}} {{:>9}}  {{}}"
         more = (*(["always"] if always else []), *(["gradient", "theory", "χ", "no grad"] if back else []))
         header = ("weights", "neuron", "gain", "rate", "predicted", "dead", "inputs", "overlap", "theory", *more)
-        known = any(math.isfinite(layer.predicted_rate) for layer in self.layers)
-        by = f"predicted: {self.method}" if known else "without a prediction"
+        predicted = any(math.isfinite(layer.predicted_rate) for layer in self.layers)
+        by = f"predicted: {self.method}" if predicted else "without a prediction"
         title = f"AuditReport: {several(self.steps, 'step')}, {several(self.inputs, 'input')}, {by}"
-        remarks = [*(self.problems or ["healthy"]), *self.remarks, *_few(self.notes)]
+        remarks = [*(self.problems or ["healthy"]), *self.remarks, *_first_notes(self.notes)]
         return Table(title, layout, rows, (*header, "spikes", "SynOps", "verdict"), remarks, "  ! ")
 
 
@@ -333,8 +336,8 @@ def _rule(layer: AuditedLayer) -> str:
     if layer.verdict != "saturated":
         return "an output may fire little at first; training raises it where the layers below are healthy"
     lower = f"lower its gain, {layer.gain:.4g}" if layer.gains else "lower its currents"
-    known = f", to {layer.needed_gain:.4g}" if layer.needed_gain < layer.gain else ""
-    return f"its spikes hardly depend on what it receives: {lower}{known}"
+    target = f", to {layer.needed_gain:.4g}" if layer.needed_gain < layer.gain else ""
+    return f"its spikes hardly depend on what it receives: {lower}{target}"
 
 
 def _row(layer: AuditedLayer, always: bool, back: bool) -> tuple[str, ...]:
@@ -386,5 +389,5 @@ def first_of(names: list[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
-def _few(notes: tuple[str, ...]) -> list[str]:
+def _first_notes(notes: tuple[str, ...]) -> list[str]:
     return list(notes) if len(notes) <= SHOWN else [*notes[:SHOWN], f"and {len(notes) - SHOWN} more in .notes"]

@@ -13,7 +13,7 @@ from varflow._checks import nan_to_none
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import mean_of
 from varflow.model.surrogate import Surrogate
-from varflow.results.layout import freeze
+from varflow.results.layout import ReadOnly
 
 __all__ = ["DESCRIBED", "FLOOR", "MORE", "MOSTLY", "SATURATED", "AuditedLayer", "lost_inputs", "weights_of"]
 
@@ -30,7 +30,7 @@ WIDE = 100.0  # standard deviation of potentials in thresholds above which a lay
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class AuditedLayer:
+class AuditedLayer(ReadOnly):
     """One neuron layer. "Late" means the second half of the steps; means are over inputs.
 
     Attributes
@@ -135,9 +135,6 @@ class AuditedLayer:
     kept: str = ""
     computed: dict[str, str] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        freeze(self, "survival", "firing_rates")
-
     @property
     def spikes(self) -> float:
         """Spikes of all its neurons, per input, over all steps."""
@@ -151,17 +148,17 @@ class AuditedLayer:
 
     @property
     def wide(self) -> bool:
-        """Whether potentials have a standard deviation above 100 thresholds, so that spikes hardly depend on the threshold."""
+        """True if potentials have a standard deviation above 100 thresholds, so that spikes hardly depend on the threshold."""
         return self.width_in_thresholds > WIDE
 
     @property
     def dead(self) -> bool:
-        """Whether it spikes late for none of the inputs."""
+        """True if it spikes late for none of the inputs."""
         return not self.survival.any()
 
     @property
     def idle(self) -> bool:
-        """Whether more than 80 % of its neurons are silent, more than chance explains."""
+        """True if more than 80 % of its neurons are silent, more than chance explains."""
         return self.dead_fraction > MOSTLY and float(self.firing_rates.sum()) * len(self.survival) >= OFTEN
 
     @property
@@ -187,18 +184,18 @@ class AuditedLayer:
     def scaled_to(self, gain: float) -> dict[str, float]:
         """The gains of its modules, scaled together so that the layer has this gain."""
         equal = 1 / math.sqrt(max(len(self.gains), 1))
-        return {name: gain * (own / self.gain if self.gain else equal) for name, own in self.gains.items()}
+        return {name: gain * (module_gain / self.gain if self.gain else equal) for name, module_gain in self.gains.items()}
 
     def first_to_mend(self, gain: float | None) -> tuple[str | None, float | None]:
         """The module with the largest gain, and the gain to give it so that the layer has ``gain`` (None if unknown)."""
-        name = max(self.gains, key=lambda each: self.gains[each], default=None)
+        name = max(self.gains, key=lambda module: self.gains[module], default=None)
         return name, None if name is None or gain is None else self.scaled_to(gain)[name]
 
     def to_dict(self) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in DESCRIBED}
         described = {name: getattr(self, name) for name in DESCRIBED}
-        own = {name: getattr(self, name) for name in MORE}
-        return nan_to_none(values | own | {name: None if value is None else repr(value) for name, value in described.items()})
+        more = {name: getattr(self, name) for name in MORE}
+        return nan_to_none(values | more | {name: None if value is None else repr(value) for name, value in described.items()})
 
 
 def weights_of(layer: Any) -> str:
@@ -212,8 +209,8 @@ def lost_inputs(layers: Sequence[AuditedLayer]) -> np.ndarray:
     arrives: dict[str, np.ndarray] = {INPUT: np.ones(len(layers[0].survival), dtype=bool)}  # by source, for each input
     ends = []
     for layer in layers:
-        known = [arrives[source] for source in layer.sources if source in arrives]
-        arriving = np.any(known, axis=0) if known else arrives[INPUT]
+        arriving_by_source = [arrives[source] for source in layer.sources if source in arrives]
+        arriving = np.any(arriving_by_source, axis=0) if arriving_by_source else arrives[INPUT]
         arrives[layer.neuron_name] = arriving & (layer.survival > 0)
         ends += [arriving] if layer.output else []
     further = {source for layer in layers for source in layer.sources if source != layer.neuron_name}

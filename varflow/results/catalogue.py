@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import nan_to_none
-from varflow._display import Shown, Table, figures
+from varflow._display import Shown, Table
+from varflow._figures import draw
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.results.ensemble import Ensemble
@@ -129,7 +130,7 @@ class Catalogue(Shown):
         unknown = np.full((self.depth, self.steps), np.nan)
         profiles = [self.profiles.get(entry.key) for entry in self.methods]
         layers = {
-            f"{name}_of_layers": np.array([getattr(each, name, unknown).reshape(unknown.shape) for each in profiles])
+            f"{name}_of_layers": np.array([getattr(profile, name, unknown).reshape(unknown.shape) for profile in profiles])
             for name in QUANTITIES
         }
         axes = {"key": ("key", [entry.key for entry in self.methods])} | axes_of(self)
@@ -138,14 +139,14 @@ class Catalogue(Shown):
 
     def plot(self) -> Any:
         """Gains, with the critical gain, and the resulting firing rates. Returns a matplotlib Figure."""
-        return figures().draw(self)
+        return draw(self)
 
     def plot_layers(self, ensembles: Sequence[Ensemble] = ()) -> Any:
         """Variance and spikes of every layer for every method; returns a matplotlib Figure.
 
         ``ensembles`` from ``vf.simulate(found.networks)`` are drawn as dots, theory as lines.
         """
-        return figures().plot_methods(self, ensembles)
+        return draw(self, ensembles=ensembles)
 
     def _table(self) -> Table:
         where = f"at width {self.width}"

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import nan_to_none
-from varflow._display import Shown, Table, figures
+from varflow._display import Shown, Table
+from varflow._figures import draw
 from varflow.results.ensemble import Ensemble
 from varflow.results.export import dataset
-from varflow.results.layout import SPREADS, axes_of, freeze, over_layers
+from varflow.results.layout import SPREADS, ReadOnly, axes_of, over_layers
 from varflow.results.profile import Profile
 
 __all__ = ["Comparison", "deviation"]
@@ -20,7 +21,7 @@ ALARM = 1e-3  # at which means and spreads weigh the same
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Comparison(Shown):
+class Comparison(ReadOnly, Shown):
     """The verdict on one profile and one ensemble.
 
     Attributes
@@ -54,9 +55,6 @@ class Comparison(Shown):
     ensemble: Ensemble
     spread: dict[str, float] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        freeze(self, "z")
-
     @property
     def deviation(self) -> float:
         """The statistic, the largest ``|z|``, that of spreads weighted as :func:`varflow.compare` says."""
@@ -65,15 +63,15 @@ class Comparison(Shown):
     @property
     def worst(self) -> dict[str, tuple[Any, ...]]:
         """Layer (and step) and signed deviation of the largest ``|z|`` of each measured quantity; of spreads, the last."""
-        found = {}
+        largest = {}
         for name, values in self.z.items():
             if name in SPREADS:
                 if np.isfinite(values[-1]):
-                    found[name] = (len(values), float(values[-1]))
+                    largest[name] = (len(values), float(values[-1]))
             elif not np.all(np.isnan(values)):
                 place = np.unravel_index(np.nanargmax(np.abs(values)), values.shape)
-                found[name] = (*(int(index) + 1 for index in place), float(values[place]))
-        return found
+                largest[name] = (*(int(index) + 1 for index in place), float(values[place]))
+        return largest
 
     def to_dict(self) -> dict[str, Any]:
         axes = ("layer", "step", "z") if self.profile.variance.ndim == 2 else ("layer", "z")
@@ -90,7 +88,7 @@ class Comparison(Shown):
 
     def plot(self, ax: Any = None) -> Any:
         """Variance over layers (at the last step): measured mean and band, predicted mean and band. Returns matplotlib axes."""
-        return figures().draw(self, ax=ax)
+        return draw(self, ax=ax)
 
     def _table(self) -> Table:
         verdict = "the theory stands" if self.passed else "the theory is rejected"

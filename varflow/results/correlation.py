@@ -12,8 +12,6 @@ from varflow.results.fixed_points import Points
 
 __all__ = ["CorrelationFixedPoint", "CorrelationFixedPoints"]
 
-NAMES = ("overlap", "multiplier", "stable", "depth_scale")
-
 
 @dataclass(frozen=True, slots=True)
 class CorrelationFixedPoint:
@@ -37,7 +35,7 @@ class CorrelationFixedPoint:
     depth_scale: float
 
     def to_dict(self) -> dict[str, Any]:
-        return nan_to_none({name: getattr(self, name) for name in NAMES})
+        return nan_to_none({name: getattr(self, name) for name in self.__dataclass_fields__})
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -56,12 +54,13 @@ class CorrelationFixedPoints(Points[CorrelationFixedPoint]):
     variance: float
 
     def to_dict(self) -> dict[str, Any]:
-        found = {"fixed_points": [point.to_dict() for point in self]}
-        return found | {"threshold": self.threshold, "variance": self.variance}
+        points = {"fixed_points": [point.to_dict() for point in self]}
+        return points | {"threshold": self.threshold, "variance": self.variance}
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``fixed_point``."""
-        return dataset(records(self.points, NAMES, "fixed_point"), {}, threshold=self.threshold, variance=self.variance)
+        variables = records(self.points, CorrelationFixedPoint.__dataclass_fields__, "fixed_point")
+        return dataset(variables, {}, threshold=self.threshold, variance=self.variance)
 
     def _table(self) -> Table:
         title = f"CorrelationFixedPoints (θ = {self.threshold:g}, V = {self.variance:g})"

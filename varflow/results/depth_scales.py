@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import nan_to_none
-from varflow._display import Shown, Table, figures
+from varflow._display import Shown, Table
+from varflow._figures import draw
 from varflow.results.export import dataset
 
 __all__ = ["DepthScales"]
@@ -73,11 +74,11 @@ class DepthScales(Shown):
         where = f"g = {self.gains[j]:.4g}" + (f", {symbol} = {values[i]:.4g}" if self.widths is None else "")
         largest = f"The overlap of two inputs settles in at most {self.overlap_depth[i, j]:.3f} layers, at {where}."
         alive = self.firing_rate > 0
-        kept = f"Gradients keep their variance within 10 % a layer on {np.mean(self._kept[alive]):.0%} of the active points."
+        kept = f"Gradients keep their variance within 10 % a layer on {np.mean(self._steady[alive]):.0%} of the active points."
         return [largest, "How deep a readout reaches depends on the width.", kept]
 
     @property
-    def _kept(self) -> np.ndarray:
+    def _steady(self) -> np.ndarray:
         return np.abs(self.gradient_gain - 1) < 0.1
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,15 +90,15 @@ class DepthScales(Shown):
         """An ``xarray.Dataset`` over ``threshold`` or ``width``, and ``gain``."""
         name, _, values = self.rows
         axes = {name: (name, values), "gain": ("gain", self.gains)}
-        return dataset({each: ((name, "gain"), getattr(self, each)) for each in NAMES}, axes)
+        return dataset({quantity: ((name, "gain"), getattr(self, quantity)) for quantity in NAMES}, axes)
 
     def plot(self) -> Any:
         """Maps of the firing rate and the three depth scales, with the line ``χ = 1``. Returns a matplotlib Figure."""
-        return figures().draw(self)
+        return draw(self)
 
     def _table(self) -> Table:
         sizes = zip(self.overlap.shape, (11, 8), strict=True)
-        rows, columns = (np.unique(np.linspace(0, n - 1, most).round().astype(int)) for n, most in sizes)
+        rows, columns = (np.unique(np.linspace(0, n - 1, shown_at_most).round().astype(int)) for n, shown_at_most in sizes)
         _, symbol, values = self.rows
         shown = ((f"{self.overlap_depth[i, j]:.2f} {self.gradient_gain[i, j]:.2g}" for j in columns) for i in rows)
         cells = [(f"{values[i]:.4g}", *row) for i, row in zip(rows, shown, strict=True)]

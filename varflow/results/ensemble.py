@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import nan_to_none
+from varflow._checks import nan_to_none, renamed
 from varflow._display import Shown, Table
 from varflow.model.network import Network
 from varflow.results.export import dataset
-from varflow.results.layout import QUANTITIES, axes_of, freeze, layers_table, over_layers, spikes
+from varflow.results.layout import QUANTITIES, ReadOnly, axes_of, layers_table, over_layers, spikes
 from varflow.results.profile import Profile
 
 __all__ = ["Ensemble", "spread"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Ensemble(Shown):
+class Ensemble(ReadOnly, Shown):
     """The measurements of a simulation: one row per network.
 
     Layers are those of neurons; where the network ends in a merge of spikes, the last as in :class:`varflow.Profile`.
@@ -37,7 +37,7 @@ class Ensemble(Shown):
     engine, device, dtype : str
     potential_mean : ndarray, optional, shape (repeats, depth, steps)
         Mean potential of each layer.
-    coincidences : ndarray, optional, shape (repeats, depth, steps, steps)
+    second_moments : ndarray, optional, shape (repeats, depth, steps, steps)
         Second moments ``(1/n) Σ_i S_ti S_t'i`` of each layer.
     """
 
@@ -49,10 +49,9 @@ class Ensemble(Shown):
     device: str = "cpu"
     dtype: str = "float32"
     potential_mean: np.ndarray | None = None
-    coincidences: np.ndarray | None = None
+    second_moments: np.ndarray | None = None
 
-    def __post_init__(self) -> None:
-        freeze(self, "variance", "firing_rate", "potential_mean", "coincidences")
+    coincidences = renamed("coincidences", "second_moments")
 
     @property
     def repeats(self) -> int:
@@ -86,7 +85,7 @@ class Ensemble(Shown):
             firing_rate_std=self.firing_rate_std,
             survival=reduce(self.survival),
             potential_mean=None if self.potential_mean is None else reduce(self.potential_mean),
-            coincidences=None if self.coincidences is None else reduce(self.coincidences),
+            second_moments=None if self.second_moments is None else reduce(self.second_moments),
         )
 
     def mean(self) -> Profile:
@@ -102,13 +101,13 @@ class Ensemble(Shown):
         return self._summary(lambda rows: spread(rows) / np.sqrt(len(rows)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything except ``coincidences``, which are large; ``to_xarray`` has them."""
+        """Everything except ``second_moments``, which are large; ``to_xarray`` has them."""
         names = (*QUANTITIES, "spikes", "potential_mean", "seed", "engine", "device", "dtype")
         return nan_to_none({name: value for name in names if (value := getattr(self, name)) is not None})
 
     def to_xarray(self) -> Any:
         """All quantities as an ``xarray.Dataset`` over ``network``, ``layer`` and ``step``."""
-        names = (*QUANTITIES, "spikes", "potential_mean", "coincidences")
+        names = (*QUANTITIES, "spikes", "potential_mean", "second_moments")
         variables = over_layers({name: getattr(self, name) for name in names}, "network")
         origin = {name: getattr(self, name) for name in ("network", "seed", "engine", "device", "dtype")}
         return dataset(variables, axes_of(self.network), **origin)

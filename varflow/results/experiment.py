@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import nan_to_none
-from varflow._display import Shown, Table, figures
+from varflow._display import Shown, Table
+from varflow._figures import draw
 from varflow.model.drive_kinds import Drive
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import written
@@ -120,7 +121,7 @@ class Experiment(Shown):
 
         Over several steps: late variance and firing rate; for a single curve also every layer and step.
         """
-        return figures().draw(self)
+        return draw(self)
 
     def _table(self) -> Table:
         depth = self.curves[0].network.depth

@@ -18,9 +18,9 @@ __all__ = ["dataset", "plain", "records"]
 
 def dataset(variables: Mapping[str, Any], coordinates: Mapping[str, Any], **attributes: Any) -> Any:
     """Variables and coordinates ``name: (axes, values)``; those that are None, or empty, are left out."""
-    data, coords = _whole(variables), _whole(coordinates)
-    known = {name: _attribute(value) for name, value in attributes.items() if value is not None}
-    return require("xarray", "xarray").Dataset(data, coords=coords, attrs=known)
+    data, coords = _without_none(variables), _without_none(coordinates)
+    given = {name: _attribute(value) for name, value in attributes.items() if value is not None}
+    return require("xarray", "xarray").Dataset(data, coords=coords, attrs=given)
 
 
 def records(rows: Iterable[Any], names: Iterable[str], axis: str) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def records(rows: Iterable[Any], names: Iterable[str], axis: str) -> dict[str, A
     return {name: (axis, [getattr(row, name) for row in every]) for name in names}
 
 
-def _whole(named: Mapping[str, Any]) -> dict[str, Any]:
+def _without_none(named: Mapping[str, Any]) -> dict[str, Any]:
     arrays = {name: (axes, plain(values)) for name, (axes, values) in named.items() if values is not None}
     return {name: (axes, array) for name, (axes, array) in arrays.items() if array.size}
 
@@ -39,8 +39,8 @@ def plain(values: Any) -> np.ndarray:
     array = np.asarray(values)
     if array.dtype.kind == "O":
         text = any(isinstance(value, str) for value in array.flat)
-        known = [value if value is not None else "" if text else np.nan for value in array.flat]
-        array = np.array(known, dtype=str if text else float).reshape(array.shape)
+        filled = [value if value is not None else "" if text else np.nan for value in array.flat]
+        array = np.array(filled, dtype=str if text else float).reshape(array.shape)
     if array.dtype.kind == "b":
         return array.astype(np.int8)
     if array.dtype.kind in "iu":

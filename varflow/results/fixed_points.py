@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
 
 from varflow._checks import nan_to_none
-from varflow._display import Shown, Table, figures
+from varflow._display import Shown, Table
+from varflow._figures import draw
 from varflow.results.export import dataset, records
 
 __all__ = ["Cycle", "FixedPoint", "FixedPoints", "Points", "in_full"]
@@ -61,13 +62,13 @@ class FixedPoint(Shown):
     enclosure: tuple[float, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        names = ("variance", "firing_rate", "multiplier", "stable", "depth_scale", "residual")
-        proven = {} if self.enclosure is None else {"enclosure": self.enclosure}
-        return nan_to_none({name: getattr(self, name) for name in names} | proven)
+        return nan_to_none(self._known())
+
+    def _known(self) -> dict[str, Any]:
+        return {name: value for name in self.__dataclass_fields__ if (value := getattr(self, name)) is not None}
 
     def _table(self) -> Table:
-        shown = {name: value for name in self.__dataclass_fields__ if (value := getattr(self, name)) is not None}
-        rows = [(name, repr(value)) for name, value in shown.items() if name != "stable"]
+        rows = [(name, repr(value)) for name, value in self._known().items() if name != "stable"]
         return Table(f"FixedPoint, {_stability(self)}", "{:<12} {}", rows)
 
 
@@ -136,9 +137,9 @@ class FixedPoints(Points[FixedPoint]):
     map: Callable[[Any], Any] | None = field(default=None, kw_only=True)
 
     def to_dict(self) -> dict[str, Any]:
-        found = {"fixed_points": [point.to_dict() for point in self], "cycles": [cycle.to_dict() for cycle in self.cycles]}
+        points = {"fixed_points": [point.to_dict() for point in self], "cycles": [cycle.to_dict() for cycle in self.cycles]}
         edge = {"complete": self.complete, "resolution": self.resolution, "basin_edge": self.basin_edge}
-        return nan_to_none(found | edge)
+        return nan_to_none(points | edge)
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``fixed_point``, and ``cycle`` and ``phase`` if there are two-cycles; all floats."""
@@ -152,7 +153,7 @@ class FixedPoints(Points[FixedPoint]):
 
     def plot(self, ax: Any = None, *, start: float = 1.0) -> Any:
         """The map with these points, filled if stable, and the cobweb of layers driven at variance ``start``. Returns Axes."""
-        return figures().draw(self, ax=ax, start=start)
+        return draw(self, ax=ax, start=start)
 
     def _table(self) -> Table:
         how = "complete" if self.complete else f"scanned, step {self.resolution:.2g} in ln p" if self.resolution else "scanned"
@@ -195,9 +196,9 @@ def in_full(
     """A table of points and cycles, one number per line, for numbers too long for columns."""
     rows = []
     for state in (*points, *cycles):
-        own = ("variances", "firing_rates") if isinstance(state, Cycle) else ("variance", "firing_rate")
+        names = ("variances", "firing_rates") if isinstance(state, Cycle) else ("variance", "firing_rate")
         rows.append(("stability", _stability(state) + " cycle" * isinstance(state, Cycle)))
-        for name in (*own, "multiplier", "depth_scale"):
+        for name in (*names, "multiplier", "depth_scale"):
             values = getattr(state, name)
             rows += [(name, written(value)) for value in (values if isinstance(values, tuple) else (values,))]
         rows.append(("residual", f"{float(state.residual):.2g}"))

@@ -84,10 +84,10 @@ class CorrectedGainTable:
             f"{row.corrected_gain:>12.5f} {row.corrected_survival:>9.4g} {row.variance:>9.4g}"
             for row in shown
         ]
-        kept = sum(row.corrected_gain < row.paper_gain for row in self.rows if row.depth > 1)
-        note = f"In {kept} of the rows the paper's gain already reaches the target. The corrected gain, the smallest that "
+        enough = sum(row.corrected_gain < row.paper_gain for row in self.rows if row.depth > 1)
+        note = f"In {enough} of the rows the paper's gain already reaches the target. The corrected gain, the smallest that "
         note += "does, is then lower and would lower the variance. Initialise with the larger of the two."
-        return "\n".join([title, head, *lines, *[note] * (kept > 0)])
+        return "\n".join([title, head, *lines, *[note] * (enough > 0)])
 
 
 def _text(value: float) -> str:

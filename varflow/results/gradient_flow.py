@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import nan_to_none
-from varflow._display import Shown, Table, figures
+from varflow._display import Shown, Table
+from varflow._figures import draw
 from varflow.model.network import Network
 from varflow.results.export import dataset
-from varflow.results.layout import axes_of, freeze, over_layers
+from varflow.results.layout import ReadOnly, axes_of, over_layers
 
 __all__ = ["GradientFlow"]
 
@@ -19,7 +20,7 @@ SUMMARY = ("growth", "typical_growth", "long_time_rate")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class GradientFlow(Shown):
+class GradientFlow(ReadOnly, Shown):
     r"""The energy of gradients in every layer and step, from the readout back to the first layer.
 
     ``δ_{l,t}`` is the gradient by the currents of layer ``l`` at step ``t``, through its neurons (not through a shortcut beside
@@ -73,10 +74,7 @@ class GradientFlow(Shown):
     spread: np.ndarray | None = None
     typical: np.ndarray | None = None
     typical_growth: float | None = None
-    error: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        freeze(self, "energy", "second_moments", "weight_norms", "instantaneous", "spread", "typical", "error")
+    error: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def total(self) -> np.ndarray:
@@ -90,7 +88,7 @@ class GradientFlow(Shown):
 
     def plot(self, **options: Any) -> Any:
         """Energy over layers, and how it is shared between steps; a matplotlib figure."""
-        return figures().draw(self, **options)
+        return draw(self, **options)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything except ``network`` and ``second_moments``, which are large; ``to_xarray`` has them."""
@@ -114,8 +112,8 @@ class GradientFlow(Shown):
 
     def _table(self) -> Table:
         title = f"GradientFlow of {self.network!r}, {self.surrogate}, {self.readout} readout"
-        chosen = np.unique(np.linspace(0, len(self.energy) - 1, 5).round().astype(int))
-        rows = [(str(l + 1), f"{self.total[l]:.5g}", self._shared(l)) for l in chosen]
+        shown = np.unique(np.linspace(0, len(self.energy) - 1, 5).round().astype(int))
+        rows = [(str(l + 1), f"{self.total[l]:.5g}", self._shared(l)) for l in shown]
         values = {name: getattr(self, name) for name in SUMMARY}
         off = self.error.get("growth")
         notes = [
@@ -130,5 +128,5 @@ class GradientFlow(Shown):
     def _shared(self, layer: int) -> str:
         """Fractions of a layer's energy at the first, middle and last step."""
         steps = np.unique([0, self.energy.shape[1] // 2, self.energy.shape[1] - 1])
-        whole = self.total[layer]
-        return "  ".join(f"{self.energy[layer, t] / whole:.3f}" if whole > 0 else "-" for t in steps)
+        total = self.total[layer]
+        return "  ".join(f"{self.energy[layer, t] / total:.3f}" if total > 0 else "-" for t in steps)

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, choice, integer, nan_to_none
-from varflow._display import Shown, Table, figures
+from varflow._display import Shown, Table
+from varflow._figures import draw
 from varflow.model.network import Network
 from varflow.results.export import dataset
-from varflow.results.layout import freeze
+from varflow.results.layout import ReadOnly
 
 __all__ = ["READOUTS", "UPPER_BOUND", "Kernel", "overlaps_of_pairs"]
 
@@ -22,7 +23,7 @@ UPPER_BOUND = (
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Kernel(Shown):
+class Kernel(ReadOnly, Shown):
     r"""Second moments of the spikes of ``B`` inputs in every layer, ``M(i, j) = E[S_i S_j]`` over the neurons of a layer.
 
     Attributes
@@ -43,9 +44,6 @@ class Kernel(Shown):
     error: np.ndarray | None = None
     samples: np.ndarray | None = None
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        freeze(self, "moments", "error", "samples")
 
     @property
     def inputs(self) -> int:
@@ -71,8 +69,8 @@ class Kernel(Shown):
 
         1 on the diagonal; NaN where one of the two is silent. ``layer`` counts from 1.
         """
-        whole = self._whole(self.moments, layer)
-        return _cosines(whole.reshape(self.inputs * self.steps, -1)).reshape(self.moments.shape[1:])
+        moments = self._with_steps(self.moments, layer)
+        return _cosines(moments.reshape(self.inputs * self.steps, -1)).reshape(self.moments.shape[1:])
 
     def raster_overlap(self, layer: int) -> np.ndarray:
         r"""Overlap of the rasters of every two inputs, shape (B, B): at equal steps, summed over them.
@@ -103,12 +101,12 @@ class Kernel(Shown):
             are set to 0.
         """
         choice("readout", readout, READOUTS)
-        M = self._whole(self.moments if sample is None else self._sampled(sample), layer)
+        M = self._with_steps(self.moments if sample is None else self._sampled(sample), layer)
         gram = M.sum((1, 3)) if readout == "counts" else np.einsum("atbt->ab", M) if readout == "raster" else M[:, -1, :, -1]
         gram = (gram + gram.T) / 2
         return gram if self.samples is not None or self.error is None else _without_negative(gram)
 
-    def _whole(self, moments: np.ndarray, layer: int) -> np.ndarray:
+    def _with_steps(self, moments: np.ndarray, layer: int) -> np.ndarray:
         """Moments of one layer, always with axes of steps."""
         if integer("layer", layer, minimum=1) > self.depth:
             raise DomainError("layer", layer, f"must be at most the depth, {self.depth}")
@@ -123,8 +121,8 @@ class Kernel(Shown):
     def to_dict(self) -> dict[str, Any]:
         """Raster overlaps of every layer; ``to_xarray`` has the moments, which are large."""
         overlaps = np.array([self.raster_overlap(layer) for layer in range(1, self.depth + 1)])
-        found = {"infinite_width": self.samples is None, "repeats": self.repeats, "seed": self.seed}
-        return nan_to_none({"raster_overlap": overlaps, **found})
+        settings = {"infinite_width": self.samples is None, "repeats": self.repeats, "seed": self.seed}
+        return nan_to_none({"raster_overlap": overlaps, **settings})
 
     def to_xarray(self) -> Any:
         """Moments, errors and samples as an ``xarray.Dataset`` over ``layer``, ``input``, ``step``, ``other_input`` and
@@ -132,24 +130,24 @@ class Kernel(Shown):
         """
         axes = ("layer", "input", "step", "other_input", "other_step")
         shape = (self.inputs, self.steps, self.inputs, self.steps)
-        known = {"moments": self.moments, "error": self.error}
-        found: dict[str, Any] = {name: (axes, M.reshape(-1, *shape)) for name, M in known.items() if M is not None}
+        arrays = {"moments": self.moments, "error": self.error}
+        variables: dict[str, Any] = {name: (axes, M.reshape(-1, *shape)) for name, M in arrays.items() if M is not None}
         if self.samples is not None:
-            found["samples"] = (("network", *axes), self.samples.reshape(*self.samples.shape[:2], *shape))
+            variables["samples"] = (("network", *axes), self.samples.reshape(*self.samples.shape[:2], *shape))
         sizes = {"layer": self.depth, "input": self.inputs, "step": self.steps}
         sizes |= {"other_input": self.inputs, "other_step": self.steps}
         coordinates = {name: (name, np.arange(1, size + 1)) for name, size in sizes.items()}
-        return dataset(found, coordinates, network=self.network, repeats=self.repeats, seed=self.seed)
+        return dataset(variables, coordinates, network=self.network, repeats=self.repeats, seed=self.seed)
 
     def plot(self, ax: Any = None) -> Any:
         """Overlap of different inputs over layers. Returns matplotlib Axes."""
-        return figures().draw(self, ax=ax)
+        return draw(self, ax=ax)
 
     def _table(self) -> Table:
         width = "infinite width" if self.samples is None else f"{self.repeats} sampled networks, seed {self.seed}"
         title = f"Kernel of {self.inputs} inputs ({width}) of {self.network!r}"
-        chosen = np.unique(np.linspace(1, self.depth, 5).round().astype(int)).tolist()
-        rows = [(str(layer), *(f"{value:.5g}" for value in self.between(layer))) for layer in chosen]
+        layers = np.unique(np.linspace(1, self.depth, 5).round().astype(int)).tolist()
+        rows = [(str(layer), *(f"{value:.5g}" for value in self.between(layer))) for layer in layers]
         header = ("layer", "overlap", "smallest", "largest")
         return Table(title, "{:>7} {:>10} {:>10} {:>10}", rows, header, () if self.samples is not None else (UPPER_BOUND,))
 
@@ -161,10 +159,10 @@ class Kernel(Shown):
 
 def _cosines(gram: np.ndarray) -> np.ndarray:
     norm = np.sqrt(np.diagonal(gram))
-    both = np.outer(norm, norm)
-    found = np.divide(gram, both, out=np.full(gram.shape, np.nan), where=both > 0)
-    np.fill_diagonal(found, np.where(norm > 0, 1.0, np.nan))
-    return found
+    norms = np.outer(norm, norm)
+    cosines = np.divide(gram, norms, out=np.full(gram.shape, np.nan), where=norms > 0)
+    np.fill_diagonal(cosines, np.where(norm > 0, 1.0, np.nan))
+    return cosines
 
 
 def overlaps_of_pairs(gram: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from varflow._checks import frozen, put
 from varflow._display import Table
 from varflow.model.network import Network
 
-__all__ = ["QUANTITIES", "SPREADS", "axes_of", "freeze", "late_steps", "layers_table", "over_layers", "spikes"]
+__all__ = ["QUANTITIES", "SPREADS", "ReadOnly", "axes_of", "late_steps", "layers_table", "over_layers", "spikes"]
 
 QUANTITIES = ("variance", "firing_rate", "survival")
 SPREADS = ("spread", "conditional_spread")  # over networks, pooled over layers
@@ -18,15 +19,18 @@ AXES = ("layer", "step", "other_step")
 HEADER = ("layer", "variance", "firing rate", "survival")
 
 
-def freeze(result: Any, *names: str) -> None:
-    """Replace these arrays of a result, or dicts of arrays, by read-only copies; None stays None."""
-    for name in names:
-        value = getattr(result, name)
-        if isinstance(value, dict):
-            value = {key: frozen(array) for key, array in value.items()}
-        elif value is not None:
-            value = frozen(value)
-        put(result, **{name: value})
+class ReadOnly:
+    """A dataclass whose fields of arrays, or of dicts of arrays, hold read-only copies."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        for field in fields(self):  # pyright: ignore[reportArgumentType]
+            value = getattr(self, field.name)
+            if field.type == "dict[str, np.ndarray]":
+                put(self, **{field.name: {key: frozen(array) for key, array in value.items()}})
+            elif field.type in ("np.ndarray", "np.ndarray | None") and value is not None:
+                put(self, **{field.name: frozen(value)})
 
 
 def spikes(network: Network, rate: np.ndarray, axes: int) -> np.ndarray:
@@ -44,8 +48,8 @@ def over_layers(arrays: dict[str, Any], *first: str) -> dict[str, Any]:
     axes, variables = [*first, *AXES], {}
     for name, array in arrays.items():
         if array is not None:
-            whole = array if array.ndim > len(first) + 1 else array[..., None]
-            variables[name] = (axes[: whole.ndim], whole)
+            with_steps = array if array.ndim > len(first) + 1 else array[..., None]
+            variables[name] = (axes[: with_steps.ndim], with_steps)
     return variables
 
 
@@ -56,12 +60,12 @@ def axes_of(result: Any) -> dict[str, Any]:
 
 def layers_table(title: str, network: Network, profile: Any) -> Table:
     """Five layers of a profile, evenly spaced; over several steps, at the first and last."""
-    chosen = np.unique(np.linspace(0, network.depth - 1, 5).round().astype(int))
+    layers = np.unique(np.linspace(0, network.depth - 1, 5).round().astype(int))
     title = f"{title} of {network!r}"
     if profile.variance.ndim == 1:
-        return Table(title, "{:>7} {:>22} {:>22} {:>10}", [_row(profile, l, str(l + 1)) for l in chosen], HEADER)
+        return Table(title, "{:>7} {:>22} {:>22} {:>10}", [_row(profile, l, str(l + 1)) for l in layers], HEADER)
     steps = np.unique([0, profile.variance.shape[1] - 1])
-    rows = [_row(profile, (l, t), str(l + 1), str(t + 1)) for l in chosen for t in steps]
+    rows = [_row(profile, (l, t), str(l + 1), str(t + 1)) for l in layers for t in steps]
     return Table(title, "{:>7} {:>5} {:>22} {:>22} {:>10}", rows, (HEADER[0], "step", *HEADER[1:]))
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, integer, nan_to_none, probability, real_array
-from varflow._display import Shown, Table, figures, percent
+from varflow._display import Shown, Table, percent
+from varflow._figures import draw
 from varflow.results.export import dataset
 
 __all__ = ["LEVELS", "PhaseDiagram"]
@@ -55,10 +56,10 @@ class PhaseDiagram(Shown):
         S = np.clip(self.survival, edge, 1 - edge)
         table = np.log(S / (1 - S))
         if widths is not None:
-            table = _between(np.log(self.widths), table, np.log(_inside("widths", widths, self.widths)), axis=1)
+            table = _interpolated(np.log(self.widths), table, np.log(_inside("widths", widths, self.widths)), axis=1)
         if thresholds is None:
             return table
-        return _between(self.thresholds, table, _inside("thresholds", thresholds, self.thresholds), axis=0)
+        return _interpolated(self.thresholds, table, _inside("thresholds", thresholds, self.thresholds), axis=0)
 
     def largest_threshold(self, width: int, survival: float) -> float:
         """The first threshold at which survival falls below a level, interpolated; NaN if it starts below or never does.
@@ -91,8 +92,8 @@ class PhaseDiagram(Shown):
 
     def _sentence(self, width: int) -> str:
         reached = [(level, self.largest_threshold(width, level)) for level in LEVELS]
-        known = [f"{100 * level:g} % up to θ = {theta:.2f}" for level, theta in reached if np.isfinite(theta)]
-        return f"Alive at layer {self.depth} of networks of width {width}: {', '.join(known)}." if known else ""
+        phrases = [f"{100 * level:g} % up to θ = {theta:.2f}" for level, theta in reached if np.isfinite(theta)]
+        return f"Alive at layer {self.depth} of networks of width {width}: {', '.join(phrases)}." if phrases else ""
 
     def to_dict(self) -> dict[str, Any]:
         names = ("thresholds", *(["differ"] if self.differ else []), "widths", "depth", "gain", "survival", "reading")
@@ -106,7 +107,7 @@ class PhaseDiagram(Shown):
 
     def plot(self) -> Any:
         """A map of survival with contours, and the paper's two widths. Returns a matplotlib Figure."""
-        return figures().draw(self)
+        return draw(self)
 
     def _table(self) -> Table:
         columns, rows = _spread(len(self.widths), 8), _spread(len(self.thresholds), 11)
@@ -130,7 +131,7 @@ def _inside(name: str, values: Any, grid: np.ndarray) -> np.ndarray:
     return np.clip(array, low, high)
 
 
-def _between(at: np.ndarray, table: np.ndarray, wanted: Any, axis: int) -> np.ndarray:
+def _interpolated(at: np.ndarray, table: np.ndarray, wanted: Any, axis: int) -> np.ndarray:
     from scipy.interpolate import PchipInterpolator
 
     if len(at) == 1:
@@ -138,5 +139,5 @@ def _between(at: np.ndarray, table: np.ndarray, wanted: Any, axis: int) -> np.nd
     return PchipInterpolator(at, table, axis=axis)(wanted)
 
 
-def _spread(size: int, most: int) -> list[int]:
-    return sorted(set(np.linspace(0, size - 1, most).round().astype(int).tolist()))
+def _spread(size: int, number: int) -> list[int]:
+    return sorted(set(np.linspace(0, size - 1, number).round().astype(int).tolist()))

@@ -7,11 +7,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from varflow._checks import nan_to_none
-from varflow._display import Shown, Table, figures
+from varflow._checks import nan_to_none, renamed
+from varflow._display import Shown, Table
+from varflow._figures import draw
 from varflow.model.network import Network
 from varflow.results.export import dataset
-from varflow.results.layout import axes_of, freeze, layers_table, over_layers, spikes
+from varflow.results.layout import ReadOnly, axes_of, layers_table, over_layers, spikes
 
 __all__ = ["Profile", "Sampler"]
 
@@ -23,11 +24,11 @@ class Sampler(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Profile(Shown):
+class Profile(ReadOnly, Shown):
     """A theory's prediction for every layer of a network.
 
     A row is a layer of neurons. If the network ends in a merge of spikes, the last row has the firing rate, survival and
-    coincidences of the spikes that leave it, behind the merge (sums may exceed 1); its variance is that of the last neurons.
+    second moments of the spikes that leave it, behind the merge (sums may exceed 1); its variance is that of the last neurons.
 
     Attributes
     ----------
@@ -49,7 +50,7 @@ class Profile(Shown):
         ``sample(repeats, seed) -> Ensemble``: draws from the exact distribution, if the theory has one.
     potential_mean : ndarray, optional
         Mean potential of a layer, in the shape of ``variance``; not 0 in general with a reset.
-    coincidences : ndarray, optional, shape (depth, steps, steps)
+    second_moments : ndarray, optional, shape (depth, steps, steps)
         Second moments ``M(t, t') = E[S_t S_t']``: the state of a layer in time.
     effective_width : ndarray, optional
         For networks with maps: the number ``n`` of independent neurons whose mean activity varies as much as a layer's, given
@@ -71,12 +72,11 @@ class Profile(Shown):
     silent_variance: float | np.ndarray = 0.0
     sample: Sampler | None = None
     potential_mean: np.ndarray | None = None
-    coincidences: np.ndarray | None = None
+    second_moments: np.ndarray | None = None
     effective_width: np.ndarray | None = None
     error: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        freeze(self, *self._names, "coincidences", "error", "per_input")
+    coincidences = renamed("coincidences", "second_moments")
 
     @property
     def _names(self) -> tuple[str, ...]:
@@ -88,7 +88,7 @@ class Profile(Shown):
         return spikes(self.network, self.firing_rate, self.firing_rate.ndim)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything except ``coincidences``, which are large; ``to_xarray`` has them."""
+        """Everything except ``second_moments``, which are large; ``to_xarray`` has them."""
         arrays = {name: getattr(self, name) for name in (*self._names, "spikes")}
         more = {"per_input": self.per_input, "error": self.error}
         given = {name: value for name, value in arrays.items() if value is not None}
@@ -96,7 +96,7 @@ class Profile(Shown):
 
     def to_xarray(self) -> Any:
         """All quantities and numerical errors: an ``xarray.Dataset`` over ``layer`` and ``step``, some also over ``input``."""
-        arrays = {name: getattr(self, name) for name in (*self._names, "spikes", "coincidences")}
+        arrays = {name: getattr(self, name) for name in (*self._names, "spikes", "second_moments")}
         variables = over_layers(arrays | {f"{name}_error": value for name, value in self.error.items()})
         variables |= over_layers({f"{name}_per_input": value for name, value in self.per_input.items()}, "input")
         variables["silent_variance"] = ("layer", np.broadcast_to(self.silent_variance, len(self.variance)))
@@ -104,7 +104,7 @@ class Profile(Shown):
 
     def plot(self) -> Any:
         """Variance and survival over layers; with several steps variance and rate over both. Returns a matplotlib Figure."""
-        return figures().draw(self)
+        return draw(self)
 
     def _table(self) -> Table:
         return layers_table("Profile", self.network, self)

@@ -8,18 +8,19 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import nan_to_none
-from varflow._display import Shown, Table, figures
+from varflow._display import Shown, Table
+from varflow._figures import draw
 from varflow.model.network import Network
 from varflow.results.ensemble import spread
 from varflow.results.export import dataset
 from varflow.results.kernel import UPPER_BOUND
-from varflow.results.layout import freeze
+from varflow.results.layout import ReadOnly
 
 __all__ = ["ReadableDepth"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class ReadableDepth(Shown):
+class ReadableDepth(ReadOnly, Shown):
     """Held-out accuracy of a linear readout of each layer, and how deep it reaches.
 
     Attributes
@@ -40,9 +41,6 @@ class ReadableDepth(Shown):
     infinite_width: bool
     readout: str = "counts"
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        freeze(self, "accuracies")
 
     @property
     def accuracy(self) -> np.ndarray:
@@ -66,7 +64,7 @@ class ReadableDepth(Shown):
 
     @property
     def depth(self) -> float:
-        """Where the accuracy crosses that level, interpolated between layers; the network's depth if it never does."""
+        """Depth at which the accuracy crosses that level, interpolated between layers; the network's if it never does."""
         return 0.0 if self._nothing else _crossing(self.accuracy, self.chance)
 
     @property
@@ -81,7 +79,7 @@ class ReadableDepth(Shown):
 
     @property
     def throughout(self) -> bool:
-        """Whether the last layer is still readable, so that ``depth`` is only a lower bound."""
+        """True if the last layer is still readable, so that ``depth`` is only a lower bound."""
         return self.deepest == len(self.accuracy)
 
     def to_dict(self) -> dict[str, Any]:
@@ -96,12 +94,12 @@ class ReadableDepth(Shown):
 
     def plot(self, ax: Any = None) -> Any:
         """Accuracy over layers. Returns matplotlib Axes."""
-        return figures().draw(self, ax=ax)
+        return draw(self, ax=ax)
 
     def _table(self) -> Table:
         width = "infinite width" if self.infinite_width else "the network's own width"
-        found = f"at least {self.depth:.0f}" if self.throughout else f"{self.depth:.2f} ± {self.depth_error:.2g}"
-        title = f"ReadableDepth: {found} layers, at {width}, of {self.network!r}"
+        depth = f"at least {self.depth:.0f}" if self.throughout else f"{self.depth:.2f} ± {self.depth_error:.2g}"
+        title = f"ReadableDepth: {depth} layers, at {width}, of {self.network!r}"
         rows = [(str(l), f"{a:.3f} ± {e:.2g}") for l, (a, e) in enumerate(zip(self.accuracy, self.error, strict=True), start=1)]
         chance = f"Chance {self.chance:.3f}; half way {self.half:.3f}. {len(self.accuracies)} repeats, each with its own split."
         notes = (chance, UPPER_BOUND) if self.infinite_width else (chance,)
@@ -117,5 +115,5 @@ def _crossing(accuracy: np.ndarray, chance: float) -> float:
     deepest = _deepest(accuracy, chance)
     if deepest in (0, len(accuracy)):
         return float(deepest)
-    above, below = accuracy[deepest - 1 : deepest + 1]
-    return float(deepest + (above - (accuracy[0] + chance) / 2) / (above - below))
+    higher, lower = accuracy[deepest - 1 : deepest + 1]
+    return float(deepest + (higher - (accuracy[0] + chance) / 2) / (higher - lower))

@@ -55,10 +55,10 @@ def _in_time(rule: str, curves: list[Curve]) -> str:
             continue
         seen = c.ensemble.mean()
         theory, measured = ((of.variance[-1, late].mean(), of.firing_rate[-1, late].mean()) for of in (c.profile, seen))
-        found = f"at θ = {c.threshold:.4g} variance {theory[0]:.3g} and rate {theory[1]:.3g}"
+        predicted = f"at θ = {c.threshold:.4g} variance {theory[0]:.3g} and rate {theory[1]:.3g}"
         alive = int(np.count_nonzero(c.profile.spikes[-1] >= 0.5))
         steps = "" if alive == network.steps else f", with only {alive} of {network.steps} steps alive"
-        parts.append(f"{found} (simulated {measured[0]:.3g} and {measured[1]:.3g}){steps}")
+        parts.append(f"{predicted} (simulated {measured[0]:.3g} and {measured[1]:.3g}){steps}")
     if dead:
         layers = sorted(int(np.argmax(_late_spikes(c) < 0.5)) + 1 for c in dead)
         when = f"layer {layers[0]}" if layers[0] == layers[-1] else f"layers {layers[0]} to {layers[-1]}"

@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import nan_to_none
+from varflow._checks import nan_to_none, renamed
 from varflow._display import Shown, Table
 from varflow.model.drives import Drive
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.results.export import dataset
-from varflow.results.layout import freeze
+from varflow.results.layout import ReadOnly
 
 __all__ = ["TemporalCriticalGain", "TemporalFixedPoint"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class TemporalFixedPoint(Shown):
+class TemporalFixedPoint(ReadOnly, Shown):
     """The fixed point of deep layers in a network of several steps.
 
     Attributes
@@ -32,7 +32,7 @@ class TemporalFixedPoint(Shown):
         which steps live depends on seed, width and drive.
     variance, potential_mean, firing_rate : ndarray, shape (steps,), or None
         Variance and mean of the membrane at the spike test, and spikes per neuron, at every step. None if not settled.
-    coincidences : ndarray, shape (steps, steps), or None
+    second_moments : ndarray, shape (steps, steps), or None
         ``M(t, t') = E[S_t S_t']``.
     alive_steps : float
         Number of steps with spikes (mean over replicas).
@@ -58,7 +58,7 @@ class TemporalFixedPoint(Shown):
     variance: np.ndarray | None
     potential_mean: np.ndarray | None
     firing_rate: np.ndarray | None
-    coincidences: np.ndarray | None
+    second_moments: np.ndarray | None
     alive_steps: float
     mean_rate: float
     late_rate: float
@@ -66,23 +66,22 @@ class TemporalFixedPoint(Shown):
     stable: bool
     depth: int | None
     residual: float
-    error: dict[str, Any] = field(default_factory=dict)
+    error: dict[str, np.ndarray] = field(default_factory=dict)
     note: str = ""
 
-    def __post_init__(self) -> None:
-        freeze(self, "variance", "potential_mean", "firing_rate", "coincidences", "error")
+    coincidences = renamed("coincidences", "second_moments")
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything except ``network`` and ``coincidences``."""
-        skipped = ("network", "coincidences")
+        """Everything except ``network`` and ``second_moments``."""
+        skipped = ("network", "second_moments")
         return nan_to_none({name: getattr(self, name) for name in self.__dataclass_fields__ if name not in skipped})
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``step`` and ``other_step``; what is not settled is left out."""
-        arrays = {name: getattr(self, name) for name in ("variance", "potential_mean", "firing_rate", "coincidences")}
+        arrays = {name: getattr(self, name) for name in ("variance", "potential_mean", "firing_rate", "second_moments")}
         arrays |= {f"{name}_error": value for name, value in self.error.items()}
-        known = {name: np.asarray(value, dtype=float) for name, value in arrays.items() if value is not None}
-        variables = {name: (("step", "other_step")[: value.ndim], value) for name, value in known.items()}
+        settled = {name: np.asarray(value, dtype=float) for name, value in arrays.items() if value is not None}
+        variables = {name: (("step", "other_step")[: value.ndim], value) for name, value in settled.items()}
         numbers = ("alive", "settled", "alive_steps", "mean_rate", "late_rate", "multiplier", "stable", "depth", "residual")
         variables |= {name: ((), value) for name in numbers if (value := getattr(self, name)) is not None}
         steps = {"step": ("step", np.arange(1, self.network.steps + 1))}

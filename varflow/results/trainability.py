@@ -11,13 +11,13 @@ from varflow._checks import nan_to_none
 from varflow._display import Shown, Table
 from varflow.model.network import Network
 from varflow.results.export import dataset
-from varflow.results.layout import freeze
+from varflow.results.layout import ReadOnly
 
 __all__ = ["Trainability"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Trainability(Shown):
+class Trainability(ReadOnly, Shown):
     r"""The surrogate neural tangent kernel of three inputs: one, a similar one and a different one.
 
     .. math:: \Theta^l_{ab} = E\Big\langle \frac{\partial L_a}{\partial W_l}, \frac{\partial L_b}{\partial W_l} \Big\rangle
@@ -47,10 +47,7 @@ class Trainability(Shown):
     correlations: np.ndarray
     norms: np.ndarray
     overlaps: np.ndarray
-    error: dict[str, Any]
-
-    def __post_init__(self) -> None:
-        freeze(self, "correlations", "norms", "overlaps", "error")
+    error: dict[str, np.ndarray]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything except ``network``."""
@@ -71,8 +68,8 @@ class Trainability(Shown):
         return dataset(variables, axes, network=self.network, surrogate=self.surrogate)
 
     def _table(self) -> Table:
-        chosen = np.unique(np.linspace(0, len(self.norms) - 1, 5).round().astype(int))
-        rows = [(str(l + 1), f"{self.norms[l]:.4g}", *(f"{value:.4f}" for value in self.correlations[l])) for l in chosen]
+        layers = np.unique(np.linspace(0, len(self.norms) - 1, 5).round().astype(int))
+        rows = [(str(l + 1), f"{self.norms[l]:.4g}", *(f"{value:.4f}" for value in self.correlations[l])) for l in layers]
         header = ("weights", "norm", *(f"input of cosine {value:.2g}" for value in self.overlaps))
         note = f"contrast {self.contrast:.4g} ± {float(self.error['contrast']):.2g}"
         title = f"Trainability of {self.network!r}, {self.surrogate}"

@@ -1,4 +1,4 @@
-"""What a training does to the activity of a network: numbers of every neuron layer, measured now and then."""
+"""History of a training: the activity of every neuron layer, measured now and then."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, choice, nan_to_none
-from varflow._display import Shown, Table, figures
+from varflow._display import Shown, Table
+from varflow._figures import draw
 
 __all__ = ["BACKWARD", "MEASURED", "TOTAL", "TrainingHistory"]
 
@@ -106,7 +107,7 @@ class TrainingHistory(Shown):
         if not (callable(add) or callable(log)):
             rule = "must have add_scalar(name, value, step), as of TensorBoard, or log(dict, step=…), as of W&B"
             raise DomainError("writer", type(writer).__name__, rule)
-        sent = next((number for known, number in self._written if known is writer), 0)
+        sent = next((number for other, number in self._written if other is writer), 0)
         for step, row in zip(self.steps[sent:], self.rows[sent:], strict=True):
             scalars = dict(_scalars(row))
             if callable(add):
@@ -114,11 +115,11 @@ class TrainingHistory(Shown):
                     add(name, value, step)
             elif callable(log):
                 log(scalars, step=step)
-        self._written = [each for each in self._written if each[0] is not writer] + [(writer, len(self.rows))]
+        self._written = [entry for entry in self._written if entry[0] is not writer] + [(writer, len(self.rows))]
 
     def plot(self) -> Any:
         """Late rates and dead fractions of the layers over the training, and gradient norms: a matplotlib figure."""
-        return figures().draw(self)
+        return draw(self)
 
     def _table(self) -> Table:
         names = [*self.layers, TOTAL] if self.rows else []

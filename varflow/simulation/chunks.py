@@ -49,7 +49,7 @@ def blocks_of(batch: Batch, repeats: int, label: dict[str, Any]) -> Iterator[tup
     for first in range(0, -(-repeats // chunk), together):
         rows = slice(first * chunk, min((first + together) * chunk, repeats))
         settings = {"networks": batch.networks, "first": first, "repeats": rows.stop - rows.start, **label}
-        yield rows, Block("varflow.simulation.chunks:simulated", settings, units=settings["repeats"])
+        yield rows, Block(simulated, settings, units=settings["repeats"])
 
 
 def simulated(
@@ -61,12 +61,12 @@ def simulated(
     device: str,
     dtype: str,
     stop: Event,
-    coincidences: bool = True,
+    second_moments: bool = True,
 ) -> dict[str, np.ndarray]:
     """``repeats`` networks of each description from chunk ``first`` on, of shape (networks, repeats, depth[, steps…])."""
     with exact_products():
         (batch,) = batches_of(networks, repeats=repeats, seed=seed, engine=engine, device=device, dtype=dtype)
-        parts = [batch.simulate(first + index, wanted, stop, coincidences) for index, wanted in batch.streams.chunks(repeats)]
+        parts = [batch.simulate(first + index, wanted, stop, second_moments) for index, wanted in batch.streams.chunks(repeats)]
     return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
 
 

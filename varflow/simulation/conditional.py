@@ -62,9 +62,9 @@ class Block:
         """Normal numbers of one network."""
         return self.steps * sum(self.widths)
 
-    def simulate(self, chunk: int, wanted: int, stop: Event, coincidences: bool = True) -> dict[str, np.ndarray]:
+    def simulate(self, chunk: int, wanted: int, stop: Event, second_moments: bool = True) -> dict[str, np.ndarray]:
         """The measured quantities, each of shape (1, wanted, depth[, steps…])."""
-        measured = _simulate(self, chunk, stop, coincidences)
+        measured = _simulate(self, chunk, stop, second_moments)
         return {name: values.swapaxes(0, 1)[:, :wanted] for name, values in measured.items()}
 
 
@@ -108,11 +108,11 @@ def _dtype(network: Network, dtype: str) -> torch.dtype:
 
 
 @torch.inference_mode()
-def _simulate(block: Block, chunk: int, stop: Event, coincidences: bool) -> dict[str, np.ndarray]:
+def _simulate(block: Block, chunk: int, stop: Event, second_moments: bool) -> dict[str, np.ndarray]:
     (network,), device = block.networks, block.streams.device
     networks, steps, many = block.streams.repeats, block.steps, network.neuron.reset_rule.counts
     cells = Cells.of([network.neuron], device, block.dtype)
-    measures = Measures(block.widths, 1, networks, steps, device, coincidences)
+    measures = Measures(block.widths, 1, networks, steps, device, second_moments)
     normals, neurons = Normals(block, chunk), block.streams.draws(chunk, "neurons", dtype=block.dtype, stop=stop)
     alive = torch.arange(networks, device=device)
     currents = _driven(block, chunk, normals, stop)
@@ -128,7 +128,7 @@ def _simulate(block: Block, chunk: int, stop: Event, coincidences: bool) -> dict
         measures.record(layer, alive, membranes, counts, gram)
         if layer + 1 == len(block.widths):
             break
-        if network.silence_is_final:
+        if network.silence_is_absorbing:
             living = counts[0].any(-1)
             if not living.all():
                 alive, gram, counts = alive[living], gram[:, living], counts[:, living]
@@ -191,7 +191,7 @@ def _driven(block: Block, chunk: int, normals: Normals, stop: Event) -> Tensor:
     """Currents of layer 1, shape (1, networks, steps, width)."""
     (network,), streams = block.networks, block.streams
     networks, steps, width, drive = streams.repeats, block.steps, block.widths[0], network.drive
-    kinds = (chunk * networks + np.arange(networks)) % drive.kinds
+    kinds = (chunk * networks + np.arange(networks)) % drive.n_inputs
 
     def tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(streams.device)

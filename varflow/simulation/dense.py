@@ -37,7 +37,7 @@ class Columns:
 
     place: torch.Tensor  # index within the batch, shape (configurations,)
     depth: torch.Tensor
-    silence_is_final: torch.Tensor
+    silence_is_absorbing: torch.Tensor
     scales: torch.Tensor  # (depth, configurations, 1): a present connection has the weight scale · core + shift
     shifts: torch.Tensor
     bias_std: torch.Tensor
@@ -47,7 +47,7 @@ class Columns:
         return Columns(
             place=self.place[active],
             depth=self.depth[active],
-            silence_is_final=self.silence_is_final[active],
+            silence_is_absorbing=self.silence_is_absorbing[active],
             scales=self.scales[:, active],
             shifts=self.shifts[:, active],
             bias_std=self.bias_std[active],
@@ -87,9 +87,9 @@ class Batch:
         """Weights of one network."""
         return sum(width * fan_in for width, fan_in in pairwise(self.widths)) or self.widths[0]
 
-    def simulate(self, chunk: int, wanted: int, stop: Event, coincidences: bool = True) -> dict[str, np.ndarray]:
+    def simulate(self, chunk: int, wanted: int, stop: Event, second_moments: bool = True) -> dict[str, np.ndarray]:
         """The measured quantities, each of shape (configurations, wanted, depth[, steps…])."""
-        return _simulate(self, chunk, wanted, stop, coincidences)
+        return _simulate(self, chunk, wanted, stop, second_moments)
 
     def columns(self) -> Columns:
         device, depth = self.streams.device, len(self.widths)
@@ -102,7 +102,7 @@ class Batch:
         return Columns(
             place=torch.arange(len(self.networks), device=device),
             depth=column([network.depth for network in self.networks]),
-            silence_is_final=column([network.silence_is_final for network in self.networks], torch.bool),
+            silence_is_absorbing=column([network.silence_is_absorbing for network in self.networks], torch.bool),
             scales=scales,
             shifts=shifts,
             bias_std=column([network.bias_std for network in self.networks]),
@@ -144,10 +144,10 @@ def _stream(law: WeightLaw) -> int:
 
 
 @torch.inference_mode()
-def _simulate(batch: Batch, chunk: int, wanted: int, stop: Event, coincidences: bool) -> dict[str, np.ndarray]:
+def _simulate(batch: Batch, chunk: int, wanted: int, stop: Event, second_moments: bool) -> dict[str, np.ndarray]:
     columns, draws = batch.columns(), batch.streams.draws(chunk, "weights", dtype=batch.dtype, stop=stop)
     neurons = batch.streams.draws(chunk, "neurons", dtype=batch.dtype, stop=stop)
-    measures = Measures(batch.widths, wanted, len(batch.networks), batch.steps, batch.streams.device, coincidences)
+    measures = Measures(batch.widths, wanted, len(batch.networks), batch.steps, batch.streams.device, second_moments)
     currents = driven(batch.networks, batch.widths[0], batch.streams, chunk, wanted, dtype=batch.dtype, stop=stop)
     for layer in range(len(batch.widths)):
         width = batch.widths[layer]
@@ -175,7 +175,7 @@ def _raise_explosion(batch: Batch, columns: Columns, counts: torch.Tensor) -> No
 
 def _active(counts: torch.Tensor, columns: Columns, layer: int) -> torch.Tensor:
     """Which configurations have a next layer and are not silent for good."""
-    dead = columns.silence_is_final[:, 0] & ~(counts > 0).any(-1).any(0)
+    dead = columns.silence_is_absorbing[:, 0] & ~(counts > 0).any(-1).any(0)
     return ~dead & (columns.depth[:, 0] > layer + 1)
 
 

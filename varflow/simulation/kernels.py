@@ -54,7 +54,7 @@ def sampled_moments(
 
     If the ``counts``, the ``raster`` or the ``last`` step is seen, (repeats, depth, inputs, inputs).
     """
-    inputs = network.drive.kinds
+    inputs = network.drive.n_inputs
     found = np.empty((repeats, network.depth, *[inputs * (network.steps if seen == "steps" else 1)] * 2))
     batch, done = batch_of(network, probes=inputs, engine=engine, seed=seed), 0
     with exact_products(), reporter(progress, repeats, "networks") as report:

@@ -69,9 +69,9 @@ class Layered:
         return self.numbers * len(self.widths)
 
     @torch.inference_mode()
-    def simulate(self, chunk: int, wanted: int, stop: Event, coincidences: bool = True) -> dict[str, np.ndarray]:
+    def simulate(self, chunk: int, wanted: int, stop: Event, second_moments: bool = True) -> dict[str, np.ndarray]:
         """The measured quantities, each of shape (1, wanted, depth[, steps…])."""
-        measures = Measures(self.widths, wanted, 1, self.steps, self.streams.device, coincidences)
+        measures = Measures(self.widths, wanted, 1, self.steps, self.streams.device, second_moments)
         self.send(chunk, partial(_record, measures), stop)
         return measures.by_configuration()
 
@@ -145,10 +145,10 @@ def _probes(network: Network, graph: Graph) -> int:
     if not any(node.operation.over_batch for node in graph):
         return 1
     if isinstance(drive, (Given, Inputs)):
-        return drive.kinds
+        return drive.n_inputs
     largest = max(signal.size for signal in graph.shapes())
     batch = max(_FEWEST_INPUTS, min(_BATCH, _NUMBERS // (network.steps * largest)))
-    return -(-batch // drive.kinds) * drive.kinds  # every row of rates equally often
+    return -(-batch // drive.n_inputs) * drive.n_inputs  # every row of rates equally often
 
 
 def through(graph: Graph, walk: Walk) -> None:

@@ -10,11 +10,11 @@ import torch
 __all__ = ["Measures", "names"]
 
 
-def names(steps: int, coincidences: bool = True) -> dict[str, int]:
+def names(steps: int, second_moments: bool = True) -> dict[str, int]:
     """The measured quantities and their numbers of step axes."""
     if steps == 1:
         return {"variance": 0, "firing_rate": 0}
-    return {"variance": 1, "firing_rate": 1, "potential_mean": 1} | ({"coincidences": 2} if coincidences else {})
+    return {"variance": 1, "firing_rate": 1, "potential_mean": 1} | ({"second_moments": 2} if second_moments else {})
 
 
 class Measures:
@@ -27,19 +27,19 @@ class Measures:
         configurations: int,
         steps: int,
         device: torch.device,
-        coincidences: bool = True,
+        second_moments: bool = True,
     ):
         shape = (len(widths), networks, configurations)
         self.widths, self.networks, self.steps = widths, networks, steps
         self.tables = {
             name: torch.zeros((*shape, *[steps] * max(axes, 1)), dtype=torch.float64, device=device)
-            for name, axes in names(steps, coincidences).items()
+            for name, axes in names(steps, second_moments).items()
         }
         self.tables["variance"][np.equal(widths, 1)] = math.nan  # one neuron has no sample variance, even 0
 
     def gram(self, spikes: torch.Tensor) -> torch.Tensor | None:
         """``Σ_i S_ti S_t'i``, if second moments are kept."""
-        return (spikes @ spikes.mT).double() if "coincidences" in self.tables else None
+        return (spikes @ spikes.mT).double() if "second_moments" in self.tables else None
 
     def record(
         self,
@@ -59,8 +59,8 @@ class Measures:
         found = {"firing_rate": counts / width}
         if self.steps > 1 and membranes is not None:
             found["potential_mean"] = membranes.mean(-1)
-        if gram is not None and "coincidences" in self.tables:
-            found["coincidences"] = gram / width
+        if gram is not None and "second_moments" in self.tables:
+            found["second_moments"] = gram / width
         if width > 1 and membranes is not None:
             found["variance"] = _sample_variance(membranes)
         for name, value in found.items():

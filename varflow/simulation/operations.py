@@ -18,7 +18,7 @@ from varflow._checks import DomainError
 from varflow.model.drives import Currents, Given, Inputs, Spikes, White
 from varflow.model.extensions import map_of
 from varflow.model.graph import Node
-from varflow.model.layers import BatchNorm, Concat, Conv, LayerNorm, Linear, Measured, Pool, Product, Spike, Sum
+from varflow.model.layers import BatchNorm, Concat, Conv, LayerNorm, Linear, Measured, Pool, Product, RMSNorm, Spike, Sum
 from varflow.model.signals import Layer, Signal
 from varflow.model.sources import Source
 from varflow.simulation.flows import Flow, added, joined, normalised, pooled, product, scaled
@@ -53,9 +53,9 @@ def driven(operation: Source, flows: tuple[()], walk: Walk, node: Node) -> Flow:
     return own(drive, flows, walk, node)
 
 
-def measured(operation: Measured, flows: tuple[()], walk: Walk, node: Node) -> Flow:
-    """Numbers as they were measured, of the inputs in turn."""
-    return Flow(_seen(operation.x.swapaxes(0, 1), walk))
+def measured(operation: Measured, flows: tuple[Flow, ...], walk: Walk, node: Node) -> Flow:
+    """Numbers as they were measured, of the inputs in turn; what a Fallback receives."""
+    return flows[0] if flows else Flow(_seen(operation.x.swapaxes(0, 1), walk))
 
 
 def _seen(table: np.ndarray, walk: Walk) -> Tensor:
@@ -120,6 +120,13 @@ def standardised(operation: BatchNorm | LayerNorm, flows: tuple[Flow], walk: Wal
     return normalised(flows[0], operation)
 
 
+def scaled_to_rms(operation: RMSNorm, flows: tuple[Flow], walk: Walk, node: Node) -> Flow:
+    """``γ u/√(mean u² + ε)``, over the neurons of each input and step."""
+    x = flows[0].values
+    rms = (x.square().mean(tuple(range(3, x.ndim)), keepdim=True) + operation.eps).sqrt()
+    return Flow(torch.where(rms > 0, operation.gamma / rms, 0.0) * x)
+
+
 def windowed(operation: Pool, flows: tuple[Flow], walk: Walk, node: Node) -> Flow:
     """Averages or maxima over windows."""
     return pooled(flows[0], operation)
@@ -136,6 +143,7 @@ SIMULATE: dict[type[Layer], Callable[..., Flow]] = {  # by kind of operation
     Concat: concatenated,
     BatchNorm: standardised,
     LayerNorm: standardised,
+    RMSNorm: scaled_to_rms,
     Pool: windowed,
 }
 

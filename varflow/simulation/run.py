@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from varflow._checks import DomainError, choice, flag, integer, require, several
+from varflow._checks import DomainError, choice, deprecated, flag, integer, require, several
 from varflow._memory import room
 from varflow._progress import Progress, check_progress, reporter
 from varflow.campaign import Campaign, Run
@@ -54,7 +54,7 @@ def simulate(
     engine: str = "dense",
     device: str = "cpu",
     dtype: str = "float32",
-    coincidences: bool = True,
+    second_moments: bool = True,
     progress: Progress = False,
     threads: int | None = None,
     campaign: Campaign | Run | None = None,
@@ -68,7 +68,7 @@ def simulate(
     engine: str = "dense",
     device: str = "cpu",
     dtype: str = "float32",
-    coincidences: bool = True,
+    second_moments: bool = True,
     progress: Progress = False,
     threads: int | None = None,
     campaign: Campaign | Run | None = None,
@@ -81,10 +81,11 @@ def simulate(
     engine: str = "dense",
     device: str = "cpu",
     dtype: str = "float32",
-    coincidences: bool = True,
+    second_moments: bool = True,
     progress: Progress = False,
     threads: int | None = None,
     campaign: Campaign | Run | None = None,
+    coincidences: bool | None = None,
 ) -> Ensemble | tuple[Ensemble, ...]:
     r"""Simulate deep spiking networks with random weight matrices and measure every layer at every step.
 
@@ -114,7 +115,7 @@ def simulate(
         ``cpu`` or ``cuda``.
     dtype : str
         Of the weights and their sums: ``float32``, or ``float64``, which is four times slower and has a finer grid of weights.
-    coincidences : bool
+    second_moments : bool
         Whether second moments of spikes over time are kept; without them memory grows as ``steps``, not ``steps²``.
     progress : bool or callable
         True shows a bar on stderr; a callable receives ``(done, total)`` in repeats.
@@ -123,14 +124,16 @@ def simulate(
     campaign : Campaign, optional
         Where the networks are simulated, in blocks of about a second, and where finished ones are kept; by default in this
         process, and nothing is kept. Each of its processes has one thread.
+    coincidences : bool, optional
+        Deprecated: the old name of ``second_moments``.
 
     Returns
     -------
     Ensemble, or tuple of Ensemble for a sequence, in its order
         ``variance`` (ddof = 1; NaN at width 1; of potentials before the reset) and ``firing_rate`` of shape (repeats, depth),
         or (repeats, depth, steps) for ``steps > 1``. Then also ``potential_mean``, of the same shape, and the second moments
-        of spikes ``coincidences[r, l, t, s] = mean of S_t S_s`` over neurons, of shape (repeats, depth, steps, steps). A layer
-        that receives nothing has variance exactly 0.
+        of spikes ``second_moments[r, l, t, s] = mean of S_t S_s`` over neurons, of shape (repeats, depth, steps, steps). A
+        layer that receives nothing has variance exactly 0.
 
     Raises
     ------
@@ -172,7 +175,7 @@ def simulate(
     >>> ensemble.variance.shape
     (2, 3)
     >>> leaky = vf.Neuron(1.0, decay=0.5, reset="subtract")
-    >>> vf.simulate(vf.Network(width=100, depth=3, gain=2.51, neuron=leaky, steps=4), repeats=2).coincidences.shape
+    >>> vf.simulate(vf.Network(width=100, depth=3, gain=2.51, neuron=leaky, steps=4), repeats=2).second_moments.shape
     (2, 3, 4, 4)
     """
     choice("engine", engine, ENGINES)
@@ -181,7 +184,10 @@ def simulate(
         _check_supported(one, engine)
     repeats, seed = integer("repeats", repeats, minimum=1), integer("seed", seed, minimum=0)
     choice("dtype", dtype, DTYPES)
-    flag("coincidences", coincidences)
+    if coincidences is not None:
+        deprecated("simulate(coincidences=…) is now simulate(second_moments=…)")
+        second_moments = coincidences
+    flag("second_moments", second_moments)
     check_progress(progress)
     threads = None if threads is None else integer("threads", threads, minimum=1)
     check_device(device)
@@ -190,8 +196,8 @@ def simulate(
         threads = 1 if device == "cuda" else threads or min(_cores(), torch.get_num_threads())
         label = {"seed": seed, "engine": engine, "device": device, "dtype": dtype}
         made = batches_of(networks, repeats=repeats, **label)
-        _fits_in_memory(made, repeats, threads, coincidences)
-        tables = [_Table(batch, repeats, label, coincidences) for batch in made]
+        _fits_in_memory(made, repeats, threads, second_moments)
+        tables = [_Table(batch, repeats, label, second_moments) for batch in made]
         try:
             with exact_products(), reporter(progress, repeats, "networks") as report:
                 _fill(tables, run, threads, report)
@@ -209,15 +215,15 @@ def check_device(device: str) -> None:
         raise DomainError("device", device, "is not available: torch finds no CUDA device; use device='cpu'")
 
 
-def _fits_in_memory(batches: Sequence[Batch | Block | Layered], repeats: int, threads: int, coincidences: bool) -> None:
+def _fits_in_memory(batches: Sequence[Batch | Block | Layered], repeats: int, threads: int, second_moments: bool) -> None:
     """Raise DomainError where the results or the potentials of a layer would not fit into memory, before drawing anything."""
     from varflow.simulation.measures import names
 
     kept = [
-        sum(batch.steps**axes for axes in names(batch.steps, coincidences).values()) * len(batch.widths) for batch in batches
+        sum(batch.steps**axes for axes in names(batch.steps, second_moments).values()) * len(batch.widths) for batch in batches
     ]
     kept = [8 * repeats * len(batch.networks) * each for batch, each in zip(batches, kept, strict=True)]
-    hint = ", or coincidences=False" if coincidences and any(batch.steps > 1 for batch in batches) else ""
+    hint = ", or second_moments=False" if second_moments and any(batch.steps > 1 for batch in batches) else ""
     room("repeats", repeats, sum(kept), f"the results of every layer: take fewer repeats, layers or steps{hint}")
     for batch in batches:
         together = len(batch.networks) * min(repeats, batch.streams.repeats)
@@ -228,15 +234,15 @@ def _fits_in_memory(batches: Sequence[Batch | Block | Layered], repeats: int, th
 class _Table:
     """The results of one batch, filled block by block."""
 
-    def __init__(self, batch: Batch | Block | Layered, repeats: int, label: dict[str, Any], coincidences: bool):
+    def __init__(self, batch: Batch | Block | Layered, repeats: int, label: dict[str, Any], second_moments: bool):
         from varflow.simulation.measures import names
 
         self.batch = batch
-        settings = label if coincidences else label | {"coincidences": False}
+        settings = label if second_moments else label | {"second_moments": False}
         self.rows, self.blocks = zip(*blocks_of(batch, repeats, settings), strict=True)
         shape = (len(batch.networks), repeats, len(batch.widths))
         self.measured = {
-            name: np.empty((*shape, *[batch.steps] * axes)) for name, axes in names(batch.steps, coincidences).items()
+            name: np.empty((*shape, *[batch.steps] * axes)) for name, axes in names(batch.steps, second_moments).items()
         }
         self.finished = np.zeros(len(self.blocks), dtype=bool)
 

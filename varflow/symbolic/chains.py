@@ -16,7 +16,7 @@ import sympy
 from sympy import S
 
 from varflow._mpmath import mp, mpf
-from varflow.symbolic.derivation import Setting
+from varflow.symbolic.derivation import Domain
 from varflow.symbolic.laws import Law
 from varflow.symbolic.numbers import Values, as_function
 from varflow.symbolic.stationary import stationary_moments
@@ -37,29 +37,29 @@ spread = quantity("Var[C]", r"\operatorname{Var}[C]", positive=True)
 a = [sympy.Symbol(f"a_{k}", real=True) for k in range(6)]  # Taylor coefficients of π at p
 
 
-def chain_setting(law: Law | None) -> Setting:
+def chain_setting(law: Law | None) -> Domain:
     """A chain with a random smooth firing probability, or with that of a distribution at a random ``z``."""
     draw, chain = (_any_chain, _polynomial) if law is None else (_drawn_law, lambda values: _of_law(law, values))
 
     def define(values: Values) -> Values:
-        known, above, slope, key = chain(values)
-        every = values | known
+        derived, rise, slope, key = chain(values)
+        every = values | derived
         if every[n] <= _FEW:
-            return known | _binomial(every)
-        moments = _moments(int(every[n]), float(every[p]), slope, key, above)
+            return derived | _binomial(every)
+        moments = _moments(int(every[n]), float(every[p]), slope, key, rise)
         scaled = {e[k]: every[g] ** (2 * k) * mpf(moments[k - 1]) for k in range(1, 5)}
-        return known | scaled | {shift: scaled[e[1]], spread: scaled[e[2]] - scaled[e[1]] ** 2}
+        return derived | scaled | {shift: scaled[e[1]], spread: scaled[e[2]] - scaled[e[1]] ** 2}
 
-    return Setting(draw, define)
+    return Domain(draw, define)
 
 
 _CHAINS: dict[Any, tuple[float, ...]] = {}
 
 
-def _moments(n: int, p: float, slope: float, key: tuple[Any, ...], above: Callable[..., Any]) -> tuple[float, ...]:
+def _moments(n: int, p: float, slope: float, key: tuple[Any, ...], rise: Callable[..., Any]) -> tuple[float, ...]:
     """The stationary moments, each chain solved once."""
     if (n, p, *key) not in _CHAINS:
-        _CHAINS[(n, p, *key)] = stationary_moments(n, p, slope, above, 4)
+        _CHAINS[(n, p, *key)] = stationary_moments(n, p, slope, rise, 4)
     return _CHAINS[(n, p, *key)]
 
 
@@ -80,11 +80,11 @@ def _any_chain(rng: Random) -> Values:
 
 def _polynomial(values: Values) -> tuple[Values, Callable[..., Any], float, tuple[Any, ...]]:
     c = [values[symbol] for symbol in a]
-    above = lambda xi: sum(float(c[k]) * xi**k for k in range(1, 6))  # noqa: E731
+    rise = lambda xi: sum(float(c[k]) * xi**k for k in range(1, 6))  # noqa: E731
     xi = values[X] / values[g] ** 2
-    known = {F[k]: mp.factorial(k) * c[k] / values[g] ** (2 * k - 2) for k in range(1, 5)}
-    known[u] = values[g] ** 2 * sum(c[k] * xi**k for k in range(1, 6))
-    return known, above, float(c[1]), tuple(map(float, c))
+    derived = {F[k]: mp.factorial(k) * c[k] / values[g] ** (2 * k - 2) for k in range(1, 5)}
+    derived[u] = values[g] ** 2 * sum(c[k] * xi**k for k in range(1, 6))
+    return derived, rise, float(c[1]), tuple(map(float, c))
 
 
 def _drawn_law(rng: Random) -> Values:
@@ -97,23 +97,23 @@ def _at_fixed_point(law: Law, at: Any, variance: Any, precision: int) -> Values:
     rate, theta = tail(law, at), at * mp.sqrt(variance)
     gain2 = variance / rate
     slope = lambda v: gain2 * density(law, theta / mp.sqrt(v)) * theta / (2 * v * mp.sqrt(v))  # noqa: E731
-    known = {p: rate, f: density(law, at), g: mp.sqrt(gain2), F[1]: map_slope(law, at, rate)}
-    return known | {F[k]: mp.diff(slope, variance, k - 1) for k in range(2, 5)}
+    derived = {p: rate, f: density(law, at), g: mp.sqrt(gain2), F[1]: map_slope(law, at, rate)}
+    return derived | {F[k]: mp.diff(slope, variance, k - 1) for k in range(2, 5)}
 
 
 def _of_law(law: Law, values: Values) -> tuple[Values, Callable[..., Any], float, tuple[Any, ...]]:
     at, variance = values[z], values[V]
-    known = dict(_at_fixed_point(law, at, variance, mp.prec))
-    rate, gain2, theta = known[p], known[g] ** 2, at * mp.sqrt(variance)
-    known[u] = gain2 * mp.quad(lambda s: density(law, s), [theta / mp.sqrt(variance + values[X]), at])
+    derived = dict(_at_fixed_point(law, at, variance, mp.prec))
+    rate, gain2, theta = derived[p], derived[g] ** 2, at * mp.sqrt(variance)
+    derived[u] = gain2 * mp.quad(lambda s: density(law, s), [theta / mp.sqrt(variance + values[X]), at])
     spot, chance = float(at), float(rate)
 
-    def above(xi: np.ndarray) -> np.ndarray:
+    def rise(xi: np.ndarray) -> np.ndarray:
         """``∫_s^z f`` for ``s = z √(p/(p + ξ))``."""
         ends = spot * np.sqrt(chance / (chance + xi))
         return _integrals(law, ends, spot)
 
-    return known, above, float(known[F[1]]), (law.name, spot)
+    return derived, rise, float(derived[F[1]]), (law.name, spot)
 
 
 def _integrals(law: Law, ends: np.ndarray, start: float) -> np.ndarray:
@@ -125,8 +125,8 @@ def _integrals(law: Law, ends: np.ndarray, start: float) -> np.ndarray:
     places = np.concatenate([ends[:split], [start], ends[split:]])
     half, middle = (places[:-1] - places[1:]) / 2, (places[:-1] + places[1:]) / 2
     pieces = half * (np.broadcast_to(height(middle[:, None] + half[:, None] * nodes), (len(half), 12)) @ weights)
-    below = -np.cumsum(pieces[:split][::-1])[::-1]
-    return np.concatenate([below, np.cumsum(pieces[split:])])
+    before_start = -np.cumsum(pieces[:split][::-1])[::-1]
+    return np.concatenate([before_start, np.cumsum(pieces[split:])])
 
 
 def _binomial(values: Values) -> Values:

@@ -17,7 +17,7 @@ from sympy import Eq, Integral, O, Symbol, erfc, exp, pi, sqrt
 from varflow._checks import DomainError
 from varflow._mpmath import mp, mpf
 from varflow.symbolic.conditions import below
-from varflow.symbolic.derivation import Derivation, DerivationError, Setting, built_once
+from varflow.symbolic.derivation import Derivation, DerivationError, Domain, built_once
 from varflow.symbolic.layer import atom, spread
 from varflow.symbolic.numbers import Values, value
 from varflow.symbolic.simplify import factored, neat
@@ -88,7 +88,7 @@ def correlation_slope(z: Any = z) -> Derivation:
     0.4758
     """
     at = _level(z)
-    start = Derivation("The slope of the correlation map", Setting(_draw(at), _define(at)))
+    start = Derivation("The slope of the correlation map", Domain(_draw(at), _define(at)))
     steps = start.then(Eq(rho_next, covariance / variance), "the correlation of the next potentials")
     steps = steps.then(
         lambda e: e.subs({covariance: g**2 * both, variance: g**2 * p}),
@@ -103,21 +103,21 @@ def correlation_slope(z: Any = z) -> Derivation:
     in_spikes = steps.steps[-1].expression
     steps = steps.then(_heat_equation(), "the normal density obeys a heat equation", assumption="jointly normal potentials")
     steps = steps.then(
-        lambda e: Eq(strip_slope, _above(e.rhs, sympy.diff(density, x), y, at)),
+        lambda e: Eq(strip_slope, _integrated_above(e.rhs, sympy.diff(density, x), y, at)),
         "integrated over $y > z$: the density vanishes at infinity",
     )
     steps = steps.then(
-        lambda e: Eq(both_slope, _above(e.rhs, -density.subs(y, at), x, at)),
+        lambda e: Eq(both_slope, _integrated_above(e.rhs, -density.subs(y, at), x, at)),
         "integrated over $x > z$: $\\varphi_2(z, z; \\rho)$",
         condition=below(rho, 1),
     )
-    whole = steps.steps[-1].expression.rhs
+    slope_of_both = steps.steps[-1].expression.rhs
     steps = steps.then(
         lambda e: Eq(both_near, _leading(e.rhs), evaluate=False),
         "as $\\rho \\to 1$ it diverges: a hard threshold separates close inputs",
     )
     return steps.then(
-        lambda e: Eq(slope, in_spikes.rhs.subs({both_slope: whole, p: erfc(at / sqrt(2)) / 2})),
+        lambda e: Eq(slope, in_spikes.rhs.subs({both_slope: slope_of_both, p: erfc(at / sqrt(2)) / 2})),
         "the rate is $p = Q(z)$, in the slope at every $\\rho$",
     )
 
@@ -180,7 +180,7 @@ def _heat_equation() -> Any:
     return Eq(density_slope, mixed)
 
 
-def _above(expression: Any, antiderivative: Any, variable: Any, level: Any) -> Any:
+def _integrated_above(expression: Any, antiderivative: Any, variable: Any, level: Any) -> Any:
     """The integral over ``variable > z``, from an antiderivative that vanishes at infinity."""
     if neat(sympy.diff(antiderivative, variable) - expression) != 0:
         raise DerivationError(f"{antiderivative} is no antiderivative of {expression}")
@@ -215,22 +215,22 @@ def _define(at: Any) -> Any:
         rate, joint = _tail(level), _joint(level, correlation)
         weights = [-values[g] / mp.sqrt(3), values[g] / mp.sqrt(3)]
         squares = {covariance: spread(weights, 3, rate, joint)[0], variance: spread(weights, 3, rate, rate)[0]}
-        moved = {
+        slopes = {
             both_slope: _joint_slope(level, correlation),
             density_slope: mp.diff(lambda c: _density(values[x], values[y], c), correlation),
             strip_slope: mp.diff(lambda c: _strip(values[x], level, c), correlation),
         }
-        known = {p: rate, both: joint, rho_next: squares[covariance] / squares[variance], slope: moved[both_slope] / rate}
-        return squares | moved | known | near
+        derived = {p: rate, both: joint, rho_next: squares[covariance] / squares[variance], slope: slopes[both_slope] / rate}
+        return squares | slopes | derived | near
 
     return define
 
 
 def _tail(level: Any) -> Any:
-    return mp.quad(mp.npdf, [level, level + 4, level + _far()])
+    return mp.quad(mp.npdf, [level, level + 4, level + _negligible_from()])
 
 
-def _far() -> Any:
+def _negligible_from() -> Any:
     """Standard deviations beyond which the normal density is negligible at the working precision."""
     return mp.sqrt(2 * mp.prec) + 8
 
@@ -239,7 +239,7 @@ def _joint(level: Any, correlation: Any) -> Any:
     """``P(u > θ, û > θ) = ∫ φ(b) erfc((z + s b)/(c √2)) db`` over ``b > 0``."""
     c, s = mp.sqrt((1 + correlation) / 2), mp.sqrt((1 - correlation) / 2)
     fires = lambda b: mp.npdf(b) * mp.erfc((level + s * b) / (c * mp.sqrt(2)))  # noqa: E731
-    return mp.quad(fires, [0, 4, _far()])
+    return mp.quad(fires, [0, 4, _negligible_from()])
 
 
 def _joint_slope(level: Any, correlation: Any) -> Any:
@@ -250,7 +250,7 @@ def _joint_slope(level: Any, correlation: Any) -> Any:
         edge = (level + s * b) / c
         return mp.exp(-(b * b + edge * edge) / 2) * (b / s + edge / c)
 
-    return mp.quad(moved, [0, 4, _far()]) / (4 * mp.pi * c)
+    return mp.quad(moved, [0, 4, _negligible_from()]) / (4 * mp.pi * c)
 
 
 def _density(at_x: Any, at_y: Any, correlation: Any) -> Any:

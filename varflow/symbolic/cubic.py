@@ -15,8 +15,8 @@ from sympy import Eq, acos, acosh, cos, cosh, pi, sqrt
 
 from varflow._mpmath import mp, mpf
 from varflow.symbolic.conditions import above, all_of, at_least, at_most, below
-from varflow.symbolic.derivation import Derivation, Setting
-from varflow.symbolic.layer import Layer
+from varflow.symbolic.derivation import Derivation, Domain
+from varflow.symbolic.layer import SymbolicLayer
 from varflow.symbolic.numbers import Values, value
 from varflow.symbolic.roots import bisected
 from varflow.symbolic.symbols import V, g, quantity
@@ -31,7 +31,7 @@ s = quantity("s", "s", positive=True)
 SILENCE = "no variance, no spikes: silence is a fixed point"  # a reason, in every derivation without a bias
 
 
-def three_roots(layer: Layer) -> Derivation:
+def three_roots(layer: SymbolicLayer) -> Derivation:
     """Threshold in the upper half of the support: the state without spikes and two roots of the cubic."""
     a, b, q = _cubic(layer)
     angle, quiet = acos(q) / 3, layer.bias**2
@@ -50,14 +50,14 @@ def three_roots(layer: Layer) -> Derivation:
     return replace(steps, answers=3)
 
 
-def one_root(layer: Layer, setting: Setting) -> Derivation:
+def one_root(layer: SymbolicLayer, setting: Domain) -> Derivation:
     """Threshold below 0: the only fixed point, drawn by ``setting``."""
     a, b, q = _cubic(layer)
 
     def define(values: Values) -> Values:
         return _scaled(layer, values, values[V]) | {V_high: values[V]}
 
-    steps = _up_to_the_angle(Derivation("The fixed point", Setting(setting.draw, define)), layer, a, b, q)
+    steps = _up_to_the_angle(Derivation("The fixed point", Domain(setting.draw, define)), layer, a, b, q)
     full = layer.bias**2 + g**2
     inside = sympy.Piecewise((cos(acos(q) / 3) ** 2, q <= 1), (cosh(acosh(q) / 3) ** 2, True))
     return steps.then(
@@ -67,13 +67,13 @@ def one_root(layer: Layer, setting: Setting) -> Derivation:
     )
 
 
-def _cubic(layer: Layer) -> tuple[Any, Any, Any]:
+def _cubic(layer: SymbolicLayer) -> tuple[Any, Any, Any]:
     """``s³ = a s - b`` for ``s = √V``, and ``cos 3φ = q`` for ``s = 2 √(a/3) cos φ``."""
     a, b = layer.bias**2 + g**2 / 2, g**2 * layer.threshold / (2 * sqrt(3))
     return a, b, -3 * b / (2 * a) * sqrt(3 / a)
 
 
-def _up_to_the_angle(start: Derivation, layer: Layer, a: Any, b: Any, q: Any) -> Derivation:
+def _up_to_the_angle(start: Derivation, layer: SymbolicLayer, a: Any, b: Any, q: Any) -> Derivation:
     steps = start.then(
         Eq(s**2, layer.bias**2 + g**2 * layer.law.sf(layer.threshold / s)),
         r"a fixed point, $s = \sqrt{V}$",
@@ -86,7 +86,7 @@ def _up_to_the_angle(start: Derivation, layer: Layer, a: Any, b: Any, q: Any) ->
     )
 
 
-def _two_fixed_points(layer: Layer) -> Setting:
+def _two_fixed_points(layer: SymbolicLayer) -> Domain:
     """Gain and bias for which two chosen ``z = θ/√V``, and the state without spikes, are fixed points."""
 
     symbols = layer.bias.free_symbols
@@ -101,16 +101,16 @@ def _two_fixed_points(layer: Layer) -> Setting:
             gain2 = (variances[0] - variances[1]) / (tails[0] - tails[1])
             silent = variances[0] - gain2 * tails[0]
             if layer.bias == 0 or 0 < silent <= at**2 / 3:
-                known = {g: mp.sqrt(gain2), V_high: variances[0], V_low: variances[1]}
-                return values | known | dict.fromkeys(symbols, mp.sqrt(silent))
+                parameters = {g: mp.sqrt(gain2), V_high: variances[0], V_low: variances[1]}
+                return values | parameters | dict.fromkeys(symbols, mp.sqrt(silent))
 
     def define(values: Values) -> Values:
         return _scaled(layer, values, values[V_high]) | {V_0: value(layer.bias, values) ** 2}
 
-    return Setting(draw, define)
+    return Domain(draw, define)
 
 
-def _two_places(layer: Layer, rng: Random) -> tuple[Any, Any]:
+def _two_places(layer: SymbolicLayer, rng: Random) -> tuple[Any, Any]:
     """Two values of ``z``; without a bias the second follows from ``z₂² Q(z₂) = z₁² Q(z₁)``."""
     if layer.bias != 0:
         first, second = sorted(mpf(rng.uniform(0.2, 1.7)) for _ in range(2))
@@ -119,7 +119,7 @@ def _two_places(layer: Layer, rng: Random) -> tuple[Any, Any]:
     return first, bisected(lambda z: height(z) - height(first), mp.sqrt(3), 2 / mp.sqrt(3))
 
 
-def _scaled(layer: Layer, values: Values, variance: Any) -> Values:
+def _scaled(layer: SymbolicLayer, values: Values, variance: Any) -> Values:
     """``s = √V`` and ``c = s/(2 √(a/3))``."""
     a = value(layer.bias, values) ** 2 + values[g] ** 2 / 2
     return {s: mp.sqrt(variance), c: mp.sqrt(variance) / (2 * mp.sqrt(a / 3))}

@@ -1,6 +1,6 @@
 """A derivation: equations to print, check and evaluate, each obtained from the one before.
 
-Every step is an equation between quantities of the layer. Their numerical values come from a :class:`Setting`: it draws
+Every step is an equation between quantities of the layer. Their numbers come from a :class:`Domain`: it draws
 admissible parameters and computes the quantities from the definition of the layer, by quadrature, summation or root finding
 in mpmath, never from the expressions under test. A step holds if both sides agree to 40 digits; a step with a remainder
 ``O(εᵏ)`` holds if the difference of the sides shrinks as ``εᵏ``.
@@ -26,7 +26,7 @@ from varflow.symbolic.evaluation import first_answer, in_digits, in_doubles
 from varflow.symbolic.numbers import DerivationError, Values, value
 from varflow.symbolic.symbols import NAMES, exact
 
-__all__ = ["Derivation", "DerivationError", "Setting", "Step", "built_once"]
+__all__ = ["Derivation", "DerivationError", "Domain", "Step", "built_once"]
 
 DIGITS = 40
 
@@ -34,7 +34,7 @@ DIGITS = 40
 P = ParamSpec("P")
 
 
-class Setting(NamedTuple):
+class Domain(NamedTuple):
     """Numerical meaning of the symbols: ``draw`` draws parameters, ``define`` computes the quantities from them."""
 
     draw: Callable[[Random], Values]
@@ -78,13 +78,13 @@ class Step:
         return self.expression.rhs.getO()
 
     def holds(self, point: Values, digits: int = DIGITS) -> bool:
-        """Whether both sides agree at a point, relative to the larger."""
+        """True if both sides agree at a point, relative to the larger."""
         left, right = self._sides(point)
         scale = max(abs(left), abs(right)) or mpf(1)
         return bool(abs(left - right) <= scale * mpf(10) ** -digits)
 
-    def shrinks(self, setting: Setting, seed: str) -> bool:
-        """Whether ``|left - right|`` stays within a constant times the remainder as its variable goes to the limit."""
+    def shrinks(self, setting: Domain, seed: str) -> bool:
+        """True if ``|left - right|`` stays within a constant times the remainder as its variable goes to the limit."""
         variable, limit, ratios = self.remainder.variables[0], self.remainder.point[0], []
         with mp.workdps(100):  # digits: the smallest remainder, η¹⁰ of the uniform distribution, is 1e-80
             for power in (4, 8):  # ε = 10^-4 and 10^-8, the same other parameters each time
@@ -128,7 +128,7 @@ class Derivation:
     """
 
     title: str
-    setting: Setting = field(repr=False)
+    setting: Domain = field(repr=False)
     steps: tuple[Step, ...] = ()
     answers: int = 1
     beyond: Derivation | None = None
@@ -136,8 +136,8 @@ class Derivation:
     @property
     def result(self) -> Any:
         """The right-hand side of the last step, without its remainder; a tuple of several for several solutions."""
-        found = tuple(step.expression.rhs.removeO() for step in self.steps[len(self.steps) - self.answers :])
-        return found[0] if self.answers == 1 else found
+        results = tuple(step.expression.rhs.removeO() for step in self.steps[len(self.steps) - self.answers :])
+        return results[0] if self.answers == 1 else results
 
     @property
     def assumptions(self) -> tuple[str, ...]:
@@ -151,7 +151,7 @@ class Derivation:
 
     def _conditions(self, symbols: tuple[Any, ...]) -> tuple[Any, ...]:
         """Conditions that involve only these symbols."""
-        signs = [relation for s in symbols if s.name not in ("theta", "z") for relation in _sign(s)]
+        signs = [sign for s in symbols if s.name not in ("theta", "z") for sign in _sign(s)]
         last = dict(self.steps[-1].given) if self.steps else {}
         stated = [part for step in self.steps for part in sympy.ordered(sympy.And.make_args(step.condition))]
         stated = [part.subs(last) if part.free_symbols & last.keys() else part for part in stated]
@@ -193,14 +193,14 @@ class Derivation:
             raise DomainError("condition", condition, "must be a relation between symbols, such as sympy.Gt(theta, 1)")
         before = self.steps[-1].expression.subs(fixed) if self.steps else None
         expression = change(before) if callable(change) else change
-        known = dict(self.steps[-1].given) if self.steps else {}
-        step = Step(expression, reason, assumption, MappingProxyType(known | fixed), condition)
+        already_fixed = dict(self.steps[-1].given) if self.steps else {}
+        step = Step(expression, reason, assumption, MappingProxyType(already_fixed | fixed), condition)
         if not isinstance(expression, sympy.Eq) or not replace(self, steps=(step,))._holds_at("first look", 15):
             raise DerivationError(f"{self.title}: the step '{reason}' does not hold: {expression}")
         return replace(self, steps=(*self.steps, step))
 
     def check(self, *, points: int = 4, digits: int = DIGITS, seed: int = 0) -> bool:
-        """Whether every step holds at random admissible points.
+        """True if every step holds at random admissible points.
 
         Parameters
         ----------
@@ -218,12 +218,12 @@ class Derivation:
         """
         integer("points", points, minimum=1)
         integer("digits", digits, minimum=5)
-        parts = (self,) if self.beyond is None else (self, self.beyond)
+        routes = (self,) if self.beyond is None else (self, self.beyond)
         with one_call:
-            return all(part._holds_at(f"{seed}, {index}", digits) for part in parts for index in range(points))
+            return all(route._holds_at(f"{seed}, {index}", digits) for route in routes for index in range(points))
 
     def _holds_at(self, seed: str, digits: int) -> bool:
-        """Whether every step holds at one point, which steps under the same assumptions share."""
+        """True if every step holds at one point, which steps under the same assumptions share."""
         for step in self.steps:
             if step.remainder is not None:
                 held = step.shrinks(self.setting, seed)
@@ -318,7 +318,7 @@ def _fixed(given: Any) -> dict[Any, Any]:
 
 
 @lru_cache(maxsize=512)
-def _drawn(setting: Setting, seed: str, given: tuple[Any, ...], digits: int, *small: tuple[Any, Any]) -> Values:
+def _drawn(setting: Domain, seed: str, given: tuple[Any, ...], digits: int, *small: tuple[Any, Any]) -> Values:
     """The point of a seed; cached, since its quantities take quadratures."""
     return setting.point(Random(seed), dict(given), dict(small))
 
@@ -327,8 +327,8 @@ def _sign(symbol: Any) -> tuple[Any, ...]:
     """The declared sign of a symbol, as a relation."""
     if symbol.is_integer and symbol.is_positive:
         return (at_least(symbol, 1),)
-    kinds = ((symbol.is_positive, above), (symbol.is_negative, below), (symbol.is_nonnegative, at_least))
-    return next(((relation(symbol, 0),) for declared, relation in kinds if declared), ())
+    relations = ((symbol.is_positive, above), (symbol.is_negative, below), (symbol.is_nonnegative, at_least))
+    return next(((relation(symbol, 0),) for declared, relation in relations if declared), ())
 
 
 def _ordered(result: Any) -> tuple[Any, ...]:

@@ -42,8 +42,8 @@ def aligned(steps: Iterable[Any], environment: str, conditions: Iterable[Any] = 
 
 def _lines(why: str) -> str:
     """Further rows with a reason; formulas in it are not broken."""
-    whole = re.sub(r"\$[^$]*\$", lambda formula: formula[0].replace(" ", "\u00a0"), why)
-    lines = textwrap.wrap(whole, 90, break_long_words=False, break_on_hyphens=False)
+    unbroken = re.sub(r"\$[^$]*\$", lambda formula: formula[0].replace(" ", "\u00a0"), why)
+    lines = textwrap.wrap(unbroken, 90, break_long_words=False, break_on_hyphens=False)
     return "".join(rf" \\ & \quad {{\small \text{{{line}}}}}".replace("\u00a0", " ") for line in lines)
 
 

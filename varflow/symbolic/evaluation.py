@@ -40,9 +40,9 @@ def in_doubles(
         shape = numbers[0].shape if numbers else ()
         with np.errstate(all="ignore"):
             inside = np.broadcast_to(holds(*numbers), shape) & np.all([~np.isnan(x) for x in numbers], axis=0)
-            found = [np.array(np.broadcast_to(x, shape), dtype=float) for x in fast(*numbers)] if fast else []
-            values = found[: len(results)] or [np.full(shape, np.nan) for _ in results]
-            bounds = found[len(results) :] or [np.full(shape, np.inf) for _ in results]
+            computed = [np.array(np.broadcast_to(x, shape), dtype=float) for x in fast(*numbers)] if fast else []
+            values = computed[: len(results)] or [np.full(shape, np.nan) for _ in results]
+            bounds = computed[len(results) :] or [np.full(shape, np.inf) for _ in results]
             for value, bound, formula in zip(values, bounds, slow, strict=True):
                 error = np.finfo(float).eps / 2 * bound
                 doubtful = inside & ~((error <= 1e-13 * np.abs(value)) & np.isfinite(value))  # the accuracy stated
@@ -80,18 +80,18 @@ def first_answer(within: Callable[..., Any], beyond: Callable[..., Any]) -> Call
     """``within``, and ``beyond`` where that is NaN."""
 
     def called(*args: Any, **kwargs: Any) -> Any:
-        found, other = within(*args, **kwargs), beyond(*args, **kwargs)
-        if isinstance(found, mpmath.mpf):
-            return other if mp.isnan(found) else found
-        return unwrap(np.where(np.isnan(found), other, found))
+        answer, otherwise = within(*args, **kwargs), beyond(*args, **kwargs)
+        if isinstance(answer, mpmath.mpf):
+            return otherwise if mp.isnan(answer) else answer
+        return unwrap(np.where(np.isnan(answer), otherwise, answer))
 
     called.__doc__ = within.__doc__
     return called
 
 
 def _predicate(symbols: tuple[Any, ...], conditions: Any) -> Callable[..., Any]:
-    """Whether all conditions hold, as a function."""
-    tests = [as_function(symbols, part, "numpy") for part in sympy.And.make_args(conditions)]
+    """A function that is true where all conditions hold."""
+    tests = [as_function(symbols, condition, "numpy") for condition in sympy.And.make_args(conditions)]
     return lambda *numbers: np.all(np.broadcast_arrays(*(np.asarray(test(*numbers), dtype=bool) for test in tests)), axis=0)
 
 
@@ -149,12 +149,12 @@ def _in_enough_digits(formula: Callable[..., Any], numbers: list[float]) -> floa
 @lru_cache(maxsize=256)
 def rounding(expression: Any) -> Any:
     """A bound on the rounding error of an expression evaluated in doubles, to first order and in units of ``2⁻⁵³``."""
-    known: dict[Any, Any] = {}
+    bounds: dict[Any, Any] = {}
 
     def bound(e: Any) -> Any:
-        if e not in known:
-            known[e] = _of_operation(e, bound)
-        return known[e]
+        if e not in bounds:
+            bounds[e] = _of_operation(e, bound)
+        return bounds[e]
 
     return bound(expression)
 

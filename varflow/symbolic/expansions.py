@@ -14,7 +14,7 @@ from sympy import Eq, Integral, O, S, exp, oo, sqrt
 from varflow._checks import DomainError, choice, integer
 from varflow._mpmath import mp, mpf
 from varflow.symbolic.conditions import above
-from varflow.symbolic.derivation import Derivation, Setting, built_once
+from varflow.symbolic.derivation import Derivation, Domain, built_once
 from varflow.symbolic.large_gain import gain_to_infinity
 from varflow.symbolic.laws import Law, law_of
 from varflow.symbolic.numbers import Values
@@ -87,13 +87,13 @@ def expansion(limit: str, distribution: Any = "normal", *, order: int = 2) -> De
     return LIMITS[limit](law_of(distribution), order)
 
 
-def _known(law: Law, limit: str, names: tuple[str, ...]) -> None:
+def _check_name(law: Law, limit: str, names: tuple[str, ...]) -> None:
     if law.name not in names:
         rule = f"has no known expansion for {limit!r}; choose one of {', '.join(names)}"
         raise DomainError("distribution", law.name, rule)
 
 
-def _setting(law: Law) -> Setting:
+def _setting(law: Law) -> Domain:
     """Thresholds of order one, and the quantities at variance 1."""
 
     def draw(rng: Random) -> Values:
@@ -103,7 +103,7 @@ def _setting(law: Law) -> Setting:
         fires = tail(law, values[theta])
         return {p: fires, g: 1 / mp.sqrt(fires), m: map_slope(law, values[theta], fires)}
 
-    return Setting(draw, define)
+    return Domain(draw, define)
 
 
 def _threshold_to_zero(law: Law, order: int) -> Derivation:
@@ -123,10 +123,10 @@ def _threshold_to_zero(law: Law, order: int) -> Derivation:
     )
     series = steps.steps[-1].expression.rhs.removeO()
     steps = steps.then(Eq(m, theta * law.pdf(theta) / (2 * p)), r"slope of $V \mapsto g^2 Q(\theta/\sqrt V)$ at $V = 1$")
-    return _both(steps, series, f, theta, order)
+    return _gain_and_multiplier(steps, series, f, theta, order)
 
 
-def _both(steps: Derivation, p_series: Any, f_series: Any, small: Any, order: int) -> Derivation:
+def _gain_and_multiplier(steps: Derivation, p_series: Any, f_series: Any, small: Any, order: int) -> Derivation:
     """The gain, then gain and multiplier as power series."""
     steps = steps.then(Eq(g**2, 1 / p), "the variance 1 is preserved", assumption="$V = V' = 1$")
     inverse = reciprocal([p_series.coeff(small, k) for k in range(order + 1)])
@@ -143,7 +143,7 @@ def _written(coefficients: list[Any], small: Any) -> Any:
 def _threshold_to_infinity(law: Law, order: int) -> Derivation:
     if law.name == "uniform":
         raise DomainError("distribution", law.name, "has no potentials above √3: no gain keeps a variance of 1 for θ ≥ √3")
-    _known(law, "threshold_to_infinity", ("normal", "laplace", "logistic"))
+    _check_name(law, "threshold_to_infinity", ("normal", "laplace", "logistic"))
     steps = Derivation("Large thresholds: the preserving gain and its multiplier", _setting(law), answers=2).then(
         Eq(p, Integral(law.pdf(t), (t, theta, oo))),
         "the upper tail",
@@ -184,8 +184,7 @@ def _by_mills(steps: Derivation, law: Law, order: int) -> Derivation:
     x = sympy.Symbol("x", positive=True)
     ratio = taylor(1 / sympy.expand(mills * theta / f).subs(theta, 1 / sqrt(x)), x, order).subs(x, theta**-2)
     steps = steps.then(
-        lambda e: Eq(e.lhs, theta / f * ratio + O(theta ** (-2 * order - 1) / f, (theta, oo))),
-        "the reciprocal of the series",
+        lambda e: Eq(e.lhs, theta / f * ratio + O(theta ** (-2 * order - 1) / f, (theta, oo))), "the reciprocal of the series"
     )
     slope = sympy.expand(theta**2 * ratio / 2)
     return steps.then(Eq(m, slope + O(theta ** (-2 * order), (theta, oo))), "the series substituted in the slope")

@@ -21,7 +21,7 @@ def _if(finite: Any, value: Any) -> Any:
 
 
 def _power_of_gamma(scale: Any, k: Any, power: Any) -> tuple[Any, Any]:
-    """Of ``scale G^(1/power)``, with ``G`` of a gamma law of shape ``k``."""
+    """Distribution of ``scale G^(1/power)``, with ``G`` of a gamma law of shape ``k``."""
     first, second = (G(k + j / power) / G(k) for j in (S(1), S(2)))
     return scale * first, scale**2 * (second - first**2)
 
@@ -65,8 +65,8 @@ _MOMENTS: Mapping[Any, Callable[..., tuple[Any, Any]]] = {
 
 def moments(law: Any) -> tuple[Any, Any] | None:
     """Mean and variance of a distribution of sympy.stats; None if its family is not listed here."""
-    known = _MOMENTS.get(type(law))
-    return None if known is None else known(*law.args)
+    formulas = _MOMENTS.get(type(law))
+    return None if formulas is None else formulas(*law.args)
 
 
 class betainc_regularized(sympy.betainc_regularized):
@@ -77,7 +77,7 @@ class betainc_regularized(sympy.betainc_regularized):
         return f"{printer._module_format('mpmath.betainc')}({arguments}, regularized=True)"
 
 
-def _beyond(a: Any, b: Any, x: Any) -> Any:
+def _beta_tail(a: Any, b: Any, x: Any) -> Any:
     """``P(B > x)`` of a beta distribution, without cancellation in the tail."""
     return betainc_regularized(b, a, 0, 1 - x)
 
@@ -92,8 +92,8 @@ _TAILS: Mapping[Any, Callable[..., Any]] = {
     types.NormalDistribution: lambda x, mu, std: erfc((x - mu) / (sqrt(2) * std)) / 2,
     types.UniformDistribution: lambda x, a, b: (b - x) / (b - a),
     types.LogisticDistribution: lambda x, mu, s: 1 / (1 + exp((x - mu) / s)),
-    types.BetaDistribution: lambda x, a, b: None if a.is_Integer and b.is_Integer else _beyond(a, b, x),
-    types.FDistributionDistribution: lambda x, d1, d2: _beyond(d1 / 2, d2 / 2, d1 * x / (d1 * x + d2)),
+    types.BetaDistribution: lambda x, a, b: None if a.is_Integer and b.is_Integer else _beta_tail(a, b, x),
+    types.FDistributionDistribution: lambda x, d1, d2: _beta_tail(d1 / 2, d2 / 2, d1 * x / (d1 * x + d2)),
     types.ChiDistribution: lambda x, k: sympy.uppergamma(k / 2, x**2 / 2) / G(k / 2),
     types.WeibullDistribution: lambda x, scale, shape: exp(-((x / scale) ** shape)),
     types.MoyalDistribution: lambda x, mu, s: erf(exp((mu - x) / (2 * s)) / sqrt(2)),

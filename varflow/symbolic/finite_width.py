@@ -87,9 +87,9 @@ def finite_width_corrections(order: int = 1, *, distribution: Any = None) -> Der
         first, second = (
             _in_law(series.subs(derivatives).subs(g, sqrt(V / p)), order).subs(closed) for series in (first, second)
         )
-    rest = O(n ** (-order - 1), (n, oo))
-    steps = steps.then(Eq(shift, first + rest), r"$\mathrm{E}[C] - V^* = \mathrm{E}[X]$", condition=_stable(law))
-    return steps.then(Eq(spread, second + rest), r"$\mathrm{E}[X^2] - \mathrm{E}[X]^2$")
+    error = O(n ** (-order - 1), (n, oo))
+    steps = steps.then(Eq(shift, first + error), r"$\mathrm{E}[C] - V^* = \mathrm{E}[X]$", condition=_stable(law))
+    return steps.then(Eq(spread, second + error), r"$\mathrm{E}[X^2] - \mathrm{E}[X]^2$")
 
 
 def _stable(law: Law | None) -> Any:
@@ -107,9 +107,7 @@ def _given_x(start: Derivation, order: int) -> Derivation:
         assumption="$F(V^*) = V^*$, $F$ smooth there",
     )
     steps = steps.then(
-        Eq(G, _GENERATING),
-        r"$K' \sim \mathrm{Binomial}(n, p + u/g^2)$",
-        assumption="rows of weights independent",
+        Eq(G, _GENERATING), r"$K' \sim \mathrm{Binomial}(n, p + u/g^2)$", assumption="rows of weights independent"
     )
     for k in range(1, 2 * order + 1):
         steps = steps.then(Eq(M[k], _moment(k)), "its derivative at $t = 0$" if k == 1 else "and the next")
@@ -138,22 +136,22 @@ def _stationarity(steps: Derivation, order: int) -> Derivation:
 def _transfer(order: int) -> list[dict[Any, Any]]:
     """Coefficients of ``X^a n^-b`` in ``E[X'^k | X]`` up to the order."""
     series = sum(F[k] * X**k / sympy.factorial(k) for k in range(1, 2 * order + 1))
-    found: list[dict[Any, Any]] = [{(0, 0): S.One}]
+    coefficients: list[dict[Any, Any]] = [{(0, 0): S.One}]
     for k in range(1, 2 * order + 1):
         moment = sympy.Poly(sympy.expand(_moment(k).subs(n, 1 / small).subs(u, series)), X, small)
-        found.append({ab: sympy.factor(c) for ab, c in moment.terms() if (ab[0] + 1) // 2 + ab[1] <= order})
-    return found
+        coefficients.append({ab: sympy.factor(c) for ab, c in moment.terms() if (ab[0] + 1) // 2 + ab[1] <= order})
+    return coefficients
 
 
 @lru_cache(maxsize=2)
 def _solved(order: int) -> list[list[Any]]:
     """Coefficients of ``n^-j`` in ``E[X^k]``: terms of lower orders and higher moments, divided by ``1 - F'^k``."""
-    found = [[S.One] + [S.Zero] * order] + [[S.Zero] * (order + 1) for _ in range(2 * order)]
+    coefficients = [[S.One] + [S.Zero] * order] + [[S.Zero] * (order + 1) for _ in range(2 * order)]
     for j in range(1, order + 1):
         for k in range(2 * j, 0, -1):
-            known = sum(c * found[power][j - b] for (power, b), c in _transfer(order)[k].items() if b <= j)
-            found[k][j] = _neat(known / (1 - F[1] ** k))
-    return found
+            lower_orders = sum(c * coefficients[power][j - b] for (power, b), c in _transfer(order)[k].items() if b <= j)
+            coefficients[k][j] = _neat(lower_orders / (1 - F[1] ** k))
+    return coefficients
 
 
 def _solution(steps: Derivation, order: int) -> tuple[Any, Any]:
@@ -181,14 +179,14 @@ def _series(coefficients: list[Any]) -> Any:
 def _in_law(series: Any, order: int) -> Any:
     """Each coefficient of ``1/n`` factored if it is short, in ``p``, ``f`` and ``z``."""
     short, back = symbols_for_long_numbers(series)
-    whole = sympy.expand(short.subs(n, 1 / small))
-    found = [sympy.together(whole.coeff(small, j)) for j in range(order + 1)]
-    return _series([_neat(c) if c.count_ops() <= LARGEST_FACTORED else c for c in found]).xreplace(back)
+    expanded = sympy.expand(short.subs(n, 1 / small))
+    coefficients = [sympy.together(expanded.coeff(small, j)) for j in range(order + 1)]
+    return _series([_neat(c) if c.count_ops() <= LARGEST_FACTORED else c for c in coefficients]).xreplace(back)
 
 
 def _derivatives(steps: Derivation, law: Law) -> tuple[Derivation, dict[Any, Any]]:
     """``F', F'', …`` of ``F(V) = g² Q(θ/√V)`` at its fixed point, where ``θ = z √V`` and ``g² = V/p``."""
-    found: dict[Any, Any] = {}
+    derivatives: dict[Any, Any] = {}
     used = set().union(*(step.expression.free_symbols for step in steps.steps))
     steps = steps.then(Eq(p, law.sf(z)), "the firing rate", assumption=f"{law.name} potentials, no bias")
     steps = steps.then(Eq(f, law.pdf(z)), "the density at the threshold")
@@ -196,7 +194,7 @@ def _derivatives(steps: Derivation, law: Law) -> tuple[Derivation, dict[Any, Any
     slope = neat(sympy.diff(law.density, law.z) / law.density).subs(law.z, z)
     ratio = z / 2  # of the k-th derivative to f(z) g² V^-k, z = θ/√V
     for k in range(1, max(F.index(symbol) for symbol in used & {*F}) + 1):
-        found[F[k]] = ratio * f / p * V ** (1 - k)
-        steps = steps.then(Eq(F[k], found[F[k]]), r"derivative of $F(V) = g^2 Q(\theta/\sqrt V)$")
+        derivatives[F[k]] = ratio * f / p * V ** (1 - k)
+        steps = steps.then(Eq(F[k], derivatives[F[k]]), r"derivative of $F(V) = g^2 Q(\theta/\sqrt V)$")
         ratio = factored(-z / 2 * (slope * ratio + sympy.diff(ratio, z)) - k * ratio)
-    return steps, found
+    return steps, derivatives

@@ -18,9 +18,9 @@ from varflow._checks import DomainError
 from varflow._mpmath import mp, mpf
 from varflow.symbolic.conditions import above, all_of, at_least
 from varflow.symbolic.cubic import SILENCE, V_0, V_high, V_low, one_root, three_roots
-from varflow.symbolic.derivation import Derivation, Setting, built_once
+from varflow.symbolic.derivation import Derivation, Domain, built_once
 from varflow.symbolic.laws import Law, Parameters
-from varflow.symbolic.layer import Layer, layer_of
+from varflow.symbolic.layer import SymbolicLayer, layer_of
 from varflow.symbolic.numbers import Values, value
 from varflow.symbolic.roots import bisected
 from varflow.symbolic.simplify import neat
@@ -90,7 +90,7 @@ def fixed_point_condition(
     )
 
 
-def at_fixed_points(layer: Layer) -> Setting:
+def at_fixed_points(layer: SymbolicLayer) -> Domain:
     """Points at which ``V`` is a fixed point: the gain is computed from ``V``."""
     free = on_fixed_points(layer)
 
@@ -98,7 +98,7 @@ def at_fixed_points(layer: Layer) -> Setting:
         values = free.draw(rng)
         return values | {g: values[g_star]}
 
-    return Setting(draw, free.define)
+    return Domain(draw, free.define)
 
 
 @built_once
@@ -171,7 +171,7 @@ def _exponential(law: Law) -> tuple[Any, Any]:
     return neat(law.tail * exp(rate * law.z)), rate
 
 
-def _above_the_saddle_node(layer: Layer, bracket: Callable[[Values], tuple[Any, Any]]) -> Setting:
+def _above_the_saddle_node(layer: SymbolicLayer, bracket: Callable[[Values], tuple[Any, Any]]) -> Domain:
     """Gains with two active fixed points, which are found by bisection from the definition of the map."""
 
     def draw(rng: Random) -> Values:
@@ -186,21 +186,21 @@ def _above_the_saddle_node(layer: Layer, bracket: Callable[[Values], tuple[Any, 
         excess = lambda z: z**2 * layer.law.integral(lambda t: 1, z, mp.inf, values) - wanted  # noqa: E731
         upper = bisected(excess, mpf("1e-3"), middle)
         lower = bisected(excess, last, middle)
-        known = {V_0: values[g] ** 2 * layer.law.integral(lambda t: 1, mp.inf, mp.inf, values), gamma: 1 / wanted}
-        return known | {z_high: upper, z_low: lower, V_high: (at / upper) ** 2, V_low: (at / lower) ** 2}
+        derived = {V_0: values[g] ** 2 * layer.law.integral(lambda t: 1, mp.inf, mp.inf, values), gamma: 1 / wanted}
+        return derived | {z_high: upper, z_low: lower, V_high: (at / upper) ** 2, V_low: (at / lower) ** 2}
 
-    return Setting(draw, define)
+    return Domain(draw, define)
 
 
-def _lambert(layer: Layer, amplitude: Any, rate: Any) -> Derivation:
+def _lambert(layer: SymbolicLayer, amplitude: Any, rate: Any) -> Derivation:
     z, at = layer.law.z, layer.threshold
     setting = _above_the_saddle_node(layer, lambda values: (mpf(60) / value(rate, values), 2 / value(rate, values)))
 
     def with_y(values: Values) -> Values:
-        known = setting.define(values)
-        return known | {z: known[z_high], y: -value(rate, values) * known[z_high] / 2}
+        derived = setting.define(values)
+        return derived | {z: derived[z_high], y: -value(rate, values) * derived[z_high] / 2}
 
-    steps = Derivation("The fixed points", Setting(setting.draw, with_y)).then(
+    steps = Derivation("The fixed points", Domain(setting.draw, with_y)).then(
         Eq(1 / gamma, z**2 * layer.law.tail), r"the condition, $z = \theta/\sqrt{V}$, $\gamma = g^2/\theta^2$"
     )
     steps = steps.then(
@@ -226,13 +226,13 @@ def _lambert(layer: Layer, amplitude: Any, rate: Any) -> Derivation:
     return replace(steps, answers=3)
 
 
-def _at_threshold_zero(layer: Layer) -> Derivation:
+def _at_threshold_zero(layer: SymbolicLayer) -> Derivation:
     def define(values: Values) -> Values:
         rates = [layer.law.integral(lambda z: 1, low, mp.inf, values) for low in (mp.inf, mpf(0))]
         silent, active = (value(layer.bias, values) ** 2 + values[g] ** 2 * rate for rate in rates)
         return {V_0: silent, V_high: active}
 
-    steps = Derivation("The fixed points", Setting(layer.draw, define))
+    steps = Derivation("The fixed points", Domain(layer.draw, define))
     if layer.bias == 0:
         steps = steps.then(Eq(V_0, S.Zero), SILENCE)
     image = layer.bias**2 + g**2 * layer.law.sf(0)

@@ -17,12 +17,12 @@ from sympy import Eq, Integral, S, Symbol, erf, erfc, exp, oo, pi, sqrt
 from varflow._checks import DomainError, choice
 from varflow._mpmath import mp, mpf
 from varflow.symbolic.conditions import above
-from varflow.symbolic.derivation import Derivation, Setting, built_once
+from varflow.symbolic.derivation import Derivation, Domain, built_once
 from varflow.symbolic.integrals import integral
 from varflow.symbolic.layer import atom, spread
 from varflow.symbolic.numbers import Values, value
 from varflow.symbolic.simplify import LARGEST
-from varflow.symbolic.surrogates import Surrogate, a, surrogate_of, v
+from varflow.symbolic.surrogates import SymbolicSurrogate, a, surrogate_of, v
 from varflow.symbolic.symbols import V, g, n, quantity, theta
 
 __all__ = ["gradient_gain"]
@@ -43,11 +43,7 @@ peak_found, width_found = quantity("c", "c", positive=True), quantity("a*", "a^*
 
 @built_once
 def gradient_gain(
-    surrogate: Any = "triangular",
-    *,
-    threshold: Any = theta,
-    argument: Any = None,
-    solve: str | None = None,
+    surrogate: Any = "triangular", *, threshold: Any = theta, argument: Any = None, solve: str | None = None
 ) -> Derivation:
     r"""The factor by which a layer multiplies the variance of the backward signal, times ``n_{l+1}/n_l``.
 
@@ -97,12 +93,10 @@ def gradient_gain(
     if at.is_number and abs(at) > LARGEST_THRESHOLD:
         rule = f"must be a symbol or at most {LARGEST_THRESHOLD} in size; substitute others into the result for a symbol"
         raise DomainError("threshold", threshold, rule)
-    chosen = surrogate_of(surrogate, argument)
+    psi_of = surrogate_of(surrogate, argument)
     if solve is not None:
         choice("solve", solve, ("peak", "width"))
-    start = Derivation(
-        f"The gain of gradients, surrogate {chosen.name}", Setting(_draw(chosen, at, solve), _define(chosen, at))
-    )
+    start = Derivation(f"The gain of gradients, surrogate {psi_of.name}", Domain(_draw(psi_of, at, solve), _define(psi_of, at)))
     steps = start.then(
         Eq(delta2, psi2 * backward),
         "$\\delta_l = \\psi(u_l - \\theta) \\sum_k w_{kl} \\delta_k$",
@@ -121,17 +115,17 @@ def gradient_gain(
         assumption="$\\operatorname{Var}[w] = g^2/n$",
     )
     steps = steps.then(
-        lambda e: e.subs(psi2, _integral(chosen, at, lambda psi: psi**2)),
+        lambda e: e.subs(psi2, _integral(psi_of, at, lambda psi: psi**2)),
         "the mean over potentials",
         assumption="normal potentials",
     )
     with_integral = steps.steps[-1].expression
-    if chosen.peak_one:
+    if psi_of.peak_one:
         steps = steps.then(
-            Eq(slack, g**2 * _integral(chosen, at, lambda psi: 1 - psi**2, whole=True)),
+            Eq(slack, g**2 * _integral(psi_of, at, lambda psi: 1 - psi**2, whole=True)),
             "not negative, as $\\psi^2 \\le 1$: a surrogate of peak 1 has $\\chi \\le g^2$",
         )
-    closed = _closed(chosen, at)
+    closed = _closed(psi_of, at)
     reason = "the integral in closed form" if closed is not None else "the integral stays"
     steps = steps.then(lambda _: with_integral if closed is None else Eq(chi, sympy.factor_terms(g**2 * closed)), reason)
     return steps if solve is None else _solved(steps, solve)
@@ -153,16 +147,16 @@ def _solved(steps: Derivation, solve: str) -> Derivation:
 
 def _width(equation: Any) -> Any:
     """The width, where it enters algebraically or through a single error function or exponential."""
-    outer = {part: sympy.Dummy() for part in equation.rhs.atoms(erf, erfc, exp, Integral) if part.has(width_found)}
+    outer = {function: sympy.Dummy() for function in equation.rhs.atoms(erf, erfc, exp, Integral) if function.has(width_found)}
     alone = not outer or (len(outer) == 1 and not equation.rhs.xreplace(outer).has(width_found))
     solvable = alone and not equation.rhs.has(Integral) and equation.count_ops() <= LARGEST
-    found = sympy.solve(equation, width_found) if solvable else []
-    if len(found) != 1:
+    widths = sympy.solve(equation, width_found) if solvable else []
+    if len(widths) != 1:
         rule = "has no closed form for this surrogate and threshold: solve for the 'peak', or take threshold=0"
         raise DomainError("solve", "width", rule)
-    above, below = sympy.fraction(sympy.simplify(found[0] ** 2))
-    squared = sqrt(above / sympy.expand(below))
-    return found[0] if found[0].count_ops() <= squared.count_ops() or squared.has(sympy.Abs) else squared
+    numerator, denominator = sympy.fraction(sympy.simplify(widths[0] ** 2))
+    squared = sqrt(numerator / sympy.expand(denominator))
+    return widths[0] if widths[0].count_ops() <= squared.count_ops() or squared.has(sympy.Abs) else squared
 
 
 def _density(at: Any) -> Any:
@@ -170,7 +164,7 @@ def _density(at: Any) -> Any:
     return exp(-((v + at) ** 2) / (2 * V)) / sqrt(2 * pi * V)
 
 
-def _integral(surrogate: Surrogate, at: Any, weight: Callable[[Any], Any], whole: bool = False) -> Any:
+def _integral(surrogate: SymbolicSurrogate, at: Any, weight: Callable[[Any], Any], whole: bool = False) -> Any:
     """``E[weight(ψ)]`` piece by piece; ``whole``: also beyond the edges, where ψ vanishes."""
     pieces = [(low, high, weight(psi)) for low, high, psi in surrogate.pieces]
     if whole:
@@ -179,30 +173,30 @@ def _integral(surrogate: Surrogate, at: Any, weight: Callable[[Any], Any], whole
     return sum(Integral(inner * _density(at), (v, low, high)) for low, high, inner in pieces if inner != 0)
 
 
-def _closed(surrogate: Surrogate, at: Any) -> Any:
+def _closed(surrogate: SymbolicSurrogate, at: Any) -> Any:
     """``E[ψ²]`` in closed form; None where a piece is not a polynomial times the exponential of a quadratic."""
     weight = exp(-((v + at) ** 2) / (2 * V))
-    found = [integral(psi**2 * weight, v, low, high) for low, high, psi in surrogate.pieces]
-    return None if None in found else _gathered(sum(found) / sqrt(2 * pi * V), short=surrogate.pieces[-1][1] != oo)
+    integrals = [integral(psi**2 * weight, v, low, high) for low, high, psi in surrogate.pieces]
+    return None if None in integrals else _gathered(sum(integrals) / sqrt(2 * pi * V), short=surrogate.pieces[-1][1] != oo)
 
 
 def _gathered(total: Any, short: bool) -> Any:
     """Collected by error functions and exponentials; for a surrogate without edges simplified, if that is shorter."""
-    parts = {part: sympy.Dummy(positive=True) for part in sorted(total.atoms(erf, erfc, exp), key=sympy.default_sort_key)}
-    collected = sympy.collect(sympy.expand(total.xreplace(parts)), list(parts.values()), sympy.factor)
-    collected = collected.xreplace({dummy: part for part, dummy in parts.items()})
+    dummies = {f: sympy.Dummy(positive=True) for f in sorted(total.atoms(erf, erfc, exp), key=sympy.default_sort_key)}
+    collected = sympy.collect(sympy.expand(total.xreplace(dummies)), list(dummies.values()), sympy.factor)
+    collected = collected.xreplace({dummy: f for f, dummy in dummies.items()})
     # longer integrals are not simplified: that of the Gaussian surrogate has 90 operations
     if short or total.count_ops() > 100:
         return collected
     return min(sympy.powsimp(sympy.simplify(total)), collected, key=sympy.count_ops)
 
 
-def _draw(surrogate: Surrogate, at: Any, solve: str | None) -> Callable[[Random], Values]:
+def _draw(surrogate: SymbolicSurrogate, at: Any, solve: str | None) -> Callable[[Random], Values]:
     def draw(rng: Random) -> Values:
         between = lambda low, high: mpf(rng.uniform(low, high))  # noqa: E731
         values = {V: between(0.3, 3), g: between(1.3, 4), n: mpf(rng.randint(1, 9)), n_next: mpf(rng.randint(1, 5))}
-        own = {s for *_, psi in surrogate.pieces for s in psi.free_symbols} | {a}
-        for symbol in sorted(own - {v}, key=str):
+        symbols = {s for *_, psi in surrogate.pieces for s in psi.free_symbols} | {a}
+        for symbol in sorted(symbols - {v}, key=str):
             values.setdefault(symbol, between(0.3, 2))
         sign = -1 if at.is_negative else 1 if at.is_positive else rng.choice([-1, 1])
         values |= {symbol: sign * between(0.1, 2) for symbol in at.free_symbols}
@@ -214,7 +208,7 @@ def _draw(surrogate: Surrogate, at: Any, solve: str | None) -> Callable[[Random]
     return draw
 
 
-def _define(surrogate: Surrogate, at: Any) -> Callable[[Values], Values]:
+def _define(surrogate: SymbolicSurrogate, at: Any) -> Callable[[Values], Values]:
     def define(values: Values) -> Values:
         level = value(at, values)
         square = _mean_square(surrogate, level, values)
@@ -222,19 +216,23 @@ def _define(surrogate: Surrogate, at: Any) -> Callable[[Values], Values]:
         weight = values[g] / mp.sqrt(values[n])
         signal = spread([-weight, weight], int(values[n_next]), mean, second)[0]
         fires = mp.erfc(level / mp.sqrt(2 * values[V])) / 2
-        known = {psi2: square, backward: signal, delta2: square * signal, delta2_next: second, W: weight**2, rate: fires}
-        known[chi] = square * signal * values[n] / (values[n_next] * second)
-        known |= {slack: values[g] ** 2 - known[chi], weight_gradient: fires * second, peak_found: 1 / mp.sqrt(known[chi])}
-        return known
+        derived = {psi2: square, backward: signal, delta2: square * signal, delta2_next: second, W: weight**2, rate: fires}
+        derived[chi] = square * signal * values[n] / (values[n_next] * second)
+        derived |= {
+            slack: values[g] ** 2 - derived[chi],
+            weight_gradient: fires * second,
+            peak_found: 1 / mp.sqrt(derived[chi]),
+        }
+        return derived
 
     return define
 
 
-def _mean_square(surrogate: Surrogate, level: Any, values: Values) -> Any:
+def _mean_square(surrogate: SymbolicSurrogate, level: Any, values: Values) -> Any:
     """``E[ψ(u - θ)²]`` by quadrature, split at the threshold and at the edges of ψ."""
     std = mp.sqrt(values[V])
-    far = std * (mp.sqrt(2 * mp.prec) + 8)
-    reach = value(surrogate.pieces[-1][1], values) if surrogate.pieces[-1][1] != oo else far + abs(level)
+    negligible_beyond = std * (mp.sqrt(2 * mp.prec) + 8)
+    reach = value(surrogate.pieces[-1][1], values) if surrogate.pieces[-1][1] != oo else negligible_beyond + abs(level)
     kernel = lambda x: surrogate.at(x, values) ** 2 * mp.npdf((x + level) / std) / std  # noqa: E731
     cuts = sorted({-reach, mpf(0), reach, *(c for c in (-level, -1, 1, -4, 4) if abs(c) < reach)})
     return mp.quad(kernel, cuts)

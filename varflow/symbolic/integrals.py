@@ -16,19 +16,19 @@ __all__ = ["integral"]
 
 def integral(integrand: Any, x: Any, low: Any, high: Any) -> Any:
     """``∫_low^high`` in closed form; None if a term is of another kind."""
-    found = _power_of_quadratic(integrand, x, low, high)
-    if found is not None:
-        return found
+    closed = _power_of_quadratic(integrand, x, low, high)
+    if closed is not None:
+        return closed
     total: Any = S.Zero
     for term in sympy.Add.make_args(sympy.expand(sympy.powsimp(integrand))):
-        parts: Any = sympy.Mul.make_args(term)
-        polynomial = sympy.Mul(*(part for part in parts if not isinstance(part, exp)))
-        exponents: list[Any] = [part.exp for part in parts if isinstance(part, exp)]
+        factors: Any = sympy.Mul.make_args(term)
+        polynomial = sympy.Mul(*(factor for factor in factors if not isinstance(factor, exp)))
+        exponents: list[Any] = [factor.exp for factor in factors if isinstance(factor, exp)]
         exponent = sympy.Add(*exponents)
-        found = _polynomial_times_exponential(polynomial, exponent, x, low, high)
-        if found is None:
+        closed = _polynomial_times_exponential(polynomial, exponent, x, low, high)
+        if closed is None:
             return None
-        total += found
+        total += closed
     return total
 
 
@@ -80,18 +80,18 @@ def _gaussian(polynomial: Any, exponent: Any, curvature: Any, x: Any, low: Any, 
 
 def _power_of_quadratic(integrand: Any, x: Any, low: Any, high: Any) -> Any:
     """``c x^k (a + b x²)^-m`` with even ``k``: ``x² = ((a + b x²) - a)/b`` leaves ``k = 0``."""
-    constant, rest = integrand.as_independent(x, as_Add=False)
-    factors: Any = sympy.powdenest(rest, force=True)
+    constant, dependent = integrand.as_independent(x, as_Add=False)
+    factors: Any = sympy.powdenest(dependent, force=True)
     parts: Any = sympy.Mul.make_args(factors)
-    powers = [part for part in parts if part.is_Pow and part.base.has(x) and part.base != x]
+    powers = [factor for factor in parts if factor.is_Pow and factor.base.has(x) and factor.base != x]
     if len(powers) != 1 or not powers[0].base.is_polynomial(x):
         return None
     base, m = sympy.Poly(powers[0].base, x), -powers[0].exp
-    degree = sympy.Mul(*(part for part in parts if part is not powers[0])).as_base_exp()
+    degree = sympy.Mul(*(factor for factor in parts if factor is not powers[0])).as_base_exp()
     k = degree[1] if degree[0] == x else S.Zero if degree[0] == 1 else S.NaN
     a, b = base.coeff_monomial(1), base.coeff_monomial(x**2)
-    whole = (2 * m).is_Integer and k.is_Integer and k % 2 == 0 and 0 <= k < 2 * m - 1
-    if base.degree() != 2 or base.coeff_monomial(x) != 0 or not (whole and a.is_positive and b.is_positive):
+    reducible = (2 * m).is_Integer and k.is_Integer and k % 2 == 0 and 0 <= k < 2 * m - 1
+    if base.degree() != 2 or base.coeff_monomial(x) != 0 or not (reducible and a.is_positive and b.is_positive):
         return None
     total = S.Zero
     for j in range(k // 2 + 1):

@@ -14,7 +14,7 @@ from sympy import Eq, LambertW, O, S, exp, log, oo, pi, sqrt
 from varflow._checks import DomainError
 from varflow._mpmath import mp, mpf
 from varflow.symbolic.conditions import at_most
-from varflow.symbolic.derivation import Derivation, Setting
+from varflow.symbolic.derivation import Derivation, Domain
 from varflow.symbolic.laws import Law
 from varflow.symbolic.numbers import Values
 from varflow.symbolic.power_series import composed, product, short, taylor
@@ -40,7 +40,7 @@ def gain_to_infinity(law: Law, order: int) -> Derivation:
         raise DomainError("distribution", law.name, rule)
     f, tail_ = law.density, law.tail
     root = _stable_root(law, order + 1)
-    rest = O(eta ** (order + 1))
+    error = O(eta ** (order + 1))
     put = lambda e: _powers(e.subs(law.z, x), root, order)  # noqa: E731
     steps = Derivation("Both fixed points at large gain", _setting(law), answers=4).then(
         Eq(eta**2, z_s**2 * tail_.subs(law.z, z_s)),
@@ -59,8 +59,8 @@ def gain_to_infinity(law: Law, order: int) -> Derivation:
     *before, edge_variance, edge_slope = EDGES[law.name](law, order)
     for equation, reason, assumption in before:
         steps = steps.then(equation, reason, assumption=assumption)
-    steps = steps.then(Eq(V_s / g**2, put(tail_) + rest), "the stable variance")
-    steps = steps.then(Eq(m_s, put(law.z * f / (2 * tail_)) + rest), "the multiplier there")
+    steps = steps.then(Eq(V_s / g**2, put(tail_) + error), "the stable variance")
+    steps = steps.then(Eq(m_s, put(law.z * f / (2 * tail_)) + error), "the multiplier there")
     for equation, reason, assumption in (edge_variance, edge_slope):
         steps = steps.then(equation, reason, assumption=assumption)
     return steps
@@ -74,7 +74,7 @@ def _two(law: Law) -> Any:
         return at_most(eta, sympy.Float(mp.nstr(highest, 15)))
 
 
-def _setting(law: Law) -> Setting:
+def _setting(law: Law) -> Domain:
     """A small ``η``; or the large or small parameter at the edge, from which ``η`` follows."""
 
     def draw(rng: Random) -> Values:
@@ -84,7 +84,7 @@ def _setting(law: Law) -> Setting:
         small = _small(law, values)
         return small | roots(law, values, small[eta] ** 2) | {g: values[theta] / small[eta]}
 
-    return Setting(draw, define)
+    return Domain(draw, define)
 
 
 def _small(law: Law, values: Values) -> Values:
@@ -103,8 +103,8 @@ def _small(law: Law, values: Values) -> Values:
             at = -mp.log(values[q]) / 2
             return {eta: unit * at * mp.sqrt(values[q]), y: at}
         at = values.get(eta, values[start])
-        found = mp.findroot(lambda s: mp.log(s) - s - mp.log(at / unit), 3 - 2 * mp.log(at), tol=mp.eps**1.8)
-        return {eta: at, y: found, q: mp.exp(-2 * found)}
+        root = mp.findroot(lambda s: mp.log(s) - s - mp.log(at / unit), 3 - 2 * mp.log(at), tol=mp.eps**1.8)
+        return {eta: at, y: root, q: mp.exp(-2 * root)}
     return {eta: values.get(eta, values[start])}
 
 
@@ -123,8 +123,8 @@ def _stable_root(law: Law, order: int) -> Any:
 
 
 def _cut(expression: Any, order: int) -> Any:
-    whole = sympy.expand(expression)
-    return sum(factored(neat(whole.coeff(eta, k))) * eta**k for k in range(order + 1))
+    expanded = sympy.expand(expression)
+    return sum(factored(neat(expanded.coeff(eta, k))) * eta**k for k in range(order + 1))
 
 
 def _powers(expression: Any, root: Any, order: int) -> Any:
@@ -178,11 +178,11 @@ def _uniform_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:
     root = sqrt(3)
     for k in range(1, order + 1):
         root = _cut(_in(eta, sqrt(3) - 2 * sqrt(3) * eta**2 / root**2, 2 * k), 2 * k)
-    rest = O(eta ** (2 * order + 2))
+    error = O(eta ** (2 * order + 2))
     slope = _cut(_in(eta, root**3 / (4 * sqrt(3)), 2 * order), 2 * order) / eta**2
     return [
-        (Eq(z_e, root + rest), "near the end of the support, $z = \\sqrt 3 - 2\\sqrt 3\\, \\eta^2/z^2$ iterated", ""),
-        (Eq(V_e / theta**2, _cut(_in(eta, root**-2, 2 * order), 2 * order) + rest), "the edge of the basin of silence", ""),
+        (Eq(z_e, root + error), "near the end of the support, $z = \\sqrt 3 - 2\\sqrt 3\\, \\eta^2/z^2$ iterated", ""),
+        (Eq(V_e / theta**2, _cut(_in(eta, root**-2, 2 * order), 2 * order) + error), "the edge of the basin of silence", ""),
         (
             Eq(m_e, sympy.expand(slope) + O(eta ** (2 * order))),
             "the multiplier there, $z f/2S = z^3/(4\\sqrt 3\\, \\eta^2)$",
@@ -193,7 +193,7 @@ def _uniform_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:
 
 def _logistic_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:
     """``π z/(2√3) = y + d``: ``d = ln(1 + d/y) - ln(1 + q e^(-2 d))/2``, in powers of ``q = e^(-2 y)``."""
-    a, w, rest, k_s = decay, -LambertW(-decay * eta / 2, -1), O(q ** (order + 1)), range(1, order + 1)
+    a, w, error, k_s = decay, -LambertW(-decay * eta / 2, -1), O(q ** (order + 1)), range(1, order + 1)
     logs, exps = [S.Zero, *((-S.One) ** (k + 1) / k for k in k_s)], [(-S(2)) ** k / sympy.factorial(k) for k in (0, *k_s)]
     d = [S.Zero] * (order + 1)
     for k in k_s:
@@ -211,9 +211,9 @@ def _logistic_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:
             "",
         ),
         (Eq(y, w, evaluate=False), "solved by Lambert's function, on its lower branch", ""),
-        (Eq(z_e, 2 / a * (y + sum(c * q**k for k, c in enumerate(d))) + rest), "in powers of $q = e^{-2 y}$", "$q \\to 0$"),
-        (Eq(V_e / theta**2, a**2 / 4 * final(square) + rest, evaluate=False), "the edge of the basin of silence", ""),
-        (Eq(m_e, final(slope) + rest, evaluate=False), "the multiplier there", ""),
+        (Eq(z_e, 2 / a * (y + sum(c * q**k for k, c in enumerate(d))) + error), "in powers of $q = e^{-2 y}$", "$q \\to 0$"),
+        (Eq(V_e / theta**2, a**2 / 4 * final(square) + error, evaluate=False), "the edge of the basin of silence", ""),
+        (Eq(m_e, final(slope) + error, evaluate=False), "the multiplier there", ""),
     ]
 
 

@@ -91,13 +91,13 @@ class Law:
 
     @property
     def heavy_tailed(self) -> bool:
-        """Whether the density decays as a power of ``z``: by the same factor per doubling at 30 and at 1000."""
+        """True if the density decays as a power of ``z``: by the same factor per doubling at 30 and at 1000."""
         values = {symbol: (mp.mpf(low) + mp.mpf(high)) / 2 for symbol, (low, high) in self.parameters.items()}
         densities = list(map(self.at(values), map(mp.mpf, (30, 60, 1000, 2000))))
         if 0 in densities:
             return False
-        near, far = mp.log(densities[1] / densities[0]), mp.log(densities[3] / densities[2])
-        return bool(abs(far - near) < abs(near) / 10)
+        near_decay, far_decay = mp.log(densities[1] / densities[0]), mp.log(densities[3] / densities[2])
+        return bool(abs(far_decay - near_decay) < abs(near_decay) / 10)
 
     def at(self, values: Mapping[Any, Any]) -> Callable[[Any], Any]:
         """The density as a function of numbers, at these values of the parameters."""
@@ -179,28 +179,27 @@ def _built_in(law: Any, sign: int | None) -> Law:
 @lru_cache(maxsize=64)
 def _standardised(variable: Any, sign: int | None, ranges: tuple[Any, ...], name: str | None = None) -> Law:
     line, parameters = on_the_line(variable, ranges), dict(ranges)
-    whole, ends = line.density, line.ends
+    piecewise, ends = line.density, line.ends
     if sign is None and len(ends) > 2:
         rule = "must be declared positive or negative, Symbol('theta', positive=True): the formulas differ on the two sides"
         raise DomainError("threshold", "theta", rule)
     low, high = side(ends, sign, parameters)
     z = sympy.Symbol("z", real=True, positive=True if sign in (0, 1) else None, negative=True if sign == -1 else None)
-    pieces = whole.has(sympy.Piecewise, sympy.Abs, sympy.sign)
+    pieces = piecewise.has(sympy.Piecewise, sympy.Abs, sympy.sign)
     long = symbols_for_long_numbers(variable.pspace.distribution)[1]  # they were symbols when the density was simplified
-    density = branch(whole, z, low, high, parameters, tidied=bool(pieces or long))
-    known = line.tail is not None and not any(low < knot < high for knot in knots(line.tail))  # one formula on this side
-    tail: Any = branch(line.tail, z, low, high, parameters, tidied=name is None) if known else None
-    law = Law(name or str(variable.pspace.distribution), z, density, tail, whole, ends, low, high, parameters)
-    return law if known and not tail.has(sympy.Piecewise) else replace(law, tail=upper_moment(law, 0))
+    density = branch(piecewise, z, low, high, parameters, tidied=bool(pieces or long))
+    one_formula = line.tail is not None and not any(low < knot < high for knot in knots(line.tail))
+    tail: Any = branch(line.tail, z, low, high, parameters, tidied=name is None) if one_formula else None
+    law = Law(name or str(variable.pspace.distribution), z, density, tail, piecewise, ends, low, high, parameters)
+    return law if one_formula and not tail.has(sympy.Piecewise) else replace(law, tail=upper_moment(law, 0))
 
 
 def pieces_above(law: Law) -> list[tuple[Any, Any, Any]]:
     """The line above ``z``, cut at the knots of the density: triples (low, high, density as a function of ``t``)."""
-    above = [end for end in law.ends if number(end, law.parameters) > number(law.low, law.parameters)]
-    lows, tests = [law.z, *above[:-1]], [law.low, *above[:-1]]
+    ends = [end for end in law.ends if number(end, law.parameters) > number(law.low, law.parameters)]
+    lows, tests = [law.z, *ends[:-1]], [law.low, *ends[:-1]]
     return [
-        (low, high, branch(law.whole, t, test, high, law.parameters))
-        for low, test, high in zip(lows, tests, above, strict=True)
+        (low, high, branch(law.whole, t, test, high, law.parameters)) for low, test, high in zip(lows, tests, ends, strict=True)
     ]
 
 
@@ -212,6 +211,6 @@ def upper_moment(law: Law, power: int) -> Any:
 def _integral(law: Law, power: int, low: Any, high: Any, density: Any) -> Any:
     at = sympy.Symbol("t", real=True, positive=True if low.is_nonnegative else None)
     integrand = at**power * density.subs(t, at)
-    found = integral(integrand, at, low, high)
-    constant, rest = integrand.as_independent(at, as_Add=False)
-    return constant * sympy.Integral(rest, (at, low, high)) if found is None else found
+    closed = integral(integrand, at, low, high)
+    constant, dependent = integrand.as_independent(at, as_Add=False)
+    return constant * sympy.Integral(dependent, (at, low, high)) if closed is None else closed

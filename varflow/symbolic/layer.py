@@ -22,14 +22,14 @@ from varflow.symbolic.numbers import Values, value
 from varflow.symbolic.responses import Response, response_of
 from varflow.symbolic.symbols import NAMES, V, exact, g, n, quantity, sigma_w, theta
 
-__all__ = ["E_x", "E_x2", "Layer", "V_next", "atom", "layer_of", "spread"]
+__all__ = ["E_x", "E_x2", "SymbolicLayer", "V_next", "atom", "layer_of", "spread"]
 
 V_next = quantity("V'", "V'", positive=True)
 E_x, E_x2 = quantity("E[x]", r"\mathrm{E}[x]"), quantity("E[x^2]", r"\mathrm{E}[x^2]", positive=True)
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
+class SymbolicLayer:
     """A layer; threshold, bias and weight mean are symbols or numbers."""
 
     law: Law
@@ -68,8 +68,8 @@ class Layer:
         unit = max([mpf(1), *numbers])  # of potentials
         values |= {g: unit * between(0.5, 4), n: mpf(rng.randint(1, 5)), sigma_w: between(0.2, 2)}
         values |= {symbol: between(0.1, 1) for symbol in self.bias.free_symbols}
-        fed = value(self.bias, values) ** 2 + values[g] ** 2 * between(0.1, 0.9)  # so that 0 < p < 1 in the mean m_g p
-        values[V] = fed if self.mean != 0 else unit**2 * between(0.2, 4)
+        received = value(self.bias, values) ** 2 + values[g] ** 2 * between(0.1, 0.9)  # so that 0 < p < 1 in the mean m_g p
+        values[V] = received if self.mean != 0 else unit**2 * between(0.2, 4)
         sign = -1 if self.threshold.is_negative else 1 if self.threshold.is_positive else rng.choice([-1, 1])
         return values | {symbol: sign * between(0, 3) for symbol in self.threshold.free_symbols}
 
@@ -114,9 +114,9 @@ def spread(weights: list[Any], fan_in: int, first: Any, second: Any, mixed: Any 
     """
     total, mean = mpf(0), mpf(0)
     for pattern in product(weights, repeat=fan_in):
-        squares, whole = sum(w * w for w in pattern), sum(pattern)
-        total += squares * second + (whole * whole - squares) * mixed
-        mean += whole * first
+        squares, total_weight = sum(w * w for w in pattern), sum(pattern)
+        total += squares * second + (total_weight * total_weight - squares) * mixed
+        mean += total_weight * first
     return total / 2**fan_in, mean / 2**fan_in
 
 
@@ -128,7 +128,7 @@ def layer_of(
     bias_std: Any = 0,
     mean_gain: Any = 0,
     parameters: Parameters | None = None,
-) -> Layer:
+) -> SymbolicLayer:
     """A layer from the arguments of a public function, checked."""
     at, bias, mean = (atom(name, x) for name, x in (("threshold", threshold), ("bias_std", bias_std), ("mean_gain", mean_gain)))
     if bias.is_negative:
@@ -148,7 +148,7 @@ def layer_of(
     if response.name == "multi_spike" and law.heavy_tailed:
         rule = "must decay faster than a power for response='multi_spike', whose series over spike counts converges too slowly"
         raise DomainError("distribution", distribution, rule)
-    return Layer(law, at, response, bias, mean)
+    return SymbolicLayer(law, at, response, bias, mean)
 
 
 def atom(name: str, given: Any) -> Any:

@@ -21,7 +21,7 @@ from varflow._checks import DomainError, choice
 from varflow._mpmath import functions, mp, mpf
 from varflow.model.resets import Reset, named, rule_of
 from varflow.symbolic.conditions import above, all_of, at_most
-from varflow.symbolic.derivation import Derivation, Setting, built_once
+from varflow.symbolic.derivation import Derivation, Domain, built_once
 from varflow.symbolic.numbers import Values
 from varflow.symbolic.symbols import quantity, theta
 
@@ -90,7 +90,7 @@ def membrane_moments(reset: str | Reset = "none", *, input: str = "white") -> De
     correlated = choice("input", input, ("white", "correlated")) == "correlated"
     many = rule.counts
     start = Derivation(
-        f"The membrane after one step, reset {named(rule)}", Setting(_draw, _define(update, many, correlated)), answers=2
+        f"The membrane after one step, reset {named(rule)}", Domain(_draw, _define(update, many, correlated)), answers=2
     )
     shown = f"$H' = {sympy.latex(update)}$"
     means = {power: _expected(update**power, many) for power in (1, 2)}
@@ -118,20 +118,15 @@ def membrane_moments(reset: str | Reset = "none", *, input: str = "white") -> De
     if many:
         reason = "sums over the spikes $k$ with $a_k = (k\\theta - \\mu)/\\sigma$: $\\mathrm{E}[S] = \\sum_k Q(a_k)$"
     reason = reason if update.has(X) else "nothing depends on the distribution"
-    steps = steps.then(
-        lambda _: Eq(mean_next, exact.subs(normal)),
-        reason,
-        assumption="normal membrane",
-        given={atoms: S.Zero},
-    )
+    steps = steps.then(lambda _: Eq(mean_next, exact.subs(normal)), reason, assumption="normal membrane", given={atoms: S.Zero})
     return steps.then(lambda _: Eq(variance_next, general.subs(normal)), "likewise")
 
 
 def _update(rule: Reset) -> Any:
     """``H'(H, S, I)``, with coefficients as exact fractions."""
     k, a, g = (sympy.Rational(str(value)) for value in (rule.membrane, rule.threshold, rule.input))
-    kept, subtracted, passed = H * (1 - k * X), a * theta * X, lam * I * (1 - g * X)
-    return beta * kept - subtracted + passed if rule.delayed else beta * (kept - subtracted) + passed
+    after_reset, subtracted, passed = H * (1 - k * X), a * theta * X, lam * I * (1 - g * X)
+    return beta * after_reset - subtracted + passed if rule.delayed else beta * (after_reset - subtracted) + passed
 
 
 def _moment(h: int, s: int) -> Any:
@@ -165,19 +160,19 @@ def _mixed(h: int, s: int, i: int) -> Any:
 def _split(polynomial: Any, many: bool, correlated: bool) -> Any:
     """The expectation with the input written as ``I = m_I + C_HI (H - μ)/σ² + η``, ``η`` independent of the membrane."""
     tilt = C_HI / sigma**2 if correlated else S.Zero
-    whole = polynomial.subs(I, m_I + tilt * (H - mu) + eta)
-    rest = (S.One, S.Zero, V_I - tilt**2 * sigma**2)
+    expanded = polynomial.subs(I, m_I + tilt * (H - mu) + eta)
+    input_moments = (S.One, S.Zero, V_I - tilt**2 * sigma**2)
     total = S.Zero
-    for (h, s, i), factor in _terms(whole, H, X, eta):
-        total += factor * _moment(h, s if many else min(s, 1)) * rest[i]
+    for (h, s, i), factor in _terms(expanded, H, X, eta):
+        total += factor * _moment(h, s if many else min(s, 1)) * input_moments[i]
     return sympy.collect(sympy.expand(total), [m_I, *(_moment(h, 1) for h in range(3))])
 
 
 def _stationary(exact: Any) -> Any:
     """The equation of a stationary mean, ``μ (1 - β) = …``."""
-    kept = sympy.expand(exact.subs(m_I, m_kept))
-    linear = kept.coeff(mu, 1)
-    return Eq(mu * (1 - linear), sympy.collect(kept - sympy.expand(linear * mu), [m_kept, beta]))
+    next_mean = sympy.expand(exact.subs(m_I, m_kept))
+    linear = next_mean.coeff(mu, 1)
+    return Eq(mu * (1 - linear), sympy.collect(next_mean - sympy.expand(linear * mu), [m_kept, beta]))
 
 
 def _in_covariances(expression: Any, everywhere: bool) -> Any:
@@ -194,14 +189,14 @@ def _normal(many: bool) -> dict[Any, Any]:
     at = lambda level: (level - mu) / sigma  # noqa: E731
     tail = lambda level: erfc(at(level) / sqrt(2)) / 2  # noqa: E731
     density = lambda level: exp(-(at(level) ** 2) / 2) / sqrt(2 * pi)  # noqa: E731
-    above = {
+    upper_moments = {
         0: tail,
         1: lambda level: mu * tail(level) + sigma * density(level),
         2: lambda level: (mu**2 + sigma**2) * tail(level) + sigma * (level + mu) * density(level),
     }
     if not many:
-        return {_moment(h, 1): above[h](theta) for h in above} | {C_HS: sigma * density(theta)}
-    counted = {_moment(h, 1): Sum(above[h](k * theta), (k, 1, sympy.oo)) for h in (0, 1)}
+        return {_moment(h, 1): upper_moments[h](theta) for h in upper_moments} | {C_HS: sigma * density(theta)}
+    counted = {_moment(h, 1): Sum(upper_moments[h](k * theta), (k, 1, sympy.oo)) for h in (0, 1)}
     counted[C_HS] = sigma * Sum(density(k * theta), (k, 1, sympy.oo))
     return counted | {_moment(0, 2): Sum((2 * k - 1) * tail(k * theta), (k, 1, sympy.oo))}
 
@@ -231,10 +226,10 @@ def _define(update: Any, many: bool, correlated: bool) -> Any:
         after = step(h, s, i, *constants)
         moments = mean(after), mean(after**2)
         ends = [mean(step(h, s, i + centre - values[m_I], *constants)) for centre in (0, 1)]
-        known = {mean_next: moments[0], square_next: moments[1], variance_next: moments[1] - moments[0] ** 2}
-        known[m_kept] = (values[mu] - ends[0]) / (ends[1] - ends[0])  # the mean input that keeps the mean
-        known[C_HS] = mean((h - values[mu]) * s)
-        return known | {_mixed(*power): mean(h ** power[0] * s ** power[1] * i ** power[2]) for power in needed}
+        derived = {mean_next: moments[0], square_next: moments[1], variance_next: moments[1] - moments[0] ** 2}
+        derived[m_kept] = (values[mu] - ends[0]) / (ends[1] - ends[0])  # the mean input that keeps the mean
+        derived[C_HS] = mean((h - values[mu]) * s)
+        return derived | {_mixed(*power): mean(h ** power[0] * s ** power[1] * i ** power[2]) for power in needed}
 
     return define
 

@@ -30,10 +30,10 @@ def value(expression: Any, point: Values) -> Any:
     for symbol in sorted(expression.free_symbols, key=str):
         if symbol not in point:
             raise DerivationError(f"{symbol} has no value: it is neither a parameter nor a quantity of the derivation")
-    found = (part for part in _integrals(expression) if part.free_symbols <= point.keys())  # others are within a sum
-    places = {part: sympy.Symbol(f"integral_{i}") for i, part in enumerate(dict.fromkeys(found))}
-    given = lambda part: tuple((symbol, point[symbol]) for symbol in part.free_symbols)  # noqa: E731
-    integrals = {place: _integrated(part, given(part), mp.prec) for part, place in places.items()}
+    outer = (term for term in _integrals(expression) if term.free_symbols <= point.keys())  # others are within a sum
+    places = {term: sympy.Symbol(f"integral_{i}") for i, term in enumerate(dict.fromkeys(outer))}
+    given = lambda term: tuple((symbol, point[symbol]) for symbol in term.free_symbols)  # noqa: E731
+    integrals = {place: _integrated(term, given(term), mp.prec) for term, place in places.items()}
     number = _evaluated(expression.xreplace(places), point | integrals)
     return number.real if isinstance(number, mp.mpc) else mpf(number)
 
@@ -68,10 +68,10 @@ def as_function(symbols: tuple[Any, ...], expression: Any, modules: str) -> Call
     places = {symbol: sympy.Symbol(f"argument_{i}", **symbol.assumptions0) for i, symbol in enumerate(symbols)}
     if modules == "mpmath":
         return _in_digits(places, expression)
-    own: dict[str, Any] = {"endless_sum": endless_sum, "real_lambertw": _lambertw}
+    functions_here: dict[str, Any] = {"endless_sum": endless_sum, "real_lambertw": _lambertw}
     folded = _constants_in_double(expression.xreplace(places))
     shared = not folded.has(sympy.Sum)  # common subexpressions would take the summation index out of its sum
-    return _in_double(_compiled(places.values(), folded, [own, "scipy", "numpy"], _Numpy(_SETTINGS), cse=shared))
+    return _in_double(_compiled(places.values(), folded, [functions_here, "scipy", "numpy"], _Numpy(_SETTINGS), cse=shared))
 
 
 def _in_digits(places: dict[Any, Any], expression: Any) -> Callable[..., Any]:
@@ -82,8 +82,8 @@ def _in_digits(places: dict[Any, Any], expression: Any) -> Callable[..., Any]:
     if not constants:
         return inner
     numbers = make((), tuple(constants))
-    known = lru_cache(maxsize=32)(lambda precision: numbers())
-    return lambda *given: inner(*given, *known(mp.prec))
+    constants_in = lru_cache(maxsize=32)(lambda precision: numbers())
+    return lambda *given: inner(*given, *constants_in(mp.prec))
 
 
 def _compiled(arguments: Iterable[Any], expression: Any, modules: list[Any], printer: Any, cse: bool = False) -> Any:
@@ -105,8 +105,8 @@ def _constants_in_double(expression: Any) -> Any:
     """Constants of an expression each rounded once, as a whole; small fractions stay exact."""
     if isinstance(expression, sympy.Expr) and expression.is_number and not expression.free_symbols:
         plain = isinstance(expression, sympy.Rational) and expression.q <= 4 and abs(expression.p) <= 1000
-        found = expression if plain or expression.has(sympy.oo) else expression.evalf(25)
-        return sympy.Float(found, 17) if found.is_Float else expression
+        evaluated = expression if plain or expression.has(sympy.oo) else expression.evalf(25)
+        return sympy.Float(evaluated, 17) if evaluated.is_Float else expression
     if isinstance(expression, sympy.Sum):
         return expression.func(_constants_in_double(expression.function), *expression.limits)
     if not expression.args or isinstance(expression, sympy.Integral):
@@ -120,8 +120,8 @@ def _in_double(function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
         with np.errstate(all="ignore"):
-            found = function(*args, **kwargs)
-        return tuple(map(unwrap, found)) if isinstance(found, tuple) else unwrap(found)
+            values = function(*args, **kwargs)
+        return tuple(map(unwrap, values)) if isinstance(values, tuple) else unwrap(values)
 
     return called
 

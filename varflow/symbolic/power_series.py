@@ -44,8 +44,8 @@ def taylor(expression: Any, x: Any, order: int) -> Any:
 
 
 def reciprocal(series: list[Any]) -> list[Any]:
-    """Of a series with a constant term."""
-    found = [1 / series[0]]
+    """Reciprocal of a series with a constant term."""
+    coefficients = [1 / series[0]]
     for k in range(1, len(series)):
-        found.append(-sum(series[i] * found[k - i] for i in range(1, k + 1)) / series[0])
-    return found
+        coefficients.append(-sum(series[i] * coefficients[k - i] for i in range(1, k + 1)) / series[0])
+    return coefficients

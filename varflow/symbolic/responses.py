@@ -82,9 +82,9 @@ RESPONSES = {
 
 def response_of(name: Any, theta: Any) -> Response:
     """A response by name; some need a positive threshold."""
-    found = RESPONSES[choice("response", name, tuple(RESPONSES))]
+    response = RESPONSES[choice("response", name, tuple(RESPONSES))]
     if name in ("multi_spike", "ternary") and not theta.is_positive:
         raise DomainError(
             "threshold", theta, f"must be positive for response={name!r}; declare it, Symbol('theta', positive=True)"
         )
-    return found
+    return response

@@ -13,7 +13,7 @@ from sympy import Eq, O, Rational, S, log, pi, sqrt
 
 from varflow._mpmath import mpf
 from varflow.symbolic.conditions import above, all_of, below
-from varflow.symbolic.derivation import Derivation, Setting
+from varflow.symbolic.derivation import Derivation, Domain
 from varflow.symbolic.laws import Law
 from varflow.symbolic.numbers import Values
 from varflow.symbolic.power_series import composed, product, short
@@ -51,8 +51,8 @@ def saddle_node_root(law: Law, order: int) -> Derivation:
     closed, reason = _turn(law)
     logs = _logarithm(law, order + 1, z_c)
     z, variance, multiplier = _series(law, closed, order)
-    rest, at, tail_ = O(epsilon ** (order + 1)), {law.z: z_s}, law.tail
-    other = lambda e: e.subs(epsilon, -epsilon) + rest  # noqa: E731
+    error, at, tail_ = O(epsilon ** (order + 1)), {law.z: z_s}, law.tail
+    other = lambda e: e.subs(epsilon, -epsilon) + error  # noqa: E731
     steps = Derivation("Both fixed points near the saddle-node", _setting(law), answers=4).then(
         Eq(1 / gamma, z_s**2 * tail_.subs(at)), "a fixed point", assumption=f"{law.name} potentials, no bias"
     )
@@ -67,17 +67,17 @@ def saddle_node_root(law: Law, order: int) -> Derivation:
         assumption=r"$\gamma \to \gamma_{\mathrm c}$",
     )
     steps = steps.then(Eq(z_c, closed), reason)
-    steps = steps.then(Eq(z_s, z + rest), "solved order by order, below the turning point")
+    steps = steps.then(Eq(z_s, z + error), "solved order by order, below the turning point")
     steps = steps.then(Eq(z_e, other(z)), r"the other root of $\epsilon^2$, $\epsilon \to -\epsilon$")
     steps = steps.then(Eq(m_s, z_s * law.density.subs(at) / (2 * tail_.subs(at))), "slope of the variance map")
     steps = steps.then(Eq(V_s, theta**2 / z_s**2), r"$z = \theta/\sqrt V$")
-    steps = steps.then(Eq(V_s, theta**2 * variance + rest), "the stable variance")
+    steps = steps.then(Eq(V_s, theta**2 * variance + error), "the stable variance")
     steps = steps.then(Eq(V_e, other(theta**2 * variance)), "the edge of the basin of silence")
-    steps = steps.then(Eq(m_s, multiplier + rest), "the multiplier at the stable point")
+    steps = steps.then(Eq(m_s, multiplier + error), "the multiplier at the stable point")
     return steps.then(Eq(m_e, other(multiplier)), "and at the edge")
 
 
-def _setting(law: Law) -> Setting:
+def _setting(law: Law) -> Domain:
     def draw(rng: Random) -> Values:
         return {theta: mpf(rng.uniform(0.3, 2)), epsilon: mpf(rng.uniform(0.05, 0.4))}
 
@@ -85,7 +85,7 @@ def _setting(law: Law) -> Setting:
         turn = turning_point(law)
         return {z_c: turn} | roots(law, values, (1 - values[epsilon] ** 2) * turn**2 * tail(law, turn))
 
-    return Setting(draw, define)
+    return Domain(draw, define)
 
 
 def _turn(law: Law) -> tuple[Any, str]:
@@ -102,12 +102,12 @@ def _derivatives(law: Law, count: int, turn: Any) -> list[Any]:
     """``r = f/Q`` and its derivatives at ``z_c``: ``r' = r (f'/f + r)`` and ``r = 2/z`` there."""
     slope = neat(sympy.diff(law.density, law.z) / law.density)
     decay = pi / sqrt(3)
-    known: Any = {sympy.tanh(decay * law.z / 2): 4 / (decay * law.z) - 1}  # of the logistic distribution, 1 - 2 S, at z_c
-    found: list[Any] = [r]
+    at_turn: Any = {sympy.tanh(decay * law.z / 2): 4 / (decay * law.z) - 1}  # of the logistic distribution, 1 - 2 S, at z_c
+    derivatives: list[Any] = [r]
     for _ in range(count):
-        last = found[-1]
-        found.append(sympy.expand(sympy.diff(last, law.z) + sympy.diff(last, r) * r * (slope + r)))
-    return [short(e.subs(known).subs(r, 2 / law.z).subs(law.z, turn)) for e in found]
+        last = derivatives[-1]
+        derivatives.append(sympy.expand(sympy.diff(last, law.z) + sympy.diff(last, r) * r * (slope + r)))
+    return [short(e.subs(at_turn).subs(r, 2 / law.z).subs(law.z, turn)) for e in derivatives]
 
 
 def _logarithm(law: Law, highest: int, turn: Any) -> dict[int, Any]:
@@ -129,8 +129,8 @@ def _series(law: Law, closed: Any, order: int) -> tuple[Any, Any, Any]:
     z = [turn, *root[1:]]
     inverse_square = [(-1) ** k * (k + 1) / turn ** (k + 2) for k in range(order + 1)]
     multiplier = [short(c / 2) for c in product(composed(ratio, root, order), z, order)]
-    found = z, composed(inverse_square, root, order), multiplier
-    return tuple(_written(c, -logs[2], closed) for c in found)  # pyright: ignore[reportReturnType]
+    series = z, composed(inverse_square, root, order), multiplier
+    return tuple(_written(c, -logs[2], closed) for c in series)  # pyright: ignore[reportReturnType]
 
 
 def _reverted(logs: dict[int, Any], order: int) -> list[Any]:

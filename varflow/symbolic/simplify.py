@@ -22,9 +22,9 @@ LARGEST_FACTORED = 1000  # operations of one that is factored, which is faster
 
 def symbols_for_long_numbers(expression: Any) -> tuple[Any, dict[Any, Any]]:
     """The expression with symbols for long rationals and decimals, and their values."""
-    found = sorted((x for x in expression.atoms(sympy.Rational, sympy.Float) if _is_long(x)), key=sympy.default_sort_key)
-    places = {x: sympy.Dummy("x", positive=True) for x in {abs(sympy.Rational(x)) for x in found}}
-    signed = {x: places[abs(sympy.Rational(x))] * sympy.sign(x) for x in found}
+    long_numbers = sorted((x for x in expression.atoms(sympy.Rational, sympy.Float) if _is_long(x)), key=sympy.default_sort_key)
+    places = {x: sympy.Dummy("x", positive=True) for x in {abs(sympy.Rational(x)) for x in long_numbers}}
+    signed = {x: places[abs(sympy.Rational(x))] * sympy.sign(x) for x in long_numbers}
     return expression.xreplace(signed), {symbol: number for number, symbol in places.items()}
 
 
@@ -34,18 +34,18 @@ def _is_long(number: Any) -> bool:
 
 def _short(expression: Any) -> tuple[Any, dict[Any, Any]]:
     """The expression with symbols for the parts that make sympy slow, and their values."""
-    wholes = sorted(expression.atoms(sympy.Integral, sympy.log, ImplicitRoot), key=sympy.default_sort_key)
-    places = {whole: sympy.Dummy(getattr(whole, "name", "w"), real=True, positive=whole.is_positive) for whole in wholes}
+    slows = sorted(expression.atoms(sympy.Integral, sympy.log, ImplicitRoot), key=sympy.default_sort_key)
+    places = {slow: sympy.Dummy(getattr(slow, "name", "w"), real=True, positive=slow.is_positive) for slow in slows}
     short, numbers = symbols_for_long_numbers(expression.xreplace(places))
-    return short, {symbol: whole for whole, symbol in places.items()} | numbers
+    return short, {symbol: slow for slow, symbol in places.items()} | numbers
 
 
 @lru_cache(maxsize=512)
 def neat(expression: Any) -> Any:
     """Simplified, if it is small."""
     short, back = _short(expression)
-    found = sympy.simplify(short, doit=False) if short.count_ops() <= LARGEST else short
-    return found.replace(sympy.catalan, lambda n: sympy.catalan(n).rewrite(sympy.gamma)).xreplace(back)  # sympy's habit at 1/2
+    simple = sympy.simplify(short, doit=False) if short.count_ops() <= LARGEST else short
+    return simple.replace(sympy.catalan, lambda n: sympy.catalan(n).rewrite(sympy.gamma)).xreplace(back)  # sympy's habit at 1/2
 
 
 def factored(expression: Any) -> Any:
@@ -66,8 +66,8 @@ def solutions(equation: Any, unknown: Any) -> list[Any]:
     zero: Any = sympy.Poly(sympy.numer(sympy.cancel(fraction)), unknown, w)
     power = zero.degree(w)
     if power == 0:
-        found = sympy.roots(zero.as_expr(), unknown) if zero.degree(unknown) <= 2 else ()
-        return [root.xreplace(back) for root in found]
+        roots = sympy.roots(zero.as_expr(), unknown) if zero.degree(unknown) <= 2 else ()
+        return [root.xreplace(back) for root in roots]
     p, q, r, s = (zero.coeff_monomial(unknown**i * w**j) for i, j in ((0, 0), (1, 0), (0, power), (1, power)))
     if not all(i <= 1 and j in (0, power) for i, j in zero.monoms()) or (q == 0) == (s == 0):
         return []

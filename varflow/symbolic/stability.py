@@ -14,9 +14,9 @@ from sympy import Eq, S, sqrt
 
 from varflow._checks import ConvergenceError, DomainError
 from varflow._mpmath import mp, mpf
-from varflow.symbolic.derivation import Derivation, Setting, built_once
+from varflow.symbolic.derivation import Derivation, Domain, built_once
 from varflow.symbolic.laws import Law, Parameters, law_of
-from varflow.symbolic.layer import Layer, V_next, layer_of
+from varflow.symbolic.layer import SymbolicLayer, V_next, layer_of
 from varflow.symbolic.numbers import Values, as_function, value
 from varflow.symbolic.roots import refined, secant
 from varflow.symbolic.simplify import neat, solutions
@@ -33,7 +33,7 @@ z_i, gamma_i = quantity("z_i", "z_i", positive=True), quantity("gamma_i", r"\gam
 cusp = quantity("sigma_b^2/theta^2", r"\sigma_b^2/\theta^2", positive=True)
 
 
-def on_fixed_points(layer: Layer) -> Setting:
+def on_fixed_points(layer: SymbolicLayer) -> Domain:
     """A layer, and the gain ``g_*`` at which its variance is a fixed point."""
 
     def draw(rng: Random) -> Values:
@@ -44,10 +44,10 @@ def on_fixed_points(layer: Layer) -> Setting:
 
     def define(values: Values) -> Values:
         at = value(layer.threshold, values)
-        known = layer.define(values) | {gamma: values[g] ** 2 / at**2 if at else mp.inf, layer.law.z: at / mp.sqrt(values[V])}
-        return known | {m: values[g] ** 2 * slope_of_tail(layer.law, at, values[V], values)}
+        derived = layer.define(values) | {gamma: values[g] ** 2 / at**2 if at else mp.inf, layer.law.z: at / mp.sqrt(values[V])}
+        return derived | {m: values[g] ** 2 * slope_of_tail(layer.law, at, values[V], values)}
 
-    return Setting(draw, define)
+    return Domain(draw, define)
 
 
 def slope_of_tail(law: Law, at: Any, variance: Any, values: Values) -> Any:
@@ -117,7 +117,7 @@ def multiplier(
     )
 
 
-def _in_z(expression: Any, layer: Layer) -> Any:
+def _in_z(expression: Any, layer: SymbolicLayer) -> Any:
     return expression.subs(sqrt(V), layer.threshold / layer.law.z)
 
 
@@ -163,7 +163,7 @@ def saddle_node(distribution: Any = "normal", *, parameters: Parameters | None =
         lambda z, law_there: z**2 * law_there[1],
         lambda z, values: 2 * law.integral(lambda t: 1, z, mp.inf, values) - z * law.at(values)(z),
     )
-    steps = Derivation("The saddle-node", Setting(_draw_z(law), _define_saddle(law, top))).then(
+    steps = Derivation("The saddle-node", Domain(_draw_z(law), _define_saddle(law, top))).then(
         Eq(1 / gamma, z**2 * law.tail),
         r"a fixed point has $z^2 Q(z) = 1/\gamma$, $z = \theta/\sqrt{V}$",
         condition=law.holds(z),
@@ -220,13 +220,13 @@ def _scan(law: Law, height: Callable[[Any, Any], Any], values: Values, points: i
     end = float(law.ends[-1].subs(values))
     last = min(end, 8.0)
     with mp.workdps(15):
-        beyond = float(law.integral(lambda t: 1, mpf(last), mp.inf, values)) if end > last else 0.0
+        remaining = float(law.integral(lambda t: 1, mpf(last), mp.inf, values)) if end > last else 0.0
     step = last / points
     z = step * (np.arange(points) + 0.5)
     symbols = tuple(law.parameters)
     density = as_function((t, *symbols), law.whole, "numpy")
     f = np.nan_to_num(density(z, *(float(values[s]) for s in symbols)) * np.ones(points), posinf=0.0)
-    tail = beyond + step * np.cumsum(f[::-1])[::-1] - step * f / 2
+    tail = remaining + step * np.cumsum(f[::-1])[::-1] - step * f / 2
     best = int(np.argmax(height(z, (f, tail))))
     return mpf(float(z[best])), mpf(4 * step)
 
@@ -283,7 +283,7 @@ def bias_cusp(distribution: Any = "normal") -> Derivation:
     """
     law = law_of(distribution)
     z, at = law.z, lambda e: e.subs(V, 1 / law.z**2)
-    setting = Setting(_draw_cusp(law), _define_cusp(law, _steepest(law)))
+    setting = Domain(_draw_cusp(law), _define_cusp(law, _steepest(law)))
     image = gamma * law.sf(1 / sqrt(V))  # at θ = 1 without the bias, which adds a constant
     steps = Derivation("The cusp", setting).then(
         Eq(m, at(sympy.diff(image, V))), r"slope of $F = \sigma_b^2 + \gamma Q(1/\sqrt{V})$ at $\theta = 1$"
@@ -314,7 +314,7 @@ def _rises_to_the_edge(law: Law) -> bool:
 
 
 def _steepest(law: Law) -> Callable[[Values], Any]:
-    """Where ``z³ f(z)``, the slope of the map, is largest."""
+    """The ``z`` at which ``z³ f(z)``, the slope of the map, is largest."""
     if _rises_to_the_edge(law):
         return lambda values: value(law.high, {})
     steep = lambda z, values: z**3 * law.at(values)(z)  # noqa: E731

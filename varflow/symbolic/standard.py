@@ -46,14 +46,14 @@ def on_the_line(variable: Any, ranges: tuple[Any, ...]) -> Line:
     mean, variance = _moments(law, given, density, support, parameters)
     std = sqrt(variance)
     put = lambda e: _one_sided(e.subs(t, mean + std * t))  # noqa: E731
-    whole = tidy(std * put(density))
-    _refuse_undeclared(given, whole, parameters)
+    standardised = tidy(std * put(density))
+    _refuse_undeclared(given, standardised, parameters)
     tail = families.upper_tail(law, t)
     ends = {end if end.is_infinite else neat((end - mean) / std) for end in (support.inf, support.sup)}
-    ends = {end.xreplace(numbers) for end in ends | knots(whole)}
-    whole = whole.xreplace(numbers)
+    ends = {end.xreplace(numbers) for end in ends | knots(standardised)}
+    standardised = standardised.xreplace(numbers)
     tail = None if tail is None else put(tail).xreplace(numbers)
-    line = Line(whole, tail, tuple(sorted(ends, key=lambda end: number(end, parameters))))
+    line = Line(standardised, tail, tuple(sorted(ends, key=lambda end: number(end, parameters))))
     _refuse_unnormalised(given, line, parameters)
     return line
 
@@ -73,21 +73,21 @@ def _refuse_unnormalised(law: Any, line: Line, parameters: Parameters) -> None:
 
 
 @lru_cache(maxsize=64)
-def density_of(whole: Any, symbols: tuple[Any, ...]) -> Callable[..., Any]:
+def density_of(formula: Any, symbols: tuple[Any, ...]) -> Callable[..., Any]:
     """A density as a real function of numbers; 0 where a nested exponential underflows in doubles.
 
     Values are remembered: quadratures of one layer share most of their nodes.
     """
-    exact = as_function((t, *symbols), whole, "mpmath")
-    nested = any(power.args[0].has(sympy.exp) for power in whole.atoms(sympy.exp))
-    rough = as_function((t, *symbols), whole, "numpy") if nested else None
+    exact = as_function((t, *symbols), formula, "mpmath")
+    nested = any(power.args[0].has(sympy.exp) for power in formula.atoms(sympy.exp))
+    rough = as_function((t, *symbols), formula, "numpy") if nested else None
 
     @lru_cache(maxsize=8192)  # the nodes of a few quadratures
     def density(precision: int, *numbers: Any) -> Any:
         if rough is not None and rough(*map(float, numbers)) == 0:
             return mp.mpf(0)
-        found = exact(*numbers)
-        return found.real if isinstance(found, mp.mpc) else found
+        result = exact(*numbers)
+        return result.real if isinstance(result, mp.mpc) else result
 
     return lambda *numbers: density(mp.prec, *numbers)
 
@@ -98,25 +98,25 @@ def _one_sided(expression: Any) -> Any:
 
 
 def _solved(relation: Any) -> Any:
-    rest = sympy.expand(relation.lhs - relation.rhs)
-    slope: Any = rest.coeff(t)
-    if slope.is_zero is not False or sympy.expand(rest - slope * t).has(t) or slope.is_positive is None:
+    difference = sympy.expand(relation.lhs - relation.rhs)
+    slope: Any = difference.coeff(t)
+    if slope.is_zero is not False or sympy.expand(difference - slope * t).has(t) or slope.is_positive is None:
         return relation
-    return (relation if slope.is_positive else relation.reversed).func(t, neat(t - rest / slope))
+    return (relation if slope.is_positive else relation.reversed).func(t, neat(t - difference / slope))
 
 
-def _refuse_undeclared(law: Any, whole: Any, parameters: Parameters) -> None:
-    for symbol in sorted(whole.free_symbols - {t} - set(parameters), key=str):
+def _refuse_undeclared(law: Any, density: Any, parameters: Parameters) -> None:
+    for symbol in sorted(density.free_symbols - {t} - set(parameters), key=str):
         hint = f"declare it positive if it is a scale, or give it a number or a range, parameters={{{symbol}: (1, 5)}}"
         raise DomainError("distribution", law, f"leaves {symbol} free: {hint}")
 
 
 def _moments(law: Any, name: Any, density: Any, support: Any, parameters: Parameters) -> tuple[Any, Any]:
     """Mean and variance: of the family, else by integrals of the density."""
-    known = families.moments(law) or _integrated(density, support, parameters)
-    if known is None:
+    closed = families.moments(law) or _integrated(density, support, parameters)
+    if closed is None:
         raise DomainError("distribution", name, "has a mean or variance without a known closed form; choose another one")
-    mean, variance = (neat(_decided(name, moment, parameters)) for moment in known)
+    mean, variance = (neat(_decided(name, moment, parameters)) for moment in closed)
     if variance.is_finite is False or variance is sympy.nan or mean is sympy.nan:
         raise DomainError("distribution", name, "has no finite variance: it cannot be scaled to variance 1")
     return mean, variance
@@ -127,10 +127,10 @@ def _integrated(density: Any, support: Any, parameters: Parameters) -> tuple[Any
     cuts = sorted({support.inf, support.sup, *knots(density)}, key=lambda end: number(end, parameters))
     inside = pairwise(cuts[cuts.index(support.inf) : cuts.index(support.sup) + 1])
     pieces = [(low, high, branch(density, t, low, high, parameters)) for low, high in inside]
-    found = [[integral(t**k * piece, t, low, high) for low, high, piece in pieces] for k in (1, 2)]
-    if any(None in parts for parts in found):
+    moments = [[integral(t**k * piece, t, low, high) for low, high, piece in pieces] for k in (1, 2)]
+    if any(None in parts for parts in moments):
         return None
-    mean, second = map(sum, found)
+    mean, second = map(sum, moments)
     return mean, second - mean**2
 
 
@@ -166,10 +166,10 @@ def _corners(parameters: Parameters) -> list[dict[Any, Any]]:
     return corners
 
 
-def knots(whole: Any) -> set[Any]:
+def knots(formula: Any) -> set[Any]:
     """Points at which an absolute value or a case distinction switches."""
-    edges: list[Any] = [part.args[0] for part in whole.atoms(sympy.Abs, sympy.sign, sympy.Heaviside)]
-    edges += [part.lhs - part.rhs for part in whole.atoms(sympy.core.relational.Relational)]
+    edges: list[Any] = [atom.args[0] for atom in formula.atoms(sympy.Abs, sympy.sign, sympy.Heaviside)]
+    edges += [atom.lhs - atom.rhs for atom in formula.atoms(sympy.core.relational.Relational)]
     return {root for edge in edges for root in solutions(edge, t) if root.is_real}
 
 
@@ -187,15 +187,15 @@ def side(ends: tuple[Any, ...], sign: int | None, parameters: Parameters) -> tup
     return sympy.S.Zero, min((end for end in ends if number(end, parameters) > 0), key=lambda e: number(e, parameters))
 
 
-def branch(whole: Any, variable: Any, low: Any, high: Any, parameters: Parameters, tidied: bool = True) -> Any:
+def branch(formula: Any, variable: Any, low: Any, high: Any, parameters: Parameters, tidied: bool = True) -> Any:
     """The formula between two neighbouring knots."""
     a, b = number(low, parameters), number(high, parameters)
     middle = (a + b) / 2 if math.isfinite(a + b) else a + 1 if math.isfinite(a) else b - 1 if math.isfinite(b) else 0.25
     probe = {t: sympy.Rational(middle)} | {s: sympy.Rational(sum(ends)) / 2 for s, ends in parameters.items()}
-    piece = whole.replace(sympy.Piecewise, lambda *cases: _case(sympy.Piecewise(*cases), probe))
+    piece = formula.replace(sympy.Piecewise, lambda *cases: _case(sympy.Piecewise(*cases), probe))
     piece = piece.replace(sympy.Abs, lambda arg: arg * sympy.sign(arg.subs(probe)) if arg.has(t) else sympy.Abs(arg))
-    found = piece.subs(t, variable)
-    return tidy(found) if tidied else found
+    substituted = piece.subs(t, variable)
+    return tidy(substituted) if tidied else substituted
 
 
 def _case(cases: Any, probe: Mapping[Any, Any]) -> Any:

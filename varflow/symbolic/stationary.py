@@ -17,7 +17,7 @@ __all__ = ["stationary_moments"]
 
 
 def stationary_moments(
-    n: int, p: float, slope: float, above: Callable[[np.ndarray], np.ndarray], highest: int
+    n: int, p: float, slope: float, rise: Callable[[np.ndarray], np.ndarray], highest: int
 ) -> tuple[float, ...]:
     """``E[(x - p)^k]``, ``k = 1 … highest``.
 
@@ -36,7 +36,7 @@ def stationary_moments(
     reach = int(9 * np.sqrt(n * p * (1 - p) / (1 - slope**2))) + 2
     K = np.arange(max(centre - reach, 1), min(centre + reach, n - 1) + 1)  # given that there are spikes
     xi = (K - n * p) / n
-    chain = _rows(n, np.arange(K[0] - 1, K[-1] + 1), centre, p + above(xi))[:, 1:]
+    chain = _rows(n, np.arange(K[0] - 1, K[-1] + 1), centre, p + rise(xi))[:, 1:]
     law = before = np.equal(K, centre).astype(float)
     for _ in range(int(-50 / np.log(abs(slope))) + 20):  # |slope|^steps < e^-50
         law, before = law @ chain, law

@@ -15,7 +15,7 @@ from varflow._checks import DomainError, choice
 from varflow._mpmath import mp, mpf
 from varflow.symbolic.numbers import Values, value
 
-__all__ = ["SURROGATES", "Surrogate", "a", "surrogate_of", "v"]
+__all__ = ["SURROGATES", "SymbolicSurrogate", "a", "surrogate_of", "v"]
 
 a, v = Symbol("a", positive=True), Symbol("v", real=True)
 _number = Symbol("number", real=True)
@@ -23,7 +23,7 @@ _number = Symbol("number", real=True)
 Piece = tuple[Any, Any, Any]
 
 
-class Surrogate(NamedTuple):
+class SymbolicSurrogate(NamedTuple):
     """``ψ(v)`` in pieces (low, high, formula), and as a function ``at(v, values of the parameters)``."""
 
     name: str
@@ -32,10 +32,10 @@ class Surrogate(NamedTuple):
     peak_one: bool = True
 
 
-def _even(name: str, right: Any, at: Callable[[Any], Any], edge: Any = oo) -> Surrogate:
+def _even(name: str, right: Any, at: Callable[[Any], Any], edge: Any = oo) -> SymbolicSurrogate:
     """A surrogate from its formula for ``v > 0``; ``at`` takes ``|v|/a``."""
     pieces = ((-edge, S.Zero, right.subs(v, -v)), (S.Zero, edge, right))
-    return Surrogate(name, pieces, lambda number, values: at(abs(number) / values[a]))
+    return SymbolicSurrogate(name, pieces, lambda number, values: at(abs(number) / values[a]))
 
 
 SURROGATES = {
@@ -49,16 +49,16 @@ SURROGATES = {
 }
 
 
-def surrogate_of(given: Any, argument: Any = None) -> Surrogate:
+def surrogate_of(given: Any, argument: Any = None) -> SymbolicSurrogate:
     """A surrogate by name, or from an expression."""
     if isinstance(given, str):
         if argument is not None:
             raise DomainError("argument", argument, "applies to an expression; a named surrogate has none")
         return SURROGATES[choice("surrogate", given, tuple(SURROGATES))]
-    return _own(given, argument)
+    return _of_expression(given, argument)
 
 
-def _own(expression: Any, argument: Any) -> Surrogate:
+def _of_expression(expression: Any, argument: Any) -> SymbolicSurrogate:
     """A surrogate from a user's expression, in two pieces: ``v < 0`` and ``v > 0``."""
     psi: Any = sympy.sympify(expression, strict=True) if isinstance(expression, sympy.Basic | int | float) else S.NaN
     if not isinstance(psi, sympy.Expr) or psi is S.NaN:
@@ -79,4 +79,4 @@ def _own(expression: Any, argument: Any) -> Surrogate:
     sides = [psi.subs(v, sign * t).subs(t, sign * v) for sign in (-1, 1)]
     formula = psi.subs(v, _number)
     number = lambda at, values: value(formula, values | {_number: at})  # noqa: E731
-    return Surrogate(str(expression), ((-oo, S.Zero, sides[0]), (S.Zero, oo, sides[1])), number, peak_one=False)
+    return SymbolicSurrogate(str(expression), ((-oo, S.Zero, sides[0]), (S.Zero, oo, sides[1])), number, peak_one=False)

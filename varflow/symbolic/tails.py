@@ -44,7 +44,7 @@ def _near(law: Law, z: Any, precision: int) -> Any:
 
 @lru_cache(maxsize=256)
 def _tail(law: Law, z: Any, precision: int) -> Any:
-    """By quadrature in units of ``f(z)`` and of the decay length of the density."""
+    """``Q(z)`` by quadrature in units of ``f(z)`` and of the decay length of the density."""
     unit = density(law, z)
     with mp.workdps(15):
         fall = abs(mp.diff(lambda t: density(law, t), z, direction=1)) / unit
@@ -87,10 +87,10 @@ def outer_roots(law: Law, inverse_gain: Any) -> tuple[Any, Any]:
 @lru_cache(maxsize=1024)
 def _outer_roots(law: Law, inverse_gain: Any, precision: int) -> tuple[Any, Any]:
     with mp.workdps(COARSE):
-        beyond, high = turning_point(law), end_of(law)
-        while beyond**2 * tail(law, beyond) > 0.99 * inverse_gain:
-            beyond = 2 * beyond if high == mp.inf else (beyond + high) / 2
-    return tuple(_newton(law, inverse_gain, z) for z in (mp.sqrt(inverse_gain / tail(law, mpf(0))), beyond))
+        outside, high = turning_point(law), end_of(law)
+        while outside**2 * tail(law, outside) > 0.99 * inverse_gain:
+            outside = 2 * outside if high == mp.inf else (outside + high) / 2
+    return tuple(_newton(law, inverse_gain, z) for z in (mp.sqrt(inverse_gain / tail(law, mpf(0))), outside))
 
 
 def _newton(law: Law, inverse_gain: Any, z: Any) -> Any:

@@ -12,9 +12,9 @@ from sympy import Eq, Integral, S, Sum, sqrt
 from varflow._checks import DomainError
 from varflow._mpmath import mp, mpf
 from varflow.symbolic.conditions import above
-from varflow.symbolic.derivation import Derivation, Setting, built_once
+from varflow.symbolic.derivation import Derivation, Domain, built_once
 from varflow.symbolic.laws import Law, Parameters, pieces_above, upper_moment
-from varflow.symbolic.layer import E_x, E_x2, Layer, V_next, atom, layer_of, spread
+from varflow.symbolic.layer import E_x, E_x2, SymbolicLayer, V_next, atom, layer_of, spread
 from varflow.symbolic.numbers import Values, value
 from varflow.symbolic.responses import k, u
 from varflow.symbolic.simplify import neat
@@ -79,7 +79,7 @@ def weight_variance(
     layer = layer_of(distribution, response=response, threshold=threshold, parameters=parameters)
     wanted = atom("variance", variance)
     _refuse_without_weights(layer, wanted, threshold, variance)
-    start = Derivation("The weight variance that preserves the variance", Setting(_with_weights(layer), _weighted(layer)))
+    start = Derivation("The weight variance that preserves the variance", Domain(_with_weights(layer), _weighted(layer)))
     moved = {E_w: 0, E_w2: sigma_w**2}
     mean_square = _second_moment(layer)
     steps = start.then(Eq(V_next, E_u2 - E_u**2), "the variance of a potential of the next layer")
@@ -90,10 +90,7 @@ def weight_variance(
     )
     steps = steps.then(lambda e: Eq(e.lhs, neat(e.rhs)), "mean zero", assumption="$\\mathrm{E}[w] = 0$", given=moved)
     steps = steps.then(
-        lambda e: e.subs(E_x2, mean_square),
-        layer.response.reason,
-        assumption=_law_in_words(layer.law),
-        condition=layer.holds,
+        lambda e: e.subs(E_x2, mean_square), layer.response.reason, assumption=_law_in_words(layer.law), condition=layer.holds
     )
     steps = steps.then(
         lambda e: e.subs({V_next: V, sigma_w: sqrt(W)}), "the variance is to be preserved", assumption="$V' = V$"
@@ -107,13 +104,13 @@ def weight_variance(
         raise DomainError("variance", variance, "is so small that all potentials stay below the threshold") from None
 
 
-def _refuse_without_weights(layer: Layer, wanted: Any, threshold: Any, variance: Any) -> None:
+def _refuse_without_weights(layer: SymbolicLayer, wanted: Any, threshold: Any, variance: Any) -> None:
     """Raise if no weight variance preserves this variance."""
     if wanted.is_positive is False:
         raise DomainError("variance", variance, "must be positive")
     end = layer.law.ends[-1]
-    beyond = layer.threshold - end * sqrt(wanted) if end.is_number and not end.is_infinite else S.NegativeOne
-    if layer.response.name != "leaky_relu" and beyond.is_nonnegative:
+    margin = layer.threshold - end * sqrt(wanted) if end.is_number and not end.is_infinite else S.NegativeOne
+    if layer.response.name != "leaky_relu" and margin.is_nonnegative:
         raise DomainError(
             "threshold",
             threshold,
@@ -121,7 +118,7 @@ def _refuse_without_weights(layer: Layer, wanted: Any, threshold: Any, variance:
         )
 
 
-def _with_weights(layer: Layer) -> Any:
+def _with_weights(layer: SymbolicLayer) -> Any:
     def draw(rng: Random) -> Values:
         values = layer.draw(rng)
         mean = mpf(rng.uniform(-1, 1))
@@ -130,15 +127,15 @@ def _with_weights(layer: Layer) -> Any:
     return draw
 
 
-def _weighted(layer: Layer) -> Any:
+def _weighted(layer: SymbolicLayer) -> Any:
     def define(values: Values) -> Values:
         first, second = layer.moments(values)
         mean, fan_in = values[E_w], int(values[n])
         scale = mp.sqrt(values[E_w2] - mean**2)
-        square, whole = spread([mean - scale, mean + scale], fan_in, first, second, values[E_xx])
+        square, mean_next = spread([mean - scale, mean + scale], fan_in, first, second, values[E_xx])
         unit = spread([-mpf(1), mpf(1)], fan_in, first, second)[0]
-        known = {E_x: first, E_x2: second, E_u: whole, E_u2: square, W: values[V] / unit}
-        return known | {V_next: square - whole**2}
+        derived = {E_x: first, E_x2: second, E_u: mean_next, E_u2: square, W: values[V] / unit}
+        return derived | {V_next: square - mean_next**2}
 
     return define
 
@@ -148,7 +145,7 @@ def _law_in_words(law: Law) -> str:
     return name + (f", {law.validity}" if law.validity else "")
 
 
-def _second_moment(layer: Layer) -> Any:
+def _second_moment(layer: SymbolicLayer) -> Any:
     """``E[r(u)²]`` in closed form, where there is one."""
     law, z, response = layer.law, layer.z, layer.response
     if response.weight.has(k):
@@ -204,25 +201,17 @@ def variance_map(
     g**2*exp(-sqrt(2)*theta/sqrt(V))/2 + sigma_b**2
     """
     layer = layer_of(
-        distribution,
-        response=response,
-        threshold=threshold,
-        bias_std=bias_std,
-        mean_gain=mean_gain,
-        parameters=parameters,
+        distribution, response=response, threshold=threshold, bias_std=bias_std, mean_gain=mean_gain, parameters=parameters
     )
     integrals = _integrals(layer)
     centre = layer.incoming_mean
-    steps = Derivation("The variance map", Setting(layer.draw, layer.define)).then(
+    steps = Derivation("The variance map", Domain(layer.draw, layer.define)).then(
         Eq(V_next, layer.bias**2 + g**2 * E_x2),
         "$u' = \\sum_j w_j x_j + b$",
         assumption="weights independent, $\\operatorname{Var}[w] = g^2/n$; variance about the population mean",
     )
     steps = steps.then(
-        lambda e: e.subs(E_x2, integrals),
-        layer.response.reason,
-        assumption=_law_in_words(layer.law),
-        condition=layer.holds,
+        lambda e: e.subs(E_x2, integrals), layer.response.reason, assumption=_law_in_words(layer.law), condition=layer.holds
     )
     steps = steps.then(
         lambda e: e.replace(Integral, lambda f, limits: Integral(f, limits).transform(u, (centre + sqrt(V) * t, t))),
@@ -230,12 +219,12 @@ def variance_map(
     )
     closed = _second_moment(layer)
     reason = "the integral stays: no closed form was found" if closed.has(Integral) else "the integral in closed form"
-    found = steps.then(lambda e: Eq(e.lhs, layer.bias**2 + g**2 * closed), reason)
+    done = steps.then(lambda e: Eq(e.lhs, layer.bias**2 + g**2 * closed), reason)
     ends = layer.law.high == layer.law.ends[-1] and not layer.law.high.is_infinite
-    return replace(found, beyond=_silence(layer)) if ends and layer.mean == 0 and layer.threshold.is_positive else found
+    return replace(done, beyond=_silence(layer)) if ends and layer.mean == 0 and layer.threshold.is_positive else done
 
 
-def _silence(layer: Layer) -> Derivation:
+def _silence(layer: SymbolicLayer) -> Derivation:
     """The map where no potential reaches the threshold."""
     end = layer.law.high
 
@@ -243,12 +232,12 @@ def _silence(layer: Layer) -> Derivation:
         values = layer.draw(rng)
         return values | {V: (value(layer.threshold, values) / (value(end, values) * mpf(rng.uniform(1.05, 3)))) ** 2}
 
-    start = Derivation("The variance map beyond the support", Setting(draw, layer.define))
+    start = Derivation("The variance map beyond the support", Domain(draw, layer.define))
     silent = Eq(V_next, layer.bias**2 + g**2 * layer.response.base, evaluate=False)
     return start.then(silent, "no potential reaches the threshold", condition=above(layer.z, end))
 
 
-def _integrals(layer: Layer) -> Any:
+def _integrals(layer: SymbolicLayer) -> Any:
     """``E[r(u)²]`` as integrals over the potential above the threshold, cut at the knots of the density."""
     total, centre, response = S.Zero, layer.incoming_mean, layer.response
     for low, high, density in pieces_above(layer.law):

@@ -77,19 +77,19 @@ def assert_gain(
     AssertionError: the gain is 1.15... ± ..., expected 1 (z = ...; 64 tensors (128, 256), false alarm 0.001)
     """
     wanted = scalar("gain", positive_scale("gain", gain))
-    shape, repeats, alpha = _asked(fill, shape, repeats, false_alarm)
+    shape, repeats, alpha = _checked_arguments(fill, shape, repeats, false_alarm)
     with seeded(seed):
         drawn = (filled(fill, shape) for _ in range(repeats))
         means, variances = np.array([(weights.mean(), weights.var()) for weights in drawn]).T
     squares = math.prod(shape[1:]) * (variances + (means - means.mean()) ** 2)
     number = repeats * math.prod(shape)
     # 1e-6: relative error of a fill in single precision
-    found = judged(squares, wanted**2, alpha, bias=lambda t: wanted**2 * (t**2 / number + 1e-6))
-    if not found.passed:
-        measured = math.sqrt(found.mean)
-        stderr = found.stderr / (2 * measured) if measured else 0.0
+    verdict = judged(squares, wanted**2, alpha, bias=lambda t: wanted**2 * (t**2 / number + 1e-6))
+    if not verdict.passed:
+        measured = math.sqrt(verdict.mean)
+        stderr = verdict.stderr / (2 * measured) if measured else 0.0
         raise AssertionError(
-            f"the gain is {measured:.6g} ± {stderr:.2g}, expected {wanted:.6g} ({_how(found, shape, repeats)})"
+            f"the gain is {measured:.6g} ± {stderr:.2g}, expected {wanted:.6g} ({_how(verdict, shape, repeats)})"
         )
 
 
@@ -166,19 +166,19 @@ def assert_preserves_variance(
     """
     setting = {"variance": variance, "distribution": distribution, "bias_std": bias_std, "mean_gain": mean_gain}
     wanted = scalar("threshold", np.asarray(vf.gain(threshold=threshold, **setting)))
-    shape, repeats, alpha = _asked(fill, shape, repeats, false_alarm)
+    shape, repeats, alpha = _checked_arguments(fill, shape, repeats, false_alarm)
     by_weights = variance - bias_std**2
     rate = by_weights / wanted**2  # P(u > θ) in the layer below
     generator = np.random.default_rng(integer("seed", seed, minimum=0))
     inputs = _inputs(threshold, rate, math.prod(shape[1:]))
     with seeded(seed):
-        values = [_kept(filled(fill, shape), rate, by_weights, inputs, generator) for _ in range(repeats)]
-    found = judged(np.array(values) + bias_std**2, variance, alpha)
-    if not found.passed:
-        raise AssertionError(_not_kept(found, shape, repeats, rate, wanted, {"threshold": threshold, **setting}))
+        values = [_mean_variance(filled(fill, shape), rate, by_weights, inputs, generator) for _ in range(repeats)]
+    verdict = judged(np.array(values) + bias_std**2, variance, alpha)
+    if not verdict.passed:
+        raise AssertionError(_misses(verdict, shape, repeats, rate, wanted, {"threshold": threshold, **setting}))
 
 
-def _asked(fill: Fill, shape: Any, repeats: int | None, false_alarm: float) -> tuple[tuple[int, ...], int, float]:
+def _checked_arguments(fill: Fill, shape: Any, repeats: int | None, false_alarm: float) -> tuple[tuple[int, ...], int, float]:
     called("fill", fill)
     if not isinstance(shape, (list, tuple)) or len(shape) < 2:
         raise DomainError("shape", shape, "must be (out, in, *kernel)")
@@ -198,23 +198,23 @@ def _inputs(threshold: float, rate: float, fan_in: int) -> int:
     return inputs
 
 
-def _kept(W: np.ndarray, rate: float, by_weights: float, inputs: int, generator: np.random.Generator) -> float:
+def _mean_variance(W: np.ndarray, rate: float, by_weights: float, inputs: int, generator: np.random.Generator) -> float:
     """Mean variance over the inputs of a matrix, minus the control variate ``(v - σ_b²)(x̄/p - 1)``."""
     x = (generator.random((W.shape[1], inputs)) < rate).astype(float)
     u = np.einsum("ij,jk->ik", W, x)  # not W @ x: threaded BLAS may start slowly on a busy machine
     return float(u.var(axis=0, ddof=1).mean() - by_weights * (x.mean() / rate - 1))
 
 
-def _how(found: Judged, shape: tuple[int, ...], repeats: int) -> str:
-    return f"z = {found.z:.3g}; {repeats} tensors {shape}, false alarm {found.false_alarm:g}"
+def _how(verdict: Judged, shape: tuple[int, ...], repeats: int) -> str:
+    return f"z = {verdict.z:.3g}; {repeats} tensors {shape}, false alarm {verdict.false_alarm:g}"
 
 
-def _not_kept(found: Judged, shape: tuple[int, ...], repeats: int, rate: float, wanted: float, setting: dict[str, Any]) -> str:
+def _misses(result: Judged, shape: tuple[int, ...], repeats: int, rate: float, wanted: float, setting: dict[str, Any]) -> str:
     usual = {"variance": 1.0, "distribution": "normal", "bias_std": 0.0, "mean_gain": 0.0}
     named = {name: value for name, value in setting.items() if name not in usual or repr(value) != repr(usual[name])}
     call = ", ".join(f"{name}={value!r}" for name, value in named.items())
-    measured = math.sqrt(max(found.mean - setting["bias_std"] ** 2, 0.0) / rate)
+    measured = math.sqrt(max(result.mean - setting["bias_std"] ** 2, 0.0) / rate)
     return (
-        f"the variance is not preserved: {found.text}, expected {found.expected:g} ({_how(found, shape, repeats)})\n"
+        f"the variance is not preserved: {result.text}, expected {result.expected:g} ({_how(result, shape, repeats)})\n"
         f"The gain is about {measured:.4g}; {wanted:.6g} would preserve the variance: vf.gain({call})"
     )

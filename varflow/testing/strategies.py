@@ -165,7 +165,7 @@ def neurons(
 def drives(
     *, steps: int | None = None, width: int | None = None, max_fan_in: int = 6, max_batch: int = 3, given: bool = False
 ) -> SearchStrategy[vf.drives.Drive]:
-    """What layer 1 receives, shrinking towards ``currents(std=1)``: also white currents, inputs and spike trains.
+    """Drives of layer 1, shrinking towards ``currents(std=1)``: also white currents, inputs and spike trains.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def drives(
     if flag("given", given) and steps is None:
         raise DomainError("steps", steps, "must be given together with given=True")
     held = [()] if steps is None else [(), (integer("steps", steps, minimum=1),)]
-    alike = [1] if width is None else [1, integer("width", width, minimum=1)]
+    widths = [1] if width is None else [1, integer("width", width, minimum=1)]
     batches, inputs = _integers("batch", 1, max_batch), _integers("fan_in", 1, max_fan_in)
     gain, number, rate = _floats(0.25, 4.0, towards=1.0), _floats(-3.0, 3.0, towards=1.0), _floats(0.0, 1.0, towards=1.0)
 
@@ -204,16 +204,16 @@ def drives(
         return st.tuples(*axes).flatmap(lambda lengths: _array(of, lengths))
 
     data = st.sampled_from(held).flatmap(lambda time: arrays(number, batches, *map(st.just, time), inputs))
-    kinds = [
+    strategies = [
         st.builds(vf.drives.currents, gain),
         st.builds(vf.drives.white, gain),
         st.builds(vf.drives.inputs, data, gain),
         st.builds(vf.drives.spikes, arrays(rate, batches, inputs), gain),
     ]
     if given:
-        own = arrays(number, batches, st.just(steps), st.sampled_from(alike))
-        kinds.append(st.builds(vf.drives.given, own))
-    return st.one_of(*kinds)
+        numbers = arrays(number, batches, st.just(steps), st.sampled_from(widths))
+        strategies.append(st.builds(vf.drives.given, numbers))
+    return st.one_of(*strategies)
 
 
 def networks(

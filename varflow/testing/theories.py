@@ -91,9 +91,9 @@ def assert_variance_map(
     generator = np.random.default_rng(integer("seed", seed, minimum=0))
     for V in positive_scale("variances", places).tolist():
         means = [_mean_square(spikes(np.sqrt(V) * draw(generator, POTENTIALS)), V) for _ in range(repeats)]
-        found = judged(bias**2 + g**2 * np.array(means), float(function(V)), alpha / len(places))
-        if not found.passed:
-            raise AssertionError(_message(V, found, repeats))
+        verdict = judged(bias**2 + g**2 * np.array(means), float(function(V)), alpha / len(places))
+        if not verdict.passed:
+            raise AssertionError(_message(V, verdict, repeats))
 
 
 def _mean_square(outputs: Any, V: float) -> float:
@@ -103,8 +103,8 @@ def _mean_square(outputs: Any, V: float) -> float:
     return float(np.mean(outputs**2))
 
 
-def _message(V: float, found: Judged, repeats: int) -> str:
+def _message(V: float, verdict: Judged, repeats: int) -> str:
     return (
-        f"the variance map is wrong at V = {V:.6g}: it gives {found.expected:.6g}, sampling {found.text} "
-        f"(z = {found.z:.3g}; {repeats} batches of {POTENTIALS} potentials; false alarm {found.false_alarm:.2g} at this V)"
+        f"the variance map is wrong at V = {V:.6g}: it gives {verdict.expected:.6g}, sampling {verdict.text} "
+        f"(z = {verdict.z:.3g}; {repeats} batches of {POTENTIALS} potentials; false alarm {verdict.false_alarm:.2g} at this V)"
     )

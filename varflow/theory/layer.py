@@ -61,7 +61,7 @@ class Layer:
 
     @property
     def is_normal(self) -> bool:
-        """Whether potentials are normal given the count, exactly or by ``normal_approximation``."""
+        """True if potentials are normal given the count, exactly or by ``normal_approximation``."""
         return (self.law.approximate or self.law.normal_given_spikes) and self.rows != "standardised"
 
     @property
@@ -103,8 +103,8 @@ class Layer:
         law = self.law
         third, fourth = law.core.skewness * std**3, law.core.excess_kurtosis * std**4
         if law.in_degree is None:
-            each = _thinned_fourth_cumulant(law.density, mean, std**2, third, fourth)
-            return each * np.asarray(counts) if np.isfinite(each) else np.where(np.asarray(counts) > 0, np.inf, 0.0)
+            of_one = _thinned_fourth_cumulant(law.density, mean, std**2, third, fourth)
+            return of_one * np.asarray(counts) if np.isfinite(of_one) else np.where(np.asarray(counts) > 0, np.inf, 0.0)
         expected, var, c3, c4 = _in_degree_moments(self.fan_in, law.in_degree, counts)
         plain = np.where(expected > 0, fourth * expected, 0.0) if np.isfinite(fourth) else np.where(expected > 0, np.inf, 0.0)
         central = mean**4 * c4 + 6 * mean**2 * std**2 * (c3 + var * expected) + 4 * mean * third * var
@@ -174,7 +174,7 @@ def layers(network: Network) -> list[Layer]:
     _, linears = chain_parts(network)
     widths = network.widths.tolist()
     made = cache(partial(layer_of, network.neuron))
-    return [made(*each) for each in zip(linears, widths[:-1], widths[1:], strict=True)]
+    return [made(*parameters) for parameters in zip(linears, widths[:-1], widths[1:], strict=True)]
 
 
 def layer_of(neuron: Neuron, linear: Linear, fan_in: int, width: int, affine: tuple[float, float] = (1.0, 0.0)) -> Layer:

@@ -15,7 +15,7 @@ from varflow.model.network import Network
 from varflow.results import Profile
 from varflow.results.ensemble import spread
 from varflow.theory.layer import one_step
-from varflow.theory.operations.visit import Effort, Walk
+from varflow.theory.operations.visit import Effort
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.signals.index import Grid, aligned, standard_error
@@ -64,7 +64,7 @@ def mean_field(
     -------
     Profile
         Standard deviations are 0; survival is 1 if the rate is positive. For a drive of inputs, the mean over the batch, and
-        ``per_input``. Over several steps shapes are (depth, steps), with ``potential_mean``, ``coincidences`` (the second
+        ``per_input``. Over several steps shapes are (depth, steps), with ``potential_mean``, ``second_moments`` (the second
         moments ``M``) and, for sampling methods, ``error``.
 
     Raises
@@ -115,7 +115,7 @@ def mean_field(
     inputs. Over few rows, or rows that are alike, the variance of a neuron over the batch fluctuates, with ``ν = N²/Σ C_ij²``
     degrees of freedom (``C`` the normalised covariance of the ``N`` rows). Rates of one step are averaged over it: 6 to 60
     independent inputs of 30 to 200 numbers, mean rates within 1 %, single inputs within 4 % (10 % at rates of 0.05), where the
-    normal law was 0.7 to 16 % too low. Several steps (and coincidences, which keep the correlation of a normal law) have no
+    normal law was 0.7 to 16 % too low. Several steps (and second moments, which keep the correlation of a normal law) have no
     such average here: over 6 steps of leaky neurons, θ = γ, rates are about 0.5/ν too low (0.5 % at ν = 110, 2.4 % at 20, 7 %
     at 7, 16 % at 2.6), and may be too high where they are small. 4 steps of SpikingJelly's neuron have rates within .003 of
     real networks. Over 6 steps, 150 simulated networks of width 1000 with 16 different layers had rates within 1 % of these in
@@ -160,7 +160,7 @@ def mean_field(
 
 def _profile_of(network: Network, effort: Effort, progress: Progress = False) -> Profile:
     """The profile of a network; independent inputs in blocks."""
-    kinds, neurons = network.drive.kinds, effort.neurons
+    kinds, neurons = network.drive.n_inputs, effort.neurons
     replicas = max(neurons.replicas(neuron, network.steps) for neuron in network.neurons)
     kept = 8 * replicas * network.depth * network.steps * (network.steps + len(PER_INPUT) * kinds)
     room("depth", network.depth, kept, "second moments and rates of every layer: take fewer layers, steps, inputs or scrambles")
@@ -169,7 +169,7 @@ def _profile_of(network: Network, effort: Effort, progress: Progress = False) ->
         rows = []
         for n, (start, batching) in enumerate(blocks):
             row = partial(_of_neurons, exchangeable=batching.exchangeable)
-            walk = Walk(blocks.effort, batching, network.steps, beyond(report, n * network.depth), row)
+            walk = blocks.walk(batching, beyond(report, n * network.depth), row=row)
             signals_walk(blocks.graph, start, walk)
             rows.append(walk.rows)
     return _profile(network, [_joined(parts, kinds) for parts in zip(*rows, strict=True)], replicas)
@@ -189,7 +189,7 @@ def _of_neurons(state: LayerState, grid: Grid, *, exchangeable: bool) -> dict[st
         whole = average(whole, axis=3) if grid.positions > 1 else whole[:, :, :, 0]
         return whole[:, :, :kept].reshape(len(values), -1, grid.steps)
 
-    M, rate, of_map = state.coincidences, state.firing_rate, {}
+    M, rate, of_map = state.second_moments, state.firing_rate, {}
     if grid.per_position:
         M = M.reshape(len(M), -1, grid.positions, grid.steps, grid.steps)
         if state.pairs is not None:
@@ -207,7 +207,7 @@ def _of_neurons(state: LayerState, grid: Grid, *, exchangeable: bool) -> dict[st
         "variance": by_input(state.variance) + (by_input(state.potential_mean, np.var) if grid.positions > 1 else 0.0),
         "potential_mean": by_input(state.potential_mean),
         "firing_rate": by_input(state.firing_rate),
-        "coincidences": M.reshape(len(M), -1, grid.steps, grid.steps).sum(axis=1),
+        "second_moments": M.reshape(len(M), -1, grid.steps, grid.steps).sum(axis=1),
         "point_fraction": state.point_fraction,
     }
 
@@ -237,9 +237,9 @@ def _effective_widths(network: Network, layers: list[dict[str, Any]]) -> np.ndar
 def _joined(blocks: Sequence[dict[str, Any]], kinds: int) -> dict[str, Any]:
     """One layer, over all inputs."""
     if len(blocks) == 1:
-        return blocks[0] | {"coincidences": blocks[0]["coincidences"] / kinds}
+        return blocks[0] | {"second_moments": blocks[0]["second_moments"] / kinds}
     joined: dict[str, Any] = {name: np.concatenate(aligned(*(block[name] for block in blocks)), axis=1) for name in PER_INPUT}
-    joined["coincidences"] = np.asarray(sum(block["coincidences"] for block in blocks)) / kinds
+    joined["second_moments"] = np.asarray(sum(block["second_moments"] for block in blocks)) / kinds
     joined |= {name: sum(block[name] for block in blocks) for name in ("alone", "average") if name in blocks[0]}
     return joined | {"point_fraction": max(block["point_fraction"] for block in blocks)}
 
@@ -252,18 +252,18 @@ def _profile(network: Network, layers: list[dict[str, Any]], replicas: int) -> P
     point_fraction = np.array([layer["point_fraction"] for layer in layers])
     mean = {name: values.mean(axis=2) for name, values in gathered.items()}
     value = {name: values.mean(axis=0) for name, values in mean.items()}
-    moments = [layer["coincidences"] for layer in layers]
-    value["coincidences"] = np.stack([M.mean(axis=0) for M in moments])
+    moments = [layer["second_moments"] for layer in layers]
+    value["second_moments"] = np.stack([M.mean(axis=0) for M in moments])
     error = _errors(mean, moments, value, point_fraction) if replicas > 1 or point_fraction.any() else {}
     per_input = {name: gathered[name].mean(axis=0).swapaxes(0, 1) for name in ("variance", "firing_rate")}  # inputs first
     alive = (gathered["firing_rate"] > 0).mean(axis=0).swapaxes(0, 1)  # the fraction of replicas alive
-    in_time = {name: value[name] for name in ("potential_mean", "coincidences") if several}
+    in_time = {name: value[name] for name in ("potential_mean", "second_moments") if several}
     effective = _effective_widths(network, layers)
     if effective is not None:
         in_time["effective_width"] = effective if several else effective[:, 0]
     if not several:
         per_input, alive = {name: values[..., 0] for name, values in per_input.items()}, alive[..., 0]
-        error = {name: values[..., 0] for name, values in error.items() if name != "coincidences"}
+        error = {name: values[..., 0] for name, values in error.items() if name != "second_moments"}
     variance, rate = per_input["variance"], per_input["firing_rate"]
     return Profile(
         network,
@@ -284,9 +284,9 @@ def _errors(
 ) -> dict[str, np.ndarray]:
     """Standard errors over replicas, at least that of one point, which stands for a ``point_fraction`` of the neurons."""
     potential = np.sqrt(value["variance"] + value["potential_mean"] ** 2)
-    spikes = np.sqrt(np.maximum(np.diagonal(value["coincidences"], axis1=1, axis2=2), 1.0))
+    spikes = np.sqrt(np.maximum(np.diagonal(value["second_moments"], axis1=1, axis2=2), 1.0))
     unit = {"variance": potential**2, "potential_mean": potential, "firing_rate": spikes}
     whole = {name: standard_error(values, point_fraction[:, None] * unit[name]) for name, values in replicas.items()}
     M = np.stack(aligned(*moments, least=len(replicas["variance"])), axis=1)
     pairs = point_fraction[:, None, None] * spikes[:, :, None] * spikes[:, None, :]
-    return whole | {"coincidences": standard_error(M, pairs)}
+    return whole | {"second_moments": standard_error(M, pairs)}

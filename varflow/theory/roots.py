@@ -36,11 +36,11 @@ def crossing(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float)
         right = int(change[0])
         if hi - lo <= 2 * np.spacing(hi):
             return float(grid[right - 1] if abs(values[right - 1]) < abs(values[right]) else grid[right])
-        (lo, hi), (below, above) = grid[right - 1 : right + 1].tolist(), values[right - 1 : right + 1].tolist()
-        width, part = hi - lo, below / (below - above)
+        (lo, hi), (value_left, value_right) = grid[right - 1 : right + 1].tolist(), values[right - 1 : right + 1].tolist()
+        width, fraction = hi - lo, value_left / (value_left - value_right)
         # the secant's root, off by the curvature of the function in units of its slope and argument, here at most 2
         reach = max(2.0 * width * (width / hi), np.spacing(hi))
-        near = lo + (part if math.isfinite(part) else 0.5) * width + reach * np.linspace(-1, 1, GRID // 2)
+        near = lo + (fraction if math.isfinite(fraction) else 0.5) * width + reach * np.linspace(-1, 1, GRID // 2)
         near = np.clip(near, lo, hi)
 
 
@@ -48,8 +48,8 @@ def bisect(function: Callable[[np.ndarray], np.ndarray], lo: np.ndarray, hi: np.
     """Elementwise root in ``[lo, hi]`` (both positive) of a function that is positive at ``lo``."""
     for _ in range(rounds):
         middle = np.where(hi > 2 * lo, np.sqrt(lo) * np.sqrt(hi), lo + 0.5 * (hi - lo))
-        above = function(middle) > 0
-        lo, hi = np.where(above, middle, lo), np.where(above, hi, middle)
+        positive = function(middle) > 0
+        lo, hi = np.where(positive, middle, lo), np.where(positive, hi, middle)
     return hi
 
 
@@ -72,14 +72,14 @@ def scan(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float, res
         values = function(nodes)
         size = np.abs(values / nodes)
     sides = values >= 0
-    alike = (sides[1:-1] == sides[:-2]) & (sides[1:-1] == sides[2:])
-    touching = 1 + np.flatnonzero(alike & (size[1:-1] <= size[:-2]) & (size[1:-1] < size[2:]) & (size[1:-1] < resolution))
+    same_side = (sides[1:-1] == sides[:-2]) & (sides[1:-1] == sides[2:])
+    touching = 1 + np.flatnonzero(same_side & (size[1:-1] <= size[:-2]) & (size[1:-1] < size[2:]) & (size[1:-1] < resolution))
     if len(touching):
         between = np.array([_closest_approach(function, nodes[i - 1], nodes[i + 1]) for i in touching])
         nodes, values = np.append(nodes, between), np.append(values, function(between))
         nodes, values = (column[np.argsort(nodes, kind="stable")] for column in (nodes, values))
-    above = values >= 0
-    return [crossing(function, float(nodes[i]), float(nodes[i + 1])) for i in np.flatnonzero(above[1:] != above[:-1])]
+    positive = values >= 0
+    return [crossing(function, float(nodes[i]), float(nodes[i + 1])) for i in np.flatnonzero(positive[1:] != positive[:-1])]
 
 
 def _closest_approach(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float) -> float:

@@ -35,7 +35,7 @@ def test_a_memoryless_network_settles_to_its_fixed_point(gain):
     state = vf.temporal_fixed_point(network(gain, vf.Neuron(1.0), steps=4))
     point = vf.fixed_points(threshold=1.0, gain=gain)[-1]
     assert state.variance == pytest.approx(point.variance, rel=1e-6)
-    assert state.multiplier == pytest.approx(point.multiplier, rel=0.01)  # differences of 2 % of the coincidences
+    assert state.multiplier == pytest.approx(point.multiplier, rel=0.01)  # differences of 2 % of the second moments
     assert state.settled
     assert state.stable
 
@@ -119,7 +119,7 @@ def test_counts_of_spikes_settle_only_with_a_bias():
     state = vf.temporal_fixed_point(network(1.2, COUNTING, steps=5, bias_std=1.0), **FEW)
     assert state.settled
     assert state.stable
-    counts = np.diagonal(state.coincidences)
+    counts = np.diagonal(state.second_moments)
     assert np.all(counts > 1.5 * state.firing_rate)  # E[S²]: more than one spike a step
     assert not vf.temporal_fixed_point(network(1.2, COUNTING, steps=5), **FEW).alive
     with pytest.raises(vf.ConvergenceError, match="grows without bound"):

@@ -21,7 +21,7 @@ from mpmath import mp, mpf
 import varflow as vf
 from varflow import DomainError
 from varflow.theory.finite_width import sampling
-from varflow.theory.finite_width.binomial import WHOLE_TAIL, Kernel
+from varflow.theory.finite_width.binomial import WHOLE_TAIL, Transition
 from varflow.theory.finite_width.counts import count_grid
 from varflow.theory.finite_width.firing import firing
 
@@ -111,7 +111,9 @@ class TestCountGrid:
         )
         coarse = vf.SpikeChain(described)
         assert not coarse.grids[0].exact
-        onto_all = Kernel(count_grid(10_000), *firing(coarse.layer, coarse.grids[0].counts))  # one layer further, every count
+        onto_all = Transition(
+            count_grid(10_000), *firing(coarse.layer, coarse.grids[0].counts)
+        )  # one layer further, every count
         distance = [0.5 * np.abs(onto_all.push(coarse.masses()[l]) - exact[l + 1]).sum() for l in range(99)]
         assert max(distance) <= 1e-12
         case = {"living": (0.0, 1e-3), "leaking": (0.01, 0.99), "dying": (0.99, 1.0)}
@@ -126,12 +128,12 @@ class TestCountGrid:
         assert abs(rough.firing_rate_std / finer.firing_rate_std - 1) > 1e-11
 
 
-class TestKernel:
+class TestTransition:
     @pytest.mark.parametrize("n", [1, 2, 3, 15, 16, 17, 63, 64, 65, 300])
     def test_rows_against_mpmath(self, n):
         p = np.array([0.0, 1e-300, 1e-20, 1e-3, 0.1, 0.5, 0.9, 1 - 1e-12, 1.0])
         q = np.array([1.0, 1.0, 1.0, 1 - 1e-3, 0.9, 0.5, 0.1, 1e-12, 0.0])
-        rows = Kernel(count_grid(n), p, q, WHOLE_TAIL).dense()
+        rows = Transition(count_grid(n), p, q, WHOLE_TAIL).dense()
         assert rows.shape == (len(p), n + 1)
         with mpmath.workdps(40):
             for row, a, b in zip(rows, p, q, strict=True):
@@ -146,7 +148,7 @@ class TestKernel:
     def test_push_and_pull_are_adjoint(self):
         rng = np.random.default_rng(1)
         p = np.sort(rng.random(201))
-        kernel = Kernel(count_grid(150), p, 1 - p)
+        kernel = Transition(count_grid(150), p, 1 - p)
         mass, values = rng.dirichlet(np.ones(201)), rng.random((151, 2))
         np.testing.assert_allclose(kernel.push(mass) @ values, mass @ kernel.pull(values), rtol=1e-13)
         np.testing.assert_allclose(kernel.dense().sum(axis=1), 1.0, rtol=1e-13)
@@ -253,7 +255,7 @@ class TestSpecialCases:
         for threshold, strict, revives in [(-0.3, True, True), (0.0, True, False), (0.0, False, True), (0.3, True, False)]:
             described = network(50, 4, 1.5, threshold, strict=strict, drive=silent)
             profile = vf.finite_width(described)
-            assert described.silence_is_final is not revives
+            assert described.silence_is_absorbing is not revives
             assert profile.survival[0] == float(revives)
             assert profile.variance[0] == 0
             if revives:

@@ -32,7 +32,7 @@ def stationary(case: str, width: int):
     """The stationary distribution of spike counts, from the chain."""
     net = network(width, **CASES[case][1])
     chain = vf.SpikeChain(net)
-    return (chain.quasi_stationary() if net.silence_is_final else chain.stationary().states[-1]).distribution
+    return (chain.quasi_stationary() if net.silence_is_absorbing else chain.stationary().states[-1]).distribution
 
 
 def exact(case: str, net: vf.Network, V: float) -> np.ndarray:

@@ -88,7 +88,7 @@ def test_width_two_by_hand():
 def test_a_bias_brings_silent_networks_back():
     """With a bias silence is not final: survival settles at that of the full matrix's stationary distribution."""
     model, P = chain(60, 1.0, depth=2, bias_std=0.35), full_matrix(60, 1.0, 0.35)
-    assert not model.network.silence_is_final
+    assert not model.network.silence_is_absorbing
     values, vectors = scipy.linalg.eig(P.T)
     stationary = np.abs(vectors[:, np.argmax(values.real)])
     assert model.survival(3000) == pytest.approx(1 - stationary[0] / stationary.sum(), rel=1e-9)

@@ -49,8 +49,7 @@ def predicted():
     _, spikes = fire_maxima(LAYER, MAXIMA, 0, POINTS)
     above = Gradients(READOUT[None, None], MAXIMA.grid, 7)
     found = maxima_back(LAYER, above, MAXIMA, Sampling(0, POINTS, vf.surrogates.atan(), detached=False))
-    below = maxima_joined(Window((2, 2), (2, 2)), found, Grid(1, 2, 2, STEPS, per_position=True))
-    assert below is not None
+    below = maxima_joined(Window((2, 2), (2, 2)), found.split, Grid(1, 2, 2, STEPS, per_position=True), 7)
     each = spikes.mean[:, 0], below.moments, found.moments[:, 0]
     return [(x.mean(axis=0), x.std(axis=0, ddof=1) / len(x) ** 0.5) for x in each]
 

@@ -94,7 +94,7 @@ def alike(one, other, names, bias=CLASSES):
     return {name: bool(near(name)) for name in names}
 
 
-RATES, ENERGIES = ("firing_rate", "variance", "coincidences"), ("energy", "weight_norms")
+RATES, ENERGIES = ("firing_rate", "variance", "second_moments"), ("energy", "weight_norms")
 
 
 @pytest.mark.parametrize("name", POOLS)

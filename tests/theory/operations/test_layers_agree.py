@@ -65,7 +65,7 @@ def test_a_composite_of_all_layers_is_predicted(ensemble):
     profile = predicted()
     comparison = vf.compare(profile, ensemble, bias=BIAS)
     assert comparison.passed, comparison
-    M, measured, error = profile.coincidences, ensemble.mean().coincidences, ensemble.stderr().coincidences
+    M, measured, error = profile.second_moments, ensemble.mean().second_moments, ensemble.stderr().second_moments
     assert np.all(np.abs(measured - M) < 4 * error + BIAS * np.abs(M))
 
 

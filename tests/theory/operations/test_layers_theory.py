@@ -218,7 +218,7 @@ def test_without_recurrent_weights_the_sweep_is_the_plain_layer():
     mean = np.full((1, 1, 5), 0.1)
     plain = sampling(mean, covariance, 3)
     swept = recurrent_layer(L.Spike(SUBTRACT), mean, covariance, 5, sampling, 3)
-    for name in ("firing_rate", "variance", "potential_mean", "coincidences"):
+    for name in ("firing_rate", "variance", "potential_mean", "second_moments"):
         assert getattr(swept, name) == pytest.approx(getattr(plain, name), abs=2e-6)
 
 
@@ -238,7 +238,7 @@ def test_a_chain_made_of_a_trivial_shortcut_is_the_plain_chain_in_time():
     layered = predicted(spike, L.Scale(1.0), linear, spike, steps=8)
     plain = vf.mean_field(vf.Network(width=1000, depth=2, gain=8**0.5, neuron=DELAYED, steps=8))
     assert layered.firing_rate == pytest.approx(plain.firing_rate, abs=1e-12)
-    assert layered.coincidences == pytest.approx(plain.coincidences, abs=1e-12)
+    assert layered.second_moments == pytest.approx(plain.second_moments, abs=1e-12)
     assert layered.potential_mean == pytest.approx(plain.potential_mean, abs=1e-12)
 
 
@@ -248,10 +248,10 @@ def test_increments_between_steps_pass_shortcuts_without_cancellation(monkeypatc
 
     spike, linear = L.Spike(vf.Neuron(1.0, decay=0.1)), L.Linear(gain=8**0.5)
     network = vf.Network(width=1000, layers=[*[L.Residual(spike, linear, keep=0.0)] * 11, spike], steps=20)
-    plain = vf.mean_field(vf.Network(width=1000, depth=12, gain=8**0.5, neuron=spike.neuron, steps=20)).coincidences
-    assert vf.mean_field(network).coincidences == pytest.approx(plain, abs=1e-12)
+    plain = vf.mean_field(vf.Network(width=1000, depth=12, gain=8**0.5, neuron=spike.neuron, steps=20)).second_moments
+    assert vf.mean_field(network).second_moments == pytest.approx(plain, abs=1e-12)
     monkeypatch.setattr(Currents, "increments", property(lambda self: differences(self.mean, self.covariance)))
-    assert np.abs(vf.mean_field(network).coincidences - plain).max() > 1e-4
+    assert np.abs(vf.mean_field(network).second_moments - plain).max() > 1e-4
 
 
 def test_spikes_arrive_after_their_delay():

@@ -10,7 +10,7 @@ from varflow.theory.responses.quasi_monte_carlo import QuasiMonteCarlo, normal_p
 
 RESETS = tuple(vf.resets.FAMILIES)
 FAR = 8.0  # standard errors of 8 scrambles: beyond it with probability 1e-4
-NAMES = ("variance", "potential_mean", "firing_rate", "coincidences")
+NAMES = ("variance", "potential_mean", "firing_rate", "second_moments")
 
 
 def currents(steps, seed=0):
@@ -80,7 +80,7 @@ def test_through_the_layers(reset):
     neuron, gain2 = vf.Neuron(1.0, decay=0.5, reset=reset), 8.0
     network = vf.Network(width=100, depth=4, gain=gain2**0.5, steps=3, neuron=neuron)
     profile = vf.mean_field(network, points=2**12)
-    M, exact = profile.coincidences[0], []
+    M, exact = profile.second_moments[0], []
     for _ in range(3):
         exact.append(by_quadrature(neuron, np.zeros(3), gain2 * M))
         M = exact[-1][-1]

@@ -70,7 +70,7 @@ def test_a_layer_against_plain_monte_carlo(reset, threshold):
     response = QuasiMonteCarlo(neuron, normal_points(steps, points=2**11, scrambles=8, seed=1), seed=1)
     state = response(mean[None, None], covariance[None, None], layer=2)
     drawn = plain(neuron, mean, covariance, 60_000, rng)
-    names = ("potential_mean", "variance", "firing_rate", "coincidences")
+    names = ("potential_mean", "variance", "firing_rate", "second_moments")
     for name, (value, error) in zip(names, drawn, strict=True):
         both = np.hypot(error, getattr(state, name)[:, 0].std(axis=0, ddof=1) / 8**0.5) + 1e-9
         assert np.max(np.abs(getattr(state, name).mean(axis=(0, 1)) - value) / both) < 5, name
@@ -85,15 +85,15 @@ def test_currents_of_rank_one_against_a_fine_grid(reset, threshold):
     neuron = vf.Neuron(abs(threshold) if reset == "multi_spike" else threshold, decay=0.8, reset=reset)
     mean, direction = np.array([0.1, -0.3, 0.4, 0.0, 0.2, 0.1]), np.array([1.0, 0.5, -0.4, 1.2, 0.0, 0.8])
     beside = np.array([mean + 0.01, mean]), np.array([0.3 * direction, direction])
-    variance, potential, rate, coincidences = (found[1] for found in rank_one(neuron, *beside, len(mean)))
+    variance, potential, rate, second_moments = (found[1] for found in rank_one(neuron, *beside, len(mean)))
     cells = 400_000
     z = special.ndtri((np.arange(cells) + 0.5) / cells)
     H, S = stepped(neuron, mean[:, None] + direction[:, None] * z)
-    largest = 1 + coincidences.max()
+    largest = 1 + second_moments.max()
     assert potential == pytest.approx(H.mean(axis=1), abs=1e-4 * largest)
     assert variance == pytest.approx(H.var(axis=1), abs=3e-4 * largest)
     assert rate == pytest.approx(S.mean(axis=1), abs=1e-4 * largest)
-    assert coincidences == pytest.approx(S @ S.T / cells, abs=1e-4 * largest)
+    assert second_moments == pytest.approx(S @ S.T / cells, abs=1e-4 * largest)
     assert rank_one(neuron, mean[None] + 0.01, direction[None], len(mean))[2][0] != pytest.approx(
         S.mean(axis=1), abs=1e-4 * largest
     )
@@ -160,7 +160,7 @@ def test_the_first_step_is_the_memoryless_layer(reset):
 def test_without_reset_it_gives_the_orthants(options):
     network = net("none", depth=8, **options)
     exact, drawn = vf.mean_field(network), vf.mean_field(network, points=2**12, **QMC)
-    for name in ("firing_rate", "potential_mean", "variance", "coincidences"):
+    for name in ("firing_rate", "potential_mean", "variance", "second_moments"):
         assert deviation(drawn, getattr(exact, name), name) < FAR
     other = vf.mean_field(net("none", depth=8, gain=8.1**0.5, **options))
     assert deviation(drawn, other.variance, "variance") > FAR
@@ -211,7 +211,7 @@ class Biased(QuasiMonteCarlo):
 
     def __call__(self, *parts):
         state = super().__call__(*parts)
-        return LayerState(state.variance, state.potential_mean, 1.01 * state.firing_rate, 1.01 * state.coincidences)
+        return LayerState(state.variance, state.potential_mean, 1.01 * state.firing_rate, 1.01 * state.second_moments)
 
 
 def test_stated_errors_have_the_right_size(monkeypatch):
@@ -234,13 +234,13 @@ def test_the_grain_of_the_points_is_in_the_error():
     for points in (2**4, 2**9):
         error = vf.mean_field(network, points=points, scrambles=4).error
         assert all(not error[name][0].any() for name in error)
-        assert all(error[name][1:].min() >= 0.999 / (points * 4**0.5) for name in ("firing_rate", "coincidences"))
+        assert all(error[name][1:].min() >= 0.999 / (points * 4**0.5) for name in ("firing_rate", "second_moments"))
     assert error["firing_rate"][1, 0] < 1.5 / (points * 4**0.5)
 
 
 def test_results_depend_on_the_seed():
     one, again, other = (vf.mean_field(net("zero", steps=6), points=2**9, scrambles=5, seed=seed) for seed in (4, 4, 5))
-    for name in ("variance", "firing_rate", "coincidences"):
+    for name in ("variance", "firing_rate", "second_moments"):
         assert np.array_equal(getattr(again, name), getattr(one, name))
         assert not np.array_equal(getattr(other, name), getattr(one, name))
 
@@ -273,15 +273,15 @@ def test_anchors_at_depth(reset, squared_gain, rate, variance):
 
 @pytest.mark.slow
 def test_depth_against_plain_monte_carlo():
-    """Forty layers of drawn neurons, coincidences from raw spikes; six copies of the whole say how far each is off."""
+    """Forty layers of drawn neurons, second moments from raw spikes; six copies of the whole say how far each is off."""
     neuron, squared_gain = vf.Neuron(1.0, decay=0.5, reset="delayed_subtract"), 10.0
     profile = vf.mean_field(net("delayed_subtract", steps=20, depth=40, gain=squared_gain**0.5))
     copies = []
     for seed in range(6):
         rng, covariance = np.random.default_rng(seed), np.ones((20, 20))
         for _ in range(40):
-            (_, variance, rate, coincidences) = plain(neuron, np.zeros(20), covariance, 50_000, rng)
-            covariance = squared_gain * coincidences[0]
+            (_, variance, rate, second_moments) = plain(neuron, np.zeros(20), covariance, 50_000, rng)
+            covariance = squared_gain * second_moments[0]
         copies.append([variance[0][10:].mean(), rate[0][10:].mean()])
     drawn, error = np.mean(copies, axis=0), np.std(copies, axis=0, ddof=1) / 6**0.5
     late = np.array([profile.variance[-1, 10:].mean(), profile.firing_rate[-1, 10:].mean()])
@@ -327,7 +327,7 @@ def test_first_steps_without_currents(threshold, probes):
     covariance = np.full((1, 1, steps, steps), 0.5) + 3.0 * np.eye(steps)
     covariance[..., :silent, :] = covariance[..., :, :silent] = 0.0
     none, weak = (sampling(np.zeros((1, 1, steps)), covariance + tiny * np.eye(steps), 1) for tiny in (0.0, 1e-60))
-    for name in ("firing_rate", "variance", "coincidences"):
+    for name in ("firing_rate", "variance", "second_moments"):
         assert getattr(none, name) == pytest.approx(getattr(weak, name), abs=1e-6)
     assert none.firing_rate[0, 0, :silent] == pytest.approx(float(threshold < 0))
     assert none.firing_rate[0, 0, silent] > 0.1

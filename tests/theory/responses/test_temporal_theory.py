@@ -118,14 +118,14 @@ def test_a_memoryless_neuron_repeats_its_one_step_answer(options):
     once, often = (vf.mean_field(net(steps=steps, depth=30, gain=2.7, input_scale=0.9, **options)) for steps in (1, 4))
     for name in ("variance", "firing_rate", "survival"):
         assert getattr(often, name) == pytest.approx(np.repeat(getattr(once, name)[:, None], 4, axis=1), rel=1e-12)
-    coincidences = often.coincidences
-    expected = np.broadcast_to(once.firing_rate[:, None, None], coincidences.shape)
-    assert coincidences == pytest.approx(expected, rel=1e-12)
+    second_moments = often.second_moments
+    expected = np.broadcast_to(once.firing_rate[:, None, None], second_moments.shape)
+    assert second_moments == pytest.approx(expected, rel=1e-12)
 
 
 # The recursion against its definition, in mpmath.
 
-QUANTITIES = ("variance", "potential_mean", "firing_rate", "coincidences")
+QUANTITIES = ("variance", "potential_mean", "firing_rate", "second_moments")
 NETWORKS = {
     "leak": {"decay": 0.5},
     "integrator below threshold 0": {"decay": 1.0, "threshold": -0.4},
@@ -196,7 +196,7 @@ def test_two_steps_against_stepped_neurons(reset):
         """Of each moment, in standard errors."""
         H, S = stepped(neuron, currents)
         samples = [*((H - np.array(exact.potential_mean, dtype=float)[:, None]) ** 2), *H, *S, S[0] * S[1]]
-        wanted = [*exact.variance, *exact.potential_mean, *exact.firing_rate, exact.coincidences[0][1]]
+        wanted = [*exact.variance, *exact.potential_mean, *exact.firing_rate, exact.second_moments[0][1]]
         pairs = zip(samples, wanted, strict=True)
         return [abs(x.mean() - float(y)) / max(x.std() / np.sqrt(number), 1e-12) for x, y in pairs]
 
@@ -240,7 +240,7 @@ REST = {
 def test_coincidences_are_those_of_spikes(options, std):
     """Symmetric, between the bounds of Fréchet, positive semi-definite, with the rate on the diagonal."""
     profile = vf.mean_field(net(drive=vf.drives.white(std), **options))
-    M, p = profile.coincidences, profile.firing_rate
+    M, p = profile.second_moments, profile.firing_rate
     assert np.array_equal(M, M.swapaxes(1, 2))
     assert np.diagonal(M, axis1=1, axis2=2) == pytest.approx(p, abs=1e-15)
     rows, columns = p[:, :, None], p[:, None, :]
@@ -258,7 +258,7 @@ def test_the_unit_of_the_potential_does_not_matter(options, scale):
     one = vf.mean_field(net(drive=vf.drives.white(1.0), **options))
     scaled = {name: scale * options[name] for name in ("threshold", "gain", "bias_std", "mean_gain")}
     other = vf.mean_field(net(drive=vf.drives.white(scale), **options | scaled))
-    assert other.coincidences == pytest.approx(one.coincidences, rel=1e-7, abs=1e-9)
+    assert other.second_moments == pytest.approx(one.second_moments, rel=1e-7, abs=1e-9)
     assert other.variance == pytest.approx(scale**2 * one.variance, rel=1e-7, abs=1e-9)
 
 
@@ -266,7 +266,7 @@ def test_earlier_steps_do_not_know_later_ones():
     long, short = (vf.mean_field(net(steps=steps, decay=0.7, synaptic_decay=0.2)) for steps in (12, 7))
     for name in ("variance", "firing_rate"):
         assert getattr(long, name)[:, :7] == pytest.approx(getattr(short, name), rel=1e-11)
-    assert long.coincidences[:, :7, :7] == pytest.approx(short.coincidences, rel=1e-10)
+    assert long.second_moments[:, :7, :7] == pytest.approx(short.second_moments, rel=1e-10)
 
 
 def test_a_delay_shifts_each_layer_by_its_steps():
@@ -284,14 +284,14 @@ def test_leak_and_synapse_are_the_same_filter():
     """Without reset the membrane is a linear filter of the current: β and α may change places."""
     one = vf.mean_field(net(steps=8, decay=0.7, synaptic_decay=0.2, bias_std=0.3))
     other = vf.mean_field(net(steps=8, decay=0.2, synaptic_decay=0.7, bias_std=0.3))
-    assert other.coincidences == pytest.approx(one.coincidences, rel=1e-9)
+    assert other.second_moments == pytest.approx(one.second_moments, rel=1e-9)
     assert other.variance == pytest.approx(one.variance, rel=1e-9)
 
 
 def test_late_steps_are_stationary():
     """A white drive: the state depends on the difference of steps alone, and decorrelates with it."""
     profile = vf.mean_field(net(steps=60, decay=0.5, depth=6, gain=3.0, drive=vf.drives.white(1.0)))
-    M, p = profile.coincidences[:, 40:, 40:], profile.firing_rate[:, 40:]
+    M, p = profile.second_moments[:, 40:, 40:], profile.firing_rate[:, 40:]
     assert np.ptp(p, axis=1) == pytest.approx(np.zeros(6), abs=1e-9)
     assert M[:, 1:, 1:] == pytest.approx(M[:, :-1, :-1], abs=1e-9)
     first = [1 / (1 - 0.5**2), 0.5 / (1 - 0.5**2)]
@@ -303,9 +303,9 @@ def test_a_silent_drive_and_zero_thresholds():
     """Where nothing varies, strictness decides; at θ = 0 the rate is one half as soon as something does."""
     silent = {"drive": vf.drives.currents(0.0), "threshold": 0.0, "decay": 0.5, "gain": 2.0}
     quiet, firing = (vf.mean_field(net(strict=strict, **silent)) for strict in (True, False))
-    assert not quiet.coincidences.any()
+    assert not quiet.second_moments.any()
     assert not quiet.variance.any()
-    assert np.all(firing.coincidences[0] == 1)
+    assert np.all(firing.second_moments[0] == 1)
     assert firing.firing_rate[1:] == pytest.approx(np.full((3, 5), 0.5))
     assert np.all(vf.mean_field(net(**silent | {"threshold": -1.0})).firing_rate[0] == 1)
 
@@ -319,7 +319,7 @@ def test_inputs_are_kinds_of_their_own():
         assert batch.per_input[name] == pytest.approx(each, rel=1e-12)
         assert getattr(batch, name) == pytest.approx(each.mean(axis=0), rel=1e-12)
     assert batch.variance_std == pytest.approx(batch.per_input["variance"].std(axis=0))
-    assert batch.coincidences == pytest.approx(np.mean([profile.coincidences for profile in alone], axis=0), rel=1e-12)
+    assert batch.second_moments == pytest.approx(np.mean([profile.second_moments for profile in alone], axis=0), rel=1e-12)
 
 
 @pytest.mark.parametrize("given_ones", [False, True])
@@ -343,7 +343,7 @@ def test_given_currents_step_layer_1_as_they_are(reset):
     H, S = stepped(neuron, currents)
     assert state.variance[0] == pytest.approx(H.var(axis=2, ddof=1))
     assert state.firing_rate[0] == pytest.approx(S.mean(axis=2))
-    assert state.coincidences[0] == pytest.approx(np.einsum("bti,bsi->bts", S, S) / 100)
+    assert state.second_moments[0] == pytest.approx(np.einsum("bti,bsi->bts", S, S) / 100)
     if reset == "none":
         network = net(drive=vf.drives.given(currents), steps=6, threshold=0.7, decay=0.6, input_scale=0.8, synaptic_decay=0.3)
         profile = vf.mean_field(network)
@@ -377,9 +377,9 @@ def as_is(neurons, neuron, currents, number, state=Neurons.state):
 def test_without_digits_of_their_own_differences_are_lost(monkeypatch):
     """Negative control: with only the moments handed down, layers 4 to 8 are off, and the stationary state is the same."""
     network = net(steps=20, depth=40, decay=0.1)
-    carried = vf.mean_field(network).coincidences
+    carried = vf.mean_field(network).second_moments
     monkeypatch.setattr(Neurons, "state", as_is)
-    lost = np.abs(vf.mean_field(network).coincidences - carried).max(axis=(1, 2))
+    lost = np.abs(vf.mean_field(network).second_moments - carried).max(axis=(1, 2))
     assert lost[5] > 1e-4
     assert lost[-1] < 1e-6
 
@@ -387,8 +387,8 @@ def test_without_digits_of_their_own_differences_are_lost(monkeypatch):
 def test_longer_runs_do_not_move_earlier_steps():
     """Differences of 1e-140 in the second run: if they were rounded, its last steps would come apart from the first one's."""
     short, long = (vf.mean_field(net(steps=steps, depth=12, decay=0.2)) for steps in (20, 100))
-    assert long.coincidences[:, :20, :20] == pytest.approx(short.coincidences, rel=1e-11)
-    late = long.coincidences[:3, 20:, 20:]
+    assert long.second_moments[:, :20, :20] == pytest.approx(short.second_moments, rel=1e-11)
+    late = long.second_moments[:3, 20:, 20:]
     q = late[:, :-1, :-1].diagonal(0, 1, 2) + late[:, 1:, 1:].diagonal(0, 1, 2) - 2 * late.diagonal(1, 1, 2)
     assert np.abs(q).max() < 1e-4
 
@@ -396,10 +396,10 @@ def test_longer_runs_do_not_move_earlier_steps():
 def test_the_error_is_that_of_the_last_digits(monkeypatch):
     """Layers keep them; with fewer digits the error grows in proportion."""
     network = net(steps=20, depth=60, decay=0.5)
-    error = vf.mean_field(network).error["coincidences"]
+    error = vf.mean_field(network).error["second_moments"]
     assert 0 < error.max() < 3e-15
     monkeypatch.setattr("varflow.theory.responses.orthants.LAST_DIGITS", 1e-6)
-    coarse = vf.mean_field(network).error["coincidences"]
+    coarse = vf.mean_field(network).error["second_moments"]
     assert 1e-8 < coarse.max() < 1e-6
 
 
@@ -457,7 +457,7 @@ def test_the_order_of_limits():
     pytest.importorskip("torch")
     network = vf.Network(width=500, depth=6, gain=6.303**0.5, neuron=vf.Neuron(1.0, decay=0.2), steps=20)
     apart = [
-        profile.coincidences for profile in (vf.simulate(network, repeats=20, engine="conditional"), vf.mean_field(network))
+        profile.second_moments for profile in (vf.simulate(network, repeats=20, engine="conditional"), vf.mean_field(network))
     ]
     networks, limit = (M[..., -1, -1] + M[..., -2, -2] - 2 * M[..., -1, -2] for M in apart)
     assert np.abs(networks).max() < 1e-12

@@ -121,7 +121,7 @@ def test_moments_in_time_are_those_of_mean_field():
     network = net(depth=3, neuron=neuron, steps=4, drive=vf.drives.inputs(x))
     kernel, profile = vf.kernel(network, x), vf.mean_field(network)
     own = np.einsum("latas->lts", kernel.moments) / 2
-    assert own == pytest.approx(profile.coincidences, rel=1e-12, abs=1e-15)
+    assert own == pytest.approx(profile.second_moments, rel=1e-12, abs=1e-15)
 
 
 @pytest.mark.parametrize("merge", ["add", "iand"])
@@ -137,8 +137,8 @@ def test_moments_of_shortcuts_around_other_neurons_are_those_of_mean_field(merge
     )
     kernel, profile = vf.kernel(network, x, scrambles=5), vf.mean_field(network, scrambles=5)
     own, error = np.einsum("latas->lts", kernel.moments) / 2, np.einsum("latas->lts", kernel.error) / 2
-    assert own[0] == pytest.approx(profile.coincidences[0], rel=1e-12)
-    assert np.all(np.abs(own - profile.coincidences) <= 6 * np.hypot(error, profile.error["coincidences"]) + 1e-12)
+    assert own[0] == pytest.approx(profile.second_moments[0], rel=1e-12)
+    assert np.all(np.abs(own - profile.second_moments) <= 6 * np.hypot(error, profile.error["second_moments"]) + 1e-12)
 
 
 def test_a_batch_normalisation_needs_the_whole_batch():

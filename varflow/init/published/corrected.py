@@ -73,7 +73,7 @@ def corrected_uniform_(
     fan: Any = None,
     generator: Any = None,
 ) -> Tensor:
-    """The same for uniform weights, with their own survival at finite width.
+    """Fill with uniform weights of the corrected gain, by their own survival at finite width.
 
     Parameters
     ----------
@@ -113,8 +113,8 @@ def _weights(s: Setting) -> Weights:
     if not s.neuron.memoryless:
         raise DomainError("neuron", s.neuron, "has no corrected gain, which is known for memoryless neurons only")
     theta = s.neuron.threshold
-    found = raised_gain(theta, width=s.width, depth=s.depth, survival_target=s.survival_target)
-    return Weights(found / s.neuron.input_scale)
+    gain = raised_gain(theta, width=s.width, depth=s.depth, survival_target=s.survival_target)
+    return Weights(gain / s.neuron.input_scale)
 
 
 CORRECTED = Method(

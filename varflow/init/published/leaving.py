@@ -5,18 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from varflow._checks import (
-    DomainError,
-    choice,
-    instance,
-    integer,
-    non_negative,
-    positive_scale,
-    probability,
-    real_array,
-    scalar,
-    scale,
-)
+from varflow._checks import DomainError, choice, instance, integer, non_negative, positive_scale, probability, scalar, scale
 from varflow.init.published.fluctuation_driven import FilterSums
 
 __all__ = [
@@ -42,7 +31,7 @@ class ExcitatoryInhibitory:
 def ei_init_scale(fan_in: int, *, input_variance: float, input_mean: float) -> float:
     r"""Mean of the exponential weights of E-I Init (``liu2025``): ``√(Var[x] / (n (E[x²] + Var[x])))``."""
     variance = scalar("input_variance", positive_scale("input_variance", input_variance))
-    square = variance + scalar("input_mean", real_array("input_mean", input_mean)) ** 2
+    square = variance + scalar("input_mean", scale("input_mean", input_mean)) ** 2
     return math.sqrt(variance / (integer("fan_in", fan_in, minimum=1) * (square + variance)))
 
 

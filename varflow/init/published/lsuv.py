@@ -140,16 +140,16 @@ def _scale(
 ) -> None:
     for passes in range(rounds + 1):
         out = _outputs(torch, module, run)
-        found, centre = float(out.var(correction=0)), float(out.mean())
-        if not found > 0:
+        var, centre = float(out.var(correction=0)), float(out.mean())
+        if not var > 0:
             rule = "is a layer whose output does not vary: nothing reaches it; scale up the inputs"
             raise DomainError("inputs", name, rule)
         aside = 0.0 if shift is None else abs(centre - shift) / v**0.5
-        if abs(found / v - 1) <= tolerance and aside <= tolerance:
+        if abs(var / v - 1) <= tolerance and aside <= tolerance:
             return
         if passes == rounds:
-            raise ConvergenceError(f"layer {name} has variance {found:.4g}, not {v:.4g}: raise iterations or tolerance", found)
-        ratio = (v / found) ** 0.5
+            raise ConvergenceError(f"layer {name} has variance {var:.4g}, not {v:.4g}: raise iterations or tolerance", var)
+        ratio = (v / var) ** 0.5
         module.weight.mul_(ratio)
         if shift is not None:  # the mean due to the weights is scaled with them
             module.bias.fill_(shift - ratio * (centre - float(module.bias[0])))

@@ -83,10 +83,10 @@ def micheli_finite_size_gain(threshold: float, fan_in: int, *, seed: int = 0) ->
     theta, n = scalar("threshold", scale("threshold", threshold)), integer("fan_in", fan_in, minimum=1)
     rng = np.random.default_rng(integer("seed", seed, minimum=0))
     if n <= 2**20:  # larger samples are not drawn normal by normal
-        above = np.count_nonzero(rng.standard_normal(n) > theta)
+        n_above = np.count_nonzero(rng.standard_normal(n) > theta)
     else:
-        above = rng.binomial(n, distribution("normal").sf(theta))
-    bootstrapped = rng.binomial(n, above / n, BOOTSTRAPS) / n
+        n_above = rng.binomial(n, distribution("normal").sf(theta))
+    bootstrapped = rng.binomial(n, n_above / n, BOOTSTRAPS) / n
     low = bootstrapped.mean() - 1.959963984540054 * bootstrapped.std() / math.sqrt(BOOTSTRAPS)
     if low <= 0:
         raise DomainError("fan_in", fan_in, f"leaves no draw above the threshold {theta:g}: the bound is not positive")
@@ -162,7 +162,7 @@ def micheli_normal_(
 def micheli_uniform_(
     tensor: Tensor, threshold: float = 1.0, *, variance: float = 1.0, fan: Any = None, generator: Any = None
 ) -> Tensor:
-    """The same gain with uniform weights, for which potentials are also normal at large fan-in.
+    """Fill with uniform weights of the same gain, for which potentials are also normal at large fan-in.
 
     Parameters
     ----------

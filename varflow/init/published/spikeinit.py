@@ -56,13 +56,13 @@ def spikeinit_gain(rate: float, *, threshold: float = 1.0, decay: float = 0.0, i
     )
     p, b = probability("rate", rate, open_ends=True), probability("decay", decay)
     a = -float(special.ndtri(p))
-    density, below = math.exp(-(a**2) / 2) / math.sqrt(2 * math.pi), 1 - p
-    pull = b * density / (1 - b * below)
+    density, silent = math.exp(-(a**2) / 2) / math.sqrt(2 * math.pi), 1 - p
+    pull = b * density / (1 - b * silent)
     if not a > pull:
         raise DomainError("rate", rate, "is not attainable at any gain, because neurons that spike are reset; use a lower rate")
     s = theta / (a - pull)
     m = -pull * s
-    drive = (m**2 + s**2) * (1 - b**2 * below) + b**2 * s * (theta + m) * density
+    drive = (m**2 + s**2) * (1 - b**2 * silent) + b**2 * s * (theta + m) * density
     return math.sqrt(drive / p) / lam
 
 

@@ -18,7 +18,7 @@ from varflow._checks import DomainError, several
 from varflow.model.graph import Graph, independent, of_layers
 from varflow.model.layers import Layer, LayerNorm, Residual, Spike
 from varflow.model.over_neurons import size_of
-from varflow.model.signals import Signal, all_layers, signal_after
+from varflow.model.signals import Signal
 from varflow.model.weighted_layers import Weighted
 from varflow.results import FixedPoint, FixedPoints
 from varflow.theory.memoryless.variance_map import depth_scale
@@ -60,8 +60,7 @@ class Block:
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", several("block", self.layers, Layer))
         object.__setattr__(self, "kind", _kind(self.layers))
-        start = Signal(self.kind, (self.width,), weighted=True)
-        end = signal_after(self.layers, start, self.width)
+        start, *_, end = of_layers(self.layers, Signal(self.kind, (self.width,), weighted=True), self.width).shapes()
         if (end.kind, end.shape) != (self.kind, start.shape):
             raise DomainError("block", self.layers, f"must return the {start} that it receives, not {end}")
 
@@ -78,7 +77,7 @@ class Block:
 
     @cached_property
     def spiking(self) -> list[Spike]:
-        found = [layer for layer in all_layers(self.layers) if isinstance(layer, Spike)]
+        found = [node.operation for node in self.graph if isinstance(node.operation, Spike)]
         if not found:
             raise DomainError("block", self.layers, "must have at least one Spike")
         return found
@@ -97,11 +96,11 @@ class Block:
 
     @cached_property
     def weighted(self) -> list[Weighted]:
-        return [layer for layer in all_layers(self.layers) if isinstance(layer, Weighted)]
+        return [node.operation for node in self.graph if isinstance(node.operation, Weighted)]
 
     @cached_property
     def normalised(self) -> bool:
-        return any(layer.over_batch for layer in all_layers(self.layers))
+        return self.graph.over_batch
 
     def __call__(self, state: np.ndarray, other: np.ndarray | None = None) -> np.ndarray:
         """The state after the block, for each of many. ``other``: that of all other inputs, if this one differs."""
@@ -142,7 +141,8 @@ class Block:
         walk = Walk(
             Effort(Neurons(points=2, scrambles=2, seed=0)), batching or Batching()
         )  # through one step: nothing is sampled
-        return signals_walk(self.graph, signal, walk)[-1].sent, walk.rows
+        visits = signals_walk(self.graph, signal, walk, keep=True)
+        return visits[-1].sent, [visit.kept["state"] for visit in visits if visit.node.operation.spikes]
 
     @cached_property
     def free(self) -> tuple[str, float]:

@@ -32,7 +32,7 @@ DEVIATION = 0.02  # relative size of the deviation from M whose growth is measur
 ROUNDS = 24  # layers over which it is followed; the second half is used
 
 Map = Callable[[LayerState, int], LayerState]  # the layer above one, and its number
-MOMENTS = ("variance", "potential_mean", "firing_rate", "coincidences")
+MOMENTS = ("variance", "potential_mean", "firing_rate", "second_moments")
 
 
 def temporal_fixed_point(
@@ -114,7 +114,7 @@ def _alike(network: Network) -> Network:
     plain_chain(network)
     if np.ptp(network.gains[1:]) > 0 if network.depth > 1 else False:
         raise DomainError("gain", network.gain, "must be the same in every layer for a fixed point")
-    if network.drive.kinds > 1:
+    if network.drive.n_inputs > 1:
         raise DomainError("drive", network.drive, "has several inputs, each with its own fixed point: give one of them")
     width, gain = int(network.widths[-1]), float(network.gains[-1])
     shape: dict[str, Any] = {"depth": 2, "width": width, "gain": gain, "neuron": replace(network.neuron, delay=0)}
@@ -177,7 +177,7 @@ def _described(
         mean_rate=float(rate.mean()),
         late_rate=float(late(rate).mean()),
         multiplier=multiplier,
-        stable=bool(multiplier < 1) if alive else network.silence_is_final,
+        stable=bool(multiplier < 1) if alive else network.silence_is_absorbing,
         depth=_arrival(rates, rate) if settled else None,
         residual=float(np.abs(change).max()),
         error=errors,
@@ -225,20 +225,22 @@ def leading_multiplier(
 
     The layer number is kept fixed, so that both sides of a difference use the same points.
     """
-    replicas = len(layer(state, number).coincidences)
-    mean, moments = (np.array(np.broadcast_to(x, (replicas, *x.shape[1:]))) for x in (state.firing_rate, state.coincidences))
+    replicas = len(layer(state, number).second_moments)
+    mean, moments = (np.array(np.broadcast_to(x, (replicas, *x.shape[1:]))) for x in (state.firing_rate, state.second_moments))
     deviation, growth = (size * mean, size * moments), []
     initial = _size(deviation[1])
     if not initial.all():  # silence
         return 0.0, 0.0
 
     def deviated(sign: float) -> LayerState:
-        below = replace(state, firing_rate=mean + sign * deviation[0], coincidences=moments + sign * deviation[1], changes=None)
+        below = replace(
+            state, firing_rate=mean + sign * deviation[0], second_moments=moments + sign * deviation[1], changes=None
+        )
         return layer(below, number)
 
     for _ in range(rounds):
         above, below = deviated(1.0), deviated(-1.0)
-        response = (above.firing_rate - below.firing_rate) / 2, (above.coincidences - below.coincidences) / 2
+        response = (above.firing_rate - below.firing_rate) / 2, (above.second_moments - below.second_moments) / 2
         after = _size(response[1])
         growth.append(after / initial)
         if not after.all():
@@ -249,5 +251,5 @@ def leading_multiplier(
     return float(each.mean()), float(standard_error(each))
 
 
-def _size(coincidences: np.ndarray) -> np.ndarray:
-    return np.sqrt((coincidences**2).sum(axis=(-2, -1)))
+def _size(second_moments: np.ndarray) -> np.ndarray:
+    return np.sqrt((second_moments**2).sum(axis=(-2, -1)))

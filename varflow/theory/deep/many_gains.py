@@ -73,7 +73,7 @@ def descend(neuron: Neuron, neurons: Neurons, first: LayerState, gains: np.ndarr
     last = np.array(np.broadcast_to(first.firing_rate, (neurons.replicas(neuron, steps), len(gains), steps)))
     active, state = np.arange(len(gains)), first.of_groups(np.zeros(len(gains), int))
     for number in range(1, layers + 1):
-        wild = (gains[active] ** 2 * state.coincidences.max(axis=(0, 2, 3), initial=0.0)) > RUNAWAY
+        wild = (gains[active] ** 2 * state.second_moments.max(axis=(0, 2, 3), initial=0.0)) > RUNAWAY
         last[:, active[wild]] = np.inf
         state, active = state.of_groups(~wild), active[~wild]
         if not len(active):

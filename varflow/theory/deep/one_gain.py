@@ -65,7 +65,7 @@ def propagated(
         settled = settling and still and number > 2 * WINDOW
         if dead or settled or number == depth:
             break
-        if gain**2 * float(states[-1].coincidences.max()) > RUNAWAY:
+        if gain**2 * float(states[-1].second_moments.max()) > RUNAWAY:
             endless = np.full(rates.shape, np.inf)
             return Propagated(gain, endless, endless, endless, (endless, endless), depth, kept)
         states = [*states[1 - 2 * WINDOW :], above(neuron, neurons, states[-1], np.full((1, 1), gain), number)]

@@ -13,7 +13,7 @@ import numpy as np
 
 from varflow.theory.finite_width.counts import CountGrid
 
-__all__ = ["Kernel", "deviance", "log_pmf", "window"]
+__all__ = ["Transition", "deviance", "log_pmf", "window"]
 
 BLOCK = 64  # rows that share one column window
 TAIL = -math.log(1e-17)  # of the probability outside a row's window, on either side: below the rounding of 1
@@ -42,11 +42,11 @@ def log_pmf(k: Any, n: int, p: Any, q: Any) -> np.ndarray:
     """
     k, p, q = np.asarray(k, dtype=float), np.asarray(p), np.asarray(q)
     inner = np.clip(k, 1, n - 1) if n > 1 else np.full_like(k, 0.5)
-    rest = n - inner
+    failures = n - inner
     excess = inner - n * p
-    stirling = _stirling_error(np.full_like(inner, n)) - _stirling_error(inner) - _stirling_error(rest)
-    distance = deviance(inner, n * p, excess) + deviance(rest, n * q, -excess)
-    middle = stirling + 0.5 * np.log(n / (2 * np.pi * inner * rest)) - distance
+    stirling = _stirling_error(np.full_like(inner, n)) - _stirling_error(inner) - _stirling_error(failures)
+    distance = deviance(inner, n * p, excess) + deviance(failures, n * q, -excess)
+    middle = stirling + 0.5 * np.log(n / (2 * np.pi * inner * failures)) - distance
     return np.where(k == 0, n * _log_complement(q, p), np.where(k == n, n * _log_complement(p, q), middle))
 
 
@@ -57,8 +57,8 @@ def deviance(k: np.ndarray, mean: np.ndarray, excess: np.ndarray) -> np.ndarray:
     if near.all():
         return _near_deviance(k, v, excess)
     with np.errstate(over="ignore"):  # a mean next to 0
-        far = k * np.log1p(excess / mean) - excess
-    return np.where(near, _near_deviance(k, np.where(near, v, 0.0), excess), far)
+        direct = k * np.log1p(excess / mean) - excess
+    return np.where(near, _near_deviance(k, np.where(near, v, 0.0), excess), direct)
 
 
 def _near_deviance(k: np.ndarray, v: np.ndarray, excess: np.ndarray) -> np.ndarray:
@@ -78,12 +78,12 @@ def _log_complement(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 def window(n: int, p: np.ndarray, tail: float = TAIL) -> tuple[np.ndarray, np.ndarray]:
     """Counts ``lo … hi`` outside which Binomial(n, p) has less than ``e^-tail`` on either side (Bernstein's inequality)."""
     mean = n * p
-    above = tail / 3 + np.sqrt(tail**2 / 9 + 2 * tail * mean * (1 - p))
-    below = np.minimum(np.sqrt(2 * tail * mean), tail / 3 + np.sqrt(tail**2 / 9 + 2 * tail * mean * (1 - p)))
-    return np.floor(np.maximum(mean - below, 0)).astype(int), np.ceil(np.minimum(mean + above, n)).astype(int)
+    reach_up = tail / 3 + np.sqrt(tail**2 / 9 + 2 * tail * mean * (1 - p))
+    reach_down = np.minimum(np.sqrt(2 * tail * mean), tail / 3 + np.sqrt(tail**2 / 9 + 2 * tail * mean * (1 - p)))
+    return np.floor(np.maximum(mean - reach_down, 0)).astype(int), np.ceil(np.minimum(mean + reach_up, n)).astype(int)
 
 
-class Kernel:
+class Transition:
     """The transition matrix between distributions on count grids; row ``i`` is Binomial(n, p_i).
 
     A distribution is its vector of masses, grid weights included. Rows are stored in dense blocks, each with one window of
@@ -131,9 +131,9 @@ class Kernel:
             out[start : start + BLOCK, lo : lo + block.shape[1]] = block
         return out
 
-    def with_tail(self, tail: float) -> Kernel:
-        """The same kernel with windows for another ``tail``."""
-        return Kernel(self.target, self.p, self.q, tail)
+    def with_tail(self, tail: float) -> Transition:
+        """This kernel with windows for another ``tail``."""
+        return Transition(self.target, self.p, self.q, tail)
 
     def _block(self, start: int) -> tuple[int, np.ndarray]:
         if start not in self._blocks:

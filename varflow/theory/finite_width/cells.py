@@ -23,8 +23,8 @@ def sums(core: WeightDistribution, largest: int) -> Iterator[tuple[np.ndarray, n
     """Centres of cells and their probabilities, for the sum of 0, 1, …, ``largest`` cores."""
     index = np.arange(-CELLS // 2, CELLS // 2)
     edges = core.mean + core.std * CELL * (np.append(index, CELLS // 2) - 0.5)
-    above, below = sum_tails(core, np.ones(len(edges)), edges, 0.0)
-    mass = np.maximum(np.where(index <= 0, np.diff(below), -np.diff(above)), 0.0)
+    upper, lower = sum_tails(core, np.ones(len(edges)), edges, 0.0)
+    mass = np.maximum(np.where(index <= 0, np.diff(lower), -np.diff(upper)), 0.0)
     mass /= mass.sum()
     mean = float(mass @ index)
     std = float(np.sqrt(mass @ (index - mean) ** 2))

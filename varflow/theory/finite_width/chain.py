@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, frozen, instance, integer, positive, probability, scalar
+from varflow._checks import DomainError, frozen, instance, integer, positive, probability, renamed, scalar
 from varflow._display import Table
 from varflow._memory import room
 from varflow.model.network import Network, plain_chain
 from varflow.model.neurons import equal_neurons
-from varflow.theory.finite_width.binomial import TAIL, WHOLE_TAIL, Kernel
+from varflow.theory.finite_width.binomial import TAIL, WHOLE_TAIL, Transition
 from varflow.theory.finite_width.counts import STEP, CountGrid, CountLaw, count_grid
 from varflow.theory.finite_width.firing import firing
 from varflow.theory.finite_width.merged_counts import Matrix, merged
@@ -111,20 +111,20 @@ class SpikeChain:
         return f"SpikeChain of {depth} layer{'s' * (depth > 1)} of {width}: {alive}"
 
     def _repr_html_(self) -> str:
-        chosen = np.unique(np.linspace(0, self.network.depth - 1, 5).round().astype(int)).tolist()
-        found = self.propagate()
-        laws = [(l + 1, found[l]) for l in chosen]
-        rows = [(str(l), f"{law.firing_rate:.5g} ± {law.firing_rate_std:.2g}", f"{law.survival:.5g}") for l, law in laws]
+        shown = np.unique(np.linspace(0, self.network.depth - 1, 5).round().astype(int)).tolist()
+        distributions = self.propagate()
+        rows_of = [(l + 1, distributions[l]) for l in shown]
+        rows = [(str(l), f"{law.firing_rate:.5g} ± {law.firing_rate_std:.2g}", f"{law.survival:.5g}") for l, law in rows_of]
         return Table(repr(self), "", rows, ("layer", "firing rate", "survival")).html()
 
     @property
     def neurons(self) -> list[int]:
-        """Which counts are those of layers of neurons, in their order."""
+        """Places of the counts of layers of neurons, in their order."""
         return [place for place, count in enumerate(self.counts) if count.neurons]
 
     @property
     def sent(self) -> list[int]:
-        """Which counts are those of the spikes of every layer; of the last, of the spikes that leave the network."""
+        """Places of the counts of every layer's spikes; for the last, of the spikes that leave the network."""
         return [*self.neurons[:-1], self._leaving]
 
     @property
@@ -139,7 +139,7 @@ class SpikeChain:
 
     @property
     def kernels(self) -> list[Any]:
-        """How each count but the first follows from the one it is drawn from."""
+        """Transition to each count but the first from the one it is drawn from."""
         return self.transitions[1:]
 
     def _propagate_with(self, tail: float) -> None:
@@ -159,10 +159,10 @@ class SpikeChain:
             self.all_masses.append(distinct[key].push(self.all_masses[count.below]))
         self._masses = [self.all_masses[place] for place in self.sent]
 
-    def _transition(self, count: Count, grid: CountGrid, tail: float) -> Kernel | Matrix:
+    def _transition(self, count: Count, grid: CountGrid, tail: float) -> Transition | Matrix:
         assert count.below is not None
         if count.layer is not None:
-            return Kernel(grid, *firing(count.layer, self.all_grids[count.below].counts), tail)
+            return Transition(grid, *firing(count.layer, self.all_grids[count.below].counts), tail)
         assert count.branch is not None
         branch = self.transitions[count.branch]
         p, q = (branch.p, branch.q) if count.merge == "and" else (branch.q, branch.p)
@@ -203,13 +203,13 @@ class SpikeChain:
         wanted = self.network.depth if depth is None else integer("depth", depth, minimum=1)
         if wanted <= self.network.depth or not self.homogeneous:
             return min(float(self.masses(wanted)[-1][1:].sum()), 1.0)
-        last, beyond = self._masses[-1], wanted - self.network.depth
-        if beyond > 1e10 / len(last):  # spike counts × layers: more can take minutes
+        last, deeper = self._masses[-1], wanted - self.network.depth
+        if deeper > 1e10 / len(last):  # spike counts × layers: more can take minutes
             rule = f"is too large at width {self.network.widths[-1]}: take fewer layers or neurons"
             raise DomainError("depth", wanted, rule)
-        alive = alive_after(self.kernel, last, beyond)
+        alive = alive_after(self.kernel, last, deeper)
         if alive < self._rare and self.kernel.tail < WHOLE_TAIL:
-            alive = alive_after(self.kernel.with_tail(WHOLE_TAIL), last, beyond)
+            alive = alive_after(self.kernel.with_tail(WHOLE_TAIL), last, deeper)
         return min(alive, 1.0)
 
     def masses(self, depth: int | None = None) -> list[np.ndarray]:
@@ -223,13 +223,13 @@ class SpikeChain:
             masses.append(self.kernel.push(masses[-1]))
         return masses
 
-    def driven_kernel(self, grid: CountGrid) -> Kernel:
+    def driven_kernel(self, grid: CountGrid) -> Transition:
         """The distribution of layer 1 on a grid, one row per input."""
-        return Kernel(grid, *tails(*self.start), WHOLE_TAIL)
+        return Transition(grid, *tails(*self.start), WHOLE_TAIL)
 
     @property
     def homogeneous(self) -> bool:
-        """Whether all layers are the same, with neurons of one width and one transition between them."""
+        """True if all layers are the same, with neurons of one width and one transition between them."""
         return (
             len({count.width for count in self.counts}) == 1
             and len(set(self.layers)) <= 1
@@ -237,17 +237,19 @@ class SpikeChain:
         )
 
     @property
-    def kernel(self) -> Kernel:
+    def kernel(self) -> Transition:
         """The one transition kernel of a homogeneous network."""
         if not self.homogeneous:
             raise DomainError(
                 "network", self.network, "has layers that differ: a stationary state needs equal widths and gains"
             )
-        return self.transitions[1] if self.layers else Kernel(self.grids[0], *firing(self.layer, self.grids[0].counts))
+        return self.transitions[1] if self.layers else Transition(self.grids[0], *firing(self.layer, self.grids[0].counts))
+
+    silence_is_final = renamed("silence_is_final", "silence_is_absorbing")
 
     @property
-    def silence_is_final(self) -> bool:
-        """Whether silence is absorbing."""
+    def silence_is_absorbing(self) -> bool:
+        """True if silence is absorbing."""
         return self.layer.bias_variance == 0 and float(self.kernel.p[0]) == 0
 
     @property
@@ -285,7 +287,7 @@ class SpikeChain:
         >>> f"{vf.SpikeChain(network).quasi_stationary().escape_rate:.1e}"
         '6.2e-12'
         """
-        if not self.silence_is_final:
+        if not self.silence_is_absorbing:
             rule = "has no absorbing silence, so it never escapes for good; use SpikeChain(network).stationary()"
             raise DomainError("network", self.network, rule)
         kernel = self._whole_kernel()
@@ -359,16 +361,16 @@ class SpikeChain:
         """
         kernel = self._whole_kernel()
         from_drive = layers_until_silence(kernel, self.driven_kernel(kernel.target).dense().mean(axis=0))
-        if not self.silence_is_final:
+        if not self.silence_is_absorbing:
             return Lifetime(from_drive, np.nan)
         escape = settled(kernel, *self._living(kernel))[1]
         return Lifetime(from_drive, 1 / escape if escape > 0 else np.inf)
 
-    def _whole_kernel(self) -> Kernel:
+    def _whole_kernel(self) -> Transition:
         return whole_kernel(self.layer, self.kernel.target)
 
-    def _living(self, kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
-        """Which counts are alive, and a starting distribution: that of layer 1, unless it is silent."""
+    def _living(self, kernel: Transition) -> tuple[np.ndarray, np.ndarray]:
+        """True for counts that are alive, and a starting distribution: that of layer 1, unless it is silent."""
         living, driven = kernel.target.counts > 0, self.driven_kernel(kernel.target).dense().mean(axis=0)
         return living, driven if driven[living].sum() > 0 else kernel.target.weights
 

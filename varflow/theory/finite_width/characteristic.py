@@ -83,8 +83,8 @@ def _first_panels(core: WeightDistribution) -> np.ndarray:
 
 
 def _fourier(series: np.ndarray, middle: np.ndarray, half: np.ndarray, t: np.ndarray) -> np.ndarray:
-    kept = np.abs(series).max(axis=1) * half > 1e-18
-    series, middle, half = series[kept], middle[kept], half[kept]
+    significant = np.abs(series).max(axis=1) * half > 1e-18
+    series, middle, half = series[significant], middle[significant], half[significant]
     coefficients = 2 * half[:, None] * series * 1j ** np.arange(DEGREE + 1)
     out = np.zeros(len(t), dtype=complex)
     size = max(1, 2**20 // (len(half) * (DEGREE + 1)))

@@ -35,9 +35,9 @@ def tails(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias: flo
     p[upper] = tail_moments(core, 1, number[upper], x[upper], bias, range(1))[0]
     q = tail_moments(core, -1, number[~upper], x[~upper], bias, range(1))[0]
     p[~upper] = 1 - q
-    whole = 1 - p
-    whole[~upper] = q
-    return p, whole
+    complement = 1 - p
+    complement[~upper] = q
+    return p, complement
 
 
 def tail_moments(

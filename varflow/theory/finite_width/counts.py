@@ -65,8 +65,8 @@ def count_grid(width: int, step: float = STEP, exact_width: int = EXACT_WIDTH) -
     weights = np.concatenate([low, weights, low])
     order = np.argsort(counts)
     counts, weights = counts[order], weights[order]
-    kept = weights > 1e-20
-    return CountGrid(width, frozen(counts[kept]), frozen(weights[kept]), exact=False)
+    significant = weights > 1e-20
+    return CountGrid(width, frozen(counts[significant]), frozen(weights[significant]), exact=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -206,13 +206,13 @@ def _states(threshold: float, gain: float) -> tuple[float, State, State]:
     if theta <= 0:
         raise DomainError("threshold", threshold, "must be positive: at θ ≤ 0 silence has no basin to escape to")
     critical = critical_gain(threshold=theta)
-    found = fixed_points(threshold=theta, gain=g)
-    if len(found) < 3:
+    points = fixed_points(threshold=theta, gain=g)
+    if len(points) < 3:
         raise DomainError("gain", gain, f"leaves only silence: the critical gain is {critical:.8g}")
     if (g / theta) ** 2 > LARGEST_GAMMA:
         rule = f"must be at most {theta * LARGEST_GAMMA**0.5:.6g} at this threshold: above, the path to silence is a few jumps"
         raise DomainError("gain", gain, rule + "; vf.SpikeChain has the exact rate")
-    edge, stable = (_refined(theta / g, point.firing_rate) for point in found[1:])
+    edge, stable = (_refined(theta / g, point.firing_rate) for point in points[1:])
     if 1 - stable.m < NARROWEST:
         raise DomainError("gain", gain, f"is too close to the critical {critical:.10g}: 1 - m must be at least {NARROWEST}")
     return theta / g, stable, edge
@@ -309,11 +309,11 @@ class _Well:
         """The way out, and the way in from the same ``x``, whose phase is found by Newton's method."""
         out = self.way_out(phase, self.layers_out)
         table = np.linspace(0, 4, 401)
-        own = np.interp(-out.x, -self.way_in(table, self.layers_in).x, table)
+        phase_in = np.interp(-out.x, -self.way_in(table, self.layers_in).x, table)
         for _ in range(4):
-            leg = self.way_in(own, self.layers_in)
-            own = own + (out.x - leg.x) / leg.slope
-        leg = self.way_in(own, self.layers_in)
+            leg = self.way_in(phase_in, self.layers_in)
+            phase_in = phase_in + (out.x - leg.x) / leg.slope
+        leg = self.way_in(phase_in, self.layers_in)
         gap = out.x - leg.x  # rounding at the start of the manifold, amplified on the way
         return out, leg._replace(
             x=out.x,

@@ -151,7 +151,7 @@ def expansion(network: Network, *, order: int = 2) -> Expansion:
     if not small < LARGEST_PARAMETER:
         needed = f"below {LARGEST_PARAMETER} only above {small * n / LARGEST_PARAMETER:.0f} neurons"
         rule = f"is too small for a series in 1/n: the small parameter is {small:.3g}, {needed}"
-        exact = "quasi_stationary" if network.silence_is_final else "stationary"
+        exact = "quasi_stationary" if network.silence_is_absorbing else "stationary"
         raise DomainError("width", n, f"{rule}; use vf.SpikeChain(network).{exact}()")
     mean, variance, skewness = _cumulants(stationary_moments(series, order + 1))
     g2, powers = layer.weight_variance * layer.fan_in, float(n) ** -np.arange(1, order + 1)
@@ -178,9 +178,9 @@ def _active_state(layer: Layer) -> FixedPoint:
     """The largest stable fixed point that is not silence."""
     gain, mean_gain = float(np.sqrt(layer.weight_variance * layer.fan_in)), layer.weight_mean * layer.fan_in
     bias_std = float(np.sqrt(layer.bias_variance))
-    found = fixed_points(threshold=layer.threshold, gain=gain, bias_std=bias_std, mean_gain=mean_gain)
-    active = [point for point in found if point.stable and 0 < point.firing_rate < 1]
-    if not active and any(point.multiplier <= -1 for point in found):
+    points = fixed_points(threshold=layer.threshold, gain=gain, bias_std=bias_std, mean_gain=mean_gain)
+    active = [point for point in points if point.stable and 0 < point.firing_rate < 1]
+    if not active and any(point.multiplier <= -1 for point in points):
         rule = "leaves no stable fixed point to expand about: layers alternate, see vf.fixed_points(...).cycles"
         raise DomainError("mean_gain", mean_gain, rule)
     if not active:
@@ -271,8 +271,8 @@ def stationary_moments(series: np.ndarray, order: int) -> np.ndarray:
     e[0, 0] = 1.0
     for j in range(1, order + 1):
         for k in range(2 * j, 0, -1):
-            known = sum(transfer[k][b] @ e[:, j - b] for b in range(j + 1))
-            e[k, j] = known / (1 - u[1] ** k)  # e[k, j] itself is still 0 in what is known
+            lower_orders = sum(transfer[k][b] @ e[:, j - b] for b in range(j + 1))
+            e[k, j] = lower_orders / (1 - u[1] ** k)  # e[k, j] itself is still 0 in it
     return e
 
 

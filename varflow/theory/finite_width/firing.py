@@ -25,7 +25,7 @@ __all__ = ["core_threshold", "firing", "mixed", "smooth_in_count", "sum_tails"]
 
 
 def smooth_in_count(layer: Layer) -> bool:
-    """Whether ``π_K`` is defined for real ``K``, as the grids of wide layers need."""
+    """True if ``π_K`` is defined for real ``K``, as the grids of wide layers need."""
     return layer.is_normal or layer.rows == "standardised" or (layer.law.always_present and layer.law.core.lattice is None)
 
 
@@ -66,12 +66,12 @@ def firing(layer: Layer, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return standardised_tails(layer, counts)
     if isinstance(layer.threshold, OverNeurons) and layer.law.core.lattice is None:
         # few thresholds, since each costs an integral
-        each = [(weight, firing(replace(layer, threshold=theta), counts)) for theta, weight in values_of(layer.threshold, 32)]
-        return np.asarray(sum(weight * p for weight, (p, _) in each)), np.asarray(sum(weight * q for weight, (_, q) in each))
-    whole = np.rint(counts).astype(int)
-    if np.array_equal(whole, counts):
+        tails = [(weight, firing(replace(layer, threshold=theta), counts)) for theta, weight in values_of(layer.threshold, 32)]
+        return np.asarray(sum(weight * p for weight, (p, _) in tails)), np.asarray(sum(weight * q for weight, (_, q) in tails))
+    integers = np.rint(counts).astype(int)
+    if np.array_equal(integers, counts):
         p, q = _table(layer, int(layer.fan_in))
-        return p[whole], q[whole]
+        return p[integers], q[integers]
     if not smooth_in_count(layer):
         rule = "is not supported in layers wider than 10000, whose grid needs non-integer counts"
         raise DomainError("weights", layer.law, f"{rule}; try vf.weights.normal_approximation")
@@ -110,8 +110,8 @@ def _presence(layer: Layer) -> Iterator[tuple[int, np.ndarray]]:
             chance = (law.in_degree - first - np.arange(len(mass))) / (layer.fan_in - count)
         grown = np.append(mass * np.maximum(1 - chance, 0.0), 0.0)
         grown[1:] += mass * chance
-        kept = np.flatnonzero(grown > 1e-290)
-        first, mass = first + int(kept[0]), grown[kept[0] : kept[-1] + 1]
+        significant = np.flatnonzero(grown > 1e-290)
+        first, mass = first + int(significant[0]), grown[significant[0] : significant[-1] + 1]
 
 
 def _present(layer: Layer, largest: int) -> tuple[np.ndarray, np.ndarray]:
@@ -146,9 +146,9 @@ def sum_tails(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias:
         one = np.isnan(p) & (number == 1)
         p[one], q[one] = core.tails(x[one]) if one.any() else (0.0, 0.0)
     for given, tails in (("cgf", contour.tails), ("pdf", inversion.tails)):
-        rest = np.isnan(p)
-        if rest.any() and core.gives(given):
-            p[rest], q[rest] = tails(core, number[rest], x[rest], bias)
+        unknown = np.isnan(p)
+        if unknown.any() and core.gives(given):
+            p[unknown], q[unknown] = tails(core, number[unknown], x[unknown], bias)
     if np.isnan(p).any():
         hint = "set such a small bias to 0" if bias else "give the distribution a pdf or a closed form of such sums"
         raise ConvergenceError(f"no tail was found for a sum of {number[np.isnan(p)][0]:g} weights: {hint}", (p, q))

@@ -78,18 +78,18 @@ def _last_t(core: WeightDistribution, number: np.ndarray, bias: float) -> np.nda
     """The cut-off at which the integrand is negligible, for each count."""
     t, envelope = _scanned(core)
     level = np.outer(number, envelope) - bias**2 * t**2 / 2
-    beyond = np.argmax(level < np.log(NEGLIGIBLE), axis=1)
-    return np.where((level < np.log(NEGLIGIBLE)).any(axis=1), t[beyond], LARGEST_T)
+    first_negligible = np.argmax(level < np.log(NEGLIGIBLE), axis=1)
+    return np.where((level < np.log(NEGLIGIBLE)).any(axis=1), t[first_negligible], LARGEST_T)
 
 
 def _inverted(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias: float) -> tuple[np.ndarray, np.ndarray]:
     last, phi = _last_t(core, number, bias), characteristic(core)
     p, error = (x < 0).astype(float), _chance_beyond(core, number, x, bias)
     nodes = np.abs(x) * last * (LAST - FIRST) / (LAST * TURN)
-    far = (error < ACCURACY / 100) | (nodes > MOST_NODES)
+    settled = (error < ACCURACY / 100) | (nodes > MOST_NODES)
     group = np.floor(3 * np.log2(last)).astype(int)  # three groups of counts per factor 2; a group shares its nodes
-    for name in np.unique(group[~far]):
-        rows = np.flatnonzero((group == name) & ~far)
+    for name in np.unique(group[~settled]):
+        rows = np.flatnonzero((group == name) & ~settled)
         for step in (0.5, 0.25, 0.125):  # in w
             p[rows], error[rows] = _rule(phi, float(last[rows].max()), number[rows], x[rows], bias, float(step))
             rows = rows[error[rows] > ACCURACY / 4]
@@ -150,7 +150,7 @@ def _sum_of_two(core: WeightDistribution, x: float) -> tuple[float, float, float
         y = (middle + half * nodes).ravel()
         with np.errstate(all="ignore"):
             mass = np.nan_to_num((half * weights).ravel() * density(y), posinf=0.0)
-        above, below = core.tails(mean + std * (x - y))
-        results.append((float(np.sum(mass * above)), float(np.sum(mass * below)), float(mass.sum())))
-    (p0, q0, _), (p, q, whole) = results
-    return p, q, abs(p - p0) + abs(q - q0) + abs(whole - 1)
+        upper, lower = core.tails(mean + std * (x - y))
+        results.append((float(np.sum(mass * upper)), float(np.sum(mass * lower)), float(mass.sum())))
+    (p0, q0, _), (p, q, total) = results
+    return p, q, abs(p - p0) + abs(q - q0) + abs(total - 1)

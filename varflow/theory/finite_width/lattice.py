@@ -31,8 +31,8 @@ def sums(core: WeightDistribution, largest: int) -> Iterator[tuple[np.ndarray, n
     for number in range(largest + 1):
         yield levels[0] * number + step * (first + np.arange(len(mass))), mass
         mass = _convolved(mass, base)
-        kept = np.flatnonzero(mass > 1e-290)  # products of smaller ones would underflow
-        first, mass = first + int(kept[0]), mass[kept[0] : kept[-1] + 1]
+        significant = np.flatnonzero(mass > 1e-290)  # products of smaller ones would underflow
+        first, mass = first + int(significant[0]), mass[significant[0] : significant[-1] + 1]
 
 
 def _convolved(mass: np.ndarray, base: np.ndarray) -> np.ndarray:
@@ -71,5 +71,5 @@ def tails(layer: Layer, largest: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _smeared(layer: Layer, u: np.ndarray, mass: np.ndarray) -> tuple[float, float]:
     """The tails with a normal bias added to every membrane ``u``."""
-    above, below = layer_tails(layer.threshold, u, np.full_like(u, layer.bias_variance), layer.strict)
-    return float(np.sum(mass * above)), float(np.sum(mass * below))
+    upper, lower = layer_tails(layer.threshold, u, np.full_like(u, layer.bias_variance), layer.strict)
+    return float(np.sum(mass * upper)), float(np.sum(mass * lower))

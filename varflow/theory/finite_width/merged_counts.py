@@ -10,7 +10,7 @@ __all__ = ["Matrix", "merged"]
 
 
 class Matrix:
-    """A transition matrix kept whole, with the methods of a :class:`varflow.theory.finite_width.binomial.Kernel`."""
+    """A transition matrix kept whole, with the methods of a :class:`varflow.theory.finite_width.binomial.Transition`."""
 
     def __init__(self, whole: np.ndarray):
         self._whole = whole

@@ -85,8 +85,8 @@ def _normal(core: WeightDistribution, largest: int) -> Iterator[tuple[np.ndarray
 def _of_atoms(layer: Layer, margin: np.ndarray, mass: np.ndarray, spread: float) -> np.ndarray:
     """Both sides for ``u - θ = margin + spread N`` with margins of probability ``mass`` and ``N`` standard normal."""
     if spread:
-        above, below = (normal_partial_moments(side * margin, np.full_like(margin, spread)) @ mass for side in (1, -1))
-        return np.array([above, below * (-1) ** ORDERS])
+        upper, lower = (normal_partial_moments(side * margin, np.full_like(margin, spread)) @ mass for side in (1, -1))
+        return np.array([upper, lower * (-1) ** ORDERS])
     fires = margin > 0 if layer.strict else margin >= 0
     powers = margin ** ORDERS[:, None] * mass
     return np.array([powers[:, fires].sum(axis=1), powers[:, ~fires].sum(axis=1)])

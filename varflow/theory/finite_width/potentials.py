@@ -41,9 +41,9 @@ def _core_sums(rng: np.random.Generator, layer: Layer, number: np.ndarray) -> np
     tables, out = _tables(core, layer.law.in_degree or layer.fan_in), np.zeros(number.size)
     order = np.argsort(number, axis=None, kind="stable")
     counts, first = np.unique(number.ravel()[order], return_index=True)
-    for count, chosen in zip(counts.tolist(), np.split(order, first[1:]), strict=True):
+    for count, places in zip(counts.tolist(), np.split(order, first[1:]), strict=True):
         values, cumulative = tables[count]
-        out[chosen] = values[np.searchsorted(cumulative, rng.random(len(chosen)), side="right")]
+        out[places] = values[np.searchsorted(cumulative, rng.random(len(places)), side="right")]
     if core.lattice is None:  # uniform within the cell
         out += core.std * cells.CELL * (rng.random(len(out)) - 0.5) * (number.ravel() > 0)
     return out.reshape(number.shape)

@@ -95,7 +95,7 @@ def finite_width(network: Network) -> Profile:
 
 
 def _silent_variance(chain: SpikeChain) -> float | np.ndarray:
-    """Due to biases, of every layer; NaN behind a merge."""
+    """Variance of a silent network due to biases, for every layer; NaN behind a merge."""
     network = chain.network
     if network.layers is None:
         return (network.neuron.input_scale * network.bias_std) ** 2
@@ -108,12 +108,12 @@ def _summary(chain: SpikeChain) -> np.ndarray:
     moments, counted = [], []
     for place, sent in zip(chain.neurons, chain.sent, strict=True):
         count = chain.counts[place]
-        counted.append(_count_moments(*_held(chain, sent), count.width))
+        counted.append(_count_moments(*_support(chain, sent), count.width))
         if count.layer is None:
             moments.append(_driven_moments(chain))
         else:
             assert count.below is not None
-            moments.append(_variance_moments(count.layer, *_held(chain, count.below)))
+            moments.append(_variance_moments(count.layer, *_support(chain, count.below)))
     return np.concatenate([np.array(moments).T, np.array(counted).T])
 
 
@@ -167,7 +167,7 @@ def _per_input(chain: SpikeChain) -> dict[str, np.ndarray]:
     return {"variance": np.array(variance).T, "firing_rate": rate, "survival": np.clip(survival, 0, 1)}
 
 
-def _held(chain: SpikeChain, place: int) -> tuple[np.ndarray, np.ndarray]:
+def _support(chain: SpikeChain, place: int) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities of a count, and its values: those that carry any (in wide layers few grid points do)."""
     mass = chain.all_masses[place]
     return mass[mass != 0], chain.all_grids[place].counts[mass != 0]
@@ -180,7 +180,7 @@ def _from_start(chain: SpikeChain, place: int, values: np.ndarray) -> np.ndarray
     return chain.starts @ values
 
 
-def _observables(grid: CountGrid, above: Layer | None = None) -> np.ndarray:
+def _observables(grid: CountGrid, next_layer: Layer | None = None) -> np.ndarray:
     """Rate and survival given a count, and the variance of the layer above."""
-    variance = grid.counts if above is None else above.conditional_variance(grid.counts)
+    variance = grid.counts if next_layer is None else next_layer.conditional_variance(grid.counts)
     return np.column_stack([grid.counts / grid.width, grid.counts > 0, variance])

@@ -14,7 +14,7 @@ import numpy as np
 
 from varflow._checks import ConvergenceError, DomainError, frozen, require
 from varflow._display import Listed
-from varflow.theory.finite_width.binomial import TAIL, WHOLE_TAIL, Kernel
+from varflow.theory.finite_width.binomial import TAIL, WHOLE_TAIL, Transition
 from varflow.theory.finite_width.counts import CountGrid, CountLaw, count_grid
 from varflow.theory.finite_width.firing import firing, smooth_in_count
 from varflow.theory.layer import Layer, sample_variance_moments
@@ -91,7 +91,7 @@ class Lifetime(Listed):
         return [(name, f"{getattr(self, name):.6g} layers") for name in ("from_drive", "from_quasi_stationary")]
 
 
-def whole_kernel(layer: Layer, grid: CountGrid) -> Kernel:
+def whole_kernel(layer: Layer, grid: CountGrid) -> Transition:
     """The transition kernel of equal layers, with whole tails."""
     smooth = smooth_in_count(layer)
     if not smooth and grid.width > LARGEST_MATRIX:
@@ -99,10 +99,10 @@ def whole_kernel(layer: Layer, grid: CountGrid) -> Kernel:
         raise DomainError("weights", layer.law, rule)
     if grid.width > EXACT_WIDTH and smooth:
         grid = count_grid(grid.width, exact_width=EXACT_WIDTH)
-    return Kernel(grid, *firing(layer, grid.counts), WHOLE_TAIL)
+    return Transition(grid, *firing(layer, grid.counts), WHOLE_TAIL)
 
 
-def quasi_stationary(layer: Layer, kernel: Kernel, inside: np.ndarray, start: np.ndarray) -> QuasiStationary:
+def quasi_stationary(layer: Layer, kernel: Transition, inside: np.ndarray, start: np.ndarray) -> QuasiStationary:
     """The state conditioned on the counts ``inside``; see :meth:`varflow.SpikeChain.quasi_stationary`."""
     mass, escape, survival = settled(kernel, inside, start)
     if not survival:
@@ -122,7 +122,7 @@ def summary(layer: Layer, grid: CountGrid, mass: np.ndarray) -> tuple[CountLaw, 
     return law, *moments, law.firing_rate, law.firing_rate_std
 
 
-def settled(kernel: Kernel, inside: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, float, float]:
+def settled(kernel: Transition, inside: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, float, float]:
     """Quasi-stationary distribution, escape rate and its complement; zeros, 1 and 0 if all leave within one layer."""
     mass, escape, change = np.where(inside, start, 0.0) / start[inside].sum(), 0.0, 0.0
     for _ in range(LONGEST):
@@ -141,7 +141,7 @@ def settled(kernel: Kernel, inside: np.ndarray, start: np.ndarray) -> tuple[np.n
     raise ConvergenceError(f"the quasi-stationary distribution did not settle within {LONGEST} layers", mass)
 
 
-def alive_after(kernel: Kernel, mass: np.ndarray, layers: int) -> float:
+def alive_after(kernel: Transition, mass: np.ndarray, layers: int) -> float:
     """``P(K > 0)`` so many layers later. Once the distribution given life has settled, survival falls by ``1 - r`` per layer.
 
     Where silence is not absorbing, the distribution itself settles.
@@ -164,13 +164,13 @@ def alive_after(kernel: Kernel, mass: np.ndarray, layers: int) -> float:
 
 
 def _steady(value: float, change: float, before: float) -> bool:
-    """Whether changes that shrink geometrically, the last two being ``before`` and ``change``, add up to a negligible one."""
+    """True if changes that shrink geometrically, the last two being ``before`` and ``change``, add up to a negligible one."""
     shrink = min(change / before, 1.0) if before > 0 else 1.0
     # 1e-13: relative error of the escape rate left by stopping
     return change * shrink <= 1e-13 * value * (1 - shrink) or change <= 4e-16 * value
 
 
-def eigenvalues(kernel: Kernel, inside: np.ndarray | None = None, mass: np.ndarray | None = None) -> np.ndarray:
+def eigenvalues(kernel: Transition, inside: np.ndarray | None = None, mass: np.ndarray | None = None) -> np.ndarray:
     """The largest eigenvalues by size: of the chain restricted to ``inside``, or without the eigenvalue 1 of ``mass``."""
     sparse = require("scipy", "scipy.sparse.linalg")
     size = len(kernel.target)

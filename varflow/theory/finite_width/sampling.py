@@ -46,11 +46,11 @@ class ExactLaw:
         driven, many = start._replace(mean=start.mean[kind], variance=start.variance[kind]), repeats >= 1000
         drawn = [_normal_layer(rng, counts[0].width, driven, many)]
         for count in counts[1:]:
-            below = drawn[count.below or 0][0]
+            active = drawn[count.below or 0][0]
             if count.layer is not None:
-                drawn.append(_layer(rng, count.layer, below, many))
+                drawn.append(_layer(rng, count.layer, active, many))
             else:
-                drawn.append((_merged(rng, count, below, drawn[count.branch or 0][0]), below))
+                drawn.append((_merged(rng, count, active, drawn[count.branch or 0][0]), active))
         measured = [drawn[place] for place, count in enumerate(counts) if count.neurons]
         spikes, variances = np.moveaxis(np.array(measured), 0, 2)
         spikes[..., -1] = drawn[leaving][0]
@@ -58,12 +58,12 @@ class ExactLaw:
 
 
 def _merged(rng: np.random.Generator, count: Count, shortcut: np.ndarray, branch: np.ndarray) -> np.ndarray:
-    """How many spikes of the shortcut are also in the branch (``and``), or are not (``iand``): its neurons are exchangeable."""
+    """Number of spikes of the shortcut also in the branch (``and``), or not (``iand``): its neurons are exchangeable."""
     both = rng.hypergeometric(shortcut.astype(int), count.width - shortcut.astype(int), branch.astype(int)).astype(float)
     return both if count.merge == "and" else shortcut - both
 
 
-class Given(NamedTuple):
+class TailMoments(NamedTuple):
     """Normal potentials in some states of the layer below.
 
     Their conditional variance, the probability to fire, and in units of the standard deviation the first four moments of
@@ -76,18 +76,18 @@ class Given(NamedTuple):
     below: np.ndarray
 
 
-def _layer(rng: np.random.Generator, layer: Layer, below: np.ndarray, many: bool) -> tuple[np.ndarray, np.ndarray]:
+def _layer(rng: np.random.Generator, layer: Layer, active: np.ndarray, many: bool) -> tuple[np.ndarray, np.ndarray]:
     """Spike count and sample variance of a layer, given the count below."""
     if layer.is_normal:
         # layers with a smaller fan-in mostly share a table of the moments given every count
-        if layer.fan_in <= 4096 and not _few(layer.width, many):
-            return _of_states(rng, layer.width, _table(layer), below.astype(int))
-        return _normal_layer(rng, layer.width, _normal(layer, below), many)
+        if layer.fan_in <= 4096 and not _drawn(layer.width, many):
+            return _of_states(rng, layer.width, _table(layer), active.astype(int))
+        return _normal_layer(rng, layer.width, _normal(layer, active), many)
     differ = isinstance(layer.threshold, OverNeurons) or layer.rows == "standardised"
     # tables of weights that are not normal grow with the fan-in
     if differ or (layer.width <= EXACT_WIDTH and layer.fan_in <= 256 and not many):
-        return _layer_of_potentials(rng, layer, below.astype(int))
-    return _layer_of_moments(rng, layer, below.astype(int))
+        return _layer_of_potentials(rng, layer, active.astype(int))
+    return _layer_of_moments(rng, layer, active.astype(int))
 
 
 def _normal(layer: Layer, counts: np.ndarray) -> Normal:
@@ -95,39 +95,41 @@ def _normal(layer: Layer, counts: np.ndarray) -> Normal:
 
 
 @lru_cache(maxsize=128)
-def _table(layer: Layer) -> Given:
+def _table(layer: Layer) -> TailMoments:
     """The potentials of a layer for every count below."""
-    return Given(*map(frozen, _given(_normal(layer, np.arange(layer.fan_in + 1.0)))))
+    return TailMoments(*map(frozen, _moments_of_tails(_normal(layer, np.arange(layer.fan_in + 1.0)))))
 
 
-def _few(width: int, many: bool) -> bool:
-    """Whether every potential is drawn."""
+def _drawn(width: int, many: bool) -> bool:
+    """True if every potential is drawn."""
     return width <= EXACT_WIDTH and not (many and width > 1)
 
 
 def _normal_layer(rng: np.random.Generator, width: int, normal: Normal, many: bool) -> tuple[np.ndarray, np.ndarray]:
     """Spike count and sample variance of ``width`` such potentials, for each network."""
-    if _few(width, many):
+    if _drawn(width, many):
         return _normal_potentials(rng, width, normal)
     pairs = np.empty(len(normal.mean), complex)  # sorted several times faster than columns
     pairs.real, pairs.imag = normal.mean, normal.variance
     different, state = np.unique(pairs, return_inverse=True)
-    return _of_states(rng, width, _given(normal._replace(mean=np.real(different), variance=np.imag(different))), state)
+    return _of_states(
+        rng, width, _moments_of_tails(normal._replace(mean=np.real(different), variance=np.imag(different))), state
+    )
 
 
-def _given(normal: Normal) -> Given:
+def _moments_of_tails(normal: Normal) -> TailMoments:
     threshold, mean, variance, strict = normal
     theta, weights = threshold.rule() if isinstance(threshold, OverNeurons) else (np.array([threshold]), np.ones(1))
     if len(mean) > 1 and len(mean) * len(theta) > 2**22:  # pairs of a state and a threshold, computed together
         states = zip(np.array_split(mean, 2), np.array_split(variance, 2), strict=True)
-        halves = (_given(Normal(threshold, *half, strict)) for half in states)
-        return Given(*(np.concatenate(each, axis=-1) for each in zip(*halves, strict=True)))
+        halves = (_moments_of_tails(Normal(threshold, *half, strict)) for half in states)
+        return TailMoments(*(np.concatenate(parts, axis=-1) for parts in zip(*halves, strict=True)))
     z = standardised_threshold(theta, mean, variance, strict)
     chance, above, below = _tail_moments(np.clip(z, -LAST_Z, LAST_Z), weights)
-    return Given(variance, np.minimum(np.where(variance > 0, chance, (z < 0) @ weights), 1.0), above, below)
+    return TailMoments(variance, np.minimum(np.where(variance > 0, chance, (z < 0) @ weights), 1.0), above, below)
 
 
-def _of_states(rng: np.random.Generator, width: int, given: Given, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _of_states(rng: np.random.Generator, width: int, given: TailMoments, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Spike count and sample variance of ``width`` potentials, for each network in its state."""
     counts = rng.binomial(width, given.chance[state])
     if width == 1:
@@ -151,24 +153,24 @@ def _counted(u: np.ndarray, threshold: np.ndarray | float, strict: bool = True) 
     return counts, u.var(axis=1, ddof=1) if u.shape[1] > 1 else np.full(len(u), np.nan)
 
 
-def _layer_of_potentials(rng: np.random.Generator, layer: Layer, below: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    counts, variances = np.empty(len(below)), np.empty(len(below))
-    size = max(1, 2**20 // (layer.width * (int(below.max(initial=0)) + 1)))
-    for start in range(0, len(below), size):
-        some = slice(start, start + size)
-        u = potentials(rng, layer, below[some])
-        counts[some], variances[some] = _counted(u, _thresholds(rng, layer.threshold, u.shape), layer.strict)
+def _layer_of_potentials(rng: np.random.Generator, layer: Layer, active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    counts, variances = np.empty(len(active)), np.empty(len(active))
+    size = max(1, 2**20 // (layer.width * (int(active.max(initial=0)) + 1)))
+    for start in range(0, len(active), size):
+        rows = slice(start, start + size)
+        u = potentials(rng, layer, active[rows])
+        counts[rows], variances[rows] = _counted(u, _thresholds(rng, layer.threshold, u.shape), layer.strict)
     return counts, variances
 
 
-def _layer_of_moments(rng: np.random.Generator, layer: Layer, below: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _layer_of_moments(rng: np.random.Generator, layer: Layer, active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     upper, lower = partial_moments(layer)
-    counts = rng.binomial(layer.width, np.minimum(upper[0][below], 1.0))
+    counts = rng.binomial(layer.width, np.minimum(upper[0][active], 1.0))
     if layer.width == 1:
-        return counts.astype(float), np.full(len(below), np.nan)
+        return counts.astype(float), np.full(len(active), np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         up, down = (np.where(side[0] > 1e-12, side[1:] / side[0], 0.0) for side in (upper, lower))
-    return counts.astype(float), unit(layer) ** 2 * _given_counts(rng, layer.width, counts, below, up, down)
+    return counts.astype(float), unit(layer) ** 2 * _given_counts(rng, layer.width, counts, active, up, down)
 
 
 def _given_counts(
@@ -183,12 +185,12 @@ def _given_counts(
     state, fraction = pairs // (width + 1), pairs % (width + 1) / width
     above, below = above[:, state], below[:, state]
     centre = fraction * above[0] + (1 - fraction) * below[0]
-    (d, v, own), (e, w, other) = (_about(centre, side, 1 - 1 / width) for side in (above, below))
+    (d, v, excess_above), (e, w, excess_below) = (_about(centre, side, 1 - 1 / width) for side in (above, below))
     within = fraction * v + (1 - fraction) * w
     # uᵀAu with A = 1 - 11ᵀ/n: its mean is tr(AΣ) + μᵀAμ, its variance 2 tr(AΣAΣ) + 4 μᵀAΣAμ + 4 ΣA_ii (Aμ)_i μ₃ + ΣA_ii² κ₄
     mean = within + (fraction * d**2 + (1 - fraction) * e**2) * width / (width - 1)
     between = 2 * (within**2 - (fraction * v**2 + (1 - fraction) * w**2) / width) / width
-    variance = np.maximum(fraction * own + (1 - fraction) * other + between, 0.0) * width / (width - 1) ** 2
+    variance = np.maximum(fraction * excess_above + (1 - fraction) * excess_below + between, 0.0) * width / (width - 1) ** 2
     varies = (mean > 0) & (variance > 1e-12 * mean**2)  # on a lattice the count may fix the variance
     safe = np.where(varies, variance, 1.0)
     shape, size = np.where(varies, mean**2 / safe, 1.0), np.where(varies, safe / np.where(varies, mean, 1.0), 0.0)
@@ -221,7 +223,7 @@ def _tail_moments(z: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _about(c: np.ndarray, moments: np.ndarray, left: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of potentials with these moments: their mean from ``c``, their variance ``v``, and ``A² (2v² + κ₄) + 4Aμμ₃ + 4μ²v`` with
+    """Moments of potentials: their mean from ``c``, their variance ``v``, and ``A² (2v² + κ₄) + 4Aμμ₃ + 4μ²v`` with
     ``A = left`` and ``μ`` their mean from ``c``.
     """
     m1, m2, m3, m4 = moments

@@ -22,21 +22,21 @@ def standardised_tails(layer: Layer, counts: np.ndarray) -> tuple[np.ndarray, np
     length = layer.conditional_variance(counts) * (layer.fan_in - 1)
     zero = np.zeros_like(length)
     t = lambda theta: standardised_threshold(theta, zero, length, layer.strict)  # noqa: E731
-    above = averaged(layer.threshold, lambda theta: _above(t(theta), layer.fan_in))
-    return above, averaged(layer.threshold, lambda theta: _above(-t(theta), layer.fan_in))
+    upper = averaged(layer.threshold, lambda theta: _upper_tail(t(theta), layer.fan_in))
+    return upper, averaged(layer.threshold, lambda theta: _upper_tail(-t(theta), layer.fan_in))
 
 
-def _above(t: np.ndarray, n: int) -> np.ndarray:
+def _upper_tail(t: np.ndarray, n: int) -> np.ndarray:
     """``P(T > t)``; for two inputs ``T = ±1``."""
     from scipy.special import betainc
 
-    rest = np.clip((1 - np.abs(t)) * (1 + np.abs(t)), 0.0, 1.0)
-    tail = 0.5 * betainc((n - 2) / 2, 0.5, rest) if n > 2 else 0.5 * (rest > 0)
+    orthogonal = np.clip((1 - np.abs(t)) * (1 + np.abs(t)), 0.0, 1.0)
+    tail = 0.5 * betainc((n - 2) / 2, 0.5, orthogonal) if n > 2 else 0.5 * (orthogonal > 0)
     return np.where(t < 0, 1 - tail, tail)
 
 
 def directions(rng: np.random.Generator, layer: Layer, shape: tuple[int, ...]) -> np.ndarray:
     """Draws of ``T``."""
     normal = rng.standard_normal(shape)
-    rest = rng.chisquare(layer.fan_in - 2, shape) if layer.fan_in > 2 else 0.0
-    return normal / np.sqrt(normal**2 + rest)
+    other_squares = rng.chisquare(layer.fan_in - 2, shape) if layer.fan_in > 2 else 0.0
+    return normal / np.sqrt(normal**2 + other_squares)

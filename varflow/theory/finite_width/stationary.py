@@ -18,7 +18,7 @@ import numpy as np
 
 from varflow._checks import ConvergenceError, DomainError, frozen
 from varflow._display import Listed
-from varflow.theory.finite_width.binomial import TAIL, Kernel
+from varflow.theory.finite_width.binomial import TAIL, Transition
 from varflow.theory.finite_width.counts import CountLaw
 from varflow.theory.finite_width.quasi_stationary import (
     KEPT,
@@ -84,7 +84,7 @@ class Stationary(Listed):
         ]
 
 
-def stationary(layer: Layer, kernel: Kernel) -> Stationary:
+def stationary(layer: Layer, kernel: Transition) -> Stationary:
     """See :meth:`varflow.SpikeChain.stationary`."""
     typical, partings = metastable_counts(kernel)
     states, rates = _states(layer, kernel, typical, partings)
@@ -106,7 +106,7 @@ def stationary(layer: Layer, kernel: Kernel) -> Stationary:
     return Stationary(*law, float(mass[0]), complex(value.real, abs(value.imag)), depth, states, weights, frozen(rates))
 
 
-def layers_until_silence(kernel: Kernel, start: np.ndarray) -> float:
+def layers_until_silence(kernel: Transition, start: np.ndarray) -> float:
     """Mean number ``T`` of live layers before the first silent one, for a first layer with distribution ``start``.
 
     Let every silent layer be followed by a layer with distribution ``start``. Two silent layers are then ``T`` live ones apart
@@ -118,10 +118,10 @@ def layers_until_silence(kernel: Kernel, start: np.ndarray) -> float:
         return float(np.float64(mass[1:].sum()) / mass[0])
 
 
-def metastable_counts(kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
+def metastable_counts(kernel: Transition) -> tuple[np.ndarray, np.ndarray]:
     """Typical counts of the metastable states, and the counts that separate them."""
     grid, n = kernel.target, kernel.target.width
-    noisy = Kernel(grid, grid.counts / n, 1 - grid.counts / n, TAIL)
+    noisy = Transition(grid, grid.counts / n, 1 - grid.counts / n, TAIL)
     drift = noisy.pull(n * kernel.p - grid.counts)
     with np.errstate(divide="ignore"):
         held_silent, held_full = (n * np.log1p(-p) > -np.log(2) for p in (kernel.p[0], kernel.q[-1]))
@@ -132,13 +132,13 @@ def metastable_counts(kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
     return between[::2], between[1::2]
 
 
-def _groups(kernel: Kernel, partings: np.ndarray) -> np.ndarray:
+def _groups(kernel: Transition, partings: np.ndarray) -> np.ndarray:
     """The group of each count: one around each metastable state, one for silence, one for full activity."""
     cuts = np.unique([0.5, *partings, kernel.target.width - 0.5])
     return np.unique(np.searchsorted(cuts, kernel.target.counts), return_inverse=True)[1]
 
 
-def _balanced(kernel: Kernel, group: np.ndarray, restart: np.ndarray | None = None) -> np.ndarray:
+def _balanced(kernel: Transition, group: np.ndarray, restart: np.ndarray | None = None) -> np.ndarray:
     """The stationary distribution; with ``restart``, of the chain whose silence is followed by that distribution."""
     members = (group[:, None] == np.arange(group[-1] + 1)).astype(float)
     into = kernel.pull(members)
@@ -150,13 +150,13 @@ def _balanced(kernel: Kernel, group: np.ndarray, restart: np.ndarray | None = No
         chain_before, chain = chain, (within * members.T) @ into
         weights = _without_subtraction(chain)
         mass = weights[group] * within
-        following = (1 - KEPT) * _next(kernel, mass, restart) + KEPT * mass
+        following = (1 - KEPT) * _one_layer_on(kernel, mass, restart) + KEPT * mass
         for lost in np.flatnonzero(weights == 0):  # groups of zero weight keep their own distribution
             alone = np.where(group == lost, within, 0.0)
-            stay = np.where(group == lost, _next(kernel, alone, restart), 0.0)
+            stay = np.where(group == lost, _one_layer_on(kernel, alone, restart), 0.0)
             following += KEPT * alone + (1 - KEPT) * (stay / stay.sum() if stay.sum() > SMALLEST else alone)
-        kept, within = within, following / (following @ members)[group]
-        change_before, change = change, _change(chain, chain_before) + float(np.abs(within - kept).sum())
+        within_before, within = within, following / (following @ members)[group]
+        change_before, change = change, _change(chain, chain_before) + float(np.abs(within - within_before).sum())
         shrink = min(change / change_before, 1.0) if change_before > 0 else 1.0
         # the second: an error of 1e-12 is left
         if change < 1e-10 and (change * shrink <= 1e-12 * (1 - shrink) or change <= 1e-14):
@@ -164,7 +164,7 @@ def _balanced(kernel: Kernel, group: np.ndarray, restart: np.ndarray | None = No
     raise ConvergenceError(f"the stationary distribution did not settle within {LONGEST} rounds", mass)
 
 
-def _next(kernel: Kernel, mass: np.ndarray, restart: np.ndarray | None) -> np.ndarray:
+def _one_layer_on(kernel: Transition, mass: np.ndarray, restart: np.ndarray | None) -> np.ndarray:
     if restart is None:
         return kernel.push(mass)
     return kernel.push(np.concatenate([[0.0], mass[1:]])) + mass[0] * restart
@@ -199,12 +199,12 @@ def _without_subtraction(chain: np.ndarray) -> np.ndarray:
 
 
 def _reach(chain: np.ndarray) -> np.ndarray:
-    """Which states are reachable from which."""
+    """True where a state is reachable from another."""
     return np.linalg.matrix_power((chain > SMALLEST) + np.eye(len(chain)), len(chain)) > 0
 
 
 def _states(
-    layer: Layer, kernel: Kernel, typical: np.ndarray, partings: np.ndarray
+    layer: Layer, kernel: Transition, typical: np.ndarray, partings: np.ndarray
 ) -> tuple[tuple[QuasiStationary, ...], np.ndarray]:
     """The metastable states and the rates at which each reaches the typical counts of its neighbours."""
     counts, last = kernel.target.counts, len(typical) - 1

@@ -128,7 +128,7 @@ def fire_maxima(layer: Spike, windows: Windows, number: int, neurons: Neurons) -
     pairs = None
     if windows.between is not None:
         pairs = PairMoments(windows.grid.shape, partial(_between, layer, windows, state.firing_rate, number, neurons))
-    spikes = Spikes(state.firing_rate, state.coincidences, windows.grid, windows.channels, pairs=pairs)
+    spikes = Spikes(state.firing_rate, state.second_moments, windows.grid, windows.channels, pairs=pairs)
     return state, spikes.later(layer.neuron.delay)
 
 

@@ -12,8 +12,8 @@ current that was the largest.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -81,12 +81,11 @@ class Routed:
         return Gradients(moments, grid, received.channels)
 
 
-def maximum_back(window: Window, gradients: Gradients, spikes: Spikes) -> Gradients:
+def maximum_back(window: Window, gradients: Gradients, spikes: Spikes, draw: Callable[..., np.ndarray]) -> Gradients:
     """Gradients by the spikes below a max pool, from those drawn: all positions together or, on a large map, each
     window on its own, and each two whose gradients are correlated.
     """
     grid = spikes.grid
-    draw: Any = spikes.sampled
     nothing = np.zeros((1, *spikes.moments.shape[1:]))
     if not grid.per_position:
         x = draw()
@@ -207,14 +206,8 @@ def maxima_back(layer: Spike, gradients: Gradients, windows: Windows, sampling: 
     return Gradients(whole[:, 0], windows.grid, windows.channels, split=whole[:, 1:].swapaxes(1, 2))
 
 
-def maxima_joined(window: Window, gradients: Gradients, grid: Grid) -> Gradients:
-    """Gradients by the currents below a max pool, each position of this grid on its own."""
-    split: Any = gradients.split
-    return _joined(window, split, grid, gradients.channels)
-
-
-def _joined(window: Window, split: np.ndarray, grid: Grid, channels: int) -> Gradients:
-    """The sum over windows; gradients by different ones are uncorrelated."""
+def maxima_joined(window: Window, split: np.ndarray, grid: Grid, channels: int) -> Gradients:
+    """Gradients by the currents below a max pool, from those by the currents of each window, which are uncorrelated."""
     places, steps = window.places(grid), grid.steps
     split = split.reshape(len(split), -1, *places.shape, steps, steps)
     moments = np.zeros((grid.positions, *split.shape[:2], steps, steps))

@@ -59,7 +59,7 @@ def pairs_of_spikes(neuron: Neuron, currents: Currents, rate: np.ndarray, number
         classes, two = classes_of_pairs(currents, offset, between, most, neurons.replicas(neuron, steps), neurons.seed)
         state = neurons.state(neuron, two, number)
         one, other = state.firing_rate[..., :steps], state.firing_rate[..., steps:]
-        covariance = state.coincidences[..., :steps, steps:] - outer(one, other)
+        covariance = state.second_moments[..., :steps, steps:] - outer(one, other)
         return with_means(covariance[:, classes.which], rate, offset, currents.grid)
 
     return PairMoments(currents.grid.shape, pairs)

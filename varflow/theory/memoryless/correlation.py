@@ -72,8 +72,8 @@ def correlation_map(rho: Any, *, threshold: Any, variance: Any = 1.0) -> Any:
     values, theta, V = same_shape(rho=values, threshold=theta, variance=V)
     z, mapped = (theta / np.sqrt(V)).ravel(), np.empty(values.size)
     for start in range(0, values.size, BLOCK):
-        part = slice(start, start + BLOCK)
-        mapped[part] = _mapped(values.ravel()[part], z[part])
+        rows = slice(start, start + BLOCK)
+        mapped[rows] = _mapped(values.ravel()[rows], z[rows])
     return unwrap(mapped.reshape(values.shape))
 
 
@@ -82,12 +82,12 @@ def _mapped(rho: np.ndarray, z: np.ndarray) -> np.ndarray:
     if rho.min() >= 0:
         value, common = _smaller(np.sqrt((1 - rho) / (1 + rho)), z)
         return np.where(common, value, 1 - value)
-    after, apart = np.empty_like(rho), rho < 0
-    h = z[apart]
+    after, negative = np.empty_like(rho), rho < 0
+    h = z[negative]
     tail = ndtr(-h)
-    after[apart] = np.divide(orthant(h, h, rho[apart]), tail, out=np.zeros_like(h), where=tail > 0)
-    if not apart.all():
-        after[~apart] = _mapped(rho[~apart], z[~apart])
+    after[negative] = np.divide(orthant(h, h, rho[negative]), tail, out=np.zeros_like(h), where=tail > 0)
+    if not negative.all():
+        after[~negative] = _mapped(rho[~negative], z[~negative])
     return after
 
 

@@ -20,7 +20,7 @@ __all__ = ["may_cycle", "two_cycles"]
 
 
 def may_cycle(layer: RateMap) -> bool:
-    """Whether ``F`` may fall somewhere without contracting."""
+    """True if ``F`` may fall somewhere without contracting."""
     return layer.m_g < 0 or (layer.theta < 0 and (layer.m_g > 0 or layer.law.inflection is None))
 
 

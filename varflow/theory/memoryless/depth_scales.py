@@ -76,15 +76,15 @@ def depth_scales(*, threshold: Any = None, gain: Any = GAINS, surrogate: Any = "
     overlap, slope = stable_overlap(z)
     multiplier = np.abs(z) * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) / (2 * ndtr(-z))
     with np.errstate(divide="ignore"):
-        found = {
+        quantities = {
             "firing_rate": ndtr(-z),
             "variance_depth": -1 / np.log(multiplier),
             "overlap_depth": -1 / np.log(slope),
             "overlap": overlap,
         }
-    tables = {name: _table(alive, values) for name, values in found.items()}
-    each = [psi] if widths is None else [psi.widened(one) for one in widths]
-    growth = [_table(alive, g**2 * surrogate_moments(one, theta, V[alive]).second) for one in each]
+    tables = {name: _table(alive, values) for name, values in quantities.items()}
+    surrogates = [psi] if widths is None else [psi.widened(one) for one in widths]
+    growth = [_table(alive, g**2 * surrogate_moments(one, theta, V[alive]).second) for one in surrogates]
     if widths is not None:
         tables = {name: np.broadcast_to(table, (len(widths), len(gains))) for name, table in tables.items()}
     tables["gradient_gain"] = np.concatenate(growth)

@@ -87,8 +87,8 @@ def _table(law: Distribution) -> tuple[float, np.ndarray]:
 
     def tail(w: np.ndarray) -> np.ndarray:
         s = (1 - w**2) / np.sqrt(gamma_c)
-        below = bisect(lambda z: s - z * np.sqrt(law.sf(z)), np.full_like(s, 1e-300), np.full_like(s, z_c))
-        return law.sf(np.where(s > 0, below, 0.0))
+        root = bisect(lambda z: s - z * np.sqrt(law.sf(z)), np.full_like(s, 1e-300), np.full_like(s, z_c))
+        return law.sf(np.where(s > 0, root, 0.0))
 
     degree = 14 if law.name == "normal" else 20  # which reach rounding
     fit = np.polynomial.Chebyshev.interpolate(tail, degree, domain=[0, 1])
@@ -130,19 +130,19 @@ def _biased(law: Distribution, theta: np.ndarray, g: np.ndarray, sigma_b: np.nda
     """Elementwise for flat arrays: any sign of threshold, any bias."""
     V = np.empty(theta.shape)
     for start in range(0, len(V), CHUNK):
-        part = slice(start, start + CHUNK)
-        V[part] = _quick(law, theta[part], g[part], sigma_b[part])
+        rows = slice(start, start + CHUNK)
+        V[rows] = _quick(law, theta[rows], g[rows], sigma_b[rows])
     slow = np.flatnonzero(np.isnan(V) & (theta > 0))
     theta, g2, b = theta[slow], g[slow] ** 2, sigma_b[slow] ** 2
-    found = _newton(law, theta, g2, b, b + g2 * law.sf(0.0), (theta / law.inflection) ** 2)
-    lost = np.isnan(found)  # no root in the concave part: the only one is near V = b, where F is convex
-    found[lost] = _newton(law, theta[lost], g2[lost], b[lost], b[lost], np.zeros(np.count_nonzero(lost)))
-    V[slow] = found
+    roots = _newton(law, theta, g2, b, b + g2 * law.sf(0.0), (theta / law.inflection) ** 2)
+    lost = np.isnan(roots)  # no root in the concave part: the only one is near V = b, where F is convex
+    roots[lost] = _newton(law, theta[lost], g2[lost], b[lost], b[lost], np.zeros(np.count_nonzero(lost)))
+    V[slow] = roots
     return V
 
 
 def _quick(law: Distribution, theta: np.ndarray, g: np.ndarray, sigma_b: np.ndarray) -> np.ndarray:
-    """The same, NaN where ``θ > 0`` and the root needs Newton's method."""
+    """Stable variances in closed form; NaN where ``θ > 0`` and the root needs Newton's method."""
     b, g2, up = sigma_b**2, g**2, theta >= 0
     unbiased = _unbiased(law, np.maximum(theta, 0), g)
     V = np.where(b > 0, _halley(law, theta, g2, b, unbiased, (theta / law.inflection) ** 2), unbiased)

@@ -21,13 +21,7 @@ __all__ = ["RateMap", "depth_scale", "fired", "multiplier", "standardised", "thr
 
 
 def variance_map(
-    variance: Any,
-    *,
-    threshold: Any,
-    gain: Any,
-    distribution: Any = "normal",
-    bias_std: Any = 0.0,
-    mean_gain: Any = 0.0,
+    variance: Any, *, threshold: Any, gain: Any, distribution: Any = "normal", bias_std: Any = 0.0, mean_gain: Any = 0.0
 ) -> Any:
     r"""Variance of the next layer's potentials, from this layer's.
 
@@ -122,7 +116,7 @@ def depth_scale(multiplier: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class RateMap:
-    r"""The same map of the firing rate: ``p' = Q(z)``, ``z = (θ - m_g p)/√V``, ``V = σ_b² + g² p``.
+    r"""The map in terms of the firing rate: ``p' = Q(z)``, ``z = (θ - m_g p)/√V``, ``V = σ_b² + g² p``.
 
     It acts on ``y = unit · p`` with ``unit`` a power of two: 1 for small gains, about ``g²`` for large ones, where ``p`` may
     underflow though the variance does not.

@@ -15,9 +15,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from varflow.model.graph import Node
 from varflow.model.layers import BatchNorm
 from varflow.theory.operations.table import Uncovered, register
 from varflow.theory.operations.visit import Visit, WayBack
+from varflow.theory.signals.counted import CountedCurrents, Counts, changed, no_chain
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.index import Grid, aligned
 from varflow.theory.signals.moments import Currents, means_at
@@ -234,4 +236,16 @@ def batch_back(
     return gradients.with_moments(s**2 * projected, pairs={}, balanced=True)
 
 
-register(BatchNorm, forward=forward, backward=backward)
+# Counts.
+
+
+def count(layer: BatchNorm, inputs: tuple[CountedCurrents], counts: Counts, node: Node) -> CountedCurrents:
+    """``γ (u - mean)/√(variance + ε) + β`` with given statistics."""
+    if layer.statistics is None:
+        raise no_chain(node, "gives all inputs one normaliser, so that they depend on each other")
+    mean, variance = layer.statistics
+    scale = layer.gamma / (variance + layer.eps) ** 0.5
+    return changed(inputs[0], scale, layer.beta - scale * mean)
+
+
+register(BatchNorm, forward=forward, backward=backward, count=count)

@@ -1,7 +1,9 @@
-r"""LayerNorm: each input and step standardised over neurons and positions, whose moments the signal holds.
+r"""LayerNorm and RMSNorm: each input and step normalised over neurons and positions, whose moments the signal holds.
 
 .. math:: x'_i = \gamma \frac{x_i - m_i}{s_i} + \beta, \qquad C'_{ij} = \frac{\gamma^2}{s_i s_j} C_{ij}, \qquad
           G_{ij} = \frac{\gamma^2}{s_i s_j} G'_{ij}
+
+``m`` is the mean and ``s`` the standard deviation; of RMSNorm 0 and the root mean square.
 
 What is subtracted from gradients (their mean, and their component along what is normalised) is a mean over infinitely many
 neurons of gradients of mean 0, and vanishes.
@@ -11,10 +13,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from varflow.model.layers import LayerNorm
+from varflow.model.layers import LayerNorm, RMSNorm
 from varflow.theory.operations.batch_norm import standardising
 from varflow.theory.operations.table import register
 from varflow.theory.operations.visit import Visit, WayBack
+from varflow.theory.signals.counted import uncounted
 from varflow.theory.signals.elementwise import rescaled
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.index import Grid
@@ -23,7 +26,9 @@ from varflow.theory.signals.moments import Currents
 __all__ = ["normalised", "over_map", "over_neurons"]
 
 
-def forward(layer: LayerNorm, inputs: tuple[Currents], visit: Visit) -> Currents:
+def forward(layer: LayerNorm | RMSNorm, inputs: tuple[Currents], visit: Visit) -> Currents:
+    if isinstance(layer, RMSNorm):
+        return rescaled(inputs[0], over_neurons(layer, inputs[0])[1])
     return normalised(layer, inputs[0])
 
 
@@ -33,13 +38,13 @@ def normalised(layer: LayerNorm, currents: Currents) -> Currents:
     return rescaled(currents.shifted(-mean), scale, layer.beta)
 
 
-def backward(layer: LayerNorm, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
+def backward(layer: LayerNorm | RMSNorm, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
     return [gradients.rescaled(over_neurons(layer, way.laid_out(visit.received[0]))[1])]
 
 
-def over_neurons(layer: LayerNorm, currents: Currents) -> tuple[np.ndarray, np.ndarray]:
-    """The mean over neurons and positions, and ``γ/std``, at every ``i``."""
-    mean = over_map(currents.mean, currents.grid)
+def over_neurons(layer: LayerNorm | RMSNorm, currents: Currents) -> tuple[np.ndarray, np.ndarray]:
+    """``m`` and ``γ/s`` at every ``i``."""
+    mean = over_map(currents.mean, currents.grid) if isinstance(layer, LayerNorm) else np.zeros_like(currents.mean)
     square = np.diagonal(currents.covariance, axis1=-2, axis2=-1) + currents.mean**2
     variance = np.maximum(over_map(square, currents.grid) - mean**2, 0.0)
     return mean, standardising(layer.gamma, variance + layer.eps)
@@ -51,4 +56,6 @@ def over_map(values: np.ndarray, grid: Grid) -> np.ndarray:
     return np.broadcast_to(folded.mean(axis=1, keepdims=True), folded.shape).reshape(values.shape)
 
 
-register(LayerNorm, forward=forward, backward=backward)
+NORMALISER = "gives all neurons one normaliser, so that they depend on each other"
+register(LayerNorm, forward=forward, backward=backward, count=uncounted(NORMALISER))
+register(RMSNorm, forward=forward, backward=backward, count=uncounted(NORMALISER))

@@ -22,9 +22,11 @@ from typing import Any
 
 import numpy as np
 
+from varflow.model.graph import Node
 from varflow.model.layers import Concat, Product, Sum
 from varflow.theory.operations.table import Uncovered, register
 from varflow.theory.operations.visit import Visit, WayBack
+from varflow.theory.signals.counted import Count, Counted, Counts, changed, no_chain
 from varflow.theory.signals.elementwise import Arrays, elementwise
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.increments import Differences
@@ -144,6 +146,36 @@ def settled(layer: Any, gradients: Gradients) -> Gradients:
     return gradients
 
 
-register(Sum, forward=add, backward=added_back)
-register(Product, forward=multiply, backward=multiplied_back)
+# Counts.
+
+
+def sum_counted(layer: Sum, inputs: tuple[Any, ...], counts: Counts, node: Node) -> Any:
+    """``f x + c``; of several signals the number of spikes is not enough."""
+    if len(inputs) == 1:
+        return changed(inputs[0], layer.factors[0], layer.constant)
+    if isinstance(inputs[0], Counted):
+        raise no_chain(node, "adds spikes, whose number alone does not say how they are distributed over neurons")
+    raise no_chain(node, "adds currents, of a membrane shortcut for instance, whose real numbers are no count")
+
+
+def product_counted(layer: Product, inputs: tuple[Counted, ...], counts: Counts, node: Node) -> Counted:
+    """Spikes ``x`` and neurons ``y`` behind them: ``x y`` or ``x (1 - y)``."""
+    x, y = inputs if len(inputs) == 2 else (None, None)
+    if x is None or y is None or not counts.gathered[y.place].neurons or not _behind(counts, y.place, x.place):
+        raise no_chain(node, "must end its branch with a Spike, which spikes of the shortcut reach through layers of neurons")
+    merge = {(1.0, 0.0): "and", (-1.0, 1.0): "iand"}.get(y.affine)
+    if merge is None or x.affine != (1.0, 0.0):
+        raise no_chain(node, f"merges spikes times {(x if merge else y).affine[0]:g}")
+    return counts.add(Count(counts.width(x), x.place, None, merge, y.place))
+
+
+def _behind(counts: Counts, place: int | None, first: int) -> bool:
+    """True if a count is drawn from the count ``first``, directly or through others."""
+    while place is not None and place > first:
+        place = counts.gathered[place].below
+    return place == first
+
+
+register(Sum, forward=add, backward=added_back, count=sum_counted)
+register(Product, forward=multiply, backward=multiplied_back, count=product_counted)
 register(Concat, forward=concatenate, backward=concatenated_back)

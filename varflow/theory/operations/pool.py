@@ -22,6 +22,7 @@ from varflow.theory.maps.variance_classes import JOINT
 from varflow.theory.operations.merge import settled
 from varflow.theory.operations.table import Uncovered, register
 from varflow.theory.operations.visit import Effort, Visit, WayBack
+from varflow.theory.signals.counted import ON_MAPS, uncounted
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents, Signal, Spikes
@@ -115,10 +116,10 @@ def backward(layer: Pool, gradients: Gradients, visit: Visit, way: WayBack) -> l
     if isinstance(signal, Currents):
         if above.split is None:
             raise Uncovered("layers", layer, "of currents must be followed by a Spike")
-        return [maxima_joined(window, above, grid)]
+        return [maxima_joined(window, above.split, grid, above.channels)]
     if signal.sampled is None:
         raise Uncovered("layers", layer, UNDRAWN)
-    back = maximum_back(window, above, signal)
+    back = maximum_back(window, above, signal, signal.sampled)
     return [back.per_position() if way.per_position else back]
 
 
@@ -130,4 +131,4 @@ def averaged_back(window: Window, gradients: Gradients, grid: Grid) -> Gradients
     return Gradients(spread @ gradients.moments @ spread.T, grid, gradients.channels, gradients.balanced)
 
 
-register(Pool, forward=forward, backward=backward)
+register(Pool, forward=forward, backward=backward, count=uncounted(ON_MAPS))

@@ -21,7 +21,7 @@ __all__ = ["measured"]
 
 
 def forward(layer: Measured, inputs: tuple[Any, ...], visit: Visit) -> Any:
-    if inputs and inputs[0] is not None:  # a Fallback of which there is no need
+    if inputs and (inputs[0] is not None or layer.x is None):  # a Fallback of which there is no need
         return inputs[0]
     walk = visit.walk
     steps = walk.steps or len(layer.x)

@@ -15,7 +15,12 @@ import numpy as np
 
 from varflow._checks import DomainError
 from varflow._memory import gibibytes, room
+from varflow.model.drives import Inputs
+from varflow.model.graph import Node
 from varflow.model.layers import Spike
+from varflow.model.network import Network
+from varflow.model.neurons import Neuron
+from varflow.theory.layer import layer_of
 from varflow.theory.maps.maxima import Windows, fire_maxima
 from varflow.theory.maps.maxima_backward import maxima_back
 from varflow.theory.maps.positions import (
@@ -32,6 +37,7 @@ from varflow.theory.responses.back_propagation import Sampling, Slopes, at_one_s
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.responses.stepping import driven_by
+from varflow.theory.signals.counted import Count, Counted, CountedCurrents, Counts, Normal, no_chain
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.index import Grid, aligned
 from varflow.theory.signals.moments import Currents, GivenCurrents, Spikes
@@ -76,7 +82,7 @@ def fire(layer: Spike, currents: Currents, number: int, neurons: Neurons) -> tup
         draw = partial(neurons.drawn, neuron, currents, number)
     if currents.pairs is not None:
         state = replace(state, pairs=pairs_of_spikes(neuron, currents, state.firing_rate, number, neurons))
-    moments = state.firing_rate, state.coincidences
+    moments = state.firing_rate, state.second_moments
     spikes = Spikes(*moments, grid, currents.channels, draw, state.changes, state.pairs)
     return state, spikes.later(neuron.delay)
 
@@ -88,7 +94,7 @@ def _driven(layer: Spike, given: GivenCurrents) -> tuple[LayerState, Spikes]:
         raise DomainError("layers", layer, rule)
     state = driven_by(given.drive, layer.neuron)
     grid = Grid(1, 1, 1, state.firing_rate.shape[-1])
-    spikes = Spikes(state.firing_rate, state.coincidences, grid, given.channels)
+    spikes = Spikes(state.firing_rate, state.second_moments, grid, given.channels)
     return state, spikes.later(layer.neuron.delay)
 
 
@@ -186,11 +192,46 @@ def _with_recurrent(layer: Spike, received: Currents, state: LayerState) -> Curr
         return received
     size, steps = received.grid.size, received.grid.steps
     later = np.arange(size)[np.arange(size) % steps > 0]
-    M, e = state.coincidences, state.firing_rate
+    M, e = state.second_moments, state.firing_rate
     covariance, mean = (np.array(aligned(*each)[0]) for each in ((received.covariance, M), (received.mean, e)))
     covariance[..., later[:, None], later] += layer.recurrent_gain**2 * M[..., (later - 1)[:, None], later - 1]
     mean[..., later] += layer.recurrent_mean_gain * e[..., later - 1]
     return Currents(mean, covariance, received.grid, received.channels, pairs=received.pairs, shared=received.shared)
 
 
-register(Spike, forward=forward, backward=backward)
+# Counts.
+
+
+def count(spike: Spike, inputs: tuple[CountedCurrents], counts: Counts, node: Node) -> Counted:
+    """Neurons, given the count before the weights; recurrent weights act from the second step on."""
+    (currents,) = inputs
+    if currents.below is not None and currents.linear is not None:
+        fan_in = counts.gathered[currents.below].width
+        layer = layer_of(spike.neuron, currents.linear, fan_in, currents.width, currents.affine)
+        return counts.add(Count(currents.width, currents.below, layer))
+    if counts.start is not None:
+        raise no_chain(node, "is the second layer that the drive reaches")
+    counts.start = _counted_from_drive(counts.network, spike.neuron, currents, node)
+    return counts.add(Count(currents.width))
+
+
+def _counted_from_drive(network: Network, neuron: Neuron, currents: CountedCurrents, node: Node) -> Normal:
+    """The driven layer: currents of the drive, or its numbers through first weights."""
+    linear = currents.linear
+    if linear is None:
+        mean, variance = np.zeros(network.drive.n_inputs), network.drive.current_variances
+    else:
+        assert isinstance(network.drive, Inputs)
+        if not linear.law.normal_given_spikes or linear.rows == "standardised":
+            raise no_chain(
+                node, f"receives the drive through {linear!r}: the first layer must have normal weights, not standardised"
+            )
+        x = network.drive.frames(1).reshape(network.drive.n_inputs, -1)
+        first, second = x.mean(axis=-1), np.mean(x**2, axis=-1)
+        square = second - first**2 if linear.rows == "centred" else second
+        mean, variance = linear.mean_gain_of(x.shape[-1]) * first, linear.gain**2 * square + linear.bias_std**2
+    factor, shift = (neuron.input_scale * value for value in currents.affine)
+    return Normal(neuron.threshold, factor * mean + shift, factor**2 * variance, neuron.strict)
+
+
+register(Spike, forward=forward, backward=backward, count=count)

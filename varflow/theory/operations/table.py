@@ -31,7 +31,7 @@ def register(
     """Enter the maps of a class of layers.
 
     ``forward(operation, inputs, visit)`` returns the signal that it sends, ``backward(operation, gradients, visit, way)`` the
-    gradients by each of its inputs, ``count`` see ``theory.finite_width``.
+    gradients by each of its inputs, ``count(operation, inputs, counts, node)`` what becomes of spike counts.
     """
     for table, entry in ((FORWARD, forward), (BACKWARD, backward), (COUNT, count)):
         if entry is not None:

@@ -128,7 +128,7 @@ class Walk:
     def left(self, spikes: Any) -> None:
         """Put spikes that leave the network behind merges in place of those of the last layer of neurons."""
         if self.last is not None:
-            moments = {"firing_rate": spikes.mean, "coincidences": spikes.moments, "pairs": spikes.pairs}
+            moments = {"firing_rate": spikes.mean, "second_moments": spikes.moments, "pairs": spikes.pairs}
             self.rows[-1] = self.row(replace(self.last[0], **moments, changes=None), spikes.grid)
 
 
@@ -148,6 +148,8 @@ class Visit:
     sent : signal, optional
     kept : dict
         What ``forward`` leaves for ``backward``.
+    of_numbers : bool
+        True if it receives the numbers of a drive.
     """
 
     number: int
@@ -157,6 +159,7 @@ class Visit:
     walk: Walk
     sent: Any = None
     kept: dict[str, Any] = field(default_factory=dict)
+    of_numbers: bool = False
 
 
 @dataclass(slots=True, eq=False)

@@ -24,11 +24,14 @@ from typing import Any
 
 import numpy as np
 
+from varflow._checks import DomainError
+from varflow.model.graph import Node
 from varflow.model.layers import Conv, Linear
 from varflow.theory.operations.batch_norm import centred_over_batch
 from varflow.theory.operations.merge import summed
 from varflow.theory.operations.table import register
 from varflow.theory.operations.visit import Visit, WayBack
+from varflow.theory.signals.counted import ON_MAPS, CountedCurrents, Counts, no_chain, uncounted
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.increments import Differences
 from varflow.theory.signals.index import Grid, aligned
@@ -45,7 +48,7 @@ TINY = 1e-150  # variance of currents that are all equal
 
 def forward(layer: Linear | Conv, inputs: tuple[Any], visit: Visit) -> Currents:
     spikes, walk = as_inputs(inputs[0]), visit.walk
-    if layer.rows == "standardised" and visit.node.inputs == (0,):  # few numbers of the drive: C = g² n/(n - 1) (M - e eᵀ)
+    if layer.rows == "standardised" and visit.of_numbers:  # few numbers of the drive: C = g² n/(n - 1) (M - e eᵀ)
         n = layer.fan_in(spikes.channels) if isinstance(layer, Conv) else spikes.neurons
         spikes = summed([spikes], [(n / (n - 1)) ** 0.5])
     spikes = spikes if walk.effort.increments else replace(spikes, changes=None)
@@ -260,5 +263,30 @@ def _keep_norms(
     way.weights.append(gradients.channels * fan_in * each)
 
 
-register(Linear, forward=forward, backward=backward)
-register(Conv, forward=forward, backward=backward)
+# Counts.
+
+
+def count(linear: Linear, inputs: tuple[Any], counts: Counts, node: Node) -> CountedCurrents:
+    """Currents of the numbers of the drive, or of spikes times a factor."""
+    (signal,), width = inputs, linear.width or node.width or 0
+    if isinstance(signal, CountedCurrents):
+        return CountedCurrents(linear, None, width)
+    factor, constant = signal.affine
+    if constant:
+        raise no_chain(node, f"receives spikes times {factor:g} plus {constant:g}")
+    return CountedCurrents(_with_factor(linear, factor, counts.width(signal)), signal.place, width)
+
+
+def _with_factor(linear: Linear, factor: float, fan_in: int) -> Linear:
+    """Weights of spikes times a factor."""
+    if factor == 1:
+        return linear
+    if factor == 0 or (factor < 0 and not linear.law.normal_given_spikes):
+        rule = "must be positive for weights that are not normal" if factor else "leaves no spikes: no chain counts them"
+        raise DomainError("factor", factor, rule)
+    mean = None if factor > 0 and linear.mean_gain is None else factor * linear.mean_gain_of(fan_in)
+    return replace(linear, gain=abs(factor) * linear.gain, mean_gain=mean)
+
+
+register(Linear, forward=forward, backward=backward, count=count)
+register(Conv, forward=forward, backward=backward, count=uncounted(ON_MAPS))

@@ -5,7 +5,7 @@ With ``∂P/∂ρ`` the joint density at the thresholds and ``|ρ| = -tanh s``, 
 .. math:: P = Q(h)\, Q(k) + \frac{\sigma}{\pi} \int_{s_\rho}^0 \frac{e^{-A (1 + e^{-2s}) - B (1 + e^{2s})}}{2 \cosh s}\, ds,
           \qquad A = \frac{(h - \sigma k)^2}{8}, \quad B = \frac{(h + \sigma k)^2}{8}
 
-The integrand is smooth unless ``|ρ|`` is close to 1, where ``in_time.orthants`` has the formulas. Source: ``plackett1954``.
+The integrand is smooth unless ``|ρ|`` is close to 1, where ``responses.orthants`` has the formulas. Source: ``plackett1954``.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ class LayerState:
         Of the membrane ``H_t`` at the spike test.
     firing_rate : ndarray, shape (replicas, groups, steps)
         ``E[S_t]``.
-    coincidences : ndarray, shape (replicas, groups, steps, steps)
+    second_moments : ndarray, shape (replicas, groups, steps, steps)
         ``M(t, t') = E[S_t S_t']``: all that the next layer depends on, if weights have mean 0.
     point_fraction : float
         Fraction of neurons that one sampling point represents; 0 without sampling.
@@ -36,21 +36,21 @@ class LayerState:
     variance: np.ndarray
     potential_mean: np.ndarray
     firing_rate: np.ndarray
-    coincidences: np.ndarray
+    second_moments: np.ndarray
     point_fraction: float = field(default=0.0, kw_only=True)
     changes: Differences | None = field(default=None, kw_only=True)
     pairs: Callable[..., np.ndarray] | None = field(default=None, kw_only=True)
 
     def of_groups(self, which: np.ndarray) -> LayerState:
         """Of these entries of the second axis."""
-        parts = (self.variance, self.potential_mean, self.firing_rate, self.coincidences)
+        parts = (self.variance, self.potential_mean, self.firing_rate, self.second_moments)
         changes = None if self.changes is None else self.changes.of_groups(which)
         return LayerState(*(values[:, which] for values in parts), point_fraction=self.point_fraction, changes=changes)
 
     def of_steps(self, steps: int) -> LayerState:
         """Of the first steps, which later ones do not change."""
         variance, mean, rate = (values[..., :steps] for values in (self.variance, self.potential_mean, self.firing_rate))
-        return LayerState(variance, mean, rate, self.coincidences[..., :steps, :steps], point_fraction=self.point_fraction)
+        return LayerState(variance, mean, rate, self.second_moments[..., :steps, :steps], point_fraction=self.point_fraction)
 
 
 def mixed(states: Sequence[tuple[float, LayerState]]) -> LayerState:
@@ -70,6 +70,6 @@ def mixed(states: Sequence[tuple[float, LayerState]]) -> LayerState:
         mean(lambda state: state.variance + (state.potential_mean - potential) ** 2),
         potential,
         mean(lambda state: state.firing_rate),
-        mean(lambda state: state.coincidences),
+        mean(lambda state: state.second_moments),
         changes=changes,
     )

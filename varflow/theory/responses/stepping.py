@@ -32,8 +32,8 @@ def driven_by(drive: Given, neuron: Neuron) -> LayerState:
     H, S = stepped(neuron, drive.currents)
     width = H.shape[-1]
     variance = H.var(axis=-1, ddof=1) if width > 1 else np.zeros(H.shape[:-1])  # the same current in all neurons
-    coincidences = S @ S.swapaxes(-1, -2) / width
-    return LayerState(variance[None], H.mean(axis=-1)[None], S.mean(axis=-1)[None], coincidences[None])
+    second_moments = S @ S.swapaxes(-1, -2) / width
+    return LayerState(variance[None], H.mean(axis=-1)[None], S.mean(axis=-1)[None], second_moments[None])
 
 
 def stepped(neuron: Neuron | Population, currents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from varflow._checks import DomainError
+from varflow.model.graph import Node
 from varflow.model.network import Network
+from varflow.model.signals import Layer as Operation
 from varflow.model.weighted_layers import Linear
 from varflow.theory.layer import Layer
 
-__all__ = ["Count", "Counted", "CountedCurrents", "Counts", "Normal", "changed"]
+__all__ = ["ON_MAPS", "SAMPLED", "Count", "Counted", "CountedCurrents", "Counts", "Normal", "changed", "no_chain", "uncounted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,8 @@ class Counted(NamedTuple):
     affine: tuple[float, float] = (1.0, 0.0)
 
 
+SAMPLED = "vf.simulate(network, engine='conditional') samples its distribution exactly"
+ON_MAPS = "acts on maps: positions share filters and depend on each other"
 Affine = TypeVar("Affine", CountedCurrents, Counted)
 
 
@@ -91,3 +97,17 @@ class Counts:
         """The spikes of another count."""
         self.gathered.append(count)
         return Counted(len(self.gathered) - 1)
+
+
+def no_chain(node: Node, reason: str) -> DomainError:
+    """The error for a node whose spikes are not given by a count."""
+    return DomainError(node.name, node.operation, f"{reason}: no chain of spike counts is known for it; {SAMPLED}")
+
+
+def uncounted(reason: str) -> Callable[..., Any]:
+    """The map of an operation behind which no count is known."""
+
+    def count(operation: Operation, inputs: tuple[Any, ...], counts: Counts, node: Node) -> Any:
+        raise no_chain(node, reason)
+
+    return count

@@ -17,7 +17,7 @@ from varflow.model.surrogate import Surrogate
 from varflow.model.surrogates import surrogate_of
 from varflow.results import GradientFlow
 from varflow.theory.operations.table import BACKWARD, Uncovered
-from varflow.theory.operations.visit import Effort, Visit, Walk, WayBack
+from varflow.theory.operations.visit import Effort, Visit, WayBack
 from varflow.theory.responses.back_propagation import Slopes
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Neurons
@@ -173,7 +173,7 @@ class ForwardPass:
     def of(cls, blocks: Blocks, report: Report = unreported) -> ForwardPass:
         visits, network = [], blocks.network
         for n, (start, batching) in enumerate(blocks):
-            walk = Walk(blocks.effort, batching, network.steps, beyond(report, n * network.depth), row=lambda *_: None)
+            walk = blocks.walk(batching, beyond(report, n * network.depth), row=lambda *_: None)
             visits.append(signals_walk(blocks.graph, start, walk, keep=True))
         return cls(network, visits)
 

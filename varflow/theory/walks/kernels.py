@@ -13,11 +13,10 @@ from itertools import combinations
 import numpy as np
 
 from varflow._progress import Progress, Report, beyond, reporter
-from varflow.model.chains import layers_of
+from varflow.model.graph import graph_of
 from varflow.model.network import Network
-from varflow.model.signals import all_layers
 from varflow.theory.operations.spike import LONGEST
-from varflow.theory.operations.visit import Effort, Walk
+from varflow.theory.operations.visit import Effort
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.signals.index import Grid, standard_error
@@ -30,7 +29,7 @@ IN_TIME = 512  # inputs × positions × steps walked together without reset: bey
 
 def second_moments(network: Network, neurons: Neurons, progress: Progress = False) -> tuple[np.ndarray, np.ndarray]:
     """``M`` of every layer of neurons and its numerical standard error, shape (depth, inputs × steps, inputs × steps)."""
-    inputs, steps = network.drive.kinds, network.steps
+    inputs, steps = network.drive.n_inputs, network.steps
     parts = _parts(network, neurons)
     size = inputs * steps
     moments, error = (np.empty((network.depth, size, size)) for _ in range(2))
@@ -49,7 +48,7 @@ def second_moments(network: Network, neurons: Neurons, progress: Progress = Fals
 
 def _parts(network: Network, neurons: Neurons) -> list[np.ndarray]:
     """The inputs in parts, any two of which are walked together."""
-    inputs, together = network.drive.kinds, any(layer.over_batch for layer in all_layers(layers_of(network)))
+    inputs, together = network.drive.n_inputs, graph_of(network).over_batch
     one = network.steps * max(int(np.prod(shape[1:])) for shape in network.shapes)
     sampled = any(neurons.samples(neuron, network.steps) for neuron in network.neurons)
     most = LONGEST if sampled or network.steps == 1 else IN_TIME
@@ -61,14 +60,14 @@ def _parts(network: Network, neurons: Neurons) -> list[np.ndarray]:
 def _walked(network: Network, rows: np.ndarray, neurons: Neurons, report: Report) -> list[tuple[np.ndarray, np.ndarray]]:
     blocks = Blocks.of(network, Effort(neurons), rows)
     ((start, batching),) = blocks
-    walk = Walk(blocks.effort, batching, network.steps, report, _averaged)
+    walk = blocks.walk(batching, report, row=_averaged)
     signals_walk(blocks.graph, start, walk)
     return walk.rows
 
 
 def _averaged(state: LayerState, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     """Mean over replicas, and its standard error, at least that of one sampling point."""
-    M = state.coincidences[:, 0]
+    M = state.second_moments[:, 0]
     if grid.positions > 1:
         folded = (grid.inputs, grid.positions, grid.steps)
         M = np.einsum("raxsbxt->rasbt", M.reshape(-1, *folded, *folded)) / grid.positions

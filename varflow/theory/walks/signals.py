@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError
+from varflow._progress import Report, unreported
 from varflow.model.drive_kinds import Drive, Given, Inputs
 from varflow.model.drive_kinds import Spikes as Trains
 from varflow.model.extensions import map_of, missing
@@ -40,10 +41,12 @@ def signals_walk(graph: Graph, start: Any, walk: Walk, *, keep: bool = False) ->
     """
     sent, last, passed, visits = {0: start}, graph.last_reader, 0, []
     leaving = None if isinstance(graph, Path) else graph.leaving
+    numbers = next(graph.shapes()).kind == "input"
     for number, node in enumerate(graph):
         if number == 0:
             continue
-        visit = Visit(number, node, passed, tuple(sent[source] for source in node.inputs), walk)
+        received = tuple(sent[source] for source in node.inputs)
+        visit = Visit(number, node, passed, received, walk, of_numbers=numbers and node.inputs == (0,))
         visit = replace(visit, sent=_sent(visit))
         sent[number] = visit.sent
         if node.operation.spikes:
@@ -87,7 +90,7 @@ def next_layer(
 ) -> LayerState:
     """Layer ``number`` of a chain, with weights ``gain`` times as strong as ``linear``'s, in each replica and group."""
     grid, width = Grid(1, 1, 1, below.firing_rate.shape[-1]), linear.width or 1
-    spikes = Spikes(below.firing_rate, below.coincidences, grid, width, changes=below.changes).later(spike.neuron.delay)
+    spikes = Spikes(below.firing_rate, below.second_moments, grid, width, changes=below.changes).later(spike.neuron.delay)
     return fire(spike, weighted(linear, spikes, width).scaled(gain), number, neurons)[0]
 
 
@@ -123,7 +126,7 @@ class Blocks:
     def of(cls, network: Network, effort: Effort, rows: np.ndarray | None = None) -> Blocks:
         """The blocks of a network; with ``rows`` these inputs only, together."""
         graph = independent(graph_of(network))
-        normalised, positions = over_batch(graph), max(int(np.prod(shape[1:])) for shape in network.shapes)
+        normalised, positions = graph.over_batch, max(int(np.prod(shape[1:])) for shape in network.shapes)
         inputs = _apart(network, graph, positions, effort) if normalised and rows is None else 0
         jointly = rows is not None or (normalised and not inputs)
         per_position = not jointly and effort.per_position(Grid(1, positions, 1, network.steps))
@@ -138,20 +141,24 @@ class Blocks:
     def __iter__(self) -> Iterator[tuple[Any, Batching]]:
         """The signal with which the walk of each block begins, and how its batch is known."""
         for drive in self.drives:
-            exchangeable = over_batch(self.graph) and drive.kinds == 1 and not isinstance(drive, Inputs)
+            exchangeable = self.graph.over_batch and drive.n_inputs == 1 and not isinstance(drive, Inputs)
             yield self._start(drive, exchangeable), Batching(exchangeable, self.inputs or 1, bool(self.inputs))
+
+    def walk(self, batching: Batching, report: Report = unreported, **options: Any) -> Walk:
+        """A walk through one of the blocks."""
+        return Walk(self.effort, batching, self.network.steps, report, **options)
 
     def _start(self, drive: Drive, exchangeable: bool) -> Signal | GivenCurrents:
         """What some of the inputs send: in one group if they depend on each other, else one each."""
         first, steps = self.graph[0].operation.sends, self.network.steps
         if isinstance(drive, Given):
             reader = next(node.operation for node in self.graph if 0 in node.inputs)
-            if not reader.spikes or over_batch(self.graph):
+            if not reader.spikes or self.graph.over_batch:
                 rule = "must be a Spike without recurrent weights, and no BatchNorm may follow, for a drive of given currents"
                 raise DomainError("layers", reader, rule)
             return GivenCurrents(drive, first.size)
         channels, height, columns = first.shape if len(first.shape) == 3 else (first.size, 1, 1)
-        inputs = 2 if exchangeable else drive.kinds if self.jointly else 1
+        inputs = 2 if exchangeable else drive.n_inputs if self.jointly else 1
         grid = Grid(inputs, height, columns, steps, self.per_position)
         if first.kind == "currents":
             covariance = _covariance_of_currents(drive, steps, self.jointly, exchangeable)
@@ -159,28 +166,23 @@ class Blocks:
             covariance = _at_every_position(covariance, grid)
             return Currents(np.zeros(covariance.shape[:-1]), covariance, grid, channels, pairs=pairs)
         if isinstance(drive, Inputs):
-            x = drive.frames(steps).reshape(drive.kinds, steps, channels, grid.positions)
+            x = drive.frames(steps).reshape(drive.n_inputs, steps, channels, grid.positions)
             if self.inputs:
                 return measured(x.swapaxes(0, 1), grid, overlaps=True)
             return of_numbers(x.transpose(0, 3, 1, 2), grid)
         return Spikes(*_of_trains(drive, steps, self.jointly, exchangeable), grid, channels)
 
 
-def over_batch(graph: Graph) -> bool:
-    """True if a node normalises over a batch of inputs."""
-    return any(node.operation.over_batch for node in graph)
-
-
 def _apart(network: Network, graph: Graph, positions: int, effort: Effort) -> int:
     """Number of inputs of a batch that is known by overlaps: of numbers, too many for one index or measured; else 0."""
-    of_nodes = [node.operation.x.shape[1] for node in graph if isinstance(node.operation, Measured)]
-    inputs = max([*of_nodes, network.drive.kinds])
+    of_nodes = [node.operation.x.shape[1] for node in graph if getattr(node.operation, "x", None) is not None]
+    inputs = max([*of_nodes, network.drive.n_inputs])
     given = inputs > 1 and (of_nodes or isinstance(network.drive, Inputs))
     return inputs if of_nodes or (given and inputs * positions * network.steps > effort.batch) else 0
 
 
 def _drives(network: Network, normalised: bool, positions: int) -> list[Drive]:
-    kinds = network.drive.kinds
+    kinds = network.drive.n_inputs
     size = kinds if normalised else max(1, AT_ONCE // (positions * network.steps) ** 2)
     return [network.drive.of_rows(slice(first, first + size)) for first in range(0, kinds, size)]
 

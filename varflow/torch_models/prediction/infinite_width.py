@@ -13,7 +13,6 @@ import numpy as np
 
 from varflow.model.graph import Graph, Node
 from varflow.model.layers import Pool, Unknown
-from varflow.model.sources import Measured
 from varflow.model.surrogate import Surrogate
 from varflow.theory.maps.variance_classes import JOINT
 from varflow.theory.operations.visit import Batching, Effort, Visit, Walk, WayBack
@@ -98,7 +97,7 @@ class InfiniteWidth:
         overlap = getattr(visit.sent, "overlap", None)
         if overlap is None or self.model.inputs < 2 or not told_apart(visit.kept["received"].grid):
             return math.nan
-        square = np.trace(visit.kept["state"].coincidences.mean(axis=(0, 1)))
+        square = np.trace(visit.kept["state"].second_moments.mean(axis=(0, 1)))
         return float(np.trace(overlap.between.mean(axis=0)) / square) if square else math.nan
 
     # Gradients.
@@ -149,5 +148,5 @@ class InfiniteWidth:
 
     def _norm(self, gradients: Gradients) -> float:
         energy = np.trace(gradients.over_steps, axis1=-2, axis2=-1)  # (replicas, groups)
-        used = [node.operation.x.shape[1] for node in self.model.graph if isinstance(node.operation, Measured)]
+        used = [node.operation.x.shape[1] for node in self.model.graph if getattr(node.operation, "x", None) is not None]
         return math.sqrt(float(energy.mean()) * max(energy.shape[1] / used[-1], 1.0))

@@ -191,9 +191,9 @@ def predict(trace: Trace, moments: Mapping[str, Moments], wider: int = 1, *, see
     weight matrices (the conditional engine of :func:`varflow.simulate`).
     """
     network = chain_of(trace, moments, MOST_INPUTS, wider)
-    rows = network.drive.kinds
+    rows = network.drive.n_inputs
     repeats = rows * max(POINTS // int(network.widths.max()) // rows, 1)
-    ensemble = simulate(network, repeats=repeats, seed=seed, engine="conditional", coincidences=False)
+    ensemble = simulate(network, repeats=repeats, seed=seed, engine="conditional", second_moments=False)
     rate, variance = (values.reshape(repeats, network.depth, -1) for values in (ensemble.firing_rate, ensemble.variance))
     return Prediction(rate.mean(0), variance.mean(0), rate[..., late_steps(trace.steps)].mean(-1))
 

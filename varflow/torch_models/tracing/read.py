@@ -152,7 +152,7 @@ class _Reader:
         number = len(self.nodes)
         self.nodes.append(node)
         self.sent.append(sent)
-        if not isinstance(operation, Measured):
+        if getattr(operation, "x", None) is None:
             if isinstance(node.operation, Unknown) or not self.unknown.isdisjoint(node.inputs):
                 self.unknown.add(number)
             if isinstance(operation, Pool) or not self.pooled.isdisjoint(node.inputs):
@@ -234,11 +234,14 @@ class _Reader:
             sources = [self.add_unknown(words, into, Signal(INPUT, (1,)), sources)]
         certain = sources and sources[0] not in self.unknown | self.pooled
         x = self._numbers(layer, module) if fed.kept and not certain else None
-        if x is None:
-            return sources[0] if sources else self.add_unknown(f"what {name} receives", into, Signal(INPUT, (1,)))
+        if x is None and not sources:
+            return self.add_unknown(f"what {name} receives", into, Signal(INPUT, (1,)))
+        if x is None and self.sent[sources[0]].kind != "currents":
+            return sources[0]
         numbers = Fallback(x) if sources else Measured(x)
         number = self.add(numbers, *sources, name=into, otherwise=Signal(INPUT, (1,)))
-        self.received[number] = name
+        if x is not None:
+            self.received[number] = name
         return number
 
     def _numbers(self, layer: TracedLayer, module: int) -> np.ndarray | None:

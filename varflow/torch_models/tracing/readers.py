@@ -2,7 +2,7 @@
 
 Parameters are read by their moments: γ as the root mean square over channels, β as the mean, running statistics as the mean
 and the variance whose scale has that of all channels. Functions that are called in a way that theory does not cover have no
-operation. Readers that users register come first.
+operation.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
+
 from varflow.model.extensions import READS
-from varflow.model.layers import BatchNorm, Layer, LayerNorm, Pool
+from varflow.model.layers import BatchNorm, Layer, LayerNorm, Pool, RMSNorm
 from varflow.model.merges import Concat, Product, Sum
 from varflow.model.sources import Unknown
 
@@ -31,16 +33,17 @@ class UnknownNormalisation(Unknown):
 
 def operation(name: str, words: str, args: Any, kwargs: Any, of: OriginOf) -> Layer:
     """The operation that a torch function makes on the signals among its arguments; ``of`` gives their origins."""
-    reader = READS.get(name) or _OF_ONE_SIGNAL.get(name)
     try:
-        if reader is not None:
-            layer = reader(*args, **kwargs)
+        if name in READS:
+            read = READS[name](*args, **kwargs)
+        elif name in _OF_SIGNALS:
+            read = _OF_SIGNALS[name](of, *args, **kwargs)
         else:
-            layer = _OF_SIGNALS[name](of, *args, **kwargs) if name in _OF_SIGNALS else None
+            read = _OF_ONE_SIGNAL[name](*args, **kwargs) if name in _OF_ONE_SIGNAL else None
     except (TypeError, ValueError, IndexError):  # called in another way
-        layer = None
-    if layer is not None:
-        return layer
+        read = None
+    if read is not None:
+        return read
     return (UnknownNormalisation if name in _NORMALISATIONS else Unknown)(words)
 
 
@@ -133,6 +136,10 @@ def _layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = N
     return LayerNorm(*_affine(weight, bias), eps)
 
 
+def _rms_norm(x: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> RMSNorm:
+    return RMSNorm(_affine(weight, None)[0], torch.finfo(x.dtype).eps if eps is None else eps)
+
+
 def _affine(weight: Any, bias: Any) -> tuple[float, float]:
     """Root mean square of the factors and mean of the shifts."""
     gamma = 1.0 if weight is None else float(weight.detach().double().square().mean().sqrt())
@@ -155,5 +162,6 @@ _OF_ONE_SIGNAL: dict[str, Reader] = {
     "mean": _mean,
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
+    "rms_norm": _rms_norm,
 }
-_NORMALISATIONS = {"group_norm", "rms_norm", "normalize", "instance_norm"}
+_NORMALISATIONS = {"group_norm", "normalize", "instance_norm"}

@@ -15,6 +15,8 @@ import torch
 
 from varflow._progress import Report, unreported
 from varflow._restoring import kept
+from varflow.model.extensions import READS
+from varflow.model.sources import Unknown
 from varflow.torch_models.tracing.checks import advised, check_inputs, check_model, check_neurons
 from varflow.torch_models.tracing.layers import Layers
 from varflow.torch_models.tracing.modules import Modules, Neurons
@@ -105,6 +107,8 @@ class _Tracer:
                 self._enclose(name, module, self._operation(name, module))
             elif name in modules.spiking:
                 self._enclose(name, module, self._neuron(name, module))
+            elif type(module) in READS:
+                self._enclose(name, module, self._own(name, module))
             else:
                 module.register_forward_pre_hook(self._enter(name), prepend=True)
                 if modules.may_spike(module):
@@ -151,6 +155,16 @@ class _Tracer:
         def see(given: Any, out: Any) -> None:
             self.layers.weights_called(name, self._origin(given), given)
             self.provenance.put(out, source)
+
+        return see
+
+    def _own(self, name: str, module: Any) -> Callable[[Any, Any], None]:
+        """Of a module that is read as one operation, by a reader registered for its class."""
+
+        def see(given: Any, out: Any) -> None:
+            words = repr(name)
+            operation = READS[type(module)](module) or Unknown(words)
+            self.provenance.put(out, self.provenance.origins.after(name, (self._origin(given),), lambda: (operation, words)))
 
         return see
 
