@@ -19,7 +19,7 @@ from spiking_models import Looped, left_behind, norse_loop, same  # noqa: E402
 from torch import nn  # noqa: E402
 
 from varflow.model.library_neurons import Spiking  # noqa: E402
-from varflow.torch_models.audit import trainable  # noqa: E402
+from varflow.torch_models.prediction import gradients as prediction  # noqa: E402
 
 STEPS = 4
 
@@ -378,8 +378,8 @@ class NoGradient(nn.Module):
 @pytest.mark.parametrize("change", [dead_at_the_end, cut_in_the_middle, lambda model: model])
 def test_a_surrogate_is_sought_only_where_one_would_help(change, monkeypatch):
     """The search runs for the network that fires and is not cut, not for one whose report names something else first."""
-    sought, search = [], trainable.with_unit_growth
-    monkeypatch.setattr(trainable, "with_unit_growth", lambda *args, **options: sought.append(1) or search(*args, **options))
+    sought, search = [], prediction.with_unit_growth
+    monkeypatch.setattr(prediction, "with_unit_growth", lambda *args, **options: sought.append(1) or search(*args, **options))
     model = change(leaky(snntorch.surrogate.fast_sigmoid(slope=60), 6))
     report = vf.audit(model, data(8, 300), steps=STEPS, gradients=True)
     helps = change not in (dead_at_the_end, cut_in_the_middle)
