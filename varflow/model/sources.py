@@ -10,7 +10,7 @@ import numpy as np
 from varflow._checks import DomainError, choice, frozen, put, real_array
 from varflow.model.signals import Layer, Signal
 
-__all__ = ["Fallback", "Measured", "Source", "Unknown"]
+__all__ = ["Fallback", "Measured", "Source", "Unknown", "numbers_of"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -99,3 +99,8 @@ class Unknown(Layer):
 
     def after(self, *signals: Signal, width: int | None = None) -> Signal:
         return self.sends or signals[0]
+
+
+def numbers_of(operation: Layer) -> np.ndarray | None:
+    """Numbers with which an operation begins, or may begin; None of all others."""
+    return operation.x if isinstance(operation, Measured) else None

@@ -13,6 +13,7 @@ import numpy as np
 
 from varflow.model.graph import Graph, Node
 from varflow.model.layers import Pool, Unknown
+from varflow.model.sources import numbers_of
 from varflow.model.surrogate import Surrogate
 from varflow.theory.maps.variance_classes import JOINT
 from varflow.theory.operations.visit import Batching, Effort, Visit, Walk, WayBack
@@ -148,5 +149,5 @@ class InfiniteWidth:
 
     def _norm(self, gradients: Gradients) -> float:
         energy = np.trace(gradients.over_steps, axis1=-2, axis2=-1)  # (replicas, groups)
-        used = [node.operation.x.shape[1] for node in self.model.graph if getattr(node.operation, "x", None) is not None]
+        used = [x.shape[1] for node in self.model.graph if (x := numbers_of(node.operation)) is not None]
         return math.sqrt(float(energy.mean()) * max(energy.shape[1] / used[-1], 1.0))

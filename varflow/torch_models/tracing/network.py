@@ -11,7 +11,7 @@ from varflow._checks import DomainError
 from varflow.model.drives import Drive, inputs
 from varflow.model.graph import Graph, Node
 from varflow.model.network import Network
-from varflow.model.sources import Fallback, Measured, Unknown
+from varflow.model.sources import Fallback, Measured, Unknown, numbers_of
 from varflow.torch_models.tracing.read import ReadModel
 
 __all__ = ["network_of"]
@@ -54,7 +54,7 @@ def _rows_as_inputs(x: np.ndarray) -> np.ndarray:
 
 def _driven(nodes: list[Node]) -> tuple[Drive | None, list[Node]]:
     """The drive in place of the measured numbers, if they stand in one place only; and the nodes."""
-    numbers = [number for number, node in enumerate(nodes) if getattr(node.operation, "x", None) is not None]
+    numbers = [number for number, node in enumerate(nodes) if numbers_of(node.operation) is not None]
     x = nodes[numbers[0]].operation.x.swapaxes(0, 1)  # type: ignore[union-attr]
     if len(numbers) > 1 or not x.any():
         return None, nodes

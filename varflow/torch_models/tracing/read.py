@@ -21,7 +21,7 @@ from varflow.model.inner_weights import InnerWeights
 from varflow.model.layers import Conv, Linear, Pool, Product, Spike, Sum
 from varflow.model.neurons import Neuron
 from varflow.model.signals import Layer, Signal
-from varflow.model.sources import Fallback, Measured, Source, Unknown
+from varflow.model.sources import Fallback, Measured, Source, Unknown, numbers_of
 from varflow.results.audit import first_of
 from varflow.torch_models.tracing.origins import INPUT, Origin, Sender
 from varflow.torch_models.tracing.traced import Fed, Trace, TracedLayer, by_step, neurons_of, some
@@ -152,7 +152,7 @@ class _Reader:
         number = len(self.nodes)
         self.nodes.append(node)
         self.sent.append(sent)
-        if getattr(operation, "x", None) is None:
+        if numbers_of(operation) is None:
             if isinstance(node.operation, Unknown) or not self.unknown.isdisjoint(node.inputs):
                 self.unknown.add(number)
             if isinstance(operation, Pool) or not self.pooled.isdisjoint(node.inputs):
