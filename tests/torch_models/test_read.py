@@ -18,7 +18,7 @@ from varflow.results import late_steps  # noqa: E402
 from varflow.theory.operations.visit import Walk  # noqa: E402
 from varflow.theory.signals.elementwise import rescaled  # noqa: E402
 from varflow.theory.walks.signals import Blocks, signals_walk  # noqa: E402
-from varflow.torch_models.prediction.infinite_width import effort_for  # noqa: E402
+from varflow.torch_models.prediction.signals import effort_for  # noqa: E402
 
 L = vf.layers
 

@@ -18,8 +18,7 @@ from varflow.model.graph import Graph, Path, graph_of, independent
 from varflow.model.layers import Linear, Measured, Spike
 from varflow.model.network import Network
 from varflow.model.sources import numbers_of
-from varflow.theory.maps.patches import of_numbers
-from varflow.theory.operations.sources import measured
+from varflow.theory.operations.sources import measured, of_numbers
 from varflow.theory.operations.spike import fire
 from varflow.theory.operations.table import FORWARD, Uncovered
 from varflow.theory.operations.visit import Batching, Effort, Visit, Walk

@@ -15,8 +15,7 @@ from varflow.results import late_steps
 from varflow.results.audit import ENOUGH
 from varflow.torch_models.initialise.layer_gains import RATE, deep_layer, layer_gain, run_deep
 from varflow.torch_models.initialise.planner import planned_gains
-from varflow.torch_models.prediction.infinite_width import InfiniteWidth
-from varflow.torch_models.prediction.predict import LIVE_RATE, Expected, at_infinite_width, predict, uncovered
+from varflow.torch_models.prediction.signals import LIVE_RATE, Expected, InfiniteWidth, at_infinite_width, predict, uncovered
 from varflow.torch_models.tracing.checks import integrators
 from varflow.torch_models.tracing.origins import INPUT, Sender, factor
 from varflow.torch_models.tracing.read import LEAST_GAIN

@@ -20,7 +20,7 @@ from varflow.torch_models.audit.gradients import Backward, check_gradients, squa
 from varflow.torch_models.audit.gradients import gradients as measured_back
 from varflow.torch_models.initialise.scales import Scale, multiplier, overlap, scales_of
 from varflow.torch_models.prediction.gradients import expected_gradients
-from varflow.torch_models.prediction.predict import Expected, expected
+from varflow.torch_models.prediction.signals import Expected, expected
 from varflow.torch_models.tracing.checks import integrators, unlike_their_kind, warn_of_one_step
 from varflow.torch_models.tracing.measurements import LayerMeasurement, mean_of_passes, trace_and_measure
 from varflow.torch_models.tracing.modules import Neurons, surrogate_of_module

@@ -12,7 +12,7 @@ from varflow._checks import DomainError
 from varflow.model.surrogate import Surrogate
 from varflow.results import ModelPlan
 from varflow.torch_models.prediction.gradients import with_least_range
-from varflow.torch_models.prediction.infinite_width import InfiniteWidth
+from varflow.torch_models.prediction.signals import InfiniteWidth
 from varflow.torch_models.tracing.checks import unlike_their_kind
 from varflow.torch_models.tracing.measurements import trace_and_measure
 from varflow.torch_models.tracing.modules import Neurons, set_surrogate, surrogate_of_module

@@ -26,7 +26,7 @@ from varflow.torch_models.initialise.layer_gains import (
     run_deep,
 )
 from varflow.torch_models.initialise.scales import why_kept
-from varflow.torch_models.prediction.predict import MOST_INPUTS, Prediction, at_infinite_width, plain, predict, uncovered
+from varflow.torch_models.prediction.signals import MOST_INPUTS, Prediction, at_infinite_width, plain, predict, uncovered
 from varflow.torch_models.tracing.traced import Trace, TracedLayer, by_step
 from varflow.torch_models.tracing.weights import Moments, moments_of, padding_factor
 

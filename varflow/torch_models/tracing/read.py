@@ -106,7 +106,7 @@ class _Reader:
     def _earlier(self, layer: TracedLayer) -> list[int]:
         """Nodes that a layer of which theory knows nothing may receive from."""
         origins = [origin for fed in layer.fed for origin in fed.origins] + ([] if layer.origin is None else [layer.origin])
-        senders = {each.operation.name for origin in origins for each in origin.ancestors if isinstance(each.operation, Sender)}
+        senders = set().union(*(origin.senders for origin in origins))
         names, every = senders | set(layer.feeding), "" in senders
         return [number for nodes in (self.neurons, self.weights) for name, number in nodes.items() if every or name in names]
 

@@ -1,28 +1,35 @@
 """Prediction of every layer of a traced model from the moments of its weights, over the same steps and inputs.
 
 A plain chain of dense layers is predicted at its width, exactly in distribution (``predict``); any other model at infinite
-width (``infinite_width``).
+width, by the walk of signals over its graph: where theory does not know what weights receive, it goes on from the moments of
+what they did receive in the traced pass.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from varflow.model.drives import inputs
-from varflow.model.layers import BatchNorm, Linear, Spike
+from varflow.model.graph import Graph
+from varflow.model.layers import BatchNorm, Linear, Pool, Spike
 from varflow.model.network import Network
 from varflow.model.signals import Layer
 from varflow.results import late_steps
 from varflow.simulation.run import simulate
+from varflow.theory.maps.variance_classes import JOINT
+from varflow.theory.operations.visit import Batching, Effort, Visit, Walk
 from varflow.theory.responses.layer_state import LayerState
+from varflow.theory.responses.neurons import Neurons
 from varflow.theory.signals.index import Grid
-from varflow.torch_models.prediction.infinite_width import InfiniteWidth
+from varflow.theory.signals.moments import Signal
+from varflow.theory.signals.overlap import told_apart
+from varflow.theory.walks.signals import signals_walk
 from varflow.torch_models.tracing.origins import INPUT
-from varflow.torch_models.tracing.read import LEAST_GAIN
+from varflow.torch_models.tracing.read import LEAST_GAIN, ReadModel, read_trace
 from varflow.torch_models.tracing.traced import Trace, TracedLayer, by_step, neurons_of, some
 from varflow.torch_models.tracing.weights import Moments, why_not_covered
 
@@ -30,9 +37,11 @@ __all__ = [
     "LIVE_RATE",
     "MOST_INPUTS",
     "Expected",
+    "InfiniteWidth",
     "Prediction",
     "at_infinite_width",
     "chain_of",
+    "effort_for",
     "evaluated",
     "expected",
     "plain",
@@ -41,9 +50,13 @@ __all__ = [
 ]
 
 LIVE_RATE = 0.015  # predicted late rate above which a layer is alive: stable layers have more, dying ones fall below
-POINTS = 2**14  # neurons drawn per layer, over all networks: late rates have a standard error of 1.5 %
+DRAWN = 2**14  # neurons drawn per layer, over all networks: late rates have a standard error of 1.5 %
 WORK = 2**19  # inputs × layers × steps² for which gradients take a few seconds
 MOST_INPUTS, FEW_INPUTS = 64, 8  # inputs of a batch that are used; at infinite width, where each needs many neurons
+POINTS, SCRAMBLES = 2**10, 2  # of quasi-Monte Carlo: rates within about 1 %
+MANY, FEWER = 64, 2**8  # positions × steps above which fewer points do, since rates are averages over positions
+JITTER = 1e-7  # relative variance that is added to currents at several positions
+WINDOWS = 2**25  # numbers in the covariances of all windows of a maximum
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +73,70 @@ class Prediction:
     def survival(self) -> np.ndarray:
         """The fraction of networks that spike late, shape (depth,)."""
         return (self.late_rates > 0).mean(0)
+
+
+def effort_for(graph: Graph) -> Effort:
+    """The effort of an audit: without pools, which join positions, each position of a map is followed on its own."""
+    pooled = any(isinstance(node.operation, Pool) for node in graph)
+    return Effort(
+        Neurons(POINTS, SCRAMBLES, 0),
+        Neurons(FEWER, SCRAMBLES, 0),
+        MANY,
+        jitter=JITTER,
+        joint=JOINT if pooled else 0,
+        increments=False,
+        pools=False,
+        windows=WINDOWS,
+        batch=0,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InfiniteWidth:
+    """Signals of one model under some of the inputs of its batch: all nodes of its graph as the walk has passed them."""
+
+    trace: Trace
+    model: ReadModel
+    visits: Sequence[Visit]
+
+    @classmethod
+    def of(cls, trace: Trace, moments: Mapping[str, Moments], most: int) -> InfiniteWidth:
+        """The walk through a model with these moments of its weight modules, under so many inputs at most."""
+        model = read_trace(trace, moments, most)
+        normalised = any(node.operation.over_batch for node in model.graph)
+        dense = all(hasattr(weight, "in_features") for layer in trace.layers for weight in layer.weights)
+        batching = Batching(inputs=model.inputs, overlaps=normalised or dense)
+        walk = Walk(effort_for(model.graph), batching, trace.steps, gaps={})
+        return cls(trace, model, signals_walk(model.graph, None, walk, keep=True))
+
+    def visit(self, layer: TracedLayer) -> Visit:
+        """The node of a layer of neurons."""
+        return self.visits[self.model.neurons[self.trace.layers.index(layer)] - 1]
+
+    def currents(self, layer: TracedLayer) -> Signal | None:
+        """Currents that a layer receives; None where theory does not know them."""
+        return self.visit(layer).received[0]
+
+    def states(self) -> list[tuple[LayerState, Grid] | None]:
+        """Every layer in order; None where theory does not know it."""
+        left = [self.visit(layer).kept for layer in self.trace.layers]
+        return [(of["state"], of["received"].grid) if "state" in of else None for of in left]
+
+    @property
+    def restarted(self) -> list[str]:
+        """Weight modules whose inputs theory does not know and took as they were."""
+        fallbacks = [visit for visit in self.visits if visit.number in self.model.received and visit.received[:1] == (None,)]
+        names = [self.model.received[visit.number] for visit in fallbacks]
+        return [name for name in names if all(layer.neuron_name != name for layer in self.trace.layers)]
+
+    def overlap(self, layer: TracedLayer) -> float:
+        """``Σ_t E[S_a·S_b] / Σ_t E[|S|²]`` of two inputs; NaN for one, and on maps whose positions are not told apart."""
+        visit = self.visit(layer)
+        overlap = getattr(visit.sent, "overlap", None)
+        if overlap is None or self.model.inputs < 2 or not told_apart(visit.kept["received"].grid):
+            return math.nan
+        square = np.trace(visit.kept["state"].second_moments.mean(axis=(0, 1)))
+        return float(np.trace(overlap.between.mean(axis=0)) / square) if square else math.nan
 
 
 def uncovered(trace: Trace) -> list[str]:
@@ -192,7 +269,7 @@ def predict(trace: Trace, moments: Mapping[str, Moments], wider: int = 1, *, see
     """
     network = chain_of(trace, moments, MOST_INPUTS, wider)
     rows = network.drive.n_inputs
-    repeats = rows * max(POINTS // int(network.widths.max()) // rows, 1)
+    repeats = rows * max(DRAWN // int(network.widths.max()) // rows, 1)
     ensemble = simulate(network, repeats=repeats, seed=seed, engine="conditional", second_moments=False)
     rate, variance = (values.reshape(repeats, network.depth, -1) for values in (ensemble.firing_rate, ensemble.variance))
     return Prediction(rate.mean(0), variance.mean(0), rate[..., late_steps(trace.steps)].mean(-1))
