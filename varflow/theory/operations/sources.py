@@ -15,6 +15,7 @@ from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Spikes, held
 from varflow.theory.signals.overlap import Numbers, Overlap, told_apart
+from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments, known_pairs
 
 __all__ = ["measured", "of_numbers"]
 
