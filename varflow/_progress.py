@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 
 from varflow._checks import DomainError
 
-__all__ = ["Progress", "Report", "beyond", "check_progress", "reporter", "unreported"]
+__all__ = ["Progress", "Report", "beyond", "check_progress", "counted", "reporter", "unreported"]
 
 Progress = bool | Callable[[int, int], object]
 Report = Callable[[int], object]  # of how many are done
@@ -34,6 +35,12 @@ def reporter(progress: Progress, total: int, what: str) -> Iterator[Report]:
             yield lambda done: bar.update(task, completed=done)
     else:
         yield lambda done: progress(done, total)
+
+
+def counted(report: Report, most: int) -> Report:
+    """A report of how often it was called, and at ``most`` so often, for work of which the parts are not known before."""
+    calls = count(1)
+    return lambda done: report(min(next(calls), most))
 
 
 def unreported(done: int) -> None:

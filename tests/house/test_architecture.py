@@ -312,10 +312,6 @@ def test_unknown_names_are_refused():
 
 # Circles.
 
-# Imports that close circles of folders and are being removed: each of them must exist and close one.
-STILL_CLOSING = {
-    ("theory.memoryless", "theory.deep"),
-}
 # Files that import modules whose names they are given: by the tables of a package's door, by a user, or by who asks.
 BY_NAME = {"_checks", "_figures", "_lazy", "campaign.processes", "cli.audit"}
 
@@ -382,12 +378,7 @@ def test_no_file_imports_itself_through_others():
 
 
 def test_no_folder_imports_itself_through_others():
-    graph = folders_imported(sources_of_the_package())
-    assert {(folder, other) for folder, other in STILL_CLOSING if other not in graph.get(folder, ())} == set()
-    open_ends = {
-        folder: {other for other in others if (folder, other) not in STILL_CLOSING} for folder, others in graph.items()
-    }
-    assert circles(open_ends) == []
+    assert circles(folders_imported(sources_of_the_package())) == []
 
 
 def test_modules_are_imported_by_their_own_names():

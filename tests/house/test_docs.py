@@ -111,7 +111,7 @@ def test_block_of_a_page(name, tmp_path, monkeypatch, capsys):
 
 # Decimals in the comment of a line that are of another line or of a text: what the number is compared with.
 UNPRINTED = {
-    "docs/blocks.md, block 2": ["0.19", "6.034"],
+    "docs/blocks.md, block 3": ["0.19", "6.034"],
     "docs/practitioner.md, block 1": ["2.9"],  # of .fixes
     "docs/practitioner.md, block 4": ["1.00"],
 }

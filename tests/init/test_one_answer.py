@@ -77,3 +77,55 @@ def test_a_driven_layer_has_the_input_gain(name):
         planned = scale * layer_gain(traced, traced.layers[0], rate)
         assert planned == pytest.approx(stated, rel=DRAWN)
         assert planned != pytest.approx(1.05 * stated, rel=DRAWN)
+
+
+@pytest.mark.parametrize("steps", [None, 1, 4])
+def test_memoryless_neurons_have_one_gain_at_every_door(steps):
+    """Without steps, with one and with several, which repeat the first."""
+    neuron, rate = vf.Neuron(0.7, input_scale=0.5), 0.2
+    block = [vf.layers.Linear(gain=1.0), vf.layers.Spike(neuron)]
+    found = vf.gain_for_rate(neuron, rate=rate, steps=steps)
+    others = [
+        vf.lookup(neuron=neuron, rate=rate, fan_in=9, steps=steps).gain,
+        vf.init.calculate_gain(neuron, rate=rate, steps=steps),
+        deep_layer(neuron, steps or 1, "firing_rate", rate, DEPTH).gain,
+    ]
+    assert others == pytest.approx([found.gain] * 3, rel=1e-12)
+    of_block = vf.gain_for_rate(block=block, rate=rate, steps=steps, drive=vf.drives.currents(found.input_gain))
+    assert abs(of_block.gain - found.gain) <= 4 * (of_block.error or {}).get("gain", 0.0) + 1e-12 * found.gain
+    by_variance = vf.gain_for_variance(neuron, variance=1.0, steps=steps).gain
+    assert by_variance == pytest.approx(vf.init.calculate_gain(neuron, steps=steps), rel=1e-12)
+    assert by_variance == pytest.approx(vf.lookup(neuron=neuron, fan_in=9, steps=steps).gain, rel=1e-12)
+    layer = torch.nn.Linear(4096, 64)
+    vf.init.init_fn(neuron, rate=rate, steps=steps, generator=torch.Generator().manual_seed(0))(layer)
+    drawn = layer.weight.std().item() * 64
+    assert drawn == pytest.approx(found.gain, rel=4 / math.sqrt(2 * layer.weight.numel()))
+    assert drawn != pytest.approx(1.02 * found.gain, rel=4 / math.sqrt(2 * layer.weight.numel()))
+
+
+def test_one_step_of_a_neuron_with_memory_is_that_of_one_without():
+    with_memory, without = vf.Neuron(1.0, decay=0.5, reset="zero"), vf.Neuron(1.0)
+    gain = vf.gain_for_rate(without, rate=0.2).gain
+    assert vf.gain_for_rate(with_memory, rate=0.2, steps=1).gain == gain
+    assert vf.lookup(neuron=with_memory, rate=0.2, fan_in=9, steps=1).gain == gain
+    assert vf.init.calculate_gain(with_memory, rate=0.2, steps=1) == gain
+    assert vf.gain_for_rate(with_memory, rate=0.2, steps=2, depth=4).gain != gain
+
+
+@pytest.mark.parametrize("door", [vf.gain_for_rate, vf.lookup, vf.init.calculate_gain], ids=lambda door: door.__name__)
+def test_a_neuron_with_memory_needs_steps_at_every_door(door):
+    options = {"rate": 0.2} | ({"fan_in": 9} if door is vf.lookup else {})
+    neuron = {"neuron": vf.Neuron(1.0, decay=0.5)}
+    with pytest.raises(vf.DomainError, match="steps"):
+        door(**neuron, **options)
+
+
+def test_a_block_of_one_neuron_has_the_gain_of_that_neuron():
+    """Both in layer 12, of a network whose layers still change; a gain 2 % off, which layer 15 needs, is rejected."""
+    neuron = vf.neurons.snntorch_leaky(0.5)
+    found = vf.gain_for_rate(neuron, rate=0.2, steps=6, depth=12)
+    block, drive = [vf.layers.Linear(gain=2.5), vf.layers.Spike(neuron)], vf.drives.currents(found.input_gain)
+    of_block = vf.gain_for_rate(block=block, rate=0.2, steps=6, depth=11, drive=drive, seed=1)
+    error = math.hypot(found.error["gain"], of_block.error["gain"])
+    assert abs(of_block.gain - found.gain) <= 4 * error
+    assert abs(1.02 * of_block.gain - found.gain) > 4 * error

@@ -222,7 +222,7 @@ def test_a_reset_of_ones_own_in_an_inverse_problem():
 
 def test_a_shut_input_means_no_two_spikes_in_a_row():
     """A gate by its coefficients: one living step in two suffices; with half of the input let in it does not."""
-    from varflow.theory.deep.many_gains import sustained
+    from varflow.theory.deep.look import sustained
 
     living = np.array([True, False, True, False])
     alternating = {Reset(membrane=1.0, input=1.0), Reset(membrane=1.0, input=1.0, threshold=-0.9)}

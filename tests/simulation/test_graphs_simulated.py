@@ -10,6 +10,9 @@ import pytest
 from scipy.stats import norm
 
 import varflow as vf
+from varflow.model.graph import Graph, Node
+from varflow.model.signals import Signal
+from varflow.model.sources import Source
 
 pytest.importorskip("torch")
 
@@ -98,6 +101,28 @@ def test_numbers_that_were_measured_take_the_place_of_what_lies_before(engine):
     assert np.all(np.abs(by_input.mean(axis=0) - variance) < K * errors)
     assert np.any(np.abs(by_input.mean(axis=0) - variance[::-1]) > K * errors)
     assert (found.firing_rate[:, :2] == 0).all()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("key", "factor"), [("fc", 4.0), ("", 2.0)])
+def test_nodes_that_share_weights_send_the_same(key, factor, engine):
+    """Twice the same currents have four times their variance, those of two matrices twice."""
+    linear = Linear(gain=2.5, bias_std=0.5)
+    nodes = [
+        Node(operation, inputs, name, 400, weights)
+        for operation, inputs, name, weights in (
+            (Source(Signal("currents", (400,))), (), "drive", ""),
+            (SPIKE, (0,), "s1", ""),
+            (linear, (1,), "c1", key),
+            (linear, (1,), "c2", key),
+            (Sum(), (2, 3), "sum", ""),
+            (SPIKE, (4,), "s2", ""),
+        )
+    ]
+    found = vf.simulate(of(Graph(nodes), width=400), repeats=200, seed=1, engine=engine).variance[:, 1]
+    wanted = factor * (2.5**2 * norm.sf(1.0) + 0.5**2)
+    assert abs(found.mean() - wanted) < K * found.std(ddof=1) / 200**0.5
+    assert abs(found.mean() - 0.9 * wanted) > K * found.std(ddof=1) / 200**0.5
 
 
 def test_neurons_may_receive_measured_currents():

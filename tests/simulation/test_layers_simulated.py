@@ -263,7 +263,8 @@ class TestIdentities:
                 assert found.unit is None or torch.equal(found.values, found.values.round())
 
     def test_windows_are_those_of_torch(self):
-        from varflow.simulation.flows import Flow, pooled
+        from varflow.simulation.flows import Flow
+        from varflow.simulation.operations import pooled
         from varflow.simulation.weighted import Wiring
 
         maps = torch.from_numpy(RNG.integers(0, 3, (2, 5, 4, 7, 6)).astype(float))
@@ -278,14 +279,18 @@ class TestIdentities:
         flow = Flow(maps.view(2, 5, 1, 4, 7, 6), 1.0)
         for size, stride, padding in ((2, None, 0), (3, 1, 1), (3, 2, 1)):
             average, largest = (
-                pooled(flow, Pool(kind, size, stride, padding)).real.flatten(0, 2) for kind in ("average", "max")
+                pooled(Pool(kind, size, stride, padding), [flow]).real.flatten(0, 2) for kind in ("average", "max")
             )
             same = maps.flatten(0, 1), size, stride, padding
             torch.testing.assert_close(average, torch.nn.functional.avg_pool2d(*same))
             torch.testing.assert_close(largest, torch.nn.functional.max_pool2d(*same))
 
     def test_normalisations_are_those_of_torch(self):
-        from varflow.simulation.flows import Flow, normalised
+        from varflow.simulation.flows import Flow
+        from varflow.simulation.operations import simulate as applied
+
+        def normalised(flow, layer):
+            return applied(layer, (flow,), None, None)
 
         x = torch.from_numpy(RNG.normal(1.0, 2.0, (1, 6, 2, 4, 3, 3)))
         frames = x.flatten(0, 2)

@@ -19,7 +19,7 @@ from spiking_models import IAF, Looped, Maps  # noqa: E402
 from torch import nn  # noqa: E402
 
 from varflow.results import late_steps  # noqa: E402
-from varflow.theory.deep.many_gains import driven  # noqa: E402
+from varflow.theory.deep.look import driven  # noqa: E402
 from varflow.theory.responses.neurons import Neurons  # noqa: E402
 from varflow.torch_models.initialise.layer_gains import deep_layer, run_deep, settles  # noqa: E402
 
@@ -404,19 +404,19 @@ def test_few_layers_have_the_rate_that_is_asked_for(lif, steps, depth, rate):
 
 def test_rates_above_a_sustained_one_need_not_be_sustained():
     """What is asked for a little below a rate that a network keeps is raised to this one, not beyond those it does not keep."""
-    from varflow.torch_models.initialise.layer_gains import _lowest_sustained, _wanted
+    from varflow.torch_models.initialise.layer_gains import _lowest_sustained, _question
 
     tried, kept = [], lambda value: 0.2 < value < 0.28 or value > 0.39
 
-    def sustained(neuron, wanted, drive):
-        tried.append(wanted.value)
-        return deep_layer(neuron, 1, "firing_rate", 0.3, 2) if kept(wanted.value) else None
+    def sustained(neuron, question, drive):
+        tried.append(question.value)
+        return deep_layer(neuron, 1, "firing_rate", 0.3, 2) if kept(question.value) else None
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("varflow.torch_models.initialise.layer_gains._layer_by_layer", sustained)
-        patch.setattr("varflow.torch_models.initialise.layer_gains.drive_strength", lambda wanted, start: start)
-        wanted = _wanted(vf.Neuron(1.0), 1, "firing_rate", 0.15, 3)
-        assert _lowest_sustained(vf.Neuron(1.0), wanted, 0.45) is not None
+        patch.setattr("varflow.torch_models.initialise.layer_gains.drive_strength", lambda question, neurons, start: start)
+        question = _question(vf.Neuron(1.0), 1, "firing_rate", 0.15, 3)
+        assert _lowest_sustained(vf.Neuron(1.0), question, 0.45) is not None
     held = [value for value in tried if kept(value)]
     assert min(held) == pytest.approx(0.2, rel=0.05)
     assert max(tried) < 0.28
@@ -570,7 +570,7 @@ def test_only_neurons_of_several_spikes_return_to_no_rate(steps, decay):
     def passed_on(reset, gain):
         neuron = vf.Neuron(1.0, decay=decay, reset=reset)
         moments = np.eye(steps) + 1
-        return np.linalg.norm(driven(neuron, Neurons(2**12, 2, 0), gain**2 * moments[None]).second_moments[0, 0]) / gain**2
+        return np.linalg.norm(driven(neuron, Neurons(2**12, 2, 0), gain**2 * moments).second_moments[0, 0]) / gain**2
 
     gains = [2.0, 4.0, 8.0, 16.0]
     several, one = ([passed_on(reset, gain) for gain in gains] for reset in ("multi_spike", "subtract"))

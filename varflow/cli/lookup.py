@@ -32,7 +32,7 @@ def lookup(
     reset: opt.Reset = "none",
     input_scale: opt.InputScale = 1.0,
     synaptic_decay: opt.SynapticDecay = 0.0,
-    steps: opt.Steps = 1,
+    steps: Annotated[int | None, whole("Time steps, which a neuron with memory needs.", "T")] = None,
     surrogate: Annotated[
         str | None, option("Surrogate derivative, such as atan: growth of gradients, and the width that suits.", "NAME")
     ] = None,

@@ -15,7 +15,7 @@ import typer
 from varflow.cli.terminal import Stopped, option, real, whole
 
 DISTRIBUTIONS = "normal, uniform, laplace, logistic or student_t:DF."
-RULES = "preserving (the paper's gain, which keeps the variance at 1), kaiming (√2) or a number."
+GAINS = "preserving (the paper's gain, which keeps the variance at 1), kaiming (√2) or a number."
 
 STORE = "blocks.sqlite"  # in the folder of the results
 
@@ -23,7 +23,7 @@ Threshold = Annotated[float, real("Firing threshold θ, any sign.", "θ")]
 Distribution = Annotated[str, option(f"Distribution of the standardised potential: {DISTRIBUTIONS}", "NAME")]
 BiasStd = Annotated[float, real("Standard deviation of the biases.", "σ")]
 MeanGain = Annotated[float, real("Fan-in times mean weight.", "m")]
-Gain = Annotated[str, option(RULES, "g")]
+Gain = Annotated[str, option(GAINS, "g")]
 Width = Annotated[int, whole("Neurons per layer.", "n")]
 Depth = Annotated[int, whole("Number of layers, including the first.", "L")]
 Weights = Annotated[str, option("Weight distribution: normal, uniform, sign, exponential or lognormal.", "NAME")]

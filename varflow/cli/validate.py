@@ -11,7 +11,7 @@ import typer
 from varflow._files import picture
 from varflow._stopping import finishing
 from varflow.cli import options as opt
-from varflow.cli.options import RULES, drive_of, numbers
+from varflow.cli.options import GAINS, drive_of, numbers
 from varflow.cli.terminal import Stopped, bar, check_folder, deliver, option, real, result_json
 
 __all__ = ["validate"]
@@ -25,7 +25,7 @@ def validate(
         list[str] | None,
         option("Thresholds, separated by commas or repeated.  [default: 0.1,0.3,0.5,0.7,0.85,1; with a leak 1]", "θ,…"),
     ] = None,
-    gain: Annotated[list[str] | None, option(f"Gains, one panel each: {RULES}  [default: preserving,kaiming]", "g,…")] = None,
+    gain: Annotated[list[str] | None, option(f"Gains, one panel each: {GAINS}  [default: preserving,kaiming]", "g,…")] = None,
     width: Annotated[list[str] | None, option("Neurons per layer, one panel each.  [default: 1000]", "n,…")] = None,
     depth: opt.Depth = 100,
     repeats: opt.Repeats = 20,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from varflow._checks import ConvergenceError, DomainError, instance, integer, positive_scale, probability, scalar
+from varflow.init.initialization import initialization
 from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
 from varflow.model.network import Network
@@ -22,6 +24,7 @@ from varflow.theory.roots import monotone_root, rising_root
 
 __all__ = ["gain_of_block"]
 
+NEAR = 1.02  # ratio of gains that tells how the rate depends on them
 TIGHT, LOOSE = 1e-13, 1e-4  # accuracy of the gain: at a fixed point, and from the last of many sampled layers
 
 
@@ -38,7 +41,7 @@ def gain_of_block(
     seed: int,
 ) -> Initialization:
     """See :func:`varflow.gain_for_rate`."""
-    block, fan_in = Block(layers), None if fan_in is None else integer("fan_in", fan_in, minimum=1)
+    block = Block(layers)
     steps, depth = integer("steps", steps, minimum=1), integer("depth", depth, minimum=1)
     sums = steps > 1 and not block.binary  # whose mean may exceed 1
     rate = scalar("rate", positive_scale("rate", rate)) if sums else probability("rate", rate, open_ends=True)
@@ -52,23 +55,18 @@ def gain_of_block(
             found, reached = _after_many_blocks(block, rate, steps, depth, drive, options)
     except ConvergenceError:
         raise DomainError("rate", rate, f"is reached at no {name} of the block's last layer with weights") from None
-    gain = found.weighted[-1].gain
     critical = critical_gain_of_block(found.layers) if steps == 1 and name == "gain" else None
-    unstable = "This fixed point is unstable: activity leaves it, towards silence or towards more activity."
-    return Initialization(
-        gain=gain,
-        weight_std=None if fan_in is None else gain / math.sqrt(fan_in),
-        weight_variance=None if fan_in is None else gain**2 / fan_in,
-        **reached,
-        critical_gain=critical,
-        margin=gain / critical - 1 if critical else None,
-        warnings=() if reached["stable"] else (unstable,),
-        threshold=mean_of(block.reader.neuron.threshold),
+    reached = initialization(
+        found.weighted[-1].gain,
         fan_in=fan_in,
-        distribution="normal",
+        critical_gain=critical,
+        threshold=mean_of(block.reader.neuron.threshold),
         window=None if steps == 1 else (steps // 2 + 1, steps),
         gamma=found.free[1] if name == "gamma" else None,
+        **reached,
     )
+    unstable = "This fixed point is unstable: activity leaves it, towards silence or towards more activity."
+    return reached if reached.stable else replace(reached, warnings=(unstable,))
 
 
 def _at_a_fixed_point(block: Block, rate: float) -> tuple[Block, dict[str, Any]]:
@@ -76,8 +74,7 @@ def _at_a_fixed_point(block: Block, rate: float) -> tuple[Block, dict[str, Any]]
     state = np.array([_state_of(block, rate)])
     found = block.with_free(monotone_root(lambda x: float(block.with_free(x)(state)[0] / state[0] - 1), block.free[1], TIGHT))
     point = found.described(float(state[0]))
-    names = ("firing_rate", "variance", "multiplier", "stable", "depth_scale")
-    return found, {name: getattr(point, name) for name in names}
+    return found, {name: getattr(point, name) for name in ("firing_rate", "variance", "multiplier")}
 
 
 def _after_many_blocks(
@@ -85,12 +82,18 @@ def _after_many_blocks(
 ) -> tuple[Block, dict[str, Any]]:
     """The block that has this late rate after ``depth`` repetitions; reached from the drive, it is stable."""
 
-    def late(value: float) -> dict[str, float]:
-        profile = mean_field(_deep(block.with_free(value), depth, steps, drive), **options)
-        return {name: float(getattr(profile, name)[-1, late_steps(steps)].mean()) for name in ("firing_rate", "variance")}
+    def late(value: float) -> tuple[dict[str, float], dict[str, float]]:
+        """Firing rate and variance, and their errors."""
+        profile, window = mean_field(_deep(block.with_free(value), depth, steps, drive), **options), (-1, late_steps(steps))
+        names = ("firing_rate", "variance")
+        errors = {name: float(profile.error[name][window].mean()) if name in profile.error else 0.0 for name in names}
+        return {name: float(getattr(profile, name)[window].mean()) for name in names}, errors
 
-    value = monotone_root(lambda x: late(x)["firing_rate"] - rate, block.free[1], LOOSE)
-    return block.with_free(value), late(value) | {"multiplier": None, "stable": True, "depth_scale": None}
+    value = monotone_root(lambda x: late(x)[0]["firing_rate"] - rate, block.free[1], LOOSE)
+    (found, errors), near = late(value), late(NEAR * value)[0]
+    change = abs(near["firing_rate"] - found["firing_rate"]) / (NEAR - 1)
+    errors[block.free[0]] = value * math.hypot(errors["firing_rate"] / max(change, LOOSE), LOOSE)
+    return block.with_free(value), found | {"multiplier": None, "error": errors}
 
 
 def _state_of(block: Block, rate: float) -> float:

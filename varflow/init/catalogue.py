@@ -19,7 +19,7 @@ from varflow.model.network import Network
 from varflow.model.neurons import Neuron, equal_neurons
 from varflow.model.resets import Reset
 from varflow.results import Catalogue, CatalogueEntry, Profile
-from varflow.theory.deep.many_gains import ALIVE, late, sustained
+from varflow.theory.deep.look import ALIVE, late, sustained
 from varflow.theory.finite_width.profile import finite_width
 from varflow.theory.mean_field import mean_field
 from varflow.theory.memoryless.fixed_points import critical_gain

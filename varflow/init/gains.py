@@ -15,7 +15,7 @@ from varflow.theory.memoryless.thresholds import as_one_threshold
 from varflow.theory.memoryless.variance_map import fired, thresholds
 from varflow.theory.roots import bisect
 
-__all__ = ["gain", "gain_for_rate"]
+__all__ = ["gain", "memoryless_gain"]
 
 
 def gain(
@@ -99,7 +99,7 @@ def _self_consistent_rate(image: Callable[[Any], np.ndarray], shape: tuple[int, 
     return bisect(lambda p: image(p) - p, np.maximum(lo, 1e-300), np.maximum(hi, 1e-300))
 
 
-def gain_for_rate(rate: float, *, threshold: float | OverNeurons, distribution: Any = "normal") -> float:
+def memoryless_gain(rate: float, *, threshold: float | OverNeurons, distribution: Any = "normal") -> float:
     """The gain whose fixed point has firing rate ``rate``: ``z = S⁻¹(p)``, ``g = θ/(z √p)``. For ``θ > 0``."""
     law = as_distribution(distribution)
     if isinstance(threshold, OverNeurons):

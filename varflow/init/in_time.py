@@ -4,41 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from varflow._checks import ConvergenceError, DomainError, integer, positive_scale, probability, scalar
-from varflow._progress import Progress, Report, beyond, check_progress, reporter
+from varflow._progress import Progress, check_progress, counted, reporter
 from varflow.init.blocks import gain_of_block
+from varflow.init.initialization import initialization, steps_of, without_memory
+from varflow.init.memoryless import at_fixed_point
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.drive_kinds import Drive
-from varflow.model.drives import currents
 from varflow.model.neurons import Neuron
-from varflow.model.over_neurons import mean_of, size_of
+from varflow.model.over_neurons import mean_of
 from varflow.model.signals import Layer
 from varflow.results import Initialization
-from varflow.theory.deep.chosen_gain import LONGEST, Guess, Quantity, Wanted, drive_strength, driven_state, guessed
-from varflow.theory.deep.fixed_point import standard_error
-from varflow.theory.deep.gain_search import LINGERING
-from varflow.theory.deep.many_gains import ALIVE, drive_covariance, in_units, late, sustained
-from varflow.theory.deep.steady_gain import STAGES, Solution, TooWeakError, in_parts, refined
-from varflow.theory.deep.sustained import Sustained, sustained_range
-from varflow.theory.memoryless.variance_map import depth_scale
+from varflow.theory.deep.gain_for_value import OutOfReachError, Range, Solution, attainable, drive_strength, solve
+from varflow.theory.deep.look import Question, drive_covariance, in_units, late, steady
+from varflow.theory.deep.search import TRIES
 from varflow.theory.responses.neurons import Neurons
+from varflow.theory.signals.index import standard_error
 
-__all__ = ["gain_for_rate", "gain_for_variance", "late_rate", "late_variance", "wanted_of"]
+__all__ = ["gain_for_rate", "gain_for_variance", "question_of"]
 
-COARSE = 2**11  # points of the coarse search, half as many for more than ``STEPS`` steps
 OFF = 0.01  # relative deviation from the wanted value that gives a warning
-FAR = 0.3  # deviation of ln(value) of the first network tried from which the attainable range is looked at
-STEPS, MEMORIES = 32, 10  # most steps for it, or this many time constants of the neuron: more change it by less than its noise
-BELOW = 0.2  # relative distance below that range beyond which a value is refused at once: the lower end is known to half of it
-SHALLOW = 24  # layers and steps of a smaller network, which reaches values that die in the whole one
-DOUBTFUL = 1.3  # ratio beyond its range from which a value is refused without a whole network
 DRIFT = 0.03  # relative change of the value over the deeper half of the layers that gives a warning
 
 
@@ -59,7 +49,7 @@ def gain_for_rate(
     r"""The gain with which deep layers fire at a wanted late rate.
 
     The rate is the mean over the late half of the steps, in layer ``depth`` of a network whose layer 1 fires at about that
-    rate: ``input_gain`` is the strength of the drive for it. Where layers no longer change, it is averaged over the last ones.
+    rate: ``input_gain`` is the strength of the drive for it. It is averaged over the last layers where they agree.
 
     Parameters
     ----------
@@ -69,7 +59,7 @@ def gain_for_rate(
         Mean spikes per neuron and step; for a multi-spike neuron, or a block that adds spikes over several steps, it may exceed
         1. Of a block of spikes it is that of the spikes that leave the block, behind its merges.
     steps, depth : int
-        Of the network.
+        Of the network. Neurons without memory, of which every step repeats the first, need no steps and answer for any depth.
     block : sequence of vf.layers, optional
         In place of a neuron: the layers between two like signals, repeated ``depth`` times. What is found is the gain of its
         last layer with weights, or ``gamma`` of a normalisation after it. With one step (the default) at the block's fixed
@@ -81,7 +71,7 @@ def gain_for_rate(
     points, scrambles, seed : int
         Of quasi-Monte Carlo, as in :func:`varflow.mean_field`; not used without a reset. Fewer, where the work is too much.
     progress : bool or callable
-        True draws a bar on stderr; a callable receives ``(done, total)`` in stages, some of which may be skipped.
+        True draws a bar on stderr; a callable receives ``(done, total)`` in networks, of which the last may be skipped.
 
     Returns
     -------
@@ -121,26 +111,23 @@ def gain_for_rate(
     >>> round(vf.gain_for_rate(block=block, rate=0.3).gamma, 4)
     1.907
     """
+    check_progress(progress)
+    sizes = {"points": points, "scrambles": scrambles, "seed": seed}
     if block is not None:
         if neuron is not None:
             raise DomainError("neuron", neuron, "cannot be given with block=[…], which has its own")
-        steps, sizes = 1 if steps is None else steps, {"points": points, "scrambles": scrambles, "seed": seed}
+        steps = 1 if steps is None else steps
         return gain_of_block(block, rate=rate, steps=steps, depth=depth, drive=drive, fan_in=fan_in, **sizes)
     if neuron is None:
         raise DomainError("neuron", neuron, "must be given, or block=[…]")
-    steps = integer("steps", steps, minimum=1)
-    neuron = _remembering(neuron, steps)
-    counts = neuron.reset_rule.counts
-    value = scalar("rate", positive_scale("rate", rate)) if counts else probability("rate", rate, open_ends=True)
-    options = {"points": points, "scrambles": scrambles, "seed": seed}
-    return _initialization("rate", wanted_of("rate", value, neuron, steps, depth, drive, **options), neuron, fan_in, progress)
+    return _answered("firing_rate", rate, neuron, steps, depth, drive, fan_in, Neurons(**sizes), progress)
 
 
 def gain_for_variance(
     neuron: Any,
     *,
     variance: float,
-    steps: int,
+    steps: int | None = None,
     depth: int = 100,
     drive: Drive | None = None,
     fan_in: int | None = None,
@@ -180,221 +167,109 @@ def gain_for_variance(
     >>> print(f"{init.gain:.3f} {init.variance:.3f} {init.firing_rate:.4f}")
     2.691 10.000 0.3759
     """
-    neuron = _remembering(neuron, steps)
-    value = scalar("variance", positive_scale("variance", variance))
-    options = {"points": points, "scrambles": scrambles, "seed": seed}
-    return _initialization(
-        "variance", wanted_of("variance", value, neuron, steps, depth, drive, **options), neuron, fan_in, progress
-    )
+    check_progress(progress)
+    return _answered("variance", variance, neuron, steps, depth, drive, fan_in, Neurons(points, scrambles, seed), progress)
 
 
-def _remembering(neuron: Any, steps: Any) -> Neuron:
-    """The neuron, if its late state can be stationary."""
-    integer("steps", steps, minimum=2)
-    neuron = as_neuron(neuron)
-    if neuron.decay == 1 and neuron.reset_rule.linear:
+def _answered(quantity: str, value: float, neuron: Any, steps: int | None, depth: int, drive: Drive | None, *more: Any) -> Any:
+    """The answer for a late ``"firing_rate"`` or ``"variance"``; ``more``: as :func:`_in_time` takes it."""
+    neuron, name = as_neuron(neuron), quantity.removeprefix("firing_")
+    steps, depth = steps_of(neuron, steps), integer("depth", depth, minimum=2)
+    if quantity == "variance" or neuron.reset_rule.counts:
+        value = scalar(name, positive_scale(name, value))
+    else:
+        value = probability(name, value, open_ends=True)
+    covariance = drive_covariance(drive, steps)
+    if not covariance.any():
+        raise DomainError("drive", drive, "must not be 0 at every step")
+    if without_memory(neuron, steps) and steady(covariance):
+        found = at_fixed_point(neuron, fan_in=more[0], depth=depth, **{name: value})
+        return replace(found, depth=depth, window=_window(steps), error=dict.fromkeys(("gain", "firing_rate", "variance"), 0.0))
+    return _in_time(question_of(quantity, value, neuron, covariance, depth), neuron, *more)
+
+
+def _window(steps: int) -> tuple[int, int] | None:
+    return (steps // 2 + 1, steps) if steps > 1 else None
+
+
+def question_of(quantity: str, value: float, neuron: Neuron, drive: np.ndarray, depth: int) -> Question:
+    """A late ``"firing_rate"`` or ``"variance"``, in units of the neuron, under a drive scaled to second moment 1."""
+    steps = len(drive)
+    if mean_of(neuron.threshold) <= 0:
+        raise DomainError(quantity.removeprefix("firing_"), value, "cannot be chosen at threshold ≤ 0: give a gain")
+    if neuron.decay == 1 and neuron.reset_rule.linear and steps > 1:
         rule = "without reset never forgets: variances grow with every step, and no late rate or variance is stationary"
         raise DomainError("decay", neuron.decay, rule)
-    return neuron
+    unit, theta = in_units(neuron)
+    value /= theta**2 if quantity == "variance" else 1.0
+    return Question(unit, drive * (steps / np.trace(drive)), depth, quantity, value, steps // 2)
 
 
-def late_rate(rates: np.ndarray, variances: np.ndarray) -> np.ndarray:
-    """Mean firing rate over the late half of the steps."""
-    return late(rates).mean(-1)
-
-
-def late_variance(rates: np.ndarray, variances: np.ndarray) -> np.ndarray:
-    """Mean variance over the late half of the steps."""
-    return late(variances).mean(-1)
-
-
-QUANTITIES: dict[str, Quantity] = {"rate": late_rate, "variance": late_variance}
-
-
-def wanted_of(
-    name: str, value: float, neuron: Neuron, steps: int, depth: int, drive: Drive | None = None, **options: int
-) -> Wanted:
-    """A late ``"rate"`` or ``"variance"``, in units of the neuron; ``options``: of quasi-Monte Carlo."""
-    T, L = integer("steps", steps, minimum=1), integer("depth", depth, minimum=2)
-    if mean_of(neuron.threshold) <= 0:
-        raise DomainError(name, value, "cannot be chosen at threshold ≤ 0: give a gain")
-    covariance = drive_covariance(currents() if drive is None else drive, T)
-    moment = np.trace(covariance) / T
-    if moment <= 0:
-        raise DomainError("drive", drive, "must not be 0 at every step")
-    own, theta = in_units(neuron)
-    fine = Neurons(options["points"], options["scrambles"], options["seed"])
-    coarse = Neurons(min(fine.points, COARSE if T <= STEPS else COARSE // 2), 2, fine.seed)
-    unit = theta**2 if name == "variance" else 1.0
-    return Wanted(value / unit, QUANTITIES[name], own, covariance / moment, L, coarse, fine)
-
-
-def _solved(name: str, wanted: Wanted, unit: float, report: Report) -> tuple[Solution, tuple[str, ...]]:
-    """The solution under a drive that gives layer 1 the wanted value, or under one of θ/λ if some steps then stay silent."""
-    shallow = _shallow_range(wanted)
-    if _far_out_of_reach(wanted, shallow):
-        raise out_of_reach(name, wanted, unit, attainable_range(wanted, 1.0, start=shallow.least.gain))
-    try:
-        strength, words = drive_strength(wanted), ""
-    except ConvergenceError:
-        strength, words = 1.0, f"no drive of this shape gives layer 1 this {name}: input_gain is θ/λ instead"
-    guess = _guess(wanted, strength, report)
-    attainable = cache(lambda: attainable_range(wanted, max(strength, 1.0), start=shallow.least.gain))
-    # The attainable range first where the state is unstable: a constant gain seldom keeps it.
-    promising = guess is not None and not words and (guess.multiplier < 1 or _within(wanted, attainable()))
-    try:
-        found = _tried(wanted, guess, report, FAR) if promising else None
-        searched = bool(found and abs(math.log(max(found.chosen, ALIVE) / wanted.value)) < FAR)  # from nearly the same gain
-    except TooWeakError:
-        found, searched = None, True
-    if found and found.reached:
-        return found, ()
-    if _within(wanted, attainable()):
-        if not searched:
-            with suppress(TooWeakError):
-                found = _tried(wanted, _not_below(wanted, attainable(), guess), beyond(report, STAGES), math.inf)
-        if strength < 1 and not (found and (found.reached or _dies_anyway(wanted, found, attainable()))):
-            words = f"a drive that gives layer 1 this {name} is too weak to keep every step alive: input_gain is θ/λ instead"
-            last = beyond(report, 2 * STAGES)
-            found = _tried(wanted, _not_below(wanted, attainable(), _guess(wanted, 1.0, last)), last, math.inf)
-        if not (found and found.reached):  # single layers do not show the gain of a network near the largest value
-            words = words or f"under a drive that gives layer 1 this {name} no gain was found: input_gain is θ/λ instead"
-            start = _guess(wanted, 1.0, last := beyond(report, 2 * STAGES))
-            start = start and replace(start, log_gain=math.log(2 * attainable().least.gain))
-            found = _tried(wanted, start, last, math.inf)
-        if found and found.reached:
-            return found, (words,) if words else ()
-    raise out_of_reach(name, wanted, unit, attainable())
-
-
-def _not_below(wanted: Wanted, attainable: Sustained, guess: Guess | None) -> Guess | None:
-    """The guess, moved to the smallest attainable gain if its own is below, or the wanted value at most ``BELOW`` above."""
-    low, smallest = attainable.ends(wanted.quantity)[0], math.log(attainable.least.gain)
-    if guess and (guess.log_gain < smallest or wanted.value < (1 + BELOW) * low):
-        return replace(guess, log_gain=smallest)
-    return guess
-
-
-def _within(wanted: Wanted, attainable: Sustained) -> bool:
-    """Whether the wanted value lies within the attainable range, whose lower end is known to ``BELOW``."""
-    least, most = attainable.ends(wanted.quantity)
-    return least * (1 - BELOW) < wanted.value < most
-
-
-def _guess(wanted: Wanted, strength: float, report: Report) -> Guess | None:
-    try:
-        return guessed(wanted, strength, report)
-    except ConvergenceError:
-        return None
-
-
-def _tried(wanted: Wanted, guess: Guess | None, report: Report, farthest: float) -> Solution | None:
-    """The gain from the guess on, or from smaller networks on where steps are silent. Raises TooWeakError."""
-    try:
-        start = guess and ((guess, None) if guess.every_step else in_parts(wanted, guess))
-        return start and refined(wanted, *start, farthest=farthest, report=beyond(report, LONGEST))
-    except TooWeakError:
-        raise
-    except ConvergenceError:
-        return None
-
-
-def _dies_anyway(wanted: Wanted, found: Solution, attainable: Sustained) -> bool:
-    """Whether deep layers die slowly, and the value is well below the range of a drive of θ/λ too."""
-    slowly = found.dying is not None and found.dying.lifetime > LINGERING
-    return slowly and wanted.value < (1 - BELOW / 2) * attainable.ends(wanted.quantity)[0]
-
-
-def _shallow_range(wanted: Wanted) -> Sustained:
-    """What gains sustain in few steps and layers; some living network instead of the smallest, if its value is low enough."""
-    steps = min(len(wanted.shape), SHALLOW)
-    shallow = replace(wanted, shape=wanted.shape[-steps:, -steps:], depth=min(wanted.depth, SHALLOW))
-    return attainable_range(shallow, 1.0, enough=lambda some: not _far_out_of_reach(wanted, some))
-
-
-def _far_out_of_reach(wanted: Wanted, shallow: Sustained) -> bool:
-    """Whether even a shallow network is far from the wanted value at every gain that sustains it."""
-    least, most = shallow.ends(wanted.quantity)
-    return most > 0 and not least / DOUBTFUL < wanted.value < most * DOUBTFUL
-
-
-def attainable_range(wanted: Wanted, strength: float, **options: Any) -> Sustained:
-    """What gains sustain above a layer 1 with a drive of this strength: in the last steps, if there are very many.
-
-    ``options``: of :func:`sustained_range`.
-    """
-    slowest = max(size_of(wanted.neuron.decay), wanted.neuron.synaptic_decay)
-    enough = max(STEPS, math.ceil(MEMORIES / (1 - slowest))) if slowest < 1 else len(wanted.shape)
-    last = replace(wanted, shape=wanted.shape[-enough:, -enough:])
-    first = driven_state(last, wanted.coarse, strength)
-    return sustained_range(wanted.neuron, wanted.coarse, first, wanted.depth, **options)
-
-
-def out_of_reach(name: str, wanted: Wanted, unit: float, attainable: Sustained) -> DomainError:
-    """The error of an unattainable value, with the attainable range."""
-    least, most = attainable.ends(wanted.quantity)
-    rule = f"is out of reach of this neuron in {len(wanted.shape)} steps and {wanted.depth} layers: "
-    if attainable.endless:
-        rule += f"at every gain, counts of spikes die out or grow from layer to layer, without a stationary {name}"
-    else:
-        low, high = unit * least, unit * most
-        rule += f"gains sustain {name}s between about {low:.3g} and {high:.3g}, "
-        within = least < wanted.value < most
-        jumps = f"with gaps: near the gain for this one the {name} jumps to another value or to silence"
-        rule += jumps if within else "and below that activity dies"
-    if wanted.value < least and wanted.depth > 2:  # where activity lingers before it dies
-        rule += f"; fewer layers reach lower {name}s: name a smaller depth"
-    return DomainError(name, unit * wanted.value, rule)
-
-
-def _initialization(name: str, wanted: Wanted, neuron: Neuron, fan_in: int | None, progress: Progress) -> Initialization:
-    check_progress(progress)
-    n = None if fan_in is None else integer("fan_in", fan_in, minimum=1)
-    theta, T = mean_of(neuron.threshold), len(wanted.shape)
-    scale = theta / neuron.input_scale
-    unit = theta**2 if name == "variance" else 1.0
-    with reporter(progress, 3 * STAGES, "stages") as report:
-        found, warnings = _solved(name, wanted, unit, report)
-        report(3 * STAGES)
-    g, m, deep = scale * found.network.gain, found.guess.multiplier, found.network
-    rates, variances = late(deep.firing_rate).mean(-1), theta**2 * late(deep.variance).mean(-1)
+def _in_time(question: Question, neuron: Neuron, fan_in: int | None, neurons: Neurons, progress: Progress) -> Initialization:
+    """The answer of a search, in the user's units."""
+    theta, name, warnings = mean_of(neuron.threshold), question.quantity.removeprefix("firing_"), []
+    scale, unit = theta / neuron.input_scale, theta**2 if name == "variance" else 1.0
+    with reporter(progress, 2 * TRIES, "networks") as report:
+        try:
+            strength = drive_strength(question, neurons)
+        except ConvergenceError:
+            strength = None
+            warnings.append(f"no drive of this shape gives layer 1 this {name}: input_gain is θ/λ instead")
+        try:
+            found = solve(question, neurons, strength, counted(report, 2 * TRIES))
+        except OutOfReachError as refusal:
+            rule = _rule(name, question, unit, attainable(question, neurons, refusal.x))
+            raise DomainError(name, unit * question.value, rule) from None
+        report(2 * TRIES)
+    if strength not in (None, found.strength):
+        too_weak = "is too weak to keep every step alive: input_gain is θ/λ instead"
+        warnings.append(f"a drive that gives layer 1 this {name} {too_weak}")
+    state, gain = found.network.state, scale * found.network.gain
+    rates, variances = late(state.firing_rate[:, 0]).mean(-1), theta**2 * late(state.variance[:, 0]).mean(-1)
     errors = {"firing_rate": float(standard_error(rates)), "variance": float(standard_error(variances))}
-    return Initialization(
-        gain=g,
-        weight_std=None if n is None else g / math.sqrt(n),
-        weight_variance=None if n is None else g**2 / n,
+    return initialization(
+        gain,
+        fan_in=fan_in,
+        multiplier=found.multiplier,
+        warnings=(*warnings, *_words(name, question, found, unit)),
         firing_rate=float(rates.mean()),
         variance=float(variances.mean()),
-        multiplier=m,
-        stable=m < 1,
-        critical_gain=None,
-        margin=None,
-        depth_scale=depth_scale(m),
-        warnings=(*warnings, *_words(name, wanted, found, unit)),
         threshold=theta,
-        fan_in=n,
-        distribution="normal",
-        depth=wanted.depth,
-        input_gain=scale * found.guess.strength,
-        error={"gain": scale * found.gain_error, **errors},
-        window=(T // 2 + 1, T),
+        depth=question.depth,
+        input_gain=scale * found.strength,
+        error={"gain": gain * found.error, **errors},
+        window=_window(question.steps),
     )
 
 
-def _words(name: str, wanted: Wanted, found: Solution, unit: float) -> list[str]:
-    words, deep, m = [], found.network, found.guess.multiplier
-    silent = np.flatnonzero(~sustained(wanted.neuron, np.asarray((deep.last > ALIVE).all(axis=0))))
+def _rule(name: str, question: Question, unit: float, kept: Range) -> str:
+    """Why a value is no answer, with the range of those that are."""
+    least, most = (unit * value for value in kept.values(question))
+    rule = f"is out of reach of this neuron in {question.steps} steps and {question.depth} layers: "
+    if math.isinf(kept.most.miss):
+        rule += f"at every gain, counts of spikes die out or grow from layer to layer, without a stationary {name}"
+    else:
+        rule += f"gains sustain {name}s between about {least:.3g} and {most:.3g}, "
+        jumps = f"with gaps: near the gain for this one the {name} jumps to another value or to silence"
+        rule += jumps if least < unit * question.value < most else "and below that activity dies"
+    if unit * question.value < least and question.depth > 2:  # where activity lingers before it dies
+        rule += f"; fewer layers reach lower {name}s: name a smaller depth"
+    return rule
+
+
+def _words(name: str, question: Question, found: Solution, unit: float) -> list[str]:
+    words, network, m = [], found.network, found.multiplier
+    silent = question.silent(network.last)
     if len(silent):
         words.append(
-            f"steps up to {int(silent[-1]) + 1} are silent in layer {wanted.depth}, and more steps die in deeper layers: "
+            f"steps up to {int(silent[-1]) + 1} are silent in layer {question.depth}, and more steps die in deeper layers: "
             "the gain holds for this depth only"
         )
-    reached = float(deep.values.mean())
-    if abs(reached / wanted.value - 1) > OFF:
-        words.append(f"the {name} jumps near this gain, past the wanted one: here it is {unit * reached:.3g}")
-    if abs(deep.halfway - reached) > DRIFT * reached:
-        middle, end = unit * deep.halfway, unit * reached
-        words.append(f"the {name} still changes with depth: {middle:.3g} in the middle, {end:.3g} in the last layers")
+    reached = unit * float(question.values(network.state).mean())
+    if abs(math.expm1(network.miss)) > OFF:
+        words.append(f"the {name} jumps near this gain, past the wanted one: here it is {reached:.3g}")
+    if abs((middle := unit * network.halfway) - reached) > DRIFT * reached:
+        words.append(f"the {name} still changes with depth: {middle:.3g} in the middle, {reached:.3g} in the last layers")
     if m >= 1:
         words.append(f"unstable: deviations grow by a factor {m:.3g} per layer")
     return words

@@ -11,7 +11,8 @@ from varflow._display import percent
 from varflow._progress import Progress, check_progress
 from varflow.init.fans import fan_in as fan_in_of
 from varflow.init.gains import gain as preserving_gain
-from varflow.init.gains import gain_for_rate
+from varflow.init.initialization import steps_of, without_memory
+from varflow.init.memoryless import at_fixed_point
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
@@ -19,16 +20,11 @@ from varflow.model.drives import currents
 from varflow.model.neurons import Neuron, one_threshold
 from varflow.model.over_neurons import OverNeurons, mean_of, times
 from varflow.results import Initialization
-from varflow.theory.memoryless.fixed_points import critical_gain, saddle_node
 from varflow.theory.memoryless.stable import stable_variance
-from varflow.theory.memoryless.thresholds import as_one_threshold
-from varflow.theory.memoryless.variance_map import depth_scale
-from varflow.theory.memoryless.variance_map import multiplier as map_multiplier
 
 __all__ = ["lookup"]
 
 SHALLOW = 20  # layers over which gradients are followed in time
-NARROW_MARGIN = 0.10  # relative distance from the critical gain below which a warning is given
 
 
 def lookup(
@@ -39,7 +35,7 @@ def lookup(
     distribution: Any = "normal",
     neuron: Any = None,
     rate: float | None = None,
-    steps: int = 1,
+    steps: int | None = None,
     width: int | None = None,
     depth: int | None = None,
     survival_target: float = 0.99,
@@ -61,8 +57,8 @@ def lookup(
         ``steps`` and ``rate``; the result is that of :func:`varflow.gain_for_rate`.
     rate : float, optional
         Wanted firing rate; by default the gain of a memoryless neuron preserves variance 1, the paper's choice.
-    steps : int
-        For a neuron with memory; 1 otherwise.
+    steps : int, optional
+        For a neuron with memory; every step of another repeats the first.
     width, depth : int, optional
         With a depth, survival and the corrected gain are given for a network of this width (default: ``fan_in``). For a
         neuron with memory the depth is that of the network (default 100), and the width is not used.
@@ -114,56 +110,25 @@ def lookup(
     >>> print(f"{init.gradient_growth:.4f} {init.surrogate}")
     0.7593 atan(alpha=2.62815)
     """
-    neuron = None if neuron is None else as_neuron(neuron)
-    if neuron is not None and not neuron.memoryless:
-        _agrees(threshold, neuron)
-        law = as_distribution(distribution).name
-        asked = {"width": width, "distribution": None if law == "normal" else law}
-        deep = {"progress": progress} | ({} if depth is None else {"depth": depth})
-        found = _in_time(neuron, rate, integer("steps", steps, minimum=1), _fan_in(fan_in, layer), asked, deep)
-        return found if surrogate is None else _with_surrogate(found, surrogate, neuron, steps, depth or SHALLOW)
     check_progress(progress)
-    theta, input_scale = _threshold_and_scale(threshold, neuron, integer("steps", steps, minimum=1))
+    neuron = _neuron(threshold, neuron)
+    law, n, steps = as_distribution(distribution), _fan_in(fan_in, layer), steps_of(neuron, steps)
+    if not without_memory(neuron, steps):
+        unused = {"width": width, "distribution": None if law.name == "normal" else law.name}
+        deep = {"progress": progress} | ({} if depth is None else {"depth": depth})
+        found = _in_time(neuron, rate, steps, n, unused, deep)
+        return found if surrogate is None else _with_surrogate(found, surrogate, neuron, steps, depth or SHALLOW)
     if width is not None and depth is None:
         raise DomainError("width", width, "needs a depth: survival is that of a layer")
-    n = _fan_in(fan_in, layer)
-    law = as_distribution(distribution)
     probability("survival_target", survival_target, open_ends=True)
-    potential, level = as_one_threshold(law, theta) if isinstance(theta, OverNeurons) else (law, theta)
-    g, variance = _gain_and_variance(level, potential, rate)
-    critical = float(critical_gain(threshold=theta, distribution=law))
-    m = map_multiplier(potential, level / math.sqrt(variance), math.sqrt(variance), g)
-    finite = _finite(theta, g, variance, n if width is None else integer("width", width, minimum=1), depth, survival_target)
-    warnings = [
-        *_stability_words(potential, level, g, m),
-        *_margin_words(g, critical, depth),
-        *_law_words(law, finite),
-        *finite.pop("words"),
-    ]
+    found = at_fixed_point(neuron, fan_in=n, depth=depth, rate=rate, distribution=law)
+    n, g = n if width is None else integer("width", width, minimum=1), found.gain * neuron.input_scale
+    finite = _finite(neuron.threshold, g, found.variance, n, depth, survival_target)
+    warnings = (*found.warnings, *_law_words(law, finite), *finite.pop("words"))
     if finite.get("corrected_gain") is not None:
-        finite["corrected_gain"] /= input_scale
-    input_gain = math.sqrt(variance) / input_scale
-    found = Initialization(
-        gain=g / input_scale,
-        weight_std=g / input_scale / math.sqrt(n),
-        weight_variance=(g / input_scale) ** 2 / n,
-        firing_rate=float(potential.sf(level / math.sqrt(variance))),
-        variance=variance,
-        multiplier=m,
-        stable=abs(m) < 1,
-        critical_gain=critical / input_scale,
-        margin=g / critical - 1 if critical > 0 else None,
-        depth_scale=depth_scale(m),
-        warnings=tuple(warnings),
-        threshold=level,
-        fan_in=n,
-        distribution=law.name,
-        input_gain=None if input_gain == 1 else input_gain,
-        **finite,
-    )
-    if surrogate is None:
-        return found
-    return _with_surrogate(found, surrogate, Neuron(theta, input_scale=input_scale), 1, 2)
+        finite["corrected_gain"] /= neuron.input_scale
+    found = replace(found, input_gain=None if found.input_gain == 1 else found.input_gain, warnings=warnings, **finite)
+    return found if surrogate is None else _with_surrogate(found, surrogate, neuron, 1, 2)
 
 
 def _with_surrogate(found: Initialization, surrogate: Any, neuron: Neuron, steps: int, depth: int) -> Initialization:
@@ -174,22 +139,16 @@ def _with_surrogate(found: Initialization, surrogate: Any, neuron: Neuron, steps
     return replace(found, warnings=(*found.warnings, *beside.pop("words")), **beside)
 
 
-def _threshold_and_scale(threshold: Any, neuron: Neuron | None, steps: int) -> tuple[float | OverNeurons, float]:
+def _neuron(threshold: Any, neuron: Any) -> Neuron:
+    """The neuron, or a memoryless one of this threshold."""
     if neuron is None:
         if threshold is None:
             raise DomainError("threshold", threshold, "is missing: give a threshold or a neuron")
-        if steps > 1:
-            raise DomainError("steps", steps, "must be 1 without a neuron: a memoryless one repeats the first step")
-        return one_threshold(threshold), 1.0
-    _agrees(threshold, neuron)
-    if steps > 1:
-        raise DomainError("steps", steps, "must be 1 for a memoryless neuron: every step repeats the first")
-    return neuron.threshold, neuron.input_scale
-
-
-def _agrees(threshold: Any, neuron: Neuron) -> None:
+        return Neuron(one_threshold(threshold))
+    neuron = as_neuron(neuron)
     if threshold is not None and one_threshold(threshold) != neuron.threshold:
         raise DomainError("threshold", threshold, f"conflicts with the neuron's {neuron.threshold:g}: give one of them")
+    return neuron
 
 
 def _in_time(
@@ -201,8 +160,6 @@ def _in_time(
     for name, value in unused.items():
         if value is not None:
             raise DomainError(name, value, "is not supported for neurons with memory, which are solved at infinite width")
-    if steps == 1:
-        raise DomainError("steps", steps, "is too few for a neuron with memory, whose gain depends on time: give the steps")
     if rate is None:
         rule = "is missing: a neuron with memory needs one, such as 0.2; for a wanted variance use vf.gain_for_variance"
         raise DomainError("rate", None, rule)
@@ -215,40 +172,6 @@ def _fan_in(fan_in: int | None, layer: Any) -> int:
     if fan_in is not None and layer is not None:
         raise DomainError("layer", layer, f"conflicts with fan_in={fan_in}: give one of the two")
     return fan_in_of(layer) if fan_in is None else integer("fan_in", fan_in, minimum=1)
-
-
-def _gain_and_variance(theta: float, law: Distribution, rate: float | None) -> tuple[float, float]:
-    if rate is None:
-        return float(preserving_gain(threshold=theta, distribution=law)), 1.0
-    p = probability("rate", rate, open_ends=True)
-    g = gain_for_rate(p, threshold=theta, distribution=law)
-    return g, g**2 * p
-
-
-def _stability_words(law: Distribution, theta: float, g: float, m: float) -> list[str]:
-    if abs(m) < 1:
-        return []
-    words = f"unstable: the fixed point has multiplier {m:.4g}"
-    if m < 0:
-        return [f"{words}; activity alternates from layer to layer"]
-    if law.inflection is None:
-        return [f"{words}; see vf.fixed_points for the stable states"]
-    V = float(stable_variance(threshold=theta, gain=g, distribution=law))
-    rate = float(law.sf(theta / math.sqrt(V)))
-    return [
-        f"{words}; slightly above it activity grows to V = {V:.4g} (rate {rate:.3g}), below it activity dies. "
-        f"For the {law.name} distribution this holds for every threshold above {saddle_node(law)[0]:.4f} standard deviations."
-    ]
-
-
-def _margin_words(g: float, critical: float, depth: int | None) -> list[str]:
-    if critical <= 0 or g / critical - 1 >= NARROW_MARGIN:
-        return []
-    return [
-        f"close to the edge: the gain is only {100 * (g / critical - 1):.1f} % above the critical gain, below which only "
-        "silence is stable; narrow networks fall silent by chance"
-        + (" (give width and depth to see the survival)" if depth is None else "")
-    ]
 
 
 def _law_words(law: Distribution, finite: dict[str, Any]) -> list[str]:

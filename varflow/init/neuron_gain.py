@@ -6,17 +6,16 @@ from typing import Any
 
 from varflow._checks import DomainError, choice, integer, non_negative, positive_scale, probability, scalar, scale
 from varflow.init.gains import gain as preserving_gain
-from varflow.init.gains import gain_for_rate
-from varflow.init.in_time import gain_for_rate as gain_for_late_rate
-from varflow.init.in_time import gain_for_variance as gain_for_late_variance
+from varflow.init.gains import memoryless_gain
+from varflow.init.in_time import gain_for_rate, gain_for_variance
+from varflow.init.initialization import without_memory
 from varflow.init.inverse import raised_gain
+from varflow.init.rules import RULES
 from varflow.model.as_neuron import neuron_or_threshold
 from varflow.model.distributions import distribution as as_distribution
 from varflow.model.neurons import Neuron
 
 __all__ = ["calculate_gain"]
-
-RULES = ("preserving", "corrected", "kaiming")
 
 
 def calculate_gain(
@@ -81,7 +80,7 @@ def calculate_gain(
     1.3284
     """
     neuron = neuron_or_threshold(neuron)
-    choice("rule", rule, RULES)
+    choice("rule", rule, (*RULES, "corrected"))
     theta, unit, law = neuron.threshold, neuron.input_scale, as_distribution(distribution)
     sigma_b = scalar("bias_std", non_negative("bias_std", scale("bias_std", bias_std)))
     m_g = scalar("mean_gain", scale("mean_gain", mean_gain))
@@ -94,7 +93,7 @@ def calculate_gain(
     target = probability("survival_target", survival_target, open_ends=True)
     if rule == "kaiming":
         return 2**0.5
-    if not neuron.memoryless:
+    if not without_memory(neuron, steps):
         plain = rule == "preserving" and law.name == "normal" and sigma_b == m_g == 0 and width is None
         return _with_memory(neuron, v, p, steps, depth, plain)
     if rule == "corrected":
@@ -105,7 +104,7 @@ def calculate_gain(
     if p is not None:
         if sigma_b or m_g:
             raise DomainError("rate", rate, "is supported without bias and weight mean only; give a variance instead")
-        return gain_for_rate(p, threshold=theta, distribution=law) / unit
+        return memoryless_gain(p, threshold=theta, distribution=law) / unit
     current: dict[str, Any] = {"bias_std": unit * sigma_b, "mean_gain": unit * m_g}
     return float(preserving_gain(threshold=theta, variance=v, distribution=law, **current)) / unit
 
@@ -121,5 +120,5 @@ def _with_memory(
         raise DomainError("neuron", neuron, rule)
     deep: dict[str, Any] = {} if depth is None else {"depth": depth}
     if rate is None:
-        return gain_for_late_variance(neuron, variance=variance, steps=steps, **deep).gain
-    return gain_for_late_rate(neuron, rate=rate, steps=steps, **deep).gain
+        return gain_for_variance(neuron, variance=variance, steps=steps, **deep).gain
+    return gain_for_rate(neuron, rate=rate, steps=steps, **deep).gain

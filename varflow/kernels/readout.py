@@ -129,7 +129,7 @@ def _classes(labels: Any) -> np.ndarray:
 
 
 def _split(classes: np.ndarray, held_out: float, rng: np.random.Generator) -> np.ndarray:
-    """Which inputs are held out: of each class this fraction, at least one and not all."""
+    """True for inputs that are held out: of each class this fraction, at least one and not all."""
     test = np.zeros(len(classes), bool)
     for members in (np.flatnonzero(classes == one) for one in range(classes.max() + 1)):
         number = min(max(round(held_out * len(members)), 1), len(members) - 1)

@@ -117,6 +117,8 @@ def missing(operation: Layer, part: str) -> str:
     if isinstance(operation, Unknown):
         return f"is not covered: it {operation.words}"
     kind = type(operation)
+    if _of_varflow(kind):
+        return f"is not covered: it has no {part}"
     if any(kind in maps for maps in OWN.values()):
         return f"has no {part}: give it by vf.register({kind.__name__}, {part}=…)"
     return f"is not covered: vf.register({kind.__name__}, …) makes layers of your own known"

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any, overload
+from typing import Any
 
 from varflow._checks import DomainError, instance
 from varflow._display import Shown, Table
@@ -71,10 +71,6 @@ class Graph(Shown, Sequence[Node]):
     def __len__(self) -> int:
         return len(self._nodes)
 
-    @overload
-    def __getitem__(self, number: int) -> Node: ...
-    @overload
-    def __getitem__(self, number: slice) -> Sequence[Node]: ...
     def __getitem__(self, number: Any) -> Any:
         return self._nodes[number]
 
@@ -101,11 +97,6 @@ class Graph(Shown, Sequence[Node]):
             for source in node.inputs:
                 last[source] = number
         return last
-
-    @property
-    def outputs(self) -> Sequence[int]:
-        """Numbers of the nodes whose signals no other receives."""
-        return [number for number, reader in enumerate(self.last_reader) if reader == number]
 
     def sites(self) -> Iterator[tuple[Node, tuple[Signal, ...], Signal]]:
         """Every node, the signals that it receives and the signal that it sends; DomainError if they do not fit."""
@@ -265,13 +256,14 @@ def of_nodes(nodes: Any, drive: Drive, width: int | None, steps: int) -> Graph:
     receiving = [layer for layer, *inputs in described.values() if "drive" in inputs]
     if not receiving:
         raise DomainError("nodes", list(nodes), 'must have one that receives "drive"')
-    builder, numbers = _Builder(Source(first_signal(drive, receiving, width, steps))), {"drive": 0}
+    source, numbers = Source(first_signal(drive, receiving, width, steps)), {"drive": 0}
+    builder = _Builder(source)
     for name in _in_order(described):
         layer, *inputs = described[name]
         add = builder.residual if isinstance(layer, Residual) else builder.add
         numbers[name] = add(layer, *(numbers[source] for source in inputs), name=name, width=width)
     if all(node.inputs == (number,) for number, node in enumerate(builder.nodes[1:])):
-        return Path(builder.nodes[0].operation, [node.operation for node in builder.nodes[1:]], width)
+        return Path(source, [node.operation for node in builder.nodes[1:]], width)
     return Graph(builder.nodes)
 
 
@@ -279,8 +271,8 @@ def _entry(name: Any, entry: Any, nodes: Mapping[str, Any]) -> tuple[Any, ...]:
     """A layer and the names of the nodes whose signals it receives."""
     if not isinstance(name, str) or name in ("", "drive"):
         raise DomainError("nodes", name, 'must be a name other than "drive", which stands for what the network receives')
-    layer, *inputs = entry if isinstance(entry, (tuple, list)) and entry else (entry,)
-    instance(name, layer, Layer)
+    first, *inputs = entry if isinstance(entry, (tuple, list)) and entry else (entry,)
+    layer = instance(name, first, Layer)
     if unknown := [source for source in inputs if source != "drive" and source not in nodes]:
         raise DomainError(name, unknown[0], f"is no node: choose from drive, {', '.join(nodes)}")
     if bool(inputs) != bool(layer.accepts):
@@ -349,7 +341,8 @@ def _expanded(node: Node, nodes: Sequence[Node], roots: Sequence[int]) -> Node:
     """A sum in independent terms, each dependent one replaced by its own terms, the last of them first; or Unknown."""
     if isinstance(node.operation, Product):
         return replace(node, operation=Unknown(DEPENDENT))
-    terms, constant = _gathered(zip(node.inputs, node.operation.factors, strict=True)), node.operation.constant
+    factors, constant = _affine(node.operation) or ((), 0.0)
+    terms = _gathered(zip(node.inputs, factors, strict=True))
     while dependent := _dependent(terms, roots):
         place = max((each for each in dependent if _affine(nodes[each].operation)), default=None)
         if place is None:

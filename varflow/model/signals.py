@@ -85,7 +85,7 @@ class Layer:
 
     def after(self, *signals: Any, **width: Any) -> Signal:
         """The signal that it sends; DomainError if it cannot. ``width``: neurons of a Linear without its own."""
-        raise NotImplementedError
+        raise DomainError("layers", self, "must define after(self, *signals, width): kind and shape of what it sends")
 
     def __repr__(self) -> str:
         """Only what differs from the defaults."""

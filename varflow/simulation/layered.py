@@ -123,7 +123,7 @@ def _sizes(graph: Graph, conditional: bool, frames: int) -> tuple[int, int]:
         operation, largest = node.operation, max(largest, sent.size)
         if isinstance(operation, (Linear, Conv)):
             wiring = Wiring.of(operation, received[0].shape, sent.shape)
-            drawn = conditional and wiring.conditional(frames)
+            drawn = conditional and not node.weights and wiring.conditional(frames)
             weights = weights if drawn else max(weights, wiring.groups * wiring.rows * wiring.fan_in)
         if isinstance(operation, Spike) and operation.recurrent and not (conditional and frames < sent.size):
             weights = max(weights, sent.size**2)

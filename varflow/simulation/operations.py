@@ -1,18 +1,20 @@
 r"""Each operation on real numbers: the table that the walk over a graph looks into.
 
 The functions receive the operation, the signals that reach it, the walk and the node, and return the signal that it sends.
-Weights are drawn in ``weighted``, neurons are stepped in ``neurons``; all else is arithmetic (``flows``).
+Weights are drawn in ``weighted`` and neurons are stepped in ``neurons``; all else is arithmetic.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import reduce
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from varflow._checks import DomainError
 from varflow.model.drives import Currents, Given, Inputs, Spikes, White
@@ -21,7 +23,7 @@ from varflow.model.graph import Node
 from varflow.model.layers import BatchNorm, Concat, Conv, LayerNorm, Linear, Measured, Pool, Product, RMSNorm, Spike, Sum
 from varflow.model.signals import Layer, Signal
 from varflow.model.sources import Source
-from varflow.simulation.flows import Flow, added, joined, normalised, pooled, product, scaled
+from varflow.simulation.flows import Flow, added, scaled
 from varflow.simulation.neurons import Cells, respond
 from varflow.simulation.recurrent import recurrence
 from varflow.simulation.walk import Walk
@@ -69,7 +71,8 @@ def weighted(operation: Linear | Conv, flows: tuple[Flow], walk: Walk, node: Nod
     """``W x + b``, at every step also of an input that is constant in time."""
     (flow,) = flows
     shape = operation.after(Signal("spikes", flow.shape), width=node.width).shape
-    currents = received(walk.draws, operation, flow, shape, walk.conditional).values
+    conditional = walk.conditional and not node.weights
+    currents = received(walk.draws_of(node), operation, flow, shape, conditional).values
     return Flow(currents.expand(-1, -1, walk.steps, *shape))
 
 
@@ -96,7 +99,7 @@ def _fractions(shape: tuple[int, ...], walk: Walk) -> Tensor:
     return walk.neurons.fractions(shape[0]).repeat_interleave(math.prod(shape[1:]), -1)
 
 
-def summed(operation: Sum, flows: tuple[Flow, ...], walk: Walk, node: Node) -> Flow:
+def summed(operation: Sum, flows: Sequence[Flow], *_: Any) -> Flow:
     """``Σ_i f_i x_i + c``."""
     total = reduce(added, map(scaled, flows, operation.factors))
     if not operation.constant:
@@ -105,31 +108,56 @@ def summed(operation: Sum, flows: tuple[Flow, ...], walk: Walk, node: Node) -> F
     return added(total, scaled(Flow(one, 1.0), operation.constant))
 
 
-def multiplied(operation: Product, flows: tuple[Flow, ...], walk: Walk, node: Node) -> Flow:
-    """``Π_i x_i``."""
-    return reduce(product, flows)
+def multiplied(operation: Product, flows: Sequence[Flow], *_: Any) -> Flow:
+    """``Π_i x_i``; whole numbers stay whole."""
+    x, *others = flows
+    for y in others:
+        real = x.unit is None or y.unit is None
+        x = Flow(x.real * y.real) if real else Flow(x.values * y.values, x.unit * y.unit)  # pyright: ignore[reportOperatorIssue]
+    return x
 
 
-def concatenated(operation: Concat, flows: tuple[Flow, ...], walk: Walk, node: Node) -> Flow:
-    """All ``x_i`` side by side."""
-    return joined(flows)
+def concatenated(operation: Concat, flows: Sequence[Flow], *_: Any) -> Flow:
+    """Neurons (or channels of maps) of all ``x_i`` side by side, in whole numbers if they have one unit."""
+    steps = max(flow.values.shape[2] for flow in flows)  # an input that is constant in time has one
+    unit, *others = {flow.unit for flow in flows}
+    parts = [flow.real if others else flow.values.double() for flow in flows]
+    return Flow(torch.cat([part.expand(-1, -1, steps, *part.shape[3:]) for part in parts], 3), None if others else unit)
 
 
-def standardised(operation: BatchNorm | LayerNorm, flows: tuple[Flow], walk: Walk, node: Node) -> Flow:
-    """``γ (u - mean)/std + β``."""
-    return normalised(flows[0], operation)
+def pooled(pool: Pool, flows: Sequence[Flow], *_: Any) -> Flow:
+    """The average or maximum over windows, zeros in the padding; sums of whole numbers stay whole."""
+    (flow,) = flows
+    maps, windows = flow.values.flatten(0, 2), pool.windows(flow.values.shape[-2:])
+    if pool.kind == "max":  # of a padded map: torch's own padding is -∞
+        found = functional.max_pool2d(functional.pad(maps, windows.edges), windows.size, windows.stride)
+    else:
+        found = functional.avg_pool2d(maps.double(), windows.size, windows.stride, windows.padding, divisor_override=1)
+    found = found.view(*flow.values.shape[:3], *found.shape[1:])
+    if pool.kind == "max":
+        return Flow(found, flow.unit)
+    size = math.prod(windows.size)
+    return Flow(found / size) if flow.unit is None else Flow(found, flow.unit / size)
 
 
-def scaled_to_rms(operation: RMSNorm, flows: tuple[Flow], walk: Walk, node: Node) -> Flow:
-    """``γ u/√(mean u² + ε)``, over the neurons of each input and step."""
+def normalised(layer: BatchNorm | LayerNorm, flows: Sequence[Flow], *_: Any) -> Flow:
+    """Each neuron (or channel) over probes, steps and positions; or each probe and step over neurons."""
+    currents = flows[0].values
+    if isinstance(layer, BatchNorm) and layer.statistics is not None:
+        mean, variance = (torch.tensor(value, dtype=currents.dtype, device=currents.device) for value in layer.statistics)
+    else:
+        axes = (1, 2, *range(4, currents.ndim)) if isinstance(layer, BatchNorm) else tuple(range(3, currents.ndim))
+        variance, mean = torch.var_mean(currents, axes, correction=0, keepdim=True)
+    std = (variance + layer.eps).sqrt()
+    factor = torch.where(std > 0, layer.gamma / std, 0.0)
+    return Flow(torch.addcmul(layer.beta - factor * mean, factor, currents))
+
+
+def scaled_to_rms(layer: RMSNorm, flows: Sequence[Flow], *_: Any) -> Flow:
+    """``γ u/√(mean u² + ε)``, over the neurons of each probe and step."""
     x = flows[0].values
-    rms = (x.square().mean(tuple(range(3, x.ndim)), keepdim=True) + operation.eps).sqrt()
-    return Flow(torch.where(rms > 0, operation.gamma / rms, 0.0) * x)
-
-
-def windowed(operation: Pool, flows: tuple[Flow], walk: Walk, node: Node) -> Flow:
-    """Averages or maxima over windows."""
-    return pooled(flows[0], operation)
+    rms = (x.square().mean(tuple(range(3, x.ndim)), keepdim=True) + layer.eps).sqrt()
+    return Flow(torch.where(rms > 0, layer.gamma / rms, 0.0) * x)
 
 
 SIMULATE: dict[type[Layer], Callable[..., Flow]] = {  # by kind of operation
@@ -141,10 +169,10 @@ SIMULATE: dict[type[Layer], Callable[..., Flow]] = {  # by kind of operation
     Sum: summed,
     Product: multiplied,
     Concat: concatenated,
-    BatchNorm: standardised,
-    LayerNorm: standardised,
+    BatchNorm: normalised,
+    LayerNorm: normalised,
     RMSNorm: scaled_to_rms,
-    Pool: windowed,
+    Pool: pooled,
 }
 
 

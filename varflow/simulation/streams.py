@@ -89,6 +89,12 @@ class Draws:
     def dtype(self) -> torch.dtype:
         return self._buffer.dtype
 
+    def copy(self) -> Draws:
+        """A stream of the numbers that this one gives next."""
+        generator = torch.Generator(self.device)
+        generator.set_state(self._generator.get_state())
+        return Draws(generator, self._repeats, self._block, self.dtype, self._stop)
+
     def normals(self, *shape: int) -> torch.Tensor:
         """Standard normal numbers for every network of the chunk, shape (repeats, *shape)."""
         shape = (self._repeats, *shape)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from varflow._checks import DomainError
+from varflow.model.graph import Node
 from varflow.model.network import Network
 from varflow.simulation.streams import Draws, Streams
 
@@ -32,6 +33,8 @@ class Walk:
         Of the number of a layer, its membranes (None: those recorded stay) and spikes; False if they are not finite.
     draws, neurons : Draws
         Random numbers of weights, and of neurons that differ.
+    shared : dict of str to Draws
+        Random numbers of weights that several nodes share, from their beginning, by the key of these nodes.
     spiking : int
         Layers of neurons passed.
     """
@@ -46,6 +49,7 @@ class Walk:
     stop: Event
     draws: Draws = field(init=False)
     neurons: Draws = field(init=False)
+    shared: dict[str, Draws] = field(default_factory=dict)
     spiking: int = 0
 
     def __post_init__(self) -> None:
@@ -58,6 +62,14 @@ class Walk:
     def stream(self, purpose: str) -> Draws:
         """The random numbers of this chunk for a purpose, from their beginning."""
         return self.streams.draws(self.chunk, purpose, dtype=self.dtype, stop=self.stop)
+
+    def draws_of(self, node: Node) -> Draws:
+        """Random numbers of a node's weights: the same for all nodes that share theirs."""
+        if node.weights in self.shared:
+            return self.shared[node.weights].copy()
+        if node.weights:
+            self.shared[node.weights] = self.draws.copy()
+        return self.draws
 
     def measure(self, membranes: Tensor | None, spikes: Tensor) -> None:
         """Record the next layer of neurons."""

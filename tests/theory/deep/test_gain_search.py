@@ -1,82 +1,127 @@
-"""The search for a gain, with networks whose values are given functions of it."""
+"""The search for a gain, in networks whose values are given functions of it."""
 
 import math
 
 import numpy as np
 import pytest
 
-from varflow.theory.deep.gain_search import COARSELY, KEPT, Effort, Response, _at_the_edge, _bracket, _next, nearest
-from varflow.theory.deep.last_layers import DeepLayers
+from varflow.theory.deep.look import Seen
+from varflow.theory.deep.search import ENDS, KEPT, search
 
-UNKNOWN = Response(2.0, 1.0, False)
+START, WIDTH, ACCURACY = math.log(2.2), 1e-3, 3e-4
+EDGE = math.log(2.05)
 
 
-def network(gain, miss, lifetime=1.0, noise=1e-3):
-    off, steps = miss + noise * np.array([-1.0, 1.0]), np.zeros((2, 4))
-    return DeepLayers(gain, steps, steps, steps, np.exp(off), off, 0.0, lifetime, lifetime == 1, None)
+def looked(x, miss, lifetime=1.0, noise=1e-4):
+    off = miss + noise * np.array([-1.0, 1.0])
+    return Seen(x, off, np.full(2, lifetime), None, None, 0.0, 1)
 
 
 class Networks:
-    """The logarithm of their value over the wanted one is ``miss(gain)``; up to ``edge`` they die early."""
+    """ln(value/wanted) is ``miss(x)``; up to ``edge`` they die, near it after ever more of their layers if ``slowly``."""
 
-    work, early_death = 1, 1e-3
+    def __init__(self, miss, edge=-math.inf, slowly=False):
+        self.tried, self.miss, self.edge, self.slowly = [], miss, edge, slowly
 
-    def __init__(self, miss, edge=0.0, lifetime=0.5):
-        self.tried, self.miss, self.edge, self.lifetime = [], miss, edge, lifetime
-
-    def whole_if_silent(self, found):
-        return self
-
-    def above(self, gain, below=None):
-        self.tried.append(gain)
-        return network(gain, self.miss(gain), 1.0 if gain > self.edge else self.lifetime)
+    def __call__(self, x):
+        self.tried.append(x)
+        lifetime = 1.0
+        if x <= self.edge:
+            lifetime = 1 / math.sqrt(1 + 400 * (self.edge - x)) - 1e-9 if self.slowly else 0.5
+        return looked(x, self.miss(x), lifetime)
 
 
-def searched(networks, start=2.2, accuracy=3e-4):
-    return nearest(networks, networks.above(start), UNKNOWN, accuracy, lambda _: None, Effort(2**20, 8))
+def searched(networks, start=START, **options):
+    return search(networks, start, **{"accuracy": ACCURACY, "width": WIDTH} | options)
 
 
 @pytest.mark.parametrize("slope", [0.3, 2.0, 30.0])
-def test_a_smooth_response_is_solved_and_measured(slope):
-    found = searched(Networks(lambda g: slope * math.log(g / 2.0)))
-    assert abs(found.best.miss) < 1e-3
-    assert found.response.slope == pytest.approx(slope, rel=0.05)
-    assert found.dying is None
+def test_a_smooth_value_is_found_and_its_slope_measured(slope):
+    networks = Networks(lambda x: slope * (x - math.log(2.0)))
+    found = searched(networks)
+    assert abs(found.best.miss) < ACCURACY
+    assert found.slope.measured
+    assert found.slope.value == pytest.approx(slope, rel=0.05)
+    assert not found.at_an_edge
+    assert len(networks.tried) <= 5
 
 
-@pytest.mark.parametrize(("lifetime", "most"), [(0.5, 9), (0.9, 11)], ids=["at once", "slowly"])
-@pytest.mark.parametrize("least", [0.02, 0.1])
-def test_at_an_edge_with_a_value_too_large_the_smallest_living_gain_is_found(lifetime, most, least):
+def test_a_value_that_hardly_depends_on_the_gain():
+    networks = Networks(lambda x: 0.02 * (x - 4.0))
+    found = searched(networks)
+    assert abs(found.best.x - 4.0) < ACCURACY / 0.02
+    assert len(networks.tried) <= 10
+
+
+def test_a_start_near_the_answer_measures_the_slope():
+    found = searched(Networks(lambda x: 5 * (x - START)))
+    assert found.best.x == START
+    assert found.slope.value == pytest.approx(5, rel=0.05)
+
+
+@pytest.mark.parametrize("slowly", [False, True])
+@pytest.mark.parametrize("least", [0.02, 0.04])
+def test_at_an_edge_with_a_value_too_large_the_smallest_living_gain_is_found(slowly, least):
     """With several networks only, and none of them twice."""
-    networks = Networks(lambda g: 2 * math.log(g / 2.05) + (least if g > 2.05 else 0.0), 2.05, lifetime)
+    networks = Networks(lambda x: 2 * (x - EDGE) + (least if x > EDGE else -0.5), EDGE, slowly)
     found = searched(networks)
     assert found.best.alive
-    assert 0 < math.log(found.best.gain / 2.05) < 2e-3
-    assert found.dying.gain <= 2.05
-    assert len(networks.tried) <= most
-    assert len({round(gain, 9) for gain in networks.tried}) == len(networks.tried)
+    assert 0 < found.best.x - EDGE < WIDTH
+    assert found.low.x <= EDGE
+    assert found.answer == found.best.x  # to first order it would die
+    assert len(networks.tried) <= 12
+    assert len({round(x, 9) for x in networks.tried}) == len(networks.tried)
 
 
-def test_a_slow_death_with_a_value_far_too_large_ends_the_search():
-    networks = Networks(lambda g: 2 * math.log(g / 2.05) + 2 * KEPT, 2.3, 0.9)
-    found = searched(networks, start=2.25)
-    assert len(networks.tried) == 1
-    assert not found.best.alive
+def test_a_jump_is_bracketed():
+    """From 10 % below the wanted value to 10 % above it."""
+    found = searched(Networks(lambda x: x - EDGE + (0.1 if x > EDGE else -0.1)))
+    assert found.width < WIDTH
+    assert found.low.x <= EDGE < found.high.x
 
 
-def test_a_slow_death_with_a_value_too_small_does_not_end_it():
-    lo, hi = network(2.0, -COARSELY, 0.95), network(2.0 * (1 + 1e-6), 2 * KEPT)
-    assert not _at_the_edge([lo, hi], 1e-3)
-    assert _at_the_edge([network(2.0, -COARSELY, 0.2), hi], 1e-3)
+def test_a_network_that_dies_with_too_large_a_value_ends_the_search():
+    networks = Networks(lambda x: 2 * (x - EDGE) + 3 * KEPT, EDGE)
+    found = searched(networks)
+    assert len(networks.tried) <= 3
+    assert found.best.alive
+    assert found.best.miss > KEPT
+
+
+def test_the_smallest_gain_that_lives_is_halved_for():
+    """No value is wanted: living networks are infinitely too high."""
+    for slowly in (False, True):
+        networks = Networks(lambda x: math.inf if x > EDGE else -math.inf, EDGE, slowly)
+        found = search(networks, START, accuracy=1.0, width=1e-6)
+        assert found.low.x <= EDGE < found.high.x
+        assert found.width < 1e-6
+        assert len(networks.tried) < 30
+
+
+def test_slow_death_tells_where_networks_live():
+    """1/N² falls linearly to 1 at the edge, so that fewer networks are needed than by halving from below."""
+    slow, quick = (Networks(lambda x: math.inf if x > EDGE else -math.inf, EDGE, slowly) for slowly in (True, False))
+    for networks in (slow, quick):
+        search(networks, EDGE - 0.2, accuracy=1.0, width=1e-4)
+    assert len(slow.tried) < len(quick.tried)
+
+
+def test_a_value_above_the_largest_ends_at_the_largest_gain():
+    networks = Networks(lambda x: -0.1 - math.exp(-x))
+    found = searched(networks)
+    assert found.high is None
+    assert found.best.x == ENDS[1]
+    assert len(networks.tried) < 20
 
 
 def test_a_bracket_has_its_lower_end_below():
-    """Noise, or a value that falls with the gain, would put it above, and the bracket would never shrink."""
-    lo, hi, above = network(1.9, -0.1), network(2.0, 0.1), network(2.1, -0.1)
-    assert _bracket([above, hi, lo]) == (lo, hi)
-    assert _bracket([above, hi]) == (None, hi)
-    assert not _at_the_edge([network(2.6, -3.0, 0.5), hi], 1e-3)
+    """A value that falls with the gain, or noise, would put it above, and the bracket would never shrink."""
+    found = searched(Networks(lambda x: 0.1 - 2 * abs(x - START)), start=START)
+    assert found.low is None or found.low.x < found.high.x
 
 
-def test_equal_gains_of_different_sign_are_survived():
-    assert _next([network(2.0, -0.1), network(2.0, 0.1)], UNKNOWN) < 2.0
+def test_replicas_of_which_some_die_are_too_low():
+    some = Seen(START, np.array([np.inf, -np.inf]), np.array([1.0, 0.5]), None, None, 0.0, 1)
+    assert some.low
+    assert not some.alive
+    assert some.miss == -math.inf

@@ -11,10 +11,8 @@ import pytest
 from scipy import special, stats
 
 import varflow as vf
-from varflow.init.in_time import OFF, attainable_range, out_of_reach, wanted_of
-from varflow.theory.deep.chosen_gain import drive_strength, guessed
-from varflow.theory.deep.steady_gain import TooWeakError, in_parts, refined
 
+OFF = 0.01  # relative deviation of an answer from the wanted value from which a warning names it
 FEW = {"points": 2**9, "scrambles": 4}
 LEAKY = vf.Neuron(1.0, decay=0.5)
 RESETTING = vf.Neuron(1.0, decay=0.5, reset="delayed_subtract")
@@ -367,11 +365,10 @@ def test_the_answer_is_refined_with_the_points_and_scrambles_asked_for(drive):
     assert 0 < abs(few.gain - many.gain) <= 6 * np.hypot(few.error["gain"], many.error["gain"])
     for found, scrambles in ((few, 4), (many, 8)):
         net = network(found.gain, RESETTING, steps=6, depth=12, drive=drive(found.input_gain))
-        same, other = (
-            vf.mean_field(net, points=2**8, scrambles=number).firing_rate[-5:, 3:].mean() for number in (scrambles, 2)
-        )
-        assert found.firing_rate == pytest.approx(same, rel=1e-6)
-        assert found.firing_rate != pytest.approx(other, rel=1e-6)
+        same, other = (vf.mean_field(net, points=2**8, scrambles=number).firing_rate[:, 3:] for number in (scrambles, 2))
+        last_or_settled = [[rates[-1].mean(), rates[-5:].mean()] for rates in (same, other)]
+        assert np.isclose(last_or_settled[0], found.firing_rate, rtol=1e-6).any()
+        assert not np.isclose(last_or_settled[1], found.firing_rate, rtol=1e-6).any()
 
 
 def test_a_variance():
@@ -408,13 +405,6 @@ def test_a_rate_out_of_reach_names_the_range():
         found = vf.gain_for_rate(LEAKY, rate=reachable, steps=6, depth=12)
         assert found.firing_rate == pytest.approx(reachable, rel=1e-3)
     refused(0.85 * least, 12)
-
-
-def test_a_rate_within_the_range_is_not_said_to_be_too_low():
-    wanted = wanted_of("rate", 0.3, LEAKY, 6, 10, points=2**7, scrambles=2, seed=0)
-    rule = out_of_reach("rate", wanted, 1.0, attainable_range(wanted, 1.0)).rule
-    assert "near the gain for this one the rate jumps to another value or to silence" in rule
-    assert "activity dies" not in rule
 
 
 def test_fewer_layers_reach_lower_rates():
@@ -507,7 +497,8 @@ def test_counts_have_no_stable_rate():
         ({"neuron": vf.Neuron(decay=1.0)}, "decay", "never forgets"),
         ({"neuron": vf.Neuron(0.0, decay=0.5)}, "rate", "threshold ≤ 0"),
         ({"neuron": 1.0}, "neuron", "must be vf.Neuron"),
-        ({"steps": 1}, "steps", "at least 2"),
+        ({"steps": 0}, "steps", "at least 1"),
+        ({"steps": None}, "steps", "is missing: a neuron with memory"),
         ({"rate": 1.5}, "rate", "strictly between"),
         ({"drive": vf.drives.given([1.0, 2.0])}, "drive", "no covariance"),
         ({"points": 1000}, "points", "power of two"),
@@ -605,41 +596,11 @@ def test_where_the_search_is_hard_the_last_layer_has_the_rate(decay, rate, steps
     assert last == pytest.approx(rate, rel=OFF)
 
 
-@pytest.mark.parametrize(
-    ("neuron", "rate", "depth"),
-    [(vf.neurons.snntorch_leaky(0.9), 0.25, 64), (vf.neurons.snntorch_synaptic(0.8, 0.9, 1.0, "zero"), 0.16, 32)],
-    ids=["subtract", "synapse"],
-)
-def test_smaller_networks_tell_the_gain_where_first_steps_are_silent(neuron, rate, depth):
-    """To within a per cent, where layers that choose their gain are 5 to 60 % off."""
-    wanted = wanted_of("rate", rate, neuron, 32, depth, points=2**9, scrambles=2, seed=0)
-    guess = guessed(wanted, drive_strength(wanted))
-    assert not guess.every_step
-    nearer, response = in_parts(wanted, guess)
-    found = refined(wanted, nearer, response)
-    assert found.reached
-    off, before = (abs(math.log(found.network.gain) - each.log_gain) for each in (nearer, guess))
-    assert off < 0.01 < 0.05 < before
-
-
 def test_a_rate_that_no_gain_has_to_within_a_per_cent_is_named():
     """At the smallest gain that lives it is larger already."""
     found = vf.gain_for_rate(vf.neurons.snntorch_leaky(0.9), rate=0.25, steps=32, points=2**9)
     assert OFF < found.firing_rate / 0.25 - 1 < 0.05
     assert f"past the wanted one: here it is {found.firing_rate:.3g}" in " ".join(found.warnings)
-
-
-def test_smaller_networks_tell_that_a_drive_is_too_weak():
-    """The drive of rate 0.128 in layer 1 of SpikingJelly's neuron dies in the first layers; one of θ/λ does not."""
-    wanted = wanted_of("rate", 0.128, vf.neurons.spikingjelly_lif(), 100, 100, points=2**9, scrambles=2, seed=0)
-    strength = drive_strength(wanted)
-    assert 0.6 < strength < 0.7
-    with pytest.raises(TooWeakError, match="too weak"):
-        in_parts(wanted, guessed(wanted, strength))
-    guess = guessed(wanted, 1.0)
-    nearer, response = in_parts(wanted, guess)
-    assert response.measured
-    assert nearer.log_gain < guess.log_gain - 1e-3
 
 
 def test_a_drive_that_starts_late_is_not_taken_for_a_weak_one():

@@ -124,6 +124,34 @@ def test_the_last_row_is_what_leaves_a_merge_by_an_enumeration(merge):
     assert vf.SpikeChain(profile.network).survival() == pytest.approx(alive, rel=1e-12)
 
 
+@pytest.mark.parametrize("merge", ["and", "iand"])
+def test_a_graph_by_hand_has_the_chain_of_the_layers_it_repeats(merge):
+    nodes = {"s1": (SPIKE, "drive"), "c2": (linear(8.0), "s1"), "s2": (SPIKE, "c2"), "no": (L.Sum((-1.0,), 1.0), "s2")}
+    nodes |= {"xy": (L.Product(), "s1", "no" if merge == "iand" else "s2"), "c3": (linear(9.0), "xy"), "s3": (SPIKE, "c3")}
+    by_hand = vf.finite_width(vf.Network(width=20, nodes=nodes))
+    layers = [SPIKE, L.Residual(linear(8.0), SPIKE, merge=merge), linear(9.0), SPIKE]
+    short = vf.finite_width(network(layers, width=20))
+    assert np.array_equal(by_hand.survival, short.survival)
+    assert np.array_equal(by_hand.variance_std, short.variance_std)
+    other = nodes | {"xy": (L.Product(), "s1", "s2" if merge == "iand" else "no")}
+    assert not np.array_equal(vf.finite_width(vf.Network(width=20, nodes=other)).survival, short.survival)
+
+
+def test_layers_side_by_side_have_the_counts_of_their_own_chains():
+    """Two layers read the same spikes; only the second goes on. What no chain connects is refused."""
+    nodes = {"s1": (SPIKE, "drive"), "c2": (linear(8.0), "s1"), "s2": (SPIKE, "c2"), "c3": (linear(9.0), "s1")}
+    nodes |= {"s3": (SPIKE, "c3"), "c4": (linear(10.0), "s3"), "s4": (SPIKE, "c4")}
+    found = vf.finite_width(vf.Network(width=20, nodes=nodes))
+    chain = vf.finite_width(network([SPIKE, linear(9.0), SPIKE, linear(10.0), SPIKE], width=20))
+    np.testing.assert_allclose(found.survival[[0, 2, 3]], chain.survival, rtol=1e-12)
+    alone = vf.finite_width(network([SPIKE, linear(8.0), SPIKE], width=20))
+    assert found.firing_rate[1] == pytest.approx(alone.firing_rate[1], rel=1e-12)
+    with pytest.raises(vf.DomainError, match=r"xy=Product.*must end its branch with a Spike"):
+        vf.finite_width(vf.Network(width=20, nodes=nodes | {"xy": (L.Product(), "s2", "s3")}))
+    with pytest.raises(vf.DomainError, match=r"cat=Concat.* side by side"):
+        vf.finite_width(vf.Network(width=20, nodes=nodes | {"cat": (L.Concat(), "s2", "s3")}))
+
+
 @pytest.mark.parametrize("engine", ["dense", "conditional"])
 @pytest.mark.parametrize("name", ENDING)
 def test_networks_that_end_in_merges_are_simulated_and_drawn_as_they_leave(name, engine):

@@ -13,20 +13,16 @@ from varflow.model.chains import chain_parts
 from varflow.model.drive_kinds import Given
 from varflow.model.network import Network, plain_chain
 from varflow.results import TemporalFixedPoint
-from varflow.results.ensemble import spread
-from varflow.theory.deep.many_gains import ALIVE, late, sustained
+from varflow.theory.deep.look import ALIVE, late, sustained, unchanged
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.responses.stepping import driven_by
+from varflow.theory.signals.index import standard_error
 from varflow.theory.walks.signals import driven_layer, next_layer
 
-__all__ = ["Map", "leading_multiplier", "standard_error", "temporal_fixed_point", "unchanged"]
+__all__ = ["Map", "leading_multiplier", "temporal_fixed_point"]
 
 GROUP = 8  # layers averaged together
-EXACT = 1e-7  # change of rates between groups below which a deterministic iteration has settled
-NOISE = 3.0  # the same in standard errors (root mean square over steps), with sampling
-ROUNDING = 1e-6  # standard errors below which a step has no noise, in single precision
-STILL = 0.3  # of the noise of the others, up to which the rates of such steps may change
 ARRIVED = 0.01  # distance from the final rates, relative to the largest, at which a layer counts as there
 DEVIATION = 0.02  # relative size of the deviation from M whose growth is measured: linear, yet above the noise
 ROUNDS = 24  # layers over which it is followed; the second half is used
@@ -131,21 +127,6 @@ def _apart(state: LayerState, replicas: int) -> LayerState:
 
 def _mean(group: list[LayerState]) -> LayerState:
     return LayerState(*(np.mean([getattr(state, name) for state in group], axis=0) for name in MOMENTS))
-
-
-def standard_error(replicas: np.ndarray) -> np.ndarray:
-    """Standard error of the mean over replicas, the first axis; 0 for a single one, which is deterministic."""
-    return spread(replicas) / np.sqrt(len(replicas)) if len(replicas) > 1 else np.zeros(replicas.shape[1:])
-
-
-def unchanged(before: np.ndarray, after: np.ndarray) -> bool:
-    """Whether rates (replicas, steps) changed by no more than numerical noise, and those of steps without noise, such as the
-    first one, by much less: close to a critical gain they drift for many layers, then die.
-    """
-    change, noise = (after - before).mean(axis=0), standard_error(after - before)
-    typical, exact = np.sqrt(np.mean(noise**2)), noise < ROUNDING
-    drifting = np.abs(change[exact]).max(initial=0.0) > EXACT + STILL * typical
-    return not drifting and bool(np.sqrt(np.mean(change**2)) <= EXACT + NOISE * typical)
 
 
 def _described(

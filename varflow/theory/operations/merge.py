@@ -26,7 +26,7 @@ from varflow.model.graph import Node
 from varflow.model.layers import Concat, Product, Sum
 from varflow.theory.operations.table import Uncovered, register
 from varflow.theory.operations.visit import Visit, WayBack
-from varflow.theory.signals.counted import Count, Counted, Counts, changed, no_chain
+from varflow.theory.signals.counted import Count, Counted, Counts, changed, no_chain, uncounted
 from varflow.theory.signals.elementwise import Arrays, elementwise
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.increments import Differences
@@ -50,8 +50,8 @@ def summed(signals: Sequence[Signal], factors: Sequence[float], constant: float 
 
     def second(M: Arrays, e: Arrays, other: Arrays) -> np.ndarray:
         terms = ((f**2 * each, f * one, f * two) for f, each, one, two in zip(factors, M, e, other, strict=True))
-        M, e, other = reduce(with_term, terms)
-        return constant**2 + constant * e[..., :, None] + constant * other[..., None, :] + M if constant else M
+        total, one, two = reduce(with_term, terms)
+        return constant**2 + constant * one[..., :, None] + constant * two[..., None, :] + total if constant else total
 
     return elementwise(
         signals, mean, second, sampled=_sampled(signals, lambda x: reduce(np.add, map(np.multiply, factors, x)) + constant)
@@ -134,8 +134,8 @@ def multiplied_back(layer: Product, gradients: Gradients, visit: Visit, way: Way
 
 
 def concatenated_back(layer: Concat, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
-    whole = sum(each.channels for each in visit.received)
-    return [replace(gradients, channels=gradients.channels * each.channels // whole) for each in visit.received]
+    channels = sum(each.channels for each in visit.received)
+    return [replace(gradients, channels=gradients.channels * each.channels // channels) for each in visit.received]
 
 
 def settled(layer: Any, gradients: Gradients) -> Gradients:
@@ -178,4 +178,5 @@ def _behind(counts: Counts, place: int | None, first: int) -> bool:
 
 register(Sum, forward=add, backward=added_back, count=sum_counted)
 register(Product, forward=multiply, backward=multiplied_back, count=product_counted)
-register(Concat, forward=concatenate, backward=concatenated_back)
+SEVERAL = "lays spikes of several layers side by side, each with a count of its own"
+register(Concat, forward=concatenate, backward=concatenated_back, count=uncounted(SEVERAL))

@@ -1,4 +1,4 @@
-"""Numbers that were measured where something unknown lies before, and what is unknown."""
+"""Numbers that were measured where something unknown lies before: their moments over channels."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from varflow.model.extensions import missing
-from varflow.model.layers import Measured, Unknown
-from varflow.theory.operations.table import Uncovered, register
+from varflow.model.layers import Measured
+from varflow.theory.operations.table import register
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.index import Grid
@@ -25,7 +24,8 @@ def forward(layer: Measured, inputs: tuple[Any, ...], visit: Visit) -> Any:
         return inputs[0]
     walk = visit.walk
     steps = walk.steps or len(layer.x)
-    grid = Grid(1, *(layer.x.shape[3:] if layer.x.ndim == 5 else (1, 1)), steps)
+    height, width = layer.x.shape[3:] if layer.x.ndim == 5 else (1, 1)
+    grid = Grid(1, height, width, steps)
     return measured(layer.x, replace(grid, per_position=walk.effort.per_position(grid)), overlaps=walk.batching.overlaps)
 
 
@@ -51,8 +51,8 @@ def of_numbers(x: np.ndarray, grid: Grid) -> Spikes:
 def _products(x: np.ndarray, offset: Offset, grid: Grid) -> np.ndarray:
     inputs, positions, steps, channels = x.shape
     if offset is ALL_PAIRS:
-        whole, own = x.sum(axis=1), np.einsum("apsc,aptc->ast", x, x)
-        return ((whole @ whole.swapaxes(-1, -2) - own) / (channels * positions * (positions - 1)))[None]
+        sums, same_position = x.sum(axis=1), np.einsum("apsc,aptc->ast", x, x)
+        return ((sums @ sums.swapaxes(-1, -2) - same_position) / (channels * positions * (positions - 1)))[None]
     here, there = known_pairs(offset, grid.shape)
     M = np.zeros((inputs, positions, steps, steps))
     M[:, here] = x[:, here] @ x[:, there].swapaxes(-1, -2) / channels
@@ -62,21 +62,13 @@ def _products(x: np.ndarray, offset: Offset, grid: Grid) -> np.ndarray:
 def _overlap(x: np.ndarray, grid: Grid) -> Overlap:
     """The overlap of different inputs, and the numbers themselves at all steps."""
     inputs, positions, _, channels = x.shape
-    whole = np.broadcast_to(x, (inputs, positions, grid.steps, channels)) if x.shape[2] == 1 else x
+    at_all_steps = np.broadcast_to(x, (inputs, positions, grid.steps, channels)) if x.shape[2] == 1 else x
     of = x  # rows of an input: each has overlaps with its own of other inputs
     if positions == grid.positions:
         of = x.reshape(inputs, 1, -1, channels) if told_apart(grid) else x.mean(axis=1, keepdims=True)
-    sums, own = of.sum(axis=0), np.einsum("bric,brjc->ij", of, of)
+    sums, same_input = of.sum(axis=0), np.einsum("bric,brjc->ij", of, of)
     pairs = max(inputs * (inputs - 1), 1) * of.shape[1] * channels
-    return Overlap(((np.einsum("ric,rjc->ij", sums, sums) - own) / pairs)[None], Numbers(whole, grid))
-
-
-def unknown(layer: Unknown, inputs: tuple[Any, ...], visit: Visit) -> Any:
-    raise Uncovered(visit.node.name, layer, missing(layer, "forward"))
-
-
-def unknown_back(layer: Unknown, gradients: Gradients, visit: Visit, way: WayBack) -> Any:
-    raise Uncovered(visit.node.name, layer, missing(layer, "forward"))
+    return Overlap(((np.einsum("ric,rjc->ij", sums, sums) - same_input) / pairs)[None], Numbers(at_all_steps, grid))
 
 
 def passed_back(layer: Measured, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
@@ -84,4 +76,3 @@ def passed_back(layer: Measured, gradients: Gradients, visit: Visit, way: WayBac
 
 
 register(Measured, forward=forward, backward=passed_back)
-register(Unknown, forward=unknown, backward=unknown_back)

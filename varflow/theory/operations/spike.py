@@ -115,18 +115,18 @@ def with_jitter(currents: Currents, jitter: float) -> Currents:
     grid = currents.grid
     if not jitter or grid.size == grid.steps:
         return currents
-    own = np.diagonal(currents.covariance, axis1=-2, axis2=-1)
-    covariance = currents.covariance + jitter * own[..., None] * np.eye(grid.size)
+    variance = np.diagonal(currents.covariance, axis1=-2, axis2=-1)
+    covariance = currents.covariance + jitter * variance[..., None] * np.eye(grid.size)
     places = {name: getattr(currents, name) for name in ("changes", "pairs", "overlap", "shared")}
     return currents.with_moments(currents.mean, covariance, sampled=None, **places)
 
 
 def overlap_of_spikes(layer: Spike, currents: Currents, overlap: Overlap, number: int, neurons: Neurons) -> Overlap:
     """The overlap of spikes, from that of currents."""
-    mean, own = averages(currents)
-    own, between = np.broadcast_arrays(own, overlap.between)
-    mean = np.broadcast_to(mean, (len(own), mean.shape[1]))
-    covariance = np.block([[own, between], [between.swapaxes(-1, -2), own]])[:, None]
+    mean, one_input = averages(currents)
+    one_input, between = np.broadcast_arrays(one_input, overlap.between)
+    mean = np.broadcast_to(mean, (len(one_input), mean.shape[1]))
+    covariance = np.block([[one_input, between], [between.swapaxes(-1, -2), one_input]])[:, None]
     grid = currents.grid
     grid = replace(grid, inputs=2) if told_apart(grid) else Grid(2, 1, 1, grid.steps)
     pair = Currents(np.tile(mean, 2)[:, None], covariance, grid, currents.channels)

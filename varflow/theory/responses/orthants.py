@@ -60,7 +60,7 @@ def both_or_one(
 def _quadrant(
     h: np.ndarray, k: np.ndarray, change: np.ndarray, apart: np.ndarray, alike: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    r"""The same for ``h, k ≥ 0``.
+    r"""Probabilities of both events and of exactly one for ``h, k ≥ 0``.
 
     ``T`` is odd in ``a``. Large ``a`` are reduced to ``1/a`` by
 

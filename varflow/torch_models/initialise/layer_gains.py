@@ -15,16 +15,19 @@ import numpy as np
 
 from varflow._checks import ConvergenceError, DomainError
 from varflow.init.gains import gain as preserving_gain
-from varflow.init.gains import gain_for_rate as memoryless_gain
-from varflow.init.in_time import attainable_range, wanted_of
+from varflow.init.gains import memoryless_gain
+from varflow.init.in_time import question_of
+from varflow.init.initialization import without_memory
 from varflow.model.distributions import distribution
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.results import late_steps
-from varflow.theory.deep.chosen_gain import Wanted, chosen_gains, drive_strength
-from varflow.theory.deep.steady_gain import KEPT, at_gain, steady
+from varflow.theory.deep.gain_for_value import ACCURACY, attainable, drive_strength, solve
+from varflow.theory.deep.look import Question, driven, looking, next_of_gain
+from varflow.theory.deep.search import KEPT
 from varflow.theory.memoryless.variance_map import multiplier
 from varflow.theory.operations.spike import fire
+from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.roots import first_to_hold, rising_root
 from varflow.theory.signals.index import Grid
@@ -36,7 +39,6 @@ from varflow.torch_models.tracing.weights import Moments
 __all__ = ["MANY", "Deep", "attainable_rates", "deep_layer", "layer_gain", "run_deep", "settles"]
 
 POINTS, SCRAMBLES = 2**11, 2  # of quasi-Monte Carlo: gains within about 0.3 %
-TOLERANCE = 2e-3  # relative, of the value: networks of a model's widths scatter more
 SHORTEST, LONGEST = 2, 96  # depths of the network in which a gain is sought; others are clipped
 DEEP = 8  # smallest depth whose last layers count as deep
 REPEATING = 16  # depth from which one gain must give all layers the value; in shallower networks each may have its own
@@ -88,21 +90,20 @@ def deep_layer(neuron: Neuron, steps: int, quantity: str, target: float, depth: 
     """
     if depth != _clipped(depth):  # one search for all of them
         return deep_layer(neuron, steps, quantity, target, _clipped(depth))
-    if steps == 1 or neuron.memoryless:
+    if without_memory(neuron, steps):
         try:
             return _memoryless(neuron, quantity, target)
         except DomainError:
             pass
-    wanted = _wanted(neuron, steps, quantity, target, depth)
-    drive = _drive(neuron, steps, quantity, target)
-    if (found := _sustained(neuron, wanted, drive)) is not None:
+    question, drive = _question(neuron, steps, quantity, target, depth), _drive(neuron, steps, quantity, target)
+    if (found := _sustained(neuron, question, drive)) is not None:
         return found
     least, most = attainable_rates(neuron, steps, depth)
     if quantity == "firing_rate":
-        wanted, highest = replace(wanted, value=max(target, NEARLY * least)), 0.9 * min(most, MANY)
+        question, highest = replace(question, value=max(target, NEARLY * least)), 0.9 * min(most, MANY)
     else:
         highest = LARGE
-    nearest = _lowest_sustained(neuron, wanted, highest, drive)
+    nearest = _lowest_sustained(neuron, question, highest, drive)
     if nearest is None:
         raise ConvergenceError(f"no gain sustains a late {quantity} of {target:g} or more")
     return replace(nearest, on_target=False)
@@ -112,69 +113,87 @@ def _clipped(depth: int) -> int:
     return min(max(depth, SHORTEST), LONGEST)
 
 
-def _wanted(neuron: Neuron, steps: int, quantity: str, target: float, depth: int) -> Wanted:
-    name = quantity.removeprefix("firing_")
-    wanted = wanted_of(name, target, neuron, steps, _clipped(depth), points=POINTS, scrambles=SCRAMBLES, seed=0)
-    return replace(wanted, tolerance=TOLERANCE)
+def _neurons() -> Neurons:
+    return Neurons(POINTS, SCRAMBLES, 0)
+
+
+def _question(neuron: Neuron, steps: int, quantity: str, target: float, depth: int) -> Question:
+    return question_of(quantity, target, neuron, np.ones((steps, steps)), _clipped(depth))
 
 
 @lru_cache(maxsize=256)
 def _drive(neuron: Neuron, steps: int, quantity: str, target: float) -> float:
     """The drive that gives a layer the value, whatever the depth."""
-    return drive_strength(_wanted(neuron, steps, quantity, target, SHORTEST))
+    return drive_strength(_question(neuron, steps, quantity, target, SHORTEST), _neurons())
 
 
-def _sustained(neuron: Neuron, wanted: Wanted, drive: float) -> Deep | None:
+def _sustained(neuron: Neuron, question: Question, drive: float) -> Deep | None:
     """The gain that sustains a value over the depth, or else those that few layers need; None if none do."""
-    counts, repeating = neuron.reset_rule.counts, wanted.depth >= REPEATING
-    refined = (0.0 if counts else KEPT) if repeating else 1.0  # largest deviation allowed
-    found, room = steady(wanted, drive, farthest=refined), DRIFT if counts else KEPT
-    deep, m = found.network, found.guess.multiplier
-    kept = abs((found.chosen if repeating else deep.halfway) / wanted.value - 1) <= room and (found.reached or repeating)
-    if kept and deep.alive and m < 1 + 1 / wanted.depth:
-        return _deep(neuron, (deep.gain,), deep.firing_rate, deep.variance, m)
-    return None if repeating else _layer_by_layer(neuron, wanted, drive)
+    repeating, room = question.depth >= REPEATING, DRIFT if neuron.reset_rule.counts else KEPT
+    try:
+        found = solve(question, _neurons(), drive)
+    except ConvergenceError:
+        kept = False
+    else:
+        state, m, early = found.network.state, found.multiplier, found.network.halfway / (question.value or 1.0)
+        kept = found.strength == drive and abs(early - 1) <= room and m < 1 + 1 / question.depth
+    if kept:
+        return _deep(neuron, (found.network.gain,), state, m)
+    return None if repeating else _layer_by_layer(neuron, question, drive)
 
 
-def _layer_by_layer(neuron: Neuron, wanted: Wanted, drive: float) -> Deep | None:
+def _layer_by_layer(neuron: Neuron, question: Question, drive: float) -> Deep | None:
     """The gains that give every layer the value; None if the change by a weaker or stronger drive grows ``GROWN`` times."""
-    gains, values, last = chosen_gains(wanted, (drive, WEAKER * drive, STRONGER * drive))
-    if np.abs(values[:, 0] / wanted.value - 1).max() > KEPT:
-        return None
-    off = np.abs(np.log(np.maximum(values[:, 1:], np.finfo(float).tiny) / values[:, :1]))
-    grown = float((off[-1] / off[0]).max())
-    m = grown ** (1 / (wanted.depth - 1))
-    return _deep(neuron, gains, last.firing_rate[:, 0], last.variance[:, 0], m) if grown < GROWN else None
+    unit, neurons, gains = question.neuron, _neurons(), [1.0]
+    states = [driven(unit, neurons, (factor * drive) ** 2 * question.drive) for factor in (1.0, WEAKER, STRONGER)]
+    first, value = _deviations(question, states), question.value or 1.0
+    for number in range(1, question.depth):
+        layer = lambda gain, below, number=number: next_of_gain(unit, neurons, below, gain, number)  # noqa: E731
+        excess = lambda gain, layer=layer, below=states[0]: float(question.values(layer(gain, below)).mean()) - value  # noqa: E731
+        try:
+            gains.append(rising_root(excess, gains[-1], ACCURACY))
+        except ConvergenceError:
+            return None
+        states = [layer(gains[-1], state) for state in states]
+    grown = float((_deviations(question, states) / first).max())
+    m = grown ** (1 / (question.depth - 1))
+    return _deep(neuron, gains[1:], states[0], m) if grown < GROWN else None
 
 
-def _deep(neuron: Neuron, gains: Sequence[float], rates: np.ndarray, variances: np.ndarray, m: float = math.nan) -> Deep:
-    """From gains in units of θ/λ; rates and variances have the shape (replicas, steps)."""
-    theta = neuron.threshold
-    rate, variance = (float(values[:, late_steps(values.shape[1])].mean()) for values in (rates, variances))
+def _deviations(question: Question, states: Sequence[LayerState]) -> np.ndarray:
+    """Distances of ln(value) from that of the first layer, of the others."""
+    own, *others = (max(float(question.values(state).mean()), np.finfo(float).tiny) for state in states)
+    return np.abs(np.log(np.array(others) / own))
+
+
+def _deep(neuron: Neuron, gains: Sequence[float], state: LayerState, m: float = math.nan) -> Deep:
+    """From gains in units of θ/λ."""
+    theta, late = neuron.threshold, late_steps(state.firing_rate.shape[-1])
+    rate, variance = (float(values[:, 0, late].mean()) for values in (state.firing_rate, state.variance))
     own = tuple(gain * theta / neuron.input_scale for gain in gains)
     return Deep(own, rate, theta**2 * variance, m, True, settles(neuron, m))
 
 
-def _lowest_sustained(neuron: Neuron, wanted: Wanted, highest: float, drive: float = 1.0) -> Deep | None:
+def _lowest_sustained(neuron: Neuron, question: Question, highest: float, drive: float = 1.0) -> Deep | None:
     """The lowest value at or above the wanted one that is sustained, within a few per cent: the first in steps of ``STRIDE``,
     since those above it need not be sustained, then by bisection.
     """
 
-    few = wanted.depth < REPEATING
+    few, lowest = question.depth < REPEATING, question.value or 1.0
 
     @cache
     def sustained(value: float) -> Deep | None:
         nonlocal drive  # that of the last value is near
         try:
-            aim = replace(wanted, value=value)
-            drive = drive_strength(aim, drive)
+            aim = replace(question, value=value)
+            drive = drive_strength(aim, _neurons(), drive)
             found = (_layer_by_layer if few else _sustained)(neuron, aim, drive)
         except ConvergenceError:
             return None
         return found if found and (few or found.settles or neuron.reset_rule.counts) else None
 
-    strides = max(math.ceil(math.log(highest / wanted.value) / math.log(STRIDE)), 1)
-    tried = np.geomspace(wanted.value, max(highest, wanted.value), strides + 1).tolist()
+    strides = max(math.ceil(math.log(highest / lowest) / math.log(STRIDE)), 1)
+    tried = np.geomspace(lowest, max(highest, lowest), strides + 1).tolist()
     above = next((l for l, value in enumerate(tried) if sustained(value)), None)
     if above is None:
         return None
@@ -191,9 +210,9 @@ def attainable_rates(neuron: Neuron, steps: int, depth: int) -> tuple[float, flo
         return attainable_rates(neuron, steps, _clipped(depth))
     if neuron.reset_rule.counts:
         return 0.0, math.inf
-    wanted = _wanted(neuron, steps, "firing_rate", RATE, depth)
-    least, most = attainable_range(wanted, 1.0).ends(wanted.quantity)
-    return least if wanted.depth >= REPEATING else 0.0, most
+    question = _question(neuron, steps, "firing_rate", RATE, depth)
+    least, most = attainable(question, _neurons()).values(question)
+    return least if question.depth >= REPEATING else 0.0, most
 
 
 def settles(neuron: Neuron, multiplier: float = 0.0) -> bool:
@@ -223,14 +242,14 @@ def run_deep(neuron: Neuron, steps: int, gain: float, depth: int) -> Deep:
     """Late rate and variance of deep layers of a network with one gain, driven by constant currents to a rate of 0.2;
     transients have decayed. The multiplier is not known.
     """
-    wanted, drive = _wanted(neuron, steps, "firing_rate", RATE, max(depth, DEEP)), _drive(neuron, steps, "firing_rate", RATE)
-    try:
-        deep = at_gain(wanted, gain * neuron.input_scale / neuron.threshold, drive)
-    except ConvergenceError:
-        if not neuron.reset_rule.counts:
-            raise
+    question, drive = (
+        _question(neuron, steps, "firing_rate", RATE, max(depth, DEEP)),
+        _drive(neuron, steps, "firing_rate", RATE),
+    )
+    seen = looking(question.driven_by(drive), _neurons())(math.log(gain * neuron.input_scale / neuron.threshold))
+    if math.isinf(seen.miss):
         return Deep((gain,), math.inf, math.inf, math.nan, True, False)  # counts grow without bound
-    return replace(_deep(neuron, (deep.gain,), deep.firing_rate, deep.variance), gains=(gain,), settles=settles(neuron))
+    return replace(_deep(neuron, (seen.gain,), seen.state), gains=(gain,), settles=settles(neuron))
 
 
 def layer_gain(trace: Trace, layer: TracedLayer, rate: float) -> float:

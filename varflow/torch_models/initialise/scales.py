@@ -17,7 +17,7 @@ import torch
 from torch.nn.utils.parametrize import is_parametrized
 
 from varflow._restoring import kept
-from varflow.init.gains import gain_for_rate
+from varflow.init.gains import memoryless_gain
 from varflow.model.over_neurons import mean_of
 from varflow.results.audit import first_of
 from varflow.torch_models.tracing.checks import integrators
@@ -95,7 +95,7 @@ class Scale:
         neuron, layer = self.layer.spiking.neuron, self.layer
         threshold = 0.0 if neuron is None else mean_of(neuron.threshold)
         unit = 1.0 if neuron is None or threshold <= 0 else threshold / neuron.input_scale
-        gain = unit * gain_for_rate(min(rate, MOST), threshold=1.0)
+        gain = unit * memoryless_gain(min(rate, MOST), threshold=1.0)
         if layer.driven:
             squares = [float(x.double().square().mean()) for x in layer.weight_inputs]
             gain *= math.sqrt(rate * len(squares) / sum(squares))

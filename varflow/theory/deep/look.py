@@ -1,0 +1,283 @@
+"""A look at a network of equal layers with one gain: what layer ``depth`` does, and which steps live there.
+
+Threshold and input scale set units: with ``θ > 0`` everything depends on ``λ g/θ`` and on the drive times ``λ/θ``. A delay only
+shifts time from layer to layer, so steps are counted from the arrival of the first spikes. Networks of all gains share their
+points and signs, so that what is seen is a function of the gain, with jumps of order 1/points: searches need no averages.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from varflow._checks import DomainError, instance
+from varflow.model.drive_kinds import Drive, Given
+from varflow.model.neurons import Neuron
+from varflow.model.over_neurons import mean_of, times
+from varflow.results import late_steps
+from varflow.theory.operations.spike import LONGEST
+from varflow.theory.responses.layer_state import LayerState
+from varflow.theory.responses.neurons import Neurons
+from varflow.theory.responses.step import refractory
+from varflow.theory.signals.index import Grid, standard_error
+from varflow.theory.signals.moments import Currents
+
+__all__ = [
+    "ALIVE",
+    "EXACT",
+    "EXTINCT",
+    "NOISE",
+    "WINDOW",
+    "Look",
+    "Question",
+    "Seen",
+    "drive_covariance",
+    "driven",
+    "in_units",
+    "late",
+    "looking",
+    "next_of_gain",
+    "steady",
+    "sustained",
+    "unchanged",
+]
+
+ALIVE = 1e-3  # firing rate below which a step is silent: live rates are near 0.1, and below the critical gain rates collapse
+EXTINCT = 1e-12  # rates below this in all steps cannot recover: no further layers are computed
+RUNAWAY = 1e12  # variance in units of θ² above which multi-spike activity grows without bound
+EXACT = 1e-7  # change of rates between groups below which a deterministic iteration has settled
+NOISE = 3.0  # the same in standard errors (root mean square over steps), with sampling
+ROUNDING = 1e-6  # standard errors below which a step has no noise, in single precision
+STILL = 0.3  # of the noise of the others, up to which the rates of such steps may change
+WINDOW = 6  # layers averaged against noise: they have settled when two windows agree
+SILENT = 2 * WINDOW  # layers in which a network is silent before it counts as dead: every other layer of a gate may be
+
+
+def in_units(neuron: Neuron) -> tuple[Neuron, float]:
+    """The neuron with mean threshold 1, input scale 1 and no delay, and its own mean threshold."""
+    theta = mean_of(neuron.threshold)
+    return replace(neuron, threshold=times(neuron.threshold, 1 / theta), input_scale=1.0, delay=0), theta
+
+
+def drive_covariance(drive: Drive | None, steps: int) -> np.ndarray:
+    """Covariance of layer 1's currents, averaged over a batch of inputs; (steps, steps). By default they are constant."""
+    if steps > LONGEST:
+        raise DomainError("steps", steps, f"must be at most {LONGEST}; if activity becomes stationary, fewer show it")
+    if drive is None:
+        return np.ones((steps, steps))
+    if isinstance(instance("drive", drive, Drive), Given):
+        raise DomainError("drive", drive, "has no covariance in time: use currents, white noise, inputs or spike trains")
+    return drive.covariance(steps).mean(axis=0)
+
+
+def steady(covariance: np.ndarray) -> bool:
+    """True if a drive has the same variance at every step."""
+    variance = np.diagonal(covariance)
+    return bool(np.allclose(variance, variance[0]))
+
+
+def driven(neuron: Neuron, neurons: Neurons, covariance: np.ndarray) -> LayerState:
+    """Layer 1 under a drive of this covariance (steps, steps)."""
+    grid = Grid(1, 1, 1, len(covariance))
+    return neurons.state(neuron, Currents(np.zeros((1, 1, grid.steps)), covariance[None, None], grid, 1), 0)
+
+
+def next_of_gain(neuron: Neuron, neurons: Neurons, below: LayerState, gain: float, number: int) -> LayerState:
+    """Layer ``number`` above another, through weights of mean 0 and this gain: ``Cov[I_t, I_t'] = g² M(t, t')``."""
+    mean, changes = np.zeros_like(below.firing_rate), below.changes
+    if changes is not None:
+        changes = replace(changes, mean_change=np.zeros_like(changes.mean_change))
+    currents = Currents(mean, below.second_moments, Grid(1, 1, 1, mean.shape[-1]), 1, changes)
+    return neurons.state(neuron, currents.scaled(np.full((1, 1), gain)), number)
+
+
+def sustained(neuron: Neuron, living: np.ndarray) -> np.ndarray:
+    """The steps (…, steps) that sustain activity: living ones, or, if neurons cannot spike twice in a row, pairs with one."""
+    if living.shape[-1] > 1 and refractory(neuron):
+        return living[..., 1:] | living[..., :-1]
+    return living
+
+
+def late(values: np.ndarray) -> np.ndarray:
+    """The late half of the steps (last axis): steps 11 to 20 of 20."""
+    return values[..., late_steps(values.shape[-1])]
+
+
+def unchanged(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether rates (replicas, steps) changed by no more than numerical noise, and those of steps without noise, such as the
+    first one, by much less: close to a critical gain they drift for many layers, then die.
+    """
+    change, noise = (after - before).mean(axis=0), standard_error(after - before)
+    typical, exact = np.sqrt(np.mean(noise**2)), noise < ROUNDING
+    drifting = np.abs(change[exact]).max(initial=0.0) > EXACT + STILL * typical
+    return not drifting and bool(np.sqrt(np.mean(change**2)) <= EXACT + NOISE * typical)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """What is asked of networks that differ only in their gain; units are θ = λ = 1.
+
+    Attributes
+    ----------
+    neuron : Neuron
+    drive : ndarray, shape (steps, steps)
+        Covariance of the currents into layer 1.
+    depth : int
+    quantity : str
+        ``firing_rate`` or ``variance``, of the late half of the steps.
+    value : float, optional
+        Wanted. None asks for the smallest gain that lives.
+    spared : int
+        How many of the first steps need not live in layer ``depth``.
+    settling : bool
+        Whether networks in which no step is silent end where layers no longer change.
+    """
+
+    neuron: Neuron
+    drive: np.ndarray
+    depth: int
+    quantity: str = "firing_rate"
+    value: float | None = None
+    spared: int = 0
+    settling: bool = True
+
+    @property
+    def steps(self) -> int:
+        return len(self.drive)
+
+    def driven_by(self, factor: float) -> Question:
+        """The same question under currents so many times as strong."""
+        return replace(self, drive=factor**2 * self.drive)
+
+    def in_part(self, part: int) -> Question:
+        """The same of the first in so many parts of the steps, and as many parts of the layers."""
+        steps = self.steps // part
+        return replace(self, drive=self.drive[:steps, :steps], depth=self.depth // part, spared=steps // 2)
+
+    def values(self, state: LayerState) -> np.ndarray:
+        """The quantity in a layer, one value per replica."""
+        return late(getattr(state, self.quantity)[:, 0]).mean(axis=-1)
+
+    def lives(self, state: LayerState) -> np.ndarray:
+        """Whether the steps that must live do in a layer, one answer per replica."""
+        rates = state.firing_rate[:, 0][..., self.spared :]
+        return np.asarray(sustained(self.neuron, rates > ALIVE).all(axis=-1))
+
+    def silent(self, state: LayerState) -> np.ndarray:
+        """The steps that are silent in some replica; from layer to layer silence then spreads to later ones."""
+        return np.flatnonzero(~sustained(self.neuron, np.asarray((state.firing_rate[:, 0] > ALIVE).all(axis=0))))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """The network with gain ``exp(x)``.
+
+    Attributes
+    ----------
+    off : ndarray, shape (replicas,)
+        ``ln(value/wanted)`` in layer ``depth``; if none is wanted, infinite, with the sign of too large a gain.
+    lifetime : ndarray, shape (replicas,)
+        The last layer in which the steps that must live do, as a fraction of the depth.
+    state, last : LayerState
+        Means over the last layers where they have settled, else the last layer; the last layer alone.
+    halfway : float
+        The value at half the depth.
+    layers : int
+        How many were computed.
+    """
+
+    x: float
+    off: np.ndarray
+    lifetime: np.ndarray
+    state: LayerState
+    last: LayerState
+    halfway: float
+    layers: int
+
+    @property
+    def gain(self) -> float:
+        return math.exp(self.x)
+
+    @property
+    def alive(self) -> bool:
+        return bool((self.lifetime == 1).all())
+
+    @property
+    def miss(self) -> float:
+        """Mean over replicas; where some die and none is asked for a value, the smallest."""
+        return float(self.off.mean() if np.isfinite(self.off).all() else self.off.min())
+
+    @property
+    def error(self) -> float:
+        """Standard error of that mean."""
+        return float(standard_error(self.off)) if np.isfinite(self.off).all() else math.inf
+
+    @property
+    def low(self) -> bool:
+        """True if the gain is too small; that of a network that dies is."""
+        return not self.alive or self.miss < 0
+
+
+Look = Callable[[float], Seen]  # at the network of ln g
+
+
+def looking(question: Question, neurons: Neurons) -> Look:
+    """Looks at networks with these points above one driven layer."""
+    first, replicas = driven(question.neuron, neurons, question.drive), neurons.replicas(question.neuron, question.steps)
+    moments = (
+        np.broadcast_to(each, (replicas, *each.shape[1:])) for each in _moments(first)
+    )  # under a constant drive it has one
+    return partial(_look, question, neurons, LayerState(*moments, changes=first.changes))
+
+
+def _look(question: Question, neurons: Neurons, first: LayerState, x: float) -> Seen:
+    """A network to its depth, to its death, or until every step lives and layers no longer change."""
+    gain, depth = math.exp(x), question.depth
+    kept, earliest = max(min(2 * WINDOW, (depth - 1) // 2), 1), min(2 * WINDOW + 1, depth) if question.settling else depth
+    states, values, lifetime = [first], [question.values(first)], np.zeros(len(first.firing_rate))
+    while True:
+        number, last = len(values), states[-1]
+        alive = question.lives(last)
+        lifetime = np.where(alive, number, lifetime)
+        settled = number >= earliest and _settled(question, states[-kept:], values[-kept:])
+        dead = number - lifetime.max() >= SILENT or float(last.firing_rate.max()) < EXTINCT
+        endless = gain**2 * float(last.second_moments.max()) > RUNAWAY
+        if settled or dead or endless or number == depth:
+            break
+        states = [*states[1 - 2 * WINDOW :], next_of_gain(question.neuron, neurons, last, gain, number)]
+        values.append(question.values(states[-1]))
+    state = _mean(states[-kept:]) if settled else last
+    lifetime = np.where(alive | endless, 1.0, lifetime / depth)
+    if question.value is None or endless:
+        off = np.where(lifetime == 1, np.inf, -np.inf)
+    else:
+        off = np.log(np.maximum(question.values(state), np.finfo(float).tiny) / question.value)
+    return Seen(x, off, lifetime, state, last, float(values[min(depth // 2, number - 1)].mean()), number)
+
+
+def _settled(question: Question, states: list[LayerState], values: list[np.ndarray]) -> bool:
+    """True if every step lives and the later of these layers are as the earlier ones.
+
+    Rates that agree do not suffice: where a deviation decays slowly, each step changes by less than its noise, and their mean
+    by more.
+    """
+    half = len(states) // 2
+    if not half or len(question.silent(states[-1])):
+        return False
+    change = np.mean(values[half:], axis=0) - np.mean(values[:half], axis=0)
+    if abs(float(change.mean())) > EXACT + NOISE * float(standard_error(change)):
+        return False
+    before, after = (np.mean([state.firing_rate[:, 0] for state in part], axis=0) for part in (states[:half], states[half:]))
+    return unchanged(before, after)
+
+
+def _mean(states: list[LayerState]) -> LayerState:
+    return LayerState(*(np.mean(each, axis=0) for each in zip(*map(_moments, states), strict=True)))
+
+
+def _moments(state: LayerState) -> tuple[np.ndarray, ...]:
+    return state.variance, state.potential_mean, state.firing_rate, state.second_moments
