@@ -1,7 +1,7 @@
 """Gains for rates in time: 46 questions, each with its verdict, its answer and CPU seconds.
 
-``PYTHONPATH=<checkout> python benchmarks/gain_questions.py [numbers]`` prints one JSON row for each, so that two versions can be
-compared question by question; run them in turns, since other load changes times by a third.
+``PYTHONPATH=<checkout> python benchmarks/gain_questions.py [numbers]`` prints one JSON row for each, so that two versions can
+be compared question by question; run them in turns, since other load changes times by a third.
 """
 
 from __future__ import annotations

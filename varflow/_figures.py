@@ -9,8 +9,6 @@ from functools import singledispatch
 from importlib import import_module
 from typing import Any
 
-from varflow._checks import DomainError
-
 __all__ = ["PLACES", "draw", "figure"]
 
 PLACES: list[str] = []  # modules that register figures, imported when the first figure is drawn
@@ -19,6 +17,8 @@ PLACES: list[str] = []  # modules that register figures, imported when the first
 @singledispatch
 def figure(result: Any, **options: Any) -> Any:
     """The figure of a result, chosen by its type; :func:`varflow.register` adds one."""
+    from varflow._checks import DomainError  # here, so that `import varflow` loads no numpy
+
     raise DomainError("result", result, f"has no figure: give it by vf.register({type(result).__name__}, figure=…)")
 
 

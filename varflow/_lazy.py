@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from varflow._checks import deprecated
-
 __all__ = ["LOADED", "loaded_when_asked", "names_of"]
 
 LOADED = time.time()  # the earliest that any part of varflow was
@@ -32,16 +30,18 @@ def loaded_when_asked(
 
     def get(name: str) -> Any:
         if renamed and name in renamed:
+            from varflow._checks import deprecated  # here, so that `import varflow` loads no numpy
+
             shown = name_of.replace("varflow", "vf", 1)
             deprecated(f"{shown}.{name} is now {shown}.{renamed[name]}")
             return get(renamed[name])
         if name not in homes:
             raise AttributeError(f"module {name_of!r} has no attribute {name!r}")
-        module, own = homes[name]
+        module, name_there = homes[name]
         if module == name_of:
-            package[name] = import_module(f"{module}.{own}")
+            package[name] = import_module(f"{module}.{name_there}")
         else:
-            package[name] = getattr(__import__(module, fromlist=[own]), own)  # also a module of this package
+            package[name] = getattr(__import__(module, fromlist=[name_there]), name_there)  # also a module of this package
         return package[name]
 
     return get, lambda: sorted(homes)
@@ -49,5 +49,5 @@ def loaded_when_asked(
 
 def names_of(package: Mapping[str, Any]) -> list[str]:
     """Names without underscore that a package imported from its own modules, or defines, given its ``globals()``."""
-    own = (name for name, value in package.items() if str(getattr(value, "__module__", "")).startswith(package["__name__"]))
-    return sorted(name for name in own if not name.startswith("_"))
+    names = (name for name, value in package.items() if str(getattr(value, "__module__", "")).startswith(package["__name__"]))
+    return sorted(name for name in names if not name.startswith("_"))

@@ -136,8 +136,8 @@ def _contrast(theta: np.ndarray) -> np.ndarray:
 
 def _correlations(theta: np.ndarray) -> np.ndarray:
     """Correlations of the first input with the others, (…, layers, 2)."""
-    own = np.diagonal(theta, axis1=-2, axis2=-1)
-    return theta[..., 0, 1:] / np.sqrt(own[..., :1] * own[..., 1:])
+    norms = np.diagonal(theta, axis1=-2, axis2=-1)
+    return theta[..., 0, 1:] / np.sqrt(norms[..., :1] * norms[..., 1:])
 
 
 def _three(network: Network, seed: int) -> Inputs:

@@ -25,7 +25,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """What flows between two layers.
+    """A signal between two layers.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class Layer:
 
     @property
     def over_batch(self) -> bool:
-        """Whether it normalises over a batch of inputs."""
+        """True if it normalises over a batch of inputs."""
         return False
 
     def after(self, *signals: Any, **width: Any) -> Signal:
@@ -161,7 +161,7 @@ def own_gain(layer: Layer, drive: Inputs | Spikes) -> None:
 
 
 def first_signal(drive: Drive, receiving: Sequence[Layer], width: int | None, steps: int) -> Signal:
-    """What the drive sends to the layers that receive it: its numbers, if they have weights, else currents."""
+    """The signal of the drive to the layers that receive it: its numbers, if they have weights, else currents."""
     if drive.steps not in (None, steps):
         raise DomainError("drive", drive, f"needs a network with steps={drive.steps}, not steps={steps}")
     shape = getattr(drive, "shape", None)

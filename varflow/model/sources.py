@@ -15,7 +15,7 @@ __all__ = ["Fallback", "Measured", "Source", "Unknown", "numbers_of"]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Source(Layer):
-    """What the drive of a network sends: the first node of its graph."""
+    """The drive of a network as an operation: the first node of its graph."""
 
     sends: Signal
     accepts: ClassVar[tuple[str, ...]] = ()
@@ -63,7 +63,7 @@ class Measured(Layer):
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Fallback(Measured):
-    """What it receives, currents too, as numbers for weights; if that is not known, numbers that were measured there."""
+    """Pass on what is received, currents too, as numbers for weights; if that is not known, numbers that were measured there."""
 
     x: Any = None
     accepts: ClassVar[tuple[str, ...]] = ("input", "currents", "spikes")

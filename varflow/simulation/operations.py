@@ -33,7 +33,7 @@ __all__ = ["SIMULATE", "simulate"]
 
 
 def driven(operation: Source, flows: tuple[()], walk: Walk, node: Node) -> Flow:
-    """What the drive sends; an input constant in time has one step."""
+    """The flow of the drive; an input constant in time has one step."""
     steps, probes, shape, drive = walk.steps, walk.probes, operation.sends.shape, walk.network.drive
     draws = walk.stream("trains" if isinstance(drive, Spikes) else "drive")
     if isinstance(drive, Currents):
@@ -95,7 +95,7 @@ def fired(operation: Spike, flows: tuple[Flow], walk: Walk, node: Node) -> Flow:
 
 
 def _fractions(shape: tuple[int, ...], walk: Walk) -> Tensor:
-    """Of neurons that differ; on a map, one for all positions of a channel."""
+    """Fractions of neurons that differ; on a map, one for all positions of a channel."""
     return walk.neurons.fractions(shape[0]).repeat_interleave(math.prod(shape[1:]), -1)
 
 

@@ -117,11 +117,11 @@ def herranz_variance(
     n, width = integer("fan_in", fan_in, minimum=1), integer("width", width, minimum=2)
     square = scalar("input_mean", scale("input_mean", input_mean)) ** 2
     square += scalar("input_variance", non_negative("input_variance", scale("input_variance", input_variance)))
-    found = square * scalar("weight_variance", positive_scale("weight_variance", weight_variance)) * n / (width - 1)
-    found -= scalar("mean", scale("mean", mean)) ** 2 / 2
-    if found < 0:
+    variance = square * scalar("weight_variance", positive_scale("weight_variance", weight_variance)) * n / (width - 1)
+    variance -= scalar("mean", scale("mean", mean)) ** 2 / 2
+    if variance < 0:
         raise DomainError("mean", mean, "is too large for the variance of the input: the formula becomes negative")
-    return found
+    return variance
 
 
 def norse_recurrent_gain(fan_in: int, hidden: int) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 from varflow._checks import frozen
 from varflow.model.over_neurons import OverNeurons
 from varflow.model.weight_distribution import WeightDistribution
-from varflow.theory.layer import Layer
+from varflow.theory.layer import CountedLayer
 from varflow.theory.layer import tails as layer_tails
 
 __all__ = ["membranes", "sums", "tails"]
@@ -46,12 +46,12 @@ def _convolved(mass: np.ndarray, base: np.ndarray) -> np.ndarray:
     return out
 
 
-def membranes(layer: Layer, values: np.ndarray, number: int) -> np.ndarray:
+def membranes(layer: CountedLayer, values: np.ndarray, number: int) -> np.ndarray:
     """``λ (scale · I + shift · J)``, without bias, rounded as in a simulation."""
     return layer.input_scale * (layer.scale * values + layer.shift * number)
 
 
-def tails(layer: Layer, largest: int) -> tuple[np.ndarray, np.ndarray]:
+def tails(layer: CountedLayer, largest: int) -> tuple[np.ndarray, np.ndarray]:
     """``P(u > θ)`` (``≥`` if not strict) and its complement for 0 … ``largest`` present inputs."""
     p, q = np.zeros(largest + 1), np.zeros(largest + 1)
     bias = layer.bias_variance > 0
@@ -69,7 +69,7 @@ def tails(layer: Layer, largest: int) -> tuple[np.ndarray, np.ndarray]:
     return frozen(p), frozen(q)
 
 
-def _smeared(layer: Layer, u: np.ndarray, mass: np.ndarray) -> tuple[float, float]:
+def _smeared(layer: CountedLayer, u: np.ndarray, mass: np.ndarray) -> tuple[float, float]:
     """The tails with a normal bias added to every membrane ``u``."""
     upper, lower = layer_tails(layer.threshold, u, np.full_like(u, layer.bias_variance), layer.strict)
     return float(np.sum(mass * upper)), float(np.sum(mass * lower))

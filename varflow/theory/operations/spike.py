@@ -37,7 +37,7 @@ from varflow.theory.responses.back_propagation import Sampling, Slopes, at_one_s
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.responses.stepping import driven_by
-from varflow.theory.signals.counted import Count, Counted, CountedCurrents, Counts, Normal, no_chain
+from varflow.theory.signals.counted import Count, Counted, CountedCurrents, Counts, Gaussian, no_chain
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.index import Grid, aligned
 from varflow.theory.signals.moments import Currents, GivenCurrents, Spikes
@@ -215,7 +215,7 @@ def count(spike: Spike, inputs: tuple[CountedCurrents], counts: Counts, node: No
     return counts.add(Count(currents.width))
 
 
-def _counted_from_drive(network: Network, neuron: Neuron, currents: CountedCurrents, node: Node) -> Normal:
+def _counted_from_drive(network: Network, neuron: Neuron, currents: CountedCurrents, node: Node) -> Gaussian:
     """The driven layer: currents of the drive, or its numbers through first weights."""
     linear = currents.linear
     if linear is None:
@@ -231,7 +231,7 @@ def _counted_from_drive(network: Network, neuron: Neuron, currents: CountedCurre
         square = second - first**2 if linear.rows == "centred" else second
         mean, variance = linear.mean_gain_of(x.shape[-1]) * first, linear.gain**2 * square + linear.bias_std**2
     factor, shift = (neuron.input_scale * value for value in currents.affine)
-    return Normal(neuron.threshold, factor * mean + shift, factor**2 * variance, neuron.strict)
+    return Gaussian(neuron.threshold, factor * mean + shift, factor**2 * variance, neuron.strict)
 
 
 register(Spike, forward=forward, backward=backward, count=count)
