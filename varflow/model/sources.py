@@ -63,7 +63,7 @@ class Measured(Layer):
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Fallback(Measured):
-    """Pass on what is received, currents too, as numbers for weights; if that is not known, numbers that were measured there."""
+    """Pass on what is received, currents too, as numbers for weights; where it is not known, numbers that were measured."""
 
     x: Any = None
     accepts: ClassVar[tuple[str, ...]] = ("input", "currents", "spikes")
