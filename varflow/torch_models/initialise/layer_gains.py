@@ -32,8 +32,7 @@ from varflow.theory.responses.neurons import Neurons
 from varflow.theory.roots import first_to_hold, rising_root
 from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents
-from varflow.torch_models.prediction.infinite_width import InfiniteWidth
-from varflow.torch_models.prediction.predict import MOST_INPUTS
+from varflow.torch_models.prediction.signals import MOST_INPUTS, InfiniteWidth
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
 from varflow.torch_models.tracing.weights import Moments
 
