@@ -18,7 +18,7 @@ from varflow.results import late_steps  # noqa: E402
 from varflow.theory.operations.visit import Walk  # noqa: E402
 from varflow.theory.signals.elementwise import rescaled  # noqa: E402
 from varflow.theory.walks.signals import Blocks, signals_walk  # noqa: E402
-from varflow.torch_models.prediction.infinite_width import effort_for  # noqa: E402
+from varflow.torch_models.prediction.signals import effort_for  # noqa: E402
 
 L = vf.layers
 
@@ -127,7 +127,7 @@ def test_what_theory_does_not_know_is_named_and_measured():
     rates, ensemble = vf.mean_field(network).firing_rate, vf.simulate(network, repeats=60, seed=2).firing_rate
     error = ensemble.std(axis=0, ddof=1) / 60**0.5
     assert np.all(np.abs(rates - ensemble.mean(axis=0)) < 4 * error + BIAS * rates)
-    assert "into second" in repr(network)
+    assert "into second" in str(network)
     with pytest.raises(vf.DomainError, match="a neuron without equations"):
         vf.read(FAMILIES["hand-written"].make(), FAMILIES["hand-written"].batch(0))
 
@@ -138,6 +138,31 @@ def test_rows_count_as_inputs_and_unknown_neurons_are_left_out():
     assert network.depth == 7
     assert any("matmul" in words for words in network.unknown)
     assert graph_operations(network, L.Measured)[0].x.shape[1] == 3 * 5
+
+
+class InARow(nn.Module):
+    """Weights that receive the currents of others, which neurons receive too."""
+
+    def __init__(self, gain=1.2):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.one, self.two = nn.Linear(30, 300), nn.Linear(300, 300), leaky(), leaky()
+        nn.init.normal_(self.first.weight, 0, 4 / 30**0.5), nn.init.normal_(self.second.weight, 0, gain / 300**0.5)
+
+    def forward(self, x):
+        currents = self.first(x)
+        return self.one(currents) + self.two(self.second(currents))
+
+
+def test_weights_in_a_row_are_followed():
+    x = torch.rand(6, 30, generator=torch.Generator().manual_seed(1))
+    network, other = (vf.read(InARow(gain), x, steps=4) for gain in (1.2, 1.8))
+    assert network.unknown == ()
+    rates = vf.simulate(network, repeats=48, seed=3).firing_rate.mean(axis=2)
+    tolerance = 4 * rates.std(axis=0, ddof=1) / 48**0.5 + BIAS * rates.mean(axis=0)
+    right, wrong = (vf.mean_field(each).firing_rate.mean(axis=1) - rates.mean(axis=0) for each in (network, other))
+    assert np.all(np.abs(right) < tolerance)
+    assert np.abs(wrong[1]) > tolerance[1]
 
 
 class Shared(nn.Module):
@@ -197,7 +222,7 @@ def normalised(norm):
     return nn.Sequential(*layers)
 
 
-@pytest.mark.parametrize("norm", [OwnNorm, lambda size: nn.RMSNorm(size)])
+@pytest.mark.parametrize("norm", [OwnNorm, lambda size: nn.GroupNorm(1, size)])
 def test_an_operation_of_ones_own_is_read(norm, monkeypatch):
     """By the class of its module, or by its function: an audit predicts it, and rejects another γ."""
     model, x = normalised(norm), torch.rand(8, 40)
@@ -208,12 +233,12 @@ def test_an_operation_of_ones_own_is_read(norm, monkeypatch):
         square = np.diagonal(currents.covariance, axis1=-2, axis2=-1) + currents.mean**2
         return factor * layer.gamma / np.sqrt(square)
 
-    def of_function(x, normalized_shape, weight=None, eps=None):
+    def of_function(x, num_groups, weight=None, bias=None, eps=1e-5):
         return RootMeanSquare(1.0 if weight is None else float(weight.detach().square().mean().sqrt()))
 
     for part in ("forward", "backward", "simulate"):  # undone afterwards
         monkeypatch.setitem(vf.model.extensions.OWN[part], RootMeanSquare, None)
-    for name in (OwnNorm, "rms_norm"):
+    for name in (OwnNorm, "group_norm"):
         monkeypatch.setitem(vf.model.extensions.READS, name, None)
 
     def of_module(module):
@@ -224,7 +249,7 @@ def test_an_operation_of_ones_own_is_read(norm, monkeypatch):
         forward=lambda layer, inputs, visit: rescaled(inputs[0], scale(layer, inputs[0])),
         reads={
             OwnNorm: lambda module: RootMeanSquare(float(module.weight.detach().square().mean().sqrt())),
-            "rms_norm": of_function,
+            "group_norm": of_function,
         },
     )
 

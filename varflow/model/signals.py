@@ -89,12 +89,20 @@ class Layer:
 
     def __repr__(self) -> str:
         """Only what differs from the defaults."""
-        parts = [repr(getattr(self, f.name)) for f in fields(self) if f.name in self._positional]  # pyright: ignore[reportArgumentType]
-        named = (f for f in fields(self) if f.name not in self._positional)  # pyright: ignore[reportArgumentType]
-        parts += [f"{f.name}={value!r}" for f in named if (value := getattr(self, f.name)) != f.default]
+        of = fields(self)  # pyright: ignore[reportArgumentType]
+        parts = [_shown(getattr(self, f.name)) for f in of if f.name in self._positional]
+        named = (f for f in of if f.name not in self._positional)
+        parts += [f"{f.name}={_shown(value)}" for f in named if (value := getattr(self, f.name)) != f.default]
         return f"{type(self).__name__}({', '.join(part for part in parts if part != 'None')})"
 
     _positional: ClassVar[tuple[str, ...]] = ()
+
+
+def _shown(value: object) -> str:
+    """A value with six digits."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_shown, value))}{',' if len(value) == 1 else ''})"
+    return repr(float(f"{value:.6g}")) if isinstance(value, float) else repr(value)
 
 
 def area_of(layer: Layer, signal: Signal) -> tuple[int, ...]:

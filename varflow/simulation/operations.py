@@ -55,9 +55,9 @@ def driven(operation: Source, flows: tuple[()], walk: Walk, node: Node) -> Flow:
     return own(drive, flows, walk, node)
 
 
-def measured(operation: Measured, flows: tuple[()], walk: Walk, node: Node) -> Flow:
-    """Numbers as they were measured, of the inputs in turn."""
-    return Flow(_seen(operation.x.swapaxes(0, 1), walk))
+def measured(operation: Measured, flows: tuple[Flow, ...], walk: Walk, node: Node) -> Flow:
+    """Numbers as they were measured, of the inputs in turn; what a Fallback receives."""
+    return flows[0] if flows else Flow(_seen(operation.x.swapaxes(0, 1), walk))
 
 
 def _seen(table: np.ndarray, walk: Walk) -> Tensor:

@@ -8,36 +8,17 @@ import numpy as np
 
 from varflow.theory.maps.variance_classes import VarianceClasses, marks, of_sums
 from varflow.theory.signals.index import Grid
-from varflow.theory.signals.moments import Currents, Spikes, means_at, outer
-from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments, known_pairs
+from varflow.theory.signals.moments import Currents, means_at, outer
+from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, known_pairs
 
 __all__ = [
     "at_places",
     "classes_of_pairs",
     "covariance_of_pairs",
     "covariance_of_windows",
-    "of_numbers",
     "on_map",
     "with_means",
 ]
-
-
-def of_numbers(x: np.ndarray, grid: Grid) -> Spikes:
-    """Moments over the channels of numbers (inputs, positions, steps, channels)."""
-    each = x.reshape(-1, grid.size, x.shape[-1])
-    pairs = PairMoments(grid.shape, lambda offset: _products(x, offset, grid)) if grid.per_position else None
-    return Spikes(each.mean(axis=-1)[None], (each @ each.swapaxes(-1, -2) / x.shape[-1])[None], grid, x.shape[-1], pairs=pairs)
-
-
-def _products(x: np.ndarray, offset: Offset, grid: Grid) -> np.ndarray:
-    inputs, positions, steps, channels = x.shape
-    if offset is ALL_PAIRS:
-        sums, same_position = x.sum(axis=1), np.einsum("apsc,aptc->ast", x, x)
-        return ((sums @ sums.swapaxes(-1, -2) - same_position) / (channels * positions * (positions - 1)))[None]
-    here, there = known_pairs(offset, grid.shape)
-    M = np.zeros((inputs, positions, steps, steps))
-    M[:, here] = x[:, here] @ x[:, there].swapaxes(-1, -2) / channels
-    return M.reshape(1, -1, steps, steps)
 
 
 def on_map(values: np.ndarray, offset: tuple[int, int], grid: Grid) -> np.ndarray:

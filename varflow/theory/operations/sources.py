@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 
 from varflow.model.layers import Measured
-from varflow.theory.maps.patches import of_numbers
 from varflow.theory.operations.table import register
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Spikes, held
 from varflow.theory.signals.overlap import Numbers, Overlap, told_apart
+from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments, known_pairs
 
-__all__ = ["measured"]
+__all__ = ["measured", "of_numbers"]
 
 
 def forward(layer: Measured, inputs: tuple[Any, ...], visit: Visit) -> Any:
-    if inputs and inputs[0] is not None:  # a Fallback of which there is no need
+    if inputs and (inputs[0] is not None or layer.x is None):  # a Fallback of which there is no need
         return inputs[0]
     walk = visit.walk
     steps = walk.steps or len(layer.x)
@@ -39,6 +39,24 @@ def measured(x: np.ndarray, grid: Grid, *, overlaps: bool) -> Spikes:
         return spikes
     spikes = replace(spikes, overlap=_overlap(of, grid))
     return spikes if told_apart(spikes.grid) == told_apart(grid) else held(spikes, grid.steps)
+
+
+def of_numbers(x: np.ndarray, grid: Grid) -> Spikes:
+    """Moments over the channels of numbers (inputs, positions, steps, channels)."""
+    each = x.reshape(-1, grid.size, x.shape[-1])
+    pairs = PairMoments(grid.shape, lambda offset: _products(x, offset, grid)) if grid.per_position else None
+    return Spikes(each.mean(axis=-1)[None], (each @ each.swapaxes(-1, -2) / x.shape[-1])[None], grid, x.shape[-1], pairs=pairs)
+
+
+def _products(x: np.ndarray, offset: Offset, grid: Grid) -> np.ndarray:
+    inputs, positions, steps, channels = x.shape
+    if offset is ALL_PAIRS:
+        sums, same_position = x.sum(axis=1), np.einsum("apsc,aptc->ast", x, x)
+        return ((sums @ sums.swapaxes(-1, -2) - same_position) / (channels * positions * (positions - 1)))[None]
+    here, there = known_pairs(offset, grid.shape)
+    M = np.zeros((inputs, positions, steps, steps))
+    M[:, here] = x[:, here] @ x[:, there].swapaxes(-1, -2) / channels
+    return M.reshape(1, -1, steps, steps)
 
 
 def _overlap(x: np.ndarray, grid: Grid) -> Overlap:

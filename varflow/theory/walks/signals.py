@@ -17,8 +17,8 @@ from varflow.model.extensions import map_of, missing
 from varflow.model.graph import Graph, Path, graph_of, independent
 from varflow.model.layers import Linear, Measured, Spike
 from varflow.model.network import Network
-from varflow.theory.maps.patches import of_numbers
-from varflow.theory.operations.sources import measured
+from varflow.model.sources import numbers_of
+from varflow.theory.operations.sources import measured, of_numbers
 from varflow.theory.operations.spike import fire
 from varflow.theory.operations.table import FORWARD, Uncovered
 from varflow.theory.operations.visit import Batching, Effort, Visit, Walk
@@ -175,7 +175,7 @@ class Blocks:
 
 def _inputs_by_overlap(network: Network, graph: Graph, positions: int, effort: Effort) -> int:
     """Number of inputs of a batch that is known by overlaps: of numbers, too many for one index or measured; else 0."""
-    of_nodes = [node.operation.x.shape[1] for node in graph if isinstance(node.operation, Measured)]
+    of_nodes = [x.shape[1] for node in graph if (x := numbers_of(node.operation)) is not None]
     inputs = max([*of_nodes, network.drive.n_inputs])
     given = inputs > 1 and (of_nodes or isinstance(network.drive, Inputs))
     return inputs if of_nodes or (given and inputs * positions * network.steps > effort.batch) else 0
