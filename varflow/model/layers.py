@@ -55,6 +55,7 @@ __all__ = [
     "RMSNorm",
     "Residual",
     "Scale",
+    "Signal",
     "Spike",
     "Sum",
     "Unknown",

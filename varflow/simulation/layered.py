@@ -154,10 +154,10 @@ def _probes(network: Network, graph: Graph) -> int:
 def through(graph: Graph, walk: Walk) -> None:
     """Every node in order. If the network ends in a merge, the spikes that leave it count as those of its last layer."""
     last_reader, leaving, held = graph.last_reader, graph.leaving, dict[int, Flow]()
-    for number, node in enumerate(graph):
+    for number, (node, _, sent) in enumerate(graph.sites()):
         if walk.stop.is_set():
             raise Cancelled
-        flow = simulate(node.operation, tuple(held[source] for source in node.inputs), walk, node)
+        flow = simulate(node, tuple(held[source] for source in node.inputs), walk, sent)
         if node.operation.merges and not flow.values.sum().isfinite():
             raise walk.explosion()
         if number == leaving and node.operation.merges:
