@@ -100,7 +100,7 @@ class Comparison(ReadOnly, Shown):
             else:
                 numbers = (getattr(of, name)[tuple(np.subtract(place, 1))] for of in (self.profile, measured))
             predicted, found = numbers
-            within |= z == 0 and predicted != found and self.profile.sample is None
+            within |= bool(z == 0 and predicted != found and self.profile.sample is None)
             rows.append((name, f"{abs(z):.2f}", where, f"{predicted:.6g}", f"{found:.6g}"))
         where = "at layer, step" if self.profile.variance.ndim == 2 else "at layer"
         notes = ("|z| is 0 where all that was measured lies within the allowed bias.",) * within

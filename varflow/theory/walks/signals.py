@@ -48,9 +48,7 @@ def signals_walk(graph: Graph, start: Any, walk: Walk, *, keep: bool = False) ->
             continue
         received = tuple(sent[source] for source in node.inputs)
         visit = Visit(number, node, passed, received, walk, of_numbers=numbers and node.inputs == (0,))
-        visit = replace(visit, sent=_sent(visit))
-        if type(node.operation) not in FORWARD and visit.sent is not None:
-            _check_sent(visit, graph)
+        visit = replace(visit, sent=_sent(visit, graph))
         sent[number] = visit.sent
         if node.operation.spikes:
             passed += 1
@@ -65,7 +63,7 @@ def signals_walk(graph: Graph, start: Any, walk: Walk, *, keep: bool = False) ->
     return visits
 
 
-def _sent(visit: Visit) -> Any:
+def _sent(visit: Visit, graph: Graph) -> Any:
     """The signal that a node sends; None if theory does not know it."""
     walk, operation = visit.walk, visit.node.operation
     if any(each is None for each in visit.received) and not isinstance(operation, Measured):
@@ -74,17 +72,20 @@ def _sent(visit: Visit) -> Any:
     try:
         if forward is None:
             raise Uncovered(visit.node.name, operation, missing(operation, "forward"))
-        return forward(operation, visit.received, visit)
+        sent = forward(operation, visit.received, visit)
     except Uncovered as error:
         if walk.gaps is None:
             raise DomainError(error.argument, error.value, error.rule) from None
         walk.gaps[visit.number] = error.rule
         return None
+    if type(operation) not in FORWARD:
+        _check_sent(visit, sent, graph)
+    return sent
 
 
-def _check_sent(visit: Visit, graph: Graph) -> None:
+def _check_sent(visit: Visit, sent: Any, graph: Graph) -> None:
     """DomainError if what a layer from outside sends is no signal, or another than its ``after`` says."""
-    sent, expected = visit.sent, next(islice(graph.shapes(), visit.number, None))
+    expected = next(islice(graph.shapes(), visit.number, None))
     if not hasattr(sent, "grid"):
         raise wrong_return("forward", visit.node, sent, "the signal that it sends, vf.theory.Currents or Spikes")
     alike = sent.grid.shape == (expected.shape[1:] or (1, 1)) and isinstance(sent, Currents) == (expected.kind == "currents")

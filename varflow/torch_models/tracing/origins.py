@@ -218,7 +218,7 @@ class Provenance(TorchFunctionMode):
 
     def _follow(self, name: str, args: Any, kwargs: Any, out: Any) -> None:
         args, kwargs = in_order(name, args, kwargs)
-        given = tensors_in((args, kwargs))
+        given = tensors_in((args, kwargs | {"out": None}))  # where the result is written is no signal
         self.parameters.update(id(tensor) for tensor in given if isinstance(tensor, Parameter))
         inputs = tuple(origin for tensor in given if (origin := self.of(tensor)) is not None)
         results = [args[0]] if name == "__setitem__" else tensors_in(out)
