@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow.model.preset_arguments import number, positive_number
+from varflow._checks import positive_number, real_number
 from varflow.model.surrogate import Formula, Surrogate
 
 __all__ = [
@@ -45,7 +45,7 @@ def sinabs_single_exponential(grad_width: float = 0.5, grad_scale: float = 1.0, 
 
 def sinabs_gaussian(mu: float = 0.0, sigma: float = 0.5, grad_scale: float = 1.0) -> Surrogate:
     """``grad_scale`` times the normal density of mean ``mu`` and standard deviation ``sigma``."""
-    m, sd, s = number("mu", mu), positive_number("sigma", sigma), positive_number("grad_scale", grad_scale)
+    m, sd, s = real_number("mu", mu), positive_number("sigma", sigma), positive_number("grad_scale", grad_scale)
     formula = Formula(sinabs_gaussian, (("mu", m), ("sigma", sd), ("grad_scale", s)), "sigma", power=1)
     if m == 0:
         return Surrogate("gaussian", float(s * _density(0.0, sd)), sd, formula=formula)
@@ -65,9 +65,9 @@ def sinabs_multi_gaussian(
 ) -> Surrogate:
     """``(1 + h) N(v; mu, σ) - h N(v; σ, sσ) - h N(v; -σ, sσ)`` times ``grad_scale``: negative far from the threshold."""
     arguments = (
-        ("mu", number("mu", mu)),
+        ("mu", real_number("mu", mu)),
         ("sigma", positive_number("sigma", sigma)),
-        ("h", number("h", h)),
+        ("h", real_number("h", h)),
         ("s", positive_number("s", s)),
         ("grad_scale", positive_number("grad_scale", grad_scale)),
     )
@@ -101,7 +101,7 @@ def _periodic(v: np.ndarray, grad_width: float, grad_scale: float, spike_thresho
 def sinabs_heaviside(window: float = 1.0, spike_threshold: float = 1.0) -> Surrogate:
     """``ψ = 1/θ`` for ``v ≥ -window``, else 0."""
     arguments = (
-        ("window", number("window", window)),
+        ("window", real_number("window", window)),
         ("spike_threshold", positive_number("spike_threshold", spike_threshold)),
     )
     return Surrogate("own", function=_step, kinks=(-arguments[0][1],), formula=Formula(sinabs_heaviside, arguments))

@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, called, real_array
+from varflow._checks import DomainError, called, positive_number, real_array
 from varflow.model import norse_surrogates, sinabs_surrogates, snntorch_surrogates, spikingjelly_surrogates
 from varflow.model.norse_surrogates import *  # noqa: F403
-from varflow.model.preset_arguments import positive_number
 from varflow.model.recognised_surrogates import recognised
 from varflow.model.sinabs_surrogates import *  # noqa: F403
 from varflow.model.snntorch_surrogates import *  # noqa: F403

@@ -240,9 +240,8 @@ class SpikeChain:
     def kernel(self) -> Transition:
         """The one transition kernel of a homogeneous network."""
         if not self.homogeneous:
-            raise DomainError(
-                "network", self.network, "has layers that differ: a stationary state needs equal widths and gains"
-            )
+            rule = "has layers that differ: a stationary state needs equal widths and gains"
+            raise DomainError("network", self.network, rule)
         return self.transitions[1] if self.layers else Transition(self.grids[0], *firing(self.layer, self.grids[0].counts))
 
     silence_is_final = renamed("silence_is_final", "silence_is_absorbing")

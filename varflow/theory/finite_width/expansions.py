@@ -138,9 +138,8 @@ def expansion(network: Network, *, order: int = 2) -> Expansion:
     """
     order = integer("order", order, minimum=1)
     if order > HIGHEST_ORDER:
-        raise DomainError(
-            "order", order, f"must be at most {HIGHEST_ORDER}: the series is asymptotic, so more terms do not help"
-        )
+        rule = f"must be at most {HIGHEST_ORDER}: the series is asymptotic, so more terms do not help"
+        raise DomainError("order", order, rule)
     layer = equal_layers(network)
     if not SMALLEST_SCALE <= layer.weight_variance * layer.fan_in <= LARGEST_SCALE:
         rule = "has a fourth power that over- or underflows; measure potentials in other units"
@@ -185,9 +184,8 @@ def _active_state(layer: Layer) -> FixedPoint:
         raise DomainError("mean_gain", mean_gain, rule)
     if not active:
         hint = f"; the critical gain is {critical_gain(threshold=layer.threshold):.6g}" if mean_gain == bias_std == 0 else ""
-        raise DomainError(
-            "gain", gain, f"leaves no stable active fixed point to expand about, only silence or saturation{hint}"
-        )
+        rule = f"leaves no stable active fixed point to expand about, only silence or saturation{hint}"
+        raise DomainError("gain", gain, rule)
     return active[-1]
 
 

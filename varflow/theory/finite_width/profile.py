@@ -78,8 +78,7 @@ def finite_width(network: Network) -> Profile:
     0.8118 0.7718
     """
     chain = SpikeChain(network)
-    summary = _summary(chain)
-    variance, variance_std, rate, rate_std, survival = summary
+    variance, variance_std, rate, rate_std, survival = _summary(chain)
     return Profile(
         network,
         variance,
