@@ -12,6 +12,7 @@ import operator
 import sys
 import warnings
 from collections.abc import Callable, Iterable
+from numbers import Real
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -357,13 +358,16 @@ def frozen(array: Any, dtype: Any = np.float64) -> np.ndarray:
 
 
 def nan_to_none(value: Any) -> Any:
-    """The value for JSON, which has no NaN: NaN becomes None, arrays become lists."""
-    if isinstance(value, np.ndarray):
-        return [nan_to_none(item) for item in value.tolist()] if value.ndim else nan_to_none(value.item())
-    if isinstance(value, (list, tuple)):
-        return [nan_to_none(item) for item in value]
-    if isinstance(value, dict):
-        return {key: nan_to_none(item) for key, item in value.items()}
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    """The value for JSON, which has no NaN: NaN becomes None, arrays become lists, results dicts, and descriptions text."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case np.ndarray() | np.generic():
+            return nan_to_none(value.tolist())
+        case list() | tuple():
+            return [nan_to_none(item) for item in value]
+        case dict():
+            return {key: nan_to_none(item) for key, item in value.items()}
+        case Real():  # of mpmath too
+            return float(value) if math.isfinite(value) else None
+    return value.to_dict() if hasattr(value, "to_dict") else repr(value)

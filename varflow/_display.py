@@ -5,11 +5,12 @@ The HTML has no colours or scripts, so that it follows the notebook's theme.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-__all__ = ["Listed", "Shown", "Table", "percent", "several"]
+__all__ = ["Listed", "Shown", "Table", "measured", "percent", "several"]
 
 
 def percent(fraction: float, digits: int = 2) -> str:
@@ -17,6 +18,11 @@ def percent(fraction: float, digits: int = 2) -> str:
     if fraction < 0.9:
         return f"{100 * fraction:.{digits}g} %"
     return f"{100 - float(f'{100 * (1 - fraction):.{digits}g}'):.15g} %"
+
+
+def measured(value: float, form: str = ".4g") -> str:
+    """A number as text; a dash for one that is not known, or not finite."""
+    return f"{value:{form}}" if math.isfinite(value) else "–"
 
 
 def several(number: int, what: str) -> str:

@@ -37,11 +37,11 @@ def loaded_when_asked(
             return get(renamed[name])
         if name not in homes:
             raise AttributeError(f"module {name_of!r} has no attribute {name!r}")
-        module, own = homes[name]
+        module, name_there = homes[name]
         if module == name_of:
-            package[name] = import_module(f"{module}.{own}")
+            package[name] = import_module(f"{module}.{name_there}")
         else:
-            package[name] = getattr(__import__(module, fromlist=[own]), own)  # also a module of this package
+            package[name] = getattr(__import__(module, fromlist=[name_there]), name_there)  # also a module of this package
         return package[name]
 
     return get, lambda: sorted(homes)
@@ -49,5 +49,5 @@ def loaded_when_asked(
 
 def names_of(package: Mapping[str, Any]) -> list[str]:
     """Names without underscore that a package imported from its own modules, or defines, given its ``globals()``."""
-    own = (name for name, value in package.items() if str(getattr(value, "__module__", "")).startswith(package["__name__"]))
-    return sorted(name for name in own if not name.startswith("_"))
+    names = (name for name, value in package.items() if str(getattr(value, "__module__", "")).startswith(package["__name__"]))
+    return sorted(name for name in names if not name.startswith("_"))

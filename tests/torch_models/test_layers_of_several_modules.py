@@ -16,7 +16,7 @@ norse = pytest.importorskip("norse.torch")
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
-from varflow.torch_models.prediction.predict import uncovered  # noqa: E402
+from varflow.torch_models.prediction.signals import uncovered  # noqa: E402
 from varflow.torch_models.tracing.checks import unlike_their_kind  # noqa: E402
 from varflow.torch_models.tracing.trace import trace  # noqa: E402
 

@@ -12,7 +12,7 @@ from model_structures import BIAS, NETWORKS, STRUCTURES, drawn, stronger  # noqa
 from torch import nn  # noqa: E402
 
 from varflow.torch_models.initialise.refine import late_rates  # noqa: E402
-from varflow.torch_models.prediction.predict import at_infinite_width  # noqa: E402
+from varflow.torch_models.prediction.signals import at_infinite_width  # noqa: E402
 from varflow.torch_models.tracing.trace import trace  # noqa: E402
 from varflow.torch_models.tracing.weights import moments_of  # noqa: E402
 

@@ -23,7 +23,8 @@ from varflow.theory.signals.index import Grid  # noqa: E402
 from varflow.theory.signals.moments import Spikes  # noqa: E402
 from varflow.theory.signals.windows import Window  # noqa: E402
 from varflow.torch_models.audit.gradients import gradients  # noqa: E402
-from varflow.torch_models.prediction.infinite_width import InfiniteWidth  # noqa: E402
+from varflow.torch_models.prediction.gradients import norms_of  # noqa: E402
+from varflow.torch_models.prediction.signals import InfiniteWidth  # noqa: E402
 from varflow.torch_models.tracing.measurements import trace_and_measure  # noqa: E402
 from varflow.torch_models.tracing.trace import trace  # noqa: E402
 from varflow.torch_models.tracing.weights import Moments  # noqa: E402
@@ -148,7 +149,7 @@ def evaluated(name, strength=1.0):
 
 
 def energies(infinite, surrogate=PSI):
-    return np.array(infinite.gradients([surrogate] * len(infinite.trace.layers))[0]) ** 2
+    return np.array(norms_of(infinite, [surrogate] * len(infinite.trace.layers))[0]) ** 2
 
 
 def overlaps(infinite):
@@ -197,7 +198,7 @@ def test_windows_are_followed_with_all_their_points(monkeypatch):
     make, x, gain = MODELS["maxima"]
     traced = trace(drawn(make, gain, 0), x)
     fans = {n: fan_in(w) for layer in traced.layers for n, w in zip(layer.names, layer.weights, strict=True)}
-    monkeypatch.setattr("varflow.torch_models.prediction.infinite_width.JOINT", 9 * traced.steps)
+    monkeypatch.setattr("varflow.torch_models.prediction.signals.JOINT", 9 * traced.steps)
     monkeypatch.setattr("varflow.theory.maps.positions.IN_WINDOWS", 2**16)
     infinite = InfiniteWidth.of(traced, {n: Moments(fan, gain / fan**0.5) for n, fan in fans.items()}, 8)
     found, points = energies(infinite), []
@@ -225,7 +226,7 @@ def test_windows_of_large_maps_are_followed_on_their_own(name, monkeypatch):
     moments = {
         n: Moments(fan_in(w), gain / fan_in(w) ** 0.5) for l in traced.layers for n, w in zip(l.names, l.weights, strict=True)
     }
-    monkeypatch.setattr("varflow.torch_models.prediction.infinite_width.JOINT", 9 * traced.steps)  # numbers in a window
+    monkeypatch.setattr("varflow.torch_models.prediction.signals.JOINT", 9 * traced.steps)  # numbers in a window
     monkeypatch.setattr("varflow.theory.maps.positions.IN_WINDOWS", 2**18)  # at fewer points, a sixteenth of the usual
     infinite = InfiniteWidth.of(traced, moments, 8)
     assert bool(infinite.restarted) == (name != "maxima of currents")

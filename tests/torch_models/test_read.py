@@ -18,7 +18,7 @@ from varflow.results import late_steps  # noqa: E402
 from varflow.theory.operations.visit import Walk  # noqa: E402
 from varflow.theory.signals.elementwise import rescaled  # noqa: E402
 from varflow.theory.walks.signals import Blocks, signals_walk  # noqa: E402
-from varflow.torch_models.prediction.infinite_width import effort_for  # noqa: E402
+from varflow.torch_models.prediction.signals import effort_for  # noqa: E402
 
 L = vf.layers
 
@@ -127,7 +127,7 @@ def test_what_theory_does_not_know_is_named_and_measured():
     rates, ensemble = vf.mean_field(network).firing_rate, vf.simulate(network, repeats=60, seed=2).firing_rate
     error = ensemble.std(axis=0, ddof=1) / 60**0.5
     assert np.all(np.abs(rates - ensemble.mean(axis=0)) < 4 * error + BIAS * rates)
-    assert "into second" in repr(network)
+    assert "into second" in str(network)
     with pytest.raises(vf.DomainError, match="a neuron without equations"):
         vf.read(FAMILIES["hand-written"].make(), FAMILIES["hand-written"].batch(0))
 
@@ -197,7 +197,7 @@ def normalised(norm):
     return nn.Sequential(*layers)
 
 
-@pytest.mark.parametrize("norm", [OwnNorm, lambda size: nn.RMSNorm(size)])
+@pytest.mark.parametrize("norm", [OwnNorm, lambda size: nn.GroupNorm(1, size)])
 def test_an_operation_of_ones_own_is_read(norm, monkeypatch):
     """By the class of its module, or by its function: an audit predicts it, and rejects another γ."""
     model, x = normalised(norm), torch.rand(8, 40)
@@ -208,12 +208,12 @@ def test_an_operation_of_ones_own_is_read(norm, monkeypatch):
         square = np.diagonal(currents.covariance, axis1=-2, axis2=-1) + currents.mean**2
         return factor * layer.gamma / np.sqrt(square)
 
-    def of_function(x, normalized_shape, weight=None, eps=None):
+    def of_function(x, num_groups, weight=None, bias=None, eps=1e-5):
         return RootMeanSquare(1.0 if weight is None else float(weight.detach().square().mean().sqrt()))
 
     for part in ("forward", "backward", "simulate"):  # undone afterwards
         monkeypatch.setitem(vf.model.extensions.OWN[part], RootMeanSquare, None)
-    for name in (OwnNorm, "rms_norm"):
+    for name in (OwnNorm, "group_norm"):
         monkeypatch.setitem(vf.model.extensions.READS, name, None)
 
     def of_module(module):
@@ -224,7 +224,7 @@ def test_an_operation_of_ones_own_is_read(norm, monkeypatch):
         forward=lambda layer, inputs, visit: rescaled(inputs[0], scale(layer, inputs[0])),
         reads={
             OwnNorm: lambda module: RootMeanSquare(float(module.weight.detach().square().mean().sqrt())),
-            "rms_norm": of_function,
+            "group_norm": of_function,
         },
     )
 

@@ -17,7 +17,7 @@ from spiking_models import Looped, Maps, left_behind, same  # noqa: E402
 from torch import nn  # noqa: E402
 
 from varflow.model.library_neurons import recognise  # noqa: E402
-from varflow.torch_models.prediction.predict import uncovered  # noqa: E402
+from varflow.torch_models.prediction.signals import uncovered  # noqa: E402
 from varflow.torch_models.tracing.origins import Origins, not_gaussian  # noqa: E402
 from varflow.torch_models.tracing.trace import trace  # noqa: E402
 from varflow.torch_models.tracing.weights import of_spikes  # noqa: E402

@@ -168,15 +168,14 @@ class Run:
         if self.place is not None:
             self.place.run(missing, finished=finished)
         else:
-            order = list(missing)
 
-            def done(job: int, outcome: tuple[Any, float]) -> None:
+            def done(index: int, outcome: tuple[Any, float]) -> None:
                 result, seconds = outcome
                 if self.store is not None:
-                    keep(order[job], encoded(result), seconds)
-                arrived(order[job], result)
+                    keep(index, encoded(result), seconds)
+                arrived(index, result)
 
-            work([partial(_timed, block) for block in missing.values()], threads=threads, finished=done)
+            work({index: partial(_timed, block) for index, block in missing.items()}, threads=threads, finished=done)
 
     def _stored(self, names: Sequence[tuple[str, str]], arrived: Arrived) -> set[int]:
         """Hand over the results that are in the store; the indices of their blocks."""

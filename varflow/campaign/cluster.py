@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import CancelledError, Future
+from contextlib import ExitStack
 from typing import Any
 
 from varflow._checks import ConvergenceError, DomainError, require, said
@@ -29,31 +30,26 @@ class Cluster:
     def __init__(self, scheduler: str):
         self._scheduler = scheduler
         self._client: Any = None
+        self._open = ExitStack()
 
     def __enter__(self) -> Cluster:
         distributed = require("distributed", "distributed")
-        loggers = [
-            logging.getLogger(name) for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"
-        ]
-        self._levels = {logger: logger.level for logger in loggers}
-        for logger in self._levels:
-            logger.setLevel(logging.CRITICAL)  # each has its own; errors are reported below, in one line
-        try:
-            self._client = distributed.Client(self._scheduler, timeout=PATIENCE, set_as_default=False)
-        except Exception as error:  # each transport raises its own
-            self._speak()
-            reason = said(error, str) or type(error).__name__
-            raise DomainError("scheduler", self._scheduler, f"cannot be reached: {reason}") from None
+        with ExitStack() as opened:
+            names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"]
+            for logger in map(logging.getLogger, names):
+                opened.callback(logger.setLevel, logger.level)
+                logger.setLevel(logging.CRITICAL)  # each has its own; errors are reported below, in one line
+            try:
+                self._client = distributed.Client(self._scheduler, timeout=PATIENCE, set_as_default=False)
+            except Exception as error:  # each transport raises its own
+                reason = said(error, str) or type(error).__name__
+                raise DomainError("scheduler", self._scheduler, f"cannot be reached: {reason}") from None
+            opened.callback(self._client.close, timeout=PATIENCE)
+            self._open = opened.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._client.close(timeout=PATIENCE)
-        self._speak()
-
-    def _speak(self) -> None:
-        """Put the levels of Dask's loggers back."""
-        for logger, level in self._levels.items():
-            logger.setLevel(level)
+        self._open.close()
 
     def run(self, blocks: dict[int, Block], *, finished: Finished) -> None:
         """Compute the blocks by index, in any order.

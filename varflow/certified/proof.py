@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from varflow._checks import ConvergenceError, DomainError, integer, nan_to_none, non_negative, positive_scale, scale
+from varflow._checks import ConvergenceError, DomainError, integer, non_negative, positive_scale, scale
 from varflow.certified.distributions import distribution_named
 from varflow.certified.enclosure import Enclosure, ball, exact, outward, precision
 from varflow.certified.layer import CertifiedLayer, Place
@@ -33,10 +33,6 @@ class CertifiedPoint(FixedPoint):
 
     firing_rate_enclosure: Enclosure | None = None
     multiplier_enclosure: Enclosure | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        names = ("firing_rate_enclosure", "multiplier_enclosure")
-        return FixedPoint.to_dict(self) | nan_to_none({name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+import varflow as vf
 from varflow.cli import options as opt
 from varflow.cli.terminal import bar, show, whole
 
@@ -41,8 +42,6 @@ def audit(
       varflow audit my_package.training:model_and_batch
       varflow audit train:make --steps 20 --json
     """
-    import varflow as vf
-
     path = sys.path
     sys.path = ["", *path]
     try:
@@ -58,59 +57,52 @@ def audit(
 @contextmanager
 def _redirected(as_json: bool) -> Iterator[None]:
     """A context in which the user's code prints, with JSON to stderr. Afterwards streams are as before."""
-    before = sys.stdout, sys.stderr
     sys.stdout.flush()
     stdout = os.dup(1)  # system calls and other programs print there
     if as_json:
-        sys.stdout = sys.stderr
         os.dup2(2, 1)
     try:
-        yield
+        with redirect_stdout(sys.stderr if as_json else sys.stdout), redirect_stderr(sys.stderr):
+            yield
     finally:
-        sys.stdout, sys.stderr = before
         os.dup2(stdout, 1)
         os.close(stdout)
 
 
 def _model_and_inputs(factory: str, as_json: bool) -> tuple[Any, Any]:
     """The model and inputs that the user's function returns; DomainError in one line if it fails."""
-    from varflow import DomainError
-
     module, _, name = factory.partition(":")
     if not module or not name:
-        raise DomainError("factory", factory, "must be MODULE:NAME, as in my_package.training:model_and_batch")
+        raise vf.DomainError("factory", factory, "must be MODULE:NAME, as in my_package.training:model_and_batch")
     if module.endswith(".py"):
         parts = Path(module).with_suffix("").parts
         dotted = parts[-1] if Path(module).is_absolute() or ".." in parts else ".".join(parts)
-        raise DomainError("factory", factory, f"names a file; give its module, {dotted}:{name}, from its folder")
+        raise vf.DomainError("factory", factory, f"names a file; give its module, {dotted}:{name}, from its folder")
     named = _result(lambda: getattr(import_module(module), name), factory, as_json, "cannot be run")
-    wrong = _no_function(named)
-    made = None if wrong else _result(named, factory, as_json, "cannot be run")
-    if wrong:
-        raise DomainError("factory", factory, f"{wrong}; name a function that returns (model, inputs)")
+    if wrong := _no_function(named):
+        raise vf.DomainError("factory", factory, f"{wrong}; name a function that returns (model, inputs)")
+    made = _result(named, factory, as_json, "cannot be run")
     if not isinstance(made, tuple) or len(made) != 2:
-        raise DomainError("factory", factory, f"must return (model, inputs), not a {type(made).__name__}")
+        raise vf.DomainError("factory", factory, f"must return (model, inputs), not a {type(made).__name__}")
     return made
 
 
 def _result(code: Callable[[], Any], factory: str, as_json: bool, trouble: str, passed_on: Any = ()) -> Any:
     """The value that the user's code returns; an error or exit becomes a DomainError in one line."""
-    from varflow import DomainError, VarflowError
-
     with _redirected(as_json):
         try:
             return code()
         except passed_on as error:
             cause = error.__cause__
-            if cause is None or isinstance(cause, VarflowError) or not isinstance(error, DomainError):
+            if cause is None or isinstance(cause, vf.VarflowError) or not isinstance(error, vf.DomainError):
                 raise
             at = f" ({type(cause).__name__}: {_line_of(cause)})"
-            raise DomainError(error.argument, error.value, error.rule + at) from error
+            raise vf.DomainError(error.argument, error.value, error.rule + at) from error
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             reason = " ".join("".join(traceback.format_exception_only(error)).split())
-            raise DomainError("factory", factory, f"{trouble}: {reason} ({_line_of(error)})") from error
+            raise vf.DomainError("factory", factory, f"{trouble}: {reason} ({_line_of(error)})") from error
 
 
 def _line_of(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import varflow as vf
 from varflow._files import picture
 from varflow._stopping import finishing
 from varflow.cli import options as opt
@@ -42,12 +43,7 @@ def catalogue(
       varflow catalogue --threshold 0.7 --width 100 --depth 50 --rate 0.15
       varflow catalogue --fan-in 1000 --plot methods.png
     """
-    import varflow as vf
-    from varflow._checks import require
-
     form = "" if plot is None else check_picture(plot, argument="plot")
-    if plot is not None:
-        require("plot", "matplotlib.figure")
     result = vf.catalogue(
         threshold=threshold,
         neuron=preset_of(neuron, beta),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import varflow as vf
 from varflow.cli import options as opt
-from varflow.cli.options import law_of
 from varflow.cli.terminal import show
 
 __all__ = ["fixed_points"]
@@ -25,9 +25,7 @@ def fixed_points(
       varflow fixed-points --threshold 1 --gain 2.51 --bias-std 0.2236
       varflow fixed-points --threshold 1 --gain kaiming --distribution laplace --json
     """
-    import varflow as vf
-
-    law = law_of(distribution)
+    law = vf.distribution(distribution)
     g = vf.gain_by_rule(gain, threshold, distribution=law, bias_std=bias_std, mean_gain=mean_gain)
     points = vf.fixed_points(threshold=threshold, gain=g, distribution=law, bias_std=bias_std, mean_gain=mean_gain)
     scanned = f"scanned in steps of {points.resolution:g} in ln V: a closer pair can be missed" if points.resolution else None

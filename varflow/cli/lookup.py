@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
+import varflow as vf
 from varflow.cli import options as opt
-from varflow.cli.options import changed, law_of, numbers, preset_of
+from varflow.cli.options import changed, numbers, preset_of, refuse, unless
 from varflow.cli.terminal import bar, check_folder, deliver, option, real, result_json, show, whole
 
 __all__ = ["lookup"]
@@ -59,36 +60,33 @@ def lookup(
       varflow lookup --table corrected_gains.csv
       varflow lookup --table deep.json --depth 500 --workers 2 --resume
     """
-    import varflow as vf
-
     if table is not None:
-        unused = {"fan_in": fan_in, "layer": layer, "rate": rate, "distribution": _unless(distribution, "normal")}
-        unused["surrogate"] = surrogate
+        rule, name = "does not apply to --table, whose axes are threshold, width and depth", unless("normal", distribution)
+        refuse(rule, fan_in=fan_in, layer=layer, rate=rate, distribution=name, surrogate=surrogate)
         axes = {"threshold": threshold, "width": width, "depth": depth}
         if table.suffix not in (".csv", ".json"):
             raise vf.DomainError("table", str(table), "must end in .csv or .json")
         campaign = opt.campaign(table.with_suffix(f".{opt.STORE}"), resume, workers, scheduler, "rows")
-        return _write_table(table, unused, axes, survival_target, as_json, campaign)
-    for name, value, default in (("resume", resume, False), ("workers", workers, 1), ("scheduler", scheduler, None)):
-        if value != default:
-            raise vf.DomainError(name, value, "applies only to --table, which takes long")
-    dynamics = {"decay": decay, "reset": reset, "input_scale": input_scale, "synaptic_decay": synaptic_decay}
-    question = {
-        "threshold": threshold,
-        "neuron": _cell(threshold, neuron, beta, changed(**dynamics)),
-        "steps": steps,
-        "fan_in": fan_in,
-        "layer": None if layer is None else numbers("layer", layer),
-        "distribution": law_of(distribution),
-        "rate": rate,
-        "width": width,
-        "depth": depth,
-        "survival_target": survival_target,
-        "surrogate": surrogate,
-        "progress": bar(as_json),
-    }
+        return _write_table(table, axes, survival_target, as_json, campaign)
+    rule = "applies only to --table, which takes long"
+    refuse(rule, resume=resume or None, workers=unless(1, workers), scheduler=scheduler)
+    dynamics = changed(decay=decay, reset=reset, input_scale=input_scale, synaptic_decay=synaptic_decay)
+    cell = _cell(threshold, neuron, beta, dynamics)
     try:
-        result = vf.lookup(**question)
+        result = vf.lookup(
+            threshold=threshold,
+            neuron=cell,
+            steps=steps,
+            fan_in=fan_in,
+            layer=None if layer is None else numbers("layer", layer),
+            distribution=vf.distribution(distribution),
+            rate=rate,
+            width=width,
+            depth=depth,
+            survival_target=survival_target,
+            surrogate=surrogate,
+            progress=bar(as_json),
+        )
     except vf.DomainError as error:
         if error.argument == "decay" and beta is not None:
             raise vf.DomainError("beta", beta, error.rule) from None
@@ -100,30 +98,17 @@ def lookup(
 
 def _cell(threshold: float | None, preset: str | None, beta: float | None, dynamics: dict[str, Any]) -> Any:
     """The neuron of lookup's options; None if only a threshold is given."""
-    import varflow as vf
-
     cell = preset_of(preset, beta)
     if cell is None:
         if threshold is None:
             raise vf.DomainError("threshold", None, "is missing")
         return vf.Neuron(threshold, **dynamics) if dynamics else None
-    for name, value in {**dynamics, "threshold": threshold}.items():
-        if value is not None:
-            raise vf.DomainError(name, value, "conflicts with --neuron, which sets it: give one of them")
+    refuse("conflicts with --neuron, which sets it: give one of them", **dynamics, threshold=threshold)
     return cell
 
 
-def _unless(value: Any, default: Any) -> Any:
-    return None if value == default else value
-
-
-def _write_table(path: Path, unused: dict[str, Any], axes: dict[str, Any], target: float, as_json: bool, campaign: Any) -> None:
+def _write_table(path: Path, axes: dict[str, Any], target: float, as_json: bool, campaign: Any) -> None:
     """Write the table over the given axes, the others at their defaults."""
-    import varflow as vf
-
-    for name, value in unused.items():
-        if value is not None:
-            raise vf.DomainError(name, value, "does not apply to --table, whose axes are threshold, width and depth")
     check_folder(path.parent, path.name, argument="table")
     given = {name: value for name, value in axes.items() if value is not None}
     progress = bar(as_json) or (not as_json and _tell)

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+import varflow as vf
 from varflow.cli.terminal import Stopped, option, real, whole
 
 DISTRIBUTIONS = "normal, uniform, laplace, logistic or student_t:DF."
@@ -55,7 +56,6 @@ Scheduler = Annotated[str | None, option("Address of a Dask scheduler whose work
 @contextmanager
 def campaign(store: Path, resume: bool, workers: int, scheduler: str | None, units: str) -> Iterator[Any]:
     """The campaign that keeps finished blocks in a file; with ``resume``, stderr says how much was there."""
-    import varflow as vf
 
     def found(there: int, total: int) -> None:
         print(f"{store}: {there} of {total} {units} are there", file=sys.stderr, flush=True)
@@ -66,27 +66,31 @@ def campaign(store: Path, resume: bool, workers: int, scheduler: str | None, uni
         raise Stopped(f"{str(stop) or 'stopped'}; nothing is written, --resume continues") from None
 
 
-def law_of(text: str) -> Any:
-    """A distribution of the standardised potential by name, ``student_t`` with its degrees of freedom."""
-    import varflow as vf
+def refuse(rule: str, **options: Any) -> None:
+    """Raise for the first of these options that is given, and so not None."""
+    for name, value in options.items():
+        if value is not None:
+            raise vf.DomainError(name, value, rule)
 
-    return vf.distribution(text)
+
+def unless(default: Any, value: Any) -> Any:
+    """The value of an option; None for its default."""
+    return None if value == default else value
 
 
-def numbers(name: str, text: str, kind: Callable[[str], Any] = float) -> list[Any]:
-    """Numbers separated by commas."""
-    import varflow as vf
-
-    try:
-        return [kind(item) for item in text.split(",")]
-    except ValueError:
-        raise vf.DomainError(name, text, f"must be {'whole ' * (kind is int)}numbers separated by commas") from None
+def numbers(name: str, *texts: str, kind: Callable[[str], Any] = float) -> list[Any]:
+    """The numbers of these texts, separated by commas."""
+    values = []
+    for text in texts:
+        try:
+            values += map(kind, text.split(","))
+        except ValueError:
+            raise vf.DomainError(name, text, f"must be {'whole ' * (kind is int)}numbers separated by commas") from None
+    return values
 
 
 def drive_of(text: str | None, input_gain: float | None) -> Any:
     """The drive of layer 1: a name with its standard deviation, or a file."""
-    import varflow as vf
-
     name, _, std = (text or "currents").partition(":")
     if name not in ("currents", "white"):
         return vf.drives.inputs_from_file(text or "", input_gain)
@@ -102,16 +106,12 @@ def drive_of(text: str | None, input_gain: float | None) -> Any:
 
 def changed(**options: Any) -> dict[str, Any]:
     """The neuron options that differ from their defaults."""
-    import varflow as vf
-
     plain = vf.Neuron()
     return {name: value for name, value in options.items() if value != getattr(plain, name)}
 
 
 def preset_of(text: str | None, beta: float | None = None) -> Any:
     """A neuron of ``vf.neurons`` by its name and parameters; None without a name."""
-    import varflow as vf
-
     if text is None:
         if beta is not None:
             raise vf.DomainError("beta", beta, "is a parameter of --neuron: give that, or --decay")
@@ -137,8 +137,6 @@ def network_of(
     input_gain: InputGain = None,
 ) -> Any:
     """The network described by these options."""
-    import varflow as vf
-
     neuron = vf.Neuron(threshold, decay=decay, reset=reset, input_scale=input_scale, synaptic_decay=synaptic_decay, delay=delay)
     return vf.Network(
         width=width,

@@ -5,16 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from varflow._checks import DomainError, choice, require
+import varflow as vf
+from varflow._checks import choice, require
 from varflow._files import picture
 from varflow._stopping import finishing
 from varflow.cli import options as opt
-from varflow.cli.options import numbers
+from varflow.cli.options import numbers, refuse, unless
 from varflow.cli.terminal import bar, check_folder, deliver, option, result_json
 
 __all__ = ["phase_diagram"]
 
 QUANTITIES = ("survival", "depth-scales")
+PICTURE, NUMBERS = "phase-diagram.png", "phase-diagram.json"
 
 
 def phase_diagram(
@@ -51,49 +53,31 @@ def phase_diagram(
       varflow phase-diagram --quantity depth-scales --threshold 0.5,1 --gain 2,2.5,3
       varflow phase-diagram --quantity depth-scales --surrogate-width 0.1,1 --gain 2.5,3
     """
-    import varflow as vf
-
+    survival = choice("quantity", quantity, QUANTITIES) == "survival"
     options: dict[str, Any] = {}
     if threshold:
-        options["threshold"] = [value for text in threshold for value in numbers("threshold", text)]
-    if choice("quantity", quantity, QUANTITIES) != "survival":
-        given = {"surrogate": surrogate, "width": _numbers("surrogate_width", surrogate_width)}
-        options |= {name: value for name, value in given.items() if value is not None}
-        _depth_scales(options, width, depth, gain, out, as_json)
-        return
-    for name, value in (("surrogate", surrogate), ("surrogate_width", surrogate_width)):
-        if value is not None:
-            raise DomainError(name, value, "needs --quantity depth-scales")
-    options |= {"depth": depth, "gain": gain}
-    if width:
-        options["width"] = [value for text in width for value in numbers("width", text, int)]
+        options["threshold"] = numbers("threshold", *threshold)
+    if survival:
+        refuse("needs --quantity depth-scales", surrogate=surrogate, surrogate_width=surrogate_width)
+        options |= {"depth": depth, "gain": gain}
+        if width:
+            options["width"] = numbers("width", *width, kind=int)
+    else:
+        rule = "cannot be given with --quantity depth-scales, which is for infinite width"
+        refuse(rule, width=width, depth=unless(100, depth))
+        if surrogate is not None:
+            options["surrogate"] = surrogate
+        if surrogate_width:
+            options["width"] = numbers("surrogate_width", *surrogate_width)
+        if gain != "preserving":
+            options["gain"] = numbers("gain", gain)
     require("plot", "matplotlib.figure")
-    check_folder(out, "phase-diagram.png", "phase-diagram.json")
-    with opt.campaign(out / opt.STORE, resume, workers, scheduler, "networks") as campaign:
-        diagram = vf.phase_diagram(**options, progress=bar(as_json), campaign=campaign)
-    _delivered(diagram, diagram.plot(), out, as_json)
-
-
-def _numbers(name: str, texts: list[str] | None) -> list[float] | None:
-    return None if texts is None else [value for text in texts for value in numbers(name, text)]
-
-
-def _depth_scales(options: dict[str, Any], width: list[str] | None, depth: int, gain: str, out: Path, as_json: bool) -> None:
-    """Depth scales over thresholds or surrogate widths, and gains, at infinite width."""
-    import varflow as vf
-
-    for name, value, default in (("width", width, None), ("depth", depth, 100)):
-        if value != default:
-            raise DomainError(name, value, "cannot be given with --quantity depth-scales, which is for infinite width")
-    if gain != "preserving":
-        options["gain"] = numbers("gain", gain)
-    require("plot", "matplotlib.figure")
-    check_folder(out, "phase-diagram.png", "phase-diagram.json")
-    scales = vf.depth_scales(**options)
-    _delivered(scales, scales.plot(), out, as_json)
-
-
-def _delivered(diagram: Any, figure: Any, out: Path, as_json: bool) -> None:
+    check_folder(out, PICTURE, NUMBERS)
+    if survival:
+        with opt.campaign(out / opt.STORE, resume, workers, scheduler, "networks") as campaign:
+            diagram = vf.phase_diagram(**options, progress=bar(as_json), campaign=campaign)
+    else:
+        diagram = vf.depth_scales(**options)
     with finishing():
-        files = {"phase-diagram.png": picture(figure), "phase-diagram.json": result_json(diagram, [])}
-        deliver(diagram, as_json, {out / name: content for name, content in files.items()})
+        files = {out / PICTURE: picture(diagram.plot()), out / NUMBERS: result_json(diagram, [])}
+        deliver(diagram, as_json, files)

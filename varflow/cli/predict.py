@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+import varflow as vf
 from varflow.cli import options as opt
 from varflow.cli.options import of_a_network
 from varflow.cli.terminal import bar, show
@@ -29,8 +30,6 @@ def predict(
       varflow predict --threshold 1 --gain 2.5 --steps 20 --decay 0.5 --depth 40
       varflow predict --threshold 0.7 --gain kaiming --infinite --json
     """
-    import varflow as vf
-
     in_the_limit = infinite or network.steps > 1
     profile = vf.mean_field(network, progress=bar(as_json)) if in_the_limit else vf.finite_width(network)
     show(profile, as_json, gain=network.gain)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import varflow as vf
 from varflow.cli import options as opt
 from varflow.cli.options import of_a_network
 from varflow.cli.terminal import Stopped, bar, option, show
@@ -31,8 +32,6 @@ def simulate(
       varflow simulate --threshold 1 --width 100 --weights sign --json
       varflow simulate --threshold 1 --gain 2.5 --depth 40 --steps 20 --decay 0.5
     """
-    import varflow as vf
-
     options: dict[str, Any] = {"repeats": repeats, "seed": seed, "engine": engine, "device": device, "dtype": dtype}
     try:
         ensemble = vf.simulate(network, **options, progress=bar(as_json))

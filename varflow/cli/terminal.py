@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import typer
 
 from varflow import DomainError, VarflowError
+from varflow._checks import require
 from varflow._files import replace_files
 from varflow._process import BAD_INPUT, INTERRUPTED, run_command
 from varflow._stopping import finishing
@@ -101,12 +102,13 @@ def check_folder(folder: Path, *names: str, argument: str = "out") -> None:
 
 
 def check_picture(path: Path, argument: str) -> str:
-    """The format of a picture by its suffix; DomainError for another suffix or a missing folder."""
+    """The format of a picture by its suffix; DomainError for another suffix or a missing folder; needs matplotlib."""
     if path.suffix.lower() not in PICTURES:
         raise DomainError(argument, str(path), f"must end in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}")
     check_folder(path.parent, path.name, argument=argument)
     if not path.parent.exists():
         raise DomainError(argument, str(path), f"cannot be written: the folder {path.parent} does not exist")
+    require("plot", "matplotlib.figure")
     return path.suffix.lower().removeprefix(".")
 
 

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+import varflow as vf
+from varflow._checks import require
 from varflow._files import picture
 from varflow._stopping import finishing
 from varflow.cli import options as opt
@@ -67,9 +69,6 @@ def validate(
       varflow validate --threshold 1 --gain 2.9 --steps 20 --decay 0.5 --reset zero
       varflow validate --width 4000 --repeats 200 --out wide --workers 8 --resume
     """
-    import varflow as vf
-    from varflow._checks import require
-
     if quick and width:
         raise vf.DomainError("width", width, f"conflicts with --quick, which sets {QUICK_WIDTH}: give one of them")
     options: dict[str, Any] = {"depth": depth, "repeats": repeats, "seed": seed, "engine": engine, "device": device}
@@ -80,9 +79,9 @@ def validate(
     if quick:
         options["width"] = QUICK_WIDTH
     if width:
-        options["width"] = [value for text in width for value in numbers("width", text, int)]
+        options["width"] = numbers("width", *width, kind=int)
     if threshold:
-        options["threshold"] = [value for text in threshold for value in numbers("threshold", text)]
+        options["threshold"] = numbers("threshold", *threshold)
     if gain:
         options["gain"] = [name.strip() for text in gain for name in text.split(",")]
     require("plot", "matplotlib.figure")

@@ -112,7 +112,7 @@ def gain_for_rate(
     1.907
     """
     check_progress(progress)
-    sizes = {"points": points, "scrambles": scrambles, "seed": seed}
+    sizes: dict[str, Any] = {"points": points, "scrambles": scrambles, "seed": seed}
     if block is not None:
         if neuron is not None:
             raise DomainError("neuron", neuron, "cannot be given with block=[…], which has its own")

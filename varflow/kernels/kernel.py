@@ -104,12 +104,12 @@ def kernel(
     neurons = Neurons(points, scrambles, seed)
     check_progress(progress)
     different, place = _different(driven)
-    kept = 8 * driven.depth * ((repeats or 0) + 2) * (driven.drive.n_inputs * driven.steps) ** 2
-    room("inputs", driven.drive, kept, "second moments of every layer: take fewer inputs, steps, layers or repeats")
+    size = 8 * driven.depth * ((repeats or 0) + 2) * (driven.drive.n_inputs * driven.steps) ** 2
+    room("inputs", driven.drive, size, "second moments of every layer: take fewer inputs, steps, layers or repeats")
     if repeats is None:
         moments, error = second_moments(different, neurons, progress)
-        known = None if not error.any() else _each(error, place, driven)
-        return Kernel(driven, _each(moments, place, driven), known, seed=neurons.seed)
+        error_of_inputs = None if not error.any() else _each(error, place, driven)
+        return Kernel(driven, _each(moments, place, driven), error_of_inputs, seed=neurons.seed)
     require("torch", "torch")
     from varflow.simulation.kernels import sampled_moments
 
@@ -132,10 +132,10 @@ def sampled_grams(
 
 def driven_by(network: Network, inputs: Any) -> Network:
     """The network with these inputs as its drive; without any, with its own."""
-    own = instance("network", network, Network).drive
-    gain = own.input_gain if isinstance(own, Inputs) and has_own_gain(own) else None
+    default = instance("network", network, Network).drive
+    gain = default.input_gain if isinstance(default, Inputs) and has_own_gain(default) else None
     try:
-        drive = own if inputs is None else inputs
+        drive = default if inputs is None else inputs
         drive = drive if isinstance(drive, Inputs) else drive_of_inputs(inputs, input_gain=gain)
     except DomainError as error:
         raise DomainError("inputs", error.value, error.rule) from None

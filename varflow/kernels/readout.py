@@ -97,21 +97,21 @@ def readable_depth(
     repeats, seed = integer("repeats", repeats, minimum=1), Neurons(points, scrambles, seed).seed
     held_out, ridge = probability("held_out", held_out, open_ends=True), scalar("ridge", positive("ridge", ridge))
     choice("readout", readout, READOUTS)
-    infinite, found = flag("infinite_width", infinite_width), _classes(labels)
+    infinite, classes = flag("infinite_width", infinite_width), _classes(labels)
     driven = driven_by(network, inputs)
     check_progress(progress)
-    if len(found) != driven.drive.n_inputs:
-        raise DomainError("labels", f"{len(found)} labels", f"must have one for each of the {driven.drive.n_inputs} inputs")
+    if len(classes) != driven.drive.n_inputs:
+        raise DomainError("labels", f"{len(classes)} labels", f"must have one for each of the {driven.drive.n_inputs} inputs")
     if infinite:
-        known = kernel(network, inputs, seed=seed, points=points, scrambles=scrambles, progress=progress)
-        grams = [[known.to_gram(layer, readout) for layer in range(1, known.depth + 1)]] * repeats
+        computed = kernel(network, inputs, seed=seed, points=points, scrambles=scrambles, progress=progress)
+        grams = [[computed.to_gram(layer, readout) for layer in range(1, computed.depth + 1)]] * repeats
     else:
         grams = sampled_grams(driven, repeats=repeats, seed=seed, readout=readout, progress=progress)
     accuracies = []
     for repeat, layers in enumerate(grams):
-        test = _split(found, held_out, np.random.default_rng([seed, 4, repeat]))
-        accuracies.append([held_out_accuracy(gram, found, test, ridge) for gram in layers])
-    return ReadableDepth(driven, np.array(accuracies), 1 / (found.max() + 1), infinite, readout, seed)
+        test = _split(classes, held_out, np.random.default_rng([seed, 4, repeat]))
+        accuracies.append([held_out_accuracy(gram, classes, test, ridge) for gram in layers])
+    return ReadableDepth(driven, np.array(accuracies), 1 / (classes.max() + 1), infinite, readout, seed)
 
 
 def _classes(labels: Any) -> np.ndarray:
@@ -129,7 +129,7 @@ def _classes(labels: Any) -> np.ndarray:
 
 
 def _split(classes: np.ndarray, held_out: float, rng: np.random.Generator) -> np.ndarray:
-    """Which inputs are held out: of each class this fraction, at least one and not all."""
+    """True for inputs that are held out: of each class this fraction, at least one and not all."""
     test = np.zeros(len(classes), bool)
     for members in (np.flatnonzero(classes == one) for one in range(classes.max() + 1)):
         number = min(max(round(held_out * len(members)), 1), len(members) - 1)
@@ -143,9 +143,9 @@ def held_out_accuracy(gram: np.ndarray, classes: np.ndarray, test: np.ndarray, r
     That estimates ``p(x | class)/p(x) - 1``, so that the frequencies of the classes do not decide where a kernel says little.
     """
     members = np.eye(classes.max() + 1)[classes]
-    K, known = gram[np.ix_(~test, ~test)], members[~test]
+    K, seen = gram[np.ix_(~test, ~test)], members[~test]
     size = np.diagonal(K).mean() or 1.0
-    weights = np.linalg.solve(K / size + ridge * np.eye(len(K)), known / known.mean(axis=0) - 1)
+    weights = np.linalg.solve(K / size + ridge * np.eye(len(K)), seen / seen.mean(axis=0) - 1)
     guessed = (gram[np.ix_(test, ~test)] / size @ weights).argmax(axis=1)
-    found = guessed == classes[test]
-    return float(np.mean(members[test].T @ found / members[test].sum(axis=0)))
+    right = guessed == classes[test]
+    return float(np.mean(members[test].T @ right / members[test].sum(axis=0)))

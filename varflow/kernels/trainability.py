@@ -33,7 +33,7 @@ def trainability(
     scrambles: int = 8,
     seed: int = 0,
 ) -> Trainability:
-    r"""How far the gradients of a network tell a similar input from a different one, at infinite width.
+    r"""Contrast with which gradients of a network tell a similar input from a different one, at infinite width.
 
     .. math:: \text{contrast} = \frac{K_{01} - K_{02}}{K_{00}}, \qquad
               K_{ab} = \sum_l \frac{\Theta^l_{ab}}{\sqrt{\Theta^l_{00}}}, \qquad
@@ -135,9 +135,9 @@ def _contrast(theta: np.ndarray) -> np.ndarray:
 
 
 def _correlations(theta: np.ndarray) -> np.ndarray:
-    """Of the first input with the others, (…, layers, 2)."""
-    own = np.diagonal(theta, axis1=-2, axis2=-1)
-    return theta[..., 0, 1:] / np.sqrt(own[..., :1] * own[..., 1:])
+    """Correlations of the first input with the others, (…, layers, 2)."""
+    norms = np.diagonal(theta, axis1=-2, axis2=-1)
+    return theta[..., 0, 1:] / np.sqrt(norms[..., :1] * norms[..., 1:])
 
 
 def _three(network: Network, seed: int) -> Inputs:

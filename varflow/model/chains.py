@@ -19,7 +19,7 @@ def chain_parts(chain: Any) -> tuple[Spike, list[Linear]]:
     common = {"weights": chain.weights, "mean_gain": chain.mean_gain, "bias_std": chain.bias_std}
     linear = cache(lambda width, gain: Linear(width, gain=gain, **common))
     return Spike(chain.neuron), [
-        linear(*each) for each in zip(chain.widths[1:].tolist(), chain.gains[1:].tolist(), strict=True)
+        linear(*pair) for pair in zip(chain.widths[1:].tolist(), chain.gains[1:].tolist(), strict=True)
     ]
 
 
@@ -35,19 +35,19 @@ def as_chain(layers: Sequence[Layer], width: int | None, drive: Drive) -> dict[s
     """The arguments of the plain chain ``[Spike] + (depth - 1) · [Linear, Spike]`` that is the same network, or None."""
     if getattr(drive, "shape", None) is not None:
         return None
-    first, *rest = layers
+    first, *others = layers
     into = None  # the weights from the drive
     if isinstance(first, Linear) and isinstance(drive, Inputs):
         if first.bias_std or first.mean_gain_of(drive.fan_in):
             return None
-        into, layers, drive = first, rest, replace(drive, input_gain=first.gain)
+        into, layers, drive = first, others, replace(drive, input_gain=first.gain)
     spikes = [layer for layer in layers[::2] if isinstance(layer, Spike)]
     linears = [layer for layer in layers[1::2] if isinstance(layer, Linear)]
     if not len(layers) % 2 or len(spikes) + len(linears) < len(layers):
         return None
     weighted = linears if into is None else [into, *linears]
-    alike = len(set(spikes)) == len({layer.neuron.detach_reset for layer in spikes}) == 1
-    if any(layer.rows != "free" for layer in weighted) or spikes[0].recurrent or not alike:
+    equal_spikes = len(set(spikes)) == len({layer.neuron.detach_reset for layer in spikes}) == 1
+    if any(layer.rows != "free" for layer in weighted) or spikes[0].recurrent or not equal_spikes:
         return None
     if len({layer.law for layer in weighted}) > 1 or len({(layer.bias_std, layer.mean_gain) for layer in linears}) > 1:
         return None

@@ -112,7 +112,7 @@ class Graph(Shown, Sequence[Node]):
 
     @property
     def roots(self) -> Sequence[int]:
-        """What the signal of every node depends on past no other weights, as a bit mask over the numbers of nodes.
+        """Nodes on which the signal of each depends past no other weights, as a bit mask over the numbers of nodes.
 
         That is weights (one bit for all nodes that share them), the drive, numbers measured, and operations that are unknown.
         Signals without a common root are independent, since weights are.

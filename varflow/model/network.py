@@ -207,7 +207,7 @@ class Network(Shown):
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """What a network that was read from a model leaves out, in words."""
+        """Words for what a network that was read from a model leaves out."""
         return () if self.nodes is None else self.nodes.unknown
 
     @property
@@ -247,9 +247,9 @@ class Network(Shown):
     def mean_gains(self) -> np.ndarray:
         if self.mean_gain is not None:
             return np.where(np.arange(self.depth) > 0, self.mean_gain, 0.0)
-        below = list(zip(self.gains[1:].tolist(), self.widths[:-1].tolist(), strict=True))
-        own = {pair: self.weight_law.own_mean_gain(*pair) for pair in set(below)}
-        return np.array([0.0, *(own[pair] for pair in below)])
+        connections = list(zip(self.gains[1:].tolist(), self.widths[:-1].tolist(), strict=True))
+        mean_gain_of = {pair: self.weight_law.own_mean_gain(*pair) for pair in set(connections)}
+        return np.array([0.0, *(mean_gain_of[pair] for pair in connections)])
 
     silence_is_final = renamed("silence_is_final", "silence_is_absorbing")
 
@@ -260,7 +260,7 @@ class Network(Shown):
 
     def _parts(self) -> list[tuple[str, str]]:
         """Name and text of everything that is not a default."""
-        own: Any = None
+        default_mean: Any = None
         if self.layers is not None:
             parts = [] if self.width is None else [("width", str(self.width))]
             names = None if self.nodes is None else f"{{{self.nodes[1].name}, …, {self.nodes[-1].name}}}"
@@ -269,11 +269,10 @@ class Network(Shown):
             width = f"({self.width[0]}, …, {self.width[-1]})" if isinstance(self.width, tuple) else str(self.width)
             gain = f"({self.gain[0]:.4g}, …, {self.gain[-1]:.4g})" if isinstance(self.gain, tuple) else f"{self.gain:.6g}"
             parts = [("width", width), ("depth", str(self.depth)), ("gain", gain), ("neuron", repr(self.neuron))]
-            own = 0.0 if self.weight_law.own_mean == 0 else None
-        defaults = {"weights": "normal", "bias_std": 0.0, "mean_gain": own, "steps": 1, "drive": currents()}
-        return parts + [
-            (name, repr(getattr(self, name))) for name, default in defaults.items() if getattr(self, name) != default
-        ]
+            default_mean = 0.0 if self.weight_law.own_mean == 0 else None
+        defaults = {"weights": "normal", "bias_std": 0.0, "mean_gain": default_mean, "steps": 1, "drive": currents()}
+        parts += [(name, repr(getattr(self, name))) for name, default in defaults.items() if getattr(self, name) != default]
+        return parts
 
     def _table(self) -> Table:
         if self.nodes is not None:
@@ -314,9 +313,9 @@ def _fits(network: Network) -> None:
     for name, wanted, there in (("steps", drive.steps, network.steps), ("width", drive.width, width)):
         if wanted not in (None, there):
             raise DomainError("drive", drive, f"needs a network with {name}={wanted} (in layer 1), not {name}={there}")
-    law, below = network.weight_law, set(network.widths[:-1].tolist())
-    below |= set() if drive.fan_in is None else {drive.fan_in}
-    for fan_in in sorted(below):
+    law, fan_ins = network.weight_law, set(network.widths[:-1].tolist())
+    fan_ins |= set() if drive.fan_in is None else {drive.fan_in}
+    for fan_in in sorted(fan_ins):
         if law.in_degree is not None and law.in_degree > fan_in:
             raise DomainError("weights", law, f"needs more inputs than a neuron has: the smallest fan-in is {fan_in}")
     for gain, fan_in in set(zip(network.gains[1:].tolist(), network.widths[:-1].tolist(), strict=True)):

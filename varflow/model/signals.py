@@ -25,7 +25,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """What flows between two layers.
+    """A signal between two layers.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class Layer:
 
     @property
     def over_batch(self) -> bool:
-        """Whether it normalises over a batch of inputs."""
+        """True if it normalises over a batch of inputs."""
         return False
 
     def after(self, *signals: Any, **width: Any) -> Signal:
@@ -89,12 +89,20 @@ class Layer:
 
     def __repr__(self) -> str:
         """Only what differs from the defaults."""
-        parts = [repr(getattr(self, f.name)) for f in fields(self) if f.name in self._positional]  # pyright: ignore[reportArgumentType]
-        named = (f for f in fields(self) if f.name not in self._positional)  # pyright: ignore[reportArgumentType]
-        parts += [f"{f.name}={value!r}" for f in named if (value := getattr(self, f.name)) != f.default]
+        of = fields(self)  # pyright: ignore[reportArgumentType]
+        parts = [_shown(getattr(self, f.name)) for f in of if f.name in self._positional]
+        named = (f for f in of if f.name not in self._positional)
+        parts += [f"{f.name}={_shown(value)}" for f in named if (value := getattr(self, f.name)) != f.default]
         return f"{type(self).__name__}({', '.join(part for part in parts if part != 'None')})"
 
     _positional: ClassVar[tuple[str, ...]] = ()
+
+
+def _shown(value: object) -> str:
+    """A value with six digits."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_shown, value))}{',' if len(value) == 1 else ''})"
+    return repr(float(f"{value:.6g}")) if isinstance(value, float) else repr(value)
 
 
 def area_of(layer: Layer, signal: Signal) -> tuple[int, ...]:
@@ -153,7 +161,7 @@ def own_gain(layer: Layer, drive: Inputs | Spikes) -> None:
 
 
 def first_signal(drive: Drive, receiving: Sequence[Layer], width: int | None, steps: int) -> Signal:
-    """What the drive sends to the layers that receive it: its numbers, if they have weights, else currents."""
+    """The signal of the drive to the layers that receive it: its numbers, if they have weights, else currents."""
     if drive.steps not in (None, steps):
         raise DomainError("drive", drive, f"needs a network with steps={drive.steps}, not steps={steps}")
     shape = getattr(drive, "shape", None)

@@ -10,12 +10,12 @@ import numpy as np
 from varflow._checks import DomainError, choice, frozen, put, real_array
 from varflow.model.signals import Layer, Signal
 
-__all__ = ["Fallback", "Measured", "Source", "Unknown"]
+__all__ = ["Fallback", "Measured", "Source", "Unknown", "numbers_of"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Source(Layer):
-    """What the drive of a network sends: the first node of its graph."""
+    """The drive of a network as an operation: the first node of its graph."""
 
     sends: Signal
     accepts: ClassVar[tuple[str, ...]] = ()
@@ -63,9 +63,20 @@ class Measured(Layer):
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Fallback(Measured):
-    """What it receives, unless that is not known: then numbers that were measured there."""
+    """Pass on what is received, currents too, as numbers for weights; where it is not known, numbers that were measured."""
 
+    x: Any = None
     accepts: ClassVar[tuple[str, ...]] = ("input", "currents", "spikes")
+
+    def __post_init__(self) -> None:
+        if self.x is not None:
+            Measured.__post_init__(self)
+
+    def after(self, *signals: Signal, width: int | None = None) -> Signal:
+        return Signal("input", signals[0].shape, weighted=True) if self.x is None else Measured.after(self)
+
+    def __repr__(self) -> str:
+        return "Fallback()" if self.x is None else Measured.__repr__(self)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -88,3 +99,8 @@ class Unknown(Layer):
 
     def after(self, *signals: Signal, width: int | None = None) -> Signal:
         return self.sends or signals[0]
+
+
+def numbers_of(operation: Layer) -> np.ndarray | None:
+    """Numbers with which an operation begins, or may begin; None of all others."""
+    return operation.x if isinstance(operation, Measured) else None

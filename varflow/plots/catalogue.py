@@ -10,7 +10,7 @@ import numpy as np
 from varflow._checks import DomainError, instance, require, several
 from varflow._display import percent
 from varflow.plots.style import ALARM, TEXT, colours, new_figure, wrapped
-from varflow.results import Catalogue, Ensemble
+from varflow.results import Catalogue, Ensemble, Profile
 
 __all__ = ["plot_catalogue", "plot_methods"]
 
@@ -85,11 +85,12 @@ def _last_heard(catalogue: Catalogue, key: str) -> int:
     return int(np.max(np.flatnonzero(spikes >= 0.5), initial=-1)) + 1
 
 
-def _over_layers(profile: Any, quantity: str) -> np.ndarray:
-    values = getattr(profile, quantity)
-    if profile.network.steps == 1:
+def _over_layers(result: Profile | Ensemble, quantity: str) -> np.ndarray:
+    """A quantity without its steps: variance at the last one, others as the mean over them."""
+    values = getattr(result, quantity)
+    if result.network.steps == 1:
         return values
-    return values[:, -1] if quantity == "variance" else values.mean(axis=-1)
+    return values[..., -1] if quantity == "variance" else values.mean(axis=-1)
 
 
 def _draw(ax: Any, line: np.ndarray, ensemble: Ensemble | None, quantity: str, colour: str) -> None:
@@ -97,9 +98,7 @@ def _draw(ax: Any, line: np.ndarray, ensemble: Ensemble | None, quantity: str, c
     ax.plot(layer, line, "-", color=colour, lw=1.5, zorder=3, marker="_" if len(line) == 1 else "")
     if ensemble is None:
         return
-    rows = getattr(ensemble, quantity)
-    if ensemble.network.steps > 1:
-        rows = rows[..., -1] if quantity == "variance" else rows.mean(axis=-1)
+    rows = _over_layers(ensemble, quantity)
     shown = np.unique(np.geomspace(1, len(line), 22).round().astype(int)) - 1  # evenly spaced in log
     mean, error = rows.mean(axis=0), rows.std(axis=0, ddof=1) / np.sqrt(len(rows)) if len(rows) > 1 else np.zeros(len(line))
     dots = {"fmt": "o", "ms": 3.4, "elinewidth": 1.1, "mew": 0, "color": colour, "zorder": 2}
@@ -161,17 +160,10 @@ def _name(ax: Any, catalogue: Catalogue, labels: dict[str, str], colours: dict[s
 
 def _spaced(places: list[float], gap: float) -> np.ndarray:
     """Descending positions, moved as little as possible to be ``gap`` apart and not below 0."""
-    blocks: list[tuple[float, int]] = []  # centre, members
-    for place in places:
-        centre, members = place, 1
-        while blocks and blocks[-1][0] - centre < gap * (blocks[-1][1] + members) / 2:
-            neighbour, number = blocks.pop()
-            centre = (neighbour * number + centre * members) / (number + members)
-            members += number
-        blocks.append((centre, members))
-    falling = [centre + gap * ((members - 1) / 2 - rank) for centre, members in blocks for rank in range(members)]
-    floor = gap * np.arange(len(falling))[::-1]
-    return np.maximum(falling, floor)
+    from scipy.optimize import isotonic_regression
+
+    above = gap * np.arange(len(places))
+    return np.maximum(isotonic_regression(places + above, increasing=False).x - above, above[::-1])
 
 
 def _silent_words(catalogue: Catalogue, silent: list[str], ends: dict[str, int]) -> list[str]:

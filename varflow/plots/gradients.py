@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import instance
-from varflow.plots.style import colours, new_figure
+from varflow.plots.style import colours, draw_map, new_figure
 from varflow.results import GradientFlow
 
 __all__ = ["plot_gradient_flow"]
@@ -36,12 +36,8 @@ def plot_gradient_flow(flow: GradientFlow) -> Any:
     axes[0].legend(frameon=False, fontsize=8, **beside)
     if steps > 1:
         fraction = np.divide(energy, total[:, None], out=np.zeros_like(energy), where=total[:, None] > 0)
-        extent = (0.5, steps + 0.5, depth + 0.5, 0.5)
-        mesh = axes[1].imshow(fraction, aspect="auto", extent=extent, cmap="viridis", vmin=0, interpolation="nearest")
-        axes[1].set(xlabel="step", ylabel="layer", title="fraction of a layer's energy")
-        figure.colorbar(mesh, ax=axes[1]).outline.set_visible(False)
-        axes[1].yaxis.get_major_locator().set_params(integer=True)
+        figure.colorbar(draw_map(axes[1], fraction), ax=axes[1]).outline.set_visible(False)
+        axes[1].set(ylabel="layer", title="fraction of a layer's energy")
     axes[0].spines[["top", "right"]].set_visible(False)
-    for axis in axes:
-        axis.xaxis.get_major_locator().set_params(integer=True)
+    axes[0].xaxis.get_major_locator().set_params(integer=True)
     return figure

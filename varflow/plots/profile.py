@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import instance
-from varflow.plots.style import colours, layers, marker, new_figure
+from varflow.plots.style import colours, draw_map, layers, marker, new_figure
 from varflow.results import Profile
 
 __all__ = ["plot_profile"]
@@ -40,14 +40,8 @@ def _draw_lines(figure: Any, profile: Profile) -> None:
 
 
 def _draw_maps(figure: Any, profile: Profile) -> None:
-    depth, steps = profile.variance.shape
     drawn = {"variance of the potentials": profile.variance, "firing rate": profile.firing_rate}
     for ax, (title, values) in zip(figure.subplots(1, 2, sharey=True), drawn.items(), strict=True):
-        extent = (0.5, steps + 0.5, depth + 0.5, 0.5)
-        mesh = ax.imshow(values, aspect="auto", extent=extent, cmap="viridis", vmin=0, interpolation="nearest")
-        figure.colorbar(mesh, ax=ax).outline.set_visible(False)
+        figure.colorbar(draw_map(ax, values), ax=ax).outline.set_visible(False)
         ax.set_title(title, fontsize=10)
-        ax.set(xlabel="step")
-        ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.yaxis.get_major_locator().set_params(integer=True)
     figure.axes[0].set_ylabel("layer")

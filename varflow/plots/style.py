@@ -25,6 +25,7 @@ __all__ = [
     "band",
     "colours",
     "colours_of",
+    "draw_map",
     "experiment_of",
     "layers",
     "line_styles",
@@ -127,6 +128,16 @@ def band(ax: Any, ensemble: Any, profile: Any, colour: Any, measured: str = "", 
     ax.plot(layer, variance, "-", color=colour, lw=1.4, marker=marker(layer), label=predicted or None)
     for sign in (-1, 1):
         ax.plot(layer, variance + sign * std, ":", color=colour, lw=0.9, marker=marker(layer))
+
+
+def draw_map(ax: Any, values: np.ndarray, **options: Any) -> Any:
+    """A map of values over layers and steps, both counted from 1; ``options`` go to ``imshow``."""
+    depth, steps = values.shape
+    extent = (0.5, steps + 0.5, depth + 0.5, 0.5)
+    ax.set_xlabel("step")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.get_major_locator().set_params(integer=True)
+    return ax.imshow(values, aspect="auto", extent=extent, cmap="viridis", vmin=0, interpolation="nearest", **options)
 
 
 def axes(ax: Any) -> Any:

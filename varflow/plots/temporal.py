@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import require
-from varflow.plots.style import BESIDE, RIGHT, colours_of, experiment_of, line_styles, marker, page, panel_title
+from varflow.plots.style import BESIDE, RIGHT, colours_of, draw_map, experiment_of, line_styles, marker, page, panel_title
 from varflow.results import Curve, Experiment, late_steps
 
 __all__ = ["plot_experiment_in_time"]
@@ -82,16 +82,12 @@ def _draw_maps(figure: Any, curve: Curve, box: tuple[float, float, float, float]
     theory, seen = curve.profile.firing_rate, curve.ensemble.mean().firing_rate
     top = max(theory.max(), seen.max()) or 1.0
     left, bottom, width, height = box
-    extent = (0.5, theory.shape[1] + 0.5, theory.shape[0] + 0.5, 0.5)
     mesh = None
     for place, (title, values) in enumerate({"infinite width": theory, "simulated": seen}.items()):
         ax = figure.add_axes((left + place * 0.46 * width, bottom, 0.41 * width, height))
-        mesh = ax.imshow(values, aspect="auto", extent=extent, cmap="viridis", vmin=0, vmax=top, interpolation="nearest")
+        mesh = draw_map(ax, values, vmax=top)
         ax.set_title(f"{LABELS['firing_rate']}, {title}", fontsize=10)
-        ax.set_xlabel("step")
         ax.tick_params(labelleft=place == 0)
-        for axis in (ax.xaxis, ax.yaxis):
-            axis.get_major_locator().set_params(integer=True)
         if place == 0:
             ax.set_ylabel("layer")
     bar = figure.colorbar(mesh, cax=figure.add_axes((left + 0.9 * width, bottom, 0.025 * width, height)))

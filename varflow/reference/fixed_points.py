@@ -20,7 +20,7 @@ from varflow.reference.cycles import two_cycles
 from varflow.reference.digits import GUARD, in_digits
 from varflow.reference.layer import ReferenceLayer, layer_of
 from varflow.reference.roots import first_power, root_between, roots_between
-from varflow.results import Cycle, FixedPoint, FixedPoints
+from varflow.results import FixedPoint, FixedPoints
 from varflow.results.fixed_points import basin, in_full
 
 __all__ = ["ExactFixedPoints", "fixed_points", "stable_variance"]
@@ -35,6 +35,8 @@ class ExactFixedPoint(FixedPoint):
 
     digits: int = 50
 
+    _hidden = ("digits",)
+
     def _table(self) -> Any:
         return in_full(f"ExactFixedPoint, {self.digits} digits", [self], _in_digits(self.digits))
 
@@ -47,19 +49,6 @@ class ExactFixedPoints(FixedPoints):
     """Fixed points in mpf numbers, printed with ``digits`` digits; ``to_dict`` gives floats."""
 
     digits: int = 50
-
-    def to_dict(self) -> dict[str, Any]:
-        def rounded(point: FixedPoint) -> FixedPoint:
-            V, rate, m, scale, residual = (float(getattr(point, name)) for name in _NUMBERS)
-            return FixedPoint(V, rate, m, point.stable, scale, residual)
-
-        def rounded_cycle(cycle: Cycle) -> Cycle:
-            low, high, low_rate, high_rate = map(float, (*cycle.variances, *cycle.firing_rates))
-            m, scale, residual = (float(getattr(cycle, name)) for name in _NUMBERS[2:])
-            return Cycle((low, high), (low_rate, high_rate), m, cycle.stable, scale, residual)
-
-        points, cycles = tuple(map(rounded, self.points)), tuple(map(rounded_cycle, self.cycles))
-        return FixedPoints(points, self.complete, self.resolution, float(self.basin_edge), cycles).to_dict()
 
     def _table(self) -> Any:
         how = "complete" if self.complete else "perhaps not all"

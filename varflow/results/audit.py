@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import VarflowError, deprecated, nan_to_none
-from varflow._display import Shown, Table, several
+from varflow._checks import VarflowError, deprecated
+from varflow._display import Shown, Table, measured, several
 from varflow._figures import draw
 from varflow.model.surrogate import Surrogate
 from varflow.results.audited_layer import DESCRIBED, FLOOR, MORE, MOSTLY, SATURATED, AuditedLayer, lost_inputs, weights_of
-from varflow.results.export import dataset, records
+from varflow.results.export import Exported, dataset, numbered, records
 
 __all__ = ["CAUSES", "AuditReport", "UnhealthyError"]
 
@@ -47,7 +47,7 @@ class UnhealthyError(VarflowError, AssertionError):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class AuditReport(Shown):
+class AuditReport(Exported, Shown):
     """Every neuron layer of a model, measured and predicted over the same steps and inputs.
 
     Columns of the table: names of the weight modules and of the spiking module, both of which ``report[name]`` takes; ``gain``
@@ -102,6 +102,8 @@ class AuditReport(Shown):
     method: str
     notes: tuple[str, ...] = field(default=())
     fix_surrogate: Surrogate | None = None
+
+    _derived = ("fixes", "problems", "remarks", "healthy", "spikes", "operations", "gradient_growth")
 
     def __getitem__(self, name: str) -> AuditedLayer:
         """A layer by its name, by that of its neuron, or of one of its weight modules."""
@@ -158,27 +160,23 @@ class AuditReport(Shown):
         return f"{layer.label} is dead ({scale}){why}"
 
     def _weak(self) -> list[str]:
-        words = []
         few = [layer for layer in self.hidden if not layer.dead and layer.firing_rate < FLOOR]
-        if few:
-            lowest = min(layer.firing_rate for layer in few)
-            words.append(f"weak, late rates below {FLOOR:g} (down to {lowest:.2g}): {_named(few)}")
         idle = [layer for layer in self.hidden if layer.idle and layer not in few]
-        if idle:
-            words.append(f"weak, more than {MOSTLY:.0%} of neurons spike for none of these inputs: {_named(idle)}")
-        return words
+        lowest = min((layer.firing_rate for layer in few), default=0.0)
+        return [
+            *_of_layers(f"weak, late rates below {FLOOR:g} (down to {lowest:.2g})", few),
+            *_of_layers(f"weak, more than {MOSTLY:.0%} of neurons spike for none of these inputs", idle),
+        ]
 
     def _saturated(self) -> list[str]:
-        words = []
         saturated = [layer for layer in self.hidden if layer.saturated_fraction > SATURATED]
-        if saturated:
-            words.append(f"saturated, most neurons spike at every step: {_named(saturated)}")
         wide = [layer for layer in self.hidden if layer.wide]
-        if wide:
-            widest = max(layer.width_in_thresholds for layer in wide)
-            loss = "spikes hardly depend on the threshold, and surrogate gradients vanish"
-            words.append(f"potentials are {widest:.3g} thresholds wide: {loss}: {_named(wide)}")
-        return words
+        widest = max((layer.width_in_thresholds for layer in wide), default=0.0)
+        loss = "spikes hardly depend on the threshold, and surrogate gradients vanish"
+        return [
+            *_of_layers("saturated, most neurons spike at every step", saturated),
+            *_of_layers(f"potentials are {widest:.3g} thresholds wide: {loss}", wide),
+        ]
 
     @property
     def gradient_growth(self) -> float:
@@ -284,21 +282,6 @@ class AuditReport(Shown):
         if self.problems:
             raise UnhealthyError("; ".join(self.problems), self)
 
-    def to_dict(self) -> dict[str, Any]:
-        names = (
-            *self.__dataclass_fields__,
-            "fixes",
-            "problems",
-            "remarks",
-            "healthy",
-            "spikes",
-            "operations",
-            "gradient_growth",
-        )
-        rows = {name: getattr(self, name) for name in names}
-        rows["fix_surrogate"] = None if self.fix_surrogate is None else repr(self.fix_surrogate)
-        return nan_to_none(rows | {"layers": [layer.to_dict() for layer in self.layers]})
-
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``layer`` (by name), ``input`` and ``step``; ``to_dict`` has gains of single modules."""
         layers = [name for name in AuditedLayer.__dataclass_fields__ if name not in ("name", *BY_MODULE, *DESCRIBED, *OVER)]
@@ -306,7 +289,7 @@ class AuditReport(Shown):
         variables |= {name: (("layer", axis), [getattr(layer, name) for layer in self.layers]) for name, axis in OVER.items()}
         names = ("first_dead", "cause", "fix_layer", "fix_gain", "method", "healthy")
         attributes = {name: getattr(self, name) for name in names} | {"notes": "; ".join(self.notes)}
-        axes = {"layer": ("layer", [layer.name for layer in self.layers]), "step": ("step", np.arange(1, self.steps + 1))}
+        axes = {"layer": ("layer", [layer.name for layer in self.layers])} | numbered(step=self.steps)
         return dataset(variables, axes, **attributes)
 
     def plot(self) -> Any:
@@ -317,7 +300,7 @@ class AuditReport(Shown):
         always = any(layer.saturated_fraction for layer in self.layers)
         back = any(math.isfinite(layer.gradient_norm) for layer in self.layers)
         rows = [_row(layer, always, back) for layer in self.layers]
-        ends = (_number(self.spikes), _number(self.operations), "")
+        ends = (measured(self.spikes), measured(self.operations), "")
         rows.append(("total", *["" for _ in rows[0][1 : -len(ends)]], *ends))
         weights, neurons = (max(7, *map(len, column)) for column in list(zip(*rows, strict=True))[:2])
         layout = f"{{:<{weights}}} {{:<{neurons}}} {{:>8}} {{:>8}} {{:>17}} {{:>8}} {{:>8}} {{:>7}} {{:>7}}"
@@ -341,29 +324,29 @@ def _rule(layer: AuditedLayer) -> str:
 
 
 def _row(layer: AuditedLayer, always: bool, back: bool) -> tuple[str, ...]:
-    predicted = f"{layer.predicted_rate:.4f}" if math.isfinite(layer.predicted_rate) else "–"
+    predicted = measured(layer.predicted_rate, ".4f")
     predicted += f" ± {layer.predicted_std:.2g}" if math.isfinite(layer.predicted_std) else ""
     return (
         weights_of(layer),
         layer.neuron_name,
-        _number(layer.gain),
+        measured(layer.gain),
         f"{layer.firing_rate:.4f}",
         predicted,
         f"{layer.dead_fraction:.1%}",
         f"{layer.survival.mean():.0%}",
-        _number(layer.raster_overlap, 3),
-        _number(layer.predicted_overlap, 3),
+        measured(layer.raster_overlap, ".3g"),
+        measured(layer.predicted_overlap, ".3g"),
         *([f"{layer.saturated_fraction:.1%}"] if always else []),
         *(_gradients(layer) if back else []),
-        _number(layer.spikes),
-        _number(layer.operations),
+        measured(layer.spikes),
+        measured(layer.operations),
         f"{layer.verdict} (output)" if layer.output else layer.verdict,
     )
 
 
 def _gradients(layer: AuditedLayer) -> tuple[str, ...]:
     numbers = (layer.gradient_norm, layer.predicted_gradient_norm, layer.gradient_gain)
-    return (*(_number(value, 3) for value in numbers), _percent(layer.dead_gradients))
+    return (*(measured(value, ".3g") for value in numbers), measured(layer.dead_gradients, ".1%"))
 
 
 def _per_layer(growth: float) -> str:
@@ -372,12 +355,9 @@ def _per_layer(growth: float) -> str:
     return f"their square {'falls' if growth < 1 else 'grows'} {max(growth, 1 / growth):.3g}-fold per layer"
 
 
-def _number(value: float, digits: int = 4) -> str:
-    return f"{value:.{digits}g}" if math.isfinite(value) else "–"
-
-
-def _percent(value: float) -> str:
-    return f"{value:.1%}" if math.isfinite(value) else "–"
+def _of_layers(words: str, layers: list[AuditedLayer]) -> list[str]:
+    """These words of these layers, by name; nothing without any."""
+    return [f"{words}: {_named(layers)}"] if layers else []
 
 
 def _named(layers: list[AuditedLayer]) -> str:

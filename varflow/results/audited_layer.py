@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import nan_to_none
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import mean_of
 from varflow.model.surrogate import Surrogate
+from varflow.results.export import Exported
 from varflow.results.layout import ReadOnly
 
 __all__ = ["DESCRIBED", "FLOOR", "MORE", "MOSTLY", "SATURATED", "AuditedLayer", "lost_inputs", "weights_of"]
@@ -30,7 +30,7 @@ WIDE = 100.0  # standard deviation of potentials in thresholds above which a lay
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class AuditedLayer(ReadOnly):
+class AuditedLayer(ReadOnly, Exported):
     """One neuron layer. "Late" means the second half of the steps; means are over inputs.
 
     Attributes
@@ -135,6 +135,8 @@ class AuditedLayer(ReadOnly):
     kept: str = ""
     computed: dict[str, str] = field(default_factory=dict)
 
+    _hidden, _derived = DESCRIBED, (*MORE, *DESCRIBED)
+
     @property
     def spikes(self) -> float:
         """Spikes of all its neurons, per input, over all steps."""
@@ -190,12 +192,6 @@ class AuditedLayer(ReadOnly):
         """The module with the largest gain, and the gain to give it so that the layer has ``gain`` (None if unknown)."""
         name = max(self.gains, key=lambda module: self.gains[module], default=None)
         return name, None if name is None or gain is None else self.scaled_to(gain)[name]
-
-    def to_dict(self) -> dict[str, Any]:
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in DESCRIBED}
-        described = {name: getattr(self, name) for name in DESCRIBED}
-        more = {name: getattr(self, name) for name in MORE}
-        return nan_to_none(values | more | {name: None if value is None else repr(value) for name, value in described.items()})
 
 
 def weights_of(layer: Any) -> str:

@@ -14,7 +14,7 @@ from varflow._figures import draw
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.results.ensemble import Ensemble
-from varflow.results.export import dataset, records
+from varflow.results.export import Exported, dataset, records
 from varflow.results.layout import QUANTITIES, axes_of, over_layers
 from varflow.results.profile import Profile
 
@@ -22,7 +22,7 @@ __all__ = ["Catalogue", "CatalogueEntry"]
 
 
 @dataclass(frozen=True, slots=True)
-class CatalogueEntry:
+class CatalogueEntry(Exported):
     """One method in this setting. None where the method does not specify a value, or theory cannot predict it.
 
     Attributes
@@ -72,8 +72,7 @@ class CatalogueEntry:
     remark: str = ""
     colour: str = "0.4"
 
-    def to_dict(self) -> dict[str, Any]:
-        return nan_to_none({field.name: getattr(self, field.name) for field in fields(self) if field.name != "colour"})
+    _hidden = ("colour",)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -122,7 +121,7 @@ class Catalogue(Shown):
         setting = {"threshold": self.neuron.threshold, "decay": self.neuron.decay, "reset": str(self.neuron.reset)}
         setting |= {name: getattr(self.neuron, name) for name in ("input_scale", "synaptic_decay", "delay")}
         setting |= {name: getattr(self, name) for name in names}
-        return nan_to_none({"methods": [entry.to_dict() for entry in self.methods], **setting})
+        return nan_to_none({"methods": self.methods, **setting})
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``key``, one per method; predictions also over ``layer`` and ``step``, NaN without one."""

@@ -7,14 +7,14 @@ from typing import Any
 
 from varflow._checks import nan_to_none
 from varflow._display import Table
-from varflow.results.export import dataset, records
+from varflow.results.export import Exported, dataset, records
 from varflow.results.fixed_points import Points
 
 __all__ = ["CorrelationFixedPoint", "CorrelationFixedPoints"]
 
 
 @dataclass(frozen=True, slots=True)
-class CorrelationFixedPoint:
+class CorrelationFixedPoint(Exported):
     """An overlap of two inputs that a layer reproduces, ``ρ' = ρ``.
 
     Attributes
@@ -34,9 +34,6 @@ class CorrelationFixedPoint:
     stable: bool
     depth_scale: float
 
-    def to_dict(self) -> dict[str, Any]:
-        return nan_to_none({name: getattr(self, name) for name in self.__dataclass_fields__})
-
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class CorrelationFixedPoints(Points[CorrelationFixedPoint]):
@@ -54,8 +51,7 @@ class CorrelationFixedPoints(Points[CorrelationFixedPoint]):
     variance: float
 
     def to_dict(self) -> dict[str, Any]:
-        points = {"fixed_points": [point.to_dict() for point in self]}
-        return points | {"threshold": self.threshold, "variance": self.variance}
+        return nan_to_none({"fixed_points": self.points, "threshold": self.threshold, "variance": self.variance})
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``fixed_point``."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import nan_to_none
 from varflow._display import Shown, Table
 from varflow._figures import draw
-from varflow.results.export import dataset
+from varflow.results.export import Exported, dataset
+from varflow.results.layout import evenly
 
 __all__ = ["DepthScales"]
 
@@ -18,7 +18,7 @@ NAMES = ("firing_rate", "variance_depth", "overlap_depth", "overlap", "gradient_
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class DepthScales(Shown):
+class DepthScales(Exported, Shown):
     """Depth scales of activity, overlap and gradients, in layers, over thresholds (or widths) and gains.
 
     Entries are 0 where only silence is stable. ``r`` is the number of thresholds, or of widths if there are any.
@@ -52,6 +52,8 @@ class DepthScales(Shown):
     overlap: np.ndarray
     gradient_gain: np.ndarray
 
+    _derived = ("gradient_depth", "reading")
+
     @property
     def gradient_depth(self) -> np.ndarray:
         """``ξ_∇ = 1/|ln χ|``, in which the variance of gradients changes by a factor e; infinite for ``χ = 1``."""
@@ -81,11 +83,6 @@ class DepthScales(Shown):
     def _steady(self) -> np.ndarray:
         return np.abs(self.gradient_gain - 1) < 0.1
 
-    def to_dict(self) -> dict[str, Any]:
-        """Infinite depth scales are None."""
-        names = ("thresholds", "gains", "widths", "surrogate", *NAMES, "reading")
-        return nan_to_none({name: _finite(getattr(self, name)) for name in names})
-
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``threshold`` or ``width``, and ``gain``."""
         name, _, values = self.rows
@@ -97,15 +94,9 @@ class DepthScales(Shown):
         return draw(self)
 
     def _table(self) -> Table:
-        sizes = zip(self.overlap.shape, (11, 8), strict=True)
-        rows, columns = (np.unique(np.linspace(0, n - 1, shown_at_most).round().astype(int)) for n, shown_at_most in sizes)
         _, symbol, values = self.rows
-        shown = ((f"{self.overlap_depth[i, j]:.2f} {self.gradient_gain[i, j]:.2g}" for j in columns) for i in rows)
-        cells = [(f"{values[i]:.4g}", *row) for i, row in zip(rows, shown, strict=True)]
+        rows, columns, depth, chi = evenly(len(values), 11), evenly(len(self.gains), 8), self.overlap_depth, self.gradient_gain
+        cells = [(f"{values[i]:.4g}", *(f"{depth[i, j]:.2f} {chi[i, j]:.2g}" for j in columns)) for i in rows]
         header = (symbol, *(f"{self.gains[j]:.4g}" for j in columns))
         title = f"DepthScales: ξ_c in layers and χ of {self.surrogate}, over {symbol} and g"
         return Table(title, "{:>6}" + "{:>13}" * len(columns), cells, header, self.reading)
-
-
-def _finite(value: Any) -> Any:
-    return np.where(np.isinf(value), np.nan, value) if isinstance(value, np.ndarray) else value

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import nan_to_none
-from varflow._display import Shown, Table
+from varflow._display import Shown, Table, several
 from varflow._figures import draw
 from varflow.model.drive_kinds import Drive
 from varflow.model.neurons import Neuron
@@ -126,7 +126,7 @@ class Experiment(Shown):
     def _table(self) -> Table:
         depth = self.curves[0].network.depth
         widths = " and ".join(map(str, self.widths))
-        size = f"{_counted(self.repeats, 'network')} of width {widths}, {_counted(depth, 'layer')}"
+        size = f"{several(self.repeats, 'network')} of width {widths}, {several(depth, 'layer')}"
         verdict = "the theory stands" if self.passed else "the theory is rejected"
         if self.steps > 1:
             size = f"{size}, {self.steps} steps of {_without_threshold(self.curves[0].network.neuron)}"
@@ -160,7 +160,3 @@ def _last_layer(curve: Curve) -> list[str]:
 def _without_threshold(neuron: Neuron) -> str:
     """``Neuron(decay=0.5, reset='zero')``; the thresholds are in the table."""
     return repr(neuron).replace(f"threshold={neuron.threshold:g}", "").replace("(, ", "(")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"

@@ -1,4 +1,4 @@
-"""Results as ``xarray.Dataset``, in types that every netCDF format can hold.
+"""Results as dicts for JSON, and as ``xarray.Dataset`` in types that every netCDF format can hold.
 
 ``vf.finite_width(network).to_xarray().to_netcdf("profile.nc")``: netCDF has no booleans, no None and no empty axes, and its
 classic format no 64-bit integers.
@@ -7,13 +7,27 @@ classic format no 64-bit integers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
-from varflow._checks import require
+from varflow._checks import nan_to_none, require
 
-__all__ = ["dataset", "plain", "records"]
+__all__ = ["Exported", "dataset", "numbered", "plain", "records"]
+
+
+class Exported:
+    """A result whose fields, but the ``_hidden`` ones, and ``_derived`` properties are exported by name."""
+
+    __slots__ = ()
+    _hidden: tuple[str, ...] = ()
+    _derived: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything by name, None where undefined; arrays that are too large only ``to_xarray`` has."""
+        names = [*(field.name for field in fields(self) if field.name not in self._hidden), *self._derived]  # pyright: ignore[reportArgumentType]
+        return nan_to_none({name: getattr(self, name) for name in names})
 
 
 def dataset(variables: Mapping[str, Any], coordinates: Mapping[str, Any], **attributes: Any) -> Any:
@@ -21,6 +35,11 @@ def dataset(variables: Mapping[str, Any], coordinates: Mapping[str, Any], **attr
     data, coords = _without_none(variables), _without_none(coordinates)
     given = {name: _attribute(value) for name, value in attributes.items() if value is not None}
     return require("xarray", "xarray").Dataset(data, coords=coords, attrs=given)
+
+
+def numbered(**sizes: int) -> dict[str, Any]:
+    """Coordinates that count from 1, by the name of their axis."""
+    return {name: (name, np.arange(1, size + 1)) for name, size in sizes.items()}
 
 
 def records(rows: Iterable[Any], names: Iterable[str], axis: str) -> dict[str, Any]:

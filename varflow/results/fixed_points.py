@@ -9,7 +9,7 @@ from typing import Any, TypeVar, overload
 from varflow._checks import nan_to_none
 from varflow._display import Shown, Table
 from varflow._figures import draw
-from varflow.results.export import dataset, records
+from varflow.results.export import Exported, dataset, records
 
 __all__ = ["Cycle", "FixedPoint", "FixedPoints", "Points", "in_full"]
 
@@ -34,7 +34,7 @@ class Points(Shown, Sequence[Point]):
 
 
 @dataclass(frozen=True, slots=True)
-class FixedPoint(Shown):
+class FixedPoint(Exported, Shown):
     """A fixed point of the layer map, ``F(V) = V``.
 
     Attributes
@@ -62,18 +62,15 @@ class FixedPoint(Shown):
     enclosure: tuple[float, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return nan_to_none(self._known())
-
-    def _known(self) -> dict[str, Any]:
-        return {name: value for name in self.__dataclass_fields__ if (value := getattr(self, name)) is not None}
+        return {name: value for name, value in Exported.to_dict(self).items() if getattr(self, name) is not None}
 
     def _table(self) -> Table:
-        rows = [(name, repr(value)) for name, value in self._known().items() if name != "stable"]
+        rows = [(name, repr(getattr(self, name))) for name in self.to_dict() if name != "stable"]
         return Table(f"FixedPoint, {_stability(self)}", "{:<12} {}", rows)
 
 
 @dataclass(frozen=True, slots=True)
-class Cycle(Shown):
+class Cycle(Exported, Shown):
     """A two-cycle, in which layers alternate between two variances: ``V₂ = F(V₁)`` and ``V₁ = F(V₂)``.
 
     Attributes
@@ -96,9 +93,6 @@ class Cycle(Shown):
     stable: bool
     depth_scale: float
     residual: float
-
-    def to_dict(self) -> dict[str, Any]:
-        return nan_to_none({name: getattr(self, name) for name in self.__dataclass_fields__})
 
     def _table(self) -> Table:
         rows = [(name, repr(getattr(self, name))) for name in self.__dataclass_fields__ if name != "stable"]
@@ -137,9 +131,8 @@ class FixedPoints(Points[FixedPoint]):
     map: Callable[[Any], Any] | None = field(default=None, kw_only=True)
 
     def to_dict(self) -> dict[str, Any]:
-        points = {"fixed_points": [point.to_dict() for point in self], "cycles": [cycle.to_dict() for cycle in self.cycles]}
-        edge = {"complete": self.complete, "resolution": self.resolution, "basin_edge": self.basin_edge}
-        return nan_to_none(points | edge)
+        names = ("cycles", "complete", "resolution", "basin_edge")
+        return nan_to_none({"fixed_points": self.points} | {name: getattr(self, name) for name in names})
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``fixed_point``, and ``cycle`` and ``phase`` if there are two-cycles; all floats."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from varflow._checks import nan_to_none
-from varflow.results.export import dataset
+from varflow.results.export import Exported, dataset
 
 __all__ = ["CorrectedGain", "CorrectedGainTable"]
 
@@ -16,7 +15,7 @@ DIGITS = 12  # in the file: the accuracy of the gain
 
 
 @dataclass(frozen=True, slots=True)
-class CorrectedGain:
+class CorrectedGain(Exported):
     """One row.
 
     Attributes
@@ -48,7 +47,7 @@ ARGUMENTS = COLUMNS[:4]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CorrectedGainTable:
+class CorrectedGainTable(Exported):
     """Rows in the order threshold, width, depth."""
 
     rows: tuple[CorrectedGain, ...]
@@ -57,9 +56,6 @@ class CorrectedGainTable:
         """Comma-separated values with a header line; empty cells where no gain reaches the target."""
         lines = [",".join(_text(value) for value in astuple(row)) for row in self.rows]
         return "\n".join([",".join(COLUMNS), *lines, ""])
-
-    def to_dict(self) -> dict[str, Any]:
-        return nan_to_none({"rows": [asdict(row) for row in self.rows]})
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``threshold``, ``width``, ``depth`` and ``survival_target``; NaN where there is no row."""

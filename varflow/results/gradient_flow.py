@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import nan_to_none
 from varflow._display import Shown, Table
 from varflow._figures import draw
 from varflow.model.network import Network
-from varflow.results.export import dataset
-from varflow.results.layout import ReadOnly, axes_of, over_layers
+from varflow.results.export import Exported, dataset, numbered
+from varflow.results.layout import ReadOnly, axes_of, evenly, over_layers
 
 __all__ = ["GradientFlow"]
 
@@ -20,7 +19,7 @@ SUMMARY = ("growth", "typical_growth", "long_time_rate")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class GradientFlow(ReadOnly, Shown):
+class GradientFlow(ReadOnly, Exported, Shown):
     r"""The energy of gradients in every layer and step, from the readout back to the first layer.
 
     ``δ_{l,t}`` is the gradient by the currents of layer ``l`` at step ``t``, through its neurons (not through a shortcut beside
@@ -76,6 +75,8 @@ class GradientFlow(ReadOnly, Shown):
     typical_growth: float | None = None
     error: dict[str, np.ndarray] = field(default_factory=dict)
 
+    _hidden, _derived = ("network", "second_moments"), ("total", "range")
+
     @property
     def total(self) -> np.ndarray:
         """Energy of each layer over all steps, shape (depth,)."""
@@ -90,37 +91,25 @@ class GradientFlow(ReadOnly, Shown):
         """Energy over layers, and how it is shared between steps; a matplotlib figure."""
         return draw(self, **options)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything except ``network`` and ``second_moments``, which are large; ``to_xarray`` has them."""
-        skipped = ("network", "second_moments")
-        named = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in skipped}
-        return nan_to_none(named | {"total": self.total, "range": self.range})
-
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``layer``, ``step`` and ``other_step``."""
-        arrays = {name: getattr(self, name) for name in ("energy", "second_moments")}
-        variables = over_layers(arrays | {f"{name}_error": self.error[name] for name in ("energy",) if name in self.error})
-        variables |= {name: ((), value) for name in SUMMARY if (value := getattr(self, name)) is not None}
+        errors = {"energy_error": self.error.get("energy")}
+        variables = over_layers({"energy": self.energy, "second_moments": self.second_moments} | errors)
+        variables |= {name: ((), getattr(self, name)) for name in SUMMARY}
         variables["weight_norms"] = ("weighted_layer", self.weight_norms)
-        for name in ("spread", "typical"):
-            if getattr(self, name) is not None:
-                variables[name] = ("layer", getattr(self, name))
+        variables |= {name: ("layer", getattr(self, name)) for name in ("spread", "typical")}
         if self.instantaneous is not None:
             variables["instantaneous"] = ("layer", np.append(self.instantaneous, np.nan))
-        axes = axes_of(self.network) | {"weighted_layer": ("weighted_layer", np.arange(1, len(self.weight_norms) + 1))}
+        axes = axes_of(self.network) | numbered(weighted_layer=len(self.weight_norms))
         return dataset(variables, axes, network=self.network, surrogate=self.surrogate, readout=self.readout)
 
     def _table(self) -> Table:
         title = f"GradientFlow of {self.network!r}, {self.surrogate}, {self.readout} readout"
-        shown = np.unique(np.linspace(0, len(self.energy) - 1, 5).round().astype(int))
-        rows = [(str(l + 1), f"{self.total[l]:.5g}", self._shared(l)) for l in shown]
-        values = {name: getattr(self, name) for name in SUMMARY}
-        off = self.error.get("growth")
-        notes = [
-            f"{name} {value:.5g}" + (f" ± {float(off):.2g}" if name == "growth" and off is not None else "")
-            for name, value in values.items()
-            if value is not None
-        ]
+        rows = [(str(l + 1), f"{self.total[l]:.5g}", self._shared(l)) for l in evenly(len(self.energy), 5)]
+        known = {name: f"{value:.5g}" for name in SUMMARY if (value := getattr(self, name)) is not None}
+        if "growth" in known and "growth" in self.error:
+            known["growth"] += f" ± {float(self.error['growth']):.2g}"
+        notes = [f"{name} {text}" for name, text in known.items()]
         return Table(
             title, "{:>7} {:>12}  {}", rows, ("layer", "energy", "fraction at first, middle and last step"), notes, "  "
         )

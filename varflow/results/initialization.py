@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
 
-from varflow._checks import nan_to_none
 from varflow._display import Shown, Table
+from varflow.results.export import Exported
 
 __all__ = ["Initialization"]
 
@@ -14,7 +13,7 @@ FINITE = ("survival", "corrected_gain", "corrected_survival")  # computed for no
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Initialization(Shown):
+class Initialization(Exported, Shown):
     """The gain of one layer, and what to expect with it.
 
     Attributes
@@ -81,9 +80,6 @@ class Initialization(Shown):
     gamma: float | None = None
     gradient_growth: float | None = None
     surrogate: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        return nan_to_none({field.name: getattr(self, field.name) for field in fields(self)})
 
     def _table(self) -> Table:
         skipped = ("warnings", "threshold", "fan_in", "distribution", "width", "depth", "error", "window")

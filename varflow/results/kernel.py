@@ -11,8 +11,8 @@ from varflow._checks import DomainError, choice, integer, nan_to_none
 from varflow._display import Shown, Table
 from varflow._figures import draw
 from varflow.model.network import Network
-from varflow.results.export import dataset
-from varflow.results.layout import ReadOnly
+from varflow.results.export import dataset, numbered
+from varflow.results.layout import ReadOnly, evenly
 
 __all__ = ["READOUTS", "UPPER_BOUND", "Kernel", "overlaps_of_pairs"]
 
@@ -134,9 +134,7 @@ class Kernel(ReadOnly, Shown):
         variables: dict[str, Any] = {name: (axes, M.reshape(-1, *shape)) for name, M in arrays.items() if M is not None}
         if self.samples is not None:
             variables["samples"] = (("network", *axes), self.samples.reshape(*self.samples.shape[:2], *shape))
-        sizes = {"layer": self.depth, "input": self.inputs, "step": self.steps}
-        sizes |= {"other_input": self.inputs, "other_step": self.steps}
-        coordinates = {name: (name, np.arange(1, size + 1)) for name, size in sizes.items()}
+        coordinates = numbered(**dict(zip(axes, (self.depth, *shape), strict=True)))
         return dataset(variables, coordinates, network=self.network, repeats=self.repeats, seed=self.seed)
 
     def plot(self, ax: Any = None) -> Any:
@@ -146,8 +144,7 @@ class Kernel(ReadOnly, Shown):
     def _table(self) -> Table:
         width = "infinite width" if self.samples is None else f"{self.repeats} sampled networks, seed {self.seed}"
         title = f"Kernel of {self.inputs} inputs ({width}) of {self.network!r}"
-        layers = np.unique(np.linspace(1, self.depth, 5).round().astype(int)).tolist()
-        rows = [(str(layer), *(f"{value:.5g}" for value in self.between(layer))) for layer in layers]
+        rows = [(str(l + 1), *(f"{value:.5g}" for value in self.between(l + 1))) for l in evenly(self.depth, 5)]
         header = ("layer", "overlap", "smallest", "largest")
         return Table(title, "{:>7} {:>10} {:>10} {:>10}", rows, header, () if self.samples is not None else (UPPER_BOUND,))
 

@@ -10,8 +10,9 @@ import numpy as np
 from varflow._checks import frozen, put
 from varflow._display import Table
 from varflow.model.network import Network
+from varflow.results.export import numbered
 
-__all__ = ["QUANTITIES", "SPREADS", "ReadOnly", "axes_of", "late_steps", "layers_table", "over_layers", "spikes"]
+__all__ = ["QUANTITIES", "SPREADS", "ReadOnly", "axes_of", "evenly", "late_steps", "layers_table", "over_layers", "spikes"]
 
 QUANTITIES = ("variance", "firing_rate", "survival")
 SPREADS = ("spread", "conditional_spread")  # over networks, pooled over layers
@@ -55,12 +56,17 @@ def over_layers(arrays: dict[str, Any], *first: str) -> dict[str, Any]:
 
 def axes_of(result: Any) -> dict[str, Any]:
     """Layers and steps of a network, or of a result with ``depth`` and ``steps``, counted from 1."""
-    return {name: (name, np.arange(1, size + 1)) for name, size in (("layer", result.depth), ("step", result.steps))}
+    return numbered(layer=result.depth, step=result.steps)
+
+
+def evenly(size: int, at_most: int) -> list[int]:
+    """At most so many of the indices 0 … size - 1, evenly spaced, the first and the last among them."""
+    return np.unique(np.linspace(0, size - 1, at_most).round().astype(int)).tolist()
 
 
 def layers_table(title: str, network: Network, profile: Any) -> Table:
     """Five layers of a profile, evenly spaced; over several steps, at the first and last."""
-    layers = np.unique(np.linspace(0, network.depth - 1, 5).round().astype(int))
+    layers = evenly(network.depth, 5)
     title = f"{title} of {network!r}"
     if profile.variance.ndim == 1:
         return Table(title, "{:>7} {:>22} {:>22} {:>10}", [_row(profile, l, str(l + 1)) for l in layers], HEADER)

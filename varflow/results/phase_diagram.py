@@ -11,6 +11,7 @@ from varflow._checks import DomainError, integer, nan_to_none, probability, real
 from varflow._display import Shown, Table, percent
 from varflow._figures import draw
 from varflow.results.export import dataset
+from varflow.results.layout import evenly
 
 __all__ = ["LEVELS", "PhaseDiagram"]
 
@@ -110,7 +111,7 @@ class PhaseDiagram(Shown):
         return draw(self)
 
     def _table(self) -> Table:
-        columns, rows = _spread(len(self.widths), 8), _spread(len(self.thresholds), 11)
+        columns, rows = evenly(len(self.widths), 8), evenly(len(self.thresholds), 11)
         title = f"PhaseDiagram: survival to layer {self.depth}, gain {self.gain}, over θ and width"
         header = ("θ", *(str(self.widths[j]) for j in columns))
         cells = [(f"{self.thresholds[i]:.4g}", *(f"{self.survival[i, j]:.3g}" for j in columns)) for i in rows]
@@ -137,7 +138,3 @@ def _interpolated(at: np.ndarray, table: np.ndarray, wanted: Any, axis: int) -> 
     if len(at) == 1:
         return np.repeat(table, len(wanted), axis=axis)
     return PchipInterpolator(at, table, axis=axis)(wanted)
-
-
-def _spread(size: int, number: int) -> list[int]:
-    return sorted(set(np.linspace(0, size - 1, number).round().astype(int).tolist()))

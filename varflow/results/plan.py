@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from varflow._checks import nan_to_none
-from varflow._display import Shown, Table, several
+from varflow._display import Shown, Table, measured, several
 from varflow.model.neurons import Neuron
 from varflow.model.surrogate import Surrogate
-from varflow.results.export import dataset, records
+from varflow.results.export import Exported, dataset, records
 
 __all__ = ["LayerPlan", "ModelPlan"]
 
@@ -65,13 +65,11 @@ class LayerPlan:
         return self.gain / math.sqrt(self.fan_in) if self.fan_in else math.nan
 
     def to_dict(self) -> dict[str, Any]:
-        described = {name: getattr(self, name) for name in ("neuron", "surrogate")}
-        words = {name: None if value is None else repr(value) for name, value in described.items()}
-        return nan_to_none({name: getattr(self, name) for name in ("name", *NUMBERS)} | words)
+        return nan_to_none({name: getattr(self, name) for name in ("name", *NUMBERS, "neuron", "surrogate")})
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class ModelPlan(Shown):
+class ModelPlan(Exported, Shown):
     """Gains of a model's layers, in the order in which they run.
 
     Attributes
@@ -93,11 +91,6 @@ class ModelPlan(Shown):
     filled: bool
     notes: tuple[str, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        names = ("steps", "survival", "filled", "notes")
-        rows = {name: getattr(self, name) for name in names}
-        return nan_to_none({"layers": [layer.to_dict() for layer in self.layers]} | rows)
-
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``layer``, the names of the weight modules."""
         variables = records(self.layers, NUMBERS, "layer") | {"survival": ((), self.survival)}
@@ -109,9 +102,9 @@ class ModelPlan(Shown):
             (
                 layer.name,
                 f"{layer.fan_in:g}" if layer.fan_in else "–",
-                *(_number(value, ".5g") for value in (layer.gain, layer.weight_std)),
+                *(measured(value, ".5g") for value in (layer.gain, layer.weight_std)),
                 f"{layer.firing_rate:.4f} ± {layer.firing_rate_std:.2g}" if layer.neuron_name else "readout",
-                *(_number(value, ".4f") for value in (layer.measured_rate, layer.fresh_rate)),
+                *(measured(value, ".4f") for value in (layer.measured_rate, layer.fresh_rate)),
                 layer.set_by,
             )
             for layer in self.layers
@@ -125,7 +118,3 @@ class ModelPlan(Shown):
         header = ("layer", "fan-in", "gain", "weight std", "late rate", "batch", "fresh", "set by")
         layout = f"{{:<{max(longest, 5)}}} {{:>8}} {{:>9}} {{:>10}} {{:>18}} {{:>7}} {{:>7}}  {{}}"
         return Table(title, layout, rows, header, notes, "  ! ")
-
-
-def _number(value: float, layout: str) -> str:
-    return "–" if math.isnan(value) else format(value, layout)

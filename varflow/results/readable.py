@@ -12,7 +12,7 @@ from varflow._display import Shown, Table
 from varflow._figures import draw
 from varflow.model.network import Network
 from varflow.results.ensemble import spread
-from varflow.results.export import dataset
+from varflow.results.export import dataset, numbered
 from varflow.results.kernel import UPPER_BOUND
 from varflow.results.layout import ReadOnly
 
@@ -89,8 +89,8 @@ class ReadableDepth(ReadOnly, Shown):
     def to_xarray(self) -> Any:
         """Accuracies as an ``xarray.Dataset`` over ``repeat`` and ``layer``."""
         names = ("depth", "depth_error", "deepest", "chance", "infinite_width", "readout", "seed", "network")
-        layers = {"layer": ("layer", np.arange(1, len(self.accuracy) + 1))}
-        return dataset({"accuracy": (("repeat", "layer"), self.accuracies)}, layers, **{n: getattr(self, n) for n in names})
+        variables, layers = {"accuracy": (("repeat", "layer"), self.accuracies)}, numbered(layer=len(self.accuracy))
+        return dataset(variables, layers, **{name: getattr(self, name) for name in names})
 
     def plot(self, ax: Any = None) -> Any:
         """Accuracy over layers. Returns matplotlib Axes."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from varflow._display import percent
@@ -39,8 +41,7 @@ def _exact(rule: str, curves: list[Curve]) -> str:
         leak = f" on average, with {percent(silent)} of the networks silent" if silent > 5e-4 else ""
         parts.append(f"at θ = {c.threshold:.4g} it {mean}{leak}")
     if dead:
-        layers = sorted(int(np.argmax(c.profile.survival < 0.5)) + 1 for c in dead)
-        when = f"layer {layers[0]}" if layers[0] == layers[-1] else f"layers {layers[0]} to {layers[-1]}"
+        when = _layers(np.argmax(c.profile.survival < 0.5) for c in dead)
         parts.append(f"activity dies for {_thetas(dead)}, half of the networks by {when}")
     return f"{title}, exact at width {width}, layer {depth}: " + "; ".join(parts) + "." + _inputs_sentence(curves)
 
@@ -60,8 +61,7 @@ def _in_time(rule: str, curves: list[Curve]) -> str:
         steps = "" if alive == network.steps else f", with only {alive} of {network.steps} steps alive"
         parts.append(f"{predicted} (simulated {measured[0]:.3g} and {measured[1]:.3g}){steps}")
     if dead:
-        layers = sorted(int(np.argmax(_late_spikes(c) < 0.5)) + 1 for c in dead)
-        when = f"layer {layers[0]}" if layers[0] == layers[-1] else f"layers {layers[0]} to {layers[-1]}"
+        when = _layers(np.argmax(_late_spikes(c) < 0.5) for c in dead)
         parts.append(f"activity dies for {_thetas(dead)}: fewer than one spike in two steps from {when}")
     steps = f"steps {late.start + 1} to {network.steps}"
     return f"{_title(rule)}, infinite width, layer {network.depth}, {steps}: " + "; ".join(parts) + "."
@@ -88,6 +88,12 @@ def _inputs_sentence(curves: list[Curve]) -> str:
         return f" At θ = {last.threshold:.4g} the input survives with probability {survival[0]:.3g}."
     low, middle, high = (f"{value:.3g}" for value in np.quantile(survival, [0, 0.5, 1]))
     return f" At θ = {last.threshold:.4g} the {len(survival)} inputs survive with probability {low} to {high}, median {middle}."
+
+
+def _layers(indices: Iterable[np.intp]) -> str:
+    """Layers from the first to the last of these indices, which count from 0."""
+    numbers = sorted(int(index) + 1 for index in indices)
+    return f"layer {numbers[0]}" if numbers[0] == numbers[-1] else f"layers {numbers[0]} to {numbers[-1]}"
 
 
 def _thetas(curves: list[Curve]) -> str:

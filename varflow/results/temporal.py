@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import nan_to_none, renamed
+from varflow._checks import renamed
 from varflow._display import Shown, Table
 from varflow.model.drives import Drive
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
-from varflow.results.export import dataset
+from varflow.results.export import Exported, dataset, numbered
 from varflow.results.layout import ReadOnly
 
 __all__ = ["TemporalCriticalGain", "TemporalFixedPoint"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class TemporalFixedPoint(ReadOnly, Shown):
+class TemporalFixedPoint(ReadOnly, Exported, Shown):
     """The fixed point of deep layers in a network of several steps.
 
     Attributes
@@ -70,22 +70,16 @@ class TemporalFixedPoint(ReadOnly, Shown):
     note: str = ""
 
     coincidences = renamed("coincidences", "second_moments")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything except ``network`` and ``second_moments``."""
-        skipped = ("network", "second_moments")
-        return nan_to_none({name: getattr(self, name) for name in self.__dataclass_fields__ if name not in skipped})
+    _hidden = ("network", "second_moments")
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``step`` and ``other_step``; what is not settled is left out."""
         arrays = {name: getattr(self, name) for name in ("variance", "potential_mean", "firing_rate", "second_moments")}
         arrays |= {f"{name}_error": value for name, value in self.error.items()}
-        settled = {name: np.asarray(value, dtype=float) for name, value in arrays.items() if value is not None}
-        variables = {name: (("step", "other_step")[: value.ndim], value) for name, value in settled.items()}
+        variables = {name: (("step", "other_step")[: np.ndim(value)], value) for name, value in arrays.items()}
         numbers = ("alive", "settled", "alive_steps", "mean_rate", "late_rate", "multiplier", "stable", "depth", "residual")
-        variables |= {name: ((), value) for name in numbers if (value := getattr(self, name)) is not None}
-        steps = {"step": ("step", np.arange(1, self.network.steps + 1))}
-        return dataset(variables, steps, network=self.network, note=self.note)
+        variables |= {name: ((), getattr(self, name)) for name in numbers}
+        return dataset(variables, numbered(step=self.network.steps), network=self.network, note=self.note)
 
     def _table(self) -> Table:
         what = "silence" if not self.alive else "alive" if self.settled else "alive, not settled"
@@ -96,7 +90,7 @@ class TemporalFixedPoint(ReadOnly, Shown):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class TemporalCriticalGain(Shown):
+class TemporalCriticalGain(Exported, Shown):
     """The smallest gains that keep the steps of a network alive.
 
     Attributes
@@ -119,8 +113,7 @@ class TemporalCriticalGain(Shown):
     depth: int
     drive: Drive
 
-    def to_dict(self) -> dict[str, Any]:
-        return nan_to_none({name: getattr(self, name) for name in ("gain", "late_gain", "error", "steps", "depth")})
+    _hidden = ("neuron", "drive")
 
     def _table(self) -> Table:
         title = f"TemporalCriticalGain of {self.neuron!r}, {self.steps} steps, layer {self.depth}, {self.drive!r}"

@@ -7,17 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import nan_to_none
 from varflow._display import Shown, Table
 from varflow.model.network import Network
-from varflow.results.export import dataset
-from varflow.results.layout import ReadOnly
+from varflow.results.export import Exported, dataset, numbered
+from varflow.results.layout import ReadOnly, evenly
 
 __all__ = ["Trainability"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Trainability(ReadOnly, Shown):
+class Trainability(ReadOnly, Exported, Shown):
     r"""The surrogate neural tangent kernel of three inputs: one, a similar one and a different one.
 
     .. math:: \Theta^l_{ab} = E\Big\langle \frac{\partial L_a}{\partial W_l}, \frac{\partial L_b}{\partial W_l} \Big\rangle
@@ -49,13 +48,10 @@ class Trainability(ReadOnly, Shown):
     overlaps: np.ndarray
     error: dict[str, np.ndarray]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything except ``network``."""
-        return nan_to_none({name: getattr(self, name) for name in self.__dataclass_fields__ if name != "network"})
+    _hidden = ("network",)
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``weighted_layer`` and ``other``, the similar and the different input."""
-        layer, other = ("weighted_layer", np.arange(1, len(self.norms) + 1)), ("other", ["similar", "different"])
         variables = {
             "correlations": (("weighted_layer", "other"), self.correlations),
             "correlations_error": (("weighted_layer", "other"), self.error["correlations"]),
@@ -64,12 +60,12 @@ class Trainability(ReadOnly, Shown):
             "contrast": ((), self.contrast),
             "contrast_error": ((), self.error["contrast"]),
         }
-        axes = {"weighted_layer": layer, "other": other}
+        axes = numbered(weighted_layer=len(self.norms)) | {"other": ("other", ["similar", "different"])}
         return dataset(variables, axes, network=self.network, surrogate=self.surrogate)
 
     def _table(self) -> Table:
-        layers = np.unique(np.linspace(0, len(self.norms) - 1, 5).round().astype(int))
-        rows = [(str(l + 1), f"{self.norms[l]:.4g}", *(f"{value:.4f}" for value in self.correlations[l])) for l in layers]
+        shown = evenly(len(self.norms), 5)
+        rows = [(str(l + 1), f"{self.norms[l]:.4g}", *(f"{value:.4f}" for value in self.correlations[l])) for l in shown]
         header = ("weights", "norm", *(f"input of cosine {value:.2g}" for value in self.overlaps))
         note = f"contrast {self.contrast:.4g} ± {float(self.error['contrast']):.2g}"
         title = f"Trainability of {self.network!r}, {self.surrogate}"

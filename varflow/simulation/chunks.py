@@ -45,9 +45,9 @@ def batches_of(networks: Sequence[Network], *, repeats: int, seed: int, engine: 
 def blocks_of(batch: Batch, repeats: int, label: dict[str, Any]) -> Iterator[tuple[Rows, Block]]:
     """The batch in blocks of whole chunks, with the rows that each simulates; they do not depend on ``repeats``."""
     chunk = batch.streams.repeats
-    together = max(1, DRAWN // (chunk * batch.drawn))
-    for first in range(0, -(-repeats // chunk), together):
-        rows = slice(first * chunk, min((first + together) * chunk, repeats))
+    chunks_per_block = max(1, DRAWN // (chunk * batch.drawn))
+    for first in range(0, -(-repeats // chunk), chunks_per_block):
+        rows = slice(first * chunk, min((first + chunks_per_block) * chunk, repeats))
         settings = {"networks": batch.networks, "first": first, "repeats": rows.stop - rows.start, **label}
         yield rows, Block(simulated, settings, units=settings["repeats"])
 

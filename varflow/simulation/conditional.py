@@ -83,11 +83,11 @@ def batches(networks: Sequence[Network], *, repeats: int, seed: int, device: str
 def _streams(network: Network, seed: int, device: torch.device) -> Streams:
     widths = network.widths.tolist()
     one = max(widths) * network.steps
-    together = max(1, min(max(_TOGETHER, _FEWEST // one), _MOST // one))
-    together = 2 ** (together.bit_length() - 1)
+    networks = max(1, min(max(_TOGETHER, _FEWEST // one), _MOST // one))
+    networks = 2 ** (networks.bit_length() - 1)
     names = widths if len(set(widths)) > 1 else widths[:1]
     root = np.random.SeedSequence([seed, _STREAM, *names]).generate_state(1, np.uint64)[0]
-    return Streams(together, together * max(widths), int(root), device)
+    return Streams(networks, networks * max(widths), int(root), device)
 
 
 def _dtype(network: Network, dtype: str) -> torch.dtype:
@@ -161,14 +161,14 @@ class Normals:
         return torch.bmm(factor(covariance).to(normal.dtype), normal, out=out)
 
 
-def factor(covariance: Tensor, whole: Tensor | None = None) -> Tensor:
+def factor(covariance: Tensor, joint: Tensor | None = None) -> Tensor:
     """The Cholesky factor ``L``, ``L Lᵀ = C + 1e-12 tr(C) 1``, with exact zeros for steps of variance 0.
 
-    ``whole``: the covariance of which ``C`` is what other steps leave; it then sets the trace and which variances are 0.
+    ``joint``: the covariance of which ``C`` is what other steps leave; it then sets the trace and which variances are 0.
     """
-    if covariance.shape[-1] == 1 and whole is None:
+    if covariance.shape[-1] == 1 and joint is None:
         return covariance.sqrt()
-    size = (covariance if whole is None else whole).diagonal(dim1=-2, dim2=-1)
+    size = (covariance if joint is None else joint).diagonal(dim1=-2, dim2=-1)
     total = size.sum(-1, keepdim=True)
     ridge = torch.where(total > 0, 1e-12 * total, 1.0)  # steps with equal spikes make C singular
     return torch.linalg.cholesky(covariance + torch.diag_embed(ridge.expand_as(size))) * (size > 0)[..., None]
@@ -191,20 +191,20 @@ def _driven(block: Block, chunk: int, normals: Normals, stop: Event) -> Tensor:
     """Currents of layer 1, shape (1, networks, steps, width)."""
     (network,), streams = block.networks, block.streams
     networks, steps, width, drive = streams.repeats, block.steps, block.widths[0], network.drive
-    kinds = (chunk * networks + np.arange(networks)) % drive.n_inputs
+    rows = (chunk * networks + np.arange(networks)) % drive.n_inputs
 
     def tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(streams.device)
 
     if isinstance(drive, Given):
-        return tensor(drive.currents[kinds]).to(block.dtype).expand(-1, -1, width).clone()[None]
+        return tensor(drive.currents[rows]).to(block.dtype).expand(-1, -1, width).clone()[None]
     if isinstance(drive, White):
         return normals.draw(networks, steps, width).mul_(drive.std)[None]
     if isinstance(drive, Spikes):
-        draws, rates = streams.draws(chunk, "trains", dtype=block.dtype, stop=stop), tensor(drive.rates[kinds])
+        draws, rates = streams.draws(chunk, "trains", dtype=block.dtype, stop=stop), tensor(drive.rates[rows])
         trains = torch.stack([draws.trains(rates, drive.kind) for _ in range(steps)], 1)
         return normals.of_covariance(drive.input_gain**2 / drive.rates.shape[1] * (trains @ trains.mT), width)[None]
     if isinstance(drive, Inputs) and drive.steps:
-        return normals.of_covariance(tensor(drive.covariance(steps)[kinds]), width)[None]
-    held = np.sqrt(drive.current_variances)[kinds, None, None]  # Currents, and Inputs constant in time
+        return normals.of_covariance(tensor(drive.covariance(steps)[rows]), width)[None]
+    held = np.sqrt(drive.current_variances)[rows, None, None]  # Currents, and Inputs constant in time
     return (normals.draw(networks, 1, width) * tensor(held)).to(block.dtype).expand(-1, steps, -1).clone()[None]

@@ -112,10 +112,10 @@ class Batch:
 
 def _connections(network: Network, depth: int) -> np.ndarray:
     """Scale and shift of the weights into each layer, shape (depth, 2); 0 for layer 1 and beyond the last layer."""
-    found, law = np.zeros((depth, 2)), network.weight_law
+    connections, law = np.zeros((depth, 2)), network.weight_law
     for layer in range(1, network.depth):
-        found[layer] = law.connection(float(network.gains[layer]), int(network.widths[layer - 1]), network.mean_gain)
-    return found
+        connections[layer] = law.connection(float(network.gains[layer]), int(network.widths[layer - 1]), network.mean_gain)
+    return connections
 
 
 def batches(networks: Sequence[Network], *, repeats: int, seed: int, device: str, dtype: str) -> list[Batch]:
@@ -129,12 +129,12 @@ def batches(networks: Sequence[Network], *, repeats: int, seed: int, device: str
     for (law, _, steps), places in families.items():
         widths = max((tuple(networks[place].widths.tolist()) for place in places), key=len)
         streams = Streams.of(seed=seed, law=_stream(law), widths=widths, device=torch.device(device))
-        most = max(1, _POTENTIALS // (min(repeats, streams.repeats) * max(widths) * steps))
-        for start in range(0, len(places), most):
-            some = tuple(places[start : start + most])
-            members = tuple(networks[place] for place in some)
+        largest = max(1, _POTENTIALS // (min(repeats, streams.repeats) * max(widths) * steps))
+        for start in range(0, len(places), largest):
+            rows = tuple(places[start : start + largest])
+            members = tuple(networks[place] for place in rows)
             deepest = max((tuple(network.widths.tolist()) for network in members), key=len)
-            made.append(Batch(members, some, deepest, streams, getattr(torch, dtype)))
+            made.append(Batch(members, rows, deepest, streams, getattr(torch, dtype)))
     return made
 
 

@@ -55,10 +55,10 @@ def driven(
         raise NotImplementedError(repr(drive))
 
     for drive in dict.fromkeys(network.drive for network in networks):
-        found = received(drive)
+        arriving = received(drive)
         for place, network in enumerate(networks):
             if network.drive == drive:
-                currents[:, place] = found
+                currents[:, place] = arriving
     return currents
 
 
@@ -85,7 +85,7 @@ def _of_numbers(
 def _of_spikes(
     draws: Draws, spikes: torch.Tensor, law: WeightLaw, input_gain: float, width: int, dtype: torch.dtype
 ) -> torch.Tensor:
-    """The same for spikes or spike counts of shape (networks, steps, n_in), as exact sums."""
+    """``Σ_j w_ij S_j`` for spikes or spike counts of shape (networks, steps, n_in), as exact sums."""
     fan_in = spikes.shape[-1]
     grid, (scale, shift) = weight_grid(law, fan_in, dtype), law.connection(input_gain, fan_in, 0.0)
     sums, present = weighted_sums(draws, grid, spikes[:, None], width, bool(shift))

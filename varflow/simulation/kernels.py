@@ -55,12 +55,12 @@ def sampled_moments(
     If the ``counts``, the ``raster`` or the ``last`` step is seen, (repeats, depth, inputs, inputs).
     """
     inputs = network.drive.n_inputs
-    found = np.empty((repeats, network.depth, *[inputs * (network.steps if seen == "steps" else 1)] * 2))
+    moments = np.empty((repeats, network.depth, *[inputs * (network.steps if seen == "steps" else 1)] * 2))
     batch, done = batch_of(network, probes=inputs, engine=engine, seed=seed), 0
     with exact_products(), reporter(progress, repeats, "networks") as report:
         for chunk, wanted in batch.streams.chunks(repeats):
-            batch.send(chunk, partial(_record, found[done : done + wanted], SEEN[seen]), Event())
+            batch.send(chunk, partial(_record, moments[done : done + wanted], SEEN[seen]), Event())
             done += wanted
             report(done)
-    found.flags.writeable = False  # results then hold views, not copies
-    return found
+    moments.flags.writeable = False  # results then hold views, not copies
+    return moments

@@ -108,10 +108,10 @@ def batch_of(
     probes = probes or _probes(network, graph)
     largest, weights = _sizes(graph, conditional, probes * network.steps)
     one = probes * network.steps * largest
-    together = max(1, min(max(_TOGETHER, _FEWEST // one), _MOST // one, BLOCK[where.type] // max(1, weights)))
-    together = 2 ** (together.bit_length() - 1)
+    networks = max(1, min(max(_TOGETHER, _FEWEST // one), _MOST // one, BLOCK[where.type] // max(1, weights)))
+    networks = 2 ** (networks.bit_length() - 1)
     root = np.random.SeedSequence([seed, _STREAM[engine]]).generate_state(1, np.uint64)[0]
-    streams, widths = Streams(together, BLOCK[where.type], int(root), where), tuple(network.widths.tolist())
+    streams, widths = Streams(networks, BLOCK[where.type], int(root), where), tuple(network.widths.tolist())
     numbers = one * _held(graph)
     return Layered((network,), (place,), graph, widths, streams, getattr(torch, dtype), conditional, probes, numbers)
 

@@ -56,18 +56,18 @@ class Measures:
         Overwrites ``membranes``.
         """
         width = self.widths[layer]
-        found = {"firing_rate": counts / width}
+        values = {"firing_rate": counts / width}
         if self.steps > 1 and membranes is not None:
-            found["potential_mean"] = membranes.mean(-1)
+            values["potential_mean"] = membranes.mean(-1)
         if gram is not None and "second_moments" in self.tables:
-            found["second_moments"] = gram / width
+            values["second_moments"] = gram / width
         if width > 1 and membranes is not None:
-            found["variance"] = _sample_variance(membranes)
-        for name, value in found.items():
+            values["variance"] = _sample_variance(membranes)
+        for name, quantity in values.items():
             if place is None:
-                self.tables[name][layer] = value.mean(1, keepdim=True)
+                self.tables[name][layer] = quantity.mean(1, keepdim=True)
             else:
-                self.tables[name][layer].index_copy_(1, place, value.double())
+                self.tables[name][layer].index_copy_(1, place, quantity.double())
 
     def by_configuration(self) -> dict[str, np.ndarray]:
         """Arrays of shape (configurations, networks, depth[, steps…])."""

@@ -99,8 +99,8 @@ class Cells:
         return Cells.of(self.neurons, self.input_scale.device, self.input_scale.dtype, fractions(), axis)
 
     def only(self, active: Tensor) -> Cells:
-        kept = [neuron for neuron, lives in zip(self.neurons, active.tolist(), strict=True) if lives]
-        return Cells.of(kept, self.decay.device, self.decay.dtype) if kept else self
+        living = [neuron for neuron, lives in zip(self.neurons, active.tolist(), strict=True) if lives]
+        return Cells.of(living, self.decay.device, self.decay.dtype) if living else self
 
 
 def _drawn(neuron: Neuron, name: str, fractions: Tensor | None) -> Any:
@@ -153,8 +153,8 @@ def go_on(c: Tensor, H: Tensor, S: Tensor, cells: Cells) -> None:
     if cells.input is not None:
         c.addcmul_(c * cells.input, S, value=-1)
     if cells.lowest is not None:
-        kept = cells.decay * (H if cells.membrane is None else H - H * cells.membrane * S)
-        c.add_(torch.maximum(kept if cells.subtracted is None else kept - cells.subtracted * S, cells.lowest))
+        remaining = cells.decay * (H if cells.membrane is None else H - H * cells.membrane * S)
+        c.add_(torch.maximum(remaining if cells.subtracted is None else remaining - cells.subtracted * S, cells.lowest))
         return
     c.addcmul_(cells.decay, H if cells.membrane is None else torch.addcmul(H, H * cells.membrane, S, value=-1))
     if cells.subtracted is not None:

@@ -33,7 +33,7 @@ __all__ = ["SIMULATE", "simulate"]
 
 
 def driven(operation: Source, flows: tuple[()], walk: Walk, node: Node) -> Flow:
-    """What the drive sends; an input constant in time has one step."""
+    """The flow of the drive; an input constant in time has one step."""
     steps, probes, shape, drive = walk.steps, walk.probes, operation.sends.shape, walk.network.drive
     draws = walk.stream("trains" if isinstance(drive, Spikes) else "drive")
     if isinstance(drive, Currents):
@@ -55,9 +55,9 @@ def driven(operation: Source, flows: tuple[()], walk: Walk, node: Node) -> Flow:
     return own(drive, flows, walk, node)
 
 
-def measured(operation: Measured, flows: tuple[()], walk: Walk, node: Node) -> Flow:
-    """Numbers as they were measured, of the inputs in turn."""
-    return Flow(_seen(operation.x.swapaxes(0, 1), walk))
+def measured(operation: Measured, flows: tuple[Flow, ...], walk: Walk, node: Node) -> Flow:
+    """Numbers as they were measured, of the inputs in turn; what a Fallback receives."""
+    return flows[0] if flows else Flow(_seen(operation.x.swapaxes(0, 1), walk))
 
 
 def _seen(table: np.ndarray, walk: Walk) -> Tensor:
@@ -95,7 +95,7 @@ def fired(operation: Spike, flows: tuple[Flow], walk: Walk, node: Node) -> Flow:
 
 
 def _fractions(shape: tuple[int, ...], walk: Walk) -> Tensor:
-    """Of neurons that differ; on a map, one for all positions of a channel."""
+    """Fractions of neurons that differ; on a map, one for all positions of a channel."""
     return walk.neurons.fractions(shape[0]).repeat_interleave(math.prod(shape[1:]), -1)
 
 

@@ -25,7 +25,7 @@ Recurrence = Callable[[Tensor], Tensor]
 
 
 def recurrence(draws: Draws, layer: Spike, neurons: int, frames: int, conditional: bool) -> Recurrence:
-    """What turns the spikes of a step, shape (networks, probes, neurons), into currents at the next, step after step."""
+    """A function from the spikes of a step, shape (networks, probes, neurons), to the currents of the next, step after step."""
     std, mean = layer.recurrent_gain / math.sqrt(neurons), layer.recurrent_mean_gain / neurons
     sums = Rows(draws) if conditional and frames < neurons else Matrix(draws, neurons)
 
@@ -67,11 +67,11 @@ class Rows:
             return self.root @ fresh
         # Cholesky factor of the enlarged covariance: [[L, 0], [A, B]], A = C₂₁ L⁻ᵀ, B Bᵀ = C₂₂ - A Aᵀ.
         silent = (self.root.diagonal(dim1=-2, dim2=-1) == 0).double()
-        known = torch.linalg.solve_triangular(self.root + torch.diag_embed(silent), (new @ self.spikes.mT).mT, upper=False).mT
-        own = factor(covariance - known @ known.mT, covariance)
-        currents = known @ self.normals + own @ fresh
-        above = self.root.new_zeros(len(new), self.root.shape[1], new.shape[1])
-        self.root = torch.cat([torch.cat([self.root, above], -1), torch.cat([known, own], -1)], -2)
+        A = torch.linalg.solve_triangular(self.root + torch.diag_embed(silent), (new @ self.spikes.mT).mT, upper=False).mT
+        B = factor(covariance - A @ A.mT, covariance)
+        currents = A @ self.normals + B @ fresh
+        zeros = self.root.new_zeros(len(new), self.root.shape[1], new.shape[1])
+        self.root = torch.cat([torch.cat([self.root, zeros], -1), torch.cat([A, B], -1)], -2)
         self.spikes = torch.cat([self.spikes, new], 1)
         self.normals = torch.cat([self.normals, fresh], 1)
         return currents

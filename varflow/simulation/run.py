@@ -219,15 +219,15 @@ def _fits_in_memory(batches: Sequence[Batch | Block | Layered], repeats: int, th
     """Raise DomainError where the results or the potentials of a layer would not fit into memory, before drawing anything."""
     from varflow.simulation.measures import names
 
-    kept = [
+    sizes = [
         sum(batch.steps**axes for axes in names(batch.steps, second_moments).values()) * len(batch.widths) for batch in batches
     ]
-    kept = [8 * repeats * len(batch.networks) * each for batch, each in zip(batches, kept, strict=True)]
+    sizes = [8 * repeats * len(batch.networks) * size for batch, size in zip(batches, sizes, strict=True)]
     hint = ", or second_moments=False" if second_moments and any(batch.steps > 1 for batch in batches) else ""
-    room("repeats", repeats, sum(kept), f"the results of every layer: take fewer repeats, layers or steps{hint}")
+    room("repeats", repeats, sum(sizes), f"the results of every layer: take fewer repeats, layers or steps{hint}")
     for batch in batches:
-        together = len(batch.networks) * min(repeats, batch.streams.repeats)
-        potentials = BYTES * batch.numbers * together * min(threads, -(-repeats // batch.streams.repeats))
+        networks = len(batch.networks) * min(repeats, batch.streams.repeats)
+        potentials = BYTES * batch.numbers * networks * min(threads, -(-repeats // batch.streams.repeats))
         room("width", max(batch.widths), potentials, "the potentials of a layer: take fewer neurons, steps or threads")
 
 
@@ -254,8 +254,8 @@ class _Table:
     @property
     def repeats(self) -> int:
         """Number of networks finished before the first unfinished one."""
-        whole = int(np.logical_and.accumulate(self.finished).sum())
-        return self.rows[whole - 1].stop if whole else 0
+        finished = int(np.logical_and.accumulate(self.finished).sum())
+        return self.rows[finished - 1].stop if finished else 0
 
 
 def _fill(tables: Sequence[_Table], run: Run, threads: int, report: Callable[[int], object]) -> None:

@@ -107,8 +107,8 @@ class Draws:
 
     def gammas(self, shapes: torch.Tensor) -> torch.Tensor:
         """Gamma variables of these shapes; 0 for shape 0."""
-        found = torch._standard_gamma(shapes.clamp(min=0.5), self._generator)  # pyright: ignore[reportPrivateImportUsage]
-        return torch.where(shapes > 0, found, 0.0)
+        drawn = torch._standard_gamma(shapes.clamp(min=0.5), self._generator)  # pyright: ignore[reportPrivateImportUsage]
+        return torch.where(shapes > 0, drawn, 0.0)
 
     def trains(self, rates: torch.Tensor, kind: str) -> torch.Tensor:
         """Spikes of one step for every network of the chunk, ``bernoulli`` or ``poisson``; rates of shape (repeats, n_in)."""
@@ -134,11 +134,11 @@ class Draws:
 
     def _scratch(self, shape: tuple[int, int, int], dtype: torch.dtype) -> torch.Tensor:
         size = shape[0] * shape[1] * shape[2]
-        own = dtype == self._buffer.dtype
-        buffer = self._buffer if own else self._wide
+        usual = dtype == self._buffer.dtype
+        buffer = self._buffer if usual else self._wide
         if buffer.numel() < size:
             buffer = buffer.new_empty(size)
-            if own:
+            if usual:
                 self._buffer = buffer
             else:
                 self._wide = buffer
@@ -147,12 +147,12 @@ class Draws:
 
 def _blocks(repeats: int, width: int, fan_in: int, block: int) -> Iterator[tuple[slice, slice]]:
     """Several small networks at once, or a large one in equal parts."""
-    together = max(1, block // (width * fan_in))
-    most = max(1, block // fan_in)
-    rows = -(-width // -(-width // most))
-    for start in range(0, repeats, together):
+    networks = max(1, block // (width * fan_in))
+    largest = max(1, block // fan_in)
+    rows = -(-width // -(-width // largest))
+    for start in range(0, repeats, networks):
         for row in range(0, width, rows):
-            yield slice(start, min(start + together, repeats)), slice(row, min(row + rows, width))
+            yield slice(start, min(start + networks, repeats)), slice(row, min(row + rows, width))
 
 
 def _mixed(number: int) -> int:

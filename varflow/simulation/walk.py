@@ -1,4 +1,4 @@
-"""What operations find on the way through a graph: random numbers, and the place where layers of neurons are measured."""
+"""The walk through a graph, with what operations use there: random numbers, and the place where neurons are measured."""
 
 from __future__ import annotations
 

@@ -50,22 +50,22 @@ class Wiring:
     shape: tuple[int, ...]
 
     @classmethod
-    def of(cls, layer: Linear | Conv, below: tuple[int, ...], shape: tuple[int, ...]) -> Wiring:
+    def of(cls, layer: Linear | Conv, received: tuple[int, ...], shape: tuple[int, ...]) -> Wiring:
         if isinstance(layer, Linear):
-            return cls(layer, 1, math.prod(below), shape[0], shape)
-        return cls(layer, layer.groups, layer.fan_in(below[0]), layer.channels // layer.groups, shape)
+            return cls(layer, 1, math.prod(received), shape[0], shape)
+        return cls(layer, layer.groups, layer.fan_in(received[0]), layer.channels // layer.groups, shape)
 
     @property
     def positions(self) -> int:
         return math.prod(self.shape[1:])
 
     def conditional(self, frames: int) -> bool:
-        """Whether currents can be drawn given the signal, and cost less so, for this number of probes × steps."""
+        """True if currents can be drawn given the signal, and cost less so, for this number of probes × steps."""
         columns = frames * self.positions
         return self.layer.law.normal_given_spikes and (columns == 1 or columns < min(self.fan_in, self.rows))
 
     def columns(self, values: Tensor) -> Tensor:
-        """Of ``values`` of shape (networks, frames, *shape): shape (networks × groups, fan_in, frames × positions)."""
+        """Columns of ``values`` of shape (networks, frames, *shape): shape (networks × groups, fan_in, frames × positions)."""
         layer = self.layer
         if isinstance(layer, Linear):
             return values.flatten(2).mT
@@ -97,12 +97,12 @@ def _weighted(draws: Draws, wiring: Wiring, flow: Flow) -> Tensor:
     per_frame = places.shape[1] * wiring.fan_in * wiring.positions
     for copies, rows, weights, present in draws.weights(grid, wiring.rows, wiring.fan_in, wiring.groups):
         first, last = copies.start // wiring.groups, -(-copies.stop // wiring.groups)  # a block may begin within a network
-        here = slice(copies.start - first * wiring.groups, copies.stop - first * wiring.groups)
+        copies_here = slice(copies.start - first * wiring.groups, copies.stop - first * wiring.groups)
         scale, shift = _coefficients(wiring, grid, weights)
-        together = max(1, _COLUMNS // (per_frame * len(weights)))
-        for start in range(0, values.shape[1], together):
-            frames = slice(start, start + together)
-            columns = wiring.columns(places[first:last, :, frames].flatten(1, 2))[here]
+        per_product = max(1, _COLUMNS // (per_frame * len(weights)))
+        for start in range(0, values.shape[1], per_product):
+            frames = slice(start, start + per_product)
+            columns = wiring.columns(places[first:last, :, frames].flatten(1, 2))[copies_here]
 
             def added(products: Tensor) -> Tensor:
                 parts = products.double().view(*products.shape[:-1], len(powers), -1, wiring.positions)
@@ -156,7 +156,7 @@ def _length(draws: Draws, wiring: Wiring, normals: Tensor, root: Tensor) -> Tens
     length is :math:`χ²_{n-1-r}`.
     """
     variances = root.diagonal(dim1=-2, dim2=-1).square()
-    own = variances > _DEPENDENT * root.square().sum((-2, -1), keepdim=True)[..., 0]
-    rest = (wiring.fan_in - 1 - own.sum(-1)).double()[:, None].expand(normals.shape[:2])
-    squares = 2 * draws.gammas(rest / 2) + (normals.square() * own[:, None]).sum(-1)
+    independent = variances > _DEPENDENT * root.square().sum((-2, -1), keepdim=True)[..., 0]
+    remaining = (wiring.fan_in - 1 - independent.sum(-1)).double()[:, None].expand(normals.shape[:2])
+    squares = 2 * draws.gammas(remaining / 2) + (normals.square() * independent[:, None]).sum(-1)
     return squares.sqrt()[..., None]

@@ -122,7 +122,7 @@ def gradient_gain(
     with_integral = steps.steps[-1].expression
     if psi_of.peak_one:
         steps = steps.then(
-            Eq(slack, g**2 * _integral(psi_of, at, lambda psi: 1 - psi**2, whole=True)),
+            Eq(slack, g**2 * _integral(psi_of, at, lambda psi: 1 - psi**2, over_line=True)),
             "not negative, as $\\psi^2 \\le 1$: a surrogate of peak 1 has $\\chi \\le g^2$",
         )
     closed = _closed(psi_of, at)
@@ -164,10 +164,10 @@ def _density(at: Any) -> Any:
     return exp(-((v + at) ** 2) / (2 * V)) / sqrt(2 * pi * V)
 
 
-def _integral(surrogate: SymbolicSurrogate, at: Any, weight: Callable[[Any], Any], whole: bool = False) -> Any:
-    """``E[weight(ψ)]`` piece by piece; ``whole``: also beyond the edges, where ψ vanishes."""
+def _integral(surrogate: SymbolicSurrogate, at: Any, weight: Callable[[Any], Any], over_line: bool = False) -> Any:
+    """``E[weight(ψ)]`` piece by piece; ``over_line``: also beyond the edges, where ψ vanishes."""
     pieces = [(low, high, weight(psi)) for low, high, psi in surrogate.pieces]
-    if whole:
+    if over_line:
         edge = surrogate.pieces[-1][1]
         pieces = [(-oo, -edge, weight(S.Zero)), *pieces, (edge, oo, weight(S.Zero))] if edge != oo else pieces
     return sum(Integral(inner * _density(at), (v, low, high)) for low, high, inner in pieces if inner != 0)

@@ -24,7 +24,7 @@ from varflow.model.weights import WeightLaw
 
 __all__ = [
     "LAST_Z",
-    "Layer",
+    "CountedLayer",
     "driven_variances",
     "layer_of",
     "layers",
@@ -39,7 +39,7 @@ LAST_Z = 40.0  # standard deviations: beyond, a normal tail is 0 in double preci
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class CountedLayer:
     """Parameters of a layer, input scale included unless stated otherwise.
 
     A present connection has weight ``scale · x + shift`` with ``x`` the core of ``law``; ``strict`` decides ties. A membrane is
@@ -169,7 +169,7 @@ def _in_degree_moments(fan_in: int, in_degree: int, counts: np.ndarray) -> tuple
     return f1, var, r3 - 3 * f1 * r2 + 2 * f1**3, r4 - 4 * f1 * r3 + 6 * f1**2 * r2 - 3 * f1**4
 
 
-def layers(network: Network) -> list[Layer]:
+def layers(network: Network) -> list[CountedLayer]:
     """Layers 2 … depth of a plain chain."""
     _, linears = chain_parts(network)
     widths = network.widths.tolist()
@@ -177,7 +177,7 @@ def layers(network: Network) -> list[Layer]:
     return [made(*parameters) for parameters in zip(linears, widths[:-1], widths[1:], strict=True)]
 
 
-def layer_of(neuron: Neuron, linear: Linear, fan_in: int, width: int, affine: tuple[float, float] = (1.0, 0.0)) -> Layer:
+def layer_of(neuron: Neuron, linear: Linear, fan_in: int, width: int, affine: tuple[float, float] = (1.0, 0.0)) -> CountedLayer:
     """Neurons that receive ``a I + c`` of the currents ``I`` behind these weights, ``affine = (a, c)``.
 
     ``λ (a I + c) > θ`` is ``λ a I > θ - λ c``. DomainError if the potentials have no closed distribution.
@@ -190,7 +190,7 @@ def layer_of(neuron: Neuron, linear: Linear, fan_in: int, width: int, affine: tu
     if linear.rows == "standardised" and linear.bias_std:
         raise DomainError("bias_std", linear.bias_std, "must be 0 for rows='standardised' at finite width")
     scale, shift = linear.connection(fan_in)
-    return Layer(
+    return CountedLayer(
         fan_in=fan_in,
         width=width,
         weight_variance=float(factor * linear.gain) ** 2 / fan_in,

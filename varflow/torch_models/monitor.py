@@ -123,7 +123,7 @@ class Monitor(TrainingHistory):
             warnings.warn(words, stacklevel=2)
 
     def step(self, number: int | None = None) -> bool:
-        """Measure if ``every`` steps have passed since the last time; whether it did.
+        """Measure if ``every`` steps have passed since the last time; True if it did.
 
         ``number`` is that of the training step; by default calls are counted, from 0.
         """
@@ -158,29 +158,29 @@ class Monitor(TrainingHistory):
         for name, gradients in self._gradients(traced, used).items():
             row[name] |= gradients
         widths = [layer.width for layer in seen.values()]
-        whole = {
+        totals = {
             quantity: float(np.average([numbers[quantity] for numbers in row.values()], weights=widths))
             for quantity in WHOLE
             if quantity in self.quantities
         }
-        return row | {TOTAL: dict.fromkeys(self.quantities, math.nan) | whole}
+        return row | {TOTAL: dict.fromkeys(self.quantities, math.nan) | totals}
 
     def _gradients(self, traced: Any, used: dict[str, Any]) -> dict[str, dict[str, float]]:
-        """What a backward pass adds, by layer; nothing if it is not asked for."""
+        """Measurements of a backward pass, by layer; none if it is not asked for."""
         if not self.backward:
             return {}
         from varflow.torch_models.audit.gradients import check_gradients, gradients, squared_gain_above
 
         check_gradients(self.model, *(("gradients", True) if self.loss is None else ("loss", self.loss)))
         gains = {name: moments.gain for name, moments in used.items()}
-        found = gradients(self.model, self.batch, self.calls, traced, self.loss)
+        measured = gradients(self.model, self.batch, self.calls, traced, self.loss)
         return {
             layer.neuron_name: {
                 "gradient_norm": of.norm,
                 "gradient_gain": of.slope * squared_gain_above(traced, layer, gains),
                 "dead_gradients": of.dead,
             }
-            for layer, of in found.items()
+            for layer, of in measured.items()
         }
 
 

@@ -126,11 +126,11 @@ def herranz_variance(
     n, width = integer("fan_in", fan_in, minimum=1), integer("width", width, minimum=2)
     square = real_number("input_mean", input_mean) ** 2
     square += non_negative_number("input_variance", input_variance)
-    found = square * positive_number("weight_variance", weight_variance) * n / (width - 1)
-    found -= real_number("mean", mean) ** 2 / 2
-    if found < 0:
+    variance = square * positive_number("weight_variance", weight_variance) * n / (width - 1)
+    variance -= real_number("mean", mean) ** 2 / 2
+    if variance < 0:
         raise DomainError("mean", mean, "is too large for the variance of the input: the formula becomes negative")
-    return found
+    return variance
 
 
 def norse_recurrent_gain(fan_in: int, hidden: int) -> float:

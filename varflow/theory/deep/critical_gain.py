@@ -75,7 +75,7 @@ def temporal_critical_gain(
     **Accuracy**: a search in the gain. If the first step decides, which needs no sampling, the gain is accurate to 1e-10, or to
     1e-3 if some later step dies within 1e-3 of it (``error`` says which). Else ``error`` contains the scatter of replicas and
     ``2.5/points``, relatively: with few points a lingering network dies early. Late gain² of ``zero``, β = 0.5, 20 steps, is
-    5.69 with 2⁹ points, 5.63 with 2¹¹ and 2¹³. Rates below 1/points are not resolved: driven with a standard deviation of θ/6,
+    5.78 with 2⁹ points, 5.63 with 2¹¹ and 2¹³. Rates below 1/points are not resolved: driven with a standard deviation of θ/6,
     that neuron's gain is 0.4 % too large.
     **Source**: derived here.
 
@@ -152,8 +152,8 @@ def _smallest(question: Question, neurons: Neurons, x: float, report: Report, wi
         x, stride = rough.middle, ROUGH
     look = cache(looking(question, neurons))
     every = search(look, x, width=width, stride=stride, **options)
-    if every.high is None:
-        return math.inf, 0.0
+    if every.low is None or every.high is None:  # even the smallest gain lives, or not the largest
+        return (-math.inf if every.low is None else math.inf), 0.0
     some = search(lambda x: _luckiest(look(x)), every.low.x, width=width, stride=width, **options)
     apart = (every.middle - some.middle) / len(every.best.lifetime)
     return (every.middle + some.middle) / 2, math.hypot(apart, width / math.sqrt(12), noise)

@@ -78,11 +78,12 @@ class OutOfReachError(ConvergenceError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rung:
-    """A search in networks of one size and so many points."""
+    """A search in networks of one size and so many points, and the one before it."""
 
     question: Question
     neurons: Neurons
     search: Search
+    before: Rung | None
 
     @property
     def settled(self) -> bool:
@@ -106,8 +107,9 @@ class Rung:
 
     def answers(self, points: int) -> bool:
         """True if the gain has the value and the value tells the gain; not where it falls as networks die, by chance."""
-        best, dying = self.search.best, self.search.dying
-        falls = dying and dying.miss < 0 and best.x - dying.x < 2 * self.early_death and self.chance > KEPT
+        best, alike = self.search.best, [rung for rung in (self, self.before) if rung and rung.question is self.question]
+        dying = [rung.search.dying for rung in alike if rung.search.dying]
+        falls = self.chance > KEPT and any(each.miss < 0 and best.x - each.x < 2 * self.early_death for each in dying)
         return not (self.lacks(KEPT) or abs(best.miss) > KEPT or self.error(points) > FAR or falls)
 
     def error(self, points: int) -> float:
@@ -122,7 +124,7 @@ def drive_strength(question: Question, neurons: Neurons, start: float = 1.0) -> 
 
     def excess(strength: float) -> float:
         first = driven(question.neuron, neurons, strength**2 * question.drive)
-        return float(question.values(first).mean()) - question.value  # pyright: ignore[reportOperatorIssue]
+        return float(question.values(first).mean()) - question.value
 
     return rising_root(excess, start, ACCURACY)
 
@@ -140,11 +142,13 @@ def solve(question: Question, neurons: Neurons, strength: float | None, report: 
     weak, strong = strength or 1.0, max(strength or 1.0, 1.0)
     if strength is None and looking(question, few(neurons))(ENDS[1]).low:
         raise OutOfReachError(START)
+    x = START
     for drive in dict.fromkeys((weak, strong)):
         rung = _ladder(question.driven_by(drive), neurons, FAR if drive == strong else KEPT, report)
         if rung.answers(neurons.points):
             return Solution(rung.search.best, drive, rung.error(neurons.points), _multiplier(rung, few(neurons)))
-    raise OutOfReachError((rung.search.low or rung.search.best).x)
+        x = (rung.search.low or rung.search.best).x
+    raise OutOfReachError(x)
 
 
 def _ladder(question: Question, neurons: Neurons, room: float, report: Report) -> Rung:
@@ -191,7 +195,7 @@ def _rung(question: Question, neurons: Neurons, x: float, before: Rung | None, a
         slope = replace(slope, measured=slope.measured and before.question.depth == question.depth)
     look = looking(question, neurons)
     found = search(look, x, accuracy=accuracy, width=width, slope=slope, stride=stride, report=report)
-    return Rung(question, neurons, found)
+    return Rung(question, neurons, found, before)
 
 
 def _multiplier(rung: Rung, neurons: Neurons) -> float:
@@ -214,7 +218,7 @@ def attainable(question: Question, neurons: Neurons, start: float = START) -> Ra
     neighbours on the grid differ by per cents.
     """
     coarse = few(neurons)
-    look, living = looking(question, coarse), looking(replace(question, value=None), coarse)
+    look, living = looking(question, coarse), looking(replace(question, value=math.nan), coarse)
     on_grid = lambda x: living(round(x / ROUGH) * ROUGH)  # noqa: E731
     edge = search(on_grid, start, accuracy=ROUGH, width=1.5 * ROUGH, stride=STRIDE if start == START else STRIDE / PARTS)
     return Range(edge.high or edge.best, look(ENDS[1]))

@@ -129,8 +129,8 @@ class Question:
     depth : int
     quantity : str
         ``firing_rate`` or ``variance``, of the late half of the steps.
-    value : float, optional
-        Wanted. None asks for the smallest gain that lives.
+    value : float
+        Wanted. NaN asks for the smallest gain that lives.
     spared : int
         How many of the first steps need not live in layer ``depth``.
     settling : bool
@@ -141,7 +141,7 @@ class Question:
     drive: np.ndarray
     depth: int
     quantity: str = "firing_rate"
-    value: float | None = None
+    value: float = math.nan
     spared: int = 0
     settling: bool = True
 
@@ -252,7 +252,7 @@ def _look(question: Question, neurons: Neurons, first: LayerState, x: float) -> 
         values.append(question.values(states[-1]))
     state = _mean(states[-kept:]) if settled else last
     lifetime = np.where(alive | endless, 1.0, lifetime / depth)
-    if question.value is None or endless:
+    if math.isnan(question.value) or endless:
         off = np.where(lifetime == 1, np.inf, -np.inf)
     else:
         off = np.log(np.maximum(question.values(state), np.finfo(float).tiny) / question.value)

@@ -20,7 +20,7 @@ from varflow.model.neurons import equal_neurons
 from varflow.theory.finite_width.binomial import TAIL, WHOLE_TAIL, Transition
 from varflow.theory.finite_width.counts import STEP, CountGrid, CountLaw, count_grid
 from varflow.theory.finite_width.firing import firing
-from varflow.theory.finite_width.merged_counts import Matrix, merged
+from varflow.theory.finite_width.merged_counts import DenseTransition, merged
 from varflow.theory.finite_width.quasi_stationary import (
     Lifetime,
     QuasiStationary,
@@ -31,7 +31,7 @@ from varflow.theory.finite_width.quasi_stationary import (
 )
 from varflow.theory.finite_width.spike_counts import counts_of
 from varflow.theory.finite_width.stationary import Stationary, layers_until_silence, stationary
-from varflow.theory.layer import Layer, layers, one_step, tails
+from varflow.theory.layer import CountedLayer, layers, one_step, tails
 from varflow.theory.signals.counted import Count
 
 __all__ = ["SpikeChain", "equal_layers"]
@@ -133,7 +133,7 @@ class SpikeChain:
         return [self.all_grids[place] for place in self.sent]
 
     @property
-    def layers(self) -> list[Layer]:
+    def layers(self) -> list[CountedLayer]:
         """The layers of neurons after the first."""
         return [count.layer for count in self.counts if count.layer is not None]
 
@@ -159,7 +159,7 @@ class SpikeChain:
             self.all_masses.append(distinct[key].push(self.all_masses[count.below]))
         self._masses = [self.all_masses[place] for place in self.sent]
 
-    def _transition(self, count: Count, grid: CountGrid, tail: float) -> Transition | Matrix:
+    def _transition(self, count: Count, grid: CountGrid, tail: float) -> Transition | DenseTransition:
         assert count.below is not None
         if count.layer is not None:
             return Transition(grid, *firing(count.layer, self.all_grids[count.below].counts), tail)
@@ -252,7 +252,7 @@ class SpikeChain:
         return self.layer.bias_variance == 0 and float(self.kernel.p[0]) == 0
 
     @property
-    def layer(self) -> Layer:
+    def layer(self) -> CountedLayer:
         """The one layer of a homogeneous network."""
         return self.layers[0] if self.layers else layers(self._one_deeper())[0]
 
@@ -378,7 +378,7 @@ class SpikeChain:
         return replace(only, width=only.widths.tolist() * 2, depth=2, gain=only.gains.tolist() * 2)
 
 
-def equal_layers(network: Network) -> Layer:
+def equal_layers(network: Network) -> CountedLayer:
     """The layer of a network of equal layers with normal weights; DomainError for any other network."""
     one_step(network)
     if network.weights != "normal":

@@ -26,7 +26,7 @@ from varflow.model.distributions import distribution
 from varflow.model.network import Network
 from varflow.results import FixedPoint
 from varflow.theory.finite_width.chain import equal_layers
-from varflow.theory.layer import Layer, sample_variance_std
+from varflow.theory.layer import CountedLayer, sample_variance_std
 from varflow.theory.memoryless.fixed_points import critical_gain, fixed_points
 
 __all__ = ["Expansion", "expansion", "rate_series", "stationary_moments"]
@@ -173,7 +173,7 @@ def expansion(network: Network, *, order: int = 2) -> Expansion:
     )
 
 
-def _active_state(layer: Layer) -> FixedPoint:
+def _active_state(layer: CountedLayer) -> FixedPoint:
     """The largest stable fixed point that is not silence."""
     gain, mean_gain = float(np.sqrt(layer.weight_variance * layer.fan_in)), layer.weight_mean * layer.fan_in
     bias_std = float(np.sqrt(layer.bias_variance))
@@ -195,7 +195,7 @@ def _small_parameter(series: np.ndarray, width: int) -> float:
     return float(max((curvature / (1 - m)) ** 2 * noise / (1 - m**2), 1 / noise)) / width
 
 
-def rate_series(layer: Layer, x: Any, order: int) -> np.ndarray:
+def rate_series(layer: CountedLayer, x: Any, order: int) -> np.ndarray:
     r"""Taylor coefficients ``π^{(k)}(x)/k!``, ``k = 0 … order``, of the firing probability at a firing fraction.
 
     .. math::
@@ -204,7 +204,7 @@ def rate_series(layer: Layer, x: Any, order: int) -> np.ndarray:
 
     Parameters
     ----------
-    layer : Layer
+    layer : CountedLayer
     x : float or array
         Firing fractions at which ``g² x + σ_b² > 0``.
     order : int

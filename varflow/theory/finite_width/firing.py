@@ -19,24 +19,24 @@ from varflow.model.over_neurons import OverNeurons, values_of
 from varflow.model.weight_distribution import WeightDistribution
 from varflow.theory.finite_width import contour, inversion, lattice
 from varflow.theory.finite_width.standardised_rows import standardised_tails
-from varflow.theory.layer import Layer
+from varflow.theory.layer import CountedLayer
 
 __all__ = ["core_threshold", "firing", "mixed", "smooth_in_count", "sum_tails"]
 
 
-def smooth_in_count(layer: Layer) -> bool:
+def smooth_in_count(layer: CountedLayer) -> bool:
     """True if ``π_K`` is defined for real ``K``, as the grids of wide layers need."""
     return layer.is_normal or layer.rows == "standardised" or (layer.law.always_present and layer.law.core.lattice is None)
 
 
-def firing(layer: Layer, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def firing(layer: CountedLayer, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     r"""Probability that a neuron fires given the spike count below, and its complement, both to full relative accuracy.
 
     .. math:: \pi_K = P\Bigl(\lambda \sum_{i \le K} w_i + \lambda b > \theta\Bigr)
 
     Parameters
     ----------
-    layer : Layer
+    layer : CountedLayer
     counts : ndarray
         Spikes in the layer below; integers, unless :func:`smooth_in_count`.
 
@@ -79,7 +79,7 @@ def firing(layer: Layer, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @lru_cache(maxsize=32)
-def _table(layer: Layer, fan_in: int) -> tuple[np.ndarray, np.ndarray]:
+def _table(layer: CountedLayer, fan_in: int) -> tuple[np.ndarray, np.ndarray]:
     """Both tails for every count 0 … fan_in."""
     law = layer.law
     if law.always_present:
@@ -89,7 +89,7 @@ def _table(layer: Layer, fan_in: int) -> tuple[np.ndarray, np.ndarray]:
     return frozen(p), frozen(q)
 
 
-def mixed(layer: Layer, values: np.ndarray) -> np.ndarray:
+def mixed(layer: CountedLayer, values: np.ndarray) -> np.ndarray:
     """``E[values(J) | K]`` for K = 0 … fan-in, from values at J = 0, 1, … in the last axis."""
     out = np.empty((*values.shape[:-1], layer.fan_in + 1))
     for count, (first, mass) in enumerate(_presence(layer)):
@@ -97,7 +97,7 @@ def mixed(layer: Layer, values: np.ndarray) -> np.ndarray:
     return out
 
 
-def _presence(layer: Layer) -> Iterator[tuple[int, np.ndarray]]:
+def _presence(layer: CountedLayer) -> Iterator[tuple[int, np.ndarray]]:
     """Distribution of ``J | K`` for K = 0 … fan-in, as ``(smallest J, probabilities)``."""
     law, first, mass = layer.law, 0, np.ones(1)
     for count in range(layer.fan_in + 1):
@@ -114,7 +114,7 @@ def _presence(layer: Layer) -> Iterator[tuple[int, np.ndarray]]:
         first, mass = first + int(significant[0]), grown[significant[0] : significant[-1] + 1]
 
 
-def _present(layer: Layer, largest: int) -> tuple[np.ndarray, np.ndarray]:
+def _present(layer: CountedLayer, largest: int) -> tuple[np.ndarray, np.ndarray]:
     """Both tails for 0 … ``largest`` connections that are present."""
     if layer.law.core.lattice is not None:
         return lattice.tails(layer, largest)
@@ -122,13 +122,13 @@ def _present(layer: Layer, largest: int) -> tuple[np.ndarray, np.ndarray]:
     return frozen(p), frozen(q)
 
 
-def core_threshold(layer: Layer, number: np.ndarray) -> tuple[np.ndarray, float]:
+def core_threshold(layer: CountedLayer, number: np.ndarray) -> tuple[np.ndarray, float]:
     """``(x, b)`` such that a neuron with ``J`` inputs fires if ``S_J + b N > x``, ``N`` standard normal."""
     x = (layer.threshold / layer.input_scale - layer.shift * number) / layer.scale
     return x, float(np.sqrt(layer.bias_variance) / layer.input_scale / layer.scale)
 
 
-def _at(layer: Layer, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _at(layer: CountedLayer, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both tails of a continuous distribution for ``J`` present connections."""
     p, q = layer.normal_tails(np.zeros(len(number)))  # J = 0: the bias alone
     some = number > 0

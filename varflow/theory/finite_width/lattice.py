@@ -14,7 +14,7 @@ import numpy as np
 from varflow._checks import frozen
 from varflow.model.over_neurons import OverNeurons
 from varflow.model.weight_distribution import WeightDistribution
-from varflow.theory.layer import Layer
+from varflow.theory.layer import CountedLayer
 from varflow.theory.layer import tails as layer_tails
 
 __all__ = ["membranes", "sums", "tails"]
@@ -46,12 +46,12 @@ def _convolved(mass: np.ndarray, base: np.ndarray) -> np.ndarray:
     return out
 
 
-def membranes(layer: Layer, values: np.ndarray, number: int) -> np.ndarray:
+def membranes(layer: CountedLayer, values: np.ndarray, number: int) -> np.ndarray:
     """``λ (scale · I + shift · J)``, without bias, rounded as in a simulation."""
     return layer.input_scale * (layer.scale * values + layer.shift * number)
 
 
-def tails(layer: Layer, largest: int) -> tuple[np.ndarray, np.ndarray]:
+def tails(layer: CountedLayer, largest: int) -> tuple[np.ndarray, np.ndarray]:
     """``P(u > θ)`` (``≥`` if not strict) and its complement for 0 … ``largest`` present inputs."""
     p, q = np.zeros(largest + 1), np.zeros(largest + 1)
     for number, (values, mass) in enumerate(sums(layer.law.core, largest)):

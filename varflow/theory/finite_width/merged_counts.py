@@ -6,10 +6,10 @@ import numpy as np
 
 from varflow.theory.finite_width.binomial import TAIL, log_pmf, window
 
-__all__ = ["Matrix", "merged"]
+__all__ = ["DenseTransition", "merged"]
 
 
-class Matrix:
+class DenseTransition:
     """A transition matrix kept whole, with the methods of a :class:`varflow.theory.finite_width.binomial.Transition`."""
 
     def __init__(self, whole: np.ndarray):
@@ -25,21 +25,21 @@ class Matrix:
         return self._whole
 
 
-def merged(p: np.ndarray, q: np.ndarray, reach: np.ndarray | None, width: int, tail: float = TAIL) -> Matrix:
+def merged(p: np.ndarray, q: np.ndarray, reach: np.ndarray | None, width: int, tail: float = TAIL) -> DenseTransition:
     """From ``K`` to ``K' ~ Bin(K, p_J)``, ``q = 1 - p``.
 
     ``reach[K, J]`` is the probability of ``J`` given ``K``; None means ``J = K``.
     """
-    whole = np.zeros((width + 1, width + 1))
-    whole[0, 0] = 1.0
+    matrix = np.zeros((width + 1, width + 1))
+    matrix[0, 0] = 1.0
     for count in range(1, width + 1):
         if reach is None:
             inner, mass = np.array([count]), np.ones(1)
         else:
             inner = np.flatnonzero(reach[count] > np.exp(-tail))
             mass = reach[count, inner]
-        whole[count, : count + 1] = _mixture(count, p[inner], q[inner], mass, tail)
-    return Matrix(whole)
+        matrix[count, : count + 1] = _mixture(count, p[inner], q[inner], mass, tail)
+    return DenseTransition(matrix)
 
 
 def _mixture(n: int, p: np.ndarray, q: np.ndarray, mass: np.ndarray, tail: float) -> np.ndarray:

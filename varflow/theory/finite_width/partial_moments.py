@@ -17,7 +17,7 @@ from varflow._checks import frozen
 from varflow.model.weight_distribution import WeightDistribution
 from varflow.theory.finite_width import cells, contour, lattice
 from varflow.theory.finite_width.firing import core_threshold, firing, mixed
-from varflow.theory.layer import Layer
+from varflow.theory.layer import CountedLayer
 
 __all__ = ["normal_partial_moments", "partial_moments", "unit"]
 
@@ -26,7 +26,7 @@ ORDINARY = 1e50  # potentials between 1/ORDINARY and this have fourth powers in 
 
 
 @lru_cache(maxsize=32)
-def partial_moments(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
+def partial_moments(layer: CountedLayer) -> tuple[np.ndarray, np.ndarray]:
     """``E[(u - θ)^j 1(u > θ) | K]`` and ``E[(u - θ)^j 1(u ≤ θ) | K]`` for every count, shape (5, fan_in + 1) each.
 
     Potentials are measured in ``unit(layer)``.
@@ -38,13 +38,13 @@ def partial_moments(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
     return frozen(sides[0]), frozen(sides[1])
 
 
-def unit(layer: Layer) -> float:
+def unit(layer: CountedLayer) -> float:
     """1, or a power of two near the size of potentials whose fourth powers would over- or underflow."""
     size = np.sqrt(layer.weight_variance * layer.fan_in + layer.bias_variance) + abs(layer.threshold)
     return 1.0 if 1 / ORDINARY < size < ORDINARY else float(2.0 ** np.round(np.log2(size)))
 
 
-def _in_units(layer: Layer, unit: float) -> Layer:
+def _in_units(layer: CountedLayer, unit: float) -> CountedLayer:
     names = ("weight_mean", "threshold", "scale", "shift")
     lengths = {name: getattr(layer, name) / unit for name in names}
     variances = {name: getattr(layer, name) / unit**2 for name in ("weight_variance", "bias_variance")}
@@ -62,7 +62,7 @@ def normal_partial_moments(margin: np.ndarray, std: np.ndarray) -> np.ndarray:
     return np.maximum(np.array(moments), 0.0)
 
 
-def _present(layer: Layer, largest: int) -> np.ndarray:
+def _present(layer: CountedLayer, largest: int) -> np.ndarray:
     """Moments above and below the threshold for 0 … ``largest`` present connections, shape (2, 5, largest + 1)."""
     core, number = layer.law.core, np.arange(largest + 1.0)
     out, bias = np.full((2, 5, largest + 1), np.nan), np.sqrt(layer.bias_variance)
@@ -82,7 +82,7 @@ def _normal(core: WeightDistribution, largest: int) -> Iterator[tuple[np.ndarray
     return ((np.array([count * core.mean]), np.ones(1)) for count in range(largest + 1))
 
 
-def _of_atoms(layer: Layer, margin: np.ndarray, mass: np.ndarray, spread: float) -> np.ndarray:
+def _of_atoms(layer: CountedLayer, margin: np.ndarray, mass: np.ndarray, spread: float) -> np.ndarray:
     """Both sides for ``u - θ = margin + spread N`` with margins of probability ``mass`` and ``N`` standard normal."""
     if spread:
         upper, lower = (normal_partial_moments(side * margin, np.full_like(margin, spread)) @ mass for side in (1, -1))
@@ -92,7 +92,7 @@ def _of_atoms(layer: Layer, margin: np.ndarray, mass: np.ndarray, spread: float)
     return np.array([powers[:, fires].sum(axis=1), powers[:, ~fires].sum(axis=1)])
 
 
-def _on_contour(layer: Layer, number: np.ndarray, out: np.ndarray) -> None:
+def _on_contour(layer: CountedLayer, number: np.ndarray, out: np.ndarray) -> None:
     """Orders 1 to 4 where the sum's density is smooth and the threshold inside its support (order 0 comes from ``firing``)."""
     core, (x, bias) = layer.law.core, core_threshold(layer, number)
     low, high = (np.maximum(number, 1) * end for end in core.support)

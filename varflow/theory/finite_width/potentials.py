@@ -12,12 +12,12 @@ import numpy as np
 from varflow.model.weight_distribution import WeightDistribution
 from varflow.theory.finite_width import cells, lattice
 from varflow.theory.finite_width.standardised_rows import directions
-from varflow.theory.layer import Layer
+from varflow.theory.layer import CountedLayer
 
 __all__ = ["potentials"]
 
 
-def potentials(rng: np.random.Generator, layer: Layer, counts: np.ndarray) -> np.ndarray:
+def potentials(rng: np.random.Generator, layer: CountedLayer, counts: np.ndarray) -> np.ndarray:
     """Membranes of every neuron given the count below, shape (len(counts), width)."""
     shape = (len(counts), layer.width)
     if layer.rows == "standardised":
@@ -34,7 +34,7 @@ def potentials(rng: np.random.Generator, layer: Layer, counts: np.ndarray) -> np
     return u
 
 
-def _core_sums(rng: np.random.Generator, layer: Layer, number: np.ndarray) -> np.ndarray:
+def _core_sums(rng: np.random.Generator, layer: CountedLayer, number: np.ndarray) -> np.ndarray:
     core = layer.law.core
     if core.sums_are_normal:
         return np.sqrt(number) * rng.standard_normal(number.shape)

@@ -11,7 +11,7 @@ from varflow.results import Profile
 from varflow.theory.finite_width.chain import SpikeChain
 from varflow.theory.finite_width.counts import CountGrid
 from varflow.theory.finite_width.sampling import ExactLaw
-from varflow.theory.layer import Layer, sample_variance_moments
+from varflow.theory.layer import CountedLayer, sample_variance_moments
 
 __all__ = ["finite_width"]
 
@@ -129,7 +129,7 @@ def _driven_moments(chain: SpikeChain) -> tuple[float, float]:
     return sample_variance_moments(np.full(len(variances), 1 / len(variances)), variances, chain.counts[0].width)
 
 
-def _variance_moments(layer: Layer, mass: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
+def _variance_moments(layer: CountedLayer, mass: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
     return sample_variance_moments(mass, layer.conditional_variance(counts), layer.width, layer.excess_kurtosis(counts))
 
 
@@ -179,7 +179,7 @@ def _from_start(chain: SpikeChain, place: int, values: np.ndarray) -> np.ndarray
     return chain.starts @ values
 
 
-def _observables(grid: CountGrid, next_layer: Layer | None = None) -> np.ndarray:
+def _observables(grid: CountGrid, next_layer: CountedLayer | None = None) -> np.ndarray:
     """Rate and survival given a count, and the variance of the layer above."""
     variance = grid.counts if next_layer is None else next_layer.conditional_variance(grid.counts)
     return np.column_stack([grid.counts / grid.width, grid.counts > 0, variance])

@@ -17,7 +17,7 @@ from varflow._display import Listed
 from varflow.theory.finite_width.binomial import TAIL, WHOLE_TAIL, Transition
 from varflow.theory.finite_width.counts import CountGrid, CountLaw, count_grid
 from varflow.theory.finite_width.firing import firing, smooth_in_count
-from varflow.theory.layer import Layer, sample_variance_moments
+from varflow.theory.layer import CountedLayer, sample_variance_moments
 
 __all__ = [
     "KEPT",
@@ -91,7 +91,7 @@ class Lifetime(Listed):
         return [(name, f"{getattr(self, name):.6g} layers") for name in ("from_drive", "from_quasi_stationary")]
 
 
-def whole_kernel(layer: Layer, grid: CountGrid) -> Transition:
+def whole_kernel(layer: CountedLayer, grid: CountGrid) -> Transition:
     """The transition kernel of equal layers, with whole tails."""
     smooth = smooth_in_count(layer)
     if not smooth and grid.width > LARGEST_MATRIX:
@@ -102,7 +102,7 @@ def whole_kernel(layer: Layer, grid: CountGrid) -> Transition:
     return Transition(grid, *firing(layer, grid.counts), WHOLE_TAIL)
 
 
-def quasi_stationary(layer: Layer, kernel: Transition, inside: np.ndarray, start: np.ndarray) -> QuasiStationary:
+def quasi_stationary(layer: CountedLayer, kernel: Transition, inside: np.ndarray, start: np.ndarray) -> QuasiStationary:
     """The state conditioned on the counts ``inside``; see :meth:`varflow.SpikeChain.quasi_stationary`."""
     mass, escape, survival = settled(kernel, inside, start)
     if not survival:
@@ -113,7 +113,7 @@ def quasi_stationary(layer: Layer, kernel: Transition, inside: np.ndarray, start
     return QuasiStationary(*summary(layer, kernel.target, mass), escape, depth_of(second))
 
 
-def summary(layer: Layer, grid: CountGrid, mass: np.ndarray) -> tuple[CountLaw, float, float, float, float]:
+def summary(layer: CountedLayer, grid: CountGrid, mass: np.ndarray) -> tuple[CountLaw, float, float, float, float]:
     """The count's distribution, and mean and standard deviation of the sample variance and of the firing rate."""
     law = CountLaw(grid.counts, frozen(mass), grid.width)
     held = mass > 0

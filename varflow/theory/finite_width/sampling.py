@@ -21,8 +21,8 @@ from varflow.results import Ensemble
 from varflow.theory.finite_width.partial_moments import partial_moments, unit
 from varflow.theory.finite_width.potentials import potentials
 from varflow.theory.finite_width.spike_counts import counts_of
-from varflow.theory.layer import LAST_Z, Layer, standardised_threshold
-from varflow.theory.signals.counted import Count, Normal
+from varflow.theory.layer import LAST_Z, CountedLayer, standardised_threshold
+from varflow.theory.signals.counted import Count, Gaussian
 
 __all__ = ["ExactLaw"]
 
@@ -76,7 +76,7 @@ class TailMoments(NamedTuple):
     below: np.ndarray
 
 
-def _layer(rng: np.random.Generator, layer: Layer, active: np.ndarray, many: bool) -> tuple[np.ndarray, np.ndarray]:
+def _layer(rng: np.random.Generator, layer: CountedLayer, active: np.ndarray, many: bool) -> tuple[np.ndarray, np.ndarray]:
     """Spike count and sample variance of a layer, given the count below."""
     if layer.is_normal:
         # layers with a smaller fan-in mostly share a table of the moments given every count
@@ -90,12 +90,12 @@ def _layer(rng: np.random.Generator, layer: Layer, active: np.ndarray, many: boo
     return _layer_of_moments(rng, layer, active.astype(int))
 
 
-def _normal(layer: Layer, counts: np.ndarray) -> Normal:
-    return Normal(layer.threshold, layer.weight_mean * counts, layer.conditional_variance(counts), layer.strict)
+def _normal(layer: CountedLayer, counts: np.ndarray) -> Gaussian:
+    return Gaussian(layer.threshold, layer.weight_mean * counts, layer.conditional_variance(counts), layer.strict)
 
 
 @lru_cache(maxsize=128)
-def _table(layer: Layer) -> TailMoments:
+def _table(layer: CountedLayer) -> TailMoments:
     """The potentials of a layer for every count below."""
     return TailMoments(*map(frozen, _moments_of_tails(_normal(layer, np.arange(layer.fan_in + 1.0)))))
 
@@ -105,7 +105,7 @@ def _drawn(width: int, many: bool) -> bool:
     return width <= EXACT_WIDTH and not (many and width > 1)
 
 
-def _normal_layer(rng: np.random.Generator, width: int, normal: Normal, many: bool) -> tuple[np.ndarray, np.ndarray]:
+def _normal_layer(rng: np.random.Generator, width: int, normal: Gaussian, many: bool) -> tuple[np.ndarray, np.ndarray]:
     """Spike count and sample variance of ``width`` such potentials, for each network."""
     if _drawn(width, many):
         return _normal_potentials(rng, width, normal)
@@ -117,12 +117,12 @@ def _normal_layer(rng: np.random.Generator, width: int, normal: Normal, many: bo
     )
 
 
-def _moments_of_tails(normal: Normal) -> TailMoments:
+def _moments_of_tails(normal: Gaussian) -> TailMoments:
     threshold, mean, variance, strict = normal
     theta, weights = threshold.rule() if isinstance(threshold, OverNeurons) else (np.array([threshold]), np.ones(1))
     if len(mean) > 1 and len(mean) * len(theta) > 2**22:  # pairs of a state and a threshold, computed together
         states = zip(np.array_split(mean, 2), np.array_split(variance, 2), strict=True)
-        halves = (_moments_of_tails(Normal(threshold, *half, strict)) for half in states)
+        halves = (_moments_of_tails(Gaussian(threshold, *half, strict)) for half in states)
         return TailMoments(*(np.concatenate(parts, axis=-1) for parts in zip(*halves, strict=True)))
     z = standardised_threshold(theta, mean, variance, strict)
     chance, above, below = _tail_moments(np.clip(z, -LAST_Z, LAST_Z), weights)
@@ -137,7 +137,7 @@ def _of_states(rng: np.random.Generator, width: int, given: TailMoments, state: 
     return counts, given.variance[state] * _given_counts(rng, width, counts, state, given.above, given.below)
 
 
-def _normal_potentials(rng: np.random.Generator, width: int, normal: Normal) -> tuple[np.ndarray, np.ndarray]:
+def _normal_potentials(rng: np.random.Generator, width: int, normal: Gaussian) -> tuple[np.ndarray, np.ndarray]:
     shape = (len(normal.mean), width)
     u = normal.mean[:, None] + np.sqrt(normal.variance)[:, None] * rng.standard_normal(shape)
     return _counted(u, _thresholds(rng, normal.threshold, shape), normal.strict)
@@ -153,7 +153,7 @@ def _counted(u: np.ndarray, threshold: np.ndarray | float, strict: bool = True) 
     return counts, u.var(axis=1, ddof=1) if u.shape[1] > 1 else np.full(len(u), np.nan)
 
 
-def _layer_of_potentials(rng: np.random.Generator, layer: Layer, active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _layer_of_potentials(rng: np.random.Generator, layer: CountedLayer, active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     counts, variances = np.empty(len(active)), np.empty(len(active))
     size = max(1, 2**20 // (layer.width * (int(active.max(initial=0)) + 1)))
     for start in range(0, len(active), size):
@@ -163,7 +163,7 @@ def _layer_of_potentials(rng: np.random.Generator, layer: Layer, active: np.ndar
     return counts, variances
 
 
-def _layer_of_moments(rng: np.random.Generator, layer: Layer, active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _layer_of_moments(rng: np.random.Generator, layer: CountedLayer, active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     upper, lower = partial_moments(layer)
     counts = rng.binomial(layer.width, np.minimum(upper[0][active], 1.0))
     if layer.width == 1:

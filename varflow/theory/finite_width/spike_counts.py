@@ -28,7 +28,7 @@ from varflow.model.network import Network
 from varflow.model.sources import Source
 from varflow.theory.layer import driven_variances, layers, one_step
 from varflow.theory.operations.table import COUNT
-from varflow.theory.signals.counted import SAMPLED, Count, CountedCurrents, Counts, Normal
+from varflow.theory.signals.counted import SAMPLED, Count, CountedCurrents, Counts, Gaussian
 
 __all__ = ["CountChain", "counts_of"]
 
@@ -36,7 +36,7 @@ __all__ = ["CountChain", "counts_of"]
 class CountChain(NamedTuple):
     """The driven layer, all counts, each after those it depends on, and the place of that of the spikes that leave."""
 
-    start: Normal
+    start: Gaussian
     counts: list[Count]
     leaving: int
 
@@ -54,7 +54,7 @@ def counts_of(network: Network) -> CountChain:
         rule = "is not supported for weights that are not normal; drive with vf.drives.currents()"
         raise DomainError("drive", network.drive, rule)
     variance = driven_variances(network)
-    start = Normal(neuron.threshold, np.zeros_like(variance), variance, neuron.strict)
+    start = Gaussian(neuron.threshold, np.zeros_like(variance), variance, neuron.strict)
     chain = [Count(layer.width, number, layer) for number, layer in enumerate(layers(network))]
     return CountChain(start, [Count(int(network.widths[0])), *chain], len(chain))
 

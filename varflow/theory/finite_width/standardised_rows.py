@@ -12,12 +12,12 @@ from __future__ import annotations
 import numpy as np
 
 from varflow.model.over_neurons import averaged
-from varflow.theory.layer import Layer, standardised_threshold
+from varflow.theory.layer import CountedLayer, standardised_threshold
 
 __all__ = ["directions", "standardised_tails"]
 
 
-def standardised_tails(layer: Layer, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def standardised_tails(layer: CountedLayer, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """``P(u > θ)`` and its complement, over all neurons."""
     length = layer.conditional_variance(counts) * (layer.fan_in - 1)
     zero = np.zeros_like(length)
@@ -35,7 +35,7 @@ def _upper_tail(t: np.ndarray, n: int) -> np.ndarray:
     return np.where(t < 0, 1 - tail, tail)
 
 
-def directions(rng: np.random.Generator, layer: Layer, shape: tuple[int, ...]) -> np.ndarray:
+def directions(rng: np.random.Generator, layer: CountedLayer, shape: tuple[int, ...]) -> np.ndarray:
     """Draws of ``T``."""
     normal = rng.standard_normal(shape)
     other_squares = rng.chisquare(layer.fan_in - 2, shape) if layer.fan_in > 2 else 0.0

@@ -30,7 +30,7 @@ from varflow.theory.finite_width.quasi_stationary import (
     quasi_stationary,
     summary,
 )
-from varflow.theory.layer import Layer
+from varflow.theory.layer import CountedLayer
 
 __all__ = ["Stationary", "layers_until_silence", "stationary"]
 
@@ -84,7 +84,7 @@ class Stationary(Listed):
         ]
 
 
-def stationary(layer: Layer, kernel: Transition) -> Stationary:
+def stationary(layer: CountedLayer, kernel: Transition) -> Stationary:
     """See :meth:`varflow.SpikeChain.stationary`."""
     typical, partings = metastable_counts(kernel)
     states, rates = _states(layer, kernel, typical, partings)
@@ -204,17 +204,17 @@ def _reach(chain: np.ndarray) -> np.ndarray:
 
 
 def _states(
-    layer: Layer, kernel: Transition, typical: np.ndarray, partings: np.ndarray
+    layer: CountedLayer, kernel: Transition, typical: np.ndarray, partings: np.ndarray
 ) -> tuple[tuple[QuasiStationary, ...], np.ndarray]:
     """The metastable states and the rates at which each reaches the typical counts of its neighbours."""
     counts, last = kernel.target.counts, len(typical) - 1
     around = np.searchsorted(partings, counts)
     rates, states = np.zeros((last + 1, last + 1)), []
     for i in range(last + 1 if last else 0):
-        below = counts <= typical[i - 1] if i > 0 else np.zeros(len(counts), bool)
-        above = counts >= typical[i + 1] if i < last else np.zeros(len(counts), bool)
-        state = quasi_stationary(layer, kernel, ~(below | above), kernel.target.weights * (around == i))
-        leaving = state.distribution.mass @ kernel.pull(np.column_stack([below, above]).astype(float))
+        lower = counts <= typical[i - 1] if i > 0 else np.zeros(len(counts), bool)
+        upper = counts >= typical[i + 1] if i < last else np.zeros(len(counts), bool)
+        state = quasi_stationary(layer, kernel, ~(lower | upper), kernel.target.weights * (around == i))
+        leaving = state.distribution.mass @ kernel.pull(np.column_stack([lower, upper]).astype(float))
         rates[i, [max(i - 1, 0), min(i + 1, last)]] = leaving
         states.append(state)
     np.fill_diagonal(rates, 0.0)

@@ -47,7 +47,7 @@ class Windows:
 
     @classmethod
     def of(cls, signal: Currents, window: Window) -> Windows:
-        """Of a map whose positions are followed each on its own."""
+        """Windows of a map whose positions are followed each on its own."""
         places, grid = window.places(signal.grid), window.smaller(signal.grid)
 
         def between(offset: Offset) -> np.ndarray:

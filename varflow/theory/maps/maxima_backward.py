@@ -105,7 +105,7 @@ def maximum_back(window: Window, gradients: Gradients, spikes: Spikes, draw: Cal
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RoutedPerWindow:
-    """The same on large maps, of groups of one window or two.
+    """Gradients by the maxima over windows of a large map, in groups of one window or two, before the choice.
 
     Attributes
     ----------
@@ -191,19 +191,19 @@ def maxima_back(layer: Spike, gradients: Gradients, windows: Windows, sampling: 
     G = replicated(at_points.classes.of_classes(gradients.earlier(layer.neuron.delay).moments), replicas)
 
     def one(at: int) -> np.ndarray:
-        found, start = np.zeros((1 + taps, number, steps, steps)), 0
+        returned, start = np.zeros((1 + taps, number, steps, steps)), 0
         population = with_input(layer.neuron, at_points.neurons[at])
         for J, _ in jacobians(population, largest[at], sampling.surrogate, detached=sampling.detached):
             end = start + J.shape[-1]
-            found[0] += carried_back_alone(J, G[at % len(G)])
+            returned[0] += carried_back_alone(J, G[at % len(G)])
             for tap in range(taps):
-                kept = (which[at, ..., start:end] == tap)[:, None]
-                found[1 + tap] += carried_back_alone(J * kept, G[at % len(G)])
+                chosen = (which[at, ..., start:end] == tap)[:, None]
+                returned[1 + tap] += carried_back_alone(J * chosen, G[at % len(G)])
             start = end
-        return found / points
+        return returned / points
 
-    whole = np.stack(in_threads(one, replicas))[:, :, at_points.classes.which]
-    return Gradients(whole[:, 0], windows.grid, windows.channels, split=whole[:, 1:].swapaxes(1, 2))
+    of_windows = np.stack(in_threads(one, replicas))[:, :, at_points.classes.which]
+    return Gradients(of_windows[:, 0], windows.grid, windows.channels, split=of_windows[:, 1:].swapaxes(1, 2))
 
 
 def maxima_joined(window: Window, split: np.ndarray, grid: Grid, channels: int) -> Gradients:

@@ -8,45 +8,26 @@ import numpy as np
 
 from varflow.theory.maps.variance_classes import VarianceClasses, marks, of_sums
 from varflow.theory.signals.index import Grid
-from varflow.theory.signals.moments import Currents, Spikes, means_at, outer
-from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments, known_pairs
+from varflow.theory.signals.moments import Currents, means_at, outer
+from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, known_pairs
 
 __all__ = [
     "at_places",
     "classes_of_pairs",
     "covariance_of_pairs",
     "covariance_of_windows",
-    "of_numbers",
     "on_map",
     "with_means",
 ]
-
-
-def of_numbers(x: np.ndarray, grid: Grid) -> Spikes:
-    """Moments over the channels of numbers (inputs, positions, steps, channels)."""
-    each = x.reshape(-1, grid.size, x.shape[-1])
-    pairs = PairMoments(grid.shape, lambda offset: _products(x, offset, grid)) if grid.per_position else None
-    return Spikes(each.mean(axis=-1)[None], (each @ each.swapaxes(-1, -2) / x.shape[-1])[None], grid, x.shape[-1], pairs=pairs)
-
-
-def _products(x: np.ndarray, offset: Offset, grid: Grid) -> np.ndarray:
-    inputs, positions, steps, channels = x.shape
-    if offset is ALL_PAIRS:
-        whole, own = x.sum(axis=1), np.einsum("apsc,aptc->ast", x, x)
-        return ((whole @ whole.swapaxes(-1, -2) - own) / (channels * positions * (positions - 1)))[None]
-    here, there = known_pairs(offset, grid.shape)
-    M = np.zeros((inputs, positions, steps, steps))
-    M[:, here] = x[:, here] @ x[:, there].swapaxes(-1, -2) / channels
-    return M.reshape(1, -1, steps, steps)
 
 
 def on_map(values: np.ndarray, offset: tuple[int, int], grid: Grid) -> np.ndarray:
     """Values of the pairs ``p, p + d`` of the map, groups ``(input, p)``, as values of all ``p``; else 0."""
     here = known_pairs(offset, grid.shape)[0]
     values = values.reshape(len(values), -1, len(here), *values.shape[2:])
-    whole = np.zeros((*values.shape[:2], grid.positions, *values.shape[3:]))
-    whole[:, :, here] = values
-    return whole.reshape(len(values), -1, *values.shape[3:])
+    padded = np.zeros((*values.shape[:2], grid.positions, *values.shape[3:]))
+    padded[:, :, here] = values
+    return padded.reshape(len(values), -1, *values.shape[3:])
 
 
 def with_means(covariance: np.ndarray, mean: np.ndarray, offset: Offset, grid: Grid) -> np.ndarray:
@@ -70,24 +51,24 @@ def classes_of_pairs(
     of what stands for each class, in one index ``(2, …)``; ``between``: covariances of the two. For ``ALL_PAIRS`` all pairs of
     an input, of which the average stands.
     """
-    grid, (mean, own) = currents.grid, (currents.mean, currents.covariance)
+    grid, (mean, covariance) = currents.grid, (currents.mean, currents.covariance)
     inputs = mean.shape[1] // grid.positions
     if offset is ALL_PAIRS:
-        mean, own = (x.reshape(len(x), -1, grid.positions, *x.shape[2:]).mean(axis=2) for x in (mean, own))
+        mean, covariance = (x.reshape(len(x), -1, grid.positions, *x.shape[2:]).mean(axis=2) for x in (mean, covariance))
         here = there = np.arange(inputs)
         classes = VarianceClasses(here, inputs)
     else:
         here, there = groups_of_pairs(offset, grid, inputs)
-        each, alone = marks(mean, own), of_sums(own)
+        each, alone = marks(mean, covariance), of_sums(covariance)
         both = np.sqrt(np.maximum(alone[here] + alone[there] + 2 * of_sums(between), 0.0))
         classes = VarianceClasses.of_marks(np.concatenate([each[here], each[there], both], axis=-1), inputs, most * inputs)
-        classes = classes.with_members(replicas, seed, mean, own, between)
+        classes = classes.with_members(replicas, seed, mean, covariance, between)
     B = classes.of_classes(between)
     parts = {
-        (0, 0): classes.of_classes(own, here),
+        (0, 0): classes.of_classes(covariance, here),
         (0, 1): B,
         (1, 0): B.swapaxes(-1, -2),
-        (1, 1): classes.of_classes(own, there),
+        (1, 1): classes.of_classes(covariance, there),
     }
     means = np.concatenate([classes.of_classes(mean, here), classes.of_classes(mean, there)], axis=-1)
     steps = grid.steps
@@ -114,8 +95,8 @@ def at_places(currents: Currents, places: np.ndarray, far: bool = False) -> Curr
 
     upper = {(a, b): between(a, b) for a in range(number) for b in range(a, number)}
     parts = upper | {(b, a): M.swapaxes(-1, -2) for (a, b), M in upper.items() if a < b}
-    mean, whole = _at(currents.mean, places, grid), _in_one_index(number, parts)
-    return Currents(mean.reshape(len(mean), -1, number * steps), whole, Grid(1, 1, number, steps), currents.channels)
+    mean, covariance = _at(currents.mean, places, grid), _in_one_index(number, parts)
+    return Currents(mean.reshape(len(mean), -1, number * steps), covariance, Grid(1, 1, number, steps), currents.channels)
 
 
 def covariance_of_windows(currents: Currents, here: np.ndarray, there: np.ndarray) -> np.ndarray:
@@ -129,10 +110,10 @@ def _in_one_index(number: int, parts: dict[tuple[int, int], np.ndarray]) -> np.n
     """Covariances in the index ``(place, step)``, of those between each two places; one replica stands for all."""
     replicas = max(map(len, parts.values()))
     _, groups, steps, later = parts[0, 0].shape
-    whole = np.empty((replicas, groups, number, steps, number, later))
+    blocks = np.empty((replicas, groups, number, steps, number, later))
     for (a, b), M in parts.items():
-        whole[:, :, a, :, b] = M
-    return whole.reshape(replicas, groups, number * steps, -1)
+        blocks[:, :, a, :, b] = M
+    return blocks.reshape(replicas, groups, number * steps, -1)
 
 
 def covariance_of_places(currents: Currents, here: np.ndarray, there: np.ndarray) -> np.ndarray:

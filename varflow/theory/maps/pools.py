@@ -35,11 +35,11 @@ def averaged(window: Window, signal: Signal) -> Signal:
     def between(offset: Offset) -> np.ndarray:
         if offset is ALL_PAIRS:
             return window.inside_map(grid).mean() ** 2 * signal.between(ALL_PAIRS)
-        whole = np.zeros(())
+        total = np.zeros(())
         for d, taps in offsets_of_taps(window).items():
             M = signal.between((window.stride[0] * offset[0] + d[0], window.stride[1] * offset[1] + d[1]))
-            whole = whole + sum(window.at(tap, M, grid, -1) for tap in taps)
-        return whole / len(window.taps) ** 2
+            total = total + sum(window.at(tap, M, grid, -1) for tap in taps)
+        return total / len(window.taps) ** 2
 
     pairs = PairMoments(smaller.shape, between)
     if isinstance(signal, Currents):
@@ -88,9 +88,9 @@ def averaged_back(window: Window, gradients: Gradients, grid: Grid) -> Gradients
             if offset >= (0, 0):
                 part = summed_under_taps(window, G, grid, taps) / len(window.taps) ** 2
                 moments[offset] = moments.get(offset, 0.0) + part
-    own = moments.pop((0, 0))
+    at_positions = moments.pop((0, 0))
     pairs = {d: G * np.resize(on_both(d, grid.shape), (G.shape[1], 1, 1)) for d, G in moments.items()}
-    return Gradients(own, grid, gradients.channels, pairs=pairs)
+    return Gradients(at_positions, grid, gradients.channels, pairs=pairs)
 
 
 def _drawn(spikes: Signal) -> Callable[..., np.ndarray]:

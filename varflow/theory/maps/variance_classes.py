@@ -62,10 +62,10 @@ class VarianceClasses:
             about = marks - mean[which]
             scatter = _sums(which, about**2)
             scatter[scatter <= EQUAL * _sums(which, marks**2)] = 0.0
-            whole = scatter.sum(axis=1)
-            first = np.argsort(-whole, kind="stable")[: max(most - classes, 0)]
-            divided = first[whole[first] >= whole.mean()]
-            if whole.sum() <= least or not len(divided):
+            of_classes = scatter.sum(axis=1)
+            first = np.argsort(-of_classes, kind="stable")[: max(most - classes, 0)]
+            divided = first[of_classes[first] >= of_classes.mean()]
+            if of_classes.sum() <= least or not len(divided):
                 return cls(which, classes)
             new = np.full(classes, -1)
             new[divided] = classes + np.arange(len(divided))
@@ -107,9 +107,9 @@ def marks(mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
 
 def of_sums(covariance: np.ndarray) -> np.ndarray:
     """``Cov[I_i, J_i]`` and ``Cov[I_1 + … + I_i, J_1 + … + J_i]`` from ``Cov[I_i, J_j]``, averaged over replicas."""
-    until, own = np.tri(covariance.shape[-1]), np.einsum("rgii->gi", covariance)
-    added = np.einsum("rgij,ij->gi", covariance, until) + np.einsum("rgji,ij->gi", covariance, until) - own
-    return np.concatenate([own, added.cumsum(axis=-1)], axis=-1) / len(covariance)
+    until, of_entries = np.tri(covariance.shape[-1]), np.einsum("rgii->gi", covariance)
+    added = np.einsum("rgij,ij->gi", covariance, until) + np.einsum("rgji,ij->gi", covariance, until) - of_entries
+    return np.concatenate([of_entries, added.cumsum(axis=-1)], axis=-1) / len(covariance)
 
 
 def _sums(which: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -32,7 +32,7 @@ __all__ = ["Batch", "batch_back", "by_overlap", "centred_over_batch", "joint", "
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """What a BatchNorm subtracts and multiplies by.
+    """Statistics by which a BatchNorm subtracts and multiplies.
 
     Attributes
     ----------
@@ -85,15 +85,15 @@ def forward(layer: BatchNorm, inputs: tuple[Currents], visit: Visit) -> Currents
         raise Uncovered("layers", layer, "normalises spikes")
     if layer.statistics is not None:
         return running(layer, currents, *layer.statistics)
-    known = currents.overlap if batching.overlaps else None
-    if known is None:
+    overlap = currents.overlap if batching.overlaps else None
+    if overlap is None:
         visit.kept["batch"] = batch = joint(layer, currents, batching.exchangeable)
         return batch.applied(layer, currents)
-    visit.kept["batch"] = batch = by_overlap(layer, currents, known, batching.inputs)
+    visit.kept["batch"] = batch = by_overlap(layer, currents, overlap, batching.inputs)
     after = batch.applied(layer, currents)
     if not layer.gamma:
         return after
-    square = _mean_square(after, batching.inputs) / layer.gamma**4 if known.mean_square is None else known.mean_square()
+    square = _mean_square(after, batching.inputs) / layer.gamma**4 if overlap.mean_square is None else overlap.mean_square()
     return replace(after, shared=SharedScale(np.full(1, square), square))
 
 
@@ -121,8 +121,8 @@ def joint(layer: BatchNorm, currents: Currents, exchangeable: bool) -> Batch:
     row, batch = _means_over_batch(C, currents.grid, exchangeable)
     centre = mean[..., batch].mean(axis=-1, keepdims=True)
     whole = row[..., batch].mean(axis=-1)
-    own = np.diagonal(C, axis1=-2, axis2=-1) - 2 * row + whole[..., None] + (mean - centre) ** 2
-    scale = standardising(layer.gamma, own[..., batch].mean(axis=-1) + layer.eps)
+    about_centre = np.diagonal(C, axis1=-2, axis2=-1) - 2 * row + whole[..., None] + (mean - centre) ** 2
+    scale = standardising(layer.gamma, about_centre[..., batch].mean(axis=-1) + layer.eps)
     if exchangeable or not layer.gamma:
         return Batch(centre, row, whole, scale)
     unit = centred_over_batch(C, currents.grid, False) * (scale / layer.gamma)[..., None, None] ** 2
@@ -131,8 +131,8 @@ def joint(layer: BatchNorm, currents: Currents, exchangeable: bool) -> Batch:
 
 def _shared_scale(unit: np.ndarray) -> SharedScale:
     """From covariances of all entries of a batch that are normalised to 1 on average; averaged over replicas."""
-    square, own = (unit**2).mean(axis=(0, -1))[None], np.diagonal(unit, axis1=-2, axis2=-1).mean(axis=0)[None]
-    return SharedScale(np.divide(square, own, out=np.zeros_like(own), where=own > 0), float(square.mean()))
+    square, variance = (unit**2).mean(axis=(0, -1))[None], np.diagonal(unit, axis1=-2, axis2=-1).mean(axis=0)[None]
+    return SharedScale(np.divide(square, variance, out=np.zeros_like(variance), where=variance > 0), float(square.mean()))
 
 
 def _means_over_batch(second: np.ndarray, grid: Grid, exchangeable: bool) -> tuple[np.ndarray, slice]:
@@ -155,8 +155,8 @@ def centred_over_batch(second: np.ndarray, grid: Grid, exchangeable: bool) -> np
 
 def by_overlap(layer: BatchNorm, currents: Currents, overlap: Overlap, inputs: int) -> Batch:
     """Statistics of a batch of so many such inputs."""
-    mean, own = averages(currents)
-    variance = np.diagonal(own, axis1=-2, axis2=-1)
+    mean, second = averages(currents)
+    variance = np.diagonal(second, axis1=-2, axis2=-1)
     row = _row(currents, variance, overlap.between, inputs) if overlap.row is None else overlap.row
     centre, whole = mean.mean(axis=-1), row.mean(axis=(1, 2))
     scale = standardising(layer.gamma, np.maximum(variance.mean(axis=-1) - whole + mean.var(axis=-1), 0.0) + layer.eps)
@@ -181,10 +181,10 @@ def _row(currents: Currents, variance: np.ndarray, between: np.ndarray, inputs: 
 
 def _mean_square(currents: Currents, inputs: int) -> float:
     """Mean square of the covariance of two numbers of a channel over a batch of so many inputs."""
-    own, grid = currents.covariance, currents.grid
+    covariance, grid = currents.covariance, currents.grid
     assert currents.overlap is not None
     blocks = inputs * (grid.positions if grid.per_position else 1)
-    return float((own**2).mean() / blocks + (1 - 1 / blocks) * (currents.overlap.between**2).mean())
+    return float((covariance**2).mean() / blocks + (1 - 1 / blocks) * (currents.overlap.between**2).mean())
 
 
 # Backwards.

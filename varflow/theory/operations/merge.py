@@ -50,8 +50,8 @@ def summed(signals: Sequence[Signal], factors: Sequence[float], constant: float 
 
     def second(M: Arrays, e: Arrays, other: Arrays) -> np.ndarray:
         terms = ((f**2 * each, f * one, f * two) for f, each, one, two in zip(factors, M, e, other, strict=True))
-        M, e, other = reduce(with_term, terms)
-        return constant**2 + constant * e[..., :, None] + constant * other[..., None, :] + M if constant else M
+        total, one, two = reduce(with_term, terms)
+        return constant**2 + constant * one[..., :, None] + constant * two[..., None, :] + total if constant else total
 
     return elementwise(
         signals, mean, second, sampled=_sampled(signals, lambda x: reduce(np.add, map(np.multiply, factors, x)) + constant)
@@ -134,8 +134,8 @@ def multiplied_back(layer: Product, gradients: Gradients, visit: Visit, way: Way
 
 
 def concatenated_back(layer: Concat, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
-    whole = sum(each.channels for each in visit.received)
-    return [replace(gradients, channels=gradients.channels * each.channels // whole) for each in visit.received]
+    channels = sum(each.channels for each in visit.received)
+    return [replace(gradients, channels=gradients.channels * each.channels // channels) for each in visit.received]
 
 
 def settled(layer: Any, gradients: Gradients) -> Gradients:

@@ -1,4 +1,4 @@
-"""Numbers that were measured where something unknown lies before, and what is unknown."""
+"""Numbers that were measured where something unknown lies before: their moments over channels."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import Any
 
 import numpy as np
 
-from varflow.model.extensions import missing
-from varflow.model.layers import Measured, Unknown
-from varflow.theory.maps.patches import of_numbers
-from varflow.theory.operations.table import Uncovered, register
+from varflow.model.layers import Measured
+from varflow.theory.operations.table import register
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Spikes, held
 from varflow.theory.signals.overlap import Numbers, Overlap, told_apart
+from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments, known_pairs
 
-__all__ = ["measured"]
+__all__ = ["measured", "of_numbers"]
 
 
 def forward(layer: Measured, inputs: tuple[Any, ...], visit: Visit) -> Any:
-    if inputs and inputs[0] is not None:  # a Fallback of which there is no need
+    if inputs and (inputs[0] is not None or layer.x is None):  # a Fallback of which there is no need
         return inputs[0]
     walk = visit.walk
     steps = walk.steps or len(layer.x)
-    grid = Grid(1, *(layer.x.shape[3:] if layer.x.ndim == 5 else (1, 1)), steps)
+    height, width = layer.x.shape[3:] if layer.x.ndim == 5 else (1, 1)
+    grid = Grid(1, height, width, steps)
     return measured(layer.x, replace(grid, per_position=walk.effort.per_position(grid)), overlaps=walk.batching.overlaps)
 
 
@@ -41,24 +41,34 @@ def measured(x: np.ndarray, grid: Grid, *, overlaps: bool) -> Spikes:
     return spikes if told_apart(spikes.grid) == told_apart(grid) else held(spikes, grid.steps)
 
 
+def of_numbers(x: np.ndarray, grid: Grid) -> Spikes:
+    """Moments over the channels of numbers (inputs, positions, steps, channels)."""
+    each = x.reshape(-1, grid.size, x.shape[-1])
+    pairs = PairMoments(grid.shape, lambda offset: _products(x, offset, grid)) if grid.per_position else None
+    return Spikes(each.mean(axis=-1)[None], (each @ each.swapaxes(-1, -2) / x.shape[-1])[None], grid, x.shape[-1], pairs=pairs)
+
+
+def _products(x: np.ndarray, offset: Offset, grid: Grid) -> np.ndarray:
+    inputs, positions, steps, channels = x.shape
+    if offset is ALL_PAIRS:
+        sums, same_position = x.sum(axis=1), np.einsum("apsc,aptc->ast", x, x)
+        return ((sums @ sums.swapaxes(-1, -2) - same_position) / (channels * positions * (positions - 1)))[None]
+    here, there = known_pairs(offset, grid.shape)
+    M = np.zeros((inputs, positions, steps, steps))
+    M[:, here] = x[:, here] @ x[:, there].swapaxes(-1, -2) / channels
+    return M.reshape(1, -1, steps, steps)
+
+
 def _overlap(x: np.ndarray, grid: Grid) -> Overlap:
     """The overlap of different inputs, and the numbers themselves at all steps."""
     inputs, positions, _, channels = x.shape
-    whole = np.broadcast_to(x, (inputs, positions, grid.steps, channels)) if x.shape[2] == 1 else x
+    at_all_steps = np.broadcast_to(x, (inputs, positions, grid.steps, channels)) if x.shape[2] == 1 else x
     of = x  # rows of an input: each has overlaps with its own of other inputs
     if positions == grid.positions:
         of = x.reshape(inputs, 1, -1, channels) if told_apart(grid) else x.mean(axis=1, keepdims=True)
-    sums, own = of.sum(axis=0), np.einsum("bric,brjc->ij", of, of)
+    sums, same_input = of.sum(axis=0), np.einsum("bric,brjc->ij", of, of)
     pairs = max(inputs * (inputs - 1), 1) * of.shape[1] * channels
-    return Overlap(((np.einsum("ric,rjc->ij", sums, sums) - own) / pairs)[None], Numbers(whole, grid))
-
-
-def unknown(layer: Unknown, inputs: tuple[Any, ...], visit: Visit) -> Any:
-    raise Uncovered(visit.node.name, layer, missing(layer, "forward"))
-
-
-def unknown_back(layer: Unknown, gradients: Gradients, visit: Visit, way: WayBack) -> Any:
-    raise Uncovered(visit.node.name, layer, missing(layer, "forward"))
+    return Overlap(((np.einsum("ric,rjc->ij", sums, sums) - same_input) / pairs)[None], Numbers(at_all_steps, grid))
 
 
 def passed_back(layer: Measured, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
@@ -66,4 +76,3 @@ def passed_back(layer: Measured, gradients: Gradients, visit: Visit, way: WayBac
 
 
 register(Measured, forward=forward, backward=passed_back)
-register(Unknown, forward=unknown, backward=unknown_back)

@@ -37,7 +37,7 @@ from varflow.theory.responses.back_propagation import Sampling, Slopes, at_one_s
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.responses.stepping import driven_by
-from varflow.theory.signals.counted import Count, Counted, CountedCurrents, Counts, Normal, no_chain
+from varflow.theory.signals.counted import Count, Counted, CountedCurrents, Counts, Gaussian, no_chain
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.index import Grid, aligned
 from varflow.theory.signals.moments import Currents, GivenCurrents, Spikes
@@ -115,18 +115,18 @@ def with_jitter(currents: Currents, jitter: float) -> Currents:
     grid = currents.grid
     if not jitter or grid.size == grid.steps:
         return currents
-    own = np.diagonal(currents.covariance, axis1=-2, axis2=-1)
-    covariance = currents.covariance + jitter * own[..., None] * np.eye(grid.size)
+    variance = np.diagonal(currents.covariance, axis1=-2, axis2=-1)
+    covariance = currents.covariance + jitter * variance[..., None] * np.eye(grid.size)
     places = {name: getattr(currents, name) for name in ("changes", "pairs", "overlap", "shared")}
     return currents.with_moments(currents.mean, covariance, sampled=None, **places)
 
 
 def overlap_of_spikes(layer: Spike, currents: Currents, overlap: Overlap, number: int, neurons: Neurons) -> Overlap:
     """The overlap of spikes, from that of currents."""
-    mean, own = averages(currents)
-    own, between = np.broadcast_arrays(own, overlap.between)
-    mean = np.broadcast_to(mean, (len(own), mean.shape[1]))
-    covariance = np.block([[own, between], [between.swapaxes(-1, -2), own]])[:, None]
+    mean, one_input = averages(currents)
+    one_input, between = np.broadcast_arrays(one_input, overlap.between)
+    mean = np.broadcast_to(mean, (len(one_input), mean.shape[1]))
+    covariance = np.block([[one_input, between], [between.swapaxes(-1, -2), one_input]])[:, None]
     grid = currents.grid
     grid = replace(grid, inputs=2) if told_apart(grid) else Grid(2, 1, 1, grid.steps)
     pair = Currents(np.tile(mean, 2)[:, None], covariance, grid, currents.channels)
@@ -215,7 +215,7 @@ def count(spike: Spike, inputs: tuple[CountedCurrents], counts: Counts, node: No
     return counts.add(Count(currents.width))
 
 
-def _counted_from_drive(network: Network, neuron: Neuron, currents: CountedCurrents, node: Node) -> Normal:
+def _counted_from_drive(network: Network, neuron: Neuron, currents: CountedCurrents, node: Node) -> Gaussian:
     """The driven layer: currents of the drive, or its numbers through first weights."""
     linear = currents.linear
     if linear is None:
@@ -231,7 +231,7 @@ def _counted_from_drive(network: Network, neuron: Neuron, currents: CountedCurre
         square = second - first**2 if linear.rows == "centred" else second
         mean, variance = linear.mean_gain_of(x.shape[-1]) * first, linear.gain**2 * square + linear.bias_std**2
     factor, shift = (neuron.input_scale * value for value in currents.affine)
-    return Normal(neuron.threshold, factor * mean + shift, factor**2 * variance, neuron.strict)
+    return Gaussian(neuron.threshold, factor * mean + shift, factor**2 * variance, neuron.strict)
 
 
 register(Spike, forward=forward, backward=backward, count=count)

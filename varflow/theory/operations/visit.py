@@ -1,4 +1,4 @@
-"""What a walk over a graph carries: effort, batch, what each node received and sent, and the way back of gradients."""
+"""Walks over a graph and visits of its nodes: effort, batch, signals received and sent, and the way back of gradients."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Batching", "Effort", "Visit", "Walk", "WayBack"]
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How finely a walk follows signals: all in which the audit of a model differs from ``mean_field``.
+    """Effort of a walk: all in which the audit of a model differs from ``mean_field``.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class Effort:
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """How the batch of a BatchNorm is known.
+    """Knowledge of the batch of a BatchNorm.
 
     Attributes
     ----------
@@ -88,7 +88,7 @@ class Batching:
 
 @dataclass(slots=True)
 class Walk:
-    """What all nodes share on the way.
+    """A walk over the nodes of a graph, and what they share on the way.
 
     Attributes
     ----------
@@ -164,7 +164,7 @@ class Visit:
 
 @dataclass(slots=True, eq=False)
 class WayBack:
-    """What nodes share on the way back.
+    """The way of gradients back over the nodes of a walk.
 
     Attributes
     ----------

@@ -142,13 +142,13 @@ def _overlap(layer: Linear | Conv, window: Window | None, spikes: Spikes) -> Ove
 
 def average_of_overlap(window: Window | None, between: np.ndarray, grid: Grid) -> np.ndarray:
     """The mean of an overlap over a neuron's inputs, the same for both factors; ``grid``: of the inputs."""
-    steps, positions, apart = grid.steps, grid.positions, told_apart(grid)
+    steps, positions, distinct = grid.steps, grid.positions, told_apart(grid)
     if window is None:
-        if not apart or positions == 1:
+        if not distinct or positions == 1:
             return between
-        whole = between.reshape(len(between), positions, steps, positions, steps)
-        return np.einsum("rxsxt->rst", whole) / positions
-    if apart:
+        folded = between.reshape(len(between), positions, steps, positions, steps)
+        return np.einsum("rxsxt->rst", folded) / positions
+    if distinct:
         return window.under_same_tap(between[:, None], grid)[:, 0]
     if not told_apart(window.smaller(grid)):
         return window.inside(grid) * between
@@ -180,9 +180,9 @@ def _mean_square(window: Window | None, numbers: Numbers, groups: int) -> float:
         rows = (x[of[:, None], places[at], step[:, None]] * inside[at, :, None]).reshape(ROWS, -1)
     rows = rows - rows.mean(axis=0)
     C = rows @ rows.T
-    own, whole = np.diagonal(C), np.sum(C**2)
-    pairs = (whole - np.sum(own**2)) / (ROWS * (ROWS - 1))
-    return float((np.mean(own**2) / number + (1 - 1 / number) * pairs) / max(np.mean(own), TINY) ** 2)
+    variance, total = np.diagonal(C), np.sum(C**2)
+    pairs = (total - np.sum(variance**2)) / (ROWS * (ROWS - 1))
+    return float((np.mean(variance**2) / number + (1 - 1 / number) * pairs) / max(np.mean(variance), TINY) ** 2)
 
 
 # Backwards.
@@ -252,15 +252,15 @@ def _keep_norms(
         e, f, M = arriving(offset)
         return M if layer.rows == "free" else M - outer(e, f)
 
-    M, own = moments(), grid.size // grid.inputs
+    M, entries = moments(), grid.size // grid.inputs
     if gradients.balanced:
         M = centred_over_batch(M, grid, way.walk.batching.exchangeable)
     parts = [(gradients.moments, M), *((2 * G, moments(offset)) for offset, G in gradients.pairs.items())]  # in both orders
-    both = sum((np.multiply(*aligned(*each)) for each in parts), start=np.zeros(()))
-    each = both.reshape(*both.shape[:-2], grid.inputs, own, grid.inputs, own).sum(axis=(-3, -1))
+    products = sum((np.multiply(*aligned(*of_inputs)) for of_inputs in parts), start=np.zeros(()))
+    of_inputs = products.reshape(*products.shape[:-2], grid.inputs, entries, grid.inputs, entries).sum(axis=(-3, -1))
     if grid.per_position:
-        each = each.reshape(len(each), -1, grid.positions, *each.shape[2:]).sum(axis=2)
-    way.weights.append(gradients.channels * fan_in * each)
+        of_inputs = of_inputs.reshape(len(of_inputs), -1, grid.positions, *of_inputs.shape[2:]).sum(axis=2)
+    way.weights.append(gradients.channels * fan_in * of_inputs)
 
 
 # Counts.

@@ -88,24 +88,24 @@ def moments_back(
     largest = max(size_of(neuron.threshold), float(np.abs(currents).max()))
     dtype = np.float32 if largest < SINGLE else np.float64
     above = np.broadcast_to(replicated(above, replicas), (replicas, groups, size, size))
-    together = size == steps and not layer.recurrent  # all groups at once, as probes that do not mix
-    scattered = sampling.scatter and together
+    at_once = size == steps and not layer.recurrent  # all groups at once, as probes that do not mix
+    scattered = sampling.scatter and at_once
 
     def one(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        at, group = (index, slice(None)) if together else divmod(index, groups)
+        at, group = (index, slice(None)) if at_once else divmod(index, groups)
         drawn = currents[at, group].reshape(-1, steps, points).astype(dtype)
         population = with_input(neuron, Population.of(neuron, z[at, size:].astype(dtype)))
         rng = np.random.default_rng([sampling.neurons.seed, sampling.number, index]) if scattered else None
         how = sampling.surrogate, sampling.detached
         return sampled_back(population, drawn, above[at, group], *how, layer.recurrent_gain, rng)
 
-    *columns, scatters = zip(*in_threads(one, replicas if together else replicas * groups), strict=True)
+    *columns, scatters = zip(*in_threads(one, replicas if at_once else replicas * groups), strict=True)
     back, second = (np.reshape(column, (replicas, groups, size, size)) for column in columns)
     return back, Slopes(second, np.array(scatters) if scattered else None)
 
 
 def at_one_step(neuron: Neuron, received: Currents, surrogate: Surrogate) -> Slopes:
-    """Of a normal potential, averaged over neurons that differ."""
+    """Slopes at a normal potential, averaged over neurons that differ."""
     mean, variance = np.broadcast_arrays(received.mean, received.covariance[..., 0])
     second = np.zeros(mean.shape)
     for weight, member in neuron.members(MEMBERS):
@@ -116,14 +116,14 @@ def at_one_step(neuron: Neuron, received: Currents, surrogate: Surrogate) -> Slo
 def driven_back(
     layer: Spike, gradients: Gradients, drive: Given, surrogate: Surrogate, detached: bool
 ) -> tuple[Gradients, Slopes]:
-    """The same for layer 1 under given currents, averaged over its neurons."""
+    """Gradients by the currents of layer 1 where these are given, averaged over its neurons."""
     neuron, by_spikes = layer.neuron, gradients.earlier(layer.neuron.delay).moments
     currents = neuron.input_scale * exponential_filter(neuron.synaptic_decay, drive.steps) @ drive.currents
-    found = [
+    returned = [
         [_over_members(neuron, c[None], G, surrogate, detached) for c, G in zip(currents, above, strict=True)]
         for above in by_spikes
     ]
-    back, second = (np.array([[pair[part] for pair in row] for row in found]) for part in (0, 1))
+    back, second = (np.array([[pair[part] for pair in row] for row in returned]) for part in (0, 1))
     return gradients.with_moments(back, pairs={}, balanced=False), Slopes(second)
 
 
@@ -133,8 +133,8 @@ def _over_members(
     back, second = np.zeros(gradient.shape), np.zeros(gradient.shape)
     for weight, member in neuron.members(MEMBERS):
         population = with_input(member, Population.of(member, np.empty(0)))
-        found = sampled_back(population, currents, gradient, surrogate, detached)
-        back, second = back + weight * found[0], second + weight * found[1]
+        returned = sampled_back(population, currents, gradient, surrogate, detached)
+        back, second = back + weight * returned[0], second + weight * returned[1]
     return back, second
 
 

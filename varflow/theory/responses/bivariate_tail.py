@@ -25,15 +25,15 @@ BLOCK = 2**13  # pairs at a time, whose arrays fit the second-level cache
 def orthant(h: np.ndarray, k: np.ndarray, rho: np.ndarray) -> np.ndarray:
     """``P(X > h, Y > k)`` at correlation ``ρ``, within 1e-15; arrays broadcast, infinite thresholds are allowed."""
     h, k, rho = np.broadcast_arrays(within(h), within(k), rho)
-    x, y, r, found = h.ravel(), k.ravel(), rho.ravel(), np.empty(h.size)
+    x, y, r, probability = h.ravel(), k.ravel(), rho.ravel(), np.empty(h.size)
     for start in range(0, h.size, BLOCK):
         part = slice(start, start + BLOCK)
-        found[part] = _integrated(x[part], y[part], np.clip(r[part], -SMOOTH, SMOOTH))
+        probability[part] = _integrated(x[part], y[part], np.clip(r[part], -SMOOTH, SMOOTH))
     near = np.flatnonzero(np.abs(r) > SMOOTH)
     for start in range(0, len(near), BLOCK):
         part = near[start : start + BLOCK]
-        found[part] = both_or_one(x[part], y[part], y[part] - x[part], 1 - r[part], 1 + r[part])[0]
-    return found.reshape(h.shape)
+        probability[part] = both_or_one(x[part], y[part], y[part] - x[part], 1 - r[part], 1 + r[part])[0]
+    return probability.reshape(h.shape)
 
 
 def _integrated(h: np.ndarray, k: np.ndarray, rho: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from varflow.theory.signals.increments import Differences
+from varflow.theory.signals.pair_moments import PairMoments
 
 __all__ = ["LayerState", "mixed"]
 
@@ -29,7 +30,7 @@ class LayerState:
         Fraction of neurons that one sampling point represents; 0 without sampling.
     changes : Differences, optional
         Increments of the spikes, free of cancellation, from responses that compute them.
-    pairs : callable, optional
+    pairs : PairMoments, optional
         Second moments of spikes between positions of a map (``signals.pair_moments``).
     """
 
@@ -39,10 +40,10 @@ class LayerState:
     second_moments: np.ndarray
     point_fraction: float = field(default=0.0, kw_only=True)
     changes: Differences | None = field(default=None, kw_only=True)
-    pairs: Callable[..., np.ndarray] | None = field(default=None, kw_only=True)
+    pairs: PairMoments | None = field(default=None, kw_only=True)
 
     def of_groups(self, which: np.ndarray) -> LayerState:
-        """Of these entries of the second axis."""
+        """The state of these entries of the second axis."""
         parts = (self.variance, self.potential_mean, self.firing_rate, self.second_moments)
         changes = None if self.changes is None else self.changes.of_groups(which)
         return LayerState(*(values[:, which] for values in parts), point_fraction=self.point_fraction, changes=changes)

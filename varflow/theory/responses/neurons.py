@@ -65,7 +65,7 @@ class Neurons:
             raise DomainError("points", self.points, "must be a power of two, for which Sobol points are balanced")
 
     def at_most(self, points: int) -> Neurons:
-        """The same with so many points at most."""
+        """These responses with so many points at most."""
         return replace(self, points=min(self.points, points))
 
     def samples(self, neuron: Neuron, steps: int) -> bool:

@@ -31,12 +31,12 @@ def within(h: np.ndarray) -> np.ndarray:
 
 
 def both_or_one(
-    h: np.ndarray, k: np.ndarray, change: np.ndarray, apart: np.ndarray, alike: np.ndarray
+    h: np.ndarray, k: np.ndarray, change: np.ndarray, one_minus_rho: np.ndarray, one_plus_rho: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""``P(X > h, Y > k)``, and the probability of exactly one of the two events.
 
-    Arguments are ``change = k - h``, ``apart = 1 - ρ`` and ``alike = 1 + ρ``, so that nothing is lost for ``ρ → ±1``. By
-    reflection let ``h, k ≥ 0``. With Owen's ``T``,
+    Arguments are ``k - h``, ``1 - ρ`` and ``1 + ρ``, so that nothing is lost for ``ρ → ±1``. By reflection let
+    ``h, k ≥ 0``. With Owen's ``T``,
 
     .. math:: L = \bar T(h, a_h) + \bar T(k, a_k), \qquad \bar T(x, a) = \tfrac12 Q(x) - T(x, a), \qquad
               a_h = \frac{k - \rho h}{h \sqrt{1 - \rho^2}} = \frac{(k - h)/h + (1 - \rho)}{\sqrt{1 - \rho^2}},
@@ -45,12 +45,14 @@ def both_or_one(
     ``2 T(h, a_h) + 2 T(k, a_k)``, accurate however small it is.
     """
     if h.min(initial=0.0) >= 0 and k.min(initial=0.0) >= 0:
-        return _quadrant(h, k, change, apart, alike)
+        return _quadrant(h, k, change, one_minus_rho, one_plus_rho)
     below_h, below_k = h < 0, k < 0
     same = below_h == below_k
     x, y = np.abs(h), np.abs(k)
     change = np.where(same, np.where(below_h, -change, change), y - x)
-    both, one = _quadrant(x, y, change, np.where(same, apart, alike), np.where(same, alike, apart))
+    both, one = _quadrant(
+        x, y, change, np.where(same, one_minus_rho, one_plus_rho), np.where(same, one_plus_rho, one_minus_rho)
+    )
     Qh, Qk = ndtr(-x), ndtr(-y)
     only_h, only_k = np.maximum(Qk - both, 0.0), np.maximum(Qh - both, 0.0)
     M = np.where(below_h, np.where(below_k, 1 - Qh - only_h, only_h), np.where(below_k, only_k, both))
@@ -58,9 +60,9 @@ def both_or_one(
 
 
 def _quadrant(
-    h: np.ndarray, k: np.ndarray, change: np.ndarray, apart: np.ndarray, alike: np.ndarray
+    h: np.ndarray, k: np.ndarray, change: np.ndarray, one_minus_rho: np.ndarray, one_plus_rho: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    r"""The same for ``h, k ≥ 0``.
+    r"""Probabilities of both events and of exactly one for ``h, k ≥ 0``.
 
     ``T`` is odd in ``a``. Large ``a`` are reduced to ``1/a`` by
 
@@ -68,8 +70,8 @@ def _quadrant(
     """
     x = np.maximum(np.stack([h, k]), 1e-150)  # x = 0 by its limit
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        a = np.stack([change, -change]) / x + apart  # (k - ρh)/h and (h - ρk)/k
-        a = np.where(a == 0, 0.0, a / np.sqrt(apart * alike))
+        a = np.stack([change, -change]) / x + one_minus_rho  # (k - ρh)/h and (h - ρk)/k
+        a = np.where(a == 0, 0.0, a / np.sqrt(one_minus_rho * one_plus_rho))
     negative, xa = a < 0, np.minimum(np.abs(a) * x, LAST_Z)
     large, small = np.maximum(x, xa), np.minimum(x, xa)
     T, tail, steep = owens_t(large, small / large), ndtr(-x), xa > x
@@ -81,21 +83,23 @@ def _quadrant(
     # where two terms cancel to less than a quarter the other formula is used
     cancels = np.maximum(*np.abs(terms)) > 4.0 * np.abs(one)
     if cancels.any():
-        near = (np.broadcast_to(values, one.shape)[cancels] for values in (h, k, change, apart, alike))
+        near = (np.broadcast_to(values, one.shape)[cancels] for values in (h, k, change, one_minus_rho, one_plus_rho))
         one[cancels] = _one_of_near(*near)
     return both, one
 
 
-def _one_of_near(h: np.ndarray, k: np.ndarray, change: np.ndarray, apart: np.ndarray, alike: np.ndarray) -> np.ndarray:
+def _one_of_near(
+    h: np.ndarray, k: np.ndarray, change: np.ndarray, one_minus_rho: np.ndarray, one_plus_rho: np.ndarray
+) -> np.ndarray:
     r"""The probability of exactly one event if the thresholds differ by more than the potentials. For ``h ≤ k``,
 
     .. math:: P = Q(h) - Q(k) + 2 P(X \le h, Y > k), \qquad P(X \le h, Y > k) = w \int_0^\infty \varphi(k + w u)\,
               \Phi\Bigl(\frac{h - \rho k}{w} - \rho u\Bigr) du, \qquad w = \sqrt{1 - \rho^2}
     """
     h, k, change = np.where(change < 0, k, h), np.where(change < 0, h, k), np.abs(change)
-    width, u = np.sqrt(apart * alike), REACH * NODES
-    start = np.maximum((k * apart - change) / np.maximum(width, 1e-300), -LAST_Z)
-    integrand = density(k[:, None] + width[:, None] * u) * ndtr(start[:, None] - (1 - apart)[:, None] * u)
+    width, u = np.sqrt(one_minus_rho * one_plus_rho), REACH * NODES
+    start = np.maximum((k * one_minus_rho - change) / np.maximum(width, 1e-300), -LAST_Z)
+    integrand = density(k[:, None] + width[:, None] * u) * ndtr(start[:, None] - (1 - one_minus_rho)[:, None] * u)
     return tail_between(h, k, change) + 2 * width * (integrand @ (REACH * WEIGHTS))
 
 
@@ -145,9 +149,9 @@ class Orthants:
         Sums over some of the thresholds, which are the first axis here, with their weights.
         """
         h = within(np.moveaxis(standardised_threshold(self.thresholds[of], H.mean, H.variance, self.strict), -1, 0))
-        change, apart = self._changes(h, H)  # h_t - h_s and 1 - ρ
+        change, one_minus_rho = self._changes(h, H)  # h_t - h_s and 1 - ρ
         earlier, later = self.pairs
-        M, one = both_or_one(h[..., earlier], h[..., later], change[..., earlier, later], apart, 2 - apart)
+        M, one = both_or_one(h[..., earlier], h[..., later], change[..., earlier, later], one_minus_rho, 2 - one_minus_rho)
         rates = np.broadcast_to(ndtr(-h), (*M.shape[:-1], h.shape[-1]))
         rate_change = np.array(rates)
         rate_change[..., 1:] = -tail_between(h[..., :-1], h[..., 1:], np.diagonal(change, 1, -2, -1))
@@ -166,15 +170,15 @@ class Orthants:
             change = -(H.mean_change + h[..., :, None] * std_change) / after
             rest = H.increment_var - std_change**2
             # relative error of the variance of an increment, about 50 roundings
-            apart = np.where(rest > 1e-14 * H.increment_var, rest, 0.0) / (2 * before * after)
+            one_minus_rho = np.where(rest > 1e-14 * H.increment_var, rest, 0.0) / (2 * before * after)
         if not std.all():
             varies = (before > 0) & (after > 0)
             change = np.where(varies, change, h[..., None, :] - h[..., :, None])
-            apart = np.where(varies, apart, 1.0)
-        apart = apart[..., self.pairs[0], self.pairs[1]]
-        odd = np.arange(max(len(apart), 2)) % 2  # every second replica differs in its last digits
-        apart = apart * (1 + LAST_DIGITS * odd).reshape(-1, *[1] * (apart.ndim - 1))
-        return change, np.minimum(apart, 2.0)
+            one_minus_rho = np.where(varies, one_minus_rho, 1.0)
+        one_minus_rho = one_minus_rho[..., self.pairs[0], self.pairs[1]]
+        odd = np.arange(max(len(one_minus_rho), 2)) % 2  # every second replica differs in its last digits
+        one_minus_rho = one_minus_rho * (1 + LAST_DIGITS * odd).reshape(-1, *[1] * (one_minus_rho.ndim - 1))
+        return change, np.minimum(one_minus_rho, 2.0)
 
     def _matrix(self, diagonal: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         return np.take(np.concatenate([diagonal, pairs], axis=-1), self.places, axis=-1)

@@ -248,7 +248,7 @@ def _sums(neuron: Population, mean: np.ndarray, factor: np.ndarray, normals: np.
 
 
 def _from_earlier(mean: np.ndarray, factor: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """What means and earlier innovations contribute to currents, (steps, layers, points)."""
+    """Contributions of means and earlier innovations to currents, (steps, layers, points)."""
     currents = _workspace.array("currents", normals.shape, normals.dtype)
     earlier, z, known = np.tril(factor, -1).astype(normals.dtype), normals.swapaxes(0, 1), currents.swapaxes(0, 1)
     for rows in _rows(len(normals)):

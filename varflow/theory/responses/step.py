@@ -72,15 +72,15 @@ class Population:
 
 def membrane(neuron: Neuron | Population, h: np.ndarray, s: np.ndarray, c: np.ndarray) -> np.ndarray:
     """The next membrane at the spike test, ``β (1 - kS) H - ϱ a θ S + (1 - g_S S) c`` (see :class:`varflow.resets.Reset`)."""
-    rule, kept = neuron.reset_rule, neuron.decay * h
+    rule, left = neuron.reset_rule, neuron.decay * h
     if rule.membrane:
-        kept *= _left(rule.membrane, s)
+        left *= _left(rule.membrane, s)
     if rule.threshold:
-        kept -= (1.0 if rule.delayed else neuron.decay) * rule.threshold * neuron.threshold * s
+        left -= (1.0 if rule.delayed else neuron.decay) * rule.threshold * neuron.threshold * s
     if rule.lowest is not None:
-        kept = np.maximum(kept, neuron.decay * rule.lowest * neuron.threshold)
-    kept += _left(rule.input, s) * c if rule.input else c
-    return kept
+        left = np.maximum(left, neuron.decay * rule.lowest * neuron.threshold)
+    left += _left(rule.input, s) * c if rule.input else c
+    return left
 
 
 def _left(fraction: float, s: np.ndarray) -> np.ndarray:

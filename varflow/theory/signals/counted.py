@@ -11,11 +11,12 @@ import numpy as np
 from varflow._checks import DomainError
 from varflow.model.graph import Node
 from varflow.model.network import Network
-from varflow.model.signals import Layer as Operation
+from varflow.model.signals import Layer
 from varflow.model.weighted_layers import Linear
-from varflow.theory.layer import Layer
+from varflow.theory.layer import CountedLayer
 
-__all__ = ["ON_MAPS", "SAMPLED", "Count", "Counted", "CountedCurrents", "Counts", "Normal", "changed", "no_chain", "uncounted"]
+__all__ = ["ON_MAPS", "SAMPLED", "changed", "no_chain", "uncounted"]
+__all__ += ["Count", "Counted", "CountedCurrents", "Counts", "Gaussian"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Count:
     width : int
     below : int, optional
         Which count it is drawn from; None for the driven layer.
-    layer : Layer, optional
+    layer : CountedLayer, optional
         The neurons; None for the driven layer and for merges.
     merge : str
         ``and`` or ``iand``.
@@ -37,7 +38,7 @@ class Count:
 
     width: int
     below: int | None = None
-    layer: Layer | None = None
+    layer: CountedLayer | None = None
     merge: str = ""
     branch: int | None = None
 
@@ -46,7 +47,7 @@ class Count:
         return self.branch is None
 
 
-class Normal(NamedTuple):
+class Gaussian(NamedTuple):
     """Normal potentials of a layer, by input or by network: threshold, mean, variance, and True where ``>`` is strict."""
 
     threshold: Any
@@ -88,7 +89,7 @@ class Counts:
 
     network: Network
     gathered: list[Count] = field(default_factory=list)
-    start: Normal | None = None
+    start: Gaussian | None = None
 
     def width(self, signal: Counted) -> int:
         return self.gathered[signal.place].width
@@ -107,7 +108,7 @@ def no_chain(node: Node, reason: str) -> DomainError:
 def uncounted(reason: str) -> Callable[..., Any]:
     """The map of an operation behind which no count is known."""
 
-    def count(operation: Operation, inputs: tuple[Any, ...], counts: Counts, node: Node) -> Any:
+    def count(operation: Layer, inputs: tuple[Any, ...], counts: Counts, node: Node) -> Any:
         raise no_chain(node, reason)
 
     return count

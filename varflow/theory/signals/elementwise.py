@@ -19,7 +19,7 @@ Arrays = Sequence[np.ndarray]
 
 
 def elementwise(
-    signals: Sequence[Signal],
+    signals: Sequence[Any],
     mean: Callable[[Arrays], np.ndarray],
     second: Callable[[Arrays, Arrays, Arrays], np.ndarray],
     *,

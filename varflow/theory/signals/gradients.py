@@ -33,7 +33,7 @@ class Gradients:
     pairs: Mapping[tuple[int, int], np.ndarray] = field(default_factory=dict)
 
     def with_moments(self, moments: np.ndarray, *, pairs: Mapping[tuple[int, int], np.ndarray], **other: Any) -> Gradients:
-        """The same with other moments, everywhere where they stand."""
+        """Gradients with other moments, everywhere where they stand."""
         return replace(self, moments=moments, pairs=pairs, split=None, **other)
 
     def times(self, factor: Any, between: Callable[[tuple[int, int]], Any] | None = None) -> Gradients:
@@ -59,9 +59,9 @@ class Gradients:
         if not grid.per_position:
             return self
         each = self.moments.reshape(len(self.moments), -1, grid.positions, grid.steps, grid.steps)
-        whole = np.einsum("rgxst,xy->rgxsyt", each, np.eye(grid.positions))
+        in_one_index = np.einsum("rgxst,xy->rgxsyt", each, np.eye(grid.positions))
         size = grid.positions * grid.steps
-        moments = whole.reshape(*whole.shape[:2], size, size)
+        moments = in_one_index.reshape(*in_one_index.shape[:2], size, size)
         return replace(self, moments=moments, grid=replace(grid, per_position=False))
 
     def per_position(self) -> Gradients:
@@ -99,8 +99,8 @@ class Gradients:
             each = self.moments.reshape(len(self.moments), -1, grid.positions, grid.steps, grid.steps)
             return each.sum(axis=2) * (self.channels / grid.inputs)
         probes = grid.inputs * grid.positions
-        whole = self.moments.reshape(*self.moments.shape[:-2], probes, grid.steps, probes, grid.steps)
-        return np.einsum("...xsxt->...st", whole) * (self.channels / grid.inputs)
+        folded = self.moments.reshape(*self.moments.shape[:-2], probes, grid.steps, probes, grid.steps)
+        return np.einsum("...xsxt->...st", folded) * (self.channels / grid.inputs)
 
 
 def _product(moments: np.ndarray, factor: Any) -> np.ndarray:
@@ -116,7 +116,8 @@ def added_pairs(
 
 
 def readout(signal: Signal, kind: str, *, joint: bool) -> Gradients:
-    """Of ``Σ_t v·x_t``: weights ``v`` of mean square 1/n, the same at all steps if ``kind`` is "shared", else independent.
+    """Gradients of ``Σ_t v·x_t``: weights ``v`` of mean square 1/n, the same at all steps if ``kind`` is "shared", else
+    independent.
 
     With ``joint`` they are the same for all inputs, else independent; those of different positions are independent.
     """

@@ -36,7 +36,7 @@ class Differences:
     mean_change: np.ndarray
 
     def of_groups(self, which: np.ndarray) -> Differences:
-        """Of these entries of the second axis."""
+        """Increments of these entries of the second axis."""
         return Differences(self.increment[:, which], self.second_change[:, which], self.mean_change[:, which])
 
     def scaled(self, factor: np.ndarray) -> Differences:
@@ -50,14 +50,14 @@ class Differences:
 
     def __add__(self, other: Differences) -> Differences:
         """Increments of the sum with an independent process."""
-        own, others = ((x.increment, x.second_change, x.mean_change) for x in (self, other))
-        return Differences(*map(np.add, own, others))
+        parts, more = ((x.increment, x.second_change, x.mean_change) for x in (self, other))
+        return Differences(*map(np.add, parts, more))
 
     def centred(self) -> Differences:
         """Increments of the process about its mean: from raw moments to central ones."""
         e, step = np.cumsum(self.mean_change, axis=-1), self.mean_change
-        apart = self.increment - (e[..., :, None] - e[..., None, :]) ** 2
-        return Differences(apart, self.second_change - step * (2 * e - step), step)
+        central = self.increment - (e[..., :, None] - e[..., None, :]) ** 2
+        return Differences(central, self.second_change - step * (2 * e - step), step)
 
 
 def differences(mean: np.ndarray, covariance: np.ndarray) -> Differences:

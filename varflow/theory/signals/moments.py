@@ -60,7 +60,7 @@ class Currents:
         return self.covariance
 
     def with_moments(self, mean: np.ndarray, second: np.ndarray, **places: Any) -> Currents:
-        """The same with other moments; ``places``: what becomes of changes, pairs, overlap, sampled and shared."""
+        """A signal with other moments; ``places``: what becomes of changes, pairs, overlap, sampled and shared."""
         _named(places)
         changes, pairs, overlap, shared = (places[name] for name in ("changes", "pairs", "overlap", "shared"))
         return Currents(mean, second, self.grid, self.channels, changes, pairs, overlap, shared)
@@ -123,7 +123,7 @@ class Spikes:
         return self.moments
 
     def with_moments(self, mean: np.ndarray, second: np.ndarray, **places: Any) -> Spikes:
-        """The same with other moments; ``places``: what becomes of changes, pairs, overlap, sampled and shared."""
+        """A signal with other moments; ``places``: what becomes of changes, pairs, overlap, sampled and shared."""
         _named(places)
         sampled, changes, pairs, overlap = (places[name] for name in ("sampled", "changes", "pairs", "overlap"))
         return Spikes(mean, second, self.grid, self.channels, sampled, changes, pairs, overlap)
@@ -241,7 +241,7 @@ def in_replicas(signal: Either, number: int) -> Either:
 
 
 def as_inputs(signal: Signal) -> Spikes:
-    """What weights receive, spikes or, behind other weights, currents, by its second moments."""
+    """Inputs of weights by their second moments: spikes or, behind other weights, currents."""
     if isinstance(signal, Spikes):
         return signal
 
@@ -263,8 +263,8 @@ def outer(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 def means_at(mean: np.ndarray, offset: Offset, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     """Means at ``p`` and ``p + d``; for ``ALL_PAIRS``, over the map."""
     if offset is ALL_PAIRS:
-        whole = mean.reshape(len(mean), -1, grid.positions, grid.steps).mean(axis=2)
-        return whole, whole
+        over_map = mean.reshape(len(mean), -1, grid.positions, grid.steps).mean(axis=2)
+        return over_map, over_map
     return mean, mean if offset == (0, 0) else shifted(mean, offset, grid.shape)
 
 
@@ -302,13 +302,13 @@ def _at_each_position(signal: Signal) -> tuple[Any, ...]:
 def _of_joint(second: np.ndarray, grid: Grid, offset: Offset) -> np.ndarray:
     """Moments between positions, of one input in each group."""
     n, steps = grid.positions, grid.steps
-    whole = second.reshape(*second.shape[:2], n, steps, n, steps)
+    folded = second.reshape(*second.shape[:2], n, steps, n, steps)
     if offset is ALL_PAIRS:
-        own = np.einsum("rgxsxt->rgst", whole)
-        return (whole.sum(axis=(2, 4)) - own) / (n * (n - 1))
+        same_position = np.einsum("rgxsxt->rgst", folded)
+        return (folded.sum(axis=(2, 4)) - same_position) / (n * (n - 1))
     here, there = known_pairs(offset, grid.shape)
     pairs = np.zeros((*second.shape[:2], n, steps, steps))
-    pairs[:, :, here] = np.moveaxis(whole[:, :, here, :, there], 0, 2)
+    pairs[:, :, here] = np.moveaxis(folded[:, :, here, :, there], 0, 2)
     return pairs.reshape(len(second), -1, steps, steps)
 
 
@@ -319,12 +319,13 @@ def _between(signal: Signal, offset: Offset, far: Callable[[np.ndarray, tuple[in
     if outside_map(offset, signal.grid.shape):
         return np.zeros_like(signal.second)
     assert signal.pairs is not None
-    near = offset is ALL_PAIRS or max(map(abs, offset)) <= NEAR
-    return signal.pairs(offset) if near else far(signal.pairs(ALL_PAIRS), offset)
+    if offset is ALL_PAIRS or max(map(abs, offset)) <= NEAR:
+        return signal.pairs(offset)
+    return far(signal.pairs(ALL_PAIRS), offset)
 
 
 def _everywhere(far: np.ndarray, offset: tuple[int, int], grid: Grid) -> np.ndarray:
-    """The same at all pairs of positions."""
-    whole = np.zeros((*far.shape[:2], grid.positions, *far.shape[2:]))
-    whole[:, :, known_pairs(offset, grid.shape)[0]] = far[:, :, None]
-    return whole.reshape(len(far), -1, *far.shape[2:])
+    """Moments that are equal at all pairs of positions."""
+    on_map = np.zeros((*far.shape[:2], grid.positions, *far.shape[2:]))
+    on_map[:, :, known_pairs(offset, grid.shape)[0]] = far[:, :, None]
+    return on_map.reshape(len(far), -1, *far.shape[2:])

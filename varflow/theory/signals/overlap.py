@@ -61,5 +61,5 @@ def averages(signal: Any) -> tuple[np.ndarray, np.ndarray]:
         return signal.mean.mean(axis=1), second.mean(axis=1)
     mean = signal.mean.reshape(len(signal.mean), -1, grid.steps).mean(axis=1)
     probes = grid.size // grid.steps
-    whole = second.reshape(len(second), -1, probes, grid.steps, probes, grid.steps)
-    return mean, np.einsum("rgxsxt->rst", whole) / (whole.shape[1] * probes)
+    folded = second.reshape(len(second), -1, probes, grid.steps, probes, grid.steps)
+    return mean, np.einsum("rgxsxt->rst", folded) / (folded.shape[1] * probes)

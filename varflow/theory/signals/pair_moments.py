@@ -91,7 +91,7 @@ def opposite(offset: tuple[int, int]) -> tuple[int, int]:
 def shifted(values: np.ndarray, offset: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
     """Values (replicas, groups, …) at ``p + d``; 0 where that lies outside."""
     here, there = known_pairs(offset, shape)
-    whole = values.reshape(len(values), -1, shape[0] * shape[1], *values.shape[2:])
-    moved = np.zeros_like(whole)
-    moved[:, :, here] = whole[:, :, there]
+    on_map = values.reshape(len(values), -1, shape[0] * shape[1], *values.shape[2:])
+    moved = np.zeros_like(on_map)
+    moved[:, :, here] = on_map[:, :, there]
     return moved.reshape(values.shape)

@@ -40,16 +40,16 @@ class Window:
         return self._cut(tap, values, grid.axes, values.ndim + axis, smaller)
 
     def _cut(self, tap: tuple[int, int], values: np.ndarray, axes: tuple[int, ...], axis: int, smaller: Grid) -> np.ndarray:
-        """The same along an axis that holds ``axes``: inputs, rows, columns and what follows."""
+        """The entry under one tap along an axis that holds ``axes``: inputs, rows, columns and what follows."""
         before, after = values.shape[:axis], values.shape[axis + 1 :]
-        whole = values.reshape(*before, *axes, *after)
+        padded = values.reshape(*before, *axes, *after)
         if any(self.padding):
-            edges = [(0, 0)] * whole.ndim
+            edges = [(0, 0)] * padded.ndim
             edges[axis + 1], edges[axis + 2] = ((pad, pad) for pad in self.padding)
-            whole = np.pad(whole, edges)
+            padded = np.pad(padded, edges)
         sides = zip(tap, self.stride, self.dilation, (smaller.height, smaller.width), strict=True)
         cut = (slice(gap * at, gap * at + stride * (side - 1) + 1, stride) for at, stride, gap, side in sides)
-        return whole[((slice(None),) * (axis + 1)) + tuple(cut)].reshape(*before, -1, *after)
+        return padded[((slice(None),) * (axis + 1)) + tuple(cut)].reshape(*before, -1, *after)
 
     def pairs_at(self, tap: tuple[int, int], moments: np.ndarray, grid: Grid) -> np.ndarray:
         """Second moments under the same tap for both factors."""

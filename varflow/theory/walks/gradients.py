@@ -211,8 +211,8 @@ def _described(
     norms = [[np.diagonal(norm, axis1=-2, axis2=-1).mean(axis=-1) for norm in reversed(way.weights)] for way in ways]
     energy, weights = aligned(energy, _of_layers(norms) if norms[0] else energy[:, :0, 0])
     replicas = {"energy": energy, "growth": _growth(energy.sum(axis=-1)), "weight_norms": weights}
-    known = {name: values for name, values in replicas.items() if values is not None}
-    error = {name: standard_error(values) for name, values in known.items()} if len(energy) > 1 else {}
+    measured = {name: values for name, values in replicas.items() if values is not None}
+    error = {name: standard_error(values) for name, values in measured.items()} if len(energy) > 1 else {}
     return GradientFlow(
         network,
         str(surrogate),
@@ -251,12 +251,12 @@ def _growth(total: np.ndarray) -> np.ndarray | None:
 def _of_chain(
     network: Network, ways: list[WayBack], surrogate: Surrogate, energy: np.ndarray, detached: bool | None
 ) -> dict[str, Any]:
-    """What is known of plain chains: growth of infinitely many layers or steps, and the scatter between networks."""
+    """Answers for plain chains only: growth of infinitely many layers or steps, and the scatter between networks."""
     slopes = [[slopes for _, slopes in reversed(way.layers.values()) if slopes is not None] for way in ways]
     second = np.stack([_over_inputs(tuple(s.second for s in layer)).mean(axis=0) for layer in zip(*slopes, strict=True)])
     diagonal = np.diagonal(second, axis1=-2, axis2=-1).reshape(network.depth, -1, network.steps).mean(axis=1)
     squared = (network.gains[1:] ** 2) * network.widths[1:] / network.widths[:-1]
-    found: dict[str, Any] = {"instantaneous": squared * diagonal[:-1].max(axis=-1)}
+    answers: dict[str, Any] = {"instantaneous": squared * diagonal[:-1].max(axis=-1)}
     neuron = network.neuron
     rule, attached = neuron.reset_rule, not (neuron.reset_detached if detached is None else detached)
     leak_only = rule.membrane == rule.input == 0 and rule.lowest is None and not (attached and rule.threshold)
@@ -267,13 +267,13 @@ def _of_chain(
         and isinstance(neuron.decay, float)
         and not neuron.synaptic_decay
     ):
-        found["long_time_rate"] = long_time_rate(neuron.decay, float(squared[-1]) * second[-1])
+        answers["long_time_rate"] = long_time_rate(neuron.decay, float(squared[-1]) * second[-1])
     variance, mean = _scatter(network, surrogate, slopes)
     if np.isfinite(variance).all() and len(variance):
-        found["spread"] = np.sqrt(variance)
-        found["typical"] = energy.mean(axis=0).sum(axis=-1) * np.exp(mean)
-        found["typical_growth"] = _number(_growth(found["typical"]))
-    return found
+        answers["spread"] = np.sqrt(variance)
+        answers["typical"] = energy.mean(axis=0).sum(axis=-1) * np.exp(mean)
+        answers["typical_growth"] = _number(_growth(answers["typical"]))
+    return answers
 
 
 def _scatter(network: Network, surrogate: Surrogate, slopes: list[list[Slopes]]) -> tuple[np.ndarray, np.ndarray]:

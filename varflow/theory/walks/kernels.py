@@ -38,8 +38,8 @@ def second_moments(network: Network, neurons: Neurons, progress: Progress = Fals
         for number, some in enumerate(walks):
             rows = np.concatenate(some)
             index = (rows[:, None] * steps + np.arange(steps)).ravel()
-            found = _walked(network, rows, neurons, beyond(report, number * network.depth))
-            for layer, (M, M_error) in enumerate(found):
+            of_layers = _walked(network, rows, neurons, beyond(report, number * network.depth))
+            for layer, (M, M_error) in enumerate(of_layers):
                 moments[layer][np.ix_(index, index)], error[layer][np.ix_(index, index)] = M, M_error
     for array in (moments, error):
         array.flags.writeable = False  # results then hold views, not copies
@@ -48,13 +48,13 @@ def second_moments(network: Network, neurons: Neurons, progress: Progress = Fals
 
 def _parts(network: Network, neurons: Neurons) -> list[np.ndarray]:
     """The inputs in parts, any two of which are walked together."""
-    inputs, together = network.drive.n_inputs, graph_of(network).over_batch
-    one = network.steps * max(int(np.prod(shape[1:])) for shape in network.shapes)
+    inputs, normalised = network.drive.n_inputs, graph_of(network).over_batch
+    entries = network.steps * max(int(np.prod(shape[1:])) for shape in network.shapes)
     sampled = any(neurons.samples(neuron, network.steps) for neuron in network.neurons)
-    most = LONGEST if sampled or network.steps == 1 else IN_TIME
-    if together or inputs * one <= most:
+    largest = LONGEST if sampled or network.steps == 1 else IN_TIME
+    if normalised or inputs * entries <= largest:
         return [np.arange(inputs)]
-    return np.array_split(np.arange(inputs), -(-inputs // max(most // (2 * one), 1)))
+    return np.array_split(np.arange(inputs), -(-inputs // max(largest // (2 * entries), 1)))
 
 
 def _walked(network: Network, rows: np.ndarray, neurons: Neurons, report: Report) -> list[tuple[np.ndarray, np.ndarray]]:

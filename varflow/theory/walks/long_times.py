@@ -25,10 +25,10 @@ def long_time_rate(decay: float, second: np.ndarray) -> float:
         return np.inf
     steps = len(second)
     late = second[steps // 2 :, steps // 2 :]
-    known = np.array([np.diagonal(late, lag).mean() for lag in range(len(late) // 2 + 1)])
-    far = known[-1]
+    by_lag = np.array([np.diagonal(late, lag).mean() for lag in range(len(late) // 2 + 1)])
+    far = by_lag[-1]
     lag = np.arange(-(reach := int(SPAN * max(steps, 1 / (1 - decay)))), reach + 1)
-    root = np.sqrt(np.maximum(known[np.minimum(np.abs(lag), len(known) - 1)], 0.0))
+    root = np.sqrt(np.maximum(by_lag[np.minimum(np.abs(lag), len(by_lag) - 1)], 0.0))
     kernel = decay ** np.abs(lag[:, None] - lag) / (1 - decay**2)
     top = np.linalg.eigvalsh(root[:, None] * kernel * root)[-1]
     return float(max(top, far / (1 - decay) ** 2))

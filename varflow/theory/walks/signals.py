@@ -17,8 +17,8 @@ from varflow.model.extensions import map_of, missing
 from varflow.model.graph import Graph, Path, graph_of, independent
 from varflow.model.layers import Linear, Measured, Spike
 from varflow.model.network import Network
-from varflow.theory.maps.patches import of_numbers
-from varflow.theory.operations.sources import measured
+from varflow.model.sources import numbers_of
+from varflow.theory.operations.sources import measured, of_numbers
 from varflow.theory.operations.spike import fire
 from varflow.theory.operations.table import FORWARD, Uncovered
 from varflow.theory.operations.visit import Batching, Effort, Visit, Walk
@@ -41,7 +41,7 @@ def signals_walk(graph: Graph, start: Any, walk: Walk, *, keep: bool = False) ->
     """
     sent, last, passed, visits = {0: start}, graph.last_reader, 0, []
     leaving = None if isinstance(graph, Path) else graph.leaving
-    numbers = next(graph.shapes()).kind == "input"
+    numbers = getattr(getattr(graph[0].operation, "sends", None), "kind", "") == "input"
     for number, node in enumerate(graph):
         if number == 0:
             continue
@@ -63,7 +63,7 @@ def signals_walk(graph: Graph, start: Any, walk: Walk, *, keep: bool = False) ->
 
 
 def _sent(visit: Visit) -> Any:
-    """What a node sends; None if theory does not know it."""
+    """The signal that a node sends; None if theory does not know it."""
     walk, operation = visit.walk, visit.node.operation
     if any(each is None for each in visit.received) and not isinstance(operation, Measured):
         return None
@@ -127,7 +127,7 @@ class Blocks:
         """The blocks of a network; with ``rows`` these inputs only, together."""
         graph = independent(graph_of(network))
         normalised, positions = graph.over_batch, max(int(np.prod(shape[1:])) for shape in network.shapes)
-        inputs = _apart(network, graph, positions, effort) if normalised and rows is None else 0
+        inputs = _inputs_by_overlap(network, graph, positions, effort) if normalised and rows is None else 0
         jointly = rows is not None or (normalised and not inputs)
         per_position = not jointly and effort.per_position(Grid(1, positions, 1, network.steps))
         if per_position:
@@ -149,7 +149,7 @@ class Blocks:
         return Walk(self.effort, batching, self.network.steps, report, **options)
 
     def _start(self, drive: Drive, exchangeable: bool) -> Signal | GivenCurrents:
-        """What some of the inputs send: in one group if they depend on each other, else one each."""
+        """The signal that some of the inputs send: in one group if they depend on each other, else one each."""
         first, steps = self.graph[0].operation.sends, self.network.steps
         if isinstance(drive, Given):
             reader = next(node.operation for node in self.graph if 0 in node.inputs)
@@ -173,9 +173,9 @@ class Blocks:
         return Spikes(*_of_trains(drive, steps, self.jointly, exchangeable), grid, channels)
 
 
-def _apart(network: Network, graph: Graph, positions: int, effort: Effort) -> int:
+def _inputs_by_overlap(network: Network, graph: Graph, positions: int, effort: Effort) -> int:
     """Number of inputs of a batch that is known by overlaps: of numbers, too many for one index or measured; else 0."""
-    of_nodes = [node.operation.x.shape[1] for node in graph if isinstance(node.operation, Measured)]
+    of_nodes = [x.shape[1] for node in graph if (x := numbers_of(node.operation)) is not None]
     inputs = max([*of_nodes, network.drive.n_inputs])
     given = inputs > 1 and (of_nodes or isinstance(network.drive, Inputs))
     return inputs if of_nodes or (given and inputs * positions * network.steps > effort.batch) else 0
@@ -195,9 +195,9 @@ def _independent(covariance: np.ndarray, grid: Grid, offset: Offset) -> np.ndarr
 
 def _covariance_of_currents(drive: Drive, steps: int, together: bool, exchangeable: bool) -> np.ndarray:
     """Shape (1, groups, inputs × steps, inputs × steps)."""
-    own = drive.covariance(steps)
+    one_input = drive.covariance(steps)
     if not together:
-        return own[None]
+        return one_input[None]
     if isinstance(drive, Inputs):
         x = drive.input_gain * drive.frames(steps).reshape(-1, drive.fan_in)
         return (x @ x.T / drive.fan_in)[None, None]
@@ -206,7 +206,7 @@ def _covariance_of_currents(drive: Drive, steps: int, together: bool, exchangeab
         between = np.full((steps, steps), drive.input_gain**2 * np.mean(drive.rates[0] ** 2))
     if not exchangeable:
         raise DomainError("drive", drive, "with several kinds of input cannot feed a BatchNorm; give one, or inputs")
-    return np.block([[own[0], between], [between, own[0]]])[None, None]
+    return np.block([[one_input[0], between], [between, one_input[0]]])[None, None]
 
 
 def _at_every_position(covariance: np.ndarray, grid: Grid) -> np.ndarray:
@@ -217,8 +217,8 @@ def _at_every_position(covariance: np.ndarray, grid: Grid) -> np.ndarray:
         return np.repeat(covariance, grid.positions, axis=1)
     steps, eye = grid.steps, np.eye(grid.positions)
     blocks = covariance.reshape(*covariance.shape[:2], grid.inputs, steps, grid.inputs, steps)
-    whole = np.einsum("rgasbt,xy->rgaxsbyt", blocks, eye)
-    return whole.reshape(*covariance.shape[:2], grid.size, grid.size)
+    at_positions = np.einsum("rgasbt,xy->rgaxsbyt", blocks, eye)
+    return at_positions.reshape(*covariance.shape[:2], grid.size, grid.size)
 
 
 def _of_trains(drive: Drive, steps: int, together: bool, exchangeable: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -227,8 +227,8 @@ def _of_trains(drive: Drive, steps: int, together: bool, exchangeable: bool) -> 
     if together and not exchangeable:
         raise DomainError("drive", drive, "with several kinds of input cannot feed a BatchNorm; give one, or inputs")
     rates, square = drive.rates.mean(axis=1), np.mean(drive.rates**2, axis=1)
-    own = square[:, None, None] + np.eye(steps) * (drive.second_moments.mean(axis=1) - square)[:, None, None]
+    one_input = square[:, None, None] + np.eye(steps) * (drive.second_moments.mean(axis=1) - square)[:, None, None]
     if exchangeable:
         between = np.full((steps, steps), square[0])
-        return np.full((1, 1, 2 * steps), rates[0]), np.block([[own[0], between], [between, own[0]]])[None, None]
-    return np.repeat(rates[:, None], steps, axis=1)[None], own[None]
+        return np.full((1, 1, 2 * steps), rates[0]), np.block([[one_input[0], between], [between, one_input[0]]])[None, None]
+    return np.repeat(rates[:, None], steps, axis=1)[None], one_input[None]

@@ -15,8 +15,7 @@ from varflow.results import late_steps
 from varflow.results.audit import ENOUGH
 from varflow.torch_models.initialise.layer_gains import RATE, deep_layer, layer_gain, run_deep
 from varflow.torch_models.initialise.planner import planned_gains
-from varflow.torch_models.prediction.infinite_width import InfiniteWidth
-from varflow.torch_models.prediction.predict import LIVE_RATE, Expected, at_infinite_width, predict, uncovered
+from varflow.torch_models.prediction.signals import LIVE_RATE, Expected, InfiniteWidth, at_infinite_width, predict, uncovered
 from varflow.torch_models.tracing.checks import integrators
 from varflow.torch_models.tracing.origins import INPUT, Sender, factor
 from varflow.torch_models.tracing.read import LEAST_GAIN
@@ -59,12 +58,12 @@ def diagnosed(
         return "arrangement", silent
     if not trace.layers[silent].scaled_by:
         return "normalisation", None
-    above = replace(trace, layers=trace.layers[: silent + 1])
-    if covered and predicted.plain and _lives(predicted.infinite or at_infinite_width(above, used)[1], silent):
+    up_to_it = replace(trace, layers=trace.layers[: silent + 1])
+    if covered and predicted.plain and _lives(predicted.infinite or at_infinite_width(up_to_it, used)[1], silent):
         held_back = predicted.survival[-1] < 0.5 < _survival_without_memory(trace, used)
         return "leak or reset" if held_back else "finite width", mend
     unbiased = {name: replace(each, bias_std=0.0, bias_mean=0.0) for name, each in used.items()}
-    if covered and unbiased != used and _lives(at_infinite_width(above, unbiased, TRIED)[1], silent):
+    if covered and unbiased != used and _lives(at_infinite_width(up_to_it, unbiased, TRIED)[1], silent):
         return "bias", mend
     neuron, gain = trace.layers[silent].neuron, _arriving(trace, trace.layers[silent])[1]
     if trace.layers[silent].driven:
@@ -115,7 +114,7 @@ def shares(gains: Sequence[float], needed: Sequence[float | None], last: int) ->
 
 def lowest_weak(rates: Sequence[float], share: Mapping[int, float]) -> int | None:
     """The lowest layer that hardly fires and has clearly less than the gain it needs; None if there is none."""
-    return next((l for l, part in share.items() if part < ENOUGH and rates[l] < FEEDING), None)
+    return next((l for l, fraction in share.items() if fraction < ENOUGH and rates[l] < FEEDING), None)
 
 
 def to_mend(rates: Sequence[float], share: Mapping[int, float]) -> int | None:
@@ -126,13 +125,13 @@ def to_mend(rates: Sequence[float], share: Mapping[int, float]) -> int | None:
 
 def needed_gains(trace: Trace) -> list[float | None]:
     """The gain that each layer needs: that of ``init_model`` for a plain chain; None if unknown, and for integrators."""
-    found: list[float | None] = []
+    gains: list[float | None] = []
     if not uncovered(trace):
         with suppress(DomainError, ConvergenceError):
-            found = list(planned_gains(trace))
-    found = found or [_sustaining_gain(trace, layer) if _asks_for_one(trace, layer) else None for layer in trace.layers]
+            gains = list(planned_gains(trace))
+    gains = gains or [_sustaining_gain(trace, layer) if _asks_for_one(trace, layer) else None for layer in trace.layers]
     readouts = dict(integrators(trace))
-    return [None if layer.neuron_name in readouts else need for layer, need in zip(trace.layers, found, strict=True)]
+    return [None if layer.neuron_name in readouts else need for layer, need in zip(trace.layers, gains, strict=True)]
 
 
 def _asks_for_one(trace: Trace, layer: TracedLayer) -> bool:
@@ -141,8 +140,8 @@ def _asks_for_one(trace: Trace, layer: TracedLayer) -> bool:
         return False
     if layer.driven and layer.scaled_by:
         return not uncovered(replace(trace, layers=[replace(layer, through=())]))
-    known = {INPUT, *(other.neuron_name for other in trace.layers)}.issuperset(layer.sources)
-    return bool(layer.scaled_by) and (known or _gain_before(trace, layer) is not None)
+    of_known_layers = {INPUT, *(other.neuron_name for other in trace.layers)}.issuperset(layer.sources)
+    return bool(layer.scaled_by) and (of_known_layers or _gain_before(trace, layer) is not None)
 
 
 def _gain_before(trace: Trace, layer: TracedLayer) -> float | None:
@@ -150,8 +149,8 @@ def _gain_before(trace: Trace, layer: TracedLayer) -> float | None:
     gain, fed, neurons = 1.0, layer.fed[-1], {other.neuron_name for other in trace.layers}
     for name, weight, sources, shape in reversed(trace.readouts):
         if fed.sources == (name,) and isinstance(fed.origin.operation, Sender | Sum):
-            own = moments_of(weight).gain / padding_factor(weight, shape)
-            gain, fed = gain * own * factor(trace.fed[name].origin), trace.fed[name]
+            gain_of_weight = moments_of(weight).gain / padding_factor(weight, shape)
+            gain, fed = gain * gain_of_weight * factor(trace.fed[name].origin), trace.fed[name]
             if neurons.issuperset(sources):
                 return gain
     return None
@@ -173,9 +172,9 @@ def _sustaining_gain(trace: Trace, layer: TracedLayer) -> float | None:
     try:
         if not layer.driven:
             depth = sum(other.neuron == layer.neuron for other in trace.layers)
-            whole = deep_layer(layer.neuron, trace.steps, "firing_rate", RATE, depth).gain
-            own, arriving = _arriving(trace, layer)
-            return whole * own / arriving if arriving else None
+            needed = deep_layer(layer.neuron, trace.steps, "firing_rate", RATE, depth).gain
+            present, arriving = _arriving(trace, layer)
+            return needed * present / arriving if arriving else None
         return layer_gain(trace, layer, RATE)
     except (ConvergenceError, DomainError):
         return None

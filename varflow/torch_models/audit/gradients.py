@@ -35,7 +35,7 @@ SLOPES = 8  # late steps at which slopes are measured, evenly spaced
 
 @dataclass(frozen=True, slots=True)
 class Backward:
-    """What one layer's gradients are; ``weights``: mean square of the gradient by its weights, frozen ones included. NaN for
+    """Gradients of one layer; ``weights``: mean square of the gradient by its weights, frozen ones included. NaN for
     what is not known: weights that a hook computes, gradients by currents within neurons, and slopes where a spike depends on
     several currents or autograd is off (``cut``).
     """
@@ -58,9 +58,9 @@ def check_gradients(model: Any, asked: str, value: Any) -> None:
 
 def squared_gain_above(traced: Trace, layer: TracedLayer, gains: Mapping[str, float]) -> float:
     """``Σ g²`` of the weights that receive a layer's spikes; NaN if there are none, or if more than weights lies between."""
-    above = [each for each in traced.layers if layer.neuron_name in each.sources]
-    plain = all(each.scaled_by and not each.through and len(each.sources) == 1 for each in above)
-    return sum(gains[name] ** 2 for each in above for name in each.scaled_by) if above and plain else math.nan
+    readers = [each for each in traced.layers if layer.neuron_name in each.sources]
+    plain = all(each.scaled_by and not each.through and len(each.sources) == 1 for each in readers)
+    return sum(gains[name] ** 2 for each in readers for name in each.scaled_by) if readers and plain else math.nan
 
 
 def gradients(
@@ -100,8 +100,8 @@ class _Pass:
             value = self._value(out)
             signals = [current for layer in self.traced.layers for current in self.currents[layer]]
             graph = list({id(each): each for each in (*weights, *signals) if each.requires_grad}.values())
-            found = self._found(value, graph) if graph and value.requires_grad else ()
-        by = {id(each): gradient for each, gradient in zip(graph, found, strict=False)}
+            returned = self._found(value, graph) if graph and value.requires_grad else ()
+        by = {id(each): gradient for each, gradient in zip(graph, returned, strict=False)}
         computed = {m: not (w.is_leaf or hasattr(m, "parametrizations")) for m, w in zip(modules, weights, strict=True)}
         of = {m: math.nan if computed[m] else _square(by.get(id(w))) for m, w in zip(modules, weights, strict=True)}
         first = {layer: steps_first(layer.spiking, each[0])[0] for layer, each in self.currents.items() if each}
@@ -139,8 +139,8 @@ class _Pass:
         def forward(*args: Any, **kwargs: Any) -> Any:
             name = None if args else next(iter(kwargs))
             given = args[0] if name is None else kwargs[name]
-            known = given.requires_grad or not given.is_floating_point()
-            current = given.view_as(given) if known else given.detach().clone().requires_grad_()  # not through shortcuts
+            alone = not given.requires_grad and given.is_floating_point()
+            current = given.view_as(given) if not alone else given.detach().clone().requires_grad_()  # not through shortcuts
             with torch.autograd.graph.saved_tensors_hooks(_kept, _kept):  # a checkpoint drops what slopes need
                 out = inner(current, *args[1:], **kwargs) if name is None else inner(**{**kwargs, name: current})
                 layer = next(self.calls, None)  # None if a checkpoint runs its part again
@@ -177,10 +177,10 @@ class _Pass:
         inside = (at >= 0) & (at < len(steps))
         at = at.clamp(0, len(steps) - 1)[None]
         read = (S.gather(0, at)[0] * inside).sum()
-        found = torch.autograd.grad(read, current, retain_graph=True, allow_unused=True)[0]
-        if found is None:
+        gradient = torch.autograd.grad(read, current, retain_graph=True, allow_unused=True)[0]
+        if gradient is None:
             return 0.0
-        return float((steps_first(layer.spiking, found).gather(0, at)[0].float().square() * inside).mean())
+        return float((steps_first(layer.spiking, gradient).gather(0, at)[0].float().square() * inside).mean())
 
     def _picked(self, layer: TracedLayer, spikes: Any) -> Any:
         """Steps drawn for all neurons; the same for all of one input if they are connected with each other."""
@@ -193,21 +193,21 @@ class _Pass:
         return self.picked[layer, shape]
 
     def _of(self, layer: TracedLayer, weights: dict[Any, float], by: dict[int, Any], batch: int) -> Backward:
-        own = sum(weights[m] * m.weight.numel() for m in layer.weights) / max(sum(m.weight.numel() for m in layer.weights), 1)
-        own = own if layer.weights else math.nan
+        numbers = sum(m.weight.numel() for m in layer.weights)
+        square = sum(weights[m] * m.weight.numel() for m in layer.weights) / numbers if numbers else math.nan
         if not self.currents[layer]:
-            return Backward(own, cut=layer in self.cut)
-        found = [by.get(id(current)) for current in self.currents[layer]]
-        found = [gradient for gradient in found if gradient is not None] or [torch.zeros_like(self.currents[layer][0])]
-        largest = [flat(steps_first(layer.spiking, gradient.abs()).amax(0), axes_of_a_step(layer)) for gradient in found]
+            return Backward(square, cut=layer in self.cut)
+        gradients = [by.get(id(current)) for current in self.currents[layer]]
+        gradients = [gradient for gradient in gradients if gradient is not None] or [torch.zeros_like(self.currents[layer][0])]
+        largest = [flat(steps_first(layer.spiking, gradient.abs()).amax(0), axes_of_a_step(layer)) for gradient in gradients]
         dead = float((reduce(torch.maximum, (each.amax(0) for each in largest)) == 0).float().mean())
-        norm = math.hypot(*map(_norm, found)) / math.sqrt(batch)
+        norm = math.hypot(*map(_norm, gradients)) / math.sqrt(batch)
         cut = layer in self.cut
-        return Backward(own, norm if math.isfinite(norm) else math.inf, math.nan if cut else self.slopes[layer], dead, cut)
+        return Backward(square, norm if math.isfinite(norm) else math.inf, math.nan if cut else self.slopes[layer], dead, cut)
 
 
 def _kept(tensor: Any) -> Any:
-    """What autograd saves, as it is."""
+    """The tensor that autograd saves, as it is."""
     return tensor
 
 

@@ -20,7 +20,7 @@ from varflow.torch_models.audit.gradients import Backward, check_gradients, squa
 from varflow.torch_models.audit.gradients import gradients as measured_back
 from varflow.torch_models.initialise.scales import Scale, multiplier, overlap, scales_of
 from varflow.torch_models.prediction.gradients import expected_gradients
-from varflow.torch_models.prediction.predict import Expected, expected
+from varflow.torch_models.prediction.signals import Expected, expected
 from varflow.torch_models.tracing.checks import integrators, unlike_their_kind, warn_of_one_step
 from varflow.torch_models.tracing.measurements import LayerMeasurement, mean_of_passes, trace_and_measure
 from varflow.torch_models.tracing.modules import Neurons, surrogate_of_module
@@ -68,16 +68,16 @@ def audited(
         notes += _unmeasured(backward)
         report(calls * 2)
         with full_precision():
-            known = {name: own for name, own in used.items() if name not in unlike}
-            predicted = expected(traced, known)
+            covered = {name: moments for name, moments in used.items() if name not in unlike}
+            predicted = expected(traced, covered)
             notes += [f"not covered by the theory: {words}" for words in dict.fromkeys(predicted.dependent)]
             notes += [*_received(traced, predicted), *_unpredicted(traced, predicted, unlike)]
-            found = _report(traced, used, seen, predicted, backward, notes)
-            found = replace(found, layers=tuple(map(_with_ways, found.layers, scales_of(model, traced))))
+            audit = _report(traced, used, seen, predicted, backward, notes)
+            audit = replace(audit, layers=tuple(map(_with_ways, audit.layers, scales_of(model, traced))))
             if backward:
-                found = _with_expected_gradients(found, traced, known, predicted, read_out=loss is None)
+                audit = _with_expected_gradients(audit, traced, covered, predicted, read_out=loss is None)
         report(total)
-        return found
+        return audit
 
 
 def _report(
@@ -92,7 +92,7 @@ def _report(
     columns = zip(predicted.rate, predicted.std, predicted.variance, predicted.overlaps(), strict=True)
     rows = zip(traced.layers, columns, strict=True)
     layers = [_audited(layer, used, seen[layer.neuron_name], of) for layer, of in rows]
-    gains = {name: own.gain for name, own in used.items()}
+    gains = {name: moments.gain for name, moments in used.items()}
     layers = [replace(each, **_backward(traced, l, gains, backward)) for l, each in enumerate(layers)]
     layers = [replace(each, **_place(traced, layer, each)) for layer, each in zip(traced.layers, layers, strict=True)]
     judged = _judged(traced, layers)
@@ -101,8 +101,8 @@ def _report(
     if silent is None:
         mend = _mend(judged, needed, covered=predicted.plain) if needed else None
     else:
-        known, rates = needed or [None] * len(layers), [layer.firing_rate for layer in judged]
-        cause, mend = diagnosed(traced, used, rates, known, silent, predicted)
+        needed_of, rates = needed or [None] * len(layers), [layer.firing_rate for layer in judged]
+        cause, mend = diagnosed(traced, used, rates, needed_of, silent, predicted)
     gain = needed[mend] if needed and mend is not None else None
     if not predicted.plain and needed and mend is not None:
         mend, gain = _beyond_the_theory(judged, needed, mend)
@@ -127,22 +127,22 @@ def _judged(traced: Trace, layers: list[AuditedLayer]) -> list[AuditedLayer]:
     return [replace(layer, **fires) if layer.neuron_name in readouts else layer for layer in layers]
 
 
-def _place(traced: Trace, layer: TracedLayer, found: AuditedLayer) -> dict[str, Any]:
+def _place(traced: Trace, layer: TracedLayer, audited: AuditedLayer) -> dict[str, Any]:
     """Between which layers it is, and the synaptic operations of its weights per input."""
     output, sources = layer.neuron_name in traced.outputs, tuple(sorted(traced.senders_to(layer)))
-    return {"output": output, "sources": sources, "operations": layer.operations / len(found.survival)}
+    return {"output": output, "sources": sources, "operations": layer.operations / len(audited.survival)}
 
 
-def _with_ways(found: AuditedLayer, scale: Scale) -> AuditedLayer:
+def _with_ways(audited: AuditedLayer, scale: Scale) -> AuditedLayer:
     """Also how its weights can be set."""
     layer = scale.layer
     modules = zip(layer.names, layer.weights, layer.fed, strict=True) if layer.names else ()
     computed = [each for each in modules if "weight" not in {**each[1]._parameters, **each[1]._buffers}]
     names = {name: multiplier(weight, fed.shape) for name, weight, fed in computed}
     return replace(
-        found,
+        audited,
         kept="" if scale.scaled else scale.set_by.removeprefix("kept: "),
-        computed={name: own and f"{name}.{own}" for name, own in names.items()},
+        computed={name: parameter and f"{name}.{parameter}" for name, parameter in names.items()},
     )
 
 
@@ -200,14 +200,14 @@ def _fades(layer: AuditedLayer, lost: np.ndarray) -> bool:
 
 def _backward(traced: Trace, l: int, gains: Mapping[str, float], backward: dict[TracedLayer, Backward]) -> dict[str, Any]:
     """Measurements of the backward pass; nothing without one."""
-    found = backward.get(traced.layers[l])
-    if found is None:
+    gradients = backward.get(traced.layers[l])
+    if gradients is None:
         return {}
     return {
-        "gradient_variance": found.weights,
-        "gradient_norm": found.norm,
-        "gradient_gain": found.slope * squared_gain_above(traced, traced.layers[l], gains),
-        "dead_gradients": found.dead,
+        "gradient_variance": gradients.weights,
+        "gradient_norm": gradients.norm,
+        "gradient_gain": gradients.slope * squared_gain_above(traced, traced.layers[l], gains),
+        "dead_gradients": gradients.dead,
         "surrogate": surrogate_of_module(traced.layers[l].module),
     }
 
@@ -215,8 +215,8 @@ def _backward(traced: Trace, l: int, gains: Mapping[str, float], backward: dict[
 def _unmeasured(backward: dict[TracedLayer, Backward]) -> list[str]:
     """Notes on layers whose gradients or slopes are not known."""
     within = [layer.name for layer in backward if layer.spiking.entry is not None]
-    apart = {layer: of for layer, of in backward.items() if layer.spiking.entry is None and not of.cut}
-    mixed = [layer.name for layer, of in apart.items() if math.isnan(of.slope)]
+    measured = {layer: of for layer, of in backward.items() if layer.spiking.entry is None and not of.cut}
+    mixed = [layer.name for layer, of in measured.items() if math.isnan(of.slope)]
     cut = [layer.name for layer, of in backward.items() if of.cut]
     notes = [f"gradients are not measured by currents within neurons: {first_of(within)}"] if within else []
     if cut:
@@ -226,16 +226,16 @@ def _unmeasured(backward: dict[TracedLayer, Backward]) -> list[str]:
 
 
 def _with_expected_gradients(
-    report: AuditReport, traced: Trace, known: Mapping[str, Moments], predicted: Expected, read_out: bool
+    report: AuditReport, traced: Trace, moments: Mapping[str, Moments], predicted: Expected, read_out: bool
 ) -> AuditReport:
     """Also what theory knows of gradients; norms only for a normal readout, as the scale of a loss is not known."""
-    found = expected_gradients(
-        traced, known, predicted, [layer.surrogate for layer in report.layers], report.asks_for_surrogate()
+    expected = expected_gradients(
+        traced, moments, predicted, [layer.surrogate for layer in report.layers], report.asks_for_surrogate()
     )
-    pairs = zip(report.layers, found.norms, strict=True)
+    pairs = zip(report.layers, expected.norms, strict=True)
     layers = tuple(replace(layer, predicted_gradient_norm=norm) for layer, norm in pairs) if read_out else report.layers
-    words = [f"gradients are not predicted below {', '.join(found.uncovered)}"] if found.uncovered and read_out else []
-    return replace(report, layers=layers, fix_surrogate=found.surrogate, notes=(*report.notes, *words))
+    words = [f"gradients are not predicted below {', '.join(expected.uncovered)}"] if expected.uncovered and read_out else []
+    return replace(report, layers=layers, fix_surrogate=expected.surrogate, notes=(*report.notes, *words))
 
 
 def _audited(
@@ -244,7 +244,7 @@ def _audited(
     half = late_steps(len(seen.variance))
     rate, std, variance, overlap_of_inputs = predicted
     gains = {name: used[name].gain for name in layer.names}
-    own = sum_of_modules([used[name] for name in layer.names])
+    moments = sum_of_modules([used[name] for name in layer.names])
     scaling = {name: gains[name] for name in layer.scaled_by}
     inner = math.nan if layer.spiking.entry is None else layer.spiking.entry.gain
     return AuditedLayer(
@@ -253,8 +253,8 @@ def _audited(
         layer.neuron,
         seen.width,
         math.hypot(*(scaling or gains).values()) if gains else inner,
-        own.bias_std,
-        own.bias_mean,
+        moments.bias_std,
+        moments.bias_mean,
         seen.late_rate,
         rate,
         std,
@@ -289,13 +289,14 @@ def _shared(traced: Trace) -> list[str]:
 
 def _unknown(traced: Trace, unlike: Mapping[str, str]) -> list[str]:
     """Neurons and operations without a theory, in words, each once."""
-    alike: dict[str, list[str]] = {}  # what is said, and of which modules
+    modules: dict[str, list[str]] = {}  # what is said, and of which modules
     for layer in traced.layers:
         for words in layer.unknown:
             name = next((name for name in (layer.neuron_name, *layer.feeding) if words.startswith(f"{name} ")), None)
-            names = alike.setdefault(words if name is None else words.removeprefix(name), [])
+            names = modules.setdefault(words if name is None else words.removeprefix(name), [])
             names += [] if name is None or name in names else [name]
-    words = ["".join([*(name or "(root)" for name in names[:1]), said, *_likewise(names[1:])]) for said, names in alike.items()]
+    first = {said: "".join(name or "(root)" for name in names[:1]) for said, names in modules.items()}
+    words = ["".join([first[said], said, *_likewise(names[1:])]) for said, names in modules.items()]
     return list(dict.fromkeys([*unlike.values(), *words]))
 
 

@@ -56,7 +56,7 @@ RISE, WHOLE_RISE = 0.05, 0.4  # planned growth of rates along residual sums, whi
 
 @dataclass(slots=True)
 class _Draft:
-    """What is to be done: rows of the plan with the gains to draw; the late rates ``aims`` to scale layers to, by neuron layer,
+    """A plan to be carried out: its rows with the gains to draw; the late rates ``aims`` to scale layers to, by neuron layer,
     all of them or only if the drawn network misses them by more than ``room``.
     """
 
@@ -103,9 +103,9 @@ def initialised(
         done = count(1)
 
         def measure() -> Rates:
-            found = late_rates(model, inputs, steps, traced)
+            rates = late_rates(model, inputs, steps, traced)
             report(next(done))
-            return found
+            return rates
 
         rates, passes = measure(), 0
         if _misses(draft, rates, traced.outputs):
@@ -186,8 +186,8 @@ def _measuring(traced: Trace, scales: Sequence[Scale], quantity: str, value: flo
         given = quantity == "gain" and not scale.layer.driven
         for name, weight in scale.weights:
             how = "as given" if given else scale.set_by
-            own = value if given else first or moments_of(weight).gain
-            layers.append(LayerPlan(name, *about, fan_in(weight), own, aim, set_by=how))
+            gain = value if given else first or moments_of(weight).gain
+            layers.append(LayerPlan(name, *about, fan_in(weight), gain, aim, set_by=how))
         for name, why in scale.kept.items():
             weight = dict(zip(scale.layer.names, scale.layer.weights, strict=True))[name]
             layers.append(LayerPlan(name, *about, fan_in(weight), moments_of(weight).gain, aim, set_by=f"kept: {why}"))
@@ -204,9 +204,9 @@ def _aims(scales: Sequence[Scale], rate: float) -> dict[str, float]:
     more: their rates are planned to grow a little from branch to branch.
     """
     aims: dict[str, float] = {}
-    below = [_branch_below(scales[:l], scale) for l, scale in enumerate(scales)]
-    grown = 1 + min(RISE, WHOLE_RISE / max(sum(each is not None for each in below), 1))
-    for scale, under in zip(scales, below, strict=True):
+    sharing = [_branch_below(scales[:l], scale) for l, scale in enumerate(scales)]
+    grown = 1 + min(RISE, WHOLE_RISE / max(sum(each is not None for each in sharing), 1))
+    for scale, under in zip(scales, sharing, strict=True):
         if scale.scaled:
             aims[scale.layer.neuron_name] = rate if under is None else grown * aims.get(under, rate)
     return aims
@@ -241,8 +241,8 @@ def fill(weights: Sequence[Any], plan: Sequence[LayerPlan], generator: Any) -> N
 
     def one(weight: Any, layer: LayerPlan, seed: int) -> None:
         with written(weight):  # which holds for one thread
-            own = torch.Generator(weight.weight.device).manual_seed(seed)
-            drawn = free_weight(weight).normal_(0.0, layer.weight_std, generator=own)
+            stream = torch.Generator(weight.weight.device).manual_seed(seed)
+            drawn = free_weight(weight).normal_(0.0, layer.weight_std, generator=stream)
             if (normed := normed_weight(weight)) is not None:  # its weights are then those drawn
                 size = normed[0].shape
                 axes = [axis for axis in range(drawn.dim()) if not size or size[axis] == 1]

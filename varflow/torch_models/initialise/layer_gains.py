@@ -32,8 +32,7 @@ from varflow.theory.responses.neurons import Neurons
 from varflow.theory.roots import first_to_hold, rising_root
 from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents
-from varflow.torch_models.prediction.infinite_width import InfiniteWidth
-from varflow.torch_models.prediction.predict import MOST_INPUTS
+from varflow.torch_models.prediction.signals import MOST_INPUTS, InfiniteWidth
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
 from varflow.torch_models.tracing.weights import Moments
 
@@ -130,24 +129,22 @@ def _drive(neuron: Neuron, steps: int, quantity: str, target: float) -> float:
 
 def _sustained(neuron: Neuron, question: Question, drive: float) -> Deep | None:
     """The gain that sustains a value over the depth, or else those that few layers need; None if none do."""
-    repeating, room = question.depth >= REPEATING, DRIFT if neuron.reset_rule.counts else KEPT
     try:
         found = solve(question, _neurons(), drive)
     except ConvergenceError:
-        kept = False
-    else:
-        state, m, early = found.network.state, found.multiplier, found.network.halfway / (question.value or 1.0)
-        kept = found.strength == drive and abs(early - 1) <= room and m < 1 + 1 / question.depth
-    if kept:
-        return _deep(neuron, (found.network.gain,), state, m)
-    return None if repeating else _layer_by_layer(neuron, question, drive)
+        found = None
+    if found and found.strength == drive and found.multiplier < 1 + 1 / question.depth:
+        room = DRIFT if neuron.reset_rule.counts else KEPT
+        if abs(found.network.halfway / question.value - 1) <= room:
+            return _deep(neuron, (found.network.gain,), found.network.state, found.multiplier)
+    return None if question.depth >= REPEATING else _layer_by_layer(neuron, question, drive)
 
 
 def _layer_by_layer(neuron: Neuron, question: Question, drive: float) -> Deep | None:
     """The gains that give every layer the value; None if the change by a weaker or stronger drive grows ``GROWN`` times."""
     unit, neurons, gains = question.neuron, _neurons(), [1.0]
     states = [driven(unit, neurons, (factor * drive) ** 2 * question.drive) for factor in (1.0, WEAKER, STRONGER)]
-    first, value = _deviations(question, states), question.value or 1.0
+    first, value = _deviations(question, states), question.value
     for number in range(1, question.depth):
         layer = lambda gain, below, number=number: next_of_gain(unit, neurons, below, gain, number)  # noqa: E731
         excess = lambda gain, layer=layer, below=states[0]: float(question.values(layer(gain, below)).mean()) - value  # noqa: E731
@@ -180,7 +177,7 @@ def _lowest_sustained(neuron: Neuron, question: Question, highest: float, drive:
     since those above it need not be sustained, then by bisection.
     """
 
-    few, lowest = question.depth < REPEATING, question.value or 1.0
+    few, lowest = question.depth < REPEATING, question.value
 
     @cache
     def sustained(value: float) -> Deep | None:

@@ -12,7 +12,7 @@ from varflow._checks import DomainError
 from varflow.model.surrogate import Surrogate
 from varflow.results import ModelPlan
 from varflow.torch_models.prediction.gradients import with_least_range
-from varflow.torch_models.prediction.infinite_width import InfiniteWidth
+from varflow.torch_models.prediction.signals import InfiniteWidth
 from varflow.torch_models.tracing.checks import unlike_their_kind
 from varflow.torch_models.tracing.measurements import trace_and_measure
 from varflow.torch_models.tracing.modules import Neurons, set_surrogate, surrogate_of_module
@@ -31,10 +31,10 @@ def with_surrogates(model: Any, inputs: Any, steps: int | None, neurons: Neurons
     traced, *_ = trace_and_measure(model, inputs, steps, neurons, note=partial(record_moments, used))
     unlike = unlike_their_kind(traced)
     try:
-        own = _of_one_formula(traced)
+        surrogates = _of_one_formula(traced)
         with full_precision():
-            known = {name: moments for name, moments in used.items() if name not in unlike}
-            chosen, uncovered = with_least_range(InfiniteWidth.of(traced, known, INPUTS), own)
+            moments_of_known = {name: moments for name, moments in used.items() if name not in unlike}
+            chosen, uncovered = with_least_range(InfiniteWidth.of(traced, moments_of_known, INPUTS), surrogates)
     except DomainError as refusal:
         return replace(plan, notes=(*plan.notes, f"surrogates are left as they are: {refusal}"))
     for layer, psi in zip(traced.layers, chosen, strict=True):
@@ -49,11 +49,11 @@ def with_surrogates(model: Any, inputs: Any, steps: int | None, neurons: Neurons
 
 def _of_one_formula(traced: Trace) -> list[Surrogate]:
     """The surrogates of all layers; DomainError unless they differ in arguments only."""
-    found = {layer.neuron_name: surrogate_of_module(layer.module) for layer in traced.layers}
-    known = [psi for psi in found.values() if psi is not None]
-    if len(known) < len(found):
-        names = ", ".join(name for name, psi in found.items() if psi is None)
+    surrogates = {layer.neuron_name: surrogate_of_module(layer.module) for layer in traced.layers}
+    formulas = [psi for psi in surrogates.values() if psi is not None]
+    if len(formulas) < len(surrogates):
+        names = ", ".join(name for name, psi in surrogates.items() if psi is None)
         raise DomainError("surrogate", None, f"has no known formula in {names}")
-    if len({psi.formula.function if psi.formula else psi for psi in known}) > 1:
-        raise DomainError("surrogate", ", ".join(map(repr, dict.fromkeys(known))), "differs between layers")
-    return known
+    if len({psi.formula.function if psi.formula else psi for psi in formulas}) > 1:
+        raise DomainError("surrogate", ", ".join(map(repr, dict.fromkeys(formulas))), "differs between layers")
+    return formulas

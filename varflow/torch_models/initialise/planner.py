@@ -26,7 +26,7 @@ from varflow.torch_models.initialise.layer_gains import (
     run_deep,
 )
 from varflow.torch_models.initialise.scales import why_kept
-from varflow.torch_models.prediction.predict import MOST_INPUTS, Prediction, at_infinite_width, plain, predict, uncovered
+from varflow.torch_models.prediction.signals import MOST_INPUTS, Prediction, at_infinite_width, plain, predict, uncovered
 from varflow.torch_models.tracing.traced import Trace, TracedLayer, by_step
 from varflow.torch_models.tracing.weights import Moments, moments_of, padding_factor
 
@@ -128,8 +128,8 @@ class Planner:
         """The state that layers of one kind of neuron are to have."""
         depth = len(self._of_kind(neuron))
         if self.quantity == "gain":
-            kept = run_deep(neuron, self.trace.steps, self.value, depth)
-            return kept if 0 < kept.firing_rate < MANY else replace(kept, firing_rate=RATE)  # silent, or growing
+            deep = run_deep(neuron, self.trace.steps, self.value, depth)
+            return deep if 0 < deep.firing_rate < MANY else replace(deep, firing_rate=RATE)  # silent, or growing
         if self.quantity == "firing_rate" and self.value < LOWEST:
             raise self._out_of_reach(neuron, depth)
         try:
@@ -151,23 +151,23 @@ class Planner:
         words += f" and late variances from about {lowest.variance:.2g}" if name == "variance" else ""
         return DomainError(name, self.value, f"is not attainable by {neuron} over {depth} wide layers: attainable are {words}")
 
-    def _unsustained(self, neuron: Neuron, found: Deep, depth: int) -> str:
+    def _unsustained(self, neuron: Neuron, nearest: Deep, depth: int) -> str:
         wanted = f"a late {self.quantity.replace('_', ' ')} of {self.value:g}"
-        kept = found.firing_rate if self.quantity == "firing_rate" else found.variance
-        how = "sustained" if found.settles else "sustained in the mean over networks"
+        value = nearest.firing_rate if self.quantity == "firing_rate" else nearest.variance
+        how = "sustained" if nearest.settles else "sustained in the mean over networks"
         highest = attainable_rates(neuron, self.trace.steps, depth)[1]
         most = f" (late rates stay below {_below(highest)})" if highest < math.inf else ""
-        gains = "no constant gain sustains" if len(found.gains) == 1 < depth else "no gains of layers sustain"
+        gains = "no constant gain sustains" if len(nearest.gains) == 1 < depth else "no gains of layers sustain"
         why = f"over {depth} layers of {neuron}, where activity dies or deviations grow"
-        return f"{gains} {wanted} {why}; the nearest above that is {how} is {kept:.3g}{most}, which is planned"
+        return f"{gains} {wanted} {why}; the nearest above that is {how} is {value:.3g}{most}, which is planned"
 
     def _finite(self, predicted: Prediction) -> None:
         lost = np.flatnonzero(~(predicted.firing_rate < UNBOUNDED).all(1))
         if lost.size:
             layer = self.trace.layers[lost[0]]
-            kept = deep_layer(layer.neuron, self.trace.steps, "firing_rate", RATE, len(self.trace.layers)).gain
+            gain = deep_layer(layer.neuron, self.trace.steps, "firing_rate", RATE, len(self.trace.layers)).gain
             rule = f"lets rates of {layer.neuron} grow from layer to layer, in {layer.name} without bound"
-            words = f"{rule}; gain={kept:.3g} keeps them in the mean"
+            words = f"{rule}; gain={gain:.3g} keeps them in the mean"
             raise DomainError(self.quantity.removeprefix("firing_"), self.value, words)
 
     def _drift(self, neuron: Neuron, predicted: Prediction) -> str | None:
@@ -175,11 +175,11 @@ class Planner:
         of_kind = [l for l, layer in enumerate(self.trace.layers) if layer.neuron == neuron]
         rates = predicted.late_rates[:, of_kind].astype(float)
         off = np.sqrt(np.mean((rates / rates[:, 0].mean() - 1) ** 2, axis=0))
-        kept = int(np.argmin([*(off <= DRIFTED), False]))  # number of layers before the first that does not
-        if kept == len(of_kind) or off[-1] < GROWN * off[0]:
+        keeping = int(np.argmin([*(off <= DRIFTED), False]))  # number of layers before the first that does not
+        if keeping == len(of_kind) or off[-1] < GROWN * off[0]:
             return None
         first, last = rates[:, 0].mean(), rates[:, -1]
-        span = f"keep {first:.3g} to within {100 * DRIFTED:g} % (rms) over {kept} of {len(of_kind)} layers"
+        span = f"keep {first:.3g} to within {100 * DRIFTED:g} % (rms) over {keeping} of {len(of_kind)} layers"
         end = f"the last has {last.mean():.3g} ± {last.std():.2g}"
         return f"layers of {neuron} have no stable rate: single networks and inputs {span}; {end}"
 
@@ -246,7 +246,7 @@ def readout_plan(
 
 
 def beyond_a_chain(trace: Trace) -> list[str]:
-    """What makes a model more than a plain chain of weight layers and known neurons, by name; empty if theory plans it."""
+    """Names of all by which a model is more than a plain chain of weights and known neurons; empty if theory plans it."""
     unknown = [
         f"{layer.neuron_name} is a neuron that theory does not know" for layer in trace.layers if not layer.spiking.neuron
     ]

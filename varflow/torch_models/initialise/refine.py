@@ -54,7 +54,7 @@ def late_rates(model: Any, inputs: Any, steps: int | None, traced: Trace) -> Rat
 
 
 def rates_of_passes(model: Any, inputs: Any, steps: int | None, traced: Trace) -> list[Rates]:
-    """The same, pass by pass."""
+    """Measured late rates, pass by pass."""
     return [_of_one_pass(model, inputs, steps, traced, number) for number in range(RANDOM_PASSES if traced.random else 1)]
 
 
@@ -133,9 +133,9 @@ class _Settling:
         return min(max(float(np.std(rates)) / math.sqrt(len(rates)) / self.aims[name], REFINED), LEFT)
 
     def _fed(self, scale: Scale) -> bool:
-        """Whether any of the layers below fires."""
-        below = [self._rate(name) for name in scale.layer.sources if name in self.rates]
-        return len(below) < len(scale.layer.sources) or any(below)
+        """True if any of the layers below fires."""
+        rates = [self._rate(name) for name in scale.layer.sources if name in self.rates]
+        return len(rates) < len(scale.layer.sources) or any(rates)
 
     def _to(self, factors: list[float]) -> list[float]:
         """The deviations of all layers with these factors."""
@@ -164,11 +164,11 @@ class _Settling:
         """The steps of all layers in ln g."""
         of = {scale.layer.neuron_name: each for scale, each in zip(self.scales, off, strict=True)}
         steps = []
-        for scale, own in zip(self.scales, off, strict=True):
+        for scale, deviation in zip(self.scales, off, strict=True):
             rise = _rise(self.aims[scale.layer.neuron_name])
-            below = of.get(scale.layer.sources[0], 0.0) if scale.by_weights and scale.layer.sources else 0.0
-            most = FAR_STEP if abs(own) > math.log(2) else LARGEST_STEP
-            step = (0.5 * rise * below - own) / rise if self._fed(scale) else 0.0
+            of_layer_below = of.get(scale.layer.sources[0], 0.0) if scale.by_weights and scale.layer.sources else 0.0
+            most = FAR_STEP if abs(deviation) > math.log(2) else LARGEST_STEP
+            step = (0.5 * rise * of_layer_below - deviation) / rise if self._fed(scale) else 0.0
             left = FARTHEST - abs(math.log(scale.factor))
             steps.append(math.copysign(min(abs(step), most, max(left, 0.0)), step))
         return steps
@@ -204,15 +204,15 @@ class _Settling:
     @staticmethod
     def _choice(tried: list[tuple[float, float]], room: float) -> float:
         least = min(abs(off) for _, off in tried)
-        alike = 0.0 if least <= room else ALIKE
-        return min((at for at, off in tried if abs(off) <= least + alike), key=lambda at: abs(at - tried[0][0]))
+        tolerance = 0.0 if least <= room else ALIKE
+        return min((at for at, off in tried if abs(off) <= least + tolerance), key=lambda at: abs(at - tried[0][0]))
 
 
 def _between(low: tuple[float, float], high: tuple[float, float]) -> float:
     """The secant's zero, within the middle 80 % of a bracket."""
-    (a, below), (b, above) = low, high
-    part = below / (below - above)
-    return a + min(max(part, 0.1), 0.9) * (b - a)
+    (a, low_value), (b, high_value) = low, high
+    fraction = low_value / (low_value - high_value)
+    return a + min(max(fraction, 0.1), 0.9) * (b - a)
 
 
 def _rise(rate: float) -> float:

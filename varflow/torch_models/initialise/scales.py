@@ -77,7 +77,7 @@ class Scale:
 
     @property
     def by_weights(self) -> bool:
-        """Whether its weights are what is scaled."""
+        """True if its weights are scaled."""
         return bool(self.scaled) and not self.norms
 
     def to(self, factor: float) -> None:
@@ -103,21 +103,21 @@ class Scale:
 
 
 def scales_of(model: Any, traced: Trace) -> list[Scale]:
-    """What sets the scale of every layer, in the order of the layers."""
+    """Scales of every layer, in their order."""
     owners: dict[str, Any] = {}  # weight modules by name
     norms: set[Any] = set()
     unscaled = dict(integrators(traced))
-    found = []
+    scales = []
     for layer in traced.layers:
-        own = [(name, weight) for name, weight in zip(layer.names, layer.weights, strict=True) if name not in owners]
-        kept = {name: why for name, weight in own if (why := why_kept(name, weight, owners))}
-        owners |= dict(own)
+        new = [(name, weight) for name, weight in zip(layer.names, layer.weights, strict=True) if name not in owners]
+        reasons = {name: why for name, weight in new if (why := why_kept(name, weight, owners))}
+        owners |= dict(new)
         fresh = [(name, norm) for name, norm in _normalisations(model, layer) if norm not in norms]
         norms |= {norm for _, norm in fresh}
-        scale = Scale(layer, [(name, weight) for name, weight in own if name not in kept], kept, _with_scale(fresh))
+        scale = Scale(layer, [(name, weight) for name, weight in new if name not in reasons], reasons, _with_scale(fresh))
         _choose(scale, bool(fresh), unscaled.get(layer.neuron_name))
-        found.append(scale)
-    return found
+        scales.append(scale)
+    return scales
 
 
 def _choose(scale: Scale, normalised: bool, unscaled: str | None) -> None:
@@ -201,7 +201,7 @@ def multiplier(weight: Any, shape: tuple[int, ...]) -> str:
 
 
 def repeats(tensor: Any) -> bool:
-    """Whether elements of a tensor may share memory, as in an expanded one."""
+    """True if elements of a tensor may share memory, as in an expanded one."""
     reach = 0
     for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
         if size > 1 and stride <= reach:
@@ -211,7 +211,7 @@ def repeats(tensor: Any) -> bool:
 
 
 def overlap(one: Any, other: Any) -> bool:
-    """Whether two tensors overlap in memory."""
+    """True if two tensors overlap in memory."""
     (start, end), (first, last) = _stretch(one), _stretch(other)
     return one.device == other.device and start < last and first < end
 
@@ -230,7 +230,7 @@ def normed_weight(layer: Any) -> tuple[Any, Any] | None:
 
 
 def free_weight(layer: Any) -> Any:
-    """What weights can be drawn into: the weight itself, or the directions of weight norm; None if it is computed otherwise."""
+    """The tensor to draw weights into: the weight, or the directions of weight norm; None if it is computed otherwise."""
     normed = normed_weight(layer)
     return layer._parameters.get("weight") if normed is None else normed[1]
 

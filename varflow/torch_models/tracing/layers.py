@@ -138,10 +138,10 @@ class Layers:
         reasons = [] if spiking.neuron is not None else [f"{name} {spiking.reason}"]
         if spiking.entry is not None and origin.sources.isdisjoint(weights):
             return tuple(reasons)
-        below = origin.inputs[0] if maximum(origin) else origin
+        pooled = origin.inputs[0] if maximum(origin) else origin
         of_weights = [(source, why_not_covered(weight)) for source, weight in weights.items() if source in origin.sources]
         reasons += [f"{source} {why}" for source, why in of_weights if why]
-        return (*reasons, *origin.unknown, *not_gaussian(below, weights))
+        return (*reasons, *origin.unknown, *not_gaussian(pooled, weights))
 
     # After the pass.
 

@@ -85,9 +85,9 @@ class Recorder:
 
     def results(self, inputs: Any = ()) -> dict[str, LayerMeasurement]:
         """Measurements of every layer, by the inputs of the model."""
-        found = {name: follower.result() for name, follower in self.layers.items()}
-        batch = batch_of(inputs, [len(seen.alive) for seen in found.values()])
-        return {name: _by_input(seen, batch) for name, seen in found.items()}
+        layers = {name: follower.result() for name, follower in self.layers.items()}
+        batch = batch_of(inputs, [len(seen.alive) for seen in layers.values()])
+        return {name: _by_input(seen, batch) for name, seen in layers.items()}
 
 
 def _by_input(seen: LayerMeasurement, inputs: int) -> LayerMeasurement:
@@ -119,17 +119,17 @@ class _LayerRecorder:
         self.spikes: list[Any] = []  # per step: sums over the neurons, one entry per input
 
     def call(self, current: Any, spikes: Any) -> None:
-        spiking, known = self.layer.spiking, self.membranes
-        if known is not None:
-            known.halves |= current.dtype.itemsize < 4
+        spiking, membranes = self.layer.spiking, self.membranes
+        if membranes is not None:
+            membranes.halves |= current.dtype.itemsize < 4
             current = current if spiking.entry is None else spiking.entry(in_single(current))
             if current.numel() != spikes.numel():  # weights between them
                 shapes = f"receives shape {tuple(current.shape)} and returns {tuple(spikes.shape)}"
-                self.reason, self.membranes, known = f"{shapes}: its equations cannot be stepped on that", None, None
+                self.reason, self.membranes, membranes = f"{shapes}: its equations cannot be stepped on that", None, None
         if spiking.time_axis is None:
             return self._step(current, spikes)
         several = split_steps(spiking, spikes).unbind()
-        for step in zip(split_steps(spiking, current).unbind() if known else several, several, strict=True):
+        for step in zip(split_steps(spiking, current).unbind() if membranes else several, several, strict=True):
             self._step(*step)
 
     def _step(self, current: Any, spikes: Any) -> None:
@@ -210,8 +210,8 @@ class _Membranes:
         if not self.spiking.values:
             return cells
         shape = self.shape[1:] if math.prod(self.shape) != len(self.ones) else self.shape  # without the inputs
-        own = {name: value.to(like).expand(shape).reshape(1, -1) for name, value in self.spiking.values.items()}
-        cells = replace(cells, **own)
+        values = {name: value.to(like).expand(shape).reshape(1, -1) for name, value in self.spiking.values.items()}
+        cells = replace(cells, **values)
         taken = (1.0 if rule.delayed else cells.decay) * rule.threshold * cells.threshold
         lowest = None if rule.lowest is None else cells.decay * rule.lowest * cells.threshold
         return replace(cells, subtracted=taken if rule.threshold else None, lowest=lowest)
@@ -238,9 +238,9 @@ class _Membranes:
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Variance over neurons and mean at every step."""
         H, norm = (_numbers(torch.cat(values)) for values in (self.sums, self.norms))
-        width, followed = len(self.ones), H.shape[1]
+        width, inputs = len(self.ones), H.shape[1]
         mean = H / width
-        squares = norm**2 / followed - width * (mean**2).mean(1)
+        squares = norm**2 / inputs - width * (mean**2).mean(1)
         return np.maximum(squares, 0) / max(width - 1, 1), mean.mean(1)
 
     def unlike(self, neuron: Neuron) -> str:

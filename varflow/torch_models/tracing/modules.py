@@ -52,10 +52,10 @@ class Modules:
     def __init__(self, model: Any, neurons: Neurons):
         self.names = {module: name for name, module in model.named_modules()}
         self.spiking = spiking_modules(self.names, neurons)
-        found = {name: _reader_of(module) for module, name in self.names.items() if name not in self.spiking}
-        self.readers = {name: reader for name, reader in found.items() if reader is not None}
-        whole = [module for module, name in self.names.items() if name in self.spiking or name in self.readers]
-        self.parts = {part for module in whole for part in module.modules() if part is not module}
+        readers = {name: _reader_of(module) for module, name in self.names.items() if name not in self.spiking}
+        self.readers = {name: reader for name, reader in readers.items() if reader is not None}
+        single = [module for module, name in self.names.items() if name in self.spiking or name in self.readers]
+        self.parts = {part for module in single for part in module.modules() if part is not module}
         kinds = tuple(getattr(torch.nn, kind) for kind in WEIGHTS)
         outside = {module: name for module, name in self.names.items() if module not in self.parts}
         weights = {name: module for module, name in outside.items() if isinstance(module, kinds)}
@@ -102,18 +102,18 @@ Neurons = Mapping[Any, Neuron | Spiking | None]
 
 def spiking_modules(names: dict[Any, str], neurons: Neurons) -> dict[str, tuple[Any, Spiking]]:
     """Modules that spike, by name; DomainError for a key of ``neurons`` that is no module of the model."""
-    found, used = {}, set()
+    spiking, used = {}, set()
     for module, name in names.items():
         keys = [key for key in (module, name, type(module)) if key in neurons]
         used.update(keys)
-        known = _as_given(neurons[keys[0]]) if keys else recognise(name, module)
-        if known is not None:
-            found[name] = module, known
+        neuron = _as_given(neurons[keys[0]]) if keys else recognise(name, module)
+        if neuron is not None:
+            spiking[name] = module, neuron
     for key in neurons:
         if key not in used:
             rule = f"names no module of the model, whose modules are {', '.join(filter(None, list(names.values())[:8]))}, …"
             raise DomainError("neurons", getattr(key, "__name__", key), rule)
-    return found
+    return spiking
 
 
 def _as_given(neuron: Any) -> Spiking:
@@ -197,13 +197,13 @@ def set_surrogate(module: Any, psi: Surrogate) -> None:
         setattr(module, holder, _at(getattr(module, holder), name, value))
     elif hasattr(getattr(module, "p", None), "_replace"):  # Norse's parameters
         module.p = module.p._replace(**{name: torch.as_tensor(getattr(module.p, name)).new_tensor(value)})
-    found = surrogate_of_module(module)
-    if found is None or not math.isclose(found.width, psi.width, rel_tol=1e-6):
-        raise DomainError("surrogate", psi, f"cannot be set in {type(module).__name__}, which has {found}")
+    after = surrogate_of_module(module)
+    if after is None or not math.isclose(after.width, psi.width, rel_tol=1e-6):
+        raise DomainError("surrogate", psi, f"cannot be set in {type(module).__name__}, which has {after}")
 
 
 def _at(function: Any, name: str, value: float) -> Any:
-    """The same function of a library with another argument: an object's attribute, or in snnTorch a variable of a closure."""
+    """A function of a library with another argument: an object's attribute, or in snnTorch a variable of a closure."""
     if hasattr(function, "__code__"):
         make = getattr(sys.modules[function.__module__], function.__qualname__.partition(".")[0])
         return make(**{name: value})

@@ -11,7 +11,7 @@ from varflow._checks import DomainError
 from varflow.model.drives import Drive, inputs
 from varflow.model.graph import Graph, Node
 from varflow.model.network import Network
-from varflow.model.sources import Fallback, Measured, Unknown
+from varflow.model.sources import Fallback, Measured, Unknown, numbers_of
 from varflow.torch_models.tracing.read import ReadModel
 
 __all__ = ["network_of"]
@@ -31,18 +31,19 @@ def network_of(model: ReadModel, steps: int, words: Sequence[str] = ()) -> Netwo
 
 def _known(graph: Graph) -> tuple[list[Node], list[str]]:
     """The nodes that are not behind an Unknown, with measured numbers only where needed; and the words of the Unknown."""
-    nodes, place, words = [graph[0]], {0: 0}, []
+    nodes, place, words, sent = [graph[0]], {0: 0}, [], list(graph.shapes())
     for number, node in enumerate(graph[1:], 1):
-        known = all(source in place for source in node.inputs)
+        complete = all(source in place for source in node.inputs)
         if isinstance(node.operation, Unknown):
             words.append(node.operation.words)
-        elif isinstance(node.operation, Fallback) and known:
+        elif isinstance(node.operation, Fallback) and complete and sent[node.inputs[0]].kind != "currents":
             place[number] = place[node.inputs[0]]
-        elif isinstance(node.operation, Measured):
+        elif isinstance(node.operation, Measured) and node.operation.x is not None and not (node.inputs and complete):
             nodes.append(Node(Measured(_rows_as_inputs(node.operation.x)), (), node.name))
             place[number] = len(nodes) - 1
-        elif known:
-            nodes.append(replace(node, inputs=tuple(place[source] for source in node.inputs)))
+        elif complete:
+            operation = Fallback() if isinstance(node.operation, Fallback) else node.operation
+            nodes.append(replace(node, operation=operation, inputs=tuple(place[source] for source in node.inputs)))
             place[number] = len(nodes) - 1
     return nodes, words
 
@@ -53,7 +54,7 @@ def _rows_as_inputs(x: np.ndarray) -> np.ndarray:
 
 def _driven(nodes: list[Node]) -> tuple[Drive | None, list[Node]]:
     """The drive in place of the measured numbers, if they stand in one place only; and the nodes."""
-    numbers = [number for number, node in enumerate(nodes) if isinstance(node.operation, Measured)]
+    numbers = [number for number, node in enumerate(nodes) if numbers_of(node.operation) is not None]
     x = nodes[numbers[0]].operation.x.swapaxes(0, 1)  # type: ignore[union-attr]
     if len(numbers) > 1 or not x.any():
         return None, nodes

@@ -76,6 +76,11 @@ class Origin:
         return list(dict.fromkeys(operation.words for operation in operations if isinstance(operation, Unknown)))
 
     @property
+    def senders(self) -> set[str]:
+        """Names of all senders, ``""`` of tensors of unknown origin too."""
+        return {each.operation.name for each in self.ancestors if isinstance(each.operation, Sender)}
+
+    @property
     def ancestors(self) -> list[Origin]:
         """This one and all below, each once: in a loop over time there are exponentially many ways down."""
         visited: dict[Origin, None] = {}
@@ -235,7 +240,7 @@ class Provenance(TorchFunctionMode):
 
 
 def _drops(args: Any, kwargs: Any) -> bool:
-    """Whether a dropout is active: ``dropout(x, p, training)``."""
+    """True if a dropout is active: ``dropout(x, p, training)``."""
     return bool(kwargs.get("training", kwargs.get("train", args[2] if len(args) > 2 else True)))
 
 

@@ -21,7 +21,7 @@ from varflow.model.inner_weights import InnerWeights
 from varflow.model.layers import Conv, Linear, Pool, Product, Spike, Sum
 from varflow.model.neurons import Neuron
 from varflow.model.signals import Layer, Signal
-from varflow.model.sources import Fallback, Measured, Source, Unknown
+from varflow.model.sources import Fallback, Measured, Source, Unknown, numbers_of
 from varflow.results.audit import first_of
 from varflow.torch_models.tracing.origins import INPUT, Origin, Sender
 from varflow.torch_models.tracing.traced import Fed, Trace, TracedLayer, by_step, neurons_of, some
@@ -106,7 +106,7 @@ class _Reader:
     def _earlier(self, layer: TracedLayer) -> list[int]:
         """Nodes that a layer of which theory knows nothing may receive from."""
         origins = [origin for fed in layer.fed for origin in fed.origins] + ([] if layer.origin is None else [layer.origin])
-        senders = {each.operation.name for origin in origins for each in origin.ancestors if isinstance(each.operation, Sender)}
+        senders = set().union(*(origin.senders for origin in origins))
         names, every = senders | set(layer.feeding), "" in senders
         return [number for nodes in (self.neurons, self.weights) for name, number in nodes.items() if every or name in names]
 
@@ -152,7 +152,7 @@ class _Reader:
         number = len(self.nodes)
         self.nodes.append(node)
         self.sent.append(sent)
-        if not isinstance(operation, Measured):
+        if numbers_of(operation) is None:
             if isinstance(node.operation, Unknown) or not self.unknown.isdisjoint(node.inputs):
                 self.unknown.add(number)
             if isinstance(operation, Pool) or not self.pooled.isdisjoint(node.inputs):
@@ -189,9 +189,9 @@ class _Reader:
             words = f"weights of {name}, which moments do not describe"
             return self.add_unknown(words, name, Signal("currents", (1,)), inputs)
         source = self._received(name, fed, layer, parts.index(name))
-        own = self.moments[name]
-        gain, mean_gain = max(own.gain, LEAST_GAIN), own.fan_in * own.weight_mean
-        given: dict[str, Any] = {"gain": gain, "mean_gain": mean_gain, "bias_std": own.bias_std}
+        moments = self.moments[name]
+        gain, mean_gain = max(moments.gain, LEAST_GAIN), moments.fan_in * moments.weight_mean
+        given: dict[str, Any] = {"gain": gain, "mean_gain": mean_gain, "bias_std": moments.bias_std}
         if hasattr(weight, "in_features"):
             described, fits = Linear(weight.out_features, **given), self.sent[source].size == weight.in_features
         else:
@@ -202,7 +202,7 @@ class _Reader:
         if source not in self.unknown and not fits:
             return self.add_unknown(f"{name} receives other groups of numbers than were sent", name, otherwise, [source])
         currents = self.add(described, source, name=name, otherwise=otherwise, weights=self._key(weight))
-        return self._with_mean(currents, own.bias_mean)
+        return self._with_mean(currents, moments.bias_mean)
 
     def _key(self, weight: Any) -> str:
         """A key for all modules that share the memory of their weights; empty for one that has its own."""
@@ -234,15 +234,18 @@ class _Reader:
             sources = [self.add_unknown(words, into, Signal(INPUT, (1,)), sources)]
         certain = sources and sources[0] not in self.unknown | self.pooled
         x = self._numbers(layer, module) if fed.kept and not certain else None
-        if x is None:
-            return sources[0] if sources else self.add_unknown(f"what {name} receives", into, Signal(INPUT, (1,)))
+        if x is None and not sources:
+            return self.add_unknown(f"what {name} receives", into, Signal(INPUT, (1,)))
+        if x is None and self.sent[sources[0]].kind != "currents":
+            return sources[0]
         numbers = Fallback(x) if sources else Measured(x)
         number = self.add(numbers, *sources, name=into, otherwise=Signal(INPUT, (1,)))
-        self.received[number] = name
+        if x is not None:
+            self.received[number] = name
         return number
 
     def _numbers(self, layer: TracedLayer, module: int) -> np.ndarray | None:
-        """What a weight module received at some inputs: (steps, inputs, channels, …), one step if all are alike."""
+        """Numbers that a weight module received at some inputs, (steps, inputs, channels, …); one step if all are equal."""
         weight = layer.weights[module] if layer.weights else None
         received = by_step(layer, module)
         if len(received) not in (1, self.trace.steps):

@@ -34,7 +34,7 @@ __all__ = [
 
 @dataclass(slots=True, eq=False)
 class Fed:
-    """What one weight module received: the ``shape`` at its first call, every ``origin`` it came from, and, if ``kept``, the
+    """Inputs of one weight module: the ``shape`` at its first call, every ``origin`` it came from, and, if ``kept``, the
     ``inputs`` themselves, call by call; and the synaptic ``operations`` of all calls.
     """
 
@@ -177,13 +177,13 @@ class Trace:
 
     def _neurons(self, names: Iterable[str]) -> set[str]:
         """These neuron layers, and those before these weights."""
-        found, names, layers = set[str](), list(names), {layer.neuron_name for layer in self.layers}
+        senders, names, layers = set[str](), list(names), {layer.neuron_name for layer in self.layers}
         for name in names:  # which grows
             if name in layers or name not in self.fed:
-                found.add(name)
+                senders.add(name)
             else:
                 names += self.fed[name].behind.difference(names)
-        return found
+        return senders
 
     @property
     def last(self) -> list[TracedLayer]:
@@ -268,8 +268,8 @@ def steps_first(spiking: Spiking, values: Any) -> Any:
 def of_all(steps: list[Any]) -> Any:
     """Shape (steps, inputs), of values per input at each step. Inputs that left the batch count as the mean of the others."""
     most = max(map(len, steps))
-    whole = (torch.cat([each, each.mean().nan_to_num().expand(most - len(each))]) for each in steps)
-    return torch.stack(list(steps if len({*map(len, steps)}) == 1 else whole))
+    filled = (torch.cat([each, each.mean().nan_to_num().expand(most - len(each))]) for each in steps)
+    return torch.stack(list(steps if len({*map(len, steps)}) == 1 else filled))
 
 
 def axes_of_a_step(layer: TracedLayer) -> int:

@@ -1,28 +1,35 @@
 """Prediction of every layer of a traced model from the moments of its weights, over the same steps and inputs.
 
 A plain chain of dense layers is predicted at its width, exactly in distribution (``predict``); any other model at infinite
-width (``evaluation``).
+width, by the walk of signals over its graph: where theory does not know what weights receive, it goes on from the moments of
+what they did receive in the traced pass.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from varflow.model.drives import inputs
-from varflow.model.layers import BatchNorm, Linear, Spike
+from varflow.model.graph import Graph
+from varflow.model.layers import BatchNorm, Linear, Pool, Spike
 from varflow.model.network import Network
 from varflow.model.signals import Layer
 from varflow.results import late_steps
 from varflow.simulation.run import simulate
+from varflow.theory.maps.variance_classes import JOINT
+from varflow.theory.operations.visit import Batching, Effort, Visit, Walk
 from varflow.theory.responses.layer_state import LayerState
+from varflow.theory.responses.neurons import Neurons
 from varflow.theory.signals.index import Grid
-from varflow.torch_models.prediction.infinite_width import InfiniteWidth
+from varflow.theory.signals.moments import Signal
+from varflow.theory.signals.overlap import told_apart
+from varflow.theory.walks.signals import signals_walk
 from varflow.torch_models.tracing.origins import INPUT
-from varflow.torch_models.tracing.read import LEAST_GAIN
+from varflow.torch_models.tracing.read import LEAST_GAIN, ReadModel, read_trace
 from varflow.torch_models.tracing.traced import Trace, TracedLayer, by_step, neurons_of, some
 from varflow.torch_models.tracing.weights import Moments, why_not_covered
 
@@ -30,9 +37,11 @@ __all__ = [
     "LIVE_RATE",
     "MOST_INPUTS",
     "Expected",
+    "InfiniteWidth",
     "Prediction",
     "at_infinite_width",
     "chain_of",
+    "effort_for",
     "evaluated",
     "expected",
     "plain",
@@ -41,9 +50,13 @@ __all__ = [
 ]
 
 LIVE_RATE = 0.015  # predicted late rate above which a layer is alive: stable layers have more, dying ones fall below
-POINTS = 2**14  # neurons drawn per layer, over all networks: late rates have a standard error of 1.5 %
+DRAWN = 2**14  # neurons drawn per layer, over all networks: late rates have a standard error of 1.5 %
 WORK = 2**19  # inputs × layers × steps² for which gradients take a few seconds
 MOST_INPUTS, FEW_INPUTS = 64, 8  # inputs of a batch that are used; at infinite width, where each needs many neurons
+POINTS, SCRAMBLES = 2**10, 2  # of quasi-Monte Carlo: rates within about 1 %
+MANY, FEWER = 64, 2**8  # positions × steps above which fewer points do, since rates are averages over positions
+JITTER = 1e-7  # relative variance that is added to currents at several positions
+WINDOWS = 2**25  # numbers in the covariances of all windows of a maximum
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +75,73 @@ class Prediction:
         return (self.late_rates > 0).mean(0)
 
 
+def effort_for(graph: Graph) -> Effort:
+    """The effort of an audit: without pools, which join positions, each position of a map is followed on its own."""
+    pooled = any(isinstance(node.operation, Pool) for node in graph)
+    return Effort(
+        Neurons(POINTS, SCRAMBLES, 0),
+        Neurons(FEWER, SCRAMBLES, 0),
+        MANY,
+        jitter=JITTER,
+        joint=JOINT if pooled else 0,
+        increments=False,
+        pools=False,
+        windows=WINDOWS,
+        batch=0,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InfiniteWidth:
+    """Signals of one model under some of the inputs of its batch: all nodes of its graph as the walk has passed them."""
+
+    trace: Trace
+    model: ReadModel
+    visits: Sequence[Visit]
+
+    @classmethod
+    def of(cls, trace: Trace, moments: Mapping[str, Moments], most: int) -> InfiniteWidth:
+        """The walk through a model with these moments of its weight modules, under so many inputs at most."""
+        model = read_trace(trace, moments, most)
+        normalised = any(node.operation.over_batch for node in model.graph)
+        dense = all(hasattr(weight, "in_features") for layer in trace.layers for weight in layer.weights)
+        batching = Batching(inputs=model.inputs, overlaps=normalised or dense)
+        walk = Walk(effort_for(model.graph), batching, trace.steps, gaps={})
+        return cls(trace, model, signals_walk(model.graph, None, walk, keep=True))
+
+    def visit(self, layer: TracedLayer) -> Visit:
+        """The node of a layer of neurons."""
+        return self.visits[self.model.neurons[self.trace.layers.index(layer)] - 1]
+
+    def currents(self, layer: TracedLayer) -> Signal | None:
+        """Currents that a layer receives; None where theory does not know them."""
+        return self.visit(layer).received[0]
+
+    def states(self) -> list[tuple[LayerState, Grid] | None]:
+        """Every layer in order; None where theory does not know it."""
+        left = [self.visit(layer).kept for layer in self.trace.layers]
+        return [(of["state"], of["received"].grid) if "state" in of else None for of in left]
+
+    @property
+    def restarted(self) -> list[str]:
+        """Weight modules whose inputs theory does not know and took as they were."""
+        fallbacks = [visit for visit in self.visits if visit.number in self.model.received and visit.received[:1] == (None,)]
+        names = [self.model.received[visit.number] for visit in fallbacks]
+        return [name for name in names if all(layer.neuron_name != name for layer in self.trace.layers)]
+
+    def overlap(self, layer: TracedLayer) -> float:
+        """``Σ_t E[S_a·S_b] / Σ_t E[|S|²]`` of two inputs; NaN for one, and on maps whose positions are not told apart."""
+        visit = self.visit(layer)
+        overlap = getattr(visit.sent, "overlap", None)
+        if overlap is None or self.model.inputs < 2 or not told_apart(visit.kept["received"].grid):
+            return math.nan
+        square = np.trace(visit.kept["state"].second_moments.mean(axis=(0, 1)))
+        return float(np.trace(overlap.between.mean(axis=0)) / square) if square else math.nan
+
+
 def uncovered(trace: Trace) -> list[str]:
-    """What makes a model more than a plain chain of layers, by name; empty if theory covers it."""
-    words, known, neurons = [], {INPUT}, {layer.neuron_name: layer for layer in trace.layers}
+    """Names of all by which a model is more than a plain chain of layers; empty for a chain."""
+    words, ran, neurons = [], {INPUT}, {layer.neuron_name: layer for layer in trace.layers}
     for layer in trace.layers:
         words += () if layer.through else layer.unknown
         if layer.spiking.recurrent is not None:
@@ -83,22 +160,22 @@ def uncovered(trace: Trace) -> list[str]:
             words.append(f"{layer.name} receives {' and '.join(layer.sources)} together")
         elif layer.sources[0] not in {INPUT, *neurons}:
             words.append(f"{layer.name} receives the currents of {layer.sources[0]}, without a neuron between")
-        elif layer.sources[0] not in known:
+        elif layer.sources[0] not in ran:
             words.append(f"{layer.name} receives the spikes of {layer.sources[0]}, a later layer")
         elif not layer.driven and _regrouped(neurons[layer.sources[0]], layer):
             words.append(f"{layer.name} receives the spikes of {layer.sources[0]} in other groups")
-        known.add(layer.neuron_name)
+        ran.add(layer.neuron_name)
     return words
 
 
-def _regrouped(below: TracedLayer, layer: TracedLayer) -> bool:
+def _regrouped(sender: TracedLayer, layer: TracedLayer) -> bool:
     """True if weights receive more or less than the spikes of one input below, as behind patches folded into the batch."""
-    sent, given = below.current_shape, layer.fed[0].shape
+    sent, given = sender.current_shape, layer.fed[0].shape
     if not hasattr(layer.weights[0], "in_features"):
         axes = 1 + len(layer.weights[0].kernel_size)
         return sent[-axes:] != given[-axes:]
-    dense = below.weights and hasattr(below.weights[0], "in_features")
-    return given[-1] != (sent[-1] if dense else math.prod(neurons_of(below.spiking, sent)))
+    dense = sender.weights and hasattr(sender.weights[0], "in_features")
+    return given[-1] != (sent[-1] if dense else math.prod(neurons_of(sender.spiking, sent)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +203,7 @@ class Expected:
         return [] if self.infinite is None else self.infinite.model.dependent
 
     def overlaps(self) -> list[float]:
-        """Of two inputs in every layer; NaN where theory does not know it."""
+        """Overlap of two inputs in every layer; NaN where theory does not know it."""
         if self.infinite is None:
             return [math.nan] * len(self.rate)
         return [self.infinite.overlap(layer) for layer in self.infinite.trace.layers]
@@ -136,15 +213,15 @@ def expected(trace: Trace, moments: Mapping[str, Moments]) -> Expected:
     """The prediction of a model from the moments of its weight modules; those without moments are unknown."""
     at_width = plain(trace) and all(layer.name in moments for layer in trace.layers) and _any_input(trace)
     if at_width:
-        found, infinite = predict(trace, moments), evaluated(trace, moments)
+        prediction, infinite = predict(trace, moments), evaluated(trace, moments)
     else:
-        found, infinite = at_infinite_width(trace, moments)
-    late, unknown = late_steps(trace.steps), np.isnan(found.late_rates).any(axis=0)
-    alive = found.late_rates > (0 if at_width else LIVE_RATE)
+        prediction, infinite = at_infinite_width(trace, moments)
+    late, unknown = late_steps(trace.steps), np.isnan(prediction.late_rates).any(axis=0)
+    alive = prediction.late_rates > (0 if at_width else LIVE_RATE)
     columns = (
-        found.late_rates.mean(0),
-        found.late_rates.std(0) if at_width else np.full(found.late_rates.shape[1], math.nan),
-        found.variance[:, late].mean(1),
+        prediction.late_rates.mean(0),
+        prediction.late_rates.std(0) if at_width else np.full(prediction.late_rates.shape[1], math.nan),
+        prediction.variance[:, late].mean(1),
         np.where(unknown, math.nan, alive.mean(0)),
     )
     return Expected(*(column.tolist() for column in columns), plain=at_width, infinite=infinite)
@@ -166,11 +243,11 @@ def at_infinite_width(trace: Trace, moments: Mapping[str, Moments], most: int = 
     return Prediction(np.stack(rate), np.stack(variance), rates), infinite
 
 
-def _of_layer(found: tuple[LayerState, Grid] | None, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _of_layer(layer: tuple[LayerState, Grid] | None, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rate and variance over neurons and positions at every step, and the late rate of every input."""
-    if found is None:
+    if layer is None:
         return np.full(steps, math.nan), np.full(steps, math.nan), np.full(1, math.nan)
-    state, grid = found
+    state, grid = layer
     shape = (-1, grid.positions, steps)
     rates = state.firing_rate.reshape(len(state.firing_rate), *shape).mean(axis=(0, 2))
     variance, mean = (values.reshape(shape) for values in (state.variance, state.potential_mean))
@@ -178,7 +255,7 @@ def _of_layer(found: tuple[LayerState, Grid] | None, steps: int) -> tuple[np.nda
 
 
 def plain(trace: Trace) -> bool:
-    """Whether a model is a chain of dense layers and neurons."""
+    """True for a chain of dense layers and neurons."""
     return not uncovered(trace) and all(hasattr(layer.weights[0], "in_features") for layer in trace.layers)
 
 
@@ -192,9 +269,9 @@ def predict(trace: Trace, moments: Mapping[str, Moments], wider: int = 1, *, see
     """
     network = chain_of(trace, moments, MOST_INPUTS, wider)
     rows = network.drive.n_inputs
-    repeats = rows * max(POINTS // int(network.widths.max()) // rows, 1)
-    found = simulate(network, repeats=repeats, seed=seed, engine="conditional", second_moments=False)
-    rate, variance = (values.reshape(repeats, network.depth, -1) for values in (found.firing_rate, found.variance))
+    repeats = rows * max(DRAWN // int(network.widths.max()) // rows, 1)
+    ensemble = simulate(network, repeats=repeats, seed=seed, engine="conditional", second_moments=False)
+    rate, variance = (values.reshape(repeats, network.depth, -1) for values in (ensemble.firing_rate, ensemble.variance))
     return Prediction(rate.mean(0), variance.mean(0), rate[..., late_steps(trace.steps)].mean(-1))
 
 
@@ -204,12 +281,12 @@ def chain_of(trace: Trace, moments: Mapping[str, Moments], most: int, wider: int
     unit = float(np.sqrt(np.mean(x**2)))
     layers: list[Layer] = []
     for layer in trace.layers:
-        own = moments[layer.name]
-        gain = max(own.gain, LEAST_GAIN) * (unit if layer.driven else 1.0)
-        mean_gain = own.fan_in * own.weight_mean * (unit if layer.driven else 1.0)
-        layers.append(Linear(wider * layer.weights[0].out_features, gain=gain, mean_gain=mean_gain, bias_std=own.bias_std))
-        if own.bias_mean:
-            layers.append(BatchNorm(1.0, own.bias_mean, (0.0, 1.0), 0.0))  # adds the mean of the biases
+        weights = moments[layer.name]
+        gain = max(weights.gain, LEAST_GAIN) * (unit if layer.driven else 1.0)
+        mean_gain = weights.fan_in * weights.weight_mean * (unit if layer.driven else 1.0)
+        layers.append(Linear(wider * layer.weights[0].out_features, gain=gain, mean_gain=mean_gain, bias_std=weights.bias_std))
+        if weights.bias_mean:
+            layers.append(BatchNorm(1.0, weights.bias_mean, (0.0, 1.0), 0.0))  # adds the mean of the biases
         layers.append(Spike(layer.neuron))
     return Network(layers=layers, steps=trace.steps, drive=inputs(x / unit))
 
