@@ -85,17 +85,11 @@ def row(threshold: float, width: int, depth: int, survival_target: float) -> dic
     """The fields of one :class:`varflow.results.CorrectedGain`."""
     paper = float(preserving_gain(threshold=threshold))
     asked = {"threshold": threshold, "width": width, "depth": depth, "survival_target": survival_target}
-    at_paper_gain = {"paper_gain": paper, "survival_at_paper_gain": survival_at(threshold, paper, width, depth)}
+    known = asked | {"paper_gain": paper, "survival_at_paper_gain": survival_at(threshold, paper, width, depth)}
     try:
         corrected = float(corrected_gain(**asked))
     except DomainError:  # not attainable at any gain
-        return asked | at_paper_gain | dict.fromkeys(("corrected_gain", "corrected_survival", "variance"), float("nan"))
-    return (
-        asked
-        | at_paper_gain
-        | {
-            "corrected_gain": corrected,
-            "corrected_survival": survival_at(threshold, corrected or paper, width, depth),
-            "variance": float(stable_variance(threshold=threshold, gain=corrected)) if corrected else 0.0,
-        }
-    )
+        return known | dict.fromkeys(("corrected_gain", "corrected_survival", "variance"), float("nan"))
+    survival = survival_at(threshold, corrected or paper, width, depth)
+    variance = float(stable_variance(threshold=threshold, gain=corrected)) if corrected else 0.0
+    return known | {"corrected_gain": corrected, "corrected_survival": survival, "variance": variance}

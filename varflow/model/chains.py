@@ -18,9 +18,8 @@ def chain_parts(chain: Any) -> tuple[Spike, list[Linear]]:
     """The Spike of every layer and the Linears between them, for a network that is a plain chain."""
     common = {"weights": chain.weights, "mean_gain": chain.mean_gain, "bias_std": chain.bias_std}
     linear = cache(lambda width, gain: Linear(width, gain=gain, **common))
-    return Spike(chain.neuron), [
-        linear(*pair) for pair in zip(chain.widths[1:].tolist(), chain.gains[1:].tolist(), strict=True)
-    ]
+    pairs = zip(chain.widths[1:].tolist(), chain.gains[1:].tolist(), strict=True)
+    return Spike(chain.neuron), [linear(*pair) for pair in pairs]
 
 
 def layers_of(network: Any) -> tuple[Layer, ...]:

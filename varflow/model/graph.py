@@ -295,9 +295,8 @@ def _in_order(described: Mapping[str, tuple[Any, ...]]) -> list[str]:
                 known.add(name)
         waiting = [name for name in waiting if name not in known]
         if len(placed) == before:
-            raise DomainError(
-                "nodes", waiting, "receive signals of each other in a circle: recurrent weights are Spike(recurrent_gain=…)"
-            )
+            rule = "receive signals of each other in a circle: recurrent weights are Spike(recurrent_gain=…)"
+            raise DomainError("nodes", waiting, rule)
     return placed[1:]
 
 

@@ -21,7 +21,7 @@ Concat        spikes or numbers           several signals side by side
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from varflow._checks import (
@@ -159,11 +159,7 @@ class Residual(Layer):
         put(self, branch=several("branch", branch, Layer), merge=choice("merge", merge, MERGES), keep=probability("keep", keep))
 
     def __repr__(self) -> str:
-        more = (
-            f"{name}={value!r}"
-            for name, value, default in (("merge", self.merge, "add"), ("keep", self.keep, 1.0))
-            if value != default
-        )
+        more = (f"{f.name}={value!r}" for f in fields(self)[1:] if (value := getattr(self, f.name)) != f.default)
         return f"Residual({', '.join([*map(repr, self.branch), *more])})"
 
 

@@ -29,13 +29,8 @@ class Weighted(Layer):
 
     def __post_init__(self) -> None:
         law = weight_law(self.weights)
-        put(
-            self,
-            gain=positive_number("gain", self.gain),
-            weights=law if law != weight_law("normal") else "normal",
-            bias_std=non_negative_number("bias_std", self.bias_std),
-            rows=choice("rows", self.rows, ROWS),
-        )
+        put(self, gain=positive_number("gain", self.gain), weights=law if law != weight_law("normal") else "normal")
+        put(self, bias_std=non_negative_number("bias_std", self.bias_std), rows=choice("rows", self.rows, ROWS))
         if self.mean_gain is not None:
             put(self, mean_gain=real_number("mean_gain", self.mean_gain))
         if self.rows != "free" and self.mean_gain:

@@ -99,9 +99,8 @@ def spikeinit_first_layer_std(rate: float, *, threshold: float = 1.0, decay: flo
         tails = special.ndtr(-theta / (s * S))  # P(spike within k + 1 steps)
         return np.asarray(tails[0] + np.sum(np.diff(tails) / np.arange(2, len(S) + 1)))
 
-    return float(
-        bisect(lambda s: p - fires(s), np.array(1e-3 * theta / S[-1]), np.array(1e3 * theta + 1e3 * theta / (0.5 - p)))
-    )
+    largest = 1e3 * theta + 1e3 * theta / (0.5 - p)
+    return float(bisect(lambda s: p - fires(s), np.array(1e-3 * theta / S[-1]), np.array(largest)))
 
 
 def _spikeinit(s: Setting) -> Weights:

@@ -214,10 +214,8 @@ def leading_multiplier(
         return 0.0, 0.0
 
     def deviated(sign: float) -> LayerState:
-        below = replace(
-            state, firing_rate=mean + sign * deviation[0], second_moments=moments + sign * deviation[1], changes=None
-        )
-        return layer(below, number)
+        rate, second = mean + sign * deviation[0], moments + sign * deviation[1]
+        return layer(replace(state, firing_rate=rate, second_moments=second, changes=None), number)
 
     for _ in range(rounds):
         above, below = deviated(1.0), deviated(-1.0)

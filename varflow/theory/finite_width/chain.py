@@ -230,11 +230,8 @@ class SpikeChain:
     @property
     def homogeneous(self) -> bool:
         """True if all layers are the same, with neurons of one width and one transition between them."""
-        return (
-            len({count.width for count in self.counts}) == 1
-            and len(set(self.layers)) <= 1
-            and len(self.neurons) == len(self.counts)
-        )
+        alike = len({count.width for count in self.counts}) == 1 and len(set(self.layers)) <= 1
+        return alike and len(self.neurons) == len(self.counts)
 
     @property
     def kernel(self) -> Transition:

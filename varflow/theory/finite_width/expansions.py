@@ -16,7 +16,7 @@ The rate of falling silent is beyond all orders in ``1/n``; see ``escape``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -73,15 +73,7 @@ class Expansion(Listed):
     variance_coefficients: np.ndarray
     skewness_coefficients: np.ndarray
     small_parameter: float
-
-    def _parts(self) -> list[tuple[str, str]]:
-        return [
-            ("order", str(self.order)),
-            ("variance", f"{self.variance:.6g} ± {self.variance_std:.2g}"),
-            ("skewness", f"{self.skewness:.3g}"),
-            ("firing_rate", f"{self.firing_rate:.6g} ± {self.firing_rate_std:.2g}"),
-            ("small_parameter", f"{self.small_parameter:.2g}"),
-        ]
+    listed: ClassVar = {"order": "", "variance": ".6g", "skewness": ".3g", "firing_rate": ".6g", "small_parameter": ".2g"}
 
     def _table(self) -> Table:
         names = ("mean_coefficients", "variance_coefficients", "skewness_coefficients")
