@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from html import escape
 from typing import ClassVar
 
-__all__ = ["Listed", "Shown", "Table", "measured", "percent", "several"]
-
 
 def percent(fraction: float, digits: int = 2) -> str:
     """A fraction in per cent with significant digits of it or of its complement, whichever is smaller: 3.1 %, 99.98 %."""
