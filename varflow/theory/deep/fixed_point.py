@@ -108,7 +108,7 @@ def temporal_fixed_point(
 def _alike(network: Network) -> Network:
     """The network reduced to two layers; DomainError if its layers differ."""
     plain_chain(network)
-    if np.ptp(network.gains[1:]) > 0 if network.depth > 1 else False:
+    if len(set(network.gains[1:].tolist())) > 1:
         raise DomainError("gain", network.gain, "must be the same in every layer for a fixed point")
     if network.drive.n_inputs > 1:
         raise DomainError("drive", network.drive, "has several inputs, each with its own fixed point: give one of them")
