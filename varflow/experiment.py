@@ -25,8 +25,6 @@ from varflow.theory.finite_width.profile import finite_width
 from varflow.theory.mean_field import mean_field
 from varflow.verdict import allowances, compare
 
-__all__ = ["PAPER_THRESHOLDS", "validate"]
-
 PAPER_THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.85, 1.0)
 
 
