@@ -80,11 +80,8 @@ def windows_of_currents(layer: Any, window: Window, currents: Currents, effort: 
     inputs = currents.mean.shape[1] // currents.grid.positions
     most = effort.windows
     followed = currents.overlap is not None  # that of maxima is not known
-    if (
-        overlaps
-        or currents.pairs is None
-        or (most is not None and (size > TOGETHER or inputs * grid.positions * size**2 > most))
-    ):
+    large = most is not None and (size > TOGETHER or inputs * grid.positions * size**2 > most)
+    if followed or currents.pairs is None or large:
         raise Uncovered("layers", layer, COSTLY)
     return Windows.of(currents, window)
 
