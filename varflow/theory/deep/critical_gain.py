@@ -18,7 +18,7 @@ from varflow.theory.deep.gain_for_value import ACCURACY, EARLY, SHARP, few
 from varflow.theory.deep.look import ALIVE, EXTINCT, Question, Seen, drive_covariance, driven, in_units, looking
 from varflow.theory.deep.search import ROUGH, START, STRIDE, TRIES, search
 from varflow.theory.responses.layer_state import LayerState
-from varflow.theory.responses.neurons import Neurons
+from varflow.theory.responses.neurons import Responses
 
 __all__ = ["temporal_critical_gain"]
 
@@ -98,7 +98,7 @@ def temporal_critical_gain(
     if math.sqrt(covariance.max()) / scale > LARGEST_SCALE:
         raise DomainError("drive", drive, f"must be at most {LARGEST_SCALE:g} times threshold/input_scale={scale:g}")
     every = Question(unit, covariance / scale / scale, L, settling=False)
-    neurons = Neurons(points, scrambles, seed)
+    neurons = Responses(points, scrambles, seed)
     _starts(driven(unit, neurons, every.drive), drive)
     with reporter(progress, 2 * TRIES, "networks") as told:
         report = counted(told, 2 * TRIES)
@@ -125,7 +125,7 @@ def _starts(first: LayerState, drive: Drive) -> None:
         raise DomainError("drive", drive, rule)
 
 
-def _every_step(question: Question, neurons: Neurons, report: Report) -> tuple[float, float]:
+def _every_step(question: Question, neurons: Responses, report: Report) -> tuple[float, float]:
     """Smallest ln g with which every step lives, and its error: those of the first step, unless a later one needs more."""
     first, error = _smallest(replace(question, drive=question.drive[:1, :1]), neurons, START, report, SHARP)
     coarse = few(neurons)
@@ -138,7 +138,7 @@ def _every_step(question: Question, neurons: Neurons, report: Report) -> tuple[f
     )  # of a gate later steps may live where the first does not
 
 
-def _smallest(question: Question, neurons: Neurons, x: float, report: Report, width: float = ACCURACY) -> tuple[float, float]:
+def _smallest(question: Question, neurons: Responses, x: float, report: Report, width: float = ACCURACY) -> tuple[float, float]:
     """Smallest ln g that lives, sought from ``x`` on, and its error; infinite if none does.
 
     It lies between the gains at which the first and the last of r replicas live; their mean has an error of about that distance

@@ -15,7 +15,7 @@ from varflow.model.network import Network, plain_chain
 from varflow.results import TemporalFixedPoint
 from varflow.theory.deep.look import ALIVE, late, sustained, unchanged
 from varflow.theory.responses.layer_state import LayerState
-from varflow.theory.responses.neurons import Neurons
+from varflow.theory.responses.neurons import Responses
 from varflow.theory.responses.stepping import driven_by
 from varflow.theory.signals.index import standard_error
 from varflow.theory.walks.signals import driven_layer, next_layer
@@ -83,7 +83,7 @@ def temporal_fixed_point(
     """
     network = _alike(network)
     spike, (linear,) = chain_parts(network)
-    neurons, drive = Neurons(points, scrambles, seed, method), network.drive
+    neurons, drive = Responses(points, scrambles, seed, method), network.drive
     replicas, longest = neurons.replicas(network.neuron, network.steps), integer("max_depth", max_depth, minimum=3 * GROUP)
 
     def above(below: LayerState, number: int) -> LayerState:
@@ -108,7 +108,7 @@ def temporal_fixed_point(
 def _alike(network: Network) -> Network:
     """The network reduced to two layers; DomainError if its layers differ."""
     plain_chain(network)
-    if np.ptp(network.gains[1:]) > 0 if network.depth > 1 else False:
+    if len(set(network.gains[1:].tolist())) > 1:
         raise DomainError("gain", network.gain, "must be the same in every layer for a fixed point")
     if network.drive.n_inputs > 1:
         raise DomainError("drive", network.drive, "has several inputs, each with its own fixed point: give one of them")
@@ -214,10 +214,8 @@ def leading_multiplier(
         return 0.0, 0.0
 
     def deviated(sign: float) -> LayerState:
-        below = replace(
-            state, firing_rate=mean + sign * deviation[0], second_moments=moments + sign * deviation[1], changes=None
-        )
-        return layer(below, number)
+        rate, second = mean + sign * deviation[0], moments + sign * deviation[1]
+        return layer(replace(state, firing_rate=rate, second_moments=second, changes=None), number)
 
     for _ in range(rounds):
         above, below = deviated(1.0), deviated(-1.0)

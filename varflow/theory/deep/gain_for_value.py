@@ -16,7 +16,7 @@ from varflow.theory.deep.fixed_point import leading_multiplier
 from varflow.theory.deep.look import EXACT, WINDOW, Question, Seen, driven, looking, next_of_gain, steady
 from varflow.theory.deep.search import ENDS, FAR, KEPT, ROUGH, START, STRIDE, Search, Slope, search
 from varflow.theory.responses.layer_state import LayerState
-from varflow.theory.responses.neurons import Neurons
+from varflow.theory.responses.neurons import Responses
 from varflow.theory.roots import rising_root
 
 __all__ = [
@@ -81,7 +81,7 @@ class Rung:
     """A search in networks of one size and so many points, and the one before it."""
 
     question: Question
-    neurons: Neurons
+    neurons: Responses
     search: Search
     before: Rung | None
 
@@ -119,7 +119,7 @@ class Rung:
         return math.hypot(best.error / least, best.miss / least, early)
 
 
-def drive_strength(question: Question, neurons: Neurons, start: float = 1.0) -> float:
+def drive_strength(question: Question, neurons: Responses, start: float = 1.0) -> float:
     """Standard deviation of the drive, in that of the question's, that gives layer 1 the value."""
 
     def excess(strength: float) -> float:
@@ -129,12 +129,12 @@ def drive_strength(question: Question, neurons: Neurons, start: float = 1.0) -> 
     return rising_root(excess, start, ACCURACY)
 
 
-def few(neurons: Neurons) -> Neurons:
+def few(neurons: Responses) -> Responses:
     """As many points as cost nothing."""
     return replace(neurons, points=min(neurons.points, COARSE), scrambles=2)
 
 
-def solve(question: Question, neurons: Neurons, strength: float | None, report: Report = unreported) -> Solution:
+def solve(question: Question, neurons: Responses, strength: float | None, report: Report = unreported) -> Solution:
     """The gain under a drive of this strength, or of θ/λ where there is none or it is weaker and leaves too few steps alive.
 
     Raises OutOfReachError.
@@ -151,7 +151,7 @@ def solve(question: Question, neurons: Neurons, strength: float | None, report: 
     raise OutOfReachError(x)
 
 
-def _ladder(question: Question, neurons: Neurons, room: float, report: Report) -> Rung:
+def _ladder(question: Question, neurons: Responses, room: float, report: Report) -> Rung:
     """The search in parts, in whole networks with few points unless more cost as little, and with those asked for.
 
     It ends in networks that lack the value, parts by more than ``room``. A drive that varies in time has no parts, and without
@@ -175,7 +175,7 @@ def _ladder(question: Question, neurons: Neurons, room: float, report: Report) -
     return _rung(question, _affordable(question, neurons, rung), x, rung, FINE if noisy else EXACT, report)
 
 
-def _affordable(question: Question, neurons: Neurons, rung: Rung | None) -> Neurons:
+def _affordable(question: Question, neurons: Responses, rung: Rung | None) -> Responses:
     """The points asked for: scrambles, then points halved until one network fits into the work or, where layers settle, two of
     half as many layers again as with few points.
     """
@@ -186,7 +186,7 @@ def _affordable(question: Question, neurons: Neurons, rung: Rung | None) -> Neur
     return neurons
 
 
-def _rung(question: Question, neurons: Neurons, x: float, before: Rung | None, accuracy: float, report: Report) -> Rung:
+def _rung(question: Question, neurons: Responses, x: float, before: Rung | None, accuracy: float, report: Report) -> Rung:
     """The search from ``x``, where other networks may tell the gain and its slope."""
     width = 1 / neurons.points if neurons.samples(question.neuron, question.steps) else SHARP
     slope, stride = Slope(), STRIDE
@@ -198,7 +198,7 @@ def _rung(question: Question, neurons: Neurons, x: float, before: Rung | None, a
     return Rung(question, neurons, found, before)
 
 
-def _multiplier(rung: Rung, neurons: Neurons) -> float:
+def _multiplier(rung: Rung, neurons: Responses) -> float:
     """The leading multiplier of the last layers."""
     neuron, network = rung.question.neuron, rung.search.best
 
@@ -211,7 +211,7 @@ def _multiplier(rung: Rung, neurons: Neurons) -> float:
     return leading_multiplier(layer, few_replicas, 1, rounds=2 * WINDOW, size=DEVIATION)[0]
 
 
-def attainable(question: Question, neurons: Neurons, start: float = START) -> Range:
+def attainable(question: Question, neurons: Responses, start: float = START) -> Range:
     """What gains sustain: networks of the smallest one with which late steps live, and of the largest.
 
     The smallest is sought on a grid, so that it does not depend on where the search begins; where it is steep, values of

@@ -21,7 +21,7 @@ from varflow.model.over_neurons import mean_of, times
 from varflow.results import late_steps
 from varflow.theory.operations.spike import LONGEST
 from varflow.theory.responses.layer_state import LayerState
-from varflow.theory.responses.neurons import Neurons
+from varflow.theory.responses.neurons import Responses
 from varflow.theory.responses.step import refractory
 from varflow.theory.signals.index import Grid, standard_error
 from varflow.theory.signals.moments import Currents
@@ -80,13 +80,13 @@ def steady(covariance: np.ndarray) -> bool:
     return bool(np.allclose(variance, variance[0]))
 
 
-def driven(neuron: Neuron, neurons: Neurons, covariance: np.ndarray) -> LayerState:
+def driven(neuron: Neuron, neurons: Responses, covariance: np.ndarray) -> LayerState:
     """Layer 1 under a drive of this covariance (steps, steps)."""
     grid = Grid(1, 1, 1, len(covariance))
     return neurons.state(neuron, Currents(np.zeros((1, 1, grid.steps)), covariance[None, None], grid, 1), 0)
 
 
-def next_of_gain(neuron: Neuron, neurons: Neurons, below: LayerState, gain: float, number: int) -> LayerState:
+def next_of_gain(neuron: Neuron, neurons: Responses, below: LayerState, gain: float, number: int) -> LayerState:
     """Layer ``number`` above another, through weights of mean 0 and this gain: ``Cov[I_t, I_t'] = g² M(t, t')``."""
     mean, changes = np.zeros_like(below.firing_rate), below.changes
     if changes is not None:
@@ -225,7 +225,7 @@ class Seen:
 Look = Callable[[float], Seen]  # at the network of ln g
 
 
-def looking(question: Question, neurons: Neurons) -> Look:
+def looking(question: Question, neurons: Responses) -> Look:
     """Looks at networks with these points above one driven layer."""
     first, replicas = driven(question.neuron, neurons, question.drive), neurons.replicas(question.neuron, question.steps)
     moments = (
@@ -234,7 +234,7 @@ def looking(question: Question, neurons: Neurons) -> Look:
     return partial(_look, question, neurons, LayerState(*moments, changes=first.changes))
 
 
-def _look(question: Question, neurons: Neurons, first: LayerState, x: float) -> Seen:
+def _look(question: Question, neurons: Responses, first: LayerState, x: float) -> Seen:
     """A network to its depth, to its death, or until every step lives and layers no longer change."""
     gain, depth = math.exp(x), question.depth
     kept, earliest = max(min(2 * WINDOW, (depth - 1) // 2), 1), min(2 * WINDOW + 1, depth) if question.settling else depth
