@@ -23,7 +23,7 @@ from varflow.model.layers import Conv, Linear, Spike
 from varflow.model.network import Network
 from varflow.simulation.flows import Flow
 from varflow.simulation.measures import Measures
-from varflow.simulation.operations import SIMULATE, simulate
+from varflow.simulation.operations import SIMULATE, check, simulate
 from varflow.simulation.streams import BLOCK, Streams
 from varflow.simulation.walk import Record, Walk
 from varflow.simulation.weighted import Wiring
@@ -157,7 +157,10 @@ def through(graph: Graph, walk: Walk) -> None:
     for number, (node, _, sent) in enumerate(graph.sites()):
         if walk.stop.is_set():
             raise Cancelled
-        flow = simulate(node, tuple(held[source] for source in node.inputs), walk, sent)
+        flows = tuple(held[source] for source in node.inputs)
+        flow = simulate(node.operation, flows, walk, node)
+        if type(node.operation) not in SIMULATE:
+            check(flow, flows, walk, node, sent)
         if node.operation.merges and not flow.values.sum().isfinite():
             raise walk.explosion()
         if number == leaving and node.operation.merges:

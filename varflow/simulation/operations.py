@@ -29,7 +29,7 @@ from varflow.simulation.recurrent import recurrence
 from varflow.simulation.walk import Walk
 from varflow.simulation.weighted import received
 
-__all__ = ["SIMULATE", "simulate"]
+__all__ = ["SIMULATE", "check", "simulate"]
 
 
 def driven(operation: Source, flows: tuple[()], walk: Walk, node: Node) -> Flow:
@@ -176,15 +176,12 @@ SIMULATE: dict[type[Layer], Callable[..., Flow]] = {  # by kind of operation
 }
 
 
-def simulate(node: Node, flows: tuple[Flow, ...], walk: Walk, sends: Signal) -> Flow:
+def simulate(operation: Layer, flows: tuple[Flow, ...], walk: Walk, node: Node) -> Flow:
     """The signal that an operation sends."""
-    flow = map_of("simulate", SIMULATE, node.operation)(node.operation, flows, walk, node)  # pyright: ignore[reportOptionalCall]
-    if type(node.operation) not in SIMULATE:
-        _check(flow, flows, walk, node, sends)
-    return flow
+    return map_of("simulate", SIMULATE, operation)(operation, flows, walk, node)  # pyright: ignore[reportOptionalCall]
 
 
-def _check(flow: Any, flows: tuple[Flow, ...], walk: Walk, node: Node, sends: Signal) -> None:
+def check(flow: Any, flows: tuple[Flow, ...], walk: Walk, node: Node, sends: Signal) -> None:
     """DomainError if a layer from outside does not send what it says, or what is no number."""
     shape = (walk.streams.repeats, walk.probes, walk.steps, *sends.shape)
     fits = isinstance(flow, Flow) and flow.values.shape in (shape, (*shape[:2], 1, *shape[3:]))

@@ -57,7 +57,7 @@ def elementwise(
 
 
 def _like(function: str, argument: str, given: Arrays, found: np.ndarray) -> np.ndarray:
-    """What a function of the user returned, if it has the shape of what it was given; else DomainError."""
+    """The array that a function of the user returned; DomainError for another shape than that of what it was given."""
     shape = np.broadcast_shapes(*(each.shape for each in given))
     if np.shape(found) != shape:
         raise DomainError(function, f"array of shape {np.shape(found)}", f"must return the shape of {argument}[0], {shape}")

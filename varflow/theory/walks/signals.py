@@ -85,7 +85,7 @@ def _sent(visit: Visit, graph: Graph) -> Any:
 
 def _check_sent(visit: Visit, sent: Any, graph: Graph) -> None:
     """DomainError if what a layer from outside sends is no signal, or another than its ``after`` says."""
-    expected = next(islice(graph.shapes(), visit.number, None))
+    expected = next(islice(graph.shapes(), visit.node_number, None))
     if not hasattr(sent, "grid"):
         raise wrong_return("forward", visit.node, sent, "the signal that it sends, vf.theory.Currents or Spikes")
     alike = sent.grid.shape == (expected.shape[1:] or (1, 1)) and isinstance(sent, Currents) == (expected.kind == "currents")
