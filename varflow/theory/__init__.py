@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from varflow.theory.operations.pool import averaged, averaged_back
     from varflow.theory.operations.table import Uncovered
     from varflow.theory.signals.elementwise import elementwise, rescaled
+    from varflow.theory.signals.gradients import Gradients
     from varflow.theory.signals.moments import Currents, Spikes
     from varflow.theory.signals.windows import Window
 
