@@ -91,8 +91,8 @@ class Batch:
         return self.gain[..., None] ** 2 * about_mean
 
 
-def forward(layer: BatchNorm, inputs: tuple[Currents], visit: Visit) -> Currents:
-    (currents,), walk = inputs, visit.walk
+def forward(layer: BatchNorm, received: tuple[Currents], visit: Visit) -> Currents:
+    (currents,), walk = received, visit.walk
     if not isinstance(currents, Currents):
         raise Uncovered("layers", layer, "normalises spikes")
     if layer.statistics is not None:
@@ -268,13 +268,13 @@ def batch_back(gradients: Gradients, covariance: np.ndarray, gain: np.ndarray, m
 # Counts.
 
 
-def count(layer: BatchNorm, inputs: tuple[CountedCurrents], counts: Counts, node: Node) -> CountedCurrents:
+def count(layer: BatchNorm, received: tuple[CountedCurrents], counts: Counts, node: Node) -> CountedCurrents:
     """``γ (u - mean)/√(variance + ε) + β`` with given statistics."""
     if layer.statistics is None:
         raise no_chain(node, "gives all inputs one normaliser, so that they depend on each other")
     mean, variance = layer.statistics
     scale = layer.gamma / (variance + layer.eps) ** 0.5
-    return changed(inputs[0], scale, layer.beta - scale * mean)
+    return changed(received[0], scale, layer.beta - scale * mean)
 
 
 register(BatchNorm, forward=forward, backward=backward, count=count)
