@@ -22,7 +22,7 @@ from typing import Any
 
 from varflow._checks import DomainError, instance
 from varflow._display import Shown, Table
-from varflow.model.chains import layers_of
+from varflow.model.chains import chain_parts
 from varflow.model.drive_kinds import Drive, Inputs, Spikes
 from varflow.model.layers import BatchNorm, Residual
 from varflow.model.merges import Product, Sum
@@ -226,8 +226,11 @@ def graph_of(network: Any, *, first_weights: bool = False) -> Graph:
     if network.nodes is not None:
         graph = network.nodes
     else:
-        layers, width = layers_of(network), network.width if isinstance(network.width, int) else None
-        driven = int(network.widths[0]) if network.layers is None else width
+        width = network.width if isinstance(network.width, int) else None
+        layers, driven = network.layers, width
+        if layers is None:
+            spike, linears = chain_parts(network)
+            layers, driven = (spike, *(layer for linear in linears for layer in (linear, spike))), int(network.widths[0])
         graph = of_layers(layers, first_signal(network.drive, layers[:1], driven, network.steps), width)
     return _with_first_weights(graph, network) if first_weights else graph
 
@@ -295,9 +298,8 @@ def _in_order(described: Mapping[str, tuple[Any, ...]]) -> list[str]:
                 known.add(name)
         waiting = [name for name in waiting if name not in known]
         if len(placed) == before:
-            raise DomainError(
-                "nodes", waiting, "receive signals of each other in a circle: recurrent weights are Spike(recurrent_gain=…)"
-            )
+            rule = "receive signals of each other in a circle: recurrent weights are Spike(recurrent_gain=…)"
+            raise DomainError("nodes", waiting, rule)
     return placed[1:]
 
 

@@ -98,10 +98,6 @@ class Block:
     def weighted(self) -> list[Weighted]:
         return [node.operation for node in self.graph if isinstance(node.operation, Weighted)]
 
-    @cached_property
-    def normalised(self) -> bool:
-        return self.graph.over_batch
-
     def __call__(self, state: np.ndarray, other: np.ndarray | None = None) -> np.ndarray:
         """The state after the block, for each of many. ``other``: that of all other inputs, if this one differs."""
         return self.passed(state, other)[0]
@@ -124,7 +120,7 @@ class Block:
 
     def _walked(self, state: np.ndarray, other: np.ndarray | None) -> tuple[Currents | Spikes, list[LayerState]]:
         inputs = [state]  # of a batch, two stand for all, besides one that differs
-        if self.normalised:
+        if self.graph.over_batch:
             inputs += [state] if other is None else [other, other]
         own = np.stack(inputs, axis=-1)[None]  # (replicas, states, inputs)
         grid, eye = Grid(len(inputs), 1, 1, 1), np.eye(len(inputs))
@@ -138,9 +134,8 @@ class Block:
 
     def _through(self, signal: Currents | Spikes, batching: Batching | None = None) -> tuple[Any, list[LayerState]]:
         """The signal after the block, and the state of each of its layers of neurons."""
-        walk = Walk(
-            Effort(Responses(points=2, scrambles=2, seed=0)), batching or IN_INDEX
-        )  # through one step: nothing is sampled
+        effort = Effort(Responses(points=2, scrambles=2, seed=0))  # through one step: nothing is sampled
+        walk = Walk(effort, batching or IN_INDEX)
         visits = signals_walk(self.graph, signal, walk, keep=True)
         return visits[-1].sent, [visit.kept["state"] for visit in visits if visit.node.operation.spikes]
 
@@ -176,18 +171,16 @@ class Block:
     def binary(self) -> bool:
         """Whether spikes stay 0 or 1."""
         whole = Spikes(np.ones((1, 1, 1)), np.ones((1, 1, 1, 1)), Grid(1, 1, 1, 1), WIDTH)
-        if self.kind == "currents" or self.normalised:
+        if self.kind == "currents" or self.graph.over_batch:
             return True
         after, _ = self._through(whole)
-        return isinstance(after, Spikes) and bool(
-            np.allclose(after.mean[0, 0, 0], after.moments[0, 0, 0, 0], rtol=1e-12, atol=0)
-        )
+        return isinstance(after, Spikes) and np.allclose(after.mean[0, 0, 0], after.moments[0, 0, 0, 0], rtol=1e-12, atol=0)
 
     def described(self, y: float) -> FixedPoint:
         """The fixed point ``y``."""
         step = NUDGE * y or self.ends[0]
         state = np.array([y + step, y - step if y else 0.0])
-        after = self(state, np.full(2, y) if self.normalised else None)
+        after = self(state, np.full(2, y) if self.graph.over_batch else None)
         m = float((after[0] - after[1]) / (state[0] - state[1]))
         image, rate, variance = (float(values[0]) for values in self.passed(np.array([y])))
         shown = y if self.kind == "currents" else variance
