@@ -62,7 +62,7 @@ def gain_of_block(
         critical_gain=critical,
         threshold=mean_of(block.reader.neuron.threshold),
         window=None if steps == 1 else (steps // 2 + 1, steps),
-        gamma=found.free[1] if name == "gamma" else None,
+        gamma=found.free[1] if name != "gain" else None,
         **reached,
     )
     unstable = "This fixed point is unstable: activity leaves it, towards silence or towards more activity."

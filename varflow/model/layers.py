@@ -56,6 +56,7 @@ __all__ = [
     "RMSNorm",
     "Residual",
     "Scale",
+    "Signal",
     "Spike",
     "Sum",
     "Unknown",

@@ -106,6 +106,7 @@ class Concat(Layer):
     """
 
     merges: ClassVar[bool] = True
+    independent: ClassVar[bool] = False
     accepts: ClassVar[tuple[str, ...]] = ("input", "spikes")
 
     def after(self, *signals: Signal, width: int | None = None) -> Signal:

@@ -16,7 +16,7 @@ import numpy as np
 
 from varflow._checks import DomainError, several
 from varflow.model.graph import Graph, independent, of_layers
-from varflow.model.layers import Layer, LayerNorm, Residual, Spike
+from varflow.model.layers import Layer, Residual, Spike
 from varflow.model.over_neurons import size_of
 from varflow.model.signals import Signal
 from varflow.model.weighted_layers import Weighted
@@ -141,12 +141,11 @@ class Block:
 
     @cached_property
     def free(self) -> tuple[str, float]:
-        """What sets the block's activity: the gain of its last layer with weights, or ``gamma`` of a normalisation after it."""
+        """What sets the block's activity: the gain of its last layer with weights, or that field of a layer after it."""
         last = _last(self.layers)
         if last is None:
             raise DomainError("block", self.layers, "must have a layer with weights")
-        name = "gain" if isinstance(last, Weighted) else "gamma"
-        return name, getattr(last, name)
+        return last.free, getattr(last, last.free)
 
     def with_free(self, value: float) -> Block:
         """The block with another :attr:`free` value."""
@@ -188,23 +187,22 @@ class Block:
 
 
 def _last(layers: Sequence[Layer]) -> Layer | None:
-    """The last layer with weights, or a normalisation after it."""
+    """The last layer with a free field: one with weights, or a normalisation after it."""
     for layer in reversed(layers):
         if layer.branch and (inner := _last(layer.branch)):
             return inner
-        if isinstance(layer, (Weighted, LayerNorm)) or layer.over_batch:
+        if layer.free and getattr(layer, "statistics", None) is None:  # those of a running BatchNorm are not its input's
             return layer
     return None
 
 
 def _changed(layers: Sequence[Layer], value: float) -> tuple[Layer, ...]:
-    """The layers with another gain or gamma in the layer that ``_last`` finds."""
+    """The layers with another free field of the layer that ``_last`` finds."""
     changed, last = list(layers), _last(layers)
     for place in range(len(layers) - 1, -1, -1):
         layer = changed[place]
         if layer is last:
-            name = "gain" if isinstance(layer, Weighted) else "gamma"
-            changed[place] = replace(layer, **{name: value})  # pyright: ignore[reportArgumentType]
+            changed[place] = replace(layer, **{layer.free: value})  # pyright: ignore[reportArgumentType]
             break
         if isinstance(layer, Residual) and _last(layer.branch) is last:
             changed[place] = Residual(*_changed(layer.branch, value), merge=layer.merge, keep=layer.keep)
