@@ -140,7 +140,7 @@ class Bare(vf.layers.Layer):
         (Power, {"simulate": 3}, "must be a function"),
         (Power, {"reads": {"pow": None}}, "must be a function"),
         (Power, {"reads": {"no_such_function": powers}}, "no function of torch"),
-        (Power, {"forward": lambda layer, inputs: None}, r"must take \(layer, inputs, visit\)"),
+        (Power, {"forward": lambda layer, inputs: None}, r"must take \(layer, received, visit\)"),
         (Bare, {"simulate": powers}, "must be a dataclass"),
     ],
 )

@@ -24,9 +24,9 @@ Maps = Mapping[type, Callable[..., Any]]
 OWN: dict[str, dict[type, Callable[..., Any]]] = {part: {} for part in ("forward", "backward", "count", "simulate")}
 READS: dict[str | type, Callable[..., Any]] = {}  # by name of a function of torch, or by class of a module
 PARAMETERS = {
-    "forward": ("layer", "inputs", "visit"),
+    "forward": ("layer", "received", "visit"),
     "backward": ("layer", "gradients", "visit", "way"),
-    "count": ("layer", "inputs", "counts", "node"),
+    "count": ("layer", "received", "counts", "node"),
     "simulate": ("layer", "flows", "walk", "node"),
 }
 
@@ -50,11 +50,11 @@ def register(
     kind : type
         A subclass of ``vf.layers.Layer`` or ``vf.drives.Drive``; for a figure alone, any class.
     forward : callable, optional
-        ``forward(layer, inputs, visit)`` returns the signal that the layer sends, from the moments of those it receives.
+        ``forward(layer, received, visit)`` returns the signal that the layer sends, from the moments of those it receives.
     backward : callable, optional
         ``backward(layer, gradients, visit, way)`` returns the gradients by each signal that it received, in a list.
     count : callable, optional
-        ``count(layer, inputs, counts, node)``: spike counts at finite width.
+        ``count(layer, received, counts, node)``: spike counts at finite width.
     simulate : callable, optional
         ``simulate(layer, flows, walk, node)`` returns the ``vf.simulation.Flow`` that it sends; for a drive with no flows, and
         ``node.operation.sends`` says of which shape.

@@ -110,17 +110,18 @@ def mean_field(
     ``Profile.effective_width``, have one mean covariance. Within 0.7 % and the error of all positions together, effective
     widths within 6 % on 16 × 16 maps (20 % where pools leave 2 × 2 positions). With a BatchNorm over the batch all positions
     are followed together, at most 2048 inputs × positions × steps.
-    Convolutions assume infinitely many channels; zero padding is exact. ``BatchNorm`` divides by the standard deviation
+    Convolutions assume infinitely many channels; zero padding is exact. ``BatchNorm`` divides by the root of the variance
     averaged over neurons, of infinitely many inputs of a random drive or of the rows of ``x``: exact for infinitely many
     inputs. Over few rows, or rows that are alike, the variance of a neuron over the batch fluctuates, with ``ν = N²/Σ C_ij²``
     degrees of freedom (``C`` the normalised covariance of the ``N`` rows). Rates of one step are averaged over it: 6 to 60
     independent inputs of 30 to 200 numbers, mean rates within 1 %, single inputs within 4 % (10 % at rates of 0.05), where the
-    normal law was 0.7 to 16 % too low. Several steps (and second moments, which keep the correlation of a normal law) have no
-    such average here: over 6 steps of leaky neurons, θ = γ, rates are about 0.5/ν too low (0.5 % at ν = 110, 2.4 % at 20, 7 %
-    at 7, 16 % at 2.6), and may be too high where they are small. 4 steps of SpikingJelly's neuron have rates within .003 of
-    real networks. Over 6 steps, 150 simulated networks of width 1000 with 16 different layers had rates within 1 % of these in
-    every layer (``tests/theory/operations/test_layers_agree.py`` has a smaller comparison). How much maps vary between
-    networks follows from ``Profile.effective_width``.
+    normal law was 0.7 to 16 % too low; second moments keep the correlation of that law. Several steps have no such average, but
+    for neurons with a reset where currents are the same at all steps and the batch is known by overlaps. Over 6 steps of leaky
+    neurons, θ = γ, rates are about 0.5/ν too low (0.5 % at ν = 110, 2.4 % at 20, 7 % at 7, 16 % at 2.6), and may be too high
+    where they are small. 4 steps of SpikingJelly's neuron have rates within .003 of real networks. Over 6 steps, 150 simulated
+    networks of width 1000 with 16 different layers had rates within 1 % of these in every layer
+    (``tests/theory/operations/test_layers_agree.py`` has a smaller comparison). How much maps vary between networks follows
+    from ``Profile.effective_width``.
 
     **Neurons that differ**: the average over threshold and decay is taken after the dynamics, ``M = E[M^{θ,β}]``. In one step
     over all values of an array, and of a distribution by a rule of 305 thresholds (1e-10, measured for smooth distributions;
@@ -160,28 +161,28 @@ def mean_field(
 
 def _profile_of(network: Network, effort: Effort, progress: Progress = False) -> Profile:
     """The profile of a network; independent inputs in blocks."""
-    kinds, responses = network.drive.n_inputs, effort.responses
+    inputs, responses = network.drive.n_inputs, effort.responses
     replicas = max(responses.replicas(neuron, network.steps) for neuron in network.neurons)
-    kept = 8 * replicas * network.depth * network.steps * (network.steps + len(PER_INPUT) * kinds)
+    kept = 8 * replicas * network.depth * network.steps * (network.steps + len(PER_INPUT) * inputs)
     room("depth", network.depth, kept, "second moments and rates of every layer: take fewer layers, steps, inputs or scrambles")
     blocks = Blocks.of(network, effort)
     with reporter(progress, len(blocks) * network.depth, "layers") as report:
         records = []
         for n, (start, batching) in enumerate(blocks):
-            record = partial(_of_neurons, exchangeable=batching is INFINITE)
+            record = partial(_of_neurons, infinite=batching is INFINITE)
             walk = blocks.walk(batching, beyond(report, n * network.depth), record=record)
             signals_walk(blocks.graph, start, walk)
             records.append(walk.records)
-    return _profile(network, [_joined(parts, kinds) for parts in zip(*records, strict=True)], replicas)
+    return _profile(network, [_joined(parts, inputs) for parts in zip(*records, strict=True)], replicas)
 
 
-def _of_neurons(state: LayerState, grid: Grid, *, exchangeable: bool) -> dict[str, Any]:
+def _of_neurons(state: LayerState, grid: Grid, *, infinite: bool) -> dict[str, Any]:
     """Moments over all neurons of a layer, axes (replicas, inputs, steps); second moments of spikes summed over inputs.
 
-    If inputs are exchangeable, of one of them.
+    Of infinitely many inputs, those of one.
     """
     folded = (grid.inputs, grid.positions, grid.steps)
-    kept = 1 if exchangeable else grid.inputs
+    kept = 1 if infinite else grid.inputs
 
     def by_input(values: np.ndarray, average: Callable[..., np.ndarray] = np.mean) -> np.ndarray:
         """Averaged over positions."""
@@ -234,12 +235,12 @@ def _effective_widths(network: Network, layers: list[dict[str, Any]]) -> np.ndar
     return np.array(widths)
 
 
-def _joined(blocks: Sequence[dict[str, Any]], kinds: int) -> dict[str, Any]:
+def _joined(blocks: Sequence[dict[str, Any]], inputs: int) -> dict[str, Any]:
     """One layer, over all inputs."""
     if len(blocks) == 1:
-        return blocks[0] | {"second_moments": blocks[0]["second_moments"] / kinds}
+        return blocks[0] | {"second_moments": blocks[0]["second_moments"] / inputs}
     joined: dict[str, Any] = {name: np.concatenate(aligned(*(block[name] for block in blocks)), axis=1) for name in PER_INPUT}
-    joined["second_moments"] = np.asarray(sum(block["second_moments"] for block in blocks)) / kinds
+    joined["second_moments"] = np.asarray(sum(block["second_moments"] for block in blocks)) / inputs
     joined |= {name: sum(block[name] for block in blocks) for name in ("alone", "average") if name in blocks[0]}
     return joined | {"point_fraction": max(block["point_fraction"] for block in blocks)}
 

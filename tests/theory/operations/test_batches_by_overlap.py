@@ -1,13 +1,14 @@
 """A BatchNorm of which the batch is known by the overlap of two inputs: as where all its inputs are in one index."""
 
 import numpy as np
+import pytest
 
 import varflow as vf
 from varflow.theory.operations import weights
-from varflow.theory.operations.visit import Effort
+from varflow.theory.operations.visit import BY_OVERLAP, INFINITE, Effort, Walk
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.walks.gradients import ForwardPass
-from varflow.theory.walks.signals import Blocks
+from varflow.theory.walks.signals import Blocks, signals_walk
 
 L = vf.layers
 INPUTS = 32
@@ -47,3 +48,12 @@ def test_overlaps_behind_centred_rows_are_centred(monkeypatch):
     assert agree(passed("centred", 0), together)
     monkeypatch.setattr(weights, "average_mean", lambda mean, grid: np.zeros_like(mean.mean(axis=1)))
     assert not agree(passed("centred", 0), together)
+
+
+def test_a_batch_without_its_overlap_is_not_normalised_input_by_input():
+    network = vf.Network(width=500, layers=[L.Spike(vf.Neuron(1.0)), *layers("free")])
+    blocks = Blocks.of(network, Effort(Responses(2, 2, 0)))
+    ((start, _),) = blocks
+    with pytest.raises(vf.DomainError, match="the overlap of two inputs is not known"):
+        signals_walk(blocks.graph, start, Walk(blocks.effort, BY_OVERLAP, INPUTS))
+    signals_walk(blocks.graph, start, Walk(blocks.effort, INFINITE))

@@ -120,7 +120,7 @@ class SpikeChain:
     @property
     def neurons(self) -> list[int]:
         """Places of the counts of layers of neurons, in their order."""
-        return [place for place, count in enumerate(self.counts) if count.neurons]
+        return [place for place, count in enumerate(self.counts) if count.of_neurons]
 
     @property
     def sent(self) -> list[int]:
@@ -151,7 +151,7 @@ class SpikeChain:
         keys: list[Any] = [None]
         for count, grid in zip(self.counts[1:], self.all_grids[1:], strict=True):
             assert count.below is not None
-            key = count.layer if count.neurons else (count.merge, *self._path(keys, count.branch, count.below))
+            key = count.layer if count.of_neurons else (count.merge, *self._path(keys, count.branch, count.below))
             if key not in distinct:
                 distinct[key] = self._transition(count, grid, tail)
             keys.append(key)

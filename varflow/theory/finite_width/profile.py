@@ -98,7 +98,7 @@ def _silent_variance(chain: SpikeChain) -> float | np.ndarray:
     network = chain.network
     if network.layers is None:
         return (network.neuron.input_scale * network.bias_std) ** 2
-    read = [(count.layer, chain.counts[count.below or 0].neurons) for count in chain.counts if count.layer is not None]
+    read = [(count.layer, chain.counts[count.below or 0].of_neurons) for count in chain.counts if count.layer is not None]
     return frozen(np.array([0.0, *(layer.bias_variance if neurons else np.nan for layer, neurons in read)]))
 
 

@@ -51,7 +51,7 @@ class ExactLaw:
                 drawn.append(_layer(rng, count.layer, active, many))
             else:
                 drawn.append((_merged(rng, count, active, drawn[count.branch or 0][0]), active))
-        measured = [drawn[place] for place, count in enumerate(counts) if count.neurons]
+        measured = [drawn[place] for place, count in enumerate(counts) if count.of_neurons]
         spikes, variances = np.moveaxis(np.array(measured), 0, 2)
         spikes[..., -1] = drawn[leaving][0]
         return Ensemble(network, variances, spikes / network.widths, seed=seed, engine="chain", device="cpu", dtype="float64")

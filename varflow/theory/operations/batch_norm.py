@@ -91,8 +91,8 @@ class Batch:
         return self.gain[..., None] ** 2 * about_mean
 
 
-def forward(layer: BatchNorm, inputs: tuple[Currents], visit: Visit) -> Currents:
-    (currents,), walk = inputs, visit.walk
+def forward(layer: BatchNorm, received: tuple[Currents], visit: Visit) -> Currents:
+    (currents,), walk = received, visit.walk
     if not isinstance(currents, Currents):
         raise Uncovered("layers", layer, "normalises spikes")
     if layer.statistics is not None:
@@ -156,11 +156,11 @@ def _with_batch_mean(second: np.ndarray, grid: Grid, infinite: bool) -> tuple[np
     Of infinitely many inputs the last one of the index represents the batch. In the mean over the batch the product of an input
     with itself has weight 0, so that the last one's own mean is copied from the input before it, which is like it.
     """
-    batch_size = grid.size // grid.inputs if infinite else grid.size
-    products = second[..., -batch_size:].mean(axis=-1)
+    entries = grid.size // grid.inputs if infinite else grid.size
+    products = second[..., -entries:].mean(axis=-1)
     if infinite:
-        products[..., -batch_size:] = products[..., -2 * batch_size : -batch_size]
-    return products, slice(-batch_size, None)
+        products[..., -entries:] = products[..., -2 * entries : -entries]
+    return products, slice(-entries, None)
 
 
 def centred_over_batch(second: np.ndarray, grid: Grid, infinite: bool) -> np.ndarray:
@@ -221,7 +221,7 @@ def backward(layer: BatchNorm, gradients: Gradients, visit: Visit, way: WayBack)
     if layer.statistics is not None:
         return [gradients.times(running_scale(layer, layer.statistics[1]) ** 2)]
     batch, walk, after, squared_gamma = visit.kept["batch"], way.walk, visit.sent, layer.gamma**2 or 1.0  # of γ = 0, C is 0
-    if walk.batching is INFINITE:  # P = 1
+    if walk.batching is INFINITE:  # P below is 1
         return [replace(gradients.times(batch.gain[..., None, None] ** 2), balanced=True)]
     if walk.batching is BY_OVERLAP:  # in this small correction the average overlap is enough, also of measured numbers
         mean_square = np.full_like(batch.gain, _mean_square(after, walk.batch_size) / squared_gamma**2)
@@ -268,13 +268,13 @@ def batch_back(gradients: Gradients, covariance: np.ndarray, gain: np.ndarray, m
 # Counts.
 
 
-def count(layer: BatchNorm, inputs: tuple[CountedCurrents], counts: Counts, node: Node) -> CountedCurrents:
+def count(layer: BatchNorm, received: tuple[CountedCurrents], counts: Counts, node: Node) -> CountedCurrents:
     """``γ (u - mean)/√(variance + ε) + β`` with given statistics."""
     if layer.statistics is None:
         raise no_chain(node, "gives all inputs one normaliser, so that they depend on each other")
     mean, variance = layer.statistics
     scale = layer.gamma / (variance + layer.eps) ** 0.5
-    return changed(inputs[0], scale, layer.beta - scale * mean)
+    return changed(received[0], scale, layer.beta - scale * mean)
 
 
 register(BatchNorm, forward=forward, backward=backward, count=count)

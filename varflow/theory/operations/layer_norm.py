@@ -26,10 +26,10 @@ from varflow.theory.signals.moments import Currents
 __all__ = ["normalised", "over_map", "over_neurons"]
 
 
-def forward(layer: LayerNorm | RMSNorm, inputs: tuple[Currents], visit: Visit) -> Currents:
+def forward(layer: LayerNorm | RMSNorm, received: tuple[Currents], visit: Visit) -> Currents:
     if isinstance(layer, RMSNorm):
-        return rescaled(inputs[0], over_neurons(layer, inputs[0])[1])
-    return normalised(layer, inputs[0])
+        return rescaled(received[0], over_neurons(layer, received[0])[1])
+    return normalised(layer, received[0])
 
 
 def normalised(layer: LayerNorm, currents: Currents) -> Currents:

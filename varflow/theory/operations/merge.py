@@ -35,8 +35,8 @@ from varflow.theory.signals.moments import Currents, Signal, Spikes, in_replicas
 __all__ = ["concatenated", "multiplied", "settled", "summed", "with_term"]
 
 
-def add(layer: Sum, inputs: tuple[Signal, ...], visit: Visit) -> Signal:
-    return summed(_alike(layer, inputs, (Currents, Spikes)), layer.factors, layer.constant)
+def add(layer: Sum, received: tuple[Signal, ...], visit: Visit) -> Signal:
+    return summed(_alike(layer, received, (Currents, Spikes)), layer.factors, layer.constant)
 
 
 def summed(signals: Sequence[Signal], factors: Sequence[float], constant: float = 0.0) -> Any:
@@ -83,8 +83,8 @@ def _sampled(signals: Sequence[Any], joined: Any) -> Any:
     return None if None in draws else lambda *at: joined([draw(*at) for draw in draws])
 
 
-def multiply(layer: Product, inputs: tuple[Signal, ...], visit: Visit) -> Spikes:
-    return multiplied(_alike(layer, inputs, (Spikes,)))
+def multiply(layer: Product, received: tuple[Signal, ...], visit: Visit) -> Spikes:
+    return multiplied(_alike(layer, received, (Spikes,)))
 
 
 def multiplied(spikes: Sequence[Any]) -> Spikes:
@@ -97,8 +97,8 @@ def multiplied(spikes: Sequence[Any]) -> Spikes:
     )
 
 
-def concatenate(layer: Concat, inputs: tuple[Signal, ...], visit: Visit) -> Spikes:
-    return concatenated(_alike(layer, inputs, (Spikes,)))
+def concatenate(layer: Concat, received: tuple[Signal, ...], visit: Visit) -> Spikes:
+    return concatenated(_alike(layer, received, (Spikes,)))
 
 
 def concatenated(spikes: Sequence[Any]) -> Spikes:
@@ -112,11 +112,11 @@ def concatenated(spikes: Sequence[Any]) -> Spikes:
     return replace(elementwise(spikes, average, average), channels=sum(sizes))
 
 
-def _alike(layer: Any, inputs: tuple[Signal, ...], kinds: tuple[type, ...]) -> tuple[Signal, ...]:
+def _alike(layer: Any, received: tuple[Signal, ...], kinds: tuple[type, ...]) -> tuple[Signal, ...]:
     """The signals, if they are of one of these kinds and of one grid."""
-    if len({(type(each), each.grid) for each in inputs}) > 1 or not isinstance(inputs[0], kinds):
+    if len({(type(each), each.grid) for each in received}) > 1 or not isinstance(received[0], kinds):
         raise Uncovered("layers", layer, "joins signals of different kinds")
-    return inputs
+    return received
 
 
 # Backwards.
@@ -149,19 +149,19 @@ def settled(layer: Any, gradients: Gradients) -> Gradients:
 # Counts.
 
 
-def sum_counted(layer: Sum, inputs: tuple[Any, ...], counts: Counts, node: Node) -> Any:
+def sum_counted(layer: Sum, received: tuple[Any, ...], counts: Counts, node: Node) -> Any:
     """``f x + c``; of several signals the number of spikes is not enough."""
-    if len(inputs) == 1:
-        return changed(inputs[0], layer.factors[0], layer.constant)
-    if isinstance(inputs[0], Counted):
+    if len(received) == 1:
+        return changed(received[0], layer.factors[0], layer.constant)
+    if isinstance(received[0], Counted):
         raise no_chain(node, "adds spikes, whose number alone does not say how they are distributed over neurons")
     raise no_chain(node, "adds currents, of a membrane shortcut for instance, whose real numbers are no count")
 
 
-def product_counted(layer: Product, inputs: tuple[Counted, ...], counts: Counts, node: Node) -> Counted:
+def product_counted(layer: Product, received: tuple[Counted, ...], counts: Counts, node: Node) -> Counted:
     """Spikes ``x`` and neurons ``y`` behind them: ``x y`` or ``x (1 - y)``."""
-    x, y = inputs if len(inputs) == 2 else (None, None)
-    if x is None or y is None or not counts.gathered[y.place].neurons or not _behind(counts, y.place, x.place):
+    x, y = received if len(received) == 2 else (None, None)
+    if x is None or y is None or not counts.gathered[y.place].of_neurons or not _behind(counts, y.place, x.place):
         raise no_chain(node, "must end its branch with a Spike, which spikes of the shortcut reach through layers of neurons")
     merge = {(1.0, 0.0): "and", (-1.0, 1.0): "iand"}.get(y.affine)
     if merge is None or x.affine != (1.0, 0.0):

@@ -35,8 +35,8 @@ UNDRAWN = "needs spikes that can be drawn; those of recurrent neurons cannot"
 COSTLY = "takes seconds on a map as large as this"
 
 
-def forward(layer: Pool, inputs: tuple[Signal], visit: Visit) -> Signal | Windows:
-    (signal,), effort = inputs, visit.walk.effort
+def forward(layer: Pool, received: tuple[Signal], visit: Visit) -> Signal | Windows:
+    (signal,), effort = received, visit.walk.effort
     window = Window(*layer.windows(signal.grid.shape))
     if layer.kind == "max" and isinstance(signal, Currents):
         return windows_of_currents(layer, window, signal, effort)

@@ -19,9 +19,9 @@ from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments, 
 __all__ = ["measured", "of_numbers"]
 
 
-def forward(layer: Measured, inputs: tuple[Any, ...], visit: Visit) -> Any:
-    if inputs and (inputs[0] is not None or layer.x is None):  # a Fallback of which there is no need
-        return inputs[0]
+def forward(layer: Measured, received: tuple[Any, ...], visit: Visit) -> Any:
+    if received and (received[0] is not None or layer.x is None):  # a Fallback of which there is no need
+        return received[0]
     walk = visit.walk
     steps = walk.steps or len(layer.x)
     height, width = layer.x.shape[3:] if layer.x.ndim == 5 else (1, 1)

@@ -48,24 +48,22 @@ __all__ = ["LONGEST", "fire", "fired_back", "overlap_of_spikes", "with_jitter"]
 LONGEST = 2048  # probes × steps: the work grows with their square or cube
 
 
-def forward(layer: Spike, inputs: tuple[Any], visit: Visit) -> Spikes:
-    (received,), effort = inputs, visit.walk.effort
-    if isinstance(received, GivenCurrents):
-        state, spikes = _driven(layer, received)
-    elif isinstance(received, Windows) and not layer.recurrent:
-        state, spikes = fire_maxima(layer, received, visit.layer_number, effort.responses)
-    elif isinstance(received, Currents):
-        responses = effort.of(received.grid)
-        regular = with_jitter(received, effort.jitter)
+def forward(layer: Spike, received: tuple[Any], visit: Visit) -> Spikes:
+    (signal,), effort = received, visit.walk.effort
+    if isinstance(signal, GivenCurrents):
+        state, spikes = _driven(layer, signal)
+    elif isinstance(signal, Windows) and not layer.recurrent:
+        state, spikes = fire_maxima(layer, signal, visit.layer_number, effort.responses)
+    elif isinstance(signal, Currents):
+        responses = effort.of(signal.grid)
+        regular = with_jitter(signal, effort.jitter)
         state, spikes = fire(layer, replace(regular, overlap=None), visit.layer_number, responses)
-        if received.overlap is not None:
-            spikes = replace(
-                spikes, overlap=overlap_of_spikes(layer, received, received.overlap, visit.layer_number, responses)
-            )
-        received = regular
+        if signal.overlap is not None:
+            spikes = replace(spikes, overlap=overlap_of_spikes(layer, signal, signal.overlap, visit.layer_number, responses))
+        signal = regular
     else:
         raise Uncovered("layers", layer, "receives no currents")
-    visit.kept.update(state=state, received=received)
+    visit.kept.update(state=state, received=signal)
     return spikes
 
 
@@ -204,9 +202,9 @@ def _with_recurrent(layer: Spike, received: Currents, state: LayerState) -> Curr
 # Counts.
 
 
-def count(spike: Spike, inputs: tuple[CountedCurrents], counts: Counts, node: Node) -> Counted:
+def count(spike: Spike, received: tuple[CountedCurrents], counts: Counts, node: Node) -> Counted:
     """Neurons, given the count before the weights; recurrent weights act from the second step on."""
-    (currents,) = inputs
+    (currents,) = received
     if currents.below is not None and currents.linear is not None:
         fan_in = counts.gathered[currents.below].width
         layer = layer_of(spike.neuron, currents.linear, fan_in, currents.width, currents.affine)

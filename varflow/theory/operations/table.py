@@ -30,8 +30,8 @@ def register(
 ) -> None:
     """Enter the maps of a class of layers.
 
-    ``forward(operation, inputs, visit)`` returns the signal that it sends, ``backward(operation, gradients, visit, way)`` the
-    gradients by each of its inputs, ``count(operation, inputs, counts, node)`` what becomes of spike counts.
+    ``forward(operation, received, visit)`` returns the signal that it sends, ``backward(operation, gradients, visit, way)`` the
+    gradients by each of them, ``count(operation, received, counts, node)`` what becomes of spike counts.
     """
     for table, entry in ((FORWARD, forward), (BACKWARD, backward), (COUNT, count)):
         if entry is not None:

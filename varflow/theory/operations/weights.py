@@ -46,8 +46,8 @@ RECEIVED = 512  # entries of a batch, from which the fluctuation of its variance
 TINY = 1e-150  # variance of currents that are all equal
 
 
-def forward(layer: Linear | Conv, inputs: tuple[Any], visit: Visit) -> Currents:
-    spikes, walk = as_inputs(inputs[0]), visit.walk
+def forward(layer: Linear | Conv, received: tuple[Any], visit: Visit) -> Currents:
+    spikes, walk = as_inputs(received[0]), visit.walk
     if layer.rows == "standardised" and visit.of_numbers:  # few numbers of the drive: C = g² n/(n - 1) (M - e eᵀ)
         n = layer.fan_in(spikes.channels) if isinstance(layer, Conv) else spikes.neurons
         spikes = summed([spikes], [(n / (n - 1)) ** 0.5])
@@ -263,6 +263,7 @@ def _keep_norms(
         return M if layer.rows == "free" else M - outer(e, f)
 
     M, entries = moments(), grid.size // grid.inputs
+    # Σ_i δ_i x_i = Σ_i δ_i (x_i - x̄) in every neuron where Σ_i δ_i = 0; G of infinitely many inputs does not show that
     if gradients.balanced and walk.batching is BY_OVERLAP:
         M = centred_by_overlap(M, grid, _arriving_overlap(layer, spikes, grid, arriving((0, 0))[0]), walk.batch_size)
     elif gradients.balanced:
@@ -286,9 +287,9 @@ def _arriving_overlap(layer: Linear | Conv, spikes: Spikes, grid: Grid, e: np.nd
 # Counts.
 
 
-def count(linear: Linear, inputs: tuple[Any], counts: Counts, node: Node) -> CountedCurrents:
+def count(linear: Linear, received: tuple[Any], counts: Counts, node: Node) -> CountedCurrents:
     """Currents of the numbers of the drive, or of spikes times a factor."""
-    (signal,), width = inputs, linear.width or node.width or 0
+    (signal,), width = received, linear.width or node.width or 0
     if isinstance(signal, CountedCurrents):
         return CountedCurrents(linear, None, width)
     factor, constant = signal.affine

@@ -26,7 +26,7 @@ def one_step(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray, shared: S
     .. math:: e_i = Q(h_i), \qquad M_{ij} = P(H_i > \theta, H_j > \theta) = L(h_i, h_j; \rho_{ij}), \qquad
               h_i = (\theta - \mu_i)/\sigma_i
 
-    ``shared``: by which the currents were divided; ``h`` is then that of as many neurons.
+    ``shared``: by which the currents were divided; ``h`` is then the threshold above which equally many normal ones lie.
     """
     variance, size = np.maximum(np.diagonal(covariance, axis1=-2, axis2=-1), 0.0), mean.shape[-1]
     if size == 1 and shared is None:

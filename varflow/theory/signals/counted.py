@@ -43,7 +43,7 @@ class Count:
     branch: int | None = None
 
     @property
-    def neurons(self) -> bool:
+    def of_neurons(self) -> bool:
         return self.branch is None
 
 
@@ -108,7 +108,7 @@ def no_chain(node: Node, reason: str) -> DomainError:
 def uncounted(reason: str) -> Callable[..., Any]:
     """The map of an operation behind which no count is known."""
 
-    def count(operation: Layer, inputs: tuple[Any, ...], counts: Counts, node: Node) -> Any:
+    def count(operation: Layer, received: tuple[Any, ...], counts: Counts, node: Node) -> Any:
         raise no_chain(node, reason)
 
     return count

@@ -18,7 +18,8 @@ __all__ = ["Gradients", "added_pairs", "readout"]
 class Gradients:
     r"""``G_ij = E[∂L/∂x_i ∂L/∂x_j]`` of one neuron (channel), of mean 0; leading axes (replicas, groups).
 
-    ``balanced``: their sum over the batch is 0, since a BatchNorm follows. ``routed``: more of them, by maxima of spikes; the
+    ``balanced``: their sum over the batch is 0, since they have just passed a BatchNorm, to which a constant added to all its
+    currents makes no difference. ``routed``: more of them, by maxima of spikes; the
     neurons below decide where they go (``maps.maxima_backward``). ``split``: of maxima of currents, by the currents of each
     window, as neurons send them back. ``pairs``: of positions that are followed each on its own, ``G(p, p + d)`` for offsets
     ``d > (0, 0)``, 0 where ``p + d`` lies outside; pools alone give different positions gradients that are correlated.

@@ -1,8 +1,9 @@
 r"""Moments of increments over time, of currents and membranes, free of cancellation.
 
 Under a constant drive late steps are almost equal, and each layer maps a small difference to about its square root, so rounding
-errors grow to order 1 within a few layers. Moments of increments are therefore propagated beside the moments themselves and
-never computed by subtracting them.
+errors grow to order 1 within a few layers. Moments of increments are therefore propagated beside the moments themselves, and
+not computed by subtracting them (:func:`differences`) but where none arrive: from the drive, and behind normalisations,
+products and maps. There steps that differ by less than 1e-15 of their variance count as equal, so that equal steps stay equal.
 """
 
 from __future__ import annotations

@@ -25,7 +25,9 @@ MOST = 1e9  # degrees of freedom of a rest that does not fluctuate
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SharedScale:
-    """``a`` of every entry, or of all (shape (…, 1)), and ``1/ν``."""
+    """``own``: ``a`` of every entry, or one for all (shape (1,)); ``inverse``: ``1/ν``, which is the mean of ``a``, weighted by
+    variances.
+    """
 
     own: np.ndarray
     inverse: float

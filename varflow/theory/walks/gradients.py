@@ -135,10 +135,11 @@ def gradient_flow(
     **Assumes** infinite width, where gradients are independent of the forward weights, and a readout of mean 0 that is
     independent of the network. Batch normalisation subtracts a mean of gradients over the batch and their component along the
     activity, and variances of channels differ; all this vanishes for infinitely many inputs with independent losses, and is
-    taken to the first order in 1/inputs for given inputs (eight: energies within 4 %). Maps of more than 400 positions × steps
-    are followed position by position, except with a BatchNorm over the batch; pools alone give different positions correlated
-    gradients, which are followed for every two of them. ``tests/theory/maps/test_pools_on_large_maps.py``: within 1.4 % and
-    the numerical error of all positions together, on 16 × 16 maps within 5 % and the standard error of real networks.
+    taken to the first order in 1/N for given ones, N inputs × positions × steps (eight inputs: energies within 4 %). Maps of
+    more than 400 positions × steps are followed position by position, except with a BatchNorm over the batch; pools alone give
+    different positions correlated gradients, which are followed for every two of them.
+    ``tests/theory/maps/test_pools_on_large_maps.py``: within 1.4 % and the numerical error of all positions together, on
+    16 × 16 maps within 5 % and the standard error of real networks.
     **Accuracy**: ``error``, numerically. 16 networks of 20 layers, width 1000, 8 steps (snnTorch's neuron, β = 0.5, g² = 8)
     grew by 1.226 ± 0.006 per layer under autograd, here 1.228; layers 30 to 50, at the forward fixed point of β = 0.9 and
     g² = 6.303, by 1.179 ± 0.002 (160 networks), here 1.178. Gradients of one network scatter about the mean as a log-normal

@@ -36,9 +36,9 @@ def second_moments(network: Network, responses: Responses, progress: Progress = 
     walks = list(combinations(parts, 2)) if len(parts) > 1 else [(parts[0],)]
     with reporter(progress, len(walks) * network.depth, "layers") as report:
         for number, some in enumerate(walks):
-            rows = np.concatenate(some)
-            index = (rows[:, None] * steps + np.arange(steps)).ravel()
-            of_layers = _walked(network, rows, responses, beyond(report, number * network.depth))
+            together = np.concatenate(some)
+            index = (together[:, None] * steps + np.arange(steps)).ravel()
+            of_layers = _walked(network, together, responses, beyond(report, number * network.depth))
             for layer, (M, M_error) in enumerate(of_layers):
                 moments[layer][np.ix_(index, index)], error[layer][np.ix_(index, index)] = M, M_error
     for array in (moments, error):
@@ -57,8 +57,8 @@ def _parts(network: Network, responses: Responses) -> list[np.ndarray]:
     return np.array_split(np.arange(inputs), -(-inputs // max(largest // (2 * entries), 1)))
 
 
-def _walked(network: Network, rows: np.ndarray, responses: Responses, report: Report) -> list[tuple[np.ndarray, np.ndarray]]:
-    blocks = Blocks.of(network, Effort(responses), rows)
+def _walked(network: Network, inputs: np.ndarray, responses: Responses, report: Report) -> list[tuple[np.ndarray, np.ndarray]]:
+    blocks = Blocks.of(network, Effort(responses), inputs)
     ((start, batching),) = blocks
     walk = blocks.walk(batching, report, record=_averaged)
     signals_walk(blocks.graph, start, walk)

@@ -158,15 +158,15 @@ class Blocks:
     def __iter__(self) -> Iterator[tuple[Any, Batching]]:
         """The signal with which the walk of each block begins, and how its batch is known."""
         for drive in self.drives:
-            exchangeable = self.graph.over_batch and drive.n_inputs == 1 and not isinstance(drive, Inputs)
-            kind = BY_OVERLAP if self.by_overlap else INFINITE if exchangeable else IN_INDEX
-            yield self._start(drive, exchangeable), kind
+            infinite = self.graph.over_batch and drive.n_inputs == 1 and not isinstance(drive, Inputs)
+            kind = BY_OVERLAP if self.by_overlap else INFINITE if infinite else IN_INDEX
+            yield self._start(drive, infinite), kind
 
     def walk(self, batching: Batching, report: Report = unreported, **options: Any) -> Walk:
         """A walk through one of the blocks."""
         return Walk(self.effort, batching, self.by_overlap, self.network.steps, report, **options)
 
-    def _start(self, drive: Drive, exchangeable: bool) -> Signal | GivenCurrents:
+    def _start(self, drive: Drive, infinite: bool) -> Signal | GivenCurrents:
         """The signal that some of the inputs send: in one group if they depend on each other, else one each."""
         first, steps = self.graph[0].operation.sends, self.network.steps
         if isinstance(drive, Given):
@@ -176,10 +176,10 @@ class Blocks:
                 raise DomainError("layers", reader, rule)
             return GivenCurrents(drive, first.size)
         channels, height, columns = first.shape if len(first.shape) == 3 else (first.size, 1, 1)
-        inputs = 2 if exchangeable else drive.n_inputs if self.inputs_together else 1
+        inputs = 2 if infinite else drive.n_inputs if self.inputs_together else 1
         grid = Grid(inputs, height, columns, steps, self.per_position)
         if first.kind == "currents":
-            covariance = _covariance_of_currents(drive, steps, self.inputs_together, exchangeable)
+            covariance = _covariance_of_currents(drive, steps, self.inputs_together, infinite)
             pairs = PairMoments(grid.shape, partial(_independent, covariance, grid)) if self.per_position else None
             covariance = _at_every_position(covariance, grid)
             return Currents(np.zeros(covariance.shape[:-1]), covariance, grid, channels, pairs=pairs)
@@ -188,7 +188,7 @@ class Blocks:
             if self.by_overlap:
                 return measured(x.swapaxes(0, 1), grid, overlaps=True)
             return of_numbers(x.transpose(0, 3, 1, 2), grid)
-        return Spikes(*_of_trains(drive, steps, self.inputs_together, exchangeable), grid, channels)
+        return Spikes(*_of_trains(drive, steps, self.inputs_together, infinite), grid, channels)
 
 
 def _inputs_by_overlap(network: Network, graph: Graph, positions: int, effort: Effort) -> int:
@@ -211,7 +211,7 @@ def _independent(covariance: np.ndarray, grid: Grid, offset: Offset) -> np.ndarr
     return np.zeros((1, groups, grid.steps, grid.steps))
 
 
-def _covariance_of_currents(drive: Drive, steps: int, together: bool, exchangeable: bool) -> np.ndarray:
+def _covariance_of_currents(drive: Drive, steps: int, together: bool, infinite: bool) -> np.ndarray:
     """Shape (1, groups, inputs × steps, inputs × steps)."""
     one_input = drive.covariance(steps)
     if not together:
@@ -222,7 +222,7 @@ def _covariance_of_currents(drive: Drive, steps: int, together: bool, exchangeab
     between = np.zeros((steps, steps))
     if isinstance(drive, Trains):
         between = np.full((steps, steps), drive.input_gain**2 * np.mean(drive.rates[0] ** 2))
-    if not exchangeable:
+    if not infinite:
         raise DomainError("drive", drive, "with several kinds of input cannot feed a BatchNorm; give one, or inputs")
     return np.block([[one_input[0], between], [between, one_input[0]]])[None, None]
 
@@ -239,14 +239,14 @@ def _at_every_position(covariance: np.ndarray, grid: Grid) -> np.ndarray:
     return at_positions.reshape(*covariance.shape[:2], grid.size, grid.size)
 
 
-def _of_trains(drive: Drive, steps: int, together: bool, exchangeable: bool) -> tuple[np.ndarray, np.ndarray]:
+def _of_trains(drive: Drive, steps: int, together: bool, infinite: bool) -> tuple[np.ndarray, np.ndarray]:
     """Mean and second moments of the drive's spikes over the inputs of a neuron."""
     assert isinstance(drive, Trains)
-    if together and not exchangeable:
+    if together and not infinite:
         raise DomainError("drive", drive, "with several kinds of input cannot feed a BatchNorm; give one, or inputs")
     rates, square = drive.rates.mean(axis=1), np.mean(drive.rates**2, axis=1)
     one_input = square[:, None, None] + np.eye(steps) * (drive.second_moments.mean(axis=1) - square)[:, None, None]
-    if exchangeable:
+    if infinite:
         between = np.full((steps, steps), square[0])
         return np.full((1, 1, 2 * steps), rates[0]), np.block([[one_input[0], between], [between, one_input[0]]])[None, None]
     return np.repeat(rates[:, None], steps, axis=1)[None], one_input[None]
