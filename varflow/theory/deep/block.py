@@ -174,7 +174,7 @@ class Block:
 
     @cached_property
     def binary(self) -> bool:
-        """Whether spikes stay 0 or 1."""
+        """True if spikes stay 0 or 1."""
         whole = Spikes(np.ones((1, 1, 1)), np.ones((1, 1, 1, 1)), Grid(1, 1, 1, 1), WIDTH)
         if self.kind == "currents" or self.normalised:
             return True

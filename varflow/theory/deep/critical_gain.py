@@ -14,7 +14,7 @@ from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
 from varflow.model.over_neurons import OverNeurons
 from varflow.results import TemporalCriticalGain
-from varflow.theory.deep.gain_for_value import ACCURACY, EARLY, SHARP, few
+from varflow.theory.deep.gain_for_value import ACCURACY, EARLY, SHARP, with_few_points
 from varflow.theory.deep.look import ALIVE, EXTINCT, Question, Seen, drive_covariance, driven, in_units, looking
 from varflow.theory.deep.search import ROUGH, START, STRIDE, TRIES, search
 from varflow.theory.responses.layer_state import LayerState
@@ -111,7 +111,7 @@ def temporal_critical_gain(
 
 
 def _fires_at_rest(threshold: float | OverNeurons) -> bool:
-    """Whether a step stays alive without input."""
+    """True if a step stays alive without input."""
     if isinstance(threshold, OverNeurons):
         return float(threshold.frozen.cdf(0.0)) > ALIVE
     return threshold <= 0
@@ -128,14 +128,12 @@ def _starts(first: LayerState, drive: Drive) -> None:
 def _every_step(question: Question, neurons: Neurons, report: Report) -> tuple[float, float]:
     """Smallest ln g with which every step lives, and its error: those of the first step, unless a later one needs more."""
     first, error = _smallest(replace(question, drive=question.drive[:1, :1]), neurons, START, report, SHARP)
-    coarse = few(neurons)
+    coarse = with_few_points(neurons)
     if looking(question, coarse)(min(first, WIDE[1]) + JUST).alive:
         later_alive = looking(replace(question, spared=1), coarse)(first - JUST).alive
         return first, error if later_alive else JUST / math.sqrt(3)  # a later step may need up to JUST more than this
     found = _smallest(question, neurons, min(first, WIDE[1]), report)
-    return (
-        max(found, (first, error)) if math.isfinite(first) else found
-    )  # of a gate later steps may live where the first does not
+    return max(found, (first, error)) if math.isfinite(first) else found  # a gate's later steps may live without the first
 
 
 def _smallest(question: Question, neurons: Neurons, x: float, report: Report, width: float = ACCURACY) -> tuple[float, float]:
@@ -144,19 +142,19 @@ def _smallest(question: Question, neurons: Neurons, x: float, report: Report, wi
     It lies between the gains at which the first and the last of r replicas live; their mean has an error of about that distance
     over r. What few points do to all replicas alike comes on top.
     """
-    noise, stride = 0.0, STRIDE
-    options: dict[str, Any] = {"accuracy": 1.0, "ends": WIDE, "report": report}
+    bias, stride = 0.0, STRIDE
+    options: dict[str, Any] = {"accuracy": 1.0, "limits": WIDE, "report": report}
     if question.steps > 1 and neurons.samples(question.neuron, question.steps):
-        noise = width = EARLY / neurons.points
-        rough = search(looking(question, few(neurons)), x, width=ROUGH, **options)
+        bias = width = EARLY / neurons.points
+        rough = search(looking(question, with_few_points(neurons)), x, width=ROUGH, **options)
         x, stride = rough.middle, ROUGH
     look = cache(looking(question, neurons))
     every = search(look, x, width=width, stride=stride, **options)
-    if every.low is None or every.high is None:  # even the smallest gain lives, or not the largest
-        return (-math.inf if every.low is None else math.inf), 0.0
-    some = search(lambda x: _luckiest(look(x)), every.low.x, width=width, stride=width, **options)
-    apart = (every.middle - some.middle) / len(every.best.lifetime)
-    return (every.middle + some.middle) / 2, math.hypot(apart, width / math.sqrt(12), noise)
+    if every.lower is None or every.upper is None:  # even the smallest gain lives, or not the largest
+        return (-math.inf if every.lower is None else math.inf), 0.0
+    some = search(lambda x: _luckiest(look(x)), every.lower.x, width=width, stride=width, **options)
+    scatter = (every.middle - some.middle) / len(every.best.lifetime)
+    return (every.middle + some.middle) / 2, math.hypot(scatter, width / math.sqrt(12), bias)
 
 
 def _luckiest(seen: Seen) -> Seen:

@@ -167,7 +167,7 @@ def _described(
 
 
 def _silent_between(living: np.ndarray) -> bool:
-    """Whether a silent step lies between live ones."""
+    """True if a silent step lies between live ones."""
     steps = np.flatnonzero(living)
     return bool(len(steps)) and len(steps) < steps[-1] - steps[0] + 1
 

@@ -1,8 +1,12 @@
 """The gain at which layer ``depth`` has a wanted late rate or variance: one search, in networks of rising effort.
 
+``solve`` finds it for a ``Question``, whose doors (``init/in_time.py`` and the gains of torch models) ask for a rate or variance;
+``drive_strength`` gives the currents under which layer 1 has that value too, ``attainable`` the range of values for refusals.
+
 First come networks of an eighth, a quarter and half of the layers and steps, then whole ones with few points, then those with
 the points asked for, as far as the work allows. Where first steps are silent, steps die at a constant speed in steps per layer,
-so that from size to size the change of the gain halves; elsewhere each size has nearly the gain of the one before.
+and only the ends of the network change what it needs: the gain differs from that of a network without end by about 1/size, so
+its change halves from size to size. Elsewhere each size has nearly the gain of the one before.
 """
 
 from __future__ import annotations
@@ -14,42 +18,35 @@ from varflow._checks import ConvergenceError
 from varflow._progress import Report, unreported
 from varflow.theory.deep.fixed_point import leading_multiplier
 from varflow.theory.deep.look import EXACT, WINDOW, Question, Seen, driven, looking, next_of_gain, steady
-from varflow.theory.deep.search import ENDS, FAR, KEPT, ROUGH, START, STRIDE, Search, Slope, search
+from varflow.theory.deep.search import LIMITS, ROUGH, START, STRIDE, VALUE_TOLERANCE, Search, Slope, search
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.roots import rising_root
 
-__all__ = [
-    "ACCURACY",
-    "EARLY",
-    "SHARP",
-    "OutOfReachError",
-    "Range",
-    "Solution",
-    "attainable",
-    "drive_strength",
-    "few",
-    "solve",
-]
+__all__ = ["ACCURACY", "EARLY", "SHARP", "Range", "Solution", "attainable", "drive_strength", "solve", "with_few_points"]
 
-COARSE = 2**9  # points, of two scrambles: with fewer a layer costs the same
+COARSE = 2**9  # points, of two scrambles: with fewer a layer costs as much
 WORK = 2**25  # points × scrambles × steps × layers of the networks of a search: half a second
-PARTS = 8  # of the layers and steps, halved from search to search; and the fewest layers and steps of a part
+DIVISORS = (8, 4, 2)  # of the layers and steps, from search to search
+FEWEST = 8  # layers and steps that tell something
+NEARBY = STRIDE / 8  # change of ln g after the first look of a search that begins near the answer
 FINE = 3e-4  # accuracy of ln(value) with the points asked for: far below the claim of 1 %
 SHARP = 1e-10  # width of a bracket without sampling
 EARLY = 2.5  # of 1/points: with few points lingering networks die early, which raises the smallest gain by so much (measured)
 ACCURACY = 2e-4  # relative, of drives and of smallest gains without sampling
+PART_TOLERANCE = 0.3  # distance of ln(value) from the wanted one from which a part tells that the whole has no answer
+GAIN_TOLERANCE = 0.3  # error of ln g from which the value does not determine it
 DEVIATION = 0.2  # relative, of the power iteration for the multiplier: large against the noise
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Solution:
-    """The network found, under a drive so many times as strong as the question's; ``error`` is that of ln g.
+    """The network found, under currents ``strength`` times the question's; ``error`` is that of ln g.
 
     ``multiplier`` is the factor on a small deviation per layer.
     """
 
-    network: Seen
+    seen: Seen
     strength: float
     error: float
     multiplier: float
@@ -68,17 +65,9 @@ class Range:
         return least, most
 
 
-class OutOfReachError(ConvergenceError):
-    """No gain has the value; ``x`` is the ln g near which networks die, or where the search ended."""
-
-    def __init__(self, x: float):
-        super().__init__("no gain sustains this value")
-        self.x = x
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Rung:
-    """A search in networks of one size and so many points, and the one before it."""
+    """A search in networks of one size and so many points, and the rung before it."""
 
     question: Question
     neurons: Neurons
@@ -86,41 +75,55 @@ class Rung:
     before: Rung | None
 
     @property
-    def settled(self) -> bool:
-        """True if layers no longer change above some layer."""
+    def sampled(self) -> bool:
+        return self.neurons.samples(self.question.neuron, self.question.steps)
+
+    @property
+    def stopped_early(self) -> bool:
+        """True if the best network ended before the depth: as it lives, its layers no longer change."""
         return self.search.best.layers < self.question.depth
 
     @property
     def early_death(self) -> float:
-        """By how much the smallest gain that lives is too large, relatively."""
-        return EARLY / self.neurons.points if self.neurons.samples(self.question.neuron, self.question.steps) else 0.0
+        """Relative error of the smallest gain that lives: with few points it is too large."""
+        return EARLY / self.neurons.points if self.sampled else 0.0
 
     @property
-    def chance(self) -> float:
-        """By how much ln(value) is unsure on account of it."""
+    def early_miss(self) -> float:
+        """Error of ln(value) by early death."""
         return self.search.slope.value * self.early_death
 
-    def lacks(self, room: float) -> bool:
-        """True if no gain has the value: the largest is too small, or the best network is farther off than noise explains."""
-        best, too_small = self.search.best, self.search.high is None and self.search.best.x >= ENDS[1]
-        return too_small or not best.alive or abs(best.miss) > room + self.chance + 2 * best.error
+    def misses(self, tolerance: float) -> bool:
+        """True if no gain brings ln(value) within a tolerance: the best one dies, is the largest and too small, or is off."""
+        best = self.search.best
+        too_small = self.search.upper is None and best.x >= LIMITS[1]
+        return too_small or not best.alive or abs(best.miss) > tolerance
+
+    def hopeless(self, tolerance: float) -> bool:
+        """True if no gain of networks with more points will have the value either."""
+        return self.misses(tolerance + self.early_miss + 2 * self.search.best.error)
 
     def answers(self, points: int) -> bool:
-        """True if the gain has the value and the value tells the gain; not where it falls as networks die, by chance."""
-        best, alike = self.search.best, [rung for rung in (self, self.before) if rung and rung.question is self.question]
-        dying = [rung.search.dying for rung in alike if rung.search.dying]
-        falls = self.chance > KEPT and any(each.miss < 0 and best.x - each.x < 2 * self.early_death for each in dying)
-        return not (self.lacks(KEPT) or abs(best.miss) > KEPT or self.error(points) > FAR or falls)
+        """True if the gain has the value and the value tells the gain."""
+        return not (self.misses(VALUE_TOLERANCE) or self.error(points) > GAIN_TOLERANCE or self.dying)
+
+    @property
+    def dying(self) -> bool:
+        """True if the value is reached only on the way down to a network that dies, at a gain that depends on the points."""
+        whole = [rung for rung in (self, self.before) if rung and rung.question is self.question]
+        near = [dying for rung in whole if (dying := rung.search.dying) and dying.miss < 0]
+        reach = 2 * self.early_death
+        return self.early_miss > VALUE_TOLERANCE and any(self.search.best.x - each.x < reach for each in near)
 
     def error(self, points: int) -> float:
         """Error of ln g: of the value over its slope, and by early death in whole networks of fewer points than asked for."""
         best, least = self.search.best, self.search.slope.least
-        early = self.early_death if self.neurons.points < points and not self.settled else 0.0
+        early = self.early_death if self.neurons.points < points and not self.stopped_early else 0.0
         return math.hypot(best.error / least, best.miss / least, early)
 
 
 def drive_strength(question: Question, neurons: Neurons, start: float = 1.0) -> float:
-    """Standard deviation of the drive, in that of the question's, that gives layer 1 the value."""
+    """Standard deviation of the currents with which layer 1 has the value, in that of the question's."""
 
     def excess(strength: float) -> float:
         first = driven(question.neuron, neurons, strength**2 * question.drive)
@@ -129,57 +132,53 @@ def drive_strength(question: Question, neurons: Neurons, start: float = 1.0) -> 
     return rising_root(excess, start, ACCURACY)
 
 
-def few(neurons: Neurons) -> Neurons:
-    """As many points as cost nothing."""
+def with_few_points(neurons: Neurons) -> Neurons:
+    """Two scrambles of so few points that the numbers cost no more than the calls."""
     return replace(neurons, points=min(neurons.points, COARSE), scrambles=2)
 
 
-def solve(question: Question, neurons: Neurons, strength: float | None, report: Report = unreported) -> Solution:
-    """The gain under a drive of this strength, or of θ/λ where there is none or it is weaker and leaves too few steps alive.
+def solve(question: Question, neurons: Neurons, strength: float, report: Report = unreported) -> Solution:
+    """The gain under currents ``strength`` times the question's, or as strong as θ/λ where weaker ones leave no answer.
 
-    Raises OutOfReachError.
+    Below θ/λ they may be too weak to keep every step alive. The value is that at the gain, which is not corrected further.
+    ConvergenceError if no gain has the value.
     """
-    weak, strong = strength or 1.0, max(strength or 1.0, 1.0)
-    if strength is None and looking(question, few(neurons))(ENDS[1]).low:
-        raise OutOfReachError(START)
-    x = START
-    for drive in dict.fromkeys((weak, strong)):
-        rung = _ladder(question.driven_by(drive), neurons, FAR if drive == strong else KEPT, report)
+    for factor in sorted({strength, max(strength, 1.0)}):
+        rung = _ladder(question.driven_by(factor), neurons, report)
         if rung.answers(neurons.points):
-            return Solution(rung.search.best, drive, rung.error(neurons.points), _multiplier(rung, few(neurons)))
-        x = (rung.search.low or rung.search.best).x
-    raise OutOfReachError(x)
+            return Solution(rung.search.best, factor, rung.error(neurons.points), _multiplier(rung))
+    raise ConvergenceError("no gain sustains this value")
 
 
-def _ladder(question: Question, neurons: Neurons, room: float, report: Report) -> Rung:
+def _ladder(question: Question, neurons: Neurons, report: Report) -> Rung:
     """The search in parts, in whole networks with few points unless more cost as little, and with those asked for.
 
-    It ends in networks that lack the value, parts by more than ``room``. A drive that varies in time has no parts, and without
-    sampling those of few steps would cost as much as the whole.
+    It ends in networks that are hopeless. A drive that varies in time has no parts, and without sampling a whole network costs
+    little.
     """
-    coarse, x, before, rung = few(neurons), START, None, None
-    noisy = neurons.samples(question.neuron, question.steps)
-    divided = steady(question.drive) and (noisy or question.steps > PARTS**2)
-    smallest = min(question.depth, question.steps) // PARTS if divided else 0
-    for part in [part for part in (PARTS, PARTS // 2, PARTS // 4) if part <= smallest]:
-        rung = _rung(question.in_part(part), coarse, x, rung, ROUGH, report)
-        if rung.lacks(room):
+    coarse, x, before, rung = with_few_points(neurons), START, None, None
+    sampled = neurons.samples(question.neuron, question.steps)
+    for divisor in DIVISORS if sampled and steady(question.drive) else ():
+        if min(question.depth, question.steps) < divisor * FEWEST:
+            continue
+        rung = _rung(question.in_part(divisor), coarse, x, rung, ROUGH, report)
+        if rung.hopeless(PART_TOLERANCE):
             return rung
-        x = rung.search.answer
+        x = rung.search.corrected
         x, before = x + (0.0 if before is None else (x - before) / 2), x
-    if noisy and (rung is None or _affordable(question, neurons, rung).points > 2 * coarse.points):
+    if sampled and (rung is None or _affordable(question, neurons, rung).points > 2 * coarse.points):
         rung = _rung(question, coarse, x, rung, ROUGH, report)
-        if rung.lacks(KEPT):
+        if rung.hopeless(VALUE_TOLERANCE):
             return rung
-        x = rung.search.answer
-    return _rung(question, _affordable(question, neurons, rung), x, rung, FINE if noisy else EXACT, report)
+        x = rung.search.corrected
+    return _rung(question, _affordable(question, neurons, rung), x, rung, FINE if sampled else EXACT, report)
 
 
 def _affordable(question: Question, neurons: Neurons, rung: Rung | None) -> Neurons:
-    """The points asked for: scrambles, then points halved until one network fits into the work or, where layers settle, two of
-    half as many layers again as with few points.
-    """
-    layers = min(3 * rung.search.best.layers, question.depth) if rung and rung.settled else question.depth
+    """The points asked for: scrambles, then points halved until one network fits into the work, or two where layers settle."""
+    layers = question.depth
+    if rung and rung.stopped_early:  # more points see smaller changes, and so more layers: half as many again
+        layers = min(2 * rung.search.best.layers * 3 // 2, question.depth)
     while neurons.points * neurons.scrambles * question.steps * layers > WORK and neurons.points > COARSE:
         fewer = {"scrambles": neurons.scrambles // 2} if neurons.scrambles > 2 else {"points": neurons.points // 2}
         neurons = replace(neurons, **fewer)
@@ -191,34 +190,33 @@ def _rung(question: Question, neurons: Neurons, x: float, before: Rung | None, a
     width = 1 / neurons.points if neurons.samples(question.neuron, question.steps) else SHARP
     slope, stride = Slope(), STRIDE
     if before:
-        slope, stride = before.search.slope, STRIDE / PARTS
+        slope, stride = before.search.slope, NEARBY
         slope = replace(slope, measured=slope.measured and before.question.depth == question.depth)
     look = looking(question, neurons)
     found = search(look, x, accuracy=accuracy, width=width, slope=slope, stride=stride, report=report)
     return Rung(question, neurons, found, before)
 
 
-def _multiplier(rung: Rung, neurons: Neurons) -> float:
-    """The leading multiplier of the last layers."""
-    neuron, network = rung.question.neuron, rung.search.best
+def _multiplier(rung: Rung) -> float:
+    """The leading multiplier of the last layers, with few points."""
+    neuron, seen, neurons = rung.question.neuron, rung.search.best, with_few_points(rung.neurons)
 
     def layer(below: LayerState, number: int) -> LayerState:
-        return next_of_gain(neuron, neurons, below, network.gain, number)
+        return next_of_gain(neuron, neurons, below, seen.gain, number)
 
-    replicas, state = neurons.replicas(neuron, rung.question.steps), network.state
+    replicas, state = neurons.replicas(neuron, rung.question.steps), seen.state
     moments = (state.variance, state.potential_mean, state.firing_rate, state.second_moments)
     few_replicas = LayerState(*(values[:replicas] for values in moments))
     return leading_multiplier(layer, few_replicas, 1, rounds=2 * WINDOW, size=DEVIATION)[0]
 
 
-def attainable(question: Question, neurons: Neurons, start: float = START) -> Range:
-    """What gains sustain: networks of the smallest one with which late steps live, and of the largest.
+def attainable(question: Question, neurons: Neurons) -> Range:
+    """Networks of the smallest gain with which late steps live, and of the largest.
 
-    The smallest is sought on a grid, so that it does not depend on where the search begins; where it is steep, values of
-    neighbours on the grid differ by per cents.
+    The smallest is sought on a grid; where it is steep, values of neighbours on the grid differ by per cents.
     """
-    coarse = few(neurons)
+    coarse = with_few_points(neurons)
     look, living = looking(question, coarse), looking(replace(question, value=math.nan), coarse)
     on_grid = lambda x: living(round(x / ROUGH) * ROUGH)  # noqa: E731
-    edge = search(on_grid, start, accuracy=ROUGH, width=1.5 * ROUGH, stride=STRIDE if start == START else STRIDE / PARTS)
-    return Range(edge.high or edge.best, look(ENDS[1]))
+    edge = search(on_grid, START, accuracy=ROUGH, width=1.5 * ROUGH)
+    return Range(edge.upper or edge.best, look(LIMITS[1]))

@@ -24,7 +24,7 @@ from varflow.model.neurons import Neuron
 from varflow.results import late_steps
 from varflow.theory.deep.gain_for_value import ACCURACY, attainable, drive_strength, solve
 from varflow.theory.deep.look import Question, driven, looking, next_of_gain
-from varflow.theory.deep.search import KEPT
+from varflow.theory.deep.search import VALUE_TOLERANCE
 from varflow.theory.memoryless.variance_map import multiplier
 from varflow.theory.operations.spike import fire
 from varflow.theory.responses.layer_state import LayerState
@@ -134,9 +134,9 @@ def _sustained(neuron: Neuron, question: Question, drive: float) -> Deep | None:
     except ConvergenceError:
         found = None
     if found and found.strength == drive and found.multiplier < 1 + 1 / question.depth:
-        room = DRIFT if neuron.reset_rule.counts else KEPT
-        if abs(found.network.halfway / question.value - 1) <= room:
-            return _deep(neuron, (found.network.gain,), found.network.state, found.multiplier)
+        room = DRIFT if neuron.reset_rule.counts else VALUE_TOLERANCE
+        if abs(found.seen.halfway / question.value - 1) <= room:
+            return _deep(neuron, (found.seen.gain,), found.seen.state, found.multiplier)
     return None if question.depth >= REPEATING else _layer_by_layer(neuron, question, drive)
 
 
