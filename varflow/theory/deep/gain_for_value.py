@@ -1,7 +1,7 @@
 """The gain at which layer ``depth`` has a wanted late rate or variance: one search, in networks of rising effort.
 
-``solve`` finds it for a ``Question``, whose doors (``init/in_time.py`` and the gains of torch models) ask for a rate or variance;
-``drive_strength`` gives the currents under which layer 1 has that value too, ``attainable`` the range of values for refusals.
+``solve`` finds it for a ``Question``, which ``init/in_time.py`` makes of a rate or variance, and the gains of torch models too;
+``drive_strength`` gives the currents under which layer 1 has that value, ``attainable`` the range of values for refusals.
 
 First come networks of an eighth, a quarter and half of the layers and steps, then whole ones with few points, then those with
 the points asked for, as far as the work allows. Where first steps are silent, steps die at a constant speed in steps per layer,
