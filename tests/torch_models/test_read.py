@@ -140,6 +140,31 @@ def test_rows_count_as_inputs_and_unknown_neurons_are_left_out():
     assert graph_operations(network, L.Measured)[0].x.shape[1] == 3 * 5
 
 
+class InARow(nn.Module):
+    """Weights that receive the currents of others, which neurons receive too."""
+
+    def __init__(self, gain=1.2):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.one, self.two = nn.Linear(30, 300), nn.Linear(300, 300), leaky(), leaky()
+        nn.init.normal_(self.first.weight, 0, 4 / 30**0.5), nn.init.normal_(self.second.weight, 0, gain / 300**0.5)
+
+    def forward(self, x):
+        currents = self.first(x)
+        return self.one(currents) + self.two(self.second(currents))
+
+
+def test_weights_in_a_row_are_followed():
+    x = torch.rand(6, 30, generator=torch.Generator().manual_seed(1))
+    network, other = (vf.read(InARow(gain), x, steps=4) for gain in (1.2, 1.8))
+    assert network.unknown == ()
+    rates = vf.simulate(network, repeats=48, seed=3).firing_rate.mean(axis=2)
+    tolerance = 4 * rates.std(axis=0, ddof=1) / 48**0.5 + BIAS * rates.mean(axis=0)
+    right, wrong = (vf.mean_field(each).firing_rate.mean(axis=1) - rates.mean(axis=0) for each in (network, other))
+    assert np.all(np.abs(right) < tolerance)
+    assert np.abs(wrong[1]) > tolerance[1]
+
+
 class Shared(nn.Module):
     """Two modules of one weight, whose currents are added or fed to different neurons."""
 

@@ -23,11 +23,11 @@ from varflow.theory.signals.counted import CountedCurrents, Counts, changed, no_
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.index import Grid, aligned
 from varflow.theory.signals.moments import Currents, means_at
-from varflow.theory.signals.overlap import Overlap, averages, told_apart
+from varflow.theory.signals.overlap import Overlap, average_mean, average_second, told_apart
 from varflow.theory.signals.pair_moments import Offset
 from varflow.theory.signals.shared_scale import SharedScale
 
-__all__ = ["Batch", "batch_back", "by_overlap", "centred_over_batch", "joint", "running", "standardising"]
+__all__ = ["Batch", "batch_back", "by_overlap", "centred_by_overlap", "centred_over_batch", "joint", "running", "standardising"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,24 +155,29 @@ def centred_over_batch(second: np.ndarray, grid: Grid, exchangeable: bool) -> np
 
 def by_overlap(layer: BatchNorm, currents: Currents, overlap: Overlap, inputs: int) -> Batch:
     """Statistics of a batch of so many such inputs."""
-    mean, second = averages(currents)
-    variance = np.diagonal(second, axis1=-2, axis2=-1)
-    row = _row(currents, variance, overlap.between, inputs) if overlap.row is None else overlap.row
+    mean, C = average_mean(currents.mean, currents.grid), currents.covariance
+    variance = np.diagonal(average_second(C, currents.grid), axis1=-2, axis2=-1)
+    row = _row(C, currents.grid, overlap.between, inputs) if overlap.row is None else overlap.row
     centre, whole = mean.mean(axis=-1), row.mean(axis=(1, 2))
     scale = standardising(layer.gamma, np.maximum(variance.mean(axis=-1) - whole + mean.var(axis=-1), 0.0) + layer.eps)
     return Batch(centre[:, None, None], row, whole[:, None], scale[:, None])
 
 
-def _row(currents: Currents, variance: np.ndarray, between: np.ndarray, inputs: int) -> np.ndarray:
-    """The mean covariance of each entry with the batch. Where positions are not told apart, the overlap of one position with
+def centred_by_overlap(second: np.ndarray, grid: Grid, between: np.ndarray, inputs: int) -> np.ndarray:
+    """Second moments about the mean over a batch of so many inputs, with this overlap of two."""
+    row = _row(second, grid, between, inputs)
+    return second - row[..., :, None] - row[..., None, :] + row.mean(axis=(1, 2))[:, None, None, None]
+
+
+def _row(second: np.ndarray, grid: Grid, between: np.ndarray, inputs: int) -> np.ndarray:
+    """The mean product of each entry with the batch. Where positions are not told apart, the overlap of one position with
     all others is taken to be proportional to its own variance, as of spikes, and near a border.
     """
-    grid, same_input = currents.grid, currents.covariance.mean(axis=-1)
-    far = between.mean(axis=-1)[:, None]
+    same_input, far = second.mean(axis=-1), between.mean(axis=-1)[:, None]
     if not told_apart(grid):
         probes = grid.size // grid.steps
-        each = np.diagonal(currents.covariance, axis1=-2, axis2=-1)
-        typical = np.tile(variance, probes)[:, None]
+        each, average = (np.diagonal(x, axis1=-2, axis2=-1) for x in (second, average_second(second, grid)))
+        typical = np.tile(average, probes)[:, None]
         far = np.tile(far, probes) * np.divide(each, typical, out=np.ones_like(each), where=typical > 0)
     if grid.per_position:  # other positions are like other inputs
         same_input = same_input / grid.positions + (1 - 1 / grid.positions) * far

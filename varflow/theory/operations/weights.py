@@ -27,7 +27,7 @@ import numpy as np
 from varflow._checks import DomainError
 from varflow.model.graph import Node
 from varflow.model.layers import Conv, Linear
-from varflow.theory.operations.batch_norm import centred_over_batch
+from varflow.theory.operations.batch_norm import centred_by_overlap, centred_over_batch
 from varflow.theory.operations.merge import summed
 from varflow.theory.operations.table import register
 from varflow.theory.operations.visit import Visit, WayBack
@@ -36,7 +36,7 @@ from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.increments import Differences
 from varflow.theory.signals.index import Grid, aligned
 from varflow.theory.signals.moments import Currents, Spikes, as_inputs, held, means_at, outer, over_positions
-from varflow.theory.signals.overlap import Numbers, Overlap, told_apart
+from varflow.theory.signals.overlap import Numbers, Overlap, average_mean, told_apart
 from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments
 from varflow.theory.signals.windows import Window, summed_under_taps
 
@@ -62,13 +62,14 @@ def forward(layer: Linear | Conv, inputs: tuple[Any], visit: Visit) -> Currents:
 def weighted(layer: Linear, spikes: Spikes, width: int) -> Currents:
     """Weighted sums of all spikes, of so many neurons."""
     (e, M), fan_in, grid = over_positions(spikes), spikes.neurons, spikes.grid
+    smaller = Grid(grid.inputs, 1, 1, grid.steps)
     return Currents(
         layer.mean_gain_of(fan_in) * e,
         covariance_of_sums(layer, e, e, M, fan_in),
-        Grid(grid.inputs, 1, 1, grid.steps),
+        smaller,
         width,
         None if spikes.changes is None or grid.positions > 1 else changes_of_sums(layer, spikes.changes, fan_in),
-        overlap=_overlap(layer, None, spikes),
+        overlap=_overlap(layer, None, spikes, average_mean(e, smaller), fan_in),
     )
 
 
@@ -92,7 +93,7 @@ def convolved(layer: Conv, window: Window, spikes: Spikes) -> Currents:
         smaller,
         layer.channels,
         pairs=None if spikes.pairs is None else PairMoments(smaller.shape, between),
-        overlap=_overlap(layer, window, spikes),
+        overlap=_overlap(layer, window, spikes, average_mean(e, smaller), fan_in),
     )
 
 
@@ -128,16 +129,19 @@ def changes_of_sums(layer: Linear, changes: Differences, fan_in: int) -> Differe
 # Overlaps of inputs.
 
 
-def _overlap(layer: Linear | Conv, window: Window | None, spikes: Spikes) -> Overlap | None:
+def _overlap(layer: Linear | Conv, window: Window | None, spikes: Spikes, e: np.ndarray, fan_in: int) -> Overlap | None:
+    """``e``: the mean of an average input, over the inputs of a neuron."""
     if spikes.overlap is None:
         return None
-    between = layer.gain**2 * average_of_overlap(window, spikes.overlap.between, spikes.grid) + layer.bias_std**2
+    between = covariance_of_sums(layer, e, e, average_of_overlap(window, spikes.overlap.between, spikes.grid), fan_in)
     if spikes.overlap.numbers is None:
         return Overlap(between)
     numbers, per_position = spikes.overlap.numbers, window is None or spikes.grid.per_position
-    row = layer.gain**2 * _row(window, numbers) + layer.bias_std**2
+    (raw, central), (product, of_means) = squared_gains(layer, fan_in), _row(window, numbers)
+    row = raw * product + layer.bias_std**2 + (central * (product - of_means) if central else 0.0)
     row = row if per_position else row.reshape(1, len(numbers.x), -1)
-    return Overlap(between, row=row, mean_square=partial(_mean_square, window, numbers, getattr(layer, "groups", 1)))
+    rows = partial(_mean_square, window, numbers, getattr(layer, "groups", 1), layer.rows != "free")
+    return Overlap(between, row=row, mean_square=rows)
 
 
 def average_of_overlap(window: Window | None, between: np.ndarray, grid: Grid) -> np.ndarray:
@@ -156,17 +160,18 @@ def average_of_overlap(window: Window | None, between: np.ndarray, grid: Grid) -
     return np.kron(inside.T @ inside / len(inside), between)  # the fraction of taps that lie on the map at both positions
 
 
-def _row(window: Window | None, numbers: Numbers) -> np.ndarray:
-    """``x_i·⟨x⟩/n`` of the inputs ``x_i`` of each sum and their mean over the batch."""
+def _row(window: Window | None, numbers: Numbers) -> tuple[np.ndarray, np.ndarray]:
+    """``x_i·⟨x⟩/n`` of the inputs ``x_i`` of each sum and their mean over the batch, and the product of both's averages."""
     x = numbers.x
     parts = [x.reshape(1, -1, *x.shape[2:])]
     if window is not None:
         grid = replace(numbers.grid, per_position=True)
         parts = [window.at(tap, parts[0], grid, 1) for tap in window.taps]
-    return np.asarray(sum(part @ part.mean(axis=(0, 1, 2)) for part in parts) / (len(parts) * x.shape[-1]))
+    e = np.asarray(sum(part.mean(axis=-1) for part in parts) / len(parts))
+    return np.asarray(sum(part @ part.mean(axis=(0, 1, 2)) for part in parts) / (len(parts) * x.shape[-1])), e * e.mean()
 
 
-def _mean_square(window: Window | None, numbers: Numbers, groups: int) -> float:
+def _mean_square(window: Window | None, numbers: Numbers, groups: int, centred: bool) -> float:
     """Mean square of the covariance of normalised sums, from random rows of inputs of a neuron."""
     x, grid = numbers.x[..., : numbers.x.shape[-1] // groups], numbers.grid
     rng, steps = np.random.default_rng(0), x.shape[2]
@@ -178,6 +183,8 @@ def _mean_square(window: Window | None, numbers: Numbers, groups: int) -> float:
         number = len(x) * len(places) * steps
         of, at, step = np.unravel_index(rng.integers(0, number, ROWS), (len(x), len(places), steps))
         rows = (x[of[:, None], places[at], step[:, None]] * inside[at, :, None]).reshape(ROWS, -1)
+    if centred:
+        rows = rows - rows.mean(axis=1, keepdims=True)
     rows = rows - rows.mean(axis=0)
     C = rows @ rows.T
     variance, total = np.diagonal(C), np.sum(C**2)
@@ -193,11 +200,13 @@ def backward(layer: Linear | Conv, gradients: Gradients, visit: Visit, way: WayB
     if isinstance(layer, Conv):
         window = Window(*layer.windows)
         if way.norms:
-            _keep_norms(layer, gradients, spikes.channels // layer.groups * len(window.taps), _under(window, spikes), way)
+            _keep_norms(
+                layer, gradients, spikes.channels // layer.groups * len(window.taps), _under(window, spikes), spikes, way
+            )
         return [convolved_back(layer, window, gradients, spikes)]
     if way.norms:
         e, M = over_positions(spikes)
-        _keep_norms(layer, gradients, spikes.neurons, lambda offset: (e, e, M), way)
+        _keep_norms(layer, gradients, spikes.neurons, lambda offset: (e, e, M), spikes, way)
     return [weighted_back(layer, gradients, spikes)]
 
 
@@ -243,24 +252,35 @@ def _keep_norms(
     gradients: Gradients,
     fan_in: int,
     arriving: Callable[[tuple[int, int]], Moments],
+    spikes: Spikes,
     way: WayBack,
 ) -> None:
     """Keep ``E⟨∂L_a/∂W, ∂L_b/∂W⟩`` of every two inputs."""
-    grid = gradients.grid
+    grid, batching = gradients.grid, way.walk.batching
 
     def moments(offset: tuple[int, int] = (0, 0)) -> np.ndarray:
         e, f, M = arriving(offset)
         return M if layer.rows == "free" else M - outer(e, f)
 
     M, entries = moments(), grid.size // grid.inputs
-    if gradients.balanced:
-        M = centred_over_batch(M, grid, way.walk.batching.exchangeable)
+    if gradients.balanced and batching.overlaps:
+        M = centred_by_overlap(M, grid, _arriving_overlap(layer, spikes, grid, arriving((0, 0))[0]), batching.inputs)
+    elif gradients.balanced:
+        M = centred_over_batch(M, grid, batching.exchangeable)
     parts = [(gradients.moments, M), *((2 * G, moments(offset)) for offset, G in gradients.pairs.items())]  # in both orders
     products = sum((np.multiply(*aligned(*of_inputs)) for of_inputs in parts), start=np.zeros(()))
     of_inputs = products.reshape(*products.shape[:-2], grid.inputs, entries, grid.inputs, entries).sum(axis=(-3, -1))
     if grid.per_position:
         of_inputs = of_inputs.reshape(len(of_inputs), -1, grid.positions, *of_inputs.shape[2:]).sum(axis=2)
     way.weights.append(gradients.channels * fan_in * of_inputs)
+
+
+def _arriving_overlap(layer: Linear | Conv, spikes: Spikes, grid: Grid, e: np.ndarray) -> np.ndarray:
+    """The overlap of what arrives at outputs on this grid, of means ``e``; of centred rows about these."""
+    assert spikes.overlap is not None  # the BatchNorm behind these weights was known by it
+    window = Window(*layer.windows) if isinstance(layer, Conv) else None
+    between, e = average_of_overlap(window, spikes.overlap.between, spikes.grid), average_mean(e, grid)
+    return between if layer.rows == "free" else between - outer(e, e)
 
 
 # Counts.

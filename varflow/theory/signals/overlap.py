@@ -17,7 +17,7 @@ import numpy as np
 
 from varflow.theory.signals.index import Grid
 
-__all__ = ["Numbers", "Overlap", "averages", "told_apart"]
+__all__ = ["Numbers", "Overlap", "average_mean", "average_second", "averages", "told_apart"]
 
 TOLD_APART = 256  # positions × steps up to which positions are told apart
 
@@ -56,10 +56,18 @@ def averages(signal: Any) -> tuple[np.ndarray, np.ndarray]:
     """Mean and second moments (of currents the covariance) of one input, averaged over inputs, and over positions if these are
     not told apart.
     """
-    grid, second = signal.grid, signal.second
+    return average_mean(signal.mean, signal.grid), average_second(signal.second, signal.grid)
+
+
+def average_mean(mean: np.ndarray, grid: Grid) -> np.ndarray:
+    """The mean of an average input."""
+    return mean.mean(axis=1) if told_apart(grid) else mean.reshape(len(mean), -1, grid.steps).mean(axis=1)
+
+
+def average_second(second: np.ndarray, grid: Grid) -> np.ndarray:
+    """Second moments of an average input."""
     if told_apart(grid):
-        return signal.mean.mean(axis=1), second.mean(axis=1)
-    mean = signal.mean.reshape(len(signal.mean), -1, grid.steps).mean(axis=1)
+        return second.mean(axis=1)
     probes = grid.size // grid.steps
     folded = second.reshape(len(second), -1, probes, grid.steps, probes, grid.steps)
-    return mean, np.einsum("rgxsxt->rst", folded) / (folded.shape[1] * probes)
+    return np.einsum("rgxsxt->rst", folded) / (folded.shape[1] * probes)

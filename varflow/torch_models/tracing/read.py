@@ -238,7 +238,7 @@ class _Reader:
             return self.add_unknown(f"what {name} receives", into, Signal(INPUT, (1,)))
         if x is None and self.sent[sources[0]].kind != "currents":
             return sources[0]
-        numbers = Fallback(x) if sources else Measured(x)
+        numbers = Measured(x) if x is not None and not sources else Fallback(x)
         number = self.add(numbers, *sources, name=into, otherwise=Signal(INPUT, (1,)))
         if x is not None:
             self.received[number] = name
