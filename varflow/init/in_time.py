@@ -20,7 +20,7 @@ from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import mean_of
 from varflow.model.signals import Layer
 from varflow.results import Initialization
-from varflow.theory.deep.gain_for_value import Range, Solution, attainable, drive_strength, solve
+from varflow.theory.deep.gain_for_value import Solution, attainable, drive_strength, solve
 from varflow.theory.deep.look import Question, drive_covariance, in_units, late, steady
 from varflow.theory.deep.search import TRIES
 from varflow.theory.responses.neurons import Neurons
@@ -218,7 +218,8 @@ def _in_time(question: Question, neuron: Neuron, fan_in: int | None, neurons: Ne
         try:
             found = solve(question, neurons, strength, counted(report, 2 * TRIES))
         except ConvergenceError:
-            rule = _rule(name, question, unit, attainable(question, neurons))
+            least, most = (unit * value for value in attainable(question, neurons))
+            rule = _rule(name, question, unit, least, most)
             raise DomainError(name, unit * question.value, rule) from None
         report(2 * TRIES)
     if found.strength != strength:
@@ -242,11 +243,10 @@ def _in_time(question: Question, neuron: Neuron, fan_in: int | None, neurons: Ne
     )
 
 
-def _rule(name: str, question: Question, unit: float, kept: Range) -> str:
+def _rule(name: str, question: Question, unit: float, least: float, most: float) -> str:
     """Why a value is no answer, with the range of those that are."""
-    least, most = (unit * value for value in kept.values(question))
     rule = f"is out of reach of this neuron in {question.steps} steps and {question.depth} layers: "
-    if math.isinf(kept.most.miss):
+    if math.isinf(most):
         rule += f"at every gain, counts of spikes die out or grow from layer to layer, without a stationary {name}"
     else:
         rule += f"gains sustain {name}s between about {least:.3g} and {most:.3g}, "

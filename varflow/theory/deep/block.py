@@ -146,7 +146,7 @@ class Block:
 
     @cached_property
     def free(self) -> tuple[str, float]:
-        """What sets the block's activity: the gain of its last layer with weights, or ``gamma`` of a normalisation after it."""
+        """Name and value that set the block's activity: the last layer's gain, or ``gamma`` of a normalisation after it."""
         last = _last(self.layers)
         if last is None:
             raise DomainError("block", self.layers, "must have a layer with weights")

@@ -17,13 +17,13 @@ from dataclasses import dataclass, replace
 from varflow._checks import ConvergenceError
 from varflow._progress import Report, unreported
 from varflow.theory.deep.fixed_point import leading_multiplier
-from varflow.theory.deep.look import EXACT, WINDOW, Question, Seen, driven, looking, next_of_gain, steady
+from varflow.theory.deep.look import EXACT, WINDOW, Question, Seen, driven, looking, next_of_gain, of_replicas, steady
 from varflow.theory.deep.search import LIMITS, ROUGH, START, STRIDE, VALUE_TOLERANCE, Search, Slope, search
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.roots import rising_root
 
-__all__ = ["ACCURACY", "EARLY", "SHARP", "Range", "Solution", "attainable", "drive_strength", "solve", "with_few_points"]
+__all__ = ["ACCURACY", "EARLY", "SHARP", "Solution", "attainable", "drive_strength", "solve", "with_few_points"]
 
 COARSE = 2**9  # points, of two scrambles: with fewer a layer costs as much
 WORK = 2**25  # points × scrambles × steps × layers of the networks of a search: half a second
@@ -50,19 +50,6 @@ class Solution:
     strength: float
     error: float
     multiplier: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Range:
-    """Networks of the smallest gain that sustains activity and of the largest gain."""
-
-    least: Seen
-    most: Seen
-
-    def values(self, question: Question) -> tuple[float, float]:
-        """The value of both."""
-        least, most = (float(question.values(end.state).mean()) for end in (self.least, self.most))
-        return least, most
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -204,19 +191,18 @@ def _multiplier(rung: Rung) -> float:
     def layer(below: LayerState, number: int) -> LayerState:
         return next_of_gain(neuron, neurons, below, seen.gain, number)
 
-    replicas, state = neurons.replicas(neuron, rung.question.steps), seen.state
-    moments = (state.variance, state.potential_mean, state.firing_rate, state.second_moments)
-    few_replicas = LayerState(*(values[:replicas] for values in moments))
-    return leading_multiplier(layer, few_replicas, 1, rounds=2 * WINDOW, size=DEVIATION)[0]
+    state = of_replicas(seen.state, neurons.replicas(neuron, rung.question.steps))
+    return leading_multiplier(layer, state, 1, rounds=2 * WINDOW, size=DEVIATION)[0]
 
 
-def attainable(question: Question, neurons: Neurons) -> Range:
-    """Networks of the smallest gain with which late steps live, and of the largest.
+def attainable(question: Question, neurons: Neurons) -> tuple[float, float]:
+    """The values at the smallest gain with which late steps live, and at the largest; infinite if these grow over the layers.
 
     The smallest is sought on a grid; where it is steep, values of neighbours on the grid differ by per cents.
     """
     coarse = with_few_points(neurons)
-    look, living = looking(question, coarse), looking(replace(question, value=math.nan), coarse)
+    living = looking(replace(question, value=math.nan), coarse)
     on_grid = lambda x: living(round(x / ROUGH) * ROUGH)  # noqa: E731
-    edge = search(on_grid, START, accuracy=ROUGH, width=1.5 * ROUGH)
-    return Range(edge.upper or edge.best, look(LIMITS[1]))
+    edge, most = search(on_grid, START, accuracy=ROUGH, width=1.5 * ROUGH), looking(question, coarse)(LIMITS[1])
+    least = float(question.values((edge.upper or edge.best).state).mean())
+    return least, math.inf if math.isinf(most.miss) else float(question.values(most.state).mean())

@@ -30,17 +30,20 @@ __all__ = [
     "ALIVE",
     "EXACT",
     "EXTINCT",
+    "MOMENTS",
     "NOISE",
     "WINDOW",
     "Look",
     "Question",
     "Seen",
+    "average",
     "drive_covariance",
     "driven",
     "in_units",
     "late",
     "looking",
     "next_of_gain",
+    "of_replicas",
     "steady",
     "sustained",
     "unchanged",
@@ -55,6 +58,7 @@ AGREED = 2.0  # standard errors up to which late values of two windows agree: a 
 ROUNDING = 1e-6  # standard errors below which a step has no noise, in single precision
 STILL = 0.3  # of the noise of the others, up to which the rates of such steps may change
 WINDOW = 6  # layers averaged against noise: they have settled when two windows agree
+MOMENTS = ("variance", "potential_mean", "firing_rate", "second_moments")  # of a layer's state
 SILENT = 2 * WINDOW  # layers in which a network is silent before it counts as dead: every other layer of a gate may be
 
 
@@ -120,7 +124,7 @@ def unchanged(before: np.ndarray, after: np.ndarray) -> bool:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Question:
-    """What is asked of networks that differ only in their gain; units are θ = λ = 1.
+    """Question asked of networks that differ only in their gain; units are θ = λ = 1.
 
     Attributes
     ----------
@@ -228,8 +232,7 @@ Look = Callable[[float], Seen]  # at the network of ln g
 def looking(question: Question, neurons: Neurons) -> Look:
     """Looks at networks with these points above one driven layer."""
     first, replicas = driven(question.neuron, neurons, question.drive), neurons.replicas(question.neuron, question.steps)
-    moments = (np.broadcast_to(each, (replicas, *each.shape[1:])) for each in _moments(first))  # one under constant drives
-    return partial(_look, question, neurons, LayerState(*moments, changes=first.changes))
+    return partial(_look, question, neurons, of_replicas(first, replicas))
 
 
 def _look(question: Question, neurons: Neurons, first: LayerState, x: float) -> Seen:
@@ -247,7 +250,7 @@ def _look(question: Question, neurons: Neurons, first: LayerState, x: float) -> 
             break
         states = [*states[1 - 2 * WINDOW :], next_of_gain(question.neuron, neurons, last, gain, number)]
         values.append(question.values(states[-1]))
-    state = _mean(states) if settled else last
+    state = average(states) if settled else last
     lifetime = np.where(alive | endless, 1.0, lifetime / depth)
     if math.isnan(question.value) or endless:
         off = np.where(lifetime == 1, np.inf, -np.inf)
@@ -264,16 +267,19 @@ def _settled(question: Question, states: list[LayerState]) -> bool:
     """
     if len(question.silent(states[-1])):
         return False
-    before, after = _mean(states[:WINDOW]), _mean(states[WINDOW:])
+    before, after = average(states[:WINDOW]), average(states[WINDOW:])
     change = question.values(after) - question.values(before)
     if abs(float(change.mean())) > EXACT + AGREED * float(standard_error(change)):
         return False
     return unchanged(before.firing_rate[:, 0], after.firing_rate[:, 0])
 
 
-def _mean(states: list[LayerState]) -> LayerState:
-    return LayerState(*(np.mean(each, axis=0) for each in zip(*map(_moments, states), strict=True)))
+def average(states: list[LayerState]) -> LayerState:
+    """Means of the moments over layers."""
+    return LayerState(*(np.mean([getattr(state, name) for state in states], axis=0) for name in MOMENTS))
 
 
-def _moments(state: LayerState) -> tuple[np.ndarray, ...]:
-    return state.variance, state.potential_mean, state.firing_rate, state.second_moments
+def of_replicas(state: LayerState, number: int) -> LayerState:
+    """The state with an entry for each of so many replicas; a layer under a constant drive has one for all."""
+    moments = {name: getattr(state, name)[:number] for name in MOMENTS}
+    return replace(state, **{name: np.broadcast_to(each, (number, *each.shape[1:])) for name, each in moments.items()})

@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
 import numpy as np
 
 from varflow._checks import ConvergenceError, DomainError
-from varflow.init.gains import gain as preserving_gain
-from varflow.init.gains import memoryless_gain
 from varflow.init.in_time import question_of
 from varflow.init.initialization import without_memory
-from varflow.model.distributions import distribution
+from varflow.init.memoryless import at_fixed_point
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.results import late_steps
 from varflow.theory.deep.gain_for_value import ACCURACY, attainable, drive_strength, solve
 from varflow.theory.deep.look import Question, driven, looking, next_of_gain
 from varflow.theory.deep.search import VALUE_TOLERANCE
-from varflow.theory.memoryless.variance_map import multiplier
 from varflow.theory.operations.spike import fire
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Neurons
@@ -91,10 +89,10 @@ def deep_layer(neuron: Neuron, steps: int, quantity: str, target: float, depth: 
     if depth != _clipped(depth):  # one search for all of them
         return deep_layer(neuron, steps, quantity, target, _clipped(depth))
     if without_memory(neuron, steps):
-        try:
-            return _memoryless(neuron, quantity, target)
-        except DomainError:
-            pass
+        with suppress(DomainError):
+            found = at_fixed_point(neuron, fan_in=None, depth=depth, **{quantity.removeprefix("firing_"): target})
+            if found.stable:
+                return Deep((found.gain,), found.firing_rate, found.variance, found.multiplier, True, True)
     question, drive = _question(neuron, steps, quantity, target, depth), _drive(neuron, steps, quantity, target)
     if (found := _sustained(neuron, question, drive)) is not None:
         return found
@@ -209,7 +207,7 @@ def attainable_rates(neuron: Neuron, steps: int, depth: int) -> tuple[float, flo
     if neuron.reset_rule.counts:
         return 0.0, math.inf
     question = _question(neuron, steps, "firing_rate", RATE, depth)
-    least, most = attainable(question, _neurons()).values(question)
+    least, most = attainable(question, _neurons())
     return least if question.depth >= REPEATING else 0.0, most
 
 
@@ -220,20 +218,6 @@ def settles(neuron: Neuron, multiplier: float = 0.0) -> bool:
     a larger fraction than weak ones and deviations grow, if slowly.
     """
     return multiplier < 1 and not neuron.reset_rule.counts
-
-
-def _memoryless(neuron: Neuron, quantity: str, target: float) -> Deep:
-    """The deep state for a single step, or for steps that repeat the first."""
-    name = quantity.removeprefix("firing_")
-    if neuron.reset_rule.counts:
-        raise DomainError("reset", neuron.reset, "counts more than one spike")
-    theta = neuron.threshold
-    gain = memoryless_gain(target, threshold=theta) if name == "rate" else preserving_gain(threshold=theta, variance=target)
-    variance = gain**2 * target if name == "rate" else target
-    m = multiplier(distribution("normal"), theta / variance**0.5, variance**0.5, gain)
-    if abs(m) >= 1:
-        raise DomainError(name, target, "is not sustained: the fixed point is unstable")
-    return Deep((gain / neuron.input_scale,), variance / gain**2, variance, m, True, True)
 
 
 def run_deep(neuron: Neuron, steps: int, gain: float, depth: int) -> Deep:
