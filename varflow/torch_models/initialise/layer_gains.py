@@ -71,7 +71,7 @@ class Deep:
 
     @property
     def gain(self) -> float:
-        """That of the deepest layer."""
+        """The gain of the deepest layer."""
         return self.gains[-1]
 
     def gain_of(self, layer: int) -> float:
@@ -163,7 +163,7 @@ def _deviations(question: Question, states: Sequence[LayerState]) -> np.ndarray:
 
 
 def _deep(neuron: Neuron, gains: Sequence[float], state: LayerState, m: float = math.nan) -> Deep:
-    """From gains in units of θ/λ."""
+    """The answer for gains in units of θ/λ, with the moments of a layer's state."""
     theta, late = neuron.threshold, late_steps(state.firing_rate.shape[-1])
     rate, variance = (float(values[:, 0, late].mean()) for values in (state.firing_rate, state.variance))
     own = tuple(gain * theta / neuron.input_scale for gain in gains)
@@ -174,16 +174,13 @@ def _lowest_sustained(neuron: Neuron, question: Question, highest: float, drive:
     """The lowest value at or above the wanted one that is sustained, within a few per cent: the first in steps of ``STRIDE``,
     since those above it need not be sustained, then by bisection.
     """
-
     few, lowest = question.depth < REPEATING, question.value
 
     @cache
     def sustained(value: float) -> Deep | None:
-        nonlocal drive  # that of the last value is near
+        aim = replace(question, value=value)
         try:
-            aim = replace(question, value=value)
-            drive = drive_strength(aim, _neurons(), drive)
-            found = (_layer_by_layer if few else _sustained)(neuron, aim, drive)
+            found = (_layer_by_layer if few else _sustained)(neuron, aim, drive_strength(aim, _neurons(), drive))
         except ConvergenceError:
             return None
         return found if found and (few or found.settles or neuron.reset_rule.counts) else None
@@ -224,11 +221,9 @@ def run_deep(neuron: Neuron, steps: int, gain: float, depth: int) -> Deep:
     """Late rate and variance of deep layers of a network with one gain, driven by constant currents to a rate of 0.2;
     transients have decayed. The multiplier is not known.
     """
-    question, drive = (
-        _question(neuron, steps, "firing_rate", RATE, max(depth, DEEP)),
-        _drive(neuron, steps, "firing_rate", RATE),
-    )
-    seen = looking(question.driven_by(drive), _neurons())(math.log(gain * neuron.input_scale / neuron.threshold))
+    question = _question(neuron, steps, "firing_rate", RATE, max(depth, DEEP))
+    look = looking(question.driven_by(_drive(neuron, steps, "firing_rate", RATE)), _neurons())
+    seen = look(math.log(gain * neuron.input_scale / neuron.threshold))
     if math.isinf(seen.miss):
         return Deep((gain,), math.inf, math.inf, math.nan, True, False)  # counts grow without bound
     return replace(_deep(neuron, (seen.gain,), seen.state), gains=(gain,), settles=settles(neuron))
