@@ -65,8 +65,8 @@ class Search:
         return self.lower is not None and not self.lower.alive
 
     @property
-    def hopeless(self) -> bool:
-        """True if the value is still too large where networks die."""
+    def out_of_reach(self) -> bool:
+        """True if the value is still too large where networks die, so that no living one has it."""
         if not (self.lower and self.upper and self.at_an_edge) or math.isinf(self.upper.miss):
             return False
         return self.lower.miss > VALUE_TOLERANCE + 2 * self.lower.error
@@ -96,7 +96,7 @@ def search(
     """Search from ``x`` on for ``ln(value/wanted) = 0``, to an ``accuracy`` or to half the error.
 
     It ends there once the slope is measured, or no network within a stride tells one. It also ends where the bracket is
-    narrower than ``width``, as values jump or networks die within it; at a limit; and where it is hopeless.
+    narrower than ``width``, as values jump or networks die within it; at a limit; and where the value is out of reach.
     """
     seen: list[Seen] = []
     aside = 2 * ROUGH / slope.value  # from the best network to a second one that tells the slope
@@ -107,7 +107,7 @@ def search(
         best = found.best
         near = best.alive and abs(best.miss) < max(accuracy, best.error / 2)
         outside = (found.upper is None and seen[-1].x >= limits[1]) or (found.lower is None and seen[-1].x <= limits[0])
-        done = outside or found.width < width or found.hopeless or len(seen) == TRIES
+        done = outside or found.width < width or found.out_of_reach or len(seen) == TRIES
         if done or (near and (found.slope.measured or aside > stride)):
             return found
         if near:  # above, as a network below may die
@@ -171,4 +171,4 @@ def _to_life(seen: list[Seen], stride: float) -> float:
     before, last = (1 / max(float(each.lifetime.min()), 1e-3) ** 2 for each in (dying[0], dying[-1]))
     if before > last:
         return min((last - 1) / (before - last) * (dying[-1].x - dying[0].x), stride)
-    return stride * min(4 * (1 - float(dying[-1].lifetime.min())), 1.0)  # less where nearly every layer lives
+    return stride
