@@ -18,8 +18,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["ConvergenceError", "DomainError", "MissingExtraError", "VarflowError"]
-
 # Squares, and products of a few, stay within double precision between these.
 SMALLEST_SCALE, LARGEST_SCALE = 1e-140, 1e140
 

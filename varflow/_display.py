@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-__all__ = ["Listed", "Shown", "Table", "measured", "percent", "several"]
-
 
 def percent(fraction: float, digits: int = 2) -> str:
     """A fraction in per cent with significant digits of it or of its complement, whichever is smaller: 3.1 %, 99.98 %."""

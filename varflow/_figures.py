@@ -9,8 +9,6 @@ from functools import singledispatch
 from importlib import import_module
 from typing import Any
 
-__all__ = ["PLACES", "draw", "figure"]
-
 PLACES: list[str] = []  # modules that register figures, imported when the first figure is drawn
 
 

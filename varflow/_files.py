@@ -11,8 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ["picture", "replace_files"]
-
 
 def replace_files(files: Mapping[Path, str | bytes]) -> None:
     """Replace all files, or none if one cannot be written; folders are created, text is UTF-8.

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-__all__ = ["LOADED", "loaded_when_asked", "names_of"]
-
 LOADED = time.time()  # the earliest that any part of varflow was
 
 

@@ -8,8 +8,6 @@ from typing import Any
 
 from varflow._checks import DomainError
 
-__all__ = ["free_memory", "gibibytes", "room"]
-
 
 def room(argument: str, value: Any, size: float, what: str) -> None:
     """Raise if ``what`` would need more memory than is free."""
@@ -24,11 +22,8 @@ def gibibytes(size: float) -> str:
 
 def free_memory() -> float:
     """Bytes that this process can still allocate (machine, container and process limits); ``inf`` if unknown."""
-    return max(0.0, min(_of_the_machine(), _of_the_container(), _of_the_process()))
-
-
-def _of_the_machine() -> float:
-    return _table(Path("/proc/meminfo")).get("MemAvailable", math.inf)
+    machine = _table(Path("/proc/meminfo")).get("MemAvailable", math.inf)
+    return max(0.0, min(machine, _of_the_container(), _of_the_process()))
 
 
 def _of_the_container(folder: Path = Path("/sys/fs/cgroup")) -> float:

@@ -11,8 +11,6 @@ from typing import Any
 
 import mpmath
 
-__all__ = ["as_own", "functions", "mp", "mpf", "one_call"]
-
 mp = type(mpmath.mp)()
 mpf = mp.mpf
 one_call = RLock()

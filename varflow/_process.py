@@ -15,8 +15,6 @@ from typing import Any, NoReturn
 from varflow._checks import VarflowError
 from varflow._stopping import listen
 
-__all__ = ["BAD_INPUT", "INTERRUPTED", "PIPE_CLOSED", "outcome", "run_command"]
-
 BAD_INPUT, INTERRUPTED, PIPE_CLOSED = 2, 130, 141  # the latter two are the shells' codes
 
 
@@ -24,7 +22,7 @@ def run_command(name: str, command: Callable[[], tuple[str, int]]) -> NoReturn:
     """Run a command and end the process with its final message (on stderr, if any) and exit code."""
     _open_closed_streams()
     streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = _Guarded(sys.stdout, _refuse), _Guarded(sys.stderr, _forgive)
+    sys.stdout, sys.stderr = _Guarded(sys.stdout, needed=True), _Guarded(sys.stderr, needed=False)
     stop = listen()
     message, code = "", 0
     try:
@@ -54,10 +52,10 @@ class Unshown(Exception):
 
 
 class _Guarded:
-    """A stream that calls ``answer`` on a failed write, and on each later one."""
+    """A stream that, if ``needed``, raises :class:`Unshown` on a failed write and on each later one; else these do nothing."""
 
-    def __init__(self, stream: Any, answer: Callable[[OSError], None]):
-        self._stream, self._answer = stream, answer
+    def __init__(self, stream: Any, *, needed: bool):
+        self._stream, self._needed = stream, needed
         self._failed: OSError | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -81,15 +79,8 @@ class _Guarded:
                 self._failed = error
             with suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())  # so that the last flush succeeds
-        return self._answer(self._failed)
-
-
-def _refuse(error: OSError) -> None:
-    raise Unshown(error)
-
-
-def _forgive(error: OSError) -> None:
-    """Ignore it: there is no other place to report it."""
+        if self._needed:
+            raise Unshown(self._failed)
 
 
 def _unshown(error: Unshown, message: str) -> tuple[str, int]:

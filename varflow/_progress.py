@@ -8,8 +8,6 @@ from itertools import count
 
 from varflow._checks import DomainError
 
-__all__ = ["Progress", "Report", "beyond", "check_progress", "counted", "reporter", "unreported"]
-
 Progress = bool | Callable[[int, int], object]
 Report = Callable[[int], object]  # of how many are done
 

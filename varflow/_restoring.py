@@ -26,8 +26,6 @@ import numpy as np
 from varflow._checks import require
 from varflow._shared import alone, exact_matmul, known_by_name
 
-__all__ = ["all_or_nothing", "at_rest", "kept", "lost", "to_the_end"]
-
 ATOMS = {bool, int, float, complex, str, bytes, NoneType}
 # Not state: loggers, locks, files, functions, … and what torch and numpy keep for themselves. Namespaces are.
 MACHINERY = (sys.stdlib_module_names | {"torch", "numpy"}) - {"types", "collections", "argparse", "weakref", "_weakrefset"}

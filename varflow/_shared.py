@@ -12,8 +12,6 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, TypeVar
 
-__all__ = ["ALONE", "Shared", "alone", "exact_matmul", "known_by_name", "quiet"]
-
 T = TypeVar("T")
 ALONE = RLock()  # held by the one thread that seeds, reads and puts back the generators of torch, numpy and Python
 _warnings = RLock()

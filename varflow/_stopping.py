@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-__all__ = ["Stop", "finishing", "listen", "stop_wanted"]
-
 WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up"}  # SIGHUP does not exist everywhere
 NOTICE = b"saving finished work, then stopping\n"
 _finishing: list[None] = []  # one entry per open block

@@ -8,8 +8,6 @@ from importlib.resources import files
 
 from varflow._checks import choice
 
-__all__ = ["citation"]
-
 
 def citation(name: str) -> str:
     """The BibTeX entry of a source named in a docstring.

@@ -25,8 +25,6 @@ from varflow.theory.finite_width.profile import finite_width
 from varflow.theory.mean_field import mean_field
 from varflow.verdict import allowances, compare
 
-__all__ = ["PAPER_THRESHOLDS", "validate"]
-
 PAPER_THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.85, 1.0)
 
 
@@ -135,15 +133,9 @@ def validate(
         threshold = cell.threshold
     axes = (listed("gain", gain), listed("width", width), listed("threshold", _thresholds(threshold)))
     sweep = [(rule, n, theta) for rule in axes[0] for n in axes[1] for theta in axes[2]]
+    common: dict[str, Any] = {"depth": depth, "steps": steps, "drive": drive}
     asked = [
-        Network(
-            width=n,
-            depth=depth,
-            gain=gain_by_rule(rule, theta),
-            neuron=replace(cell, threshold=theta),
-            steps=steps,
-            drive=drive,
-        )
+        Network(width=n, gain=gain_by_rule(rule, theta), neuron=replace(cell, threshold=theta), **common)
         for rule, n, theta in sweep
     ]
     networks = [_with_inputs_seen(network, repeats) for network in asked]

@@ -20,8 +20,6 @@ from varflow.model.over_neurons import OverNeurons, mean_of, over_neurons, writt
 from varflow.results import PhaseDiagram
 from varflow.theory.memoryless.fixed_points import saddle_node
 
-__all__ = ["phase_diagram", "survivals"]
-
 THRESHOLDS = tuple(np.arange(0.3, 1.301, 0.05).round(2).tolist())
 WIDTHS = (10, 14, 20, 28, 40, 56, 75, 100, 140, 200, 280, 400, 600, 800, 1100, 1500, 2200, 3000)
 

@@ -6,8 +6,6 @@ import numpy as np
 
 from varflow.results import SPREADS, Profile
 
-__all__ = ["Spreads", "receiving"]
-
 CERTAIN = 1e-7  # relative standard deviation below which a value is certain and its spread not judged
 SEED = 2**47  # of these: distinct from seeds of ensembles and of calibration
 

@@ -18,8 +18,6 @@ from varflow._checks import DomainError, brief, instance, non_negative, probabil
 from varflow.results import QUANTITIES, Comparison, Ensemble, Profile, deviation
 from varflow.spreads import Spreads, receiving
 
-__all__ = ["Scores", "allowances", "compare"]
-
 EXCEEDANCES = 20  # drawn ensembles exceeding the measured one, at which the p-value is known to 22 %
 BATCH = 64  # ensembles drawn at a time, or as many as hold NUMBERS variances
 NUMBERS = 2**20

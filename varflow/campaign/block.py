@@ -16,8 +16,6 @@ from varflow.campaign.code import code_version
 from varflow.campaign.encoding import encoded
 from varflow.campaign.fingerprint import described
 
-__all__ = ["Block", "computed", "labels"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
@@ -72,6 +70,11 @@ def computed(block: Block, version: str) -> tuple[bytes, float]:
     """The encoded result and the seconds it took, in a worker; DomainError if the worker has other code."""
     if block.version != version:
         raise DomainError("workers", block.name, "is not the same code in a worker: install one version everywhere")
+    result, seconds = timed(block)
+    return encoded(result), seconds
+
+
+def timed(block: Block, stop: Event | None = None) -> tuple[Any, float]:
+    """The result, and the seconds it took."""
     start = time.perf_counter()
-    result = block.result()
-    return encoded(result), time.perf_counter() - start
+    return block.result(stop), time.perf_counter() - start

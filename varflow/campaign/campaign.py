@@ -7,20 +7,16 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from threading import Event
-from time import perf_counter
 from typing import Any
 
 from varflow._checks import DomainError, called, flag, instance, integer
 from varflow._progress import Progress, reporter
-from varflow.campaign.block import Block, labels
+from varflow.campaign.block import Block, labels, timed
 from varflow.campaign.cluster import Cluster
 from varflow.campaign.encoding import decoded, encoded
 from varflow.campaign.here import work
 from varflow.campaign.processes import Processes
 from varflow.campaign.store import Store
-
-__all__ = ["Campaign", "Run", "campaign_of"]
 
 Arrived = Callable[[int, Any], object]  # (index of the block, result)
 
@@ -175,7 +171,7 @@ class Run:
                     keep(index, encoded(result), seconds)
                 arrived(index, result)
 
-            work({index: partial(_timed, block) for index, block in missing.items()}, threads=threads, finished=done)
+            work({index: partial(timed, block) for index, block in missing.items()}, threads=threads, finished=done)
 
     def _stored(self, names: Sequence[tuple[str, str]], arrived: Arrived) -> set[int]:
         """Hand over the results that are in the store; the indices of their blocks."""
@@ -188,8 +184,3 @@ class Run:
                 except (AttributeError, LookupError, TypeError, ValueError):
                     raise self.store.damaged(key) from None
         return there
-
-
-def _timed(block: Block, stop: Event) -> tuple[Any, float]:
-    start = perf_counter()
-    return block.result(stop), perf_counter() - start

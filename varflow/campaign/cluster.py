@@ -11,8 +11,6 @@ from varflow._checks import ConvergenceError, DomainError, require, said
 from varflow.campaign.block import Block
 from varflow.campaign.spread import Finished, spread
 
-__all__ = ["Cluster"]
-
 PATIENCE = 10.0  # seconds to reach the scheduler
 
 

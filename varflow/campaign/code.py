@@ -12,6 +12,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache, lru_cache
 from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, version
@@ -20,8 +21,6 @@ from pathlib import Path
 
 from varflow._checks import DomainError
 from varflow._lazy import LOADED
-
-__all__ = ["code_version"]
 
 PACKAGE = Path(__file__).parent.parent
 NO_NUMBERS = {"__main__", "_display", "_figures", "_files", "_lazy", "_process", "_progress", "_stopping"}
@@ -60,10 +59,8 @@ def _digest(*modules: str) -> str:
 
 @cache
 def _installed(library: str) -> str | None:
-    try:
+    with suppress(PackageNotFoundError):
         return version(library)
-    except PackageNotFoundError:
-        return None
 
 
 def _sources(modules: tuple[str, ...]) -> set[Path]:
@@ -101,10 +98,8 @@ def _files(unit: str) -> list[Path]:
 
 
 def _spec_of(module: str) -> ModuleSpec | None:
-    try:
+    with suppress(ImportError):  # "module" is a name in a module
         return find_spec(module)
-    except ImportError:  # "module" is a name in a module
-        return None
 
 
 def _imported(path: Path, module: str) -> Iterator[str]:

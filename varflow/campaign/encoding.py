@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["decoded", "encoded"]
-
 ZIP = b"PK"  # with which an npz file begins, and JSON never does
 
 

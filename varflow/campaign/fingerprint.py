@@ -19,8 +19,6 @@ from varflow._checks import DomainError
 from varflow._shared import known_by_name
 from varflow.campaign.running import parts_of
 
-__all__ = ["described"]
-
 
 class _Inside(dict):
     """The memo within the description of one piece of code, which may refer to itself."""

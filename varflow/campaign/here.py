@@ -7,8 +7,6 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from threading import Event
 from typing import Any
 
-__all__ = ["Cancelled", "work"]
-
 Job = Callable[[Event], Any]
 
 

@@ -14,8 +14,6 @@ from typing import Any
 
 from varflow._shared import known_by_name
 
-__all__ = ["parts_of"]
-
 Describe = Callable[[Any], Any]
 OF_PYTHON = {"__dict__", "__weakref__", "__doc__", "__module__", "__abstractmethods__", "_abc_impl", "__firstlineno__"}
 OF_PYTHON |= {"__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__static_attributes__"}

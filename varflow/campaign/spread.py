@@ -7,8 +7,6 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 
 from varflow.campaign.block import Block, computed
 
-__all__ = ["Finished", "spread"]
-
 Finished = Callable[[int, bytes, float], object]  # (index, encoded result, seconds)
 Running = dict[Future[tuple[bytes, float]], int]
 

@@ -20,8 +20,6 @@ from typing import Any
 from varflow._checks import DomainError
 from varflow.campaign.encoding import decoded
 
-__all__ = ["Store"]
-
 MARK, VERSION = 0x76666C77, 1  # "vflw"; of the table below
 TABLE = """
 CREATE TABLE blocks (

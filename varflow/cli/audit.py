@@ -19,8 +19,6 @@ import varflow as vf
 from varflow.cli import options as opt
 from varflow.cli.terminal import bar, show, whole
 
-__all__ = ["audit"]
-
 
 def audit(
     factory: Annotated[

@@ -12,8 +12,6 @@ from varflow.cli import options as opt
 from varflow.cli.options import changed, preset_of
 from varflow.cli.terminal import bar, check_picture, deliver, option, real, whole
 
-__all__ = ["catalogue"]
-
 
 def catalogue(
     threshold: Annotated[float | None, real("Firing threshold θ, positive.  [default: 1, or of --neuron]", "θ")] = None,

@@ -6,8 +6,6 @@ import varflow as vf
 from varflow.cli import options as opt
 from varflow.cli.terminal import show
 
-__all__ = ["fixed_points"]
-
 
 def fixed_points(
     threshold: opt.Threshold,

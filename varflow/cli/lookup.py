@@ -11,8 +11,6 @@ from varflow.cli import options as opt
 from varflow.cli.options import changed, numbers, preset_of, refuse, unless
 from varflow.cli.terminal import bar, check_folder, deliver, option, real, result_json, show, whole
 
-__all__ = ["lookup"]
-
 EXPECTED = "All 520 rows take one to two minutes."
 
 

@@ -13,8 +13,6 @@ from varflow.cli import options as opt
 from varflow.cli.options import numbers, refuse, unless
 from varflow.cli.terminal import bar, check_folder, deliver, option, result_json
 
-__all__ = ["phase_diagram"]
-
 QUANTITIES = ("survival", "depth-scales")
 PICTURE, NUMBERS = "phase-diagram.png", "phase-diagram.json"
 

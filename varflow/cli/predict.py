@@ -11,8 +11,6 @@ from varflow.cli import options as opt
 from varflow.cli.options import of_a_network
 from varflow.cli.terminal import bar, show
 
-__all__ = ["predict"]
-
 
 @of_a_network
 def predict(

@@ -9,8 +9,6 @@ from varflow.cli import options as opt
 from varflow.cli.options import of_a_network
 from varflow.cli.terminal import Stopped, bar, option, show
 
-__all__ = ["simulate"]
-
 
 @of_a_network
 def simulate(

@@ -19,20 +19,6 @@ from varflow._files import replace_files
 from varflow._process import BAD_INPUT, INTERRUPTED, run_command
 from varflow._stopping import finishing
 
-__all__ = [
-    "Stopped",
-    "bar",
-    "check_folder",
-    "check_picture",
-    "deliver",
-    "option",
-    "real",
-    "result_json",
-    "run",
-    "show",
-    "whole",
-]
-
 UsageError: Any = typer.BadParameter.__bases__[0]  # click's, or typer's own copy in newer versions
 PICTURES = (".png", ".pdf", ".svg")
 OPTION_OF = {"df": "distribution", "path": "drive", "x": "drive"}  # arguments whose option has another name

@@ -16,8 +16,6 @@ from varflow.cli import options as opt
 from varflow.cli.options import GAINS, drive_of, numbers
 from varflow.cli.terminal import Stopped, bar, check_folder, deliver, option, real, result_json
 
-__all__ = ["validate"]
-
 QUICK_WIDTH = 300
 RESULT = "result.json"
 

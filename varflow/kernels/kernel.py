@@ -20,8 +20,6 @@ from varflow.results.ensemble import spread
 from varflow.theory.responses.neurons import Neurons
 from varflow.theory.walks.kernels import second_moments
 
-__all__ = ["driven_by", "kernel", "sampled_grams"]
-
 POINTS, SCRAMBLES = 2**12, 8
 
 

@@ -14,8 +14,6 @@ from varflow.results import ReadableDepth
 from varflow.results.kernel import READOUTS
 from varflow.theory.responses.neurons import Neurons
 
-__all__ = ["readable_depth"]
-
 
 def readable_depth(
     network: Network,

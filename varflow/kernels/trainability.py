@@ -20,8 +20,6 @@ from varflow.theory.signals.gradients import readout
 from varflow.theory.walks.gradients import gradients_walk
 from varflow.theory.walks.signals import Blocks, signals_walk
 
-__all__ = ["trainability"]
-
 
 def trainability(
     network: Network,

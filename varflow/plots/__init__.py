@@ -3,6 +3,7 @@
 :func:`draw` chooses the figure of a result; ``.plot()`` of a result calls it.
 """
 
+from varflow import results
 from varflow._figures import draw, figure
 from varflow._lazy import names_of
 from varflow.plots.audit import plot_audit
@@ -18,34 +19,23 @@ from varflow.plots.profile import plot_profile
 from varflow.plots.propagation import plot_experiment
 from varflow.plots.temporal import plot_experiment_in_time
 from varflow.plots.training import plot_training
-from varflow.results import (
-    AuditReport,
-    Catalogue,
-    Comparison,
-    DepthScales,
-    Experiment,
-    FixedPoints,
-    GradientFlow,
-    Kernel,
-    PhaseDiagram,
-    Profile,
-    ReadableDepth,
-)
 from varflow.results.training import TrainingHistory
 
 for _kind, _figure in {
-    AuditReport: plot_audit,
-    Catalogue: lambda result, ensembles=None: plot_catalogue(result) if ensembles is None else plot_methods(result, ensembles),
-    Comparison: plot_comparison,
-    DepthScales: plot_depth_scales,
-    FixedPoints: plot_fixed_points,
-    GradientFlow: plot_gradient_flow,
-    Kernel: plot_kernel,
-    PhaseDiagram: plot_phase_diagram,
-    Profile: plot_profile,
-    ReadableDepth: plot_readable_depth,
+    results.AuditReport: plot_audit,
+    results.Catalogue: lambda result, ensembles=None: (
+        plot_catalogue(result) if ensembles is None else plot_methods(result, ensembles)
+    ),
+    results.Comparison: plot_comparison,
+    results.DepthScales: plot_depth_scales,
+    results.FixedPoints: plot_fixed_points,
+    results.GradientFlow: plot_gradient_flow,
+    results.Kernel: plot_kernel,
+    results.PhaseDiagram: plot_phase_diagram,
+    results.Profile: plot_profile,
+    results.ReadableDepth: plot_readable_depth,
     TrainingHistory: plot_training,
-    Experiment: lambda result: (plot_experiment if result.steps == 1 else plot_experiment_in_time)(result),
+    results.Experiment: lambda result: (plot_experiment if result.steps == 1 else plot_experiment_in_time)(result),
 }.items():
     figure.register(_kind, _figure)
 

@@ -10,8 +10,6 @@ from varflow._checks import instance
 from varflow.plots.style import ALARM, colours, new_figure
 from varflow.results import AuditReport
 
-__all__ = ["plot_audit"]
-
 
 def plot_audit(report: AuditReport) -> Any:
     """Measured and predicted late rate, and variance, over layers; a dotted line marks the first dead one, open dots the

@@ -12,8 +12,6 @@ from varflow._display import percent
 from varflow.plots.style import ALARM, TEXT, colours, new_figure, wrapped
 from varflow.results import Catalogue, Ensemble, Profile
 
-__all__ = ["plot_catalogue", "plot_methods"]
-
 HEIGHT, PANEL, LEFT, GAP, MARGIN = 4.9, 4.6, 0.85, 0.75, 0.25  # inches; the margin is for wider fonts
 BESIDE = 1.05  # left end of the names, in panel widths
 NAMES = 9  # font size in points

@@ -8,8 +8,6 @@ from varflow._checks import instance
 from varflow.plots.style import axes, band, colours
 from varflow.results import Comparison
 
-__all__ = ["plot_comparison"]
-
 
 def plot_comparison(comparison: Comparison, ax: Any = None) -> Any:
     """Variance over layers (at the last step): measured and predicted mean, each with a band of ± one standard deviation."""

@@ -11,8 +11,6 @@ from varflow._checks import several
 from varflow.plots.style import axes, colours
 from varflow.results import TemporalCriticalGain
 
-__all__ = ["plot_temporal_critical_gain"]
-
 
 def plot_temporal_critical_gain(results: Sequence[TemporalCriticalGain], ax: Any = None) -> Any:
     """Critical gains over the decay, a colour per reset: all steps alive (solid) and the late half of them (dashed).

@@ -10,8 +10,6 @@ from varflow._checks import instance, require
 from varflow.plots.style import ALARM, colours, new_figure
 from varflow.results import DepthScales
 
-__all__ = ["plot_depth_scales"]
-
 GAIN, ROWS = "gain $g$", {"threshold": "threshold θ", "width": "width of the surrogate, $a$"}
 PANELS = (
     ("firing_rate", "firing rate", False),

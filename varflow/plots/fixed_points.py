@@ -11,8 +11,6 @@ from varflow._checks import DomainError, instance, positive_scale, scalar
 from varflow.plots.style import GREY, axes, colours
 from varflow.results import FixedPoints
 
-__all__ = ["plot_fixed_points"]
-
 
 def plot_fixed_points(points: FixedPoints, ax: Any = None, *, start: float = 1.0) -> Any:
     """The map ``V → F(V)`` with its fixed points, filled if stable, two-cycles, and the cobweb of layers driven at ``start``.

@@ -10,8 +10,6 @@ from varflow._checks import instance
 from varflow.plots.style import colours, draw_map, new_figure
 from varflow.results import GradientFlow
 
-__all__ = ["plot_gradient_flow"]
-
 
 def plot_gradient_flow(flow: GradientFlow) -> Any:
     """Energy of every layer (left), in total and at single steps, and the fraction of it at every step (right)."""

@@ -10,8 +10,6 @@ from varflow._checks import instance
 from varflow.plots.style import axes, colours, marker
 from varflow.results import Kernel, ReadableDepth
 
-__all__ = ["plot_kernel", "plot_readable_depth"]
-
 
 def plot_kernel(kernel: Kernel, ax: Any = None) -> Any:
     """Raster overlap of different inputs over layers: the mean over pairs, and a band from the smallest to the largest."""

@@ -11,8 +11,6 @@ from varflow._display import percent
 from varflow.plots.style import LINE, TEXT, TITLES, new_figure, wrapped
 from varflow.results import PhaseDiagram
 
-__all__ = ["plot_phase_diagram"]
-
 CONTOURS = {0.01: ("1 %", "white"), 0.5: ("50 %", "white"), 0.99: ("99 %", "0.1")}  # survival: label and colour
 FINE = 200  # interpolated points per axis
 PAPER = {

@@ -10,8 +10,6 @@ from varflow._checks import instance
 from varflow.plots.style import colours, draw_map, layers, marker, new_figure
 from varflow.results import Profile
 
-__all__ = ["plot_profile"]
-
 
 def plot_profile(profile: Profile) -> Any:
     """Variance ± one standard deviation over layers, with the fraction of networks alive below.

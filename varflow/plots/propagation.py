@@ -7,22 +7,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import require
-from varflow.plots.style import (
-    BESIDE,
-    GREY,
-    RIGHT,
-    band,
-    colours_of,
-    experiment_of,
-    layers,
-    line_styles,
-    marker,
-    page,
-    panel_title,
-)
+from varflow.plots import style
 from varflow.results import Curve, Experiment
-
-__all__ = ["plot_experiment"]
 
 
 def plot_experiment(experiment: Experiment) -> Any:
@@ -31,8 +17,8 @@ def plot_experiment(experiment: Experiment) -> Any:
     Bands and dots: simulated mean ± one standard deviation over networks. Lines: exact mean (solid) ± standard
     deviation (dotted). For a drive of several inputs the light band of the survival panel spans the inputs.
     """
-    colours = colours_of(experiment_of(experiment, in_time=False))
-    figure, grid = page(experiment, RIGHT + _columns(colours) - 1, tall=4.9, height_ratios=[3.2, 1])
+    colours = style.colours_of(style.experiment_of(experiment, in_time=False))
+    figure, grid = style.page(experiment, style.RIGHT + _columns(colours) - 1, tall=4.9, height_ratios=[3.2, 1])
     drawn = []
     for column, (key, curves) in enumerate(experiment.panels.items()):
         ax = figure.add_subplot(grid[0, column], sharey=drawn[0] if drawn else None)
@@ -40,8 +26,13 @@ def plot_experiment(experiment: Experiment) -> Any:
         for curve in curves:
             _draw_variance(ax, curve, colours[curve.threshold])
             _draw_survival(alive, curve, colours[curve.threshold])
-        ax.set_title(panel_title(experiment, *key), fontsize=11)
-        _dress(ax, alive, first=column == 0, depth=curves[0].network.depth)
+        ax.set_title(style.panel_title(experiment, *key), fontsize=11)
+        for panel in (ax, alive):
+            style.dress(panel, first=column == 0, last=panel is alive, depth=curves[0].network.depth)
+        alive.set_ylim(-0.05, 1.08)
+        if column == 0:
+            ax.set_ylabel(r"variance of the potentials, $\mathrm{Var}[u_l]$")
+            alive.set_ylabel("fraction of\nnetworks alive")
         drawn.append(ax)
     drawn[0].set_ylim(0, _ceiling(experiment))
     _legends(drawn[-1], colours, experiment)
@@ -49,33 +40,19 @@ def plot_experiment(experiment: Experiment) -> Any:
 
 
 def _draw_variance(ax: Any, curve: Curve, colour: Any) -> None:
-    band(ax, curve.ensemble, curve.profile, colour)
+    style.band(ax, curve.ensemble, curve.profile, colour)
     died = np.flatnonzero(curve.profile.survival < 0.5)
     if len(died):
         ax.plot(died[0] + 1, curve.profile.variance[died[0]], "x", color=colour, ms=7, mew=2, clip_on=False, zorder=5)
 
 
 def _draw_survival(ax: Any, curve: Curve, colour: Any) -> None:
-    layer = layers(curve.profile)
+    layer = style.layers(curve.profile)
     inputs = curve.profile.per_input.get("survival")
     if inputs is not None and len(inputs) > 1:
         ax.fill_between(layer, inputs.min(axis=0), inputs.max(axis=0), color=colour, alpha=0.2, lw=0)
     ax.plot(layer, curve.ensemble.mean().survival, ".", color=colour, ms=3)
-    ax.plot(layer, curve.profile.survival, "-", color=colour, lw=1.4, marker=marker(layer))
-
-
-def _dress(ax: Any, alive: Any, *, first: bool, depth: int) -> None:
-    for panel in (ax, alive):
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.set_xlim(0, depth + 1)
-        panel.tick_params(labelleft=first)
-    ax.tick_params(labelbottom=False)
-    alive.xaxis.get_major_locator().set_params(integer=True)
-    alive.set_ylim(-0.05, 1.08)
-    alive.set_xlabel("layer")
-    if first:
-        ax.set_ylabel(r"variance of the potentials, $\mathrm{Var}[u_l]$")
-        alive.set_ylabel("fraction of\nnetworks alive")
+    ax.plot(layer, curve.profile.survival, "-", color=colour, lw=1.4, marker=style.marker(layer))
 
 
 def _ceiling(experiment: Experiment) -> float:
@@ -96,12 +73,14 @@ def _legends(ax: Any, colours: dict[float, Any], experiment: Experiment) -> None
     """Thresholds and line styles, to the right of the last panel."""
     lines, patches = require("plot", "matplotlib.lines"), require("plot", "matplotlib.patches")
     thresholds = [lines.Line2D([], [], color=colour, lw=2.5, label=f"θ = {theta:.4g}") for theta, colour in colours.items()]
-    spread = lines.Line2D([], [], color=GREY, ls=":", lw=1)
-    styles = [*line_styles(experiment, "exact mean"), (spread, "exact mean ± std")]
+    spread = lines.Line2D([], [], color=style.GREY, ls=":", lw=1)
+    styles = [*style.line_styles(experiment, "exact mean"), (spread, "exact mean ± std")]
     if any(np.any(curve.profile.survival < 0.5) for curve in experiment.curves):
-        silent = lines.Line2D([], [], color=GREY, marker="x", ls="", ms=6, mew=1.8)
+        silent = lines.Line2D([], [], color=style.GREY, marker="x", ls="", ms=6, mew=1.8)
         styles.append((silent, "half the networks\nare silent"))
     if any(len(curve.profile.per_input.get("survival", ())) > 1 for curve in experiment.curves):
-        styles.append((patches.Patch(color=GREY, alpha=0.25, lw=0), "below: lowest to\nhighest input"))
-    ax.add_artist(ax.legend(handles=thresholds, bbox_to_anchor=(1.04, 1), loc="upper left", ncols=_columns(colours), **BESIDE))
-    ax.legend(*zip(*styles, strict=True), bbox_to_anchor=(1.04, 0), loc="lower left", **BESIDE)
+        styles.append((patches.Patch(color=style.GREY, alpha=0.25, lw=0), "below: lowest to\nhighest input"))
+    ax.add_artist(
+        ax.legend(handles=thresholds, bbox_to_anchor=(1.04, 1), loc="upper left", ncols=_columns(colours), **style.BESIDE)
+    )
+    ax.legend(*zip(*styles, strict=True), bbox_to_anchor=(1.04, 0), loc="lower left", **style.BESIDE)

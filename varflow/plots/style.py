@@ -13,29 +13,6 @@ import numpy as np
 from varflow._checks import DomainError, instance, require
 from varflow.results import Experiment
 
-__all__ = [
-    "ALARM",
-    "BESIDE",
-    "GREY",
-    "LINE",
-    "RIGHT",
-    "TEXT",
-    "TITLES",
-    "axes",
-    "band",
-    "colours",
-    "colours_of",
-    "draw_map",
-    "experiment_of",
-    "layers",
-    "line_styles",
-    "marker",
-    "new_figure",
-    "page",
-    "panel_title",
-    "wrapped",
-]
-
 TITLES = {"preserving": r"preserving gain, $g^2 = 1/P(u>\theta)$", "kaiming": r"Kaiming's gain, $g^2 = 2$"}
 PANEL, LEFT, RIGHT = 4.7, 0.95, 2.3  # inches: width of a panel with its gap, margins
 GREY, BESIDE = "0.35", {"frameon": False, "fontsize": 8.5, "borderaxespad": 0.0}  # of legends right of a panel
@@ -76,6 +53,16 @@ def page(experiment: Experiment, right: float, tall: float, **rows: Any) -> tupl
     grid.update(left=LEFT / width, right=1 - right / width, bottom=text_height / height, top=1 - 0.4 / height)
     figure.text(LEFT / width, 0.15 / height, "\n".join(words), va="bottom", fontsize=TEXT, color="0.25", linespacing=1.35)
     return figure, grid
+
+
+def dress(ax: Any, *, first: bool, last: bool, depth: int) -> None:
+    """Axes over the layers of a panel, in its first column or not, in its last row or not."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.set_xlim(0, depth + 1)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.tick_params(labelleft=first, labelbottom=last)
+    if last:
+        ax.set_xlabel("layer")
 
 
 def line_styles(experiment: Experiment, predicted: str) -> list[tuple[Any, str]]:

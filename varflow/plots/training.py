@@ -8,8 +8,6 @@ from varflow._checks import DomainError, instance
 from varflow.plots.style import BESIDE, GREY, colours, new_figure
 from varflow.results.training import TOTAL, TrainingHistory
 
-__all__ = ["plot_training"]
-
 
 def plot_training(history: TrainingHistory) -> Any:
     """Late rate and fraction of dead neurons over training steps, and gradient norms where they were measured: a line for each

@@ -14,9 +14,7 @@ from varflow._display import Shown, Table, measured, several
 from varflow._figures import draw
 from varflow.model.surrogate import Surrogate
 from varflow.results.audited_layer import DESCRIBED, FLOOR, MORE, MOSTLY, SATURATED, AuditedLayer, lost_inputs, weights_of
-from varflow.results.export import Exported, dataset, numbered, records
-
-__all__ = ["CAUSES", "AuditReport", "UnhealthyError"]
+from varflow.results.export import Exported, dataset, named, numbered, records
 
 CAUSES = {
     "dead input": "the input is zero, always or in the second half of the steps: nothing drives the first layer",
@@ -287,10 +285,9 @@ class AuditReport(Exported, Shown):
         layers = [name for name in AuditedLayer.__dataclass_fields__ if name not in ("name", *BY_MODULE, *DESCRIBED, *OVER)]
         variables = records(self.layers, (*layers, *MORE), "layer")
         variables |= {name: (("layer", axis), [getattr(layer, name) for layer in self.layers]) for name, axis in OVER.items()}
-        names = ("first_dead", "cause", "fix_layer", "fix_gain", "method", "healthy")
-        attributes = {name: getattr(self, name) for name in names} | {"notes": "; ".join(self.notes)}
+        attributes = named(self, "first_dead", "cause", "fix_layer", "fix_gain", "method", "healthy")
         axes = {"layer": ("layer", [layer.name for layer in self.layers])} | numbered(step=self.steps)
-        return dataset(variables, axes, **attributes)
+        return dataset(variables, axes, **attributes, notes="; ".join(self.notes))
 
     def plot(self) -> Any:
         """Measured and predicted late rate, and variance, over layers: a matplotlib figure."""
@@ -310,7 +307,8 @@ class AuditReport(Exported, Shown):
         predicted = any(math.isfinite(layer.predicted_rate) for layer in self.layers)
         by = f"predicted: {self.method}" if predicted else "without a prediction"
         title = f"AuditReport: {several(self.steps, 'step')}, {several(self.inputs, 'input')}, {by}"
-        remarks = [*(self.problems or ["healthy"]), *self.remarks, *_first_notes(self.notes)]
+        rest = [f"and {len(self.notes) - SHOWN} more in .notes"] if len(self.notes) > SHOWN else []
+        remarks = [*(self.problems or ["healthy"]), *self.remarks, *self.notes[:SHOWN], *rest]
         return Table(title, layout, rows, (*header, "spikes", "SynOps", "verdict"), remarks, "  ! ")
 
 
@@ -367,7 +365,3 @@ def _named(layers: list[AuditedLayer]) -> str:
 def first_of(names: list[str]) -> str:
     """The first two names, and how many more there are."""
     return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
-
-
-def _first_notes(notes: tuple[str, ...]) -> list[str]:
-    return list(notes) if len(notes) <= SHOWN else [*notes[:SHOWN], f"and {len(notes) - SHOWN} more in .notes"]

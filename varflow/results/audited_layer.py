@@ -15,8 +15,6 @@ from varflow.model.surrogate import Surrogate
 from varflow.results.export import Exported
 from varflow.results.layout import ReadOnly
 
-__all__ = ["DESCRIBED", "FLOOR", "MORE", "MOSTLY", "SATURATED", "AuditedLayer", "lost_inputs", "weights_of"]
-
 INPUT = "input"
 MORE = ("dead", "verdict", "spikes")  # properties of layers that are exported
 DESCRIBED = ("neuron", "surrogate")  # exported as text

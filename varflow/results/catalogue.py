@@ -14,11 +14,9 @@ from varflow._figures import draw
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.results.ensemble import Ensemble
-from varflow.results.export import Exported, dataset, records
+from varflow.results.export import Exported, dataset, named, records
 from varflow.results.layout import QUANTITIES, axes_of, over_layers
 from varflow.results.profile import Profile
-
-__all__ = ["Catalogue", "CatalogueEntry"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +115,9 @@ class Catalogue(Shown):
         return tuple(profile.network for profile in self.profiles.values())
 
     def to_dict(self) -> dict[str, Any]:
-        names = ("fan_in", "width", "depth", "steps", "rate", "survival_target", "critical_gain")
         setting = {"threshold": self.neuron.threshold, "decay": self.neuron.decay, "reset": str(self.neuron.reset)}
         setting |= {name: getattr(self.neuron, name) for name in ("input_scale", "synaptic_decay", "delay")}
-        setting |= {name: getattr(self, name) for name in names}
+        setting |= named(self, "fan_in", "width", "depth", "steps", "rate", "survival_target", "critical_gain")
         return nan_to_none({"methods": self.methods, **setting})
 
     def to_xarray(self) -> Any:
@@ -133,7 +130,7 @@ class Catalogue(Shown):
             for name in QUANTITIES
         }
         axes = {"key": ("key", [entry.key for entry in self.methods])} | axes_of(self)
-        setting = {name: getattr(self, name) for name in ("neuron", "fan_in", "width", "critical_gain")}
+        setting = named(self, "neuron", "fan_in", "width", "critical_gain")
         return dataset(records(self.methods, names, "key") | over_layers(layers, "key"), axes, **setting)
 
     def plot(self) -> Any:
@@ -158,16 +155,10 @@ class Catalogue(Shown):
 
 
 def _cells(entry: CatalogueEntry) -> tuple[str, ...]:
-    numbers = (
-        _text(entry.gain, ".4f"),
-        _text(entry.weight_std, ".4g"),
-        entry.alive or "–",
-        _text(entry.survival, ".3g"),
-        _text(entry.firing_rate, ".3g"),
-        _text(entry.spikes, ".3g"),
-        _text(entry.synaptic_operations, ".3g"),
-    )
-    return (entry.name, *numbers, entry.needs, entry.remark or entry.ignores)
+    gains = _text(entry.gain, ".4f"), _text(entry.weight_std, ".4g")
+    activity = (entry.survival, entry.firing_rate, entry.spikes, entry.synaptic_operations)
+    predicted = entry.alive or "–", *(_text(value, ".3g") for value in activity)
+    return (entry.name, *gains, *predicted, entry.needs, entry.remark or entry.ignores)
 
 
 def _text(value: float | None, form: str) -> str:

@@ -11,12 +11,11 @@ from varflow._checks import nan_to_none
 from varflow._display import Shown, Table
 from varflow._figures import draw
 from varflow.results.ensemble import Ensemble
-from varflow.results.export import dataset
+from varflow.results.export import dataset, named
 from varflow.results.layout import SPREADS, ReadOnly, axes_of, over_layers
 from varflow.results.profile import Profile
 
-__all__ = ["Comparison", "deviation"]
-
+VERDICT = ("p_value", "passed", "false_alarm", "calibration")
 ALARM = 1e-3  # at which means and spreads weigh the same
 
 
@@ -76,15 +75,13 @@ class Comparison(ReadOnly, Shown):
     def to_dict(self) -> dict[str, Any]:
         axes = ("layer", "step", "z") if self.profile.variance.ndim == 2 else ("layer", "z")
         worst = {name: dict(zip(axes, place, strict=True)) for name, place in self.worst.items()}
-        names = ("p_value", "passed", "false_alarm", "calibration", "z", "spread")
-        return nan_to_none({name: getattr(self, name) for name in names} | {"worst": worst})
+        return nan_to_none(named(self, *VERDICT, "z", "spread") | {"worst": worst})
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``layer`` and ``step``: deviations ``z_variance`` …, spreads ``relative_…``, verdict."""
         variables = over_layers({f"z_{name}": values for name, values in self.z.items()})
         variables |= {f"relative_{name}": ((), value) for name, value in self.spread.items()}
-        verdict = {name: getattr(self, name) for name in ("p_value", "passed", "false_alarm", "calibration")}
-        return dataset(variables, axes_of(self.profile.network), **verdict)
+        return dataset(variables, axes_of(self.profile.network), **named(self, *VERDICT))
 
     def plot(self, ax: Any = None) -> Any:
         """Variance over layers (at the last step): measured mean and band, predicted mean and band. Returns matplotlib axes."""

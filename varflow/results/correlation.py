@@ -7,10 +7,8 @@ from typing import Any
 
 from varflow._checks import nan_to_none
 from varflow._display import Table
-from varflow.results.export import Exported, dataset, records
+from varflow.results.export import Exported, dataset, named, records
 from varflow.results.fixed_points import Points
-
-__all__ = ["CorrelationFixedPoint", "CorrelationFixedPoints"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,7 @@ class CorrelationFixedPoints(Points[CorrelationFixedPoint]):
     variance: float
 
     def to_dict(self) -> dict[str, Any]:
-        return nan_to_none({"fixed_points": self.points, "threshold": self.threshold, "variance": self.variance})
+        return nan_to_none({"fixed_points": self.points} | named(self, "threshold", "variance"))
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``fixed_point``."""

@@ -14,8 +14,6 @@ from varflow.results.comparison import Comparison
 from varflow.results.ensemble import Ensemble
 from varflow.results.profile import Profile
 
-__all__ = ["Curve"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:

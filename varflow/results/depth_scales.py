@@ -12,8 +12,6 @@ from varflow._figures import draw
 from varflow.results.export import Exported, dataset
 from varflow.results.layout import evenly
 
-__all__ = ["DepthScales"]
-
 NAMES = ("firing_rate", "variance_depth", "overlap_depth", "overlap", "gradient_gain", "gradient_depth")
 
 

@@ -11,11 +11,9 @@ import numpy as np
 from varflow._checks import nan_to_none, renamed
 from varflow._display import Shown, Table
 from varflow.model.network import Network
-from varflow.results.export import dataset
+from varflow.results.export import dataset, named
 from varflow.results.layout import QUANTITIES, ReadOnly, axes_of, layers_table, over_layers, spikes
 from varflow.results.profile import Profile
-
-__all__ = ["Ensemble", "spread"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -102,14 +100,13 @@ class Ensemble(ReadOnly, Shown):
 
     def to_dict(self) -> dict[str, Any]:
         """Everything except ``second_moments``, which are large; ``to_xarray`` has them."""
-        names = (*QUANTITIES, "spikes", "potential_mean", "seed", "engine", "device", "dtype")
-        return nan_to_none({name: value for name in names if (value := getattr(self, name)) is not None})
+        values = named(self, *QUANTITIES, "spikes", "potential_mean", "seed", "engine", "device", "dtype")
+        return nan_to_none({name: value for name, value in values.items() if value is not None})
 
     def to_xarray(self) -> Any:
         """All quantities as an ``xarray.Dataset`` over ``network``, ``layer`` and ``step``."""
-        names = (*QUANTITIES, "spikes", "potential_mean", "second_moments")
-        variables = over_layers({name: getattr(self, name) for name in names}, "network")
-        origin = {name: getattr(self, name) for name in ("network", "seed", "engine", "device", "dtype")}
+        variables = over_layers(named(self, *QUANTITIES, "spikes", "potential_mean", "second_moments"), "network")
+        origin = named(self, "network", "seed", "engine", "device", "dtype")
         return dataset(variables, axes_of(self.network), **origin)
 
     def _table(self) -> Table:

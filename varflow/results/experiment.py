@@ -14,11 +14,9 @@ from varflow.model.drive_kinds import Drive
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import written
 from varflow.results.curve import Curve
-from varflow.results.export import dataset, records
+from varflow.results.export import dataset, named, records
 from varflow.results.layout import QUANTITIES, axes_of, late_steps, over_layers
 from varflow.results.summary import sentence
-
-__all__ = ["Experiment"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -85,18 +83,11 @@ class Experiment(Shown):
             "steps": self.steps,
             "neuron": repr(first.network.neuron),
             "drive": repr(self.drive),
-            "engine": first.ensemble.engine,
-            "seed": first.ensemble.seed,
-            "device": first.ensemble.device,
-            "dtype": first.ensemble.dtype,
-            "repeats": self.repeats,
-            "requested_repeats": self.requested_repeats,
-            "false_alarm": self.false_alarm,
-            "bias": self.bias,
+            **named(first.ensemble, "engine", "seed", "device", "dtype"),
+            **named(self, "repeats", "requested_repeats", "false_alarm", "bias"),
             "version": __version__,
         }
-        verdict = {"passed": self.passed, "complete": self.complete, "reading": self.reading}
-        return nan_to_none(verdict | setting | {"curves": [curve.to_dict() for curve in self.curves]})
+        return nan_to_none(named(self, "passed", "complete", "reading") | setting | {"curves": self.curves})
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``curve``, ``layer`` and ``step``: theory, means over the simulated networks, deviations.
@@ -113,8 +104,7 @@ class Experiment(Shown):
         verdicts = records([curve.comparison for curve in self.curves], ("p_value", "passed"), "curve")
         axes = records(self.curves, ("rule", "width"), "curve") | axes_of(self.curves[0].network)
         axes["threshold"] = ("curve", [written(curve.threshold) for curve in self.curves])
-        setting = {"drive": self.drive, "repeats": self.repeats, "false_alarm": self.false_alarm, "passed": self.passed}
-        return dataset(variables | verdicts, axes, **setting)
+        return dataset(variables | verdicts, axes, **named(self, "drive", "repeats", "false_alarm", "passed"))
 
     def plot(self) -> Any:
         """A panel per gain rule and width: variance over layers, with survival below. Returns a matplotlib Figure.

@@ -14,8 +14,6 @@ import numpy as np
 
 from varflow._checks import nan_to_none, require
 
-__all__ = ["Exported", "dataset", "numbered", "plain", "records"]
-
 
 class Exported:
     """A result whose fields, but the ``_hidden`` ones, and ``_derived`` properties are exported by name."""
@@ -27,7 +25,12 @@ class Exported:
     def to_dict(self) -> dict[str, Any]:
         """Everything by name, None where undefined; arrays that are too large only ``to_xarray`` has."""
         names = [*(field.name for field in fields(self) if field.name not in self._hidden), *self._derived]  # pyright: ignore[reportArgumentType]
-        return nan_to_none({name: getattr(self, name) for name in names})
+        return nan_to_none(named(self, *names))
+
+
+def named(result: Any, *names: str) -> dict[str, Any]:
+    """Attributes of a result by name."""
+    return {name: getattr(result, name) for name in names}
 
 
 def dataset(variables: Mapping[str, Any], coordinates: Mapping[str, Any], **attributes: Any) -> Any:
@@ -48,8 +51,8 @@ def records(rows: Iterable[Any], names: Iterable[str], axis: str) -> dict[str, A
     return {name: (axis, [getattr(row, name) for row in every]) for name in names}
 
 
-def _without_none(named: Mapping[str, Any]) -> dict[str, Any]:
-    arrays = {name: (axes, plain(values)) for name, (axes, values) in named.items() if values is not None}
+def _without_none(variables: Mapping[str, Any]) -> dict[str, Any]:
+    arrays = {name: (axes, plain(values)) for name, (axes, values) in variables.items() if values is not None}
     return {name: (axes, array) for name, (axes, array) in arrays.items() if array.size}
 
 

@@ -9,9 +9,7 @@ from typing import Any, TypeVar, overload
 from varflow._checks import nan_to_none
 from varflow._display import Shown, Table
 from varflow._figures import draw
-from varflow.results.export import Exported, dataset, records
-
-__all__ = ["Cycle", "FixedPoint", "FixedPoints", "Points", "in_full"]
+from varflow.results.export import Exported, dataset, named, records
 
 Point = TypeVar("Point")
 
@@ -131,8 +129,7 @@ class FixedPoints(Points[FixedPoint]):
     map: Callable[[Any], Any] | None = field(default=None, kw_only=True)
 
     def to_dict(self) -> dict[str, Any]:
-        names = ("cycles", "complete", "resolution", "basin_edge")
-        return nan_to_none({"fixed_points": self.points} | {name: getattr(self, name) for name in names})
+        return nan_to_none({"fixed_points": self.points} | named(self, "cycles", "complete", "resolution", "basin_edge"))
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``fixed_point``, and ``cycle`` and ``phase`` if there are two-cycles; all floats."""

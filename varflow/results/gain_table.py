@@ -9,8 +9,6 @@ import numpy as np
 
 from varflow.results.export import Exported, dataset
 
-__all__ = ["CorrectedGain", "CorrectedGainTable"]
-
 DIGITS = 12  # in the file: the accuracy of the gain
 
 

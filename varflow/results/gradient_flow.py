@@ -10,10 +10,8 @@ import numpy as np
 from varflow._display import Shown, Table
 from varflow._figures import draw
 from varflow.model.network import Network
-from varflow.results.export import Exported, dataset, numbered
+from varflow.results.export import Exported, dataset, named, numbered
 from varflow.results.layout import ReadOnly, axes_of, evenly, over_layers
-
-__all__ = ["GradientFlow"]
 
 SUMMARY = ("growth", "typical_growth", "long_time_rate")
 
@@ -94,7 +92,7 @@ class GradientFlow(ReadOnly, Exported, Shown):
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``layer``, ``step`` and ``other_step``."""
         errors = {"energy_error": self.error.get("energy")}
-        variables = over_layers({"energy": self.energy, "second_moments": self.second_moments} | errors)
+        variables = over_layers(named(self, "energy", "second_moments") | errors)
         variables |= {name: ((), getattr(self, name)) for name in SUMMARY}
         variables["weight_norms"] = ("weighted_layer", self.weight_norms)
         variables |= {name: ("layer", getattr(self, name)) for name in ("spread", "typical")}

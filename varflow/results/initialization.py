@@ -7,8 +7,6 @@ from dataclasses import dataclass, fields
 from varflow._display import Shown, Table
 from varflow.results.export import Exported
 
-__all__ = ["Initialization"]
-
 FINITE = ("survival", "corrected_gain", "corrected_survival")  # computed for normal potentials
 
 

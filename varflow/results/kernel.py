@@ -14,8 +14,6 @@ from varflow.model.network import Network
 from varflow.results.export import dataset, numbered
 from varflow.results.layout import ReadOnly, evenly
 
-__all__ = ["READOUTS", "UPPER_BOUND", "Kernel", "overlaps_of_pairs"]
-
 READOUTS = ("counts", "raster", "last")
 UPPER_BOUND = (
     "Infinite width is only an upper bound on what a readout can use: with repeats=… kernels have the network's width."

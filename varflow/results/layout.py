@@ -12,8 +12,6 @@ from varflow._display import Table
 from varflow.model.network import Network
 from varflow.results.export import numbered
 
-__all__ = ["QUANTITIES", "SPREADS", "ReadOnly", "axes_of", "evenly", "late_steps", "layers_table", "over_layers", "spikes"]
-
 QUANTITIES = ("variance", "firing_rate", "survival")
 SPREADS = ("spread", "conditional_spread")  # over networks, pooled over layers
 AXES = ("layer", "step", "other_step")

@@ -10,10 +10,8 @@ import numpy as np
 from varflow._checks import DomainError, integer, nan_to_none, probability, real_array
 from varflow._display import Shown, Table, percent
 from varflow._figures import draw
-from varflow.results.export import dataset
+from varflow.results.export import dataset, named
 from varflow.results.layout import evenly
-
-__all__ = ["LEVELS", "PhaseDiagram"]
 
 LEVELS = (0.99, 0.5, 0.01)  # survival probabilities of the contours
 
@@ -98,13 +96,13 @@ class PhaseDiagram(Shown):
 
     def to_dict(self) -> dict[str, Any]:
         names = ("thresholds", *(["differ"] if self.differ else []), "widths", "depth", "gain", "survival", "reading")
-        return nan_to_none({name: getattr(self, name) for name in names})
+        return nan_to_none(named(self, *names))
 
     def to_xarray(self) -> Any:
         """Survival as an ``xarray.Dataset`` over ``threshold`` and ``width``."""
         axes = {"threshold": ("threshold", self.thresholds), "width": ("width", self.widths)}
-        setting = {name: getattr(self, name) for name in ("depth", "gain", "unstable_from")}
-        return dataset({"survival": (("threshold", "width"), self.survival)}, axes, **setting)
+        survival = {"survival": (("threshold", "width"), self.survival)}
+        return dataset(survival, axes, **named(self, "depth", "gain", "unstable_from"))
 
     def plot(self) -> Any:
         """A map of survival with contours, and the paper's two widths. Returns a matplotlib Figure."""

@@ -10,9 +10,7 @@ from varflow._checks import nan_to_none
 from varflow._display import Shown, Table, measured, several
 from varflow.model.neurons import Neuron
 from varflow.model.surrogate import Surrogate
-from varflow.results.export import Exported, dataset, records
-
-__all__ = ["LayerPlan", "ModelPlan"]
+from varflow.results.export import Exported, dataset, named, records
 
 RATES = ("firing_rate", "firing_rate_std", "measured_rate", "fresh_rate")
 NUMBERS = ("neuron_name", "fan_in", "gain", "weight_std", *RATES, "set_by")
@@ -65,7 +63,7 @@ class LayerPlan:
         return self.gain / math.sqrt(self.fan_in) if self.fan_in else math.nan
 
     def to_dict(self) -> dict[str, Any]:
-        return nan_to_none({name: getattr(self, name) for name in ("name", *NUMBERS, "neuron", "surrogate")})
+        return nan_to_none(named(self, "name", *NUMBERS, "neuron", "surrogate"))
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -11,10 +11,10 @@ from varflow._checks import nan_to_none, renamed
 from varflow._display import Shown, Table
 from varflow._figures import draw
 from varflow.model.network import Network
-from varflow.results.export import dataset
+from varflow.results.export import dataset, named
 from varflow.results.layout import ReadOnly, axes_of, layers_table, over_layers, spikes
 
-__all__ = ["Profile", "Sampler"]
+NAMES = ("variance", "variance_std", "firing_rate", "firing_rate_std", "survival", "potential_mean", "effective_width")
 
 
 class Sampler(Protocol):
@@ -79,24 +79,18 @@ class Profile(ReadOnly, Shown):
     coincidences = renamed("coincidences", "second_moments")
 
     @property
-    def _names(self) -> tuple[str, ...]:
-        return ("variance", "variance_std", "firing_rate", "firing_rate_std", "survival", "potential_mean", "effective_width")
-
-    @property
     def spikes(self) -> np.ndarray:
         """Expected number of spikes in a layer, width × firing rate."""
         return spikes(self.network, self.firing_rate, self.firing_rate.ndim)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything except ``second_moments``, which are large; ``to_xarray`` has them."""
-        arrays = {name: getattr(self, name) for name in (*self._names, "spikes")}
-        more = {"per_input": self.per_input, "error": self.error}
-        given = {name: value for name, value in arrays.items() if value is not None}
-        return nan_to_none(given | {name: value for name, value in more.items() if value})
+        values = named(self, *NAMES, "spikes", "per_input", "error")
+        return nan_to_none({name: value for name, value in values.items() if value is not None and len(value)})
 
     def to_xarray(self) -> Any:
         """All quantities and numerical errors: an ``xarray.Dataset`` over ``layer`` and ``step``, some also over ``input``."""
-        arrays = {name: getattr(self, name) for name in (*self._names, "spikes", "second_moments")}
+        arrays = named(self, *NAMES, "spikes", "second_moments")
         variables = over_layers(arrays | {f"{name}_error": value for name, value in self.error.items()})
         variables |= over_layers({f"{name}_per_input": value for name, value in self.per_input.items()}, "input")
         variables["silent_variance"] = ("layer", np.broadcast_to(self.silent_variance, len(self.variance)))

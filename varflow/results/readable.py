@@ -12,11 +12,9 @@ from varflow._display import Shown, Table
 from varflow._figures import draw
 from varflow.model.network import Network
 from varflow.results.ensemble import spread
-from varflow.results.export import dataset, numbered
+from varflow.results.export import dataset, named, numbered
 from varflow.results.kernel import UPPER_BOUND
 from varflow.results.layout import ReadOnly
-
-__all__ = ["ReadableDepth"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -84,13 +82,13 @@ class ReadableDepth(ReadOnly, Shown):
 
     def to_dict(self) -> dict[str, Any]:
         names = ("depth", "depth_error", "deepest", "throughout", "accuracy", "error", "chance", "infinite_width", "readout")
-        return nan_to_none({name: getattr(self, name) for name in (*names, "seed")})
+        return nan_to_none(named(self, *names, "seed"))
 
     def to_xarray(self) -> Any:
         """Accuracies as an ``xarray.Dataset`` over ``repeat`` and ``layer``."""
-        names = ("depth", "depth_error", "deepest", "chance", "infinite_width", "readout", "seed", "network")
+        setting = named(self, "depth", "depth_error", "deepest", "chance", "infinite_width", "readout", "seed", "network")
         variables, layers = {"accuracy": (("repeat", "layer"), self.accuracies)}, numbered(layer=len(self.accuracy))
-        return dataset(variables, layers, **{name: getattr(self, name) for name in names})
+        return dataset(variables, layers, **setting)
 
     def plot(self, ax: Any = None) -> Any:
         """Accuracy over layers. Returns matplotlib Axes."""

@@ -11,8 +11,6 @@ from varflow.model.over_neurons import mean_of
 from varflow.results.curve import Curve
 from varflow.results.layout import late_steps
 
-__all__ = ["sentence"]
-
 DEAD = 0.005  # survival, or spikes per step, below which activity is said to die: rounds to 0 in per cent
 TITLES = {"preserving": "Preserving gain, g² = 1/P(u > θ)", "kaiming": "Kaiming's gain, g² = 2"}
 

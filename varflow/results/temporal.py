@@ -12,10 +12,8 @@ from varflow._display import Shown, Table
 from varflow.model.drives import Drive
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
-from varflow.results.export import Exported, dataset, numbered
+from varflow.results.export import Exported, dataset, named, numbered
 from varflow.results.layout import ReadOnly
-
-__all__ = ["TemporalCriticalGain", "TemporalFixedPoint"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -74,7 +72,7 @@ class TemporalFixedPoint(ReadOnly, Exported, Shown):
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``step`` and ``other_step``; what is not settled is left out."""
-        arrays = {name: getattr(self, name) for name in ("variance", "potential_mean", "firing_rate", "second_moments")}
+        arrays = named(self, "variance", "potential_mean", "firing_rate", "second_moments")
         arrays |= {f"{name}_error": value for name, value in self.error.items()}
         variables = {name: (("step", "other_step")[: np.ndim(value)], value) for name, value in arrays.items()}
         numbers = ("alive", "settled", "alive_steps", "mean_rate", "late_rate", "multiplier", "stable", "depth", "residual")

@@ -12,8 +12,6 @@ from varflow.model.network import Network
 from varflow.results.export import Exported, dataset, numbered
 from varflow.results.layout import ReadOnly, evenly
 
-__all__ = ["Trainability"]
-
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Trainability(ReadOnly, Exported, Shown):

@@ -14,8 +14,6 @@ from varflow._checks import DomainError, choice, nan_to_none
 from varflow._display import Shown, Table
 from varflow._figures import draw
 
-__all__ = ["BACKWARD", "MEASURED", "TOTAL", "TrainingHistory"]
-
 MEASURED = ("firing_rate", "dead_fraction", "saturated_fraction", "variance", "raster_overlap")
 BACKWARD = ("gradient_norm", "gradient_gain", "dead_gradients")  # also, where gradients are measured
 TOTAL = "total"

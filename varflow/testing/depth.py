@@ -8,8 +8,6 @@ import varflow as vf
 from varflow._checks import DomainError, called, instance, integer, probability
 from varflow.testing.fills import Fill, filled, seeded
 
-__all__ = ["assert_agrees_with_theory", "assert_survives"]
-
 
 def assert_survives(
     fill: Fill,

@@ -11,8 +11,6 @@ import numpy as np
 from varflow._checks import DomainError, integer, require
 from varflow._shared import ALONE
 
-__all__ = ["Fill", "filled", "seeded"]
-
 Fill = Callable[[Any], Any]
 
 

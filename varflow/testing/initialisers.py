@@ -17,8 +17,6 @@ from varflow._checks import DomainError, called, integer, positive_scale, probab
 from varflow.testing.fills import Fill, filled, seeded
 from varflow.testing.verdict import Judged, judged
 
-__all__ = ["assert_gain", "assert_preserves_variance"]
-
 SHAPE = (128, 256)  # not square, so that a fill that uses the wrong fan fails
 FEWEST_REPEATS, ROWS = 20, 8192  # tensors, and by default rows in all: enough for the false-alarm rates in the docstrings
 

@@ -16,8 +16,6 @@ from varflow._checks import DomainError, flag, integer, non_negative, real_array
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
-__all__ = ["distributions", "drives", "gains", "networks", "neurons", "thresholds"]
-
 
 def thresholds(
     min_value: float | None = None, max_value: float | None = None, *, positive: bool = True

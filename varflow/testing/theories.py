@@ -10,8 +10,6 @@ import numpy as np
 from varflow._checks import DomainError, called, integer, non_negative, positive_scale, probability, scalar, scale
 from varflow.testing.verdict import Judged, judged
 
-__all__ = ["assert_variance_map"]
-
 POTENTIALS = 2**16  # per batch
 FEWEST = 20  # active neurons in a batch, for its mean to be nearly normal as the t test assumes
 
