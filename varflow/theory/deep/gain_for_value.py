@@ -62,18 +62,15 @@ class Rung:
     before: Rung | None
 
     @property
-    def sampled(self) -> bool:
-        return self.neurons.samples(self.question.neuron, self.question.steps)
-
-    @property
     def stopped_early(self) -> bool:
-        """True if the best network ended before the depth: as it lives, its layers no longer change."""
+        """True if the best network ended before the depth; in one that lives and does not grow, layers no longer change."""
         return self.search.best.layers < self.question.depth
 
     @property
     def early_death(self) -> float:
         """Relative error of the smallest gain that lives: with few points it is too large."""
-        return EARLY / self.neurons.points if self.sampled else 0.0
+        sampled = self.neurons.samples(self.question.neuron, self.question.steps)
+        return EARLY / self.neurons.points if sampled else 0.0
 
     @property
     def early_miss(self) -> float:
@@ -92,15 +89,15 @@ class Rung:
 
     def answers(self, points: int) -> bool:
         """True if the gain has the value and the value tells the gain."""
-        return not (self.misses(VALUE_TOLERANCE) or self.error(points) > GAIN_TOLERANCE or self.dying)
+        return not (self.misses(VALUE_TOLERANCE) or self.error(points) > GAIN_TOLERANCE or self.near_death)
 
     @property
-    def dying(self) -> bool:
+    def near_death(self) -> bool:
         """True if the value is reached only on the way down to a network that dies, at a gain that depends on the points."""
         whole = [rung for rung in (self, self.before) if rung and rung.question is self.question]
-        near = [dying for rung in whole if (dying := rung.search.dying) and dying.miss < 0]
-        reach = 2 * self.early_death
-        return self.early_miss > VALUE_TOLERANCE and any(self.search.best.x - each.x < reach for each in near)
+        reach = self.search.best.x - 2 * self.early_death
+        falls = any((dead := rung.search.dying) and dead.miss < 0 and dead.x > reach for rung in whole)
+        return falls and self.early_miss > VALUE_TOLERANCE
 
     def error(self, points: int) -> float:
         """Error of ln g: of the value over its slope, and by early death in whole networks of fewer points than asked for."""

@@ -91,8 +91,8 @@ def deep_layer(neuron: Neuron, steps: int, quantity: str, target: float, depth: 
     if without_memory(neuron, steps):
         with suppress(DomainError):
             found = at_fixed_point(neuron, fan_in=None, depth=depth, **{quantity.removeprefix("firing_"): target})
-            if found.stable:
-                return Deep((found.gain,), found.firing_rate, found.variance, found.multiplier, True, True)
+            if found.stable and (m := found.multiplier) is not None:
+                return Deep((found.gain,), found.firing_rate, found.variance, m, True, True)
     question, drive = _question(neuron, steps, quantity, target, depth), _drive(neuron, steps, quantity, target)
     if (found := _sustained(neuron, question, drive)) is not None:
         return found
