@@ -228,6 +228,7 @@ GOOD = {
     **each("strict delayed detached counts as_published decay_input reset_delay norm_input", BOOLEANS),
     **each("approximate dry_run positive living memoryless any_drive equal_layers", BOOLEANS),
     **each("heavy_tails given second_moments gradients infinite_width", BOOLEANS),
+    **each("coincidences", ("None",)),
     **each("refine detach_reset", ["None", *BOOLEANS]),
     **each("neurons.spikingjelly_if.detach_reset neurons.spikingjelly_lif.detach_reset", BOOLEANS),
     "gradient_flow.readout": ["'shared'", "'independent'"],

@@ -78,6 +78,10 @@ class Spike(torch.nn.Module):
         return (x > 1).float()
 
 
+class Found:
+    """A result of one's own, for ``vf.register``."""
+
+
 X = torch.linspace(0.05, 0.95, 64).reshape(4, 16)
 
 
@@ -147,6 +151,8 @@ CALLS = {
     "smallest_width": lambda: vf.smallest_width(threshold=0.9, depth=5),
     "sparsest_rate": lambda: vf.sparsest_rate(width=40, depth=5),
     "stable_variance": lambda: vf.stable_variance(threshold=[0.7, 0.9], gain=2.2),
+    "read": lambda: vf.read(model(), X, steps=3).unknown,
+    "register": lambda: vf.register(Found, figure=lambda result, **options: None),
     "surrogate_width": lambda: vf.surrogate_width(net(depth=2), "atan"),
     "temporal_critical_gain": lambda: vf.temporal_critical_gain(LEAKY, steps=2, depth=5, points=64, scrambles=2),
     "temporal_fixed_point": lambda: vf.temporal_fixed_point(in_time(), points=64, scrambles=2, max_depth=24),

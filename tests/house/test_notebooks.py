@@ -152,7 +152,7 @@ PLAIN = f"{HEADER}9. A claim\n\n# %%\nimport varflow as vf\n\nassert vf.gain(thr
         PLAIN + "from varflow import gain\n",
         PLAIN + "from varflow.theory.memoryless.variance_map import slope\n",
         PLAIN + "vf.SpikeChain._masses\n",
-        PLAIN + "vf.theory\n",
+        PLAIN + "vf.walks\n",
         PLAIN.replace("import varflow as vf", "import numpy as vf"),
     ],
 )

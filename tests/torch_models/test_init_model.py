@@ -20,7 +20,7 @@ from torch import nn  # noqa: E402
 
 from varflow.results import late_steps  # noqa: E402
 from varflow.theory.deep.look import driven  # noqa: E402
-from varflow.theory.responses.neurons import Neurons  # noqa: E402
+from varflow.theory.responses.neurons import Responses  # noqa: E402
 from varflow.torch_models.initialise.layer_gains import deep_layer, run_deep, settles  # noqa: E402
 
 WIDTH, DEPTH, STEPS, NETWORKS = 96, 6, 6, 24
@@ -570,7 +570,7 @@ def test_only_neurons_of_several_spikes_return_to_no_rate(steps, decay):
     def passed_on(reset, gain):
         neuron = vf.Neuron(1.0, decay=decay, reset=reset)
         moments = np.eye(steps) + 1
-        return np.linalg.norm(driven(neuron, Neurons(2**12, 2, 0), gain**2 * moments).second_moments[0, 0]) / gain**2
+        return np.linalg.norm(driven(neuron, Responses(2**12, 2, 0), gain**2 * moments).second_moments[0, 0]) / gain**2
 
     gains = [2.0, 4.0, 8.0, 16.0]
     several, one = ([passed_on(reset, gain) for gain in gains] for reset in ("multi_spike", "subtract"))

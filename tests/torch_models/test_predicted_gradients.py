@@ -198,7 +198,7 @@ def test_windows_are_followed_with_all_their_points(monkeypatch):
     make, x, gain = MODELS["maxima"]
     traced = trace(drawn(make, gain, 0), x)
     fans = {n: fan_in(w) for layer in traced.layers for n, w in zip(layer.names, layer.weights, strict=True)}
-    monkeypatch.setattr("varflow.torch_models.prediction.signals.JOINT", 9 * traced.steps)
+    monkeypatch.setattr("varflow.torch_models.prediction.signals.TOGETHER", 9 * traced.steps)
     monkeypatch.setattr("varflow.theory.maps.positions.IN_WINDOWS", 2**16)
     infinite = InfiniteWidth.of(traced, {n: Moments(fan, gain / fan**0.5) for n, fan in fans.items()}, 8)
     found, points = energies(infinite), []
@@ -226,7 +226,7 @@ def test_windows_of_large_maps_are_followed_on_their_own(name, monkeypatch):
     moments = {
         n: Moments(fan_in(w), gain / fan_in(w) ** 0.5) for l in traced.layers for n, w in zip(l.names, l.weights, strict=True)
     }
-    monkeypatch.setattr("varflow.torch_models.prediction.signals.JOINT", 9 * traced.steps)  # numbers in a window
+    monkeypatch.setattr("varflow.torch_models.prediction.signals.TOGETHER", 9 * traced.steps)  # numbers in a window
     monkeypatch.setattr("varflow.theory.maps.positions.IN_WINDOWS", 2**18)  # at fewer points, a sixteenth of the usual
     infinite = InfiniteWidth.of(traced, moments, 8)
     assert bool(infinite.restarted) == (name != "maxima of currents")

@@ -23,7 +23,7 @@ from varflow.results import Initialization
 from varflow.theory.deep.gain_for_value import Solution, attainable, drive_strength, solve
 from varflow.theory.deep.look import Question, drive_covariance, in_units, late, steady
 from varflow.theory.deep.search import TRIES
-from varflow.theory.responses.neurons import Neurons
+from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals.index import standard_error
 
 __all__ = ["gain_for_rate", "gain_for_variance", "question_of"]
@@ -120,7 +120,7 @@ def gain_for_rate(
         return gain_of_block(block, rate=rate, steps=steps, depth=depth, drive=drive, fan_in=fan_in, **sizes)
     if neuron is None:
         raise DomainError("neuron", neuron, "must be given, or block=[…]")
-    return _answered("firing_rate", rate, neuron, steps, depth, drive, fan_in, Neurons(**sizes), progress)
+    return _answered("firing_rate", rate, neuron, steps, depth, drive, fan_in, Responses(**sizes), progress)
 
 
 def gain_for_variance(
@@ -168,7 +168,7 @@ def gain_for_variance(
     2.691 10.000 0.3759
     """
     check_progress(progress)
-    return _answered("variance", variance, neuron, steps, depth, drive, fan_in, Neurons(points, scrambles, seed), progress)
+    return _answered("variance", variance, neuron, steps, depth, drive, fan_in, Responses(points, scrambles, seed), progress)
 
 
 def _answered(quantity: str, value: float, neuron: Any, steps: int | None, depth: int, drive: Drive | None, *more: Any) -> Any:
@@ -205,20 +205,22 @@ def question_of(quantity: str, value: float, neuron: Neuron, drive: np.ndarray, 
     return Question(unit, drive * (steps / np.trace(drive)), depth, quantity, value, steps // 2)
 
 
-def _in_time(question: Question, neuron: Neuron, fan_in: int | None, neurons: Neurons, progress: Progress) -> Initialization:
+def _in_time(
+    question: Question, neuron: Neuron, fan_in: int | None, responses: Responses, progress: Progress
+) -> Initialization:
     """The answer of a search, in the user's units."""
     theta, name, warnings = mean_of(neuron.threshold), question.quantity.removeprefix("firing_"), []
     scale, unit = theta / neuron.input_scale, theta**2 if name == "variance" else 1.0
     with reporter(progress, 2 * TRIES, "networks") as report:
         try:
-            strength = drive_strength(question, neurons)
+            strength = drive_strength(question, responses)
         except ConvergenceError:
             strength = 1.0
             warnings.append(f"no drive of this shape gives layer 1 this {name}: input_gain is θ/λ instead")
         try:
-            found = solve(question, neurons, strength, counted(report, 2 * TRIES))
+            found = solve(question, responses, strength, counted(report, 2 * TRIES))
         except ConvergenceError:
-            least, most = (unit * value for value in attainable(question, neurons))
+            least, most = (unit * value for value in attainable(question, responses))
             rule = _rule(name, question, unit, least, most)
             raise DomainError(name, unit * question.value, rule) from None
         report(2 * TRIES)

@@ -15,7 +15,7 @@ from varflow.model.surrogates import surrogate_of
 from varflow.results import GradientFlow
 from varflow.theory.deep.surrogate_width import with_smallest_range, with_unit_growth
 from varflow.theory.operations.visit import Effort
-from varflow.theory.responses.neurons import Neurons
+from varflow.theory.responses.neurons import Responses
 from varflow.theory.walks.gradients import READOUTS, ForwardPass
 from varflow.theory.walks.signals import Blocks
 
@@ -83,7 +83,9 @@ def surrogate_width(
     psi, kind = surrogate_of(surrogate), choice("readout", readout, READOUTS)
     detached = None if detach_reset is None else flag("detach_reset", detach_reset)
     instance("network", network, Network)
-    return _suited(ForwardPass.of(Blocks.of(network, Effort(Neurons(points, scrambles, seed)))), psi, objective, kind, detached)
+    return _suited(
+        ForwardPass.of(Blocks.of(network, Effort(Responses(points, scrambles, seed)))), psi, objective, kind, detached
+    )
 
 
 def _suited(
@@ -117,7 +119,7 @@ def surrogate_beside_gain(surrogate: Any, gain: float, neuron: Neuron, steps: in
     Of several steps by the range over ``depth`` layers; memoryless by growth 1, the same in every layer.
     """
     network = Network(width=1000, depth=depth, gain=gain, neuron=neuron, steps=steps, drive=drive)
-    blocks = Blocks.of(network, Effort(Neurons(2**10, 4, seed=0)))  # few points: the gain beside it takes a second
+    blocks = Blocks.of(network, Effort(Responses(2**10, 4, seed=0)))  # few points: the gain beside it takes a second
     psi, solved = surrogate_of(surrogate), ForwardPass.of(blocks)
     answer: dict[str, Any] = {"gradient_growth": solved.gradients(psi, scatter=False).growth, "surrogate": None, "words": []}
     try:

@@ -17,7 +17,7 @@ from varflow.model.network import Network
 from varflow.model.signals import has_own_gain
 from varflow.results import Kernel
 from varflow.results.ensemble import spread
-from varflow.theory.responses.neurons import Neurons
+from varflow.theory.responses.neurons import Responses
 from varflow.theory.walks.kernels import second_moments
 
 POINTS, SCRAMBLES = 2**12, 8
@@ -99,20 +99,20 @@ def kernel(
     """
     driven = driven_by(network, inputs)
     repeats = None if repeats is None else integer("repeats", repeats, minimum=1)
-    neurons = Neurons(points, scrambles, seed)
+    responses = Responses(points, scrambles, seed)
     check_progress(progress)
     different, place = _different(driven)
     size = 8 * driven.depth * ((repeats or 0) + 2) * (driven.drive.n_inputs * driven.steps) ** 2
     room("inputs", driven.drive, size, "second moments of every layer: take fewer inputs, steps, layers or repeats")
     if repeats is None:
-        moments, error = second_moments(different, neurons, progress)
+        moments, error = second_moments(different, responses, progress)
         error_of_inputs = None if not error.any() else _each(error, place, driven)
-        return Kernel(driven, _each(moments, place, driven), error_of_inputs, seed=neurons.seed)
+        return Kernel(driven, _each(moments, place, driven), error_of_inputs, seed=responses.seed)
     require("torch", "torch")
     from varflow.simulation.kernels import sampled_moments
 
-    samples = _each(sampled_moments(different, repeats=repeats, seed=neurons.seed, progress=progress), place, driven)
-    return Kernel(driven, samples.mean(axis=0), spread(samples) / np.sqrt(repeats), samples, neurons.seed)
+    samples = _each(sampled_moments(different, repeats=repeats, seed=responses.seed, progress=progress), place, driven)
+    return Kernel(driven, samples.mean(axis=0), spread(samples) / np.sqrt(repeats), samples, responses.seed)
 
 
 def sampled_grams(

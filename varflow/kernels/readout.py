@@ -12,7 +12,7 @@ from varflow.kernels.kernel import POINTS, SCRAMBLES, driven_by, kernel, sampled
 from varflow.model.network import Network
 from varflow.results import ReadableDepth
 from varflow.results.kernel import READOUTS
-from varflow.theory.responses.neurons import Neurons
+from varflow.theory.responses.neurons import Responses
 
 
 def readable_depth(
@@ -92,7 +92,7 @@ def readable_depth(
     >>> 1 < vf.readable_depth(network, x, labels).depth < 12
     True
     """
-    repeats, seed = integer("repeats", repeats, minimum=1), Neurons(points, scrambles, seed).seed
+    repeats, seed = integer("repeats", repeats, minimum=1), Responses(points, scrambles, seed).seed
     held_out, ridge = probability("held_out", held_out, open_ends=True), scalar("ridge", positive("ridge", ridge))
     choice("readout", readout, READOUTS)
     infinite, classes = flag("infinite_width", infinite_width), _classes(labels)

@@ -15,7 +15,7 @@ from varflow.model.surrogates import surrogate_of
 from varflow.results import Trainability
 from varflow.results.ensemble import spread
 from varflow.theory.operations.visit import Effort, WayBack
-from varflow.theory.responses.neurons import Neurons
+from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals.gradients import readout
 from varflow.theory.walks.gradients import gradients_walk
 from varflow.theory.walks.signals import Blocks, signals_walk
@@ -81,7 +81,7 @@ def trainability(
     >>> contrast(1.4, 5) > contrast(25, 5), contrast(1.4, 5) > contrast(1.4, 10)
     (True, True)
     """
-    psi, neurons = surrogate_of(surrogate), Neurons(points, scrambles, seed)
+    psi, responses = surrogate_of(surrogate), Responses(points, scrambles, seed)
     drawn = inputs if inputs is not None else _three(instance("network", network, Network), seed)
     asked = driven_by(network, drawn)
     drive = asked.drive
@@ -92,12 +92,12 @@ def trainability(
     if graph_of(network).over_batch:
         raise DomainError("network", network, "normalises over a batch: gradients of a common readout are not covered then")
     overlaps = _overlaps(drive, network.steps)
-    blocks = Blocks.of(asked, Effort(neurons), np.arange(3))
+    blocks = Blocks.of(asked, Effort(responses), np.arange(3))
     ((start, batching),) = blocks
     walk = blocks.walk(batching)
     visits = signals_walk(blocks.graph, start, walk, keep=True)
     way = WayBack(walk, lambda _: psi, None if detach_reset is None else flag("detach_reset", detach_reset))
-    gradients_walk(visits, {visits[-1].number: readout(visits[-1].sent, "shared", joint=True)}, way)
+    gradients_walk(visits, {visits[-1].node_number: readout(visits[-1].sent, "shared", same_for_inputs=True)}, way)
     if not way.weights:
         raise DomainError("network", network, "must have a layer with weights")
     theta = np.stack([each[:, 0] for each in reversed(way.weights)], axis=1)  # (replicas, layers, 3, 3)

@@ -15,9 +15,9 @@ from varflow.model.network import Network
 from varflow.results import Profile
 from varflow.results.ensemble import spread
 from varflow.theory.layer import one_step
-from varflow.theory.operations.visit import Effort
+from varflow.theory.operations.visit import INFINITE, Effort
 from varflow.theory.responses.layer_state import LayerState
-from varflow.theory.responses.neurons import Neurons
+from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals.index import Grid, aligned, standard_error
 from varflow.theory.signals.pair_moments import ALL_PAIRS
 from varflow.theory.walks.signals import Blocks, signals_walk
@@ -151,28 +151,28 @@ def mean_field(
         points = POINTS if instance("network", network, Network).steps <= LONG else FEWER_POINTS
     if instance("network", network, Network).layers is not None and method != "auto":
         raise DomainError("method", method, "must be 'auto' for a network of layers=[…], each with its own neurons")
-    neurons = Neurons(points, scrambles, seed, method)
+    responses = Responses(points, scrambles, seed, method)
     if network.layers is None and network.steps == 1:
         one_step(network)
-        neurons.samples(network.neuron, 1)
-    return _profile_of(network, Effort(neurons), progress)
+        responses.samples(network.neuron, 1)
+    return _profile_of(network, Effort(responses), progress)
 
 
 def _profile_of(network: Network, effort: Effort, progress: Progress = False) -> Profile:
     """The profile of a network; independent inputs in blocks."""
-    kinds, neurons = network.drive.n_inputs, effort.neurons
-    replicas = max(neurons.replicas(neuron, network.steps) for neuron in network.neurons)
+    kinds, responses = network.drive.n_inputs, effort.responses
+    replicas = max(responses.replicas(neuron, network.steps) for neuron in network.neurons)
     kept = 8 * replicas * network.depth * network.steps * (network.steps + len(PER_INPUT) * kinds)
     room("depth", network.depth, kept, "second moments and rates of every layer: take fewer layers, steps, inputs or scrambles")
     blocks = Blocks.of(network, effort)
     with reporter(progress, len(blocks) * network.depth, "layers") as report:
-        rows = []
+        records = []
         for n, (start, batching) in enumerate(blocks):
-            row = partial(_of_neurons, exchangeable=batching.exchangeable)
-            walk = blocks.walk(batching, beyond(report, n * network.depth), row=row)
+            record = partial(_of_neurons, exchangeable=batching is INFINITE)
+            walk = blocks.walk(batching, beyond(report, n * network.depth), record=record)
             signals_walk(blocks.graph, start, walk)
-            rows.append(walk.rows)
-    return _profile(network, [_joined(parts, kinds) for parts in zip(*rows, strict=True)], replicas)
+            records.append(walk.records)
+    return _profile(network, [_joined(parts, kinds) for parts in zip(*records, strict=True)], replicas)
 
 
 def _of_neurons(state: LayerState, grid: Grid, *, exchangeable: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import varflow as vf
 from varflow.theory.maps.maxima import Windows, drawn_windows, fire_maxima
 from varflow.theory.maps.maxima_backward import maxima_back, maxima_joined
 from varflow.theory.responses.back_propagation import Sampling
-from varflow.theory.responses.neurons import Neurons
+from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents
@@ -21,7 +21,7 @@ from autograd_networks import atan, neurons  # noqa: E402
 
 TAPS, STEPS, DRAWS = 4, 3, 2**16
 LAYER = vf.layers.Spike(vf.Neuron(decay=0.6, reset="subtract", synaptic_decay=0.3, input_scale=0.8, delay=1))
-POINTS = Neurons(2**12, 16, 0)
+POINTS = Responses(2**12, 16, 0)
 RNG = np.random.default_rng(0)
 ROOT = RNG.normal(size=(TAPS * STEPS, 5)) + np.repeat(2 * RNG.normal(size=(TAPS, 5)), STEPS, axis=0)  # alike at all steps
 MEAN, C = np.repeat(RNG.normal(size=TAPS), STEPS), ROOT @ ROOT.T / 5

@@ -13,7 +13,7 @@ from varflow.theory.maps import maxima_backward as maxima
 from varflow.theory.operations import pool as steps
 from varflow.theory.operations.pool import largest
 from varflow.theory.operations.visit import Effort
-from varflow.theory.responses.neurons import Neurons
+from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Spikes
 from varflow.theory.signals.pair_moments import ALL_PAIRS
@@ -220,7 +220,7 @@ def test_gradients_on_large_maps_are_those_of_real_networks(name):
                 return False
         return True
 
-    passed, psi = ForwardPass.of(Blocks.of(network(layers), Effort(Neurons(**SAMPLING)))), vf.surrogates.atan()
+    passed, psi = ForwardPass.of(Blocks.of(network(layers), Effort(Responses(**SAMPLING)))), vf.surrogates.atan()
     assert agrees(passed.gradients(psi))
     for factor in (0.75, 1.33):
         assert not agrees(passed.gradients(psi.widened(factor * psi.width)))

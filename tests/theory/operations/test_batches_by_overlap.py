@@ -5,7 +5,7 @@ import numpy as np
 import varflow as vf
 from varflow.theory.operations import weights
 from varflow.theory.operations.visit import Effort
-from varflow.theory.responses.neurons import Neurons
+from varflow.theory.responses.neurons import Responses
 from varflow.theory.walks.gradients import ForwardPass
 from varflow.theory.walks.signals import Blocks
 
@@ -23,7 +23,7 @@ def passed(rows, largest):
     """Variances and norms of gradients by weights, with errors; all of a batch up to this size is in one index."""
     x = np.random.default_rng(0).standard_normal((INPUTS, 200)) + 1.0
     network = vf.Network(width=500, layers=layers(rows), drive=vf.drives.inputs(x))
-    solved = ForwardPass.of(Blocks.of(network, Effort(Neurons(2**11, 4, 0), batch=largest)))
+    solved = ForwardPass.of(Blocks.of(network, Effort(Responses(2**11, 4, 0), inputs_together=largest)))
     flow = solved.gradients(vf.surrogates.atan(), "independent", scatter=False)
     variance = np.array([state.variance.mean() for state in solved.states])
     return np.stack([variance, flow.weight_norms]), np.stack([0 * variance, flow.error.get("weight_norms", 0 * variance)])

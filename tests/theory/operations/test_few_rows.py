@@ -106,6 +106,6 @@ def test_first_convolutions_of_images_are_predicted(colours, bias, monkeypatch):
         changed.setattr(SharedScale, "passed", lambda self, t: t)
         assert not fits(rates(2)[1])
     by_overlap = batch_norm.by_overlap
-    without = lambda layer, x, overlap, inputs: by_overlap(layer, x, replace(overlap, row=None), inputs)  # noqa: E731
+    without = lambda layer, x, overlap, inputs: by_overlap(layer, x, replace(overlap, with_batch_mean=None), inputs)  # noqa: E731
     monkeypatch.setattr(batch_norm, "by_overlap", without)
     assert not fits(rates(2)[1])

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import varflow as vf
 from varflow.theory.responses.bivariate_tail import orthant
-from varflow.theory.responses.neurons import LONG, Neurons
+from varflow.theory.responses.neurons import LONG, Responses
 from varflow.theory.responses.orthants import both_or_one
 from varflow.theory.responses.stepping import driven_by, stepped
 
@@ -370,7 +370,7 @@ def test_differences_of_steps_keep_their_digits(options):
         assert getattr(profile, name) == pytest.approx(np.array(getattr(exact, name), dtype=float), rel=1e-12, abs=1e-13)
 
 
-def as_is(neurons, neuron, currents, number, state=Neurons.state):
+def as_is(neurons, neuron, currents, number, state=Responses.state):
     return state(neurons, neuron, replace(currents, changes=None), number)
 
 
@@ -378,7 +378,7 @@ def test_without_digits_of_their_own_differences_are_lost(monkeypatch):
     """Negative control: with only the moments handed down, layers 4 to 8 are off, and the stationary state is the same."""
     network = net(steps=20, depth=40, decay=0.1)
     carried = vf.mean_field(network).second_moments
-    monkeypatch.setattr(Neurons, "state", as_is)
+    monkeypatch.setattr(Responses, "state", as_is)
     lost = np.abs(vf.mean_field(network).second_moments - carried).max(axis=(1, 2))
     assert lost[5] > 1e-4
     assert lost[-1] < 1e-6

@@ -196,7 +196,7 @@ def test_a_small_batch_is_normalised(monkeypatch):
     net = vf.Network(width=WIDTH, layers=layers, steps=STEPS, drive=vf.drives.inputs(x))
     predict = lambda: vf.gradient_flow(net, readout="independent", points=2**11, scrambles=4)  # noqa: E731
     assert agrees(predict(), found)
-    plain = lambda gradients, C, scale, square, size: gradients.times(scale[..., None, None] ** 2)  # noqa: E731
+    plain = lambda gradients, C, gain, square, size: gradients.times(gain[..., None, None] ** 2)  # noqa: E731
     monkeypatch.setattr("varflow.theory.operations.batch_norm.batch_back", plain)
     assert not agrees(predict(), found)
 

@@ -22,9 +22,9 @@ from varflow.model.signals import Signal
 from varflow.model.weighted_layers import Weighted
 from varflow.results import FixedPoint, FixedPoints
 from varflow.theory.memoryless.variance_map import depth_scale
-from varflow.theory.operations.visit import Batching, Effort, Walk
+from varflow.theory.operations.visit import IN_INDEX, INFINITE, Batching, Effort, Walk
 from varflow.theory.responses.layer_state import LayerState
-from varflow.theory.responses.neurons import Neurons
+from varflow.theory.responses.neurons import Responses
 from varflow.theory.roots import rising_root, scan
 from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents, Spikes
@@ -134,12 +134,12 @@ class Block:
         else:
             apart = own[..., :, None] * own[..., None, :]
             signal = Spikes(own, apart + eye * (own - own**2)[..., None], grid, WIDTH)
-        return self._through(signal, Batching(exchangeable=True))
+        return self._through(signal, INFINITE)
 
     def _through(self, signal: Currents | Spikes, batching: Batching | None = None) -> tuple[Any, list[LayerState]]:
         """The signal after the block, and the state of each of its layers of neurons."""
         walk = Walk(
-            Effort(Neurons(points=2, scrambles=2, seed=0)), batching or Batching()
+            Effort(Responses(points=2, scrambles=2, seed=0)), batching or IN_INDEX
         )  # through one step: nothing is sampled
         visits = signals_walk(self.graph, signal, walk, keep=True)
         return visits[-1].sent, [visit.kept["state"] for visit in visits if visit.node.operation.spikes]

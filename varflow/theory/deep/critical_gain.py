@@ -18,7 +18,7 @@ from varflow.theory.deep.gain_for_value import ACCURACY, EARLY, SHARP, with_few_
 from varflow.theory.deep.look import ALIVE, EXTINCT, Question, Seen, drive_covariance, driven, in_units, looking
 from varflow.theory.deep.search import ROUGH, START, STRIDE, TRIES, search
 from varflow.theory.responses.layer_state import LayerState
-from varflow.theory.responses.neurons import Neurons
+from varflow.theory.responses.neurons import Responses
 
 __all__ = ["temporal_critical_gain"]
 
@@ -98,12 +98,12 @@ def temporal_critical_gain(
     if math.sqrt(covariance.max()) / scale > LARGEST_SCALE:
         raise DomainError("drive", drive, f"must be at most {LARGEST_SCALE:g} times threshold/input_scale={scale:g}")
     every = Question(unit, covariance / scale / scale, L, settling=False)
-    neurons = Neurons(points, scrambles, seed)
-    _starts(driven(unit, neurons, every.drive), drive)
+    responses = Responses(points, scrambles, seed)
+    _starts(driven(unit, responses, every.drive), drive)
     with reporter(progress, 2 * TRIES, "networks") as told:
         report = counted(told, 2 * TRIES)
-        x, error = _every_step(every, neurons, report)
-        later, late_error = _smallest(replace(every, spared=T // 2), neurons, min(x, START), report)
+        x, error = _every_step(every, responses, report)
+        later, late_error = _smallest(replace(every, spared=T // 2), responses, min(x, START), report)
         told(2 * TRIES)
     gain, late_gain = scale * math.exp(x), scale * math.exp(min(later, x))  # they may differ by less than their errors
     errors = {"gain": gain * error if error else 0.0, "late_gain": late_gain * late_error if late_error else 0.0}
@@ -125,18 +125,20 @@ def _starts(first: LayerState, drive: Drive) -> None:
         raise DomainError("drive", drive, rule)
 
 
-def _every_step(question: Question, neurons: Neurons, report: Report) -> tuple[float, float]:
+def _every_step(question: Question, responses: Responses, report: Report) -> tuple[float, float]:
     """Smallest ln g with which every step lives, and its error: those of the first step, unless a later one needs more."""
-    first, error = _smallest(replace(question, drive=question.drive[:1, :1]), neurons, START, report, SHARP)
-    coarse = with_few_points(neurons)
+    first, error = _smallest(replace(question, drive=question.drive[:1, :1]), responses, START, report, SHARP)
+    coarse = with_few_points(responses)
     if looking(question, coarse)(min(first, WIDE[1]) + JUST).alive:
         later_alive = looking(replace(question, spared=1), coarse)(first - JUST).alive
         return first, error if later_alive else JUST / math.sqrt(3)  # a later step may need up to JUST more than this
-    found = _smallest(question, neurons, min(first, WIDE[1]), report)
+    found = _smallest(question, responses, min(first, WIDE[1]), report)
     return max(found, (first, error)) if math.isfinite(first) else found  # a gate's later steps may live without the first
 
 
-def _smallest(question: Question, neurons: Neurons, x: float, report: Report, width: float = ACCURACY) -> tuple[float, float]:
+def _smallest(
+    question: Question, responses: Responses, x: float, report: Report, width: float = ACCURACY
+) -> tuple[float, float]:
     """Smallest ln g that lives, sought from ``x`` on, and its error; infinite if none does.
 
     It lies between the gains at which the first and the last of r replicas live; their mean has an error of about that distance
@@ -144,11 +146,11 @@ def _smallest(question: Question, neurons: Neurons, x: float, report: Report, wi
     """
     bias, stride = 0.0, STRIDE
     options: dict[str, Any] = {"accuracy": 1.0, "limits": WIDE, "report": report}
-    if question.steps > 1 and neurons.samples(question.neuron, question.steps):
-        bias = width = EARLY / neurons.points
-        rough = search(looking(question, with_few_points(neurons)), x, width=ROUGH, **options)
+    if question.steps > 1 and responses.samples(question.neuron, question.steps):
+        bias = width = EARLY / responses.points
+        rough = search(looking(question, with_few_points(responses)), x, width=ROUGH, **options)
         x, stride = rough.middle, ROUGH
-    look = cache(looking(question, neurons))
+    look = cache(looking(question, responses))
     every = search(look, x, width=width, stride=stride, **options)
     if every.lower is None or every.upper is None:  # even the smallest gain lives, or not the largest
         return (-math.inf if every.lower is None else math.inf), 0.0

@@ -15,7 +15,7 @@ from varflow.model.network import Network, plain_chain
 from varflow.results import TemporalFixedPoint
 from varflow.theory.deep.look import ALIVE, MOMENTS, average, late, of_replicas, sustained, unchanged
 from varflow.theory.responses.layer_state import LayerState
-from varflow.theory.responses.neurons import Neurons
+from varflow.theory.responses.neurons import Responses
 from varflow.theory.responses.stepping import driven_by
 from varflow.theory.signals.index import standard_error
 from varflow.theory.walks.signals import driven_layer, next_layer
@@ -82,16 +82,16 @@ def temporal_fixed_point(
     """
     network = _alike(network)
     spike, (linear,) = chain_parts(network)
-    neurons, drive = Neurons(points, scrambles, seed, method), network.drive
-    replicas, longest = neurons.replicas(network.neuron, network.steps), integer("max_depth", max_depth, minimum=3 * GROUP)
+    responses, drive = Responses(points, scrambles, seed, method), network.drive
+    replicas, longest = responses.replicas(network.neuron, network.steps), integer("max_depth", max_depth, minimum=3 * GROUP)
 
     def above(below: LayerState, number: int) -> LayerState:
-        return next_layer(linear, spike, below, neurons, number)
+        return next_layer(linear, spike, below, responses, number)
 
     if isinstance(drive, Given):
         state = driven_by(drive, network.neuron)
     else:
-        state = driven_layer(spike, drive.covariance(network.steps)[None], neurons)
+        state = driven_layer(spike, drive.covariance(network.steps)[None], responses)
     groups, rates, settled = [], [state.firing_rate[:, 0]], False
     while len(rates) < longest and not settled:
         group = []

@@ -20,7 +20,7 @@ from varflow.theory.deep.fixed_point import leading_multiplier
 from varflow.theory.deep.look import EXACT, WINDOW, Question, Seen, driven, looking, next_of_gain, of_replicas, steady
 from varflow.theory.deep.search import LIMITS, ROUGH, START, STRIDE, VALUE_TOLERANCE, Search, Slope, search
 from varflow.theory.responses.layer_state import LayerState
-from varflow.theory.responses.neurons import Neurons
+from varflow.theory.responses.neurons import Responses
 from varflow.theory.roots import rising_root
 
 __all__ = ["ACCURACY", "EARLY", "SHARP", "Solution", "attainable", "drive_strength", "solve", "with_few_points"]
@@ -57,7 +57,7 @@ class Rung:
     """A search in networks of one size and so many points, and the rung before it."""
 
     question: Question
-    neurons: Neurons
+    responses: Responses
     search: Search
     before: Rung | None
 
@@ -69,8 +69,8 @@ class Rung:
     @property
     def early_death(self) -> float:
         """Relative error of the smallest gain that lives: with few points it is too large."""
-        sampled = self.neurons.samples(self.question.neuron, self.question.steps)
-        return EARLY / self.neurons.points if sampled else 0.0
+        sampled = self.responses.samples(self.question.neuron, self.question.steps)
+        return EARLY / self.responses.points if sampled else 0.0
 
     @property
     def early_miss(self) -> float:
@@ -102,46 +102,46 @@ class Rung:
     def error(self, points: int) -> float:
         """Error of ln g: of the value over its slope, and by early death in whole networks of fewer points than asked for."""
         best, least = self.search.best, self.search.slope.least
-        early = self.early_death if self.neurons.points < points and not self.stopped_early else 0.0
+        early = self.early_death if self.responses.points < points and not self.stopped_early else 0.0
         return math.hypot(best.error / least, best.miss / least, early)
 
 
-def drive_strength(question: Question, neurons: Neurons, start: float = 1.0) -> float:
+def drive_strength(question: Question, responses: Responses, start: float = 1.0) -> float:
     """Standard deviation of the currents with which layer 1 has the value, in that of the question's."""
 
     def excess(strength: float) -> float:
-        first = driven(question.neuron, neurons, strength**2 * question.drive)
+        first = driven(question.neuron, responses, strength**2 * question.drive)
         return float(question.values(first).mean()) - question.value
 
     return rising_root(excess, start, ACCURACY)
 
 
-def with_few_points(neurons: Neurons) -> Neurons:
+def with_few_points(responses: Responses) -> Responses:
     """Two scrambles of so few points that the numbers cost no more than the calls."""
-    return replace(neurons, points=min(neurons.points, COARSE), scrambles=2)
+    return replace(responses, points=min(responses.points, COARSE), scrambles=2)
 
 
-def solve(question: Question, neurons: Neurons, strength: float, report: Report = unreported) -> Solution:
+def solve(question: Question, responses: Responses, strength: float, report: Report = unreported) -> Solution:
     """The gain under currents ``strength`` times the question's, or as strong as θ/λ where weaker ones leave no answer.
 
     Below θ/λ they may be too weak to keep every step alive. The value is that at the gain, which is not corrected further.
     ConvergenceError if no gain has the value.
     """
     for factor in sorted({strength, max(strength, 1.0)}):
-        rung = _ladder(question.driven_by(factor), neurons, report)
-        if rung.answers(neurons.points):
-            return Solution(rung.search.best, factor, rung.error(neurons.points), _multiplier(rung))
+        rung = _ladder(question.driven_by(factor), responses, report)
+        if rung.answers(responses.points):
+            return Solution(rung.search.best, factor, rung.error(responses.points), _multiplier(rung))
     raise ConvergenceError("no gain sustains this value")
 
 
-def _ladder(question: Question, neurons: Neurons, report: Report) -> Rung:
+def _ladder(question: Question, responses: Responses, report: Report) -> Rung:
     """The search in parts, in whole networks with few points unless more cost as little, and with those asked for.
 
     It ends in networks that are hopeless. A drive that varies in time has no parts, and without sampling a whole network costs
     little.
     """
-    coarse, x, before, rung = with_few_points(neurons), START, None, None
-    sampled = neurons.samples(question.neuron, question.steps)
+    coarse, x, before, rung = with_few_points(responses), START, None, None
+    sampled = responses.samples(question.neuron, question.steps)
     for divisor in DIVISORS if sampled and steady(question.drive) else ():
         if min(question.depth, question.steps) < divisor * FEWEST:
             continue
@@ -150,54 +150,54 @@ def _ladder(question: Question, neurons: Neurons, report: Report) -> Rung:
             return rung
         x = rung.search.corrected
         x, before = x + (0.0 if before is None else (x - before) / 2), x
-    if sampled and (rung is None or _affordable(question, neurons, rung).points > 2 * coarse.points):
+    if sampled and (rung is None or _affordable(question, responses, rung).points > 2 * coarse.points):
         rung = _rung(question, coarse, x, rung, ROUGH, report)
         if rung.hopeless(VALUE_TOLERANCE):
             return rung
         x = rung.search.corrected
-    return _rung(question, _affordable(question, neurons, rung), x, rung, FINE if sampled else EXACT, report)
+    return _rung(question, _affordable(question, responses, rung), x, rung, FINE if sampled else EXACT, report)
 
 
-def _affordable(question: Question, neurons: Neurons, rung: Rung | None) -> Neurons:
+def _affordable(question: Question, responses: Responses, rung: Rung | None) -> Responses:
     """The points asked for: scrambles, then points halved until one network fits into the work, or two where layers settle."""
     layers = question.depth
     if rung and rung.stopped_early:  # more points see smaller changes, and so more layers: half as many again
         layers = min(2 * rung.search.best.layers * 3 // 2, question.depth)
-    while neurons.points * neurons.scrambles * question.steps * layers > WORK and neurons.points > COARSE:
-        fewer = {"scrambles": neurons.scrambles // 2} if neurons.scrambles > 2 else {"points": neurons.points // 2}
-        neurons = replace(neurons, **fewer)
-    return neurons
+    while responses.points * responses.scrambles * question.steps * layers > WORK and responses.points > COARSE:
+        fewer = {"scrambles": responses.scrambles // 2} if responses.scrambles > 2 else {"points": responses.points // 2}
+        responses = replace(responses, **fewer)
+    return responses
 
 
-def _rung(question: Question, neurons: Neurons, x: float, before: Rung | None, accuracy: float, report: Report) -> Rung:
+def _rung(question: Question, responses: Responses, x: float, before: Rung | None, accuracy: float, report: Report) -> Rung:
     """The search from ``x``, where other networks may tell the gain and its slope."""
-    width = 1 / neurons.points if neurons.samples(question.neuron, question.steps) else SHARP
+    width = 1 / responses.points if responses.samples(question.neuron, question.steps) else SHARP
     slope, stride = Slope(), STRIDE
     if before:
         slope, stride = before.search.slope, NEARBY
         slope = replace(slope, measured=slope.measured and before.question.depth == question.depth)
-    look = looking(question, neurons)
+    look = looking(question, responses)
     found = search(look, x, accuracy=accuracy, width=width, slope=slope, stride=stride, report=report)
-    return Rung(question, neurons, found, before)
+    return Rung(question, responses, found, before)
 
 
 def _multiplier(rung: Rung) -> float:
     """The leading multiplier of the last layers, with few points."""
-    neuron, seen, neurons = rung.question.neuron, rung.search.best, with_few_points(rung.neurons)
+    neuron, seen, responses = rung.question.neuron, rung.search.best, with_few_points(rung.responses)
 
     def layer(below: LayerState, number: int) -> LayerState:
-        return next_of_gain(neuron, neurons, below, seen.gain, number)
+        return next_of_gain(neuron, responses, below, seen.gain, number)
 
-    state = of_replicas(seen.state, neurons.replicas(neuron, rung.question.steps))
+    state = of_replicas(seen.state, responses.replicas(neuron, rung.question.steps))
     return leading_multiplier(layer, state, 1, rounds=2 * WINDOW, size=DEVIATION)[0]
 
 
-def attainable(question: Question, neurons: Neurons) -> tuple[float, float]:
+def attainable(question: Question, responses: Responses) -> tuple[float, float]:
     """The values at the smallest gain with which late steps live, and at the largest; infinite if these grow over the layers.
 
     The smallest is sought on a grid; where it is steep, values of neighbours on the grid differ by per cents.
     """
-    coarse = with_few_points(neurons)
+    coarse = with_few_points(responses)
     living = looking(replace(question, value=math.nan), coarse)
     on_grid = lambda x: living(round(x / ROUGH) * ROUGH)  # noqa: E731
     edge, most = search(on_grid, START, accuracy=ROUGH, width=1.5 * ROUGH), looking(question, coarse)(LIMITS[1])

@@ -21,7 +21,7 @@ from varflow.model.over_neurons import mean_of, times
 from varflow.results import late_steps
 from varflow.theory.operations.spike import LONGEST
 from varflow.theory.responses.layer_state import LayerState
-from varflow.theory.responses.neurons import Neurons
+from varflow.theory.responses.neurons import Responses
 from varflow.theory.responses.step import refractory
 from varflow.theory.signals.index import Grid, standard_error
 from varflow.theory.signals.moments import Currents
@@ -85,19 +85,19 @@ def steady(covariance: np.ndarray) -> bool:
     return bool(np.allclose(variance, variance[0]))
 
 
-def driven(neuron: Neuron, neurons: Neurons, covariance: np.ndarray) -> LayerState:
+def driven(neuron: Neuron, responses: Responses, covariance: np.ndarray) -> LayerState:
     """Layer 1 under a drive of this covariance (steps, steps)."""
     grid = Grid(1, 1, 1, len(covariance))
-    return neurons.state(neuron, Currents(np.zeros((1, 1, grid.steps)), covariance[None, None], grid, 1), 0)
+    return responses.state(neuron, Currents(np.zeros((1, 1, grid.steps)), covariance[None, None], grid, 1), 0)
 
 
-def next_of_gain(neuron: Neuron, neurons: Neurons, below: LayerState, gain: float, number: int) -> LayerState:
+def next_of_gain(neuron: Neuron, responses: Responses, below: LayerState, gain: float, number: int) -> LayerState:
     """Layer ``number`` above another, through weights of mean 0 and this gain: ``Cov[I_t, I_t'] = g² M(t, t')``."""
     mean, changes = np.zeros_like(below.firing_rate), below.changes
     if changes is not None:
         changes = replace(changes, mean_change=np.zeros_like(changes.mean_change))
     currents = Currents(mean, below.second_moments, Grid(1, 1, 1, mean.shape[-1]), 1, changes)
-    return neurons.state(neuron, currents.scaled(np.full((1, 1), gain)), number)
+    return responses.state(neuron, currents.scaled(np.full((1, 1), gain)), number)
 
 
 def sustained(neuron: Neuron, living: np.ndarray) -> np.ndarray:
@@ -229,13 +229,13 @@ class Seen:
 Look = Callable[[float], Seen]  # at the network of ln g
 
 
-def looking(question: Question, neurons: Neurons) -> Look:
+def looking(question: Question, responses: Responses) -> Look:
     """Looks at networks with these points above one driven layer."""
-    first, replicas = driven(question.neuron, neurons, question.drive), neurons.replicas(question.neuron, question.steps)
-    return partial(_look, question, neurons, of_replicas(first, replicas))
+    first, replicas = driven(question.neuron, responses, question.drive), responses.replicas(question.neuron, question.steps)
+    return partial(_look, question, responses, of_replicas(first, replicas))
 
 
-def _look(question: Question, neurons: Neurons, first: LayerState, x: float) -> Seen:
+def _look(question: Question, responses: Responses, first: LayerState, x: float) -> Seen:
     """A network to its depth, to its death, or until every step lives and layers no longer change."""
     gain, depth = math.exp(x), question.depth
     states, values, lifetime = [first], [question.values(first)], np.zeros(len(first.firing_rate))
@@ -248,7 +248,7 @@ def _look(question: Question, neurons: Neurons, first: LayerState, x: float) -> 
         endless = gain**2 * float(last.second_moments.max()) > RUNAWAY
         if settled or dead or endless or number == depth:
             break
-        states = [*states[1 - 2 * WINDOW :], next_of_gain(question.neuron, neurons, last, gain, number)]
+        states = [*states[1 - 2 * WINDOW :], next_of_gain(question.neuron, responses, last, gain, number)]
         values.append(question.values(states[-1]))
     state = average(states) if settled else last
     lifetime = np.where(alive | endless, 1.0, lifetime / depth)

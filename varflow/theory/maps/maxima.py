@@ -19,7 +19,7 @@ from varflow.theory.maps.positions import IN_WINDOWS, PAIRS
 from varflow.theory.maps.variance_classes import VarianceClasses
 from varflow.theory.responses.filters import exponential_filter
 from varflow.theory.responses.layer_state import LayerState
-from varflow.theory.responses.neurons import Neurons, points_within
+from varflow.theory.responses.neurons import Responses, points_within
 from varflow.theory.responses.quasi_monte_carlo import causal_factor
 from varflow.theory.responses.step import Population
 from varflow.theory.responses.stepping import stepped
@@ -93,32 +93,32 @@ class Drawn:
         return self.synapse @ self.currents.max(axis=2)
 
 
-def drawn(layer: Spike, currents: Currents, classes: VarianceClasses, number: int, neurons: Neurons) -> Drawn:
+def drawn(layer: Spike, currents: Currents, classes: VarianceClasses, number: int, responses: Responses) -> Drawn:
     """Sampled currents for layer ``number`` of neurons, from those of each class, index ``(tap, step)``."""
     mean, factor = currents.mean, causal_factor(currents.covariance)
-    rng, neuron, steps = np.random.default_rng([neurons.seed, 4, number]), layer.neuron, currents.grid.steps
-    size = neurons.scrambles, *mean.shape[1:], neurons.points
+    rng, neuron, steps = np.random.default_rng([responses.seed, 4, number]), layer.neuron, currents.grid.steps
+    size = responses.scrambles, *mean.shape[1:], responses.points
     with one_thread():
         sampled = factor.astype(np.float32) @ rng.standard_normal(size, np.float32) + mean[..., None].astype(np.float32)
-    parameters = rng.standard_normal((neurons.scrambles, neuron.differing, neurons.points), np.float32)
-    within = sampled.reshape(*size[:2], -1, steps, neurons.points)
+    parameters = rng.standard_normal((responses.scrambles, neuron.differing, responses.points), np.float32)
+    within = sampled.reshape(*size[:2], -1, steps, responses.points)
     synapse = neuron.input_scale * exponential_filter(neuron.synaptic_decay, steps)
     return Drawn([Population.of(neuron, each) for each in parameters], within, synapse.astype(np.float32), classes)
 
 
-def drawn_windows(layer: Spike, windows: Windows, number: int, neurons: Neurons) -> Drawn:
+def drawn_windows(layer: Spike, windows: Windows, number: int, responses: Responses) -> Drawn:
     """In classes of windows of like currents."""
-    classes = VarianceClasses.of(windows.on_map, neurons.scrambles, neurons.seed)
+    classes = VarianceClasses.of(windows.on_map, responses.scrambles, responses.seed)
     currents = classes.currents(windows.currents)
-    most = points_within(IN_WINDOWS, neurons.scrambles * currents.mean[0].size)
-    return drawn(layer, currents, classes, number, neurons.at_most(most))
+    most = points_within(IN_WINDOWS, responses.scrambles * currents.mean[0].size)
+    return drawn(layer, currents, classes, number, responses.at_most(most))
 
 
-def fire_maxima(layer: Spike, windows: Windows, number: int, neurons: Neurons) -> tuple[LayerState, Spikes]:
+def fire_maxima(layer: Spike, windows: Windows, number: int, responses: Responses) -> tuple[LayerState, Spikes]:
     """Layer ``number`` of neurons, which receive the maxima: its state over all windows, and the spikes that arrive at the next
     layer.
     """
-    at_points = drawn_windows(layer, windows, number, neurons)
+    at_points = drawn_windows(layer, windows, number, responses)
     H, S = map(np.stack, zip(*map(stepped, at_points.neurons, at_points.largest), strict=True))
     points = S.shape[-1]
     state = LayerState(
@@ -127,18 +127,20 @@ def fire_maxima(layer: Spike, windows: Windows, number: int, neurons: Neurons) -
     state = state.of_groups(at_points.classes.which)
     pairs = None
     if windows.between is not None:
-        pairs = PairMoments(windows.grid.shape, partial(_between, layer, windows, state.firing_rate, number, neurons))
+        pairs = PairMoments(windows.grid.shape, partial(_between, layer, windows, state.firing_rate, number, responses))
     spikes = Spikes(state.firing_rate, state.second_moments, windows.grid, windows.channels, pairs=pairs)
     return state, spikes.later(layer.neuron.delay)
 
 
-def _between(layer: Spike, windows: Windows, rate: np.ndarray, number: int, neurons: Neurons, offset: Offset) -> np.ndarray:
+def _between(layer: Spike, windows: Windows, rate: np.ndarray, number: int, responses: Responses, offset: Offset) -> np.ndarray:
     """``M_d`` of the spikes: their covariance in classes of pairs of windows, and the means that are known."""
     assert windows.between is not None
     steps, between = windows.grid.steps, windows.between(offset)
     inputs = windows.currents.mean.shape[1] // windows.grid.positions
-    classes, two = classes_of_pairs(windows.on_map, offset, between, max(PAIRS // inputs, 1), neurons.scrambles, neurons.seed)
-    at_points = drawn(layer, two, classes, number, neurons.at_most(max(neurons.points // FEWER, 2)))
+    classes, two = classes_of_pairs(
+        windows.on_map, offset, between, max(PAIRS // inputs, 1), responses.scrambles, responses.seed
+    )
+    at_points = drawn(layer, two, classes, number, responses.at_most(max(responses.points // FEWER, 2)))
     replicas, number_of_classes, places, _, points = at_points.currents.shape
     I = at_points.currents.reshape(replicas, number_of_classes, 2, places // 2, steps, points)
     largest = at_points.synapse @ I.max(axis=3)

@@ -54,12 +54,12 @@ class Routed:
     def back(self, layer: Spike, received: Currents, sampling: Sampling) -> Gradients:
         """Gradients by the currents of a layer, from those received, past the input scale."""
         neuron, grid = layer.neuron, received.grid
-        z, currents = sampling.neurons.currents_at_points(neuron, received, sampling.number)
+        z, currents = sampling.responses.currents_at_points(neuron, received, sampling.number)
         replicas, groups, size, points = currents.shape
         pairs = [under_tap(self.window, tap, grid) for tap in self.window.taps]
         below, above = (np.concatenate(side) for side in zip(*pairs, strict=True))
         tap = np.repeat(np.arange(len(pairs)), [len(inside) for inside, _ in pairs])[:, None]
-        G = replicated(self.above.jointly().moments, replicas)[..., above[:, None], above]
+        G = replicated(self.above.positions_together().moments, replicas)[..., above[:, None], above]
         G = np.broadcast_to(G, (replicas, groups, *G.shape[2:]))
 
         def one(index: int) -> np.ndarray:
@@ -128,7 +128,7 @@ class RoutedPerWindow:
         """Gradients by the currents of a layer, from those received, past the input scale."""
         neuron, steps = layer.neuron, received.grid.steps
         places = self.places.reshape(len(self.places), -1)
-        parameters, currents = currents_in_windows(neuron, received, sampling.number, sampling.neurons, places)
+        parameters, currents = currents_in_windows(neuron, received, sampling.number, sampling.responses, places)
         replicas, groups, _, points = currents.shape
         shape = (-1, *self.places.shape[1:], steps, steps)
         together = max(NUMBERS // (currents[0, 0].size * steps), 1)  # groups whose Jacobians stay in the cache
@@ -184,7 +184,7 @@ def maxima_back(layer: Spike, gradients: Gradients, windows: Windows, sampling: 
     """Gradients by maxima of currents, and, in ``split``, by the currents of each window, of shape (replicas, groups, taps,
     steps, steps).
     """
-    at_points = drawn_windows(layer, windows, sampling.number, sampling.neurons)
+    at_points = drawn_windows(layer, windows, sampling.number, sampling.responses)
     largest, which = at_points.largest, at_points.currents.argmax(axis=2)
     replicas, number, steps, points = largest.shape
     taps = windows.currents.grid.positions

@@ -15,7 +15,7 @@ from varflow.theory.maps.patches import at_places, classes_of_pairs, covariance_
 from varflow.theory.maps.variance_classes import VarianceClasses
 from varflow.theory.responses.back_propagation import Sampling, Slopes, at_one_step, moments_back
 from varflow.theory.responses.layer_state import LayerState
-from varflow.theory.responses.neurons import Neurons, points_within, spikes_at
+from varflow.theory.responses.neurons import Responses, points_within, spikes_at
 from varflow.theory.responses.quasi_monte_carlo import causal_factor
 from varflow.theory.responses.step import Population, carried_back_alone, jacobians, with_input
 from varflow.theory.signals.gradients import Gradients
@@ -43,21 +43,21 @@ PAIRED = 2**11  # the same, times steps, where nothing is sampled
 OF_PAIRS, CLASSES = 2**8, 8  # points and classes of pairs of positions, for each offset, of gradients
 
 
-def state_at_positions(neuron: Neuron, currents: Currents, number: int, neurons: Neurons) -> LayerState:
+def state_at_positions(neuron: Neuron, currents: Currents, number: int, responses: Responses) -> LayerState:
     """Layer ``number`` under currents times the input scale."""
-    classes = VarianceClasses.of(currents, neurons.replicas(neuron, currents.grid.steps), neurons.seed)
-    return neurons.state(neuron, classes.currents(currents), number).of_groups(classes.which)
+    classes = VarianceClasses.of(currents, responses.replicas(neuron, currents.grid.steps), responses.seed)
+    return responses.state(neuron, classes.currents(currents), number).of_groups(classes.which)
 
 
-def pairs_of_spikes(neuron: Neuron, currents: Currents, rate: np.ndarray, number: int, neurons: Neurons) -> PairMoments:
+def pairs_of_spikes(neuron: Neuron, currents: Currents, rate: np.ndarray, number: int, responses: Responses) -> PairMoments:
     """``M_d`` of the spikes under these currents: the covariance of pairs of like covariance, and the means that are known."""
 
     def pairs(offset: Offset) -> np.ndarray:
         steps, distance = currents.grid.steps, 1 if offset is ALL_PAIRS else max(map(abs, offset))
-        most = PAIRS // distance if neurons.samples(neuron, steps) else max(PAIRED // steps, PAIRS)
+        most = PAIRS // distance if responses.samples(neuron, steps) else max(PAIRED // steps, PAIRS)
         between = covariance_of_pairs(currents, offset)
-        classes, two = classes_of_pairs(currents, offset, between, most, neurons.replicas(neuron, steps), neurons.seed)
-        state = neurons.state(neuron, two, number)
+        classes, two = classes_of_pairs(currents, offset, between, most, responses.replicas(neuron, steps), responses.seed)
+        state = responses.state(neuron, two, number)
         one, other = state.firing_rate[..., :steps], state.firing_rate[..., steps:]
         covariance = state.second_moments[..., :steps, steps:] - outer(one, other)
         return with_means(covariance[:, classes.which], rate, offset, currents.grid)
@@ -66,26 +66,26 @@ def pairs_of_spikes(neuron: Neuron, currents: Currents, rate: np.ndarray, number
 
 
 def currents_in_windows(
-    neuron: Neuron, currents: Currents, number: int, neurons: Neurons, places: np.ndarray, far: bool = False
+    neuron: Neuron, currents: Currents, number: int, responses: Responses, places: np.ndarray, far: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Currents of the positions of each window at points of its own: parameters of neurons (scrambles, parameters, points), and
     currents past the synapse (scrambles, groups, (place, step), points); see ``patches.at_places``.
     """
     groups, size = len(places) * currents.mean.shape[1] // currents.grid.positions, places.shape[1] * currents.grid.steps
     room("layers", neuron, 8 * MATRICES * groups * size**2, "second moments over the steps and positions of each window")
-    mean, covariance = neurons.past_synapse(neuron, at_places(currents, places, far))
-    points = points_within(IN_WINDOWS, groups * size * neurons.scrambles)
-    rng = np.random.default_rng([neurons.seed, 4, number, groups])
-    z = rng.standard_normal((neurons.scrambles, groups, size, points), np.float32)
-    parameters = rng.standard_normal((neurons.scrambles, neuron.differing, points), np.float32)
+    mean, covariance = responses.past_synapse(neuron, at_places(currents, places, far))
+    points = points_within(IN_WINDOWS, groups * size * responses.scrambles)
+    rng = np.random.default_rng([responses.seed, 4, number, groups])
+    z = rng.standard_normal((responses.scrambles, groups, size, points), np.float32)
+    parameters = rng.standard_normal((responses.scrambles, neuron.differing, points), np.float32)
     return parameters, causal_factor(covariance).astype(np.float32) @ z + mean[..., None].astype(np.float32)
 
 
 def drawn_in_windows(
-    neuron: Neuron, currents: Currents, number: int, neurons: Neurons, places: np.ndarray, far: bool = False
+    neuron: Neuron, currents: Currents, number: int, responses: Responses, places: np.ndarray, far: bool = False
 ) -> np.ndarray:
     """Spikes of the positions of each window together, shape (scrambles, groups, (place, step), points)."""
-    parameters, drawn = currents_in_windows(neuron, currents, number, neurons, places, far)
+    parameters, drawn = currents_in_windows(neuron, currents, number, responses, places, far)
     return spikes_at(neuron, parameters, drawn, currents.grid.steps)
 
 
@@ -93,8 +93,8 @@ def gradients_at_positions(
     layer: Spike, gradients: Gradients, received: Currents, sampling: Sampling
 ) -> tuple[Gradients, Slopes]:
     """``E[Jᵀ G J]`` at every position: those of like currents get the same gradients, so that their sum is right."""
-    neurons = sampling.neurons
-    classes = VarianceClasses.of(received, neurons.replicas(layer.neuron, received.grid.steps), neurons.seed)
+    responses = sampling.responses
+    classes = VarianceClasses.of(received, responses.replicas(layer.neuron, received.grid.steps), responses.seed)
     currents, above, which = classes.currents(received), classes.of_classes(gradients.moments), classes.which
     if currents.grid.steps == 1:
         second = at_one_step(layer.neuron, currents, sampling.surrogate).second
@@ -110,10 +110,10 @@ def gradients_of_pairs(
 ) -> np.ndarray:
     """``E[J(p)ᵀ G(p, p + d) J(p + d)]``, over classes of pairs of like covariance."""
     neuron, grid, steps = layer.neuron, received.grid, received.grid.steps
-    between, neurons = covariance_of_pairs(received, offset), sampling.neurons
-    replicas = neurons.replicas(neuron, steps)
-    classes, two = classes_of_pairs(received, offset, between, CLASSES, replicas, neurons.seed)
-    z, currents = neurons.at_most(OF_PAIRS).currents_at_points(neuron, two, sampling.number)
+    between, responses = covariance_of_pairs(received, offset), sampling.responses
+    replicas = responses.replicas(neuron, steps)
+    classes, two = classes_of_pairs(received, offset, between, CLASSES, replicas, responses.seed)
+    z, currents = responses.at_most(OF_PAIRS).currents_at_points(neuron, two, sampling.number)
     replicas, groups, size, points = currents.shape
     here = known_pairs(offset, grid.shape)[0]
     G = moments.reshape(len(moments), -1, grid.positions, steps, steps)[:, :, here].reshape(len(moments), -1, steps, steps)

@@ -1,12 +1,13 @@
 r"""BatchNorm: each neuron standardised over a batch of inputs, positions and steps.
 
-.. math:: C' = \frac{\gamma^2}{\sigma^2} H C H, \qquad
-          \sigma^2 = \frac1N \sum_i \bigl[(H C H)_{ii} + (\mu_i - \bar\mu)^2\bigr]
+.. math:: \mu' = \frac{\gamma}{\sigma} (\mu - \bar\mu) + \beta, \qquad C' = \frac{\gamma^2}{\sigma^2} H C H, \qquad
+          \sigma^2 = \varepsilon + \frac1N \sum_i \bigl[(H C H)_{ii} + (\mu_i - \bar\mu)^2\bigr]
 
-with ``H`` subtracting the mean over the ``N`` numbers of a batch. A batch is known in two ways. *Jointly*: all its inputs are
-in the index, exact for the rows given; of infinitely many inputs the last two stand for all (``joint``). *By overlaps*: each
-input alone, and the average overlap of two (``by_overlap``), linear in the number of inputs. Both give a :class:`Batch`.
-Backwards, for a finite batch to the first order in 1/N, see :func:`batch_back`. With running statistics it is affine.
+with ``H`` the matrix that subtracts the mean over the ``N`` numbers of a batch. A walk knows a batch in one of three ways
+(``visit.Batching``): all its inputs are in the index, exact for the rows given; the last two inputs stand for infinitely many
+(both :func:`in_index`); each input is followed alone, with the average overlap of two (:func:`by_overlap`), at a cost linear in
+the number of inputs. All give a :class:`Batch`. Backwards, for a finite batch to the first order in 1/N, see
+:func:`batch_back`. With running statistics it is affine.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from varflow.model.graph import Node
 from varflow.model.layers import BatchNorm
 from varflow.theory.operations.table import Uncovered, register
-from varflow.theory.operations.visit import Visit, WayBack
+from varflow.theory.operations.visit import BY_OVERLAP, INFINITE, Visit, WayBack
 from varflow.theory.signals.counted import CountedCurrents, Counts, changed, no_chain
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.index import Grid, aligned
@@ -27,46 +28,56 @@ from varflow.theory.signals.overlap import Overlap, average_mean, average_second
 from varflow.theory.signals.pair_moments import Offset
 from varflow.theory.signals.shared_scale import SharedScale
 
-__all__ = ["Batch", "batch_back", "by_overlap", "centred_by_overlap", "centred_over_batch", "joint", "running", "standardising"]
+__all__ = [
+    "Batch",
+    "batch_back",
+    "by_overlap",
+    "centred_by_overlap",
+    "centred_over_batch",
+    "in_index",
+    "running",
+    "standardising",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Statistics by which a BatchNorm subtracts and multiplies.
+    """Statistics by which a BatchNorm subtracts and multiplies, of axes (replicas, groups or 1, entries of the index or 1). A
+    batch in the index lies in one group; one known by overlaps has its inputs, or positions, in all groups.
 
     Attributes
     ----------
-    centre : ndarray
-        The mean over the batch.
-    row : ndarray
-        Covariance of each entry with each neuron's own mean over the batch.
-    whole : ndarray
-        Variance of that mean.
-    scale : ndarray
+    mean : ndarray, shape (replicas, groups or 1, 1)
+        The mean over the batch, averaged over neurons.
+    cov_with_batch_mean : ndarray, shape (replicas, groups, entries)
+        Covariance of each entry with the batch mean, which each neuron has of its own.
+    variance_of_batch_mean : ndarray, shape (replicas, groups or 1)
+    gain : ndarray, shape (replicas, groups or 1)
         ``γ/σ``.
     shared : SharedScale, optional
-        How ``σ`` fluctuates over neurons; None of infinitely many inputs.
+        How ``σ`` fluctuates over neurons. None of infinitely many inputs, and by overlaps: ``forward`` finds it in what is
+        normalised.
     """
 
-    centre: np.ndarray
-    row: np.ndarray
-    whole: np.ndarray
-    scale: np.ndarray
+    mean: np.ndarray
+    cov_with_batch_mean: np.ndarray
+    variance_of_batch_mean: np.ndarray
+    gain: np.ndarray
     shared: SharedScale | None = None
 
     def applied(self, layer: BatchNorm, currents: Currents) -> Currents:
         """Currents after the normalisation."""
-        unit, whole = self.scale[..., None, None] ** 2, self.whole[..., None, None]
+        squared_gain, variance = self.gain[..., None, None] ** 2, self.variance_of_batch_mean[..., None, None]
 
         def about_mean(C: np.ndarray, offset: Offset = (0, 0)) -> np.ndarray:
-            each = np.broadcast_shapes(self.row.shape, currents.mean.shape)
-            row, other = means_at(np.broadcast_to(self.row, each), offset, currents.grid)
-            return unit * (C - row[..., :, None] - other[..., None, :] + whole)
+            each = np.broadcast_shapes(self.cov_with_batch_mean.shape, currents.mean.shape)
+            one, other = means_at(np.broadcast_to(self.cov_with_batch_mean, each), offset, currents.grid)
+            return squared_gain * (C - one[..., :, None] - other[..., None, :] + variance)
 
         return currents.with_moments(
-            self.scale[..., None] * (currents.mean - self.centre) + layer.beta,
+            self.gain[..., None] * (currents.mean - self.mean) + layer.beta,
             about_mean(currents.covariance),
-            changes=None,
+            changes=None,  # the layer behind subtracts moments: steps that differ by less than 1e-15 then count as equal
             pairs=None if currents.pairs is None else currents.pairs.then(about_mean),
             overlap=None if currents.overlap is None else currents.overlap.after(self.centred(currents.overlap.between)),
             sampled=None,
@@ -75,30 +86,34 @@ class Batch:
 
     def centred(self, between: np.ndarray) -> np.ndarray:
         """The overlap of two inputs after the normalisation."""
-        row = self.row.reshape(len(self.row), -1, between.shape[-1]).mean(axis=1)
-        return self.scale[..., None] ** 2 * (between - row[..., :, None] - row[..., None, :] + self.whole[..., None])
+        cov = self.cov_with_batch_mean.reshape(len(self.gain), -1, between.shape[-1]).mean(axis=1)
+        about_mean = between - cov[..., :, None] - cov[..., None, :] + self.variance_of_batch_mean[..., None]
+        return self.gain[..., None] ** 2 * about_mean
 
 
 def forward(layer: BatchNorm, inputs: tuple[Currents], visit: Visit) -> Currents:
-    (currents,), batching = inputs, visit.walk.batching
+    (currents,), walk = inputs, visit.walk
     if not isinstance(currents, Currents):
         raise Uncovered("layers", layer, "normalises spikes")
     if layer.statistics is not None:
         return running(layer, currents, *layer.statistics)
-    overlap = currents.overlap if batching.overlaps else None
-    if overlap is None:
-        visit.kept["batch"] = batch = joint(layer, currents, batching.exchangeable)
+    if walk.batching is not BY_OVERLAP:
+        visit.kept["batch"] = batch = in_index(layer, currents, walk.batching is INFINITE)
         return batch.applied(layer, currents)
-    visit.kept["batch"] = batch = by_overlap(layer, currents, overlap, batching.inputs)
+    overlap = currents.overlap
+    if overlap is None:
+        raise Uncovered("layers", layer, "normalises over a batch of which the overlap of two inputs is not known")
+    visit.kept["batch"] = batch = by_overlap(layer, currents, overlap, walk.batch_size)
     after = batch.applied(layer, currents)
     if not layer.gamma:
         return after
-    square = _mean_square(after, batching.inputs) / layer.gamma**4 if overlap.mean_square is None else overlap.mean_square()
-    return replace(after, shared=SharedScale(np.full(1, square), square))
+    known = overlap.mean_square  # of measured numbers, whose inputs have variances of their own
+    mean_square = _mean_square(after, walk.batch_size) / layer.gamma**4 if known is None else known()
+    return replace(after, shared=SharedScale(np.full(1, mean_square), mean_square))  # every entry has the average a = 1/ν
 
 
 def running(layer: BatchNorm, currents: Currents, mean: float, variance: float) -> Currents:
-    """Currents after a normalisation by running statistics."""
+    """Currents after a normalisation by running statistics; increments are found by subtraction, as behind a batch."""
     return replace(currents, changes=None).shifted(-mean).scaled(running_scale(layer, variance)).shifted(layer.beta)
 
 
@@ -112,64 +127,71 @@ def standardising(gamma: float, variance: np.ndarray) -> np.ndarray:
     return np.divide(gamma, np.sqrt(np.maximum(variance, 0.0)), out=np.zeros_like(variance), where=variance > 0)
 
 
-# A batch known jointly.
+# A batch in the index.
 
 
-def joint(layer: BatchNorm, currents: Currents, exchangeable: bool) -> Batch:
-    """Statistics of a batch in the index; of exchangeable inputs by means over pairs of different ones."""
+def in_index(layer: BatchNorm, currents: Currents, infinite: bool) -> Batch:
+    """Statistics of a batch in the index, of which the last input stands for all if there are infinitely many."""
     mean, C = currents.mean, currents.covariance
-    row, batch = _means_over_batch(C, currents.grid, exchangeable)
-    centre = mean[..., batch].mean(axis=-1, keepdims=True)
-    whole = row[..., batch].mean(axis=-1)
-    about_centre = np.diagonal(C, axis1=-2, axis2=-1) - 2 * row + whole[..., None] + (mean - centre) ** 2
-    scale = standardising(layer.gamma, about_centre[..., batch].mean(axis=-1) + layer.eps)
-    if exchangeable or not layer.gamma:
-        return Batch(centre, row, whole, scale)
-    unit = centred_over_batch(C, currents.grid, False) * (scale / layer.gamma)[..., None, None] ** 2
-    return Batch(centre, row, whole, scale, _shared_scale(unit))
+    cov, batch = _with_batch_mean(C, currents.grid, infinite)
+    batch_mean = mean[..., batch].mean(axis=-1, keepdims=True)
+    variance = cov[..., batch].mean(axis=-1)
+    about_mean = np.diagonal(C, axis1=-2, axis2=-1) - 2 * cov + variance[..., None] + (mean - batch_mean) ** 2
+    gain = standardising(layer.gamma, about_mean[..., batch].mean(axis=-1) + layer.eps)
+    if infinite or not layer.gamma:
+        return Batch(batch_mean, cov, variance, gain)
+    normalised = centred_over_batch(C, currents.grid, False) * (gain / layer.gamma)[..., None, None] ** 2
+    return Batch(batch_mean, cov, variance, gain, _shared_scale(normalised))
 
 
-def _shared_scale(unit: np.ndarray) -> SharedScale:
-    """From covariances of all entries of a batch that are normalised to 1 on average; averaged over replicas."""
-    square, variance = (unit**2).mean(axis=(0, -1))[None], np.diagonal(unit, axis1=-2, axis2=-1).mean(axis=0)[None]
+def _shared_scale(C: np.ndarray) -> SharedScale:
+    """From covariances of all entries of a batch, of mean variance 1; averaged over replicas."""
+    square, variance = (C**2).mean(axis=(0, -1))[None], np.diagonal(C, axis1=-2, axis2=-1).mean(axis=0)[None]
     return SharedScale(np.divide(square, variance, out=np.zeros_like(variance), where=variance > 0), float(square.mean()))
 
 
-def _means_over_batch(second: np.ndarray, grid: Grid, exchangeable: bool) -> tuple[np.ndarray, slice]:
-    """Mean product of each entry with those of the batch, other inputs if they are exchangeable; and the entries of a batch."""
-    one = grid.size // grid.inputs if exchangeable else grid.size
-    row = second[..., -one:].mean(axis=-1)
-    if exchangeable:
-        row[..., -one:] = row[..., -2 * one : -one]
-    return row, slice(-one, None)
+def _with_batch_mean(second: np.ndarray, grid: Grid, infinite: bool) -> tuple[np.ndarray, slice]:
+    """Mean product of each entry with those of the batch, and the entries of a batch.
+
+    Of infinitely many inputs the last one of the index represents the batch. In the mean over the batch the product of an input
+    with itself has weight 0, so that the last one's own mean is copied from the input before it, which is like it.
+    """
+    batch_size = grid.size // grid.inputs if infinite else grid.size
+    products = second[..., -batch_size:].mean(axis=-1)
+    if infinite:
+        products[..., -batch_size:] = products[..., -2 * batch_size : -batch_size]
+    return products, slice(-batch_size, None)
 
 
-def centred_over_batch(second: np.ndarray, grid: Grid, exchangeable: bool) -> np.ndarray:
+def centred_over_batch(second: np.ndarray, grid: Grid, infinite: bool) -> np.ndarray:
     """Second moments about the mean over the batch."""
-    row, batch = _means_over_batch(second, grid, exchangeable)
-    return second - row[..., :, None] - row[..., None, :] + row[..., batch].mean(axis=-1)[..., None, None]
+    products, batch = _with_batch_mean(second, grid, infinite)
+    variance = products[..., batch].mean(axis=-1)[..., None, None]
+    return second - products[..., :, None] - products[..., None, :] + variance
 
 
 # A batch known by overlaps.
 
 
-def by_overlap(layer: BatchNorm, currents: Currents, overlap: Overlap, inputs: int) -> Batch:
+def by_overlap(layer: BatchNorm, currents: Currents, overlap: Overlap, batch_size: int) -> Batch:
     """Statistics of a batch of so many such inputs."""
     mean, C = average_mean(currents.mean, currents.grid), currents.covariance
     variance = np.diagonal(average_second(C, currents.grid), axis1=-2, axis2=-1)
-    row = _row(C, currents.grid, overlap.between, inputs) if overlap.row is None else overlap.row
-    centre, whole = mean.mean(axis=-1), row.mean(axis=(1, 2))
-    scale = standardising(layer.gamma, np.maximum(variance.mean(axis=-1) - whole + mean.var(axis=-1), 0.0) + layer.eps)
-    return Batch(centre[:, None, None], row, whole[:, None], scale[:, None])
+    cov = overlap.with_batch_mean
+    cov = _by_overlap_with_batch_mean(C, currents.grid, overlap.between, batch_size) if cov is None else cov
+    of_batch_mean = cov.mean(axis=(1, 2))
+    about_mean = np.maximum(variance.mean(axis=-1) - of_batch_mean + mean.var(axis=-1), 0.0)
+    gain = standardising(layer.gamma, about_mean + layer.eps)
+    return Batch(mean.mean(axis=-1)[:, None, None], cov, of_batch_mean[:, None], gain[:, None])
 
 
-def centred_by_overlap(second: np.ndarray, grid: Grid, between: np.ndarray, inputs: int) -> np.ndarray:
+def centred_by_overlap(second: np.ndarray, grid: Grid, between: np.ndarray, batch_size: int) -> np.ndarray:
     """Second moments about the mean over a batch of so many inputs, with this overlap of two."""
-    row = _row(second, grid, between, inputs)
-    return second - row[..., :, None] - row[..., None, :] + row.mean(axis=(1, 2))[:, None, None, None]
+    products = _by_overlap_with_batch_mean(second, grid, between, batch_size)
+    return second - products[..., :, None] - products[..., None, :] + products.mean(axis=(1, 2))[:, None, None, None]
 
 
-def _row(second: np.ndarray, grid: Grid, between: np.ndarray, inputs: int) -> np.ndarray:
+def _by_overlap_with_batch_mean(second: np.ndarray, grid: Grid, between: np.ndarray, batch_size: int) -> np.ndarray:
     """The mean product of each entry with the batch. Where positions are not told apart, the overlap of one position with
     all others is taken to be proportional to its own variance, as of spikes, and near a border.
     """
@@ -181,14 +203,14 @@ def _row(second: np.ndarray, grid: Grid, between: np.ndarray, inputs: int) -> np
         far = np.tile(far, probes) * np.divide(each, typical, out=np.ones_like(each), where=typical > 0)
     if grid.per_position:  # other positions are like other inputs
         same_input = same_input / grid.positions + (1 - 1 / grid.positions) * far
-    return same_input / inputs + (1 - 1 / inputs) * far
+    return same_input / batch_size + (1 - 1 / batch_size) * far
 
 
-def _mean_square(currents: Currents, inputs: int) -> float:
+def _mean_square(currents: Currents, batch_size: int) -> float:
     """Mean square of the covariance of two numbers of a channel over a batch of so many inputs."""
     covariance, grid = currents.covariance, currents.grid
     assert currents.overlap is not None
-    blocks = inputs * (grid.positions if grid.per_position else 1)
+    blocks = batch_size * (grid.positions if grid.per_position else 1)
     return float((covariance**2).mean() / blocks + (1 - 1 / blocks) * (currents.overlap.between**2).mean())
 
 
@@ -198,26 +220,26 @@ def _mean_square(currents: Currents, inputs: int) -> float:
 def backward(layer: BatchNorm, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
     if layer.statistics is not None:
         return [gradients.times(running_scale(layer, layer.statistics[1]) ** 2)]
-    batch, batching, after, unit = visit.kept["batch"], way.walk.batching, visit.sent, layer.gamma**2 or 1.0
-    if batching.exchangeable:
-        return [replace(gradients.times(batch.scale[..., None, None] ** 2), balanced=True)]
-    if batching.overlaps:
-        square = np.full_like(batch.scale, _mean_square(after, batching.inputs) / unit**2)
-        size = batching.inputs * after.grid.positions * after.grid.steps
-        return [batch_back(gradients, way.laid_out(after).covariance / unit, batch.scale, square, size)]
-    C = after.covariance / unit
-    return [batch_back(gradients, C, batch.scale, (C**2).mean(axis=(-2, -1)), after.grid.size)]
+    batch, walk, after, squared_gamma = visit.kept["batch"], way.walk, visit.sent, layer.gamma**2 or 1.0  # of γ = 0, C is 0
+    if walk.batching is INFINITE:  # P = 1
+        return [replace(gradients.times(batch.gain[..., None, None] ** 2), balanced=True)]
+    if walk.batching is BY_OVERLAP:  # in this small correction the average overlap is enough, also of measured numbers
+        mean_square = np.full_like(batch.gain, _mean_square(after, walk.batch_size) / squared_gamma**2)
+        size = walk.batch_size * after.grid.positions * after.grid.steps
+        return [batch_back(gradients, way.laid_out(after).covariance / squared_gamma, batch.gain, mean_square, size)]
+    C = after.covariance / squared_gamma
+    return [batch_back(gradients, C, batch.gain, (C**2).mean(axis=(-2, -1)), after.grid.size)]
 
 
-def batch_back(
-    gradients: Gradients, covariance: np.ndarray, scale: np.ndarray, mean_square: np.ndarray, size: int
-) -> Gradients:
+def batch_back(gradients: Gradients, covariance: np.ndarray, gain: np.ndarray, mean_square: np.ndarray, size: int) -> Gradients:
     r"""Gradients by the input of a BatchNorm ``y = γ (x - m)/σ`` over ``size`` numbers of each channel, to the first order in
     1/size.
 
-    With ``P = 1 - 1 1^T/N - y y^T/N`` and ``y`` (for γ = 1) normal with covariance ``C``, and ``s² = σ²/E[σ²]``,
+    With ``P = 1 - 1 1^T/N - y y^T/N`` and ``y`` (for γ = 1) normal with covariance ``C``, and ``r = σ²/E[σ²]``,
 
-    .. math:: G^x = \frac{\gamma^2}{E[\sigma^2]}\, E[P G P / s^2], \qquad E[1/s^2] = 1 + \frac{2}{N^2} \sum_{ij} C_{ij}^2
+    .. math:: G^x = \frac{\gamma^2}{E[\sigma^2]}\, E[P G P / r], \qquad E[1/r] = 1 + \frac{2}{N^2} \sum_{ij} C_{ij}^2
+
+    Means of ``y`` that differ between entries, as behind weights of a mean, are left out.
 
     Parameters
     ----------
@@ -225,20 +247,22 @@ def batch_back(
         Blocks of a batch, uncorrelated with each other: its inputs, or positions, or the whole batch in one.
     covariance : ndarray
         ``C`` of each block.
-    scale : ndarray
-        ``γ/σ``, of shape (replicas, groups or 1).
+    gain : ndarray
+        ``γ/σ``, with ``σ²`` its mean over neurons, of shape (replicas, groups or 1).
     mean_square : ndarray
-        Of ``C_ij`` over all pairs in the batch, the same shape.
+        Mean of ``C_ij²`` over all pairs in the batch, the same shape.
     size : int
         ``N``.
     """
     n = covariance.shape[-1]
-    G, C, s, m = aligned(gradients.moments, covariance, *(values[..., None, None] for values in (scale, mean_square)))
-    rows, turned = G.sum(axis=-1), C @ G
-    removed = rows[..., :, None] + rows[..., None, :] + turned + turned.swapaxes(-1, -2)
-    mean, along = (x.mean(axis=1)[:, None, None, None] for x in (rows.sum(axis=-1), (C * G).sum(axis=(-2, -1))))
-    projected = (1 + 2 * m) * G - removed / size + (mean + along * C) / (size * n)
-    return gradients.with_moments(s**2 * projected, pairs={}, balanced=True)
+    G, C, gain, mean_square = aligned(gradients.moments, covariance, *(x[..., None, None] for x in (gain, mean_square)))
+    # E[P G P] = G - (1 1ᵀG + G 1 1ᵀ)/N - (C G + G C)/N + 1 (1ᵀG 1) 1ᵀ/N² + tr(C G) C/N². The batch has N/n blocks, so that its
+    # 1ᵀG 1 and tr(C G) are N/n times their means over blocks: N/n/N² = 1/(size n).
+    sums_of_G, CG = G.sum(axis=-1), C @ G
+    removed = sums_of_G[..., :, None] + sums_of_G[..., None, :] + CG + CG.swapaxes(-1, -2)
+    sum_of_G, trace_CG = (x.mean(axis=1)[:, None, None, None] for x in (sums_of_G.sum(axis=-1), (C * G).sum(axis=(-2, -1))))
+    projected = (1 + 2 * mean_square) * G - removed / size + (sum_of_G + trace_CG * C) / (size * n)
+    return gradients.with_moments(gain**2 * projected, pairs={}, balanced=True)
 
 
 # Counts.

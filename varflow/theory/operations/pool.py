@@ -18,7 +18,7 @@ from varflow.model.layers import Pool
 from varflow.theory.maps import pools
 from varflow.theory.maps.maxima import Windows
 from varflow.theory.maps.maxima_backward import maxima_joined, maximum_back
-from varflow.theory.maps.variance_classes import JOINT
+from varflow.theory.maps.variance_classes import TOGETHER
 from varflow.theory.operations.merge import settled
 from varflow.theory.operations.table import Uncovered, register
 from varflow.theory.operations.visit import Effort, Visit, WayBack
@@ -79,8 +79,9 @@ def windows_of_currents(layer: Any, window: Window, currents: Currents, effort: 
     size = len(window.taps) * grid.steps
     inputs = currents.mean.shape[1] // currents.grid.positions
     most = effort.windows
-    overlaps = currents.overlap is not None  # of maxima they are not known
-    if overlaps or currents.pairs is None or (most is not None and (size > JOINT or inputs * grid.positions * size**2 > most)):
+    followed = currents.overlap is not None  # that of maxima is not known
+    large = most is not None and (size > TOGETHER or inputs * grid.positions * size**2 > most)
+    if followed or currents.pairs is None or large:
         raise Uncovered("layers", layer, COSTLY)
     return Windows.of(currents, window)
 

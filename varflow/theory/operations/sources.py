@@ -9,7 +9,7 @@ import numpy as np
 
 from varflow.model.layers import Measured
 from varflow.theory.operations.table import register
-from varflow.theory.operations.visit import Visit, WayBack
+from varflow.theory.operations.visit import BY_OVERLAP, Visit, WayBack
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Spikes, held
@@ -26,7 +26,7 @@ def forward(layer: Measured, inputs: tuple[Any, ...], visit: Visit) -> Any:
     steps = walk.steps or len(layer.x)
     height, width = layer.x.shape[3:] if layer.x.ndim == 5 else (1, 1)
     grid = Grid(1, height, width, steps)
-    return measured(layer.x, replace(grid, per_position=walk.effort.per_position(grid)), overlaps=walk.batching.overlaps)
+    return measured(layer.x, replace(grid, per_position=walk.effort.per_position(grid)), overlaps=walk.batching is BY_OVERLAP)
 
 
 def measured(x: np.ndarray, grid: Grid, *, overlaps: bool) -> Spikes:

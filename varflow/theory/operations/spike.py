@@ -35,7 +35,7 @@ from varflow.theory.operations.table import Uncovered, register
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.responses.back_propagation import Sampling, Slopes, at_one_step, driven_back, moments_back
 from varflow.theory.responses.layer_state import LayerState
-from varflow.theory.responses.neurons import Neurons
+from varflow.theory.responses.neurons import Responses
 from varflow.theory.responses.stepping import driven_by
 from varflow.theory.signals.counted import Count, Counted, CountedCurrents, Counts, Gaussian, no_chain
 from varflow.theory.signals.gradients import Gradients
@@ -53,13 +53,15 @@ def forward(layer: Spike, inputs: tuple[Any], visit: Visit) -> Spikes:
     if isinstance(received, GivenCurrents):
         state, spikes = _driven(layer, received)
     elif isinstance(received, Windows) and not layer.recurrent:
-        state, spikes = fire_maxima(layer, received, visit.layer, effort.neurons)
+        state, spikes = fire_maxima(layer, received, visit.layer_number, effort.responses)
     elif isinstance(received, Currents):
-        neurons = effort.of(received.grid)
+        responses = effort.of(received.grid)
         regular = with_jitter(received, effort.jitter)
-        state, spikes = fire(layer, replace(regular, overlap=None), visit.layer, neurons)
+        state, spikes = fire(layer, replace(regular, overlap=None), visit.layer_number, responses)
         if received.overlap is not None:
-            spikes = replace(spikes, overlap=overlap_of_spikes(layer, received, received.overlap, visit.layer, neurons))
+            spikes = replace(
+                spikes, overlap=overlap_of_spikes(layer, received, received.overlap, visit.layer_number, responses)
+            )
         received = regular
     else:
         raise Uncovered("layers", layer, "receives no currents")
@@ -67,21 +69,21 @@ def forward(layer: Spike, inputs: tuple[Any], visit: Visit) -> Spikes:
     return spikes
 
 
-def fire(layer: Spike, currents: Currents, number: int, neurons: Neurons) -> tuple[LayerState, Spikes]:
+def fire(layer: Spike, currents: Currents, number: int, responses: Responses) -> tuple[LayerState, Spikes]:
     """Layer ``number`` of neurons: its state over the whole index, and the spikes that arrive at the next layer."""
     grid, neuron = currents.grid, layer.neuron
     _fits(layer, currents)
     currents = currents if neuron.input_scale == 1 else currents.scaled(neuron.input_scale)
     if layer.recurrent:
-        state, draw = neurons.recurrent_state(layer, currents, number), None
+        state, draw = responses.recurrent_state(layer, currents, number), None
     elif grid.per_position:
-        state = state_at_positions(neuron, currents, number, neurons)
-        draw = partial(drawn_in_windows, neuron, currents, number, neurons)
+        state = state_at_positions(neuron, currents, number, responses)
+        draw = partial(drawn_in_windows, neuron, currents, number, responses)
     else:
-        state = neurons.state(neuron, currents, number)
-        draw = partial(neurons.drawn, neuron, currents, number)
+        state = responses.state(neuron, currents, number)
+        draw = partial(responses.drawn, neuron, currents, number)
     if currents.pairs is not None:
-        state = replace(state, pairs=pairs_of_spikes(neuron, currents, state.firing_rate, number, neurons))
+        state = replace(state, pairs=pairs_of_spikes(neuron, currents, state.firing_rate, number, responses))
     moments = state.firing_rate, state.second_moments
     spikes = Spikes(*moments, grid, currents.channels, draw, state.changes, state.pairs)
     return state, spikes.later(neuron.delay)
@@ -121,7 +123,7 @@ def with_jitter(currents: Currents, jitter: float) -> Currents:
     return currents.with_moments(currents.mean, covariance, sampled=None, **places)
 
 
-def overlap_of_spikes(layer: Spike, currents: Currents, overlap: Overlap, number: int, neurons: Neurons) -> Overlap:
+def overlap_of_spikes(layer: Spike, currents: Currents, overlap: Overlap, number: int, responses: Responses) -> Overlap:
     """The overlap of spikes, from that of currents."""
     mean, one_input = averages(currents)
     one_input, between = np.broadcast_arrays(one_input, overlap.between)
@@ -131,14 +133,14 @@ def overlap_of_spikes(layer: Spike, currents: Currents, overlap: Overlap, number
     grid = replace(grid, inputs=2) if told_apart(grid) else Grid(2, 1, 1, grid.steps)
     pair = Currents(np.tile(mean, 2)[:, None], covariance, grid, currents.channels)
     size = mean.shape[1]
-    return overlap.after(fire(layer, pair, number, neurons)[1].moments[:, 0, :size, size:])
+    return overlap.after(fire(layer, pair, number, responses)[1].moments[:, 0, :size, size:])
 
 
 # Backwards.
 
 
 def backward(layer: Spike, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
-    received, surrogate = visit.kept["received"], way.surrogate_of(visit.number)
+    received, surrogate = visit.kept["received"], way.surrogate_of(visit.node_number)
     if surrogate is None:
         raise Uncovered("surrogate", layer, "has no surrogate that is known")
     detached = layer.neuron.reset_detached if way.detached is None else way.detached
@@ -147,13 +149,13 @@ def backward(layer: Spike, gradients: Gradients, visit: Visit, way: WayBack) -> 
     else:
         grid = received.grid if isinstance(received, Windows) else way.laid_out(received).grid
         above, effort = gradients.on_map(grid, received.channels), way.walk.effort
-        neurons = effort.back(received.grid)
-        sampling = Sampling(visit.layer, neurons, surrogate, detached, way.scatter)
+        responses = effort.back(received.grid)
+        sampling = Sampling(visit.layer_number, responses, surrogate, detached, way.scatter)
         if isinstance(received, Windows):
             back, slopes = maxima_back(layer, above, received, sampling), None
         else:
             back, slopes = fired_back(layer, above, received, visit.kept["state"], sampling)
-    way.keep(visit.number, back, slopes)
+    way.keep(visit.node_number, back, slopes)
     return [back]
 
 
@@ -161,16 +163,16 @@ def fired_back(
     layer: Spike, gradients: Gradients, received: Currents, state: LayerState, sampling: Sampling
 ) -> tuple[Gradients, Slopes]:
     """Gradients by the currents of a layer, from those by the spikes that arrive at the next one."""
-    jointly = _with_recurrent(layer, received, state).scaled(layer.neuron.input_scale)
+    together = _with_recurrent(layer, received, state).scaled(layer.neuron.input_scale)
     routed, per_position = gradients.routed, gradients.grid.per_position
     by_spikes = replace(gradients, balanced=False, routed=()).earlier(layer.neuron.delay)
-    received = jointly.per_position() if per_position else jointly
+    received = together.per_position() if per_position else together
     back, slopes = _settled_back(layer, by_spikes, received, sampling)
     if received.pairs is not None and by_spikes.pairs:
         pairs = {d: gradients_of_pairs(layer, G, received, d, sampling) for d, G in by_spikes.pairs.items()}
         back = replace(back, pairs=pairs)
     for each in routed:
-        more = each.back(layer, jointly, sampling)
+        more = each.back(layer, together, sampling)
         back += more.per_position() if per_position else more
     return back, slopes
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Any
 
 from varflow._progress import Report, unreported
 from varflow.model.graph import Node
 from varflow.model.surrogate import Surrogate
-from varflow.theory.maps.variance_classes import JOINT
+from varflow.theory.maps.variance_classes import TOGETHER
 from varflow.theory.responses.back_propagation import Slopes
 from varflow.theory.responses.layer_state import LayerState
-from varflow.theory.responses.neurons import Neurons
+from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.index import Grid
 
-__all__ = ["Batching", "Effort", "Visit", "Walk", "WayBack"]
+__all__ = ["BY_OVERLAP", "INFINITE", "IN_INDEX", "Batching", "Effort", "Visit", "Walk", "WayBack"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,65 +26,57 @@ class Effort:
 
     Attributes
     ----------
-    neurons : Neurons
+    responses : Responses
         With the points of quasi-Monte Carlo.
-    fewer : Neurons, optional
+    fewer : Responses, optional
         For an index of more than ``many`` entries, since rates are averages over positions.
     jitter : float
         Relative variance added to currents at several positions, so that their covariance is factored quickly.
-    joint : int
-        Positions × steps of a map up to which positions are followed jointly.
+    positions_together : int
+        Positions × steps of a map up to which all its positions are in one index.
     increments : bool
         False drops increments over steps before weights.
     pools : bool
         False: pools on large maps are left to be measured, since pairs of positions through several layers take seconds.
     windows : int, optional
         Largest number of entries in the covariances of all windows of a maximum of currents.
-    batch : int
-        Inputs × positions × steps of a batch up to which its inputs are followed jointly where a BatchNorm makes them depend on
+    inputs_together : int
+        Inputs × positions × steps of a batch up to which all its inputs are in one index where a BatchNorm makes them depend on
         each other; of a larger one each alone, with the overlap of two.
     """
 
-    neurons: Neurons
-    fewer: Neurons | None = None
+    responses: Responses
+    fewer: Responses | None = None
     many: int = 0
     jitter: float = 0.0
-    joint: int = JOINT
+    positions_together: int = TOGETHER
     increments: bool = True
     pools: bool = True
     windows: int | None = None
-    batch: int = 2**11
+    inputs_together: int = 2**11
 
-    def of(self, grid: Grid) -> Neurons:
+    def of(self, grid: Grid) -> Responses:
         """Responses over an index of this size."""
-        return self.neurons if self.fewer is None or grid.size <= self.many else self.fewer
+        return self.responses if self.fewer is None or grid.size <= self.many else self.fewer
 
     def per_position(self, grid: Grid) -> bool:
         """True if each position of such a map is followed on its own."""
-        return grid.positions > 1 and grid.positions * grid.steps > self.joint
+        return grid.positions > 1 and grid.positions * grid.steps > self.positions_together
 
-    def back(self, grid: Grid) -> Neurons:
+    def back(self, grid: Grid) -> Responses:
         """Responses along which gradients return."""
         return self.fewer if self.fewer is not None and grid.per_position else self.of(grid)
 
 
-@dataclass(frozen=True, slots=True)
-class Batching:
-    """Knowledge of the batch of a BatchNorm.
+class Batching(Enum):
+    """How a walk knows the batch of a BatchNorm."""
 
-    Attributes
-    ----------
-    exchangeable : bool
-        True if the last two inputs of the index stand for infinitely many independent ones; else all inputs are in it.
-    inputs : int
-        Number of inputs in the batch, where each is followed alone with the overlap of two.
-    overlaps : bool
-        True if such overlaps are followed.
-    """
+    IN_INDEX = "all its inputs are in the index"
+    INFINITE = "the last two inputs of the index stand for infinitely many independent ones"
+    BY_OVERLAP = "each input is followed alone, with the overlap of two"
 
-    exchangeable: bool = False
-    inputs: int = 1
-    overlaps: bool = False
+
+IN_INDEX, INFINITE, BY_OVERLAP = Batching
 
 
 @dataclass(slots=True)
@@ -94,24 +87,27 @@ class Walk:
     ----------
     effort : Effort
     batching : Batching
+    batch_size : int
+        Number of inputs of a batch that is known by overlaps.
     steps : int, optional
         Steps of the network: weights send as many, also of numbers that are the same at all of them.
     report : callable
         Told the number of layers of neurons passed.
-    row : callable
-        What is kept of each layer of neurons, from its state and the grid of its index.
-    rows : list
-        What was kept; None of a layer that is unknown.
+    record : callable
+        From the state of a layer of neurons, and the grid of its index, to what is kept of it.
+    records : list
+        Those of all layers passed; None of a layer that is unknown.
     gaps : dict, optional
         Words of each node that theory could not follow; None to raise instead.
     """
 
     effort: Effort
-    batching: Batching = Batching()
+    batching: Batching = IN_INDEX
+    batch_size: int = 1
     steps: int | None = None
     report: Report = unreported
-    row: Callable[[LayerState, Grid], Any] = lambda state, grid: state
-    rows: list[Any] = field(default_factory=list)
+    record: Callable[[LayerState, Grid], Any] = lambda state, grid: state
+    records: list[Any] = field(default_factory=list)
     gaps: dict[int, str] | None = None
     last: tuple[LayerState, Grid] | None = None
 
@@ -119,17 +115,17 @@ class Walk:
         """Keep a layer of neurons; None if it is unknown."""
         if state is None or grid is None:
             self.last = None
-            self.rows.append(None)
+            self.records.append(None)
         else:
             self.last = state, grid
-            self.rows.append(self.row(state, grid))
-        self.report(len(self.rows))
+            self.records.append(self.record(state, grid))
+        self.report(len(self.records))
 
     def left(self, spikes: Any) -> None:
         """Put spikes that leave the network behind merges in place of those of the last layer of neurons."""
         if self.last is not None:
             moments = {"firing_rate": spikes.mean, "second_moments": spikes.moments, "pairs": spikes.pairs}
-            self.rows[-1] = self.row(replace(self.last[0], **moments, changes=None), spikes.grid)
+            self.records[-1] = self.record(replace(self.last[0], **moments, changes=None), spikes.grid)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,11 +134,10 @@ class Visit:
 
     Attributes
     ----------
-    number : int
-        Of the node.
+    node_number : int
     node : Node
-    layer : int
-        Number of layers of neurons before it.
+    layer_number : int
+        Number of the layer of neurons at this node, or next after it; 0 is the first.
     received : tuple of signals
     walk : Walk
     sent : signal, optional
@@ -152,9 +147,9 @@ class Visit:
         True if it receives the numbers of a drive.
     """
 
-    number: int
+    node_number: int
     node: Node
-    layer: int
+    layer_number: int
     received: tuple[Any, ...]
     walk: Walk
     sent: Any = None
@@ -171,11 +166,11 @@ class WayBack:
     walk : Walk
         The forward pass.
     surrogate_of : callable
-        ``ψ``, of ``H - θ``, for each number of a node; None if it is unknown.
+        ``ψ``, of ``H - θ``, for the number of a node; None if it is unknown.
     detached : bool, optional
         True if resets are detached; by default each neuron says so.
     per_position : bool
-        True if gradients are followed at each position of a map also where signals are followed jointly.
+        True if gradients are followed at each position of a map also where signals have all positions in one index.
     scatter, norms : bool
         True if the scatter between networks, and gradients by weights, are wanted too.
     report : callable
@@ -203,7 +198,7 @@ class WayBack:
         """A signal in the layout of the gradients."""
         return signal.per_position() if self.per_position and hasattr(signal, "per_position") else signal
 
-    def keep(self, number: int, gradients: Gradients, slopes: Slopes | None) -> None:
+    def keep(self, node_number: int, gradients: Gradients, slopes: Slopes | None) -> None:
         """Keep the gradients by the currents of a layer of neurons."""
-        self.layers[number] = gradients, slopes
+        self.layers[node_number] = gradients, slopes
         self.report(len(self.layers))

@@ -30,7 +30,7 @@ from varflow.model.layers import Conv, Linear
 from varflow.theory.operations.batch_norm import centred_by_overlap, centred_over_batch
 from varflow.theory.operations.merge import summed
 from varflow.theory.operations.table import register
-from varflow.theory.operations.visit import Visit, WayBack
+from varflow.theory.operations.visit import BY_OVERLAP, INFINITE, Visit, WayBack
 from varflow.theory.signals.counted import ON_MAPS, CountedCurrents, Counts, no_chain, uncounted
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.increments import Differences
@@ -42,7 +42,7 @@ from varflow.theory.signals.windows import Window, summed_under_taps
 
 __all__ = ["average_of_overlap", "convolved", "convolved_back", "squared_gains", "weighted", "weighted_back"]
 
-ROWS = 512  # of a batch, from which the fluctuation of its variance is known within some percent
+RECEIVED = 512  # entries of a batch, from which the fluctuation of its variance is known within some percent
 TINY = 1e-150  # variance of currents that are all equal
 
 
@@ -137,11 +137,11 @@ def _overlap(layer: Linear | Conv, window: Window | None, spikes: Spikes, e: np.
     if spikes.overlap.numbers is None:
         return Overlap(between)
     numbers, per_position = spikes.overlap.numbers, window is None or spikes.grid.per_position
-    (raw, central), (product, of_means) = squared_gains(layer, fan_in), _row(window, numbers)
-    row = raw * product + layer.bias_std**2 + (central * (product - of_means) if central else 0.0)
-    row = row if per_position else row.reshape(1, len(numbers.x), -1)
-    rows = partial(_mean_square, window, numbers, getattr(layer, "groups", 1), layer.rows != "free")
-    return Overlap(between, row=row, mean_square=rows)
+    (raw, central), (product, of_means) = squared_gains(layer, fan_in), _with_batch_mean(window, numbers)
+    cov = raw * product + layer.bias_std**2 + (central * (product - of_means) if central else 0.0)
+    cov = cov if per_position else cov.reshape(1, len(numbers.x), -1)
+    mean_square = partial(_mean_square, window, numbers, getattr(layer, "groups", 1), layer.rows != "free")
+    return Overlap(between, with_batch_mean=cov, mean_square=mean_square)
 
 
 def average_of_overlap(window: Window | None, between: np.ndarray, grid: Grid) -> np.ndarray:
@@ -160,7 +160,7 @@ def average_of_overlap(window: Window | None, between: np.ndarray, grid: Grid) -
     return np.kron(inside.T @ inside / len(inside), between)  # the fraction of taps that lie on the map at both positions
 
 
-def _row(window: Window | None, numbers: Numbers) -> tuple[np.ndarray, np.ndarray]:
+def _with_batch_mean(window: Window | None, numbers: Numbers) -> tuple[np.ndarray, np.ndarray]:
     """``x_i·⟨x⟩/n`` of the inputs ``x_i`` of each sum and their mean over the batch, and the product of both's averages."""
     x = numbers.x
     parts = [x.reshape(1, -1, *x.shape[2:])]
@@ -172,23 +172,23 @@ def _row(window: Window | None, numbers: Numbers) -> tuple[np.ndarray, np.ndarra
 
 
 def _mean_square(window: Window | None, numbers: Numbers, groups: int, centred: bool) -> float:
-    """Mean square of the covariance of normalised sums, from random rows of inputs of a neuron."""
+    """Mean square of the covariance of normalised sums, from what a neuron receives at random entries of the batch."""
     x, grid = numbers.x[..., : numbers.x.shape[-1] // groups], numbers.grid
     rng, steps = np.random.default_rng(0), x.shape[2]
     if window is None:
         number = x[..., 0].size
-        rows = x.reshape(number, -1)[rng.integers(0, number, ROWS)]
+        received = x.reshape(number, -1)[rng.integers(0, number, RECEIVED)]
     else:
         places, inside = window.places(grid), window.inside_map(grid)
         number = len(x) * len(places) * steps
-        of, at, step = np.unravel_index(rng.integers(0, number, ROWS), (len(x), len(places), steps))
-        rows = (x[of[:, None], places[at], step[:, None]] * inside[at, :, None]).reshape(ROWS, -1)
+        of, at, step = np.unravel_index(rng.integers(0, number, RECEIVED), (len(x), len(places), steps))
+        received = (x[of[:, None], places[at], step[:, None]] * inside[at, :, None]).reshape(RECEIVED, -1)
     if centred:
-        rows = rows - rows.mean(axis=1, keepdims=True)
-    rows = rows - rows.mean(axis=0)
-    C = rows @ rows.T
+        received = received - received.mean(axis=1, keepdims=True)
+    received = received - received.mean(axis=0)
+    C = received @ received.T
     variance, total = np.diagonal(C), np.sum(C**2)
-    pairs = (total - np.sum(variance**2)) / (ROWS * (ROWS - 1))
+    pairs = (total - np.sum(variance**2)) / (RECEIVED * (RECEIVED - 1))
     return float((np.mean(variance**2) / number + (1 - 1 / number) * pairs) / max(np.mean(variance), TINY) ** 2)
 
 
@@ -256,17 +256,17 @@ def _keep_norms(
     way: WayBack,
 ) -> None:
     """Keep ``E⟨∂L_a/∂W, ∂L_b/∂W⟩`` of every two inputs."""
-    grid, batching = gradients.grid, way.walk.batching
+    grid, walk = gradients.grid, way.walk
 
     def moments(offset: tuple[int, int] = (0, 0)) -> np.ndarray:
         e, f, M = arriving(offset)
         return M if layer.rows == "free" else M - outer(e, f)
 
     M, entries = moments(), grid.size // grid.inputs
-    if gradients.balanced and batching.overlaps:
-        M = centred_by_overlap(M, grid, _arriving_overlap(layer, spikes, grid, arriving((0, 0))[0]), batching.inputs)
+    if gradients.balanced and walk.batching is BY_OVERLAP:
+        M = centred_by_overlap(M, grid, _arriving_overlap(layer, spikes, grid, arriving((0, 0))[0]), walk.batch_size)
     elif gradients.balanced:
-        M = centred_over_batch(M, grid, batching.exchangeable)
+        M = centred_over_batch(M, grid, walk.batching is INFINITE)
     parts = [(gradients.moments, M), *((2 * G, moments(offset)) for offset, G in gradients.pairs.items())]  # in both orders
     products = sum((np.multiply(*aligned(*of_inputs)) for of_inputs in parts), start=np.zeros(()))
     of_inputs = products.reshape(*products.shape[:-2], grid.inputs, entries, grid.inputs, entries).sum(axis=(-3, -1))

@@ -20,7 +20,7 @@ from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import size_of
 from varflow.model.surrogate import Surrogate
 from varflow.theory.responses.filters import exponential_filter
-from varflow.theory.responses.neurons import Neurons
+from varflow.theory.responses.neurons import Responses
 from varflow.theory.responses.scatter import NARROWEST
 from varflow.theory.responses.step import Population, carried_back, carried_back_alone, jacobians, with_input
 from varflow.theory.responses.stepping import MEMBERS
@@ -43,7 +43,7 @@ class Sampling:
     ----------
     number : int
         Of the layer, which decides its random numbers.
-    neurons : Neurons
+    responses : Responses
         Those of the forward pass.
     surrogate : callable
         ``ψ``, of ``H - θ``.
@@ -54,7 +54,7 @@ class Sampling:
     """
 
     number: int
-    neurons: Neurons
+    responses: Responses
     surrogate: Surrogate
     detached: bool
     scatter: bool = False
@@ -83,7 +83,7 @@ def moments_back(
 ) -> tuple[np.ndarray, Slopes]:
     """``E[Jᵀ G J]`` and slopes over the points of the forward pass, of currents past the input scale."""
     neuron, steps = layer.neuron, received.grid.steps
-    z, currents = sampling.neurons.currents_at_points(neuron, received, sampling.number)
+    z, currents = sampling.responses.currents_at_points(neuron, received, sampling.number)
     replicas, groups, size, points = currents.shape
     largest = max(size_of(neuron.threshold), float(np.abs(currents).max()))
     dtype = np.float32 if largest < SINGLE else np.float64
@@ -95,7 +95,7 @@ def moments_back(
         at, group = (index, slice(None)) if at_once else divmod(index, groups)
         drawn = currents[at, group].reshape(-1, steps, points).astype(dtype)
         population = with_input(neuron, Population.of(neuron, z[at, size:].astype(dtype)))
-        rng = np.random.default_rng([sampling.neurons.seed, sampling.number, index]) if scattered else None
+        rng = np.random.default_rng([sampling.responses.seed, sampling.number, index]) if scattered else None
         how = sampling.surrogate, sampling.detached
         return sampled_back(population, drawn, above[at, group], *how, layer.recurrent_gain, rng)
 

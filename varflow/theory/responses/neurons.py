@@ -27,7 +27,7 @@ from varflow.theory.signals.index import Grid, replicated
 from varflow.theory.signals.moments import Currents
 from varflow.theory.threads import one_thread
 
-__all__ = ["METHODS", "Neurons", "points_within", "spikes_at"]
+__all__ = ["METHODS", "Responses", "points_within", "spikes_at"]
 
 METHODS = ("auto", "orthants", "quasi_monte_carlo")
 NUMBERS = 2**26  # normal numbers of all points of several probes: 256 MB
@@ -35,7 +35,7 @@ LONG = 100  # probes × steps beyond which threads pay for products of matrices
 
 
 @dataclass(slots=True)
-class Neurons:
+class Responses:
     """Responses of every layer of one walk, with the points that they share.
 
     Parameters
@@ -64,7 +64,7 @@ class Neurons:
         if self.points & (self.points - 1):
             raise DomainError("points", self.points, "must be a power of two, for which Sobol points are balanced")
 
-    def at_most(self, points: int) -> Neurons:
+    def at_most(self, points: int) -> Responses:
         """These responses with so many points at most."""
         return replace(self, points=min(self.points, points))
 
@@ -83,7 +83,7 @@ class Neurons:
         return self.scrambles if self.samples(neuron, steps) else 1 if steps == 1 else Orthants.replicas
 
     def state(self, neuron: Neuron, currents: Currents, number: int) -> LayerState:
-        """Layer ``number`` under currents times the input scale, whose positions are followed jointly."""
+        """Layer ``number`` under currents times the input scale, whose positions are in one index."""
         grid = currents.grid
         with one_thread() if grid.size <= LONG else nullcontext():
             if self.samples(neuron, grid.steps):
@@ -91,8 +91,8 @@ class Neurons:
             if grid.steps == 1:
                 return one_step(neuron, currents.mean, currents.covariance, currents.shared)
             probes = grid.size // grid.steps
-            responses = self._once(of_decays, neuron, grid.steps, probes)
-            state = mixed([(weight, respond(currents.increments)) for weight, respond in responses])
+            members = self._once(of_decays, neuron, grid.steps, probes)
+            state = mixed([(weight, respond(currents.increments)) for weight, respond in members])
             return replace(state, point_fraction=averaging_error(neuron, Orthants.replicas))
 
     def recurrent_state(self, layer: Spike, currents: Currents, number: int) -> LayerState:

@@ -24,26 +24,26 @@ from varflow.model.surrogate import Surrogate
 from varflow.theory.responses.stepping import MEMBERS
 from varflow.theory.responses.surrogate_moments import surrogate_moments
 
-__all__ = ["Responses", "responses", "scattered"]
+__all__ = ["Fluctuations", "fluctuations", "scattered"]
 
 STEP = 1e-3  # of y, in differences
 NARROWEST = 1e-280  # variance of a potential that does not vary
 
 
-class Responses(NamedTuple):
+class Fluctuations(NamedTuple):
     """``Var η``, ``Var ξ`` and ``Cov(ξ, η)`` of a layer; first and second derivatives of ``ln p`` and ``ln E[ψ²]`` by ``y``."""
 
     excess: np.ndarray
     of_count: np.ndarray
-    joint: np.ndarray
+    covariance: np.ndarray
     rate: tuple[np.ndarray, np.ndarray]
     slope: tuple[np.ndarray, np.ndarray]
 
 
-def responses(
+def fluctuations(
     neuron: Neuron, mean: np.ndarray, variance: np.ndarray, constant: float, width: int, surrogate: Surrogate
-) -> Responses:
-    """Responses to potentials of these means and variances, of which ``constant`` does not depend on the count below."""
+) -> Fluctuations:
+    """Fluctuations to potentials of these means and variances, of which ``constant`` does not depend on the count below."""
     factors = np.exp(STEP * np.array([-1.0, 0.0, 1.0]))[:, None]
     means, variances = factors * mean, np.maximum(constant + factors * (variance - constant), NARROWEST)
     rate, second, fourth, above = np.zeros((4, 3, len(mean)))
@@ -57,9 +57,9 @@ def responses(
     p = np.where(fires, rate, 1.0)  # silent layers do not fluctuate
     with np.errstate(divide="ignore", invalid="ignore"):
         excess = 3 * fourth[1] / second[1] ** 2 - 1
-        joint = np.where(fires, above[1] / second[1] / p[1] - 1, 0.0)
+        covariance = np.where(fires, above[1] / second[1] / p[1] - 1, 0.0)
         slope = _derivatives(second)
-    return Responses(excess / width, (1 - p[1]) / (p[1] * width), joint / width, _derivatives(p), slope)
+    return Fluctuations(excess / width, (1 - p[1]) / (p[1] * width), covariance / width, _derivatives(p), slope)
 
 
 def _derivatives(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -67,7 +67,7 @@ def _derivatives(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (above - below) / (2 * STEP), (above - 2 * here + below) / STEP**2
 
 
-def scattered(layers: list[Responses]) -> tuple[np.ndarray, np.ndarray]:
+def scattered(layers: list[Fluctuations]) -> tuple[np.ndarray, np.ndarray]:
     """Variance of ``ln‖δ_l‖²`` between networks, and its mean less the logarithm at infinite width, the first layer first."""
     counts, y = [], np.zeros((2, *layers[0].excess.shape))  # mean and variance of y; the drive is the same for all networks
     for layer in layers:
@@ -77,7 +77,7 @@ def scattered(layers: list[Responses]) -> tuple[np.ndarray, np.ndarray]:
     found, later, variance, mean = [], 0.0, 0.0, 0.0
     for layer, (shift, of_y) in zip(layers[::-1], counts[::-1], strict=True):
         b, bend = layer.slope
-        variance = variance + layer.excess + 2 * later * layer.joint + later**2 * layer.of_count
+        variance = variance + layer.excess + 2 * later * layer.covariance + later**2 * layer.of_count
         later = b + layer.rate[0] * later  # the derivative of ln‖δ‖² by y of the layer below
         mean = mean + b * shift + bend * of_y / 2 - layer.excess / 2
         found.append((variance + later**2 * of_y, mean))

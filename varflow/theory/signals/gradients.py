@@ -53,8 +53,8 @@ class Gradients:
         pairs = added_pairs(self.pairs, other.pairs)
         return self.with_moments(total, pairs=pairs, balanced=False, routed=self.routed + other.routed)
 
-    def jointly(self) -> Gradients:
-        """With all positions in one group, different ones uncorrelated."""
+    def positions_together(self) -> Gradients:
+        """Those of all positions in one index, different ones uncorrelated."""
         grid = self.grid
         if not grid.per_position:
             return self
@@ -115,15 +115,15 @@ def added_pairs(
     return {**one, **other, **{d: np.add(*aligned(one[d], other[d])) for d in one.keys() & other.keys()}}
 
 
-def readout(signal: Signal, kind: str, *, joint: bool) -> Gradients:
+def readout(signal: Signal, kind: str, *, same_for_inputs: bool) -> Gradients:
     """Gradients of ``Σ_t v·x_t``: weights ``v`` of mean square 1/n, the same at all steps if ``kind`` is "shared", else
     independent.
 
-    With ``joint`` they are the same for all inputs, else independent; those of different positions are independent.
+    With ``same_for_inputs`` all inputs have the same, else independent ones; those of different positions are independent.
     """
     grid, moments = signal.grid, np.ones((1, 1))
     positions = 1 if grid.per_position else grid.positions
-    for size, same in ((grid.inputs, joint), (positions, False), (grid.steps, kind == "shared")):
+    for size, same in ((grid.inputs, same_for_inputs), (positions, False), (grid.steps, kind == "shared")):
         moments = np.kron(moments, np.ones((size, size)) if same else np.eye(size))
     moments = moments / (signal.channels * grid.positions)
     return Gradients(np.broadcast_to(moments, (1, signal.mean.shape[1], *moments.shape)), grid, signal.channels)

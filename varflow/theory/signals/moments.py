@@ -295,11 +295,11 @@ def _at_each_position(signal: Signal) -> tuple[Any, ...]:
     """Fields of a signal of which each position is followed on its own."""
     grid, second = signal.grid, signal.second
     mean = signal.mean.reshape(len(signal.mean), -1, grid.steps)
-    pairs = PairMoments(grid.shape, partial(_of_joint, second, grid))
+    pairs = PairMoments(grid.shape, partial(_of_one_index, second, grid))
     return mean, at_each_position(second, grid), replace(grid, per_position=True), signal.channels, None, pairs
 
 
-def _of_joint(second: np.ndarray, grid: Grid, offset: Offset) -> np.ndarray:
+def _of_one_index(second: np.ndarray, grid: Grid, offset: Offset) -> np.ndarray:
     """Moments between positions, of one input in each group."""
     n, steps = grid.positions, grid.steps
     folded = second.reshape(*second.shape[:2], n, steps, n, steps)

@@ -33,13 +33,13 @@ class Numbers:
 @dataclass(frozen=True, slots=True, eq=False)
 class Overlap:
     """``between``: ``B``, with a leading axis of replicas. ``numbers``: those of the batch, where they were measured. Of
-    weighted sums of them more is known: ``row``, the mean covariance of each entry with the batch, and ``mean_square()`` of the
+    weighted sums of them more is known: ``with_batch_mean``, each entry's covariance with that, and ``mean_square()`` of the
     normalised covariance of two of them.
     """
 
     between: np.ndarray
     numbers: Numbers | None = None
-    row: np.ndarray | None = None
+    with_batch_mean: np.ndarray | None = None
     mean_square: Callable[[], float] | None = None
 
     def after(self, between: np.ndarray) -> Overlap:

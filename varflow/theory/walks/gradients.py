@@ -20,8 +20,8 @@ from varflow.theory.operations.table import BACKWARD, Uncovered
 from varflow.theory.operations.visit import Effort, Visit, WayBack
 from varflow.theory.responses.back_propagation import Slopes
 from varflow.theory.responses.layer_state import LayerState
-from varflow.theory.responses.neurons import Neurons
-from varflow.theory.responses.scatter import responses, scattered
+from varflow.theory.responses.neurons import Responses
+from varflow.theory.responses.scatter import fluctuations, scattered
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.gradients import readout as readout_of
 from varflow.theory.signals.index import aligned, standard_error
@@ -41,9 +41,9 @@ def gradients_walk(visits: Sequence[Visit], readouts: Mapping[int, Gradients | N
     """
     arrived: dict[int, list[Gradients | None]] = {number: [gradients] for number, gradients in readouts.items()}
     for visit in reversed(visits):
-        if visit.number not in arrived:
+        if visit.node_number not in arrived:
             continue
-        gradients = reduce(_sum, arrived.pop(visit.number))
+        gradients = reduce(_sum, arrived.pop(visit.node_number))
         for source, returned in zip(visit.node.inputs, _returned(visit, gradients, way), strict=True):
             arrived.setdefault(source, []).append(returned)
 
@@ -66,7 +66,7 @@ def _returned(visit: Visit, gradients: Gradients | None, way: WayBack) -> Sequen
     except Uncovered as error:
         if way.gaps is None:
             raise DomainError(error.argument, error.value, error.rule) from None
-        way.gaps[visit.number] = error.rule
+        way.gaps[visit.node_number] = error.rule
         return unknown
 
 
@@ -155,8 +155,8 @@ def gradient_flow(
     kind, psi = choice("readout", readout, READOUTS), surrogate_of(surrogate)
     detached = None if detach_reset is None else flag("detach_reset", detach_reset)
     check_progress(progress)
-    neurons, depth = Neurons(points, scrambles, seed), instance("network", network, Network).depth
-    blocks = Blocks.of(network, Effort(neurons))
+    responses, depth = Responses(points, scrambles, seed), instance("network", network, Network).depth
+    blocks = Blocks.of(network, Effort(responses))
     with reporter(progress, 2 * depth * len(blocks), "layers") as report:
         solved = ForwardPass.of(blocks, report)
         return solved.gradients(psi, kind, detached, beyond(report, depth * len(blocks)))
@@ -173,7 +173,7 @@ class ForwardPass:
     def of(cls, blocks: Blocks, report: Report = unreported) -> ForwardPass:
         visits, network = [], blocks.network
         for n, (start, batching) in enumerate(blocks):
-            walk = blocks.walk(batching, beyond(report, n * network.depth), row=lambda *_: None)
+            walk = blocks.walk(batching, beyond(report, n * network.depth), record=lambda *_: None)
             visits.append(signals_walk(blocks.graph, start, walk, keep=True))
         return cls(network, visits)
 
@@ -196,7 +196,7 @@ class ForwardPass:
         for n, visits in enumerate(self.visits):
             way = WayBack(visits[-1].walk, lambda _: surrogate, detached, scatter=scatter)
             way = replace(way, report=beyond(report, n * self.network.depth))
-            gradients_walk(visits, {visits[-1].number: readout_of(visits[-1].sent, readout, joint=False)}, way)
+            gradients_walk(visits, {visits[-1].node_number: readout_of(visits[-1].sent, readout, same_for_inputs=False)}, way)
             ways.append(way)
         return _described(self.network, ways, surrogate, readout, detached)
 
@@ -283,7 +283,7 @@ def _scatter(network: Network, surrogate: Surrogate, slopes: list[list[Slopes]])
         constant = (network.neuron.input_scale * network.bias_std) ** 2
         potentials = (np.concatenate([np.reshape(s.potentials, (2, -1)) for s in layer], axis=1) for layer in layers)
         pairs = zip(potentials, network.widths.tolist(), strict=True)
-        each = [responses(network.neuron, mean, variance, constant, n, surrogate) for (mean, variance), n in pairs]
+        each = [fluctuations(network.neuron, mean, variance, constant, n, surrogate) for (mean, variance), n in pairs]
         return tuple(values.mean(axis=-1) for values in scattered(each))
     scatters = [[s.scatter for s in layer if s.scatter is not None] for layer in layers]
     if any(len(layer) < len(slopes) for layer in scatters):

@@ -18,7 +18,7 @@ from varflow.model.network import Network
 from varflow.theory.operations.spike import LONGEST
 from varflow.theory.operations.visit import Effort
 from varflow.theory.responses.layer_state import LayerState
-from varflow.theory.responses.neurons import Neurons
+from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals.index import Grid, standard_error
 from varflow.theory.walks.signals import Blocks, signals_walk
 
@@ -27,10 +27,10 @@ __all__ = ["second_moments"]
 IN_TIME = 512  # inputs × positions × steps walked together without reset: beyond, filtering costs more than the orthants
 
 
-def second_moments(network: Network, neurons: Neurons, progress: Progress = False) -> tuple[np.ndarray, np.ndarray]:
+def second_moments(network: Network, responses: Responses, progress: Progress = False) -> tuple[np.ndarray, np.ndarray]:
     """``M`` of every layer of neurons and its numerical standard error, shape (depth, inputs × steps, inputs × steps)."""
     inputs, steps = network.drive.n_inputs, network.steps
-    parts = _parts(network, neurons)
+    parts = _parts(network, responses)
     size = inputs * steps
     moments, error = (np.empty((network.depth, size, size)) for _ in range(2))
     walks = list(combinations(parts, 2)) if len(parts) > 1 else [(parts[0],)]
@@ -38,7 +38,7 @@ def second_moments(network: Network, neurons: Neurons, progress: Progress = Fals
         for number, some in enumerate(walks):
             rows = np.concatenate(some)
             index = (rows[:, None] * steps + np.arange(steps)).ravel()
-            of_layers = _walked(network, rows, neurons, beyond(report, number * network.depth))
+            of_layers = _walked(network, rows, responses, beyond(report, number * network.depth))
             for layer, (M, M_error) in enumerate(of_layers):
                 moments[layer][np.ix_(index, index)], error[layer][np.ix_(index, index)] = M, M_error
     for array in (moments, error):
@@ -46,23 +46,23 @@ def second_moments(network: Network, neurons: Neurons, progress: Progress = Fals
     return moments, error
 
 
-def _parts(network: Network, neurons: Neurons) -> list[np.ndarray]:
+def _parts(network: Network, responses: Responses) -> list[np.ndarray]:
     """The inputs in parts, any two of which are walked together."""
     inputs, normalised = network.drive.n_inputs, graph_of(network).over_batch
     entries = network.steps * max(int(np.prod(shape[1:])) for shape in network.shapes)
-    sampled = any(neurons.samples(neuron, network.steps) for neuron in network.neurons)
+    sampled = any(responses.samples(neuron, network.steps) for neuron in network.neurons)
     largest = LONGEST if sampled or network.steps == 1 else IN_TIME
     if normalised or inputs * entries <= largest:
         return [np.arange(inputs)]
     return np.array_split(np.arange(inputs), -(-inputs // max(largest // (2 * entries), 1)))
 
 
-def _walked(network: Network, rows: np.ndarray, neurons: Neurons, report: Report) -> list[tuple[np.ndarray, np.ndarray]]:
-    blocks = Blocks.of(network, Effort(neurons), rows)
+def _walked(network: Network, rows: np.ndarray, responses: Responses, report: Report) -> list[tuple[np.ndarray, np.ndarray]]:
+    blocks = Blocks.of(network, Effort(responses), rows)
     ((start, batching),) = blocks
-    walk = blocks.walk(batching, report, row=_averaged)
+    walk = blocks.walk(batching, report, record=_averaged)
     signals_walk(blocks.graph, start, walk)
-    return walk.rows
+    return walk.records
 
 
 def _averaged(state: LayerState, grid: Grid) -> tuple[np.ndarray, np.ndarray]:

@@ -21,10 +21,10 @@ from varflow.model.sources import numbers_of
 from varflow.theory.operations.sources import measured, of_numbers
 from varflow.theory.operations.spike import fire
 from varflow.theory.operations.table import FORWARD, Uncovered
-from varflow.theory.operations.visit import Batching, Effort, Visit, Walk
+from varflow.theory.operations.visit import BY_OVERLAP, IN_INDEX, INFINITE, Batching, Effort, Visit, Walk
 from varflow.theory.operations.weights import weighted
 from varflow.theory.responses.layer_state import LayerState
-from varflow.theory.responses.neurons import Neurons
+from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents, GivenCurrents, Signal, Spikes
 from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments
@@ -75,23 +75,23 @@ def _sent(visit: Visit) -> Any:
     except Uncovered as error:
         if walk.gaps is None:
             raise DomainError(error.argument, error.value, error.rule) from None
-        walk.gaps[visit.number] = error.rule
+        walk.gaps[visit.node_number] = error.rule
         return None
 
 
-def driven_layer(spike: Spike, covariance: np.ndarray, neurons: Neurons) -> LayerState:
+def driven_layer(spike: Spike, covariance: np.ndarray, responses: Responses) -> LayerState:
     """Layer 1 under Gaussian currents of mean 0 and this covariance (replicas, groups, steps, steps)."""
     grid = Grid(1, 1, 1, covariance.shape[-1])
-    return fire(spike, Currents(np.zeros(covariance.shape[:-1]), covariance, grid, 1), 0, neurons)[0]
+    return fire(spike, Currents(np.zeros(covariance.shape[:-1]), covariance, grid, 1), 0, responses)[0]
 
 
 def next_layer(
-    linear: Linear, spike: Spike, below: LayerState, neurons: Neurons, number: int, gain: float | np.ndarray = 1.0
+    linear: Linear, spike: Spike, below: LayerState, responses: Responses, number: int, gain: float | np.ndarray = 1.0
 ) -> LayerState:
     """Layer ``number`` of a chain, with weights ``gain`` times as strong as ``linear``'s, in each replica and group."""
     grid, width = Grid(1, 1, 1, below.firing_rate.shape[-1]), linear.width or 1
     spikes = Spikes(below.firing_rate, below.second_moments, grid, width, changes=below.changes).later(spike.neuron.delay)
-    return fire(spike, weighted(linear, spikes, width).scaled(gain), number, neurons)[0]
+    return fire(spike, weighted(linear, spikes, width).scaled(gain), number, responses)[0]
 
 
 # Where walks begin.
@@ -106,34 +106,34 @@ class Blocks:
     graph : Graph
     effort : Effort
         With fewer points at each position of large maps.
-    jointly : bool
+    inputs_together : bool
         True if all inputs are in one index, as those that a BatchNorm over the batch makes depend on each other.
     per_position : bool
-        True if maps are so large that each position is followed on its own, which is not done of several inputs jointly.
-    inputs : int
-        Number of inputs, if each is followed alone with the overlap of two; else 0.
+        True if maps are so large that each position is followed on its own; never where inputs are together.
+    by_overlap : int
+        Number of inputs of a batch that is known by overlaps, each followed alone; else 0.
     """
 
     network: Network
     graph: Graph
     effort: Effort
-    jointly: bool
+    inputs_together: bool
     per_position: bool
-    inputs: int
+    by_overlap: int
     drives: list[Drive]
 
     @classmethod
-    def of(cls, network: Network, effort: Effort, rows: np.ndarray | None = None) -> Blocks:
-        """The blocks of a network; with ``rows`` these inputs only, together."""
+    def of(cls, network: Network, effort: Effort, inputs: np.ndarray | None = None) -> Blocks:
+        """The blocks of a network; with ``inputs`` these only, together."""
         graph = independent(graph_of(network))
         normalised, positions = graph.over_batch, max(int(np.prod(shape[1:])) for shape in network.shapes)
-        inputs = _inputs_by_overlap(network, graph, positions, effort) if normalised and rows is None else 0
-        jointly = rows is not None or (normalised and not inputs)
-        per_position = not jointly and effort.per_position(Grid(1, positions, 1, network.steps))
+        by_overlap = _inputs_by_overlap(network, graph, positions, effort) if normalised and inputs is None else 0
+        together = inputs is not None or (normalised and not by_overlap)
+        per_position = not together and effort.per_position(Grid(1, positions, 1, network.steps))
         if per_position:
-            effort = replace(effort, neurons=effort.neurons.at_most(ON_MAPS))
-        drives = [network.drive.of_rows(rows)] if rows is not None else _drives(network, normalised, positions)
-        return cls(network, graph, effort, jointly, per_position, inputs, drives)
+            effort = replace(effort, responses=effort.responses.at_most(ON_MAPS))
+        drives = [network.drive.of_rows(inputs)] if inputs is not None else _drives(network, normalised, positions)
+        return cls(network, graph, effort, together, per_position, by_overlap, drives)
 
     def __len__(self) -> int:
         return len(self.drives)
@@ -142,11 +142,12 @@ class Blocks:
         """The signal with which the walk of each block begins, and how its batch is known."""
         for drive in self.drives:
             exchangeable = self.graph.over_batch and drive.n_inputs == 1 and not isinstance(drive, Inputs)
-            yield self._start(drive, exchangeable), Batching(exchangeable, self.inputs or 1, bool(self.inputs))
+            kind = BY_OVERLAP if self.by_overlap else INFINITE if exchangeable else IN_INDEX
+            yield self._start(drive, exchangeable), kind
 
     def walk(self, batching: Batching, report: Report = unreported, **options: Any) -> Walk:
         """A walk through one of the blocks."""
-        return Walk(self.effort, batching, self.network.steps, report, **options)
+        return Walk(self.effort, batching, self.by_overlap, self.network.steps, report, **options)
 
     def _start(self, drive: Drive, exchangeable: bool) -> Signal | GivenCurrents:
         """The signal that some of the inputs send: in one group if they depend on each other, else one each."""
@@ -158,19 +159,19 @@ class Blocks:
                 raise DomainError("layers", reader, rule)
             return GivenCurrents(drive, first.size)
         channels, height, columns = first.shape if len(first.shape) == 3 else (first.size, 1, 1)
-        inputs = 2 if exchangeable else drive.n_inputs if self.jointly else 1
+        inputs = 2 if exchangeable else drive.n_inputs if self.inputs_together else 1
         grid = Grid(inputs, height, columns, steps, self.per_position)
         if first.kind == "currents":
-            covariance = _covariance_of_currents(drive, steps, self.jointly, exchangeable)
+            covariance = _covariance_of_currents(drive, steps, self.inputs_together, exchangeable)
             pairs = PairMoments(grid.shape, partial(_independent, covariance, grid)) if self.per_position else None
             covariance = _at_every_position(covariance, grid)
             return Currents(np.zeros(covariance.shape[:-1]), covariance, grid, channels, pairs=pairs)
         if isinstance(drive, Inputs):
             x = drive.frames(steps).reshape(drive.n_inputs, steps, channels, grid.positions)
-            if self.inputs:
+            if self.by_overlap:
                 return measured(x.swapaxes(0, 1), grid, overlaps=True)
             return of_numbers(x.transpose(0, 3, 1, 2), grid)
-        return Spikes(*_of_trains(drive, steps, self.jointly, exchangeable), grid, channels)
+        return Spikes(*_of_trains(drive, steps, self.inputs_together, exchangeable), grid, channels)
 
 
 def _inputs_by_overlap(network: Network, graph: Graph, positions: int, effort: Effort) -> int:
@@ -178,7 +179,7 @@ def _inputs_by_overlap(network: Network, graph: Graph, positions: int, effort: E
     of_nodes = [x.shape[1] for node in graph if (x := numbers_of(node.operation)) is not None]
     inputs = max([*of_nodes, network.drive.n_inputs])
     given = inputs > 1 and (of_nodes or isinstance(network.drive, Inputs))
-    return inputs if of_nodes or (given and inputs * positions * network.steps > effort.batch) else 0
+    return inputs if of_nodes or (given and inputs * positions * network.steps > effort.inputs_together) else 0
 
 
 def _drives(network: Network, normalised: bool, positions: int) -> list[Drive]:

@@ -26,7 +26,7 @@ from varflow.theory.deep.look import Question, driven, looking, next_of_gain
 from varflow.theory.deep.search import VALUE_TOLERANCE
 from varflow.theory.operations.spike import fire
 from varflow.theory.responses.layer_state import LayerState
-from varflow.theory.responses.neurons import Neurons
+from varflow.theory.responses.neurons import Responses
 from varflow.theory.roots import first_to_hold, rising_root
 from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents
@@ -111,8 +111,8 @@ def _clipped(depth: int) -> int:
     return min(max(depth, SHORTEST), LONGEST)
 
 
-def _neurons() -> Neurons:
-    return Neurons(POINTS, SCRAMBLES, 0)
+def _responses() -> Responses:
+    return Responses(POINTS, SCRAMBLES, 0)
 
 
 def _question(neuron: Neuron, steps: int, quantity: str, target: float, depth: int) -> Question:
@@ -122,13 +122,13 @@ def _question(neuron: Neuron, steps: int, quantity: str, target: float, depth: i
 @lru_cache(maxsize=256)
 def _drive(neuron: Neuron, steps: int, quantity: str, target: float) -> float:
     """The drive that gives a layer the value, whatever the depth."""
-    return drive_strength(_question(neuron, steps, quantity, target, SHORTEST), _neurons())
+    return drive_strength(_question(neuron, steps, quantity, target, SHORTEST), _responses())
 
 
 def _sustained(neuron: Neuron, question: Question, drive: float) -> Deep | None:
     """The gain that sustains a value over the depth, or else those that few layers need; None if none do."""
     try:
-        found = solve(question, _neurons(), drive)
+        found = solve(question, _responses(), drive)
     except ConvergenceError:
         found = None
     if found and found.strength == drive and found.multiplier < 1 + 1 / question.depth:
@@ -140,11 +140,11 @@ def _sustained(neuron: Neuron, question: Question, drive: float) -> Deep | None:
 
 def _layer_by_layer(neuron: Neuron, question: Question, drive: float) -> Deep | None:
     """The gains that give every layer the value; None if the change by a weaker or stronger drive grows ``GROWN`` times."""
-    unit, neurons, gains = question.neuron, _neurons(), [1.0]
-    states = [driven(unit, neurons, (factor * drive) ** 2 * question.drive) for factor in (1.0, WEAKER, STRONGER)]
+    unit, responses, gains = question.neuron, _responses(), [1.0]
+    states = [driven(unit, responses, (factor * drive) ** 2 * question.drive) for factor in (1.0, WEAKER, STRONGER)]
     first, value = _deviations(question, states), question.value
     for number in range(1, question.depth):
-        layer = lambda gain, below, number=number: next_of_gain(unit, neurons, below, gain, number)  # noqa: E731
+        layer = lambda gain, below, number=number: next_of_gain(unit, responses, below, gain, number)  # noqa: E731
         excess = lambda gain, layer=layer, below=states[0]: float(question.values(layer(gain, below)).mean()) - value  # noqa: E731
         try:
             gains.append(rising_root(excess, gains[-1], ACCURACY))
@@ -180,7 +180,7 @@ def _lowest_sustained(neuron: Neuron, question: Question, highest: float, drive:
     def sustained(value: float) -> Deep | None:
         aim = replace(question, value=value)
         try:
-            found = (_layer_by_layer if few else _sustained)(neuron, aim, drive_strength(aim, _neurons(), drive))
+            found = (_layer_by_layer if few else _sustained)(neuron, aim, drive_strength(aim, _responses(), drive))
         except ConvergenceError:
             return None
         return found if found and (few or found.settles or neuron.reset_rule.counts) else None
@@ -204,7 +204,7 @@ def attainable_rates(neuron: Neuron, steps: int, depth: int) -> tuple[float, flo
     if neuron.reset_rule.counts:
         return 0.0, math.inf
     question = _question(neuron, steps, "firing_rate", RATE, depth)
-    least, most = attainable(question, _neurons())
+    least, most = attainable(question, _responses())
     return least if question.depth >= REPEATING else 0.0, most
 
 
@@ -222,7 +222,7 @@ def run_deep(neuron: Neuron, steps: int, gain: float, depth: int) -> Deep:
     transients have decayed. The multiplier is not known.
     """
     question = _question(neuron, steps, "firing_rate", RATE, max(depth, DEEP))
-    look = looking(question.driven_by(_drive(neuron, steps, "firing_rate", RATE)), _neurons())
+    look = looking(question.driven_by(_drive(neuron, steps, "firing_rate", RATE)), _responses())
     seen = look(math.log(gain * neuron.input_scale / neuron.threshold))
     if math.isinf(seen.miss):
         return Deep((gain,), math.inf, math.inf, math.nan, True, False)  # counts grow without bound
@@ -236,10 +236,10 @@ def layer_gain(trace: Trace, layer: TracedLayer, rate: float) -> float:
     direct sampling, for dense layers and maps, constant and varying inputs: rates within 0.5 %.
     """
     currents, sizes = _alike(_at_gain_one(trace, layer))
-    neurons, late = Neurons(POINTS // SCRAMBLES, SCRAMBLES, 0), late_steps(trace.steps)
+    responses, late = Responses(POINTS // SCRAMBLES, SCRAMBLES, 0), late_steps(trace.steps)
 
     def excess(gain: float) -> float:
-        state, _ = fire(Spike(layer.neuron), currents.scaled(gain), 0, neurons)
+        state, _ = fire(Spike(layer.neuron), currents.scaled(gain), 0, responses)
         return float(np.average(state.firing_rate[..., late].mean((0, 2)), weights=sizes)) - rate
 
     variance = np.diagonal(currents.covariance, axis1=-2, axis2=-1)

@@ -66,8 +66,8 @@ def norms_of(infinite: InfiniteWidth, surrogates: Sequence[Surrogate | None]) ->
     model, trace = infinite.model, infinite.trace
     by_number = dict(zip(model.neurons, surrogates, strict=True))
     way = WayBack(infinite.visits[0].walk, by_number.get, per_position=True, scatter=False, norms=False, gaps={})
-    readouts = {infinite.visit(layer).number: _readout(infinite.visit(layer)) for layer in trace.last}
-    readouts |= {infinite.visit(layer).number: None for layer in trace.layers if not _complete(trace, layer)}
+    readouts = {infinite.visit(layer).node_number: _readout(infinite.visit(layer)) for layer in trace.last}
+    readouts |= {infinite.visit(layer).node_number: None for layer in trace.layers if not _complete(trace, layer)}
     gradients_walk(infinite.visits, readouts, way)
     returned = [way.layers.get(number) for number in model.neurons]
     used = [x.shape[1] for node in model.graph if (x := numbers_of(node.operation)) is not None]

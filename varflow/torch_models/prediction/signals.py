@@ -20,10 +20,10 @@ from varflow.model.network import Network
 from varflow.model.signals import Layer
 from varflow.results import late_steps
 from varflow.simulation.run import simulate
-from varflow.theory.maps.variance_classes import JOINT
-from varflow.theory.operations.visit import Batching, Effort, Visit, Walk
+from varflow.theory.maps.variance_classes import TOGETHER
+from varflow.theory.operations.visit import BY_OVERLAP, IN_INDEX, Effort, Visit, Walk
 from varflow.theory.responses.layer_state import LayerState
-from varflow.theory.responses.neurons import Neurons
+from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Signal
 from varflow.theory.signals.overlap import told_apart
@@ -79,15 +79,15 @@ def effort_for(graph: Graph) -> Effort:
     """The effort of an audit: without pools, which join positions, each position of a map is followed on its own."""
     pooled = any(isinstance(node.operation, Pool) for node in graph)
     return Effort(
-        Neurons(POINTS, SCRAMBLES, 0),
-        Neurons(FEWER, SCRAMBLES, 0),
+        Responses(POINTS, SCRAMBLES, 0),
+        Responses(FEWER, SCRAMBLES, 0),
         MANY,
         jitter=JITTER,
-        joint=JOINT if pooled else 0,
+        positions_together=TOGETHER if pooled else 0,
         increments=False,
         pools=False,
         windows=WINDOWS,
-        batch=0,
+        inputs_together=0,
     )
 
 
@@ -105,8 +105,8 @@ class InfiniteWidth:
         model = read_trace(trace, moments, most)
         normalised = any(node.operation.over_batch for node in model.graph)
         dense = all(hasattr(weight, "in_features") for layer in trace.layers for weight in layer.weights)
-        batching = Batching(inputs=model.inputs, overlaps=normalised or dense)
-        walk = Walk(effort_for(model.graph), batching, trace.steps, gaps={})
+        batching = BY_OVERLAP if normalised or dense else IN_INDEX
+        walk = Walk(effort_for(model.graph), batching, model.inputs, trace.steps, gaps={})
         return cls(trace, model, signals_walk(model.graph, None, walk, keep=True))
 
     def visit(self, layer: TracedLayer) -> Visit:
@@ -125,8 +125,10 @@ class InfiniteWidth:
     @property
     def restarted(self) -> list[str]:
         """Weight modules whose inputs theory does not know and took as they were."""
-        fallbacks = [visit for visit in self.visits if visit.number in self.model.received and visit.received[:1] == (None,)]
-        names = [self.model.received[visit.number] for visit in fallbacks]
+        fallbacks = [
+            visit for visit in self.visits if visit.node_number in self.model.received and visit.received[:1] == (None,)
+        ]
+        names = [self.model.received[visit.node_number] for visit in fallbacks]
         return [name for name in names if all(layer.neuron_name != name for layer in self.trace.layers)]
 
     def overlap(self, layer: TracedLayer) -> float:
