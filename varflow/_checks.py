@@ -205,6 +205,21 @@ def scalar(name: str, array: np.ndarray) -> float:
     return float(array)
 
 
+def real_number(name: str, value: Any) -> float:
+    """A number that is 0 or whose square neither over- nor underflows."""
+    return scalar(name, scale(name, value))
+
+
+def positive_number(name: str, value: Any) -> float:
+    """A number above 0 whose square neither over- nor underflows."""
+    return scalar(name, positive_scale(name, value))
+
+
+def non_negative_number(name: str, value: Any) -> float:
+    """A number not below 0 that is 0 or whose square neither over- nor underflows."""
+    return scalar(name, non_negative(name, scale(name, value)))
+
+
 def brief(array: np.ndarray) -> Any:
     """A value for an error: a list, or the array itself where a list would be long."""
     return array.tolist() if array.size <= 1000 else array

@@ -6,9 +6,10 @@ The HTML has no colours or scripts, so that it follows the notebook's theme.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import ClassVar
 
 
 def percent(fraction: float, digits: int = 2) -> str:
@@ -85,12 +86,18 @@ class Shown:
 
 
 class Listed(Shown):
-    """A result of few numbers: one line of text, in a notebook a list of names and values."""
+    """A result of few numbers: one line of text, in a notebook a list of names and values.
+
+    ``listed``: the format of each number shown; behind it stands its standard deviation ``…_std``, if there is one.
+    """
 
     __slots__ = ()
+    listed: ClassVar[Mapping[str, str]]
 
     def _parts(self) -> list[tuple[str, str]]:
-        raise NotImplementedError
+        spreads = {name: getattr(self, f"{name}_std", None) for name in self.listed}
+        behind = {name: "" if std is None else f" ± {std:.2g}" for name, std in spreads.items()}
+        return [(name, format(getattr(self, name), layout) + behind[name]) for name, layout in self.listed.items()]
 
     def _table(self) -> Table:
         return Table(type(self).__name__, "{:<18} {}", self._parts())

@@ -49,6 +49,13 @@ VALIDATORS = {
     "non_negative": (_checks.non_negative, [(0, 0.0), (1e200, 1e200)], [*REAL, (-0.5, "must not be negative")]),
     "scale": (_checks.scale, [(0, 0.0), (-1.0, -1.0), (1e140, 1e140)], SCALE),
     "positive_scale": (_checks.positive_scale, [(1e-140, 1e-140), ([1, 2], [1.0, 2.0])], [*SCALE, *POSITIVE]),
+    "real_number": (_checks.real_number, [(0, 0.0), (-1.0, -1.0)], [*SCALE, ([1.0], "a single number")]),
+    "positive_number": (_checks.positive_number, [(2, 2.0)], [*SCALE, *POSITIVE, ([1.0], "a single number")]),
+    "non_negative_number": (
+        _checks.non_negative_number,
+        [(0, 0.0), (2, 2.0)],
+        [*SCALE, (-0.5, "must not be negative"), ([1.0], "a single number")],
+    ),
     "scalar": (
         lambda name, value: _checks.scalar(name, np.asarray(value)),
         [(2, 2.0)],

@@ -126,6 +126,10 @@ class Result:
     """Of a user."""
 
 
+class Bare(vf.layers.Layer):
+    """No dataclass, and without __repr__."""
+
+
 @pytest.mark.parametrize(
     ("kind", "more", "words"),
     [
@@ -135,6 +139,9 @@ class Result:
         (Uniform, {"forward": powers}, "must be a subclass of vf.layers.Layer to have forward"),
         (Power, {"simulate": 3}, "must be a function"),
         (Power, {"reads": {"pow": None}}, "must be a function"),
+        (Power, {"reads": {"no_such_function": powers}}, "no function of torch"),
+        (Power, {"forward": lambda layer, inputs: None}, r"must take \(layer, inputs, visit\)"),
+        (Bare, {"simulate": powers}, "must be a dataclass"),
     ],
 )
 def test_what_cannot_be_registered_is_refused(kind, more, words):

@@ -80,3 +80,68 @@ def test_without_a_reader_it_is_named(name):
     vf.init.reads(Spiking)(lambda module: vf.Neuron(1.0))
     report = audited(BETWEEN[name])
     assert any("sinh" in each or "cosh" in each or "between" in each for each in [str(report), *map(str, report.layers)])
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Lerp(vf.layers.Layer):
+    """``a + w (b - a)``."""
+
+    weight: float
+    merges = True
+
+    def after(self, first, second, width=None):
+        return first
+
+
+def mixed(layer, inputs, visit):
+    return vf.theory.summed(inputs, (1 - layer.weight, layer.weight))
+
+
+class Mixing(torch.nn.Module):
+    """Strong and weak currents of one layer, mixed."""
+
+    def __init__(self, mix):
+        super().__init__()
+        self.a, self.b, self.c = (torch.nn.Linear(500, 500) for _ in range(3))
+        self.one, self.two, self.mix = Spiking(), Spiking(), mix
+        with torch.no_grad():
+            self.b.weight *= 6
+
+    def forward(self, x):
+        spikes = self.one(self.a(x))
+        return self.two(self.mix(self.b(spikes), self.c(spikes)))
+
+
+def last_layer(mix):
+    torch.manual_seed(0)
+    return vf.audit(Mixing(mix), 3 * torch.randn(8, 500)).layers[1]
+
+
+ORDERS = {
+    "lerp": (lambda p, q: torch.lerp(q, p, weight=0.9), lambda p, q: torch.lerp(end=p, weight=0.9, input=q)),
+    "add": (lambda p, q: torch.add(p, q, alpha=5), lambda p, q: torch.add(alpha=5, other=q, input=p)),
+    "sub": (lambda p, q: torch.sub(q, p, alpha=0.5), lambda p, q: torch.sub(other=p, input=q, alpha=0.5)),
+    "out": (lambda p, q: p + 5 * q, lambda p, q: torch.add(p, 5 * q, out=p + 0)),
+}
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_signals_come_in_the_order_of_parameters(registered, monkeypatch, name):
+    """Whatever that of the keywords in the call; in the other order the prediction is another."""
+    monkeypatch.setitem(READS, "lerp", None)
+    vf.register(Lerp, forward=mixed, reads={"lerp": lambda input, end, weight: Lerp(float(weight))})
+    declared, other = (last_layer(mix) for mix in ORDERS[name])
+    assert other.predicted_rate == pytest.approx(declared.predicted_rate, rel=1e-9)
+    assert other.predicted_rate == pytest.approx(other.firing_rate, abs=0.03)
+    swapped = last_layer(lambda p, q: ORDERS[name][0](q, p))
+    assert abs(swapped.predicted_rate - other.predicted_rate) > 0.05
+
+
+def test_constants_in_a_merge_are_not_covered(registered, monkeypatch):
+    monkeypatch.setitem(READS, "lerp", None)
+    vf.register(Lerp, forward=mixed, reads={"lerp": lambda x, end, weight: Lerp(float(weight))})
+    for mix in (lambda p, q: torch.lerp(p, torch.zeros_like(p), 0.7), lambda p, q: torch.lerp(torch.zeros_like(p), p, 0.7)):
+        torch.manual_seed(0)
+        report = vf.audit(Mixing(mix), 3 * torch.randn(8, 500))
+        assert any("lerp" in note for note in report.notes)
+        assert np.isnan(report.layers[1].predicted_rate)

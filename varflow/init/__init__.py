@@ -5,7 +5,7 @@
   threshold, a width and a depth.
 - Gains: :func:`calculate_gain` of a neuron. Layers: :func:`init_fn` for ``model.apply``, :func:`init_layer_` for one.
 - A whole model: :func:`init_model` traces it in one run and sets every weight.
-- Published methods: :mod:`varflow.init.published`, one file per method; :func:`lsuv_` needs a batch. :func:`varflow.catalogue`
+- Published methods: :mod:`varflow.init.published`; :func:`lsuv_` needs a batch. :func:`varflow.catalogue`
   compares them.
 - Fans: :func:`fan_in`, :func:`fan_out` of shapes and layers, :func:`effective_fan_in` of a convolution for an input size.
 

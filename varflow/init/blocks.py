@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import ConvergenceError, DomainError, instance, integer, positive_scale, probability, scalar
+from varflow._checks import ConvergenceError, DomainError, instance, integer, positive_number, probability
 from varflow.init.initialization import initialization
 from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
@@ -44,7 +44,7 @@ def gain_of_block(
     block = Block(layers)
     steps, depth = integer("steps", steps, minimum=1), integer("depth", depth, minimum=1)
     sums = steps > 1 and not block.binary  # whose mean may exceed 1
-    rate = scalar("rate", positive_scale("rate", rate)) if sums else probability("rate", rate, open_ends=True)
+    rate = positive_number("rate", rate) if sums else probability("rate", rate, open_ends=True)
     drive = currents() if drive is None else instance("drive", drive, Drive)
     name, _ = block.free
     try:
@@ -62,7 +62,7 @@ def gain_of_block(
         critical_gain=critical,
         threshold=mean_of(block.reader.neuron.threshold),
         window=None if steps == 1 else (steps // 2 + 1, steps),
-        gamma=found.free[1] if name == "gamma" else None,
+        gamma=found.free[1] if name != "gain" else None,
         **reached,
     )
     unstable = "This fixed point is unstable: activity leaves it, towards silence or towards more activity."

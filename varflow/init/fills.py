@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from varflow._checks import DomainError, non_negative, positive_scale, require, scalar, scale
+from varflow._checks import DomainError, non_negative_number, positive_number, real_number, require
 from varflow.init.fans import fan_in as fan_in_of
 
 __all__ = [
@@ -116,7 +116,7 @@ def truncated_normal_(tensor: Tensor, gain: float = 1.0, *, cut: float = 2.0, fa
     >>> bool(weight.abs().max() <= 2 * 2.0 / 300**0.5 / 0.8796)
     True
     """
-    c = scalar("cut", positive_scale("cut", cut))
+    c = positive_number("cut", cut)
     inside = math.erf(c / math.sqrt(2))
     s = truncated_std(c)
 
@@ -197,7 +197,7 @@ def _fill(
 ) -> Tensor:
     """Check, draw with the standard deviation ``g/√n``, shift by the mean ``m_g/n``."""
     torch = require("torch", "torch")
-    g, m_g = scalar("gain", non_negative("gain", scale("gain", gain))), scalar("mean_gain", scale("mean_gain", mean_gain))
+    g, m_g = non_negative_number("gain", gain), real_number("mean_gain", mean_gain)
     check_floating(tensor)
     check_generator(generator)
     if not tensor.numel():
@@ -254,4 +254,4 @@ def fan_of(tensor: Tensor, fan: Any) -> float:
         if tensor.ndim < 2:
             raise DomainError("tensor", tuple(tensor.shape), "has fewer than two axes and so no fan-in: give fan=")
         return tensor[0].numel()
-    return fan_in_of(fan) if hasattr(fan, "weight") else scalar("fan", positive_scale("fan", fan))
+    return fan_in_of(fan) if hasattr(fan, "weight") else positive_number("fan", fan)

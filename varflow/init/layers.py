@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from varflow._checks import DomainError, choice, non_negative, real_array, require, scalar, scale
+from varflow._checks import DomainError, choice, non_negative_number, real_array, require, scalar
 from varflow.init import fills
 from varflow.init.fans import fan_in
 from varflow.init.neuron_gain import calculate_gain
@@ -83,7 +83,7 @@ def init_fn(
     if gain is None:
         g = calculate_gain(neuron, rate=rate, steps=steps, bias_std=bias_std)
     else:
-        g = scalar("gain", non_negative("gain", scale("gain", gain)))
+        g = non_negative_number("gain", gain)
         for name, value in {"rate": rate, "steps": steps}.items():
             if value is not None:
                 raise DomainError(name, value, f"conflicts with gain={g:g}: give one of them")
@@ -157,7 +157,7 @@ def init_layer_(
 
 
 def _bias_policy(bias: str | float, bias_std: float) -> str | float:
-    sigma_b = scalar("bias_std", non_negative("bias_std", scale("bias_std", bias_std)))
+    sigma_b = non_negative_number("bias_std", bias_std)
     if sigma_b and not (isinstance(bias, str) and bias == "zero"):
         raise DomainError("bias", bias, f"conflicts with bias_std={sigma_b:g}: give one of the two")
     if isinstance(bias, str):

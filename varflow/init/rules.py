@@ -45,9 +45,8 @@ def gain_by_rule(
     if gain == "kaiming":
         return 2**0.5
     if sigma_b >= 1:
-        raise DomainError(
-            "bias_std", bias_std, "is too large for a preserving gain, which keeps the variance at 1: give a gain"
-        )
+        rule = "is too large for a preserving gain, which keeps the variance at 1: give a gain"
+        raise DomainError("bias_std", bias_std, rule)
     preserving = preserving_gain(threshold=theta, distribution=law, bias_std=sigma_b, mean_gain=m_g)
     if preserving > LARGEST_SCALE:
         raise DomainError("threshold", threshold, f"has no preserving gain below {LARGEST_SCALE:g}: give a gain")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from varflow._checks import DomainError, integer, listed, positive_scale, probability, scalar
+from varflow._checks import DomainError, integer, listed, positive_number, probability
 from varflow._progress import check_progress
 from varflow.campaign import Block, Campaign, Run
 from varflow.campaign.campaign import campaign_of
@@ -69,7 +69,7 @@ def corrected_gain_table(
     >>> print(f"{row.paper_gain**2:.4f} {row.survival_at_paper_gain:.4f} {row.corrected_gain**2:.4f} {row.variance:.3f}")
     6.3030 0.0171 8.1639 1.921
     """
-    thetas = [scalar("threshold", positive_scale("threshold", value)) for value in listed("threshold", threshold)]
+    thetas = [positive_number("threshold", value) for value in listed("threshold", threshold)]
     widths = [integer("width", n, minimum=1) for n in listed("width", width)]
     depths = [integer("depth", n, minimum=1) for n in listed("depth", depth)]
     target = probability("survival_target", survival_target, open_ends=True)
@@ -85,17 +85,11 @@ def row(threshold: float, width: int, depth: int, survival_target: float) -> dic
     """The fields of one :class:`varflow.results.CorrectedGain`."""
     paper = float(preserving_gain(threshold=threshold))
     asked = {"threshold": threshold, "width": width, "depth": depth, "survival_target": survival_target}
-    at_paper_gain = {"paper_gain": paper, "survival_at_paper_gain": survival_at(threshold, paper, width, depth)}
+    known = asked | {"paper_gain": paper, "survival_at_paper_gain": survival_at(threshold, paper, width, depth)}
     try:
         corrected = float(corrected_gain(**asked))
     except DomainError:  # not attainable at any gain
-        return asked | at_paper_gain | dict.fromkeys(("corrected_gain", "corrected_survival", "variance"), float("nan"))
-    return (
-        asked
-        | at_paper_gain
-        | {
-            "corrected_gain": corrected,
-            "corrected_survival": survival_at(threshold, corrected or paper, width, depth),
-            "variance": float(stable_variance(threshold=threshold, gain=corrected)) if corrected else 0.0,
-        }
-    )
+        return known | dict.fromkeys(("corrected_gain", "corrected_survival", "variance"), float("nan"))
+    survival = survival_at(threshold, corrected or paper, width, depth)
+    variance = float(stable_variance(threshold=threshold, gain=corrected)) if corrected else 0.0
+    return known | {"corrected_gain": corrected, "corrected_survival": survival, "variance": variance}

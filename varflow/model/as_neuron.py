@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from varflow._checks import DomainError, instance, scalar, scale
+from varflow._checks import DomainError, instance, real_number
 from varflow.model import presets
 from varflow.model.library_neurons import recognise
 from varflow.model.neurons import Neuron
@@ -51,7 +51,7 @@ def neuron_or_threshold(value: Any) -> Neuron:
     """The neuron of what a user hands in; a number is the threshold of a memoryless neuron."""
     if isinstance(value, (str, type, Neuron)) or hasattr(value, "forward"):
         return neuron(value)
-    return Neuron(scalar("neuron", scale("neuron", value)))
+    return Neuron(real_number("neuron", value))
 
 
 def _of_module(module: Any) -> Neuron:

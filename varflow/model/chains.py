@@ -11,24 +11,15 @@ from varflow.model.drive_kinds import Drive, Inputs
 from varflow.model.layers import Linear, Spike
 from varflow.model.signals import Layer
 
-__all__ = ["as_chain", "chain_parts", "layers_of"]
+__all__ = ["as_chain", "chain_parts"]
 
 
 def chain_parts(chain: Any) -> tuple[Spike, list[Linear]]:
     """The Spike of every layer and the Linears between them, for a network that is a plain chain."""
     common = {"weights": chain.weights, "mean_gain": chain.mean_gain, "bias_std": chain.bias_std}
     linear = cache(lambda width, gain: Linear(width, gain=gain, **common))
-    return Spike(chain.neuron), [
-        linear(*pair) for pair in zip(chain.widths[1:].tolist(), chain.gains[1:].tolist(), strict=True)
-    ]
-
-
-def layers_of(network: Any) -> tuple[Layer, ...]:
-    """The layers of a network; of a plain chain ``[Spike] + (depth - 1) · [Linear, Spike]``."""
-    if network.layers is not None:
-        return network.layers
-    spike, linears = chain_parts(network)
-    return (spike, *(layer for linear in linears for layer in (linear, spike)))
+    pairs = zip(chain.widths[1:].tolist(), chain.gains[1:].tolist(), strict=True)
+    return Spike(chain.neuron), [linear(*pair) for pair in pairs]
 
 
 def as_chain(layers: Sequence[Layer], width: int | None, drive: Drive) -> dict[str, Any] | None:

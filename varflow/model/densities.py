@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -40,13 +41,7 @@ class FromDensity(Distribution):
 
     def __init__(self, name: str, density: Density, knots: list[float]):
         put(self, name=name, upper=knots[-1], _density=density, _knots=frozen(knots))
-        pieces = pairwise(knots)
-        put(
-            self,
-            _areas=frozen(
-                [_integral(density, np.array([a]), b)[0] if a > -math.inf else _lower(density, b) for a, b in pieces]
-            ),
-        )
+        put(self, _areas=frozen([_area(density, a, b) for a, b in pairwise(knots)]))
 
     def _sf(self, z: np.ndarray) -> np.ndarray:
         flat = np.ravel(z)
@@ -79,8 +74,11 @@ class FromDensity(Distribution):
         return f"distribution({self.name})"
 
 
-def _lower(density: Density, end: float) -> float:
-    return float(_integral(lambda y: density(-y), np.array([-end]), math.inf)[0])
+def _area(density: Density, low: float, high: float) -> float:
+    """``∫ density`` from ``low`` to ``high``, either of which may be infinite."""
+    if math.isinf(low):
+        return _area(lambda y: density(-y), -high, math.inf)
+    return float(_integral(density, np.array([low]), high)[0])
 
 
 def _integral(density: Density, start: np.ndarray, end: float) -> np.ndarray:
@@ -147,14 +145,9 @@ def _kinks(expression: Any, x: Any) -> list[float]:
     edges: list[Any] = [atom.args[0] for atom in expression.atoms(sympy.Abs, sympy.sign, sympy.Heaviside)]
     edges += [atom.lhs - atom.rhs for atom in expression.atoms(sympy.core.relational.Relational)]
     edges += [atom.args[0] - other for atom in expression.atoms(sympy.Max, sympy.Min) for other in atom.args[1:]]
-    roots = [root for edge in edges if edge.has(x) for root in _roots(edge, x)]
-    return sorted({float(root) for root in roots if root.is_number})
-
-
-def _roots(edge: Any, x: Any) -> list[Any]:
-    sympy = require("sympy", "sympy")
-    roots = sympy.solveset(edge, x, sympy.S.Reals)
-    return list(roots) if isinstance(roots, sympy.FiniteSet) else []  # _check would reject a missed kink
+    roots = [sympy.solveset(edge, x, sympy.S.Reals) for edge in edges if edge.has(x)]
+    found = [root for some in roots if isinstance(some, sympy.FiniteSet) for root in some]  # _check would reject a missed kink
+    return sorted({float(root) for root in found if root.is_number})
 
 
 def _moments(obj: Any, density: Density, ends: list[float]) -> tuple[float, float]:
@@ -174,11 +167,8 @@ def _moments(obj: Any, density: Density, ends: list[float]) -> tuple[float, floa
             break
         centre, width = centre + width * first / mass, width * math.sqrt(max(second / mass - (first / mass) ** 2, 0.0))
     if not (abs(mass - 1) < 1e-9 and width > 0):
-        raise DomainError(
-            "distribution",
-            obj,
-            "has a density that does not integrate to 1 numerically; give it as a scipy.stats distribution or a sample",
-        )
+        rule = "has a density that does not integrate to 1 numerically; give it as a scipy.stats distribution or a sample"
+        raise DomainError("distribution", obj, rule)
     return centre, width
 
 
@@ -196,14 +186,12 @@ def _on_a_grid(density: Density, ends: list[float]) -> tuple[float, float] | Non
 
 def _by_sympy(obj: Any, ends: list[float]) -> tuple[float, float]:
     stats = require("sympy", "sympy.stats")
-    try:
+    with suppress(Exception):  # sympy's moments fail in many ways; the quadrature from here is verified
         centre, width = float(stats.E(obj)), math.sqrt(float(stats.variance(obj)))
-    except Exception:  # sympy's moments fail in many ways; the quadrature from here is verified
-        centre, width = math.nan, math.nan
-    if math.isfinite(centre) and math.isfinite(width) and width > 0:
-        return centre, width
+        if math.isfinite(centre) and 0 < width < math.inf:
+            return centre, width
     finite = [end for end in ends if math.isfinite(end)]
-    if len(finite) == 0:
+    if not finite:
         return 0.0, 1.0
     return (finite[0] + finite[-1]) / 2, max(finite[-1] - finite[0], 1.0)
 
@@ -212,8 +200,7 @@ def _moment(density: Density, centre: float, width: float, power: int, knots: li
     def weighted(s: np.ndarray) -> np.ndarray:
         return s**power * (width * density(centre + width * s))
 
-    pieces = pairwise(knots)
-    return sum(_lower(weighted, b) if math.isinf(a) else float(_integral(weighted, np.array([a]), b)[0]) for a, b in pieces)
+    return sum(_area(weighted, a, b) for a, b in pairwise(knots))
 
 
 def _check(obj: Any, law: FromDensity, density: Any, mean: float, std: float) -> None:

@@ -84,11 +84,14 @@ def distribution(distribution: Any) -> Distribution:
         return distribution
     if isinstance(distribution, str):
         return _by_name(distribution)
-    for library, convert in (("scipy", _scipy), ("sympy", _sympy)):
-        if any(kind.__module__.partition(".")[0] == library for kind in type(distribution).__mro__):
-            converted = convert(distribution)
-            if converted is not None:
-                return converted
+    libraries = {kind.__module__.partition(".")[0] for kind in type(distribution).__mro__}
+    if "scipy" in libraries:
+        from varflow.model.adapters import from_scipy
+
+        if (converted := from_scipy(distribution)) is not None:
+            return converted
+    if "sympy" in libraries:
+        return _sympy(distribution)
     if isinstance(distribution, (list, tuple, np.ndarray)) or hasattr(distribution, "__array__"):
         return smoothed("distribution", distribution)
     raise DomainError("distribution", distribution, _ACCEPTED)
@@ -106,12 +109,6 @@ def _by_name(text: str) -> Distribution:
         raise DomainError("distribution", text, f"has degrees of freedom that {error.rule}") from None
     except ValueError:
         raise DomainError("distribution", text, "needs its degrees of freedom, as in student_t:5") from None
-
-
-def _scipy(obj: Any) -> Distribution | None:
-    from varflow.model.adapters import from_scipy
-
-    return from_scipy(obj)
 
 
 @lru_cache(maxsize=64)  # equal sympy.stats variables are equal keys; one conversion may take seconds

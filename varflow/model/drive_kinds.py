@@ -20,12 +20,11 @@ from varflow._checks import (
     frozen,
     integer,
     non_negative,
-    positive_scale,
+    non_negative_number,
+    positive_number,
     put,
     real_array,
     renamed,
-    scalar,
-    scale,
     unmasked,
 )
 from varflow._memory import room
@@ -96,7 +95,7 @@ class _Gaussian(Drive):
     shape: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
-        put(self, std=scalar("std", non_negative("std", scale("std", self.std))), shape=map_shape(self.shape))
+        put(self, std=non_negative_number("std", self.std), shape=map_shape(self.shape))
 
     @property
     def width(self) -> int | None:
@@ -143,9 +142,7 @@ class Inputs(Drive):
             x = x.reshape(*x.shape[:-3], -1)
         if shape is not None and math.prod(shape) != x.shape[-1]:
             raise DomainError("shape", shape, f"must have as many numbers as an input: {x.shape[-1]}")
-        put(self, shape=shape)
-        gain = scalar("input_gain", positive_scale("input_gain", self.input_gain))
-        put(self, x=frozen(x), input_gain=gain)
+        put(self, x=frozen(x), input_gain=positive_number("input_gain", self.input_gain), shape=shape)
         _currents_fit("x", self.x, self.input_gain)
 
     @property
@@ -168,9 +165,11 @@ class Inputs(Drive):
     def frames(self, steps: int) -> np.ndarray:
         """``x`` at every step, shape (batch, steps, n_in); a view if it is constant in time."""
         steps = integer("steps", steps, minimum=1)
-        if self.x.ndim == 3:
-            return _first(self, self.x, steps)
-        return np.broadcast_to(self.x[:, None], (self.n_inputs, steps, self.fan_in))
+        if self.x.ndim < 3:
+            return np.broadcast_to(self.x[:, None], (self.n_inputs, steps, self.fan_in))
+        if steps > self.x.shape[1]:
+            raise DomainError("steps", steps, f"is more than the drive has, {self.x.shape[1]}: {self!r}")
+        return self.x[:, :steps]
 
     def _covariance(self, steps: int) -> np.ndarray:
         if self.x.ndim == 3:
@@ -200,7 +199,7 @@ class Spikes(Drive):
 
     def __post_init__(self) -> None:
         rates = train_rates(self.rates, choice("kind", self.kind, TRAINS))
-        put(self, rates=frozen(rates), input_gain=_input_gain(self.input_gain))
+        put(self, rates=frozen(rates), input_gain=positive_number("input_gain", self.input_gain))
         _currents_fit("rates", np.maximum(rates, np.sqrt(rates)), self.input_gain)
 
     @property
@@ -306,13 +305,6 @@ def _indices(rows: Any) -> Any:
     return array.astype(np.intp)
 
 
-def _first(drive: Drive, array: np.ndarray, steps: int) -> np.ndarray:
-    """The first ``steps`` steps."""
-    if steps > array.shape[1]:
-        raise DomainError("steps", steps, f"is more than the drive has, {array.shape[1]}: {drive!r}")
-    return array[:, :steps]
-
-
 def input_vectors(x: Any) -> np.ndarray:
     """Checked input vectors, (batch[, steps], n_in), or maps (batch[, steps], channels, height, width)."""
     array = _numbers("x", x)
@@ -348,10 +340,6 @@ def _numbers(name: str, value: Any) -> np.ndarray:
         worst = float(array.flat[np.argmax(np.abs(array))])
         raise DomainError(name, worst, f"must be at most {LARGEST_SCALE:g} in size; measure inputs in larger units")
     return array
-
-
-def _input_gain(value: Any) -> float:
-    return scalar("input_gain", positive_scale("input_gain", value))
 
 
 def _currents_fit(name: str, inputs: np.ndarray, input_gain: float) -> None:

@@ -7,20 +7,28 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
+from inspect import signature
 from typing import Any
 
 from varflow import _figures
 from varflow._checks import DomainError, called
 from varflow.model.drive_kinds import Drive
-from varflow.model.graph import Graph
+from varflow.model.graph import Graph, Node
 from varflow.model.signals import Layer
 from varflow.model.sources import Unknown
 
-__all__ = ["OWN", "READS", "map_of", "missing", "refuse_gaps", "register"]
+__all__ = ["OWN", "READS", "map_of", "missing", "refuse_gaps", "register", "wrong_return"]
 
 Maps = Mapping[type, Callable[..., Any]]
 OWN: dict[str, dict[type, Callable[..., Any]]] = {part: {} for part in ("forward", "backward", "count", "simulate")}
 READS: dict[str | type, Callable[..., Any]] = {}  # by name of a function of torch, or by class of a module
+PARAMETERS = {
+    "forward": ("layer", "inputs", "visit"),
+    "backward": ("layer", "gradients", "visit", "way"),
+    "count": ("layer", "inputs", "counts", "node"),
+    "simulate": ("layer", "flows", "walk", "node"),
+}
 
 
 def register(
@@ -59,11 +67,13 @@ def register(
     Raises
     ------
     DomainError
-        For a class of varflow itself, maps of what is neither a layer nor a drive, and what is no function.
+        For a class of varflow itself, a layer that is no dataclass, maps of what is neither a layer nor a drive, functions with
+        other parameters, and names of no function of torch.
 
     Notes
     -----
-    A part that is missing is named where it is needed; layers without ``count`` have no exact chain. See docs/extending.md.
+    A part that is missing is named where it is needed; layers without ``count`` have no exact chain. A subclass has the maps of
+    its parent unless it is registered with maps of its own: then it has these only. See docs/extending.md.
 
     Examples
     --------
@@ -89,10 +99,41 @@ def register(
     if refused := [part for part in given if part not in allowed[base]]:
         rule = "must be a subclass of vf.layers.Layer" + (", or of vf.drives.Drive," if refused == ["simulate"] else "")
         raise DomainError("kind", kind, f"{rule} to have {refused[0]}")
+    if issubclass(kind, Layer) and kind.__repr__ is Layer.__repr__ and not is_dataclass(kind):
+        raise DomainError("kind", kind, "must be a dataclass, @dataclass(frozen=True, repr=False), or define __repr__")
+    for part in PARAMETERS.keys() & given.keys():
+        _check_parameters(part, given[part])
+    for name in reads or {}:
+        _check_name(name)
     for part, function in given.items():
         (_figures.figure.register if part == "figure" else OWN[part].__setitem__)(kind, function)
     for name, reader in (reads or {}).items():
         READS[name] = called("reads", reader)
+
+
+def _check_parameters(part: str, function: Callable[..., Any]) -> None:
+    try:
+        signature(function).bind(*PARAMETERS[part])
+    except TypeError:
+        raise DomainError(part, function, f"must take ({', '.join(PARAMETERS[part])})") from None
+
+
+def _check_name(name: str | type) -> None:
+    """DomainError for a name that no function of torch has."""
+    if isinstance(name, str):
+        import torch
+        from torch import _C
+
+        if not any(
+            hasattr(place, name) for place in (torch, torch.nn.functional, torch.Tensor, _C._special, _C._linalg, _C._fft)
+        ):
+            raise DomainError("reads", name, "is no function of torch, torch.nn.functional or torch.Tensor")
+
+
+def wrong_return(part: str, node: Node, value: Any, rule: str) -> DomainError:
+    """The error for a map from outside that returns what it must not."""
+    shown = f"an array of shape {tuple(value.shape)}" if hasattr(value, "shape") else f"{value!r:.80}"
+    return DomainError(node.name, node.operation, f"has a {part} that returns {shown}: it must return {rule}")
 
 
 def _of_varflow(kind: type) -> bool:
@@ -101,8 +142,13 @@ def _of_varflow(kind: type) -> bool:
 
 
 def map_of(part: str, table: Maps, operation: object) -> Callable[..., Any] | None:
-    """The map of an operation's class or of the nearest above it that has one: in this table, or registered as this part."""
-    return next((maps[kind] for kind in type(operation).__mro__ for maps in (table, OWN[part]) if kind in maps), None)
+    """The map of an operation's class, or of the nearest above it of which any map is known: maps of two classes do not mix."""
+    for kind in type(operation).__mro__:
+        if kind in table:
+            return table[kind]
+        if any(kind in maps for maps in OWN.values()):
+            return OWN[part].get(kind)
+    return None
 
 
 def refuse_gaps(graph: Graph, part: str, table: Maps) -> None:
@@ -115,7 +161,9 @@ def refuse_gaps(graph: Graph, part: str, table: Maps) -> None:
 def missing(operation: Layer, part: str) -> str:
     """Why an operation has no map of this part, and what to do."""
     if isinstance(operation, Unknown):
-        return f"is not covered: it {operation.words}"
+        own = operation.of is not None and not _of_varflow(type(operation.of))
+        harmless = f"; where that does not matter, {type(operation.of).__name__} says independent = False" if own else ""
+        return f"is not covered: it {operation.words}{harmless}"
     kind = type(operation)
     if _of_varflow(kind):
         return f"is not covered: it has no {part}"

@@ -22,7 +22,7 @@ from typing import Any
 
 from varflow._checks import DomainError, instance
 from varflow._display import Shown, Table
-from varflow.model.chains import layers_of
+from varflow.model.chains import chain_parts
 from varflow.model.drive_kinds import Drive, Inputs, Spikes
 from varflow.model.layers import BatchNorm, Residual
 from varflow.model.merges import Product, Sum
@@ -175,9 +175,16 @@ def _sent(node: Node, received: Sequence[Signal], sources: Sequence[Node]) -> Si
             needs = " or ".join(operation.accepts)
             raise DomainError(node.name, operation, f"cannot follow {before}, which sends {signal.kind}: needs {needs}")
     try:
-        return operation.after(*received, width=node.width)
+        sent = operation.after(*received, width=node.width)
     except DomainError as error:
         raise DomainError(node.name if error.argument == "layers" else error.argument, error.value, error.rule) from None
+    except TypeError as error:  # of a layer from outside
+        raise DomainError(
+            node.name, operation, f"receives {len(received)} signals, which its after cannot take: {error}"
+        ) from error
+    if not isinstance(sent, Signal):
+        raise DomainError(node.name, operation, f"has an after that returns {sent!r}: it must return a vf.layers.Signal")
+    return sent
 
 
 def _check_residual(layer: Residual, shortcut: Signal, branch: Signal) -> None:
@@ -226,8 +233,11 @@ def graph_of(network: Any, *, first_weights: bool = False) -> Graph:
     if network.nodes is not None:
         graph = network.nodes
     else:
-        layers, width = layers_of(network), network.width if isinstance(network.width, int) else None
-        driven = int(network.widths[0]) if network.layers is None else width
+        width = network.width if isinstance(network.width, int) else None
+        layers, driven = network.layers, width
+        if layers is None:
+            spike, linears = chain_parts(network)
+            layers, driven = (spike, *(layer for linear in linears for layer in (linear, spike))), int(network.widths[0])
         graph = of_layers(layers, first_signal(network.drive, layers[:1], driven, network.steps), width)
     return _with_first_weights(graph, network) if first_weights else graph
 
@@ -295,9 +305,8 @@ def _in_order(described: Mapping[str, tuple[Any, ...]]) -> list[str]:
                 known.add(name)
         waiting = [name for name in waiting if name not in known]
         if len(placed) == before:
-            raise DomainError(
-                "nodes", waiting, "receive signals of each other in a circle: recurrent weights are Spike(recurrent_gain=…)"
-            )
+            rule = "receive signals of each other in a circle: recurrent weights are Spike(recurrent_gain=…)"
+            raise DomainError("nodes", waiting, rule)
     return placed[1:]
 
 
@@ -316,17 +325,17 @@ def spiking_shapes(graph: Graph) -> list[tuple[int, ...]]:
 
 
 def independent(graph: Graph) -> Graph:
-    """The graph with sums and products of independent signals only: the one place where that is decided.
+    """The graph with merges of independent signals only (but where dependence does not matter): here that is decided.
 
     A sum whose signals have common roots is written as one of their parts: ``x + (0.5 x + y)`` is ``1.5 x + y``. Where parts
-    still have common roots, and for such products, the node becomes ``Unknown``. Nodes keep their numbers.
+    still have common roots, and for all other such merges, the node becomes ``Unknown``. Nodes keep their numbers.
     Walks of theory start from it; :func:`graph_of` leaves it out, since simulation and tables do not need it.
     """
     if isinstance(graph, Path):
         return graph
     roots, nodes = graph.roots, list(graph)
     for number, node in enumerate(nodes):
-        if isinstance(node.operation, (Sum, Product)) and _dependent(node.inputs, roots):
+        if node.operation.independent and _dependent(node.inputs, roots):
             nodes[number] = _expanded(node, nodes, roots)
     return Graph(nodes)
 
@@ -339,14 +348,15 @@ def _dependent(inputs: Iterable[int], roots: Sequence[int]) -> set[int]:
 
 def _expanded(node: Node, nodes: Sequence[Node], roots: Sequence[int]) -> Node:
     """A sum in independent terms, each dependent one replaced by its own terms, the last of them first; or Unknown."""
-    if isinstance(node.operation, Product):
-        return replace(node, operation=Unknown(DEPENDENT))
+    unknown = replace(node, operation=Unknown(DEPENDENT, of=node.operation))
+    if not isinstance(node.operation, Sum):
+        return unknown
     factors, constant = _affine(node.operation) or ((), 0.0)
     terms = _gathered(zip(node.inputs, factors, strict=True))
     while dependent := _dependent(terms, roots):
         place = max((each for each in dependent if _affine(nodes[each].operation)), default=None)
         if place is None:
-            return replace(node, operation=Unknown(DEPENDENT))
+            return unknown
         factor, (factors, shift) = terms.pop(place), _affine(nodes[place].operation) or ((), 0.0)
         constant += factor * shift
         inner = [(source, factor * each) for source, each in zip(nodes[place].inputs, factors, strict=True)]

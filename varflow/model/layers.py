@@ -21,18 +21,19 @@ Concat        spikes or numbers           several signals side by side
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from varflow._checks import (
     DomainError,
     choice,
     non_negative,
+    non_negative_number,
     probability,
     put,
     real_array,
+    real_number,
     scalar,
-    scale,
     several,
 )
 from varflow.model.as_neuron import neuron as as_neuron
@@ -55,6 +56,7 @@ __all__ = [
     "RMSNorm",
     "Residual",
     "Scale",
+    "Signal",
     "Spike",
     "Sum",
     "Unknown",
@@ -97,14 +99,9 @@ class Spike(Layer):
     _positional: ClassVar[tuple[str, ...]] = ("neuron",)
 
     def __init__(self, neuron: Any, *, recurrent_gain: float = 0.0, recurrent_mean_gain: float = 0.0):
-        gain = scalar("recurrent_gain", non_negative("recurrent_gain", scale("recurrent_gain", recurrent_gain)))
-        mean = scalar("recurrent_mean_gain", scale("recurrent_mean_gain", recurrent_mean_gain))
-        put(
-            self,
-            neuron=neuron if isinstance(neuron, Neuron) else as_neuron(neuron),
-            recurrent_gain=gain,
-            recurrent_mean_gain=mean,
-        )
+        put(self, recurrent_gain=non_negative_number("recurrent_gain", recurrent_gain))
+        put(self, recurrent_mean_gain=real_number("recurrent_mean_gain", recurrent_mean_gain))
+        put(self, neuron=neuron if isinstance(neuron, Neuron) else as_neuron(neuron))
 
     @property
     def recurrent(self) -> bool:
@@ -163,11 +160,7 @@ class Residual(Layer):
         put(self, branch=several("branch", branch, Layer), merge=choice("merge", merge, MERGES), keep=probability("keep", keep))
 
     def __repr__(self) -> str:
-        more = (
-            f"{name}={value!r}"
-            for name, value, default in (("merge", self.merge, "add"), ("keep", self.keep, 1.0))
-            if value != default
-        )
+        more = (f"{f.name}={value!r}" for f in fields(self)[1:] if (value := getattr(self, f.name)) != f.default)
         return f"Residual({', '.join([*map(repr, self.branch), *more])})"
 
 
@@ -180,9 +173,9 @@ class _Normalisation(Layer):
     beta: float
     eps: float
 
-    def _check_affine(self) -> None:
-        gamma = scalar("gamma", non_negative("gamma", scale("gamma", self.gamma)))
-        put(self, gamma=gamma, beta=scalar("beta", scale("beta", self.beta)), eps=scalar("eps", non_negative("eps", self.eps)))
+    def __post_init__(self) -> None:
+        put(self, gamma=non_negative_number("gamma", self.gamma), eps=scalar("eps", non_negative("eps", self.eps)))
+        put(self, beta=real_number("beta", self.beta))
 
     def after(self, signal: Signal, width: int | None = None) -> Signal:
         if not signal.weighted:
@@ -221,7 +214,7 @@ class BatchNorm(_Normalisation):
     eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        self._check_affine()
+        _Normalisation.__post_init__(self)
         if self.statistics is not None:
             values = real_array("statistics", self.statistics)
             if values.shape != (2,) or values[1] < 0 or values[1] + self.eps == 0:
@@ -257,9 +250,6 @@ class LayerNorm(_Normalisation):
     beta: float = 0.0
     eps: float = 1e-5
 
-    def __post_init__(self) -> None:
-        self._check_affine()
-
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RMSNorm(_Normalisation):
@@ -285,8 +275,7 @@ class RMSNorm(_Normalisation):
     eps: float = 1e-6
 
     def __post_init__(self) -> None:
-        gamma = scalar("gamma", non_negative("gamma", scale("gamma", self.gamma)))
-        put(self, gamma=gamma, eps=scalar("eps", non_negative("eps", self.eps)))
+        put(self, gamma=non_negative_number("gamma", self.gamma), eps=scalar("eps", non_negative("eps", self.eps)))
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -127,10 +127,6 @@ def recognise(name: str, module: Any) -> Spiking | None:
     return None if neuron is None else replace(neuron, **called)
 
 
-def _key(kind: type) -> str:
-    return f"{_package(kind)}.{kind.__name__}"
-
-
 def _package(kind: type) -> str:
     return kind.__module__.partition(".")[0]
 
@@ -138,7 +134,7 @@ def _package(kind: type) -> str:
 def _reader_of(kind: type) -> tuple[Callable[[Any], Found], int | None] | None:
     """The reader of a class, or of a class of another package from which it inherits its ``forward``."""
     for base in kind.__mro__:
-        reader = _READERS.get(base) or _READERS.get(_key(base))
+        reader = _READERS.get(base) or _READERS.get(f"{_package(base)}.{base.__name__}")
         if reader is not None:
             inherits = _package(base) != _package(kind) and getattr(kind, "forward", None) is getattr(base, "forward", None)
             return reader if base is kind or inherits else None

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from varflow._checks import DomainError, put, scalar, scale
+from varflow._checks import DomainError, put, real_number, scale
 from varflow.model.signals import Layer, Signal
 
 __all__ = ["Concat", "Product", "Scale", "Sum"]
@@ -48,7 +48,7 @@ class Sum(Layer):
         factors = scale("factors", self.factors)
         if factors.ndim != 1 or not factors.size:
             raise DomainError("factors", self.factors, "must be a sequence of numbers, one for each signal")
-        put(self, factors=tuple(factors.tolist()), constant=scalar("constant", scale("constant", self.constant)))
+        put(self, factors=tuple(factors.tolist()), constant=real_number("constant", self.constant))
 
     def after(self, *signals: Signal, width: int | None = None) -> Signal:
         if len(signals) != len(self.factors):
@@ -68,7 +68,7 @@ class Scale(Sum):
     merges: ClassVar[bool] = False
 
     def __init__(self, factor: float):
-        put(self, factors=(scalar("factor", scale("factor", factor)),), constant=0.0)
+        put(self, factors=(real_number("factor", factor),), constant=0.0)
 
     @property
     def factor(self) -> float:
@@ -106,6 +106,7 @@ class Concat(Layer):
     """
 
     merges: ClassVar[bool] = True
+    independent: ClassVar[bool] = False
     accepts: ClassVar[tuple[str, ...]] = ("input", "spikes")
 
     def after(self, *signals: Signal, width: int | None = None) -> Signal:

@@ -16,14 +16,13 @@ from varflow._checks import (
     DomainError,
     instance,
     integer,
-    non_negative,
+    non_negative_number,
     per_layer,
     positive_scale,
     put,
     real_array,
+    real_number,
     renamed,
-    scalar,
-    scale,
     several,
 )
 from varflow._display import Shown, Table
@@ -169,8 +168,8 @@ class Network(Shown):
             gain=float(gains[0]) if np.ndim(gain) == 0 else tuple(gains.tolist()),
             neuron=Neuron() if neuron is None else as_neuron(neuron),
             weights=law.label if named else law,
-            bias_std=scalar("bias_std", non_negative("bias_std", scale("bias_std", bias_std))),
-            mean_gain=symmetric if mean_gain is None else scalar("mean_gain", scale("mean_gain", mean_gain)),
+            bias_std=non_negative_number("bias_std", bias_std),
+            mean_gain=symmetric if mean_gain is None else real_number("mean_gain", mean_gain),
         )
 
     def _of_layers(self, layers: Sequence[Layer], width: int | None, depth: Any, chain: dict[str, Any]) -> None:
@@ -261,21 +260,19 @@ class Network(Shown):
 
     def _parts(self) -> list[tuple[str, str]]:
         """Name and text of everything that is not a default."""
+        default_mean: Any = None
         if self.layers is not None:
             parts = [] if self.width is None else [("width", str(self.width))]
-            row = f"[{_shortened(self.layers)}]"
-            parts += (
-                [("layers", row)] if self.nodes is None else [("nodes", f"{{{self.nodes[1].name}, …, {self.nodes[-1].name}}}")]
-            )
-            parts += [("steps", str(self.steps))] if self.steps > 1 else []
-            return parts if self.drive == currents() else [*parts, ("drive", repr(self.drive))]
-        width = f"({self.width[0]}, …, {self.width[-1]})" if isinstance(self.width, tuple) else str(self.width)
-        gain = f"({self.gain[0]:.4g}, …, {self.gain[-1]:.4g})" if isinstance(self.gain, tuple) else f"{self.gain:.6g}"
-        parts = [("width", width), ("depth", str(self.depth)), ("gain", gain), ("neuron", repr(self.neuron))]
-        default_mean = 0.0 if self.weight_law.own_mean == 0 else None
-        defaults = {"weights": "normal", "bias_std": 0.0, "mean_gain": default_mean, "steps": 1}
+            names = None if self.nodes is None else f"{{{self.nodes[1].name}, …, {self.nodes[-1].name}}}"
+            parts.append(("nodes", names) if names else ("layers", f"[{_shortened(self.layers)}]"))
+        else:
+            width = f"({self.width[0]}, …, {self.width[-1]})" if isinstance(self.width, tuple) else str(self.width)
+            gain = f"({self.gain[0]:.4g}, …, {self.gain[-1]:.4g})" if isinstance(self.gain, tuple) else f"{self.gain:.6g}"
+            parts = [("width", width), ("depth", str(self.depth)), ("gain", gain), ("neuron", repr(self.neuron))]
+            default_mean = 0.0 if self.weight_law.own_mean == 0 else None
+        defaults = {"weights": "normal", "bias_std": 0.0, "mean_gain": default_mean, "steps": 1, "drive": currents()}
         parts += [(name, repr(getattr(self, name))) for name, default in defaults.items() if getattr(self, name) != default]
-        return parts if self.drive == currents() else [*parts, ("drive", repr(self.drive))]
+        return parts
 
     def _table(self) -> Table:
         if self.nodes is not None:

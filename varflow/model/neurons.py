@@ -22,7 +22,18 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from typing import Any
 
-from varflow._checks import DomainError, flag, instance, integer, non_negative, numbers, positive_scale, put, scalar, scale
+from varflow._checks import (
+    DomainError,
+    flag,
+    instance,
+    integer,
+    non_negative,
+    numbers,
+    positive_number,
+    put,
+    real_number,
+    scalar,
+)
 from varflow.model.over_neurons import OverNeurons, differs, over_neurons, values_of
 from varflow.model.resets import Reset, named, rule_of
 
@@ -96,7 +107,7 @@ class Neuron:
     def __post_init__(self) -> None:
         put(self, threshold=_threshold(self.threshold))
         put(self, decay=_decay(self.decay))
-        put(self, input_scale=scalar("input_scale", positive_scale("input_scale", self.input_scale)))
+        put(self, input_scale=positive_number("input_scale", self.input_scale))
         put(self, reset=named(self.reset))
         put(self, strict=flag("strict", self.strict) and not self.reset_rule.counts)
         put(self, synaptic_decay=_fraction("synaptic_decay", self.synaptic_decay, one_allowed=False))
@@ -169,7 +180,7 @@ def equal_neurons(neuron: Any, instead: str) -> Neuron:
 
 def one_threshold(value: Any) -> float | OverNeurons:
     """A number or a distribution over neurons. An array is none, as elsewhere it means several thresholds."""
-    return OverNeurons.of("threshold", value) if over_neurons(value) else scalar("threshold", scale("threshold", value))
+    return OverNeurons.of("threshold", value) if over_neurons(value) else real_number("threshold", value)
 
 
 def _threshold(value: Any) -> float | OverNeurons:

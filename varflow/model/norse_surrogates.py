@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from varflow.model.preset_arguments import positive_number
+from varflow._checks import positive_number
 from varflow.model.surrogate import Formula, Surrogate
 
 __all__ = ["norse_circ", "norse_heavi_erfc", "norse_super", "norse_tanh", "norse_triangle"]

@@ -53,7 +53,7 @@ class OverNeurons:
         if isinstance(value, cls):
             return value
         if np.ndim(value) == 1:
-            return _sample(argument, value)
+            return cls(SAMPLE, tuple(np.sort(scale(argument, value)).tolist()), 0.0, 1.0)
         rule = "must be a number or a frozen continuous scipy.stats distribution, such as scipy.stats.uniform(0.7, 0.2)"
         if not (hasattr(value, "dist") and hasattr(value, "args") and hasattr(value, "pdf")):
             raise DomainError(argument, value, rule)
@@ -61,13 +61,13 @@ class OverNeurons:
 
         if type(value.dist) is not type(getattr(stats, str(value.dist.name), None)):  # rv_histogram, the user's own
             raise DomainError(argument, value.dist.name, rule)
-        shapes, location, scale = value.dist._parse_args(*value.args, **value.kwds)
-        numbers = np.array([*shapes, location, scale], dtype=object)
+        shapes, location, spread = value.dist._parse_args(*value.args, **value.kwds)
+        numbers = np.array([*shapes, location, spread], dtype=object)
         if any(np.ndim(number) for number in numbers):
             raise DomainError(argument, value.dist.name, "has array parameters: give one distribution at a time")
-        if not bool(value.dist._argcheck(*shapes)) or not np.isfinite(location) or not 0 < scale < np.inf:
+        if not bool(value.dist._argcheck(*shapes)) or not np.isfinite(location) or not 0 < spread < np.inf:
             raise DomainError(argument, value.dist.name, "has invalid parameters: give finite ones, and a positive scale")
-        made = cls(value.dist.name, tuple(float(shape) for shape in shapes), float(location), float(scale))
+        made = cls(value.dist.name, tuple(float(shape) for shape in shapes), float(location), float(spread))
         if not np.isfinite(made.mean) or np.abs(made.rule()[0]).max() > LARGEST_SCALE:
             raise DomainError(argument, made, "must have a finite mean")
         return made
@@ -134,10 +134,6 @@ class OverNeurons:
 
     __float__ = __array__ = __abs__ = __neg__ = __lt__ = __le__ = __gt__ = __ge__ = _is_no_number
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _is_no_number
-
-
-def _sample(argument: str, values: Any) -> OverNeurons:
-    return OverNeurons(SAMPLE, tuple(np.sort(scale(argument, values)).tolist()), 0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, positive_scale, probability, scalar, scale
+from varflow._checks import DomainError, positive_number, probability, real_number
 from varflow.model.over_neurons import differs, over_neurons
 
-__all__ = ["at_rest", "below_one", "checked", "class_name", "leak", "number", "of_all_neurons", "of_neurons", "positive_number"]
+__all__ = ["at_rest", "below_one", "checked", "class_name", "leak", "of_all_neurons", "of_neurons"]
 
 
 def class_name(value: Any) -> Any:
@@ -35,16 +35,6 @@ def of_all_neurons(name: str, value: Any) -> Any:
     return value
 
 
-def number(name: str, value: Any) -> float:
-    """A number whose square neither over- nor underflows."""
-    return scalar(name, scale(name, value))
-
-
-def positive_number(name: str, value: Any) -> float:
-    """A number above 0."""
-    return scalar(name, positive_scale(name, value))
-
-
 def below_one(name: str, value: Any) -> float:
     """A fraction in [0, 1)."""
     fraction = probability(name, value)
@@ -55,7 +45,7 @@ def below_one(name: str, value: Any) -> float:
 
 def at_rest(name: str, value: Any, threshold: str) -> None:
     """Raise unless a leak potential is 0; ``threshold`` is the threshold to give instead, in words."""
-    if number(name, value) != 0:
+    if real_number(name, value) != 0:
         rule = f"must be 0: measure potentials from rest, with a threshold of {threshold}"
         raise DomainError(name, value, rule)
 

@@ -29,20 +29,10 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, choice, flag, probability
+from varflow._checks import DomainError, choice, flag, positive_number, probability, real_number
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import over_neurons
-from varflow.model.preset_arguments import (
-    at_rest,
-    below_one,
-    checked,
-    class_name,
-    leak,
-    number,
-    of_all_neurons,
-    of_neurons,
-    positive_number,
-)
+from varflow.model.preset_arguments import at_rest, below_one, checked, class_name, leak, of_all_neurons, of_neurons
 from varflow.model.resets import Reset
 
 __all__ = [
@@ -124,7 +114,7 @@ def _snntorch_reset(threshold: float, reset_mechanism: str, reset_delay: bool, a
     choice("reset_mechanism", reset_mechanism, ("subtract", "zero", "none"))
     if reset_mechanism == "none":
         return "none"
-    if not over_neurons(threshold) and np.min(checked("threshold", threshold, number)) < 0:
+    if not over_neurons(threshold) and np.min(checked("threshold", threshold, real_number)) < 0:
         raise DomainError("threshold", threshold, "must not be negative: snnTorch then resets a membrane at rest")
     if flag("reset_delay", reset_delay):
         return {"subtract": "delayed_subtract", "zero": at_zero}[reset_mechanism]
@@ -169,11 +159,11 @@ def spikingjelly_lif(
     >>> vf.neurons.spikingjelly_lif()
     Neuron(threshold=1, decay=0.5, input_scale=0.5, reset='zero', strict=False)
     """
-    taus = checked("tau", tau, number)
+    taus = checked("tau", tau, real_number)
     if np.min(taus) <= 1:
         raise DomainError("tau", tau, "must be greater than 1")
     scale = 1 / of_all_neurons("tau", taus) if flag("decay_input", decay_input) else 1.0
-    threshold, reset = of_neurons("v_threshold", v_threshold, number), _spikingjelly_reset(v_reset)
+    threshold, reset = of_neurons("v_threshold", v_threshold, real_number), _spikingjelly_reset(v_reset)
     return Neuron(threshold, decay=1 - 1 / taus, input_scale=scale, reset=reset, strict=False, detach_reset=detach_reset)
 
 
@@ -199,7 +189,7 @@ def spikingjelly_if(v_threshold: float = 1.0, v_reset: float | None = 0.0, detac
     >>> vf.neurons.spikingjelly_if(v_reset=None)
     Neuron(threshold=1, decay=1.0, reset='subtract', strict=False)
     """
-    threshold = of_neurons("v_threshold", v_threshold, number)
+    threshold = of_neurons("v_threshold", v_threshold, real_number)
     return Neuron(threshold, decay=1.0, reset=_spikingjelly_reset(v_reset), strict=False, detach_reset=detach_reset)
 
 
@@ -250,7 +240,7 @@ def norse_lif_box(
         at_rest("v_reset", v_reset, "v_th - v_reset")
     lost = leak("tau_mem_inv", tau_mem_inv, dt)
     reset = "zero" if name == "reset_value" else "subtract"
-    return Neuron(of_neurons("v_th", v_th, number), decay=1 - lost, input_scale=lost, reset=reset)
+    return Neuron(of_neurons("v_th", v_th, real_number), decay=1 - lost, input_scale=lost, reset=reset)
 
 
 def norse_lif(
@@ -390,7 +380,7 @@ def sinabs_lif(
 
 def _lowest(min_v_mem: Any, spike_threshold: Any) -> float:
     """The lower bound in units of the threshold."""
-    bound = number("min_v_mem", min_v_mem)
+    bound = real_number("min_v_mem", min_v_mem)
     if bound > 0:
         raise DomainError("min_v_mem", min_v_mem, "must not be positive: neurons start at 0")
     return bound / positive_number("spike_threshold", spike_threshold)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from varflow._checks import DomainError, choice, flag, probability, scalar, scale
+from varflow._checks import DomainError, choice, flag, probability, put, real_number
 
 __all__ = ["FAMILIES", "Reset"]
 
@@ -75,17 +75,15 @@ class Reset:
     detached: bool = False
 
     def __post_init__(self) -> None:
-        checked = {name: probability(name, getattr(self, name)) for name in ("membrane", "input")}
-        checked["threshold"] = scalar("threshold", scale("threshold", self.threshold))
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
+        put(self, membrane=probability("membrane", self.membrane), input=probability("input", self.input))
+        put(self, threshold=real_number("threshold", self.threshold))
         if flag("delayed", self.delayed) and not self.threshold:
             raise DomainError("delayed", True, "needs a threshold to subtract")
         if flag("counts", self.counts) and (self.membrane or self.input):
             raise DomainError("counts", True, "needs membrane=0 and input=0: each of several spikes subtracts thresholds only")
         flag("detached", self.detached)
         if self.lowest is not None:
-            object.__setattr__(self, "lowest", scalar("lowest", scale("lowest", self.lowest)))
+            put(self, lowest=real_number("lowest", self.lowest))
             if self.lowest > 0 or self.delayed:
                 rule = "cannot be combined with delayed=True" if self.delayed else "must not be positive: neurons start at 0"
                 raise DomainError("lowest", self.lowest, rule)

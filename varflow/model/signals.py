@@ -62,17 +62,22 @@ class Layer:
         Kinds of signal that it can receive.
     merges : bool
         True if it can receive several signals.
+    independent : bool
+        True if its maps take signals that it merges as independent: theory refuses those that depend on the same weights. False
+        where that does not matter, as for neurons side by side.
     spikes : bool
         True for a layer of neurons.
     normalises : bool
-        True if what it sends does not depend on the scale of what it receives.
+        True if what it sends does not depend on the scale of what it receives: an audit gives no gain for weights before it.
     free : str
-        The field that sets the scale of what it sends, ``gain`` or ``gamma``, if there is one.
+        The field that sets the scale of what it sends, as ``gain`` or ``gamma``, if there is one: ``gain_for_rate(block=…)``
+        solves for that of the block's last such layer.
     """
 
     __slots__ = ()
     accepts: ClassVar[tuple[str, ...]] = ("currents", "spikes")
     merges: ClassVar[bool] = False
+    independent: ClassVar[bool] = True
     spikes: ClassVar[bool] = False
     normalises: ClassVar[bool] = False
     free: ClassVar[str] = ""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow.model.preset_arguments import number, positive_number
+from varflow._checks import positive_number, real_number
 from varflow.model.surrogate import Formula, Surrogate
 
 __all__ = [
@@ -33,19 +33,20 @@ def sinabs_single_exponential(grad_width: float = 0.5, grad_scale: float = 1.0, 
     >>> vf.surrogates.sinabs_single_exponential(spike_threshold=0.5).width
     0.25
     """
-    w, s, theta = (
-        positive_number("grad_width", grad_width),
-        positive_number("grad_scale", grad_scale),
-        positive_number("spike_threshold", spike_threshold),
-    )
-    arguments = (("grad_width", w), ("grad_scale", s), ("spike_threshold", theta))
+    arguments = _positive(grad_width=grad_width, grad_scale=grad_scale, spike_threshold=spike_threshold)
+    w, s, theta = (value for _, value in arguments)
     formula = Formula(sinabs_single_exponential, arguments, "grad_width", power=1)
     return Surrogate("exponential", s / (theta * w), theta * w, formula=formula)
 
 
+def _positive(**values: float) -> tuple[tuple[str, float], ...]:
+    """Arguments, each a positive number."""
+    return tuple((name, positive_number(name, value)) for name, value in values.items())
+
+
 def sinabs_gaussian(mu: float = 0.0, sigma: float = 0.5, grad_scale: float = 1.0) -> Surrogate:
     """``grad_scale`` times the normal density of mean ``mu`` and standard deviation ``sigma``."""
-    m, sd, s = number("mu", mu), positive_number("sigma", sigma), positive_number("grad_scale", grad_scale)
+    m, sd, s = real_number("mu", mu), positive_number("sigma", sigma), positive_number("grad_scale", grad_scale)
     formula = Formula(sinabs_gaussian, (("mu", m), ("sigma", sd), ("grad_scale", s)), "sigma", power=1)
     if m == 0:
         return Surrogate("gaussian", float(s * _density(0.0, sd)), sd, formula=formula)
@@ -64,13 +65,8 @@ def sinabs_multi_gaussian(
     mu: float = 0.0, sigma: float = 0.5, h: float = 0.15, s: float = 6.0, grad_scale: float = 1.0
 ) -> Surrogate:
     """``(1 + h) N(v; mu, σ) - h N(v; σ, sσ) - h N(v; -σ, sσ)`` times ``grad_scale``: negative far from the threshold."""
-    arguments = (
-        ("mu", number("mu", mu)),
-        ("sigma", positive_number("sigma", sigma)),
-        ("h", number("h", h)),
-        ("s", positive_number("s", s)),
-        ("grad_scale", positive_number("grad_scale", grad_scale)),
-    )
+    means, widths = (("mu", real_number("mu", mu)), *_positive(sigma=sigma)), _positive(s=s, grad_scale=grad_scale)
+    arguments = (*means, ("h", real_number("h", h)), *widths)
     return Surrogate("own", function=_multi, formula=Formula(sinabs_multi_gaussian, arguments))
 
 
@@ -83,13 +79,8 @@ def sinabs_periodic_exponential(grad_width: float = 0.5, grad_scale: float = 1.0
     """``grad_scale · e^{-d/grad_width}``: ``d = |v|`` below the threshold, above it twice the distance from ``v`` to the
     nearest multiple of the threshold.
     """
-    theta = positive_number("spike_threshold", spike_threshold)
-    arguments = (
-        ("grad_width", positive_number("grad_width", grad_width)),
-        ("grad_scale", positive_number("grad_scale", grad_scale)),
-        ("spike_threshold", theta),
-    )
-    kinks = tuple(theta * n / 2 for n in range(17))  # of the first 8 periods
+    arguments = _positive(grad_width=grad_width, grad_scale=grad_scale, spike_threshold=spike_threshold)
+    kinks = tuple(arguments[-1][1] * n / 2 for n in range(17))  # of the first 8 periods
     return Surrogate("own", function=_periodic, kinks=kinks, formula=Formula(sinabs_periodic_exponential, arguments))
 
 
@@ -100,10 +91,7 @@ def _periodic(v: np.ndarray, grad_width: float, grad_scale: float, spike_thresho
 
 def sinabs_heaviside(window: float = 1.0, spike_threshold: float = 1.0) -> Surrogate:
     """``ψ = 1/θ`` for ``v ≥ -window``, else 0."""
-    arguments = (
-        ("window", number("window", window)),
-        ("spike_threshold", positive_number("spike_threshold", spike_threshold)),
-    )
+    arguments = (("window", real_number("window", window)), *_positive(spike_threshold=spike_threshold))
     return Surrogate("own", function=_step, kinks=(-arguments[0][1],), formula=Formula(sinabs_heaviside, arguments))
 
 

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from varflow.model.preset_arguments import number, positive_number
+from varflow._checks import positive_number, real_number
 from varflow.model.surrogate import Formula, Surrogate
 
 __all__ = [
@@ -62,7 +62,7 @@ def snntorch_triangular(threshold: float = 1.0) -> Surrogate:
 
     A triangle is ``vf.surrogates.triangular(width)``.
     """
-    theta = number("threshold", threshold)
+    theta = real_number("threshold", threshold)
     formula = Formula(snntorch_triangular, (("threshold", theta),))
     return Surrogate("own", function=_triangular, kinks=(0.0,), formula=formula)
 
@@ -83,7 +83,7 @@ def _escape(v: np.ndarray, beta: float, slope: float) -> np.ndarray:
 
 def SFS(slope: float = 25.0, B: float = 1.0) -> Surrogate:
     """``ψ = 1(v > B) / (1 + k|v|)²`` with ``k`` the slope: 0 for all ``v`` up to ``B``, the threshold included."""
-    arguments = (("slope", positive_number("slope", slope)), ("B", number("B", B)))
+    arguments = (("slope", positive_number("slope", slope)), ("B", real_number("B", B)))
     return Surrogate("own", function=_sparse, kinks=(0.0, arguments[1][1]), formula=Formula(SFS, arguments))
 
 
@@ -96,7 +96,7 @@ def leaky_spike_operator(slope: float = 0.1) -> Surrogate:
 
     ``slope=0`` is its ``heaviside()``.
     """
-    formula = Formula(leaky_spike_operator, (("slope", number("slope", slope)),))
+    formula = Formula(leaky_spike_operator, (("slope", real_number("slope", slope)),))
     return Surrogate("own", function=_leaky, kinks=(0.0,), formula=formula)
 
 

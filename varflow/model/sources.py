@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -89,16 +89,23 @@ class Unknown(Layer):
         Why it is unknown.
     sends : Signal, optional
         By default a signal as the first that it receives.
+    of : Layer, optional
+        The operation that cannot be covered here, by which it is shown.
     """
 
     words: str
     sends: Any = None
+    of: Layer | None = field(default=None, compare=False)
     merges: ClassVar[bool] = True
+    independent: ClassVar[bool] = False
     accepts: ClassVar[tuple[str, ...]] = ("input", "currents", "spikes")
     _positional: ClassVar[tuple[str, ...]] = ("words",)
 
     def after(self, *signals: Signal, width: int | None = None) -> Signal:
         return self.sends or signals[0]
+
+    def __repr__(self) -> str:
+        return Layer.__repr__(self) if self.of is None else repr(self.of)
 
 
 def numbers_of(operation: Layer) -> np.ndarray | None:

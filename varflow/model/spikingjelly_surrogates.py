@@ -10,8 +10,7 @@ import math
 
 import numpy as np
 
-from varflow._checks import DomainError, integer
-from varflow.model.preset_arguments import number, positive_number
+from varflow._checks import DomainError, integer, positive_number, real_number
 from varflow.model.surrogate import Formula, Surrogate
 
 __all__ = [
@@ -93,7 +92,7 @@ def spikingjelly_rect(alpha: float = 1.0) -> Surrogate:
 
 def spikingjelly_piecewise_leaky_relu(w: float = 1.0, c: float = 0.01) -> Surrogate:
     """``ψ = 1/(2w)`` where ``|v| < w``, else ``c``."""
-    half, outside = positive_number("w", w), number("c", c)
+    half, outside = positive_number("w", w), real_number("c", c)
     formula = Formula(spikingjelly_piecewise_leaky_relu, (("w", half), ("c", outside)), "w", power=1)
     if outside == 0:
         return Surrogate("box", 1 / (2 * half), half, formula=formula)
@@ -153,7 +152,7 @@ def _q_pseudo(v: np.ndarray, alpha: float) -> np.ndarray:
 
 def spikingjelly_leaky_k_relu(leak: float = 0.0, k: float = 1.0) -> Surrogate:
     """``ψ = k`` for ``v ≥ 0``, else ``leak``."""
-    formula = Formula(spikingjelly_leaky_k_relu, (("leak", number("leak", leak)), ("k", number("k", k))))
+    formula = Formula(spikingjelly_leaky_k_relu, (("leak", real_number("leak", leak)), ("k", real_number("k", k))))
     return Surrogate("own", function=_two_slopes, kinks=(0.0,), formula=formula)
 
 
@@ -174,7 +173,7 @@ def _clipped(v: np.ndarray, alpha: float) -> np.ndarray:
 
 def spikingjelly_log_tailed_relu(alpha: float = 0.0) -> Surrogate:
     """``ψ = α`` for ``v ≤ 0``, 1 up to ``v = 1``, then ``1/v``."""
-    formula = Formula(spikingjelly_log_tailed_relu, (("alpha", number("alpha", alpha)),))
+    formula = Formula(spikingjelly_log_tailed_relu, (("alpha", real_number("alpha", alpha)),))
     return Surrogate("own", function=_tailed, kinks=(0.0, 1.0), formula=formula)
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from varflow._checks import DomainError, called, choice, numbers, positive_scale, put, said, scalar
+from varflow._checks import DomainError, called, choice, numbers, positive_number, positive_scale, put, said, scalar
 
 __all__ = ["FAMILIES", "Family", "Formula", "Surrogate"]
 
@@ -193,7 +193,7 @@ class Surrogate:
         """
         if self.family == "own":
             raise DomainError("surrogate", self, "has no width: it is not peak · shape(|v|/width)")
-        wanted = scalar("width", positive_scale("width", width))
+        wanted = positive_number("width", width)
         try:
             return replace(self, width=wanted) if self.formula is None else self.formula.at(wanted / self.width)
         except DomainError as error:

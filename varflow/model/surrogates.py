@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, called, real_array
+from varflow._checks import DomainError, called, positive_number, real_array
 from varflow.model import norse_surrogates, sinabs_surrogates, snntorch_surrogates, spikingjelly_surrogates
 from varflow.model.norse_surrogates import *  # noqa: F403
-from varflow.model.preset_arguments import positive_number
-from varflow.model.recognised_surrogates import recognised
+from varflow.model.recognised_surrogates import ROOMS, recognised
 from varflow.model.sinabs_surrogates import *  # noqa: F403
 from varflow.model.snntorch_surrogates import *  # noqa: F403
 from varflow.model.spikingjelly_surrogates import *  # noqa: F403
@@ -72,13 +71,10 @@ def _shape(family: str, function: Callable[..., Surrogate], width: Any, peak: An
     if peak is not None and area is not None:
         raise DomainError("area", area, "cannot be combined with peak: the width and one of them set the other")
     a = positive_number("width", width)
-    size = (
-        ("area", positive_number("area", area))
-        if area is not None
-        else ("peak", positive_number("peak", 1.0 if peak is None else peak))
-    )
-    height = size[1] if area is None else size[1] / (FAMILIES[family].area * a)
-    return Surrogate(family, height, a, formula=Formula(function, (("width", a), size), "width", power=1))
+    name, size = ("peak", 1.0 if peak is None else peak) if area is None else ("area", area)
+    size = positive_number(name, size)
+    height = size if area is None else size / (FAMILIES[family].area * a)
+    return Surrogate(family, height, a, formula=Formula(function, (("width", a), (name, size)), "width", power=1))
 
 
 def own(function: Callable[[np.ndarray], Any], *, kinks: Sequence[float] = (0.0,)) -> Surrogate:
@@ -109,9 +105,7 @@ def own(function: Callable[[np.ndarray], Any], *, kinks: Sequence[float] = (0.0,
 
 
 _NAMED: Mapping[str, Callable[..., Surrogate]] = {
-    name: getattr(room, name)
-    for room in (snntorch_surrogates, spikingjelly_surrogates, norse_surrogates, sinabs_surrogates)
-    for name in room.__all__
+    name: getattr(room, name) for room in ROOMS.values() for name in room.__all__
 } | {function.__name__: function for function in (box, triangular, gaussian, exponential)}
 
 
@@ -133,11 +127,8 @@ def surrogate_of(surrogate: Any) -> Surrogate:
         return printed
     if callable(surrogate):
         return recognised(surrogate) or own(surrogate)
-    rule = WITHOUT.get(
-        surrogate if isinstance(surrogate, str) else "",
-        "must be a name such as 'atan', one of vf.surrogates, or a function ψ(v)",
-    )
-    raise DomainError("surrogate", surrogate, rule)
+    rule = "must be a name such as 'atan', one of vf.surrogates, or a function ψ(v)"
+    raise DomainError("surrogate", surrogate, WITHOUT.get(surrogate, rule) if isinstance(surrogate, str) else rule)
 
 
 def _printed(text: str) -> Surrogate | None:

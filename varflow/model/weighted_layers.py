@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
-from varflow._checks import DomainError, choice, integer, non_negative, positive_scale, put, scalar, scale
+from varflow._checks import DomainError, choice, integer, non_negative_number, positive_number, put, real_number
 from varflow.model.signals import Layer, Signal, Windows, area_of, extent, pair
 from varflow.model.weights import WeightLaw, weight_law
 
@@ -15,28 +15,24 @@ __all__ = ["Conv", "Linear", "Weighted"]
 ROWS = ("free", "centred", "standardised")
 
 
+@dataclass(frozen=True, slots=True, repr=False, kw_only=True)
 class Weighted(Layer):
     """Base of Linear and Conv: random weights of standard deviation ``gain/√fan_in``, and biases."""
 
-    __slots__ = ()
-    free: ClassVar[str] = "gain"
     gain: float
-    weights: str | WeightLaw
-    mean_gain: float | None
-    bias_std: float
-    rows: str
+    weights: Any = "normal"
+    mean_gain: float | None = None
+    bias_std: float = 0.0
+    rows: str = "free"
+    free: ClassVar[str] = "gain"
+    accepts: ClassVar[tuple[str, ...]] = ("input", "spikes")
 
-    def _check_weights(self) -> None:
+    def __post_init__(self) -> None:
         law = weight_law(self.weights)
-        put(
-            self,
-            gain=scalar("gain", positive_scale("gain", self.gain)),
-            weights=law if law != weight_law("normal") else "normal",
-            bias_std=scalar("bias_std", non_negative("bias_std", scale("bias_std", self.bias_std))),
-            rows=choice("rows", self.rows, ROWS),
-        )
+        put(self, gain=positive_number("gain", self.gain), weights=law if law != weight_law("normal") else "normal")
+        put(self, bias_std=non_negative_number("bias_std", self.bias_std), rows=choice("rows", self.rows, ROWS))
         if self.mean_gain is not None:
-            put(self, mean_gain=scalar("mean_gain", scale("mean_gain", self.mean_gain)))
+            put(self, mean_gain=real_number("mean_gain", self.mean_gain))
         if self.rows != "free" and self.mean_gain:
             raise DomainError("mean_gain", self.mean_gain, f"must be 0 for rows={self.rows!r}, which have no mean")
         if self.rows != "free" and not law.always_present:
@@ -103,27 +99,11 @@ class Linear(Weighted):
     """
 
     width: int | None = None
-    gain: float = math.nan
-    weights: str | WeightLaw = "normal"
-    mean_gain: float | None = None
-    bias_std: float = 0.0
-    rows: str = "free"
-    accepts: ClassVar[tuple[str, ...]] = ("input", "spikes")
     _positional: ClassVar[tuple[str, ...]] = ("width",)
 
-    def __init__(
-        self,
-        width: int | None = None,
-        *,
-        gain: float,
-        weights: Any = "normal",
-        mean_gain: float | None = None,
-        bias_std: float = 0.0,
-        rows: str = "free",
-    ):
-        width = None if width is None else integer("width", width, minimum=1)
-        put(self, width=width, gain=gain, weights=weights, mean_gain=mean_gain, bias_std=bias_std, rows=rows)
-        self._check_weights()
+    def __post_init__(self) -> None:
+        put(self, width=None if self.width is None else integer("width", self.width, minimum=1))
+        Weighted.__post_init__(self)
 
     def after(self, signal: Signal, width: int | None = None) -> Signal:
         self._fits(signal.size)
@@ -165,53 +145,22 @@ class Conv(Weighted):
 
     channels: int
     kernel: int | tuple[int, int] = 3
-    gain: float = math.nan
-    weights: str | WeightLaw = "normal"
-    mean_gain: float | None = None
-    bias_std: float = 0.0
-    rows: str = "free"
+    _: KW_ONLY
     stride: int | tuple[int, int] = 1
     padding: int | tuple[int, int] | None = None
     groups: int = 1
     dilation: int | tuple[int, int] = 1
-    accepts: ClassVar[tuple[str, ...]] = ("input", "spikes")
     _positional: ClassVar[tuple[str, ...]] = ("channels", "kernel")
 
-    def __init__(
-        self,
-        channels: int,
-        kernel: int | tuple[int, int] = 3,
-        *,
-        gain: float,
-        weights: Any = "normal",
-        mean_gain: float | None = None,
-        bias_std: float = 0.0,
-        rows: str = "free",
-        stride: int | tuple[int, int] = 1,
-        padding: int | tuple[int, int] | None = None,
-        groups: int = 1,
-        dilation: int | tuple[int, int] = 1,
-    ):
-        kernel, dilation = extent("kernel", kernel, 1), extent("dilation", dilation, 1)
-        padding = None if padding is None else extent("padding", padding, 0)
-        padding = None if padding is None or pair(padding) == _usual_padding(kernel, dilation) else padding
-        put(
-            self,
-            channels=integer("channels", channels, minimum=1),
-            kernel=kernel,
-            gain=gain,
-            weights=weights,
-            mean_gain=mean_gain,
-            bias_std=bias_std,
-            rows=rows,
-            stride=extent("stride", stride, 1),
-            padding=padding,
-            groups=integer("groups", groups, minimum=1),
-            dilation=dilation,
-        )
-        self._check_weights()
+    def __post_init__(self) -> None:
+        put(self, kernel=extent("kernel", self.kernel, 1), dilation=extent("dilation", self.dilation, 1))
+        padding = None if self.padding is None else extent("padding", self.padding, 0)
+        usual = padding is None or pair(padding) == _usual_padding(self.kernel, self.dilation)
+        put(self, padding=None if usual else padding, channels=integer("channels", self.channels, minimum=1))
+        put(self, stride=extent("stride", self.stride, 1), groups=integer("groups", self.groups, minimum=1))
+        Weighted.__post_init__(self)
         if self.channels % self.groups:
-            raise DomainError("groups", groups, f"must divide channels={channels}")
+            raise DomainError("groups", self.groups, f"must divide channels={self.channels}")
 
     @property
     def windows(self) -> Windows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,17 +92,20 @@ class Comparison(ReadOnly, Shown):
         verdict = "the theory stands" if self.passed else "the theory is rejected"
         p = f"p = {self.p_value:.3g}" if self.p_value > 0 else "impossible under the theory"
         title = f"Comparison: {verdict} ({p}; false alarm {self.false_alarm:g}; {self.calibration})"
-        measured, rows = self.ensemble.mean(), []
+        measured, rows, within = self.ensemble.mean(), [], False
         for name, (*place, z) in self.worst.items():
-            where, numbers = ", ".join(map(str, place)), (1.0, self.spread.get(name))
+            where, numbers = ", ".join(map(str, place)), (1.0, self.spread.get(name, math.nan))
             if name in SPREADS:
                 where = f"1 to {where}"
             else:
                 numbers = (getattr(of, name)[tuple(np.subtract(place, 1))] for of in (self.profile, measured))
-            rows.append((name, f"{abs(z):.2f}", where, *(f"{number:.6g}" for number in numbers)))
+            predicted, found = numbers
+            within |= bool(z == 0 and predicted != found and self.profile.sample is None)
+            rows.append((name, f"{abs(z):.2f}", where, f"{predicted:.6g}", f"{found:.6g}"))
         where = "at layer, step" if self.profile.variance.ndim == 2 else "at layer"
+        notes = ("|z| is 0 where all that was measured lies within the allowed bias.",) * within
         header = ("quantity", "largest |z|", where, "predicted", "measured")
-        return Table(title, f"{{:<18}} {{:>11}} {{:>{len(where) + 1}}} {{:>12}} {{:>12}}", rows, header)
+        return Table(title, f"{{:<18}} {{:>11}} {{:>{len(where) + 1}}} {{:>12}} {{:>12}}", rows, header, notes)
 
 
 def deviation(z: dict[str, np.ndarray]) -> np.ndarray:

@@ -23,7 +23,7 @@ from varflow.model.layers import Conv, Linear, Spike
 from varflow.model.network import Network
 from varflow.simulation.flows import Flow
 from varflow.simulation.measures import Measures
-from varflow.simulation.operations import SIMULATE, simulate
+from varflow.simulation.operations import SIMULATE, check, simulate
 from varflow.simulation.streams import BLOCK, Streams
 from varflow.simulation.walk import Record, Walk
 from varflow.simulation.weighted import Wiring
@@ -154,10 +154,13 @@ def _probes(network: Network, graph: Graph) -> int:
 def through(graph: Graph, walk: Walk) -> None:
     """Every node in order. If the network ends in a merge, the spikes that leave it count as those of its last layer."""
     last_reader, leaving, held = graph.last_reader, graph.leaving, dict[int, Flow]()
-    for number, node in enumerate(graph):
+    for number, (node, _, sent) in enumerate(graph.sites()):
         if walk.stop.is_set():
             raise Cancelled
-        flow = simulate(node.operation, tuple(held[source] for source in node.inputs), walk, node)
+        flows = tuple(held[source] for source in node.inputs)
+        flow = simulate(node.operation, flows, walk, node)
+        if type(node.operation) not in SIMULATE:
+            check(flow, flows, walk, node, sent)
         if node.operation.merges and not flow.values.sum().isfinite():
             raise walk.explosion()
         if number == leaving and node.operation.merges:

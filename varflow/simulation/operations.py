@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from varflow._checks import DomainError
 from varflow.model.drives import Currents, Given, Inputs, Spikes, White
-from varflow.model.extensions import map_of
+from varflow.model.extensions import map_of, wrong_return
 from varflow.model.graph import Node
 from varflow.model.layers import BatchNorm, Concat, Conv, LayerNorm, Linear, Measured, Pool, Product, RMSNorm, Spike, Sum
 from varflow.model.signals import Layer, Signal
@@ -29,7 +29,7 @@ from varflow.simulation.recurrent import recurrence
 from varflow.simulation.walk import Walk
 from varflow.simulation.weighted import received
 
-__all__ = ["SIMULATE", "simulate"]
+__all__ = ["SIMULATE", "check", "simulate"]
 
 
 def driven(operation: Source, flows: tuple[()], walk: Walk, node: Node) -> Flow:
@@ -179,3 +179,17 @@ SIMULATE: dict[type[Layer], Callable[..., Flow]] = {  # by kind of operation
 def simulate(operation: Layer, flows: tuple[Flow, ...], walk: Walk, node: Node) -> Flow:
     """The signal that an operation sends."""
     return map_of("simulate", SIMULATE, operation)(operation, flows, walk, node)  # pyright: ignore[reportOptionalCall]
+
+
+def check(flow: Any, flows: tuple[Flow, ...], walk: Walk, node: Node, sends: Signal) -> None:
+    """DomainError if a layer from outside does not send what it says, or what is no number."""
+    shape = (walk.streams.repeats, walk.probes, walk.steps, *sends.shape)
+    fits = isinstance(flow, Flow) and flow.values.shape in (shape, (*shape[:2], 1, *shape[3:]))
+    if not fits:
+        values = flow.values if isinstance(flow, Flow) else flow
+        raise wrong_return(
+            "simulate", node, values, f"vf.simulation.Flow(values) with values of shape {shape}, as its after says"
+        )
+    if flow.values.isnan().any() and all(each.values.isfinite().all() for each in flows):
+        rule = "has a simulate that returns NaN for finite numbers, as 0/0 in a silent network: add a small eps to what divides"
+        raise DomainError(node.name, node.operation, rule)

@@ -56,6 +56,26 @@ def test_an_operation_is_the_same_on_numbers(name):
         assert np.abs(alone.between(offset) - moments(X).per_position().between(offset)).max() > 0.01
 
 
+def test_means_of_both_factors_multiply_as_they_come():
+    """A sum of independent signals, written with ``e`` and ``f``; with means of one factor only it is another."""
+
+    def after(f):
+        return elementwise([moments(X), moments(Y)], sum, lambda M, *e: M[0] + M[1] + e[0][0] * e[f][1] + e[0][1] * e[f][0])
+
+    expected = summed([moments(X), moments(Y)], (1.0, 1.0)).moments
+    np.testing.assert_allclose(after(1).moments, expected, rtol=1e-12)
+    alone = elementwise(
+        [moments(X).per_position(), moments(Y).per_position()], sum, lambda M, e, f: M[0] + M[1] + e[0] * f[1] + e[1] * f[0]
+    )
+    np.testing.assert_allclose(
+        alone.between((0, 1)), summed([moments(X).per_position(), moments(Y).per_position()], (1.0, 1.0)).between((0, 1))
+    )
+    with pytest.raises(vf.DomainError, match=r"second=.*\(1, 3, 12, 1\).* must return the shape of M\[0\], \(1, 3, 12, 12\)"):
+        elementwise([moments(X)], lambda e: e[0], lambda M, e, f: e[0])
+    with pytest.raises(vf.DomainError, match=r"mean=.* must return the shape of e\[0\], \(1, 3, 12\)"):
+        elementwise([moments(X)], lambda e: e[0].mean(axis=-1), lambda M, *_: M[0])
+
+
 def test_overlaps_of_inputs_follow_the_same_formula():
     function, numbers = CASES["concatenation"]
     after = function(moments(X), moments(Y)).overlap.between

@@ -191,3 +191,169 @@ def test_a_layer_without_a_map_is_named_with_the_part_it_lacks():
     assert np.array_equal(vf.mean_field(network).firing_rate, vf.mean_field(plain).firing_rate)
     with pytest.raises(vf.DomainError, match=r"layers\[2\]=Odd\(\) has no backward: give it by vf.register\(Odd, backward="):
         vf.gradient_flow(network)
+
+
+# Merges of signals that depend on the same weights.
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Lerp(L.Layer):
+    """``a + w (b - a)``."""
+
+    weight: float
+    merges = True
+
+    def after(self, first, second, width=None):
+        return first
+
+    @property
+    def factors(self):
+        return 1 - self.weight, self.weight
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class HarmlessMixture(Mixture):
+    independent = False
+
+
+vf.register(Lerp, forward=lambda layer, inputs, visit: vf.theory.summed(inputs, layer.factors))
+
+
+def merged(*merge):
+    nodes = {
+        "s1": (SPIKE, "drive"),
+        "c": (L.Linear(gain=3.0), "s1"),
+        "half": (L.Scale(0.5), "c"),
+        "m": merge,
+        "s": (SPIKE, "m"),
+    }
+    return vf.Network(width=200, nodes=nodes)
+
+
+def test_own_merges_of_dependent_signals_are_refused_unless_that_does_not_matter():
+    with pytest.raises(
+        vf.DomainError, match=r"m=Lerp\(weight=0.5\) is not covered: it merges .* Lerp says independent = False"
+    ):
+        vf.mean_field(merged(Lerp(0.5), "c", "half"))
+    nodes = dict(mixture(0.7).nodes and {"s1": (SPIKE, "drive"), "c": (L.Linear(gain=4.0), "s1"), "s": (SPIKE, "c")})
+
+    def twice(layer):
+        return vf.Network(width=200, nodes=nodes | {"m": (layer, "s", "s"), "d": (L.Linear(gain=2.0), "m"), "t": (SPIKE, "d")})
+
+    with pytest.raises(vf.DomainError, match=r"m=Mixture\(fraction=0.7\) is not covered: it merges"):
+        vf.mean_field(twice(Mixture(0.7)))
+    plain = vf.Network(width=200, layers=[SPIKE, L.Linear(gain=4.0), SPIKE, L.Linear(gain=2.0), SPIKE])
+    found, expected = (vf.mean_field(each).firing_rate for each in (twice(HarmlessMixture(0.7)), plain))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_a_merge_of_one_signal_is_named():
+    with pytest.raises(vf.DomainError, match=r"m=Lerp\(weight=0.5\) receives 1 signals, which its after cannot take: .*second"):
+        merged(Lerp(0.5), "c")
+
+
+# What maps return.
+
+
+def one_of(**maps):
+    """A layer of a new class with these maps, in a network."""
+    new = dataclass(frozen=True, slots=True, repr=False)(
+        type("New", (UnitNorm,), {"__annotations__": {}, "__module__": __name__})
+    )
+    vf.register(new, **maps)
+    return vf.Network(width=50, layers=[SPIKE, L.Linear(gain=2.0), new(7.0), SPIKE])
+
+
+KEEPS = {
+    "forward": lambda layer, inputs, visit: inputs[0],
+    "simulate": lambda layer, flows, walk, node: flows[0],
+}
+WRONG = {
+    "no signal": (
+        {"forward": lambda layer, inputs, visit: None},
+        vf.mean_field,
+        "forward that returns None: it must return the signal",
+    ),
+    "an array": (
+        {"forward": lambda layer, inputs, visit: inputs[0].covariance},
+        vf.mean_field,
+        r"forward that returns an array of shape \(1, 1, 1, 1\)",
+    ),
+    "another map": (
+        {"forward": lambda layer, inputs, visit: replace(inputs[0], grid=replace(inputs[0].grid, height=2))},
+        vf.mean_field,
+        r"forward that returns Currents on 2 × 1 positions; its after says currents of shape \(50,\)",
+    ),
+    "no list": (
+        KEEPS | {"backward": lambda layer, gradients, visit, way: gradients},
+        vf.gradient_flow,
+        "backward that returns .* a list of the gradients",
+    ),
+    "two": (
+        KEEPS | {"backward": lambda layer, gradients, visit, way: [gradients] * 2},
+        vf.gradient_flow,
+        "backward that returns .* a list of the gradients",
+    ),
+    "a tensor": (
+        {"simulate": lambda layer, flows, walk, node: flows[0].values},
+        lambda network: vf.simulate(network, repeats=2),
+        "simulate that returns an array .* vf.simulation.Flow",
+    ),
+    "another shape": (
+        {"simulate": lambda layer, flows, walk, node: vf.simulation.Flow(flows[0].values[..., :49])},
+        lambda network: vf.simulate(network, repeats=2),
+        r"simulate that returns an array .* 49\): .* 50\), as its after says",
+    ),
+    "0/0": (
+        {"simulate": lambda layer, flows, walk, node: vf.simulation.Flow(0 * flows[0].values / 0)},
+        lambda network: vf.simulate(network, repeats=2),
+        "simulate that returns NaN for finite numbers",
+    ),
+    "overflow": (
+        {"simulate": lambda layer, flows, walk, node: vf.simulation.Flow(flows[0].values * 1e300 * 1e300)},
+        lambda network: vf.simulate(network, repeats=2),
+        "grow beyond double precision",
+    ),
+    "a parent's map": (
+        {"forward": KEEPS["forward"]},
+        vf.gradient_flow,
+        r"layers\[2\]=New\(factor=7.0\) has no backward: give it by vf.register\(New",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_maps_that_return_what_they_must_not_are_named(name):
+    if name in ("a tensor", "another shape", "0/0", "overflow"):
+        pytest.importorskip("torch")
+    maps, call, words = WRONG[name]
+    with pytest.raises(vf.DomainError, match=words) as error:
+        call(one_of(**maps))
+    assert name == "overflow" or "layers[2]=New(factor=7.0)" in str(error.value)
+
+
+def test_after_must_return_a_signal():
+    @dataclass(frozen=True, slots=True, repr=False)
+    class Shapeless(L.Layer):
+        def after(self, signal, width=None):
+            return signal.shape
+
+    with pytest.raises(vf.DomainError, match=r"layers\[2\]=Shapeless\(\) has an after .* vf.layers.Signal"):
+        vf.Network(width=40, layers=[SPIKE, L.Linear(gain=2.0), Shapeless(), SPIKE])
+
+
+# Gains of blocks.
+
+
+def test_the_gain_of_a_block_is_the_free_field_of_its_last_layer():
+    """Normalisations scale what they receive, so that only γ sets the rate: of RMSNorm and of a layer from outside too."""
+
+    def scale_with(layer):
+        return vf.gain_for_rate(block=[L.Linear(gain=2.0), layer, SPIKE], rate=0.2)
+
+    layer_norm = scale_with(L.LayerNorm(eps=0.0))
+    for layer, unit in ((L.RMSNorm(eps=0.0), 1.0), (UnitNorm(5.0), 1000**0.5)):  # of 1000 neurons
+        found = scale_with(layer)
+        assert found.gamma == pytest.approx(unit * layer_norm.gamma, rel=1e-9)
+        assert found.gain == 2.0
+        assert found.firing_rate == pytest.approx(0.2, rel=1e-9)

@@ -1,4 +1,4 @@
-"""Published initialisations, one file each: formula, source, what the method needs and ignores, fills, colour in figures.
+"""Published initialisations: formula, source, what the method needs and ignores, fills, colour in figures.
 
 A gain is ``g = σ_w √fan_in``, so weights have standard deviation ``g/√fan_in``. :func:`varflow.catalogue` compares the methods,
 and any :class:`Method` of your own.
@@ -8,8 +8,7 @@ from typing import Any
 
 from varflow._checks import deprecated
 from varflow._lazy import names_of
-from varflow.init.published import leaving
-from varflow.init.published.bellec import BELLEC, bellec_gain
+from varflow.init.published import leaving, micheli, without_spikes, without_threshold, without_weights
 from varflow.init.published.corrected import CORRECTED, corrected_normal_, corrected_uniform_
 from varflow.init.published.ding import DING, ding_bias, ding_gain
 from varflow.init.published.fluctuation_driven import (
@@ -20,15 +19,9 @@ from varflow.init.published.fluctuation_driven import (
     fluctuation_driven,
     step_filter,
 )
-from varflow.init.published.ikun import IKUN, IKUN_V2, ikun_gain
-from varflow.init.published.kaiming import KAIMING, kaiming_gain
-from varflow.init.published.lecun import LECUN, ORTHOGONAL, lecun_gain
 from varflow.init.published.lsuv import LSUV, lsuv_
 from varflow.init.published.method import Method, Setting, Weights
 from varflow.init.published.micheli import (
-    MICHELI,
-    MICHELI_FINITE_SIZE,
-    MICHELI_SOFT_RESET,
     micheli_finite_size_gain,
     micheli_gain,
     micheli_normal_,
@@ -36,34 +29,19 @@ from varflow.init.published.micheli import (
     micheli_uniform_,
 )
 from varflow.init.published.spikeinit import SPIKEINIT, spikeinit_first_layer_std, spikeinit_gain
-from varflow.init.published.spytorch import SPYTORCH, spytorch_gain
-from varflow.init.published.torch_default import TORCH_DEFAULT, torch_bias_std, torch_gain
-from varflow.init.published.without_weights import EI_INIT, HERRANZ_CELOTTI, MP_INIT, PEREZ_NIEVES, TDBN
-from varflow.init.published.xavier import XAVIER, xavier_gain
+from varflow.init.published.without_spikes import kaiming_gain, lecun_gain, torch_bias_std, torch_gain, xavier_gain
+from varflow.init.published.without_threshold import bellec_gain, ikun_gain, spytorch_gain
 
 METHODS = (
-    KAIMING,
-    TORCH_DEFAULT,
-    XAVIER,
-    LECUN,
-    ORTHOGONAL,
-    MICHELI,
-    MICHELI_FINITE_SIZE,
-    MICHELI_SOFT_RESET,
+    *without_spikes.METHODS,
+    *micheli.METHODS,
     DING,
-    BELLEC,
-    SPYTORCH,
-    IKUN,
-    IKUN_V2,
+    *without_threshold.METHODS,
     FLUCTUATION_DRIVEN,
     SPIKEINIT,
     CORRECTED,
     LSUV,
-    TDBN,
-    EI_INIT,
-    MP_INIT,
-    HERRANZ_CELOTTI,
-    PEREZ_NIEVES,
+    *without_weights.METHODS,
 )
 
 __all__ = ["METHODS", *(name for name in names_of(globals()) if not name.isupper())]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from varflow._checks import DomainError, integer, probability, scalar, scale
+from varflow._checks import DomainError, integer, probability, real_number
 from varflow.init.fills import check_floating, fan_of, normal_, uniform_
 from varflow.init.inverse import raised_gain
 from varflow.init.published.method import Method, Setting, Weights
@@ -60,7 +59,8 @@ def corrected_normal_(
     >>> print(f"{float(weight.std()) * 500**0.5:.1f} {vf.gain(threshold=0.5):.3f}")
     1.8 1.800
     """
-    return _corrected(normal_, "normal", tensor, threshold, depth, width, survival_target, fan, generator)
+    g = _gain(tensor, threshold, depth, width, survival_target, fan, "normal")
+    return normal_(tensor, g, fan=fan, generator=generator)
 
 
 def corrected_uniform_(
@@ -86,27 +86,17 @@ def corrected_uniform_(
     >>> tuple(vf.init.corrected_uniform_(torch.empty(20, 50), 0.7, depth=10).shape)
     (20, 50)
     """
-    return _corrected(uniform_, "uniform", tensor, threshold, depth, width, survival_target, fan, generator)
+    g = _gain(tensor, threshold, depth, width, survival_target, fan, "uniform")
+    return uniform_(tensor, g, fan=fan, generator=generator)
 
 
-def _corrected(
-    fill: Callable[..., Tensor],
-    weights: str,
-    tensor: Tensor,
-    threshold: float,
-    depth: int,
-    width: Any,
-    target: float,
-    fan: Any,
-    generator: Any,
-) -> Tensor:
+def _gain(tensor: Tensor, threshold: float, depth: int, width: Any, target: float, fan: Any, weights: str) -> float:
     check_floating(tensor)
-    if not tensor.numel():
-        return fill(tensor)
+    if not tensor.numel():  # the fill warns
+        return 1.0
     n = int(fan_of(tensor, fan)) if width is None else integer("width", width, minimum=1)
-    theta, target = scalar("threshold", scale("threshold", threshold)), probability("survival_target", target, open_ends=True)
-    g = raised_gain(theta, width=n, depth=integer("depth", depth, minimum=1), survival_target=target, weights=weights)
-    return fill(tensor, g, fan=fan, generator=generator)
+    theta, target = real_number("threshold", threshold), probability("survival_target", target, open_ends=True)
+    return raised_gain(theta, width=n, depth=integer("depth", depth, minimum=1), survival_target=target, weights=weights)
 
 
 def _weights(s: Setting) -> Weights:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from varflow._checks import positive_scale, probability, scalar
+from varflow._checks import positive_number, probability
 from varflow.init.published.method import Method, Setting, Weights
 
 __all__ = ["DING", "ding_bias", "ding_gain"]
@@ -22,14 +22,14 @@ def ding_gain(threshold: float, *, input_scale: float = 1.0) -> float:
     >>> round(vf.init.published.ding_gain(0.5) ** 2, 12)
     0.5
     """
-    theta = scalar("threshold", positive_scale("threshold", threshold))
-    return math.sqrt(2) * theta / scalar("input_scale", positive_scale("input_scale", input_scale))
+    theta = positive_number("threshold", threshold)
+    return math.sqrt(2) * theta / positive_number("input_scale", input_scale)
 
 
 def ding_bias(threshold: float, decay: float, *, input_scale: float = 1.0) -> float:
     """The common bias used with :func:`ding_gain`, ``b = θ(1 - β)/(2λ)``: in the long run half the threshold."""
-    theta = scalar("threshold", positive_scale("threshold", threshold))
-    return theta * (1 - probability("decay", decay)) / (2 * scalar("input_scale", positive_scale("input_scale", input_scale)))
+    theta = positive_number("threshold", threshold)
+    return theta * (1 - probability("decay", decay)) / (2 * positive_number("input_scale", input_scale))
 
 
 def _ding(s: Setting) -> Weights:

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from varflow._checks import DomainError, instance, integer, positive_scale, probability, scalar, scale
+from varflow._checks import DomainError, instance, integer, positive_number, probability, real_number
 from varflow.init.published.method import Method, Setting, Weights
 from varflow.model.as_neuron import neuron as as_neuron
 
@@ -72,10 +72,10 @@ def exponential_filter(tau_mem: float, tau_syn: float | None = None) -> FilterSu
     >>> round(vf.init.published.exponential_filter(20e-3, 10e-3).square, 9)
     0.001666667
     """
-    tau_m = scalar("tau_mem", positive_scale("tau_mem", tau_mem))
+    tau_m = positive_number("tau_mem", tau_mem)
     if tau_syn is None:
         return FilterSums(tau_m, tau_m / 2)
-    tau_s = scalar("tau_syn", positive_scale("tau_syn", tau_syn))
+    tau_s = positive_number("tau_syn", tau_syn)
     return FilterSums(tau_s, tau_s**2 / (2 * (tau_s + tau_m)))
 
 
@@ -129,12 +129,9 @@ def fluctuation_driven(
     >>> round(vf.init.published.fluctuation_driven(100, 15.8, sums).std, 6)
     0.616236
     """
-    n, nu = integer("fan_in", fan_in, minimum=1), scalar("rate", positive_scale("rate", rate))
-    theta, mu = (
-        scalar("threshold", scale("threshold", threshold)),
-        scalar("mean_potential", scale("mean_potential", mean_potential)),
-    )
-    xi, share = scalar("xi", positive_scale("xi", xi)), probability("share", share)
+    n, nu = integer("fan_in", fan_in, minimum=1), positive_number("rate", rate)
+    theta, mu = real_number("threshold", threshold), real_number("mean_potential", mean_potential)
+    xi, share = positive_number("xi", xi), probability("share", share)
     total = n if all_inputs is None else integer("all_inputs", all_inputs, minimum=n)
     instance("filter_sums", filter_sums, FilterSums)
     mean = mu / (total * nu * filter_sums.mean)

@@ -5,7 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from varflow._checks import DomainError, choice, instance, integer, non_negative, positive_scale, probability, scalar, scale
+from varflow._checks import (
+    DomainError,
+    choice,
+    instance,
+    integer,
+    non_negative_number,
+    positive_number,
+    probability,
+    real_number,
+)
 from varflow.init.published.fluctuation_driven import FilterSums
 
 __all__ = [
@@ -30,8 +39,8 @@ class ExcitatoryInhibitory:
 
 def ei_init_scale(fan_in: int, *, input_variance: float, input_mean: float) -> float:
     r"""Mean of the exponential weights of E-I Init (``liu2025``): ``√(Var[x] / (n (E[x²] + Var[x])))``."""
-    variance = scalar("input_variance", positive_scale("input_variance", input_variance))
-    square = variance + scalar("input_mean", scale("input_mean", input_mean)) ** 2
+    variance = positive_number("input_variance", input_variance)
+    square = variance + real_number("input_mean", input_mean) ** 2
     return math.sqrt(variance / (integer("fan_in", fan_in, minimum=1) * (square + variance)))
 
 
@@ -39,9 +48,9 @@ def fluctuation_driven_gain(
     rate: float, *, threshold: float = 1.0, decay: float = 0.0, input_scale: float = 1.0, xi: float = 2.0
 ) -> float:
     """Gain for weights of mean 0 and one membrane filter (``rossbroich2022``): ``g² = θ² (1 - β²)/(λ² p ξ²)``."""
-    theta, b = scalar("threshold", positive_scale("threshold", threshold)), probability("decay", decay)
-    p, xi = probability("rate", rate, open_ends=True), scalar("xi", positive_scale("xi", xi))
-    scaled = scalar("input_scale", positive_scale("input_scale", input_scale)) * xi
+    theta, b = positive_number("threshold", threshold), probability("decay", decay)
+    p, xi = probability("rate", rate, open_ends=True), positive_number("xi", xi)
+    scaled = positive_number("input_scale", input_scale) * xi
     return theta * math.sqrt(1 - b**2) / math.sqrt(p) / scaled  # 1/p would overflow
 
 
@@ -95,7 +104,7 @@ def _dale(
 ) -> tuple[int, int, float, float, float]:
     n_e, n_i = integer("excitatory", excitatory, minimum=1), integer("inhibitory", inhibitory, minimum=1)
     numbers = {"rate": rate, "threshold": threshold, "xi": xi}
-    nu, theta, xi = (scalar(name, positive_scale(name, value)) for name, value in numbers.items())
+    nu, theta, xi = (positive_number(name, value) for name, value in numbers.items())
     for name, sums in zip(("excitatory_filter", "inhibitory_filter"), filters, strict=True):
         instance(name, sums, FilterSums)
     return n_e, n_i, nu, theta, xi
@@ -105,7 +114,7 @@ def herranz_mean(threshold: float, decay: float, width: int, *, reset: str = "de
     """Mean of recurrent weights for a firing rate of 1/2 (``herranz2022``, condition I), ``θ/(n - 1)`` times 3 - 2β
     (delayed subtract), 2 (1 - β) (gate) or 2 - β (zero).
     """
-    theta, b = scalar("threshold", scale("threshold", threshold)), probability("decay", decay)
+    theta, b = real_number("threshold", threshold), probability("decay", decay)
     factors = {"delayed_subtract": 3 - 2 * b, "gate": 2 * (1 - b), "zero": 2 - b}
     return factors[choice("reset", reset, factors)] * theta / (integer("width", width, minimum=2) - 1)
 
@@ -115,10 +124,10 @@ def herranz_variance(
 ) -> float:
     """Variance of recurrent weights (``herranz2022``, condition II): ``E[x²] Var[w_x] n_x/(n_r - 1) - E[w_r]²/2``."""
     n, width = integer("fan_in", fan_in, minimum=1), integer("width", width, minimum=2)
-    square = scalar("input_mean", scale("input_mean", input_mean)) ** 2
-    square += scalar("input_variance", non_negative("input_variance", scale("input_variance", input_variance)))
-    variance = square * scalar("weight_variance", positive_scale("weight_variance", weight_variance)) * n / (width - 1)
-    variance -= scalar("mean", scale("mean", mean)) ** 2 / 2
+    square = real_number("input_mean", input_mean) ** 2
+    square += non_negative_number("input_variance", input_variance)
+    variance = square * positive_number("weight_variance", weight_variance) * n / (width - 1)
+    variance -= real_number("mean", mean) ** 2 / 2
     if variance < 0:
         raise DomainError("mean", mean, "is too large for the variance of the input: the formula becomes negative")
     return variance

@@ -11,7 +11,7 @@ from varflow._checks import (
     called,
     choice,
     integer,
-    positive_scale,
+    positive_number,
     probability,
     real_array,
     require,
@@ -94,7 +94,7 @@ def lsuv_(
     torch = require("torch", "torch")
     if not isinstance(model, torch.nn.Module):
         raise DomainError("model", model, "must be a torch module")
-    v, tolerance = scalar("variance", positive_scale("variance", variance)), probability("tolerance", tolerance, open_ends=True)
+    v, tolerance = positive_number("variance", variance), probability("tolerance", tolerance, open_ends=True)
     shift = None if mean is None else scalar("mean", real_array("mean", mean))
     choice("fill", fill, FILLS)
     rounds = integer("iterations", iterations, minimum=1)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, flag, integer, positive_scale, probability, scalar, scale
+from varflow._checks import DomainError, flag, integer, positive_number, probability, real_number
 from varflow.init.fills import normal_, uniform_
 from varflow.init.gains import gain as preserving_gain
 from varflow.init.published.method import Method, Setting, Weights
@@ -16,9 +16,7 @@ from varflow.model.distributions import distribution
 from varflow.model.resets import Reset
 
 __all__ = [
-    "MICHELI",
-    "MICHELI_FINITE_SIZE",
-    "MICHELI_SOFT_RESET",
+    "METHODS",
     "micheli_finite_size_gain",
     "micheli_gain",
     "micheli_normal_",
@@ -42,7 +40,7 @@ def micheli_gain(threshold: float) -> float:
     >>> round(vf.init.published.micheli_gain(1.0) ** 2, 4)
     6.303
     """
-    return float(preserving_gain(threshold=scalar("threshold", scale("threshold", threshold))))
+    return float(preserving_gain(threshold=real_number("threshold", threshold)))
 
 
 def micheli_finite_size_gain(threshold: float, fan_in: int, *, seed: int = 0) -> float:
@@ -80,7 +78,7 @@ def micheli_finite_size_gain(threshold: float, fan_in: int, *, seed: int = 0) ->
     >>> [round(vf.init.published.micheli_finite_size_gain(1.0, 512, seed=s) ** 2, 2) for s in (0, 1)]
     [5.96, 9.37]
     """
-    theta, n = scalar("threshold", scale("threshold", threshold)), integer("fan_in", fan_in, minimum=1)
+    theta, n = real_number("threshold", threshold), integer("fan_in", fan_in, minimum=1)
     rng = np.random.default_rng(integer("seed", seed, minimum=0))
     if n <= 2**20:  # larger samples are not drawn normal by normal
         n_above = np.count_nonzero(rng.standard_normal(n) > theta)
@@ -119,7 +117,7 @@ def micheli_soft_reset_gain(threshold: float, decay: float, *, as_published: boo
     >>> [round(soft(1.0, 0.5, as_published=flag) ** 2, 4) for flag in (True, False)]
     [13.4988, 5.411]
     """
-    theta, b = scalar("threshold", scale("threshold", threshold)), probability("decay", decay)
+    theta, b = real_number("threshold", threshold), probability("decay", decay)
     normal = distribution("normal")
     p, density = float(normal.sf(theta)), float(normal.pdf(theta))
     E = density / p if flag("as_published", as_published) else density
@@ -180,7 +178,7 @@ def micheli_uniform_(
 
 
 def _gain(threshold: float, variance: float) -> float:
-    theta, v = scalar("threshold", scale("threshold", threshold)), scalar("variance", positive_scale("variance", variance))
+    theta, v = real_number("threshold", threshold), positive_number("variance", variance)
     return float(preserving_gain(threshold=theta, variance=v))
 
 
@@ -190,29 +188,29 @@ def _soft_reset(s: Setting) -> Weights:
     return Weights(micheli_soft_reset_gain(s.neuron.threshold, s.neuron.decay))
 
 
-MICHELI = Method(
-    "micheli",
-    "Micheli",
-    lambda s: Weights(micheli_gain(s.neuron.threshold)),
-    "leak, width, stability",
-    "micheli2024",
-    colour="tab:blue",
-)
-
-MICHELI_FINITE_SIZE = Method(
-    "micheli_finite_size",
-    "Micheli, finite size",
-    lambda s: Weights(micheli_finite_size_gain(s.neuron.threshold, s.fan_in)),
-    "depth and stability; follows one random sample",
-    "micheli2024",
-    colour="tab:cyan",
-)
-
-MICHELI_SOFT_RESET = Method(
-    "micheli_soft_reset",
-    "Micheli, soft reset",
-    _soft_reset,
-    "the mean after resets, correlations in time",
-    "micheli2024",
-    colour="navy",
+METHODS = (
+    Method(
+        "micheli",
+        "Micheli",
+        lambda s: Weights(micheli_gain(s.neuron.threshold)),
+        "leak, width, stability",
+        "micheli2024",
+        colour="tab:blue",
+    ),
+    Method(
+        "micheli_finite_size",
+        "Micheli, finite size",
+        lambda s: Weights(micheli_finite_size_gain(s.neuron.threshold, s.fan_in)),
+        "depth and stability; follows one random sample",
+        "micheli2024",
+        colour="tab:cyan",
+    ),
+    Method(
+        "micheli_soft_reset",
+        "Micheli, soft reset",
+        _soft_reset,
+        "the mean after resets, correlations in time",
+        "micheli2024",
+        colour="navy",
+    ),
 )

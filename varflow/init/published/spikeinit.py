@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy import special
 
-from varflow._checks import DomainError, integer, positive_scale, probability, scalar
+from varflow._checks import DomainError, integer, positive_number, probability
 from varflow.init.published.method import Method, Setting, Weights
 from varflow.theory.roots import bisect
 
@@ -50,10 +50,7 @@ def spikeinit_gain(rate: float, *, threshold: float = 1.0, decay: float = 0.0, i
     >>> round(vf.init.published.spikeinit_gain(0.1, threshold=0.5, decay=0.5, input_scale=0.5), 4)
     2.5784
     """
-    theta, lam = (
-        scalar("threshold", positive_scale("threshold", threshold)),
-        scalar("input_scale", positive_scale("input_scale", input_scale)),
-    )
+    theta, lam = positive_number("threshold", threshold), positive_number("input_scale", input_scale)
     p, b = probability("rate", rate, open_ends=True), probability("decay", decay)
     a = -float(special.ndtri(p))
     density, silent = math.exp(-(a**2) / 2) / math.sqrt(2 * math.pi), 1 - p
@@ -92,7 +89,7 @@ def spikeinit_first_layer_std(rate: float, *, threshold: float = 1.0, decay: flo
     >>> round(vf.init.published.spikeinit_first_layer_std(0.1, decay=0.5), 4)
     0.5713
     """
-    theta, b = scalar("threshold", positive_scale("threshold", threshold)), probability("decay", decay)
+    theta, b = positive_number("threshold", threshold), probability("decay", decay)
     p = probability("rate", rate, open_ends=True)
     if p >= 0.5:
         raise DomainError("rate", rate, "must be below 1/2, since negative currents give no spike")
@@ -102,15 +99,13 @@ def spikeinit_first_layer_std(rate: float, *, threshold: float = 1.0, decay: flo
         tails = special.ndtr(-theta / (s * S))  # P(spike within k + 1 steps)
         return np.asarray(tails[0] + np.sum(np.diff(tails) / np.arange(2, len(S) + 1)))
 
-    return float(
-        bisect(lambda s: p - fires(s), np.array(1e-3 * theta / S[-1]), np.array(1e3 * theta + 1e3 * theta / (0.5 - p)))
-    )
+    largest = 1e3 * theta + 1e3 * theta / (0.5 - p)
+    return float(bisect(lambda s: p - fires(s), np.array(1e-3 * theta / S[-1]), np.array(largest)))
 
 
 def _spikeinit(s: Setting) -> Weights:
-    neuron = s.neuron
-    gain = spikeinit_gain(s.rate, threshold=neuron.threshold, decay=neuron.decay, input_scale=neuron.input_scale)
-    return Weights(gain)
+    cell = s.neuron
+    return Weights(spikeinit_gain(s.rate, threshold=cell.threshold, decay=cell.decay, input_scale=cell.input_scale))
 
 
 SPIKEINIT = Method(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from varflow.init.published.method import Method
 
-__all__ = ["EI_INIT", "HERRANZ_CELOTTI", "MP_INIT", "PEREZ_NIEVES", "TDBN"]
+__all__ = ["METHODS"]
 
-EI_INIT = Method("ei_init", "E-I Init", None, "needs its inhibitory circuit", "liu2025", "data")
-HERRANZ_CELOTTI = Method(
-    "herranz_celotti", "Herranz-Celotti, Rouat", None, "recurrent weights; half of all fire", "herranz2022", "data"
-)
-TDBN = Method("tdbn", "tdBN", None, "no weights: batch statistics in training", "zheng2021", "data")
-MP_INIT = Method("mp_init", "MP-Init", None, "no weights: potentials at step 0", "kook2025", "data")
-PEREZ_NIEVES = Method(
-    "perez_nieves", "Perez-Nieves, Goodman", None, "not implemented: formulas not available", "perez2023", "firing rate"
+METHODS = (
+    Method("tdbn", "tdBN", None, "no weights: batch statistics in training", "zheng2021", "data"),
+    Method("ei_init", "E-I Init", None, "needs its inhibitory circuit", "liu2025", "data"),
+    Method("mp_init", "MP-Init", None, "no weights: potentials at step 0", "kook2025", "data"),
+    Method("herranz_celotti", "Herranz-Celotti, Rouat", None, "recurrent weights; half of all fire", "herranz2022", "data"),
+    Method(
+        "perez_nieves", "Perez-Nieves, Goodman", None, "not implemented: formulas not available", "perez2023", "firing rate"
+    ),
 )

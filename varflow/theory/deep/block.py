@@ -16,7 +16,7 @@ import numpy as np
 
 from varflow._checks import DomainError, several
 from varflow.model.graph import Graph, independent, of_layers
-from varflow.model.layers import Layer, LayerNorm, Residual, Spike
+from varflow.model.layers import Layer, Residual, Spike
 from varflow.model.over_neurons import size_of
 from varflow.model.signals import Signal
 from varflow.model.weighted_layers import Weighted
@@ -98,10 +98,6 @@ class Block:
     def weighted(self) -> list[Weighted]:
         return [node.operation for node in self.graph if isinstance(node.operation, Weighted)]
 
-    @cached_property
-    def normalised(self) -> bool:
-        return self.graph.over_batch
-
     def __call__(self, state: np.ndarray, other: np.ndarray | None = None) -> np.ndarray:
         """The state after the block, for each of many. ``other``: that of all other inputs, if this one differs."""
         return self.passed(state, other)[0]
@@ -124,7 +120,7 @@ class Block:
 
     def _walked(self, state: np.ndarray, other: np.ndarray | None) -> tuple[Currents | Spikes, list[LayerState]]:
         inputs = [state]  # of a batch, two stand for all, besides one that differs
-        if self.normalised:
+        if self.graph.over_batch:
             inputs += [state] if other is None else [other, other]
         own = np.stack(inputs, axis=-1)[None]  # (replicas, states, inputs)
         grid, eye = Grid(len(inputs), 1, 1, 1), np.eye(len(inputs))
@@ -138,20 +134,18 @@ class Block:
 
     def _through(self, signal: Currents | Spikes, batching: Batching | None = None) -> tuple[Any, list[LayerState]]:
         """The signal after the block, and the state of each of its layers of neurons."""
-        walk = Walk(
-            Effort(Responses(points=2, scrambles=2, seed=0)), batching or IN_INDEX
-        )  # through one step: nothing is sampled
+        effort = Effort(Responses(points=2, scrambles=2, seed=0))  # through one step: nothing is sampled
+        walk = Walk(effort, batching or IN_INDEX)
         visits = signals_walk(self.graph, signal, walk, keep=True)
         return visits[-1].sent, [visit.kept["state"] for visit in visits if visit.node.operation.spikes]
 
     @cached_property
     def free(self) -> tuple[str, float]:
-        """Name and value that set the block's activity: the last layer's gain, or ``gamma`` of a normalisation after it."""
+        """Name and value that set the block's activity: the last layer's gain, or such a field of a layer after it."""
         last = _last(self.layers)
         if last is None:
             raise DomainError("block", self.layers, "must have a layer with weights")
-        name = "gain" if isinstance(last, Weighted) else "gamma"
-        return name, getattr(last, name)
+        return last.free, getattr(last, last.free)
 
     def with_free(self, value: float) -> Block:
         """The block with another :attr:`free` value."""
@@ -176,18 +170,16 @@ class Block:
     def binary(self) -> bool:
         """True if spikes stay 0 or 1."""
         whole = Spikes(np.ones((1, 1, 1)), np.ones((1, 1, 1, 1)), Grid(1, 1, 1, 1), WIDTH)
-        if self.kind == "currents" or self.normalised:
+        if self.kind == "currents" or self.graph.over_batch:
             return True
         after, _ = self._through(whole)
-        return isinstance(after, Spikes) and bool(
-            np.allclose(after.mean[0, 0, 0], after.moments[0, 0, 0, 0], rtol=1e-12, atol=0)
-        )
+        return isinstance(after, Spikes) and np.allclose(after.mean[0, 0, 0], after.moments[0, 0, 0, 0], rtol=1e-12, atol=0)
 
     def described(self, y: float) -> FixedPoint:
         """The fixed point ``y``."""
         step = NUDGE * y or self.ends[0]
         state = np.array([y + step, y - step if y else 0.0])
-        after = self(state, np.full(2, y) if self.normalised else None)
+        after = self(state, np.full(2, y) if self.graph.over_batch else None)
         m = float((after[0] - after[1]) / (state[0] - state[1]))
         image, rate, variance = (float(values[0]) for values in self.passed(np.array([y])))
         shown = y if self.kind == "currents" else variance
@@ -195,23 +187,22 @@ class Block:
 
 
 def _last(layers: Sequence[Layer]) -> Layer | None:
-    """The last layer with weights, or a normalisation after it."""
+    """The last layer with a free field: one with weights, or a normalisation after it."""
     for layer in reversed(layers):
         if layer.branch and (inner := _last(layer.branch)):
             return inner
-        if isinstance(layer, (Weighted, LayerNorm)) or layer.over_batch:
+        if layer.free and getattr(layer, "statistics", None) is None:  # those of a running BatchNorm are not its input's
             return layer
     return None
 
 
 def _changed(layers: Sequence[Layer], value: float) -> tuple[Layer, ...]:
-    """The layers with another gain or gamma in the layer that ``_last`` finds."""
+    """The layers with another free field of the layer that ``_last`` finds."""
     changed, last = list(layers), _last(layers)
     for place in range(len(layers) - 1, -1, -1):
         layer = changed[place]
         if layer is last:
-            name = "gain" if isinstance(layer, Weighted) else "gamma"
-            changed[place] = replace(layer, **{name: value})  # pyright: ignore[reportArgumentType]
+            changed[place] = replace(layer, **{layer.free: value})  # pyright: ignore[reportArgumentType]
             break
         if isinstance(layer, Residual) and _last(layer.branch) is last:
             changed[place] = Residual(*_changed(layer.branch, value), merge=layer.merge, keep=layer.keep)

@@ -107,7 +107,7 @@ def temporal_fixed_point(
 def _alike(network: Network) -> Network:
     """The network reduced to two layers; DomainError if its layers differ."""
     plain_chain(network)
-    if np.ptp(network.gains[1:]) > 0 if network.depth > 1 else False:
+    if len(set(network.gains[1:].tolist())) > 1:
         raise DomainError("gain", network.gain, "must be the same in every layer for a fixed point")
     if network.drive.n_inputs > 1:
         raise DomainError("drive", network.drive, "has several inputs, each with its own fixed point: give one of them")
@@ -203,10 +203,8 @@ def leading_multiplier(
         return 0.0, 0.0
 
     def deviated(sign: float) -> LayerState:
-        below = replace(
-            state, firing_rate=mean + sign * deviation[0], second_moments=moments + sign * deviation[1], changes=None
-        )
-        return layer(below, number)
+        rate, second = mean + sign * deviation[0], moments + sign * deviation[1]
+        return layer(replace(state, firing_rate=rate, second_moments=second, changes=None), number)
 
     for _ in range(rounds):
         above, below = deviated(1.0), deviated(-1.0)

@@ -79,7 +79,7 @@ def window(n: int, p: np.ndarray, tail: float = TAIL) -> tuple[np.ndarray, np.nd
     """Counts ``lo … hi`` outside which Binomial(n, p) has less than ``e^-tail`` on either side (Bernstein's inequality)."""
     mean = n * p
     reach_up = tail / 3 + np.sqrt(tail**2 / 9 + 2 * tail * mean * (1 - p))
-    reach_down = np.minimum(np.sqrt(2 * tail * mean), tail / 3 + np.sqrt(tail**2 / 9 + 2 * tail * mean * (1 - p)))
+    reach_down = np.minimum(np.sqrt(2 * tail * mean), reach_up)
     return np.floor(np.maximum(mean - reach_down, 0)).astype(int), np.ceil(np.minimum(mean + reach_up, n)).astype(int)
 
 

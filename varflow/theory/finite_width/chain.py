@@ -230,19 +230,15 @@ class SpikeChain:
     @property
     def homogeneous(self) -> bool:
         """True if all layers are the same, with neurons of one width and one transition between them."""
-        return (
-            len({count.width for count in self.counts}) == 1
-            and len(set(self.layers)) <= 1
-            and len(self.neurons) == len(self.counts)
-        )
+        alike = len({count.width for count in self.counts}) == 1 and len(set(self.layers)) <= 1
+        return alike and len(self.neurons) == len(self.counts)
 
     @property
     def kernel(self) -> Transition:
         """The one transition kernel of a homogeneous network."""
         if not self.homogeneous:
-            raise DomainError(
-                "network", self.network, "has layers that differ: a stationary state needs equal widths and gains"
-            )
+            rule = "has layers that differ: a stationary state needs equal widths and gains"
+            raise DomainError("network", self.network, rule)
         return self.transitions[1] if self.layers else Transition(self.grids[0], *firing(self.layer, self.grids[0].counts))
 
     silence_is_final = renamed("silence_is_final", "silence_is_absorbing")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 
@@ -85,6 +86,7 @@ class CountLaw(Listed):
     counts: np.ndarray
     mass: np.ndarray
     width: int
+    listed: ClassVar = {"width": "", "firing_rate": ".6g", "survival": ".6g"}
 
     @property
     def firing_rate(self) -> float:
@@ -99,10 +101,3 @@ class CountLaw(Listed):
     def survival(self) -> float:
         """``P(K > 0)``."""
         return min(float(self.mass[1:].sum()), 1.0)
-
-    def _parts(self) -> list[tuple[str, str]]:
-        return [
-            ("width", str(self.width)),
-            ("firing_rate", f"{self.firing_rate:.6g} ± {self.firing_rate_std:.2g}"),
-            ("survival", f"{self.survival:.6g}"),
-        ]

@@ -33,7 +33,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit, logit, ndtri
 
-from varflow._checks import DomainError, frozen, integer, positive_scale, scalar, scale
+from varflow._checks import DomainError, frozen, integer, positive_number, real_number
 from varflow._display import Listed
 from varflow.model.distributions import distribution
 from varflow.theory.finite_width.binomial import deviance
@@ -202,7 +202,7 @@ class Cost(NamedTuple):
 
 def _states(threshold: float, gain: float) -> tuple[float, State, State]:
     """``s = θ/g``, on which everything depends, and the two fixed points; DomainError where the method does not apply."""
-    theta, g = scalar("threshold", scale("threshold", threshold)), scalar("gain", positive_scale("gain", gain))
+    theta, g = real_number("threshold", threshold), positive_number("gain", gain)
     if theta <= 0:
         raise DomainError("threshold", threshold, "must be positive: at θ ≤ 0 silence has no basin to escape to")
     critical = critical_gain(threshold=theta)

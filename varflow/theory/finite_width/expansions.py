@@ -16,7 +16,7 @@ The rate of falling silent is beyond all orders in ``1/n``; see ``escape``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -73,15 +73,7 @@ class Expansion(Listed):
     variance_coefficients: np.ndarray
     skewness_coefficients: np.ndarray
     small_parameter: float
-
-    def _parts(self) -> list[tuple[str, str]]:
-        return [
-            ("order", str(self.order)),
-            ("variance", f"{self.variance:.6g} ± {self.variance_std:.2g}"),
-            ("skewness", f"{self.skewness:.3g}"),
-            ("firing_rate", f"{self.firing_rate:.6g} ± {self.firing_rate_std:.2g}"),
-            ("small_parameter", f"{self.small_parameter:.2g}"),
-        ]
+    listed: ClassVar = {"order": "", "variance": ".6g", "skewness": ".3g", "firing_rate": ".6g", "small_parameter": ".2g"}
 
     def _table(self) -> Table:
         names = ("mean_coefficients", "variance_coefficients", "skewness_coefficients")
@@ -138,9 +130,8 @@ def expansion(network: Network, *, order: int = 2) -> Expansion:
     """
     order = integer("order", order, minimum=1)
     if order > HIGHEST_ORDER:
-        raise DomainError(
-            "order", order, f"must be at most {HIGHEST_ORDER}: the series is asymptotic, so more terms do not help"
-        )
+        rule = f"must be at most {HIGHEST_ORDER}: the series is asymptotic, so more terms do not help"
+        raise DomainError("order", order, rule)
     layer = equal_layers(network)
     if not SMALLEST_SCALE <= layer.weight_variance * layer.fan_in <= LARGEST_SCALE:
         rule = "has a fourth power that over- or underflows; measure potentials in other units"
@@ -185,9 +176,8 @@ def _active_state(layer: CountedLayer) -> FixedPoint:
         raise DomainError("mean_gain", mean_gain, rule)
     if not active:
         hint = f"; the critical gain is {critical_gain(threshold=layer.threshold):.6g}" if mean_gain == bias_std == 0 else ""
-        raise DomainError(
-            "gain", gain, f"leaves no stable active fixed point to expand about, only silence or saturation{hint}"
-        )
+        rule = f"leaves no stable active fixed point to expand about, only silence or saturation{hint}"
+        raise DomainError("gain", gain, rule)
     return active[-1]
 
 

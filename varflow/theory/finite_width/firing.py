@@ -70,7 +70,7 @@ def firing(layer: CountedLayer, counts: np.ndarray) -> tuple[np.ndarray, np.ndar
         return np.asarray(sum(weight * p for weight, (p, _) in tails)), np.asarray(sum(weight * q for weight, (_, q) in tails))
     integers = np.rint(counts).astype(int)
     if np.array_equal(integers, counts):
-        p, q = _table(layer, int(layer.fan_in))
+        p, q = _table(layer)
         return p[integers], q[integers]
     if not smooth_in_count(layer):
         rule = "is not supported in layers wider than 10000, whose grid needs non-integer counts"
@@ -79,13 +79,12 @@ def firing(layer: CountedLayer, counts: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 @lru_cache(maxsize=32)
-def _table(layer: CountedLayer, fan_in: int) -> tuple[np.ndarray, np.ndarray]:
+def _table(layer: CountedLayer) -> tuple[np.ndarray, np.ndarray]:
     """Both tails for every count 0 … fan_in."""
-    law = layer.law
-    if law.always_present:
-        return _present(layer, fan_in)
-    largest = law.in_degree or fan_in
-    p, q = mixed(layer, np.stack(_present(layer, largest)))
+    sides = _present(layer, layer.law.in_degree or layer.fan_in)
+    if layer.law.always_present:
+        return sides
+    p, q = mixed(layer, np.stack(sides))
     return frozen(p), frozen(q)
 
 

@@ -123,17 +123,14 @@ def _nodes(
     while True:
         w = np.arange(FIRST, LAST + h, h)
         t = r * np.logaddexp(0.0, w)
-        log_phi = _continuous_log(phi(t))
+        values = phi(t)
+        log_phi: Any = np.log(np.maximum(np.abs(values), 1e-300)) + 1j * np.unwrap(np.angle(values))
         turns = np.diff(log_phi.imag)
         extremes = (number.min() * turns, number.max() * turns)
         turn = max(np.abs(turned - z * np.diff(t)).max() for turned in extremes for z in (x.min(), x.max()))
         if turn <= 1.5 * TURN or len(w) > MOST_NODES:
             return t, h * r / (1 + np.exp(-w)) / t / np.pi, log_phi
         h *= max(TURN / turn, 0.1)
-
-
-def _continuous_log(values: np.ndarray) -> Any:
-    return np.log(np.maximum(np.abs(values), 1e-300)) + 1j * np.unwrap(np.angle(values))
 
 
 def _sum_of_two(core: WeightDistribution, x: float) -> tuple[float, float, float]:

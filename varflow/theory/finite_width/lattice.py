@@ -54,22 +54,15 @@ def membranes(layer: CountedLayer, values: np.ndarray, number: int) -> np.ndarra
 def tails(layer: CountedLayer, largest: int) -> tuple[np.ndarray, np.ndarray]:
     """``P(u > θ)`` (``≥`` if not strict) and its complement for 0 … ``largest`` present inputs."""
     p, q = np.zeros(largest + 1), np.zeros(largest + 1)
-    bias = layer.bias_variance > 0
     for number, (values, mass) in enumerate(sums(layer.law.core, largest)):
         u = membranes(layer, values, number)
-        if bias:
-            p[number], q[number] = _smeared(layer, u, mass)
-            continue
-        if isinstance(layer.threshold, OverNeurons):
+        if layer.bias_variance > 0:  # normal, added to every membrane
+            upper, lower = layer_tails(layer.threshold, u, np.full_like(u, layer.bias_variance), layer.strict)
+            p[number], q[number] = np.sum(mass * upper), np.sum(mass * lower)
+        elif isinstance(layer.threshold, OverNeurons):
             over = layer.threshold.frozen
             p[number], q[number] = np.sum(mass * over.cdf(u)), np.sum(mass * over.sf(u))
-            continue
-        silent = np.searchsorted(u, layer.threshold, side="right" if layer.strict else "left")
-        p[number], q[number] = mass[silent:].sum(), mass[:silent].sum()
+        else:
+            silent = np.searchsorted(u, layer.threshold, side="right" if layer.strict else "left")
+            p[number], q[number] = mass[silent:].sum(), mass[:silent].sum()
     return frozen(p), frozen(q)
-
-
-def _smeared(layer: CountedLayer, u: np.ndarray, mass: np.ndarray) -> tuple[float, float]:
-    """The tails with a normal bias added to every membrane ``u``."""
-    upper, lower = layer_tails(layer.threshold, u, np.full_like(u, layer.bias_variance), layer.strict)
-    return float(np.sum(mass * upper)), float(np.sum(mass * lower))

@@ -78,8 +78,7 @@ def finite_width(network: Network) -> Profile:
     0.8118 0.7718
     """
     chain = SpikeChain(network)
-    summary = _summary(chain)
-    variance, variance_std, rate, rate_std, survival = summary
+    variance, variance_std, rate, rate_std, survival = _summary(chain)
     return Profile(
         network,
         variance,
@@ -160,9 +159,8 @@ def _per_input(chain: SpikeChain) -> dict[str, np.ndarray]:
         variance = [chain.start.variance]
         for count in chain.counts:
             if count.layer is not None and count.below is not None:
-                variance.append(
-                    _from_start(chain, count.below, count.layer.conditional_variance(chain.all_grids[count.below].counts))
-                )
+                given_count = count.layer.conditional_variance(chain.all_grids[count.below].counts)
+                variance.append(_from_start(chain, count.below, given_count))
     rate, survival = at[..., 0].T, at[..., 1].T
     return {"variance": np.array(variance).T, "firing_rate": rate, "survival": np.clip(survival, 0, 1)}
 

@@ -9,6 +9,7 @@ terms, which is accurate far below 1e-16. Chains without absorbing silence are t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -67,14 +68,7 @@ class QuasiStationary(Listed):
     firing_rate_std: float
     escape_rate: float
     relaxation_depth: float
-
-    def _parts(self) -> list[tuple[str, str]]:
-        return [
-            ("variance", f"{self.variance:.6g} ± {self.variance_std:.2g}"),
-            ("firing_rate", f"{self.firing_rate:.6g} ± {self.firing_rate_std:.2g}"),
-            ("escape_rate", f"{self.escape_rate:.6g}"),
-            ("relaxation_depth", f"{self.relaxation_depth:.4g}"),
-        ]
+    listed: ClassVar = {"variance": ".6g", "firing_rate": ".6g", "escape_rate": ".6g", "relaxation_depth": ".4g"}
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -112,9 +112,8 @@ def _normal_layer(rng: np.random.Generator, width: int, normal: Gaussian, many: 
     pairs = np.empty(len(normal.mean), complex)  # sorted several times faster than columns
     pairs.real, pairs.imag = normal.mean, normal.variance
     different, state = np.unique(pairs, return_inverse=True)
-    return _of_states(
-        rng, width, _moments_of_tails(normal._replace(mean=np.real(different), variance=np.imag(different))), state
-    )
+    given = _moments_of_tails(normal._replace(mean=np.real(different), variance=np.imag(different)))
+    return _of_states(rng, width, given, state)
 
 
 def _moments_of_tails(normal: Gaussian) -> TailMoments:

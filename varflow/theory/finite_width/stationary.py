@@ -13,6 +13,7 @@ own, and metastable states if a network is more likely to stay there than to lea
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -73,15 +74,10 @@ class Stationary(Listed):
     states: tuple[QuasiStationary, ...]
     weights: np.ndarray
     rates: np.ndarray
+    listed: ClassVar = {"variance": ".6g", "firing_rate": ".6g", "silence": ".6g", "relaxation_depth": ".4g"}
 
     def _parts(self) -> list[tuple[str, str]]:
-        return [
-            ("variance", f"{self.variance:.6g} ± {self.variance_std:.2g}"),
-            ("firing_rate", f"{self.firing_rate:.6g} ± {self.firing_rate_std:.2g}"),
-            ("silence", f"{self.silence:.6g}"),
-            ("relaxation_depth", f"{self.relaxation_depth:.4g}"),
-            ("states", str(len(self.states))),
-        ]
+        return [*Listed._parts(self), ("states", str(len(self.states)))]
 
 
 def stationary(layer: CountedLayer, kernel: Transition) -> Stationary:

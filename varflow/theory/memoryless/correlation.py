@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.special import erfcx, ndtr
 
-from varflow._checks import DomainError, positive_scale, real_array, same_shape, scalar, scale, unwrap
+from varflow._checks import DomainError, positive_number, positive_scale, real_array, real_number, same_shape, scale, unwrap
 from varflow.results import CorrelationFixedPoint, CorrelationFixedPoints
 from varflow.theory.responses.bivariate_tail import orthant
 
@@ -160,8 +160,8 @@ def correlation_fixed_points(*, threshold: float, variance: float = 1.0) -> Corr
     >>> print(f"{stable.overlap:.5f} {stable.multiplier:.5f} {stable.depth_scale:.3f} {identical.multiplier}")
     0.27400 0.47580 1.346 inf
     """
-    theta = scalar("threshold", scale("threshold", threshold))
-    V = scalar("variance", positive_scale("variance", variance))
+    theta = real_number("threshold", threshold)
+    V = positive_number("variance", variance)
     z = theta / V**0.5
     overlap, slope = (float(values[0]) for values in stable_overlap(np.array([z])))
     depth_scale = -1 / np.log(slope) if slope > 0 else 0.0

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, non_negative, positive_scale, scalar, scale, unwrap
+from varflow._checks import DomainError, non_negative_number, positive_number, real_number, scale, unwrap
 from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
 from varflow.model.over_neurons import OverNeurons, over_neurons
@@ -85,10 +85,10 @@ def fixed_points(
     if heterogeneous := over_neurons(threshold):
         law, theta = as_one_threshold(law, threshold)
     else:
-        theta = scalar("threshold", scale("threshold", threshold))
-    g = scalar("gain", positive_scale("gain", gain))
-    sigma_b = scalar("bias_std", non_negative("bias_std", scale("bias_std", bias_std)))
-    m_g = scalar("mean_gain", scale("mean_gain", mean_gain))
+        theta = real_number("threshold", threshold)
+    g = positive_number("gain", gain)
+    sigma_b = non_negative_number("bias_std", bias_std)
+    m_g = real_number("mean_gain", mean_gain)
     if heterogeneous and m_g:
         raise DomainError("mean_gain", m_g, "must be 0 together with a distribution of thresholds")
     layer = RateMap(law, theta, g, sigma_b, m_g)

@@ -62,10 +62,13 @@ def variance_map(
     >>> round(vf.variance_map(1.0, threshold=1.0, gain=vf.gain(threshold=1.0)), 12)
     1.0
     """
-    checked = _checked(gain=gain, bias_std=bias_std, mean_gain=mean_gain)
     theta, shape = thresholds(threshold)
     V, g, sigma_b, m_g, _ = same_shape(
-        variance=non_negative("variance", scale("variance", variance)), **checked, threshold=shape
+        variance=non_negative("variance", scale("variance", variance)),
+        gain=positive_scale("gain", gain),
+        bias_std=non_negative("bias_std", scale("bias_std", bias_std)),
+        mean_gain=scale("mean_gain", mean_gain),
+        threshold=shape,
     )
     std = np.sqrt(V)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -86,14 +89,6 @@ def fired(law: Distribution, threshold: np.ndarray | OverNeurons, mean: np.ndarr
     if isinstance(threshold, OverNeurons):
         return averaged(threshold, lambda theta: law.sf(standardised(theta - mean[..., None], std[..., None])))
     return np.asarray(law.sf(standardised(threshold - mean, std)))
-
-
-def _checked(*, gain: Any, bias_std: Any, mean_gain: Any) -> dict[str, np.ndarray]:
-    return {
-        "gain": positive_scale("gain", gain),
-        "bias_std": non_negative("bias_std", scale("bias_std", bias_std)),
-        "mean_gain": scale("mean_gain", mean_gain),
-    }
 
 
 def standardised(margin: Any, std: Any) -> Any:

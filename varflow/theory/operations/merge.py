@@ -30,7 +30,7 @@ from varflow.theory.signals.counted import Count, Counted, Counts, changed, no_c
 from varflow.theory.signals.elementwise import Arrays, elementwise
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.increments import Differences
-from varflow.theory.signals.moments import Currents, Signal, Spikes, in_replicas, outer
+from varflow.theory.signals.moments import Currents, Signal, Spikes, in_replicas
 
 __all__ = ["concatenated", "multiplied", "settled", "summed", "with_term"]
 
@@ -51,7 +51,7 @@ def summed(signals: Sequence[Signal], factors: Sequence[float], constant: float 
     def second(M: Arrays, e: Arrays, other: Arrays) -> np.ndarray:
         terms = ((f**2 * each, f * one, f * two) for f, each, one, two in zip(factors, M, e, other, strict=True))
         total, one, two = reduce(with_term, terms)
-        return constant**2 + constant * one[..., :, None] + constant * two[..., None, :] + total if constant else total
+        return constant**2 + constant * one + constant * two + total if constant else total
 
     return elementwise(
         signals, mean, second, sampled=_sampled(signals, lambda x: reduce(np.add, map(np.multiply, factors, x)) + constant)
@@ -61,7 +61,7 @@ def summed(signals: Sequence[Signal], factors: Sequence[float], constant: float 
 def with_term(total: Arrays, term: Arrays) -> Arrays:
     """Second moments, and means of both factors, of a sum with one term more."""
     (M, e, f), (A, q, r) = total, term
-    return M + outer(e, r) + outer(q, f) + A, e + q, f + r
+    return M + e * r + q * f + A, e + q, f + r
 
 
 def _summed_currents(signals: Sequence[Currents], factors: Sequence[float], constant: float) -> Currents:

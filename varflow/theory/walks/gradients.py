@@ -11,7 +11,7 @@ import numpy as np
 
 from varflow._checks import DomainError, choice, flag, instance
 from varflow._progress import Progress, Report, beyond, check_progress, reporter, unreported
-from varflow.model.extensions import map_of, missing
+from varflow.model.extensions import map_of, missing, wrong_return
 from varflow.model.network import Network
 from varflow.model.surrogate import Surrogate
 from varflow.model.surrogates import surrogate_of
@@ -62,12 +62,20 @@ def _returned(visit: Visit, gradients: Gradients | None, way: WayBack) -> Sequen
     try:
         if backward is None:
             raise Uncovered(visit.node.name, operation, missing(operation, "backward"))
-        return backward(operation, gradients, visit, way)
+        found = backward(operation, gradients, visit, way)
     except Uncovered as error:
         if way.gaps is None:
             raise DomainError(error.argument, error.value, error.rule) from None
         way.gaps[visit.node_number] = error.rule
         return unknown
+    if not isinstance(found, (list, tuple)) or len(found) != len(unknown):
+        several = (
+            "the gradients by what it received"
+            if len(unknown) == 1
+            else f"{len(unknown)} gradients, by each signal that it received"
+        )
+        raise wrong_return("backward", visit.node, found, f"a list of {several}")
+    return found
 
 
 def gradient_flow(

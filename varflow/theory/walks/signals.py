@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from varflow._checks import DomainError
 from varflow._progress import Report, unreported
 from varflow.model.drive_kinds import Drive, Given, Inputs
 from varflow.model.drive_kinds import Spikes as Trains
-from varflow.model.extensions import map_of, missing
+from varflow.model.extensions import map_of, missing, wrong_return
 from varflow.model.graph import Graph, Path, graph_of, independent
 from varflow.model.layers import Linear, Measured, Spike
 from varflow.model.network import Network
@@ -47,7 +48,7 @@ def signals_walk(graph: Graph, start: Any, walk: Walk, *, keep: bool = False) ->
             continue
         received = tuple(sent[source] for source in node.inputs)
         visit = Visit(number, node, passed, received, walk, of_numbers=numbers and node.inputs == (0,))
-        visit = replace(visit, sent=_sent(visit))
+        visit = replace(visit, sent=_sent(visit, graph))
         sent[number] = visit.sent
         if node.operation.spikes:
             passed += 1
@@ -62,7 +63,7 @@ def signals_walk(graph: Graph, start: Any, walk: Walk, *, keep: bool = False) ->
     return visits
 
 
-def _sent(visit: Visit) -> Any:
+def _sent(visit: Visit, graph: Graph) -> Any:
     """The signal that a node sends; None if theory does not know it."""
     walk, operation = visit.walk, visit.node.operation
     if any(each is None for each in visit.received) and not isinstance(operation, Measured):
@@ -71,12 +72,28 @@ def _sent(visit: Visit) -> Any:
     try:
         if forward is None:
             raise Uncovered(visit.node.name, operation, missing(operation, "forward"))
-        return forward(operation, visit.received, visit)
+        sent = forward(operation, visit.received, visit)
     except Uncovered as error:
         if walk.gaps is None:
             raise DomainError(error.argument, error.value, error.rule) from None
         walk.gaps[visit.node_number] = error.rule
         return None
+    if type(operation) not in FORWARD:
+        _check_sent(visit, sent, graph)
+    return sent
+
+
+def _check_sent(visit: Visit, sent: Any, graph: Graph) -> None:
+    """DomainError if what a layer from outside sends is no signal, or another than its ``after`` says."""
+    expected = next(islice(graph.shapes(), visit.node_number, None))
+    if not hasattr(sent, "grid"):
+        raise wrong_return("forward", visit.node, sent, "the signal that it sends, vf.theory.Currents or Spikes")
+    alike = sent.grid.shape == (expected.shape[1:] or (1, 1)) and isinstance(sent, Currents) == (expected.kind == "currents")
+    if visit.walk.gaps is None and expected.kind in ("currents", "spikes") and not alike:
+        shown = f"{type(sent).__name__} on {sent.grid.height} × {sent.grid.width} positions"
+        raise DomainError(
+            visit.node.name, visit.node.operation, f"has a forward that returns {shown}; its after says {expected}"
+        )
 
 
 def driven_layer(spike: Spike, covariance: np.ndarray, responses: Responses) -> LayerState:

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from varflow.model.layers import BatchNorm, Layer, Pool
 from varflow.model.merges import Concat, Product, Sum
 from varflow.model.sources import Unknown
-from varflow.torch_models.tracing.readers import operation
+from varflow.torch_models.tracing.readers import in_order, operation
 
 __all__ = ["INPUT", "Origin", "Origins", "Provenance", "Sender", "factor", "maximum", "not_gaussian", "tensors_in"]
 
@@ -217,7 +217,8 @@ class Provenance(TorchFunctionMode):
         return out
 
     def _follow(self, name: str, args: Any, kwargs: Any, out: Any) -> None:
-        given = tensors_in((args, kwargs))
+        args, kwargs = in_order(name, args, kwargs)
+        given = tensors_in((args, kwargs | {"out": None}))  # where the result is written is no signal
         self.parameters.update(id(tensor) for tensor in given if isinstance(tensor, Parameter))
         inputs = tuple(origin for tensor in given if (origin := self.of(tensor)) is not None)
         results = [args[0]] if name == "__setitem__" else tensors_in(out)
@@ -236,7 +237,12 @@ class Provenance(TorchFunctionMode):
         place = self.place()
         words = f"{name.strip('_')} in {place}"
         key = name, place, _settings(args, kwargs)
-        return self.origins.after(key, inputs, lambda: (operation(name, words, args, kwargs, self.of), words))
+
+        def make() -> tuple[Layer, str]:
+            constants = any(tensor.numel() > 1 and self.of(tensor) is None for tensor in tensors_in((args, kwargs)))
+            return operation(name, words, args, kwargs, self.of, constants=constants), words
+
+        return self.origins.after(key, inputs, make)
 
 
 def _drops(args: Any, kwargs: Any) -> bool:

@@ -139,7 +139,7 @@ class _Reader:
     def add(self, operation: Layer, *inputs: int, name: str, otherwise: Signal, weights: str = "") -> int:
         """The number of a new node: an ``Unknown`` that sends ``otherwise`` if the operation cannot receive these signals."""
         node = Node(operation, inputs, name, weights=weights)
-        if isinstance(operation, Sum | Product) and len(inputs) > 1 and self.unknown.isdisjoint(inputs):
+        if operation.independent and len(inputs) > 1 and self.unknown.isdisjoint(inputs):
             node = self._independent(node)
         try:
             received = [self.sent[source] for source in node.inputs]
@@ -147,8 +147,9 @@ class _Reader:
             if several or not all(signal.kind in node.operation.accepts for signal in received):
                 raise DomainError("layers", operation, f"cannot receive {' and '.join(map(str, received))}")
             sent = node.operation.after(*received, width=None)
-        except DomainError as error:
-            node, sent = replace(node, operation=Unknown(f"{name}: {operation!r} {error.rule}", otherwise)), otherwise
+        except (DomainError, TypeError) as error:  # TypeError: its after takes another number of signals
+            rule = getattr(error, "rule", error)
+            node, sent = replace(node, operation=Unknown(f"{name}: {operation!r} {rule}", otherwise)), otherwise
         number = len(self.nodes)
         self.nodes.append(node)
         self.sent.append(sent)
@@ -170,7 +171,7 @@ class _Reader:
         if isinstance(after.operation, Unknown):
             roots = [graph.roots[source] for source in node.inputs]
             common = [number for number in range(len(graph)) if sum(mask >> number & 1 for mask in roots) > 1]
-            kind = "sum" if isinstance(node.operation, Sum) else "product"
+            kind = {Sum: "sum", Product: "product"}.get(type(node.operation), type(node.operation).__name__)
             names = first_of(sorted(self.nodes[number].name for number in common))
             words = f"a {kind} of signals that depend on each other, since both come from {names}"
             self.dependent.append(words)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, ClassVar
 
 import torch
@@ -18,7 +19,7 @@ from varflow.model.layers import BatchNorm, Layer, LayerNorm, Pool, RMSNorm
 from varflow.model.merges import Concat, Product, Sum
 from varflow.model.sources import Unknown
 
-__all__ = ["operation"]
+__all__ = ["in_order", "operation"]
 
 OriginOf = Callable[[Any], Any]  # of a tensor, or None
 Reader = Callable[..., Layer | None]
@@ -31,11 +32,30 @@ class UnknownNormalisation(Unknown):
     normalises: ClassVar[bool] = True
 
 
-def operation(name: str, words: str, args: Any, kwargs: Any, of: OriginOf) -> Layer:
-    """The operation that a torch function makes on the signals among its arguments; ``of`` gives their origins."""
+def in_order(name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """Arguments of a call in the order of the parameters of the function, whatever order their keywords have."""
+    if not kwargs or not (name in READS or name in _OF_SIGNALS or name in _OF_ONE_SIGNAL):
+        return args, kwargs
+    first = [key for key in ("input", "tensors", "other") if key in kwargs]
+    args, kwargs = (*args, *(kwargs[key] for key in first)), {key: kwargs[key] for key in kwargs if key not in first}
+    if name not in READS:
+        return args, kwargs
+    try:
+        bound = signature(READS[name]).bind(*args, **kwargs)
+    except (TypeError, ValueError):  # called in another way
+        return args, kwargs
+    return bound.args, bound.kwargs
+
+
+def operation(name: str, words: str, args: Any, kwargs: Any, of: OriginOf, *, constants: bool) -> Layer:
+    """The operation that a torch function makes on the signals among its arguments; ``of`` gives their origins.
+
+    ``constants``: some of its tensors are no signals, which a merge from outside does not know.
+    """
     try:
         if name in READS:
             read = READS[name](*args, **kwargs)
+            read = None if constants and read is not None and read.merges else read
         elif name in _OF_SIGNALS:
             read = _OF_SIGNALS[name](of, *args, **kwargs)
         else:
