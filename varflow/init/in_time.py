@@ -20,7 +20,7 @@ from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import mean_of
 from varflow.model.signals import Layer
 from varflow.results import Initialization
-from varflow.theory.deep.gain_for_value import OutOfReachError, Range, Solution, attainable, drive_strength, solve
+from varflow.theory.deep.gain_for_value import Solution, attainable, drive_strength, solve
 from varflow.theory.deep.look import Question, drive_covariance, in_units, late, steady
 from varflow.theory.deep.search import TRIES
 from varflow.theory.responses.neurons import Responses
@@ -49,7 +49,7 @@ def gain_for_rate(
     r"""The gain with which deep layers fire at a wanted late rate.
 
     The rate is the mean over the late half of the steps, in layer ``depth`` of a network whose layer 1 fires at about that
-    rate: ``input_gain`` is the strength of the drive for it. It is averaged over the last layers where they agree.
+    rate: ``input_gain`` is the strength of the drive for it. Where layers agree before, it is averaged over the last of these.
 
     Parameters
     ----------
@@ -215,18 +215,19 @@ def _in_time(
         try:
             strength = drive_strength(question, responses)
         except ConvergenceError:
-            strength = None
+            strength = 1.0
             warnings.append(f"no drive of this shape gives layer 1 this {name}: input_gain is θ/λ instead")
         try:
             found = solve(question, responses, strength, counted(report, 2 * TRIES))
-        except OutOfReachError as refusal:
-            rule = _rule(name, question, unit, attainable(question, responses, refusal.x))
+        except ConvergenceError:
+            least, most = (unit * value for value in attainable(question, responses))
+            rule = _rule(name, question, unit, least, most)
             raise DomainError(name, unit * question.value, rule) from None
         report(2 * TRIES)
-    if strength not in (None, found.strength):
+    if found.strength != strength:
         too_weak = "is too weak to keep every step alive: input_gain is θ/λ instead"
         warnings.append(f"a drive that gives layer 1 this {name} {too_weak}")
-    state, gain = found.network.state, scale * found.network.gain
+    state, gain = found.seen.state, scale * found.seen.gain
     rates, variances = late(state.firing_rate[:, 0]).mean(-1), theta**2 * late(state.variance[:, 0]).mean(-1)
     errors = {"firing_rate": float(standard_error(rates)), "variance": float(standard_error(variances))}
     return initialization(
@@ -244,11 +245,10 @@ def _in_time(
     )
 
 
-def _rule(name: str, question: Question, unit: float, kept: Range) -> str:
+def _rule(name: str, question: Question, unit: float, least: float, most: float) -> str:
     """Why a value is no answer, with the range of those that are."""
-    least, most = (unit * value for value in kept.values(question))
     rule = f"is out of reach of this neuron in {question.steps} steps and {question.depth} layers: "
-    if math.isinf(kept.most.miss):
+    if math.isinf(most):
         rule += f"at every gain, counts of spikes die out or grow from layer to layer, without a stationary {name}"
     else:
         rule += f"gains sustain {name}s between about {least:.3g} and {most:.3g}, "
@@ -260,17 +260,17 @@ def _rule(name: str, question: Question, unit: float, kept: Range) -> str:
 
 
 def _words(name: str, question: Question, found: Solution, unit: float) -> list[str]:
-    words, network, m = [], found.network, found.multiplier
-    silent = question.silent(network.last)
+    words, seen, m = [], found.seen, found.multiplier
+    silent = question.silent(seen.state)
     if len(silent):
         words.append(
             f"steps up to {int(silent[-1]) + 1} are silent in layer {question.depth}, and more steps die in deeper layers: "
             "the gain holds for this depth only"
         )
-    reached = unit * float(question.values(network.state).mean())
-    if abs(math.expm1(network.miss)) > OFF:
+    reached = unit * float(question.values(seen.state).mean())
+    if abs(math.expm1(seen.miss)) > OFF:
         words.append(f"the {name} jumps near this gain, past the wanted one: here it is {reached:.3g}")
-    if abs((middle := unit * network.halfway) - reached) > DRIFT * reached:
+    if abs((middle := unit * seen.halfway) - reached) > DRIFT * reached:
         words.append(f"the {name} still changes with depth: {middle:.3g} in the middle, {reached:.3g} in the last layers")
     if m >= 1:
         words.append(f"unstable: deviations grow by a factor {m:.3g} per layer")

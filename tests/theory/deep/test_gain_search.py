@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from varflow.theory.deep.look import Seen
-from varflow.theory.deep.search import ENDS, KEPT, search
+from varflow.theory.deep.search import LIMITS, VALUE_TOLERANCE, search
 
 START, WIDTH, ACCURACY = math.log(2.2), 1e-3, 3e-4
 EDGE = math.log(2.05)
@@ -14,7 +14,7 @@ EDGE = math.log(2.05)
 
 def looked(x, miss, lifetime=1.0, noise=1e-4):
     off = miss + noise * np.array([-1.0, 1.0])
-    return Seen(x, off, np.full(2, lifetime), None, None, 0.0, 1)
+    return Seen(x, off, np.full(2, lifetime), None, 0.0, 1)
 
 
 class Networks:
@@ -67,8 +67,8 @@ def test_at_an_edge_with_a_value_too_large_the_smallest_living_gain_is_found(slo
     found = searched(networks)
     assert found.best.alive
     assert 0 < found.best.x - EDGE < WIDTH
-    assert found.low.x <= EDGE
-    assert found.answer == found.best.x  # to first order it would die
+    assert found.lower.x <= EDGE
+    assert found.corrected == found.best.x  # to first order it would die
     assert len(networks.tried) <= 12
     assert len({round(x, 9) for x in networks.tried}) == len(networks.tried)
 
@@ -77,15 +77,15 @@ def test_a_jump_is_bracketed():
     """From 10 % below the wanted value to 10 % above it."""
     found = searched(Networks(lambda x: x - EDGE + (0.1 if x > EDGE else -0.1)))
     assert found.width < WIDTH
-    assert found.low.x <= EDGE < found.high.x
+    assert found.lower.x <= EDGE < found.upper.x
 
 
 def test_a_network_that_dies_with_too_large_a_value_ends_the_search():
-    networks = Networks(lambda x: 2 * (x - EDGE) + 3 * KEPT, EDGE)
+    networks = Networks(lambda x: 2 * (x - EDGE) + 3 * VALUE_TOLERANCE, EDGE)
     found = searched(networks)
     assert len(networks.tried) <= 3
     assert found.best.alive
-    assert found.best.miss > KEPT
+    assert found.best.miss > VALUE_TOLERANCE
 
 
 def test_the_smallest_gain_that_lives_is_halved_for():
@@ -93,7 +93,7 @@ def test_the_smallest_gain_that_lives_is_halved_for():
     for slowly in (False, True):
         networks = Networks(lambda x: math.inf if x > EDGE else -math.inf, EDGE, slowly)
         found = search(networks, START, accuracy=1.0, width=1e-6)
-        assert found.low.x <= EDGE < found.high.x
+        assert found.lower.x <= EDGE < found.upper.x
         assert found.width < 1e-6
         assert len(networks.tried) < 30
 
@@ -109,19 +109,19 @@ def test_slow_death_tells_where_networks_live():
 def test_a_value_above_the_largest_ends_at_the_largest_gain():
     networks = Networks(lambda x: -0.1 - math.exp(-x))
     found = searched(networks)
-    assert found.high is None
-    assert found.best.x == ENDS[1]
+    assert found.upper is None
+    assert found.best.x == LIMITS[1]
     assert len(networks.tried) < 20
 
 
 def test_a_bracket_has_its_lower_end_below():
     """A value that falls with the gain, or noise, would put it above, and the bracket would never shrink."""
     found = searched(Networks(lambda x: 0.1 - 2 * abs(x - START)), start=START)
-    assert found.low is None or found.low.x < found.high.x
+    assert found.lower is None or found.lower.x < found.upper.x
 
 
 def test_replicas_of_which_some_die_are_too_low():
-    some = Seen(START, np.array([np.inf, -np.inf]), np.array([1.0, 0.5]), None, None, 0.0, 1)
-    assert some.low
+    some = Seen(START, np.array([np.inf, -np.inf]), np.array([1.0, 0.5]), None, 0.0, 1)
+    assert some.too_low
     assert not some.alive
     assert some.miss == -math.inf

@@ -246,7 +246,11 @@ def test_more_points_lower_a_critical_gain_at_which_networks_linger():
     ],
 )
 def test_critical_gains_of_resetting_neurons(reset, decay, every, late):
-    """An answer 3 % off, in the square, is rejected in every row; standard errors, few points included, are 0.6 % at most."""
+    """An answer 3 % off, in the square, is rejected in every row; standard errors, few points included, are 0.6 % at most.
+
+    Anchors of independent computations with few points, at which networks die early, are the larger ones: with 2¹³ points
+    that of decay 0.3 is 8.18 ± 0.01.
+    """
     found = vf.temporal_critical_gain(vf.Neuron(decay=decay, reset=reset), steps=20)
     for name, anchor in (("gain", every), ("late_gain", late)):
         if anchor is not None:
@@ -364,13 +368,13 @@ def test_the_answer_is_refined_with_the_points_and_scrambles_asked_for(drive):
     """Also under a held drive, which leaves layer 1 exact: the rate is that of a mean field of the same points."""
     question = {"rate": 0.2, "steps": 6, "depth": 12, "drive": drive(), "points": 2**8}
     few, many = (vf.gain_for_rate(RESETTING, scrambles=scrambles, **question) for scrambles in (4, 8))
-    assert 0 < abs(few.gain - many.gain) <= 6 * np.hypot(few.error["gain"], many.error["gain"])
+    assert few.firing_rate != many.firing_rate  # the gain may be the one that fewer points gave, where it is near enough
+    assert abs(few.gain - many.gain) <= 6 * np.hypot(few.error["gain"], many.error["gain"])
     for found, scrambles in ((few, 4), (many, 8)):
         net = network(found.gain, RESETTING, steps=6, depth=12, drive=drive(found.input_gain))
         same, other = (vf.mean_field(net, points=2**8, scrambles=number).firing_rate[:, 3:] for number in (scrambles, 2))
-        last_or_settled = [[rates[-1].mean(), rates[-5:].mean()] for rates in (same, other)]
-        assert np.isclose(last_or_settled[0], found.firing_rate, rtol=1e-6).any()
-        assert not np.isclose(last_or_settled[1], found.firing_rate, rtol=1e-6).any()
+        assert same[-1].mean() == pytest.approx(found.firing_rate, rel=1e-6)
+        assert other[-1].mean() != pytest.approx(found.firing_rate, rel=1e-6)
 
 
 def test_a_variance():

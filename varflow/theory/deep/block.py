@@ -141,7 +141,7 @@ class Block:
 
     @cached_property
     def free(self) -> tuple[str, float]:
-        """What sets the block's activity: the gain of its last layer with weights, or that field of a layer after it."""
+        """Name and value that set the block's activity: the last layer's gain, or such a field of a layer after it."""
         last = _last(self.layers)
         if last is None:
             raise DomainError("block", self.layers, "must have a layer with weights")
@@ -168,7 +168,7 @@ class Block:
 
     @cached_property
     def binary(self) -> bool:
-        """Whether spikes stay 0 or 1."""
+        """True if spikes stay 0 or 1."""
         whole = Spikes(np.ones((1, 1, 1)), np.ones((1, 1, 1, 1)), Grid(1, 1, 1, 1), WIDTH)
         if self.kind == "currents" or self.graph.over_batch:
             return True

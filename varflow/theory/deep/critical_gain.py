@@ -14,7 +14,7 @@ from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
 from varflow.model.over_neurons import OverNeurons
 from varflow.results import TemporalCriticalGain
-from varflow.theory.deep.gain_for_value import ACCURACY, EARLY, SHARP, few
+from varflow.theory.deep.gain_for_value import ACCURACY, EARLY, SHARP, with_few_points
 from varflow.theory.deep.look import ALIVE, EXTINCT, Question, Seen, drive_covariance, driven, in_units, looking
 from varflow.theory.deep.search import ROUGH, START, STRIDE, TRIES, search
 from varflow.theory.responses.layer_state import LayerState
@@ -98,12 +98,12 @@ def temporal_critical_gain(
     if math.sqrt(covariance.max()) / scale > LARGEST_SCALE:
         raise DomainError("drive", drive, f"must be at most {LARGEST_SCALE:g} times threshold/input_scale={scale:g}")
     every = Question(unit, covariance / scale / scale, L, settling=False)
-    neurons = Responses(points, scrambles, seed)
-    _starts(driven(unit, neurons, every.drive), drive)
+    responses = Responses(points, scrambles, seed)
+    _starts(driven(unit, responses, every.drive), drive)
     with reporter(progress, 2 * TRIES, "networks") as told:
         report = counted(told, 2 * TRIES)
-        x, error = _every_step(every, neurons, report)
-        later, late_error = _smallest(replace(every, spared=T // 2), neurons, min(x, START), report)
+        x, error = _every_step(every, responses, report)
+        later, late_error = _smallest(replace(every, spared=T // 2), responses, min(x, START), report)
         told(2 * TRIES)
     gain, late_gain = scale * math.exp(x), scale * math.exp(min(later, x))  # they may differ by less than their errors
     errors = {"gain": gain * error if error else 0.0, "late_gain": late_gain * late_error if late_error else 0.0}
@@ -111,7 +111,7 @@ def temporal_critical_gain(
 
 
 def _fires_at_rest(threshold: float | OverNeurons) -> bool:
-    """Whether a step stays alive without input."""
+    """True if a step stays alive without input."""
     if isinstance(threshold, OverNeurons):
         return float(threshold.frozen.cdf(0.0)) > ALIVE
     return threshold <= 0
@@ -125,38 +125,38 @@ def _starts(first: LayerState, drive: Drive) -> None:
         raise DomainError("drive", drive, rule)
 
 
-def _every_step(question: Question, neurons: Responses, report: Report) -> tuple[float, float]:
+def _every_step(question: Question, responses: Responses, report: Report) -> tuple[float, float]:
     """Smallest ln g with which every step lives, and its error: those of the first step, unless a later one needs more."""
-    first, error = _smallest(replace(question, drive=question.drive[:1, :1]), neurons, START, report, SHARP)
-    coarse = few(neurons)
+    first, error = _smallest(replace(question, drive=question.drive[:1, :1]), responses, START, report, SHARP)
+    coarse = with_few_points(responses)
     if looking(question, coarse)(min(first, WIDE[1]) + JUST).alive:
         later_alive = looking(replace(question, spared=1), coarse)(first - JUST).alive
         return first, error if later_alive else JUST / math.sqrt(3)  # a later step may need up to JUST more than this
-    found = _smallest(question, neurons, min(first, WIDE[1]), report)
-    return (
-        max(found, (first, error)) if math.isfinite(first) else found
-    )  # of a gate later steps may live where the first does not
+    found = _smallest(question, responses, min(first, WIDE[1]), report)
+    return max(found, (first, error)) if math.isfinite(first) else found  # a gate's later steps may live without the first
 
 
-def _smallest(question: Question, neurons: Responses, x: float, report: Report, width: float = ACCURACY) -> tuple[float, float]:
+def _smallest(
+    question: Question, responses: Responses, x: float, report: Report, width: float = ACCURACY
+) -> tuple[float, float]:
     """Smallest ln g that lives, sought from ``x`` on, and its error; infinite if none does.
 
     It lies between the gains at which the first and the last of r replicas live; their mean has an error of about that distance
     over r. What few points do to all replicas alike comes on top.
     """
-    noise, stride = 0.0, STRIDE
-    options: dict[str, Any] = {"accuracy": 1.0, "ends": WIDE, "report": report}
-    if question.steps > 1 and neurons.samples(question.neuron, question.steps):
-        noise = width = EARLY / neurons.points
-        rough = search(looking(question, few(neurons)), x, width=ROUGH, **options)
+    bias, stride = 0.0, STRIDE
+    options: dict[str, Any] = {"accuracy": 1.0, "limits": WIDE, "report": report}
+    if question.steps > 1 and responses.samples(question.neuron, question.steps):
+        bias = width = EARLY / responses.points
+        rough = search(looking(question, with_few_points(responses)), x, width=ROUGH, **options)
         x, stride = rough.middle, ROUGH
-    look = cache(looking(question, neurons))
+    look = cache(looking(question, responses))
     every = search(look, x, width=width, stride=stride, **options)
-    if every.low is None or every.high is None:  # even the smallest gain lives, or not the largest
-        return (-math.inf if every.low is None else math.inf), 0.0
-    some = search(lambda x: _luckiest(look(x)), every.low.x, width=width, stride=width, **options)
-    apart = (every.middle - some.middle) / len(every.best.lifetime)
-    return (every.middle + some.middle) / 2, math.hypot(apart, width / math.sqrt(12), noise)
+    if every.lower is None or every.upper is None:  # even the smallest gain lives, or not the largest
+        return (-math.inf if every.lower is None else math.inf), 0.0
+    some = search(lambda x: _luckiest(look(x)), every.lower.x, width=width, stride=width, **options)
+    scatter = (every.middle - some.middle) / len(every.best.lifetime)
+    return (every.middle + some.middle) / 2, math.hypot(scatter, width / math.sqrt(12), bias)
 
 
 def _luckiest(seen: Seen) -> Seen:

@@ -13,7 +13,7 @@ from varflow.model.chains import chain_parts
 from varflow.model.drive_kinds import Given
 from varflow.model.network import Network, plain_chain
 from varflow.results import TemporalFixedPoint
-from varflow.theory.deep.look import ALIVE, late, sustained, unchanged
+from varflow.theory.deep.look import ALIVE, MOMENTS, average, late, of_replicas, sustained, unchanged
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.responses.stepping import driven_by
@@ -28,7 +28,6 @@ DEVIATION = 0.02  # relative size of the deviation from M whose growth is measur
 ROUNDS = 24  # layers over which it is followed; the second half is used
 
 Map = Callable[[LayerState, int], LayerState]  # the layer above one, and its number
-MOMENTS = ("variance", "potential_mean", "firing_rate", "second_moments")
 
 
 def temporal_fixed_point(
@@ -83,24 +82,24 @@ def temporal_fixed_point(
     """
     network = _alike(network)
     spike, (linear,) = chain_parts(network)
-    neurons, drive = Responses(points, scrambles, seed, method), network.drive
-    replicas, longest = neurons.replicas(network.neuron, network.steps), integer("max_depth", max_depth, minimum=3 * GROUP)
+    responses, drive = Responses(points, scrambles, seed, method), network.drive
+    replicas, longest = responses.replicas(network.neuron, network.steps), integer("max_depth", max_depth, minimum=3 * GROUP)
 
     def above(below: LayerState, number: int) -> LayerState:
-        return next_layer(linear, spike, below, neurons, number)
+        return next_layer(linear, spike, below, responses, number)
 
     if isinstance(drive, Given):
         state = driven_by(drive, network.neuron)
     else:
-        state = driven_layer(spike, drive.covariance(network.steps)[None], neurons)
+        state = driven_layer(spike, drive.covariance(network.steps)[None], responses)
     groups, rates, settled = [], [state.firing_rate[:, 0]], False
     while len(rates) < longest and not settled:
         group = []
         for _ in range(GROUP):
-            state = _apart(above(state, len(rates)), replicas)
+            state = of_replicas(above(state, len(rates)), replicas)
             group.append(state)
             rates.append(state.firing_rate[:, 0])
-        groups = [*groups[-1:], _mean(group)]
+        groups = [*groups[-1:], average(group)]
         settled = len(rates) > 2 * GROUP and unchanged(*(g.firing_rate[:, 0] for g in groups))
     return _described(network, groups, rates, settled, above)
 
@@ -117,16 +116,6 @@ def _alike(network: Network) -> Network:
     if network.drive.width is not None:
         shape["width"] = (network.drive.width, width)
     return replace(network, **shape)
-
-
-def _apart(state: LayerState, replicas: int) -> LayerState:
-    """The state with one entry per replica, also if replicas are still equal."""
-    values = {name: getattr(state, name) for name in MOMENTS}
-    return replace(state, **{name: np.broadcast_to(each, (replicas, *each.shape[1:])) for name, each in values.items()})
-
-
-def _mean(group: list[LayerState]) -> LayerState:
-    return LayerState(*(np.mean([getattr(state, name) for state in group], axis=0) for name in MOMENTS))
 
 
 def _described(
@@ -167,7 +156,7 @@ def _described(
 
 
 def _silent_between(living: np.ndarray) -> bool:
-    """Whether a silent step lies between live ones."""
+    """True if a silent step lies between live ones."""
     steps = np.flatnonzero(living)
     return bool(len(steps)) and len(steps) < steps[-1] - steps[0] + 1
 

@@ -1,8 +1,12 @@
 """The gain at which layer ``depth`` has a wanted late rate or variance: one search, in networks of rising effort.
 
+``solve`` finds it for a ``Question``, which ``init/in_time.py`` makes of a rate or variance, and the gains of torch models too;
+``drive_strength`` gives the currents under which layer 1 has that value, ``attainable`` the range of values for refusals.
+
 First come networks of an eighth, a quarter and half of the layers and steps, then whole ones with few points, then those with
 the points asked for, as far as the work allows. Where first steps are silent, steps die at a constant speed in steps per layer,
-so that from size to size the change of the gain halves; elsewhere each size has nearly the gain of the one before.
+and only the ends of the network change what it needs: the gain differs from that of a network without end by about 1/size, so
+its change halves from size to size. Elsewhere each size has nearly the gain of the one before.
 """
 
 from __future__ import annotations
@@ -13,212 +17,189 @@ from dataclasses import dataclass, replace
 from varflow._checks import ConvergenceError
 from varflow._progress import Report, unreported
 from varflow.theory.deep.fixed_point import leading_multiplier
-from varflow.theory.deep.look import EXACT, WINDOW, Question, Seen, driven, looking, next_of_gain, steady
-from varflow.theory.deep.search import ENDS, FAR, KEPT, ROUGH, START, STRIDE, Search, Slope, search
+from varflow.theory.deep.look import EXACT, WINDOW, Question, Seen, driven, looking, next_of_gain, of_replicas, steady
+from varflow.theory.deep.search import LIMITS, ROUGH, START, STRIDE, VALUE_TOLERANCE, Search, Slope, search
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.roots import rising_root
 
-__all__ = [
-    "ACCURACY",
-    "EARLY",
-    "SHARP",
-    "OutOfReachError",
-    "Range",
-    "Solution",
-    "attainable",
-    "drive_strength",
-    "few",
-    "solve",
-]
+__all__ = ["ACCURACY", "EARLY", "SHARP", "Solution", "attainable", "drive_strength", "solve", "with_few_points"]
 
-COARSE = 2**9  # points, of two scrambles: with fewer a layer costs the same
+COARSE = 2**9  # points, of two scrambles: with fewer a layer costs as much
 WORK = 2**25  # points × scrambles × steps × layers of the networks of a search: half a second
-PARTS = 8  # of the layers and steps, halved from search to search; and the fewest layers and steps of a part
+DIVISORS = (8, 4, 2)  # of the layers and steps, from search to search
+FEWEST = 8  # layers and steps that tell something
+NEARBY = STRIDE / 8  # change of ln g after the first look of a search that begins near the answer
 FINE = 3e-4  # accuracy of ln(value) with the points asked for: far below the claim of 1 %
 SHARP = 1e-10  # width of a bracket without sampling
 EARLY = 2.5  # of 1/points: with few points lingering networks die early, which raises the smallest gain by so much (measured)
 ACCURACY = 2e-4  # relative, of drives and of smallest gains without sampling
+PART_TOLERANCE = 0.3  # distance of ln(value) from the wanted one from which a part tells that the whole has no answer
+GAIN_TOLERANCE = 0.3  # error of ln g from which the value does not determine it
 DEVIATION = 0.2  # relative, of the power iteration for the multiplier: large against the noise
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Solution:
-    """The network found, under a drive so many times as strong as the question's; ``error`` is that of ln g.
+    """The network found, under currents ``strength`` times the question's; ``error`` is that of ln g.
 
     ``multiplier`` is the factor on a small deviation per layer.
     """
 
-    network: Seen
+    seen: Seen
     strength: float
     error: float
     multiplier: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Range:
-    """Networks of the smallest gain that sustains activity and of the largest gain."""
-
-    least: Seen
-    most: Seen
-
-    def values(self, question: Question) -> tuple[float, float]:
-        """The value of both."""
-        least, most = (float(question.values(end.state).mean()) for end in (self.least, self.most))
-        return least, most
-
-
-class OutOfReachError(ConvergenceError):
-    """No gain has the value; ``x`` is the ln g near which networks die, or where the search ended."""
-
-    def __init__(self, x: float):
-        super().__init__("no gain sustains this value")
-        self.x = x
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Rung:
-    """A search in networks of one size and so many points, and the one before it."""
+    """A search in networks of one size and so many points, and the rung before it."""
 
     question: Question
-    neurons: Responses
+    responses: Responses
     search: Search
     before: Rung | None
 
     @property
-    def settled(self) -> bool:
-        """True if layers no longer change above some layer."""
+    def stopped_early(self) -> bool:
+        """True if the best network ended before the depth; in one that lives and does not grow, layers no longer change."""
         return self.search.best.layers < self.question.depth
 
     @property
     def early_death(self) -> float:
-        """By how much the smallest gain that lives is too large, relatively."""
-        return EARLY / self.neurons.points if self.neurons.samples(self.question.neuron, self.question.steps) else 0.0
+        """Relative error of the smallest gain that lives: with few points it is too large."""
+        sampled = self.responses.samples(self.question.neuron, self.question.steps)
+        return EARLY / self.responses.points if sampled else 0.0
 
     @property
-    def chance(self) -> float:
-        """By how much ln(value) is unsure on account of it."""
+    def early_miss(self) -> float:
+        """Error of ln(value) by early death."""
         return self.search.slope.value * self.early_death
 
-    def lacks(self, room: float) -> bool:
-        """True if no gain has the value: the largest is too small, or the best network is farther off than noise explains."""
-        best, too_small = self.search.best, self.search.high is None and self.search.best.x >= ENDS[1]
-        return too_small or not best.alive or abs(best.miss) > room + self.chance + 2 * best.error
+    def misses(self, tolerance: float) -> bool:
+        """True if no gain brings ln(value) within a tolerance: the best one dies, is the largest and too small, or is off."""
+        best = self.search.best
+        too_small = self.search.upper is None and best.x >= LIMITS[1]
+        return too_small or not best.alive or abs(best.miss) > tolerance
+
+    def hopeless(self, tolerance: float) -> bool:
+        """True if no gain of networks with more points will have the value either."""
+        return self.misses(tolerance + self.early_miss + 2 * self.search.best.error)
 
     def answers(self, points: int) -> bool:
-        """True if the gain has the value and the value tells the gain; not where it falls as networks die, by chance."""
-        best, alike = self.search.best, [rung for rung in (self, self.before) if rung and rung.question is self.question]
-        dying = [rung.search.dying for rung in alike if rung.search.dying]
-        falls = self.chance > KEPT and any(each.miss < 0 and best.x - each.x < 2 * self.early_death for each in dying)
-        return not (self.lacks(KEPT) or abs(best.miss) > KEPT or self.error(points) > FAR or falls)
+        """True if the gain has the value and the value tells the gain."""
+        return not (self.misses(VALUE_TOLERANCE) or self.error(points) > GAIN_TOLERANCE or self.near_death)
+
+    @property
+    def near_death(self) -> bool:
+        """True if the value is reached only on the way down to a network that dies, at a gain that depends on the points."""
+        whole = [rung for rung in (self, self.before) if rung and rung.question is self.question]
+        reach = self.search.best.x - 2 * self.early_death
+        falls = any((dead := rung.search.dying) and dead.miss < 0 and dead.x > reach for rung in whole)
+        return falls and self.early_miss > VALUE_TOLERANCE
 
     def error(self, points: int) -> float:
         """Error of ln g: of the value over its slope, and by early death in whole networks of fewer points than asked for."""
         best, least = self.search.best, self.search.slope.least
-        early = self.early_death if self.neurons.points < points and not self.settled else 0.0
+        early = self.early_death if self.responses.points < points and not self.stopped_early else 0.0
         return math.hypot(best.error / least, best.miss / least, early)
 
 
-def drive_strength(question: Question, neurons: Responses, start: float = 1.0) -> float:
-    """Standard deviation of the drive, in that of the question's, that gives layer 1 the value."""
+def drive_strength(question: Question, responses: Responses, start: float = 1.0) -> float:
+    """Standard deviation of the currents with which layer 1 has the value, in that of the question's."""
 
     def excess(strength: float) -> float:
-        first = driven(question.neuron, neurons, strength**2 * question.drive)
+        first = driven(question.neuron, responses, strength**2 * question.drive)
         return float(question.values(first).mean()) - question.value
 
     return rising_root(excess, start, ACCURACY)
 
 
-def few(neurons: Responses) -> Responses:
-    """As many points as cost nothing."""
-    return replace(neurons, points=min(neurons.points, COARSE), scrambles=2)
+def with_few_points(responses: Responses) -> Responses:
+    """Two scrambles of so few points that the numbers cost no more than the calls."""
+    return replace(responses, points=min(responses.points, COARSE), scrambles=2)
 
 
-def solve(question: Question, neurons: Responses, strength: float | None, report: Report = unreported) -> Solution:
-    """The gain under a drive of this strength, or of θ/λ where there is none or it is weaker and leaves too few steps alive.
+def solve(question: Question, responses: Responses, strength: float, report: Report = unreported) -> Solution:
+    """The gain under currents ``strength`` times the question's, or as strong as θ/λ where weaker ones leave no answer.
 
-    Raises OutOfReachError.
+    Below θ/λ they may be too weak to keep every step alive. The value is that at the gain, which is not corrected further.
+    ConvergenceError if no gain has the value.
     """
-    weak, strong = strength or 1.0, max(strength or 1.0, 1.0)
-    if strength is None and looking(question, few(neurons))(ENDS[1]).low:
-        raise OutOfReachError(START)
-    x = START
-    for drive in dict.fromkeys((weak, strong)):
-        rung = _ladder(question.driven_by(drive), neurons, FAR if drive == strong else KEPT, report)
-        if rung.answers(neurons.points):
-            return Solution(rung.search.best, drive, rung.error(neurons.points), _multiplier(rung, few(neurons)))
-        x = (rung.search.low or rung.search.best).x
-    raise OutOfReachError(x)
+    for factor in sorted({strength, max(strength, 1.0)}):
+        rung = _ladder(question.driven_by(factor), responses, report)
+        if rung.answers(responses.points):
+            return Solution(rung.search.best, factor, rung.error(responses.points), _multiplier(rung))
+    raise ConvergenceError("no gain sustains this value")
 
 
-def _ladder(question: Question, neurons: Responses, room: float, report: Report) -> Rung:
+def _ladder(question: Question, responses: Responses, report: Report) -> Rung:
     """The search in parts, in whole networks with few points unless more cost as little, and with those asked for.
 
-    It ends in networks that lack the value, parts by more than ``room``. A drive that varies in time has no parts, and without
-    sampling those of few steps would cost as much as the whole.
+    It ends in networks that are hopeless. A drive that varies in time has no parts, and without sampling a whole network costs
+    little.
     """
-    coarse, x, before, rung = few(neurons), START, None, None
-    noisy = neurons.samples(question.neuron, question.steps)
-    divided = steady(question.drive) and (noisy or question.steps > PARTS**2)
-    smallest = min(question.depth, question.steps) // PARTS if divided else 0
-    for part in [part for part in (PARTS, PARTS // 2, PARTS // 4) if part <= smallest]:
-        rung = _rung(question.in_part(part), coarse, x, rung, ROUGH, report)
-        if rung.lacks(room):
+    coarse, x, before, rung = with_few_points(responses), START, None, None
+    sampled = responses.samples(question.neuron, question.steps)
+    for divisor in DIVISORS if sampled and steady(question.drive) else ():
+        if min(question.depth, question.steps) < divisor * FEWEST:
+            continue
+        rung = _rung(question.in_part(divisor), coarse, x, rung, ROUGH, report)
+        if rung.hopeless(PART_TOLERANCE):
             return rung
-        x = rung.search.answer
+        x = rung.search.corrected
         x, before = x + (0.0 if before is None else (x - before) / 2), x
-    if noisy and (rung is None or _affordable(question, neurons, rung).points > 2 * coarse.points):
+    if sampled and (rung is None or _affordable(question, responses, rung).points > 2 * coarse.points):
         rung = _rung(question, coarse, x, rung, ROUGH, report)
-        if rung.lacks(KEPT):
+        if rung.hopeless(VALUE_TOLERANCE):
             return rung
-        x = rung.search.answer
-    return _rung(question, _affordable(question, neurons, rung), x, rung, FINE if noisy else EXACT, report)
+        x = rung.search.corrected
+    return _rung(question, _affordable(question, responses, rung), x, rung, FINE if sampled else EXACT, report)
 
 
-def _affordable(question: Question, neurons: Responses, rung: Rung | None) -> Responses:
-    """The points asked for: scrambles, then points halved until one network fits into the work or, where layers settle, two of
-    half as many layers again as with few points.
-    """
-    layers = min(3 * rung.search.best.layers, question.depth) if rung and rung.settled else question.depth
-    while neurons.points * neurons.scrambles * question.steps * layers > WORK and neurons.points > COARSE:
-        fewer = {"scrambles": neurons.scrambles // 2} if neurons.scrambles > 2 else {"points": neurons.points // 2}
-        neurons = replace(neurons, **fewer)
-    return neurons
+def _affordable(question: Question, responses: Responses, rung: Rung | None) -> Responses:
+    """The points asked for: scrambles, then points halved until one network fits into the work, or two where layers settle."""
+    layers = question.depth
+    if rung and rung.stopped_early:  # more points see smaller changes, and so more layers: half as many again
+        layers = min(2 * rung.search.best.layers * 3 // 2, question.depth)
+    while responses.points * responses.scrambles * question.steps * layers > WORK and responses.points > COARSE:
+        fewer = {"scrambles": responses.scrambles // 2} if responses.scrambles > 2 else {"points": responses.points // 2}
+        responses = replace(responses, **fewer)
+    return responses
 
 
-def _rung(question: Question, neurons: Responses, x: float, before: Rung | None, accuracy: float, report: Report) -> Rung:
+def _rung(question: Question, responses: Responses, x: float, before: Rung | None, accuracy: float, report: Report) -> Rung:
     """The search from ``x``, where other networks may tell the gain and its slope."""
-    width = 1 / neurons.points if neurons.samples(question.neuron, question.steps) else SHARP
+    width = 1 / responses.points if responses.samples(question.neuron, question.steps) else SHARP
     slope, stride = Slope(), STRIDE
     if before:
-        slope, stride = before.search.slope, STRIDE / PARTS
+        slope, stride = before.search.slope, NEARBY
         slope = replace(slope, measured=slope.measured and before.question.depth == question.depth)
-    look = looking(question, neurons)
+    look = looking(question, responses)
     found = search(look, x, accuracy=accuracy, width=width, slope=slope, stride=stride, report=report)
-    return Rung(question, neurons, found, before)
+    return Rung(question, responses, found, before)
 
 
-def _multiplier(rung: Rung, neurons: Responses) -> float:
-    """The leading multiplier of the last layers."""
-    neuron, network = rung.question.neuron, rung.search.best
+def _multiplier(rung: Rung) -> float:
+    """The leading multiplier of the last layers, with few points."""
+    neuron, seen, responses = rung.question.neuron, rung.search.best, with_few_points(rung.responses)
 
     def layer(below: LayerState, number: int) -> LayerState:
-        return next_of_gain(neuron, neurons, below, network.gain, number)
+        return next_of_gain(neuron, responses, below, seen.gain, number)
 
-    replicas, state = neurons.replicas(neuron, rung.question.steps), network.state
-    moments = (state.variance, state.potential_mean, state.firing_rate, state.second_moments)
-    few_replicas = LayerState(*(values[:replicas] for values in moments))
-    return leading_multiplier(layer, few_replicas, 1, rounds=2 * WINDOW, size=DEVIATION)[0]
+    state = of_replicas(seen.state, responses.replicas(neuron, rung.question.steps))
+    return leading_multiplier(layer, state, 1, rounds=2 * WINDOW, size=DEVIATION)[0]
 
 
-def attainable(question: Question, neurons: Responses, start: float = START) -> Range:
-    """What gains sustain: networks of the smallest one with which late steps live, and of the largest.
+def attainable(question: Question, responses: Responses) -> tuple[float, float]:
+    """The values at the smallest gain with which late steps live, and at the largest; infinite if these grow over the layers.
 
-    The smallest is sought on a grid, so that it does not depend on where the search begins; where it is steep, values of
-    neighbours on the grid differ by per cents.
+    The smallest is sought on a grid; where it is steep, values of neighbours on the grid differ by per cents.
     """
-    coarse = few(neurons)
-    look, living = looking(question, coarse), looking(replace(question, value=math.nan), coarse)
+    coarse = with_few_points(responses)
+    living = looking(replace(question, value=math.nan), coarse)
     on_grid = lambda x: living(round(x / ROUGH) * ROUGH)  # noqa: E731
-    edge = search(on_grid, start, accuracy=ROUGH, width=1.5 * ROUGH, stride=STRIDE if start == START else STRIDE / PARTS)
-    return Range(edge.high or edge.best, look(ENDS[1]))
+    edge, most = search(on_grid, START, accuracy=ROUGH, width=1.5 * ROUGH), looking(question, coarse)(LIMITS[1])
+    least = float(question.values((edge.upper or edge.best).state).mean())
+    return least, math.inf if math.isinf(most.miss) else float(question.values(most.state).mean())

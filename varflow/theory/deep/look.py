@@ -30,17 +30,20 @@ __all__ = [
     "ALIVE",
     "EXACT",
     "EXTINCT",
+    "MOMENTS",
     "NOISE",
     "WINDOW",
     "Look",
     "Question",
     "Seen",
+    "average",
     "drive_covariance",
     "driven",
     "in_units",
     "late",
     "looking",
     "next_of_gain",
+    "of_replicas",
     "steady",
     "sustained",
     "unchanged",
@@ -50,10 +53,12 @@ ALIVE = 1e-3  # firing rate below which a step is silent: live rates are near 0.
 EXTINCT = 1e-12  # rates below this in all steps cannot recover: no further layers are computed
 RUNAWAY = 1e12  # variance in units of θ² above which multi-spike activity grows without bound
 EXACT = 1e-7  # change of rates between groups below which a deterministic iteration has settled
-NOISE = 3.0  # the same in standard errors (root mean square over steps), with sampling
+NOISE = 3.0  # standard errors below which a change is noise (root mean square over steps), with sampling
+AGREED = 2.0  # standard errors up to which late values of two windows agree: a slow drift is averaged no longer
 ROUNDING = 1e-6  # standard errors below which a step has no noise, in single precision
 STILL = 0.3  # of the noise of the others, up to which the rates of such steps may change
 WINDOW = 6  # layers averaged against noise: they have settled when two windows agree
+MOMENTS = ("variance", "potential_mean", "firing_rate", "second_moments")  # of a layer's state
 SILENT = 2 * WINDOW  # layers in which a network is silent before it counts as dead: every other layer of a gate may be
 
 
@@ -80,19 +85,19 @@ def steady(covariance: np.ndarray) -> bool:
     return bool(np.allclose(variance, variance[0]))
 
 
-def driven(neuron: Neuron, neurons: Responses, covariance: np.ndarray) -> LayerState:
+def driven(neuron: Neuron, responses: Responses, covariance: np.ndarray) -> LayerState:
     """Layer 1 under a drive of this covariance (steps, steps)."""
     grid = Grid(1, 1, 1, len(covariance))
-    return neurons.state(neuron, Currents(np.zeros((1, 1, grid.steps)), covariance[None, None], grid, 1), 0)
+    return responses.state(neuron, Currents(np.zeros((1, 1, grid.steps)), covariance[None, None], grid, 1), 0)
 
 
-def next_of_gain(neuron: Neuron, neurons: Responses, below: LayerState, gain: float, number: int) -> LayerState:
+def next_of_gain(neuron: Neuron, responses: Responses, below: LayerState, gain: float, number: int) -> LayerState:
     """Layer ``number`` above another, through weights of mean 0 and this gain: ``Cov[I_t, I_t'] = g² M(t, t')``."""
     mean, changes = np.zeros_like(below.firing_rate), below.changes
     if changes is not None:
         changes = replace(changes, mean_change=np.zeros_like(changes.mean_change))
     currents = Currents(mean, below.second_moments, Grid(1, 1, 1, mean.shape[-1]), 1, changes)
-    return neurons.state(neuron, currents.scaled(np.full((1, 1), gain)), number)
+    return responses.state(neuron, currents.scaled(np.full((1, 1), gain)), number)
 
 
 def sustained(neuron: Neuron, living: np.ndarray) -> np.ndarray:
@@ -108,7 +113,7 @@ def late(values: np.ndarray) -> np.ndarray:
 
 
 def unchanged(before: np.ndarray, after: np.ndarray) -> bool:
-    """Whether rates (replicas, steps) changed by no more than numerical noise, and those of steps without noise, such as the
+    """True if rates (replicas, steps) changed by no more than numerical noise, and those of steps without noise, such as the
     first one, by much less: close to a critical gain they drift for many layers, then die.
     """
     change, noise = (after - before).mean(axis=0), standard_error(after - before)
@@ -119,22 +124,22 @@ def unchanged(before: np.ndarray, after: np.ndarray) -> bool:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Question:
-    """What is asked of networks that differ only in their gain; units are θ = λ = 1.
+    """Question asked of networks that differ only in their gain; units are θ = λ = 1.
 
     Attributes
     ----------
     neuron : Neuron
     drive : ndarray, shape (steps, steps)
-        Covariance of the currents into layer 1.
+        Covariance of the currents into layer 1. Where a strength is sought for them, their mean variance is 1.
     depth : int
     quantity : str
         ``firing_rate`` or ``variance``, of the late half of the steps.
     value : float
         Wanted. NaN asks for the smallest gain that lives.
     spared : int
-        How many of the first steps need not live in layer ``depth``.
+        Number of first steps that need not live in layer ``depth``.
     settling : bool
-        Whether networks in which no step is silent end where layers no longer change.
+        True if networks in which no step is silent end where layers no longer change.
     """
 
     neuron: Neuron
@@ -150,20 +155,20 @@ class Question:
         return len(self.drive)
 
     def driven_by(self, factor: float) -> Question:
-        """The same question under currents so many times as strong."""
+        """The question under currents ``factor`` times as strong."""
         return replace(self, drive=factor**2 * self.drive)
 
-    def in_part(self, part: int) -> Question:
-        """The same of the first in so many parts of the steps, and as many parts of the layers."""
-        steps = self.steps // part
-        return replace(self, drive=self.drive[:steps, :steps], depth=self.depth // part, spared=steps // 2)
+    def in_part(self, divisor: int) -> Question:
+        """The question for the first steps and layers, divided by ``divisor``; the late half of these steps must live."""
+        steps = self.steps // divisor
+        return replace(self, drive=self.drive[:steps, :steps], depth=self.depth // divisor, spared=steps // 2)
 
     def values(self, state: LayerState) -> np.ndarray:
         """The quantity in a layer, one value per replica."""
         return late(getattr(state, self.quantity)[:, 0]).mean(axis=-1)
 
     def lives(self, state: LayerState) -> np.ndarray:
-        """Whether the steps that must live do in a layer, one answer per replica."""
+        """True if the steps that must live do in a layer, one answer per replica."""
         rates = state.firing_rate[:, 0][..., self.spared :]
         return np.asarray(sustained(self.neuron, rates > ALIVE).all(axis=-1))
 
@@ -182,19 +187,18 @@ class Seen:
         ``ln(value/wanted)`` in layer ``depth``; if none is wanted, infinite, with the sign of too large a gain.
     lifetime : ndarray, shape (replicas,)
         The last layer in which the steps that must live do, as a fraction of the depth.
-    state, last : LayerState
-        Means over the last layers where they have settled, else the last layer; the last layer alone.
+    state : LayerState
+        Layer ``depth``; where layers settle before it, the mean of the last two windows.
     halfway : float
         The value at half the depth.
     layers : int
-        How many were computed.
+        Number of layers computed.
     """
 
     x: float
     off: np.ndarray
     lifetime: np.ndarray
     state: LayerState
-    last: LayerState
     halfway: float
     layers: int
 
@@ -208,76 +212,74 @@ class Seen:
 
     @property
     def miss(self) -> float:
-        """Mean over replicas; where some die and none is asked for a value, the smallest."""
+        """Mean of ``off`` over replicas; where no value is asked for and some die, the smallest."""
         return float(self.off.mean() if np.isfinite(self.off).all() else self.off.min())
 
     @property
     def error(self) -> float:
-        """Standard error of that mean."""
+        """Standard error of :attr:`miss`."""
         return float(standard_error(self.off)) if np.isfinite(self.off).all() else math.inf
 
     @property
-    def low(self) -> bool:
-        """True if the gain is too small; that of a network that dies is."""
+    def too_low(self) -> bool:
+        """True if the gain is too small, as that of a network that dies."""
         return not self.alive or self.miss < 0
 
 
 Look = Callable[[float], Seen]  # at the network of ln g
 
 
-def looking(question: Question, neurons: Responses) -> Look:
+def looking(question: Question, responses: Responses) -> Look:
     """Looks at networks with these points above one driven layer."""
-    first, replicas = driven(question.neuron, neurons, question.drive), neurons.replicas(question.neuron, question.steps)
-    moments = (
-        np.broadcast_to(each, (replicas, *each.shape[1:])) for each in _moments(first)
-    )  # under a constant drive it has one
-    return partial(_look, question, neurons, LayerState(*moments, changes=first.changes))
+    first, replicas = driven(question.neuron, responses, question.drive), responses.replicas(question.neuron, question.steps)
+    return partial(_look, question, responses, of_replicas(first, replicas))
 
 
-def _look(question: Question, neurons: Responses, first: LayerState, x: float) -> Seen:
+def _look(question: Question, responses: Responses, first: LayerState, x: float) -> Seen:
     """A network to its depth, to its death, or until every step lives and layers no longer change."""
     gain, depth = math.exp(x), question.depth
-    kept, earliest = max(min(2 * WINDOW, (depth - 1) // 2), 1), min(2 * WINDOW + 1, depth) if question.settling else depth
     states, values, lifetime = [first], [question.values(first)], np.zeros(len(first.firing_rate))
     while True:
         number, last = len(values), states[-1]
         alive = question.lives(last)
         lifetime = np.where(alive, number, lifetime)
-        settled = number >= earliest and _settled(question, states[-kept:], values[-kept:])
+        settled = question.settling and 2 * WINDOW < number < depth and _settled(question, states)
         dead = number - lifetime.max() >= SILENT or float(last.firing_rate.max()) < EXTINCT
         endless = gain**2 * float(last.second_moments.max()) > RUNAWAY
         if settled or dead or endless or number == depth:
             break
-        states = [*states[1 - 2 * WINDOW :], next_of_gain(question.neuron, neurons, last, gain, number)]
+        states = [*states[1 - 2 * WINDOW :], next_of_gain(question.neuron, responses, last, gain, number)]
         values.append(question.values(states[-1]))
-    state = _mean(states[-kept:]) if settled else last
+    state = average(states) if settled else last
     lifetime = np.where(alive | endless, 1.0, lifetime / depth)
     if math.isnan(question.value) or endless:
         off = np.where(lifetime == 1, np.inf, -np.inf)
     else:
         off = np.log(np.maximum(question.values(state), np.finfo(float).tiny) / question.value)
-    return Seen(x, off, lifetime, state, last, float(values[min(depth // 2, number - 1)].mean()), number)
+    return Seen(x, off, lifetime, state, float(values[min(depth // 2, number - 1)].mean()), number)
 
 
-def _settled(question: Question, states: list[LayerState], values: list[np.ndarray]) -> bool:
-    """True if every step lives and the later of these layers are as the earlier ones.
+def _settled(question: Question, states: list[LayerState]) -> bool:
+    """True if every step lives and the later half of these layers is as the earlier one.
 
     Rates that agree do not suffice: where a deviation decays slowly, each step changes by less than its noise, and their mean
     by more.
     """
-    half = len(states) // 2
-    if not half or len(question.silent(states[-1])):
+    if len(question.silent(states[-1])):
         return False
-    change = np.mean(values[half:], axis=0) - np.mean(values[:half], axis=0)
-    if abs(float(change.mean())) > EXACT + NOISE * float(standard_error(change)):
+    before, after = average(states[:WINDOW]), average(states[WINDOW:])
+    change = question.values(after) - question.values(before)
+    if abs(float(change.mean())) > EXACT + AGREED * float(standard_error(change)):
         return False
-    before, after = (np.mean([state.firing_rate[:, 0] for state in part], axis=0) for part in (states[:half], states[half:]))
-    return unchanged(before, after)
+    return unchanged(before.firing_rate[:, 0], after.firing_rate[:, 0])
 
 
-def _mean(states: list[LayerState]) -> LayerState:
-    return LayerState(*(np.mean(each, axis=0) for each in zip(*map(_moments, states), strict=True)))
+def average(states: list[LayerState]) -> LayerState:
+    """Means of the moments over layers."""
+    return LayerState(*(np.mean([getattr(state, name) for state in states], axis=0) for name in MOMENTS))
 
 
-def _moments(state: LayerState) -> tuple[np.ndarray, ...]:
-    return state.variance, state.potential_mean, state.firing_rate, state.second_moments
+def of_replicas(state: LayerState, number: int) -> LayerState:
+    """The state with an entry for each of so many replicas; a layer under a constant drive has one for all."""
+    moments = {name: getattr(state, name)[:number] for name in MOMENTS}
+    return replace(state, **{name: np.broadcast_to(each, (number, *each.shape[1:])) for name, each in moments.items()})

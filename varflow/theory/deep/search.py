@@ -12,16 +12,15 @@ from dataclasses import dataclass
 from varflow._progress import Report, unreported
 from varflow.theory.deep.look import EXACT, NOISE, Look, Seen
 
-__all__ = ["ENDS", "FAR", "KEPT", "ROUGH", "START", "STRIDE", "TRIES", "Search", "Slope", "search"]
+__all__ = ["LIMITS", "ROUGH", "START", "STRIDE", "TRIES", "VALUE_TOLERANCE", "Search", "Slope", "search"]
 
 START = math.log(2.5)  # ln g of the first look: the critical gain of memoryless neurons is 2.4565
-ENDS = (-math.log(1e3), math.log(1e3))  # ln g that is searched: a rate that needs more is within a thousandth of the largest
+LIMITS = (-math.log(1e3), math.log(1e3))  # of ln g: a rate that needs more is within a thousandth of the largest
 STRIDE = 0.25  # change of ln g after the first look; it doubles until there is a bracket
 ROUGH = 1e-2  # relative accuracy of values and gains with few points; values nearer than that tell no slope
 FLAT = 1e-2  # smallest slope: that of large gains
 MARGIN = 0.1  # part of a bracket next to a network that dies, where one would die too; smallest part of a stride
-KEPT = 0.05  # distance of ln(value) from the wanted one from which a gain is no answer
-FAR = 0.3  # the same in parts of a network; error of ln g from which a value does not determine it
+VALUE_TOLERANCE = 0.05  # distance of ln(value) from the wanted one beyond which a gain is no answer
 TRIES = 48  # most looks; the first step, known to 1e-10, takes up to 40
 
 
@@ -35,46 +34,50 @@ class Slope:
 
     @property
     def least(self) -> float:
-        """Within its standard error."""
+        """The slope less its standard error."""
         return max(self.value - self.error, FLAT)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Search:
-    """What a search saw: the best network, the ends of its bracket, the slope, and the network nearest below that dies."""
+    """The best network seen, those at the ends of the bracket, the slope, and the network nearest below that dies."""
 
     best: Seen
-    low: Seen | None
-    high: Seen | None
+    lower: Seen | None
+    upper: Seen | None
     slope: Slope
     dying: Seen | None
 
     @property
     def width(self) -> float:
-        """Of the bracket, in ln g."""
-        return self.high.x - self.low.x if self.low and self.high else math.inf
+        """Width of the bracket in ln g."""
+        return self.upper.x - self.lower.x if self.lower and self.upper else math.inf
 
     @property
     def middle(self) -> float:
-        """Of the bracket; its only end, if it has one."""
-        ends = [end.x for end in (self.low, self.high) if end]
+        """Middle of the bracket in ln g; its only end, if it has one."""
+        ends = [end.x for end in (self.lower, self.upper) if end]
         return sum(ends) / len(ends)
 
     @property
     def at_an_edge(self) -> bool:
         """True if the network at the lower end of the bracket dies."""
-        return self.low is not None and not self.low.alive
+        return self.lower is not None and not self.lower.alive
 
     @property
-    def hopeless(self) -> bool:
-        """True if the value is still too large where networks die."""
-        ends = self.high is not None and math.isfinite(self.high.miss) and self.at_an_edge
-        return ends and self.low.miss > KEPT + 2 * self.low.error  # pyright: ignore[reportOptionalMemberAccess]
+    def out_of_reach(self) -> bool:
+        """True if the value is still too large where networks die, so that no living one has it."""
+        if not (self.lower and self.upper and self.at_an_edge) or math.isinf(self.upper.miss):
+            return False
+        return self.lower.miss > VALUE_TOLERANCE + 2 * self.lower.error
 
     @property
-    def answer(self) -> float:
-        """ln g, corrected to first order; but a gain next to one that dies is the living one."""
-        if self.at_an_edge or not math.isfinite(self.best.miss):
+    def corrected(self) -> float:
+        """ln g of the best network, corrected to first order for its miss, where the next search starts.
+
+        Next to a gain that dies it is the living one.
+        """
+        if self.at_an_edge or math.isinf(self.best.miss):
             return self.best.x
         return self.best.x - min(max(self.best.miss / self.slope.value, -STRIDE), STRIDE)
 
@@ -87,35 +90,39 @@ def search(
     width: float,
     slope: Slope = Slope(),
     stride: float = STRIDE,
-    ends: tuple[float, float] = ENDS,
+    limits: tuple[float, float] = LIMITS,
     report: Report = unreported,
 ) -> Search:
-    """From ``x`` on, to an ``accuracy`` of ln(value) or half its error; or to a bracket of some ``width`` if there is none."""
+    """Search from ``x`` on for ``ln(value/wanted) = 0``, to an ``accuracy`` or to half the error.
+
+    It ends there once the slope is measured, or no network within a stride tells one. It also ends where the bracket is
+    narrower than ``width``, as values jump or networks die within it; at a limit; and where the value is out of reach.
+    """
     seen: list[Seen] = []
-    probe = 2 * ROUGH / slope.value
+    aside = 2 * ROUGH / slope.value  # from the best network to a second one that tells the slope
     while True:
-        seen.append(look(min(max(x, ends[0]), ends[1])))
+        seen.append(look(min(max(x, limits[0]), limits[1])))
         report(len(seen))
         found = _found(seen, slope)
         best = found.best
         near = best.alive and abs(best.miss) < max(accuracy, best.error / 2)
-        outside = (found.high is None and seen[-1].x >= ends[1]) or (found.low is None and seen[-1].x <= ends[0])
-        done = outside or found.width < width or found.hopeless or len(seen) == TRIES
-        if done or (near and (found.slope.measured or probe > stride)):
+        outside = (found.upper is None and seen[-1].x >= limits[1]) or (found.lower is None and seen[-1].x <= limits[0])
+        done = outside or found.width < width or found.out_of_reach or len(seen) == TRIES
+        if done or (near and (found.slope.measured or aside > stride)):
             return found
-        if near:  # a second network for the slope, farther each time; above, as one below may die
-            x, probe = best.x + probe, 2 * probe
+        if near:  # above, as a network below may die
+            x, aside = best.x + aside, 2 * aside
         else:
             x, stride = _next(found, seen, stride, width), 2 * stride
 
 
 def _found(seen: list[Seen], slope: Slope) -> Search:
     """The bracket has its lower end below: of values that fall with the gain, or noise, the ends would never meet."""
-    high = min((each for each in seen if not each.low), key=lambda each: each.x, default=None)
-    best, below = _better(seen), [each for each in seen if each.low and (high is None or each.x < high.x)]
-    low = max(below, key=lambda each: each.x, default=None)
+    upper = min((each for each in seen if not each.too_low), key=lambda each: each.x, default=None)
+    best, below = _better(seen), [each for each in seen if each.too_low and (upper is None or each.x < upper.x)]
+    lower = max(below, key=lambda each: each.x, default=None)
     dying = max((each for each in below if not each.alive), key=lambda each: each.x, default=None)
-    return Search(best, low, high, _slope(best, seen, slope), dying)
+    return Search(best, lower, upper, _slope(best, seen, slope), dying)
 
 
 def _better(seen: list[Seen]) -> Seen:
@@ -130,8 +137,8 @@ def _slope(best: Seen, seen: list[Seen], known: Slope) -> Slope:
     for other in sorted(living, key=lambda each: abs(each.x - best.x)):
         slope, noise = (other.miss - best.miss) / (other.x - best.x), math.hypot(other.error, best.error)
         error = noise / abs(other.x - best.x)
-        apart = abs(other.miss - best.miss) > max(NOISE * noise, ROUGH if noise > EXACT else 0.0)
-        if slope > 0 and apart and (not known.measured or error / slope < max(known.error / known.value, MARGIN)):
+        differ = abs(other.miss - best.miss) > max(NOISE * noise, ROUGH if noise > EXACT else 0.0)
+        if slope > 0 and differ and (not known.measured or error / slope < max(known.error / known.value, MARGIN)):
             return Slope(max(slope, FLAT), error, True)
     return known
 
@@ -140,28 +147,28 @@ def _next(found: Search, seen: list[Seen], stride: float, width: float) -> float
     """The secant's gain from the better end of the bracket; its middle if that leaves it or lies next to a network that dies,
     or if three looks fell on one side.
     """
-    low, high = found.low, found.high
-    end = _better([each for each in (low, high) if each])
+    lower, upper = found.lower, found.upper
+    end = _better([each for each in (lower, upper) if each])
     step = -end.miss / found.slope.value
-    if not (low and high):
+    if not (lower and upper):
         size = min(max(abs(step), 0.0 if found.slope.measured else MARGIN * stride), stride)
         return end.x + (math.copysign(size, step) if end.alive else _to_life(seen, stride))
-    if found.at_an_edge and math.isinf(step):
-        end, step = low, _to_life(seen, found.width / 2) + 0.9 * width  # above the edge, to close the bracket
-    one_sided = len({each.low for each in seen[-3:]}) == 1
+    if found.at_an_edge and math.isinf(step):  # nearly a width above the edge, so that the bracket closes
+        end, step = lower, _to_life(seen, found.width / 2) + (1 - MARGIN) * width
+    one_sided = len({each.too_low for each in seen[-3:]}) == 1
     margin = MARGIN * found.width if found.at_an_edge else 0.0
-    inside = low.x + margin < end.x + step < high.x and not one_sided
+    inside = lower.x + margin < end.x + step < upper.x and not one_sided
     return end.x + step if inside else found.middle
 
 
 def _to_life(seen: list[Seen], stride: float) -> float:
-    """The step up from a network that dies, by the lifetimes ``N`` of the last two.
+    """The step up in ln g from the last network that dies, by the lifetimes ``n`` of the last two, in depths; at most a stride.
 
-    Just below the smallest gain ``g_c`` deviations from the state that vanishes there obey ``dx/dl = x² + c (g_c - g)``, and to
-    pass takes ``N ≈ π/√(c (g_c - g))`` layers, so that ``1/N²`` falls linearly with the gain.
+    Just below the smallest gain ``g_c`` deviations from the state that vanishes there obey ``dδ/dl = δ² + c (ln g_c - ln g)``,
+    and to pass takes ``π/√(c (ln g_c - ln g))`` layers. So ``1/n²`` falls linearly with ln g, to 1 where the last layer lives.
     """
-    *before, last = sorted((each for each in seen if not each.alive), key=lambda each: each.x)
-    one, other = (1 / max(float(each.lifetime.min()), 1e-3) ** 2 for each in ((before or [last])[-1], last))
-    if one > other:
-        return min((other - 1) / (one - other) * (last.x - before[-1].x), stride)
-    return stride * min(4 * (1 - float(last.lifetime.min())), 1.0)
+    dying = sorted((each for each in seen if not each.alive), key=lambda each: each.x)[-2:]
+    before, last = (1 / max(float(each.lifetime.min()), 1e-3) ** 2 for each in (dying[0], dying[-1]))
+    if before > last:
+        return min((last - 1) / (before - last) * (dying[-1].x - dying[0].x), stride)
+    return stride

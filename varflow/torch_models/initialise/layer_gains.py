@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
 import numpy as np
 
 from varflow._checks import ConvergenceError, DomainError
-from varflow.init.gains import gain as preserving_gain
-from varflow.init.gains import memoryless_gain
 from varflow.init.in_time import question_of
 from varflow.init.initialization import without_memory
-from varflow.model.distributions import distribution
+from varflow.init.memoryless import at_fixed_point
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.results import late_steps
 from varflow.theory.deep.gain_for_value import ACCURACY, attainable, drive_strength, solve
 from varflow.theory.deep.look import Question, driven, looking, next_of_gain
-from varflow.theory.deep.search import KEPT
-from varflow.theory.memoryless.variance_map import multiplier
+from varflow.theory.deep.search import VALUE_TOLERANCE
 from varflow.theory.operations.spike import fire
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
@@ -73,7 +71,7 @@ class Deep:
 
     @property
     def gain(self) -> float:
-        """That of the deepest layer."""
+        """The gain of the deepest layer."""
         return self.gains[-1]
 
     def gain_of(self, layer: int) -> float:
@@ -91,10 +89,10 @@ def deep_layer(neuron: Neuron, steps: int, quantity: str, target: float, depth: 
     if depth != _clipped(depth):  # one search for all of them
         return deep_layer(neuron, steps, quantity, target, _clipped(depth))
     if without_memory(neuron, steps):
-        try:
-            return _memoryless(neuron, quantity, target)
-        except DomainError:
-            pass
+        with suppress(DomainError):
+            found = at_fixed_point(neuron, fan_in=None, depth=depth, **{quantity.removeprefix("firing_"): target})
+            if found.stable and (m := found.multiplier) is not None:
+                return Deep((found.gain,), found.firing_rate, found.variance, m, True, True)
     question, drive = _question(neuron, steps, quantity, target, depth), _drive(neuron, steps, quantity, target)
     if (found := _sustained(neuron, question, drive)) is not None:
         return found
@@ -134,9 +132,9 @@ def _sustained(neuron: Neuron, question: Question, drive: float) -> Deep | None:
     except ConvergenceError:
         found = None
     if found and found.strength == drive and found.multiplier < 1 + 1 / question.depth:
-        room = DRIFT if neuron.reset_rule.counts else KEPT
-        if abs(found.network.halfway / question.value - 1) <= room:
-            return _deep(neuron, (found.network.gain,), found.network.state, found.multiplier)
+        room = DRIFT if neuron.reset_rule.counts else VALUE_TOLERANCE
+        if abs(found.seen.halfway / question.value - 1) <= room:
+            return _deep(neuron, (found.seen.gain,), found.seen.state, found.multiplier)
     return None if question.depth >= REPEATING else _layer_by_layer(neuron, question, drive)
 
 
@@ -165,7 +163,7 @@ def _deviations(question: Question, states: Sequence[LayerState]) -> np.ndarray:
 
 
 def _deep(neuron: Neuron, gains: Sequence[float], state: LayerState, m: float = math.nan) -> Deep:
-    """From gains in units of θ/λ."""
+    """The answer for gains in units of θ/λ, with the moments of a layer's state."""
     theta, late = neuron.threshold, late_steps(state.firing_rate.shape[-1])
     rate, variance = (float(values[:, 0, late].mean()) for values in (state.firing_rate, state.variance))
     own = tuple(gain * theta / neuron.input_scale for gain in gains)
@@ -176,16 +174,13 @@ def _lowest_sustained(neuron: Neuron, question: Question, highest: float, drive:
     """The lowest value at or above the wanted one that is sustained, within a few per cent: the first in steps of ``STRIDE``,
     since those above it need not be sustained, then by bisection.
     """
-
     few, lowest = question.depth < REPEATING, question.value
 
     @cache
     def sustained(value: float) -> Deep | None:
-        nonlocal drive  # that of the last value is near
+        aim = replace(question, value=value)
         try:
-            aim = replace(question, value=value)
-            drive = drive_strength(aim, _responses(), drive)
-            found = (_layer_by_layer if few else _sustained)(neuron, aim, drive)
+            found = (_layer_by_layer if few else _sustained)(neuron, aim, drive_strength(aim, _responses(), drive))
         except ConvergenceError:
             return None
         return found if found and (few or found.settles or neuron.reset_rule.counts) else None
@@ -209,7 +204,7 @@ def attainable_rates(neuron: Neuron, steps: int, depth: int) -> tuple[float, flo
     if neuron.reset_rule.counts:
         return 0.0, math.inf
     question = _question(neuron, steps, "firing_rate", RATE, depth)
-    least, most = attainable(question, _responses()).values(question)
+    least, most = attainable(question, _responses())
     return least if question.depth >= REPEATING else 0.0, most
 
 
@@ -222,29 +217,13 @@ def settles(neuron: Neuron, multiplier: float = 0.0) -> bool:
     return multiplier < 1 and not neuron.reset_rule.counts
 
 
-def _memoryless(neuron: Neuron, quantity: str, target: float) -> Deep:
-    """The deep state for a single step, or for steps that repeat the first."""
-    name = quantity.removeprefix("firing_")
-    if neuron.reset_rule.counts:
-        raise DomainError("reset", neuron.reset, "counts more than one spike")
-    theta = neuron.threshold
-    gain = memoryless_gain(target, threshold=theta) if name == "rate" else preserving_gain(threshold=theta, variance=target)
-    variance = gain**2 * target if name == "rate" else target
-    m = multiplier(distribution("normal"), theta / variance**0.5, variance**0.5, gain)
-    if abs(m) >= 1:
-        raise DomainError(name, target, "is not sustained: the fixed point is unstable")
-    return Deep((gain / neuron.input_scale,), variance / gain**2, variance, m, True, True)
-
-
 def run_deep(neuron: Neuron, steps: int, gain: float, depth: int) -> Deep:
     """Late rate and variance of deep layers of a network with one gain, driven by constant currents to a rate of 0.2;
     transients have decayed. The multiplier is not known.
     """
-    question, drive = (
-        _question(neuron, steps, "firing_rate", RATE, max(depth, DEEP)),
-        _drive(neuron, steps, "firing_rate", RATE),
-    )
-    seen = looking(question.driven_by(drive), _responses())(math.log(gain * neuron.input_scale / neuron.threshold))
+    question = _question(neuron, steps, "firing_rate", RATE, max(depth, DEEP))
+    look = looking(question.driven_by(_drive(neuron, steps, "firing_rate", RATE)), _responses())
+    seen = look(math.log(gain * neuron.input_scale / neuron.threshold))
     if math.isinf(seen.miss):
         return Deep((gain,), math.inf, math.inf, math.nan, True, False)  # counts grow without bound
     return replace(_deep(neuron, (seen.gain,), seen.state), gains=(gain,), settles=settles(neuron))
