@@ -122,11 +122,9 @@ def _check_name(name: str | type) -> None:
     """DomainError for a name that no function of torch has."""
     if isinstance(name, str):
         import torch
-        from torch import _C
 
-        if not any(
-            hasattr(place, name) for place in (torch, torch.nn.functional, torch.Tensor, _C._special, _C._linalg, _C._fft)
-        ):
+        inner = (getattr(torch._C, place) for place in ("_special", "_linalg", "_fft"))
+        if not any(hasattr(place, name) for place in (torch, torch.nn.functional, torch.Tensor, *inner)):
             raise DomainError("reads", name, "is no function of torch, torch.nn.functional or torch.Tensor")
 
 
