@@ -10,8 +10,6 @@ from varflow.certified.enclosure import Enclosure, ball, exact, outward, precisi
 from varflow.certified.newton import narrow, sign
 from varflow.model.distributions import Distribution
 
-__all__ = ["critical_gain"]
-
 
 class _Ratio(NamedTuple):
     """Values at ``z = e^x``: ``ratio = z f/Q``, ``value = ratio - 2`` and ``log_slope = z f'/f``."""

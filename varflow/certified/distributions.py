@@ -14,8 +14,6 @@ from varflow.certified.enclosure import ball
 from varflow.model.distributions import Distribution, distribution
 from varflow.model.student import StudentT
 
-__all__ = ["BallPotential", "distribution_named"]
-
 _LARGEST_DF = 1e6  # above it, arb's incomplete beta function gets slow and then loses digits
 
 

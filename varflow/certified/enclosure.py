@@ -12,8 +12,6 @@ from typing import Any, NamedTuple
 from varflow._checks import DomainError, require, scalar
 from varflow._display import Table
 
-__all__ = ["Enclosure", "ball", "exact", "outward", "precision"]
-
 _one_proof = RLock()  # python-flint has one precision for all threads
 
 

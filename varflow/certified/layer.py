@@ -13,8 +13,6 @@ from typing import Any, NamedTuple
 
 from varflow.certified.distributions import BallPotential
 
-__all__ = ["CertifiedLayer", "Place"]
-
 _STEPS = tuple(2**k for k in range(40))  # the search for the smallest variance: up to z = 2^(2^39), or that close to an edge
 
 

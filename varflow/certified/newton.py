@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["isolate", "narrow", "sign"]
-
 _MOST_PIECES = 50_000  # intervals examined before the rest is left undecided
 
 

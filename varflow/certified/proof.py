@@ -14,8 +14,6 @@ from varflow.model.distributions import Distribution
 from varflow.results import FixedPoint, FixedPoints
 from varflow.results.fixed_points import basin
 
-__all__ = ["CertifiedFixedPoints", "CertifiedPoint", "fixed_points"]
-
 _FIRST_BITS = 96  # of precision; doubled while anything is undecided
 
 

@@ -22,8 +22,6 @@ from varflow.theory.deep.block import WIDTH, Block, critical_gain_of_block
 from varflow.theory.mean_field import mean_field
 from varflow.theory.roots import monotone_root, rising_root
 
-__all__ = ["gain_of_block"]
-
 NEAR = 1.02  # ratio of gains that tells how the rate depends on them
 TIGHT, LOOSE = 1e-13, 1e-4  # accuracy of the gain: at a fixed point, and from the last of many sampled layers
 

@@ -24,8 +24,6 @@ from varflow.theory.finite_width.profile import finite_width
 from varflow.theory.mean_field import mean_field
 from varflow.theory.memoryless.fixed_points import critical_gain
 
-__all__ = ["catalogue"]
-
 POINTS, SCRAMBLES = 2**12, 4  # of quasi-Monte Carlo: rates are then accurate to 1e-3
 
 

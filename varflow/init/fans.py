@@ -14,8 +14,6 @@ import numpy as np
 
 from varflow._checks import DomainError, integer, real_array
 
-__all__ = ["effective_fan_in", "fan_in", "fan_out"]
-
 SHAPE = "must be a weight shape (out, in, *kernel) of whole numbers, or a torch layer with a weight"
 
 

@@ -14,17 +14,6 @@ from typing import Any
 from varflow._checks import DomainError, non_negative_number, positive_number, real_number, require
 from varflow.init.fans import fan_in as fan_in_of
 
-__all__ = [
-    "check_floating",
-    "check_representable",
-    "fan_of",
-    "normal_",
-    "orthogonal_",
-    "sign_",
-    "truncated_normal_",
-    "uniform_",
-]
-
 Tensor = Any  # torch is imported where it is needed
 
 

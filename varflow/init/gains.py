@@ -15,8 +15,6 @@ from varflow.theory.memoryless.thresholds import as_one_threshold
 from varflow.theory.memoryless.variance_map import fired, thresholds
 from varflow.theory.roots import bisect
 
-__all__ = ["gain", "memoryless_gain"]
-
 
 def gain(
     *,

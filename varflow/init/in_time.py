@@ -26,8 +26,6 @@ from varflow.theory.deep.search import TRIES
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals.index import standard_error
 
-__all__ = ["gain_for_rate", "gain_for_variance", "question_of"]
-
 OFF = 0.01  # relative deviation from the wanted value that gives a warning
 DRIFT = 0.03  # relative change of the value over the deeper half of the layers that gives a warning
 

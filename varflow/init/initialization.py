@@ -11,8 +11,6 @@ from varflow.model.neurons import Neuron
 from varflow.results import Initialization
 from varflow.theory.memoryless.variance_map import depth_scale
 
-__all__ = ["initialization", "steps_of", "without_memory"]
-
 
 def without_memory(neuron: Neuron, steps: int | None) -> bool:
     """True if every step is as the first, which nothing precedes."""

@@ -24,8 +24,6 @@ from varflow.theory.finite_width.chain import SpikeChain
 from varflow.theory.memoryless.variance_map import thresholds
 from varflow.theory.roots import rising_root
 
-__all__ = ["corrected_gain", "gain_for_mean_variance", "largest_threshold", "raised_gain", "smallest_width", "sparsest_rate"]
-
 Threshold = float | OverNeurons
 
 LIMIT = 1e14  # gain in thresholds that stands for infinity: half of the neurons fire, to 1e-14

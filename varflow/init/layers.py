@@ -10,8 +10,6 @@ from varflow.init import fills
 from varflow.init.fans import fan_in
 from varflow.init.neuron_gain import calculate_gain
 
-__all__ = ["init_fn", "init_layer_"]
-
 FILLS: dict[str, Callable[..., Any]] = {
     "normal": fills.normal_,
     "uniform": fills.uniform_,

@@ -22,8 +22,6 @@ from varflow.model.over_neurons import OverNeurons, mean_of, times
 from varflow.results import Initialization
 from varflow.theory.memoryless.stable import stable_variance
 
-__all__ = ["lookup"]
-
 SHALLOW = 20  # layers over which gradients are followed in time
 
 

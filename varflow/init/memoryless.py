@@ -19,8 +19,6 @@ from varflow.theory.memoryless.stable import stable_variance
 from varflow.theory.memoryless.thresholds import as_one_threshold
 from varflow.theory.memoryless.variance_map import multiplier
 
-__all__ = ["at_fixed_point"]
-
 NARROW_MARGIN = 0.10  # relative distance from the critical gain below which a warning is given
 
 

@@ -15,8 +15,6 @@ from varflow.model.as_neuron import neuron_or_threshold
 from varflow.model.distributions import distribution as as_distribution
 from varflow.model.neurons import Neuron
 
-__all__ = ["calculate_gain"]
-
 
 def calculate_gain(
     neuron: Any,

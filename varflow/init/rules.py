@@ -9,8 +9,6 @@ from varflow.init.gains import gain as preserving_gain
 from varflow.model.distributions import distribution as as_distribution
 from varflow.model.neurons import one_threshold
 
-__all__ = ["RULES", "gain_by_rule"]
-
 RULES = ("preserving", "kaiming")
 
 

@@ -19,8 +19,6 @@ from varflow.theory.responses.neurons import Responses
 from varflow.theory.walks.gradients import READOUTS, ForwardPass
 from varflow.theory.walks.signals import Blocks
 
-__all__ = ["OBJECTIVES", "surrogate_beside_gain", "surrogate_width"]
-
 OBJECTIVES = ("range", "growth")
 ACCURACY = 1e-4  # relative, of the width
 

@@ -13,8 +13,6 @@ from varflow.init.inverse import corrected_gain, survival_at
 from varflow.results import CorrectedGain, CorrectedGainTable
 from varflow.theory.memoryless.stable import stable_variance
 
-__all__ = ["corrected_gain_table", "row"]
-
 THRESHOLDS = tuple(sorted([*(k / 10 for k in range(1, 13)), 0.85]))  # the last is one of the paper
 WIDTHS = (50, 100, 200, 300, 500, 1000, 2000, 5000)
 DEPTHS = (10, 20, 50, 100, 200)

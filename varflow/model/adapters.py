@@ -16,8 +16,6 @@ from varflow.model.builtin import Distribution, Laplace, Logistic, Normal, Unifo
 from varflow.model.levels import Discrete, checked_discrete
 from varflow.model.student import StudentT
 
-__all__ = ["ScipyDistribution", "from_scipy"]
-
 _SAME = {"norm": Normal, "uniform": Uniform, "laplace": Laplace, "logistic": Logistic}
 _SAME_NEW = {"Normal": Normal, "StandardNormal": Normal, "Uniform": Uniform, "Logistic": Logistic}
 _MOST_ATOMS = 2_000_000  # 16 MB of levels

@@ -10,8 +10,6 @@ from varflow.model import presets
 from varflow.model.library_neurons import recognise
 from varflow.model.neurons import Neuron
 
-__all__ = ["neuron", "neuron_or_threshold"]
-
 
 def neuron(neuron: Any, **parameters: Any) -> Neuron:
     """The :class:`varflow.Neuron` of a torch module or of a preset's name; every argument called ``neuron`` takes these too.

@@ -17,8 +17,6 @@ import numpy as np
 
 from varflow._checks import DomainError, numbers, unwrap
 
-__all__ = ["Distribution", "Laplace", "Logistic", "Normal", "Uniform"]
-
 _CHUNK = 1 << 14  # intermediates of this many elements stay in cache
 
 

@@ -11,8 +11,6 @@ from varflow.model.drive_kinds import Drive, Inputs
 from varflow.model.layers import Linear, Spike
 from varflow.model.signals import Layer
 
-__all__ = ["as_chain", "chain_parts"]
-
 
 def chain_parts(chain: Any) -> tuple[Spike, list[Linear]]:
     """The Spike of every layer and the Linears between them, for a network that is a plain chain."""

@@ -19,8 +19,6 @@ from varflow._checks import DomainError, frozen, put, require
 from varflow.model.builtin import Distribution
 from varflow.model.levels import checked_discrete
 
-__all__ = ["FromDensity", "from_sympy"]
-
 Density = Callable[[np.ndarray], np.ndarray]
 
 _STEP = 1 / 24  # with the cut at ±4.2: 1e-13 relative for the densities of sympy.stats

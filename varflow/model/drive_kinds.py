@@ -29,8 +29,6 @@ from varflow._checks import (
 )
 from varflow._memory import room
 
-__all__ = ["Currents", "Drive", "Given", "Inputs", "Spikes", "White", "input_vectors", "train_rates"]
-
 TRAINS = ("bernoulli", "poisson")
 
 

@@ -18,8 +18,6 @@ from varflow.model.graph import Graph, Node
 from varflow.model.signals import Layer
 from varflow.model.sources import Unknown
 
-__all__ = ["OWN", "READS", "map_of", "missing", "refuse_gaps", "register", "wrong_return"]
-
 Maps = Mapping[type, Callable[..., Any]]
 OWN: dict[str, dict[type, Callable[..., Any]]] = {part: {} for part in ("forward", "backward", "count", "simulate")}
 READS: dict[str | type, Callable[..., Any]] = {}  # by name of a function of torch, or by class of a module

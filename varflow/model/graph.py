@@ -30,8 +30,6 @@ from varflow.model.signals import Layer, Signal, first_signal
 from varflow.model.sources import Measured, Source, Unknown
 from varflow.model.weighted_layers import Linear, Weighted
 
-__all__ = ["Graph", "Node", "Path", "graph_of", "independent", "of_layers", "of_nodes", "spiking_shapes"]
-
 MOST_ROWS = 40  # of a table
 DEPENDENT = "merges signals that depend on the same weights"
 

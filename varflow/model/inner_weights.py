@@ -6,8 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["InnerWeights"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InnerWeights:

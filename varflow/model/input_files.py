@@ -15,8 +15,6 @@ from varflow._checks import DomainError, said
 from varflow._memory import room
 from varflow._shared import quiet
 
-__all__ = ["from_file"]
-
 Made = TypeVar("Made")
 
 

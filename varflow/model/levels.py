@@ -9,8 +9,6 @@ import numpy as np
 from varflow._checks import DomainError, frozen, put
 from varflow.model.builtin import Distribution
 
-__all__ = ["Discrete"]
-
 
 class Discrete(Distribution):
     """Atoms with probabilities. ``sf`` is the step function ``P(Z > z)``; ``pdf`` and ``hazard`` are 0.

@@ -23,8 +23,6 @@ from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import OverNeurons
 from varflow.model.resets import Reset
 
-__all__ = ["Spiking", "plain_value", "reads", "recognise"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Spiking:

@@ -13,8 +13,6 @@ from typing import ClassVar
 from varflow._checks import DomainError, put, real_number, scale
 from varflow.model.signals import Layer, Signal
 
-__all__ = ["Concat", "Product", "Scale", "Sum"]
-
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Sum(Layer):

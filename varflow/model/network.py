@@ -37,8 +37,6 @@ from varflow.model.pooled_inputs import pooled_first
 from varflow.model.signals import Layer, first_signal
 from varflow.model.weights import NAMES, WeightLaw, weight_law
 
-__all__ = ["Network", "plain_chain"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Network(Shown):

@@ -37,8 +37,6 @@ from varflow._checks import (
 from varflow.model.over_neurons import OverNeurons, differs, over_neurons, values_of
 from varflow.model.resets import Reset, named, rule_of
 
-__all__ = ["Neuron", "equal_neurons", "one_threshold"]
-
 
 @dataclass(frozen=True, slots=True)
 class Neuron:

@@ -15,20 +15,6 @@ import numpy as np
 
 from varflow._checks import LARGEST_SCALE, DomainError, frozen, scale
 
-__all__ = [
-    "OverNeurons",
-    "averaged",
-    "differs",
-    "in_parts",
-    "mean_of",
-    "over_neurons",
-    "plus",
-    "size_of",
-    "times",
-    "values_of",
-    "written",
-]
-
 BOUND = 6.0  # of the standardised value in Gauss rules
 PART = 305  # values averaged at once, as many as the trapezoidal rule has: memory stays bounded for large samples
 SAMPLE = "sample"

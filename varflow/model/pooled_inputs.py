@@ -12,8 +12,6 @@ from varflow.model.graph import of_layers, spiking_shapes
 from varflow.model.layers import Pool
 from varflow.model.signals import Layer, Signal, own_gain
 
-__all__ = ["pooled_first"]
-
 
 def pooled_first(layers: Sequence[Layer], drive: Drive) -> tuple[tuple[Layer, ...], Drive]:
     """The layers after leading Pools of a given input, and the drive with the pooled input."""

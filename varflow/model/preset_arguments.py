@@ -10,8 +10,6 @@ import numpy as np
 from varflow._checks import DomainError, positive_number, probability, real_number
 from varflow.model.over_neurons import differs, over_neurons
 
-__all__ = ["at_rest", "below_one", "checked", "class_name", "leak", "of_all_neurons", "of_neurons"]
-
 
 def class_name(value: Any) -> Any:
     """The name of a class, or of an object's class; a string is a name already."""

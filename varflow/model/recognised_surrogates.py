@@ -10,8 +10,6 @@ from varflow.model import norse_surrogates, sinabs_surrogates, snntorch_surrogat
 from varflow.model.library_neurons import plain_value
 from varflow.model.surrogate import Surrogate
 
-__all__ = ["by_method", "recognised"]
-
 ROOMS = {
     "snntorch": snntorch_surrogates,
     "spikingjelly": spikingjelly_surrogates,

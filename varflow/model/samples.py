@@ -13,8 +13,6 @@ import numpy as np
 from varflow._checks import DomainError, frozen, positive, put, real_array, scalar
 from varflow.model.builtin import Distribution
 
-__all__ = ["Sample", "sample"]
-
 _FEWEST, _FEWEST_DISTINCT = 20, 5  # the default bandwidth of 20 normal draws, 0.86, is near its limit of 1
 
 

@@ -20,8 +20,6 @@ from varflow.model.builtin import Distribution
 from varflow.model.levels import Discrete
 from varflow.model.weight_distribution import Pair, WeightDistribution
 
-__all__ = ["from_scipy"]
-
 _SYMMETRIC: dict[str, WeightDistribution] = dict.fromkeys(("norm", "Normal", "StandardNormal"), families.NormalWeights())
 _SYMMETRIC |= dict.fromkeys(("uniform", "Uniform"), families.UniformWeights())
 _LONGEST_LATTICE = 4096  # steps between the smallest and the largest weight

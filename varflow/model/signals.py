@@ -10,18 +10,6 @@ from typing import Any, ClassVar, NamedTuple
 from varflow._checks import DomainError, integer
 from varflow.model.drive_kinds import Drive, Inputs, Spikes
 
-__all__ = [
-    "Layer",
-    "Signal",
-    "Windows",
-    "area_of",
-    "extent",
-    "first_signal",
-    "has_own_gain",
-    "own_gain",
-    "pair",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Signal:

@@ -10,8 +10,6 @@ import numpy as np
 from varflow._checks import DomainError, choice, frozen, put, real_array
 from varflow.model.signals import Layer, Signal
 
-__all__ = ["Fallback", "Measured", "Source", "Unknown", "numbers_of"]
-
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Source(Layer):

@@ -15,8 +15,6 @@ import numpy as np
 from varflow._checks import put
 from varflow.model.builtin import Distribution, two_product
 
-__all__ = ["StudentT"]
-
 _FAR = 2.0**400  # above, z² is rescaled so that it does not overflow
 
 

@@ -16,8 +16,6 @@ import numpy as np
 
 from varflow._checks import DomainError, called, choice, numbers, positive_number, positive_scale, put, said, scalar
 
-__all__ = ["FAMILIES", "Family", "Formula", "Surrogate"]
-
 
 class Family(NamedTuple):
     """A family's ``ψ`` of peak 1 as a function of ``x = |v|/a``: its area over ``v/a``, and the ``x`` beyond which it is 0."""

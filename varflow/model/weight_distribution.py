@@ -14,8 +14,6 @@ import numpy as np
 
 from varflow._checks import DomainError
 
-__all__ = ["Lattice", "Pair", "WeightDistribution", "unknown"]
-
 Pair = tuple[np.ndarray, np.ndarray]  # P(X > x) and P(X ≤ x), both to full relative accuracy
 Lattice = tuple[tuple[int, ...], tuple[float, ...]]  # integers, ascending, and their probabilities
 

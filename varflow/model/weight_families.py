@@ -12,8 +12,6 @@ import numpy as np
 from varflow.model import builtin
 from varflow.model.weight_distribution import Lattice, Pair, WeightDistribution, unknown
 
-__all__ = ["GammaWeights", "LatticeWeights", "LogNormalWeights", "NormalWeights", "UniformWeights"]
-
 LARGEST_SIGMA = 3.0  # of log-normal weights: the standard deviation is then 8000 times the median
 
 

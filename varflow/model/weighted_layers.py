@@ -10,8 +10,6 @@ from varflow._checks import DomainError, choice, integer, non_negative_number, p
 from varflow.model.signals import Layer, Signal, Windows, area_of, extent, pair
 from varflow.model.weights import WeightLaw, weight_law
 
-__all__ = ["Conv", "Linear", "Weighted"]
-
 ROWS = ("free", "centred", "standardised")
 
 

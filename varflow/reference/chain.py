@@ -14,20 +14,6 @@ from varflow._mpmath import mp, mpf
 from varflow.reference.digits import at_least_zero, in_digits, number, rounded
 from varflow.reference.distributions import distribution_named
 
-__all__ = [
-    "Chain",
-    "ExactChain",
-    "chain_of",
-    "conditional_variances",
-    "count_distributions",
-    "finite_width",
-    "layer_moments",
-    "push",
-    "solved",
-    "spike_counts",
-    "survival",
-]
-
 WIDEST = 200  # the full matrix has (n + 1)² entries of many digits
 LONGEST = 20_000  # layers of power iteration towards a quasi-stationary distribution
 MOST_EIGENVALUES = 40  # width up to which all eigenvalues are computed

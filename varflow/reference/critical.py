@@ -12,8 +12,6 @@ from varflow.reference.distributions import ExactPotential, distribution_named
 from varflow.reference.roots import first_power, root_between
 from varflow.reference.thresholds import averaged_over
 
-__all__ = ["BiasCusp", "SaddleNode", "bias_cusp", "critical_gain", "inflection", "saddle_node"]
-
 
 class SaddleNode(NamedTuple):
     """Where the two non-zero fixed points merge: ``z_c = θ/√V`` and ``γ_c = g²/θ²``."""

@@ -11,8 +11,6 @@ from varflow.reference.layer import ReferenceLayer
 from varflow.reference.roots import root_between
 from varflow.results import Cycle
 
-__all__ = ["two_cycles"]
-
 STEP = mpf("0.04")  # of the search, in ln V: cycles closer to each other than this are not told apart
 STEEP = mpf("-0.9")  # a cycle has F' ≤ -1 between its variances; the bounds are loose by a step where z or z' turns
 

@@ -10,8 +10,6 @@ from varflow.model.distributions import Distribution
 from varflow.reference.digits import at_least_zero, in_digits, rounded
 from varflow.reference.layer import layer_of
 
-__all__ = ["ExactMeanField", "mean_field"]
-
 
 class ExactMeanField(NamedTuple):
     """Variance and firing rate of layers 1 … depth, in mpf numbers."""

@@ -17,8 +17,6 @@ import numpy as np
 from varflow._checks import DomainError, integer, unmasked
 from varflow._mpmath import as_own, mp, mpf, one_call
 
-__all__ = ["GUARD", "at_least_zero", "enough_digits_for", "in_digits", "number", "rounded"]
-
 GUARD = 15  # digits carried beyond those asked for: rounding errors may grow by a factor up to 1e15
 
 

@@ -12,8 +12,6 @@ from varflow.model.distributions import distribution as described
 from varflow.model.student import StudentT
 from varflow.reference.digits import enough_digits_for, in_digits, number, rounded
 
-__all__ = ["FURTHEST", "ExactPotential", "distribution_named", "pdf", "sf"]
-
 FURTHEST = 1e150  # standard deviations; beyond, mpmath cannot hold exp(-z²/2)
 
 

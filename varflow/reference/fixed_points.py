@@ -23,8 +23,6 @@ from varflow.reference.roots import first_power, root_between, roots_between
 from varflow.results import FixedPoint, FixedPoints
 from varflow.results.fixed_points import basin, in_full
 
-__all__ = ["ExactFixedPoints", "fixed_points", "stable_variance"]
-
 _FINEST = mpf(2) ** -40  # relative width at which halving stops undecided: roots closer than 1e-12 are not told apart
 _NUMBERS = ("variance", "firing_rate", "multiplier", "depth_scale", "residual")
 

@@ -16,8 +16,6 @@ from varflow.reference.distributions import distribution_named
 from varflow.reference.fixed_points import stable_variance
 from varflow.reference.quadrature import integral
 
-__all__ = ["SHAPES", "gradient_gain"]
-
 
 class Shape(NamedTuple):
     """``ψ`` with peak 1 as a function of ``|x|/a``; ``edge`` of its support, in units of the width ``a``."""

@@ -17,8 +17,6 @@ from varflow.reference.fixed_points import stable_variance
 from varflow.reference.layer import gain as preserving_gain
 from varflow.reference.roots import first_power, root_between
 
-__all__ = ["corrected_gain", "gain_for_mean_variance", "largest_threshold", "smallest_width", "sparsest_rate"]
-
 WIDEST_COUNTED = 60  # every width up to this is tried, each with a full transition matrix
 
 

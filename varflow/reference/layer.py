@@ -11,8 +11,6 @@ from varflow.reference.digits import at_least_zero, enough_digits_for, in_digits
 from varflow.reference.distributions import ExactPotential, distribution_named
 from varflow.reference.roots import first_power, root_between
 
-__all__ = ["ReferenceLayer", "gain", "layer_of", "variance_map"]
-
 
 class ReferenceLayer(NamedTuple):
     """``F(V) = σ_b² + g² Q((θ - m_g (V - σ_b²)/g²)/√V)``."""

@@ -12,8 +12,6 @@ from varflow.model.neurons import Neuron, equal_neurons
 from varflow.reference.digits import in_digits, number, rounded
 from varflow.reference.orthant import quadrant
 
-__all__ = ["ExactMeanFieldInTime", "mean_field_in_time"]
-
 
 class ExactMeanFieldInTime(NamedTuple):
     """Nested tuples of mpf, indexed ``[layer][step]``; ``second_moments[layer][t][s]`` is ``E[S_t S_s]``."""

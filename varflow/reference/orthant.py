@@ -10,8 +10,6 @@ from varflow.reference.digits import enough_digits_for, in_digits, number, round
 from varflow.reference.distributions import distribution_named
 from varflow.reference.quadrature import integral
 
-__all__ = ["intervals", "orthant", "quadrant"]
-
 
 @in_digits
 def orthant(h: float, k: float, correlation: float, *, digits: int = 50) -> Any:

@@ -11,8 +11,6 @@ from varflow.reference.distributions import distribution_named
 from varflow.reference.orthant import quadrant
 from varflow.reference.roots import first_power
 
-__all__ = ["CorrelationPoint", "correlation_map", "correlation_point"]
-
 LOWEST = -5  # of z, where Q(z) = 1 - 3e-7 and 1 - ρ* is smaller still
 
 

@@ -9,8 +9,6 @@ from typing import Any
 from varflow._checks import ConvergenceError
 from varflow._mpmath import mp, mpf
 
-__all__ = ["integral"]
-
 
 def integral(function: Callable[[Any], Any], ends: Iterable[Any], digits: int) -> Any:
     """``∫ function`` of a non-negative function over the intervals between ``ends``, to ``digits`` digits.

@@ -8,8 +8,6 @@ from typing import Any
 from varflow._checks import ConvergenceError
 from varflow._mpmath import mp, mpf
 
-__all__ = ["first_power", "root_between", "roots_between"]
-
 
 def roots_between(function: Callable[[Any], Any], ends: list[Any], digits: int) -> list[Any]:
     """One root for each interval whose ends differ in sign, and every end that is a root."""

@@ -9,8 +9,6 @@ from varflow._mpmath import mp, mpf
 from varflow.reference.chain import LONGEST, MOST_EIGENVALUES, Chain, binomial, chain_of, layer_moments, push, solved
 from varflow.reference.digits import in_digits, rounded
 
-__all__ = ["ExactStationary", "second_eigenvalue", "stationary", "switching_rates"]
-
 
 class ExactStationary(NamedTuple):
     """A deep layer, in mpf numbers; ``distribution[k] = P(K = k)``, ``silence = P(K = 0)``."""

@@ -9,8 +9,6 @@ from varflow._mpmath import mp, mpf
 from varflow.reference.chain import LONGEST, MOST_EIGENVALUES, Chain, chain_of, layer_moments, push, solved
 from varflow.reference.digits import at_least_zero, in_digits, rounded
 
-__all__ = ["ExactLifetime", "ExactQuasiStationary", "lifetime", "quasi_stationary", "relaxation_depth"]
-
 
 class ExactQuasiStationary(NamedTuple):
     """A deep layer that is still alive, in mpf numbers; ``distribution[k] = P(K = k | K > 0)``."""

@@ -11,8 +11,6 @@ from varflow.model.over_neurons import OverNeurons
 from varflow.reference.distributions import ExactPotential
 from varflow.reference.quadrature import integral
 
-__all__ = ["averaged_over"]
-
 
 def averaged_over(law: OverNeurons, potential: ExactPotential, digits: int) -> tuple[ExactPotential, Any]:
     """The averaged tail and density as functions of ``E[θ]/√V``, and ``E[θ]``."""

@@ -14,8 +14,6 @@ from varflow.reference.distributions import distribution_named
 from varflow.reference.orthant import intervals
 from varflow.reference.quadrature import integral
 
-__all__ = ["TwoSteps", "two_steps"]
-
 
 class TwoSteps(NamedTuple):
     """Moments of potentials and spikes at steps 1 and 2, in mpf; ``second_moments[t][s]`` is ``E[S_t S_s]``."""

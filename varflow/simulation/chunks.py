@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     Batch = dense.Batch | conditional.Block | layered.Layered
 
-__all__ = ["Rows", "batches_of", "blocks_of", "exact_products", "simulated"]
-
 DRAWN = 2**25  # numbers that a block draws, unless one chunk draws more: about 0.3 s, against some ms to send and keep it
 DRIVES = {Currents, White, Inputs, Spikes, Given}  # of which the engines of plain chains draw the currents
 Rows = slice  # of the networks in a batch

@@ -26,8 +26,6 @@ from varflow.simulation.measures import Measures
 from varflow.simulation.neurons import Cells, respond
 from varflow.simulation.streams import Streams
 
-__all__ = ["Block", "batches", "factor"]
-
 # A block holds 32 networks; fewer if their potentials (networks × steps × neurons) exceed 2^19, about the cache, and more below
 # 2^14, where Python's overhead dominates.
 _TOGETHER, _MOST, _FEWEST = 32, 2**19, 2**14

@@ -26,8 +26,6 @@ from varflow.simulation.products import weighted_sums
 from varflow.simulation.streams import Draws, Streams
 from varflow.simulation.weights import weight_grid
 
-__all__ = ["Batch", "batches"]
-
 _POTENTIALS = 2**22  # per batch: 32 MiB and a few copies; a larger sweep is split and draws its weights again for each batch
 
 

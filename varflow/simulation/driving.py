@@ -18,8 +18,6 @@ from varflow.simulation.products import weighted_sums
 from varflow.simulation.streams import Draws, Streams
 from varflow.simulation.weights import weight_grid
 
-__all__ = ["driven"]
-
 
 def driven(
     networks: Sequence[Network], width: int, streams: Streams, chunk: int, wanted: int, *, dtype: torch.dtype, stop: Event

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-__all__ = ["Flow", "added", "scaled"]
-
 _LARGEST_RATIO = 2**20  # of two units: whole numbers this much larger stay far below 2^53
 
 

@@ -19,9 +19,6 @@ from varflow.model.network import Network
 from varflow.simulation.chunks import exact_products
 from varflow.simulation.layered import batch_of
 
-__all__ = ["sampled_moments"]
-
-
 SEEN = {  # of spikes (networks, inputs, steps, neurons), as rows of numbers
     "steps": lambda x: x.flatten(1, 2),
     "counts": lambda x: x.sum(2),

@@ -28,8 +28,6 @@ from varflow.simulation.streams import BLOCK, Streams
 from varflow.simulation.walk import Record, Walk
 from varflow.simulation.weighted import Wiring
 
-__all__ = ["Layered", "batch_of", "batches", "through"]
-
 _BATCH = 256  # inputs of a random drive that a BatchNorm sees: its mean and variance are then off by O(1/256)
 _FEWEST_INPUTS, _NUMBERS = 16, 2**24  # fewer inputs, at least 16, if a signal of 256 had more numbers than this (128 MiB)
 # Networks of a chunk: 32; fewer if their potentials exceed 2^19, more below 2^14, where Python's overhead dominates.

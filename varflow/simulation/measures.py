@@ -7,8 +7,6 @@ import math
 import numpy as np
 import torch
 
-__all__ = ["Measures", "names"]
-
 
 def names(steps: int, second_moments: bool = True) -> dict[str, int]:
     """The measured quantities and their numbers of step axes."""

@@ -20,8 +20,6 @@ from torch import Tensor
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import OverNeurons
 
-__all__ = ["Cells", "arriving", "fired", "go_on", "respond"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cells:

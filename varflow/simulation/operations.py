@@ -29,8 +29,6 @@ from varflow.simulation.recurrent import recurrence
 from varflow.simulation.walk import Walk
 from varflow.simulation.weighted import received
 
-__all__ = ["SIMULATE", "check", "simulate"]
-
 
 def driven(operation: Source, flows: tuple[()], walk: Walk, node: Node) -> Flow:
     """The flow of the drive; an input constant in time has one step."""

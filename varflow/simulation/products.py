@@ -7,8 +7,6 @@ import torch
 from varflow.simulation.streams import Draws
 from varflow.simulation.weights import WeightGrid
 
-__all__ = ["digits_of", "weighted_sums"]
-
 
 def weighted_sums(
     draws: Draws, grid: WeightGrid, spikes: torch.Tensor, width: int, count: bool

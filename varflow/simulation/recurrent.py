@@ -19,8 +19,6 @@ from varflow.simulation.products import digits_of
 from varflow.simulation.streams import Draws
 from varflow.simulation.weights import weight_grid
 
-__all__ = ["recurrence"]
-
 Recurrence = Callable[[Tensor], Tensor]
 
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from varflow.simulation.dense import Batch
     from varflow.simulation.layered import Layered
 
-__all__ = ["Interrupted", "check_device", "simulate"]
-
 ENGINES = ("dense", "conditional")
 DEVICES = ("cpu", "cuda")
 DTYPES = ("float32", "float64")

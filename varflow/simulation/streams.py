@@ -17,8 +17,6 @@ import torch
 from varflow.campaign import Cancelled
 from varflow.simulation.weights import WeightGrid
 
-__all__ = ["BLOCK", "Draws", "Streams"]
-
 # Weights drawn at once: on a CPU few enough to stay in cache until multiplied, on a GPU enough to keep it busy.
 BLOCK = {"cpu": 2**18, "cuda": 2**24}
 _PURPOSES = ("weights", "drive")

@@ -14,8 +14,6 @@ from varflow.model.graph import Node
 from varflow.model.network import Network
 from varflow.simulation.streams import Draws, Streams
 
-__all__ = ["Record", "Walk"]
-
 Record = Callable[[int, Tensor | None, Tensor], bool]
 
 

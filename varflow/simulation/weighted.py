@@ -25,8 +25,6 @@ from varflow.simulation.products import digits_of
 from varflow.simulation.streams import Draws
 from varflow.simulation.weights import WeightGrid, weight_grid
 
-__all__ = ["Wiring", "received"]
-
 _COLUMNS = 2**22  # numbers in the columns multiplied at once: the windows of a map hold each number many times
 _DEPENDENT = 1e-9  # of the total variance: columns with less of their own are linear combinations of others
 

@@ -16,8 +16,6 @@ import torch
 
 from varflow.model.weights import WeightLaw, weight_law
 
-__all__ = ["WeightGrid", "weight_grid"]
-
 # Mantissa bits, and the finest grid used: 2⁻¹³ fits into float32 up to fan-in 1024, 2⁻⁴⁰ into float64 up to 4096.
 _BITS = {torch.float32: 24, torch.float64: 53}
 _FINEST = {torch.float32: 13, torch.float64: 40}

@@ -23,8 +23,6 @@ from varflow.symbolic.stationary import stationary_moments
 from varflow.symbolic.symbols import V, g, n, quantity, z
 from varflow.symbolic.tails import density, map_slope, tail
 
-__all__ = ["F", "G", "M", "X", "chain_setting", "e", "f", "p", "shift", "spread", "t", "u"]
-
 _FEW = 12  # up to so many neurons the binomial distribution is summed; beyond, the chain is solved
 p, f = quantity("p", "p", positive=True), quantity("f", "f", positive=True)
 F = [S.Zero, *(quantity(f"F{k}", "F" + "'" * k if k < 4 else "F''''") for k in range(1, 5))]

@@ -6,8 +6,6 @@ from typing import Any
 
 import sympy
 
-__all__ = ["above", "all_of", "at_least", "at_most", "below"]
-
 
 def above(left: Any, right: Any) -> Any:
     """``left > right``."""

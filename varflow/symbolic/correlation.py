@@ -23,8 +23,6 @@ from varflow.symbolic.numbers import Values, value
 from varflow.symbolic.simplify import factored, neat
 from varflow.symbolic.symbols import g, quantity, z
 
-__all__ = ["correlation_map", "correlation_slope", "rho"]
-
 FAR = 8  # beyond, quadratures that check the steps miss the tail
 
 rho = Symbol("rho", nonnegative=True)

@@ -21,8 +21,6 @@ from varflow.symbolic.numbers import Values, value
 from varflow.symbolic.roots import bisected
 from varflow.symbolic.symbols import V, g, quantity
 
-__all__ = ["SILENCE", "V_0", "V_high", "V_low", "one_root", "three_roots"]
-
 V_0 = quantity("V_0", "V_0")
 V_low, V_high = quantity("V_-", "V_-", positive=True), quantity("V_+", "V_+", positive=True)
 c = quantity("c", "c")

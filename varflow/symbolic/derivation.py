@@ -26,8 +26,6 @@ from varflow.symbolic.evaluation import first_answer, in_digits, in_doubles
 from varflow.symbolic.numbers import DerivationError, Values, value
 from varflow.symbolic.symbols import NAMES, exact
 
-__all__ = ["Derivation", "DerivationError", "Domain", "Step", "built_once"]
-
 DIGITS = 40
 
 

@@ -11,8 +11,6 @@ import sympy
 
 from varflow.symbolic.symbols import LATEX, ImplicitRoot
 
-__all__ = ["aligned", "latex", "plain"]
-
 
 def latex(expression: Any) -> str:
     """An expression in the symbols of the theory; a root without closed form by its digits."""

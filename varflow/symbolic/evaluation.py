@@ -19,8 +19,6 @@ from varflow._mpmath import as_own, mp, one_call
 from varflow.symbolic.numbers import as_function
 from varflow.symbolic.symbols import exact
 
-__all__ = ["first_answer", "in_digits", "in_doubles", "rounding"]
-
 
 @lru_cache(maxsize=128)
 def in_doubles(

@@ -24,8 +24,6 @@ from varflow.symbolic.simplify import factored, neat
 from varflow.symbolic.symbols import g, quantity, theta
 from varflow.symbolic.tails import map_slope, tail
 
-__all__ = ["expansion"]
-
 HIGHEST_ORDER = 4
 p, m = quantity("p", "p", positive=True), quantity("m", "m", positive=True)
 t = sympy.Symbol("t", positive=True)

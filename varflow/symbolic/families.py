@@ -13,8 +13,6 @@ from sympy import EulerGamma, Piecewise, S, erf, erfc, exp, log, oo, pi, sqrt
 from sympy import gamma as G
 from sympy.stats import crv_types as types
 
-__all__ = ["moments", "upper_tail"]
-
 
 def _if(finite: Any, value: Any) -> Any:
     return Piecewise((value, finite), (oo, True))

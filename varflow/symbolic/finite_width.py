@@ -20,8 +20,6 @@ from varflow.symbolic.laws import Law, law_of
 from varflow.symbolic.simplify import LARGEST_FACTORED, factored, neat, symbols_for_long_numbers
 from varflow.symbolic.symbols import V, g, n, z
 
-__all__ = ["finite_width_corrections"]
-
 HIGHEST_ORDER = 2
 small = sympy.Symbol("epsilon", positive=True)  # 1/n
 _RATE = p + u / g**2

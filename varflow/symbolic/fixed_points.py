@@ -27,8 +27,6 @@ from varflow.symbolic.simplify import neat
 from varflow.symbolic.stability import g_star, on_fixed_points
 from varflow.symbolic.symbols import V, g, gamma, quantity, theta
 
-__all__ = ["fixed_point_condition", "fixed_points"]
-
 z_low, z_high = quantity("z_-", "z_-", positive=True), quantity("z_+", "z_+", positive=True)
 y = quantity("y", "y")
 

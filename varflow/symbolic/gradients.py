@@ -25,8 +25,6 @@ from varflow.symbolic.simplify import LARGEST
 from varflow.symbolic.surrogates import SymbolicSurrogate, a, surrogate_of, v
 from varflow.symbolic.symbols import V, g, n, quantity, theta
 
-__all__ = ["gradient_gain"]
-
 LARGEST_THRESHOLD = 7  # in standard deviations of 0.5 to 1.7: beyond, quadrature loses the digits that a check compares
 
 n_next = Symbol("n'", integer=True, positive=True)

@@ -11,8 +11,6 @@ from typing import Any
 import sympy
 from sympy import S, erf, erfc, exp, pi, sqrt
 
-__all__ = ["integral"]
-
 
 def integral(integrand: Any, x: Any, low: Any, high: Any) -> Any:
     """``∫_low^high`` in closed form; None if a term is of another kind."""

@@ -23,8 +23,6 @@ from varflow.symbolic.simplify import factored, neat
 from varflow.symbolic.symbols import g, quantity, theta
 from varflow.symbolic.tails import tail, turning_point
 
-__all__ = ["gain_to_infinity"]
-
 eta = sympy.Symbol("eta", positive=True)
 start = sympy.Symbol("eta_0", positive=True)
 y = quantity("y", "y", positive=True)  # z_e, or its square, to leading order

@@ -26,8 +26,6 @@ from varflow.symbolic.simplify import neat, symbols_for_long_numbers
 from varflow.symbolic.standard import Parameters, branch, density_of, knots, number, on_the_line, side, t, tidy
 from varflow.symbolic.symbols import exact
 
-__all__ = ["Law", "Parameters", "law_of", "pieces_above", "sign_of", "upper_moment"]
-
 
 @dataclass(frozen=True, eq=False)
 class Law:

@@ -22,8 +22,6 @@ from varflow.symbolic.numbers import Values, value
 from varflow.symbolic.responses import Response, response_of
 from varflow.symbolic.symbols import NAMES, V, exact, g, n, quantity, sigma_w, theta
 
-__all__ = ["E_x", "E_x2", "SymbolicLayer", "V_next", "atom", "layer_of", "spread"]
-
 V_next = quantity("V'", "V'", positive=True)
 E_x, E_x2 = quantity("E[x]", r"\mathrm{E}[x]"), quantity("E[x^2]", r"\mathrm{E}[x^2]", positive=True)
 

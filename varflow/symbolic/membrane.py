@@ -25,8 +25,6 @@ from varflow.symbolic.derivation import Derivation, Domain, built_once
 from varflow.symbolic.numbers import Values
 from varflow.symbolic.symbols import quantity, theta
 
-__all__ = ["membrane_moments"]
-
 beta, lam = Symbol("beta", positive=True), Symbol("lambda", positive=True)
 mu, sigma = Symbol("mu", real=True), Symbol("sigma", positive=True)
 m_I, V_I, C_HI = Symbol("m_I", real=True), Symbol("V_I", positive=True), Symbol("C_HI", real=True)

@@ -14,8 +14,6 @@ from sympy.printing.pycode import MpmathPrinter
 from varflow._checks import ConvergenceError, VarflowError, unwrap
 from varflow._mpmath import functions, mp, mpf
 
-__all__ = ["DerivationError", "Values", "as_function", "value"]
-
 Values = dict[sympy.Symbol, Any]
 
 

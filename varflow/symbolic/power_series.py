@@ -9,8 +9,6 @@ from sympy import S
 
 from varflow.symbolic.simplify import factored, neat
 
-__all__ = ["composed", "product", "reciprocal", "short", "taylor"]
-
 
 def short(coefficient: Any) -> Any:
     """A number as ``a + b√c``, a rational function as a factored fraction."""

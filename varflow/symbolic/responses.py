@@ -17,8 +17,6 @@ from varflow._checks import DomainError, choice
 from varflow._mpmath import mp
 from varflow.symbolic.symbols import V
 
-__all__ = ["RESPONSES", "Response", "response_of", "slope", "u"]
-
 u = sympy.Symbol("u", real=True)
 slope = sympy.Symbol("a", real=True)
 k = sympy.Symbol("k", integer=True, positive=True)

@@ -8,8 +8,6 @@ from typing import Any
 from varflow._checks import ConvergenceError
 from varflow._mpmath import mp, mpf
 
-__all__ = ["COARSE", "bisected", "refined", "secant"]
-
 COARSE = 20  # digits in which a root is found first
 
 

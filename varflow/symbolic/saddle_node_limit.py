@@ -21,8 +21,6 @@ from varflow.symbolic.simplify import neat
 from varflow.symbolic.symbols import ImplicitRoot, gamma, quantity, theta
 from varflow.symbolic.tails import map_slope, outer_roots, tail, turning_point
 
-__all__ = ["V_e", "V_s", "m_e", "m_s", "roots", "saddle_node_root", "z_e", "z_s"]
-
 epsilon = sympy.Symbol("epsilon", positive=True)  # √(1 - γ_c/γ)
 z_c = quantity("z_c", "z_c", positive=True)
 z_s, z_e = quantity("z_s", r"z_{\mathrm{s}}", positive=True), quantity("z_e", r"z_{\mathrm{e}}", positive=True)

@@ -14,8 +14,6 @@ import sympy
 
 from varflow.symbolic.symbols import ImplicitRoot
 
-__all__ = ["factored", "neat", "solutions", "symbols_for_long_numbers"]
-
 LARGEST = 60  # operations of an expression that is simplified
 LARGEST_FACTORED = 1000  # operations of one that is factored, which is faster
 

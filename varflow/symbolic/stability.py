@@ -23,8 +23,6 @@ from varflow.symbolic.simplify import neat, solutions
 from varflow.symbolic.standard import t
 from varflow.symbolic.symbols import ImplicitRoot, V, g, gamma, quantity, theta
 
-__all__ = ["bias_cusp", "multiplier", "on_fixed_points", "saddle_node"]
-
 g_star = quantity("g_*", "g_*", positive=True)
 m = quantity("m", "m")
 F2 = quantity("F''", "F''(V)")

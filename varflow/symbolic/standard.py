@@ -19,8 +19,6 @@ from varflow.symbolic.integrals import integral
 from varflow.symbolic.numbers import as_function
 from varflow.symbolic.simplify import neat, solutions, symbols_for_long_numbers
 
-__all__ = ["Line", "Parameters", "branch", "density_of", "knots", "number", "on_the_line", "side", "t", "tidy"]
-
 Parameters = Mapping[Any, tuple[float, float]]
 t = sympy.Symbol("t", real=True)
 

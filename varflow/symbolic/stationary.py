@@ -13,8 +13,6 @@ import numpy as np
 
 from varflow._checks import ConvergenceError
 
-__all__ = ["stationary_moments"]
-
 
 def stationary_moments(
     n: int, p: float, slope: float, rise: Callable[[np.ndarray], np.ndarray], highest: int

@@ -15,8 +15,6 @@ from varflow._checks import DomainError, choice
 from varflow._mpmath import mp, mpf
 from varflow.symbolic.numbers import Values, value
 
-__all__ = ["SURROGATES", "SymbolicSurrogate", "a", "surrogate_of", "v"]
-
 a, v = Symbol("a", positive=True), Symbol("v", real=True)
 _number = Symbol("number", real=True)
 

@@ -19,8 +19,6 @@ import sympy
 from varflow._checks import DomainError
 from varflow._mpmath import functions, mp, mpf, one_call
 
-__all__ = ["LATEX", "NAMES", "ImplicitRoot", "exact", "quantity"]
-
 theta = sympy.Symbol("theta", positive=True)
 g = sympy.Symbol("g", positive=True)
 V = sympy.Symbol("V", positive=True)

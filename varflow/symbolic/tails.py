@@ -16,8 +16,6 @@ from varflow.symbolic.numbers import value
 from varflow.symbolic.roots import COARSE, refined, secant
 from varflow.symbolic.standard import density_of
 
-__all__ = ["density", "map_slope", "outer_roots", "tail", "turning_point"]
-
 
 def density(law: Law, z: Any) -> Any:
     """``f(z)``."""

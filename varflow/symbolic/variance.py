@@ -20,8 +20,6 @@ from varflow.symbolic.responses import k, u
 from varflow.symbolic.simplify import neat
 from varflow.symbolic.symbols import V, g, n, quantity, sigma_w, theta
 
-__all__ = ["variance_map", "weight_variance"]
-
 E_w, E_w2 = quantity("E[w]", r"\mathrm{E}[w]"), quantity("E[w^2]", r"\mathrm{E}[w^2]", positive=True)
 E_u, E_u2 = quantity("E[u']", r"\mathrm{E}[u']"), quantity("E[u'^2]", r"\mathrm{E}[u'^2]", positive=True)
 E_xx = quantity("E[x_i x_j]", r"\mathrm{E}[x_i x_j]")

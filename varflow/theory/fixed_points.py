@@ -10,8 +10,6 @@ from varflow.model.signals import Layer
 from varflow.results import FixedPoints
 from varflow.theory.memoryless import fixed_points as of_layer
 
-__all__ = ["critical_gain", "fixed_points"]
-
 
 def critical_gain(*, threshold: Any = None, distribution: Any = "normal", block: Sequence[Layer] | None = None) -> Any:
     r"""The gain below which only silence is stable, at infinite width.

@@ -22,19 +22,6 @@ from varflow.model.over_neurons import OverNeurons, averaged, plus
 from varflow.model.weighted_layers import Linear
 from varflow.model.weights import WeightLaw
 
-__all__ = [
-    "LAST_Z",
-    "CountedLayer",
-    "driven_variances",
-    "layer_of",
-    "layers",
-    "one_step",
-    "sample_variance_moments",
-    "sample_variance_std",
-    "standardised_threshold",
-    "tails",
-]
-
 LAST_Z = 40.0  # standard deviations: beyond, a normal tail is 0 in double precision
 
 

@@ -22,8 +22,6 @@ from varflow.theory.signals.index import Grid, aligned, standard_error
 from varflow.theory.signals.pair_moments import ALL_PAIRS
 from varflow.theory.walks.signals import Blocks, signals_walk
 
-__all__ = ["mean_field"]
-
 LONG = 100  # steps beyond which each point costs so much more that fewer are taken
 POINTS, FEWER_POINTS = 2**14, 2**11
 PER_INPUT = ("variance", "potential_mean", "firing_rate")

@@ -13,8 +13,6 @@ import numpy as np
 
 from varflow._checks import ConvergenceError
 
-__all__ = ["RESOLUTION", "bisect", "crossing", "double_until", "first_to_hold", "monotone_root", "rising_root", "scan"]
-
 GRID = 64  # points per subdivision
 FARTHEST = 1e15  # largest ratio of a root of a rising function to its start
 RESOLUTION = 4e-3  # step of a scan in ln y: closer pairs of roots are found only through the extremum between them

@@ -13,8 +13,6 @@ from threadpoolctl import ThreadpoolController
 
 from varflow._shared import Shared
 
-__all__ = ["in_threads", "one_thread"]
-
 
 @Shared
 def one_thread() -> AbstractContextManager[Any]:

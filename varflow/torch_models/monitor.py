@@ -14,8 +14,6 @@ from varflow.results import late_steps
 from varflow.results.audited_layer import weights_of
 from varflow.results.training import TOTAL, TrainingHistory
 
-__all__ = ["Monitor"]
-
 WHOLE = ("firing_rate", "dead_fraction", "saturated_fraction", "dead_gradients")  # means over all neurons
 
 

@@ -9,8 +9,6 @@ from varflow.init.fills import check_floating, fan_of, normal_, uniform_
 from varflow.init.inverse import raised_gain
 from varflow.init.published.method import Method, Setting, Weights
 
-__all__ = ["CORRECTED", "corrected_normal_", "corrected_uniform_"]
-
 Tensor = Any  # torch is imported where it is needed
 
 

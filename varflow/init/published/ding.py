@@ -7,8 +7,6 @@ import math
 from varflow._checks import positive_number, probability
 from varflow.init.published.method import Method, Setting, Weights
 
-__all__ = ["DING", "ding_bias", "ding_gain"]
-
 
 def ding_gain(threshold: float, *, input_scale: float = 1.0) -> float:
     """Ding's slant-asymptote gain, ``g² = 2 θ²/λ²``, used with a positive bias, :func:`ding_bias`.

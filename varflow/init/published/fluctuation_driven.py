@@ -13,15 +13,6 @@ from varflow._checks import DomainError, instance, integer, positive_number, pro
 from varflow.init.published.method import Method, Setting, Weights
 from varflow.model.as_neuron import neuron as as_neuron
 
-__all__ = [
-    "FLUCTUATION_DRIVEN",
-    "FilterSums",
-    "WeightMoments",
-    "exponential_filter",
-    "fluctuation_driven",
-    "step_filter",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class FilterSums:

@@ -23,8 +23,6 @@ from varflow.init.fills import check_generator, check_representable
 from varflow.init.layers import FILLS, init_layer_
 from varflow.init.published.method import Method
 
-__all__ = ["LSUV", "lsuv_"]
-
 LSUV = Method("lsuv", "LSUV", None, "stability, other data", "mishkin2016", "data")
 
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from varflow.model.neurons import Neuron
 
-__all__ = ["NEURON", "Method", "Setting", "Weights"]
-
 NEURON = "threshold, leak and reset"
 
 

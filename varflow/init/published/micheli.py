@@ -15,15 +15,6 @@ from varflow.init.published.method import Method, Setting, Weights
 from varflow.model.distributions import distribution
 from varflow.model.resets import Reset
 
-__all__ = [
-    "METHODS",
-    "micheli_finite_size_gain",
-    "micheli_gain",
-    "micheli_normal_",
-    "micheli_soft_reset_gain",
-    "micheli_uniform_",
-]
-
 BOOTSTRAPS = 1000
 
 Tensor = Any  # torch is imported where it is needed

@@ -11,8 +11,6 @@ from varflow._checks import DomainError, integer, positive_number, probability
 from varflow.init.published.method import Method, Setting, Weights
 from varflow.theory.roots import bisect
 
-__all__ = ["SPIKEINIT", "spikeinit_first_layer_std", "spikeinit_gain"]
-
 
 def spikeinit_gain(rate: float, *, threshold: float = 1.0, decay: float = 0.0, input_scale: float = 1.0) -> float:
     r"""SpikeInit's gain: a firing rate for neurons with hard reset (``zero``) and inputs independent in time.

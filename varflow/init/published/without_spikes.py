@@ -7,8 +7,6 @@ import math
 from varflow._checks import integer, real_number
 from varflow.init.published.method import NEURON, Method, Weights
 
-__all__ = ["METHODS", "kaiming_gain", "lecun_gain", "torch_bias_std", "torch_gain", "xavier_gain"]
-
 
 def kaiming_gain(*, slope: float = 0.0) -> float:
     r"""Kaiming's gain for rectifiers with negative slope ``a``, ``g² = 2/(1 + a²)``.

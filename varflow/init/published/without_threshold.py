@@ -7,8 +7,6 @@ import math
 from varflow._checks import DomainError, integer, positive_number, real_array, scalar
 from varflow.init.published.method import NEURON, Method, Weights
 
-__all__ = ["METHODS", "bellec_gain", "ikun_gain", "spytorch_gain"]
-
 
 def bellec_gain(*, scale: float = 1.0) -> float:
     """LSNN's, ``w ~ N(0, V₀²/n)`` with ``V₀ = 1``: ``g = V₀``.

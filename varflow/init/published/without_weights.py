@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from varflow.init.published.method import Method
 
-__all__ = ["METHODS"]
-
 METHODS = (
     Method("tdbn", "tdBN", None, "no weights: batch statistics in training", "zheng2021", "data"),
     Method("ei_init", "E-I Init", None, "needs its inhibitory circuit", "liu2025", "data"),

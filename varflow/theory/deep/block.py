@@ -30,8 +30,6 @@ from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents, Spikes
 from varflow.theory.walks.signals import signals_walk
 
-__all__ = ["Block", "critical_gain_of_block", "fixed_points_of_block"]
-
 WIDTH = 1000  # of layers without their own: it matters for weights with a fixed in-degree only
 LARGEST = 1e8  # variance in units of the squared threshold where the growth of a block is measured
 LEAST = 1e-20  # smallest state searched, in units of the largest, or of the one before if layers fire there

@@ -20,8 +20,6 @@ from varflow.theory.deep.search import ROUGH, START, STRIDE, TRIES, search
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
 
-__all__ = ["temporal_critical_gain"]
-
 WIDE = (-math.log(1e6), math.log(1e6))  # ln g that is searched: the largest revives a layer 1 with rates of EXTINCT
 JUST = 1e-3  # distance in ln g from the first step's critical gain at which other steps are tested
 

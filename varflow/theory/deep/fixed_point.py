@@ -20,8 +20,6 @@ from varflow.theory.responses.stepping import driven_by
 from varflow.theory.signals.index import standard_error
 from varflow.theory.walks.signals import driven_layer, next_layer
 
-__all__ = ["Map", "leading_multiplier", "temporal_fixed_point"]
-
 GROUP = 8  # layers averaged together
 ARRIVED = 0.01  # distance from the final rates, relative to the largest, at which a layer counts as there
 DEVIATION = 0.02  # relative size of the deviation from M whose growth is measured: linear, yet above the noise

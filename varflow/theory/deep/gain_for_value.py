@@ -23,8 +23,6 @@ from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.roots import rising_root
 
-__all__ = ["ACCURACY", "EARLY", "SHARP", "Solution", "attainable", "drive_strength", "solve", "with_few_points"]
-
 COARSE = 2**9  # points, of two scrambles: with fewer a layer costs as much
 WORK = 2**25  # points × scrambles × steps × layers of the networks of a search: half a second
 DIVISORS = (8, 4, 2)  # of the layers and steps, from search to search

@@ -26,29 +26,6 @@ from varflow.theory.responses.step import refractory
 from varflow.theory.signals.index import Grid, standard_error
 from varflow.theory.signals.moments import Currents
 
-__all__ = [
-    "ALIVE",
-    "EXACT",
-    "EXTINCT",
-    "MOMENTS",
-    "NOISE",
-    "WINDOW",
-    "Look",
-    "Question",
-    "Seen",
-    "average",
-    "drive_covariance",
-    "driven",
-    "in_units",
-    "late",
-    "looking",
-    "next_of_gain",
-    "of_replicas",
-    "steady",
-    "sustained",
-    "unchanged",
-]
-
 ALIVE = 1e-3  # firing rate below which a step is silent: live rates are near 0.1, and below the critical gain rates collapse
 EXTINCT = 1e-12  # rates below this in all steps cannot recover: no further layers are computed
 RUNAWAY = 1e12  # variance in units of θ² above which multi-spike activity grows without bound

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from varflow._progress import Report, unreported
 from varflow.theory.deep.look import EXACT, NOISE, Look, Seen
 
-__all__ = ["LIMITS", "ROUGH", "START", "STRIDE", "TRIES", "VALUE_TOLERANCE", "Search", "Slope", "search"]
-
 START = math.log(2.5)  # ln g of the first look: the critical gain of memoryless neurons is 2.4565
 LIMITS = (-math.log(1e3), math.log(1e3))  # of ln g: a rate that needs more is within a thousandth of the largest
 STRIDE = 0.25  # change of ln g after the first look; it doubles until there is a bracket

@@ -13,8 +13,6 @@ from varflow._checks import ConvergenceError, DomainError
 from varflow.model.surrogate import Surrogate
 from varflow.theory.roots import rising_root
 
-__all__ = ["with_smallest_range", "with_unit_growth"]
-
 SMALLEST = 1e-300  # stands for a growth that underflows
 REACH = 0.7  # of the search for the smallest range, in the logarithm of the width, on both sides of growth 1
 

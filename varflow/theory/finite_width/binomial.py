@@ -13,8 +13,6 @@ import numpy as np
 
 from varflow.theory.finite_width.counts import CountGrid
 
-__all__ = ["Transition", "deviance", "log_pmf", "window"]
-
 BLOCK = 64  # rows that share one column window
 TAIL = -math.log(1e-17)  # of the probability outside a row's window, on either side: below the rounding of 1
 WHOLE_TAIL = 745.0  # -ln of the smallest double: rare survivors may come from far out in the tail

@@ -13,8 +13,6 @@ import numpy as np
 from varflow.model.weight_distribution import WeightDistribution
 from varflow.theory.finite_width.firing import sum_tails
 
-__all__ = ["CELL", "sums"]
-
 CELL = 1 / 16  # in standard deviations of a weight
 CELLS = 2**15  # the bins span 2048 standard deviations
 

@@ -34,8 +34,6 @@ from varflow.theory.finite_width.stationary import Stationary, layers_until_sile
 from varflow.theory.layer import CountedLayer, layers, one_step, tails
 from varflow.theory.signals.counted import Count
 
-__all__ = ["SpikeChain", "equal_layers"]
-
 RARE = 1e-3  # survival below which the chain keeps its whole tails, where rare survivors come from
 WIDEST_MERGE = 2000  # 32 MB for each transition matrix
 FINEST, COARSEST = 0.05, 1.0  # steps of the grid of wide layers: finer gains nothing, coarser loses digits (1e-9 at 1)

@@ -15,8 +15,6 @@ import numpy as np
 from varflow._checks import ConvergenceError
 from varflow.model.weight_distribution import WeightDistribution
 
-__all__ = ["characteristic", "density_of", "panels"]
-
 DEGREE = 15
 DEEPEST = 60  # halvings: a panel is then narrower than the rounding of its position
 

@@ -21,8 +21,6 @@ import numpy as np
 from varflow.model.weight_distribution import WeightDistribution
 from varflow.theory.roots import bisect
 
-__all__ = ["tail_moments", "tails"]
-
 STEP = 0.12  # of the trapezoidal rule, in units of the integrand's width
 BLOCK = 64  # nodes at a time
 TOLERANCE = 1e-11  # relative to the value at the saddle point: bounds the truncation and the squared coarse error

@@ -17,8 +17,6 @@ from varflow._checks import frozen
 from varflow._display import Listed
 from varflow._memory import room
 
-__all__ = ["EXACT_WIDTH", "CountGrid", "CountLaw", "count_grid"]
-
 EXACT_WIDTH = 10_000  # largest width at which every count is kept: a matrix of 10⁸ entries, banded
 STEP = 0.5  # of the grid in y, in standard deviations of a binomial count; up to 0.8 moments change by less than 1e-13
 INTEGERS = 700  # counts kept individually at either end of a wide layer: 9 JOIN_WIDTH beyond √JOIN

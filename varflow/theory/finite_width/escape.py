@@ -39,8 +39,6 @@ from varflow.model.distributions import distribution
 from varflow.theory.finite_width.binomial import deviance
 from varflow.theory.memoryless.fixed_points import critical_gain, fixed_points
 
-__all__ = ["EscapeAsymptotics", "escape_asymptotics"]
-
 START = 1e-7  # distance of the path's ends from the fixed points, in units of p - p_e; the prefactor's relative error
 PHASES = 32  # points of the manifold between two layers of the path
 LARGEST_GAMMA = 10.2  # above, the path is a few jumps, and its two manifolds are no longer graphs over x

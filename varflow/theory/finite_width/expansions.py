@@ -29,8 +29,6 @@ from varflow.theory.finite_width.chain import equal_layers
 from varflow.theory.layer import CountedLayer, sample_variance_std
 from varflow.theory.memoryless.fixed_points import critical_gain, fixed_points
 
-__all__ = ["Expansion", "expansion", "rate_series", "stationary_moments"]
-
 HIGHEST_ORDER = 8  # the series is asymptotic: more terms do not help
 LARGEST_PARAMETER = 0.25  # above, the first correction is half the leading term and more terms do not help
 

@@ -21,8 +21,6 @@ from varflow.theory.finite_width import contour, inversion, lattice
 from varflow.theory.finite_width.standardised_rows import standardised_tails
 from varflow.theory.layer import CountedLayer
 
-__all__ = ["core_threshold", "firing", "mixed", "smooth_in_count", "sum_tails"]
-
 
 def smooth_in_count(layer: CountedLayer) -> bool:
     """True if ``π_K`` is defined for real ``K``, as the grids of wide layers need."""

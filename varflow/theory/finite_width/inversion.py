@@ -20,8 +20,6 @@ from varflow._checks import ConvergenceError
 from varflow.model.weight_distribution import WeightDistribution
 from varflow.theory.finite_width.characteristic import characteristic, density_of, panels
 
-__all__ = ["ACCURACY", "tails"]
-
 ACCURACY = 1e-10  # absolute; a larger error raises
 NEGLIGIBLE = 1e-13  # integrand below which the integral is cut off
 LARGEST_T = 2000.0  # largest cut-off, for weights of standard deviation 1

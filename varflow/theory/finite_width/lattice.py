@@ -17,8 +17,6 @@ from varflow.model.weight_distribution import WeightDistribution
 from varflow.theory.layer import CountedLayer
 from varflow.theory.layer import tails as layer_tails
 
-__all__ = ["membranes", "sums", "tails"]
-
 
 def sums(core: WeightDistribution, largest: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Values and probabilities of the sum of 0, 1, …, ``largest`` core variables."""

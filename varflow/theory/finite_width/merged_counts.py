@@ -6,8 +6,6 @@ import numpy as np
 
 from varflow.theory.finite_width.binomial import TAIL, log_pmf, window
 
-__all__ = ["DenseTransition", "merged"]
-
 
 class DenseTransition:
     """A transition matrix kept whole, with the methods of a :class:`varflow.theory.finite_width.binomial.Transition`."""

@@ -19,8 +19,6 @@ from varflow.theory.finite_width import cells, contour, lattice
 from varflow.theory.finite_width.firing import core_threshold, firing, mixed
 from varflow.theory.layer import CountedLayer
 
-__all__ = ["normal_partial_moments", "partial_moments", "unit"]
-
 ORDERS = np.arange(5)
 ORDINARY = 1e50  # potentials between 1/ORDINARY and this have fourth powers in range
 

@@ -14,8 +14,6 @@ from varflow.theory.finite_width import cells, lattice
 from varflow.theory.finite_width.standardised_rows import directions
 from varflow.theory.layer import CountedLayer
 
-__all__ = ["potentials"]
-
 
 def potentials(rng: np.random.Generator, layer: CountedLayer, counts: np.ndarray) -> np.ndarray:
     """Membranes of every neuron given the count below, shape (len(counts), width)."""

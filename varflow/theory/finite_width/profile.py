@@ -13,8 +13,6 @@ from varflow.theory.finite_width.counts import CountGrid
 from varflow.theory.finite_width.sampling import ExactLaw
 from varflow.theory.layer import CountedLayer, sample_variance_moments
 
-__all__ = ["finite_width"]
-
 
 def finite_width(network: Network) -> Profile:
     r"""The exact distribution of every layer at finite width, for any weights and memoryless neurons.

@@ -20,21 +20,6 @@ from varflow.theory.finite_width.counts import CountGrid, CountLaw, count_grid
 from varflow.theory.finite_width.firing import firing, smooth_in_count
 from varflow.theory.layer import CountedLayer, sample_variance_moments
 
-__all__ = [
-    "KEPT",
-    "LONGEST",
-    "SMALLEST",
-    "Lifetime",
-    "QuasiStationary",
-    "alive_after",
-    "depth_of",
-    "eigenvalues",
-    "quasi_stationary",
-    "settled",
-    "summary",
-    "whole_kernel",
-]
-
 SETTLED = 1e-12  # change of the distribution per layer
 KEPT = 0.2  # fraction of the last distribution kept in each step, so that alternating networks settle too
 EXACT_WIDTH = 2000  # wider layers use a grid of counts: with whole tails the full matrix would be dense

@@ -24,8 +24,6 @@ from varflow.theory.finite_width.spike_counts import counts_of
 from varflow.theory.layer import LAST_Z, CountedLayer, standardised_threshold
 from varflow.theory.signals.counted import Count, Gaussian
 
-__all__ = ["ExactLaw"]
-
 EXACT_WIDTH = 64  # up to here potentials are drawn; wider, a gamma variable is close enough
 
 

@@ -30,8 +30,6 @@ from varflow.theory.layer import driven_variances, layers, one_step
 from varflow.theory.operations.table import COUNT
 from varflow.theory.signals.counted import SAMPLED, Count, CountedCurrents, Counts, Gaussian
 
-__all__ = ["CountChain", "counts_of"]
-
 
 class CountChain(NamedTuple):
     """The driven layer, all counts, each after those it depends on, and the place of that of the spikes that leave."""

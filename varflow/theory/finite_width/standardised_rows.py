@@ -14,8 +14,6 @@ import numpy as np
 from varflow.model.over_neurons import averaged
 from varflow.theory.layer import CountedLayer, standardised_threshold
 
-__all__ = ["directions", "standardised_tails"]
-
 
 def standardised_tails(layer: CountedLayer, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """``P(u > θ)`` and its complement, over all neurons."""

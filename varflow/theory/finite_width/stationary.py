@@ -33,8 +33,6 @@ from varflow.theory.finite_width.quasi_stationary import (
 )
 from varflow.theory.layer import CountedLayer
 
-__all__ = ["Stationary", "layers_until_silence", "stationary"]
-
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Stationary(Listed):

@@ -29,9 +29,6 @@ from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments, 
 from varflow.theory.signals.windows import Window
 from varflow.theory.threads import one_thread
 
-__all__ = ["Drawn", "Windows", "drawn_windows", "fire_maxima"]
-
-
 FEWER = 4  # factor by which pairs of windows have fewer points: the next layer averages over many distances
 
 

@@ -29,8 +29,6 @@ from varflow.theory.signals.pair_moments import known_pairs
 from varflow.theory.signals.windows import Window, under_tap
 from varflow.theory.threads import in_threads
 
-__all__ = ["Routed", "RoutedPerWindow", "maxima_back", "maxima_joined", "maximum_back"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Routed:

@@ -11,15 +11,6 @@ from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents, means_at, outer
 from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, known_pairs
 
-__all__ = [
-    "at_places",
-    "classes_of_pairs",
-    "covariance_of_pairs",
-    "covariance_of_windows",
-    "on_map",
-    "with_means",
-]
-
 
 def on_map(values: np.ndarray, offset: tuple[int, int], grid: Grid) -> np.ndarray:
     """Values of the pairs ``p, p + d`` of the map, groups ``(input, p)``, as values of all ``p``; else 0."""

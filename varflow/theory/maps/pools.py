@@ -24,8 +24,6 @@ from varflow.theory.signals.pair_moments import (
 )
 from varflow.theory.signals.windows import Window, offsets_of_taps, summed_under_taps
 
-__all__ = ["averaged", "averaged_back", "largest"]
-
 
 def averaged(window: Window, signal: Signal) -> Signal:
     """The average over each window."""

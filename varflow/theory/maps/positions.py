@@ -24,18 +24,6 @@ from varflow.theory.signals.moments import Currents, outer
 from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments, known_pairs
 from varflow.theory.threads import in_threads
 
-__all__ = [
-    "IN_WINDOWS",
-    "MATRICES",
-    "PAIRS",
-    "currents_in_windows",
-    "drawn_in_windows",
-    "gradients_at_positions",
-    "gradients_of_pairs",
-    "pairs_of_spikes",
-    "state_at_positions",
-]
-
 MATRICES = 5  # of all pairs of probes and steps, held at once
 IN_WINDOWS = 2**22  # normal numbers of all points of windows, each with points of its own
 PAIRS = 16  # classes of pairs of positions with like currents, over their distance

@@ -16,8 +16,6 @@ from scipy import sparse
 from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents
 
-__all__ = ["GROUPS", "TOGETHER", "VarianceClasses", "marks", "of_sums"]
-
 TOGETHER = 400  # positions × steps of a map up to which positions are followed together
 GROUPS, FEWEST = 2**14, 64  # inputs × positions × steps that are computed one by one; at least 64 positions
 SCATTER = 1e-4  # within classes, of the sum of squares, below which none is divided; of one step all are

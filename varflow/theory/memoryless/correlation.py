@@ -20,8 +20,6 @@ from varflow._checks import DomainError, positive_number, positive_scale, real_a
 from varflow.results import CorrelationFixedPoint, CorrelationFixedPoints
 from varflow.theory.responses.bivariate_tail import orthant
 
-__all__ = ["correlation_fixed_points", "correlation_map", "stable_overlap"]
-
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(20)
 BLOCK = 2**14  # values at a time, whose arrays fit the second-level cache
 

@@ -16,8 +16,6 @@ from varflow.results import Cycle
 from varflow.theory.memoryless.variance_map import RateMap
 from varflow.theory.roots import scan
 
-__all__ = ["may_cycle", "two_cycles"]
-
 
 def may_cycle(layer: RateMap) -> bool:
     """True if ``F`` may fall somewhere without contracting."""

@@ -14,8 +14,6 @@ from varflow.theory.memoryless.correlation import stable_overlap
 from varflow.theory.memoryless.stable import stable_variance
 from varflow.theory.responses.surrogate_moments import surrogate_moments
 
-__all__ = ["depth_scales"]
-
 THRESHOLDS = tuple(np.linspace(0.02, 2.0, 100).tolist())
 GAINS = tuple(np.linspace(0.1, 6.0, 119).tolist())
 

@@ -24,8 +24,6 @@ from varflow.theory.memoryless.thresholds import as_one_threshold
 from varflow.theory.memoryless.variance_map import RateMap, depth_scale, variance_map
 from varflow.theory.roots import RESOLUTION, crossing, double_until, scan
 
-__all__ = ["critical_gain", "fixed_points", "saddle_node"]
-
 LARGEST_Z = 1e150  # above, z² overflows
 SMALLEST = 1e-300  # rate or variance of a fixed point: below, its products underflow
 

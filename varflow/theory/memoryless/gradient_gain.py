@@ -11,8 +11,6 @@ from varflow.model.surrogates import surrogate_of
 from varflow.theory.memoryless.stable import stable_variance
 from varflow.theory.responses.surrogate_moments import surrogate_moments
 
-__all__ = ["gradient_gain"]
-
 
 def gradient_gain(*, threshold: Any, gain: Any, surrogate: Any, variance: Any = None) -> Any:
     r"""The factor by which the backward pass through one layer multiplies the variance of a gradient.

@@ -21,8 +21,6 @@ from varflow.theory.memoryless.fixed_points import fixed_points, saddle_node
 from varflow.theory.memoryless.thresholds import as_one_threshold
 from varflow.theory.roots import RESOLUTION, bisect
 
-__all__ = ["stable_variance"]
-
 CHUNK = 24576  # elements whose intermediates stay in cache
 NEWTON_STEPS = 60  # then ConvergenceError
 

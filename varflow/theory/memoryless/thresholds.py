@@ -16,8 +16,6 @@ from varflow._checks import DomainError, put
 from varflow.model.distributions import Distribution
 from varflow.model.over_neurons import OverNeurons, in_parts
 
-__all__ = ["Quotient", "as_one_threshold"]
-
 
 class Quotient(Distribution):
     """The distribution of ``X/r``, ``X`` of a standardised distribution and ``r > 0`` with a quadrature rule."""

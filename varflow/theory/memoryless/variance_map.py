@@ -17,8 +17,6 @@ from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
 from varflow.model.over_neurons import OverNeurons, averaged, over_neurons
 
-__all__ = ["RateMap", "depth_scale", "fired", "multiplier", "standardised", "thresholds", "variance_map"]
-
 
 def variance_map(
     variance: Any, *, threshold: Any, gain: Any, distribution: Any = "normal", bias_std: Any = 0.0, mean_gain: Any = 0.0

@@ -28,17 +28,6 @@ from varflow.theory.signals.overlap import Overlap, average_mean, average_second
 from varflow.theory.signals.pair_moments import Offset
 from varflow.theory.signals.shared_scale import SharedScale
 
-__all__ = [
-    "Batch",
-    "batch_back",
-    "by_overlap",
-    "centred_by_overlap",
-    "centred_over_batch",
-    "in_index",
-    "running",
-    "standardising",
-]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:

@@ -23,8 +23,6 @@ from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents
 
-__all__ = ["normalised", "over_map", "over_neurons"]
-
 
 def forward(layer: LayerNorm | RMSNorm, received: tuple[Currents], visit: Visit) -> Currents:
     if isinstance(layer, RMSNorm):

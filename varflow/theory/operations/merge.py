@@ -32,8 +32,6 @@ from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.increments import Differences
 from varflow.theory.signals.moments import Currents, Signal, Spikes, in_replicas
 
-__all__ = ["concatenated", "multiplied", "settled", "summed", "with_term"]
-
 
 def add(layer: Sum, received: tuple[Signal, ...], visit: Visit) -> Signal:
     return summed(_alike(layer, received, (Currents, Spikes)), layer.factors, layer.constant)

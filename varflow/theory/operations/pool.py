@@ -29,8 +29,6 @@ from varflow.theory.signals.moments import Currents, Signal, Spikes
 from varflow.theory.signals.overlap import averages, told_apart
 from varflow.theory.signals.windows import Window
 
-__all__ = ["averaged", "averaged_back", "largest", "over_windows", "windows_of_currents"]
-
 UNDRAWN = "needs spikes that can be drawn; those of recurrent neurons cannot"
 COSTLY = "takes seconds on a map as large as this"
 

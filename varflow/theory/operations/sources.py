@@ -16,8 +16,6 @@ from varflow.theory.signals.moments import Spikes, held
 from varflow.theory.signals.overlap import Numbers, Overlap, told_apart
 from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments, known_pairs
 
-__all__ = ["measured", "of_numbers"]
-
 
 def forward(layer: Measured, received: tuple[Any, ...], visit: Visit) -> Any:
     if received and (received[0] is not None or layer.x is None):  # a Fallback of which there is no need

@@ -43,8 +43,6 @@ from varflow.theory.signals.index import Grid, aligned
 from varflow.theory.signals.moments import Currents, GivenCurrents, Spikes
 from varflow.theory.signals.overlap import Overlap, averages, told_apart
 
-__all__ = ["LONGEST", "fire", "fired_back", "overlap_of_spikes", "with_jitter"]
-
 LONGEST = 2048  # probes × steps: the work grows with their square or cube
 
 

@@ -9,8 +9,6 @@ from typing import Any
 
 from varflow._checks import DomainError
 
-__all__ = ["BACKWARD", "COUNT", "FORWARD", "Uncovered", "register"]
-
 Table = dict[type, Callable[..., Any]]
 FORWARD: Table = {}
 BACKWARD: Table = {}

@@ -17,8 +17,6 @@ from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.index import Grid
 
-__all__ = ["BY_OVERLAP", "INFINITE", "IN_INDEX", "Batching", "Effort", "Visit", "Walk", "WayBack"]
-
 
 @dataclass(frozen=True, slots=True)
 class Effort:

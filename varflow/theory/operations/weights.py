@@ -40,8 +40,6 @@ from varflow.theory.signals.overlap import Numbers, Overlap, average_mean, told_
 from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments
 from varflow.theory.signals.windows import Window, summed_under_taps
 
-__all__ = ["average_of_overlap", "convolved", "convolved_back", "squared_gains", "weighted", "weighted_back"]
-
 RECEIVED = 512  # entries of a batch, from which the fluctuation of its variance is known within some percent
 TINY = 1e-150  # variance of currents that are all equal
 

@@ -32,8 +32,6 @@ from varflow.theory.threads import in_threads
 
 SINGLE = 1e15  # potentials below which single precision is enough
 
-__all__ = ["Sampling", "Slopes", "at_one_step", "driven_back", "moments_back", "sampled_back"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sampling:

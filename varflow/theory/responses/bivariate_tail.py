@@ -15,8 +15,6 @@ from scipy.special import ndtr
 
 from varflow.theory.responses.orthants import both_or_one, within
 
-__all__ = ["orthant"]
-
 SMOOTH = 0.9  # correlations up to which 16 nodes have an error of 3e-16
 NODES, WEIGHTS = (1 + np.polynomial.legendre.leggauss(16)[0]) / 2, np.polynomial.legendre.leggauss(16)[1] / 2
 BLOCK = 2**13  # pairs at a time, whose arrays fit the second-level cache

@@ -11,8 +11,6 @@ from scipy import special
 from varflow.model.neurons import Neuron
 from varflow.theory.responses.step import Population, spikes
 
-__all__ = ["expected_spikes", "normal_cdf"]
-
 REACH = 5.3  # standard deviations: the probability beyond is below 6e-8
 NARROW = 0.45  # standard deviation in thresholds from which one harmonic of ``⌊H⌋`` suffices, within 2e-6
 WIDE = 1.25  # the same from which sums over spike counts are integrals, within 1e-5

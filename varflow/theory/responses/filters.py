@@ -9,8 +9,6 @@ from scipy.linalg import toeplitz
 
 from varflow._checks import frozen
 
-__all__ = ["exponential_filter", "filtered"]
-
 
 @lru_cache(maxsize=4)  # that of one neuron is asked for in every layer
 def exponential_filter(decay: float, steps: int, probes: int = 1) -> np.ndarray:

@@ -11,8 +11,6 @@ import numpy as np
 from varflow.theory.signals.increments import Differences
 from varflow.theory.signals.pair_moments import PairMoments
 
-__all__ = ["LayerState", "mixed"]
-
 
 @dataclass(frozen=True, slots=True)
 class LayerState:

@@ -27,8 +27,6 @@ from varflow.theory.signals.index import Grid, replicated
 from varflow.theory.signals.moments import Currents
 from varflow.theory.threads import one_thread
 
-__all__ = ["METHODS", "Responses", "points_within", "spikes_at"]
-
 METHODS = ("auto", "orthants", "quasi_monte_carlo")
 NUMBERS = 2**26  # normal numbers of all points of several probes: 256 MB
 LONG = 100  # probes × steps beyond which threads pay for products of matrices

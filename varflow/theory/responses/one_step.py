@@ -17,8 +17,6 @@ from varflow.theory.responses.orthants import within
 from varflow.theory.responses.stepping import MEMBERS, averaging_error
 from varflow.theory.signals.shared_scale import SharedScale
 
-__all__ = ["one_step"]
-
 
 def one_step(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray, shared: SharedScale | None = None) -> LayerState:
     r"""One step of neurons that spike at most once, at several probes.

@@ -18,8 +18,6 @@ from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.stepping import MEMBERS
 from varflow.theory.signals.increments import Differences, Membranes, kernel_of_changes, membranes
 
-__all__ = ["Orthants", "both_or_one", "of_decays", "within"]
-
 LAST_DIGITS = 8e-15  # relative change of 1 - ρ between the replicas, which shows the effect of rounding
 NODES, WEIGHTS = (1 + np.polynomial.legendre.leggauss(40)[0]) / 2, np.polynomial.legendre.leggauss(40)[1] / 2  # on [0, 1]
 REACH = 9.0  # standard deviations over which a tail is integrated: 1e-19 lies beyond

@@ -29,16 +29,6 @@ from varflow.theory.responses.rank_one_currents import rank_one_layer
 from varflow.theory.responses.step import Population, admitted, membrane, spikes
 from varflow.theory.signals.shared_scale import SharedScale
 
-__all__ = [
-    "JITTER",
-    "QuasiMonteCarlo",
-    "causal_factor",
-    "innovations",
-    "normal_points",
-    "over_innovation",
-    "second_moments",
-]
-
 BLOCK = 16384  # points at a time: one step's arrays then fit the second-level cache
 ROWS = 32  # steps that are multiplied together, at least: products of earlier with later steps are left out
 JITTER = 2.5e-13  # of each variance: above rounding, and its square root, an innovation, is below FLAT

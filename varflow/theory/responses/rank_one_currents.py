@@ -19,8 +19,6 @@ from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.step import Population, membrane, spikes
 from varflow.theory.signals.shared_scale import SharedScale
 
-__all__ = ["rank_one", "rank_one_layer"]
-
 MOST_PIECES = 10_000  # of the z axis; sampling is then faster
 TOGETHER = 64  # inputs or positions whose pieces are held at a time
 

@@ -16,8 +16,6 @@ from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.quasi_monte_carlo import FLAT, QuasiMonteCarlo, over_innovation
 from varflow.theory.responses.step import Population, membrane, spikes
 
-__all__ = ["recurrent_layer"]
-
 
 def recurrent_layer(
     layer: Spike, mean: np.ndarray, covariance: np.ndarray, steps: int, sampling: QuasiMonteCarlo, number: int

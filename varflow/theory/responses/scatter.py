@@ -24,8 +24,6 @@ from varflow.model.surrogate import Surrogate
 from varflow.theory.responses.stepping import MEMBERS
 from varflow.theory.responses.surrogate_moments import surrogate_moments
 
-__all__ = ["Fluctuations", "fluctuations", "scattered"]
-
 STEP = 1e-3  # of y, in differences
 NARROWEST = 1e-280  # variance of a potential that does not vary
 

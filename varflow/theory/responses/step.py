@@ -26,19 +26,6 @@ from varflow.model.over_neurons import OverNeurons
 from varflow.model.resets import Reset
 from varflow.model.surrogate import Surrogate
 
-__all__ = [
-    "NUMBERS",
-    "Population",
-    "admitted",
-    "carried_back",
-    "carried_back_alone",
-    "jacobians",
-    "membrane",
-    "refractory",
-    "spikes",
-    "with_input",
-]
-
 NUMBERS = 2**19  # of a Jacobian at a block of points: it then stays in the cache
 
 

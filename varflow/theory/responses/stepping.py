@@ -10,8 +10,6 @@ from varflow.model.over_neurons import SAMPLE, OverNeurons
 from varflow.theory.responses.layer_state import LayerState, mixed
 from varflow.theory.responses.step import Population, membrane, spikes
 
-__all__ = ["MEMBERS", "averaging_error", "driven_by", "stepped"]
-
 MEMBERS = 12  # values of a distribution over neurons in deterministic averages
 
 

@@ -15,8 +15,6 @@ import numpy as np
 from varflow.model.surrogate import Surrogate
 from varflow.theory.threads import in_threads
 
-__all__ = ["SurrogateMoments", "surrogate_moments"]
-
 MARGIN = 10.0  # standard deviations beyond the mean and the kinks
 FARTHEST = 38.5  # standard deviations: farther out the density underflows
 CHUNK = 256  # configurations at once

@@ -15,9 +15,6 @@ from varflow.model.signals import Layer
 from varflow.model.weighted_layers import Linear
 from varflow.theory.layer import CountedLayer
 
-__all__ = ["ON_MAPS", "SAMPLED", "changed", "no_chain", "uncounted"]
-__all__ += ["Count", "Counted", "CountedCurrents", "Counts", "Gaussian"]
-
 
 @dataclass(frozen=True, slots=True)
 class Count:

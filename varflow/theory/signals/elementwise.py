@@ -14,8 +14,6 @@ from varflow.theory.signals.moments import Currents, Signal, in_replicas, means_
 from varflow.theory.signals.overlap import Overlap, averages
 from varflow.theory.signals.pair_moments import Offset, PairMoments
 
-__all__ = ["elementwise", "rescaled"]
-
 Arrays = Sequence[np.ndarray]
 
 

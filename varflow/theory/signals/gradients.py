@@ -11,8 +11,6 @@ import numpy as np
 from varflow.theory.signals.index import Grid, aligned
 from varflow.theory.signals.moments import Signal, at_each_position, means_at, outer
 
-__all__ = ["Gradients", "added_pairs", "readout"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gradients:

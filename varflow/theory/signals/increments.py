@@ -15,8 +15,6 @@ import numpy as np
 
 from varflow._checks import frozen
 
-__all__ = ["Differences", "Membranes", "differences", "kernel_of_changes", "membranes"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Differences:

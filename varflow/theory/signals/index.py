@@ -10,8 +10,6 @@ import numpy as np
 
 from varflow.results.ensemble import spread
 
-__all__ = ["Grid", "aligned", "replicated", "standard_error"]
-
 
 @dataclass(frozen=True, slots=True)
 class Grid:

@@ -22,19 +22,6 @@ from varflow.theory.signals.overlap import Overlap, averages
 from varflow.theory.signals.pair_moments import ALL_PAIRS, NEAR, Offset, PairMoments, known_pairs, outside_map, shifted
 from varflow.theory.signals.shared_scale import SharedScale
 
-__all__ = [
-    "Currents",
-    "GivenCurrents",
-    "Signal",
-    "Spikes",
-    "as_inputs",
-    "held",
-    "in_replicas",
-    "means_at",
-    "outer",
-    "over_positions",
-]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Currents:

@@ -17,8 +17,6 @@ import numpy as np
 
 from varflow.theory.signals.index import Grid
 
-__all__ = ["Numbers", "Overlap", "average_mean", "average_second", "averages", "told_apart"]
-
 TOLD_APART = 256  # positions × steps up to which positions are told apart
 
 

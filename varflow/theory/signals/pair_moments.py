@@ -16,8 +16,6 @@ from typing import Final
 
 import numpy as np
 
-__all__ = ["ALL_PAIRS", "NEAR", "Offset", "PairMoments", "known_pairs", "on_both", "opposite", "outside_map", "shifted"]
-
 NEAR = 7  # rows and columns: three pools of 2 × 2 join 8 × 8 positions
 
 

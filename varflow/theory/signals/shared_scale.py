@@ -17,8 +17,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["SharedScale"]
-
 FAR = 1e50  # in place of infinite thresholds
 MOST = 1e9  # degrees of freedom of a rest that does not fluctuate
 

@@ -10,8 +10,6 @@ import numpy as np
 
 from varflow.theory.signals.index import Grid
 
-__all__ = ["Window", "offsets_of_taps", "summed_under_taps", "under_tap"]
-
 
 @dataclass(frozen=True, slots=True)
 class Window:

@@ -28,8 +28,6 @@ from varflow.theory.signals.index import aligned, standard_error
 from varflow.theory.walks.long_times import FEWEST_STEPS, long_time_rate
 from varflow.theory.walks.signals import Blocks, signals_walk
 
-__all__ = ["POINTS", "READOUTS", "ForwardPass", "gradient_flow", "gradients_walk"]
-
 READOUTS = ("shared", "independent")
 POINTS = 2**12
 

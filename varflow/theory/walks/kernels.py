@@ -22,8 +22,6 @@ from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals.index import Grid, standard_error
 from varflow.theory.walks.signals import Blocks, signals_walk
 
-__all__ = ["second_moments"]
-
 IN_TIME = 512  # inputs × positions × steps walked together without reset: beyond, filtering costs more than the orthants
 
 

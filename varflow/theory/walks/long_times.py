@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["FEWEST_STEPS", "long_time_rate"]
-
 FEWEST_STEPS = 16
 SPAN = 8  # of the lags kept, in steps of the network or memories 1/(1 - β) of the leak, whichever is longer
 

@@ -30,8 +30,6 @@ from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents, GivenCurrents, Signal, Spikes
 from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments
 
-__all__ = ["Blocks", "driven_layer", "next_layer", "signals_walk"]
-
 ON_MAPS = 2**10  # points at each position of a large map
 AT_ONCE = 2**19  # inputs × steps² computed together, so that a batch does not fill the memory
 

@@ -22,8 +22,6 @@ from varflow.torch_models.tracing.read import LEAST_GAIN
 from varflow.torch_models.tracing.traced import Trace, TracedLayer, by_step
 from varflow.torch_models.tracing.weights import Moments, moments_of, padding_factor, sum_of_modules
 
-__all__ = ["diagnosed", "needed_gains", "shares", "to_mend"]
-
 SURE = 0.95  # predicted survival above which silence is not by chance
 FEEDING = RATE / 2  # measured late rate with which a layer does not starve the next one
 TRIED = 2  # inputs that tell whether a layer would live without biases

@@ -10,8 +10,6 @@ from varflow._progress import Progress, check_progress
 from varflow._restoring import kept
 from varflow.results import AuditReport
 
-__all__ = ["audit"]
-
 
 def audit(
     model: Any,

@@ -28,8 +28,6 @@ from varflow.torch_models.tracing.origins import tensors_in
 from varflow.torch_models.tracing.passes import copied, forward, in_short
 from varflow.torch_models.tracing.traced import Trace, TracedLayer, axes_of_a_step, batch_of, flat, steps_first, steps_of
 
-__all__ = ["Backward", "check_gradients", "gradients", "squared_gain_above"]
-
 SLOPES = 8  # late steps at which slopes are measured, evenly spaced
 
 

@@ -28,8 +28,6 @@ from varflow.torch_models.tracing.passes import full_precision
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
 from varflow.torch_models.tracing.weights import Moments, record_moments, sum_of_modules
 
-__all__ = ["audited"]
-
 # Factors on the gain of a layer beyond the theory: if it has the gain that theory asks for, and if theory knows none.
 RAISED, DOUBLED = 1.25, 2.0
 

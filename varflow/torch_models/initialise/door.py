@@ -10,8 +10,6 @@ from varflow._progress import Progress, check_progress
 from varflow.init.fills import check_generator
 from varflow.results import ModelPlan
 
-__all__ = ["init_model"]
-
 
 def init_model(
     model: Any,

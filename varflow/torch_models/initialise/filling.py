@@ -42,8 +42,6 @@ from varflow.torch_models.tracing.passes import full_precision
 from varflow.torch_models.tracing.traced import Trace
 from varflow.torch_models.tracing.weights import moments_of
 
-__all__ = ["initialised"]
-
 STRONGEST = 1e12  # largest root mean square of inputs: float32 squares overflow at 1e19
 SCALED = "theory, scaled on the batch"
 MISSED = 0.1  # relative deviation from the planned rate above which dense layers are scaled too

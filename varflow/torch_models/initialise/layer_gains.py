@@ -34,8 +34,6 @@ from varflow.torch_models.prediction.signals import MOST_INPUTS, InfiniteWidth
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
 from varflow.torch_models.tracing.weights import Moments
 
-__all__ = ["MANY", "Deep", "attainable_rates", "deep_layer", "layer_gain", "run_deep", "settles"]
-
 POINTS, SCRAMBLES = 2**11, 2  # of quasi-Monte Carlo: gains within about 0.3 %
 SHORTEST, LONGEST = 2, 96  # depths of the network in which a gain is sought; others are clipped
 DEEP = 8  # smallest depth whose last layers count as deep

@@ -20,8 +20,6 @@ from varflow.torch_models.tracing.passes import full_precision
 from varflow.torch_models.tracing.traced import Trace
 from varflow.torch_models.tracing.weights import Moments, record_moments
 
-__all__ = ["with_surrogates"]
-
 INPUTS = 2  # of the batch: with eight the width is the same within 2 %
 
 

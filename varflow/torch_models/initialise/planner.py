@@ -30,8 +30,6 @@ from varflow.torch_models.prediction.signals import MOST_INPUTS, Prediction, at_
 from varflow.torch_models.tracing.traced import Trace, TracedLayer, by_step
 from varflow.torch_models.tracing.weights import Moments, moments_of, padding_factor
 
-__all__ = ["BY_DEFAULT", "Planner", "beyond_a_chain", "has_maps", "planned_gains", "readout_plan"]
-
 BY_DEFAULT = "firing_rate", RATE, False
 
 CORRECTIONS = 6  # largest number of corrections of the gain for finite width

@@ -31,8 +31,6 @@ from varflow.torch_models.tracing.origins import tensors_in
 from varflow.torch_models.tracing.passes import copied, forward, reseed
 from varflow.torch_models.tracing.traced import Trace, of_all, steps_first
 
-__all__ = ["HALVED", "MOST_PASSES", "MOST_SINGLE", "REFINED", "late_rates", "rates_of_passes", "settle"]
-
 HALVED = 16  # inputs from which every second one is held out, to measure rates on fresh inputs
 PASSES = 12  # forward passes with all layers at once, at most
 SINGLE = 10  # forward passes for a single layer, at most

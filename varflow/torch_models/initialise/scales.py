@@ -25,21 +25,6 @@ from varflow.torch_models.tracing.modules import input_weights
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
 from varflow.torch_models.tracing.weights import padding_factor
 
-__all__ = [
-    "FROZEN",
-    "UNWEIGHTED",
-    "WITHOUT_GAMMA",
-    "Scale",
-    "free_weight",
-    "multiplier",
-    "normed_weight",
-    "overlap",
-    "repeats",
-    "scales_of",
-    "why_kept",
-    "written",
-]
-
 FROZEN = "is frozen (requires_grad=False)"
 UNWEIGHTED = "no weights of its own"
 WITHOUT_GAMMA = "a normalisation without γ to set before it"

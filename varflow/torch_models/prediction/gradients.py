@@ -26,8 +26,6 @@ from varflow.torch_models.tracing.read import ReadModel
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
 from varflow.torch_models.tracing.weights import Moments
 
-__all__ = ["ExpectedGradients", "expected_gradients", "norms_of", "with_least_range"]
-
 ACCURACY = 1e-2  # relative, of a width
 
 

@@ -33,22 +33,6 @@ from varflow.torch_models.tracing.read import LEAST_GAIN, ReadModel, read_trace
 from varflow.torch_models.tracing.traced import Trace, TracedLayer, by_step, neurons_of, some
 from varflow.torch_models.tracing.weights import Moments, why_not_covered
 
-__all__ = [
-    "LIVE_RATE",
-    "MOST_INPUTS",
-    "Expected",
-    "InfiniteWidth",
-    "Prediction",
-    "at_infinite_width",
-    "chain_of",
-    "effort_for",
-    "evaluated",
-    "expected",
-    "plain",
-    "predict",
-    "uncovered",
-]
-
 LIVE_RATE = 0.015  # predicted late rate above which a layer is alive: stable layers have more, dying ones fall below
 DRAWN = 2**14  # neurons drawn per layer, over all networks: late rates have a standard error of 1.5 %
 WORK = 2**19  # inputs × layers × steps² for which gradients take a few seconds

@@ -20,19 +20,6 @@ from varflow.torch_models.tracing.origins import tensors_in
 from varflow.torch_models.tracing.traced import Trace, axes_of_a_step
 from varflow.torch_models.tracing.weights import of_its_own, torch_class
 
-__all__ = [
-    "ONE_STEP",
-    "advised",
-    "check_inputs",
-    "check_model",
-    "check_neurons",
-    "integrators",
-    "notes_on_steps",
-    "unlike_their_kind",
-    "warn_of_one_step",
-    "words_of_what_stays",
-]
-
 
 def check_model(model: Any) -> None:
     """Raise unless ``model`` is a module of Python with numbers (not lazy, not on the meta device)."""

@@ -9,8 +9,6 @@ from typing import Any
 from varflow._checks import require
 from varflow.model.network import Network
 
-__all__ = ["read"]
-
 
 def read(model: Any, inputs: Any, *, steps: int | None = None, neurons: Mapping[Any, Any] | None = None) -> Network:
     r"""The network of layers of a spiking torch model, from one forward pass.

@@ -20,8 +20,6 @@ from varflow.torch_models.tracing.weights import (
     why_not_covered,
 )
 
-__all__ = ["Layers"]
-
 
 class Layers:
     """Layers of one pass, and what is noted of their calls."""

@@ -38,8 +38,6 @@ from varflow.torch_models.tracing.traced import (
     split_steps,
 )
 
-__all__ = ["PASSES", "LayerMeasurement", "Recorder", "mean_of_passes", "trace_and_measure", "words_of_chance"]
-
 COMPARED = 16  # inputs of a batch, evenly spaced, whose spikes are compared with each other's
 FOLLOWED = 8  # inputs of a batch, evenly spaced, whose membranes are reconstructed; spikes are counted for all
 PENDING = 2**18  # numbers of one layer that are buffered, so that several steps run while its membranes are in the cache

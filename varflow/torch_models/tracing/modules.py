@@ -28,8 +28,6 @@ from varflow.model.recognised_surrogates import by_method, recognised
 from varflow.model.surrogate import Surrogate
 from varflow.model.surrogates import own
 
-__all__ = ["Modules", "Neurons", "holds_weights", "input_weights", "set_surrogate", "spiking_modules", "surrogate_of_module"]
-
 WEIGHTS = ("Linear", *(f"Conv{d}d" for d in (1, 2, 3)), *(f"ConvTranspose{d}d" for d in (1, 2, 3)))
 
 

@@ -14,8 +14,6 @@ from varflow.model.network import Network
 from varflow.model.sources import Fallback, Measured, Unknown, numbers_of
 from varflow.torch_models.tracing.read import ReadModel
 
-__all__ = ["network_of"]
-
 
 def network_of(model: ReadModel, steps: int, words: Sequence[str] = ()) -> Network:
     """The network of a read model without what theory does not know, which ``words`` and its ``unknown`` name."""

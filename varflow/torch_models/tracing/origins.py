@@ -21,8 +21,6 @@ from varflow.model.merges import Concat, Product, Sum
 from varflow.model.sources import Unknown
 from varflow.torch_models.tracing.readers import in_order, operation
 
-__all__ = ["INPUT", "Origin", "Origins", "Provenance", "Sender", "factor", "maximum", "not_gaussian", "tensors_in"]
-
 INPUT = "input"
 BOUNDED = {"sigmoid", "hardsigmoid", "softmax", "tanh", "hardtanh"}  # whose values hardly depend on the scale of weights
 

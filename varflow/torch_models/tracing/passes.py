@@ -25,8 +25,6 @@ from varflow._restoring import at_rest
 from varflow._shared import Shared
 from varflow.torch_models.tracing.origins import tensors_in
 
-__all__ = ["PassedState", "copied", "forward", "full_precision", "generators", "in_full_precision", "in_short", "reseed"]
-
 LONGEST = 200  # characters of an error that a model raised
 
 

@@ -27,8 +27,6 @@ from varflow.torch_models.tracing.origins import INPUT, Origin, Sender
 from varflow.torch_models.tracing.traced import Fed, Trace, TracedLayer, by_step, neurons_of, some
 from varflow.torch_models.tracing.weights import Moments, why_not_covered, windows_of
 
-__all__ = ["LEAST_GAIN", "ReadModel", "read_trace"]
-
 LEAST_GAIN = 1e-12  # of weights that are all equal, which have none
 
 

@@ -19,8 +19,6 @@ from varflow.model.layers import BatchNorm, Layer, LayerNorm, Pool, RMSNorm
 from varflow.model.merges import Concat, Product, Sum
 from varflow.model.sources import Unknown
 
-__all__ = ["in_order", "operation"]
-
 OriginOf = Callable[[Any], Any]  # of a tensor, or None
 Reader = Callable[..., Layer | None]
 

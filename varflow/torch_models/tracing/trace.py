@@ -25,8 +25,6 @@ from varflow.torch_models.tracing.passes import copied, forward, generators, res
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
 from varflow.torch_models.tracing.unrecognised import Unrecognised
 
-__all__ = ["trace"]
-
 
 def trace(
     model: Any,

@@ -16,21 +16,6 @@ from varflow.model.library_neurons import Spiking
 from varflow.torch_models.tracing.modules import input_weights
 from varflow.torch_models.tracing.origins import INPUT, Origin, tensors_in
 
-__all__ = [
-    "Fed",
-    "Trace",
-    "TracedLayer",
-    "batch_of",
-    "by_step",
-    "neurons_of",
-    "of_all",
-    "only_factors",
-    "some",
-    "split_steps",
-    "steps_first",
-    "steps_of",
-]
-
 
 @dataclass(slots=True, eq=False)
 class Fed:

@@ -13,8 +13,6 @@ from varflow.torch_models.tracing.layers import Layers
 from varflow.torch_models.tracing.modules import Modules
 from varflow.torch_models.tracing.origins import Origin, Provenance, tensors_in
 
-__all__ = ["Unrecognised"]
-
 
 @dataclass(slots=True, eq=False)
 class Unrecognised:

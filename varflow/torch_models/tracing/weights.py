@@ -21,22 +21,6 @@ from varflow.model.merges import Concat, Product, Sum
 from varflow.torch_models.tracing.origins import INPUT, Origin, Sender
 from varflow.torch_models.tracing.traced import Fed, TracedLayer
 
-__all__ = [
-    "EMPTY",
-    "Moments",
-    "count_operations",
-    "moments_of",
-    "of_its_own",
-    "of_spikes",
-    "padding_factor",
-    "record_moments",
-    "sum_of_modules",
-    "synaptic_operations",
-    "torch_class",
-    "why_not_covered",
-    "windows_of",
-]
-
 EMPTY = "a layer has no neurons or no inputs"
 
 
