@@ -264,7 +264,7 @@ GOOD = {
     "network": NETWORKS,
     # layers
     **each("critical_gain.block fixed_points.block gain_for_rate.block", ["None", *BLOCKS]),
-    **each("Network.layers Network.nodes layers.Unknown.sends", ["None"]),
+    **each("Network.layers Network.nodes layers.Unknown.sends layers.Unknown.of", ["None"]),
     "layers.Sum.factors": ["(1.0, 0.5)", "[2.0]"],
     "constant": SIGNED,
     "words": ["'is an attention head'"],
@@ -446,6 +446,7 @@ INSTANCES = {
     "drives.Inputs": [ROWS, "vf.drives.inputs(np.ones((2, 3, 4)))"],
     "drives.Spikes": ["vf.drives.spikes([0.5, 0.2])"],
     "drives.White": ["vf.drives.white()"],
+    "layers.Signal": ["vf.layers.Signal('spikes', (4,))"],
     **{f"layers.{kind}": [f"vf.layers.{source}"] for kind, source in LAYER_OF_EACH_KIND.items()},
     "reference.ExactFixedPoints": ["vf.reference.fixed_points(threshold=1.0, gain=2.6, digits=15)"],
     "surrogates.Surrogate": ["vf.surrogates.atan()", "vf.surrogates.box(0.5)", "vf.surrogates.SFS()"],
@@ -467,6 +468,7 @@ ERROR = "an error, raised and not called"
 STEP = "a step of making a network, which hands over what fits"
 EXCEPTIONS = {
     "layers.Layer": BASE,
+    "layers.Signal": RECORD,
     "register": "it changes what the process knows; its arguments are tested in test_extensions",
     **{f"theory.{name}": STEP for name in vf.theory.__all__},
     "simulation.Flow": RECORD,

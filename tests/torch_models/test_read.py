@@ -15,7 +15,6 @@ from torch import nn  # noqa: E402
 import varflow as vf  # noqa: E402
 from varflow.model.graph import graph_of  # noqa: E402
 from varflow.results import late_steps  # noqa: E402
-from varflow.theory.operations.visit import Walk  # noqa: E402
 from varflow.theory.signals.elementwise import rescaled  # noqa: E402
 from varflow.theory.walks.signals import Blocks, signals_walk  # noqa: E402
 from varflow.torch_models.prediction.signals import effort_for  # noqa: E402
@@ -46,9 +45,9 @@ def with_the_effort_of_an_audit(network):
     """Rates of each layer at each step, by the walk of ``mean_field``."""
     blocks = Blocks.of(network, effort_for(graph_of(network)))
     ((start, batching),) = blocks
-    walk = Walk(blocks.effort, batching, network.steps)
+    walk = blocks.walk(batching)
     signals_walk(blocks.graph, start, walk)
-    return np.stack([state.firing_rate.reshape(-1, network.steps).mean(axis=0) for state in walk.rows])
+    return np.stack([state.firing_rate.reshape(-1, network.steps).mean(axis=0) for state in walk.records])
 
 
 @pytest.mark.parametrize("name", STRUCTURES)
