@@ -27,6 +27,7 @@ import numpy as np
 from varflow._checks import DomainError
 from varflow.model.graph import Node
 from varflow.model.layers import Conv, Linear
+from varflow.model.weighted_layers import Weighted
 from varflow.theory.operations.batch_norm import centred_by_overlap, centred_over_batch
 from varflow.theory.operations.merge import summed
 from varflow.theory.operations.table import register
@@ -67,7 +68,7 @@ def weighted(layer: Linear, spikes: Spikes, width: int) -> Currents:
         smaller,
         width,
         None if spikes.changes is None or grid.positions > 1 else changes_of_sums(layer, spikes.changes, fan_in),
-        overlap=_overlap(layer, None, spikes, average_mean(e, smaller), fan_in),
+        overlap=_overlap(layer, None, spikes, e, smaller, fan_in),
     )
 
 
@@ -91,11 +92,11 @@ def convolved(layer: Conv, window: Window, spikes: Spikes) -> Currents:
         smaller,
         layer.channels,
         pairs=None if spikes.pairs is None else PairMoments(smaller.shape, between),
-        overlap=_overlap(layer, window, spikes, average_mean(e, smaller), fan_in),
+        overlap=_overlap(layer, window, spikes, e, smaller, fan_in),
     )
 
 
-def squared_gains(layer: Linear | Conv, fan_in: int) -> tuple[float, float]:
+def squared_gains(layer: Weighted, fan_in: int) -> tuple[float, float]:
     """Factors of ``M`` and of ``M - e eᵀ`` in the covariance of weighted sums; their sum is ``n Var[w]``."""
     raw, central = (layer.gain**2, 0.0) if layer.rows == "free" else (0.0, layer.gain**2)
     law = layer.law
@@ -106,7 +107,7 @@ def squared_gains(layer: Linear | Conv, fan_in: int) -> tuple[float, float]:
     return raw, central
 
 
-def covariance_of_sums(layer: Linear | Conv, e: np.ndarray, f: np.ndarray, M: np.ndarray, fan_in: int) -> np.ndarray:
+def covariance_of_sums(layer: Weighted, e: np.ndarray, f: np.ndarray, M: np.ndarray, fan_in: int) -> np.ndarray:
     """Covariance of weighted sums of two sets of inputs with these means, and second moments between them."""
     raw, central = squared_gains(layer, fan_in)
     covariance = raw * M + layer.bias_std**2
@@ -127,10 +128,11 @@ def changes_of_sums(layer: Linear, changes: Differences, fan_in: int) -> Differe
 # Overlaps of inputs.
 
 
-def _overlap(layer: Linear | Conv, window: Window | None, spikes: Spikes, e: np.ndarray, fan_in: int) -> Overlap | None:
-    """``e``: the mean of an average input, over the inputs of a neuron."""
+def _overlap(layer: Weighted, window: Window | None, spikes: Spikes, e: np.ndarray, grid: Grid, fan_in: int) -> Overlap | None:
+    """The overlap of currents on this grid; ``e``: mean over the inputs of a neuron."""
     if spikes.overlap is None:
         return None
+    e = average_mean(e, grid)
     between = covariance_of_sums(layer, e, e, average_of_overlap(window, spikes.overlap.between, spikes.grid), fan_in)
     if spikes.overlap.numbers is None:
         return Overlap(between)
