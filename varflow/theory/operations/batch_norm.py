@@ -81,6 +81,7 @@ class Batch:
 
 
 def forward(layer: BatchNorm, received: tuple[Currents], visit: Visit) -> Currents:
+    """Currents normalised over a batch, or by running statistics."""
     (currents,), walk = received, visit.walk
     if not isinstance(currents, Currents):
         raise Uncovered("layers", layer, "normalises spikes")
@@ -207,6 +208,7 @@ def _mean_square(currents: Currents, batch_size: int) -> float:
 
 
 def backward(layer: BatchNorm, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
+    """Gradients by what was normalised: ``(γ/σ)² E[P G P/s²]``, see :func:`batch_back`."""
     if layer.statistics is not None:
         return [gradients.times(running_scale(layer, layer.statistics[1]) ** 2)]
     batch, walk, after, squared_gamma = visit.kept["batch"], way.walk, visit.sent, layer.gamma**2 or 1.0  # of γ = 0, C is 0

@@ -25,6 +25,7 @@ from varflow.theory.signals.moments import Currents
 
 
 def forward(layer: LayerNorm | RMSNorm, received: tuple[Currents], visit: Visit) -> Currents:
+    """Currents normalised over neurons: ``γ (x - m)/s + β``."""
     if isinstance(layer, RMSNorm):
         return rescaled(received[0], over_neurons(layer, received[0])[1])
     return normalised(layer, received[0])
@@ -37,6 +38,7 @@ def normalised(layer: LayerNorm, currents: Currents) -> Currents:
 
 
 def backward(layer: LayerNorm | RMSNorm, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
+    """Gradients by what was normalised: ``G_ij = γ² G'_ij/(s_i s_j)``."""
     return [gradients.rescaled(over_neurons(layer, way.laid_out(visit.received[0]))[1])]
 
 

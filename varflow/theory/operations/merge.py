@@ -34,6 +34,7 @@ from varflow.theory.signals.moments import Currents, Signal, Spikes, in_replicas
 
 
 def add(layer: Sum, received: tuple[Signal, ...], visit: Visit) -> Signal:
+    """The sum ``Σ f_k x_k + c`` of currents or of spikes."""
     return summed(_alike(layer, received, (Currents, Spikes)), layer.factors, layer.constant)
 
 
@@ -82,6 +83,7 @@ def _sampled(signals: Sequence[Any], joined: Any) -> Any:
 
 
 def multiply(layer: Product, received: tuple[Signal, ...], visit: Visit) -> Spikes:
+    """The product ``Π x_k`` of spikes."""
     return multiplied(_alike(layer, received, (Spikes,)))
 
 
@@ -96,6 +98,7 @@ def multiplied(spikes: Sequence[Any]) -> Spikes:
 
 
 def concatenate(layer: Concat, received: tuple[Signal, ...], visit: Visit) -> Spikes:
+    """Neurons of all signals side by side."""
     return concatenated(_alike(layer, received, (Spikes,)))
 
 
@@ -121,10 +124,12 @@ def _alike(layer: Any, received: tuple[Signal, ...], kinds: tuple[type, ...]) ->
 
 
 def added_back(layer: Sum, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
+    """Gradients by each term: ``f_k² G``."""
     return [gradients.times(factor**2) for factor in layer.factors]
 
 
 def multiplied_back(layer: Product, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
+    """Gradients by each factor: ``G`` times the second moments of the others."""
     settled(layer, gradients)
     x = [way.laid_out(each) for each in visit.received]
     others = [[other for other in x if other is not each] for each in x]
@@ -132,6 +137,7 @@ def multiplied_back(layer: Product, gradients: Gradients, visit: Visit, way: Way
 
 
 def concatenated_back(layer: Concat, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
+    """Gradients by each part: those of its own neurons."""
     channels = sum(each.channels for each in visit.received)
     return [replace(gradients, channels=gradients.channels * each.channels // channels) for each in visit.received]
 

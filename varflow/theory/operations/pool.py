@@ -34,6 +34,7 @@ COSTLY = "takes seconds on a map as large as this"
 
 
 def forward(layer: Pool, received: tuple[Signal], visit: Visit) -> Signal | Windows:
+    """Averages or maxima over windows."""
     (signal,), effort = received, visit.walk.effort
     window = Window(*layer.windows(signal.grid.shape))
     if layer.kind == "max" and isinstance(signal, Currents):
@@ -106,6 +107,7 @@ def _with_overlap(after: Spikes, window: Window, before: Spikes) -> Spikes:
 
 
 def backward(layer: Pool, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
+    """Gradients by what was pooled: ``Aᵀ G A`` of an average, those of the largest entries of a maximum."""
     (signal,) = visit.received
     grid = way.laid_out(signal).grid
     window = Window(*layer.windows(grid.shape))

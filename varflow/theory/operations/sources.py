@@ -18,6 +18,7 @@ from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments, 
 
 
 def forward(layer: Measured, received: tuple[Any, ...], visit: Visit) -> Any:
+    """The moments over channels of numbers that were measured; of a Fallback, what it receives if that is known."""
     if received and (received[0] is not None or layer.x is None):  # a Fallback of which there is no need
         return received[0]
     walk = visit.walk
@@ -70,6 +71,7 @@ def _overlap(x: np.ndarray, grid: Grid) -> Overlap:
 
 
 def passed_back(layer: Measured, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
+    """The gradients as they are: a Fallback passes on what it receives."""
     return [gradients for _ in visit.received]
 
 

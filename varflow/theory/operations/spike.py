@@ -47,6 +47,7 @@ LONGEST = 2048  # probes × steps: the work grows with their square or cube
 
 
 def forward(layer: Spike, received: tuple[Any], visit: Visit) -> Spikes:
+    """Spikes of a layer of neurons; its state is kept for the walk."""
     (signal,), effort = received, visit.walk.effort
     if isinstance(signal, GivenCurrents):
         state, spikes = _driven(layer, signal)
@@ -136,6 +137,7 @@ def overlap_of_spikes(layer: Spike, currents: Currents, overlap: Overlap, number
 
 
 def backward(layer: Spike, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
+    """Gradients by currents: ``G^δ = E[Jᵀ G^e J]``."""
     received, surrogate = visit.kept["received"], way.surrogate_of(visit.node_number)
     if surrogate is None:
         raise Uncovered("surrogate", layer, "has no surrogate that is known")

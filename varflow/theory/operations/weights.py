@@ -46,6 +46,7 @@ TINY = 1e-150  # variance of currents that are all equal
 
 
 def forward(layer: Linear | Conv, received: tuple[Any], visit: Visit) -> Currents:
+    """Currents ``W x + b``: ``μ = m_g e``, ``C = g² M + σ_b²``."""
     spikes, walk = as_inputs(received[0]), visit.walk
     if layer.rows == "standardised" and visit.of_numbers:  # few numbers of the drive: C = g² n/(n - 1) (M - e eᵀ)
         n = layer.fan_in(spikes.channels) if isinstance(layer, Conv) else spikes.neurons
@@ -196,6 +197,7 @@ def _mean_square(window: Window | None, numbers: Numbers, groups: int, centred: 
 
 
 def backward(layer: Linear | Conv, gradients: Gradients, visit: Visit, way: WayBack) -> Sequence[Gradients]:
+    """Gradients by spikes: ``G^e = g² (n_out/n_in) G^δ``; norms of gradients by the weights are kept."""
     spikes = way.laid_out(visit.kept["spikes"])
     if isinstance(layer, Conv):
         window = Window(*layer.windows)

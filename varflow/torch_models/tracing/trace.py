@@ -157,7 +157,7 @@ class _Tracer:
         return see
 
     def _own(self, name: str, module: Any) -> Callable[[Any, Any], None]:
-        """Of a module that is read as one operation, by a reader registered for its class."""
+        """A hook for a module that is read as one operation, by a reader registered for its class."""
 
         def see(given: Any, out: Any) -> None:
             words = repr(name)
