@@ -241,10 +241,13 @@ def faults(result, name="", depth=0):
 
 
 def _read(result):
-    """Fields and properties of an object of varflow's."""
+    """Fields and properties of an object of varflow's; old names, which warn, are left out."""
     own = {field.name for field in fields(result)} if is_dataclass(result) else set()
     kind = type(result)
-    own |= {name for name in dir(kind) if isinstance(inspect.getattr_static(kind, name), property)}
+    properties = {name: inspect.getattr_static(kind, name) for name in dir(kind)}
+    own |= {
+        name for name, each in properties.items() if isinstance(each, property) and "Deprecated" not in (each.__doc__ or "")
+    }
     return sorted(name for name in own if not name.startswith("_"))
 
 
