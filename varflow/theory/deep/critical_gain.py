@@ -162,8 +162,12 @@ def _smallest(
 
 
 def _nearest(look: Look, seen: list[Seen], x: float, step: float) -> float:
-    """ln g nearest to ``x`` at which all replicas live, or for steps down all die; sought in doubled steps if none was seen."""
+    """ln g nearest to ``x`` from which on all replicas live, or for steps down all die: halfway to the next gain that was seen.
+
+    If there is none, it is sought in doubled steps.
+    """
     while not (gains := [each.x for each in seen if np.all((each.lifetime >= 1) == (step > 0))]) and abs(step) < STRIDE:
         look(x + step)
         step *= 2
-    return min(gains, key=lambda gain: abs(gain - x), default=x + step)
+    end = min(gains, key=lambda gain: abs(gain - x), default=x + step)
+    return (end + min((each.x for each in seen if (end - each.x) * step > 0), key=lambda gain: abs(gain - end))) / 2

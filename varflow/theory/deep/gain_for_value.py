@@ -49,12 +49,11 @@ class Solution:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rung:
-    """A search in networks of one size and so many points, and the rung before it."""
+    """A search in networks of one size and so many points."""
 
     question: Question
     responses: Responses
     search: Search
-    before: Rung | None
 
     @property
     def stopped_early(self) -> bool:
@@ -62,8 +61,9 @@ class Rung:
         return self.search.best.layers < self.question.depth
 
     @property
-    def early_death(self) -> float:
-        return self.question.early_death(self.responses)
+    def early_miss(self) -> float:
+        """Error of ln(value) by early death."""
+        return self.search.slope.value * self.question.early_death(self.responses)
 
     def misses(self, tolerance: float) -> bool:
         """True if no gain brings ln(value) within a tolerance: the best one dies, is the largest and too small, or is off."""
@@ -74,7 +74,7 @@ class Rung:
     @property
     def hopeless(self) -> bool:
         """True if no gain of networks with more points will have the value either."""
-        return self.misses(VALUE_TOLERANCE + self.search.slope.value * self.early_death + 2 * self.search.best.error)
+        return self.misses(VALUE_TOLERANCE + self.early_miss + 2 * self.search.best.error)
 
     def answers(self, points: int) -> bool:
         """True if the gain has the value and the value tells the gain."""
@@ -82,16 +82,15 @@ class Rung:
 
     @property
     def near_death(self) -> bool:
-        """True if the value is reached only on the way down to a network that dies, at a gain that depends on the points."""
-        whole = [rung for rung in (self, self.before) if rung and rung.question is self.question]
-        reach = self.search.best.x - 2 * self.early_death
-        falls = any((dead := rung.search.dying) and dead.off.mean() < 0 and dead.x > reach for rung in whole)
-        return falls and self.search.slope.value * self.early_death > VALUE_TOLERANCE
+        """True if the value is that of networks about to die, which depends on the points, and falls further below."""
+        best, dying = self.search.best, self.search.dying
+        falls = dying is None or dying.off.mean() < 0
+        return falls and best.lifetime.min() < 1 + STRIDE and self.early_miss > VALUE_TOLERANCE / 2
 
     def error(self, points: int) -> float:
         """Error of ln g: of the value over its slope, and by early death in whole networks of fewer points than asked for."""
         best, least = self.search.best, self.search.slope.least
-        early = self.early_death if self.responses.points < points and not self.stopped_early else 0.0
+        early = self.question.early_death(self.responses) if self.responses.points < points and not self.stopped_early else 0.0
         return math.hypot(best.error / least, best.miss / least, early)
 
 
@@ -168,7 +167,7 @@ def _rung(question: Question, responses: Responses, x: float, before: Rung | Non
         slope = replace(slope, measured=slope.measured and before.question.depth == question.depth)
     look = looking(question, responses)
     found = search(look, x, accuracy=accuracy, width=width, slope=slope, stride=stride, report=report)
-    return Rung(question, responses, found, before)
+    return Rung(question, responses, found)
 
 
 def _multiplier(rung: Rung) -> float:

@@ -239,11 +239,9 @@ def _look(question: Question, responses: Responses, first: LayerState, x: float)
         before, weakest = weakest, question.weakest(states[-1])
         lifetime = np.where(np.maximum(before, weakest) > ALIVE, number + _crossing(before, weakest), lifetime)
     state = average(states) if settled else last
-    off = np.log(np.maximum(question.values(state), TINY) / question.value)
-    lifetime = np.where(settled or endless, np.inf, lifetime / depth)
-    return Seen(
-        x, off + (np.inf if endless else 0.0), lifetime, state, float(values[min(depth // 2, number - 1)].mean()), number
-    )
+    off = np.log(np.maximum(question.values(state), TINY) / question.value) + (math.inf if endless else 0.0)
+    lifetime, halfway = np.where(settled or endless, np.inf, lifetime / depth), values[min(depth // 2, number - 1)]
+    return Seen(x, off, lifetime, state, float(halfway.mean()), number)
 
 
 def _crossing(before: np.ndarray, after: np.ndarray) -> np.ndarray:
