@@ -413,6 +413,20 @@ def test_a_rate_out_of_reach_names_the_range():
     refused(0.85 * least, 12)
 
 
+def test_the_smallest_rate_is_named_with_its_error():
+    """Seeds agree within three errors, as they do not with an end 25 % larger."""
+    rules = []
+    for seed in range(3):
+        with pytest.raises(vf.DomainError) as refusal:
+            vf.gain_for_rate(vf.neurons.snntorch_leaky(0.9), rate=0.9, steps=12, depth=30, seed=seed)
+        rules.append(refusal.value.rule)
+    least, error = np.array(
+        [re.findall(r"between about (\S+) and .* known to ± ([\d.]+),", rule)[0] for rule in rules], float
+    ).T
+    assert np.all(np.abs(least - least.mean()) <= 3 * error)
+    assert np.all(np.abs(1.25 * least - least.mean()) > 3 * error)
+
+
 def test_fewer_layers_reach_lower_rates():
     """As the refusal of too low a rate says; that of too high a one does not."""
     low, shallow, high = refused(0.04, 12), refused(0.04, 6), refused(0.9, 12)

@@ -72,10 +72,10 @@ def temporal_critical_gain(
     -----
     **Assumes** infinite width, no bias, weights of mean 0. Steps count from the first arrival, so a delay has no effect.
     **Accuracy**: a search in the gain. If the first step decides, which needs no sampling, the gain is accurate to 1e-10, or to
-    1e-3 if some later step dies within 1e-3 of it (``error`` says which). Else ``error`` contains the scatter of replicas and
-    ``2.5/points``, relatively: with few points a lingering network dies early. Late gain² of ``zero``, β = 0.5, 20 steps, is
-    5.78 with 2⁹ points, 5.63 with 2¹¹ and 2¹³. Rates below 1/points are not resolved: driven with a standard deviation of θ/6,
-    that neuron's gain is 0.4 % too large.
+    1e-3 if some later step dies within 1e-3 of it (``error`` says which). Else the median
+    replica just lives, and ``error`` contains the scatter of replicas and ``2.5/points``, relatively: with few points a
+    lingering network dies early. Late gain² of ``zero``, β = 0.5, 20 steps, is 5.74 with 2⁹ points, 5.63 with 2¹¹ and 2¹³.
+    Rates below 1/points are not resolved: driven with a standard deviation of θ/6, that neuron's gain is 0.4 % too large.
     **Source**: derived here.
 
     Examples
