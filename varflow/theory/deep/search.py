@@ -1,4 +1,5 @@
-"""The gain of a wanted value, or the smallest one that lives: secants in ``ln g`` within a bracket, where dead means too low.
+"""The gain of a wanted value, or the smallest one that lives, at which the lifetime is the depth: secants in ``ln g`` within a
+bracket, where dead means too low.
 
 Values are deterministic functions of the gain (see ``look``), so noise matters as the error of the answer only, and where two
 gains are so near that their slope is nothing but noise.
@@ -95,10 +96,11 @@ def search(
     """Search from ``x`` on for ``ln(value/wanted) = 0``, to an ``accuracy`` or to half the error.
 
     It ends there once the slope is measured, or no network within a stride tells one. It also ends where the bracket is
-    narrower than ``width``, as values jump or networks die within it; at a limit; and where the value is out of reach.
+    narrower than ``width``, as values jump or networks die within it; at a limit; and where the value is out of reach. An
+    accuracy of 0 asks for such a bracket, and steps of nearly its width close it.
     """
     seen: list[Seen] = []
-    least = 0.0 if accuracy else (1 - MARGIN) * width  # so that the bracket closes
+    least = 0.0 if accuracy else (1 - MARGIN) * width
     aside = 2 * ROUGH / slope.value  # from the best network to a second one that tells the slope
     while True:
         seen.append(look(min(max(x, limits[0]), limits[1])))
