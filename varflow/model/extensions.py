@@ -11,7 +11,7 @@ from dataclasses import is_dataclass
 from inspect import signature
 from typing import Any
 
-from varflow import _figures
+from varflow import _display
 from varflow._checks import DomainError, called
 from varflow.model.drive_kinds import Drive
 from varflow.model.graph import Graph, Node
@@ -104,7 +104,7 @@ def register(
     for name in reads or {}:
         _check_name(name)
     for part, function in given.items():
-        (_figures.figure.register if part == "figure" else OWN[part].__setitem__)(kind, function)
+        (_display.figure.register if part == "figure" else OWN[part].__setitem__)(kind, function)
     for name, reader in (reads or {}).items():
         READS[name] = called("reads", reader)
 
