@@ -10,6 +10,7 @@ have peak 1 and width ``a``; a user's own is an expression in ``v``, smooth exce
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Any, NamedTuple
 
@@ -157,7 +158,8 @@ def gradient_gain(
     psi_of = surrogate_of(surrogate, argument)
     if solve is not None:
         choice("solve", solve, ("peak", "width"))
-    start = Derivation(f"The gain of gradients, surrogate {psi_of.name}", Domain(_draw(psi_of, at, solve), _define(psi_of, at)))
+    setting = Domain(partial(_draw, psi_of, at, solve), partial(_define, psi_of, at))
+    start = Derivation(f"The gain of gradients, surrogate {psi_of.name}", setting)
     steps = start.then(
         Eq(delta2, psi2 * backward),
         "$\\delta_l = \\psi(u_l - \\theta) \\sum_k w_{kl} \\delta_k$",
@@ -252,41 +254,35 @@ def _gathered(total: Any, short: bool) -> Any:
     return min(sympy.powsimp(sympy.simplify(total)), collected, key=sympy.count_ops)
 
 
-def _draw(surrogate: SymbolicSurrogate, at: Any, solve: str | None) -> Callable[[Random], Values]:
-    def draw(rng: Random) -> Values:
-        between = lambda low, high: mpf(rng.uniform(low, high))  # noqa: E731
-        values = {V: between(0.3, 3), g: between(1.3, 4), n: mpf(rng.randint(1, 9)), n_next: mpf(rng.randint(1, 5))}
-        symbols = {s for *_, psi in surrogate.pieces for s in psi.free_symbols} | {a}
-        for symbol in sorted(symbols - {v}, key=str):
-            values.setdefault(symbol, between(0.3, 2))
-        sign = -1 if at.is_negative else 1 if at.is_positive else rng.choice([-1, 1])
-        values |= {symbol: sign * between(0.1, 2) for symbol in at.free_symbols}
-        if solve == "width":  # draw a width, and compute its gain by quadrature
-            values[width_found] = between(0.3, 2)
-            values[g] = 1 / mp.sqrt(_mean_square(surrogate, value(at, values), values | {a: values[width_found]}))
-        return values
-
-    return draw
+def _draw(surrogate: SymbolicSurrogate, at: Any, solve: str | None, rng: Random) -> Values:
+    between = lambda low, high: mpf(rng.uniform(low, high))  # noqa: E731
+    values = {V: between(0.3, 3), g: between(1.3, 4), n: mpf(rng.randint(1, 9)), n_next: mpf(rng.randint(1, 5))}
+    symbols = {s for *_, psi in surrogate.pieces for s in psi.free_symbols} | {a}
+    for symbol in sorted(symbols - {v}, key=str):
+        values.setdefault(symbol, between(0.3, 2))
+    sign = -1 if at.is_negative else 1 if at.is_positive else rng.choice([-1, 1])
+    values |= {symbol: sign * between(0.1, 2) for symbol in at.free_symbols}
+    if solve == "width":  # draw a width, and compute its gain by quadrature
+        values[width_found] = between(0.3, 2)
+        values[g] = 1 / mp.sqrt(_mean_square(surrogate, value(at, values), values | {a: values[width_found]}))
+    return values
 
 
-def _define(surrogate: SymbolicSurrogate, at: Any) -> Callable[[Values], Values]:
-    def define(values: Values) -> Values:
-        level = value(at, values)
-        square = _mean_square(surrogate, level, values)
-        mean, second = mpf("0.3"), mpf("0.7")  # of the backward signals above
-        weight = values[g] / mp.sqrt(values[n])
-        signal = spread([-weight, weight], int(values[n_next]), mean, second)[0]
-        fires = mp.erfc(level / mp.sqrt(2 * values[V])) / 2
-        derived = {psi2: square, backward: signal, delta2: square * signal, delta2_next: second, W: weight**2, rate: fires}
-        derived[chi] = square * signal * values[n] / (values[n_next] * second)
-        derived |= {
-            slack: values[g] ** 2 - derived[chi],
-            weight_gradient: fires * second,
-            peak_found: 1 / mp.sqrt(derived[chi]),
-        }
-        return derived
-
-    return define
+def _define(surrogate: SymbolicSurrogate, at: Any, values: Values) -> Values:
+    level = value(at, values)
+    square = _mean_square(surrogate, level, values)
+    mean, second = mpf("0.3"), mpf("0.7")  # of the backward signals above
+    weight = values[g] / mp.sqrt(values[n])
+    signal = spread([-weight, weight], int(values[n_next]), mean, second)[0]
+    fires = mp.erfc(level / mp.sqrt(2 * values[V])) / 2
+    derived = {psi2: square, backward: signal, delta2: square * signal, delta2_next: second, W: weight**2, rate: fires}
+    derived[chi] = square * signal * values[n] / (values[n_next] * second)
+    derived |= {
+        slack: values[g] ** 2 - derived[chi],
+        weight_gradient: fires * second,
+        peak_found: 1 / mp.sqrt(derived[chi]),
+    }
+    return derived
 
 
 def _mean_square(surrogate: SymbolicSurrogate, level: Any, values: Values) -> Any:

@@ -29,58 +29,46 @@ V_next = quantity("V'", "V'", positive=True)
 E_x, E_x2 = quantity("E[x]", r"\mathrm{E}[x]"), quantity("E[x^2]", r"\mathrm{E}[x^2]", positive=True)
 
 
-class Response(NamedTuple):
-    """``E[r(u)²] = base + ∫_θ^∞ weight(u) f_u du``; ``at(u, θ, a)`` is ``r`` itself and ``kinks(θ)`` where it jumps."""
-
-    name: str
-    base: Any
-    weight: Any
-    at: Callable[[Any, Any, Any], Any]
-    kinks: Callable[[Any], Iterable[Any]]
-    reason: str
-    parameters: tuple[Any, ...] = ()
-
-
 def _at_threshold(theta: Any) -> list[Any]:
     return [theta]
 
 
+class Response(NamedTuple):
+    """``E[r(u)²] = base + ∫_θ^∞ weight(u) f_u du``; ``at(u, θ, a)`` is ``r`` itself and ``kinks(θ)`` where it jumps."""
+
+    name: str
+    weight: Any
+    at: Callable[[Any, Any, Any], Any]
+    reason: str
+    base: Any = S.Zero
+    kinks: Callable[[Any], Iterable[Any]] = _at_threshold
+    parameters: tuple[Any, ...] = ()
+
+
 RESPONSES = {
-    "step": Response(
-        "step",
-        S.Zero,
-        S.One,
-        lambda u, theta, a: int(u > theta),
-        _at_threshold,
-        "$x = 1(u > \\theta)$, a spike is its own square",
-    ),
-    "graded": Response(
-        "graded", S.Zero, u**2, lambda u, theta, a: u * int(u > theta), _at_threshold, "$x = u\\,1(u > \\theta)$"
-    ),
+    "step": Response("step", S.One, lambda u, theta, a: int(u > theta), "$x = 1(u > \\theta)$, a spike is its own square"),
+    "graded": Response("graded", u**2, lambda u, theta, a: u * int(u > theta), "$x = u\\,1(u > \\theta)$"),
     "ternary": Response(
         "ternary",
-        S.Zero,
         S(2),
         lambda u, theta, a: int(u > theta) - int(u < -theta),
-        lambda theta: [-theta, theta],
         "$x = \\pm 1$ beyond $\\pm\\theta$, and the distribution is symmetric",
+        kinks=lambda theta: [-theta, theta],
     ),
     "leaky_relu": Response(
         "leaky_relu",
-        slope**2 * V,
         (1 - slope**2) * u**2,
         lambda u, theta, a: u if u > theta else a * u,
-        _at_threshold,
         "$x = u$ above the threshold, $x = a u$ below it",
-        (slope,),
+        base=slope**2 * V,
+        parameters=(slope,),
     ),
     "multi_spike": Response(
         "multi_spike",
-        S.Zero,
         2 * k - 1,
         lambda u, theta, a: mp.floor(u / theta) if u > 0 else 0,
-        lambda theta: (j * theta for j in count(1)),
         "$x = \\lfloor u/\\theta \\rfloor$, whose square is the sum of the odd numbers up to $2x - 1$",
+        kinks=lambda theta: (j * theta for j in count(1)),
     ),
 }
 

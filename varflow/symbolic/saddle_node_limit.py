@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -49,7 +50,7 @@ def saddle_node_root(law: Law, order: int) -> Derivation:
     z, variance, multiplier = _series(law, closed, order)
     error, at, tail_ = O(epsilon ** (order + 1)), {law.z: z_s}, law.tail
     other = lambda e: e.subs(epsilon, -epsilon) + error  # noqa: E731
-    steps = Derivation("Both fixed points near the saddle-node", _setting(law), answers=4).then(
+    steps = Derivation("Both fixed points near the saddle-node", Domain(_draw, partial(_define, law)), answers=4).then(
         Eq(1 / gamma, z_s**2 * tail_.subs(at)), "a fixed point", assumption=f"{law.name} potentials, no bias"
     )
     steps = steps.then(
@@ -73,15 +74,13 @@ def saddle_node_root(law: Law, order: int) -> Derivation:
     return steps.then(Eq(m_e, other(multiplier)), "and at the edge")
 
 
-def _setting(law: Law) -> Domain:
-    def draw(rng: Random) -> Values:
-        return {theta: mpf(rng.uniform(0.3, 2)), epsilon: mpf(rng.uniform(0.05, 0.4))}
+def _draw(rng: Random) -> Values:
+    return {theta: mpf(rng.uniform(0.3, 2)), epsilon: mpf(rng.uniform(0.05, 0.4))}
 
-    def define(values: Values) -> Values:
-        turn = turning_point(law)
-        return {z_c: turn} | roots(law, values, (1 - values[epsilon] ** 2) * turn**2 * tail(law, turn))
 
-    return Domain(draw, define)
+def _define(law: Law, values: Values) -> Values:
+    turn = turning_point(law)
+    return {z_c: turn} | roots(law, values, (1 - values[epsilon] ** 2) * turn**2 * tail(law, turn))
 
 
 def _turn(law: Law) -> tuple[Any, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -75,7 +76,8 @@ def weight_variance(
     layer = layer_of(distribution, response=response, threshold=threshold, parameters=parameters)
     wanted = atom("variance", variance)
     _refuse_without_weights(layer, wanted, threshold, variance)
-    start = Derivation("The weight variance that preserves the variance", Domain(_with_weights(layer), _weighted(layer)))
+    setting = Domain(partial(_with_weights, layer), partial(_weighted, layer))
+    start = Derivation("The weight variance that preserves the variance", setting)
     moved = {E_w: 0, E_w2: sigma_w**2}
     mean_square = _second_moment(layer)
     steps = start.then(Eq(V_next, E_u2 - E_u**2), "the variance of a potential of the next layer")
@@ -114,26 +116,20 @@ def _refuse_without_weights(layer: SymbolicLayer, wanted: Any, threshold: Any, v
         )
 
 
-def _with_weights(layer: SymbolicLayer) -> Any:
-    def draw(rng: Random) -> Values:
-        values = layer.draw(rng)
-        mean = mpf(rng.uniform(-1, 1))
-        return values | {E_w: mean, E_w2: values[sigma_w] ** 2 + mean**2, E_xx: mpf(rng.uniform(-1, 1))}
-
-    return draw
+def _with_weights(layer: SymbolicLayer, rng: Random) -> Values:
+    values = layer.draw(rng)
+    mean = mpf(rng.uniform(-1, 1))
+    return values | {E_w: mean, E_w2: values[sigma_w] ** 2 + mean**2, E_xx: mpf(rng.uniform(-1, 1))}
 
 
-def _weighted(layer: SymbolicLayer) -> Any:
-    def define(values: Values) -> Values:
-        first, second = layer.moments(values)
-        mean, fan_in = values[E_w], int(values[n])
-        scale = mp.sqrt(values[E_w2] - mean**2)
-        square, mean_next = spread([mean - scale, mean + scale], fan_in, first, second, values[E_xx])
-        unit = spread([-mpf(1), mpf(1)], fan_in, first, second)[0]
-        derived = {E_x: first, E_x2: second, E_u: mean_next, E_u2: square, W: values[V] / unit}
-        return derived | {V_next: square - mean_next**2}
-
-    return define
+def _weighted(layer: SymbolicLayer, values: Values) -> Values:
+    first, second = layer.moments(values)
+    mean, fan_in = values[E_w], int(values[n])
+    scale = mp.sqrt(values[E_w2] - mean**2)
+    square, mean_next = spread([mean - scale, mean + scale], fan_in, first, second, values[E_xx])
+    unit = spread([-mpf(1), mpf(1)], fan_in, first, second)[0]
+    derived = {E_x: first, E_x2: second, E_u: mean_next, E_u2: square, W: values[V] / unit}
+    return derived | {V_next: square - mean_next**2}
 
 
 def _law_in_words(law: Law) -> str:
