@@ -17,17 +17,6 @@ from varflow._checks import (
 )
 from varflow.init.published.fluctuation_driven import FilterSums
 
-__all__ = [
-    "ExcitatoryInhibitory",
-    "ei_init_scale",
-    "fluctuation_driven_exponential",
-    "fluctuation_driven_gain",
-    "fluctuation_driven_lognormal",
-    "herranz_mean",
-    "herranz_variance",
-    "norse_recurrent_gain",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class ExcitatoryInhibitory:
