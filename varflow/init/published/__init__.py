@@ -47,7 +47,7 @@ __all__ = ["METHODS", *(name for name in names_of(globals()) if not name.isupper
 
 
 def __getattr__(name: str) -> Any:
-    if name not in names_of(vars(leaving)):
+    if name not in leaving.__all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     deprecated(f"vf.init.published.{name} goes with the next release: no method of vf.catalogue uses it")
     return getattr(leaving, name)
