@@ -56,7 +56,7 @@ def test_critical_gain_of_a_block(block, square):
     if square:
         from varflow.theory.deep.block import Block
 
-        below, above = (Block(tuple(block)).with_free(critical * (1 + change)).layers for change in (-1e-4, 1e-4))
+        below, above = (Block.of(block).with_free(critical * (1 + change)).layers for change in (-1e-4, 1e-4))
         assert (len(vf.fixed_points(block=below)), len(vf.fixed_points(block=above))) == (1, 3)
 
 
