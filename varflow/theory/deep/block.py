@@ -227,9 +227,9 @@ def _kind(layers: Sequence[Layer]) -> str:
     raise DomainError("block", layers, "must have at least one Spike")
 
 
-def fixed_points_of_block(layers: Sequence[Layer]) -> FixedPoints:
+def fixed_points_of_block(block: Block) -> FixedPoints:
     """Every state that a block reproduces, with its stability; see :func:`varflow.fixed_points`."""
-    block = Block.of(layers).for_one_step()
+    block = block.for_one_step()
     if not block.binary:
         silence = FixedPoint(0.0, 0.0, 1.0, False, np.inf, 0.0)
         return FixedPoints((silence,), False, None, 0.0, note=_growth_of_sums(block))
