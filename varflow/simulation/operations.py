@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from varflow._checks import DomainError
 from varflow.model.coverage import MAPS, from_outside, map_of, wrong_return
-from varflow.model.drives import Currents, Given, Inputs, Spikes, White
+from varflow.model.drives import ConstantCurrents, Given, Inputs, SpikeTrains, White
 from varflow.model.graph import Node
 from varflow.model.layers import BatchNorm, Concat, Conv, LayerNorm, Linear, Measured, Pool, Product, RMSNorm, Spike, Sum
 from varflow.model.signals import Signal
@@ -27,15 +27,15 @@ from varflow.model.sources import Source
 from varflow.simulation.flows import Flow, added, scaled
 from varflow.simulation.neurons import Cells, respond
 from varflow.simulation.recurrent import recurrence
-from varflow.simulation.walk import Walk
+from varflow.simulation.walk import ChunkWalk
 from varflow.simulation.weighted import received
 
 
-def driven(drive: Any, flows: tuple[()], walk: Walk, node: Node) -> Flow:
+def driven(drive: Any, flows: tuple[()], walk: ChunkWalk, node: Node) -> Flow:
     """The flow of the drive; an input constant in time has one step."""
     steps, probes, shape = walk.steps, walk.probes, node.operation.after().shape
-    draws = walk.stream("trains" if isinstance(drive, Spikes) else "drive")
-    if isinstance(drive, Currents):
+    draws = walk.stream("trains" if isinstance(drive, SpikeTrains) else "drive")
+    if isinstance(drive, ConstantCurrents):
         return Flow((drive.std * draws.normals(probes, 1, *shape).double()).expand(-1, -1, steps, *shape))
     if isinstance(drive, White):
         noise = [draws.normals(probes, *shape) for _ in range(steps)]
@@ -49,19 +49,19 @@ def driven(drive: Any, flows: tuple[()], walk: Walk, node: Node) -> Flow:
     return Flow(torch.stack([draws.trains(rates, drive.kind) for _ in range(steps)], 2), 1.0)
 
 
-def measured(operation: Measured, flows: tuple[Flow, ...], walk: Walk, node: Node) -> Flow:
+def measured(operation: Measured, flows: tuple[Flow, ...], walk: ChunkWalk, node: Node) -> Flow:
     """Numbers as they were measured, of the inputs in turn; what a Fallback receives."""
     return flows[0] if flows else Flow(_seen(operation.x.swapaxes(0, 1), walk))
 
 
-def _seen(table: np.ndarray, walk: Walk) -> Tensor:
+def _seen(table: np.ndarray, walk: ChunkWalk) -> Tensor:
     """Rows of a table, shape (networks, probes, …): network ``r`` sees one, or all of them in a batch."""
     networks, probes = walk.streams.repeats, walk.probes
     first = walk.chunk * networks + np.arange(networks)[:, None] if probes == 1 else np.zeros((networks, 1), int)
     return torch.from_numpy(table[(first + np.arange(probes)) % len(table)]).to(walk.streams.device)
 
 
-def weighted(operation: Linear | Conv, flows: tuple[Flow], walk: Walk, node: Node) -> Flow:
+def weighted(operation: Linear | Conv, flows: tuple[Flow], walk: ChunkWalk, node: Node) -> Flow:
     """``W x + b``, at every step also of an input that is constant in time."""
     (flow,) = flows
     shape = operation.after(Signal("spikes", flow.shape), width=node.width).shape
@@ -70,7 +70,7 @@ def weighted(operation: Linear | Conv, flows: tuple[Flow], walk: Walk, node: Nod
     return Flow(currents.expand(-1, -1, walk.steps, *shape))
 
 
-def fired(operation: Spike, flows: tuple[Flow], walk: Walk, node: Node) -> Flow:
+def fired(operation: Spike, flows: tuple[Flow], walk: ChunkWalk, node: Node) -> Flow:
     """Spikes as they arrive at the next layer; the layer is measured before their delay."""
     (flow,) = flows
     networks, probes, steps = flow.values.shape[:3]
@@ -88,7 +88,7 @@ def fired(operation: Spike, flows: tuple[Flow], walk: Walk, node: Node) -> Flow:
     return Flow(spikes.view(flow.values.shape), 1.0)
 
 
-def _fractions(shape: tuple[int, ...], walk: Walk) -> Tensor:
+def _fractions(shape: tuple[int, ...], walk: ChunkWalk) -> Tensor:
     """Fractions of neurons that differ; on a map, one for all positions of a channel."""
     return walk.neurons.fractions(shape[0]).repeat_interleave(math.prod(shape[1:]), -1)
 
@@ -155,7 +155,7 @@ def scaled_to_rms(layer: RMSNorm, flows: Sequence[Flow], *_: Any) -> Flow:
 
 
 MAPS["simulate"] |= {
-    **dict.fromkeys((Currents, White, Given, Inputs, Spikes), driven),
+    **dict.fromkeys((ConstantCurrents, White, Given, Inputs, SpikeTrains), driven),
     Measured: measured,
     Linear: weighted,
     Conv: weighted,
@@ -170,7 +170,7 @@ MAPS["simulate"] |= {
 }
 
 
-def simulate(node: Node, flows: tuple[Flow, ...], walk: Walk, sends: Signal) -> Flow:
+def simulate(node: Node, flows: tuple[Flow, ...], walk: ChunkWalk, sends: Signal) -> Flow:
     """The signal that an operation sends, or for the source the drive."""
     sender = replace(node, operation=walk.network.drive) if isinstance(node.operation, Source) else node
     flow = map_of("simulate", sender)(sender.operation, flows, walk, node)
@@ -179,7 +179,7 @@ def simulate(node: Node, flows: tuple[Flow, ...], walk: Walk, sends: Signal) -> 
     return flow
 
 
-def _check(flow: Any, flows: tuple[Flow, ...], walk: Walk, node: Node, sends: Signal) -> None:
+def _check(flow: Any, flows: tuple[Flow, ...], walk: ChunkWalk, node: Node, sends: Signal) -> None:
     """DomainError if a layer or drive from outside does not send what the graph says, or what is no number."""
     shape = (walk.streams.repeats, walk.probes, walk.steps, *sends.shape)
     if not isinstance(flow, Flow) or flow.values.shape not in (shape, (*shape[:2], 1, *shape[3:])):

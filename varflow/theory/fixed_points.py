@@ -165,9 +165,9 @@ def fixed_points(
     _block_or_layer(block, threshold=threshold, gain=gain)
     if block is None:
         return of_layer.fixed_points(threshold, gain, distribution, bias_std, mean_gain)
-    from varflow.theory.deep.block import Block, fixed_points_of_block
+    from varflow.theory.deep.block import RepeatedBlock, fixed_points_of_block
 
-    return fixed_points_of_block(Block.of(block))
+    return fixed_points_of_block(RepeatedBlock.of(block))
 
 
 def _of_network(network: Network, **others: Any) -> FixedPoints:

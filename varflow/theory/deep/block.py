@@ -45,7 +45,7 @@ NUDGE = 1e-5  # relative change for the multiplier: its error is of second order
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class RepeatedBlock:
     """The map of the state through a block.
 
     Attributes
@@ -66,7 +66,7 @@ class Block:
         covered(self.graph[1:], "forward")
 
     @classmethod
-    def of(cls, layers: Sequence[Layer]) -> Block:
+    def of(cls, layers: Sequence[Layer]) -> RepeatedBlock:
         """The block of layers in a row."""
         layers = several("block", layers, Layer)
         width = next((w for layer in reversed(layers) if (w := getattr(layer, "width", None))), WIDTH)
@@ -89,7 +89,7 @@ class Block:
             raise DomainError("block", self.layers, "must have at least one Spike")
         return found
 
-    def for_one_step(self) -> Block:
+    def for_one_step(self) -> RepeatedBlock:
         """The block itself, if one step describes it; else DomainError."""
         for layer in self.spiking:
             if layer.recurrent or layer.neuron.reset_rule.counts:
@@ -154,9 +154,9 @@ class Block:
             raise DomainError("block", self.layers, "must have a layer with weights")
         return last.free, getattr(last, last.free)
 
-    def with_free(self, value: float) -> Block:
+    def with_free(self, value: float) -> RepeatedBlock:
         """The block with another :attr:`free` value."""
-        return Block.of(_changed(self.layers, value))
+        return RepeatedBlock.of(_changed(self.layers, value))
 
     @cached_property
     def units(self) -> tuple[float, float]:
@@ -227,7 +227,7 @@ def _kind(layers: Sequence[Layer]) -> str:
     raise DomainError("block", layers, "must have at least one Spike")
 
 
-def fixed_points_of_block(block: Block) -> FixedPoints:
+def fixed_points_of_block(block: RepeatedBlock) -> FixedPoints:
     """Every state that a block reproduces, with its stability; see :func:`varflow.fixed_points`."""
     block = block.for_one_step()
     if not block.binary:
@@ -261,7 +261,7 @@ def fixed_points_of_block(block: Block) -> FixedPoints:
 
 def critical_gain_of_block(layers: Sequence[Layer]) -> float:
     """The gain of a block's last layer with weights at which its active fixed points begin or, where it falls with it, end."""
-    block = Block.of(layers).for_one_step()
+    block = RepeatedBlock.of(layers).for_one_step()
     name, start = block.free
     if name != "gain":
         raise DomainError("block", block.layers, "is normalised after its last weights: no gain of theirs is critical")
@@ -285,7 +285,7 @@ def critical_gain_of_block(layers: Sequence[Layer]) -> float:
     return rising_root(most, start, 1e-13) if largest > 0 else np.inf
 
 
-def _growth_of_sums(block: Block) -> str:
+def _growth_of_sums(block: RepeatedBlock) -> str:
     large = LARGEST
     signal = Spikes(np.full((1, 1, 1), large), np.full((1, 1, 1, 1), large**2), Grid(1, 1, 1, 1), WIDTH)
     after, _ = block._through(signal)

@@ -21,7 +21,7 @@ from varflow.model.network import Network
 from varflow.model.signals import Layer, Signal
 from varflow.model.sources import Source
 from varflow.results import FixedPoints
-from varflow.theory.deep.block import Block, fixed_points_of_block
+from varflow.theory.deep.block import RepeatedBlock, fixed_points_of_block
 from varflow.theory.memoryless.fixed_points import fixed_points as of_layer
 
 SAMPLING = 4.0  # standard errors within which numbers of drawn weights count as equal
@@ -37,10 +37,10 @@ def fixed_points_of_network(network: Network) -> FixedPoints:
             scaled = (network.neuron.input_scale * value for value in (network.bias_std, *means))
             return of_layer(network.neuron.threshold, network.neuron.input_scale * gains.pop(), "normal", *scaled)
     graph = graph_of(network)
-    places = [_Place.of(graph, number, *site) for number, site in enumerate(graph.sites())]
+    sites = [_Site.of(graph, number, *site) for number, site in enumerate(graph.sites())]
     for tolerance in (0.0, SAMPLING):
-        if repeats := _repeats(places, tolerance):
-            points = fixed_points_of_block(_block(places, repeats))
+        if repeats := _repeats(sites, tolerance):
+            points = fixed_points_of_block(_block(sites, repeats))
             averaged = "Of the average over repeats, whose weights differ as drawn ones do. " if tolerance else ""
             return replace(points, note=averaged + points.note)
     rule = "repeats no block of layers, of neurons without positions, over more than half of its depth: give one, block=[…]"
@@ -48,7 +48,7 @@ def fixed_points_of_network(network: Network) -> FixedPoints:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Site:
     """A node of a network with what may repeat.
 
     Attributes
@@ -67,13 +67,13 @@ class _Place:
     form: tuple[Any, ...]
 
     @classmethod
-    def of(cls, graph: Graph, number: int, node: Node, received: Sequence[Signal], sent: Signal) -> _Place:
+    def of(cls, graph: Graph, number: int, node: Node, received: Sequence[Signal], sent: Signal) -> _Site:
         numbers = _drawn(node.operation, received, sent, graph[node.inputs[0]].operation if node.inputs else None)
         plain = _changed(node.operation, {name: float(name == "gain") for name in numbers})
         back = tuple(number - source for source in node.inputs)
         return cls(node, sent, numbers, (plain, back, node.weights, sent.kind, sent.shape))
 
-    def like(self, other: _Place, tolerance: float) -> bool:
+    def like(self, other: _Site, tolerance: float) -> bool:
         """True if this is the other again."""
         if self.form != other.form:
             return False
@@ -100,45 +100,45 @@ def _drawn(layer: Layer, received: Sequence[Signal], sent: Signal, source: Layer
     return {}
 
 
-def _repeats(places: Sequence[_Place], tolerance: float) -> list[range]:
+def _repeats(sites: Sequence[_Site], tolerance: float) -> list[range]:
     """The nodes of each repeat of the smallest block that repeats over more than half of all layers of neurons, if any does."""
-    neurons = [place.node.operation.spikes for place in places]
-    for period in range(1, len(places) // 2 + 1):
-        for first, last in _alike(places, period, tolerance):
+    neurons = [site.node.operation.spikes for site in sites]
+    for period in range(1, len(sites) // 2 + 1):
+        for first, last in _alike(sites, period, tolerance):
             most = 2 * sum(neurons[first : last + 1]) > sum(neurons)
-            if cuts := [cut for cut in range(first - 1, last - 2 * period + 1) if most and _closed(places, cut, period)]:
+            if cuts := [cut for cut in range(first - 1, last - 2 * period + 1) if most and _closed(sites, cut, period)]:
                 # behind neurons a rate is the whole state; currents may have a mean besides
-                cut = min(cuts, key=lambda cut: (not neurons[cut], places[cut].sent.kind != "spikes"))
+                cut = min(cuts, key=lambda cut: (not neurons[cut], sites[cut].sent.kind != "spikes"))
                 return [range(start, start + period) for start in range(cut + 1, last - period + 2, period)]
     return []
 
 
-def _alike(places: Sequence[_Place], period: int, tolerance: float) -> Iterator[tuple[int, int]]:
+def _alike(sites: Sequence[_Site], period: int, tolerance: float) -> Iterator[tuple[int, int]]:
     """First and last nodes of all runs of two periods at least, in which each node is as that of the first period."""
     first = 1
-    for number in range(1 + period, len(places) + 1):
-        if number == len(places) or not places[number].like(places[first + (number - first) % period], tolerance):
+    for number in range(1 + period, len(sites) + 1):
+        if number == len(sites) or not sites[number].like(sites[first + (number - first) % period], tolerance):
             if number - first >= 2 * period:
                 yield first, number - 1
             first = number - period + 1
 
 
-def _closed(places: Sequence[_Place], cut: int, period: int) -> bool:
+def _closed(sites: Sequence[_Site], cut: int, period: int) -> bool:
     """True if the nodes of a period behind a cut receive signals of each other and of the cut, and send one like it."""
-    before, after = places[cut].sent, places[cut + period].sent
+    before, after = sites[cut].sent, sites[cut + period].sent
     fits = (before.kind, before.shape) == (after.kind, after.shape) and after.kind in ("currents", "spikes")
     return (
-        fits and len(after.shape) == 1 and all(min(places[cut + k].node.inputs, default=0) >= cut for k in range(1, period + 1))
+        fits and len(after.shape) == 1 and all(min(sites[cut + k].node.inputs, default=0) >= cut for k in range(1, period + 1))
     )
 
 
-def _block(places: Sequence[_Place], repeats: list[range]) -> Block:
+def _block(sites: Sequence[_Site], repeats: list[range]) -> RepeatedBlock:
     """The block of these repeats, with averages of their numbers."""
     cut = repeats[0].start - 1
-    nodes = [Node(Source(replace(places[cut].sent, weighted=True)), (), "block")]
+    nodes = [Node(Source(replace(sites[cut].sent, weighted=True)), (), "block")]
     for copies in zip(*repeats, strict=True):
-        node, numbers = places[copies[0]].node, [places[copy].numbers for copy in copies]
+        node, numbers = sites[copies[0]].node, [sites[copy].numbers for copy in copies]
         mean = {name: float(np.mean([of[name][0] for of in numbers])) for name in numbers[0]}
         inputs = tuple(source - cut for source in node.inputs)
         nodes.append(replace(node, operation=_changed(node.operation, mean), inputs=inputs))
-    return Block([node.operation for node in nodes[1:]], Graph(nodes))
+    return RepeatedBlock([node.operation for node in nodes[1:]], Graph(nodes))
