@@ -33,7 +33,7 @@ from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents, Spikes
 from varflow.theory.walks.signals import signals_walk
 
-WIDTH = 1000  # of layers without their own: it matters for weights with a fixed in-degree only
+WIDTH = 1000  # of layers without their own: it matters for weights with a fixed in-degree or a mean only
 LARGEST = 1e8  # variance in units of the squared threshold where the growth of a block is measured
 LEAST = 1e-20  # smallest state searched, in units of the largest, or of the one before if layers fire there
 FLOOR = 1e-200  # where that ends
@@ -133,10 +133,10 @@ class RepeatedBlock:
         grid, eye = Grid(len(inputs), 1, 1, 1), np.eye(len(inputs))
         signal: Currents | Spikes
         if self.kind == "currents":
-            signal = Currents(np.zeros_like(own), own[..., None] * eye, grid, WIDTH)
+            signal = Currents(np.zeros_like(own), own[..., None] * eye, grid, self.received.size)
         else:
             apart = own[..., :, None] * own[..., None, :]
-            signal = Spikes(own, apart + eye * (own - own**2)[..., None], grid, WIDTH)
+            signal = Spikes(own, apart + eye * (own - own**2)[..., None], grid, self.received.size)
         return self._through(signal, INFINITE)
 
     def _through(self, signal: Currents | Spikes, batching: Batching | None = None) -> tuple[Any, list[LayerState]]:
@@ -176,7 +176,7 @@ class RepeatedBlock:
     @cached_property
     def binary(self) -> bool:
         """True if spikes stay 0 or 1."""
-        whole = Spikes(np.ones((1, 1, 1)), np.ones((1, 1, 1, 1)), Grid(1, 1, 1, 1), WIDTH)
+        whole = Spikes(np.ones((1, 1, 1)), np.ones((1, 1, 1, 1)), Grid(1, 1, 1, 1), self.received.size)
         if self.kind == "currents" or self.graph.over_batch:
             return True
         after, _ = self._through(whole)
@@ -287,7 +287,8 @@ def critical_gain_of_block(layers: Sequence[Layer]) -> float:
 
 def _growth_of_sums(block: RepeatedBlock) -> str:
     large = LARGEST
-    signal = Spikes(np.full((1, 1, 1), large), np.full((1, 1, 1, 1), large**2), Grid(1, 1, 1, 1), WIDTH)
+    moments = np.full((1, 1, 1), large), np.full((1, 1, 1, 1), large**2)
+    signal = Spikes(*moments, Grid(1, 1, 1, 1), block.received.size)
     after, _ = block._through(signal)
     rate = float(after.mean[0, 0, 0]) - large
     return (
