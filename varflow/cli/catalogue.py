@@ -7,7 +7,7 @@ from typing import Annotated
 
 import varflow as vf
 from varflow._files import picture
-from varflow._stopping import finishing
+from varflow._process import finishing
 from varflow.cli import options as opt
 from varflow.cli.options import changed, preset_of
 from varflow.cli.terminal import bar, check_picture, deliver, option, real, whole

@@ -15,7 +15,7 @@ import numpy as np
 import varflow as vf
 from varflow._checks import DomainError, called, integer, positive_scale, probability, scalar
 from varflow.testing.fills import Fill, filled, seeded
-from varflow.testing.verdict import Judged, judged
+from varflow.testing.theories import Judged, judged
 
 SHAPE = (128, 256)  # not square, so that a fill that uses the wrong fan fails
 FEWEST_REPEATS, ROWS = 20, 8192  # tensors, and by default rows in all: enough for the false-alarm rates in the docstrings
