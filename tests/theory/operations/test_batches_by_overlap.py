@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import torch
+from autograd_networks import gradients
 
 import varflow as vf
 from varflow.theory.operations import weights
@@ -48,6 +50,35 @@ def test_overlaps_behind_centred_rows_are_centred(monkeypatch):
     assert agree(passed("centred", 0), together)
     monkeypatch.setattr(weights, "average_mean", lambda mean, grid: np.zeros_like(mean.mean(axis=1)))
     assert not agree(passed("centred", 0), together)
+
+
+NETWORKS, ROWS, WIDTH = 20, 96, 400
+
+
+@pytest.mark.parametrize("largest", [2**11, 0])
+def test_gradients_by_weights_below_a_layer_norm_and_a_batch_norm(largest, monkeypatch):
+    """Rows of unlike size, by which the LayerNorm divides gradients whose sum is 0: 20 networks within 4 standard errors and 3
+    over the number of rows. Gradients whose sum is 0 without that, or is not, are rejected.
+    """
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal((ROWS, 200)) + 1.0) * np.exp(np.linspace(-1.2, 1.2, ROWS))[:, None]
+    structure = [L.Linear(WIDTH, gain=1.5), L.LayerNorm(), L.BatchNorm(gamma=1.3), L.Spike(vf.Neuron(1.0))]
+    network = vf.Network(layers=structure, drive=vf.drives.inputs(x))
+    rows = torch.tensor(x, dtype=torch.float32)[:, None]
+    measured = np.array([gradients(structure, rows, seed=seed)[1].item() for seed in range(NETWORKS)])
+    error = measured.std(ddof=1) / np.sqrt(NETWORKS)
+    blocks = Blocks.of(network, Effort(Responses(2**9, 4, 0), inputs_together=largest))
+
+    def fits():
+        flow = ForwardPass.of(blocks).gradients(vf.surrogates.atan(), scatter=False)
+        return abs(flow.weight_norms[0] - measured.mean()) < 4 * error + 3 / ROWS * measured.mean()
+
+    assert fits()
+    about_mean = weights._about_batch_mean
+    monkeypatch.setattr(weights, "_about_batch_mean", lambda layer, M, e, f, *more: about_mean(layer, M, e, f**0, *more))
+    assert not fits()
+    monkeypatch.setattr(weights, "_about_batch_mean", lambda layer, M, *_: M)
+    assert not fits()
 
 
 def test_a_batch_without_its_overlap_is_not_normalised_input_by_input():

@@ -21,7 +21,7 @@ from varflow.model.layers import BatchNorm
 from varflow.theory.operations.table import Uncovered, register
 from varflow.theory.operations.visit import BY_OVERLAP, INFINITE, Visit, WayBack
 from varflow.theory.signals.counted import CountedCurrents, Counts, changed, no_chain
-from varflow.theory.signals.gradients import Gradients
+from varflow.theory.signals.gradients import BALANCED, Gradients
 from varflow.theory.signals.index import Grid, aligned
 from varflow.theory.signals.moments import Currents, means_at
 from varflow.theory.signals.overlap import Overlap, average_mean, average_second, told_apart
@@ -213,7 +213,7 @@ def backward(layer: BatchNorm, gradients: Gradients, visit: Visit, way: WayBack)
         return [gradients.times(running_scale(layer, layer.statistics[1]) ** 2)]
     batch, walk, after, squared_gamma = visit.kept["batch"], way.walk, visit.sent, layer.gamma**2 or 1.0  # of γ = 0, C is 0
     if walk.batching is INFINITE:  # P below is 1
-        return [replace(gradients.times(batch.gain[..., None, None] ** 2), balanced=True)]
+        return [replace(gradients.times(batch.gain[..., None, None] ** 2), balanced=BALANCED)]
     if walk.batching is BY_OVERLAP:  # in this small correction the average overlap is enough, also of measured numbers
         mean_square = np.full_like(batch.gain, _mean_square(after, walk.batch_size) / squared_gamma**2)
         size = walk.batch_size * after.grid.positions * after.grid.steps
@@ -253,7 +253,7 @@ def batch_back(gradients: Gradients, covariance: np.ndarray, gain: np.ndarray, m
     removed = sums_of_G[..., :, None] + sums_of_G[..., None, :] + CG + CG.swapaxes(-1, -2)
     sum_of_G, trace_CG = (x.mean(axis=1)[:, None, None, None] for x in (sums_of_G.sum(axis=-1), (C * G).sum(axis=(-2, -1))))
     projected = (1 + 2 * mean_square) * G - removed / size + (sum_of_G + trace_CG * C) / (size * n)
-    return gradients.with_moments(gain**2 * projected, pairs={}, balanced=True)
+    return gradients.with_moments(gain**2 * projected, pairs={}, balanced=BALANCED)
 
 
 # Counts.

@@ -163,7 +163,7 @@ def fired_back(
     """Gradients by the currents of a layer, from those by the spikes that arrive at the next one."""
     together = _with_recurrent(layer, received, state).scaled(layer.neuron.input_scale)
     routed, per_position = gradients.routed, gradients.grid.per_position
-    by_spikes = replace(gradients, balanced=False, routed=()).earlier(layer.neuron.delay)
+    by_spikes = replace(gradients, balanced=None, routed=()).earlier(layer.neuron.delay)
     received = together.per_position() if per_position else together
     back, slopes = _settled_back(layer, by_spikes, received, sampling)
     if received.pairs is not None and by_spikes.pairs:

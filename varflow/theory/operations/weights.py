@@ -31,13 +31,13 @@ from varflow.model.weighted_layers import Weighted
 from varflow.theory.operations.batch_norm import centred_by_overlap, centred_over_batch
 from varflow.theory.operations.merge import summed
 from varflow.theory.operations.table import register
-from varflow.theory.operations.visit import BY_OVERLAP, INFINITE, Visit, WayBack
+from varflow.theory.operations.visit import BY_OVERLAP, INFINITE, Visit, Walk, WayBack
 from varflow.theory.signals.counted import ON_MAPS, CountedCurrents, Counts, no_chain, uncounted
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.increments import Differences
 from varflow.theory.signals.index import Grid, aligned
 from varflow.theory.signals.moments import Currents, Spikes, as_inputs, held, means_at, outer, over_positions
-from varflow.theory.signals.overlap import Numbers, Overlap, average_mean, told_apart
+from varflow.theory.signals.overlap import Numbers, Overlap, average_mean, told_apart, with_correlation
 from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments
 from varflow.theory.signals.windows import Window, summed_under_taps
 
@@ -265,17 +265,29 @@ def _keep_norms(
         return M if layer.rows == "free" else M - outer(e, f)
 
     M, entries = moments(), grid.size // grid.inputs
-    # Σ_i δ_i x_i = Σ_i δ_i (x_i - x̄) in every neuron where Σ_i δ_i = 0; G of infinitely many inputs does not show that
-    if gradients.balanced and walk.batching is BY_OVERLAP:
-        M = centred_by_overlap(M, grid, _arriving_overlap(layer, spikes, grid, arriving((0, 0))[0]), walk.batch_size)
-    elif gradients.balanced:
-        M = centred_over_batch(M, grid, walk.batching is INFINITE)
+    if gradients.balanced is not None:
+        M = _about_batch_mean(layer, M, arriving((0, 0))[0], gradients.balanced, grid, spikes, walk)
     parts = [(gradients.moments, M), *((2 * G, moments(offset)) for offset, G in gradients.pairs.items())]  # in both orders
     products = sum((np.multiply(*aligned(*of_inputs)) for of_inputs in parts), start=np.zeros(()))
     of_inputs = products.reshape(*products.shape[:-2], grid.inputs, entries, grid.inputs, entries).sum(axis=(-3, -1))
     if grid.per_position:
         of_inputs = of_inputs.reshape(len(of_inputs), -1, grid.positions, *of_inputs.shape[2:]).sum(axis=2)
     way.weights.append(gradients.channels * fan_in * of_inputs)
+
+
+def _about_batch_mean(
+    layer: Linear | Conv, M: np.ndarray, e: np.ndarray, factors: np.ndarray, grid: Grid, spikes: Spikes, walk: Walk
+) -> np.ndarray:
+    """Second moments of what arrives, such that gradients whose sum over the batch is 0 but for these factors see it about its
+    mean: ``Σ_i δ_i x_i = Σ_i (δ_i/f_i) (f_i x_i - mean)``. Moments of gradients over infinitely many inputs do not show that.
+    """
+    factors, M = np.broadcast_arrays(*aligned(factors, M))
+    if walk.batching is BY_OVERLAP:
+        between = with_correlation(_arriving_overlap(layer, spikes, grid, e), M, factors * M, grid)
+        centred = centred_by_overlap(factors * M, grid, between, walk.batch_size)
+    else:
+        centred = centred_over_batch(factors * M, grid, walk.batching is INFINITE)
+    return np.divide(centred, factors, out=np.zeros_like(centred), where=factors != 0)
 
 
 def _arriving_overlap(layer: Linear | Conv, spikes: Spikes, grid: Grid, e: np.ndarray) -> np.ndarray:

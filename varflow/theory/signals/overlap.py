@@ -69,3 +69,12 @@ def average_second(second: np.ndarray, grid: Grid) -> np.ndarray:
     probes = grid.size // grid.steps
     folded = second.reshape(len(second), -1, probes, grid.steps, probes, grid.steps)
     return np.einsum("rgxsxt->rst", folded) / (folded.shape[1] * probes)
+
+
+def with_correlation(between: np.ndarray, before: np.ndarray, after: np.ndarray, grid: Grid) -> np.ndarray:
+    """An overlap whose correlation stays where second moments of single inputs become others: ``B_ij`` is the mean over inputs
+    of ``ρ s_ai s_bj``, with their root mean squares ``s``.
+    """
+    one, other = (average_mean(np.sqrt(np.diagonal(each, axis1=-2, axis2=-1)), grid) for each in (before, after))
+    ratio = np.divide(other, one, out=np.zeros_like(one), where=one > 0)
+    return ratio[..., :, None] * between * ratio[..., None, :]
