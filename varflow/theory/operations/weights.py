@@ -163,33 +163,31 @@ def average_of_overlap(window: Window | None, between: np.ndarray, grid: Grid) -
 
 def _with_batch_mean(window: Window | None, numbers: Numbers) -> tuple[np.ndarray, np.ndarray]:
     """``x_i·⟨x⟩/n`` of the inputs ``x_i`` of each sum and their mean over the batch, and the product of both's averages."""
-    x = numbers.x
-    parts = [x.reshape(1, -1, *x.shape[2:])]
+    parts = [numbers.rows[None]]
     if window is not None:
-        grid = replace(numbers.grid, per_position=True)
-        parts = [window.at(tap, parts[0], grid, 1) for tap in window.taps]
+        grid, x = replace(numbers.grid, per_position=True), numbers.x.reshape(1, -1, *numbers.x.shape[2:])
+        parts = [window.at(tap, x, grid, 1) for tap in window.taps]
     e = np.asarray(sum(part.mean(axis=-1) for part in parts) / len(parts))
-    return np.asarray(sum(part @ part.mean(axis=(0, 1, 2)) for part in parts) / (len(parts) * x.shape[-1])), e * e.mean()
+    product = sum(part @ part.mean(axis=(0, 1, 2)) for part in parts)
+    return np.asarray(product / (len(parts) * parts[0].shape[-1])), e * e.mean()
 
 
 def _mean_square(window: Window | None, numbers: Numbers, groups: int, centred: bool) -> float:
     """Mean square of the covariance of normalised sums, from what a neuron receives at random entries of the batch."""
-    x, grid = numbers.x[..., : numbers.x.shape[-1] // groups], numbers.grid
-    rng, steps = np.random.default_rng(0), x.shape[2]
-    if window is None:
-        number = x[..., 0].size
-        received = x.reshape(number, -1)[rng.integers(0, number, RECEIVED)]
-    else:
-        places, inside = window.places(grid), window.inside_map(grid)
-        number = len(x) * len(places) * steps
-        of, at, step = np.unravel_index(rng.integers(0, number, RECEIVED), (len(x), len(places), steps))
-        received = (x[of[:, None], places[at], step[:, None]] * inside[at, :, None]).reshape(RECEIVED, -1)
+    x = numbers.rows[:, None] if window is None else numbers.x[..., : numbers.x.shape[-1] // groups]
+    inputs, _, steps, _ = x.shape
+    taps = np.zeros((1, 1), int) if window is None else window.places(numbers.grid)
+    inside = np.ones((1, 1)) if window is None else window.inside_map(numbers.grid)
+    number = inputs * len(taps) * steps
+    entries = np.random.default_rng(0).choice(number, min(number, RECEIVED), replace=False)
+    of, at, step = np.unravel_index(entries, (inputs, len(taps), steps))
+    received = (x[of[:, None], taps[at], step[:, None]] * inside[at, :, None]).reshape(len(entries), -1)
     if centred:
         received = received - received.mean(axis=1, keepdims=True)
     received = received - received.mean(axis=0)
     C = received @ received.T
     variance, total = np.diagonal(C), np.sum(C**2)
-    pairs = (total - np.sum(variance**2)) / (RECEIVED * (RECEIVED - 1))
+    pairs = (total - np.sum(variance**2)) / max(len(C) * (len(C) - 1), 1)
     return float((np.mean(variance**2) / number + (1 - 1 / number) * pairs) / max(np.mean(variance), TINY) ** 2)
 
 

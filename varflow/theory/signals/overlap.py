@@ -22,10 +22,17 @@ TOLD_APART = 256  # positions × steps up to which positions are told apart
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Numbers:
-    """Numbers of a whole batch that were measured, shape (inputs, positions, steps, channels), on this grid."""
+    """Numbers of a whole batch that were measured, shape (inputs, positions or rows, steps, channels), on this grid."""
 
     x: np.ndarray
     grid: Grid
+
+    @property
+    def rows(self) -> np.ndarray:
+        """What dense weights receive, shape (rows, steps, numbers): of a map, all that is on it."""
+        inputs, positions, steps, channels = self.x.shape
+        on_map = positions == self.grid.positions
+        return self.x.swapaxes(1, 2).reshape(inputs, steps, -1) if on_map else self.x.reshape(-1, steps, channels)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
