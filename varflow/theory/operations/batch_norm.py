@@ -24,7 +24,7 @@ from varflow.theory.signals.counted import CountedCurrents, Counts, changed, no_
 from varflow.theory.signals.gradients import BALANCED, Gradients
 from varflow.theory.signals.index import Grid, aligned
 from varflow.theory.signals.moments import Currents, means_at
-from varflow.theory.signals.overlap import Overlap, average_mean, average_second, told_apart
+from varflow.theory.signals.overlap import Overlap, average_second, told_apart
 from varflow.theory.signals.pair_moments import Offset
 from varflow.theory.signals.shared_scale import SharedScale
 
@@ -165,14 +165,12 @@ def centred_over_batch(second: np.ndarray, grid: Grid, infinite: bool) -> np.nda
 
 def by_overlap(layer: BatchNorm, currents: Currents, overlap: Overlap, batch_size: int) -> Batch:
     """Statistics of a batch of so many such inputs."""
-    mean, C = average_mean(currents.mean, currents.grid), currents.covariance
-    variance = np.diagonal(average_second(C, currents.grid), axis1=-2, axis2=-1)
-    cov = overlap.with_batch_mean
+    C, cov = currents.covariance, overlap.with_batch_mean
     cov = _by_overlap_with_batch_mean(C, currents.grid, overlap.between, batch_size) if cov is None else cov
     of_batch_mean = cov.mean(axis=(1, 2))
-    about_mean = np.maximum(variance.mean(axis=-1) - of_batch_mean + mean.var(axis=-1), 0.0)
-    gain = standardising(layer.gamma, about_mean + layer.eps)
-    return Batch(mean.mean(axis=-1)[:, None, None], cov, of_batch_mean[:, None], gain[:, None])
+    about_mean = np.diagonal(C, axis1=-2, axis2=-1).mean(axis=(1, 2)) - of_batch_mean + currents.mean.var(axis=(1, 2))
+    gain = standardising(layer.gamma, np.maximum(about_mean, 0.0) + layer.eps)
+    return Batch(currents.mean.mean(axis=(1, 2), keepdims=True), cov, of_batch_mean[:, None], gain[:, None])
 
 
 def centred_by_overlap(second: np.ndarray, grid: Grid, between: np.ndarray, batch_size: int) -> np.ndarray:
