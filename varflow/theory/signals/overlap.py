@@ -82,6 +82,7 @@ def with_correlation(between: np.ndarray, before: np.ndarray, after: np.ndarray,
     """An overlap whose correlation stays where second moments of single inputs become others: ``B_ij`` is the mean over inputs
     of ``ρ s_ai s_bj``, with their root mean squares ``s``.
     """
-    one, other = (average_mean(np.sqrt(np.diagonal(each, axis1=-2, axis2=-1)), grid) for each in (before, after))
-    ratio = np.divide(other, one, out=np.zeros_like(one), where=one > 0)
+    squares = (np.maximum(np.diagonal(each, axis1=-2, axis2=-1), 0.0) for each in (before, after))
+    one, other = (average_mean(np.sqrt(each), grid) for each in squares)
+    ratio = np.divide(other, one, out=np.zeros_like(other), where=one > 0)
     return ratio[..., :, None] * between * ratio[..., None, :]
