@@ -24,7 +24,7 @@ from varflow.theory.signals.counted import CountedCurrents, Counts, changed, no_
 from varflow.theory.signals.gradients import BALANCED, Gradients
 from varflow.theory.signals.index import Grid, aligned
 from varflow.theory.signals.moments import Currents, means_at
-from varflow.theory.signals.overlap import Overlap, average_second, told_apart
+from varflow.theory.signals.overlap import Overlap, average_second
 from varflow.theory.signals.pair_moments import Offset
 from varflow.theory.signals.shared_scale import SharedScale
 
@@ -180,15 +180,13 @@ def centred_by_overlap(second: np.ndarray, grid: Grid, between: np.ndarray, batc
 
 
 def _by_overlap_with_batch_mean(second: np.ndarray, grid: Grid, between: np.ndarray, batch_size: int) -> np.ndarray:
-    """The mean product of each entry with the batch. Where positions are not told apart, the overlap of one position with
-    all others is taken to be proportional to its own variance, as of spikes, and near a border.
+    """The mean product of each entry with the batch: its overlap with other inputs, and where positions are not told apart with
+    other positions, is taken to be proportional to its own second moment, as of spikes, and near a border.
     """
-    same_input, far = second.mean(axis=-1), between.mean(axis=-1)[:, None]
-    if not told_apart(grid):
-        probes = grid.size // grid.steps
-        each, average = (np.diagonal(x, axis1=-2, axis2=-1) for x in (second, average_second(second, grid)))
-        typical = np.tile(average, probes)[:, None]
-        far = np.tile(far, probes) * np.divide(each, typical, out=np.ones_like(each), where=typical > 0)
+    each, average = (np.diagonal(x, axis1=-2, axis2=-1) for x in (second, average_second(second, grid)))
+    probes = each.shape[-1] // average.shape[-1]
+    average, far = (np.tile(x, probes)[:, None] for x in (average, between.mean(axis=-1)))
+    same_input, far = second.mean(axis=-1), far * np.divide(each, average, out=np.ones_like(each), where=average > 0)
     if grid.per_position:  # other positions are like other inputs
         same_input = same_input / grid.positions + (1 - 1 / grid.positions) * far
     return same_input / batch_size + (1 - 1 / batch_size) * far
