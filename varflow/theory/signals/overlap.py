@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow.theory.signals.index import Grid
+from varflow.theory.signals.index import Grid, aligned
 
 TOLD_APART = 256  # positions × steps up to which positions are told apart
 
@@ -83,6 +83,6 @@ def with_correlation(between: np.ndarray, before: np.ndarray, after: np.ndarray,
     of ``ρ s_ai s_bj``, with their root mean squares ``s``.
     """
     squares = (np.maximum(np.diagonal(each, axis1=-2, axis2=-1), 0.0) for each in (before, after))
-    one, other = (average_mean(np.sqrt(each), grid) for each in squares)
+    one, other = aligned(*(average_mean(np.sqrt(each), grid) for each in squares))
     ratio = np.divide(other, one, out=np.zeros_like(other), where=one > 0)
     return ratio[..., :, None] * between * ratio[..., None, :]
