@@ -15,13 +15,14 @@ import numpy as np
 
 from varflow._checks import DomainError
 from varflow._memory import gibibytes, room
+from varflow.model.coverage import Uncovered, enter
 from varflow.model.drives import Inputs
 from varflow.model.graph import Node
 from varflow.model.layers import Spike
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.theory.layer import layer_of
-from varflow.theory.maps.maxima import Windows, fire_maxima
+from varflow.theory.maps.maxima import WindowedCurrents, fire_maxima
 from varflow.theory.maps.maxima_backward import maxima_back
 from varflow.theory.maps.positions import (
     MATRICES,
@@ -31,7 +32,6 @@ from varflow.theory.maps.positions import (
     pairs_of_spikes,
     state_at_positions,
 )
-from varflow.theory.operations.table import Uncovered, register
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.responses.back_propagation import Sampling, Slopes, at_one_step, driven_back, moments_back
 from varflow.theory.responses.layer_state import LayerState
@@ -51,7 +51,7 @@ def forward(layer: Spike, received: tuple[Any], visit: Visit) -> Spikes:
     (signal,), effort = received, visit.walk.effort
     if isinstance(signal, GivenCurrents):
         state, spikes = _driven(layer, signal)
-    elif isinstance(signal, Windows) and not layer.recurrent:
+    elif isinstance(signal, WindowedCurrents) and not layer.recurrent:
         state, spikes = fire_maxima(layer, signal, visit.layer_number, effort.responses)
     elif isinstance(signal, Currents):
         responses = effort.of(signal.grid)
@@ -148,11 +148,11 @@ def backward(layer: Spike, gradients: Gradients, visit: Visit, way: WayBack) -> 
     if isinstance(received, GivenCurrents):
         back, slopes = driven_back(layer, gradients, received.drive, surrogate, detached)
     else:
-        grid = received.grid if isinstance(received, Windows) else way.laid_out(received).grid
+        grid = received.grid if isinstance(received, WindowedCurrents) else way.laid_out(received).grid
         above, effort = gradients.on_map(grid, received.channels), way.walk.effort
         responses = effort.back(received.grid)
         sampling = Sampling(visit.layer_number, responses, surrogate, detached, way.scatter)
-        if isinstance(received, Windows):
+        if isinstance(received, WindowedCurrents):
             back, slopes = maxima_back(layer, above, received, sampling), None
         else:
             back, slopes = fired_back(layer, above, received, visit.kept["state"], sampling)
@@ -237,4 +237,4 @@ def _counted_from_drive(network: Network, neuron: Neuron, currents: CountedCurre
     return Gaussian(neuron.threshold, factor * mean + shift, factor**2 * variance, neuron.strict)
 
 
-register(Spike, forward=forward, backward=backward, count=count)
+enter(Spike, forward=forward, backward=backward, count=count)
