@@ -58,7 +58,8 @@ def forward(layer: Spike, received: tuple[Any], visit: Visit) -> Spikes:
         regular = with_jitter(signal, effort.jitter)
         state, spikes = fire(layer, replace(regular, overlap=None), visit.layer_number, responses)
         if signal.overlap is not None:
-            spikes = replace(spikes, overlap=overlap_of_spikes(layer, signal, spikes, visit.layer_number, responses))
+            overlap = overlap_of_spikes(layer, signal, signal.overlap, spikes, visit.layer_number, responses)
+            spikes = replace(spikes, overlap=overlap)
         signal = regular
     else:
         raise Uncovered("layers", layer, "receives no currents")
@@ -120,11 +121,12 @@ def with_jitter(currents: Currents, jitter: float) -> Currents:
     return currents.with_moments(currents.mean, covariance, sampled=None, **places)
 
 
-def overlap_of_spikes(layer: Spike, currents: Currents, sent: Spikes, number: int, responses: Responses) -> Overlap:
+def overlap_of_spikes(
+    layer: Spike, currents: Currents, overlap: Overlap, sent: Spikes, number: int, responses: Responses
+) -> Overlap:
     """The overlap of the spikes that are sent: means of single inputs, and the correlation that two average inputs have."""
-    assert currents.overlap is not None
     mean, one_input = averages(currents)
-    one_input, between = np.broadcast_arrays(one_input, currents.overlap.between)
+    one_input, between = np.broadcast_arrays(one_input, overlap.between)
     mean = np.broadcast_to(mean, (len(one_input), mean.shape[1]))
     covariance = np.block([[one_input, between], [between.swapaxes(-1, -2), one_input]])[:, None]
     grid = currents.grid
@@ -133,7 +135,7 @@ def overlap_of_spikes(layer: Spike, currents: Currents, sent: Spikes, number: in
     C, size = pair.moments - outer(pair.mean, pair.mean), mean.shape[1]
     single, e = sent.moments - outer(sent.mean, sent.mean), averages(sent)[0]
     between = with_correlation(C[:, 0, :size, size:], C[..., :size, :size], single, currents.grid)
-    return currents.overlap.after(between + outer(e, e))
+    return overlap.after(between + outer(e, e))
 
 
 # Backwards.
