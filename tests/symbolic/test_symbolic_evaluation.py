@@ -12,7 +12,7 @@ from mpmath import mp, mpf
 from sympy import stats
 
 import varflow as vf
-from varflow.symbolic import Derivation, V, evaluation, g, sigma_b, theta
+from varflow.symbolic import Derivation, V, numbers, g, sigma_b, theta
 from varflow.symbolic.derivation import Domain
 from varflow.symbolic.laws import law_of
 

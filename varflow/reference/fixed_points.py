@@ -16,10 +16,9 @@ import mpmath
 from varflow._mpmath import mp, mpf
 from varflow.model.distributions import Distribution
 from varflow.reference.critical import inflection as inflection_of
-from varflow.reference.digits import GUARD, in_digits
+from varflow.reference.digits import GUARD, first_power, in_digits, root_between, roots_between
 from varflow.reference.distributions import FURTHEST
 from varflow.reference.layer import ReferenceLayer, layer_of
-from varflow.reference.numerics import first_power, root_between, roots_between
 from varflow.results import Cycle, FixedPoint, FixedPoints
 from varflow.results.fixed_points import basin, in_full
 

@@ -14,11 +14,11 @@ from sympy import Eq, LambertW, O, S, exp, log, oo, pi, sqrt
 
 from varflow._checks import DomainError
 from varflow._mpmath import mp, mpf
+from varflow.symbolic.algebra import composed, factored, neat, product, short, taylor
 from varflow.symbolic.derivation import Derivation, Domain
 from varflow.symbolic.laws import Law
 from varflow.symbolic.numbers import Values
 from varflow.symbolic.saddle_node_limit import V_e, V_s, m_e, m_s, roots, z_e, z_s
-from varflow.symbolic.simplify import composed, factored, neat, product, short, taylor
 from varflow.symbolic.symbols import at_most, g, quantity, theta
 from varflow.symbolic.tails import tail, turning_point
 

@@ -13,10 +13,10 @@ import sympy
 from sympy import Eq, O, Rational, S, log, pi, sqrt
 
 from varflow._mpmath import mpf
+from varflow.symbolic.algebra import composed, neat, product, short
 from varflow.symbolic.derivation import Derivation, Domain
 from varflow.symbolic.laws import Law
 from varflow.symbolic.numbers import Values
-from varflow.symbolic.simplify import composed, neat, product, short
 from varflow.symbolic.symbols import ImplicitRoot, above, all_of, below, gamma, quantity, theta
 from varflow.symbolic.tails import map_slope, outer_roots, tail, turning_point
 
