@@ -1,4 +1,17 @@
-"""x"""
+"""What determines a result: descriptions of its arguments by numbers, as JSON, and the version of the code behind a function.
+
+Equal descriptions mean equal computations. Parsl's ``id_for_memo`` (parsl/dataflow/memoization.py) dispatches on types in the
+same way and refuses what it does not know; joblib.Memory hashes pickles instead, which differ between Python versions for equal
+values. A user's functions and classes are described as they were loaded, with all that they refer to: a file may have been
+edited since, and a cell of a notebook is in no file. So this is the bytecode, with constants, defaults, closures and the
+globals that it names; of a class the same for its own members and for those of its bases. Code of installed packages is known
+by name and version.
+
+The version of code is a digest of sources: the function's own file and all files of every part of varflow (a subpackage or
+module) that it imports, directly or through others. Parts that only show, run or write results are left out. Snakemake ("rerun
+triggers: code") and joblib.Memory look at the source of the function alone, and reuse results that a change further down has
+made wrong.
+"""
 
 from __future__ import annotations
 

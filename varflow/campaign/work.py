@@ -1,4 +1,10 @@
-"""x"""
+"""Blocks at work: in threads of this process, over local processes with one thread each, or on a Dask cluster.
+
+Results come in the order in which they are finished, and every error is passed on. Processes that die are replaced, and their
+blocks run again: ``concurrent.futures`` gives up a pool when one of its processes dies, without saying which block that had.
+The blocks that were out then run in a new pool, and those that were out repeatedly run alone: so a block that kills its process
+is found, and no other is blamed. Dask replaces workers that die and runs their blocks again.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""x"""
+"""Fixed points and two-cycles of a layer map, of the overlap of two inputs, and of deep layers in time; critical gains."""
 
 from __future__ import annotations
 
