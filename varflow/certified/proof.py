@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from varflow._checks import ConvergenceError, DomainError, integer, non_negative, positive_scale, scale
+from varflow._checks import ConvergenceError, DomainError, integer, non_negative_number, positive_number, real_number
 from varflow.certified.distributions import BallPotential, distribution_named
 from varflow.certified.enclosure import Enclosure, ball, exact, outward, precision
 from varflow.certified.layer import CertifiedLayer, Place
@@ -137,19 +137,15 @@ def fixed_points(
     while True:
         bits = min(bits, most_bits)
         with precision(bits):
-            theta = exact("threshold", threshold, scale)
-            gain2 = exact("gain", gain, positive_scale) ** 2
-            bias2 = exact("bias_std", bias_std, _bias) ** 2
+            theta = exact("threshold", threshold, real_number)
+            gain2 = exact("gain", gain, positive_number) ** 2
+            bias2 = exact("bias_std", bias_std, non_negative_number) ** 2
             proven = _proven(CertifiedLayer(potential(), theta, gain2, bias2), bits, ball(10) ** -digits)
         if proven.complete:
             return proven
         if bits == most_bits:
             raise ConvergenceError(_undecided(proven), proven)
         bits *= 2
-
-
-def _bias(name: str, value: Any) -> Any:
-    return non_negative(name, scale(name, value))
 
 
 def _proven(layer: CertifiedLayer, bits: int, accuracy: Any) -> CertifiedFixedPoints:
@@ -291,7 +287,7 @@ def critical_gain(*, threshold: float, distribution: str | Distribution = "norma
     Enclosure(lower=2.718281828459045, upper=2.7182818284590455)
     """
     with precision(128):  # bits that make the bounds neighbouring doubles for every built-in distribution
-        theta = exact("threshold", threshold, scale)
+        theta = exact("threshold", threshold, real_number)
         potential = distribution_named(distribution)()
         if theta <= 0:
             return Enclosure(0.0, 0.0)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import varflow as vf
-from varflow._checks import DomainError, called, integer, positive_scale, probability, require, scalar
+from varflow._checks import DomainError, called, integer, positive_number, probability, require, scalar
 from varflow._shared import ALONE
 from varflow.testing.theories import Judged, judged
 
@@ -101,7 +101,7 @@ def assert_gain(
         ...
     AssertionError: the gain is 1.15... ± ..., expected 1 (z = ...; 64 tensors (128, 256), false alarm 0.001)
     """
-    wanted = scalar("gain", positive_scale("gain", gain))
+    wanted = positive_number("gain", gain)
     shape, repeats, alpha = _checked_arguments(fill, shape, repeats, false_alarm)
     with seeded(seed):
         drawn = (filled(fill, shape) for _ in range(repeats))
