@@ -1,4 +1,4 @@
-"""The commands ``varflow predict`` and ``varflow simulate``, of one network."""
+"""The commands ``varflow predict`` and ``varflow simulate``, of one network, and ``varflow fixed-points``, of its layers."""
 
 from __future__ import annotations
 
@@ -62,3 +62,26 @@ def simulate(
         show(stop.ensembles[0], as_json, [f"{stop}; these are shown"], gain=network.gain)
         raise Stopped from None
     show(ensemble, as_json, gain=network.gain)
+
+
+def fixed_points(
+    threshold: opt.Threshold,
+    gain: opt.Gain = "preserving",
+    distribution: opt.Distribution = "normal",
+    bias_std: opt.BiasStd = 0.0,
+    mean_gain: opt.MeanGain = 0.0,
+    as_json: opt.Json = False,
+) -> None:
+    """All fixed points of the variance, and their stability.
+
+    \b
+    Examples:
+      varflow fixed-points --threshold 1.5
+      varflow fixed-points --threshold 1 --gain 2.51 --bias-std 0.2236
+      varflow fixed-points --threshold 1 --gain kaiming --distribution laplace --json
+    """
+    law = vf.distribution(distribution)
+    g = vf.gain_by_rule(gain, threshold, distribution=law, bias_std=bias_std, mean_gain=mean_gain)
+    points = vf.fixed_points(threshold=threshold, gain=g, distribution=law, bias_std=bias_std, mean_gain=mean_gain)
+    scanned = f"scanned in steps of {points.resolution:g} in ln V: a closer pair can be missed" if points.resolution else None
+    show(points, as_json, [scanned] if scanned else [], gain=g)
