@@ -1,4 +1,4 @@
-"""What determines a result: descriptions of its arguments by numbers, as JSON, and the version of the code behind a function.
+"""The determinants of a result: descriptions of its arguments by numbers, as JSON, and the version of the code behind it.
 
 Equal descriptions mean equal computations. Parsl's ``id_for_memo`` (parsl/dataflow/memoization.py) dispatches on types in the
 same way and refuses what it does not know; joblib.Memory hashes pickles instead, which differ between Python versions for equal
