@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, choice, deprecated
+from varflow._lazy import names_of
 from varflow.model.drive_kinds import (
     TRAINS,
     ConstantCurrents,
@@ -27,20 +28,6 @@ from varflow.model.drive_kinds import (
 )
 from varflow.model.input_files import from_file
 
-__all__ = [
-    "ConstantCurrents",
-    "Drive",
-    "Given",
-    "Inputs",
-    "SpikeTrains",
-    "White",
-    "currents",
-    "given",
-    "inputs",
-    "inputs_from_file",
-    "spikes",
-    "white",
-]
 RENAMED = {"Currents": "ConstantCurrents", "Spikes": "SpikeTrains"}
 
 
@@ -223,3 +210,6 @@ def _unit_gain(name: str, array: np.ndarray, squares: np.ndarray) -> float:
         size = "all zero" if not array.any() else "too small to square"
         raise DomainError(name, f"array of shape {array.shape}", f"is {size}: give input_gain, or other inputs")
     return second_moment**-0.5
+
+
+__all__ = [*names_of(globals()), "ConstantCurrents", "Drive", "Given", "Inputs", "SpikeTrains", "White"]  # pyright: ignore
