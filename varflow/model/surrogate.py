@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, ParamSpec
 
 import numpy as np
 
-from varflow._checks import DomainError, choice, numbers, positive_number, positive_scale, put, said, scalar
+from varflow._checks import DomainError, called, choice, numbers, positive_number, positive_scale, put, said, scalar
 
 Shape = tuple[Any, ...]  # family, peak and width, or ψ itself and its kinks
 
@@ -137,7 +137,9 @@ class Surrogate:
         if not isinstance(self.formula, Formula | None):
             raise DomainError("formula", self.formula, "must be the Formula of a library, or None")
         if self.family == "own":
-            if self.function is None and self.formula is None:
+            if self.function is not None:
+                called("function", self.function)
+            elif self.formula is None:
                 raise DomainError("function", None, "is missing: use vf.surrogates.own(function)")
             put(self, peak=math.nan, width=math.nan)
             return
