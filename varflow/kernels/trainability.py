@@ -14,7 +14,7 @@ from varflow.model.drives import ConstantCurrents, Inputs
 from varflow.model.network import Network
 from varflow.model.surrogates import surrogate_of
 from varflow.results import Trainability
-from varflow.results.ensemble import spread
+from varflow.results.profile import spread
 from varflow.theory.operations.visit import Effort, WayBack
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals.gradients import readout
