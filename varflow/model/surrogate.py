@@ -69,7 +69,7 @@ class Formula:
 
     @property
     def shape(self) -> Shape:
-        """What the function wrote: a family, its peak and width, or ``ψ`` itself and where it is not smooth."""
+        """The family, peak and width that the function wrote, or ``ψ`` itself and where it is not smooth."""
         return inspect.unwrap(self.function)(**dict(self.arguments))
 
     def __repr__(self) -> str:
