@@ -137,7 +137,7 @@ class Monitor(TrainingHistory):
 
     def _measured(self) -> dict[str, dict[str, float]]:
         from varflow.torch_models.tracing.measurements import Recorder
-        from varflow.torch_models.tracing.passes import full_precision, in_full_precision
+        from varflow.torch_models.tracing.passes import full_precision
         from varflow.torch_models.tracing.trace import trace
         from varflow.torch_models.tracing.weights import record_moments
 
@@ -148,7 +148,7 @@ class Monitor(TrainingHistory):
             if self.backward:
                 record_moments(used, layer)
 
-        traced = trace(self.model, self.batch, self.calls, in_full_precision(record), neurons=self.neurons)
+        traced = trace(self.model, self.batch, self.calls, full_precision()(record), neurons=self.neurons)
         self.weights |= {layer.neuron_name: weights_of(layer) for layer in traced.layers}
         with full_precision():
             seen = recorder.results(self.batch)

@@ -29,7 +29,7 @@ from varflow.torch_models.initialise.scales import LayerScale
 from varflow.torch_models.tracing.measurements import PASSES as RANDOM_PASSES
 from varflow.torch_models.tracing.origins import tensors_in
 from varflow.torch_models.tracing.passes import copied, forward, reseed
-from varflow.torch_models.tracing.traced import Trace, of_all, steps_first
+from varflow.torch_models.tracing.traced import Trace, stacked, steps_first
 
 HALVED = 16  # inputs from which every second one is held out, to measure rates on fresh inputs
 PASSES = 12  # forward passes with all layers at once, at most
@@ -74,7 +74,7 @@ def _of_one_pass(model: Any, inputs: Any, steps: int | None, traced: Trace, numb
             forward(model, copied(inputs), steps, list(modules))
 
     kept(model, measured)
-    return {name: of_all(rates)[late_steps(len(rates))].mean(0).numpy() for name, rates in found.items()}
+    return {name: stacked(rates)[late_steps(len(rates))].mean(0).numpy() for name, rates in found.items()}
 
 
 def _by_step(spiking: Spiking, spikes: Any) -> list[Any]:

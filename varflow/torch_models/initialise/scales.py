@@ -113,7 +113,7 @@ def _choose(scale: LayerScale, normalised: bool, unscaled: str | None) -> None:
     if entry is not None:
         inner = [entry.weight if entry.parameter is None else entry.parameter]
     else:
-        inner = input_weights(layer.module, layer.current_shape) if layer.weighs else []
+        inner = input_weights(layer.module, layer.current_shape) if layer.has_inner_weights else []
     if unscaled or threshold <= 0:
         scale.set_by = f"kept: {layer.neuron_name} {unscaled or f'has a threshold of {threshold:g}'}"
     elif scale.norms:

@@ -48,7 +48,7 @@ class Layers:
         layer = self.by_call.get(key)
         if layer is None:
             layer = self.by_call[key] = self._layer(name, module, origin, shape)
-        if layer.weighs:
+        if layer.has_inner_weights:
             self._feed(layer.neuron_name, origin, current)
         if layer.origin not in (origin, None) and not layer.origin.sources < origin.sources:
             self.unsteady.add(layer)
@@ -164,7 +164,7 @@ class Layers:
         origins, weights = list(layer.origins), self.modules.weights
         sources: set[str] = set().union(*(origin.sources for origin in origins))
         scaling: set[str] = set().union(*(origin.scaling for origin in origins))
-        feeding = layer.names or ((layer.neuron_name,) if layer.weighs else ())
+        feeding = layer.names or ((layer.neuron_name,) if layer.has_inner_weights else ())
         layer.fed = [self.fed[name] for name in feeding]
         layer.feeding = tuple(source for source in weights if source in sources or source in layer.names)
         layer.sources = tuple(sorted({source for each in layer.fed for source in each.sources}))
@@ -180,7 +180,7 @@ class Layers:
         """Why theory does not know the calls of a layer."""
         words = [] if layer.fed else [f"{layer.neuron_name} follows no weight layer"]
         others = [each for each in self.layers if each is not layer]
-        again = [name for name in layer.names if any(self.fed[name].again(name, layer, each) for each in others)]
+        again = [name for name in layer.names if any(self.fed[name].called_again(name, layer, other) for other in others)]
         words += [f"{name} is called for several layers" for name in again]
         fewer = len(self.sizes[layer]) > 1 or any(len({given.shape for given in each.inputs}) > 1 for each in layer.fed)
         if fewer and not again:

@@ -23,9 +23,9 @@ from varflow.model.neurons import Neuron
 from varflow.results import late_steps
 from varflow.results.kernel import overlaps_of_pairs
 from varflow.simulation.neurons import Cells, fired, go_on
-from varflow.torch_models.tracing.checks import check_model, notes_on_steps, words_of_what_stays
+from varflow.torch_models.tracing.checks import notes_on_steps, words_of_what_stays
 from varflow.torch_models.tracing.modules import Neurons
-from varflow.torch_models.tracing.passes import full_precision, in_full_precision
+from varflow.torch_models.tracing.passes import full_precision
 from varflow.torch_models.tracing.trace import trace
 from varflow.torch_models.tracing.traced import (
     Trace,
@@ -34,8 +34,8 @@ from varflow.torch_models.tracing.traced import (
     batch_of,
     flat,
     in_single,
-    of_all,
-    split_steps,
+    stacked,
+    steps_first,
 )
 
 COMPARED = 16  # inputs of a batch, evenly spaced, whose spikes are compared with each other's
@@ -124,10 +124,8 @@ class _LayerRecorder:
             if current.numel() != spikes.numel():  # weights between them
                 shapes = f"receives shape {tuple(current.shape)} and returns {tuple(spikes.shape)}"
                 self.reason, self.membranes, membranes = f"{shapes}: its equations cannot be stepped on that", None, None
-        if spiking.time_axis is None:
-            return self._step(current, spikes)
-        several = split_steps(spiking, spikes).unbind()
-        for step in zip(split_steps(spiking, current).unbind() if membranes else several, several, strict=True):
+        several = steps_first(spiking, spikes).unbind()
+        for step in zip(steps_first(spiking, current).unbind() if membranes else several, several, strict=True):
             self._step(*step)
 
     def _step(self, current: Any, spikes: Any) -> None:
@@ -149,7 +147,7 @@ class _LayerRecorder:
             self.membranes.step(H, S, spikes.shape)
 
     def result(self) -> LayerMeasurement:
-        S, counts = _numbers(of_all(self.spikes)), _numbers(self.counts)
+        S, counts = _numbers(stacked(self.spikes)), _numbers(self.counts)
         (width,) = counts.shape
         never, always = (np.count_nonzero(counts == number) / width for number in (0, sum(map(len, self.spikes))))
         variance = mean = np.full(len(S), math.nan)
@@ -288,9 +286,7 @@ def trace_and_measure(
         currents.append(current.sum())
         recorder(layer, current, spikes)
 
-    check_model(model)
-    stays = words_of_what_stays(model)
-    traced = trace(model, inputs, steps, in_full_precision(record), report, neurons)
+    traced = trace(model, inputs, steps, full_precision()(record), report, neurons)
     if traced.random:
         others = []
         trace(model, inputs, steps, lambda layer, current, spikes: others.append(current.sum()), neurons=neurons, number=1)
@@ -301,7 +297,7 @@ def trace_and_measure(
     if unlike:
         only_measured = {layer.module: replace(layer.spiking, neuron=None, reason=reason) for layer, reason in unlike}
         return trace_and_measure(model, inputs, steps, {**(neurons or {}), **only_measured}, report, note)
-    return traced, measured, [*stays, *notes_on_steps(traced, steps)]
+    return traced, measured, [*words_of_what_stays(model), *notes_on_steps(traced, steps)]
 
 
 def _equal(one: list[Any], other: list[Any]) -> bool:
@@ -315,7 +311,7 @@ def mean_of_passes(
     passes = [first]
     for number in range(1, PASSES):
         recorder = Recorder()
-        trace(model, inputs, steps, in_full_precision(recorder), neurons=neurons, number=number)
+        trace(model, inputs, steps, full_precision()(recorder), neurons=neurons, number=number)
         with full_precision():
             passes.append(recorder.results(inputs))
     rates = [{name: layer.late_rate for name, layer in measured.items()} for measured in passes]

@@ -206,6 +206,10 @@ class Provenance(TorchFunctionMode):
     def of(self, tensor: Any) -> Origin | None:
         return getattr(tensor, self.ATTRIBUTE, None)
 
+    def origin(self, tensor: Any) -> Origin:
+        """The origin of a tensor; for one that was made outside, a sender without a name."""
+        return self.of(tensor) or self.origins.sender("")
+
     def put(self, tensor: Any, origin: Origin) -> None:
         setattr(tensor, self.ATTRIBUTE, origin)
 

@@ -46,27 +46,12 @@ def reseed(number: int) -> None:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """A context with ``torch.autocast`` off: it applies to the model, not to computations about it."""
+    """A context, and a decorator, with ``torch.autocast`` off: it applies to the model, not to computations about it."""
     with ExitStack() as stack:
-        for device in _lowered():
-            stack.enter_context(torch.autocast(device, enabled=False))
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
         yield
-
-
-def in_full_precision(call: Callable[..., None]) -> Callable[..., None]:
-    """The function, called with ``torch.autocast`` off."""
-
-    def called(*args: Any) -> None:
-        if not _lowered():
-            return call(*args)
-        with full_precision():
-            return call(*args)
-
-    return called
-
-
-def _lowered() -> list[str]:
-    return [device for device in ("cpu", "cuda") if torch.is_autocast_enabled(device)]
 
 
 def forward(

@@ -15,12 +15,10 @@ import torch
 
 from varflow._progress import Report, unreported
 from varflow._restoring import kept
-from varflow.model.extensions import READS
-from varflow.model.sources import Unknown
 from varflow.torch_models.tracing.checks import advised, check_inputs, check_model, check_neurons
 from varflow.torch_models.tracing.layers import Layers
 from varflow.torch_models.tracing.modules import Modules, Neurons
-from varflow.torch_models.tracing.origins import INPUT, Origin, Provenance, tensors_in
+from varflow.torch_models.tracing.origins import INPUT, Provenance, tensors_in
 from varflow.torch_models.tracing.passes import copied, forward, generators, reseed
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
 from varflow.torch_models.tracing.unrecognised import Unrecognised
@@ -105,8 +103,6 @@ class _Tracer:
                 self._enclose(name, module, self._operation(name, module))
             elif name in modules.spiking:
                 self._enclose(name, module, self._neuron(name, module))
-            elif type(module) in READS:
-                self._enclose(name, module, self._own(name, module))
             else:
                 module.register_forward_pre_hook(self._enter(name), prepend=True)
                 if modules.may_spike(module):
@@ -144,32 +140,19 @@ class _Tracer:
 
         module.__dict__["forward"] = forward
 
-    def _origin(self, tensor: Any) -> Origin:
-        return self.provenance.of(tensor) or self.provenance.origins.sender("")
-
     def _weight(self, name: str) -> Callable[[Any, Any], None]:
         source = self.provenance.origins.sender(name)
 
         def see(given: Any, out: Any) -> None:
-            self.layers.weights_called(name, self._origin(given), given)
+            self.layers.weights_called(name, self.provenance.origin(given), given)
             self.provenance.put(out, source)
-
-        return see
-
-    def _own(self, name: str, module: Any) -> Callable[[Any, Any], None]:
-        """A hook for a module that is read as one operation, by a reader registered for its class."""
-
-        def see(given: Any, out: Any) -> None:
-            words = repr(name)
-            operation = READS[type(module)](module) or Unknown(words)
-            self.provenance.put(out, self.provenance.origins.after(name, (self._origin(given),), lambda: (operation, words)))
 
         return see
 
     def _neuron(self, name: str, module: Any) -> Callable[[Any, Any], None]:
         def see(current: Any, out: Any) -> None:
             outputs = tensors_in(out)
-            layer = self.layers.neuron_called(name, module, self._origin(current), current, outputs[0])
+            layer = self.layers.neuron_called(name, module, self.provenance.origin(current), current, outputs[0])
             if self.record is not None:
                 self.record(layer, current, outputs[0])
             source = self.provenance.origins.sender(layer.neuron_name)
@@ -183,7 +166,7 @@ class _Tracer:
         words = f"{type(module).__name__} in {name!r}"
 
         def see(given: Any, out: Any) -> None:
-            origin = self._origin(given)
+            origin = self.provenance.origin(given)
             if origin.sources == {INPUT}:
                 after = origin  # a function of the input alone counts as input
             else:

@@ -159,7 +159,7 @@ def count_operations(layers: Sequence[TracedLayer], fed: Mapping[str, Fed]) -> N
     for layer in layers:
         factors = frozenset() if layer.origin is None else layer.origin.factors
         names = list(layer.names)
-        for behind in chain([factors], (fed[name].behind for name in names)):  # names grow
+        for behind in chain([factors], (fed[name].senders for name in names)):  # names grow
             before = [source for source in sorted(behind) if source in fed and source not in counted]
             names += before
             counted.update(before)
