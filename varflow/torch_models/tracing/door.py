@@ -69,5 +69,5 @@ def read(model: Any, inputs: Any, *, steps: int | None = None, neurons: Mapping[
     warn_of_one_step(traced, steps)
     unlike = unlike_their_kind(traced)
     with full_precision():
-        known = {name: moments for name, moments in used.items() if name not in unlike}
-        return network_of(read_trace(traced, known), traced.steps, list(unlike.values()))
+        covered = {name: moments for name, moments in used.items() if name not in unlike}
+        return network_of(read_trace(traced, covered), traced.steps, list(unlike.values()))
