@@ -9,10 +9,10 @@ only spikes are measured.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,16 +27,8 @@ from varflow.torch_models.tracing.checks import notes_on_steps, words_of_what_st
 from varflow.torch_models.tracing.modules import Neurons
 from varflow.torch_models.tracing.passes import full_precision
 from varflow.torch_models.tracing.trace import trace
-from varflow.torch_models.tracing.traced import (
-    Trace,
-    TracedLayer,
-    axes_of_a_step,
-    batch_of,
-    flat,
-    in_single,
-    stacked,
-    steps_first,
-)
+from varflow.torch_models.tracing.traced import Trace, TracedLayer, batch_of, flat, in_single, stacked, steps_first
+from varflow.torch_models.tracing.weights import Moments, record_moments
 
 COMPARED = 16  # inputs of a batch, evenly spaced, whose spikes are compared with each other's
 FOLLOWED = 8  # inputs of a batch, evenly spaced, whose membranes are reconstructed; spikes are counted for all
@@ -75,12 +67,14 @@ class Recorder:
     def __init__(self) -> None:
         self.layers: dict[str, _LayerRecorder] = {}
 
+    @full_precision()
     def __call__(self, layer: TracedLayer, current: Any, spikes: Any) -> None:
         recorder = self.layers.get(layer.neuron_name)
         if recorder is None:
             recorder = self.layers[layer.neuron_name] = _LayerRecorder(layer)
         recorder.call(current, spikes)
 
+    @full_precision()
     def results(self, inputs: Any = ()) -> dict[str, LayerMeasurement]:
         """Measurements of every layer, by the inputs of the model."""
         layers = {name: recorder.result() for name, recorder in self.layers.items()}
@@ -104,7 +98,6 @@ class _LayerRecorder:
 
     def __init__(self, layer: TracedLayer):
         self.layer = layer
-        self.axes = axes_of_a_step(layer)
         self.membranes = None if layer.spiking.neuron is None else _MembraneSums(layer)
         self.reason = ""
         neuron = layer.spiking.neuron
@@ -130,7 +123,7 @@ class _LayerRecorder:
             self._step(*step)
 
     def _step(self, current: Any, spikes: Any) -> None:
-        S = flat(spikes, self.axes)
+        S = flat(self.layer, spikes)
         if self.counts is None:
             self.each_input, self.each_neuron = map(S.new_ones, S.shape)
             self.counts = S.new_zeros(S.shape[1])
@@ -144,7 +137,7 @@ class _LayerRecorder:
         self.spikes.append(S.mv(self.each_neuron))
         self.counts.addmv_((S if self.binary else S.sign().abs_()).T, self.each_input)  # S > 0 takes 30 times as long
         if self.membranes is not None:  # copies: views would keep all inputs in memory
-            H, S = (flat(values, self.axes).index_select(0, self.followed) for values in (current, spikes))
+            H, S = (flat(self.layer, values).index_select(0, self.followed) for values in (current, spikes))
             self.membranes.step(H, S, spikes.shape)
 
     def result(self) -> LayerMeasurement:
@@ -269,40 +262,41 @@ def _numbers(values: Any) -> np.ndarray:
 PASSES = 5  # of a model that draws random numbers
 
 
-def trace_and_measure(
-    model: Any,
-    inputs: Any,
-    steps: int | None,
-    neurons: Neurons | None = None,
-    report: Report = unreported,
-    note: Callable[[TracedLayer], None] = lambda layer: None,
-) -> tuple[Trace, dict[str, LayerMeasurement], list[str]]:
-    """The trace of one pass, the measurements of its layers by neuron, and notes; ``note`` is called with the layer at every
-    call of a neuron.
+class MeasuredPass(NamedTuple):
+    """The trace of one pass, the measurements of its layers by neuron, the moments of its weight modules by name, and notes."""
 
-    Modules that do not step like their neuron need a second pass, in which they are only measured; notes say so.
+    trace: Trace
+    layers: dict[str, LayerMeasurement]
+    moments: dict[str, Moments]
+    notes: list[str]
+
+
+def trace_and_measure(
+    model: Any, inputs: Any, steps: int | None, neurons: Neurons | None = None, report: Report = unreported
+) -> MeasuredPass:
+    """One traced pass with measurements. Modules that do not step like their neuron need a second one, in which they are only
+    measured; notes say so.
     """
-    recorder, currents = Recorder(), []
+    recorder, currents, moments = Recorder(), [], dict[str, Moments]()
 
     def record(layer: TracedLayer, current: Any, spikes: Any) -> None:
-        note(layer)
+        record_moments(moments, layer)
         currents.append(current.sum())
         recorder(layer, current, spikes)
 
-    traced = trace(model, inputs, steps, full_precision()(record), report, neurons)
+    traced = trace(model, inputs, steps, record, report, neurons)
     if traced.random:
         # Random numbers may be drawn and not used: what tells is whether a pass with others gives other currents.
         others = []
         trace(model, inputs, steps, lambda layer, current, spikes: others.append(current.sum()), neurons=neurons, number=1)
         same = len(currents) == len(others) and torch.equal(torch.stack(currents), torch.stack(others))
         traced = replace(traced, random=not same)
-    with full_precision():
-        measured = recorder.results(inputs)
+    measured = recorder.results(inputs)
     unlike = [(recorder.layers[name].layer, layer.reason) for name, layer in measured.items() if layer.reason]
     if unlike:
         only_measured = {layer.module: replace(layer.spiking, neuron=None, reason=reason) for layer, reason in unlike}
-        return trace_and_measure(model, inputs, steps, {**(neurons or {}), **only_measured}, report, note)
-    return traced, measured, [*words_of_what_stays(model), *notes_on_steps(traced, steps)]
+        return trace_and_measure(model, inputs, steps, {**(neurons or {}), **only_measured}, report)
+    return MeasuredPass(traced, measured, moments, [*words_of_what_stays(model), *notes_on_steps(traced, steps)])
 
 
 def mean_of_passes(
@@ -312,9 +306,8 @@ def mean_of_passes(
     passes = [first]
     for number in range(1, PASSES):
         recorder = Recorder()
-        trace(model, inputs, steps, full_precision()(recorder), neurons=neurons, number=number)
-        with full_precision():
-            passes.append(recorder.results(inputs))
+        trace(model, inputs, steps, recorder, neurons=neurons, number=number)
+        passes.append(recorder.results(inputs))
     rates = [{name: layer.late_rate for name, layer in measured.items()} for measured in passes]
     means = {name: _mean([measured[name] for measured in passes if name in measured]) for name in first}
     return means, words_of_chance(rates)

@@ -263,6 +263,6 @@ def in_single(values: Any) -> Any:
     return values if values.dtype.itemsize >= 4 and values.is_floating_point() else values.float()
 
 
-def flat(values: Any, axes: int) -> Any:
-    """Values as (inputs, neurons), at least in single precision."""
-    return in_single(values.flatten(1) if values.dim() > axes else values.flatten()[None])
+def flat(layer: TracedLayer, values: Any) -> Any:
+    """Values of a layer at one step as (inputs, neurons), at least in single precision."""
+    return in_single(values.flatten(1) if values.dim() > axes_of_a_step(layer) else values.flatten()[None])

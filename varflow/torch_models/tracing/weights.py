@@ -19,6 +19,7 @@ from varflow.init.fans import effective_fan_in, fan_in
 from varflow.model.layers import Layer, Pool
 from varflow.model.merges import Concat, Product, Sum
 from varflow.torch_models.tracing.origins import INPUT, Origin, Sender
+from varflow.torch_models.tracing.passes import full_precision
 from varflow.torch_models.tracing.traced import Fed, TracedLayer
 
 EMPTY = "a layer has no neurons or no inputs"
@@ -56,6 +57,7 @@ def moments_of(weight: Any) -> Moments:
     return Moments(fan_in(weight), std, mean, bias_std, bias_mean)
 
 
+@full_precision()
 def record_moments(used: dict[str, Moments], layer: TracedLayer) -> None:
     """Add the moments of a layer's weights during the pass: its forward may clamp them, which is undone afterwards."""
     for name, weight in zip(layer.names, layer.weights, strict=True):
