@@ -215,5 +215,5 @@ def _square(gradient: Any) -> float:
 
 
 def _norm(gradient: Any) -> float:
-    """In double precision, whose squares do not underflow, without a copy in it."""
+    """Root of the sum of squares, in double precision, where they do not underflow, without a copy in it."""
     return float(torch.linalg.vector_norm(gradient, dtype=torch.float64))
