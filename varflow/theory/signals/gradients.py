@@ -38,7 +38,7 @@ class Gradients:
         return replace(self, moments=moments, pairs=pairs, split=None, **other)
 
     def times(self, factor: Any, between: Callable[[tuple[int, int]], Any] | None = None) -> Gradients:
-        """Gradients with moments times factors, element by element; ``between``: those at ``p`` and ``p + d``, if not a number."""
+        """Gradients with moments times factors, each by its own; ``between``: those at ``p`` and ``p + d``, if not a number."""
         routed = tuple(each.times(factor) for each in self.routed)
         of_pair = between or (lambda offset: factor)
         pairs = {d: _product(G, of_pair(d)) for d, G in self.pairs.items()}
