@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "_restoring": {"_checks", "_shared"},
     "_shared": set(),
     "_process": {"_checks"},
-    "model": {"_checks", "_display", "_memory", "_shared"} | DIGITS,
+    "model": {"_checks", "_display", "_lazy", "_memory", "_shared"} | DIGITS,
     "results": {"_checks", "_display", "_lazy", "model"},
     "theory": {"_checks", "_display", "_lazy", "_memory", "_progress", "_shared", "model", "results"},
     "init": {"_checks", "campaign", "_display", "_lazy", "_memory", "_progress", "_restoring", "model", "results", "theory"},

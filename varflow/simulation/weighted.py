@@ -37,7 +37,7 @@ Recurrence = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """Which inputs reach which outputs; the rows of a group share their inputs.
+    """Connections from inputs to outputs; the rows of a group share their inputs.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""From expressions to numbers: at mpmath's working precision for checks, in double precision for arrays; results as functions.
+"""Numbers from expressions: at mpmath's working precision for checks, in double precision for arrays; results as functions.
 
 These give NaN outside their conditions, and more digits where doubles would lose accuracy: every result has a bound on its
 rounding error, built recursively from the expression, as the error of each operation plus the propagated errors of its
