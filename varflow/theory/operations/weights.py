@@ -37,7 +37,7 @@ from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.increments import Differences
 from varflow.theory.signals.index import Grid, aligned
 from varflow.theory.signals.moments import Currents, Spikes, as_inputs, held, means_at, outer, over_positions
-from varflow.theory.signals.overlap import Numbers, Overlap, average_mean, told_apart, with_correlation
+from varflow.theory.signals.overlap import Activations, Overlap, average_mean, told_apart, with_correlation
 from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments
 from varflow.theory.signals.windows import Window, summed_under_taps
 
@@ -48,7 +48,7 @@ TINY = 1e-150  # variance of currents that are all equal
 def forward(layer: Linear | Conv, received: tuple[Any], visit: Visit) -> Currents:
     """Currents ``W x + b``: ``μ = m_g e``, ``C = g² M + σ_b²``."""
     spikes, walk = as_inputs(received[0]), visit.walk
-    if layer.rows == "standardised" and visit.of_numbers:  # few numbers of the drive: C = g² n/(n - 1) (M - e eᵀ)
+    if layer.rows == "standardised" and visit.reads_inputs:  # few numbers: C = g² n/(n - 1) (M - e eᵀ)
         n = layer.fan_in(spikes.channels) if isinstance(layer, Conv) else spikes.neurons
         spikes = summed([spikes], [(n / (n - 1)) ** 0.5])
     spikes = spikes if walk.effort.increments else replace(spikes, changes=None)
@@ -135,14 +135,14 @@ def _overlap(layer: Weighted, window: Window | None, spikes: Spikes, e: np.ndarr
         return None
     e = average_mean(e, grid)
     between = covariance_of_sums(layer, e, e, average_of_overlap(window, spikes.overlap.between, spikes.grid), fan_in)
-    if spikes.overlap.numbers is None:
+    if spikes.overlap.activations is None:
         return Overlap(between)
-    numbers, per_position = spikes.overlap.numbers, window is None or spikes.grid.per_position
-    (raw, central), (product, of_means) = squared_gains(layer, fan_in), _with_batch_mean(window, numbers)
+    activations, per_position = spikes.overlap.activations, window is None or spikes.grid.per_position
+    (raw, central), (product, of_means) = squared_gains(layer, fan_in), _with_batch_mean(window, activations)
     cov = raw * product + layer.bias_std**2 + (central * (product - of_means) if central else 0.0)
-    cov = cov if per_position else cov.reshape(1, len(numbers.x), -1)
-    mean_square = partial(_mean_square, window, numbers, getattr(layer, "groups", 1), layer.rows != "free")
-    return Overlap(between, with_batch_mean=cov, mean_square=mean_square)
+    cov = cov if per_position else cov.reshape(1, len(activations.x), -1)
+    inverse_dof = partial(_inverse_dof, window, activations, getattr(layer, "groups", 1), layer.rows != "free")
+    return Overlap(between, with_batch_mean=cov, inverse_dof=inverse_dof)
 
 
 def average_of_overlap(window: Window | None, between: np.ndarray, grid: Grid) -> np.ndarray:
@@ -161,23 +161,23 @@ def average_of_overlap(window: Window | None, between: np.ndarray, grid: Grid) -
     return np.kron(inside.T @ inside / len(inside), between)  # the fraction of taps that lie on the map at both positions
 
 
-def _with_batch_mean(window: Window | None, numbers: Numbers) -> tuple[np.ndarray, np.ndarray]:
+def _with_batch_mean(window: Window | None, activations: Activations) -> tuple[np.ndarray, np.ndarray]:
     """``x_i·⟨x⟩/n`` of the inputs ``x_i`` of each sum and their mean over the batch, and the product of both's averages."""
-    parts = [numbers.rows[None]]
+    parts = [activations.rows[None]]
     if window is not None:
-        grid, x = replace(numbers.grid, per_position=True), numbers.x.reshape(1, -1, *numbers.x.shape[2:])
+        grid, x = replace(activations.grid, per_position=True), activations.x.reshape(1, -1, *activations.x.shape[2:])
         parts = [window.at(tap, x, grid, 1) for tap in window.taps]
     e = np.asarray(sum(part.mean(axis=-1) for part in parts) / len(parts))
     product = sum(part @ part.mean(axis=(0, 1, 2)) for part in parts)
     return np.asarray(product / (len(parts) * parts[0].shape[-1])), e * e.mean()
 
 
-def _mean_square(window: Window | None, numbers: Numbers, groups: int, centred: bool) -> float:
+def _inverse_dof(window: Window | None, activations: Activations, groups: int, centred: bool) -> float:
     """Mean square of the covariance of normalised sums, from what a neuron receives at random entries of the batch."""
-    x = numbers.rows[:, None] if window is None else numbers.x[..., : numbers.x.shape[-1] // groups]
+    x = activations.rows[:, None] if window is None else activations.x[..., : activations.x.shape[-1] // groups]
     inputs, _, steps, _ = x.shape
-    taps = np.zeros((1, 1), int) if window is None else window.places(numbers.grid)
-    inside = np.ones((1, 1)) if window is None else window.inside_map(numbers.grid)
+    taps = np.zeros((1, 1), int) if window is None else window.places(activations.grid)
+    inside = np.ones((1, 1)) if window is None else window.inside_map(activations.grid)
     number = inputs * len(taps) * steps
     entries = np.random.default_rng(0).choice(number, min(number, RECEIVED), replace=False)
     of, at, step = np.unravel_index(entries, (inputs, len(taps), steps))
@@ -290,7 +290,7 @@ def _about_batch_mean(
 
 def _arriving_overlap(layer: Linear | Conv, spikes: Spikes, grid: Grid, e: np.ndarray) -> np.ndarray:
     """The overlap of what arrives at outputs on this grid, of means ``e``; of centred rows about these."""
-    assert spikes.overlap is not None  # the BatchNorm behind these weights was known by it
+    assert spikes.overlap is not None  # the BatchNorm after these weights was known by it
     window = Window(*layer.windows) if isinstance(layer, Conv) else None
     between, e = average_of_overlap(window, spikes.overlap.between, spikes.grid), average_mean(e, grid)
     return between if layer.rows == "free" else between - outer(e, e)
@@ -300,7 +300,7 @@ def _arriving_overlap(layer: Linear | Conv, spikes: Spikes, grid: Grid, e: np.nd
 
 
 def count(linear: Linear, received: tuple[Any], counts: Counts, node: Node) -> CountedCurrents:
-    """Currents of the numbers of the drive, or of spikes times a factor."""
+    """Currents of the inputs of the drive, or of spikes times a factor."""
     (signal,), width = received, linear.width or node.width or 0
     if isinstance(signal, CountedCurrents):
         return CountedCurrents(linear, None, width)

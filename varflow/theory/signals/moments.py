@@ -1,4 +1,4 @@
-r"""Signals at infinite width: the moments of currents and of spikes that one neuron has over probes and steps.
+r"""Signals at infinite width: the moments of currents and of spikes that one neuron has over sequences and steps.
 
 Neurons of a layer (channels of a map) are i.i.d., so a signal is described by one neuron's moments over an index
 ``i = (input, row, column, step)``: an input, a position of the map and a time step. Second moments of one signal stand in
@@ -228,7 +228,7 @@ def in_replicas(signal: Either, number: int) -> Either:
 
 
 def as_inputs(signal: Signal) -> Spikes:
-    """Inputs of weights by their second moments: spikes or, behind other weights, currents."""
+    """Inputs of weights by their second moments: spikes or, after other weights, currents."""
     if isinstance(signal, Spikes):
         return signal
 
