@@ -63,15 +63,10 @@ class BatchStatistics:
             one, other = means_at(np.broadcast_to(self.cov_with_batch_mean, each), offset, currents.grid)
             return squared_gain * (C - one[..., :, None] - other[..., None, :] + variance)
 
-        return currents.with_moments(
-            self.gain[..., None] * (currents.mean - self.mean) + layer.beta,
-            about_mean(currents.covariance),
-            changes=None,  # the layer above subtracts moments: steps that differ by less than 1e-15 then count as equal
-            pairs=None if currents.pairs is None else currents.pairs.then(about_mean),
-            overlap=None if currents.overlap is None else currents.overlap.after(self.centred(currents.overlap.between)),
-            sampled=None,
-            shared=self.shared,
-        )
+        mean = self.gain[..., None] * (currents.mean - self.mean) + layer.beta
+        overlap = currents.overlap and currents.overlap.after(self.centred(currents.overlap.between))
+        # without changes the layer above subtracts moments: steps that differ by less than 1e-15 then count as equal
+        return currents.mapped(mean, about_mean, overlap=overlap, shared=self.shared)
 
     def centred(self, between: np.ndarray) -> np.ndarray:
         """The overlap of two inputs after the normalisation."""
