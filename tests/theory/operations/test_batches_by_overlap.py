@@ -77,9 +77,9 @@ def test_gradients_by_weights_below_a_layer_norm_and_a_batch_norm(largest, monke
 
     assert fits()
     about_mean = weights._about_batch_mean
-    monkeypatch.setattr(weights, "_about_batch_mean", lambda layer, M, e, f, *more: about_mean(layer, M, e, f**0, *more))
+    monkeypatch.setattr(weights, "_about_batch_mean", lambda at, factors, walk: about_mean(at, factors**0, walk))
     assert not fits()
-    monkeypatch.setattr(weights, "_about_batch_mean", lambda layer, M, *_: M)
+    monkeypatch.setattr(weights, "_about_batch_mean", lambda at, *_: at.centred())
     assert not fits()
 
 
