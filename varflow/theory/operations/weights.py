@@ -47,7 +47,7 @@ TINY = 1e-150  # variance of currents that are all equal
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Arriving:
-    """What arrives at the neurons of a layer, or at the positions of its map: averages over the inputs of one.
+    """Moments of what arrives at the neurons of a layer, or at the positions of its map: averages over the inputs of one.
 
     Attributes
     ----------

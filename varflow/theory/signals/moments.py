@@ -26,7 +26,7 @@ PLACES = {"changes", "pairs", "overlap", "sampled", "shared"}  # of second momen
 
 
 class _Moments:
-    """What currents and spikes have in common. ``SECOND``: the name of the field with second moments over the index."""
+    """Currents or spikes: what they have in common. ``SECOND``: the name of the field with second moments over the index."""
 
     __slots__ = ()
     SECOND: ClassVar[str]
@@ -58,7 +58,7 @@ class _Moments:
         return self.with_moments(mean, second(self.second), **places)
 
     def per_position(self) -> Self:
-        """Those at each position of a map on their own."""
+        """Signal at each position of a map on its own."""
         grid = self.grid
         if grid.per_position or grid.positions == 1:
             return self
