@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "_shared": set(),
     "_stopping": set(),
     "_process": {"_checks", "_stopping"},
-    "model": {"_checks", "_display", "_memory", "_shared"} | DIGITS,
+    "model": {"_checks", "_display", "_lazy", "_memory", "_shared"} | DIGITS,
     "results": {"_checks", "_display", "_lazy", "model"},
     "theory": {"_checks", "_display", "_lazy", "_memory", "_progress", "_shared", "model", "results"},
     "init": {"_checks", "campaign", "_display", "_lazy", "_memory", "_progress", "_restoring", "model", "results", "theory"},

@@ -22,7 +22,7 @@ Arrived = Callable[[int, Any], object]  # (index of the block, result)
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """Where the blocks of a long computation run, and where their results are kept.
+    """The place where the blocks of a long computation run, and that where their results are kept.
 
     A computation is cut into blocks of about a second. Results do not depend on where, in which order and in how many runs
     the blocks were computed: they are the same bits, on one kind of CPU.

@@ -129,7 +129,7 @@ def _overlaps(drive: Any, steps: int) -> np.ndarray:
 
 
 def _contrast(theta: np.ndarray) -> np.ndarray:
-    """From ``Θ`` (…, layers, 3, 3)."""
+    """Contrast of the gradient kernel ``Θ`` (…, layers, 3, 3)."""
     K = (theta / np.sqrt(theta[..., :1, :1])).sum(axis=-3)
     return (K[..., 0, 1] - K[..., 0, 2]) / K[..., 0, 0]
 

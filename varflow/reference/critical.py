@@ -13,14 +13,14 @@ from varflow.reference.numerics import first_power, root_between
 
 
 class SaddleNode(NamedTuple):
-    """Where the two non-zero fixed points merge: ``z_c = θ/√V`` and ``γ_c = g²/θ²``."""
+    """The point where the two non-zero fixed points merge: ``z_c = θ/√V`` and ``γ_c = g²/θ²``."""
 
     z: Any
     gamma: Any
 
 
 class BiasCusp(NamedTuple):
-    """Where all three fixed points merge: ``γ = g²/θ²``, and ``σ_b²`` and ``V`` in units of ``θ²``."""
+    """The point where all three fixed points merge: ``γ = g²/θ²``, and ``σ_b²`` and ``V`` in units of ``θ²``."""
 
     gamma: Any
     bias_variance: Any
@@ -29,7 +29,7 @@ class BiasCusp(NamedTuple):
 
 @in_digits
 def saddle_node(distribution: str | Distribution = "normal", *, digits: int = 50) -> SaddleNode:
-    r"""Where the two non-zero fixed points merge and vanish, without bias.
+    r"""The point where the two non-zero fixed points merge and vanish, without bias.
 
     .. math:: z_c f(z_c) = 2 Q(z_c), \qquad \gamma_c = \frac{1}{z_c^2 Q(z_c)}
 

@@ -135,7 +135,7 @@ def in_index(layer: BatchNorm, currents: Currents, infinite: bool) -> BatchStati
 
 
 def _shared_scale(C: np.ndarray) -> SharedScale:
-    """From covariances of all entries of a batch, of mean variance 1; averaged over replicas."""
+    """The shared scale, from covariances of all entries of a batch of mean variance 1; averaged over replicas."""
     square, variance = (C**2).mean(axis=(0, -1))[None], np.diagonal(C, axis1=-2, axis2=-1).mean(axis=0)[None]
     return SharedScale(np.divide(square, variance, out=np.zeros_like(variance), where=variance > 0), float(square.mean()))
 

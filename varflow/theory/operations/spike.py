@@ -181,7 +181,7 @@ def fired_back(
 
 
 def _settled_back(layer: Spike, by_spikes: Gradients, received: Currents, sampling: Sampling) -> tuple[Gradients, Slopes]:
-    """Those by spikes that are independent of the membranes."""
+    """Gradients by currents, from those by spikes that are independent of the membranes."""
     if received.grid.per_position:
         return gradients_at_positions(layer, by_spikes, received, sampling)
     if received.grid.size == 1:

@@ -35,7 +35,7 @@ SINGLE = 1e15  # potentials below which single precision is enough
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sampling:
-    """At which points a layer of neurons is followed back, and how.
+    """The points at which a layer of neurons is followed back, with what else this takes.
 
     Attributes
     ----------

@@ -29,7 +29,7 @@ class Numbers:
 
     @property
     def rows(self) -> np.ndarray:
-        """What dense weights receive, shape (rows, steps, numbers): of a map, all that is on it."""
+        """Numbers that dense weights receive, shape (rows, steps, numbers): of a map, all that is on it."""
         inputs, positions, steps, channels = self.x.shape
         on_map = positions == self.grid.positions
         return self.x.swapaxes(1, 2).reshape(inputs, steps, -1) if on_map else self.x.reshape(-1, steps, channels)
