@@ -63,8 +63,8 @@ def weighted(operation: Linear | Conv, flows: tuple[Flow], walk: ChunkWalk, node
     """``W x + b``, at every step also of an input that is constant in time."""
     (flow,) = flows
     shape = operation.after(Signal("spikes", flow.shape), width=node.width).shape
-    conditional = walk.conditional and not node.weights
-    currents = received(walk.draws_of(node), operation, flow, shape, conditional).values
+    shared = bool(node.weights)
+    currents = received(walk.draws_of(node), operation, flow, shape, walk.conditional and not shared, shared).values
     return Flow(currents.expand(-1, -1, walk.steps, *shape))
 
 

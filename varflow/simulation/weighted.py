@@ -79,23 +79,25 @@ class Wiring:
         return padded.permute(0, 2, 5, 6, 1, 3, 4).reshape(len(values) * self.groups, self.fan_in, -1)
 
 
-def received(draws: Draws, layer: Linear | Conv, flow: Flow, shape: tuple[int, ...], conditional: bool) -> Flow:
-    """Currents of this shape; with ``conditional`` drawn without weights, where that is exact and costs less."""
+def received(draws: Draws, layer: Linear | Conv, flow: Flow, shape: tuple[int, ...], conditional: bool, shared: bool) -> Flow:
+    """Currents of this shape; with ``conditional`` drawn without weights, where that is exact and costs less. Weights that are
+    ``shared`` are drawn also where nothing arrives, since the biases come after them.
+    """
     wiring = Wiring.of(layer, flow.shape, shape)
     networks, probes, steps = flow.values.shape[:3]
     without = conditional and wiring.conditional(probes * steps)
-    sums = (_drawn if without else _weighted)(draws, wiring, flow)
+    sums = _drawn(draws, wiring, flow) if without else _weighted(draws, wiring, flow, shared)
     bias = layer.bias_std * draws.normals(shape[0]).double()  # always drawn: later numbers do not depend on bias_std
     currents = sums.reshape(networks, shape[0], probes, steps, *shape[1:]).movedim(1, 3)
     return Flow(currents + bias.view(networks, 1, 1, shape[0], *[1] * len(shape[1:])) if layer.bias_std else currents)
 
 
-def _weighted(draws: Draws, wiring: Wiring, flow: Flow) -> Tensor:
+def _weighted(draws: Draws, wiring: Wiring, flow: Flow, shared: bool) -> Tensor:
     """``a w X + b 1ᵀX`` with real weights, shape (networks × groups, rows, columns): whole numbers are summed exactly."""
     grid, values = weight_grid(wiring.layer.law, wiring.fan_in, draws.dtype), flow.values.flatten(1, 2)
     places, base = digits_of(values, grid) if flow.unit else (values.double()[:, None], 1.0)
     sums = values.new_zeros(len(values) * wiring.groups, wiring.rows, values.shape[1], wiring.positions, dtype=torch.float64)
-    if not places.any():
+    if not (shared or places.any()):
         return sums
     powers = base ** torch.arange(places.shape[1], dtype=torch.float64, device=values.device)
     per_frame = places.shape[1] * wiring.fan_in * wiring.positions
