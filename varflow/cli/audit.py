@@ -17,7 +17,7 @@ import typer
 
 import varflow as vf
 from varflow.cli import options as opt
-from varflow.cli.terminal import bar, show, whole
+from varflow.cli.options import bar, show, whole
 
 
 def audit(

@@ -10,8 +10,22 @@ import varflow as vf
 from varflow._files import picture
 from varflow._process import finishing
 from varflow.cli import options as opt
-from varflow.cli.options import changed, numbers, preset_of, refuse, unless
-from varflow.cli.terminal import bar, check_folder, check_picture, deliver, option, real, result_json, show, whole
+from varflow.cli.options import (
+    bar,
+    changed,
+    check_folder,
+    check_picture,
+    deliver,
+    numbers,
+    option,
+    preset_of,
+    real,
+    refuse,
+    result_json,
+    show,
+    unless,
+    whole,
+)
 
 EXPECTED = "All 520 rows take one to two minutes."
 

@@ -8,8 +8,7 @@ import typer
 
 import varflow as vf
 from varflow.cli import options as opt
-from varflow.cli.options import of_a_network
-from varflow.cli.terminal import Stopped, bar, option, show
+from varflow.cli.options import Stopped, bar, of_a_network, option, show
 
 
 @of_a_network

@@ -10,8 +10,7 @@ from varflow._checks import choice, require
 from varflow._files import picture
 from varflow._process import finishing
 from varflow.cli import options as opt
-from varflow.cli.options import numbers, refuse, unless
-from varflow.cli.terminal import bar, check_folder, deliver, option, result_json
+from varflow.cli.options import bar, check_folder, deliver, numbers, option, refuse, result_json, unless
 
 QUANTITIES = ("survival", "depth-scales")
 PICTURE, NUMBERS = "phase-diagram.png", "phase-diagram.json"

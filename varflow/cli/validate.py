@@ -13,8 +13,7 @@ from varflow._checks import require
 from varflow._files import picture
 from varflow._process import finishing
 from varflow.cli import options as opt
-from varflow.cli.options import GAINS, drive_of, numbers
-from varflow.cli.terminal import Stopped, bar, check_folder, deliver, option, real, result_json
+from varflow.cli.options import GAINS, Stopped, bar, check_folder, deliver, drive_of, numbers, option, real, result_json
 
 QUICK_WIDTH = 300
 RESULT = "result.json"
