@@ -1,7 +1,7 @@
 """``simulate``: checks the arguments, distributes the work over threads and assembles the results.
 
 A simulation is cut into blocks: chunks of networks, as ``streams`` defines them, that can be simulated anywhere and in any
-order. The layers are simulated by an engine (``dense`` or ``conditional``), which imports torch and is loaded on the first call.
+order. The layers are simulated by an engine (``dense`` or ``conditional``), which imports torch and is loaded on first use.
 """
 
 from __future__ import annotations
