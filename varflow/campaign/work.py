@@ -60,14 +60,7 @@ def work(jobs: Mapping[int, Job], *, threads: int, finished: Callable[[int, Any]
             raise
 
 
-def spread(
-    pool: Executor,
-    blocks: dict[int, Block],
-    *,
-    window: int,
-    finished: Finished,
-    running: Running,
-) -> None:
+def spread(pool: Executor, blocks: dict[int, Block], *, window: int, finished: Finished, running: Running) -> None:
     """Compute the blocks on a pool; ``running`` names those that are out, also after an error."""
     waiting = iter(blocks.items())
     _hand_out(pool, waiting, window, running)
