@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from varflow._checks import require
+from varflow._checks import DomainError, require
 from varflow._shared import exact_matmul
 from varflow.campaign import Block
 from varflow.model.drives import Currents, Given, Inputs, Spikes, White
@@ -27,17 +27,27 @@ DRIVES = {Currents, White, Inputs, Spikes, Given}  # of which the engines of pla
 Rows = slice  # of the networks in a batch
 
 
+def check_supported(network: Network, engine: str) -> None:
+    """DomainError for what an engine does not simulate."""
+    if engine == "conditional" and network.layers is None and not network.weight_law.normal_given_spikes:
+        rule = "must be normal for engine='conditional', which draws normal currents: use engine='dense'"
+        raise DomainError("weights", network.weights, rule)
+    delay, steps = max(neuron.delay for neuron in network.neurons), network.steps
+    if delay >= steps:
+        raise DomainError("delay", delay, f"must be below steps={steps}: otherwise no spike arrives at the next layer")
+
+
 def batches_of(networks: Sequence[Network], *, repeats: int, seed: int, engine: str, device: str, dtype: str) -> list[Batch]:
     """The networks in batches that are simulated together: chains by their own engine, others by the walk over their graph."""
     from varflow.simulation import conditional, dense, layered
 
     chains = {"dense": dense, "conditional": conditional}[engine]
     plain = [place for place, network in enumerate(networks) if network.layers is None and type(network.drive) in DRIVES]
-    other = sorted(set(range(len(networks))) - set(plain))
-    made = chains.batches([networks[place] for place in plain], repeats=repeats, seed=seed, device=device, dtype=dtype)
+    options = {"seed": seed, "device": device, "dtype": dtype}
+    made = chains.batches([networks[place] for place in plain], repeats=repeats, **options) if plain else []
     made = [replace(batch, places=tuple(plain[place] for place in batch.places)) for batch in made]
-    more = [networks[place] for place in other]
-    return made + layered.batches(more, other, engine=engine, seed=seed, device=device, dtype=dtype)
+    other = sorted(set(range(len(networks))) - set(plain))
+    return made + [layered.batch_of(networks[place], place, engine=engine, **options) for place in other]
 
 
 def blocks_of(batch: Batch, repeats: int, label: dict[str, Any]) -> Iterator[tuple[Rows, Block]]:
@@ -65,7 +75,8 @@ def simulated(
     with exact_products():
         (batch,) = batches_of(networks, repeats=repeats, seed=seed, engine=engine, device=device, dtype=dtype)
         parts = [batch.simulate(first + index, wanted, stop, second_moments) for index, wanted in batch.streams.chunks(repeats)]
-    return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
+    joined = {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
+    return {name: np.ascontiguousarray(values) for name, values in joined.items()}  # engines differ in which axis comes first
 
 
 @contextmanager

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from varflow.model.layers import Spike
-from varflow.simulation.conditional import factor
 from varflow.simulation.products import digits_of
 from varflow.simulation.streams import Draws
+from varflow.simulation.weighted import factor
 from varflow.simulation.weights import weight_grid
 
 Recurrence = Callable[[Tensor], Tensor]

@@ -18,7 +18,7 @@ from varflow.campaign import Campaign, Run
 from varflow.campaign.campaign import campaign_of
 from varflow.model.network import Network
 from varflow.results import Ensemble
-from varflow.simulation.chunks import batches_of, blocks_of, exact_products
+from varflow.simulation.chunks import batches_of, blocks_of, check_supported, exact_products
 
 if TYPE_CHECKING:
     from varflow.simulation.conditional import Block
@@ -179,7 +179,7 @@ def simulate(
     choice("engine", engine, ENGINES)
     networks = several("network", network, Network)
     for one in networks:
-        _check_supported(one, engine)
+        check_supported(one, engine)
     repeats, seed = integer("repeats", repeats, minimum=1), integer("seed", seed, minimum=0)
     choice("dtype", dtype, DTYPES)
     if coincidences is not None:
@@ -286,15 +286,6 @@ def _assemble(tables: Sequence[_Table], count: int, label: dict[str, Any]) -> tu
 def _stopped_after(ensembles: Sequence[Ensemble], repeats: int) -> str:
     finished = sorted({ensemble.repeats for ensemble in ensembles})
     return f"stopped after {' to '.join(map(str, finished[:: max(1, len(finished) - 1)]))} of {repeats} networks"
-
-
-def _check_supported(network: Network, engine: str) -> None:
-    if engine == "conditional" and network.layers is None and not network.weight_law.normal_given_spikes:
-        rule = "must be normal for engine='conditional', which draws normal currents: use engine='dense'"
-        raise DomainError("weights", network.weights, rule)
-    delay, steps = max(neuron.delay for neuron in network.neurons), network.steps
-    if delay >= steps:
-        raise DomainError("delay", delay, f"must be below steps={steps}: otherwise no spike arrives at the next layer")
 
 
 def _cores() -> int:
