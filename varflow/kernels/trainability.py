@@ -8,7 +8,7 @@ import numpy as np
 
 from varflow._checks import DomainError, flag, instance
 from varflow.kernels.kernel import driven_by
-from varflow.model.drives import Currents, Inputs
+from varflow.model.drives import ConstantCurrents, Inputs
 from varflow.model.graph import graph_of
 from varflow.model.network import Network
 from varflow.model.surrogates import surrogate_of
@@ -141,7 +141,7 @@ def _correlations(theta: np.ndarray) -> np.ndarray:
 def _three(network: Network, seed: int) -> Inputs:
     """Inputs of equal norm with the default cosines, in the strength and shape of the network's drive."""
     drive = network.drive
-    if isinstance(drive, Currents):
+    if isinstance(drive, ConstantCurrents):
         x, scale, shape = np.eye(2), drive.std * np.sqrt(2), None
     elif isinstance(drive, Inputs) and drive.fan_in > 1:
         x = np.linalg.qr(np.random.default_rng(seed).normal(size=(drive.fan_in, 2))).Q.T

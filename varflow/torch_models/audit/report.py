@@ -15,10 +15,11 @@ from varflow._progress import Progress, reporter
 from varflow.results import late_steps
 from varflow.results.audit import ENOUGH, AuditReport, first_of
 from varflow.results.audited_layer import AuditedLayer, lost_inputs
+from varflow.results.export import named
 from varflow.torch_models.audit.causes import FEEDING, diagnosed, needed_gains, shares, to_mend
 from varflow.torch_models.audit.gradients import Backward, check_gradients, squared_gain_above
 from varflow.torch_models.audit.gradients import gradients as measured_back
-from varflow.torch_models.initialise.scales import Scale, multiplier, overlap, scales_of
+from varflow.torch_models.initialise.scales import LayerScale, multiplier, overlap, scales_of
 from varflow.torch_models.prediction.gradients import expected_gradients
 from varflow.torch_models.prediction.signals import Prediction, predicted
 from varflow.torch_models.tracing.checks import integrators, unlike_their_kind, warn_of_one_step
@@ -81,7 +82,7 @@ def audited(
 
 def _layers(
     traced: Trace,
-    scales: list[Scale],
+    scales: list[LayerScale],
     used: dict[str, Moments],
     seen: dict[str, LayerMeasurement],
     prediction: Prediction,
@@ -124,7 +125,7 @@ def _of_weights(layer: TracedLayer, used: dict[str, Moments]) -> dict[str, Any]:
     }
 
 
-def _ways(scale: Scale) -> dict[str, Any]:
+def _ways(scale: LayerScale) -> dict[str, Any]:
     """How the weights can be set."""
     layer = scale.layer
     modules = zip(layer.names, layer.weights, layer.fed, strict=True) if layer.names else ()
@@ -139,16 +140,12 @@ def _ways(scale: Scale) -> dict[str, Any]:
 def _measured(traced: Trace, layer: TracedLayer, seen: LayerMeasurement) -> dict[str, Any]:
     """What the pass showed, and between which layers this one is."""
     half = late_steps(len(seen.variance))
-    return {
-        "width": seen.width,
+    return named(seen, "width", "dead_fraction", "saturated_fraction", "raster_overlap") | {
         "firing_rate": seen.late_rate,
         "firing_rates": seen.firing_rate.mean(1),
         "variance": float(seen.variance[half].mean()),
         "mean": float(seen.mean[half].mean()),
-        "dead_fraction": seen.dead_fraction,
-        "saturated_fraction": seen.saturated_fraction,
         "survival": seen.alive,
-        "raster_overlap": seen.raster_overlap,
         "output": layer.neuron_name in traced.outputs,
         "sources": tuple(sorted(traced.senders_to(layer))),
         "operations": layer.operations / len(seen.alive),
@@ -236,15 +233,10 @@ def _unseen(model: Any) -> list[str]:
     new = [
         name
         for name, module in model.named_modules()
-        if "BatchNorm" in type(module).__name__ and not module.training and _count(module) == 0
+        if "BatchNorm" in type(module).__name__ and not module.training and getattr(module, "num_batches_tracked", None) == 0
     ]
     rule = "use running statistics that have seen no batch yet: run some in train mode first"
     return [f"normalisations {rule}: {', '.join(new)}"] if new else []
-
-
-def _count(module: Any) -> int | None:
-    batches = getattr(module, "num_batches_tracked", None)
-    return None if batches is None else int(batches)
 
 
 def _needed(traced: Trace, layers: list[AuditedLayer]) -> list[float | None]:

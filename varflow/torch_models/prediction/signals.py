@@ -23,10 +23,7 @@ from varflow.results import late_steps
 from varflow.simulation.chunks import check_supported, simulated
 from varflow.theory.maps.variance_classes import TOGETHER
 from varflow.theory.operations.visit import BY_OVERLAP, IN_INDEX, Effort, Visit, Walk
-from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
-from varflow.theory.signals.index import Grid
-from varflow.theory.signals.moments import Signal
 from varflow.theory.signals.overlap import told_apart
 from varflow.theory.walks.signals import signals_walk
 from varflow.torch_models.tracing.origins import INPUT
@@ -81,15 +78,6 @@ class InfiniteWidth:
     def visit(self, layer: TracedLayer) -> Visit:
         """The node of a layer of neurons."""
         return self.visits[self.model.neurons[self.trace.layers.index(layer)] - 1]
-
-    def currents(self, layer: TracedLayer) -> Signal | None:
-        """Currents that a layer receives; None where theory does not know them."""
-        return self.visit(layer).received[0]
-
-    def states(self) -> list[tuple[LayerState, Grid] | None]:
-        """Every layer in order; None where theory does not know it."""
-        left = [self.visit(layer).kept for layer in self.trace.layers]
-        return [(of["state"], of["received"].grid) if "state" in of else None for of in left]
 
     @property
     def restarted(self) -> list[str]:
@@ -221,19 +209,18 @@ def evaluated(trace: Trace, moments: Mapping[str, Moments]) -> InfiniteWidth | N
 def at_infinite_width(trace: Trace, moments: Mapping[str, Moments], most: int = FEW_INPUTS) -> Prediction:
     """The prediction for at most so many inputs."""
     infinite = InfiniteWidth.of(trace, moments, most)
-    columns = [_of_layer(state, trace.steps) for state in infinite.states()]
+    columns = [_of_layer(infinite.visit(layer), trace.steps) for layer in trace.layers]
     inputs = max(len(late) for *_, late in columns)
     rate, variance, late = zip(*columns, strict=True)
     rates = np.stack([np.broadcast_to(each.mean() if len(each) != inputs else each, inputs) for each in late], axis=1)
     return Prediction(np.stack(rate), np.stack(variance), rates, infinite=infinite)
 
 
-def _of_layer(layer: tuple[LayerState, Grid] | None, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _of_layer(visit: Visit, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rate and variance over neurons and positions at every step, and the late rate of every input."""
-    if layer is None:
+    if "state" not in visit.kept:
         return np.full(steps, math.nan), np.full(steps, math.nan), np.full(1, math.nan)
-    state, grid = layer
-    shape = (-1, grid.positions, steps)
+    state, shape = visit.kept["state"], (-1, visit.kept["received"].grid.positions, steps)
     rates = state.firing_rate.reshape(len(state.firing_rate), *shape).mean(axis=(0, 2))
     variance, mean = (values.reshape(shape) for values in (state.variance, state.potential_mean))
     return rates.mean(0), variance.mean((0, 1)) + mean.var(axis=1).mean(0), rates[:, late_steps(steps)].mean(1)
