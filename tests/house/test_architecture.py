@@ -1,8 +1,10 @@
 """Who may import whom, what loads when, and what no file may contain: read from the source, not from good intentions."""
 
 import ast
+import compileall
 import inspect
 import re
+import shutil
 import subprocess
 import sys
 from functools import cache
@@ -275,6 +277,18 @@ def test_import_is_light():
     init = "import varflow.init; assert 'varflow.torch_models' not in sys.modules"
     assert loaded_after(f"import varflow as vf; {init}; vf.lookup(threshold=0.5, fan_in=9)") == set()
     assert "mpmath" in loaded_after("import mpmath")  # the probe sees what is there
+
+
+def test_a_package_without_sources_answers(tmp_path):
+    """As frozen applications ship it: only what is compiled, and data."""
+    shutil.copytree(PACKAGE, tmp_path / "varflow", ignore=shutil.ignore_patterns("__pycache__", "symbolic", "torch_models"))
+    compileall.compile_dir(tmp_path, legacy=True, quiet=1)
+    for source in tmp_path.rglob("*.py"):
+        source.unlink()
+    script = "import varflow as vf; print(vf.__file__, vf.gain(threshold=1.0), len(dir(vf)), 'normal_' in dir(vf.init))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    expected = f"{tmp_path / 'varflow' / '__init__.pyc'} {vf.gain(threshold=1.0)} {len(dir(vf))} True"
+    assert done.stdout.strip() == expected, done.stderr
 
 
 @pytest.mark.parametrize("arguments", ["'--help'", "'validate', '--help'", "'--version'"])

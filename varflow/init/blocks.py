@@ -39,7 +39,7 @@ def gain_of_block(
     seed: int,
 ) -> Initialization:
     """See :func:`varflow.gain_for_rate`."""
-    block = RepeatedBlock(layers)
+    block = RepeatedBlock.of(layers)
     steps, depth = integer("steps", steps, minimum=1), integer("depth", depth, minimum=1)
     sums = steps > 1 and not block.binary  # whose mean may exceed 1
     rate = positive_number("rate", rate) if sums else probability("rate", rate, open_ends=True)

@@ -8,8 +8,9 @@ import numpy as np
 
 from varflow._checks import DomainError, flag, instance
 from varflow.kernels.kernel import driven_by
+from varflow.model.build import graph_of
+from varflow.model.coverage import covered
 from varflow.model.drives import ConstantCurrents, Inputs
-from varflow.model.graph import graph_of
 from varflow.model.network import Network
 from varflow.model.surrogates import surrogate_of
 from varflow.results import Trainability
@@ -93,6 +94,7 @@ def trainability(
         raise DomainError("network", network, "normalises over a batch: gradients of a common readout are not covered then")
     overlaps = _overlaps(drive, network.steps)
     blocks = Blocks.of(asked, Effort(responses), np.arange(3))
+    covered(blocks.graph.behind_last, "backward")
     ((start, batching),) = blocks
     walk = blocks.walk(batching)
     visits = signals_walk(blocks.graph, start, walk, keep=True)

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from varflow.model.coverage import Uncovered, enter
 from varflow.model.graph import Node
 from varflow.model.layers import BatchNorm
-from varflow.theory.operations.table import Uncovered, register
 from varflow.theory.operations.visit import BY_OVERLAP, INFINITE, Visit, WayBack
 from varflow.theory.signals.counted import CountedCurrents, Counts, changed, no_chain
 from varflow.theory.signals.gradients import Gradients
@@ -268,4 +268,4 @@ def count(layer: BatchNorm, received: tuple[CountedCurrents], counts: Counts, no
     return changed(received[0], scale, layer.beta - scale * mean)
 
 
-register(BatchNorm, forward=forward, backward=backward, count=count)
+enter(BatchNorm, forward=forward, backward=backward, count=count)

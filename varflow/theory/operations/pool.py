@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from varflow.model.coverage import Uncovered, enter
 from varflow.model.layers import Pool
 from varflow.theory.maps import pools
 from varflow.theory.maps.maxima import WindowedCurrents
 from varflow.theory.maps.maxima_backward import maxima_joined, maximum_back
 from varflow.theory.maps.variance_classes import TOGETHER
 from varflow.theory.operations.merge import settled
-from varflow.theory.operations.table import Uncovered, register
 from varflow.theory.operations.visit import Effort, Visit, WayBack
 from varflow.theory.signals.counted import ON_MAPS, uncounted
 from varflow.theory.signals.gradients import Gradients
@@ -132,4 +132,4 @@ def averaged_back(window: Window, gradients: Gradients, grid: Grid) -> Gradients
     return Gradients(spread @ gradients.moments @ spread.T, grid, gradients.channels, gradients.balanced)
 
 
-register(Pool, forward=forward, backward=backward, count=uncounted(ON_MAPS))
+enter(Pool, forward=forward, backward=backward, count=uncounted(ON_MAPS))

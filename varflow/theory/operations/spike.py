@@ -15,6 +15,7 @@ import numpy as np
 
 from varflow._checks import DomainError
 from varflow._memory import gibibytes, room
+from varflow.model.coverage import Uncovered, enter
 from varflow.model.drives import Inputs
 from varflow.model.graph import Node
 from varflow.model.layers import Spike
@@ -31,7 +32,6 @@ from varflow.theory.maps.positions import (
     pairs_of_spikes,
     state_at_positions,
 )
-from varflow.theory.operations.table import Uncovered, register
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.responses.back_propagation import Sampling, Slopes, at_one_step, driven_back, moments_back
 from varflow.theory.responses.layer_state import LayerState
@@ -234,4 +234,4 @@ def _counted_from_drive(network: Network, neuron: Neuron, currents: CountedCurre
     return Gaussian(neuron.threshold, factor * mean + shift, factor**2 * variance, neuron.strict)
 
 
-register(Spike, forward=forward, backward=backward, count=count)
+enter(Spike, forward=forward, backward=backward, count=count)

@@ -25,12 +25,12 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError
+from varflow.model.coverage import enter
 from varflow.model.graph import Node
 from varflow.model.layers import Conv, Linear
 from varflow.model.weighted_layers import Weighted
 from varflow.theory.operations.batch_norm import centred_by_overlap, centred_over_batch
 from varflow.theory.operations.merge import summed
-from varflow.theory.operations.table import register
 from varflow.theory.operations.visit import BY_OVERLAP, INFINITE, Visit, WayBack
 from varflow.theory.signals.counted import ON_MAPS, CountedCurrents, Counts, no_chain, uncounted
 from varflow.theory.signals.gradients import Gradients
@@ -311,5 +311,5 @@ def _with_factor(linear: Linear, factor: float, fan_in: int) -> Linear:
     return replace(linear, gain=abs(factor) * linear.gain, mean_gain=mean)
 
 
-register(Linear, forward=forward, backward=backward, count=count)
-register(Conv, forward=forward, backward=backward, count=uncounted(ON_MAPS))
+enter(Linear, forward=forward, backward=backward, count=count)
+enter(Conv, forward=forward, backward=backward, count=uncounted(ON_MAPS))
