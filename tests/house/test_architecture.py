@@ -26,7 +26,6 @@ DIGITS = {"_mpmath"}  # a context, no formulas
 MAY_IMPORT = {
     "_checks": set(),
     "_display": {"_checks"},
-    "_figures": {"_checks"},
     "_memory": {"_checks"},
     "_mpmath": set(),
     "_progress": {"_checks"},
@@ -37,8 +36,8 @@ MAY_IMPORT = {
     "_shared": set(),
     "_stopping": set(),
     "_process": {"_checks", "_stopping"},
-    "model": {"_checks", "_display", "_figures", "_memory", "_shared"} | DIGITS,
-    "results": {"_checks", "_display", "_figures", "_lazy", "model"},
+    "model": {"_checks", "_display", "_lazy", "_memory", "_shared"} | DIGITS,
+    "results": {"_checks", "_display", "_lazy", "model"},
     "theory": {"_checks", "_display", "_lazy", "_memory", "_progress", "_shared", "model", "results"},
     "init": {"_checks", "campaign", "_display", "_lazy", "_memory", "_progress", "_restoring", "model", "results", "theory"},
     "torch_models": {"_checks", "_progress", "_restoring", "_shared", "model", "results", "theory", "init", "simulation"},
@@ -51,7 +50,7 @@ MAY_IMPORT = {
     "experiment": {"_checks", "campaign", "_stopping", "model", "results", "theory", "init", "simulation", "verdict"},
     "kernels": {"_checks", "_memory", "_progress", "model", "results", "theory", "simulation"},
     "phases": {"_checks", "_progress", "campaign", "model", "results", "theory", "init"},
-    "plots": {"_checks", "_display", "_figures", "_lazy", "results"},
+    "plots": {"_checks", "_display", "_lazy", "results"},
     "citations": {"_checks"},
     "cli": {"_checks", "_files", "_process", "_stopping", PUBLIC},
     "__main__": {"cli"},
@@ -60,7 +59,6 @@ MAY_IMPORT = {
 THIRD_PARTIES = {
     "_checks": {"numpy"},
     "_display": set(),
-    "_figures": set(),
     "_memory": set(),
     "_mpmath": {"mpmath", "sympy"},
     "_progress": {"rich"},
@@ -327,7 +325,7 @@ def test_unknown_names_are_refused():
 # Circles.
 
 # Files that import modules whose names they are given: by the tables of a package's door, by a user, or by who asks.
-BY_NAME = {"_checks", "_figures", "_lazy", "campaign.processes", "cli.audit"}
+BY_NAME = {"_checks", "_display", "_lazy", "campaign.processes", "cli.audit"}
 
 
 def circles(imports):

@@ -17,7 +17,7 @@ from varflow.model.network import Network
 from varflow.model.over_neurons import mean_of
 from varflow.model.signals import Layer
 from varflow.results import Initialization
-from varflow.results.layout import late_steps
+from varflow.results.export import late_steps
 from varflow.theory.deep.block import WIDTH, RepeatedBlock, critical_gain_of_block
 from varflow.theory.mean_field import mean_field
 from varflow.theory.roots import monotone_root, rising_root

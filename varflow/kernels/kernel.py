@@ -16,7 +16,7 @@ from varflow.model.drives import inputs as drive_of_inputs
 from varflow.model.network import Network
 from varflow.model.signals import has_own_gain
 from varflow.results import Kernel
-from varflow.results.ensemble import spread
+from varflow.results.profile import spread
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.walks.kernels import second_moments
 

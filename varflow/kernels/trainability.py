@@ -14,7 +14,7 @@ from varflow.model.drives import ConstantCurrents, Inputs
 from varflow.model.network import Network
 from varflow.model.surrogates import surrogate_of
 from varflow.results import Trainability
-from varflow.results.ensemble import spread
+from varflow.results.profile import spread
 from varflow.theory.operations.visit import Effort, WayBack
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals.gradients import readout
@@ -129,7 +129,7 @@ def _overlaps(drive: Any, steps: int) -> np.ndarray:
 
 
 def _contrast(theta: np.ndarray) -> np.ndarray:
-    """From ``Θ`` (…, layers, 3, 3)."""
+    """Contrast of the gradient kernel ``Θ`` (…, layers, 3, 3)."""
     K = (theta / np.sqrt(theta[..., :1, :1])).sum(axis=-3)
     return (K[..., 0, 1] - K[..., 0, 2]) / K[..., 0, 0]
 

@@ -36,31 +36,13 @@ from varflow._checks import (
     scalar,
     several,
 )
+from varflow._lazy import names_of
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.merges import Concat, Product, Scale, Sum
 from varflow.model.neurons import Neuron
 from varflow.model.signals import Layer, Signal, Windows, area_of, extent, pair
 from varflow.model.sources import Measured, Unknown
 from varflow.model.weighted_layers import Conv, Linear
-
-__all__ = [
-    "BatchNorm",
-    "Concat",
-    "Conv",
-    "Layer",
-    "LayerNorm",
-    "Linear",
-    "Measured",
-    "Pool",
-    "Product",
-    "RMSNorm",
-    "Residual",
-    "Scale",
-    "Signal",
-    "Spike",
-    "Sum",
-    "Unknown",
-]
 
 MERGES = ("add", "and", "iand")
 
@@ -326,3 +308,7 @@ class Pool(Layer):
         channels, *area = area_of(self, signal)
         kind = "maxima" if self.kind == "max" and signal.kind == "currents" else signal.kind
         return Signal(kind, (channels, *self.windows(area).over(self, area)), signal.weighted)
+
+
+__all__ = names_of(globals())  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ += ["Concat", "Conv", "Layer", "Linear", "Measured", "Product", "Scale", "Signal", "Sum", "Unknown"]

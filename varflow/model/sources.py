@@ -1,4 +1,4 @@
-"""Where signals begin in a graph: at the drive, at measured numbers, behind operations of which nothing is known."""
+"""Beginnings of signals in a graph: the drive, measured numbers, operations of which nothing is known."""
 
 from __future__ import annotations
 

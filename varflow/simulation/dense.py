@@ -172,7 +172,7 @@ def _raise_explosion(batch: DenseNetworks, columns: Columns, counts: torch.Tenso
 
 
 def _active(counts: torch.Tensor, columns: Columns, layer: int) -> torch.Tensor:
-    """Which configurations have a next layer and are not silent for good."""
+    """True for configurations that have a next layer and are not silent for good."""
     dead = columns.silence_is_absorbing[:, 0] & ~(counts > 0).any(-1).any(0)
     return ~dead & (columns.depth[:, 0] > layer + 1)
 

@@ -30,7 +30,7 @@ _DEPENDENT = 1e-9  # of the total variance: columns with less of their own are l
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """Which inputs reach which outputs; the rows of a group share their inputs.
+    """Connections from inputs to outputs; the rows of a group share their inputs.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""From expressions to numbers: at mpmath's working precision for checks, in double precision for arrays."""
+"""Numbers from expressions: at mpmath's working precision for checks, in double precision for arrays."""
 
 from __future__ import annotations
 

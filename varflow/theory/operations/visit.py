@@ -67,7 +67,7 @@ class Effort:
 
 
 class Batching(Enum):
-    """How a walk knows the batch of a BatchNorm."""
+    """Ways in which a walk knows the batch of a BatchNorm."""
 
     IN_INDEX = "all its inputs are in the index"
     INFINITE = "the last two inputs of the index stand for infinitely many independent ones"

@@ -35,7 +35,7 @@ SINGLE = 1e15  # potentials below which single precision is enough
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sampling:
-    """At which points a layer of neurons is followed back, and how.
+    """The points at which a layer of neurons is followed back, with what else this takes.
 
     Attributes
     ----------
@@ -122,7 +122,7 @@ def driven_back(
         for above in by_spikes
     ]
     back, second = (np.array([[pair[part] for pair in row] for row in returned]) for part in (0, 1))
-    return gradients.with_moments(back, pairs={}, balanced=False), Slopes(second)
+    return gradients.with_moments(back, pairs={}, balanced=None), Slopes(second)
 
 
 def _over_members(

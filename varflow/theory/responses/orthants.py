@@ -133,7 +133,7 @@ class Orthants:
         self.places[self.pairs] = self.places.T[self.pairs] = np.arange(steps, steps * (steps + 1) // 2)
 
     def __call__(self, currents: Differences) -> LayerState:
-        """From the increments of the currents, before the synapse."""
+        """The state of a layer, from the increments of its currents before the synapse."""
         H = membranes(self.filter, currents, self.of_changes)
         number = max(2**15 // H.increment_var.size, 1)  # of several thresholds if there are few steps
         parts = [self._spikes(H, slice(first, first + number)) for first in range(0, len(self.thresholds), number)]

@@ -136,7 +136,7 @@ def jacobians(
 
 
 def with_input(neuron: Neuron, population: Population) -> Population:
-    """With the input scale and synapse, which sampled currents have passed and gradients have not."""
+    """Neurons with the input scale and synapse, which sampled currents have passed and gradients have not."""
     return replace(population, input_scale=neuron.input_scale, synaptic_decay=neuron.synaptic_decay)
 
 

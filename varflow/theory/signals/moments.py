@@ -62,7 +62,7 @@ class Currents:
         return self.changes or differences(self.mean, self.covariance)
 
     def per_position(self) -> Currents:
-        """Those at each position of a map on their own."""
+        """Currents at each position of a map on their own."""
         if self.grid.per_position or self.grid.positions == 1:
             return self
         return replace(Currents(*_at_each_position(self)), shared=self.shared)
@@ -129,7 +129,7 @@ class Spikes:
         return self.channels * self.grid.positions
 
     def per_position(self) -> Spikes:
-        """Those at each position of a map on their own."""
+        """Spikes at each position of a map on their own."""
         if self.grid.per_position or self.grid.positions == 1:
             return self
         mean, moments, grid, channels, _, pairs = _at_each_position(self)
