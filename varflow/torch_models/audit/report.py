@@ -136,7 +136,7 @@ def _ways(scale: LayerScale) -> dict[str, Any]:
 
 
 def _measured(traced: Trace, layer: TracedLayer, seen: LayerMeasurement) -> dict[str, Any]:
-    """What the pass showed, and between which layers this one is."""
+    """Measurements of the pass, and between which layers this one is."""
     half = late_steps(len(seen.variance))
     return named(seen, "width", "dead_fraction", "saturated_fraction", "raster_overlap") | {
         "firing_rate": seen.late_rate,
