@@ -17,7 +17,7 @@ from scipy import stats
 
 import varflow as vf
 from varflow._shared import one_thread
-from varflow.simulation.chunks import exact_products
+from varflow.simulation.run import exact_products
 
 torch = pytest.importorskip("torch")
 snntorch = pytest.importorskip("snntorch")

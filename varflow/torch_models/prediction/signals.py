@@ -20,7 +20,7 @@ from varflow.model.layers import BatchNorm, Linear, Pool, Spike
 from varflow.model.network import Network
 from varflow.model.signals import Layer
 from varflow.results import late_steps
-from varflow.simulation.chunks import check_supported, simulated
+from varflow.simulation.run import check_supported, simulated
 from varflow.theory.maps.variance_classes import TOGETHER
 from varflow.theory.operations.visit import BY_OVERLAP, IN_INDEX, Effort, Visit, Walk
 from varflow.theory.responses.neurons import Responses
