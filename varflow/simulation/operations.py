@@ -24,11 +24,9 @@ from varflow.model.graph import Node
 from varflow.model.layers import BatchNorm, Concat, Conv, LayerNorm, Linear, Measured, Pool, Product, RMSNorm, Spike, Sum
 from varflow.model.signals import Signal
 from varflow.model.sources import Source
-from varflow.simulation.flows import Flow, added, scaled
 from varflow.simulation.neurons import Cells, respond
-from varflow.simulation.recurrent import recurrence
-from varflow.simulation.walk import ChunkWalk
-from varflow.simulation.weighted import received
+from varflow.simulation.walk import ChunkWalk, Flow, added, scaled
+from varflow.simulation.weighted import received, recurrence
 
 
 def driven(drive: Any, flows: tuple[()], walk: ChunkWalk, node: Node) -> Flow:

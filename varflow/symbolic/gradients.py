@@ -19,11 +19,10 @@ from sympy import Eq, Integral, S, Symbol, erf, erfc, exp, oo, pi, sqrt
 
 from varflow._checks import DomainError, choice
 from varflow._mpmath import mp, mpf
+from varflow.symbolic.algebra import LARGEST, integral
 from varflow.symbolic.derivation import Derivation, Domain, built_once
-from varflow.symbolic.integrals import integral
 from varflow.symbolic.layer import atom, spread
 from varflow.symbolic.numbers import Values, value
-from varflow.symbolic.simplify import LARGEST
 from varflow.symbolic.symbols import V, above, g, n, quantity, theta
 
 a, v = Symbol("a", positive=True), Symbol("v", real=True)
@@ -277,12 +276,11 @@ def _define(surrogate: SymbolicSurrogate, at: Any, values: Values) -> Values:
     fires = mp.erfc(level / mp.sqrt(2 * values[V])) / 2
     derived = {psi2: square, backward: signal, delta2: square * signal, delta2_next: second, W: weight**2, rate: fires}
     derived[chi] = square * signal * values[n] / (values[n_next] * second)
-    derived |= {
+    return derived | {
         slack: values[g] ** 2 - derived[chi],
         weight_gradient: fires * second,
         peak_found: 1 / mp.sqrt(derived[chi]),
     }
-    return derived
 
 
 def _mean_square(surrogate: SymbolicSurrogate, level: Any, values: Values) -> Any:
