@@ -25,6 +25,7 @@ from varflow.simulation import dense
 from varflow.simulation.measures import Measures
 from varflow.simulation.neurons import Cells, respond
 from varflow.simulation.streams import Streams
+from varflow.simulation.weighted import factor
 
 # A block holds 32 networks; fewer if their potentials (networks × steps × neurons) exceed 2^19, about the cache, and more below
 # 2^14, where Python's overhead dominates.
@@ -34,26 +35,8 @@ _STREAM = 2**40  # above every stream number of a weight distribution
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ConditionalNetworks:
+class ConditionalNetworks(dense.PlainChains):
     """Networks of one description, ``streams.repeats`` of them from one random generator."""
-
-    networks: tuple[Network]
-    places: tuple[int]
-    streams: Streams
-    dtype: torch.dtype
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        return tuple(self.networks[0].widths.tolist())
-
-    @property
-    def steps(self) -> int:
-        return self.networks[0].steps
-
-    @property
-    def numbers(self) -> int:
-        """Potentials of one network and layer."""
-        return self.steps * max(self.widths)
 
     @property
     def drawn(self) -> int:
@@ -75,9 +58,12 @@ def batches(
     for place, network in enumerate(networks):
         if place not in use_dense:
             streams = _streams(network, seed, torch.device(device))
-            made.append(ConditionalNetworks((network,), (place,), streams, _dtype(network, dtype)))
-    drawn = dense.batches([networks[place] for place in use_dense], repeats=repeats, seed=seed, device=device, dtype=dtype)
-    return made + [replace(batch, places=tuple(use_dense[place] for place in batch.places)) for batch in drawn]
+            widths = tuple(network.widths.tolist())
+            made.append(ConditionalNetworks((network,), (place,), widths, streams, _dtype(network, dtype)))
+    if use_dense:
+        drawn = dense.batches([networks[place] for place in use_dense], repeats=repeats, seed=seed, device=device, dtype=dtype)
+        made += [replace(batch, places=tuple(use_dense[place] for place in batch.places)) for batch in drawn]
+    return made
 
 
 def _streams(network: Network, seed: int, device: torch.device) -> Streams:
@@ -152,19 +138,6 @@ class Normals:
             return normal.mul_(covariance.sqrt().to(normal.dtype))
         out = self.product[: normal.numel()].view(normal.shape)
         return torch.bmm(factor(covariance).to(normal.dtype), normal, out=out)
-
-
-def factor(covariance: Tensor, joint: Tensor | None = None) -> Tensor:
-    """The Cholesky factor ``L``, ``L Lᵀ = C + 1e-12 tr(C) 1``, with exact zeros for steps of variance 0.
-
-    ``joint``: the covariance of which ``C`` is what other steps leave; it then sets the trace and which variances are 0.
-    """
-    if covariance.shape[-1] == 1 and joint is None:
-        return covariance.sqrt()
-    size = (covariance if joint is None else joint).diagonal(dim1=-2, dim2=-1)
-    total = size.sum(-1, keepdim=True)
-    ridge = torch.where(total > 0, 1e-12 * total, 1.0)  # steps with equal spikes make C singular
-    return torch.linalg.cholesky(covariance + torch.diag_embed(ridge.expand_as(size))) * (size > 0)[..., None]
 
 
 def _received(network: Network, layer: int, gram: Tensor, counts: Tensor, normals: Normals) -> Tensor:
