@@ -1,23 +1,14 @@
-"""A sequence of layers that is a plain chain, for which theory has faster and exact answers, and a plain chain's layers."""
+"""A sequence of layers that is a plain chain, for which theory has faster and exact answers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 from varflow.model.drive_kinds import Drive, Inputs
 from varflow.model.layers import Linear, Spike
 from varflow.model.signals import Layer
-
-
-def chain_parts(chain: Any) -> tuple[Spike, list[Linear]]:
-    """The Spike of every layer and the Linears between them, for a network that is a plain chain."""
-    common = {"weights": chain.weights, "mean_gain": chain.mean_gain, "bias_std": chain.bias_std}
-    linear = cache(lambda width, gain: Linear(width, gain=gain, **common))
-    pairs = zip(chain.widths[1:].tolist(), chain.gains[1:].tolist(), strict=True)
-    return Spike(chain.neuron), [linear(*pair) for pair in pairs]
 
 
 def as_chain(layers: Sequence[Layer], width: int | None, drive: Drive) -> dict[str, Any] | None:

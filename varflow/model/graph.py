@@ -12,6 +12,7 @@ from typing import Any
 
 from varflow._checks import DomainError
 from varflow._display import Shown, Table
+from varflow.model.coverage import MAPS, Map, Uncovered, from_outside, missing
 from varflow.model.signals import Layer, Signal
 from varflow.model.sources import Measured, Source, Unknown
 from varflow.model.weighted_layers import Weighted
@@ -41,6 +42,22 @@ class Node:
     name: str = ""
     width: int | None = None
     weights: str = ""
+
+    def map(self, part: str) -> Map:
+        """The map of its operation: of its class, or of its parent if the class has none at all; Uncovered without one."""
+        table = MAPS[part]
+        for kind in type(self.operation).__mro__:
+            if kind in table:
+                return table[kind]
+            if from_outside(kind) and any(kind in maps for maps in MAPS.values()):
+                break
+        raise Uncovered(self.name, self.operation, missing(part, self.operation))
+
+
+def covered(nodes: Iterable[Node], part: str) -> None:
+    """Do nothing if all nodes have a map of this part; Uncovered for the first that has none."""
+    for node in nodes:
+        node.map(part)
 
 
 class Graph(Shown, Sequence[Node]):

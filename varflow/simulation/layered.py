@@ -17,9 +17,8 @@ from torch import Tensor
 
 from varflow.campaign import Cancelled
 from varflow.model.build import graph_of
-from varflow.model.coverage import covered
 from varflow.model.drives import Given, Inputs
-from varflow.model.graph import Graph, Node
+from varflow.model.graph import Graph, Node, covered
 from varflow.model.layers import Conv, Linear, Spike
 from varflow.model.network import Network
 from varflow.simulation.flows import Flow

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, instance
-from varflow.model.chains import chain_parts
+from varflow.model.build import chain_parts
 from varflow.model.distributions import distribution
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
