@@ -12,10 +12,8 @@ from typing import Any
 from varflow._checks import DomainError, called, flag, instance, integer
 from varflow._progress import Progress, reporter
 from varflow.campaign.block import Block, decoded, encoded, labels, timed
-from varflow.campaign.cluster import Cluster
-from varflow.campaign.processes import Processes
 from varflow.campaign.store import Store
-from varflow.campaign.work import work
+from varflow.campaign.work import Cluster, Processes, work
 
 Arrived = Callable[[int, Any], object]  # (index of the block, result)
 

@@ -59,7 +59,8 @@ class _Builder:
     def residual(self, layer: Residual, at: int, *, name: str, width: int | None) -> int:
         """The number of the node that joins the signal of node ``at`` with that of the branch."""
         signal = self.sent[at]
-        end = self.through(layer.branch, at, signal.inner_width(width), f"{name}.branch")
+        # A Linear without its own width has as many neurons as it receives, or on maps those of the network.
+        end = self.through(layer.branch, at, width if len(signal.shape) == 3 else signal.size, f"{name}.branch")
         _check_residual(layer, signal, self.sent[end])
         if layer.merge == "add":
             return self.add(Sum((layer.keep, 1.0)), at, end, name=name)

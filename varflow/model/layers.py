@@ -301,7 +301,8 @@ class Pool(Layer):
 
     def windows(self, area: Sequence[int]) -> Windows:
         """The windows over a map of this height and width."""
-        size = (area[0], area[1]) if self.size is None else pair(self.size)
+        whole = pair(extent("area", area, 1))
+        size = whole if self.size is None else pair(self.size)
         return Windows(size, size if self.stride is None else pair(self.stride), pair(self.padding))
 
     def after(self, signal: Signal, width: int | None = None) -> Signal:

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 from varflow._mpmath import mp, mpf
 from varflow.model.distributions import Distribution
 from varflow.model.over_neurons import OverNeurons, over_neurons
-from varflow.reference.digits import in_digits, number
+from varflow.reference.digits import first_power, in_digits, number, root_between
 from varflow.reference.distributions import ExactPotential, averaged_over, distribution_named
-from varflow.reference.numerics import first_power, root_between
 
 
 class SaddleNode(NamedTuple):

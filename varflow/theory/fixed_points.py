@@ -101,7 +101,7 @@ def fixed_points(
     block : sequence of vf.layers, optional
         In place of all others: the layers between two like signals, repeated over depth, for one time step. The variance is
         that of the currents which enter the block, the rate that of the neurons which read them; for a block of spikes, the
-        variance is that of its last neurons, the rate that of the spikes which leave it, behind its merges. With a BatchNorm,
+        variance is that of its last neurons, the rate that of the spikes which leave it, after its merges. With a BatchNorm,
         the multiplier is that of a difference between one input and all others.
 
     Returns

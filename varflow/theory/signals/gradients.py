@@ -101,8 +101,7 @@ class Gradients:
         if grid.per_position:
             each = self.moments.reshape(len(self.moments), -1, grid.positions, grid.steps, grid.steps)
             return each.sum(axis=2) * (self.channels / grid.inputs)
-        probes = grid.inputs * grid.positions
-        folded = self.moments.reshape(*self.moments.shape[:-2], probes, grid.steps, probes, grid.steps)
+        folded = self.moments.reshape(*self.moments.shape[:-2], grid.sequences, grid.steps, grid.sequences, grid.steps)
         return np.einsum("...xsxt->...st", folded) * (self.channels / grid.inputs)
 
 
