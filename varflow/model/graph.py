@@ -85,6 +85,11 @@ class Graph(Shown, Sequence[Node]):
         return Table("Graph", "  ".join([*(f"{{:<{size}}}" for size in sizes[:-1]), "{}"]), shown, header)
 
     @property
+    def in_a_row(self) -> bool:
+        """True if every node receives the signal of the one before it only, so that nothing is joined."""
+        return all(node.inputs == (number,) for number, node in enumerate(self[1:]))
+
+    @property
     def over_batch(self) -> bool:
         """True if an operation normalises over a batch of inputs, so that these depend on each other."""
         return any(node.operation.over_batch for node in self)
@@ -151,28 +156,6 @@ class Graph(Shown, Sequence[Node]):
                 behind.add(number)
                 leaving = number if node.operation.merges and sent.shape == shape else leaving
         return leaving
-
-
-class Path(Graph):
-    """A source and operations in a row; nodes are made when they are asked for."""
-
-    def __init__(self, source: Source, layers: Sequence[Layer], width: int | None):
-        self._source, self._layers, self._width = source, layers, width
-
-    def __len__(self) -> int:
-        return len(self._layers) + 1
-
-    def __getitem__(self, number: Any) -> Any:
-        if isinstance(number, slice):
-            return [self[each] for each in range(*number.indices(len(self)))]
-        number = range(len(self))[number]
-        if not number:
-            return Node(self._source, (), "drive")
-        return Node(self._layers[number - 1], (number - 1,), f"layers[{number - 1}]", self._width)
-
-    @property
-    def last_reader(self) -> Sequence[int]:
-        return [*range(1, len(self)), len(self) - 1]
 
 
 def sent_by(node: Node, received: Sequence[Signal], sources: Sequence[Node]) -> Signal:

@@ -16,7 +16,7 @@ import numpy as np
 
 from varflow._checks import DomainError, several
 from varflow.model.build import of_layers
-from varflow.model.graph import Graph, Path, covered
+from varflow.model.graph import Graph, covered
 from varflow.model.independence import independent
 from varflow.model.layers import Layer, Residual, Spike
 from varflow.model.over_neurons import size_of
@@ -61,7 +61,7 @@ class RepeatedBlock:
         *_, sent = self.graph.shapes()
         if (sent.kind, sent.shape) != (self.received.kind, self.received.shape):
             raise DomainError("block", self.layers, f"must return the {self.received} that it receives, not {sent}")
-        if not isinstance(self.graph, Path):
+        if not self.graph.in_a_row:
             object.__setattr__(self, "graph", independent(self.graph))
         covered(self.graph[1:], "forward")
 
