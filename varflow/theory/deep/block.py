@@ -75,7 +75,7 @@ class RepeatedBlock:
     @property
     def received(self) -> Signal:
         """The signal that the block receives and sends."""
-        return next(iter(self.graph.shapes()))
+        return self.graph[0].operation.after()
 
     @property
     def kind(self) -> str:
