@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import Event
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,7 +102,8 @@ def batch_of(
 ) -> Layered:
     """Simulations of one network; ``probes``: inputs sent through it, by default as many as its layers need."""
     where, conditional, graph = torch.device(device), engine == "conditional", graph_of(network, first_weights=True)
-    covered([Node(network.drive, name="drive"), *graph[1:]], "simulate")
+    drive: Any = network.drive
+    covered([Node(drive, name="drive"), *graph[1:]], "simulate")
     probes = probes or _probes(network, graph)
     largest, weights = _sizes(graph, conditional, probes * network.steps)
     one = probes * network.steps * largest

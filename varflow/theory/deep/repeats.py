@@ -61,7 +61,7 @@ def _by_earlier(node: Node, earlier: Node, place: int) -> Node | None:
     whole, inner = node.operation, earlier.operation
     if not isinstance(whole, Sum) or not isinstance(inner, Sum):
         return None
-    terms, within = (dict(zip(each.inputs, each.operation.factors, strict=True)) for each in (node, earlier))
+    terms, within = dict(zip(node.inputs, whole.factors, strict=True)), dict(zip(earlier.inputs, inner.factors, strict=True))
     ratios = {float(f"{terms.get(x, 0.0) / factor:.12g}") if factor else 0.0 for x, factor in within.items()}
     if ratios == {0.0} or len(ratios) != 1 or len(terms) == len(within):
         return None
