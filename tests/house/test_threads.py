@@ -16,7 +16,7 @@ import pytest
 from scipy import stats
 
 import varflow as vf
-from varflow.simulation.chunks import exact_products
+from varflow.simulation.run import exact_products
 from varflow.theory.threads import one_thread
 
 torch = pytest.importorskip("torch")

@@ -94,15 +94,8 @@ def _dtype(network: Network, dtype: str) -> torch.dtype:
     """float64 where float32 could not hold the potentials, and for spike counts, which can grow without bound."""
     drive = network.drive
     received = np.abs(drive.currents).max() if isinstance(drive, Given) else np.sqrt(drive.current_variances)
-    scales = np.abs(
-        [
-            *network.gains,
-            size_of(network.neuron.threshold),
-            network.bias_std,
-            network.mean_gain or 0.0,
-            *np.atleast_1d(received),
-        ]
-    )
+    sent = [*network.gains, network.bias_std, network.mean_gain or 0.0]
+    scales = np.abs([*sent, *np.atleast_1d(received), size_of(network.neuron.threshold)])
     held = np.all((scales == 0) | ((scales > _SCALES[0]) & (scales < _SCALES[1])))
     return getattr(torch, dtype) if held and not network.neuron.reset_rule.counts else torch.float64
 
