@@ -53,11 +53,11 @@ class CountedLayer:
 
     @property
     def connection_std(self) -> float:
-        return self.input_scale * self.scale * self.law.core.std
+        return self.input_scale * self.scale * self.law.std
 
     @property
     def connection_mean(self) -> float:
-        return self.input_scale * (self.scale * self.law.core.mean + self.shift)
+        return self.input_scale * (self.scale * self.law.mean + self.shift)
 
     def conditional_variance(self, counts: np.ndarray) -> np.ndarray:
         """``C = λ² (σ_w² K + σ_b²)``, plus ``(λ μ)² Var[J | K]`` for a fixed in-degree.
