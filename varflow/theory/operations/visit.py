@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from varflow._progress import Report, unreported
-from varflow.model.coverage import Uncovered, map_of
+from varflow.model.coverage import Uncovered
 from varflow.model.graph import Node
 from varflow.model.surrogate import Surrogate
 from varflow.theory.maps.variance_classes import TOGETHER
@@ -158,7 +158,7 @@ class Visit:
     def passed(self, part: str, gaps: dict[int, str] | None, *received: Any) -> Any:
         """Answer of one of the node's maps; None, with the reason among the gaps, if theory does not know it."""
         try:
-            return map_of(part, self.node)(self.node.operation, *received)
+            return self.node.map(part)(self.node.operation, *received)
         except Uncovered as error:
             if gaps is None:
                 raise

@@ -11,7 +11,8 @@ import numpy as np
 
 from varflow._checks import choice, flag, instance
 from varflow._progress import Progress, Report, beyond, check_progress, reporter, unreported
-from varflow.model.coverage import covered, wrong_return
+from varflow.model.coverage import wrong_return
+from varflow.model.graph import covered
 from varflow.model.network import Network
 from varflow.model.surrogate import Surrogate
 from varflow.model.surrogates import surrogate_of
