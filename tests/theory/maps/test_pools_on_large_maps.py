@@ -197,7 +197,7 @@ def test_gradients_of_one_step_are_those_of_all_positions_together(pool, monkeyp
 @pytest.fixture(scope="module", params=["average", "maximum", "added spikes"])
 def large(request):
     layers = POOLS[request.param]
-    return layers, vf.simulate(network(layers), repeats=2 * NETWORKS, seed=1)
+    return layers, vf.simulate(network(layers), repeats=2 * NETWORKS, seed=1, engine="conditional")
 
 
 def test_large_maps_are_those_of_simulated_networks(large, monkeypatch):
