@@ -67,7 +67,7 @@ def test_a_simulation_agrees_with_the_model_that_was_read(name):
     network = vf.read(model, x)
     rates = vf.simulate(network, repeats=2 * len(x), seed=1).firing_rate[..., late_steps(STEPS)].mean(axis=-1)
     error = rates.std(axis=0, ddof=1) / math.sqrt(len(rates))
-    right, wrong = (late(vf.mean_field(vf.read(each, x)).firing_rate, STEPS) for each in (model, stronger(model)))
+    right, wrong = (late(vf.mean_field(vf.read(each, x), points=2**9).firing_rate, STEPS) for each in (model, stronger(model)))
     tolerance = 4 * error + BIAS * rates.mean(axis=0)
     assert np.all(np.abs(right - rates.mean(axis=0)) < tolerance)
     assert np.any(np.abs(wrong - rates.mean(axis=0)) > tolerance)
