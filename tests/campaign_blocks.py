@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import varflow as vf
-from varflow.campaign.encoding import encoded
+from varflow.campaign.block import encoded
 from varflow.campaign.store import Store
 
 

@@ -21,7 +21,7 @@ import traceback
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from varflow.campaign.code import code_version
+from varflow.campaign.fingerprint import code_version
 
 __all__ = ["Interpreter", "Scenario", "forks", "import_once"]
 
@@ -98,7 +98,7 @@ def forks():
 
 def import_once(patch):
     """Processes of campaigns start as forks."""
-    patch.setattr("varflow.campaign.processes.get_context", lambda method: forks())
+    patch.setattr("varflow.campaign.work.get_context", lambda method: forks())
 
 
 # Within the interpreter that forks.

@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
+from varflow.model.coverage import Uncovered, enter
 from varflow.model.layers import Pool
 from varflow.theory.maps import pools
-from varflow.theory.maps.maxima import Windows
+from varflow.theory.maps.maxima import WindowedCurrents
 from varflow.theory.maps.maxima_backward import maxima_joined, maximum_back
 from varflow.theory.maps.variance_classes import TOGETHER
 from varflow.theory.operations.merge import settled
-from varflow.theory.operations.table import Uncovered, register
 from varflow.theory.operations.visit import Effort, Visit, WayBack
 from varflow.theory.signals.counted import ON_MAPS, uncounted
-from varflow.theory.signals.gradients import Gradients
+from varflow.theory.signals.gradients import BALANCED, Gradients
 from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents, Signal, Spikes
 from varflow.theory.signals.overlap import averages, told_apart
@@ -33,7 +33,7 @@ UNDRAWN = "needs spikes that can be drawn; those of recurrent neurons cannot"
 COSTLY = "takes seconds on a map as large as this"
 
 
-def forward(layer: Pool, received: tuple[Signal], visit: Visit) -> Signal | Windows:
+def forward(layer: Pool, received: tuple[Signal], visit: Visit) -> Signal | WindowedCurrents:
     """Averages or maxima over windows."""
     (signal,), effort = received, visit.walk.effort
     window = Window(*layer.windows(signal.grid.shape))
@@ -72,7 +72,7 @@ def largest(window: Window, spikes: Any) -> Spikes:
     return after if spikes.overlap is None else _with_overlap(after, window, spikes)
 
 
-def windows_of_currents(layer: Any, window: Window, currents: Currents, effort: Effort) -> Windows:
+def windows_of_currents(layer: Any, window: Window, currents: Currents, effort: Effort) -> WindowedCurrents:
     """Currents whose maxima are sent on."""
     grid, currents = window.smaller(currents.grid), currents.per_position()
     size = len(window.taps) * grid.steps
@@ -82,7 +82,7 @@ def windows_of_currents(layer: Any, window: Window, currents: Currents, effort: 
     large = most is not None and (size > TOGETHER or inputs * grid.positions * size**2 > most)
     if followed or currents.pairs is None or large:
         raise Uncovered("layers", layer, COSTLY)
-    return Windows.of(currents, window)
+    return WindowedCurrents.of(currents, window)
 
 
 def over_windows(window: Window, between: np.ndarray, grid: Grid) -> np.ndarray:
@@ -129,7 +129,8 @@ def averaged_back(window: Window, gradients: Gradients, grid: Grid) -> Gradients
     if grid.per_position:
         return pools.averaged_back(window, gradients, grid)
     spread = window.mean(np.eye(grid.size), grid, -1)
-    return Gradients(spread @ gradients.moments @ spread.T, grid, gradients.channels, gradients.balanced)
+    balanced = BALANCED if gradients.balanced is BALANCED else None  # the sum stays, but for the padding
+    return Gradients(spread @ gradients.moments @ spread.T, grid, gradients.channels, balanced)
 
 
-register(Pool, forward=forward, backward=backward, count=uncounted(ON_MAPS))
+enter(Pool, forward=forward, backward=backward, count=uncounted(ON_MAPS))
