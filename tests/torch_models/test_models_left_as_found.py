@@ -372,7 +372,7 @@ def test_old_weights_stay_until_all_is_done(error, stopping):
     while not was_set:
         stopping(calls, error)
         try:
-            init(model, x, steps=1, refine=True, gain=2.0)
+            init(model, x, steps=1, refine=True, rate=0.3)
             was_set = True
         except (KeyboardInterrupt, vf.DomainError):
             assert everything(model) == before
