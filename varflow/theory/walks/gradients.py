@@ -11,7 +11,8 @@ import numpy as np
 
 from varflow._checks import choice, flag, instance
 from varflow._progress import Progress, Report, beyond, check_progress, reporter, unreported
-from varflow.model.coverage import Uncovered, covered, map_of, wrong_return
+from varflow.model.coverage import Uncovered, wrong_return
+from varflow.model.graph import covered
 from varflow.model.network import Network
 from varflow.model.surrogate import Surrogate
 from varflow.model.surrogates import surrogate_of
@@ -56,7 +57,7 @@ def _returned(visit: Visit, gradients: Gradients | None, way: WayBack) -> Sequen
     if gradients is None or (visit.sent is None and any(each is None for each in visit.received)):
         return unknown
     try:
-        found = map_of("backward", visit.node)(operation, gradients, visit, way)
+        found = visit.node.map("backward")(operation, gradients, visit, way)
     except Uncovered as error:
         if way.gaps is None:
             raise
