@@ -12,14 +12,13 @@ from pathlib import Path
 import campaign_blocks
 import numpy as np
 import pytest
+from processes import forks, import_once
 
 import varflow as vf
 from varflow.campaign import Block
-from varflow.campaign.block import labels
-from varflow.campaign.code import _digest, _files_and_imports, code_version
-from varflow.campaign.encoding import decoded, encoded
-from varflow.campaign.processes import Processes
+from varflow.campaign.block import _digest, _files_and_imports, code_version, decoded, encoded, labels
 from varflow.campaign.store import Store
+from varflow.campaign.work import Processes
 
 DIAGRAM = {"threshold": [0.6, 0.9, 1.2], "width": [10, 20, 40], "depth": 6}
 
@@ -113,9 +112,9 @@ class TestKeys:
         _digest.cache_clear()
 
     def test_code_behind_a_simulation(self):
-        from varflow.campaign.code import _sources
+        from varflow.campaign.block import _sources
 
-        rooms = {path.parent.name for path in _sources(("varflow.simulation.chunks",))}
+        rooms = {path.parent.name for path in _sources(("varflow.simulation.run",))}
         assert {"simulation", "model"} <= rooms
         assert not {"campaign", "cli", "plots"} & rooms
 
@@ -154,8 +153,7 @@ class TestStore:
     def test_two_runs_share_a_file(self, tmp_path):
         """Two processes write at once; both find everything afterwards."""
         file = tmp_path / "blocks.sqlite"
-        context = multiprocessing.get_context("spawn")
-        others = [context.Process(target=fill, args=(str(file), start)) for start in (0, 20)]
+        others = [forks().Process(target=campaign_blocks.fill, args=(str(file), start)) for start in (0, 20)]
         for other in others:
             other.start()
         for other in others:
@@ -196,13 +194,6 @@ class TestStore:
         assert "\n" not in str(error.value)
 
 
-def fill(file, start):
-    with Store(file) as store:
-        for i in range(start, start + 40):
-            store.put(f"key {i}", "what", encoded(i), 0.0)
-            time.sleep(0.001)
-
-
 def on_a_full_disk(file):
     """A row too many, where a limit of pages stands for the full disk."""
 
@@ -225,6 +216,10 @@ def changed(file, *statements):
 
 
 class TestPlaces:
+    @pytest.fixture(autouse=True)
+    def imported_once(self, monkeypatch):
+        import_once(monkeypatch)
+
     def test_processes_give_the_bits_of_this_process(self, tmp_path):
         blocks = [block("drawn", seed=seed, shape=[3, seed]) for seed in range(6)]
         here = results(vf.Campaign(), blocks)
@@ -255,7 +250,7 @@ class TestPlaces:
     def test_a_process_that_dies_is_replaced_and_a_block_that_kills_is_named(self, tmp_path, monkeypatch):
         blocks = [block("squared", x=1), block("fatal_once", folder=str(tmp_path)), block("squared", x=2)]
         assert results(vf.Campaign(workers=2), blocks) == [1, "alive", 4]
-        monkeypatch.setattr("varflow.campaign.processes.ATTEMPTS", 2)  # in company, and alone
+        monkeypatch.setattr("varflow.campaign.work.ATTEMPTS", 2)  # in company, and alone
         with pytest.raises(vf.DomainError, match="campaign_blocks:fatal: 2 processes died"):
             results(vf.Campaign(workers=2), [block("fatal"), *blocks])
 
@@ -291,7 +286,7 @@ class TestPlaces:
         (tmp_path / "slow_to_import.py").write_text(
             "import time; from pathlib import Path; time.sleep(60); Path(__file__).with_name('imported').touch()"
         )
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
+        monkeypatch.syspath_prepend(str(tmp_path))
         with vf.Campaign(workers=2).opened("slow_to_import"):
             pass
         assert not (tmp_path / "imported").exists()

@@ -60,16 +60,16 @@ def made():
 OLD = "an older result, still good"
 # Pictures are empty, but whole files; those of the scenarios without it are drawn.
 EMPTY = """
-import matplotlib.figure, validation.figures, varflow._figures, varflow.plots
+import matplotlib.figure, validation.figures, varflow._display, varflow.plots
 bare = lambda *result, **options: matplotlib.figure.Figure(figsize=(1, 1))
-varflow._figures.figure = varflow.plots.plot_catalogue = varflow.plots.plot_methods = bare
+varflow._display.figure = varflow.plots.plot_catalogue = varflow.plots.plot_methods = bare
 validation.figures._svg = lambda *drawing: "<svg></svg>"
 """
 
 # Networks that say when 20 of them are finished, so that a signal can be sent then; they come in small blocks.
 COUNTED = """
-import varflow.experiment, varflow.simulation, varflow.simulation.chunks
-varflow.simulation.chunks.DRAWN = 2**20
+import varflow.experiment, varflow.simulation, varflow.simulation.run
+varflow.simulation.run.DRAWN = 2**20
 real = varflow.simulation.simulate
 def simulate(networks, progress=False, **options):
     return real(networks, progress=lambda done, total: ready() if done >= 20 else None, **options)
@@ -237,12 +237,7 @@ SCENARIOS = {
 
 MORE = ("rich.progress", "matplotlib.backends.backend_svg", "scipy.integrate", "validation.claims", "validation.pages")
 MORE += ("validation.runner", "varflow.init.catalogue", "varflow.init.lookup", "varflow.init.table", "varflow.simulation.dense")
-MORE += (
-    "typer._click.decorators",
-    "varflow.simulation.conditional",
-    "varflow.simulation.driving",
-    "varflow.theory.memoryless.stable",
-)
+MORE += ("typer._click.decorators", "varflow.simulation.conditional", "varflow.theory.memoryless.stable")
 MORE += (
     "varflow.torch_models.audit.door",
     "varflow.torch_models.audit.report",

@@ -2,13 +2,12 @@
 where a part is missing.
 """
 
-import subprocess
-import sys
-import textwrap
+import importlib
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from processes import import_once
 
 import varflow as vf
 
@@ -88,12 +87,18 @@ def test_a_drive_from_outside_is_simulated(made, engine):
 
 
 MISSING = {
-    "simulation": (lambda: vf.simulate(network(Nameless()), repeats=1), r"layers\[2\]=Nameless.* not covered: vf.register"),
+    "simulation": (
+        lambda: vf.simulate(network(Nameless()), repeats=1),
+        r"layers\[2\]=Nameless.* has no simulate: .*vf.register",
+    ),
     "counts": (
         lambda: vf.finite_width(network(Power(3))),
         r"layers\[2\]=Power\(exponent=3\) has no count: .*register\(Power, count=",
     ),
-    "counts of a stranger": (lambda: vf.finite_width(network(Nameless())), r"layers\[2\]=Nameless.* not covered"),
+    "counts of a stranger": (
+        lambda: vf.finite_width(network(Nameless())),
+        r"layers\[2\]=Nameless.* has no count: .*register\(Nameless, count=",
+    ),
     "a figure": (lambda: vf.plots.draw(Power(3)), "has no figure: give it by vf.register"),
 }
 
@@ -120,6 +125,42 @@ def test_a_drive_without_parts_is_refused():
 
     with pytest.raises(vf.DomainError, match=r"no simulate: .*register\(Covariance, simulate="):
         vf.simulate(vf.Network(width=10, depth=2, gain=1.0, drive=Covariance()), repeats=1)
+
+
+WRONG = {
+    "a tensor": (lambda flow: flow.values, "simulate that returns an array of shape .*: it must return vf.simulation.Flow"),
+    "another shape": (lambda flow: vf.simulation.Flow(flow.values[..., :39]), r"shape \(.* 3, 39\): .* of shape \(.* 3, 40\)$"),
+    "0/0": (lambda flow: vf.simulation.Flow(0 * flow.values / 0), "simulate that returns NaN"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize(
+    "made", [lambda **more: network(Power(1), **more), lambda **more: vf.Network(width=40, depth=2, gain=2.5, **more)]
+)
+def test_a_drive_that_sends_what_it_must_not_is_named(name, made):
+    class Other(Uniform):
+        """A drive with a map of its own."""
+
+    change, words = WRONG[name]
+    vf.register(Other, simulate=lambda *walked: change(uniform(*walked)))
+    with pytest.raises(vf.DomainError, match=words) as error:
+        vf.simulate(made(drive=Other(), steps=3), repeats=2)
+    assert str(error.value).startswith("drive=")
+
+
+def test_a_covariance_of_another_shape_is_named():
+    class Flat(Uniform):
+        """Of one matrix, without an axis of inputs."""
+
+        def covariance(self, steps):
+            return np.eye(steps)
+
+    words = r"covariance of shape \(\d, \d\): it must have \(n_inputs, steps, steps\) = \(1, \d, \d\)"
+    with pytest.raises(vf.DomainError, match=words):
+        vf.Network(width=10, depth=2, gain=1.0, drive=Flat())
+    with pytest.raises(vf.DomainError, match=words):
+        vf.mean_field(network(vf.layers.Scale(1.0), drive=Flat(), steps=3))
 
 
 class Result:
@@ -155,37 +196,31 @@ def test_a_figure_of_a_result_from_outside():
     assert vf.plots.draw(Result(), ax=1) == ("drawn", {"ax": 1})
 
 
-def test_processes_of_a_campaign_register_again(tmp_path):
+MINE = """
+import varflow as vf
+
+class Doubled(vf.layers.Layer):
+    __slots__ = ()
+    def after(self, signal, width=None):
+        return signal
+    def __repr__(self):
+        return "Doubled()"
+    def __eq__(self, other):
+        return type(self) is type(other)
+    def __hash__(self):
+        return 1
+
+vf.register(Doubled, simulate=lambda layer, flows, walk, node: vf.simulation.Flow(2 * flows[0].values))
+"""
+
+
+def test_processes_of_a_campaign_register_again(tmp_path, monkeypatch):
     """They import the module that holds the class."""
-    (tmp_path / "mine.py").write_text(
-        textwrap.dedent("""
-        import varflow as vf
-
-        class Doubled(vf.layers.Layer):
-            __slots__ = ()
-            def after(self, signal, width=None):
-                return signal
-            def __repr__(self):
-                return "Doubled()"
-            def __eq__(self, other):
-                return type(self) is type(other)
-            def __hash__(self):
-                return 1
-
-        vf.register(Doubled, simulate=lambda layer, flows, walk, node: vf.simulation.Flow(2 * flows[0].values))
-        """)
-    )
-    code = """
-        import numpy as np, varflow as vf
-        from mine import Doubled
-
-        if __name__ == "__main__":
-            spike, linear = vf.layers.Spike(vf.Neuron(1.0)), vf.layers.Linear(gain=1.5)
-            network = vf.Network(width=30, layers=[spike, linear, Doubled(), spike])
-            here, there = vf.simulate(network, repeats=4), vf.simulate(network, repeats=4, campaign=vf.Campaign(workers=2))
-            assert np.array_equal(here.variance, there.variance) and here.firing_rate[:, 1].any()
-            print("same")
-    """
-    (tmp_path / "run.py").write_text(textwrap.dedent(code))
-    done = subprocess.run([sys.executable, "run.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
-    assert done.stdout.strip() == "same", done.stderr
+    (tmp_path / "layer_of_my_own.py").write_text(MINE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import_once(monkeypatch)
+    doubled = importlib.import_module("layer_of_my_own").Doubled()
+    one = network(doubled)
+    here, there = vf.simulate(one, repeats=4), vf.simulate(one, repeats=4, campaign=vf.Campaign(workers=2))
+    assert np.array_equal(here.variance, there.variance)
+    assert here.firing_rate[:, 1].any()

@@ -4,6 +4,7 @@ written here.
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pytest
@@ -76,18 +77,27 @@ def expected(factor=1.5):
     return np.array(rate)
 
 
+@cache
+def rates(engine, **changed):
+    return vf.simulate(of(joined(**changed), width=500), repeats=100, seed=1, engine=engine).firing_rate
+
+
+def distances(found, wanted):
+    """In standard errors of 100 networks, beyond a bias of order 1/width."""
+    bias = 3.0 / 500  # of a rate that fluctuates by O(1/√width) before a curved map, at most
+    return np.maximum(np.abs(found.mean(axis=0) - wanted) - bias, 0) / found.std(axis=0, ddof=1) * 10
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_sums_products_and_concatenations_have_the_rates_of_a_recursion(engine):
-    def distances(**changed):
-        found = vf.simulate(of(joined(**changed), width=500), repeats=100, seed=1, engine=engine)
-        bias = 3.0 / 500  # of a rate that fluctuates by O(1/√width) before a curved map, at most
-        rates = found.firing_rate
-        return np.maximum(np.abs(rates.mean(axis=0) - expected()) - bias, 0) / rates.std(axis=0, ddof=1) * 10
+    assert distances(rates(engine), expected()).max() < K
+    assert distances(rates(engine), expected(factor=1.3))[2] > K
 
-    assert distances().max() < K
-    assert distances(factor=1.3)[2] > K
-    assert distances(share=1)[3] > K
-    assert distances(product="s3")[4] > K  # which depends on the weights of s2
+
+def test_other_graphs_have_other_rates():
+    assert distances(rates("conditional", factor=1.3), expected())[2] > K
+    assert distances(rates("conditional", share=1), expected())[3] > K
+    assert distances(rates("conditional", product="s3"), expected())[4] > K  # which depends on the weights of s2
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -125,6 +135,19 @@ def test_nodes_that_share_weights_send_the_same(key, factor, engine):
     assert abs(found.mean() - 0.9 * wanted) > K * found.std(ddof=1) / 200**0.5
 
 
+@pytest.mark.parametrize("senders", [(2, 1), (1, 2)])
+def test_biases_are_shared_where_one_use_is_silent(senders):
+    """Twice the bias has four times its variance, two biases have twice."""
+    shared = [(Linear(gain=2.5, bias_std=1.0), (source,), f"c{source}", "fc") for source in senders]
+    silent = (Spike(vf.Neuron(1e6)), (0,), "s2", "")
+    parts = [(Source(Signal("currents", (400,))), (), "drive", ""), (SPIKE, (0,), "s1", ""), silent, *shared]
+    parts += [(Sum(), (3, 4), "sum", ""), (SPIKE, (5,), "s3", "")]
+    nodes = [Node(operation, inputs, name, 400, weights) for operation, inputs, name, weights in parts]
+    found = vf.simulate(of(Graph(nodes), width=400), repeats=200, seed=1).variance[:, 2]
+    distance = lambda biases: abs(found.mean() - 2.5**2 * norm.sf(1.0) - biases)  # noqa: E731
+    assert distance(4.0) < K * found.std(ddof=1) / 200**0.5 < distance(2.0)
+
+
 def test_neurons_may_receive_measured_currents():
     x = np.linspace(0.0, 2.0, 20).reshape(2, 1, 10)
     nodes = BEGUN | {"x": (Measured(x, "currents"),), "s3": (SPIKE, "x")}
@@ -140,7 +163,10 @@ class Strange(Layer):
 
 @pytest.mark.parametrize(
     ("layer", "words"),
-    [(Unknown("is an attention head"), "odd=Unknown.*is an attention head"), (Strange(), r"odd=Strange\(\) is not covered")],
+    [
+        (Unknown("is an attention head"), "odd=Unknown.*is an attention head"),
+        (Strange(), r"odd=Strange\(\) has no simulate: give"),
+    ],
 )
 def test_operations_without_a_simulation_are_named(layer, words):
     network = of(BEGUN | {"odd": (layer, "s1"), "c2": (LINEAR, "odd"), "s3": (SPIKE, "c2")})

@@ -14,6 +14,7 @@ import varflow as vf
 
 torch = pytest.importorskip("torch")
 
+from varflow.model.graph import Node  # noqa: E402
 from varflow.model.layers import (  # noqa: E402
     BatchNorm,
     Concat,
@@ -237,11 +238,11 @@ class TestIdentities:
             np.testing.assert_allclose(found.potential_mean[:, -1], np.broadcast_to(expected, (5, 2)), atol=1e-7)
 
     def test_merges_are_those_of_their_definition(self):
-        from varflow.simulation.flows import Flow
         from varflow.simulation.operations import simulate as applied
+        from varflow.simulation.walk import Flow
 
         def merged(operation, *flows):
-            return applied(operation, flows, None, None)
+            return applied(Node(operation), flows, None, None)
 
         x, y = torch.tensor([0.0, 1.0, 2.0, 5.0]), torch.tensor([1.0, 1.0, 0.0, 3.0])
         for unit, other in ((1.0, 1.0), (1 / 9, 1.0), (1.0, 0.25), (0.3, 1.0), (None, 0.5), (1 / 7, None)):
@@ -263,8 +264,8 @@ class TestIdentities:
                 assert found.unit is None or torch.equal(found.values, found.values.round())
 
     def test_windows_are_those_of_torch(self):
-        from varflow.simulation.flows import Flow
         from varflow.simulation.operations import pooled
+        from varflow.simulation.walk import Flow
         from varflow.simulation.weighted import Wiring
 
         maps = torch.from_numpy(RNG.integers(0, 3, (2, 5, 4, 7, 6)).astype(float))
@@ -286,11 +287,11 @@ class TestIdentities:
             torch.testing.assert_close(largest, torch.nn.functional.max_pool2d(*same))
 
     def test_normalisations_are_those_of_torch(self):
-        from varflow.simulation.flows import Flow
         from varflow.simulation.operations import simulate as applied
+        from varflow.simulation.walk import Flow
 
         def normalised(flow, layer):
-            return applied(layer, (flow,), None, None)
+            return applied(Node(layer), (flow,), None, None)
 
         x = torch.from_numpy(RNG.normal(1.0, 2.0, (1, 6, 2, 4, 3, 3)))
         frames = x.flatten(0, 2)
@@ -303,8 +304,8 @@ class TestIdentities:
 
     def test_a_recurrent_layer_step_by_step(self):
         """Dense recurrent weights, written out: the potentials of every step follow from the spikes of the step before."""
-        from varflow.simulation.recurrent import Matrix, Rows, recurrence
         from varflow.simulation.streams import Streams
+        from varflow.simulation.weighted import Matrix, Rows, recurrence
 
         streams = Streams(2, 2**18, 7, torch.device("cpu"))
 

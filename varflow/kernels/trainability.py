@@ -8,12 +8,13 @@ import numpy as np
 
 from varflow._checks import DomainError, flag, instance
 from varflow.kernels.kernel import driven_by
-from varflow.model.drives import Currents, Inputs
-from varflow.model.graph import graph_of
+from varflow.model.build import graph_of
+from varflow.model.drives import ConstantCurrents, Inputs
+from varflow.model.graph import covered
 from varflow.model.network import Network
 from varflow.model.surrogates import surrogate_of
 from varflow.results import Trainability
-from varflow.results.ensemble import spread
+from varflow.results.profile import spread
 from varflow.theory.operations.visit import Effort, WayBack
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals.gradients import readout
@@ -93,6 +94,7 @@ def trainability(
         raise DomainError("network", network, "normalises over a batch: gradients of a common readout are not covered then")
     overlaps = _overlaps(drive, network.steps)
     blocks = Blocks.of(asked, Effort(responses), np.arange(3))
+    covered(blocks.graph.behind_last, "backward")
     ((start, batching),) = blocks
     walk = blocks.walk(batching)
     visits = signals_walk(blocks.graph, start, walk, keep=True)
@@ -127,7 +129,7 @@ def _overlaps(drive: Any, steps: int) -> np.ndarray:
 
 
 def _contrast(theta: np.ndarray) -> np.ndarray:
-    """From ``Θ`` (…, layers, 3, 3)."""
+    """Contrast of the gradient kernel ``Θ`` (…, layers, 3, 3)."""
     K = (theta / np.sqrt(theta[..., :1, :1])).sum(axis=-3)
     return (K[..., 0, 1] - K[..., 0, 2]) / K[..., 0, 0]
 
@@ -141,7 +143,7 @@ def _correlations(theta: np.ndarray) -> np.ndarray:
 def _three(network: Network, seed: int) -> Inputs:
     """Inputs of equal norm with the default cosines, in the strength and shape of the network's drive."""
     drive = network.drive
-    if isinstance(drive, Currents):
+    if isinstance(drive, ConstantCurrents):
         x, scale, shape = np.eye(2), drive.std * np.sqrt(2), None
     elif isinstance(drive, Inputs) and drive.fan_in > 1:
         x = np.linalg.qr(np.random.default_rng(seed).normal(size=(drive.fan_in, 2))).Q.T

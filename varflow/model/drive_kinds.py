@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -77,7 +77,15 @@ class Drive:
     @property
     def current_variances(self) -> np.ndarray:
         """Variance of layer 1's currents at the first step, one entry per input."""
-        return self.covariance(1)[:, 0, 0]
+        return self.checked_covariance(1)[:, 0, 0]
+
+    def checked_covariance(self, steps: int) -> np.ndarray:
+        """``covariance(steps)``; DomainError if that of a drive from outside has another shape."""
+        covariance, wanted = self.covariance(steps), (self.n_inputs, steps, steps)
+        if np.shape(covariance) != wanted:
+            rule = f"has a covariance of shape {np.shape(covariance)}: it must have (n_inputs, steps, steps) = {wanted}"
+            raise DomainError("drive", self, rule)
+        return covariance
 
     def of_rows(self, rows: Any) -> Drive:
         """The drive with only these inputs, in this order; itself if all networks get the same."""
@@ -86,8 +94,10 @@ class Drive:
 
 
 @dataclass(frozen=True, slots=True)
-class _Gaussian(Drive):
-    """Gaussian currents of one standard deviation."""
+class _GaussianCurrents(Drive):
+    """Gaussian currents of one standard deviation; ``made_by``: the function of ``vf.drives``."""
+
+    made_by: ClassVar[str]
 
     std: float
     shape: tuple[int, int, int] | None = None
@@ -100,22 +110,22 @@ class _Gaussian(Drive):
         return None if self.shape is None else math.prod(self.shape)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__.lower()}(std={self.std:g}{'' if self.shape is None else f', shape={self.shape}'})"
+        return f"{self.made_by}(std={self.std:g}{'' if self.shape is None else f', shape={self.shape}'})"
 
 
-class Currents(_Gaussian):
+class ConstantCurrents(_GaussianCurrents):
     """A constant Gaussian current per neuron, ``I ~ N(0, std²)``; made by :func:`currents`."""
 
-    __slots__ = ()
+    __slots__, made_by = (), "currents"
 
     def _covariance(self, steps: int) -> np.ndarray:
         return np.full((1, steps, steps), self.std**2)
 
 
-class White(_Gaussian):
+class White(_GaussianCurrents):
     """Gaussian currents ``I_t ~ N(0, std²)``, new at every step; made by :func:`white`."""
 
-    __slots__ = ()
+    __slots__, made_by = (), "white"
 
     def _covariance(self, steps: int) -> np.ndarray:
         return self.std**2 * np.eye(steps)[None]
@@ -130,7 +140,7 @@ class Inputs(Drive):
     """
 
     x: np.ndarray
-    input_gain: float
+    input_gain: Any = None  # by default ``unit_gain``
     shape: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
@@ -140,7 +150,7 @@ class Inputs(Drive):
             x = x.reshape(*x.shape[:-3], -1)
         if shape is not None and math.prod(shape) != x.shape[-1]:
             raise DomainError("shape", shape, f"must have as many numbers as an input: {x.shape[-1]}")
-        put(self, x=frozen(x), input_gain=positive_number("input_gain", self.input_gain), shape=shape)
+        put(self, x=frozen(x), input_gain=_gain("x", x, x**2, self.input_gain), shape=shape)
         _currents_fit("x", self.x, self.input_gain)
 
     @property
@@ -185,19 +195,20 @@ class Inputs(Drive):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Spikes(Drive):
+class SpikeTrains(Drive):
     """Random spike trains through first-layer weights of standard deviation ``input_gain/√n_in``; made by :func:`spikes`.
 
     ``rates`` has shape (batch, n_in); ``kind`` is ``bernoulli`` or ``poisson``.
     """
 
     rates: np.ndarray
-    input_gain: float
+    input_gain: Any = None  # by default ``unit_gain``
     kind: str = "bernoulli"
 
     def __post_init__(self) -> None:
         rates = train_rates(self.rates, choice("kind", self.kind, TRAINS))
-        put(self, rates=frozen(rates), input_gain=positive_number("input_gain", self.input_gain))
+        put(self, rates=frozen(rates))
+        put(self, input_gain=_gain("rates", rates, self.second_moments, self.input_gain))
         _currents_fit("rates", np.maximum(rates, np.sqrt(rates)), self.input_gain)
 
     @property
@@ -225,7 +236,7 @@ class Spikes(Drive):
         identity = np.eye(steps)
         return other_steps[:, None, None] * (1 - identity) + same_step[:, None, None] * identity
 
-    def of_rows(self, rows: Any) -> Spikes:
+    def of_rows(self, rows: Any) -> SpikeTrains:
         return replace(self, rates=_rows(self.rates, rows))
 
     def __repr__(self) -> str:
@@ -338,6 +349,17 @@ def _numbers(name: str, value: Any) -> np.ndarray:
         worst = float(array.flat[np.argmax(np.abs(array))])
         raise DomainError(name, worst, f"must be at most {LARGEST_SCALE:g} in size; measure inputs in larger units")
     return array
+
+
+def _gain(name: str, array: np.ndarray, squares: np.ndarray, input_gain: float | None) -> float:
+    """The input gain; by default that at which the currents have second moment 1, averaged over the batch."""
+    if input_gain is not None:
+        return positive_number("input_gain", input_gain)
+    second_moment = float(np.mean(squares))
+    if second_moment < 1e-280:
+        size = "all zero" if not array.any() else "too small to square"
+        raise DomainError(name, f"array of shape {array.shape}", f"is {size}: give input_gain, or other inputs")
+    return second_moment**-0.5
 
 
 def _currents_fit(name: str, inputs: np.ndarray, input_gain: float) -> None:

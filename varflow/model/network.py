@@ -27,13 +27,13 @@ from varflow._checks import (
 )
 from varflow._display import Shown, Table
 from varflow.model.as_neuron import neuron as as_neuron
-from varflow.model.chains import as_chain
+from varflow.model.build import graph_of, of_layers, of_nodes, spiking_shapes
+from varflow.model.chains import as_chain, pooled_first
 from varflow.model.drives import Drive, Given, currents
-from varflow.model.graph import Graph, Path, graph_of, of_layers, of_nodes, spiking_shapes
+from varflow.model.graph import Graph
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import mean_of
-from varflow.model.pooled_inputs import pooled_first
 from varflow.model.signals import Layer, first_signal
 from varflow.model.weights import NAMES, WeightLaw, weight_law
 
@@ -187,7 +187,7 @@ class Network(Shown):
         operations = tuple(node.operation for node in graph[1:])
         if layers is not None and tuple(layers) != operations:
             raise DomainError("layers", layers, "cannot be given with nodes={…}, which have their own")
-        if isinstance(graph, Path):
+        if graph.in_a_row and not isinstance(nodes, Graph):
             return self._of_layers(operations, width, depth, chain)
         put(self, layers=operations, nodes=graph)
         self._of_graph("nodes", graph, width, depth, chain)

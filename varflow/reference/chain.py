@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from varflow._checks import DomainError, integer
 from varflow._mpmath import mp, mpf
-from varflow.reference.digits import at_least_zero, in_digits, number, rounded
+from varflow.reference.digits import at_least_zero, in_digits, number, parameters
 from varflow.reference.distributions import distribution_named
 
 WIDEST = 200  # the full matrix has (n + 1)² entries of many digits
@@ -78,13 +78,7 @@ def chain_of(width: Any, threshold: Any, gain: Any, bias_std: Any, mean_gain: An
     if n > WIDEST:
         rule = f"must be at most {WIDEST} here, where the full transition matrix is built; vf.finite_width takes any width"
         raise DomainError("width", width, rule)
-    return Chain(
-        n,
-        number("threshold", threshold),
-        at_least_zero("gain", gain, zero=False) ** 2,
-        at_least_zero("bias_std", bias_std, zero=True) ** 2,
-        number("mean_gain", mean_gain),
-    )
+    return Chain(n, *parameters(threshold, gain, bias_std, mean_gain))
 
 
 def solved(matrix: Any, right: list[int], mean_gain: Any) -> list[Any]:
@@ -153,8 +147,7 @@ def spike_counts(
     >>> [[float(p) for p in layer] for layer in counts]
     [[0.25, 0.5, 0.25], [0.4375, 0.375, 0.1875]]
     """
-    distributions = count_distributions(chain_of(width, threshold, gain, bias_std, mean_gain), drive_std, depth)
-    return tuple(tuple(rounded(p, digits) for p in distribution) for distribution in distributions)
+    return tuple(map(tuple, count_distributions(chain_of(width, threshold, gain, bias_std, mean_gain), drive_std, depth)))
 
 
 @in_digits
@@ -209,10 +202,10 @@ def finite_width(
     variances = [driven, *(layer[:2] for layer in layers[:-1])]
     survivals = [mp.fsum(counts[1:]) for counts in distributions]
     table = [(*V, *layer[2:], alive) for V, layer, alive in zip(variances, layers, survivals, strict=True)]
-    return ExactChain(*(tuple(rounded(x, digits) for x in column) for column in zip(*table, strict=True)))
+    return ExactChain(*zip(*table, strict=True))
 
 
-def layer_moments(chain: Chain, counts: list[Any]) -> tuple[Any, ...]:
+def layer_moments(chain: Chain, counts: list[Any]) -> tuple[Any, Any, Any, Any]:
     """Means and standard deviations of the next layer's sample variance and of the firing rate; ``counts[k] = P(K = k)``."""
     rates = [mpf(k) / chain.width for k in range(chain.width + 1)]
     return (*sample_variance(chain.width, counts, conditional_variances(chain)), *moments(counts, rates))

@@ -7,21 +7,19 @@ from typing import Any, NamedTuple
 from varflow._mpmath import mp, mpf
 from varflow.model.distributions import Distribution
 from varflow.model.over_neurons import OverNeurons, over_neurons
-from varflow.reference.digits import in_digits, number, rounded
-from varflow.reference.distributions import ExactPotential, distribution_named
-from varflow.reference.roots import first_power, root_between
-from varflow.reference.thresholds import averaged_over
+from varflow.reference.digits import first_power, in_digits, number, root_between
+from varflow.reference.distributions import ExactPotential, averaged_over, distribution_named
 
 
 class SaddleNode(NamedTuple):
-    """Where the two non-zero fixed points merge: ``z_c = θ/√V`` and ``γ_c = g²/θ²``."""
+    """The point where the two non-zero fixed points merge: ``z_c = θ/√V`` and ``γ_c = g²/θ²``."""
 
     z: Any
     gamma: Any
 
 
 class BiasCusp(NamedTuple):
-    """Where all three fixed points merge: ``γ = g²/θ²``, and ``σ_b²`` and ``V`` in units of ``θ²``."""
+    """The point where all three fixed points merge: ``γ = g²/θ²``, and ``σ_b²`` and ``V`` in units of ``θ²``."""
 
     gamma: Any
     bias_variance: Any
@@ -30,7 +28,7 @@ class BiasCusp(NamedTuple):
 
 @in_digits
 def saddle_node(distribution: str | Distribution = "normal", *, digits: int = 50) -> SaddleNode:
-    r"""Where the two non-zero fixed points merge and vanish, without bias.
+    r"""The point where the two non-zero fixed points merge and vanish, without bias.
 
     .. math:: z_c f(z_c) = 2 Q(z_c), \qquad \gamma_c = \frac{1}{z_c^2 Q(z_c)}
 
@@ -62,7 +60,7 @@ def saddle_node(distribution: str | Distribution = "normal", *, digits: int = 50
     >>> mpmath.nstr(vf.reference.saddle_node("normal").gamma, 25)
     '6.034397946968073356301841'
     """
-    return SaddleNode(*(rounded(value, digits) for value in _saddle_node(distribution_named(distribution), digits)))
+    return _saddle_node(distribution_named(distribution), digits)
 
 
 @in_digits
@@ -99,11 +97,11 @@ def critical_gain(*, threshold: Any, distribution: str | Distribution = "normal"
     potential = distribution_named(distribution)
     if over_neurons(threshold):
         averaged, mean = averaged_over(OverNeurons.of("threshold", threshold), potential, digits)
-        return rounded(mean * mp.sqrt(_saddle_node(averaged, digits).gamma), digits)
+        return mean * mp.sqrt(_saddle_node(averaged, digits).gamma)
     threshold = number("threshold", threshold)
     if threshold <= 0:
         return mpf(0)
-    return rounded(threshold * mp.sqrt(_saddle_node(potential, digits).gamma), digits)
+    return threshold * mp.sqrt(_saddle_node(potential, digits).gamma)
 
 
 def _saddle_node(potential: ExactPotential, digits: int) -> SaddleNode:
@@ -157,7 +155,7 @@ def bias_cusp(distribution: str | Distribution = "normal", *, digits: int = 50) 
     z = inflection(potential, digits)
     inside = potential.density(z) if potential.edge is None else potential.density(mpf(0))
     gamma = 2 / (z**3 * inside)
-    return BiasCusp(*(rounded(value, digits) for value in (gamma, 1 / z**2 - gamma * potential.tail(z), 1 / z**2)))
+    return BiasCusp(gamma, 1 / z**2 - gamma * potential.tail(z), 1 / z**2)
 
 
 def inflection(potential: ExactPotential, digits: int) -> Any:

@@ -18,13 +18,14 @@ from torch import Tensor
 
 from varflow._checks import DomainError
 from varflow.campaign import Cancelled
-from varflow.model.drives import Given, Inputs, Spikes, White
+from varflow.model.drives import Given, Inputs, SpikeTrains, White
 from varflow.model.network import Network
 from varflow.model.over_neurons import size_of
 from varflow.simulation import dense
 from varflow.simulation.measures import Measures
 from varflow.simulation.neurons import Cells, respond
 from varflow.simulation.streams import Streams
+from varflow.simulation.weighted import factor
 
 # A block holds 32 networks; fewer if their potentials (networks × steps × neurons) exceed 2^19, about the cache, and more below
 # 2^14, where Python's overhead dominates.
@@ -34,26 +35,8 @@ _STREAM = 2**40  # above every stream number of a weight distribution
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Block:
+class ConditionalNetworks(dense.PlainChains):
     """Networks of one description, ``streams.repeats`` of them from one random generator."""
-
-    networks: tuple[Network]
-    places: tuple[int]
-    streams: Streams
-    dtype: torch.dtype
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        return tuple(self.networks[0].widths.tolist())
-
-    @property
-    def steps(self) -> int:
-        return self.networks[0].steps
-
-    @property
-    def numbers(self) -> int:
-        """Potentials of one network and layer."""
-        return self.steps * max(self.widths)
 
     @property
     def drawn(self) -> int:
@@ -66,16 +49,21 @@ class Block:
         return {name: values.swapaxes(0, 1)[:, :wanted] for name, values in measured.items()}
 
 
-def batches(networks: Sequence[Network], *, repeats: int, seed: int, device: str, dtype: str) -> list[Block | dense.Batch]:
+def batches(
+    networks: Sequence[Network], *, repeats: int, seed: int, device: str, dtype: str
+) -> list[ConditionalNetworks | dense.DenseNetworks]:
     """One block per network; networks with at least as many steps as neurons in a layer are dense, which is no slower."""
-    made: list[Block | dense.Batch] = []
+    made: list[ConditionalNetworks | dense.DenseNetworks] = []
     use_dense = [place for place, network in enumerate(networks) if 1 < network.steps >= network.widths.min()]
     for place, network in enumerate(networks):
         if place not in use_dense:
             streams = _streams(network, seed, torch.device(device))
-            made.append(Block((network,), (place,), streams, _dtype(network, dtype)))
-    drawn = dense.batches([networks[place] for place in use_dense], repeats=repeats, seed=seed, device=device, dtype=dtype)
-    return made + [replace(batch, places=tuple(use_dense[place] for place in batch.places)) for batch in drawn]
+            widths = tuple(network.widths.tolist())
+            made.append(ConditionalNetworks((network,), (place,), widths, streams, _dtype(network, dtype)))
+    if use_dense:
+        drawn = dense.batches([networks[place] for place in use_dense], repeats=repeats, seed=seed, device=device, dtype=dtype)
+        made += [replace(batch, places=tuple(use_dense[place] for place in batch.places)) for batch in drawn]
+    return made
 
 
 def _streams(network: Network, seed: int, device: torch.device) -> Streams:
@@ -92,21 +80,14 @@ def _dtype(network: Network, dtype: str) -> torch.dtype:
     """float64 where float32 could not hold the potentials, and for spike counts, which can grow without bound."""
     drive = network.drive
     received = np.abs(drive.currents).max() if isinstance(drive, Given) else np.sqrt(drive.current_variances)
-    scales = np.abs(
-        [
-            *network.gains,
-            size_of(network.neuron.threshold),
-            network.bias_std,
-            network.mean_gain or 0.0,
-            *np.atleast_1d(received),
-        ]
-    )
+    sent = [*network.gains, network.bias_std, network.mean_gain or 0.0]
+    scales = np.abs([*sent, *np.atleast_1d(received), size_of(network.neuron.threshold)])
     held = np.all((scales == 0) | ((scales > _SCALES[0]) & (scales < _SCALES[1])))
     return getattr(torch, dtype) if held and not network.neuron.reset_rule.counts else torch.float64
 
 
 @torch.inference_mode()
-def _simulate(block: Block, chunk: int, stop: Event, second_moments: bool) -> dict[str, np.ndarray]:
+def _simulate(block: ConditionalNetworks, chunk: int, stop: Event, second_moments: bool) -> dict[str, np.ndarray]:
     (network,), device = block.networks, block.streams.device
     networks, steps, many = block.streams.repeats, block.steps, network.neuron.reset_rule.counts
     cells = Cells.of([network.neuron], device, block.dtype)
@@ -139,7 +120,7 @@ def _simulate(block: Block, chunk: int, stop: Event, second_moments: bool) -> di
 class Normals:
     """The block's stream of standard normal numbers, and buffers reused by every layer, since allocation costs more."""
 
-    def __init__(self, block: Block, chunk: int):
+    def __init__(self, block: ConditionalNetworks, chunk: int):
         device = block.streams.device
         size = block.streams.repeats * block.steps * max(block.widths)
         self.generator = torch.Generator(device).manual_seed(block.streams.seed(chunk, "weights"))
@@ -159,19 +140,6 @@ class Normals:
         return torch.bmm(factor(covariance).to(normal.dtype), normal, out=out)
 
 
-def factor(covariance: Tensor, joint: Tensor | None = None) -> Tensor:
-    """The Cholesky factor ``L``, ``L Lᵀ = C + 1e-12 tr(C) 1``, with exact zeros for steps of variance 0.
-
-    ``joint``: the covariance of which ``C`` is what other steps leave; it then sets the trace and which variances are 0.
-    """
-    if covariance.shape[-1] == 1 and joint is None:
-        return covariance.sqrt()
-    size = (covariance if joint is None else joint).diagonal(dim1=-2, dim2=-1)
-    total = size.sum(-1, keepdim=True)
-    ridge = torch.where(total > 0, 1e-12 * total, 1.0)  # steps with equal spikes make C singular
-    return torch.linalg.cholesky(covariance + torch.diag_embed(ridge.expand_as(size))) * (size > 0)[..., None]
-
-
 def _received(network: Network, layer: int, gram: Tensor, counts: Tensor, normals: Normals) -> Tensor:
     """Currents given the Gram matrices ``X Xᵀ`` of the layer before, ``delay`` steps later; (1, networks, steps, width)."""
     scale, shift = network.weight_law.connection(float(network.gains[layer]), int(network.widths[layer - 1]), network.mean_gain)
@@ -185,7 +153,7 @@ def _received(network: Network, layer: int, gram: Tensor, counts: Tensor, normal
     return (currents.add_(mean[..., None]) if shift else currents)[None]
 
 
-def _driven(block: Block, chunk: int, normals: Normals, stop: Event) -> Tensor:
+def _driven(block: ConditionalNetworks, chunk: int, normals: Normals, stop: Event) -> Tensor:
     """Currents of layer 1, shape (1, networks, steps, width)."""
     (network,), streams = block.networks, block.streams
     networks, steps, width, drive = streams.repeats, block.steps, block.widths[0], network.drive
@@ -198,11 +166,11 @@ def _driven(block: Block, chunk: int, normals: Normals, stop: Event) -> Tensor:
         return tensor(drive.currents[rows]).to(block.dtype).expand(-1, -1, width).clone()[None]
     if isinstance(drive, White):
         return normals.draw(networks, steps, width).mul_(drive.std)[None]
-    if isinstance(drive, Spikes):
+    if isinstance(drive, SpikeTrains):
         draws, rates = streams.draws(chunk, "trains", dtype=block.dtype, stop=stop), tensor(drive.rates[rows])
         trains = torch.stack([draws.trains(rates, drive.kind) for _ in range(steps)], 1)
         return normals.of_covariance(drive.input_gain**2 / drive.rates.shape[1] * (trains @ trains.mT), width)[None]
     if isinstance(drive, Inputs) and drive.steps:
         return normals.of_covariance(tensor(drive.covariance(steps)[rows]), width)[None]
-    held = np.sqrt(drive.current_variances)[rows, None, None]  # Currents, and Inputs constant in time
+    held = np.sqrt(drive.current_variances)[rows, None, None]  # ConstantCurrents, and Inputs constant in time
     return (normals.draw(networks, 1, width) * tensor(held)).to(block.dtype).expand(-1, steps, -1).clone()[None]

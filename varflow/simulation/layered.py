@@ -6,26 +6,25 @@ networks is always simulated whole, so that sums of real numbers do not depend o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import Event
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from varflow.campaign import Cancelled
+from varflow.model.build import graph_of
 from varflow.model.drives import Given, Inputs
-from varflow.model.extensions import refuse_gaps
-from varflow.model.graph import Graph, graph_of
+from varflow.model.graph import Graph, Node, covered
 from varflow.model.layers import Conv, Linear, Spike
 from varflow.model.network import Network
-from varflow.simulation.flows import Flow
 from varflow.simulation.measures import Measures
-from varflow.simulation.operations import SIMULATE, check, simulate
+from varflow.simulation.operations import simulate
 from varflow.simulation.streams import BLOCK, Streams
-from varflow.simulation.walk import Record, Walk
+from varflow.simulation.walk import ChunkWalk, Flow, Record
 from varflow.simulation.weighted import Wiring
 
 _BATCH = 256  # inputs of a random drive that a BatchNorm sees: its mean and variance are then off by O(1/256)
@@ -37,7 +36,7 @@ _STREAM = {"dense": 2**41, "conditional": 2**42}  # above every stream number of
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layered:
-    """Simulations of one network made of layers, as :class:`varflow.simulation.dense.Batch` of a plain chain.
+    """Simulations of one network made of layers, as :class:`varflow.simulation.dense.DenseNetworks` of a plain chain.
 
     Attributes
     ----------
@@ -76,7 +75,7 @@ class Layered:
     def send(self, chunk: int, record: Record, stop: Event) -> None:
         """Send the networks of a chunk through their graph, and record every layer of neurons."""
         (network,) = self.networks
-        through(self.graph, Walk(network, self.streams, chunk, self.dtype, self.conditional, self.probes, record, stop))
+        through(self.graph, ChunkWalk(network, self.streams, chunk, self.dtype, self.conditional, self.probes, record, stop))
 
 
 def _record(measures: Measures, layer: int, membranes: Tensor | None, spikes: Tensor) -> bool:
@@ -89,20 +88,13 @@ def _record(measures: Measures, layer: int, membranes: Tensor | None, spikes: Te
     return True
 
 
-def batches(
-    networks: Sequence[Network], places: Sequence[int], *, engine: str, seed: int, device: str, dtype: str
-) -> list[Layered]:
-    """One for each network; ``places`` are their indices in the user's sequence."""
-    options = {"engine": engine, "seed": seed, "device": device, "dtype": dtype}
-    return [batch_of(network, place, **options) for network, place in zip(networks, places, strict=True)]
-
-
 def batch_of(
     network: Network, place: int = 0, *, probes: int = 0, engine: str, seed: int, device: str = "cpu", dtype: str = "float32"
 ) -> Layered:
     """Simulations of one network; ``probes``: inputs sent through it, by default as many as its layers need."""
     where, conditional, graph = torch.device(device), engine == "conditional", graph_of(network, first_weights=True)
-    refuse_gaps(graph, "simulate", SIMULATE)
+    drive: Any = network.drive
+    covered([Node(drive, name="drive"), *graph[1:]], "simulate")
     probes = probes or _probes(network, graph)
     largest, weights = _sizes(graph, conditional, probes * network.steps)
     one = probes * network.steps * largest
@@ -149,16 +141,14 @@ def _probes(network: Network, graph: Graph) -> int:
     return -(-batch // drive.n_inputs) * drive.n_inputs  # every row of rates equally often
 
 
-def through(graph: Graph, walk: Walk) -> None:
+def through(graph: Graph, walk: ChunkWalk) -> None:
     """Every node in order. If the network ends in a merge, the spikes that leave it count as those of its last layer."""
     last_reader, leaving, held = graph.last_reader, graph.leaving, dict[int, Flow]()
     for number, (node, _, sent) in enumerate(graph.sites()):
         if walk.stop.is_set():
             raise Cancelled
         flows = tuple(held[source] for source in node.inputs)
-        flow = simulate(node.operation, flows, walk, node)
-        if type(node.operation) not in SIMULATE:
-            check(flow, flows, walk, node, sent)
+        flow = simulate(node, flows, walk, sent)
         if node.operation.merges and not flow.values.sum().isfinite():
             raise walk.explosion()
         if number == leaving and node.operation.merges:

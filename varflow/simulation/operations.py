@@ -1,4 +1,4 @@
-r"""Each operation on real numbers: the table that the walk over a graph looks into.
+r"""Each operation on real numbers: the maps that the walk over a graph looks up.
 
 The functions receive the operation, the signals that reach it, the walk and the node, and return the signal that it sends.
 Weights are drawn in ``weighted`` and neurons are stepped in ``neurons``; all else is arithmetic.
@@ -7,7 +7,8 @@ Weights are drawn in ``weighted`` and neurons are stepped in ``neurons``; all el
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import reduce
 from typing import Any
 
@@ -17,24 +18,22 @@ from torch import Tensor
 from torch.nn import functional
 
 from varflow._checks import DomainError
-from varflow.model.drives import Currents, Given, Inputs, Spikes, White
-from varflow.model.extensions import map_of, wrong_return
+from varflow.model.coverage import MAPS, from_outside, wrong_return
+from varflow.model.drives import ConstantCurrents, Given, Inputs, SpikeTrains, White
 from varflow.model.graph import Node
 from varflow.model.layers import BatchNorm, Concat, Conv, LayerNorm, Linear, Measured, Pool, Product, RMSNorm, Spike, Sum
-from varflow.model.signals import Layer, Signal
+from varflow.model.signals import Signal
 from varflow.model.sources import Source
-from varflow.simulation.flows import Flow, added, scaled
 from varflow.simulation.neurons import Cells, respond
-from varflow.simulation.recurrent import recurrence
-from varflow.simulation.walk import Walk
-from varflow.simulation.weighted import received
+from varflow.simulation.walk import ChunkWalk, Flow, added, scaled
+from varflow.simulation.weighted import received, recurrence
 
 
-def driven(operation: Source, flows: tuple[()], walk: Walk, node: Node) -> Flow:
+def driven(drive: Any, flows: tuple[()], walk: ChunkWalk, node: Node) -> Flow:
     """The flow of the drive; an input constant in time has one step."""
-    steps, probes, shape, drive = walk.steps, walk.probes, operation.sends.shape, walk.network.drive
-    draws = walk.stream("trains" if isinstance(drive, Spikes) else "drive")
-    if isinstance(drive, Currents):
+    steps, probes, shape = walk.steps, walk.probes, node.operation.after().shape
+    draws = walk.stream("trains" if isinstance(drive, SpikeTrains) else "drive")
+    if isinstance(drive, ConstantCurrents):
         return Flow((drive.std * draws.normals(probes, 1, *shape).double()).expand(-1, -1, steps, *shape))
     if isinstance(drive, White):
         noise = [draws.normals(probes, *shape) for _ in range(steps)]
@@ -44,37 +43,32 @@ def driven(operation: Source, flows: tuple[()], walk: Walk, node: Node) -> Flow:
     if isinstance(drive, Inputs):
         x = drive.x if drive.steps else drive.x[:, None]
         return Flow(_seen(x.reshape(*x.shape[:2], *shape), walk))
-    if isinstance(drive, Spikes):
-        rates = _seen(drive.rates, walk)
-        return Flow(torch.stack([draws.trains(rates, drive.kind) for _ in range(steps)], 2), 1.0)
-    own = map_of("simulate", {}, drive)
-    if own is None:
-        raise DomainError("drive", drive, f"has no simulate: give it by vf.register({type(drive).__name__}, simulate=…)")
-    return own(drive, flows, walk, node)
+    rates = _seen(drive.rates, walk)
+    return Flow(torch.stack([draws.trains(rates, drive.kind) for _ in range(steps)], 2), 1.0)
 
 
-def measured(operation: Measured, flows: tuple[Flow, ...], walk: Walk, node: Node) -> Flow:
+def measured(operation: Measured, flows: tuple[Flow, ...], walk: ChunkWalk, node: Node) -> Flow:
     """Numbers as they were measured, of the inputs in turn; what a Fallback receives."""
     return flows[0] if flows else Flow(_seen(operation.x.swapaxes(0, 1), walk))
 
 
-def _seen(table: np.ndarray, walk: Walk) -> Tensor:
+def _seen(table: np.ndarray, walk: ChunkWalk) -> Tensor:
     """Rows of a table, shape (networks, probes, …): network ``r`` sees one, or all of them in a batch."""
     networks, probes = walk.streams.repeats, walk.probes
     first = walk.chunk * networks + np.arange(networks)[:, None] if probes == 1 else np.zeros((networks, 1), int)
     return torch.from_numpy(table[(first + np.arange(probes)) % len(table)]).to(walk.streams.device)
 
 
-def weighted(operation: Linear | Conv, flows: tuple[Flow], walk: Walk, node: Node) -> Flow:
+def weighted(operation: Linear | Conv, flows: tuple[Flow], walk: ChunkWalk, node: Node) -> Flow:
     """``W x + b``, at every step also of an input that is constant in time."""
     (flow,) = flows
     shape = operation.after(Signal("spikes", flow.shape), width=node.width).shape
-    conditional = walk.conditional and not node.weights
-    currents = received(walk.draws_of(node), operation, flow, shape, conditional).values
+    shared = bool(node.weights)
+    currents = received(walk.draws_of(node), operation, flow, shape, walk.conditional and not shared, shared).values
     return Flow(currents.expand(-1, -1, walk.steps, *shape))
 
 
-def fired(operation: Spike, flows: tuple[Flow], walk: Walk, node: Node) -> Flow:
+def fired(operation: Spike, flows: tuple[Flow], walk: ChunkWalk, node: Node) -> Flow:
     """Spikes as they arrive at the next layer; the layer is measured before their delay."""
     (flow,) = flows
     networks, probes, steps = flow.values.shape[:3]
@@ -92,7 +86,7 @@ def fired(operation: Spike, flows: tuple[Flow], walk: Walk, node: Node) -> Flow:
     return Flow(spikes.view(flow.values.shape), 1.0)
 
 
-def _fractions(shape: tuple[int, ...], walk: Walk) -> Tensor:
+def _fractions(shape: tuple[int, ...], walk: ChunkWalk) -> Tensor:
     """Fractions of neurons that differ; on a map, one for all positions of a channel."""
     return walk.neurons.fractions(shape[0]).repeat_interleave(math.prod(shape[1:]), -1)
 
@@ -158,8 +152,8 @@ def scaled_to_rms(layer: RMSNorm, flows: Sequence[Flow], *_: Any) -> Flow:
     return Flow(torch.where(rms > 0, layer.gamma / rms, 0.0) * x)
 
 
-SIMULATE: dict[type[Layer], Callable[..., Flow]] = {  # by kind of operation
-    Source: driven,
+MAPS["simulate"] |= {
+    **dict.fromkeys((ConstantCurrents, White, Given, Inputs, SpikeTrains), driven),
     Measured: measured,
     Linear: weighted,
     Conv: weighted,
@@ -174,20 +168,22 @@ SIMULATE: dict[type[Layer], Callable[..., Flow]] = {  # by kind of operation
 }
 
 
-def simulate(operation: Layer, flows: tuple[Flow, ...], walk: Walk, node: Node) -> Flow:
-    """The signal that an operation sends."""
-    return map_of("simulate", SIMULATE, operation)(operation, flows, walk, node)  # pyright: ignore[reportOptionalCall]
+def simulate(node: Node, flows: tuple[Flow, ...], walk: ChunkWalk, sends: Signal) -> Flow:
+    """The signal that an operation sends, or for the source the drive."""
+    sender = replace(node, operation=walk.network.drive) if isinstance(node.operation, Source) else node
+    flow = sender.map("simulate")(sender.operation, flows, walk, node)
+    if from_outside(type(sender.operation)):
+        _check(flow, flows, walk, sender, sends)
+    return flow
 
 
-def check(flow: Any, flows: tuple[Flow, ...], walk: Walk, node: Node, sends: Signal) -> None:
-    """DomainError if a layer from outside does not send what it says, or what is no number."""
+def _check(flow: Any, flows: tuple[Flow, ...], walk: ChunkWalk, node: Node, sends: Signal) -> None:
+    """DomainError if a layer or drive from outside does not send what the graph says, or what is no number."""
     shape = (walk.streams.repeats, walk.probes, walk.steps, *sends.shape)
-    fits = isinstance(flow, Flow) and flow.values.shape in (shape, (*shape[:2], 1, *shape[3:]))
-    if not fits:
+    if not isinstance(flow, Flow) or flow.values.shape not in (shape, (*shape[:2], 1, *shape[3:])):
         values = flow.values if isinstance(flow, Flow) else flow
-        raise wrong_return(
-            "simulate", node, values, f"vf.simulation.Flow(values) with values of shape {shape}, as its after says"
-        )
+        wanted = f"vf.simulation.Flow(values) with values of shape {shape}{', as its after says' if flows else ''}"
+        raise wrong_return("simulate", node, values, wanted)
     if flow.values.isnan().any() and all(each.values.isfinite().all() for each in flows):
         rule = "has a simulate that returns NaN for finite numbers, as 0/0 in a silent network: add a small eps to what divides"
         raise DomainError(node.name, node.operation, rule)

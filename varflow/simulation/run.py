@@ -1,30 +1,39 @@
 """``simulate``: checks the arguments, distributes the work over threads and assembles the results.
 
-The layers are simulated by an engine (``dense`` or ``conditional``), which imports torch and is loaded on the first call.
+A simulation is cut into blocks: chunks of networks, as ``streams`` defines them, that can be simulated anywhere and in any
+order. The layers are simulated by an engine (``dense`` or ``conditional``), which imports torch and is loaded on first use.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from threading import Event, Lock
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 import numpy as np
 
 from varflow._checks import DomainError, choice, deprecated, flag, integer, require, several
 from varflow._memory import room
 from varflow._progress import Progress, check_progress, reporter
-from varflow.campaign import Campaign, Run
-from varflow.campaign.campaign import campaign_of
+from varflow._shared import exact_matmul
+from varflow.campaign import Block
+from varflow.campaign.campaign import Campaign, Run, campaign_of
+from varflow.model.drives import ConstantCurrents, Given, Inputs, SpikeTrains, White
 from varflow.model.network import Network
 from varflow.results import Ensemble
-from varflow.simulation.chunks import batches_of, blocks_of, exact_products
 
 if TYPE_CHECKING:
-    from varflow.simulation.conditional import Block
-    from varflow.simulation.dense import Batch
-    from varflow.simulation.layered import Layered
+    from varflow.simulation import conditional, dense, layered
 
+    Batch = dense.DenseNetworks | conditional.ConditionalNetworks | layered.Layered
+
+DRAWN = 2**25  # numbers that a block draws, unless one chunk draws more: about 0.3 s, against some ms to send and keep it
+DRIVES = {ConstantCurrents, White, Inputs, SpikeTrains, Given}  # of which the engines of plain chains draw the currents
+Rows = slice  # of the networks in a batch
 ENGINES = ("dense", "conditional")
 DEVICES = ("cpu", "cuda")
 DTYPES = ("float32", "float64")
@@ -43,34 +52,24 @@ class Interrupted(KeyboardInterrupt):
         self.ensembles = ensembles
 
 
+class SimulationOptions(TypedDict, total=False):
+    """Options of :func:`simulate`, for the types of its answers."""
+
+    repeats: int
+    seed: int
+    engine: str
+    device: str
+    dtype: str
+    second_moments: bool
+    progress: Progress
+    threads: int | None
+    campaign: Campaign | Run | None
+
+
 @overload
-def simulate(
-    network: Network,
-    *,
-    repeats: int = 20,
-    seed: int = 0,
-    engine: str = "dense",
-    device: str = "cpu",
-    dtype: str = "float32",
-    second_moments: bool = True,
-    progress: Progress = False,
-    threads: int | None = None,
-    campaign: Campaign | Run | None = None,
-) -> Ensemble: ...
+def simulate(network: Network, **options: Unpack[SimulationOptions]) -> Ensemble: ...
 @overload
-def simulate(
-    network: Iterable[Network],
-    *,
-    repeats: int = 20,
-    seed: int = 0,
-    engine: str = "dense",
-    device: str = "cpu",
-    dtype: str = "float32",
-    second_moments: bool = True,
-    progress: Progress = False,
-    threads: int | None = None,
-    campaign: Campaign | Run | None = None,
-) -> tuple[Ensemble, ...]: ...
+def simulate(network: Iterable[Network], **options: Unpack[SimulationOptions]) -> tuple[Ensemble, ...]: ...
 def simulate(
     network: Network | Iterable[Network],
     *,
@@ -179,7 +178,7 @@ def simulate(
     choice("engine", engine, ENGINES)
     networks = several("network", network, Network)
     for one in networks:
-        _check_supported(one, engine)
+        check_supported(one, engine)
     repeats, seed = integer("repeats", repeats, minimum=1), integer("seed", seed, minimum=0)
     choice("dtype", dtype, DTYPES)
     if coincidences is not None:
@@ -195,7 +194,7 @@ def simulate(
         label = {"seed": seed, "engine": engine, "device": device, "dtype": dtype}
         made = batches_of(networks, repeats=repeats, **label)
         _fits_in_memory(made, repeats, threads, second_moments)
-        tables = [_Table(batch, repeats, label, second_moments) for batch in made]
+        tables = [_BatchResults(batch, repeats, label, second_moments) for batch in made]
         try:
             with exact_products(), reporter(progress, repeats, "networks") as report:
                 _fill(tables, run, threads, report)
@@ -213,7 +212,7 @@ def check_device(device: str) -> None:
         raise DomainError("device", device, "is not available: torch finds no CUDA device; use device='cpu'")
 
 
-def _fits_in_memory(batches: Sequence[Batch | Block | Layered], repeats: int, threads: int, second_moments: bool) -> None:
+def _fits_in_memory(batches: Sequence[Batch], repeats: int, threads: int, second_moments: bool) -> None:
     """Raise DomainError where the results or the potentials of a layer would not fit into memory, before drawing anything."""
     from varflow.simulation.measures import names
 
@@ -229,10 +228,10 @@ def _fits_in_memory(batches: Sequence[Batch | Block | Layered], repeats: int, th
         room("width", max(batch.widths), potentials, "the potentials of a layer: take fewer neurons, steps or threads")
 
 
-class _Table:
+class _BatchResults:
     """The results of one batch, filled block by block."""
 
-    def __init__(self, batch: Batch | Block | Layered, repeats: int, label: dict[str, Any], second_moments: bool):
+    def __init__(self, batch: Batch, repeats: int, label: dict[str, Any], second_moments: bool):
         from varflow.simulation.measures import names
 
         self.batch = batch
@@ -256,7 +255,7 @@ class _Table:
         return self.rows[finished - 1].stop if finished else 0
 
 
-def _fill(tables: Sequence[_Table], run: Run, threads: int, report: Callable[[int], object]) -> None:
+def _fill(tables: Sequence[_BatchResults], run: Run, threads: int, report: Callable[[int], object]) -> None:
     """Run all blocks in the order of repeats, so that an interrupted sweep has some networks of every width."""
     blocks = [(table, block) for table in tables for block in range(len(table.blocks))]
     blocks.sort(key=lambda job: job[0].rows[job[1]].start)
@@ -272,7 +271,7 @@ def _fill(tables: Sequence[_Table], run: Run, threads: int, report: Callable[[in
     run.run([table.blocks[block] for table, block in blocks], arrived, threads=threads)
 
 
-def _assemble(tables: Sequence[_Table], count: int, label: dict[str, Any]) -> tuple[Ensemble, ...]:
+def _assemble(tables: Sequence[_BatchResults], count: int, label: dict[str, Any]) -> tuple[Ensemble, ...]:
     ensembles: list[Any] = [None] * count
     for table in tables:
         for values in table.measured.values():
@@ -288,7 +287,8 @@ def _stopped_after(ensembles: Sequence[Ensemble], repeats: int) -> str:
     return f"stopped after {' to '.join(map(str, finished[:: max(1, len(finished) - 1)]))} of {repeats} networks"
 
 
-def _check_supported(network: Network, engine: str) -> None:
+def check_supported(network: Network, engine: str) -> None:
+    """DomainError for a network that an engine does not simulate."""
     if engine == "conditional" and network.layers is None and not network.weight_law.normal_given_spikes:
         rule = "must be normal for engine='conditional', which draws normal currents: use engine='dense'"
         raise DomainError("weights", network.weights, rule)
@@ -299,3 +299,69 @@ def _check_supported(network: Network, engine: str) -> None:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def batches_of(networks: Sequence[Network], *, repeats: int, seed: int, engine: str, device: str, dtype: str) -> list[Batch]:
+    """The networks in batches that are simulated together: chains by their own engine, others by the walk over their graph."""
+    from varflow.simulation import conditional, dense, layered
+
+    chains = {"dense": dense, "conditional": conditional}[engine]
+    plain = [place for place, network in enumerate(networks) if network.layers is None and type(network.drive) in DRIVES]
+    options = {"seed": seed, "device": device, "dtype": dtype}
+    made = chains.batches([networks[place] for place in plain], repeats=repeats, **options) if plain else []
+    made = [replace(batch, places=tuple(plain[place] for place in batch.places)) for batch in made]
+    other = sorted(set(range(len(networks))) - set(plain))
+    return made + [layered.batch_of(networks[place], place, engine=engine, **options) for place in other]
+
+
+def blocks_of(batch: Batch, repeats: int, label: dict[str, Any]) -> Iterator[tuple[Rows, Block]]:
+    """The batch in blocks of whole chunks, with the rows that each simulates; they do not depend on ``repeats``."""
+    chunk = batch.streams.repeats
+    chunks_per_block = max(1, DRAWN // (chunk * batch.drawn))
+    for first in range(0, -(-repeats // chunk), chunks_per_block):
+        rows = slice(first * chunk, min((first + chunks_per_block) * chunk, repeats))
+        settings = {"networks": batch.networks, "first": first, "repeats": rows.stop - rows.start, **label}
+        yield rows, Block(simulated, settings, units=settings["repeats"])
+
+
+def simulated(
+    networks: Sequence[Network],
+    first: int,
+    repeats: int,
+    seed: int,
+    engine: str,
+    device: str,
+    dtype: str,
+    stop: Event,
+    second_moments: bool = True,
+) -> dict[str, np.ndarray]:
+    """``repeats`` networks of each description from chunk ``first`` on, of shape (networks, repeats, depth[, steps…])."""
+    with exact_products():
+        (batch,) = batches_of(networks, repeats=repeats, seed=seed, engine=engine, device=device, dtype=dtype)
+        parts = [batch.simulate(first + index, wanted, stop, second_moments) for index, wanted in batch.streams.chunks(repeats)]
+    joined = {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
+    return {name: np.ascontiguousarray(values) for name, values in joined.items()}  # engines differ in which axis comes first
+
+
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """One torch thread per worker, and float32 products in full precision: TF32 and bfloat16 would round the integers."""
+    torch = require("torch", "torch")
+    threads = torch.get_num_threads()
+    with exact_matmul():
+        _set_threads(torch, 1)
+        try:
+            yield
+        finally:
+            _set_threads(torch, threads)
+
+
+_setting = Lock()
+
+
+def _set_threads(torch: Any, number: int) -> None:
+    """Set the number of this thread; torch would also take it for all threads that start from now on."""
+    with _setting, ThreadPoolExecutor(1) as another:
+        of_new_ones = another.submit(torch.get_num_threads).result()
+        torch.set_num_threads(number)
+        another.submit(torch.set_num_threads, of_new_ones).result()

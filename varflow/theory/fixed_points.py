@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from varflow._checks import DomainError
+from varflow.model.network import Network
 from varflow.model.signals import Layer
 from varflow.results import FixedPoints
 from varflow.theory.memoryless import fixed_points as of_layer
@@ -62,15 +63,16 @@ def critical_gain(*, threshold: Any = None, distribution: Any = "normal", block:
     >>> round(vf.critical_gain(block=[vf.layers.Residual(spike, linear, keep=0.9)]), 6)
     1.070764
     """
-    _block_or_layer(block, threshold=threshold)
     if block is None:
-        return of_layer.critical_gain(threshold, distribution)
+        return of_layer.critical_gain(_given("threshold", threshold), distribution)
+    _alone("block=[…]", threshold=threshold)
     from varflow.theory.deep.block import critical_gain_of_block  # loads scipy.special, which takes 0.2 s
 
     return critical_gain_of_block(block)
 
 
 def fixed_points(
+    network: Network | None = None,
     *,
     threshold: Any = None,
     gain: float | None = None,
@@ -86,6 +88,11 @@ def fixed_points(
 
     Parameters
     ----------
+    network : Network, optional
+        In place of all others, for one time step: described by hand or read from a model by :func:`varflow.read`. Its fixed
+        points are those of the block of layers that it repeats over more than half of its depth; its drive, width and other
+        layers do not matter. Gains, means and biases may differ between repeats as those of weights drawn anew would, within
+        four standard errors; the block then has their averages, of means only those that differ from 0, and ``note`` says so.
     threshold, gain, bias_std, mean_gain : float
         As in :func:`varflow.variance_map`, one number each. A threshold may be a frozen scipy.stats distribution over neurons,
         of positive values and with ``mean_gain=0``.
@@ -94,7 +101,7 @@ def fixed_points(
     block : sequence of vf.layers, optional
         In place of all others: the layers between two like signals, repeated over depth, for one time step. The variance is
         that of the currents which enter the block, the rate that of the neurons which read them; for a block of spikes, the
-        variance is that of its last neurons, the rate that of the spikes which leave it, behind its merges. With a BatchNorm,
+        variance is that of its last neurons, the rate that of the spikes which leave it, after its merges. With a BatchNorm,
         the multiplier is that of a difference between one input and all others.
 
     Returns
@@ -107,8 +114,8 @@ def fixed_points(
     Raises
     ------
     DomainError
-        For values that are not finite single numbers in their domain, and if a fixed point has a rate or variance below
-        1e-300.
+        For values that are not finite single numbers in their domain, if a fixed point has a rate or variance below 1e-300, and
+        for a network that repeats no block, or has several steps.
 
     Notes
     -----
@@ -146,18 +153,35 @@ def fixed_points(
     >>> spike, linear = vf.layers.Spike(vf.Neuron(1.0)), vf.layers.Linear(gain=vf.gain(threshold=1.0) * 0.19**0.5)
     >>> [round(point.variance, 5) for point in vf.fixed_points(block=[vf.layers.Residual(spike, linear, keep=0.9)])]
     [0.0, 0.5143, 1.0]
+
+    A network that repeats the same:
+
+    >>> network = vf.Network(width=500, layers=[vf.layers.Residual(spike, linear, keep=0.9)] * 30 + [spike])
+    >>> [round(point.variance, 5) for point in vf.fixed_points(network)]
+    [0.0, 0.5143, 1.0]
     """
-    _block_or_layer(block, threshold=threshold, gain=gain)
-    if block is None:
-        return of_layer.fixed_points(threshold, gain, distribution, bias_std, mean_gain)
-    from varflow.theory.deep.block import fixed_points_of_block
+    if network is not None:
+        _alone("a network", threshold=threshold, gain=gain, block=block)
+        from varflow.theory.deep.repeats import fixed_points_of_network
 
-    return fixed_points_of_block(block)
+        return fixed_points_of_network(network)
+    if block is not None:
+        _alone("block=[…]", threshold=threshold, gain=gain)
+        from varflow.theory.deep.block import RepeatedBlock, fixed_points_of_block
+
+        return fixed_points_of_block(RepeatedBlock.of(block))
+    return of_layer.fixed_points(_given("threshold", threshold), _given("gain", gain), distribution, bias_std, mean_gain)
 
 
-def _block_or_layer(block: Any, **others: Any) -> None:
-    """DomainError if a block is given beside the arguments it replaces, or neither is."""
+def _alone(what: str, **others: Any) -> None:
+    """DomainError if others are given beside what takes their place."""
     for name, value in others.items():
-        if (value is None) == (block is None):
-            rule = "must be given, or block=[…]" if block is None else "cannot be given with block=[…], which has its own"
-            raise DomainError(name, value, rule)
+        if value is not None:
+            raise DomainError(name, value, f"cannot be given with {what}, which has its own")
+
+
+def _given(name: str, value: Any) -> Any:
+    """The value; DomainError if there is none."""
+    if value is None:
+        raise DomainError(name, value, "must be given, or block=[…]")
+    return value

@@ -21,13 +21,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from varflow._checks import DomainError
-from varflow.model.drives import Inputs, Spikes
-from varflow.model.extensions import map_of, missing
-from varflow.model.graph import graph_of
+from varflow.model.build import graph_of
+from varflow.model.drives import Inputs, SpikeTrains
+from varflow.model.graph import covered
 from varflow.model.network import Network
 from varflow.model.sources import Source
+from varflow.theory import operations  # noqa: F401  its maps of counts are looked up
 from varflow.theory.layer import driven_variances, layers, one_step
-from varflow.theory.operations.table import COUNT
 from varflow.theory.signals.counted import SAMPLED, Count, CountedCurrents, Counts, Gaussian
 
 
@@ -42,7 +42,7 @@ class CountChain(NamedTuple):
 def counts_of(network: Network) -> CountChain:
     """The chain of counts of a network; DomainError if there is none."""
     one_step(network)
-    if isinstance(network.drive, Spikes):
+    if isinstance(network.drive, SpikeTrains):
         rule = "is not supported at finite width: all neurons of layer 1 see the same random trains; use vf.mean_field"
         raise DomainError("drive", network.drive, rule)
     if network.layers is not None:
@@ -58,14 +58,13 @@ def counts_of(network: Network) -> CountChain:
 
 
 def _walked(network: Network) -> CountChain:
-    """Every node in order; a signal is a count of spikes, or currents behind them."""
+    """Every node in order; a signal is a count of spikes, or the currents that they make."""
     graph, counts = graph_of(network), Counts(network)
+    covered(graph[1:], "count")
     sent: list[Any] = [_from_drive(graph[0].operation, counts)]  # pyright: ignore[reportArgumentType]
     for node in graph[1:]:
-        count = map_of("count", COUNT, node.operation)
-        if count is None:
-            raise DomainError(node.name, node.operation, missing(node.operation, "count"))
-        sent.append(count(node.operation, tuple(sent[source] for source in node.inputs), counts, node))
+        received = tuple(sent[source] for source in node.inputs)
+        sent.append(node.map("count")(node.operation, received, counts, node))
     assert counts.start is not None
     return CountChain(counts.start, counts.gathered, sent[graph.leaving].place)
 

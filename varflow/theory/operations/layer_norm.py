@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from varflow.model.coverage import enter
 from varflow.model.layers import LayerNorm, RMSNorm
 from varflow.theory.operations.batch_norm import standardising
-from varflow.theory.operations.table import register
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.signals.counted import uncounted
 from varflow.theory.signals.elementwise import rescaled
@@ -26,15 +26,8 @@ from varflow.theory.signals.moments import Currents
 
 def forward(layer: LayerNorm | RMSNorm, received: tuple[Currents], visit: Visit) -> Currents:
     """Currents normalised over neurons: ``γ (x - m)/s + β``."""
-    if isinstance(layer, RMSNorm):
-        return rescaled(received[0], over_neurons(layer, received[0])[1])
-    return normalised(layer, received[0])
-
-
-def normalised(layer: LayerNorm, currents: Currents) -> Currents:
-    """Currents after the normalisation."""
-    mean, scale = over_neurons(layer, currents)
-    return rescaled(currents.shifted(-mean), scale, layer.beta)
+    mean, scale = over_neurons(layer, received[0])
+    return rescaled(received[0].shifted(-mean), scale, layer.beta if isinstance(layer, LayerNorm) else 0.0)
 
 
 def backward(layer: LayerNorm | RMSNorm, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
@@ -57,5 +50,5 @@ def over_map(values: np.ndarray, grid: Grid) -> np.ndarray:
 
 
 NORMALISER = "gives all neurons one normaliser, so that they depend on each other"
-register(LayerNorm, forward=forward, backward=backward, count=uncounted(NORMALISER))
-register(RMSNorm, forward=forward, backward=backward, count=uncounted(NORMALISER))
+enter(LayerNorm, forward=forward, backward=backward, count=uncounted(NORMALISER))
+enter(RMSNorm, forward=forward, backward=backward, count=uncounted(NORMALISER))

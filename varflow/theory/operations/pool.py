@@ -10,20 +10,21 @@ the entry that was the largest (``maps.maxima_backward``). Positions of large ma
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from varflow.model.coverage import Uncovered, enter
 from varflow.model.layers import Pool
 from varflow.theory.maps import pools
-from varflow.theory.maps.maxima import Windows
+from varflow.theory.maps.maxima import WindowedCurrents
 from varflow.theory.maps.maxima_backward import maxima_joined, maximum_back
 from varflow.theory.maps.variance_classes import TOGETHER
 from varflow.theory.operations.merge import settled
-from varflow.theory.operations.table import Uncovered, register
 from varflow.theory.operations.visit import Effort, Visit, WayBack
 from varflow.theory.signals.counted import ON_MAPS, uncounted
-from varflow.theory.signals.gradients import Gradients
+from varflow.theory.signals.gradients import BALANCED, Gradients
 from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents, Signal, Spikes
 from varflow.theory.signals.overlap import averages, told_apart
@@ -33,7 +34,7 @@ UNDRAWN = "needs spikes that can be drawn; those of recurrent neurons cannot"
 COSTLY = "takes seconds on a map as large as this"
 
 
-def forward(layer: Pool, received: tuple[Signal], visit: Visit) -> Signal | Windows:
+def forward(layer: Pool, received: tuple[Signal], visit: Visit) -> Signal | WindowedCurrents:
     """Averages or maxima over windows."""
     (signal,), effort = received, visit.walk.effort
     window = Window(*layer.windows(signal.grid.shape))
@@ -48,14 +49,15 @@ def averaged(window: Window, signal: Signal) -> Signal:
     """The average over each window."""
     if signal.grid.per_position:
         return pools.averaged(window, signal)
-    grid, smaller = signal.grid, window.smaller(signal.grid)
-    mean, second = window.mean(signal.mean, grid, -1), window.mean(window.mean(signal.second, grid, -1), grid, -2)
+    grid, draw = signal.grid, getattr(signal, "sampled", None)
+
+    def second(M: np.ndarray) -> np.ndarray:
+        return window.mean(window.mean(M, grid, -1), grid, -2)
+
     overlap = signal.overlap and signal.overlap.after(over_windows(window, signal.overlap.between, grid))
-    if isinstance(signal, Currents):
-        return Currents(mean, second, smaller, signal.channels, overlap=overlap)
-    draw = signal.sampled
-    sampled = None if draw is None else lambda: window.mean(draw(), grid, -2)
-    return Spikes(mean, second, smaller, signal.channels, sampled, overlap=overlap)
+    sampled = draw and (lambda: window.mean(draw(), grid, -2))
+    pooled = signal.mapped(window.mean(signal.mean, grid, -1), second, pairs=None, overlap=overlap, sampled=sampled)
+    return replace(pooled, grid=window.smaller(grid))
 
 
 def largest(window: Window, spikes: Any) -> Spikes:
@@ -72,7 +74,7 @@ def largest(window: Window, spikes: Any) -> Spikes:
     return after if spikes.overlap is None else _with_overlap(after, window, spikes)
 
 
-def windows_of_currents(layer: Any, window: Window, currents: Currents, effort: Effort) -> Windows:
+def windows_of_currents(layer: Any, window: Window, currents: Currents, effort: Effort) -> WindowedCurrents:
     """Currents whose maxima are sent on."""
     grid, currents = window.smaller(currents.grid), currents.per_position()
     size = len(window.taps) * grid.steps
@@ -82,7 +84,7 @@ def windows_of_currents(layer: Any, window: Window, currents: Currents, effort: 
     large = most is not None and (size > TOGETHER or inputs * grid.positions * size**2 > most)
     if followed or currents.pairs is None or large:
         raise Uncovered("layers", layer, COSTLY)
-    return Windows.of(currents, window)
+    return WindowedCurrents.of(currents, window)
 
 
 def over_windows(window: Window, between: np.ndarray, grid: Grid) -> np.ndarray:
@@ -100,7 +102,7 @@ def _with_overlap(after: Spikes, window: Window, before: Spikes) -> Spikes:
     e = window.mean(e, grid, -1) if told_apart(grid) else np.tile(e, highest.shape[-1] // e.shape[-1])
     ratio = np.divide(highest, e, out=np.zeros_like(e), where=e > 0)
     between = ratio[..., :, None] * over_windows(window, before.overlap.between, grid) * ratio[..., None, :]
-    return Spikes(after.mean, after.moments, after.grid, after.channels, after.sampled, overlap=before.overlap.after(between))
+    return replace(after, overlap=before.overlap.after(between))
 
 
 # Backwards.
@@ -129,7 +131,8 @@ def averaged_back(window: Window, gradients: Gradients, grid: Grid) -> Gradients
     if grid.per_position:
         return pools.averaged_back(window, gradients, grid)
     spread = window.mean(np.eye(grid.size), grid, -1)
-    return Gradients(spread @ gradients.moments @ spread.T, grid, gradients.channels, gradients.balanced)
+    balanced = BALANCED if gradients.balanced is BALANCED else None  # the sum stays, but for the padding
+    return Gradients(spread @ gradients.moments @ spread.T, grid, gradients.channels, balanced)
 
 
-register(Pool, forward=forward, backward=backward, count=uncounted(ON_MAPS))
+enter(Pool, forward=forward, backward=backward, count=uncounted(ON_MAPS))

@@ -11,14 +11,16 @@ import numpy as np
 from varflow.theory.signals.index import Grid, aligned
 from varflow.theory.signals.moments import Signal, at_each_position, means_at, outer
 
+BALANCED = np.ones((1, 1, 1, 1))  # factors of gradients directly below a BatchNorm
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gradients:
     r"""``G_ij = E[∂L/∂x_i ∂L/∂x_j]`` of one neuron (channel), of mean 0; leading axes (replicas, groups).
 
-    ``balanced``: their sum over the batch is 0, since they have just passed a BatchNorm, to which a constant added to all its
-    currents makes no difference. ``routed``: more of them, by maxima of spikes; the
-    neurons below decide where they go (``maps.maxima_backward``). ``split``: of maxima of currents, by the currents of each
+    ``balanced``: the factors by which they were multiplied since they passed a BatchNorm, below which their sum over the batch
+    is 0: a constant added to all its currents makes no difference. ``routed``: more of them, by maxima of spikes; the neurons
+    below decide where they go (``maps.maxima_backward``). ``split``: of maxima of currents, by the currents of each
     window, as neurons send them back. ``pairs``: of positions that are followed each on its own, ``G(p, p + d)`` for offsets
     ``d > (0, 0)``, 0 where ``p + d`` lies outside; pools alone give different positions gradients that are correlated.
     """
@@ -26,7 +28,7 @@ class Gradients:
     moments: np.ndarray
     grid: Grid
     channels: int
-    balanced: bool = False
+    balanced: np.ndarray | None = None
     routed: tuple[Any, ...] = ()
     split: np.ndarray | None = None
     pairs: Mapping[tuple[int, int], np.ndarray] = field(default_factory=dict)
@@ -36,24 +38,26 @@ class Gradients:
         return replace(self, moments=moments, pairs=pairs, split=None, **other)
 
     def times(self, factor: Any, between: Callable[[tuple[int, int]], Any] | None = None) -> Gradients:
-        """With moments multiplied element by element; ``between``: the factors at ``p`` and ``p + d``, if not a number."""
+        """Gradients with moments times factors, each by its own; ``between``: those at ``p`` and ``p + d``, if not a number."""
         routed = tuple(each.times(factor) for each in self.routed)
         of_pair = between or (lambda offset: factor)
         pairs = {d: _product(G, of_pair(d)) for d, G in self.pairs.items()}
-        return self.with_moments(_product(self.moments, factor), pairs=pairs, routed=routed)
+        balanced = _product(self.balanced, factor) if self.balanced is not None and np.ndim(factor) else self.balanced
+        return self.with_moments(_product(self.moments, factor), pairs=pairs, routed=routed, balanced=balanced)
 
     def rescaled(self, scale: np.ndarray) -> Gradients:
-        """By what is multiplied by ``s_i``: ``s_i s_j G_ij``."""
+        """Gradients by what is multiplied by ``s_i``: ``s_i s_j G_ij``."""
         return self.times(outer(scale, scale), lambda offset: outer(*means_at(scale, offset, self.grid)))
 
     def __add__(self, other: Gradients) -> Gradients:
         """The sum with uncorrelated gradients."""
         total = np.add(*aligned(self.moments, other.moments))
         pairs = added_pairs(self.pairs, other.pairs)
-        return self.with_moments(total, pairs=pairs, balanced=False, routed=self.routed + other.routed)
+        balanced = self.balanced if self.balanced is other.balanced else None
+        return self.with_moments(total, pairs=pairs, balanced=balanced, routed=self.routed + other.routed)
 
     def positions_together(self) -> Gradients:
-        """Those of all positions in one index, different ones uncorrelated."""
+        """Gradients of all positions in one index, different ones uncorrelated."""
         grid = self.grid
         if not grid.per_position:
             return self
@@ -64,13 +68,13 @@ class Gradients:
         return replace(self, moments=moments, grid=replace(grid, per_position=False))
 
     def per_position(self) -> Gradients:
-        """Those at each position of a map on their own."""
+        """Gradients at each position of a map on their own."""
         if self.grid.per_position or self.grid.positions == 1:
             return self
         return replace(self, moments=at_each_position(self.moments, self.grid), grid=replace(self.grid, per_position=True))
 
     def on_map(self, grid: Grid, channels: int) -> Gradients:
-        """Those by what a map of this grid sends; of a flattened map, the same for all its numbers."""
+        """Gradients by what a map of this grid sends; of a flattened map, the same for all its numbers."""
         if self.grid.positions == 1 < grid.positions and self.channels == channels * grid.positions:
             return Gradients(np.repeat(self.moments, grid.positions, axis=1), grid, channels)
         return self if self.grid == grid else replace(self, grid=grid)
@@ -97,8 +101,7 @@ class Gradients:
         if grid.per_position:
             each = self.moments.reshape(len(self.moments), -1, grid.positions, grid.steps, grid.steps)
             return each.sum(axis=2) * (self.channels / grid.inputs)
-        probes = grid.inputs * grid.positions
-        folded = self.moments.reshape(*self.moments.shape[:-2], probes, grid.steps, probes, grid.steps)
+        folded = self.moments.reshape(*self.moments.shape[:-2], grid.sequences, grid.steps, grid.sequences, grid.steps)
         return np.einsum("...xsxt->...st", folded) * (self.channels / grid.inputs)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from varflow.results.ensemble import spread
+from varflow.results.profile import spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,10 @@ class Grid:
     @property
     def size(self) -> int:
         return self.inputs * self.steps * (1 if self.per_position else self.positions)
+
+    @property
+    def sequences(self) -> int:
+        return self.size // self.steps
 
     @property
     def positions(self) -> int:

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, choice, flag, instance
+from varflow._checks import choice, flag, instance
 from varflow._progress import Progress, Report, beyond, check_progress, reporter, unreported
-from varflow.model.extensions import map_of, missing, wrong_return
+from varflow.model.coverage import wrong_return
+from varflow.model.graph import covered
 from varflow.model.network import Network
 from varflow.model.surrogate import Surrogate
 from varflow.model.surrogates import surrogate_of
 from varflow.results import GradientFlow
-from varflow.theory.operations.table import BACKWARD, Uncovered
 from varflow.theory.operations.visit import Effort, Visit, WayBack
 from varflow.theory.responses.back_propagation import Slopes
 from varflow.theory.responses.layer_state import LayerState
@@ -52,19 +52,11 @@ def _sum(one: Gradients | None, other: Gradients | None) -> Gradients | None:
 
 def _returned(visit: Visit, gradients: Gradients | None, way: WayBack) -> Sequence[Gradients | None]:
     """Gradients by all that a node receives; None if theory does not know them."""
-    operation = visit.node.operation
     unknown = [None] * len(visit.node.inputs)
     if gradients is None or (visit.sent is None and any(each is None for each in visit.received)):
         return unknown
-    backward = BACKWARD.get(type(operation)) or map_of("backward", BACKWARD, operation)
-    try:
-        if backward is None:
-            raise Uncovered(visit.node.name, operation, missing(operation, "backward"))
-        found = backward(operation, gradients, visit, way)
-    except Uncovered as error:
-        if way.gaps is None:
-            raise DomainError(error.argument, error.value, error.rule) from None
-        way.gaps[visit.node_number] = error.rule
+    found = visit.passed("backward", way.gaps, gradients, visit, way)
+    if visit.node_number in (way.gaps or ()):
         return unknown
     if not isinstance(found, (list, tuple)) or len(found) != len(unknown):
         several = (
@@ -179,6 +171,7 @@ class ForwardPass:
     @classmethod
     def of(cls, blocks: Blocks, report: Report = unreported) -> ForwardPass:
         visits, network = [], blocks.network
+        covered(blocks.graph.behind_last, "backward")
         for n, (start, batching) in enumerate(blocks):
             walk = blocks.walk(batching, beyond(report, n * network.depth), record=lambda *_: None)
             visits.append(signals_walk(blocks.graph, start, walk, keep=True))

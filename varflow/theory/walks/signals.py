@@ -12,16 +12,16 @@ import numpy as np
 
 from varflow._checks import DomainError
 from varflow._progress import Report, unreported
-from varflow.model.drive_kinds import Drive, Given, Inputs
-from varflow.model.drive_kinds import Spikes as Trains
-from varflow.model.extensions import map_of, missing, wrong_return
-from varflow.model.graph import Graph, Path, graph_of, independent
+from varflow.model.build import graph_of
+from varflow.model.coverage import from_outside, wrong_return
+from varflow.model.drive_kinds import Drive, Given, Inputs, SpikeTrains
+from varflow.model.graph import Graph, covered
+from varflow.model.independence import independent
 from varflow.model.layers import Linear, Measured, Spike
 from varflow.model.network import Network
 from varflow.model.sources import numbers_of
-from varflow.theory.operations.sources import measured, of_numbers
+from varflow.theory.operations.sources import measured, of_activations
 from varflow.theory.operations.spike import fire
-from varflow.theory.operations.table import FORWARD, Uncovered
 from varflow.theory.operations.visit import BY_OVERLAP, IN_INDEX, INFINITE, Batching, Effort, Visit, Walk
 from varflow.theory.operations.weights import weighted
 from varflow.theory.responses.layer_state import LayerState
@@ -39,13 +39,13 @@ def signals_walk(graph: Graph, start: Any, walk: Walk, *, keep: bool = False) ->
     reader. ``start``: what the drive sends.
     """
     sent, last, passed, visits = {0: start}, graph.last_reader, 0, []
-    leaving = None if isinstance(graph, Path) else graph.leaving
-    numbers = getattr(getattr(graph[0].operation, "sends", None), "kind", "") == "input"
+    leaving = None if graph.in_a_row else graph.leaving
+    of_inputs = getattr(getattr(graph[0].operation, "sends", None), "kind", "") == "input"
     for number, node in enumerate(graph):
         if number == 0:
             continue
         received = tuple(sent[source] for source in node.inputs)
-        visit = Visit(number, node, passed, received, walk, of_numbers=numbers and node.inputs == (0,))
+        visit = Visit(number, node, passed, received, walk, reads_inputs=of_inputs and node.inputs == (0,))
         visit = replace(visit, sent=_sent(visit, graph))
         sent[number] = visit.sent
         if node.operation.spikes:
@@ -63,20 +63,11 @@ def signals_walk(graph: Graph, start: Any, walk: Walk, *, keep: bool = False) ->
 
 def _sent(visit: Visit, graph: Graph) -> Any:
     """The signal that a node sends; None if theory does not know it."""
-    walk, operation = visit.walk, visit.node.operation
+    operation = visit.node.operation
     if any(each is None for each in visit.received) and not isinstance(operation, Measured):
         return None
-    forward = FORWARD.get(type(operation)) or map_of("forward", FORWARD, operation)
-    try:
-        if forward is None:
-            raise Uncovered(visit.node.name, operation, missing(operation, "forward"))
-        sent = forward(operation, visit.received, visit)
-    except Uncovered as error:
-        if walk.gaps is None:
-            raise DomainError(error.argument, error.value, error.rule) from None
-        walk.gaps[visit.node_number] = error.rule
-        return None
-    if type(operation) not in FORWARD:
+    sent = visit.passed("forward", visit.walk.gaps, visit.received, visit)
+    if from_outside(type(operation)) and visit.node_number not in (visit.walk.gaps or ()):
         _check_sent(visit, sent, graph)
     return sent
 
@@ -86,9 +77,10 @@ def _check_sent(visit: Visit, sent: Any, graph: Graph) -> None:
     expected = next(islice(graph.shapes(), visit.node_number, None))
     if not hasattr(sent, "grid"):
         raise wrong_return("forward", visit.node, sent, "the signal that it sends, vf.theory.Currents or Spikes")
-    alike = sent.grid.shape == (expected.shape[1:] or (1, 1)) and isinstance(sent, Currents) == (expected.kind == "currents")
+    shape = (sent.channels, *(sent.grid.shape if len(expected.shape) > 1 or sent.grid.positions > 1 else ()))
+    alike = shape == expected.shape and isinstance(sent, Currents) == (expected.kind == "currents")
     if visit.walk.gaps is None and expected.kind in ("currents", "spikes") and not alike:
-        shown = f"{type(sent).__name__} on {sent.grid.height} × {sent.grid.width} positions"
+        shown = f"{type(sent).__name__} of shape {shape}"
         raise DomainError(
             visit.node.name, visit.node.operation, f"has a forward that returns {shown}; its after says {expected}"
         )
@@ -140,7 +132,9 @@ class Blocks:
     @classmethod
     def of(cls, network: Network, effort: Effort, inputs: np.ndarray | None = None) -> Blocks:
         """The blocks of a network; with ``inputs`` these only, together."""
-        graph = independent(graph_of(network))
+        graph = graph_of(network)
+        graph = graph if graph.in_a_row else independent(graph)
+        covered(graph[1:], "forward")
         normalised, positions = graph.over_batch, max(int(np.prod(shape[1:])) for shape in network.shapes)
         by_overlap = _inputs_by_overlap(network, graph, positions, effort) if normalised and inputs is None else 0
         together = inputs is not None or (normalised and not by_overlap)
@@ -185,16 +179,16 @@ class Blocks:
             x = drive.frames(steps).reshape(drive.n_inputs, steps, channels, grid.positions)
             if self.by_overlap:
                 return measured(x.swapaxes(0, 1), grid, overlaps=True)
-            return of_numbers(x.transpose(0, 3, 1, 2), grid)
+            return of_activations(x.transpose(0, 3, 1, 2), grid)
         return Spikes(*_of_trains(drive, steps, self.inputs_together, infinite), grid, channels)
 
 
 def _inputs_by_overlap(network: Network, graph: Graph, positions: int, effort: Effort) -> int:
-    """Number of inputs of a batch that is known by overlaps: of numbers, too many for one index or measured; else 0."""
+    """Number of inputs of a batch that is known by overlaps: measured, or too large for one index; else 0."""
     of_nodes = [x.shape[1] for node in graph if (x := numbers_of(node.operation)) is not None]
     inputs = max([*of_nodes, network.drive.n_inputs])
     given = inputs > 1 and (of_nodes or isinstance(network.drive, Inputs))
-    return inputs if of_nodes or (given and inputs * positions * network.steps > effort.inputs_together) else 0
+    return inputs if of_nodes or (given and inputs * positions * network.steps > effort.largest_batch) else 0
 
 
 def _drives(network: Network, normalised: bool, positions: int) -> list[Drive]:
@@ -211,14 +205,14 @@ def _independent(covariance: np.ndarray, grid: Grid, offset: Offset) -> np.ndarr
 
 def _covariance_of_currents(drive: Drive, steps: int, together: bool, infinite: bool) -> np.ndarray:
     """Shape (1, groups, inputs × steps, inputs × steps)."""
-    one_input = drive.covariance(steps)
+    one_input = drive.checked_covariance(steps)
     if not together:
         return one_input[None]
     if isinstance(drive, Inputs):
         x = drive.input_gain * drive.frames(steps).reshape(-1, drive.fan_in)
         return (x @ x.T / drive.fan_in)[None, None]
     between = np.zeros((steps, steps))
-    if isinstance(drive, Trains):
+    if isinstance(drive, SpikeTrains):
         between = np.full((steps, steps), drive.input_gain**2 * np.mean(drive.rates[0] ** 2))
     if not infinite:
         raise DomainError("drive", drive, "with several kinds of input cannot feed a BatchNorm; give one, or inputs")
@@ -239,7 +233,7 @@ def _at_every_position(covariance: np.ndarray, grid: Grid) -> np.ndarray:
 
 def _of_trains(drive: Drive, steps: int, together: bool, infinite: bool) -> tuple[np.ndarray, np.ndarray]:
     """Mean and second moments of the drive's spikes over the inputs of a neuron."""
-    assert isinstance(drive, Trains)
+    assert isinstance(drive, SpikeTrains)
     if together and not infinite:
         raise DomainError("drive", drive, "with several kinds of input cannot feed a BatchNorm; give one, or inputs")
     rates, square = drive.rates.mean(axis=1), np.mean(drive.rates**2, axis=1)

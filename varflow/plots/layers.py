@@ -1,0 +1,175 @@
+"""Over layers (and steps): a prediction, the energy of gradients, overlaps of inputs, an audit; activity during a training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import DomainError, instance
+from varflow.plots.style import ALARM, BESIDE, GREY, axes, colours, draw_map, layers, marker, new_figure
+from varflow.results import AuditReport, GradientFlow, Kernel, Profile, ReadableDepth
+from varflow.results.training import TOTAL, TrainingHistory
+
+
+def plot_profile(profile: Profile) -> Any:
+    """Variance ± one standard deviation over layers, with the fraction of networks alive below.
+
+    Over several steps: maps of variance and firing rate over layers and steps. Returns a matplotlib Figure.
+    """
+    several = instance("profile", profile, Profile).variance.ndim > 1
+    figure = new_figure(figsize=(8.6, 3.8) if several else (5.6, 4.6), dpi=150, layout="constrained")
+    (_draw_maps if several else _draw_lines)(figure, profile)
+    return figure
+
+
+def _draw_lines(figure: Any, profile: Profile) -> None:
+    upper_panel, lower_panel = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    layer, colour, std = layers(profile), colours(1)[0], np.nan_to_num(profile.variance_std, posinf=0.0)
+    low, high = np.maximum(profile.variance - std, 0), profile.variance + std
+    upper_panel.fill_between(layer, low, high, color=colour, alpha=0.2, lw=0, label="± std over networks")
+    upper_panel.plot(layer, profile.variance, color=colour, lw=1.6, marker=marker(layer), label="mean")
+    lower_panel.plot(layer, profile.survival, color=colour, lw=1.6, marker=marker(layer))
+    upper_panel.set(ylabel=r"variance, $\mathrm{Var}[u_l]$", ylim=(0, None))
+    upper_panel.legend(frameon=False)
+    lower_panel.set(xlabel="layer", ylabel="fraction alive", ylim=(-0.05, 1.08))
+    lower_panel.xaxis.get_major_locator().set_params(integer=True)
+    for ax in (upper_panel, lower_panel):
+        ax.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_maps(figure: Any, profile: Profile) -> None:
+    drawn = {"variance of the potentials": profile.variance, "firing rate": profile.firing_rate}
+    for ax, (title, values) in zip(figure.subplots(1, 2, sharey=True), drawn.items(), strict=True):
+        figure.colorbar(draw_map(ax, values), ax=ax).outline.set_visible(False)
+        ax.set_title(title, fontsize=10)
+    figure.axes[0].set_ylabel("layer")
+
+
+def plot_gradient_flow(flow: GradientFlow) -> Any:
+    """Energy of every layer (left), in total and at single steps, and the fraction of it at every step (right)."""
+    energy, total = instance("flow", flow, GradientFlow).energy, flow.total
+    depth, steps = energy.shape
+    figure = new_figure(figsize=(10.5 if steps > 1 else 5.2, 3.8), dpi=150, layout="constrained")
+    axes = np.atleast_1d(figure.subplots(1, 2 if steps > 1 else 1))
+    layer = np.arange(1, depth + 1)
+    axes[0].semilogy(layer, total, "-", color="0.2", lw=2, label="all steps" if steps > 1 else "theory")
+    if "energy" in flow.error:
+        off = np.sqrt((flow.error["energy"] ** 2).sum(axis=1))
+        axes[0].fill_between(layer, np.maximum(total - off, total / 10), total + off, color="0.2", alpha=0.2, lw=0)
+    # at most 6 steps are drawn one by one
+    shown_steps = np.unique(np.linspace(0, steps - 1, min(steps, 6)).round().astype(int)) if steps > 1 else []
+    for t, colour in zip(shown_steps, colours(len(shown_steps)), strict=True):
+        axes[0].semilogy(layer, energy[:, t], color=colour, lw=1.1, label=f"step {t + 1}")
+    if flow.spread is not None:
+        low, high = (flow.typical * np.exp(sign * flow.spread) for sign in (-1, 1))
+        axes[0].fill_between(layer, low, high, color="0.2", alpha=0.15, lw=0, label="two of three networks")
+    axes[0].set(xlabel="layer", ylabel=r"energy of gradients, $E\|\delta\|^2$", title=f"surrogate {flow.surrogate}")
+    beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if steps > 1 else {}
+    axes[0].legend(frameon=False, fontsize=8, **beside)
+    if steps > 1:
+        fraction = np.divide(energy, total[:, None], out=np.zeros_like(energy), where=total[:, None] > 0)
+        figure.colorbar(draw_map(axes[1], fraction), ax=axes[1]).outline.set_visible(False)
+        axes[1].set(ylabel="layer", title="fraction of a layer's energy")
+    axes[0].spines[["top", "right"]].set_visible(False)
+    axes[0].xaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+def plot_kernel(kernel: Kernel, ax: Any = None) -> Any:
+    """Raster overlap of different inputs over layers: the mean over pairs, and a band from the smallest to the largest."""
+    instance("kernel", kernel, Kernel)
+    ax, layer, colour = axes(ax), np.arange(1, kernel.depth + 1), colours(1)[0]
+    mean, smallest, largest = np.transpose([kernel.between(number) for number in layer.tolist()])
+    ax.fill_between(layer, smallest, largest, color=colour, alpha=0.2, lw=0, label="smallest to largest")
+    ax.plot(layer, mean, color=colour, lw=1.4, marker=marker(layer), label="mean over pairs")
+    ax.set(xlabel="layer", ylabel="overlap of different inputs, $R$", ylim=(0, 1.02))
+    ax.legend(frameon=False)
+    ax.set_title(f"{kernel.inputs} inputs, {_width(kernel.repeats)}", fontsize=10)
+    return ax
+
+
+def plot_readable_depth(found: ReadableDepth, ax: Any = None) -> Any:
+    """Held-out accuracy of a linear readout over layers, ± one standard error, with the level half way to chance."""
+    instance("found", found, ReadableDepth)
+    ax, layer, colour = axes(ax), np.arange(1, len(found.accuracy) + 1), colours(1)[0]
+    ax.errorbar(layer, found.accuracy, np.nan_to_num(found.error), color=colour, marker=".", lw=1.4, capsize=2)
+    ax.axhline(found.chance, color="0.5", lw=0.9, ls=":", label="chance")
+    ax.axhline(found.half, color="0.5", lw=0.9, ls="--", label="half way to chance")
+    ax.plot([found.depth], [found.half], "o", color=colour, mfc="white")
+    ax.set(xlabel="layer", ylabel="held-out accuracy of a linear readout", ylim=(0, 1.02))
+    ax.legend(frameon=False)
+    shown = f"at least {found.depth:.0f}" if found.throughout else f"{found.depth:.2f}"
+    repeats = None if found.infinite_width else len(found.accuracies)
+    ax.set_title(f"readable depth {shown} layers, {_width(repeats)}", fontsize=10)
+    return ax
+
+
+def _width(repeats: int | None) -> str:
+    if repeats is None:
+        return "infinite width: only an upper bound"
+    return f"{repeats} sampled network{'s' * (repeats > 1)} of finite width"
+
+
+def plot_audit(report: AuditReport) -> Any:
+    """Measured and predicted late rate, and variance, over layers; a dotted line marks the first dead one, open dots the
+    layers that are not healthy. Lines are predicted, dots measured.
+    """
+    instance("report", report, AuditReport)
+    figure = new_figure(figsize=(7, 5), dpi=150, layout="constrained")
+    layer, colour = np.arange(1, len(report.layers) + 1), colours(1)[0]
+    rates, variances = figure.subplots(2, 1, sharex=True)
+    predicted = np.array([audited.predicted_rate for audited in report.layers])
+    spread = np.array([audited.predicted_std for audited in report.layers])
+    rates.fill_between(layer, np.maximum(predicted - spread, 0), predicted + spread, alpha=0.2, lw=0, color=colour)
+    spread_label = ", ± std" if np.isfinite(spread).any() else ""
+    rates.plot(layer, predicted, "-", lw=1.4, color=colour, label=f"predicted: {report.method}{spread_label}")
+    odd = np.array([audited.verdict != "healthy" for audited in report.layers])
+    measured = np.array([audited.firing_rate for audited in report.layers])
+    rates.plot(layer[~odd], measured[~odd], ".", color=colour, label="measured")
+    if odd.any():
+        rates.plot(layer[odd], measured[odd], "o", ms=4, mfc="none", color=ALARM, label="measured: weak, dead or saturated")
+    rates.set(ylabel="late firing rate", ylim=(0, None))
+    rates.legend(frameon=False)
+    variances.plot(layer, [audited.predicted_variance for audited in report.layers], "-", lw=1.4, color=colour)
+    variances.plot(layer, [audited.variance for audited in report.layers], ".", color=colour)
+    variances.set(xlabel="layer", ylabel=r"late variance, $\mathrm{Var}[H]$", ylim=(0, None))
+    every = -(-len(layer) // 24)  # of more than 24 layers every n-th is named
+    names = [audited.label for audited in report.layers[::every]]
+    variances.set_xticks(layer[::every], names, rotation=45 if max(map(len, names)) > 3 else 0, ha="right", fontsize=7)
+    if report.first_dead is not None:
+        rates.axvline(layer[report.layers.index(report[report.first_dead])], color="0.4", ls=":", lw=1)
+    for ax in (rates, variances):
+        ax.spines[["top", "right"]].set_visible(False)
+    rates.set_title("; ".join(report.problems) or "healthy", fontsize=8, wrap=True)
+    return figure
+
+
+def plot_training(history: TrainingHistory) -> Any:
+    """Late rate and fraction of dead neurons over training steps, and gradient norms where they were measured: a line for each
+    layer, from dark (first) to light (last); all neurons together in grey, dashed.
+    """
+    instance("history", history, TrainingHistory)
+    if not history.rows:
+        raise DomainError("history", "Monitor", "has no measurement yet: call it in the training loop")
+    panels = 3 if "gradient_norm" in history.quantities else 2
+    figure = new_figure(figsize=(7.5, 2.5 * panels), dpi=150, layout="constrained")
+    rates, dead, *norms = figure.subplots(panels, 1, sharex=True)
+    layers, marker = history.layers, "." if len(history.steps) < 40 else ""
+    every = -(-len(layers) // 12)  # of more than 12 layers every n-th is in the legend
+    for place, (name, colour) in enumerate(zip(layers, colours(len(layers)), strict=True)):
+        label = history.weights.get(name, name).replace("–", name) if place % every == 0 or place == len(layers) - 1 else None
+        rates.plot(history.steps, history.values("firing_rate", name), color=colour, marker=marker, lw=1.2, label=label)
+        dead.plot(history.steps, history.values("dead_fraction", name), color=colour, marker=marker, lw=1.2)
+        for panel in norms:
+            panel.plot(history.steps, history.values("gradient_norm", name), color=colour, marker=marker, lw=1.2)
+    rates.plot(history.steps, history.values("firing_rate"), color=GREY, ls="--", lw=1.2, label=TOTAL)
+    dead.plot(history.steps, history.values("dead_fraction"), color=GREY, ls="--", lw=1.2)
+    rates.set(ylabel="late firing rate", ylim=(0, None))
+    dead.set(ylabel="fraction of dead neurons", ylim=(-0.02, 1.02))
+    for panel in norms:
+        panel.set(ylabel="gradient norm", yscale="log")
+    figure.axes[-1].set(xlabel="training step")
+    dead.xaxis.get_major_locator().set_params(integer=True)
+    rates.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), title="layer", **BESIDE)
+    return figure
