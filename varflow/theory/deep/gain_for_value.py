@@ -60,10 +60,9 @@ class Rung:
         """True if the best network ended before the depth; in one that lives and does not grow, layers no longer change."""
         return self.search.best.layers < self.question.depth
 
-    @property
-    def early_miss(self) -> float:
-        """Error of ln(value) by early death."""
-        return self.search.slope.value * self.question.early_death(self.responses)
+    def early_miss(self, responses: Responses) -> float:
+        """Error of ln(value) by early death in networks with these points."""
+        return self.search.slope.value * self.question.early_death(responses)
 
     def misses(self, tolerance: float) -> bool:
         """True if no gain brings ln(value) within a tolerance: the best one dies, is the largest and too small, or is off."""
@@ -74,18 +73,17 @@ class Rung:
     @property
     def hopeless(self) -> bool:
         """True if no gain of networks with more points will have the value either."""
-        return self.misses(VALUE_TOLERANCE + self.early_miss + 2 * self.search.best.error)
+        return self.misses(VALUE_TOLERANCE + self.early_miss(self.responses) + 2 * self.search.best.error)
 
     def answers(self, points: int) -> bool:
         """True if the gain has the value and the value tells the gain."""
-        return not (self.misses(VALUE_TOLERANCE) or self.error(points) > GAIN_TOLERANCE or self.near_death)
+        return not (self.misses(VALUE_TOLERANCE) or self.error(points) > GAIN_TOLERANCE or self.near_death(self.responses))
 
-    @property
-    def near_death(self) -> bool:
-        """True if the value is that of networks about to die, which depends on the points, and falls further below."""
+    def near_death(self, responses: Responses) -> bool:
+        """True if the value is that of networks about to die, which depends on such points, and falls further below."""
         best, dying = self.search.best, self.search.dying
         falls = dying is None or dying.off.mean() < 0
-        return falls and best.lifetime.min() < 1 + STRIDE and self.early_miss > VALUE_TOLERANCE / 2
+        return falls and best.lifetime.min() < 1 + STRIDE and self.early_miss(responses) > VALUE_TOLERANCE / 2
 
     def error(self, points: int) -> float:
         """Error of ln g: of the value over its slope, and by early death in whole networks of fewer points than asked for."""
@@ -141,7 +139,7 @@ def _ladder(question: Question, responses: Responses, report: Report) -> Rung:
         x, before = x + (0.0 if before is None else (x - before) / 2), x
     if sampled and (rung is None or _affordable(question, responses, rung).points > 2 * coarse.points):
         rung = _rung(question, coarse, x, rung, ROUGH, report)
-        if rung.hopeless:
+        if rung.hopeless or rung.near_death(responses):
             return rung
         x = rung.search.corrected
     return _rung(question, _affordable(question, responses, rung), x, rung, ACCURACY if sampled else EXACT, report)
