@@ -23,7 +23,7 @@ from varflow.model.neurons import Neuron
 from varflow.results import late_steps
 from varflow.theory.deep.gain_for_value import ACCURACY, attainable, drive_strength, solve
 from varflow.theory.deep.look import Question, Seen, driven, looking, next_of_gain
-from varflow.theory.deep.search import VALUE_TOLERANCE, Slope, search
+from varflow.theory.deep.search import STRIDE, VALUE_TOLERANCE, Slope, search
 from varflow.theory.operations.spike import fire
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
@@ -46,7 +46,6 @@ LARGEST = 1e4  # gain of a driven layer, in thresholds, at which its rate has sa
 DRIFT = 0.3  # largest relative deviation over the depth for spike counts, which have no stable rate
 MANY, LARGE = 8.0, 100.0  # largest number of spikes per step, and largest variance in units of θ², that are searched
 NEARLY = 0.9  # fraction of the smallest attainable value from which the nearest one kept is sought
-STRIDE = 0.4  # change of ln(value) from try to try for the lowest one that is sustained
 EDGE = 1.05  # accuracy, as a ratio, of the lowest value that is sustained
 
 
