@@ -25,6 +25,7 @@ from varflow.simulation import dense
 from varflow.simulation.measures import Measures
 from varflow.simulation.neurons import Cells, respond
 from varflow.simulation.streams import Streams
+from varflow.simulation.weighted import factor
 
 # A block holds 32 networks; fewer if their potentials (networks × steps × neurons) exceed 2^19, about the cache, and more below
 # 2^14, where Python's overhead dominates.
@@ -76,8 +77,10 @@ def batches(
         if place not in use_dense:
             streams = _streams(network, seed, torch.device(device))
             made.append(ConditionalNetworks((network,), (place,), streams, _dtype(network, dtype)))
-    drawn = dense.batches([networks[place] for place in use_dense], repeats=repeats, seed=seed, device=device, dtype=dtype)
-    return made + [replace(batch, places=tuple(use_dense[place] for place in batch.places)) for batch in drawn]
+    if use_dense:
+        drawn = dense.batches([networks[place] for place in use_dense], repeats=repeats, seed=seed, device=device, dtype=dtype)
+        made += [replace(batch, places=tuple(use_dense[place] for place in batch.places)) for batch in drawn]
+    return made
 
 
 def _streams(network: Network, seed: int, device: torch.device) -> Streams:
@@ -152,19 +155,6 @@ class Normals:
             return normal.mul_(covariance.sqrt().to(normal.dtype))
         out = self.product[: normal.numel()].view(normal.shape)
         return torch.bmm(factor(covariance).to(normal.dtype), normal, out=out)
-
-
-def factor(covariance: Tensor, joint: Tensor | None = None) -> Tensor:
-    """The Cholesky factor ``L``, ``L Lᵀ = C + 1e-12 tr(C) 1``, with exact zeros for steps of variance 0.
-
-    ``joint``: the covariance of which ``C`` is what other steps leave; it then sets the trace and which variances are 0.
-    """
-    if covariance.shape[-1] == 1 and joint is None:
-        return covariance.sqrt()
-    size = (covariance if joint is None else joint).diagonal(dim1=-2, dim2=-1)
-    total = size.sum(-1, keepdim=True)
-    ridge = torch.where(total > 0, 1e-12 * total, 1.0)  # steps with equal spikes make C singular
-    return torch.linalg.cholesky(covariance + torch.diag_embed(ridge.expand_as(size))) * (size > 0)[..., None]
 
 
 def _received(network: Network, layer: int, gram: Tensor, counts: Tensor, normals: Normals) -> Tensor:

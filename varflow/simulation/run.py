@@ -46,11 +46,11 @@ def batches_of(networks: Sequence[Network], *, repeats: int, seed: int, engine: 
 
     chains = {"dense": dense, "conditional": conditional}[engine]
     plain = [place for place, network in enumerate(networks) if network.layers is None and type(network.drive) in DRIVES]
-    other = sorted(set(range(len(networks))) - set(plain))
-    made = chains.batches([networks[place] for place in plain], repeats=repeats, seed=seed, device=device, dtype=dtype)
+    options = {"seed": seed, "device": device, "dtype": dtype}
+    made = chains.batches([networks[place] for place in plain], repeats=repeats, **options) if plain else []
     made = [replace(batch, places=tuple(plain[place] for place in batch.places)) for batch in made]
-    more = [networks[place] for place in other]
-    return made + layered.batches(more, other, engine=engine, seed=seed, device=device, dtype=dtype)
+    other = sorted(set(range(len(networks))) - set(plain))
+    return made + [layered.batch_of(networks[place], place, engine=engine, **options) for place in other]
 
 
 def blocks_of(batch: Batch, repeats: int, label: dict[str, Any]) -> Iterator[tuple[Rows, Block]]:
@@ -78,7 +78,8 @@ def simulated(
     with exact_products():
         (batch,) = batches_of(networks, repeats=repeats, seed=seed, engine=engine, device=device, dtype=dtype)
         parts = [batch.simulate(first + index, wanted, stop, second_moments) for index, wanted in batch.streams.chunks(repeats)]
-    return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
+    joined = {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
+    return {name: np.ascontiguousarray(values) for name, values in joined.items()}  # engines differ in which axis comes first
 
 
 @contextmanager
@@ -243,7 +244,7 @@ def simulate(
     choice("engine", engine, ENGINES)
     networks = several("network", network, Network)
     for one in networks:
-        _check_supported(one, engine)
+        check_supported(one, engine)
     repeats, seed = integer("repeats", repeats, minimum=1), integer("seed", seed, minimum=0)
     choice("dtype", dtype, DTYPES)
     if coincidences is not None:
@@ -352,7 +353,8 @@ def _stopped_after(ensembles: Sequence[Ensemble], repeats: int) -> str:
     return f"stopped after {' to '.join(map(str, finished[:: max(1, len(finished) - 1)]))} of {repeats} networks"
 
 
-def _check_supported(network: Network, engine: str) -> None:
+def check_supported(network: Network, engine: str) -> None:
+    """DomainError for a network that an engine does not simulate."""
     if engine == "conditional" and network.layers is None and not network.weight_law.normal_given_spikes:
         rule = "must be normal for engine='conditional', which draws normal currents: use engine='dense'"
         raise DomainError("weights", network.weights, rule)
