@@ -105,7 +105,7 @@ def _layers(
 
 
 def _of_weights(layer: TracedLayer, used: dict[str, Moments]) -> dict[str, Any]:
-    """Names, the neuron, and the moments of the weights."""
+    """Names and the neuron of a layer, and the moments of its weights."""
     gains = {name: used[name].gain for name in layer.names}
     moments = sum_of_modules([used[name] for name in layer.names])
     scaling = {name: gains[name] for name in layer.scaled_by}
@@ -123,7 +123,7 @@ def _of_weights(layer: TracedLayer, used: dict[str, Moments]) -> dict[str, Any]:
 
 
 def _ways(scale: LayerScale) -> dict[str, Any]:
-    """How the weights can be set."""
+    """Reasons why weights are kept, and the parameters that multiply computed ones."""
     layer = scale.layer
     modules = zip(layer.names, layer.weights, layer.received, strict=True) if layer.names else ()
     computed = [each for each in modules if "weight" not in {**each[1]._parameters, **each[1]._buffers}]
@@ -135,7 +135,7 @@ def _ways(scale: LayerScale) -> dict[str, Any]:
 
 
 def _measured(traced: Trace, layer: TracedLayer, seen: LayerMeasurement) -> dict[str, Any]:
-    """Measurements of the pass, and between which layers this one is."""
+    """Measurements of the pass, and the layers before this one."""
     half = late_steps(len(seen.variance))
     return named(seen, "width", "dead_fraction", "saturated_fraction", "raster_overlap") | {
         "firing_rate": seen.late_rate,
@@ -244,7 +244,7 @@ def _needed(traced: Trace, layers: list[AuditedLayer]) -> list[float | None]:
 
 
 def _fades(layer: AuditedLayer, lost: np.ndarray) -> bool:
-    """True if it is dead, silent for inputs that are lost, or a weak hidden layer."""
+    """True for a layer that is dead, silent for inputs that are lost, or hidden and weak."""
     return layer.dead or not layer.survival[lost].all() or (layer.verdict == "weak" and not layer.output)
 
 
@@ -264,7 +264,7 @@ def _unmeasured(backward: dict[TracedLayer, Backward]) -> list[str]:
 def _with_expected_gradients(
     report: AuditReport, traced: Trace, moments: Mapping[str, Moments], prediction: Prediction, read_out: bool
 ) -> AuditReport:
-    """Also what theory knows of gradients; norms only for a normal readout, as the scale of a loss is not known."""
+    """The report with predicted gradients; norms only for a normal readout, as the scale of a loss is not known."""
     expected = expected_gradients(
         traced, moments, prediction, [layer.surrogate for layer in report.layers], report.asks_for_surrogate()
     )
