@@ -13,7 +13,7 @@ import numpy as np
 from varflow._checks import DomainError
 from varflow._progress import Report, unreported
 from varflow.model.build import graph_of
-from varflow.model.coverage import Uncovered, from_outside, wrong_return
+from varflow.model.coverage import from_outside, wrong_return
 from varflow.model.drive_kinds import Drive, Given, Inputs, SpikeTrains
 from varflow.model.graph import Graph, covered
 from varflow.model.independence import independent
@@ -63,17 +63,11 @@ def signals_walk(graph: Graph, start: Any, walk: Walk, *, keep: bool = False) ->
 
 def _sent(visit: Visit, graph: Graph) -> Any:
     """The signal that a node sends; None if theory does not know it."""
-    walk, operation = visit.walk, visit.node.operation
+    operation = visit.node.operation
     if any(each is None for each in visit.received) and not isinstance(operation, Measured):
         return None
-    try:
-        sent = visit.node.map("forward")(operation, visit.received, visit)
-    except Uncovered as error:
-        if walk.gaps is None:
-            raise
-        walk.gaps[visit.node_number] = error.rule
-        return None
-    if from_outside(type(operation)):
+    sent = visit.passed("forward", visit.walk.gaps, visit.received, visit)
+    if from_outside(type(operation)) and visit.node_number not in (visit.walk.gaps or ()):
         _check_sent(visit, sent, graph)
     return sent
 
