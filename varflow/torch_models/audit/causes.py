@@ -163,8 +163,8 @@ def _arriving(trace: Trace, layer: TracedLayer) -> tuple[float, float]:
     """
     modules = [each for each in zip(layer.names, layer.weights, layer.received, strict=True) if each[0] in layer.scaled_by]
     gains = [max(moments_of(weight).gain, LEAST_GAIN) for _, weight, _ in modules]
-    origins = [(name, received.origin) for name, _, received in modules if layer.origin is not None]
-    factors = [factor(layer.origin, name) * factor(origin) for name, origin in origins]
+    origin = layer.origin
+    factors = [] if origin is None else [factor(origin, name) * factor(inputs.origin) for name, _, inputs in modules]
     before = (_gain_before(trace, layer) or 1.0) / padding_factor(layer.weights[0], layer.input_shape)
     return math.hypot(*gains), before * math.hypot(*map(mul, gains, factors))
 

@@ -10,7 +10,7 @@ from varflow._checks import DomainError
 from varflow.results.audit import first_of
 from varflow.torch_models.tracing.modules import Modules
 from varflow.torch_models.tracing.origins import INPUT, Origin, Sender, maximum, not_gaussian
-from varflow.torch_models.tracing.traced import Received, Trace, TracedLayer, neurons_of, only_factors, steps_of
+from varflow.torch_models.tracing.traced import Received, Trace, TracedLayer, neurons_of, steps_of
 from varflow.torch_models.tracing.weights import (
     EMPTY,
     carries_spikes,
@@ -149,7 +149,7 @@ class Layers:
             self._complete(layer)
         count_operations(self.layers, self.received)
         used = {name for layer in self.layers for name in (layer.neuron_name, *layer.names)}
-        if factors := only_factors(self.layers, self.received, self.modules.weights, used):
+        if factors := self._only_factors(used):
             rule = "only make factors of other signals: they are not advised on, and init_model leaves them as they are"
             self.notes.append(f"weights of {first_of(sorted(factors))} {rule}")
         used |= factors
@@ -187,6 +187,15 @@ class Layers:
         if layer in self.unsteady:
             words.append(f"{layer.neuron_name} receives other operations at every step")
         return words
+
+    def _only_factors(self, used: set[str]) -> set[str]:
+        """Weights whose currents arrive only as factors of other signals: neither at neurons or in readouts, nor on the way."""
+        senders = [inputs.senders for inputs in self.received.values()]
+        senders += [layer.origin.sources | layer.origin.factors for layer in self.layers if layer.origin is not None]
+        carried = used | (self.modules.weights.keys() - set().union(*senders))  # to neurons, and by readouts out of the model
+        for name, inputs in reversed(list(self.received.items())):
+            carried |= set(inputs.sources) if name in carried else set()
+        return self.received.keys() - carried
 
     def _idle(self, parameters: set[int]) -> list[str]:
         """Notes on weights that are used by functions, and on what did not run."""

@@ -5,7 +5,7 @@ receive and return step by step, wherever the loop over time is.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -196,20 +196,6 @@ def steps_of(spiking: Spiking, shape: tuple[int, ...]) -> int:
     if spiking.batch_size is not None:
         return shape[0] // spiking.batch_size
     return shape[spiking.time_axis] if spiking.steps is None else spiking.steps
-
-
-def only_factors(
-    layers: Sequence[TracedLayer], received: Mapping[str, Received], weights: Collection[str], used: set[str]
-) -> set[str]:
-    """Weights whose currents arrive only as factors of other signals: neither at neurons or in readouts, nor on the way."""
-    origins = [layer.origin for layer in layers if layer.origin is not None]
-    arriving = set[str]().union(
-        *(inputs.senders for inputs in received.values()), *(origin.sources | origin.factors for origin in origins)
-    )
-    carried = used | (set(weights) - arriving)  # to neurons, and by readouts out of the model
-    for name, inputs in reversed(list(received.items())):
-        carried |= set(inputs.sources) if name in carried else set()
-    return received.keys() - carried
 
 
 def batch_of(inputs: Any, rows: list[int]) -> int:
