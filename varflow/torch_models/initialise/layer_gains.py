@@ -23,7 +23,7 @@ from varflow.model.neurons import Neuron
 from varflow.results import late_steps
 from varflow.theory.deep.gain_for_value import ACCURACY, attainable, drive_strength, solve
 from varflow.theory.deep.look import Question, Seen, driven, looking, next_of_gain
-from varflow.theory.deep.search import STRIDE, VALUE_TOLERANCE, Slope, search
+from varflow.theory.deep.search import VALUE_TOLERANCE, Slope, search
 from varflow.theory.operations.spike import fire
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
@@ -46,6 +46,7 @@ LARGEST = 1e4  # gain of a driven layer, in thresholds, at which its rate has sa
 DRIFT = 0.3  # largest relative deviation over the depth for spike counts, which have no stable rate
 MANY, LARGE = 8.0, 100.0  # largest number of spikes per step, and largest variance in units of θ², that are searched
 NEARLY = 0.9  # fraction of the smallest attainable value from which the nearest one kept is sought
+STRIDE = 0.4  # change of ln(value) from try to try for the lowest value that is sustained
 EDGE = 1.05  # accuracy, as a ratio, of the lowest value that is sustained
 
 
@@ -185,7 +186,7 @@ def _lowest_sustained(neuron: Neuron, question: Question, highest: float, drive:
         return Seen(x, np.array([STRIDE if sustained(x) else -STRIDE]), np.ones(1), None, math.nan, 1)
 
     ends = math.log(lowest), math.log(max(highest, lowest))
-    found = search(look, ends[0], accuracy=0.0, width=math.log(EDGE), slope=Slope(1.0), limits=ends).upper
+    found = search(look, ends[0], accuracy=0.0, width=math.log(EDGE), slope=Slope(1.0), stride=STRIDE, limits=ends).upper
     return sustained(found.x) if found else None
 
 
