@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from varflow.init.rules import gain_by_rule
     from varflow.init.surrogate_width import surrogate_width
     from varflow.init.table import corrected_gain_table
+    from varflow.kernels.flips import flips
     from varflow.kernels.kernel import kernel
     from varflow.kernels.readout import readable_depth
     from varflow.kernels.trainability import trainability
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
         Experiment,
         FixedPoint,
         FixedPoints,
+        Flips,
         GradientFlow,
         Initialization,
         Kernel,

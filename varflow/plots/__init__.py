@@ -13,7 +13,7 @@ from varflow.plots.critical_gain import plot_temporal_critical_gain
 from varflow.plots.depth_scales import plot_depth_scales
 from varflow.plots.fixed_points import plot_fixed_points
 from varflow.plots.gradients import plot_gradient_flow
-from varflow.plots.kernels import plot_kernel, plot_readable_depth
+from varflow.plots.kernels import plot_flips, plot_kernel, plot_readable_depth
 from varflow.plots.phases import plot_phase_diagram
 from varflow.plots.profile import plot_profile
 from varflow.plots.propagation import plot_experiment
@@ -29,6 +29,7 @@ for _kind, _figure in {
     results.Comparison: plot_comparison,
     results.DepthScales: plot_depth_scales,
     results.FixedPoints: plot_fixed_points,
+    results.Flips: plot_flips,
     results.GradientFlow: plot_gradient_flow,
     results.Kernel: plot_kernel,
     results.PhaseDiagram: plot_phase_diagram,

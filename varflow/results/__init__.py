@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from varflow.results.ensemble import Ensemble
     from varflow.results.experiment import Experiment
     from varflow.results.fixed_points import Cycle, FixedPoint, FixedPoints
+    from varflow.results.flips import Flips
     from varflow.results.gain_table import CorrectedGain, CorrectedGainTable
     from varflow.results.gradient_flow import GradientFlow
     from varflow.results.initialization import Initialization
