@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         GradientFlow,
         Initialization,
         Kernel,
+        LearningRate,
         PhaseDiagram,
         Profile,
         ReadableDepth,
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from varflow.theory.memoryless.variance_map import variance_map
     from varflow.theory.walks.gradients import gradient_flow
     from varflow.torch_models.audit.door import audit
+    from varflow.torch_models.learning_rate import learning_rate
     from varflow.torch_models.monitor import Monitor
     from varflow.torch_models.tracing.door import read
     from varflow.verdict import compare

@@ -1,4 +1,4 @@
-"""Kernels of many inputs, and what follows from them for learning: the depth that a readout can use, and what a step changes."""
+"""Kernels of many inputs, the depth that a readout can use, and what a step of an optimiser changes."""
 
 from varflow.kernels.flips import flips
 from varflow.kernels.kernel import kernel

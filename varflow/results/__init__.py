@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from varflow.results.initialization import Initialization
     from varflow.results.kernel import Kernel
     from varflow.results.layout import QUANTITIES, SPREADS, late_steps
+    from varflow.results.learning_rate import LearningRate
     from varflow.results.phase_diagram import PhaseDiagram
     from varflow.results.plan import LayerPlan, ModelPlan
     from varflow.results.profile import Profile

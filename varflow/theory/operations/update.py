@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.special import erf
 
 from varflow.model.graph import Graph, Node
 from varflow.model.layers import Layer, Measured, Spike
@@ -23,6 +24,21 @@ from varflow.theory.operations.table import Uncovered, register
 from varflow.theory.operations.visit import Visit
 from varflow.theory.responses.layer_state import mixed
 from varflow.theory.signals.moments import Currents, Signal, Spikes
+
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(60)
+
+
+def coherence(rate: float, overlap: float, active: float) -> float:
+    r"""``κ`` with ``rms ΔI = η κ n p``: how alike the signs of a gradient over many inputs are for the inputs that are active.
+
+    .. math:: \kappa_\infty^2 = E_Y\, \mathrm{erf}^2\!\Big(\frac{\rho Y}{\sqrt{2 p (1 - \rho + (\rho - p) Y^2)}}\Big), \qquad
+              \kappa^2 = \kappa_\infty^2 + (1 - \kappa_\infty^2)/(n p), \qquad Y \sim N(0, 1)
+
+    ``rate``: ``p``, mean spikes per neuron and step; ``overlap``: ``ρ`` of the rasters of two inputs; ``active``: ``n p``.
+    """
+    spread = 2 * rate * np.maximum(1 - overlap + (overlap - rate) * NODES**2, 1e-300)
+    many = float(WEIGHTS @ erf(overlap * NODES / np.sqrt(spread)) ** 2 / WEIGHTS.sum())
+    return (many + (1 - many) / active) ** 0.5
 
 
 @dataclass(frozen=True, slots=True, repr=False)

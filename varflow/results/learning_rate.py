@@ -1,0 +1,71 @@
+"""LearningRate: rate of an optimiser, with the changes and flips of its first step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from varflow._display import Shown, Table, measured
+from varflow.model.network import Network
+from varflow.results.export import Exported, dataset, numbered
+from varflow.results.layout import ReadOnly, evenly
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class LearningRate(ReadOnly, Exported, Shown):
+    """Learning rate of an optimiser, and what its first step does.
+
+    Attributes
+    ----------
+    network : Network
+    optimizer : str
+    rate : float
+        For all layers alike.
+    other_rate, first_layer_rate : float, optional
+        Instead, where the first layer would take up most of the change: a rate for its weights, and one for all others.
+    direct : ndarray, shape (depth,)
+        ``d`` of each layer of neurons at ``rate``: root mean square of the change of its currents by its own weights, over
+        their standard deviation.
+    flips : ndarray, shape (depth,)
+        Fraction of spikes that the step turns over, at infinite width.
+    dominated_by : int, optional
+        The layer that makes more than half of ``Σ d²``.
+    error, error_apart : float
+        Root mean square of ``log₂`` of the best rate over ``rate``, and over the rates of two groups, in the settings measured;
+        NaN for plain networks of more than ten layers, for which none was fitted.
+    """
+
+    network: Network
+    optimizer: str
+    rate: float
+    other_rate: float | None
+    first_layer_rate: float | None
+    direct: np.ndarray
+    flips: np.ndarray
+    dominated_by: int | None
+    error: float
+    error_apart: float | None
+
+    _hidden, _derived = ("network",), ("change",)
+
+    @property
+    def change(self) -> float:
+        """``D = √Σ d²`` at ``rate``."""
+        return float(np.sqrt(np.sum(self.direct**2)))
+
+    def to_xarray(self) -> Any:
+        """An ``xarray.Dataset`` over ``layer``."""
+        numbers = {name: ((), getattr(self, name)) for name in ("rate", "other_rate", "first_layer_rate", "error")}
+        variables = {"direct": ("layer", self.direct), "flips": ("layer", self.flips)} | numbers
+        return dataset(variables, numbered(layer=len(self.direct)), network=self.network, optimizer=self.optimizer)
+
+    def _table(self) -> Table:
+        rows = [(str(l + 1), f"{self.direct[l]:.3g}", measured(self.flips[l], ".3f")) for l in evenly(len(self.direct), 8)]
+        off = f"within a factor of {2**self.error:.1f}" if np.isfinite(self.error) else "no error known above ten plain layers"
+        notes = [f"rate {self.rate:.2g} for all layers, {off} (one standard deviation); let it decay"]
+        if self.first_layer_rate is not None:
+            notes.append(f"or {self.first_layer_rate:.2g} for the first layer and {self.other_rate:.2g} for the others")
+        title = f"LearningRate of {self.optimizer}, {self.network!r}"
+        return Table(title, "{:>7} {:>14} {:>8}", rows, ("layer", "direct change", "flips"), notes, "  ")
