@@ -41,8 +41,8 @@ class Trainability(ReadOnly, Exported, Shown):
     mean_persistence : float
         Mean over layers, those without persistence counted as 0: 0 for a silent network.
     persistence_depth : float
-        ``-1/ln q`` layers, ``q`` the smallest ratio of the persistence of neighbouring layers, which it approaches below the
-        readout and far from the input; of layers whose persistence exceeds five of its errors, NaN without two of them.
+        ``-1/ln q`` layers, ``q`` the smallest ratio of the persistence of neighbouring layers (with two of its errors), which
+        it approaches below the readout and far from the input; NaN without two such layers.
     error : dict
         Numerical standard errors of ``contrast``, ``correlations``, ``persistence``, ``mean_persistence`` and
         ``persistence_depth``.

@@ -10,6 +10,7 @@ import numpy as np
 from varflow._checks import DomainError, integer
 from varflow.kernels.flips import flips
 from varflow.kernels.kernel import driven_by, with_inputs
+from varflow.model.drives import Inputs
 from varflow.model.graph import Graph
 from varflow.model.layers import Linear, Spike, Sum
 from varflow.model.network import Network
@@ -112,9 +113,10 @@ def learning_rate(
         rule = UNCOVERED.get(optimizer.lower() if isinstance(optimizer, str) else "", "is not covered: 'adam' is")
         raise DomainError("optimizer", optimizer, rule)
     single = batch is not None and integer("batch", batch, minimum=1) == 1
-    driven = driven_by(network, inputs) if isinstance(network, Network) else read(network, inputs, steps=steps, neurons=neurons)
+    driven = network if isinstance(network, Network) else read(network, inputs, steps=steps, neurons=neurons)
+    driven = driven_by(driven, inputs) if driven is network and inputs is not None else driven
     drive = driven.drive
-    if drive.fan_in is None or not hasattr(drive, "x") or drive.n_inputs < 2:
+    if not isinstance(drive, Inputs) or drive.n_inputs < 2:
         raise DomainError("inputs", drive, "must be at least two inputs of numbers")
     few = with_inputs(driven, drive.of_rows(np.arange(min(drive.n_inputs, INPUTS))))
     size = np.abs(drive.frames(driven.steps)).sum(axis=-1).mean()

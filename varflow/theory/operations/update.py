@@ -34,6 +34,9 @@ def coherence(rate: float, overlap: float, active: float) -> float:
     .. math:: \kappa_\infty^2 = E_Y\, \mathrm{erf}^2\!\Big(\frac{\rho Y}{\sqrt{2 p (1 - \rho + (\rho - p) Y^2)}}\Big), \qquad
               \kappa^2 = \kappa_\infty^2 + (1 - \kappa_\infty^2)/(n p), \qquad Y \sim N(0, 1)
 
+    Rough, with the mean of a gradient over active inputs and its variance over all: signs of independent ``δ`` are a sixth less
+    alike, those of real steps more, .66 for .60 at ``p = 0.2``, ``ρ = 0.44``.
+
     ``rate``: ``p``, mean spikes per neuron and step; ``overlap``: ``ρ`` of the rasters of two inputs; ``active``: ``n p``.
     """
     spread = 2 * rate * np.maximum(1 - overlap + (overlap - rate) * NODES**2, 1e-300)
