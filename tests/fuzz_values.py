@@ -441,10 +441,10 @@ INSTANCES = {
     "distributions.Distribution": [
         f"vf.distribution({distribution})" for distribution in [*DISTRIBUTIONS, "np.linspace(-3, 4, 30) ** 3"]
     ],
-    "drives.Currents": ["vf.drives.currents()"],
+    "drives.ConstantCurrents": ["vf.drives.currents()"],
     "drives.Given": ["vf.drives.given([1.0, 2.0])", "vf.drives.given([[1.0, 2.0]])"],
     "drives.Inputs": [ROWS, "vf.drives.inputs(np.ones((2, 3, 4)))"],
-    "drives.Spikes": ["vf.drives.spikes([0.5, 0.2])"],
+    "drives.SpikeTrains": ["vf.drives.spikes([0.5, 0.2])"],
     "drives.White": ["vf.drives.white()"],
     "layers.Signal": ["vf.layers.Signal('spikes', (4,))"],
     **{f"layers.{kind}": [f"vf.layers.{source}"] for kind, source in LAYER_OF_EACH_KIND.items()},

@@ -13,7 +13,7 @@ HOLDERS = {
     "Ensemble": lambda: (vf.simulate(LEAKY, repeats=1), "coincidences", "second_moments"),
     "TemporalFixedPoint": lambda: (vf.temporal_fixed_point(LEAKY, points=2**8), "coincidences", "second_moments"),
     "ExactMeanFieldInTime": lambda: (vf.reference.mean_field_in_time(LEAKY, digits=10), "coincidences", "second_moments"),
-    "Currents": lambda: (vf.drives.currents(), "kinds", "n_inputs"),
+    "ConstantCurrents": lambda: (vf.drives.currents(), "kinds", "n_inputs"),
     "Network": lambda: (LEAKY, "silence_is_final", "silence_is_absorbing"),
     "SpikeChain": lambda: (
         vf.SpikeChain(vf.Network(width=8, depth=2, gain=3.0)),
@@ -30,6 +30,13 @@ def test_an_old_attribute_warns_and_has_the_value(name):
         value = getattr(holder, old)
     assert caught[0].filename == __file__
     np.testing.assert_array_equal(value, getattr(holder, new))
+
+
+@pytest.mark.parametrize(("old", "new"), [("Currents", "ConstantCurrents"), ("Spikes", "SpikeTrains")])
+def test_an_old_name_of_a_drive_warns_and_gives_the_class(old, new):
+    with pytest.warns(DeprecationWarning, match=f"^vf.drives.{old} is now vf.drives.{new}$"):
+        assert getattr(vf.drives, old) is getattr(vf.drives, new)
+    assert old not in vf.drives.__all__
 
 
 def test_an_old_argument_warns_and_counts():

@@ -152,7 +152,7 @@ class TestStrategies:
             "biased": (testing.networks(max_bias_std=1.0), lambda network: network.bias_std > 0.5),
             "late": (testing.neurons(max_delay=3), lambda neuron: neuron.delay == 3),
             "white": (testing.drives(), lambda drive: isinstance(drive, vf.drives.White)),
-            "trains": (testing.drives(), lambda drive: isinstance(drive, vf.drives.Spikes) and drive.n_inputs == 3),
+            "trains": (testing.drives(), lambda drive: isinstance(drive, vf.drives.SpikeTrains) and drive.n_inputs == 3),
             "moving": (testing.drives(steps=4), lambda drive: drive.steps == 4),
             "own": (testing.drives(steps=4, width=5, given=True), lambda drive: drive.width == 5),
             "driven": (testing.networks(any_drive=True), lambda network: network.drive.n_inputs == 2),

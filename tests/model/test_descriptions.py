@@ -162,7 +162,7 @@ def test_silence_is_final_without_bias_and_with_a_quiet_rest(options, final):
 
 
 def test_currents():
-    assert vf.drives.currents() == vf.drives.Currents(1.0)
+    assert vf.drives.currents() == vf.drives.ConstantCurrents(1.0)
     assert repr(vf.drives.currents(0.5)) == "currents(std=0.5)"
     assert vf.drives.currents(3).current_variances.tolist() == [9.0]
     assert vf.finite_width(net(drive=vf.drives.currents(0))).firing_rate.tolist() == [0.0, 0.0, 0.0]

@@ -22,11 +22,11 @@ def through_weights(signals, drive, rng):
 
 def drawn(drive, networks, rng):
     """Currents straight from the definition, shape (networks, kinds, steps)."""
-    if isinstance(drive, vf.drives.Currents):
+    if isinstance(drive, vf.drives.ConstantCurrents):
         return np.repeat(drive.std * rng.normal(size=(networks, 1, 1)), STEPS, axis=2)
     if isinstance(drive, vf.drives.White):
         return drive.std * rng.normal(size=(networks, 1, STEPS))
-    if isinstance(drive, vf.drives.Spikes):
+    if isinstance(drive, vf.drives.SpikeTrains):
         shape = (networks, drive.n_inputs, STEPS, drive.fan_in)
         rates = drive.rates[:, None, :]
         trains = rng.random(shape) < rates if drive.kind == "bernoulli" else rng.poisson(rates, shape)

@@ -86,7 +86,7 @@ def _of_moment(drive, moment):
     factor = np.sqrt(moment / (np.trace(drive.covariance(STEPS)[0]) / STEPS))
     if isinstance(drive, vf.drives.White):
         return vf.drives.white(factor * drive.std)
-    if isinstance(drive, vf.drives.Spikes):
+    if isinstance(drive, vf.drives.SpikeTrains):
         return vf.drives.spikes(drive.rates, factor * drive.input_gain, kind=drive.kind)
     return vf.drives.inputs(drive.x, factor * drive.input_gain)
 

@@ -36,7 +36,7 @@ class Processes:
 
     def __init__(self, workers: int, modules: tuple[str, ...] = ()):
         self._workers, self._modules = workers, modules
-        self._pool: _Pool | None = None
+        self._pool: _SpawnedPool | None = None
         self._starting: list[Future[int]] = []
 
     def __enter__(self) -> Processes:
@@ -81,9 +81,9 @@ class Processes:
                 self._end(at_once=True)
                 raise
 
-    def _started(self) -> _Pool:
+    def _started(self) -> _SpawnedPool:
         if self._pool is None:
-            self._pool = _Pool(self._workers, self._modules)
+            self._pool = _SpawnedPool(self._workers, self._modules)
             self._starting = [self._pool.submit(os.getpid) for _ in range(self._workers if self._modules else 0)]
         return self._pool
 
@@ -103,7 +103,7 @@ class Processes:
 _starting = threading.Lock()  # of processes, one campaign at a time: os.environ is changed for it
 
 
-class _Pool(ProcessPoolExecutor):
+class _SpawnedPool(ProcessPoolExecutor):
     """Its processes start when blocks are submitted: with one thread for linear algebra, and ignoring Ctrl-C from the start."""
 
     def __init__(self, workers: int, modules: tuple[str, ...]):

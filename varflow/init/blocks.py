@@ -18,7 +18,7 @@ from varflow.model.over_neurons import mean_of
 from varflow.model.signals import Layer
 from varflow.results import Initialization
 from varflow.results.layout import late_steps
-from varflow.theory.deep.block import WIDTH, Block, critical_gain_of_block
+from varflow.theory.deep.block import WIDTH, RepeatedBlock, critical_gain_of_block
 from varflow.theory.mean_field import mean_field
 from varflow.theory.roots import monotone_root, rising_root
 
@@ -39,7 +39,7 @@ def gain_of_block(
     seed: int,
 ) -> Initialization:
     """See :func:`varflow.gain_for_rate`."""
-    block = Block(layers)
+    block = RepeatedBlock(layers)
     steps, depth = integer("steps", steps, minimum=1), integer("depth", depth, minimum=1)
     sums = steps > 1 and not block.binary  # whose mean may exceed 1
     rate = positive_number("rate", rate) if sums else probability("rate", rate, open_ends=True)
@@ -67,7 +67,7 @@ def gain_of_block(
     return reached if reached.stable else replace(reached, warnings=(unstable,))
 
 
-def _at_a_fixed_point(block: Block, rate: float) -> tuple[Block, dict[str, Any]]:
+def _at_a_fixed_point(block: RepeatedBlock, rate: float) -> tuple[RepeatedBlock, dict[str, Any]]:
     """The block with a fixed point of this rate, and that fixed point."""
     state = np.array([_state_of(block, rate)])
     found = block.with_free(monotone_root(lambda x: float(block.with_free(x)(state)[0] / state[0] - 1), block.free[1], TIGHT))
@@ -76,8 +76,8 @@ def _at_a_fixed_point(block: Block, rate: float) -> tuple[Block, dict[str, Any]]
 
 
 def _after_many_blocks(
-    block: Block, rate: float, steps: int, depth: int, drive: Drive, options: dict[str, Any]
-) -> tuple[Block, dict[str, Any]]:
+    block: RepeatedBlock, rate: float, steps: int, depth: int, drive: Drive, options: dict[str, Any]
+) -> tuple[RepeatedBlock, dict[str, Any]]:
     """The block that has this late rate after ``depth`` repetitions; reached from the drive, it is stable."""
 
     def late(value: float) -> tuple[dict[str, float], dict[str, float]]:
@@ -94,14 +94,14 @@ def _after_many_blocks(
     return block.with_free(value), found | {"multiplier": None, "error": errors}
 
 
-def _state_of(block: Block, rate: float) -> float:
+def _state_of(block: RepeatedBlock, rate: float) -> float:
     """The state at which the layer that reads it has this rate."""
     if block.kind == "spikes":
         return rate
     return rising_root(lambda V: float(block.passed(np.array([V]))[1][0]) - rate, block.units[1] ** 2, TIGHT)
 
 
-def _deep(block: Block, depth: int, steps: int, drive: Drive) -> Network:
+def _deep(block: RepeatedBlock, depth: int, steps: int, drive: Drive) -> Network:
     """The block repeated, with the layer that reads its currents, or that makes its first spikes."""
     blocks = [*block.layers] * depth
     layers = [*blocks, block.reader] if block.kind == "currents" else [block.reader, *blocks]

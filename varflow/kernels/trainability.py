@@ -9,7 +9,7 @@ import numpy as np
 
 from varflow._checks import DomainError, flag, instance, real_number
 from varflow.kernels.kernel import driven_by, with_inputs
-from varflow.model.drives import Currents, Inputs
+from varflow.model.drives import ConstantCurrents, Inputs
 from varflow.model.graph import graph_of
 from varflow.model.network import Network
 from varflow.model.surrogates import surrogate_of
@@ -210,7 +210,7 @@ def _overlaps(drive: Any, steps: int) -> np.ndarray:
 def _three(network: Network, direct: float, seed: int) -> Inputs:
     """Inputs of equal norm, the first moved by ``direct`` and a different one, in the strength and shape of the drive."""
     drive = network.drive
-    if isinstance(drive, Currents):
+    if isinstance(drive, ConstantCurrents):
         x, scale, shape = np.eye(2), drive.std * np.sqrt(2), None
     elif isinstance(drive, Inputs) and drive.fan_in > 1:
         x = np.linalg.qr(np.random.default_rng(seed).normal(size=(drive.fan_in, 2))).Q.T

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -86,8 +86,10 @@ class Drive:
 
 
 @dataclass(frozen=True, slots=True)
-class _Gaussian(Drive):
-    """Gaussian currents of one standard deviation."""
+class _GaussianCurrents(Drive):
+    """Gaussian currents of one standard deviation; ``made_by``: the function of ``vf.drives``."""
+
+    made_by: ClassVar[str]
 
     std: float
     shape: tuple[int, int, int] | None = None
@@ -100,22 +102,22 @@ class _Gaussian(Drive):
         return None if self.shape is None else math.prod(self.shape)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__.lower()}(std={self.std:g}{'' if self.shape is None else f', shape={self.shape}'})"
+        return f"{self.made_by}(std={self.std:g}{'' if self.shape is None else f', shape={self.shape}'})"
 
 
-class Currents(_Gaussian):
+class ConstantCurrents(_GaussianCurrents):
     """A constant Gaussian current per neuron, ``I ~ N(0, std²)``; made by :func:`currents`."""
 
-    __slots__ = ()
+    __slots__, made_by = (), "currents"
 
     def _covariance(self, steps: int) -> np.ndarray:
         return np.full((1, steps, steps), self.std**2)
 
 
-class White(_Gaussian):
+class White(_GaussianCurrents):
     """Gaussian currents ``I_t ~ N(0, std²)``, new at every step; made by :func:`white`."""
 
-    __slots__ = ()
+    __slots__, made_by = (), "white"
 
     def _covariance(self, steps: int) -> np.ndarray:
         return self.std**2 * np.eye(steps)[None]
@@ -185,7 +187,7 @@ class Inputs(Drive):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Spikes(Drive):
+class SpikeTrains(Drive):
     """Random spike trains through first-layer weights of standard deviation ``input_gain/√n_in``; made by :func:`spikes`.
 
     ``rates`` has shape (batch, n_in); ``kind`` is ``bernoulli`` or ``poisson``.
@@ -225,7 +227,7 @@ class Spikes(Drive):
         identity = np.eye(steps)
         return other_steps[:, None, None] * (1 - identity) + same_step[:, None, None] * identity
 
-    def of_rows(self, rows: Any) -> Spikes:
+    def of_rows(self, rows: Any) -> SpikeTrains:
         return replace(self, rates=_rows(self.rates, rows))
 
     def __repr__(self) -> str:

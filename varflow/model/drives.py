@@ -13,16 +13,26 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, choice
-from varflow.model.drive_kinds import TRAINS, Currents, Drive, Given, Inputs, Spikes, White, input_vectors, train_rates
+from varflow._checks import DomainError, choice, deprecated
+from varflow.model.drive_kinds import (
+    TRAINS,
+    ConstantCurrents,
+    Drive,
+    Given,
+    Inputs,
+    SpikeTrains,
+    White,
+    input_vectors,
+    train_rates,
+)
 from varflow.model.input_files import from_file
 
 __all__ = [
-    "Currents",
+    "ConstantCurrents",
     "Drive",
     "Given",
     "Inputs",
-    "Spikes",
+    "SpikeTrains",
     "White",
     "currents",
     "given",
@@ -31,9 +41,17 @@ __all__ = [
     "spikes",
     "white",
 ]
+RENAMED = {"Currents": "ConstantCurrents", "Spikes": "SpikeTrains"}
 
 
-def currents(std: float = 1.0, *, shape: tuple[int, int, int] | None = None) -> Currents:
+def __getattr__(name: str) -> Any:
+    if name not in RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    deprecated(f"vf.drives.{name} is now vf.drives.{RENAMED[name]}")
+    return globals()[RENAMED[name]]
+
+
+def currents(std: float = 1.0, *, shape: tuple[int, int, int] | None = None) -> ConstantCurrents:
     """Constant currents ``I ~ N(0, std²)``, one per neuron, drawn anew for every network.
 
     Parameters
@@ -49,7 +67,7 @@ def currents(std: float = 1.0, *, shape: tuple[int, int, int] | None = None) -> 
     >>> vf.drives.currents(0.5)
     currents(std=0.5)
     """
-    return Currents(std, shape)
+    return ConstantCurrents(std, shape)
 
 
 def white(std: float = 1.0, *, shape: tuple[int, int, int] | None = None) -> White:
@@ -127,7 +145,7 @@ def inputs_from_file(path: str | Path, input_gain: float | None = None) -> Input
     return from_file(path, partial(inputs, input_gain=input_gain))
 
 
-def spikes(rates: Any, input_gain: float | None = None, *, kind: str = "bernoulli") -> Spikes:
+def spikes(rates: Any, input_gain: float | None = None, *, kind: str = "bernoulli") -> SpikeTrains:
     r"""Random spike trains with given rates, sent through real first-layer weights.
 
     .. math:: \mathrm{Cov}[I_t, I_{t'}] = \frac{g_{in}^2}{n_{in}} \sum_j
@@ -166,7 +184,7 @@ def spikes(rates: Any, input_gain: float | None = None, *, kind: str = "bernoull
     """
     array = train_rates(rates, choice("kind", kind, TRAINS))
     second = array + array**2 if kind == "poisson" else array
-    return Spikes(array, _unit_gain("rates", array, second) if input_gain is None else input_gain, kind)
+    return SpikeTrains(array, _unit_gain("rates", array, second) if input_gain is None else input_gain, kind)
 
 
 def given(currents: Any) -> Given:

@@ -23,7 +23,7 @@ from typing import Any
 from varflow._checks import DomainError, instance
 from varflow._display import Shown, Table
 from varflow.model.chains import chain_parts
-from varflow.model.drive_kinds import Drive, Inputs, Spikes
+from varflow.model.drive_kinds import Drive, Inputs, SpikeTrains
 from varflow.model.layers import BatchNorm, Residual
 from varflow.model.merges import Product, Sum
 from varflow.model.signals import Layer, Signal, first_signal
@@ -242,7 +242,7 @@ def graph_of(network: Any, *, first_weights: bool = False) -> Graph:
 
 def _with_first_weights(graph: Graph, network: Any) -> Graph:
     drive, start = network.drive, graph[0].operation.after()
-    if start.kind != "currents" or not isinstance(drive, (Inputs, Spikes)):
+    if start.kind != "currents" or not isinstance(drive, (Inputs, SpikeTrains)):
         return graph
     linear = Linear(start.size, gain=drive.input_gain, weights=network.weights, mean_gain=0.0)
     moved = (replace(node, inputs=tuple(source + 1 for source in node.inputs)) for node in graph[1:])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NamedTuple
 
 from varflow._checks import DomainError, integer
-from varflow.model.drive_kinds import Drive, Inputs, Spikes
+from varflow.model.drive_kinds import Drive, Inputs, SpikeTrains
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +142,12 @@ class Windows(NamedTuple):
         return tuple((side + 2 * pad - each) // stride + 1 for side, each, pad, stride in extents)
 
 
-def has_own_gain(drive: Inputs | Spikes) -> bool:
+def has_own_gain(drive: Inputs | SpikeTrains) -> bool:
     """True if a drive has another input gain than that of unit variance, the default."""
     return abs(drive.input_gain - drive.unit_gain) > 1e-9 * drive.input_gain
 
 
-def own_gain(layer: Layer, drive: Inputs | Spikes) -> None:
+def own_gain(layer: Layer, drive: Inputs | SpikeTrains) -> None:
     """Raise if a drive whose numbers this layer receives has an input gain."""
     if has_own_gain(drive):
         raise DomainError("drive", drive, f"cannot have input_gain before {layer!r}, which receives its numbers")
@@ -159,7 +159,7 @@ def first_signal(drive: Drive, receiving: Sequence[Layer], width: int | None, st
         raise DomainError("drive", drive, f"needs a network with steps={drive.steps}, not steps={steps}")
     shape = getattr(drive, "shape", None)
     weights = [layer for layer in receiving if "input" in layer.accepts]
-    if isinstance(drive, (Inputs, Spikes)) and weights:
+    if isinstance(drive, (Inputs, SpikeTrains)) and weights:
         if others := [layer for layer in receiving if "input" not in layer.accepts]:
             raise DomainError("drive", drive, f"sends numbers to {weights[0]!r}, and currents to {others[0]!r}: choose one")
         own_gain(weights[0], drive)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from varflow._checks import DomainError, renamed
 from varflow._mpmath import mp, mpf
-from varflow.model.drive_kinds import Currents, White
+from varflow.model.drive_kinds import ConstantCurrents, White
 from varflow.model.network import Network, plain_chain
 from varflow.model.neurons import Neuron, equal_neurons
 from varflow.reference.digits import in_digits, number, rounded
@@ -93,8 +93,8 @@ def _check(network: Network) -> None:
 
 def _drive(network: Network) -> list[list[Any]]:
     drive, T = network.drive, network.steps
-    if isinstance(drive, (Currents, White)):
-        square, held = mpf(drive.std) ** 2, isinstance(drive, Currents)
+    if isinstance(drive, (ConstantCurrents, White)):
+        square, held = mpf(drive.std) ** 2, isinstance(drive, ConstantCurrents)
         return [[square if held or t == s else mpf(0) for s in range(T)] for t in range(T)]
     return [[mpf(x) for x in row] for row in drive.covariance(T)[0].tolist()]
 

@@ -14,16 +14,16 @@ import numpy as np
 from varflow._checks import require
 from varflow._shared import exact_matmul
 from varflow.campaign import Block
-from varflow.model.drives import Currents, Given, Inputs, Spikes, White
+from varflow.model.drives import ConstantCurrents, Given, Inputs, SpikeTrains, White
 from varflow.model.network import Network
 
 if TYPE_CHECKING:
     from varflow.simulation import conditional, dense, layered
 
-    Batch = dense.Batch | conditional.Block | layered.Layered
+    Batch = dense.DenseNetworks | conditional.ConditionalNetworks | layered.Layered
 
 DRAWN = 2**25  # numbers that a block draws, unless one chunk draws more: about 0.3 s, against some ms to send and keep it
-DRIVES = {Currents, White, Inputs, Spikes, Given}  # of which the engines of plain chains draw the currents
+DRIVES = {ConstantCurrents, White, Inputs, SpikeTrains, Given}  # of which the engines of plain chains draw the currents
 Rows = slice  # of the networks in a batch
 
 

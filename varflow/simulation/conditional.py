@@ -18,7 +18,7 @@ from torch import Tensor
 
 from varflow._checks import DomainError
 from varflow.campaign import Cancelled
-from varflow.model.drives import Given, Inputs, Spikes, White
+from varflow.model.drives import Given, Inputs, SpikeTrains, White
 from varflow.model.network import Network
 from varflow.model.over_neurons import size_of
 from varflow.simulation import dense
@@ -34,7 +34,7 @@ _STREAM = 2**40  # above every stream number of a weight distribution
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Block:
+class ConditionalNetworks:
     """Networks of one description, ``streams.repeats`` of them from one random generator."""
 
     networks: tuple[Network]
@@ -66,14 +66,16 @@ class Block:
         return {name: values.swapaxes(0, 1)[:, :wanted] for name, values in measured.items()}
 
 
-def batches(networks: Sequence[Network], *, repeats: int, seed: int, device: str, dtype: str) -> list[Block | dense.Batch]:
+def batches(
+    networks: Sequence[Network], *, repeats: int, seed: int, device: str, dtype: str
+) -> list[ConditionalNetworks | dense.DenseNetworks]:
     """One block per network; networks with at least as many steps as neurons in a layer are dense, which is no slower."""
-    made: list[Block | dense.Batch] = []
+    made: list[ConditionalNetworks | dense.DenseNetworks] = []
     use_dense = [place for place, network in enumerate(networks) if 1 < network.steps >= network.widths.min()]
     for place, network in enumerate(networks):
         if place not in use_dense:
             streams = _streams(network, seed, torch.device(device))
-            made.append(Block((network,), (place,), streams, _dtype(network, dtype)))
+            made.append(ConditionalNetworks((network,), (place,), streams, _dtype(network, dtype)))
     drawn = dense.batches([networks[place] for place in use_dense], repeats=repeats, seed=seed, device=device, dtype=dtype)
     return made + [replace(batch, places=tuple(use_dense[place] for place in batch.places)) for batch in drawn]
 
@@ -106,7 +108,7 @@ def _dtype(network: Network, dtype: str) -> torch.dtype:
 
 
 @torch.inference_mode()
-def _simulate(block: Block, chunk: int, stop: Event, second_moments: bool) -> dict[str, np.ndarray]:
+def _simulate(block: ConditionalNetworks, chunk: int, stop: Event, second_moments: bool) -> dict[str, np.ndarray]:
     (network,), device = block.networks, block.streams.device
     networks, steps, many = block.streams.repeats, block.steps, network.neuron.reset_rule.counts
     cells = Cells.of([network.neuron], device, block.dtype)
@@ -139,7 +141,7 @@ def _simulate(block: Block, chunk: int, stop: Event, second_moments: bool) -> di
 class Normals:
     """The block's stream of standard normal numbers, and buffers reused by every layer, since allocation costs more."""
 
-    def __init__(self, block: Block, chunk: int):
+    def __init__(self, block: ConditionalNetworks, chunk: int):
         device = block.streams.device
         size = block.streams.repeats * block.steps * max(block.widths)
         self.generator = torch.Generator(device).manual_seed(block.streams.seed(chunk, "weights"))
@@ -185,7 +187,7 @@ def _received(network: Network, layer: int, gram: Tensor, counts: Tensor, normal
     return (currents.add_(mean[..., None]) if shift else currents)[None]
 
 
-def _driven(block: Block, chunk: int, normals: Normals, stop: Event) -> Tensor:
+def _driven(block: ConditionalNetworks, chunk: int, normals: Normals, stop: Event) -> Tensor:
     """Currents of layer 1, shape (1, networks, steps, width)."""
     (network,), streams = block.networks, block.streams
     networks, steps, width, drive = streams.repeats, block.steps, block.widths[0], network.drive
@@ -198,11 +200,11 @@ def _driven(block: Block, chunk: int, normals: Normals, stop: Event) -> Tensor:
         return tensor(drive.currents[rows]).to(block.dtype).expand(-1, -1, width).clone()[None]
     if isinstance(drive, White):
         return normals.draw(networks, steps, width).mul_(drive.std)[None]
-    if isinstance(drive, Spikes):
+    if isinstance(drive, SpikeTrains):
         draws, rates = streams.draws(chunk, "trains", dtype=block.dtype, stop=stop), tensor(drive.rates[rows])
         trains = torch.stack([draws.trains(rates, drive.kind) for _ in range(steps)], 1)
         return normals.of_covariance(drive.input_gain**2 / drive.rates.shape[1] * (trains @ trains.mT), width)[None]
     if isinstance(drive, Inputs) and drive.steps:
         return normals.of_covariance(tensor(drive.covariance(steps)[rows]), width)[None]
-    held = np.sqrt(drive.current_variances)[rows, None, None]  # Currents, and Inputs constant in time
+    held = np.sqrt(drive.current_variances)[rows, None, None]  # ConstantCurrents, and Inputs constant in time
     return (normals.draw(networks, 1, width) * tensor(held)).to(block.dtype).expand(-1, steps, -1).clone()[None]

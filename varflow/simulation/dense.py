@@ -54,7 +54,7 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Batch:
+class DenseNetworks:
     """Networks that share their widths, weight distribution and number of steps, hence their weights.
 
     Attributes
@@ -116,7 +116,7 @@ def _connections(network: Network, depth: int) -> np.ndarray:
     return connections
 
 
-def batches(networks: Sequence[Network], *, repeats: int, seed: int, device: str, dtype: str) -> list[Batch]:
+def batches(networks: Sequence[Network], *, repeats: int, seed: int, device: str, dtype: str) -> list[DenseNetworks]:
     """Group networks that share weights: equal weight distribution, steps and widths (of one width, any depth)."""
     families: dict[tuple[WeightLaw, tuple[int, ...], int], list[int]] = {}
     for place, network in enumerate(networks):
@@ -132,7 +132,7 @@ def batches(networks: Sequence[Network], *, repeats: int, seed: int, device: str
             rows = tuple(places[start : start + largest])
             members = tuple(networks[place] for place in rows)
             deepest = max((tuple(network.widths.tolist()) for network in members), key=len)
-            made.append(Batch(members, rows, deepest, streams, getattr(torch, dtype)))
+            made.append(DenseNetworks(members, rows, deepest, streams, getattr(torch, dtype)))
     return made
 
 
@@ -142,7 +142,7 @@ def _stream(law: WeightLaw) -> int:
 
 
 @torch.inference_mode()
-def _simulate(batch: Batch, chunk: int, wanted: int, stop: Event, second_moments: bool) -> dict[str, np.ndarray]:
+def _simulate(batch: DenseNetworks, chunk: int, wanted: int, stop: Event, second_moments: bool) -> dict[str, np.ndarray]:
     columns, draws = batch.columns(), batch.streams.draws(chunk, "weights", dtype=batch.dtype, stop=stop)
     neurons = batch.streams.draws(chunk, "neurons", dtype=batch.dtype, stop=stop)
     measures = Measures(batch.widths, wanted, len(batch.networks), batch.steps, batch.streams.device, second_moments)
@@ -166,7 +166,7 @@ def _simulate(batch: Batch, chunk: int, wanted: int, stop: Event, second_moments
     return measures.by_configuration()
 
 
-def _raise_explosion(batch: Batch, columns: Columns, counts: torch.Tensor) -> None:
+def _raise_explosion(batch: DenseNetworks, columns: Columns, counts: torch.Tensor) -> None:
     exploded = columns.place[~counts.isfinite().all(-1).all(0)][0]
     raise DomainError("gain", batch.networks[exploded].gain, "makes the spike counts grow beyond double precision; lower it")
 
@@ -177,7 +177,7 @@ def _active(counts: torch.Tensor, columns: Columns, layer: int) -> torch.Tensor:
     return ~dead & (columns.depth[:, 0] > layer + 1)
 
 
-def _received(draws: Draws, batch: Batch, columns: Columns, layer: int, spikes: torch.Tensor) -> torch.Tensor:
+def _received(draws: Draws, batch: DenseNetworks, columns: Columns, layer: int, spikes: torch.Tensor) -> torch.Tensor:
     """``Σ_j w_ij S_j + b_i`` with ``w = scale · core + shift`` for present connections; weights and biases constant in time."""
     fan_in, law = batch.widths[layer - 1], batch.networks[0].weight_law
     grid, shifts = weight_grid(law, fan_in, batch.dtype), columns.shifts[layer][:, None]

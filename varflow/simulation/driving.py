@@ -11,7 +11,7 @@ from threading import Event
 import numpy as np
 import torch
 
-from varflow.model.drives import Currents, Drive, Given, Inputs, Spikes, White
+from varflow.model.drives import ConstantCurrents, Drive, Given, Inputs, SpikeTrains, White
 from varflow.model.network import Network
 from varflow.model.weights import WeightLaw
 from varflow.simulation.products import weighted_sums
@@ -36,7 +36,7 @@ def driven(
 
     def received(drive: Drive) -> torch.Tensor:
         """Shape (wanted, steps or 1, width)."""
-        if isinstance(drive, Currents):
+        if isinstance(drive, ConstantCurrents):
             return drive.std * draws().normals(width)[:wanted, None].double()
         if isinstance(drive, White):
             noise = draws()
@@ -44,7 +44,7 @@ def driven(
         if isinstance(drive, Inputs):
             x = rows(drive.x if drive.steps else drive.x[:, None])[:wanted]
             return _of_numbers(draws(), x, law, drive.input_gain, width, dtype)
-        if isinstance(drive, Spikes):
+        if isinstance(drive, SpikeTrains):
             trains, rates = draws("trains"), rows(drive.rates)
             arrived = torch.stack([trains.trains(rates, drive.kind)[:wanted] for _ in range(steps)], 1)
             return _of_spikes(draws(), arrived, law, drive.input_gain, width, dtype)

@@ -25,7 +25,7 @@ from varflow.simulation.flows import Flow
 from varflow.simulation.measures import Measures
 from varflow.simulation.operations import SIMULATE, check, simulate
 from varflow.simulation.streams import BLOCK, Streams
-from varflow.simulation.walk import Record, Walk
+from varflow.simulation.walk import ChunkWalk, Record
 from varflow.simulation.weighted import Wiring
 
 _BATCH = 256  # inputs of a random drive that a BatchNorm sees: its mean and variance are then off by O(1/256)
@@ -37,7 +37,7 @@ _STREAM = {"dense": 2**41, "conditional": 2**42}  # above every stream number of
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layered:
-    """Simulations of one network made of layers, as :class:`varflow.simulation.dense.Batch` of a plain chain.
+    """Simulations of one network made of layers, as :class:`varflow.simulation.dense.DenseNetworks` of a plain chain.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class Layered:
     def send(self, chunk: int, record: Record, stop: Event) -> None:
         """Send the networks of a chunk through their graph, and record every layer of neurons."""
         (network,) = self.networks
-        through(self.graph, Walk(network, self.streams, chunk, self.dtype, self.conditional, self.probes, record, stop))
+        through(self.graph, ChunkWalk(network, self.streams, chunk, self.dtype, self.conditional, self.probes, record, stop))
 
 
 def _record(measures: Measures, layer: int, membranes: Tensor | None, spikes: Tensor) -> bool:
@@ -149,7 +149,7 @@ def _probes(network: Network, graph: Graph) -> int:
     return -(-batch // drive.n_inputs) * drive.n_inputs  # every row of rates equally often
 
 
-def through(graph: Graph, walk: Walk) -> None:
+def through(graph: Graph, walk: ChunkWalk) -> None:
     """Every node in order. If the network ends in a merge, the spikes that leave it count as those of its last layer."""
     last_reader, leaving, held = graph.last_reader, graph.leaving, dict[int, Flow]()
     for number, (node, _, sent) in enumerate(graph.sites()):

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from varflow._checks import DomainError
-from varflow.model.drives import Currents, Given, Inputs, Spikes, White
+from varflow.model.drives import ConstantCurrents, Given, Inputs, SpikeTrains, White
 from varflow.model.extensions import map_of, wrong_return
 from varflow.model.graph import Node
 from varflow.model.layers import BatchNorm, Concat, Conv, LayerNorm, Linear, Measured, Pool, Product, RMSNorm, Spike, Sum
@@ -26,15 +26,15 @@ from varflow.model.sources import Source
 from varflow.simulation.flows import Flow, added, scaled
 from varflow.simulation.neurons import Cells, respond
 from varflow.simulation.recurrent import recurrence
-from varflow.simulation.walk import Walk
+from varflow.simulation.walk import ChunkWalk
 from varflow.simulation.weighted import received
 
 
-def driven(operation: Source, flows: tuple[()], walk: Walk, node: Node) -> Flow:
+def driven(operation: Source, flows: tuple[()], walk: ChunkWalk, node: Node) -> Flow:
     """The flow of the drive; an input constant in time has one step."""
     steps, probes, shape, drive = walk.steps, walk.probes, operation.sends.shape, walk.network.drive
-    draws = walk.stream("trains" if isinstance(drive, Spikes) else "drive")
-    if isinstance(drive, Currents):
+    draws = walk.stream("trains" if isinstance(drive, SpikeTrains) else "drive")
+    if isinstance(drive, ConstantCurrents):
         return Flow((drive.std * draws.normals(probes, 1, *shape).double()).expand(-1, -1, steps, *shape))
     if isinstance(drive, White):
         noise = [draws.normals(probes, *shape) for _ in range(steps)]
@@ -44,7 +44,7 @@ def driven(operation: Source, flows: tuple[()], walk: Walk, node: Node) -> Flow:
     if isinstance(drive, Inputs):
         x = drive.x if drive.steps else drive.x[:, None]
         return Flow(_seen(x.reshape(*x.shape[:2], *shape), walk))
-    if isinstance(drive, Spikes):
+    if isinstance(drive, SpikeTrains):
         rates = _seen(drive.rates, walk)
         return Flow(torch.stack([draws.trains(rates, drive.kind) for _ in range(steps)], 2), 1.0)
     own = map_of("simulate", {}, drive)
@@ -53,19 +53,19 @@ def driven(operation: Source, flows: tuple[()], walk: Walk, node: Node) -> Flow:
     return own(drive, flows, walk, node)
 
 
-def measured(operation: Measured, flows: tuple[Flow, ...], walk: Walk, node: Node) -> Flow:
+def measured(operation: Measured, flows: tuple[Flow, ...], walk: ChunkWalk, node: Node) -> Flow:
     """Numbers as they were measured, of the inputs in turn; what a Fallback receives."""
     return flows[0] if flows else Flow(_seen(operation.x.swapaxes(0, 1), walk))
 
 
-def _seen(table: np.ndarray, walk: Walk) -> Tensor:
+def _seen(table: np.ndarray, walk: ChunkWalk) -> Tensor:
     """Rows of a table, shape (networks, probes, …): network ``r`` sees one, or all of them in a batch."""
     networks, probes = walk.streams.repeats, walk.probes
     first = walk.chunk * networks + np.arange(networks)[:, None] if probes == 1 else np.zeros((networks, 1), int)
     return torch.from_numpy(table[(first + np.arange(probes)) % len(table)]).to(walk.streams.device)
 
 
-def weighted(operation: Linear | Conv, flows: tuple[Flow], walk: Walk, node: Node) -> Flow:
+def weighted(operation: Linear | Conv, flows: tuple[Flow], walk: ChunkWalk, node: Node) -> Flow:
     """``W x + b``, at every step also of an input that is constant in time."""
     (flow,) = flows
     shape = operation.after(Signal("spikes", flow.shape), width=node.width).shape
@@ -74,7 +74,7 @@ def weighted(operation: Linear | Conv, flows: tuple[Flow], walk: Walk, node: Nod
     return Flow(currents.expand(-1, -1, walk.steps, *shape))
 
 
-def fired(operation: Spike, flows: tuple[Flow], walk: Walk, node: Node) -> Flow:
+def fired(operation: Spike, flows: tuple[Flow], walk: ChunkWalk, node: Node) -> Flow:
     """Spikes as they arrive at the next layer; the layer is measured before their delay."""
     (flow,) = flows
     networks, probes, steps = flow.values.shape[:3]
@@ -92,7 +92,7 @@ def fired(operation: Spike, flows: tuple[Flow], walk: Walk, node: Node) -> Flow:
     return Flow(spikes.view(flow.values.shape), 1.0)
 
 
-def _fractions(shape: tuple[int, ...], walk: Walk) -> Tensor:
+def _fractions(shape: tuple[int, ...], walk: ChunkWalk) -> Tensor:
     """Fractions of neurons that differ; on a map, one for all positions of a channel."""
     return walk.neurons.fractions(shape[0]).repeat_interleave(math.prod(shape[1:]), -1)
 
@@ -174,12 +174,12 @@ SIMULATE: dict[type[Layer], Callable[..., Flow]] = {  # by kind of operation
 }
 
 
-def simulate(operation: Layer, flows: tuple[Flow, ...], walk: Walk, node: Node) -> Flow:
+def simulate(operation: Layer, flows: tuple[Flow, ...], walk: ChunkWalk, node: Node) -> Flow:
     """The signal that an operation sends."""
     return map_of("simulate", SIMULATE, operation)(operation, flows, walk, node)  # pyright: ignore[reportOptionalCall]
 
 
-def check(flow: Any, flows: tuple[Flow, ...], walk: Walk, node: Node, sends: Signal) -> None:
+def check(flow: Any, flows: tuple[Flow, ...], walk: ChunkWalk, node: Node, sends: Signal) -> None:
     """DomainError if a layer from outside does not send what it says, or what is no number."""
     shape = (walk.streams.repeats, walk.probes, walk.steps, *sends.shape)
     fits = isinstance(flow, Flow) and flow.values.shape in (shape, (*shape[:2], 1, *shape[3:]))

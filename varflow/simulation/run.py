@@ -21,9 +21,7 @@ from varflow.results import Ensemble
 from varflow.simulation.chunks import batches_of, blocks_of, exact_products
 
 if TYPE_CHECKING:
-    from varflow.simulation.conditional import Block
-    from varflow.simulation.dense import Batch
-    from varflow.simulation.layered import Layered
+    from varflow.simulation.chunks import Batch
 
 ENGINES = ("dense", "conditional")
 DEVICES = ("cpu", "cuda")
@@ -195,7 +193,7 @@ def simulate(
         label = {"seed": seed, "engine": engine, "device": device, "dtype": dtype}
         made = batches_of(networks, repeats=repeats, **label)
         _fits_in_memory(made, repeats, threads, second_moments)
-        tables = [_Table(batch, repeats, label, second_moments) for batch in made]
+        tables = [_BatchResults(batch, repeats, label, second_moments) for batch in made]
         try:
             with exact_products(), reporter(progress, repeats, "networks") as report:
                 _fill(tables, run, threads, report)
@@ -213,7 +211,7 @@ def check_device(device: str) -> None:
         raise DomainError("device", device, "is not available: torch finds no CUDA device; use device='cpu'")
 
 
-def _fits_in_memory(batches: Sequence[Batch | Block | Layered], repeats: int, threads: int, second_moments: bool) -> None:
+def _fits_in_memory(batches: Sequence[Batch], repeats: int, threads: int, second_moments: bool) -> None:
     """Raise DomainError where the results or the potentials of a layer would not fit into memory, before drawing anything."""
     from varflow.simulation.measures import names
 
@@ -229,10 +227,10 @@ def _fits_in_memory(batches: Sequence[Batch | Block | Layered], repeats: int, th
         room("width", max(batch.widths), potentials, "the potentials of a layer: take fewer neurons, steps or threads")
 
 
-class _Table:
+class _BatchResults:
     """The results of one batch, filled block by block."""
 
-    def __init__(self, batch: Batch | Block | Layered, repeats: int, label: dict[str, Any], second_moments: bool):
+    def __init__(self, batch: Batch, repeats: int, label: dict[str, Any], second_moments: bool):
         from varflow.simulation.measures import names
 
         self.batch = batch
@@ -256,7 +254,7 @@ class _Table:
         return self.rows[finished - 1].stop if finished else 0
 
 
-def _fill(tables: Sequence[_Table], run: Run, threads: int, report: Callable[[int], object]) -> None:
+def _fill(tables: Sequence[_BatchResults], run: Run, threads: int, report: Callable[[int], object]) -> None:
     """Run all blocks in the order of repeats, so that an interrupted sweep has some networks of every width."""
     blocks = [(table, block) for table in tables for block in range(len(table.blocks))]
     blocks.sort(key=lambda job: job[0].rows[job[1]].start)
@@ -272,7 +270,7 @@ def _fill(tables: Sequence[_Table], run: Run, threads: int, report: Callable[[in
     run.run([table.blocks[block] for table, block in blocks], arrived, threads=threads)
 
 
-def _assemble(tables: Sequence[_Table], count: int, label: dict[str, Any]) -> tuple[Ensemble, ...]:
+def _assemble(tables: Sequence[_BatchResults], count: int, label: dict[str, Any]) -> tuple[Ensemble, ...]:
     ensembles: list[Any] = [None] * count
     for table in tables:
         for values in table.measured.values():

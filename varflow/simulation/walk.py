@@ -18,7 +18,7 @@ Record = Callable[[int, Tensor | None, Tensor], bool]
 
 
 @dataclass(slots=True, eq=False)
-class Walk:
+class ChunkWalk:
     """One chunk of networks on its way.
 
     Attributes

@@ -54,9 +54,9 @@ def test_critical_gain_of_a_block(block, square):
     critical = vf.critical_gain(block=block)
     assert critical**2 == pytest.approx(square, rel=2e-4)
     if square:
-        from varflow.theory.deep.block import Block
+        from varflow.theory.deep.block import RepeatedBlock
 
-        below, above = (Block(tuple(block)).with_free(critical * (1 + change)).layers for change in (-1e-4, 1e-4))
+        below, above = (RepeatedBlock(tuple(block)).with_free(critical * (1 + change)).layers for change in (-1e-4, 1e-4))
         assert (len(vf.fixed_points(block=below)), len(vf.fixed_points(block=above))) == (1, 3)
 
 

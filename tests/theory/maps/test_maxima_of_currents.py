@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import varflow as vf
-from varflow.theory.maps.maxima import Windows, drawn_windows, fire_maxima
+from varflow.theory.maps.maxima import WindowedCurrents, drawn_windows, fire_maxima
 from varflow.theory.maps.maxima_backward import maxima_back, maxima_joined
 from varflow.theory.responses.back_propagation import Sampling
 from varflow.theory.responses.neurons import Responses
@@ -26,7 +26,9 @@ RNG = np.random.default_rng(0)
 ROOT = RNG.normal(size=(TAPS * STEPS, 5)) + np.repeat(2 * RNG.normal(size=(TAPS, 5)), STEPS, axis=0)  # alike at all steps
 MEAN, C = np.repeat(RNG.normal(size=TAPS), STEPS), ROOT @ ROOT.T / 5
 READOUT = np.array([[1.0, 0.4, 0.3], [0.4, 1.5, 0.2], [0.3, 0.2, 0.8]])
-MAXIMA = Windows(Currents(MEAN[None, None], C[None, None], Grid(1, 1, TAPS, STEPS), 7), Grid(1, 1, 1, STEPS, per_position=True))
+MAXIMA = WindowedCurrents(
+    Currents(MEAN[None, None], C[None, None], Grid(1, 1, TAPS, STEPS), 7), Grid(1, 1, 1, STEPS, per_position=True)
+)
 
 
 def measured():

@@ -10,7 +10,7 @@ from torch import nn
 
 import varflow as vf
 from varflow.theory.operations import batch_norm
-from varflow.theory.operations.batch_norm import Batch
+from varflow.theory.operations.batch_norm import BatchStatistics
 from varflow.theory.signals.shared_scale import SharedScale
 
 L = vf.layers
@@ -37,8 +37,8 @@ def test_rates_of_few_rows_are_those_of_real_neurons(rows, numbers, gamma, monke
         return abs(vf.mean_field(network).firing_rate[0] / fired.mean() - 1) < BIAS + 4 * error / fired.mean()
 
     assert fits()
-    applied = Batch.applied
-    monkeypatch.setattr(Batch, "applied", lambda self, *parts: applied(replace(self, shared=None), *parts))
+    applied = BatchStatistics.applied
+    monkeypatch.setattr(BatchStatistics, "applied", lambda self, *parts: applied(replace(self, shared=None), *parts))
     assert not fits()
 
 

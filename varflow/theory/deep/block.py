@@ -42,7 +42,7 @@ NUDGE = 1e-5  # relative change for the multiplier: its error is of second order
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class RepeatedBlock:
     """The map of the state through a block.
 
     Attributes
@@ -80,7 +80,7 @@ class Block:
             raise DomainError("block", self.layers, "must have at least one Spike")
         return found
 
-    def for_one_step(self) -> Block:
+    def for_one_step(self) -> RepeatedBlock:
         """The block itself, if one step describes it; else DomainError."""
         for layer in self.spiking:
             if layer.recurrent or layer.neuron.reset_rule.counts:
@@ -145,9 +145,9 @@ class Block:
             raise DomainError("block", self.layers, "must have a layer with weights")
         return last.free, getattr(last, last.free)
 
-    def with_free(self, value: float) -> Block:
+    def with_free(self, value: float) -> RepeatedBlock:
         """The block with another :attr:`free` value."""
-        return Block(_changed(self.layers, value))
+        return RepeatedBlock(_changed(self.layers, value))
 
     @cached_property
     def units(self) -> tuple[float, float]:
@@ -220,7 +220,7 @@ def _kind(layers: Sequence[Layer]) -> str:
 
 def fixed_points_of_block(layers: Sequence[Layer]) -> FixedPoints:
     """Every state that a block reproduces, with its stability; see :func:`varflow.fixed_points`."""
-    block = Block(layers).for_one_step()
+    block = RepeatedBlock(layers).for_one_step()
     if not block.binary:
         silence = FixedPoint(0.0, 0.0, 1.0, False, np.inf, 0.0)
         return FixedPoints((silence,), False, None, 0.0, note=_growth_of_sums(block))
@@ -252,7 +252,7 @@ def fixed_points_of_block(layers: Sequence[Layer]) -> FixedPoints:
 
 def critical_gain_of_block(layers: Sequence[Layer]) -> float:
     """The gain of a block's last layer with weights at which its active fixed points begin or, where it falls with it, end."""
-    block = Block(layers).for_one_step()
+    block = RepeatedBlock(layers).for_one_step()
     name, start = block.free
     if name != "gain":
         raise DomainError("block", block.layers, "is normalised after its last weights: no gain of theirs is critical")
@@ -276,7 +276,7 @@ def critical_gain_of_block(layers: Sequence[Layer]) -> float:
     return rising_root(most, start, 1e-13) if largest > 0 else np.inf
 
 
-def _growth_of_sums(block: Block) -> str:
+def _growth_of_sums(block: RepeatedBlock) -> str:
     large = LARGEST
     signal = Spikes(np.full((1, 1, 1), large), np.full((1, 1, 1, 1), large**2), Grid(1, 1, 1, 1), WIDTH)
     after, _ = block._through(signal)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from varflow._checks import DomainError
-from varflow.model.drives import Inputs, Spikes
+from varflow.model.drives import Inputs, SpikeTrains
 from varflow.model.extensions import map_of, missing
 from varflow.model.graph import graph_of
 from varflow.model.network import Network
@@ -42,7 +42,7 @@ class CountChain(NamedTuple):
 def counts_of(network: Network) -> CountChain:
     """The chain of counts of a network; DomainError if there is none."""
     one_step(network)
-    if isinstance(network.drive, Spikes):
+    if isinstance(network.drive, SpikeTrains):
         rule = "is not supported at finite width: all neurons of layer 1 see the same random trains; use vf.mean_field"
         raise DomainError("drive", network.drive, rule)
     if network.layers is not None:

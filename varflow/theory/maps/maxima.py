@@ -33,7 +33,7 @@ FEWER = 4  # factor by which pairs of windows have fewer points: the next layer 
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Windows:
+class WindowedCurrents:
     """Currents within windows, with the groups ``(input, window)`` and the index ``(tap, step)``; ``grid`` is that
     of the windows, each on its own. ``between``: covariances with those of windows ``w + d``, where both lie on the map.
     """
@@ -43,7 +43,7 @@ class Windows:
     between: Callable[[Offset], np.ndarray] | None = None
 
     @classmethod
-    def of(cls, signal: Currents, window: Window) -> Windows:
+    def of(cls, signal: Currents, window: Window) -> WindowedCurrents:
         """Windows of a map whose positions are followed each on its own."""
         places, grid = window.places(signal.grid), window.smaller(signal.grid)
 
@@ -103,7 +103,7 @@ def drawn(layer: Spike, currents: Currents, classes: VarianceClasses, number: in
     return Drawn([Population.of(neuron, each) for each in parameters], within, synapse.astype(np.float32), classes)
 
 
-def drawn_windows(layer: Spike, windows: Windows, number: int, responses: Responses) -> Drawn:
+def drawn_windows(layer: Spike, windows: WindowedCurrents, number: int, responses: Responses) -> Drawn:
     """In classes of windows of like currents."""
     classes = VarianceClasses.of(windows.on_map, responses.scrambles, responses.seed)
     currents = classes.currents(windows.currents)
@@ -111,7 +111,7 @@ def drawn_windows(layer: Spike, windows: Windows, number: int, responses: Respon
     return drawn(layer, currents, classes, number, responses.at_most(most))
 
 
-def fire_maxima(layer: Spike, windows: Windows, number: int, responses: Responses) -> tuple[LayerState, Spikes]:
+def fire_maxima(layer: Spike, windows: WindowedCurrents, number: int, responses: Responses) -> tuple[LayerState, Spikes]:
     """Layer ``number`` of neurons, which receive the maxima: its state over all windows, and the spikes that arrive at the next
     layer.
     """
@@ -129,7 +129,9 @@ def fire_maxima(layer: Spike, windows: Windows, number: int, responses: Response
     return state, spikes.later(layer.neuron.delay)
 
 
-def _between(layer: Spike, windows: Windows, rate: np.ndarray, number: int, responses: Responses, offset: Offset) -> np.ndarray:
+def _between(
+    layer: Spike, windows: WindowedCurrents, rate: np.ndarray, number: int, responses: Responses, offset: Offset
+) -> np.ndarray:
     """``M_d`` of the spikes: their covariance in classes of pairs of windows, and the means that are known."""
     assert windows.between is not None
     steps, between = windows.grid.steps, windows.between(offset)

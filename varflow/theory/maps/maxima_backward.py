@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from varflow.model.layers import Spike
-from varflow.theory.maps.maxima import Windows, drawn_windows
+from varflow.theory.maps.maxima import WindowedCurrents, drawn_windows
 from varflow.theory.maps.positions import currents_in_windows
 from varflow.theory.responses.back_propagation import Sampling
 from varflow.theory.responses.step import NUMBERS, Population, carried_back, carried_back_alone, jacobians, with_input
@@ -178,7 +178,7 @@ class RoutedPerWindow:
         return Gradients(moments, grid, received.channels, pairs=between)
 
 
-def maxima_back(layer: Spike, gradients: Gradients, windows: Windows, sampling: Sampling) -> Gradients:
+def maxima_back(layer: Spike, gradients: Gradients, windows: WindowedCurrents, sampling: Sampling) -> Gradients:
     """Gradients by maxima of currents, and, in ``split``, by the currents of each window, of shape (replicas, groups, taps,
     steps, steps).
     """

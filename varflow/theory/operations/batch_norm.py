@@ -6,7 +6,7 @@ r"""BatchNorm: each neuron standardised over a batch of inputs, positions and st
 with ``H`` the matrix that subtracts the mean over the ``N`` numbers of a batch. A walk knows a batch in one of three ways
 (``visit.Batching``): all its inputs are in the index, exact for the rows given; the last two inputs stand for infinitely many
 (both :func:`in_index`); each input is followed alone, with the average overlap of two (:func:`by_overlap`), at a cost linear in
-the number of inputs. All give a :class:`Batch`. Backwards, for a finite batch to the first order in 1/N, see
+the number of inputs. All give a :class:`BatchStatistics`. Backwards, for a finite batch to the first order in 1/N, see
 :func:`batch_back`. With running statistics it is affine.
 """
 
@@ -30,7 +30,7 @@ from varflow.theory.signals.shared_scale import SharedScale
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Batch:
+class BatchStatistics:
     """Statistics by which a BatchNorm subtracts and multiplies, of axes (replicas, groups or 1, entries of the index or 1). A
     batch in the index lies in one group; one known by overlaps has its inputs, or positions, in all groups.
 
@@ -120,7 +120,7 @@ def standardising(gamma: float, variance: np.ndarray) -> np.ndarray:
 # A batch in the index.
 
 
-def in_index(layer: BatchNorm, currents: Currents, infinite: bool) -> Batch:
+def in_index(layer: BatchNorm, currents: Currents, infinite: bool) -> BatchStatistics:
     """Statistics of a batch in the index, of which the last input stands for all if there are infinitely many."""
     mean, C = currents.mean, currents.covariance
     cov, batch = _with_batch_mean(C, currents.grid, infinite)
@@ -129,9 +129,9 @@ def in_index(layer: BatchNorm, currents: Currents, infinite: bool) -> Batch:
     about_mean = np.diagonal(C, axis1=-2, axis2=-1) - 2 * cov + variance[..., None] + (mean - batch_mean) ** 2
     gain = standardising(layer.gamma, about_mean[..., batch].mean(axis=-1) + layer.eps)
     if infinite or not layer.gamma:
-        return Batch(batch_mean, cov, variance, gain)
+        return BatchStatistics(batch_mean, cov, variance, gain)
     normalised = centred_over_batch(C, currents.grid, False) * (gain / layer.gamma)[..., None, None] ** 2
-    return Batch(batch_mean, cov, variance, gain, _shared_scale(normalised))
+    return BatchStatistics(batch_mean, cov, variance, gain, _shared_scale(normalised))
 
 
 def _shared_scale(C: np.ndarray) -> SharedScale:
@@ -163,7 +163,7 @@ def centred_over_batch(second: np.ndarray, grid: Grid, infinite: bool) -> np.nda
 # A batch known by overlaps.
 
 
-def by_overlap(layer: BatchNorm, currents: Currents, overlap: Overlap, batch_size: int) -> Batch:
+def by_overlap(layer: BatchNorm, currents: Currents, overlap: Overlap, batch_size: int) -> BatchStatistics:
     """Statistics of a batch of so many such inputs."""
     mean, C = average_mean(currents.mean, currents.grid), currents.covariance
     variance = np.diagonal(average_second(C, currents.grid), axis1=-2, axis2=-1)
@@ -172,7 +172,7 @@ def by_overlap(layer: BatchNorm, currents: Currents, overlap: Overlap, batch_siz
     of_batch_mean = cov.mean(axis=(1, 2))
     about_mean = np.maximum(variance.mean(axis=-1) - of_batch_mean + mean.var(axis=-1), 0.0)
     gain = standardising(layer.gamma, about_mean + layer.eps)
-    return Batch(mean.mean(axis=-1)[:, None, None], cov, of_batch_mean[:, None], gain[:, None])
+    return BatchStatistics(mean.mean(axis=-1)[:, None, None], cov, of_batch_mean[:, None], gain[:, None])
 
 
 def centred_by_overlap(second: np.ndarray, grid: Grid, between: np.ndarray, batch_size: int) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 
 from varflow.model.layers import Pool
 from varflow.theory.maps import pools
-from varflow.theory.maps.maxima import Windows
+from varflow.theory.maps.maxima import WindowedCurrents
 from varflow.theory.maps.maxima_backward import maxima_joined, maximum_back
 from varflow.theory.maps.variance_classes import TOGETHER
 from varflow.theory.operations.merge import settled
@@ -33,7 +33,7 @@ UNDRAWN = "needs spikes that can be drawn; those of recurrent neurons cannot"
 COSTLY = "takes seconds on a map as large as this"
 
 
-def forward(layer: Pool, received: tuple[Signal], visit: Visit) -> Signal | Windows:
+def forward(layer: Pool, received: tuple[Signal], visit: Visit) -> Signal | WindowedCurrents:
     """Averages or maxima over windows."""
     (signal,), effort = received, visit.walk.effort
     window = Window(*layer.windows(signal.grid.shape))
@@ -72,7 +72,7 @@ def largest(window: Window, spikes: Any) -> Spikes:
     return after if spikes.overlap is None else _with_overlap(after, window, spikes)
 
 
-def windows_of_currents(layer: Any, window: Window, currents: Currents, effort: Effort) -> Windows:
+def windows_of_currents(layer: Any, window: Window, currents: Currents, effort: Effort) -> WindowedCurrents:
     """Currents whose maxima are sent on."""
     grid, currents = window.smaller(currents.grid), currents.per_position()
     size = len(window.taps) * grid.steps
@@ -82,7 +82,7 @@ def windows_of_currents(layer: Any, window: Window, currents: Currents, effort: 
     large = most is not None and (size > TOGETHER or inputs * grid.positions * size**2 > most)
     if followed or currents.pairs is None or large:
         raise Uncovered("layers", layer, COSTLY)
-    return Windows.of(currents, window)
+    return WindowedCurrents.of(currents, window)
 
 
 def over_windows(window: Window, between: np.ndarray, grid: Grid) -> np.ndarray:

@@ -21,7 +21,7 @@ from varflow.model.layers import Spike
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.theory.layer import layer_of
-from varflow.theory.maps.maxima import Windows, fire_maxima
+from varflow.theory.maps.maxima import WindowedCurrents, fire_maxima
 from varflow.theory.maps.maxima_backward import maxima_back
 from varflow.theory.maps.positions import (
     MATRICES,
@@ -51,7 +51,7 @@ def forward(layer: Spike, received: tuple[Any], visit: Visit) -> Spikes:
     (signal,), effort = received, visit.walk.effort
     if isinstance(signal, GivenCurrents):
         state, spikes = _driven(layer, signal)
-    elif isinstance(signal, Windows) and not layer.recurrent:
+    elif isinstance(signal, WindowedCurrents) and not layer.recurrent:
         state, spikes = fire_maxima(layer, signal, visit.layer_number, effort.responses)
     elif isinstance(signal, Currents):
         responses = effort.of(signal.grid)
@@ -145,11 +145,11 @@ def backward(layer: Spike, gradients: Gradients, visit: Visit, way: WayBack) -> 
     if isinstance(received, GivenCurrents):
         back, slopes = driven_back(layer, gradients, received.drive, surrogate, detached)
     else:
-        grid = received.grid if isinstance(received, Windows) else way.laid_out(received).grid
+        grid = received.grid if isinstance(received, WindowedCurrents) else way.laid_out(received).grid
         above, effort = gradients.on_map(grid, received.channels), way.walk.effort
         responses = effort.back(received.grid)
         sampling = Sampling(visit.layer_number, responses, surrogate, detached, way.scatter)
-        if isinstance(received, Windows):
+        if isinstance(received, WindowedCurrents):
             back, slopes = maxima_back(layer, above, received, sampling), None
         else:
             back, slopes = fired_back(layer, above, received, visit.kept["state"], sampling)

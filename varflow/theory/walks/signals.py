@@ -12,8 +12,7 @@ import numpy as np
 
 from varflow._checks import DomainError
 from varflow._progress import Report, unreported
-from varflow.model.drive_kinds import Drive, Given, Inputs
-from varflow.model.drive_kinds import Spikes as Trains
+from varflow.model.drive_kinds import Drive, Given, Inputs, SpikeTrains
 from varflow.model.extensions import map_of, missing, wrong_return
 from varflow.model.graph import Graph, Path, graph_of, independent
 from varflow.model.layers import Linear, Measured, Spike
@@ -218,7 +217,7 @@ def _covariance_of_currents(drive: Drive, steps: int, together: bool, infinite: 
         x = drive.input_gain * drive.frames(steps).reshape(-1, drive.fan_in)
         return (x @ x.T / drive.fan_in)[None, None]
     between = np.zeros((steps, steps))
-    if isinstance(drive, Trains):
+    if isinstance(drive, SpikeTrains):
         between = np.full((steps, steps), drive.input_gain**2 * np.mean(drive.rates[0] ** 2))
     if not infinite:
         raise DomainError("drive", drive, "with several kinds of input cannot feed a BatchNorm; give one, or inputs")
@@ -239,7 +238,7 @@ def _at_every_position(covariance: np.ndarray, grid: Grid) -> np.ndarray:
 
 def _of_trains(drive: Drive, steps: int, together: bool, infinite: bool) -> tuple[np.ndarray, np.ndarray]:
     """Mean and second moments of the drive's spikes over the inputs of a neuron."""
-    assert isinstance(drive, Trains)
+    assert isinstance(drive, SpikeTrains)
     if together and not infinite:
         raise DomainError("drive", drive, "with several kinds of input cannot feed a BatchNorm; give one, or inputs")
     rates, square = drive.rates.mean(axis=1), np.mean(drive.rates**2, axis=1)

@@ -18,7 +18,7 @@ from varflow.results.audited_layer import AuditedLayer, lost_inputs
 from varflow.torch_models.audit.causes import FEEDING, diagnosed, needed_gains, shares, to_mend
 from varflow.torch_models.audit.gradients import Backward, check_gradients, squared_gain_above
 from varflow.torch_models.audit.gradients import gradients as measured_back
-from varflow.torch_models.initialise.scales import Scale, multiplier, overlap, scales_of
+from varflow.torch_models.initialise.scales import LayerScale, multiplier, overlap, scales_of
 from varflow.torch_models.prediction.gradients import expected_gradients
 from varflow.torch_models.prediction.signals import Expected, expected
 from varflow.torch_models.tracing.checks import integrators, unlike_their_kind, warn_of_one_step
@@ -131,7 +131,7 @@ def _place(traced: Trace, layer: TracedLayer, audited: AuditedLayer) -> dict[str
     return {"output": output, "sources": sources, "operations": layer.operations / len(audited.survival)}
 
 
-def _with_ways(audited: AuditedLayer, scale: Scale) -> AuditedLayer:
+def _with_ways(audited: AuditedLayer, scale: LayerScale) -> AuditedLayer:
     """Also how its weights can be set."""
     layer = scale.layer
     modules = zip(layer.names, layer.weights, layer.fed, strict=True) if layer.names else ()

@@ -28,7 +28,7 @@ from varflow.torch_models.initialise.scales import (
     FROZEN,
     UNWEIGHTED,
     WITHOUT_GAMMA,
-    Scale,
+    LayerScale,
     free_weight,
     normed_weight,
     scales_of,
@@ -83,7 +83,7 @@ def initialised(
     _check_inputs(traced)
     buffers = list(model.buffers())  # to which computing a weight may write, as spectral norm does
 
-    def drafted() -> tuple[list[Scale], _Draft]:
+    def drafted() -> tuple[list[LayerScale], _Draft]:
         scales = scales_of(model, traced)
         reasons = _beyond_theory(model, traced, scales)
         with full_precision():
@@ -138,7 +138,7 @@ def _check_inputs(traced: Trace) -> None:
             raise DomainError("inputs", f"rms {strength:.3g}", f"is out of scale for {layer.name}: scale them to about 1")
 
 
-def _beyond_theory(model: Any, traced: Trace, scales: Sequence[Scale]) -> list[str]:
+def _beyond_theory(model: Any, traced: Trace, scales: Sequence[LayerScale]) -> list[str]:
     """Why theory does not plan this model; empty for a plain chain of layers that can all be drawn."""
     untouched = [scale.set_by.removeprefix("kept: ") for scale in scales if not scale.scaled]
     free = any(scale.scaled or scale.weights for scale in scales)
@@ -170,7 +170,7 @@ def _misses(draft: _Draft, rates: Rates, outputs: set[str]) -> bool:
     return max(off, default=0.0) > draft.room or (bool(draft.aims) and not draft.room)
 
 
-def _measuring(traced: Trace, scales: Sequence[Scale], quantity: str, value: float, reasons: list[str]) -> _Draft:
+def _measuring(traced: Trace, scales: Sequence[LayerScale], quantity: str, value: float, reasons: list[str]) -> _Draft:
     """By measurement: gains to begin with, and the rates that layers shall have."""
     if quantity == "variance":
         raise DomainError(quantity, value, f"can only be planned for plain chains of layers; here {reasons[0]}: give rate")
@@ -197,7 +197,7 @@ def _measuring(traced: Trace, scales: Sequence[Scale], quantity: str, value: flo
     return _Draft(layers, aims, notes=[note], by_theory=False)
 
 
-def _aims(scales: Sequence[Scale], rate: float) -> dict[str, float]:
+def _aims(scales: Sequence[LayerScale], rate: float) -> dict[str, float]:
     """The late rate for every layer that can be scaled. Layers that read a residual sum have all that earlier ones read, and
     more: their rates are planned to grow a little from branch to branch.
     """
@@ -210,13 +210,13 @@ def _aims(scales: Sequence[Scale], rate: float) -> dict[str, float]:
     return aims
 
 
-def _branch_below(earlier: Sequence[Scale], scale: Scale) -> str | None:
+def _branch_below(earlier: Sequence[LayerScale], scale: LayerScale) -> str | None:
     """The last earlier layer that reads a part of the same sum."""
     shared = (each.layer.neuron_name for each in reversed(earlier) if set(each.layer.feeding) & set(scale.layer.feeding))
     return next(shared, None)
 
 
-def _draw(traced: Trace, scales: Sequence[Scale], layers: Sequence[LayerPlan], generator: Any) -> None:
+def _draw(traced: Trace, scales: Sequence[LayerScale], layers: Sequence[LayerPlan], generator: Any) -> None:
     """Draw all weights of the plan that are not kept; γ is 1, and biases are 0."""
     modules = {name: weight for scale in scales for name, weight in scale.weights}
     modules |= {name: weight for name, weight, *_ in traced.readouts}
@@ -265,7 +265,9 @@ def _check_range(weights: Sequence[Any], plan: Sequence[LayerPlan]) -> None:
             raise DomainError("model", layer.name, rule)
 
 
-def _outcome(traced: Trace, scales: Sequence[Scale], draft: _Draft, rates: Rates, passes: int, *, filled: bool) -> ModelPlan:
+def _outcome(
+    traced: Trace, scales: Sequence[LayerScale], draft: _Draft, rates: Rates, passes: int, *, filled: bool
+) -> ModelPlan:
     """The plan with present gains and measured rates; DomainError if a layer that must fire does not."""
     last = traced.layers[-1].neuron_name
     silent = next((scale for scale in scales if not rates[scale.layer.neuron_name].any()), None)
@@ -296,7 +298,7 @@ def _outcome(traced: Trace, scales: Sequence[Scale], draft: _Draft, rates: Rates
     return ModelPlan(tuple(layers), traced.steps, survival, filled, tuple(notes))
 
 
-def _unset(scales: Sequence[Scale], rates: Rates) -> list[str]:
+def _unset(scales: Sequence[LayerScale], rates: Rates) -> list[str]:
     """Notes on layers whose scale cannot be set, and on those that are silent at last."""
     names = [scale.layer.neuron_name for scale in scales if not scale.scaled and not scale.set_by.endswith(WITHOUT_GAMMA)]
     words = []
@@ -309,7 +311,7 @@ def _unset(scales: Sequence[Scale], rates: Rates) -> list[str]:
     return words + ([f"silent on these inputs: {first_of(silent)}"] if silent else [])
 
 
-def _notes(scales: Sequence[Scale], missed: dict[str, float], passes: int, halved: bool) -> list[str]:
+def _notes(scales: Sequence[LayerScale], missed: dict[str, float], passes: int, halved: bool) -> list[str]:
     """On layers that do not reach their rate, on the mode of normalisations, and on what was measured."""
     words = []
     if missed:

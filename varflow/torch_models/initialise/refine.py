@@ -25,7 +25,7 @@ import torch
 from varflow._restoring import kept
 from varflow.model.library_neurons import Spiking
 from varflow.results import late_steps
-from varflow.torch_models.initialise.scales import Scale
+from varflow.torch_models.initialise.scales import LayerScale
 from varflow.torch_models.tracing.measurements import PASSES as RANDOM_PASSES
 from varflow.torch_models.tracing.origins import tensors_in
 from varflow.torch_models.tracing.passes import copied, forward, reseed
@@ -84,7 +84,7 @@ def _by_step(spiking: Spiking, spikes: Any) -> list[Any]:
     return list(rates.cpu().double())
 
 
-def settle(scales: list[Scale], aims: dict[str, float], measure: Callable[[], Rates]) -> tuple[Rates, int]:
+def settle(scales: list[LayerScale], aims: dict[str, float], measure: Callable[[], Rates]) -> tuple[Rates, int]:
     """Scale layers until each has the rate aimed at, or the nearest within reach; the rates then, and the number of passes.
 
     Every second input of a batch of at least ``HALVED`` is held out.
@@ -95,7 +95,7 @@ def settle(scales: list[Scale], aims: dict[str, float], measure: Callable[[], Ra
 class _Settling:
     """Present factors, and the rates measured with them."""
 
-    def __init__(self, scales: list[Scale], aims: dict[str, float], measure: Callable[[], Rates]):
+    def __init__(self, scales: list[LayerScale], aims: dict[str, float], measure: Callable[[], Rates]):
         self.scales, self.aims, self.measure = scales, aims, measure
         self.rates: Rates = {}
         self.passes = 0
@@ -119,18 +119,18 @@ class _Settling:
         rates = self.rates[name]
         return rates[::2] if len(rates) >= HALVED else rates
 
-    def _off(self, scale: Scale) -> float:
+    def _off(self, scale: LayerScale) -> float:
         """``ln r`` of a layer."""
         name = scale.layer.neuron_name
         return max(math.log(max(self._rate(name), 1e-30) / self.aims[name]), SILENT)
 
-    def _room(self, scale: Scale) -> float:
+    def _room(self, scale: LayerScale) -> float:
         """``|ln r|`` at which a single layer is left: the standard error of its rate over inputs, within bounds."""
         name = scale.layer.neuron_name
         rates = self._refined(name)
         return min(max(float(np.std(rates)) / math.sqrt(len(rates)) / self.aims[name], REFINED), LEFT)
 
-    def _fed(self, scale: Scale) -> bool:
+    def _fed(self, scale: LayerScale) -> bool:
         """True if any of the layers below fires."""
         rates = [self._rate(name) for name in scale.layer.sources if name in self.rates]
         return len(rates) < len(scale.layer.sources) or any(rates)
@@ -171,7 +171,7 @@ class _Settling:
             steps.append(math.copysign(min(abs(step), most, max(left, 0.0)), step))
         return steps
 
-    def _one(self, scale: Scale) -> None:
+    def _one(self, scale: LayerScale) -> None:
         """Bracket one layer's factor; of those tried, the nearest to its rate, and of those alike the nearest to the first."""
         start, room = math.log(scale.factor), self._room(scale)
         tried = [(start, self._off(scale))]
@@ -194,7 +194,7 @@ class _Settling:
         if chosen != tried[-1][0]:
             self._at(scale, chosen)
 
-    def _at(self, scale: Scale, log_factor: float) -> float:
+    def _at(self, scale: LayerScale, log_factor: float) -> float:
         scale.to(math.exp(log_factor))
         self._measure()
         return self._off(scale)

@@ -32,7 +32,7 @@ MOST = 0.4  # rate at which the first gain is taken for higher ones: memoryless 
 
 
 @dataclass(slots=True, eq=False)
-class Scale:
+class LayerScale:
     """One neuron layer's own modules.
 
     Attributes
@@ -87,7 +87,7 @@ class Scale:
         return gain * padding_factor(layer.weights[0], layer.input_shape) / math.sqrt(max(len(self.weights), 1))
 
 
-def scales_of(model: Any, traced: Trace) -> list[Scale]:
+def scales_of(model: Any, traced: Trace) -> list[LayerScale]:
     """Scales of every layer, in their order."""
     owners: dict[str, Any] = {}  # weight modules by name
     norms: set[Any] = set()
@@ -99,13 +99,13 @@ def scales_of(model: Any, traced: Trace) -> list[Scale]:
         owners |= dict(new)
         fresh = [(name, norm) for name, norm in _normalisations(model, layer) if norm not in norms]
         norms |= {norm for _, norm in fresh}
-        scale = Scale(layer, [(name, weight) for name, weight in new if name not in reasons], reasons, _with_scale(fresh))
+        scale = LayerScale(layer, [(name, weight) for name, weight in new if name not in reasons], reasons, _with_scale(fresh))
         _choose(scale, bool(fresh), unscaled.get(layer.neuron_name))
         scales.append(scale)
     return scales
 
 
-def _choose(scale: Scale, normalised: bool, unscaled: str | None) -> None:
+def _choose(scale: LayerScale, normalised: bool, unscaled: str | None) -> None:
     """Set what is scaled, and say so."""
     layer, neuron = scale.layer, scale.layer.spiking.neuron
     acting = [(normed_weight(weight) or [weight.weight])[0] for name, weight in scale.weights if name in layer.scaled_by]

@@ -104,7 +104,7 @@ class _LayerRecorder:
     def __init__(self, layer: TracedLayer):
         self.layer = layer
         self.axes = axes_of_a_step(layer)
-        self.membranes = None if layer.spiking.neuron is None else _Membranes(layer)
+        self.membranes = None if layer.spiking.neuron is None else _MembraneSums(layer)
         self.reason = ""
         neuron = layer.spiking.neuron
         self.binary = neuron is not None and not neuron.reset_rule.counts
@@ -162,7 +162,7 @@ class _LayerRecorder:
         return LayerMeasurement(S / width, variance, mean, alive, never, always, width, overlap, reason)
 
 
-class _Membranes:
+class _MembraneSums:
     """Sums of the membranes of some inputs, stepped a few steps at a time."""
 
     def __init__(self, layer: TracedLayer):
