@@ -87,7 +87,7 @@ def flips(
     >>> import varflow as vf
     >>> network = vf.Network(width=1000, depth=8, gain=vf.gain(threshold=1.0))
     >>> vf.flips(network, relative=0.01).flips.round(3).tolist()
-    [0.006, 0.067, 0.223, 0.407, 0.547, 0.634, 0.68, 0.704]
+    [0.006, 0.067, 0.223, 0.406, 0.547, 0.633, 0.68, 0.704]
     """
     depth = instance("network", network, Network).depth
     if (direct is None) == (relative is None):

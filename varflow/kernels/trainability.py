@@ -88,9 +88,9 @@ def trainability(
     step. Very wide surrogates have a high contrast and persistence although gradients explode, as
     :func:`varflow.gradient_flow` shows.
 
-    **Silence**: weights that receive, or whose neurons send, less than one spike in a hundred inputs, ``n Σ_t E[x_t] < 0.01``,
-    have no persistence (NaN), nor have those that no gradient reaches, nor any weights of a network that sends less. In the
-    mean over layers, ``mean_persistence``, and in the contrast they count as 0, so that networks can be ranked.
+    **Silence**: weights that receive less than one spike in a hundred inputs, ``n Σ_t E[x_t] < 0.01``, and those that no
+    gradient reaches, have no persistence (NaN), nor has any layer of a network that sends less. In the mean over layers,
+    ``mean_persistence``, and in the contrast they count as 0, so that networks can be ranked.
 
     **Assumes** infinite width, at initialisation; input weights that are not a layer of the network are left out; of the step,
     its effect on layer 1 only, of which deep layers of plain networks keep no trace. **Behind shortcuts persistence is an upper
@@ -139,7 +139,7 @@ def trainability(
         raise DomainError("network", network, "must have a layer with weights")
     theta = np.stack([each[:, 0] for each in reversed(way.weights)], axis=1)  # (replicas, layers, inputs, inputs)
     norms = np.sqrt(theta[..., 0, 0].mean(axis=0))
-    theta[:, ~(_firing(visits) & _fires(visits[-1].sent))] = 0.0
+    theta[:, ~_firing(visits)] = 0.0
     moved = 1 if inputs is None else 3
     with np.errstate(divide="ignore", invalid="ignore"):
         answers = _answers(theta.mean(axis=0), moved)
@@ -178,18 +178,14 @@ def _depth(ratio: np.ndarray, error: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def _firing(visits: list[Visit]) -> np.ndarray:
-    """True for each layer with weights, of those that gradients reach, whose inputs and neurons fire."""
-    reached, drives, firing = {visits[-1].node_number}, dict[int, bool](), list[bool]()
+    """True for each layer with weights, of those that gradients reach, if it receives spikes and the network sends any."""
+    reached, firing = {visits[-1].node_number}, list[bool]()
     for visit in reversed(visits):
-        if visit.node_number not in reached:
-            continue
-        reached.update(visit.node.inputs)
-        fires = _fires(visit.sent) if visit.node.operation.spikes else drives.get(visit.node_number, True)
-        if "spikes" in visit.kept:
-            firing.append(fires and (visit.of_numbers or _fires(visit.received[0])))
-        else:
-            drives |= {source: fires or drives.get(source, False) for source in visit.node.inputs}
-    return np.array(firing[::-1], bool)
+        if visit.node_number in reached:
+            reached.update(visit.node.inputs)
+            if "spikes" in visit.kept:
+                firing.append(visit.of_numbers or _fires(visit.received[0]))
+    return np.array(firing[::-1], bool) & _fires(visits[-1].sent)
 
 
 def _fires(signal: Any) -> bool:

@@ -32,9 +32,9 @@ class LearningRate(ReadOnly, Exported, Shown):
         Fraction of spikes that the step turns over, at infinite width.
     dominated_by : int, optional
         The layer that makes more than half of ``Σ d²``.
-    error, error_apart : float
-        Root mean square of ``log₂`` of the best rate over ``rate``, and over the rates of two groups, in the settings measured;
-        NaN for plain networks of more than ten layers, for which none was fitted.
+    error : float
+        Root mean square of ``log₂`` of the best rate over ``rate``, in the settings measured; NaN for plain networks of more
+        than ten layers, for which none was fitted.
     """
 
     network: Network
@@ -46,14 +46,8 @@ class LearningRate(ReadOnly, Exported, Shown):
     flips: np.ndarray
     dominated_by: int | None
     error: float
-    error_apart: float | None
 
-    _hidden, _derived = ("network",), ("change",)
-
-    @property
-    def change(self) -> float:
-        """``D = √Σ d²`` at ``rate``."""
-        return float(np.sqrt(np.sum(self.direct**2)))
+    _hidden = ("network",)
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``layer``."""

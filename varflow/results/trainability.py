@@ -36,8 +36,8 @@ class Trainability(ReadOnly, Exported, Shown):
         Cosine of the first input with the others.
     persistence : ndarray, shape (layers with weights,)
         ``k``: cosine between the gradients by the weights of a layer before and after a step of the optimiser, which is to deep
-        layers like another input close by. NaN for weights that receive, or whose neurons send, less than a spike in a hundred
-        inputs at the network's width, where no gradient arrives, and if the network itself sends less.
+        layers like another input close by. NaN for weights that receive less than one spike in a hundred inputs at the
+        network's width, where no gradient arrives, and if the network itself sends less.
     mean_persistence : float
         Mean over layers, those without persistence counted as 0: 0 for a silent network.
     persistence_depth : float

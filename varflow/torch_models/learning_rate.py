@@ -27,7 +27,7 @@ CHANGE = 0.147  # D of the first step at the best rate, fixed on 8 settings
 PIXELS = 0.75  # κ of the first layer, whose inputs are numbers; .69 to .79 measured
 DEEP = 10  # plain layers above which half the rate is advised
 INPUTS = 8  # of which overlaps and rates are computed
-OCTAVES = {"together": 0.22, "first": 1.03, "apart": 0.29}  # rms of log₂ of the best rate over the advised one
+OCTAVES, FIRST_OCTAVES = 0.22, 1.03  # rms of log₂ of the best rate over this one, and where the first layer dominates
 UNCOVERED = {
     "sgd": "has no rule: in six settings best rates went from 0.24 to 1.2, and no rule was within less than a factor of 1.6",
     "adamw": "was not measured: its first step is Adam's but for the decay; ask for 'adam' and try",
@@ -138,8 +138,7 @@ def learning_rate(
         rate * per_unit,
         flips(two, direct=rate * per_unit, points=points, seed=seed).flips,
         dominated,
-        np.nan if deep else OCTAVES["first" if dominated == 1 else "together"],
-        OCTAVES["apart"] if apart else None,
+        np.nan if deep else FIRST_OCTAVES if dominated == 1 else OCTAVES,
     )
 
 
@@ -152,8 +151,8 @@ def _per_unit_rate(network: Network, responses: Responses, size: float, single: 
     change = np.zeros(network.depth)
     change[0] = PIXELS * size
     for visit in visits:
-        if isinstance(visit.node.operation, Linear) and not visit.of_numbers:
-            change[visit.layer_number] = _spikes_in_step(visit, single)
+        if isinstance(visit.node.operation, Linear) and not visit.of_numbers and (l := visit.layer_number) < network.depth:
+            change[l] = np.hypot(change[l], _spikes_in_step(visit, single))
     variances = [np.diagonal(v.kept["received"].covariance, axis1=-2, axis2=-1).mean() for v in visits if "state" in v.kept]
     return change / np.sqrt(variances), not any(len(node.inputs) > 1 for node in blocks.graph)
 
@@ -163,15 +162,12 @@ def _spikes_in_step(visit: Visit, single: bool) -> float:
     signal = visit.received[0]
     M, inputs, steps = over_positions(signal)[1].mean(axis=(0, 1)), signal.grid.inputs, signal.grid.steps
     raster = np.einsum("atbt->ab", M.reshape(inputs, steps, inputs, steps)) / steps
-    own, n = np.diagonal(raster), signal.neurons
-    rate = float(own.mean())
-    if n * rate < 1:
-        raise DomainError(
-            "network", visit.node.name, "receives less than one spike in a step: give it a gain at which neurons fire"
-        )
-    different = ~np.eye(inputs, dtype=bool)
-    overlap = float(np.mean((raster / np.sqrt(np.outer(own, own)))[different]))
-    return n * rate * (1.0 if single else coherence(rate, overlap, n * rate))
+    rate = float(np.diagonal(raster).mean())
+    active = signal.neurons * rate
+    if active < 1:
+        raise DomainError("network", visit.node.name, "receives less than one spike in a step: make its neurons fire")
+    overlap = float(raster[~np.eye(inputs, dtype=bool)].mean()) / rate
+    return active * (1.0 if single else coherence(rate, overlap, active))
 
 
 def _covered(graph: Graph) -> None:

@@ -152,10 +152,10 @@ def test_silent_networks_count_as_nothing():
     assert "no spikes or gradients at weights 1, 2, 3" in repr(found)
     narrow = vf.trainability(vf.Network(width=100, depth=3, gain=2.859, neuron=SPIKE.neuron, steps=4), lambda x: 0.0 * x)
     assert np.isnan(narrow.persistence).all()
-    branch = [L.Linear(gain=0.05), SPIKE]  # of which nothing comes
-    beside = vf.trainability(vf.Network(width=50, layers=[SPIKE, L.Residual(*branch), L.Linear(gain=2.859), SPIKE], steps=4))
-    assert np.isnan(beside.persistence).tolist() == [True, False]
-    assert beside.mean_persistence == pytest.approx(beside.persistence[1] / 2)
+    layers = [SPIKE, L.Residual(L.Linear(gain=0.05), SPIKE, L.Linear(gain=2.0), SPIKE), L.Linear(gain=2.859), SPIKE]
+    beside = vf.trainability(vf.Network(width=50, layers=layers, steps=4))
+    assert np.isnan(beside.persistence).tolist() == [False, True, False]
+    assert beside.mean_persistence == pytest.approx(np.nansum(beside.persistence) / 3)
 
 
 def test_a_network_that_was_read():

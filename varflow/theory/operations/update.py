@@ -67,7 +67,7 @@ class Shifted(Spike):
 
 
 def twofold(signal: Any) -> Signal:
-    """What the drive sends, before and after the step."""
+    """The signal of the drive, before and after the step."""
     if not isinstance(signal, Currents | Spikes) or signal.grid.per_position:
         raise Uncovered(
             "network", signal, "must not be driven by currents given one by one, nor have maps too large for one index"
