@@ -6,7 +6,7 @@ Heavy libraries (torch, matplotlib, sympy, scipy.stats) load on first use.
 
 from typing import TYPE_CHECKING
 
-from varflow import _figures
+from varflow._display import PLACES
 from varflow._lazy import loaded_when_asked
 
 __version__ = "0.1.0"
@@ -83,6 +83,6 @@ if TYPE_CHECKING:
     from varflow.torch_models.tracing.door import read
     from varflow.verdict import compare
 
-_figures.PLACES.append("varflow.plots")
+PLACES.append("varflow.plots")
 __getattr__, __dir__ = loaded_when_asked(globals())
 __all__ = __dir__()  # pyright: ignore[reportUnsupportedDunderAll]

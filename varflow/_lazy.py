@@ -4,10 +4,12 @@ A package shows names so that are defined in a package that imports it: ``varflo
 ``varflow.torch_models``, which imports ``varflow.init``.
 """
 
-import ast
+import dis
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
+from types import CodeType
 from typing import Any
 
 LOADED = time.time()  # the earliest that any part of varflow was
@@ -18,13 +20,11 @@ def loaded_when_asked(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """``__getattr__`` and ``__dir__`` of a package, given its ``globals()``.
 
-    The names are those that its source imports under ``if TYPE_CHECKING:``. ``renamed``: old name, which warns → new name.
+    The names are those that it imports under ``if TYPE_CHECKING:``, where type checkers read them. ``renamed``: old name, which
+    warns → new name.
     """
     name_of = package["__name__"]
-    tree = ast.parse(package["__loader__"].get_source(name_of))
-    typed = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
-    imports = [(node.module or "", alias) for node in typed.body if isinstance(node, ast.ImportFrom) for alias in node.names]
-    homes = {alias.asname or alias.name: (module, alias.name) for module, alias in imports}
+    homes = {name: home for name, home in _imports(sys._getframe(1).f_code) if name not in package}
 
     def get(name: str) -> Any:
         if renamed and name in renamed:
@@ -43,6 +43,23 @@ def loaded_when_asked(
         return package[name]
 
     return get, lambda: sorted(homes)
+
+
+def _imports(code: CodeType) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Every name that a module imports from another, with this module and its name there.
+
+    They are read in the compiled code, run or not: a package that is frozen or zipped may be without its sources.
+    """
+    module, name = "", ""
+    for step in dis.get_instructions(code):
+        match step.opname:
+            case "IMPORT_NAME":
+                module = step.argval
+            case "IMPORT_FROM":
+                name = step.argval
+            case "STORE_NAME" if name:
+                yield step.argval, (module, name)
+                name = ""
 
 
 def names_of(package: Mapping[str, Any]) -> list[str]:

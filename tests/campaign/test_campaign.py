@@ -15,9 +15,8 @@ import pytest
 
 import varflow as vf
 from varflow.campaign import Block
-from varflow.campaign.block import labels
+from varflow.campaign.block import decoded, encoded, labels
 from varflow.campaign.code import _digest, _files_and_imports, code_version
-from varflow.campaign.encoding import decoded, encoded
 from varflow.campaign.processes import Processes
 from varflow.campaign.store import Store
 

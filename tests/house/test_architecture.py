@@ -1,8 +1,10 @@
 """Who may import whom, what loads when, and what no file may contain: read from the source, not from good intentions."""
 
 import ast
+import compileall
 import inspect
 import re
+import shutil
 import subprocess
 import sys
 from functools import cache
@@ -24,7 +26,6 @@ DIGITS = {"_mpmath"}  # a context, no formulas
 MAY_IMPORT = {
     "_checks": set(),
     "_display": {"_checks"},
-    "_figures": {"_checks"},
     "_memory": {"_checks"},
     "_mpmath": set(),
     "_progress": {"_checks"},
@@ -35,8 +36,8 @@ MAY_IMPORT = {
     "_shared": set(),
     "_stopping": set(),
     "_process": {"_checks", "_stopping"},
-    "model": {"_checks", "_display", "_figures", "_memory", "_shared"} | DIGITS,
-    "results": {"_checks", "_display", "_figures", "_lazy", "model"},
+    "model": {"_checks", "_display", "_memory", "_shared"} | DIGITS,
+    "results": {"_checks", "_display", "_lazy", "model"},
     "theory": {"_checks", "_display", "_lazy", "_memory", "_progress", "_shared", "model", "results"},
     "init": {"_checks", "campaign", "_display", "_lazy", "_memory", "_progress", "_restoring", "model", "results", "theory"},
     "torch_models": {
@@ -60,7 +61,7 @@ MAY_IMPORT = {
     "experiment": {"_checks", "campaign", "_stopping", "model", "results", "theory", "init", "simulation", "verdict"},
     "kernels": {"_checks", "_memory", "_progress", "model", "results", "theory", "simulation"},
     "phases": {"_checks", "_progress", "campaign", "model", "results", "theory", "init"},
-    "plots": {"_checks", "_display", "_figures", "_lazy", "results"},
+    "plots": {"_checks", "_display", "_lazy", "results"},
     "citations": {"_checks"},
     "cli": {"_checks", "_files", "_process", "_stopping", PUBLIC},
     "__main__": {"cli"},
@@ -69,7 +70,6 @@ MAY_IMPORT = {
 THIRD_PARTIES = {
     "_checks": {"numpy"},
     "_display": set(),
-    "_figures": set(),
     "_memory": set(),
     "_mpmath": {"mpmath", "sympy"},
     "_progress": {"rich"},
@@ -288,6 +288,18 @@ def test_import_is_light():
     assert "mpmath" in loaded_after("import mpmath")  # the probe sees what is there
 
 
+def test_a_package_without_sources_answers(tmp_path):
+    """As frozen applications ship it: only what is compiled, and data."""
+    shutil.copytree(PACKAGE, tmp_path / "varflow", ignore=shutil.ignore_patterns("__pycache__", "symbolic", "torch_models"))
+    compileall.compile_dir(tmp_path, legacy=True, quiet=1)
+    for source in tmp_path.rglob("*.py"):
+        source.unlink()
+    script = "import varflow as vf; print(vf.__file__, vf.gain(threshold=1.0), len(dir(vf)), 'normal_' in dir(vf.init))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    expected = f"{tmp_path / 'varflow' / '__init__.pyc'} {vf.gain(threshold=1.0)} {len(dir(vf))} True"
+    assert done.stdout.strip() == expected, done.stderr
+
+
 @pytest.mark.parametrize("arguments", ["'--help'", "'validate', '--help'", "'--version'"])
 def test_help_loads_nothing(arguments):
     code = f"from varflow.cli import main\nsys.argv = ['varflow', {arguments}]\ntry:\n    main()\nexcept SystemExit as end:"
@@ -324,7 +336,7 @@ def test_unknown_names_are_refused():
 # Circles.
 
 # Files that import modules whose names they are given: by the tables of a package's door, by a user, or by who asks.
-BY_NAME = {"_checks", "_figures", "_lazy", "campaign.processes", "cli.audit"}
+BY_NAME = {"_checks", "_display", "_lazy", "campaign.processes", "cli.audit"}
 
 
 def circles(imports):

@@ -9,7 +9,7 @@ import pytest
 
 import varflow as vf
 from varflow.init.table import DEPTHS, THRESHOLDS, WIDTHS
-from varflow.results.gain_table import COLUMNS
+from varflow.results.initialization import COLUMNS
 
 SHIPPED = files("varflow").joinpath("data", "corrected_gains.csv").read_text(encoding="utf-8")
 

@@ -88,12 +88,18 @@ def test_a_drive_from_outside_is_simulated(made, engine):
 
 
 MISSING = {
-    "simulation": (lambda: vf.simulate(network(Nameless()), repeats=1), r"layers\[2\]=Nameless.* not covered: vf.register"),
+    "simulation": (
+        lambda: vf.simulate(network(Nameless()), repeats=1),
+        r"layers\[2\]=Nameless.* has no simulate: .*vf.register",
+    ),
     "counts": (
         lambda: vf.finite_width(network(Power(3))),
         r"layers\[2\]=Power\(exponent=3\) has no count: .*register\(Power, count=",
     ),
-    "counts of a stranger": (lambda: vf.finite_width(network(Nameless())), r"layers\[2\]=Nameless.* not covered"),
+    "counts of a stranger": (
+        lambda: vf.finite_width(network(Nameless())),
+        r"layers\[2\]=Nameless.* has no count: .*register\(Nameless, count=",
+    ),
     "a figure": (lambda: vf.plots.draw(Power(3)), "has no figure: give it by vf.register"),
 }
 
@@ -120,6 +126,42 @@ def test_a_drive_without_parts_is_refused():
 
     with pytest.raises(vf.DomainError, match=r"no simulate: .*register\(Covariance, simulate="):
         vf.simulate(vf.Network(width=10, depth=2, gain=1.0, drive=Covariance()), repeats=1)
+
+
+WRONG = {
+    "a tensor": (lambda flow: flow.values, "simulate that returns an array of shape .*: it must return vf.simulation.Flow"),
+    "another shape": (lambda flow: vf.simulation.Flow(flow.values[..., :39]), r"shape \(.* 3, 39\): .* of shape \(.* 3, 40\)$"),
+    "0/0": (lambda flow: vf.simulation.Flow(0 * flow.values / 0), "simulate that returns NaN"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize(
+    "made", [lambda **more: network(Power(1), **more), lambda **more: vf.Network(width=40, depth=2, gain=2.5, **more)]
+)
+def test_a_drive_that_sends_what_it_must_not_is_named(name, made):
+    class Other(Uniform):
+        """A drive with a map of its own."""
+
+    change, words = WRONG[name]
+    vf.register(Other, simulate=lambda *walked: change(uniform(*walked)))
+    with pytest.raises(vf.DomainError, match=words) as error:
+        vf.simulate(made(drive=Other(), steps=3), repeats=2)
+    assert str(error.value).startswith("drive=")
+
+
+def test_a_covariance_of_another_shape_is_named():
+    class Flat(Uniform):
+        """Of one matrix, without an axis of inputs."""
+
+        def covariance(self, steps):
+            return np.eye(steps)
+
+    words = r"covariance of shape \(\d, \d\): it must have \(n_inputs, steps, steps\) = \(1, \d, \d\)"
+    with pytest.raises(vf.DomainError, match=words):
+        vf.Network(width=10, depth=2, gain=1.0, drive=Flat())
+    with pytest.raises(vf.DomainError, match=words):
+        vf.mean_field(network(vf.layers.Scale(1.0), drive=Flat(), steps=3))
 
 
 class Result:

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import varflow as vf
+from varflow.model.build import graph_of
 from varflow.model.chains import as_chain
-from varflow.model.graph import Graph, Node, Path, graph_of, independent
+from varflow.model.graph import Graph, Node, Path
+from varflow.model.independence import independent
 from varflow.model.layers import BatchNorm, Concat, Conv, LayerNorm, Linear, Pool, Product, Residual, Scale, Spike, Sum, Unknown
 from varflow.model.signals import Signal
 from varflow.model.sources import Source

@@ -141,7 +141,7 @@ def test_bad_input_names_argument_and_rule(function, arguments, message):
 
 
 def test_a_distribution_that_does_not_settle_raises(monkeypatch):
-    monkeypatch.setattr("varflow.reference.survivors.LONGEST", 3)
+    monkeypatch.setattr("varflow.reference.deep.LONGEST", 3)
     with pytest.raises(vf.ConvergenceError, match="did not settle within 3"):
         reference.quasi_stationary(**NARROW)
     assert chain_module.WIDEST == 200

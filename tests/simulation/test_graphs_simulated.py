@@ -140,7 +140,10 @@ class Strange(Layer):
 
 @pytest.mark.parametrize(
     ("layer", "words"),
-    [(Unknown("is an attention head"), "odd=Unknown.*is an attention head"), (Strange(), r"odd=Strange\(\) is not covered")],
+    [
+        (Unknown("is an attention head"), "odd=Unknown.*is an attention head"),
+        (Strange(), r"odd=Strange\(\) has no simulate: give"),
+    ],
 )
 def test_operations_without_a_simulation_are_named(layer, words):
     network = of(BEGUN | {"odd": (layer, "s1"), "c2": (LINEAR, "odd"), "s3": (SPIKE, "c2")})

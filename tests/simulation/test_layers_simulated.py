@@ -14,6 +14,7 @@ import varflow as vf
 
 torch = pytest.importorskip("torch")
 
+from varflow.model.graph import Node  # noqa: E402
 from varflow.model.layers import (  # noqa: E402
     BatchNorm,
     Concat,
@@ -241,7 +242,7 @@ class TestIdentities:
         from varflow.simulation.operations import simulate as applied
 
         def merged(operation, *flows):
-            return applied(operation, flows, None, None)
+            return applied(Node(operation), flows, None, None)
 
         x, y = torch.tensor([0.0, 1.0, 2.0, 5.0]), torch.tensor([1.0, 1.0, 0.0, 3.0])
         for unit, other in ((1.0, 1.0), (1 / 9, 1.0), (1.0, 0.25), (0.3, 1.0), (None, 0.5), (1 / 7, None)):
@@ -290,7 +291,7 @@ class TestIdentities:
         from varflow.simulation.operations import simulate as applied
 
         def normalised(flow, layer):
-            return applied(layer, (flow,), None, None)
+            return applied(Node(layer), (flow,), None, None)
 
         x = torch.from_numpy(RNG.normal(1.0, 2.0, (1, 6, 2, 4, 3, 3)))
         frames = x.flatten(0, 2)

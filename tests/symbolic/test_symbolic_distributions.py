@@ -14,7 +14,7 @@ from sympy import Rational, stats
 from sympy.stats.crv_types import GumbelDistribution, MoyalDistribution
 
 import varflow as vf
-from varflow.symbolic import families, laws, simplify, standard
+from varflow.symbolic import laws, simplify, standard
 from varflow.symbolic.integrals import integral
 from varflow.symbolic.laws import law_of
 
@@ -240,7 +240,7 @@ class Family:
     """Of sympy.stats, from its own density: moments by scipy's quadrature, and the tail beyond ``mean + z std``."""
 
     def __init__(self, distribution):
-        self.moments = [float(moment) for moment in families.moments(distribution) or (Rational(4, 3), Rational(7, 18))]
+        self.moments = [float(moment) for moment in standard.moments(distribution) or (Rational(4, 3), Rational(7, 18))]
         self.density = sympy.lambdify(y, distribution.pdf(y), ["scipy", "numpy"])
         self.ends = [float(end) for end in (distribution.set.inf, distribution.set.sup)]
 
@@ -261,7 +261,7 @@ def test_moments_and_tails_of_a_family_are_those_of_its_density(make):
     got = family.powers(-np.inf, (0, 1, 2))
     assert got == pytest.approx([1, 0, 1], rel=2e-6, abs=2e-6)
     assert got[2] != pytest.approx(1.001, rel=1e-5)
-    tail = families.upper_tail(distribution, y)
+    tail = standard.upper_tail(distribution, y)
     if tail is not None:  # else the integral of the density
         mean, std = family.moments[0], np.sqrt(family.moments[1])
         for z in (0.5, -0.4):

@@ -13,7 +13,7 @@ from model_structures import BIAS, STEPS, STRUCTURES, drawn, leaky, stronger  # 
 from torch import nn  # noqa: E402
 
 import varflow as vf  # noqa: E402
-from varflow.model.graph import graph_of  # noqa: E402
+from varflow.model.build import graph_of  # noqa: E402
 from varflow.results import late_steps  # noqa: E402
 from varflow.theory.signals.elementwise import rescaled  # noqa: E402
 from varflow.theory.walks.signals import Blocks, signals_walk  # noqa: E402
@@ -236,7 +236,7 @@ def test_an_operation_of_ones_own_is_read(norm, monkeypatch):
         return RootMeanSquare(1.0 if weight is None else float(weight.detach().square().mean().sqrt()))
 
     for part in ("forward", "backward", "simulate"):  # undone afterwards
-        monkeypatch.setitem(vf.model.extensions.OWN[part], RootMeanSquare, None)
+        monkeypatch.setitem(vf.model.coverage.MAPS[part], RootMeanSquare, None)
     for name in (OwnNorm, "group_norm"):
         monkeypatch.setitem(vf.model.extensions.READS, name, None)
 

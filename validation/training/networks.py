@@ -14,7 +14,7 @@ from torch.nn import functional
 
 import varflow as vf
 from validation.training.spiking import Spiking
-from varflow.init.published.spikeinit import spikeinit_first_layer_std, spikeinit_gain
+from varflow.init.published.leaky import spikeinit_first_layer_std, spikeinit_gain
 
 __all__ = ["INITIALISATIONS", "STRUCTURES", "Design", "Network", "build"]
 

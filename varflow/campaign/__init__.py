@@ -7,6 +7,6 @@ A *block* is one piece of work: a function of this package, its settings and the
 
 from varflow.campaign.block import Block
 from varflow.campaign.campaign import Campaign, Run
-from varflow.campaign.here import Cancelled
+from varflow.campaign.work import Cancelled
 
 __all__ = ["Block", "Campaign", "Cancelled", "Run"]

@@ -1,8 +1,12 @@
-"""A block: one piece of work, what determines its result, and the computation itself."""
+"""A block: one piece of work, what determines its result, the computation itself, and the result as bytes.
+
+Bytes are JSON, or an npz file for a dict of arrays: exact both ways, and never a pickle.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -11,10 +15,13 @@ from inspect import signature
 from threading import Event
 from typing import Any
 
+import numpy as np
+
 from varflow._checks import DomainError
 from varflow.campaign.code import code_version
-from varflow.campaign.encoding import encoded
 from varflow.campaign.fingerprint import described
+
+ZIP = b"PK"  # with which an npz file begins, and JSON never does
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,3 +85,20 @@ def timed(block: Block, stop: Event | None = None) -> tuple[Any, float]:
     """The result, and the seconds it took."""
     start = time.perf_counter()
     return block.result(stop), time.perf_counter() - start
+
+
+def encoded(result: Any) -> bytes:
+    """JSON, or npz for a dict with an array in it."""
+    if isinstance(result, dict) and any(isinstance(value, np.ndarray) for value in result.values()):
+        file = io.BytesIO()
+        np.savez(file, allow_pickle=False, **result)
+        return file.getvalue()
+    return json.dumps(result, ensure_ascii=False).encode()
+
+
+def decoded(content: bytes) -> Any:
+    """The result of these bytes."""
+    if content.startswith(ZIP):
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    return json.loads(content)

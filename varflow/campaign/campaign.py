@@ -11,12 +11,11 @@ from typing import Any
 
 from varflow._checks import DomainError, called, flag, instance, integer
 from varflow._progress import Progress, reporter
-from varflow.campaign.block import Block, labels, timed
+from varflow.campaign.block import Block, decoded, encoded, labels, timed
 from varflow.campaign.cluster import Cluster
-from varflow.campaign.encoding import decoded, encoded
-from varflow.campaign.here import work
 from varflow.campaign.processes import Processes
 from varflow.campaign.store import Store
+from varflow.campaign.work import work
 
 Arrived = Callable[[int, Any], object]  # (index of the block, result)
 

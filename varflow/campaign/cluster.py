@@ -9,7 +9,7 @@ from typing import Any
 
 from varflow._checks import ConvergenceError, DomainError, require, said
 from varflow.campaign.block import Block
-from varflow.campaign.spread import Finished, spread
+from varflow.campaign.work import Finished, spread
 
 PATIENCE = 10.0  # seconds to reach the scheduler
 

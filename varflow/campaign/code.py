@@ -23,7 +23,7 @@ from varflow._checks import DomainError
 from varflow._lazy import LOADED
 
 PACKAGE = Path(__file__).parent.parent
-NO_NUMBERS = {"__main__", "_display", "_figures", "_files", "_lazy", "_process", "_progress", "_stopping"}
+NO_NUMBERS = {"__main__", "_display", "_files", "_lazy", "_process", "_progress", "_stopping"}
 NO_NUMBERS |= {"campaign", "citations", "cli", "plots"}
 LIBRARIES = ("numpy", "scipy", "torch")
 IMPORT = re.compile(r"^[ \t]*(?:from|import) ([\w.]+)(?: as \w+| import (.*))?$", re.MULTILINE)  # ast takes ten times as long

@@ -21,7 +21,7 @@ from typing import Any
 
 from varflow._checks import DomainError
 from varflow.campaign.block import Block
-from varflow.campaign.spread import Finished, spread
+from varflow.campaign.work import Finished, spread
 
 ATTEMPTS = 3  # at one block, each ended by the death of a process: the last one alone
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -18,7 +18,7 @@ from threading import Thread
 from typing import Any
 
 from varflow._checks import DomainError
-from varflow.campaign.encoding import decoded
+from varflow.campaign.block import decoded
 
 MARK, VERSION = 0x76666C77, 1  # "vflw"; of the table below
 TABLE = """

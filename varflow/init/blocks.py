@@ -17,7 +17,7 @@ from varflow.model.network import Network
 from varflow.model.over_neurons import mean_of
 from varflow.model.signals import Layer
 from varflow.results import Initialization
-from varflow.results.layout import late_steps
+from varflow.results.export import late_steps
 from varflow.theory.deep.block import WIDTH, RepeatedBlock, critical_gain_of_block
 from varflow.theory.mean_field import mean_field
 from varflow.theory.roots import monotone_root, rising_root
@@ -39,7 +39,7 @@ def gain_of_block(
     seed: int,
 ) -> Initialization:
     """See :func:`varflow.gain_for_rate`."""
-    block = RepeatedBlock(layers)
+    block = RepeatedBlock.of(layers)
     steps, depth = integer("steps", steps, minimum=1), integer("depth", depth, minimum=1)
     sums = steps > 1 and not block.binary  # whose mean may exceed 1
     rate = positive_number("rate", rate) if sums else probability("rate", rate, open_ends=True)

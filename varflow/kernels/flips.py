@@ -9,8 +9,7 @@ import numpy as np
 from varflow._checks import DomainError, instance, integer, non_negative, per_layer
 from varflow.model.network import Network
 from varflow.results import Flips
-from varflow.results.ensemble import spread
-from varflow.theory.operations.table import Uncovered
+from varflow.results.profile import spread
 from varflow.theory.operations.update import twofold, updated
 from varflow.theory.operations.visit import Effort
 from varflow.theory.responses.layer_state import LayerState
@@ -97,15 +96,11 @@ def flips(
     replicas = scrambles if repeats is None else integer("repeats", repeats, minimum=2)
     responses = SampledSpikes(points, replicas, seed, own_width=repeats is not None)
     none, blocks = [0.0] * depth, Blocks.of(network, Effort(responses))
-    try:
-        graph = updated(blocks.graph, *((none, changes) if relative is None else (changes, none)))
-        walks = []
-        for start, batching in blocks:
-            walk = blocks.walk(batching, record=_turned_over)
-            signals_walk(graph, twofold(start), walk)
-            walks.append(walk.records)
-    except Uncovered as error:
-        raise DomainError(error.argument, error.value, error.rule) from None
+    graph, walks = updated(blocks.graph, *((none, changes) if relative is None else (changes, none))), []
+    for start, batching in blocks:
+        walk = blocks.walk(batching, record=_turned_over)
+        signals_walk(graph, twofold(start), walk)
+        walks.append(walk.records)
     counted = [sum(aligned(*layer)) for layer in zip(*walks, strict=True)]  # (replicas, 2) of every layer, summed over inputs
     flipped, sent = np.moveaxis(np.stack(aligned(*counted, least=2), axis=1), -1, 0)
     unchanged = np.cumsum(changes) == 0

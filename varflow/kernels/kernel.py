@@ -10,13 +10,13 @@ import numpy as np
 from varflow._checks import DomainError, instance, integer, require
 from varflow._memory import room
 from varflow._progress import Progress, check_progress
+from varflow.model.build import graph_of
 from varflow.model.drives import Inputs
 from varflow.model.drives import inputs as drive_of_inputs
-from varflow.model.graph import graph_of
 from varflow.model.network import Network
 from varflow.model.signals import has_own_gain
 from varflow.results import Kernel
-from varflow.results.ensemble import spread
+from varflow.results.profile import spread
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.walks.kernels import second_moments
 

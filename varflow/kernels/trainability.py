@@ -9,12 +9,13 @@ import numpy as np
 
 from varflow._checks import DomainError, flag, instance, real_number
 from varflow.kernels.kernel import driven_by, with_inputs
+from varflow.model.build import graph_of
+from varflow.model.coverage import covered
 from varflow.model.drives import ConstantCurrents, Inputs
-from varflow.model.graph import graph_of
 from varflow.model.network import Network
 from varflow.model.surrogates import surrogate_of
 from varflow.results import Trainability
-from varflow.results.ensemble import spread
+from varflow.results.profile import spread
 from varflow.theory.operations.visit import Effort, Visit, WayBack
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals.gradients import readout
@@ -130,6 +131,7 @@ def trainability(
     overlaps = _overlaps(asked.drive, network.steps)
     driven = asked if inputs is None else _with_moved(asked, step, seed)
     blocks = Blocks.of(driven, Effort(responses), np.arange(driven.drive.n_inputs))
+    covered(blocks.graph.behind_last, "backward")
     ((start, batching),) = blocks
     walk = blocks.walk(batching)
     visits = signals_walk(blocks.graph, start, walk, keep=True)

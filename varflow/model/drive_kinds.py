@@ -77,7 +77,15 @@ class Drive:
     @property
     def current_variances(self) -> np.ndarray:
         """Variance of layer 1's currents at the first step, one entry per input."""
-        return self.covariance(1)[:, 0, 0]
+        return self.checked_covariance(1)[:, 0, 0]
+
+    def checked_covariance(self, steps: int) -> np.ndarray:
+        """``covariance(steps)``; DomainError if that of a drive from outside has another shape."""
+        covariance, wanted = self.covariance(steps), (self.n_inputs, steps, steps)
+        if np.shape(covariance) != wanted:
+            rule = f"has a covariance of shape {np.shape(covariance)}: it must have (n_inputs, steps, steps) = {wanted}"
+            raise DomainError("drive", self, rule)
+        return covariance
 
     def of_rows(self, rows: Any) -> Drive:
         """The drive with only these inputs, in this order; itself if all networks get the same."""

@@ -1,25 +1,18 @@
-"""Which maps are known of an operation: those of the package, in tables of their rooms, and those registered from outside.
-
-:func:`register` enters maps, readers and figures into dictionaries that the rooms look into, so that none of them is loaded.
-"""
+"""``register``: maps, readers and figures of classes from outside, entered where the rooms look, so that none is loaded."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from inspect import signature
 from typing import Any
 
-from varflow import _figures
+from varflow import _display
 from varflow._checks import DomainError, called
+from varflow.model.coverage import enter, from_outside
 from varflow.model.drive_kinds import Drive
-from varflow.model.graph import Graph, Node
 from varflow.model.signals import Layer
-from varflow.model.sources import Unknown
 
-Maps = Mapping[type, Callable[..., Any]]
-OWN: dict[str, dict[type, Callable[..., Any]]] = {part: {} for part in ("forward", "backward", "count", "simulate")}
 READS: dict[str | type, Callable[..., Any]] = {}  # by name of a function of torch, or by class of a module
 PARAMETERS = {
     "forward": ("layer", "received", "visit"),
@@ -88,7 +81,7 @@ def register(
     >>> bool(vf.simulate(network, repeats=4).firing_rate[:, 1].min() > 0)
     True
     """
-    if not isinstance(kind, type) or _of_varflow(kind):
+    if not isinstance(kind, type) or not from_outside(kind):
         raise DomainError("kind", kind, "must be a class of your own")
     parts = {"forward": forward, "backward": backward, "count": count, "simulate": simulate, "figure": figure}
     given = {part: called(part, function) for part, function in parts.items() if function is not None}
@@ -103,8 +96,9 @@ def register(
         _check_parameters(part, given[part])
     for name in reads or {}:
         _check_name(name)
-    for part, function in given.items():
-        (_figures.figure.register if part == "figure" else OWN[part].__setitem__)(kind, function)
+    if "figure" in given:
+        _display.figure.register(kind, given.pop("figure"))
+    enter(kind, **given)
     for name, reader in (reads or {}).items():
         READS[name] = called("reads", reader)
 
@@ -124,45 +118,3 @@ def _check_name(name: str | type) -> None:
         inner = (getattr(torch._C, place) for place in ("_special", "_linalg", "_fft"))
         if not any(hasattr(place, name) for place in (torch, torch.nn.functional, torch.Tensor, *inner)):
             raise DomainError("reads", name, "is no function of torch, torch.nn.functional or torch.Tensor")
-
-
-def wrong_return(part: str, node: Node, value: Any, rule: str) -> DomainError:
-    """The error for a map from outside that returns what it must not."""
-    shown = f"an array of shape {tuple(value.shape)}" if hasattr(value, "shape") else f"{value!r:.80}"
-    return DomainError(node.name, node.operation, f"has a {part} that returns {shown}: it must return {rule}")
-
-
-def _of_varflow(kind: type) -> bool:
-    home = sys.modules.get(kind.__module__)
-    return kind.__module__.split(".")[0] == "varflow" and getattr(home, kind.__name__, None) is kind
-
-
-def map_of(part: str, table: Maps, operation: object) -> Callable[..., Any] | None:
-    """The map of an operation's class, or of the nearest above it of which any map is known: maps of two classes do not mix."""
-    for kind in type(operation).__mro__:
-        if kind in table:
-            return table[kind]
-        if any(kind in maps for maps in OWN.values()):
-            return OWN[part].get(kind)
-    return None
-
-
-def refuse_gaps(graph: Graph, part: str, table: Maps) -> None:
-    """DomainError for the first node of a graph that has no map of this part."""
-    for node in graph:
-        if map_of(part, table, node.operation) is None:
-            raise DomainError(node.name, node.operation, missing(node.operation, part))
-
-
-def missing(operation: Layer, part: str) -> str:
-    """Why an operation has no map of this part, and what to do."""
-    if isinstance(operation, Unknown):
-        own = operation.of is not None and not _of_varflow(type(operation.of))
-        harmless = f"; where that does not matter, {type(operation.of).__name__} says independent = False" if own else ""
-        return f"is not covered: it {operation.words}{harmless}"
-    kind = type(operation)
-    if _of_varflow(kind):
-        return f"is not covered: it has no {part}"
-    if any(kind in maps for maps in OWN.values()):
-        return f"has no {part}: give it by vf.register({kind.__name__}, {part}=…)"
-    return f"is not covered: vf.register({kind.__name__}, …) makes layers of your own known"

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from varflow.model.build import of_layers, spiking_shapes
 from varflow.model.drive_kinds import Drive, Inputs
-from varflow.model.graph import of_layers, spiking_shapes
 from varflow.model.layers import Pool
 from varflow.model.signals import Layer, Signal, own_gain
 

@@ -4,21 +4,14 @@
 """
 
 from varflow import results
-from varflow._figures import draw, figure
+from varflow._display import draw, figure
 from varflow._lazy import names_of
-from varflow.plots.audit import plot_audit
 from varflow.plots.catalogue import plot_catalogue, plot_methods
-from varflow.plots.comparison import plot_comparison
-from varflow.plots.critical_gain import plot_temporal_critical_gain
-from varflow.plots.depth_scales import plot_depth_scales
-from varflow.plots.fixed_points import plot_fixed_points
-from varflow.plots.gradients import plot_gradient_flow
-from varflow.plots.kernels import plot_flips, plot_kernel, plot_readable_depth
-from varflow.plots.phases import plot_phase_diagram
-from varflow.plots.profile import plot_profile
-from varflow.plots.propagation import plot_experiment
-from varflow.plots.temporal import plot_experiment_in_time
-from varflow.plots.training import plot_training
+from varflow.plots.diagrams import plot_depth_scales, plot_phase_diagram
+from varflow.plots.experiment import plot_comparison, plot_experiment, plot_experiment_in_time
+from varflow.plots.fixed_points import plot_fixed_points, plot_temporal_critical_gain
+from varflow.plots.layers import plot_flips, plot_gradient_flow, plot_kernel, plot_profile, plot_readable_depth
+from varflow.plots.models import plot_audit, plot_training
 from varflow.results.training import TrainingHistory
 
 for _kind, _figure in {

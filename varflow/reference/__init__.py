@@ -7,10 +7,21 @@ It shares no formula with the fast theory and is slow. A float means its exact b
 from varflow._lazy import names_of
 from varflow.reference.chain import ExactChain, finite_width, spike_counts
 from varflow.reference.critical import BiasCusp, SaddleNode, bias_cusp, critical_gain, saddle_node
-from varflow.reference.depth import ExactMeanField, mean_field
+from varflow.reference.deep import (
+    ExactLifetime,
+    ExactQuasiStationary,
+    ExactStationary,
+    lifetime,
+    quasi_stationary,
+    relaxation_depth,
+    second_eigenvalue,
+    stationary,
+    switching_rates,
+)
 from varflow.reference.distributions import pdf, sf
 from varflow.reference.fixed_points import ExactFixedPoints, fixed_points, stable_variance
 from varflow.reference.gradients import gradient_gain
+from varflow.reference.in_time import ExactMeanFieldInTime, TwoSteps, mean_field_in_time, two_steps
 from varflow.reference.inverse import (
     corrected_gain,
     gain_for_mean_variance,
@@ -18,12 +29,7 @@ from varflow.reference.inverse import (
     smallest_width,
     sparsest_rate,
 )
-from varflow.reference.layer import gain, variance_map
-from varflow.reference.leak import ExactMeanFieldInTime, mean_field_in_time
-from varflow.reference.orthant import orthant
-from varflow.reference.overlap import CorrelationPoint, correlation_map, correlation_point
-from varflow.reference.stationary import ExactStationary, second_eigenvalue, stationary, switching_rates
-from varflow.reference.survivors import ExactLifetime, ExactQuasiStationary, lifetime, quasi_stationary, relaxation_depth
-from varflow.reference.two_steps import TwoSteps, two_steps
+from varflow.reference.layer import ExactMeanField, gain, mean_field, variance_map
+from varflow.reference.overlap import CorrelationPoint, correlation_map, correlation_point, orthant
 
 __all__ = names_of(globals())  # pyright: ignore[reportUnsupportedDunderAll]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from varflow._checks import DomainError, integer
 from varflow._mpmath import mp, mpf
-from varflow.reference.digits import at_least_zero, in_digits, number, rounded
+from varflow.reference.digits import at_least_zero, in_digits, number
 from varflow.reference.distributions import distribution_named
 
 WIDEST = 200  # the full matrix has (n + 1)² entries of many digits
@@ -153,8 +153,7 @@ def spike_counts(
     >>> [[float(p) for p in layer] for layer in counts]
     [[0.25, 0.5, 0.25], [0.4375, 0.375, 0.1875]]
     """
-    distributions = count_distributions(chain_of(width, threshold, gain, bias_std, mean_gain), drive_std, depth)
-    return tuple(tuple(rounded(p, digits) for p in distribution) for distribution in distributions)
+    return tuple(map(tuple, count_distributions(chain_of(width, threshold, gain, bias_std, mean_gain), drive_std, depth)))
 
 
 @in_digits
@@ -209,7 +208,7 @@ def finite_width(
     variances = [driven, *(layer[:2] for layer in layers[:-1])]
     survivals = [mp.fsum(counts[1:]) for counts in distributions]
     table = [(*V, *layer[2:], alive) for V, layer, alive in zip(variances, layers, survivals, strict=True)]
-    return ExactChain(*(tuple(rounded(x, digits) for x in column) for column in zip(*table, strict=True)))
+    return ExactChain(*zip(*table, strict=True))
 
 
 def layer_moments(chain: Chain, counts: list[Any]) -> tuple[Any, ...]:

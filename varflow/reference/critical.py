@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 from varflow._mpmath import mp, mpf
 from varflow.model.distributions import Distribution
 from varflow.model.over_neurons import OverNeurons, over_neurons
-from varflow.reference.digits import in_digits, number, rounded
-from varflow.reference.distributions import ExactPotential, distribution_named
-from varflow.reference.roots import first_power, root_between
-from varflow.reference.thresholds import averaged_over
+from varflow.reference.digits import in_digits, number
+from varflow.reference.distributions import ExactPotential, averaged_over, distribution_named
+from varflow.reference.numerics import first_power, root_between
 
 
 class SaddleNode(NamedTuple):
@@ -62,7 +61,7 @@ def saddle_node(distribution: str | Distribution = "normal", *, digits: int = 50
     >>> mpmath.nstr(vf.reference.saddle_node("normal").gamma, 25)
     '6.034397946968073356301841'
     """
-    return SaddleNode(*(rounded(value, digits) for value in _saddle_node(distribution_named(distribution), digits)))
+    return _saddle_node(distribution_named(distribution), digits)
 
 
 @in_digits
@@ -99,11 +98,11 @@ def critical_gain(*, threshold: Any, distribution: str | Distribution = "normal"
     potential = distribution_named(distribution)
     if over_neurons(threshold):
         averaged, mean = averaged_over(OverNeurons.of("threshold", threshold), potential, digits)
-        return rounded(mean * mp.sqrt(_saddle_node(averaged, digits).gamma), digits)
+        return mean * mp.sqrt(_saddle_node(averaged, digits).gamma)
     threshold = number("threshold", threshold)
     if threshold <= 0:
         return mpf(0)
-    return rounded(threshold * mp.sqrt(_saddle_node(potential, digits).gamma), digits)
+    return threshold * mp.sqrt(_saddle_node(potential, digits).gamma)
 
 
 def _saddle_node(potential: ExactPotential, digits: int) -> SaddleNode:
@@ -157,7 +156,7 @@ def bias_cusp(distribution: str | Distribution = "normal", *, digits: int = 50) 
     z = inflection(potential, digits)
     inside = potential.density(z) if potential.edge is None else potential.density(mpf(0))
     gamma = 2 / (z**3 * inside)
-    return BiasCusp(*(rounded(value, digits) for value in (gamma, 1 / z**2 - gamma * potential.tail(z), 1 / z**2)))
+    return BiasCusp(gamma, 1 / z**2 - gamma * potential.tail(z), 1 / z**2)
 
 
 def inflection(potential: ExactPotential, digits: int) -> Any:

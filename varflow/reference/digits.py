@@ -21,25 +21,27 @@ GUARD = 15  # digits carried beyond those asked for: rounding errors may grow by
 
 
 def in_digits(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Run the function with ``digits + GUARD`` digits; its numbers are handed out as those of mpmath itself."""
+    """Run the function with ``digits + GUARD`` digits; its numbers are rounded, and handed out as those of mpmath itself."""
 
     @wraps(function)
     def wrapped(*args: Any, digits: int = 50, **kwargs: Any) -> Any:
         with one_call, mp.workdps(integer("digits", digits, minimum=10) + GUARD):
-            return _handed_out(function(*args, digits=digits, **kwargs))
+            answer = function(*args, digits=digits, **kwargs)
+            with mp.workdps(mp.dps if is_dataclass(answer) else digits):  # fixed points keep guard digits, for residuals
+                return _handed_out(answer)
 
     return wrapped
 
 
 def _handed_out(answer: Any) -> Any:
-    """The numbers in an answer as mpmath's own, with all their digits."""
+    """The numbers in an answer as mpmath's own, rounded to the present precision; lists as tuples."""
     if isinstance(answer, mp.mpf):
-        return mpmath.mp.make_mpf(answer._mpf_)
+        return mpmath.mp.make_mpf((+answer)._mpf_)
     if isinstance(answer, mp.mpc):
-        return mpmath.mp.make_mpc(answer._mpc_)
+        return mpmath.mp.make_mpc((+answer)._mpc_)
     if is_dataclass(answer) and not isinstance(answer, type):
         return replace(answer, **{field.name: _handed_out(getattr(answer, field.name)) for field in fields(answer)})
-    if isinstance(answer, tuple):
+    if isinstance(answer, (tuple, list)):
         return type(answer)(*map(_handed_out, answer)) if hasattr(answer, "_fields") else tuple(map(_handed_out, answer))
     return answer
 
@@ -66,12 +68,6 @@ def at_least_zero(name: str, value: Any, *, zero: bool) -> Any:
     if exact < 0 or (exact == 0 and not zero):
         raise DomainError(name, value, "must not be negative" if zero else "must be positive")
     return exact
-
-
-def rounded(value: Any, digits: int) -> Any:
-    """``value`` rounded to ``digits`` digits: guard digits are not part of the answer."""
-    with mp.workdps(digits):
-        return +value
 
 
 def enough_digits_for(z: Any) -> Any:

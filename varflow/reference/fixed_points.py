@@ -1,7 +1,7 @@
 """All fixed points of the infinite-width map, in mpmath: one on each monotone piece of ``F(V) - V`` with a change of sign.
 
 Without a weight mean the pieces follow from the curvature of ``F``; with one, intervals are halved until bounds of ``F'`` prove
-that ``F(V) - V`` is monotone or has no root there.
+that ``F(V) - V`` is monotone or has no root there. In a two-cycle two variances alternate from layer to layer.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ import mpmath
 from varflow._mpmath import mp, mpf
 from varflow.model.distributions import Distribution
 from varflow.reference.critical import inflection as inflection_of
-from varflow.reference.cycles import two_cycles
 from varflow.reference.digits import GUARD, in_digits
+from varflow.reference.distributions import FURTHEST
 from varflow.reference.layer import ReferenceLayer, layer_of
-from varflow.reference.roots import first_power, root_between, roots_between
-from varflow.results import FixedPoint, FixedPoints
+from varflow.reference.numerics import first_power, root_between, roots_between
+from varflow.results import Cycle, FixedPoint, FixedPoints
 from varflow.results.fixed_points import basin, in_full
 
 _FINEST = mpf(2) ** -40  # relative width at which halving stops undecided: roots closer than 1e-12 are not told apart
 _NUMBERS = ("variance", "firing_rate", "multiplier", "depth_scale", "residual")
+STEP = mpf("0.04")  # of the search, in ln V: cycles closer to each other than this are not told apart
+STEEP = mpf("-0.9")  # a cycle has F' ≤ -1 between its variances; the bounds are loose by a step where z or z' turns
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -234,3 +236,44 @@ def _reach(layer: ReferenceLayer) -> tuple[Any, Any]:
     ):
         z *= 2
     return min((layer.threshold / z) ** 2, high / 2), high
+
+
+def two_cycles(layer: ReferenceLayer, low: Any, high: Any, digits: int) -> tuple[Cycle, ...]:
+    """All two-cycles whose larger variance lies between ``low`` and ``high``, to within the step of the search."""
+    if layer.mean_gain == 0 or (layer.mean_gain > 0 and layer.threshold >= 0):
+        return ()  # F increases, or contracts in ln V: no cycle
+
+    def secant(variance: Any) -> Any:
+        """``1 + (F(F(V)) - F(V))/(F(V) - V)``: 0 on a cycle, but not at a fixed point unless ``F' = -1`` there."""
+        following = _image(layer, variance)
+        step = following - variance
+        return 1 + ((_image(layer, following) - following) / step if step else layer.slope(variance))
+
+    with mp.workdps(15):  # during the search only signs matter
+        places = [low * mp.exp(STEP * i) for i in range(int(mp.log(high / low) / STEP) + 2)]
+        steep = (i for i, ends in enumerate(pairwise(places)) if layer.slopes(*ends)[0] <= STEEP)
+        places = places[next(steep, len(places)) :]  # the larger variance lies above a steep place
+        signs = [secant(place) > 0 for place in places]
+    turns = [ends for ends, (left, right) in zip(pairwise(places), pairwise(signs), strict=True) if left != right]
+    upper = [root_between(secant, *ends, digits) for ends in turns]
+    return tuple(_cycle(layer, variance) for variance in upper if layer.excess(variance) < 0)
+
+
+def _rate(layer: ReferenceLayer, variance: Any) -> Any:
+    """``P(u > θ)``: 0 or 1 for ``|z| ≥ FURTHEST``."""
+    z = layer.z(variance)
+    return mpf(z < 0) if abs(z) >= FURTHEST else layer.rate(variance)
+
+
+def _image(layer: ReferenceLayer, variance: Any) -> Any:
+    return layer.bias2 + layer.gain2 * _rate(layer, variance)
+
+
+def _cycle(layer: ReferenceLayer, high: Any) -> Cycle:
+    low = _image(layer, high)
+    flat = abs(layer.z(low)) >= FURTHEST
+    multiplier = mpf(0) if flat else layer.slope(low) * layer.slope(high)
+    size = abs(multiplier)
+    scale = mpf(0) if size == 0 else mp.inf if size == 1 else -2 / mp.log(size)
+    residual = _image(layer, low) - high
+    return Cycle((low, high), (_rate(layer, low), _rate(layer, high)), multiplier, bool(size < 1), scale, residual)

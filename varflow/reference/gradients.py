@@ -11,10 +11,10 @@ from varflow._checks import DomainError, called, choice
 from varflow._mpmath import mp, mpf
 from varflow.model.distributions import Distribution
 from varflow.model.surrogates import Surrogate, surrogate_of
-from varflow.reference.digits import at_least_zero, in_digits, number, rounded
+from varflow.reference.digits import at_least_zero, in_digits, number
 from varflow.reference.distributions import distribution_named
 from varflow.reference.fixed_points import stable_variance
-from varflow.reference.quadrature import integral
+from varflow.reference.numerics import integral
 
 
 class Shape(NamedTuple):
@@ -105,7 +105,7 @@ def gradient_gain(
     places = [(theta + x) / s for x in (*corners, *_spread(scale))]
     edge = mp.inf if potential.edge is None else potential.edge
     ends = [-edge, *(z for z in (*places, *_spread(mpf(1))) if -edge < z < edge), edge]
-    return rounded(g2 * integral(lambda z: psi(s * z - theta) ** 2 * potential.density(z), ends, digits), digits)
+    return g2 * integral(lambda z: psi(s * z - theta) ** 2 * potential.density(z), ends, digits)
 
 
 def _formula_of(surrogate: Any, width: Any, kinks: Iterable[Any]) -> tuple[Callable[[Any], Any], Any, list[Any]]:

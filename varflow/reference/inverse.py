@@ -12,10 +12,10 @@ from varflow._checks import DomainError, choice, integer
 from varflow._mpmath import mp, mpf
 from varflow.reference.chain import chain_of, conditional_variances, count_distributions, survival
 from varflow.reference.critical import critical_gain
-from varflow.reference.digits import at_least_zero, in_digits, number, rounded
+from varflow.reference.digits import at_least_zero, in_digits, number
 from varflow.reference.fixed_points import stable_variance
 from varflow.reference.layer import gain as preserving_gain
-from varflow.reference.roots import first_power, root_between
+from varflow.reference.numerics import first_power, root_between
 
 WIDEST_COUNTED = 60  # every width up to this is tried, each with a full transition matrix
 
@@ -70,7 +70,7 @@ def corrected_gain(*, threshold: float, width: int, depth: int, survival_target:
         raise DomainError("survival_target", survival_target, f"{rule}{mp.nstr(limit + target, 4)}")
     if layers == 1:
         return mpf(0)
-    return rounded(_rising(excess, 4 * theta, digits), digits)
+    return _rising(excess, 4 * theta, digits)
 
 
 @in_digits
@@ -114,7 +114,7 @@ def gain_for_mean_variance(*, threshold: float, width: int, depth: int, variance
         chain = chain_of(width, theta, g, 0, 0)
         return mp.fdot(count_distributions(chain, mpf(1), layer_before)[-1], conditional_variances(chain)) - wanted
 
-    return rounded(_rising(excess, 4 * theta, digits), digits)
+    return _rising(excess, 4 * theta, digits)
 
 
 @in_digits
@@ -168,7 +168,7 @@ def largest_threshold(
     if lack(least) > 0:
         rule = f"cannot be reached at width {width}, depth {depth}: at θ → 0 survival is "
         raise DomainError("survival_target", survival_target, f"{rule}{mp.nstr(target - lack(least), 4)}")
-    return rounded(root_between(lack, least, first_power(lambda theta: lack(theta) > 0, mpf(1) / 4), digits), digits)
+    return root_between(lack, least, first_power(lambda theta: lack(theta) > 0, mpf(1) / 4), digits)
 
 
 @in_digits
@@ -261,8 +261,8 @@ def sparsest_rate(*, width: int, depth: int, survival_target: float = 0.99, digi
         raise DomainError("survival_target", survival_target, f"{rule}{mp.nstr(limit + target, 4)}")
     lowest = number("gain", critical_gain(threshold=1, digits=mp.dps)) * (1 + mpf(10) ** -8)
     if excess(lowest) >= 0:
-        return rounded(rate(lowest), digits)
-    return rounded(rate(root_between(excess, lowest, first_power(lambda g: excess(g) >= 0, lowest), digits)), digits)
+        return rate(lowest)
+    return rate(root_between(excess, lowest, first_power(lambda g: excess(g) >= 0, lowest), digits))
 
 
 def _target(survival_target: Any) -> Any:

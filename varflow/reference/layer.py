@@ -1,15 +1,15 @@
-"""The memoryless layer at infinite width, in mpmath: its map, and the gain that preserves a variance."""
+"""The memoryless layer at infinite width, in mpmath: its map, the gain that preserves a variance, and all layers one by one."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from varflow._checks import DomainError
+from varflow._checks import DomainError, integer
 from varflow._mpmath import mp, mpf
 from varflow.model.distributions import Distribution
-from varflow.reference.digits import at_least_zero, enough_digits_for, in_digits, number, rounded
+from varflow.reference.digits import at_least_zero, enough_digits_for, in_digits, number
 from varflow.reference.distributions import ExactPotential, distribution_named
-from varflow.reference.roots import first_power, root_between
+from varflow.reference.numerics import first_power, root_between
 
 
 class ReferenceLayer(NamedTuple):
@@ -107,7 +107,7 @@ def variance_map(
     """
     layer = layer_of(threshold, gain, distribution, bias_std, mean_gain)
     variance = at_least_zero("variance", variance, zero=True)
-    return rounded(layer.bias2 + layer.gain2 * layer.rate(variance), digits)
+    return layer.bias2 + layer.gain2 * layer.rate(variance)
 
 
 @in_digits
@@ -165,7 +165,7 @@ def gain(
         raise DomainError(
             "threshold", threshold, f"is beyond the support: no neuron spikes and no gain preserves variance={variance}"
         )
-    return rounded(mp.sqrt(from_spikes / rate), digits)
+    return mp.sqrt(from_spikes / rate)
 
 
 def _rate(potential: ExactPotential, z: Any, shift: Any, digits: int) -> Any:
@@ -202,3 +202,74 @@ def _minimum(potential: ExactPotential, z: Any, shift: Any, end: Any, digits: in
     if slope(mpf(0)) >= 0:
         return mpf(0)
     return end if slope(end) <= 0 else root_between(slope, end * mpf(10) ** -mp.dps, end, digits)
+
+
+class ExactMeanField(NamedTuple):
+    """Variance and firing rate of layers 1 … depth, in mpf numbers."""
+
+    variance: tuple[Any, ...]
+    firing_rate: tuple[Any, ...]
+
+
+@in_digits
+def mean_field(
+    *,
+    threshold: float,
+    gain: float,
+    depth: int,
+    distribution: str | Distribution = "normal",
+    bias_std: float = 0.0,
+    mean_gain: float = 0.0,
+    drive_std: float = 1.0,
+    digits: int = 50,
+) -> ExactMeanField:
+    r"""Variance and firing rate of every layer at infinite width.
+
+    .. math:: V_1 = \sigma_I^2, \quad p_1 = Q(\theta/\sqrt{V_1}), \qquad
+              V_{l+1} = \sigma_b^2 + g^2 p_l, \quad p_{l+1} = S\Bigl(\frac{\theta - m_g p_l}{\sqrt{V_{l+1}}}\Bigr)
+
+    Parameters
+    ----------
+    threshold, gain, bias_std, mean_gain, drive_std : float
+        ``θ``, ``g > 0``, ``σ_b ≥ 0``, ``m_g = n E[w]``, ``σ_I ≥ 0``; layer 1 has neither bias nor weight mean.
+    depth : int
+        Number of layers, including layer 1.
+    distribution : str or Distribution
+        Of the standardised potential in every layer.
+    digits : int
+        Relative accuracy, as long as the product of the slopes of the map, by which rounding errors grow, stays below the
+        1e15 of the guard digits.
+
+    Returns
+    -------
+    ExactMeanField
+        ``.variance`` and ``.firing_rate``, one mpf per layer.
+
+    Raises
+    ------
+    DomainError
+        For a distribution that is not built in or a number outside its domain.
+
+    Notes
+    -----
+    **Assumes** infinite width, no memory. **Source**: the definition of the layer.
+
+    Examples
+    --------
+    >>> import mpmath, varflow as vf
+    >>> kaiming = vf.reference.mean_field(threshold=1, gain=2**0.5, depth=4)
+    >>> print(*(mpmath.nstr(V, 5) for V in kaiming.variance))
+    1.0 0.31731 0.075858 0.00028257
+    """
+    layer = layer_of(threshold, gain, distribution, bias_std, mean_gain)
+    variances, rates = [at_least_zero("drive_std", drive_std, zero=True) ** 2], []
+    mean = mpf(0)
+    for _ in range(integer("depth", depth, minimum=1)):
+        gap, V = layer.threshold - mean, variances[-1]
+        if V > 0:
+            rates.append(layer.potential.tail(gap / mp.sqrt(V)))
+        else:
+            rates.append(mpf(1) if gap < 0 else mpf(0))  # u is its mean, and a spike needs u > θ
+        mean = layer.mean_gain * rates[-1]
+        variances.append(layer.bias2 + layer.gain2 * rates[-1])
+    return ExactMeanField(tuple(variances[:-1]), tuple(rates))

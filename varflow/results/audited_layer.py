@@ -12,8 +12,7 @@ import numpy as np
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import mean_of
 from varflow.model.surrogate import Surrogate
-from varflow.results.export import Exported
-from varflow.results.layout import ReadOnly
+from varflow.results.export import Exported, ReadOnly
 
 INPUT = "input"
 MORE = ("dead", "verdict", "spikes")  # properties of layers that are exported

@@ -9,14 +9,11 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import nan_to_none
-from varflow._display import Shown, Table
-from varflow._figures import draw
+from varflow._display import Shown, Table, draw
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
-from varflow.results.ensemble import Ensemble
-from varflow.results.export import Exported, dataset, named, records
-from varflow.results.layout import QUANTITIES, axes_of, over_layers
-from varflow.results.profile import Profile
+from varflow.results.export import QUANTITIES, Exported, axes_of, dataset, named, over_layers, records
+from varflow.results.profile import Ensemble, Profile
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,9 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import nan_to_none
-from varflow._display import Shown, Table
-from varflow._figures import draw
-from varflow.results.ensemble import Ensemble
-from varflow.results.export import dataset, named
-from varflow.results.layout import SPREADS, ReadOnly, axes_of, over_layers
-from varflow.results.profile import Profile
+from varflow._display import Shown, Table, draw
+from varflow.results.export import SPREADS, ReadOnly, axes_of, dataset, named, over_layers
+from varflow.results.profile import Ensemble, Profile
 
 VERDICT = ("p_value", "passed", "false_alarm", "calibration")
 ALARM = 1e-3  # at which means and spreads weigh the same

@@ -1,13 +1,25 @@
-"""Initialization, the result of lookup and of the inverse problems: a gain, and what to expect with it."""
+"""Gains, and what to expect with them: of one layer, of every layer of a model, and corrected gains in a table."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import math
+from dataclasses import astuple, dataclass, fields
+from typing import Any
 
-from varflow._display import Shown, Table
-from varflow.results.export import Exported
+import numpy as np
+
+from varflow._checks import nan_to_none
+from varflow._display import Shown, Table, measured, several
+from varflow.model.neurons import Neuron
+from varflow.model.surrogate import Surrogate
+from varflow.results.export import Exported, dataset, named, records
 
 FINITE = ("survival", "corrected_gain", "corrected_survival")  # computed for normal potentials
+
+DIGITS = 12  # in the file: the accuracy of the gain
+
+RATES = ("firing_rate", "firing_rate_std", "measured_rate", "fresh_rate")
+NUMBERS = ("neuron_name", "fan_in", "gain", "weight_std", *RATES, "set_by")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -95,3 +107,181 @@ class Initialization(Exported, Shown):
     def _beside(self, name: str) -> str:
         """A remark on numbers that are for normal potentials although the title names another distribution."""
         return "  (normal potentials)" if name in FINITE and self.distribution != "normal" else ""
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectedGain(Exported):
+    """One row.
+
+    Attributes
+    ----------
+    threshold, width, depth, survival_target
+        The arguments.
+    paper_gain, survival_at_paper_gain : float
+        The gain that preserves the variance at infinite width, and the fraction of networks alive with it.
+    corrected_gain, corrected_survival : float
+        The smallest gain that reaches the target, and the fraction alive with it. NaN if no gain does; 0 at depth 1. It is
+        below ``paper_gain`` if that reaches the target too: initialise with the larger of the two.
+    variance : float
+        The stable fixed point of the variance at the corrected gain; 0 where only silence is stable.
+    """
+
+    threshold: float
+    width: int
+    depth: int
+    survival_target: float
+    paper_gain: float
+    survival_at_paper_gain: float
+    corrected_gain: float
+    corrected_survival: float
+    variance: float
+
+
+COLUMNS = tuple(field.name for field in fields(CorrectedGain))
+ARGUMENTS = COLUMNS[:4]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CorrectedGainTable(Exported):
+    """Rows in the order threshold, width, depth."""
+
+    rows: tuple[CorrectedGain, ...]
+
+    def to_csv(self) -> str:
+        """Comma-separated values with a header line; empty cells where no gain reaches the target."""
+        lines = [",".join(_text(value) for value in astuple(row)) for row in self.rows]
+        return "\n".join([",".join(COLUMNS), *lines, ""])
+
+    def to_xarray(self) -> Any:
+        """An ``xarray.Dataset`` over ``threshold``, ``width``, ``depth`` and ``survival_target``; NaN where there is no row."""
+        axes, places = {}, []
+        for name in ARGUMENTS:
+            values, place = np.unique([getattr(row, name) for row in self.rows], return_inverse=True)
+            axes[name] = (name, values)
+            places.append(place)
+        variables = {}
+        for name in COLUMNS[len(ARGUMENTS) :]:
+            grid = np.full([len(values) for _, values in axes.values()], np.nan)
+            grid[tuple(places)] = [getattr(row, name) for row in self.rows]
+            variables[name] = (ARGUMENTS, grid)
+        return dataset(variables, axes)
+
+    def __repr__(self) -> str:
+        shown = self.rows if len(self.rows) <= 12 else (*self.rows[:6], *self.rows[-6:])
+        title = f"CorrectedGainTable: {len(self.rows)} rows{'' if shown is self.rows else ', the first and last six'}"
+        head = f"{'θ':>6} {'n':>7} {'L':>5} {'paper g':>9} {'alive':>9} {'corrected g':>12} {'alive':>9} {'variance':>9}"
+        lines = [
+            f"{row.threshold:>6.4g} {row.width:>7} {row.depth:>5} {row.paper_gain:>9.5f} {row.survival_at_paper_gain:>9.4g} "
+            f"{row.corrected_gain:>12.5f} {row.corrected_survival:>9.4g} {row.variance:>9.4g}"
+            for row in shown
+        ]
+        enough = sum(row.corrected_gain < row.paper_gain for row in self.rows if row.depth > 1)
+        note = f"In {enough} of the rows the paper's gain already reaches the target. The corrected gain, the smallest that "
+        note += "does, is then lower and would lower the variance. Initialise with the larger of the two."
+        return "\n".join([title, head, *lines, *[note] * (enough > 0)])
+
+
+def _text(value: float) -> str:
+    return "" if value != value else f"{value:.{DIGITS}g}"
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPlan:
+    """One weight layer, or a neuron layer without weights of its own.
+
+    Attributes
+    ----------
+    name, neuron_name : str
+        Qualified names of the weight module and of the spiking module after it; ``neuron_name`` is empty for a readout, both
+        are the spiking module's without weights.
+    neuron : Neuron, optional
+        None for a readout, and for a neuron that is only measured.
+    fan_in : int
+        Inputs of a neuron, as torch counts them; 0 without weights.
+    gain, weight_std : float
+        ``g`` and ``g/√fan_in``; a convolution's gain compensates for zero padding.
+    firing_rate : float
+        Planned late rate: predicted by theory for networks of these widths, or the one that the layer was scaled to; NaN for
+        a readout.
+    firing_rate_std : float
+        Its standard deviation over networks and inputs, or as measured over inputs.
+    set_by : str
+        ``"theory"``; ``"measured: weights"`` or ``"measured: γ of bn1"`` if these were scaled to the rate; ``"kept: …"`` with
+        the reason.
+    measured_rate, fresh_rate : float
+        Late rate with the weights that were drawn: on the batch, and on inputs that were held out for this (every second one
+        of 16 or more, else NaN). NaN if nothing was drawn.
+    surrogate : Surrogate or None
+        The surrogate derivative that its neurons are given; None if theirs is left as it is.
+    """
+
+    name: str
+    neuron_name: str
+    neuron: Neuron | None
+    fan_in: int
+    gain: float
+    firing_rate: float = math.nan
+    firing_rate_std: float = math.nan
+    set_by: str = "theory"
+    measured_rate: float = math.nan
+    fresh_rate: float = math.nan
+    surrogate: Surrogate | None = None
+
+    @property
+    def weight_std(self) -> float:
+        return self.gain / math.sqrt(self.fan_in) if self.fan_in else math.nan
+
+    def to_dict(self) -> dict[str, Any]:
+        return nan_to_none(named(self, "name", *NUMBERS, "neuron", "surrogate"))
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ModelPlan(Exported, Shown):
+    """Gains of a model's layers, in the order in which they run.
+
+    Attributes
+    ----------
+    layers : tuple of LayerPlan
+    steps : int
+        Time steps of one forward pass.
+    survival : float
+        Predicted probability, over networks and inputs, that the last neuron layer spikes late.
+    filled : bool
+        Whether the weights were set (False after ``dry_run``).
+    notes : tuple of str
+        Remarks for the user.
+    """
+
+    layers: tuple[LayerPlan, ...]
+    steps: int
+    survival: float
+    filled: bool
+    notes: tuple[str, ...] = ()
+
+    def to_xarray(self) -> Any:
+        """An ``xarray.Dataset`` over ``layer``, the names of the weight modules."""
+        variables = records(self.layers, NUMBERS, "layer") | {"survival": ((), self.survival)}
+        names = {"layer": ("layer", [layer.name for layer in self.layers])}
+        return dataset(variables, names, steps=self.steps, filled=self.filled, notes="; ".join(self.notes))
+
+    def _table(self) -> Table:
+        rows = [
+            (
+                layer.name,
+                f"{layer.fan_in:g}" if layer.fan_in else "–",
+                *(measured(value, ".5g") for value in (layer.gain, layer.weight_std)),
+                f"{layer.firing_rate:.4f} ± {layer.firing_rate_std:.2g}" if layer.neuron_name else "readout",
+                *(measured(value, ".4f") for value in (layer.measured_rate, layer.fresh_rate)),
+                layer.set_by,
+            )
+            for layer in self.layers
+        ]
+        longest = max(len(layer.name) for layer in self.layers)
+        given = dict.fromkeys(repr(layer.surrogate) for layer in self.layers if layer.surrogate is not None)
+        notes = [*(f"neurons have the surrogate {psi}" for psi in given), *self.notes]
+        title = (
+            f"ModelPlan, {several(self.steps, 'step')}, survival {self.survival:.3g}{'' if self.filled else ' (nothing set)'}"
+        )
+        header = ("layer", "fan-in", "gain", "weight std", "late rate", "batch", "fresh", "set by")
+        layout = f"{{:<{max(longest, 5)}}} {{:>8}} {{:>9}} {{:>10}} {{:>18}} {{:>7}} {{:>7}}  {{}}"
+        return Table(title, layout, rows, header, notes, "  ! ")

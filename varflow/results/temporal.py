@@ -12,8 +12,7 @@ from varflow._display import Shown, Table
 from varflow.model.drives import Drive
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
-from varflow.results.export import Exported, dataset, named, numbered
-from varflow.results.layout import ReadOnly
+from varflow.results.export import Exported, ReadOnly, dataset, named, numbered
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

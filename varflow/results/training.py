@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, choice, nan_to_none
-from varflow._display import Shown, Table
-from varflow._figures import draw
+from varflow._display import Shown, Table, draw
 
 MEASURED = ("firing_rate", "dead_fraction", "saturated_fraction", "variance", "raster_overlap")
 BACKWARD = ("gradient_norm", "gradient_gain", "dead_gradients")  # also, where gradients are measured

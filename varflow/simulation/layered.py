@@ -16,14 +16,15 @@ import torch
 from torch import Tensor
 
 from varflow.campaign import Cancelled
+from varflow.model.build import graph_of
+from varflow.model.coverage import covered
 from varflow.model.drives import Given, Inputs
-from varflow.model.extensions import refuse_gaps
-from varflow.model.graph import Graph, graph_of
+from varflow.model.graph import Graph, Node
 from varflow.model.layers import Conv, Linear, Spike
 from varflow.model.network import Network
 from varflow.simulation.flows import Flow
 from varflow.simulation.measures import Measures
-from varflow.simulation.operations import SIMULATE, check, simulate
+from varflow.simulation.operations import simulate
 from varflow.simulation.streams import BLOCK, Streams
 from varflow.simulation.walk import ChunkWalk, Record
 from varflow.simulation.weighted import Wiring
@@ -102,7 +103,7 @@ def batch_of(
 ) -> Layered:
     """Simulations of one network; ``probes``: inputs sent through it, by default as many as its layers need."""
     where, conditional, graph = torch.device(device), engine == "conditional", graph_of(network, first_weights=True)
-    refuse_gaps(graph, "simulate", SIMULATE)
+    covered([Node(network.drive, name="drive"), *graph[1:]], "simulate")
     probes = probes or _probes(network, graph)
     largest, weights = _sizes(graph, conditional, probes * network.steps)
     one = probes * network.steps * largest
@@ -156,9 +157,7 @@ def through(graph: Graph, walk: ChunkWalk) -> None:
         if walk.stop.is_set():
             raise Cancelled
         flows = tuple(held[source] for source in node.inputs)
-        flow = simulate(node.operation, flows, walk, node)
-        if type(node.operation) not in SIMULATE:
-            check(flow, flows, walk, node, sent)
+        flow = simulate(node, flows, walk, sent)
         if node.operation.merges and not flow.values.sum().isfinite():
             raise walk.explosion()
         if number == leaving and node.operation.merges:

@@ -1,4 +1,4 @@
-r"""Each operation on real numbers: the table that the walk over a graph looks into.
+r"""Each operation on real numbers: the maps that the walk over a graph looks up.
 
 The functions receive the operation, the signals that reach it, the walk and the node, and return the signal that it sends.
 Weights are drawn in ``weighted`` and neurons are stepped in ``neurons``; all else is arithmetic.
@@ -7,7 +7,8 @@ Weights are drawn in ``weighted`` and neurons are stepped in ``neurons``; all el
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import reduce
 from typing import Any
 
@@ -17,11 +18,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from varflow._checks import DomainError
+from varflow.model.coverage import MAPS, from_outside, map_of, wrong_return
 from varflow.model.drives import ConstantCurrents, Given, Inputs, SpikeTrains, White
-from varflow.model.extensions import map_of, wrong_return
 from varflow.model.graph import Node
 from varflow.model.layers import BatchNorm, Concat, Conv, LayerNorm, Linear, Measured, Pool, Product, RMSNorm, Spike, Sum
-from varflow.model.signals import Layer, Signal
+from varflow.model.signals import Signal
 from varflow.model.sources import Source
 from varflow.simulation.flows import Flow, added, scaled
 from varflow.simulation.neurons import Cells, respond
@@ -30,9 +31,9 @@ from varflow.simulation.walk import ChunkWalk
 from varflow.simulation.weighted import received
 
 
-def driven(operation: Source, flows: tuple[()], walk: ChunkWalk, node: Node) -> Flow:
+def driven(drive: Any, flows: tuple[()], walk: ChunkWalk, node: Node) -> Flow:
     """The flow of the drive; an input constant in time has one step."""
-    steps, probes, shape, drive = walk.steps, walk.probes, operation.sends.shape, walk.network.drive
+    steps, probes, shape = walk.steps, walk.probes, node.operation.after().shape
     draws = walk.stream("trains" if isinstance(drive, SpikeTrains) else "drive")
     if isinstance(drive, ConstantCurrents):
         return Flow((drive.std * draws.normals(probes, 1, *shape).double()).expand(-1, -1, steps, *shape))
@@ -44,13 +45,8 @@ def driven(operation: Source, flows: tuple[()], walk: ChunkWalk, node: Node) -> 
     if isinstance(drive, Inputs):
         x = drive.x if drive.steps else drive.x[:, None]
         return Flow(_seen(x.reshape(*x.shape[:2], *shape), walk))
-    if isinstance(drive, SpikeTrains):
-        rates = _seen(drive.rates, walk)
-        return Flow(torch.stack([draws.trains(rates, drive.kind) for _ in range(steps)], 2), 1.0)
-    own = map_of("simulate", {}, drive)
-    if own is None:
-        raise DomainError("drive", drive, f"has no simulate: give it by vf.register({type(drive).__name__}, simulate=…)")
-    return own(drive, flows, walk, node)
+    rates = _seen(drive.rates, walk)
+    return Flow(torch.stack([draws.trains(rates, drive.kind) for _ in range(steps)], 2), 1.0)
 
 
 def measured(operation: Measured, flows: tuple[Flow, ...], walk: ChunkWalk, node: Node) -> Flow:
@@ -158,8 +154,8 @@ def scaled_to_rms(layer: RMSNorm, flows: Sequence[Flow], *_: Any) -> Flow:
     return Flow(torch.where(rms > 0, layer.gamma / rms, 0.0) * x)
 
 
-SIMULATE: dict[type[Layer], Callable[..., Flow]] = {  # by kind of operation
-    Source: driven,
+MAPS["simulate"] |= {
+    **dict.fromkeys((ConstantCurrents, White, Given, Inputs, SpikeTrains), driven),
     Measured: measured,
     Linear: weighted,
     Conv: weighted,
@@ -174,20 +170,22 @@ SIMULATE: dict[type[Layer], Callable[..., Flow]] = {  # by kind of operation
 }
 
 
-def simulate(operation: Layer, flows: tuple[Flow, ...], walk: ChunkWalk, node: Node) -> Flow:
-    """The signal that an operation sends."""
-    return map_of("simulate", SIMULATE, operation)(operation, flows, walk, node)  # pyright: ignore[reportOptionalCall]
+def simulate(node: Node, flows: tuple[Flow, ...], walk: ChunkWalk, sends: Signal) -> Flow:
+    """The signal that an operation sends, or for the source the drive."""
+    sender = replace(node, operation=walk.network.drive) if isinstance(node.operation, Source) else node
+    flow = map_of("simulate", sender)(sender.operation, flows, walk, node)
+    if from_outside(type(sender.operation)):
+        _check(flow, flows, walk, sender, sends)
+    return flow
 
 
-def check(flow: Any, flows: tuple[Flow, ...], walk: ChunkWalk, node: Node, sends: Signal) -> None:
-    """DomainError if a layer from outside does not send what it says, or what is no number."""
+def _check(flow: Any, flows: tuple[Flow, ...], walk: ChunkWalk, node: Node, sends: Signal) -> None:
+    """DomainError if a layer or drive from outside does not send what the graph says, or what is no number."""
     shape = (walk.streams.repeats, walk.probes, walk.steps, *sends.shape)
-    fits = isinstance(flow, Flow) and flow.values.shape in (shape, (*shape[:2], 1, *shape[3:]))
-    if not fits:
+    if not isinstance(flow, Flow) or flow.values.shape not in (shape, (*shape[:2], 1, *shape[3:])):
         values = flow.values if isinstance(flow, Flow) else flow
-        raise wrong_return(
-            "simulate", node, values, f"vf.simulation.Flow(values) with values of shape {shape}, as its after says"
-        )
+        wanted = f"vf.simulation.Flow(values) with values of shape {shape}{', as its after says' if flows else ''}"
+        raise wrong_return("simulate", node, values, wanted)
     if flow.values.isnan().any() and all(each.values.isfinite().all() for each in flows):
         rule = "has a simulate that returns NaN for finite numbers, as 0/0 in a silent network: add a small eps to what divides"
         raise DomainError(node.name, node.operation, rule)

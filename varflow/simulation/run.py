@@ -14,8 +14,7 @@ import numpy as np
 from varflow._checks import DomainError, choice, deprecated, flag, integer, require, several
 from varflow._memory import room
 from varflow._progress import Progress, check_progress, reporter
-from varflow.campaign import Campaign, Run
-from varflow.campaign.campaign import campaign_of
+from varflow.campaign.campaign import Campaign, Run, campaign_of
 from varflow.model.network import Network
 from varflow.results import Ensemble
 from varflow.simulation.chunks import batches_of, blocks_of, exact_products

@@ -7,7 +7,7 @@ independent ``a, b``: both fire where ``c a > z + s |b|``, one smooth integral a
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from random import Random
 from typing import Any
 
@@ -16,12 +16,11 @@ from sympy import Eq, Integral, O, Symbol, erfc, exp, pi, sqrt
 
 from varflow._checks import DomainError
 from varflow._mpmath import mp, mpf
-from varflow.symbolic.conditions import below
 from varflow.symbolic.derivation import Derivation, DerivationError, Domain, built_once
 from varflow.symbolic.layer import atom, spread
 from varflow.symbolic.numbers import Values, value
 from varflow.symbolic.simplify import factored, neat
-from varflow.symbolic.symbols import g, quantity, z
+from varflow.symbolic.symbols import below, g, quantity, z
 
 FAR = 8  # beyond, quadratures that check the steps miss the tail
 
@@ -86,7 +85,7 @@ def correlation_slope(z: Any = z) -> Derivation:
     0.4758
     """
     at = _level(z)
-    start = Derivation("The slope of the correlation map", Domain(_draw(at), _define(at)))
+    start = Derivation("The slope of the correlation map", Domain(partial(_draw, at), partial(_define, at)))
     steps = start.then(Eq(rho_next, covariance / variance), "the correlation of the next potentials")
     steps = steps.then(
         lambda e: e.subs({covariance: g**2 * both, variance: g**2 * p}),
@@ -191,37 +190,30 @@ def _leading(expression: Any) -> Any:
     return sympy.limit(near * epsilon, epsilon, 0) / epsilon + O(epsilon)
 
 
-def _draw(at: Any) -> Any:
-    def draw(rng: Random) -> Values:
-        between = lambda low, high: mpf(rng.uniform(low, high))  # noqa: E731
-        values = {rho: between(0.02, 0.98), g: between(0.5, 4), epsilon: between(0.1, 0.5)}
-        values |= {x: between(-2, 2), y: between(-2, 2)}
-        sign = -1 if at.is_negative else 1 if at.is_positive else rng.choice([-1, 1])
-        return values | {symbol: sign * between(0.05, 2.5) for symbol in at.free_symbols}
-
-    return draw
+def _draw(at: Any, rng: Random) -> Values:
+    between = lambda low, high: mpf(rng.uniform(low, high))  # noqa: E731
+    values = {rho: between(0.02, 0.98), g: between(0.5, 4), epsilon: between(0.1, 0.5)}
+    values |= {x: between(-2, 2), y: between(-2, 2)}
+    sign = -1 if at.is_negative else 1 if at.is_positive else rng.choice([-1, 1])
+    return values | {symbol: sign * between(0.05, 2.5) for symbol in at.free_symbols}
 
 
-def _define(at: Any) -> Any:
+def _define(at: Any, values: Values) -> Values:
     """Every quantity from the joint normal distribution: quadrature, and numerical derivatives in the correlation."""
-
-    def define(values: Values) -> Values:
-        level = value(at, values)
-        correlation, near = values[rho], {both_near: _joint_slope(level, mp.sqrt(1 - values[epsilon] ** 2))}
-        if values[epsilon] < 0.1:  # a remainder, at three times the digits: the other quantities are not needed
-            return near
-        rate, joint = _tail(level), _joint(level, correlation)
-        weights = [-values[g] / mp.sqrt(3), values[g] / mp.sqrt(3)]
-        squares = {covariance: spread(weights, 3, rate, joint)[0], variance: spread(weights, 3, rate, rate)[0]}
-        slopes = {
-            both_slope: _joint_slope(level, correlation),
-            density_slope: mp.diff(lambda c: _density(values[x], values[y], c), correlation),
-            strip_slope: mp.diff(lambda c: _strip(values[x], level, c), correlation),
-        }
-        derived = {p: rate, both: joint, rho_next: squares[covariance] / squares[variance], slope: slopes[both_slope] / rate}
-        return squares | slopes | derived | near
-
-    return define
+    level = value(at, values)
+    correlation, near = values[rho], {both_near: _joint_slope(level, mp.sqrt(1 - values[epsilon] ** 2))}
+    if values[epsilon] < 0.1:  # a remainder, at three times the digits: the other quantities are not needed
+        return near
+    rate, joint = _tail(level), _joint(level, correlation)
+    weights = [-values[g] / mp.sqrt(3), values[g] / mp.sqrt(3)]
+    squares = {covariance: spread(weights, 3, rate, joint)[0], variance: spread(weights, 3, rate, rate)[0]}
+    slopes = {
+        both_slope: _joint_slope(level, correlation),
+        density_slope: mp.diff(lambda c: _density(values[x], values[y], c), correlation),
+        strip_slope: mp.diff(lambda c: _strip(values[x], level, c), correlation),
+    }
+    derived = {p: rate, both: joint, rho_next: squares[covariance] / squares[variance], slope: slopes[both_slope] / rate}
+    return squares | slopes | derived | near
 
 
 def _tail(level: Any) -> Any:

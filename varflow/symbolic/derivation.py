@@ -20,11 +20,10 @@ from sympy.logic.boolalg import Boolean
 
 from varflow._checks import DomainError, choice, integer
 from varflow._mpmath import mp, mpf, one_call
-from varflow.symbolic.conditions import above, all_of, at_least, below
 from varflow.symbolic.display import aligned, plain
 from varflow.symbolic.evaluation import first_answer, in_digits, in_doubles
 from varflow.symbolic.numbers import DerivationError, Values, value
-from varflow.symbolic.symbols import NAMES, exact
+from varflow.symbolic.symbols import NAMES, above, all_of, at_least, below, exact
 
 DIGITS = 40
 

@@ -5,7 +5,7 @@ Each is derived from an exact equation, and checked against numbers computed wit
 
 from __future__ import annotations
 
-from random import Random
+from functools import partial
 from typing import Any
 
 import sympy
@@ -13,15 +13,13 @@ from sympy import Eq, Integral, O, S, exp, oo, sqrt
 
 from varflow._checks import DomainError, choice, integer
 from varflow._mpmath import mp, mpf
-from varflow.symbolic.conditions import above
 from varflow.symbolic.derivation import Derivation, Domain, built_once
 from varflow.symbolic.large_gain import gain_to_infinity
 from varflow.symbolic.laws import Law, law_of
 from varflow.symbolic.numbers import Values
-from varflow.symbolic.power_series import reciprocal, taylor
 from varflow.symbolic.saddle_node_limit import saddle_node_root
-from varflow.symbolic.simplify import factored, neat
-from varflow.symbolic.symbols import g, quantity, theta
+from varflow.symbolic.simplify import factored, neat, reciprocal, taylor
+from varflow.symbolic.symbols import above, g, quantity, theta
 from varflow.symbolic.tails import map_slope, tail
 
 HIGHEST_ORDER = 4
@@ -93,15 +91,12 @@ def _check_name(law: Law, limit: str, names: tuple[str, ...]) -> None:
 
 def _setting(law: Law) -> Domain:
     """Thresholds of order one, and the quantities at variance 1."""
+    return Domain(lambda rng: {theta: mpf(rng.uniform(0.2, 1.6))}, partial(_define, law))
 
-    def draw(rng: Random) -> Values:
-        return {theta: mpf(rng.uniform(0.2, 1.6))}
 
-    def define(values: Values) -> Values:
-        fires = tail(law, values[theta])
-        return {p: fires, g: 1 / mp.sqrt(fires), m: map_slope(law, values[theta], fires)}
-
-    return Domain(draw, define)
+def _define(law: Law, values: Values) -> Values:
+    fires = tail(law, values[theta])
+    return {p: fires, g: 1 / mp.sqrt(fires), m: map_slope(law, values[theta], fires)}
 
 
 def _threshold_to_zero(law: Law, order: int) -> Derivation:

@@ -14,11 +14,10 @@ from sympy import Eq, O, S, exp, oo, sqrt
 
 from varflow._checks import DomainError, integer
 from varflow.symbolic.chains import F, G, M, X, chain_setting, e, f, p, shift, spread, t, u
-from varflow.symbolic.conditions import above, all_of, below
 from varflow.symbolic.derivation import Derivation, built_once
 from varflow.symbolic.laws import Law, law_of
 from varflow.symbolic.simplify import LARGEST_FACTORED, factored, neat, symbols_for_long_numbers
-from varflow.symbolic.symbols import V, g, n, z
+from varflow.symbolic.symbols import V, above, all_of, below, g, n, z
 
 HIGHEST_ORDER = 2
 small = sympy.Symbol("epsilon", positive=True)  # 1/n

@@ -1,30 +1,35 @@
-r"""Gradients through a layer of spikes: the factor by which one layer multiplies the variance of the backward signal.
+"""Gradients through a layer of spikes: the factor by which one layer multiplies the variance of the backward signal.
 
 The definition is ``δ_l = ψ(u_l - θ) Σ_k w_kl δ_k`` with a surrogate ``ψ`` instead of the derivative of the step. ``E[ψ²]`` for
 normal potentials has a closed form where ``ψ²`` is, piecewise, a polynomial times the exponential of a quadratic; elsewhere its
 integral stays. Numerical checks use quadrature of ``ψ``, split at its kinks, and all patterns of two-valued weights.
+Surrogates ``ψ(v)``, ``v = u - θ``, are piecewise formulas for sympy, and functions of a number for checks. Those with a name
+have peak 1 and width ``a``; a user's own is an expression in ``v``, smooth except for ``|v|``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import sympy
 from sympy import Eq, Integral, S, Symbol, erf, erfc, exp, oo, pi, sqrt
 
 from varflow._checks import DomainError, choice
 from varflow._mpmath import mp, mpf
-from varflow.symbolic.conditions import above
 from varflow.symbolic.derivation import Derivation, Domain, built_once
 from varflow.symbolic.integrals import integral
 from varflow.symbolic.layer import atom, spread
 from varflow.symbolic.numbers import Values, value
 from varflow.symbolic.simplify import LARGEST
-from varflow.symbolic.surrogates import SymbolicSurrogate, a, surrogate_of, v
-from varflow.symbolic.symbols import V, g, n, quantity, theta
+from varflow.symbolic.symbols import V, above, g, n, quantity, theta
 
+a, v = Symbol("a", positive=True), Symbol("v", real=True)
+_number = Symbol("number", real=True)
+
+Piece = tuple[Any, Any, Any]
 LARGEST_THRESHOLD = 7  # in standard deviations of 0.5 to 1.7: beyond, quadrature loses the digits that a check compares
 
 n_next = Symbol("n'", integer=True, positive=True)
@@ -37,6 +42,65 @@ chi, rate = quantity("chi", r"\chi", positive=True), quantity("p", "p", positive
 weight_gradient = quantity("E[(dL/dw)^2]", r"\mathrm{E}\bigl[(\partial L/\partial w_{kl})^2\bigr]")
 slack = quantity("g^2 - chi", r"g^2 - \chi")
 peak_found, width_found = quantity("c", "c", positive=True), quantity("a*", "a^*", positive=True)
+
+
+class SymbolicSurrogate(NamedTuple):
+    """``ψ(v)`` in pieces (low, high, formula), and as a function ``at(v, values of the parameters)``."""
+
+    name: str
+    pieces: tuple[Piece, ...]
+    at: Callable[[Any, Values], Any]
+    peak_one: bool = True
+
+
+def _even(name: str, right: Any, at: Callable[[Any], Any], edge: Any = oo) -> SymbolicSurrogate:
+    """A surrogate from its formula for ``v > 0``; ``at`` takes ``|v|/a``."""
+    pieces = ((-edge, S.Zero, right.subs(v, -v)), (S.Zero, edge, right))
+    return SymbolicSurrogate(name, pieces, lambda number, values: at(abs(number) / values[a]))
+
+
+SURROGATES = {
+    "box": _even("box", S.One, lambda x: mpf(x < 1), a),
+    "triangular": _even("triangular", 1 - v / a, lambda x: max(1 - x, mpf(0)), a),
+    "gaussian": _even("gaussian", exp(-(v**2) / (2 * a**2)), lambda x: mp.exp(-x * x / 2)),
+    "exponential": _even("exponential", exp(-v / a), lambda x: mp.exp(-x)),
+    "fast_sigmoid": _even("fast_sigmoid", (1 + v / a) ** -2, lambda x: 1 / (1 + x) ** 2),
+    "atan": _even("atan", 1 / (1 + (v / a) ** 2), lambda x: 1 / (1 + x * x)),
+    "sigmoid": _even("sigmoid", 4 * exp(-v / a) / (1 + exp(-v / a)) ** 2, lambda x: 4 * mp.exp(-x) / (1 + mp.exp(-x)) ** 2),
+}
+
+
+def surrogate_of(given: Any, argument: Any = None) -> SymbolicSurrogate:
+    """A surrogate by name, or from an expression."""
+    if isinstance(given, str):
+        if argument is not None:
+            raise DomainError("argument", argument, "applies to an expression; a named surrogate has none")
+        return SURROGATES[choice("surrogate", given, tuple(SURROGATES))]
+    return _of_expression(given, argument)
+
+
+def _of_expression(expression: Any, argument: Any) -> SymbolicSurrogate:
+    """A surrogate from a user's expression, in two pieces: ``v < 0`` and ``v > 0``."""
+    psi: Any = sympy.sympify(expression, strict=True) if isinstance(expression, sympy.Basic | int | float) else S.NaN
+    if not isinstance(psi, sympy.Expr) or psi is S.NaN:
+        raise DomainError(
+            "surrogate", expression, f"must be one of {', '.join(SURROGATES)} or a sympy expression in one symbol"
+        )
+    unsigned = sorted((s for s in psi.free_symbols if not s.is_positive and s != argument), key=str)
+    if argument is None and len(unsigned) == 1:
+        argument = unsigned.pop()
+    if unsigned or argument not in psi.free_symbols:
+        names = ", ".join(map(str, unsigned)) or "no symbol"
+        rule = f"leaves {names} for u - θ: declare widths positive, Symbol('k', positive=True), and pass argument=x"
+        raise DomainError("surrogate", expression, rule)
+    psi = psi.xreplace({argument: v})
+    if psi.has(sympy.Piecewise, sympy.Heaviside, sympy.Max, sympy.Min, sympy.sign, sympy.DiracDelta):
+        raise DomainError("surrogate", expression, "must be smooth except for Abs(v), without case distinctions")
+    t = Symbol("t", positive=True)
+    sides = [psi.subs(v, sign * t).subs(t, sign * v) for sign in (-1, 1)]
+    formula = psi.subs(v, _number)
+    number = lambda at, values: value(formula, values | {_number: at})  # noqa: E731
+    return SymbolicSurrogate(str(expression), ((-oo, S.Zero, sides[0]), (S.Zero, oo, sides[1])), number, peak_one=False)
 
 
 @built_once
@@ -94,7 +158,8 @@ def gradient_gain(
     psi_of = surrogate_of(surrogate, argument)
     if solve is not None:
         choice("solve", solve, ("peak", "width"))
-    start = Derivation(f"The gain of gradients, surrogate {psi_of.name}", Domain(_draw(psi_of, at, solve), _define(psi_of, at)))
+    setting = Domain(partial(_draw, psi_of, at, solve), partial(_define, psi_of, at))
+    start = Derivation(f"The gain of gradients, surrogate {psi_of.name}", setting)
     steps = start.then(
         Eq(delta2, psi2 * backward),
         "$\\delta_l = \\psi(u_l - \\theta) \\sum_k w_{kl} \\delta_k$",
@@ -189,41 +254,35 @@ def _gathered(total: Any, short: bool) -> Any:
     return min(sympy.powsimp(sympy.simplify(total)), collected, key=sympy.count_ops)
 
 
-def _draw(surrogate: SymbolicSurrogate, at: Any, solve: str | None) -> Callable[[Random], Values]:
-    def draw(rng: Random) -> Values:
-        between = lambda low, high: mpf(rng.uniform(low, high))  # noqa: E731
-        values = {V: between(0.3, 3), g: between(1.3, 4), n: mpf(rng.randint(1, 9)), n_next: mpf(rng.randint(1, 5))}
-        symbols = {s for *_, psi in surrogate.pieces for s in psi.free_symbols} | {a}
-        for symbol in sorted(symbols - {v}, key=str):
-            values.setdefault(symbol, between(0.3, 2))
-        sign = -1 if at.is_negative else 1 if at.is_positive else rng.choice([-1, 1])
-        values |= {symbol: sign * between(0.1, 2) for symbol in at.free_symbols}
-        if solve == "width":  # draw a width, and compute its gain by quadrature
-            values[width_found] = between(0.3, 2)
-            values[g] = 1 / mp.sqrt(_mean_square(surrogate, value(at, values), values | {a: values[width_found]}))
-        return values
-
-    return draw
+def _draw(surrogate: SymbolicSurrogate, at: Any, solve: str | None, rng: Random) -> Values:
+    between = lambda low, high: mpf(rng.uniform(low, high))  # noqa: E731
+    values = {V: between(0.3, 3), g: between(1.3, 4), n: mpf(rng.randint(1, 9)), n_next: mpf(rng.randint(1, 5))}
+    symbols = {s for *_, psi in surrogate.pieces for s in psi.free_symbols} | {a}
+    for symbol in sorted(symbols - {v}, key=str):
+        values.setdefault(symbol, between(0.3, 2))
+    sign = -1 if at.is_negative else 1 if at.is_positive else rng.choice([-1, 1])
+    values |= {symbol: sign * between(0.1, 2) for symbol in at.free_symbols}
+    if solve == "width":  # draw a width, and compute its gain by quadrature
+        values[width_found] = between(0.3, 2)
+        values[g] = 1 / mp.sqrt(_mean_square(surrogate, value(at, values), values | {a: values[width_found]}))
+    return values
 
 
-def _define(surrogate: SymbolicSurrogate, at: Any) -> Callable[[Values], Values]:
-    def define(values: Values) -> Values:
-        level = value(at, values)
-        square = _mean_square(surrogate, level, values)
-        mean, second = mpf("0.3"), mpf("0.7")  # of the backward signals above
-        weight = values[g] / mp.sqrt(values[n])
-        signal = spread([-weight, weight], int(values[n_next]), mean, second)[0]
-        fires = mp.erfc(level / mp.sqrt(2 * values[V])) / 2
-        derived = {psi2: square, backward: signal, delta2: square * signal, delta2_next: second, W: weight**2, rate: fires}
-        derived[chi] = square * signal * values[n] / (values[n_next] * second)
-        derived |= {
-            slack: values[g] ** 2 - derived[chi],
-            weight_gradient: fires * second,
-            peak_found: 1 / mp.sqrt(derived[chi]),
-        }
-        return derived
-
-    return define
+def _define(surrogate: SymbolicSurrogate, at: Any, values: Values) -> Values:
+    level = value(at, values)
+    square = _mean_square(surrogate, level, values)
+    mean, second = mpf("0.3"), mpf("0.7")  # of the backward signals above
+    weight = values[g] / mp.sqrt(values[n])
+    signal = spread([-weight, weight], int(values[n_next]), mean, second)[0]
+    fires = mp.erfc(level / mp.sqrt(2 * values[V])) / 2
+    derived = {psi2: square, backward: signal, delta2: square * signal, delta2_next: second, W: weight**2, rate: fires}
+    derived[chi] = square * signal * values[n] / (values[n_next] * second)
+    derived |= {
+        slack: values[g] ** 2 - derived[chi],
+        weight_gradient: fires * second,
+        peak_found: 1 / mp.sqrt(derived[chi]),
+    }
+    return derived
 
 
 def _mean_square(surrogate: SymbolicSurrogate, level: Any, values: Values) -> Any:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -13,14 +14,12 @@ from sympy import Eq, LambertW, O, S, exp, log, oo, pi, sqrt
 
 from varflow._checks import DomainError
 from varflow._mpmath import mp, mpf
-from varflow.symbolic.conditions import at_most
 from varflow.symbolic.derivation import Derivation, Domain
 from varflow.symbolic.laws import Law
 from varflow.symbolic.numbers import Values
-from varflow.symbolic.power_series import composed, product, short, taylor
 from varflow.symbolic.saddle_node_limit import V_e, V_s, m_e, m_s, roots, z_e, z_s
-from varflow.symbolic.simplify import factored, neat
-from varflow.symbolic.symbols import g, quantity, theta
+from varflow.symbolic.simplify import composed, factored, neat, product, short, taylor
+from varflow.symbolic.symbols import at_most, g, quantity, theta
 from varflow.symbolic.tails import tail, turning_point
 
 eta = sympy.Symbol("eta", positive=True)
@@ -40,7 +39,7 @@ def gain_to_infinity(law: Law, order: int) -> Derivation:
     root = _stable_root(law, order + 1)
     error = O(eta ** (order + 1))
     put = lambda e: _powers(e.subs(law.z, x), root, order)  # noqa: E731
-    steps = Derivation("Both fixed points at large gain", _setting(law), answers=4).then(
+    steps = Derivation("Both fixed points at large gain", Domain(_draw, partial(_define, law)), answers=4).then(
         Eq(eta**2, z_s**2 * tail_.subs(law.z, z_s)),
         "a fixed point, $\\eta = \\theta/g$",
         assumption=f"{law.name} potentials, no bias",
@@ -55,13 +54,11 @@ def gain_to_infinity(law: Law, order: int) -> Derivation:
     steps = steps.then(Eq(m_s, z_s * f.subs(law.z, z_s) / (2 * tail_.subs(law.z, z_s))), "slope of the variance map")
     steps = steps.then(Eq(eta**2, z_e**2 * tail_.subs(law.z, z_e)), "the other fixed point")
     *before, edge_variance, edge_slope = EDGES[law.name](law, order)
-    for equation, reason, assumption in before:
-        steps = steps.then(equation, reason, assumption=assumption)
+    for equation, reason, *limit in before:
+        steps = steps.then(equation, reason, assumption="".join(limit))
     steps = steps.then(Eq(V_s / g**2, put(tail_) + error), "the stable variance")
     steps = steps.then(Eq(m_s, put(law.z * f / (2 * tail_)) + error), "the multiplier there")
-    for equation, reason, assumption in (edge_variance, edge_slope):
-        steps = steps.then(equation, reason, assumption=assumption)
-    return steps
+    return steps.then(*edge_variance).then(*edge_slope)
 
 
 def _two(law: Law) -> Any:
@@ -72,17 +69,14 @@ def _two(law: Law) -> Any:
         return at_most(eta, sympy.Float(mp.nstr(highest, 15)))
 
 
-def _setting(law: Law) -> Domain:
-    """A small ``η``; or the large or small parameter at the edge, from which ``η`` follows."""
+def _draw(rng: Random) -> Values:
+    return {theta: mpf(rng.uniform(0.3, 2)), start: mpf(rng.uniform(0.05, 0.3))}
 
-    def draw(rng: Random) -> Values:
-        return {theta: mpf(rng.uniform(0.3, 2)), start: mpf(rng.uniform(0.05, 0.3))}
 
-    def define(values: Values) -> Values:
-        small = _small(law, values)
-        return small | roots(law, values, small[eta] ** 2) | {g: values[theta] / small[eta]}
-
-    return Domain(draw, define)
+def _define(law: Law, values: Values) -> Values:
+    """A small ``η``, or the large or small parameter at the edge, from which ``η`` follows; and both roots."""
+    small = _small(law, values)
+    return small | roots(law, values, small[eta] ** 2) | {g: values[theta] / small[eta]}
 
 
 def _small(law: Law, values: Values) -> Values:
@@ -129,7 +123,7 @@ def _powers(expression: Any, root: Any, order: int) -> Any:
     return _cut(taylor(expression, x, order).subs(x, root), order)
 
 
-def _normal_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:
+def _normal_edge(law: Law, order: int) -> list[tuple[Any, ...]]:
     """``Y = z²`` from ``Y - ln Y - 2 ln M(Y) = y - ln y`` with Mills' series ``M = 1 - 1/Y + 3/Y² …``, in powers of ``1/y``."""
     w = -LambertW(-2 * pi * eta**4, -1)
     u = sympy.Symbol("u", positive=True)  # 1/y
@@ -142,8 +136,8 @@ def _normal_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:
     variance = _in(u, u / (1 + u * shift), order + 1)
     slope = _in(u, 1 / mills.subs(x, u / (1 + u * shift)) * (1 + u * shift), order) / (2 * u)
     return [
-        (Eq(eta**4, y * exp(-y) / (2 * pi)), "from the leading form $Q(z) \\sim f(z)/z$, $y \\approx z^2$", ""),
-        (Eq(y, w, evaluate=False), "solved by Lambert's function, on its lower branch", ""),
+        (Eq(eta**4, y * exp(-y) / (2 * pi)), "from the leading form $Q(z) \\sim f(z)/z$, $y \\approx z^2$"),
+        (Eq(y, w, evaluate=False), "solved by Lambert's function, on its lower branch"),
         (
             Eq(z_e**2, Y(y) + O(y ** (-order - 1), (y, oo))),
             "with Mills' series, $z^2 - \\ln z^2 - 2 \\ln(1 - z^{-2} + \\dots) = y - \\ln y$",
@@ -152,9 +146,8 @@ def _normal_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:
         (
             Eq(V_e / theta**2, variance.subs(u, 1 / w) + O(y ** (-order - 2), (y, oo)), evaluate=False),
             "the edge of the basin of silence",
-            "",
         ),
-        (Eq(m_e, sympy.expand(slope).subs(u, 1 / w) + O(y**-order, (y, oo)), evaluate=False), "the multiplier there", ""),
+        (Eq(m_e, sympy.expand(slope).subs(u, 1 / w) + O(y**-order, (y, oo)), evaluate=False), "the multiplier there"),
     ]
 
 
@@ -162,16 +155,16 @@ def _in(variable: Any, expression: Any, order: int) -> Any:
     return sympy.series(expression, variable, 0, order + 1).removeO()
 
 
-def _laplace_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:
+def _laplace_edge(law: Law, order: int) -> list[tuple[Any, ...]]:
     w = -LambertW(-eta, -1)
     return [
-        (Eq(z_e, sqrt(2) * w, evaluate=False), "solved by Lambert's function, on its lower branch", ""),
-        (Eq(V_e / theta**2, 1 / (2 * w**2), evaluate=False), "the edge of the basin of silence", ""),
-        (Eq(m_e, w, evaluate=False), "the multiplier there, $z/\\sqrt 2$", ""),
+        (Eq(z_e, sqrt(2) * w, evaluate=False), "solved by Lambert's function, on its lower branch"),
+        (Eq(V_e / theta**2, 1 / (2 * w**2), evaluate=False), "the edge of the basin of silence"),
+        (Eq(m_e, w, evaluate=False), "the multiplier there, $z/\\sqrt 2$"),
     ]
 
 
-def _uniform_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:
+def _uniform_edge(law: Law, order: int) -> list[tuple[Any, ...]]:
     """``z = √3 - 2√3 η²/z²``, iterated."""
     root = sqrt(3)
     for k in range(1, order + 1):
@@ -179,17 +172,16 @@ def _uniform_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:
     error = O(eta ** (2 * order + 2))
     slope = _cut(_in(eta, root**3 / (4 * sqrt(3)), 2 * order), 2 * order) / eta**2
     return [
-        (Eq(z_e, root + error), "near the end of the support, $z = \\sqrt 3 - 2\\sqrt 3\\, \\eta^2/z^2$ iterated", ""),
-        (Eq(V_e / theta**2, _cut(_in(eta, root**-2, 2 * order), 2 * order) + error), "the edge of the basin of silence", ""),
+        (Eq(z_e, root + error), "near the end of the support, $z = \\sqrt 3 - 2\\sqrt 3\\, \\eta^2/z^2$ iterated"),
+        (Eq(V_e / theta**2, _cut(_in(eta, root**-2, 2 * order), 2 * order) + error), "the edge of the basin of silence"),
         (
             Eq(m_e, sympy.expand(slope) + O(eta ** (2 * order))),
             "the multiplier there, $z f/2S = z^3/(4\\sqrt 3\\, \\eta^2)$",
-            "",
         ),
     ]
 
 
-def _logistic_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:
+def _logistic_edge(law: Law, order: int) -> list[tuple[Any, ...]]:
     """``π z/(2√3) = y + d``: ``d = ln(1 + d/y) - ln(1 + q e^(-2 d))/2``, in powers of ``q = e^(-2 y)``."""
     a, w, error, k_s = decay, -LambertW(-decay * eta / 2, -1), O(q ** (order + 1)), range(1, order + 1)
     logs, exps = [S.Zero, *((-S.One) ** (k + 1) / k for k in k_s)], [(-S(2)) ** k / sympy.factorial(k) for k in (0, *k_s)]
@@ -206,12 +198,11 @@ def _logistic_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:
         (
             Eq(eta, 2 / a * y * exp(-y)),
             "from the leading form $Q(z) \\sim e^{-\\pi z/\\sqrt 3}$, $y \\approx \\pi z/2\\sqrt 3$",
-            "",
         ),
-        (Eq(y, w, evaluate=False), "solved by Lambert's function, on its lower branch", ""),
+        (Eq(y, w, evaluate=False), "solved by Lambert's function, on its lower branch"),
         (Eq(z_e, 2 / a * (y + sum(c * q**k for k, c in enumerate(d))) + error), "in powers of $q = e^{-2 y}$", "$q \\to 0$"),
-        (Eq(V_e / theta**2, a**2 / 4 * final(square) + error, evaluate=False), "the edge of the basin of silence", ""),
-        (Eq(m_e, final(slope) + error, evaluate=False), "the multiplier there", ""),
+        (Eq(V_e / theta**2, a**2 / 4 * final(square) + error, evaluate=False), "the edge of the basin of silence"),
+        (Eq(m_e, final(slope) + error, evaluate=False), "the multiplier there"),
     ]
 
 

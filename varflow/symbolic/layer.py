@@ -1,29 +1,86 @@
-"""A layer in a derivation: admissible parameters, and its quantities computed from the definition.
+"""A layer in a derivation: admissible parameters, responses of its neurons, and its quantities computed from the definition.
 
 The definition is ``u' = Σ_j w_j r(u_j) + b`` with independent weights, potentials and bias. Quantities are computed from it
-by quadrature of the density and by summing over all patterns of two-valued weights.
+by quadrature of the density and by summing over all patterns of two-valued weights. A response ``r(u)`` is given twice,
+independently: as an integrand of ``E[r(u)²]``, for sympy; and as a function of a number, for the quadrature.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import chain, product
+from itertools import chain, count, product
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import sympy
-from sympy import sqrt
+from sympy import S, sqrt
 
-from varflow._checks import DomainError
+from varflow._checks import DomainError, choice
 from varflow._mpmath import mp, mpf
-from varflow.symbolic.conditions import above, all_of
 from varflow.symbolic.laws import Law, Parameters, law_of, sign_of
 from varflow.symbolic.numbers import Values, value
-from varflow.symbolic.responses import Response, response_of
-from varflow.symbolic.symbols import NAMES, V, exact, g, n, quantity, sigma_w, theta
+from varflow.symbolic.symbols import NAMES, V, above, all_of, exact, g, n, quantity, sigma_w, theta
 
+u = sympy.Symbol("u", real=True)
+slope = sympy.Symbol("a", real=True)
+k = sympy.Symbol("k", integer=True, positive=True)
 V_next = quantity("V'", "V'", positive=True)
 E_x, E_x2 = quantity("E[x]", r"\mathrm{E}[x]"), quantity("E[x^2]", r"\mathrm{E}[x^2]", positive=True)
+
+
+def _at_threshold(theta: Any) -> list[Any]:
+    return [theta]
+
+
+class Response(NamedTuple):
+    """``E[r(u)²] = base + ∫_θ^∞ weight(u) f_u du``; ``at(u, θ, a)`` is ``r`` itself and ``kinks(θ)`` where it jumps."""
+
+    name: str
+    weight: Any
+    at: Callable[[Any, Any, Any], Any]
+    reason: str
+    base: Any = S.Zero
+    kinks: Callable[[Any], Iterable[Any]] = _at_threshold
+    parameters: tuple[Any, ...] = ()
+
+
+RESPONSES = {
+    "step": Response("step", S.One, lambda u, theta, a: int(u > theta), "$x = 1(u > \\theta)$, a spike is its own square"),
+    "graded": Response("graded", u**2, lambda u, theta, a: u * int(u > theta), "$x = u\\,1(u > \\theta)$"),
+    "ternary": Response(
+        "ternary",
+        S(2),
+        lambda u, theta, a: int(u > theta) - int(u < -theta),
+        "$x = \\pm 1$ beyond $\\pm\\theta$, and the distribution is symmetric",
+        kinks=lambda theta: [-theta, theta],
+    ),
+    "leaky_relu": Response(
+        "leaky_relu",
+        (1 - slope**2) * u**2,
+        lambda u, theta, a: u if u > theta else a * u,
+        "$x = u$ above the threshold, $x = a u$ below it",
+        base=slope**2 * V,
+        parameters=(slope,),
+    ),
+    "multi_spike": Response(
+        "multi_spike",
+        2 * k - 1,
+        lambda u, theta, a: mp.floor(u / theta) if u > 0 else 0,
+        "$x = \\lfloor u/\\theta \\rfloor$, whose square is the sum of the odd numbers up to $2x - 1$",
+        kinks=lambda theta: (j * theta for j in count(1)),
+    ),
+}
+
+
+def response_of(name: Any, theta: Any) -> Response:
+    """A response by name; some need a positive threshold."""
+    response = RESPONSES[choice("response", name, tuple(RESPONSES))]
+    if name in ("multi_spike", "ternary") and not theta.is_positive:
+        raise DomainError(
+            "threshold", theta, f"must be positive for response={name!r}; declare it, Symbol('theta', positive=True)"
+        )
+    return response
 
 
 @dataclass(frozen=True, eq=False)

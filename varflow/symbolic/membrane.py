@@ -20,10 +20,9 @@ from sympy import Eq, S, Sum, Symbol, erfc, exp, pi, sqrt
 from varflow._checks import DomainError, choice
 from varflow._mpmath import functions, mp, mpf
 from varflow.model.resets import Reset, named, rule_of
-from varflow.symbolic.conditions import above, all_of, at_most
 from varflow.symbolic.derivation import Derivation, Domain, built_once
 from varflow.symbolic.numbers import Values
-from varflow.symbolic.symbols import quantity, theta
+from varflow.symbolic.symbols import above, all_of, at_most, quantity, theta
 
 beta, lam = Symbol("beta", positive=True), Symbol("lambda", positive=True)
 mu, sigma = Symbol("mu", real=True), Symbol("sigma", positive=True)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -12,13 +13,11 @@ import sympy
 from sympy import Eq, O, Rational, S, log, pi, sqrt
 
 from varflow._mpmath import mpf
-from varflow.symbolic.conditions import above, all_of, below
 from varflow.symbolic.derivation import Derivation, Domain
 from varflow.symbolic.laws import Law
 from varflow.symbolic.numbers import Values
-from varflow.symbolic.power_series import composed, product, short
-from varflow.symbolic.simplify import neat
-from varflow.symbolic.symbols import ImplicitRoot, gamma, quantity, theta
+from varflow.symbolic.simplify import composed, neat, product, short
+from varflow.symbolic.symbols import ImplicitRoot, above, all_of, below, gamma, quantity, theta
 from varflow.symbolic.tails import map_slope, outer_roots, tail, turning_point
 
 epsilon = sympy.Symbol("epsilon", positive=True)  # √(1 - γ_c/γ)
@@ -51,7 +50,7 @@ def saddle_node_root(law: Law, order: int) -> Derivation:
     z, variance, multiplier = _series(law, closed, order)
     error, at, tail_ = O(epsilon ** (order + 1)), {law.z: z_s}, law.tail
     other = lambda e: e.subs(epsilon, -epsilon) + error  # noqa: E731
-    steps = Derivation("Both fixed points near the saddle-node", _setting(law), answers=4).then(
+    steps = Derivation("Both fixed points near the saddle-node", Domain(_draw, partial(_define, law)), answers=4).then(
         Eq(1 / gamma, z_s**2 * tail_.subs(at)), "a fixed point", assumption=f"{law.name} potentials, no bias"
     )
     steps = steps.then(
@@ -75,15 +74,13 @@ def saddle_node_root(law: Law, order: int) -> Derivation:
     return steps.then(Eq(m_e, other(multiplier)), "and at the edge")
 
 
-def _setting(law: Law) -> Domain:
-    def draw(rng: Random) -> Values:
-        return {theta: mpf(rng.uniform(0.3, 2)), epsilon: mpf(rng.uniform(0.05, 0.4))}
+def _draw(rng: Random) -> Values:
+    return {theta: mpf(rng.uniform(0.3, 2)), epsilon: mpf(rng.uniform(0.05, 0.4))}
 
-    def define(values: Values) -> Values:
-        turn = turning_point(law)
-        return {z_c: turn} | roots(law, values, (1 - values[epsilon] ** 2) * turn**2 * tail(law, turn))
 
-    return Domain(draw, define)
+def _define(law: Law, values: Values) -> Values:
+    turn = turning_point(law)
+    return {z_c: turn} | roots(law, values, (1 - values[epsilon] ** 2) * turn**2 * tail(law, turn))
 
 
 def _turn(law: Law) -> tuple[Any, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from random import Random
 from typing import Any
 
@@ -18,10 +18,10 @@ from varflow.symbolic.derivation import Derivation, Domain, built_once
 from varflow.symbolic.laws import Law, Parameters, law_of
 from varflow.symbolic.layer import SymbolicLayer, V_next, layer_of
 from varflow.symbolic.numbers import Values, as_function, value
-from varflow.symbolic.roots import refined, secant
 from varflow.symbolic.simplify import neat, solutions
 from varflow.symbolic.standard import t
 from varflow.symbolic.symbols import ImplicitRoot, V, g, gamma, quantity, theta
+from varflow.symbolic.tails import refined, secant
 
 g_star = quantity("g_*", "g_*", positive=True)
 m = quantity("m", "m")
@@ -161,7 +161,7 @@ def saddle_node(distribution: Any = "normal", *, parameters: Parameters | None =
         lambda z, law_there: z**2 * law_there[1],
         lambda z, values: 2 * law.integral(lambda t: 1, z, mp.inf, values) - z * law.at(values)(z),
     )
-    steps = Derivation("The saddle-node", Domain(_draw_z(law), _define_saddle(law, top))).then(
+    steps = Derivation("The saddle-node", Domain(partial(_draw_z, law), partial(_define_saddle, law, top))).then(
         Eq(1 / gamma, z**2 * law.tail),
         r"a fixed point has $z^2 Q(z) = 1/\gamma$, $z = \theta/\sqrt{V}$",
         condition=law.holds(z),
@@ -174,23 +174,17 @@ def saddle_node(distribution: Any = "normal", *, parameters: Parameters | None =
     return steps.then(lambda e: Eq(gamma_c, neat(1 / (e.rhs**2 * law.sf(e.rhs)))), r"the smallest $\gamma$ with a fixed point")
 
 
-def _draw_z(law: Law) -> Callable[[Random], Values]:
-    def draw(rng: Random) -> Values:
-        values: Values = {symbol: mpf(rng.uniform(*ends)) for symbol, ends in law.parameters.items()}
-        high = min(float(law.high.subs(values)), 3.0)
-        return values | {law.z: mpf(rng.uniform(0.1, 0.9 * high))}
-
-    return draw
+def _draw_z(law: Law, rng: Random) -> Values:
+    values: Values = {symbol: mpf(rng.uniform(*ends)) for symbol, ends in law.parameters.items()}
+    high = min(float(law.high.subs(values)), 3.0)
+    return values | {law.z: mpf(rng.uniform(0.1, 0.9 * high))}
 
 
-def _define_saddle(law: Law, top: Callable[[Values], Any]) -> Callable[[Values], Values]:
-    def define(values: Values) -> Values:
-        z, peak = values[law.z], top(values)
-        tail = lambda at: law.integral(lambda t: 1, at, mp.inf, values)  # noqa: E731
-        slope = slope_of_tail(law, mpf(1), 1 / z**2, values) / (z**2 * tail(z))  # of F at θ = 1, g² = 1/(z² Q(z))
-        return {gamma: 1 / (z**2 * tail(z)), m: slope, z_c: peak, gamma_c: 1 / (peak**2 * tail(peak))}
-
-    return define
+def _define_saddle(law: Law, top: Callable[[Values], Any], values: Values) -> Values:
+    z, peak = values[law.z], top(values)
+    tail = lambda at: law.integral(lambda t: 1, at, mp.inf, values)  # noqa: E731
+    slope = slope_of_tail(law, mpf(1), 1 / z**2, values) / (z**2 * tail(z))  # of F at θ = 1, g² = 1/(z² Q(z))
+    return {gamma: 1 / (z**2 * tail(z)), m: slope, z_c: peak, gamma_c: 1 / (peak**2 * tail(peak))}
 
 
 def _root_near_the_peak(
@@ -281,7 +275,7 @@ def bias_cusp(distribution: Any = "normal") -> Derivation:
     """
     law = law_of(distribution)
     z, at = law.z, lambda e: e.subs(V, 1 / law.z**2)
-    setting = Domain(_draw_cusp(law), _define_cusp(law, _steepest(law)))
+    setting = Domain(partial(_draw_cusp, law), partial(_define_cusp, law, _steepest(law)))
     image = gamma * law.sf(1 / sqrt(V))  # at θ = 1 without the bias, which adds a constant
     steps = Derivation("The cusp", setting).then(
         Eq(m, at(sympy.diff(image, V))), r"slope of $F = \sigma_b^2 + \gamma Q(1/\sqrt{V})$ at $\theta = 1$"
@@ -321,18 +315,13 @@ def _steepest(law: Law) -> Callable[[Values], Any]:
     )
 
 
-def _draw_cusp(law: Law) -> Callable[[Random], Values]:
-    draw = _draw_z(law)
-    return lambda rng: draw(rng) | {gamma: mpf(rng.uniform(1, 9))}
+def _draw_cusp(law: Law, rng: Random) -> Values:
+    return _draw_z(law, rng) | {gamma: mpf(rng.uniform(1, 9))}
 
 
-def _define_cusp(law: Law, steepest: Callable[[Values], Any]) -> Callable[[Values], Values]:
+def _define_cusp(law: Law, steepest: Callable[[Values], Any], values: Values) -> Values:
     slope = lambda v: law.at({})(1 / mp.sqrt(v)) / (2 * v ** mpf("1.5"))  # noqa: E731
-
-    def define(values: Values) -> Values:
-        z, here = steepest(values), 1 / values[law.z] ** 2
-        gain = 2 / (z**3 * law.at(values)(z * (1 - 8 * mp.eps)))  # inside, where z is an edge of the support
-        slopes = {m: values[gamma] * slope_of_tail(law, mpf(1), here, values), F2: values[gamma] * mp.diff(slope, here)}
-        return slopes | {z_i: z, gamma_i: gain, cusp: 1 / z**2 - gain * law.integral(lambda t: 1, z, mp.inf, values)}
-
-    return define
+    z, here = steepest(values), 1 / values[law.z] ** 2
+    gain = 2 / (z**3 * law.at(values)(z * (1 - 8 * mp.eps)))  # inside, where z is an edge of the support
+    slopes = {m: values[gamma] * slope_of_tail(law, mpf(1), here, values), F2: values[gamma] * mp.diff(slope, here)}
+    return slopes | {z_i: z, gamma_i: gain, cusp: 1 / z**2 - gain * law.integral(lambda t: 1, z, mp.inf, values)}

@@ -1,4 +1,8 @@
-"""A sympy.stats variable standardised to mean 0 and variance 1: its density, and the pieces between its knots."""
+"""A sympy.stats variable standardised to mean 0 and variance 1: its density, and the pieces between its knots.
+
+Mean and variance of the families of sympy.stats, and some of their upper tails, are listed: sympy's own integration may not
+end. For other distributions moments and tail are integrals of the density (``integrals``).
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,12 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import sympy
-from sympy import gamma, sqrt, stats
+from sympy import EulerGamma, Piecewise, S, erf, erfc, exp, gamma, log, oo, pi, sqrt, stats
+from sympy.stats import crv_types as types
 from sympy.stats.crv import SingleContinuousPSpace
 
 from varflow._checks import DomainError
 from varflow._mpmath import mp
-from varflow.symbolic import families
 from varflow.symbolic.integrals import integral
 from varflow.symbolic.numbers import as_function
 from varflow.symbolic.simplify import neat, solutions, symbols_for_long_numbers
@@ -46,7 +50,7 @@ def on_the_line(variable: Any, ranges: tuple[Any, ...]) -> Line:
     put = lambda e: _one_sided(e.subs(t, mean + std * t))  # noqa: E731
     standardised = tidy(std * put(density))
     _refuse_undeclared(given, standardised, parameters)
-    tail = families.upper_tail(law, t)
+    tail = upper_tail(law, t)
     ends = {end if end.is_infinite else neat((end - mean) / std) for end in (support.inf, support.sup)}
     ends = {end.xreplace(numbers) for end in ends | knots(standardised)}
     standardised = standardised.xreplace(numbers)
@@ -111,7 +115,7 @@ def _refuse_undeclared(law: Any, density: Any, parameters: Parameters) -> None:
 
 def _moments(law: Any, name: Any, density: Any, support: Any, parameters: Parameters) -> tuple[Any, Any]:
     """Mean and variance: of the family, else by integrals of the density."""
-    closed = families.moments(law) or _integrated(density, support, parameters)
+    closed = moments(law) or _integrated(density, support, parameters)
     if closed is None:
         raise DomainError("distribution", name, "has a mean or variance without a known closed form; choose another one")
     mean, variance = (neat(_decided(name, moment, parameters)) for moment in closed)
@@ -125,10 +129,10 @@ def _integrated(density: Any, support: Any, parameters: Parameters) -> tuple[Any
     cuts = sorted({support.inf, support.sup, *knots(density)}, key=lambda end: number(end, parameters))
     inside = pairwise(cuts[cuts.index(support.inf) : cuts.index(support.sup) + 1])
     pieces = [(low, high, branch(density, t, low, high, parameters)) for low, high in inside]
-    moments = [[integral(t**k * piece, t, low, high) for low, high, piece in pieces] for k in (1, 2)]
-    if any(None in parts for parts in moments):
+    integrals = [[integral(t**k * piece, t, low, high) for low, high, piece in pieces] for k in (1, 2)]
+    if any(None in parts for parts in integrals):
         return None
-    mean, second = map(sum, moments)
+    mean, second = map(sum, integrals)
     return mean, second - mean**2
 
 
@@ -206,3 +210,101 @@ def _case(cases: Any, probe: Mapping[Any, Any]) -> Any:
 def tidy(expression: Any) -> Any:
     """Simplified, with beta functions as gamma functions, which evaluate."""
     return neat(expression).replace(sympy.beta, lambda a, b: gamma(a) * gamma(b) / gamma(a + b))
+
+
+def _if(finite: Any, value: Any) -> Any:
+    return Piecewise((value, finite), (oo, True))
+
+
+def _power_of_gamma(scale: Any, k: Any, power: Any) -> tuple[Any, Any]:
+    """Distribution of ``scale G^(1/power)``, with ``G`` of a gamma law of shape ``k``."""
+    first, second = (gamma(k + j / power) / gamma(k) for j in (S(1), S(2)))
+    return scale * first, scale**2 * (second - first**2)
+
+
+def _f(d1: Any, d2: Any) -> tuple[Any, Any]:
+    return _if(d2 > 2, d2 / (d2 - 2)), _if(d2 > 4, 2 * d2**2 * (d1 + d2 - 2) / (d1 * (d2 - 2) ** 2 * (d2 - 4)))
+
+
+def _gumbel(scale: Any, place: Any, minimum: Any) -> tuple[Any, Any]:
+    return place + (-1 if minimum == sympy.true else 1) * EulerGamma * scale, pi**2 * scale**2 / 6
+
+
+_MOMENTS: Mapping[Any, Callable[..., tuple[Any, Any]]] = {
+    types.ArcsinDistribution: lambda a, b: ((a + b) / 2, (b - a) ** 2 / 8),
+    types.BetaDistribution: lambda a, b: (a / (a + b), a * b / ((a + b) ** 2 * (a + b + 1))),
+    types.CauchyDistribution: lambda x0, scale: (sympy.nan, oo),
+    types.ChiDistribution: lambda k: _power_of_gamma(sqrt(2), k / 2, 2),
+    types.ChiSquaredDistribution: lambda k: (k, 2 * k),
+    types.ExGaussianDistribution: lambda mean, std, rate: (mean + 1 / rate, std**2 + 1 / rate**2),
+    types.ExponentialDistribution: lambda rate: (1 / rate, 1 / rate**2),
+    types.FDistributionDistribution: _f,
+    types.GammaDistribution: lambda k, scale: (k * scale, k * scale**2),
+    types.GammaInverseDistribution: lambda a, b: (_if(a > 1, b / (a - 1)), _if(a > 2, b**2 / ((a - 1) ** 2 * (a - 2)))),
+    types.GaussianInverseDistribution: lambda mean, shape: (mean, mean**3 / shape),
+    types.GumbelDistribution: _gumbel,
+    types.LaplaceDistribution: lambda mu, b: (mu, 2 * b**2),
+    types.LogisticDistribution: lambda mu, s: (mu, pi**2 * s**2 / 3),
+    types.LogNormalDistribution: lambda mean, std: (exp(mean + std**2 / 2), (exp(std**2) - 1) * exp(2 * mean + std**2)),
+    types.MaxwellDistribution: lambda a: _power_of_gamma(sqrt(2) * a, S(3) / 2, 2),
+    types.MoyalDistribution: lambda mu, s: (mu + s * (EulerGamma + log(2)), pi**2 * s**2 / 2),
+    types.NakagamiDistribution: lambda m, omega: _power_of_gamma(sqrt(omega / m), m, 2),
+    types.NormalDistribution: lambda mean, std: (mean, std**2),
+    types.ParetoDistribution: lambda x, a: (_if(a > 1, a * x / (a - 1)), _if(a > 2, a * x**2 / ((a - 1) ** 2 * (a - 2)))),
+    types.RayleighDistribution: lambda s: _power_of_gamma(sqrt(2) * s, S.One, 2),
+    types.StudentTDistribution: lambda nu: (S.Zero, _if(nu > 2, nu / (nu - 2))),
+    types.UniformDistribution: lambda a, b: ((a + b) / 2, (b - a) ** 2 / 12),
+    types.WeibullDistribution: lambda scale, shape: _power_of_gamma(scale, S.One, shape),
+    types.WignerSemicircleDistribution: lambda R: (S.Zero, R**2 / 4),
+}
+
+
+def moments(law: Any) -> tuple[Any, Any] | None:
+    """Mean and variance of a distribution of sympy.stats; None if its family is not listed here."""
+    formulas = _MOMENTS.get(type(law))
+    return None if formulas is None else formulas(*law.args)
+
+
+class betainc_regularized(sympy.betainc_regularized):
+    """sympy's function, with the missing code for mpmath."""
+
+    def _mpmathcode(self, printer: Any) -> str:
+        arguments = ", ".join(map(printer._print, self.args))
+        return f"{printer._module_format('mpmath.betainc')}({arguments}, regularized=True)"
+
+
+def _beta_tail(a: Any, b: Any, x: Any) -> Any:
+    """``P(B > x)`` of a beta distribution, without cancellation in the tail."""
+    return betainc_regularized(b, a, 0, 1 - x)
+
+
+def _student_tail(nu: Any, x: Any) -> Any:
+    """``P(T > x)`` of Student's t for ``ν`` other than an integer, whose tail is elementary."""
+    half = betainc_regularized(nu / 2, S.Half, 0, nu / (nu + x**2)) / 2
+    return None if nu.is_Integer or (nu.is_Symbol and not nu.is_Dummy) else Piecewise((half, x > 0), (1 - half, True))
+
+
+_TAILS: Mapping[Any, Callable[..., Any]] = {
+    types.NormalDistribution: lambda x, mu, std: erfc((x - mu) / (sqrt(2) * std)) / 2,
+    types.UniformDistribution: lambda x, a, b: (b - x) / (b - a),
+    types.LogisticDistribution: lambda x, mu, s: 1 / (1 + exp((x - mu) / s)),
+    types.BetaDistribution: lambda x, a, b: None if a.is_Integer and b.is_Integer else _beta_tail(a, b, x),
+    types.FDistributionDistribution: lambda x, d1, d2: _beta_tail(d1 / 2, d2 / 2, d1 * x / (d1 * x + d2)),
+    types.ChiDistribution: lambda x, k: sympy.uppergamma(k / 2, x**2 / 2) / gamma(k / 2),
+    types.WeibullDistribution: lambda x, scale, shape: exp(-((x / scale) ** shape)),
+    types.MoyalDistribution: lambda x, mu, s: erf(exp((mu - x) / (2 * s)) / sqrt(2)),
+    types.StudentTDistribution: lambda x, nu: _student_tail(nu, x),
+    types.WignerSemicircleDistribution: lambda x, R: (sympy.acos(x / R) - x * sqrt(R**2 - x**2) / R**2) / pi,
+}
+
+
+def upper_tail(law: Any, x: Any) -> Any:
+    """``P(X > x)`` where there is a simple formula, else None."""
+    if type(law) in _TAILS:
+        return _TAILS[type(law)](x, *law.args)
+    lower = law._cdf(x) if hasattr(law, "_cdf") else None
+    if lower is None:
+        return None
+    upper = 1 - lower.replace(sympy.erf, lambda y: 1 - erfc(y))  # erfc does not cancel in the tail
+    upper = upper.replace(sympy.lowergamma, lambda s, y: gamma(s) - sympy.uppergamma(s, y))
+    return sympy.expand(sympy.piecewise_fold(upper), power_base=False, power_exp=False)

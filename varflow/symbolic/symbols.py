@@ -1,7 +1,8 @@
-"""The symbols of the derivations, as in the literature, and their public names.
+"""The symbols of the derivations, as in the literature, their public names, and conditions on them.
 
 Parameters are declared with their sign. :data:`theta` is positive; a user's threshold may have either sign. Quantities of a
-layer (``V'``, ``p``) are symbols too, with values from a setting.
+layer (``V'``, ``p``) are symbols too, with values from a setting. Conditions are unevaluated: sympy would simplify them by the
+declared signs.
 """
 
 from __future__ import annotations
@@ -151,3 +152,28 @@ def _root(root: ImplicitRoot, prec: int) -> Any:
     """The root at a precision in bits; cached, since sympy evaluates it in every comparison."""
     with one_call, mp.workprec(prec + 20):
         return sympy.lambdify((), root, [functions(), "mpmath"])()._mpf_
+
+
+def above(left: Any, right: Any) -> Any:
+    """``left > right``."""
+    return sympy.StrictGreaterThan(left, right, evaluate=False)
+
+
+def below(left: Any, right: Any) -> Any:
+    """``left < right``."""
+    return sympy.StrictLessThan(left, right, evaluate=False)
+
+
+def at_least(left: Any, right: Any) -> Any:
+    """``left ≥ right``."""
+    return sympy.GreaterThan(left, right, evaluate=False)
+
+
+def at_most(left: Any, right: Any) -> Any:
+    """``left ≤ right``."""
+    return sympy.LessThan(left, right, evaluate=False)
+
+
+def all_of(*conditions: Any) -> Any:
+    """All conditions at once."""
+    return sympy.And(*conditions, evaluate=False)  # pyright: ignore[reportCallIssue]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -11,14 +12,12 @@ from sympy import Eq, Integral, S, Sum, sqrt
 
 from varflow._checks import DomainError
 from varflow._mpmath import mp, mpf
-from varflow.symbolic.conditions import above
 from varflow.symbolic.derivation import Derivation, Domain, built_once
 from varflow.symbolic.laws import Law, Parameters, pieces_above, upper_moment
-from varflow.symbolic.layer import E_x, E_x2, SymbolicLayer, V_next, atom, layer_of, spread
+from varflow.symbolic.layer import E_x, E_x2, SymbolicLayer, V_next, atom, k, layer_of, spread, u
 from varflow.symbolic.numbers import Values, value
-from varflow.symbolic.responses import k, u
 from varflow.symbolic.simplify import neat
-from varflow.symbolic.symbols import V, g, n, quantity, sigma_w, theta
+from varflow.symbolic.symbols import V, above, g, n, quantity, sigma_w, theta
 
 E_w, E_w2 = quantity("E[w]", r"\mathrm{E}[w]"), quantity("E[w^2]", r"\mathrm{E}[w^2]", positive=True)
 E_u, E_u2 = quantity("E[u']", r"\mathrm{E}[u']"), quantity("E[u'^2]", r"\mathrm{E}[u'^2]", positive=True)
@@ -77,7 +76,8 @@ def weight_variance(
     layer = layer_of(distribution, response=response, threshold=threshold, parameters=parameters)
     wanted = atom("variance", variance)
     _refuse_without_weights(layer, wanted, threshold, variance)
-    start = Derivation("The weight variance that preserves the variance", Domain(_with_weights(layer), _weighted(layer)))
+    setting = Domain(partial(_with_weights, layer), partial(_weighted, layer))
+    start = Derivation("The weight variance that preserves the variance", setting)
     moved = {E_w: 0, E_w2: sigma_w**2}
     mean_square = _second_moment(layer)
     steps = start.then(Eq(V_next, E_u2 - E_u**2), "the variance of a potential of the next layer")
@@ -116,26 +116,20 @@ def _refuse_without_weights(layer: SymbolicLayer, wanted: Any, threshold: Any, v
         )
 
 
-def _with_weights(layer: SymbolicLayer) -> Any:
-    def draw(rng: Random) -> Values:
-        values = layer.draw(rng)
-        mean = mpf(rng.uniform(-1, 1))
-        return values | {E_w: mean, E_w2: values[sigma_w] ** 2 + mean**2, E_xx: mpf(rng.uniform(-1, 1))}
-
-    return draw
+def _with_weights(layer: SymbolicLayer, rng: Random) -> Values:
+    values = layer.draw(rng)
+    mean = mpf(rng.uniform(-1, 1))
+    return values | {E_w: mean, E_w2: values[sigma_w] ** 2 + mean**2, E_xx: mpf(rng.uniform(-1, 1))}
 
 
-def _weighted(layer: SymbolicLayer) -> Any:
-    def define(values: Values) -> Values:
-        first, second = layer.moments(values)
-        mean, fan_in = values[E_w], int(values[n])
-        scale = mp.sqrt(values[E_w2] - mean**2)
-        square, mean_next = spread([mean - scale, mean + scale], fan_in, first, second, values[E_xx])
-        unit = spread([-mpf(1), mpf(1)], fan_in, first, second)[0]
-        derived = {E_x: first, E_x2: second, E_u: mean_next, E_u2: square, W: values[V] / unit}
-        return derived | {V_next: square - mean_next**2}
-
-    return define
+def _weighted(layer: SymbolicLayer, values: Values) -> Values:
+    first, second = layer.moments(values)
+    mean, fan_in = values[E_w], int(values[n])
+    scale = mp.sqrt(values[E_w2] - mean**2)
+    square, mean_next = spread([mean - scale, mean + scale], fan_in, first, second, values[E_xx])
+    unit = spread([-mpf(1), mpf(1)], fan_in, first, second)[0]
+    derived = {E_x: first, E_x2: second, E_u: mean_next, E_u2: square, W: values[V] / unit}
+    return derived | {V_next: square - mean_next**2}
 
 
 def _law_in_words(law: Law) -> str:

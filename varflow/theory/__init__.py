@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from varflow._lazy import loaded_when_asked
 
 if TYPE_CHECKING:
+    from varflow.model.coverage import Uncovered
     from varflow.theory.operations.layer_norm import over_map
     from varflow.theory.operations.merge import summed
     from varflow.theory.operations.pool import averaged, averaged_back
-    from varflow.theory.operations.table import Uncovered
     from varflow.theory.signals.elementwise import elementwise, rescaled
     from varflow.theory.signals.gradients import Gradients
     from varflow.theory.signals.moments import Currents, Spikes

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from varflow._checks import DomainError
+from varflow.model.network import Network
 from varflow.model.signals import Layer
 from varflow.results import FixedPoints
 from varflow.theory.memoryless import fixed_points as of_layer
@@ -71,6 +72,7 @@ def critical_gain(*, threshold: Any = None, distribution: Any = "normal", block:
 
 
 def fixed_points(
+    network: Network | None = None,
     *,
     threshold: Any = None,
     gain: float | None = None,
@@ -86,6 +88,11 @@ def fixed_points(
 
     Parameters
     ----------
+    network : Network, optional
+        In place of all others, for one time step: described by hand or read from a model by :func:`varflow.read`. Its fixed
+        points are those of the block of layers that it repeats over more than half of its depth; its drive, width and other
+        layers do not matter. Gains, means and biases may differ between repeats as those of weights drawn anew would, within
+        four standard errors; the block then has their averages, and ``note`` says so.
     threshold, gain, bias_std, mean_gain : float
         As in :func:`varflow.variance_map`, one number each. A threshold may be a frozen scipy.stats distribution over neurons,
         of positive values and with ``mean_gain=0``.
@@ -107,8 +114,8 @@ def fixed_points(
     Raises
     ------
     DomainError
-        For values that are not finite single numbers in their domain, and if a fixed point has a rate or variance below
-        1e-300.
+        For values that are not finite single numbers in their domain, if a fixed point has a rate or variance below 1e-300, and
+        for a network that repeats no block, or has several steps.
 
     Notes
     -----
@@ -146,13 +153,30 @@ def fixed_points(
     >>> spike, linear = vf.layers.Spike(vf.Neuron(1.0)), vf.layers.Linear(gain=vf.gain(threshold=1.0) * 0.19**0.5)
     >>> [round(point.variance, 5) for point in vf.fixed_points(block=[vf.layers.Residual(spike, linear, keep=0.9)])]
     [0.0, 0.5143, 1.0]
+
+    A network that repeats the same:
+
+    >>> network = vf.Network(width=500, layers=[vf.layers.Residual(spike, linear, keep=0.9)] * 30 + [spike])
+    >>> [round(point.variance, 5) for point in vf.fixed_points(network)]
+    [0.0, 0.5143, 1.0]
     """
+    if network is not None:
+        return _of_network(network, block=block, threshold=threshold, gain=gain)
     _block_or_layer(block, threshold=threshold, gain=gain)
     if block is None:
         return of_layer.fixed_points(threshold, gain, distribution, bias_std, mean_gain)
-    from varflow.theory.deep.block import fixed_points_of_block
+    from varflow.theory.deep.block import RepeatedBlock, fixed_points_of_block
 
-    return fixed_points_of_block(block)
+    return fixed_points_of_block(RepeatedBlock.of(block))
+
+
+def _of_network(network: Network, **others: Any) -> FixedPoints:
+    from varflow.theory.deep.repeats import fixed_points_of_network
+
+    for name, value in others.items():
+        if value is not None:
+            raise DomainError(name, value, "cannot be given with a network, which has its own")
+    return fixed_points_of_network(network)
 
 
 def _block_or_layer(block: Any, **others: Any) -> None:

@@ -13,7 +13,7 @@ from varflow._memory import room
 from varflow._progress import Progress, beyond, check_progress, reporter
 from varflow.model.network import Network
 from varflow.results import Profile
-from varflow.results.ensemble import spread
+from varflow.results.profile import spread
 from varflow.theory.layer import one_step
 from varflow.theory.operations.visit import INFINITE, Effort
 from varflow.theory.responses.layer_state import LayerState

@@ -128,7 +128,7 @@ def learning_rate(
     apart = dominated == 1 < driven.depth and not deep
     hidden = float(np.sqrt(np.mean(per_unit[1:] ** 2))) if apart else np.nan
     other = CHANGE / (hidden * driven.depth**0.5) if apart else None
-    two = with_inputs(few, few.drive.of_rows(np.arange(2)))
+    two = with_inputs(driven, drive.of_rows(np.arange(2)))
     return LearningRate(
         driven,
         "adam",

@@ -56,8 +56,19 @@ def test_critical_gain_of_a_block(block, square):
     if square:
         from varflow.theory.deep.block import RepeatedBlock
 
-        below, above = (RepeatedBlock(tuple(block)).with_free(critical * (1 + change)).layers for change in (-1e-4, 1e-4))
+        below, above = (RepeatedBlock.of(block).with_free(critical * (1 + change)).layers for change in (-1e-4, 1e-4))
         assert (len(vf.fixed_points(block=below)), len(vf.fixed_points(block=above))) == (1, 3)
+
+
+@pytest.mark.parametrize("width", [100, 2000])
+def test_the_mean_of_weights_is_that_of_the_blocks_width(width):
+    """``√n`` times the gain for exponential weights; a block took 1000 neurons for any that it received."""
+    neuron = vf.Neuron(1.0)
+    found = vf.fixed_points(block=[L.Linear(width, gain=0.1, weights="exponential"), L.Spike(neuron)])
+    expected = vf.fixed_points(threshold=1.0, gain=0.1, mean_gain=0.1 * width**0.5)
+    wrong = vf.fixed_points(threshold=1.0, gain=0.1, mean_gain=0.1 * 1000**0.5)
+    assert [point.variance for point in found] == pytest.approx([point.variance for point in expected], rel=1e-9)
+    assert [point.variance for point in found] != pytest.approx([point.variance for point in wrong], rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import varflow as vf
 from varflow import DomainError
 from varflow.model.surrogate import FAMILIES
 from varflow.reference.gradients import SHAPES
-from varflow.symbolic.surrogates import SURROGATES as SYMBOLIC
+from varflow.symbolic.gradients import SURROGATES as SYMBOLIC
 from varflow.theory.deep.surrogate_width import with_unit_growth
 from varflow.theory.responses.surrogate_moments import surrogate_moments
 

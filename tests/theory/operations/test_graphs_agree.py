@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import varflow as vf
-from varflow.theory.operations.table import FORWARD
+from varflow.model.coverage import MAPS
 
 L = vf.layers
 BIAS = 0.02  # the theory's error of order 1/width, and of the numerics
@@ -55,7 +55,7 @@ def test_operations_are_looked_up_in_the_table(kind, monkeypatch):
     name = {L.Sum: "sum of spikes", L.Product: "product", L.Concat: "concatenation"}[kind]
     net = network(graphs(ONCE)[name], 1)
     known = vf.mean_field(net).firing_rate[-1]
-    monkeypatch.setitem(FORWARD, kind, lambda operation, inputs, visit: inputs[0])
+    monkeypatch.setitem(MAPS["forward"], kind, lambda operation, inputs, visit: inputs[0])
     assert vf.mean_field(net).firing_rate[-1] != pytest.approx(known, rel=0.02)
 
 

@@ -184,13 +184,31 @@ def test_a_layer_without_a_map_is_named_with_the_part_it_lacks():
             return signal
 
     network = vf.Network(width=40, layers=[SPIKE, L.Linear(gain=2.0), Odd(), SPIKE])
-    with pytest.raises(vf.DomainError, match=r"layers\[2\]=Odd\(\) is not covered: vf.register\(Odd"):
+    with pytest.raises(vf.DomainError, match=r"layers\[2\]=Odd\(\) has no forward: give it by vf.register\(Odd, forward="):
         vf.mean_field(network)
     vf.register(Odd, forward=lambda layer, inputs, visit: inputs[0])
     plain = replace(network, layers=[SPIKE, L.Linear(gain=2.0), SPIKE])
     assert np.array_equal(vf.mean_field(network).firing_rate, vf.mean_field(plain).firing_rate)
-    with pytest.raises(vf.DomainError, match=r"layers\[2\]=Odd\(\) has no backward: give it by vf.register\(Odd, backward="):
-        vf.gradient_flow(network)
+
+
+def test_what_is_missing_is_named_before_any_work():
+    """Gradients ask for every backward map before signals go forwards; where no gradient returns, none is asked for."""
+    walked = []
+    network = one_of(forward=lambda layer, inputs, visit: walked.append(visit) or inputs[0])
+    for call in (vf.gradient_flow, lambda network: vf.trainability(network, "atan", np.eye(3, 20))):
+        with pytest.raises(
+            vf.DomainError, match=r"layers\[2\]=New\(.*\) has no backward: give it by vf.register\(New, backward="
+        ):
+            call(network)
+    assert not walked
+    nodes = {
+        "s1": (SPIKE, "drive"),
+        "c1": (L.Linear(gain=2.0), "s1"),
+        "dead end": (network.layers[2], "c1"),
+        "s2": (SPIKE, "c1"),
+    }
+    assert len(vf.gradient_flow(vf.Network(width=50, nodes=nodes)).energy) == 2
+    assert walked
 
 
 # Merges of signals that depend on the same weights.
@@ -282,7 +300,12 @@ WRONG = {
     "another map": (
         {"forward": lambda layer, inputs, visit: replace(inputs[0], grid=replace(inputs[0].grid, height=2))},
         vf.mean_field,
-        r"forward that returns Currents on 2 × 1 positions; its after says currents of shape \(50,\)",
+        r"forward that returns Currents of shape \(50, 2, 1\); its after says currents of shape \(50,\)",
+    ),
+    "other channels": (
+        {"forward": lambda layer, inputs, visit: replace(inputs[0], channels=49)},
+        vf.mean_field,
+        r"forward that returns Currents of shape \(49,\); its after says currents of shape \(50,\)",
     ),
     "no list": (
         KEEPS | {"backward": lambda layer, gradients, visit, way: gradients},

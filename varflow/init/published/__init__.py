@@ -10,7 +10,6 @@ from varflow._checks import deprecated
 from varflow._lazy import names_of
 from varflow.init.published import leaving, micheli, without_spikes, without_threshold, without_weights
 from varflow.init.published.corrected import CORRECTED, corrected_normal_, corrected_uniform_
-from varflow.init.published.ding import DING, ding_bias, ding_gain
 from varflow.init.published.fluctuation_driven import (
     FLUCTUATION_DRIVEN,
     FilterSums,
@@ -19,6 +18,7 @@ from varflow.init.published.fluctuation_driven import (
     fluctuation_driven,
     step_filter,
 )
+from varflow.init.published.leaky import DING, SPIKEINIT, ding_bias, ding_gain, spikeinit_first_layer_std, spikeinit_gain
 from varflow.init.published.lsuv import LSUV, lsuv_
 from varflow.init.published.method import Method, Setting, Weights
 from varflow.init.published.micheli import (
@@ -28,7 +28,6 @@ from varflow.init.published.micheli import (
     micheli_soft_reset_gain,
     micheli_uniform_,
 )
-from varflow.init.published.spikeinit import SPIKEINIT, spikeinit_first_layer_std, spikeinit_gain
 from varflow.init.published.without_spikes import kaiming_gain, lecun_gain, torch_bias_std, torch_gain, xavier_gain
 from varflow.init.published.without_threshold import bellec_gain, ikun_gain, spytorch_gain
 

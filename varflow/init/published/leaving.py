@@ -15,18 +15,8 @@ from varflow._checks import (
     probability,
     real_number,
 )
+from varflow._lazy import names_of
 from varflow.init.published.fluctuation_driven import FilterSums
-
-__all__ = [
-    "ExcitatoryInhibitory",
-    "ei_init_scale",
-    "fluctuation_driven_exponential",
-    "fluctuation_driven_gain",
-    "fluctuation_driven_lognormal",
-    "herranz_mean",
-    "herranz_variance",
-    "norse_recurrent_gain",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,3 +126,6 @@ def herranz_variance(
 def norse_recurrent_gain(fan_in: int, hidden: int) -> float:
     """Gain of Norse's recurrent cells, ``w ~ N(0, 2/hidden)``: ``g² = 2 n/h``, also for input weights of fan-in ``n``."""
     return math.sqrt(2 * integer("fan_in", fan_in, minimum=1) / integer("hidden", hidden, minimum=1))
+
+
+__all__ = names_of(globals())  # pyright: ignore[reportUnsupportedDunderAll]

@@ -8,14 +8,17 @@ covariance 0 of currents, second moment ``p²`` of spikes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from varflow._checks import DomainError, several
-from varflow.model.graph import Graph, independent, of_layers
+from varflow.model.build import of_layers
+from varflow.model.coverage import covered
+from varflow.model.graph import Graph
+from varflow.model.independence import independent
 from varflow.model.layers import Layer, Residual, Spike
 from varflow.model.over_neurons import size_of
 from varflow.model.signals import Signal
@@ -30,7 +33,7 @@ from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents, Spikes
 from varflow.theory.walks.signals import signals_walk
 
-WIDTH = 1000  # of layers without their own: it matters for weights with a fixed in-degree only
+WIDTH = 1000  # of layers without their own: it matters for weights with a fixed in-degree or a mean only
 LARGEST = 1e8  # variance in units of the squared threshold where the growth of a block is measured
 LEAST = 1e-20  # smallest state searched, in units of the largest, or of the one before if layers fire there
 FLOOR = 1e-200  # where that ends
@@ -48,30 +51,36 @@ class RepeatedBlock:
     Attributes
     ----------
     layers : sequence of Layer
-    kind : str
-        ``currents`` or ``spikes``.
+    graph : Graph
+        The same from a signal of currents or spikes on, which the block receives and sends.
     """
 
     layers: Sequence[Layer]
-    kind: str = field(init=False)
+    graph: Graph
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "layers", several("block", self.layers, Layer))
-        object.__setattr__(self, "kind", _kind(self.layers))
-        start, *_, end = of_layers(self.layers, Signal(self.kind, (self.width,), weighted=True), self.width).shapes()
-        if (end.kind, end.shape) != (self.kind, start.shape):
-            raise DomainError("block", self.layers, f"must return the {start} that it receives, not {end}")
+        *_, sent = self.graph.shapes()
+        if (sent.kind, sent.shape) != (self.received.kind, self.received.shape):
+            raise DomainError("block", self.layers, f"must return the {self.received} that it receives, not {sent}")
+        object.__setattr__(self, "graph", independent(self.graph))
+        covered(self.graph[1:], "forward")
+
+    @classmethod
+    def of(cls, layers: Sequence[Layer]) -> RepeatedBlock:
+        """The block of layers in a row."""
+        layers = several("block", layers, Layer)
+        width = next((w for layer in reversed(layers) if (w := getattr(layer, "width", None))), WIDTH)
+        return cls(layers, of_layers(layers, Signal(_kind(layers), (width,), weighted=True), width))
 
     @property
-    def width(self) -> int:
-        """Neurons of the signal that the block receives and sends."""
-        return next((w for layer in reversed(self.layers) if (w := getattr(layer, "width", None))), WIDTH)
+    def received(self) -> Signal:
+        """The signal that the block receives and sends."""
+        return next(iter(self.graph.shapes()))
 
-    @cached_property
-    def graph(self) -> Graph:
-        """The block from a signal of its kind on."""
-        start = Signal(self.kind, (self.width,), weighted=True)
-        return independent(of_layers(self.layers, start, self.width))
+    @property
+    def kind(self) -> str:
+        """``currents`` or ``spikes``."""
+        return self.received.kind
 
     @cached_property
     def spiking(self) -> list[Spike]:
@@ -124,10 +133,10 @@ class RepeatedBlock:
         grid, eye = Grid(len(inputs), 1, 1, 1), np.eye(len(inputs))
         signal: Currents | Spikes
         if self.kind == "currents":
-            signal = Currents(np.zeros_like(own), own[..., None] * eye, grid, WIDTH)
+            signal = Currents(np.zeros_like(own), own[..., None] * eye, grid, self.received.size)
         else:
             apart = own[..., :, None] * own[..., None, :]
-            signal = Spikes(own, apart + eye * (own - own**2)[..., None], grid, WIDTH)
+            signal = Spikes(own, apart + eye * (own - own**2)[..., None], grid, self.received.size)
         return self._through(signal, INFINITE)
 
     def _through(self, signal: Currents | Spikes, batching: Batching | None = None) -> tuple[Any, list[LayerState]]:
@@ -147,7 +156,7 @@ class RepeatedBlock:
 
     def with_free(self, value: float) -> RepeatedBlock:
         """The block with another :attr:`free` value."""
-        return RepeatedBlock(_changed(self.layers, value))
+        return RepeatedBlock.of(_changed(self.layers, value))
 
     @cached_property
     def units(self) -> tuple[float, float]:
@@ -167,7 +176,7 @@ class RepeatedBlock:
     @cached_property
     def binary(self) -> bool:
         """True if spikes stay 0 or 1."""
-        whole = Spikes(np.ones((1, 1, 1)), np.ones((1, 1, 1, 1)), Grid(1, 1, 1, 1), WIDTH)
+        whole = Spikes(np.ones((1, 1, 1)), np.ones((1, 1, 1, 1)), Grid(1, 1, 1, 1), self.received.size)
         if self.kind == "currents" or self.graph.over_batch:
             return True
         after, _ = self._through(whole)
@@ -218,9 +227,9 @@ def _kind(layers: Sequence[Layer]) -> str:
     raise DomainError("block", layers, "must have at least one Spike")
 
 
-def fixed_points_of_block(layers: Sequence[Layer]) -> FixedPoints:
+def fixed_points_of_block(block: RepeatedBlock) -> FixedPoints:
     """Every state that a block reproduces, with its stability; see :func:`varflow.fixed_points`."""
-    block = RepeatedBlock(layers).for_one_step()
+    block = block.for_one_step()
     if not block.binary:
         silence = FixedPoint(0.0, 0.0, 1.0, False, np.inf, 0.0)
         return FixedPoints((silence,), False, None, 0.0, note=_growth_of_sums(block))
@@ -252,7 +261,7 @@ def fixed_points_of_block(layers: Sequence[Layer]) -> FixedPoints:
 
 def critical_gain_of_block(layers: Sequence[Layer]) -> float:
     """The gain of a block's last layer with weights at which its active fixed points begin or, where it falls with it, end."""
-    block = RepeatedBlock(layers).for_one_step()
+    block = RepeatedBlock.of(layers).for_one_step()
     name, start = block.free
     if name != "gain":
         raise DomainError("block", block.layers, "is normalised after its last weights: no gain of theirs is critical")
@@ -278,7 +287,8 @@ def critical_gain_of_block(layers: Sequence[Layer]) -> float:
 
 def _growth_of_sums(block: RepeatedBlock) -> str:
     large = LARGEST
-    signal = Spikes(np.full((1, 1, 1), large), np.full((1, 1, 1, 1), large**2), Grid(1, 1, 1, 1), WIDTH)
+    moments = np.full((1, 1, 1), large), np.full((1, 1, 1, 1), large**2)
+    signal = Spikes(*moments, Grid(1, 1, 1, 1), block.received.size)
     after, _ = block._through(signal)
     rate = float(after.mean[0, 0, 0]) - large
     return (

@@ -21,13 +21,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from varflow._checks import DomainError
+from varflow.model.build import graph_of
+from varflow.model.coverage import covered, map_of
 from varflow.model.drives import Inputs, SpikeTrains
-from varflow.model.extensions import map_of, missing
-from varflow.model.graph import graph_of
 from varflow.model.network import Network
 from varflow.model.sources import Source
+from varflow.theory import operations  # noqa: F401  its maps of counts are looked up
 from varflow.theory.layer import driven_variances, layers, one_step
-from varflow.theory.operations.table import COUNT
 from varflow.theory.signals.counted import SAMPLED, Count, CountedCurrents, Counts, Gaussian
 
 
@@ -60,12 +60,11 @@ def counts_of(network: Network) -> CountChain:
 def _walked(network: Network) -> CountChain:
     """Every node in order; a signal is a count of spikes, or currents behind them."""
     graph, counts = graph_of(network), Counts(network)
+    covered(graph[1:], "count")
     sent: list[Any] = [_from_drive(graph[0].operation, counts)]  # pyright: ignore[reportArgumentType]
     for node in graph[1:]:
-        count = map_of("count", COUNT, node.operation)
-        if count is None:
-            raise DomainError(node.name, node.operation, missing(node.operation, "count"))
-        sent.append(count(node.operation, tuple(sent[source] for source in node.inputs), counts, node))
+        received = tuple(sent[source] for source in node.inputs)
+        sent.append(map_of("count", node)(node.operation, received, counts, node))
     assert counts.start is not None
     return CountChain(counts.start, counts.gathered, sent[graph.leaving].place)
 

@@ -16,15 +16,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from varflow.model.coverage import Uncovered, enter
 from varflow.model.graph import Node
 from varflow.model.layers import BatchNorm
-from varflow.theory.operations.table import Uncovered, register
 from varflow.theory.operations.visit import BY_OVERLAP, INFINITE, Visit, WayBack
 from varflow.theory.signals.counted import CountedCurrents, Counts, changed, no_chain
-from varflow.theory.signals.gradients import Gradients
+from varflow.theory.signals.gradients import BALANCED, Gradients
 from varflow.theory.signals.index import Grid, aligned
 from varflow.theory.signals.moments import Currents, means_at
-from varflow.theory.signals.overlap import Overlap, average_mean, average_second, told_apart
+from varflow.theory.signals.overlap import Overlap, average_second
 from varflow.theory.signals.pair_moments import Offset
 from varflow.theory.signals.shared_scale import SharedScale
 
@@ -165,14 +165,12 @@ def centred_over_batch(second: np.ndarray, grid: Grid, infinite: bool) -> np.nda
 
 def by_overlap(layer: BatchNorm, currents: Currents, overlap: Overlap, batch_size: int) -> BatchStatistics:
     """Statistics of a batch of so many such inputs."""
-    mean, C = average_mean(currents.mean, currents.grid), currents.covariance
-    variance = np.diagonal(average_second(C, currents.grid), axis1=-2, axis2=-1)
-    cov = overlap.with_batch_mean
+    C, cov = currents.covariance, overlap.with_batch_mean
     cov = _by_overlap_with_batch_mean(C, currents.grid, overlap.between, batch_size) if cov is None else cov
     of_batch_mean = cov.mean(axis=(1, 2))
-    about_mean = np.maximum(variance.mean(axis=-1) - of_batch_mean + mean.var(axis=-1), 0.0)
-    gain = standardising(layer.gamma, about_mean + layer.eps)
-    return BatchStatistics(mean.mean(axis=-1)[:, None, None], cov, of_batch_mean[:, None], gain[:, None])
+    about_mean = np.diagonal(C, axis1=-2, axis2=-1).mean(axis=(1, 2)) - of_batch_mean + currents.mean.var(axis=(1, 2))
+    gain = standardising(layer.gamma, np.maximum(about_mean, 0.0) + layer.eps)
+    return BatchStatistics(currents.mean.mean(axis=(1, 2), keepdims=True), cov, of_batch_mean[:, None], gain[:, None])
 
 
 def centred_by_overlap(second: np.ndarray, grid: Grid, between: np.ndarray, batch_size: int) -> np.ndarray:
@@ -182,15 +180,13 @@ def centred_by_overlap(second: np.ndarray, grid: Grid, between: np.ndarray, batc
 
 
 def _by_overlap_with_batch_mean(second: np.ndarray, grid: Grid, between: np.ndarray, batch_size: int) -> np.ndarray:
-    """The mean product of each entry with the batch. Where positions are not told apart, the overlap of one position with
-    all others is taken to be proportional to its own variance, as of spikes, and near a border.
+    """The mean product of each entry with the batch: its overlap with other inputs, and where positions are not told apart with
+    other positions, is taken to be proportional to its own second moment, as of spikes, and near a border.
     """
-    same_input, far = second.mean(axis=-1), between.mean(axis=-1)[:, None]
-    if not told_apart(grid):
-        probes = grid.size // grid.steps
-        each, average = (np.diagonal(x, axis1=-2, axis2=-1) for x in (second, average_second(second, grid)))
-        typical = np.tile(average, probes)[:, None]
-        far = np.tile(far, probes) * np.divide(each, typical, out=np.ones_like(each), where=typical > 0)
+    each, average = (np.diagonal(x, axis1=-2, axis2=-1) for x in (second, average_second(second, grid)))
+    probes = each.shape[-1] // average.shape[-1]
+    average, far = (np.tile(x, probes)[:, None] for x in (average, between.mean(axis=-1)))
+    same_input, far = second.mean(axis=-1), far * np.divide(each, average, out=np.ones_like(each), where=average > 0)
     if grid.per_position:  # other positions are like other inputs
         same_input = same_input / grid.positions + (1 - 1 / grid.positions) * far
     return same_input / batch_size + (1 - 1 / batch_size) * far
@@ -213,7 +209,7 @@ def backward(layer: BatchNorm, gradients: Gradients, visit: Visit, way: WayBack)
         return [gradients.times(running_scale(layer, layer.statistics[1]) ** 2)]
     batch, walk, after, squared_gamma = visit.kept["batch"], way.walk, visit.sent, layer.gamma**2 or 1.0  # of γ = 0, C is 0
     if walk.batching is INFINITE:  # P below is 1
-        return [replace(gradients.times(batch.gain[..., None, None] ** 2), balanced=True)]
+        return [replace(gradients.times(batch.gain[..., None, None] ** 2), balanced=BALANCED)]
     if walk.batching is BY_OVERLAP:  # in this small correction the average overlap is enough, also of measured numbers
         mean_square = np.full_like(batch.gain, _mean_square(after, walk.batch_size) / squared_gamma**2)
         size = walk.batch_size * after.grid.positions * after.grid.steps
@@ -253,7 +249,7 @@ def batch_back(gradients: Gradients, covariance: np.ndarray, gain: np.ndarray, m
     removed = sums_of_G[..., :, None] + sums_of_G[..., None, :] + CG + CG.swapaxes(-1, -2)
     sum_of_G, trace_CG = (x.mean(axis=1)[:, None, None, None] for x in (sums_of_G.sum(axis=-1), (C * G).sum(axis=(-2, -1))))
     projected = (1 + 2 * mean_square) * G - removed / size + (sum_of_G + trace_CG * C) / (size * n)
-    return gradients.with_moments(gain**2 * projected, pairs={}, balanced=True)
+    return gradients.with_moments(gain**2 * projected, pairs={}, balanced=BALANCED)
 
 
 # Counts.
@@ -268,4 +264,4 @@ def count(layer: BatchNorm, received: tuple[CountedCurrents], counts: Counts, no
     return changed(received[0], scale, layer.beta - scale * mean)
 
 
-register(BatchNorm, forward=forward, backward=backward, count=count)
+enter(BatchNorm, forward=forward, backward=backward, count=count)

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from varflow.model.coverage import enter
 from varflow.model.layers import LayerNorm, RMSNorm
 from varflow.theory.operations.batch_norm import standardising
-from varflow.theory.operations.table import register
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.signals.counted import uncounted
 from varflow.theory.signals.elementwise import rescaled
@@ -57,5 +57,5 @@ def over_map(values: np.ndarray, grid: Grid) -> np.ndarray:
 
 
 NORMALISER = "gives all neurons one normaliser, so that they depend on each other"
-register(LayerNorm, forward=forward, backward=backward, count=uncounted(NORMALISER))
-register(RMSNorm, forward=forward, backward=backward, count=uncounted(NORMALISER))
+enter(LayerNorm, forward=forward, backward=backward, count=uncounted(NORMALISER))
+enter(RMSNorm, forward=forward, backward=backward, count=uncounted(NORMALISER))

@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from varflow.model.coverage import Uncovered, enter
 from varflow.model.graph import Node
 from varflow.model.layers import Concat, Product, Sum
-from varflow.theory.operations.table import Uncovered, register
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.signals.counted import Count, Counted, Counts, changed, no_chain, uncounted
 from varflow.theory.signals.elementwise import Arrays, elementwise
@@ -180,7 +180,7 @@ def _behind(counts: Counts, place: int | None, first: int) -> bool:
     return place == first
 
 
-register(Sum, forward=add, backward=added_back, count=sum_counted)
-register(Product, forward=multiply, backward=multiplied_back, count=product_counted)
+enter(Sum, forward=add, backward=added_back, count=sum_counted)
+enter(Product, forward=multiply, backward=multiplied_back, count=product_counted)
 SEVERAL = "lays spikes of several layers side by side, each with a count of its own"
-register(Concat, forward=concatenate, backward=concatenated_back, count=uncounted(SEVERAL))
+enter(Concat, forward=concatenate, backward=concatenated_back, count=uncounted(SEVERAL))

@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
+from varflow.model.coverage import Uncovered, enter
 from varflow.model.layers import Pool
 from varflow.theory.maps import pools
 from varflow.theory.maps.maxima import WindowedCurrents
 from varflow.theory.maps.maxima_backward import maxima_joined, maximum_back
 from varflow.theory.maps.variance_classes import TOGETHER
 from varflow.theory.operations.merge import settled
-from varflow.theory.operations.table import Uncovered, register
 from varflow.theory.operations.visit import Effort, Visit, WayBack
 from varflow.theory.signals.counted import ON_MAPS, uncounted
-from varflow.theory.signals.gradients import Gradients
+from varflow.theory.signals.gradients import BALANCED, Gradients
 from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents, Signal, Spikes
 from varflow.theory.signals.overlap import averages, told_apart
@@ -129,7 +129,8 @@ def averaged_back(window: Window, gradients: Gradients, grid: Grid) -> Gradients
     if grid.per_position:
         return pools.averaged_back(window, gradients, grid)
     spread = window.mean(np.eye(grid.size), grid, -1)
-    return Gradients(spread @ gradients.moments @ spread.T, grid, gradients.channels, gradients.balanced)
+    balanced = BALANCED if gradients.balanced is BALANCED else None  # the sum stays, but for the padding
+    return Gradients(spread @ gradients.moments @ spread.T, grid, gradients.channels, balanced)
 
 
-register(Pool, forward=forward, backward=backward, count=uncounted(ON_MAPS))
+enter(Pool, forward=forward, backward=backward, count=uncounted(ON_MAPS))

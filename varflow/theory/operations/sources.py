@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from varflow.model.coverage import enter
 from varflow.model.layers import Measured
-from varflow.theory.operations.table import register
 from varflow.theory.operations.visit import BY_OVERLAP, Visit, WayBack
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.index import Grid
@@ -75,4 +75,4 @@ def passed_back(layer: Measured, gradients: Gradients, visit: Visit, way: WayBac
     return [gradients for _ in visit.received]
 
 
-register(Measured, forward=forward, backward=passed_back)
+enter(Measured, forward=forward, backward=passed_back)

@@ -15,6 +15,7 @@ import numpy as np
 
 from varflow._checks import DomainError
 from varflow._memory import gibibytes, room
+from varflow.model.coverage import Uncovered, enter
 from varflow.model.drives import Inputs
 from varflow.model.graph import Node
 from varflow.model.layers import Spike
@@ -31,7 +32,6 @@ from varflow.theory.maps.positions import (
     pairs_of_spikes,
     state_at_positions,
 )
-from varflow.theory.operations.table import Uncovered, register
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.responses.back_propagation import Sampling, Slopes, at_one_step, driven_back, moments_back
 from varflow.theory.responses.layer_state import LayerState
@@ -40,8 +40,8 @@ from varflow.theory.responses.stepping import driven_by
 from varflow.theory.signals.counted import Count, Counted, CountedCurrents, Counts, Gaussian, no_chain
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.index import Grid, aligned
-from varflow.theory.signals.moments import Currents, GivenCurrents, Spikes
-from varflow.theory.signals.overlap import Overlap, averages, told_apart
+from varflow.theory.signals.moments import Currents, GivenCurrents, Spikes, outer
+from varflow.theory.signals.overlap import Overlap, averages, told_apart, with_correlation
 
 LONGEST = 2048  # probes × steps: the work grows with their square or cube
 
@@ -58,7 +58,8 @@ def forward(layer: Spike, received: tuple[Any], visit: Visit) -> Spikes:
         regular = with_jitter(signal, effort.jitter)
         state, spikes = fire(layer, replace(regular, overlap=None), visit.layer_number, responses)
         if signal.overlap is not None:
-            spikes = replace(spikes, overlap=overlap_of_spikes(layer, signal, signal.overlap, visit.layer_number, responses))
+            overlap = overlap_of_spikes(layer, signal, signal.overlap, spikes, visit.layer_number, responses)
+            spikes = replace(spikes, overlap=overlap)
         signal = regular
     else:
         raise Uncovered("layers", layer, "receives no currents")
@@ -120,17 +121,21 @@ def with_jitter(currents: Currents, jitter: float) -> Currents:
     return currents.with_moments(currents.mean, covariance, sampled=None, **places)
 
 
-def overlap_of_spikes(layer: Spike, currents: Currents, overlap: Overlap, number: int, responses: Responses) -> Overlap:
-    """The overlap of spikes, from that of currents."""
+def overlap_of_spikes(
+    layer: Spike, currents: Currents, overlap: Overlap, sent: Spikes, number: int, responses: Responses
+) -> Overlap:
+    """The overlap of the spikes that are sent: means of single inputs, and the correlation that two average inputs have."""
     mean, one_input = averages(currents)
     one_input, between = np.broadcast_arrays(one_input, overlap.between)
     mean = np.broadcast_to(mean, (len(one_input), mean.shape[1]))
     covariance = np.block([[one_input, between], [between.swapaxes(-1, -2), one_input]])[:, None]
     grid = currents.grid
     grid = replace(grid, inputs=2) if told_apart(grid) else Grid(2, 1, 1, grid.steps)
-    pair = Currents(np.tile(mean, 2)[:, None], covariance, grid, currents.channels)
-    size = mean.shape[1]
-    return overlap.after(fire(layer, pair, number, responses)[1].moments[:, 0, :size, size:])
+    pair = fire(layer, Currents(np.tile(mean, 2)[:, None], covariance, grid, currents.channels), number, responses)[1]
+    C, size = pair.moments - outer(pair.mean, pair.mean), mean.shape[1]
+    single, e = sent.moments - outer(sent.mean, sent.mean), averages(sent)[0]
+    between = with_correlation(C[:, 0, :size, size:], C[..., :size, :size], single, currents.grid)
+    return overlap.after(between + outer(e, e))
 
 
 # Backwards.
@@ -163,7 +168,7 @@ def fired_back(
     """Gradients by the currents of a layer, from those by the spikes that arrive at the next one."""
     together = _with_recurrent(layer, received, state).scaled(layer.neuron.input_scale)
     routed, per_position = gradients.routed, gradients.grid.per_position
-    by_spikes = replace(gradients, balanced=False, routed=()).earlier(layer.neuron.delay)
+    by_spikes = replace(gradients, balanced=None, routed=()).earlier(layer.neuron.delay)
     received = together.per_position() if per_position else together
     back, slopes = _settled_back(layer, by_spikes, received, sampling)
     if received.pairs is not None and by_spikes.pairs:
@@ -234,4 +239,4 @@ def _counted_from_drive(network: Network, neuron: Neuron, currents: CountedCurre
     return Gaussian(neuron.threshold, factor * mean + shift, factor**2 * variance, neuron.strict)
 
 
-register(Spike, forward=forward, backward=backward, count=count)
+enter(Spike, forward=forward, backward=backward, count=count)

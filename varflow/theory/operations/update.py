@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from scipy.special import erf
 
+from varflow.model.coverage import Uncovered, enter
 from varflow.model.graph import Graph, Node
 from varflow.model.layers import Layer, Measured, Spike
 from varflow.model.weighted_layers import Weighted
 from varflow.theory.operations.spike import fire
-from varflow.theory.operations.table import Uncovered, register
 from varflow.theory.operations.visit import Visit
 from varflow.theory.responses.layer_state import mixed
 from varflow.theory.signals.moments import Currents, Signal, Spikes
@@ -137,5 +137,5 @@ def fire_shifted(layer: Shifted, received: tuple[Any], visit: Visit) -> Spikes:
     return Spikes(state.firing_rate, state.second_moments, grid, currents.channels).later(layer.neuron.delay)
 
 
-register(Changed, forward=change)
-register(Shifted, forward=fire_shifted)
+enter(Changed, forward=change)
+enter(Shifted, forward=fire_shifted)

@@ -25,19 +25,19 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError
+from varflow.model.coverage import enter
 from varflow.model.graph import Node
 from varflow.model.layers import Conv, Linear
 from varflow.model.weighted_layers import Weighted
 from varflow.theory.operations.batch_norm import centred_by_overlap, centred_over_batch
 from varflow.theory.operations.merge import summed
-from varflow.theory.operations.table import register
-from varflow.theory.operations.visit import BY_OVERLAP, INFINITE, Visit, WayBack
+from varflow.theory.operations.visit import BY_OVERLAP, INFINITE, Visit, Walk, WayBack
 from varflow.theory.signals.counted import ON_MAPS, CountedCurrents, Counts, no_chain, uncounted
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.increments import Differences
 from varflow.theory.signals.index import Grid, aligned
 from varflow.theory.signals.moments import Currents, Spikes, as_inputs, held, means_at, outer, over_positions
-from varflow.theory.signals.overlap import Numbers, Overlap, average_mean, told_apart
+from varflow.theory.signals.overlap import Numbers, Overlap, average_mean, told_apart, with_correlation
 from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments
 from varflow.theory.signals.windows import Window, summed_under_taps
 
@@ -163,33 +163,31 @@ def average_of_overlap(window: Window | None, between: np.ndarray, grid: Grid) -
 
 def _with_batch_mean(window: Window | None, numbers: Numbers) -> tuple[np.ndarray, np.ndarray]:
     """``x_i·⟨x⟩/n`` of the inputs ``x_i`` of each sum and their mean over the batch, and the product of both's averages."""
-    x = numbers.x
-    parts = [x.reshape(1, -1, *x.shape[2:])]
+    parts = [numbers.rows[None]]
     if window is not None:
-        grid = replace(numbers.grid, per_position=True)
-        parts = [window.at(tap, parts[0], grid, 1) for tap in window.taps]
+        grid, x = replace(numbers.grid, per_position=True), numbers.x.reshape(1, -1, *numbers.x.shape[2:])
+        parts = [window.at(tap, x, grid, 1) for tap in window.taps]
     e = np.asarray(sum(part.mean(axis=-1) for part in parts) / len(parts))
-    return np.asarray(sum(part @ part.mean(axis=(0, 1, 2)) for part in parts) / (len(parts) * x.shape[-1])), e * e.mean()
+    product = sum(part @ part.mean(axis=(0, 1, 2)) for part in parts)
+    return np.asarray(product / (len(parts) * parts[0].shape[-1])), e * e.mean()
 
 
 def _mean_square(window: Window | None, numbers: Numbers, groups: int, centred: bool) -> float:
     """Mean square of the covariance of normalised sums, from what a neuron receives at random entries of the batch."""
-    x, grid = numbers.x[..., : numbers.x.shape[-1] // groups], numbers.grid
-    rng, steps = np.random.default_rng(0), x.shape[2]
-    if window is None:
-        number = x[..., 0].size
-        received = x.reshape(number, -1)[rng.integers(0, number, RECEIVED)]
-    else:
-        places, inside = window.places(grid), window.inside_map(grid)
-        number = len(x) * len(places) * steps
-        of, at, step = np.unravel_index(rng.integers(0, number, RECEIVED), (len(x), len(places), steps))
-        received = (x[of[:, None], places[at], step[:, None]] * inside[at, :, None]).reshape(RECEIVED, -1)
+    x = numbers.rows[:, None] if window is None else numbers.x[..., : numbers.x.shape[-1] // groups]
+    inputs, _, steps, _ = x.shape
+    taps = np.zeros((1, 1), int) if window is None else window.places(numbers.grid)
+    inside = np.ones((1, 1)) if window is None else window.inside_map(numbers.grid)
+    number = inputs * len(taps) * steps
+    entries = np.random.default_rng(0).choice(number, min(number, RECEIVED), replace=False)
+    of, at, step = np.unravel_index(entries, (inputs, len(taps), steps))
+    received = (x[of[:, None], taps[at], step[:, None]] * inside[at, :, None]).reshape(len(entries), -1)
     if centred:
         received = received - received.mean(axis=1, keepdims=True)
     received = received - received.mean(axis=0)
     C = received @ received.T
     variance, total = np.diagonal(C), np.sum(C**2)
-    pairs = (total - np.sum(variance**2)) / (RECEIVED * (RECEIVED - 1))
+    pairs = (total - np.sum(variance**2)) / max(len(C) * (len(C) - 1), 1)
     return float((np.mean(variance**2) / number + (1 - 1 / number) * pairs) / max(np.mean(variance), TINY) ** 2)
 
 
@@ -265,17 +263,29 @@ def _keep_norms(
         return M if layer.rows == "free" else M - outer(e, f)
 
     M, entries = moments(), grid.size // grid.inputs
-    # Σ_i δ_i x_i = Σ_i δ_i (x_i - x̄) in every neuron where Σ_i δ_i = 0; G of infinitely many inputs does not show that
-    if gradients.balanced and walk.batching is BY_OVERLAP:
-        M = centred_by_overlap(M, grid, _arriving_overlap(layer, spikes, grid, arriving((0, 0))[0]), walk.batch_size)
-    elif gradients.balanced:
-        M = centred_over_batch(M, grid, walk.batching is INFINITE)
+    if gradients.balanced is not None:
+        M = _about_batch_mean(layer, M, arriving((0, 0))[0], gradients.balanced, grid, spikes, walk)
     parts = [(gradients.moments, M), *((2 * G, moments(offset)) for offset, G in gradients.pairs.items())]  # in both orders
     products = sum((np.multiply(*aligned(*of_inputs)) for of_inputs in parts), start=np.zeros(()))
     of_inputs = products.reshape(*products.shape[:-2], grid.inputs, entries, grid.inputs, entries).sum(axis=(-3, -1))
     if grid.per_position:
         of_inputs = of_inputs.reshape(len(of_inputs), -1, grid.positions, *of_inputs.shape[2:]).sum(axis=2)
     way.weights.append(gradients.channels * fan_in * of_inputs)
+
+
+def _about_batch_mean(
+    layer: Linear | Conv, M: np.ndarray, e: np.ndarray, factors: np.ndarray, grid: Grid, spikes: Spikes, walk: Walk
+) -> np.ndarray:
+    """Second moments of what arrives, such that gradients whose sum over the batch is 0 but for these factors see it about its
+    mean: ``Σ_i δ_i x_i = Σ_i (δ_i/f_i) (f_i x_i - mean)``. Moments of gradients over infinitely many inputs do not show that.
+    """
+    factors, M = np.broadcast_arrays(*aligned(factors, M))
+    if walk.batching is BY_OVERLAP:
+        between = with_correlation(_arriving_overlap(layer, spikes, grid, e), M, factors * M, grid)
+        centred = centred_by_overlap(factors * M, grid, between, walk.batch_size)
+    else:
+        centred = centred_over_batch(factors * M, grid, walk.batching is INFINITE)
+    return np.divide(centred, factors, out=np.zeros_like(centred), where=factors != 0)
 
 
 def _arriving_overlap(layer: Linear | Conv, spikes: Spikes, grid: Grid, e: np.ndarray) -> np.ndarray:
@@ -311,5 +321,5 @@ def _with_factor(linear: Linear, factor: float, fan_in: int) -> Linear:
     return replace(linear, gain=abs(factor) * linear.gain, mean_gain=mean)
 
 
-register(Linear, forward=forward, backward=backward, count=count)
-register(Conv, forward=forward, backward=backward, count=uncounted(ON_MAPS))
+enter(Linear, forward=forward, backward=backward, count=count)
+enter(Conv, forward=forward, backward=backward, count=uncounted(ON_MAPS))

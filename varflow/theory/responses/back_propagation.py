@@ -122,7 +122,7 @@ def driven_back(
         for above in by_spikes
     ]
     back, second = (np.array([[pair[part] for pair in row] for row in returned]) for part in (0, 1))
-    return gradients.with_moments(back, pairs={}, balanced=False), Slopes(second)
+    return gradients.with_moments(back, pairs={}, balanced=None), Slopes(second)
 
 
 def _over_members(

@@ -11,7 +11,7 @@ import numpy as np
 from varflow._checks import DomainError
 from varflow.theory.signals.increments import Differences
 from varflow.theory.signals.moments import Currents, Signal, in_replicas, means_at
-from varflow.theory.signals.overlap import Overlap, averages
+from varflow.theory.signals.overlap import Overlap, averages, with_correlation
 from varflow.theory.signals.pair_moments import Offset, PairMoments
 
 Arrays = Sequence[np.ndarray]
@@ -87,12 +87,7 @@ def rescaled(signal: Currents, scale: np.ndarray, shift: float | np.ndarray = 0.
         sampled=None,
         shared=signal.shared,
     )
-    return after if signal.overlap is None else _with_correlation(after, signal, signal.overlap)
-
-
-def _with_correlation(after: Currents, before: Currents, overlap: Overlap) -> Currents:
-    """Currents behind an operation that keeps the correlation of different inputs."""
-    stds = [np.sqrt(np.diagonal(averages(each)[1], axis1=-2, axis2=-1)) for each in (after, before)]
-    ratio = np.divide(stds[0], stds[1], out=np.zeros_like(stds[0]), where=stds[1] > 0)
-    between = ratio[..., :, None] * overlap.between * ratio[..., None, :]
-    return replace(after, overlap=overlap.after(between))
+    if signal.overlap is None:
+        return after
+    between = with_correlation(signal.overlap.between, signal.covariance, after.covariance, grid)
+    return replace(after, overlap=signal.overlap.after(between))

@@ -11,14 +11,16 @@ import numpy as np
 from varflow.theory.signals.index import Grid, aligned
 from varflow.theory.signals.moments import Signal, at_each_position, means_at, outer
 
+BALANCED = np.ones((1, 1, 1, 1))  # factors of gradients directly below a BatchNorm
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gradients:
     r"""``G_ij = E[∂L/∂x_i ∂L/∂x_j]`` of one neuron (channel), of mean 0; leading axes (replicas, groups).
 
-    ``balanced``: their sum over the batch is 0, since they have just passed a BatchNorm, to which a constant added to all its
-    currents makes no difference. ``routed``: more of them, by maxima of spikes; the
-    neurons below decide where they go (``maps.maxima_backward``). ``split``: of maxima of currents, by the currents of each
+    ``balanced``: the factors by which they were multiplied since they passed a BatchNorm, below which their sum over the batch
+    is 0: a constant added to all its currents makes no difference. ``routed``: more of them, by maxima of spikes; the neurons
+    below decide where they go (``maps.maxima_backward``). ``split``: of maxima of currents, by the currents of each
     window, as neurons send them back. ``pairs``: of positions that are followed each on its own, ``G(p, p + d)`` for offsets
     ``d > (0, 0)``, 0 where ``p + d`` lies outside; pools alone give different positions gradients that are correlated.
     """
@@ -26,7 +28,7 @@ class Gradients:
     moments: np.ndarray
     grid: Grid
     channels: int
-    balanced: bool = False
+    balanced: np.ndarray | None = None
     routed: tuple[Any, ...] = ()
     split: np.ndarray | None = None
     pairs: Mapping[tuple[int, int], np.ndarray] = field(default_factory=dict)
@@ -40,7 +42,8 @@ class Gradients:
         routed = tuple(each.times(factor) for each in self.routed)
         of_pair = between or (lambda offset: factor)
         pairs = {d: _product(G, of_pair(d)) for d, G in self.pairs.items()}
-        return self.with_moments(_product(self.moments, factor), pairs=pairs, routed=routed)
+        balanced = _product(self.balanced, factor) if self.balanced is not None and np.ndim(factor) else self.balanced
+        return self.with_moments(_product(self.moments, factor), pairs=pairs, routed=routed, balanced=balanced)
 
     def rescaled(self, scale: np.ndarray) -> Gradients:
         """By what is multiplied by ``s_i``: ``s_i s_j G_ij``."""
@@ -50,7 +53,8 @@ class Gradients:
         """The sum with uncorrelated gradients."""
         total = np.add(*aligned(self.moments, other.moments))
         pairs = added_pairs(self.pairs, other.pairs)
-        return self.with_moments(total, pairs=pairs, balanced=False, routed=self.routed + other.routed)
+        balanced = self.balanced if self.balanced is other.balanced else None
+        return self.with_moments(total, pairs=pairs, balanced=balanced, routed=self.routed + other.routed)
 
     def positions_together(self) -> Gradients:
         """Those of all positions in one index, different ones uncorrelated."""

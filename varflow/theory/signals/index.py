@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from varflow.results.ensemble import spread
+from varflow.results.profile import spread
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,17 +15,24 @@ from typing import Any
 
 import numpy as np
 
-from varflow.theory.signals.index import Grid
+from varflow.theory.signals.index import Grid, aligned
 
 TOLD_APART = 256  # positions × steps up to which positions are told apart
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Numbers:
-    """Numbers of a whole batch that were measured, shape (inputs, positions, steps, channels), on this grid."""
+    """Numbers of a whole batch that were measured, shape (inputs, positions or rows, steps, channels), on this grid."""
 
     x: np.ndarray
     grid: Grid
+
+    @property
+    def rows(self) -> np.ndarray:
+        """What dense weights receive, shape (rows, steps, numbers): of a map, all that is on it."""
+        inputs, positions, steps, channels = self.x.shape
+        on_map = positions == self.grid.positions
+        return self.x.swapaxes(1, 2).reshape(inputs, steps, -1) if on_map else self.x.reshape(-1, steps, channels)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,3 +76,13 @@ def average_second(second: np.ndarray, grid: Grid) -> np.ndarray:
     probes = grid.size // grid.steps
     folded = second.reshape(len(second), -1, probes, grid.steps, probes, grid.steps)
     return np.einsum("rgxsxt->rst", folded) / (folded.shape[1] * probes)
+
+
+def with_correlation(between: np.ndarray, before: np.ndarray, after: np.ndarray, grid: Grid) -> np.ndarray:
+    """An overlap whose correlation stays where second moments of single inputs become others: ``B_ij`` is the mean over inputs
+    of ``ρ s_ai s_bj``, with their root mean squares ``s``.
+    """
+    squares = (np.maximum(np.diagonal(each, axis1=-2, axis2=-1), 0.0) for each in (before, after))
+    one, other = aligned(*(average_mean(np.sqrt(each), grid) for each in squares))
+    ratio = np.divide(other, one, out=np.zeros_like(other), where=one > 0)
+    return ratio[..., :, None] * between * ratio[..., None, :]

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, choice, flag, instance
+from varflow._checks import choice, flag, instance
 from varflow._progress import Progress, Report, beyond, check_progress, reporter, unreported
-from varflow.model.extensions import map_of, missing, wrong_return
+from varflow.model.coverage import Uncovered, covered, map_of, wrong_return
 from varflow.model.network import Network
 from varflow.model.surrogate import Surrogate
 from varflow.model.surrogates import surrogate_of
 from varflow.results import GradientFlow
-from varflow.theory.operations.table import BACKWARD, Uncovered
 from varflow.theory.operations.visit import Effort, Visit, WayBack
 from varflow.theory.responses.back_propagation import Slopes
 from varflow.theory.responses.layer_state import LayerState
@@ -56,14 +55,11 @@ def _returned(visit: Visit, gradients: Gradients | None, way: WayBack) -> Sequen
     unknown = [None] * len(visit.node.inputs)
     if gradients is None or (visit.sent is None and any(each is None for each in visit.received)):
         return unknown
-    backward = BACKWARD.get(type(operation)) or map_of("backward", BACKWARD, operation)
     try:
-        if backward is None:
-            raise Uncovered(visit.node.name, operation, missing(operation, "backward"))
-        found = backward(operation, gradients, visit, way)
+        found = map_of("backward", visit.node)(operation, gradients, visit, way)
     except Uncovered as error:
         if way.gaps is None:
-            raise DomainError(error.argument, error.value, error.rule) from None
+            raise
         way.gaps[visit.node_number] = error.rule
         return unknown
     if not isinstance(found, (list, tuple)) or len(found) != len(unknown):
@@ -179,6 +175,7 @@ class ForwardPass:
     @classmethod
     def of(cls, blocks: Blocks, report: Report = unreported) -> ForwardPass:
         visits, network = [], blocks.network
+        covered(blocks.graph.behind_last, "backward")
         for n, (start, batching) in enumerate(blocks):
             walk = blocks.walk(batching, beyond(report, n * network.depth), record=lambda *_: None)
             visits.append(signals_walk(blocks.graph, start, walk, keep=True))

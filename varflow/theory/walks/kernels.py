@@ -13,7 +13,7 @@ from itertools import combinations
 import numpy as np
 
 from varflow._progress import Progress, Report, beyond, reporter
-from varflow.model.graph import graph_of
+from varflow.model.build import graph_of
 from varflow.model.network import Network
 from varflow.theory.operations.spike import LONGEST
 from varflow.theory.operations.visit import Effort

@@ -12,15 +12,16 @@ import numpy as np
 
 from varflow._checks import DomainError
 from varflow._progress import Report, unreported
+from varflow.model.build import graph_of
+from varflow.model.coverage import Uncovered, covered, from_outside, map_of, wrong_return
 from varflow.model.drive_kinds import Drive, Given, Inputs, SpikeTrains
-from varflow.model.extensions import map_of, missing, wrong_return
-from varflow.model.graph import Graph, Path, graph_of, independent
+from varflow.model.graph import Graph, Path
+from varflow.model.independence import independent
 from varflow.model.layers import Linear, Measured, Spike
 from varflow.model.network import Network
 from varflow.model.sources import numbers_of
 from varflow.theory.operations.sources import measured, of_numbers
 from varflow.theory.operations.spike import fire
-from varflow.theory.operations.table import FORWARD, Uncovered
 from varflow.theory.operations.visit import BY_OVERLAP, IN_INDEX, INFINITE, Batching, Effort, Visit, Walk
 from varflow.theory.operations.weights import weighted
 from varflow.theory.responses.layer_state import LayerState
@@ -65,17 +66,14 @@ def _sent(visit: Visit, graph: Graph) -> Any:
     walk, operation = visit.walk, visit.node.operation
     if any(each is None for each in visit.received) and not isinstance(operation, Measured):
         return None
-    forward = FORWARD.get(type(operation)) or map_of("forward", FORWARD, operation)
     try:
-        if forward is None:
-            raise Uncovered(visit.node.name, operation, missing(operation, "forward"))
-        sent = forward(operation, visit.received, visit)
+        sent = map_of("forward", visit.node)(operation, visit.received, visit)
     except Uncovered as error:
         if walk.gaps is None:
-            raise DomainError(error.argument, error.value, error.rule) from None
+            raise
         walk.gaps[visit.node_number] = error.rule
         return None
-    if type(operation) not in FORWARD:
+    if from_outside(type(operation)):
         _check_sent(visit, sent, graph)
     return sent
 
@@ -85,9 +83,10 @@ def _check_sent(visit: Visit, sent: Any, graph: Graph) -> None:
     expected = next(islice(graph.shapes(), visit.node_number, None))
     if not hasattr(sent, "grid"):
         raise wrong_return("forward", visit.node, sent, "the signal that it sends, vf.theory.Currents or Spikes")
-    alike = sent.grid.shape == (expected.shape[1:] or (1, 1)) and isinstance(sent, Currents) == (expected.kind == "currents")
+    shape = (sent.channels, *(sent.grid.shape if len(expected.shape) > 1 or sent.grid.positions > 1 else ()))
+    alike = shape == expected.shape and isinstance(sent, Currents) == (expected.kind == "currents")
     if visit.walk.gaps is None and expected.kind in ("currents", "spikes") and not alike:
-        shown = f"{type(sent).__name__} on {sent.grid.height} × {sent.grid.width} positions"
+        shown = f"{type(sent).__name__} of shape {shape}"
         raise DomainError(
             visit.node.name, visit.node.operation, f"has a forward that returns {shown}; its after says {expected}"
         )
@@ -140,6 +139,7 @@ class Blocks:
     def of(cls, network: Network, effort: Effort, inputs: np.ndarray | None = None) -> Blocks:
         """The blocks of a network; with ``inputs`` these only, together."""
         graph = independent(graph_of(network))
+        covered(graph[1:], "forward")
         normalised, positions = graph.over_batch, max(int(np.prod(shape[1:])) for shape in network.shapes)
         by_overlap = _inputs_by_overlap(network, graph, positions, effort) if normalised and inputs is None else 0
         together = inputs is not None or (normalised and not by_overlap)
@@ -210,7 +210,7 @@ def _independent(covariance: np.ndarray, grid: Grid, offset: Offset) -> np.ndarr
 
 def _covariance_of_currents(drive: Drive, steps: int, together: bool, infinite: bool) -> np.ndarray:
     """Shape (1, groups, inputs × steps, inputs × steps)."""
-    one_input = drive.covariance(steps)
+    one_input = drive.checked_covariance(steps)
     if not together:
         return one_input[None]
     if isinstance(drive, Inputs):

@@ -16,7 +16,8 @@ def read(model: Any, inputs: Any, *, steps: int | None = None, neurons: Mapping[
     Weights are read by their moments, ``gain = √n · std(w)`` and ``mean_gain = n · mean(w)`` with ``n`` the fan-in, biases by
     their standard deviation and a ``Sum`` that adds their mean, normalisations by the root mean square of γ, the mean of β and
     running statistics. The network is driven by the inputs, and :func:`varflow.mean_field`, :func:`varflow.gradient_flow`,
-    :func:`varflow.kernel` and :func:`varflow.simulate` take it. The model is unchanged.
+    :func:`varflow.kernel`, :func:`varflow.simulate` and, if its layers repeat, :func:`varflow.fixed_points` take it. The model
+    is unchanged.
 
     Parameters
     ----------

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError
-from varflow.model.graph import Graph, Node, independent
+from varflow.model.graph import Graph, Node
+from varflow.model.independence import independent
 from varflow.model.inner_weights import InnerWeights
 from varflow.model.layers import Conv, Linear, Pool, Product, Spike, Sum
 from varflow.model.neurons import Neuron

@@ -1,0 +1,164 @@
+r"""Graphs of networks: of layers in a row, of nodes by name.
+
+A row of layers is a path. A residual block is its branch and a node that joins it with what the branch received,
+
+=================  ===========================================
+currents           ``Sum((keep, 1))``
+spikes, ``add``    ``Sum((1, 1))``
+spikes, ``and``    ``Product()``
+spikes, ``iand``   ``Sum((-1,), 1)`` of the branch, ``Product()``
+=================  ===========================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from varflow._checks import DomainError, instance
+from varflow.model.chains import chain_parts
+from varflow.model.drive_kinds import Drive, Inputs, SpikeTrains
+from varflow.model.graph import Graph, Node, Path, sent_by
+from varflow.model.layers import Residual
+from varflow.model.merges import Product, Sum
+from varflow.model.signals import Layer, Signal, first_signal
+from varflow.model.sources import Source
+from varflow.model.weighted_layers import Linear
+
+
+def _check_residual(layer: Residual, shortcut: Signal, branch: Signal) -> None:
+    if shortcut.kind == "currents" and layer.merge != "add":
+        raise DomainError("merge", layer.merge, "is for spikes; currents are added")
+    if shortcut.kind == "spikes" and layer.keep != 1:
+        raise DomainError("keep", layer.keep, "is for currents; a shortcut of spikes has no factor")
+    if (branch.kind, branch.shape) != (shortcut.kind, shortcut.shape):
+        raise DomainError("layers", layer, f"must have a branch that returns {shortcut}, not {branch}")
+
+
+class _Builder:
+    """Nodes gathered one after the other, and the signals that they send."""
+
+    def __init__(self, source: Source):
+        self.nodes, self.sent = [Node(source, (), "drive")], [source.sends]
+
+    def add(self, operation: Layer, *inputs: int, name: str, width: int | None = None) -> int:
+        """The number of a new node."""
+        node = Node(operation, inputs, name, width)
+        self.sent.append(sent_by(node, [self.sent[source] for source in inputs], [self.nodes[source] for source in inputs]))
+        self.nodes.append(node)
+        return len(self.nodes) - 1
+
+    def through(self, layers: Sequence[Layer], at: int, width: int | None, name: str) -> int:
+        """The number of the last of these layers, of which the first receives what node ``at`` sends."""
+        for place, layer in enumerate(layers):
+            add = self.residual if isinstance(layer, Residual) else self.add
+            at = add(layer, at, name=f"{name}[{place}]", width=width)  # pyright: ignore[reportArgumentType]
+        return at
+
+    def residual(self, layer: Residual, at: int, *, name: str, width: int | None) -> int:
+        """The number of the node that joins the signal of node ``at`` with that of the branch."""
+        signal = self.sent[at]
+        end = self.through(layer.branch, at, signal.inner_width(width), f"{name}.branch")
+        _check_residual(layer, signal, self.sent[end])
+        if layer.merge == "add":
+            return self.add(Sum((layer.keep, 1.0)), at, end, name=name)
+        if layer.merge == "iand":
+            end = self.add(Sum((-1.0,), 1.0), end, name=f"{name}.complement")
+        return self.add(Product(), at, end, name=name)
+
+
+def graph_of(network: Any, *, first_weights: bool = False) -> Graph:
+    """The graph of a network; with ``first_weights`` those through which a drive of numbers reaches neurons are a node."""
+    if network.nodes is not None:
+        graph = network.nodes
+    else:
+        width = network.width if isinstance(network.width, int) else None
+        layers, driven = network.layers, width
+        if layers is None:
+            spike, linears = chain_parts(network)
+            layers, driven = (spike, *(layer for linear in linears for layer in (linear, spike))), int(network.widths[0])
+        graph = of_layers(layers, first_signal(network.drive, layers[:1], driven, network.steps), width)
+    return _with_first_weights(graph, network) if first_weights else graph
+
+
+def _with_first_weights(graph: Graph, network: Any) -> Graph:
+    drive, start = network.drive, graph[0].operation.after()
+    if start.kind != "currents" or not isinstance(drive, (Inputs, SpikeTrains)):
+        return graph
+    linear = Linear(start.size, gain=drive.input_gain, weights=network.weights, mean_gain=0.0)
+    moved = (replace(node, inputs=tuple(source + 1 for source in node.inputs)) for node in graph[1:])
+    return Graph([Node(Source(Signal("input", (drive.fan_in,))), (), "drive"), Node(linear, (0,), "drive's weights"), *moved])
+
+
+def of_nodes(nodes: Any, drive: Drive, width: int | None, steps: int) -> Graph:
+    """The graph of ``{name: (layer, *names of what it receives)}``, in that order where it is one of execution.
+
+    A graph itself begins with what this drive sends.
+    """
+    if isinstance(nodes, Graph):
+        receiving = [node.operation for node in nodes if 0 in node.inputs]
+        first = replace(nodes[0], operation=Source(first_signal(drive, receiving, width, steps))) if receiving else nodes[0]
+        return Graph([first, *nodes[1:]], nodes.unknown)
+    if not isinstance(nodes, Mapping) or not nodes:
+        raise DomainError("nodes", nodes, "must be {name: (layer, *names of what it receives), …}")
+    described = {name: _entry(name, entry, nodes) for name, entry in nodes.items()}
+    receiving = [layer for layer, *inputs in described.values() if "drive" in inputs]
+    if not receiving:
+        raise DomainError("nodes", list(nodes), 'must have one that receives "drive"')
+    source, numbers = Source(first_signal(drive, receiving, width, steps)), {"drive": 0}
+    builder = _Builder(source)
+    for name in _in_order(described):
+        layer, *inputs = described[name]
+        add = builder.residual if isinstance(layer, Residual) else builder.add
+        numbers[name] = add(layer, *(numbers[source] for source in inputs), name=name, width=width)
+    if all(node.inputs == (number,) for number, node in enumerate(builder.nodes[1:])):
+        return Path(source, [node.operation for node in builder.nodes[1:]], width)
+    return Graph(builder.nodes)
+
+
+def _entry(name: Any, entry: Any, nodes: Mapping[str, Any]) -> tuple[Any, ...]:
+    """A layer and the names of the nodes whose signals it receives."""
+    if not isinstance(name, str) or name in ("", "drive"):
+        raise DomainError("nodes", name, 'must be a name other than "drive", which stands for what the network receives')
+    first, *inputs = entry if isinstance(entry, (tuple, list)) and entry else (entry,)
+    layer = instance(name, first, Layer)
+    if unknown := [source for source in inputs if source != "drive" and source not in nodes]:
+        raise DomainError(name, unknown[0], f"is no node: choose from drive, {', '.join(nodes)}")
+    if bool(inputs) != bool(layer.accepts):
+        rule = "must be followed by the names of what it receives" if layer.accepts else "receives nothing"
+        raise DomainError(name, layer, rule)
+    if len(inputs) > 1 and not layer.merges:
+        raise DomainError(name, layer, f"receives one signal, not {len(inputs)}: join them by Sum, Product or Concat")
+    return (layer, *inputs)
+
+
+def _in_order(described: Mapping[str, tuple[Any, ...]]) -> list[str]:
+    """Names of nodes, each behind those that it receives."""
+    placed, waiting = ["drive"], list(described)
+    known = set(placed)
+    while waiting:
+        before = len(placed)
+        for name in waiting:
+            if known.issuperset(described[name][1:]):
+                placed.append(name)
+                known.add(name)
+        waiting = [name for name in waiting if name not in known]
+        if len(placed) == before:
+            rule = "receive signals of each other in a circle: recurrent weights are Spike(recurrent_gain=…)"
+            raise DomainError("nodes", waiting, rule)
+    return placed[1:]
+
+
+def of_layers(layers: Sequence[Layer], start: Signal, width: int | None) -> Graph:
+    """The graph of layers in a row, of which the first receives ``start``."""
+    if not any(isinstance(layer, Residual) for layer in layers):
+        return Path(Source(start), layers, width)
+    builder = _Builder(Source(start))
+    builder.through(layers, 0, width, "layers")
+    return Graph(builder.nodes)
+
+
+def spiking_shapes(graph: Graph) -> list[tuple[int, ...]]:
+    """Shape of every layer of neurons, in order of execution; DomainError if operations do not fit each other."""
+    return [sent.shape for node, _, sent in graph.sites() if node.operation.spikes]

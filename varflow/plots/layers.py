@@ -1,0 +1,122 @@
+"""Over layers (and steps): a prediction, the energy of gradients, overlaps of inputs, and how deep a readout reaches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import instance
+from varflow.plots.style import axes, colours, draw_map, layers, marker, new_figure
+from varflow.results import Flips, GradientFlow, Kernel, Profile, ReadableDepth
+
+
+def plot_profile(profile: Profile) -> Any:
+    """Variance ± one standard deviation over layers, with the fraction of networks alive below.
+
+    Over several steps: maps of variance and firing rate over layers and steps. Returns a matplotlib Figure.
+    """
+    several = instance("profile", profile, Profile).variance.ndim > 1
+    figure = new_figure(figsize=(8.6, 3.8) if several else (5.6, 4.6), dpi=150, layout="constrained")
+    (_draw_maps if several else _draw_lines)(figure, profile)
+    return figure
+
+
+def _draw_lines(figure: Any, profile: Profile) -> None:
+    upper_panel, lower_panel = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    layer, colour, std = layers(profile), colours(1)[0], np.nan_to_num(profile.variance_std, posinf=0.0)
+    low, high = np.maximum(profile.variance - std, 0), profile.variance + std
+    upper_panel.fill_between(layer, low, high, color=colour, alpha=0.2, lw=0, label="± std over networks")
+    upper_panel.plot(layer, profile.variance, color=colour, lw=1.6, marker=marker(layer), label="mean")
+    lower_panel.plot(layer, profile.survival, color=colour, lw=1.6, marker=marker(layer))
+    upper_panel.set(ylabel=r"variance, $\mathrm{Var}[u_l]$", ylim=(0, None))
+    upper_panel.legend(frameon=False)
+    lower_panel.set(xlabel="layer", ylabel="fraction alive", ylim=(-0.05, 1.08))
+    lower_panel.xaxis.get_major_locator().set_params(integer=True)
+    for ax in (upper_panel, lower_panel):
+        ax.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_maps(figure: Any, profile: Profile) -> None:
+    drawn = {"variance of the potentials": profile.variance, "firing rate": profile.firing_rate}
+    for ax, (title, values) in zip(figure.subplots(1, 2, sharey=True), drawn.items(), strict=True):
+        figure.colorbar(draw_map(ax, values), ax=ax).outline.set_visible(False)
+        ax.set_title(title, fontsize=10)
+    figure.axes[0].set_ylabel("layer")
+
+
+def plot_gradient_flow(flow: GradientFlow) -> Any:
+    """Energy of every layer (left), in total and at single steps, and the fraction of it at every step (right)."""
+    energy, total = instance("flow", flow, GradientFlow).energy, flow.total
+    depth, steps = energy.shape
+    figure = new_figure(figsize=(10.5 if steps > 1 else 5.2, 3.8), dpi=150, layout="constrained")
+    axes = np.atleast_1d(figure.subplots(1, 2 if steps > 1 else 1))
+    layer = np.arange(1, depth + 1)
+    axes[0].semilogy(layer, total, "-", color="0.2", lw=2, label="all steps" if steps > 1 else "theory")
+    if "energy" in flow.error:
+        off = np.sqrt((flow.error["energy"] ** 2).sum(axis=1))
+        axes[0].fill_between(layer, np.maximum(total - off, total / 10), total + off, color="0.2", alpha=0.2, lw=0)
+    # at most 6 steps are drawn one by one
+    shown_steps = np.unique(np.linspace(0, steps - 1, min(steps, 6)).round().astype(int)) if steps > 1 else []
+    for t, colour in zip(shown_steps, colours(len(shown_steps)), strict=True):
+        axes[0].semilogy(layer, energy[:, t], color=colour, lw=1.1, label=f"step {t + 1}")
+    if flow.spread is not None:
+        low, high = (flow.typical * np.exp(sign * flow.spread) for sign in (-1, 1))
+        axes[0].fill_between(layer, low, high, color="0.2", alpha=0.15, lw=0, label="two of three networks")
+    axes[0].set(xlabel="layer", ylabel=r"energy of gradients, $E\|\delta\|^2$", title=f"surrogate {flow.surrogate}")
+    beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if steps > 1 else {}
+    axes[0].legend(frameon=False, fontsize=8, **beside)
+    if steps > 1:
+        fraction = np.divide(energy, total[:, None], out=np.zeros_like(energy), where=total[:, None] > 0)
+        figure.colorbar(draw_map(axes[1], fraction), ax=axes[1]).outline.set_visible(False)
+        axes[1].set(ylabel="layer", title="fraction of a layer's energy")
+    axes[0].spines[["top", "right"]].set_visible(False)
+    axes[0].xaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+def plot_kernel(kernel: Kernel, ax: Any = None) -> Any:
+    """Raster overlap of different inputs over layers: the mean over pairs, and a band from the smallest to the largest."""
+    instance("kernel", kernel, Kernel)
+    ax, layer, colour = axes(ax), np.arange(1, kernel.depth + 1), colours(1)[0]
+    mean, smallest, largest = np.transpose([kernel.between(number) for number in layer.tolist()])
+    ax.fill_between(layer, smallest, largest, color=colour, alpha=0.2, lw=0, label="smallest to largest")
+    ax.plot(layer, mean, color=colour, lw=1.4, marker=marker(layer), label="mean over pairs")
+    ax.set(xlabel="layer", ylabel="overlap of different inputs, $R$", ylim=(0, 1.02))
+    ax.legend(frameon=False)
+    ax.set_title(f"{kernel.inputs} inputs, {_width(kernel.repeats)}", fontsize=10)
+    return ax
+
+
+def plot_readable_depth(found: ReadableDepth, ax: Any = None) -> Any:
+    """Held-out accuracy of a linear readout over layers, ± one standard error, with the level half way to chance."""
+    instance("found", found, ReadableDepth)
+    ax, layer, colour = axes(ax), np.arange(1, len(found.accuracy) + 1), colours(1)[0]
+    ax.errorbar(layer, found.accuracy, np.nan_to_num(found.error), color=colour, marker=".", lw=1.4, capsize=2)
+    ax.axhline(found.chance, color="0.5", lw=0.9, ls=":", label="chance")
+    ax.axhline(found.half, color="0.5", lw=0.9, ls="--", label="half way to chance")
+    ax.plot([found.depth], [found.half], "o", color=colour, mfc="white")
+    ax.set(xlabel="layer", ylabel="held-out accuracy of a linear readout", ylim=(0, 1.02))
+    ax.legend(frameon=False)
+    shown = f"at least {found.depth:.0f}" if found.throughout else f"{found.depth:.2f}"
+    repeats = None if found.infinite_width else len(found.accuracies)
+    ax.set_title(f"readable depth {shown} layers, {_width(repeats)}", fontsize=10)
+    return ax
+
+
+def plot_flips(flips: Flips, ax: Any = None) -> Any:
+    """Flipped spikes over layers, ± one standard error; of sampled networks each as a thin line."""
+    instance("flips", flips, Flips)
+    ax, layer, colour = axes(ax), np.arange(1, len(flips.flips) + 1), colours(1)[0]
+    for sample in () if flips.samples is None else flips.samples:
+        ax.plot(layer, sample, color="0.8", lw=0.6)
+    ax.errorbar(layer, flips.flips, np.nan_to_num(flips.error), color=colour, marker=".", lw=1.4, capsize=2)
+    ax.set(xlabel="layer", ylabel="flipped spikes, $r$", ylim=(0, 1.02))
+    ax.set_title(f"{flips.kind} change, {_width(None if flips.samples is None else len(flips.samples))}", fontsize=10)
+    return ax
+
+
+def _width(repeats: int | None) -> str:
+    if repeats is None:
+        return "infinite width: only an upper bound"
+    return f"{repeats} sampled network{'s' * (repeats > 1)} of finite width"
