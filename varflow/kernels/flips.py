@@ -95,13 +95,15 @@ def flips(
     changes = per_layer(name, non_negative(name, size), depth)
     replicas = scrambles if repeats is None else integer("repeats", repeats, minimum=2)
     responses = SampledSpikes(points, replicas, seed, own_width=repeats is not None)
-    none, blocks = [0.0] * depth, Blocks.of(network, Effort(responses))
+    none, blocks = np.zeros(depth), Blocks.of(network, Effort(responses))
     graph, walks = updated(blocks.graph, *((none, changes) if relative is None else (changes, none))), []
     for start, batching in blocks:
         walk = blocks.walk(batching, record=_turned_over)
         signals_walk(graph, twofold(start), walk)
         walks.append(walk.records)
-    counted = [sum(aligned(*layer)) for layer in zip(*walks, strict=True)]  # (replicas, 2) of every layer, summed over inputs
+    counted = [
+        np.sum(aligned(*layer), axis=0) for layer in zip(*walks, strict=True)
+    ]  # (replicas, 2) of every layer, summed over inputs
     flipped, sent = np.moveaxis(np.stack(aligned(*counted, least=2), axis=1), -1, 0)
     unchanged = np.cumsum(changes) == 0
     with np.errstate(divide="ignore", invalid="ignore"):

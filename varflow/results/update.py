@@ -48,7 +48,7 @@ class Flips(ReadOnly, Exported, Shown):
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``layer`` and ``repeat``."""
-        variables = {name: ("layer", getattr(self, name)) for name in ("change", "flips", "error")}
+        variables: dict[str, Any] = {name: ("layer", getattr(self, name)) for name in ("change", "flips", "error")}
         variables["samples"] = (("repeat", "layer"), self.samples)
         return dataset(variables, numbered(layer=len(self.flips)), network=self.network, kind=self.kind, seed=self.seed)
 

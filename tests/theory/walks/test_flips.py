@@ -196,3 +196,15 @@ def test_inputs_and_maps():
     found = vf.flips(network, direct=0.05, points=2**10)
     assert np.all((found.flips > 0.01) & (found.flips < 0.9))
     assert found.flips[1] > found.flips[0]
+    assert np.all(vf.flips(network, relative=0.05, points=2**10).flips > 0.01)
+
+
+def test_weights_of_numbers_change_as_those_of_currents():
+    """The first layer as a node, and as the drive's weights; of many inputs."""
+    x = np.random.default_rng(0).normal(size=(20, 30))
+    behind = [SPIKE, vf.layers.Residual(vf.layers.Linear(gain=2.0), SPIKE)]
+    numbers = vf.Network(layers=[vf.layers.Linear(40, gain=1.5), *behind], width=40, steps=3, drive=vf.drives.inputs(x))
+    currents = vf.Network(layers=behind, width=40, steps=3, drive=vf.drives.inputs(x, input_gain=1.5))
+    for change in ({"relative": 0.05}, {"direct": 0.05}):
+        one, other = (vf.flips(network, **change, points=2**9) for network in (numbers, currents))
+        np.testing.assert_allclose(one.flips, other.flips, rtol=1e-6)

@@ -9,7 +9,6 @@ counts as a normal one, ``d² V`` in the covariance after the step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,11 +18,12 @@ from scipy.special import erf
 from varflow.model.coverage import Uncovered, enter
 from varflow.model.graph import Graph, Node
 from varflow.model.layers import Layer, Measured, Spike
+from varflow.model.sources import Source
 from varflow.model.weighted_layers import Weighted
 from varflow.theory.operations.spike import fire
 from varflow.theory.operations.visit import Visit
 from varflow.theory.responses.layer_state import mixed
-from varflow.theory.signals.moments import Currents, Signal, Spikes
+from varflow.theory.signals.moments import PLACES, Currents, Signal, Spikes
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(60)
 
@@ -72,12 +72,11 @@ def twofold(signal: Any) -> Signal:
         raise Uncovered(
             "network", signal, "must not be driven by currents given one by one, nor have maps too large for one index"
         )
-    nothing = dict.fromkeys(("changes", "pairs", "overlap", "sampled", "shared"))
-    twice = signal.with_moments(np.tile(signal.mean, 2), np.tile(signal.second, (2, 2)), **nothing)
+    twice = signal.with_moments(np.tile(signal.mean, 2), np.tile(signal.second, (2, 2)), **dict.fromkeys(PLACES))
     return replace(twice, grid=replace(signal.grid, inputs=2))
 
 
-def updated(graph: Graph, relative: Sequence[float], direct: Sequence[float]) -> Graph:
+def updated(graph: Graph, relative: np.ndarray, direct: np.ndarray) -> Graph:
     """The graph with the changes that a step makes to the currents of each layer of neurons, in order of execution."""
     nodes, number, passed = [], dict[int, int](), 0
 
@@ -85,21 +84,27 @@ def updated(graph: Graph, relative: Sequence[float], direct: Sequence[float]) ->
         nodes.append(replace(like, operation=operation, inputs=inputs))
         return len(nodes) - 1
 
+    shifts, sizes = direct.tolist(), relative.tolist()
     for place, node in enumerate(graph):
         operation, inputs = node.operation, tuple(number[source] for source in node.inputs)
         if operation.over_batch or isinstance(operation, Measured) or getattr(operation, "recurrent", False):
             raise Uncovered(node.name, operation, "is not covered: BatchNorm over a batch, recurrent weights, numbers measured")
         number[place] = add(
-            Shifted(operation, direct[passed]) if isinstance(operation, Spike) else operation, *inputs, like=node
+            Shifted(operation, shifts[passed]) if isinstance(operation, Spike) else operation, *inputs, like=node
         )
         if isinstance(operation, Spike):
             (source,) = node.inputs
-            if direct[passed] and graph.last_reader[source] > place:  # a shortcut keeps the shift
-                number[source] = add(Changed(direct=direct[passed]), *inputs, like=node)
+            if shifts[passed] and graph.last_reader[source] > place:  # a shortcut keeps the shift
+                number[source] = add(Changed(direct=shifts[passed]), *inputs, like=node)
             passed += 1
-        elif passed < len(relative) and relative[passed] and (isinstance(operation, Weighted) or not place):
-            number[place] = add(Changed(relative=relative[passed]), number[place], like=node)
+        elif passed < len(sizes) and sizes[passed] and (isinstance(operation, Weighted) or _sends_currents(operation)):
+            number[place] = add(Changed(relative=sizes[passed]), number[place], like=node)
     return Graph(nodes)
+
+
+def _sends_currents(operation: Layer) -> bool:
+    """True for a drive of currents, whose weights are no node."""
+    return isinstance(operation, Source) and operation.sends.kind == "currents"
 
 
 def _later(currents: Currents) -> np.ndarray:

@@ -10,7 +10,7 @@ from varflow.model.neurons import Neuron
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.responses.quasi_monte_carlo import causal_factor
-from varflow.theory.signals.moments import Currents
+from varflow.theory.signals.moments import PLACES, Currents
 
 
 @dataclass(slots=True)
@@ -31,10 +31,16 @@ class SampledSpikes(Responses):
     def state(self, neuron: Neuron, currents: Currents, number: int) -> LayerState:
         if not (self.own_width or self.samples(neuron, currents.grid.steps)):
             return Responses.state(self, neuron, currents, number)
-        spikes = self.drawn(neuron, currents, number)
-        moments, unknown = spikes.astype(float) @ spikes.swapaxes(-1, -2), np.full(spikes.shape[:-1], np.nan)
-        points = spikes.shape[-1]
-        return LayerState(unknown, unknown, spikes.mean(axis=-1, dtype=float), moments / points, point_fraction=1 / points)
+        means, moments = [], []
+        for group in range(currents.mean.shape[1]):  # all at once would fill the memory
+            one = np.s_[:, group : group + 1]
+            spikes = self.drawn(
+                neuron, currents.with_moments(currents.mean[one], currents.covariance[one], **dict.fromkeys(PLACES)), number
+            )
+            means.append(spikes.mean(axis=-1, dtype=float))
+            moments.append(spikes.astype(float) @ spikes.swapaxes(-1, -2) / spikes.shape[-1])
+        mean = np.concatenate(means, axis=1)
+        return LayerState(np.full_like(mean, np.nan), np.full_like(mean, np.nan), mean, np.concatenate(moments, axis=1))
 
     def currents_at_points(self, neuron: Neuron, currents: Currents, number: int) -> tuple[np.ndarray, np.ndarray]:
         if not self.own_width:
