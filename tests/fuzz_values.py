@@ -345,6 +345,7 @@ GOOD = {
     "learning_rate.optimizer": ["'adam'", "'Adam'", "'sgd'", "'lion'"],
     "learning_rate.batch": ["None", "1", "50"],
     "kernel": [KERNEL],
+    "flips": [f"vf.flips({IN_TIME}, direct=0.1, points=64)", f"vf.flips({SMALL}, relative=0.1, repeats=2)"],
     "found": [READABLE],
     "loss": ["None", "(lambda y: y.sum())"],
     "run": ["None"],

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, instance, integer, non_negative, per_layer
+from varflow._checks import DomainError, instance, integer, non_negative, per_layer, scale
 from varflow.model.network import Network
 from varflow.results import Flips
 from varflow.results.profile import spread
@@ -92,7 +92,7 @@ def flips(
     if (direct is None) == (relative is None):
         raise DomainError("direct", direct, "or relative must be given: one of both")
     name, size = ("direct", direct) if relative is None else ("relative", relative)
-    changes = per_layer(name, non_negative(name, size), depth)
+    changes = per_layer(name, non_negative(name, scale(name, size)), depth)
     replicas = scrambles if repeats is None else integer("repeats", repeats, minimum=2)
     responses = SampledSpikes(points, replicas, seed, own_width=repeats is not None)
     none, blocks = np.zeros(depth), Blocks.of(network, Effort(responses))

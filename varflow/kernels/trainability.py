@@ -169,14 +169,14 @@ def _cosines(theta: np.ndarray, other: int) -> np.ndarray:
     return theta[:, 0, other] / np.sqrt(theta[:, 0, 0] * theta[:, other, other])
 
 
-def _depth(ratio: np.ndarray, error: np.ndarray) -> tuple[float, np.ndarray]:
+def _depth(ratio: np.ndarray, error: np.ndarray) -> tuple[float | None, np.ndarray]:
     """Layers over which persistence falls by e where it surely falls most, and its error."""
     largest = ratio + ERRORS * error
     if not np.isfinite(largest).any():
-        return np.nan, np.array(np.nan)
+        return None, np.array(np.nan)
     q, off = ((values[np.nanargmin(largest)]) for values in (ratio, error))
     depth = -1 / np.log(np.clip(q, 0.0, 1.0))
-    return float(depth), np.array(depth**2 * off / q)
+    return float(depth), np.array(depth**2 * off / q if np.isfinite(depth) else np.nan)
 
 
 def _firing(visits: list[Visit]) -> np.ndarray:

@@ -144,9 +144,9 @@ class Trainability(ReadOnly, Exported, Shown):
         network's width, where no gradient arrives, and if the network itself sends less.
     mean_persistence : float
         Mean over layers, those without persistence counted as 0: 0 for a silent network.
-    persistence_depth : float
+    persistence_depth : float, optional
         ``-1/ln q`` layers, ``q`` the smallest ratio of the persistence of neighbouring layers (with two of its errors), which
-        it approaches below the readout and far from the input; NaN without two such layers.
+        it approaches below the readout and far from the input: infinite if none falls, None without two layers that have one.
     error : dict
         Numerical standard errors of ``contrast``, ``correlations``, ``persistence``, ``mean_persistence`` and
         ``persistence_depth``.
@@ -160,7 +160,7 @@ class Trainability(ReadOnly, Exported, Shown):
     overlaps: np.ndarray
     persistence: np.ndarray
     mean_persistence: float
-    persistence_depth: float
+    persistence_depth: float | None
     error: dict[str, np.ndarray]
 
     _hidden = ("network",)
@@ -187,7 +187,8 @@ class Trainability(ReadOnly, Exported, Shown):
         columns = [self.norms, self.persistence, *self.correlations.T]
         rows = [(str(l + 1), f"{self.norms[l]:.4g}", *(measured(values[l], ".4f") for values in columns[1:])) for l in shown]
         header = ("weights", "norm", "persistence", *(f"input of cosine {value:.4g}" for value in self.overlaps))
-        depth = f", falls by e in {self.persistence_depth:.2g} layers" if np.isfinite(self.persistence_depth) else ""
+        falls = self.persistence_depth is not None and np.isfinite(self.persistence_depth)
+        depth = f", falls by e in {self.persistence_depth:.2g} layers" if falls else ""
         silent = (np.flatnonzero(np.isnan(self.persistence)) + 1).tolist()
         notes = [
             f"contrast {self.contrast:.4g} ± {float(self.error['contrast']):.2g}",

@@ -148,7 +148,7 @@ def test_silent_networks_count_as_nothing():
     found = vf.trainability(vf.Network(width=100, depth=10, gain=1.0, neuron=SPIKE.neuron, steps=4))
     assert np.isnan(found.persistence).all()
     assert found.mean_persistence == found.contrast == 0.0
-    assert np.isnan(found.persistence_depth)
+    assert found.persistence_depth is None
     assert "no spikes or gradients at weights 1, 2, 3" in repr(found)
     narrow = vf.trainability(vf.Network(width=100, depth=3, gain=2.859, neuron=SPIKE.neuron, steps=4), lambda x: 0.0 * x)
     assert np.isnan(narrow.persistence).all()
