@@ -159,7 +159,7 @@ def test_initialising_over_a_bare_normal(benchmark, clock):
     calls = {
         "normal": normal,
         "filling": lambda: fill(list(model.weights), list(plan.layers), None),
-        "planning": lambda: Planner(traced, "firing_rate", 0.2, False).plan(),
+        "planning": lambda: Planner(traced, "firing_rate", 0.2).plan(),
         "meeting": meet,
         "tracing": lambda: trace(model, x),
     }

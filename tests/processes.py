@@ -21,7 +21,7 @@ import traceback
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from varflow.campaign.code import code_version
+from varflow.campaign.fingerprint import code_version
 
 __all__ = ["Interpreter", "Scenario", "import_once"]
 
@@ -92,7 +92,7 @@ def import_once(patch):
     if "forkserver" in multiprocessing.get_all_start_methods():
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["torch", "scipy.stats", "varflow.simulation.dense", "varflow.simulation.conditional"])
-        patch.setattr("varflow.campaign.processes.get_context", lambda method: context)
+        patch.setattr("varflow.campaign.work.get_context", lambda method: context)
 
 
 # Within the interpreter that forks.

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
+from itertools import pairwise
 from types import CodeType
 from typing import Any
 
@@ -50,16 +51,12 @@ def _imports(code: CodeType) -> Iterator[tuple[str, tuple[str, str]]]:
 
     They are read in the compiled code, run or not: a package that is frozen or zipped may be without its sources.
     """
-    module, name = "", ""
-    for step in dis.get_instructions(code):
-        match step.opname:
-            case "IMPORT_NAME":
-                module = step.argval
-            case "IMPORT_FROM":
-                name = step.argval
-            case "STORE_NAME" if name:
-                yield step.argval, (module, name)
-                name = ""
+    module = ""
+    for step, following in pairwise(dis.get_instructions(code)):
+        if step.opname == "IMPORT_NAME":
+            module = step.argval
+        if step.opname == "IMPORT_FROM":  # the next step stores it
+            yield following.argval, (module, step.argval)
 
 
 def names_of(package: Mapping[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import frozen, integer, listed, probability, require
-from varflow._stopping import finishing
+from varflow._process import finishing
 from varflow.campaign.campaign import Campaign, Run, campaign_of
 from varflow.init.rules import RULES, gain_by_rule, number
 from varflow.model.as_neuron import neuron as as_neuron

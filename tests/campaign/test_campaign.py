@@ -16,9 +16,9 @@ import pytest
 import varflow as vf
 from varflow.campaign import Block
 from varflow.campaign.block import decoded, encoded, labels
-from varflow.campaign.code import _digest, _files_and_imports, code_version
-from varflow.campaign.processes import Processes
+from varflow.campaign.fingerprint import _digest, _files_and_imports, code_version
 from varflow.campaign.store import Store
+from varflow.campaign.work import Processes
 
 DIAGRAM = {"threshold": [0.6, 0.9, 1.2], "width": [10, 20, 40], "depth": 6}
 
@@ -112,7 +112,7 @@ class TestKeys:
         _digest.cache_clear()
 
     def test_code_behind_a_simulation(self):
-        from varflow.campaign.code import _sources
+        from varflow.campaign.fingerprint import _sources
 
         rooms = {path.parent.name for path in _sources(("varflow.simulation.chunks",))}
         assert {"simulation", "model"} <= rooms
@@ -254,7 +254,7 @@ class TestPlaces:
     def test_a_process_that_dies_is_replaced_and_a_block_that_kills_is_named(self, tmp_path, monkeypatch):
         blocks = [block("squared", x=1), block("fatal_once", folder=str(tmp_path)), block("squared", x=2)]
         assert results(vf.Campaign(workers=2), blocks) == [1, "alive", 4]
-        monkeypatch.setattr("varflow.campaign.processes.ATTEMPTS", 2)  # in company, and alone
+        monkeypatch.setattr("varflow.campaign.work.ATTEMPTS", 2)  # in company, and alone
         with pytest.raises(vf.DomainError, match="campaign_blocks:fatal: 2 processes died"):
             results(vf.Campaign(workers=2), [block("fatal"), *blocks])
 

@@ -196,7 +196,7 @@ LATE = """
 import sys
 from pathlib import Path
 import varflow as vf
-from varflow.campaign.code import code_version
+from varflow.campaign.fingerprint import code_version
 import varflow.phases
 
 first = code_version("varflow.phases")

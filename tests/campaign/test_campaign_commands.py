@@ -99,7 +99,7 @@ BAD = [
 @pytest.mark.parametrize(("options", "harm", "said"), BAD)
 @pytest.mark.parametrize("command", ["validate", "validation"])
 def test_bad_input_is_one_line(varflow, validation, monkeypatch, tmp_path, command, options, harm, said):
-    monkeypatch.setattr("varflow.campaign.cluster.PATIENCE", 0.5)
+    monkeypatch.setattr("varflow.campaign.work.PATIENCE", 0.5)
     Path("file").write_text("in the way")
     if harm:
         harmed(harm)

@@ -34,9 +34,8 @@ MAY_IMPORT = {
     "_lazy": {"_checks"},
     "_restoring": {"_checks", "_shared"},
     "_shared": set(),
-    "_stopping": set(),
-    "_process": {"_checks", "_stopping"},
-    "model": {"_checks", "_display", "_memory", "_shared"} | DIGITS,
+    "_process": {"_checks"},
+    "model": {"_checks", "_display", "_lazy", "_memory", "_shared"} | DIGITS,
     "results": {"_checks", "_display", "_lazy", "model"},
     "theory": {"_checks", "_display", "_lazy", "_memory", "_progress", "_shared", "model", "results"},
     "init": {"_checks", "campaign", "_display", "_lazy", "_memory", "_progress", "_restoring", "model", "results", "theory"},
@@ -58,12 +57,12 @@ MAY_IMPORT = {
     "certified": WITNESS | {"_display"},
     "spreads": {"results"},
     "verdict": {"_checks", "results", "spreads"},
-    "experiment": {"_checks", "campaign", "_stopping", "model", "results", "theory", "init", "simulation", "verdict"},
+    "experiment": {"_checks", "campaign", "_process", "model", "results", "theory", "init", "simulation", "verdict"},
     "kernels": {"_checks", "_memory", "_progress", "model", "results", "theory", "simulation"},
     "phases": {"_checks", "_progress", "campaign", "model", "results", "theory", "init"},
     "plots": {"_checks", "_display", "_lazy", "results"},
     "citations": {"_checks"},
-    "cli": {"_checks", "_files", "_process", "_stopping", PUBLIC},
+    "cli": {"_checks", "_files", "_process", PUBLIC},
     "__main__": {"cli"},
     "testing": {"_checks", "_lazy", "_memory", "_shared", PUBLIC},
 }
@@ -336,7 +335,7 @@ def test_unknown_names_are_refused():
 # Circles.
 
 # Files that import modules whose names they are given: by the tables of a package's door, by a user, or by who asks.
-BY_NAME = {"_checks", "_display", "_lazy", "campaign.processes", "cli.audit"}
+BY_NAME = {"_checks", "_display", "_lazy", "campaign.work", "cli.audit"}
 
 
 def circles(imports):

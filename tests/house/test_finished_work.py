@@ -237,12 +237,7 @@ SCENARIOS = {
 
 MORE = ("rich.progress", "matplotlib.backends.backend_svg", "scipy.integrate", "validation.claims", "validation.pages")
 MORE += ("validation.runner", "varflow.init.catalogue", "varflow.init.lookup", "varflow.init.table", "varflow.simulation.dense")
-MORE += (
-    "typer._click.decorators",
-    "varflow.simulation.conditional",
-    "varflow.simulation.driving",
-    "varflow.theory.memoryless.stable",
-)
+MORE += ("typer._click.decorators", "varflow.simulation.conditional", "varflow.theory.memoryless.stable")
 MORE += (
     "varflow.torch_models.audit.door",
     "varflow.torch_models.audit.report",

@@ -15,7 +15,7 @@ from wording import NO_COUNT, NOT_SINGLE, NOT_WHOLE, REJECTED
 
 import varflow as vf
 from varflow import DomainError, testing
-from varflow.testing.verdict import judged
+from varflow.testing.theories import judged
 
 torch = pytest.importorskip("torch")
 

@@ -125,6 +125,19 @@ def test_nodes_that_share_weights_send_the_same(key, factor, engine):
     assert abs(found.mean() - 0.9 * wanted) > K * found.std(ddof=1) / 200**0.5
 
 
+@pytest.mark.parametrize("senders", [(2, 1), (1, 2)])
+def test_biases_are_shared_where_one_use_is_silent(senders):
+    """Twice the bias has four times its variance, two biases have twice."""
+    shared = [(Linear(gain=2.5, bias_std=1.0), (source,), f"c{source}", "fc") for source in senders]
+    silent = (Spike(vf.Neuron(1e6)), (0,), "s2", "")
+    parts = [(Source(Signal("currents", (400,))), (), "drive", ""), (SPIKE, (0,), "s1", ""), silent, *shared]
+    parts += [(Sum(), (3, 4), "sum", ""), (SPIKE, (5,), "s3", "")]
+    nodes = [Node(operation, inputs, name, 400, weights) for operation, inputs, name, weights in parts]
+    found = vf.simulate(of(Graph(nodes), width=400), repeats=200, seed=1).variance[:, 2]
+    distance = lambda biases: abs(found.mean() - 2.5**2 * norm.sf(1.0) - biases)  # noqa: E731
+    assert distance(4.0) < K * found.std(ddof=1) / 200**0.5 < distance(2.0)
+
+
 def test_neurons_may_receive_measured_currents():
     x = np.linspace(0.0, 2.0, 20).reshape(2, 1, 10)
     nodes = BEGUN | {"x": (Measured(x, "currents"),), "s3": (SPIKE, "x")}

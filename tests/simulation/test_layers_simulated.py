@@ -238,8 +238,8 @@ class TestIdentities:
             np.testing.assert_allclose(found.potential_mean[:, -1], np.broadcast_to(expected, (5, 2)), atol=1e-7)
 
     def test_merges_are_those_of_their_definition(self):
-        from varflow.simulation.flows import Flow
         from varflow.simulation.operations import simulate as applied
+        from varflow.simulation.walk import Flow
 
         def merged(operation, *flows):
             return applied(Node(operation), flows, None, None)
@@ -264,8 +264,8 @@ class TestIdentities:
                 assert found.unit is None or torch.equal(found.values, found.values.round())
 
     def test_windows_are_those_of_torch(self):
-        from varflow.simulation.flows import Flow
         from varflow.simulation.operations import pooled
+        from varflow.simulation.walk import Flow
         from varflow.simulation.weighted import Wiring
 
         maps = torch.from_numpy(RNG.integers(0, 3, (2, 5, 4, 7, 6)).astype(float))
@@ -287,8 +287,8 @@ class TestIdentities:
             torch.testing.assert_close(largest, torch.nn.functional.max_pool2d(*same))
 
     def test_normalisations_are_those_of_torch(self):
-        from varflow.simulation.flows import Flow
         from varflow.simulation.operations import simulate as applied
+        from varflow.simulation.walk import Flow
 
         def normalised(flow, layer):
             return applied(Node(layer), (flow,), None, None)
@@ -304,8 +304,8 @@ class TestIdentities:
 
     def test_a_recurrent_layer_step_by_step(self):
         """Dense recurrent weights, written out: the potentials of every step follow from the spikes of the step before."""
-        from varflow.simulation.recurrent import Matrix, Rows, recurrence
         from varflow.simulation.streams import Streams
+        from varflow.simulation.weighted import Matrix, Rows, recurrence
 
         streams = Streams(2, 2**18, 7, torch.device("cpu"))
 

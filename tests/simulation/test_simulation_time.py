@@ -17,9 +17,8 @@ torch = pytest.importorskip("torch")
 from given_currents import step_neurons  # noqa: E402
 
 from varflow.simulation import simulate  # noqa: E402
-from varflow.simulation.dense import batches  # noqa: E402
-from varflow.simulation.driving import driven  # noqa: E402
-from varflow.simulation.products import digits_of  # noqa: E402
+from varflow.simulation.dense import batches, driven  # noqa: E402
+from varflow.simulation.streams import digits_of  # noqa: E402
 from varflow.simulation.weights import WeightGrid, weight_grid  # noqa: E402
 
 RESETS = tuple(vf.resets.FAMILIES)

@@ -12,7 +12,7 @@ from mpmath import mp, mpf
 from sympy import stats
 
 import varflow as vf
-from varflow.symbolic import Derivation, V, evaluation, g, sigma_b, theta
+from varflow.symbolic import Derivation, V, g, numbers, sigma_b, theta
 from varflow.symbolic.derivation import Domain
 from varflow.symbolic.laws import law_of
 
@@ -120,7 +120,7 @@ def test_every_condition_is_needed():
     silence_only = vf.fixed_points(threshold=1.0, gain=2.7, distribution="laplace")
     assert len(silence_only) == 1
     derivation = vf.symbolic.fixed_points("uniform", bias_std=sigma_b)
-    without = evaluation.in_doubles(derivation.arguments, (theta, g, sigma_b), derivation.result, sympy.true)
+    without = numbers.in_doubles(derivation.arguments, (theta, g, sigma_b), derivation.result, sympy.true)
     assert np.isfinite(without(1.0, 2.2, 0.6)).any()
     assert len(vf.fixed_points(threshold=1.0, gain=2.2, bias_std=0.6, distribution="uniform")) == 1
 
@@ -189,10 +189,8 @@ def test_plain_doubles_would_not_have_them(monkeypatch):
     derivation = vf.symbolic.variance_map(vf.distributions.student_t(5))
     with mpmath.workdps(60):
         want = (derivation.lambdify("mpmath")(*map(mpf, point)),)
-    monkeypatch.setattr(evaluation, "rounding", lambda formula: sympy.S.Zero)
-    blind = evaluation.in_doubles.__wrapped__(
-        ("variance", "threshold", "gain"), (V, theta, g), (derivation.result,), sympy.true
-    )
+    monkeypatch.setattr(numbers, "rounding", lambda formula: sympy.S.Zero)
+    blind = numbers.in_doubles.__wrapped__(("variance", "threshold", "gain"), (V, theta, g), (derivation.result,), sympy.true)
     assert relative_error(blind(*point), want) > 1e-13
 
 
@@ -206,7 +204,7 @@ def test_the_bound_on_rounding_errors_is_one():
         sympy.log(x) * y - y**3,
         x**y - 1,
     ):
-        fast, bound = (sympy.lambdify((x, y), e) for e in (formula, evaluation.rounding(formula)))
+        fast, bound = (sympy.lambdify((x, y), e) for e in (formula, numbers.rounding(formula)))
         exact = sympy.lambdify((x, y), formula, "mpmath")
         for _ in range(50):
             point = np.exp(rng.uniform(-8, 1, 2))

@@ -339,8 +339,9 @@ def test_writers_get_every_measurement_once():
     monitor.log(board)
     assert {name: value for name, value, step in board.seen if step == 30} == monitor.scalars
     assert monitor.scalars["firing_rate/total"] == monitor.values("firing_rate")[-1]
-    with pytest.raises(vf.DomainError, match=r"writer='object' must have add_scalar"):
-        monitor.log(object())
+    for wrong in (object(), torch.ones(3), np, torch):  # the last three have a log, of numbers
+        with pytest.raises(vf.DomainError, match=r"writer='\w+' must have add_scalar"):
+            monitor.log(wrong)
 
 
 def test_figure_and_table():

@@ -82,6 +82,14 @@ def test_without_a_reader_it_is_named(name):
     assert any("sinh" in each or "cosh" in each or "between" in each for each in [str(report), *map(str, report.layers)])
 
 
+def test_a_module_whose_reader_gives_no_layer_is_named(registered, monkeypatch):
+    assert audited(BETWEEN["a module"]).notes == ()
+    monkeypatch.setitem(READS, Threefold, lambda module: None)
+    assert audited(BETWEEN["a module"]).notes == (
+        "predicted from what they received in this pass, after Threefold in 'between': second",
+    )
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Lerp(vf.layers.Layer):
     """``a + w (b - a)``."""

@@ -132,7 +132,7 @@ def measured(name):
     norms, overlaps = [], []
     for seed in range(NETWORKS):
         model = drawn(make, gain, seed)
-        traced, seen, _ = trace_and_measure(model, x, None, None)
+        traced, seen, *_ = trace_and_measure(model, x, None, None)
         back = gradients(model, x, None, traced, None)
         norms.append([back[layer].norm ** 2 for layer in traced.layers])
         overlaps.append([seen[layer.neuron_name].raster_overlap for layer in traced.layers])

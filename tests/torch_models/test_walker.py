@@ -20,7 +20,7 @@ from varflow.model.library_neurons import recognise  # noqa: E402
 from varflow.torch_models.prediction.signals import uncovered  # noqa: E402
 from varflow.torch_models.tracing.origins import Origins, not_gaussian  # noqa: E402
 from varflow.torch_models.tracing.trace import trace  # noqa: E402
-from varflow.torch_models.tracing.weights import of_spikes  # noqa: E402
+from varflow.torch_models.tracing.weights import carries_spikes  # noqa: E402
 
 X = torch.rand(6, 32, generator=torch.Generator().manual_seed(0))
 
@@ -487,4 +487,4 @@ def test_origins_of_a_long_loop_are_visited_once():
     assert set(last.ancestors) == set(made)
     assert last.unknown == [f"tanh {step}" for step in reversed(range(60))]
     assert not not_gaussian(last, {"weight": None})
-    assert not of_spikes(last, {"weight": None})
+    assert not carries_spikes(last, {"weight": None})

@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError
-from varflow.campaign.code import code_version
-from varflow.campaign.fingerprint import described
+from varflow.campaign.fingerprint import code_version, described
 
 ZIP = b"PK"  # with which an npz file begins, and JSON never does
 

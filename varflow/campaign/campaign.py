@@ -12,17 +12,15 @@ from typing import Any
 from varflow._checks import DomainError, called, flag, instance, integer
 from varflow._progress import Progress, reporter
 from varflow.campaign.block import Block, decoded, encoded, labels, timed
-from varflow.campaign.cluster import Cluster
-from varflow.campaign.processes import Processes
 from varflow.campaign.store import Store
-from varflow.campaign.work import work
+from varflow.campaign.work import Cluster, Processes, work
 
 Arrived = Callable[[int, Any], object]  # (index of the block, result)
 
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """Where the blocks of a long computation run, and where their results are kept.
+    """The place where the blocks of a long computation run, and that where their results are kept.
 
     A computation is cut into blocks of about a second. Results do not depend on where, in which order and in how many runs
     the blocks were computed: they are the same bits, on one kind of CPU.

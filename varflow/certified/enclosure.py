@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from threading import RLock
 from typing import Any, NamedTuple
 
-from varflow._checks import DomainError, require, scalar
+from varflow._checks import DomainError, require
 from varflow._display import Table
 
 _one_proof = RLock()  # python-flint has one precision for all threads
@@ -57,7 +57,7 @@ def precision(bits: int) -> Iterator[None]:
 
 def exact(name: str, value: Any, check: Any) -> Any:
     """The exact ball of a checked scalar; raises DomainError for numbers that are neither doubles nor integers."""
-    number = scalar(name, check(name, value))
+    number = check(name, value)
     if isinstance(value, numbers.Integral):
         return ball(int(value))
     if number != value:

@@ -10,12 +10,9 @@ from typing import Annotated
 import typer
 
 from varflow.cli.audit import audit
-from varflow.cli.catalogue import catalogue
-from varflow.cli.fixed_points import fixed_points
-from varflow.cli.lookup import lookup
+from varflow.cli.initialise import catalogue, lookup
+from varflow.cli.network import fixed_points, predict, simulate
 from varflow.cli.phase_diagram import phase_diagram
-from varflow.cli.predict import predict
-from varflow.cli.simulate import simulate
 from varflow.cli.terminal import run
 from varflow.cli.validate import validate
 

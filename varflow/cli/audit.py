@@ -30,7 +30,7 @@ def audit(
     ] = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Which layers of a model fire, and why one is dead.
+    """Tell which layers of a model fire, and why one is dead.
 
     Exit code 0 if the network is healthy, 1 if not, 2 if the model cannot be made or run. The module is imported, from the
     current folder first. With --json, what it prints goes to stderr.

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import varflow as vf
 from varflow._checks import choice, require
 from varflow._files import picture
-from varflow._stopping import finishing
+from varflow._process import finishing
 from varflow.cli import options as opt
 from varflow.cli.options import numbers, refuse, unless
 from varflow.cli.terminal import bar, check_folder, deliver, option, result_json

@@ -16,8 +16,7 @@ import typer
 from varflow import DomainError, VarflowError
 from varflow._checks import require
 from varflow._files import replace_files
-from varflow._process import BAD_INPUT, INTERRUPTED, run_command
-from varflow._stopping import finishing
+from varflow._process import BAD_INPUT, INTERRUPTED, finishing, run_command
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # click's, or typer's own copy in newer versions
 PICTURES = (".png", ".pdf", ".svg")

@@ -11,7 +11,7 @@ import typer
 import varflow as vf
 from varflow._checks import require
 from varflow._files import picture
-from varflow._stopping import finishing
+from varflow._process import finishing
 from varflow.cli import options as opt
 from varflow.cli.options import GAINS, drive_of, numbers
 from varflow.cli.terminal import Stopped, bar, check_folder, deliver, option, real, result_json

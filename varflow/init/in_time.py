@@ -244,7 +244,7 @@ def _in_time(
 
 
 def _rule(name: str, question: Question, unit: float, least: float, most: float) -> str:
-    """Why a value is no answer, with the range of those that are."""
+    """The rule that a value breaks, with the range of those that have an answer."""
     rule = f"is out of reach of this neuron in {question.steps} steps and {question.depth} layers: "
     if math.isinf(most):
         rule += f"at every gain, counts of spikes die out or grow from layer to layer, without a stationary {name}"

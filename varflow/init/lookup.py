@@ -152,7 +152,7 @@ def _neuron(threshold: Any, neuron: Any) -> Neuron:
 def _in_time(
     neuron: Neuron, rate: float | None, steps: int, fan_in: int, unused: dict[str, Any], deep: dict[str, Any]
 ) -> Initialization:
-    """For a neuron with memory: the gain of a late rate."""
+    """The answer for a neuron with memory: the gain of a late rate."""
     from varflow.init.in_time import gain_for_rate
 
     for name, value in unused.items():
@@ -219,7 +219,7 @@ def _finite(theta: float | OverNeurons, g: float, variance: float, n: int, depth
 
 
 def _survival(theta: float | OverNeurons, g: float, width: int, depth: int) -> float:
-    """At the last layer, with the tails that small survivals need."""
+    """Survival of the last layer, with the tails that small values need."""
     from varflow.model.network import Network
     from varflow.theory.finite_width.chain import SpikeChain
 

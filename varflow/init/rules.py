@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from varflow._checks import LARGEST_SCALE, DomainError, non_negative, positive_scale, scalar, scale
+from varflow._checks import LARGEST_SCALE, DomainError, non_negative_number, positive_number, real_number
 from varflow.init.gains import gain as preserving_gain
 from varflow.model.distributions import distribution as as_distribution
 from varflow.model.neurons import one_threshold
@@ -36,8 +36,8 @@ def gain_by_rule(
     >>> [round(vf.gain_by_rule(rule, 1.0), 6) for rule in ("preserving", "kaiming", 2.5)]
     [2.510573, 1.414214, 2.5]
     """
-    theta, m_g = one_threshold(threshold), scalar("mean_gain", scale("mean_gain", mean_gain))
-    sigma_b, law = scalar("bias_std", non_negative("bias_std", scale("bias_std", bias_std))), as_distribution(distribution)
+    theta, m_g = one_threshold(threshold), real_number("mean_gain", mean_gain)
+    sigma_b, law = non_negative_number("bias_std", bias_std), as_distribution(distribution)
     if not isinstance(gain, str) or gain not in RULES:
         return number(gain)
     if gain == "kaiming":
@@ -57,4 +57,4 @@ def number(rule: Any) -> float:
         value = float(rule) if isinstance(rule, str) else rule
     except ValueError:
         raise DomainError("gain", rule, "must be a number or one of " + ", ".join(RULES)) from None
-    return scalar("gain", positive_scale("gain", value))
+    return positive_number("gain", value)

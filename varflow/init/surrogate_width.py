@@ -112,7 +112,7 @@ def _suited(
 
 
 def surrogate_beside_gain(surrogate: Any, gain: float, neuron: Neuron, steps: int, depth: int, drive: Drive) -> dict[str, Any]:
-    """For a lookup: growth of gradients with this surrogate, the same surrogate at the width that suits the network, and words.
+    """Growth of gradients with a surrogate beside a gain, the surrogate at the width that suits the network, and words.
 
     Of several steps by the range over ``depth`` layers; memoryless by growth 1, the same in every layer.
     """

@@ -59,7 +59,8 @@ class _Builder:
     def residual(self, layer: Residual, at: int, *, name: str, width: int | None) -> int:
         """The number of the node that joins the signal of node ``at`` with that of the branch."""
         signal = self.sent[at]
-        end = self.through(layer.branch, at, signal.inner_width(width), f"{name}.branch")
+        # A Linear without its own width has as many neurons as it receives, or on maps those of the network.
+        end = self.through(layer.branch, at, width if len(signal.shape) == 3 else signal.size, f"{name}.branch")
         _check_residual(layer, signal, self.sent[end])
         if layer.merge == "add":
             return self.add(Sum((layer.keep, 1.0)), at, end, name=name)
@@ -135,19 +136,16 @@ def _entry(name: Any, entry: Any, nodes: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _in_order(described: Mapping[str, tuple[Any, ...]]) -> list[str]:
     """Names of nodes, each behind those that it receives."""
-    placed, waiting = ["drive"], list(described)
-    known = set(placed)
-    while waiting:
+    placed = {"drive": None}
+    while waiting := [name for name in described if name not in placed]:
         before = len(placed)
         for name in waiting:
-            if known.issuperset(described[name][1:]):
-                placed.append(name)
-                known.add(name)
-        waiting = [name for name in waiting if name not in known]
+            if placed.keys() >= set(described[name][1:]):
+                placed[name] = None
         if len(placed) == before:
             rule = "receive signals of each other in a circle: recurrent weights are Spike(recurrent_gain=…)"
             raise DomainError("nodes", waiting, rule)
-    return placed[1:]
+    return list(placed)[1:]
 
 
 def of_layers(layers: Sequence[Layer], start: Signal, width: int | None) -> Graph:

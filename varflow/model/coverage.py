@@ -1,4 +1,4 @@
-"""Which maps are known of an operation, and why one is not: what walks ask at each node, and doors before any work.
+"""Maps that are known of an operation, and reasons why one is not: walks ask at each node, doors before any work.
 
 The rooms of the package enter their maps here, and :func:`varflow.register` those of classes from outside.
 """
@@ -58,7 +58,7 @@ def covered(nodes: Iterable[Node], part: str) -> None:
 
 
 def _missing(part: str, operation: object) -> str:
-    """Why an operation has no map of this part, and what to do."""
+    """The reason why an operation has no map of this part, and what to do."""
     kind = type(operation)
     if isinstance(operation, Unknown):
         own = operation.of is not None and from_outside(type(operation.of))

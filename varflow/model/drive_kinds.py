@@ -140,7 +140,7 @@ class Inputs(Drive):
     """
 
     x: np.ndarray
-    input_gain: float
+    input_gain: float = None  # pyright: ignore[reportAssignmentType]  by default ``unit_gain``
     shape: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
@@ -150,7 +150,7 @@ class Inputs(Drive):
             x = x.reshape(*x.shape[:-3], -1)
         if shape is not None and math.prod(shape) != x.shape[-1]:
             raise DomainError("shape", shape, f"must have as many numbers as an input: {x.shape[-1]}")
-        put(self, x=frozen(x), input_gain=positive_number("input_gain", self.input_gain), shape=shape)
+        put(self, x=frozen(x), input_gain=_gain("x", x, x**2, self.input_gain), shape=shape)
         _currents_fit("x", self.x, self.input_gain)
 
     @property
@@ -202,12 +202,13 @@ class SpikeTrains(Drive):
     """
 
     rates: np.ndarray
-    input_gain: float
+    input_gain: float = None  # pyright: ignore[reportAssignmentType]  by default ``unit_gain``
     kind: str = "bernoulli"
 
     def __post_init__(self) -> None:
         rates = train_rates(self.rates, choice("kind", self.kind, TRAINS))
-        put(self, rates=frozen(rates), input_gain=positive_number("input_gain", self.input_gain))
+        put(self, rates=frozen(rates))
+        put(self, input_gain=_gain("rates", rates, self.second_moments, self.input_gain))
         _currents_fit("rates", np.maximum(rates, np.sqrt(rates)), self.input_gain)
 
     @property
@@ -348,6 +349,17 @@ def _numbers(name: str, value: Any) -> np.ndarray:
         worst = float(array.flat[np.argmax(np.abs(array))])
         raise DomainError(name, worst, f"must be at most {LARGEST_SCALE:g} in size; measure inputs in larger units")
     return array
+
+
+def _gain(name: str, array: np.ndarray, squares: np.ndarray, input_gain: float | None) -> float:
+    """The input gain; by default that at which the currents have second moment 1, averaged over the batch."""
+    if input_gain is not None:
+        return positive_number("input_gain", input_gain)
+    second_moment = float(np.mean(squares))
+    if second_moment < 1e-280:
+        size = "all zero" if not array.any() else "too small to square"
+        raise DomainError(name, f"array of shape {array.shape}", f"is {size}: give input_gain, or other inputs")
+    return second_moment**-0.5
 
 
 def _currents_fit(name: str, inputs: np.ndarray, input_gain: float) -> None:

@@ -11,36 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from varflow._checks import DomainError, choice, deprecated
-from varflow.model.drive_kinds import (
-    TRAINS,
-    ConstantCurrents,
-    Drive,
-    Given,
-    Inputs,
-    SpikeTrains,
-    White,
-    input_vectors,
-    train_rates,
-)
+from varflow._checks import deprecated
+from varflow._lazy import names_of
+from varflow.model.drive_kinds import ConstantCurrents, Drive, Given, Inputs, SpikeTrains, White
 from varflow.model.input_files import from_file
 
-__all__ = [
-    "ConstantCurrents",
-    "Drive",
-    "Given",
-    "Inputs",
-    "SpikeTrains",
-    "White",
-    "currents",
-    "given",
-    "inputs",
-    "inputs_from_file",
-    "spikes",
-    "white",
-]
 RENAMED = {"Currents": "ConstantCurrents", "Spikes": "SpikeTrains"}
 
 
@@ -123,8 +98,7 @@ def inputs(x: Any, input_gain: float | None = None) -> Inputs:
     array([[[12.5,  0. ],
             [ 0. , 12.5]]])
     """
-    array = input_vectors(x)
-    return Inputs(array, _unit_gain("x", array, array**2) if input_gain is None else input_gain)
+    return Inputs(x, input_gain)
 
 
 def inputs_from_file(path: str | Path, input_gain: float | None = None) -> Inputs:
@@ -182,9 +156,7 @@ def spikes(rates: Any, input_gain: float | None = None, *, kind: str = "bernoull
     array([[[1.  , 0.25],
             [0.25, 1.  ]]])
     """
-    array = train_rates(rates, choice("kind", kind, TRAINS))
-    second = array + array**2 if kind == "poisson" else array
-    return SpikeTrains(array, _unit_gain("rates", array, second) if input_gain is None else input_gain, kind)
+    return SpikeTrains(rates, input_gain, kind)
 
 
 def given(currents: Any) -> Given:
@@ -216,10 +188,4 @@ def given(currents: Any) -> Given:
     return Given(currents)
 
 
-def _unit_gain(name: str, array: np.ndarray, squares: np.ndarray) -> float:
-    """The input gain at which the currents have second moment 1, averaged over the batch."""
-    second_moment = float(np.mean(squares))
-    if second_moment < 1e-280:
-        size = "all zero" if not array.any() else "too small to square"
-        raise DomainError(name, f"array of shape {array.shape}", f"is {size}: give input_gain, or other inputs")
-    return second_moment**-0.5
+__all__ = [*names_of(globals()), "ConstantCurrents", "Drive", "Given", "Inputs", "SpikeTrains", "White"]  # pyright: ignore

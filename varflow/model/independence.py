@@ -32,7 +32,7 @@ def independent(graph: Graph) -> Graph:
 
 
 def _dependent(inputs: Iterable[int], roots: Sequence[int]) -> set[int]:
-    """Those of the inputs that have a root in common with another."""
+    """Inputs that have a root in common with another."""
     pairs = [pair for pair in combinations(inputs, 2) if roots[pair[0]] & roots[pair[1]]]
     return {each for pair in pairs for each in pair}
 

@@ -36,31 +36,13 @@ from varflow._checks import (
     scalar,
     several,
 )
+from varflow._lazy import names_of
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.merges import Concat, Product, Scale, Sum
 from varflow.model.neurons import Neuron
 from varflow.model.signals import Layer, Signal, Windows, area_of, extent, pair
 from varflow.model.sources import Measured, Unknown
 from varflow.model.weighted_layers import Conv, Linear
-
-__all__ = [
-    "BatchNorm",
-    "Concat",
-    "Conv",
-    "Layer",
-    "LayerNorm",
-    "Linear",
-    "Measured",
-    "Pool",
-    "Product",
-    "RMSNorm",
-    "Residual",
-    "Scale",
-    "Signal",
-    "Spike",
-    "Sum",
-    "Unknown",
-]
 
 MERGES = ("add", "and", "iand")
 
@@ -319,10 +301,15 @@ class Pool(Layer):
 
     def windows(self, area: Sequence[int]) -> Windows:
         """The windows over a map of this height and width."""
-        size = (area[0], area[1]) if self.size is None else pair(self.size)
+        whole = pair(extent("area", area, 1))
+        size = whole if self.size is None else pair(self.size)
         return Windows(size, size if self.stride is None else pair(self.stride), pair(self.padding))
 
     def after(self, signal: Signal, width: int | None = None) -> Signal:
         channels, *area = area_of(self, signal)
         kind = "maxima" if self.kind == "max" and signal.kind == "currents" else signal.kind
         return Signal(kind, (channels, *self.windows(area).over(self, area)), signal.weighted)
+
+
+__all__ = names_of(globals())  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ += ["Concat", "Conv", "Layer", "Linear", "Measured", "Product", "Scale", "Signal", "Sum", "Unknown"]

@@ -30,21 +30,11 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, choice, flag, positive_number, probability, real_number
+from varflow._lazy import names_of
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import over_neurons
 from varflow.model.preset_arguments import at_rest, below_one, checked, class_name, leak, of_all_neurons, of_neurons
 from varflow.model.resets import Reset
-
-__all__ = [
-    "norse_lif",
-    "norse_lif_box",
-    "sinabs_lif",
-    "snntorch_leaky",
-    "snntorch_synaptic",
-    "spikingjelly_if",
-    "spikingjelly_lif",
-    "stork_lif",
-]
 
 
 def snntorch_leaky(beta: float, threshold: float = 1.0, reset_mechanism: str = "subtract", reset_delay: bool = True) -> Neuron:
@@ -384,3 +374,6 @@ def _lowest(min_v_mem: Any, spike_threshold: Any) -> float:
     if bound > 0:
         raise DomainError("min_v_mem", min_v_mem, "must not be positive: neurons start at 0")
     return bound / positive_number("spike_threshold", spike_threshold)
+
+
+__all__ = names_of(globals())  # pyright: ignore[reportUnsupportedDunderAll]

@@ -6,19 +6,13 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from varflow.model import norse_surrogates, sinabs_surrogates, snntorch_surrogates, spikingjelly_surrogates
 from varflow.model.library_neurons import plain_value
-from varflow.model.surrogate import Surrogate
+from varflow.model.library_surrogates import leaky_spike_operator, snntorch_triangular
+from varflow.model.surrogate import FORMULAS, Surrogate
 
-ROOMS = {
-    "snntorch": snntorch_surrogates,
-    "spikingjelly": spikingjelly_surrogates,
-    "norse": norse_surrogates,
-    "sinabs": sinabs_surrogates,
-}
 OTHERWISE = {  # named otherwise here than in the library
-    "snntorch.triangular": snntorch_surrogates.snntorch_triangular,
-    "snntorch.heaviside": lambda: snntorch_surrogates.leaky_spike_operator(0.0),
+    "snntorch.triangular": snntorch_triangular,
+    "snntorch.heaviside": lambda: leaky_spike_operator(0.0),
 }
 
 
@@ -39,8 +33,8 @@ def recognised(function: Any, threshold: float = 1.0) -> Surrogate | None:
 
 def by_method(package: str, name: str, given: Mapping[str, Any]) -> Surrogate | None:
     """The surrogate of this name in a library, with those of the given values that it takes; None for unknown names."""
-    room, wanted = ROOMS[package], (package if package != "snntorch" else "") + name.replace("_", "").lower()
-    matching = (getattr(room, public) for public in room.__all__ if public.replace("_", "").lower() == wanted)
+    wanted = (package if package != "snntorch" else "") + name.replace("_", "").lower()
+    matching = (make for public, make in FORMULAS.items() if public.replace("_", "").lower() == wanted)
     make: Callable[..., Surrogate] | None = OTHERWISE.get(f"{package}.{name}") or next(matching, None)
     if make is None or not set(parameters := inspect.signature(make).parameters) <= set(given):
         return None

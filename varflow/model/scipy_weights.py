@@ -16,6 +16,7 @@ from varflow._checks import DomainError
 from varflow._shared import quiet
 from varflow.model import weight_families as families
 from varflow.model.adapters import from_scipy as membrane_distribution
+from varflow.model.adapters import method_of
 from varflow.model.builtin import Distribution
 from varflow.model.levels import Discrete
 from varflow.model.weight_distribution import Pair, WeightDistribution
@@ -50,8 +51,7 @@ class ScipyWeights(WeightDistribution):
         return np.asarray(self.standard.sf(x), dtype=float), np.asarray(cdf, dtype=float)
 
     def draw(self, variates: Any) -> Any:
-        inverse = self.source.ppf if hasattr(self.source, "ppf") else self.source.icdf
-        return variates.quantile(lambda p: (np.asarray(inverse(p)) - self.location) / self.scale)
+        return variates.quantile(lambda p: (np.asarray(method_of(self.source, "ppf")(p)) - self.location) / self.scale)
 
 
 def from_scipy(obj: Any) -> Found | None:
@@ -63,12 +63,11 @@ def from_scipy(obj: Any) -> Found | None:
     if standardised is None:
         return None
     obj = obj if hasattr(obj, "mean") and not hasattr(obj, "numargs") else obj()
-    new = hasattr(obj, "standard_deviation")
-    mean, std = float(obj.mean()), float(obj.standard_deviation() if new else obj.std())
+    mean, std = float(obj.mean()), float(method_of(obj, "std")())
     if isinstance(standardised, Discrete):
         return _from_atoms(standardised, mean, std)
     low, high = ((float(end) - mean) / std for end in obj.support())
-    core = ScipyWeights(_identity(obj), _shape(obj, new), mean, std, obj, standardised, (low, high))
+    core = ScipyWeights(_identity(obj), _shape(obj), mean, std, obj, standardised, (low, high))
     return _closed_form(obj, mean, std) or (core, standardised.name, mean / std)
 
 
@@ -123,10 +122,10 @@ def _common_step(lengths: np.ndarray) -> float:
     return float(step)
 
 
-def _shape(obj: Any, new: bool) -> tuple[float, float]:
+def _shape(obj: Any) -> tuple[float, float]:
     """Skewness and excess kurtosis; infinite where the integrals diverge."""
     with quiet(), np.errstate(all="ignore"):
-        if new:
+        if hasattr(obj, "skewness"):
             skewness, kurtosis = float(obj.skewness()), float(obj.kurtosis()) - 3  # a Mixture has no other convention
         else:
             skewness, kurtosis = (float(value) for value in obj.stats("sk"))

@@ -33,10 +33,6 @@ class Signal:
     def size(self) -> int:
         return math.prod(self.shape)
 
-    def inner_width(self, width: int | None) -> int | None:
-        """Neurons of a Linear in a branch without its own width: as many as it receives, or on maps those of the network."""
-        return self.shape[0] if len(self.shape) == 1 else width
-
     def __str__(self) -> str:
         return f"{self.kind} of shape {self.shape}"
 

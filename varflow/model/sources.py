@@ -1,4 +1,4 @@
-"""Where signals begin in a graph: at the drive, at measured numbers, behind operations of which nothing is known."""
+"""Beginnings of signals in a graph: the drive, measured numbers, operations of which nothing is known."""
 
 from __future__ import annotations
 
@@ -98,6 +98,15 @@ class Unknown(Layer):
     independent: ClassVar[bool] = False
     accepts: ClassVar[tuple[str, ...]] = ("input", "currents", "spikes")
     _positional: ClassVar[tuple[str, ...]] = ("words",)
+
+    def __post_init__(self) -> None:
+        for name, kind, rule in (
+            ("words", str, "must be text that says why"),
+            ("sends", Signal | None, "must be a Signal, or None: as the first received"),
+            ("of", Layer | None, "must be a layer, or None"),
+        ):
+            if not isinstance(getattr(self, name), kind):
+                raise DomainError(name, getattr(self, name), rule)
 
     def after(self, *signals: Signal, width: int | None = None) -> Signal:
         return self.sends or signals[0]

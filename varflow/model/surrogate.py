@@ -7,14 +7,18 @@ libraries are in ``vf.surrogates``.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from functools import wraps
+from typing import Any, NamedTuple, ParamSpec
 
 import numpy as np
 
 from varflow._checks import DomainError, called, choice, numbers, positive_number, positive_scale, put, said, scalar
+
+Shape = tuple[Any, ...]  # family, peak and width, or ψ itself and its kinks
 
 
 class Family(NamedTuple):
@@ -62,6 +66,11 @@ class Formula:
         arguments = dict(self.arguments)
         arguments[self.sets_width] *= ratio**self.power
         return self.function(**arguments)
+
+    @property
+    def shape(self) -> Shape:
+        """The family, peak and width that the function wrote, or ``ψ`` itself and where it is not smooth."""
+        return inspect.unwrap(self.function)(**dict(self.arguments))
 
     def __repr__(self) -> str:
         return f"{self.function.__name__}({', '.join(f'{name}={value:.6g}' for name, value in self.arguments)})"
@@ -128,9 +137,10 @@ class Surrogate:
         if not isinstance(self.formula, Formula | None):
             raise DomainError("formula", self.formula, "must be the Formula of a library, or None")
         if self.family == "own":
-            if self.function is None:
+            if self.function is not None:
+                called("function", self.function)
+            elif self.formula is None:
                 raise DomainError("function", None, "is missing: use vf.surrogates.own(function)")
-            called("function", self.function)
             put(self, peak=math.nan, width=math.nan)
             return
         if self.function is not None or self.kinks:
@@ -154,9 +164,9 @@ class Surrogate:
 
     def _own_values(self, v: np.ndarray) -> np.ndarray:
         """The function's values; DomainError that says where they are not finite."""
-        assert self.function is not None
+        function = self.function or self.formula.shape[0]  # pyright: ignore[reportOptionalMemberAccess]
         try:
-            values = np.asarray(self.function(v, **dict(self.formula.arguments if self.formula else ())))
+            values = np.asarray(function(v))
         except Exception as error:
             trouble = f"{type(error).__name__}: {said(error, str)}"
             rule = f"fails for an array of potentials, {trouble}; give one of vf.surrogates, or a function of numpy arrays"
@@ -205,3 +215,36 @@ class Surrogate:
         if self.family == "own":
             return f"own({getattr(self.function, '__name__', self.function)})"
         return f"Surrogate({self.family!r}, peak={self.peak:.6g}, width={self.width:.6g})"
+
+
+P = ParamSpec("P")
+FORMULAS: dict[str, Callable[..., Surrogate]] = {}  # those of libraries, by name
+
+
+def formula(
+    sets_width: str | None = None, *, power: int = -1, **checks: Callable[[str, Any], Any]
+) -> Callable[[Callable[P, Shape]], Callable[P, Surrogate]]:
+    """The decorator of a function that writes a shape with its arguments: it returns the surrogate.
+
+    Arguments must be positive numbers, but those with ``checks`` of their own.
+    """
+
+    def decorated(write: Callable[P, Shape]) -> Callable[P, Surrogate]:
+        taken = inspect.signature(write)
+
+        @wraps(write)
+        def surrogate(*args: P.args, **kwargs: P.kwargs) -> Surrogate:
+            given = taken.bind(*args, **kwargs)
+            given.apply_defaults()
+            arguments = tuple((name, checks.get(name, positive_number)(name, value)) for name, value in given.arguments.items())
+            written = Formula(surrogate, arguments, sets_width, power)
+            kind, *numbers = written.shape
+            if isinstance(kind, str):
+                return Surrogate(kind, *numbers, formula=written)
+            return Surrogate("own", kinks=tuple(numbers), formula=written)
+
+        surrogate.__signature__ = taken.replace(return_annotation=Surrogate)  # pyright: ignore[reportAttributeAccessIssue]
+        FORMULAS[write.__name__] = surrogate
+        return surrogate
+
+    return decorated

@@ -9,25 +9,17 @@ family at any peak and width is ``vf.surrogates.Surrogate("atan", peak=1, width=
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from varflow._checks import DomainError, called, positive_number, real_array
-from varflow.model import norse_surrogates, sinabs_surrogates, snntorch_surrogates, spikingjelly_surrogates
-from varflow.model.norse_surrogates import *  # noqa: F403
-from varflow.model.recognised_surrogates import ROOMS, recognised
-from varflow.model.sinabs_surrogates import *  # noqa: F403
-from varflow.model.snntorch_surrogates import *  # noqa: F403
-from varflow.model.spikingjelly_surrogates import *  # noqa: F403
-from varflow.model.surrogate import FAMILIES, Formula, Surrogate
+from varflow.model.library_surrogates import *  # noqa: F403
+from varflow.model.recognised_surrogates import recognised
+from varflow.model.surrogate import FAMILIES, FORMULAS, Formula, Surrogate
 
-__all__ = ["Surrogate", "box", "exponential", "gaussian", "own", "surrogate_of", "triangular"]
-__all__ += snntorch_surrogates.__all__
-__all__ += spikingjelly_surrogates.__all__
-__all__ += norse_surrogates.__all__
-__all__ += sinabs_surrogates.__all__
+__all__ = ["Surrogate", "box", "exponential", "gaussian", "own", "surrogate_of", "triangular", *FORMULAS]  # pyright: ignore
 
 # Where a user's function is tried, before any moment of it is computed.
 TRIED = np.concatenate([-np.geomspace(10, 1e-6, 50), [0.0], np.geomspace(1e-6, 10, 50)])
@@ -104,9 +96,7 @@ def own(function: Callable[[np.ndarray], Any], *, kinks: Sequence[float] = (0.0,
     return surrogate
 
 
-_NAMED: Mapping[str, Callable[..., Surrogate]] = {
-    name: getattr(room, name) for room in ROOMS.values() for name in room.__all__
-} | {function.__name__: function for function in (box, triangular, gaussian, exponential)}
+_NAMED = FORMULAS | {function.__name__: function for function in (box, triangular, gaussian, exponential)}
 
 
 def surrogate_of(surrogate: Any) -> Surrogate:

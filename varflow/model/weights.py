@@ -25,21 +25,9 @@ from varflow._checks import (
     real_number,
     scalar,
 )
+from varflow._lazy import names_of
 from varflow.model import weight_families as families
 from varflow.model.weight_distribution import WeightDistribution
-
-__all__ = [
-    "NAMES",
-    "WeightDistribution",
-    "WeightLaw",
-    "exponential",
-    "fixed_in_degree",
-    "lognormal",
-    "normal_approximation",
-    "sparse",
-    "ternary",
-    "weight_law",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,3 +279,6 @@ def _density(density: Any) -> float:
     if number < SMALLEST_SCALE:
         raise DomainError("density", density, f"must be at least {SMALLEST_SCALE:g}: its square underflows")
     return number
+
+
+__all__ = [*names_of(globals()), "NAMES", "WeightDistribution"]  # pyright: ignore

@@ -22,13 +22,7 @@ from varflow.reference.distributions import pdf, sf
 from varflow.reference.fixed_points import ExactFixedPoints, fixed_points, stable_variance
 from varflow.reference.gradients import gradient_gain
 from varflow.reference.in_time import ExactMeanFieldInTime, TwoSteps, mean_field_in_time, two_steps
-from varflow.reference.inverse import (
-    corrected_gain,
-    gain_for_mean_variance,
-    largest_threshold,
-    smallest_width,
-    sparsest_rate,
-)
+from varflow.reference.inverse import corrected_gain, gain_for_mean_variance, largest_threshold, smallest_width, sparsest_rate
 from varflow.reference.layer import ExactMeanField, gain, mean_field, variance_map
 from varflow.reference.overlap import CorrelationPoint, correlation_map, correlation_point, orthant
 

@@ -211,7 +211,7 @@ def finite_width(
     return ExactChain(*zip(*table, strict=True))
 
 
-def layer_moments(chain: Chain, counts: list[Any]) -> tuple[Any, ...]:
+def layer_moments(chain: Chain, counts: list[Any]) -> tuple[Any, Any, Any, Any]:
     """Means and standard deviations of the next layer's sample variance and of the firing rate; ``counts[k] = P(K = k)``."""
     rates = [mpf(k) / chain.width for k in range(chain.width + 1)]
     return (*sample_variance(chain.width, counts, conditional_variances(chain)), *moments(counts, rates))

@@ -7,20 +7,19 @@ from typing import Any, NamedTuple
 from varflow._mpmath import mp, mpf
 from varflow.model.distributions import Distribution
 from varflow.model.over_neurons import OverNeurons, over_neurons
-from varflow.reference.digits import in_digits, number
+from varflow.reference.digits import first_power, in_digits, number, root_between
 from varflow.reference.distributions import ExactPotential, averaged_over, distribution_named
-from varflow.reference.numerics import first_power, root_between
 
 
 class SaddleNode(NamedTuple):
-    """Where the two non-zero fixed points merge: ``z_c = θ/√V`` and ``γ_c = g²/θ²``."""
+    """The point where the two non-zero fixed points merge: ``z_c = θ/√V`` and ``γ_c = g²/θ²``."""
 
     z: Any
     gamma: Any
 
 
 class BiasCusp(NamedTuple):
-    """Where all three fixed points merge: ``γ = g²/θ²``, and ``σ_b²`` and ``V`` in units of ``θ²``."""
+    """The point where all three fixed points merge: ``γ = g²/θ²``, and ``σ_b²`` and ``V`` in units of ``θ²``."""
 
     gamma: Any
     bias_variance: Any
@@ -29,7 +28,7 @@ class BiasCusp(NamedTuple):
 
 @in_digits
 def saddle_node(distribution: str | Distribution = "normal", *, digits: int = 50) -> SaddleNode:
-    r"""Where the two non-zero fixed points merge and vanish, without bias.
+    r"""The point where the two non-zero fixed points merge and vanish, without bias.
 
     .. math:: z_c f(z_c) = 2 Q(z_c), \qquad \gamma_c = \frac{1}{z_c^2 Q(z_c)}
 

@@ -1,20 +1,22 @@
-"""Numbers of a chosen precision in mpmath: exact input, guard digits while computing, rounded output.
+"""Numbers of a chosen precision in mpmath: exact input, guard digits while computing, rounded output; quadrature and roots.
 
-A float means its exact binary value. The precision of mpmath itself is never changed, and answers are its numbers.
+A float means its exact binary value. The precision of mpmath itself is never changed, and answers are its numbers. Integrals
+are by tanh-sinh on intervals, roots by bracketing; each is confirmed, or refused with ConvergenceError.
 """
 
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass, replace
 from functools import wraps
+from itertools import pairwise
 from typing import Any
 
 import mpmath
 import numpy as np
 
-from varflow._checks import DomainError, integer, unmasked
+from varflow._checks import ConvergenceError, DomainError, integer, unmasked
 from varflow._mpmath import as_own, mp, mpf, one_call
 
 GUARD = 15  # digits carried beyond those asked for: rounding errors may grow by a factor up to 1e15
@@ -73,3 +75,92 @@ def at_least_zero(name: str, value: Any, *, zero: bool) -> Any:
 def enough_digits_for(z: Any) -> Any:
     """Add ``2 log10|z|`` digits: a relative error ``ε`` of ``z`` makes one of ``z² ε`` in ``exp(-z²/2)``."""
     return mp.workdps(mp.dps + max(0, 2 * int(mp.mag(z) if z else 0)) // 3)  # mag ≈ log2|z|, log10(2) < 1/3
+
+
+def integral(function: Callable[[Any], Any], ends: Iterable[Any], digits: int) -> Any:
+    """``∫ function`` of a non-negative function over the intervals between ``ends``, to ``digits`` digits.
+
+    ``ends`` holds every kink or jump, and cuts around every narrow peak or step.
+    """
+    intervals = list(pairwise(sorted(set(ends))))
+    with mp.workdps(15):
+        size = mp.fsum(mp.quad(function, interval, maxdegree=5) for interval in intervals)
+    if size == 0:
+        return mpf(0)
+    # Of the 15 guard digits 10 are not carried, as nodes grow with digits. mpmath's error estimates are absolute: scale to 1.
+    with mp.workdps(mp.dps - 10):
+        # tanh-sinh levels, each with twice the nodes: where 11 are too few the error estimate says so
+        parts = [mp.quad(lambda x: function(x) / size, interval, maxdegree=11, error=True) for interval in intervals]
+    if mp.fsum(error for _, error in parts) > mpf(10) ** -digits:
+        raise ConvergenceError(f"an integral did not converge to {digits} digits; ask for fewer", size)
+    return size * mp.fsum(value for value, _ in parts)
+
+
+def roots_between(function: Callable[[Any], Any], ends: list[Any], digits: int) -> list[Any]:
+    """One root for each interval whose ends differ in sign, and every end that is a root."""
+    roots = []
+    values = [function(end) for end in ends]
+    for index in range(len(ends) - 1):
+        if values[index] == 0:
+            roots.append(ends[index])
+        elif values[index] * values[index + 1] < 0:
+            roots.append(root_between(function, ends[index], ends[index + 1], digits))
+    if ends and values[-1] == 0:
+        roots.append(ends[-1])
+    return roots
+
+
+def first_power(holds: Callable[[Any], bool], start: Any, *, factor: Any = 2) -> Any:
+    """The first ``start·factor^k``, ``k = 1, 2, …``, for which ``holds`` is true."""
+    point = start * factor
+    for _ in range(20_000):
+        if holds(point):
+            return point
+        point *= factor
+    raise ConvergenceError("found no bracket of a root: the parameters are too extreme")
+
+
+def root_between(function: Callable[[Any], Any], low: Any, high: Any, digits: int) -> Any:
+    """The root between ``0 < low < high``: geometric bisection, the Illinois rule, then a check that the sign changes."""
+    at_low, at_high = function(low), function(high)
+    if at_low == 0 or at_high == 0:
+        return low if at_low == 0 else high
+    if at_low * at_high > 0 or low <= 0:
+        raise ConvergenceError("the function has the same sign at both ends: they bracket no root")
+    ends = (low, high)
+    while high > low * mpf("1.2"):
+        middle = mp.sqrt(low * high)
+        value = function(middle)
+        if value * at_low > 0:
+            low, at_low = middle, value
+        else:
+            high, at_high = middle, value
+    root = _illinois(function, low, high, at_low, at_high)
+    spread = mpf(10) ** -digits
+    before, after = max(root * (1 - spread), ends[0]), min(root * (1 + spread), ends[1])
+    if function(before) * function(after) > 0:
+        raise ConvergenceError(
+            "a root could not be confirmed to the digits asked for; ask for fewer, or for more if two roots nearly meet", root
+        )
+    return root
+
+
+def _illinois(function: Callable[[Any], Any], low: Any, high: Any, at_low: Any, at_high: Any) -> Any:
+    """The Illinois rule: false position, halving the value at an end that was kept twice; superlinear."""
+    side_kept = 0
+    for _ in range(500):
+        if at_low == at_high:
+            break
+        root = (low * at_high - high * at_low) / (at_high - at_low)
+        value = function(root)
+        if value == 0 or abs(high - low) <= abs(root) * mpf(10) ** (4 - mp.dps):
+            return root
+        if value * at_low > 0:
+            step, low, at_low = root - low, root, value
+            at_high, side_kept = (at_high / 2 if side_kept == 1 else at_high), 1
+        else:
+            step, high, at_high = high - root, root, value
+            at_low, side_kept = (at_low / 2 if side_kept == -1 else at_low), -1
+        if step <= abs(root) * mpf(10) ** (4 - mp.dps):
+            return root
+    raise ConvergenceError("a root was bracketed but not found in 500 steps", (low + high) / 2)

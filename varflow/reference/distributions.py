@@ -14,8 +14,7 @@ from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as described
 from varflow.model.over_neurons import OverNeurons
 from varflow.model.student import StudentT
-from varflow.reference.digits import enough_digits_for, in_digits, number
-from varflow.reference.numerics import integral
+from varflow.reference.digits import enough_digits_for, in_digits, integral, number
 
 FURTHEST = 1e150  # standard deviations; beyond, mpmath cannot hold exp(-z²/2)
 

@@ -16,15 +16,13 @@ import mpmath
 from varflow._mpmath import mp, mpf
 from varflow.model.distributions import Distribution
 from varflow.reference.critical import inflection as inflection_of
-from varflow.reference.digits import GUARD, in_digits
+from varflow.reference.digits import GUARD, first_power, in_digits, root_between, roots_between
 from varflow.reference.distributions import FURTHEST
 from varflow.reference.layer import ReferenceLayer, layer_of
-from varflow.reference.numerics import first_power, root_between, roots_between
 from varflow.results import Cycle, FixedPoint, FixedPoints
 from varflow.results.fixed_points import basin, in_full
 
 _FINEST = mpf(2) ** -40  # relative width at which halving stops undecided: roots closer than 1e-12 are not told apart
-_NUMBERS = ("variance", "firing_rate", "multiplier", "depth_scale", "residual")
 STEP = mpf("0.04")  # of the search, in ln V: cycles closer to each other than this are not told apart
 STEEP = mpf("-0.9")  # a cycle has F' ≤ -1 between its variances; the bounds are loose by a step where z or z' turns
 
@@ -116,16 +114,15 @@ def fixed_points(
     layer = layer_of(threshold, gain, distribution, bias_std, mean_gain)
     pieces, complete = (_monotone_pieces(layer), True) if layer.mean_gain == 0 else _halved(layer)
     roots = roots_between(layer.excess, pieces, digits)
-    points = [_point(layer, root) for root in roots]
+    points = [_point(layer, root, digits) for root in roots]
     silence = layer.bias2 == 0 and layer.threshold >= 0
     if silence:
-        points.insert(0, _silence(layer))
+        points.insert(0, _silence(layer, digits))
     edge = next((point.variance for point in points[1:] if point.multiplier >= 1), mpf(0))
     if silence and layer.threshold > 0:
         edge = roots[0] if roots else mp.inf
-    exact = tuple(ExactFixedPoint(**{name: getattr(p, name) for name in (*_NUMBERS, "stable")}, digits=digits) for p in points)
     cycles = two_cycles(layer, *_reach(layer), digits) if layer.mean_gain else ()
-    return ExactFixedPoints(exact, complete, None if complete else float(_FINEST), edge, cycles, digits)
+    return ExactFixedPoints(tuple(points), complete, None if complete else float(_FINEST), edge, cycles, digits)
 
 
 def stable_variance(
@@ -158,17 +155,17 @@ def stable_variance(
     return max((point.variance for point in points if point.stable), default=mp.nan)
 
 
-def _silence(layer: ReferenceLayer) -> FixedPoint:
+def _silence(layer: ReferenceLayer, digits: int) -> ExactFixedPoint:
     """``V = 0``: ``F' = 0`` there for ``θ > 0``; at ``θ = 0`` the map is discontinuous."""
     stable = layer.threshold > 0
-    return FixedPoint(mpf(0), mpf(0), mpf(0) if stable else mp.inf, stable, mpf(0), mpf(0))
+    return ExactFixedPoint(mpf(0), mpf(0), mpf(0) if stable else mp.inf, stable, mpf(0), mpf(0), digits=digits)
 
 
-def _point(layer: ReferenceLayer, variance: Any) -> FixedPoint:
-    multiplier = layer.slope(variance)
+def _point(layer: ReferenceLayer, variance: Any, digits: int) -> ExactFixedPoint:
+    multiplier, residual = layer.slope(variance), layer.excess(variance)
     size = abs(multiplier)
     scale = mpf(0) if size == 0 else mp.inf if size == 1 else -1 / mp.log(size)
-    return FixedPoint(variance, layer.rate(variance), multiplier, bool(size < 1), scale, layer.excess(variance))
+    return ExactFixedPoint(variance, layer.rate(variance), multiplier, bool(size < 1), scale, residual, digits=digits)
 
 
 def _monotone_pieces(layer: ReferenceLayer) -> list[Any]:

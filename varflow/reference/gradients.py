@@ -11,10 +11,9 @@ from varflow._checks import DomainError, called, choice
 from varflow._mpmath import mp, mpf
 from varflow.model.distributions import Distribution
 from varflow.model.surrogates import Surrogate, surrogate_of
-from varflow.reference.digits import at_least_zero, in_digits, number
+from varflow.reference.digits import at_least_zero, in_digits, integral, number
 from varflow.reference.distributions import distribution_named
 from varflow.reference.fixed_points import stable_variance
-from varflow.reference.numerics import integral
 
 
 class Shape(NamedTuple):

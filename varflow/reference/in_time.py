@@ -14,9 +14,8 @@ from varflow._mpmath import mp, mpf
 from varflow.model.drive_kinds import ConstantCurrents, White
 from varflow.model.network import Network, plain_chain
 from varflow.model.neurons import Neuron, equal_neurons
-from varflow.reference.digits import in_digits, number
+from varflow.reference.digits import in_digits, integral, number
 from varflow.reference.distributions import distribution_named
-from varflow.reference.numerics import integral
 from varflow.reference.overlap import intervals, quadrant
 
 

@@ -12,10 +12,9 @@ from varflow._checks import DomainError, choice, integer
 from varflow._mpmath import mp, mpf
 from varflow.reference.chain import chain_of, conditional_variances, count_distributions, survival
 from varflow.reference.critical import critical_gain
-from varflow.reference.digits import at_least_zero, in_digits, number
+from varflow.reference.digits import at_least_zero, first_power, in_digits, number, root_between
 from varflow.reference.fixed_points import stable_variance
 from varflow.reference.layer import gain as preserving_gain
-from varflow.reference.numerics import first_power, root_between
 
 WIDEST_COUNTED = 60  # every width up to this is tried, each with a full transition matrix
 

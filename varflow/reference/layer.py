@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 from varflow._checks import DomainError, integer
 from varflow._mpmath import mp, mpf
 from varflow.model.distributions import Distribution
-from varflow.reference.digits import at_least_zero, enough_digits_for, in_digits, number
+from varflow.reference.digits import at_least_zero, enough_digits_for, first_power, in_digits, number, root_between
 from varflow.reference.distributions import ExactPotential, distribution_named
-from varflow.reference.numerics import first_power, root_between
 
 
 class ReferenceLayer(NamedTuple):

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 
 from varflow._checks import ConvergenceError, DomainError
 from varflow._mpmath import mp, mpf
-from varflow.reference.digits import enough_digits_for, in_digits, number
+from varflow.reference.digits import enough_digits_for, first_power, in_digits, integral, number
 from varflow.reference.distributions import distribution_named
-from varflow.reference.numerics import first_power, integral
 
 LOWEST = -5  # of z, where Q(z) = 1 - 3e-7 and 1 - ρ* is smaller still
 

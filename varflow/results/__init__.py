@@ -12,16 +12,22 @@ if TYPE_CHECKING:
     from varflow.results.audit import AuditReport, UnhealthyError
     from varflow.results.audited_layer import AuditedLayer
     from varflow.results.catalogue import Catalogue, CatalogueEntry
-    from varflow.results.comparison import Comparison, deviation
     from varflow.results.diagrams import DepthScales, PhaseDiagram
     from varflow.results.experiment import Curve, Experiment
     from varflow.results.export import QUANTITIES, SPREADS, late_steps
-    from varflow.results.fixed_points import CorrelationFixedPoint, CorrelationFixedPoints, Cycle, FixedPoint, FixedPoints
+    from varflow.results.fixed_points import (
+        CorrelationFixedPoint,
+        CorrelationFixedPoints,
+        Cycle,
+        FixedPoint,
+        FixedPoints,
+        TemporalCriticalGain,
+        TemporalFixedPoint,
+    )
     from varflow.results.gradient_flow import GradientFlow, Trainability
     from varflow.results.initialization import CorrectedGain, CorrectedGainTable, Initialization, LayerPlan, ModelPlan
     from varflow.results.kernel import Kernel, ReadableDepth
-    from varflow.results.profile import Ensemble, Profile
-    from varflow.results.temporal import TemporalCriticalGain, TemporalFixedPoint
+    from varflow.results.profile import Comparison, Ensemble, Profile, deviation
     from varflow.results.update import Flips, LearningRate
 
 __getattr__, __dir__ = loaded_when_asked(globals())

@@ -17,9 +17,8 @@ from varflow.model.drive_kinds import Drive
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import OverNeurons, mean_of, written
-from varflow.results.comparison import Comparison
 from varflow.results.export import QUANTITIES, axes_of, dataset, late_steps, named, over_layers, records
-from varflow.results.profile import Ensemble, Profile
+from varflow.results.profile import Comparison, Ensemble, Profile
 
 DEAD = 0.005  # survival, or spikes per step, below which activity is said to die: rounds to 0 in per cent
 TITLES = {"preserving": "Preserving gain, g² = 1/P(u > θ)", "kaiming": "Kaiming's gain, g² = 2"}

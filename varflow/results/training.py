@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ class TrainingHistory(Shown):
             For an object with neither.
         """
         add, log = getattr(writer, "add_scalar", None), getattr(writer, "log", None)
-        if not (callable(add) or callable(log)):
+        if not (callable(add) or _takes_steps(log)):
             rule = "must have add_scalar(name, value, step), as of TensorBoard, or log(dict, step=…), as of W&B"
             raise DomainError("writer", type(writer).__name__, rule)
         sent = next((number for other, number in self._written if other is writer), 0)
@@ -110,7 +111,7 @@ class TrainingHistory(Shown):
             if callable(add):
                 for name, value in scalars.items():
                     add(name, value, step)
-            elif callable(log):
+            else:
                 log(scalars, step=step)
         self._written = [entry for entry in self._written if entry[0] is not writer] + [(writer, len(self.rows))]
 
@@ -143,6 +144,15 @@ class TrainingHistory(Shown):
 def _scalars(row: dict[str, dict[str, float]]) -> Iterator[tuple[str, float]]:
     for name, numbers in row.items():
         yield from ((f"{quantity}/{name}", value) for quantity, value in numbers.items() if not math.isnan(value))
+
+
+def _takes_steps(log: Any) -> bool:
+    """True for a function with an argument ``step``, unlike the logarithms of tensors and of numpy."""
+    try:
+        parameters = signature(log).parameters
+    except (TypeError, ValueError):  # no function, or one of C
+        return False
+    return "step" in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
 
 
 def _cell(value: float) -> str:

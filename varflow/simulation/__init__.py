@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from varflow._lazy import loaded_when_asked
 
 if TYPE_CHECKING:
-    from varflow.simulation.flows import Flow
     from varflow.simulation.run import Interrupted, simulate
+    from varflow.simulation.walk import Flow
 
 __getattr__, __dir__ = loaded_when_asked(globals())
 __all__ = __dir__()  # pyright: ignore[reportUnsupportedDunderAll]

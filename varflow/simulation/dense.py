@@ -2,7 +2,8 @@
 
 All configurations of a batch send their spikes of all steps through the same matrices, in one product. Tensors have the axes
 (networks, configurations, steps, neurons), parameters the shape (configurations, 1). Neurons are updated in ``neurons``;
-``run`` distributes chunks over threads.
+``run`` distributes chunks over threads. For the currents of layer 1 every drive reads its random streams from the beginning, so
+that its numbers do not depend on other networks in a sweep.
 """
 
 from __future__ import annotations
@@ -17,16 +18,85 @@ import numpy as np
 import torch
 
 from varflow._checks import DomainError
+from varflow.model.drives import ConstantCurrents, Drive, Given, Inputs, SpikeTrains, White
 from varflow.model.network import Network
 from varflow.model.weights import NAMES, WeightLaw
-from varflow.simulation.driving import driven
 from varflow.simulation.measures import Measures
 from varflow.simulation.neurons import Cells, arriving, respond
-from varflow.simulation.products import weighted_sums
-from varflow.simulation.streams import Draws, Streams
+from varflow.simulation.streams import Draws, Streams, weighted_sums
 from varflow.simulation.weights import weight_grid
 
 _POTENTIALS = 2**22  # per batch: 32 MiB and a few copies; a larger sweep is split and draws its weights again for each batch
+
+
+def driven(
+    networks: Sequence[Network], width: int, streams: Streams, chunk: int, wanted: int, *, dtype: torch.dtype, stop: Event
+) -> torch.Tensor:
+    """Currents of layer 1, shape (wanted, configurations, steps, width), without bias or delay."""
+    steps, law = networks[0].steps, networks[0].weight_law
+    currents = torch.empty((wanted, len(networks), steps, width), dtype=torch.float64, device=streams.device)
+
+    def draws(purpose: str = "drive") -> Draws:
+        return streams.draws(chunk, purpose, dtype=dtype, stop=stop)
+
+    def rows(table: np.ndarray) -> torch.Tensor:
+        """The rows of ``table`` that the networks of the chunk receive, also those beyond ``wanted``."""
+        seen = (chunk * streams.repeats + np.arange(streams.repeats)) % len(table)
+        return torch.from_numpy(table[seen]).to(streams.device)
+
+    def received(drive: Drive) -> torch.Tensor:
+        """Shape (wanted, steps or 1, width)."""
+        if isinstance(drive, ConstantCurrents):
+            return drive.std * draws().normals(width)[:wanted, None].double()
+        if isinstance(drive, White):
+            noise = draws()
+            return drive.std * torch.stack([noise.normals(width)[:wanted] for _ in range(steps)], 1).double()
+        if isinstance(drive, Inputs):
+            x = rows(drive.x if drive.steps else drive.x[:, None])[:wanted]
+            return _of_numbers(draws(), x, law, drive.input_gain, width, dtype)
+        if isinstance(drive, SpikeTrains):
+            trains, rates = draws("trains"), rows(drive.rates)
+            arrived = torch.stack([trains.trains(rates, drive.kind)[:wanted] for _ in range(steps)], 1)
+            return _of_spikes(draws(), arrived, law, drive.input_gain, width, dtype)
+        if isinstance(drive, Given):
+            return rows(drive.currents)[:wanted]
+        raise NotImplementedError(repr(drive))
+
+    for drive in dict.fromkeys(network.drive for network in networks):
+        arriving = received(drive)
+        for place, network in enumerate(networks):
+            if network.drive == drive:
+                currents[:, place] = arriving
+    return currents
+
+
+def _of_numbers(
+    draws: Draws, x: torch.Tensor, law: WeightLaw, input_gain: float, width: int, dtype: torch.dtype
+) -> torch.Tensor:
+    """``Σ_j w_ij x_j`` with weights of mean 0, for ``x`` of shape (networks, steps or 1, n_in)."""
+    fan_in = x.shape[-1]
+    grid, (scale, shift) = weight_grid(law, fan_in, dtype), law.connection(input_gain, fan_in, 0.0)
+    sums = x.new_empty((*x.shape[:2], width))
+    for networks, neurons, weights, present in draws.weights(grid, width, fan_in):
+        if networks.start >= len(x):
+            break
+        for t, frame in enumerate(x[networks].unbind(1)):
+            # Not a matrix product, whose rounding would depend on the number of networks.
+            received = (weights[: len(frame)].double() * frame[:, None, :]).sum(-1) * (scale * grid.unit)
+            if shift:
+                connected = frame[:, None, :] if present is None else present[: len(frame)] * frame[:, None, :]
+                received = received + shift * connected.sum(-1)
+            sums[networks, t, neurons] = received
+    return sums
+
+
+def _of_spikes(
+    draws: Draws, spikes: torch.Tensor, law: WeightLaw, input_gain: float, width: int, dtype: torch.dtype
+) -> torch.Tensor:
+    """``Σ_j w_ij S_j`` for spikes or spike counts of shape (networks, steps, n_in), as exact sums."""
+    fan_in = spikes.shape[-1]
+    grid, (scale, shift) = weight_grid(law, fan_in, dtype), law.connection(input_gain, fan_in, 0.0)
+    return weighted_sums(draws, grid, spikes[:, None], width, scale, shift)[:, 0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -172,22 +242,16 @@ def _raise_explosion(batch: DenseNetworks, columns: Columns, counts: torch.Tenso
 
 
 def _active(counts: torch.Tensor, columns: Columns, layer: int) -> torch.Tensor:
-    """Which configurations have a next layer and are not silent for good."""
+    """True for configurations that have a next layer and are not silent for good."""
     dead = columns.silence_is_absorbing[:, 0] & ~(counts > 0).any(-1).any(0)
     return ~dead & (columns.depth[:, 0] > layer + 1)
 
 
 def _received(draws: Draws, batch: DenseNetworks, columns: Columns, layer: int, spikes: torch.Tensor) -> torch.Tensor:
-    """``Σ_j w_ij S_j + b_i`` with ``w = scale · core + shift`` for present connections; weights and biases constant in time."""
-    fan_in, law = batch.widths[layer - 1], batch.networks[0].weight_law
-    grid, shifts = weight_grid(law, fan_in, batch.dtype), columns.shifts[layer][:, None]
-    sums, present = weighted_sums(draws, grid, spikes, batch.widths[layer], bool(shifts.any()))
-    current = sums.double()
-    current *= (columns.scales[layer] * grid.unit)[:, None]
-    bias = draws.normals(batch.widths[layer])  # always drawn, so that later numbers do not depend on bias_std
-    if shifts.any():
-        counts = spikes.sum(-1, keepdim=True, dtype=torch.float64)
-        current += shifts * (counts if present is None else present.double())
+    """``Σ_j w_ij S_j + b_i``, with weights and biases constant in time."""
+    grid, width = weight_grid(batch.networks[0].weight_law, batch.widths[layer - 1], batch.dtype), batch.widths[layer]
+    current = weighted_sums(draws, grid, spikes, width, columns.scales[layer][:, None], columns.shifts[layer][:, None])
+    bias = draws.normals(width)  # always drawn, so that later numbers do not depend on bias_std
     if columns.bias_std.any():
         current += (columns.bias_std * bias[: len(current), None, :].double())[:, :, None]
     return current

@@ -74,6 +74,6 @@ class Measures:
 
 
 def _sample_variance(membranes: torch.Tensor) -> torch.Tensor:
-    """With ddof = 1. Overwrites ``membranes``: allocation would cost more than the arithmetic."""
+    """Variance with ddof = 1. Overwrites ``membranes``: allocation would cost more than the arithmetic."""
     deviation = membranes.sub_(membranes.mean(-1, keepdim=True))
     return deviation.square_().sum(-1) / (membranes.shape[-1] - 1)

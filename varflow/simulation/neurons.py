@@ -88,7 +88,7 @@ class Cells:
         return any(neuron.heterogeneous for neuron in self.neurons)
 
     def drawn(self, fractions: Callable[[], Tensor], axis: int = 1) -> Cells:
-        """With the values of one layer, at ``fractions`` of shape (2, networks, neurons), uniform: of thresholds and decays.
+        """Neurons with thresholds and decays of one layer, at uniform ``fractions`` of shape (2, networks, neurons).
 
         ``axis`` is that of the configurations.
         """

@@ -24,11 +24,9 @@ from varflow.model.graph import Node
 from varflow.model.layers import BatchNorm, Concat, Conv, LayerNorm, Linear, Measured, Pool, Product, RMSNorm, Spike, Sum
 from varflow.model.signals import Signal
 from varflow.model.sources import Source
-from varflow.simulation.flows import Flow, added, scaled
 from varflow.simulation.neurons import Cells, respond
-from varflow.simulation.recurrent import recurrence
-from varflow.simulation.walk import ChunkWalk
-from varflow.simulation.weighted import received
+from varflow.simulation.walk import ChunkWalk, Flow, added, scaled
+from varflow.simulation.weighted import received, recurrence
 
 
 def driven(drive: Any, flows: tuple[()], walk: ChunkWalk, node: Node) -> Flow:
@@ -65,8 +63,8 @@ def weighted(operation: Linear | Conv, flows: tuple[Flow], walk: ChunkWalk, node
     """``W x + b``, at every step also of an input that is constant in time."""
     (flow,) = flows
     shape = operation.after(Signal("spikes", flow.shape), width=node.width).shape
-    conditional = walk.conditional and not node.weights
-    currents = received(walk.draws_of(node), operation, flow, shape, conditional).values
+    shared = bool(node.weights)
+    currents = received(walk.draws_of(node), operation, flow, shape, walk.conditional and not shared, shared).values
     return Flow(currents.expand(-1, -1, walk.steps, *shape))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 import numpy as np
 
@@ -40,34 +40,24 @@ class Interrupted(KeyboardInterrupt):
         self.ensembles = ensembles
 
 
+class SimulationOptions(TypedDict, total=False):
+    """Options of :func:`simulate`, for the types of its answers."""
+
+    repeats: int
+    seed: int
+    engine: str
+    device: str
+    dtype: str
+    second_moments: bool
+    progress: Progress
+    threads: int | None
+    campaign: Campaign | Run | None
+
+
 @overload
-def simulate(
-    network: Network,
-    *,
-    repeats: int = 20,
-    seed: int = 0,
-    engine: str = "dense",
-    device: str = "cpu",
-    dtype: str = "float32",
-    second_moments: bool = True,
-    progress: Progress = False,
-    threads: int | None = None,
-    campaign: Campaign | Run | None = None,
-) -> Ensemble: ...
+def simulate(network: Network, **options: Unpack[SimulationOptions]) -> Ensemble: ...
 @overload
-def simulate(
-    network: Iterable[Network],
-    *,
-    repeats: int = 20,
-    seed: int = 0,
-    engine: str = "dense",
-    device: str = "cpu",
-    dtype: str = "float32",
-    second_moments: bool = True,
-    progress: Progress = False,
-    threads: int | None = None,
-    campaign: Campaign | Run | None = None,
-) -> tuple[Ensemble, ...]: ...
+def simulate(network: Iterable[Network], **options: Unpack[SimulationOptions]) -> tuple[Ensemble, ...]: ...
 def simulate(
     network: Network | Iterable[Network],
     *,

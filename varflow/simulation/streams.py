@@ -1,8 +1,9 @@
-"""Random streams: the numbers that belong to a seed, independent of batching, threads and other networks.
+"""Random streams: the numbers that belong to a seed, independent of batching, threads and other networks; and sums of spikes.
 
 A *chunk* is a fixed number of networks, determined by the widths. It has one stream for weights and biases, drawn layer by
 layer in fixed shapes, one for the drive of layer 1, one for input spike trains and one for neurons that differ. Network ``r``
-is therefore the same in a long or short run, alone or in a sweep, shallow or deep.
+is therefore the same in a long or short run, alone or in a sweep, shallow or deep. Sums of spikes, with weights on an integer
+grid, are exact, hence independent of order and batching.
 """
 
 from __future__ import annotations
@@ -158,3 +159,45 @@ def _mixed(number: int) -> int:
     number = ((number ^ number >> 16) * 0x7FEB352D) % 2**32
     number = ((number ^ number >> 15) * 0x846CA68B) % 2**32
     return number ^ number >> 16
+
+
+def weighted_sums(
+    draws: Draws, grid: WeightGrid, spikes: torch.Tensor, width: int, scale: torch.Tensor | float, shift: torch.Tensor | float
+) -> torch.Tensor:
+    """``Σ_j w_ij S_j`` with ``w = scale · core + shift`` for present connections, from exact sums in grid units."""
+    digits, base = digits_of(spikes, grid)
+    rows = digits.flatten(1, -2)
+    sums = rows.new_empty((*rows.shape[:2], width))
+    shifted = torch.as_tensor(shift).any()
+    numbers = torch.empty_like(sums) if shifted and not grid.described.always_present else None
+    for networks, neurons, weights, present in draws.weights(grid, width, spikes.shape[-1]):
+        inputs = rows[networks]
+        sums[networks, :, neurons] = inputs @ weights[: len(inputs)].to(rows.dtype).mT
+        if numbers is not None and present is not None:
+            numbers[networks, :, neurons] = inputs @ present[: len(inputs)].to(rows.dtype).mT
+
+    places = base ** torch.arange(digits.shape[1], dtype=torch.float64, device=spikes.device)
+
+    def added(products: torch.Tensor) -> torch.Tensor:
+        parts = products.view(*digits.shape[:-1], width)
+        return parts[:, 0] if len(places) == 1 else (places[:, None, None, None] * parts).sum(1)
+
+    currents = added(sums).double().mul_(scale * grid.unit)
+    if shifted:
+        arrived = spikes.sum(-1, keepdim=True, dtype=torch.float64) if numbers is None else added(numbers).double()
+        currents += shift * arrived
+    return currents
+
+
+def digits_of(spikes: torch.Tensor, grid: WeightGrid) -> tuple[torch.Tensor, float]:
+    """Whole numbers as digits along a new axis 1, lowest first, in a base for which sums are exact; 0/1 spikes as they are."""
+    if spikes.dtype != torch.float64 or spikes.abs().max() <= 1:
+        return spikes.to(grid.accumulate)[:, None], 1.0
+    # A grid for sums in float32 needs 24 of the 53 bits of a double and leaves 29 to the counts; one for float64 leaves none.
+    base = 2.0**29 if grid.accumulate == torch.float32 else 2.0
+    digits = []
+    while spikes.any():
+        higher = (spikes / base).trunc_()
+        digits.append(spikes - base * higher)
+        spikes = higher
+    return torch.stack(digits, 1), base

@@ -1,37 +1,43 @@
-r"""Currents of layers with random weights, ``Linear`` and ``Conv``: with real weights, or drawn given the signal below.
+r"""Currents of layers with random weights, forward and recurrent: with real weights, or drawn given the signals they carry.
 
-Both kinds of layer multiply *columns*: the inputs of one neuron for one probe, step and position. With weights ``w`` whose
-rows (neurons, or channels of a map) are independent, the currents of a row over the columns ``X`` are
+Both kinds of forward layer, ``Linear`` and ``Conv``, multiply *columns*: the inputs of one neuron for one probe, step and
+position. With weights ``w`` whose rows (neurons, or channels of a map) are independent, the currents of a row over the columns
+``X`` are
 
 .. math:: I = a\, w X + b\, 1^T X + \text{bias}
 
 free rows: ``a`` and ``b`` the scale and shift of a connection; centred rows: ``b = -a mean(w)``; standardised rows: also
 ``a = g/|w - mean(w)|``. Given ``X`` and for normal weights, free rows are independent samples of ``N(m, σ_w² XᵀX)``.
+
+Recurrent weights do not change in time: the currents of one neuron over the steps are correlated. Given the spikes
+``S_1 … S_{t-1}``, its currents are a sample of ``N(0, σ² S Sᵀ)``, for every neuron independently; row ``t`` of the Cholesky
+factor needs only spikes before ``t``.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from varflow.model.layers import Conv, Linear
+from varflow.model.layers import Conv, Linear, Spike
 from varflow.simulation.conditional import factor
-from varflow.simulation.flows import Flow
-from varflow.simulation.products import digits_of
-from varflow.simulation.streams import Draws
+from varflow.simulation.streams import Draws, digits_of
+from varflow.simulation.walk import Flow
 from varflow.simulation.weights import WeightGrid, weight_grid
 
 _COLUMNS = 2**22  # numbers in the columns multiplied at once: the windows of a map hold each number many times
 _DEPENDENT = 1e-9  # of the total variance: columns with less of their own are linear combinations of others
+Recurrence = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """Which inputs reach which outputs; the rows of a group share their inputs.
+    """Connections from inputs to outputs; the rows of a group share their inputs.
 
     Attributes
     ----------
@@ -73,23 +79,25 @@ class Wiring:
         return padded.permute(0, 2, 5, 6, 1, 3, 4).reshape(len(values) * self.groups, self.fan_in, -1)
 
 
-def received(draws: Draws, layer: Linear | Conv, flow: Flow, shape: tuple[int, ...], conditional: bool) -> Flow:
-    """Currents of this shape; with ``conditional`` drawn without weights, where that is exact and costs less."""
+def received(draws: Draws, layer: Linear | Conv, flow: Flow, shape: tuple[int, ...], conditional: bool, shared: bool) -> Flow:
+    """Currents of this shape; with ``conditional`` drawn without weights, where that is exact and costs less. Weights that are
+    ``shared`` are drawn also where nothing arrives, since the biases come after them.
+    """
     wiring = Wiring.of(layer, flow.shape, shape)
     networks, probes, steps = flow.values.shape[:3]
     without = conditional and wiring.conditional(probes * steps)
-    sums = (_drawn if without else _weighted)(draws, wiring, flow)
+    sums = _drawn(draws, wiring, flow) if without else _weighted(draws, wiring, flow, shared)
     bias = layer.bias_std * draws.normals(shape[0]).double()  # always drawn: later numbers do not depend on bias_std
     currents = sums.reshape(networks, shape[0], probes, steps, *shape[1:]).movedim(1, 3)
     return Flow(currents + bias.view(networks, 1, 1, shape[0], *[1] * len(shape[1:])) if layer.bias_std else currents)
 
 
-def _weighted(draws: Draws, wiring: Wiring, flow: Flow) -> Tensor:
+def _weighted(draws: Draws, wiring: Wiring, flow: Flow, shared: bool) -> Tensor:
     """``a w X + b 1ᵀX`` with real weights, shape (networks × groups, rows, columns): whole numbers are summed exactly."""
     grid, values = weight_grid(wiring.layer.law, wiring.fan_in, draws.dtype), flow.values.flatten(1, 2)
     places, base = digits_of(values, grid) if flow.unit else (values.double()[:, None], 1.0)
     sums = values.new_zeros(len(values) * wiring.groups, wiring.rows, values.shape[1], wiring.positions, dtype=torch.float64)
-    if not places.any():
+    if not (shared or places.any()):
         return sums
     powers = base ** torch.arange(places.shape[1], dtype=torch.float64, device=values.device)
     per_frame = places.shape[1] * wiring.fan_in * wiring.positions
@@ -158,3 +166,56 @@ def _length(draws: Draws, wiring: Wiring, normals: Tensor, root: Tensor) -> Tens
     remaining = (wiring.fan_in - 1 - independent.sum(-1)).double()[:, None].expand(normals.shape[:2])
     squares = 2 * draws.gammas(remaining / 2) + (normals.square() * independent[:, None]).sum(-1)
     return squares.sqrt()[..., None]
+
+
+def recurrence(draws: Draws, layer: Spike, neurons: int, frames: int, conditional: bool) -> Recurrence:
+    """A function from the spikes of a step, shape (networks, probes, neurons), to the currents of the next, step after step."""
+    std, mean = layer.recurrent_gain / math.sqrt(neurons), layer.recurrent_mean_gain / neurons
+    sums = Rows(draws) if conditional and frames < neurons else Matrix(draws, neurons)
+
+    def currents(spikes: Tensor) -> Tensor:
+        common = mean * spikes.sum(-1, keepdim=True, dtype=torch.float64)
+        return common + std * sums(spikes) if std else common.expand(spikes.shape)
+
+    return currents
+
+
+class Matrix:
+    """Real weights, shape (networks, neurons, neurons)."""
+
+    def __init__(self, draws: Draws, neurons: int):
+        self.grid = weight_grid("normal", neurons, draws.dtype)
+        blocks = [weights.clone() for _, _, weights, _ in draws.weights(self.grid, neurons, neurons)]
+        self.weights = torch.cat([block.flatten(0, 1) for block in blocks]).view(-1, neurons, neurons)
+
+    def __call__(self, spikes: Tensor) -> Tensor:
+        places, base = digits_of(spikes, self.grid)
+        powers = base ** torch.arange(places.shape[1], dtype=torch.float64, device=spikes.device)
+        sums = (places @ self.weights.to(places.dtype).mT[:, None]).double()
+        return self.grid.unit * (powers[:, None, None] * sums).sum(1)
+
+
+class Rows:
+    """Rows of standard normal weights, known only through the currents drawn so far."""
+
+    def __init__(self, draws: Draws):
+        self.draws = draws
+        self.spikes, self.normals, self.root = (torch.empty(0) for _ in range(3))
+
+    def __call__(self, spikes: Tensor) -> Tensor:
+        new = spikes.double()
+        fresh = self.draws.normals(*new.shape[1:]).double()
+        covariance = new @ new.mT
+        if not len(self.spikes):
+            self.spikes, self.normals, self.root = new, fresh, factor(covariance)
+            return self.root @ fresh
+        # Cholesky factor of the enlarged covariance: [[L, 0], [A, B]], A = C₂₁ L⁻ᵀ, B Bᵀ = C₂₂ - A Aᵀ.
+        silent = (self.root.diagonal(dim1=-2, dim2=-1) == 0).double()
+        A = torch.linalg.solve_triangular(self.root + torch.diag_embed(silent), (new @ self.spikes.mT).mT, upper=False).mT
+        B = factor(covariance - A @ A.mT, covariance)
+        currents = A @ self.normals + B @ fresh
+        zeros = self.root.new_zeros(len(new), self.root.shape[1], new.shape[1])
+        self.root = torch.cat([torch.cat([self.root, zeros], -1), torch.cat([A, B], -1)], -2)
+        self.spikes = torch.cat([self.spikes, new], 1)
+        self.normals = torch.cat([self.normals, fresh], 1)
+        return currents

@@ -64,7 +64,7 @@ class WeightGrid:
         return weights.copy_(self.described.core.draw_steps(Variates(weights, generator), 2**self.exponent))
 
     def present(self, shape: torch.Size, generator: torch.Generator) -> torch.Tensor | None:
-        """Which connections are present, shape (…, neurons, fan_in); None if all."""
+        """True for connections that are present, shape (…, neurons, fan_in); None if all are."""
         law = self.described
         if law.always_present:
             return None
@@ -124,7 +124,7 @@ class Variates:
         return self._fresh().random_(-largest, largest + 1, generator=self._generator)
 
     def choice(self, levels: tuple[int, ...], probabilities: tuple[float, ...]) -> torch.Tensor:
-        """By inversion of the distribution function; fair signs from random bits."""
+        """Random levels, by inversion of the distribution function; fair signs from random bits."""
         fresh = self._fresh()
         if levels == (-1, 1) and probabilities == (0.5, 0.5):
             return _signs(fresh, self._generator)

@@ -16,10 +16,10 @@ from sympy import Eq, Integral, O, Symbol, erfc, exp, pi, sqrt
 
 from varflow._checks import DomainError
 from varflow._mpmath import mp, mpf
+from varflow.symbolic.algebra import factored, neat
 from varflow.symbolic.derivation import Derivation, DerivationError, Domain, built_once
 from varflow.symbolic.layer import atom, spread
 from varflow.symbolic.numbers import Values, value
-from varflow.symbolic.simplify import factored, neat
 from varflow.symbolic.symbols import below, g, quantity, z
 
 FAR = 8  # beyond, quadratures that check the steps miss the tail

@@ -3,12 +3,14 @@
 Every step is an equation between quantities of the layer. Their numbers come from a :class:`Domain`: it draws
 admissible parameters and computes the quantities from the definition of the layer, by quadrature, summation or root finding
 in mpmath, never from the expressions under test. A step holds if both sides agree to 40 digits; a step with a remainder
-``O(εᵏ)`` holds if the difference of the sides shrinks as ``εᵏ``.
+``O(εᵏ)`` holds if the difference of the sides shrinks as ``εᵏ``. In LaTeX the reasons stand beside the equations or below them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, wraps
 from random import Random
@@ -20,10 +22,8 @@ from sympy.logic.boolalg import Boolean
 
 from varflow._checks import DomainError, choice, integer
 from varflow._mpmath import mp, mpf, one_call
-from varflow.symbolic.display import aligned, plain
-from varflow.symbolic.evaluation import first_answer, in_digits, in_doubles
-from varflow.symbolic.numbers import DerivationError, Values, value
-from varflow.symbolic.symbols import NAMES, above, all_of, at_least, below, exact
+from varflow.symbolic.numbers import DerivationError, Values, first_answer, in_digits, in_doubles, value
+from varflow.symbolic.symbols import LATEX, NAMES, ImplicitRoot, above, all_of, at_least, below, exact
 
 DIGITS = 40
 
@@ -333,3 +333,44 @@ def _ordered(result: Any) -> tuple[Any, ...]:
     order = list(NAMES)
     free = sympy.Tuple(*result).free_symbols if isinstance(result, tuple) else result.free_symbols
     return tuple(sorted(free, key=lambda s: (order.index(s.name) if s.name in order else len(order), s.name)))
+
+
+def latex(expression: Any) -> str:
+    """An expression in the symbols of the theory; a root without closed form by its digits."""
+    if isinstance(expression, ImplicitRoot):
+        return rf"{expression.evalf(12)}\ldots"
+    return sympy.latex(expression, symbol_names=LATEX)
+
+
+def aligned(steps: Iterable[Any], environment: str, conditions: Iterable[Any] = (), *, below: bool = False) -> str:
+    """An aligned environment, one row per step, without repeated left-hand sides; the last row states the conditions.
+
+    Reasons stand beside the equations or, with ``below``, in small lines below them, for screens (MathJax).
+    """
+    rows, shown = [], None
+    for step in steps:
+        left, right = step.expression.args
+        head = "" if left == shown else latex(left)
+        relation = r"\sim" if right.getO() is not None else "="
+        why = step.reason + (f" ({step.assumption})" if step.assumption else "")
+        reason = _lines(why) if below else rf" && \text{{{why}}}"
+        rows.append(rf"{head} &{relation} {latex(right)}{reason}")
+        shown = left
+    held = ",\\ ".join(map(latex, conditions))
+    rows += [rf"& \text{{for }} {held}"] if held else []
+    return "\n".join([rf"\begin{{{environment}}}", " \\\\[4pt]\n".join(rows), rf"\end{{{environment}}}"])
+
+
+def _lines(why: str) -> str:
+    """Further rows with a reason; formulas in it are not broken."""
+    unbroken = re.sub(r"\$[^$]*\$", lambda formula: formula[0].replace(" ", "\u00a0"), why)
+    lines = textwrap.wrap(unbroken, 90, break_long_words=False, break_on_hyphens=False)
+    return "".join(rf" \\ & \quad {{\small \text{{{line}}}}}".replace("\u00a0", " ") for line in lines)
+
+
+def plain(step: Any) -> str:
+    """One line: the equation and its reason."""
+    left, right = step.expression.args
+    right = f"{right.evalf(12)}…" if isinstance(right, ImplicitRoot) else right
+    why = step.reason + (f"; {step.assumption}" if step.assumption else "")
+    return f"{left} = {right}    [{why}]".replace("$", "")

@@ -13,14 +13,13 @@ from sympy import Eq, Integral, O, S, exp, oo, sqrt
 
 from varflow._checks import DomainError, choice, integer
 from varflow._mpmath import mp, mpf
+from varflow.symbolic.algebra import factored, neat, reciprocal, taylor
 from varflow.symbolic.derivation import Derivation, Domain, built_once
-from varflow.symbolic.large_gain import gain_to_infinity
 from varflow.symbolic.laws import Law, law_of
 from varflow.symbolic.numbers import Values
-from varflow.symbolic.saddle_node_limit import saddle_node_root
-from varflow.symbolic.simplify import factored, neat, reciprocal, taylor
 from varflow.symbolic.symbols import above, g, quantity, theta
 from varflow.symbolic.tails import map_slope, tail
+from varflow.symbolic.two_roots import gain_to_infinity, saddle_node_root
 
 HIGHEST_ORDER = 4
 p, m = quantity("p", "p", positive=True), quantity("m", "m", positive=True)

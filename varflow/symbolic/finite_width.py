@@ -13,10 +13,10 @@ import sympy
 from sympy import Eq, O, S, exp, oo, sqrt
 
 from varflow._checks import DomainError, integer
+from varflow.symbolic.algebra import LARGEST_FACTORED, factored, neat, symbols_for_long_numbers
 from varflow.symbolic.chains import F, G, M, X, chain_setting, e, f, p, shift, spread, t, u
 from varflow.symbolic.derivation import Derivation, built_once
 from varflow.symbolic.laws import Law, law_of
-from varflow.symbolic.simplify import LARGEST_FACTORED, factored, neat, symbols_for_long_numbers
 from varflow.symbolic.symbols import V, above, all_of, below, g, n, z
 
 HIGHEST_ORDER = 2

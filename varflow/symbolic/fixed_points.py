@@ -18,11 +18,11 @@ from sympy import E, Eq, LambertW, S, acos, acosh, cos, cosh, exp, pi, sqrt
 
 from varflow._checks import DomainError
 from varflow._mpmath import mp, mpf
+from varflow.symbolic.algebra import neat
 from varflow.symbolic.derivation import Derivation, Domain, built_once
 from varflow.symbolic.laws import Law, Parameters
 from varflow.symbolic.layer import SymbolicLayer, layer_of
 from varflow.symbolic.numbers import Values, value
-from varflow.symbolic.simplify import neat
 from varflow.symbolic.stability import g_star, on_fixed_points
 from varflow.symbolic.symbols import V, above, all_of, at_least, at_most, below, g, gamma, quantity, theta
 from varflow.symbolic.tails import bisected

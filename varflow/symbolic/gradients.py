@@ -19,11 +19,10 @@ from sympy import Eq, Integral, S, Symbol, erf, erfc, exp, oo, pi, sqrt
 
 from varflow._checks import DomainError, choice
 from varflow._mpmath import mp, mpf
+from varflow.symbolic.algebra import LARGEST, integral
 from varflow.symbolic.derivation import Derivation, Domain, built_once
-from varflow.symbolic.integrals import integral
 from varflow.symbolic.layer import atom, spread
 from varflow.symbolic.numbers import Values, value
-from varflow.symbolic.simplify import LARGEST
 from varflow.symbolic.symbols import V, above, g, n, quantity, theta
 
 a, v = Symbol("a", positive=True), Symbol("v", real=True)

@@ -19,9 +19,8 @@ from varflow._checks import DomainError
 from varflow._mpmath import mp
 from varflow.model.distributions import distribution as described
 from varflow.model.student import StudentT
-from varflow.symbolic.integrals import integral
+from varflow.symbolic.algebra import integral, neat, symbols_for_long_numbers
 from varflow.symbolic.numbers import value
-from varflow.symbolic.simplify import neat, symbols_for_long_numbers
 from varflow.symbolic.standard import Parameters, branch, density_of, knots, number, on_the_line, side, t, tidy
 from varflow.symbolic.symbols import all_of, at_least, at_most, exact
 

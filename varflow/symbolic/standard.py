@@ -19,9 +19,8 @@ from sympy.stats.crv import SingleContinuousPSpace
 
 from varflow._checks import DomainError
 from varflow._mpmath import mp
-from varflow.symbolic.integrals import integral
+from varflow.symbolic.algebra import integral, neat, solutions, symbols_for_long_numbers
 from varflow.symbolic.numbers import as_function
-from varflow.symbolic.simplify import neat, solutions, symbols_for_long_numbers
 
 Parameters = Mapping[Any, tuple[float, float]]
 t = sympy.Symbol("t", real=True)

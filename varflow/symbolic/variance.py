@@ -12,11 +12,11 @@ from sympy import Eq, Integral, S, Sum, sqrt
 
 from varflow._checks import DomainError
 from varflow._mpmath import mp, mpf
+from varflow.symbolic.algebra import neat
 from varflow.symbolic.derivation import Derivation, Domain, built_once
 from varflow.symbolic.laws import Law, Parameters, pieces_above, upper_moment
 from varflow.symbolic.layer import E_x, E_x2, SymbolicLayer, V_next, atom, k, layer_of, spread, u
 from varflow.symbolic.numbers import Values, value
-from varflow.symbolic.simplify import neat
 from varflow.symbolic.symbols import V, above, g, n, quantity, sigma_w, theta
 
 E_w, E_w2 = quantity("E[w]", r"\mathrm{E}[w]"), quantity("E[w^2]", r"\mathrm{E}[w^2]", positive=True)

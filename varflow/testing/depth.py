@@ -6,7 +6,7 @@ import numpy as np
 
 import varflow as vf
 from varflow._checks import DomainError, called, instance, integer, probability
-from varflow.testing.fills import Fill, filled, seeded
+from varflow.testing.initialisers import Fill, filled, seeded
 
 
 def assert_survives(

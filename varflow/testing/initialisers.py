@@ -7,18 +7,45 @@ seeded during the call and restored afterwards. The fill is tested, not the theo
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 import varflow as vf
-from varflow._checks import DomainError, called, integer, positive_scale, probability, scalar
-from varflow.testing.fills import Fill, filled, seeded
-from varflow.testing.verdict import Judged, judged
+from varflow._checks import DomainError, called, integer, positive_number, probability, require, scalar
+from varflow._shared import ALONE
+from varflow.testing.theories import Judged, judged
 
+Fill = Callable[[Any], Any]
 SHAPE = (128, 256)  # not square, so that a fill that uses the wrong fan fails
 FEWEST_REPEATS, ROWS = 20, 8192  # tensors, and by default rows in all: enough for the false-alarm rates in the docstrings
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """A context with torch's CPU generator seeded, and restored afterwards; without gradients."""
+    torch = require("torch", "torch")
+    number = integer("seed", seed, minimum=0)
+    with ALONE, torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.default_generator.manual_seed(number % 2**64)  # torch.manual_seed would also seed GPUs
+        yield
+
+
+def filled(fill: Fill, shape: tuple[int, ...]) -> np.ndarray:
+    """A filled tensor, reshaped to (out, fan_in), in double precision."""
+    torch = require("torch", "torch")
+    tensor = torch.full(shape, torch.nan)  # so that weights left unfilled are noticed
+    returned = fill(tensor)
+    weight = tensor if returned is None else returned
+    if not isinstance(weight, torch.Tensor) or tuple(weight.shape) != shape:
+        got = tuple(weight.shape) if isinstance(weight, torch.Tensor) else weight
+        raise DomainError("fill", got, f"was returned: it must fill the tensor in place or return one of shape {shape}")
+    matrix = weight.detach().cpu().to(torch.float64).reshape(shape[0], -1).numpy()
+    if not np.all(np.isfinite(matrix)):
+        raise AssertionError(f"the fill leaves {np.count_nonzero(~np.isfinite(matrix))} of {matrix.size} weights not finite")
+    return matrix
 
 
 def assert_gain(
@@ -74,7 +101,7 @@ def assert_gain(
         ...
     AssertionError: the gain is 1.15... ± ..., expected 1 (z = ...; 64 tensors (128, 256), false alarm 0.001)
     """
-    wanted = scalar("gain", positive_scale("gain", gain))
+    wanted = positive_number("gain", gain)
     shape, repeats, alpha = _checked_arguments(fill, shape, repeats, false_alarm)
     with seeded(seed):
         drawn = (filled(fill, shape) for _ in range(repeats))

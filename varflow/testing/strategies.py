@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import varflow as vf
-from varflow._checks import DomainError, flag, integer, non_negative, real_array, require, scalar, scale
+from varflow._checks import DomainError, flag, integer, non_negative, real_array, real_number, require, scalar
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -83,7 +83,7 @@ def gains(
     >>> find(vf.testing.gains(threshold=2.0), lambda gain: True)  # the critical gain is 4.913
     5.0
     """
-    threshold = scalar("threshold", scale("threshold", threshold))
+    threshold = real_number("threshold", threshold)
     critical = float(vf.critical_gain(threshold=threshold, distribution=distribution))
     low, high = _bounds(min_value, max_value, 0.1, 4 * max(1.0, critical))
     if low <= 0:

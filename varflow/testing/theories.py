@@ -1,14 +1,26 @@
-"""An assertion about a theory of your own: its variance map agrees with Monte Carlo."""
+"""An assertion about a theory of your own, that its variance map agrees with Monte Carlo; and the statistical test behind it.
+
+The test, of other assertions too: does the mean of independent repeats agree with an expected value?
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, called, integer, non_negative, positive_scale, probability, scalar, scale
-from varflow.testing.verdict import Judged, judged
+from varflow._checks import (
+    DomainError,
+    called,
+    integer,
+    non_negative_number,
+    positive_number,
+    positive_scale,
+    probability,
+    real_number,
+)
 
 POTENTIALS = 2**16  # per batch
 FEWEST = 20  # active neurons in a batch, for its mean to be nearly normal as the t test assumes
@@ -79,9 +91,9 @@ def assert_variance_map(
     AssertionError: the variance map is wrong at V = ...: it gives ..., sampling ... ± ... (z = ...; ...)
     """
     called("function", function)
-    g = scalar("gain", positive_scale("gain", gain))
-    bias = scalar("bias_std", non_negative("bias_std", scale("bias_std", bias_std)))
-    theta = scalar("threshold", scale("threshold", threshold))
+    g = positive_number("gain", gain)
+    bias = non_negative_number("bias_std", bias_std)
+    theta = real_number("threshold", threshold)
     spikes = called("activation", activation) if activation is not None else lambda u: u > theta
     draw = called("sampler", sampler) if sampler is not None else lambda generator, size: generator.normal(size=size)
     repeats, alpha = integer("repeats", repeats, minimum=10), probability("false_alarm", false_alarm, open_ends=True)
@@ -106,3 +118,37 @@ def _message(V: float, verdict: Judged, repeats: int) -> str:
         f"the variance map is wrong at V = {V:.6g}: it gives {verdict.expected:.6g}, sampling {verdict.text} "
         f"(z = {verdict.z:.3g}; {repeats} batches of {POTENTIALS} potentials; false alarm {verdict.false_alarm:.2g} at this V)"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Mean of the repeats, its standard error, the expected value, and whether they agree at a false-alarm rate."""
+
+    mean: float
+    stderr: float
+    expected: float
+    passed: bool
+    false_alarm: float
+
+    @property
+    def z(self) -> float:
+        """Deviation in standard errors; infinite where all repeats equal one wrong value."""
+        gap = self.mean - self.expected
+        return gap / self.stderr if self.stderr > 0 else (0.0 if self.passed else float(np.copysign(np.inf, gap)))
+
+    @property
+    def text(self) -> str:
+        return f"{self.mean:.6g} ± {self.stderr:.2g}"
+
+
+def judged(values: np.ndarray, expected: float, false_alarm: float, *, bias: Callable[[float], float] | None = None) -> Judged:
+    """Two-sided t test of ``E[value] = expected``: ``|mean - expected| ≤ t·stderr + bias(t)``, ``t`` the critical value.
+
+    NaN fails.
+    """
+    from scipy.special import stdtrit
+
+    t = float(stdtrit(len(values) - 1, 1 - false_alarm / 2))
+    mean, stderr = float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values)))
+    tolerance = t * stderr + (bias(t) if bias is not None else 0.0)
+    return Judged(mean, stderr, expected, bool(abs(mean - expected) <= tolerance), false_alarm)

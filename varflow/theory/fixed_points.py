@@ -63,9 +63,9 @@ def critical_gain(*, threshold: Any = None, distribution: Any = "normal", block:
     >>> round(vf.critical_gain(block=[vf.layers.Residual(spike, linear, keep=0.9)]), 6)
     1.070764
     """
-    _block_or_layer(block, threshold=threshold)
     if block is None:
-        return of_layer.critical_gain(threshold, distribution)
+        return of_layer.critical_gain(_given("threshold", threshold), distribution)
+    _alone("block=[…]", threshold=threshold)
     from varflow.theory.deep.block import critical_gain_of_block  # loads scipy.special, which takes 0.2 s
 
     return critical_gain_of_block(block)
@@ -101,7 +101,7 @@ def fixed_points(
     block : sequence of vf.layers, optional
         In place of all others: the layers between two like signals, repeated over depth, for one time step. The variance is
         that of the currents which enter the block, the rate that of the neurons which read them; for a block of spikes, the
-        variance is that of its last neurons, the rate that of the spikes which leave it, behind its merges. With a BatchNorm,
+        variance is that of its last neurons, the rate that of the spikes which leave it, after its merges. With a BatchNorm,
         the multiplier is that of a difference between one input and all others.
 
     Returns
@@ -161,27 +161,27 @@ def fixed_points(
     [0.0, 0.5143, 1.0]
     """
     if network is not None:
-        return _of_network(network, block=block, threshold=threshold, gain=gain)
-    _block_or_layer(block, threshold=threshold, gain=gain)
-    if block is None:
-        return of_layer.fixed_points(threshold, gain, distribution, bias_std, mean_gain)
-    from varflow.theory.deep.block import RepeatedBlock, fixed_points_of_block
+        _alone("a network", threshold=threshold, gain=gain, block=block)
+        from varflow.theory.deep.repeats import fixed_points_of_network
 
-    return fixed_points_of_block(RepeatedBlock.of(block))
+        return fixed_points_of_network(network)
+    if block is not None:
+        _alone("block=[…]", threshold=threshold, gain=gain)
+        from varflow.theory.deep.block import RepeatedBlock, fixed_points_of_block
+
+        return fixed_points_of_block(RepeatedBlock.of(block))
+    return of_layer.fixed_points(_given("threshold", threshold), _given("gain", gain), distribution, bias_std, mean_gain)
 
 
-def _of_network(network: Network, **others: Any) -> FixedPoints:
-    from varflow.theory.deep.repeats import fixed_points_of_network
-
+def _alone(what: str, **others: Any) -> None:
+    """DomainError if others are given beside what takes their place."""
     for name, value in others.items():
         if value is not None:
-            raise DomainError(name, value, "cannot be given with a network, which has its own")
-    return fixed_points_of_network(network)
+            raise DomainError(name, value, f"cannot be given with {what}, which has its own")
 
 
-def _block_or_layer(block: Any, **others: Any) -> None:
-    """DomainError if a block is given beside the arguments it replaces, or neither is."""
-    for name, value in others.items():
-        if (value is None) == (block is None):
-            rule = "must be given, or block=[…]" if block is None else "cannot be given with block=[…], which has its own"
-            raise DomainError(name, value, rule)
+def _given(name: str, value: Any) -> Any:
+    """The value; DomainError if there is none."""
+    if value is None:
+        raise DomainError(name, value, "must be given, or block=[…]")
+    return value

@@ -165,7 +165,7 @@ def layers(network: Network) -> list[CountedLayer]:
 
 
 def layer_of(neuron: Neuron, linear: Linear, fan_in: int, width: int, affine: tuple[float, float] = (1.0, 0.0)) -> CountedLayer:
-    """Neurons that receive ``a I + c`` of the currents ``I`` behind these weights, ``affine = (a, c)``.
+    """Neurons that receive ``a I + c`` of the currents ``I`` of these weights, ``affine = (a, c)``.
 
     ``λ (a I + c) > θ`` is ``λ a I > θ - λ c``. DomainError if the potentials have no closed distribution.
     """

@@ -14,7 +14,7 @@ from varflow.results import late_steps
 from varflow.results.audited_layer import weights_of
 from varflow.results.training import TOTAL, TrainingHistory
 
-WHOLE = ("firing_rate", "dead_fraction", "saturated_fraction", "dead_gradients")  # means over all neurons
+OVER_NEURONS = ("firing_rate", "dead_fraction", "saturated_fraction", "dead_gradients")  # means over all neurons
 
 
 class Monitor(TrainingHistory):
@@ -137,7 +137,6 @@ class Monitor(TrainingHistory):
 
     def _measured(self) -> dict[str, dict[str, float]]:
         from varflow.torch_models.tracing.measurements import Recorder
-        from varflow.torch_models.tracing.passes import full_precision, in_full_precision
         from varflow.torch_models.tracing.trace import trace
         from varflow.torch_models.tracing.weights import record_moments
 
@@ -148,17 +147,16 @@ class Monitor(TrainingHistory):
             if self.backward:
                 record_moments(used, layer)
 
-        traced = trace(self.model, self.batch, self.calls, in_full_precision(record), neurons=self.neurons)
+        traced = trace(self.model, self.batch, self.calls, record, neurons=self.neurons)
         self.weights |= {layer.neuron_name: weights_of(layer) for layer in traced.layers}
-        with full_precision():
-            seen = recorder.results(self.batch)
+        seen = recorder.results(self.batch)
         row = {name: _numbers(layer) for name, layer in seen.items()}
         for name, gradients in self._gradients(traced, used).items():
             row[name] |= gradients
         widths = [layer.width for layer in seen.values()]
         totals = {
             quantity: float(np.average([numbers[quantity] for numbers in row.values()], weights=widths))
-            for quantity in WHOLE
+            for quantity in OVER_NEURONS
             if quantity in self.quantities
         }
         return row | {TOTAL: dict.fromkeys(self.quantities, math.nan) | totals}

@@ -28,7 +28,7 @@ def passed(rows, largest):
     """Variances and norms of gradients by weights, with errors; all of a batch up to this size is in one index."""
     x = np.random.default_rng(0).standard_normal((INPUTS, 200)) + 1.0
     network = vf.Network(width=500, layers=layers(rows), drive=vf.drives.inputs(x))
-    solved = ForwardPass.of(Blocks.of(network, Effort(Responses(2**11, 4, 0), inputs_together=largest)))
+    solved = ForwardPass.of(Blocks.of(network, Effort(Responses(2**11, 4, 0), largest_batch=largest)))
     flow = solved.gradients(vf.surrogates.atan(), "independent", scatter=False)
     variance = np.array([state.variance.mean() for state in solved.states])
     return np.stack([variance, flow.weight_norms]), np.stack([0 * variance, flow.error.get("weight_norms", 0 * variance)])
@@ -69,7 +69,7 @@ def test_gradients_by_weights_below_a_layer_norm_and_a_batch_norm(largest, monke
     rows = torch.tensor(x, dtype=torch.float32)[:, None]
     measured = np.array([gradients(structure, rows, seed=seed)[1].item() for seed in range(NETWORKS)])
     error = measured.std(ddof=1) / np.sqrt(NETWORKS)
-    blocks = Blocks.of(network, Effort(Responses(2**9, 4, 0), inputs_together=largest))
+    blocks = Blocks.of(network, Effort(Responses(2**9, 4, 0), largest_batch=largest))
 
     def fits():
         flow = ForwardPass.of(blocks).gradients(vf.surrogates.atan(), scatter=False)
@@ -77,9 +77,9 @@ def test_gradients_by_weights_below_a_layer_norm_and_a_batch_norm(largest, monke
 
     assert fits()
     about_mean = weights._about_batch_mean
-    monkeypatch.setattr(weights, "_about_batch_mean", lambda layer, M, e, f, *more: about_mean(layer, M, e, f**0, *more))
+    monkeypatch.setattr(weights, "_about_batch_mean", lambda at, factors, walk: about_mean(at, factors**0, walk))
     assert not fits()
-    monkeypatch.setattr(weights, "_about_batch_mean", lambda layer, M, *_: M)
+    monkeypatch.setattr(weights, "_about_batch_mean", lambda at, *_: at.centred())
     assert not fits()
 
 
@@ -96,13 +96,13 @@ def _means_averaged_first(layer, currents, *batch):
 
 def _entries_twice(*numbers):
     """Wrong: entries drawn with replacement, which pair with themselves."""
-    return weights.mean_square_of(*numbers) + 1 / 16
+    return weights.inverse_dof_of(*numbers) + 1 / 16
 
 
 @pytest.mark.parametrize(
     ("size", "shift", "mean_gain", "wrong"),
     [
-        (0.0, 0.0, None, (weights, "_mean_square", _entries_twice)),
+        (0.0, 0.0, None, (weights, "_inverse_dof", _entries_twice)),
         (0.9, 0.0, None, (batch_norm, "_by_overlap_with_batch_mean", _like_an_average_input)),
         (0.0, 1.0, 1.0, (batch_norm, "by_overlap", _means_averaged_first)),
     ],
@@ -117,12 +117,12 @@ def test_rates_of_unlike_inputs_are_those_of_real_networks(size, shift, mean_gai
     mean, error = simulated.mean(axis=0), simulated.std(axis=0, ddof=1) / np.sqrt(len(simulated))
 
     def fits():
-        solved = ForwardPass.of(Blocks.of(network, Effort(Responses(2, 2, 0), inputs_together=0)))
+        solved = ForwardPass.of(Blocks.of(network, Effort(Responses(2, 2, 0), largest_batch=0)))
         return np.all(np.abs([state.firing_rate.mean() for state in solved.states] - mean) < 4 * error + 0.02 * mean)
 
     assert fits()
     monkeypatch.setattr(batch_norm, "by_overlap_of", batch_norm.by_overlap, raising=False)
-    monkeypatch.setattr(weights, "mean_square_of", weights._mean_square, raising=False)
+    monkeypatch.setattr(weights, "inverse_dof_of", weights._inverse_dof, raising=False)
     monkeypatch.setattr(*wrong)
     assert not fits()
 
@@ -140,7 +140,7 @@ def test_overlaps_of_unlike_inputs_are_those_of_real_neurons():
 
     def predicted(x):
         network = vf.Network(width=WIDTH, layers=[first, *later], drive=vf.drives.inputs(x))
-        blocks = Blocks.of(network, Effort(Responses(2, 2, 0), inputs_together=0))
+        blocks = Blocks.of(network, Effort(Responses(2, 2, 0), largest_batch=0))
         ((start, batching),) = blocks
         neurons = signals_walk(blocks.graph, start, blocks.walk(batching), keep=True)[1]
         return neurons.sent.overlap.between.item()
@@ -156,7 +156,7 @@ def test_dense_weights_read_whole_images():
 
     def rates(largest, x=x):
         network = vf.Network(width=100, layers=layers("free"), drive=vf.drives.inputs(x))
-        solved = ForwardPass.of(Blocks.of(network, Effort(Responses(2, 2, 0), inputs_together=largest)))
+        solved = ForwardPass.of(Blocks.of(network, Effort(Responses(2, 2, 0), largest_batch=largest)))
         return np.array([state.firing_rate.mean() for state in solved.states])
 
     together = rates(2**11)

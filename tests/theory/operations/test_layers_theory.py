@@ -267,7 +267,7 @@ def test_only_auto_is_a_method_for_layers():
 
 
 def test_what_theory_does_not_cover_is_refused():
-    with pytest.raises(vf.DomainError, match="probes and steps"):
+    with pytest.raises(vf.DomainError, match="positions × steps"):
         on_maps(MEMORYLESS, L.Conv(4, gain=1.0), L.BatchNorm(), MEMORYLESS, side=46)
 
 

@@ -318,12 +318,12 @@ def test_points_stay_in_single_precision(monkeypatch):
     assert seen == {np.dtype("float32")}
 
 
-@pytest.mark.parametrize(("threshold", "probes"), [(1.0, 1), (-0.2, 1), (1.0, 2)])
-def test_first_steps_without_currents(threshold, probes):
+@pytest.mark.parametrize(("threshold", "sequences"), [(1.0, 1), (-0.2, 1), (1.0, 2)])
+def test_first_steps_without_currents(threshold, sequences):
     """As with very weak ones: neurons rest through them, and fire if their threshold is negative. Probes start at rest."""
     steps, silent = 8, 3
     points = normal_points(steps, points=2**7, scrambles=2, seed=0)
-    sampling = QuasiMonteCarlo(vf.Neuron(threshold, decay=0.9, reset="subtract"), points, 0, steps // probes)
+    sampling = QuasiMonteCarlo(vf.Neuron(threshold, decay=0.9, reset="subtract"), points, 0, steps // sequences)
     covariance = np.full((1, 1, steps, steps), 0.5) + 3.0 * np.eye(steps)
     covariance[..., :silent, :] = covariance[..., :, :silent] = 0.0
     none, weak = (sampling(np.zeros((1, 1, steps)), covariance + tiny * np.eye(steps), 1) for tiny in (0.0, 1e-60))

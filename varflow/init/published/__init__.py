@@ -9,7 +9,6 @@ from typing import Any
 from varflow._checks import deprecated
 from varflow._lazy import names_of
 from varflow.init.published import leaving, micheli, without_spikes, without_threshold, without_weights
-from varflow.init.published.corrected import CORRECTED, corrected_normal_, corrected_uniform_
 from varflow.init.published.fluctuation_driven import (
     FLUCTUATION_DRIVEN,
     FilterSums,
@@ -22,6 +21,9 @@ from varflow.init.published.leaky import DING, SPIKEINIT, ding_bias, ding_gain, 
 from varflow.init.published.lsuv import LSUV, lsuv_
 from varflow.init.published.method import Method, Setting, Weights
 from varflow.init.published.micheli import (
+    CORRECTED,
+    corrected_normal_,
+    corrected_uniform_,
     micheli_finite_size_gain,
     micheli_gain,
     micheli_normal_,

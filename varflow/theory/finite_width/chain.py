@@ -176,7 +176,7 @@ class SpikeChain:
         return passed[::-1]
 
     def propagate(self, depth: int | None = None) -> tuple[CountLaw, ...]:
-        """The distribution of the spike count in layers 1 … ``depth`` (default: the network's); of the last, behind a merge.
+        """The distribution of the spike count in layers 1 … ``depth`` (default: the network's); of the last, after a merge.
 
         Raises
         ------
@@ -188,7 +188,7 @@ class SpikeChain:
         return tuple(CountLaw(grid.counts, frozen(mass), grid.width) for mass, grid in zip(masses, grids, strict=False))
 
     def survival(self, depth: int | None = None) -> float:
-        """``P(K_depth > 0)``: the probability that layer ``depth`` has at least one spike; the last, behind a merge.
+        """``P(K_depth > 0)``: the probability that layer ``depth`` has at least one spike; the last, after a merge.
 
         Beyond the network's own depth, layers are not stored: a network of one layer serves for any depth of equal ones.
 

@@ -24,7 +24,7 @@ class DenseTransition:
 
 
 def merged(p: np.ndarray, q: np.ndarray, reach: np.ndarray | None, width: int, tail: float = TAIL) -> DenseTransition:
-    """From ``K`` to ``K' ~ Bin(K, p_J)``, ``q = 1 - p``.
+    """The transition from ``K`` to ``K' ~ Bin(K, p_J)``, ``q = 1 - p``.
 
     ``reach[K, J]`` is the probability of ``J`` given ``K``; None means ``J = K``.
     """

@@ -92,7 +92,7 @@ def finite_width(network: Network) -> Profile:
 
 
 def _silent_variance(chain: SpikeChain) -> float | np.ndarray:
-    """Variance of a silent network due to biases, for every layer; NaN behind a merge."""
+    """Variance of a silent network due to biases, for every layer; NaN after a merge."""
     network = chain.network
     if network.layers is None:
         return (network.neuron.input_scale * network.bias_std) ** 2

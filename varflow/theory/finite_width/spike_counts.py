@@ -58,7 +58,7 @@ def counts_of(network: Network) -> CountChain:
 
 
 def _walked(network: Network) -> CountChain:
-    """Every node in order; a signal is a count of spikes, or currents behind them."""
+    """Every node in order; a signal is a count of spikes, or the currents that they make."""
     graph, counts = graph_of(network), Counts(network)
     covered(graph[1:], "count")
     sent: list[Any] = [_from_drive(graph[0].operation, counts)]  # pyright: ignore[reportArgumentType]

@@ -1,4 +1,4 @@
-r"""Potentials behind standardised rows: a row is a random direction, uniform among those of mean 0.
+r"""Potentials of neurons with standardised rows: a row is a random direction, uniform among those of mean 0.
 
 .. math:: u = \lambda g \sqrt{K (1 - K/n)}\; T, \qquad
           P(T > t) = \tfrac12 P\bigl(\mathrm{Beta}(\tfrac12, \tfrac{n-2}2) > t^2\bigr), \quad t \ge 0

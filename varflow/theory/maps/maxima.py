@@ -104,7 +104,7 @@ def drawn(layer: Spike, currents: Currents, classes: VarianceClasses, number: in
 
 
 def drawn_windows(layer: Spike, windows: WindowedCurrents, number: int, responses: Responses) -> Drawn:
-    """In classes of windows of like currents."""
+    """Currents and neurons of windows, drawn in classes of like currents."""
     classes = VarianceClasses.of(windows.on_map, responses.scrambles, responses.seed)
     currents = classes.currents(windows.currents)
     most = points_within(IN_WINDOWS, responses.scrambles * currents.mean[0].size)

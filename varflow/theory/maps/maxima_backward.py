@@ -131,10 +131,10 @@ class RoutedPerWindow:
         shape = (-1, *self.places.shape[1:], steps, steps)
         together = max(NUMBERS // (currents[0, 0].size * steps), 1)  # groups whose Jacobians stay in the cache
         G = np.broadcast_to(replicated(self.above, replicas), (replicas, groups, steps, steps))
-        numbers = self._numbers()
+        tap_pairs = self._tap_pairs()
 
         def one(at: int) -> np.ndarray:
-            found = np.zeros((len(numbers), groups, steps, steps))
+            found = np.zeros((len(tap_pairs), groups, steps, steps))
             population = with_input(neuron, Population.of(neuron, parameters[at]))
             for some in (slice(first, first + together) for first in range(0, groups, together)):
                 each, start = currents[at, some].reshape(-1, steps, points), 0
@@ -143,24 +143,24 @@ class RoutedPerWindow:
                     J, taps = _later(J, neuron.delay).reshape(*shape, end - start), self.taps[at, some, ..., start:end]
                     chosen = taps[:, :, None] == np.arange(J.shape[2])[:, None, None]
                     kept = np.moveaxis(J * chosen[..., :, None, :], 0, 2)  # (windows, taps, groups, …)
-                    for n, (a, b) in enumerate(numbers):
+                    for n, (a, b) in enumerate(tap_pairs):
                         found[n, some] += carried_back_alone(kept[0, a], G[at, some], kept[-1, b])
                     start = end
             return found / points
 
-        return self._joined(numbers, np.stack(in_threads(one, replicas)), received)
+        return self._joined(tap_pairs, np.stack(in_threads(one, replicas)), received)
 
-    def _numbers(self) -> list[tuple[int, int]]:
+    def _tap_pairs(self) -> list[tuple[int, int]]:
         """Pairs of taps, those of one window in one order."""
         _, windows, taps = self.places.shape
         return [(a, b) for a in range(taps) for b in range(0 if windows == 2 else a, taps)]
 
-    def _joined(self, numbers: list[tuple[int, int]], split: np.ndarray, received: Currents) -> Gradients:
+    def _joined(self, tap_pairs: list[tuple[int, int]], split: np.ndarray, received: Currents) -> Gradients:
         """The sum over windows, of moments (replicas, pairs of taps, inputs × groups, steps, steps)."""
         grid, steps, pairs = received.grid, received.grid.steps, {}
         split = split.reshape(*split.shape[:2], -1, len(self.places), steps, steps)
         nothing = np.zeros((len(split), split.shape[2], grid.positions, steps, steps))
-        for (a, b), values in zip(numbers, np.moveaxis(split, 1, 0), strict=True):
+        for (a, b), values in zip(tap_pairs, np.moveaxis(split, 1, 0), strict=True):
             place, other = self.places[:, 0, a], self.places[:, -1, b]
             rows, columns = np.array(np.divmod(other, grid.width)) - np.array(np.divmod(place, grid.width))
             for y, x in set(zip(rows.tolist(), columns.tolist(), strict=True)):

@@ -13,15 +13,7 @@ from varflow.theory.maps.patches import with_means
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents, Signal, Spikes
-from varflow.theory.signals.pair_moments import (
-    ALL_PAIRS,
-    Offset,
-    PairMoments,
-    known_pairs,
-    on_both,
-    opposite,
-    shifted,
-)
+from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments, known_pairs, on_both, opposite, shifted
 from varflow.theory.signals.windows import Window, offsets_of_taps, summed_under_taps
 
 

@@ -24,7 +24,7 @@ from varflow.theory.signals.moments import Currents, outer
 from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments, known_pairs
 from varflow.theory.threads import in_threads
 
-MATRICES = 5  # of all pairs of probes and steps, held at once
+MATRICES = 5  # of all pairs of sequences and steps, held at once
 IN_WINDOWS = 2**22  # normal numbers of all points of windows, each with points of its own
 PAIRS = 16  # classes of pairs of positions with like currents, over their distance
 PAIRED = 2**11  # the same, times steps, where nothing is sampled

@@ -50,7 +50,7 @@ def correlation_map(rho: Any, *, threshold: Any, variance: Any = 1.0) -> Any:
     Notes
     -----
     ``ρ'(0) = Q(z)``, ``ρ'(1) = 1`` with infinite slope, ``1 - ρ' ∝ √(1 - ρ)``. Negative correlations occur in layer 1, where
-    inputs are real vectors, and behind normalisations; overlaps of spikes are never negative: ``ρ'(-1) = max(0, 2 - 1/Q(z))``.
+    inputs are real vectors, and after normalisations; overlaps of spikes are never negative: ``ρ'(-1) = max(0, 2 - 1/Q(z))``.
 
     **Assumes** infinite width, normal potentials of mean 0 and equal variance, memoryless neurons, no bias or weight mean.
     **Accuracy**, for ``ρ ≥ 0``: relative 5e-15 of ``ρ'``, and absolute 1e-15 of ``1 - ρ'``, for ``|z| < 3``; relative 5e-14 at
@@ -145,7 +145,7 @@ def correlation_fixed_points(*, threshold: float, variance: float = 1.0) -> Corr
     Notes
     -----
     Any two different inputs approach ``ρ*``, in ``ξ_c`` layers. ``ξ_c`` is at most 1.579 layers, at ``z = 0.466``, and there is
-    no phase in which it diverges: whatever the gain, pairwise geometry is forgotten within a few layers. Behind a bias the
+    no phase in which it diverges: whatever the gain, pairwise geometry is forgotten within a few layers. After a bias the
     potentials of two inputs share its variance; :func:`varflow.kernel` takes it into account.
 
     **Assumes** as :func:`correlation_map`. **Accuracy**: relative 1e-13, of ``ρ*`` where it is not rounded to 1 (``z < -6``)

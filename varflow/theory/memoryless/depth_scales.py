@@ -19,7 +19,7 @@ GAINS = tuple(np.linspace(0.1, 6.0, 119).tolist())
 
 
 def depth_scales(*, threshold: Any = None, gain: Any = GAINS, surrogate: Any = "atan", width: Any = None) -> DepthScales:
-    r"""How many layers activity, the overlap of two inputs and gradients take to change by a factor e, on a grid.
+    r"""Numbers of layers in which activity, the overlap of two inputs and gradients change by a factor e, on a grid.
 
     .. math:: \xi_V = -\frac{1}{\ln|m|}, \quad m = \frac{z \varphi(z)}{2 Q(z)}, \qquad
               \xi_c = -1/\ln \frac{\varphi_2(z, z; \rho^*)}{Q(z)}, \qquad

@@ -4,7 +4,7 @@ r"""BatchNorm: each neuron standardised over a batch of inputs, positions and st
           \sigma^2 = \varepsilon + \frac1N \sum_i \bigl[(H C H)_{ii} + (\mu_i - \bar\mu)^2\bigr]
 
 with ``H`` the matrix that subtracts the mean over the ``N`` numbers of a batch. A walk knows a batch in one of three ways
-(``visit.Batching``): all its inputs are in the index, exact for the rows given; the last two inputs stand for infinitely many
+(``visit.Batching``): all its inputs are in the index, exact for the rows given; two inputs of the index are of infinitely many
 (both :func:`in_index`); each input is followed alone, with the average overlap of two (:func:`by_overlap`), at a cost linear in
 the number of inputs. All give a :class:`BatchStatistics`. Backwards, for a finite batch to the first order in 1/N, see
 :func:`batch_back`. With running statistics it is affine.
@@ -63,15 +63,10 @@ class BatchStatistics:
             one, other = means_at(np.broadcast_to(self.cov_with_batch_mean, each), offset, currents.grid)
             return squared_gain * (C - one[..., :, None] - other[..., None, :] + variance)
 
-        return currents.with_moments(
-            self.gain[..., None] * (currents.mean - self.mean) + layer.beta,
-            about_mean(currents.covariance),
-            changes=None,  # the layer behind subtracts moments: steps that differ by less than 1e-15 then count as equal
-            pairs=None if currents.pairs is None else currents.pairs.then(about_mean),
-            overlap=None if currents.overlap is None else currents.overlap.after(self.centred(currents.overlap.between)),
-            sampled=None,
-            shared=self.shared,
-        )
+        mean = self.gain[..., None] * (currents.mean - self.mean) + layer.beta
+        overlap = currents.overlap and currents.overlap.after(self.centred(currents.overlap.between))
+        # without changes the layer above subtracts moments: steps that differ by less than 1e-15 then count as equal
+        return currents.mapped(mean, about_mean, overlap=overlap, shared=self.shared)
 
     def centred(self, between: np.ndarray) -> np.ndarray:
         """The overlap of two inputs after the normalisation."""
@@ -97,13 +92,13 @@ def forward(layer: BatchNorm, received: tuple[Currents], visit: Visit) -> Curren
     after = batch.applied(layer, currents)
     if not layer.gamma:
         return after
-    known = overlap.mean_square  # of measured numbers, whose inputs have variances of their own
-    mean_square = _mean_square(after, walk.batch_size) / layer.gamma**4 if known is None else known()
-    return replace(after, shared=SharedScale(np.full(1, mean_square), mean_square))  # every entry has the average a = 1/ν
+    known = overlap.inverse_dof  # of measured numbers, whose inputs have variances of their own
+    inverse_dof = _inverse_dof(after, walk.batch_size) / layer.gamma**4 if known is None else known()
+    return replace(after, shared=SharedScale(np.full(1, inverse_dof), inverse_dof))  # every entry has the average a = 1/ν
 
 
 def running(layer: BatchNorm, currents: Currents, mean: float, variance: float) -> Currents:
-    """Currents after a normalisation by running statistics; increments are found by subtraction, as behind a batch."""
+    """Currents after a normalisation by running statistics; increments are found by subtraction, as after a batch."""
     return replace(currents, changes=None).shifted(-mean).scaled(running_scale(layer, variance)).shifted(layer.beta)
 
 
@@ -121,7 +116,7 @@ def standardising(gamma: float, variance: np.ndarray) -> np.ndarray:
 
 
 def in_index(layer: BatchNorm, currents: Currents, infinite: bool) -> BatchStatistics:
-    """Statistics of a batch in the index, of which the last input stands for all if there are infinitely many."""
+    """Statistics of a batch in the index; with ``infinite``, of infinitely many inputs, two of which are its last."""
     mean, C = currents.mean, currents.covariance
     cov, batch = _with_batch_mean(C, currents.grid, infinite)
     batch_mean = mean[..., batch].mean(axis=-1, keepdims=True)
@@ -135,7 +130,7 @@ def in_index(layer: BatchNorm, currents: Currents, infinite: bool) -> BatchStati
 
 
 def _shared_scale(C: np.ndarray) -> SharedScale:
-    """From covariances of all entries of a batch, of mean variance 1; averaged over replicas."""
+    """The shared scale, from covariances of all entries of a batch of mean variance 1; averaged over replicas."""
     square, variance = (C**2).mean(axis=(0, -1))[None], np.diagonal(C, axis1=-2, axis2=-1).mean(axis=0)[None]
     return SharedScale(np.divide(square, variance, out=np.zeros_like(variance), where=variance > 0), float(square.mean()))
 
@@ -143,8 +138,8 @@ def _shared_scale(C: np.ndarray) -> SharedScale:
 def _with_batch_mean(second: np.ndarray, grid: Grid, infinite: bool) -> tuple[np.ndarray, slice]:
     """Mean product of each entry with those of the batch, and the entries of a batch.
 
-    Of infinitely many inputs the last one of the index represents the batch. In the mean over the batch the product of an input
-    with itself has weight 0, so that the last one's own mean is copied from the input before it, which is like it.
+    Of infinitely many inputs the mean product is that with the last one of the index. The product of an input with itself has
+    no weight in it, so that the last one's is copied from the input before it, which is like it.
     """
     entries = grid.size // grid.inputs if infinite else grid.size
     products = second[..., -entries:].mean(axis=-1)
@@ -184,15 +179,15 @@ def _by_overlap_with_batch_mean(second: np.ndarray, grid: Grid, between: np.ndar
     other positions, is taken to be proportional to its own second moment, as of spikes, and near a border.
     """
     each, average = (np.diagonal(x, axis1=-2, axis2=-1) for x in (second, average_second(second, grid)))
-    probes = each.shape[-1] // average.shape[-1]
-    average, far = (np.tile(x, probes)[:, None] for x in (average, between.mean(axis=-1)))
+    sequences = each.shape[-1] // average.shape[-1]
+    average, far = (np.tile(x, sequences)[:, None] for x in (average, between.mean(axis=-1)))
     same_input, far = second.mean(axis=-1), far * np.divide(each, average, out=np.ones_like(each), where=average > 0)
     if grid.per_position:  # other positions are like other inputs
         same_input = same_input / grid.positions + (1 - 1 / grid.positions) * far
     return same_input / batch_size + (1 - 1 / batch_size) * far
 
 
-def _mean_square(currents: Currents, batch_size: int) -> float:
+def _inverse_dof(currents: Currents, batch_size: int) -> float:
     """Mean square of the covariance of two numbers of a channel over a batch of so many inputs."""
     covariance, grid = currents.covariance, currents.grid
     assert currents.overlap is not None
@@ -211,14 +206,14 @@ def backward(layer: BatchNorm, gradients: Gradients, visit: Visit, way: WayBack)
     if walk.batching is INFINITE:  # P below is 1
         return [replace(gradients.times(batch.gain[..., None, None] ** 2), balanced=BALANCED)]
     if walk.batching is BY_OVERLAP:  # in this small correction the average overlap is enough, also of measured numbers
-        mean_square = np.full_like(batch.gain, _mean_square(after, walk.batch_size) / squared_gamma**2)
+        inverse_dof = np.full_like(batch.gain, _inverse_dof(after, walk.batch_size) / squared_gamma**2)
         size = walk.batch_size * after.grid.positions * after.grid.steps
-        return [batch_back(gradients, way.laid_out(after).covariance / squared_gamma, batch.gain, mean_square, size)]
+        return [batch_back(gradients, way.laid_out(after).covariance / squared_gamma, batch.gain, inverse_dof, size)]
     C = after.covariance / squared_gamma
     return [batch_back(gradients, C, batch.gain, (C**2).mean(axis=(-2, -1)), after.grid.size)]
 
 
-def batch_back(gradients: Gradients, covariance: np.ndarray, gain: np.ndarray, mean_square: np.ndarray, size: int) -> Gradients:
+def batch_back(gradients: Gradients, covariance: np.ndarray, gain: np.ndarray, inverse_dof: np.ndarray, size: int) -> Gradients:
     r"""Gradients by the input of a BatchNorm ``y = γ (x - m)/σ`` over ``size`` numbers of each channel, to the first order in
     1/size.
 
@@ -226,7 +221,7 @@ def batch_back(gradients: Gradients, covariance: np.ndarray, gain: np.ndarray, m
 
     .. math:: G^x = \frac{\gamma^2}{E[\sigma^2]}\, E[P G P / r], \qquad E[1/r] = 1 + \frac{2}{N^2} \sum_{ij} C_{ij}^2
 
-    Means of ``y`` that differ between entries, as behind weights of a mean, are left out.
+    Means of ``y`` that differ between entries, as after weights with a mean, are left out.
 
     Parameters
     ----------
@@ -236,19 +231,19 @@ def batch_back(gradients: Gradients, covariance: np.ndarray, gain: np.ndarray, m
         ``C`` of each block.
     gain : ndarray
         ``γ/σ``, with ``σ²`` its mean over neurons, of shape (replicas, groups or 1).
-    mean_square : ndarray
+    inverse_dof : ndarray
         Mean of ``C_ij²`` over all pairs in the batch, the same shape.
     size : int
         ``N``.
     """
     n = covariance.shape[-1]
-    G, C, gain, mean_square = aligned(gradients.moments, covariance, *(x[..., None, None] for x in (gain, mean_square)))
+    G, C, gain, inverse_dof = aligned(gradients.moments, covariance, *(x[..., None, None] for x in (gain, inverse_dof)))
     # E[P G P] = G - (1 1ᵀG + G 1 1ᵀ)/N - (C G + G C)/N + 1 (1ᵀG 1) 1ᵀ/N² + tr(C G) C/N². The batch has N/n blocks, so that its
     # 1ᵀG 1 and tr(C G) are N/n times their means over blocks: N/n/N² = 1/(size n).
     sums_of_G, CG = G.sum(axis=-1), C @ G
     removed = sums_of_G[..., :, None] + sums_of_G[..., None, :] + CG + CG.swapaxes(-1, -2)
     sum_of_G, trace_CG = (x.mean(axis=1)[:, None, None, None] for x in (sums_of_G.sum(axis=-1), (C * G).sum(axis=(-2, -1))))
-    projected = (1 + 2 * mean_square) * G - removed / size + (sum_of_G + trace_CG * C) / (size * n)
+    projected = (1 + 2 * inverse_dof) * G - removed / size + (sum_of_G + trace_CG * C) / (size * n)
     return gradients.with_moments(gain**2 * projected, pairs={}, balanced=BALANCED)
 
 

@@ -163,7 +163,7 @@ def sum_counted(layer: Sum, received: tuple[Any, ...], counts: Counts, node: Nod
 
 
 def product_counted(layer: Product, received: tuple[Counted, ...], counts: Counts, node: Node) -> Counted:
-    """Spikes ``x`` and neurons ``y`` behind them: ``x y`` or ``x (1 - y)``."""
+    """Spikes ``x`` and neurons ``y`` that follow them: ``x y`` or ``x (1 - y)``."""
     x, y = received if len(received) == 2 else (None, None)
     if x is None or y is None or not counts.gathered[y.place].of_neurons or not _behind(counts, y.place, x.place):
         raise no_chain(node, "must end its branch with a Spike, which spikes of the shortcut reach through layers of neurons")

@@ -1,4 +1,4 @@
-"""Numbers that were measured where something unknown lies before: their moments over channels."""
+"""Activations that were measured where something unknown lies before: their moments over channels."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from varflow.theory.operations.visit import BY_OVERLAP, Visit, WayBack
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Spikes, held
-from varflow.theory.signals.overlap import Numbers, Overlap, told_apart
+from varflow.theory.signals.overlap import Activations, Overlap, told_apart
 from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments, known_pairs
 
 
 def forward(layer: Measured, received: tuple[Any, ...], visit: Visit) -> Any:
-    """The moments over channels of numbers that were measured; of a Fallback, what it receives if that is known."""
+    """The moments over channels of activations that were measured; of a Fallback, what it receives if that is known."""
     if received and (received[0] is not None or layer.x is None):  # a Fallback of which there is no need
         return received[0]
     walk = visit.walk
@@ -29,19 +29,19 @@ def forward(layer: Measured, received: tuple[Any, ...], visit: Visit) -> Any:
 
 
 def measured(x: np.ndarray, grid: Grid, *, overlaps: bool) -> Spikes:
-    """Moments over the channels of numbers (steps, inputs, channels, …), of one step if they are the same at all. Where the
-    axes behind channels are no positions of the grid, they are rows, which count as inputs.
+    """Moments over the channels of activations (steps, inputs, channels, …), of one step if they are the same at all. Where the
+    axes after channels are no positions of the grid, they are rows, which count as inputs.
     """
     of = x.reshape(*x.shape[:3], -1).transpose(1, 3, 0, 2)  # (inputs, positions, steps, channels)
-    spikes = of_numbers(of, replace(grid, steps=len(x)))
+    spikes = of_activations(of, replace(grid, steps=len(x)))
     if not overlaps:
         return spikes
     spikes = replace(spikes, overlap=_overlap(of, grid))
     return spikes if told_apart(spikes.grid) == told_apart(grid) else held(spikes, grid.steps)
 
 
-def of_numbers(x: np.ndarray, grid: Grid) -> Spikes:
-    """Moments over the channels of numbers (inputs, positions, steps, channels)."""
+def of_activations(x: np.ndarray, grid: Grid) -> Spikes:
+    """Moments over the channels of activations (inputs, positions, steps, channels)."""
     each = x.reshape(-1, grid.size, x.shape[-1])
     pairs = PairMoments(grid.shape, lambda offset: _products(x, offset, grid)) if grid.per_position else None
     return Spikes(each.mean(axis=-1)[None], (each @ each.swapaxes(-1, -2) / x.shape[-1])[None], grid, x.shape[-1], pairs=pairs)
@@ -59,7 +59,7 @@ def _products(x: np.ndarray, offset: Offset, grid: Grid) -> np.ndarray:
 
 
 def _overlap(x: np.ndarray, grid: Grid) -> Overlap:
-    """The overlap of different inputs, and the numbers themselves at all steps."""
+    """The overlap of different inputs, and the activations themselves at all steps."""
     inputs, positions, _, channels = x.shape
     at_all_steps = np.broadcast_to(x, (inputs, positions, grid.steps, channels)) if x.shape[2] == 1 else x
     of = x  # rows of an input: each has overlaps with its own of other inputs
@@ -67,7 +67,7 @@ def _overlap(x: np.ndarray, grid: Grid) -> Overlap:
         of = x.reshape(inputs, 1, -1, channels) if told_apart(grid) else x.mean(axis=1, keepdims=True)
     sums, same_input = of.sum(axis=0), np.einsum("bric,brjc->ij", of, of)
     pairs = max(inputs * (inputs - 1), 1) * of.shape[1] * channels
-    return Overlap(((np.einsum("ric,rjc->ij", sums, sums) - same_input) / pairs)[None], Numbers(at_all_steps, grid))
+    return Overlap(((np.einsum("ric,rjc->ij", sums, sums) - same_input) / pairs)[None], Activations(at_all_steps, grid))
 
 
 def passed_back(layer: Measured, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:

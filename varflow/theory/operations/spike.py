@@ -43,7 +43,7 @@ from varflow.theory.signals.index import Grid, aligned
 from varflow.theory.signals.moments import Currents, GivenCurrents, Spikes, outer
 from varflow.theory.signals.overlap import Overlap, averages, told_apart, with_correlation
 
-LONGEST = 2048  # probes × steps: the work grows with their square or cube
+LONGEST = 2048  # inputs × positions × steps: the work grows with their square or cube
 
 
 def forward(layer: Spike, received: tuple[Any], visit: Visit) -> Spikes:
@@ -105,9 +105,9 @@ def _fits(layer: Spike, currents: Currents) -> None:
         if size == steps:
             rule = f"must be at most {LONGEST} (here moments need {needed}); if activity becomes stationary, fewer show it"
             raise DomainError("steps", steps, rule)
-        rule = f"needs moments over {size} probes and steps ({needed}), at most {LONGEST}: fewer steps, inputs or positions"
+        rule = f"needs moments over {size} inputs × positions × steps ({needed}), at most {LONGEST}: take fewer"
         raise DomainError("layers", layer, rule)
-    room("layers", layer, 8 * MATRICES * currents.covariance.size, "second moments over probes and steps")
+    room("layers", layer, 8 * MATRICES * currents.covariance.size, "second moments over inputs, positions and steps")
 
 
 def with_jitter(currents: Currents, jitter: float) -> Currents:
@@ -181,7 +181,7 @@ def fired_back(
 
 
 def _settled_back(layer: Spike, by_spikes: Gradients, received: Currents, sampling: Sampling) -> tuple[Gradients, Slopes]:
-    """Those by spikes that are independent of the membranes."""
+    """Gradients by currents, from those by spikes that are independent of the membranes."""
     if received.grid.per_position:
         return gradients_at_positions(layer, by_spikes, received, sampling)
     if received.grid.size == 1:

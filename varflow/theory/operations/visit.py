@@ -30,7 +30,7 @@ class Effort:
         For an index of more than ``many`` entries, since rates are averages over positions.
     jitter : float
         Relative variance added to currents at several positions, so that their covariance is factored quickly.
-    positions_together : int
+    largest_map : int
         Positions × steps of a map up to which all its positions are in one index.
     increments : bool
         False drops increments over steps before weights.
@@ -38,7 +38,7 @@ class Effort:
         False: pools on large maps are left to be measured, since pairs of positions through several layers take seconds.
     windows : int, optional
         Largest number of entries in the covariances of all windows of a maximum of currents.
-    inputs_together : int
+    largest_batch : int
         Inputs × positions × steps of a batch up to which all its inputs are in one index where a BatchNorm makes them depend on
         each other; of a larger one each alone, with the overlap of two.
     """
@@ -47,11 +47,11 @@ class Effort:
     fewer: Responses | None = None
     many: int = 0
     jitter: float = 0.0
-    positions_together: int = TOGETHER
+    largest_map: int = TOGETHER
     increments: bool = True
     pools: bool = True
     windows: int | None = None
-    inputs_together: int = 2**11
+    largest_batch: int = 2**11
 
     def of(self, grid: Grid) -> Responses:
         """Responses over an index of this size."""
@@ -59,7 +59,7 @@ class Effort:
 
     def per_position(self, grid: Grid) -> bool:
         """True if each position of such a map is followed on its own."""
-        return grid.positions > 1 and grid.positions * grid.steps > self.positions_together
+        return grid.positions > 1 and grid.positions * grid.steps > self.largest_map
 
     def back(self, grid: Grid) -> Responses:
         """Responses along which gradients return."""
@@ -67,10 +67,10 @@ class Effort:
 
 
 class Batching(Enum):
-    """How a walk knows the batch of a BatchNorm."""
+    """Ways in which a walk knows the batch of a BatchNorm."""
 
     IN_INDEX = "all its inputs are in the index"
-    INFINITE = "the last two inputs of the index stand for infinitely many independent ones"
+    INFINITE = "the last two inputs of the index, which are alike, are two of infinitely many independent ones"
     BY_OVERLAP = "each input is followed alone, with the overlap of two"
 
 
@@ -120,7 +120,7 @@ class Walk:
         self.report(len(self.records))
 
     def left(self, spikes: Any) -> None:
-        """Put spikes that leave the network behind merges in place of those of the last layer of neurons."""
+        """Put spikes that leave the network after merges in place of those of the last layer of neurons."""
         if self.last is not None:
             moments = {"firing_rate": spikes.mean, "second_moments": spikes.moments, "pairs": spikes.pairs}
             self.records[-1] = self.record(replace(self.last[0], **moments, changes=None), spikes.grid)
@@ -141,8 +141,8 @@ class Visit:
     sent : signal, optional
     kept : dict
         What ``forward`` leaves for ``backward``.
-    of_numbers : bool
-        True if it receives the numbers of a drive.
+    reads_inputs : bool
+        True if it receives the inputs of a drive themselves.
     """
 
     node_number: int
@@ -152,7 +152,7 @@ class Visit:
     walk: Walk
     sent: Any = None
     kept: dict[str, Any] = field(default_factory=dict)
-    of_numbers: bool = False
+    reads_inputs: bool = False
 
 
 @dataclass(slots=True, eq=False)

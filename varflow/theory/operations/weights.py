@@ -17,8 +17,8 @@ Weights are independent of the gradients that reach them from above. The gradien
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -37,7 +37,7 @@ from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.increments import Differences
 from varflow.theory.signals.index import Grid, aligned
 from varflow.theory.signals.moments import Currents, Spikes, as_inputs, held, means_at, outer, over_positions
-from varflow.theory.signals.overlap import Numbers, Overlap, average_mean, told_apart, with_correlation
+from varflow.theory.signals.overlap import Activations, Overlap, average_mean, told_apart, with_correlation
 from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments
 from varflow.theory.signals.windows import Window, summed_under_taps
 
@@ -45,56 +45,82 @@ RECEIVED = 512  # entries of a batch, from which the fluctuation of its variance
 TINY = 1e-150  # variance of currents that are all equal
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Arriving:
+    """Moments of what arrives at the neurons of a layer, or at the positions of its map: averages over the inputs of one.
+
+    Attributes
+    ----------
+    layer : Linear or Conv
+    spikes : Spikes
+    window : Window, optional
+        Of a convolution; other neurons receive all spikes.
+    grid : Grid
+        That of the outputs.
+    fan_in : int
+    mean, second : ndarray
+        Means, and second moments with the same input for both factors.
+    """
+
+    layer: Linear | Conv
+    spikes: Spikes
+    window: Window | None
+    grid: Grid
+    fan_in: int
+    mean: np.ndarray
+    second: np.ndarray
+
+    @classmethod
+    def at(cls, layer: Linear | Conv, spikes: Spikes) -> Arriving:
+        grid = spikes.grid
+        if isinstance(layer, Linear):
+            return cls(layer, spikes, None, Grid(grid.inputs, 1, 1, grid.steps), spikes.neurons, *over_positions(spikes))
+        window = Window(*layer.windows)
+        moments = window.mean(spikes.mean, grid, -1), window.under_same_tap(spikes.moments, grid)
+        return cls(layer, spikes, window, window.smaller(grid), layer.fan_in(spikes.channels), *moments)
+
+    def between(self, offset: Offset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Means of both factors, and second moments, at outputs ``p`` and ``p + d``."""
+        means, window, grid = means_at(self.mean, offset, self.grid), self.window, self.spikes.grid
+        if window is None or offset == (0, 0):
+            return *means, self.second
+        if offset is ALL_PAIRS:
+            return *means, window.inside(grid) * self.spikes.between(ALL_PAIRS)
+        before = offset[0] * window.stride[0], offset[1] * window.stride[1]
+        return *means, window.under_same_tap(self.spikes.between(before), grid)
+
+    def covariance(self, offset: Offset = (0, 0)) -> np.ndarray:
+        """That of currents at outputs ``p`` and ``p + d``."""
+        return covariance_of_sums(self.layer, *self.between(offset), self.fan_in)
+
+    def centred(self, offset: Offset = (0, 0)) -> np.ndarray:
+        """Second moments that gradients by weights see: of centred rows about the mean over their inputs."""
+        e, f, M = self.between(offset)
+        return M if self.layer.rows == "free" else M - outer(e, f)
+
+
 def forward(layer: Linear | Conv, received: tuple[Any], visit: Visit) -> Currents:
     """Currents ``W x + b``: ``μ = m_g e``, ``C = g² M + σ_b²``."""
     spikes, walk = as_inputs(received[0]), visit.walk
-    if layer.rows == "standardised" and visit.of_numbers:  # few numbers of the drive: C = g² n/(n - 1) (M - e eᵀ)
+    if layer.rows == "standardised" and visit.reads_inputs:  # few numbers: C = g² n/(n - 1) (M - e eᵀ)
         n = layer.fan_in(spikes.channels) if isinstance(layer, Conv) else spikes.neurons
         spikes = summed([spikes], [(n / (n - 1)) ** 0.5])
     spikes = spikes if walk.effort.increments else replace(spikes, changes=None)
     steps = walk.steps or spikes.grid.steps
     visit.kept["spikes"] = held(spikes, steps)
-    if isinstance(layer, Conv):
-        return held(convolved(layer, Window(*layer.windows), spikes), steps)
-    return held(weighted(layer, spikes, layer.width or visit.node.width or 1), steps)
-
-
-def weighted(layer: Linear, spikes: Spikes, width: int) -> Currents:
-    """Weighted sums of all spikes, of so many neurons."""
-    (e, M), fan_in, grid = over_positions(spikes), spikes.neurons, spikes.grid
-    smaller = Grid(grid.inputs, 1, 1, grid.steps)
-    return Currents(
-        layer.mean_gain_of(fan_in) * e,
-        covariance_of_sums(layer, e, e, M, fan_in),
-        smaller,
-        width,
-        None if spikes.changes is None or grid.positions > 1 else changes_of_sums(layer, spikes.changes, fan_in),
-        overlap=_overlap(layer, None, spikes, e, smaller, fan_in),
+    return held(
+        weighted(layer, spikes, layer.channels if isinstance(layer, Conv) else layer.width or visit.node.width or 1), steps
     )
 
 
-def convolved(layer: Conv, window: Window, spikes: Spikes) -> Currents:
-    """Filters over windows."""
-    grid, smaller = spikes.grid, window.smaller(spikes.grid)
-    fan_in = spikes.channels // layer.groups * len(window.taps)
-    e, M = window.mean(spikes.mean, grid, -1), window.under_same_tap(spikes.moments, grid)
-
-    def between(offset: Offset) -> np.ndarray:
-        if offset is ALL_PAIRS:
-            M = window.inside(grid) * spikes.between(ALL_PAIRS)
-        else:
-            before = offset[0] * window.stride[0], offset[1] * window.stride[1]
-            M = window.under_same_tap(spikes.between(before), grid)
-        return covariance_of_sums(layer, *means_at(e, offset, smaller), M, fan_in)
-
-    return Currents(
-        layer.mean_gain_of(fan_in) * e,
-        covariance_of_sums(layer, e, e, M, fan_in),
-        smaller,
-        layer.channels,
-        pairs=None if spikes.pairs is None else PairMoments(smaller.shape, between),
-        overlap=_overlap(layer, window, spikes, e, smaller, fan_in),
-    )
+def weighted(layer: Linear | Conv, spikes: Spikes, channels: int) -> Currents:
+    """Weighted sums of all spikes, of so many neurons, or of those within windows."""
+    at, changes = Arriving.at(layer, spikes), None
+    if spikes.changes is not None and spikes.grid.positions == 1 and at.window is None:
+        changes = changes_of_sums(layer, spikes.changes, at.fan_in)
+    pairs = None if spikes.pairs is None or at.window is None else PairMoments(at.grid.shape, at.covariance)
+    mean = layer.mean_gain_of(at.fan_in) * at.mean
+    return Currents(mean, at.covariance(), at.grid, channels, changes, pairs, _overlap(at))
 
 
 def squared_gains(layer: Weighted, fan_in: int) -> tuple[float, float]:
@@ -129,20 +155,21 @@ def changes_of_sums(layer: Linear, changes: Differences, fan_in: int) -> Differe
 # Overlaps of inputs.
 
 
-def _overlap(layer: Weighted, window: Window | None, spikes: Spikes, e: np.ndarray, grid: Grid, fan_in: int) -> Overlap | None:
-    """The overlap of currents on this grid; ``e``: mean over the inputs of a neuron."""
-    if spikes.overlap is None:
+def _overlap(at: Arriving) -> Overlap | None:
+    """The overlap of the currents."""
+    before, layer, window = at.spikes.overlap, at.layer, at.window
+    if before is None:
         return None
-    e = average_mean(e, grid)
-    between = covariance_of_sums(layer, e, e, average_of_overlap(window, spikes.overlap.between, spikes.grid), fan_in)
-    if spikes.overlap.numbers is None:
+    e = average_mean(at.mean, at.grid)
+    between = covariance_of_sums(layer, e, e, average_of_overlap(window, before.between, at.spikes.grid), at.fan_in)
+    if before.activations is None:
         return Overlap(between)
-    numbers, per_position = spikes.overlap.numbers, window is None or spikes.grid.per_position
-    (raw, central), (product, of_means) = squared_gains(layer, fan_in), _with_batch_mean(window, numbers)
+    (raw, central), (product, of_means) = squared_gains(layer, at.fan_in), _with_batch_mean(window, before.activations)
     cov = raw * product + layer.bias_std**2 + (central * (product - of_means) if central else 0.0)
-    cov = cov if per_position else cov.reshape(1, len(numbers.x), -1)
-    mean_square = partial(_mean_square, window, numbers, getattr(layer, "groups", 1), layer.rows != "free")
-    return Overlap(between, with_batch_mean=cov, mean_square=mean_square)
+    if window is not None and not at.grid.per_position:
+        cov = cov.reshape(1, len(before.activations.x), -1)
+    inverse_dof = partial(_inverse_dof, window, before.activations, getattr(layer, "groups", 1), layer.rows != "free")
+    return Overlap(between, with_batch_mean=cov, inverse_dof=inverse_dof)
 
 
 def average_of_overlap(window: Window | None, between: np.ndarray, grid: Grid) -> np.ndarray:
@@ -161,23 +188,23 @@ def average_of_overlap(window: Window | None, between: np.ndarray, grid: Grid) -
     return np.kron(inside.T @ inside / len(inside), between)  # the fraction of taps that lie on the map at both positions
 
 
-def _with_batch_mean(window: Window | None, numbers: Numbers) -> tuple[np.ndarray, np.ndarray]:
+def _with_batch_mean(window: Window | None, activations: Activations) -> tuple[np.ndarray, np.ndarray]:
     """``x_i·⟨x⟩/n`` of the inputs ``x_i`` of each sum and their mean over the batch, and the product of both's averages."""
-    parts = [numbers.rows[None]]
+    parts = [activations.rows[None]]
     if window is not None:
-        grid, x = replace(numbers.grid, per_position=True), numbers.x.reshape(1, -1, *numbers.x.shape[2:])
+        grid, x = replace(activations.grid, per_position=True), activations.x.reshape(1, -1, *activations.x.shape[2:])
         parts = [window.at(tap, x, grid, 1) for tap in window.taps]
     e = np.asarray(sum(part.mean(axis=-1) for part in parts) / len(parts))
     product = sum(part @ part.mean(axis=(0, 1, 2)) for part in parts)
     return np.asarray(product / (len(parts) * parts[0].shape[-1])), e * e.mean()
 
 
-def _mean_square(window: Window | None, numbers: Numbers, groups: int, centred: bool) -> float:
+def _inverse_dof(window: Window | None, activations: Activations, groups: int, centred: bool) -> float:
     """Mean square of the covariance of normalised sums, from what a neuron receives at random entries of the batch."""
-    x = numbers.rows[:, None] if window is None else numbers.x[..., : numbers.x.shape[-1] // groups]
+    x = activations.rows[:, None] if window is None else activations.x[..., : activations.x.shape[-1] // groups]
     inputs, _, steps, _ = x.shape
-    taps = np.zeros((1, 1), int) if window is None else window.places(numbers.grid)
-    inside = np.ones((1, 1)) if window is None else window.inside_map(numbers.grid)
+    taps = np.zeros((1, 1), int) if window is None else window.places(activations.grid)
+    inside = np.ones((1, 1)) if window is None else window.inside_map(activations.grid)
     number = inputs * len(taps) * steps
     entries = np.random.default_rng(0).choice(number, min(number, RECEIVED), replace=False)
     of, at, step = np.unravel_index(entries, (inputs, len(taps), steps))
@@ -197,17 +224,9 @@ def _mean_square(window: Window | None, numbers: Numbers, groups: int, centred: 
 def backward(layer: Linear | Conv, gradients: Gradients, visit: Visit, way: WayBack) -> Sequence[Gradients]:
     """Gradients by spikes: ``G^e = g² (n_out/n_in) G^δ``; norms of gradients by the weights are kept."""
     spikes = way.laid_out(visit.kept["spikes"])
-    if isinstance(layer, Conv):
-        window = Window(*layer.windows)
-        if way.norms:
-            _keep_norms(
-                layer, gradients, spikes.channels // layer.groups * len(window.taps), _under(window, spikes), spikes, way
-            )
-        return [convolved_back(layer, window, gradients, spikes)]
     if way.norms:
-        e, M = over_positions(spikes)
-        _keep_norms(layer, gradients, spikes.neurons, lambda offset: (e, e, M), spikes, way)
-    return [weighted_back(layer, gradients, spikes)]
+        way.weights.append(_norms(Arriving.at(layer, spikes), gradients, way.walk))
+    return [convolved_back(layer, gradients, spikes) if isinstance(layer, Conv) else weighted_back(layer, gradients, spikes)]
 
 
 def weighted_back(layer: Linear, gradients: Gradients, spikes: Spikes) -> Gradients:
@@ -224,83 +243,47 @@ def weighted_back(layer: Linear, gradients: Gradients, spikes: Spikes) -> Gradie
     return Gradients(G, grid, spikes.channels)
 
 
-def convolved_back(layer: Conv, window: Window, gradients: Gradients, spikes: Spikes) -> Gradients:
+def convolved_back(layer: Conv, gradients: Gradients, spikes: Spikes) -> Gradients:
     """Gradients by the spikes under filters."""
-    fan_in, grid = spikes.channels // layer.groups * len(window.taps), spikes.grid
+    fan_in, grid, window = layer.fan_in(spikes.channels), spikes.grid, Window(*layer.windows)
     factor = sum(squared_gains(layer, fan_in)) / fan_in * gradients.channels / layer.groups
     sy, sx = window.stride
     pairs = {(sy * y, sx * x): factor * summed_under_taps(window, G, grid) for (y, x), G in gradients.pairs.items()}
     return Gradients(factor * summed_under_taps(window, gradients.moments, grid), grid, spikes.channels, pairs=pairs)
 
 
-Moments = tuple[np.ndarray, np.ndarray, np.ndarray]  # means of both factors, and second moments, of what arrives at an output
-
-
-def _under(window: Window, spikes: Spikes) -> Callable[[tuple[int, int]], Moments]:
-    """Moments of what arrives at outputs ``p`` and ``p + d``."""
-    e, smaller, (sy, sx) = window.mean(spikes.mean, spikes.grid, -1), window.smaller(spikes.grid), window.stride
-
-    def arriving(offset: tuple[int, int]) -> Moments:
-        M = spikes.between((sy * offset[0], sx * offset[1])) if any(offset) else spikes.moments
-        return *means_at(e, offset, smaller), window.under_same_tap(M, spikes.grid)
-
-    return arriving
-
-
-def _keep_norms(
-    layer: Linear | Conv,
-    gradients: Gradients,
-    fan_in: int,
-    arriving: Callable[[tuple[int, int]], Moments],
-    spikes: Spikes,
-    way: WayBack,
-) -> None:
-    """Keep ``E⟨∂L_a/∂W, ∂L_b/∂W⟩`` of every two inputs."""
-    grid, walk = gradients.grid, way.walk
-
-    def moments(offset: tuple[int, int] = (0, 0)) -> np.ndarray:
-        e, f, M = arriving(offset)
-        return M if layer.rows == "free" else M - outer(e, f)
-
-    M, entries = moments(), grid.size // grid.inputs
-    if gradients.balanced is not None:
-        M = _about_batch_mean(layer, M, arriving((0, 0))[0], gradients.balanced, grid, spikes, walk)
-    parts = [(gradients.moments, M), *((2 * G, moments(offset)) for offset, G in gradients.pairs.items())]  # in both orders
+def _norms(at: Arriving, gradients: Gradients, walk: Walk) -> np.ndarray:
+    """``E⟨∂L_a/∂W, ∂L_b/∂W⟩`` of every two inputs."""
+    grid, M = gradients.grid, at.centred() if gradients.balanced is None else _about_batch_mean(at, gradients.balanced, walk)
+    parts = [(gradients.moments, M), *((2 * G, at.centred(offset)) for offset, G in gradients.pairs.items())]  # in both orders
     products = sum((np.multiply(*aligned(*of_inputs)) for of_inputs in parts), start=np.zeros(()))
+    entries = grid.size // grid.inputs
     of_inputs = products.reshape(*products.shape[:-2], grid.inputs, entries, grid.inputs, entries).sum(axis=(-3, -1))
     if grid.per_position:
         of_inputs = of_inputs.reshape(len(of_inputs), -1, grid.positions, *of_inputs.shape[2:]).sum(axis=2)
-    way.weights.append(gradients.channels * fan_in * of_inputs)
+    return gradients.channels * at.fan_in * of_inputs
 
 
-def _about_batch_mean(
-    layer: Linear | Conv, M: np.ndarray, e: np.ndarray, factors: np.ndarray, grid: Grid, spikes: Spikes, walk: Walk
-) -> np.ndarray:
+def _about_batch_mean(at: Arriving, factors: np.ndarray, walk: Walk) -> np.ndarray:
     """Second moments of what arrives, such that gradients whose sum over the batch is 0 but for these factors see it about its
     mean: ``Σ_i δ_i x_i = Σ_i (δ_i/f_i) (f_i x_i - mean)``. Moments of gradients over infinitely many inputs do not show that.
     """
-    factors, M = np.broadcast_arrays(*aligned(factors, M))
-    if walk.batching is BY_OVERLAP:
-        between = with_correlation(_arriving_overlap(layer, spikes, grid, e), M, factors * M, grid)
-        centred = centred_by_overlap(factors * M, grid, between, walk.batch_size)
+    factors, M = np.broadcast_arrays(*aligned(factors, at.centred()))
+    if at.spikes.overlap is not None and walk.batching is BY_OVERLAP:
+        between, e = average_of_overlap(at.window, at.spikes.overlap.between, at.spikes.grid), average_mean(at.mean, at.grid)
+        between = between if at.layer.rows == "free" else between - outer(e, e)
+        between = with_correlation(between, M, factors * M, at.grid)
+        centred = centred_by_overlap(factors * M, at.grid, between, walk.batch_size)
     else:
-        centred = centred_over_batch(factors * M, grid, walk.batching is INFINITE)
+        centred = centred_over_batch(factors * M, at.grid, walk.batching is INFINITE)
     return np.divide(centred, factors, out=np.zeros_like(centred), where=factors != 0)
-
-
-def _arriving_overlap(layer: Linear | Conv, spikes: Spikes, grid: Grid, e: np.ndarray) -> np.ndarray:
-    """The overlap of what arrives at outputs on this grid, of means ``e``; of centred rows about these."""
-    assert spikes.overlap is not None  # the BatchNorm behind these weights was known by it
-    window = Window(*layer.windows) if isinstance(layer, Conv) else None
-    between, e = average_of_overlap(window, spikes.overlap.between, spikes.grid), average_mean(e, grid)
-    return between if layer.rows == "free" else between - outer(e, e)
 
 
 # Counts.
 
 
 def count(linear: Linear, received: tuple[Any], counts: Counts, node: Node) -> CountedCurrents:
-    """Currents of the numbers of the drive, or of spikes times a factor."""
+    """Currents of the inputs of the drive, or of spikes times a factor."""
     (signal,), width = received, linear.width or node.width or 0
     if isinstance(signal, CountedCurrents):
         return CountedCurrents(linear, None, width)

@@ -35,7 +35,7 @@ SINGLE = 1e15  # potentials below which single precision is enough
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sampling:
-    """At which points a layer of neurons is followed back, and how.
+    """The points at which a layer of neurons is followed back, with what else this takes.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ def moments_back(
     largest = max(size_of(neuron.threshold), float(np.abs(currents).max()))
     dtype = np.float32 if largest < SINGLE else np.float64
     above = np.broadcast_to(replicated(above, replicas), (replicas, groups, size, size))
-    at_once = size == steps and not layer.recurrent  # all groups at once, as probes that do not mix
+    at_once = size == steps and not layer.recurrent  # all groups at once, as sequences that do not mix
     scattered = sampling.scatter and at_once
 
     def one(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -145,10 +145,10 @@ def sampled_back(
     recurrent: float = 0.0,
     rng: np.random.Generator | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Means over the points of ``Jᵀ G J`` and of ``λ² ψ ψᵀ``, and with ``rng`` the scatter of each probe alone.
+    """Means over the points of ``Jᵀ G J`` and of ``λ² ψ ψᵀ``, and with ``rng`` the scatter of each sequence alone.
 
-    ``currents``: (probes, steps, points), past the synapse; ``gradient``: of all pairs of probes and steps, or, shape (probes,
-    steps, steps), of each probe alone.
+    ``currents``: (sequences, steps, points), past the synapse; ``gradient``: of all pairs of sequences and steps, or, shape
+    (sequences, steps, steps), of each sequence alone.
     """
     blocks, points = jacobians(neuron, currents, surrogate, detached=detached), currents.shape[-1]
     if recurrent:  # all points are needed at each step
@@ -171,7 +171,7 @@ def sampled_back(
 
 
 def _root(gradient: np.ndarray) -> np.ndarray:
-    """A square root of ``G`` of each probe, in units of its largest element."""
+    """A square root of ``G`` of each sequence, in units of its largest element."""
     unit = np.abs(gradient).max(axis=(-2, -1), keepdims=True)
     values, vectors = np.linalg.eigh(gradient / np.where(unit > 0, unit, 1.0))
     return vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]
@@ -186,16 +186,16 @@ def _excess(q: np.ndarray) -> np.ndarray:
 
 def _swept_back(J: np.ndarray, gradient: np.ndarray, recurrent: float) -> np.ndarray:
     """The sum over points of ``Jᵀ G^e J``: from the last step on, each returns by the recurrent weights to the one before."""
-    probes, steps, _, points = J.shape
+    sequences, steps, _, points = J.shape
     squared, unit = recurrent**2 / points, float(np.abs(gradient).max()) or 1.0  # single precision
-    total = (gradient / unit).reshape(probes, steps, probes, steps)
+    total = (gradient / unit).reshape(sequences, steps, sequences, steps)
     back = np.zeros_like(total)
     for s in range(steps - 1, -1, -1):
         total[:, s, :, s:-1] += squared * back[:, s + 1 : s + 2, :, s + 1 :].sum(axis=1)
         total[:, s + 1 : -1, :, s] += squared * back[:, s + 2 :, :, s + 1 : s + 2].sum(axis=-1)
-        for p in range(probes):
+        for p in range(sequences):
             weighted = total[p, s:].transpose(1, 2, 0).astype(J.dtype) @ J[p, s:, s]  # (q, t', points)
-            for q in range(probes):
+            for q in range(sequences):
                 row = np.matmul(J[q, :, s:], weighted[q, :, :, None])[..., 0].sum(axis=0)
                 back[p, s, q, s:], back[q, s:, p, s] = row, row
     return unit * back.reshape(gradient.shape)

@@ -35,7 +35,7 @@ def normal_cdf(x: np.ndarray) -> np.ndarray:
 
 
 def _polynomial(coefficients: tuple[float, ...], x: np.ndarray) -> np.ndarray:
-    """By Horner's rule, from the highest power."""
+    """A polynomial by Horner's rule, from the highest power."""
     value = coefficients[0] * x
     for coefficient in coefficients[1:-1]:
         value += coefficient
@@ -110,8 +110,8 @@ def _summed_count(expected: np.ndarray, spread: np.ndarray) -> tuple[np.ndarray,
 
 
 def _rippled_count(e: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    r"""From ``⌊H⌋ = H - 1/2 + Σ_n sin(2πnH)/(πn)``, whose average has one harmonic left, and ``P(H < -j)``, since negative
-    values do not count. Where ``e < 0`` most are negative, and ``P(H ≥ j)`` is summed.
+    r"""Moments of a count, from ``⌊H⌋ = H - 1/2 + Σ_n sin(2πnH)/(πn)``, whose average has one harmonic left, and ``P(H < -j)``,
+    since negative values do not count. Where ``e < 0`` most are negative, and ``P(H ≥ j)`` is summed.
     """
     j = np.arange(int(REACH * float(s.max())) + 2, dtype=e.dtype)
     steepness = np.broadcast_to(1 / s, e.shape).ravel()

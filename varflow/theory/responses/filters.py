@@ -11,12 +11,12 @@ from varflow._checks import frozen
 
 
 @lru_cache(maxsize=4)  # that of one neuron is asked for in every layer
-def exponential_filter(decay: float, steps: int, probes: int = 1) -> np.ndarray:
+def exponential_filter(decay: float, steps: int, sequences: int = 1) -> np.ndarray:
     """The matrix of ``y_t = decay · y_{t-1} + x_t`` from ``y_0 = 0``: ``decay^(t-t')`` below the diagonal; (steps, steps).
 
-    Several probes, each from rest, are the diagonal blocks of one matrix.
+    Several sequences, each from rest, are the diagonal blocks of one matrix.
     """
-    return frozen(np.kron(np.eye(probes), np.tril(toeplitz(decay ** np.arange(steps)))))
+    return frozen(np.kron(np.eye(sequences), np.tril(toeplitz(decay ** np.arange(steps)))))
 
 
 def filtered(matrix: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,6 @@
 """Layers of neurons under Gaussian currents: moments of spikes from those of currents, by the method that fits the neuron.
 
-One step without spike counts, or several without reset: bivariate orthants of all pairs of probes and steps (``one_step``,
+One step without spike counts, or several without reset: bivariate orthants of all pairs of sequences and steps (``one_step``,
 ``orthants``). A reset: quasi-Monte Carlo. Recurrent weights: one sweep over time.
 """
 
@@ -28,8 +28,8 @@ from varflow.theory.signals.moments import Currents
 from varflow.theory.threads import one_thread
 
 METHODS = ("auto", "orthants", "quasi_monte_carlo")
-NUMBERS = 2**26  # normal numbers of all points of several probes: 256 MB
-LONG = 100  # probes × steps beyond which threads pay for products of matrices
+NUMBERS = 2**26  # normal numbers of all points of several sequences: 256 MB
+LONG = 100  # sequences × steps beyond which threads pay for products of matrices
 
 
 @dataclass(slots=True)
@@ -39,7 +39,7 @@ class Responses:
     Parameters
     ----------
     points, scrambles, seed : int
-        Of quasi-Monte Carlo; for several probes fewer points, if they would not fit into ``NUMBERS``.
+        Of quasi-Monte Carlo; for several sequences fewer points, if they would not fit into ``NUMBERS``.
     method : str
         One of ``METHODS``; see :func:`varflow.mean_field`.
     made : dict
@@ -88,8 +88,7 @@ class Responses:
                 return self._sampling(neuron, grid)(*self.past_synapse(neuron, currents), number, currents.shared)
             if grid.steps == 1:
                 return one_step(neuron, currents.mean, currents.covariance, currents.shared)
-            probes = grid.size // grid.steps
-            members = self._once(of_decays, neuron, grid.steps, probes)
+            members = self._once(of_decays, neuron, grid.steps, grid.sequences)
             state = mixed([(weight, respond(currents.increments)) for weight, respond in members])
             return replace(state, point_fraction=averaging_error(neuron, Orthants.replicas))
 
@@ -100,10 +99,10 @@ class Responses:
         return recurrent_layer(layer, mean, covariance, currents.grid.steps, sampling, number)
 
     def past_synapse(self, neuron: Neuron, currents: Currents) -> tuple[np.ndarray, np.ndarray]:
-        """Moments past the synapse, which starts from rest in every probe, of every replica."""
+        """Moments past the synapse, which starts from rest in every sequence, of every replica."""
         mean, covariance, grid = currents.mean, currents.covariance, currents.grid
         if neuron.synaptic_decay:
-            synapse = exponential_filter(neuron.synaptic_decay, grid.steps, grid.size // grid.steps)
+            synapse = exponential_filter(neuron.synaptic_decay, grid.steps, grid.sequences)
             mean, covariance = filtered(synapse, mean, covariance)
         return replicated(mean, self.scrambles), replicated(covariance, self.scrambles)
 

@@ -1,4 +1,4 @@
-"""One step of neurons that spike at most once, at several probes: bivariate orthants of all pairs."""
+"""One step of neurons that spike at most once, at several sequences: bivariate orthants of all pairs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from varflow.theory.signals.shared_scale import SharedScale
 
 
 def one_step(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray, shared: SharedScale | None = None) -> LayerState:
-    r"""One step of neurons that spike at most once, at several probes.
+    r"""One step of neurons that spike at most once, at several sequences.
 
     .. math:: e_i = Q(h_i), \qquad M_{ij} = P(H_i > \theta, H_j > \theta) = L(h_i, h_j; \rho_{ij}), \qquad
               h_i = (\theta - \mu_i)/\sigma_i

@@ -121,19 +121,19 @@ class Orthants:
 
     replicas = 2
 
-    def __init__(self, neuron: Neuron, steps: int, probes: int = 1):
+    def __init__(self, neuron: Neuron, steps: int, sequences: int = 1):
         self.thresholds, self.weights = np.array(values_of(neuron.threshold, MEMBERS)).T
         self.strict = neuron.strict
-        leak, synapse = (exponential_filter(decay, steps, probes) for decay in (neuron.decay, neuron.synaptic_decay))
+        leak, synapse = (exponential_filter(decay, steps, sequences) for decay in (neuron.decay, neuron.synaptic_decay))
         self.filter = leak @ synapse if neuron.synaptic_decay else leak
-        self.of_changes = None if probes == 1 else kernel_of_changes(self.filter)
-        steps *= probes
+        self.of_changes = None if sequences == 1 else kernel_of_changes(self.filter)
+        steps *= sequences
         self.pairs = np.triu_indices(steps, 1)
         self.places = np.diag(np.arange(steps))  # index of each matrix entry in (diagonal, pairs)
         self.places[self.pairs] = self.places.T[self.pairs] = np.arange(steps, steps * (steps + 1) // 2)
 
     def __call__(self, currents: Differences) -> LayerState:
-        """From the increments of the currents, before the synapse."""
+        """The state of a layer, from the increments of its currents before the synapse."""
         H = membranes(self.filter, currents, self.of_changes)
         number = max(2**15 // H.increment_var.size, 1)  # of several thresholds if there are few steps
         parts = [self._spikes(H, slice(first, first + number)) for first in range(0, len(self.thresholds), number)]
@@ -182,7 +182,7 @@ class Orthants:
         return np.take(np.concatenate([diagonal, pairs], axis=-1), self.places, axis=-1)
 
 
-def of_decays(neuron: Neuron, steps: int, probes: int = 1) -> list[tuple[float, Orthants]]:
+def of_decays(neuron: Neuron, steps: int, sequences: int = 1) -> list[tuple[float, Orthants]]:
     """Responses of neurons of one decay each, whose mixture with these weights is that of a layer."""
     decays = values_of(neuron.decay, MEMBERS)
-    return [(weight, Orthants(replace(neuron, decay=decay), steps, probes)) for decay, weight in decays]
+    return [(weight, Orthants(replace(neuron, decay=decay), steps, sequences)) for decay, weight in decays]

@@ -49,7 +49,7 @@ class QuasiMonteCarlo:
         Of random signs, new in every layer. The same points in every layer would repeat their error, which a multiplier
         ``m`` amplifies by ``1/(1-m)``; with signs they are still a scrambled Sobol sequence.
     steps : int, optional
-        Steps after which neurons start from rest: several probes follow each other. By default all.
+        Steps after which neurons start from rest: several sequences follow each other. By default all.
     """
 
     neuron: Neuron

@@ -30,7 +30,7 @@ def rank_one_layer(
 
     ``shared``: the scale that they were divided by, the same for all.
     """
-    if neuron.heterogeneous or neuron.reset_rule.lowest is not None or (shared is not None and shared.own.size > 1):
+    if neuron.heterogeneous or neuron.reset_rule.lowest is not None or (shared is not None and shared.fraction.size > 1):
         return None
     replicas, size = max(len(mean), len(covariance)), mean.shape[-1]
     directions, states = _directions(np.broadcast_to(covariance, (replicas, *covariance.shape[1:])).reshape(-1, size, size)), []
@@ -62,7 +62,7 @@ def rank_one(
 ) -> tuple[np.ndarray, ...] | None:
     """Variance, mean, rate and second moments of spikes of each input; None if there are too many pieces.
 
-    ``mean`` and ``direction`` have shape (inputs, size). Probes follow each other, each from rest and of ``steps`` steps.
+    ``mean`` and ``direction`` have shape (inputs, size). Sequences follow each other, each from rest and of ``steps`` steps.
     """
     inputs, size = mean.shape
     of, lower, upper = np.arange(inputs), np.full(inputs, -LAST_Z), np.full(inputs, LAST_Z)  # pieces: whose, from, to

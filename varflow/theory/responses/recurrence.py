@@ -20,7 +20,7 @@ from varflow.theory.responses.step import Population, membrane, spikes
 def recurrent_layer(
     layer: Spike, mean: np.ndarray, covariance: np.ndarray, steps: int, sampling: QuasiMonteCarlo, number: int
 ) -> LayerState:
-    """The state of layer ``number`` under currents from below with these moments; several probes follow each other."""
+    """The state of layer ``number`` under currents from below with these moments; several sequences follow each other."""
     signs = sampling.signs(number)
     replicas, groups = len(sampling.normals), mean.shape[1]
     means = np.broadcast_to(mean, (replicas, *mean.shape[1:]))
@@ -39,13 +39,13 @@ def _swept(layer: Spike, mean: np.ndarray, covariance: np.ndarray, steps: int, n
     size, points, decay = len(mean), normals.shape[-1], layer.neuron.synaptic_decay
     neuron = Population.of(layer.neuron, normals[size:])
     back, forth = layer.neuron.input_scale * layer.recurrent_gain, layer.neuron.input_scale * layer.recurrent_mean_gain
-    order = np.arange(size).reshape(-1, steps).T.ravel()  # step by step, all probes at each
+    order = np.arange(size).reshape(-1, steps).T.ravel()  # step by step, all sequences at each
     total, M, sums = covariance.copy(), np.zeros((size, size)), np.zeros((size, 4))
     L, fired = np.zeros((size, size)), np.zeros((size, points))
     rest = np.zeros(points)
     states = dict.fromkeys(
         range(size // steps), (rest, rest, rest)
-    )  # of each probe: membranes, spikes, currents past the synapse
+    )  # of each sequence: membranes, spikes, currents past the synapse
     for number, i in enumerate(order.tolist()):
         known, first = order[:number], i % steps == 0
         if not first:

@@ -101,7 +101,7 @@ def slopes(
     bound: np.ndarray | None,
     detached: bool,
 ) -> np.ndarray:
-    """``D_t``, shape (probes, t, points)."""
+    """``D_t``, shape (sequences, t, points)."""
     rule, beta = neuron.reset_rule, neuron.decay
     D = beta * (1 - rule.membrane * S)
     if not detached:
@@ -126,8 +126,8 @@ def refractory(neuron: Neuron) -> bool:
 def jacobians(
     neuron: Population, currents: np.ndarray, surrogate: Surrogate, *, detached: bool
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """``∂S_t/∂I_s`` (probes, t, s, points) and ``λ ψ`` (probes, t, points) at currents ``c`` (probes, t, points) past the
-    synapse, block by block of points.
+    """``∂S_t/∂I_s`` (sequences, t, s, points) and ``λ ψ`` (sequences, t, points) at currents ``c`` (sequences, t, points) past
+    the synapse, block by block of points.
     """
     steps, points = currents.shape[-2:]
     size = max(NUMBERS // (len(currents) * steps**2), 1)
@@ -136,17 +136,17 @@ def jacobians(
 
 
 def with_input(neuron: Neuron, population: Population) -> Population:
-    """With the input scale and synapse, which sampled currents have passed and gradients have not."""
+    """Neurons with the input scale and synapse, which sampled currents have passed and gradients have not."""
     return replace(population, input_scale=neuron.input_scale, synaptic_decay=neuron.synaptic_decay)
 
 
 def _jacobian(neuron: Population, c: np.ndarray, surrogate: Surrogate, detached: bool) -> tuple[np.ndarray, np.ndarray]:
-    probes, steps, points = c.shape
+    sequences, steps, points = c.shape
     H, S, bound = _stepped(neuron, c)
     psi = surrogate(H - neuron.threshold)
     D = slopes(neuron, H, S, c, psi, bound, detached)
-    J = np.zeros((probes, steps, steps, points), c.dtype)
-    below = np.zeros((probes, steps, points), c.dtype)  # ∂S_t/∂H_s for all t ≥ s
+    J = np.zeros((sequences, steps, steps, points), c.dtype)
+    below = np.zeros((sequences, steps, points), c.dtype)  # ∂S_t/∂H_s for all t ≥ s
     for s in range(steps - 1, -1, -1):
         if s < steps - 1:
             below[:, s + 1 :] *= D[:, s, None]
@@ -173,21 +173,21 @@ def _stepped(neuron: Population, c: np.ndarray) -> tuple[np.ndarray, np.ndarray,
 
 
 def carried_back_alone(J: np.ndarray, gradient: np.ndarray, other: np.ndarray | None = None) -> np.ndarray:
-    r"""``Σ_points J_pᵀ G_p K_p`` for each probe: shape of ``gradient``, (probes, steps, steps). ``K``: the other, or ``J``."""
-    K, (probes, steps) = J if other is None else other, J.shape[:2]
+    r"""``Σ_points J_pᵀ G_p K_p`` for each sequence, (sequences, steps, steps) as ``gradient``. ``K``: the other, or ``J``."""
+    K, (sequences, steps) = J if other is None else other, J.shape[:2]
     unit = np.abs(gradient).max(axis=(1, 2), keepdims=True)  # single precision
     G = np.divide(gradient, unit, out=np.zeros_like(gradient), where=unit > 0).astype(J.dtype)
-    weighted = (G @ K.reshape(probes, steps, -1)).reshape(K.shape)  # (probes, t, s', points)
+    weighted = (G @ K.reshape(sequences, steps, -1)).reshape(K.shape)  # (sequences, t, s', points)
     return unit * np.matmul(J, weighted.swapaxes(-1, -2)).sum(axis=1, dtype=float)
 
 
 def carried_back(J: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    r"""``Σ_points J_pᵀ G_pq J_q`` for all pairs of probes: shape of ``gradient``, (probes × steps, probes × steps)."""
-    probes, steps, _, points = J.shape
+    r"""``Σ_points J_pᵀ G_pq J_q`` for all pairs of sequences: shape of ``gradient``, (sequences × steps, sequences × steps)."""
+    sequences, steps, _, points = J.shape
     unit = float(np.abs(gradient).max()) or 1.0  # single precision
-    G = (gradient / unit).reshape(probes, steps, probes, steps).astype(J.dtype)
-    back = np.zeros((probes, steps, probes, steps))
-    for q in range(probes):
+    G = (gradient / unit).reshape(sequences, steps, sequences, steps).astype(J.dtype)
+    back = np.zeros((sequences, steps, sequences, steps))
+    for q in range(sequences):
         columns = J[q].reshape(steps, -1)
         for p in np.flatnonzero(G[: q + 1, :, q].any(axis=(1, 2))).tolist():
             weighted = (G[p, :, q] @ columns).reshape(steps, steps, points)  # (t, s', points)

@@ -103,7 +103,7 @@ def no_chain(node: Node, reason: str) -> DomainError:
 
 
 def uncounted(reason: str) -> Callable[..., Any]:
-    """The map of an operation behind which no count is known."""
+    """The map of an operation after which no count is known."""
 
     def count(operation: Layer, received: tuple[Any, ...], counts: Counts, node: Node) -> Any:
         raise no_chain(node, reason)

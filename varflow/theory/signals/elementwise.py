@@ -78,15 +78,7 @@ def rescaled(signal: Currents, scale: np.ndarray, shift: float | np.ndarray = 0.
         one, other = means_at(scale, offset, grid)
         return one[..., :, None] * C * other[..., None, :]
 
-    after = signal.with_moments(
-        scale * signal.mean + shift,
-        product(signal.covariance),
-        changes=None,
-        pairs=None if signal.pairs is None else signal.pairs.then(product),
-        overlap=None,
-        sampled=None,
-        shared=signal.shared,
-    )
+    after = signal.mapped(scale * signal.mean + shift, product, overlap=None, shared=signal.shared)
     if signal.overlap is None:
         return after
     between = with_correlation(signal.overlap.between, signal.covariance, after.covariance, grid)

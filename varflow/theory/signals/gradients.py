@@ -38,7 +38,7 @@ class Gradients:
         return replace(self, moments=moments, pairs=pairs, split=None, **other)
 
     def times(self, factor: Any, between: Callable[[tuple[int, int]], Any] | None = None) -> Gradients:
-        """With moments multiplied element by element; ``between``: the factors at ``p`` and ``p + d``, if not a number."""
+        """Gradients with moments times factors, each by its own; ``between``: those at ``p`` and ``p + d``, if not a number."""
         routed = tuple(each.times(factor) for each in self.routed)
         of_pair = between or (lambda offset: factor)
         pairs = {d: _product(G, of_pair(d)) for d, G in self.pairs.items()}
@@ -46,7 +46,7 @@ class Gradients:
         return self.with_moments(_product(self.moments, factor), pairs=pairs, routed=routed, balanced=balanced)
 
     def rescaled(self, scale: np.ndarray) -> Gradients:
-        """By what is multiplied by ``s_i``: ``s_i s_j G_ij``."""
+        """Gradients by what is multiplied by ``s_i``: ``s_i s_j G_ij``."""
         return self.times(outer(scale, scale), lambda offset: outer(*means_at(scale, offset, self.grid)))
 
     def __add__(self, other: Gradients) -> Gradients:
@@ -57,7 +57,7 @@ class Gradients:
         return self.with_moments(total, pairs=pairs, balanced=balanced, routed=self.routed + other.routed)
 
     def positions_together(self) -> Gradients:
-        """Those of all positions in one index, different ones uncorrelated."""
+        """Gradients of all positions in one index, different ones uncorrelated."""
         grid = self.grid
         if not grid.per_position:
             return self
@@ -68,13 +68,13 @@ class Gradients:
         return replace(self, moments=moments, grid=replace(grid, per_position=False))
 
     def per_position(self) -> Gradients:
-        """Those at each position of a map on their own."""
+        """Gradients at each position of a map on their own."""
         if self.grid.per_position or self.grid.positions == 1:
             return self
         return replace(self, moments=at_each_position(self.moments, self.grid), grid=replace(self.grid, per_position=True))
 
     def on_map(self, grid: Grid, channels: int) -> Gradients:
-        """Those by what a map of this grid sends; of a flattened map, the same for all its numbers."""
+        """Gradients by what a map of this grid sends; of a flattened map, the same for all its numbers."""
         if self.grid.positions == 1 < grid.positions and self.channels == channels * grid.positions:
             return Gradients(np.repeat(self.moments, grid.positions, axis=1), grid, channels)
         return self if self.grid == grid else replace(self, grid=grid)
@@ -101,8 +101,7 @@ class Gradients:
         if grid.per_position:
             each = self.moments.reshape(len(self.moments), -1, grid.positions, grid.steps, grid.steps)
             return each.sum(axis=2) * (self.channels / grid.inputs)
-        probes = grid.inputs * grid.positions
-        folded = self.moments.reshape(*self.moments.shape[:-2], probes, grid.steps, probes, grid.steps)
+        folded = self.moments.reshape(*self.moments.shape[:-2], grid.sequences, grid.steps, grid.sequences, grid.steps)
         return np.einsum("...xsxt->...st", folded) * (self.channels / grid.inputs)
 
 

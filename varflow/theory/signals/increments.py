@@ -2,7 +2,7 @@ r"""Moments of increments over time, of currents and membranes, free of cancella
 
 Under a constant drive late steps are almost equal, and each layer maps a small difference to about its square root, so rounding
 errors grow to order 1 within a few layers. Moments of increments are therefore propagated beside the moments themselves, and
-not computed by subtracting them (:func:`differences`) but where none arrive: from the drive, and behind normalisations,
+not computed by subtracting them (:func:`differences`) but where none arrive: from the drive, and after normalisations,
 products and maps. There steps that differ by less than 1e-15 of their variance count as equal, so that equal steps stay equal.
 """
 
@@ -86,7 +86,7 @@ def membranes(kernel: np.ndarray, currents: Differences, of_changes: np.ndarray 
     .. math:: \mathrm{Cov}[I_s, \Delta I_t] = \tfrac12 \big(\mathrm{Var} I_t - \mathrm{Var} I_{t-1}
               - \mathrm{Var}[I_s - I_t] + \mathrm{Var}[I_s - I_{t-1}]\big)
 
-    ``of_changes`` is the kernel of the increments, ``ΔH = of_changes @ ΔI``: ``kernel`` itself, unless several probes
+    ``of_changes`` is the kernel of the increments, ``ΔH = of_changes @ ΔI``: ``kernel`` itself, unless several sequences
     follow each other (:func:`kernel_of_changes`).
 
     Rounding errors of this are of order ``Var[I_s - I_t]``, small where the kernel gives step ``s`` weight at time ``t``.
@@ -116,7 +116,7 @@ def _upper(size: int) -> np.ndarray:
 
 
 def kernel_of_changes(kernel: np.ndarray) -> np.ndarray:
-    """``D K D⁻¹`` with ``D`` the increment from the step before; it differs from ``K`` where probes start from rest."""
+    """``D K D⁻¹`` with ``D`` the increment from the step before; it differs from ``K`` where sequences start from rest."""
     sums = np.cumsum(kernel[:, ::-1], axis=1)[:, ::-1]  # K D⁻¹
     return np.diff(sums, axis=0, prepend=0.0)
 

@@ -31,6 +31,10 @@ class Grid:
         return self.inputs * self.steps * (1 if self.per_position else self.positions)
 
     @property
+    def sequences(self) -> int:
+        return self.size // self.steps
+
+    @property
     def positions(self) -> int:
         return self.height * self.width
 

@@ -1,4 +1,4 @@
-r"""Signals at infinite width: the moments of currents and of spikes that one neuron has over probes and steps.
+r"""Signals at infinite width: the moments of currents and of spikes that one neuron has over sequences and steps.
 
 Neurons of a layer (channels of a map) are i.i.d., so a signal is described by one neuron's moments over an index
 ``i = (input, row, column, step)``: an input, a position of the map and a time step. Second moments of one signal stand in
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
@@ -22,15 +22,62 @@ from varflow.theory.signals.overlap import Overlap, averages
 from varflow.theory.signals.pair_moments import ALL_PAIRS, NEAR, Offset, PairMoments, known_pairs, outside_map, shifted
 from varflow.theory.signals.shared_scale import SharedScale
 
+PLACES = {"changes", "pairs", "overlap", "sampled", "shared"}  # of second moments, besides the index itself
+
+
+class _Moments:
+    """Currents or spikes: what they have in common. ``SECOND``: the name of the field with second moments over the index."""
+
+    __slots__ = ()
+    SECOND: ClassVar[str]
+    mean: np.ndarray
+    grid: Grid
+    pairs: PairMoments | None
+    overlap: Overlap | None
+
+    @property
+    def second(self) -> np.ndarray:
+        """The second moments; of currents the covariance."""
+        return getattr(self, self.SECOND)
+
+    def with_moments(self, mean: np.ndarray, second: np.ndarray, **places: Any) -> Self:
+        """A signal with other moments; ``places``: what becomes of changes, pairs, overlap, sampled and shared."""
+        if places.keys() != PLACES:
+            raise TypeError(f"second moments also stand in {', '.join(sorted(PLACES - places.keys()))}")
+        signal: Any = self
+        own = {name: value for name, value in places.items() if hasattr(self, name)}
+        return replace(signal, mean=mean, **{self.SECOND: second}, **own)
+
+    def mapped(self, mean: np.ndarray, second: Callable[..., np.ndarray], **other: Any) -> Self:
+        """A signal with second moments changed alike wherever they stand, but for ``other`` places."""
+        places = {"changes": None, "sampled": None, "shared": None} | other
+        if "pairs" not in other:
+            places["pairs"] = self.pairs and self.pairs.then(second)
+        if "overlap" not in other:
+            places["overlap"] = self.overlap and self.overlap.after(second(self.overlap.between))
+        return self.with_moments(mean, second(self.second), **places)
+
+    def per_position(self) -> Self:
+        """Signal at each position of a map on its own."""
+        grid = self.grid
+        if grid.per_position or grid.positions == 1:
+            return self
+        pairs, shared = PairMoments(grid.shape, partial(_of_one_index, self.second, grid)), getattr(self, "shared", None)
+        mean, apart = self.mean.reshape(len(self.mean), -1, grid.steps), partial(at_each_position, grid=grid)
+        signal: Any = self.mapped(mean, apart, pairs=pairs, overlap=None, shared=shared)
+        return replace(signal, grid=replace(grid, per_position=True))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Currents:
+class Currents(_Moments):
     """Gaussian currents, ``E[I_i]`` (…, i) and ``Cov[I_i, I_j]`` (…, i, j); leading axes (replicas, groups).
 
     ``channels`` is the number of neurons at each position; ``changes``: increments over time without cancellation, if known;
     ``pairs``: covariances between positions that are followed each on its own, if known; ``overlap``: that between inputs of a
     batch, if it is followed. ``shared``: the scale by which a normalisation over the batch divided them, if it fluctuates.
     """
+
+    SECOND = "covariance"
 
     mean: np.ndarray
     covariance: np.ndarray
@@ -41,17 +88,6 @@ class Currents:
     overlap: Overlap | None = None
     shared: SharedScale | None = None
 
-    @property
-    def second(self) -> np.ndarray:
-        """The covariance."""
-        return self.covariance
-
-    def with_moments(self, mean: np.ndarray, second: np.ndarray, **places: Any) -> Currents:
-        """A signal with other moments; ``places``: what becomes of changes, pairs, overlap, sampled and shared."""
-        _named(places)
-        changes, pairs, overlap, shared = (places[name] for name in ("changes", "pairs", "overlap", "shared"))
-        return Currents(mean, second, self.grid, self.channels, changes, pairs, overlap, shared)
-
     def between(self, offset: Offset) -> np.ndarray:
         """``Cov[I_i(p), I_j(p + d)]``."""
         return _between(self, offset, lambda C, d: _everywhere(C, d, self.grid))
@@ -61,25 +97,13 @@ class Currents:
         """The changes; if they are not known, by subtraction."""
         return self.changes or differences(self.mean, self.covariance)
 
-    def per_position(self) -> Currents:
-        """Those at each position of a map on their own."""
-        if self.grid.per_position or self.grid.positions == 1:
-            return self
-        return replace(Currents(*_at_each_position(self)), shared=self.shared)
-
     def scaled(self, factor: float | np.ndarray) -> Currents:
         """Times a number, or an array with the leading axes."""
         f = np.asarray(factor)
-        square = f[..., None, None] ** 2
-        return self.with_moments(
-            f[..., None] * self.mean,
-            square * self.covariance,
-            changes=None if self.changes is None else self.changes.scaled(f),
-            pairs=None if self.pairs is None or f.ndim else self.pairs.then(lambda C, _: f**2 * C),
-            overlap=None if self.overlap is None or f.ndim else self.overlap.after(f**2 * self.overlap.between),
-            sampled=None,
-            shared=self.shared,
-        )
+        places = {"changes": self.changes and self.changes.scaled(f), "shared": self.shared}
+        if f.ndim:
+            places |= {"pairs": None, "overlap": None}
+        return self.mapped(f[..., None] * self.mean, lambda C, *_: f[..., None, None] ** 2 * C, **places)
 
     def shifted(self, constant: float | np.ndarray) -> Currents:
         """Plus a number, or one for each entry."""
@@ -87,13 +111,15 @@ class Currents:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Spikes:
+class Spikes(_Moments):
     """Spikes, or sums and averages of them: ``e_i = E[x_i]`` and ``M_ij = E[x_i x_j]``.
 
     ``sampled``, if known, draws ``x`` itself: shape (replicas, groups, i, points). Of positions that are followed each on its
     own it takes the places that are drawn together, shape (windows, places), and gives groups ``(input, window)`` and
     ``i = (place, step)``. ``changes``, ``pairs`` and ``overlap`` as of currents, of second moments.
     """
+
+    SECOND = "moments"
 
     mean: np.ndarray
     moments: np.ndarray
@@ -103,17 +129,6 @@ class Spikes:
     changes: Differences | None = None
     pairs: PairMoments | None = None
     overlap: Overlap | None = None
-
-    @property
-    def second(self) -> np.ndarray:
-        """The second moments."""
-        return self.moments
-
-    def with_moments(self, mean: np.ndarray, second: np.ndarray, **places: Any) -> Spikes:
-        """A signal with other moments; ``places``: what becomes of changes, pairs, overlap, sampled and shared."""
-        _named(places)
-        sampled, changes, pairs, overlap = (places[name] for name in ("sampled", "changes", "pairs", "overlap"))
-        return Spikes(mean, second, self.grid, self.channels, sampled, changes, pairs, overlap)
 
     def between(self, offset: Offset) -> np.ndarray:
         """``E[x_i(p) x_j(p + d)]``."""
@@ -127,13 +142,6 @@ class Spikes:
     @property
     def neurons(self) -> int:
         return self.channels * self.grid.positions
-
-    def per_position(self) -> Spikes:
-        """Those at each position of a map on their own."""
-        if self.grid.per_position or self.grid.positions == 1:
-            return self
-        mean, moments, grid, channels, _, pairs = _at_each_position(self)
-        return Spikes(mean, moments, grid, channels, pairs=pairs)
 
     def later(self, delay: int) -> Spikes:
         """``delay`` steps later; 0 before the first step."""
@@ -156,15 +164,8 @@ class Spikes:
             increment[..., delay:, :delay] = square = self.moments[..., before, before][..., None]  # E[(x_t - 0)²]
             increment[..., :delay, delay:] = square.swapaxes(-1, -2)
             changes = Differences(increment, moved(self.changes.second_change, *one), moved(self.changes.mean_change, *one))
-        return self.with_moments(
-            moved(self.mean, *one),
-            moved(self.moments, *both),
-            sampled=None if draw is None else lambda *at: moved(draw(*at).swapaxes(-1, -2), *one).swapaxes(-1, -2),
-            changes=changes,
-            pairs=None if self.pairs is None else self.pairs.then(lambda M, _: moved(M, *both)),
-            overlap=None if self.overlap is None else self.overlap.after(moved(self.overlap.between, *both)),
-            shared=None,
-        )
+        sampled = None if draw is None else lambda *at: moved(draw(*at).swapaxes(-1, -2), *one).swapaxes(-1, -2)
+        return self.mapped(moved(self.mean, *one), lambda M, *_: moved(M, *both), sampled=sampled, changes=changes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,13 +178,6 @@ class GivenCurrents:
 
 Signal = Currents | Spikes
 Either = TypeVar("Either", Currents, Spikes)
-PLACES = {"changes", "pairs", "overlap", "sampled", "shared"}  # of second moments, besides the index itself
-
-
-def _named(places: dict[str, Any]) -> None:
-    """Raise if a place of second moments is not named."""
-    if places.keys() != PLACES:
-        raise TypeError(f"second moments also stand in {', '.join(sorted(PLACES - places.keys()))}")
 
 
 def held(signal: Either, steps: int) -> Either:
@@ -195,15 +189,7 @@ def held(signal: Either, steps: int) -> Either:
         return second.repeat(steps, axis=-1).repeat(steps, axis=-2)
 
     overlap = signal.overlap and replace(signal.overlap, between=both(signal.overlap.between))
-    longer = signal.with_moments(
-        signal.mean.repeat(steps, axis=-1),
-        both(signal.second),
-        changes=None,
-        pairs=None if signal.pairs is None else signal.pairs.then(both),
-        overlap=overlap,
-        sampled=None,
-        shared=None,
-    )
+    longer = signal.mapped(signal.mean.repeat(steps, axis=-1), both, overlap=overlap)
     return replace(longer, grid=replace(signal.grid, steps=steps))
 
 
@@ -213,22 +199,16 @@ def in_replicas(signal: Either, number: int) -> Either:
     def more(values: np.ndarray, *_: Any) -> np.ndarray:
         return replicated(values, number)
 
-    parts = signal.changes and (signal.changes.increment, signal.changes.second_change, signal.changes.mean_change)
-    return signal.with_moments(
-        more(signal.mean),
-        more(signal.second),
-        changes=parts and Differences(*map(more, parts)),
-        pairs=signal.pairs and signal.pairs.then(more),
-        overlap=signal.overlap
-        if signal.overlap is None or len(signal.overlap.between) >= number
-        else replace(signal.overlap, between=more(signal.overlap.between)),
-        sampled=getattr(signal, "sampled", None),
-        shared=getattr(signal, "shared", None),
-    )
+    changes, overlap = signal.changes, signal.overlap
+    if overlap is not None and len(overlap.between) < number:
+        overlap = replace(overlap, between=more(overlap.between))
+    parts = changes and (changes.increment, changes.second_change, changes.mean_change)
+    others = {name: getattr(signal, name, None) for name in ("sampled", "shared")}
+    return signal.mapped(more(signal.mean), more, changes=parts and Differences(*map(more, parts)), overlap=overlap, **others)
 
 
 def as_inputs(signal: Signal) -> Spikes:
-    """Inputs of weights by their second moments: spikes or, behind other weights, currents."""
+    """Inputs of weights by their second moments: spikes or, after other weights, currents."""
     if isinstance(signal, Spikes):
         return signal
 
@@ -276,14 +256,6 @@ def at_each_position(second: np.ndarray, grid: Grid) -> np.ndarray:
     folded = (grid.positions, grid.steps)
     within = np.einsum("rgxsxt->rgxst", second.reshape(*second.shape[:2], *folded, *folded))
     return within.reshape(len(second), -1, grid.steps, grid.steps)
-
-
-def _at_each_position(signal: Signal) -> tuple[Any, ...]:
-    """Fields of a signal of which each position is followed on its own."""
-    grid, second = signal.grid, signal.second
-    mean = signal.mean.reshape(len(signal.mean), -1, grid.steps)
-    pairs = PairMoments(grid.shape, partial(_of_one_index, second, grid))
-    return mean, at_each_position(second, grid), replace(grid, per_position=True), signal.channels, None, pairs
 
 
 def _of_one_index(second: np.ndarray, grid: Grid, offset: Offset) -> np.ndarray:

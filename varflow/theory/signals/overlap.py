@@ -21,15 +21,15 @@ TOLD_APART = 256  # positions × steps up to which positions are told apart
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Numbers:
-    """Numbers of a whole batch that were measured, shape (inputs, positions or rows, steps, channels), on this grid."""
+class Activations:
+    """Activations of a whole batch that were measured, shape (inputs, positions or rows, steps, channels), on this grid."""
 
     x: np.ndarray
     grid: Grid
 
     @property
     def rows(self) -> np.ndarray:
-        """What dense weights receive, shape (rows, steps, numbers): of a map, all that is on it."""
+        """Activations that dense weights receive, shape (rows, steps, fan-in): of a map, all that is on it."""
         inputs, positions, steps, channels = self.x.shape
         on_map = positions == self.grid.positions
         return self.x.swapaxes(1, 2).reshape(inputs, steps, -1) if on_map else self.x.reshape(-1, steps, channels)
@@ -37,18 +37,18 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overlap:
-    """``between``: ``B``, with a leading axis of replicas. ``numbers``: those of the batch, where they were measured. Of
-    weighted sums of them more is known: ``with_batch_mean``, each entry's covariance with that, and ``mean_square()`` of the
+    """``between``: ``B``, with a leading axis of replicas. ``activations``: those of the batch, where they were measured. Of
+    weighted sums of them more is known: ``with_batch_mean``, each entry's covariance with that, and ``inverse_dof()`` of the
     normalised covariance of two of them.
     """
 
     between: np.ndarray
-    numbers: Numbers | None = None
+    activations: Activations | None = None
     with_batch_mean: np.ndarray | None = None
-    mean_square: Callable[[], float] | None = None
+    inverse_dof: Callable[[], float] | None = None
 
     def after(self, between: np.ndarray) -> Overlap:
-        """The overlap behind an operation."""
+        """The overlap after an operation."""
         return Overlap(between)
 
 
@@ -73,9 +73,8 @@ def average_second(second: np.ndarray, grid: Grid) -> np.ndarray:
     """Second moments of an average input."""
     if told_apart(grid):
         return second.mean(axis=1)
-    probes = grid.size // grid.steps
-    folded = second.reshape(len(second), -1, probes, grid.steps, probes, grid.steps)
-    return np.einsum("rgxsxt->rst", folded) / (folded.shape[1] * probes)
+    folded = second.reshape(len(second), -1, grid.sequences, grid.steps, grid.sequences, grid.steps)
+    return np.einsum("rgxsxt->rst", folded) / (folded.shape[1] * grid.sequences)
 
 
 def with_correlation(between: np.ndarray, before: np.ndarray, after: np.ndarray, grid: Grid) -> np.ndarray:

@@ -20,7 +20,7 @@ NEAR = 7  # rows and columns: three pools of 2 × 2 join 8 × 8 positions
 
 
 class AllPairs(Enum):
-    """In place of an offset: all pairs of positions."""
+    """All pairs of positions, in place of an offset."""
 
     ALL_PAIRS = 0
 
@@ -82,7 +82,7 @@ def outside_map(offset: Offset, shape: tuple[int, int]) -> bool:
 
 
 def opposite(offset: tuple[int, int]) -> tuple[int, int]:
-    """From ``p + d`` back to ``p``."""
+    """The offset from ``p + d`` back to ``p``."""
     return -offset[0], -offset[1]
 
 

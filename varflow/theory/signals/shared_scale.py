@@ -23,19 +23,19 @@ MOST = 1e9  # degrees of freedom of a rest that does not fluctuate
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SharedScale:
-    """``own``: ``a`` of every entry, or one for all (shape (1,)); ``inverse``: ``1/ν``, which is the mean of ``a``, weighted by
-    variances.
+    """``fraction``: ``a`` of every entry, or one for all (shape (1,)); ``inverse_dof``: ``1/ν``, which is the mean of ``a``,
+    weighted by variances.
     """
 
-    own: np.ndarray
-    inverse: float
+    fraction: np.ndarray
+    inverse_dof: float
 
     def passed(self, t: np.ndarray) -> np.ndarray:
         """The threshold that a normal number passes as often as ``g/s`` passes ``t``."""
         from scipy.special import ndtri, stdtr
 
-        t, a = np.clip(t, -FAR, FAR), np.minimum(self.own, 1 - 1 / MOST)
-        m = (1 - a) ** 2 / np.maximum(self.inverse - a**2, (1 - a) ** 2 / MOST)
+        t, a = np.clip(t, -FAR, FAR), np.minimum(self.fraction, 1 - 1 / MOST)
+        m = (1 - a) ** 2 / np.maximum(self.inverse_dof - a**2, (1 - a) ** 2 / MOST)
         with np.errstate(divide="ignore", over="ignore"):
             reached = np.abs(t) * np.sqrt((1 - a) / np.maximum(1 - a * t**2, 0.0))
         return -np.sign(t) * ndtri(stdtr(m, -reached))

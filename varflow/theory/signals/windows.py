@@ -89,7 +89,7 @@ class Window:
 
 
 def offsets_of_taps(window: Window) -> dict[tuple[int, int], list[tuple[int, int]]]:
-    """For each ``b - a`` of two taps, all ``a``."""
+    """Taps ``a`` for each offset ``b - a`` to a tap ``b``."""
     offsets: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for a in window.taps:
         for b in window.taps:

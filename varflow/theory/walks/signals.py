@@ -20,7 +20,7 @@ from varflow.model.independence import independent
 from varflow.model.layers import Linear, Measured, Spike
 from varflow.model.network import Network
 from varflow.model.sources import numbers_of
-from varflow.theory.operations.sources import measured, of_numbers
+from varflow.theory.operations.sources import measured, of_activations
 from varflow.theory.operations.spike import fire
 from varflow.theory.operations.visit import BY_OVERLAP, IN_INDEX, INFINITE, Batching, Effort, Visit, Walk
 from varflow.theory.operations.weights import weighted
@@ -40,12 +40,12 @@ def signals_walk(graph: Graph, start: Any, walk: Walk, *, keep: bool = False) ->
     """
     sent, last, passed, visits = {0: start}, graph.last_reader, 0, []
     leaving = None if isinstance(graph, Path) else graph.leaving
-    numbers = getattr(getattr(graph[0].operation, "sends", None), "kind", "") == "input"
+    of_inputs = getattr(getattr(graph[0].operation, "sends", None), "kind", "") == "input"
     for number, node in enumerate(graph):
         if number == 0:
             continue
         received = tuple(sent[source] for source in node.inputs)
-        visit = Visit(number, node, passed, received, walk, of_numbers=numbers and node.inputs == (0,))
+        visit = Visit(number, node, passed, received, walk, reads_inputs=of_inputs and node.inputs == (0,))
         visit = replace(visit, sent=_sent(visit, graph))
         sent[number] = visit.sent
         if node.operation.spikes:
@@ -184,16 +184,16 @@ class Blocks:
             x = drive.frames(steps).reshape(drive.n_inputs, steps, channels, grid.positions)
             if self.by_overlap:
                 return measured(x.swapaxes(0, 1), grid, overlaps=True)
-            return of_numbers(x.transpose(0, 3, 1, 2), grid)
+            return of_activations(x.transpose(0, 3, 1, 2), grid)
         return Spikes(*_of_trains(drive, steps, self.inputs_together, infinite), grid, channels)
 
 
 def _inputs_by_overlap(network: Network, graph: Graph, positions: int, effort: Effort) -> int:
-    """Number of inputs of a batch that is known by overlaps: of numbers, too many for one index or measured; else 0."""
+    """Number of inputs of a batch that is known by overlaps: measured, or too large for one index; else 0."""
     of_nodes = [x.shape[1] for node in graph if (x := numbers_of(node.operation)) is not None]
     inputs = max([*of_nodes, network.drive.n_inputs])
     given = inputs > 1 and (of_nodes or isinstance(network.drive, Inputs))
-    return inputs if of_nodes or (given and inputs * positions * network.steps > effort.inputs_together) else 0
+    return inputs if of_nodes or (given and inputs * positions * network.steps > effort.largest_batch) else 0
 
 
 def _drives(network: Network, normalised: bool, positions: int) -> list[Drive]:

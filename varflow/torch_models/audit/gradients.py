@@ -26,7 +26,7 @@ from varflow.results import late_steps
 from varflow.torch_models.tracing.modules import holds_weights
 from varflow.torch_models.tracing.origins import tensors_in
 from varflow.torch_models.tracing.passes import copied, forward, in_short
-from varflow.torch_models.tracing.traced import Trace, TracedLayer, axes_of_a_step, batch_of, flat, steps_first, steps_of
+from varflow.torch_models.tracing.traced import Trace, TracedLayer, batch_of, flat, steps_first, steps_of
 
 SLOPES = 8  # late steps at which slopes are measured, evenly spaced
 
@@ -103,7 +103,7 @@ class _Pass:
         computed = {m: not (w.is_leaf or hasattr(m, "parametrizations")) for m, w in zip(modules, weights, strict=True)}
         of = {m: math.nan if computed[m] else _square(by.get(id(w))) for m, w in zip(modules, weights, strict=True)}
         first = {layer: steps_first(layer.spiking, each[0])[0] for layer, each in self.currents.items() if each}
-        batch = batch_of(inputs, [len(flat(each, axes_of_a_step(layer))) for layer, each in first.items()])
+        batch = batch_of(inputs, [len(flat(layer, each)) for layer, each in first.items()])
         return {layer: self._of(layer, of, by, batch) for layer in self.traced.layers}
 
     def _found(self, value: Any, graph: list[Any]) -> Any:
@@ -197,7 +197,7 @@ class _Pass:
             return Backward(square, cut=layer in self.cut)
         gradients = [by.get(id(current)) for current in self.currents[layer]]
         gradients = [gradient for gradient in gradients if gradient is not None] or [torch.zeros_like(self.currents[layer][0])]
-        largest = [flat(steps_first(layer.spiking, gradient.abs()).amax(0), axes_of_a_step(layer)) for gradient in gradients]
+        largest = [flat(layer, steps_first(layer.spiking, gradient.abs()).amax(0)) for gradient in gradients]
         dead = float((reduce(torch.maximum, (each.amax(0) for each in largest)) == 0).float().mean())
         norm = math.hypot(*map(_norm, gradients)) / math.sqrt(batch)
         cut = layer in self.cut
@@ -215,5 +215,5 @@ def _square(gradient: Any) -> float:
 
 
 def _norm(gradient: Any) -> float:
-    """In double precision, whose squares do not underflow, without a copy in it."""
+    """Root of the sum of squares, in double precision, where they do not underflow, without a copy in it."""
     return float(torch.linalg.vector_norm(gradient, dtype=torch.float64))

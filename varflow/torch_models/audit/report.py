@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from varflow.torch_models.tracing.measurements import LayerMeasurement, mean_of_
 from varflow.torch_models.tracing.modules import Neurons, surrogate_of_module
 from varflow.torch_models.tracing.passes import full_precision
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
-from varflow.torch_models.tracing.weights import Moments, record_moments, sum_of_modules
+from varflow.torch_models.tracing.weights import Moments, sum_of_modules
 
 # Factors on the gain of a layer beyond the theory: if it has the gain that theory asks for, and if theory knows none.
 RAISED, DOUBLED = 1.25, 2.0
@@ -44,11 +43,10 @@ def audited(
     """:func:`varflow.audit` after the checks of its arguments."""
     asked, value = ("gradients", gradients) if loss is None else ("loss", loss)
     backwards = gradients or loss is not None
-    used: dict[str, Moments] = {}  # of weight modules, by name
     calls = 1 if steps is None else integer("steps", steps, minimum=1)
     total = calls * 2 + 1
     with reporter(progress, total, "calls of the model") as report:
-        traced, seen, notes = trace_and_measure(model, inputs, steps, neurons, report, partial(record_moments, used))
+        traced, seen, used, notes = trace_and_measure(model, inputs, steps, neurons, report)
         if backwards:
             check_gradients(model, asked, value)
         warn_of_one_step(traced, steps)

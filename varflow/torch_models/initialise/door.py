@@ -127,8 +127,8 @@ def init_model(
     return initialised(model, inputs, wanted, steps, refine, dry_run, generator, neurons, surrogates, progress)
 
 
-def _wanted(rate: Any, variance: Any, gain: Any) -> tuple[str, float, bool] | None:
-    """Quantity, value, and whether the user gave it."""
+def _wanted(rate: Any, variance: Any, gain: Any) -> tuple[str, float] | None:
+    """The quantity that is given, and its value; None if none is."""
     given = {name: value for name, value in (("rate", rate), ("variance", variance), ("gain", gain)) if value is not None}
     checked = {
         name: probability(name, value, open_ends=True) if name == "rate" else scalar(name, positive_scale(name, value))
@@ -139,4 +139,4 @@ def _wanted(rate: Any, variance: Any, gain: Any) -> tuple[str, float, bool] | No
     (name, value), *others = checked.items()
     for other, also in others:
         raise DomainError(other, also, f"conflicts with {name}={value:g}: give one of rate, variance, gain")
-    return "firing_rate" if name == "rate" else name, value, True
+    return "firing_rate" if name == "rate" else name, value

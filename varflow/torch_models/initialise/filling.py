@@ -49,18 +49,18 @@ REACHED = 0.05  # relative deviation from the rate asked for up to which it coun
 INSTEAD = "a factor behind the weights, a normalisation with γ or another threshold changes rates there"
 SIGMAS = 8.0  # largest weight of a layer, in standard deviations
 COARSEST = 0.01  # largest step between neighbouring numbers of a precision, in standard deviations
-RISE, WHOLE_RISE = 0.05, 0.4  # planned growth of rates along residual sums, which only add up: per branch, and in all
+RISE, LARGEST_RISE = 0.05, 0.4  # planned growth of rates along residual sums, which only add up: per branch, and in all
 
 
 @dataclass(slots=True)
 class _Draft:
     """A plan to be carried out: its rows with the gains to draw; the late rates ``aims`` to scale layers to, by neuron layer,
-    all of them or only if the drawn network misses them by more than ``room``.
+    all of them or only if the drawn network misses them by more than ``tolerance``, a relative deviation.
     """
 
     layers: list[LayerPlan]
     aims: dict[str, float]
-    room: float = 0.0
+    tolerance: float = 0.0
     survival: float = math.nan
     notes: list[str] = field(default_factory=list)
     by_theory: bool = True
@@ -69,7 +69,7 @@ class _Draft:
 def initialised(
     model: Any,
     inputs: Any,
-    asked: tuple[str, float, bool] | None,
+    wanted: tuple[str, float] | None,
     steps: int | None,
     refine: bool | None,
     dry_run: bool,
@@ -78,8 +78,11 @@ def initialised(
     surrogates: bool = False,
     progress: Progress = False,
 ) -> ModelPlan:
-    """:func:`varflow.init.init_model` after the checks of its arguments; ``asked``: a quantity, its value, whether exactly."""
-    wanted, (traced, notes) = asked or BY_DEFAULT, _stepping(model, inputs, steps, neurons)
+    """:func:`varflow.init.init_model` after the checks of its arguments; ``wanted``: a quantity and its value."""
+    quantity, value = wanted or BY_DEFAULT
+    traced, *_, notes = trace_and_measure(model, inputs, steps, neurons)
+    if ONE_STEP in notes:
+        raise DomainError("steps", None, f"is missing: {ONE_STEP}")
     _check_inputs(traced)
     buffers = list(model.buffers())  # to which computing a weight may write, as spectral norm does
 
@@ -87,13 +90,15 @@ def initialised(
         scales = scales_of(model, traced)
         reasons = _beyond_theory(model, traced, scales)
         with full_precision():
-            return scales, _measuring(traced, scales, *wanted[:2], reasons) if reasons else _planned(traced, wanted, refine)
+            if not reasons:
+                return scales, _planned(traced, quantity, value, refine)
+            return scales, _to_be_measured(traced, scales, quantity, value, reasons)
 
     scales, draft = kept(buffers, drafted)
     frozen = [row.name for row in draft.layers if row.set_by.endswith(FROZEN)]
     draft.notes += [f"frozen weights are left as they are: {first_of(frozen)}"] if frozen else []
     draft.notes += notes
-    if dry_run and draft.room and not surrogates:
+    if dry_run and draft.tolerance and not surrogates:
         return ModelPlan(tuple(draft.layers), traced.steps, draft.survival, False, tuple(draft.notes))
 
     def carried_out(report: Report) -> ModelPlan:
@@ -109,8 +114,9 @@ def initialised(
         if _misses(draft, rates, traced.outputs):
             rates, passes = settle(scales, draft.aims, measure)
         if traced.random:
-            of_passes = rates_of_passes(model, inputs, steps, traced)
-            draft.notes.append(words_of_chance([{name: float(each.mean()) for name, each in one.items()} for one in of_passes]))
+            passes_now = rates_of_passes(model, inputs, steps, traced)
+            means = [{name: float(of_inputs.mean()) for name, of_inputs in rates.items()} for rates in passes_now]
+            draft.notes.append(words_of_chance(means))
         plan = _outcome(traced, scales, draft, rates, passes, filled=not dry_run)
         return kept(buffers, lambda: with_surrogates(model, inputs, steps, neurons, plan)) if surrogates else plan
 
@@ -121,17 +127,9 @@ def initialised(
     return plan
 
 
-def _stepping(model: Any, inputs: Any, steps: int | None, neurons: Neurons | None) -> tuple[Trace, list[str]]:
-    """The trace of a model, and notes; DomainError if it makes one step and has memory."""
-    traced, _, notes = trace_and_measure(model, inputs, steps, neurons)
-    if ONE_STEP in notes:
-        raise DomainError("steps", None, f"is missing: {ONE_STEP}")
-    return traced, notes
-
-
 def _check_inputs(traced: Trace) -> None:
     for layer in (layer for layer in traced.layers if layer.driven and layer.weights):
-        strength = max(float(given.double().square().mean().sqrt()) for given in layer.weight_inputs)
+        strength = max(float(x.double().square().mean().sqrt()) for x in layer.weight_inputs)
         if not strength:
             raise DomainError("inputs", "zero throughout", f"drives nothing through {layer.name}: give a batch of data")
         if not 1 / STRONGEST < strength < STRONGEST:
@@ -139,7 +137,7 @@ def _check_inputs(traced: Trace) -> None:
 
 
 def _beyond_theory(model: Any, traced: Trace, scales: Sequence[LayerScale]) -> list[str]:
-    """Why theory does not plan this model; empty for a plain chain of layers that can all be drawn."""
+    """Reasons why theory does not plan this model; empty for a plain chain of layers that can all be drawn."""
     untouched = [scale.set_by.removeprefix("kept: ") for scale in scales if not scale.scaled]
     free = any(scale.scaled or scale.weights for scale in scales)
     if not free and all(why_kept(name, weight, {}) for name, weight, *_ in traced.readouts):
@@ -150,47 +148,47 @@ def _beyond_theory(model: Any, traced: Trace, scales: Sequence[LayerScale]) -> l
     return list(dict.fromkeys([*beyond_a_chain(traced), *unlike_their_kind(traced).values(), *untouched]))
 
 
-def _planned(traced: Trace, wanted: tuple[str, float, bool], refine: bool | None) -> _Draft:
-    """By theory; with ``refine`` layers are then scaled to the planned rates, by default where that is needed."""
-    room = 0.0 if refine or (refine is None and has_maps(traced)) else MISSED
-    if refine is False or (refine is None and wanted[0] == "gain"):  # a given gain is not changed
-        room = math.inf
-    planner = Planner(traced, *wanted)
-    layers = planner.plan(to_be_scaled=not room and has_maps(traced))
+def _planned(traced: Trace, quantity: str, value: float, refine: bool | None) -> _Draft:
+    """A plan by theory; with ``refine`` layers are then scaled to the planned rates, by default where that is needed."""
+    tolerance = 0.0 if refine or (refine is None and has_maps(traced)) else MISSED
+    if refine is False or (refine is None and quantity == "gain"):  # a given gain is not changed
+        tolerance = math.inf
+    planner = Planner(traced, quantity, value)
+    layers = planner.plan(to_be_scaled=not tolerance and has_maps(traced))
     planner.note_losses()
     firing = {row.neuron_name: row.firing_rate for row in layers if not row.firing_rate <= row.firing_rate_std}
     aims = {name: rate for name, rate in firing.items() if name and rate > 0}
-    return _Draft(layers, aims, room, planner.survival, planner.notes)
+    return _Draft(layers, aims, tolerance, planner.survival, planner.notes)
 
 
 def _misses(draft: _Draft, rates: Rates, outputs: set[str]) -> bool:
     """True if layers are to be scaled; the few neurons of an output layer are no reason."""
     hidden = {name: rate for name, rate in draft.aims.items() if name not in outputs}
-    off = [abs(float(np.mean(rates[name])) / rate - 1) for name, rate in hidden.items()]
-    return max(off, default=0.0) > draft.room or (bool(draft.aims) and not draft.room)
+    deviations = [abs(float(np.mean(rates[name])) / rate - 1) for name, rate in hidden.items()]
+    return max(deviations, default=0.0) > draft.tolerance or (bool(draft.aims) and not draft.tolerance)
 
 
-def _measuring(traced: Trace, scales: Sequence[LayerScale], quantity: str, value: float, reasons: list[str]) -> _Draft:
-    """By measurement: gains to begin with, and the rates that layers shall have."""
+def _to_be_measured(traced: Trace, scales: Sequence[LayerScale], quantity: str, value: float, reasons: list[str]) -> _Draft:
+    """A plan by measurement: gains to begin with, and the rates that layers shall have."""
     if quantity == "variance":
         raise DomainError(quantity, value, f"can only be planned for plain chains of layers; here {reasons[0]}: give rate")
     rate = value if quantity == "firing_rate" else RATE
     aims = _aims(scales, rate) if quantity == "firing_rate" else {}
     layers = []
     for scale in scales:
-        neuron, aim = scale.layer.spiking.neuron, aims.get(scale.layer.neuron_name, math.nan)
-        about = scale.layer.neuron_name, neuron
+        neuron_name, aim = scale.layer.neuron_name, aims.get(scale.layer.neuron_name, math.nan)
+        neuron = neuron_name, scale.layer.spiking.neuron
         first = scale.first_gain(rate) if scale.weights and scale.scaled else None
-        given = quantity == "gain" and not scale.layer.driven
+        as_given = quantity == "gain" and not scale.layer.driven
         for name, weight in scale.weights:
-            how = "as given" if given else scale.set_by
-            gain = value if given else first or moments_of(weight).gain
-            layers.append(LayerPlan(name, *about, fan_in(weight), gain, aim, set_by=how))
+            gain = value if as_given else first or moments_of(weight).gain
+            set_by = "as given" if as_given else scale.set_by
+            layers.append(LayerPlan(name, *neuron, fan_in(weight), gain, aim, set_by=set_by))
         for name, why in scale.kept.items():
-            weight = dict(zip(scale.layer.names, scale.layer.weights, strict=True))[name]
-            layers.append(LayerPlan(name, *about, fan_in(weight), moments_of(weight).gain, aim, set_by=f"kept: {why}"))
+            weight = scale.layer.weights[scale.layer.names.index(name)]
+            layers.append(LayerPlan(name, *neuron, fan_in(weight), moments_of(weight).gain, aim, set_by=f"kept: {why}"))
         if not scale.weights and not scale.kept:
-            layers.append(LayerPlan(scale.layer.neuron_name, *about, 0, math.nan, aim, set_by=scale.set_by))
+            layers.append(LayerPlan(neuron_name, *neuron, 0, math.nan, aim, set_by=scale.set_by))
     rates = {scale.layer.neuron_name: rate for scale in scales}
     layers += [readout_plan(*readout, rates) for readout in traced.readouts]
     note = f"rates are measured, not planned by theory: {reasons[0]}" + (f", and {n} more" if (n := len(reasons) - 1) else "")
@@ -202,11 +200,11 @@ def _aims(scales: Sequence[LayerScale], rate: float) -> dict[str, float]:
     more: their rates are planned to grow a little from branch to branch.
     """
     aims: dict[str, float] = {}
-    sharing = [_branch_below(scales[:l], scale) for l, scale in enumerate(scales)]
-    grown = 1 + min(RISE, WHOLE_RISE / max(sum(each is not None for each in sharing), 1))
-    for scale, under in zip(scales, sharing, strict=True):
+    below = [_branch_below(scales[:l], scale) for l, scale in enumerate(scales)]
+    growth = 1 + min(RISE, LARGEST_RISE / max(sum(name is not None for name in below), 1))
+    for scale, name in zip(scales, below, strict=True):
         if scale.scaled:
-            aims[scale.layer.neuron_name] = rate if under is None else grown * aims.get(under, rate)
+            aims[scale.layer.neuron_name] = rate if name is None else growth * aims.get(name, rate)
     return aims
 
 
@@ -259,9 +257,10 @@ def fill(weights: Sequence[Any], plan: Sequence[LayerPlan], generator: Any) -> N
 def _check_range(weights: Sequence[Any], plan: Sequence[LayerPlan]) -> None:
     """Raise for weights that their precision would round to 0 or infinity."""
     for weight, layer in zip(weights, plan, strict=True):
-        held = torch.finfo(weight.weight.dtype)
-        if not held.smallest_normal * held.eps / COARSEST < layer.weight_std < held.max / SIGMAS:
-            rule = f"needs weights of standard deviation {layer.weight_std:.3g}, beyond {held.dtype}: scale the inputs"
+        numbers = torch.finfo(weight.weight.dtype)
+        # The smallest step between numbers is that of subnormal ones, smallest_normal · eps.
+        if not numbers.smallest_normal * numbers.eps / COARSEST < layer.weight_std < numbers.max / SIGMAS:
+            rule = f"needs weights of standard deviation {layer.weight_std:.3g}, beyond {numbers.dtype}: scale the inputs"
             raise DomainError("model", layer.name, rule)
 
 
@@ -279,20 +278,22 @@ def _outcome(
     on_batch = {name: float(np.mean(values[::2] if halved[name] else values)) for name, values in rates.items()}
     fresh = {name: float(np.mean(values[1::2])) if halved[name] else math.nan for name, values in rates.items()}
     factors = {scale.layer.neuron_name: scale.factor for scale in scales if scale.by_weights}
-    layers, missed = [], {}
-    for row in draft.layers:
-        if row.neuron_name:
-            now = on_batch[row.neuron_name]
-            row = replace(row, gain=row.gain * factors.get(row.neuron_name, 1.0) if "kept" not in row.set_by else row.gain)
-            if passes and draft.by_theory:
-                row = replace(row, set_by=SCALED)
-            if passes and row.neuron_name in draft.aims and abs(now / row.firing_rate - 1) > REACHED:
-                missed[row.neuron_name] = row.firing_rate
-            if row.neuron_name in missed or math.isnan(row.firing_rate):
-                row = replace(row, firing_rate=now)
-            std = row.firing_rate_std if math.isfinite(row.firing_rate_std) else float(rates[row.neuron_name].std())
-            row = replace(row, firing_rate_std=std, measured_rate=now, fresh_rate=fresh[row.neuron_name])
-        layers.append(row)
+    aims = {row.neuron_name: row.firing_rate for row in draft.layers if passes and row.neuron_name in draft.aims}
+    missed = {name: aim for name, aim in aims.items() if abs(on_batch[name] / aim - 1) > REACHED}
+
+    def measured(row: LayerPlan) -> LayerPlan:
+        name, planned = row.neuron_name, row.firing_rate
+        return replace(
+            row,
+            gain=row.gain if "kept" in row.set_by else row.gain * factors.get(name, 1.0),
+            firing_rate=on_batch[name] if name in missed or math.isnan(planned) else planned,
+            firing_rate_std=row.firing_rate_std if math.isfinite(row.firing_rate_std) else float(rates[name].std()),
+            set_by=SCALED if passes and draft.by_theory else row.set_by,
+            measured_rate=on_batch[name],
+            fresh_rate=fresh[name],
+        )
+
+    layers = [measured(row) if row.neuron_name else row for row in draft.layers]
     survival = draft.survival if math.isfinite(draft.survival) else float((rates[last] > 0).mean())
     notes = [*draft.notes, *_notes(scales, missed, passes, halved[last]), *_unset(scales, rates)]
     return ModelPlan(tuple(layers), traced.steps, survival, filled, tuple(notes))
@@ -305,18 +306,18 @@ def _unset(scales: Sequence[LayerScale], rates: Rates) -> list[str]:
     if names:
         why = next(scale.set_by for scale in scales if scale.layer.neuron_name == names[0])
         means = [rates[name].mean() for name in names]
-        ends = " to ".join(dict.fromkeys(f"{end(means):.2g}" for end in (min, max)))
-        words.append(f"late rates of {first_of(names)} stay as they are, {ends} ({why}): {INSTEAD}")
+        span = " to ".join(dict.fromkeys(f"{end(means):.2g}" for end in (min, max)))
+        words.append(f"late rates of {first_of(names)} stay as they are, {span} ({why}): {INSTEAD}")
     silent = [name for name, each in rates.items() if not each.any()]
     return words + ([f"silent on these inputs: {first_of(silent)}"] if silent else [])
 
 
 def _notes(scales: Sequence[LayerScale], missed: dict[str, float], passes: int, halved: bool) -> list[str]:
-    """On layers that do not reach their rate, on the mode of normalisations, and on what was measured."""
+    """Notes on layers that do not reach their rate, on the mode of normalisations, and on what was measured."""
     words = []
     if missed:
-        first, more = next(iter(missed)), f" and {len(missed) - 1} more" if len(missed) > 1 else ""
-        words.append(f"a late rate of {missed[first]:.3g} is out of reach for {first}{more}: planned is the nearest one found")
+        (name, aim), others = next(iter(missed.items())), f" and {len(missed) - 1} more" if len(missed) > 1 else ""
+        words.append(f"a late rate of {aim:.3g} is out of reach for {name}{others}: planned is the nearest one found")
     if fixed := [scale.layer.neuron_name for scale in scales if scale.set_by.endswith(WITHOUT_GAMMA)]:
         rule = "are those that their normalisations give, whatever the scale of weights; a free γ (affine=True) would be set"
         words.append(f"rates of {first_of(fixed)} {rule}")

@@ -5,7 +5,6 @@ parameter of the module's own library.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from varflow._checks import DomainError
@@ -18,21 +17,19 @@ from varflow.torch_models.tracing.measurements import trace_and_measure
 from varflow.torch_models.tracing.modules import Neurons, set_surrogate, surrogate_of_module
 from varflow.torch_models.tracing.passes import full_precision
 from varflow.torch_models.tracing.traced import Trace
-from varflow.torch_models.tracing.weights import Moments, record_moments
 
 INPUTS = 2  # of the batch: with eight the width is the same within 2 %
 
 
 def with_surrogates(model: Any, inputs: Any, steps: int | None, neurons: Neurons | None, plan: ModelPlan) -> ModelPlan:
     """Give neurons their surrogates, when the weights are set; the plan with them, or with a note why they are left."""
-    used: dict[str, Moments] = {}
-    traced, *_ = trace_and_measure(model, inputs, steps, neurons, note=partial(record_moments, used))
+    traced, _, used, _ = trace_and_measure(model, inputs, steps, neurons)
     unlike = unlike_their_kind(traced)
     try:
         surrogates = _of_one_formula(traced)
         with full_precision():
-            moments_of_known = {name: moments for name, moments in used.items() if name not in unlike}
-            chosen, uncovered = with_least_range(InfiniteWidth.of(traced, moments_of_known, INPUTS), surrogates)
+            covered = {name: moments for name, moments in used.items() if name not in unlike}
+            chosen, uncovered = with_least_range(InfiniteWidth.of(traced, covered, INPUTS), surrogates)
     except DomainError as refusal:
         return replace(plan, notes=(*plan.notes, f"surrogates are left as they are: {refusal}"))
     for layer, psi in zip(traced.layers, chosen, strict=True):

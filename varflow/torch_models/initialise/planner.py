@@ -30,7 +30,7 @@ from varflow.torch_models.prediction.signals import MOST_INPUTS, Prediction, at_
 from varflow.torch_models.tracing.traced import Trace, TracedLayer, by_step
 from varflow.torch_models.tracing.weights import Moments, moments_of, padding_factor
 
-BY_DEFAULT = "firing_rate", RATE, False
+BY_DEFAULT = "firing_rate", RATE
 
 CORRECTIONS = 6  # largest number of corrections of the gain for finite width
 ON_TARGET = 0.015  # relative deviation from the wanted rate that needs no correction: below the scatter of networks
@@ -47,15 +47,18 @@ TRIED, EDGE = 64.0, 1.3  # largest factor on the rate, and accuracy as a ratio, 
 class Planner:
     """Gains of a traced model."""
 
-    def __init__(self, traced: Trace, quantity: str, value: float, asked: bool):
-        self.trace, self.quantity, self.value, self.asked = traced, quantity, value, asked
+    def __init__(self, traced: Trace, quantity: str, value: float):
+        self.trace, self.quantity, self.value = traced, quantity, value
         self.notes: list[str] = []
         self.survival = self.arriving = math.nan
         # Without the output, whose few neurons scatter and may be silent for single inputs: gains are corrected by it if alone.
         self.hidden = [l for l, layer in enumerate(traced.layers) if layer.neuron_name not in traced.outputs]
         self.fans = [fan_in(layer.weights[0]) for layer in traced.layers]
-        self.aims = {neuron: self._aim(neuron) for neuron in dict.fromkeys(layer.neuron for layer in traced.layers)}
-        self.gains = [self._first_gain(layer) if layer.driven else self._deep_gain(layer) for layer in traced.layers]
+        self.numbers: dict[Neuron, list[int]] = {}  # of the layers of each neuron
+        for l, layer in enumerate(traced.layers):
+            self.numbers.setdefault(layer.neuron, []).append(l)
+        self.aims = {neuron: self._aim(neuron, len(numbers)) for neuron, numbers in self.numbers.items()}
+        self.gains = [self._first_gain(layer) if layer.driven else self._deep_gain(l) for l, layer in enumerate(traced.layers)]
 
     def plan(self, to_be_scaled: bool = False) -> list[LayerPlan]:
         """The rows of the plan. Layers that will be scaled to their rates on the batch are not predicted at their widths."""
@@ -81,71 +84,66 @@ class Planner:
 
     def note_losses(self) -> None:
         """Note the inputs that do not reach the last layer: those that are zero, and those lost at these widths."""
-        given = [by_step(layer).movedim(1, 0).flatten(1) for layer in self.trace.layers if layer.driven]
-        there = np.any([x.any(1).cpu().numpy() for x in given], axis=0)
-        full = float(there.mean())  # fraction of the inputs
-        if full < 1:
-            self.notes.append(f"{100 * (1 - full):.3g} % of the inputs are all zero and cannot activate any layer")
-        if self.hidden and self.arriving < SURVIVAL * full:  # NaN if not predicted
-            self.notes.append(self._lost(full))
+        received = [by_step(layer).movedim(1, 0).flatten(1) for layer in self.trace.layers if layer.driven]
+        active = float(np.any([x.any(1).cpu().numpy() for x in received], axis=0).mean())
+        if active < 1:
+            self.notes.append(f"{100 * (1 - active):.3g} % of the inputs are all zero and cannot activate any layer")
+        if self.hidden and self.arriving < SURVIVAL * active:  # NaN if not predicted
+            self.notes.append(self._lost(active))
 
-    def _lost(self, full: float) -> str:
-        """A note on activity lost at these widths, with a rate that would survive."""
+    def _lost(self, active: float) -> str:
+        """A note on activity lost at these widths, with a rate that would survive; ``active``: fraction of inputs not zero."""
         # Maps have any width: their theory is that of many channels.
         widest = max(getattr(layer.weights[0], "out_features", 1) for layer in self.trace.layers)
         wider = min(max(NEURONS // (widest * MOST_INPUTS), WIDER[1]), WIDER[0])
         low = max(aim.firing_rate for aim in self.aims.values())
-        most = min(attainable_rates(neuron, self.trace.steps, len(self.trace.layers))[1] for neuron in self.aims)
-        high = low * ((most if most < math.inf else TRIED * low) / low) ** 0.9
-        if low < high and self._carries(high, full):
-            _, high = first_to_hold(lambda rates: [self._carries(float(rates[0]), full)], low, high, EDGE, at_once=1)
+        limit = min(attainable_rates(neuron, self.trace.steps, len(self.trace.layers))[1] for neuron in self.aims)
+        high = low * ((limit if limit < math.inf else TRIED * low) / low) ** 0.9
+        if low < high and self._carries(high, active):
+            _, high = first_to_hold(lambda rates: [self._carries(float(rates[0]), active)], low, high, EDGE, at_once=1)
             end = f"rate={high:.2g} does"
-        elif self._arriving(self.predict(wider)) >= SURVIVAL * full:
+        elif self._arriving(self.predict(wider)) >= SURVIVAL * active:
             end = "make the layers wider: higher rates do not survive either"
         else:
             end = f"neither higher rates nor {wider} times the width do: are some inputs much weaker than others?"
         where = "before the last layer" if len(self.trace.layers) > 1 else "in the only layer"
-        dead = f"{100 * (1 - self.arriving / full):.3g} % of networks and inputs fall silent {where}"
+        dead = f"{100 * (1 - self.arriving / active):.3g} % of networks and inputs fall silent {where}"
         return f"{dead}: at these widths activity does not survive at this {self.quantity.removeprefix('firing_')}; {end}"
 
-    def _carries(self, rate: float, full: float) -> bool:
+    def _carries(self, rate: float, active: float) -> bool:
+        """True if activity survives at these widths when layers are planned with this rate."""
         try:
-            planner = Planner(self.trace, "firing_rate", float(f"{rate:.2g}"), True)
+            planner = Planner(self.trace, "firing_rate", float(f"{rate:.2g}"))
         except DomainError:
             return False
-        return planner._arriving(planner.predict()) >= SURVIVAL * full
+        return planner._arriving(planner.predict()) >= SURVIVAL * active
 
     def _arriving(self, predicted: Prediction) -> float:
         """The fraction of networks and inputs that fire the last hidden layer; 0 if none fires the last one."""
         return float(predicted.survival[self.hidden[-1] if self.hidden and predicted.survival[-1] else -1])
 
-    def _of_kind(self, neuron: Neuron) -> list[TracedLayer]:
-        return [layer for layer in self.trace.layers if layer.neuron == neuron]
-
-    def _aim(self, neuron: Neuron) -> Deep:
-        """The state that layers of one kind of neuron are to have."""
-        depth = len(self._of_kind(neuron))
+    def _aim(self, neuron: Neuron, depth: int) -> Deep:
+        """The state that the layers of one neuron, ``depth`` in number, are to have."""
         if self.quantity == "gain":
             deep = run_deep(neuron, self.trace.steps, self.value, depth)
             return deep if 0 < deep.firing_rate < MANY else replace(deep, firing_rate=RATE)  # silent, or growing
         if self.quantity == "firing_rate" and self.value < LOWEST:
             raise self._out_of_reach(neuron, depth)
         try:
-            found = deep_layer(neuron, self.trace.steps, self.quantity, self.value, depth)
+            deep = deep_layer(neuron, self.trace.steps, self.quantity, self.value, depth)
         except ConvergenceError:
             raise self._out_of_reach(neuron, depth) from None
-        if not found.on_target:
-            self.notes.append(self._unsustained(neuron, found, depth))
-        return replace(found, firing_rate=self.value) if found.on_target and self.quantity == "firing_rate" else found
+        if not deep.on_target:
+            self.notes.append(self._unsustained(neuron, deep, depth))
+        return replace(deep, firing_rate=self.value) if deep.on_target and self.quantity == "firing_rate" else deep
 
     def _out_of_reach(self, neuron: Neuron, depth: int) -> DomainError:
         """The error for a value that is too high or too low, with the attainable range."""
-        name = self.quantity.removeprefix("firing_")
-        steps = self.trace.steps
-        least, highest = attainable_rates(neuron, steps, depth)
+        name, steps = self.quantity.removeprefix("firing_"), self.trace.steps
+        least, limit = attainable_rates(neuron, steps, depth)
         lowest = deep_layer(neuron, steps, "firing_rate", max(least, LOWEST), depth)
-        most = f"to below {_below(highest)}" if highest < math.inf else "upwards"
-        words = f"late rates from about {lowest.firing_rate:.2g} {most}"
+        upwards = f"to below {_rounded_down(limit)}" if limit < math.inf else "upwards"
+        words = f"late rates from about {lowest.firing_rate:.2g} {upwards}"
         words += f" and late variances from about {lowest.variance:.2g}" if name == "variance" else ""
         return DomainError(name, self.value, f"is not attainable by {neuron} over {depth} wide layers: attainable are {words}")
 
@@ -153,11 +151,11 @@ class Planner:
         wanted = f"a late {self.quantity.replace('_', ' ')} of {self.value:g}"
         value = nearest.firing_rate if self.quantity == "firing_rate" else nearest.variance
         how = "sustained" if nearest.settles else "sustained in the mean over networks"
-        highest = attainable_rates(neuron, self.trace.steps, depth)[1]
-        most = f" (late rates stay below {_below(highest)})" if highest < math.inf else ""
+        limit = attainable_rates(neuron, self.trace.steps, depth)[1]
+        below = f" (late rates stay below {_rounded_down(limit)})" if limit < math.inf else ""
         gains = "no constant gain sustains" if len(nearest.gains) == 1 < depth else "no gains of layers sustain"
         why = f"over {depth} layers of {neuron}, where activity dies or deviations grow"
-        return f"{gains} {wanted} {why}; the nearest above that is {how} is {value:.3g}{most}, which is planned"
+        return f"{gains} {wanted} {why}; the nearest above that is {how} is {value:.3g}{below}, which is planned"
 
     def _finite(self, predicted: Prediction) -> None:
         lost = np.flatnonzero(~(predicted.firing_rate < UNBOUNDED).all(1))
@@ -170,19 +168,20 @@ class Planner:
 
     def _drift(self, neuron: Neuron, predicted: Prediction) -> str | None:
         """A note on the number of layers over which single networks keep the late rate of the first."""
-        of_kind = [l for l, layer in enumerate(self.trace.layers) if layer.neuron == neuron]
-        rates = predicted.late_rates[:, of_kind].astype(float)
-        off = np.sqrt(np.mean((rates / rates[:, 0].mean() - 1) ** 2, axis=0))
-        keeping = int(np.argmin([*(off <= DRIFTED), False]))  # number of layers before the first that does not
-        if keeping == len(of_kind) or off[-1] < GROWN * off[0]:
+        numbers = self.numbers[neuron]
+        rates = predicted.late_rates[:, numbers].astype(float)
+        spread = np.sqrt(np.mean((rates / rates[:, 0].mean() - 1) ** 2, axis=0))
+        keeping = int(np.argmin([*(spread <= DRIFTED), False]))  # number of layers before the first that does not
+        if keeping == len(numbers) or spread[-1] < GROWN * spread[0]:
             return None
         first, last = rates[:, 0].mean(), rates[:, -1]
-        span = f"keep {first:.3g} to within {100 * DRIFTED:g} % (rms) over {keeping} of {len(of_kind)} layers"
+        span = f"keep {first:.3g} to within {100 * DRIFTED:g} % (rms) over {keeping} of {len(numbers)} layers"
         end = f"the last has {last.mean():.3g} ± {last.std():.2g}"
         return f"layers of {neuron} have no stable rate: single networks and inputs {span}; {end}"
 
-    def _deep_gain(self, layer: TracedLayer) -> float:
-        gain = self.aims[layer.neuron].gain_of(self._of_kind(layer.neuron).index(layer))
+    def _deep_gain(self, l: int) -> float:
+        layer = self.trace.layers[l]
+        gain = self.aims[layer.neuron].gain_of(self.numbers[layer.neuron].index(l))
         return gain if self.quantity == "gain" else gain * padding_factor(layer.weights[0], layer.input_shape)
 
     def _first_gain(self, layer: TracedLayer) -> float:
@@ -194,28 +193,29 @@ class Planner:
             raise DomainError("inputs", f"those of {layer.name}", words) from None
 
     def predict(self, wider: int = 1) -> Prediction:
-        """At these gains; chains of dense layers also so many times wider."""
+        """The prediction at these gains; of chains of dense layers also so many times wider."""
         rows = zip(self.trace.layers, self.fans, self.gains, strict=True)
         moments = {layer.name: Moments(fan, gain / math.sqrt(fan)) for layer, fan, gain in rows}
         return predict(self.trace, moments, wider) if plain(self.trace) else at_infinite_width(self.trace, moments)[0]
 
     def _correct(self, predicted: Prediction) -> bool:
-        """Correct the gains once towards the wanted rate at these widths; whether anything changed."""
+        """Correct the gains once towards the wanted rate at these widths; True if any changed."""
         changed = False
         for neuron, aim in self.aims.items():
-            of_kind = [l for l, layer in enumerate(self.trace.layers) if layer.neuron == neuron and not layer.driven]
-            hidden = [l for l in of_kind if l in self.hidden] or of_kind
+            inner = [l for l in self.numbers[neuron] if not self.trace.layers[l].driven]
+            hidden = [l for l in inner if l in self.hidden] or inner
             deepest = hidden[-max(len(hidden) // 3, 1) :]
             if not deepest:
                 continue
             rate = float(np.mean(predicted.firing_rate[deepest, late_steps(self.trace.steps)]))
+            # Currents have variance g² r, so one layer has d ln r/d ln g = 2m; deep ones, each fed by the others, 2m/(1 - m).
             m = min(max(aim.multiplier, 0.2), 0.9)
-            share = 1 / m if len(of_kind) < 3 else (1 - m) / m
-            step = 0.5 * share * math.log(aim.firing_rate / max(rate, 0.1 * aim.firing_rate))
+            inverse = 1 / m if len(inner) < 3 else (1 - m) / m
+            step = 0.5 * inverse * math.log(aim.firing_rate / max(rate, 0.1 * aim.firing_rate))
             if abs(rate / aim.firing_rate - 1) < ON_TARGET or (rate > aim.firing_rate and not aim.on_target):
                 continue
             factor = math.exp(min(max(step, -LARGEST_STEP), LARGEST_STEP))
-            for l in of_kind:
+            for l in inner:
                 self.gains[l] *= factor
             changed = True
         return changed
@@ -251,6 +251,6 @@ def beyond_a_chain(trace: Trace) -> list[str]:
     return unknown or uncovered(trace)
 
 
-def _below(rate: float) -> str:
+def _rounded_down(rate: float) -> str:
     """The rate rounded down to three decimals."""
     return f"{math.floor(1000 * rate) / 1000:g}"

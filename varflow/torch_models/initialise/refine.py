@@ -29,7 +29,7 @@ from varflow.torch_models.initialise.scales import LayerScale
 from varflow.torch_models.tracing.measurements import PASSES as RANDOM_PASSES
 from varflow.torch_models.tracing.origins import tensors_in
 from varflow.torch_models.tracing.passes import copied, forward, reseed
-from varflow.torch_models.tracing.traced import Trace, of_all, steps_first
+from varflow.torch_models.tracing.traced import Trace, stacked, steps_first
 
 HALVED = 16  # inputs from which every second one is held out, to measure rates on fresh inputs
 PASSES = 12  # forward passes with all layers at once, at most
@@ -37,7 +37,7 @@ SINGLE = 10  # forward passes for a single layer, at most
 MOST_PASSES, MOST_SINGLE = PASSES + 1, SINGLE + 1  # with those that go back to the best factors
 REFINED = 0.02  # relative deviation from the planned rate at which refinement ends
 LEFT = 0.05  # the same of a single layer, if its rate is not known better from the inputs
-ALIKE = 0.05  # deviations in ln r that differ by less are alike: the smaller change of weights is preferred
+INDISTINCT = 0.05  # deviations in ln r that differ by less count as equal: the smaller change of weights is preferred
 LARGEST_STEP, FAR_STEP = 0.3, 1.2  # of one layer in one pass, in ln g: close to its rate, and a factor of 2 or more from it
 NARROW = 0.005  # of a bracket in ln g: less than the rate's own steps
 FARTHEST = math.log(1e3)  # from the first gain, in ln g
@@ -59,22 +59,22 @@ def rates_of_passes(model: Any, inputs: Any, steps: int | None, traced: Trace) -
 def _of_one_pass(model: Any, inputs: Any, steps: int | None, traced: Trace, number: int) -> Rates:
     modules = dict.fromkeys(layer.module for layer in traced.layers)
     calls = {module: iter([layer for layer in traced.calls if layer.module is module]) for module in modules}
-    found: dict[str, list[Any]] = {layer.neuron_name: [] for layer in traced.layers}
+    rates: dict[str, list[Any]] = {layer.neuron_name: [] for layer in traced.layers}
 
-    def watch(module: Any, args: Any, out: Any) -> None:
+    def record(module: Any, args: Any, out: Any) -> None:
         layer = next(calls[module], None)  # one module may serve several layers
         if layer is not None:  # None if the spikes led to more calls than in the trace
-            found[layer.neuron_name] += _by_step(layer.spiking, tensors_in(out)[0])
+            rates[layer.neuron_name] += _by_step(layer.spiking, tensors_in(out)[0])
 
     def measured() -> None:
         reseed(number)
         for module in modules:
-            module.register_forward_hook(watch, prepend=True)  # before hooks that alter spikes, as in the audit
+            module.register_forward_hook(record, prepend=True)  # before hooks that alter spikes, as in the audit
         with torch.no_grad():
             forward(model, copied(inputs), steps, list(modules))
 
     kept(model, measured)
-    return {name: of_all(rates)[late_steps(len(rates))].mean(0).numpy() for name, rates in found.items()}
+    return {name: stacked(by_step)[late_steps(len(by_step))].mean(0).numpy() for name, by_step in rates.items()}
 
 
 def _by_step(spiking: Spiking, spikes: Any) -> list[Any]:
@@ -89,7 +89,7 @@ def settle(scales: list[LayerScale], aims: dict[str, float], measure: Callable[[
 
     Every second input of a batch of at least ``HALVED`` is held out.
     """
-    return _Settling([scale for scale in scales if scale.layer.neuron_name in aims and scale.scaled], aims, measure).done()
+    return _Settling([scale for scale in scales if scale.layer.neuron_name in aims and scale.scaled], aims, measure).run()
 
 
 class _Settling:
@@ -100,120 +100,112 @@ class _Settling:
         self.rates: Rates = {}
         self.passes = 0
 
-    def done(self) -> tuple[Rates, int]:
+    def run(self) -> tuple[Rates, int]:
+        """The rates at the end, and the number of passes."""
         self._all_at_once()
         for scale in self.scales:
-            if abs(self._off(scale)) > self._room(scale) and self._fed(scale):
-                self._one(scale)
+            if abs(self._deviation(scale)) > self._tolerance(scale) and self._receives_spikes(scale):
+                self._alone(scale)
         return self.rates, self.passes
 
-    def _measure(self) -> None:
-        self.rates = self.measure()
-        self.passes += 1
-
-    def _rate(self, name: str) -> float:
-        return float(np.mean(self._refined(name)))
-
-    def _refined(self, name: str) -> np.ndarray:
+    def _rates_of(self, name: str) -> np.ndarray:
         """The rates of the inputs that are not held out."""
         rates = self.rates[name]
         return rates[::2] if len(rates) >= HALVED else rates
 
-    def _off(self, scale: LayerScale) -> float:
+    def _rate(self, name: str) -> float:
+        return float(np.mean(self._rates_of(name)))
+
+    def _deviation(self, scale: LayerScale) -> float:
         """``ln r`` of a layer."""
         name = scale.layer.neuron_name
         return max(math.log(max(self._rate(name), 1e-30) / self.aims[name]), SILENT)
 
-    def _room(self, scale: LayerScale) -> float:
+    def _tolerance(self, scale: LayerScale) -> float:
         """``|ln r|`` at which a single layer is left: the standard error of its rate over inputs, within bounds."""
         name = scale.layer.neuron_name
-        rates = self._refined(name)
+        rates = self._rates_of(name)
         return min(max(float(np.std(rates)) / math.sqrt(len(rates)) / self.aims[name], REFINED), LEFT)
 
-    def _fed(self, scale: LayerScale) -> bool:
+    def _receives_spikes(self, scale: LayerScale) -> bool:
         """True if any of the layers below fires."""
         rates = [self._rate(name) for name in scale.layer.sources if name in self.rates]
         return len(rates) < len(scale.layer.sources) or any(rates)
 
-    def _to(self, factors: list[float]) -> list[float]:
-        """The deviations of all layers with these factors."""
-        for scale, factor in zip(self.scales, factors, strict=True):
-            if factor != scale.factor:
-                scale.to(factor)
-        self._measure()
-        return [self._off(scale) for scale in self.scales]
+    def _rescaled(self, scales: list[LayerScale], factors: list[float]) -> list[float]:
+        """Deviations of these layers with these factors, by one pass."""
+        for scale, factor in zip(scales, factors, strict=True):
+            scale.to(factor)
+        self.rates = self.measure()
+        self.passes += 1
+        return [self._deviation(scale) for scale in scales]
 
     def _all_at_once(self) -> None:
-        factors = [scale.factor for scale in self.scales]
-        best, left, now = factors, math.inf, factors
+        factors = best = latest = [scale.factor for scale in self.scales]
+        smallest = math.inf
         for _ in range(PASSES):
-            off = self._to(factors)
-            if sum(map(abs, off)) < left:
-                best, left = factors, sum(map(abs, off))
-            now = factors
-            if max(map(abs, off), default=0.0) < REFINED:
+            deviations, latest = self._rescaled(self.scales, factors), factors
+            total = sum(map(abs, deviations))
+            if total < smallest:
+                best, smallest = factors, total
+            if max(map(abs, deviations), default=0.0) < REFINED:
                 break
-            steps = self._newton([each if abs(each) > REFINED else 0.0 for each in off])
+            steps = self._newton([deviation if abs(deviation) > REFINED else 0.0 for deviation in deviations])
             factors = [factor * math.exp(step) for factor, step in zip(factors, steps, strict=True)]
-        if best is not now:  # layers of few neurons may not converge: keep the best
-            self._to(best)
+        if best is not latest:  # layers of few neurons may not converge: take the best
+            self._rescaled(self.scales, best)
 
-    def _newton(self, off: list[float]) -> list[float]:
+    def _newton(self, deviations: list[float]) -> list[float]:
         """The steps of all layers in ln g."""
-        of = {scale.layer.neuron_name: each for scale, each in zip(self.scales, off, strict=True)}
+        by_name = {scale.layer.neuron_name: deviation for scale, deviation in zip(self.scales, deviations, strict=True)}
         steps = []
-        for scale, deviation in zip(self.scales, off, strict=True):
-            rise = _rise(self.aims[scale.layer.neuron_name])
-            of_layer_below = of.get(scale.layer.sources[0], 0.0) if scale.by_weights and scale.layer.sources else 0.0
-            most = FAR_STEP if abs(deviation) > math.log(2) else LARGEST_STEP
-            step = (0.5 * rise * of_layer_below - deviation) / rise if self._fed(scale) else 0.0
-            left = FARTHEST - abs(math.log(scale.factor))
-            steps.append(math.copysign(min(abs(step), most, max(left, 0.0)), step))
+        for scale, deviation in zip(self.scales, deviations, strict=True):
+            slope = _slope(self.aims[scale.layer.neuron_name])
+            below = by_name.get(scale.layer.sources[0], 0.0) if scale.by_weights and scale.layer.sources else 0.0
+            step = (0.5 * slope * below - deviation) / slope if self._receives_spikes(scale) else 0.0
+            largest = FAR_STEP if abs(deviation) > math.log(2) else LARGEST_STEP
+            reach = FARTHEST - abs(math.log(scale.factor))
+            steps.append(math.copysign(min(abs(step), largest, max(reach, 0.0)), step))
         return steps
 
-    def _one(self, scale: LayerScale) -> None:
-        """Bracket one layer's factor; of those tried, the nearest to its rate, and of those alike the nearest to the first."""
-        start, room = math.log(scale.factor), self._room(scale)
-        tried = [(start, self._off(scale))]
+    def _alone(self, scale: LayerScale) -> None:
+        """Bracket one layer's factor, and set the one of those tried whose rate is nearest."""
+        tolerance, step = self._tolerance(scale), 0.0
+        tried = [(math.log(scale.factor), self._deviation(scale))]
         low, high = (tried[0], None) if tried[0][1] < 0 else (None, tried[0])
-        step = 0.0
-        while len(tried) < SINGLE and abs(tried[-1][1]) > room:
+        while len(tried) < SINGLE and abs(tried[-1][1]) > tolerance:
             if low is not None and high is not None:
                 if high[0] - low[0] < NARROW:
                     break
-                at = _between(low, high)
+                x = _secant(low, high)
             else:
-                at, off = tried[-1]
-                step = min(max(2 * step, abs(off)), 4 * LARGEST_STEP + abs(off))
-                at = at + step if off < 0 else at - step
-                if abs(at) > FARTHEST:
+                x, deviation = tried[-1]
+                step = min(max(2 * step, abs(deviation)), 4 * LARGEST_STEP + abs(deviation))
+                x = x + step if deviation < 0 else x - step
+                if abs(x) > FARTHEST:
                     break
-            tried.append((at, self._at(scale, at)))
+            tried.append((x, *self._rescaled([scale], [math.exp(x)])))
             low, high = (tried[-1], high) if tried[-1][1] < 0 else (low, tried[-1])
-        chosen = self._choice(tried, room)
-        if chosen != tried[-1][0]:
-            self._at(scale, chosen)
-
-    def _at(self, scale: LayerScale, log_factor: float) -> float:
-        scale.to(math.exp(log_factor))
-        self._measure()
-        return self._off(scale)
-
-    @staticmethod
-    def _choice(tried: list[tuple[float, float]], room: float) -> float:
-        least = min(abs(off) for _, off in tried)
-        tolerance = 0.0 if least <= room else ALIKE
-        return min((at for at, off in tried if abs(off) <= least + tolerance), key=lambda at: abs(at - tried[0][0]))
+        nearest = _nearest(tried, tolerance)
+        if nearest != tried[-1][0]:
+            self._rescaled([scale], [math.exp(nearest)])
 
 
-def _between(low: tuple[float, float], high: tuple[float, float]) -> float:
+def _nearest(tried: list[tuple[float, float]], tolerance: float) -> float:
+    """The ln g with the smallest deviation; of those that hardly differ, that of the smallest change of weights."""
+    least = min(abs(deviation) for _, deviation in tried)
+    margin = 0.0 if least <= tolerance else INDISTINCT
+    return min((x for x, deviation in tried if abs(deviation) <= least + margin), key=lambda x: abs(x - tried[0][0]))
+
+
+def _secant(low: tuple[float, float], high: tuple[float, float]) -> float:
     """The secant's zero, within the middle 80 % of a bracket."""
     (a, low_value), (b, high_value) = low, high
     fraction = low_value / (low_value - high_value)
     return a + min(max(fraction, 0.1), 0.9) * (b - a)
 
 
-def _rise(rate: float) -> float:
+def _slope(rate: float) -> float:
     """``d ln r/d ln g`` of a memoryless neuron at a rate."""
     normal, r = NormalDist(), min(max(rate, 1e-4), 0.4)
     z = normal.inv_cdf(1 - r)

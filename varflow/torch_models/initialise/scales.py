@@ -1,4 +1,4 @@
-"""What sets the scale of each neuron layer's currents: its weights, or γ of the normalisation behind them.
+"""The tensors that set the scale of each neuron layer's currents: its weights, or γ of the normalisation behind them.
 
 A layer owns what no earlier layer has: in a residual sum the modules of its last branch. Behind a normalisation the scale of
 the weights has no effect in train mode, while γ has the same in both modes, so γ is what is scaled. Tensors are compared by
@@ -28,7 +28,7 @@ from varflow.torch_models.tracing.weights import padding_factor
 FROZEN = "is frozen (requires_grad=False)"
 UNWEIGHTED = "no weights of its own"
 WITHOUT_GAMMA = "a normalisation without γ to set before it"
-MOST = 0.4  # rate at which the first gain is taken for higher ones: memoryless neurons with weights of mean 0 stay below 1/2
+LARGEST_RATE = 0.4  # at which the first gain is taken for higher ones: memoryless neurons with weights of mean 0 stay below 1/2
 
 
 @dataclass(slots=True, eq=False)
@@ -67,6 +67,8 @@ class LayerScale:
 
     def to(self, factor: float) -> None:
         """Rescale to a new factor."""
+        if factor == self.factor:
+            return
         for tensor in self.scaled:
             with torch.inference_mode(tensor.is_inference()), torch.no_grad():
                 tensor.mul_(factor / self.factor)
@@ -80,7 +82,7 @@ class LayerScale:
         neuron, layer = self.layer.spiking.neuron, self.layer
         threshold = 0.0 if neuron is None else mean_of(neuron.threshold)
         unit = 1.0 if neuron is None or threshold <= 0 else threshold / neuron.input_scale
-        gain = unit * memoryless_gain(min(rate, MOST), threshold=1.0)
+        gain = unit * memoryless_gain(min(rate, LARGEST_RATE), threshold=1.0)
         if layer.driven:
             squares = [float(x.double().square().mean()) for x in layer.weight_inputs]
             gain *= math.sqrt(rate * len(squares) / sum(squares))
@@ -97,56 +99,50 @@ def scales_of(model: Any, traced: Trace) -> list[LayerScale]:
         new = [(name, weight) for name, weight in zip(layer.names, layer.weights, strict=True) if name not in owners]
         reasons = {name: why for name, weight in new if (why := why_kept(name, weight, owners))}
         owners |= dict(new)
-        fresh = [(name, norm) for name, norm in _normalisations(model, layer) if norm not in norms]
-        norms |= {norm for _, norm in fresh}
-        scale = LayerScale(layer, [(name, weight) for name, weight in new if name not in reasons], reasons, _with_scale(fresh))
-        _choose(scale, bool(fresh), unscaled.get(layer.neuron_name))
+        between = [(name, norm) for name, norm in _normalisations(model, layer) if norm not in norms]
+        norms |= {norm for _, norm in between}
+        free = [(name, weight) for name, weight in new if name not in reasons]
+        scale = LayerScale(layer, free, reasons, [(name, norm) for name, norm in between if _has_free_gamma(norm)])
+        scale.scaled, scale.set_by = _scaled(scale, bool(between), unscaled.get(layer.neuron_name))
         scales.append(scale)
     return scales
 
 
-def _choose(scale: LayerScale, normalised: bool, unscaled: str | None) -> None:
-    """Set what is scaled, and say so."""
+def _scaled(scale: LayerScale, normalised: bool, unscaled: str | None) -> tuple[list[Any], str]:
+    """The tensors to be scaled, none if all are kept; and how the layer is set, in words."""
     layer, neuron = scale.layer, scale.layer.spiking.neuron
     acting = [(normed_weight(weight) or [weight.weight])[0] for name, weight in scale.weights if name in layer.scaled_by]
     threshold, entry = 1.0 if neuron is None else mean_of(neuron.threshold), layer.spiking.entry
     if entry is not None:
         inner = [entry.weight if entry.parameter is None else entry.parameter]
     else:
-        inner = input_weights(layer.module, layer.current_shape) if layer.weighs else []
+        inner = input_weights(layer.module, layer.current_shape) if layer.has_inner_weights else []
     if unscaled or threshold <= 0:
-        scale.set_by = f"kept: {layer.neuron_name} {unscaled or f'has a threshold of {threshold:g}'}"
-    elif scale.norms:
-        scale.scaled = [norm.weight for _, norm in scale.norms]
-        scale.set_by = f"measured: γ of {first_of([name for name, _ in scale.norms])}"
-    elif acting:
-        scale.scaled, scale.set_by = acting, "measured: weights"
-    elif inner and all(each.requires_grad for each in inner):
-        scale.scaled = inner
-        scale.set_by = f"measured: input weights of {layer.neuron_name}"
-    elif scale.kept:
-        scale.set_by = f"kept: {next(iter(scale.kept.values()))}"
-    elif inner:
-        scale.set_by = f"kept: {layer.neuron_name} {FROZEN}"
-    else:
-        words = WITHOUT_GAMMA if normalised or layer.normalised_by else UNWEIGHTED
-        scale.set_by = f"kept: {layer.neuron_name} has {words}"
+        return [], f"kept: {layer.neuron_name} {unscaled or f'has a threshold of {threshold:g}'}"
+    if scale.norms:
+        return [norm.weight for _, norm in scale.norms], f"measured: γ of {first_of([name for name, _ in scale.norms])}"
+    if acting:
+        return acting, "measured: weights"
+    if inner and all(parameter.requires_grad for parameter in inner):
+        return inner, f"measured: input weights of {layer.neuron_name}"
+    words = WITHOUT_GAMMA if normalised or layer.normalised_by else UNWEIGHTED
+    reason = f"{layer.neuron_name} {FROZEN}" if inner else f"{layer.neuron_name} has {words}"
+    return [], f"kept: {next(iter(scale.kept.values()), reason)}"
 
 
 def _normalisations(model: Any, layer: TracedLayer) -> list[tuple[str, Any]]:
-    """Those between a layer's weights and its neurons, in train and in eval mode."""
-    between = [each for origin in layer.origins for each in origin.ancestors]
-    places = {each.place for each in between if getattr(each.operation, "normalises", False)}
+    """Normalisations between a layer's weights and its neurons, in train and in eval mode."""
+    operations = [each for origin in layer.origins for each in origin.ancestors]
+    places = {each.place for each in operations if getattr(each.operation, "normalises", False)}
     return [(name, module) for name, module in model.named_modules() if name in places]
 
 
-def _with_scale(norms: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    """Normalisations with a γ that can be set."""
-    return [(name, norm) for name, norm in norms if getattr(norm._parameters.get("weight"), "requires_grad", False)]
+def _has_free_gamma(norm: Any) -> bool:
+    return getattr(norm._parameters.get("weight"), "requires_grad", False)
 
 
 def why_kept(name: str, weight: Any, owners: dict[str, Any]) -> str | None:
-    """Why weights cannot be drawn, in words; ``owners`` are the weight modules before it."""
+    """The reason why weights cannot be drawn, in words; None if they can. ``owners`` are the weight modules before it."""
     free = free_weight(weight)
     if not isinstance(free, torch.nn.Parameter):
         return f"{name} computes its weight from other parameters"
@@ -156,17 +152,17 @@ def why_kept(name: str, weight: Any, owners: dict[str, Any]) -> str | None:
         return f"{name} {FROZEN}"
     if any(map(repeats, weight.parameters())):
         return f"{name} has an expanded weight or bias, one number in several places"
-    held = ((owner, free_weight(other)) for owner, other in owners.items())
-    shared = next((owner for owner, tensor in held if tensor is not None and overlap(free, tensor)), None)
+    others = ((owner, free_weight(other)) for owner, other in owners.items())
+    shared = next((owner for owner, tensor in others if tensor is not None and overlap(free, tensor)), None)
     return None if shared is None else f"{name} shares its weights with {shared}"
 
 
 def multiplier(weight: Any, shape: tuple[int, ...]) -> str:
     """Name of the parameter that multiplies the weight a layer computes, found by doubling each; empty if there is none."""
-    given = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(weight.weight)
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(weight.weight)
 
     def response() -> Any:
-        return weight(given) - weight(torch.zeros_like(given))  # without the bias
+        return weight(x) - weight(torch.zeros_like(x))  # without the bias
 
     def doubles(parameter: Any, once: Any) -> bool:
         parameter.mul_(2)
@@ -174,13 +170,13 @@ def multiplier(weight: Any, shape: tuple[int, ...]) -> str:
         parameter.div_(2)
         return bool(once.any()) and torch.allclose(twice, 2 * once, rtol=1e-3)
 
-    def found() -> str:
+    def name_of_multiplier() -> str:
         with written(weight):
             once = response()
-            return next((name for name, each in weight.named_parameters() if doubles(each, once)), "")
+            return next((name for name, parameter in weight.named_parameters() if doubles(parameter, once)), "")
 
     try:
-        return kept(weight, found)
+        return kept(weight, name_of_multiplier)
     except Exception:  # it needs other arguments, or a special input
         return ""
 

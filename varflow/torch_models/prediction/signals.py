@@ -67,11 +67,11 @@ def effort_for(graph: Graph) -> Effort:
         Responses(FEWER, SCRAMBLES, 0),
         MANY,
         jitter=JITTER,
-        positions_together=TOGETHER if pooled else 0,
+        largest_map=TOGETHER if pooled else 0,
         increments=False,
         pools=False,
         windows=WINDOWS,
-        inputs_together=0,
+        largest_batch=0,
     )
 
 

@@ -1,5 +1,5 @@
-"""What is wrong with a model or a call: errors for what cannot be traced, with what to do instead; notes on what is probably a
-mistake, and on what cannot be put back after a pass.
+"""Errors for models and calls that cannot be traced, with what to do instead; notes on what is probably a mistake, and on what
+cannot be put back after a pass.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from varflow.model.over_neurons import mean_of
 from varflow.results.audit import first_of
 from varflow.torch_models.tracing.origins import tensors_in
 from varflow.torch_models.tracing.traced import Trace, axes_of_a_step
-from varflow.torch_models.tracing.weights import of_its_own, torch_class
+from varflow.torch_models.tracing.weights import has_own_forward, torch_class
 
 
 def check_model(model: Any) -> None:
@@ -77,25 +77,24 @@ def _advice(model: Any, inputs: Any, rule: str) -> str:
 
     For instance, snnTorch's neurons return spikes in single precision, which the next layer in half precision does not accept.
     """
-    given_on, places = ({str(tensor.device) for tensor in tensors} for tensors in (tensors_in(inputs), model.parameters()))
-    if given_on and len(places) == 1 and not given_on & places:
-        (place,) = places
-        return f"inputs are on {' and '.join(sorted(given_on))}, the model on {place}: give inputs.to({place!r})"
+    tensors, parameters = tensors_in(inputs), list(model.parameters())
+    devices, place = {str(each.device) for each in tensors}, {str(each.device) for each in parameters}
+    if devices and len(place) == 1 and not devices & place:
+        return f"inputs are on {_words(devices)}, the model on {_words(place)}: give inputs.to({min(place)!r})"
     if "dtype" not in rule:
         return ""
-    held = {parameter.dtype for parameter in model.parameters()}
-    given = {tensor.dtype for tensor in tensors_in(inputs)}
-    if len(held) == 1 and not given & held:
-        return f"inputs are {_words(given)}, weights {_words(held)}: give inputs.to({_words(held)})"
-    odd = {dtype for dtype in held if dtype.itemsize != 4}
-    if not odd:
+    of_inputs, of_weights = {each.dtype for each in tensors}, {each.dtype for each in parameters}
+    if len(of_weights) == 1 and not of_inputs & of_weights:
+        return f"inputs are {_words(of_inputs)}, weights {_words(of_weights)}: give inputs.to({_words(of_weights)})"
+    not_single = {dtype for dtype in of_weights if dtype.itemsize != 4}
+    if not not_single:
         return ""
     advice = "take a float32 copy, copy.deepcopy(model).float(), with inputs.float(), or torch.autocast"
-    return f"the model's weights are {_words(odd)}, its neurons return another precision: {advice}"
+    return f"the model's weights are {_words(not_single)}, its neurons return another precision: {advice}"
 
 
-def _words(dtypes: set[Any]) -> str:
-    return " and ".join(sorted(map(str, dtypes)))
+def _words(names: set[Any]) -> str:
+    return " and ".join(sorted(map(str, names)))
 
 
 INTEGRATES = 1e3  # times the lowest threshold: above this ratio a neuron counts as an integrator
@@ -112,18 +111,18 @@ def unlike_their_kind(traced: Trace) -> dict[str, str]:
     words: dict[str, str] = {}
     for weight, (name, shape) in weights.items():
         base = torch_class(weight)
-        if of_its_own(weight) and not _gives_the_output_of(base, weight, shape):
+        if has_own_forward(weight) and not _gives_the_output_of(base, weight, shape):
             words[name] = f"{name} is a {type(weight).__name__} whose output is not that of a {base.__name__}"
     return words
 
 
 def _gives_the_output_of(base: Any, weight: Any, shape: tuple[int, ...]) -> bool:
     """True if a layer gives the output of its base class for a random input; leading axes are part of the batch."""
-    given = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(weight.weight)
-    more = 0 if hasattr(weight, "in_features") else max(given.dim() - len(weight.kernel_size) - 2, 0)
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(weight.weight)
+    leading = 0 if hasattr(weight, "in_features") else max(x.dim() - len(weight.kernel_size) - 2, 0)
     try:
         with torch.no_grad():
-            out, expected = kept(weight, lambda: (weight.forward(given), base.forward(weight, given.flatten(0, more))))
+            out, expected = kept(weight, lambda: (weight.forward(x), base.forward(weight, x.flatten(0, leading))))
     except Exception:  # it needs other arguments, or a special input
         return False
     return out.numel() == expected.numel() and torch.allclose(out.reshape(expected.shape), expected, rtol=1e-2, atol=1e-4)
@@ -145,11 +144,8 @@ def words_of_what_stays(model: Any) -> list[str]:
 
 def notes_on_steps(traced: Trace, steps: int | None) -> list[str]:
     """Notes on a number of steps that is probably a mistake."""
-    if (
-        steps is None
-        and traced.steps == 1
-        and any(layer.neuron is not None and not layer.neuron.memoryless for layer in traced.layers)
-    ):
+    memory = any(layer.neuron is not None and not layer.neuron.memoryless for layer in traced.layers)
+    if steps is None and traced.steps == 1 and memory:
         return [ONE_STEP]
     if steps is not None and traced.steps > steps > 1:
         inside = traced.steps // steps
@@ -159,18 +155,18 @@ def notes_on_steps(traced: Trace, steps: int | None) -> list[str]:
 
 def _with_more_axes(traced: Trace, steps: int | None) -> list[str]:
     """A note on modules of one's own, read as one step per call, whose currents have one more axis, which may be time."""
-    odd = [
+    suspicious = [
         layer
         for layer in traced.layers
         if layer.weights and layer.spiking.time_axis is None and len(layer.current_shape) > 1 + axes_of_a_step(layer)
         if steps in layer.current_shape[:2] or (steps is None and traced.steps == 1)
         if recognise(layer.neuron_name, layer.module) is None
     ]
-    if not odd:
+    if not suspicious:
         return []
-    shape, kind = odd[0].current_shape, type(odd[0].module).__name__
-    rule = f"count as one step: if an axis is time, register the class with vf.init.reads({kind}, time_axis=…)"
-    return [f"currents of shape {shape} into {first_of([layer.neuron_name for layer in odd])} {rule}"]
+    shape, name = suspicious[0].current_shape, type(suspicious[0].module).__name__
+    rule = f"count as one step: if an axis is time, register the class with vf.init.reads({name}, time_axis=…)"
+    return [f"currents of shape {shape} into {first_of([layer.neuron_name for layer in suspicious])} {rule}"]
 
 
 def warn_of_one_step(traced: Trace, steps: int | None) -> None:

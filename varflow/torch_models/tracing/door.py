@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from varflow._checks import require
@@ -63,12 +62,10 @@ def read(model: Any, inputs: Any, *, steps: int | None = None, neurons: Mapping[
     from varflow.torch_models.tracing.network import network_of
     from varflow.torch_models.tracing.passes import full_precision
     from varflow.torch_models.tracing.read import read_trace
-    from varflow.torch_models.tracing.weights import Moments, record_moments
 
-    used: dict[str, Moments] = {}
-    traced, *_ = trace_and_measure(model, inputs, steps, neurons, note=partial(record_moments, used))
+    traced, _, used, _ = trace_and_measure(model, inputs, steps, neurons)
     warn_of_one_step(traced, steps)
     unlike = unlike_their_kind(traced)
     with full_precision():
-        known = {name: moments for name, moments in used.items() if name not in unlike}
-        return network_of(read_trace(traced, known), traced.steps, list(unlike.values()))
+        covered = {name: moments for name, moments in used.items() if name not in unlike}
+        return network_of(read_trace(traced, covered), traced.steps, list(unlike.values()))

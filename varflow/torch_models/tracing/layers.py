@@ -13,9 +13,9 @@ from varflow.torch_models.tracing.origins import INPUT, Origin, Sender, maximum,
 from varflow.torch_models.tracing.traced import Fed, Trace, TracedLayer, neurons_of, only_factors, steps_of
 from varflow.torch_models.tracing.weights import (
     EMPTY,
+    carries_spikes,
     count_operations,
-    of_its_own,
-    of_spikes,
+    has_own_forward,
     synaptic_operations,
     why_not_covered,
 )
@@ -35,20 +35,20 @@ class Layers:
         self.sizes: dict[TracedLayer, set[int]] = {}  # numbers of a step
         self.notes: list[str] = []
 
-    def weights_called(self, name: str, origin: Origin, given: Any) -> None:
+    def weights_called(self, name: str, origin: Origin, received: Any) -> None:
         """Note a call of a weight module, and its synaptic operations."""
-        self._feed(name, origin, given)
-        arriving = given if of_spikes(origin, self.modules.weights) else given != 0
+        self._feed(name, origin, received)
+        arriving = received if carries_spikes(origin, self.modules.weights) else received != 0
         self.fed[name].operations += synaptic_operations(self.modules.weights[name], arriving)
 
     def neuron_called(self, name: str, module: Any, origin: Origin, current: Any, spikes: Any) -> TracedLayer:
-        """Note a call of a neuron; its layer."""
+        """Note a call of a neuron, and return its layer."""
         shape = tuple(current.shape)
         key = name, origin, neurons_of(self.modules.spiking[name][1], shape)
         layer = self.by_call.get(key)
         if layer is None:
             layer = self.by_call[key] = self._layer(name, module, origin, shape)
-        if layer.weighs:
+        if layer.has_inner_weights:
             self._feed(layer.neuron_name, origin, current)
         if layer.origin not in (origin, None) and not layer.origin.sources < origin.sources:
             self.unsteady.add(layer)
@@ -67,32 +67,32 @@ class Layers:
         for fed in self.fed.values():
             fed.origins = {after if origin is before else origin: None for origin in fed.origins}
 
-    def _feed(self, name: str, origin: Origin, given: Any) -> None:
+    def _feed(self, name: str, origin: Origin, received: Any) -> None:
         """Note what a weight module, or the weights within a neuron, received."""
         fed = self.fed.get(name)
         if fed is None:
-            fed = self.fed[name] = Fed(tuple(given.shape), self._keeps(origin))
+            fed = self.fed[name] = Fed(tuple(received.shape), self._needs_numbers(origin))
         fed.origins.pop(origin, None)
         fed.origins[origin] = None
         if fed.kept:  # kept tensors slow down the pass
-            fed.inputs.append(given.detach())
+            fed.inputs.append(received.detach())
 
-    def _keeps(self, origin: Origin) -> bool:
+    def _needs_numbers(self, origin: Origin) -> bool:
         """True if theory may need the numbers themselves: unless they are the spikes of a layer that it knows."""
         if not isinstance(origin.operation, Sender):
             return True
         layer = next((layer for layer in self.layers if layer.neuron_name == origin.operation.name), None)
-        if layer is None or bool(layer.unknown) or any(map(of_its_own, layer.weights)):
+        if layer is None or bool(layer.unknown) or any(map(has_own_forward, layer.weights)):
             return True
         if not layer.names and layer.spiking.entry is None:
             return True
         return layer.origin is not None and maximum(layer.origin)
 
-    def _compare(self, layer: TracedLayer, given: tuple[int, ...], returned: tuple[int, ...]) -> None:
+    def _compare(self, layer: TracedLayer, received: tuple[int, ...], returned: tuple[int, ...]) -> None:
         """Note neurons that add axes before that of the inputs, as SpikingJelly's ``GatedLIFNode`` does for all but maps."""
-        per_input = [math.prod(neurons_of(layer.spiking, shape)) for shape in (given, returned)]
-        if per_input[0] < per_input[1] and math.prod(given) == math.prod(returned):
-            shapes = f"returns spikes of shape {returned} for currents of shape {given}"
+        per_input = [math.prod(neurons_of(layer.spiking, shape)) for shape in (received, returned)]
+        if per_input[0] < per_input[1] and math.prod(received) == math.prod(returned):
+            shapes = f"returns spikes of shape {returned} for currents of shape {received}"
             self.notes.append(f"{layer.neuron_name} {shapes}: from there on inputs count as neurons")
 
     def _layer(self, name: str, module: Any, origin: Origin, shape: tuple[int, ...]) -> TracedLayer:
@@ -101,16 +101,16 @@ class Layers:
         feeding = tuple(source for source in weights if source in origin.sources)
         size = neurons_of(spiking, shape)
         of_module = [layer for layer in self.layers if layer.module is module]
-        with_these = [each for each in of_module if not feeding or not each.names or not set(feeding).isdisjoint(each.names)]
-        for layer in with_these:
+        sharing = [each for each in of_module if not feeding or not each.names or not set(feeding).isdisjoint(each.names)]
+        for layer in sharing:
             if neurons_of(spiking, layer.current_shape) == size:
                 self._add_weights(layer, feeding)
                 return layer
-        earlier = {source for each in self.layers if each not in with_these for source in each.names}
+        earlier = {source for each in self.layers if each not in sharing for source in each.names}
         names = tuple(source for source in feeding if source not in earlier) or feeding  # the others come by a shortcut
         if not math.prod(size) or not all(weights[source].weight.numel() for source in names):
             raise DomainError("model", name, f"receives currents of shape {shape}: {EMPTY}")
-        words = [*(["+".join(names)] if names else []), *(["×".join(map(str, size))] if with_these else [])]
+        words = [*(["+".join(names)] if names else []), *(["×".join(map(str, size))] if sharing else [])]
         layer = TracedLayer(
             names,
             name if not of_module else f"{name} ({', '.join(words)})",
@@ -131,7 +131,7 @@ class Layers:
         layer.weights = [self.modules.weights[source] for source in layer.names]
 
     def _unknown(self, name: str, origin: Origin) -> tuple[str, ...]:
-        """Why theory does not know a layer."""
+        """Reasons why theory does not know a layer."""
         weights, spiking = self.modules.weights, self.modules.spiking[name][1]
         reasons = [] if spiking.neuron is not None else [f"{name} {spiking.reason}"]
         if spiking.entry is not None and origin.sources.isdisjoint(weights):
@@ -160,11 +160,11 @@ class Layers:
         return Trace(self.layers, readouts, self._number_of_steps(), self.calls, self.fed, notes)
 
     def _complete(self, layer: TracedLayer) -> None:
-        """Set what is known only at the end of the pass."""
+        """Set what only the end of the pass tells."""
         origins, weights = list(layer.origins), self.modules.weights
         sources: set[str] = set().union(*(origin.sources for origin in origins))
         scaling: set[str] = set().union(*(origin.scaling for origin in origins))
-        feeding = layer.names or ((layer.neuron_name,) if layer.weighs else ())
+        feeding = layer.names or ((layer.neuron_name,) if layer.has_inner_weights else ())
         layer.fed = [self.fed[name] for name in feeding]
         layer.feeding = tuple(source for source in weights if source in sources or source in layer.names)
         layer.sources = tuple(sorted({source for each in layer.fed for source in each.sources}))
@@ -177,12 +177,12 @@ class Layers:
         layer.unknown = (*self._unknown(module_name, origins[-1]), *self._irregular(layer))
 
     def _irregular(self, layer: TracedLayer) -> list[str]:
-        """Why theory does not know the calls of a layer."""
+        """Reasons why theory does not know the calls of a layer."""
         words = [] if layer.fed else [f"{layer.neuron_name} follows no weight layer"]
         others = [each for each in self.layers if each is not layer]
-        again = [name for name in layer.names if any(self.fed[name].again(name, layer, each) for each in others)]
+        again = [name for name in layer.names if any(self.fed[name].called_again(name, layer, other) for other in others)]
         words += [f"{name} is called for several layers" for name in again]
-        fewer = len(self.sizes[layer]) > 1 or any(len({given.shape for given in each.inputs}) > 1 for each in layer.fed)
+        fewer = len(self.sizes[layer]) > 1 or any(len({x.shape for x in fed.inputs}) > 1 for fed in layer.fed)
         if fewer and not again:
             words.append(f"{layer.neuron_name} receives fewer inputs at some steps: its rates are means over those")
         if layer in self.unsteady:
@@ -193,7 +193,7 @@ class Layers:
         """Notes on weights that are used by functions, and on what did not run."""
         weights, ran = self.modules.weights, {layer.module for layer in self.layers}
         idle = [name for name in weights if name not in self.fed]
-        idle += [name for name, (module, _) in self.modules.spiking.items() if module not in ran | self.modules.parts]
+        idle += [name for name, (module, _) in self.modules.spiking.items() if module not in ran | self.modules.inside]
         used = {name for name, weight in weights.items() if any(id(each) in parameters for each in weight.parameters())}
         by_functions = [name for name in idle if name in used]
         unused = [name for name in idle if name not in used]

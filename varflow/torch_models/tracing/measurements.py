@@ -9,10 +9,10 @@ only spikes are measured.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,20 +23,12 @@ from varflow.model.neurons import Neuron
 from varflow.results import late_steps
 from varflow.results.kernel import overlaps_of_pairs
 from varflow.simulation.neurons import Cells, fired, go_on
-from varflow.torch_models.tracing.checks import check_model, notes_on_steps, words_of_what_stays
+from varflow.torch_models.tracing.checks import notes_on_steps, words_of_what_stays
 from varflow.torch_models.tracing.modules import Neurons
-from varflow.torch_models.tracing.passes import full_precision, in_full_precision
+from varflow.torch_models.tracing.passes import full_precision
 from varflow.torch_models.tracing.trace import trace
-from varflow.torch_models.tracing.traced import (
-    Trace,
-    TracedLayer,
-    axes_of_a_step,
-    batch_of,
-    flat,
-    in_single,
-    of_all,
-    split_steps,
-)
+from varflow.torch_models.tracing.traced import Trace, TracedLayer, batch_of, flat, in_single, stacked, steps_first
+from varflow.torch_models.tracing.weights import Moments, record_moments
 
 COMPARED = 16  # inputs of a batch, evenly spaced, whose spikes are compared with each other's
 FOLLOWED = 8  # inputs of a batch, evenly spaced, whose membranes are reconstructed; spikes are counted for all
@@ -75,22 +67,25 @@ class Recorder:
     def __init__(self) -> None:
         self.layers: dict[str, _LayerRecorder] = {}
 
+    @full_precision()
     def __call__(self, layer: TracedLayer, current: Any, spikes: Any) -> None:
-        follower = self.layers.get(layer.neuron_name)
-        if follower is None:
-            follower = self.layers[layer.neuron_name] = _LayerRecorder(layer)
-        follower.call(current, spikes)
+        recorder = self.layers.get(layer.neuron_name)
+        if recorder is None:
+            recorder = self.layers[layer.neuron_name] = _LayerRecorder(layer)
+        recorder.call(current, spikes)
 
+    @full_precision()
     def results(self, inputs: Any = ()) -> dict[str, LayerMeasurement]:
         """Measurements of every layer, by the inputs of the model."""
-        layers = {name: follower.result() for name, follower in self.layers.items()}
+        layers = {name: recorder.result() for name, recorder in self.layers.items()}
         batch = batch_of(inputs, [len(seen.alive) for seen in layers.values()])
         return {name: _by_input(seen, batch) for name, seen in layers.items()}
 
 
 def _by_input(seen: LayerMeasurement, inputs: int) -> LayerMeasurement:
-    """Rows of one input follow each other, such as patches that a model folds into the batch: together they are its neurons.
-    Inputs that cannot be told apart spike late if one of them does. Overlaps of rows are not those of inputs.
+    """Measurements by inputs of the model. Rows of one input, such as patches that a model folds into the batch, follow each
+    other and together are its neurons. Inputs without rows of their own spike late if one of them does. Overlaps of rows are
+    not those of inputs.
     """
     rows = len(seen.alive)
     alive = seen.alive.reshape(inputs, -1).any(1) if rows % inputs == 0 else np.full(inputs, seen.alive.any())
@@ -103,13 +98,12 @@ class _LayerRecorder:
 
     def __init__(self, layer: TracedLayer):
         self.layer = layer
-        self.axes = axes_of_a_step(layer)
         self.membranes = None if layer.spiking.neuron is None else _MembraneSums(layer)
         self.reason = ""
         neuron = layer.spiking.neuron
         self.binary = neuron is not None and not neuron.reset_rule.counts
-        self.each: Any = None
-        self.ones: Any = None
+        self.each_input: Any = None  # ones, whose products with the spikes are sums over inputs
+        self.each_neuron: Any = None
         self.followed: Any = None  # the inputs whose membranes are reconstructed
         self.compared: Any = None  # the inputs whose spikes are compared
         self.gram: Any = None  # Σ_t Σ_j S_a S_b of every two of them
@@ -119,37 +113,35 @@ class _LayerRecorder:
     def call(self, current: Any, spikes: Any) -> None:
         spiking, membranes = self.layer.spiking, self.membranes
         if membranes is not None:
-            membranes.halves |= current.dtype.itemsize < 4
+            membranes.half_precision |= current.dtype.itemsize < 4
             current = current if spiking.entry is None else spiking.entry(in_single(current))
             if current.numel() != spikes.numel():  # weights between them
                 shapes = f"receives shape {tuple(current.shape)} and returns {tuple(spikes.shape)}"
                 self.reason, self.membranes, membranes = f"{shapes}: its equations cannot be stepped on that", None, None
-        if spiking.time_axis is None:
-            return self._step(current, spikes)
-        several = split_steps(spiking, spikes).unbind()
-        for step in zip(split_steps(spiking, current).unbind() if membranes else several, several, strict=True):
+        several = steps_first(spiking, spikes).unbind()
+        for step in zip(steps_first(spiking, current).unbind() if membranes else several, several, strict=True):
             self._step(*step)
 
     def _step(self, current: Any, spikes: Any) -> None:
-        S = flat(spikes, self.axes)
+        S = flat(self.layer, spikes)
         if self.counts is None:
-            self.each, self.ones = map(S.new_ones, S.shape)
+            self.each_input, self.each_neuron = map(S.new_ones, S.shape)
             self.counts = S.new_zeros(S.shape[1])
             self.followed, self.compared = (_evenly(len(S), most, S.device) for most in (FOLLOWED, COMPARED))
             self.gram = S.new_zeros(len(self.compared), len(self.compared))
-        if len(S) != len(self.each):  # which inputs left the batch is not known
-            self.each, self.compared, self.membranes = S.new_ones(len(S)), None, None
+        if len(S) != len(self.each_input):  # which inputs left the batch is not known
+            self.each_input, self.compared, self.membranes = S.new_ones(len(S)), None, None
         if self.compared is not None:
             compared = S.index_select(0, self.compared)
             self.gram.addmm_(compared, compared.T)
-        self.spikes.append(S.mv(self.ones))
-        self.counts.addmv_((S if self.binary else S.sign().abs_()).T, self.each)  # S > 0 takes 30 times as long
+        self.spikes.append(S.mv(self.each_neuron))
+        self.counts.addmv_((S if self.binary else S.sign().abs_()).T, self.each_input)  # S > 0 takes 30 times as long
         if self.membranes is not None:  # copies: views would keep all inputs in memory
-            H, S = (flat(values, self.axes).index_select(0, self.followed) for values in (current, spikes))
+            H, S = (flat(self.layer, values).index_select(0, self.followed) for values in (current, spikes))
             self.membranes.step(H, S, spikes.shape)
 
     def result(self) -> LayerMeasurement:
-        S, counts = _numbers(of_all(self.spikes)), _numbers(self.counts)
+        S, counts = _numbers(stacked(self.spikes)), _numbers(self.counts)
         (width,) = counts.shape
         never, always = (np.count_nonzero(counts == number) / width for number in (0, sum(map(len, self.spikes))))
         variance = mean = np.full(len(S), math.nan)
@@ -171,8 +163,8 @@ class _MembraneSums:
         self.filtered: Any = 0.0  # current of the synapse
         self.before: Any = None  # membranes and spikes of the last step
         self.shape: Any = None  # of all spikes at one step
-        self.ones: Any = None
-        self.halves = False
+        self.each_neuron: Any = None  # ones
+        self.half_precision = False
         self.pending: list[tuple[Any, Any]] = []  # per step: currents and spikes of the followed inputs
         self.sums: list[Any] = []  # of H over the neurons, shape (steps, followed)
         self.norms: list[Any] = []  # of H over neurons and followed inputs, shape (steps,)
@@ -193,12 +185,12 @@ class _MembraneSums:
         if self.neuron.input_scale != 1:
             H.mul_(self.neuron.input_scale)
         if self.cells is None:
-            self.ones = H.new_ones(H.shape[-1])
+            self.each_neuron = H.new_ones(H.shape[-1])
             self.cells = self._cells(H)
         for current, spikes in zip(H.unbind(), S.to(H.dtype).unbind(), strict=True):
             self._to_membrane(current, spikes)
         norm = torch.linalg.vector_norm
-        self.sums.append(H @ self.ones)
+        self.sums.append(H @ self.each_neuron)
         self.norms.append(norm(H.flatten(1), dim=1))
         self.differing.append(norm(fired(H, self.cells).sub_(S)))
 
@@ -207,7 +199,7 @@ class _MembraneSums:
         cells, rule = _cells_of(self.neuron, like.device, like.dtype), self.neuron.reset_rule
         if not self.spiking.values:
             return cells
-        shape = self.shape[1:] if math.prod(self.shape) != len(self.ones) else self.shape  # without the inputs
+        shape = self.shape[1:] if math.prod(self.shape) != len(self.each_neuron) else self.shape  # without the inputs
         values = {name: value.to(like).expand(shape).reshape(1, -1) for name, value in self.spiking.values.items()}
         cells = replace(cells, **values)
         taken = (1.0 if rule.delayed else cells.decay) * rule.threshold * cells.threshold
@@ -235,18 +227,20 @@ class _MembraneSums:
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Variance over neurons and mean at every step."""
-        H, norm = (_numbers(torch.cat(values)) for values in (self.sums, self.norms))
-        width, inputs = len(self.ones), H.shape[1]
-        mean = H / width
-        squares = norm**2 / inputs - width * (mean**2).mean(1)
+        sums, norms = (_numbers(torch.cat(values)) for values in (self.sums, self.norms))
+        width, inputs = len(self.each_neuron), sums.shape[1]
+        mean = sums / width
+        # Σ H² - n m², of sums in single precision: rounding may leave less than 0.
+        squares = norms**2 / inputs - width * (mean**2).mean(1)
         return np.maximum(squares, 0) / max(width - 1, 1), mean.mean(1)
 
     def unlike(self, neuron: Neuron) -> str:
         """Words if the spikes are not those of the neuron."""
         self._continue()
-        spikes = len(self.ones) * sum(values.numel() for values in self.sums)
+        # Where spikes differ it is by 1, so squared norms count them.
+        spikes = len(self.each_neuron) * sum(values.numel() for values in self.sums)
         disagreeing = float(sum(norm**2 for norm in self.differing)) / spikes
-        if disagreeing <= DISAGREEING[self.halves]:
+        if disagreeing <= DISAGREEING[self.half_precision]:
             return ""
         return f"does not step as {neuron} from rest: {100 * disagreeing:.3g} % of its spikes are others"
 
@@ -268,44 +262,41 @@ def _numbers(values: Any) -> np.ndarray:
 PASSES = 5  # of a model that draws random numbers
 
 
-def trace_and_measure(
-    model: Any,
-    inputs: Any,
-    steps: int | None,
-    neurons: Neurons | None = None,
-    report: Report = unreported,
-    note: Callable[[TracedLayer], None] = lambda layer: None,
-) -> tuple[Trace, dict[str, LayerMeasurement], list[str]]:
-    """The trace of one pass, the measurements of its layers by neuron, and notes; ``note`` is called with the layer at every
-    call of a neuron.
+class MeasuredPass(NamedTuple):
+    """The trace of one pass, the measurements of its layers by neuron, the moments of its weight modules by name, and notes."""
 
-    Modules that do not step like their neuron need a second pass, in which they are only measured; notes say so.
+    trace: Trace
+    layers: dict[str, LayerMeasurement]
+    moments: dict[str, Moments]
+    notes: list[str]
+
+
+def trace_and_measure(
+    model: Any, inputs: Any, steps: int | None, neurons: Neurons | None = None, report: Report = unreported
+) -> MeasuredPass:
+    """One traced pass with measurements. Modules that do not step like their neuron need a second one, in which they are only
+    measured; notes say so.
     """
-    recorder, currents = Recorder(), []
+    recorder, currents, moments = Recorder(), [], dict[str, Moments]()
 
     def record(layer: TracedLayer, current: Any, spikes: Any) -> None:
-        note(layer)
+        record_moments(moments, layer)
         currents.append(current.sum())
         recorder(layer, current, spikes)
 
-    check_model(model)
-    stays = words_of_what_stays(model)
-    traced = trace(model, inputs, steps, in_full_precision(record), report, neurons)
+    traced = trace(model, inputs, steps, record, report, neurons)
     if traced.random:
+        # Random numbers may be drawn and not used: what tells is whether a pass with others gives other currents.
         others = []
         trace(model, inputs, steps, lambda layer, current, spikes: others.append(current.sum()), neurons=neurons, number=1)
-        traced = replace(traced, random=not _equal(currents, others))
-    with full_precision():
-        measured = recorder.results(inputs)
+        same = len(currents) == len(others) and torch.equal(torch.stack(currents), torch.stack(others))
+        traced = replace(traced, random=not same)
+    measured = recorder.results(inputs)
     unlike = [(recorder.layers[name].layer, layer.reason) for name, layer in measured.items() if layer.reason]
     if unlike:
         only_measured = {layer.module: replace(layer.spiking, neuron=None, reason=reason) for layer, reason in unlike}
-        return trace_and_measure(model, inputs, steps, {**(neurons or {}), **only_measured}, report, note)
-    return traced, measured, [*stays, *notes_on_steps(traced, steps)]
-
-
-def _equal(one: list[Any], other: list[Any]) -> bool:
-    return len(one) == len(other) and torch.equal(torch.stack(one), torch.stack(other))
+        return trace_and_measure(model, inputs, steps, {**(neurons or {}), **only_measured}, report)
+    return MeasuredPass(traced, measured, moments, [*words_of_what_stays(model), *notes_on_steps(traced, steps)])
 
 
 def mean_of_passes(
@@ -315,24 +306,24 @@ def mean_of_passes(
     passes = [first]
     for number in range(1, PASSES):
         recorder = Recorder()
-        trace(model, inputs, steps, in_full_precision(recorder), neurons=neurons, number=number)
-        with full_precision():
-            passes.append(recorder.results(inputs))
+        trace(model, inputs, steps, recorder, neurons=neurons, number=number)
+        passes.append(recorder.results(inputs))
     rates = [{name: layer.late_rate for name, layer in measured.items()} for measured in passes]
-    return {name: _mean([of[name] for of in passes if name in of]) for name in first}, words_of_chance(rates)
+    means = {name: _mean([measured[name] for measured in passes if name in measured]) for name in first}
+    return means, words_of_chance(rates)
 
 
 def _mean(passes: Sequence[LayerMeasurement]) -> LayerMeasurement:
     steps = len(passes[0].firing_rate)
     over_steps = ("firing_rate", "variance", "mean")
     names = ("alive", "dead_fraction", "saturated_fraction", "raster_overlap")
-    values = {name: [_at_steps(getattr(of, name), steps) for of in passes] for name in over_steps}
-    values |= {name: [getattr(of, name) for of in passes] for name in names}
-    return replace(passes[0], **{name: np.mean(each, axis=0) for name, each in values.items()})
+    values = {name: [_at_steps(getattr(layer, name), steps) for layer in passes] for name in over_steps}
+    values |= {name: [getattr(layer, name) for layer in passes] for name in names}
+    return replace(passes[0], **{name: np.mean(of_passes, axis=0) for name, of_passes in values.items()})
 
 
 def _at_steps(values: np.ndarray, steps: int) -> np.ndarray:
-    """Values at so many steps, early to early and late to late, of a pass that made another number of them."""
+    """Values at so many steps of a pass that made another number of them: the first to the first, the last to the last."""
     return values[np.linspace(0, len(values) - 1, steps).round().astype(int)]
 
 

@@ -39,7 +39,7 @@ class Modules:
     names : dict of module to str
     spiking : dict of str to (module, Spiking)
         Neurons by name; those that are found by their spikes are added in the pass.
-    parts : set of modules
+    inside : set of modules
         Those within neurons, and within modules with a reader.
     readers : dict of str to callable
         Readers of modules that users have registered: each is one operation.
@@ -50,13 +50,13 @@ class Modules:
     def __init__(self, model: Any, neurons: Neurons):
         self.names = {module: name for name, module in model.named_modules()}
         self.spiking = spiking_modules(self.names, neurons)
-        readers = {name: _reader_of(module) for module, name in self.names.items() if name not in self.spiking}
-        self.readers = {name: reader for name, reader in readers.items() if reader is not None}
+        others = ((name, _reader_of(module)) for module, name in self.names.items() if name not in self.spiking)
+        self.readers = {name: reader for name, reader in others if reader is not None}
         single = [module for module, name in self.names.items() if name in self.spiking or name in self.readers]
-        self.parts = {part for module in single for part in module.modules() if part is not module}
-        kinds = tuple(getattr(torch.nn, kind) for kind in WEIGHTS)
-        outside = {module: name for module, name in self.names.items() if module not in self.parts}
-        weights = {name: module for module, name in outside.items() if isinstance(module, kinds)}
+        self.inside = {inner for module in single for inner in module.modules() if inner is not module}
+        classes = tuple(getattr(torch.nn, name) for name in WEIGHTS)
+        outside = {name: module for module, name in self.names.items() if module not in self.inside}
+        weights = {name: module for name, module in outside.items() if isinstance(module, classes)}
         self.weights = {name: module for name, module in weights.items() if name not in self.readers}
 
     def may_spike(self, module: Any) -> bool:

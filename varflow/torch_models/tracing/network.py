@@ -17,7 +17,7 @@ from varflow.torch_models.tracing.read import ReadModel
 
 def network_of(model: ReadModel, steps: int, words: Sequence[str] = ()) -> Network:
     """The network of a read model without what theory does not know, which ``words`` and its ``unknown`` name."""
-    nodes, unknown = _known(model.graph)
+    nodes, unknown = _covered(model.graph)
     if not any(node.operation.spikes for node in nodes):
         raise DomainError("model", "; ".join(unknown), "leaves no layer of neurons that theory knows")
     drive, nodes = _driven(nodes)
@@ -27,7 +27,7 @@ def network_of(model: ReadModel, steps: int, words: Sequence[str] = ()) -> Netwo
     return Network(nodes=Graph(nodes, unknown), steps=steps, drive=drive)
 
 
-def _known(graph: Graph) -> tuple[list[Node], list[str]]:
+def _covered(graph: Graph) -> tuple[list[Node], list[str]]:
     """The nodes that are not behind an Unknown, with measured numbers only where needed; and the words of the Unknown."""
     nodes, place, words, sent = [graph[0]], {0: 0}, [], list(graph.shapes())
     for number, node in enumerate(graph[1:], 1):

@@ -1,4 +1,4 @@
-"""Where tensors of a traced pass come from: every tensor carries its origin, an operation on other origins.
+"""Origins of the tensors of a traced pass: every tensor carries the operation that made it, with the origins of its inputs.
 
 Sums are kept flat, as linear combinations of other origins, so that a residual network is a sum over its branches. Operations
 that theory does not know are ``Unknown``, with a name. Those that only move, split or gather numbers leave the origin as it is.
@@ -80,8 +80,8 @@ class Origin:
 
     @property
     def ancestors(self) -> list[Origin]:
-        """This one and all below, each once: in a loop over time there are exponentially many ways down."""
-        visited: dict[Origin, None] = {}
+        """All origins from this one down to the senders, itself included, each once."""
+        visited: dict[Origin, None] = {}  # a loop over time has exponentially many ways down
         waiting: list[Origin] = [self]
         while waiting:
             origin = waiting.pop()
@@ -125,14 +125,14 @@ def _after(operation: Layer, words: str, inputs: tuple[Origin, ...]) -> Origin:
 
 
 def _bounded(origin: Origin) -> bool:
-    """True behind a function with bounded values, and sums and products of such."""
+    """True behind a function with bounded values, and behind sums and products of such."""
     if isinstance(origin.operation, Unknown):
         return origin.operation.words.split()[0] in BOUNDED
     return isinstance(origin.operation, Sum | Product | Pool) and all(map(_bounded, origin.inputs))
 
 
 def _flat(operation: Sum, inputs: Iterable[Origin]) -> tuple[Sum, tuple[Origin, ...]]:
-    """A sum of sums as one sum."""
+    """One sum in place of a sum of sums, with what it adds up."""
     factors, constant = dict[Origin, float](), operation.constant
     for factor, origin in zip(operation.factors, inputs, strict=True):
         inner = origin.operation
@@ -206,6 +206,10 @@ class Provenance(TorchFunctionMode):
     def of(self, tensor: Any) -> Origin | None:
         return getattr(tensor, self.ATTRIBUTE, None)
 
+    def origin(self, tensor: Any) -> Origin:
+        """The origin of a tensor; for one that was made outside, a sender without a name."""
+        return self.of(tensor) or self.origins.sender("")
+
     def put(self, tensor: Any, origin: Origin) -> None:
         setattr(tensor, self.ATTRIBUTE, origin)
 
@@ -216,9 +220,9 @@ class Provenance(TorchFunctionMode):
 
     def _follow(self, name: str, args: Any, kwargs: Any, out: Any) -> None:
         args, kwargs = in_order(name, args, kwargs)
-        given = tensors_in((args, kwargs | {"out": None}))  # where the result is written is no signal
-        self.parameters.update(id(tensor) for tensor in given if isinstance(tensor, Parameter))
-        inputs = tuple(origin for tensor in given if (origin := self.of(tensor)) is not None)
+        tensors = tensors_in((args, kwargs | {"out": None}))  # where the result is written is no signal
+        self.parameters.update(id(tensor) for tensor in tensors if isinstance(tensor, Parameter))
+        inputs = tuple(origin for tensor in tensors if (origin := self.of(tensor)) is not None)
         results = [args[0]] if name == "__setitem__" else tensors_in(out)
         if not inputs or not results or name in _FRESH:
             return
@@ -250,8 +254,7 @@ def _drops(args: Any, kwargs: Any) -> bool:
 
 def _settings(args: Any, kwargs: Any) -> tuple[Any, ...]:
     """Arguments other than tensors, by which calls of one function in one place differ."""
-    values = (*args, *kwargs.values())
-    return tuple(value for value in values if isinstance(value, (int, float, str)))
+    return tuple(value for value in (*args, *kwargs.values()) if isinstance(value, (int, float, str)))
 
 
 def tensors_in(tree: Any) -> list[Tensor]:

@@ -37,7 +37,7 @@ def generators() -> tuple[Any, ...]:
 
 
 def reseed(number: int) -> None:
-    """Set other random numbers for every pass but the first, 0."""
+    """Seed the shared generators by the number of a pass; the first, 0, draws what the user would get."""
     if number:
         random.seed(number)
         np.random.seed(number)  # noqa: NPY002
@@ -46,27 +46,12 @@ def reseed(number: int) -> None:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """A context with ``torch.autocast`` off: it applies to the model, not to computations about it."""
+    """A context, and a decorator, with ``torch.autocast`` off: it applies to the model, not to computations about it."""
     with ExitStack() as stack:
-        for device in _lowered():
-            stack.enter_context(torch.autocast(device, enabled=False))
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
         yield
-
-
-def in_full_precision(call: Callable[..., None]) -> Callable[..., None]:
-    """The function, called with ``torch.autocast`` off."""
-
-    def called(*args: Any) -> None:
-        if not _lowered():
-            return call(*args)
-        with full_precision():
-            return call(*args)
-
-    return called
-
-
-def _lowered() -> list[str]:
-    return [device for device in ("cpu", "cuda") if torch.is_autocast_enabled(device)]
 
 
 def forward(
@@ -195,23 +180,23 @@ class PassedState:
         """Take the state from the output of a call."""
         bound = self.signature.bind_partial(*self.args, **self.kwargs)
         if self.names is None:
-            given = {name: value for name, value in bound.arguments.items() if value is not None}
-            self.names = self._names(given, output)
+            first = {name: value for name, value in bound.arguments.items() if value is not None}
+            self.names = self._names(first, output)
             states = self._states(output)
-            if any(_shapes(given.get(name)) not in ([], _shapes(state)) for name, state in states.items()):
+            if any(_shapes(first.get(name)) not in ([], _shapes(state)) for name, state in states.items()):
                 raise self._refusal(output)
         bound.arguments |= self._states(output)
         self.args, self.kwargs = bound.args, bound.kwargs
 
-    def _names(self, given: dict[str, Any], output: Any) -> list[str]:
+    def _names(self, arguments: dict[str, Any], output: Any) -> list[str]:
         """Names of the arguments that are state; DomainError if it may be in others."""
-        entry, returned = next(iter(given), None), _shapes(output)
+        entry, returned = next(iter(arguments), None), _shapes(output)
         further = [each for each in self.signature.parameters.values() if each.name != entry or each.kind in ANY]
         further = [each for each in further if not _is_option(each)]
         names = [each.name for each in further if _named_as_state(each)]
-        if any(name not in given for name in names) or all(map(_spikes, names)):
-            names = [name for name in names if not (_spikes(name) and name in given)]  # those are inputs
-        values = [None if each.kind in ANY else given.get(each.name, each.default) for each in further]
+        if any(name not in arguments for name in names) or all(map(_spikes, names)):
+            names = [name for name in names if not (_spikes(name) and name in arguments)]  # those are inputs
+        values = [None if each.kind in ANY else arguments.get(each.name, each.default) for each in further]
         unknown = [value for value in values if not isinstance(value, (int, float, str))]
         if not names and len(returned) > 1 and any(_shapes(value) in ([], returned[1:]) for value in unknown):
             raise self._refusal(output)

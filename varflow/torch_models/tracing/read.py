@@ -56,9 +56,9 @@ class ReadModel:
     inputs: int
 
 
-def read_trace(trace: Trace, moments: Mapping[str, Moments], most: int | None = None) -> ReadModel:
+def read_trace(trace: Trace, moments: Mapping[str, Moments], max_inputs: int | None = None) -> ReadModel:
     """The graph of a traced model, from the moments of its weight modules by name; with numbers of so many inputs at most."""
-    reader = _Reader(trace, moments, most)
+    reader = _Reader(trace, moments, max_inputs)
     for layer in trace.layers:
         reader.add_layer(layer)
     neurons = [reader.neurons[layer.neuron_name] for layer in trace.layers]
@@ -71,7 +71,7 @@ class _Reader:
 
     trace: Trace
     moments: Mapping[str, Moments]
-    most: int | None
+    max_inputs: int | None
     nodes: list[Node] = field(default_factory=lambda: [Node(Source(Signal("currents", (1,))), (), "drive")])
     sent: list[Signal] = field(default_factory=lambda: [Signal("currents", (1,))])
     unknown: set[int] = field(default_factory=set)  # nodes that theory does not know, and those behind them
@@ -88,7 +88,7 @@ class _Reader:
 
     def add_layer(self, layer: TracedLayer) -> None:
         """Add a layer of neurons, and all that it receives."""
-        inner, name = layer.spiking.recurrent, layer.neuron_name
+        recurrent, name = layer.spiking.recurrent, layer.neuron_name
         shape = _shape(neurons_of(layer.spiking, layer.current_shape), layer)
         if layer.unknown or layer.origin is None or layer.neuron is None:
             words = "; ".join(layer.unknown) or f"{name} receives nothing"
@@ -98,8 +98,8 @@ class _Reader:
         else:
             currents = self.origin(layer.origin)
         spike = Spike(layer.neuron or Neuron())
-        if inner is not None and layer.neuron is not None:
-            spike = Spike(layer.neuron, recurrent_gain=inner.gain, recurrent_mean_gain=inner.mean_gain)
+        if recurrent is not None and layer.neuron is not None:
+            spike = Spike(layer.neuron, recurrent_gain=recurrent.gain, recurrent_mean_gain=recurrent.mean_gain)
         self.neurons[name] = self.add(spike, currents, name=name, otherwise=Signal("spikes", shape))
 
     def _earlier(self, layer: TracedLayer) -> list[int]:
@@ -117,9 +117,8 @@ class _Reader:
             operation = origin.operation
             if isinstance(operation, Sender):
                 return self._sender(operation.name)
-            inputs = [self.origin(each) for each in origin.inputs]
-            words = origin.through[-1]
-            self.made[origin] = self.add(operation, *inputs, name=words, otherwise=self.sent[inputs[0]])
+            inputs = [self.origin(below) for below in origin.inputs]
+            self.made[origin] = self.add(operation, *inputs, name=origin.through[-1], otherwise=self.sent[inputs[0]])
         return self.made[origin]
 
     def _sender(self, name: str) -> int:
@@ -142,8 +141,8 @@ class _Reader:
             node = self._independent(node)
         try:
             received = [self.sent[source] for source in node.inputs]
-            several = len(received) > 1 and not node.operation.merges
-            if several or not all(signal.kind in node.operation.accepts for signal in received):
+            too_many = len(received) > 1 and not node.operation.merges
+            if too_many or not all(signal.kind in node.operation.accepts for signal in received):
                 raise DomainError("layers", operation, f"cannot receive {' and '.join(map(str, received))}")
             sent = node.operation.after(*received, width=None)
         except (DomainError, TypeError) as error:  # TypeError: its after takes another number of signals
@@ -182,20 +181,19 @@ class _Reader:
     def _weights(self, name: str) -> int:
         """The node of the currents of a weight module."""
         layer = next((layer for layer in self.trace.layers if name in layer.names), None)
-        fed, parts = self.trace.fed[name], [] if layer is None else layer.names
-        weight = None if layer is None else layer.weights[parts.index(name)]
-        if layer is None or weight is None or name not in self.moments or why_not_covered(weight):
+        fed, module = self.trace.fed[name], 0 if layer is None else layer.names.index(name)
+        if layer is None or name not in self.moments or why_not_covered(layer.weights[module]):
             inputs = [self.origin(origin) for origin in fed.origins if origin.sources != {INPUT}]
             words = f"weights of {name}, which moments do not describe"
             return self.add_unknown(words, name, Signal("currents", (1,)), inputs)
-        source = self._received(name, fed, layer, parts.index(name))
-        moments = self.moments[name]
+        source = self._received(name, fed, layer, module)
+        weight, moments = layer.weights[module], self.moments[name]
         gain, mean_gain = max(moments.gain, LEAST_GAIN), moments.fan_in * moments.weight_mean
-        given: dict[str, Any] = {"gain": gain, "mean_gain": mean_gain, "bias_std": moments.bias_std}
+        options: dict[str, Any] = {"gain": gain, "mean_gain": mean_gain, "bias_std": moments.bias_std}
         if hasattr(weight, "in_features"):
-            described, fits = Linear(weight.out_features, **given), self.sent[source].size == weight.in_features
+            described, fits = Linear(weight.out_features, **options), self.sent[source].size == weight.in_features
         else:
-            described = Conv(weight.out_channels, **windows_of(weight), **given)
+            described = Conv(weight.out_channels, **windows_of(weight), **options)
             channels, *area = self.sent[source].shape
             fits = channels == weight.in_channels and math.prod(area) == math.prod(fed.shape[-len(weight.kernel_size) :])
         otherwise = Signal("currents", (getattr(weight, "out_features", None) or weight.out_channels,), weighted=True)
@@ -206,9 +204,9 @@ class _Reader:
 
     def _key(self, weight: Any) -> str:
         """A key for all modules that share the memory of their weights; empty for one that has its own."""
-        modules = {id(each): each for layer in self.trace.layers for each in layer.weights}.values()
-        places = Counter(each.weight.data_ptr() for each in modules)
-        return str(weight.weight.data_ptr()) if places[weight.weight.data_ptr()] > 1 else ""
+        modules = {id(module): module for layer in self.trace.layers for module in layer.weights}.values()
+        place, places = weight.weight.data_ptr(), Counter(module.weight.data_ptr() for module in modules)
+        return str(place) if places[place] > 1 else ""
 
     def _with_mean(self, currents: int, mean: float) -> int:
         """The node behind the mean of biases."""
@@ -252,7 +250,7 @@ class _Reader:
             return None
         same = bool((received == received[:1]).all())
         x = received[:1] if same else received
-        x = (x if self.most is None else some(x, self.most)).double().cpu().numpy()
+        x = (x if self.max_inputs is None else some(x, self.max_inputs)).double().cpu().numpy()
         self.inputs = received.shape[1]
         if not np.isfinite(x).all():
             return None

@@ -15,12 +15,11 @@ import torch
 
 from varflow._progress import Report, unreported
 from varflow._restoring import kept
-from varflow.model.extensions import READS
 from varflow.model.sources import Unknown
 from varflow.torch_models.tracing.checks import advised, check_inputs, check_model, check_neurons
 from varflow.torch_models.tracing.layers import Layers
 from varflow.torch_models.tracing.modules import Modules, Neurons
-from varflow.torch_models.tracing.origins import INPUT, Origin, Provenance, tensors_in
+from varflow.torch_models.tracing.origins import INPUT, Provenance, tensors_in
 from varflow.torch_models.tracing.passes import copied, forward, generators, reseed
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
 from varflow.torch_models.tracing.unrecognised import Unrecognised
@@ -97,7 +96,7 @@ class _Tracer:
         """Wrap the forwards of weights and neurons, and add hooks to all other modules."""
         modules = self.modules
         for module, name in modules.names.items():
-            if module in modules.parts:
+            if module in modules.inside:
                 continue
             if name in modules.weights:
                 self._enclose(name, module, self._weight(name))
@@ -105,8 +104,6 @@ class _Tracer:
                 self._enclose(name, module, self._operation(name, module))
             elif name in modules.spiking:
                 self._enclose(name, module, self._neuron(name, module))
-            elif type(module) in READS:
-                self._enclose(name, module, self._own(name, module))
             else:
                 module.register_forward_pre_hook(self._enter(name), prepend=True)
                 if modules.may_spike(module):
@@ -127,7 +124,7 @@ class _Tracer:
     def _leave(self, *_: Any) -> None:
         self.running.pop()
 
-    def _enclose(self, name: str, module: Any, see: Callable[[Any, Any], None]) -> None:
+    def _enclose(self, name: str, module: Any, note: Callable[[Any, Any], None]) -> None:
         """Wrap a module's forward: a third of the cost of hooks, which would dominate tracing. Its output gets its origin here,
         not by the torch-function mode.
         """
@@ -138,60 +135,45 @@ class _Tracer:
             with unseen():
                 self.running.append(name)
                 out = inner(*args, **kwargs)
-                see(args[0] if args else next(iter(kwargs.values())), out)
+                note(args[0] if args else next(iter(kwargs.values())), out)
                 self.running.pop()
             return out
 
         module.__dict__["forward"] = forward
 
-    def _origin(self, tensor: Any) -> Origin:
-        return self.provenance.of(tensor) or self.provenance.origins.sender("")
-
     def _weight(self, name: str) -> Callable[[Any, Any], None]:
         source = self.provenance.origins.sender(name)
 
-        def see(given: Any, out: Any) -> None:
-            self.layers.weights_called(name, self._origin(given), given)
+        def note(received: Any, out: Any) -> None:
+            self.layers.weights_called(name, self.provenance.origin(received), received)
             self.provenance.put(out, source)
 
-        return see
-
-    def _own(self, name: str, module: Any) -> Callable[[Any, Any], None]:
-        """A hook for a module that is read as one operation, by a reader registered for its class."""
-
-        def see(given: Any, out: Any) -> None:
-            words = repr(name)
-            operation = READS[type(module)](module) or Unknown(words)
-            self.provenance.put(out, self.provenance.origins.after(name, (self._origin(given),), lambda: (operation, words)))
-
-        return see
+        return note
 
     def _neuron(self, name: str, module: Any) -> Callable[[Any, Any], None]:
-        def see(current: Any, out: Any) -> None:
+        def note(current: Any, out: Any) -> None:
             outputs = tensors_in(out)
-            layer = self.layers.neuron_called(name, module, self._origin(current), current, outputs[0])
+            layer = self.layers.neuron_called(name, module, self.provenance.origin(current), current, outputs[0])
             if self.record is not None:
                 self.record(layer, current, outputs[0])
             source = self.provenance.origins.sender(layer.neuron_name)
             for tensor in outputs:
                 self.provenance.put(tensor, source)
 
-        return see
+        return note
 
     def _operation(self, name: str, module: Any) -> Callable[[Any, Any], None]:
-        """One operation, that of the reader of a module; the origin of other tensors that it receives does not count."""
-        words = f"{type(module).__name__} in {name!r}"
+        """Note the operation that the reader of a module gives; the origin of its further inputs does not count."""
+        reader, words = self.modules.readers[name], f"{type(module).__name__} in {name!r}"
 
-        def see(given: Any, out: Any) -> None:
-            origin = self._origin(given)
-            if origin.sources == {INPUT}:
-                after = origin  # a function of the input alone counts as input
-            else:
-                after = self.provenance.origins.after(name, (origin,), lambda: (self.modules.readers[name](module), words))
+        def note(received: Any, out: Any) -> None:
+            origin = self.provenance.origin(received)
+            if origin.sources != {INPUT}:  # a function of the input alone counts as input
+                origin = self.provenance.origins.after(name, (origin,), lambda: (reader(module) or Unknown(words), words))
             for tensor in tensors_in(out):
-                self.provenance.put(tensor, after)
+                self.provenance.put(tensor, origin)
 
-        return see
+        return note
 
     def result(self) -> Trace:
         if not self.layers.layers:

@@ -19,7 +19,7 @@ from varflow.torch_models.tracing.origins import INPUT, Origin, tensors_in
 
 @dataclass(slots=True, eq=False)
 class Fed:
-    """Inputs of one weight module: the ``shape`` at its first call, every ``origin`` it came from, and, if ``kept``, the
+    """Inputs of one weight module: the ``shape`` at its first call, every ``origin`` that they came from, and, if ``kept``, the
     ``inputs`` themselves, call by call; and the synaptic ``operations`` of all calls.
     """
 
@@ -34,16 +34,16 @@ class Fed:
         return tuple(sorted(frozenset().union(*(origin.sources for origin in self.origins))))
 
     @property
-    def behind(self) -> frozenset[str]:
-        """Also those that only make factors."""
+    def senders(self) -> frozenset[str]:
+        """The sources, and those that only make factors of their signals."""
         return frozenset().union(*(origin.sources | origin.factors for origin in self.origins))
 
     @property
     def origin(self) -> Origin:
-        """The last one."""
+        """The last origin."""
         return next(reversed(self.origins))
 
-    def again(self, weight: str, layer: TracedLayer, other: TracedLayer) -> bool:
+    def called_again(self, weight: str, layer: TracedLayer, other: TracedLayer) -> bool:
         """True if weights are called again for another layer, whose currents are not those of the same call."""
         return weight in other.names and (other.module is layer.module or len(self.origins) > 1)
 
@@ -110,7 +110,7 @@ class TracedLayer:
         return self.spiking.neuron
 
     @property
-    def weighs(self) -> bool:
+    def has_inner_weights(self) -> bool:
         """True if the neuron module multiplies what it receives by weights of its own."""
         unread = self.spiking.neuron is None and not self.names
         return self.spiking.entry is not None or (unread and bool(input_weights(self.module, self.current_shape)))
@@ -161,13 +161,13 @@ class Trace:
         return self._neurons([*layer.sources, *origin]) - {layer.neuron_name, ""}
 
     def _neurons(self, names: Iterable[str]) -> set[str]:
-        """These neuron layers, and those before these weights."""
+        """Neuron layers of these names, and those whose spikes reach weights of these names."""
         senders, names, layers = set[str](), list(names), {layer.neuron_name for layer in self.layers}
         for name in names:  # which grows
             if name in layers or name not in self.fed:
                 senders.add(name)
             else:
-                names += self.fed[name].behind.difference(names)
+                names += self.fed[name].senders.difference(names)
         return senders
 
     @property
@@ -202,11 +202,11 @@ def only_factors(layers: Sequence[TracedLayer], fed: Mapping[str, Fed], weights:
     """Weights whose currents arrive only as factors of other signals: neither at neurons or in readouts, nor on the way."""
     origins = [layer.origin for layer in layers if layer.origin is not None]
     arriving = set[str]().union(
-        *(each.behind for each in fed.values()), *(origin.sources | origin.factors for origin in origins)
+        *(inputs.senders for inputs in fed.values()), *(origin.sources | origin.factors for origin in origins)
     )
     carried = used | (set(weights) - arriving)  # to neurons, and by readouts out of the model
-    for name, each in reversed(list(fed.items())):
-        carried |= set(each.sources) if name in carried else set()
+    for name, inputs in reversed(list(fed.items())):
+        carried |= set(inputs.sources) if name in carried else set()
     return fed.keys() - carried
 
 
@@ -219,47 +219,42 @@ def batch_of(inputs: Any, rows: list[int]) -> int:
 def by_step(layer: TracedLayer, module: int = 0) -> Any:
     """The input of one weight module of an input-driven layer, steps first; a single step if it was called once."""
     calls, spiking, shape = layer.fed[module].inputs, layer.spiking, layer.current_shape
-    weight = layer.weights[module] if layer.weights else None  # None for weights within the neuron
-    axes = 1 if weight is None or hasattr(weight, "in_features") else 1 + len(weight.kernel_size)
-    given = calls[0]
+    first, axes = calls[0], axes_of_a_step(layer, module)
     if len(calls) > 1 or spiking.time_axis is None:
         x = torch.stack(calls)
-        return x if given.dim() > axes else x[:, None]
-    merged = given.dim() == axes + 1 and len(shape) > 2 and len(given) == shape[0] * shape[1]
+        return x if first.dim() > axes else x[:, None]
+    merged = first.dim() == axes + 1 and len(shape) > 2 and len(first) == shape[0] * shape[1]
     if merged and spiking.time_axis == 0 and spiking.batch_size is None and spiking.steps is None:
-        return given.unflatten(0, shape[:2])  # a container merged time into the batch axis (SpikingJelly)
-    return split_steps(spiking, given)
+        return first.unflatten(0, shape[:2])  # a container merged time into the batch axis (SpikingJelly)
+    return steps_first(spiking, first)
 
 
-def split_steps(spiking: Spiking, values: Any) -> Any:
-    """Values of all steps, as a multi-step module takes them, with steps first and batch second."""
+def steps_first(spiking: Spiking, values: Any) -> Any:
+    """Values of one call of a neuron layer, with steps first and batch second."""
+    if spiking.time_axis is None:
+        return values[None]
     if spiking.batch_size is not None or spiking.steps is not None:
         return values.unflatten(0, (-1, steps_of(spiking, tuple(values.shape)))).movedim(1, 0)
     return values.movedim(spiking.time_axis, 0)
 
 
 def some(x: Any, most: int) -> Any:
-    """At most this many inputs of a batch, evenly spaced; shape (steps, inputs, …)."""
+    """Evenly spaced inputs of a batch, at most so many; shape (steps, inputs, …)."""
     if x.shape[1] <= most:
         return x
     return x[:, np.unique(np.linspace(0, x.shape[1] - 1, most).round().astype(int))]
 
 
-def steps_first(spiking: Spiking, values: Any) -> Any:
-    """Values of one call of a neuron layer, with steps first."""
-    return values[None] if spiking.time_axis is None else split_steps(spiking, values)
-
-
-def of_all(steps: list[Any]) -> Any:
-    """Shape (steps, inputs), of values per input at each step. Inputs that left the batch count as the mean of the others."""
-    most = max(map(len, steps))
-    filled = (torch.cat([each, each.mean().nan_to_num().expand(most - len(each))]) for each in steps)
+def stacked(steps: list[Any]) -> Any:
+    """Values per input at each step as (steps, inputs). Inputs that left the batch count as the mean of the others."""
+    inputs = max(map(len, steps))
+    filled = (torch.cat([values, values.mean().nan_to_num().expand(inputs - len(values))]) for values in steps)
     return torch.stack(list(steps if len({*map(len, steps)}) == 1 else filled))
 
 
-def axes_of_a_step(layer: TracedLayer) -> int:
-    """Number of axes of one input at one step."""
-    weight = layer.weights[0] if layer.weights else None
+def axes_of_a_step(layer: TracedLayer, module: int = 0) -> int:
+    """Number of axes of one input of a weight module at one step."""
+    weight = layer.weights[module] if layer.weights else None  # None for weights within the neuron
     return 1 if weight is None or hasattr(weight, "in_features") else 1 + len(weight.kernel_size)
 
 
@@ -268,6 +263,6 @@ def in_single(values: Any) -> Any:
     return values if values.dtype.itemsize >= 4 and values.is_floating_point() else values.float()
 
 
-def flat(values: Any, axes: int) -> Any:
-    """Shape (inputs, neurons), at least in single precision."""
-    return in_single(values.flatten(1) if values.dim() > axes else values.flatten()[None])
+def flat(layer: TracedLayer, values: Any) -> Any:
+    """Values of a layer at one step as (inputs, neurons), at least in single precision."""
+    return in_single(values.flatten(1) if values.dim() > axes_of_a_step(layer) else values.flatten()[None])

@@ -11,7 +11,7 @@ import torch
 from varflow.model.library_neurons import Spiking
 from varflow.torch_models.tracing.layers import Layers
 from varflow.torch_models.tracing.modules import Modules
-from varflow.torch_models.tracing.origins import Origin, Provenance, tensors_in
+from varflow.torch_models.tracing.origins import Provenance, tensors_in
 
 
 @dataclass(slots=True, eq=False)
@@ -21,7 +21,7 @@ class Unrecognised:
     Attributes
     ----------
     silent : dict of str to list
-        Calls of modules that may be neurons but have not fired, with their places in the order of calls of neurons.
+        Calls of modules that may be neurons but have not fired: place among the calls of neurons, current, output.
     unweighted : dict of str to str
         Classes of modules that return spikes but follow no weight module, by name.
     """
@@ -38,40 +38,42 @@ class Unrecognised:
         spiking = self.modules.spiking
 
         def hook(module: Any, args: Any, out: Any) -> None:
-            given, outputs = tensors_in(args), tensors_in(out)
-            if not given or not outputs:
+            inputs, outputs = tensors_in(args), tensors_in(out)
+            if not inputs or not outputs:
                 return
-            normalised = getattr(self._origin(outputs[0]).operation, "normalises", False)  # with γ = 0 it sends 0, as if silent
-            if name not in spiking and not normalised and _spikes(given[0], outputs[0]):
-                silent, reason = torch.equal(given[0], outputs[0]), f"is a {type(module).__name__}, a neuron without equations"
-                if not self._origin(given[0]).sources.isdisjoint(self.modules.weights):
-                    if silent:  # it may be no neuron: its first spikes will tell
-                        call = len(self.layers.calls), given[0].clone(), outputs[0]
-                        self.silent.setdefault(name, []).append(call)
-                        return
-                    spiking[name] = module, Spiking(None, reason=reason)
-                elif not silent:
-                    self.unweighted[name] = type(module).__name__
+            current, spikes = inputs[0], outputs[0]
+            # A normalisation with γ = 0 sends 0, as if it were a silent neuron.
+            normalised = getattr(self.provenance.origin(spikes).operation, "normalises", False)
+            if name not in spiking and not normalised and _spikes(current, spikes):
+                self._judge(name, module, current, spikes)
             if name in spiking:
                 with torch._C.DisableTorchFunction():
-                    for number, (place, *tensors) in enumerate(self.silent.pop(name, ())):
-                        self._was_silent(name, module, place + number, *tensors)
-                    self.neuron(name, module)(given[0], outputs[0])
+                    for number, (place, *call) in enumerate(self.silent.pop(name, ())):
+                        self._insert(name, module, place + number, *call)
+                    self.neuron(name, module)(current, spikes)
 
         return hook
 
-    def _was_silent(self, name: str, module: Any, place: int, current: Any, out: Any) -> None:
-        """Add an earlier call of a neuron, without currents and spikes, to the calls then made."""
-        before = self._origin(out)
+    def _judge(self, name: str, module: Any, current: Any, spikes: Any) -> None:
+        """Make a module that spikes behind weights a neuron. A silent one may be none: its first spikes will tell."""
+        silent = torch.equal(current, spikes)
+        if self.provenance.origin(current).sources.isdisjoint(self.modules.weights):
+            self.unweighted |= {} if silent else {name: type(module).__name__}
+        elif silent:
+            self.silent.setdefault(name, []).append((len(self.layers.calls), current.clone(), spikes))
+        else:
+            reason = f"is a {type(module).__name__}, a neuron without equations"
+            self.modules.spiking[name] = module, Spiking(None, reason=reason)
+
+    def _insert(self, name: str, module: Any, place: int, current: Any, out: Any) -> None:
+        """Insert an earlier, silent call of a neuron at its place in the order of calls."""
+        before = self.provenance.origin(out)
         self.neuron(name, module)(current, out)
         if before.sources:
-            self.layers.replace_origin(before, self._origin(out))
+            self.layers.replace_origin(before, self.provenance.origin(out))
         self.layers.calls.insert(place, self.layers.calls.pop())
         for calls in self.silent.values():
-            calls[:] = [(each + (each >= place), *tensors) for each, *tensors in calls]
-
-    def _origin(self, tensor: Any) -> Origin:
-        return self.provenance.of(tensor) or self.provenance.origins.sender("")
+            calls[:] = [(later + (later >= place), *call) for later, *call in calls]
 
 
 def _spikes(current: Any, out: Any) -> bool:

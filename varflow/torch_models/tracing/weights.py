@@ -19,6 +19,7 @@ from varflow.init.fans import effective_fan_in, fan_in
 from varflow.model.layers import Layer, Pool
 from varflow.model.merges import Concat, Product, Sum
 from varflow.torch_models.tracing.origins import INPUT, Origin, Sender
+from varflow.torch_models.tracing.passes import full_precision
 from varflow.torch_models.tracing.traced import Fed, TracedLayer
 
 EMPTY = "a layer has no neurons or no inputs"
@@ -44,9 +45,9 @@ def sum_of_modules(moments: Sequence[Moments]) -> Moments:
     if not moments:
         return Moments(1, math.nan, math.nan, math.nan, math.nan)
     fan = moments[0].fan_in
-    std, bias_std = math.hypot(*(each.gain for each in moments)), math.hypot(*(each.bias_std for each in moments))
-    mean, bias_mean = sum(each.fan_in * each.weight_mean for each in moments), sum(each.bias_mean for each in moments)
-    return Moments(fan, std / math.sqrt(fan), mean / fan, bias_std, bias_mean)
+    gain, bias_std = math.hypot(*(m.gain for m in moments)), math.hypot(*(m.bias_std for m in moments))
+    mean_gain, bias_mean = sum(m.fan_in * m.weight_mean for m in moments), sum(m.bias_mean for m in moments)
+    return Moments(fan, gain / math.sqrt(fan), mean_gain / fan, bias_std, bias_mean)
 
 
 def moments_of(weight: Any) -> Moments:
@@ -56,6 +57,7 @@ def moments_of(weight: Any) -> Moments:
     return Moments(fan_in(weight), std, mean, bias_std, bias_mean)
 
 
+@full_precision()
 def record_moments(used: dict[str, Moments], layer: TracedLayer) -> None:
     """Add the moments of a layer's weights during the pass: its forward may clamp them, which is undone afterwards."""
     for name, weight in zip(layer.names, layer.weights, strict=True):
@@ -76,7 +78,7 @@ def _spread(tensor: Any) -> tuple[float, float]:
 
 
 def why_not_covered(weight: Any) -> str | None:
-    """Why moments do not describe a weight layer; None if they do."""
+    """The reason why moments do not describe a weight layer, in words that follow its name; None if they do."""
     if getattr(weight, "transposed", False):
         return "is a transposed convolution"
     if len(getattr(weight, "kernel_size", ())) > 2:
@@ -108,25 +110,26 @@ def windows_of(weight: Any) -> dict[str, tuple[int, int]]:
 
 def torch_class(weight: Any) -> Any:
     """The class of torch that a weight module is or is derived from."""
-    return next(kind for kind in type(weight).__mro__ if kind.__module__.startswith("torch.nn.modules."))
+    return next(base for base in type(weight).__mro__ if base.__module__.startswith("torch.nn.modules."))
 
 
-def of_its_own(weight: Any) -> bool:
+def has_own_forward(weight: Any) -> bool:
     """True if a weight module has another forward than torch's class."""
     return type(weight).forward is not torch_class(weight).forward
 
 
-def synaptic_operations(weight: Any, given: Any) -> Any:
-    """``Σ x · (connections of x)`` over all that a weight layer is given in one call, as a tensor; zero padding and strides
+def synaptic_operations(weight: Any, received: Any) -> Any:
+    """``Σ x · (connections of x)`` over all that a weight layer receives in one call, as a tensor; zero padding and strides
     are left out.
 
     Spikes are counted as often as they arrive (sums of spikes are integers). For numbers that are no spikes, give
-    ``given != 0``: the multiplications by numbers other than 0.
+    ``received != 0``: the multiplications by numbers other than 0.
     """
-    x = given.detach().float()
+    x = received.detach().float()
     if hasattr(weight, "in_features"):
         return x.sum(dtype=torch.float64) * weight.out_features
     axes = len(weight.kernel_size)
+    # A convolution of the sum over channels with ones counts the windows that each number lies in.
     maps = x.sum(-1 - axes, keepdim=True).flatten(0, max(x.dim() - axes - 2, 0)) if x.dim() > axes + 1 else x.sum(0)[None, None]
     ones = torch.ones(1, 1, *weight.kernel_size, dtype=x.dtype, device=x.device)
     if weight.transposed:
@@ -138,7 +141,7 @@ def synaptic_operations(weight: Any, given: Any) -> Any:
     return arrived.sum(dtype=torch.float64) * weight.out_channels / weight.groups
 
 
-def of_spikes(origin: Origin, weights: Container[str]) -> bool:
+def carries_spikes(origin: Origin, weights: Container[str]) -> bool:
     """True for spikes and numbers of spikes; not for currents, averages and the input."""
     return all(_keeps_spikes(each.operation, weights) for each in origin.ancestors)
 
@@ -159,8 +162,8 @@ def count_operations(layers: Sequence[TracedLayer], fed: Mapping[str, Fed]) -> N
     for layer in layers:
         factors = frozenset() if layer.origin is None else layer.origin.factors
         names = list(layer.names)
-        for behind in chain([factors], (fed[name].behind for name in names)):  # names grow
-            before = [source for source in sorted(behind) if source in fed and source not in counted]
+        for senders in chain([factors], (fed[name].senders for name in names)):  # names grow
+            before = [source for source in sorted(senders) if source in fed and source not in counted]
             names += before
             counted.update(before)
         layer.operations = sum(float(fed[name].operations) / counted[name] for name in names) if names else math.nan
