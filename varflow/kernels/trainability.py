@@ -186,7 +186,7 @@ def _firing(visits: list[Visit]) -> np.ndarray:
         if visit.node_number in reached:
             reached.update(visit.node.inputs)
             if "spikes" in visit.kept:
-                firing.append(visit.of_numbers or _fires(visit.received[0]))
+                firing.append(visit.reads_inputs or _fires(visit.received[0]))
     return np.array(firing[::-1], bool) & _fires(visits[-1].sent)
 
 

@@ -151,7 +151,7 @@ def _per_unit_rate(network: Network, responses: Responses, size: float, single: 
     change = np.zeros(network.depth)
     change[0] = PIXELS * size
     for visit in visits:
-        if isinstance(visit.node.operation, Linear) and not visit.of_numbers and (l := visit.layer_number) < network.depth:
+        if isinstance(visit.node.operation, Linear) and not visit.reads_inputs and (l := visit.layer_number) < network.depth:
             change[l] = np.hypot(change[l], _spikes_in_step(visit, single))
     variances = [np.diagonal(v.kept["received"].covariance, axis1=-2, axis2=-1).mean() for v in visits if "state" in v.kept]
     return change / np.sqrt(variances), not any(len(node.inputs) > 1 for node in blocks.graph)
