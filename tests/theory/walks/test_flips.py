@@ -158,6 +158,33 @@ def test_networks_of_their_own_width():
     assert not agrees(vf.flips(in_time(8, width=64), **few), samples)
 
 
+def test_neurons_without_reset():
+    """Exact, and by a million drawn currents."""
+    network = vf.Network(width=50, depth=1, gain=2.0, neuron=vf.Neuron(1.0, decay=0.5, reset="none"), steps=3)
+    rng, filters = np.random.default_rng(0), 0.5 ** np.array([[0, np.inf, np.inf], [1, 0, np.inf], [2, 1, 0]])
+
+    def drawn(change):
+        found = []
+        for _ in range(8):
+            z = rng.standard_normal(10**6)
+            a, b = (filters.sum(axis=1)[:, None] * I > 1 for I in (z, z + change(len(z))))
+            found.append((a ^ b).sum() / (a.sum() + b.sum()))
+        return np.array(found)[:, None]
+
+    signs = drawn(lambda size: 0.01 * rng.choice([-1, 1], size))
+    assert agrees(vf.flips(network, relative=0.01), drawn(lambda size: 0.01 * rng.standard_normal(size)))
+    assert agrees(vf.flips(network, direct=0.01), signs)
+    assert not agrees(vf.flips(network, relative=0.01), signs)
+
+
+def test_figure_and_data():
+    pytest.importorskip("matplotlib")
+    found = vf.flips(in_time(3, width=20), direct=[0.0, 0.1, 0.1], repeats=4)
+    assert found.plot().get_title() == "direct change, 4 sampled networks of finite width"
+    assert found.to_dict()["samples"].__len__() == 4
+    assert "4 networks of their own width" in repr(found)
+
+
 # Doors.
 
 
