@@ -21,7 +21,7 @@ import traceback
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from varflow.campaign.fingerprint import code_version
+from varflow.campaign.block import code_version
 
 __all__ = ["Interpreter", "Scenario", "import_once"]
 
@@ -132,11 +132,11 @@ def _draw():
 def _command_once():
     """A command: the command line is built, the code behind simulations is looked up."""
     from varflow.cli import app
-    from varflow.cli.terminal import _command
+    from varflow.cli.options import _command
 
     with contextlib.redirect_stdout(io.StringIO()):
         _command(app)(["lookup", "--threshold", "1", "--fan-in", "9"], standalone_mode=False)
-    code_version("varflow.simulation.chunks")
+    code_version("varflow.simulation.run")
 
 
 def _exit(scenario, folder):

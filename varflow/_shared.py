@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from threading import RLock
 from typing import Any, TypeVar
@@ -66,6 +67,19 @@ def exact_matmul() -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+@Shared
+def one_thread() -> AbstractContextManager[Any]:
+    """Linear algebra on one thread: for small matrices the others cost more than they do, most of all on a busy machine."""
+    return _controller().limit(limits=1, user_api="blas")
+
+
+@cache
+def _controller() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def known_by_name(module: str | None) -> str | None:

@@ -15,8 +15,7 @@ import pytest
 
 import varflow as vf
 from varflow.campaign import Block
-from varflow.campaign.block import decoded, encoded, labels
-from varflow.campaign.fingerprint import _digest, _files_and_imports, code_version
+from varflow.campaign.block import _digest, _files_and_imports, code_version, decoded, encoded, labels
 from varflow.campaign.store import Store
 from varflow.campaign.work import Processes
 
@@ -112,9 +111,9 @@ class TestKeys:
         _digest.cache_clear()
 
     def test_code_behind_a_simulation(self):
-        from varflow.campaign.fingerprint import _sources
+        from varflow.campaign.block import _sources
 
-        rooms = {path.parent.name for path in _sources(("varflow.simulation.chunks",))}
+        rooms = {path.parent.name for path in _sources(("varflow.simulation.run",))}
         assert {"simulation", "model"} <= rooms
         assert not {"campaign", "cli", "plots"} & rooms
 

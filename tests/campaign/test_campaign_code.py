@@ -196,11 +196,11 @@ LATE = """
 import sys
 from pathlib import Path
 import varflow as vf
-from varflow.campaign.fingerprint import code_version
+from varflow.campaign.block import code_version
 import varflow.phases
 
 first = code_version("varflow.phases")
-for name in ("cli/terminal.py", "plots/style.py"):  # these compute nothing
+for name in ("cli/options.py", "plots/style.py"):  # these compute nothing
     file = Path(vf.__file__).parent / name
     file.write_text(file.read_text() + "\\n# later\\n")
 assert code_version("varflow.phases") == first

@@ -68,8 +68,8 @@ validation.figures._svg = lambda *drawing: "<svg></svg>"
 
 # Networks that say when 20 of them are finished, so that a signal can be sent then; they come in small blocks.
 COUNTED = """
-import varflow.experiment, varflow.simulation, varflow.simulation.chunks
-varflow.simulation.chunks.DRAWN = 2**20
+import varflow.experiment, varflow.simulation, varflow.simulation.run
+varflow.simulation.run.DRAWN = 2**20
 real = varflow.simulation.simulate
 def simulate(networks, progress=False, **options):
     return real(networks, progress=lambda done, total: ready() if done >= 20 else None, **options)

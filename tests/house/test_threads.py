@@ -16,8 +16,8 @@ import pytest
 from scipy import stats
 
 import varflow as vf
-from varflow.simulation.chunks import exact_products
-from varflow.theory.threads import one_thread
+from varflow._shared import one_thread
+from varflow.simulation.run import exact_products
 
 torch = pytest.importorskip("torch")
 snntorch = pytest.importorskip("snntorch")
@@ -152,7 +152,7 @@ class Process:
 
 def test_linear_algebra_has_its_threads_back(monkeypatch):
     process = Process()
-    monkeypatch.setattr("varflow.theory.threads._controller", lambda: process)
+    monkeypatch.setattr("varflow._shared._controller", lambda: process)
     with one_thread():
         assert process.threads == 1
     overlapping(one_thread, one_thread, one_thread)
@@ -162,7 +162,7 @@ def test_linear_algebra_has_its_threads_back(monkeypatch):
 def test_linear_algebra_stays_on_one_thread_until_the_last_is_done(monkeypatch):
     """The thread that came first leaves while another one still computes."""
     process, left = Process(), threading.Event()
-    monkeypatch.setattr("varflow.theory.threads._controller", lambda: process)
+    monkeypatch.setattr("varflow._shared._controller", lambda: process)
 
     def later():
         with one_thread():

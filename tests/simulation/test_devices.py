@@ -16,7 +16,7 @@ import varflow as vf
 torch = pytest.importorskip("torch")
 
 from varflow.simulation import streams  # noqa: E402
-from varflow.simulation.chunks import batches_of  # noqa: E402
+from varflow.simulation.run import batches_of  # noqa: E402
 
 L = vf.layers
 LEAKY = vf.Neuron(1.0, decay=0.5, reset="subtract", synaptic_decay=0.2, delay=1)

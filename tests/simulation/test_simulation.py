@@ -407,7 +407,7 @@ class TestRunning:
     @pytest.mark.parametrize("threads", [1, 2])
     def test_interrupted_runs_keep_what_is_finished(self, threads, monkeypatch):
         described, full = uninterrupted()
-        monkeypatch.setattr("varflow.simulation.chunks.DRAWN", 1)  # as small as they can be: 8 wide networks
+        monkeypatch.setattr("varflow.simulation.run.DRAWN", 1)  # as small as they can be: 8 wide networks
 
         def interrupt(done, total):
             if done >= 32:  # the narrow networks, which count half, and three of five blocks of the wide ones

@@ -21,7 +21,7 @@ def predictions(model, x):
     traced = trace(model, x)
     assert not any(layer.unknown for layer in traced.layers)
     moments = {name: moments_of(w) for layer in traced.layers for name, w in zip(layer.names, layer.weights, strict=True)}
-    return at_infinite_width(traced, moments)[0].late_rates.mean(0)
+    return at_infinite_width(traced, moments).rates
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)

@@ -230,7 +230,7 @@ def test_windows_of_large_maps_are_followed_on_their_own(name, monkeypatch):
     monkeypatch.setattr("varflow.theory.maps.positions.IN_WINDOWS", 2**18)  # at fewer points, a sixteenth of the usual
     infinite = InfiniteWidth.of(traced, moments, 8)
     assert bool(infinite.restarted) == (name != "maxima of currents")
-    assert infinite.currents(traced.layers[0]).grid.per_position or name == "maxima of currents"
+    assert infinite.visit(traced.layers[0]).received[0].grid.per_position or name == "maxima of currents"
     assert agrees(energies(infinite), measured(name)[0])
     if name.startswith("maxima,") or name == "maxima":
         kept = RoutedPerWindow.back

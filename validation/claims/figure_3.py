@@ -13,7 +13,7 @@ import varflow as vf
 from validation.claim import Claim, Control, Judgement
 from validation.curves import drawn, gain_of, judged
 from validation.work import Work
-from varflow.simulation.chunks import exact_products
+from varflow.simulation.run import exact_products
 
 THRESHOLD = 1.0
 DEPENDENT = ("orthogonal",)  # rows that are not independent: given the spikes, a layer's variance hardly varies over networks

@@ -15,7 +15,7 @@ from validation.claim import Claim, Control, Error, Judgement
 from validation.sidak import sidak
 from validation.work import Work
 from varflow.results import late_steps
-from varflow.simulation.chunks import exact_products
+from varflow.simulation.run import exact_products
 
 CELLS: dict[str, tuple[str, vf.Neuron]] = {  # by name: the library that runs it, and our neuron
     "snnTorch Leaky β=0.5": ("snntorch", vf.neurons.snntorch_leaky(0.5)),

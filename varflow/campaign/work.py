@@ -14,16 +14,8 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    CancelledError,
-    Executor,
-    Future,
-    ProcessPoolExecutor,
-    ThreadPoolExecutor,
-    as_completed,
-    wait,
-)
+from concurrent import futures
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
@@ -60,7 +52,7 @@ def work(jobs: Mapping[int, Job], *, threads: int, finished: Callable[[int, Any]
     with ThreadPoolExecutor(threads) as pool:
         try:
             indices = {pool.submit(job, stop): index for index, job in jobs.items()}
-            for done in as_completed(tuple(indices)):
+            for done in futures.as_completed(tuple(indices)):
                 finished(indices.pop(done), done.result())
         except BaseException:
             stop.set()
@@ -68,19 +60,12 @@ def work(jobs: Mapping[int, Job], *, threads: int, finished: Callable[[int, Any]
             raise
 
 
-def spread(
-    pool: Executor,
-    blocks: dict[int, Block],
-    *,
-    window: int,
-    finished: Finished,
-    running: Running,
-) -> None:
+def spread(pool: Executor, blocks: dict[int, Block], *, window: int, finished: Finished, running: Running) -> None:
     """Compute the blocks on a pool; ``running`` names those that are out, also after an error."""
     waiting = iter(blocks.items())
     _hand_out(pool, waiting, window, running)
     while running:
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
+        for future in futures.wait(running, return_when=futures.FIRST_COMPLETED).done:
             content, seconds = future.result()
             finished(running.pop(future), content, seconds)
             _hand_out(pool, waiting, window, running)
@@ -300,7 +285,7 @@ class Cluster:
         except require("distributed", "distributed").KilledWorker as error:
             rule = f"lost several workers to one block: {' '.join(str(error).split())}"
             raise DomainError("scheduler", self._scheduler, rule) from None
-        except CancelledError:
+        except futures.CancelledError:
             raise ConvergenceError(f"the scheduler at {self._scheduler} is lost: start again to continue") from None
         finally:
             pool.shutdown(wait=False)

@@ -1,6 +1,6 @@
 """The command line: each command calls one public function and prints a table, or one JSON object with --json.
 
-One command per file; ``options`` are shared by several, ``terminal`` reads options and prints results and errors.
+``options`` are shared by several commands; they are read there, and results and errors printed.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import typer
 from varflow.cli.audit import audit
 from varflow.cli.initialise import catalogue, lookup
 from varflow.cli.network import fixed_points, predict, simulate
+from varflow.cli.options import run
 from varflow.cli.phase_diagram import phase_diagram
-from varflow.cli.terminal import run
 from varflow.cli.validate import validate
 
 __all__ = ["app", "main"]

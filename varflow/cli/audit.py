@@ -17,14 +17,15 @@ import typer
 
 import varflow as vf
 from varflow.cli import options as opt
-from varflow.cli.terminal import bar, show, whole
 
 
 def audit(
     factory: Annotated[
         str, typer.Argument(help="A function without arguments that returns (model, inputs).", metavar="MODULE:NAME")
     ],
-    steps: Annotated[int | None, whole("Call the model this often; default: once, if it loops over time itself.", "T")] = None,
+    steps: Annotated[
+        int | None, opt.whole("Call the model this often; default: once, if it loops over time itself.", "T")
+    ] = None,
     gradients: Annotated[
         bool, typer.Option("--gradients", help="Measure a backward pass too: which gradients arrive.")
     ] = False,
@@ -44,11 +45,11 @@ def audit(
     sys.path = ["", *path]
     try:
         model, inputs = _model_and_inputs(factory, as_json)
-        run = partial(vf.audit, model, inputs, steps=steps, gradients=gradients, progress=bar(as_json))
+        run = partial(vf.audit, model, inputs, steps=steps, gradients=gradients, progress=opt.bar(as_json))
         report = _result(run, factory, as_json, "makes a model that cannot be run", passed_on=vf.VarflowError)
     finally:
         sys.path = path
-    show(report, as_json)
+    opt.show(report, as_json)
     raise typer.Exit(0 if report.healthy else 1)
 
 

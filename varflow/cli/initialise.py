@@ -10,22 +10,20 @@ import varflow as vf
 from varflow._files import picture
 from varflow._process import finishing
 from varflow.cli import options as opt
-from varflow.cli.options import changed, numbers, preset_of, refuse, unless
-from varflow.cli.terminal import bar, check_folder, check_picture, deliver, option, real, result_json, show, whole
 
 EXPECTED = "All 520 rows take one to two minutes."
 
 
 def lookup(
-    threshold: Annotated[float | None, real("Firing threshold θ, any sign.", "θ")] = None,
-    fan_in: Annotated[int | None, whole("Inputs per neuron.", "n")] = None,
-    layer: Annotated[str | None, option("Weight shape instead of --fan-in: out,in[,kernel…].", "SHAPE")] = None,
+    threshold: Annotated[float | None, opt.real("Firing threshold θ, any sign.", "θ")] = None,
+    fan_in: Annotated[int | None, opt.whole("Inputs per neuron.", "n")] = None,
+    layer: Annotated[str | None, opt.option("Weight shape instead of --fan-in: out,in[,kernel…].", "SHAPE")] = None,
     distribution: opt.Distribution = "normal",
-    rate: Annotated[float | None, real("Wanted firing rate; default without memory: preserve variance 1.", "p")] = None,
-    width: Annotated[int | None, whole("With --depth: width of the network; default: the fan-in.", "n")] = None,
+    rate: Annotated[float | None, opt.real("Wanted firing rate; default without memory: preserve variance 1.", "p")] = None,
+    width: Annotated[int | None, opt.whole("With --depth: width of the network; default: the fan-in.", "n")] = None,
     depth: Annotated[
         int | None,
-        whole("Report survival to this layer, and the corrected gain. With memory: the layer that has the late rate.", "L"),
+        opt.whole("Report survival to this layer, and the corrected gain. With memory: the layer that has the late rate.", "L"),
     ] = None,
     neuron: opt.Preset = None,
     beta: opt.Beta = None,
@@ -33,13 +31,13 @@ def lookup(
     reset: opt.Reset = "none",
     input_scale: opt.InputScale = 1.0,
     synaptic_decay: opt.SynapticDecay = 0.0,
-    steps: Annotated[int | None, whole("Time steps, which a neuron with memory needs.", "T")] = None,
+    steps: Annotated[int | None, opt.whole("Time steps, which a neuron with memory needs.", "T")] = None,
     surrogate: Annotated[
-        str | None, option("Surrogate derivative, such as atan: growth of gradients, and the width that suits.", "NAME")
+        str | None, opt.option("Surrogate derivative, such as atan: growth of gradients, and the width that suits.", "NAME")
     ] = None,
-    survival_target: Annotated[float, real("With --depth: wanted survival probability.", "P")] = 0.99,
+    survival_target: Annotated[float, opt.real("With --depth: wanted survival probability.", "P")] = 0.99,
     table: Annotated[
-        Path | None, option(f"Instead, write corrected gains over θ, n and L to this .csv or .json. {EXPECTED}", "FILE")
+        Path | None, opt.option(f"Instead, write corrected gains over θ, n and L to this .csv or .json. {EXPECTED}", "FILE")
     ] = None,
     resume: opt.Resume = False,
     workers: opt.Workers = 1,
@@ -61,16 +59,16 @@ def lookup(
       varflow lookup --table deep.json --depth 500 --workers 2 --resume
     """
     if table is not None:
-        rule, name = "does not apply to --table, whose axes are threshold, width and depth", unless("normal", distribution)
-        refuse(rule, fan_in=fan_in, layer=layer, rate=rate, distribution=name, surrogate=surrogate)
+        rule, name = "does not apply to --table, whose axes are threshold, width and depth", opt.unless("normal", distribution)
+        opt.refuse(rule, fan_in=fan_in, layer=layer, rate=rate, distribution=name, surrogate=surrogate)
         axes = {"threshold": threshold, "width": width, "depth": depth}
         if table.suffix not in (".csv", ".json"):
             raise vf.DomainError("table", str(table), "must end in .csv or .json")
         campaign = opt.campaign(table.with_suffix(f".{opt.STORE}"), resume, workers, scheduler, "rows")
         return _write_table(table, axes, survival_target, as_json, campaign)
     rule = "applies only to --table, which takes long"
-    refuse(rule, resume=resume or None, workers=unless(1, workers), scheduler=scheduler)
-    dynamics = changed(decay=decay, reset=reset, input_scale=input_scale, synaptic_decay=synaptic_decay)
+    opt.refuse(rule, resume=resume or None, workers=opt.unless(1, workers), scheduler=scheduler)
+    dynamics = opt.changed(decay=decay, reset=reset, input_scale=input_scale, synaptic_decay=synaptic_decay)
     cell = _cell(threshold, neuron, beta, dynamics)
     try:
         result = vf.lookup(
@@ -78,14 +76,14 @@ def lookup(
             neuron=cell,
             steps=steps,
             fan_in=fan_in,
-            layer=None if layer is None else numbers("layer", layer),
+            layer=None if layer is None else opt.numbers("layer", layer),
             distribution=vf.distribution(distribution),
             rate=rate,
             width=width,
             depth=depth,
             survival_target=survival_target,
             surrogate=surrogate,
-            progress=bar(as_json),
+            progress=opt.bar(as_json),
         )
     except vf.DomainError as error:
         if error.argument == "decay" and beta is not None:
@@ -93,29 +91,29 @@ def lookup(
         if error.argument == "fan_in" and error.value is None:
             raise vf.DomainError("fan_in", None, "is missing: give it or --layer SHAPE") from None
         raise
-    show(result, as_json, result.warnings, in_table=True)
+    opt.show(result, as_json, result.warnings, in_table=True)
 
 
 def _cell(threshold: float | None, preset: str | None, beta: float | None, dynamics: dict[str, Any]) -> Any:
     """The neuron of lookup's options; None if only a threshold is given."""
-    cell = preset_of(preset, beta)
+    cell = opt.preset_of(preset, beta)
     if cell is None:
         if threshold is None:
             raise vf.DomainError("threshold", None, "is missing")
         return vf.Neuron(threshold, **dynamics) if dynamics else None
-    refuse("conflicts with --neuron, which sets it: give one of them", **dynamics, threshold=threshold)
+    opt.refuse("conflicts with --neuron, which sets it: give one of them", **dynamics, threshold=threshold)
     return cell
 
 
 def _write_table(path: Path, axes: dict[str, Any], target: float, as_json: bool, campaign: Any) -> None:
     """Write the table over the given axes, the others at their defaults."""
-    check_folder(path.parent, path.name, argument="table")
+    opt.check_folder(path.parent, path.name, argument="table")
     given = {name: value for name, value in axes.items() if value is not None}
-    progress = bar(as_json) or (not as_json and _tell)
+    progress = opt.bar(as_json) or (not as_json and _tell)
     with campaign as run:
         result = vf.corrected_gain_table(**given, survival_target=target, progress=progress, campaign=run)
-    content = result.to_csv() if path.suffix == ".csv" else result_json(result, [])
-    deliver(result, as_json, {path: content}, argument="table")
+    content = result.to_csv() if path.suffix == ".csv" else opt.result_json(result, [])
+    opt.deliver(result, as_json, {path: content}, argument="table")
 
 
 def _tell(done: int, total: int) -> None:
@@ -127,19 +125,21 @@ def _tell(done: int, total: int) -> None:
 
 
 def catalogue(
-    threshold: Annotated[float | None, real("Firing threshold θ, positive.  [default: 1, or of --neuron]", "θ")] = None,
+    threshold: Annotated[float | None, opt.real("Firing threshold θ, positive.  [default: 1, or of --neuron]", "θ")] = None,
     decay: opt.Decay = 0.0,
-    fan_in: Annotated[int, whole("Inputs per neuron.", "n")] = 512,
-    depth: Annotated[int, whole("Layer that activity should reach.", "L")] = 100,
-    width: Annotated[int | None, whole("Neurons per layer; default: the fan-in.", "n")] = None,
-    steps: Annotated[int | None, whole("Time steps; default: 1 without memory, else 20.", "T")] = None,
+    fan_in: Annotated[int, opt.whole("Inputs per neuron.", "n")] = 512,
+    depth: Annotated[int, opt.whole("Layer that activity should reach.", "L")] = 100,
+    width: Annotated[int | None, opt.whole("Neurons per layer; default: the fan-in.", "n")] = None,
+    steps: Annotated[int | None, opt.whole("Time steps; default: 1 without memory, else 20.", "T")] = None,
     reset: opt.Reset = "none",
     input_scale: opt.InputScale = 1.0,
     neuron: opt.Preset = None,
     beta: opt.Beta = None,
-    rate: Annotated[float, real("Firing rate, for methods that need one.", "p")] = 0.1,
-    survival_target: Annotated[float, real("Survival probability that counts as alive.", "P")] = 0.99,
-    plot: Annotated[Path | None, option("Write variance and spikes over layers to this .png, .pdf or .svg.", "FILE")] = None,
+    rate: Annotated[float, opt.real("Firing rate, for methods that need one.", "p")] = 0.1,
+    survival_target: Annotated[float, opt.real("Survival probability that counts as alive.", "P")] = 0.99,
+    plot: Annotated[
+        Path | None, opt.option("Write variance and spikes over layers to this .png, .pdf or .svg.", "FILE")
+    ] = None,
     as_json: opt.Json = False,
 ) -> None:
     """Published initialisations side by side.
@@ -154,19 +154,19 @@ def catalogue(
       varflow catalogue --threshold 0.7 --width 100 --depth 50 --rate 0.15
       varflow catalogue --fan-in 1000 --plot methods.png
     """
-    form = "" if plot is None else check_picture(plot, argument="plot")
+    form = "" if plot is None else opt.check_picture(plot, argument="plot")
     result = vf.catalogue(
         threshold=threshold,
-        neuron=preset_of(neuron, beta),
-        **changed(decay=decay, reset=reset, input_scale=input_scale),
+        neuron=opt.preset_of(neuron, beta),
+        **opt.changed(decay=decay, reset=reset, input_scale=input_scale),
         fan_in=fan_in,
         depth=depth,
         width=width,
         steps=steps,
         rate=rate,
         survival_target=survival_target,
-        progress=bar(as_json),
+        progress=opt.bar(as_json),
     )
     with finishing():
         files = {} if plot is None else {plot: picture(result.plot_layers(), form)}
-        deliver(result, as_json, files, argument="plot")
+        opt.deliver(result, as_json, files, argument="plot")

@@ -8,11 +8,9 @@ import typer
 
 import varflow as vf
 from varflow.cli import options as opt
-from varflow.cli.options import of_a_network
-from varflow.cli.terminal import Stopped, bar, option, show
 
 
-@of_a_network
+@opt.of_a_network
 def predict(
     network: Any,
     infinite: Annotated[bool, typer.Option("--infinite", help="Infinite width, not exact theory at this width.")] = False,
@@ -29,18 +27,18 @@ def predict(
       varflow predict --threshold 0.7 --gain kaiming --infinite --json
     """
     in_the_limit = infinite or network.steps > 1
-    profile = vf.mean_field(network, progress=bar(as_json)) if in_the_limit else vf.finite_width(network)
-    show(profile, as_json, gain=network.gain)
+    profile = vf.mean_field(network, progress=opt.bar(as_json)) if in_the_limit else vf.finite_width(network)
+    opt.show(profile, as_json, gain=network.gain)
 
 
-@of_a_network
+@opt.of_a_network
 def simulate(
     network: Any,
     repeats: opt.Repeats = 20,
     seed: opt.Seed = 0,
     engine: opt.Engine = "dense",
     device: opt.Device = "cpu",
-    dtype: Annotated[str, option("float32 or float64.", "NAME")] = "float32",
+    dtype: Annotated[str, opt.option("float32 or float64.", "NAME")] = "float32",
     as_json: opt.Json = False,
 ) -> None:
     """Simulate networks and measure every layer.
@@ -55,13 +53,13 @@ def simulate(
     """
     options: dict[str, Any] = {"repeats": repeats, "seed": seed, "engine": engine, "device": device, "dtype": dtype}
     try:
-        ensemble = vf.simulate(network, **options, progress=bar(as_json))
+        ensemble = vf.simulate(network, **options, progress=opt.bar(as_json))
     except vf.Interrupted as stop:
         if not stop.ensembles or not stop.ensembles[0].repeats:
-            raise Stopped(str(stop)) from None
-        show(stop.ensembles[0], as_json, [f"{stop}; these are shown"], gain=network.gain)
-        raise Stopped from None
-    show(ensemble, as_json, gain=network.gain)
+            raise opt.Stopped(str(stop)) from None
+        opt.show(stop.ensembles[0], as_json, [f"{stop}; these are shown"], gain=network.gain)
+        raise opt.Stopped from None
+    opt.show(ensemble, as_json, gain=network.gain)
 
 
 def fixed_points(
@@ -84,4 +82,4 @@ def fixed_points(
     g = vf.gain_by_rule(gain, threshold, distribution=law, bias_std=bias_std, mean_gain=mean_gain)
     points = vf.fixed_points(threshold=threshold, gain=g, distribution=law, bias_std=bias_std, mean_gain=mean_gain)
     scanned = f"scanned in steps of {points.resolution:g} in ln V: a closer pair can be missed" if points.resolution else None
-    show(points, as_json, [scanned] if scanned else [], gain=g)
+    opt.show(points, as_json, [scanned] if scanned else [], gain=g)

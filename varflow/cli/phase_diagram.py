@@ -10,8 +10,6 @@ from varflow._checks import choice, require
 from varflow._files import picture
 from varflow._process import finishing
 from varflow.cli import options as opt
-from varflow.cli.options import numbers, refuse, unless
-from varflow.cli.terminal import bar, check_folder, deliver, option, result_json
 
 QUANTITIES = ("survival", "depth-scales")
 PICTURE, NUMBERS = "phase-diagram.png", "phase-diagram.json"
@@ -19,17 +17,18 @@ PICTURE, NUMBERS = "phase-diagram.png", "phase-diagram.json"
 
 def phase_diagram(
     threshold: Annotated[
-        list[str] | None, option("Thresholds, separated by commas or repeated.  [default: 0.3 to 1.3 in steps of 0.05]", "θ,…")
+        list[str] | None,
+        opt.option("Thresholds, separated by commas or repeated.  [default: 0.3 to 1.3 in steps of 0.05]", "θ,…"),
     ] = None,
-    width: Annotated[list[str] | None, option("Widths, likewise.  [default: 18 of them, 10 to 3000]", "n,…")] = None,
+    width: Annotated[list[str] | None, opt.option("Widths, likewise.  [default: 18 of them, 10 to 3000]", "n,…")] = None,
     depth: opt.Depth = 100,
     gain: opt.Gain = "preserving",
-    quantity: Annotated[str, option("survival, or depth-scales (then --gain takes numbers g,…).", "WHAT")] = "survival",
-    surrogate: Annotated[str | None, option("Of gradients, with depth-scales.  [default: atan]", "NAME")] = None,
+    quantity: Annotated[str, opt.option("survival, or depth-scales (then --gain takes numbers g,…).", "WHAT")] = "survival",
+    surrogate: Annotated[str | None, opt.option("Of gradients, with depth-scales.  [default: atan]", "NAME")] = None,
     surrogate_width: Annotated[
-        list[str] | None, option("Widths of the surrogate instead of thresholds, with depth-scales.", "a,…")
+        list[str] | None, opt.option("Widths of the surrogate instead of thresholds, with depth-scales.", "a,…")
     ] = None,
-    out: Annotated[Path, option("Folder for phase-diagram.png and phase-diagram.json.", "DIR")] = Path("varflow-results"),
+    out: Annotated[Path, opt.option("Folder for phase-diagram.png and phase-diagram.json.", "DIR")] = Path("varflow-results"),
     resume: opt.Resume = False,
     workers: opt.Workers = 1,
     scheduler: opt.Scheduler = None,
@@ -54,28 +53,28 @@ def phase_diagram(
     survival = choice("quantity", quantity, QUANTITIES) == "survival"
     options: dict[str, Any] = {}
     if threshold:
-        options["threshold"] = numbers("threshold", *threshold)
+        options["threshold"] = opt.numbers("threshold", *threshold)
     if survival:
-        refuse("needs --quantity depth-scales", surrogate=surrogate, surrogate_width=surrogate_width)
+        opt.refuse("needs --quantity depth-scales", surrogate=surrogate, surrogate_width=surrogate_width)
         options |= {"depth": depth, "gain": gain}
         if width:
-            options["width"] = numbers("width", *width, kind=int)
+            options["width"] = opt.numbers("width", *width, kind=int)
     else:
         rule = "cannot be given with --quantity depth-scales, which is for infinite width"
-        refuse(rule, width=width, depth=unless(100, depth))
+        opt.refuse(rule, width=width, depth=opt.unless(100, depth))
         if surrogate is not None:
             options["surrogate"] = surrogate
         if surrogate_width:
-            options["width"] = numbers("surrogate_width", *surrogate_width)
+            options["width"] = opt.numbers("surrogate_width", *surrogate_width)
         if gain != "preserving":
-            options["gain"] = numbers("gain", gain)
+            options["gain"] = opt.numbers("gain", gain)
     require("plot", "matplotlib.figure")
-    check_folder(out, PICTURE, NUMBERS)
+    opt.check_folder(out, PICTURE, NUMBERS)
     if survival:
         with opt.campaign(out / opt.STORE, resume, workers, scheduler, "networks") as campaign:
-            diagram = vf.phase_diagram(**options, progress=bar(as_json), campaign=campaign)
+            diagram = vf.phase_diagram(**options, progress=opt.bar(as_json), campaign=campaign)
     else:
         diagram = vf.depth_scales(**options)
     with finishing():
-        files = {out / PICTURE: picture(diagram.plot()), out / NUMBERS: result_json(diagram, [])}
-        deliver(diagram, as_json, files)
+        files = {out / PICTURE: picture(diagram.plot()), out / NUMBERS: opt.result_json(diagram, [])}
+        opt.deliver(diagram, as_json, files)

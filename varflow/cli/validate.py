@@ -13,8 +13,6 @@ from varflow._checks import require
 from varflow._files import picture
 from varflow._process import finishing
 from varflow.cli import options as opt
-from varflow.cli.options import GAINS, drive_of, numbers
-from varflow.cli.terminal import Stopped, bar, check_folder, deliver, option, real, result_json
 
 QUICK_WIDTH = 300
 RESULT = "result.json"
@@ -23,10 +21,12 @@ RESULT = "result.json"
 def validate(
     threshold: Annotated[
         list[str] | None,
-        option("Thresholds, separated by commas or repeated.  [default: 0.1,0.3,0.5,0.7,0.85,1; with a leak 1]", "θ,…"),
+        opt.option("Thresholds, separated by commas or repeated.  [default: 0.1,0.3,0.5,0.7,0.85,1; with a leak 1]", "θ,…"),
     ] = None,
-    gain: Annotated[list[str] | None, option(f"Gains, one panel each: {GAINS}  [default: preserving,kaiming]", "g,…")] = None,
-    width: Annotated[list[str] | None, option("Neurons per layer, one panel each.  [default: 1000]", "n,…")] = None,
+    gain: Annotated[
+        list[str] | None, opt.option(f"Gains, one panel each: {opt.GAINS}  [default: preserving,kaiming]", "g,…")
+    ] = None,
+    width: Annotated[list[str] | None, opt.option("Neurons per layer, one panel each.  [default: 1000]", "n,…")] = None,
     depth: opt.Depth = 100,
     repeats: opt.Repeats = 20,
     seed: opt.Seed = 0,
@@ -40,10 +40,10 @@ def validate(
     input_gain: opt.InputGain = None,
     engine: opt.Engine = "dense",
     bias: Annotated[
-        float | None, real("With --steps: allowed relative error of infinite width, 0.02 for 2 %.", "FRACTION")
+        float | None, opt.real("With --steps: allowed relative error of infinite width, 0.02 for 2 %.", "FRACTION")
     ] = None,
     device: opt.Device = "cpu",
-    out: Annotated[Path, option("Folder for propagation.png and result.json.", "DIR")] = Path("varflow-results"),
+    out: Annotated[Path, opt.option("Folder for propagation.png and result.json.", "DIR")] = Path("varflow-results"),
     quick: Annotated[bool, typer.Option("--quick", help=f"Width {QUICK_WIDTH}: a few seconds.")] = False,
     resume: opt.Resume = False,
     workers: opt.Workers = 1,
@@ -70,32 +70,32 @@ def validate(
     if quick and width:
         raise vf.DomainError("width", width, f"conflicts with --quick, which sets {QUICK_WIDTH}: give one of them")
     options: dict[str, Any] = {"depth": depth, "repeats": repeats, "seed": seed, "engine": engine, "device": device}
-    options |= {"steps": steps, "bias": bias, "drive": drive_of(drive, input_gain)}
+    options |= {"steps": steps, "bias": bias, "drive": opt.drive_of(drive, input_gain)}
     cell = vf.Neuron(decay=decay, reset=reset, input_scale=input_scale, synaptic_decay=synaptic_decay, delay=delay)
     if cell != vf.Neuron():
         options["neuron"] = cell
     if quick:
         options["width"] = QUICK_WIDTH
     if width:
-        options["width"] = numbers("width", *width, kind=int)
+        options["width"] = opt.numbers("width", *width, kind=int)
     if threshold:
-        options["threshold"] = numbers("threshold", *threshold)
+        options["threshold"] = opt.numbers("threshold", *threshold)
     if gain:
         options["gain"] = [name.strip() for text in gain for name in text.split(",")]
     require("plot", "matplotlib.figure")
-    check_folder(out, "propagation.png", RESULT)
+    opt.check_folder(out, "propagation.png", RESULT)
     with opt.campaign(out / opt.STORE, resume, workers, scheduler, "networks") as campaign:
-        experiment = vf.validate(**options, progress=bar(as_json), campaign=campaign)
+        experiment = vf.validate(**options, progress=opt.bar(as_json), campaign=campaign)
     with finishing():
         older = not experiment.complete and _complete(out / RESULT)
         finished = f"stopped after {experiment.repeats} of {experiment.requested_repeats} networks; these are judged"
         finished += f"{', the older result stays' if older else ''}, and --resume continues"
         warnings, files = [] if experiment.complete else [finished], {}
         if not older:
-            files = {out / "propagation.png": picture(experiment.plot()), out / RESULT: result_json(experiment, warnings)}
-        deliver(experiment, as_json, files, warnings)
+            files = {out / "propagation.png": picture(experiment.plot()), out / RESULT: opt.result_json(experiment, warnings)}
+        opt.deliver(experiment, as_json, files, warnings)
     if warnings:
-        raise Stopped
+        raise opt.Stopped
     raise typer.Exit(0 if experiment.passed else 1)
 
 

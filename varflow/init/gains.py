@@ -17,12 +17,7 @@ from varflow.theory.roots import bisect
 
 
 def gain(
-    *,
-    threshold: Any,
-    variance: Any = 1.0,
-    distribution: Any = "normal",
-    bias_std: Any = 0.0,
-    mean_gain: Any = 0.0,
+    *, threshold: Any, variance: Any = 1.0, distribution: Any = "normal", bias_std: Any = 0.0, mean_gain: Any = 0.0
 ) -> Any:
     r"""The gain that makes ``variance`` a fixed point of the layer map; the paper's at ``variance=1``.
 

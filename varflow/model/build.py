@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from varflow._checks import DomainError, instance
-from varflow.model.chains import chain_parts
 from varflow.model.drive_kinds import Drive, Inputs, SpikeTrains
 from varflow.model.graph import Graph, Node, Path, sent_by
-from varflow.model.layers import Residual
+from varflow.model.layers import Residual, Spike
 from varflow.model.merges import Product, Sum
 from varflow.model.signals import Layer, Signal, first_signal
 from varflow.model.sources import Source
@@ -67,6 +67,14 @@ class _Builder:
         if layer.merge == "iand":
             end = self.add(Sum((-1.0,), 1.0), end, name=f"{name}.complement")
         return self.add(Product(), at, end, name=name)
+
+
+def chain_parts(chain: Any) -> tuple[Spike, list[Linear]]:
+    """The Spike of every layer and the Linears between them, for a network that is a plain chain."""
+    common = {"weights": chain.weights, "mean_gain": chain.mean_gain, "bias_std": chain.bias_std}
+    linear = cache(lambda width, gain: Linear(width, gain=gain, **common))
+    pairs = zip(chain.widths[1:].tolist(), chain.gains[1:].tolist(), strict=True)
+    return Spike(chain.neuron), [linear(*pair) for pair in pairs]
 
 
 def graph_of(network: Any, *, first_weights: bool = False) -> Graph:

@@ -1,23 +1,42 @@
-"""A sequence of layers that is a plain chain, for which theory has faster and exact answers, and a plain chain's layers."""
+"""The simplest form of a sequence of layers: pools before the first weights become another input, as they are arithmetic on the
+numbers of the drive, and a plain chain is known as one, since theory has faster and exact answers for it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
+import numpy as np
+
+from varflow.model.build import of_layers, spiking_shapes
 from varflow.model.drive_kinds import Drive, Inputs
-from varflow.model.layers import Linear, Spike
-from varflow.model.signals import Layer
+from varflow.model.layers import Linear, Pool, Spike
+from varflow.model.signals import Layer, Signal, own_gain
 
 
-def chain_parts(chain: Any) -> tuple[Spike, list[Linear]]:
-    """The Spike of every layer and the Linears between them, for a network that is a plain chain."""
-    common = {"weights": chain.weights, "mean_gain": chain.mean_gain, "bias_std": chain.bias_std}
-    linear = cache(lambda width, gain: Linear(width, gain=gain, **common))
-    pairs = zip(chain.widths[1:].tolist(), chain.gains[1:].tolist(), strict=True)
-    return Spike(chain.neuron), [linear(*pair) for pair in pairs]
+def pooled_first(layers: Sequence[Layer], drive: Drive) -> tuple[tuple[Layer, ...], Drive]:
+    """The layers after leading Pools of a given input, and the drive with the pooled input."""
+    layers = tuple(layers)
+    while isinstance(layers[0], Pool) and isinstance(drive, Inputs) and len(layers) > 1:
+        own_gain(layers[0], drive)
+        before = Signal("input", drive.shape or (drive.fan_in,))
+        after = layers[0].after(before)
+        spiking_shapes(of_layers(layers[:2], before, 1))  # numbers need weights before neurons
+        x = _pooled(layers[0], drive.x.reshape(*drive.x.shape[:-1], *before.shape))
+        unit = float(np.sqrt(np.mean(x**2)))
+        drive = replace(drive, x=x.reshape(*drive.x.shape[:-1], -1), input_gain=1 / unit if unit else 1.0, shape=after.shape)
+        layers = layers[1:]
+    return layers, drive
+
+
+def _pooled(pool: Pool, x: np.ndarray) -> np.ndarray:
+    """Averages or maxima over the windows of the last two axes."""
+    size, (down, along), padding, _ = pool.windows(x.shape[-2:])
+    edges = [(0, 0)] * (x.ndim - 2) + [(pad, pad) for pad in padding]
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, edges), size, axis=(-2, -1))[..., ::down, ::along, :, :]
+    return windows.mean(axis=(-2, -1)) if pool.kind == "average" else windows.max(axis=(-2, -1))
 
 
 def as_chain(layers: Sequence[Layer], width: int | None, drive: Drive) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
@@ -182,7 +183,15 @@ def _preset(preset: Callable[..., Neuron], *holders: Any, **given: Any) -> Neuro
     """A preset called with the module's attributes of the same names."""
     taken = [name for name in inspect.signature(preset).parameters if name not in given]
     values = {name: plain_value(getattr(holder, name)) for name in taken for holder in holders if hasattr(holder, name)}
-    return preset(**values, **{name: plain_value(value) for name, value in given.items()})
+    values |= {name: plain_value(value) for name, value in given.items()}
+    known = all(isinstance(value, int | float | str | None) for value in values.values())  # others may have no hash
+    return _of_numbers(preset, **values) if known else preset(**values)
+
+
+@lru_cache(maxsize=256, typed=True)
+def _of_numbers(preset: Callable[..., Neuron], **values: Any) -> Neuron:
+    """A preset called with numbers and names: most layers of a model have the same."""
+    return preset(**values)
 
 
 def plain_value(value: Any) -> Any:

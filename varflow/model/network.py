@@ -28,13 +28,12 @@ from varflow._checks import (
 from varflow._display import Shown, Table
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.build import graph_of, of_layers, of_nodes, spiking_shapes
-from varflow.model.chains import as_chain
+from varflow.model.chains import as_chain, pooled_first
 from varflow.model.drives import Drive, Given, currents
 from varflow.model.graph import Graph, Path
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import mean_of
-from varflow.model.pooled_inputs import pooled_first
 from varflow.model.signals import Layer, first_signal
 from varflow.model.weights import NAMES, WeightLaw, weight_law
 

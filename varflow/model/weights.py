@@ -9,7 +9,7 @@ Connections may be absent, independently (``sparse``) or so that each neuron kee
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from varflow._checks import (
     positive,
     positive_number,
     probability,
+    put,
     real_number,
     scalar,
 )
@@ -48,6 +49,8 @@ class WeightLaw:
         Exact number of inputs that each neuron keeps.
     approximate : bool
         Whether theory treats the potential as normal.
+    mean, std : float
+        Of the core.
     """
 
     core: WeightDistribution
@@ -56,11 +59,16 @@ class WeightLaw:
     density: float = 1.0
     in_degree: int | None = None
     approximate: bool = False
+    mean: float = field(init=False, repr=False, compare=False)
+    std: float = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        put(self, mean=self.core.mean, std=self.core.std)
 
     @property
     def own_mean(self) -> float:
         """Mean of a present weight in units of its standard deviation, before any ``mean_gain``."""
-        return (self.core.mean + self.offset) / self.core.std
+        return (self.mean + self.offset) / self.std
 
     @property
     def normal_given_spikes(self) -> bool:
@@ -74,7 +82,7 @@ class WeightLaw:
     def own_mean_gain(self, gain: float, fan_in: int) -> float:
         """``n E[w]`` at this gain, unless the network's ``mean_gain`` replaces it."""
         scale, shift = self.connection(gain, fan_in)
-        return self._present(fan_in) * (scale * self.core.mean + shift)
+        return self._present(fan_in) * (scale * self.mean + shift)
 
     def connection(self, gain: float, fan_in: int, mean_gain: float | None = None) -> tuple[float, float]:
         """``(scale, shift)`` of a connection that is present, for ``n Var[w] = gain²`` and ``n E[w] = mean_gain``.
@@ -84,7 +92,7 @@ class WeightLaw:
         gain, fan_in = positive_number("gain", gain), integer("fan_in", fan_in, minimum=1)
         number, absent = self._present(fan_in), 0.0 if self.in_degree else 1 - self.density
         if mean_gain is None:
-            factor = gain / math.sqrt(number * (1 + absent * self.own_mean**2)) / self.core.std
+            factor = gain / math.sqrt(number * (1 + absent * self.own_mean**2)) / self.std
             return factor, factor * self.offset
         mean_gain = real_number("mean_gain", mean_gain)
         mean = mean_gain / number
@@ -93,8 +101,8 @@ class WeightLaw:
             rule = "is too large for this gain: absent connections alone give the weights more variance; raise gain or density"
             raise DomainError("mean_gain", mean_gain, rule)
         std_given_presence = math.sqrt(gain - presence) * math.sqrt(gain + presence) if presence else gain
-        factor = std_given_presence / math.sqrt(number) / self.core.std
-        return factor, mean - factor * self.core.mean
+        factor = std_given_presence / math.sqrt(number) / self.std
+        return factor, mean - factor * self.mean
 
     def _present(self, fan_in: int) -> float:
         """Expected number of inputs a neuron keeps."""

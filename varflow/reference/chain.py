@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from varflow._checks import DomainError, integer
 from varflow._mpmath import mp, mpf
-from varflow.reference.digits import at_least_zero, in_digits, number
+from varflow.reference.digits import at_least_zero, in_digits, number, parameters
 from varflow.reference.distributions import distribution_named
 
 WIDEST = 200  # the full matrix has (n + 1)² entries of many digits
@@ -78,13 +78,7 @@ def chain_of(width: Any, threshold: Any, gain: Any, bias_std: Any, mean_gain: An
     if n > WIDEST:
         rule = f"must be at most {WIDEST} here, where the full transition matrix is built; vf.finite_width takes any width"
         raise DomainError("width", width, rule)
-    return Chain(
-        n,
-        number("threshold", threshold),
-        at_least_zero("gain", gain, zero=False) ** 2,
-        at_least_zero("bias_std", bias_std, zero=True) ** 2,
-        number("mean_gain", mean_gain),
-    )
+    return Chain(n, *parameters(threshold, gain, bias_std, mean_gain))
 
 
 def solved(matrix: Any, right: list[int], mean_gain: Any) -> list[Any]:

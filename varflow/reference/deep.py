@@ -214,12 +214,7 @@ class ExactLifetime(NamedTuple):
 
 @in_digits
 def quasi_stationary(
-    *,
-    threshold: float,
-    gain: float,
-    width: int,
-    mean_gain: float = 0.0,
-    digits: int = 50,
+    *, threshold: float, gain: float, width: int, mean_gain: float = 0.0, digits: int = 50
 ) -> ExactQuasiStationary:
     r"""The state of a narrow, deep network with normal weights given that it is alive, and its escape rate ``r`` to silence.
 
@@ -263,14 +258,7 @@ def quasi_stationary(
 
 
 @in_digits
-def relaxation_depth(
-    *,
-    threshold: float,
-    gain: float,
-    width: int,
-    mean_gain: float = 0.0,
-    digits: int = 20,
-) -> Any:
+def relaxation_depth(*, threshold: float, gain: float, width: int, mean_gain: float = 0.0, digits: int = 20) -> Any:
     r"""Layers over which the memory of the drive in a narrow, live network decays by a factor e.
 
     .. math:: -\frac{1}{\ln(|\lambda_2|/\lambda_1)}, \qquad \lambda_1 > |\lambda_2| \ge \dots

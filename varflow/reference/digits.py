@@ -72,6 +72,12 @@ def at_least_zero(name: str, value: Any, *, zero: bool) -> Any:
     return exact
 
 
+def parameters(threshold: Any, gain: Any, bias_std: Any, mean_gain: Any) -> tuple[Any, Any, Any, Any]:
+    """``θ``, ``g²``, ``σ_b²`` and ``m_g`` of a layer, the exact values of a user's numbers."""
+    theta, gain2 = number("threshold", threshold), at_least_zero("gain", gain, zero=False) ** 2
+    return theta, gain2, at_least_zero("bias_std", bias_std, zero=True) ** 2, number("mean_gain", mean_gain)
+
+
 def enough_digits_for(z: Any) -> Any:
     """Add ``2 log10|z|`` digits: a relative error ``ε`` of ``z`` makes one of ``z² ε`` in ``exp(-z²/2)``."""
     return mp.workdps(mp.dps + max(0, 2 * int(mp.mag(z) if z else 0)) // 3)  # mag ≈ log2|z|, log10(2) < 1/3

@@ -156,11 +156,9 @@ def largest_threshold(
     choice("gain", gain, ("preserving", "best"))
 
     def lack(theta: Any) -> Any:
-        g = (
-            number("gain", preserving_gain(threshold=theta, digits=mp.dps))
-            if gain == "preserving"
-            else max(theta, 1) * _limit()
-        )
+        g = max(theta, 1) * _limit()
+        if gain == "preserving":
+            g = number("gain", preserving_gain(threshold=theta, digits=mp.dps))
         return target - survival(chain_of(width, theta, g, 0, 0), layers, mpf(1))
 
     least = mpf(10) ** -6

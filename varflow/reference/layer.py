@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from varflow._checks import DomainError, integer
 from varflow._mpmath import mp, mpf
 from varflow.model.distributions import Distribution
-from varflow.reference.digits import at_least_zero, enough_digits_for, first_power, in_digits, number, root_between
+from varflow.reference.digits import at_least_zero, enough_digits_for, first_power, in_digits, number, parameters, root_between
 from varflow.reference.distributions import ExactPotential, distribution_named
 
 
@@ -52,13 +52,7 @@ class ReferenceLayer(NamedTuple):
 
 def layer_of(threshold: Any, gain: Any, distribution: Any, bias_std: Any, mean_gain: Any) -> ReferenceLayer:
     """The layer of the user's numbers, taken as exact."""
-    return ReferenceLayer(
-        distribution_named(distribution),
-        number("threshold", threshold),
-        at_least_zero("gain", gain, zero=False) ** 2,
-        at_least_zero("bias_std", bias_std, zero=True) ** 2,
-        number("mean_gain", mean_gain),
-    )
+    return ReferenceLayer(distribution_named(distribution), *parameters(threshold, gain, bias_std, mean_gain))
 
 
 @in_digits

@@ -295,20 +295,18 @@ class AuditReport(Exported, Shown):
     def _table(self) -> Table:
         always = any(layer.saturated_fraction for layer in self.layers)
         back = any(math.isfinite(layer.gradient_norm) for layer in self.layers)
-        rows = [_row(layer, always, back) for layer in self.layers]
-        ends = (measured(self.spikes), measured(self.operations), "")
-        rows.append(("total", *["" for _ in rows[0][1 : -len(ends)]], *ends))
-        weights, neurons = (max(7, *map(len, column)) for column in list(zip(*rows, strict=True))[:2])
-        layout = f"{{:<{weights}}} {{:<{neurons}}} {{:>8}} {{:>8}} {{:>17}} {{:>8}} {{:>8}} {{:>7}} {{:>7}}"
-        layout += f"{' {:>7}' if always else ''}{' {:>9} {:>9} {:>7} {:>8}' if back else ''} {{:>9}} {{:>9}}  {{}}"
-        more = (*(["always"] if always else []), *(["gradient", "theory", "χ", "no grad"] if back else []))
-        header = ("weights", "neuron", "gain", "rate", "predicted", "dead", "inputs", "overlap", "theory", *more)
+        cells = [_cells(layer, always, back) for layer in self.layers]
+        header, sizes, _ = zip(*cells[0], strict=True)
+        rows = [tuple(text for _, _, text in of_layer) for of_layer in cells]
+        rows.append(("total", *[""] * (len(header) - 4), measured(self.spikes), measured(self.operations), ""))
+        names = (f"{{:<{max(7, *map(len, column))}}}" for column in list(zip(*rows, strict=True))[:2])
+        layout = " ".join([*names, *(f"{{:>{size}}}" for size in sizes[2:-1])]) + "  {}"
         predicted = any(math.isfinite(layer.predicted_rate) for layer in self.layers)
         by = f"predicted: {self.method}" if predicted else "without a prediction"
         title = f"AuditReport: {several(self.steps, 'step')}, {several(self.inputs, 'input')}, {by}"
         rest = [f"and {len(self.notes) - SHOWN} more in .notes"] if len(self.notes) > SHOWN else []
         remarks = [*(self.problems or ["healthy"]), *self.remarks, *self.notes[:SHOWN], *rest]
-        return Table(title, layout, rows, (*header, "spikes", "SynOps", "verdict"), remarks, "  ! ")
+        return Table(title, layout, rows, header, remarks, "  ! ")
 
 
 def _rule(layer: AuditedLayer) -> str:
@@ -320,30 +318,32 @@ def _rule(layer: AuditedLayer) -> str:
     return f"its spikes hardly depend on what it receives: {lower}{target}"
 
 
-def _row(layer: AuditedLayer, always: bool, back: bool) -> tuple[str, ...]:
-    predicted = measured(layer.predicted_rate, ".4f")
-    predicted += f" ± {layer.predicted_std:.2g}" if math.isfinite(layer.predicted_std) else ""
-    return (
-        weights_of(layer),
-        layer.neuron_name,
-        measured(layer.gain),
-        f"{layer.firing_rate:.4f}",
-        predicted,
-        f"{layer.dead_fraction:.1%}",
-        f"{layer.survival.mean():.0%}",
-        measured(layer.raster_overlap, ".3g"),
-        measured(layer.predicted_overlap, ".3g"),
-        *([f"{layer.saturated_fraction:.1%}"] if always else []),
-        *(_gradients(layer) if back else []),
-        measured(layer.spikes),
-        measured(layer.operations),
-        f"{layer.verdict} (output)" if layer.output else layer.verdict,
-    )
-
-
-def _gradients(layer: AuditedLayer) -> tuple[str, ...]:
-    numbers = (layer.gradient_norm, layer.predicted_gradient_norm, layer.gradient_gain)
-    return (*(measured(value, ".3g") for value in numbers), measured(layer.dead_gradients, ".1%"))
+def _cells(layer: AuditedLayer, always: bool, back: bool) -> list[tuple[str, int, str]]:
+    """Header, width and text of every column; ``always`` and ``back``: with those that not every audit has."""
+    spread = f" ± {layer.predicted_std:.2g}" if math.isfinite(layer.predicted_std) else ""
+    saturated = [("always", 7, f"{layer.saturated_fraction:.1%}")]
+    gradients = [
+        ("gradient", 9, measured(layer.gradient_norm, ".3g")),
+        ("theory", 9, measured(layer.predicted_gradient_norm, ".3g")),
+        ("χ", 7, measured(layer.gradient_gain, ".3g")),
+        ("no grad", 8, measured(layer.dead_gradients, ".1%")),
+    ]
+    return [
+        ("weights", 0, weights_of(layer)),
+        ("neuron", 0, layer.neuron_name),
+        ("gain", 8, measured(layer.gain)),
+        ("rate", 8, f"{layer.firing_rate:.4f}"),
+        ("predicted", 17, measured(layer.predicted_rate, ".4f") + spread),
+        ("dead", 8, f"{layer.dead_fraction:.1%}"),
+        ("inputs", 8, f"{layer.survival.mean():.0%}"),
+        ("overlap", 7, measured(layer.raster_overlap, ".3g")),
+        ("theory", 7, measured(layer.predicted_overlap, ".3g")),
+        *(saturated if always else []),
+        *(gradients if back else []),
+        ("spikes", 9, measured(layer.spikes)),
+        ("SynOps", 9, measured(layer.operations)),
+        ("verdict", 0, f"{layer.verdict} (output)" if layer.output else layer.verdict),
+    ]
 
 
 def _per_layer(growth: float) -> str:

@@ -352,9 +352,6 @@ class TemporalCriticalGain(Exported, Shown):
 
     def _table(self) -> Table:
         title = f"TemporalCriticalGain of {self.neuron!r}, {self.steps} steps, layer {self.depth}, {self.drive!r}"
-        rows = [
-            (name, f"{g:.5g}", f"± {self.error[name]:.2g}", f"{g**2:.5g}")
-            for name in ("gain", "late_gain")
-            for g in [getattr(self, name)]
-        ]
+        gains = named(self, "gain", "late_gain").items()
+        rows = [(name, f"{g:.5g}", f"± {self.error[name]:.2g}", f"{g**2:.5g}") for name, g in gains]
         return Table(title, "  {:<10} {:>9} {:>9}  {}", rows, ("", "gain", "error", "gain²"))

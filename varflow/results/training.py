@@ -111,7 +111,7 @@ class TrainingHistory(Shown):
             if callable(add):
                 for name, value in scalars.items():
                     add(name, value, step)
-            else:
+            elif log is not None:
                 log(scalars, step=step)
         self._written = [entry for entry in self._written if entry[0] is not writer] + [(writer, len(self.rows))]
 

@@ -25,6 +25,7 @@ from varflow.simulation import dense
 from varflow.simulation.measures import Measures
 from varflow.simulation.neurons import Cells, respond
 from varflow.simulation.streams import Streams
+from varflow.simulation.weighted import factor
 
 # A block holds 32 networks; fewer if their potentials (networks × steps × neurons) exceed 2^19, about the cache, and more below
 # 2^14, where Python's overhead dominates.
@@ -76,8 +77,10 @@ def batches(
         if place not in use_dense:
             streams = _streams(network, seed, torch.device(device))
             made.append(ConditionalNetworks((network,), (place,), streams, _dtype(network, dtype)))
-    drawn = dense.batches([networks[place] for place in use_dense], repeats=repeats, seed=seed, device=device, dtype=dtype)
-    return made + [replace(batch, places=tuple(use_dense[place] for place in batch.places)) for batch in drawn]
+    if use_dense:
+        drawn = dense.batches([networks[place] for place in use_dense], repeats=repeats, seed=seed, device=device, dtype=dtype)
+        made += [replace(batch, places=tuple(use_dense[place] for place in batch.places)) for batch in drawn]
+    return made
 
 
 def _streams(network: Network, seed: int, device: torch.device) -> Streams:
@@ -94,15 +97,8 @@ def _dtype(network: Network, dtype: str) -> torch.dtype:
     """float64 where float32 could not hold the potentials, and for spike counts, which can grow without bound."""
     drive = network.drive
     received = np.abs(drive.currents).max() if isinstance(drive, Given) else np.sqrt(drive.current_variances)
-    scales = np.abs(
-        [
-            *network.gains,
-            size_of(network.neuron.threshold),
-            network.bias_std,
-            network.mean_gain or 0.0,
-            *np.atleast_1d(received),
-        ]
-    )
+    sent = [*network.gains, network.bias_std, network.mean_gain or 0.0]
+    scales = np.abs([*sent, *np.atleast_1d(received), size_of(network.neuron.threshold)])
     held = np.all((scales == 0) | ((scales > _SCALES[0]) & (scales < _SCALES[1])))
     return getattr(torch, dtype) if held and not network.neuron.reset_rule.counts else torch.float64
 
@@ -159,19 +155,6 @@ class Normals:
             return normal.mul_(covariance.sqrt().to(normal.dtype))
         out = self.product[: normal.numel()].view(normal.shape)
         return torch.bmm(factor(covariance).to(normal.dtype), normal, out=out)
-
-
-def factor(covariance: Tensor, joint: Tensor | None = None) -> Tensor:
-    """The Cholesky factor ``L``, ``L Lᵀ = C + 1e-12 tr(C) 1``, with exact zeros for steps of variance 0.
-
-    ``joint``: the covariance of which ``C`` is what other steps leave; it then sets the trace and which variances are 0.
-    """
-    if covariance.shape[-1] == 1 and joint is None:
-        return covariance.sqrt()
-    size = (covariance if joint is None else joint).diagonal(dim1=-2, dim2=-1)
-    total = size.sum(-1, keepdim=True)
-    ridge = torch.where(total > 0, 1e-12 * total, 1.0)  # steps with equal spikes make C singular
-    return torch.linalg.cholesky(covariance + torch.diag_embed(ridge.expand_as(size))) * (size > 0)[..., None]
 
 
 def _received(network: Network, layer: int, gram: Tensor, counts: Tensor, normals: Normals) -> Tensor:

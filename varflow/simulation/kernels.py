@@ -16,8 +16,8 @@ from torch import Tensor
 
 from varflow._progress import Progress, reporter
 from varflow.model.network import Network
-from varflow.simulation.chunks import exact_products
 from varflow.simulation.layered import batch_of
+from varflow.simulation.run import exact_products
 
 SEEN = {  # of spikes (networks, inputs, steps, neurons), as rows of numbers
     "steps": lambda x: x.flatten(1, 2),

@@ -6,7 +6,6 @@ networks is always simulated whole, so that sums of real numbers do not depend o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import Event
@@ -87,14 +86,6 @@ def _record(measures: Measures, layer: int, membranes: Tensor | None, spikes: Te
     potentials = None if membranes is None else membranes[: measures.networks]
     measures.record(layer, None, potentials, counts, measures.gram(spikes))
     return True
-
-
-def batches(
-    networks: Sequence[Network], places: Sequence[int], *, engine: str, seed: int, device: str, dtype: str
-) -> list[Layered]:
-    """One for each network; ``places`` are their indices in the user's sequence."""
-    options = {"engine": engine, "seed": seed, "device": device, "dtype": dtype}
-    return [batch_of(network, place, **options) for network, place in zip(networks, places, strict=True)]
 
 
 def batch_of(

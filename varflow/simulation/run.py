@@ -1,12 +1,17 @@
 """``simulate``: checks the arguments, distributes the work over threads and assembles the results.
 
-The layers are simulated by an engine (``dense`` or ``conditional``), which imports torch and is loaded on the first call.
+A simulation is cut into blocks: chunks of networks, as ``streams`` defines them, that can be simulated anywhere and in any
+order. The layers are simulated by an engine (``dense`` or ``conditional``), which imports torch and is loaded on first use.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 import numpy as np
@@ -14,18 +19,91 @@ import numpy as np
 from varflow._checks import DomainError, choice, deprecated, flag, integer, require, several
 from varflow._memory import room
 from varflow._progress import Progress, check_progress, reporter
+from varflow._shared import exact_matmul
+from varflow.campaign import Block
 from varflow.campaign.campaign import Campaign, Run, campaign_of
+from varflow.model.drives import ConstantCurrents, Given, Inputs, SpikeTrains, White
 from varflow.model.network import Network
 from varflow.results import Ensemble
-from varflow.simulation.chunks import batches_of, blocks_of, exact_products
 
 if TYPE_CHECKING:
-    from varflow.simulation.chunks import Batch
+    from varflow.simulation import conditional, dense, layered
 
+    Batch = dense.DenseNetworks | conditional.ConditionalNetworks | layered.Layered
+
+DRAWN = 2**25  # numbers that a block draws, unless one chunk draws more: about 0.3 s, against some ms to send and keep it
+DRIVES = {ConstantCurrents, White, Inputs, SpikeTrains, Given}  # of which the engines of plain chains draw the currents
+Rows = slice  # of the networks in a batch
 ENGINES = ("dense", "conditional")
 DEVICES = ("cpu", "cuda")
 DTYPES = ("float32", "float64")
 BYTES = 32  # of working memory per potential: currents, membranes, spikes and sums, 8 bytes each
+
+
+def batches_of(networks: Sequence[Network], *, repeats: int, seed: int, engine: str, device: str, dtype: str) -> list[Batch]:
+    """The networks in batches that are simulated together: chains by their own engine, others by the walk over their graph."""
+    from varflow.simulation import conditional, dense, layered
+
+    chains = {"dense": dense, "conditional": conditional}[engine]
+    plain = [place for place, network in enumerate(networks) if network.layers is None and type(network.drive) in DRIVES]
+    options = {"seed": seed, "device": device, "dtype": dtype}
+    made = chains.batches([networks[place] for place in plain], repeats=repeats, **options) if plain else []
+    made = [replace(batch, places=tuple(plain[place] for place in batch.places)) for batch in made]
+    other = sorted(set(range(len(networks))) - set(plain))
+    return made + [layered.batch_of(networks[place], place, engine=engine, **options) for place in other]
+
+
+def blocks_of(batch: Batch, repeats: int, label: dict[str, Any]) -> Iterator[tuple[Rows, Block]]:
+    """The batch in blocks of whole chunks, with the rows that each simulates; they do not depend on ``repeats``."""
+    chunk = batch.streams.repeats
+    chunks_per_block = max(1, DRAWN // (chunk * batch.drawn))
+    for first in range(0, -(-repeats // chunk), chunks_per_block):
+        rows = slice(first * chunk, min((first + chunks_per_block) * chunk, repeats))
+        settings = {"networks": batch.networks, "first": first, "repeats": rows.stop - rows.start, **label}
+        yield rows, Block(simulated, settings, units=settings["repeats"])
+
+
+def simulated(
+    networks: Sequence[Network],
+    first: int,
+    repeats: int,
+    seed: int,
+    engine: str,
+    device: str,
+    dtype: str,
+    stop: Event,
+    second_moments: bool = True,
+) -> dict[str, np.ndarray]:
+    """``repeats`` networks of each description from chunk ``first`` on, of shape (networks, repeats, depth[, steps…])."""
+    with exact_products():
+        (batch,) = batches_of(networks, repeats=repeats, seed=seed, engine=engine, device=device, dtype=dtype)
+        parts = [batch.simulate(first + index, wanted, stop, second_moments) for index, wanted in batch.streams.chunks(repeats)]
+    joined = {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
+    return {name: np.ascontiguousarray(values) for name, values in joined.items()}  # engines differ in which axis comes first
+
+
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """One torch thread per worker, and float32 products in full precision: TF32 and bfloat16 would round the integers."""
+    torch = require("torch", "torch")
+    threads = torch.get_num_threads()
+    with exact_matmul():
+        _set_threads(torch, 1)
+        try:
+            yield
+        finally:
+            _set_threads(torch, threads)
+
+
+def _set_threads(torch: Any, number: int) -> None:
+    """Set the number of this thread; torch would also take it for all threads that start from now on."""
+    with _setting, ThreadPoolExecutor(1) as another:
+        of_new_ones = another.submit(torch.get_num_threads).result()
+        torch.set_num_threads(number)
+        another.submit(torch.set_num_threads, of_new_ones).result()
+
+
+_setting = Lock()
 
 
 class Interrupted(KeyboardInterrupt):
@@ -166,7 +244,7 @@ def simulate(
     choice("engine", engine, ENGINES)
     networks = several("network", network, Network)
     for one in networks:
-        _check_supported(one, engine)
+        check_supported(one, engine)
     repeats, seed = integer("repeats", repeats, minimum=1), integer("seed", seed, minimum=0)
     choice("dtype", dtype, DTYPES)
     if coincidences is not None:
@@ -275,7 +353,8 @@ def _stopped_after(ensembles: Sequence[Ensemble], repeats: int) -> str:
     return f"stopped after {' to '.join(map(str, finished[:: max(1, len(finished) - 1)]))} of {repeats} networks"
 
 
-def _check_supported(network: Network, engine: str) -> None:
+def check_supported(network: Network, engine: str) -> None:
+    """DomainError for a network that an engine does not simulate."""
     if engine == "conditional" and network.layers is None and not network.weight_law.normal_given_spikes:
         rule = "must be normal for engine='conditional', which draws normal currents: use engine='dense'"
         raise DomainError("weights", network.weights, rule)

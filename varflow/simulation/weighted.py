@@ -25,7 +25,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from varflow.model.layers import Conv, Linear, Spike
-from varflow.simulation.conditional import factor
 from varflow.simulation.streams import Draws, digits_of
 from varflow.simulation.walk import Flow
 from varflow.simulation.weights import WeightGrid, weight_grid
@@ -149,9 +148,22 @@ def _drawn(draws: Draws, wiring: Wiring, flow: Flow) -> Tensor:
     scale, shift = layer.connection(wiring.fan_in)
     if layer.rows == "standardised":
         return layer.gain * (normals @ root.mT) / _length(draws, wiring, normals, root)
-    currents = (scale * layer.law.core.std * root @ normals.mT).mT  # neurons last in memory, as in what follows
-    mean = scale * layer.law.core.mean + shift if layer.rows == "free" else 0.0
+    currents = (scale * layer.law.std * root @ normals.mT).mT  # neurons last in memory, as in what follows
+    mean = scale * layer.law.mean + shift if layer.rows == "free" else 0.0
     return currents.add_(mean * totals[:, None]) if mean else currents
+
+
+def factor(covariance: Tensor, joint: Tensor | None = None) -> Tensor:
+    """The Cholesky factor ``L``, ``L Lᵀ = C + 1e-12 tr(C) 1``, with exact zeros for steps of variance 0.
+
+    ``joint``: the covariance of which ``C`` is what other steps leave; it then sets the trace and which variances are 0.
+    """
+    if covariance.shape[-1] == 1 and joint is None:
+        return covariance.sqrt()
+    size = (covariance if joint is None else joint).diagonal(dim1=-2, dim2=-1)
+    total = size.sum(-1, keepdim=True)
+    ridge = torch.where(total > 0, 1e-12 * total, 1.0)  # steps with equal spikes make C singular
+    return torch.linalg.cholesky(covariance + torch.diag_embed(ridge.expand_as(size))) * (size > 0)[..., None]
 
 
 def _length(draws: Draws, wiring: Wiring, normals: Tensor, root: Tensor) -> Tensor:

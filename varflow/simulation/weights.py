@@ -52,7 +52,7 @@ class WeightGrid:
     @property
     def unit(self) -> float:
         """The core value of the integer 1."""
-        return self.described.core.std / self.std
+        return self.described.std / self.std
 
     def draw_dtype(self, dtype: torch.dtype) -> torch.dtype:
         """The type in which integers are drawn: float64 for long tails."""

@@ -276,12 +276,11 @@ def _define(surrogate: SymbolicSurrogate, at: Any, values: Values) -> Values:
     fires = mp.erfc(level / mp.sqrt(2 * values[V])) / 2
     derived = {psi2: square, backward: signal, delta2: square * signal, delta2_next: second, W: weight**2, rate: fires}
     derived[chi] = square * signal * values[n] / (values[n_next] * second)
-    derived |= {
+    return derived | {
         slack: values[g] ** 2 - derived[chi],
         weight_gradient: fires * second,
         peak_found: 1 / mp.sqrt(derived[chi]),
     }
-    return derived
 
 
 def _mean_square(surrogate: SymbolicSurrogate, level: Any, values: Values) -> Any:

@@ -155,11 +155,8 @@ class SymbolicLayer:
         """``V'`` for a fan-in of three, summed over all patterns of weights ``±g/√3``."""
         first, second = self.moments(values)
         weights = values[g] / mp.sqrt(3)
-        return {
-            V_next: value(self.bias, values) ** 2 + spread([-weights, weights], 3, first, second)[0],
-            E_x: first,
-            E_x2: second,
-        }
+        square, _ = spread([-weights, weights], 3, first, second)
+        return {V_next: value(self.bias, values) ** 2 + square, E_x: first, E_x2: second}
 
 
 def spread(weights: list[Any], fan_in: int, first: Any, second: Any, mixed: Any = 0) -> tuple[Any, Any]:

@@ -11,16 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import (
-    DomainError,
-    called,
-    integer,
-    non_negative_number,
-    positive_number,
-    positive_scale,
-    probability,
-    real_number,
-)
+from varflow._checks import DomainError, called, integer, non_negative, positive_scale, probability, scalar, scale
 
 POTENTIALS = 2**16  # per batch
 FEWEST = 20  # active neurons in a batch, for its mean to be nearly normal as the t test assumes
@@ -91,9 +82,9 @@ def assert_variance_map(
     AssertionError: the variance map is wrong at V = ...: it gives ..., sampling ... ± ... (z = ...; ...)
     """
     called("function", function)
-    g = positive_number("gain", gain)
-    bias = non_negative_number("bias_std", bias_std)
-    theta = real_number("threshold", threshold)
+    g = scalar("gain", positive_scale("gain", gain))
+    bias = scalar("bias_std", non_negative("bias_std", scale("bias_std", bias_std)))
+    theta = scalar("threshold", scale("threshold", threshold))
     spikes = called("activation", activation) if activation is not None else lambda u: u > theta
     draw = called("sampler", sampler) if sampler is not None else lambda generator, size: generator.normal(size=size)
     repeats, alpha = integer("repeats", repeats, minimum=10), probability("false_alarm", false_alarm, open_ends=True)

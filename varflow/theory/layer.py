@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, instance
-from varflow.model.chains import chain_parts
+from varflow.model.build import chain_parts
 from varflow.model.distributions import distribution
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
@@ -53,11 +53,11 @@ class CountedLayer:
 
     @property
     def connection_std(self) -> float:
-        return self.input_scale * self.scale * self.law.core.std
+        return self.input_scale * self.scale * self.law.std
 
     @property
     def connection_mean(self) -> float:
-        return self.input_scale * (self.scale * self.law.core.mean + self.shift)
+        return self.input_scale * (self.scale * self.law.mean + self.shift)
 
     def conditional_variance(self, counts: np.ndarray) -> np.ndarray:
         """``C = λ² (σ_w² K + σ_b²)``, plus ``(λ μ)² Var[J | K]`` for a fixed in-degree.

@@ -1,28 +1,11 @@
-"""Threads: tasks of numpy side by side, and linear algebra without them."""
+"""Tasks of numpy side by side."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from functools import cache
 from typing import Any
-
-from threadpoolctl import ThreadpoolController
-
-from varflow._shared import Shared
-
-
-@Shared
-def one_thread() -> AbstractContextManager[Any]:
-    """Linear algebra on one thread: for small matrices the others cost more than they do, most of all on a busy machine."""
-    return _controller().limit(limits=1, user_api="blas")
-
-
-@cache
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()
 
 
 def in_threads(task: Callable[[int], Any], count: int) -> list[Any]:

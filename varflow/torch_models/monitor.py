@@ -168,12 +168,11 @@ class Monitor(TrainingHistory):
         from varflow.torch_models.audit.gradients import check_gradients, gradients, squared_gain_above
 
         check_gradients(self.model, *(("gradients", True) if self.loss is None else ("loss", self.loss)))
-        gains = {name: moments.gain for name, moments in used.items()}
         measured = gradients(self.model, self.batch, self.calls, traced, self.loss)
         return {
             layer.neuron_name: {
                 "gradient_norm": of.norm,
-                "gradient_gain": of.slope * squared_gain_above(traced, layer, gains),
+                "gradient_gain": of.slope * squared_gain_above(traced, layer, used),
                 "dead_gradients": of.dead,
             }
             for layer, of in measured.items()

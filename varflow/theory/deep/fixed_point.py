@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, integer
-from varflow.model.chains import chain_parts
+from varflow.model.build import chain_parts
 from varflow.model.drive_kinds import Given
 from varflow.model.network import Network, plain_chain
 from varflow.results import TemporalFixedPoint

@@ -13,6 +13,7 @@ from functools import partial
 
 import numpy as np
 
+from varflow._shared import one_thread
 from varflow.model.layers import Spike
 from varflow.theory.maps.patches import at_places, classes_of_pairs, covariance_of_windows, with_means
 from varflow.theory.maps.positions import IN_WINDOWS, PAIRS
@@ -27,7 +28,6 @@ from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents, Spikes
 from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments, known_pairs
 from varflow.theory.signals.windows import Window
-from varflow.theory.threads import one_thread
 
 FEWER = 4  # factor by which pairs of windows have fewer points: the next layer averages over many distances
 

@@ -130,7 +130,7 @@ def squared_gains(layer: Weighted, fan_in: int) -> tuple[float, float]:
     if law.in_degree is not None:  # variance of the number of active inputs (hypergeometric)
         scale, shift = layer.connection(fan_in)
         spread = law.in_degree * (fan_in - law.in_degree) / max(fan_in - 1, 1)
-        central += (scale * law.core.mean + shift) ** 2 * spread
+        central += (scale * law.mean + shift) ** 2 * spread
     return raw, central
 
 

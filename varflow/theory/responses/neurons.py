@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, choice, deprecated, integer
+from varflow._shared import one_thread
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.theory.responses.filters import exponential_filter, filtered
@@ -25,7 +26,6 @@ from varflow.theory.responses.step import Population
 from varflow.theory.responses.stepping import averaging_error, stepped
 from varflow.theory.signals.index import Grid, replicated
 from varflow.theory.signals.moments import Currents
-from varflow.theory.threads import one_thread
 
 METHODS = ("auto", "orthants", "quasi_monte_carlo")
 NUMBERS = 2**26  # normal numbers of all points of several sequences: 256 MB

@@ -25,7 +25,7 @@ from varflow.theory.signals.shared_scale import SharedScale
 PLACES = {"changes", "pairs", "overlap", "sampled", "shared"}  # of second moments, besides the index itself
 
 
-class _Moments:
+class _SignalMoments:
     """Currents or spikes: what they have in common. ``SECOND``: the name of the field with second moments over the index."""
 
     __slots__ = ()
@@ -69,7 +69,7 @@ class _Moments:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Currents(_Moments):
+class Currents(_SignalMoments):
     """Gaussian currents, ``E[I_i]`` (…, i) and ``Cov[I_i, I_j]`` (…, i, j); leading axes (replicas, groups).
 
     ``channels`` is the number of neurons at each position; ``changes``: increments over time without cancellation, if known;
@@ -111,7 +111,7 @@ class Currents(_Moments):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Spikes(_Moments):
+class Spikes(_SignalMoments):
     """Spikes, or sums and averages of them: ``e_i = E[x_i]`` and ``M_ij = E[x_i x_j]``.
 
     ``sampled``, if known, draws ``x`` itself: shape (replicas, groups, i, points). Of positions that are followed each on its

@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import replace
 from operator import mul
 
+import numpy as np
+
 from varflow._checks import ConvergenceError, DomainError
 from varflow.model.merges import Sum
 from varflow.model.neurons import Neuron
@@ -15,7 +17,7 @@ from varflow.results import late_steps
 from varflow.results.audit import ENOUGH
 from varflow.torch_models.initialise.layer_gains import RATE, deep_layer, layer_gain, run_deep
 from varflow.torch_models.initialise.planner import planned_gains
-from varflow.torch_models.prediction.signals import LIVE_RATE, Expected, InfiniteWidth, at_infinite_width, predict, uncovered
+from varflow.torch_models.prediction.signals import FEW_INPUTS, LIVE_RATE, InfiniteWidth, Prediction, at_own_width, uncovered
 from varflow.torch_models.tracing.checks import integrators
 from varflow.torch_models.tracing.origins import INPUT, Sender, factor
 from varflow.torch_models.tracing.read import LEAST_GAIN
@@ -33,13 +35,13 @@ def diagnosed(
     rates: Sequence[float],
     needed: Sequence[float | None],
     silent: int,
-    predicted: Expected,
+    predicted: Prediction,
 ) -> tuple[str, int | None]:
     """The cause of a layer's silence, one of ``varflow.results.audit.CAUSES``, and the layer whose weights to change first.
 
     ``rates`` are measured, ``needed`` the gains of :func:`needed_gains`.
     """
-    covered = not predicted.restarted and not any(map(math.isnan, predicted.rate[: silent + 1]))
+    covered = not predicted.restarted and not np.isnan(predicted.rates[: silent + 1]).any()
     survival = predicted.survival[silent]
     moments = [sum_of_modules([used[name] for name in each.names]) for each in trace.layers]
     gains = [each.gain for each in moments]
@@ -57,11 +59,11 @@ def diagnosed(
     if not trace.layers[silent].scaled_by:
         return "normalisation", None
     up_to_it = replace(trace, layers=trace.layers[: silent + 1])
-    if covered and predicted.plain and _lives(predicted.infinite or at_infinite_width(up_to_it, used)[1], silent):
+    if covered and predicted.at_width and _lives(predicted.infinite or InfiniteWidth.of(up_to_it, used, FEW_INPUTS), silent):
         held_back = predicted.survival[-1] < 0.5 < _survival_without_memory(trace, used)
         return "leak or reset" if held_back else "finite width", mend
     unbiased = {name: replace(each, bias_std=0.0, bias_mean=0.0) for name, each in used.items()}
-    if covered and unbiased != used and _lives(at_infinite_width(up_to_it, unbiased, TRIED)[1], silent):
+    if covered and unbiased != used and _lives(InfiniteWidth.of(up_to_it, unbiased, TRIED), silent):
         return "bias", mend
     neuron, gain = trace.layers[silent].neuron, _arriving(trace, trace.layers[silent])[1]
     if trace.layers[silent].driven:
@@ -90,7 +92,7 @@ def _lives(infinite: InfiniteWidth, index: int) -> bool:
 def _survival_without_memory(trace: Trace, used: Mapping[str, Moments]) -> float:
     """The fraction of networks of these widths whose last layer would spike with memoryless neurons."""
     memoryless = [replace(layer, spiking=replace(layer.spiking, neuron=_memoryless(layer.neuron))) for layer in trace.layers]
-    return float(predict(replace(trace, layers=memoryless), used).survival[-1])
+    return float(at_own_width(replace(trace, layers=memoryless), used).survival[-1])
 
 
 def _memoryless(neuron: Neuron) -> Neuron:

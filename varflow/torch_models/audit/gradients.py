@@ -27,6 +27,7 @@ from varflow.torch_models.tracing.modules import holds_weights
 from varflow.torch_models.tracing.origins import tensors_in
 from varflow.torch_models.tracing.passes import copied, forward, in_short
 from varflow.torch_models.tracing.traced import Trace, TracedLayer, batch_of, flat, steps_first, steps_of
+from varflow.torch_models.tracing.weights import Moments
 
 SLOPES = 8  # late steps at which slopes are measured, evenly spaced
 
@@ -54,11 +55,11 @@ def check_gradients(model: Any, asked: str, value: Any) -> None:
         raise DomainError(asked, value, rule)
 
 
-def squared_gain_above(traced: Trace, layer: TracedLayer, gains: Mapping[str, float]) -> float:
+def squared_gain_above(traced: Trace, layer: TracedLayer, used: Mapping[str, Moments]) -> float:
     """``Σ g²`` of the weights that receive a layer's spikes; NaN if there are none, or if more than weights lies between."""
     readers = [each for each in traced.layers if layer.neuron_name in each.sources]
     plain = all(each.scaled_by and not each.through and len(each.sources) == 1 for each in readers)
-    return sum(gains[name] ** 2 for each in readers for name in each.scaled_by) if readers and plain else math.nan
+    return sum(used[name].gain ** 2 for each in readers for name in each.scaled_by) if readers and plain else math.nan
 
 
 def gradients(

@@ -14,12 +14,13 @@ from varflow._progress import Progress, reporter
 from varflow.results import late_steps
 from varflow.results.audit import ENOUGH, AuditReport, first_of
 from varflow.results.audited_layer import AuditedLayer, lost_inputs
+from varflow.results.export import named
 from varflow.torch_models.audit.causes import FEEDING, diagnosed, needed_gains, shares, to_mend
 from varflow.torch_models.audit.gradients import Backward, check_gradients, squared_gain_above
 from varflow.torch_models.audit.gradients import gradients as measured_back
 from varflow.torch_models.initialise.scales import LayerScale, multiplier, overlap, scales_of
 from varflow.torch_models.prediction.gradients import expected_gradients
-from varflow.torch_models.prediction.signals import Expected, expected
+from varflow.torch_models.prediction.signals import Prediction, predicted
 from varflow.torch_models.tracing.checks import integrators, unlike_their_kind, warn_of_one_step
 from varflow.torch_models.tracing.measurements import LayerMeasurement, mean_of_passes, trace_and_measure
 from varflow.torch_models.tracing.modules import Neurons, surrogate_of_module
@@ -65,42 +66,120 @@ def audited(
         report(calls * 2)
         with full_precision():
             covered = {name: moments for name, moments in used.items() if name not in unlike}
-            predicted = expected(traced, covered)
-            notes += [f"not covered by the theory: {words}" for words in dict.fromkeys(predicted.dependent)]
-            notes += [*_received(traced, predicted), *_unpredicted(traced, predicted, unlike)]
-            audit = _report(traced, used, seen, predicted, backward, notes)
-            audit = replace(audit, layers=tuple(map(_with_ways, audit.layers, scales_of(model, traced))))
+            prediction = predicted(traced, covered)
+            if prediction.infinite is not None:
+                notes += [f"not covered by the theory: {words}" for words in dict.fromkeys(prediction.infinite.model.dependent)]
+            notes += [*_received(traced, prediction), *_unpredicted(traced, prediction, unlike)]
+            layers = _layers(traced, scales_of(model, traced), used, seen, prediction, backward)
+            audit = _report(traced, used, layers, prediction, notes)
             if backward:
-                audit = _with_expected_gradients(audit, traced, covered, predicted, read_out=loss is None)
+                audit = _with_expected_gradients(audit, traced, covered, prediction, read_out=loss is None)
         report(total)
         return audit
 
 
-def _report(
+def _layers(
     traced: Trace,
+    scales: list[LayerScale],
     used: dict[str, Moments],
     seen: dict[str, LayerMeasurement],
-    predicted: Expected,
+    prediction: Prediction,
     backward: dict[TracedLayer, Backward],
-    notes: list[str],
+) -> list[AuditedLayer]:
+    """Every layer, measured and predicted."""
+    expected = {
+        "predicted_rate": prediction.rates,
+        "predicted_std": prediction.spread,
+        "predicted_variance": prediction.late_variance,
+        "predicted_overlap": prediction.overlaps,
+    }
+    return [
+        AuditedLayer(
+            **_of_weights(layer, used),
+            **_ways(scale),
+            **_measured(traced, layer, seen[layer.neuron_name]),
+            **{name: float(column[l]) for name, column in expected.items()},
+            **_backward(traced, layer, used, backward),
+        )
+        for l, (layer, scale) in enumerate(zip(traced.layers, scales, strict=True))
+    ]
+
+
+def _of_weights(layer: TracedLayer, used: dict[str, Moments]) -> dict[str, Any]:
+    """Names, the neuron, and the moments of the weights."""
+    gains = {name: used[name].gain for name in layer.names}
+    moments = sum_of_modules([used[name] for name in layer.names])
+    scaling = {name: gains[name] for name in layer.scaled_by}
+    inner = math.nan if layer.spiking.entry is None else layer.spiking.entry.gain
+    return {
+        "name": layer.name,
+        "neuron_name": layer.neuron_name,
+        "neuron": layer.neuron,
+        "gain": math.hypot(*(scaling or gains).values()) if gains else inner,
+        "gains": scaling,
+        "bias_std": moments.bias_std,
+        "bias_mean": moments.bias_mean,
+        "normalised_by": ", ".join(layer.normalised_by),
+    }
+
+
+def _ways(scale: LayerScale) -> dict[str, Any]:
+    """How the weights can be set."""
+    layer = scale.layer
+    modules = zip(layer.names, layer.weights, layer.fed, strict=True) if layer.names else ()
+    computed = [each for each in modules if "weight" not in {**each[1]._parameters, **each[1]._buffers}]
+    names = {name: multiplier(weight, fed.shape) for name, weight, fed in computed}
+    return {
+        "kept": "" if scale.scaled else scale.set_by.removeprefix("kept: "),
+        "computed": {name: parameter and f"{name}.{parameter}" for name, parameter in names.items()},
+    }
+
+
+def _measured(traced: Trace, layer: TracedLayer, seen: LayerMeasurement) -> dict[str, Any]:
+    """Measurements of the pass, and between which layers this one is."""
+    half = late_steps(len(seen.variance))
+    return named(seen, "width", "dead_fraction", "saturated_fraction", "raster_overlap") | {
+        "firing_rate": seen.late_rate,
+        "firing_rates": seen.firing_rate.mean(1),
+        "variance": float(seen.variance[half].mean()),
+        "mean": float(seen.mean[half].mean()),
+        "survival": seen.alive,
+        "output": layer.neuron_name in traced.outputs,
+        "sources": tuple(sorted(traced.senders_to(layer))),
+        "operations": layer.operations / len(seen.alive),
+    }
+
+
+def _backward(
+    traced: Trace, layer: TracedLayer, used: Mapping[str, Moments], backward: dict[TracedLayer, Backward]
+) -> dict[str, Any]:
+    """Measurements of the backward pass; nothing without one."""
+    if layer not in backward:
+        return {}
+    gradients = backward[layer]
+    return {
+        "gradient_variance": gradients.weights,
+        "gradient_norm": gradients.norm,
+        "gradient_gain": gradients.slope * squared_gain_above(traced, layer, used),
+        "dead_gradients": gradients.dead,
+        "surrogate": surrogate_of_module(layer.module),
+    }
+
+
+def _report(
+    traced: Trace, used: dict[str, Moments], layers: list[AuditedLayer], prediction: Prediction, notes: list[str]
 ) -> AuditReport:
-    """The report: measurements, predictions and verdict."""
-    columns = zip(predicted.rate, predicted.std, predicted.variance, predicted.overlaps(), strict=True)
-    rows = zip(traced.layers, columns, strict=True)
-    layers = [_audited(layer, used, seen[layer.neuron_name], of) for layer, of in rows]
-    gains = {name: moments.gain for name, moments in used.items()}
-    layers = [replace(each, **_backward(traced, l, gains, backward)) for l, each in enumerate(layers)]
-    layers = [replace(each, **_place(traced, layer, each)) for layer, each in zip(traced.layers, layers, strict=True)]
+    """The report with its verdict: the first dead layer, the cause, and what would help."""
     judged = _judged(traced, layers)
     silent = next((l for l, layer in enumerate(judged) if layer.dead), None)
     cause, needed = None, _needed(traced, judged)
     if silent is None:
-        mend = _mend(judged, needed, covered=predicted.plain) if needed else None
+        mend = _mend(judged, needed, covered=prediction.at_width) if needed else None
     else:
         needed_of, rates = needed or [None] * len(layers), [layer.firing_rate for layer in judged]
-        cause, mend = diagnosed(traced, used, rates, needed_of, silent, predicted)
+        cause, mend = diagnosed(traced, used, rates, needed_of, silent, prediction)
     gain = needed[mend] if needed and mend is not None else None
-    if not predicted.plain and needed and mend is not None:
+    if not prediction.at_width and needed and mend is not None:
         mend, gain = _beyond_the_theory(judged, needed, mend)
     if needed:
         layers = [replace(layer, needed_gain=need or math.nan) for layer, need in zip(layers, needed, strict=True)]
@@ -111,7 +190,7 @@ def _report(
         None if silent is None else layers[silent].name,
         cause,
         *((None, None) if mend is None else layers[mend].first_to_mend(gain)),
-        "sampled networks" if predicted.plain else "infinite width",
+        "sampled networks" if prediction.at_width else "infinite width",
         tuple(notes),
     )
 
@@ -121,25 +200,6 @@ def _judged(traced: Trace, layers: list[AuditedLayer]) -> list[AuditedLayer]:
     readouts = dict(integrators(traced))
     fires = {"firing_rate": 1.0, "survival": np.ones(len(layers[0].survival))}
     return [replace(layer, **fires) if layer.neuron_name in readouts else layer for layer in layers]
-
-
-def _place(traced: Trace, layer: TracedLayer, audited: AuditedLayer) -> dict[str, Any]:
-    """Between which layers it is, and the synaptic operations of its weights per input."""
-    output, sources = layer.neuron_name in traced.outputs, tuple(sorted(traced.senders_to(layer)))
-    return {"output": output, "sources": sources, "operations": layer.operations / len(audited.survival)}
-
-
-def _with_ways(audited: AuditedLayer, scale: LayerScale) -> AuditedLayer:
-    """Also how its weights can be set."""
-    layer = scale.layer
-    modules = zip(layer.names, layer.weights, layer.fed, strict=True) if layer.names else ()
-    computed = [each for each in modules if "weight" not in {**each[1]._parameters, **each[1]._buffers}]
-    names = {name: multiplier(weight, fed.shape) for name, weight, fed in computed}
-    return replace(
-        audited,
-        kept="" if scale.scaled else scale.set_by.removeprefix("kept: "),
-        computed={name: parameter and f"{name}.{parameter}" for name, parameter in names.items()},
-    )
 
 
 def _mend(layers: list[AuditedLayer], needed: list[float | None], covered: bool) -> int | None:
@@ -171,15 +231,10 @@ def _unseen(model: Any) -> list[str]:
     new = [
         name
         for name, module in model.named_modules()
-        if "BatchNorm" in type(module).__name__ and not module.training and _count(module) == 0
+        if "BatchNorm" in type(module).__name__ and not module.training and getattr(module, "num_batches_tracked", None) == 0
     ]
     rule = "use running statistics that have seen no batch yet: run some in train mode first"
     return [f"normalisations {rule}: {', '.join(new)}"] if new else []
-
-
-def _count(module: Any) -> int | None:
-    batches = getattr(module, "num_batches_tracked", None)
-    return None if batches is None else int(batches)
 
 
 def _needed(traced: Trace, layers: list[AuditedLayer]) -> list[float | None]:
@@ -192,20 +247,6 @@ def _needed(traced: Trace, layers: list[AuditedLayer]) -> list[float | None]:
 def _fades(layer: AuditedLayer, lost: np.ndarray) -> bool:
     """True if it is dead, silent for inputs that are lost, or a weak hidden layer."""
     return layer.dead or not layer.survival[lost].all() or (layer.verdict == "weak" and not layer.output)
-
-
-def _backward(traced: Trace, l: int, gains: Mapping[str, float], backward: dict[TracedLayer, Backward]) -> dict[str, Any]:
-    """Measurements of the backward pass; nothing without one."""
-    gradients = backward.get(traced.layers[l])
-    if gradients is None:
-        return {}
-    return {
-        "gradient_variance": gradients.weights,
-        "gradient_norm": gradients.norm,
-        "gradient_gain": gradients.slope * squared_gain_above(traced, traced.layers[l], gains),
-        "dead_gradients": gradients.dead,
-        "surrogate": surrogate_of_module(traced.layers[l].module),
-    }
 
 
 def _unmeasured(backward: dict[TracedLayer, Backward]) -> list[str]:
@@ -222,50 +263,16 @@ def _unmeasured(backward: dict[TracedLayer, Backward]) -> list[str]:
 
 
 def _with_expected_gradients(
-    report: AuditReport, traced: Trace, moments: Mapping[str, Moments], predicted: Expected, read_out: bool
+    report: AuditReport, traced: Trace, moments: Mapping[str, Moments], prediction: Prediction, read_out: bool
 ) -> AuditReport:
     """Also what theory knows of gradients; norms only for a normal readout, as the scale of a loss is not known."""
     expected = expected_gradients(
-        traced, moments, predicted, [layer.surrogate for layer in report.layers], report.asks_for_surrogate()
+        traced, moments, prediction, [layer.surrogate for layer in report.layers], report.asks_for_surrogate()
     )
     pairs = zip(report.layers, expected.norms, strict=True)
     layers = tuple(replace(layer, predicted_gradient_norm=norm) for layer, norm in pairs) if read_out else report.layers
     words = [f"gradients are not predicted below {', '.join(expected.uncovered)}"] if expected.uncovered and read_out else []
     return replace(report, layers=layers, fix_surrogate=expected.surrogate, notes=(*report.notes, *words))
-
-
-def _audited(
-    layer: TracedLayer, used: dict[str, Moments], seen: LayerMeasurement, predicted: tuple[float, float, float, float]
-) -> AuditedLayer:
-    half = late_steps(len(seen.variance))
-    rate, std, variance, overlap_of_inputs = predicted
-    gains = {name: used[name].gain for name in layer.names}
-    moments = sum_of_modules([used[name] for name in layer.names])
-    scaling = {name: gains[name] for name in layer.scaled_by}
-    inner = math.nan if layer.spiking.entry is None else layer.spiking.entry.gain
-    return AuditedLayer(
-        layer.name,
-        layer.neuron_name,
-        layer.neuron,
-        seen.width,
-        math.hypot(*(scaling or gains).values()) if gains else inner,
-        moments.bias_std,
-        moments.bias_mean,
-        seen.late_rate,
-        rate,
-        std,
-        float(seen.variance[half].mean()),
-        float(seen.mean[half].mean()),
-        variance,
-        seen.dead_fraction,
-        seen.saturated_fraction,
-        seen.alive,
-        seen.firing_rate.mean(1),
-        raster_overlap=seen.raster_overlap,
-        predicted_overlap=overlap_of_inputs,
-        gains=scaling,
-        normalised_by=", ".join(layer.normalised_by),
-    )
 
 
 def _shared(traced: Trace) -> list[str]:
@@ -300,19 +307,19 @@ def _likewise(names: list[str]) -> list[str]:
     return [f"; likewise {first_of(names)}"] if names else []
 
 
-def _unpredicted(traced: Trace, predicted: Expected, unlike: Mapping[str, str]) -> list[str]:
+def _unpredicted(traced: Trace, prediction: Prediction, unlike: Mapping[str, str]) -> list[str]:
     """A note on layers without a prediction of which no other note says why."""
-    pairs = zip(traced.layers, predicted.rate, strict=True)
+    pairs = zip(traced.layers, prediction.rates, strict=True)
     names = [
         layer.name for layer, rate in pairs if math.isnan(rate) and not layer.unknown and unlike.keys().isdisjoint(layer.names)
     ]
     return [f"not covered by the theory: what arrives at {first_of(names)}"] if names else []
 
 
-def _received(traced: Trace, predicted: Expected) -> list[str]:
+def _received(traced: Trace, prediction: Prediction) -> list[str]:
     """A note on layers that are predicted from what they received."""
-    if not predicted.restarted:
+    if not prediction.restarted:
         return []
-    unknown = dict.fromkeys(w for name in predicted.restarted for origin in traced.fed[name].origins for w in origin.unknown)
+    unknown = dict.fromkeys(w for name in prediction.restarted for origin in traced.fed[name].origins for w in origin.unknown)
     after = f", after {', '.join(unknown)}" if unknown else ""
-    return [f"predicted from what they received in this pass{after}: {', '.join(predicted.restarted)}"]
+    return [f"predicted from what they received in this pass{after}: {', '.join(prediction.restarted)}"]

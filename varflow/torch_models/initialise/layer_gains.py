@@ -252,7 +252,7 @@ def layer_gain(trace: Trace, layer: TracedLayer, rate: float) -> float:
 def _at_gain_one(trace: Trace, layer: TracedLayer) -> Currents:
     """Currents of an input-driven layer, a group for every input and position."""
     moments = {name: Moments(1, 1.0) for name in layer.names}
-    currents = InfiniteWidth.of(replace(trace, layers=[layer]), moments, MOST_INPUTS).currents(layer)
+    currents = InfiniteWidth.of(replace(trace, layers=[layer]), moments, MOST_INPUTS).visit(layer).received[0]
     if not isinstance(currents, Currents) or currents.grid.size > trace.steps:
         raise ConvergenceError(f"the currents of {layer.name} are not those of independent weights")
     return currents

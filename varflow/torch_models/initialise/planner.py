@@ -26,7 +26,7 @@ from varflow.torch_models.initialise.layer_gains import (
     run_deep,
 )
 from varflow.torch_models.initialise.scales import why_kept
-from varflow.torch_models.prediction.signals import MOST_INPUTS, Prediction, at_infinite_width, plain, predict, uncovered
+from varflow.torch_models.prediction.signals import MOST_INPUTS, Prediction, at_infinite_width, at_own_width, plain, uncovered
 from varflow.torch_models.tracing.traced import Trace, TracedLayer, by_step
 from varflow.torch_models.tracing.weights import Moments, moments_of, padding_factor
 
@@ -71,10 +71,10 @@ class Planner:
                     break
                 predicted = self.predict()
         self._finite(predicted)
-        self.survival, self.arriving = float(predicted.survival[-1]), self._arriving(predicted)
+        self.survival, self.arriving = float((predicted.late_rates[:, -1] > 0).mean()), self._arriving(predicted)
         drifts = (self._drift(neuron, predicted) for neuron, aim in self.aims.items() if not aim.settles)
         self.notes += filter(None, drifts)
-        return self._rows(predicted.late_rates.mean(0).tolist(), predicted.late_rates.std(0).tolist())
+        return self._rows(predicted.rates.tolist(), predicted.late_rates.std(0).tolist())
 
     def _rows(self, rates: list[float], stds: list[float] | None = None) -> list[LayerPlan]:
         rows = zip(self.trace.layers, self.fans, self.gains, rates, stds or [math.nan] * len(rates), strict=True)
@@ -120,7 +120,8 @@ class Planner:
 
     def _arriving(self, predicted: Prediction) -> float:
         """The fraction of networks and inputs that fire the last hidden layer; 0 if none fires the last one."""
-        return float(predicted.survival[self.hidden[-1] if self.hidden and predicted.survival[-1] else -1])
+        fires = (predicted.late_rates > 0).mean(0)
+        return float(fires[self.hidden[-1] if self.hidden and fires[-1] else -1])
 
     def _aim(self, neuron: Neuron, depth: int) -> Deep:
         """The state that the layers of one neuron, ``depth`` in number, are to have."""
@@ -196,7 +197,7 @@ class Planner:
         """The prediction at these gains; of chains of dense layers also so many times wider."""
         rows = zip(self.trace.layers, self.fans, self.gains, strict=True)
         moments = {layer.name: Moments(fan, gain / math.sqrt(fan)) for layer, fan, gain in rows}
-        return predict(self.trace, moments, wider) if plain(self.trace) else at_infinite_width(self.trace, moments)[0]
+        return at_own_width(self.trace, moments, wider) if plain(self.trace) else at_infinite_width(self.trace, moments)
 
     def _correct(self, predicted: Prediction) -> bool:
         """Correct the gains once towards the wanted rate at these widths; True if any changed."""

@@ -184,7 +184,8 @@ class _Settling:
                 x = x + step if deviation < 0 else x - step
                 if abs(x) > FARTHEST:
                     break
-            tried.append((x, *self._rescaled([scale], [math.exp(x)])))
+            (deviation,) = self._rescaled([scale], [math.exp(x)])
+            tried.append((x, deviation))
             low, high = (tried[-1], high) if tried[-1][1] < 0 else (low, tried[-1])
         nearest = _nearest(tried, tolerance)
         if nearest != tried[-1][0]:

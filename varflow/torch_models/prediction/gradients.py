@@ -20,7 +20,7 @@ from varflow.theory.deep.surrogate_width import with_smallest_range, with_unit_g
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.walks.gradients import gradients_walk
-from varflow.torch_models.prediction.signals import FEW_INPUTS, WORK, Expected, InfiniteWidth, evaluated
+from varflow.torch_models.prediction.signals import FEW_INPUTS, WORK, InfiniteWidth, Prediction, evaluated
 from varflow.torch_models.tracing.origins import INPUT
 from varflow.torch_models.tracing.read import ReadModel
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
@@ -42,11 +42,11 @@ class ExpectedGradients:
 
 
 def expected_gradients(
-    trace: Trace, moments: Mapping[str, Moments], predicted: Expected, surrogates: list[Surrogate | None], mend: bool
+    trace: Trace, moments: Mapping[str, Moments], predicted: Prediction, surrogates: list[Surrogate | None], mend: bool
 ) -> ExpectedGradients:
     """The prediction for a model with these surrogates of its layers, and if asked for the one that would ``mend`` it."""
     infinite = predicted.infinite
-    if not predicted.plain and FEW_INPUTS * len(trace.layers) * trace.steps**2 > WORK:
+    if not predicted.at_width and FEW_INPUTS * len(trace.layers) * trace.steps**2 > WORK:
         infinite = evaluated(trace, moments)
     if infinite is None or not any(surrogates):
         return ExpectedGradients([math.nan] * len(surrogates))

@@ -1,7 +1,7 @@
 """Prediction of every layer of a traced model from the moments of its weights, over the same steps and inputs.
 
-A plain chain of dense layers is predicted at its width, exactly in distribution (``predict``); any other model at infinite
-width, by the walk of signals over its graph: where theory does not know what weights receive, it goes on from the moments of
+A plain chain of dense layers is predicted at its own width, exactly in distribution; any other model at infinite width, by the
+walk of signals over its graph: where theory does not know what weights receive, it goes on from the moments of
 what they did receive in the traced pass.
 """
 
@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from threading import Event
 
 import numpy as np
 
-from varflow.model.drives import inputs
+from varflow.model.drive_kinds import Inputs
 from varflow.model.graph import Graph
 from varflow.model.layers import BatchNorm, Linear, Pool, Spike
 from varflow.model.network import Network
 from varflow.model.signals import Layer
 from varflow.results import late_steps
-from varflow.simulation.run import simulate
+from varflow.simulation.run import check_supported, simulated
 from varflow.theory.maps.variance_classes import TOGETHER
 from varflow.theory.operations.visit import BY_OVERLAP, IN_INDEX, Effort, Visit, Walk
-from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
-from varflow.theory.signals.index import Grid
-from varflow.theory.signals.moments import Signal
 from varflow.theory.signals.overlap import told_apart
 from varflow.theory.walks.signals import signals_walk
 from varflow.torch_models.tracing.origins import INPUT
@@ -41,22 +39,6 @@ POINTS, SCRAMBLES = 2**10, 2  # of quasi-Monte Carlo: rates within about 1 %
 MANY, FEWER = 64, 2**8  # positions × steps above which fewer points do, since rates are averages over positions
 JITTER = 1e-7  # relative variance that is added to currents at several positions
 WINDOWS = 2**25  # numbers in the covariances of all windows of a maximum
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """Means over networks and inputs: ``firing_rate``, ``variance``, shape (depth, steps); ``late_rates`` of each network (at
-    infinite width, of each input), shape (networks, depth).
-    """
-
-    firing_rate: np.ndarray
-    variance: np.ndarray
-    late_rates: np.ndarray
-
-    @property
-    def survival(self) -> np.ndarray:
-        """The fraction of networks that spike late, shape (depth,)."""
-        return (self.late_rates > 0).mean(0)
 
 
 def effort_for(graph: Graph) -> Effort:
@@ -96,15 +78,6 @@ class InfiniteWidth:
     def visit(self, layer: TracedLayer) -> Visit:
         """The node of a layer of neurons."""
         return self.visits[self.model.neurons[self.trace.layers.index(layer)] - 1]
-
-    def currents(self, layer: TracedLayer) -> Signal | None:
-        """Currents that a layer receives; None where theory does not know them."""
-        return self.visit(layer).received[0]
-
-    def states(self) -> list[tuple[LayerState, Grid] | None]:
-        """Every layer in order; None where theory does not know it."""
-        left = [self.visit(layer).kept for layer in self.trace.layers]
-        return [(of["state"], of["received"].grid) if "state" in of else None for of in left]
 
     @property
     def restarted(self) -> list[str]:
@@ -164,53 +137,67 @@ def _regrouped(sender: TracedLayer, layer: TracedLayer) -> bool:
     return given[-1] != (sent[-1] if dense else math.prod(neurons_of(sender.spiking, sent)))
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """For every layer: late rate, its spread over networks and inputs, late variance, and the fraction of networks and inputs
-    that fire late; NaN where theory does not know it. ``plain``: a chain of dense layers, at its own width.
-    ``infinite``: at infinite width; None if it were too much work for chains, which need it only for overlaps and gradients.
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """Every layer as theory expects it; NaN where it is not known.
+
+    Attributes
+    ----------
+    firing_rate, variance : ndarray, shape (depth, steps)
+        Means over networks and inputs.
+    late_rates : ndarray, shape (networks, depth)
+        Of every network of the model's width; at infinite width, of every input.
+    at_width : bool
+        True for a chain of dense layers, of which networks of its own width are sampled.
+    infinite : InfiniteWidth, optional
+        The walk at infinite width, which overlaps and gradients need; None where it would be too much work for a chain.
     """
 
-    rate: list[float]
-    std: list[float]
-    variance: list[float]
-    survival: list[float]
-    plain: bool
+    firing_rate: np.ndarray
+    variance: np.ndarray
+    late_rates: np.ndarray
+    at_width: bool = False
     infinite: InfiniteWidth | None = None
+
+    @property
+    def rates(self) -> np.ndarray:
+        """Late rate of every layer."""
+        return self.late_rates.mean(0)
+
+    @property
+    def spread(self) -> np.ndarray:
+        """Standard deviation of late rates over networks and inputs; NaN at infinite width."""
+        return self.late_rates.std(0) if self.at_width else np.full(len(self.variance), math.nan)
+
+    @property
+    def late_variance(self) -> np.ndarray:
+        """Late variance of the membranes of every layer."""
+        return self.variance[:, late_steps(self.variance.shape[1])].mean(1)
+
+    @property
+    def survival(self) -> np.ndarray:
+        """The fraction of networks and inputs that keep every layer alive."""
+        alive = self.late_rates > (0 if self.at_width else LIVE_RATE)
+        return np.where(np.isnan(self.rates), math.nan, alive.mean(0))
+
+    @property
+    def overlaps(self) -> list[float]:
+        """Overlap of two inputs in every layer."""
+        if self.infinite is None:
+            return [math.nan] * len(self.variance)
+        return [self.infinite.overlap(layer) for layer in self.infinite.trace.layers]
 
     @property
     def restarted(self) -> list[str]:
         """Weight modules whose inputs theory does not know and took as they were."""
         return [] if self.infinite is None else self.infinite.restarted
 
-    @property
-    def dependent(self) -> list[str]:
-        """Joints of signals that depend on each other, in words."""
-        return [] if self.infinite is None else self.infinite.model.dependent
 
-    def overlaps(self) -> list[float]:
-        """Overlap of two inputs in every layer; NaN where theory does not know it."""
-        if self.infinite is None:
-            return [math.nan] * len(self.rate)
-        return [self.infinite.overlap(layer) for layer in self.infinite.trace.layers]
-
-
-def expected(trace: Trace, moments: Mapping[str, Moments]) -> Expected:
+def predicted(trace: Trace, moments: Mapping[str, Moments]) -> Prediction:
     """The prediction of a model from the moments of its weight modules; those without moments are unknown."""
-    at_width = plain(trace) and all(layer.name in moments for layer in trace.layers) and _any_input(trace)
-    if at_width:
-        prediction, infinite = predict(trace, moments), evaluated(trace, moments)
-    else:
-        prediction, infinite = at_infinite_width(trace, moments)
-    late, unknown = late_steps(trace.steps), np.isnan(prediction.late_rates).any(axis=0)
-    alive = prediction.late_rates > (0 if at_width else LIVE_RATE)
-    columns = (
-        prediction.late_rates.mean(0),
-        prediction.late_rates.std(0) if at_width else np.full(prediction.late_rates.shape[1], math.nan),
-        prediction.variance[:, late].mean(1),
-        np.where(unknown, math.nan, alive.mean(0)),
-    )
-    return Expected(*(column.tolist() for column in columns), plain=at_width, infinite=infinite)
+    if plain(trace) and all(layer.name in moments for layer in trace.layers) and _any_input(trace):
+        return replace(at_own_width(trace, moments), infinite=evaluated(trace, moments))
+    return at_infinite_width(trace, moments)
 
 
 def evaluated(trace: Trace, moments: Mapping[str, Moments]) -> InfiniteWidth | None:
@@ -219,22 +206,21 @@ def evaluated(trace: Trace, moments: Mapping[str, Moments]) -> InfiniteWidth | N
     return InfiniteWidth.of(trace, moments, inputs) if inputs else None
 
 
-def at_infinite_width(trace: Trace, moments: Mapping[str, Moments], most: int = FEW_INPUTS) -> tuple[Prediction, InfiniteWidth]:
-    """The prediction for at most so many inputs, NaN where theory does not know a layer, and the walk that gave it."""
+def at_infinite_width(trace: Trace, moments: Mapping[str, Moments], most: int = FEW_INPUTS) -> Prediction:
+    """The prediction for at most so many inputs."""
     infinite = InfiniteWidth.of(trace, moments, most)
-    columns = [_of_layer(state, trace.steps) for state in infinite.states()]
+    columns = [_of_layer(infinite.visit(layer), trace.steps) for layer in trace.layers]
     inputs = max(len(late) for *_, late in columns)
     rate, variance, late = zip(*columns, strict=True)
     rates = np.stack([np.broadcast_to(each.mean() if len(each) != inputs else each, inputs) for each in late], axis=1)
-    return Prediction(np.stack(rate), np.stack(variance), rates), infinite
+    return Prediction(np.stack(rate), np.stack(variance), rates, infinite=infinite)
 
 
-def _of_layer(layer: tuple[LayerState, Grid] | None, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _of_layer(visit: Visit, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rate and variance over neurons and positions at every step, and the late rate of every input."""
-    if layer is None:
+    if "state" not in visit.kept:
         return np.full(steps, math.nan), np.full(steps, math.nan), np.full(1, math.nan)
-    state, grid = layer
-    shape = (-1, grid.positions, steps)
+    state, shape = visit.kept["state"], (-1, visit.kept["received"].grid.positions, steps)
     rates = state.firing_rate.reshape(len(state.firing_rate), *shape).mean(axis=(0, 2))
     variance, mean = (values.reshape(shape) for values in (state.variance, state.potential_mean))
     return rates.mean(0), variance.mean((0, 1)) + mean.var(axis=1).mean(0), rates[:, late_steps(steps)].mean(1)
@@ -249,21 +235,23 @@ def _any_input(trace: Trace) -> bool:
     return any(bool(x.any()) for layer in trace.layers for x in layer.weight_inputs)
 
 
-def predict(trace: Trace, moments: Mapping[str, Moments], wider: int = 1, *, seed: int = 0) -> Prediction:
-    """A chain of dense layers at its own width, or ``wider`` times that, exactly in distribution: networks simulated without
-    weight matrices (the conditional engine of :func:`varflow.simulate`).
+def at_own_width(trace: Trace, moments: Mapping[str, Moments], wider: int = 1) -> Prediction:
+    """The prediction of a chain of dense layers at its own width, or ``wider`` times that, exactly in distribution: networks
+    simulated without weight matrices (the conditional engine of :func:`varflow.simulate`).
     """
-    network = chain_of(trace, moments, MOST_INPUTS, wider)
+    network = chain_of(trace, moments, wider)
+    check_supported(network, "conditional")
     rows = network.drive.n_inputs
     repeats = rows * max(DRAWN // int(network.widths.max()) // rows, 1)
-    ensemble = simulate(network, repeats=repeats, seed=seed, engine="conditional", second_moments=False)
-    rate, variance = (values.reshape(repeats, network.depth, -1) for values in (ensemble.firing_rate, ensemble.variance))
-    return Prediction(rate.mean(0), variance.mean(0), rate[..., late_steps(trace.steps)].mean(-1))
+    settings = {"engine": "conditional", "device": "cpu", "dtype": "float32", "second_moments": False}
+    measured = simulated([network], 0, repeats, seed=0, stop=Event(), **settings)
+    rate, variance = (measured[name].reshape(repeats, network.depth, -1) for name in ("firing_rate", "variance"))
+    return Prediction(rate.mean(0), variance.mean(0), rate[..., late_steps(trace.steps)].mean(-1), at_width=True)
 
 
-def chain_of(trace: Trace, moments: Mapping[str, Moments], most: int, wider: int = 1) -> Network:
-    """A chain of dense layers as a network, with weights of the same moments, driven by at most ``most`` of the inputs."""
-    x = _rows(trace, most)
+def chain_of(trace: Trace, moments: Mapping[str, Moments], wider: int) -> Network:
+    """A chain of dense layers as a network, with weights of the same moments, driven by some of the inputs."""
+    x = _rows(trace)
     unit = float(np.sqrt(np.mean(x**2)))
     layers: list[Layer] = []
     for layer in trace.layers:
@@ -274,12 +262,12 @@ def chain_of(trace: Trace, moments: Mapping[str, Moments], most: int, wider: int
         if weights.bias_mean:
             layers.append(BatchNorm(1.0, weights.bias_mean, (0.0, 1.0), 0.0))  # adds the mean of the biases
         layers.append(Spike(layer.neuron))
-    return Network(layers=layers, steps=trace.steps, drive=inputs(x / unit))
+    return Network(layers=layers, steps=trace.steps, drive=Inputs(x / unit, 1.0))
 
 
-def _rows(trace: Trace, most: int) -> np.ndarray:
+def _rows(trace: Trace) -> np.ndarray:
     """Inputs of a chain of dense layers, shape (inputs, features) or (inputs, steps, features)."""
-    x = some(by_step(trace.layers[0]), most).double().cpu().numpy()
+    x = some(by_step(trace.layers[0]), MOST_INPUTS).double().cpu().numpy()
     x = x.reshape(*x.shape[:2], -1, x.shape[-1])
     x = x.transpose(1, 2, 0, 3).reshape(-1, len(x), x.shape[-1])  # rows of an input count as inputs
     return x[:, 0] if x.shape[1] == 1 else x

@@ -118,6 +118,8 @@ class _LayerRecorder:
             if current.numel() != spikes.numel():  # weights between them
                 shapes = f"receives shape {tuple(current.shape)} and returns {tuple(spikes.shape)}"
                 self.reason, self.membranes, membranes = f"{shapes}: its equations cannot be stepped on that", None, None
+        if spiking.time_axis is None:
+            return self._step(current, spikes)
         several = steps_first(spiking, spikes).unbind()
         for step in zip(steps_first(spiking, current).unbind() if membranes else several, several, strict=True):
             self._step(*step)

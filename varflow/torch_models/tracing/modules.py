@@ -65,10 +65,6 @@ class Modules:
         of_torch = type(module).__module__.startswith(("torch.", "varflow."))
         return bool(name) and not of_torch and name not in self.spiking and not holds_weights(module)
 
-    def described(self, name: str) -> str:
-        """A module by its name and class, in words."""
-        return f"{name}, a {next(type(module).__name__ for module, other in self.names.items() if other == name)}"
-
     def none_spikes(self, unweighted: dict[str, str]) -> DomainError:
         """The error for a pass without a layer of neurons; ``unweighted``: classes of modules that return spikes but follow no
         weight module, by name.

@@ -163,19 +163,16 @@ def maximum(origin: Origin) -> bool:
 
 def not_gaussian(origin: Origin, weights: Mapping[str, Any]) -> list[str]:
     """Operations between weights and a neuron after which currents are not Gaussian."""
-    return list(dict.fromkeys(words for each in origin.ancestors for words in _not_gaussian(each, weights)))
-
-
-def _not_gaussian(origin: Origin, weights: Mapping[str, Any]) -> list[str]:
     words = []
-    if maximum(origin):
-        words.append(f"a maximum of {'currents' if origin.sources & set(weights) else 'spikes'}, {origin.through[-1]}")
-    if isinstance(origin.operation, Concat):
-        words.append(f"joined currents, {origin.through[-1]}")
-    if isinstance(origin.operation, Sum):
-        terms = [each.operation.name for each in origin.inputs if isinstance(each.operation, Sender)]
-        words += [f"{name} without a weight layer" for name in terms if name not in weights]
-    return words
+    for each in origin.ancestors:
+        if maximum(each):
+            words.append(f"a maximum of {'currents' if each.sources & set(weights) else 'spikes'}, {each.through[-1]}")
+        if isinstance(each.operation, Concat):
+            words.append(f"joined currents, {each.through[-1]}")
+        if isinstance(each.operation, Sum):
+            terms = [term.operation.name for term in each.inputs if isinstance(term.operation, Sender)]
+            words += [f"{name} without a weight layer" for name in terms if name not in weights]
+    return list(dict.fromkeys(words))
 
 
 _MOVES = {

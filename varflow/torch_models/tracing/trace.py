@@ -113,7 +113,8 @@ class _Tracer:
     def where(self) -> str:
         """The module that runs, if it is not the whole model, in words."""
         name = self.running[-1] if self.running else ""
-        return f" at {self.modules.described(name)}" if name else ""
+        names = self.modules.names.items()
+        return f" at {name}, a {next(type(module).__name__ for module, other in names if other == name)}" if name else ""
 
     def _place(self) -> str:
         return repr(self.running[-1]) if self.running and self.running[-1] else "the model's forward"
