@@ -348,7 +348,7 @@ def test_gains_of_several_seeds_scatter_as_their_errors_say():
     seeds, scrambles = 8, 8
     units = []
     for neuron, rate in questions:
-        sizes = {"steps": 10, "depth": 12, "points": 2**7, "scrambles": scrambles}
+        sizes = {"steps": 8, "depth": 8, "points": 2**7, "scrambles": scrambles}
         found = [vf.gain_for_rate(neuron, rate=rate, seed=seed, **sizes) for seed in range(seeds)]
         gains, errors = (np.array(column) for column in zip(*((each.gain, each.error["gain"]) for each in found), strict=True))
         units.append((gains - gains.mean()) / errors)
@@ -620,7 +620,7 @@ def test_a_drive_that_starts_late_is_not_taken_for_a_weak_one():
 
 def test_more_scrambles_have_smaller_errors_where_steps_are_silent():
     few, many = (
-        vf.gain_for_rate(vf.neurons.snntorch_leaky(0.9), rate=0.25, steps=12, depth=35, points=2**10, scrambles=scrambles)
+        vf.gain_for_rate(vf.neurons.snntorch_leaky(0.9), rate=0.25, steps=12, depth=35, points=2**9, scrambles=scrambles)
         for scrambles in (4, 32)
     )
     assert any("are silent in layer 35" in words for words in many.warnings)

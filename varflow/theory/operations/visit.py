@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 from varflow._progress import Report, unreported
+from varflow.model.coverage import Uncovered
 from varflow.model.graph import Node
 from varflow.model.surrogate import Surrogate
 from varflow.theory.maps.variance_classes import TOGETHER
@@ -154,6 +155,15 @@ class Visit:
     kept: dict[str, Any] = field(default_factory=dict)
     reads_inputs: bool = False
 
+    def passed(self, part: str, gaps: dict[int, str] | None, *received: Any) -> Any:
+        """Answer of one of the node's maps; None, with the reason among the gaps, if theory does not know it."""
+        try:
+            return self.node.map(part)(self.node.operation, *received)
+        except Uncovered as error:
+            if gaps is None:
+                raise
+            gaps[self.node_number] = error.rule
+
 
 @dataclass(slots=True, eq=False)
 class WayBack:
@@ -168,7 +178,8 @@ class WayBack:
     detached : bool, optional
         True if resets are detached; by default each neuron says so.
     per_position : bool
-        True if gradients are followed at each position of a map also where signals have all positions in one index.
+        True if gradients are followed at each position of a map also where signals have all positions in one index: in audits,
+        which know a batch by overlaps.
     scatter, norms : bool
         True if the scatter between networks, and gradients by weights, are wanted too.
     report : callable
