@@ -153,7 +153,7 @@ COMMENTS: dict[str, str] = {
 In ten layers every initialisation that keeps activity trains, and about equally well; Kaiming's is behind, Xavier's and
 torch's default stay at chance. In twenty layers none trains well in five epochs. With the gain in time gradients keep their
 size there (theory: a factor of 1.05 per layer) but hardly differ between inputs: the contrast of the tangent kernel is
-0 within its error, at ten layers 0.0045. With a membrane shortcut all this hardly matters: twenty layers learn, with torch's
+0 within its error, at ten layers 0.023. With a membrane shortcut all this hardly matters: twenty layers learn, with torch's
 default weights as with others.""",
     "map": """\
 The slope of the surrogate matters more than the gain. With slope 25, the default of snnTorch's `fast_sigmoid`, ten layers
@@ -174,7 +174,7 @@ layers reach 83 % instead of 73 %. BatchNorm lets plain layers learn no deeper. 
 differ by up to 18 %. The figure shows the next experiment too.""",
     "plain": """\
 Eight steps and a surrogate of slope 0.7 bring twenty random layers above 80 %. The contrast of the tangent kernel asks for
-them: it is 0.038, but 0.0017 with four steps and slope 1, and 0.0088 for the fifteen layers above.
+them: it is 0.115, but 0.0078 with four steps and slope 1, and 0.036 for the fifteen layers above.
 
 Weights `W = (θ/β) 1` let every layer begin as a copy of the first, and with a surrogate of ψ(±θ) = β/θ gradients pass unchanged
 ([notebook 11](../theory_notebooks/11_training.py)). So twenty plain layers reach 84 %, and thirty 80 %. Fifty learn less, and
@@ -199,9 +199,9 @@ runs: 5.5 layers for torch's default, which falls to chance between 6 and 8, and
 Networks drawn at random: 6 to 20 layers, 2 to 8 steps, θ from 0.6 to 1.4, four decays, gains from 1.5 to 6, five surrogates
 of peak 1 and widths from 0.05 to 3. The predictors were fixed before any of them was trained. Two come first, with
 intervals that overlap: how deep a linear readout of untrained layers reaches, and the contrast of the surrogate neural
-tangent kernel (`vf.trainability`). Activity alone predicts nothing here, and the growth of gradients little, as is to be
-expected of Adam, which divides by their size. Each of the three seeds alone puts the predictors in the same order; half of the
-networks have a standard error below 0.6 % over seeds.""",
+tangent kernel (`vf.trainability`), here of inputs whose cosines with the first are 0.8 and 0.4. Activity alone predicts nothing
+here, and the growth of gradients little, as is to be expected of Adam, which divides by their size. Each of the three seeds
+alone puts the predictors in the same order; half of the networks have a standard error below 0.6 % over seeds.""",
 }
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from varflow.init.rules import gain_by_rule
     from varflow.init.surrogate_width import surrogate_width
     from varflow.init.table import corrected_gain_table
+    from varflow.kernels.flips import flips
     from varflow.kernels.kernel import kernel
     from varflow.kernels.readout import readable_depth
     from varflow.kernels.trainability import trainability
@@ -49,9 +50,11 @@ if TYPE_CHECKING:
         Experiment,
         FixedPoint,
         FixedPoints,
+        Flips,
         GradientFlow,
         Initialization,
         Kernel,
+        LearningRate,
         PhaseDiagram,
         Profile,
         ReadableDepth,
@@ -75,6 +78,7 @@ if TYPE_CHECKING:
     from varflow.theory.memoryless.variance_map import variance_map
     from varflow.theory.walks.gradients import gradient_flow
     from varflow.torch_models.audit.door import audit
+    from varflow.torch_models.learning_rate import learning_rate
     from varflow.torch_models.monitor import Monitor
     from varflow.torch_models.tracing.door import read
     from varflow.verdict import compare

@@ -42,6 +42,7 @@ WANTED = {
     "Experiment": "an Experiment, as vf.validate returns it",
     "FilterSums": "FilterSums, as vf.init.published.step_filter(neuron) gives them",
     "FixedPoints": "FixedPoints, as vf.fixed_points returns them",
+    "Flips": "Flips, as vf.flips returns them",
     "GradientFlow": "a GradientFlow, as vf.gradient_flow returns it",
     "DepthScales": "DepthScales, as vf.depth_scales returns them",
     "Kernel": "a Kernel, as vf.kernel returns it",

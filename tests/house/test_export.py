@@ -132,6 +132,18 @@ def trainability():
     return vf.trainability(IN_TIME, points=64, scrambles=2)
 
 
+def flips():
+    return vf.flips(IN_TIME, direct=0.1, points=64, scrambles=2)
+
+
+def sampled_flips():
+    return vf.flips(IN_TIME, relative=0.1, repeats=3)
+
+
+def learning_rate():
+    return vf.learning_rate(vf.Network(width=40, depth=3, gain=2.5), np.eye(3) + 1)
+
+
 def kernel():
     network = vf.Network(width=20, depth=2, gain=2.5, steps=2, neuron=vf.Neuron(decay=0.5))
     return vf.kernel(network, np.eye(3), repeats=2)
@@ -163,6 +175,9 @@ RESULTS = [
         correlation_fixed_points,
         depth_scales,
         trainability,
+        flips,
+        sampled_flips,
+        learning_rate,
     ),
 ]
 

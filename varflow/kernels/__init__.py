@@ -1,7 +1,8 @@
-"""Kernels of many inputs, and the depth that a readout can use: where theory and sampled networks answer one question."""
+"""Kernels of many inputs, the depth that a readout can use, and what a step of an optimiser changes."""
 
+from varflow.kernels.flips import flips
 from varflow.kernels.kernel import kernel
 from varflow.kernels.readout import readable_depth
 from varflow.kernels.trainability import trainability
 
-__all__ = ["kernel", "readable_depth", "trainability"]
+__all__ = ["flips", "kernel", "readable_depth", "trainability"]

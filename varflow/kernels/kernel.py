@@ -151,10 +151,13 @@ def _different(network: Network) -> tuple[Network, np.ndarray]:
     order = np.argsort(first)  # as given
     if len(order) == drive.n_inputs:
         return network, np.arange(drive.n_inputs)
-    some = drive.of_rows(first[order])
-    if next(graph.shapes()).kind == "input":  # numbers themselves are received: the gain of the drive stays the default
-        some = replace(some, input_gain=some.unit_gain)
-    return replace(network, drive=some), np.argsort(order)[place.ravel()]
+    return with_inputs(network, drive.of_rows(first[order])), np.argsort(order)[place.ravel()]
+
+
+def with_inputs(network: Network, drive: Inputs) -> Network:
+    """The network with other inputs in place of its own; where layers receive the numbers, their gain stays the default."""
+    numbers = next(graph_of(network).shapes()).kind == "input"
+    return replace(network, drive=replace(drive, input_gain=drive.unit_gain) if numbers else drive)
 
 
 def _each(moments: np.ndarray, place: np.ndarray, network: Network) -> np.ndarray:

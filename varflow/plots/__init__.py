@@ -10,7 +10,15 @@ from varflow.plots.catalogue import plot_catalogue, plot_methods
 from varflow.plots.diagrams import plot_depth_scales, plot_phase_diagram
 from varflow.plots.experiment import plot_comparison, plot_experiment, plot_experiment_in_time
 from varflow.plots.fixed_points import plot_fixed_points, plot_temporal_critical_gain
-from varflow.plots.layers import plot_audit, plot_gradient_flow, plot_kernel, plot_profile, plot_readable_depth, plot_training
+from varflow.plots.layers import (
+    plot_audit,
+    plot_flips,
+    plot_gradient_flow,
+    plot_kernel,
+    plot_profile,
+    plot_readable_depth,
+    plot_training,
+)
 from varflow.results.training import TrainingHistory
 
 for _kind, _figure in {
@@ -21,6 +29,7 @@ for _kind, _figure in {
     results.Comparison: plot_comparison,
     results.DepthScales: plot_depth_scales,
     results.FixedPoints: plot_fixed_points,
+    results.Flips: plot_flips,
     results.GradientFlow: plot_gradient_flow,
     results.Kernel: plot_kernel,
     results.PhaseDiagram: plot_phase_diagram,

@@ -8,7 +8,7 @@ import numpy as np
 
 from varflow._checks import DomainError, instance
 from varflow.plots.style import ALARM, BESIDE, GREY, axes, colours, draw_map, layers, marker, new_figure
-from varflow.results import AuditReport, GradientFlow, Kernel, Profile, ReadableDepth
+from varflow.results import AuditReport, Flips, GradientFlow, Kernel, Profile, ReadableDepth
 from varflow.results.training import TOTAL, TrainingHistory
 
 
@@ -102,6 +102,18 @@ def plot_readable_depth(found: ReadableDepth, ax: Any = None) -> Any:
     shown = f"at least {found.depth:.0f}" if found.throughout else f"{found.depth:.2f}"
     repeats = None if found.infinite_width else len(found.accuracies)
     ax.set_title(f"readable depth {shown} layers, {_width(repeats)}", fontsize=10)
+    return ax
+
+
+def plot_flips(flips: Flips, ax: Any = None) -> Any:
+    """Flipped spikes over layers, ± one standard error; of sampled networks each as a thin line."""
+    instance("flips", flips, Flips)
+    ax, layer, colour = axes(ax), np.arange(1, len(flips.flips) + 1), colours(1)[0]
+    for sample in () if flips.samples is None else flips.samples:
+        ax.plot(layer, sample, color="0.8", lw=0.6)
+    ax.errorbar(layer, flips.flips, np.nan_to_num(flips.error), color=colour, marker=".", lw=1.4, capsize=2)
+    ax.set(xlabel="layer", ylabel="flipped spikes, $r$", ylim=(0, 1.02))
+    ax.set_title(f"{flips.kind} change, {_width(None if flips.samples is None else len(flips.samples))}", fontsize=10)
     return ax
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._display import Shown, Table, draw
+from varflow._display import Shown, Table, draw, measured
 from varflow.model.network import Network
 from varflow.results.export import Exported, ReadOnly, axes_of, dataset, evenly, named, numbered, over_layers
 
@@ -138,8 +138,18 @@ class Trainability(ReadOnly, Exported, Shown):
         ``√Θ_00``, the root mean square of the gradient norm, for a readout of norm 1.
     overlaps : ndarray, shape (2,)
         Cosine of the first input with the others.
+    persistence : ndarray, shape (layers with weights,)
+        ``k``: cosine between the gradients by the weights of a layer before and after a step of the optimiser, which is to deep
+        layers like another input close by. NaN for weights that receive less than one spike in a hundred inputs at the
+        network's width, where no gradient arrives, and if the network itself sends less.
+    mean_persistence : float
+        Mean over layers, those without persistence counted as 0: 0 for a silent network.
+    persistence_depth : float, optional
+        ``-1/ln q`` layers, ``q`` the smallest ratio of the persistence of neighbouring layers (with two of its errors), which
+        it approaches below the readout and far from the input: infinite if none falls, None without two layers that have one.
     error : dict
-        Numerical standard errors of ``contrast`` and ``correlations``.
+        Numerical standard errors of ``contrast``, ``correlations``, ``persistence``, ``mean_persistence`` and
+        ``persistence_depth``.
     """
 
     network: Network
@@ -148,6 +158,9 @@ class Trainability(ReadOnly, Exported, Shown):
     correlations: np.ndarray
     norms: np.ndarray
     overlaps: np.ndarray
+    persistence: np.ndarray
+    mean_persistence: float
+    persistence_depth: float | None
     error: dict[str, np.ndarray]
 
     _hidden = ("network",)
@@ -158,6 +171,10 @@ class Trainability(ReadOnly, Exported, Shown):
             "correlations": (("weighted_layer", "other"), self.correlations),
             "correlations_error": (("weighted_layer", "other"), self.error["correlations"]),
             "norms": ("weighted_layer", self.norms),
+            "persistence": ("weighted_layer", self.persistence),
+            "persistence_error": ("weighted_layer", self.error["persistence"]),
+            "mean_persistence": ((), self.mean_persistence),
+            "persistence_depth": ((), self.persistence_depth),
             "overlaps": ("other", self.overlaps),
             "contrast": ((), self.contrast),
             "contrast_error": ((), self.error["contrast"]),
@@ -167,8 +184,16 @@ class Trainability(ReadOnly, Exported, Shown):
 
     def _table(self) -> Table:
         shown = evenly(len(self.norms), 5)
-        rows = [(str(l + 1), f"{self.norms[l]:.4g}", *(f"{value:.4f}" for value in self.correlations[l])) for l in shown]
-        header = ("weights", "norm", *(f"input of cosine {value:.2g}" for value in self.overlaps))
-        note = f"contrast {self.contrast:.4g} ± {float(self.error['contrast']):.2g}"
+        columns = [self.norms, self.persistence, *self.correlations.T]
+        rows = [(str(l + 1), f"{self.norms[l]:.4g}", *(measured(values[l], ".4f") for values in columns[1:])) for l in shown]
+        header = ("weights", "norm", "persistence", *(f"input of cosine {value:.4g}" for value in self.overlaps))
+        falls = self.persistence_depth is not None and np.isfinite(self.persistence_depth)
+        depth = f", falls by e in {self.persistence_depth:.2g} layers" if falls else ""
+        silent = (np.flatnonzero(np.isnan(self.persistence)) + 1).tolist()
+        notes = [
+            f"contrast {self.contrast:.4g} ± {float(self.error['contrast']):.2g}",
+            f"persistence {self.mean_persistence:.4g} ± {float(self.error['mean_persistence']):.2g}{depth}",
+            *([f"no spikes or gradients at weights {', '.join(map(str, silent))}"] if silent else []),
+        ]
         title = f"Trainability of {self.network!r}, {self.surrogate}"
-        return Table(title, "{:>8} {:>10} {:>20} {:>20}", rows, header, (note,), "  ")
+        return Table(title, "{:>8} {:>10} {:>12} {:>23} {:>23}", rows, header, notes, "  ")
