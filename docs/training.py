@@ -20,8 +20,17 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from validation.training.experiments import EXPERIMENTS  # noqa: E402
-from validation.training.figures import FIGURES, WEIGHTS, accuracy, design_of, grouped, mean_and_error, name, of_networks  # noqa: E402
-from validation.training.predictors import PREDICTORS, agreement  # noqa: E402
+from validation.training.figures import (  # noqa: E402
+    FIGURES,
+    WEIGHTS,
+    accuracy,
+    design_of,
+    grouped,
+    mean_and_error,
+    name,
+    scores_and_accuracies,
+)
+from validation.training.predictors import LATER, PREDICTORS, agreement  # noqa: E402
 from varflow._files import replace_files  # noqa: E402
 
 RESULTS = ROOT / "validation" / "training" / "results"
@@ -70,13 +79,14 @@ def of_silence(runs: Runs) -> str:
 
 
 def of_predictors(runs: Runs) -> str:
-    """Rank correlation of every predictor with accuracy."""
-    networks = of_networks(runs)
-    values = [mean_and_error(some)[0] for some in networks]
-    lines = ["| predictor | what it is | Spearman | 95 % |", "|---|---|---|---|"]
-    for key, what in PREDICTORS.items():
-        found = agreement([some[0]["predicted"][key] for some in networks], values)
-        lines.append(f"| {key} | {what} | {found['spearman']:.2f} | {found['low']:.2f} to {found['high']:.2f} |")
+    """Rank correlation of every predictor with accuracy, and what is left of it given the depth."""
+    scores, values = scores_and_accuracies(runs)
+    lines = ["| predictor | what it is | Spearman | 95 % | given depth | 95 % |", "|---" * 6 + "|"]
+    for key, what in (PREDICTORS | LATER).items():
+        alone = agreement(scores[key], values)
+        told = [alone] if key == "depth" else [alone, agreement(scores[key], values, scores["depth"])]
+        cells = [f"{each['spearman']:.2f} | {each['low']:.2f} to {each['high']:.2f}" for each in told]
+        lines.append(f"| {key} | {what} | {' | '.join(cells)} |{' – | – |' if key == 'depth' else ''}")
     return "\n".join(lines)
 
 
