@@ -76,7 +76,9 @@ def _scores(options: argparse.Namespace) -> int:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m validation.training", description=__doc__)
     known = ", ".join(f"{name} ({len(each.runs)} runs)" for name, each in EXPERIMENTS.items())
-    parser.add_argument("what", nargs="+", help=f"data (obtain the images), scores (later predictors), all, or experiments: {known}")
+    parser.add_argument(
+        "what", nargs="+", help=f"data (obtain the images), scores (later predictors), all, or experiments: {known}"
+    )
     parser.add_argument("--out", type=Path, default=Path("training-results"), help="folder for the results")
     parser.add_argument("--data", type=Path, default=FOLDER, help=f"folder of the images; default {FOLDER}")
     parser.add_argument("--resume", action="store_true", help="use the runs that are finished, if any")

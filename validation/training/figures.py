@@ -202,7 +202,7 @@ def scores_and_accuracies(runs: Runs) -> tuple[dict[str, list[float]], list[floa
     return {key: [one[key] for one in each] for key in each[0]}, [mean_and_error(some)[0] for some in networks]
 
 
-LOGARITHMIC = {"gradients": 1.0, "contrast": 1e-3, "near contrast": 1e-3, "persistence": 1e-2}
+LOGARITHMIC = {"gradients": 1.0, "contrast": 1e-3, "near contrast": 1e-2, "persistence": 1e-2}
 """Predictors that span decades, with the value around 0 below which their axis is linear."""
 
 
