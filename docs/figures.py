@@ -1,5 +1,5 @@
 """Writes pictures of results that the pages show: ``audit.png``, ``fixed-points.png``, ``profile.png``, ``propagation.png``,
-``figure-4.png`` and ``phase-diagram.png``; the scripts of the others are named in ``docs/gallery.md``.
+``figure-4.png``, ``phase-diagram.png`` and ``flips.png``; the scripts of the others are named in ``docs/gallery.md``.
 
 Run from the repository: ``python docs/figures.py [NAME …]`` (two minutes for all). Each picture of the pages holds, as its
 description, words and numbers that are drawn; ``tests/house/test_figures_of_the_pages.py`` compares them with what is drawn
@@ -19,6 +19,7 @@ from matplotlib.text import Text
 
 import varflow as vf
 from varflow._files import picture, replace_files
+from varflow.plots.style import new_figure
 
 HERE = Path(__file__).parent
 SHOWN = 12  # numbers of a line that are kept
@@ -54,6 +55,27 @@ def phase_diagram() -> Any:
     return vf.phase_diagram().plot()
 
 
+def flips() -> Any:
+    """Of steps of three sizes, without and with shortcuts."""
+    spike, drive = vf.layers.Spike(vf.neurons.snntorch_leaky(0.5)), vf.drives.currents(1.123)
+    plain = [spike, *[vf.layers.Linear(gain=2.859), spike] * 14]
+    shortcut = [*[vf.layers.Residual(spike, vf.layers.Linear(gain=0.5**0.5))] * 14, spike]
+    figure = new_figure(figsize=(9, 3.4), layout="constrained")
+    panels = zip(figure.subplots(1, 2, sharey=True), {"plain": plain, "membrane shortcuts": shortcut}.items(), strict=True)
+    for ax, (name, layers) in panels:
+        network = vf.Network(layers=layers, width=1000, steps=4, drive=drive)
+        for direct, colour in {0.1: "#0072B2", 0.01: "#D55E00", 0.001: "#009E73"}.items():
+            vf.flips(network, direct=direct).plot(ax)
+            curve = ax.containers[-1]
+            curve.set_label(f"change of currents {direct:g}")
+            for part in curve.get_children():
+                part.set_color(colour)
+        ax.set_title(name)
+    figure.axes[1].set_ylabel("")
+    figure.axes[1].legend(frameon=False, fontsize=9)
+    return figure
+
+
 FIGURES = {
     "audit.png": (audit, 150),
     "fixed-points.png": (fixed_points, 100),
@@ -61,6 +83,7 @@ FIGURES = {
     "propagation.png": (propagation, 150),
     "figure-4.png": (narrow_networks, 150),
     "phase-diagram.png": (phase_diagram, 150),
+    "flips.png": (flips, 120),
 }
 
 

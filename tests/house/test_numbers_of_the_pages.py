@@ -443,8 +443,10 @@ def test_the_readme_repeats_what_its_pages_say():
         cells("docs/models.md", f"{start} |")[0].partition(" ±")[0] for start in ("`init_model`", "Kaiming", "torch's default")
     ]
     assert last == ["0.91", "0.62", "0.09"]
-    assert "Spearman 0.73" in readme
-    assert "0.73" in training
+    told = re.findall(r"^\| (?:near contrast|persistence|depth) \|.*", training, flags=re.MULTILINE)
+    contrast, persistence, depth = ([cell.strip() for cell in row.split("|")] for row in told)
+    assert f"given the depth, is {contrast[5]} for the contrast of gradients and {persistence[5]} for their" in readme
+    assert f"Depth alone has {depth[3]}" in readme
 
 
 def test_a_long_memory_keeps_kaimings_weights_alive():
@@ -564,6 +566,70 @@ def test_contrasts_on_the_page_of_training(depth, steps, slope, said, words):
     assert words in " ".join((ROOT / "docs/training.md").read_text(encoding="utf-8").split())
     assert rounds_to(found, said)
     assert not rounds_to(1.05 * found, said)
+
+
+PERSISTENCE = [  # steps, slope of fast_sigmoid, mean persistence in the layers, words
+    (
+        4,
+        None,
+        {5: ".48", 10: ".16", 15: ".10", 20: ".07", 30: ".05"},
+        ".48, .16, .10, .07 and .05 in 5, 10, 15, 20 and 30 layers",
+    ),
+    (4, 1.0, {5: ".74", 10: ".40", 15: ".24", 20: ".17", 30: ".11"}, ".74, .40, .24, .17 and .11 with `fast_sigmoid(1)`"),
+    (8, 0.7, {20: ".42"}, "Persistence is .42"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("steps", "slope", "said", "words"), PERSISTENCE)
+def test_persistence_on_the_page_of_training(steps, slope, said, words):
+    from validation.training.networks import Design
+
+    assert words in " ".join((ROOT / "docs/training.md").read_text(encoding="utf-8").split())
+    surrogate = {} if slope is None else {"surrogate": vf.surrogates.fast_sigmoid(slope)}
+    for depth, value in said.items():
+        design = Design(depth=depth, steps=steps, initialisation="in_time", **surrogate)
+        found = vf.trainability(design.network(), design.surrogate).mean_persistence
+        assert rounds_to(found, value)
+        assert not rounds_to(found + 0.01, value)
+
+
+def test_what_the_page_of_training_says_of_depth_and_silence():
+    from validation.training.figures import scores_and_accuracies
+    from validation.training.predictors import PREDICTORS, agreement
+
+    page = " ".join((ROOT / "docs/training.md").read_text(encoding="utf-8").split())
+    runs = json.loads((ROOT / "validation/training/results/held_out.json").read_text())["runs"]
+    scores, accuracies = scores_and_accuracies(runs)
+    beyond = {key: agreement(scores[key], accuracies, scores["depth"]) for key in [*PREDICTORS, "near contrast", "persistence"]}
+    surely = {key for key, found in beyond.items() if found["low"] > 0 or found["high"] < 0}
+    assert surely == {"contrast", "near contrast", "persistence"}
+    assert max(agreement(each, accuracies)["spearman"] for key, each in scores.items() if key not in ("depth", "silent")) < 0.82
+    values, alive = np.array(accuracies), np.array(scores["persistence"]) > 0
+    assert np.array_equal(alive, np.array(scores["silent"]) == 0)
+    assert ((~alive).sum(), len(alive)) == (10, 48)
+    assert (
+        "ten of the 48 do, three of which learn {:.0f}, {:.0f} and {:.0f} %".format(*np.sort(100 * values[~alive])[-3:]) in page
+    )
+    some = {key: np.array(scores[key])[alive] for key in ("near contrast", "persistence", "depth")}
+    told = [
+        agreement(some[key], values[alive], *g)["spearman"]
+        for key in ("near contrast", "persistence")
+        for g in ((), (some["depth"],))
+    ]
+    assert "near contrast reaches {:.2f} ({:.2f} given the depth) and persistence {:.2f} ({:.2f})".format(*told) in page
+
+
+def test_constants_on_the_page_of_the_learning_rate():
+    from varflow.torch_models import learning_rate as rule
+
+    page = " ".join((ROOT / "docs/learning_rate.md").read_text(encoding="utf-8").split())
+    assert f"= {rule.CHANGE}" in page
+    assert f"{rule.PIXELS} \\sum_j |x_j|" in page
+    assert f"{rule.OCTAVES} octaves rms, a factor of {2**rule.OCTAVES:.1f}" in page
+    assert f"{rule.FIRST_OCTAVES} octaves" in page
+    assert rule.DEEP == 10
+    assert "of more than ten layers" in page
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 
 import varflow as vf
 
@@ -18,7 +19,7 @@ from autograd_networks import neurons  # noqa: E402
 from validation.training import Design, Schedule, __main__, build, data, load, trained  # noqa: E402
 from validation.training.experiments import Experiment, Run  # noqa: E402
 from validation.training.figures import FIGURES  # noqa: E402
-from validation.training.predictors import PREDICTORS, agreement, predicted, revival_depth  # noqa: E402
+from validation.training.predictors import LATER, PREDICTORS, agreement, predicted, revival_depth, scored  # noqa: E402
 from validation.training.spiking import SHAPES, Spiking, psi  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -318,6 +319,31 @@ def test_predictors_tell_a_living_network_from_a_silent_one():
     wide = agreement([1, 2, 3, 4, 5, 6, 7, 8], [2, 1, 4, 3, 6, 5, 8, 7])
     assert wide["low"] < wide["spearman"] < wide["high"]
     assert agreement(range(20), range(20, 0, -1))["spearman"] == -1
+
+
+def test_a_correlation_given_another_score_is_that_of_what_a_line_in_the_ranks_leaves():
+    depth, noise = np.random.default_rng(0).normal(size=(2, 400))
+    x, y = depth + noise, np.exp(depth) + 0.3 * np.random.default_rng(1).normal(size=400)
+    ranks = [scipy.stats.rankdata(each) for each in (x, y, depth)]
+    left = [each - np.polyval(np.polyfit(ranks[2], each, 1), ranks[2]) for each in ranks[:2]]
+    found = agreement(x, y, depth)
+    assert found["spearman"] == pytest.approx(np.corrcoef(left)[0, 1])
+    assert found["low"] < 0 < found["high"]  # they have only the depth in common,
+    assert agreement(x, y)["low"] > 0.4  # which shows where it is not taken out
+    assert agreement(x, y + noise, depth)["low"] > 0
+
+
+def test_scores_that_were_looked_at_later(tmp_path, monkeypatch):
+    alive, silent = (scored(Design(depth=4, gain=gain)) for gain in (2.86, 1.0))
+    assert set(alive) == {*LATER, "silent"}
+    assert silent == {"near contrast": 0.0, "persistence": 0.0, "depth": -4, "silent": 3}
+    assert alive["persistence"] > alive["near contrast"] > 0 == alive["silent"]
+    runs = tuple(Run(Design(depth=2, width=20, gain=gain), SHORT, "digits", 0) for gain in (2.0, 3.0))
+    monkeypatch.setitem(__main__.EXPERIMENTS, "held_out", Experiment("Which?", runs))
+    assert __main__.main(["scores", "--out", str(tmp_path)]) == 0
+    first, second = json.loads((tmp_path / "scores.json").read_text())
+    assert first["design"] == json.loads(json.dumps(runs[0].described["design"]))
+    assert first["scores"] != second["scores"]
 
 
 def test_silent_networks_revive_up_to_a_depth():

@@ -13,7 +13,7 @@ import varflow as vf
 from validation.training.data import FOLDER, SETS, load, obtain
 from validation.training.experiments import EXPERIMENTS, Run
 from validation.training.networks import Design
-from validation.training.predictors import predicted
+from validation.training.predictors import predicted, scored
 from validation.training.training import trained
 from varflow._files import replace_files
 from varflow._process import INTERRUPTED, outcome, run_command
@@ -32,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in SETS:
             print(f"{name:<14} {obtain(name, options.data)}")
         return 0
+    if options.what == ["scores"]:
+        return _scores(options)
     names = list(EXPERIMENTS) if options.what == ["all"] else options.what
     for data in {run.data for name in names for run in EXPERIMENTS[name].runs}:
         load(data, options.data)  # missing or damaged data are an error before any training
@@ -56,19 +58,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _scores(options: argparse.Namespace) -> int:
+    """Writes the later scores of the held-out networks, which need no training, to ``scores.json``."""
+    runs = [run for run in EXPERIMENTS["held_out"].runs if run.seed == 0]
+    options.out.mkdir(parents=True, exist_ok=True)
+    campaign = vf.Campaign(options.out / STORE, workers=options.workers, resume=options.resume, found=_found)
+    with campaign.opened("validation.training.predictors") as opened:
+        found = opened.results([Block(scored, {"design": run.design}) for run in runs], progress=True, what="scores")
+    lines = [
+        json.dumps({"design": run.described["design"], "scores": _rounded(each)}, separators=(",", ":"))
+        for run, each in zip(runs, found, strict=True)
+    ]
+    replace_files({options.out / "scores.json": "[\n" + ",\n".join(lines) + "\n]\n"})
+    return 0
+
+
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m validation.training", description=__doc__)
     known = ", ".join(f"{name} ({len(each.runs)} runs)" for name, each in EXPERIMENTS.items())
-    parser.add_argument("what", nargs="+", help=f"data (obtain the images), all, or experiments: {known}")
+    parser.add_argument(
+        "what", nargs="+", help=f"data (obtain the images), scores (later predictors), all, or experiments: {known}"
+    )
     parser.add_argument("--out", type=Path, default=Path("training-results"), help="folder for the results")
     parser.add_argument("--data", type=Path, default=FOLDER, help=f"folder of the images; default {FOLDER}")
     parser.add_argument("--resume", action="store_true", help="use the runs that are finished, if any")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes; same results for any number")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     options = parser.parse_args(arguments)
-    for name in options.what if options.what not in (["data"], ["all"]) else ():
+    for name in options.what if options.what not in (["data"], ["scores"], ["all"]) else ():
         if name not in EXPERIMENTS:
-            parser.error(f"{name} is unknown; choose from data, all, {', '.join(EXPERIMENTS)}")
+            parser.error(f"{name} is unknown; choose from data, scores, all, {', '.join(EXPERIMENTS)}")
     check_device(options.device)
     return options
 

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,13 @@ from matplotlib.figure import Figure
 import varflow as vf
 from validation.training.experiments import GAINS, SLOPES
 from validation.training.networks import Design
-from validation.training.predictors import PREDICTORS, agreement, contrast_of, revival_depth
+from validation.training.predictors import LATER, PREDICTORS, agreement, contrast_of, revival_depth
 from varflow.plots.style import new_figure
 
 __all__ = ["FIGURES", "WEIGHTS", "accuracy", "grouped"]
 
 Runs = Sequence[Mapping[str, Any]]
+SCORES = Path(__file__).parent / "results" / "scores.json"
 CHANCE = 0.1
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # of Okabe and Ito
 NAMES = {
@@ -192,24 +194,33 @@ def of_networks(runs: Runs) -> list[list[Mapping[str, Any]]]:
     return [*grouped(runs, lambda run: json.dumps(run["design"])).values()]
 
 
-LOGARITHMIC = {"gradients": 1.0, "contrast": 1e-3}
+def scores_and_accuracies(runs: Runs) -> tuple[dict[str, list[float]], list[float]]:
+    """Every score of the held-out networks, those of before and those of ``scores.json``, and their accuracies over seeds."""
+    later = {json.dumps(each["design"]): each["scores"] for each in json.loads(SCORES.read_text())}
+    networks = of_networks(runs)
+    each = [some[0]["predicted"] | later[json.dumps(some[0]["design"])] for some in networks]
+    return {key: [one[key] for one in each] for key in each[0]}, [mean_and_error(some)[0] for some in networks]
+
+
+LOGARITHMIC = {"gradients": 1.0, "contrast": 1e-3, "near contrast": 1e-2, "persistence": 1e-2}
 """Predictors that span decades, with the value around 0 below which their axis is linear."""
 
 
 def contest(runs: Runs) -> Figure:
     """Accuracy of the held-out networks, mean over seeds, against each predictor."""
-    figure = new_figure(figsize=(13.5, 3.2), dpi=120, layout="constrained")
-    networks = of_networks(runs)
-    values = [100 * mean_and_error(some)[0] for some in networks]
-    for ax, predictor in zip(figure.subplots(1, len(PREDICTORS), sharey=True), PREDICTORS, strict=True):
-        scores = [some[0]["predicted"][predictor] for some in networks]
-        found = agreement(scores, values)
-        ax.plot(scores, values, "o", color=COLOURS[0], ms=4, alpha=0.7)
+    figure = new_figure(figsize=(12, 6.4), dpi=120, layout="constrained")
+    scores, values = scores_and_accuracies(runs)
+    axes = figure.subplots(2, 4, sharey=True)
+    for ax, predictor in zip(axes.flat, PREDICTORS | LATER, strict=True):
+        found = agreement(scores[predictor], values)
+        ax.plot(scores[predictor], 100 * np.array(values), "o", color=COLOURS[0], ms=4, alpha=0.7)
         if predictor in LOGARITHMIC:
             ax.set_xscale("symlog", linthresh=LOGARITHMIC[predictor])
         told = f"Spearman {found['spearman']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
-        ax.set_title(f"{predictor}\n{told}", fontsize=9)
-    figure.axes[0].set_ylabel("test accuracy, %")
+        when = ", scored later" if predictor in LATER else ""
+        ax.set_title(f"{predictor}{when}\n{told}", fontsize=9)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("test accuracy, %")
     return figure
 
 

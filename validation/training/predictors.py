@@ -1,6 +1,6 @@
 """Numbers at initialisation that might predict the accuracy of a plain network, from theory alone: larger means better.
 
-They were fixed before the held-out networks were trained (``experiments.EXPERIMENTS["held_out"]``).
+``PREDICTORS`` were fixed before the held-out networks were trained (``experiments.EXPERIMENTS["held_out"]``), ``LATER`` after.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from validation.training.data import load
 from validation.training.networks import Design
 from varflow._checks import require
 
-__all__ = ["PREDICTORS", "agreement", "contrast_of", "predicted", "revival_depth"]
+__all__ = ["LATER", "PREDICTORS", "agreement", "contrast_of", "predicted", "revival_depth", "scored"]
 
 IMAGES, NETWORKS = 300, 2  # of the readability of untrained layers
 COSINES = (0.8, 0.4)  # of a similar and a different input with a first one
@@ -28,9 +28,16 @@ PREDICTORS = {
     "gradients": "how near 1 the growth of gradient energy in time is: minus the absolute value of its logarithm, times layers",
     "information": "ln of the difference in overlap of a similar and a different input in the last layer",
     "readability": "depth that a linear readout of untrained layers can use, over the depth",
-    "contrast": "contrast of the surrogate neural tangent kernel",
+    "contrast": "contrast of the surrogate neural tangent kernel, cosines 0.8 and 0.4",
 }
 """What each predictor is."""
+
+LATER = {
+    "near contrast": "the same of an input moved as a step moves it, and one of cosine 0.4",
+    "persistence": "mean over layers of what a step leaves of gradients",
+    "depth": "minus the number of layers",
+}
+"""Scores that were looked at when accuracies were known; in the first two a layer without spikes or gradients counts as 0."""
 
 
 def predicted(design: Design, data: str, folder: str | None = None) -> dict[str, dict[str, float]]:
@@ -45,6 +52,17 @@ def predicted(design: Design, data: str, folder: str | None = None) -> dict[str,
         "contrast": contrast_of(network, design.surrogate),
     }
     return {"predicted": found}
+
+
+def scored(design: Design) -> dict[str, float]:
+    """The later scores of one plain design, and how many layers are ``silent``: without spikes or gradients."""
+    found = vf.trainability(design.network(), design.surrogate)
+    return {
+        "near contrast": found.contrast,
+        "persistence": found.mean_persistence,
+        "depth": -design.depth,
+        "silent": int(np.isnan(found.persistence).sum()),
+    }
 
 
 def contrast_of(network: vf.Network, surrogate: Any) -> float:
@@ -86,16 +104,26 @@ def revival_depth(design: Design, epsilon: float, batch: int = 100, classes: int
     return float(silent[0] + max(math.log(last / epsilon), 0.0) / (-0.5 * math.log(factor)))
 
 
-def agreement(scores: Sequence[float], accuracies: Sequence[float], seed: int = 0) -> Mapping[str, Any]:
-    """Spearman's rank correlation of a predictor with accuracy, with a 95 % bootstrap interval over networks."""
-    stats, pair = require("scipy", "scipy.stats"), (np.asarray(scores), np.asarray(accuracies))
+def agreement(
+    scores: Sequence[float], accuracies: Sequence[float], given: Sequence[float] | None = None, seed: int = 0
+) -> Mapping[str, Any]:
+    """Spearman's rank correlation of a predictor with accuracy, with a 95 % bootstrap interval over networks.
 
-    def rank_correlation(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
-        a, b = (stats.zscore(stats.rankdata(each, axis=axis), axis=axis) for each in (x, y))
-        return np.asarray(a * b).mean(axis=axis)
+    ``given``: another score, whose part in both is taken out (partial rank correlation).
+    """
+    stats = require("scipy", "scipy.stats")
+    samples = [np.asarray(each) for each in (scores, accuracies, *([] if given is None else [given]))]
+
+    def rank_correlation(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
+        x, y, *others = (stats.zscore(stats.rankdata(each, axis=axis), axis=axis) for each in samples)
+        xy = (x * y).mean(axis=axis)
+        for z in others:
+            xz, yz = (x * z).mean(axis=axis), (y * z).mean(axis=axis)
+            xy = (xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2))
+        return np.asarray(xy)
 
     found = stats.bootstrap(
-        pair,
+        samples,
         rank_correlation,
         paired=True,
         n_resamples=2000,
@@ -103,4 +131,4 @@ def agreement(scores: Sequence[float], accuracies: Sequence[float], seed: int = 
         rng=np.random.default_rng(seed),
     )
     low, high = found.confidence_interval
-    return {"spearman": float(rank_correlation(*pair)), "low": float(low), "high": float(high)}
+    return {"spearman": float(rank_correlation(*samples)), "low": float(low), "high": float(high)}
