@@ -101,7 +101,8 @@ def plot_readable_depth(found: ReadableDepth, ax: Any = None) -> Any:
     ax.legend(frameon=False)
     shown = f"at least {found.depth:.0f}" if found.throughout else f"{found.depth:.2f}"
     repeats = None if found.infinite_width else len(found.accuracies)
-    ax.set_title(f"readable depth {shown} layers, {_width(repeats)}", fontsize=10)
+    bound = ": only an upper bound" if found.infinite_width else ""
+    ax.set_title(f"readable depth {shown} layers, {_width(repeats)}{bound}", fontsize=10)
     return ax
 
 
@@ -119,7 +120,7 @@ def plot_flips(flips: Flips, ax: Any = None) -> Any:
 
 def _width(repeats: int | None) -> str:
     if repeats is None:
-        return "infinite width: only an upper bound"
+        return "infinite width"
     return f"{repeats} sampled network{'s' * (repeats > 1)} of finite width"
 
 

@@ -106,8 +106,9 @@ class LearningRate(ReadOnly, Exported, Shown):
 
     def _table(self) -> Table:
         rows = [(str(l + 1), f"{self.direct[l]:.3g}", measured(self.flips[l], ".3f")) for l in evenly(len(self.direct), 8)]
-        off = f"within a factor of {2**self.error:.1f}" if np.isfinite(self.error) else "no error known above ten plain layers"
-        notes = [f"rate {self.rate:.2g} for all layers, {off} (one standard deviation); let it decay"]
+        known = f"within a factor of {2**self.error:.1f} (one standard deviation)"
+        off = known if np.isfinite(self.error) else "no error known above ten plain layers"
+        notes = [f"rate {self.rate:.2g} for all layers, {off}; let it decay"]
         if self.first_layer_rate is not None:
             notes.append(f"or {self.first_layer_rate:.2g} for the first layer and {self.other_rate:.2g} for the others")
         title = f"LearningRate of {self.optimizer}, {self.network!r}"
