@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 import varflow as vf
+from varflow.campaign.block import encoded
+from varflow.campaign.store import Store
 
 
 def squared(x):
@@ -49,3 +51,10 @@ def loaded(module):
 def slowly_drawn(seed):
     time.sleep(0.05)
     return drawn(seed, 5)
+
+
+def fill(file, start):
+    with Store(file) as store:
+        for i in range(start, start + 40):
+            store.put(f"key {i}", "what", encoded(i), 0.0)
+            time.sleep(0.001)

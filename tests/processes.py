@@ -23,7 +23,7 @@ from pathlib import Path
 
 from varflow.campaign.block import code_version
 
-__all__ = ["Interpreter", "Scenario", "import_once"]
+__all__ = ["Interpreter", "Scenario", "forks", "import_once"]
 
 ROOT = Path(__file__).parent.parent
 LIMIT = 60  # seconds
@@ -87,12 +87,18 @@ def _end(folder):
     return json.loads((folder / "code").read_text()), *said, folder
 
 
+def forks():
+    """The context of processes that are forks of one that has imported what takes long; elsewhere each of them imports it."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "scipy.stats", "varflow.simulation.dense", "varflow.simulation.conditional"])
+    return context
+
+
 def import_once(patch):
-    """Processes of campaigns start as forks of one that has imported what takes long; elsewhere each of them imports it."""
-    if "forkserver" in multiprocessing.get_all_start_methods():
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["torch", "scipy.stats", "varflow.simulation.dense", "varflow.simulation.conditional"])
-        patch.setattr("varflow.campaign.work.get_context", lambda method: context)
+    """Processes of campaigns start as forks."""
+    patch.setattr("varflow.campaign.work.get_context", lambda method: forks())
 
 
 # Within the interpreter that forks.

@@ -259,7 +259,7 @@ figure
 # $$I = \min \sum_l \mathrm{KL}\bigl(\kappa_{l+1} \,\|\, \pi(\kappa_l)\bigr) \quad\text{over paths from } p \text{ to } p_e,$$
 #
 # The prefactor $A$ *assumes* Gaussian fluctuations about the cheapest path, layer by layer, as in Laplace's method; the
-# integrals are in `varflow/theory/escape.py`. The exact rate is that of the quasi-stationary distribution,
+# integrals are in `varflow/theory/finite_width/escape.py`. The exact rate is that of the quasi-stationary distribution,
 # $r = \sum_K \nu_K (1 - \pi_K)^n$; its relative difference from $A e^{-nI}$ must be $O(1/n)$.
 
 # %%

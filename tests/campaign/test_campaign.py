@@ -12,6 +12,7 @@ from pathlib import Path
 import campaign_blocks
 import numpy as np
 import pytest
+from processes import forks, import_once
 
 import varflow as vf
 from varflow.campaign import Block
@@ -152,8 +153,7 @@ class TestStore:
     def test_two_runs_share_a_file(self, tmp_path):
         """Two processes write at once; both find everything afterwards."""
         file = tmp_path / "blocks.sqlite"
-        context = multiprocessing.get_context("spawn")
-        others = [context.Process(target=fill, args=(str(file), start)) for start in (0, 20)]
+        others = [forks().Process(target=campaign_blocks.fill, args=(str(file), start)) for start in (0, 20)]
         for other in others:
             other.start()
         for other in others:
@@ -194,13 +194,6 @@ class TestStore:
         assert "\n" not in str(error.value)
 
 
-def fill(file, start):
-    with Store(file) as store:
-        for i in range(start, start + 40):
-            store.put(f"key {i}", "what", encoded(i), 0.0)
-            time.sleep(0.001)
-
-
 def on_a_full_disk(file):
     """A row too many, where a limit of pages stands for the full disk."""
 
@@ -223,6 +216,10 @@ def changed(file, *statements):
 
 
 class TestPlaces:
+    @pytest.fixture(autouse=True)
+    def imported_once(self, monkeypatch):
+        import_once(monkeypatch)
+
     def test_processes_give_the_bits_of_this_process(self, tmp_path):
         blocks = [block("drawn", seed=seed, shape=[3, seed]) for seed in range(6)]
         here = results(vf.Campaign(), blocks)
@@ -289,7 +286,7 @@ class TestPlaces:
         (tmp_path / "slow_to_import.py").write_text(
             "import time; from pathlib import Path; time.sleep(60); Path(__file__).with_name('imported').touch()"
         )
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
+        monkeypatch.syspath_prepend(str(tmp_path))
         with vf.Campaign(workers=2).opened("slow_to_import"):
             pass
         assert not (tmp_path / "imported").exists()

@@ -15,6 +15,7 @@ import varflow as vf
 from varflow.campaign import Block
 
 distributed = pytest.importorskip("distributed")
+dask = pytest.importorskip("dask")
 
 QUIET = {"dashboard_address": ":0", "silence_logs": logging.CRITICAL, "threads_per_worker": 1}
 DIAGRAM = {"threshold": [0.6, 0.9, 1.2], "width": [10, 20, 40], "depth": 6}
@@ -52,7 +53,7 @@ def test_a_scheduler_that_goes_away_is_said_in_one_line_and_finished_blocks_stay
             pytest.raises(vf.ConvergenceError, match=f"^the scheduler at {address} is lost: start again to continue$"),
             vf.Campaign(tmp_path / "s", scheduler=address).opened() as run,
         ):
-            run.run(blocks(200), arrived)
+            run.run(blocks(40), arrived)
     seen = []
     with vf.Campaign(tmp_path / "s", found=lambda *now: seen.append(now)).opened() as run:
         run.run(blocks(len(done)), lambda *_: None)
@@ -61,8 +62,9 @@ def test_a_scheduler_that_goes_away_is_said_in_one_line_and_finished_blocks_stay
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two workers, which import ``campaign_blocks`` by name."""
-    with pytest.MonkeyPatch.context() as patched:
+    """Two workers, which import ``campaign_blocks`` by name: forks of a process that has imported Dask."""
+    forks = {"distributed.worker.multiprocessing-method": "forkserver"}
+    with pytest.MonkeyPatch.context() as patched, dask.config.set(forks):
         patched.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
         patched.syspath_prepend(str(Path(__file__).parents[1]))
         with distributed.LocalCluster(n_workers=2, processes=True, **QUIET) as made:

@@ -91,11 +91,11 @@ def fired(neuron, filters, x=DOTS, gain=2.5):
 @pytest.mark.parametrize("x", [DOTS, moving_dots(0.01), DOTS[:, :1].repeat(STEPS, axis=1) / 3], ids=["dots", "noise", "still"])
 def test_first_layer_is_that_of_real_filters(x):
     """A gain 25 % off is rejected."""
-    rates = fired(NEURONS["no leak"], 1500, x)
+    rates = fired(NEURONS["no leak"], 600, x)
     error = rates.std(ddof=1) / np.sqrt(len(rates))
 
     def fits(gain):
-        found = vf.mean_field(network(NEURONS["no leak"], x, gain, depth=1), **SAMPLING | {"points": 2**10})
+        found = vf.mean_field(network(NEURONS["no leak"], x, gain, depth=1), **SAMPLING | {"points": 2**9})
         return abs(found.firing_rate.mean() - rates.mean()) < 4 * np.hypot(error, found.error["firing_rate"].mean())
 
     assert fits(2.5)

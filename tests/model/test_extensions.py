@@ -2,13 +2,12 @@
 where a part is missing.
 """
 
-import subprocess
-import sys
-import textwrap
+import importlib
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from processes import import_once
 
 import varflow as vf
 
@@ -197,37 +196,31 @@ def test_a_figure_of_a_result_from_outside():
     assert vf.plots.draw(Result(), ax=1) == ("drawn", {"ax": 1})
 
 
-def test_processes_of_a_campaign_register_again(tmp_path):
+MINE = """
+import varflow as vf
+
+class Doubled(vf.layers.Layer):
+    __slots__ = ()
+    def after(self, signal, width=None):
+        return signal
+    def __repr__(self):
+        return "Doubled()"
+    def __eq__(self, other):
+        return type(self) is type(other)
+    def __hash__(self):
+        return 1
+
+vf.register(Doubled, simulate=lambda layer, flows, walk, node: vf.simulation.Flow(2 * flows[0].values))
+"""
+
+
+def test_processes_of_a_campaign_register_again(tmp_path, monkeypatch):
     """They import the module that holds the class."""
-    (tmp_path / "mine.py").write_text(
-        textwrap.dedent("""
-        import varflow as vf
-
-        class Doubled(vf.layers.Layer):
-            __slots__ = ()
-            def after(self, signal, width=None):
-                return signal
-            def __repr__(self):
-                return "Doubled()"
-            def __eq__(self, other):
-                return type(self) is type(other)
-            def __hash__(self):
-                return 1
-
-        vf.register(Doubled, simulate=lambda layer, flows, walk, node: vf.simulation.Flow(2 * flows[0].values))
-        """)
-    )
-    code = """
-        import numpy as np, varflow as vf
-        from mine import Doubled
-
-        if __name__ == "__main__":
-            spike, linear = vf.layers.Spike(vf.Neuron(1.0)), vf.layers.Linear(gain=1.5)
-            network = vf.Network(width=30, layers=[spike, linear, Doubled(), spike])
-            here, there = vf.simulate(network, repeats=4), vf.simulate(network, repeats=4, campaign=vf.Campaign(workers=2))
-            assert np.array_equal(here.variance, there.variance) and here.firing_rate[:, 1].any()
-            print("same")
-    """
-    (tmp_path / "run.py").write_text(textwrap.dedent(code))
-    done = subprocess.run([sys.executable, "run.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
-    assert done.stdout.strip() == "same", done.stderr
+    (tmp_path / "layer_of_my_own.py").write_text(MINE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import_once(monkeypatch)
+    doubled = importlib.import_module("layer_of_my_own").Doubled()
+    one = network(doubled)
+    here, there = vf.simulate(one, repeats=4), vf.simulate(one, repeats=4, campaign=vf.Campaign(workers=2))
+    assert np.array_equal(here.variance, there.variance)
+    assert here.firing_rate[:, 1].any()

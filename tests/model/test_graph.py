@@ -9,7 +9,7 @@ import pytest
 import varflow as vf
 from varflow.model.build import graph_of
 from varflow.model.chains import as_chain
-from varflow.model.graph import Graph, Node, Path
+from varflow.model.graph import Graph, Node
 from varflow.model.independence import independent
 from varflow.model.layers import BatchNorm, Concat, Conv, LayerNorm, Linear, Pool, Product, Residual, Scale, Spike, Sum, Unknown
 from varflow.model.signals import Signal
@@ -26,14 +26,13 @@ def written(nodes):
     return [(node.name, node.operation, node.inputs) for node in nodes]
 
 
-def test_a_row_of_layers_is_a_path_that_stores_nothing():
+def test_layers_in_a_row_are_nodes_in_a_row():
     layers = (SPIKE, LINEAR, LayerNorm(), SPIKE, Scale(0.5), LINEAR, SPIKE)
-    path = graph(*layers)
-    assert isinstance(path, Path)
-    assert [node.operation for node in path[1:]] == list(layers)
-    assert [node.inputs for node in path] == [(), *((number,) for number in range(len(layers)))]
-    assert list(path.last_reader) == list(Graph(path).last_reader)
-    assert path.leaving == Graph(path).leaving == len(layers)
+    row = graph(*layers)
+    assert row.in_a_row
+    assert [node.operation for node in row[1:]] == list(layers)
+    assert [node.inputs for node in row] == [(), *((number,) for number in range(len(layers)))]
+    assert row.leaving == len(layers)
     chain = graph_of(vf.Network(width=10, depth=3, gain=2.5, neuron=vf.Neuron(1.0)))
     assert [type(node.operation) for node in chain] == [Source, Spike, Linear, Spike, Linear, Spike]
 

@@ -290,7 +290,7 @@ def test_a_drive_given_neuron_by_neuron():
     currents = np.random.default_rng(0).normal(size=(1, 4, 500)) * 1.5
     neuron = vf.Neuron(WIDE, decay=0.5, reset="zero")
     network = vf.Network(width=500, depth=1, gain=1.0, neuron=neuron, steps=4, drive=vf.drives.given(currents))
-    ensemble = vf.simulate(network, repeats=200, seed=1)
+    ensemble = vf.simulate(network, repeats=80, seed=1)
     profile = vf.mean_field(network)
     assert np.all(np.abs(ensemble.mean().firing_rate - profile.firing_rate) < K * ensemble.stderr().firing_rate)
 
@@ -309,8 +309,8 @@ def test_the_inverse_in_time_takes_decays_that_differ(reset):
 def late_rate(gain, neuron, seed):
     """Mean over the late steps of the deepest layer, and its standard error, of networks under currents of strength 1.5."""
     network = vf.Network(width=1000, depth=12, gain=gain, neuron=neuron, steps=6, drive=vf.drives.currents(1.5))
-    rates = vf.simulate(network, repeats=150, seed=seed, engine="conditional").firing_rate[:, -1, 3:].mean(axis=-1)
-    return rates.mean(), rates.std(ddof=1) / 150**0.5
+    rates = vf.simulate(network, repeats=75, seed=seed, engine="conditional").firing_rate[:, -1, 3:].mean(axis=-1)
+    return rates.mean(), rates.std(ddof=1) / 75**0.5
 
 
 @pytest.mark.parametrize(("reset", "wanted"), [("none", 0.3), pytest.param("subtract", 0.2, marks=pytest.mark.slow)])
@@ -522,7 +522,7 @@ def test_arrays_are_averaged_over_all_values(thresholds):
 
 @pytest.mark.parametrize("parameter", ["threshold", "decay"])
 def test_arrays_in_time_are_averaged_within_the_stated_error(parameter):
-    values = learned(6, 0.1, 400, 0.7, seed=3)
+    values = learned(6, 0.1, 250, 0.7, seed=3)
     neuron = lambda value: vf.Neuron(**({"threshold": 1.0, "decay": 0.4} | {parameter: value}))  # noqa: E731
     network = lambda value: vf.Network(width=50, depth=1, gain=2.0, neuron=neuron(value), steps=2)  # noqa: E731
     found = vf.mean_field(network(values))

@@ -55,8 +55,84 @@ FRAMEWORKS = ("norse", "snntorch", "spikingjelly")  # if a file outside varflow 
 ZIP = b"PK"  # with which an npz file begins, and JSON never does
 
 
-class _Inside(dict):
-    """The memo within the description of one piece of code, which may refer to itself."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """A function of a module and its keyword arguments; its result is JSON, or a dict of arrays.
+
+    Attributes
+    ----------
+    function : callable
+        A function of a module, which other processes import. If it has an argument ``stop``, that gets the event which asks it
+        to stop.
+    settings : mapping
+        Numbers, text, arrays, networks and their parts, the seed among them.
+    units : int
+        How much the block counts in reports of progress.
+    sources : tuple of str
+        Further modules that determine the result, where a function finds them by name.
+    """
+
+    function: Callable[..., Any]
+    settings: Mapping[str, Any]
+    units: int = 1
+    sources: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """``package.module:function``."""
+        return f"{self.function.__module__}:{self.function.__name__}"
+
+    @property
+    def version(self) -> str:
+        """The digest of the code behind it."""
+        return code_version(self.function.__module__, *self.sources)
+
+    def result(self, stop: Event | None = None) -> Any:
+        more = {"stop": stop or Event()} if "stop" in signature(self.function).parameters else {}
+        return self.function(**self.settings, **more)
+
+
+def labels(blocks: Iterable[Block]) -> list[tuple[str, str]]:
+    """Key and description of each block: the description names function, settings and code, and the key is its digest."""
+    memo: dict[int, tuple[Any, Any]] = {}
+    pairs = []
+    for block in blocks:
+        settings = {name: described(value, memo) for name, value in block.settings.items()}
+        parts = {"function": block.name, "settings": settings, "code": block.version}
+        text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
+        pairs.append((hashlib.sha256(text.encode()).hexdigest(), text))
+    return pairs
+
+
+def computed(block: Block, version: str) -> tuple[bytes, float]:
+    """The encoded result and the seconds it took, in a worker; DomainError if the worker has other code."""
+    if block.version != version:
+        raise DomainError("workers", block.name, "is not the same code in a worker: install one version everywhere")
+    result, seconds = timed(block)
+    return encoded(result), seconds
+
+
+def timed(block: Block, stop: Event | None = None) -> tuple[Any, float]:
+    """The result, and the seconds it took."""
+    start = time.perf_counter()
+    return block.result(stop), time.perf_counter() - start
+
+
+def encoded(result: Any) -> bytes:
+    """JSON, or npz for a dict with an array in it."""
+    if isinstance(result, dict) and any(isinstance(value, np.ndarray) for value in result.values()):
+        file = io.BytesIO()
+        np.savez(file, allow_pickle=False, **result)
+        return file.getvalue()
+    return json.dumps(result, ensure_ascii=False).encode()
+
+
+def decoded(content: bytes) -> Any:
+    """The result of these bytes."""
+    if content.startswith(ZIP):
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    return json.loads(content)
 
 
 def described(value: Any, memo: dict[int, tuple[Any, Any]]) -> Any:
@@ -78,6 +154,10 @@ def described(value: Any, memo: dict[int, tuple[Any, Any]]) -> Any:
             memo[id(value)] = value, {"again": len(memo)}
         memo[id(value)] = value, _described(value, memo)  # the value too: as long as it lives, no other has its identity
     return memo[id(value)][1]
+
+
+class _Inside(dict):
+    """The memo within the description of one piece of code, which may refer to itself."""
 
 
 def _described(value: Any, memo: dict[int, tuple[Any, Any]]) -> Any:
@@ -190,8 +270,9 @@ def code_version(*modules: str) -> str:
 
     DomainError if a file of varflow was changed after it was loaded: this process then runs other code than the file's.
     """
-    loaded = {getattr(module, "__dict__", {}).get("__file__") for module in list(sys.modules.values())}
-    for path in (path for path in _sources(modules) if PACKAGE in path.parents and str(path) in loaded):
+    # text is compared, for each block: parents of paths take a hundred times as long
+    loaded = {getattr(module, "__file__", None) for name, module in list(sys.modules.items()) if name.startswith("varflow")}
+    for path in (path for path in _sources(modules) if str(path) in loaded):
         if max((at := path.stat()).st_mtime, at.st_ctime) > LOADED:
             raise DomainError(
                 "store", path.name, "was changed after it was loaded: start a new process, which runs the new code"
@@ -264,83 +345,3 @@ def _imported(path: Path, module: str) -> Iterator[str]:
             yield from (f"varflow.{part.stem}" for part in PACKAGE.iterdir())
         elif source.partition(".")[0] in projects:
             yield from (source, *(f"{source}.{name}" for name in re.findall(r"\w+", names)))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Block:
-    """A function of a module and its keyword arguments; its result is JSON, or a dict of arrays.
-
-    Attributes
-    ----------
-    function : callable
-        A function of a module, which other processes import. If it has an argument ``stop``, that gets the event which asks it
-        to stop.
-    settings : mapping
-        Numbers, text, arrays, networks and their parts, the seed among them.
-    units : int
-        How much the block counts in reports of progress.
-    sources : tuple of str
-        Further modules that determine the result, where a function finds them by name.
-    """
-
-    function: Callable[..., Any]
-    settings: Mapping[str, Any]
-    units: int = 1
-    sources: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """``package.module:function``."""
-        return f"{self.function.__module__}:{self.function.__name__}"
-
-    @property
-    def version(self) -> str:
-        """The digest of the code behind it."""
-        return code_version(self.function.__module__, *self.sources)
-
-    def result(self, stop: Event | None = None) -> Any:
-        more = {"stop": stop or Event()} if "stop" in signature(self.function).parameters else {}
-        return self.function(**self.settings, **more)
-
-
-def labels(blocks: Iterable[Block]) -> list[tuple[str, str]]:
-    """Key and description of each block: the description names function, settings and code, and the key is its digest."""
-    memo: dict[int, tuple[Any, Any]] = {}
-    pairs = []
-    for block in blocks:
-        settings = {name: described(value, memo) for name, value in block.settings.items()}
-        parts = {"function": block.name, "settings": settings, "code": block.version}
-        text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
-        pairs.append((hashlib.sha256(text.encode()).hexdigest(), text))
-    return pairs
-
-
-def computed(block: Block, version: str) -> tuple[bytes, float]:
-    """The encoded result and the seconds it took, in a worker; DomainError if the worker has other code."""
-    if block.version != version:
-        raise DomainError("workers", block.name, "is not the same code in a worker: install one version everywhere")
-    result, seconds = timed(block)
-    return encoded(result), seconds
-
-
-def timed(block: Block, stop: Event | None = None) -> tuple[Any, float]:
-    """The result, and the seconds it took."""
-    start = time.perf_counter()
-    return block.result(stop), time.perf_counter() - start
-
-
-def encoded(result: Any) -> bytes:
-    """JSON, or npz for a dict with an array in it."""
-    if isinstance(result, dict) and any(isinstance(value, np.ndarray) for value in result.values()):
-        file = io.BytesIO()
-        np.savez(file, allow_pickle=False, **result)
-        return file.getvalue()
-    return json.dumps(result, ensure_ascii=False).encode()
-
-
-def decoded(content: bytes) -> Any:
-    """The result of these bytes."""
-    if content.startswith(ZIP):
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    return json.loads(content)

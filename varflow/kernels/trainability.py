@@ -10,8 +10,8 @@ import numpy as np
 from varflow._checks import DomainError, flag, instance, real_number
 from varflow.kernels.kernel import driven_by, with_inputs
 from varflow.model.build import graph_of
-from varflow.model.coverage import covered
 from varflow.model.drives import ConstantCurrents, Inputs
+from varflow.model.graph import covered
 from varflow.model.network import Network
 from varflow.model.surrogates import surrogate_of
 from varflow.results import Trainability

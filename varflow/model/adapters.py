@@ -74,7 +74,7 @@ def from_scipy(obj: Any) -> Distribution | None:
     law, kind = (obj.dist, obj.dist.name) if frozen else (obj, type(obj).__name__)
     name = f"scipy {kind or 'distribution'}"
     mean, std = _moments(name, obj.mean, method_of(obj, "std"))
-    shapes, location, _ = law._parse_args(*obj.args, **obj.kwds) if frozen else ((), 0.0, 1.0)
+    shapes, location, _ = law._parse_args(*obj.args, **obj.kwds) if frozen else ([], 0.0, 1.0)
     if hasattr(law, "xk"):
         return checked_discrete(name, obj, np.asarray(law.xk, dtype=np.float64) + location, np.asarray(law.pk))
     if hasattr(obj, "pmf") if frozen else any(base.__name__ == "DiscreteDistribution" for base in type(obj).__mro__):

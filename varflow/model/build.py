@@ -1,4 +1,4 @@
-r"""Graphs of networks: of layers in a row, of nodes by name.
+r"""Graphs of networks: of plain chains, of layers in a row, of nodes by name.
 
 A row of layers is a path. A residual block is its branch and a node that joins it with what the branch received,
 
@@ -19,7 +19,7 @@ from typing import Any
 
 from varflow._checks import DomainError, instance
 from varflow.model.drive_kinds import Drive, Inputs, SpikeTrains
-from varflow.model.graph import Graph, Node, Path, sent_by
+from varflow.model.graph import Graph, Node, sent_by
 from varflow.model.layers import Residual, Spike
 from varflow.model.merges import Product, Sum
 from varflow.model.signals import Layer, Signal, first_signal
@@ -121,8 +121,6 @@ def of_nodes(nodes: Any, drive: Drive, width: int | None, steps: int) -> Graph:
         layer, *inputs = described[name]
         add = builder.residual if isinstance(layer, Residual) else builder.add
         numbers[name] = add(layer, *(numbers[source] for source in inputs), name=name, width=width)
-    if all(node.inputs == (number,) for number, node in enumerate(builder.nodes[1:])):
-        return Path(source, [node.operation for node in builder.nodes[1:]], width)
     return Graph(builder.nodes)
 
 
@@ -159,7 +157,8 @@ def _in_order(described: Mapping[str, tuple[Any, ...]]) -> list[str]:
 def of_layers(layers: Sequence[Layer], start: Signal, width: int | None) -> Graph:
     """The graph of layers in a row, of which the first receives ``start``."""
     if not any(isinstance(layer, Residual) for layer in layers):
-        return Path(Source(start), layers, width)
+        nodes = (Node(layer, (place,), f"layers[{place}]", width) for place, layer in enumerate(layers))
+        return Graph([Node(Source(start), (), "drive"), *nodes])
     builder = _Builder(Source(start))
     builder.through(layers, 0, width, "layers")
     return Graph(builder.nodes)

@@ -5,13 +5,12 @@ The rooms of the package enter their maps here, and :func:`varflow.register` tho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
 from sys import modules
 from typing import Any
 
 from varflow._checks import DomainError
-from varflow.model.graph import Node
 from varflow.model.sources import Unknown
 
 Map = Callable[..., Any]
@@ -40,24 +39,7 @@ def from_outside(kind: type) -> bool:
     return kind.__module__.split(".")[0] != "varflow" or getattr(home, kind.__name__, None) is not kind
 
 
-def map_of(part: str, node: Node) -> Map:
-    """The map of a node's operation: its class's, or its parent's if the class has none at all; Uncovered without one."""
-    table = MAPS[part]
-    for kind in type(node.operation).__mro__:
-        if kind in table:
-            return table[kind]
-        if from_outside(kind) and any(kind in maps for maps in MAPS.values()):
-            break
-    raise Uncovered(node.name, node.operation, _missing(part, node.operation))
-
-
-def covered(nodes: Iterable[Node], part: str) -> None:
-    """Do nothing if all nodes have a map of this part; Uncovered for the first that has none."""
-    for node in nodes:
-        map_of(part, node)
-
-
-def _missing(part: str, operation: object) -> str:
+def missing(part: str, operation: object) -> str:
     """The reason why an operation has no map of this part, and what to do."""
     kind = type(operation)
     if isinstance(operation, Unknown):
@@ -69,7 +51,7 @@ def _missing(part: str, operation: object) -> str:
     return f"is not covered: it has no {part}"
 
 
-def wrong_return(part: str, node: Node, value: Any, rule: str) -> DomainError:
+def wrong_return(part: str, node: Any, value: Any, rule: str) -> DomainError:
     """The error for a map from outside that returns what it must not."""
     shown = f"an array of shape {tuple(value.shape)}" if hasattr(value, "shape") else f"{value!r:.80}"
     return DomainError(node.name, node.operation, f"has a {part} that returns {shown}: it must return {rule}")

@@ -140,7 +140,7 @@ class Inputs(Drive):
     """
 
     x: np.ndarray
-    input_gain: float = None  # pyright: ignore[reportAssignmentType]  by default ``unit_gain``
+    input_gain: Any = None  # by default ``unit_gain``
     shape: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
@@ -202,7 +202,7 @@ class SpikeTrains(Drive):
     """
 
     rates: np.ndarray
-    input_gain: float = None  # pyright: ignore[reportAssignmentType]  by default ``unit_gain``
+    input_gain: Any = None  # by default ``unit_gain``
     kind: str = "bernoulli"
 
     def __post_init__(self) -> None:

@@ -93,7 +93,10 @@ def register(
     if issubclass(kind, Layer) and kind.__repr__ is Layer.__repr__ and not is_dataclass(kind):
         raise DomainError("kind", kind, "must be a dataclass, @dataclass(frozen=True, repr=False), or define __repr__")
     for part in PARAMETERS.keys() & given.keys():
-        _check_parameters(part, given[part])
+        try:
+            signature(given[part]).bind(*PARAMETERS[part])
+        except TypeError:
+            raise DomainError(part, given[part], f"must take ({', '.join(PARAMETERS[part])})") from None
     for name in reads or {}:
         _check_name(name)
     if "figure" in given:
@@ -101,13 +104,6 @@ def register(
     enter(kind, **given)
     for name, reader in (reads or {}).items():
         READS[name] = called("reads", reader)
-
-
-def _check_parameters(part: str, function: Callable[..., Any]) -> None:
-    try:
-        signature(function).bind(*PARAMETERS[part])
-    except TypeError:
-        raise DomainError(part, function, f"must take ({', '.join(PARAMETERS[part])})") from None
 
 
 def _check_name(name: str | type) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from varflow._checks import DomainError
 from varflow._display import Shown, Table
+from varflow.model.coverage import MAPS, Map, Uncovered, from_outside, missing
 from varflow.model.signals import Layer, Signal
 from varflow.model.sources import Measured, Source, Unknown
 from varflow.model.weighted_layers import Weighted
@@ -42,6 +43,22 @@ class Node:
     width: int | None = None
     weights: str = ""
 
+    def map(self, part: str) -> Map:
+        """The map of its operation: of its class, or of its parent if the class has none at all; Uncovered without one."""
+        table = MAPS[part]
+        for kind in type(self.operation).__mro__:
+            if kind in table:
+                return table[kind]
+            if from_outside(kind) and any(kind in maps for maps in MAPS.values()):
+                break
+        raise Uncovered(self.name, self.operation, missing(part, self.operation))
+
+
+def covered(nodes: Iterable[Node], part: str) -> None:
+    """Do nothing if all nodes have a map of this part; Uncovered for the first that has none."""
+    for node in nodes:
+        node.map(part)
+
 
 class Graph(Shown, Sequence[Node]):
     """Nodes in order of execution, those of a branch before the node that joins it; printed as a table."""
@@ -66,6 +83,11 @@ class Graph(Shown, Sequence[Node]):
         shown = rows if len(rows) <= MOST_ROWS else [*rows[: MOST_ROWS - 2], ("…",) * len(header), rows[-1]]
         sizes = [max(map(len, column)) for column in zip(header, *shown, strict=True)]
         return Table("Graph", "  ".join([*(f"{{:<{size}}}" for size in sizes[:-1]), "{}"]), shown, header)
+
+    @property
+    def in_a_row(self) -> bool:
+        """True if every node receives the signal of the one before it only, so that nothing is joined."""
+        return all(node.inputs == (number,) for number, node in enumerate(self[1:]))
 
     @property
     def over_batch(self) -> bool:
@@ -134,28 +156,6 @@ class Graph(Shown, Sequence[Node]):
                 behind.add(number)
                 leaving = number if node.operation.merges and sent.shape == shape else leaving
         return leaving
-
-
-class Path(Graph):
-    """A source and operations in a row; nodes are made when they are asked for."""
-
-    def __init__(self, source: Source, layers: Sequence[Layer], width: int | None):
-        self._source, self._layers, self._width = source, layers, width
-
-    def __len__(self) -> int:
-        return len(self._layers) + 1
-
-    def __getitem__(self, number: Any) -> Any:
-        if isinstance(number, slice):
-            return [self[each] for each in range(*number.indices(len(self)))]
-        number = range(len(self))[number]
-        if not number:
-            return Node(self._source, (), "drive")
-        return Node(self._layers[number - 1], (number - 1,), f"layers[{number - 1}]", self._width)
-
-    @property
-    def last_reader(self) -> Sequence[int]:
-        return [*range(1, len(self)), len(self) - 1]
 
 
 def sent_by(node: Node, received: Sequence[Signal], sources: Sequence[Node]) -> Signal:

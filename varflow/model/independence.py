@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import combinations
 
-from varflow.model.graph import Graph, Node, Path
+from varflow.model.graph import Graph, Node
 from varflow.model.layers import BatchNorm
 from varflow.model.merges import Sum
 from varflow.model.signals import Layer
@@ -22,8 +22,6 @@ def independent(graph: Graph) -> Graph:
     still have common roots, and for all other such merges, the node becomes ``Unknown``. Nodes keep their numbers.
     Walks of theory start from it; :func:`graph_of` leaves it out, since simulation and tables do not need it.
     """
-    if isinstance(graph, Path):
-        return graph
     roots, nodes = graph.roots, list(graph)
     for number, node in enumerate(nodes):
         if node.operation.independent and _dependent(node.inputs, roots):

@@ -30,7 +30,7 @@ from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.build import graph_of, of_layers, of_nodes, spiking_shapes
 from varflow.model.chains import as_chain, pooled_first
 from varflow.model.drives import Drive, Given, currents
-from varflow.model.graph import Graph, Path
+from varflow.model.graph import Graph
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import mean_of
@@ -187,7 +187,7 @@ class Network(Shown):
         operations = tuple(node.operation for node in graph[1:])
         if layers is not None and tuple(layers) != operations:
             raise DomainError("layers", layers, "cannot be given with nodes={…}, which have their own")
-        if isinstance(graph, Path):
+        if graph.in_a_row and not isinstance(nodes, Graph):
             return self._of_layers(operations, width, depth, chain)
         put(self, layers=operations, nodes=graph)
         self._of_graph("nodes", graph, width, depth, chain)

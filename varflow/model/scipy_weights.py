@@ -17,12 +17,11 @@ from varflow._shared import quiet
 from varflow.model import weight_families as families
 from varflow.model.adapters import from_scipy as membrane_distribution
 from varflow.model.adapters import method_of
-from varflow.model.builtin import Distribution
+from varflow.model.builtin import Distribution, Normal, Uniform
 from varflow.model.levels import Discrete
 from varflow.model.weight_distribution import Pair, WeightDistribution
 
-_SYMMETRIC: dict[str, WeightDistribution] = dict.fromkeys(("norm", "Normal", "StandardNormal"), families.NormalWeights())
-_SYMMETRIC |= dict.fromkeys(("uniform", "Uniform"), families.UniformWeights())
+_SYMMETRIC: dict[type, WeightDistribution] = {Normal: families.NormalWeights(), Uniform: families.UniformWeights()}
 _LONGEST_LATTICE = 4096  # steps between the smallest and the largest weight
 
 Found = tuple[WeightDistribution, str, float]  # core, label, offset of the mean from the core's in units of the core
@@ -68,19 +67,17 @@ def from_scipy(obj: Any) -> Found | None:
         return _from_atoms(standardised, mean, std)
     low, high = ((float(end) - mean) / std for end in obj.support())
     core = ScipyWeights(_identity(obj), _shape(obj), mean, std, obj, standardised, (low, high))
-    return _closed_form(obj, mean, std) or (core, standardised.name, mean / std)
+    return _closed_form(obj, standardised, mean, std) or (core, standardised.name, mean / std)
 
 
-def _closed_form(obj: Any, mean: float, std: float) -> Found | None:
+def _closed_form(obj: Any, standardised: Distribution, mean: float, std: float) -> Found | None:
     """Core, label and offset if this is a location-scale copy of a built-in distribution (scipy's scales are positive)."""
     frozen = hasattr(obj, "dist")
     name, label = (obj.dist.name, f"scipy {obj.dist.name}") if frozen else (type(obj).__name__,) * 2
-    if frozen and type(obj.dist).__module__ != "scipy.stats._continuous_distns":
-        return None
-    if name in _SYMMETRIC:
-        core = _SYMMETRIC[name]
+    if (core := _SYMMETRIC.get(type(standardised))) is not None:
         return core, f"{label}(mean={mean / std:g} std)" if mean else str(core), mean / std * core.std
-    if name not in ("expon", "gamma", "erlang", "chi2", "lognorm"):
+    known = frozen and type(obj.dist).__module__ == "scipy.stats._continuous_distns"
+    if not known or name not in ("expon", "gamma", "erlang", "chi2", "lognorm"):
         return None
     shapes, location, scale = obj.dist._parse_args(*obj.args, **obj.kwds)
     shape = float(shapes[0]) if shapes else 1.0

@@ -35,26 +35,8 @@ _STREAM = 2**40  # above every stream number of a weight distribution
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ConditionalNetworks:
+class ConditionalNetworks(dense.PlainChains):
     """Networks of one description, ``streams.repeats`` of them from one random generator."""
-
-    networks: tuple[Network]
-    places: tuple[int]
-    streams: Streams
-    dtype: torch.dtype
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        return tuple(self.networks[0].widths.tolist())
-
-    @property
-    def steps(self) -> int:
-        return self.networks[0].steps
-
-    @property
-    def numbers(self) -> int:
-        """Potentials of one network and layer."""
-        return self.steps * max(self.widths)
 
     @property
     def drawn(self) -> int:
@@ -76,7 +58,8 @@ def batches(
     for place, network in enumerate(networks):
         if place not in use_dense:
             streams = _streams(network, seed, torch.device(device))
-            made.append(ConditionalNetworks((network,), (place,), streams, _dtype(network, dtype)))
+            widths = tuple(network.widths.tolist())
+            made.append(ConditionalNetworks((network,), (place,), widths, streams, _dtype(network, dtype)))
     if use_dense:
         drawn = dense.batches([networks[place] for place in use_dense], repeats=repeats, seed=seed, device=device, dtype=dtype)
         made += [replace(batch, places=tuple(use_dense[place] for place in batch.places)) for batch in drawn]

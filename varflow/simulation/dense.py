@@ -124,8 +124,8 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DenseNetworks:
-    """Networks that share their widths, weight distribution and number of steps, hence their weights.
+class PlainChains:
+    """Networks that are simulated together, ``streams.repeats`` of each at a time.
 
     Attributes
     ----------
@@ -149,6 +149,11 @@ class DenseNetworks:
     def numbers(self) -> int:
         """Potentials of one network and layer."""
         return self.steps * max(self.widths)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DenseNetworks(PlainChains):
+    """Networks that share their widths, weight distribution and number of steps, hence their weights."""
 
     @property
     def drawn(self) -> int:

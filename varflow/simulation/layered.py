@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from threading import Event
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +17,8 @@ from torch import Tensor
 
 from varflow.campaign import Cancelled
 from varflow.model.build import graph_of
-from varflow.model.coverage import covered
 from varflow.model.drives import Given, Inputs
-from varflow.model.graph import Graph, Node
+from varflow.model.graph import Graph, Node, covered
 from varflow.model.layers import Conv, Linear, Spike
 from varflow.model.network import Network
 from varflow.simulation.measures import Measures
@@ -93,7 +93,8 @@ def batch_of(
 ) -> Layered:
     """Simulations of one network; ``probes``: inputs sent through it, by default as many as its layers need."""
     where, conditional, graph = torch.device(device), engine == "conditional", graph_of(network, first_weights=True)
-    covered([Node(network.drive, name="drive"), *graph[1:]], "simulate")
+    drive: Any = network.drive
+    covered([Node(drive, name="drive"), *graph[1:]], "simulate")
     probes = probes or _probes(network, graph)
     largest, weights = _sizes(graph, conditional, probes * network.steps)
     one = probes * network.steps * largest

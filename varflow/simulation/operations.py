@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from varflow._checks import DomainError
-from varflow.model.coverage import MAPS, from_outside, map_of, wrong_return
+from varflow.model.coverage import MAPS, from_outside, wrong_return
 from varflow.model.drives import ConstantCurrents, Given, Inputs, SpikeTrains, White
 from varflow.model.graph import Node
 from varflow.model.layers import BatchNorm, Concat, Conv, LayerNorm, Linear, Measured, Pool, Product, RMSNorm, Spike, Sum
@@ -171,7 +171,7 @@ MAPS["simulate"] |= {
 def simulate(node: Node, flows: tuple[Flow, ...], walk: ChunkWalk, sends: Signal) -> Flow:
     """The signal that an operation sends, or for the source the drive."""
     sender = replace(node, operation=walk.network.drive) if isinstance(node.operation, Source) else node
-    flow = map_of("simulate", sender)(sender.operation, flows, walk, node)
+    flow = sender.map("simulate")(sender.operation, flows, walk, node)
     if from_outside(type(sender.operation)):
         _check(flow, flows, walk, sender, sends)
     return flow

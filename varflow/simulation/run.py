@@ -40,72 +40,6 @@ DTYPES = ("float32", "float64")
 BYTES = 32  # of working memory per potential: currents, membranes, spikes and sums, 8 bytes each
 
 
-def batches_of(networks: Sequence[Network], *, repeats: int, seed: int, engine: str, device: str, dtype: str) -> list[Batch]:
-    """The networks in batches that are simulated together: chains by their own engine, others by the walk over their graph."""
-    from varflow.simulation import conditional, dense, layered
-
-    chains = {"dense": dense, "conditional": conditional}[engine]
-    plain = [place for place, network in enumerate(networks) if network.layers is None and type(network.drive) in DRIVES]
-    options = {"seed": seed, "device": device, "dtype": dtype}
-    made = chains.batches([networks[place] for place in plain], repeats=repeats, **options) if plain else []
-    made = [replace(batch, places=tuple(plain[place] for place in batch.places)) for batch in made]
-    other = sorted(set(range(len(networks))) - set(plain))
-    return made + [layered.batch_of(networks[place], place, engine=engine, **options) for place in other]
-
-
-def blocks_of(batch: Batch, repeats: int, label: dict[str, Any]) -> Iterator[tuple[Rows, Block]]:
-    """The batch in blocks of whole chunks, with the rows that each simulates; they do not depend on ``repeats``."""
-    chunk = batch.streams.repeats
-    chunks_per_block = max(1, DRAWN // (chunk * batch.drawn))
-    for first in range(0, -(-repeats // chunk), chunks_per_block):
-        rows = slice(first * chunk, min((first + chunks_per_block) * chunk, repeats))
-        settings = {"networks": batch.networks, "first": first, "repeats": rows.stop - rows.start, **label}
-        yield rows, Block(simulated, settings, units=settings["repeats"])
-
-
-def simulated(
-    networks: Sequence[Network],
-    first: int,
-    repeats: int,
-    seed: int,
-    engine: str,
-    device: str,
-    dtype: str,
-    stop: Event,
-    second_moments: bool = True,
-) -> dict[str, np.ndarray]:
-    """``repeats`` networks of each description from chunk ``first`` on, of shape (networks, repeats, depth[, steps…])."""
-    with exact_products():
-        (batch,) = batches_of(networks, repeats=repeats, seed=seed, engine=engine, device=device, dtype=dtype)
-        parts = [batch.simulate(first + index, wanted, stop, second_moments) for index, wanted in batch.streams.chunks(repeats)]
-    joined = {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
-    return {name: np.ascontiguousarray(values) for name, values in joined.items()}  # engines differ in which axis comes first
-
-
-@contextmanager
-def exact_products() -> Iterator[None]:
-    """One torch thread per worker, and float32 products in full precision: TF32 and bfloat16 would round the integers."""
-    torch = require("torch", "torch")
-    threads = torch.get_num_threads()
-    with exact_matmul():
-        _set_threads(torch, 1)
-        try:
-            yield
-        finally:
-            _set_threads(torch, threads)
-
-
-def _set_threads(torch: Any, number: int) -> None:
-    """Set the number of this thread; torch would also take it for all threads that start from now on."""
-    with _setting, ThreadPoolExecutor(1) as another:
-        of_new_ones = another.submit(torch.get_num_threads).result()
-        torch.set_num_threads(number)
-        another.submit(torch.set_num_threads, of_new_ones).result()
-
-
-_setting = Lock()
-
-
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C during a simulation; ``.ensembles`` holds the finished part, one ensemble per network in the order given.
 
@@ -365,3 +299,69 @@ def check_supported(network: Network, engine: str) -> None:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def batches_of(networks: Sequence[Network], *, repeats: int, seed: int, engine: str, device: str, dtype: str) -> list[Batch]:
+    """The networks in batches that are simulated together: chains by their own engine, others by the walk over their graph."""
+    from varflow.simulation import conditional, dense, layered
+
+    chains = {"dense": dense, "conditional": conditional}[engine]
+    plain = [place for place, network in enumerate(networks) if network.layers is None and type(network.drive) in DRIVES]
+    options = {"seed": seed, "device": device, "dtype": dtype}
+    made = chains.batches([networks[place] for place in plain], repeats=repeats, **options) if plain else []
+    made = [replace(batch, places=tuple(plain[place] for place in batch.places)) for batch in made]
+    other = sorted(set(range(len(networks))) - set(plain))
+    return made + [layered.batch_of(networks[place], place, engine=engine, **options) for place in other]
+
+
+def blocks_of(batch: Batch, repeats: int, label: dict[str, Any]) -> Iterator[tuple[Rows, Block]]:
+    """The batch in blocks of whole chunks, with the rows that each simulates; they do not depend on ``repeats``."""
+    chunk = batch.streams.repeats
+    chunks_per_block = max(1, DRAWN // (chunk * batch.drawn))
+    for first in range(0, -(-repeats // chunk), chunks_per_block):
+        rows = slice(first * chunk, min((first + chunks_per_block) * chunk, repeats))
+        settings = {"networks": batch.networks, "first": first, "repeats": rows.stop - rows.start, **label}
+        yield rows, Block(simulated, settings, units=settings["repeats"])
+
+
+def simulated(
+    networks: Sequence[Network],
+    first: int,
+    repeats: int,
+    seed: int,
+    engine: str,
+    device: str,
+    dtype: str,
+    stop: Event,
+    second_moments: bool = True,
+) -> dict[str, np.ndarray]:
+    """``repeats`` networks of each description from chunk ``first`` on, of shape (networks, repeats, depth[, steps…])."""
+    with exact_products():
+        (batch,) = batches_of(networks, repeats=repeats, seed=seed, engine=engine, device=device, dtype=dtype)
+        parts = [batch.simulate(first + index, wanted, stop, second_moments) for index, wanted in batch.streams.chunks(repeats)]
+    joined = {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
+    return {name: np.ascontiguousarray(values) for name, values in joined.items()}  # engines differ in which axis comes first
+
+
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """One torch thread per worker, and float32 products in full precision: TF32 and bfloat16 would round the integers."""
+    torch = require("torch", "torch")
+    threads = torch.get_num_threads()
+    with exact_matmul():
+        _set_threads(torch, 1)
+        try:
+            yield
+        finally:
+            _set_threads(torch, threads)
+
+
+_setting = Lock()
+
+
+def _set_threads(torch: Any, number: int) -> None:
+    """Set the number of this thread; torch would also take it for all threads that start from now on."""
+    with _setting, ThreadPoolExecutor(1) as another:
+        of_new_ones = another.submit(torch.get_num_threads).result()
+        torch.set_num_threads(number)
+        another.submit(torch.set_num_threads, of_new_ones).result()

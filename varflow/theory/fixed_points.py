@@ -92,7 +92,7 @@ def fixed_points(
         In place of all others, for one time step: described by hand or read from a model by :func:`varflow.read`. Its fixed
         points are those of the block of layers that it repeats over more than half of its depth; its drive, width and other
         layers do not matter. Gains, means and biases may differ between repeats as those of weights drawn anew would, within
-        four standard errors; the block then has their averages, and ``note`` says so.
+        four standard errors; the block then has their averages, of means only those that differ from 0, and ``note`` says so.
     threshold, gain, bias_std, mean_gain : float
         As in :func:`varflow.variance_map`, one number each. A threshold may be a frozen scipy.stats distribution over neurons,
         of positive values and with ``mean_gain=0``.

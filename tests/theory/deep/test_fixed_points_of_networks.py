@@ -123,8 +123,8 @@ def test_a_network_stands_alone():
             vf.fixed_points(deep(BLOCKS["two layers"]), **more)
 
 
-def test_models_that_were_read_have_those_of_their_layer():
-    """Equal matrices exactly, drawn ones within their sampling error; and layers of growing gains none."""
+@pytest.fixture
+def spiking():
     torch = pytest.importorskip("torch")
 
     class Spiking(torch.nn.Module):
@@ -132,33 +132,63 @@ def test_models_that_were_read_have_those_of_their_layer():
             return (current > 1.0).float()
 
     vf.init.reads(Spiking)(lambda module: vf.Neuron(1.0))
+    return Spiking()
 
-    def read(gains, equal=False):
-        generator = torch.Generator().manual_seed(3)
-        cells = [torch.nn.Linear(200, 200) for _ in gains]
-        for cell, gain in zip(cells, gains, strict=True):
-            torch.nn.init.normal_(cell.weight, 0, gain / 200**0.5, generator=generator)
-            torch.nn.init.normal_(cell.bias, 0, 0.2, generator=generator)
-            if equal:
-                cell.load_state_dict(cells[0].state_dict())
-        model = torch.nn.Sequential(*(part for cell in cells for part in (cell, Spiking())))
-        return vf.read(model, 3 * torch.randn(4, 200, generator=generator)), cells
 
-    network, (cell, *_) = read([GAIN] * 6, equal=True)
+def drawn(width, gain, bias_std=0.0, seed=0):
+    torch = pytest.importorskip("torch")
+    linear, generator = torch.nn.Linear(width, width, bias=bias_std > 0), torch.Generator().manual_seed(seed)
+    torch.nn.init.normal_(linear.weight, 0, gain / width**0.5, generator=generator)
+    if bias_std:
+        torch.nn.init.normal_(linear.bias, 0, bias_std, generator=generator)
+    return linear
+
+
+def test_a_chain_that_was_read_has_those_of_its_layer(spiking):
+    """Equal matrices exactly, drawn ones within their sampling error; and layers of growing gains none."""
+    import torch
+
+    def read(cells):
+        x = 3 * torch.randn(4, 200, generator=torch.Generator().manual_seed(3))
+        return vf.read(torch.nn.Sequential(*(part for cell in cells for part in (cell, spiking))), x)
+
+    cell = drawn(200, GAIN, 0.2)
     weight, bias = (values.detach().double().numpy() for values in (cell.weight, cell.bias))
-    gain, mean = 200**0.5 * weight.std(), 200 * weight.mean()
-    block = [L.Linear(gain=gain, mean_gain=mean, bias_std=bias.std()), L.Sum((1.0,), bias.mean()), SPIKE]
-    expected = vf.fixed_points(block=block)
-    found = vf.fixed_points(network)
+    moments = {"gain": 200**0.5 * weight.std(), "mean_gain": 200 * weight.mean(), "bias_std": bias.std()}
+    found = vf.fixed_points(read([torch.nn.Linear(200, 200), *(drawn(200, GAIN, 0.2) for _ in range(6))]))
+    expected = vf.fixed_points(block=[L.Linear(**moments), L.Sum((1.0,), bias.mean()), SPIKE])
     np.testing.assert_allclose(numbers(found), numbers(expected), rtol=1e-6)  # single precision
     assert not found.note
-    drawn, ideal = (
-        points[-1] for points in (vf.fixed_points(read([GAIN] * 6)[0]), vf.fixed_points(threshold=1.0, gain=GAIN, bias_std=0.2))
-    )
-    slope = 1 / (1 - ideal.multiplier)  # ∂ ln V/∂ ln g² at most, of a gain with a relative error of 1/(200 √2 √6)
-    errors = 2 * slope / (200 * 12**0.5) + slope * GAIN / (200 * 6) ** 0.5 / ideal.variance**0.5
-    assert abs(drawn.variance / ideal.variance - 1) < 4 * errors
-    wrong = vf.fixed_points(threshold=1.0, gain=1.3 * GAIN, bias_std=0.2)[-1]
-    assert abs(drawn.variance / wrong.variance - 1) > 4 * errors
+    averaged = vf.fixed_points(read([drawn(200, GAIN, 0.2, seed) for seed in range(6)]))
+    ideal, wrong = (vf.fixed_points(threshold=1.0, gain=g, bias_std=0.2)[-1] for g in (GAIN, 1.03 * GAIN))
+    assert averaged.note
+    # ln V moves by ln g² times 1/(1 - m), of gains with a relative error of 1/(200 √2) each; biases and means are small beside
+    error = 2 / (1 - ideal.multiplier) / (200 * 12**0.5)
+    assert abs(averaged[-1].variance / ideal.variance - 1) < 4.5 * error
+    assert abs(averaged[-1].variance / wrong.variance - 1) > 4.5 * error
     with pytest.raises(vf.DomainError, match="repeats no block"):
-        vf.fixed_points(read([2.0, 2.2, 2.4, 2.6, 2.8, 3.0])[0])
+        vf.fixed_points(read([drawn(200, gain, 0.2) for gain in (2.0, 2.2, 2.4, 2.6, 2.8, 3.0)]))
+
+
+def test_a_shortcut_that_was_read_has_those_of_its_block(spiking):
+    """The reader writes its sums in all terms from the first on."""
+    import torch
+
+    class Shortcuts(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.others = torch.nn.Linear(50, 300), torch.nn.ModuleList(drawn(300, 1.2, seed=s) for s in range(8))
+            self.neurons = torch.nn.ModuleList(type(spiking)() for _ in range(9))
+
+        def forward(self, x):
+            currents = 2 * self.first(x)
+            for linear, neurons in zip(self.others, self.neurons, strict=False):
+                currents = 0.9 * currents + linear(neurons(currents))
+            return self.neurons[-1](currents)
+
+    found = vf.fixed_points(vf.read(Shortcuts(), torch.randn(4, 50, generator=torch.Generator().manual_seed(0))))
+    expected, wrong = (vf.fixed_points(block=[L.Residual(SPIKE, L.Linear(gain=g), keep=0.9)]) for g in (1.2, 1.23))
+    error = 2 / (1 - expected[-1].multiplier) * 0.19 / (300 * 16**0.5)  # a gain adds to 0.19 of the variance in each block
+    assert len(found) == len(expected) == 3
+    assert abs(found[-1].variance / expected[-1].variance - 1) < 4.5 * error
+    assert abs(found[-1].variance / wrong[-1].variance - 1) > 4.5 * error

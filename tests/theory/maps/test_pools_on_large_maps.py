@@ -197,7 +197,7 @@ def test_gradients_of_one_step_are_those_of_all_positions_together(pool, monkeyp
 @pytest.fixture(scope="module", params=["average", "maximum", "added spikes"])
 def large(request):
     layers = POOLS[request.param]
-    return layers, vf.simulate(network(layers), repeats=2 * NETWORKS, seed=1)
+    return layers, vf.simulate(network(layers), repeats=2 * NETWORKS, seed=1, engine="conditional")
 
 
 def test_large_maps_are_those_of_simulated_networks(large, monkeypatch):
@@ -250,7 +250,7 @@ def test_maps_may_be_narrow():
 
     def last(images):
         drive = vf.drives.inputs(images[:, None].repeat(3, axis=1))
-        found = vf.mean_field(vf.Network(layers=layers, steps=3, drive=drive))
+        found = vf.mean_field(vf.Network(layers=layers, steps=3, drive=drive), **SAMPLING)
         return found.firing_rate[-1], 6 * found.error["firing_rate"][-1] + 1e-12
 
     (rate, error), (turned, other), (wide, _) = last(x), last(x.swapaxes(2, 3)), last(x.reshape(1, 3, 20, 8))

@@ -43,7 +43,7 @@ def test_graphs_by_hand_are_predicted(name, steps):
     """Weights a tenth stronger behind the joint are rejected."""
     graph = graphs(ONCE if steps == 1 else ZERO)[name]
     options = {"points": 2**10} if steps > 1 else {}
-    ensemble = vf.simulate(network(graph, steps), repeats=NETWORKS, seed=2)
+    ensemble = vf.simulate(network(graph, steps), repeats=NETWORKS, seed=2, engine="conditional")
     assert vf.compare(vf.mean_field(network(graph, steps), **options), ensemble, bias=BIAS).passed
     stronger = graph | {"c3": (linear(2.64), "joined")}
     assert not vf.compare(vf.mean_field(network(stronger, steps), **options), ensemble, bias=BIAS).passed
@@ -61,7 +61,7 @@ def test_operations_are_looked_up_in_the_table(kind, monkeypatch):
 
 def test_shared_terms_taken_as_independent_are_wrong(monkeypatch):
     net = network(graphs(ONCE)["shared currents"], 1)
-    ensemble = vf.simulate(net, repeats=NETWORKS, seed=2)
+    ensemble = vf.simulate(net, repeats=NETWORKS, seed=2, engine="conditional")
     monkeypatch.setattr("varflow.theory.walks.signals.independent", lambda graph: graph)
     assert not vf.compare(vf.mean_field(net), ensemble, bias=BIAS).passed
 

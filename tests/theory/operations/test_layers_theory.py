@@ -346,7 +346,9 @@ def test_the_effective_width_of_equal_positions(side, spread):
 
 def agrees(network, repeats, wrong):
     """Whether the last layer's rates are those of simulated networks, and those of a wrong network are not."""
-    rates = vf.simulate(network, repeats=repeats, seed=1).firing_rate[:, -1].reshape(repeats, -1).mean(axis=1)
+    rates = (
+        vf.simulate(network, repeats=repeats, seed=1, engine="conditional").firing_rate[:, -1].reshape(repeats, -1).mean(axis=1)
+    )
     error = rates.std(ddof=1) / np.sqrt(repeats)
     z = [(vf.mean_field(each, points=2**12).firing_rate[-1].mean() - rates.mean()) / error for each in (network, wrong)]
     return abs(z[0]) < 4 and abs(z[1]) > 8
@@ -388,7 +390,7 @@ def test_a_leak_starts_from_rest_at_every_position_and_input():
     for step, size in enumerate(filtered):
         one = vf.mean_field(network(vf.Neuron(1.0 / size), 1))
         np.testing.assert_allclose(theory.firing_rate[0, step], one.firing_rate[0], rtol=1e-12)
-    simulated = vf.simulate(leaky, repeats=40, seed=1).firing_rate
+    simulated = vf.simulate(leaky, repeats=40, seed=1, engine="conditional").firing_rate
     error = simulated.std(axis=0) / 40**0.5
     bias = 0.02 * theory.firing_rate  # 60 channels
     assert np.all(np.abs(simulated.mean(axis=0) - theory.firing_rate) < 4 * error + bias)
@@ -402,7 +404,7 @@ def test_maxima_of_leaky_spikes_without_reset():
     drive = vf.drives.inputs(np.random.default_rng(0).random((2, 1, 4, 4)))
     network = vf.Network(layers=[conv, leaky, L.Pool("max", 2), conv, leaky], drive=drive, steps=3)
     theory = vf.mean_field(network, points=2**10).firing_rate
-    simulated = vf.simulate(network, repeats=40, seed=2).firing_rate
+    simulated = vf.simulate(network, repeats=40, seed=2, engine="conditional").firing_rate
     allowed = 4 * simulated.std(axis=0) / 40**0.5 + 0.01 * theory  # 100 channels
     assert np.all(np.abs(simulated.mean(axis=0) - theory) < allowed)
     average = vf.Network(layers=[conv, leaky, L.Pool("average", 2), conv, leaky], drive=drive, steps=3)

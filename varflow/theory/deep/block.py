@@ -16,8 +16,7 @@ import numpy as np
 
 from varflow._checks import DomainError, several
 from varflow.model.build import of_layers
-from varflow.model.coverage import covered
-from varflow.model.graph import Graph
+from varflow.model.graph import Graph, covered
 from varflow.model.independence import independent
 from varflow.model.layers import Layer, Residual, Spike
 from varflow.model.over_neurons import size_of
@@ -62,7 +61,8 @@ class RepeatedBlock:
         *_, sent = self.graph.shapes()
         if (sent.kind, sent.shape) != (self.received.kind, self.received.shape):
             raise DomainError("block", self.layers, f"must return the {self.received} that it receives, not {sent}")
-        object.__setattr__(self, "graph", independent(self.graph))
+        if not self.graph.in_a_row:
+            object.__setattr__(self, "graph", independent(self.graph))
         covered(self.graph[1:], "forward")
 
     @classmethod
@@ -75,7 +75,7 @@ class RepeatedBlock:
     @property
     def received(self) -> Signal:
         """The signal that the block receives and sends."""
-        return next(iter(self.graph.shapes()))
+        return self.graph[0].operation.after()
 
     @property
     def kind(self) -> str:

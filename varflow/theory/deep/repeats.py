@@ -36,15 +36,39 @@ def fixed_points_of_network(network: Network) -> FixedPoints:
         if len(gains) == len(means) == 1:
             scaled = (network.neuron.input_scale * value for value in (network.bias_std, *means))
             return of_layer(network.neuron.threshold, network.neuron.input_scale * gains.pop(), "normal", *scaled)
-    graph = graph_of(network)
+    graph = _refolded(graph_of(network))
     sites = [_Site.of(graph, number, *site) for number, site in enumerate(graph.sites())]
     for tolerance in (0.0, SAMPLING):
         if repeats := _repeats(sites, tolerance):
-            points = fixed_points_of_block(_block(sites, repeats))
-            averaged = "Of the average over repeats, whose weights differ as drawn ones do. " if tolerance else ""
-            return replace(points, note=averaged + points.note)
+            points = fixed_points_of_block(_block(sites, repeats, tolerance))
+            averaged = "Of the average over repeats, whose weights differ as drawn ones do." if tolerance else ""
+            return replace(points, note=f"{averaged} {points.note}".strip())
     rule = "repeats no block of layers, of neurons without positions, over more than half of its depth: give one, block=[…]"
     raise DomainError("network", network, rule)
+
+
+def _refolded(graph: Graph) -> Graph:
+    """The graph with sums that contain an earlier sum written by it: a model's shortcut is read in all terms from the first."""
+    nodes = list(graph)
+    for number, node in enumerate(graph):
+        earlier = (_by_earlier(node, graph[place], place) for place in range(number - 1, 0, -1))
+        nodes[number] = next(filter(None, earlier), node)
+    return Graph(nodes)
+
+
+def _by_earlier(node: Node, earlier: Node, place: int) -> Node | None:
+    """A sum in terms of an earlier one, ``a (f x + g y) + h z``; None if its terms are not those of that one times a number."""
+    whole, inner = node.operation, earlier.operation
+    if not isinstance(whole, Sum) or not isinstance(inner, Sum):
+        return None
+    terms, within = dict(zip(node.inputs, whole.factors, strict=True)), dict(zip(earlier.inputs, inner.factors, strict=True))
+    ratios = {float(f"{terms.get(x, 0.0) / factor:.12g}") if factor else 0.0 for x, factor in within.items()}
+    if ratios == {0.0} or len(ratios) != 1 or len(terms) == len(within):
+        return None
+    (ratio,) = ratios
+    others = {x: factor for x, factor in terms.items() if x not in within}
+    operation = Sum((ratio, *others.values()), whole.constant - ratio * inner.constant)
+    return replace(node, operation=operation, inputs=(place, *others))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +99,8 @@ class _Site:
 
     def like(self, other: _Site, tolerance: float) -> bool:
         """True if this is the other again."""
-        if self.form != other.form:
-            return False
-        pairs = ((*self.numbers[name], *other.numbers[name]) for name in self.numbers)
-        return all(abs(one - two) <= tolerance * math.hypot(error, error_two) for one, error, two, error_two in pairs)
+        pairs = zip(self.numbers.values(), other.numbers.values(), strict=True)
+        return self.form == other.form and all(abs(x - y) <= tolerance * math.hypot(dx, dy) for (x, dx), (y, dy) in pairs)
 
 
 def _changed(layer: Any, numbers: dict[str, float]) -> Layer:
@@ -132,13 +154,20 @@ def _closed(sites: Sequence[_Site], cut: int, period: int) -> bool:
     )
 
 
-def _block(sites: Sequence[_Site], repeats: list[range]) -> RepeatedBlock:
+def _block(sites: Sequence[_Site], repeats: list[range], tolerance: float) -> RepeatedBlock:
     """The block of these repeats, with averages of their numbers."""
     cut = repeats[0].start - 1
     nodes = [Node(Source(replace(sites[cut].sent, weighted=True)), (), "block")]
     for copies in zip(*repeats, strict=True):
         node, numbers = sites[copies[0]].node, [sites[copy].numbers for copy in copies]
-        mean = {name: float(np.mean([of[name][0] for of in numbers])) for name in numbers[0]}
+        average = {name: _average(name, np.array([of[name] for of in numbers]), tolerance) for name in numbers[0]}
         inputs = tuple(source - cut for source in node.inputs)
-        nodes.append(replace(node, operation=_changed(node.operation, mean), inputs=inputs))
+        nodes.append(replace(node, operation=_changed(node.operation, average), inputs=inputs))
     return RepeatedBlock([node.operation for node in nodes[1:]], Graph(nodes))
+
+
+def _average(name: str, numbers: np.ndarray, tolerance: float) -> float:
+    """The mean over repeats; 0 for a mean of weights or biases that is no larger than if theirs were 0."""
+    value, error = numbers.mean(axis=0).tolist()
+    absent = name in ("mean_gain", "constant") and abs(value) <= tolerance * error / math.sqrt(len(numbers))
+    return 0.0 if absent else value

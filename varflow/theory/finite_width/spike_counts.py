@@ -22,8 +22,8 @@ import numpy as np
 
 from varflow._checks import DomainError
 from varflow.model.build import graph_of
-from varflow.model.coverage import covered, map_of
 from varflow.model.drives import Inputs, SpikeTrains
+from varflow.model.graph import covered
 from varflow.model.network import Network
 from varflow.model.sources import Source
 from varflow.theory import operations  # noqa: F401  its maps of counts are looked up
@@ -64,7 +64,7 @@ def _walked(network: Network) -> CountChain:
     sent: list[Any] = [_from_drive(graph[0].operation, counts)]  # pyright: ignore[reportArgumentType]
     for node in graph[1:]:
         received = tuple(sent[source] for source in node.inputs)
-        sent.append(map_of("count", node)(node.operation, received, counts, node))
+        sent.append(node.map("count")(node.operation, received, counts, node))
     assert counts.start is not None
     return CountChain(counts.start, counts.gathered, sent[graph.leaving].place)
 

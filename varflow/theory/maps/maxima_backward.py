@@ -21,7 +21,7 @@ from varflow.model.layers import Spike
 from varflow.theory.maps.maxima import WindowedCurrents, drawn_windows
 from varflow.theory.maps.positions import currents_in_windows
 from varflow.theory.responses.back_propagation import Sampling
-from varflow.theory.responses.step import NUMBERS, Population, carried_back, carried_back_alone, jacobians, with_input
+from varflow.theory.responses.step import NUMBERS, carried_back, carried_back_alone, jacobians, with_input
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.index import Grid, replicated
 from varflow.theory.signals.moments import Currents, Spikes
@@ -62,15 +62,11 @@ class Routed:
 
         def one(index: int) -> np.ndarray:
             at, group = divmod(index, groups)
-            population = with_input(neuron, Population.of(neuron, z[at, size:]))
-            each = currents[at, group].reshape(-1, grid.steps, points).astype(np.float32)
-            returned, start = np.zeros(G.shape[2:]), 0
-            for J, _ in jacobians(population, each, sampling.surrogate, detached=sampling.detached):
-                end = start + J.shape[-1]
-                kept = self.taps[at, group][above, start:end] == tap
+            each, returned = currents[at, group].reshape(-1, grid.steps, points).astype(np.float32), np.zeros(G.shape[2:])
+            for part, J, _ in sampling.jacobians(neuron, z[at, size:], each):
+                kept = self.taps[at, group][above, part] == tap
                 arriving = _later(J, neuron.delay)[below[:: grid.steps] // grid.steps]
-                returned += carried_back(arriving * kept.reshape(-1, grid.steps, 1, end - start), G[at, group])
-                start = end
+                returned += carried_back(arriving * kept.reshape(-1, grid.steps, 1, J.shape[-1]), G[at, group])
             moments = np.zeros((size, size))
             np.add.at(moments, (below[:, None], below), returned / points)
             return moments
@@ -135,17 +131,14 @@ class RoutedPerWindow:
 
         def one(at: int) -> np.ndarray:
             found = np.zeros((len(tap_pairs), groups, steps, steps))
-            population = with_input(neuron, Population.of(neuron, parameters[at]))
             for some in (slice(first, first + together) for first in range(0, groups, together)):
-                each, start = currents[at, some].reshape(-1, steps, points), 0
-                for J, _ in jacobians(population, each, sampling.surrogate, detached=sampling.detached):
-                    end = start + J.shape[-1]
-                    J, taps = _later(J, neuron.delay).reshape(*shape, end - start), self.taps[at, some, ..., start:end]
+                each = currents[at, some].reshape(-1, steps, points)
+                for part, J, _ in sampling.jacobians(neuron, parameters[at], each):
+                    J, taps = _later(J, neuron.delay).reshape(*shape, J.shape[-1]), self.taps[at, some, ..., part]
                     chosen = taps[:, :, None] == np.arange(J.shape[2])[:, None, None]
                     kept = np.moveaxis(J * chosen[..., :, None, :], 0, 2)  # (windows, taps, groups, …)
                     for n, (a, b) in enumerate(tap_pairs):
                         found[n, some] += carried_back_alone(kept[0, a], G[at, some], kept[-1, b])
-                    start = end
             return found / points
 
         return self._joined(tap_pairs, np.stack(in_threads(one, replicas)), received)
@@ -189,15 +182,13 @@ def maxima_back(layer: Spike, gradients: Gradients, windows: WindowedCurrents, s
     G = replicated(at_points.classes.of_classes(gradients.earlier(layer.neuron.delay).moments), replicas)
 
     def one(at: int) -> np.ndarray:
-        returned, start = np.zeros((1 + taps, number, steps, steps)), 0
+        returned = np.zeros((1 + taps, number, steps, steps))
         population = with_input(layer.neuron, at_points.neurons[at])
-        for J, _ in jacobians(population, largest[at], sampling.surrogate, detached=sampling.detached):
-            end = start + J.shape[-1]
+        for part, J, _ in jacobians(population, largest[at], sampling.surrogate, detached=sampling.detached):
             returned[0] += carried_back_alone(J, G[at % len(G)])
             for tap in range(taps):
-                chosen = (which[at, ..., start:end] == tap)[:, None]
+                chosen = (which[at, ..., part] == tap)[:, None]
                 returned[1 + tap] += carried_back_alone(J * chosen, G[at % len(G)])
-            start = end
         return returned / points
 
     of_windows = np.stack(in_threads(one, replicas))[:, :, at_points.classes.which]

@@ -17,7 +17,7 @@ from varflow.theory.responses.back_propagation import Sampling, Slopes, at_one_s
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses, points_within, spikes_at
 from varflow.theory.responses.quasi_monte_carlo import causal_factor
-from varflow.theory.responses.step import Population, carried_back_alone, jacobians, with_input
+from varflow.theory.responses.step import carried_back_alone
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.index import replicated
 from varflow.theory.signals.moments import Currents, outer
@@ -109,8 +109,7 @@ def gradients_of_pairs(
 
     def one(at: int) -> np.ndarray:
         drawn = currents[at].reshape(2 * groups, steps, points).astype(np.float32)
-        population = with_input(neuron, Population.of(neuron, z[at, size:].astype(np.float32)))
-        blocks = jacobians(population, drawn, sampling.surrogate, detached=sampling.detached)
-        return sum((carried_back_alone(J[::2], G[at], J[1::2]) for J, _ in blocks), start=np.zeros(())) / points
+        blocks = sampling.jacobians(neuron, z[at, size:].astype(np.float32), drawn)
+        return sum((carried_back_alone(J[::2], G[at], J[1::2]) for _, J, _ in blocks), start=np.zeros(())) / points
 
     return on_map(np.stack(in_threads(one, replicas))[:, classes.which], offset, grid)

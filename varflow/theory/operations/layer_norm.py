@@ -26,15 +26,8 @@ from varflow.theory.signals.moments import Currents
 
 def forward(layer: LayerNorm | RMSNorm, received: tuple[Currents], visit: Visit) -> Currents:
     """Currents normalised over neurons: ``γ (x - m)/s + β``."""
-    if isinstance(layer, RMSNorm):
-        return rescaled(received[0], over_neurons(layer, received[0])[1])
-    return normalised(layer, received[0])
-
-
-def normalised(layer: LayerNorm, currents: Currents) -> Currents:
-    """Currents after the normalisation."""
-    mean, scale = over_neurons(layer, currents)
-    return rescaled(currents.shifted(-mean), scale, layer.beta)
+    mean, scale = over_neurons(layer, received[0])
+    return rescaled(received[0].shifted(-mean), scale, layer.beta if isinstance(layer, LayerNorm) else 0.0)
 
 
 def backward(layer: LayerNorm | RMSNorm, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:

@@ -10,6 +10,7 @@ the entry that was the largest (``maps.maxima_backward``). Positions of large ma
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,14 +49,15 @@ def averaged(window: Window, signal: Signal) -> Signal:
     """The average over each window."""
     if signal.grid.per_position:
         return pools.averaged(window, signal)
-    grid, smaller = signal.grid, window.smaller(signal.grid)
-    mean, second = window.mean(signal.mean, grid, -1), window.mean(window.mean(signal.second, grid, -1), grid, -2)
+    grid, draw = signal.grid, getattr(signal, "sampled", None)
+
+    def second(M: np.ndarray) -> np.ndarray:
+        return window.mean(window.mean(M, grid, -1), grid, -2)
+
     overlap = signal.overlap and signal.overlap.after(over_windows(window, signal.overlap.between, grid))
-    if isinstance(signal, Currents):
-        return Currents(mean, second, smaller, signal.channels, overlap=overlap)
-    draw = signal.sampled
-    sampled = None if draw is None else lambda: window.mean(draw(), grid, -2)
-    return Spikes(mean, second, smaller, signal.channels, sampled, overlap=overlap)
+    sampled = draw and (lambda: window.mean(draw(), grid, -2))
+    pooled = signal.mapped(window.mean(signal.mean, grid, -1), second, pairs=None, overlap=overlap, sampled=sampled)
+    return replace(pooled, grid=window.smaller(grid))
 
 
 def largest(window: Window, spikes: Any) -> Spikes:
@@ -100,7 +102,7 @@ def _with_overlap(after: Spikes, window: Window, before: Spikes) -> Spikes:
     e = window.mean(e, grid, -1) if told_apart(grid) else np.tile(e, highest.shape[-1] // e.shape[-1])
     ratio = np.divide(highest, e, out=np.zeros_like(e), where=e > 0)
     between = ratio[..., :, None] * over_windows(window, before.overlap.between, grid) * ratio[..., None, :]
-    return Spikes(after.mean, after.moments, after.grid, after.channels, after.sampled, overlap=before.overlap.after(between))
+    return replace(after, overlap=before.overlap.after(between))
 
 
 # Backwards.

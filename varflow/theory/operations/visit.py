@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 from varflow._progress import Report, unreported
+from varflow.model.coverage import Uncovered
 from varflow.model.graph import Node
 from varflow.model.surrogate import Surrogate
 from varflow.theory.maps.variance_classes import TOGETHER
@@ -153,6 +154,15 @@ class Visit:
     sent: Any = None
     kept: dict[str, Any] = field(default_factory=dict)
     reads_inputs: bool = False
+
+    def passed(self, part: str, gaps: dict[int, str] | None, *received: Any) -> Any:
+        """Answer of one of the node's maps; None, with the reason among the gaps, if theory does not know it."""
+        try:
+            return self.node.map(part)(self.node.operation, *received)
+        except Uncovered as error:
+            if gaps is None:
+                raise
+            gaps[self.node_number] = error.rule
 
 
 @dataclass(slots=True, eq=False)

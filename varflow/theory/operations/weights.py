@@ -141,7 +141,7 @@ def covariance_of_sums(layer: Weighted, e: np.ndarray, f: np.ndarray, M: np.ndar
     return covariance + central * (M - outer(e, f)) if central else covariance
 
 
-def changes_of_sums(layer: Linear, changes: Differences, fan_in: int) -> Differences:
+def changes_of_sums(layer: Weighted, changes: Differences, fan_in: int) -> Differences:
     """Increments of weighted sums, from those of spikes."""
     raw, central = squared_gains(layer, fan_in)
     increment, second = raw * changes.increment, raw * changes.second_change

@@ -10,6 +10,7 @@ so one sweep from the last step to the first suffices.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -59,6 +60,13 @@ class Sampling:
 
     def without_scatter(self) -> Sampling:
         return replace(self, scatter=False)
+
+    def jacobians(
+        self, neuron: Neuron, normals: np.ndarray, currents: np.ndarray
+    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """See :func:`varflow.theory.responses.step.jacobians`, of neurons whose parameters are at these points."""
+        population = with_input(neuron, Population.of(neuron, normals))
+        return jacobians(population, currents, self.surrogate, detached=self.detached)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,10 +161,11 @@ def sampled_back(
     blocks, points = jacobians(neuron, currents, surrogate, detached=detached), currents.shape[-1]
     if recurrent:  # all points are needed at each step
         parts = list(blocks)
-        blocks = [tuple(np.concatenate(column, axis=-1) for column in zip(*parts, strict=True))]
+        J, psi = (np.concatenate(column, axis=-1) for column in list(zip(*parts, strict=True))[1:])
+        blocks = [(slice(points), J, psi)]
     back, second, squares = np.zeros(gradient.shape), np.zeros(gradient.shape), []
     root = None if rng is None else _root(gradient)
-    for J, psi in blocks:
+    for _, J, psi in blocks:
         if gradient.ndim == 3:
             back += carried_back_alone(J, gradient)
             second += psi @ psi.swapaxes(-1, -2)

@@ -86,28 +86,14 @@ def spikes(neuron: Neuron | Population, h: np.ndarray) -> np.ndarray:
     return (h > neuron.threshold if neuron.strict else h >= neuron.threshold).astype(h.dtype)
 
 
-def bounded(neuron: Population, h: np.ndarray, s: np.ndarray, lowest: float) -> np.ndarray:
-    """True where this bound on the next membrane holds."""
-    rule = neuron.reset_rule
-    return (1 - rule.membrane * s) * h - rule.threshold * neuron.threshold * s < lowest * neuron.threshold
-
-
-def slopes(
-    neuron: Population,
-    H: np.ndarray,
-    S: np.ndarray,
-    c: np.ndarray,
-    psi: np.ndarray,
-    bound: np.ndarray | None,
-    detached: bool,
-) -> np.ndarray:
+def slopes(neuron: Population, H: np.ndarray, S: np.ndarray, c: np.ndarray, psi: np.ndarray, detached: bool) -> np.ndarray:
     """``D_t``, shape (sequences, t, points)."""
-    rule, beta = neuron.reset_rule, neuron.decay
+    rule, beta, theta = neuron.reset_rule, neuron.decay, neuron.threshold
     D = beta * (1 - rule.membrane * S)
     if not detached:
-        D -= psi * (beta * rule.membrane * H + (1.0 if rule.delayed else beta) * rule.threshold * neuron.threshold)
-    if bound is not None:
-        D[bound] = 0
+        D -= psi * (beta * rule.membrane * H + (1.0 if rule.delayed else beta) * rule.threshold * theta)
+    if rule.lowest is not None:  # 0 where this bound on the next membrane holds
+        D[(1 - rule.membrane * S) * H - rule.threshold * theta * S < rule.lowest * theta] = 0
     if rule.input and not detached:
         D[:, :-1] -= rule.input * psi[:, :-1] * c[:, 1:]
     return D
@@ -125,14 +111,14 @@ def refractory(neuron: Neuron) -> bool:
 
 def jacobians(
     neuron: Population, currents: np.ndarray, surrogate: Surrogate, *, detached: bool
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     """``∂S_t/∂I_s`` (sequences, t, s, points) and ``λ ψ`` (sequences, t, points) at currents ``c`` (sequences, t, points) past
-    the synapse, block by block of points.
+    the synapse, block by block of points: which, first.
     """
     steps, points = currents.shape[-2:]
     size = max(NUMBERS // (len(currents) * steps**2), 1)
     for part in (slice(start, start + size) for start in range(0, points, size)):
-        yield _jacobian(neuron.of_points(part), currents[..., part], surrogate, detached)
+        yield part, *_jacobian(neuron.of_points(part), currents[..., part], surrogate, detached)
 
 
 def with_input(neuron: Neuron, population: Population) -> Population:
@@ -142,9 +128,13 @@ def with_input(neuron: Neuron, population: Population) -> Population:
 
 def _jacobian(neuron: Population, c: np.ndarray, surrogate: Surrogate, detached: bool) -> tuple[np.ndarray, np.ndarray]:
     sequences, steps, points = c.shape
-    H, S, bound = _stepped(neuron, c)
+    H, S = np.empty_like(c), np.empty_like(c)
+    h = s = np.zeros_like(c[:, 0])
+    for t in range(steps):
+        H[:, t] = h = membrane(neuron, h, s, c[:, t])
+        S[:, t] = s = spikes(neuron, h)
     psi = surrogate(H - neuron.threshold)
-    D = slopes(neuron, H, S, c, psi, bound, detached)
+    D = slopes(neuron, H, S, c, psi, detached)
     J = np.zeros((sequences, steps, steps, points), c.dtype)
     below = np.zeros((sequences, steps, points), c.dtype)  # ∂S_t/∂H_s for all t ≥ s
     for s in range(steps - 1, -1, -1):
@@ -156,20 +146,6 @@ def _jacobian(neuron: Population, c: np.ndarray, surrogate: Surrogate, detached:
         if neuron.synaptic_decay and s < steps - 1:
             J[:, s + 1 :, s] += neuron.synaptic_decay * J[:, s + 1 :, s + 1]
     return J, neuron.input_scale * psi
-
-
-def _stepped(neuron: Population, c: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Membranes, spikes, and where the bound on the next membrane holds."""
-    H, S = np.empty_like(c), np.empty_like(c)
-    lowest = neuron.reset_rule.lowest
-    bound = None if lowest is None else np.empty(c.shape, bool)
-    h = s = np.zeros_like(c[:, 0])
-    for t in range(c.shape[1]):
-        H[:, t] = h = membrane(neuron, h, s, c[:, t])
-        S[:, t] = s = spikes(neuron, h)
-        if bound is not None and lowest is not None:
-            bound[:, t] = bounded(neuron, h, s, lowest)
-    return H, S, bound
 
 
 def carried_back_alone(J: np.ndarray, gradient: np.ndarray, other: np.ndarray | None = None) -> np.ndarray:

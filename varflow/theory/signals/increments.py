@@ -43,10 +43,6 @@ class Differences:
         f = factor[..., None]
         return Differences(f[..., None] ** 2 * self.increment, f**2 * self.second_change, f * self.mean_change)
 
-    def weighted(self, weight: float) -> Differences:
-        """Second moments times a number; means as they are."""
-        return Differences(weight * self.increment, weight * self.second_change, self.mean_change)
-
     def __add__(self, other: Differences) -> Differences:
         """Increments of the sum with an independent process."""
         parts, more = ((x.increment, x.second_change, x.mean_change) for x in (self, other))

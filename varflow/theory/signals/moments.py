@@ -57,6 +57,21 @@ class _SignalMoments:
             places["overlap"] = self.overlap and self.overlap.after(second(self.overlap.between))
         return self.with_moments(mean, second(self.second), **places)
 
+    def between(self, offset: Offset) -> np.ndarray:
+        """Second moments at ``p`` and ``p + d``: the signal's pairs up to ``NEAR``, beyond from their mean covariance."""
+        if offset == (0, 0):
+            return self.second
+        if outside_map(offset, self.grid.shape):
+            return np.zeros_like(self.second)
+        pairs: Any = self.pairs  # of which there are some where positions are followed each on its own
+        if offset is ALL_PAIRS or max(map(abs, offset)) <= NEAR:
+            return pairs(offset)
+        far = pairs(ALL_PAIRS)
+        if not isinstance(self, Spikes):
+            return _everywhere(far, offset, self.grid)
+        covariance = far - outer(*means_at(self.mean, ALL_PAIRS, self.grid))
+        return _everywhere(covariance, offset, self.grid) + outer(*means_at(self.mean, offset, self.grid))
+
     def per_position(self) -> Self:
         """Signal at each position of a map on its own."""
         grid = self.grid
@@ -87,10 +102,6 @@ class Currents(_SignalMoments):
     pairs: PairMoments | None = None
     overlap: Overlap | None = None
     shared: SharedScale | None = None
-
-    def between(self, offset: Offset) -> np.ndarray:
-        """``Cov[I_i(p), I_j(p + d)]``."""
-        return _between(self, offset, lambda C, d: _everywhere(C, d, self.grid))
 
     @property
     def increments(self) -> Differences:
@@ -129,15 +140,6 @@ class Spikes(_SignalMoments):
     changes: Differences | None = None
     pairs: PairMoments | None = None
     overlap: Overlap | None = None
-
-    def between(self, offset: Offset) -> np.ndarray:
-        """``E[x_i(p) x_j(p + d)]``."""
-
-        def far(M: np.ndarray, d: tuple[int, int]) -> np.ndarray:
-            covariance = M - outer(*means_at(self.mean, ALL_PAIRS, self.grid))
-            return _everywhere(covariance, d, self.grid) + outer(*means_at(self.mean, d, self.grid))
-
-        return _between(self, offset, far)
 
     @property
     def neurons(self) -> int:
@@ -269,18 +271,6 @@ def _of_one_index(second: np.ndarray, grid: Grid, offset: Offset) -> np.ndarray:
     pairs = np.zeros((*second.shape[:2], n, steps, steps))
     pairs[:, :, here] = np.moveaxis(folded[:, :, here, :, there], 0, 2)
     return pairs.reshape(len(second), -1, steps, steps)
-
-
-def _between(signal: Signal, offset: Offset, far: Callable[[np.ndarray, tuple[int, int]], np.ndarray]) -> np.ndarray:
-    """Moments at ``p`` and ``p + d``: of the signal's pairs up to ``NEAR``, beyond by ``far`` from their mean."""
-    if offset == (0, 0):
-        return signal.second
-    if outside_map(offset, signal.grid.shape):
-        return np.zeros_like(signal.second)
-    assert signal.pairs is not None
-    if offset is ALL_PAIRS or max(map(abs, offset)) <= NEAR:
-        return signal.pairs(offset)
-    return far(signal.pairs(ALL_PAIRS), offset)
 
 
 def _everywhere(far: np.ndarray, offset: tuple[int, int], grid: Grid) -> np.ndarray:

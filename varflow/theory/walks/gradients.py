@@ -11,7 +11,8 @@ import numpy as np
 
 from varflow._checks import choice, flag, instance
 from varflow._progress import Progress, Report, beyond, check_progress, reporter, unreported
-from varflow.model.coverage import Uncovered, covered, map_of, wrong_return
+from varflow.model.coverage import wrong_return
+from varflow.model.graph import covered
 from varflow.model.network import Network
 from varflow.model.surrogate import Surrogate
 from varflow.model.surrogates import surrogate_of
@@ -51,16 +52,11 @@ def _sum(one: Gradients | None, other: Gradients | None) -> Gradients | None:
 
 def _returned(visit: Visit, gradients: Gradients | None, way: WayBack) -> Sequence[Gradients | None]:
     """Gradients by all that a node receives; None if theory does not know them."""
-    operation = visit.node.operation
     unknown = [None] * len(visit.node.inputs)
     if gradients is None or (visit.sent is None and any(each is None for each in visit.received)):
         return unknown
-    try:
-        found = map_of("backward", visit.node)(operation, gradients, visit, way)
-    except Uncovered as error:
-        if way.gaps is None:
-            raise
-        way.gaps[visit.node_number] = error.rule
+    found = visit.passed("backward", way.gaps, gradients, visit, way)
+    if visit.node_number in (way.gaps or ()):
         return unknown
     if not isinstance(found, (list, tuple)) or len(found) != len(unknown):
         several = (

@@ -13,9 +13,9 @@ import numpy as np
 from varflow._checks import DomainError
 from varflow._progress import Report, unreported
 from varflow.model.build import graph_of
-from varflow.model.coverage import Uncovered, covered, from_outside, map_of, wrong_return
+from varflow.model.coverage import from_outside, wrong_return
 from varflow.model.drive_kinds import Drive, Given, Inputs, SpikeTrains
-from varflow.model.graph import Graph, Path
+from varflow.model.graph import Graph, covered
 from varflow.model.independence import independent
 from varflow.model.layers import Linear, Measured, Spike
 from varflow.model.network import Network
@@ -39,7 +39,7 @@ def signals_walk(graph: Graph, start: Any, walk: Walk, *, keep: bool = False) ->
     reader. ``start``: what the drive sends.
     """
     sent, last, passed, visits = {0: start}, graph.last_reader, 0, []
-    leaving = None if isinstance(graph, Path) else graph.leaving
+    leaving = None if graph.in_a_row else graph.leaving
     of_inputs = getattr(getattr(graph[0].operation, "sends", None), "kind", "") == "input"
     for number, node in enumerate(graph):
         if number == 0:
@@ -63,17 +63,11 @@ def signals_walk(graph: Graph, start: Any, walk: Walk, *, keep: bool = False) ->
 
 def _sent(visit: Visit, graph: Graph) -> Any:
     """The signal that a node sends; None if theory does not know it."""
-    walk, operation = visit.walk, visit.node.operation
+    operation = visit.node.operation
     if any(each is None for each in visit.received) and not isinstance(operation, Measured):
         return None
-    try:
-        sent = map_of("forward", visit.node)(operation, visit.received, visit)
-    except Uncovered as error:
-        if walk.gaps is None:
-            raise
-        walk.gaps[visit.node_number] = error.rule
-        return None
-    if from_outside(type(operation)):
+    sent = visit.passed("forward", visit.walk.gaps, visit.received, visit)
+    if from_outside(type(operation)) and visit.node_number not in (visit.walk.gaps or ()):
         _check_sent(visit, sent, graph)
     return sent
 
@@ -138,7 +132,8 @@ class Blocks:
     @classmethod
     def of(cls, network: Network, effort: Effort, inputs: np.ndarray | None = None) -> Blocks:
         """The blocks of a network; with ``inputs`` these only, together."""
-        graph = independent(graph_of(network))
+        graph = graph_of(network)
+        graph = graph if graph.in_a_row else independent(graph)
         covered(graph[1:], "forward")
         normalised, positions = graph.over_batch, max(int(np.prod(shape[1:])) for shape in network.shapes)
         by_overlap = _inputs_by_overlap(network, graph, positions, effort) if normalised and inputs is None else 0
