@@ -1,0 +1,301 @@
+"""One virtual step of the user's optimiser, made on half of a batch and measured on the other half; nothing is changed by it.
+
+Passes of half a batch, from rest and with equal random numbers: the gradient that makes the step; the other half before it; its
+currents after the step where each layer receives what it received before, so that only its own weights change them; and after
+it. With sums over neurons, steps and inputs, and ``Ī`` the mean over neurons at each step for each input,
+
+- ``direct``: ``√(Σ (ΔW S + Δb)² / Σ (I - Ī)²)``;
+- ``currents``: ``√(Σ (I' - I)² / Σ (I - Ī)²)``;
+- ``flips``: ``Σ (S' - S)² / Σ (S² + S'²)``;
+- ``kept``: cosine of the gradients of the layer's weights before and after, without biases.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial, wraps
+from inspect import signature
+from typing import Any
+
+import numpy as np
+import torch
+
+from varflow._checks import DomainError
+from varflow._restoring import kept
+from varflow.results import OptimizerStep
+from varflow.torch_models.audit.gradients import check_gradients, derivatives, value_of
+from varflow.torch_models.learning_rate import CHANGE, DEEP, advised
+from varflow.torch_models.tracing.checks import integrators
+from varflow.torch_models.tracing.measurements import LayerMeasurement
+from varflow.torch_models.tracing.origins import tensors_in
+from varflow.torch_models.tracing.passes import copied, forward, full_precision, in_short, mapped
+from varflow.torch_models.tracing.traced import Trace, TracedLayer, in_single, steps_first
+
+DOMAIN = "digits and Fashion-MNIST, dense layers, about 200 steps, Adam's default β"
+
+
+def check_asked(loss: Any, optimizer: Any, targets: Any) -> None:
+    """Raise where a loss is missing."""
+    if loss is None and (optimizer is not None or targets is not None):
+        asked = "an optimizer's step" if targets is None else "targets"
+        raise DomainError("loss", None, f"is needed with {asked}: a function of the model's output, and of targets if given")
+
+
+def check_optimizer(model: Any, optimizer: Any) -> None:
+    """Raise for what is no optimiser of this model that makes a step by itself."""
+    name = type(optimizer).__name__
+    if not hasattr(optimizer, "param_groups") or not callable(getattr(optimizer, "step", None)):
+        raise DomainError("optimizer", optimizer, "must be a torch.optim.Optimizer made from model.parameters()")
+    required = [each for each in signature(optimizer.step).parameters.values() if each.default is each.empty]
+    if any(each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY) for each in required):
+        raise DomainError("optimizer", name, "makes no single step: its step evaluates the loss several times")
+    own = {id(parameter) for parameter in model.parameters()}
+    if own.isdisjoint(map(id, _parameters(optimizer))):
+        raise DomainError("optimizer", name, "has no parameter of this model: make it from model.parameters()")
+
+
+def _parameters(optimizer: Any) -> list[Any]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def with_targets(loss: Any, targets: Any) -> Any:
+    """The loss as a function of the output alone."""
+    return loss if targets is None else lambda out: loss(out, targets)
+
+
+def checked_targets(targets: Any, traced: Trace, seen: Mapping[str, LayerMeasurement], steps: int | None) -> Any:
+    """Targets as tensors, one for each input of the traced pass that was ``seen``; None without any."""
+    if targets is None:
+        return None
+    try:
+        given = targets if tensors_in(targets) else torch.as_tensor(targets)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DomainError("targets", type(targets).__name__, "must be numbers, one for each input") from error
+    number, within = _sizes(traced, seen, steps)
+    for tensor in tensors_in(given):
+        if _batch_axis("targets", tensor, number, within) is None:
+            raise DomainError("targets", f"shape {tuple(tensor.shape)}", f"must be one for each of the {number} inputs")
+    return given
+
+
+def _sizes(traced: Trace, seen: Mapping[str, LayerMeasurement], steps: int | None) -> tuple[int, int]:
+    """Numbers of inputs, and of steps in one call that the model's inputs may count, 0 for models of one step per call."""
+    return len(next(iter(seen.values())).alive), traced.steps if steps is None else 0
+
+
+def _batch_axis(name: str, tensor: Any, number: int, steps: int) -> int | None:
+    """The axis of a tensor that counts inputs: the first, or behind time the second; None if it has none."""
+    fitting = [axis for axis, size in enumerate(tensor.shape[:2]) if size == number and (axis == 0 or tensor.dim() > 2)]
+    if len(fitting) == 2 and number == steps:
+        rule = "has as many steps as inputs: give another number of inputs, so that they can be told apart"
+        raise DomainError(name, f"shape {tuple(tensor.shape)}", rule)
+    return fitting[0] if fitting else None
+
+
+def _halves(name: str, tree: Any, number: int, steps: int) -> tuple[Any, Any]:
+    """Every second input, from the first and from the second on."""
+
+    def of(first: int, tensor: Any) -> Any:
+        axis = _batch_axis(name, tensor, number, steps)
+        return tensor if axis is None else tensor.narrow(axis, 0, number // 2 * 2).movedim(axis, 0)[first::2].movedim(0, axis)
+
+    return mapped(tree, partial(of, 0)), mapped(tree, partial(of, 1))
+
+
+def one_step(
+    model: Any,
+    inputs: Any,
+    steps: int | None,
+    traced: Trace,
+    seen: Mapping[str, LayerMeasurement],
+    optimizer: Any,
+    loss: Callable[..., Any],
+    targets: Any,
+) -> OptimizerStep:
+    """What the optimiser's next step changes in each layer, after the checks of it and of targets; it and the model stay as
+    they are. ``seen``: the measurements of the traced pass.
+    """
+    check_gradients(model, "optimizer", type(optimizer).__name__)
+    number, within = _sizes(traced, seen, steps)
+    if number < 2 or all(_batch_axis("inputs", each, number, within) is None for each in tensors_in(inputs)):
+        raise DomainError("inputs", f"{number} of them", "must be two or more, half for the step and half to measure it")
+    of_step, other = _halves("inputs", inputs, number, within)
+    labels = _halves("targets", targets, number, within)
+    work = _Step(model, steps, traced, loss)
+    fresh = not optimizer.state
+    kept([model, optimizer], lambda: work.run(optimizer, (of_step, labels[0]), (other, labels[1])))
+    return _result(traced, optimizer, fresh, work)
+
+
+class _Step:
+    """Sums over the passes before and after a step."""
+
+    def __init__(self, model: Any, steps: int | None, traced: Trace, loss: Callable[..., Any]):
+        self.model, self.steps, self.traced, self.loss = model, steps, traced, loss
+        self.before: list[tuple[Any, Any]] = []  # currents and output of every call of a neuron
+        self.sums: dict[tuple[TracedLayer, str], Any] = defaultdict(float)
+        self.gradients: list[dict[int, Any]] = []  # of all weights, before and after
+
+    def run(self, optimizer: Any, of_step: tuple[Any, Any], other: tuple[Any, Any]) -> None:
+        probe = partial(self._probe, *other)
+        self.gradients.append(kept(self.model, partial(probe, self._note)))
+        trained = [parameter for parameter in _parameters(optimizer) if parameter.requires_grad]
+        gradients = kept(self.model, partial(self._differentiated, *of_step, trained))
+        if not any(gradient is not None for gradient in gradients):
+            raise DomainError("loss", self.loss, "does not depend on the optimiser's parameters")
+        for parameter, gradient in zip(trained, gradients, strict=True):
+            parameter.grad = gradient
+        try:
+            optimizer.step()
+        except Exception as error:
+            raise DomainError("optimizer", type(optimizer).__name__, f"fails in its step: {in_short(error)}") from error
+        kept(self.model, partial(self._replayed, other[0]))
+        self.gradients.append(kept(self.model, partial(probe, self._compare)))
+
+    def _probe(self, inputs: Any, labels: Any, see: Callable[..., Any]) -> dict[int, Any]:
+        """Gradients of the weights of all layers, those that are not trained too."""
+        weights = list({id(each): each for layer in self.traced.layers for each in weights_of(layer)}.values())
+        for weight in weights:
+            weight.requires_grad_(True)
+        gradients = self._differentiated(inputs, labels, weights, see)
+        return dict(zip(map(id, weights), gradients, strict=True))
+
+    def _differentiated(self, inputs: Any, labels: Any, by: list[Any], see: Any = None) -> tuple[Any, ...]:
+        with torch.enable_grad():
+            value = value_of(self.loss, self._sent(inputs, see), *([] if labels is None else [labels]))
+            if not bool(torch.isfinite(value)):
+                raise DomainError("loss", float(value), "is not finite: a step of it says nothing")
+            return derivatives(value, by, "loss", self.loss) if value.requires_grad else (None,) * len(by)
+
+    def _replayed(self, inputs: Any) -> None:
+        with torch.no_grad():
+            self._sent(inputs, self._replay)
+
+    def _sent(self, inputs: Any, see: Callable[..., Any] | None) -> Any:
+        """The output of a pass in which ``see(layer, before, current, run)`` stands for each call of a neuron."""
+        modules = list(dict.fromkeys(layer.module for layer in self.traced.layers))
+        calls = enumerate(self.traced.calls)
+        for module in modules if see is not None else ():
+            module.__dict__["forward"] = self._enclosed(module.forward, calls, see)
+        return forward(self.model, copied(inputs), self.steps, modules)
+
+    def _enclosed(self, inner: Callable[..., Any], calls: Iterator[tuple[int, TracedLayer]], see: Any) -> Callable[..., Any]:
+        @wraps(inner)
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            number, layer = next(calls, (0, None))  # None if a checkpoint runs its part again
+            run = partial(inner, *args, **kwargs)
+            return run() if layer is None else see(layer, number, args[0] if args else next(iter(kwargs.values())), run)
+
+        return forward
+
+    def _note(self, layer: TracedLayer, number: int, current: Any, run: Callable[[], Any]) -> Any:
+        I, out = copied(current), run()
+        self.before.append((I, copied(out)))
+        self._add(layer, "spread", _deviations(layer, I))
+        return out
+
+    def _replay(self, layer: TracedLayer, number: int, current: Any, run: Callable[[], Any]) -> Any:
+        I, out = self.before[number]
+        self._add(layer, "direct", _difference(current, I))
+        if current.shape == I.shape and 0 not in current.stride():
+            current.copy_(I)  # so that shortcuts do not carry the change to the next layer
+        return copied(out)
+
+    def _compare(self, layer: TracedLayer, number: int, current: Any, run: Callable[[], Any]) -> Any:
+        (I, before), out = self.before[number], run()
+        S, S_before = (tensors_in(each)[0].detach() for each in (out, before))
+        self._add(layer, "currents", _difference(current.detach(), I))
+        self._add(layer, "flipped", _difference(S, S_before))
+        self._add(layer, "spikes_before", _square(S_before))
+        self._add(layer, "spikes_after", _square(S))
+        return out
+
+    def _add(self, layer: TracedLayer, name: str, value: Any) -> None:
+        self.sums[layer, name] = self.sums[layer, name] + value
+
+    def of(self, layer: TracedLayer) -> dict[str, float]:
+        """The numbers of one layer; NaN where nothing fires, no gradient arrives or its own weights are within the neuron."""
+        names = ("spread", "direct", "currents", "flipped", "spikes_before", "spikes_after")
+        spread, direct, currents, flipped, fired, fires = (float(self.sums[layer, name]) for name in names)
+        within = layer.spiking.entry is not None or not layer.names
+        return {
+            "direct": math.nan if within else _ratio(direct, spread) ** 0.5,
+            "flips": _ratio(flipped, fired + fires),
+            "currents": _ratio(currents, spread) ** 0.5,
+            "kept": self._cosine(layer) if fired and fires else math.nan,
+        }
+
+    def _cosine(self, layer: TracedLayer) -> float:
+        pairs = [tuple(of.get(id(weight)) for of in self.gradients) for weight in weights_of(layer)]
+        pairs = [(g.double(), h.double()) for g, h in pairs if g is not None and h is not None]
+        products = np.array([[float((x * y).sum()) for x, y in ((g, h), (g, g), (h, h))] for g, h in pairs])
+        both, before, after = products.sum(0) if pairs else (0.0, 0.0, 0.0)
+        return _ratio(both, math.sqrt(before * after))  # exactly 1 for equal gradients: the same sums
+
+
+def weights_of(layer: TracedLayer) -> list[Any]:
+    """The matrices of a layer's weight modules, or of its neuron."""
+    modules = layer.weights or [layer.module]
+    return [each for module in modules for each in module.parameters() if each.dim() > 1]
+
+
+@full_precision()
+def _deviations(layer: TracedLayer, current: Any) -> Any:
+    """``Σ (I - Ī)²``, the mean over neurons taken off at each step for each input."""
+    I = in_single(steps_first(layer.spiking, current))
+    return _square(I.flatten(2) - I.flatten(2).mean(2, keepdim=True)) if I.dim() > 2 else math.nan
+
+
+@full_precision()
+def _difference(now: Any, before: Any) -> Any:
+    return _square(in_single(now) - in_single(before)) if now.shape == before.shape else math.nan
+
+
+def _square(values: Any) -> Any:
+    return torch.linalg.vector_norm(values, dtype=torch.float64) ** 2
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else math.nan
+
+
+def _result(traced: Trace, optimizer: Any, fresh: bool, work: _Step) -> OptimizerStep:
+    readouts = dict(integrators(traced))
+    layers = [layer for layer in traced.layers if layer.neuron_name not in readouts]
+    numbers = [work.of(layer) for layer in layers]
+    columns = {name: np.array([of[name] for of in numbers]) for name in ("direct", "flips", "currents", "kept")}
+    change = float(np.sqrt(np.nansum(columns["direct"] ** 2)))
+    name, rates = type(optimizer).__name__, {float(group["lr"]) for group in optimizer.param_groups if "lr" in group}
+    rate = rates.pop() if len(rates) == 1 else math.nan
+    plain = all(len(traced.senders_to(layer)) == 1 and not layer.normalised_by for layer in layers)
+    covered = name == "Adam" and fresh and 0 < change < math.inf
+    factors = advised(np.nan_to_num(columns["direct"]), plain) if covered else (None, None, None)
+    notes = [f"{name}'s next step, made on half of the batch and measured on the other: D = √Σ direct² = {change:.3g}"]
+    notes += _advice(rate, factors, plain and len(layers) > DEEP) if covered else [_no_advice(name, fresh)]
+    rates_advised = [None if factor is None or math.isnan(rate) else factor * rate for factor in factors]
+    names = tuple(layer.neuron_name for layer in layers)
+    return OptimizerStep(names, name, rate, change, *rates_advised, **columns, notes=tuple(notes))
+
+
+def _advice(rate: float, factors: tuple[float | None, ...], deep: bool) -> list[str]:
+    """Sentences on the learning rate, by factors for all layers, and for all but the first and the first."""
+
+    def said(factor: float) -> str:
+        return f"{factor:.2g} times the learning rates" if math.isnan(rate) else f"learning rate {factor * rate:.2g}"
+
+    every, others, first = factors
+    half = f", of which half is advised above {DEEP} plain layers, a guess" if deep else ""
+    words = [f"{said(every)}: D = {CHANGE} is best for the first step{half} (found with {DOMAIN})"]
+    apart = (
+        "" if others is None else f"the first layer dominates: better {said(first)} for it and {said(others)} for the others"
+    )
+    return [*words, apart] if apart else words
+
+
+def _no_advice(name: str, fresh: bool) -> str:
+    if name != "Adam":
+        return f"no learning rate is advised for {name}: D = {CHANGE} is best for the first step of Adam ({DOMAIN})"
+    why = "its first step changes nothing" if fresh else "the optimiser has made steps, and D falls to half after ten"
+    return f"no learning rate is advised: D = {CHANGE} is best for the first step, and {why}"
