@@ -38,8 +38,8 @@ def audit(
     """Tell which layers of a model fire, and why one is dead.
 
     Exit code 0 if the network is healthy, 1 if not, 2 if the model cannot be made or run. The module is imported, from the
-    current folder first. With --json, what it prints goes to stderr. For --optimizer the function returns (model, inputs, loss),
-    or (model, inputs, loss, targets) for a loss of output and targets.
+    current folder first. With --json, what it prints goes to stderr. For --optimizer the function returns (model, inputs,
+    loss), or (model, inputs, loss, targets) for a loss of output and targets.
 
     \b
     Examples:

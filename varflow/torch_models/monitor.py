@@ -58,7 +58,8 @@ class Monitor(TrainingHistory):
     equations are known; ``raster_overlap``, the mean overlap of the spikes of two inputs. With ``gradients`` or a ``loss`` also
     ``gradient_norm`` by the currents of the layer, ``gradient_gain``, the factor ``χ`` of one step, and ``dead_gradients``, the
     fraction of neurons that no gradient reaches. With an ``optimizer`` also ``direct``, ``currents``, ``flips`` and ``kept`` of
-    its next step, the total of ``direct`` being ``D`` (:class:`varflow.results.OptimizerStep`). They are those of an audit at that moment.
+    its next step, the total of ``direct`` being ``D`` (:class:`varflow.OptimizerStep`). They are those of an audit at that
+    moment.
 
     **Cost**: a measurement takes 1.2 to 1.5 times as long as a plain forward pass of the batch of at least 50 ms, 2.3 times as
     long as one of 10 ms, and 0.5 to 1.2 times as long as a training step of the same batch (``docs/monitoring.md``). With
