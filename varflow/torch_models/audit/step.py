@@ -49,8 +49,8 @@ def check_optimizer(model: Any, optimizer: Any) -> None:
     name = type(optimizer).__name__
     if not hasattr(optimizer, "param_groups") or not callable(getattr(optimizer, "step", None)):
         raise DomainError("optimizer", optimizer, "must be a torch.optim.Optimizer made from model.parameters()")
-    required = [each for each in signature(optimizer.step).parameters.values() if each.default is each.empty]
-    if any(each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY) for each in required):
+    closure = signature(optimizer.step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
         raise DomainError("optimizer", name, "makes no single step: its step evaluates the loss several times")
     own = {id(parameter) for parameter in model.parameters()}
     if own.isdisjoint(map(id, _parameters(optimizer))):
@@ -177,7 +177,7 @@ class _Step:
         every = -(-self.traced.steps // LOOKED_AT)
         of_one = Counter(weight for layer in self.traced.layers for weight in layer.weights)
         for weight in [*of_one, *(module for _, module, *_ in self.traced.readouts)]:
-            if of_one[weight] <= 1:
+            if of_one[weight] <= 1 and not list(weight.buffers()):  # which the calls of spectral norm count
                 weight.__dict__["forward"] = _now_and_then(weight.forward, every)
         with torch.no_grad():
             self._sent(inputs, self._replay)
@@ -203,15 +203,15 @@ class _Step:
         I, out = copied(current), run()
         S = tensors_in(out)[0]
         self.before.append((I, mapped(out, lambda each: copied(each) if each is S else each.detach())))
-        self._add(layer, "spread", _deviations(layer, I))
+        self.sums[layer, "spread"] += _deviations(layer, I)
         return out
 
     def _replay(self, layer: TracedLayer, number: int, current: Any, run: Callable[[], Any]) -> Any:
         I, out = self.before[number]
         change = _difference(current, I)
         if not math.isnan(change):
-            self._add(layer, "direct", change)
-            self._add(layer, "spread_then", _deviations(layer, I))
+            self.sums[layer, "direct"] += change
+            self.sums[layer, "spread_then"] += _deviations(layer, I)
         if current.shape == I.shape and 0 not in current.stride():
             current.copy_(I)  # so that shortcuts do not carry the change to the next layer
         S = tensors_in(out)[0]
@@ -220,15 +220,12 @@ class _Step:
     def _compare(self, layer: TracedLayer, number: int, current: Any, run: Callable[[], Any]) -> Any:
         (I, before), out = self.before[number], run()
         S, S_before = (tensors_in(each)[0].detach() for each in (out, before))
-        self._add(layer, "currents", _difference(current.detach(), I))
+        self.sums[layer, "currents"] += _difference(current.detach(), I)
         now, then = _square(S), _square(S_before)
-        self._add(layer, "flipped", now + then - 2 * _product(S, S_before))
-        self._add(layer, "spikes_before", then)
-        self._add(layer, "spikes_after", now)
+        self.sums[layer, "flipped"] += now + then - 2 * _product(S, S_before)
+        self.sums[layer, "spikes_before"] += then
+        self.sums[layer, "spikes_after"] += now
         return out
-
-    def _add(self, layer: TracedLayer, name: str, value: float) -> None:
-        self.sums[layer, name] += value
 
     def of(self, layer: TracedLayer) -> dict[str, float]:
         """The numbers of one layer; NaN where nothing fires, no gradient arrives or its own weights are within the neuron."""
@@ -255,12 +252,13 @@ def _now_and_then(inner: Callable[..., Any], every: int) -> Callable[..., Any]:
     last: list[Any] = [0, None, None]  # calls, shape of the inputs and output
 
     @wraps(inner)
-    def forward(given: Any) -> Any:
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        given = args[0] if args else next(iter(kwargs.values()))
         calls, shape, out = last
-        if calls % every == 0 or given.shape != shape:
-            out = inner(given)
+        runs = calls % every == 0 or given.shape != shape
+        out = inner(*args, **kwargs) if runs else torch.full_like(out, math.nan)
         last[:] = calls + 1, given.shape, out
-        return out if calls % every == 0 or given.shape != shape else torch.full_like(out, math.nan)
+        return out
 
     return forward
 
@@ -303,8 +301,8 @@ def _result(traced: Trace, optimizer: Any, fresh: bool, work: _Step) -> Optimize
     name, rates = type(optimizer).__name__, {float(group["lr"]) for group in optimizer.param_groups if "lr" in group}
     rate = rates.pop() if len(rates) == 1 else math.nan
     plain = all(len(traced.senders_to(layer)) == 1 and not layer.normalised_by for layer in layers)
-    covered = name == "Adam" and fresh and 0 < change < math.inf
-    factors = advised(np.nan_to_num(columns["direct"]), plain) if covered else (None, None, None)
+    covered = name == "Adam" and fresh and 0 < change < math.inf and not np.isnan(columns["direct"]).any()
+    factors = advised(columns["direct"], plain) if covered else (None, None, None)
     notes = [f"{name}'s next step, made on half of the batch and measured on the other: D = √Σ direct² = {change:.3g}"]
     notes += _advice(rate, factors, plain and len(layers) > DEEP) if covered else [_no_advice(name, fresh)]
     rates_advised = [None if factor is None or math.isnan(rate) else factor * rate for factor in factors]
@@ -319,16 +317,15 @@ def _advice(rate: float, factors: tuple[float | None, ...], deep: bool) -> list[
         return f"{factor:.2g} times the learning rates" if math.isnan(rate) else f"learning rate {factor * rate:.2g}"
 
     every, others, first = factors
-    half = f", of which half is advised above {DEEP} plain layers, a guess" if deep else ""
-    words = [f"{said(every)}: D = {CHANGE} is best for the first step{half} (found with {DOMAIN})"]
-    apart = (
-        "" if others is None else f"the first layer dominates: better {said(first)} for it and {said(others)} for the others"
-    )
-    return [*words, apart] if apart else words
+    guess = f", half of that for D = {CHANGE} as there are more than {DEEP} plain layers, a guess" if deep else ""
+    words = [f"advised: {said(every)}{guess or f', with which D is {CHANGE}'} (best for {DOMAIN})"]
+    if others is not None:
+        words.append(f"the first layer dominates: better {said(first)} for it and {said(others)} for the others")
+    return words
 
 
 def _no_advice(name: str, fresh: bool) -> str:
     if name != "Adam":
         return f"no learning rate is advised for {name}: D = {CHANGE} is best for the first step of Adam ({DOMAIN})"
-    why = "its first step changes nothing" if fresh else "the optimiser has made steps, and D falls to half after ten"
+    why = "D is 0 or not known here" if fresh else "the optimiser has made steps, and D falls to half after ten"
     return f"no learning rate is advised: D = {CHANGE} is best for the first step, and {why}"
