@@ -80,15 +80,15 @@ def _optimizer(model: Any, name: str | None, rate: float | None) -> Any:
     """An optimiser of torch by its name, in small letters or its own."""
     if name is None:
         return opt.refuse("is the rate of --optimizer", learning_rate=rate) if rate is not None else None
-    torch = vf._checks.require("torch", "torch")
-    kinds = {key.lower(): kind for key, kind in vars(torch.optim).items() if isinstance(kind, type)}
-    if name.lower() not in kinds or kinds[name.lower()] is torch.optim.Optimizer:
+    torch = sys.modules.get("torch")  # loaded by the model's module
+    kinds = {} if torch is None else {key.lower(): kind for key, kind in vars(torch.optim).items() if isinstance(kind, type)}
+    if name.lower() not in kinds.keys() - {"optimizer"}:
         raise vf.DomainError("optimizer", name, "is no optimiser of torch.optim: adam, adamw, sgd, …")
     return kinds[name.lower()](model.parameters(), **({} if rate is None else {"lr": rate}))
 
 
 def _made(factory: str, as_json: bool, most: int) -> tuple[Any, ...]:
-    """What the user's function returns, model, inputs and at most so many in all; DomainError in one line if it fails."""
+    """Model, inputs and more, at most so many in all, that the user's function returns; DomainError in one line if it fails."""
     module, _, name = factory.partition(":")
     if not module or not name:
         raise vf.DomainError("factory", factory, "must be MODULE:NAME, as in my_package.training:model_and_batch")

@@ -120,7 +120,7 @@ class LearningRate(ReadOnly, Exported, Shown):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class OptimizerStep(ReadOnly, Exported, Shown):
-    r"""What the next step of an optimiser changes in every layer of neurons, on inputs other than those that make the step.
+    r"""Changes of every layer of neurons by the next step of an optimiser, on inputs other than those that make the step.
 
     .. math:: d_l^2 = \frac{\sum (\Delta W_l S + \Delta b_l)^2}{\sum (I_l - \bar I_l)^2}, \qquad D^2 = \sum_l d_l^2
 

@@ -68,7 +68,7 @@ def coordinate_check(
     ...     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     ...     return {"model": model, "batch": x, "optimizer": optimizer, "loss": lambda y: y.square().mean(), "steps": 4}
     >>> check = vf.testing.coordinate_check(make, widths=(64, 256), quantity="direct")
-    >>> abs(check.slope[0]) < 0.2  # the number of inputs does not grow with the width
+    >>> bool(abs(check.slope[0]) < 0.2)  # the number of inputs does not grow with the width
     True
     """
     called("make", make)

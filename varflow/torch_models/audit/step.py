@@ -115,8 +115,8 @@ def one_step(
     loss: Callable[..., Any],
     targets: Any,
 ) -> OptimizerStep:
-    """What the optimiser's next step changes in each layer, after the checks of it and of targets; it and the model stay as
-    they are. ``seen``: the measurements of the traced pass.
+    """Changes of each layer by the optimiser's next step, after the checks of it and of targets; it and the model stay as they
+    are. ``seen``: the measurements of the traced pass.
     """
     check_gradients(model, "optimizer", type(optimizer).__name__)
     number, within = _sizes(traced, seen, steps)
@@ -124,14 +124,14 @@ def one_step(
         raise DomainError("inputs", f"{number} of them", "must be two or more, half for the step and half to measure it")
     of_step, other = _halves("inputs", inputs, number, within)
     labels = _halves("targets", targets, number, within)
-    work = _Step(model, steps, traced, loss)
+    work = _Passes(model, steps, traced, loss)
     fresh = not optimizer.state
     kept([model, optimizer], lambda: work.run(optimizer, (of_step, labels[0]), (other, labels[1])))
     return _result(traced, optimizer, fresh, work)
 
 
-class _Step:
-    """Sums over the passes before and after a step."""
+class _Passes:
+    """The passes before and after a step, with their sums."""
 
     def __init__(self, model: Any, steps: int | None, traced: Trace, loss: Callable[..., Any]):
         self.model, self.steps, self.traced, self.loss = model, steps, traced, loss
@@ -292,7 +292,7 @@ def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else math.nan
 
 
-def _result(traced: Trace, optimizer: Any, fresh: bool, work: _Step) -> OptimizerStep:
+def _result(traced: Trace, optimizer: Any, fresh: bool, work: _Passes) -> OptimizerStep:
     readouts = dict(integrators(traced))
     layers = [layer for layer in traced.layers if layer.neuron_name not in readouts]
     numbers = [work.of(layer) for layer in layers]
