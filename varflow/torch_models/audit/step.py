@@ -25,6 +25,7 @@ import torch
 from varflow._checks import DomainError
 from varflow._restoring import kept, rewinding
 from varflow.results import OptimizerStep
+from varflow.results.update import STEP
 from varflow.torch_models.audit.gradients import check_gradients, derivatives, value_of
 from varflow.torch_models.learning_rate import CHANGE, DEEP, advised
 from varflow.torch_models.tracing.checks import integrators
@@ -124,10 +125,9 @@ def one_step(
         raise DomainError("inputs", f"{number} of them", "must be two or more, half for the step and half to measure it")
     of_step, other = _halves("inputs", inputs, number, within)
     labels = _halves("targets", targets, number, within)
-    work = _Passes(model, steps, traced, loss)
-    fresh = not optimizer.state
-    kept([model, optimizer], lambda: work.run(optimizer, (of_step, labels[0]), (other, labels[1])))
-    return _result(traced, optimizer, fresh, work)
+    passes, fresh = _Passes(model, steps, traced, loss), not optimizer.state
+    kept([model, optimizer], lambda: passes.run(optimizer, (of_step, labels[0]), (other, labels[1])))
+    return _result(traced, optimizer, fresh, passes)
 
 
 class _Passes:
@@ -201,8 +201,7 @@ class _Passes:
 
     def _note(self, layer: TracedLayer, number: int, current: Any, run: Callable[[], Any]) -> Any:
         I, out = copied(current), run()
-        S = tensors_in(out)[0]
-        self.before.append((I, mapped(out, lambda each: copied(each) if each is S else each.detach())))
+        self.before.append((I, _held(out)))
         self.sums[layer, "spread"] += _deviations(layer, I)
         return out
 
@@ -214,8 +213,7 @@ class _Passes:
             self.sums[layer, "spread_then"] += _deviations(layer, I)
         if current.shape == I.shape and 0 not in current.stride():
             current.copy_(I)  # so that shortcuts do not carry the change to the next layer
-        S = tensors_in(out)[0]
-        return mapped(out, lambda each: copied(each) if each is S else each)
+        return _held(out)
 
     def _compare(self, layer: TracedLayer, number: int, current: Any, run: Callable[[], Any]) -> Any:
         (I, before), out = self.before[number], run()
@@ -269,6 +267,12 @@ def weights_of(layer: TracedLayer) -> list[Any]:
     return [each for module in modules for each in module.parameters() if each.dim() > 1]
 
 
+def _held(out: Any) -> Any:
+    """An output with a copy of its spikes, to which a model may add in place."""
+    S = tensors_in(out)[0]
+    return mapped(out, lambda each: copied(each) if each is S else each.detach())
+
+
 def _deviations(layer: TracedLayer, current: Any) -> float:
     """``Σ (I - Ī)²``, the mean over neurons taken off at each step for each input."""
     I = in_single(steps_first(layer.spiking, current)).flatten(2)
@@ -276,6 +280,7 @@ def _deviations(layer: TracedLayer, current: Any) -> float:
 
 
 def _difference(now: Any, before: Any) -> float:
+    """Sum of squared differences; NaN for unlike shapes."""
     return _square(in_single(now) - in_single(before)) if now.shape == before.shape else math.nan
 
 
@@ -292,40 +297,37 @@ def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else math.nan
 
 
-def _result(traced: Trace, optimizer: Any, fresh: bool, work: _Passes) -> OptimizerStep:
+def _result(traced: Trace, optimizer: Any, fresh: bool, passes: _Passes) -> OptimizerStep:
     readouts = dict(integrators(traced))
     layers = [layer for layer in traced.layers if layer.neuron_name not in readouts]
-    numbers = [work.of(layer) for layer in layers]
-    columns = {name: np.array([of[name] for of in numbers]) for name in ("direct", "flips", "currents", "kept")}
+    rows = [passes.of(layer) for layer in layers]
+    columns = {name: np.array([row[name] for row in rows]) for name in STEP}
     change = float(np.sqrt(np.nansum(columns["direct"] ** 2)))
     name, rates = type(optimizer).__name__, {float(group["lr"]) for group in optimizer.param_groups if "lr" in group}
     rate = rates.pop() if len(rates) == 1 else math.nan
     plain = all(len(traced.senders_to(layer)) == 1 and not layer.normalised_by for layer in layers)
-    covered = name == "Adam" and fresh and 0 < change < math.inf and not np.isnan(columns["direct"]).any()
-    factors = advised(columns["direct"], plain) if covered else (None, None, None)
-    notes = [f"{name}'s next step, made on half of the batch and measured on the other: D = √Σ direct² = {change:.3g}"]
-    notes += _advice(rate, factors, plain and len(layers) > DEEP) if covered else [_no_advice(name, fresh)]
-    rates_advised = [None if factor is None or math.isnan(rate) else factor * rate for factor in factors]
-    names = tuple(layer.neuron_name for layer in layers)
-    return OptimizerStep(names, name, rate, change, *rates_advised, **columns, notes=tuple(notes))
+    advice, words = _advice(name, rate, fresh, columns["direct"], plain)
+    first = f"{name}'s next step, made on half of the batch and measured on the other: D = √Σ direct² = {change:.3g}"
+    return OptimizerStep(
+        tuple(layer.neuron_name for layer in layers), name, rate, change, *advice, **columns, notes=(first, *words)
+    )
 
 
-def _advice(rate: float, factors: tuple[float | None, ...], deep: bool) -> list[str]:
-    """Sentences on the learning rate, by factors for all layers, and for all but the first and the first."""
-
-    def said(factor: float) -> str:
-        return f"{factor:.2g} times the learning rates" if math.isnan(rate) else f"learning rate {factor * rate:.2g}"
-
-    every, others, first = factors
-    guess = f", half of that for D = {CHANGE} as there are more than {DEEP} plain layers, a guess" if deep else ""
-    words = [f"advised: {said(every)}{guess or f', with which D is {CHANGE}'} (best for {DOMAIN})"]
-    if others is not None:
-        words.append(f"the first layer dominates: better {said(first)} for it and {said(others)} for the others")
-    return words
-
-
-def _no_advice(name: str, fresh: bool) -> str:
-    if name != "Adam":
-        return f"no learning rate is advised for {name}: D = {CHANGE} is best for the first step of Adam ({DOMAIN})"
-    why = "D is 0 or not known here" if fresh else "the optimiser has made steps, and D falls to half after ten"
-    return f"no learning rate is advised: D = {CHANGE} is best for the first step, and {why}"
+def _advice(name: str, rate: float, fresh: bool, direct: np.ndarray, plain: bool) -> tuple[list[float | None], list[str]]:
+    """Learning rates for all layers, for all but the first and for the first; and sentences about them."""
+    best = f"D = {CHANGE} is best for Adam's first step ({DOMAIN})"
+    known = {
+        f"{name} was not measured": name == "Adam",
+        "the optimiser has made steps, and D falls to half after ten": fresh,
+        "parameter groups have several": not math.isnan(rate),
+        "D is 0 or not known here": 0 < float(np.sum(direct**2)) < math.inf,
+    }
+    if not all(known.values()):
+        why = next(words for words, fine in known.items() if not fine)
+        return [None] * 3, [f"no learning rate is advised, as {why}: {best}"]
+    every, other, first = (None if factor is None else factor * rate for factor in advised(direct, plain))
+    half = f", half of what D asks for, a guess for more than {DEEP} plain layers" if plain and len(direct) > DEEP else ""
+    words = [f"advised: learning rate {every:.2g}{half}; {best}"]
+    if other is not None:
+        words.append(f"the first layer dominates: better {first:.2g} for it and {other:.2g} for the others")
+    return [every, other, first], words
