@@ -154,12 +154,10 @@ class _Snapshot:
         """Note how to bring back generators of random numbers, buffers and objects; what they hold in turn."""
         torch = self.torch
         match value:
-            case torch.Generator():
+            case torch.Generator() | np.random.RandomState():
                 self.undo.append(partial(value.set_state, value.get_state()))
             case random.Random():
                 self.undo.append(partial(value.setstate, value.getstate()))
-            case np.random.RandomState():
-                self.undo.append(partial(value.set_state, value.get_state()))
             case np.random.Generator():
                 return [value.bit_generator]
             case np.random.BitGenerator():

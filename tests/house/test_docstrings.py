@@ -8,8 +8,8 @@ import pytest
 import varflow as vf
 
 PACKAGE = Path(vf.__file__).parent
-QUESTIONS = ("whether ", "of ", "the same", "what ", "why ", "where ", "which ")
-FRAGMENTS = ("those ", "by ", "on ", "in ", "from ", "with ")
+QUESTIONS = ("whether ", "of ", "the same", "what ", "why ", "where ", "which ", "how ")
+FRAGMENTS = ("also ", "between ", "for ", "those ", "by ", "on ", "in ", "from ", "with ")
 
 
 def beginnings(source):

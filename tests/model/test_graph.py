@@ -11,11 +11,11 @@ from varflow.model.build import graph_of
 from varflow.model.chains import as_chain
 from varflow.model.graph import Graph, Node
 from varflow.model.independence import independent
-from varflow.model.layers import BatchNorm, Concat, Conv, LayerNorm, Linear, Pool, Product, Residual, Scale, Spike, Sum, Unknown
-from varflow.model.signals import Signal
 from varflow.model.sources import Source
 
-SPIKE, LINEAR = Spike(vf.Neuron(1.0)), Linear(gain=2.5)
+L = vf.layers
+
+SPIKE, LINEAR = L.Spike(vf.Neuron(1.0)), L.Linear(gain=2.5)
 
 
 def graph(*layers, **more):
@@ -27,26 +27,26 @@ def written(nodes):
 
 
 def test_layers_in_a_row_are_nodes_in_a_row():
-    layers = (SPIKE, LINEAR, LayerNorm(), SPIKE, Scale(0.5), LINEAR, SPIKE)
+    layers = (SPIKE, LINEAR, L.LayerNorm(), SPIKE, L.Scale(0.5), LINEAR, SPIKE)
     row = graph(*layers)
     assert row.in_a_row
     assert [node.operation for node in row[1:]] == list(layers)
     assert [node.inputs for node in row] == [(), *((number,) for number in range(len(layers)))]
     assert row.leaving == len(layers)
     chain = graph_of(vf.Network(width=10, depth=3, gain=2.5, neuron=vf.Neuron(1.0)))
-    assert [type(node.operation) for node in chain] == [Source, Spike, Linear, Spike, Linear, Spike]
+    assert [type(node.operation) for node in chain] == [Source, L.Spike, L.Linear, L.Spike, L.Linear, L.Spike]
 
 
 MERGED = {
-    "add": [("layers[1]", Sum((1.0, 1.0)), (1, 3))],
-    "and": [("layers[1]", Product(), (1, 3))],
-    "iand": [("layers[1].complement", Sum((-1.0,), 1.0), (3,)), ("layers[1]", Product(), (1, 4))],
+    "add": [("layers[1]", L.Sum((1.0, 1.0)), (1, 3))],
+    "and": [("layers[1]", L.Product(), (1, 3))],
+    "iand": [("layers[1].complement", L.Sum((-1.0,), 1.0), (3,)), ("layers[1]", L.Product(), (1, 4))],
 }
 
 
 @pytest.mark.parametrize("merge", MERGED)
 def test_a_residual_of_spikes_is_a_sum_or_product_behind_its_branch(merge):
-    nodes = graph(SPIKE, Residual(LINEAR, SPIKE, merge=merge))
+    nodes = graph(SPIKE, L.Residual(LINEAR, SPIKE, merge=merge))
     branch = [("layers[1].branch[0]", LINEAR, (1,)), ("layers[1].branch[1]", SPIKE, (2,))]
     assert written(nodes[2:]) == branch + MERGED[merge]
     assert nodes.leaving == len(nodes) - 1
@@ -54,13 +54,13 @@ def test_a_residual_of_spikes_is_a_sum_or_product_behind_its_branch(merge):
 
 
 def test_a_residual_of_currents_keeps_a_part_of_its_shortcut():
-    nodes = graph(Residual(SPIKE, LINEAR, keep=0.9), SPIKE)
-    assert written(nodes[3:]) == [("layers[0]", Sum((0.9, 1.0)), (0, 2)), ("layers[1]", SPIKE, (3,))]
+    nodes = graph(L.Residual(SPIKE, LINEAR, keep=0.9), SPIKE)
+    assert written(nodes[3:]) == [("layers[0]", L.Sum((0.9, 1.0)), (0, 2)), ("layers[1]", SPIKE, (3,))]
 
 
 def test_nested_branches_come_before_what_joins_them():
-    inner = Residual(LINEAR, SPIKE)
-    nodes = graph(SPIKE, Residual(inner, LINEAR, SPIKE), LINEAR, SPIKE)
+    inner = L.Residual(LINEAR, SPIKE)
+    nodes = graph(SPIKE, L.Residual(inner, LINEAR, SPIKE), LINEAR, SPIKE)
     names = "drive layers[0] L[0].branch[0] L[0].branch[1] L[0] L[1] L[2] layers[1] layers[2] layers[3]"
     assert [node.name for node in nodes] == names.replace("L[", "layers[1].branch[").split()
     assert nodes.last_reader[1] == 7
@@ -68,22 +68,22 @@ def test_nested_branches_come_before_what_joins_them():
 
 
 def test_a_linear_of_a_branch_has_as_many_neurons_as_it_receives():
-    nodes = graph(SPIKE, Linear(7, gain=1.0), SPIKE, Residual(LINEAR, SPIKE))
+    nodes = graph(SPIKE, L.Linear(7, gain=1.0), SPIKE, L.Residual(LINEAR, SPIKE))
     assert [signal.shape for signal in nodes.shapes()] == [(10,), (10,), (7,), (7,), (7,), (7,), (7,)]
 
 
 def test_signals_without_a_common_root_are_those_through_other_weights():
-    nodes = graph(SPIKE, Residual(LINEAR, SPIKE), LINEAR, Residual(LayerNorm()), SPIKE)
+    nodes = graph(SPIKE, L.Residual(LINEAR, SPIKE), LINEAR, L.Residual(L.LayerNorm()), SPIKE)
     drive, first, second = 1 << 0, 1 << 2, 1 << 5
     assert list(nodes.roots) == [drive, drive, first, first, drive | first, second, second, second, second]
 
 
 def sum_of(*factors, constant=0.0):
-    return Sum(factors, constant)
+    return L.Sum(factors, constant)
 
 
-NEURONS = Source(Signal("currents", (10,)))
-DEPENDENT = Unknown("merges signals that depend on the same weights")
+NEURONS = Source(L.Signal("currents", (10,)))
+DEPENDENT = L.Unknown("merges signals that depend on the same weights")
 
 
 def begun(*nodes):
@@ -94,11 +94,11 @@ def begun(*nodes):
 
 EXPANDED = {
     "independent": ([(sum_of(1.0, 2.0), 1, 3)], (sum_of(1.0, 2.0), (1, 3))),
-    "a product of independent ones": ([(Product(), 1, 3)], (Product(), (1, 3))),
+    "a product of independent ones": ([(L.Product(), 1, 3)], (L.Product(), (1, 3))),
     "twice": ([(sum_of(1.0, 2.0), 3, 3)], (sum_of(3.0), (3,))),
-    "scaled": ([(Scale(0.5), 3), (sum_of(1.0, 1.0), 3, 4)], (sum_of(1.5), (3,))),
+    "scaled": ([(L.Scale(0.5), 3), (sum_of(1.0, 1.0), 3, 4)], (sum_of(1.5), (3,))),
     "a running normalisation": (
-        [(BatchNorm(2.0, 0.3, (0.5, 4.0), 0.0), 3), (sum_of(1.0, 2.0), 3, 4)],
+        [(L.BatchNorm(2.0, 0.3, (0.5, 4.0), 0.0), 3), (sum_of(1.0, 2.0), 3, 4)],
         (sum_of(3.0, constant=-0.4), (3,)),
     ),
     "a sum of sums": (
@@ -106,12 +106,12 @@ EXPANDED = {
         (sum_of(0.0, -0.5, constant=0.8), (1, 3)),
     ),
     "no further than needed": (
-        [(sum_of(1.0, 1.0), 3, 1), (Scale(0.5), 4), (sum_of(1.0, 1.0), 4, 5)],
+        [(sum_of(1.0, 1.0), 3, 1), (L.Scale(0.5), 4), (sum_of(1.0, 1.0), 4, 5)],
         (sum_of(1.5), (4,)),
     ),
-    "normalised": ([(LayerNorm(), 3), (sum_of(1.0, 1.0), 3, 4)], (DEPENDENT, (3, 4))),
-    "a product with itself": ([(Product(), 3, 3)], (DEPENDENT, (3, 3))),
-    "a product with a sum": ([(sum_of(1.0, 1.0), 1, 3), (Product(), 3, 4)], (DEPENDENT, (3, 4))),
+    "normalised": ([(L.LayerNorm(), 3), (sum_of(1.0, 1.0), 3, 4)], (DEPENDENT, (3, 4))),
+    "a product with itself": ([(L.Product(), 3, 3)], (DEPENDENT, (3, 3))),
+    "a product with a sum": ([(sum_of(1.0, 1.0), 1, 3), (L.Product(), 3, 4)], (DEPENDENT, (3, 4))),
 }
 
 
@@ -120,7 +120,7 @@ def test_dependent_terms_are_expanded_or_named(name):
     nodes, (operation, inputs) = EXPANDED[name]
     last = independent(begun(*nodes))[-1]
     assert last.inputs == inputs
-    if isinstance(operation, Sum):
+    if isinstance(operation, L.Sum):
         assert last.operation.factors == pytest.approx(operation.factors)
         assert last.operation.constant == pytest.approx(operation.constant)
     else:
@@ -141,58 +141,58 @@ def test_nodes_that_share_weights_depend_on_each_other():
     [
         (sum_of(1.0), ["spikes", "spikes"], "as many signals as factors, 1, not 2"),
         (sum_of(1.0, 1.0), ["spikes", "currents"], "cannot join spikes of shape .10,., currents"),
-        (Product(), ["currents", "currents"], "needs spikes"),
-        (Concat(), ["currents", "currents"], "needs input or spikes"),
+        (L.Product(), ["currents", "currents"], "needs spikes"),
+        (L.Concat(), ["currents", "currents"], "needs input or spikes"),
     ],
 )
 def test_signals_that_do_not_fit_are_refused(operation, signals, named):
-    sources = [Node(Source(Signal(kind, (10,)))) for kind in signals]
+    sources = [Node(Source(L.Signal(kind, (10,)))) for kind in signals]
     with pytest.raises(vf.DomainError, match=named):
         list(Graph([*sources, Node(operation, (0, 1))]).shapes())
 
 
 def test_concatenated_spikes_are_neurons_or_channels_side_by_side():
-    sources = [Node(Source(Signal("spikes", shape))) for shape in ((3, 4, 4), (5, 4, 4))]
-    assert list(Graph([*sources, Node(Concat(), (0, 1))]).shapes())[-1].shape == (8, 4, 4)
+    sources = [Node(Source(L.Signal("spikes", shape))) for shape in ((3, 4, 4), (5, 4, 4))]
+    assert list(Graph([*sources, Node(L.Concat(), (0, 1))]).shapes())[-1].shape == (8, 4, 4)
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: Sum(()), lambda: Sum(1.0), lambda: Sum((1.0, math.nan)), lambda: Sum((1.0,), math.inf)]
+    "make", [lambda: L.Sum(()), lambda: L.Sum(1.0), lambda: L.Sum((1.0, math.nan)), lambda: L.Sum((1.0,), math.inf)]
 )
 def test_bad_factors_are_refused(make):
     with pytest.raises(vf.DomainError):
         make()
 
 
-X, ZERO = np.ones((2, 6)), Spike(vf.Neuron(1.0, decay=0.5, reset="zero"))
+X, ZERO = np.ones((2, 6)), L.Spike(vf.Neuron(1.0, decay=0.5, reset="zero"))
 CHAINS = {  # layers, drive, and whether they are the plain chain that engines and streams of random numbers depend on
     "alternating": ([SPIKE, LINEAR, SPIKE], None, True),
     "one layer": ([SPIKE], None, True),
-    "other widths and gains": ([SPIKE, Linear(5, gain=2.5), SPIKE, Linear(7, gain=1.5), SPIKE], None, True),
-    "weights of the drive": ([Linear(gain=2.5), SPIKE, LINEAR, SPIKE], vf.drives.inputs(X), True),
+    "other widths and gains": ([SPIKE, L.Linear(5, gain=2.5), SPIKE, L.Linear(7, gain=1.5), SPIKE], None, True),
+    "weights of the drive": ([L.Linear(gain=2.5), SPIKE, LINEAR, SPIKE], vf.drives.inputs(X), True),
     "currents of inputs": ([SPIKE, LINEAR, SPIKE], vf.drives.inputs(X), True),
     "white": ([SPIKE, LINEAR, SPIKE], vf.drives.white(), True),
-    "biases of all": ([SPIKE, *[Linear(gain=2.5, bias_std=0.1), SPIKE] * 2], None, True),
-    "a delay": ([Spike(vf.Neuron(1.0, delay=1)), LINEAR, Spike(vf.Neuron(1.0, delay=1))], None, True),
-    "other neurons": ([SPIKE, LINEAR, Spike(vf.Neuron(0.5))], None, False),
+    "biases of all": ([SPIKE, *[L.Linear(gain=2.5, bias_std=0.1), SPIKE] * 2], None, True),
+    "a delay": ([L.Spike(vf.Neuron(1.0, delay=1)), LINEAR, L.Spike(vf.Neuron(1.0, delay=1))], None, True),
+    "other neurons": ([SPIKE, LINEAR, L.Spike(vf.Neuron(0.5))], None, False),
     "another detached reset": (
-        [ZERO, LINEAR, Spike(vf.Neuron(1.0, decay=0.5, reset="zero", detach_reset=True))],
+        [ZERO, LINEAR, L.Spike(vf.Neuron(1.0, decay=0.5, reset="zero", detach_reset=True))],
         None,
         False,
     ),
-    "another bias": ([SPIKE, Linear(gain=2.5, bias_std=0.1), SPIKE, LINEAR, SPIKE], None, False),
-    "another mean": ([SPIKE, Linear(gain=2.5, mean_gain=0.1), SPIKE, LINEAR, SPIKE], None, False),
-    "another distribution": ([SPIKE, Linear(gain=2.5, weights="sign"), SPIKE, LINEAR, SPIKE], None, False),
-    "centred rows": ([SPIKE, Linear(gain=2.5, rows="centred"), SPIKE], None, False),
-    "recurrent": ([Spike(vf.Neuron(1.0), recurrent_gain=0.5)], None, False),
-    "biases of the first weights": ([Linear(gain=2.5, bias_std=0.1), SPIKE], vf.drives.inputs(X), False),
-    "spike trains through weights": ([Linear(gain=2.5), SPIKE], vf.drives.spikes([0.5] * 6), False),
+    "another bias": ([SPIKE, L.Linear(gain=2.5, bias_std=0.1), SPIKE, LINEAR, SPIKE], None, False),
+    "another mean": ([SPIKE, L.Linear(gain=2.5, mean_gain=0.1), SPIKE, LINEAR, SPIKE], None, False),
+    "another distribution": ([SPIKE, L.Linear(gain=2.5, weights="sign"), SPIKE, LINEAR, SPIKE], None, False),
+    "centred rows": ([SPIKE, L.Linear(gain=2.5, rows="centred"), SPIKE], None, False),
+    "recurrent": ([L.Spike(vf.Neuron(1.0), recurrent_gain=0.5)], None, False),
+    "biases of the first weights": ([L.Linear(gain=2.5, bias_std=0.1), SPIKE], vf.drives.inputs(X), False),
+    "spike trains through weights": ([L.Linear(gain=2.5), SPIKE], vf.drives.spikes([0.5] * 6), False),
     "ends without neurons": ([SPIKE, LINEAR], None, False),
-    "two normalised": ([SPIKE, LINEAR, BatchNorm(), SPIKE], None, False),
-    "a factor": ([SPIKE, Scale(1.0), LINEAR, SPIKE], None, False),
-    "a residual": ([SPIKE, Residual(LINEAR, SPIKE)], None, False),
-    "maps": ([SPIKE, Linear(10, gain=1.0), SPIKE], vf.drives.currents(shape=(10, 1, 1)), False),
-    "convolutions": ([SPIKE, Conv(8, gain=1.0), Pool("max", 2), SPIKE], vf.drives.currents(shape=(2, 4, 4)), False),
+    "two normalised": ([SPIKE, LINEAR, L.BatchNorm(), SPIKE], None, False),
+    "a factor": ([SPIKE, L.Scale(1.0), LINEAR, SPIKE], None, False),
+    "a residual": ([SPIKE, L.Residual(LINEAR, SPIKE)], None, False),
+    "maps": ([SPIKE, L.Linear(10, gain=1.0), SPIKE], vf.drives.currents(shape=(10, 1, 1)), False),
+    "convolutions": ([SPIKE, L.Conv(8, gain=1.0), L.Pool("max", 2), SPIKE], vf.drives.currents(shape=(2, 4, 4)), False),
 }
 
 
@@ -216,11 +216,11 @@ REFUSED = {
     "no layer": ({"a": (1.0, "drive")}, "a=1.0 must be a layer"),
     "without what it receives": (BEGUN | {"c2": LINEAR}, "c2=Linear.* followed by the names"),
     "two for one": (BEGUN | {"c2": (LINEAR, "s1", "s2")}, "c2=Linear.* receives one signal, not 2: join them by Sum"),
-    "a circle": (BEGUN | {"s1": (SPIKE, "sum"), "sum": (Sum(), "drive", "c1")}, "circle: recurrent weights"),
+    "a circle": (BEGUN | {"s1": (SPIKE, "sum"), "sum": (L.Sum(), "drive", "c1")}, "circle: recurrent weights"),
     "another kind": (BEGUN | {"s3": (SPIKE, "s2")}, "s3=Spike.* cannot follow Spike.* sends spikes"),
-    "kinds that differ": (BEGUN | {"a": (Sum(), "c1", "s2")}, "a=Sum.* cannot join currents of shape .10,., spikes"),
-    "widths that differ": (BEGUN | {"c2": (Linear(5, gain=1.0), "s1"), "a": (Sum(), "c1", "c2")}, "a=Sum.* cannot join"),
-    "no neurons": ({"a": (Scale(2.0), "drive")}, "at least one Spike"),
+    "kinds that differ": (BEGUN | {"a": (L.Sum(), "c1", "s2")}, "a=Sum.* cannot join currents of shape .10,., spikes"),
+    "widths that differ": (BEGUN | {"c2": (L.Linear(5, gain=1.0), "s1"), "a": (L.Sum(), "c1", "c2")}, "a=Sum.* cannot join"),
+    "no neurons": ({"a": (L.Scale(2.0), "drive")}, "at least one Spike"),
 }
 
 
@@ -233,7 +233,7 @@ def test_graphs_by_hand_that_do_not_fit_are_refused_in_one_line(name):
 
 
 def test_a_graph_by_hand_excludes_layers_and_the_arguments_of_a_chain():
-    nodes = {**BEGUN, "cat": (Concat(), "s1", "s2"), "c3": (LINEAR, "cat"), "s3": (SPIKE, "c3")}
+    nodes = {**BEGUN, "cat": (L.Concat(), "s1", "s2"), "c3": (LINEAR, "cat"), "s3": (SPIKE, "c3")}
     for argument, value in (("layers", [SPIKE]), ("depth", 2), ("gain", 1.0), ("neuron", vf.Neuron())):
         with pytest.raises(vf.DomainError, match=f"{argument}=.*nodes="):
             vf.Network(width=10, nodes=nodes, **{argument: value})
@@ -241,8 +241,10 @@ def test_a_graph_by_hand_excludes_layers_and_the_arguments_of_a_chain():
 
 
 def test_a_graph_by_hand_is_that_of_the_layers_it_repeats():
-    residual = vf.Network(width=10, layers=[SPIKE, Residual(LINEAR, SPIKE, merge="iand"), LINEAR, SPIKE])
-    repeated = by_hand(**BEGUN, no=(Sum((-1.0,), 1.0), "s2"), xy=(Product(), "s1", "no"), c2=(LINEAR, "xy"), s3=(SPIKE, "c2"))
+    residual = vf.Network(width=10, layers=[SPIKE, L.Residual(LINEAR, SPIKE, merge="iand"), LINEAR, SPIKE])
+    repeated = by_hand(
+        **BEGUN, no=(L.Sum((-1.0,), 1.0), "s2"), xy=(L.Product(), "s1", "no"), c2=(LINEAR, "xy"), s3=(SPIKE, "c2")
+    )
     short = by_hand(s1=(SPIKE, "drive"), block=(residual.layers[1], "s1"), c2=(LINEAR, "block"), s3=(SPIKE, "c2"))
     wanted = [(node.operation, node.inputs) for node in graph_of(residual)]
     for network in (repeated, short):
@@ -255,12 +257,12 @@ def test_a_graph_by_hand_is_that_of_the_layers_it_repeats():
 
 
 def test_nodes_may_stand_before_those_that_they_receive():
-    shuffled = by_hand(s3=(SPIKE, "c2"), c2=(LINEAR, "cat"), cat=(Concat(), "s1", "s2"), **BEGUN)
+    shuffled = by_hand(s3=(SPIKE, "c2"), c2=(LINEAR, "cat"), cat=(L.Concat(), "s1", "s2"), **BEGUN)
     assert [node.name for node in shuffled.nodes] == ["drive", "s1", "c1", "s2", "cat", "c2", "s3"]
 
 
 def test_a_graph_prints_as_a_table():
-    network = by_hand(**BEGUN, cat=(Concat(), "s1", "s2"), c2=(LINEAR, "cat"), s3=(SPIKE, "c2"))
+    network = by_hand(**BEGUN, cat=(L.Concat(), "s1", "s2"), c2=(LINEAR, "cat"), s3=(SPIKE, "c2"))
     title, header, *rows = str(network).splitlines()
     assert title == repr(network) == "Network(width=10, nodes={s1, …, s3})"
     assert header.split() == ["node", "operation", "receives", "sends"]
@@ -271,13 +273,13 @@ def test_a_graph_prints_as_a_table():
     long = by_hand(
         **{f"s{n}": (SPIKE, f"c{n}" if n else "drive") for n in range(99)},
         **{f"c{n + 1}": (LINEAR, f"s{n}") for n in range(98)},
-        last=(Concat(), "s0", "s1"),
+        last=(L.Concat(), "s0", "s1"),
     )
     assert len(str(long).splitlines()) < 50
 
 
 def test_a_graph_keeps_its_nodes_with_another_drive():
-    network = by_hand(**BEGUN, cat=(Concat(), "s1", "s2"), c2=(LINEAR, "cat"), s3=(SPIKE, "c2"))
+    network = by_hand(**BEGUN, cat=(L.Concat(), "s1", "s2"), c2=(LINEAR, "cat"), s3=(SPIKE, "c2"))
     other = replace(network, drive=vf.drives.white(2.0), steps=3)
     assert written(other.nodes) == written(network.nodes)
     assert (other.steps, other.drive) == (3, vf.drives.white(2.0))
@@ -290,7 +292,7 @@ def test_numbers_of_a_drive_reach_weights_or_neurons_but_not_both():
         "s1": (SPIKE, "c1"),
         "s2": (SPIKE, "drive"),
         "c2": (LINEAR, "s2"),
-        "sum": (Sum(), "c1", "c2"),
+        "sum": (L.Sum(), "c1", "c2"),
     }
     with pytest.raises(vf.DomainError, match=r"sends numbers to Linear.* currents to Spike"):
         vf.Network(width=10, nodes=nodes, drive=drive)

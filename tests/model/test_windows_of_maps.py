@@ -8,10 +8,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import varflow as vf  # noqa: E402
-from varflow.model.signals import Signal  # noqa: E402
 
 L = vf.layers
-MAP = Signal("spikes", (6, 9, 14), weighted=True)
+MAP = L.Signal("spikes", (6, 9, 14), weighted=True)
 
 
 @pytest.mark.parametrize("size", [2, (1, 3), (3, 2), None])

@@ -12,15 +12,15 @@ from scipy.stats import norm
 
 import varflow as vf
 from varflow.model.graph import Graph, Node
-from varflow.model.signals import Signal
 from varflow.model.sources import Source
+
+L = vf.layers
 
 pytest.importorskip("torch")
 
-from varflow.model.layers import Concat, Layer, LayerNorm, Linear, Measured, Pool, Product, Residual, Spike, Sum, Unknown
 
 ENGINES = ("dense", "conditional")
-SPIKE, LINEAR = Spike(vf.Neuron(1.0)), Linear(gain=2.5)
+SPIKE, LINEAR = L.Spike(vf.Neuron(1.0)), L.Linear(gain=2.5)
 BEGUN = {"s1": (SPIKE, "drive"), "c1": (LINEAR, "s1"), "s2": (SPIKE, "c1")}
 K = 4.5  # standard errors
 
@@ -32,15 +32,15 @@ def of(nodes, width=30, **more):
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("merge", ["add", "and", "iand"])
 def test_a_graph_has_the_bits_of_the_layers_it_repeats(merge, engine):
-    complement = {"no": (Sum((-1.0,), 1.0), "s2")} if merge == "iand" else {}
-    join = Sum() if merge == "add" else Product()
+    complement = {"no": (L.Sum((-1.0,), 1.0), "s2")} if merge == "iand" else {}
+    join = L.Sum() if merge == "add" else L.Product()
     end = {"xy": (join, "s1", "no" if complement else "s2"), "c2": (LINEAR, "xy"), "s3": (SPIKE, "c2")}
     found = [
         vf.simulate(network, repeats=5, engine=engine, seed=2)
         for network in (
             of(BEGUN | complement | end, steps=2),
-            vf.Network(width=30, layers=[SPIKE, Residual(LINEAR, SPIKE, merge=merge), LINEAR, SPIKE], steps=2),
-            of(BEGUN | complement | end | {"c2": (Linear(gain=2.6), "xy")}, steps=2),
+            vf.Network(width=30, layers=[SPIKE, L.Residual(LINEAR, SPIKE, merge=merge), LINEAR, SPIKE], steps=2),
+            of(BEGUN | complement | end | {"c2": (L.Linear(gain=2.6), "xy")}, steps=2),
         )
     ]
     for name in ("variance", "firing_rate", "second_moments"):
@@ -52,16 +52,16 @@ def joined(factor=1.5, share=2, product="s4"):
     """Parallel weights, a weighted sum of their currents, spikes side by side and multiplied."""
     return {
         "s1": (SPIKE, "drive"),
-        "c1": (Linear(gain=2.5), "s1"),
-        "c2": (Linear(gain=2.0), "s1"),
+        "c1": (L.Linear(gain=2.5), "s1"),
+        "c2": (L.Linear(gain=2.0), "s1"),
         "s2": (SPIKE, "c1"),
-        "sum": (Sum((0.6, factor), 0.2), "c1", "c2"),
+        "sum": (L.Sum((0.6, factor), 0.2), "c1", "c2"),
         "s3": (SPIKE, "sum"),
-        "cat": (Concat(), *["s1", "s2", "s3"][: share + 1]),
-        "c3": (Linear(gain=2.5), "cat"),
+        "cat": (L.Concat(), *["s1", "s2", "s3"][: share + 1]),
+        "c3": (L.Linear(gain=2.5), "cat"),
         "s4": (SPIKE, "c3"),
-        "xy": (Product(), product, "s2"),
-        "c4": (Linear(gain=4.0), "xy"),
+        "xy": (L.Product(), product, "s2"),
+        "c4": (L.Linear(gain=4.0), "xy"),
         "s5": (SPIKE, "c4"),
     }
 
@@ -103,7 +103,7 @@ def test_other_graphs_have_other_rates():
 @pytest.mark.parametrize("engine", ENGINES)
 def test_numbers_that_were_measured_take_the_place_of_what_lies_before(engine):
     x = np.random.default_rng(0).normal(size=(1, 3, 40))
-    nodes = BEGUN | {"x": (Measured(x),), "cx": (LINEAR, "x"), "sum": (Sum(), "cx", "c1"), "s3": (SPIKE, "sum")}
+    nodes = BEGUN | {"x": (L.Measured(x),), "cx": (LINEAR, "x"), "sum": (L.Sum(), "cx", "c1"), "s3": (SPIKE, "sum")}
     found = vf.simulate(of(nodes, width=400, drive=vf.drives.currents(0.0)), repeats=300, seed=4, engine=engine)
     variance = 2.5**2 * np.mean(x[0] ** 2, axis=-1)
     by_input = found.variance[:, 2].reshape(100, 3)  # network r sees input r mod 3
@@ -117,15 +117,15 @@ def test_numbers_that_were_measured_take_the_place_of_what_lies_before(engine):
 @pytest.mark.parametrize(("key", "factor"), [("fc", 4.0), ("", 2.0)])
 def test_nodes_that_share_weights_send_the_same(key, factor, engine):
     """Twice the same currents have four times their variance, those of two matrices twice."""
-    linear = Linear(gain=2.5, bias_std=0.5)
+    linear = L.Linear(gain=2.5, bias_std=0.5)
     nodes = [
         Node(operation, inputs, name, 400, weights)
         for operation, inputs, name, weights in (
-            (Source(Signal("currents", (400,))), (), "drive", ""),
+            (Source(L.Signal("currents", (400,))), (), "drive", ""),
             (SPIKE, (0,), "s1", ""),
             (linear, (1,), "c1", key),
             (linear, (1,), "c2", key),
-            (Sum(), (2, 3), "sum", ""),
+            (L.Sum(), (2, 3), "sum", ""),
             (SPIKE, (4,), "s2", ""),
         )
     ]
@@ -138,10 +138,10 @@ def test_nodes_that_share_weights_send_the_same(key, factor, engine):
 @pytest.mark.parametrize("senders", [(2, 1), (1, 2)])
 def test_biases_are_shared_where_one_use_is_silent(senders):
     """Twice the bias has four times its variance, two biases have twice."""
-    shared = [(Linear(gain=2.5, bias_std=1.0), (source,), f"c{source}", "fc") for source in senders]
-    silent = (Spike(vf.Neuron(1e6)), (0,), "s2", "")
-    parts = [(Source(Signal("currents", (400,))), (), "drive", ""), (SPIKE, (0,), "s1", ""), silent, *shared]
-    parts += [(Sum(), (3, 4), "sum", ""), (SPIKE, (5,), "s3", "")]
+    shared = [(L.Linear(gain=2.5, bias_std=1.0), (source,), f"c{source}", "fc") for source in senders]
+    silent = (L.Spike(vf.Neuron(1e6)), (0,), "s2", "")
+    parts = [(Source(L.Signal("currents", (400,))), (), "drive", ""), (SPIKE, (0,), "s1", ""), silent, *shared]
+    parts += [(L.Sum(), (3, 4), "sum", ""), (SPIKE, (5,), "s3", "")]
     nodes = [Node(operation, inputs, name, 400, weights) for operation, inputs, name, weights in parts]
     found = vf.simulate(of(Graph(nodes), width=400), repeats=200, seed=1).variance[:, 2]
     distance = lambda biases: abs(found.mean() - 2.5**2 * norm.sf(1.0) - biases)  # noqa: E731
@@ -150,13 +150,13 @@ def test_biases_are_shared_where_one_use_is_silent(senders):
 
 def test_neurons_may_receive_measured_currents():
     x = np.linspace(0.0, 2.0, 20).reshape(2, 1, 10)
-    nodes = BEGUN | {"x": (Measured(x, "currents"),), "s3": (SPIKE, "x")}
+    nodes = BEGUN | {"x": (L.Measured(x, "currents"),), "s3": (SPIKE, "x")}
     found = vf.simulate(of(nodes, width=10, steps=2), repeats=2)
     assert np.array_equal(found.firing_rate[:, 2], [(x > 1.0).mean(axis=(1, 2))] * 2)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Strange(Layer):
+class Strange(L.Layer):
     def after(self, signal, width=None):
         return signal
 
@@ -164,7 +164,7 @@ class Strange(Layer):
 @pytest.mark.parametrize(
     ("layer", "words"),
     [
-        (Unknown("is an attention head"), "odd=Unknown.*is an attention head"),
+        (L.Unknown("is an attention head"), "odd=Unknown.*is an attention head"),
         (Strange(), r"odd=Strange\(\) has no simulate: give"),
     ],
 )
@@ -182,10 +182,10 @@ def test_maps_side_by_side_are_channels():
         "c2": (conv(4, (1, 3), gain=2.5), "s1"),
         "s2": (SPIKE, "c1"),
         "s3": (SPIKE, "c2"),
-        "cat": (Concat(), "s2", "s3"),
-        "pool": (Pool("average", 2), "cat"),
+        "cat": (L.Concat(), "s2", "s3"),
+        "pool": (L.Pool("average", 2), "cat"),
         "c3": (conv(5, gain=2.5, groups=5), "pool"),
-        "norm": (LayerNorm(), "c3"),
+        "norm": (L.LayerNorm(), "c3"),
         "s4": (SPIKE, "norm"),
     }
     network = of(nodes, width=None, drive=vf.drives.currents(2.0, shape=(3, 8, 8)))

@@ -15,20 +15,9 @@ import varflow as vf
 torch = pytest.importorskip("torch")
 
 from varflow.model.graph import Node  # noqa: E402
-from varflow.model.layers import (  # noqa: E402
-    BatchNorm,
-    Concat,
-    Conv,
-    LayerNorm,
-    Linear,
-    Pool,
-    Product,
-    Residual,
-    Scale,
-    Spike,
-    Sum,
-)
 from varflow.simulation import simulate  # noqa: E402
+
+L = vf.layers
 
 K = 5.0  # standard errors, for the largest of some hundred comparisons
 NAMES = ("variance", "firing_rate", "potential_mean", "second_moments")
@@ -59,81 +48,86 @@ def largest_z(one, other):
 # Networks as functions of a factor on one of their parameters: 1, and the value that must be found out.
 PAIRS = {
     "membrane shortcut": (
-        lambda f: of(*[Residual(Spike(LEAKY), Linear(gain=2.0), keep=0.8 * f)] * 3, Spike(LEAKY), steps=3),
+        lambda f: of(*[L.Residual(L.Spike(LEAKY), L.Linear(gain=2.0), keep=0.8 * f)] * 3, L.Spike(LEAKY), steps=3),
         1.1,
     ),
-    "sum of spikes": (lambda f: of(Spike(LEAKY), *[Residual(Linear(gain=1.5 * f), Spike(LEAKY))] * 3, steps=3), 0.9),
+    "sum of spikes": (lambda f: of(L.Spike(LEAKY), *[L.Residual(L.Linear(gain=1.5 * f), L.Spike(LEAKY))] * 3, steps=3), 0.9),
     "iand, delay": (
         lambda f: of(
-            Spike(LEAKY),
-            Residual(Linear(gain=2.0 * f), Spike(vf.Neuron(0.6, decay=0.5, reset="zero", delay=1)), merge="iand"),
-            Linear(gain=2.0 * f, mean_gain=0.5, bias_std=0.3),
-            Spike(LEAKY),
+            L.Spike(LEAKY),
+            L.Residual(L.Linear(gain=2.0 * f), L.Spike(vf.Neuron(0.6, decay=0.5, reset="zero", delay=1)), merge="iand"),
+            L.Linear(gain=2.0 * f, mean_gain=0.5, bias_std=0.3),
+            L.Spike(LEAKY),
             steps=3,
         ),
         0.9,
     ),
     "and, real numbers": (
         lambda f: of(
-            Spike(LEAKY),
-            Residual(Linear(gain=2.0), Spike(LEAKY), Scale(0.7), merge="and"),
-            Residual(Linear(8, gain=2.0), Spike(LEAKY), Scale(-0.37), Linear(16, gain=2.0 * f), Spike(LEAKY)),
-            Linear(gain=2.0 * f),
-            Spike(LEAKY),
+            L.Spike(LEAKY),
+            L.Residual(L.Linear(gain=2.0), L.Spike(LEAKY), L.Scale(0.7), merge="and"),
+            L.Residual(L.Linear(8, gain=2.0), L.Spike(LEAKY), L.Scale(-0.37), L.Linear(16, gain=2.0 * f), L.Spike(LEAKY)),
+            L.Linear(gain=2.0 * f),
+            L.Spike(LEAKY),
             steps=2,
         ),
         0.88,
     ),
     "centred": (
-        lambda f: of(Spike(LEAKY), *[Linear(gain=3.0 * f, rows="centred", bias_std=0.2), Spike(LEAKY)] * 2, steps=3),
+        lambda f: of(L.Spike(LEAKY), *[L.Linear(gain=3.0 * f, rows="centred", bias_std=0.2), L.Spike(LEAKY)] * 2, steps=3),
         0.9,
     ),
-    "standardised": (lambda f: of(Spike(LEAKY), *[Linear(gain=3.0 * f, rows="standardised"), Spike(LEAKY)] * 2, steps=3), 0.92),
+    "standardised": (
+        lambda f: of(L.Spike(LEAKY), *[L.Linear(gain=3.0 * f, rows="standardised"), L.Spike(LEAKY)] * 2, steps=3),
+        0.92,
+    ),
     "standardised, one step": (
-        lambda f: of(*[Spike(vf.Neuron(1.0)), Linear(gain=3.0 * f, rows="standardised")] * 3, Spike(vf.Neuron(1.0)), width=8),
+        lambda f: of(
+            *[L.Spike(vf.Neuron(1.0)), L.Linear(gain=3.0 * f, rows="standardised")] * 3, L.Spike(vf.Neuron(1.0)), width=8
+        ),
         0.92,
     ),
     "batch normalisation": (
         lambda f: of(
-            Linear(gain=1.0),
-            BatchNorm(gamma=1.2 * f, beta=0.2),
-            Spike(LEAKY),
-            Linear(gain=3.0),
-            BatchNorm(gamma=1.2 * f),
-            Spike(LEAKY),
+            L.Linear(gain=1.0),
+            L.BatchNorm(gamma=1.2 * f, beta=0.2),
+            L.Spike(LEAKY),
+            L.Linear(gain=3.0),
+            L.BatchNorm(gamma=1.2 * f),
+            L.Spike(LEAKY),
             steps=2,
             drive=vf.drives.inputs(np.random.default_rng(1).random((3, 10))),
         ),
         0.93,
     ),
     "layer normalisation": (
-        lambda f: of(Spike(LEAKY), Linear(gain=3.0), LayerNorm(gamma=1.1 * f, beta=0.1), Spike(LEAKY), steps=3),
+        lambda f: of(L.Spike(LEAKY), L.Linear(gain=3.0), L.LayerNorm(gamma=1.1 * f, beta=0.1), L.Spike(LEAKY), steps=3),
         0.95,
     ),
     "recurrence": (
         lambda f: of(
-            Spike(LEAKY, recurrent_gain=2.0 * f, recurrent_mean_gain=0.5),
-            Linear(gain=2.0),
-            Spike(vf.Neuron(0.5, decay=0.3, synaptic_decay=0.4, reset="gate"), recurrent_gain=1.5 * f),
+            L.Spike(LEAKY, recurrent_gain=2.0 * f, recurrent_mean_gain=0.5),
+            L.Linear(gain=2.0),
+            L.Spike(vf.Neuron(0.5, decay=0.3, synaptic_decay=0.4, reset="gate"), recurrent_gain=1.5 * f),
             steps=5,
         ),
         0.85,
     ),
     "recurrent spike counts": (
-        lambda f: of(Spike(vf.Neuron(0.5, decay=0.5, reset="multi_spike"), recurrent_gain=0.8 * f), steps=4),
+        lambda f: of(L.Spike(vf.Neuron(0.5, decay=0.5, reset="multi_spike"), recurrent_gain=0.8 * f), steps=4),
         0.8,
     ),
     "convolution": (
         lambda f: of(
-            Spike(LEAKY),
-            Conv(16, gain=2.0 * f, groups=2, bias_std=0.2, mean_gain=0.4),
-            Spike(LEAKY),
-            Pool("max", 2, padding=1),
-            Conv(20, 3, gain=2.5 * f, rows="centred", stride=2),
-            Spike(LEAKY),
-            Pool("average", 2),
-            Linear(12, gain=2.0),
-            Spike(LEAKY),
+            L.Spike(LEAKY),
+            L.Conv(16, gain=2.0 * f, groups=2, bias_std=0.2, mean_gain=0.4),
+            L.Spike(LEAKY),
+            L.Pool("max", 2, padding=1),
+            L.Conv(20, 3, gain=2.5 * f, rows="centred", stride=2),
+            L.Spike(LEAKY),
+            L.Pool("average", 2),
+            L.Linear(12, gain=2.0),
+            L.Spike(LEAKY),
             steps=2,
             drive=vf.drives.currents(1.0, shape=(8, 4, 5)),
         ),
@@ -141,20 +135,20 @@ PAIRS = {
     ),
     "small maps": (
         lambda f: of(
-            Spike(vf.Neuron(0.6)),
-            Conv(16, gain=2.5 * f, groups=2, rows="standardised"),
-            Spike(vf.Neuron(0.6)),
-            Conv(16, gain=2.0 * f, mean_gain=0.5, bias_std=0.3),
-            Spike(vf.Neuron(0.6)),
+            L.Spike(vf.Neuron(0.6)),
+            L.Conv(16, gain=2.5 * f, groups=2, rows="standardised"),
+            L.Spike(vf.Neuron(0.6)),
+            L.Conv(16, gain=2.0 * f, mean_gain=0.5, bias_std=0.3),
+            L.Spike(vf.Neuron(0.6)),
             drive=vf.drives.currents(1.0, shape=(16, 2, 2)),
         ),
         0.9,
     ),
     "random trains": (
         lambda f: of(
-            Linear(gain=1.5 * f),
-            Spike(LEAKY),
-            Residual(Linear(gain=1.5), Spike(LEAKY)),
+            L.Linear(gain=1.5 * f),
+            L.Spike(LEAKY),
+            L.Residual(L.Linear(gain=1.5), L.Spike(LEAKY)),
             steps=3,
             drive=vf.drives.spikes([0.3] * 12),
         ),
@@ -162,10 +156,10 @@ PAIRS = {
     ),
     "given currents": (
         lambda f: of(
-            Residual(Scale(0.5 * f), keep=0.5),
-            Spike(LEAKY),
-            Linear(gain=2.0),
-            Spike(LEAKY),
+            L.Residual(L.Scale(0.5 * f), keep=0.5),
+            L.Spike(LEAKY),
+            L.Linear(gain=2.0),
+            L.Spike(LEAKY),
             steps=3,
             drive=vf.drives.given(np.random.default_rng(3).random((2, 3, 16)) * 2),
         ),
@@ -187,22 +181,22 @@ def test_engines_agree_in_distribution(name):
 def test_the_conditional_engine_draws_no_weights_where_signals_are_small():
     from varflow.simulation.weighted import Wiring
 
-    assert Wiring.of(Linear(gain=1.0), (16,), (16,)).conditional(15)
-    assert not Wiring.of(Linear(gain=1.0), (16,), (16,)).conditional(16)
-    assert Wiring.of(Conv(16, gain=1.0, groups=2), (16, 2, 2), (16, 2, 2)).conditional(1)
-    assert not Wiring.of(Linear(gain=1.0, weights="sign"), (16,), (16,)).conditional(1)
+    assert Wiring.of(L.Linear(gain=1.0), (16,), (16,)).conditional(15)
+    assert not Wiring.of(L.Linear(gain=1.0), (16,), (16,)).conditional(16)
+    assert Wiring.of(L.Conv(16, gain=1.0, groups=2), (16, 2, 2), (16, 2, 2)).conditional(1)
+    assert not Wiring.of(L.Linear(gain=1.0, weights="sign"), (16,), (16,)).conditional(1)
 
 
-SPIKE = Spike(vf.Neuron(1.0))
+SPIKE = L.Spike(vf.Neuron(1.0))
 PAPER = 6.303**0.5  # the preserving gain at threshold 1
 
 
 class TestReproducible:
     REAL = of(
-        Spike(LEAKY, recurrent_gain=1.0),
-        Residual(Linear(gain=2.0), BatchNorm(), Spike(LEAKY), Scale(0.3)),
-        Linear(gain=2.0, rows="standardised"),
-        Spike(LEAKY),
+        L.Spike(LEAKY, recurrent_gain=1.0),
+        L.Residual(L.Linear(gain=2.0), L.BatchNorm(), L.Spike(LEAKY), L.Scale(0.3)),
+        L.Linear(gain=2.0, rows="standardised"),
+        L.Spike(LEAKY),
         steps=3,
         width=40,
     )
@@ -218,7 +212,7 @@ class TestReproducible:
 
     @pytest.mark.parametrize("engine", ["dense", "conditional"])
     def test_the_beginning_of_a_deeper_network(self, engine):
-        block = Residual(Linear(gain=PAPER), SPIKE)
+        block = L.Residual(L.Linear(gain=PAPER), SPIKE)
         short, long = (simulate(of(SPIKE, *[block] * n, width=100), repeats=40, engine=engine) for n in (3, 6))
         assert np.array_equal(short.variance, long.variance[:, :4])
 
@@ -228,35 +222,34 @@ class TestIdentities:
     def test_a_branch_of_zeros(self, engine):
         """It leaves both kinds of signal as they are, silences ``and``, and any other factor changes them."""
         for factor in (0.0, 0.1):
-            found = simulate(of(Residual(SPIKE, Linear(gain=3.0), Scale(factor)), SPIKE), repeats=5, engine=engine)
+            found = simulate(of(L.Residual(SPIKE, L.Linear(gain=3.0), L.Scale(factor)), SPIKE), repeats=5, engine=engine)
             assert np.array_equal(found.variance[:, 0], found.variance[:, -1]) == (factor == 0)
         for merge, unchanged in (("add", True), ("iand", True), ("and", False)):
-            block = Residual(Linear(gain=3.0), SPIKE, Scale(0.0), merge=merge)
-            ends = of(SPIKE, block, Linear(gain=1e-9, mean_gain=1.0), SPIKE, steps=2)
+            block = L.Residual(L.Linear(gain=3.0), SPIKE, L.Scale(0.0), merge=merge)
+            ends = of(SPIKE, block, L.Linear(gain=1e-9, mean_gain=1.0), SPIKE, steps=2)
             found = simulate(ends, repeats=5, engine=engine)
             expected = found.firing_rate[:, 0] if unchanged else 0.0
             np.testing.assert_allclose(found.potential_mean[:, -1], np.broadcast_to(expected, (5, 2)), atol=1e-7)
 
     def test_merges_are_those_of_their_definition(self):
         from varflow.simulation.operations import simulate as applied
-        from varflow.simulation.walk import Flow
 
         def merged(operation, *flows):
             return applied(Node(operation), flows, None, None)
 
         x, y = torch.tensor([0.0, 1.0, 2.0, 5.0]), torch.tensor([1.0, 1.0, 0.0, 3.0])
         for unit, other in ((1.0, 1.0), (1 / 9, 1.0), (1.0, 0.25), (0.3, 1.0), (None, 0.5), (1 / 7, None)):
-            flows = Flow(x.double(), unit), Flow(y.double(), other)
+            flows = vf.simulation.Flow(x.double(), unit), vf.simulation.Flow(y.double(), other)
             a, b = x.double() * (unit or 1), y.double() * (other or 1)
-            complement = merged(Sum((-1.0,), 1.0), flows[1])
+            complement = merged(L.Sum((-1.0,), 1.0), flows[1])
             weighted, row = (
-                merged(Sum((2.0, -0.5), 0.25), *flows),
-                merged(Concat(), *(replace(f, values=f.values[None, None, None]) for f in flows)),
+                merged(L.Sum((2.0, -0.5), 0.25), *flows),
+                merged(L.Concat(), *(replace(f, values=f.values[None, None, None]) for f in flows)),
             )
             for found, wanted in (
-                (merged(Sum(), *flows), a + b),
-                (merged(Product(), *flows), a * b),
-                (merged(Product(), flows[0], complement), a * (1 - b)),
+                (merged(L.Sum(), *flows), a + b),
+                (merged(L.Product(), *flows), a * b),
+                (merged(L.Product(), flows[0], complement), a * (1 - b)),
                 (weighted, 2 * a - b / 2 + 0.25),
                 (row, torch.cat([a, b])[None, None, None]),
             ):
@@ -265,22 +258,21 @@ class TestIdentities:
 
     def test_windows_are_those_of_torch(self):
         from varflow.simulation.operations import pooled
-        from varflow.simulation.walk import Flow
         from varflow.simulation.weighted import Wiring
 
         maps = torch.from_numpy(RNG.integers(0, 3, (2, 5, 4, 7, 6)).astype(float))
         for kernel, stride, padding, groups in ((3, 1, 1, 1), (3, 2, 0, 2), (1, 1, 0, 4), (5, 2, 2, 1)):
-            layer = Conv(8, kernel, gain=1.0, stride=stride, padding=padding, groups=groups)
+            layer = L.Conv(8, kernel, gain=1.0, stride=stride, padding=padding, groups=groups)
             filters = torch.from_numpy(RNG.normal(size=(8, 4 // groups, kernel, kernel)))
             wanted = torch.nn.functional.conv2d(maps.flatten(0, 1), filters, None, stride, padding, 1, groups)
             wiring = Wiring.of(layer, (4, 7, 6), tuple(wanted.shape[1:]))
             products = filters.view(groups, 8 // groups, -1).repeat(2, 1, 1) @ wiring.columns(maps)
             found = products.view(2, 8, 5, *wanted.shape[2:]).movedim(1, 2).flatten(0, 1)
             torch.testing.assert_close(found, wanted)
-        flow = Flow(maps.view(2, 5, 1, 4, 7, 6), 1.0)
+        flow = vf.simulation.Flow(maps.view(2, 5, 1, 4, 7, 6), 1.0)
         for size, stride, padding in ((2, None, 0), (3, 1, 1), (3, 2, 1)):
             average, largest = (
-                pooled(Pool(kind, size, stride, padding), [flow]).real.flatten(0, 2) for kind in ("average", "max")
+                pooled(L.Pool(kind, size, stride, padding), [flow]).real.flatten(0, 2) for kind in ("average", "max")
             )
             same = maps.flatten(0, 1), size, stride, padding
             torch.testing.assert_close(average, torch.nn.functional.avg_pool2d(*same))
@@ -288,7 +280,6 @@ class TestIdentities:
 
     def test_normalisations_are_those_of_torch(self):
         from varflow.simulation.operations import simulate as applied
-        from varflow.simulation.walk import Flow
 
         def normalised(flow, layer):
             return applied(Node(layer), (flow,), None, None)
@@ -296,11 +287,15 @@ class TestIdentities:
         x = torch.from_numpy(RNG.normal(1.0, 2.0, (1, 6, 2, 4, 3, 3)))
         frames = x.flatten(0, 2)
         batch = torch.nn.functional.batch_norm(frames, None, None, training=True)
-        torch.testing.assert_close(normalised(Flow(x), BatchNorm()).values.flatten(0, 2), batch)
+        torch.testing.assert_close(normalised(vf.simulation.Flow(x), L.BatchNorm()).values.flatten(0, 2), batch)
         given = torch.nn.functional.batch_norm(frames, torch.full((4,), 0.5).double(), torch.full((4,), 2.0).double())
-        torch.testing.assert_close(normalised(Flow(x), BatchNorm(statistics=(0.5, 2.0))).values.flatten(0, 2), given)
+        torch.testing.assert_close(
+            normalised(vf.simulation.Flow(x), L.BatchNorm(statistics=(0.5, 2.0))).values.flatten(0, 2), given
+        )
         layer = torch.nn.functional.layer_norm(frames, (4, 3, 3))
-        torch.testing.assert_close(normalised(Flow(x), LayerNorm(gamma=2.0, beta=0.5)).values.flatten(0, 2), 2 * layer + 0.5)
+        torch.testing.assert_close(
+            normalised(vf.simulation.Flow(x), L.LayerNorm(gamma=2.0, beta=0.5)).values.flatten(0, 2), 2 * layer + 0.5
+        )
 
     def test_a_recurrent_layer_step_by_step(self):
         """Dense recurrent weights, written out: the potentials of every step follow from the spikes of the step before."""
@@ -317,7 +312,7 @@ class TestIdentities:
         wanted = 0.5 / math.sqrt(20) * matrix.grid.unit * spikes @ matrix.weights.double().mT + 0.1 * spikes.mean(
             -1, keepdim=True
         )
-        layer = Spike(LEAKY, recurrent_gain=0.5, recurrent_mean_gain=0.1)
+        layer = L.Spike(LEAKY, recurrent_gain=0.5, recurrent_mean_gain=0.1)
         torch.testing.assert_close(recurrence(draws(), layer, 20, 6, False)(spikes), wanted)
         rows = Rows(draws())  # the same spikes meet the same weights
         first, _, again = rows(spikes), rows(spikes.flip(-1)), rows(spikes)
@@ -325,17 +320,17 @@ class TestIdentities:
 
     def test_delayed_spikes_arrive_later(self):
         drive = vf.drives.given(np.outer([2.0, 0.0, 0.0, 0.0], np.ones(16)))
-        late = Spike(vf.Neuron(1.0, delay=2))
-        found = simulate(of(late, Linear(gain=3.0), SPIKE, Scale(1.0), steps=4, drive=drive), repeats=3)
+        late = L.Spike(vf.Neuron(1.0, delay=2))
+        found = simulate(of(late, L.Linear(gain=3.0), SPIKE, L.Scale(1.0), steps=4, drive=drive), repeats=3)
         assert found.firing_rate[0, 0].tolist() == [1, 0, 0, 0]
         assert (found.variance[:, 1] > 0).all(axis=0).tolist() == [False, False, True, False]
 
     def test_a_layer_of_two_rows_of_inputs(self):
         """Without BatchNorm network ``r`` sees input ``r mod 2``, with one all of them."""
         drive = vf.drives.inputs([[0.0] * 10, [1.0] * 10])
-        alone = simulate(of(Linear(gain=5.0), Scale(1.0), SPIKE, drive=drive), repeats=4).firing_rate[:, 0]
+        alone = simulate(of(L.Linear(gain=5.0), L.Scale(1.0), SPIKE, drive=drive), repeats=4).firing_rate[:, 0]
         assert (alone > 0).tolist() == [False, True, False, True]
-        both = simulate(of(Linear(gain=5.0), BatchNorm(eps=0.0), Spike(vf.Neuron(0.5)), drive=drive), repeats=4)
+        both = simulate(of(L.Linear(gain=5.0), L.BatchNorm(eps=0.0), L.Spike(vf.Neuron(0.5)), drive=drive), repeats=4)
         assert np.array_equal(both.firing_rate[:, 0], [0.5] * 4)  # two inputs: one is at +1, the other at -1
 
 
@@ -346,7 +341,7 @@ def far(values, wanted, bias=0.0):
 
 def expected_square(block, blocks, width=1000, repeats=64):
     """``E x²`` after blocks of spikes: the variance of what a Linear of gain 1 makes of them."""
-    layers = [SPIKE, *[block] * blocks, Linear(gain=1.0), SPIKE]
+    layers = [SPIKE, *[block] * blocks, L.Linear(gain=1.0), SPIKE]
     return simulate(of(*layers, width=width), repeats=repeats, seed=3, engine="conditional").variance[:, -1]
 
 
@@ -366,18 +361,18 @@ class TestNumbers:
                 v = keep**2 * v + gain2 * self.rate(v)
             return v
 
-        network = of(*[Residual(SPIKE, Linear(gain=PAPER))] * 60, SPIKE, width=1000)
+        network = of(*[L.Residual(SPIKE, L.Linear(gain=PAPER))] * 60, SPIKE, width=1000)
         grown = simulate(network, repeats=100, seed=3, engine="conditional").variance[:, -1]
         assert end(6.303, 1.0, 60) == pytest.approx(165.17, abs=0.01)
         assert far(grown, 165.17, bias=0.5) < 4
         assert far(grown, 1.03 * 165.17, bias=0.5) > 4
-        network = of(*[Residual(SPIKE, Linear(gain=math.sqrt(2.0)), keep=0.9)] * 30, SPIKE, width=1000)
+        network = of(*[L.Residual(SPIKE, L.Linear(gain=math.sqrt(2.0)), keep=0.9)] * 30, SPIKE, width=1000)
         kept = simulate(network, repeats=100, seed=3, engine="conditional").variance[:, -1]
         assert far(kept, end(2.0, 0.9, 30), bias=0.02) < 4
         assert far(kept, end(2.0, 0.88, 30), bias=0.02) > 4
 
     def test_two_layers_in_a_branch(self):
-        block = Residual(SPIKE, Linear(gain=PAPER), SPIKE, Linear(gain=PAPER))
+        block = L.Residual(SPIKE, L.Linear(gain=PAPER), SPIKE, L.Linear(gain=PAPER))
         found = simulate(of(*[block] * 40, SPIKE, width=1000), repeats=64, seed=3, engine="conditional").variance[:, -1]
         v = 1.0
         for _ in range(40):
@@ -395,7 +390,7 @@ class TestNumbers:
             iand *= 1 - self.rate(6.303 * iand)
         also *= self.rate(6.303 * also)
         assert (square, iand) == (pytest.approx(347.3, abs=0.1), pytest.approx(0.0295, abs=1e-4))
-        found = {merge: expected_square(Residual(Linear(gain=PAPER), SPIKE, merge=merge), n) for merge, n in
+        found = {merge: expected_square(L.Residual(L.Linear(gain=PAPER), SPIKE, merge=merge), n) for merge, n in
                  (("add", 40), ("iand", 40), ("and", 1))}  # fmt: skip
         for merge, wanted, bias in (("add", square, 1.0), ("iand", iand, 6e-4), ("and", also, 3e-4)):
             assert far(found[merge], wanted, bias) < 4
@@ -405,13 +400,15 @@ class TestNumbers:
     def test_batch_normalisation_of_a_few_inputs(self, count):
         """A standardised coordinate of B normal numbers: ``z²/(B-1)`` is a beta variable."""
         drive = vf.drives.inputs(np.eye(count) * 3)
-        found = simulate(of(Linear(gain=1.0), BatchNorm(eps=0.0), SPIKE, width=200, drive=drive), repeats=100).firing_rate[:, 0]
+        found = simulate(of(L.Linear(gain=1.0), L.BatchNorm(eps=0.0), SPIKE, width=200, drive=drive), repeats=100).firing_rate[
+            :, 0
+        ]
         rate = 0.5 * beta.sf(1 / (count - 1), 0.5, (count - 2) / 2)
         assert far(found, rate) < 4
         assert far(found, norm.sf(1.0)) > 4
 
     def test_layer_normalisation_holds_the_rate_tighter_than_chance(self):
-        network = of(SPIKE, *[Linear(gain=3.0), LayerNorm(), SPIKE] * 3, width=100)
+        network = of(SPIKE, *[L.Linear(gain=3.0), L.LayerNorm(), SPIKE] * 3, width=100)
         found = simulate(network, repeats=2000, engine="conditional").firing_rate[:, -1]
         assert far(found, 0.1601, bias=5e-4) < 4
         assert abs(found.std(ddof=1) - 0.0213) < 4 * 0.0213 / math.sqrt(4000)
@@ -421,7 +418,7 @@ class TestNumbers:
     def test_survival_with_standardised_rows(self, engine):
         """One layer: ``P(spike | K) = ½ P(Beta(½, (n-2)/2) > θ²/(g² K (1 - K/n)/1))``, exact at width 10."""
         n, gain = 10, 2.5
-        network = of(SPIKE, Linear(gain=gain, rows="standardised"), SPIKE, width=n)
+        network = of(SPIKE, L.Linear(gain=gain, rows="standardised"), SPIKE, width=n)
         spikes = simulate(network, repeats=20000, seed=2, engine=engine).spikes
         for count in (1, 2, 3):
             after = spikes[spikes[:, 0] == count, 1] / n
@@ -433,7 +430,7 @@ class TestNumbers:
         drive = vf.drives.currents(1.0, shape=(32, 16, 16))
         dies, lives = (
             simulate(
-                vf.Network(layers=[SPIKE, *[Conv(32, gain=math.sqrt(gain2)), SPIKE] * 40], drive=drive), repeats=6
+                vf.Network(layers=[SPIKE, *[L.Conv(32, gain=math.sqrt(gain2)), SPIKE] * 40], drive=drive), repeats=6
             ).survival[:, -1]
             for gain2 in (6.303, 8.5)
         )
@@ -441,7 +438,7 @@ class TestNumbers:
         assert lives.all()
 
     def test_recurrence_in_the_long_run(self):
-        layer = Spike(vf.Neuron(1.0, decay=0.5, reset="delayed_subtract"), recurrent_gain=math.sqrt(8.0))
+        layer = L.Spike(vf.Neuron(1.0, decay=0.5, reset="delayed_subtract"), recurrent_gain=math.sqrt(8.0))
         network = of(layer, width=1000, steps=40, drive=vf.drives.currents(math.sqrt(0.5)))
         late = simulate(network, repeats=48, engine="conditional", seed=4).firing_rate[:, 0, 20:].mean(axis=1)
         assert far(late, 0.2594, bias=0.003) < 4
@@ -449,17 +446,17 @@ class TestNumbers:
 
 
 def test_signals_that_explode_are_refused():
-    doubling = [Residual(Scale(1.0))] * 1100
+    doubling = [L.Residual(L.Scale(1.0))] * 1100
     with pytest.raises(vf.DomainError, match="layers"):
-        simulate(of(SPIKE, *doubling, Linear(gain=1.0), SPIKE), repeats=1)
+        simulate(of(SPIKE, *doubling, L.Linear(gain=1.0), SPIKE), repeats=1)
 
 
 def test_what_does_not_fit_into_memory_is_refused_before_it_is_drawn():
     drive = vf.drives.currents(1.0, shape=(4096, 512, 512))
     with pytest.raises(vf.DomainError, match="memory"):
-        simulate(vf.Network(layers=[SPIKE, Conv(4096, gain=1.0), BatchNorm(), SPIKE], drive=drive))
+        simulate(vf.Network(layers=[SPIKE, L.Conv(4096, gain=1.0), L.BatchNorm(), SPIKE], drive=drive))
 
 
 def test_a_delay_without_steps_is_refused():
     with pytest.raises(vf.DomainError, match="delay"):
-        simulate(of(SPIKE, Residual(Linear(gain=1.0), Spike(vf.Neuron(1.0, delay=3))), steps=3))
+        simulate(of(SPIKE, L.Residual(L.Linear(gain=1.0), L.Spike(vf.Neuron(1.0, delay=3))), steps=3))

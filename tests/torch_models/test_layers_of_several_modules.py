@@ -17,7 +17,7 @@ from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from varflow.torch_models.prediction.signals import uncovered  # noqa: E402
-from varflow.torch_models.tracing.checks import unlike_their_kind  # noqa: E402
+from varflow.torch_models.tracing.checks import unlike_their_class  # noqa: E402
 from varflow.torch_models.tracing.trace import trace  # noqa: E402
 
 STEPS = 6
@@ -81,8 +81,8 @@ def test_projection_shortcuts(library, channels, out, skipped):
     model, x = Projected(library, channels, out, skipped), 8 * data(STEPS, 2, channels, 6, 6)
     traced = trace(model, x)
     assert traced.layers[skipped].names == (f"convs.{skipped}", "shortcut")
-    assert [fed.shape[2] for fed in traced.layers[skipped].fed] == [out + 2 if skipped else channels, channels]
-    assert unlike_their_kind(traced) == {}
+    assert [fed.shape[2] for fed in traced.layers[skipped].received] == [out + 2 if skipped else channels, channels]
+    assert unlike_their_class(traced) == {}
     report = vf.audit(model, x)
     assert all(math.isfinite(layer.predicted_rate) for layer in report.layers)
     assert report.layers[skipped].gain == pytest.approx(math.hypot(*report.layers[skipped].gains.values()))
@@ -95,7 +95,7 @@ def test_a_shortcut_that_is_unlike_its_kind_is_named():
 
     model = Projected(LIBRARIES["plain"])
     model.shortcut = Doubled(4, 8, 1)
-    words = unlike_their_kind(trace(model, data(STEPS, 2, 4, 6, 6)))
+    words = unlike_their_class(trace(model, data(STEPS, 2, 4, 6, 6)))
     assert words == {"shortcut": "shortcut is a Doubled whose output is not that of a Conv2d"}
 
 

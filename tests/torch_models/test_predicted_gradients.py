@@ -15,7 +15,6 @@ snntorch = pytest.importorskip("snntorch")
 from model_families import FAMILIES, OverTime, Recurrent, Residual, leaky  # noqa: E402
 from torch import nn  # noqa: E402
 
-from varflow.init.fans import fan_in  # noqa: E402
 from varflow.theory.maps import maxima_backward as maxima_module  # noqa: E402
 from varflow.theory.maps.maxima_backward import RoutedPerWindow, maximum_back  # noqa: E402
 from varflow.theory.signals.gradients import Gradients  # noqa: E402
@@ -32,6 +31,7 @@ from varflow.torch_models.tracing.weights import Moments  # noqa: E402
 BIAS = 0.05  # relative error of order 1/width
 NETWORKS = 7
 DEEP = 0.6  # of the logarithm of an energy, of one network of twenty layers
+fan_in = vf.init.fan_in
 PSI = vf.surrogates.atan()
 
 

@@ -321,8 +321,8 @@ def test_whatever_runs_is_traced(model, unknown):
     found = trace(model, X)
     assert [words for layer in found.layers for words in layer.unknown] == unknown
     for layer in found.layers:
-        for fed in layer.fed:
-            assert fed.kept or fed.origin.sources <= {other.neuron_name for other in found.layers}
+        for fed in layer.received:
+            assert fed.stored or fed.origin.sources <= {other.neuron_name for other in found.layers}
 
 
 def test_recurrent_weights_join_the_layer_they_feed():

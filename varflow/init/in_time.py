@@ -218,8 +218,7 @@ def _in_time(
         try:
             found = solve(question, responses, strength, counted(report, 2 * TRIES))
         except ConvergenceError:
-            least, most = (unit * value for value in attainable(question, responses))
-            rule = _rule(name, question, unit, least, most)
+            rule = _rule(name, question, unit, *attainable(question, responses))
             raise DomainError(name, unit * question.value, rule) from None
         report(2 * TRIES)
     if found.strength != strength:
@@ -243,16 +242,16 @@ def _in_time(
     )
 
 
-def _rule(name: str, question: Question, unit: float, least: float, most: float) -> str:
+def _rule(name: str, question: Question, unit: float, least: float, error: float, most: float) -> str:
     """The rule that a value breaks, with the range of those that have an answer."""
     rule = f"is out of reach of this neuron in {question.steps} steps and {question.depth} layers: "
     if math.isinf(most):
         rule += f"at every gain, counts of spikes die out or grow from layer to layer, without a stationary {name}"
     else:
-        rule += f"gains sustain {name}s between about {least:.3g} and {most:.3g}, "
+        known = f"between about {unit * least:.3g} and {unit * most:.3g}, the smallest known to ± {unit * error:.1g}, "
         jumps = f"with gaps: near the gain for this one the {name} jumps to another value or to silence"
-        rule += jumps if least < unit * question.value < most else "and below that activity dies"
-    if unit * question.value < least and question.depth > 2:  # where activity lingers before it dies
+        rule += f"gains sustain {name}s {known}" + (jumps if least < question.value < most else "and below that activity dies")
+    if question.value < least and question.depth > 2:  # where activity lingers before it dies
         rule += f"; fewer layers reach lower {name}s: name a smaller depth"
     return rule
 

@@ -43,10 +43,36 @@ class ConditionalNetworks(dense.PlainChains):
         """Normal numbers of one network."""
         return self.steps * sum(self.widths)
 
+    @torch.inference_mode()
     def simulate(self, chunk: int, wanted: int, stop: Event, second_moments: bool = True) -> dict[str, np.ndarray]:
         """The measured quantities, each of shape (1, wanted, depth[, steps…])."""
-        measured = _simulate(self, chunk, stop, second_moments)
-        return {name: values.swapaxes(0, 1)[:, :wanted] for name, values in measured.items()}
+        (network,), device = self.networks, self.streams.device
+        networks, steps, many = self.streams.repeats, self.steps, network.neuron.reset_rule.counts
+        cells = Cells.of([network.neuron], device, self.dtype)
+        measures = Measures(self.widths, 1, networks, steps, device, second_moments)
+        normals, neurons = Normals(self, chunk), self.streams.draws(chunk, "neurons", dtype=self.dtype, stop=stop)
+        alive = torch.arange(networks, device=device)
+        currents = _driven(self, chunk, normals, stop)
+        for layer in range(len(self.widths)):
+            if stop.is_set():
+                raise Cancelled
+            drawn = cells.drawn(lambda width=self.widths[layer], alive=alive: neurons.fractions(width)[:, alive], axis=0)
+            membranes, spikes = respond(currents, drawn, self.dtype, normals.spikes)
+            counts = spikes.sum(-1)
+            gram = (spikes @ spikes.mT if steps > 1 or many else counts[..., None]).double()
+            if not gram.isfinite().all():
+                raise DomainError("gain", network.gain, "makes the spike counts grow beyond double precision; lower it")
+            measures.record(layer, alive, membranes, counts, gram)
+            if layer + 1 == len(self.widths):
+                break
+            if network.silence_is_absorbing:
+                living = counts[0].any(-1)
+                if not living.all():
+                    alive, gram, counts = alive[living], gram[:, living], counts[:, living]
+                if not len(alive):
+                    break
+            currents = _received(network, layer + 1, gram[0], counts[0], normals)
+        return {name: values.swapaxes(0, 1)[:, :wanted] for name, values in measures.by_configuration().items()}
 
 
 def batches(
@@ -84,37 +110,6 @@ def _dtype(network: Network, dtype: str) -> torch.dtype:
     scales = np.abs([*sent, *np.atleast_1d(received), size_of(network.neuron.threshold)])
     held = np.all((scales == 0) | ((scales > _SCALES[0]) & (scales < _SCALES[1])))
     return getattr(torch, dtype) if held and not network.neuron.reset_rule.counts else torch.float64
-
-
-@torch.inference_mode()
-def _simulate(block: ConditionalNetworks, chunk: int, stop: Event, second_moments: bool) -> dict[str, np.ndarray]:
-    (network,), device = block.networks, block.streams.device
-    networks, steps, many = block.streams.repeats, block.steps, network.neuron.reset_rule.counts
-    cells = Cells.of([network.neuron], device, block.dtype)
-    measures = Measures(block.widths, 1, networks, steps, device, second_moments)
-    normals, neurons = Normals(block, chunk), block.streams.draws(chunk, "neurons", dtype=block.dtype, stop=stop)
-    alive = torch.arange(networks, device=device)
-    currents = _driven(block, chunk, normals, stop)
-    for layer in range(len(block.widths)):
-        if stop.is_set():
-            raise Cancelled
-        drawn = cells.drawn(lambda width=block.widths[layer], alive=alive: neurons.fractions(width)[:, alive], axis=0)
-        membranes, spikes = respond(currents, drawn, block.dtype, normals.spikes)
-        counts = spikes.sum(-1)
-        gram = (spikes @ spikes.mT if steps > 1 or many else counts[..., None]).double()
-        if not gram.isfinite().all():
-            raise DomainError("gain", network.gain, "makes the spike counts grow beyond double precision; lower it")
-        measures.record(layer, alive, membranes, counts, gram)
-        if layer + 1 == len(block.widths):
-            break
-        if network.silence_is_absorbing:
-            living = counts[0].any(-1)
-            if not living.all():
-                alive, gram, counts = alive[living], gram[:, living], counts[:, living]
-            if not len(alive):
-                break
-        currents = _received(network, layer + 1, gram[0], counts[0], normals)
-    return measures.by_configuration()
 
 
 class Normals:

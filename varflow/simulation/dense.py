@@ -160,9 +160,30 @@ class DenseNetworks(PlainChains):
         """Weights of one network."""
         return sum(width * fan_in for width, fan_in in pairwise(self.widths)) or self.widths[0]
 
+    @torch.inference_mode()
     def simulate(self, chunk: int, wanted: int, stop: Event, second_moments: bool = True) -> dict[str, np.ndarray]:
         """The measured quantities, each of shape (configurations, wanted, depth[, steps…])."""
-        return _simulate(self, chunk, wanted, stop, second_moments)
+        columns, draws = self.columns(), self.streams.draws(chunk, "weights", dtype=self.dtype, stop=stop)
+        neurons = self.streams.draws(chunk, "neurons", dtype=self.dtype, stop=stop)
+        measures = Measures(self.widths, wanted, len(self.networks), self.steps, self.streams.device, second_moments)
+        currents = driven(self.networks, self.widths[0], self.streams, chunk, wanted, dtype=self.dtype, stop=stop)
+        for layer in range(len(self.widths)):
+            width = self.widths[layer]
+            cells = columns.cells.drawn(lambda width=width: neurons.fractions(width)[:, :wanted])
+            membranes, spikes = respond(currents, cells, self.dtype)
+            counts = spikes.sum(-1, dtype=torch.float64)
+            if not counts.isfinite().all():
+                _raise_explosion(self, columns, counts)
+            measures.record(layer, columns.place, membranes, counts, measures.gram(spikes))
+            if layer + 1 == len(self.widths):
+                break
+            active = _active(counts, columns, layer)
+            if not active.all():
+                spikes, columns = spikes[:, active], columns.only(active)
+            if not active.any():
+                break
+            currents = _received(draws, self, columns, layer + 1, arriving(spikes, columns.cells))
+        return measures.by_configuration()
 
     def columns(self) -> Columns:
         device, depth = self.streams.device, len(self.widths)
@@ -214,31 +235,6 @@ def batches(networks: Sequence[Network], *, repeats: int, seed: int, device: str
 def _stream(law: WeightLaw) -> int:
     """A number that gives every weight distribution its own random stream."""
     return NAMES.index(law.label) if law.label in NAMES else crc32(law.label.encode()) + len(NAMES)
-
-
-@torch.inference_mode()
-def _simulate(batch: DenseNetworks, chunk: int, wanted: int, stop: Event, second_moments: bool) -> dict[str, np.ndarray]:
-    columns, draws = batch.columns(), batch.streams.draws(chunk, "weights", dtype=batch.dtype, stop=stop)
-    neurons = batch.streams.draws(chunk, "neurons", dtype=batch.dtype, stop=stop)
-    measures = Measures(batch.widths, wanted, len(batch.networks), batch.steps, batch.streams.device, second_moments)
-    currents = driven(batch.networks, batch.widths[0], batch.streams, chunk, wanted, dtype=batch.dtype, stop=stop)
-    for layer in range(len(batch.widths)):
-        width = batch.widths[layer]
-        cells = columns.cells.drawn(lambda width=width: neurons.fractions(width)[:, :wanted])
-        membranes, spikes = respond(currents, cells, batch.dtype)
-        counts = spikes.sum(-1, dtype=torch.float64)
-        if not counts.isfinite().all():
-            _raise_explosion(batch, columns, counts)
-        measures.record(layer, columns.place, membranes, counts, measures.gram(spikes))
-        if layer + 1 == len(batch.widths):
-            break
-        active = _active(counts, columns, layer)
-        if not active.all():
-            spikes, columns = spikes[:, active], columns.only(active)
-        if not active.any():
-            break
-        currents = _received(draws, batch, columns, layer + 1, arriving(spikes, columns.cells))
-    return measures.by_configuration()
 
 
 def _raise_explosion(batch: DenseNetworks, columns: Columns, counts: torch.Tensor) -> None:

@@ -174,7 +174,7 @@ def test_rates_of_neurons_whose_spikes_grow_without_bound_at_large_gains(reset, 
 def test_a_gain_is_the_same_with_several_steps_of_memoryless_neurons(merge, rate):
     block = [linear(45.0), SPIKE, L.Residual(linear(20.0), SPIKE, merge=merge)]
     once = vf.gain_for_rate(block=block, rate=rate)
-    more = vf.gain_for_rate(block=block, rate=rate, steps=2, depth=40, drive=vf.drives.currents(2.0))
+    more = vf.gain_for_rate(block=block, rate=rate, steps=2, depth=25, drive=vf.drives.currents(2.0))
     assert more.gain == pytest.approx(once.gain, rel=1e-3)
     assert more.firing_rate == pytest.approx(rate, rel=1e-3)
 

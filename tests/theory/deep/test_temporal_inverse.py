@@ -246,17 +246,17 @@ def test_more_points_lower_a_critical_gain_at_which_networks_linger():
     ],
 )
 def test_critical_gains_of_resetting_neurons(reset, decay, every, late):
-    """An answer 3 % off, in the square, is rejected in every row; standard errors, few points included, are 0.6 % at most.
+    """An answer 4 % off, in the square, is rejected in every row; standard errors, few points included, are 0.8 % at most.
 
-    Anchors of independent computations with few points, at which networks die early, are the larger ones: with 2¹³ points
-    that of decay 0.3 is 8.18 ± 0.01.
+    Anchors of independent computations with few points, at which networks die early, are the larger ones: that of decay 0.3
+    is 8.20, since plain Monte Carlo of the layers with 2²⁰ points dies at 8.19 (five of five) and lives at 8.21 (two of two).
     """
     found = vf.temporal_critical_gain(vf.Neuron(decay=decay, reset=reset), steps=20)
     for name, anchor in (("gain", every), ("late_gain", late)):
         if anchor is not None:
             assert agrees(found, name, anchor)
-            assert not agrees(found, name, anchor, 0.97)
-            assert not agrees(found, name, anchor, 1.03)
+            assert not agrees(found, name, anchor, 0.96)
+            assert not agrees(found, name, anchor, 1.04)
 
 
 def test_a_threshold_that_rest_exceeds():
@@ -348,7 +348,7 @@ def test_gains_of_several_seeds_scatter_as_their_errors_say():
     seeds, scrambles = 8, 8
     units = []
     for neuron, rate in questions:
-        sizes = {"steps": 10, "depth": 12, "points": 2**7, "scrambles": scrambles}
+        sizes = {"steps": 8, "depth": 8, "points": 2**7, "scrambles": scrambles}
         found = [vf.gain_for_rate(neuron, rate=rate, seed=seed, **sizes) for seed in range(seeds)]
         gains, errors = (np.array(column) for column in zip(*((each.gain, each.error["gain"]) for each in found), strict=True))
         units.append((gains - gains.mean()) / errors)
@@ -411,6 +411,20 @@ def test_a_rate_out_of_reach_names_the_range():
         found = vf.gain_for_rate(LEAKY, rate=reachable, steps=6, depth=12)
         assert found.firing_rate == pytest.approx(reachable, rel=1e-3)
     refused(0.85 * least, 12)
+
+
+def test_the_smallest_rate_is_named_with_its_error():
+    """Seeds agree within three errors, as they do not with an end 25 % larger."""
+    rules = []
+    for seed in range(3):
+        with pytest.raises(vf.DomainError) as refusal:
+            vf.gain_for_rate(vf.neurons.snntorch_leaky(0.9), rate=0.9, steps=12, depth=30, seed=seed)
+        rules.append(refusal.value.rule)
+    least, error = np.array(
+        [re.findall(r"between about (\S+) and .* known to ± ([\d.]+),", rule)[0] for rule in rules], float
+    ).T
+    assert np.all(np.abs(least - least.mean()) <= 3 * error)
+    assert np.all(np.abs(1.25 * least - least.mean()) > 3 * error)
 
 
 def test_fewer_layers_reach_lower_rates():
@@ -620,7 +634,7 @@ def test_a_drive_that_starts_late_is_not_taken_for_a_weak_one():
 
 def test_more_scrambles_have_smaller_errors_where_steps_are_silent():
     few, many = (
-        vf.gain_for_rate(vf.neurons.snntorch_leaky(0.9), rate=0.25, steps=12, depth=35, points=2**10, scrambles=scrambles)
+        vf.gain_for_rate(vf.neurons.snntorch_leaky(0.9), rate=0.25, steps=12, depth=35, points=2**9, scrambles=scrambles)
         for scrambles in (4, 32)
     )
     assert any("are silent in layer 35" in words for words in many.warnings)

@@ -55,11 +55,10 @@ def test_large_maps_have_one_scale_for_all_positions():
 def test_the_simulation_is_that_of_torch():
     from varflow.model.graph import Node
     from varflow.simulation.operations import simulate
-    from varflow.simulation.walk import Flow
 
     x = torch.from_numpy(np.random.default_rng(0).normal(0.3, 2.0, (2, 3, 2, 4, 5, 5)))
     wanted = 1.3 * torch.nn.functional.rms_norm(x, (4, 5, 5), eps=0.2)
-    torch.testing.assert_close(simulate(Node(L.RMSNorm(1.3, 0.2)), (Flow(x),), None, None).values, wanted)
+    torch.testing.assert_close(simulate(Node(L.RMSNorm(1.3, 0.2)), (vf.simulation.Flow(x),), None, None).values, wanted)
 
 
 def test_an_audit_predicts_what_lies_behind_it():

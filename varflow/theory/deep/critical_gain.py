@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import cache
 from typing import Any
+
+import numpy as np
 
 from varflow._checks import LARGEST_SCALE, DomainError, integer
 from varflow._progress import Progress, Report, check_progress, counted, reporter
@@ -14,14 +15,14 @@ from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
 from varflow.model.over_neurons import OverNeurons
 from varflow.results import TemporalCriticalGain
-from varflow.theory.deep.gain_for_value import ACCURACY, EARLY, SHARP, with_few_points
-from varflow.theory.deep.look import ALIVE, EXTINCT, Question, Seen, drive_covariance, driven, in_units, looking
+from varflow.theory.deep.gain_for_value import ACCURACY, SHARP, with_few_points
+from varflow.theory.deep.look import ALIVE, EXTINCT, Look, Question, Seen, drive_covariance, driven, in_units, looking
 from varflow.theory.deep.search import ROUGH, START, STRIDE, TRIES, search
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
 
 WIDE = (-math.log(1e6), math.log(1e6))  # ln g that is searched: the largest revives a layer 1 with rates of EXTINCT
-JUST = 1e-3  # distance in ln g from the first step's critical gain at which other steps are tested
+JUST = ROUGH / 10  # distance in ln g from the first step's critical gain at which other steps are tested
 
 
 def temporal_critical_gain(
@@ -71,10 +72,10 @@ def temporal_critical_gain(
     -----
     **Assumes** infinite width, no bias, weights of mean 0. Steps count from the first arrival, so a delay has no effect.
     **Accuracy**: a search in the gain. If the first step decides, which needs no sampling, the gain is accurate to 1e-10, or to
-    1e-3 if some later step dies within 1e-3 of it (``error`` says which). Else ``error`` contains the scatter of replicas and
-    ``2.5/points``, relatively: with few points a lingering network dies early. Late gain² of ``zero``, β = 0.5, 20 steps, is
-    5.78 with 2⁹ points, 5.63 with 2¹¹ and 2¹³. Rates below 1/points are not resolved: driven with a standard deviation of θ/6,
-    that neuron's gain is 0.4 % too large.
+    1e-3 if some later step dies within 1e-3 of it (``error`` says which). Else the median
+    replica just lives, and ``error`` contains the scatter of replicas and ``2.5/points``, relatively: with few points a
+    lingering network dies early. Late gain² of ``zero``, β = 0.5, 20 steps, is 5.74 with 2⁹ points, 5.63 with 2¹¹ and 2¹³.
+    Rates below 1/points are not resolved: driven with a standard deviation of θ/6, that neuron's gain is 0.4 % too large.
     **Source**: derived here.
 
     Examples
@@ -137,26 +138,36 @@ def _every_step(question: Question, responses: Responses, report: Report) -> tup
 def _smallest(
     question: Question, responses: Responses, x: float, report: Report, width: float = ACCURACY
 ) -> tuple[float, float]:
-    """Smallest ln g that lives, sought from ``x`` on, and its error; infinite if none does.
+    """Smallest ln g at which the median replica lives, sought from ``x`` on, and its error; infinite if none does.
 
-    It lies between the gains at which the first and the last of r replicas live; their mean has an error of about that distance
-    over r. What few points do to all replicas alike comes on top.
+    The mean of r replicas has an error of about the distance, over r, of the gains at which all live and at which all die. What
+    few points do to all replicas alike comes on top.
     """
-    bias, stride = 0.0, STRIDE
-    options: dict[str, Any] = {"accuracy": 1.0, "limits": WIDE, "report": report}
-    if question.steps > 1 and responses.samples(question.neuron, question.steps):
-        bias = width = EARLY / responses.points
-        rough = search(looking(question, with_few_points(responses)), x, width=ROUGH, **options)
-        x, stride = rough.middle, ROUGH
-    look = cache(looking(question, responses))
-    every = search(look, x, width=width, stride=stride, **options)
-    if every.lower is None or every.upper is None:  # even the smallest gain lives, or not the largest
-        return (-math.inf if every.lower is None else math.inf), 0.0
-    some = search(lambda x: _luckiest(look(x)), every.lower.x, width=width, stride=width, **options)
-    scatter = (every.middle - some.middle) / len(every.best.lifetime)
-    return (every.middle + some.middle) / 2, math.hypot(scatter, width / math.sqrt(12), bias)
+    bias, stride = question.early_death(responses), STRIDE
+    options: dict[str, Any] = {"accuracy": 0.0, "limits": WIDE, "report": report}
+    if bias:
+        few = looking(question, with_few_points(responses))
+        x, stride, width = search(lambda x: few(x).of_lifetime(), x, width=ROUGH, **options).middle, ROUGH, bias
+    look, seen = looking(question, responses), []
+
+    def median(x: float) -> Seen:
+        seen.append(look(x))
+        return seen[-1].of_lifetime()
+
+    found = search(median, x, width=width, stride=stride, **options)
+    if found.lower is None or found.upper is None:  # even the smallest gain lives, or not the largest
+        return (-math.inf if found.lower is None else math.inf), 0.0
+    living, dying = (_nearest(median, seen, found.middle, step) for step in (width, -width))
+    return found.middle, math.hypot((living - dying) / len(seen[0].lifetime), width / math.sqrt(12), bias)
 
 
-def _luckiest(seen: Seen) -> Seen:
-    """The replica of a network that lives longest."""
-    return replace(seen, off=seen.off.max(keepdims=True), lifetime=seen.lifetime.max(keepdims=True))
+def _nearest(look: Look, seen: list[Seen], x: float, step: float) -> float:
+    """ln g nearest to ``x`` from which on all replicas live, or for steps down all die: halfway to the next gain that was seen.
+
+    If there is none, it is sought in doubled steps.
+    """
+    while not (gains := [each.x for each in seen if np.all((each.lifetime >= 1) == (step > 0))]) and abs(step) < STRIDE:
+        look(x + step)
+        step *= 2
+    end = min(gains, key=lambda gain: abs(gain - x), default=x + step)
+    return (end + min((each.x for each in seen if (end - each.x) * step > 0), key=lambda gain: abs(gain - end))) / 2

@@ -25,14 +25,11 @@ from varflow.theory.roots import rising_root
 
 COARSE = 2**9  # points, of two scrambles: with fewer a layer costs as much
 WORK = 2**25  # points × scrambles × steps × layers of the networks of a search: half a second
-DIVISORS = (8, 4, 2)  # of the layers and steps, from search to search
+HALVINGS = 3  # of the layers and steps, for the first search
 FEWEST = 8  # layers and steps that tell something
 NEARBY = STRIDE / 8  # change of ln g after the first look of a search that begins near the answer
-FINE = 3e-4  # accuracy of ln(value) with the points asked for: far below the claim of 1 %
 SHARP = 1e-10  # width of a bracket without sampling
-EARLY = 2.5  # of 1/points: with few points lingering networks die early, which raises the smallest gain by so much (measured)
-ACCURACY = 2e-4  # relative, of drives and of smallest gains without sampling
-PART_TOLERANCE = 0.3  # distance of ln(value) from the wanted one from which a part tells that the whole has no answer
+ACCURACY = 2e-4  # relative, of drives, of values (far below the claim of 1 %), and of smallest gains without sampling
 GAIN_TOLERANCE = 0.3  # error of ln g from which the value does not determine it
 DEVIATION = 0.2  # relative, of the power iteration for the multiplier: large against the noise
 
@@ -52,28 +49,20 @@ class Solution:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rung:
-    """A search in networks of one size and so many points, and the rung before it."""
+    """A search in networks of one size and so many points."""
 
     question: Question
     responses: Responses
     search: Search
-    before: Rung | None
 
     @property
     def stopped_early(self) -> bool:
         """True if the best network ended before the depth; in one that lives and does not grow, layers no longer change."""
         return self.search.best.layers < self.question.depth
 
-    @property
-    def early_death(self) -> float:
-        """Relative error of the smallest gain that lives: with few points it is too large."""
-        sampled = self.responses.samples(self.question.neuron, self.question.steps)
-        return EARLY / self.responses.points if sampled else 0.0
-
-    @property
-    def early_miss(self) -> float:
-        """Error of ln(value) by early death."""
-        return self.search.slope.value * self.early_death
+    def early_miss(self, responses: Responses) -> float:
+        """Error of ln(value) by early death in networks with these points."""
+        return self.search.slope.value * self.question.early_death(responses)
 
     def misses(self, tolerance: float) -> bool:
         """True if no gain brings ln(value) within a tolerance: the best one dies, is the largest and too small, or is off."""
@@ -81,26 +70,25 @@ class Rung:
         too_small = self.search.upper is None and best.x >= LIMITS[1]
         return too_small or not best.alive or abs(best.miss) > tolerance
 
-    def hopeless(self, tolerance: float) -> bool:
+    @property
+    def hopeless(self) -> bool:
         """True if no gain of networks with more points will have the value either."""
-        return self.misses(tolerance + self.early_miss + 2 * self.search.best.error)
+        return self.misses(VALUE_TOLERANCE + self.early_miss(self.responses) + 2 * self.search.best.error)
 
     def answers(self, points: int) -> bool:
         """True if the gain has the value and the value tells the gain."""
-        return not (self.misses(VALUE_TOLERANCE) or self.error(points) > GAIN_TOLERANCE or self.near_death)
+        return not (self.misses(VALUE_TOLERANCE) or self.error(points) > GAIN_TOLERANCE or self.near_death(self.responses))
 
-    @property
-    def near_death(self) -> bool:
-        """True if the value is reached only on the way down to a network that dies, at a gain that depends on the points."""
-        whole = [rung for rung in (self, self.before) if rung and rung.question is self.question]
-        reach = self.search.best.x - 2 * self.early_death
-        falls = any((dead := rung.search.dying) and dead.miss < 0 and dead.x > reach for rung in whole)
-        return falls and self.early_miss > VALUE_TOLERANCE
+    def near_death(self, responses: Responses) -> bool:
+        """True if the value is that of networks about to die, which depends on such points, and falls further below."""
+        best, dying = self.search.best, self.search.dying
+        falls = dying is None or dying.off.mean() < 0
+        return falls and best.lifetime.min() < 1 + STRIDE and self.early_miss(responses) > VALUE_TOLERANCE / 2
 
     def error(self, points: int) -> float:
         """Error of ln g: of the value over its slope, and by early death in whole networks of fewer points than asked for."""
         best, least = self.search.best, self.search.slope.least
-        early = self.early_death if self.responses.points < points and not self.stopped_early else 0.0
+        early = self.question.early_death(self.responses) if self.responses.points < points and not self.stopped_early else 0.0
         return math.hypot(best.error / least, best.miss / least, early)
 
 
@@ -140,20 +128,21 @@ def _ladder(question: Question, responses: Responses, report: Report) -> Rung:
     """
     coarse, x, before, rung = with_few_points(responses), START, None, None
     sampled = responses.samples(question.neuron, question.steps)
-    for divisor in DIVISORS if sampled and steady(question.drive) else ():
-        if min(question.depth, question.steps) < divisor * FEWEST:
+    parts = (question.in_part(2**halvings) for halvings in range(HALVINGS, 0, -1))
+    for part in parts if sampled and steady(question.drive) else ():
+        if min(part.depth, part.steps) < FEWEST:
             continue
-        rung = _rung(question.in_part(divisor), coarse, x, rung, ROUGH, report)
-        if rung.hopeless(PART_TOLERANCE):
+        rung = _rung(part, coarse, x, rung, ROUGH, report)
+        if rung.hopeless:
             return rung
         x = rung.search.corrected
         x, before = x + (0.0 if before is None else (x - before) / 2), x
     if sampled and (rung is None or _affordable(question, responses, rung).points > 2 * coarse.points):
         rung = _rung(question, coarse, x, rung, ROUGH, report)
-        if rung.hopeless(VALUE_TOLERANCE):
+        if rung.hopeless or rung.near_death(responses):
             return rung
         x = rung.search.corrected
-    return _rung(question, _affordable(question, responses, rung), x, rung, FINE if sampled else EXACT, report)
+    return _rung(question, _affordable(question, responses, rung), x, rung, ACCURACY if sampled else EXACT, report)
 
 
 def _affordable(question: Question, responses: Responses, rung: Rung | None) -> Responses:
@@ -176,7 +165,7 @@ def _rung(question: Question, responses: Responses, x: float, before: Rung | Non
         slope = replace(slope, measured=slope.measured and before.question.depth == question.depth)
     look = looking(question, responses)
     found = search(look, x, accuracy=accuracy, width=width, slope=slope, stride=stride, report=report)
-    return Rung(question, responses, found, before)
+    return Rung(question, responses, found)
 
 
 def _multiplier(rung: Rung) -> float:
@@ -190,14 +179,15 @@ def _multiplier(rung: Rung) -> float:
     return leading_multiplier(layer, state, 1, rounds=2 * WINDOW, size=DEVIATION)[0]
 
 
-def attainable(question: Question, responses: Responses) -> tuple[float, float]:
-    """The values at the smallest gain with which late steps live, and at the largest; infinite if these grow over the layers.
+def attainable(question: Question, responses: Responses) -> tuple[float, float, float]:
+    """The value at the smallest gain with which late steps live, its error, and the value at the largest gain: infinite if
+    values grow over the layers.
 
-    The smallest is sought on a grid; where it is steep, values of neighbours on the grid differ by per cents.
+    Where the first is steep, few points tell it to what the error of the smallest gain changes.
     """
     coarse = with_few_points(responses)
-    living = looking(replace(question, value=math.nan), coarse)
-    on_grid = lambda x: living(round(x / ROUGH) * ROUGH)  # noqa: E731
-    edge, most = search(on_grid, START, accuracy=ROUGH, width=1.5 * ROUGH), looking(question, coarse)(LIMITS[1])
-    least = float(question.values((edge.upper or edge.best).state).mean())
-    return least, math.inf if math.isinf(most.miss) else float(question.values(most.state).mean())
+    look, width = looking(question, coarse), question.early_death(coarse) or ACCURACY
+    edge = search(lambda x: look(x).of_lifetime(), START, accuracy=0.0, width=width).middle
+    most, *least = (look(x) for x in (LIMITS[1], edge + width / 2, edge + 3 * width / 2))
+    near, far = (float(question.values(seen.state).mean()) for seen in least)
+    return (near + far) / 2, far - near, math.inf if math.isinf(most.miss) else float(question.values(most.state).mean())

@@ -32,8 +32,10 @@ RUNAWAY = 1e12  # variance in units of θ² above which multi-spike activity gro
 EXACT = 1e-7  # change of rates between groups below which a deterministic iteration has settled
 NOISE = 3.0  # standard errors below which a change is noise (root mean square over steps), with sampling
 AGREED = 2.0  # standard errors up to which late values of two windows agree: a slow drift is averaged no longer
+TINY = float(np.finfo(float).tiny)
 ROUNDING = 1e-6  # standard errors below which a step has no noise, in single precision
 STILL = 0.3  # of the noise of the others, up to which the rates of such steps may change
+EARLY = 2.5  # of 1/points, by which the smallest gain is too large (measured)
 WINDOW = 6  # layers averaged against noise: they have settled when two windows agree
 MOMENTS = ("variance", "potential_mean", "firing_rate", "second_moments")  # of a layer's state
 SILENT = 2 * WINDOW  # layers in which a network is silent before it counts as dead: every other layer of a gate may be
@@ -77,11 +79,11 @@ def next_of_gain(neuron: Neuron, responses: Responses, below: LayerState, gain: 
     return responses.state(neuron, currents.scaled(np.full((1, 1), gain)), number)
 
 
-def sustained(neuron: Neuron, living: np.ndarray) -> np.ndarray:
-    """The steps (…, steps) that sustain activity: living ones, or, if neurons cannot spike twice in a row, pairs with one."""
-    if living.shape[-1] > 1 and refractory(neuron):
-        return living[..., 1:] | living[..., :-1]
-    return living
+def sustained(neuron: Neuron, rates: np.ndarray) -> np.ndarray:
+    """Rates of steps (…, steps), or whether they live; if neurons cannot spike twice in a row, the larger of each pair."""
+    if rates.shape[-1] > 1 and refractory(neuron):
+        return np.maximum(rates[..., 1:], rates[..., :-1])
+    return rates
 
 
 def late(values: np.ndarray) -> np.ndarray:
@@ -112,7 +114,7 @@ class Question:
     quantity : str
         ``firing_rate`` or ``variance``, of the late half of the steps.
     value : float
-        Wanted. NaN asks for the smallest gain that lives.
+        Wanted; not used where only lifetimes are.
     spared : int
         Number of first steps that need not live in layer ``depth``.
     settling : bool
@@ -144,10 +146,14 @@ class Question:
         """The quantity in a layer, one value per replica."""
         return late(getattr(state, self.quantity)[:, 0]).mean(axis=-1)
 
-    def lives(self, state: LayerState) -> np.ndarray:
-        """True if the steps that must live do in a layer, one answer per replica."""
-        rates = state.firing_rate[:, 0][..., self.spared :]
-        return np.asarray(sustained(self.neuron, rates > ALIVE).all(axis=-1))
+    def weakest(self, state: LayerState) -> np.ndarray:
+        """The smallest rate of the steps that must live, one per replica."""
+        return sustained(self.neuron, state.firing_rate[:, 0][..., self.spared :]).min(axis=-1, initial=1.0)
+
+    def early_death(self, responses: Responses) -> float:
+        """Relative error of the smallest gain that lives: with few points it is too large, as lingering networks die early."""
+        sampled = self.steps > 1 and responses.samples(self.neuron, self.steps)
+        return EARLY / responses.points if sampled else 0.0
 
     def silent(self, state: LayerState) -> np.ndarray:
         """The steps that are silent in some replica; from layer to layer silence then spreads to later ones."""
@@ -161,9 +167,9 @@ class Seen:
     Attributes
     ----------
     off : ndarray, shape (replicas,)
-        ``ln(value/wanted)`` in layer ``depth``; if none is wanted, infinite, with the sign of too large a gain.
+        ``ln(value/wanted)`` in layer ``depth``; infinite if counts of spikes grow without bound.
     lifetime : ndarray, shape (replicas,)
-        The last layer in which the steps that must live do, as a fraction of the depth.
+        Layer, between two, in which the first of the steps that must live dies, over the depth; above 1 if it would below it.
     state : LayerState
         Layer ``depth``; where layers settle before it, the mean of the last two windows.
     halfway : float
@@ -185,17 +191,21 @@ class Seen:
 
     @property
     def alive(self) -> bool:
-        return bool((self.lifetime == 1).all())
+        return bool((self.lifetime >= 1).all())
 
     @property
     def miss(self) -> float:
-        """Mean of ``off`` over replicas; where no value is asked for and some die, the smallest."""
-        return float(self.off.mean() if np.isfinite(self.off).all() else self.off.min())
+        """Mean of ``off`` over replicas; in networks that die, ln of the shortest lifetime."""
+        return float(self.off.mean()) if self.alive else math.log(self.lifetime.min())
 
     @property
     def error(self) -> float:
         """Standard error of :attr:`miss`."""
         return float(standard_error(self.off)) if np.isfinite(self.off).all() else math.inf
+
+    def of_lifetime(self) -> Seen:
+        """The network as one whose value is its median lifetime; what lives much longer than the depth is all the same."""
+        return replace(self, off=np.array([min(math.log(np.median(self.lifetime)), 1.0)]), lifetime=np.ones(1))
 
     @property
     def too_low(self) -> bool:
@@ -215,11 +225,10 @@ def looking(question: Question, responses: Responses) -> Look:
 def _look(question: Question, responses: Responses, first: LayerState, x: float) -> Seen:
     """A network to its depth, to its death, or until every step lives and layers no longer change."""
     gain, depth = math.exp(x), question.depth
-    states, values, lifetime = [first], [question.values(first)], np.zeros(len(first.firing_rate))
+    states, values, weakest = [first], [question.values(first)], question.weakest(first)
+    lifetime = np.where(weakest > ALIVE, np.inf, 0.5)
     while True:
         number, last = len(values), states[-1]
-        alive = question.lives(last)
-        lifetime = np.where(alive, number, lifetime)
         settled = question.settling and 2 * WINDOW < number < depth and _settled(question, states)
         dead = number - lifetime.max() >= SILENT or float(last.firing_rate.max()) < EXTINCT
         endless = gain**2 * float(last.second_moments.max()) > RUNAWAY
@@ -227,13 +236,18 @@ def _look(question: Question, responses: Responses, first: LayerState, x: float)
             break
         states = [*states[1 - 2 * WINDOW :], next_of_gain(question.neuron, responses, last, gain, number)]
         values.append(question.values(states[-1]))
+        before, weakest = weakest, question.weakest(states[-1])
+        lifetime = np.where(np.maximum(before, weakest) > ALIVE, number + _crossing(before, weakest), lifetime)
     state = average(states) if settled else last
-    lifetime = np.where(alive | endless, 1.0, lifetime / depth)
-    if math.isnan(question.value) or endless:
-        off = np.where(lifetime == 1, np.inf, -np.inf)
-    else:
-        off = np.log(np.maximum(question.values(state), np.finfo(float).tiny) / question.value)
-    return Seen(x, off, lifetime, state, float(values[min(depth // 2, number - 1)].mean()), number)
+    off = np.log(np.maximum(question.values(state), TINY) / question.value) + (math.inf if endless else 0.0)
+    lifetime, halfway = np.where(settled or endless, np.inf, lifetime / depth), values[min(depth // 2, number - 1)]
+    return Seen(x, off, lifetime, state, float(halfway.mean()), number)
+
+
+def _crossing(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """The layers after which rates fall to ``ALIVE``, their logarithms on a straight line; infinite if they do not fall."""
+    fall = np.log(np.maximum(before, TINY) / np.maximum(after, TINY))
+    return np.divide(np.log(np.maximum(before, TINY) / ALIVE), fall, out=np.full(len(fall), np.inf), where=fall > 0)
 
 
 def _settled(question: Question, states: list[LayerState]) -> bool:

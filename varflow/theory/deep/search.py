@@ -1,4 +1,5 @@
-"""The gain of a wanted value, or the smallest one that lives: secants in ``ln g`` within a bracket, where dead means too low.
+"""The gain of a wanted value, or the smallest one that lives, at which the lifetime is the depth: secants in ``ln g`` within a
+bracket, where dead means too low.
 
 Values are deterministic functions of the gain (see ``look``), so noise matters as the error of the answer only, and where two
 gains are so near that their slope is nothing but noise.
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 from varflow._progress import Report, unreported
 from varflow.theory.deep.look import EXACT, NOISE, Look, Seen
+from varflow.theory.signals.index import standard_error
 
 START = math.log(2.5)  # ln g of the first look: the critical gain of memoryless neurons is 2.4565
 LIMITS = (-math.log(1e3), math.log(1e3))  # of ln g: a rate that needs more is within a thousandth of the largest
@@ -67,7 +69,7 @@ class Search:
         """True if the value is still too large where networks die, so that no living one has it."""
         if not (self.lower and self.upper and self.at_an_edge) or math.isinf(self.upper.miss):
             return False
-        return self.lower.miss > VALUE_TOLERANCE + 2 * self.lower.error
+        return float(self.lower.off.mean() - 2 * standard_error(self.lower.off)) > VALUE_TOLERANCE
 
     @property
     def corrected(self) -> float:
@@ -94,9 +96,11 @@ def search(
     """Search from ``x`` on for ``ln(value/wanted) = 0``, to an ``accuracy`` or to half the error.
 
     It ends there once the slope is measured, or no network within a stride tells one. It also ends where the bracket is
-    narrower than ``width``, as values jump or networks die within it; at a limit; and where the value is out of reach.
+    narrower than ``width``, as values jump or networks die within it; at a limit; and where the value is out of reach. An
+    accuracy of 0 asks for such a bracket, and steps of nearly its width close it.
     """
     seen: list[Seen] = []
+    least = 0.0 if accuracy else (1 - MARGIN) * width
     aside = 2 * ROUGH / slope.value  # from the best network to a second one that tells the slope
     while True:
         seen.append(look(min(max(x, limits[0]), limits[1])))
@@ -111,7 +115,7 @@ def search(
         if near:  # above, as a network below may die
             x, aside = best.x + aside, 2 * aside
         else:
-            x, stride = _next(found, seen, stride, width), 2 * stride
+            x, stride = _next(found, seen, stride, least), 2 * stride
 
 
 def _found(seen: list[Seen], slope: Slope) -> Search:
@@ -129,10 +133,10 @@ def _better(seen: list[Seen]) -> Seen:
 
 def _slope(best: Seen, seen: list[Seen], known: Slope) -> Slope:
     """The slope to the nearest network that differs from the best one by more than noise, if that tells it to a tenth or better
-    than it was known.
+    than it was known. Of networks that die it is that of their lifetimes.
     """
-    living = [each for each in seen if best.alive and each.alive and math.isfinite(each.miss) and each.x != best.x]
-    for other in sorted(living, key=lambda each: abs(each.x - best.x)):
+    others = [each for each in seen if each.alive == best.alive and math.isfinite(each.miss) and each.x != best.x]
+    for other in sorted(others, key=lambda each: abs(each.x - best.x)):
         slope, noise = (other.miss - best.miss) / (other.x - best.x), math.hypot(other.error, best.error)
         error = noise / abs(other.x - best.x)
         differ = abs(other.miss - best.miss) > max(NOISE * noise, ROUGH if noise > EXACT else 0.0)
@@ -141,32 +145,17 @@ def _slope(best: Seen, seen: list[Seen], known: Slope) -> Slope:
     return known
 
 
-def _next(found: Search, seen: list[Seen], stride: float, width: float) -> float:
-    """The secant's gain from the better end of the bracket; its middle if that leaves it or lies next to a network that dies,
-    or if three looks fell on one side.
+def _next(found: Search, seen: list[Seen], stride: float, least: float) -> float:
+    """The secant's gain from the better end of the bracket, by a least step; its middle if that leaves it or lies next to a
+    network that dies, or if three looks fell on one side and came no nearer.
     """
     lower, upper = found.lower, found.upper
     end = _better([each for each in (lower, upper) if each])
     step = -end.miss / found.slope.value
+    step = math.copysign(max(abs(step), least), step)
     if not (lower and upper):
         size = min(max(abs(step), 0.0 if found.slope.measured else MARGIN * stride), stride)
-        return end.x + (math.copysign(size, step) if end.alive else _to_life(seen, stride))
-    if found.at_an_edge and math.isinf(step):  # nearly a width above the edge, so that the bracket closes
-        end, step = lower, _to_life(seen, found.width / 2) + (1 - MARGIN) * width
-    one_sided = len({each.too_low for each in seen[-3:]}) == 1
-    margin = MARGIN * found.width if found.at_an_edge else 0.0
-    inside = lower.x + margin < end.x + step < upper.x and not one_sided
-    return end.x + step if inside else found.middle
-
-
-def _to_life(seen: list[Seen], stride: float) -> float:
-    """The step up in ln g from the last network that dies, by the lifetimes ``n`` of the last two, in depths; at most a stride.
-
-    Just below the smallest gain ``g_c`` deviations from the state that vanishes there obey ``dδ/dl = δ² + c (ln g_c - ln g)``,
-    and to pass takes ``π/√(c (ln g_c - ln g))`` layers. So ``1/n²`` falls linearly with ln g, to 1 where the last layer lives.
-    """
-    dying = sorted((each for each in seen if not each.alive), key=lambda each: each.x)[-2:]
-    before, last = (1 / max(float(each.lifetime.min()), 1e-3) ** 2 for each in (dying[0], dying[-1]))
-    if before > last:
-        return min((last - 1) / (before - last) * (dying[-1].x - dying[0].x), stride)
-    return stride
+        return end.x + math.copysign(size, step)
+    margin = MARGIN * found.width if found.at_an_edge and end.alive else 0.0
+    stuck = len({each.too_low for each in seen[-3:]}) == 1 and not abs(seen[-1].miss) < abs(seen[-2].miss) / 2
+    return end.x + step if lower.x + margin < end.x + step < upper.x and not stuck else found.middle

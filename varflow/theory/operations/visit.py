@@ -178,7 +178,8 @@ class WayBack:
     detached : bool, optional
         True if resets are detached; by default each neuron says so.
     per_position : bool
-        True if gradients are followed at each position of a map also where signals have all positions in one index.
+        True if gradients are followed at each position of a map also where signals have all positions in one index: in audits,
+        which know a batch by overlaps.
     scatter, norms : bool
         True if the scatter between networks, and gradients by weights, are wanted too.
     report : callable

@@ -78,7 +78,8 @@ def diagnosed(
 
 def _ends(layer: TracedLayer) -> bool:
     """True if a layer's input is zero in the second half of the steps."""
-    several = (fed.inputs if len(fed.inputs) > 1 else by_step(layer, module) for module, fed in enumerate(layer.fed))
+    calls = [received.inputs for received in layer.received]
+    several = (steps if len(steps) > 1 else by_step(layer, module) for module, steps in enumerate(calls))
     return not any(bool(x.any()) for steps in several for x in steps[late_steps(len(steps))])
 
 
@@ -146,11 +147,11 @@ def _asks_for_one(trace: Trace, layer: TracedLayer) -> bool:
 
 def _gain_before(trace: Trace, layer: TracedLayer) -> float | None:
     """The gain of the weights in a row between the neurons below and a layer's own; None if there is more, or nothing."""
-    gain, fed, neurons = 1.0, layer.fed[-1], {other.neuron_name for other in trace.layers}
+    gain, received, neurons = 1.0, layer.received[-1], {other.neuron_name for other in trace.layers}
     for name, weight, sources, shape in reversed(trace.readouts):
-        if fed.sources == (name,) and isinstance(fed.origin.operation, Sender | Sum):
+        if received.sources == (name,) and isinstance(received.origin.operation, Sender | Sum):
             gain_of_weight = moments_of(weight).gain / padding_factor(weight, shape)
-            gain, fed = gain * gain_of_weight * factor(trace.fed[name].origin), trace.fed[name]
+            gain, received = gain * gain_of_weight * factor(trace.received[name].origin), trace.received[name]
             if neurons.issuperset(sources):
                 return gain
     return None
@@ -160,9 +161,10 @@ def _arriving(trace: Trace, layer: TracedLayer) -> tuple[float, float]:
     """The gain of a layer's own weights, and that from the spikes below to its currents: also by factors in the forward, other
     weights in a row, and padding.
     """
-    modules = [each for each in zip(layer.names, layer.weights, layer.fed, strict=True) if each[0] in layer.scaled_by]
+    modules = [each for each in zip(layer.names, layer.weights, layer.received, strict=True) if each[0] in layer.scaled_by]
     gains = [max(moments_of(weight).gain, LEAST_GAIN) for _, weight, _ in modules]
-    factors = [factor(layer.origin, name) * factor(fed.origin) for name, _, fed in modules] if layer.origin is not None else []
+    origin = layer.origin
+    factors = [] if origin is None else [factor(origin, name) * factor(inputs.origin) for name, _, inputs in modules]
     before = (_gain_before(trace, layer) or 1.0) / padding_factor(layer.weights[0], layer.input_shape)
     return math.hypot(*gains), before * math.hypot(*map(mul, gains, factors))
 

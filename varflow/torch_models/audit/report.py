@@ -22,7 +22,7 @@ from varflow.torch_models.audit.step import check_optimizer, checked_targets, on
 from varflow.torch_models.initialise.scales import LayerScale, multiplier, overlap, scales_of
 from varflow.torch_models.prediction.gradients import expected_gradients
 from varflow.torch_models.prediction.signals import Prediction, predicted
-from varflow.torch_models.tracing.checks import integrators, unlike_their_kind, warn_of_one_step
+from varflow.torch_models.tracing.checks import integrators, warn_of_one_step
 from varflow.torch_models.tracing.measurements import LayerMeasurement, mean_of_passes, trace_and_measure
 from varflow.torch_models.tracing.modules import Neurons, surrogate_of_module
 from varflow.torch_models.tracing.passes import full_precision
@@ -52,7 +52,8 @@ def audited(
     if optimizer is not None:
         check_optimizer(model, optimizer)
     with reporter(progress, total, "calls of the model") as report:
-        traced, seen, used, notes = trace_and_measure(model, inputs, steps, neurons, report)
+        measured = trace_and_measure(model, inputs, steps, neurons, report)
+        traced, seen, used, unlike, notes = measured
         if backwards:
             check_gradients(model, asked, value)
         warn_of_one_step(traced, steps)
@@ -60,7 +61,6 @@ def audited(
             seen, words = mean_of_passes(model, inputs, steps, neurons, seen)
             notes.append(words)
         notes += [" ".join(each) for each in integrators(traced)] + _unseen(model)
-        unlike = unlike_their_kind(traced)
         notes += [
             *traced.notes,
             *_shared(traced),
@@ -72,15 +72,14 @@ def audited(
         notes += _unmeasured(backward)
         report(calls * 2)
         with full_precision():
-            covered = {name: moments for name, moments in used.items() if name not in unlike}
-            prediction = predicted(traced, covered)
+            prediction = predicted(traced, measured.covered)
             if prediction.infinite is not None:
                 notes += [f"not covered by the theory: {words}" for words in dict.fromkeys(prediction.infinite.model.dependent)]
             notes += [*_received(traced, prediction), *_unpredicted(traced, prediction, unlike)]
             layers = _layers(traced, scales_of(model, traced), used, seen, prediction, backward)
             audit = replace(_report(traced, used, layers, prediction, notes), step=step)
             if backward:
-                audit = _with_expected_gradients(audit, traced, covered, prediction, read_out=loss is None)
+                audit = _with_expected_gradients(audit, traced, measured.covered, prediction, read_out=loss is None)
         report(total)
         return audit
 
@@ -113,7 +112,7 @@ def _layers(
 
 
 def _of_weights(layer: TracedLayer, used: dict[str, Moments]) -> dict[str, Any]:
-    """Names, the neuron, and the moments of the weights."""
+    """Names and the neuron of a layer, and the moments of its weights."""
     gains = {name: used[name].gain for name in layer.names}
     moments = sum_of_modules([used[name] for name in layer.names])
     scaling = {name: gains[name] for name in layer.scaled_by}
@@ -131,11 +130,11 @@ def _of_weights(layer: TracedLayer, used: dict[str, Moments]) -> dict[str, Any]:
 
 
 def _ways(scale: LayerScale) -> dict[str, Any]:
-    """How the weights can be set."""
+    """Reasons why weights are kept, and the parameters that multiply computed ones."""
     layer = scale.layer
-    modules = zip(layer.names, layer.weights, layer.fed, strict=True) if layer.names else ()
+    modules = zip(layer.names, layer.weights, layer.received, strict=True) if layer.names else ()
     computed = [each for each in modules if "weight" not in {**each[1]._parameters, **each[1]._buffers}]
-    names = {name: multiplier(weight, fed.shape) for name, weight, fed in computed}
+    names = {name: multiplier(weight, received.shape) for name, weight, received in computed}
     return {
         "kept": "" if scale.scaled else scale.set_by.removeprefix("kept: "),
         "computed": {name: parameter and f"{name}.{parameter}" for name, parameter in names.items()},
@@ -143,7 +142,7 @@ def _ways(scale: LayerScale) -> dict[str, Any]:
 
 
 def _measured(traced: Trace, layer: TracedLayer, seen: LayerMeasurement) -> dict[str, Any]:
-    """Measurements of the pass, and between which layers this one is."""
+    """Measurements of the pass, and the layers before this one."""
     half = late_steps(len(seen.variance))
     return named(seen, "width", "dead_fraction", "saturated_fraction", "raster_overlap") | {
         "firing_rate": seen.late_rate,
@@ -252,7 +251,7 @@ def _needed(traced: Trace, layers: list[AuditedLayer]) -> list[float | None]:
 
 
 def _fades(layer: AuditedLayer, lost: np.ndarray) -> bool:
-    """True if it is dead, silent for inputs that are lost, or a weak hidden layer."""
+    """True for a layer that is dead, silent for inputs that are lost, or hidden and weak."""
     return layer.dead or not layer.survival[lost].all() or (layer.verdict == "weak" and not layer.output)
 
 
@@ -272,7 +271,7 @@ def _unmeasured(backward: dict[TracedLayer, Backward]) -> list[str]:
 def _with_expected_gradients(
     report: AuditReport, traced: Trace, moments: Mapping[str, Moments], prediction: Prediction, read_out: bool
 ) -> AuditReport:
-    """Also what theory knows of gradients; norms only for a normal readout, as the scale of a loss is not known."""
+    """The report with predicted gradients; norms only for a normal readout, as the scale of a loss is not known."""
     expected = expected_gradients(
         traced, moments, prediction, [layer.surrogate for layer in report.layers], report.asks_for_surrogate()
     )
@@ -327,6 +326,7 @@ def _received(traced: Trace, prediction: Prediction) -> list[str]:
     """A note on layers that are predicted from what they received."""
     if not prediction.restarted:
         return []
-    unknown = dict.fromkeys(w for name in prediction.restarted for origin in traced.fed[name].origins for w in origin.unknown)
+    origins = [origin for name in prediction.restarted for origin in traced.received[name].origins]
+    unknown = dict.fromkeys(words for origin in origins for words in origin.unknown)
     after = f", after {', '.join(unknown)}" if unknown else ""
     return [f"predicted from what they received in this pass{after}: {', '.join(prediction.restarted)}"]

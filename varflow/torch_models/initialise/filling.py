@@ -35,7 +35,7 @@ from varflow.torch_models.initialise.scales import (
     why_kept,
     written,
 )
-from varflow.torch_models.tracing.checks import ONE_STEP, unlike_their_kind
+from varflow.torch_models.tracing.checks import ONE_STEP
 from varflow.torch_models.tracing.measurements import trace_and_measure, words_of_chance
 from varflow.torch_models.tracing.modules import Neurons
 from varflow.torch_models.tracing.passes import full_precision
@@ -80,7 +80,7 @@ def initialised(
 ) -> ModelPlan:
     """:func:`varflow.init.init_model` after the checks of its arguments; ``wanted``: a quantity and its value."""
     quantity, value = wanted or BY_DEFAULT
-    traced, *_, notes = trace_and_measure(model, inputs, steps, neurons)
+    traced, *_, unlike, notes = trace_and_measure(model, inputs, steps, neurons)
     if ONE_STEP in notes:
         raise DomainError("steps", None, f"is missing: {ONE_STEP}")
     _check_inputs(traced)
@@ -88,7 +88,7 @@ def initialised(
 
     def drafted() -> tuple[list[LayerScale], _Draft]:
         scales = scales_of(model, traced)
-        reasons = _beyond_theory(model, traced, scales)
+        reasons = list(dict.fromkeys([*beyond_a_chain(traced), *unlike.values(), *_untouched(model, traced, scales)]))
         with full_precision():
             if not reasons:
                 return scales, _planned(traced, quantity, value, refine)
@@ -136,8 +136,8 @@ def _check_inputs(traced: Trace) -> None:
             raise DomainError("inputs", f"rms {strength:.3g}", f"is out of scale for {layer.name}: scale them to about 1")
 
 
-def _beyond_theory(model: Any, traced: Trace, scales: Sequence[LayerScale]) -> list[str]:
-    """Reasons why theory does not plan this model; empty for a plain chain of layers that can all be drawn."""
+def _untouched(model: Any, traced: Trace, scales: Sequence[LayerScale]) -> list[str]:
+    """Reasons why layers are left as they are; DomainError if all weights are."""
     untouched = [scale.set_by.removeprefix("kept: ") for scale in scales if not scale.scaled]
     free = any(scale.scaled or scale.weights for scale in scales)
     if not free and all(why_kept(name, weight, {}) for name, weight, *_ in traced.readouts):
@@ -145,7 +145,7 @@ def _beyond_theory(model: Any, traced: Trace, scales: Sequence[LayerScale]) -> l
         advice = bare if untouched[0].endswith(UNWEIGHTED) else INSTEAD
         rule = f"has no layer whose weights can be set: {untouched[0]}; {advice}"
         raise DomainError("model", type(model).__name__, rule)
-    return list(dict.fromkeys([*beyond_a_chain(traced), *unlike_their_kind(traced).values(), *untouched]))
+    return untouched
 
 
 def _planned(traced: Trace, quantity: str, value: float, refine: bool | None) -> _Draft:

@@ -22,12 +22,12 @@ from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.results import late_steps
 from varflow.theory.deep.gain_for_value import ACCURACY, attainable, drive_strength, solve
-from varflow.theory.deep.look import Question, driven, looking, next_of_gain
-from varflow.theory.deep.search import VALUE_TOLERANCE
+from varflow.theory.deep.look import Question, Seen, driven, looking, next_of_gain
+from varflow.theory.deep.search import VALUE_TOLERANCE, Slope, search
 from varflow.theory.operations.spike import fire
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
-from varflow.theory.roots import first_to_hold, rising_root
+from varflow.theory.roots import rising_root
 from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents
 from varflow.torch_models.prediction.signals import MOST_INPUTS, InfiniteWidth
@@ -46,7 +46,7 @@ LARGEST = 1e4  # gain of a driven layer, in thresholds, at which its rate has sa
 DRIFT = 0.3  # largest relative deviation over the depth for spike counts, which have no stable rate
 MANY, LARGE = 8.0, 100.0  # largest number of spikes per step, and largest variance in units of θ², that are searched
 NEARLY = 0.9  # fraction of the smallest attainable value from which the nearest one kept is sought
-STRIDE = 1.5  # ratio of the values that are tried one after the other for the lowest one that is sustained
+STRIDE = 0.4  # change of ln(value) from try to try for the lowest value that is sustained
 EDGE = 1.05  # accuracy, as a ratio, of the lowest value that is sustained
 
 
@@ -169,27 +169,25 @@ def _deep(neuron: Neuron, gains: Sequence[float], state: LayerState, m: float = 
 
 
 def _lowest_sustained(neuron: Neuron, question: Question, highest: float, drive: float = 1.0) -> Deep | None:
-    """The lowest value at or above the wanted one that is sustained, within a few per cent: the first in steps of ``STRIDE``,
-    since those above it need not be sustained, then by bisection.
-    """
+    """The lowest value at or above the wanted one that is sustained, to a ratio of ``EDGE``, and not above the highest."""
     few, lowest = question.depth < REPEATING, question.value
 
     @cache
-    def sustained(value: float) -> Deep | None:
-        aim = replace(question, value=value)
+    def sustained(x: float) -> Deep | None:
+        aim = replace(question, value=math.exp(x))
         try:
             found = (_layer_by_layer if few else _sustained)(neuron, aim, drive_strength(aim, _responses(), drive))
         except ConvergenceError:
             return None
         return found if found and (few or found.settles or neuron.reset_rule.counts) else None
 
-    strides = max(math.ceil(math.log(highest / lowest) / math.log(STRIDE)), 1)
-    tried = np.geomspace(lowest, max(highest, lowest), strides + 1).tolist()
-    above = next((l for l, value in enumerate(tried) if sustained(value)), None)
-    if above is None:
-        return None
-    ends = tried[max(above - 1, 0)], tried[above]
-    return sustained(first_to_hold(lambda values: [sustained(float(values[0])) is not None], *ends, EDGE, at_once=1)[1])
+    def look(x: float) -> Seen:
+        """A miss of constant size, so that small steps lead up to the first that is sustained: not all above it are."""
+        return Seen(x, np.array([STRIDE if sustained(x) else -STRIDE]), np.ones(1), None, math.nan, 1)
+
+    ends = math.log(lowest), math.log(max(highest, lowest))
+    found = search(look, ends[0], accuracy=0.0, width=math.log(EDGE), slope=Slope(1.0), stride=STRIDE, limits=ends).upper
+    return sustained(found.x) if found else None
 
 
 @lru_cache(maxsize=64)
@@ -197,12 +195,10 @@ def attainable_rates(neuron: Neuron, steps: int, depth: int) -> tuple[float, flo
     """The smallest late rate with which a network of one gain survives ``depth`` layers, and that in the limit of large gains:
     ``inf`` with several spikes per step. These have no smallest one, nor have few layers, each with a gain of its own.
     """
-    if depth != _clipped(depth):
-        return attainable_rates(neuron, steps, _clipped(depth))
     if neuron.reset_rule.counts:
         return 0.0, math.inf
     question = _question(neuron, steps, "firing_rate", RATE, depth)
-    least, most = attainable(question, _responses())
+    least, _, most = attainable(question, _responses())
     return least if question.depth >= REPEATING else 0.0, most
 
 

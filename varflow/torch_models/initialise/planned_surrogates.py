@@ -12,7 +12,6 @@ from varflow.model.surrogate import Surrogate
 from varflow.results import ModelPlan
 from varflow.torch_models.prediction.gradients import with_least_range
 from varflow.torch_models.prediction.signals import InfiniteWidth
-from varflow.torch_models.tracing.checks import unlike_their_kind
 from varflow.torch_models.tracing.measurements import trace_and_measure
 from varflow.torch_models.tracing.modules import Neurons, set_surrogate, surrogate_of_module
 from varflow.torch_models.tracing.passes import full_precision
@@ -23,19 +22,18 @@ INPUTS = 2  # of the batch: with eight the width is the same within 2 %
 
 def with_surrogates(model: Any, inputs: Any, steps: int | None, neurons: Neurons | None, plan: ModelPlan) -> ModelPlan:
     """Give neurons their surrogates, when the weights are set; the plan with them, or with a note why they are left."""
-    traced, _, used, _ = trace_and_measure(model, inputs, steps, neurons)
-    unlike = unlike_their_kind(traced)
+    measured = trace_and_measure(model, inputs, steps, neurons)
+    traced = measured.trace
     try:
         surrogates = _of_one_formula(traced)
         with full_precision():
-            covered = {name: moments for name, moments in used.items() if name not in unlike}
-            chosen, uncovered = with_least_range(InfiniteWidth.of(traced, covered, INPUTS), surrogates)
+            chosen, uncovered = with_least_range(InfiniteWidth.of(traced, measured.covered, INPUTS), surrogates)
     except DomainError as refusal:
         return replace(plan, notes=(*plan.notes, f"surrogates are left as they are: {refusal}"))
     for layer, psi in zip(traced.layers, chosen, strict=True):
         set_surrogate(layer.module, psi)
-    given = {layer.neuron_name: psi for layer, psi in zip(traced.layers, chosen, strict=True)}
-    rows = tuple(replace(row, surrogate=given.get(row.neuron_name)) for row in plan.layers)
+    by_neuron = {layer.neuron_name: psi for layer, psi in zip(traced.layers, chosen, strict=True)}
+    rows = tuple(replace(row, surrogate=by_neuron.get(row.neuron_name)) for row in plan.layers)
     words = (
         [f"surrogates suit the layers above {', '.join(uncovered)}: below, gradients are not predicted"] if uncovered else []
     )

@@ -83,9 +83,10 @@ class LayerScale:
         threshold = 0.0 if neuron is None else mean_of(neuron.threshold)
         unit = 1.0 if neuron is None or threshold <= 0 else threshold / neuron.input_scale
         gain = unit * memoryless_gain(min(rate, LARGEST_RATE), threshold=1.0)
-        if layer.driven:
+        if layer.driven:  # second moments of its inputs in place of those of spikes, which are the rate
             squares = [float(x.double().square().mean()) for x in layer.weight_inputs]
             gain *= math.sqrt(rate * len(squares) / sum(squares))
+        # Currents of several modules add up, each with its share of the variance.
         return gain * padding_factor(layer.weights[0], layer.input_shape) / math.sqrt(max(len(self.weights), 1))
 
 

@@ -86,10 +86,10 @@ def _readout(visit: Visit) -> Gradients | None:
 def _complete(trace: Trace, layer: TracedLayer) -> bool:
     """True if all that a layer receives, the same at all steps, comes from layers before it."""
     earlier = trace.layers[: trace.layers.index(layer)]
-    before = {INPUT, *(each.neuron_name for each in earlier), *trace.fed}
-    origins = [layer.origin, *(origin for fed in layer.fed for origin in fed.origins)]
+    before = {INPUT, *(each.neuron_name for each in earlier), *trace.received}
+    origins = [layer.origin, *(origin for received in layer.received for origin in received.origins)]
     senders = set().union(*(origin.senders for origin in origins if origin is not None))
-    return senders <= before and all(len(fed.origins) == 1 for fed in layer.fed)
+    return senders <= before and all(len(received.origins) == 1 for received in layer.received)
 
 
 def _words(model: ReadModel, node: Node, surrogate: Surrogate | None) -> str:

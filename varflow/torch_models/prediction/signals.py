@@ -83,9 +83,9 @@ class InfiniteWidth:
     def restarted(self) -> list[str]:
         """Weight modules whose inputs theory does not know and took as they were."""
         fallbacks = [
-            visit for visit in self.visits if visit.node_number in self.model.received and visit.received[:1] == (None,)
+            visit for visit in self.visits if visit.node_number in self.model.restarts and visit.received[:1] == (None,)
         ]
-        names = [self.model.received[visit.node_number] for visit in fallbacks]
+        names = [self.model.restarts[visit.node_number] for visit in fallbacks]
         return [name for name in names if all(layer.neuron_name != name for layer in self.trace.layers)]
 
     def overlap(self, layer: TracedLayer) -> float:
@@ -129,7 +129,7 @@ def uncovered(trace: Trace) -> list[str]:
 
 def _regrouped(sender: TracedLayer, layer: TracedLayer) -> bool:
     """True if weights receive more or less than the spikes of one input below, as behind patches folded into the batch."""
-    sent, given = sender.current_shape, layer.fed[0].shape
+    sent, given = sender.current_shape, layer.received[0].shape
     if not hasattr(layer.weights[0], "in_features"):
         axes = 1 + len(layer.weights[0].kernel_size)
         return sent[-axes:] != given[-axes:]

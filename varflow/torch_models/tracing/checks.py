@@ -102,11 +102,12 @@ INTEGRATES = 1e3  # times the lowest threshold: above this ratio a neuron counts
 ONE_STEP = "neurons have memory but the model makes one step: pass steps=…"
 
 
-def unlike_their_kind(traced: Trace) -> dict[str, str]:
+def unlike_their_class(traced: Trace) -> dict[str, str]:
     """Notes on weight layers of derived classes whose output is not that of their base class, by name."""
     weights: dict[Any, tuple[str, tuple[int, ...]]] = {}
     for layer in (layer for layer in traced.layers if layer.names):
-        weights |= {w: (name, fed.shape) for name, w, fed in zip(layer.names, layer.weights, layer.fed, strict=True)}
+        modules = zip(layer.names, layer.weights, layer.received, strict=True)
+        weights |= {weight: (name, received.shape) for name, weight, received in modules}
     weights |= {weight: (name, shape) for name, weight, _, shape in traced.readouts}
     words: dict[str, str] = {}
     for weight, (name, shape) in weights.items():
@@ -118,11 +119,15 @@ def unlike_their_kind(traced: Trace) -> dict[str, str]:
 
 def _gives_the_output_of(base: Any, weight: Any, shape: tuple[int, ...]) -> bool:
     """True if a layer gives the output of its base class for a random input; leading axes are part of the batch."""
-    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(weight.weight)
-    leading = 0 if hasattr(weight, "in_features") else max(x.dim() - len(weight.kernel_size) - 2, 0)
+    leading = 0 if hasattr(weight, "in_features") else max(len(shape) - len(weight.kernel_size) - 2, 0)
+
+    def outputs() -> tuple[Any, Any]:
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(weight.weight)
+        return weight.forward(x), base.forward(weight, x.flatten(0, leading))
+
     try:
         with torch.no_grad():
-            out, expected = kept(weight, lambda: (weight.forward(x), base.forward(weight, x.flatten(0, leading))))
+            out, expected = kept(weight, outputs)
     except Exception:  # it needs other arguments, or a special input
         return False
     return out.numel() == expected.numel() and torch.allclose(out.reshape(expected.shape), expected, rtol=1e-2, atol=1e-4)

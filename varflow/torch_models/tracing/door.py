@@ -57,15 +57,13 @@ def read(model: Any, inputs: Any, *, steps: int | None = None, neurons: Mapping[
     (2, 4, ())
     """
     require("torch", "torch")
-    from varflow.torch_models.tracing.checks import unlike_their_kind, warn_of_one_step
+    from varflow.torch_models.tracing.checks import warn_of_one_step
     from varflow.torch_models.tracing.measurements import trace_and_measure
     from varflow.torch_models.tracing.network import network_of
     from varflow.torch_models.tracing.passes import full_precision
     from varflow.torch_models.tracing.read import read_trace
 
-    traced, _, used, _ = trace_and_measure(model, inputs, steps, neurons)
-    warn_of_one_step(traced, steps)
-    unlike = unlike_their_kind(traced)
+    measured = trace_and_measure(model, inputs, steps, neurons)
+    warn_of_one_step(measured.trace, steps)
     with full_precision():
-        covered = {name: moments for name, moments in used.items() if name not in unlike}
-        return network_of(read_trace(traced, covered), traced.steps, list(unlike.values()))
+        return network_of(read_trace(measured.trace, measured.covered), measured.trace.steps, list(measured.unlike.values()))

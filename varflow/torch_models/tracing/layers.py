@@ -10,7 +10,7 @@ from varflow._checks import DomainError
 from varflow.results.audit import first_of
 from varflow.torch_models.tracing.modules import Modules
 from varflow.torch_models.tracing.origins import INPUT, Origin, Sender, maximum, not_gaussian
-from varflow.torch_models.tracing.traced import Fed, Trace, TracedLayer, neurons_of, only_factors, steps_of
+from varflow.torch_models.tracing.traced import Received, Trace, TracedLayer, neurons_of, steps_of
 from varflow.torch_models.tracing.weights import (
     EMPTY,
     carries_spikes,
@@ -26,7 +26,7 @@ class Layers:
 
     def __init__(self, modules: Modules):
         self.modules = modules
-        self.fed: dict[str, Fed] = {}  # by name of the weight module
+        self.received: dict[str, Received] = {}  # by name of the weight module
         self.layers: list[TracedLayer] = []
         self.by_call: dict[Any, TracedLayer] = {}  # by neuron, what it receives, and the shape of an input
         self.unsteady: set[TracedLayer] = set()  # layers behind other operations on the same signals than a step before
@@ -35,11 +35,11 @@ class Layers:
         self.sizes: dict[TracedLayer, set[int]] = {}  # numbers of a step
         self.notes: list[str] = []
 
-    def weights_called(self, name: str, origin: Origin, received: Any) -> None:
+    def weights_called(self, name: str, origin: Origin, x: Any) -> None:
         """Note a call of a weight module, and its synaptic operations."""
-        self._feed(name, origin, received)
-        arriving = received if carries_spikes(origin, self.modules.weights) else received != 0
-        self.fed[name].operations += synaptic_operations(self.modules.weights[name], arriving)
+        self._note_inputs(name, origin, x)
+        arriving = x if carries_spikes(origin, self.modules.weights) else x != 0
+        self.received[name].operations += synaptic_operations(self.modules.weights[name], arriving)
 
     def neuron_called(self, name: str, module: Any, origin: Origin, current: Any, spikes: Any) -> TracedLayer:
         """Note a call of a neuron, and return its layer."""
@@ -49,7 +49,7 @@ class Layers:
         if layer is None:
             layer = self.by_call[key] = self._layer(name, module, origin, shape)
         if layer.has_inner_weights:
-            self._feed(layer.neuron_name, origin, current)
+            self._note_inputs(layer.neuron_name, origin, current)
         if layer.origin not in (origin, None) and not layer.origin.sources < origin.sources:
             self.unsteady.add(layer)
         layer.origins.pop(origin, None)
@@ -64,18 +64,18 @@ class Layers:
 
     def replace_origin(self, before: Origin, after: Origin) -> None:
         """Take another origin for what weights received."""
-        for fed in self.fed.values():
-            fed.origins = {after if origin is before else origin: None for origin in fed.origins}
+        for received in self.received.values():
+            received.origins = {after if origin is before else origin: None for origin in received.origins}
 
-    def _feed(self, name: str, origin: Origin, received: Any) -> None:
+    def _note_inputs(self, name: str, origin: Origin, x: Any) -> None:
         """Note what a weight module, or the weights within a neuron, received."""
-        fed = self.fed.get(name)
-        if fed is None:
-            fed = self.fed[name] = Fed(tuple(received.shape), self._needs_numbers(origin))
-        fed.origins.pop(origin, None)
-        fed.origins[origin] = None
-        if fed.kept:  # kept tensors slow down the pass
-            fed.inputs.append(received.detach())
+        received = self.received.get(name)
+        if received is None:
+            received = self.received[name] = Received(tuple(x.shape), self._needs_numbers(origin))
+        received.origins.pop(origin, None)
+        received.origins[origin] = None
+        if received.stored:  # stored tensors slow down the pass
+            received.inputs.append(x.detach())
 
     def _needs_numbers(self, origin: Origin) -> bool:
         """True if theory may need the numbers themselves: unless they are the spikes of a layer that it knows."""
@@ -147,17 +147,16 @@ class Layers:
         """The trace, at the end of the pass; ``parameters``: ids of those that were given to functions outside of modules."""
         for layer in self.layers:
             self._complete(layer)
-        count_operations(self.layers, self.fed)
+        count_operations(self.layers, self.received)
         used = {name for layer in self.layers for name in (layer.neuron_name, *layer.names)}
-        if factors := only_factors(self.layers, self.fed, self.modules.weights, used):
+        if factors := self._only_factors(used):
             rule = "only make factors of other signals: they are not advised on, and init_model leaves them as they are"
             self.notes.append(f"weights of {first_of(sorted(factors))} {rule}")
         used |= factors
-        readouts = [
-            (name, self.modules.weights[name], fed.sources, fed.shape) for name, fed in self.fed.items() if name not in used
-        ]
+        unused = {name: received for name, received in self.received.items() if name not in used}
+        readouts = [(name, self.modules.weights[name], inputs.sources, inputs.shape) for name, inputs in unused.items()]
         notes = [*self.notes, *self._idle(parameters)]
-        return Trace(self.layers, readouts, self._number_of_steps(), self.calls, self.fed, notes)
+        return Trace(self.layers, readouts, self._number_of_steps(), self.calls, self.received, notes)
 
     def _complete(self, layer: TracedLayer) -> None:
         """Set what only the end of the pass tells."""
@@ -165,10 +164,10 @@ class Layers:
         sources: set[str] = set().union(*(origin.sources for origin in origins))
         scaling: set[str] = set().union(*(origin.scaling for origin in origins))
         feeding = layer.names or ((layer.neuron_name,) if layer.has_inner_weights else ())
-        layer.fed = [self.fed[name] for name in feeding]
+        layer.received = [self.received[name] for name in feeding]
         layer.feeding = tuple(source for source in weights if source in sources or source in layer.names)
-        layer.sources = tuple(sorted({source for each in layer.fed for source in each.sources}))
-        spikes = [below for each in layer.fed for below in each.origins if below.sources != {INPUT}]
+        layer.sources = tuple(sorted({source for each in layer.received for source in each.sources}))
+        spikes = [below for each in layer.received for below in each.origins if below.sources != {INPUT}]
         direct = [f"{source or 'a constant'} without a weight layer" for source in sorted(sources - set(weights))]
         layer.through = tuple(dict.fromkeys([*(step for each in (*spikes, *origins) for step in each.through), *direct]))
         layer.scaled_by = tuple(source for source in layer.names if source in scaling or source not in sources)
@@ -178,21 +177,30 @@ class Layers:
 
     def _irregular(self, layer: TracedLayer) -> list[str]:
         """Reasons why theory does not know the calls of a layer."""
-        words = [] if layer.fed else [f"{layer.neuron_name} follows no weight layer"]
+        words = [] if layer.received else [f"{layer.neuron_name} follows no weight layer"]
         others = [each for each in self.layers if each is not layer]
-        again = [name for name in layer.names if any(self.fed[name].called_again(name, layer, other) for other in others)]
+        again = [name for name in layer.names if any(self.received[name].called_again(name, layer, other) for other in others)]
         words += [f"{name} is called for several layers" for name in again]
-        fewer = len(self.sizes[layer]) > 1 or any(len({x.shape for x in fed.inputs}) > 1 for fed in layer.fed)
+        fewer = len(self.sizes[layer]) > 1 or any(len({x.shape for x in received.inputs}) > 1 for received in layer.received)
         if fewer and not again:
             words.append(f"{layer.neuron_name} receives fewer inputs at some steps: its rates are means over those")
         if layer in self.unsteady:
             words.append(f"{layer.neuron_name} receives other operations at every step")
         return words
 
+    def _only_factors(self, used: set[str]) -> set[str]:
+        """Weights whose currents arrive only as factors of other signals: neither at neurons or in readouts, nor on the way."""
+        senders = [inputs.senders for inputs in self.received.values()]
+        senders += [layer.origin.sources | layer.origin.factors for layer in self.layers if layer.origin is not None]
+        carried = used | (self.modules.weights.keys() - set().union(*senders))  # to neurons, and by readouts out of the model
+        for name, inputs in reversed(list(self.received.items())):
+            carried |= set(inputs.sources) if name in carried else set()
+        return self.received.keys() - carried
+
     def _idle(self, parameters: set[int]) -> list[str]:
         """Notes on weights that are used by functions, and on what did not run."""
         weights, ran = self.modules.weights, {layer.module for layer in self.layers}
-        idle = [name for name in weights if name not in self.fed]
+        idle = [name for name in weights if name not in self.received]
         idle += [name for name, (module, _) in self.modules.spiking.items() if module not in ran | self.modules.inside]
         used = {name for name, weight in weights.items() if any(id(each) in parameters for each in weight.parameters())}
         by_functions = [name for name in idle if name in used]

@@ -23,7 +23,7 @@ from varflow.model.neurons import Neuron
 from varflow.results import late_steps
 from varflow.results.kernel import overlaps_of_pairs
 from varflow.simulation.neurons import Cells, fired, go_on
-from varflow.torch_models.tracing.checks import notes_on_steps, words_of_what_stays
+from varflow.torch_models.tracing.checks import notes_on_steps, unlike_their_class, words_of_what_stays
 from varflow.torch_models.tracing.modules import Neurons
 from varflow.torch_models.tracing.passes import full_precision
 from varflow.torch_models.tracing.trace import trace
@@ -265,12 +265,20 @@ PASSES = 5  # of a model that draws random numbers
 
 
 class MeasuredPass(NamedTuple):
-    """The trace of one pass, the measurements of its layers by neuron, the moments of its weight modules by name, and notes."""
+    """The trace of one pass, the measurements of its layers by neuron, the moments of its weight modules by name, those of them
+    whose output is ``unlike`` that of their class, in words, and notes.
+    """
 
     trace: Trace
     layers: dict[str, LayerMeasurement]
     moments: dict[str, Moments]
+    unlike: dict[str, str]
     notes: list[str]
+
+    @property
+    def covered(self) -> dict[str, Moments]:
+        """The moments of weight modules that moments describe."""
+        return {name: moments for name, moments in self.moments.items() if name not in self.unlike}
 
 
 def trace_and_measure(
@@ -294,11 +302,12 @@ def trace_and_measure(
         same = len(currents) == len(others) and torch.equal(torch.stack(currents), torch.stack(others))
         traced = replace(traced, random=not same)
     measured = recorder.results(inputs)
-    unlike = [(recorder.layers[name].layer, layer.reason) for name, layer in measured.items() if layer.reason]
-    if unlike:
-        only_measured = {layer.module: replace(layer.spiking, neuron=None, reason=reason) for layer, reason in unlike}
+    reasons = [(recorder.layers[name].layer, layer.reason) for name, layer in measured.items() if layer.reason]
+    if reasons:
+        only_measured = {layer.module: replace(layer.spiking, neuron=None, reason=reason) for layer, reason in reasons}
         return trace_and_measure(model, inputs, steps, {**(neurons or {}), **only_measured}, report)
-    return MeasuredPass(traced, measured, moments, [*words_of_what_stays(model), *notes_on_steps(traced, steps)])
+    notes = [*words_of_what_stays(model), *notes_on_steps(traced, steps)]
+    return MeasuredPass(traced, measured, moments, unlike_their_class(traced), notes)
 
 
 def mean_of_passes(

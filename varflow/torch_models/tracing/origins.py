@@ -111,6 +111,7 @@ class Origins:
 
 
 def _after(operation: Layer, words: str, inputs: tuple[Origin, ...]) -> Origin:
+    # A bounded factor, as of attention or gates, hardly depends on the scale of its weights: it carries none on.
     carried = [origin for origin in inputs if not (isinstance(operation, Product) and _bounded(origin))] or inputs
     sources = frozenset().union(*(origin.sources for origin in carried))
     factors = frozenset().union(*(origin.sources | origin.factors for origin in inputs)) - sources

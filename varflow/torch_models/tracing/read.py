@@ -25,7 +25,7 @@ from varflow.model.signals import Layer, Signal
 from varflow.model.sources import Fallback, Measured, Source, Unknown, numbers_of
 from varflow.results.audit import first_of
 from varflow.torch_models.tracing.origins import INPUT, Origin, Sender
-from varflow.torch_models.tracing.traced import Fed, Trace, TracedLayer, by_step, neurons_of, some
+from varflow.torch_models.tracing.traced import Received, Trace, TracedLayer, by_step, neurons_of, some
 from varflow.torch_models.tracing.weights import Moments, why_not_covered, windows_of
 
 LEAST_GAIN = 1e-12  # of weights that are all equal, which have none
@@ -41,7 +41,7 @@ class ReadModel:
         Sums and products that depend on the same weights are ``Unknown``.
     neurons : list of int
         The node of each layer of neurons, in the order of the trace.
-    received : dict of int to str
+    restarts : dict of int to str
         Nodes of measured numbers, with the name of the weights that received them.
     dependent : list of str
         Sums and products that depend on the same weights, in words.
@@ -51,7 +51,7 @@ class ReadModel:
 
     graph: Graph
     neurons: list[int]
-    received: dict[int, str]
+    restarts: dict[int, str]
     dependent: list[str]
     inputs: int
 
@@ -62,7 +62,7 @@ def read_trace(trace: Trace, moments: Mapping[str, Moments], max_inputs: int | N
     for layer in trace.layers:
         reader.add_layer(layer)
     neurons = [reader.neurons[layer.neuron_name] for layer in trace.layers]
-    return ReadModel(Graph(reader.nodes), neurons, reader.received, reader.dependent, reader.inputs)
+    return ReadModel(Graph(reader.nodes), neurons, reader.restarts, reader.dependent, reader.inputs)
 
 
 @dataclass(slots=True, eq=False)
@@ -80,7 +80,7 @@ class _Reader:
     weights: dict[str, int] = field(default_factory=dict)  # the last node of each weight module
     begun: set[str] = field(default_factory=set)  # weight modules, which may receive what they send
     made: dict[Origin, int] = field(default_factory=dict)
-    received: dict[int, str] = field(default_factory=dict)
+    restarts: dict[int, str] = field(default_factory=dict)
     dependent: list[str] = field(default_factory=list)
     inputs: int = 1
 
@@ -104,7 +104,9 @@ class _Reader:
 
     def _earlier(self, layer: TracedLayer) -> list[int]:
         """Nodes that a layer of which theory knows nothing may receive from."""
-        origins = [origin for fed in layer.fed for origin in fed.origins] + ([] if layer.origin is None else [layer.origin])
+        origins = [origin for received in layer.received for origin in received.origins] + (
+            [] if layer.origin is None else [layer.origin]
+        )
         senders = set().union(*(origin.senders for origin in origins))
         names, every = senders | set(layer.feeding), "" in senders
         return [number for nodes in (self.neurons, self.weights) for name, number in nodes.items() if every or name in names]
@@ -125,7 +127,7 @@ class _Reader:
         """The node of a module's output: a layer of neurons that ran before, or weights."""
         if name in self.neurons:
             return self.neurons[name]
-        if name in self.trace.fed and all(layer.neuron_name != name for layer in self.trace.layers):
+        if name in self.trace.received and all(layer.neuron_name != name for layer in self.trace.layers):
             if name not in self.weights and name not in self.begun:
                 self.begun.add(name)
                 self.weights[name] = self._weights(name)
@@ -181,12 +183,12 @@ class _Reader:
     def _weights(self, name: str) -> int:
         """The node of the currents of a weight module."""
         layer = next((layer for layer in self.trace.layers if name in layer.names), None)
-        fed, module = self.trace.fed[name], 0 if layer is None else layer.names.index(name)
+        received, module = self.trace.received[name], 0 if layer is None else layer.names.index(name)
         if layer is None or name not in self.moments or why_not_covered(layer.weights[module]):
-            inputs = [self.origin(origin) for origin in fed.origins if origin.sources != {INPUT}]
+            inputs = [self.origin(origin) for origin in received.origins if origin.sources != {INPUT}]
             words = f"weights of {name}, which moments do not describe"
             return self.add_unknown(words, name, Signal("currents", (1,)), inputs)
-        source = self._received(name, fed, layer, module)
+        source = self._received(name, received, layer, module)
         weight, moments = layer.weights[module], self.moments[name]
         gain, mean_gain = max(moments.gain, LEAST_GAIN), moments.fan_in * moments.weight_mean
         options: dict[str, Any] = {"gain": gain, "mean_gain": mean_gain, "bias_std": moments.bias_std}
@@ -195,7 +197,7 @@ class _Reader:
         else:
             described = Conv(weight.out_channels, **windows_of(weight), **options)
             channels, *area = self.sent[source].shape
-            fits = channels == weight.in_channels and math.prod(area) == math.prod(fed.shape[-len(weight.kernel_size) :])
+            fits = channels == weight.in_channels and math.prod(area) == math.prod(received.shape[-len(weight.kernel_size) :])
         otherwise = Signal("currents", (getattr(weight, "out_features", None) or weight.out_channels,), weighted=True)
         if source not in self.unknown and not fits:
             return self.add_unknown(f"{name} receives other groups of numbers than were sent", name, otherwise, [source])
@@ -217,21 +219,21 @@ class _Reader:
     def _inner_weights(self, layer: TracedLayer, weights: InnerWeights) -> int:
         """The node of the currents of the weights within a neuron module."""
         name = layer.neuron_name
-        fed, width = self.trace.fed[name], len(weights.weight)
+        received, width = self.trace.received[name], len(weights.weight)
         mean, std = weights.bias_moments
         linear = Linear(width, gain=max(weights.gain, LEAST_GAIN), mean_gain=weights.mean_gain, bias_std=std)
-        source, otherwise = self._received(name, fed, layer, 0), Signal("currents", (width,), weighted=True)
+        source, otherwise = self._received(name, received, layer, 0), Signal("currents", (width,), weighted=True)
         return self._with_mean(self.add(linear, source, name=f"{name}.weights", otherwise=otherwise), mean)
 
-    def _received(self, name: str, fed: Fed, layer: TracedLayer, module: int) -> int:
+    def _received(self, name: str, received: Received, layer: TracedLayer, module: int) -> int:
         """The node of what weights receive: where it is not known, or may not be, with the numbers of the pass."""
-        at_input, into = all(origin.sources == {INPUT} for origin in fed.origins), f"into {name}"
-        sources = [] if at_input else [self.origin(origin) for origin in fed.origins]
+        at_input, into = all(origin.sources == {INPUT} for origin in received.origins), f"into {name}"
+        sources = [] if at_input else [self.origin(origin) for origin in received.origins]
         if len(sources) > 1:
             words = f"{name} receives other signals at every step"
             sources = [self.add_unknown(words, into, Signal(INPUT, (1,)), sources)]
         certain = sources and sources[0] not in self.unknown | self.pooled
-        x = self._numbers(layer, module) if fed.kept and not certain else None
+        x = self._numbers(layer, module) if received.stored and not certain else None
         if x is None and not sources:
             return self.add_unknown(f"what {name} receives", into, Signal(INPUT, (1,)))
         if x is None and self.sent[sources[0]].kind != "currents":
@@ -239,19 +241,18 @@ class _Reader:
         numbers = Measured(x) if x is not None and not sources else Fallback(x)
         number = self.add(numbers, *sources, name=into, otherwise=Signal(INPUT, (1,)))
         if x is not None:
-            self.received[number] = name
+            self.restarts[number] = name
         return number
 
     def _numbers(self, layer: TracedLayer, module: int) -> np.ndarray | None:
         """Numbers that a weight module received at some inputs, (steps, inputs, channels, …); one step if all are equal."""
         weight = layer.weights[module] if layer.weights else None
-        received = by_step(layer, module)
-        if len(received) not in (1, self.trace.steps):
+        steps = by_step(layer, module)
+        if len(steps) not in (1, self.trace.steps):
             return None
-        same = bool((received == received[:1]).all())
-        x = received[:1] if same else received
+        x = steps[:1] if bool((steps == steps[:1]).all()) else steps
         x = (x if self.max_inputs is None else some(x, self.max_inputs)).double().cpu().numpy()
-        self.inputs = received.shape[1]
+        self.inputs = steps.shape[1]
         if not np.isfinite(x).all():
             return None
         if weight is None or hasattr(weight, "in_features"):

@@ -5,7 +5,7 @@ receive and return step by step, wherever the loop over time is.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,13 +18,13 @@ from varflow.torch_models.tracing.origins import INPUT, Origin, tensors_in
 
 
 @dataclass(slots=True, eq=False)
-class Fed:
-    """Inputs of one weight module: the ``shape`` at its first call, every ``origin`` that they came from, and, if ``kept``, the
-    ``inputs`` themselves, call by call; and the synaptic ``operations`` of all calls.
+class Received:
+    """Inputs of one weight module: the ``shape`` at its first call, every ``origin`` that they came from, and, if ``stored``,
+    the ``inputs`` themselves, call by call; and the synaptic ``operations`` of all calls.
     """
 
     shape: tuple[int, ...]
-    kept: bool = True
+    stored: bool = True
     origins: dict[Origin, None] = field(default_factory=dict)
     inputs: list[Any] = field(default_factory=list)
     operations: Any = 0.0
@@ -61,7 +61,7 @@ class TracedLayer:
     feeding : tuple of str
         Names of all weight modules whose currents it receives, those that also feed earlier layers included.
     weights : list of modules
-    fed : list of Fed
+    received : list of Received
         Their inputs.
     module : module
         The spiking module.
@@ -95,7 +95,7 @@ class TracedLayer:
     normalised_by: tuple[str, ...] = ()
     origins: dict[Origin, None] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
-    fed: list[Fed] = field(default_factory=list)
+    received: list[Received] = field(default_factory=list)
     feeding: tuple[str, ...] = ()
     current_shape: tuple[int, ...] = ()
     operations: float = math.nan
@@ -126,7 +126,7 @@ class TracedLayer:
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Input shape of its first weight module, at the first call."""
-        return self.fed[0].shape if self.fed else self.current_shape
+        return self.received[0].shape if self.received else self.current_shape
 
     @property
     def undriven(self) -> bool:
@@ -136,22 +136,22 @@ class TracedLayer:
     @property
     def weight_inputs(self) -> list[Any]:
         """Inputs of the weights of an input-driven layer."""
-        return [given for each in self.fed for given in each.inputs] if self.driven else []
+        return [x for received in self.received for x in received.inputs] if self.driven else []
 
 
 @dataclass(slots=True, eq=False)
 class Trace:
     """A traced model: ``layers`` in the order of their first call, ``readouts`` (name, module, sources and input shape of
     weight layers without a neuron), the number of time ``steps``, ``calls``, the layer of every neuron call in order,
-    ``fed``, the inputs of every weight module by its name, ``notes`` on what is unusual, and whether the pass drew ``random``
-    numbers.
+    ``received``, the inputs of every weight module by its name, ``notes`` on what is unusual, and whether the pass drew
+    ``random`` numbers.
     """
 
     layers: list[TracedLayer]
     readouts: list[tuple[str, Any, tuple[str, ...], tuple[int, ...]]]
     steps: int
     calls: list[TracedLayer]
-    fed: dict[str, Fed]
+    received: dict[str, Received]
     notes: list[str] = field(default_factory=list)
     random: bool = False
 
@@ -164,10 +164,10 @@ class Trace:
         """Neuron layers of these names, and those whose spikes reach weights of these names."""
         senders, names, layers = set[str](), list(names), {layer.neuron_name for layer in self.layers}
         for name in names:  # which grows
-            if name in layers or name not in self.fed:
+            if name in layers or name not in self.received:
                 senders.add(name)
             else:
-                names += self.fed[name].senders.difference(names)
+                names += self.received[name].senders.difference(names)
         return senders
 
     @property
@@ -198,18 +198,6 @@ def steps_of(spiking: Spiking, shape: tuple[int, ...]) -> int:
     return shape[spiking.time_axis] if spiking.steps is None else spiking.steps
 
 
-def only_factors(layers: Sequence[TracedLayer], fed: Mapping[str, Fed], weights: Collection[str], used: set[str]) -> set[str]:
-    """Weights whose currents arrive only as factors of other signals: neither at neurons or in readouts, nor on the way."""
-    origins = [layer.origin for layer in layers if layer.origin is not None]
-    arriving = set[str]().union(
-        *(inputs.senders for inputs in fed.values()), *(origin.sources | origin.factors for origin in origins)
-    )
-    carried = used | (set(weights) - arriving)  # to neurons, and by readouts out of the model
-    for name, inputs in reversed(list(fed.items())):
-        carried |= set(inputs.sources) if name in carried else set()
-    return fed.keys() - carried
-
-
 def batch_of(inputs: Any, rows: list[int]) -> int:
     """Number of inputs of a model whose layers have so many rows; patches folded into the batch have rows of their own."""
     sizes = {size for tensor in tensors_in(inputs) for size in tensor.shape[:2]}  # time or batch comes first
@@ -218,7 +206,7 @@ def batch_of(inputs: Any, rows: list[int]) -> int:
 
 def by_step(layer: TracedLayer, module: int = 0) -> Any:
     """The input of one weight module of an input-driven layer, steps first; a single step if it was called once."""
-    calls, spiking, shape = layer.fed[module].inputs, layer.spiking, layer.current_shape
+    calls, spiking, shape = layer.received[module].inputs, layer.spiking, layer.current_shape
     first, axes = calls[0], axes_of_a_step(layer, module)
     if len(calls) > 1 or spiking.time_axis is None:
         x = torch.stack(calls)

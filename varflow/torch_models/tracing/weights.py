@@ -20,7 +20,7 @@ from varflow.model.layers import Layer, Pool
 from varflow.model.merges import Concat, Product, Sum
 from varflow.torch_models.tracing.origins import INPUT, Origin, Sender
 from varflow.torch_models.tracing.passes import full_precision
-from varflow.torch_models.tracing.traced import Fed, TracedLayer
+from varflow.torch_models.tracing.traced import Received, TracedLayer
 
 EMPTY = "a layer has no neurons or no inputs"
 
@@ -154,7 +154,7 @@ def _keeps_spikes(operation: Sender | Layer, weights: Container[str]) -> bool:
     return isinstance(operation, Product | Concat) or (isinstance(operation, Pool) and operation.kind == "max")
 
 
-def count_operations(layers: Sequence[TracedLayer], fed: Mapping[str, Fed]) -> None:
+def count_operations(layers: Sequence[TracedLayer], received: Mapping[str, Received]) -> None:
     """Set ``operations`` of every layer: of its weights, of those that make factors of its currents, and of those before them
     without a neuron between, each once; those of weights called for several layers in equal parts.
     """
@@ -162,8 +162,8 @@ def count_operations(layers: Sequence[TracedLayer], fed: Mapping[str, Fed]) -> N
     for layer in layers:
         factors = frozenset() if layer.origin is None else layer.origin.factors
         names = list(layer.names)
-        for senders in chain([factors], (fed[name].senders for name in names)):  # names grow
-            before = [source for source in sorted(senders) if source in fed and source not in counted]
+        for senders in chain([factors], (received[name].senders for name in names)):  # names grow
+            before = [source for source in sorted(senders) if source in received and source not in counted]
             names += before
             counted.update(before)
-        layer.operations = sum(float(fed[name].operations) / counted[name] for name in names) if names else math.nan
+        layer.operations = sum(float(received[name].operations) / counted[name] for name in names) if names else math.nan
