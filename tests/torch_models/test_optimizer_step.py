@@ -214,8 +214,8 @@ def test_the_numbers_are_those_of_a_real_step_of_a_copy(shortcut, optimiser, ste
 
 
 def test_flips_are_those_of_theory_at_the_direct_changes():
-    """Within three standard errors and 12 %, by which flips at infinite width are more than those of 200 neurons; half the change
-    is rejected.
+    """Within three standard errors and 12 %, by which flips at infinite width are more than those of 200 neurons; those of half
+    the change are rejected.
     """
     x = torch.rand(60, 64, generator=torch.Generator().manual_seed(0))
     direct, flips = [], []
@@ -234,7 +234,7 @@ def test_flips_are_those_of_theory_at_the_direct_changes():
     whole, half = (vf.flips(network, direct=part * np.mean(direct, axis=0)).flips for part in (1.0, 0.5))
     off = [np.abs(np.mean(flips, axis=0) - theory) < 3 * error + 0.12 * theory for theory in (whole, half)]
     assert off[0].all()
-    assert not off[1][:2].any()
+    assert not off[1].all()
 
 
 def test_a_normalised_layer_changes_by_its_normalisation_too():

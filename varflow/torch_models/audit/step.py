@@ -113,7 +113,7 @@ def one_step(
     traced: Trace,
     seen: Mapping[str, LayerMeasurement],
     optimizer: Any,
-    loss: Callable[..., Any],
+    loss: Any,
     targets: Any,
 ) -> OptimizerStep:
     """Changes of each layer by the optimiser's next step, after the checks of it and of targets; it and the model stay as they
@@ -135,7 +135,7 @@ class _Passes:
 
     def __init__(self, model: Any, steps: int | None, traced: Trace, loss: Callable[..., Any]):
         self.model, self.steps, self.traced, self.loss = model, steps, traced, loss
-        self.before: list[tuple[Any, Any]] = []  # currents and output of every call of a neuron
+        self.before: list[tuple[Any, Any, float]] = []  # currents, output and Σ (I - Ī)² of every call of a neuron
         self.sums: dict[tuple[TracedLayer, str], float] = defaultdict(float)
         self.gradients: list[dict[int, Any]] = []  # of all weights, before and after
 
@@ -201,22 +201,23 @@ class _Passes:
 
     def _note(self, layer: TracedLayer, number: int, current: Any, run: Callable[[], Any]) -> Any:
         I, out = copied(current), run()
-        self.before.append((I, _held(out)))
-        self.sums[layer, "spread"] += _deviations(layer, I)
+        spread = _deviations(layer, I)
+        self.before.append((I, _held(out), spread))
+        self.sums[layer, "spread"] += spread
         return out
 
     def _replay(self, layer: TracedLayer, number: int, current: Any, run: Callable[[], Any]) -> Any:
-        I, out = self.before[number]
+        I, out, spread = self.before[number]
         change = _difference(current, I)
         if not math.isnan(change):
             self.sums[layer, "direct"] += change
-            self.sums[layer, "spread_then"] += _deviations(layer, I)
+            self.sums[layer, "spread_then"] += spread
         if current.shape == I.shape and 0 not in current.stride():
             current.copy_(I)  # so that shortcuts do not carry the change to the next layer
         return _held(out)
 
     def _compare(self, layer: TracedLayer, number: int, current: Any, run: Callable[[], Any]) -> Any:
-        (I, before), out = self.before[number], run()
+        (I, before, _), out = self.before[number], run()
         S, S_before = (tensors_in(each)[0].detach() for each in (out, before))
         self.sums[layer, "currents"] += _difference(current.detach(), I)
         now, then = _square(S), _square(S_before)
@@ -306,11 +307,10 @@ def _result(traced: Trace, optimizer: Any, fresh: bool, passes: _Passes) -> Opti
     name, rates = type(optimizer).__name__, {float(group["lr"]) for group in optimizer.param_groups if "lr" in group}
     rate = rates.pop() if len(rates) == 1 else math.nan
     plain = all(len(traced.senders_to(layer)) == 1 and not layer.normalised_by for layer in layers)
-    advice, words = _advice(name, rate, fresh, columns["direct"], plain)
+    (every, other, of_first), words = _advice(name, rate, fresh, columns["direct"], plain)
     first = f"{name}'s next step, made on half of the batch and measured on the other: D = √Σ direct² = {change:.3g}"
-    return OptimizerStep(
-        tuple(layer.neuron_name for layer in layers), name, rate, change, *advice, **columns, notes=(first, *words)
-    )
+    names = tuple(layer.neuron_name for layer in layers)
+    return OptimizerStep(names, name, rate, change, every, other, of_first, **columns, notes=(first, *words))
 
 
 def _advice(name: str, rate: float, fresh: bool, direct: np.ndarray, plain: bool) -> tuple[list[float | None], list[str]]:
