@@ -297,6 +297,7 @@ def test_a_step_of_zero_turns_nothing_over(model):
     assert (step.direct == 0).all()
     assert (step.currents == 0).all()
     assert (step.kept == 1).all()
+    assert step.plot().axes[0].get_yscale() == "linear"
     assert step.rate is None
     assert step_of(net, batch, torch.optim.SGD(net.parameters(), lr=0.1), **options).kept.max() < 1  # another one does
 

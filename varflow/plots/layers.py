@@ -136,17 +136,17 @@ def _draw_step(step: OptimizerStep, layer: np.ndarray, changes: Any, fractions: 
             ax.plot(layer, getattr(step, name), color=colour, marker=".", lw=1.4, label=name)
         ax.legend(frameon=False)
         ax.spines[["top", "right"]].set_visible(False)
-    changes.set(ylabel="change of currents", yscale="log")
+    changes.set(ylabel="change of currents", yscale="log" if step.change > 0 else "linear")
     fractions.set(ylabel="fraction", ylim=(min(0.0, float(np.nanmin(step.kept, initial=0.0))) - 0.03, 1.03))
 
 
 def plot_coordinate_check(check: CoordinateCheck, ax: Any = None) -> Any:
-    """Change over widths with its fit, a line for each layer from dark (first) to light (last)."""
+    """Change over widths, dots and their medians, a line for each layer from dark (first) to light (last)."""
     instance("check", check, CoordinateCheck)
-    ax, mean = axes(ax), np.log(check.change).mean(axis=1)
+    ax, middle = axes(ax), np.median(check.change, axis=1)
     for l, colour in enumerate(colours(len(check.layers))):
         slope = f"{check.slope[l]:.2f} ± {check.error[l]:.2f}"
-        ax.plot(check.widths, np.exp(mean[:, l]), color=colour, lw=1.2, label=f"{check.layers[l]}: {slope}")
+        ax.plot(check.widths, middle[:, l], color=colour, lw=1.2, label=f"{check.layers[l]}: {slope}")
         ax.plot(np.repeat(check.widths, check.change.shape[1]), check.change[:, :, l].ravel(), ".", color=colour, ms=4)
     ax.set(xlabel="width, $n$", ylabel=f"change, {check.quantity}", xscale="log", yscale="log")
     ax.legend(title="slope in $\\ln n$", **BESIDE)

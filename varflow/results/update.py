@@ -237,10 +237,10 @@ class CoordinateCheck(ReadOnly, Exported, Shown):
 
     def _table(self) -> Table:
         size = max(6, *map(len, self.layers))
-        ends = np.exp(np.log(self.change[[0, -1]]).mean(axis=1)) if self.change.min() > 0 else self.change[[0, -1]].mean(axis=1)
+        ends = np.median(self.change[[0, -1]], axis=1)
         rows = [
             (name, *(f"{end[l]:.3g}" for end in ends), f"{measured(self.slope[l], '.2f')} ± {measured(self.error[l], '.2f')}")
             for l, name in enumerate(self.layers)
         ]
-        header = ("neuron", *(f"n = {width}" for width in self.widths[[0, -1]]), "slope in ln n")
+        header = ("neuron", *(f"n = {width:g}" for width in self.widths[[0, -1]]), "slope in ln n")
         return Table(f"CoordinateCheck of {self.quantity}", f"{{:<{size}}} {{:>9}} {{:>9}} {{:>15}}", rows, header)
