@@ -87,7 +87,7 @@ def same_parameters(name):
 
 @pytest.mark.parametrize("name", sorted(theory_names() & set(reference.__all__) - OWN_PARAMETERS))
 def test_a_reference_takes_the_same_parameters(name):
-    """Weights are normal there; a network's own parameters are spelt out. Blocks and networks are held to plain chains and recursions."""
+    """Weights are normal there; a network's own parameters are spelt out. Blocks and networks are held to chains."""
     missing, extra = same_parameters(name)
     assert missing <= {"weights", "block", "network"}
     assert extra == {"digits"} | WIDER.get(name, set())

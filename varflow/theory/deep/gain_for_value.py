@@ -56,7 +56,7 @@ class Rung:
     search: Search
 
     @property
-    def stopped_early(self) -> bool:
+    def settles(self) -> bool:
         """True if the best network ended before the depth; in one that lives and does not grow, layers no longer change."""
         return self.search.best.layers < self.question.depth
 
@@ -88,7 +88,7 @@ class Rung:
     def error(self, points: int) -> float:
         """Error of ln g: of the value over its slope, and by early death in whole networks of fewer points than asked for."""
         best, least = self.search.best, self.search.slope.least
-        early = self.question.early_death(self.responses) if self.responses.points < points and not self.stopped_early else 0.0
+        early = self.question.early_death(self.responses) if self.responses.points < points and not self.settles else 0.0
         return math.hypot(best.error / least, best.miss / least, early)
 
 
@@ -148,8 +148,8 @@ def _ladder(question: Question, responses: Responses, report: Report) -> Rung:
 def _affordable(question: Question, responses: Responses, rung: Rung | None) -> Responses:
     """The points asked for: scrambles, then points halved until one network fits into the work, or two where layers settle."""
     layers = question.depth
-    if rung and rung.stopped_early:  # more points see smaller changes, and so more layers: half as many again
-        layers = min(2 * rung.search.best.layers * 3 // 2, question.depth)
+    if rung and rung.settles:  # two networks, each half as deep again: more points see smaller changes
+        layers = min(3 * rung.search.best.layers, question.depth)
     while responses.points * responses.scrambles * question.steps * layers > WORK and responses.points > COARSE:
         fewer = {"scrambles": responses.scrambles // 2} if responses.scrambles > 2 else {"points": responses.points // 2}
         responses = replace(responses, **fewer)
