@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch")
 snntorch = pytest.importorskip("snntorch")
 
 from varflow.torch_models.audit.gradients import gradients  # noqa: E402
+from varflow.torch_models.audit.step import one_step  # noqa: E402
 from varflow.torch_models.initialise.filling import fill  # noqa: E402
 from varflow.torch_models.initialise.layer_gains import deep_layer  # noqa: E402
 from varflow.torch_models.initialise.planner import Planner  # noqa: E402
@@ -121,6 +122,29 @@ def test_gradients_over_a_forward_and_backward_pass(benchmark, clock):
     benchmark.pedantic(lambda: found.update(least(clock, size(5, 1), **calls)), rounds=1)
     for name in ("gradients", "monitor"):
         benchmark.extra_info[f"{name} / forward and backward pass, {clock.name}"] = found[name] / found["backward"]
+
+
+def test_a_step_over_its_passes(benchmark, clock):
+    """An optimiser's step in ten layers, over three forward and three backward passes of half the batch."""
+    depth, batch = size((10, 256), (3, 4))
+    model, x = Perceptron(WIDTH, depth, STEPS), torch.rand(batch, WIDTH)
+    vf.init.init_model(model, x)
+    traced, seen, *_ = trace_and_measure(model, x, None)
+    optimizer, labels, loss = (
+        torch.optim.Adam(model.parameters()),
+        torch.arange(batch) % WIDTH,
+        torch.nn.functional.cross_entropy,
+    )
+
+    def passes():
+        for _ in range(3):
+            model.zero_grad()
+            loss(model(x[::2]), labels[::2]).backward()
+
+    calls = {"passes": passes, "step": lambda: one_step(model, x, None, traced, seen, optimizer, loss, labels)}
+    found = {}
+    benchmark.pedantic(lambda: found.update(least(clock, ROUNDS, **calls)), rounds=1)
+    benchmark.extra_info[f"step / its passes, {clock.name}"] = found["step"] / found["passes"]
 
 
 @pytest.mark.parametrize("make", [fifty_layers, maps_with_pools])

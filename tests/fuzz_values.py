@@ -185,6 +185,9 @@ def each(names, values):
     return dict.fromkeys(names.split(), tuple(values))
 
 
+STEP = "vf.OptimizerStep(('a', 'b'), 'Adam', 1e-3, 0.1, 1e-3, None, None, *np.full((4, 2), 0.5))"
+COORDINATES = "vf.CoordinateCheck('direct', ('a',), np.array([8, 16]), np.full((2, 2, 1), 0.1), np.zeros(1), np.ones(1))"
+
 # By callable or parameter.
 GOOD = {
     # numbers
@@ -344,6 +347,13 @@ GOOD = {
     "learning_rate.inputs": ["None", PATTERNS, "np.ones((2, 4)).cumsum(0)"],
     "learning_rate.optimizer": ["'adam'", "'Adam'", "'sgd'", "'lion'"],
     "learning_rate.batch": ["None", "1", "50"],
+    **each("audit.optimizer audit.targets Monitor.optimizer Monitor.targets", ["None"]),
+    "plot_step.step": [STEP],
+    "OptimizerStep.of.layer": ["'a'", "'c'"],
+    "check": [COORDINATES],
+    "coordinate_check.make": ["(lambda width: {})"],
+    "coordinate_check.widths": ["(8, 16)", "[4]"],
+    "coordinate_check.quantity": ["'currents'", "'direct'"],
     "kernel": [KERNEL],
     "flips": [f"vf.flips({IN_TIME}, direct=0.1, points=64)", f"vf.flips({SMALL}, relative=0.1, repeats=2)"],
     "found": [READABLE],
@@ -444,6 +454,8 @@ INSTANCES = {
     "SpikeChain": [f"vf.SpikeChain({SMALL})", f"vf.SpikeChain({BIAS})"],
     "TemporalCriticalGain": [CRITICAL],
     "Flips": [f"vf.flips({IN_TIME}, direct=0.1, points=64)", f"vf.flips({SMALL}, relative=0.1, repeats=2)"],
+    "CoordinateCheck": [COORDINATES],
+    "OptimizerStep": [STEP],
     "LearningRate": [f"vf.learning_rate({SMALL}, np.eye(3) + 1, points=64)"],
     "Trainability": [f"vf.trainability({IN_TIME}, points=64, scrambles=2)"],
     "TemporalFixedPoint": [f"vf.temporal_fixed_point({IN_TIME}, points=256)"],

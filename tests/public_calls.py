@@ -89,6 +89,11 @@ def audited(**options):
     return vf.audit(model(**options), X, steps=3)
 
 
+def stepped(net):
+    optimizer = torch.optim.Adam(net.parameters())
+    return vf.audit(net, X, lambda y: y.square().sum(), optimizer=optimizer, steps=3)
+
+
 def with_a_generator(fill, *given, **options):
     return lambda: fill(torch.empty(6, 8), *given, generator=drawn(), **options)
 
@@ -116,6 +121,7 @@ def simulated():
 CALLS = {
     "audit": audited,
     "audit of a random model": lambda: audited(random=True),
+    "audit of a step": lambda: stepped(model()),
     "audit with gradients": lambda: vf.audit(model(), X, steps=3, gradients=True),
     "Monitor": monitored,
     "catalogue": lambda: vf.catalogue(width=20, depth=4).to_dict(),

@@ -44,6 +44,8 @@ WANTED = {
     "FixedPoints": "FixedPoints, as vf.fixed_points returns them",
     "Flips": "Flips, as vf.flips returns them",
     "GradientFlow": "a GradientFlow, as vf.gradient_flow returns it",
+    "CoordinateCheck": "a CoordinateCheck, as vf.testing.coordinate_check returns it",
+    "OptimizerStep": "an OptimizerStep, the .step of an AuditReport",
     "DepthScales": "DepthScales, as vf.depth_scales returns them",
     "Kernel": "a Kernel, as vf.kernel returns it",
     "Network": "vf.Network(width=…, depth=…, gain=…)",

@@ -39,6 +39,14 @@ def kept(root: Any, work: Callable[[], T]) -> T:
     return alone(lambda: _undoing(root, work, keep=False))
 
 
+def rewinding(root: Any, but: Iterable[Any] = ()) -> Callable[[], None]:
+    """A function that puts everything back at each call, but for some objects and what only they hold; to begin passes alike
+    within :func:`kept`.
+    """
+    undo = _Snapshot(root, but).undo
+    return lambda: to_the_end([*undo])
+
+
 def all_or_nothing(root: Any, work: Callable[[], T]) -> T:
     """The value of ``work()``, whose changes stay; if it fails or is interrupted, all is as before, as by :func:`kept`."""
     return alone(lambda: _undoing(root, work, keep=True))
@@ -84,7 +92,7 @@ def to_the_end(calls: list[Callable[[], Any]]) -> None:
 class _Snapshot:
     """``undo``: calls that bring back what was found from ``root`` on; each can be repeated. ``lost`` names what has none."""
 
-    def __init__(self, root: Any):
+    def __init__(self, root: Any, but: Iterable[Any] = ()):
         self.torch = require("torch", "torch")
         self.undo: list[Callable[[], Any]] = [
             self.torch.clear_autocast_cache,  # at the end: it would go on with other weights
@@ -93,7 +101,9 @@ class _Snapshot:
             *(partial(_set_back, get, put, get()) for get, put in _settings(self.torch)),
         ]
         self.lost: list[str] = []
-        self.found: dict[int, Any] = {}  # held, so that no other object gets the id of one that is dropped
+        self.found: dict[int, Any] = {
+            id(each): each for each in but
+        }  # held, so that no other object gets the id of one that is dropped
         waiting = [("", value) for value in (root, self.torch.default_generator, *_hooks_of_all_modules(self.torch))]
         while waiting:
             name, value = waiting.pop()

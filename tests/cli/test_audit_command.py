@@ -77,6 +77,10 @@ def generator_is_closed():
     return made(lambda x: (_ for _ in ()).throw(GeneratorExit("enough")))
 def says_nothing():
     raise Wordless
+def with_a_loss():
+    return *made(), lambda y: (y - 1).square().sum()
+def with_targets():
+    return *made(), torch.nn.functional.mse_loss, torch.rand(2, 8)
 def changes_the_path():
     sys.path[:] = [place for place in sys.path if place][::-1]
     return made()
@@ -173,3 +177,29 @@ def test_gradients_are_an_option(audited):
         code, out, _ = audited(f"whole{option}")
         assert code in (0, 1)
         assert all((layer["gradient_norm"] is not None) is measured for layer in json.loads(out)["layers"])
+
+
+@pytest.mark.parametrize("factory", ["with_a_loss", "with_targets"])
+def test_a_step_is_an_option(audited, factory):
+    code, out, _ = audited(f"{factory} --optimizer adam --learning-rate 0.002")
+    assert code in (0, 1)
+    step = json.loads(out)["step"]
+    assert (step["optimizer"], step["learning_rate"]) == ("Adam", 0.002)
+    assert step["direct"][0] > 0
+    assert json.loads(audited("whole")[1])["step"] is None
+
+
+WRONG_STEPS = {
+    "whole --optimizer adam": "loss=None is needed with an optimizer's step",
+    "with_a_loss --optimizer adem": "--optimizer adem is no optimiser of torch.optim",
+    "with_a_loss --optimizer lbfgs": "--optimizer LBFGS makes no single step",
+    "with_a_loss": "must return (model, inputs)",
+    "whole --learning-rate 0.1": "is the rate of --optimizer",
+}
+
+
+@pytest.mark.parametrize("words", WRONG_STEPS)
+def test_a_step_that_cannot_be_made_is_one_line(audited, words):
+    code, out, err = audited(words)
+    assert (code, out) == (2, "")
+    assert WRONG_STEPS[words] in err.splitlines()[-1]

@@ -144,6 +144,16 @@ def learning_rate():
     return vf.learning_rate(vf.Network(width=40, depth=3, gain=2.5), np.eye(3) + 1)
 
 
+def optimizer_step():
+    notes = ("D", "rate")
+    return vf.OptimizerStep(("a", "b"), "Adam", 1e-3, 0.1, 1.5e-3, None, None, *np.linspace(0, 1, 8).reshape(4, 2), notes=notes)
+
+
+def coordinate_check():
+    change = np.linspace(0.1, 1, 12).reshape(2, 3, 2)
+    return vf.CoordinateCheck("direct", ("a", "b"), np.array([8, 16]), change, np.ones(2), np.full(2, 0.1))
+
+
 def kernel():
     network = vf.Network(width=20, depth=2, gain=2.5, steps=2, neuron=vf.Neuron(decay=0.5))
     return vf.kernel(network, np.eye(3), repeats=2)
@@ -178,6 +188,8 @@ RESULTS = [
         flips,
         sampled_flips,
         learning_rate,
+        optimizer_step,
+        coordinate_check,
     ),
 ]
 

@@ -29,23 +29,31 @@ def audit(
     gradients: Annotated[
         bool, typer.Option("--gradients", help="Measure a backward pass too: which gradients arrive.")
     ] = False,
+    optimizer: Annotated[
+        str | None, opt.option("Measure the next step of an optimiser of torch.optim too: adam, adamw, sgd, …", "NAME")
+    ] = None,
+    learning_rate: Annotated[float | None, opt.real("Of --optimizer; default: torch's.", "η")] = None,
     as_json: opt.Json = False,
 ) -> None:
     """Tell which layers of a model fire, and why one is dead.
 
     Exit code 0 if the network is healthy, 1 if not, 2 if the model cannot be made or run. The module is imported, from the
-    current folder first. With --json, what it prints goes to stderr.
+    current folder first. With --json, what it prints goes to stderr. For --optimizer the function returns (model, inputs,
+    loss), or (model, inputs, loss, targets) for a loss of output and targets.
 
     \b
     Examples:
       varflow audit my_package.training:model_and_batch
       varflow audit train:make --steps 20 --json
+      varflow audit train:make --optimizer adam --learning-rate 1e-3
     """
     path = sys.path
     sys.path = ["", *path]
     try:
-        model, inputs = _model_and_inputs(factory, as_json)
-        run = partial(vf.audit, model, inputs, steps=steps, gradients=gradients, progress=opt.bar(as_json))
+        made = _made(factory, as_json, 2 if optimizer is None else 4)
+        run = partial(vf.audit, steps=steps, gradients=gradients, progress=opt.bar(as_json))
+        names = ("model", "inputs", "loss", "targets")[: len(made)]
+        run = partial(run, **dict(zip(names, made, strict=True)), optimizer=_optimizer(made[0], optimizer, learning_rate))
         report = _result(run, factory, as_json, "makes a model that cannot be run", passed_on=vf.VarflowError)
     finally:
         sys.path = path
@@ -68,8 +76,19 @@ def _redirected(as_json: bool) -> Iterator[None]:
         os.close(stdout)
 
 
-def _model_and_inputs(factory: str, as_json: bool) -> tuple[Any, Any]:
-    """The model and inputs that the user's function returns; DomainError in one line if it fails."""
+def _optimizer(model: Any, name: str | None, rate: float | None) -> Any:
+    """An optimiser of torch by its name, in small letters or its own."""
+    if name is None:
+        return opt.refuse("is the rate of --optimizer", learning_rate=rate) if rate is not None else None
+    torch = sys.modules.get("torch")  # loaded by the model's module
+    kinds = {} if torch is None else {key.lower(): kind for key, kind in vars(torch.optim).items() if isinstance(kind, type)}
+    if name.lower() not in kinds.keys() - {"optimizer"}:
+        raise vf.DomainError("optimizer", name, "is no optimiser of torch.optim: adam, adamw, sgd, …")
+    return kinds[name.lower()](model.parameters(), **({} if rate is None else {"lr": rate}))
+
+
+def _made(factory: str, as_json: bool, most: int) -> tuple[Any, ...]:
+    """Model, inputs and more, at most so many in all, that the user's function returns; DomainError in one line if it fails."""
     module, _, name = factory.partition(":")
     if not module or not name:
         raise vf.DomainError("factory", factory, "must be MODULE:NAME, as in my_package.training:model_and_batch")
@@ -81,7 +100,7 @@ def _model_and_inputs(factory: str, as_json: bool) -> tuple[Any, Any]:
     if wrong := _no_function(named):
         raise vf.DomainError("factory", factory, f"{wrong}; name a function that returns (model, inputs)")
     made = _result(named, factory, as_json, "cannot be run")
-    if not isinstance(made, tuple) or len(made) != 2:
+    if not isinstance(made, tuple) or not 2 <= len(made) <= most:
         raise vf.DomainError("factory", factory, f"must return (model, inputs), not a {type(made).__name__}")
     return made
 

@@ -12,11 +12,13 @@ from varflow.plots.experiment import plot_comparison, plot_experiment, plot_expe
 from varflow.plots.fixed_points import plot_fixed_points, plot_temporal_critical_gain
 from varflow.plots.layers import (
     plot_audit,
+    plot_coordinate_check,
     plot_flips,
     plot_gradient_flow,
     plot_kernel,
     plot_profile,
     plot_readable_depth,
+    plot_step,
     plot_training,
 )
 from varflow.results.training import TrainingHistory
@@ -27,11 +29,13 @@ for _kind, _figure in {
         plot_catalogue(result) if ensembles is None else plot_methods(result, ensembles)
     ),
     results.Comparison: plot_comparison,
+    results.CoordinateCheck: plot_coordinate_check,
     results.DepthScales: plot_depth_scales,
     results.FixedPoints: plot_fixed_points,
     results.Flips: plot_flips,
     results.GradientFlow: plot_gradient_flow,
     results.Kernel: plot_kernel,
+    results.OptimizerStep: plot_step,
     results.PhaseDiagram: plot_phase_diagram,
     results.Profile: plot_profile,
     results.ReadableDepth: plot_readable_depth,

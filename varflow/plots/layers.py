@@ -8,7 +8,7 @@ import numpy as np
 
 from varflow._checks import DomainError, instance
 from varflow.plots.style import ALARM, BESIDE, GREY, axes, colours, draw_map, layers, marker, new_figure
-from varflow.results import AuditReport, Flips, GradientFlow, Kernel, Profile, ReadableDepth
+from varflow.results import AuditReport, CoordinateCheck, Flips, GradientFlow, Kernel, OptimizerStep, Profile, ReadableDepth
 from varflow.results.training import TOTAL, TrainingHistory
 
 
@@ -118,6 +118,42 @@ def plot_flips(flips: Flips, ax: Any = None) -> Any:
     return ax
 
 
+def plot_step(step: OptimizerStep) -> Any:
+    """Direct and whole change of currents over layers, and below the flips and what is kept of gradients."""
+    instance("step", step, OptimizerStep)
+    figure = new_figure(figsize=(5.6, 4.6), dpi=150, layout="constrained")
+    changes, fractions = figure.subplots(2, 1, sharex=True)
+    _draw_step(step, np.arange(1, len(step.layers) + 1), changes, fractions)
+    fractions.set(xlabel="layer")
+    fractions.xaxis.get_major_locator().set_params(integer=True)
+    changes.set_title(f"next step of {step.optimizer}: $D$ = {step.change:.3g}", fontsize=10)
+    return figure
+
+
+def _draw_step(step: OptimizerStep, layer: np.ndarray, changes: Any, fractions: Any) -> None:
+    one, other = colours(2)
+    for ax, names in ((changes, {"direct": one, "currents": other}), (fractions, {"flips": one, "kept": other})):
+        for name, colour in names.items():
+            ax.plot(layer, getattr(step, name), color=colour, marker=".", lw=1.4, label=name)
+        ax.legend(frameon=False)
+        ax.spines[["top", "right"]].set_visible(False)
+    changes.set(ylabel="change of currents", yscale="log" if step.change > 0 else "linear")
+    fractions.set(ylabel="fraction", ylim=(min(0.0, float(np.nanmin(step.kept, initial=0.0))) - 0.03, 1.03))
+
+
+def plot_coordinate_check(check: CoordinateCheck, ax: Any = None) -> Any:
+    """Change over widths, dots and their medians, a line for each layer from dark (first) to light (last)."""
+    instance("check", check, CoordinateCheck)
+    ax, middle = axes(ax), np.median(check.change, axis=1)
+    for l, colour in enumerate(colours(len(check.layers))):
+        slope = f"{check.slope[l]:.2f} ± {check.error[l]:.2f}"
+        ax.plot(check.widths, middle[:, l], color=colour, lw=1.2, label=f"{check.layers[l]}: {slope}")
+        ax.plot(np.repeat(check.widths, check.change.shape[1]), check.change[:, :, l].ravel(), ".", color=colour, ms=4)
+    ax.set(xlabel="width, $n$", ylabel=f"change, {check.quantity}", xscale="log", yscale="log")
+    ax.legend(title="slope in $\\ln n$", **BESIDE)
+    return ax
+
+
 def _width(repeats: int | None) -> str:
     if repeats is None:
         return "infinite width"
@@ -126,12 +162,16 @@ def _width(repeats: int | None) -> str:
 
 def plot_audit(report: AuditReport) -> Any:
     """Measured and predicted late rate, and variance, over layers; a dotted line marks the first dead one, open dots the
-    layers that are not healthy. Lines are predicted, dots measured.
+    layers that are not healthy. Lines are predicted, dots measured. Below, if it was measured, what a step changes.
     """
     instance("report", report, AuditReport)
-    figure = new_figure(figsize=(7, 5), dpi=150, layout="constrained")
+    panels = 2 if report.step is None else 4
+    figure = new_figure(figsize=(7, 2.5 * panels), dpi=150, layout="constrained")
     layer, colour = np.arange(1, len(report.layers) + 1), colours(1)[0]
-    rates, variances = figure.subplots(2, 1, sharex=True)
+    rates, variances, *of_step = figure.subplots(panels, 1, sharex=True)
+    if report.step is not None:
+        names = [audited.neuron_name for audited in report.layers]
+        _draw_step(report.step, np.array([names.index(name) + 1 for name in report.step.layers]), *of_step)
     predicted = np.array([audited.predicted_rate for audited in report.layers])
     spread = np.array([audited.predicted_std for audited in report.layers])
     rates.fill_between(layer, np.maximum(predicted - spread, 0), predicted + spread, alpha=0.2, lw=0, color=colour)
@@ -146,10 +186,11 @@ def plot_audit(report: AuditReport) -> Any:
     rates.legend(frameon=False)
     variances.plot(layer, [audited.predicted_variance for audited in report.layers], "-", lw=1.4, color=colour)
     variances.plot(layer, [audited.variance for audited in report.layers], ".", color=colour)
-    variances.set(xlabel="layer", ylabel=r"late variance, $\mathrm{Var}[H]$", ylim=(0, None))
+    variances.set(ylabel=r"late variance, $\mathrm{Var}[H]$", ylim=(0, None))
     every = -(-len(layer) // 24)  # of more than 24 layers every n-th is named
     names = [audited.label for audited in report.layers[::every]]
-    variances.set_xticks(layer[::every], names, rotation=45 if max(map(len, names)) > 3 else 0, ha="right", fontsize=7)
+    figure.axes[-1].set(xlabel="layer")
+    figure.axes[-1].set_xticks(layer[::every], names, rotation=45 if max(map(len, names)) > 3 else 0, ha="right", fontsize=7)
     if report.first_dead is not None:
         rates.axvline(layer[report.layers.index(report[report.first_dead])], color="0.4", ls=":", lw=1)
     for ax in (rates, variances):

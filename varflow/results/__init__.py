@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from varflow.results.initialization import CorrectedGain, CorrectedGainTable, Initialization, LayerPlan, ModelPlan
     from varflow.results.kernel import Kernel, ReadableDepth
     from varflow.results.profile import Comparison, Ensemble, Profile, deviation
-    from varflow.results.update import Flips, LearningRate
+    from varflow.results.update import CoordinateCheck, Flips, LearningRate, OptimizerStep
 
 __getattr__, __dir__ = loaded_when_asked(globals())
 __all__ = __dir__()  # pyright: ignore[reportUnsupportedDunderAll]

@@ -14,6 +14,7 @@ from varflow._display import Shown, Table, draw, measured, several
 from varflow.model.surrogate import Surrogate
 from varflow.results.audited_layer import DESCRIBED, FLOOR, MORE, MOSTLY, SATURATED, AuditedLayer, lost_inputs, weights_of
 from varflow.results.export import Exported, dataset, named, numbered, records
+from varflow.results.update import STEP, OptimizerStep
 
 CAUSES = {
     "dead input": "the input is zero, always or in the second half of the steps: nothing drives the first layer",
@@ -55,7 +56,7 @@ class AuditReport(Exported, Shown):
     spikes of two inputs, and by ``theory``; the ``verdict``.
     After a backward pass also ``gradient``, the norm by the layer's currents, and ``theory``, its prediction;
     ``χ``, by which one step multiplies its square from the next layer; ``no grad``, the fraction of neurons that no gradient
-    reaches.
+    reaches. With an optimiser also ``direct``, ``currents``, ``flips`` and ``kept`` of its next step.
 
     Attributes
     ----------
@@ -87,6 +88,8 @@ class AuditReport(Exported, Shown):
         The surrogate derivative of the same formula with which the gradient norm of the first layer is that of the last, if
         gradients vanish or explode and theory covers them. None, as nothing helps yet, if a hidden layer is dead or gradients
         are cut.
+    step : OptimizerStep or None
+        What the next step of the optimiser changes in each layer.
     """
 
     layers: tuple[AuditedLayer, ...]
@@ -99,6 +102,7 @@ class AuditReport(Exported, Shown):
     method: str
     notes: tuple[str, ...] = field(default=())
     fix_surrogate: Surrogate | None = None
+    step: OptimizerStep | None = None
 
     _derived = ("fixes", "problems", "remarks", "healthy", "spikes", "operations", "gradient_growth")
 
@@ -285,17 +289,20 @@ class AuditReport(Exported, Shown):
         variables = records(self.layers, (*layers, *MORE), "layer")
         variables |= {name: (("layer", axis), [getattr(layer, name) for layer in self.layers]) for name, axis in OVER.items()}
         attributes = named(self, "first_dead", "cause", "fix_layer", "fix_gain", "method", "healthy")
+        if self.step is not None:
+            rows = [self.step.of(layer.neuron_name) for layer in self.layers]
+            variables |= {name: ("layer", [row[name] for row in rows]) for name in STEP}
         axes = {"layer": ("layer", [layer.name for layer in self.layers])} | numbered(step=self.steps)
         return dataset(variables, axes, **attributes, notes="; ".join(self.notes))
 
     def plot(self) -> Any:
-        """Measured and predicted late rate, and variance, over layers: a matplotlib figure."""
+        """Measured and predicted late rate, and variance, over layers, and what a step changes: a matplotlib figure."""
         return draw(self)
 
     def _table(self) -> Table:
         always = any(layer.saturated_fraction for layer in self.layers)
         back = any(math.isfinite(layer.gradient_norm) for layer in self.layers)
-        cells = [_cells(layer, always, back) for layer in self.layers]
+        cells = [_cells(layer, always, back, self.step) for layer in self.layers]
         header, sizes, _ = zip(*cells[0], strict=True)
         rows = [tuple(text for _, _, text in of_layer) for of_layer in cells]
         rows.append(("total", *[""] * (len(header) - 4), measured(self.spikes), measured(self.operations), ""))
@@ -305,7 +312,8 @@ class AuditReport(Exported, Shown):
         by = f"predicted: {self.method}" if predicted else "without a prediction"
         title = f"AuditReport: {several(self.steps, 'step')}, {several(self.inputs, 'input')}, {by}"
         rest = [f"and {len(self.notes) - SHOWN} more in .notes"] if len(self.notes) > SHOWN else []
-        remarks = [*(self.problems or ["healthy"]), *self.remarks, *self.notes[:SHOWN], *rest]
+        of_step = () if self.step is None else self.step.notes
+        remarks = [*(self.problems or ["healthy"]), *self.remarks, *of_step, *self.notes[:SHOWN], *rest]
         return Table(title, layout, rows, header, remarks, "  ! ")
 
 
@@ -318,8 +326,9 @@ def _rule(layer: AuditedLayer) -> str:
     return f"its spikes hardly depend on what it receives: {lower}{target}"
 
 
-def _cells(layer: AuditedLayer, always: bool, back: bool) -> list[tuple[str, int, str]]:
-    """Header, width and text of every column; ``always`` and ``back``: with those that not every audit has."""
+def _cells(layer: AuditedLayer, always: bool, back: bool, step: OptimizerStep | None) -> list[tuple[str, int, str]]:
+    """Header, width and text of every column; ``always``, ``back`` and ``step``: with those that not every audit has."""
+    of_step = [] if step is None else [(name, 8, measured(value, ".3g")) for name, value in step.of(layer.neuron_name).items()]
     spread = f" ± {layer.predicted_std:.2g}" if math.isfinite(layer.predicted_std) else ""
     saturated = [("always", 7, f"{layer.saturated_fraction:.1%}")]
     gradients = [
@@ -340,6 +349,7 @@ def _cells(layer: AuditedLayer, always: bool, back: bool) -> list[tuple[str, int
         ("theory", 7, measured(layer.predicted_overlap, ".3g")),
         *(saturated if always else []),
         *(gradients if back else []),
+        *of_step,
         ("spikes", 9, measured(layer.spikes)),
         ("SynOps", 9, measured(layer.operations)),
         ("verdict", 0, f"{layer.verdict} (output)" if layer.output else layer.verdict),

@@ -13,9 +13,11 @@ import numpy as np
 
 from varflow._checks import DomainError, choice, nan_to_none
 from varflow._display import Shown, Table, draw
+from varflow.results.update import STEP
 
 MEASURED = ("firing_rate", "dead_fraction", "saturated_fraction", "variance", "raster_overlap")
-BACKWARD = ("gradient_norm", "gradient_gain", "dead_gradients")  # also, where gradients are measured
+# Also, where gradients are measured:
+BACKWARD = {"gradient_norm": "gradient", "gradient_gain": "χ", "dead_gradients": "no grad"}
 TOTAL = "total"
 
 
@@ -34,8 +36,8 @@ class TrainingHistory(Shown):
         Names of the weight modules of each layer, as in the table of an audit; layers are called by their spiking modules.
     """
 
-    def __init__(self, backward: bool = False) -> None:
-        self.quantities = (*MEASURED, *(BACKWARD if backward else ()))
+    def __init__(self, backward: bool = False, step: bool = False) -> None:
+        self.quantities = (*MEASURED, *(BACKWARD if backward else ()), *(STEP if step else ()))
         self.steps: list[int] = []
         self.rows: list[dict[str, dict[str, float]]] = []
         self.weights: dict[str, str] = {}
@@ -137,8 +139,9 @@ class TrainingHistory(Shown):
         layout = f"{{:<{weights}}} {{:<{neurons}}} {{:>9}} {{:>9}} {{:>8}} {{:>8}}{' {:>9}' * len(more)}"
         span = f"steps {self.steps[0]} to {self.steps[-1]}" if self.rows else "none yet"
         title = f"{type(self).__name__}: {len(self.rows)} measurements, {span}"
-        measured = ("rate then", "rate now", "dead", "always", "variance", "overlap", "gradient", "χ", "no grad")
-        return Table(title, layout, rows, ("weights", "neuron", *measured[: 4 + len(more)]) if rows else ())
+        measured = ("rate then", "rate now", "dead", "always", "variance", "overlap")
+        others = (BACKWARD.get(quantity, quantity) for quantity in self.quantities[len(MEASURED) :])
+        return Table(title, layout, rows, ("weights", "neuron", *measured, *others) if rows else ())
 
 
 def _scalars(row: dict[str, dict[str, float]]) -> Iterator[tuple[str, float]]:

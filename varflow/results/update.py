@@ -1,7 +1,8 @@
-"""A step of an optimiser: the spikes that it turns over in every layer, and its learning rate."""
+"""A step of an optimiser: what it changes in every layer, the spikes that it turns over, and its learning rate."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,9 @@ import numpy as np
 from varflow._display import Shown, Table, draw, measured
 from varflow.model.network import Network
 from varflow.results.export import Exported, ReadOnly, dataset, evenly, numbered
+
+RATES = ("rate", "other_rate", "first_layer_rate")
+STEP = ("direct", "currents", "flips", "kept")  # what a step does to a layer
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -100,7 +104,7 @@ class LearningRate(ReadOnly, Exported, Shown):
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``layer``."""
-        numbers = {name: ((), getattr(self, name)) for name in ("rate", "other_rate", "first_layer_rate", "error")}
+        numbers = {name: ((), getattr(self, name)) for name in (*RATES, "error")}
         variables = {"direct": ("layer", self.direct), "flips": ("layer", self.flips)} | numbers
         return dataset(variables, numbered(layer=len(self.direct)), network=self.network, optimizer=self.optimizer)
 
@@ -113,3 +117,131 @@ class LearningRate(ReadOnly, Exported, Shown):
             notes.append(f"or {self.first_layer_rate:.2g} for the first layer and {self.other_rate:.2g} for the others")
         title = f"LearningRate of {self.optimizer}, {self.network!r}"
         return Table(title, "{:>7} {:>14} {:>8}", rows, ("layer", "direct change", "flips"), notes, "  ")
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class OptimizerStep(ReadOnly, Exported, Shown):
+    r"""Changes of every layer of neurons by the next step of an optimiser, on inputs other than those that make the step.
+
+    .. math:: d_l^2 = \frac{\sum (\Delta W_l S + \Delta b_l)^2}{\sum (I_l - \bar I_l)^2}, \qquad D^2 = \sum_l d_l^2
+
+    with sums over neurons, steps and inputs, spikes ``S`` and currents ``I`` from before the step, and the mean over neurons at
+    each step for each input. All are numbers without units.
+
+    Attributes
+    ----------
+    layers : tuple of str
+        Names of the spiking modules, without integrators.
+    optimizer : str
+        Its class.
+    learning_rate : float
+        NaN if parameter groups differ in it.
+    change : float
+        ``D``.
+    rate : float, optional
+        The learning rate with ``D = 0.147``, half of it for more than ten plain layers; only for Adam before its first step.
+    other_rate, first_layer_rate : float, optional
+        Instead, where the first layer makes more than half of ``D²``: a rate for its weights and one for all others.
+    direct : ndarray, shape (layers,)
+        ``d``: relative change of a layer's currents by its own weights and biases (and normalisation). NaN for weights within
+        a neuron.
+    currents : ndarray, shape (layers,)
+        Relative change of its currents by the whole step, that of the spikes it receives included.
+    flips : ndarray, shape (layers,)
+        ``Σ (S' - S)² / Σ (S² + S'²)``: the fraction of spikes turned over. NaN where nothing fires.
+    kept : ndarray, shape (layers,)
+        Cosine of the gradients of its weights before and after the step, on the inputs that did not make it; on those that did
+        it is an eighth to a fifth less. 1: the next step goes on, 0: the gradient is drawn anew. NaN where nothing fires or no
+        gradient arrives.
+    notes : tuple of str
+    """
+
+    layers: tuple[str, ...]
+    optimizer: str
+    learning_rate: float
+    change: float
+    rate: float | None
+    other_rate: float | None
+    first_layer_rate: float | None
+    direct: np.ndarray
+    currents: np.ndarray
+    flips: np.ndarray
+    kept: np.ndarray
+    notes: tuple[str, ...] = ()
+
+    def plot(self) -> Any:
+        """Changes of currents, flips and what is kept of gradients, over layers: a matplotlib figure."""
+        return draw(self)
+
+    def of(self, layer: str) -> dict[str, float]:
+        """The numbers of a layer, by the name of its spiking module; NaN for one that it does not have."""
+        at = self.layers.index(layer) if layer in self.layers else None
+        return {name: math.nan if at is None else float(getattr(self, name)[at]) for name in STEP}
+
+    def to_xarray(self) -> Any:
+        """An ``xarray.Dataset`` over ``layer``, by name."""
+        numbers = {name: ((), getattr(self, name)) for name in ("learning_rate", "change", *RATES)}
+        variables = {name: ("layer", getattr(self, name)) for name in STEP} | numbers
+        return dataset(
+            variables, {"layer": ("layer", list(self.layers))}, optimizer=self.optimizer, notes="; ".join(self.notes)
+        )
+
+    def _table(self) -> Table:
+        size = max(6, *map(len, self.layers))
+        rows = [(name, *(measured(value, ".3g") for value in self.of(name).values())) for name in self.layers]
+        return Table(
+            f"OptimizerStep of {self.optimizer}",
+            f"{{:<{size}}}{' {:>9}' * len(STEP)}",
+            rows,
+            ("neuron", *STEP),
+            self.notes,
+            "  ",
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class CoordinateCheck(ReadOnly, Exported, Shown):
+    r"""Change in one step of an optimiser over widths ``n``, and its power of ``n``.
+
+    Attributes
+    ----------
+    quantity : str
+        ``currents``, changed by the whole step, or ``direct``, by a layer's own weights.
+    layers : tuple of str
+    widths : ndarray, shape (widths,)
+    change : ndarray, shape (widths, repeats, layers)
+        Relative to the standard deviation of the currents.
+    slope, error : ndarray, shape (layers,)
+        Of ``ln change`` over ``ln n`` by least squares, and its standard error, from the scatter about the line.
+    """
+
+    quantity: str
+    layers: tuple[str, ...]
+    widths: np.ndarray
+    change: np.ndarray
+    slope: np.ndarray
+    error: np.ndarray
+
+    def plot(self, ax: Any = None) -> Any:
+        """Change over widths, a line for each layer. Returns matplotlib Axes."""
+        return draw(self, ax=ax)
+
+    def to_xarray(self) -> Any:
+        """An ``xarray.Dataset`` over ``layer``, ``width`` and ``repeat``."""
+        variables = {
+            "change": (("width", "repeat", "layer"), self.change),
+            "slope": ("layer", self.slope),
+            "error": ("layer", self.error),
+        }
+        axes = {"layer": ("layer", list(self.layers)), "width": ("width", self.widths)}
+        return dataset(variables, axes, quantity=self.quantity)
+
+    def _table(self) -> Table:
+        size = max(6, *map(len, self.layers))
+        ends = np.median(self.change[[0, -1]], axis=1)
+        rows = [
+            (name, *(f"{end[l]:.3g}" for end in ends), f"{measured(self.slope[l], '.2f')} ± {measured(self.error[l], '.2f')}")
+            for l, name in enumerate(self.layers)
+        ]
+        header = ("neuron", *(f"n = {width:g}" for width in self.widths[[0, -1]]), "slope in ln n")
+        return Table(f"CoordinateCheck of {self.quantity}", f"{{:<{size}}} {{:>9}} {{:>9}} {{:>15}}", rows, header)

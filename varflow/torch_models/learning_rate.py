@@ -121,25 +121,35 @@ def learning_rate(
     few = with_inputs(driven, drive.of_rows(np.arange(min(drive.n_inputs, INPUTS))))
     size = np.abs(drive.frames(driven.steps)).sum(axis=-1).mean()
     per_unit, plain = _per_unit_rate(few, Responses(points, 8, seed), size, single)
-    share, rate = per_unit**2 / np.sum(per_unit**2), CHANGE / float(np.sqrt(np.sum(per_unit**2)))
+    share = per_unit**2 / np.sum(per_unit**2)
     dominated = int(share.argmax()) + 1 if share.max() > 0.5 else None
-    deep = plain and driven.depth > DEEP
-    rate = rate / 2 if deep else rate
-    apart = dominated == 1 < driven.depth and not deep
-    hidden = float(np.sqrt(np.mean(per_unit[1:] ** 2))) if apart else np.nan
-    other = CHANGE / (hidden * driven.depth**0.5) if apart else None
+    rate, other, first = advised(per_unit, plain)
     two = with_inputs(driven, drive.of_rows(np.arange(2)))
     return LearningRate(
         driven,
         "adam",
         rate,
         other,
-        None if other is None else other * hidden / float(per_unit[0]),
+        first,
         rate * per_unit,
         flips(two, direct=rate * per_unit, points=points, seed=seed).flips,
         dominated,
-        np.nan if deep else FIRST_OCTAVES if dominated == 1 else OCTAVES,
+        np.nan if plain and driven.depth > DEEP else FIRST_OCTAVES if dominated == 1 else OCTAVES,
     )
+
+
+def advised(direct: np.ndarray, plain: bool) -> tuple[float, float | None, float | None]:
+    """Factors on the learning rate that changes layers by ``direct``: one for all layers, half as large in deep plain networks;
+    and where the first layer dominates, one for the others and one for the first.
+    """
+    depth = len(direct)
+    factor, hidden = CHANGE / float(np.sqrt(np.sum(direct**2))), float(np.sqrt(np.sum(direct[1:] ** 2) / max(depth - 1, 1)))
+    if plain and depth > DEEP:
+        return factor / 2, None, None
+    if not 2 * direct[0] ** 2 > np.sum(direct**2) or not hidden:
+        return factor, None, None
+    other = CHANGE / (hidden * depth**0.5)
+    return factor, other, other * hidden / float(direct[0])
 
 
 def _per_unit_rate(network: Network, responses: Responses, size: float, single: bool) -> tuple[np.ndarray, bool]:

@@ -41,7 +41,9 @@ class Monitor(TrainingHistory):
     gradients : bool
         Measure a backward pass too, from an independent normal readout of the last spikes as in :func:`varflow.audit`.
     loss : callable, optional
-        ``loss(output)``, a scalar, for that backward pass instead of the readout.
+        ``loss(output)``, or ``loss(output, targets)``, a scalar, for that backward pass instead of the readout.
+    optimizer, targets : optional
+        As in :func:`varflow.audit`: what the next step of the optimiser would change is measured too.
 
     Raises
     ------
@@ -55,7 +57,9 @@ class Monitor(TrainingHistory):
     and at all; ``variance`` of the membranes at the spike test over neurons, in the second half of the steps, for layers whose
     equations are known; ``raster_overlap``, the mean overlap of the spikes of two inputs. With ``gradients`` or a ``loss`` also
     ``gradient_norm`` by the currents of the layer, ``gradient_gain``, the factor ``χ`` of one step, and ``dead_gradients``, the
-    fraction of neurons that no gradient reaches. They are those of an audit at that moment.
+    fraction of neurons that no gradient reaches. With an ``optimizer`` also ``direct``, ``currents``, ``flips`` and ``kept`` of
+    its next step, the total of ``direct`` being ``D`` (:class:`varflow.OptimizerStep`). They are those of an audit at that
+    moment.
 
     **Cost**: a measurement takes 1.2 to 1.5 times as long as a plain forward pass of the batch of at least 50 ms, 2.3 times as
     long as one of 10 ms, and 0.5 to 1.2 times as long as a training step of the same batch (``docs/monitoring.md``). With
@@ -102,16 +106,23 @@ class Monitor(TrainingHistory):
         steps: int | None = None,
         neurons: Mapping[Any, Any] | None = None,
         gradients: bool = False,
-        loss: Callable[[Any], Any] | None = None,
+        loss: Callable[..., Any] | None = None,
+        optimizer: Any = None,
+        targets: Any = None,
     ):
         require("torch", "torch")
+        from varflow.torch_models.audit.step import check_asked, check_optimizer
         from varflow.torch_models.tracing.checks import check_model, check_neurons, words_of_what_stays
 
         if loss is not None and not callable(loss):
             raise DomainError("loss", loss, "must be a function of the model's output")
+        check_asked(loss, optimizer, targets)
         self.loss, self.backward = loss, flag("gradients", gradients) or loss is not None
-        super().__init__(self.backward)
+        self.optimizer, self.targets = optimizer, targets
+        super().__init__(self.backward, optimizer is not None)
         check_model(model)
+        if optimizer is not None:
+            check_optimizer(model, optimizer)
         check_neurons(neurons)
         self.model, self.batch, self.neurons = model, batch, neurons
         self.every = integer("every", every, minimum=1)
@@ -136,6 +147,7 @@ class Monitor(TrainingHistory):
     __call__ = step
 
     def _measured(self) -> dict[str, dict[str, float]]:
+        from varflow.torch_models.audit.step import checked_targets, one_step, with_targets
         from varflow.torch_models.tracing.measurements import Recorder
         from varflow.torch_models.tracing.trace import trace
         from varflow.torch_models.tracing.weights import record_moments
@@ -151,24 +163,32 @@ class Monitor(TrainingHistory):
         self.weights |= {layer.neuron_name: weights_of(layer) for layer in traced.layers}
         seen = recorder.results(self.batch)
         row = {name: _numbers(layer) for name, layer in seen.items()}
-        for name, gradients in self._gradients(traced, used).items():
+        labels = checked_targets(self.targets, traced, seen, self.calls)
+        for name, gradients in self._gradients(traced, used, with_targets(self.loss, labels)).items():
             row[name] |= gradients
+        change = {}
+        if self.optimizer is not None:
+            step = one_step(self.model, self.batch, self.calls, traced, seen, self.optimizer, self.loss, labels)
+            change = {"direct": step.change}
+            for name in step.layers:
+                row[name] |= step.of(name)
         widths = [layer.width for layer in seen.values()]
         totals = {
             quantity: float(np.average([numbers[quantity] for numbers in row.values()], weights=widths))
             for quantity in OVER_NEURONS
             if quantity in self.quantities
         }
-        return row | {TOTAL: dict.fromkeys(self.quantities, math.nan) | totals}
+        unknown = dict.fromkeys(self.quantities, math.nan)
+        return {name: unknown | numbers for name, numbers in row.items()} | {TOTAL: unknown | totals | change}
 
-    def _gradients(self, traced: Any, used: dict[str, Any]) -> dict[str, dict[str, float]]:
+    def _gradients(self, traced: Any, used: dict[str, Any], loss: Any) -> dict[str, dict[str, float]]:
         """Measurements of a backward pass, by layer; none if it is not asked for."""
         if not self.backward:
             return {}
         from varflow.torch_models.audit.gradients import check_gradients, gradients, squared_gain_above
 
         check_gradients(self.model, *(("gradients", True) if self.loss is None else ("loss", self.loss)))
-        measured = gradients(self.model, self.batch, self.calls, traced, self.loss)
+        measured = gradients(self.model, self.batch, self.calls, traced, loss)
         return {
             layer.neuron_name: {
                 "gradient_norm": of.norm,

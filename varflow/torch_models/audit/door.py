@@ -19,6 +19,8 @@ def audit(
     steps: int | None = None,
     neurons: Mapping[Any, Any] | None = None,
     gradients: bool = False,
+    optimizer: Any = None,
+    targets: Any = None,
     progress: Progress = False,
 ) -> AuditReport:
     r"""Find which layers of a spiking model fire, which are dead, and why.
@@ -33,7 +35,7 @@ def audit(
     inputs : tensor, tuple or dict
         A batch as the model takes it.
     loss : callable, optional
-        ``loss(output)``, a scalar, whose gradients are then measured.
+        ``loss(output)``, or ``loss(output, targets)``, a scalar, whose gradients are then measured.
     steps : int, optional
         For a model that does one step per call: number of calls with the same inputs. A state that it takes and returns is
         passed on (``docs/models.md``).
@@ -43,20 +45,26 @@ def audit(
     gradients : bool
         Measure a backward pass too, by default from an independent normal readout ``Σ_t v·S_t`` of the last spikes: per layer
         the gradient norm, the factor ``χ`` of one step, and the fraction of neurons that no gradient reaches.
+    optimizer : torch.optim.Optimizer, optional
+        Of the model's parameters: its next step, by the gradient of ``loss`` on every second input, is made, measured on the
+        other inputs and undone. ``.step`` says what it changes in each layer, and which learning rate theory advises.
+    targets : tensor, optional
+        Second argument of ``loss``, one for each input.
     progress : bool or callable
         True draws a bar on stderr; a callable receives ``(done, total)`` in calls of the model, including those for gradients,
-        which may be skipped.
+        which may be skipped; not in those of an optimiser's step.
 
     Returns
     -------
     AuditReport
         Prints as a table; ``.layers``, ``.first_dead``, ``.cause``, ``.fix_layer``, ``.fix_gain``,
-        ``.assert_healthy()``, ``.plot()``.
+        ``.assert_healthy()``, ``.step``, ``.plot()``.
 
     Raises
     ------
     DomainError
-        If no module of the model spikes, inputs do not fit, or ``neurons`` names no module of it.
+        If no module of the model spikes, inputs do not fit, ``neurons`` names no module of it, or ``optimizer`` has none of its
+        parameters or makes no single step (LBFGS).
 
     Notes
     -----
@@ -72,8 +80,10 @@ def audit(
     ``sew_resnet18`` in train mode, batch 16, 6 to 28 % above theory, more towards the input, and 39 % in the first layer,
     below the max pool (4 networks). A model that draws random numbers is measured in five passes, and ``.notes`` have the
     standard error. Membranes are those at the spike test, before the reset, also if a library stores them after it. Dropout is
-    off. The model, generators and settings of the process are left as found, but for globals of modules and for iterators,
-    queues and objects with a lock, which ``.notes`` name; one thread at a time runs a model. **Source**: derived here.
+    off. An optimiser's step is its next one, as it is: the first of Adam changes twice as much as the tenth. It takes three
+    forward and three backward passes of half the batch, and a forward pass of the weights alone. The model, the optimiser,
+    generators and settings of the process are left as found, but for globals of modules and for iterators, queues and objects
+    with a lock, which ``.notes`` name; one thread at a time runs a model. **Source**: derived here.
 
     Examples
     --------
@@ -92,12 +102,14 @@ def audit(
     """
     require("torch", "torch")
     from varflow.torch_models.audit.report import audited
+    from varflow.torch_models.audit.step import check_asked
     from varflow.torch_models.tracing.checks import check_model
 
     check_progress(progress)
     if loss is not None and not callable(loss):
         raise DomainError("loss", loss, "must be a function of the model's output")
+    check_asked(loss, optimizer, targets)
     backwards = flag("gradients", gradients)
     check_model(model)
     buffers = list(model.buffers())  # to which computing a weight may write, as spectral norm does
-    return kept(buffers, lambda: audited(model, inputs, loss, steps, neurons, backwards, progress))
+    return kept(buffers, lambda: audited(model, inputs, loss, steps, neurons, backwards, optimizer, targets, progress))

@@ -69,6 +69,30 @@ def gradients(
     return kept(model, lambda: _Pass(traced, loss).run(model, inputs, steps))
 
 
+def value_of(loss: Callable[..., Any], *given: Any) -> Any:
+    """The loss of a model's output, and of targets if there are any."""
+    try:
+        value = loss(*given)
+    except DomainError:
+        raise
+    except Exception as error:
+        labels = "" if len(given) > 1 else "; labels go to targets="
+        raise DomainError("loss", loss, f"fails for the model's output: {in_short(error)}{labels}") from error
+    if not isinstance(value, torch.Tensor) or value.numel() != 1:
+        raise DomainError("loss", type(value).__name__, "must return a tensor of one number")
+    return value
+
+
+def derivatives(value: Any, graph: list[Any], asked: str, given: Any) -> tuple[Any, ...]:
+    """Gradients with respect to some tensors, None for those without; errors name the argument that asked for them."""
+    try:
+        return torch.autograd.grad(value, graph, allow_unused=True)
+    except Exception as error:
+        of_torch = isinstance(error, RuntimeError)
+        why = "has no backward pass through this model" if of_torch else "fails in a backward hook or function of this model"
+        raise DomainError(asked, given, f"{why}: {in_short(error)}") from error
+
+
 class _Pass:
     """Currents and spikes of one pass with gradients, call by call."""
 
@@ -96,40 +120,17 @@ class _Pass:
         with torch.enable_grad(), torch.nn.utils.parametrize.cached():
             weights = [module.weight for module in modules]
             out = forward(model, copied(inputs), steps, [layer.module for layer in self.traced.layers])
-            value = self._value(out)
+            value = self.read if self.loss is None else value_of(self.loss, out)
             signals = [current for layer in self.traced.layers for current in self.currents[layer]]
             graph = list({id(each): each for each in (*weights, *signals) if each.requires_grad}.values())
-            returned = self._found(value, graph) if graph and value.requires_grad else ()
+            asked, given = ("gradients", True) if self.loss is None else ("loss", self.loss)
+            returned = derivatives(value, graph, asked, given) if graph and value.requires_grad else ()
         by = {id(each): gradient for each, gradient in zip(graph, returned, strict=False)}
         computed = {m: not (w.is_leaf or hasattr(m, "parametrizations")) for m, w in zip(modules, weights, strict=True)}
         of = {m: math.nan if computed[m] else _square(by.get(id(w))) for m, w in zip(modules, weights, strict=True)}
         first = {layer: steps_first(layer.spiking, each[0])[0] for layer, each in self.currents.items() if each}
         batch = batch_of(inputs, [len(flat(layer, each)) for layer, each in first.items()])
         return {layer: self._of(layer, of, by, batch) for layer in self.traced.layers}
-
-    def _found(self, value: Any, graph: list[Any]) -> Any:
-        try:
-            return torch.autograd.grad(value, graph, allow_unused=True)
-        except Exception as error:
-            asked, given = ("gradients", True) if self.loss is None else ("loss", self.loss)
-            of_torch = isinstance(error, RuntimeError)
-            why = (
-                "has no backward pass through this model" if of_torch else "fails in a backward hook or function of this model"
-            )
-            raise DomainError(asked, given, f"{why}: {in_short(error)}") from error
-
-    def _value(self, out: Any) -> Any:
-        if self.loss is None:
-            return self.read
-        try:
-            value = self.loss(out)
-        except DomainError:
-            raise
-        except Exception as error:
-            raise DomainError("loss", self.loss, f"fails for the model's output: {in_short(error)}") from error
-        if not isinstance(value, torch.Tensor) or value.numel() != 1:
-            raise DomainError("loss", type(value).__name__, "must return a tensor of one number")
-        return value
 
     def _enclosed(self, inner: Callable[..., Any]) -> Callable[..., Any]:
         """A forward that notes its currents and spikes."""

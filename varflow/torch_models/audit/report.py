@@ -18,6 +18,7 @@ from varflow.results.export import named
 from varflow.torch_models.audit.causes import FEEDING, diagnosed, needed_gains, shares, to_mend
 from varflow.torch_models.audit.gradients import Backward, check_gradients, squared_gain_above
 from varflow.torch_models.audit.gradients import gradients as measured_back
+from varflow.torch_models.audit.step import check_optimizer, checked_targets, one_step, with_targets
 from varflow.torch_models.initialise.scales import LayerScale, multiplier, overlap, scales_of
 from varflow.torch_models.prediction.gradients import expected_gradients
 from varflow.torch_models.prediction.signals import Prediction, predicted
@@ -39,6 +40,8 @@ def audited(
     steps: int | None,
     neurons: Neurons | None,
     gradients: bool,
+    optimizer: Any,
+    targets: Any,
     progress: Progress,
 ) -> AuditReport:
     """:func:`varflow.audit` after the checks of its arguments."""
@@ -46,6 +49,8 @@ def audited(
     backwards = gradients or loss is not None
     calls = 1 if steps is None else integer("steps", steps, minimum=1)
     total = calls * 2 + 1
+    if optimizer is not None:
+        check_optimizer(model, optimizer)
     with reporter(progress, total, "calls of the model") as report:
         measured = trace_and_measure(model, inputs, steps, neurons, report)
         traced, seen, used, unlike, notes = measured
@@ -61,7 +66,9 @@ def audited(
             *_shared(traced),
             *(f"not covered by the theory: {words}" for words in _unknown(traced, unlike)),
         ]
-        backward = measured_back(model, inputs, steps, traced, loss) if backwards else {}
+        labels = checked_targets(targets, traced, seen, steps)
+        step = None if optimizer is None else one_step(model, inputs, steps, traced, seen, optimizer, loss, labels)
+        backward = measured_back(model, inputs, steps, traced, with_targets(loss, labels)) if backwards else {}
         notes += _unmeasured(backward)
         report(calls * 2)
         with full_precision():
@@ -70,7 +77,7 @@ def audited(
                 notes += [f"not covered by the theory: {words}" for words in dict.fromkeys(prediction.infinite.model.dependent)]
             notes += [*_received(traced, prediction), *_unpredicted(traced, prediction, unlike)]
             layers = _layers(traced, scales_of(model, traced), used, seen, prediction, backward)
-            audit = _report(traced, used, layers, prediction, notes)
+            audit = replace(_report(traced, used, layers, prediction, notes), step=step)
             if backward:
                 audit = _with_expected_gradients(audit, traced, measured.covered, prediction, read_out=loss is None)
         report(total)

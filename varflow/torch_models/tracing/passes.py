@@ -146,12 +146,17 @@ def _checkpoints_run_once() -> Iterator[None]:
 
 def copied(tree: Any) -> Any:
     """A tree of tensors with copies of them, so that the user's are not changed."""
+    return mapped(tree, lambda tensor: tensor.detach().clone())
+
+
+def mapped(tree: Any, change: Callable[[Any], Any]) -> Any:
+    """A tree of tensors with ``change(tensor)`` in their places."""
     if hasattr(tree, "detach"):
-        return tree.detach().clone()
+        return change(tree)
     if isinstance(tree, (tuple, list)):
-        items = [copied(item) for item in tree]
+        items = [mapped(item, change) for item in tree]
         return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
-    return {key: copied(item) for key, item in tree.items()} if isinstance(tree, dict) else tree
+    return {key: mapped(item, change) for key, item in tree.items()} if isinstance(tree, dict) else tree
 
 
 SPIKES = {"spk", "spike", "spikes"}  # which recurrent neurons of snnTorch take back, before their membranes
