@@ -97,3 +97,10 @@ def pytest_terminal_summary(terminalreporter):
     skipped = [report for report in terminalreporter.stats.get("skipped", []) if NO_CARD in str(report.longrepr)]
     if skipped:
         terminalreporter.write_line(f"{len(skipped)} tests marked cuda were skipped: {NO_CARD} here")
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Figures of the package are saved blank, in a tenth of the time."""
+    style = pytest.importorskip("varflow.plots.style")
+    monkeypatch.setattr(type(style.new_figure()), "draw", lambda figure, renderer: None)

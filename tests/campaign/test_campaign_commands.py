@@ -49,8 +49,7 @@ def validation(monkeypatch, capsys, tmp_path):
     return run
 
 
-def test_validate_continues_and_says_how_much_was_there(varflow, tmp_path, monkeypatch):
-    monkeypatch.setattr("matplotlib.figure.Figure.draw", lambda figure, renderer: None)
+def test_validate_continues_and_says_how_much_was_there(varflow, tmp_path, monkeypatch, undrawn):
     import_once(monkeypatch)
     texts = []
     for more, there in (("", None), (" --resume", 9), (" --resume --seed 3", 0)):

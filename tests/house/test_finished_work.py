@@ -437,13 +437,12 @@ class TestValidation:
         assert {path.read_text() for path in (folder / "out").iterdir() if path.suffix != ".sqlite"} == {OLD}
 
 
-def test_a_report_keeps_the_claims_of_earlier_runs(tmp_path, monkeypatch, capsys):
+def test_a_report_keeps_the_claims_of_earlier_runs(tmp_path, monkeypatch, undrawn, capsys):
     """Those whose files are there and can be read, with their seeds; the exit code is of the claims asked for."""
     from validation.__main__ import main
 
     space = {"SLOW": False}
     exec(CLAIMS, space)
-    monkeypatch.setattr("matplotlib.figure.Figure.draw", lambda figure, renderer: None)
     listed, wrong = space["listed"], replace(space["quick"], name="figure_5", simulate=lambda *_: 1.5)
     monkeypatch.setattr("validation.__main__.discover", lambda: {**listed, "figure_5": wrong})
     run = ["--budget", "quick", "--out", str(tmp_path / "out")]

@@ -107,7 +107,7 @@ def test_nearly_all_alive_is_said_with_what_is_missing():
     assert 1 - said / 100 == pytest.approx(missing, rel=0.05)
 
 
-def test_command(varflow, tmp_path, monkeypatch):
+def test_command(varflow, tmp_path, monkeypatch, undrawn):
     pytest.importorskip("matplotlib")
     code, out, err = varflow("phase-diagram --threshold 0.85,1 --width 20 --width 40 --depth 5 --out new --json")
     assert (code, err) == (0, "")
@@ -115,7 +115,6 @@ def test_command(varflow, tmp_path, monkeypatch):
     assert json.loads(out) == written
     assert set(written) == {"thresholds", "widths", "depth", "gain", "survival", "reading", "warnings"}
     assert (tmp_path / "new" / "phase-diagram.png").read_bytes().startswith(b"\x89PNG")
-    monkeypatch.setattr("matplotlib.figure.Figure.draw", lambda figure, renderer: None)
     code, out, _ = varflow("phase-diagram --threshold 0.85,1 --width 20,40 --depth 5 --out new")
     assert code == 0
     assert out.startswith("PhaseDiagram: survival to layer 5")
