@@ -6,7 +6,7 @@ Heavy libraries (torch, matplotlib, sympy, scipy.stats) load on first use.
 
 from typing import TYPE_CHECKING
 
-from varflow._display import PLACES
+from varflow._figures import PLACES
 from varflow._lazy import loaded_when_asked
 
 __version__ = "0.1.0"

@@ -1,8 +1,6 @@
-"""Display of results: a table as text in a terminal and as HTML in a notebook, fractions as per cent, and figures.
+"""Display of results: a table as text in a terminal and as HTML in a notebook, and fractions as per cent.
 
-The HTML has no colours or scripts, so that it follows the notebook's theme. Results and figures meet here, and neither needs to
-know where the other lives: :mod:`varflow.plots` registers a function for each type of result, and the package's door names it
-as a place to look for them.
+The HTML has no colours or scripts, so that it follows the notebook's theme.
 """
 
 from __future__ import annotations
@@ -10,12 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import singledispatch
 from html import escape
-from importlib import import_module
-from typing import Any, ClassVar
-
-PLACES: list[str] = []  # modules that register figures, imported when the first figure is drawn
+from typing import ClassVar
 
 
 def percent(fraction: float, digits: int = 2) -> str:
@@ -115,18 +109,3 @@ class Listed(Shown):
 def _cell(tag: str, text: str, scope: str = "") -> str:
     attribute = f' scope="{scope}"' if scope else ""
     return f"<{tag}{attribute}>{escape(text)}</{tag}>"
-
-
-@singledispatch
-def figure(result: Any, **options: Any) -> Any:
-    """The figure of a result, chosen by its type; :func:`varflow.register` adds one."""
-    from varflow._checks import DomainError  # here, so that `import varflow` loads no numpy
-
-    raise DomainError("result", result, f"has no figure: give it by vf.register({type(result).__name__}, figure=…)")
-
-
-def draw(result: Any, **options: Any) -> Any:
-    """The figure of a result, chosen by its type; ``options`` go to its plot function."""
-    while PLACES:
-        import_module(PLACES.pop())
-    return figure(result, **options)

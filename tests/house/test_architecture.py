@@ -26,6 +26,7 @@ DIGITS = {"_mpmath"}  # a context, no formulas
 MAY_IMPORT = {
     "_checks": set(),
     "_display": {"_checks"},
+    "_figures": {"_checks"},
     "_memory": {"_checks"},
     "_mpmath": set(),
     "_progress": {"_checks"},
@@ -35,8 +36,8 @@ MAY_IMPORT = {
     "_restoring": {"_checks", "_shared"},
     "_shared": set(),
     "_process": {"_checks"},
-    "model": {"_checks", "_display", "_lazy", "_memory", "_shared"} | DIGITS,
-    "results": {"_checks", "_display", "_lazy", "model"},
+    "model": {"_checks", "_display", "_figures", "_lazy", "_memory", "_shared"} | DIGITS,
+    "results": {"_checks", "_display", "_figures", "_lazy", "model"},
     "theory": {"_checks", "_display", "_lazy", "_memory", "_progress", "_shared", "model", "results"},
     "init": {"_checks", "campaign", "_display", "_lazy", "_memory", "_progress", "_restoring", "model", "results", "theory"},
     "torch_models": {
@@ -60,7 +61,7 @@ MAY_IMPORT = {
     "experiment": {"_checks", "campaign", "_process", "model", "results", "theory", "init", "simulation", "verdict"},
     "kernels": {"_checks", "_memory", "_progress", "model", "results", "theory", "simulation"},
     "phases": {"_checks", "_progress", "campaign", "model", "results", "theory", "init"},
-    "plots": {"_checks", "_display", "_lazy", "results"},
+    "plots": {"_checks", "_display", "_figures", "_lazy", "results"},
     "citations": {"_checks"},
     "cli": {"_checks", "_files", "_process", PUBLIC},
     "__main__": {"cli"},
@@ -69,6 +70,7 @@ MAY_IMPORT = {
 THIRD_PARTIES = {
     "_checks": {"numpy"},
     "_display": set(),
+    "_figures": set(),
     "_memory": set(),
     "_mpmath": {"mpmath", "sympy"},
     "_progress": {"rich"},
@@ -335,7 +337,7 @@ def test_unknown_names_are_refused():
 # Circles.
 
 # Files that import modules whose names they are given: by the tables of a package's door, by a user, or by who asks.
-BY_NAME = {"_checks", "_display", "_lazy", "campaign.work", "cli.audit"}
+BY_NAME = {"_checks", "_figures", "_lazy", "campaign.work", "cli.audit"}
 
 
 def circles(imports):

@@ -60,9 +60,9 @@ def made():
 OLD = "an older result, still good"
 # Pictures are empty, but whole files; those of the scenarios without it are drawn.
 EMPTY = """
-import matplotlib.figure, validation.figures, varflow._display, varflow.plots
+import matplotlib.figure, validation.figures, varflow._figures, varflow.plots
 bare = lambda *result, **options: matplotlib.figure.Figure(figsize=(1, 1))
-varflow._display.figure = varflow.plots.plot_catalogue = varflow.plots.plot_methods = bare
+varflow._figures.figure = varflow.plots.plot_catalogue = varflow.plots.plot_methods = bare
 validation.figures._svg = lambda *drawing: "<svg></svg>"
 """
 

@@ -74,6 +74,9 @@ class Graph(Shown, Sequence[Node]):
     def __getitem__(self, number: Any) -> Any:
         return self._nodes[number]
 
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self._nodes)
+
     def _table(self) -> Table:
         rows = [
             (node.name, repr(node.operation), ", ".join(self[source].name for source in node.inputs), str(sent))

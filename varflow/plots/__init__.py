@@ -4,7 +4,7 @@
 """
 
 from varflow import results
-from varflow._display import draw, figure
+from varflow._figures import draw, figure
 from varflow._lazy import names_of
 from varflow.plots.catalogue import plot_catalogue, plot_methods
 from varflow.plots.diagrams import plot_depth_scales, plot_phase_diagram

@@ -101,8 +101,7 @@ def plot_readable_depth(found: ReadableDepth, ax: Any = None) -> Any:
     ax.legend(frameon=False)
     shown = f"at least {found.depth:.0f}" if found.throughout else f"{found.depth:.2f}"
     repeats = None if found.infinite_width else len(found.accuracies)
-    bound = ": only an upper bound" if found.infinite_width else ""
-    ax.set_title(f"readable depth {shown} layers, {_width(repeats)}{bound}", fontsize=10)
+    ax.set_title(f"readable depth {shown} layers, {_width(repeats)}", fontsize=10)
     return ax
 
 
@@ -114,7 +113,7 @@ def plot_flips(flips: Flips, ax: Any = None) -> Any:
         ax.plot(layer, sample, color="0.8", lw=0.6)
     ax.errorbar(layer, flips.flips, np.nan_to_num(flips.error), color=colour, marker=".", lw=1.4, capsize=2)
     ax.set(xlabel="layer", ylabel="flipped spikes, $r$", ylim=(0, 1.02))
-    ax.set_title(f"{flips.kind} change, {_width(None if flips.samples is None else len(flips.samples))}", fontsize=10)
+    ax.set_title(f"{flips.kind} change, {_width(None if flips.samples is None else len(flips.samples), bound='')}", fontsize=10)
     return ax
 
 
@@ -154,9 +153,9 @@ def plot_coordinate_check(check: CoordinateCheck, ax: Any = None) -> Any:
     return ax
 
 
-def _width(repeats: int | None) -> str:
+def _width(repeats: int | None, bound: str = ": only an upper bound") -> str:
     if repeats is None:
-        return "infinite width"
+        return f"infinite width{bound}"
     return f"{repeats} sampled network{'s' * (repeats > 1)} of finite width"
 
 

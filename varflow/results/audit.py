@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import VarflowError, deprecated
-from varflow._display import Shown, Table, draw, measured, several
+from varflow._display import Shown, Table, measured, several
+from varflow._figures import draw
 from varflow.model.surrogate import Surrogate
 from varflow.results.audited_layer import DESCRIBED, FLOOR, MORE, MOSTLY, SATURATED, AuditedLayer, lost_inputs, weights_of
 from varflow.results.export import Exported, dataset, named, numbered, records

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, integer, nan_to_none, probability, real_array
-from varflow._display import Shown, Table, draw, percent
+from varflow._display import Shown, Table, percent
+from varflow._figures import draw
 from varflow.results.export import Exported, dataset, evenly, named
 
 NAMES = ("firing_rate", "variance_depth", "overlap_depth", "overlap", "gradient_gain", "gradient_depth")

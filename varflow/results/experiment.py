@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import nan_to_none
-from varflow._display import Shown, Table, draw, percent, several
+from varflow._display import Shown, Table, percent, several
+from varflow._figures import draw
 from varflow.model.drive_kinds import Drive
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron

@@ -9,7 +9,8 @@ from typing import Any, TypeVar, overload
 import numpy as np
 
 from varflow._checks import nan_to_none, renamed
-from varflow._display import Shown, Table, draw
+from varflow._display import Shown, Table
+from varflow._figures import draw
 from varflow.model.drives import Drive
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from varflow._display import Shown, Table, draw, measured
+from varflow._display import Shown, Table, measured
+from varflow._figures import draw
 from varflow.model.network import Network
 from varflow.results.export import Exported, ReadOnly, axes_of, dataset, evenly, named, numbered, over_layers
 

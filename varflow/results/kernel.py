@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, choice, integer, nan_to_none
-from varflow._display import Shown, Table, draw
+from varflow._display import Shown, Table
+from varflow._figures import draw
 from varflow.model.network import Network
 from varflow.results.export import ReadOnly, dataset, evenly, named, numbered
 from varflow.results.profile import spread

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from varflow._checks import nan_to_none, renamed
-from varflow._display import Shown, Table, draw
+from varflow._display import Shown, Table
+from varflow._figures import draw
 from varflow.model.network import Network
 from varflow.results.export import QUANTITIES, SPREADS, ReadOnly, axes_of, dataset, layers_table, named, over_layers, spikes
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, choice, nan_to_none
-from varflow._display import Shown, Table, draw
+from varflow._display import Shown, Table
+from varflow._figures import draw
 from varflow.results.update import STEP
 
 MEASURED = ("firing_rate", "dead_fraction", "saturated_fraction", "variance", "raster_overlap")

@@ -124,7 +124,8 @@ def change(layer: Changed, received: tuple[Currents], visit: Visit) -> Currents:
         return currents
     after = np.outer(_later(currents), _later(currents))
     more = layer.relative**2 * currents.covariance + layer.direct**2 * _variance(currents)[..., None, None]
-    return replace(currents, covariance=currents.covariance + after * more, changes=None)
+    rest = {name: getattr(currents, name, None) for name in PLACES - {"changes"}}
+    return currents.with_moments(currents.mean, currents.covariance + after * more, changes=None, **rest)
 
 
 def fire_shifted(layer: Shifted, received: tuple[Any], visit: Visit) -> Spikes:

@@ -127,7 +127,7 @@ class Walk:
             self.records[-1] = self.record(replace(self.last[0], **moments, changes=None), spikes.grid)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Visit:
     """A node as a walk has passed it.
 

@@ -38,21 +38,21 @@ def signals_walk(graph: Graph, start: Any, walk: Walk, *, keep: bool = False) ->
     """Every node in order with what it received and sent, or without ``keep`` the last; a signal is forgotten after its last
     reader. ``start``: what the drive sends.
     """
-    sent, last, passed, visits = {0: start}, graph.last_reader, 0, []
-    leaving = None if graph.in_a_row else graph.leaving
+    sent, last, passed, visits, leaving = {0: start}, graph.last_reader, 0, [], 0
     of_inputs = getattr(getattr(graph[0].operation, "sends", None), "kind", "") == "input"
     for number, node in enumerate(graph):
         if number == 0:
             continue
         received = tuple(sent[source] for source in node.inputs)
         visit = Visit(number, node, passed, received, walk, reads_inputs=of_inputs and node.inputs == (0,))
-        visit = replace(visit, sent=_sent(visit, graph))
-        sent[number] = visit.sent
+        visit.sent = sent[number] = _sent(visit, graph)
         if node.operation.spikes:
             passed += 1
             walk.passed(visit.kept.get("state"), getattr(visit.sent, "grid", None))
-        elif number == leaving and visit.sent is not None:
-            walk.left(visit.sent)
+        elif node.operation.merges and isinstance(visit.sent, Spikes):
+            leaving = leaving or graph.leaving
+            if number == leaving:
+                walk.left(visit.sent)
         for source in node.inputs:
             if last[source] == number:
                 sent.pop(source, None)

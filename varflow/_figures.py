@@ -1,0 +1,27 @@
+"""Figures of results: the place where results and figures meet, so that neither needs to know where the other lives.
+
+:mod:`varflow.plots` registers a function for each type of result; the package's door names it as a place to look for them.
+"""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from importlib import import_module
+from typing import Any
+
+PLACES: list[str] = []  # modules that register figures, imported when the first figure is drawn
+
+
+@singledispatch
+def figure(result: Any, **options: Any) -> Any:
+    """The figure of a result, chosen by its type; :func:`varflow.register` adds one."""
+    from varflow._checks import DomainError  # here, so that `import varflow` loads no numpy
+
+    raise DomainError("result", result, f"has no figure: give it by vf.register({type(result).__name__}, figure=…)")
+
+
+def draw(result: Any, **options: Any) -> Any:
+    """The figure of a result, chosen by its type; ``options`` go to its plot function."""
+    while PLACES:
+        import_module(PLACES.pop())
+    return figure(result, **options)
