@@ -202,7 +202,7 @@ def test_the_printed_json_is_the_written_one(varflow, tmp_path):
 @pytest.fixture
 def bare_pictures(monkeypatch):
     """Pictures that nobody looks at are empty."""
-    monkeypatch.setattr("varflow._display.figure", lambda result: Figure(figsize=(1, 1)))
+    monkeypatch.setattr("varflow._figures.figure", lambda result: Figure(figsize=(1, 1)))
 
 
 @pytest.mark.usefixtures("bare_pictures")

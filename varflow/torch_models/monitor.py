@@ -116,7 +116,8 @@ class Monitor(TrainingHistory):
 
         if loss is not None and not callable(loss):
             raise DomainError("loss", loss, "must be a function of the model's output")
-        check_asked(loss, optimizer, targets)
+        if loss is None:
+            check_asked(optimizer, targets)
         self.loss, self.backward = loss, flag("gradients", gradients) or loss is not None
         self.optimizer, self.targets = optimizer, targets
         super().__init__(self.backward, optimizer is not None)
@@ -163,7 +164,7 @@ class Monitor(TrainingHistory):
         self.weights |= {layer.neuron_name: weights_of(layer) for layer in traced.layers}
         seen = recorder.results(self.batch)
         row = {name: _numbers(layer) for name, layer in seen.items()}
-        labels = checked_targets(self.targets, traced, seen, self.calls)
+        labels = None if self.targets is None else checked_targets(self.targets, traced, seen, self.calls)
         for name, gradients in self._gradients(traced, used, with_targets(self.loss, labels)).items():
             row[name] |= gradients
         change = {}

@@ -108,7 +108,8 @@ def audit(
     check_progress(progress)
     if loss is not None and not callable(loss):
         raise DomainError("loss", loss, "must be a function of the model's output")
-    check_asked(loss, optimizer, targets)
+    if loss is None:
+        check_asked(optimizer, targets)
     backwards = flag("gradients", gradients)
     check_model(model)
     buffers = list(model.buffers())  # to which computing a weight may write, as spectral norm does

@@ -66,7 +66,7 @@ def audited(
             *_shared(traced),
             *(f"not covered by the theory: {words}" for words in _unknown(traced, unlike)),
         ]
-        labels = checked_targets(targets, traced, seen, steps)
+        labels = None if targets is None else checked_targets(targets, traced, seen, steps)
         step = None if optimizer is None else one_step(model, inputs, steps, traced, seen, optimizer, loss, labels)
         backward = measured_back(model, inputs, steps, traced, with_targets(loss, labels)) if backwards else {}
         notes += _unmeasured(backward)

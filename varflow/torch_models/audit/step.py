@@ -38,9 +38,9 @@ LOOKED_AT = 4  # steps at which direct changes are measured, evenly spaced, wher
 DOMAIN = "digits and Fashion-MNIST, dense layers, about 200 steps, Adam's default β"
 
 
-def check_asked(loss: Any, optimizer: Any, targets: Any) -> None:
-    """Raise where a loss is missing."""
-    if loss is None and (optimizer is not None or targets is not None):
+def check_asked(optimizer: Any, targets: Any) -> None:
+    """Raise for what needs a loss."""
+    if optimizer is not None or targets is not None:
         asked = "an optimizer's step" if targets is None else "targets"
         raise DomainError("loss", None, f"is needed with {asked}: a function of the model's output, and of targets if given")
 
@@ -68,9 +68,7 @@ def with_targets(loss: Any, targets: Any) -> Any:
 
 
 def checked_targets(targets: Any, traced: Trace, seen: Mapping[str, LayerMeasurement], steps: int | None) -> Any:
-    """Targets as tensors, one for each input of the traced pass that was ``seen``; None without any."""
-    if targets is None:
-        return None
+    """Targets as tensors, one for each input of the traced pass that was ``seen``."""
     try:
         given = targets if tensors_in(targets) else torch.as_tensor(targets)
     except (TypeError, ValueError, RuntimeError) as error:
