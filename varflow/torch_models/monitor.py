@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, flag, integer, require
+from varflow._checks import flag, integer, require
 from varflow.results import late_steps
 from varflow.results.audited_layer import weights_of
 from varflow.results.training import TOTAL, TrainingHistory
@@ -111,13 +111,10 @@ class Monitor(TrainingHistory):
         targets: Any = None,
     ):
         require("torch", "torch")
-        from varflow.torch_models.audit.step import check_asked, check_optimizer
-        from varflow.torch_models.tracing.checks import check_model, check_neurons, words_of_what_stays
+        from varflow.torch_models.audit.step import check_optimizer
+        from varflow.torch_models.tracing.checks import check_loss, check_model, check_neurons, words_of_what_stays
 
-        if loss is not None and not callable(loss):
-            raise DomainError("loss", loss, "must be a function of the model's output")
-        if loss is None:
-            check_asked(optimizer, targets)
+        check_loss(loss, optimizer, targets)
         self.loss, self.backward = loss, flag("gradients", gradients) or loss is not None
         self.optimizer, self.targets = optimizer, targets
         super().__init__(self.backward, optimizer is not None)

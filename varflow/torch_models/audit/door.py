@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from varflow._checks import DomainError, flag, require
+from varflow._checks import flag, require
 from varflow._progress import Progress, check_progress
 from varflow._restoring import kept
 from varflow.results import AuditReport
@@ -102,14 +102,10 @@ def audit(
     """
     require("torch", "torch")
     from varflow.torch_models.audit.report import audited
-    from varflow.torch_models.audit.step import check_asked
-    from varflow.torch_models.tracing.checks import check_model
+    from varflow.torch_models.tracing.checks import check_loss, check_model
 
     check_progress(progress)
-    if loss is not None and not callable(loss):
-        raise DomainError("loss", loss, "must be a function of the model's output")
-    if loss is None:
-        check_asked(optimizer, targets)
+    check_loss(loss, optimizer, targets)
     backwards = flag("gradients", gradients)
     check_model(model)
     buffers = list(model.buffers())  # to which computing a weight may write, as spectral norm does

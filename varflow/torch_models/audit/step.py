@@ -38,13 +38,6 @@ LOOKED_AT = 4  # steps at which direct changes are measured, evenly spaced, wher
 DOMAIN = "digits and Fashion-MNIST, dense layers, about 200 steps, Adam's default β"
 
 
-def check_asked(optimizer: Any, targets: Any) -> None:
-    """Raise for what needs a loss."""
-    if optimizer is not None or targets is not None:
-        asked = "an optimizer's step" if targets is None else "targets"
-        raise DomainError("loss", None, f"is needed with {asked}: a function of the model's output, and of targets if given")
-
-
 def check_optimizer(model: Any, optimizer: Any) -> None:
     """Raise for what is no optimiser of this model that makes a step by itself."""
     name = type(optimizer).__name__

@@ -21,6 +21,15 @@ from varflow.torch_models.tracing.traced import Trace, axes_of_a_step
 from varflow.torch_models.tracing.weights import has_own_forward, torch_class
 
 
+def check_loss(loss: Any, optimizer: Any, targets: Any) -> None:
+    """Raise for a loss that cannot be called, or is missing where something needs it."""
+    if loss is not None and not callable(loss):
+        raise DomainError("loss", loss, "must be a function of the model's output")
+    if loss is None and (optimizer is not None or targets is not None):
+        asked = "an optimizer's step" if targets is None else "targets"
+        raise DomainError("loss", None, f"is needed with {asked}: a function of the model's output, and of targets if given")
+
+
 def check_model(model: Any) -> None:
     """Raise unless ``model`` is a module of Python with numbers (not lazy, not on the meta device)."""
     if not isinstance(model, torch.nn.Module):
