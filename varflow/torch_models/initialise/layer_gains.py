@@ -183,7 +183,8 @@ def _lowest_sustained(neuron: Neuron, question: Question, highest: float, drive:
 
     def look(x: float) -> Seen:
         """A miss of constant size, so that small steps lead up to the first that is sustained: not all above it are."""
-        return Seen(x, np.array([STRIDE if sustained(x) else -STRIDE]), np.ones(1), None, math.nan, 1)
+        step = np.array([STRIDE if sustained(x) else -STRIDE])
+        return Seen(x, step, np.ones(1), None, math.nan, 1)  # pyright: ignore[reportArgumentType]
 
     ends = math.log(lowest), math.log(max(highest, lowest))
     found = search(look, ends[0], accuracy=0.0, width=math.log(EDGE), slope=Slope(1.0), stride=STRIDE, limits=ends).upper
