@@ -101,9 +101,8 @@ class _Snapshot:
             *(partial(_set_back, get, put, get()) for get, put in _settings(self.torch)),
         ]
         self.lost: list[str] = []
-        self.found: dict[int, Any] = {
-            id(each): each for each in but
-        }  # held, so that no other object gets the id of one that is dropped
+        # held, so that no other object gets the id of one that is dropped
+        self.found: dict[int, Any] = {id(each): each for each in but}
         waiting = [("", value) for value in (root, self.torch.default_generator, *_hooks_of_all_modules(self.torch))]
         while waiting:
             name, value = waiting.pop()

@@ -76,9 +76,9 @@ def flips(
     **Assumes** infinite width: where a step turns over less than about one spike of a real layer, flips of real networks are
     fewer. With ``repeats`` the currents of a layer given the spikes below are exact, for normal weights. Shifts behind a
     shortcut count as normal. **Accuracy**: one step and neurons without reset within 1e-7; else ``error``. Random changes: in
-    layers 2 to 5 dense networks of width 1000 flip up to 5 % less, elsewhere they agree. First steps of Adam, with their
-    measured ``d``: ten layers of 256 and 4 steps flip .036, .268 and .450 in layers 1, 3 and 5, measured .032, .246 and .431 ±
-    .02; behind shortcuts large steps flip more, since their changes add up. Changes that are none flip nothing, exactly.
+    layers 2 to 5 dense networks of width 1000 flip up to 5 % less, elsewhere they agree. First steps of Adam in a pilot, with
+    their measured ``d``: ten layers of 256 and 4 steps flip .036, .268 and .450 in layers 1, 3 and 5, measured .032, .246 and
+    .431 ± .02; behind shortcuts large steps flip more, since their changes add up. Changes that are none flip nothing, exactly.
     **Source**: derived here; ``vreeswijk1998`` for the infinite Lyapunov exponent of threshold units.
 
     Examples
@@ -101,9 +101,8 @@ def flips(
         walk = blocks.walk(batching, record=_turned_over)
         signals_walk(graph, twofold(start), walk)
         walks.append(walk.records)
-    counted = [
-        np.sum(aligned(*layer), axis=0) for layer in zip(*walks, strict=True)
-    ]  # (replicas, 2) of every layer, summed over inputs
+    # (replicas, 2) of every layer, summed over inputs
+    counted = [np.sum(aligned(*layer), axis=0) for layer in zip(*walks, strict=True)]
     flipped, sent = np.moveaxis(np.stack(aligned(*counted, least=2), axis=1), -1, 0)
     unchanged = np.cumsum(changes) == 0
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -23,7 +23,7 @@ from varflow.theory.signals.moments import Spikes, over_positions
 from varflow.theory.walks.gradients import gradients_walk
 from varflow.theory.walks.signals import Blocks, signals_walk
 
-STEP = 0.015  # direct change of layer 1's currents by a first step of Adam on digits, in their standard deviation
+FIRST_STEP = 0.015  # direct change of layer 1's currents by a first step of Adam on digits, in their standard deviation
 DIFFERENT = 0.4  # cosine of the different input with the first
 ERRORS = 2  # of a ratio of persistences, added before the smallest is taken
 ALIKE = 1e-3  # relative distance below which sampling errors tell inputs apart
@@ -36,7 +36,7 @@ def trainability(
     surrogate: Any = "atan",
     inputs: Any = None,
     *,
-    direct: float = STEP,
+    direct: float = FIRST_STEP,
     detach_reset: bool | None = None,
     points: int = 2**13,
     scrambles: int = 8,
@@ -96,12 +96,12 @@ def trainability(
     **Assumes** infinite width, at initialisation; input weights that are not a layer of the network are left out; of the step,
     its effect on layer 1 only, of which deep layers of plain networks keep no trace. **Behind shortcuts persistence is an upper
     bound**, since a step also changes what the readout asks for: .94, .85, .72 and .47 in 5, 10, 20 and 50 layers, measured
-    .84, .70, .49 and .02.
-    **Accuracy**: ``error``; tested against autograd through real networks. Persistence against networks of width 100 and one
-    step of Adam on Fashion-MNIST (plain, snnTorch's neuron, rate 0.2, 4 steps, mean over layers): .48 | .51 ± .07 (5 layers,
-    atan), .16 | .16 ± .03 (10), .10 | .09 ± .04 (15), .07 | .05 ± .01 (20), .40 | .42 ± .04 (10, fast_sigmoid(1)). Over 48
-    trained networks of width 100 the rank correlation with accuracy was .79 for the contrast and .69 for persistence, .60 and
-    .50 given the depth, which alone has .82; ten of them are silent, on which this hangs: without them .90 and .89.
+    .84, .70, .49 and .02 in a pilot whose runs are not in the repository.
+    **Accuracy**: ``error``; tested against autograd through real networks. Persistence against that pilot's networks of width
+    100 and one step of Adam on Fashion-MNIST (plain, snnTorch's neuron, rate 0.2, 4 steps, mean over layers): .48 | .51 ± .07
+    (5 layers, atan), .16 | .16 ± .03 (10), .10 | .09 ± .04 (15), .07 | .05 ± .01 (20), .40 | .42 ± .04 (10, fast_sigmoid(1)).
+    Over 48 trained networks of width 100 the rank correlation with accuracy was .79 for the contrast and .69 for persistence,
+    .60 and .50 given the depth, which alone has .82; ten of them are silent, on which this hangs: without them .90 and .89.
     **Source**: ``eilers2024`` for the kernel of surrogates; ``jacot2018``; in time, and persistence, derived here.
 
     Examples

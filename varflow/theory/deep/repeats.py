@@ -41,9 +41,9 @@ def fixed_points_of_network(network: Network) -> FixedPoints:
     for tolerance in (0.0, SAMPLING):
         if repeats := _repeats(sites, tolerance):
             points = fixed_points_of_block(_block(sites, repeats, tolerance))
-            averaged = "Of the average over repeats, whose weights differ as drawn ones do." if tolerance else ""
+            averaged = "Of the average over repeats: their weights differ as drawn ones do." if tolerance else ""
             return replace(points, note=f"{averaged} {points.note}".strip())
-    rule = "repeats no block of layers, of neurons without positions, over more than half of its depth: give one, block=[…]"
+    rule = "repeats no block of layers, made of neurons without positions, over more than half of its depth: give one, block=[…]"
     raise DomainError("network", network, rule)
 
 
