@@ -43,7 +43,7 @@ def fixed_points_of_network(network: Network) -> FixedPoints:
             points = fixed_points_of_block(_block(sites, repeats, tolerance))
             averaged = "Of the average over repeats: their weights differ as drawn ones do." if tolerance else ""
             return replace(points, note=f"{averaged} {points.note}".strip())
-    rule = "repeats no block of layers, made of neurons without positions, over more than half of its depth: give one, block=[…]"
+    rule = "repeats no block of layers, made of neurons without positions, over more than half its depth: give one, block=[…]"
     raise DomainError("network", network, rule)
 
 
