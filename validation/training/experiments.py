@@ -24,6 +24,7 @@ COPYING = vf.surrogates.Surrogate("atan", peak=1.0, width=1.0)  # ψ(±1) = 1/2
 FIVE_EPOCHS = Schedule(epochs=5, rate="constant")
 TWO_EPOCHS = Schedule(epochs=2, rate="constant")
 ONE_CYCLE = Schedule(epochs=4, learning_rate=1e-3)
+THREE_EPOCHS = Schedule(epochs=3, rate="constant")
 DIGITS = Schedule(epochs=20, batch=32, rate="constant")
 
 
@@ -129,6 +130,21 @@ def _held_out(number: int = 48) -> Iterator[Design]:
         )
 
 
+def _rates(structure: str, **settings: Any) -> Iterator[Design]:
+    """One structure at four firing rates, with few and many steps."""
+    for steps, rate in product((4, 8), (0.05, 0.1, 0.2, 0.3)):
+        yield Design(structure=structure, steps=steps, rate=rate, **settings)
+
+
+def _rates_of_all() -> Iterator[Run]:
+    wide = vf.surrogates.fast_sigmoid(1.0)
+    dense = [*_rates("plain"), *_rates("batch_norm"), *_rates("membrane_shortcut"), *_rates("plain", surrogate=wide)]
+    dense += [Design(structure="batch_norm", steps=steps, initialisation="torch") for steps in (4, 8)]
+    filters = [*_rates("convolutional", depth=3, width=128)]
+    yield from _runs(dense, THREE_EPOCHS, "fashion_mnist", SEEDS, **SMALL)
+    yield from _runs(filters, replace(DIGITS, epochs=10), "digits", SEEDS)
+
+
 def _robust() -> Iterator[Design]:
     """The design with the gain in time, one setting changed at a time."""
     base = Design(initialisation="in_time")
@@ -160,6 +176,7 @@ def _all() -> dict[str, Experiment]:
         "held_out": Experiment(
             "Which number predicts accuracy?", _runs(list(_held_out()), FIVE_EPOCHS, fashion, SEEDS, **SMALL), True
         ),
+        "rates": Experiment("Which firing rate?", tuple(_rates_of_all())),
         "robustness": Experiment("Over θ, β, T and width?", _runs([*dict.fromkeys(_robust())], DIGITS, "digits", SEEDS)),
     }
 

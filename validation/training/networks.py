@@ -21,6 +21,7 @@ __all__ = ["INITIALISATIONS", "STRUCTURES", "Design", "Network", "build"]
 STRUCTURES = ("plain", "membrane_shortcut", "sew_add", "batch_norm", "centred", "convolutional")
 CHANNELS = (16, 32)  # of the convolutional network, whose third layer is dense
 RATE = 0.2  # late rate asked of gain_for_rate
+SCALED = 256  # images on which init_model scales layers
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class Design:
         One of ``INITIALISATIONS``.
     gain : float, optional
         ``g`` of hidden layers, instead of the initialisation's.
+    rate : float, optional
+        Firing rate, over all steps, that :func:`varflow.init.init_model` gives all layers, instead of the initialisation.
     surrogate : Surrogate or str
     """
 
@@ -48,6 +51,7 @@ class Design:
     structure: str = "plain"
     initialisation: str = "micheli"
     gain: float | None = None
+    rate: float | None = None
     surrogate: Any = "atan"
 
     def __post_init__(self) -> None:
@@ -164,7 +168,9 @@ def build(design: Design, x: torch.Tensor, shape: tuple[int, int, int], classes:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         network = Network(design, shape, classes)  # all layers as torch fills them
-    if design.initialisation == "torch" and design.gain is None:
+    if design.rate is not None:
+        vf.init.init_model(network, x[:SCALED], neurons={Spiking: None}, rate=design.rate, generator=generator)
+    if design.rate is not None or (design.initialisation == "torch" and design.gain is None):
         return network
     hidden, first = design.gains()
     size = 1.0 if math.isnan(first) else math.sqrt(float(x.square().mean()))
