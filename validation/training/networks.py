@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -16,7 +17,7 @@ import varflow as vf
 from validation.training.spiking import Spiking
 from varflow.init.published.leaky import spikeinit_first_layer_std, spikeinit_gain
 
-__all__ = ["INITIALISATIONS", "STRUCTURES", "Design", "Network", "build"]
+__all__ = ["INITIALISATIONS", "STRUCTURES", "Design", "Network", "build", "size_of"]
 
 STRUCTURES = ("plain", "membrane_shortcut", "sew_add", "batch_norm", "centred", "convolutional")
 CHANNELS = (16, 32)  # of the convolutional network, whose third layer is dense
@@ -40,6 +41,8 @@ class Design:
         ``g`` of hidden layers, instead of the initialisation's.
     rate : float, optional
         Firing rate, over all steps, that :func:`varflow.init.init_model` gives all layers, instead of the initialisation.
+    biases : bool
+        Biases as torch fills them, instead of 0.
     surrogate : Surrogate or str
     """
 
@@ -52,6 +55,7 @@ class Design:
     initialisation: str = "micheli"
     gain: float | None = None
     rate: float | None = None
+    biases: bool = False
     surrogate: Any = "atan"
 
     def __post_init__(self) -> None:
@@ -73,6 +77,15 @@ class Design:
         """The plain chain of theory; the currents of layer 1 have variance 1."""
         gain = self.gains()[0]
         return vf.Network(width=self.width, depth=self.depth, gain=gain, neuron=self.neuron, steps=self.steps)
+
+    def driven(self, x: np.ndarray, size: float) -> vf.Network:
+        """Theory of the first weights on these images, plain or with membrane shortcuts; ``size``: as in ``build``."""
+        hidden, first = self.gains()
+        bias = [self.biases / math.sqrt(3 * fan_in) for fan_in in (x.shape[1], self.width)]
+        spike, later = vf.layers.Spike(self.neuron), vf.layers.Linear(self.width, gain=hidden, bias_std=bias[1])
+        block = [vf.layers.Residual(spike, later)] if self.structure == "membrane_shortcut" else [spike, later]
+        layers = [vf.layers.Linear(self.width, gain=first / size, bias_std=bias[0]), *block * (self.depth - 1), spike]
+        return vf.Network(layers=layers, width=self.width, steps=self.steps, drive=vf.drives.inputs(x))
 
     def gains(self) -> tuple[float, float]:
         """Gain of the hidden layers, and of the first over the root mean square of its inputs."""
@@ -163,6 +176,11 @@ def _filters(shape: tuple[int, int, int], width: int) -> nn.ModuleList:
     return nn.ModuleList([nn.Conv2d(channels, first, 3, padding=1), nn.Conv2d(first, second, 3, padding=1), dense])
 
 
+def size_of(x: torch.Tensor) -> float:
+    """Root mean square of all numbers of the images."""
+    return math.sqrt(float(x.square().mean()))
+
+
 def build(design: Design, x: torch.Tensor, shape: tuple[int, int, int], classes: int, generator: torch.Generator) -> Network:
     """The network with its first weights; ``x``: images, whose root mean square the first layer's scale depends on."""
     with torch.random.fork_rng(devices=[]):
@@ -173,11 +191,12 @@ def build(design: Design, x: torch.Tensor, shape: tuple[int, int, int], classes:
     if design.rate is not None or (design.initialisation == "torch" and design.gain is None):
         return network
     hidden, first = design.gains()
-    size = 1.0 if math.isnan(first) else math.sqrt(float(x.square().mean()))
+    size = 1.0 if math.isnan(first) else size_of(x)
     with torch.no_grad():
         layer: Any
         for l, layer in enumerate(network.weights):
-            layer.bias.zero_()
+            if not design.biases:
+                layer.bias.zero_()
             if l and design.initialisation == "identity":
                 nn.init.eye_(layer.weight).mul_(design.threshold / design.decay)
             else:
