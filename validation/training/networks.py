@@ -126,7 +126,10 @@ layer of snnTorch's neurons copies the spikes of the layer before, since then ``
 
 
 class Network(nn.Module):
-    """Images (batch, numbers), the same at every step, to class scores: a linear readout of the mean spikes."""
+    """Images (batch, numbers), the same at every step, to class scores: a linear readout of the mean spikes.
+
+    As :func:`varflow.audit` needs them, images may be given step by step too, (steps, batch, numbers).
+    """
 
     def __init__(self, design: Design, shape: tuple[int, int, int], classes: int):
         super().__init__()
@@ -144,8 +147,8 @@ class Network(nn.Module):
     def forward(self, x: torch.Tensor, seen: list[tuple[torch.Tensor, torch.Tensor]] | None = None) -> torch.Tensor:
         """Scores; currents and spikes of every layer, (steps, batch, neurons…), are appended to ``seen``."""
         design, steps = self.design, self.design.steps
-        image = self._weighted(0, x.unflatten(1, self.shape) if design.structure == "convolutional" else x)
-        currents = image.expand(steps, *image.shape)  # equal at all steps
+        image = self._weighted(0, x.reshape(-1, *self.shape) if design.structure == "convolutional" else x.flatten(0, -2))
+        currents = image.unflatten(0, (steps, -1)) if x.dim() == 3 else image.expand(steps, *image.shape)
         sent = spikes = self._spikes(0, currents, seen)
         for l in range(1, design.depth):
             received = self._weighted(l, sent.flatten(0, 1)).unflatten(0, (steps, -1))
