@@ -32,7 +32,7 @@ from validation.training.figures import (  # noqa: E402
 )
 from validation.training.predictors import LATER, PREDICTORS, agreement  # noqa: E402
 from validation.training.rates import by_learning_rate, by_rate, of_learning_rates, of_rates  # noqa: E402
-from validation.training.verdicts import of_thirty  # noqa: E402
+from validation.training.verdicts import by_coherence, of_thirty, of_verdicts  # noqa: E402
 from varflow._files import replace_files  # noqa: E402
 
 RESULTS = ROOT / "validation" / "training" / "results"
@@ -138,6 +138,7 @@ TABLES: dict[str, Callable[[Runs], str]] = {
     "rates": of_rates,
     "learning_rates": of_learning_rates,
     "thirty": of_thirty,
+    "new": of_verdicts,
 }
 
 
@@ -149,7 +150,7 @@ epochs. Constant learning rates on a grid of factor 2, the gain in time, or g² 
 }
 """How experiments of several data or schedules were trained."""
 DATA = {"digits": "Digits", "fashion_mnist": "Fashion-MNIST", "mnist": "MNIST"}
-DRAWN = {**FIGURES, "rates": by_rate, "learning_rates": by_learning_rate}
+DRAWN = {**FIGURES, "rates": by_rate, "new": by_coherence, "learning_rates": by_learning_rate}
 TOGETHER = {"depth": ("depth", "plain")}
 """Experiments that share a figure."""
 

@@ -1,4 +1,4 @@
-"""What is computed of networks besides training them: scores, rules for the learning rate, and first steps of Adam."""
+"""What is computed of networks besides training them: scores, verdicts, learning rates by rules, and first steps of Adam."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import varflow as vf
 from validation.training.data import load
 from validation.training.experiments import EXPERIMENTS, SHORTCUT, WIDE, Run
 from validation.training.networks import Design, build, size_of
-from validation.training.predictors import scored
+from validation.training.predictors import readability, scored
 from validation.training.training import Schedule
 
 __all__ = ["COMPUTED", "RULES", "Computation", "advised", "first_step"]
@@ -75,6 +75,22 @@ def first_step(design: Design, data: str, seed: int, folder: str) -> dict[str, f
     return {"formula": formula, "measured": measured}
 
 
+def judged(design: Design, data: str, seed: int, images: int | None, folder: str) -> dict[str, Any]:
+    """The audit's verdict on a network before training, ``dead`` where it has none, and the coherence of gradients."""
+    whole = load(data, Path(folder)).first(images or 10**9, 0)
+    x = torch.from_numpy(whole.x)
+    network = build(design, x, whole.shape, whole.classes, torch.Generator().manual_seed(seed))
+    learning = vf.audit(network, x[:SEEN].expand(design.steps, -1, -1)).learning
+    if learning is None:
+        return {"verdict": "dead", "structure": None, "coherence": 0.0}
+    return {"verdict": learning.verdict, "structure": learning.structure, "coherence": learning.mean_coherence}
+
+
+def scored_by_theory(design: Design, data: str, folder: str) -> dict[str, float]:
+    """Scores of a plain network that theory has."""
+    return {**scored(design), "readability": readability(design, data, folder)}
+
+
 def _first_steps() -> tuple[Run, ...]:
     plain = partial(Design, initialisation="in_time")
     shortcut = partial(plain, structure="membrane_shortcut", gain=SHORTCUT)
@@ -97,6 +113,12 @@ def _first_steps() -> tuple[Run, ...]:
 
 COMPUTED: Mapping[str, Computation] = {
     "scores": Computation(scored, lambda: EXPERIMENTS["held_out"].runs, ("design",)),
+    "verdicts": Computation(judged, lambda: EXPERIMENTS["new"].runs, ("design", "data", "seed", "images")),
+    "new_scores": Computation(
+        scored_by_theory,
+        lambda: tuple(run for run in EXPERIMENTS["new"].runs if run.design.structure == "plain"),
+        ("design", "data"),
+    ),
     "advice": Computation(
         advised, lambda: EXPERIMENTS["learning_rates"].runs[::7], ("design", "schedule", "data", "seed", "images")
     ),
