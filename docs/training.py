@@ -225,7 +225,8 @@ accuracy for half of the spikes.
 after the first epoch. Not the rate is to blame but the weights: `init_model` filled them with g = 2.7 instead of 0.58, and
 since BatchNorm is blind to their size, Adam's steps are five times smaller relative to them. In a trial with the parts
 exchanged (three seeds, four steps, rate 0.2) torch's weights with γ for the rate reached 79.2 %, those of `init_model` with
-γ = 1 76.7 %; standard errors are about 0.5 %.""",
+γ = 1 76.7 %; standard errors are about 0.5 %. `init_model` no longer fills weights before a normalisation; the table is of
+before.""",
     "silence": """\
 Silence at the start is no verdict: Kaiming's networks of ten layers begin with silent layers and learn. Gradients pass
 silent layers by the tail of the surrogate, a factor g ψ(-θ) each, and Adam moves a bias if they exceed its ε. The vertical

@@ -19,7 +19,7 @@ from autograd_networks import neurons  # noqa: E402
 from validation.training import Design, Schedule, __main__, build, data, load, trained  # noqa: E402
 from validation.training.experiments import Experiment, Run  # noqa: E402
 from validation.training.figures import FIGURES  # noqa: E402
-from validation.training.later import RULES, advised, first_step  # noqa: E402
+from validation.training.later import RULES, advised, first_step, judged  # noqa: E402
 from validation.training.networks import size_of  # noqa: E402
 from validation.training.predictors import LATER, PREDICTORS, agreement, predicted, revival_depth, scored  # noqa: E402
 from validation.training.rates import best_rate, errors_of, key_of, settings_of  # noqa: E402
@@ -417,6 +417,19 @@ def test_a_first_step_changes_what_the_formula_says():
     found = first_step(Design(6, 128, initialisation="in_time"), "digits", 0, FOLDER)
     assert found["formula"] == pytest.approx(0.147)
     assert found["formula"] / found["measured"] == pytest.approx(0.98, abs=0.03 + 3 * 0.05)
+
+
+def test_verdicts_on_networks_of_the_experiments():
+    alive, silent, steep = (
+        judged(design, "digits", 0, None, FOLDER)
+        for design in (
+            Design(depth=4, gain=2.86),
+            Design(depth=4, gain=1.0),
+            Design(depth=20, gain=2.86, surrogate=vf.surrogates.fast_sigmoid(25.0)),
+        )
+    )
+    assert (alive["verdict"], silent["verdict"], steep["verdict"]) == ("learns", "dead", "forgets")
+    assert alive["coherence"] > steep["coherence"]
 
 
 def test_learning_rates_by_rules():
