@@ -14,6 +14,7 @@ from varflow._progress import Progress, reporter
 from varflow.results.audit import ENOUGH, AuditReport, first_of
 from varflow.results.audited_layer import AuditedLayer, lost_inputs
 from varflow.torch_models.audit.causes import FEEDING, diagnosed, needed_gains, shares, to_mend
+from varflow.torch_models.audit.coherence import learning
 from varflow.torch_models.audit.gradients import Backward, check_gradients, squared_gain_above
 from varflow.torch_models.audit.gradients import gradients as measured_back
 from varflow.torch_models.audit.step import check_optimizer, checked_targets, one_step, with_targets
@@ -75,7 +76,9 @@ def audited(
                 notes += [f"not covered by the theory: {words}" for words in dict.fromkeys(prediction.infinite.model.dependent)]
             notes += [*_received(traced, prediction), *_unpredicted(traced, prediction, unlike)]
             layers = _layers(traced, scales_of(model, traced), used, seen, prediction, backward)
-            audit = replace(_report(traced, used, layers, prediction, notes), step=step)
+            alive = not any(layer.dead and not layer.output for layer in layers)
+            learns = learning(model, inputs, steps, traced, seen) if alive else None
+            audit = replace(_report(traced, used, layers, prediction, notes), step=step, learning=learns)
             if backward:
                 audit = _with_expected_gradients(audit, traced, measured.covered, prediction, read_out=loss is None)
         report(total)
