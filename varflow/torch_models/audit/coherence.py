@@ -63,7 +63,7 @@ def _structure(model: Any, traced: Trace) -> str:
         return "shortcuts"
     if any(isinstance(each, _BatchNorm) for each in model.modules()):
         return "batch normalisation"
-    hidden = [weight.weight.flatten(1) for layer in traced.layers for weight in layer.weights if not layer.driven]
+    hidden = [weight.weight.detach().flatten(1) for layer in traced.layers for weight in layer.weights if not layer.driven]
     centred = [float(W.sum(1).square().mean() / W.square().sum(1).mean()) < CENTRED for W in hidden]
     return "centred weights" if centred and all(centred) else "plain"
 
