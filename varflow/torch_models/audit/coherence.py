@@ -53,6 +53,8 @@ def _learning(model: Any, inputs: Any, halves: Any, steps: int | None, traced: T
         passes.gradients.append(passes.differentiated(half, None, weights, readout.see))
         rewind()
     k = np.array([passes.cosine(layer) for layer in traced.layers])
+    if not np.isfinite(k).any():
+        raise DomainError("model", type(model).__name__, "has no finite gradients")
     names = tuple(layer.neuron_name for layer in traced.layers)
     return Learning(names, k / (m - (m - 1) * k), traced.depth, _structure(model, traced))
 
@@ -63,7 +65,7 @@ def _structure(model: Any, traced: Trace) -> str:
         return "shortcuts"
     if any(isinstance(each, _BatchNorm) for each in model.modules()):
         return "batch normalisation"
-    hidden = [weight.weight.flatten(1) for layer in traced.layers for weight in layer.weights if not layer.driven]
+    hidden = [weight.weight.detach().flatten(1) for layer in traced.layers for weight in layer.weights if not layer.driven]
     centred = [float(W.sum(1).square().mean() / W.square().sum(1).mean()) < CENTRED for W in hidden]
     return "centred weights" if centred and all(centred) else "plain"
 
