@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,6 +17,11 @@ LIMITS = {
     "shortcuts": (600.0, math.inf),  # up to 50 layers, none of which failed
     "centred weights": (250.0, math.inf),  # hardly anything in common, and ten layers learned
 }
+
+
+def reach(total: float, structure: str) -> float:
+    """Number of layers up to which networks learned whose coherence over all layers adds up to ``total``."""
+    return math.sqrt(LIMITS[structure][0] * max(total, 0.0))
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -38,12 +43,16 @@ class Learning(ReadOnly, Exported, Shown):
     structure : str
         ``plain``, ``batch normalisation`` (whose statistics are held fixed), ``shortcuts`` or ``centred weights``: which
         networks it was compared with.
+    remedies : dict of str to float
+        What would help a plain network that does not surely learn, best first, each with the number of layers that such
+        networks may have: theory of plain chains of its neurons (``vf.trainability(…).reach``).
     """
 
     layers: tuple[str, ...]
     coherence: np.ndarray
     depth: int
     structure: str = "plain"
+    remedies: dict[str, float] = field(default_factory=dict)
 
     _derived = ("mean_coherence", "reach", "verdict")
 
@@ -55,7 +64,7 @@ class Learning(ReadOnly, Exported, Shown):
     @property
     def reach(self) -> float:
         """Number of layers up to which such networks learned: ``√(250 L mean(c))`` for plain ones."""
-        return math.sqrt(LIMITS[self.structure][0] * self.depth * self.mean_coherence)
+        return reach(self.depth * self.mean_coherence, self.structure)
 
     @property
     def verdict(self) -> str:
@@ -73,6 +82,9 @@ class Learning(ReadOnly, Exported, Shown):
             case "learns":
                 return f"it learns: such networks learn up to about {self.reach:.0f} layers, it has {self.depth} ({evidence})"
             case "forgets":
-                return f"alive, but forgets its input after about {self.reach:.0f} layers, it has {self.depth} ({evidence})"
-        deeper = f"up to about {self.reach:.0f} layers, it has {self.depth}"
-        return f"alive; whether it learns is not known: such networks learn {deeper} ({evidence})"
+                fate = f"alive, but forgets its input after about {self.reach:.0f} layers, it has {self.depth}"
+            case _:
+                fate = "alive; whether it learns is not known: such networks learn up to about "
+                fate += f"{self.reach:.0f} layers, it has {self.depth}"
+        helps = ", ".join(f"{remedy} (up to {layers:.0f} layers)" for remedy, layers in self.remedies.items())
+        return f"{fate} ({evidence})" + (f"; what helps: {helps}, or fewer layers" if helps else "")

@@ -53,6 +53,8 @@ def _learning(model: Any, inputs: Any, halves: Any, steps: int | None, traced: T
         passes.gradients.append(passes.differentiated(half, None, weights, readout.see))
         rewind()
     k = np.array([passes.cosine(layer) for layer in traced.layers])
+    if not np.isfinite(k).any():
+        raise DomainError("model", type(model).__name__, "has no finite gradients")
     names = tuple(layer.neuron_name for layer in traced.layers)
     return Learning(names, k / (m - (m - 1) * k), traced.depth, _structure(model, traced))
 

@@ -17,6 +17,7 @@ from varflow.torch_models.audit.causes import FEEDING, diagnosed, needed_gains, 
 from varflow.torch_models.audit.coherence import learning
 from varflow.torch_models.audit.gradients import Backward, check_gradients, squared_gain_above
 from varflow.torch_models.audit.gradients import gradients as measured_back
+from varflow.torch_models.audit.remedies import with_remedies
 from varflow.torch_models.audit.step import check_optimizer, checked_targets, one_step, with_targets
 from varflow.torch_models.initialise.scales import LayerScale, multiplier, overlap, scales_of
 from varflow.torch_models.prediction.gradients import expected_gradients
@@ -78,6 +79,7 @@ def audited(
             layers = _layers(traced, scales_of(model, traced), used, seen, prediction, backward)
             alive = not any(layer.dead and not layer.output for layer in layers)
             learns = learning(model, inputs, steps, traced, seen) if alive else None
+            learns = learns and with_remedies(learns, traced, [layer.gain for layer in layers])
             audit = replace(_report(traced, used, layers, prediction, notes), step=step, learning=learns)
             if backward:
                 audit = _with_expected_gradients(audit, traced, measured.covered, prediction, read_out=loss is None)
