@@ -60,7 +60,7 @@ def _learning(model: Any, inputs: Any, halves: Any, steps: int | None, traced: T
 
 
 def _structure(model: Any, traced: Trace) -> str:
-    """What besides depth shapes coherence, one of ``varflow.results.learning.LIMITS``."""
+    """Key of ``varflow.results.learning.LIMITS``: what besides depth shapes coherence."""
     if any(len(traced.senders_to(layer)) > 1 for layer in traced.layers):
         return "shortcuts"
     if any(isinstance(each, _BatchNorm) for each in model.modules()):
