@@ -139,13 +139,13 @@ class TestAHealthyNetwork:
         assert [row.measured_rate for row in plan.layers if row.neuron_name] == pytest.approx(
             [0.2] * len(model.blocks), rel=LEFT
         )
-        words = "blocks.0.2, blocks.1.2 and 1 more were healthy; another γ may cost accuracy"
+        words = "healthy as they are: blocks.0.2, blocks.1.2 and 1 more; another γ may cost accuracy"
         assert any(note.startswith(words) for note in plan.notes) == ("plain" not in name)
 
     def test_of_which_gradients_forget_the_input_is_set(self):
-        """All of thirty layers fire, and no gradient has anything in common with another's."""
+        """All of 45 layers fire, and no gradient has anything in common with another's."""
         torch.manual_seed(0)
-        model, x = Stepped(*(dense(None, leaky, 40, 40) for _ in range(30)), readout=nn.Linear(40, 5)), batch()
+        model, x = Stepped(*(dense(None, leaky, 40, 40) for _ in range(45)), readout=nn.Linear(40, 5)), batch()
         first = vf.init.init_model(model, x, rate=0.2)
         assert first.learning.verdict == "forgets"
         assert min(row.measured_rate for row in first.layers if row.neuron_name) > 0.1
@@ -214,7 +214,7 @@ class TestOneHealthyLayer:
 
     @pytest.mark.parametrize("owner", ["healthy", "of a dead γ", "saturated"])
     def test_weights_shared_with_a_layer_that_is_set(self, owner):
-        """The first layer that has them decides; another one stays healthy, but if they are drawn."""
+        """The first layer that has them decides; another one stays healthy, as they are normalised."""
         torch.manual_seed(0)
         norm = None if owner == "saturated" else nn.BatchNorm1d
         blocks = [dense(nn.BatchNorm1d, leaky), dense(norm, leaky, 60), dense(nn.BatchNorm1d, leaky, 60)]
@@ -233,7 +233,7 @@ class TestOneHealthyLayer:
         assert torch.equal(shared, before) == (owner != "saturated")
         assert ways(plan)[2] == "kept: blocks.2.0 shares its weights with blocks.1.0"
         (kept,) = (note for note in plan.notes if note.startswith("healthy, and kept as they are: blocks.0.2"))
-        assert ("blocks.2.2" in kept) == (owner == "of a dead γ")
+        assert ("blocks.2.2" in kept) == (owner != "healthy")
 
     def test_with_frozen_gamma_is_kept(self):
         model, x = self.mixed(), batch()
