@@ -56,10 +56,10 @@ def init_model(
         A batch as the model takes it: positional arguments as a tuple, keyword arguments as a dict.
     rate : float, optional
         Wanted late firing rate of every layer, in spikes per neuron and step; by default 0.2 for layers that need to be set. If
-        given, all are set, and a note says where another γ may cost accuracy. Plain chains of 16 or more layers that do not keep
-        it (activity dies, or a change of the input by 10 % grows more than ``e`` times over the layers) are planned with the
-        nearest rate above that they do; in shorter ones each layer is scaled to it on the batch, and for other inputs rates may
-        fall from layer to layer; notes say so. An unattainable rate raises DomainError with the attainable range;
+        given, all are set, and a note says where another γ may cost accuracy. Plain chains of 16 or more layers that do not
+        keep it (activity dies, or a change of the input by 10 % grows more than ``e`` times over the layers) are planned with
+        the nearest rate above that they do; in shorter ones each layer is scaled to it on the batch, and for other inputs rates
+        may fall from layer to layer; notes say so. An unattainable rate raises DomainError with the attainable range;
         a rate that networks of these widths do not sustain gives a note with one that they do. In other models a layer that
         cannot have the rate is planned with the nearest one that it has at any scale, and a note says so; layers that read a
         residual sum are planned with rates that grow by 5 % per branch, by less in long sums.

@@ -35,16 +35,21 @@ def healthy_scales(
     sound = {layer.neuron_name for layer in layers if layer.verdict == "healthy"}
     healthy, unchanged, changed = list[LayerScale](), {INPUT}, set[int]()
     for scale in scales:
-        layer, modules = scale.layer, [*scale.layer.weights, *scale.normalisations]
-        tensors = {id(each) for module in modules for each in module.parameters()}
+        layer, gammas = scale.layer, [norm for _, norm in scale.norms]
         renewed = layer.normalised_by or traced.senders_to(layer) <= unchanged
-        stays = layer.neuron_name in sound and scale.normalisations and renewed and changed.isdisjoint(tensors)
+        own = _parameters([*layer.weights, *scale.normalisations])
+        stays = layer.neuron_name in sound and scale.normalisations and renewed and changed.isdisjoint(own)
         healthy += [scale] if stays else []
         if stays or (renewed and not scale.scaled):
             unchanged.add(layer.neuron_name)
         else:
-            changed |= tensors
+            changed |= _parameters(gammas or layer.weights)
     return healthy
+
+
+def _parameters(modules: list[Any]) -> set[int]:
+    """Their parameters, by ids."""
+    return {id(each) for module in modules for each in module.parameters()}
 
 
 def leave(scales: Sequence[LayerScale], whole: bool) -> list[str]:
