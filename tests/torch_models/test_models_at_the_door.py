@@ -296,7 +296,7 @@ def test_a_readout_behind_frozen_layers_is_drawn():
     model = nn.Sequential(*chain(), nn.Linear(32, 4))
     model[:-1].requires_grad_(False)
     before = copy.deepcopy(model)
-    plan = vf.init.init_model(model, X, rate=0.2, steps=STEPS, generator=seeded())
+    plan = vf.init.init_model(model, X, steps=STEPS, rate=0.2, generator=seeded())
     assert [torch.equal(model[l].weight, before[l].weight) for l in (0, 2, 4)] == [True, True, False]
     assert [row.set_by.partition(":")[0] for row in plan.layers] == ["kept", "kept", "theory"]
     model.requires_grad_(False)
@@ -396,7 +396,7 @@ def test_inference_mode():
 
 def test_inputs_that_are_zero_are_no_fault_of_the_widths():
     x = torch.cat([X, torch.zeros(2, 32)])
-    notes = [vf.init.init_model(chain(), given, rate=0.2, steps=STEPS, dry_run=True).notes for given in (X, x)]
+    notes = [vf.init.init_model(chain(), given, steps=STEPS, rate=0.2, dry_run=True).notes for given in (X, x)]
     assert notes == [(), ("25 % of the inputs are all zero and cannot activate any layer",)]
 
 
@@ -850,7 +850,7 @@ def test_what_models_are_wrapped_in_and_return():
     assert model[2].training
     one, alone = (vf.init.init_model(chain(), x, steps=STEPS, dry_run=True) for x in (X[:1], X[0]))
     assert [layer.gain for layer in one.layers] == [layer.gain for layer in alone.layers]
-    (layer,) = vf.init.init_model(nn.Sequential(nn.Linear(32, 256), leaky()), X, rate=0.2, steps=STEPS).layers
+    (layer,) = vf.init.init_model(nn.Sequential(nn.Linear(32, 256), leaky()), X, steps=STEPS, rate=0.2).layers
     assert layer.firing_rate == pytest.approx(0.2, rel=0.05)
     assert vf.audit(Looped(32, 2, 1), X, steps=1).steps == 1
 

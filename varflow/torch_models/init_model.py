@@ -127,7 +127,7 @@ def init_model(
     --------
     >>> import torch, varflow as vf, snntorch
     >>> layers = [torch.nn.Linear(64, 64), snntorch.Leaky(0.5, init_hidden=True), torch.nn.Linear(64, 10)]
-    >>> plan = vf.init.init_model(torch.nn.Sequential(*layers), torch.ones(4, 64), steps=6)
+    >>> plan = vf.init.init_model(torch.nn.Sequential(*layers), torch.ones(4, 64), steps=6, rate=0.2)
     >>> [layer.name for layer in plan.layers], round(plan.layers[0].firing_rate, 1)
     (['0', '2'], 0.2)
     """

@@ -63,7 +63,7 @@ class Planner:
 
     @cached_property
     def gains(self) -> list[float]:
-        """Of every layer; corrected in the end."""
+        """Gains of all layers, corrected in the end."""
         return [self._first_gain(layer) if layer.driven else self._deep_gain(l) for l, layer in enumerate(self.trace.layers)]
 
     @property
