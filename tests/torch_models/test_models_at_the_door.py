@@ -289,7 +289,7 @@ def test_frozen_parameters_are_left_alone_and_named(frozen):
     scaled = {row.neuron_name for row in plan.layers if row.set_by.startswith("measured: ")}
     rates = late_rates(model)
     assert scaled
-    assert all(rates[name] == pytest.approx(0.25, rel=0.03) for name in scaled)
+    assert all(rates[name] == pytest.approx(0.25, rel=0.05) for name in scaled)  # what single layers are scaled to
 
 
 def test_a_readout_behind_frozen_layers_is_drawn():
