@@ -1,0 +1,135 @@
+"""Writes ``docs/few_spikes.md`` from ``docs/few-spikes.csv``: rates and accuracies of networks trained with a penalty on spikes.
+
+Run from the repository: ``python docs/few_spikes.py``. Runs already in the file are kept; all of them take about ten minutes
+on one core. They are made by the code that stands on the page.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from varflow._files import replace_files
+
+RUNS = Path(__file__).with_name("few-spikes.csv")
+COLUMNS = ("layers", "start", "penalty", "seed", "rate", "accuracy")
+SEEDS = (0, 1, 2)
+SETTINGS = [(4, 0.2, penalty) for penalty in (0.0, 1.0, 3.0, 10.0, 30.0)]
+SETTINGS += [(4, 0.05, 0.0)]
+
+PAGE = """# Few spikes
+
+Made by `python docs/few_spikes.py`.
+
+On neuromorphic hardware a spike costs energy and silence does not. `vf.audit(model, inputs)` counts both spikes and the synaptic
+operations that they cause (`report.spikes`, `report.operations`). How few can there be? Before training theory sets a limit;
+training can go far below it, if the loss asks for it.
+
+## Before training
+
+Random weights do not sustain any rate. A neuron without memory sends on what exceeds its threshold, and below a rate of 0.117 the
+next layer has fewer spikes than this one, until none are left: `V' = g² p(V)` has no stable fixed point with fewer. At finite width
+activity fluctuates, and the lowest rate at which 99 % of networks are alive in the last layer is higher, `vf.sparsest_rate`:
+
+{widths}
+
+{in_time}
+
+## While training
+
+Add the mean rate of all neurons to the loss, times a penalty:
+
+```python
+import snntorch
+import torch
+from sklearn.datasets import load_digits
+
+import varflow as vf
+
+x, y = (torch.tensor(each) for each in load_digits(return_X_y=True))
+x = (x / 16).float()
+order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+train, test = order[:1440], order[1440:]
+
+
+class Net(torch.nn.Module):
+    def __init__(self, layers, width=128):
+        super().__init__()
+        self.weights = torch.nn.ModuleList(torch.nn.Linear(width if l else 64, width) for l in range(layers))
+        self.neurons = torch.nn.ModuleList(snntorch.Leaky(beta=0.5) for _ in range(layers))
+        self.readout = torch.nn.Linear(width, 10)
+
+    def forward(self, images, steps=4):
+        membranes, seen = [neuron.reset_mem() for neuron in self.neurons], []
+        for _ in range(steps):
+            spikes = images
+            for l, (weight, neuron) in enumerate(zip(self.weights, self.neurons)):
+                spikes, membranes[l] = neuron(weight(spikes), membranes[l])
+                seen.append(spikes)
+        sent = torch.stack(seen[len(self.neurons) - 1 :: len(self.neurons)])  # of the last layer
+        return self.readout(sent.mean(0)), torch.stack(seen).mean()  # scores, and spikes per neuron and step
+
+
+def trained(penalty, layers=4, start=0.2, seed=0, epochs=8):
+    torch.manual_seed(seed)
+    model = Net(layers)
+    vf.init.init_model(model, x[train[:128]], rate=start)
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    for _ in range(epochs):
+        for batch in torch.randperm(len(train)).split(48):
+            scores, rate = model(x[train[batch]])
+            loss = torch.nn.functional.cross_entropy(scores, y[train[batch]]) + penalty * rate
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    with torch.no_grad():
+        scores, rate = model(x[test])
+    return float(rate), float((scores.argmax(1) == y[test]).float().mean())
+
+
+print(trained(penalty=1.0, epochs=1))  # rate and accuracy on the test images
+```
+
+{runs}
+
+*scikit-learn's digits, four layers of 128 of snnTorch's neuron, four steps, eight epochs, {seeds} seeds: mean ± standard error.*
+
+{told}
+"""
+WIDTHS, DEPTHS = (100, 300, 1000, 3000), (5, 20, 100)
+
+
+def known() -> dict[tuple[int, float, float, int], list[float]]:
+    """Rate and accuracy of the runs in the file."""
+    if not RUNS.exists():
+        return {}
+    with RUNS.open(newline="", encoding="utf-8") as file:
+        return {
+            (int(row["layers"]), float(row["start"]), float(row["penalty"]), int(row["seed"])): [
+                float(row["rate"]),
+                float(row["accuracy"]),
+            ]
+            for row in csv.DictReader(file)
+        }
+
+
+def complete() -> None:
+    """All runs, each saved when it ends."""
+    names: dict[str, Any] = {"print": lambda *values: None}
+    exec(re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)[0], names)
+    runs = known()
+    for seed, setting in product(SEEDS, SETTINGS):
+        if (*setting, seed) not in runs:
+            layers, start, penalty = setting
+            runs[*setting, seed] = names["trained"](penalty, layers, start, seed)
+            rows = [[f"{value:g}" for value in (*key, *np.round(found, 4))] for key, found in sorted(runs.items())]
+            replace_files({RUNS: "".join(",".join(row) + "\n" for row in [COLUMNS, *rows])})
+
+
+if __name__ == "__main__":
+    complete()
