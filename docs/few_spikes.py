@@ -1,6 +1,6 @@
-"""Writes ``docs/few_spikes.md`` from ``docs/few-spikes.csv``: rates and accuracies of networks trained with a penalty on spikes.
+"""Writes ``docs/few_spikes.md`` from ``docs/few-spikes.csv``: networks trained with a penalty on their spikes.
 
-Run from the repository: ``python docs/few_spikes.py``. Runs already in the file are kept; all of them take about ten minutes
+Run from the repository: ``python docs/few_spikes.py``. Runs already in the file are kept; all of them take a minute or two
 on one core. They are made by the code that stands on the page.
 """
 
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import csv
 import re
+from functools import reduce
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import varflow as vf
 from varflow._files import replace_files
 
 RUNS = Path(__file__).with_name("few-spikes.csv")
@@ -26,15 +28,15 @@ PAGE = """# Few spikes
 
 Made by `python docs/few_spikes.py`.
 
-On neuromorphic hardware a spike costs energy and silence does not. `vf.audit(model, inputs)` counts both spikes and the synaptic
-operations that they cause (`report.spikes`, `report.operations`). How few can there be? Before training theory sets a limit;
-training can go far below it, if the loss asks for it.
+On neuromorphic hardware a spike costs energy and silence does not. `vf.audit(model, inputs)` counts spikes per input and the
+synaptic operations that they cause (`report.spikes`, `report.operations`). For random weights theory sets a lower limit.
+Training goes far below it if the loss asks for it, and above where it started if not.
 
 ## Before training
 
-Random weights do not sustain any rate. A neuron without memory sends on what exceeds its threshold, and below a rate of 0.117 the
-next layer has fewer spikes than this one, until none are left: `V' = g² p(V)` has no stable fixed point with fewer. At finite width
-activity fluctuates, and the lowest rate at which 99 % of networks are alive in the last layer is higher, `vf.sparsest_rate`:
+Random weights do not sustain any rate. Without memory the variance of potentials follows `V' = g² Q(θ/√V)`, which has no
+stable fixed point with a rate `Q(θ/√V)` below 0.117: activity dies out over the layers. At finite width it fluctuates, and the
+lowest rate at which 99 % of networks are alive in the last layer is higher. `vf.sparsest_rate(width=…, depth=…)`:
 
 {widths}
 
@@ -97,14 +99,17 @@ print(trained(penalty=1.0, epochs=1))  # rate and accuracy on the test images
 
 {runs}
 
-*scikit-learn's digits, four layers of 128 of snnTorch's neuron, four steps, eight epochs, {seeds} seeds: mean ± standard error.*
+*scikit-learn's digits, four layers of 128 of snnTorch's neuron, four steps, eight epochs, three seeds: mean ± standard error.*
 
 {told}
 """
 WIDTHS, DEPTHS = (100, 300, 1000, 3000), (5, 20, 100)
+WIDTH, STEPS = 128, 4  # of the networks that are trained
+
+Runs = dict[tuple[int, float, float, int], list[float]]
 
 
-def known() -> dict[tuple[int, float, float, int], list[float]]:
+def known() -> Runs:
     """Rate and accuracy of the runs in the file."""
     if not RUNS.exists():
         return {}
@@ -118,7 +123,7 @@ def known() -> dict[tuple[int, float, float, int], list[float]]:
         }
 
 
-def complete() -> None:
+def complete() -> Runs:
     """All runs, each saved when it ends."""
     names: dict[str, Any] = {"print": lambda *values: None}
     exec(re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)[0], names)
@@ -129,7 +134,35 @@ def complete() -> None:
             runs[*setting, seed] = names["trained"](penalty, layers, start, seed)
             rows = [[f"{value:g}" for value in (*key, *np.round(found, 4))] for key, found in sorted(runs.items())]
             replace_files({RUNS: "".join(",".join(row) + "\n" for row in [COLUMNS, *rows])})
+    return runs
+
+
+def widths() -> str:
+    """Lowest rates by width and depth, without memory."""
+    lines = ["| layers, width | " + " | ".join(map(str, WIDTHS)) + " |", "|---" * (len(WIDTHS) + 1) + "|"]
+    for depth in DEPTHS:
+        rates = vf.sparsest_rate(width=list(WIDTHS), depth=depth)
+        lines.append(f"| {depth} | " + " | ".join(f"{rate:.3f}" for rate in rates) + " |")
+    return "\n".join(lines)
+
+
+def trained(runs: Runs) -> str:
+    """Rates and accuracies by start and penalty."""
+    lines = ["| rate at the start | penalty | rate after training | spikes per input | accuracy, % |", "|---" * 5 + "|"]
+    for layers, start, penalty in SETTINGS:
+        values = np.array([runs[layers, start, penalty, seed] for seed in SEEDS])
+        (rate, right), (of_rate, of_right) = values.mean(axis=0), values.std(axis=0, ddof=1) / len(SEEDS) ** 0.5
+        cells = [f"{start:g}", f"{penalty:g}", f"{rate:.3f} ± {of_rate:.3f}", f"{rate * layers * WIDTH * STEPS:.0f}"]
+        lines.append(f"| {' | '.join(cells)} | {100 * right:.1f} ± {100 * of_right:.1f} |")
+    return "\n".join(lines)
+
+
+def page(runs: Runs) -> str:
+    tables = {"{widths}": widths(), "{runs}": trained(runs)}
+    for place in tables:  # the code on the page has braces of its own
+        assert PAGE.count(place) == 1
+    return reduce(lambda text, item: text.replace(*item), tables.items(), PAGE)
 
 
 if __name__ == "__main__":
-    complete()
+    replace_files({Path(__file__).with_suffix(".md"): page(complete())})
