@@ -21,6 +21,7 @@
 
 # %%
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -252,7 +253,7 @@ for depth in (20, 30):
 # theory, before training.
 
 # %%
-RESULTS = Path(vf.__file__).parents[1] / "validation" / "training" / "results"  # of a clone
+RESULTS = Path(find_spec("varflow").origin).parents[1] / "validation" / "training" / "results"  # of a clone
 
 
 def accuracies(experiment):
