@@ -71,12 +71,8 @@ def corrected_gain(*, threshold: Any, width: int, depth: int, survival_target: f
     >>> round(vf.corrected_gain(threshold=1.0, width=100, depth=100) ** 2, 5)
     8.16387
     """
-    theta, width, depth = (
-        _positive_thresholds(threshold),
-        integer("width", width, minimum=1),
-        integer("depth", depth, minimum=1),
-    )
-    target = probability("survival_target", survival_target, open_ends=True)
+    theta, width = _positive_thresholds(threshold), integer("width", width, minimum=1)
+    depth, target = integer("depth", depth, minimum=1), probability("survival_target", survival_target, open_ends=True)
 
     def solve(t: Threshold) -> float:
         survival = lambda g: survival_at(t, g, width, depth, weights)  # noqa: E731

@@ -216,12 +216,10 @@ def _fits_in_memory(batches: Sequence[Batch], repeats: int, threads: int, second
     """Raise DomainError where the results or the potentials of a layer would not fit into memory, before drawing anything."""
     from varflow.simulation.measures import names
 
-    sizes = [
-        sum(batch.steps**axes for axes in names(batch.steps, second_moments).values()) * len(batch.widths) for batch in batches
-    ]
-    sizes = [8 * repeats * len(batch.networks) * size for batch, size in zip(batches, sizes, strict=True)]
+    each = [sum(batch.steps**axes for axes in names(batch.steps, second_moments).values()) for batch in batches]
+    layers = sum(len(batch.networks) * len(batch.widths) * size for batch, size in zip(batches, each, strict=True))
     hint = ", or second_moments=False" if second_moments and any(batch.steps > 1 for batch in batches) else ""
-    room("repeats", repeats, sum(sizes), f"the results of every layer: take fewer repeats, layers or steps{hint}")
+    room("repeats", repeats, 8 * repeats * layers, f"the results of every layer: take fewer repeats, layers or steps{hint}")
     for batch in batches:
         networks = len(batch.networks) * min(repeats, batch.streams.repeats)
         potentials = BYTES * batch.numbers * networks * min(threads, -(-repeats // batch.streams.repeats))
