@@ -144,6 +144,10 @@ class RateMap:
             image[rare] = np.exp(math.log(self.unit) + np.asarray(self.law.log_sf(z[rare])))
         return image
 
+    def on_levels(self, levels: np.ndarray) -> np.ndarray:
+        """All rates of a discrete distribution with these levels, ascending: its tail takes finitely many values."""
+        return self.unit * np.unique(self.law.sf(np.concatenate([[-np.inf], levels])))
+
     def variance(self, y: float) -> float:
         return self.sigma_b**2 + (self.g / self.root_unit) ** 2 * y
 

@@ -173,9 +173,9 @@ def product_counted(layer: Product, received: tuple[Counted, ...], counts: Count
     return counts.add(Count(counts.width(x), x.place, None, merge, y.place))
 
 
-def _behind(counts: Counts, place: int | None, first: int) -> bool:
+def _behind(counts: Counts, place: int, first: int) -> bool:
     """True if a count is drawn from the count ``first``, directly or through others."""
-    while place is not None and place > first:
+    while place > first:
         place = counts.gathered[place].below
     return place == first
 

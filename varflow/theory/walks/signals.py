@@ -231,9 +231,8 @@ def _at_every_position(covariance: np.ndarray, grid: Grid) -> np.ndarray:
     return at_positions.reshape(*covariance.shape[:2], grid.size, grid.size)
 
 
-def _of_trains(drive: Drive, steps: int, together: bool, infinite: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and second moments of the drive's spikes over the inputs of a neuron."""
-    assert isinstance(drive, SpikeTrains)
+def _of_trains(drive: Any, steps: int, together: bool, infinite: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and second moments of the spikes of ``SpikeTrains`` over the inputs of a neuron."""
     if together and not infinite:
         raise DomainError("drive", drive, "with several kinds of input cannot feed a BatchNorm; give one, or inputs")
     rates, square = drive.rates.mean(axis=1), np.mean(drive.rates**2, axis=1)
