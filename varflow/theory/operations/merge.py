@@ -71,7 +71,7 @@ def _summed_currents(signals: Sequence[Currents], factors: Sequence[float], cons
         return replace(scaled[0], changes=None).shifted(constant) if constant else scaled[0]
     changes: Differences | None = None
     if scaled[-1].changes is not None and not constant:
-        changes = reduce(Differences.__add__, (each.increments for each in scaled))
+        changes = reduce(Differences.plus, (each.increments for each in scaled))
     total = elementwise(scaled, lambda e: reduce(np.add, e), lambda C, *_: reduce(np.add, C), changes=changes)
     return total.shifted(constant) if constant else total
 
