@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from threading import Event
+from typing import Any
 from zlib import crc32
 
 import numpy as np
 import torch
 
 from varflow._checks import DomainError
-from varflow.model.drives import ConstantCurrents, Drive, Given, Inputs, SpikeTrains, White
+from varflow.model.drives import ConstantCurrents, Inputs, SpikeTrains, White
 from varflow.model.network import Network
 from varflow.model.weights import NAMES, WeightLaw
 from varflow.simulation.measures import Measures
@@ -44,7 +45,7 @@ def driven(
         seen = (chunk * streams.repeats + np.arange(streams.repeats)) % len(table)
         return torch.from_numpy(table[seen]).to(streams.device)
 
-    def received(drive: Drive) -> torch.Tensor:
+    def received(drive: Any) -> torch.Tensor:
         """Shape (wanted, steps or 1, width)."""
         if isinstance(drive, ConstantCurrents):
             return drive.std * draws().normals(width)[:wanted, None].double()
@@ -58,9 +59,7 @@ def driven(
             trains, rates = draws("trains"), rows(drive.rates)
             arrived = torch.stack([trains.trains(rates, drive.kind)[:wanted] for _ in range(steps)], 1)
             return _of_spikes(draws(), arrived, law, drive.input_gain, width, dtype)
-        if isinstance(drive, Given):
-            return rows(drive.currents)[:wanted]
-        raise NotImplementedError(repr(drive))
+        return rows(drive.currents)[:wanted]  # Given
 
     for drive in dict.fromkeys(network.drive for network in networks):
         arriving = received(drive)
