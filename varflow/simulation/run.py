@@ -323,19 +323,11 @@ def blocks_of(batch: Batch, repeats: int, label: dict[str, Any]) -> Iterator[tup
 
 
 def simulated(
-    networks: Sequence[Network],
-    first: int,
-    repeats: int,
-    seed: int,
-    engine: str,
-    device: str,
-    dtype: str,
-    stop: Event,
-    second_moments: bool = True,
+    networks: Sequence[Network], first: int, repeats: int, stop: Event, second_moments: bool = True, **label: Any
 ) -> dict[str, np.ndarray]:
     """``repeats`` networks of each description from chunk ``first`` on, of shape (networks, repeats, depth[, steps…])."""
     with exact_products():
-        (batch,) = batches_of(networks, repeats=repeats, seed=seed, engine=engine, device=device, dtype=dtype)
+        (batch,) = batches_of(networks, repeats=repeats, **label)
         parts = [batch.simulate(first + index, wanted, stop, second_moments) for index, wanted in batch.streams.chunks(repeats)]
     joined = {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
     return {name: np.ascontiguousarray(values) for name, values in joined.items()}  # engines differ in which axis comes first
