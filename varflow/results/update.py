@@ -229,11 +229,8 @@ class CoordinateCheck(ReadOnly, Exported, Shown):
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``layer``, ``width`` and ``repeat``."""
-        variables = {
-            "change": (("width", "repeat", "layer"), self.change),
-            "slope": ("layer", self.slope),
-            "error": ("layer", self.error),
-        }
+        variables: dict[str, Any] = {name: ("layer", getattr(self, name)) for name in ("slope", "error")}
+        variables["change"] = (("width", "repeat", "layer"), self.change)
         axes = {"layer": ("layer", list(self.layers)), "width": ("width", self.widths)}
         return dataset(variables, axes, quantity=self.quantity)
 
