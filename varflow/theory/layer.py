@@ -21,6 +21,7 @@ from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import OverNeurons, averaged, plus
 from varflow.model.weighted_layers import Linear
 from varflow.model.weights import WeightLaw
+from varflow.theory.memoryless.variance_map import standardised
 
 LAST_Z = 40.0  # standard deviations: beyond, a normal tail is 0 in double precision
 
@@ -122,13 +123,7 @@ def standardised_threshold(threshold: Any, mean: np.ndarray, variance: np.ndarra
     """
     if np.ndim(threshold):
         mean, variance = np.expand_dims(mean, -1), np.expand_dims(variance, -1)
-    margin = threshold - mean
-    with np.errstate(divide="ignore", invalid="ignore"):
-        z = margin / np.sqrt(variance)
-    if np.all(variance > 0):
-        return z
-    fires = (margin < 0) | ((margin == 0) & (not strict))
-    return np.where(variance > 0, z, np.where(fires, -np.inf, np.inf))
+    return standardised(threshold - mean, np.sqrt(variance), strict)
 
 
 def _thinned_fourth_cumulant(density: float, mean: float, variance: float, third: float, fourth: float) -> float:

@@ -89,11 +89,14 @@ def fired(law: Distribution, threshold: np.ndarray | OverNeurons, mean: np.ndarr
     return np.asarray(law.sf(standardised(threshold - mean, std)))
 
 
-def standardised(margin: Any, std: Any) -> Any:
-    """``z = margin/std``; ``±inf`` where the potential is constant."""
+def standardised(margin: Any, std: Any, strict: bool = True) -> Any:
+    """``z = margin/std``; if the potential is constant, ``-inf`` if that constant fires, else ``+inf``."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         z = margin / std
-    return np.where(std > 0, z, np.where(margin < 0, -np.inf, np.inf))
+    if np.all(std > 0):
+        return z
+    fires = (margin < 0) | ((margin == 0) & (not strict))
+    return np.where(std > 0, z, np.where(fires, -np.inf, np.inf))
 
 
 def multiplier(law: Distribution, z: float, std: float, g: float) -> float:
