@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from varflow.results import Cycle
-from varflow.theory.memoryless.variance_map import RateMap
+from varflow.theory.memoryless.variance_map import RateMap, depth_scale
 from varflow.theory.roots import scan
 
 
@@ -58,7 +58,5 @@ def _described(layer: RateMap, y: float) -> Cycle:
     if abs(product(y)) < 0.5:
         y = image(image(y))  # two contracting layers remove the rounding error
     low, m = image(y), product(y)
-    with np.errstate(divide="ignore"):
-        depth_scale = float(-2 / np.log(np.abs(m))) if abs(m) not in (0.0, 1.0) else (np.inf if m else 0.0)
     variances, rates = (layer.variance(low), layer.variance(y)), (image(low) / layer.unit, low / layer.unit)
-    return Cycle(variances, rates, m, bool(abs(m) < 1), depth_scale + 0.0, layer.residual(y, image(low)))
+    return Cycle(variances, rates, m, bool(abs(m) < 1), 2 * depth_scale(m) + 0.0, layer.residual(y, image(low)))
