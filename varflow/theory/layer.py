@@ -15,13 +15,12 @@ import numpy as np
 
 from varflow._checks import DomainError, instance
 from varflow.model.build import chain_parts
-from varflow.model.distributions import distribution
+from varflow.model.distributions import distribution, standardised
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import OverNeurons, averaged, plus
 from varflow.model.weighted_layers import Linear
 from varflow.model.weights import WeightLaw
-from varflow.theory.memoryless.variance_map import standardised
 
 LAST_Z = 40.0  # standard deviations: beyond, a normal tail is 0 in double precision
 

@@ -87,7 +87,7 @@ def _closest_approach(function: Callable[[np.ndarray], np.ndarray], lo: float, h
 
 
 def highest(function: Callable[[np.ndarray], np.ndarray], grid: np.ndarray, *, rounds: int, points: int = 33) -> float:
-    """Where a function is largest on a grid, refined so many times around the best point."""
+    """The point of a grid at which a function is largest, refined so many times around the best one."""
     for _ in range(rounds):
         best = int(np.argmax(function(grid)))
         grid = np.linspace(grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)], points)

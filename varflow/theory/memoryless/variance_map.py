@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import non_negative, positive_scale, same_shape, scale, unwrap
-from varflow.model.distributions import Distribution
+from varflow.model.distributions import Distribution, standardised
 from varflow.model.distributions import distribution as as_distribution
 from varflow.model.over_neurons import OverNeurons, averaged, over_neurons
 
@@ -87,16 +87,6 @@ def fired(law: Distribution, threshold: np.ndarray | OverNeurons, mean: np.ndarr
     if isinstance(threshold, OverNeurons):
         return averaged(threshold, lambda theta: law.sf(standardised(theta - mean[..., None], std[..., None])))
     return np.asarray(law.sf(standardised(threshold - mean, std)))
-
-
-def standardised(margin: Any, std: Any, strict: bool = True) -> Any:
-    """``z = margin/std``; if the potential is constant, ``-inf`` if that constant fires, else ``+inf``."""
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        z = margin / std
-    if np.all(std > 0):
-        return z
-    fires = (margin < 0) | ((margin == 0) & (not strict))
-    return np.where(std > 0, z, np.where(fires, -np.inf, np.inf))
 
 
 def multiplier(law: Distribution, z: float, std: float, g: float) -> float:
