@@ -5,7 +5,7 @@ layer. Nothing is changed unless all is done.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -18,7 +18,7 @@ from varflow._checks import DomainError
 from varflow._progress import Progress, Report, reporter
 from varflow._restoring import all_or_nothing, kept, to_the_end
 from varflow.init.fans import fan_in
-from varflow.results import LayerPlan, ModelPlan
+from varflow.results import LayerPlan, Learning, ModelPlan
 from varflow.results.audit import first_of
 from varflow.torch_models.initialise.layer_gains import RATE
 from varflow.torch_models.initialise.planned_surrogates import with_surrogates
@@ -26,17 +26,21 @@ from varflow.torch_models.initialise.planner import BY_DEFAULT, Planner, beyond_
 from varflow.torch_models.initialise.refine import HALVED, MOST_PASSES, MOST_SINGLE, Rates, late_rates, rates_of_passes, settle
 from varflow.torch_models.initialise.scales import (
     FROZEN,
+    HEALTHY,
+    OF_GAMMA,
     UNWEIGHTED,
     WITHOUT_GAMMA,
     LayerScale,
     free_weight,
+    healthy_scales,
+    leave,
     normed_weight,
     scales_of,
     why_kept,
     written,
 )
 from varflow.torch_models.tracing.checks import ONE_STEP
-from varflow.torch_models.tracing.measurements import trace_and_measure, words_of_chance
+from varflow.torch_models.tracing.measurements import LayerMeasurement, trace_and_measure, words_of_chance
 from varflow.torch_models.tracing.modules import Neurons
 from varflow.torch_models.tracing.passes import full_precision
 from varflow.torch_models.tracing.traced import Trace
@@ -74,13 +78,16 @@ def initialised(
     refine: bool | None,
     dry_run: bool,
     generator: Any,
-    neurons: Neurons | None = None,
-    surrogates: bool = False,
-    progress: Progress = False,
+    neurons: Neurons | None,
+    surrogates: bool,
+    progress: Progress,
+    verdict: Callable[[Trace, dict[str, LayerMeasurement]], Learning | None],
 ) -> ModelPlan:
-    """:func:`varflow.init.init_model` after the checks of its arguments; ``wanted``: a quantity and its value."""
+    """:func:`varflow.init.init_model` after the checks of its arguments; ``wanted``: a quantity and its value. ``verdict``:
+    whether a traced model learns.
+    """
     quantity, value = wanted or BY_DEFAULT
-    traced, *_, unlike, notes = trace_and_measure(model, inputs, steps, neurons)
+    traced, seen, _, unlike, notes = trace_and_measure(model, inputs, steps, neurons)
     if ONE_STEP in notes:
         raise DomainError("steps", None, f"is missing: {ONE_STEP}")
     _check_inputs(traced)
@@ -89,10 +96,17 @@ def initialised(
     def drafted() -> tuple[list[LayerScale], _Draft]:
         scales = scales_of(model, traced)
         reasons = list(dict.fromkeys([*beyond_a_chain(traced), *unlike.values(), *_untouched(model, traced, scales)]))
+        healthy = healthy_scales(traced, scales, seen, None if wanted else lambda: verdict(traced, seen))
+        whole = len(healthy) == len(scales) and not wanted
+        words = leave(healthy, whole, wanted is not None)
         with full_precision():
-            if not reasons:
-                return scales, _planned(traced, quantity, value, refine)
-            return scales, _to_be_measured(traced, scales, quantity, value, reasons)
+            if not reasons and not whole:
+                planner = Planner(traced, quantity, value)
+                if planner.sustains:
+                    return scales, _planned(planner, refine)
+                reasons = planner.notes
+            draft = _to_be_measured(traced, scales, quantity, value, [] if whole else reasons)
+            return scales, replace(draft, notes=[*words, *draft.notes])
 
     scales, draft = kept(buffers, drafted)
     frozen = [row.name for row in draft.layers if row.set_by.endswith(FROZEN)]
@@ -118,7 +132,8 @@ def initialised(
             means = [{name: float(of_inputs.mean()) for name, of_inputs in rates.items()} for rates in passes_now]
             draft.notes.append(words_of_chance(means))
         plan = _outcome(traced, scales, draft, rates, passes, filled=not dry_run)
-        return kept(buffers, lambda: with_surrogates(model, inputs, steps, neurons, plan)) if surrogates else plan
+        plan = kept(buffers, lambda: with_surrogates(model, inputs, steps, neurons, plan)) if surrogates else plan
+        return replace(plan, learning=kept(buffers, lambda: verdict(traced, seen)))
 
     changed = [generator, list(model.parameters()), [layer.module for layer in traced.layers] if surrogates else []]
     with reporter(progress, 1 + MOST_PASSES + MOST_SINGLE * len(scales), "passes") as report:
@@ -148,13 +163,13 @@ def _untouched(model: Any, traced: Trace, scales: Sequence[LayerScale]) -> list[
     return untouched
 
 
-def _planned(traced: Trace, quantity: str, value: float, refine: bool | None) -> _Draft:
+def _planned(planner: Planner, refine: bool | None) -> _Draft:
     """A plan by theory; with ``refine`` layers are then scaled to the planned rates, by default where that is needed."""
-    tolerance = 0.0 if refine or (refine is None and has_maps(traced)) else MISSED
-    if refine is False or (refine is None and quantity == "gain"):  # a given gain is not changed
+    maps = has_maps(planner.trace)
+    tolerance = 0.0 if refine or (refine is None and maps) else MISSED
+    if refine is False or (refine is None and planner.quantity == "gain"):  # a given gain is not changed
         tolerance = math.inf
-    planner = Planner(traced, quantity, value)
-    layers = planner.plan(to_be_scaled=not tolerance and has_maps(traced))
+    layers = planner.plan(to_be_scaled=not tolerance and maps)
     planner.note_losses()
     firing = {row.neuron_name: row.firing_rate for row in layers if not row.firing_rate <= row.firing_rate_std}
     aims = {name: rate for name, rate in firing.items() if name and rate > 0}
@@ -169,7 +184,7 @@ def _misses(draft: _Draft, rates: Rates, outputs: set[str]) -> bool:
 
 
 def _to_be_measured(traced: Trace, scales: Sequence[LayerScale], quantity: str, value: float, reasons: list[str]) -> _Draft:
-    """A plan by measurement: gains to begin with, and the rates that layers shall have."""
+    """A plan by measurement: gains to begin with, and the rates that layers shall have; without reasons all are kept."""
     if quantity == "variance":
         raise DomainError(quantity, value, f"can only be planned for plain chains of layers; here {reasons[0]}: give rate")
     rate = value if quantity == "firing_rate" else RATE
@@ -178,7 +193,7 @@ def _to_be_measured(traced: Trace, scales: Sequence[LayerScale], quantity: str, 
     for scale in scales:
         neuron_name, aim = scale.layer.neuron_name, aims.get(scale.layer.neuron_name, math.nan)
         neuron = neuron_name, scale.layer.spiking.neuron
-        first = scale.first_gain(rate) if scale.weights and scale.scaled else None
+        first = scale.first_gain(rate) if scale.weights and scale.by_weights else None
         as_given = quantity == "gain" and not scale.layer.driven
         for name, weight in scale.weights:
             gain = value if as_given else first or moments_of(weight).gain
@@ -190,9 +205,10 @@ def _to_be_measured(traced: Trace, scales: Sequence[LayerScale], quantity: str, 
         if not scale.weights and not scale.kept:
             layers.append(LayerPlan(neuron_name, *neuron, 0, math.nan, aim, set_by=scale.set_by))
     rates = {scale.layer.neuron_name: rate for scale in scales}
-    layers += [readout_plan(*readout, rates) for readout in traced.readouts]
-    note = f"rates are measured, not planned by theory: {reasons[0]}" + (f", and {n} more" if (n := len(reasons) - 1) else "")
-    return _Draft(layers, aims, notes=[note], by_theory=False)
+    layers += [readout_plan(*readout, rates, None if reasons else "healthy") for readout in traced.readouts]
+    more = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
+    notes = [f"rates are measured, not planned by theory: {reasons[0]}{more}"] if reasons else []
+    return _Draft(layers, aims, notes=notes, by_theory=False)
 
 
 def _aims(scales: Sequence[LayerScale], rate: float) -> dict[str, float]:
@@ -215,12 +231,14 @@ def _branch_below(earlier: Sequence[LayerScale], scale: LayerScale) -> str | Non
 
 
 def _draw(traced: Trace, scales: Sequence[LayerScale], layers: Sequence[LayerPlan], generator: Any) -> None:
-    """Draw all weights of the plan that are not kept; γ is 1, and biases are 0."""
+    """Draw all weights of the plan that are not kept, nor before a γ that is scaled: a normalisation undoes their scale, but
+    steps of Adam change large ones relatively less. γ is 1, and biases are 0.
+    """
     modules = {name: weight for scale in scales for name, weight in scale.weights}
     modules |= {name: weight for name, weight, *_ in traced.readouts}
-    drawn = [row for row in layers if row.name in modules and not row.set_by.startswith("kept")]
+    drawn = [row for row in layers if row.name in modules and not row.set_by.startswith(("kept", OF_GAMMA))]
     fill([modules[row.name] for row in drawn], drawn, generator)
-    for _, norm in (each for scale in scales for each in scale.norms):
+    for _, norm in (each for scale in scales if scale.scaled for each in scale.norms):
         with written(norm):
             norm.weight.fill_(1.0)
             if getattr(norm, "bias", None) is not None:  # RMSNorm has none
@@ -269,6 +287,7 @@ def _outcome(
 ) -> ModelPlan:
     """The plan with present gains and measured rates; DomainError if a layer that must fire does not."""
     last = traced.layers[-1].neuron_name
+    filled = filled and any("kept" not in row.set_by for row in draft.layers)
     silent = next((scale for scale in scales if not rates[scale.layer.neuron_name].any()), None)
     if passes and not draft.by_theory and silent is not None and silent.layer.neuron_name not in traced.outputs:
         scale = "at any scale" if silent.scaled else "and cannot be scaled"
@@ -301,7 +320,8 @@ def _outcome(
 
 def _unset(scales: Sequence[LayerScale], rates: Rates) -> list[str]:
     """Notes on layers whose scale cannot be set, and on those that are silent at last."""
-    names = [scale.layer.neuron_name for scale in scales if not scale.scaled and not scale.set_by.endswith(WITHOUT_GAMMA)]
+    unset = [scale for scale in scales if not scale.scaled and scale.set_by != HEALTHY]
+    names = [scale.layer.neuron_name for scale in unset if not scale.set_by.endswith(WITHOUT_GAMMA)]
     words = []
     if names:
         why = next(scale.set_by for scale in scales if scale.layer.neuron_name == names[0])
