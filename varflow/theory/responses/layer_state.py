@@ -58,7 +58,7 @@ def mixed(states: Sequence[tuple[float, LayerState]]) -> LayerState:
     potential = mean(lambda state: state.potential_mean)
     changes = None
     if all(state.changes is not None for _, state in states):
-        changes = Differences(*(mean(lambda state, place=place: state.changes[place]) for place in range(3)))
+        changes = Differences(*(mean(lambda state, place=place: state.changes[place]) for place in range(3)))  # pyright: ignore
     return LayerState(
         mean(lambda state: state.variance + (state.potential_mean - potential) ** 2),
         potential,

@@ -163,7 +163,7 @@ class Blocks:
         first, steps = self.graph[0].operation.sends, self.network.steps
         if isinstance(drive, Given):
             for reader in (node.operation for node in self.graph if 0 in node.inputs):
-                if not reader.spikes or reader.recurrent or self.graph.over_batch:
+                if not reader.spikes or getattr(reader, "recurrent", False) or self.graph.over_batch:
                     rule = (
                         "must be a Spike without recurrent weights, and no BatchNorm may follow, for a drive of given currents"
                     )
