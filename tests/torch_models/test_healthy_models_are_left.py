@@ -97,7 +97,7 @@ HEALTHY = {
     "snnTorch, LayerNorm": (normalised, {"norm": nn.LayerNorm}),
     "Norse, BatchNorm": (normalised, {"neuron": lambda: norse.LIFCell(p=norse.LIFParameters(v_th=torch.tensor(0.15)))}),
     "SpikingJelly, BatchNorm": (normalised, {"neuron": spikingjelly}),
-    "snnTorch, plain": (lambda: Stepped(*(dense(None, leaky, n, factor=6.0) for n in (40, 60)), readout=nn.Linear(60, 5)), {}),
+    "snnTorch, plain": (lambda: Stepped(*(dense(None, leaky, n, factor=3.0) for n in (40, 60)), readout=nn.Linear(60, 5)), {}),
 }
 
 
@@ -141,6 +141,16 @@ class TestAHealthyNetwork:
         )
         words = "healthy as they are: blocks.0.2, blocks.1.2 and 1 more; another γ may cost accuracy"
         assert any(note.startswith(words) for note in plan.notes) == ("plain" not in name)
+
+    @pytest.mark.parametrize("factor", [1.5, 8.0])
+    def test_without_normalisation_is_set_outside_the_rates_that_train_alike(self, factor):
+        torch.manual_seed(1)
+        model, x = Stepped(*(dense(None, leaky, n, factor=factor) for n in (40, 60))), batch()
+        assert vf.audit(model, x).healthy
+        plan = vf.init.init_model(model, x)
+        assert all(way.startswith("theory") for way in ways(plan))
+        assert model(x) is not None
+        np.testing.assert_allclose(model.rates.mean(1), [row.firing_rate for row in plan.layers[:2]], rtol=0.15)
 
     def test_of_which_gradients_forget_the_input_is_set(self):
         """All of 45 layers fire, and no gradient has anything in common with another's."""

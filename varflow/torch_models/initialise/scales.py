@@ -30,6 +30,7 @@ from varflow.torch_models.tracing.weights import padding_factor
 
 FROZEN = "is frozen (requires_grad=False)"
 UNWEIGHTED = "no weights of its own"
+ALIKE = 0.1, 0.3  # late rates between which plain networks train alike; recurrent ones at 0.03 to 0.05 learned less
 OF_GAMMA, HEALTHY = "measured: γ of ", "kept: healthy"
 WITHOUT_GAMMA = "a normalisation without γ to set before it"
 LARGEST_RATE = 0.4  # at which the first gain is taken for higher ones: memoryless neurons with weights of mean 0 stay below 1/2
@@ -138,16 +139,21 @@ def _scaled(scale: LayerScale, normalised: bool, unscaled: str | None) -> tuple[
 def healthy_scales(
     traced: Trace, scales: Sequence[LayerScale], seen: dict[str, LayerMeasurement], learns: Callable[[], Any] | None
 ) -> list[LayerScale]:
-    """The scales of layers that need nothing: all of a healthy network (asked for only with ``learns``), else those of healthy
-    layers behind a normalisation, if their inputs stay as they are or are normalised anew.
+    """The scales of layers that need nothing: all of a healthy network (asked for only with ``learns``) whose layers without a
+    normalisation fire at rates that train alike, else those of healthy layers behind a normalisation, if their inputs stay as
+    they are or are normalised anew.
     """
     readouts = dict(integrators(traced))
     neurons = [layer for layer in traced.layers if layer.neuron_name not in readouts]
     layers = tuple(measured_layer(traced, layer, seen[layer.neuron_name]) for layer in neurons)
     report = AuditReport(layers, traced.steps, len(layers[0].survival), None, None, None, None, "")
-    if learns and report.healthy and not report.remarks and replace(report, learning=learns()).healthy:
+    usual = all(l.normalised_by or l.output or ALIKE[0] <= l.firing_rate <= ALIKE[1] for l in layers)
+    if learns and usual and report.healthy and not report.remarks and replace(report, learning=learns()).healthy:
         return list(scales)
     sound = {layer.neuron_name for layer in layers if layer.verdict == "healthy"}
+    silent = {layer.neuron_name for layer in layers if layer.dead}
+    if any(scale.layer.neuron_name in silent and not scale.scaled for scale in scales):
+        return []  # such a layer, as of attention, lives only if those below it are set
     healthy, unchanged = list[LayerScale](), {INPUT}
     for scale in scales:
         name, normalised = scale.layer.neuron_name, scale.layer.normalised_by
