@@ -15,6 +15,8 @@ from validation.training.experiments import EXPERIMENTS, Run
 from validation.training.networks import Design
 from validation.training.predictors import predicted, scored
 from validation.training.training import trained
+from validation.training.twelve import TASKS
+from validation.training.twelve_runs import TWELVE, missing_library
 from varflow._files import replace_files
 from varflow._process import INTERRUPTED, outcome, run_command
 from varflow.campaign import Block
@@ -34,14 +36,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if options.what == ["scores"]:
         return _scores(options)
-    names = list(EXPERIMENTS) if options.what == ["all"] else options.what
-    for data in {run.data for name in names for run in EXPERIMENTS[name].runs}:
+    names = [*EXPERIMENTS, *TWELVE] if options.what == ["all"] else options.what
+    for data in {run.data for name in names if name in EXPERIMENTS for run in EXPERIMENTS[name].runs}:
         load(data, options.data)  # missing or damaged data are an error before any training
     options.out.mkdir(parents=True, exist_ok=True)
     campaign = vf.Campaign(options.out / STORE, workers=options.workers, resume=options.resume, found=_found)
     try:
         with campaign.opened("validation.training.training") as opened:
             for name in names:
+                if name in TWELVE:
+                    _twelve(name, opened, options)
+                    continue
                 runs = EXPERIMENTS[name].runs
                 predictions: dict[Design, Any] = {}
                 if EXPERIMENTS[name].predicted:  # before any of them is trained
@@ -56,6 +61,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("stopped; --resume continues", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def _twelve(name: str, opened: Any, options: argparse.Namespace) -> None:
+    """Writes an experiment on the twelve pairs of a task and a model, of those whose library is there."""
+    if missing := missing_library():
+        print(missing, file=sys.stderr)
+    names = [each for each in TASKS if not missing_library([each])]
+    found = TWELVE[name].run(lambda blocks: opened.results(blocks, progress=True, what=name), str(options.data), names=names)
+    lines = ",\n".join(json.dumps(_rounded(run), allow_nan=False, separators=(",", ":")) for run in found)
+    head = f'{{"experiment": {json.dumps(name)}, "question": {json.dumps(TWELVE[name].question)}, "runs": [\n'
+    replace_files({options.out / f"{name}.json": f"{head}{lines}\n]}}\n"})
+    print(f"{options.out / name}.json: {len(found)} runs")
 
 
 def _scores(options: argparse.Namespace) -> int:
@@ -75,7 +92,7 @@ def _scores(options: argparse.Namespace) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m validation.training", description=__doc__)
-    known = ", ".join(f"{name} ({len(each.runs)} runs)" for name, each in EXPERIMENTS.items())
+    known = ", ".join([*(f"{name} ({len(each.runs)} runs)" for name, each in EXPERIMENTS.items()), *TWELVE])
     parser.add_argument(
         "what", nargs="+", help=f"data (obtain the images), scores (later predictors), all, or experiments: {known}"
     )
@@ -86,8 +103,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     options = parser.parse_args(arguments)
     for name in options.what if options.what not in (["data"], ["scores"], ["all"]) else ():
-        if name not in EXPERIMENTS:
-            parser.error(f"{name} is unknown; choose from data, scores, all, {', '.join(EXPERIMENTS)}")
+        if name not in EXPERIMENTS | TWELVE:
+            parser.error(f"{name} is unknown; choose from data, scores, all, {', '.join(EXPERIMENTS | TWELVE)}")
     check_device(options.device)
     return options
 
