@@ -171,11 +171,24 @@ def trained(
 
 
 def learned(
-    model: nn.Module, task: Task, rate: float, seed: int, folder: str, epochs: int | None = None, stop: Event | None = None
+    model: nn.Module,
+    task: Task,
+    rate: float,
+    seed: int,
+    folder: str,
+    epochs: int | None = None,
+    stop: Event | None = None,
+    first_rate: float | None = None,
 ) -> dict[str, Any]:
-    """Test accuracy after 1, 5 and all epochs, and the mean loss of the last. Runs of equal seeds see equal batches."""
+    """Test accuracy after 1, 5 and all epochs, and the mean loss of the last. Runs of equal seeds see equal batches.
+
+    ``first_rate``: learning rate of the first layer, if it has its own.
+    """
     x, y, test_x, test_y = inputs_of(task, folder)
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
+    first = {id(each) for each in model.get_submodule("layers.0").parameters()}
+    groups = [{"params": [each for each in model.parameters() if (id(each) in first) is at]} for at in (True, False)]
+    groups[0]["lr"] = first_rate or rate
+    optimizer = torch.optim.Adam(groups if first_rate else model.parameters(), lr=rate)
     order, epochs = torch.Generator().manual_seed(seed), epochs or task.epochs
     accuracies: dict[int, float] = {}
     losses: list[float] = []

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 import varflow as vf
-from validation.training.twelve import BEGINNINGS, TASKS, begun, inputs_of, learned
+from validation.training.twelve import BEGINNINGS, TASKS, Task, begun, inputs_of, learned
 
-__all__ = ["BATCH", "USUAL", "advised", "initialised"]
+__all__ = ["USUAL", "advised", "initialised", "trained_after"]
 
 USUAL = 1e-3
 BATCH = 64  # inputs that varflow sees
@@ -21,29 +21,78 @@ BATCH = 64  # inputs that varflow sees
 def advised(name: str, beginning: str, seed: int, *, folder: str) -> dict[str, float | None]:
     """The learning rate that ``vf.audit(…, optimizer=Adam)`` advises for a model as it begins, to two digits, if it does."""
     torch.set_num_threads(1)
-    x, y = (part[:BATCH] for part in inputs_of(TASKS[name], folder)[:2])
-    model = begun(TASKS[name], beginning if beginning in BEGINNINGS else "torch", seed)
-    if beginning not in BEGINNINGS:
-        vf.init.init_model(model, x, rate=0.2, generator=torch.Generator().manual_seed(seed))
+    task, asked = TASKS[name], {} if beginning in BEGINNINGS else {"rate": 0.2}
+    model = begun(task, beginning, seed) if beginning in BEGINNINGS else initialised(task, seed, folder, asked)[0]
+    return {"rate": _of_step(model, task, folder)[0]}
+
+
+def initialised(task: Task, seed: int, folder: str, options: Mapping[str, Any], **changes: Any) -> tuple[nn.Module, Any]:
+    """A task's model after ``vf.init.init_model``, and the plan."""
+    model = begun(task, "torch", seed, **changes)
+    x = inputs_of(task, folder)[0][:BATCH]
+    return model, vf.init.init_model(model, x, generator=torch.Generator().manual_seed(seed), **options)
+
+
+def _of_step(model: nn.Module, task: Task, folder: str) -> tuple[float | None, float | None]:
+    """Learning rate that an audit of Adam's step advises, alone for all layers, to two digits."""
+    x, y = (part[:BATCH] for part in inputs_of(task, folder)[:2])
     optimizer = torch.optim.Adam(model.parameters(), lr=USUAL)
     step = vf.audit(model, x, nn.functional.cross_entropy, targets=y, optimizer=optimizer).step
     assert step is not None
-    return {"rate": None if step.rate is None else float(f"{step.rate:.2g}")}
+    return _rounded(step.rate), None
 
 
-def initialised(
-    name: str,
-    rate: float,
-    seed: int,
-    *,
-    options: Mapping[str, Any],
-    folder: str,
-    stop: Event | None = None,
-) -> dict[str, Any]:
-    """Train a task's model once from what ``vf.init.init_model`` makes of it."""
+def _rounded(rate: float | None) -> float | None:
+    return None if rate is None else float(f"{rate:.2g}")
+
+
+def trained_after(name: str, rate: float, seed: int, *, folder: str, stop: Event | None = None) -> dict[str, Any]:
+    """Train a task's model once from ``vf.init.init_model(model, batch, rate=0.2)``."""
     torch.set_num_threads(1)
     task = TASKS[name]
-    model = begun(task, "torch", seed)
-    x = inputs_of(task, folder)[0][:BATCH]
-    vf.init.init_model(model, x, generator=torch.Generator().manual_seed(seed), **options)
-    return learned(model, task, rate, seed, folder, stop=stop)
+    return learned(initialised(task, seed, folder, {"rate": 0.2})[0], task, rate, seed, folder, stop=stop)
+
+
+def called(name: str, seed: int, surrogate: str, *, folder: str, stop: Event | None = None) -> dict[str, Any]:
+    """What one call, ``vf.init.init_model(model, batch, surrogate=…, learning_rate=True)``, brings: at 10⁻³ and at its rates.
+
+    Where no rate comes with the plan, it is that of an audit of Adam's step, as the plan says. If the call fails, the model
+    stays as it was, and ``problem`` says so. If the verdict is that the model forgets its input, the advice on structure is
+    followed: membrane shortcuts.
+    """
+    torch.set_num_threads(1)
+    task, options = TASKS[name], {"surrogate": surrogate, "learning_rate": True}
+    model, plan, problem = _after_call(task, seed, folder, options)
+    learning = vf.audit(model, inputs_of(task, folder)[0][:BATCH]).learning
+    told = {"verdict": None if learning is None else learning.verdict, "problem": problem}
+    followed = learning is not None and learning.verdict == "forgets"
+    rates = _rates(model, plan, task, folder)
+    start = {key: value.clone() for key, value in model.state_dict().items()}
+    at_usual = learned(model, task, USUAL, seed, folder, stop=stop)
+    model.load_state_dict(start)
+    runs = {"usual": at_usual, "advised": learned(model, task, rates[0], seed, folder, stop=stop, first_rate=rates[1])}
+    if followed:
+        model, plan, told["problem"] = _after_call(task, seed, folder, options, structure="membrane_shortcut")
+        rates = _rates(model, plan, task, folder)
+        runs["followed"] = learned(model, task, rates[0], seed, folder, stop=stop, first_rate=rates[1])
+    return told | {"rate": rates[0], "first_rate": rates[1], "runs": runs}
+
+
+def _after_call(
+    task: Task, seed: int, folder: str, options: Mapping[str, Any], **changes: Any
+) -> tuple[nn.Module, Any, str | None]:
+    """The model after the call, the plan, and why there is none."""
+    try:
+        return *initialised(task, seed, folder, options, **changes), None
+    except vf.DomainError as error:
+        return begun(task, "torch", seed, **changes), None, str(error)
+
+
+def _rates(model: nn.Module, plan: Any, task: Task, folder: str) -> tuple[float, float | None]:
+    """Learning rates of all layers, or of all but the first and of the first, by the plan or else by an audit."""
+    known = None if plan is None else plan.learning_rate
+    if known is None:
+        return _of_step(model, task, folder)[0] or USUAL, None
+    if known.first_layer_rate is not None:
+        return float(f"{known.other_rate:.2g}"), _rounded(known.first_layer_rate)
+    return float(f"{known.rate:.2g}"), None
