@@ -54,8 +54,8 @@ data: $(VENV)/all.stamp         ## images for training: what could be obtained, 
 train-quick: $(VENV)/all.stamp  ## which designs learn scikit-learn's digits: two minutes on two cores
 	$(PY) -m validation.training quick --workers 2 --resume
 
-train: $(VENV)/all.stamp        ## all experiments of docs/training.md on Fashion-MNIST and digits; continues what was stopped
-	$(PY) -m validation.training all --workers 2 --resume
+train: $(VENV)/all.stamp $(LIBRARIES).stamp   ## all experiments of docs/training.md; continues what was stopped
+	PYTHONPATH="$(LIBRARIES)" $(PY) -m validation.training all --workers 2 --resume
 	$(PY) -m validation.training scores --workers 2 --resume
 
 bench: $(VENV)/all.stamp        ## speed, as ratios inside one run: the table after pytest-benchmark's own

@@ -22,8 +22,8 @@ def compared(others: Runs, calls: Runs) -> list[dict[str, Any]]:
     """Of each task: accuracies of all ways by seed, the best other way, and the lead of the call over it; smallest leads first.
 
     Other ways have the better of two learning rates, by the mean over seeds. The call is that with surrogate and learning rate,
-    with the advice on structure for seeds that get one. The standard error of a lead is that of the mean difference of runs with
-    equal seeds, its variance pooled over the tasks.
+    with the advice on structure for seeds that get one. The standard error of a lead is that of the mean difference of runs
+    with equal seeds, its variance pooled over the tasks.
     """
     rows = [_row(task, others, calls) for task in TASKS if any(run["task"] == task for run in calls)]
     deviations = np.concatenate([row["differences"] - row["lead"] for row in rows])
@@ -113,13 +113,14 @@ def _early(rows: Sequence[dict[str, Any]]) -> str:
 
 
 HOW = """\
-Test accuracies, %, after all epochs (6 to 12), means of three seeds; a lead has a standard error of {error:.1f}, from differences of
-runs with equal seeds, its variance pooled over the tasks. Small sets (512 to 1437 inputs), Adam with a constant learning rate. The
-first four columns have the better of 10⁻³ and the rate that `vf.audit(…, optimizer=…)` advises, chosen by these accuracies, so that
-the best of them is favoured; the best is bold. BatchNorm: torch's default weights and a BatchNorm before every layer of neurons.
-`rate=0.2`: `vf.init.init_model(model, batch, rate=0.2)`, which sets every layer. One call: `vf.init.init_model(model, batch)`, at
-10⁻³; with `surrogate="set"`; with `learning_rate=True`, or where this covers no such model, the rate that the audit advises; with
-both, whose lead is in the last column. Tasks, sizes, seeds and ways were fixed before these runs."""
+Test accuracies, %, after all epochs (6 to 12), means of three seeds; a lead has a standard error of {error:.1f}, from
+differences of runs with equal seeds, its variance pooled over the tasks. Small sets (512 to 1437 inputs), Adam with a
+constant learning rate. The first four columns have the better of 10⁻³ and the rate that `vf.audit(…, optimizer=…)` advises,
+chosen by these accuracies, which favours the best of them (bold). BatchNorm: torch's default weights and a BatchNorm before
+every layer of neurons. `rate=0.2`: `vf.init.init_model(model, batch, rate=0.2)`, which sets every layer. One call:
+`vf.init.init_model(model, batch)`, at 10⁻³; surrogate: with `surrogate="set"`; learning rate: with `learning_rate=True`, or
+where this does not cover the model the rate that the audit advises; both: its lead is in the last column. Tasks, sizes, seeds
+and ways were fixed before these runs."""
 
 
 def of_normalised(runs: Runs) -> str:
