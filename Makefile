@@ -31,6 +31,7 @@ test-libraries: $(VENV)/all.stamp $(LIBRARIES).stamp   ## model families of Spik
 	PYTHONPATH="$(LIBRARIES)" $(PY) -m pytest -m slow tests/torch_models/test_model_families.py tests/torch_models/test_model_predictions.py \
 	  -W ignore::DeprecationWarning
 	PYTHONPATH="$(LIBRARIES)" $(PY) -m pytest -k has_these_gradients tests/theory/walks/test_gradient_flow.py -W ignore::DeprecationWarning
+	PYTHONPATH="$(LIBRARIES)" $(PY) -m pytest -k every_model tests/validation/test_twelve_pairs.py -W ignore::DeprecationWarning
 
 $(LIBRARIES).stamp:
 	$(PY) -m pip install --quiet --no-deps --target $(LIBRARIES) spikingjelly loguru tqdm sinabs pbr && touch $@
