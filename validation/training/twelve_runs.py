@@ -88,7 +88,7 @@ def one_call(results: Results, folder: str, seeds: Sequence[int] = SEEDS, names:
         pairs = [(name, surrogate) for name in names for surrogate in ("keep", "set")]
         settings = [{"name": name, "seed": seed, "surrogate": surrogate, "folder": folder} for name, surrogate in pairs]
         for (name, surrogate), each in zip(pairs, results([Block(called, some) for some in settings]), strict=True):
-            told = {key: each[key] for key in ("verdict", "problem")}
+            told = {key: each[key] for key in ("verdict", "problem", "advice")}
             for which, run in each["runs"].items():
                 rates = {"rate": USUAL} if which == "usual" else {key: each[key] for key in ("rate", "first_rate")}
                 way = ONE_CALL.get((surrogate, which), "advice")

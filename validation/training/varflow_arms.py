@@ -57,21 +57,20 @@ def called(name: str, seed: int, surrogate: str, *, folder: str, stop: Event | N
     """What one call, ``vf.init.init_model(model, batch, surrogate=…, learning_rate=True)``, brings: at 10⁻³ and at its rates.
 
     Where no rate comes with the plan, it is that of an audit of Adam's step, as the plan says. If the call fails, the model
-    stays as it was, and ``problem`` says so. If the verdict is that the model forgets its input, the advice on structure is
-    followed: membrane shortcuts.
+    stays as it was, and ``problem`` says so. If the audit says that a shortcut would help, the model gets membrane shortcuts.
     """
     torch.set_num_threads(1)
     task, options = TASKS[name], {"surrogate": surrogate, "learning_rate": True}
     model, plan, problem = _after_call(task, seed, folder, options)
     learning = vf.audit(model, inputs_of(task, folder)[0][:BATCH]).learning
-    told = {"verdict": None if learning is None else learning.verdict, "problem": problem}
-    followed = learning is not None and learning.verdict == "forgets"
+    advice = next((words for words in learning.remedies if "shortcut" in words), None) if learning is not None else None
+    told = {"verdict": None if learning is None else learning.verdict, "problem": problem, "advice": advice}
     rates = _rates(model, plan, task, folder)
     start = {key: value.clone() for key, value in model.state_dict().items()}
     at_usual = learned(model, task, USUAL, seed, folder, stop=stop)
     model.load_state_dict(start)
     runs = {"usual": at_usual, "advised": learned(model, task, rates[0], seed, folder, stop=stop, first_rate=rates[1])}
-    if followed:
+    if advice is not None:
         model, plan, told["problem"] = _after_call(task, seed, folder, options, structure="membrane_shortcut")
         rates = _rates(model, plan, task, folder)
         runs["followed"] = learned(model, task, rates[0], seed, folder, stop=stop, first_rate=rates[1])
