@@ -237,7 +237,7 @@ def lost(width, weak, *, readout=True):
     x = 3 * data(16, 24)
     x[3] *= weak
     modules = [nn.Linear(24, width), snntorch.Leaky(0.5, init_hidden=True), *([nn.Linear(width, 4)] if readout else [])]
-    notes = vf.init.init_model(nn.Sequential(*modules), x, steps=STEPS, refine=False, dry_run=True).notes
+    notes = vf.init.init_model(nn.Sequential(*modules), x, rate=0.2, steps=STEPS, refine=False, dry_run=True).notes
     return [note for note in notes if "fall silent" in note]
 
 
@@ -266,11 +266,11 @@ def test_dense_networks_are_refined_when_asked_or_far_from_the_plan():
     plan = vf.init.init_model(model, x, generator=seeded(), refine=True)
     planned = np.array([layer.firing_rate for layer in plan.layers if layer.neuron is not None])
     assert np.abs(spikes_of(model, x) / planned - 1).max() < 0.05
-    drawn = vf.init.init_model(model, x, generator=seeded(), refine=False)
+    drawn = vf.init.init_model(model, x, rate=0.2, generator=seeded(), refine=False)
     assert np.abs(spikes_of(model, x) / planned - 1).max() > 0.1
     assert drawn.notes == ()
     assert {layer.set_by for layer in drawn.layers} == {"theory"}
-    scaled = vf.init.init_model(model, x, generator=seeded())  # by default above a deviation of 10 %
+    scaled = vf.init.init_model(model, x, rate=0.2, generator=seeded())  # by default above a deviation of 10 %
     assert np.abs(spikes_of(model, x) / planned - 1).max() < 0.05
     assert [layer.set_by for layer in scaled.layers] == [*5 * ["theory, scaled on the batch"], "theory"]
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from varflow.init.neuron_gain import calculate_gain
     from varflow.init.published import corrected_normal_, corrected_uniform_, lsuv_, micheli_normal_, micheli_uniform_
     from varflow.model.library_neurons import reads
-    from varflow.torch_models.initialise.door import init_model
+    from varflow.torch_models.init_model import init_model
 
 __getattr__, __dir__ = loaded_when_asked(globals(), _MERGED)
 __all__ = __dir__()  # pyright: ignore[reportUnsupportedDunderAll]

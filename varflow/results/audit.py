@@ -15,6 +15,7 @@ from varflow._figures import draw
 from varflow.model.surrogate import Surrogate
 from varflow.results.audited_layer import DESCRIBED, FLOOR, MORE, MOSTLY, SATURATED, AuditedLayer, lost_inputs, weights_of
 from varflow.results.export import Exported, dataset, named, numbered, records
+from varflow.results.learning import Learning
 from varflow.results.update import STEP, OptimizerStep
 
 CAUSES = {
@@ -91,6 +92,8 @@ class AuditReport(Exported, Shown):
         are cut.
     step : OptimizerStep or None
         What the next step of the optimiser changes in each layer.
+    learning : Learning or None
+        Will it learn? None for networks with a dead hidden layer, single inputs, and where no gradient is to be had.
     """
 
     layers: tuple[AuditedLayer, ...]
@@ -104,6 +107,7 @@ class AuditReport(Exported, Shown):
     notes: tuple[str, ...] = field(default=())
     fix_surrogate: Surrogate | None = None
     step: OptimizerStep | None = None
+    learning: Learning | None = None
 
     _derived = ("fixes", "problems", "remarks", "healthy", "spikes", "operations", "gradient_growth")
 
@@ -154,7 +158,10 @@ class AuditReport(Exported, Shown):
         words += self._saturated()
         if words:
             words[0] += self._advice()
-        return words if dead is not None else [*words, *self._untrainable()]
+        if dead is not None:
+            return words
+        forgets = self.learning is not None and self.learning.verdict == "forgets"
+        return [*words, *self._untrainable(), *([self.learning.words] if forgets else [])]
 
     def _death(self, layer: AuditedLayer) -> str:
         scale = f"gain {layer.gain:.4g}" if layer.gains else f"scaled by {layer.normalised_by or 'no weights of its own'}"
@@ -276,7 +283,9 @@ class AuditReport(Exported, Shown):
 
     @property
     def healthy(self) -> bool:
-        """True if no hidden layer is dead, weak or saturated, and no input is lost on the way through them."""
+        """True if no hidden layer is dead, weak or saturated, no input is lost on the way through them, and it does not forget
+        its input.
+        """
         return not self.problems
 
     def assert_healthy(self) -> None:
@@ -300,6 +309,12 @@ class AuditReport(Exported, Shown):
         """Measured and predicted late rate, and variance, over layers, and what a step changes: a matplotlib figure."""
         return draw(self)
 
+    def _fit(self) -> str:
+        """Words for a network without problems."""
+        if self.learning is None:
+            return "healthy"
+        return self.learning.words if self.learning.verdict == "unknown" else f"healthy; {self.learning.words}"
+
     def _table(self) -> Table:
         always = any(layer.saturated_fraction for layer in self.layers)
         back = any(math.isfinite(layer.gradient_norm) for layer in self.layers)
@@ -314,7 +329,7 @@ class AuditReport(Exported, Shown):
         title = f"AuditReport: {several(self.steps, 'step')}, {several(self.inputs, 'input')}, {by}"
         rest = [f"and {len(self.notes) - SHOWN} more in .notes"] if len(self.notes) > SHOWN else []
         of_step = () if self.step is None else self.step.notes
-        remarks = [*(self.problems or ["healthy"]), *self.remarks, *of_step, *self.notes[:SHOWN], *rest]
+        remarks = [*(self.problems or [self._fit()]), *self.remarks, *of_step, *self.notes[:SHOWN], *rest]
         return Table(title, layout, rows, header, remarks, "  ! ")
 
 

@@ -26,7 +26,7 @@ SATURATED = 0.5  # fraction of neurons spiking at every step above which a layer
 WIDE = 100.0  # standard deviation of potentials in thresholds above which a layer is saturated (about 1 after init_model)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class AuditedLayer(ReadOnly, Exported):
     """One neuron layer. "Late" means the second half of the steps; means are over inputs.
 
@@ -102,15 +102,15 @@ class AuditedLayer(ReadOnly, Exported):
     neuron_name: str
     neuron: Neuron | None
     width: int
-    gain: float
-    bias_std: float
-    bias_mean: float
+    gain: float = math.nan
+    bias_std: float = math.nan
+    bias_mean: float = math.nan
     firing_rate: float
-    predicted_rate: float
-    predicted_std: float
+    predicted_rate: float = math.nan
+    predicted_std: float = math.nan
     variance: float
     mean: float
-    predicted_variance: float
+    predicted_variance: float = math.nan
     dead_fraction: float
     saturated_fraction: float
     survival: np.ndarray

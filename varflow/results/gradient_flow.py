@@ -9,8 +9,10 @@ import numpy as np
 
 from varflow._display import Shown, Table, measured
 from varflow._figures import draw
+from varflow.model.build import graph_of
 from varflow.model.network import Network
 from varflow.results.export import Exported, ReadOnly, axes_of, dataset, evenly, named, numbered, over_layers
+from varflow.results.learning import reach
 
 SUMMARY = ("growth", "typical_growth", "long_time_rate")
 
@@ -164,7 +166,15 @@ class Trainability(ReadOnly, Exported, Shown):
     persistence_depth: float | None
     error: dict[str, np.ndarray]
 
-    _hidden = ("network",)
+    _hidden, _derived = ("network",), ("reach",)
+
+    @property
+    def reach(self) -> float:
+        """``√(250 Σ Θ_02/√(Θ_00 Θ_22))`` over layers, with shortcuts ``√(600 Σ …)``: the number of layers up to which networks with
+        such gradients learned, as the audit of a model measures it (:class:`varflow.results.Learning`).
+        """
+        merges = any(len(node.inputs) > 1 for node in graph_of(self.network))
+        return reach(float(np.nan_to_num(self.correlations[:, 1]).sum()), "shortcuts" if merges else "plain")
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``weighted_layer`` and ``other``, the similar and the different input."""
@@ -194,6 +204,7 @@ class Trainability(ReadOnly, Exported, Shown):
         notes = [
             f"contrast {self.contrast:.4g} ± {float(self.error['contrast']):.2g}",
             f"persistence {self.mean_persistence:.4g} ± {float(self.error['mean_persistence']):.2g}{depth}",
+            f"such networks learn up to about {self.reach:.0f} layers",
             *([f"no spikes or gradients at weights {', '.join(map(str, silent))}"] if silent else []),
         ]
         title = f"Trainability of {self.network!r}, {self.surrogate}"

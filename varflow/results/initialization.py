@@ -13,6 +13,8 @@ from varflow._display import Shown, Table, measured, several
 from varflow.model.neurons import Neuron
 from varflow.model.surrogate import Surrogate
 from varflow.results.export import Exported, dataset, named, records
+from varflow.results.learning import Learning
+from varflow.results.update import LearningRate
 
 FINITE = ("survival", "corrected_gain", "corrected_survival")  # computed for normal potentials
 
@@ -247,9 +249,13 @@ class ModelPlan(Exported, Shown):
     survival : float
         Predicted probability, over networks and inputs, that the last neuron layer spikes late.
     filled : bool
-        Whether the weights were set (False after ``dry_run``).
+        True if weights were set: not after ``dry_run``, nor of a healthy network, which is left as it is.
     notes : tuple of str
         Remarks for the user.
+    learning : Learning or None
+        Will it learn, with these weights? None if none were drawn, and as in audits.
+    learning_rate : LearningRate or None
+        Of Adam, if asked for and covered.
     """
 
     layers: tuple[LayerPlan, ...]
@@ -257,6 +263,8 @@ class ModelPlan(Exported, Shown):
     survival: float
     filled: bool
     notes: tuple[str, ...] = ()
+    learning: Learning | None = None
+    learning_rate: LearningRate | None = None
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``layer``, the names of the weight modules."""
@@ -278,7 +286,8 @@ class ModelPlan(Exported, Shown):
         ]
         longest = max(len(layer.name) for layer in self.layers)
         given = dict.fromkeys(repr(layer.surrogate) for layer in self.layers if layer.surrogate is not None)
-        notes = [*(f"neurons have the surrogate {psi}" for psi in given), *self.notes]
+        advice = [found.words for found in (self.learning, self.learning_rate) if found is not None]
+        notes = [*advice, *(f"neurons have the surrogate {psi}" for psi in given), *self.notes]
         title = (
             f"ModelPlan, {several(self.steps, 'step')}, survival {self.survival:.3g}{'' if self.filled else ' (nothing set)'}"
         )

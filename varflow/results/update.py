@@ -109,15 +109,20 @@ class LearningRate(ReadOnly, Exported, Shown):
         variables = {"direct": ("layer", self.direct), "flips": ("layer", self.flips)} | numbers
         return dataset(variables, numbered(layer=len(self.direct)), network=self.network, optimizer=self.optimizer)
 
-    def _table(self) -> Table:
-        rows = [(str(l + 1), f"{self.direct[l]:.3g}", measured(self.flips[l], ".3f")) for l in evenly(len(self.direct), 8)]
+    @property
+    def words(self) -> str:
+        """The rates and their error in a sentence."""
         known = f"within a factor of {2**self.error:.1f} (one standard deviation)"
         off = known if np.isfinite(self.error) else "no error known above ten plain layers"
-        notes = [f"rate {self.rate:.2g} for all layers, {off}; let it decay"]
-        if self.first_layer_rate is not None:
-            notes.append(f"or {self.first_layer_rate:.2g} for the first layer and {self.other_rate:.2g} for the others")
+        words = f"learning rate of {self.optimizer} {self.rate:.2g} for all layers, {off}; let it decay"
+        if self.first_layer_rate is None:
+            return words
+        return f"{words}; or {self.first_layer_rate:.2g} for the first layer and {self.other_rate:.2g} for the others"
+
+    def _table(self) -> Table:
+        rows = [(str(l + 1), f"{self.direct[l]:.3g}", measured(self.flips[l], ".3f")) for l in evenly(len(self.direct), 8)]
         title = f"LearningRate of {self.optimizer}, {self.network!r}"
-        return Table(title, "{:>7} {:>14} {:>8}", rows, ("layer", "direct change", "flips"), notes, "  ")
+        return Table(title, "{:>7} {:>14} {:>8}", rows, ("layer", "direct change", "flips"), [self.words], "  ")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

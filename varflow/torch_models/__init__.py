@@ -2,6 +2,6 @@
 
 ``tracing`` finds which neuron follows which weights by which operations (``trace``), and measures membranes and spikes
 (``measure``). ``prediction`` says what theory expects of every layer, ``initialise`` plans gains, draws and scales, ``audit``
-compares and advises: each room imports those before it. Users call ``initialise.door``, ``audit.door`` and ``monitor``, which
-load torch.
+compares and advises: each room imports those before it. Users call ``init_model``, ``audit.door``, ``monitor`` and
+``learning_rate``, which load torch.
 """

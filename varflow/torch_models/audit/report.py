@@ -11,19 +11,19 @@ import numpy as np
 
 from varflow._checks import integer
 from varflow._progress import Progress, reporter
-from varflow.results import late_steps
 from varflow.results.audit import ENOUGH, AuditReport, first_of
 from varflow.results.audited_layer import AuditedLayer, lost_inputs
-from varflow.results.export import named
 from varflow.torch_models.audit.causes import FEEDING, diagnosed, needed_gains, shares, to_mend
+from varflow.torch_models.audit.coherence import learning
 from varflow.torch_models.audit.gradients import Backward, check_gradients, squared_gain_above
 from varflow.torch_models.audit.gradients import gradients as measured_back
+from varflow.torch_models.audit.remedies import with_remedies
 from varflow.torch_models.audit.step import check_optimizer, checked_targets, one_step, with_targets
 from varflow.torch_models.initialise.scales import LayerScale, multiplier, overlap, scales_of
 from varflow.torch_models.prediction.gradients import expected_gradients
 from varflow.torch_models.prediction.signals import Prediction, predicted
 from varflow.torch_models.tracing.checks import integrators, warn_of_one_step
-from varflow.torch_models.tracing.measurements import LayerMeasurement, mean_of_passes, trace_and_measure
+from varflow.torch_models.tracing.measurements import LayerMeasurement, mean_of_passes, measured_layer, trace_and_measure
 from varflow.torch_models.tracing.modules import Neurons, surrogate_of_module
 from varflow.torch_models.tracing.passes import full_precision
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
@@ -77,7 +77,10 @@ def audited(
                 notes += [f"not covered by the theory: {words}" for words in dict.fromkeys(prediction.infinite.model.dependent)]
             notes += [*_received(traced, prediction), *_unpredicted(traced, prediction, unlike)]
             layers = _layers(traced, scales_of(model, traced), used, seen, prediction, backward)
-            audit = replace(_report(traced, used, layers, prediction, notes), step=step)
+            alive = not any(layer.dead and not layer.output for layer in layers)
+            learns = learning(model, inputs, steps, traced, seen) if alive else None
+            learns = learns and with_remedies(learns, traced, [layer.gain for layer in layers])
+            audit = replace(_report(traced, used, layers, prediction, notes), step=step, learning=learns)
             if backward:
                 audit = _with_expected_gradients(audit, traced, measured.covered, prediction, read_out=loss is None)
         report(total)
@@ -100,10 +103,10 @@ def _layers(
         "predicted_overlap": prediction.overlaps,
     }
     return [
-        AuditedLayer(
+        replace(
+            measured_layer(traced, layer, seen[layer.neuron_name]),
             **_of_weights(layer, used),
             **_ways(scale),
-            **_measured(traced, layer, seen[layer.neuron_name]),
             **{name: float(column[l]) for name, column in expected.items()},
             **_backward(traced, layer, used, backward),
         )
@@ -112,15 +115,12 @@ def _layers(
 
 
 def _of_weights(layer: TracedLayer, used: dict[str, Moments]) -> dict[str, Any]:
-    """Names and the neuron of a layer, and the moments of its weights."""
+    """The moments of a layer's weights."""
     gains = {name: used[name].gain for name in layer.names}
     moments = sum_of_modules([used[name] for name in layer.names])
     scaling = {name: gains[name] for name in layer.scaled_by}
     inner = math.nan if layer.spiking.entry is None else layer.spiking.entry.gain
     return {
-        "name": layer.name,
-        "neuron_name": layer.neuron_name,
-        "neuron": layer.neuron,
         "gain": math.hypot(*(scaling or gains).values()) if gains else inner,
         "gains": scaling,
         "bias_std": moments.bias_std,
@@ -138,21 +138,6 @@ def _ways(scale: LayerScale) -> dict[str, Any]:
     return {
         "kept": "" if scale.scaled else scale.set_by.removeprefix("kept: "),
         "computed": {name: parameter and f"{name}.{parameter}" for name, parameter in names.items()},
-    }
-
-
-def _measured(traced: Trace, layer: TracedLayer, seen: LayerMeasurement) -> dict[str, Any]:
-    """Measurements of the pass, and the layers before this one."""
-    half = late_steps(len(seen.variance))
-    return named(seen, "width", "dead_fraction", "saturated_fraction", "raster_overlap") | {
-        "firing_rate": seen.late_rate,
-        "firing_rates": seen.firing_rate.mean(1),
-        "variance": float(seen.variance[half].mean()),
-        "mean": float(seen.mean[half].mean()),
-        "survival": seen.alive,
-        "output": layer.neuron_name in traced.outputs,
-        "sources": tuple(sorted(traced.senders_to(layer))),
-        "operations": layer.operations / len(seen.alive),
     }
 
 

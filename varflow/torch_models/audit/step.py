@@ -87,14 +87,25 @@ def _batch_axis(name: str, tensor: Any, number: int, steps: int) -> int | None:
     return fitting[0] if fitting else None
 
 
-def _halves(name: str, tree: Any, number: int, steps: int) -> tuple[Any, Any]:
-    """Every second input, from the first and from the second on."""
+def _halves(name: str, tree: Any, number: int, steps: int, used: int | None = None) -> tuple[Any, Any]:
+    """Every second of all inputs, or of the first ones that are used, from the first and from the second on."""
+    even = (used or number) // 2 * 2
 
     def of(first: int, tensor: Any) -> Any:
         axis = _batch_axis(name, tensor, number, steps)
-        return tensor if axis is None else tensor.narrow(axis, 0, number // 2 * 2).movedim(axis, 0)[first::2].movedim(0, axis)
+        return tensor if axis is None else tensor.narrow(axis, 0, even).movedim(axis, 0)[first::2].movedim(0, axis)
 
     return mapped(tree, partial(of, 0)), mapped(tree, partial(of, 1))
+
+
+def halved(
+    inputs: Any, traced: Trace, seen: Mapping[str, LayerMeasurement], steps: int | None, used: int | None = None
+) -> tuple[Any, Any]:
+    """The inputs of the traced pass, or the first ones, in two halves; DomainError if they have none."""
+    number, within = _sizes(traced, seen, steps)
+    if number < 2 or all(_batch_axis("inputs", each, number, within) is None for each in tensors_in(inputs)):
+        raise DomainError("inputs", f"{number} of them", "must be two or more, half for the step and half to measure it")
+    return _halves("inputs", inputs, number, within, used)
 
 
 def one_step(
@@ -111,17 +122,14 @@ def one_step(
     are. ``seen``: the measurements of the traced pass.
     """
     check_gradients(model, "optimizer", type(optimizer).__name__)
-    number, within = _sizes(traced, seen, steps)
-    if number < 2 or all(_batch_axis("inputs", each, number, within) is None for each in tensors_in(inputs)):
-        raise DomainError("inputs", f"{number} of them", "must be two or more, half for the step and half to measure it")
-    of_step, other = _halves("inputs", inputs, number, within)
-    labels = _halves("targets", targets, number, within)
-    passes, fresh = _Passes(model, steps, traced, loss), not optimizer.state
+    of_step, other = halved(inputs, traced, seen, steps)
+    labels = _halves("targets", targets, *_sizes(traced, seen, steps))
+    passes, fresh = Passes(model, steps, traced, loss), not optimizer.state
     kept([model, optimizer], lambda: passes.run(optimizer, (of_step, labels[0]), (other, labels[1])))
     return _result(traced, optimizer, fresh, passes)
 
 
-class _Passes:
+class Passes:
     """The passes before and after a step, with their sums."""
 
     def __init__(self, model: Any, steps: int | None, traced: Trace, loss: Callable[..., Any]):
@@ -136,9 +144,9 @@ class _Passes:
         for weight in weights:
             weight.requires_grad_(True)
         rewind = rewinding(self.model, but=self.model.parameters())
-        self.gradients.append(self._differentiated(*other, weights, self._note))
+        self.gradients.append(self.differentiated(*other, weights, self._note))
         rewind()
-        gradients = self._differentiated(*of_step, trained)
+        gradients = self.differentiated(*of_step, trained)
         rewind()
         if not gradients:
             raise DomainError("loss", self.loss, "does not depend on the optimiser's parameters")
@@ -150,12 +158,12 @@ class _Passes:
             raise DomainError("optimizer", type(optimizer).__name__, f"fails in its step: {in_short(error)}") from error
         self._replayed(other[0])
         rewind()
-        self.gradients.append(self._differentiated(*other, weights, self._compare))
+        self.gradients.append(self.differentiated(*other, weights, self._compare))
 
-    def _differentiated(self, inputs: Any, labels: Any, by: list[Any], see: Any = None) -> dict[int, Any]:
+    def differentiated(self, inputs: Any, labels: Any, by: list[Any], see: Any = None) -> dict[int, Any]:
         """Gradients by some parameters, those that there are, by their ids."""
         with torch.enable_grad():
-            value = value_of(self.loss, self._sent(inputs, see), *([] if labels is None else [labels]))
+            value = value_of(self.loss, self.sent(inputs, see), *([] if labels is None else [labels]))
             if not bool(torch.isfinite(value)):
                 raise DomainError("loss", float(value.detach()), "is not finite: a step of it says nothing")
             graph = [parameter for parameter in by if parameter.requires_grad]
@@ -171,9 +179,9 @@ class _Passes:
             if of_one[weight] <= 1 and not list(weight.buffers()):  # which the calls of spectral norm count
                 weight.__dict__["forward"] = _now_and_then(weight.forward, every)
         with torch.no_grad():
-            self._sent(inputs, self._replay)
+            self.sent(inputs, self._replay)
 
-    def _sent(self, inputs: Any, see: Callable[..., Any] | None) -> Any:
+    def sent(self, inputs: Any, see: Callable[..., Any] | None) -> Any:
         """The output of a pass in which ``see(layer, before, current, run)`` stands for each call of a neuron."""
         modules = list(dict.fromkeys(layer.module for layer in self.traced.layers))
         calls = enumerate(self.traced.calls)
@@ -226,10 +234,10 @@ class _Passes:
             "direct": math.nan if within else _ratio(direct, spread_then) ** 0.5,
             "flips": _ratio(flipped, fired + fires),
             "currents": _ratio(currents, spread) ** 0.5,
-            "kept": self._cosine(layer) if fired and fires else math.nan,
+            "kept": self.cosine(layer) if fired and fires else math.nan,
         }
 
-    def _cosine(self, layer: TracedLayer) -> float:
+    def cosine(self, layer: TracedLayer) -> float:
         pairs = [tuple(of.get(id(weight)) for of in self.gradients) for weight in weights_of(layer)]
         pairs = [(g.double(), h.double()) for g, h in pairs if g is not None and h is not None]
         products = np.array([[float((x * y).sum()) for x, y in ((g, h), (g, g), (h, h))] for g, h in pairs])
@@ -289,7 +297,7 @@ def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else math.nan
 
 
-def _result(traced: Trace, optimizer: Any, fresh: bool, passes: _Passes) -> OptimizerStep:
+def _result(traced: Trace, optimizer: Any, fresh: bool, passes: Passes) -> OptimizerStep:
     readouts = dict(integrators(traced))
     layers = [layer for layer in traced.layers if layer.neuron_name not in readouts]
     rows = [passes.of(layer) for layer in layers]

@@ -5,7 +5,7 @@ layer. Nothing is changed unless all is done.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -18,8 +18,9 @@ from varflow._checks import DomainError
 from varflow._progress import Progress, Report, reporter
 from varflow._restoring import all_or_nothing, kept, to_the_end
 from varflow.init.fans import fan_in
-from varflow.results import LayerPlan, ModelPlan
+from varflow.results import LayerPlan, Learning, ModelPlan
 from varflow.results.audit import first_of
+from varflow.torch_models.initialise.healthy import HEALTHY, cost, healthy_scales, leave
 from varflow.torch_models.initialise.layer_gains import RATE
 from varflow.torch_models.initialise.planned_surrogates import with_surrogates
 from varflow.torch_models.initialise.planner import BY_DEFAULT, Planner, beyond_a_chain, has_maps, readout_plan
@@ -36,7 +37,7 @@ from varflow.torch_models.initialise.scales import (
     written,
 )
 from varflow.torch_models.tracing.checks import ONE_STEP
-from varflow.torch_models.tracing.measurements import trace_and_measure, words_of_chance
+from varflow.torch_models.tracing.measurements import LayerMeasurement, trace_and_measure, words_of_chance
 from varflow.torch_models.tracing.modules import Neurons
 from varflow.torch_models.tracing.passes import full_precision
 from varflow.torch_models.tracing.traced import Trace
@@ -74,13 +75,16 @@ def initialised(
     refine: bool | None,
     dry_run: bool,
     generator: Any,
-    neurons: Neurons | None = None,
-    surrogates: bool = False,
-    progress: Progress = False,
+    neurons: Neurons | None,
+    surrogates: bool,
+    progress: Progress,
+    verdict: Callable[[Trace, dict[str, LayerMeasurement]], Learning | None],
 ) -> ModelPlan:
-    """:func:`varflow.init.init_model` after the checks of its arguments; ``wanted``: a quantity and its value."""
+    """:func:`varflow.init.init_model` after the checks of its arguments; ``wanted``: a quantity and its value. ``verdict``:
+    whether a traced model learns.
+    """
     quantity, value = wanted or BY_DEFAULT
-    traced, *_, unlike, notes = trace_and_measure(model, inputs, steps, neurons)
+    traced, seen, _, unlike, notes = trace_and_measure(model, inputs, steps, neurons)
     if ONE_STEP in notes:
         raise DomainError("steps", None, f"is missing: {ONE_STEP}")
     _check_inputs(traced)
@@ -89,10 +93,14 @@ def initialised(
     def drafted() -> tuple[list[LayerScale], _Draft]:
         scales = scales_of(model, traced)
         reasons = list(dict.fromkeys([*beyond_a_chain(traced), *unlike.values(), *_untouched(model, traced, scales)]))
+        healthy = healthy_scales(traced, scales, seen, None if wanted else lambda: verdict(traced, seen))
+        whole = len(healthy) == len(scales) and not wanted
+        words = cost(healthy) if wanted else leave(healthy, whole)
         with full_precision():
-            if not reasons:
+            if not reasons and not whole:
                 return scales, _planned(traced, quantity, value, refine)
-            return scales, _to_be_measured(traced, scales, quantity, value, reasons)
+            draft = _to_be_measured(traced, scales, quantity, value, [] if whole else reasons)
+            return scales, replace(draft, notes=[*words, *draft.notes])
 
     scales, draft = kept(buffers, drafted)
     frozen = [row.name for row in draft.layers if row.set_by.endswith(FROZEN)]
@@ -118,7 +126,8 @@ def initialised(
             means = [{name: float(of_inputs.mean()) for name, of_inputs in rates.items()} for rates in passes_now]
             draft.notes.append(words_of_chance(means))
         plan = _outcome(traced, scales, draft, rates, passes, filled=not dry_run)
-        return kept(buffers, lambda: with_surrogates(model, inputs, steps, neurons, plan)) if surrogates else plan
+        plan = kept(buffers, lambda: with_surrogates(model, inputs, steps, neurons, plan)) if surrogates else plan
+        return replace(plan, learning=kept(buffers, lambda: verdict(traced, seen)))
 
     changed = [generator, list(model.parameters()), [layer.module for layer in traced.layers] if surrogates else []]
     with reporter(progress, 1 + MOST_PASSES + MOST_SINGLE * len(scales), "passes") as report:
@@ -169,7 +178,7 @@ def _misses(draft: _Draft, rates: Rates, outputs: set[str]) -> bool:
 
 
 def _to_be_measured(traced: Trace, scales: Sequence[LayerScale], quantity: str, value: float, reasons: list[str]) -> _Draft:
-    """A plan by measurement: gains to begin with, and the rates that layers shall have."""
+    """A plan by measurement: gains to begin with, and the rates that layers shall have; without reasons all are kept."""
     if quantity == "variance":
         raise DomainError(quantity, value, f"can only be planned for plain chains of layers; here {reasons[0]}: give rate")
     rate = value if quantity == "firing_rate" else RATE
@@ -190,9 +199,10 @@ def _to_be_measured(traced: Trace, scales: Sequence[LayerScale], quantity: str, 
         if not scale.weights and not scale.kept:
             layers.append(LayerPlan(neuron_name, *neuron, 0, math.nan, aim, set_by=scale.set_by))
     rates = {scale.layer.neuron_name: rate for scale in scales}
-    layers += [readout_plan(*readout, rates) for readout in traced.readouts]
-    note = f"rates are measured, not planned by theory: {reasons[0]}" + (f", and {n} more" if (n := len(reasons) - 1) else "")
-    return _Draft(layers, aims, notes=[note], by_theory=False)
+    layers += [readout_plan(*readout, rates, None if reasons else "healthy") for readout in traced.readouts]
+    more = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
+    notes = [f"rates are measured, not planned by theory: {reasons[0]}{more}"] if reasons else []
+    return _Draft(layers, aims, notes=notes, by_theory=False)
 
 
 def _aims(scales: Sequence[LayerScale], rate: float) -> dict[str, float]:
@@ -269,6 +279,7 @@ def _outcome(
 ) -> ModelPlan:
     """The plan with present gains and measured rates; DomainError if a layer that must fire does not."""
     last = traced.layers[-1].neuron_name
+    filled = filled and any("kept" not in row.set_by for row in draft.layers)
     silent = next((scale for scale in scales if not rates[scale.layer.neuron_name].any()), None)
     if passes and not draft.by_theory and silent is not None and silent.layer.neuron_name not in traced.outputs:
         scale = "at any scale" if silent.scaled else "and cannot be scaled"
@@ -301,7 +312,8 @@ def _outcome(
 
 def _unset(scales: Sequence[LayerScale], rates: Rates) -> list[str]:
     """Notes on layers whose scale cannot be set, and on those that are silent at last."""
-    names = [scale.layer.neuron_name for scale in scales if not scale.scaled and not scale.set_by.endswith(WITHOUT_GAMMA)]
+    unset = [scale for scale in scales if not scale.scaled and scale.set_by != HEALTHY]
+    names = [scale.layer.neuron_name for scale in unset if not scale.set_by.endswith(WITHOUT_GAMMA)]
     words = []
     if names:
         why = next(scale.set_by for scale in scales if scale.layer.neuron_name == names[0])
@@ -321,7 +333,7 @@ def _notes(scales: Sequence[LayerScale], missed: dict[str, float], passes: int, 
     if fixed := [scale.layer.neuron_name for scale in scales if scale.set_by.endswith(WITHOUT_GAMMA)]:
         rule = "are those that their normalisations give, whatever the scale of weights; a free γ (affine=True) would be set"
         words.append(f"rates of {first_of(fixed)} {rule}")
-    of_batches = [norm for scale in scales for _, norm in scale.norms if getattr(norm, "running_mean", None) is not None]
+    of_batches = [norm for scale in scales for norm in scale.normalisations if getattr(norm, "running_mean", None) is not None]
     if of_batches:
         mode = "train" if any(norm.training for norm in of_batches) else "eval"
         words.append(f"rates are those of normalisations in {mode} mode")

@@ -235,10 +235,12 @@ def has_maps(traced: Trace) -> bool:
 
 
 def readout_plan(
-    name: str, weight: Any, sources: tuple[str, ...], shape: tuple[int, ...], rates: dict[str, float]
+    name: str, weight: Any, sources: tuple[str, ...], shape: tuple[int, ...], rates: dict[str, float], why: str | None = None
 ) -> LayerPlan:
-    """Outputs of variance 1 at every step, from spikes at the planned rates; the present weights if they cannot be drawn."""
-    if (why := why_kept(name, weight, {})) is not None:
+    """Outputs of variance 1 at every step, from spikes at the planned rates; the present weights if they cannot be drawn, or
+    ``why`` they are kept.
+    """
+    if (why := why or why_kept(name, weight, {})) is not None:
         return LayerPlan(name, "", None, fan_in(weight), moments_of(weight).gain, set_by=f"kept: {why}")
     power = max(sum(rates.get(source, 1.0) for source in sources), 1e-3)
     return LayerPlan(name, "", None, fan_in(weight), padding_factor(weight, shape) / math.sqrt(power))

@@ -44,6 +44,8 @@ class LayerScale:
         Its other weight layers, and why they keep their weights.
     norms : list of (str, module)
         Its own normalisations with γ.
+    normalisations : list of modules
+        All between its weights and its neurons, those of earlier layers too.
     scaled : list of tensors
         What is multiplied; empty if the layer has nothing to scale.
     set_by : str
@@ -56,6 +58,7 @@ class LayerScale:
     weights: list[tuple[str, Any]]
     kept: dict[str, str]
     norms: list[tuple[str, Any]]
+    normalisations: list[Any]
     scaled: list[Any] = field(default_factory=list)
     set_by: str = ""
     factor: float = 1.0
@@ -100,16 +103,18 @@ def scales_of(model: Any, traced: Trace) -> list[LayerScale]:
         new = [(name, weight) for name, weight in zip(layer.names, layer.weights, strict=True) if name not in owners]
         reasons = {name: why for name, weight in new if (why := why_kept(name, weight, owners))}
         owners |= dict(new)
-        between = [(name, norm) for name, norm in _normalisations(model, layer) if norm not in norms]
-        norms |= {norm for _, norm in between}
+        between = _normalisations(model, layer)
+        own = [(name, norm) for name, norm in between if norm not in norms]
+        norms |= {norm for _, norm in own}
         free = [(name, weight) for name, weight in new if name not in reasons]
-        scale = LayerScale(layer, free, reasons, [(name, norm) for name, norm in between if _has_free_gamma(norm)])
-        scale.scaled, scale.set_by = _scaled(scale, bool(between), unscaled.get(layer.neuron_name))
+        of_gamma = [(name, norm) for name, norm in own if _has_free_gamma(norm)]
+        scale = LayerScale(layer, free, reasons, of_gamma, [norm for _, norm in between])
+        scale.scaled, scale.set_by = _scaled(scale, unscaled.get(layer.neuron_name))
         scales.append(scale)
     return scales
 
 
-def _scaled(scale: LayerScale, normalised: bool, unscaled: str | None) -> tuple[list[Any], str]:
+def _scaled(scale: LayerScale, unscaled: str | None) -> tuple[list[Any], str]:
     """The tensors to be scaled, none if all are kept; and how the layer is set, in words."""
     layer, neuron = scale.layer, scale.layer.spiking.neuron
     acting = [(normed_weight(weight) or [weight.weight])[0] for name, weight in scale.weights if name in layer.scaled_by]
@@ -126,7 +131,7 @@ def _scaled(scale: LayerScale, normalised: bool, unscaled: str | None) -> tuple[
         return acting, "measured: weights"
     if inner and all(parameter.requires_grad for parameter in inner):
         return inner, f"measured: input weights of {layer.neuron_name}"
-    words = WITHOUT_GAMMA if normalised or layer.normalised_by else UNWEIGHTED
+    words = WITHOUT_GAMMA if scale.normalisations or layer.normalised_by else UNWEIGHTED
     reason = f"{layer.neuron_name} {FROZEN}" if inner else f"{layer.neuron_name} has {words}"
     return [], f"kept: {next(iter(scale.kept.values()), reason)}"
 

@@ -20,7 +20,8 @@ import torch
 from varflow._progress import Report, unreported
 from varflow.model.inner_weights import InnerWeights
 from varflow.model.neurons import Neuron
-from varflow.results import late_steps
+from varflow.results import AuditedLayer, late_steps
+from varflow.results.export import named
 from varflow.results.kernel import overlaps_of_pairs
 from varflow.simulation.neurons import Cells, fired, go_on
 from varflow.torch_models.tracing.checks import notes_on_steps, unlike_their_class, words_of_what_stays
@@ -59,6 +60,23 @@ class LayerMeasurement:
     def late_rate(self) -> float:
         """Mean spikes per neuron and step in the late half of the steps."""
         return float(self.firing_rate[late_steps(len(self.firing_rate))].mean())
+
+
+def measured_layer(traced: Trace, layer: TracedLayer, seen: LayerMeasurement) -> AuditedLayer:
+    """Measurements of a pass, and the layers before this one."""
+    half = late_steps(len(seen.variance))
+    return AuditedLayer(
+        **named(layer, "name", "neuron_name", "neuron"),
+        **named(seen, "width", "dead_fraction", "saturated_fraction", "raster_overlap"),
+        firing_rate=seen.late_rate,
+        firing_rates=seen.firing_rate.mean(1),
+        variance=float(seen.variance[half].mean()),
+        mean=float(seen.mean[half].mean()),
+        survival=seen.alive,
+        output=layer.neuron_name in traced.outputs,
+        sources=tuple(sorted(traced.senders_to(layer))),
+        operations=layer.operations / len(seen.alive),
+    )
 
 
 class Recorder:

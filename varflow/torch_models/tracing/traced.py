@@ -177,6 +177,14 @@ class Trace:
         return [layer for layer in self.layers if layer.neuron_name not in further] or self.layers[-1:]
 
     @property
+    def depth(self) -> int:
+        """Number of layers of neurons on the longest way through the model."""
+        deep: dict[str, int] = {}
+        for layer in self.layers:
+            deep[layer.neuron_name] = 1 + max((deep.get(name, 0) for name in self.senders_to(layer)), default=0)
+        return max(deep.values())
+
+    @property
     def outputs(self) -> set[str]:
         """Neuron layers whose spikes go into no weights and no further layer."""
         feeding = self._neurons(name for name, *_ in self.readouts).union(*map(self.senders_to, self.layers))

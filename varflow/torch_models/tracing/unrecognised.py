@@ -39,7 +39,7 @@ class Unrecognised:
 
         def hook(module: Any, args: Any, out: Any) -> None:
             inputs, outputs = tensors_in(args), tensors_in(out)
-            if not inputs or not outputs:
+            if not inputs or not outputs or any(each.startswith(f"{name}.") for each in spiking):  # a loop around a neuron
                 return
             current, spikes = inputs[0], outputs[0]
             # A normalisation with γ = 0 sends 0, as if it were a silent neuron.

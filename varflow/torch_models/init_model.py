@@ -1,8 +1,10 @@
-"""``init_model``: checks its arguments and loads torch and the initialisation itself (``filling``) when called."""
+"""``init_model``: checks its arguments, loads torch when called, and joins initialisation, verdict and learning rate."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from varflow._checks import DomainError, choice, flag, positive_scale, probability, require, scalar
@@ -24,9 +26,14 @@ def init_model(
     dry_run: bool = False,
     generator: Any = None,
     surrogate: str = "keep",
+    learning_rate: bool = False,
     progress: Progress = False,
 ) -> ModelPlan:
-    r"""Set all weights of a spiking model so that its layers keep firing; biases are set to 0.
+    r"""Set the weights of a spiking model so that its layers keep firing; biases are set to 0. What is healthy is left alone.
+
+    Unless a rate, variance or gain is asked for, a model that :func:`varflow.audit` calls healthy, and whose outputs fire, is
+    left as it is, bit for bit. So is, in other models, every layer that fires (late rate above 0.015, not saturated) behind a
+    normalisation, with γ, β and weights, if its inputs stay as they are or are normalised over the batch. All else is set.
 
     Weights are drawn from ``N(0, g²/n)`` with ``n`` the fan-in. In a plain chain of layers, those driven by the input get their
     own gain, from the second moments of the batch over the steps; all others the gain for which deep layers are at a fixed
@@ -48,7 +55,8 @@ def init_model(
     inputs : tensor, tuple or dict
         A batch as the model takes it: positional arguments as a tuple, keyword arguments as a dict.
     rate : float, optional
-        Wanted late firing rate of every layer, in spikes per neuron and step; by default 0.2. Plain chains that do not sustain
+        Wanted late firing rate of every layer, in spikes per neuron and step; by default 0.2 for layers that need to be set. If
+        given, all are set, and a note says where another γ may cost accuracy. Plain chains that do not sustain
         it (activity dies, or a change of the input by 10 % grows more than ``e`` times over the layers) are planned with the
         nearest rate above that they do, and a note says so; an unattainable rate raises DomainError with the attainable range;
         a rate that networks of these widths do not sustain gives a note with one that they do. In other models a layer that
@@ -78,6 +86,9 @@ def init_model(
         with ``‖δ_l‖`` the gradient norms that ``audit(gradients=True)`` predicts, of the layers where it predicts them (not
         below operations without a theory). For models of one surrogate formula whose library has a parameter for the width;
         others are left as they are, and a note says so. ``dry_run`` then draws weights too. ``"keep"``: leave them all.
+    learning_rate : bool
+        Give ``.learning_rate``, that of Adam for the weights that are set, by :func:`varflow.learning_rate` where this covers
+        the model: dense layers, with or without membrane shortcuts.
     progress : bool or callable
         True draws a bar on stderr; a callable receives ``(done, total)`` in measurements of the drawn network, most of which
         may be skipped.
@@ -86,7 +97,7 @@ def init_model(
     -------
     ModelPlan
         ``set_by`` of each layer says how it was set, ``measured_rate`` and ``fresh_rate`` what its rate is now, on the batch
-        and on every second input of 16 or more, which are held out.
+        and on every second input of 16 or more, which are held out. ``.learning``: will it learn? ``.learning_rate``.
 
     Raises
     ------
@@ -116,6 +127,7 @@ def init_model(
     """
     require("torch", "torch")
     check_progress(progress)
+    from varflow.torch_models.audit.coherence import learning
     from varflow.torch_models.initialise.filling import initialised
 
     wanted = _wanted(rate, variance, gain)
@@ -124,7 +136,20 @@ def init_model(
         flag("refine", refine)
     check_generator(generator)
     surrogates = choice("surrogate", surrogate, ("keep", "set")) == "set"
-    return initialised(model, inputs, wanted, steps, refine, dry_run, generator, neurons, surrogates, progress)
+    rates, verdict = flag("learning_rate", learning_rate), partial(learning, model, inputs, steps)
+    plan = initialised(model, inputs, wanted, steps, refine, dry_run, generator, neurons, surrogates, progress, verdict)
+    return _with_learning_rate(plan, model, inputs, steps, neurons) if rates and not dry_run else plan
+
+
+def _with_learning_rate(plan: ModelPlan, model: Any, inputs: Any, steps: int | None, neurons: Any) -> ModelPlan:
+    """The plan with a learning rate, or with a note that none is known."""
+    from varflow.torch_models.learning_rate import learning_rate
+
+    try:
+        return replace(plan, learning_rate=learning_rate(model, inputs, steps=steps, neurons=neurons))
+    except DomainError as refusal:
+        words = f"no learning rate is known: {refusal}; vf.audit(model, inputs, loss, targets=…, optimizer=…) measures a step"
+        return replace(plan, notes=(*plan.notes, words))
 
 
 def _wanted(rate: Any, variance: Any, gain: Any) -> tuple[str, float] | None:

@@ -1,0 +1,90 @@
+"""Will a network learn? The verdict from how alike the gradients of different inputs are."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from varflow._display import Shown
+from varflow.results.export import Exported, ReadOnly
+
+# depth/coherence up to which networks learned, and from which they did not, by what else shapes coherence
+LIMITS = {
+    "plain": (250.0, 500.0),
+    "batch normalisation": (625.0, 1250.0),  # takes out what the gradients of a batch have in common
+    "shortcuts": (600.0, math.inf),  # up to 50 layers, none of which failed
+    "centred weights": (250.0, math.inf),  # hardly anything in common, and ten layers learned
+}
+
+
+def reach(total: float, structure: str) -> float:
+    """Number of layers up to which networks learned whose coherence over all layers adds up to ``total``."""
+    return math.sqrt(LIMITS[structure][0] * max(total, 0.0))
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Learning(ReadOnly, Exported, Shown):
+    r"""Whether a network will learn, from the coherence ``c`` of gradients at initialisation.
+
+    ``c`` is the mean cosine between the gradients of two inputs by the weights of a layer, of one random readout common to all
+    inputs, and ``L`` the number of layers on the longest way through the network. In plain networks of one design
+    ``L × mean(c)`` is the same whatever the depth, as only the last layers have gradients in common.
+
+    Attributes
+    ----------
+    layers : tuple of str
+        Names of the spiking modules.
+    coherence : ndarray, shape (layers,)
+        NaN where no gradient arrives; such layers count as 0.
+    depth : int
+        ``L``.
+    structure : str
+        ``plain``, ``batch normalisation`` (whose statistics are held fixed), ``shortcuts`` or ``centred weights``: which
+        networks it was compared with.
+    remedies : dict of str to float
+        What would help a plain network that does not surely learn, best first, each with the number of layers that such
+        networks may have: theory of plain chains of its neurons (``vf.trainability(…).reach``).
+    """
+
+    layers: tuple[str, ...]
+    coherence: np.ndarray
+    depth: int
+    structure: str = "plain"
+    remedies: dict[str, float] = field(default_factory=dict)
+
+    _derived = ("mean_coherence", "reach", "verdict")
+
+    @property
+    def mean_coherence(self) -> float:
+        """Mean over layers."""
+        return max(float(np.nan_to_num(self.coherence).mean()), 0.0)
+
+    @property
+    def reach(self) -> float:
+        """Number of layers up to which such networks learned: ``√(250 L mean(c))`` for plain ones."""
+        return reach(self.depth * self.mean_coherence, self.structure)
+
+    @property
+    def verdict(self) -> str:
+        """``"learns"`` up to ``reach`` layers; ``"forgets"``, plain from √2 times as many on; else ``"unknown"``."""
+        learned, failed = LIMITS[self.structure]
+        if self.depth <= learned * self.mean_coherence:
+            return "learns"
+        return "forgets" if self.depth >= failed * self.mean_coherence else "unknown"
+
+    @property
+    def words(self) -> str:
+        """The verdict in a sentence, with its evidence."""
+        evidence = f"gradients of two inputs have a mean cosine of {self.mean_coherence:.2g}"
+        match self.verdict:
+            case "learns":
+                return f"it learns: such networks learn up to about {self.reach:.0f} layers, it has {self.depth} ({evidence})"
+            case "forgets":
+                fate = f"alive, but forgets its input after about {self.reach:.0f} layers, it has {self.depth}"
+            case _:
+                fate = "alive; whether it learns is not known: such networks learn up to about "
+                fate += f"{self.reach:.0f} layers, it has {self.depth}"
+        helps = ", ".join(f"{remedy} (up to {layers:.0f} layers)" for remedy, layers in self.remedies.items())
+        return f"{fate} ({evidence})" + (f"; what helps: {helps}, or fewer layers" if helps else "")

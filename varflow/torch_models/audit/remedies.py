@@ -1,0 +1,44 @@
+"""What would let a plain network learn that forgets its input: theory of a chain of its neurons, with one thing changed."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from math import sqrt
+
+import numpy as np
+
+from varflow._checks import ConvergenceError, DomainError
+from varflow.kernels.trainability import trainability
+from varflow.model.layers import Linear, Residual, Spike
+from varflow.model.network import Network
+from varflow.results.learning import Learning
+from varflow.torch_models.tracing.modules import surrogate_of_module
+from varflow.torch_models.tracing.traced import Trace
+
+POINTS, SCRAMBLES = 2**9, 2
+WIDTH = 100
+SHORTCUT = sqrt(0.5)  # gain of a branch, that of the hidden layers being 1, which keeps rates near 0.2 over 50 layers
+
+
+def with_remedies(learning: Learning, traced: Trace, gains: list[float]) -> Learning:
+    """The verdict on a network of layers with these gains, with what would help it, best first."""
+    hidden = next((layer for layer in traced.layers if not layer.driven and layer.neuron is not None), None)
+    surrogate = None if hidden is None else surrogate_of_module(hidden.module)
+    if learning.structure != "plain" or learning.verdict == "learns" or hidden is None or surrogate is None:
+        return learning
+    spike, depth, gain = Spike(hidden.neuron), learning.depth, float(np.median(gains))
+    plain = [spike, *[Linear(gain=gain), spike] * (depth - 1)]
+    shortcuts = [Residual(spike, Linear(gain=SHORTCUT * hidden.neuron.threshold))] * (depth - 1)
+    tried = {
+        "a shortcut of currents around every layer": ([*shortcuts, spike], traced.steps, surrogate),
+        "a surrogate twice as wide": (plain, traced.steps, surrogate.widened(2 * surrogate.width)),
+        f"{2 * traced.steps} steps": (plain, 2 * traced.steps, surrogate),
+    }
+    found = {}
+    for remedy, (layers, steps, psi) in tried.items():
+        with suppress(ConvergenceError, DomainError):
+            network = Network(width=WIDTH, steps=steps, layers=layers)
+            found[remedy] = trainability(network, psi, points=POINTS, scrambles=SCRAMBLES).reach
+    better = {remedy: layers for remedy, layers in found.items() if layers > learning.reach}
+    return replace(learning, remedies=dict(sorted(better.items(), key=lambda each: -each[1])))
