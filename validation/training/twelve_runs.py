@@ -90,9 +90,8 @@ def one_call(results: Results, folder: str, seeds: Sequence[int] = SEEDS, names:
         for (name, surrogate), each in zip(pairs, results([Block(called, some) for some in settings]), strict=True):
             told = {key: each[key] for key in ("verdict", "problem", "advice")}
             for which, run in each["runs"].items():
-                rates = {"rate": USUAL} if which == "usual" else {key: each[key] for key in ("rate", "first_rate")}
                 way = ONE_CALL.get((surrogate, which), "advice")
-                found.append({"task": name, "way": way, "seed": seed} | told | rates | run)
+                found.append({"task": name, "way": way, "seed": seed} | told | run)
     return found
 
 

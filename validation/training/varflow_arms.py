@@ -65,16 +65,20 @@ def called(name: str, seed: int, surrogate: str, *, folder: str, stop: Event | N
     learning = vf.audit(model, inputs_of(task, folder)[0][:BATCH]).learning
     advice = next((words for words in learning.remedies if "shortcut" in words), None) if learning is not None else None
     told = {"verdict": None if learning is None else learning.verdict, "problem": problem, "advice": advice}
-    rates = _rates(model, plan, task, folder)
     start = {key: value.clone() for key, value in model.state_dict().items()}
-    at_usual = learned(model, task, USUAL, seed, folder, stop=stop)
+
+    def run(rate: float, first_rate: float | None) -> dict[str, Any]:
+        rates = {"rate": rate, "first_rate": first_rate}
+        return rates | learned(model, task, rate, seed, folder, stop=stop, first_rate=first_rate)
+
+    rates = _rates(model, plan, task, folder)
+    runs = {"usual": run(USUAL, None)}
     model.load_state_dict(start)
-    runs = {"usual": at_usual, "advised": learned(model, task, rates[0], seed, folder, stop=stop, first_rate=rates[1])}
-    if advice is not None:
+    runs["advised"] = run(*rates)
+    if advice is not None and surrogate == "set":
         model, plan, told["problem"] = _after_call(task, seed, folder, options, structure="membrane_shortcut")
-        rates = _rates(model, plan, task, folder)
-        runs["followed"] = learned(model, task, rates[0], seed, folder, stop=stop, first_rate=rates[1])
-    return told | {"rate": rates[0], "first_rate": rates[1], "runs": runs}
+        runs["followed"] = run(*_rates(model, plan, task, folder))
+    return told | {"runs": runs}
 
 
 def _after_call(
