@@ -136,7 +136,7 @@ def test_the_command_makes_the_runs_of_one_task_and_continues(tmp_path, monkeypa
 def test_what_is_not_installed_is_said():
     assert twelve_runs.missing_library(["time", "digits8"]) is None
     if not JELLY:
-        assert "spikingjelly is not installed" in str(twelve_runs.missing_library())
+        assert "spikingjelly is not installed" in str(twelve_runs.missing_library(TASKS))
 
 
 def test_gamma_is_scaled_to_a_rate(monkeypatch, tmp_path):

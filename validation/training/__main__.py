@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _twelve(name: str, opened: Any, options: argparse.Namespace) -> None:
     """Writes an experiment on the twelve pairs of a task and a model, of those whose library is there."""
-    if missing := missing_library():
+    if missing := missing_library(TASKS):
         print(missing, file=sys.stderr)
     names = [each for each in TASKS if not missing_library([each])]
     found = TWELVE[name].run(lambda blocks: opened.results(blocks, progress=True, what=name), str(options.data), names=names)

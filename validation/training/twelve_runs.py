@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -29,7 +29,7 @@ class Pairs:
     run: Callable[..., list[Found]]
 
 
-def missing_library(names: Sequence[str] = tuple(TASKS)) -> str | None:
+def missing_library(names: Iterable[str]) -> str | None:
     """A sentence on what is not installed, if anything is."""
     libraries = {TASKS[name].library for name in names}
     missing = sorted(library for library in libraries if find_spec(library) is None)
