@@ -110,7 +110,7 @@ def test_the_first_layer_may_have_its_own_learning_rate(tmp_path):
 @pytest.fixture
 def short(monkeypatch):
     monkeypatch.setitem(TASKS, "recurrent", replace(TASKS["recurrent"], epochs=1))
-    monkeypatch.setattr(twelve_runs, "SEEDS", (0,))
+    monkeypatch.setitem(MADE, "trains", lambda: spike_trains(96, 64))
 
 
 @pytest.mark.usefixtures("short")
