@@ -423,13 +423,30 @@ def test_rates_above_a_sustained_one_need_not_be_sustained():
 
 
 def test_the_error_of_a_weak_input_says_why_another_rate_is_planned():
-    model, x = Looped(64, 8, 4, lambda: snntorch.Leaky(0.9)), data(6, 64)
+    model, x = Looped(64, 16, 4, lambda: snntorch.Leaky(0.9)), data(6, 64)
     x[1:] = 0
     with pytest.raises(vf.DomainError) as caught:
         vf.init.init_model(model, x, rate=0.02)
     assert re.search(
-        r"no gain reaches firing rate 0\.\d+; .*sustain a late firing rate of 0\.02 over 8 layers", str(caught.value)
+        r"no gain reaches firing rate 0\.\d+; .*sustain a late firing rate of 0\.02 over 16 layers", str(caught.value)
     )
+
+
+@pytest.mark.parametrize(("lif", "scale"), [(lambda: snntorch.Leaky(0.9), 1.0), (norse.LIFCell, 20.0)], ids=["Leaky", "Norse"])
+def test_few_layers_that_keep_no_such_rate_are_scaled_to_it_on_the_batch(lif, scale):
+    """Six layers; a note says which rate theory would keep. Sixteen are planned with that one."""
+    torch.manual_seed(0)
+    model, x = Looped(96, 6, 12, lif), scale * data(24, 96)
+    plan = vf.init.init_model(model, x, rate=0.02, generator=seeded())
+    assert [row.measured_rate for row in plan.layers if row.neuron_name] == pytest.approx([0.02] * 6, rel=0.1)
+    assert [row.firing_rate for row in plan.layers if row.neuron_name] == pytest.approx([0.02] * 6, rel=0.05)
+    words = r"rates are measured, not planned by theory: no gains .* 0\.02 over 6 layers .* that is sustained is (0\.\d+)"
+    (kept,) = (float(match[1]) for note in plan.notes if (match := re.match(words, note)))
+    assert kept > 0.03
+    assert not any("which is planned" in note for note in plan.notes)
+    deep = vf.init.init_model(Looped(96, 16, 12, lif), x, rate=0.02, dry_run=True)
+    assert any("which is planned" in note for note in deep.notes)
+    assert deep.layers[-2].firing_rate > 0.03
 
 
 def test_the_drive_of_deep_layers_is_sought_once(monkeypatch):

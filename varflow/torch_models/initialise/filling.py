@@ -27,6 +27,7 @@ from varflow.torch_models.initialise.planner import BY_DEFAULT, Planner, beyond_
 from varflow.torch_models.initialise.refine import HALVED, MOST_PASSES, MOST_SINGLE, Rates, late_rates, rates_of_passes, settle
 from varflow.torch_models.initialise.scales import (
     FROZEN,
+    OF_GAMMA,
     UNWEIGHTED,
     WITHOUT_GAMMA,
     LayerScale,
@@ -98,7 +99,10 @@ def initialised(
         words = cost(healthy) if wanted else leave(healthy, whole)
         with full_precision():
             if not reasons and not whole:
-                return scales, _planned(traced, quantity, value, refine)
+                planner = Planner(traced, quantity, value)
+                if planner.sustains:
+                    return scales, _planned(planner, refine)
+                reasons = planner.notes
             draft = _to_be_measured(traced, scales, quantity, value, [] if whole else reasons)
             return scales, replace(draft, notes=[*words, *draft.notes])
 
@@ -157,13 +161,13 @@ def _untouched(model: Any, traced: Trace, scales: Sequence[LayerScale]) -> list[
     return untouched
 
 
-def _planned(traced: Trace, quantity: str, value: float, refine: bool | None) -> _Draft:
+def _planned(planner: Planner, refine: bool | None) -> _Draft:
     """A plan by theory; with ``refine`` layers are then scaled to the planned rates, by default where that is needed."""
-    tolerance = 0.0 if refine or (refine is None and has_maps(traced)) else MISSED
-    if refine is False or (refine is None and quantity == "gain"):  # a given gain is not changed
+    maps = has_maps(planner.trace)
+    tolerance = 0.0 if refine or (refine is None and maps) else MISSED
+    if refine is False or (refine is None and planner.quantity == "gain"):  # a given gain is not changed
         tolerance = math.inf
-    planner = Planner(traced, quantity, value)
-    layers = planner.plan(to_be_scaled=not tolerance and has_maps(traced))
+    layers = planner.plan(to_be_scaled=not tolerance and maps)
     planner.note_losses()
     firing = {row.neuron_name: row.firing_rate for row in layers if not row.firing_rate <= row.firing_rate_std}
     aims = {name: rate for name, rate in firing.items() if name and rate > 0}
@@ -187,7 +191,7 @@ def _to_be_measured(traced: Trace, scales: Sequence[LayerScale], quantity: str, 
     for scale in scales:
         neuron_name, aim = scale.layer.neuron_name, aims.get(scale.layer.neuron_name, math.nan)
         neuron = neuron_name, scale.layer.spiking.neuron
-        first = scale.first_gain(rate) if scale.weights and scale.scaled else None
+        first = scale.first_gain(rate) if scale.weights and scale.by_weights else None
         as_given = quantity == "gain" and not scale.layer.driven
         for name, weight in scale.weights:
             gain = value if as_given else first or moments_of(weight).gain
@@ -225,10 +229,12 @@ def _branch_below(earlier: Sequence[LayerScale], scale: LayerScale) -> str | Non
 
 
 def _draw(traced: Trace, scales: Sequence[LayerScale], layers: Sequence[LayerPlan], generator: Any) -> None:
-    """Draw all weights of the plan that are not kept; γ is 1, and biases are 0."""
+    """Draw all weights of the plan that are not kept, nor before a γ that is scaled: a normalisation undoes their scale, but
+    steps of Adam change large ones relatively less. γ is 1, and biases are 0.
+    """
     modules = {name: weight for scale in scales for name, weight in scale.weights}
     modules |= {name: weight for name, weight, *_ in traced.readouts}
-    drawn = [row for row in layers if row.name in modules and not row.set_by.startswith("kept")]
+    drawn = [row for row in layers if row.name in modules and not row.set_by.startswith(("kept", OF_GAMMA))]
     fill([modules[row.name] for row in drawn], drawn, generator)
     for _, norm in (each for scale in scales for each in scale.norms):
         with written(norm):

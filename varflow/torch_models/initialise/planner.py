@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from varflow.torch_models.initialise.layer_gains import (
     LOWEST,
     MANY,
     RATE,
+    REPEATING,
     Deep,
     attainable_rates,
     deep_layer,
@@ -58,7 +60,17 @@ class Planner:
         for l, layer in enumerate(traced.layers):
             self.numbers.setdefault(layer.neuron, []).append(l)
         self.aims = {neuron: self._aim(neuron, len(numbers)) for neuron, numbers in self.numbers.items()}
-        self.gains = [self._first_gain(layer) if layer.driven else self._deep_gain(l) for l, layer in enumerate(traced.layers)]
+
+    @cached_property
+    def gains(self) -> list[float]:
+        """Of every layer; corrected in the end."""
+        return [self._first_gain(layer) if layer.driven else self._deep_gain(l) for l, layer in enumerate(self.trace.layers)]
+
+    @property
+    def sustains(self) -> bool:
+        """False for few layers, of which each can be scaled to a rate on the batch, but no gains keep it for other inputs."""
+        few = self.quantity == "firing_rate" and len(self.trace.layers) < REPEATING
+        return not few or all(aim.on_target for aim in self.aims.values())
 
     def plan(self, to_be_scaled: bool = False) -> list[LayerPlan]:
         """The rows of the plan. Layers that will be scaled to their rates on the batch are not predicted at their widths."""
@@ -154,9 +166,10 @@ class Planner:
         how = "sustained" if nearest.settles else "sustained in the mean over networks"
         limit = attainable_rates(neuron, self.trace.steps, depth)[1]
         below = f" (late rates stay below {_rounded_down(limit)})" if limit < math.inf else ""
+        planned = ", which is planned" if self.quantity != "firing_rate" or len(self.trace.layers) >= REPEATING else ""
         gains = "no constant gain sustains" if len(nearest.gains) == 1 < depth else "no gains of layers sustain"
         why = f"over {depth} layers of {neuron}, where activity dies or deviations grow"
-        return f"{gains} {wanted} {why}; the nearest above that is {how} is {value:.3g}{below}, which is planned"
+        return f"{gains} {wanted} {why}; the nearest above that is {how} is {value:.3g}{below}{planned}"
 
     def _finite(self, predicted: Prediction) -> None:
         lost = np.flatnonzero(~(predicted.firing_rate < UNBOUNDED).all(1))

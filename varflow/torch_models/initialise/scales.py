@@ -27,6 +27,7 @@ from varflow.torch_models.tracing.weights import padding_factor
 
 FROZEN = "is frozen (requires_grad=False)"
 UNWEIGHTED = "no weights of its own"
+OF_GAMMA = "measured: γ of "
 WITHOUT_GAMMA = "a normalisation without γ to set before it"
 LARGEST_RATE = 0.4  # at which the first gain is taken for higher ones: memoryless neurons with weights of mean 0 stay below 1/2
 
@@ -126,7 +127,7 @@ def _scaled(scale: LayerScale, unscaled: str | None) -> tuple[list[Any], str]:
     if unscaled or threshold <= 0:
         return [], f"kept: {layer.neuron_name} {unscaled or f'has a threshold of {threshold:g}'}"
     if scale.norms:
-        return [norm.weight for _, norm in scale.norms], f"measured: γ of {first_of([name for name, _ in scale.norms])}"
+        return [norm.weight for _, norm in scale.norms], OF_GAMMA + first_of([name for name, _ in scale.norms])
     if acting:
         return acting, "measured: weights"
     if inner and all(parameter.requires_grad for parameter in inner):
