@@ -10,18 +10,19 @@ from torch import nn
 
 import varflow as vf
 from validation.training.twelve import TASKS, begun, inputs_of, learned
-from validation.training.varflow_arms import BATCH, USUAL, initialised
+from validation.training.varflow_arms import BATCH, USUAL
 
 __all__ = ["NAME", "looked_at", "trained_at"]
 
 NAME = "conv"
+LARGER = 4.0  # N(0, g²/n) with a gain g that keeps rates, over torch's default weights
 
 
 def trained_at(
     rate: float | None, way: str, learning_rate: float, seed: int, *, folder: str, stop: Event | None = None
 ) -> dict[str, Any]:
     """Train the convolutions with BatchNorm once: ``way`` is ``gamma``, torch's weights and γ scaled to this rate, or
-    ``init_model``, which draws weights too.
+    ``larger``, with ``LARGER`` times these weights too, which BatchNorm takes out.
     """
     torch.set_num_threads(1)
     return learned(_begun(rate, way, seed, folder), TASKS[NAME], learning_rate, seed, folder, stop=stop)
@@ -49,9 +50,11 @@ def looked_at(rate: float | None, way: str, seed: int, *, folder: str) -> dict[s
 
 def _begun(rate: float | None, way: str, seed: int, folder: str) -> nn.Module:
     task = TASKS[NAME]
-    if way == "init_model":
-        return initialised(task, seed, folder, {"rate": rate}, normalised=True)[0]
     model = begun(task, "batch_norm", seed)
+    if way == "larger":
+        for layer in model.get_submodule("layers").modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.weight.data.mul_(LARGER)
     if rate is not None:
         _scale(model, inputs_of(task, folder)[0][:BATCH], rate)
     return model

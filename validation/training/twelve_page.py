@@ -133,7 +133,7 @@ def of_normalised(runs: Runs) -> str:
         usual = [run for run in some if run["learning_rate"] == 1e-3]
         advised = [run for run in some if run["learning_rate"] != 1e-3]
         before = [run["before"] for run in usual]
-        words = "1" if rate is None else f"for rate {rate:g}" if way == "gamma" else f"`init_model(rate={rate:g})`"
+        words = ("1" if rate is None else f"for rate {rate:g}") + ", weights 4 times as large" * (way == "larger")
         spans = [np.mean([each[key] for each in before], axis=0) for key in ("gamma", "rate", "slope")]
         cells = [f"{span.min():.2g} to {span.max():.2g}" for span in spans]
         cells += [f"{np.mean([each[key] for each in before]):.2g}" for key in ("coherence", "D")]

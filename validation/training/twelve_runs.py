@@ -96,10 +96,10 @@ def one_call(results: Results, folder: str, seeds: Sequence[int] = SEEDS, names:
 
 
 def normalised(results: Results, folder: str, seeds: Sequence[int] = SEEDS, names: Sequence[str] = (NAME,)) -> list[Found]:
-    """Six convolutions with BatchNorm: γ = 1, γ scaled to four rates, and ``init_model(rate=0.2)``, at two learning rates."""
+    """Six convolutions with BatchNorm: γ = 1, γ scaled to four rates, and both with larger weights, at two learning rates."""
     if NAME not in names:
         return []
-    ways = [(None, "gamma"), *((rate, "gamma") for rate in RATES), (0.2, "init_model")]
+    ways = [(None, "gamma"), *((rate, "gamma") for rate in RATES), (None, "larger"), (0.2, "larger")]
     runs = [{"rate": rate, "way": way, "seed": seed} for seed in seeds for rate, way in ways]
     before = results([Block(looked_at, run | {"folder": folder}) for run in runs])
     found: list[Found] = []
@@ -112,7 +112,7 @@ def normalised(results: Results, folder: str, seeds: Sequence[int] = SEEDS, name
 
 def _normalised_block(run: Mapping[str, Any], rate: float, folder: str) -> Block:
     """With γ as it is, the training is one of ``beginnings``."""
-    if run["rate"] is None:
+    if (run["rate"], run["way"]) == (None, "gamma"):
         return _block({"task": NAME, "way": "batch_norm", "seed": run["seed"], "rate": rate}, folder)
     return Block(trained_at, {**run, "learning_rate": rate, "folder": folder})
 
