@@ -14,6 +14,7 @@ import varflow as vf
 torch = pytest.importorskip("torch")
 snntorch = pytest.importorskip("snntorch")
 
+from varflow.torch_models.audit.coherence import learning  # noqa: E402
 from varflow.torch_models.audit.gradients import gradients  # noqa: E402
 from varflow.torch_models.audit.step import one_step  # noqa: E402
 from varflow.torch_models.initialise.filling import fill  # noqa: E402
@@ -105,10 +106,10 @@ def test_watching_over_the_forward_pass(benchmark, clock):
 
 
 def test_gradients_over_a_forward_and_backward_pass(benchmark, clock):
-    """Norms, factors χ and unreached neurons of every layer, prediction apart; and a monitor's whole measurement."""
+    """Norms, factors χ and unreached neurons of every layer, prediction apart; coherence; and a monitor's measurement."""
     model, x = Perceptron(WIDTH, DEPTH, STEPS), torch.rand(BATCH, WIDTH)
     vf.init.init_model(model, x)
-    traced = trace(model, x)
+    traced, seen, *_ = trace_and_measure(model, x, None)
 
     def backward():
         model(x).sum().backward()
@@ -116,11 +117,12 @@ def test_gradients_over_a_forward_and_backward_pass(benchmark, clock):
     calls = {
         "backward": backward,
         "gradients": lambda: gradients(model, x, None, traced, None),
+        "coherence": lambda: learning(model, x, None, traced, seen),
         "monitor": vf.Monitor(model, x, 1, gradients=True).step,
     }
     found = {}
     benchmark.pedantic(lambda: found.update(least(clock, size(5, 1), **calls)), rounds=1)
-    for name in ("gradients", "monitor"):
+    for name in ("gradients", "coherence", "monitor"):
         benchmark.extra_info[f"{name} / forward and backward pass, {clock.name}"] = found[name] / found["backward"]
 
 

@@ -232,6 +232,7 @@ GOOD = {
     **each("approximate dry_run positive living memoryless any_drive equal_layers", BOOLEANS),
     **each("heavy_tails given second_moments gradients infinite_width", BOOLEANS),
     **each("coincidences", ("None",)),
+    **each("init.init_model.learning_rate", BOOLEANS),
     **each("refine detach_reset", ["None", *BOOLEANS]),
     **each("neurons.spikingjelly_if.detach_reset neurons.spikingjelly_lif.detach_reset", BOOLEANS),
     "gradient_flow.readout": ["'shared'", "'independent'"],

@@ -33,7 +33,7 @@ def initialised(**options):
     ]
     body[3] = torch.nn.Linear(50, 50)
     generator = torch.Generator().manual_seed(1)
-    return vf.init.init_model(torch.nn.Sequential(*body), torch.rand(3, 8), steps=6, generator=generator, **options)
+    return vf.init.init_model(torch.nn.Sequential(*body), torch.rand(3, 8), steps=6, rate=0.2, generator=generator, **options)
 
 
 def in_blocks(**options):

@@ -89,7 +89,7 @@ def test_the_measured_model_runs_checkpoints_once():
             return checkpoint(lambda y: SEEN.append(1) or 1 * y, x + torch.zeros(1, requires_grad=True), use_reentrant=True)
 
     vf.audit(chain(Counted()), X, steps=STEPS, gradients=True)
-    assert len(SEEN) == 2 * STEPS  # a pass without gradients and one with them, each forward only
+    assert len(SEEN) == 4 * STEPS  # a pass without gradients, one with them and two of half the inputs, each forward only
 
 
 # Random numbers.

@@ -126,28 +126,29 @@ class TestAHealthyNetwork:
 
     @pytest.mark.parametrize("name", HEALTHY)
     def test_has_the_rate_that_is_asked_for(self, name):
-        """The control: with the same rate that is the default, all is set, and a note says where γ may cost accuracy."""
+        """The control: all is set but weights before a γ, and a note says where another γ may cost accuracy."""
         make, how = HEALTHY[name]
         torch.manual_seed(1)
         model, x = make(**how), batch()
         before = state(model)
         plan = vf.init.init_model(model, x, rate=0.2, refine=True)
-        names = {name for name, _ in model.named_parameters() if "plain" in name or ".0." not in name.removeprefix("blocks")}
-        assert names == {each for each in changed(model, before) if each in dict(model.named_parameters())}
+        parameters = {each for each, _ in model.named_parameters()}
+        weights = {each for each in parameters if each.split(".")[2:3] == ["0"]}  # of blocks, before γ
+        assert parameters.intersection(changed(model, before)) == parameters - (set() if "plain" in name else weights)
         assert plan.filled
         assert [row.measured_rate for row in plan.layers if row.neuron_name] == pytest.approx(
             [0.2] * len(model.blocks), rel=LEFT
         )
-        words = "blocks.0.2, blocks.1.2 and 1 more were healthy; another γ may cost accuracy"
+        words = "healthy as they are: blocks.0.2, blocks.1.2 and 1 more; another γ may cost accuracy"
         assert any(note.startswith(words) for note in plan.notes) == ("plain" not in name)
 
     def test_of_which_gradients_forget_the_input_is_set(self):
-        """All layers of forty fire, and no gradient has anything in common with another's."""
+        """All of 45 layers fire, and no gradient has anything in common with another's."""
         torch.manual_seed(0)
-        model, x = Stepped(*(dense(None, leaky, 40, 40) for _ in range(40)), readout=nn.Linear(40, 5)), batch()
+        model, x = Stepped(*(dense(None, leaky, 40, 40) for _ in range(45)), readout=nn.Linear(40, 5)), batch()
         first = vf.init.init_model(model, x, rate=0.2)
         assert first.learning.verdict == "forgets"
-        assert {layer.verdict for layer in vf.audit(model, x).layers} == {"healthy"}
+        assert min(row.measured_rate for row in first.layers if row.neuron_name) > 0.1
         before = state(model)
         assert vf.init.init_model(model, x).filled
         assert {name for name, _ in model.named_parameters() if "weight" in name} <= set(changed(model, before))
@@ -185,6 +186,7 @@ class TestOneHealthyLayer:
         assert plan.layers[2].measured_rate == pytest.approx(0.2, rel=LEFT)
         touched = {name.removeprefix("blocks.")[0] for name in changed(model, before)}
         assert touched == (set() if dry_run else {"2", "3", "4", "r"})
+        assert not [each for each in changed(model, before) if each.split(".")[2:3] == ["0"]]  # γ is scaled, not weights
         assert any(note.startswith("healthy, and kept as they are: blocks.0.2, blocks.1.2; rate=0.2") for note in plan.notes)
 
     def test_a_weak_layer_leaves_those_above_in_train_mode_only(self):
@@ -210,23 +212,28 @@ class TestOneHealthyLayer:
         assert [layer.verdict for layer in vf.audit(model, x).layers] == ["healthy", "dead"]
         assert not any("kept" in way for way in ways(vf.init.init_model(model, x)))
 
-    @pytest.mark.parametrize("owner", ["dead", "healthy"])
+    @pytest.mark.parametrize("owner", ["healthy", "of a dead γ", "saturated"])
     def test_weights_shared_with_a_layer_that_is_set(self, owner):
-        """The first layer that has them decides; one that shares with a layer that is set is not called kept."""
+        """The first layer that has them decides; another one stays healthy, as they are normalised."""
         torch.manual_seed(0)
-        blocks = [dense(nn.BatchNorm1d, leaky), dense(nn.BatchNorm1d, leaky, 60), dense(nn.BatchNorm1d, leaky, 60)]
-        blocks[2][0].weight = blocks[1][0].weight
+        norm = None if owner == "saturated" else nn.BatchNorm1d
+        blocks = [dense(nn.BatchNorm1d, leaky), dense(norm, leaky, 60), dense(nn.BatchNorm1d, leaky, 60)]
+        blocks[2][0].weight = shared = blocks[1][0].weight
         model, x = Stepped(*blocks, readout=nn.Linear(60, 5)), batch()
-        l = 1 if owner == "dead" else 2
-        blocks[l][1].bias.data.fill_(0.0 if owner == "healthy" else -1.2)
-        blocks[l][1].weight.data.fill_(0.01 if owner == "healthy" else 0.8)
-        sound = [layer.verdict == "healthy" for layer in vf.audit(model, x).layers]
-        assert sound == [True, owner == "healthy", owner == "dead"]
-        before = blocks[1][0].weight.detach().clone()
+        if owner == "saturated":
+            blocks[1][0].bias.data[:] = torch.where(torch.arange(60) < 36, 5.0, 0.3)
+        else:
+            dead = blocks[2 if owner == "healthy" else 1][1]
+            dead.bias.data.fill_(0.0 if owner == "healthy" else -1.2)
+            dead.weight.data.fill_(0.01 if owner == "healthy" else 0.8)
+        before, sound = shared.detach().clone(), [layer.verdict == "healthy" for layer in vf.audit(model, x).layers]
+        assert sound == [True, owner == "healthy", owner != "healthy"]
         plan = vf.init.init_model(model, x)
         assert (ways(plan)[1] == "kept: healthy") == (owner == "healthy")
-        assert torch.equal(blocks[1][0].weight, before) == (owner == "healthy")
+        assert torch.equal(shared, before) == (owner != "saturated")
         assert ways(plan)[2] == "kept: blocks.2.0 shares its weights with blocks.1.0"
+        (kept,) = (note for note in plan.notes if note.startswith("healthy, and kept as they are: blocks.0.2"))
+        assert ("blocks.2.2" in kept) == (owner != "healthy")
 
     def test_with_frozen_gamma_is_kept(self):
         model, x = self.mixed(), batch()

@@ -427,26 +427,21 @@ def test_the_error_of_a_weak_input_says_why_another_rate_is_planned():
     x[1:] = 0
     with pytest.raises(vf.DomainError) as caught:
         vf.init.init_model(model, x, rate=0.02)
-    assert re.search(
-        r"no gain reaches firing rate 0\.\d+; .*sustain a late firing rate of 0\.02 over 16 layers", str(caught.value)
-    )
+    assert re.search(r"no gain reaches firing rate 0\.\d+; .*the nearest above that is sustained is 0\.\d+", str(caught.value))
 
 
-@pytest.mark.parametrize(("lif", "scale"), [(lambda: snntorch.Leaky(0.9), 1.0), (norse.LIFCell, 20.0)], ids=["Leaky", "Norse"])
-def test_few_layers_that_keep_no_such_rate_are_scaled_to_it_on_the_batch(lif, scale):
-    """Six layers; a note says which rate theory would keep. Sixteen are planned with that one."""
+def test_few_layers_that_keep_no_such_rate_are_scaled_to_it_on_the_batch():
+    """A note says which rate theory would keep; asked for that, it is planned."""
     torch.manual_seed(0)
-    model, x = Looped(96, 6, 12, lif), scale * data(24, 96)
+    model, x = Looped(96, 6, 20, lambda: snntorch.Leaky(0.9)), data(24, 96)
     plan = vf.init.init_model(model, x, rate=0.02, generator=seeded())
-    assert [row.measured_rate for row in plan.layers if row.neuron_name] == pytest.approx([0.02] * 6, rel=0.1)
-    assert [row.firing_rate for row in plan.layers if row.neuron_name] == pytest.approx([0.02] * 6, rel=0.05)
-    words = r"rates are measured, not planned by theory: no gains .* 0\.02 over 6 layers .* that is sustained is (0\.\d+)"
+    rows = [row for row in plan.layers if row.neuron_name]
+    assert [row.measured_rate for row in rows] == pytest.approx([0.02] * 6, rel=0.1)
+    assert [row.firing_rate for row in rows] == pytest.approx([0.02] * 6, rel=0.05)
+    words = r"rates are measured, .*: no gains .* 0\.02 over 6 layers .* sustained in the mean over networks is (0\.\d+)"
     (kept,) = (float(match[1]) for note in plan.notes if (match := re.match(words, note)))
-    assert kept > 0.03
-    assert not any("which is planned" in note for note in plan.notes)
-    deep = vf.init.init_model(Looped(96, 16, 12, lif), x, rate=0.02, dry_run=True)
-    assert any("which is planned" in note for note in deep.notes)
-    assert deep.layers[-2].firing_rate > 0.03
+    assert 0.03 < kept < 0.1
+    assert not any("not planned by theory" in note for note in vf.init.init_model(model, x, rate=kept, dry_run=True).notes)
 
 
 def test_the_drive_of_deep_layers_is_sought_once(monkeypatch):
@@ -493,10 +488,10 @@ def test_the_ends_of_the_reach_are_ends():
 
 def test_a_rate_that_the_widths_carry_is_named():
     asked = lambda rate: vf.init.init_model(Looped(48, 4, 2), data(4, 48), rate=rate, dry_run=True)  # noqa: E731
-    low = asked(0.03)
+    low = asked(0.1)
     assert low.survival < 0.9
     (carried,) = (float(match[1]) for note in low.notes if (match := re.search(r"this rate; rate=(\S+) does", note)))
-    assert 0.03 < carried < 0.4
+    assert 0.1 < carried < 0.4
     assert asked(carried).survival >= 0.985  # one percent is the edge, counted in 680 populations
     assert asked(0.5 * carried).survival < 0.985
     narrow = vf.init.init_model(Looped(3, 8, 2), data(4, 3), rate=0.2, dry_run=True)

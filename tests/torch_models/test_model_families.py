@@ -91,7 +91,7 @@ def test_init_model(name, seed):
     family = family_of(name)
     model, x, fresh = made(family, seed), family.batch(seed), family.batch(seed + 100)
     before = late_rates(family, copy.deepcopy(model), x)
-    plan = vf.init.init_model(model, x, steps=family.steps, generator=torch.Generator().manual_seed(seed))
+    plan = vf.init.init_model(model, x, steps=family.steps, rate=0.2, generator=torch.Generator().manual_seed(seed))
     planned = {layer.neuron_name: layer.firing_rate for layer in plan.layers if layer.neuron_name}
     assert set(planned) == set(before)
     if family.output:

@@ -166,7 +166,7 @@ def test_the_model_beside_those_refused_goes_through():
     model, (fill,) = chain(), judges("init")
     before = [weight.weight.clone() for weight in model[::2]]
     assert [layer.firing_rate > 0 for layer in vf.audit(model, X, steps=STEPS).layers] == [True, True]
-    fill(model, X, steps=STEPS)
+    fill(model, X, steps=STEPS, rate=0.2)
     assert not any(torch.equal(weight.weight, old) for weight, old in zip(model[::2], before, strict=True))
     assert [layer.firing_rate > 0 for layer in vf.audit(model, X, steps=STEPS).layers] == [True, True]
 
@@ -279,7 +279,9 @@ def test_frozen_parameters_are_left_alone_and_named(frozen):
     plan = vf.init.init_model(model, X, rate=0.25, steps=STEPS, generator=seeded())
     now = dict(model.named_parameters())
     assert all(torch.equal(now[name], values) for name, values in before.items())
-    assert not any(torch.equal(now[name], values) for name, values in rest.items() if "bias" not in name)
+    before_gamma = () if 1 in frozen else ("0.weight",)
+    changed = {name for name, values in rest.items() if not torch.equal(now[name], values)}
+    assert {name for name in rest if "bias" not in name}.difference(changed) == set(before_gamma)
     weights = [str(l) for l in frozen if isinstance(model[l], nn.Linear)]
     assert [note for note in plan.notes if "frozen weights" in note] == [
         f"frozen weights are left as they are: {', '.join(weights)}"
@@ -287,14 +289,14 @@ def test_frozen_parameters_are_left_alone_and_named(frozen):
     scaled = {row.neuron_name for row in plan.layers if row.set_by.startswith("measured: ")}
     rates = late_rates(model)
     assert scaled
-    assert all(rates[name] == pytest.approx(0.25, rel=0.03) for name in scaled)
+    assert all(rates[name] == pytest.approx(0.25, rel=0.05) for name in scaled)  # what single layers are scaled to
 
 
 def test_a_readout_behind_frozen_layers_is_drawn():
     model = nn.Sequential(*chain(), nn.Linear(32, 4))
     model[:-1].requires_grad_(False)
     before = copy.deepcopy(model)
-    plan = vf.init.init_model(model, X, steps=STEPS, generator=seeded())
+    plan = vf.init.init_model(model, X, steps=STEPS, rate=0.2, generator=seeded())
     assert [torch.equal(model[l].weight, before[l].weight) for l in (0, 2, 4)] == [True, True, False]
     assert [row.set_by.partition(":")[0] for row in plan.layers] == ["kept", "kept", "theory"]
     model.requires_grad_(False)
@@ -394,7 +396,7 @@ def test_inference_mode():
 
 def test_inputs_that_are_zero_are_no_fault_of_the_widths():
     x = torch.cat([X, torch.zeros(2, 32)])
-    notes = [vf.init.init_model(chain(), given, steps=STEPS, dry_run=True).notes for given in (X, x)]
+    notes = [vf.init.init_model(chain(), given, steps=STEPS, rate=0.2, dry_run=True).notes for given in (X, x)]
     assert notes == [(), ("25 % of the inputs are all zero and cannot activate any layer",)]
 
 
@@ -788,7 +790,7 @@ class Readout(nn.Module):
 
 
 def test_integrators_are_readouts():
-    plan = vf.init.init_model(Readout(), 4 * X, generator=seeded())
+    plan = vf.init.init_model(Readout(), 4 * X, rate=0.2, generator=seeded())
     assert [(layer.name, layer.neuron_name) for layer in plan.layers] == [("a", "lif"), ("b", "")]
     assert plan.layers[1].weight_std == pytest.approx((64 * plan.layers[0].firing_rate) ** -0.5, rel=1e-6)
     model = norse.SequentialState(nn.Linear(32, 64), norse.LIF(), nn.Linear(64, 10), norse.LI())
@@ -811,9 +813,9 @@ def test_time_and_batch_in_one_axis():
     x = torch.rand(STEPS, 5, 32, generator=seeded()) * torch.arange(1, STEPS + 1)[:, None, None]
     apart = norse.SequentialState(nn.Linear(32, 48), norse.LIF(), nn.Linear(48, 48), norse.LIF())
     merged = norse.SequentialState(Merged(nn.Linear(32, 48)), norse.LIF(), Merged(nn.Linear(48, 48)), norse.LIF())
-    one, other = (vf.init.init_model(model, x, generator=seeded()) for model in (apart, merged))
+    one, other = (vf.init.init_model(model, x, rate=0.2, generator=seeded()) for model in (apart, merged))
     assert [layer.gain for layer in one.layers] == [layer.gain for layer in other.layers]
-    still = vf.init.init_model(merged, x.mean(0).expand(STEPS, 5, 32), dry_run=True)
+    still = vf.init.init_model(merged, x.mean(0).expand(STEPS, 5, 32), rate=0.2, dry_run=True)
     assert still.layers[0].gain != pytest.approx(one.layers[0].gain, rel=0.01)
     rates = [[layer.firing_rate for layer in vf.audit(model, x).layers] for model in (apart, merged)]
     assert rates[0] == rates[1]
@@ -848,7 +850,7 @@ def test_what_models_are_wrapped_in_and_return():
     assert model[2].training
     one, alone = (vf.init.init_model(chain(), x, steps=STEPS, dry_run=True) for x in (X[:1], X[0]))
     assert [layer.gain for layer in one.layers] == [layer.gain for layer in alone.layers]
-    (layer,) = vf.init.init_model(nn.Sequential(nn.Linear(32, 256), leaky()), X, steps=STEPS).layers
+    (layer,) = vf.init.init_model(nn.Sequential(nn.Linear(32, 256), leaky()), X, steps=STEPS, rate=0.2).layers
     assert layer.firing_rate == pytest.approx(0.2, rel=0.05)
     assert vf.audit(Looped(32, 2, 1), X, steps=1).steps == 1
 

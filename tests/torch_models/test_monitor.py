@@ -153,9 +153,13 @@ def test_gradients_are_those_of_an_audit(loss):
     assert set(monitor.scalars) >= {"gradient_norm/3", "gradient_gain/3", "dead_gradients/total"}
     with torch.no_grad():
         model[4].weight.div_(1.5)
-    for layer in vf.audit(model, x, steps=8, loss=loss, gradients=True).layers:
+    report = vf.audit(model, x, steps=8, loss=loss, gradients=True)
+    coherence = [monitor.rows[-1][name]["coherence"] for name in monitor.layers]
+    np.testing.assert_allclose(coherence, report.learning.coherence, rtol=1e-5)
+    assert monitor.learning.verdict == report.learning.verdict
+    for layer in report.layers:
         now = monitor.rows[-1][layer.neuron_name]
-        for quantity in BACKWARD:
+        for quantity in set(BACKWARD) - {"coherence"}:
             assert now[quantity] == pytest.approx(getattr(layer, quantity), rel=1e-5, nan_ok=True)
         assert now["raster_overlap"] == layer.raster_overlap
     (first, second), (below, _) = monitor.values("gradient_gain", "3"), monitor.values("gradient_gain", "1")

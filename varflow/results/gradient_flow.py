@@ -170,8 +170,8 @@ class Trainability(ReadOnly, Exported, Shown):
 
     @property
     def reach(self) -> float:
-        """``√(250 Σ Θ_02/√(Θ_00 Θ_22))`` over layers, with shortcuts ``√(600 Σ …)``: the number of layers up to which networks with
-        such gradients learned, as the audit of a model measures it (:class:`varflow.results.Learning`).
+        """``√(250 Σ_l Θ_02/√(Θ_00 Θ_22))``, with shortcuts 600 for 250: the number of layers up to which networks with such
+        gradients learned, as the audit of a model measures it (:class:`varflow.results.Learning`).
         """
         merges = any(len(node.inputs) > 1 for node in graph_of(self.network))
         return reach(float(np.nan_to_num(self.correlations[:, 1]).sum()), "shortcuts" if merges else "plain")

@@ -26,7 +26,7 @@ def reach(total: float, structure: str) -> float:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Learning(ReadOnly, Exported, Shown):
-    r"""Whether a network will learn, from the coherence ``c`` of gradients at initialisation.
+    r"""Verdict on whether a network will learn, from the coherence ``c`` of gradients at initialisation.
 
     ``c`` is the mean cosine between the gradients of two inputs by the weights of a layer, of one random readout common to all
     inputs, and ``L`` the number of layers on the longest way through the network. In plain networks of one design

@@ -14,11 +14,12 @@ import numpy as np
 from varflow._checks import DomainError, choice, nan_to_none
 from varflow._display import Shown, Table
 from varflow._figures import draw
+from varflow.results.learning import Learning
 from varflow.results.update import STEP
 
 MEASURED = ("firing_rate", "dead_fraction", "saturated_fraction", "variance", "raster_overlap")
 # Also, where gradients are measured:
-BACKWARD = {"gradient_norm": "gradient", "gradient_gain": "χ", "dead_gradients": "no grad"}
+BACKWARD = {"gradient_norm": "gradient", "gradient_gain": "χ", "dead_gradients": "no grad", "coherence": "coherence"}
 TOTAL = "total"
 
 
@@ -35,6 +36,8 @@ class TrainingHistory(Shown):
         Names of the numbers.
     weights : dict of str to str
         Names of the weight modules of each layer, as in the table of an audit; layers are called by their spiking modules.
+    learning : Learning or None
+        Will it learn, at the last measurement? Where gradients are measured.
     """
 
     def __init__(self, backward: bool = False, step: bool = False) -> None:
@@ -42,6 +45,7 @@ class TrainingHistory(Shown):
         self.steps: list[int] = []
         self.rows: list[dict[str, dict[str, float]]] = []
         self.weights: dict[str, str] = {}
+        self.learning: Learning | None = None
         self._written: list[tuple[Any, int]] = []  # writers, and how many rows each has
 
     @property
@@ -142,7 +146,8 @@ class TrainingHistory(Shown):
         title = f"{type(self).__name__}: {len(self.rows)} measurements, {span}"
         measured = ("rate then", "rate now", "dead", "always", "variance", "overlap")
         others = (BACKWARD.get(quantity, quantity) for quantity in self.quantities[len(MEASURED) :])
-        return Table(title, layout, rows, ("weights", "neuron", *measured, *others) if rows else ())
+        notes = () if self.learning is None else (self.learning.words,)
+        return Table(title, layout, rows, ("weights", "neuron", *measured, *others) if rows else (), notes, "  ")
 
 
 def _scalars(row: dict[str, dict[str, float]]) -> Iterator[tuple[str, float]]:

@@ -44,8 +44,8 @@ def init_model(
     at the wanted late rate ("late": the second half of the steps), corrected for the widths of the layers. With fewer than 16
     layers of one kind of neuron, each has its own gain, for which it has this rate above a layer that has it. Any other model
     (pools, normalisations, residual sums, attention, neurons that theory does not know) is drawn, measured in forward passes
-    of the batch, and scaled layer by layer until each has its late rate. Behind a normalisation γ is scaled, elsewhere the
-    weights.
+    of the batch, and scaled layer by layer until each has its late rate: before a normalisation with γ this alone, weights stay
+    as they are; elsewhere the weights.
 
     Parameters
     ----------
@@ -56,9 +56,10 @@ def init_model(
         A batch as the model takes it: positional arguments as a tuple, keyword arguments as a dict.
     rate : float, optional
         Wanted late firing rate of every layer, in spikes per neuron and step; by default 0.2 for layers that need to be set. If
-        given, all are set, and a note says where another γ may cost accuracy. Plain chains that do not sustain
-        it (activity dies, or a change of the input by 10 % grows more than ``e`` times over the layers) are planned with the
-        nearest rate above that they do, and a note says so; an unattainable rate raises DomainError with the attainable range;
+        given, all are set, and a note says where another γ may cost accuracy. Plain chains of 16 or more layers that do not
+        keep it (activity dies, or a change of the input by 10 % grows more than ``e`` times over the layers) are planned with
+        the nearest rate above that they do; in shorter ones each layer is scaled to it on the batch, and for other inputs rates
+        may fall from layer to layer; notes say so. An unattainable rate raises DomainError with the attainable range;
         a rate that networks of these widths do not sustain gives a note with one that they do. In other models a layer that
         cannot have the rate is planned with the nearest one that it has at any scale, and a note says so; layers that read a
         residual sum are planned with rates that grow by 5 % per branch, by less in long sums.
@@ -110,18 +111,23 @@ def init_model(
     **Assumes** independent weights, and many channels in convolutions unless ``refine`` measures them. Weights that are shared,
     computed from other parameters (other than by weight norm) or frozen (``requires_grad=False``, γ too) are kept, and layers
     after them are set for what arrives. Before a normalisation without γ that uses no running statistics the scale of weights
-    has no effect: they are kept, and ``.notes`` name the layers. Layers without a neuron after them (readouts) get outputs of
+    has no effect: they are kept, and ``.notes`` name the layers. Before one with γ they are kept too: Adam's steps change large
+    weights relatively less. Layers without a neuron after them (readouts) get outputs of
     variance 1 at every step. Normalisations stay in their mode; rates are those of this mode. Dropout is off. Models that draw
     random numbers have the mean rates of five passes. Weights, biases and γ are set at the end: after an error or interrupt the
     model is unchanged. Neurons with several spikes per step (sinabs with ``MultiSpike``) have no stable rate, and single
     networks drift from the mean over networks: ``.notes`` says over how many layers they keep it.
+    **Accuracy** after training by Adam with a rate of 1e-3 (Fashion-MNIST, ten layers, 4 steps, 3 seeds, standard errors 0.5 to
+    1.6 %): with BatchNorm 80.2 % with nothing set, 79.2 % with γ for 0.2, 72.1 % with weights of gain 2.7 too. Of the rates
+    0.05, 0.1, 0.2, 0.3, in plain networks, with BatchNorm, membrane shortcuts, and convolutions (digits), at 4 and 8 steps,
+    0.1 and 0.2 were alike; 0.3 was worse but in convolutions, 0.05 behind BatchNorm.
     **Source**: derived here.
 
     Examples
     --------
     >>> import torch, varflow as vf, snntorch
     >>> layers = [torch.nn.Linear(64, 64), snntorch.Leaky(0.5, init_hidden=True), torch.nn.Linear(64, 10)]
-    >>> plan = vf.init.init_model(torch.nn.Sequential(*layers), torch.ones(4, 64), steps=6)
+    >>> plan = vf.init.init_model(torch.nn.Sequential(*layers), torch.ones(4, 64), steps=6, rate=0.2)
     >>> [layer.name for layer in plan.layers], round(plan.layers[0].firing_rate, 1)
     (['0', '2'], 0.2)
     """

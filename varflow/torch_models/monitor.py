@@ -57,7 +57,8 @@ class Monitor(TrainingHistory):
     and at all; ``variance`` of the membranes at the spike test over neurons, in the second half of the steps, for layers whose
     equations are known; ``raster_overlap``, the mean overlap of the spikes of two inputs. With ``gradients`` or a ``loss`` also
     ``gradient_norm`` by the currents of the layer, ``gradient_gain``, the factor ``χ`` of one step, and ``dead_gradients``, the
-    fraction of neurons that no gradient reaches. With an ``optimizer`` also ``direct``, ``currents``, ``flips`` and ``kept`` of
+    fraction of neurons that no gradient reaches; ``coherence`` of gradients, and ``monitor.learning``: will it learn
+    (:class:`varflow.results.Learning`)? With an ``optimizer`` also ``direct``, ``currents``, ``flips`` and ``kept`` of
     its next step, the total of ``direct`` being ``D`` (:class:`varflow.OptimizerStep`). They are those of an audit at that
     moment.
 
@@ -145,6 +146,7 @@ class Monitor(TrainingHistory):
     __call__ = step
 
     def _measured(self) -> dict[str, dict[str, float]]:
+        from varflow.torch_models.audit.coherence import learning
         from varflow.torch_models.audit.step import checked_targets, one_step, with_targets
         from varflow.torch_models.tracing.measurements import Recorder
         from varflow.torch_models.tracing.trace import trace
@@ -165,9 +167,15 @@ class Monitor(TrainingHistory):
         for name, gradients in self._gradients(traced, used, with_targets(self.loss, labels)).items():
             row[name] |= gradients
         change = {}
+        if self.backward:
+            self.learning = learning(self.model, self.batch, self.calls, traced, seen)
+        if self.learning is not None:
+            change["coherence"] = self.learning.mean_coherence
+            for name, coherence in zip(self.learning.layers, self.learning.coherence, strict=True):
+                row[name]["coherence"] = float(coherence)
         if self.optimizer is not None:
             step = one_step(self.model, self.batch, self.calls, traced, seen, self.optimizer, self.loss, labels)
-            change = {"direct": step.change}
+            change["direct"] = step.change
             for name in step.layers:
                 row[name] |= step.of(name)
         widths = [layer.width for layer in seen.values()]

@@ -60,7 +60,7 @@ def _learning(model: Any, inputs: Any, halves: Any, steps: int | None, traced: T
 
 
 def _structure(model: Any, traced: Trace) -> str:
-    """What besides depth shapes coherence, one of ``varflow.results.learning.LIMITS``."""
+    """Key of ``varflow.results.learning.LIMITS``: what besides depth shapes coherence."""
     if any(len(traced.senders_to(layer)) > 1 for layer in traced.layers):
         return "shortcuts"
     if any(isinstance(each, _BatchNorm) for each in model.modules()):
@@ -96,7 +96,8 @@ def _freeze(model: Any, run: Callable[[], Any]) -> None:
     norms = (each for each in model.modules() if isinstance(each, _BatchNorm) and each.training)
     known = [each for each in norms if each.running_mean is not None]
     for each in known:
-        each.reset_running_stats()
+        for name in ("running_mean", "running_var", "num_batches_tracked"):  # new ones: a graph of the user may hold the old
+            setattr(each, name, torch.zeros_like(getattr(each, name)))
         each.momentum = None  # the mean over calls
     if known:
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What would let a plain network learn that forgets its input: theory of a chain of its neurons, with one thing changed."""
+"""Remedies for a plain network that forgets its input: theory of a chain of its neurons, with one thing changed."""
 
 from __future__ import annotations
 

@@ -20,18 +20,20 @@ from varflow._restoring import all_or_nothing, kept, to_the_end
 from varflow.init.fans import fan_in
 from varflow.results import LayerPlan, Learning, ModelPlan
 from varflow.results.audit import first_of
-from varflow.torch_models.initialise.healthy import HEALTHY, cost, healthy_scales, leave
 from varflow.torch_models.initialise.layer_gains import RATE
 from varflow.torch_models.initialise.planned_surrogates import with_surrogates
 from varflow.torch_models.initialise.planner import BY_DEFAULT, Planner, beyond_a_chain, has_maps, readout_plan
 from varflow.torch_models.initialise.refine import HALVED, MOST_PASSES, MOST_SINGLE, Rates, late_rates, rates_of_passes, settle
 from varflow.torch_models.initialise.scales import (
     FROZEN,
+    HEALTHY,
     OF_GAMMA,
     UNWEIGHTED,
     WITHOUT_GAMMA,
     LayerScale,
     free_weight,
+    healthy_scales,
+    leave,
     normed_weight,
     scales_of,
     why_kept,
@@ -96,7 +98,7 @@ def initialised(
         reasons = list(dict.fromkeys([*beyond_a_chain(traced), *unlike.values(), *_untouched(model, traced, scales)]))
         healthy = healthy_scales(traced, scales, seen, None if wanted else lambda: verdict(traced, seen))
         whole = len(healthy) == len(scales) and not wanted
-        words = cost(healthy) if wanted else leave(healthy, whole)
+        words = leave(healthy, whole, wanted is not None)
         with full_precision():
             if not reasons and not whole:
                 planner = Planner(traced, quantity, value)
@@ -236,7 +238,7 @@ def _draw(traced: Trace, scales: Sequence[LayerScale], layers: Sequence[LayerPla
     modules |= {name: weight for name, weight, *_ in traced.readouts}
     drawn = [row for row in layers if row.name in modules and not row.set_by.startswith(("kept", OF_GAMMA))]
     fill([modules[row.name] for row in drawn], drawn, generator)
-    for _, norm in (each for scale in scales for each in scale.norms):
+    for _, norm in (each for scale in scales if scale.scaled for each in scale.norms):
         with written(norm):
             norm.weight.fill_(1.0)
             if getattr(norm, "bias", None) is not None:  # RMSNorm has none
@@ -339,7 +341,7 @@ def _notes(scales: Sequence[LayerScale], missed: dict[str, float], passes: int, 
     if fixed := [scale.layer.neuron_name for scale in scales if scale.set_by.endswith(WITHOUT_GAMMA)]:
         rule = "are those that their normalisations give, whatever the scale of weights; a free γ (affine=True) would be set"
         words.append(f"rates of {first_of(fixed)} {rule}")
-    of_batches = [norm for scale in scales for norm in scale.normalisations if getattr(norm, "running_mean", None) is not None]
+    of_batches = [norm for scale in scales for _, norm in scale.norms if getattr(norm, "running_mean", None) is not None]
     if of_batches:
         mode = "train" if any(norm.training for norm in of_batches) else "eval"
         words.append(f"rates are those of normalisations in {mode} mode")

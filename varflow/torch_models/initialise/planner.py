@@ -63,7 +63,7 @@ class Planner:
 
     @cached_property
     def gains(self) -> list[float]:
-        """Of every layer; corrected in the end."""
+        """Gains of all layers, corrected in the end."""
         return [self._first_gain(layer) if layer.driven else self._deep_gain(l) for l, layer in enumerate(self.trace.layers)]
 
     @property
@@ -166,10 +166,9 @@ class Planner:
         how = "sustained" if nearest.settles else "sustained in the mean over networks"
         limit = attainable_rates(neuron, self.trace.steps, depth)[1]
         below = f" (late rates stay below {_rounded_down(limit)})" if limit < math.inf else ""
-        planned = ", which is planned" if self.quantity != "firing_rate" or len(self.trace.layers) >= REPEATING else ""
         gains = "no constant gain sustains" if len(nearest.gains) == 1 < depth else "no gains of layers sustain"
         why = f"over {depth} layers of {neuron}, where activity dies or deviations grow"
-        return f"{gains} {wanted} {why}; the nearest above that is {how} is {value:.3g}{below}{planned}"
+        return f"{gains} {wanted} {why}; the nearest above that is {how} is {value:.3g}{below}"
 
     def _finite(self, predicted: Prediction) -> None:
         lost = np.flatnonzero(~(predicted.firing_rate < UNBOUNDED).all(1))

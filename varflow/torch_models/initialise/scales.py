@@ -8,9 +8,9 @@ their memory, and what a layer's weight is made of decides what can be drawn.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -19,15 +19,18 @@ from torch.nn.utils.parametrize import is_parametrized
 from varflow._restoring import kept
 from varflow.init.gains import memoryless_gain
 from varflow.model.over_neurons import mean_of
-from varflow.results.audit import first_of
+from varflow.results.audit import AuditReport, first_of
+from varflow.torch_models.initialise.layer_gains import RATE
 from varflow.torch_models.tracing.checks import integrators
+from varflow.torch_models.tracing.measurements import LayerMeasurement, measured_layer
 from varflow.torch_models.tracing.modules import input_weights
+from varflow.torch_models.tracing.origins import INPUT
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
 from varflow.torch_models.tracing.weights import padding_factor
 
 FROZEN = "is frozen (requires_grad=False)"
 UNWEIGHTED = "no weights of its own"
-OF_GAMMA = "measured: γ of "
+OF_GAMMA, HEALTHY = "measured: γ of ", "kept: healthy"
 WITHOUT_GAMMA = "a normalisation without γ to set before it"
 LARGEST_RATE = 0.4  # at which the first gain is taken for higher ones: memoryless neurons with weights of mean 0 stay below 1/2
 
@@ -45,8 +48,6 @@ class LayerScale:
         Its other weight layers, and why they keep their weights.
     norms : list of (str, module)
         Its own normalisations with γ.
-    normalisations : list of modules
-        All between its weights and its neurons, those of earlier layers too.
     scaled : list of tensors
         What is multiplied; empty if the layer has nothing to scale.
     set_by : str
@@ -59,7 +60,6 @@ class LayerScale:
     weights: list[tuple[str, Any]]
     kept: dict[str, str]
     norms: list[tuple[str, Any]]
-    normalisations: list[Any]
     scaled: list[Any] = field(default_factory=list)
     set_by: str = ""
     factor: float = 1.0
@@ -104,18 +104,16 @@ def scales_of(model: Any, traced: Trace) -> list[LayerScale]:
         new = [(name, weight) for name, weight in zip(layer.names, layer.weights, strict=True) if name not in owners]
         reasons = {name: why for name, weight in new if (why := why_kept(name, weight, owners))}
         owners |= dict(new)
-        between = _normalisations(model, layer)
-        own = [(name, norm) for name, norm in between if norm not in norms]
-        norms |= {norm for _, norm in own}
+        between = [(name, norm) for name, norm in _normalisations(model, layer) if norm not in norms]
+        norms |= {norm for _, norm in between}
         free = [(name, weight) for name, weight in new if name not in reasons]
-        of_gamma = [(name, norm) for name, norm in own if _has_free_gamma(norm)]
-        scale = LayerScale(layer, free, reasons, of_gamma, [norm for _, norm in between])
-        scale.scaled, scale.set_by = _scaled(scale, unscaled.get(layer.neuron_name))
+        scale = LayerScale(layer, free, reasons, [(name, norm) for name, norm in between if _has_free_gamma(norm)])
+        scale.scaled, scale.set_by = _scaled(scale, bool(between), unscaled.get(layer.neuron_name))
         scales.append(scale)
     return scales
 
 
-def _scaled(scale: LayerScale, unscaled: str | None) -> tuple[list[Any], str]:
+def _scaled(scale: LayerScale, normalised: bool, unscaled: str | None) -> tuple[list[Any], str]:
     """The tensors to be scaled, none if all are kept; and how the layer is set, in words."""
     layer, neuron = scale.layer, scale.layer.spiking.neuron
     acting = [(normed_weight(weight) or [weight.weight])[0] for name, weight in scale.weights if name in layer.scaled_by]
@@ -132,9 +130,42 @@ def _scaled(scale: LayerScale, unscaled: str | None) -> tuple[list[Any], str]:
         return acting, "measured: weights"
     if inner and all(parameter.requires_grad for parameter in inner):
         return inner, f"measured: input weights of {layer.neuron_name}"
-    words = WITHOUT_GAMMA if scale.normalisations or layer.normalised_by else UNWEIGHTED
+    words = WITHOUT_GAMMA if normalised or layer.normalised_by else UNWEIGHTED
     reason = f"{layer.neuron_name} {FROZEN}" if inner else f"{layer.neuron_name} has {words}"
     return [], f"kept: {next(iter(scale.kept.values()), reason)}"
+
+
+def healthy_scales(
+    traced: Trace, scales: Sequence[LayerScale], seen: dict[str, LayerMeasurement], learns: Callable[[], Any] | None
+) -> list[LayerScale]:
+    """The scales of layers that need nothing: all of a healthy network (asked for only with ``learns``), else those of healthy
+    layers behind a normalisation, if their inputs stay as they are or are normalised anew.
+    """
+    readouts = dict(integrators(traced))
+    neurons = [layer for layer in traced.layers if layer.neuron_name not in readouts]
+    layers = tuple(measured_layer(traced, layer, seen[layer.neuron_name]) for layer in neurons)
+    report = AuditReport(layers, traced.steps, len(layers[0].survival), None, None, None, None, "")
+    if learns and report.healthy and not report.remarks and replace(report, learning=learns()).healthy:
+        return list(scales)
+    sound = {layer.neuron_name for layer in layers if layer.verdict == "healthy"}
+    healthy, unchanged = list[LayerScale](), {INPUT}
+    for scale in scales:
+        name, normalised = scale.layer.neuron_name, scale.layer.normalised_by
+        if normalised or traced.senders_to(scale.layer) <= unchanged:
+            healthy += [scale] if name in sound and (normalised or scale.norms) else []
+            unchanged |= {name} if scale in healthy or not scale.scaled else set()
+    return healthy
+
+
+def leave(healthy: Sequence[LayerScale], whole: bool, asked: bool) -> list[str]:
+    """A note on scales of healthy layers, which stay as they are unless something is asked for."""
+    names = [scale.layer.neuron_name for scale in healthy if scale.norms or not asked]
+    if asked or not names:
+        return [f"healthy as they are: {first_of(names)}; another γ may cost accuracy"] if names else []
+    for scale in healthy:
+        scale.set_by, scale.scaled = HEALTHY if scale.scaled else scale.set_by, []
+    kept_layers = "all layers" if whole else first_of(names)
+    return [f"healthy, and kept as they are: {kept_layers}; rate={RATE:g} would set them, which may cost accuracy"]
 
 
 def _normalisations(model: Any, layer: TracedLayer) -> list[tuple[str, Any]]:
