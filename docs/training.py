@@ -31,7 +31,7 @@ from validation.training.figures import (  # noqa: E402
     scores_and_accuracies,
 )
 from validation.training.predictors import LATER, PREDICTORS, agreement  # noqa: E402
-from validation.training.twelve_page import of_normalised, of_twelve  # noqa: E402
+from validation.training.twelve_page import of_larger_weights, of_normalised, of_twelve  # noqa: E402
 from validation.training.twelve_runs import TWELVE  # noqa: E402
 from varflow._files import replace_files  # noqa: E402
 
@@ -238,6 +238,7 @@ def of_library_models() -> list[str]:
     """Sections on models as users build them."""
     runs = results(tuple(TWELVE))
     parts = [of_twelve(runs["beginnings"], runs["one_call"])] if {"beginnings", "one_call"} <= {*runs} else []
+    parts += [of_larger_weights(runs["beginnings"])] if "beginnings" in runs else []
     return [*parts, *([of_normalised(runs["normalised"])] if "normalised" in runs else [])]
 
 
