@@ -57,7 +57,6 @@ train-quick: $(VENV)/all.stamp  ## which designs learn scikit-learn's digits: tw
 
 train: $(VENV)/all.stamp $(LIBRARIES).stamp   ## all experiments of docs/training.md; continues what was stopped
 	PYTHONPATH="$(LIBRARIES)" $(PY) -m validation.training all --workers 2 --resume
-	$(PY) -m validation.training scores --workers 2 --resume
 
 bench: $(VENV)/all.stamp        ## speed, as ratios inside one run: the table after pytest-benchmark's own
 	$(PY) -m pytest benchmarks -m "" --benchmark-group-by=group --benchmark-columns=min,median,rounds

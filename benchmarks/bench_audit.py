@@ -94,7 +94,7 @@ def least(seconds, rounds, **calls):
 def test_watching_over_the_forward_pass(benchmark, clock):
     """Labels, hooks and statistics of every layer, with the state of the model saved and restored."""
     model, x = Perceptron(WIDTH, DEPTH, STEPS), torch.rand(BATCH, WIDTH)
-    vf.init.init_model(model, x)
+    vf.init.init_model(model, x, rate=0.2)
 
     def forward():
         with torch.no_grad():
@@ -108,7 +108,7 @@ def test_watching_over_the_forward_pass(benchmark, clock):
 def test_gradients_over_a_forward_and_backward_pass(benchmark, clock):
     """Norms, factors χ and unreached neurons of every layer, prediction apart; coherence; and a monitor's measurement."""
     model, x = Perceptron(WIDTH, DEPTH, STEPS), torch.rand(BATCH, WIDTH)
-    vf.init.init_model(model, x)
+    vf.init.init_model(model, x, rate=0.2)
     traced, seen, *_ = trace_and_measure(model, x, None)
 
     def backward():
@@ -130,7 +130,7 @@ def test_a_step_over_its_passes(benchmark, clock):
     """An optimiser's step in ten layers, over three forward and three backward passes of half the batch."""
     depth, batch = size((10, 256), (3, 4))
     model, x = Perceptron(WIDTH, depth, STEPS), torch.rand(batch, WIDTH)
-    vf.init.init_model(model, x)
+    vf.init.init_model(model, x, rate=0.2)
     traced, seen, *_ = trace_and_measure(model, x, None)
     optimizer, labels, loss = (
         torch.optim.Adam(model.parameters()),
@@ -153,7 +153,7 @@ def test_a_step_over_its_passes(benchmark, clock):
 def test_an_audit(benchmark, clock, make):
     """The whole audit, prediction included."""
     model, x, steps = make()
-    vf.init.init_model(model, x, **steps)
+    vf.init.init_model(model, x, rate=0.2, **steps)
 
     def forward():
         with torch.no_grad():
@@ -172,7 +172,7 @@ def test_initialising_over_a_bare_normal(benchmark, clock):
     """``init_model`` without tracing: 1e8 parameters in 50 layers, four steps, for a new neuron and a known one."""
     model, x = Perceptron(BIG_WIDTH, BIG_DEPTH, 4), torch.rand(4, BIG_WIDTH)
     traced = trace(model, x)
-    plan = vf.init.init_model(model, x)
+    plan = vf.init.init_model(model, x, rate=0.2)
 
     def normal():
         for weight in model.weights:

@@ -24,7 +24,7 @@ def measured(make, surrogate: str, seed: int) -> tuple[str, float]:
     torch.manual_seed(seed)
     layers = [module for _ in range(DEPTH) for module in (torch.nn.Linear(WIDTH, WIDTH), make())]
     model, x = torch.nn.Sequential(*layers), torch.rand(BATCH, WIDTH)
-    vf.init.init_model(model, x, steps=STEPS, surrogate=surrogate)
+    vf.init.init_model(model, x, rate=0.2, steps=STEPS, surrogate=surrogate)
     found = vf.audit(model, x, steps=STEPS, gradients=True).layers
     norms = [layer.gradient_norm for layer in found]
     return repr(found[0].surrogate), max(norms) / min(norms)

@@ -103,7 +103,7 @@ def examine(maker: Callable[[], Any], x: torch.Tensor, seeds: int) -> dict[str, 
     before = vf.audit(model, x)
     rates, planned, after = [], np.empty(0), before
     for seed in range(seeds):
-        plan = vf.init.init_model(model, x, generator=torch.Generator().manual_seed(seed))
+        plan = vf.init.init_model(model, x, rate=0.2, generator=torch.Generator().manual_seed(seed))
         planned = np.array([layer.firing_rate for layer in plan.layers])
         rates.append(late_rates(model, x))
         after = vf.audit(model, x) if seed == 0 else after

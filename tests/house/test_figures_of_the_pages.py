@@ -64,16 +64,14 @@ def test_every_picture_is_made_by_a_script(scripts):
         made |= {f"{script.stem.replace('_', '-')}.png": script.name} if "and ``.png``" in opening else {}
     made |= {path.name: "training.py" for path in DOCS.glob("training-*.png")}
     assert {path.name for path in (*DOCS.glob("*.png"), *DOCS.glob("*.csv"))} <= set(made)
-    keys = re.findall(
-        r'^    "(\w+)": ', (DOCS.parent / "validation/training/figures.py").read_text(encoding="utf-8"), flags=re.M
-    )
+    keys = scripts("training").DRAWN
     assert {path.stem.removeprefix("training-") for path in DOCS.glob("training-*.png")} <= set(keys)
     gallery = (DOCS / "gallery.md").read_text(encoding="utf-8")
     assert all(f"docs/{script}" in gallery for name, script in made.items() if f"]({name})" in gallery)
 
 
 QUICK = ["audit.png", "fixed-points.png", "profile.png", "critical-gain.png", "flips.png"]
-QUICK += [f"training-{key}.png" for key in ("quick", "depth", "silence", "robustness")]
+QUICK += [f"training-{key}.png" for key in ("quick", "depth", "silence", "rates", "robustness")]
 SLOW = ["propagation.png", "figure-4.png", "phase-diagram.png", "figure-3.png", "figure-5.png", "blocks.png"]
 SLOW += ["training-map.png", "training-held_out.png"]
 

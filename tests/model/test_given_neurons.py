@@ -126,7 +126,7 @@ def test_a_module_of_other_equations_is_only_measured(key, weights, given, words
     report = vf.audit(model, x, steps=4, neurons=neurons)
     assert [layer.neuron for layer in report.layers] == [LEAKY, None]
     assert [note for note in report.notes if re.search(words, note)]
-    assert "measured" in vf.init.init_model(model, x, steps=4, neurons=neurons).notes[0]
+    assert "measured" in vf.init.init_model(model, x, rate=0.2, steps=4, neurons=neurons).notes[0]
     assert vf.Monitor(model, x, steps=4, neurons=neurons).step()
 
 

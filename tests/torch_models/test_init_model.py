@@ -113,7 +113,7 @@ def test_a_dry_run_changes_nothing():
     before = [parameter.clone() for parameter in model.parameters()]
     plan = vf.init.init_model(model, x, dry_run=True)
     assert not plan.filled
-    assert "nothing set" in repr(plan)
+    assert "no weights set" in repr(plan)
     assert all(map(torch.equal, before, model.parameters()))
     json.dumps(plan.to_dict(), allow_nan=False)
     filled = vf.init.init_model(model, x, refine=False)

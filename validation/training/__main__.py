@@ -6,14 +6,16 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import varflow as vf
 from validation.training.data import FOLDER, SETS, load, obtain
 from validation.training.experiments import EXPERIMENTS, Run
+from validation.training.later import COMPUTED
 from validation.training.networks import Design
-from validation.training.predictors import predicted, scored
+from validation.training.predictors import predicted
 from validation.training.training import trained
 from validation.training.twelve import TASKS
 from validation.training.twelve_runs import TWELVE, missing_library
@@ -34,18 +36,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in SETS:
             print(f"{name:<14} {obtain(name, options.data)}")
         return 0
-    if options.what == ["scores"]:
-        return _scores(options)
-    names = [*EXPERIMENTS, *TWELVE] if options.what == ["all"] else options.what
-    for data in {run.data for name in names if name in EXPERIMENTS for run in EXPERIMENTS[name].runs}:
+    names = [*EXPERIMENTS, *COMPUTED, *TWELVE] if options.what == ["all"] else options.what
+    for data in {run.data for name in names if name not in TWELVE for run in _runs(name)}:
         load(data, options.data)  # missing or damaged data are an error before any training
     options.out.mkdir(parents=True, exist_ok=True)
     campaign = vf.Campaign(options.out / STORE, workers=options.workers, resume=options.resume, found=_found)
     try:
-        with campaign.opened("validation.training.training") as opened:
+        with campaign.opened("validation.training.later") as opened:
             for name in names:
                 if name in TWELVE:
                     _twelve(name, opened, options)
+                    continue
+                if name in COMPUTED:
+                    _compute(name, opened, options)
                     continue
                 runs = EXPERIMENTS[name].runs
                 predictions: dict[Design, Any] = {}
@@ -75,36 +78,41 @@ def _twelve(name: str, opened: Any, options: argparse.Namespace) -> None:
     print(f"{options.out / name}.json: {len(found)} runs")
 
 
-def _scores(options: argparse.Namespace) -> int:
-    """Writes the later scores of the held-out networks, which need no training, to ``scores.json``."""
-    runs = [run for run in EXPERIMENTS["held_out"].runs if run.seed == 0]
-    options.out.mkdir(parents=True, exist_ok=True)
-    campaign = vf.Campaign(options.out / STORE, workers=options.workers, resume=options.resume, found=_found)
-    with campaign.opened("validation.training.predictors") as opened:
-        found = opened.results([Block(scored, {"design": run.design}) for run in runs], progress=True, what="scores")
+def _runs(name: str) -> tuple[Run, ...]:
+    return COMPUTED[name].runs() if name in COMPUTED else EXPERIMENTS[name].runs
+
+
+def _compute(name: str, opened: vf.campaign.Run, options: argparse.Namespace) -> None:
+    """Writes what needs no training, once for each of the different settings of the runs."""
+    function, wanted = COMPUTED[name].function, COMPUTED[name].settings
+    of_runs = [{setting: run.settings[setting] for setting in wanted} for run in _runs(name)]
+    described = [{setting: run.described[setting] for setting in wanted} for run in _runs(name)]
+    once = {json.dumps(words): (settings, words) for settings, words in zip(of_runs, described, strict=True)}
+    folder = {"folder": str(options.data)} if "folder" in signature(function).parameters else {}
+    blocks = [Block(function, settings | folder) for settings, _ in once.values()]
+    results = opened.results(blocks, progress=True, what=name)
     lines = [
-        json.dumps({"design": run.described["design"], "scores": _rounded(each)}, separators=(",", ":"))
-        for run, each in zip(runs, found, strict=True)
+        json.dumps(words | {"scores": _rounded(scores)}, separators=(",", ":"))
+        for (_, words), scores in zip(once.values(), results, strict=True)
     ]
-    replace_files({options.out / "scores.json": "[\n" + ",\n".join(lines) + "\n]\n"})
-    return 0
+    replace_files({options.out / f"{name}.json": "[\n" + ",\n".join(lines) + "\n]\n"})
+    print(f"{options.out / name}.json: {len(lines)} networks")
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m validation.training", description=__doc__)
-    known = ", ".join([*(f"{name} ({len(each.runs)} runs)" for name, each in EXPERIMENTS.items()), *TWELVE])
-    parser.add_argument(
-        "what", nargs="+", help=f"data (obtain the images), scores (later predictors), all, or experiments: {known}"
-    )
+    known = ", ".join([*(f"{name} ({len(_runs(name))} runs)" for name in EXPERIMENTS), *TWELVE])
+    needs_none = f"what needs no training: {', '.join(COMPUTED)}"
+    parser.add_argument("what", nargs="+", help=f"data (obtain the images), all, experiments: {known}; or {needs_none}")
     parser.add_argument("--out", type=Path, default=Path("training-results"), help="folder for the results")
     parser.add_argument("--data", type=Path, default=FOLDER, help=f"folder of the images; default {FOLDER}")
     parser.add_argument("--resume", action="store_true", help="use the runs that are finished, if any")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes; same results for any number")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     options = parser.parse_args(arguments)
-    for name in options.what if options.what not in (["data"], ["scores"], ["all"]) else ():
-        if name not in EXPERIMENTS | TWELVE:
-            parser.error(f"{name} is unknown; choose from data, scores, all, {', '.join(EXPERIMENTS | TWELVE)}")
+    for name in options.what if options.what not in (["data"], ["all"]) else ():
+        if name not in {*EXPERIMENTS, *COMPUTED, *TWELVE}:
+            parser.error(f"{name} is unknown; choose from data, all, {', '.join([*EXPERIMENTS, *COMPUTED, *TWELVE])}")
     check_device(options.device)
     return options
 

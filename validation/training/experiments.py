@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -24,7 +25,10 @@ COPYING = vf.surrogates.Surrogate("atan", peak=1.0, width=1.0)  # ψ(±1) = 1/2
 FIVE_EPOCHS = Schedule(epochs=5, rate="constant")
 TWO_EPOCHS = Schedule(epochs=2, rate="constant")
 ONE_CYCLE = Schedule(epochs=4, learning_rate=1e-3)
+THREE_EPOCHS = Schedule(epochs=3, rate="constant")
 DIGITS = Schedule(epochs=20, batch=32, rate="constant")
+SIX_EPOCHS = Schedule(epochs=6, batch=50, rate="constant")
+WIDE = vf.surrogates.fast_sigmoid(1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,20 +117,98 @@ def _silent() -> Iterator[Run]:
             yield Run(Design(depth=depth, initialisation=name), schedule, "fashion_mnist", seed, **SMALL)
 
 
+def _drawn(
+    rng: np.random.Generator, depths: Sequence[int], gains: tuple[float, float] = (1.5, 6), structure: str = "plain"
+) -> Design:
+    """A network drawn at random; its gain log-uniform."""
+    families = ("atan", "fast_sigmoid", "sigmoid", "triangular", "gaussian")
+    family, width = families[rng.integers(len(families))], float(np.exp(rng.uniform(np.log(0.05), np.log(3))))
+    return Design(
+        depth=int(rng.choice(depths)),
+        steps=int(rng.choice([2, 4, 8])),
+        threshold=round(float(rng.uniform(0.6, 1.4)), 3),
+        decay=round(float(rng.choice([0.3, 0.5, 0.7, 0.9])), 3),
+        gain=round(float(np.exp(rng.uniform(*np.log(gains)))), 3),
+        surrogate=vf.surrogates.Surrogate(family, peak=1.0, width=round(width, 4)),
+        structure=structure,
+    )
+
+
 def _held_out(number: int = 48) -> Iterator[Design]:
     """Plain networks drawn at random, for predictors that were fixed before: none of them was used to choose one."""
     rng = np.random.default_rng(2026)
-    families = ("atan", "fast_sigmoid", "sigmoid", "triangular", "gaussian")
     for _ in range(number):
-        family, width = families[rng.integers(len(families))], float(np.exp(rng.uniform(np.log(0.05), np.log(3))))
-        yield Design(
-            depth=int(rng.choice([6, 10, 14, 20])),
-            steps=int(rng.choice([2, 4, 8])),
-            threshold=round(float(rng.uniform(0.6, 1.4)), 3),
-            decay=round(float(rng.choice([0.3, 0.5, 0.7, 0.9])), 3),
-            gain=round(float(np.exp(rng.uniform(np.log(1.5), np.log(6)))), 3),
-            surrogate=vf.surrogates.Surrogate(family, peak=1.0, width=round(width, 4)),
-        )
+        yield _drawn(rng, [6, 10, 14, 20])
+
+
+def _new() -> Iterator[Design]:
+    """Further ones, of four structures; in one with shortcuts the gain is within ``e^±½`` of that which keeps the rate."""
+    rng = np.random.default_rng(2027)
+    for _ in range(24):
+        yield _drawn(rng, [6, 10, 14, 20])
+    for _ in range(8):
+        yield _drawn(rng, [6, 10, 14, 20, 30], structure="batch_norm")
+    for structure, centre in (("membrane_shortcut", SHORTCUT), ("sew_add", SEW)):
+        for _ in range(8):
+            yield _drawn(rng, [6, 10, 20, 30, 50], (centre * np.exp(-0.5), centre * np.exp(0.5)), structure)
+
+
+def _rates(structure: str, **settings: Any) -> Iterator[Design]:
+    """One structure at four firing rates, with few and many steps."""
+    for steps, rate in product((4, 8), (0.05, 0.1, 0.2, 0.3)):
+        yield Design(structure=structure, steps=steps, rate=rate, **settings)
+
+
+def _rates_of_all() -> Iterator[Run]:
+    dense = [*_rates("plain"), *_rates("batch_norm"), *_rates("membrane_shortcut"), *_rates("plain", surrogate=WIDE)]
+    dense += [Design(structure="batch_norm", steps=steps, initialisation="torch") for steps in (4, 8)]
+    filters = [*_rates("convolutional", depth=3, width=128)]
+    yield from _runs(dense, THREE_EPOCHS, "fashion_mnist", SEEDS, **SMALL)
+    yield from _runs(filters, replace(DIGITS, epochs=10), "digits", SEEDS)
+
+
+def _learning_rates() -> Iterator[Run]:
+    """Seven rates around the one that :func:`varflow.learning_rate` advises, to two digits."""
+    plain = partial(Design, initialisation="in_time")
+    shortcut = partial(plain, structure="membrane_shortcut", gain=SHORTCUT)
+    adamw, long = replace(SIX_EPOCHS, optimizer="adamw"), replace(SIX_EPOCHS, epochs=20)
+    advised = [
+        (plain(4, 48, decay=0.3), SIX_EPOCHS, 1.1e-2),
+        (plain(8, 96, decay=0.8), SIX_EPOCHS, 4.0e-3),
+        (plain(4, 384), SIX_EPOCHS, 2.1e-3),
+        (plain(6, 192, decay=0.3, surrogate=WIDE), SIX_EPOCHS, 3.6e-3),
+        (shortcut(10, 192, decay=0.8), SIX_EPOCHS, 1.7e-3),
+        (plain(12, 96, surrogate=WIDE), SIX_EPOCHS, 2.1e-3),
+        (shortcut(8, 384, decay=0.3), SIX_EPOCHS, 1.4e-3),
+        (plain(4, 96, biases=True), SIX_EPOCHS, 6.6e-3),
+        (shortcut(8, 192, decay=0.8, biases=True), SIX_EPOCHS, 1.9e-3),
+        (plain(6, 96), adamw, 5.6e-3),
+        (plain(8, 192, decay=0.8, surrogate=WIDE), adamw, 2.3e-3),
+        (plain(6, 96, decay=0.3), long, 6.4e-3),
+        (shortcut(8, 192, decay=0.8), long, 1.9e-3),
+        (shortcut(12, 48, decay=0.3, steps=8), SIX_EPOCHS, 7.4e-3),
+        (plain(6, 384, decay=0.8, steps=8, surrogate=WIDE), SIX_EPOCHS, 1.3e-3),
+        (plain(5, 192, decay=0.3), replace(SIX_EPOCHS, epochs=4), 1.3e-3),
+    ]
+    for seed, (design, schedule, rate), octave in product(SEEDS[:2], advised, range(-3, 4)):
+        set_of = ("fashion_mnist", 3000, 5000) if schedule.epochs == 4 else ("digits", None, None)
+        yield Run(design, replace(schedule, learning_rate=rate * 2.0**octave), set_of[0], seed, *set_of[1:])
+
+
+def _thirty() -> Iterator[Run]:
+    """Thirty plain layers: a wide surrogate with more steps, small learning rates, and weights that copy spikes."""
+    usual = Schedule()
+    wide = partial(Design, depth=30, initialisation="in_time", surrogate=vf.surrogates.fast_sigmoid(0.5))
+    copies = Design(depth=30, initialisation="identity", surrogate=COPYING)
+    arms = [
+        *((wide(steps=steps), usual) for steps in (4, 8)),
+        (wide(steps=8), replace(usual, learning_rate=1e-4)),
+        (wide(steps=8), replace(usual, rate="warm_up")),
+        (copies, usual),
+        (copies, replace(usual, rate="warm_up")),
+    ]
+    for seed, (design, schedule) in [*product(SEEDS, arms), *product(SEEDS, [(wide(steps=16), usual)])]:
+        yield Run(design, schedule, "fashion_mnist", seed, 15_000, 5_000)
 
 
 def _robust() -> Iterator[Design]:
@@ -160,6 +242,10 @@ def _all() -> dict[str, Experiment]:
         "held_out": Experiment(
             "Which number predicts accuracy?", _runs(list(_held_out()), FIVE_EPOCHS, fashion, SEEDS, **SMALL), True
         ),
+        "rates": Experiment("Which firing rate?", tuple(_rates_of_all())),
+        "new": Experiment("Does the verdict hold?", _runs(list(_new()), FIVE_EPOCHS, fashion, SEEDS, **SMALL)),
+        "learning_rates": Experiment("Which learning rate?", tuple(_learning_rates())),
+        "thirty": Experiment("Does anything train thirty plain layers?", tuple(_thirty())),
         "robustness": Experiment("Over θ, β, T and width?", _runs([*dict.fromkeys(_robust())], DIGITS, "digits", SEEDS)),
     }
 

@@ -75,12 +75,12 @@ def name(run: Mapping[str, Any]) -> str:
     if design["structure"] != "plain":
         return f"{NAMES[design['structure']]}, {weights}"
     steps = "" if design["steps"] == 4 else f", {design['steps']} steps"
-    return f"plain, {weights}, {_surrogate(design['surrogate'])}{steps}"
+    return f"plain, {weights}, {surrogate_name(design)}{steps}"
 
 
-def _surrogate(written: str) -> str:
-    """Without the names of its parameters, unless it has two."""
-    two = re.sub(r"Surrogate\('(.*)', peak=(.*), width=(.*)\)", r"\1 of peak \2 and width \3", written)
+def surrogate_name(design: Mapping[str, Any]) -> str:
+    """The surrogate without the names of its parameters, unless it has two."""
+    two = re.sub(r"Surrogate\('(.*)', peak=(.*), width=(.*)\)", r"\1 of peak \2 and width \3", design["surrogate"])
     return re.sub(r"\(\w+=([^,]*)\)", r"(\1)", two)
 
 
@@ -135,7 +135,7 @@ def _theory(ax: Any, depth: int) -> None:
     ax.clabel(lines, fmt="%.2f", fontsize=8)
 
 
-def _errorbars(ax: Any, runs: Runs, setting: str, **style: Any) -> None:
+def errorbars(ax: Any, runs: Runs, setting: str, **style: Any) -> None:
     """Mean accuracy and its standard error over seeds, against one setting of the design."""
     points = {value: mean_and_error(some) for value, some in sorted(grouped(runs, design_of(setting)).items())}
     mean, error = (100 * np.nan_to_num(part) for part in zip(*points.values(), strict=True))
@@ -147,7 +147,7 @@ def by_depth(runs: Runs) -> Figure:
     figure = new_figure(figsize=(6.6, 4.2), dpi=130, layout="constrained")
     ax = figure.subplots()
     for colour, (label, group) in zip(COLOURS, grouped(runs, name).items(), strict=False):
-        _errorbars(ax, group, "depth", color=colour, label=label)
+        errorbars(ax, group, "depth", color=colour, label=label)
     ax.axhline(100 * CHANCE, color="0.6", lw=0.8)
     ax.set(xscale="log", xlabel="layers", ylabel="test accuracy, %", ylim=(0, 92))
     depths = sorted({run["design"]["depth"] for run in runs})
@@ -180,7 +180,7 @@ def silent(runs: Runs) -> Figure:
     key = lambda run: (run["design"]["initialisation"], run["schedule"]["epsilon"])  # noqa: E731
     for (weights, epsilon), group in grouped(runs, key).items():
         colour, style = COLOURS[weights == "kaiming"], "-" if epsilon > 1e-10 else "--"
-        _errorbars(ax, group, "depth", color=colour, ls=style, label=f"{WEIGHTS[weights]}, Adam's ε = {epsilon:g}")
+        errorbars(ax, group, "depth", color=colour, ls=style, label=f"{WEIGHTS[weights]}, Adam's ε = {epsilon:g}")
         ax.axvline(revival_depth(Design(initialisation=weights), epsilon), color=colour, ls=style, lw=1, alpha=0.5)
     ax.axhline(100 * CHANCE, color="0.6", lw=0.8)
     ax.set(xlabel="layers", ylabel="test accuracy, %", ylim=(0, 92), xticks=sorted({run["design"]["depth"] for run in runs}))
@@ -237,7 +237,7 @@ def robust(runs: Runs) -> Figure:
                 if run["design"]["initialisation"] == weights
                 and all(run["design"][other] == base[other] for other in names if other != setting)
             ]
-            _errorbars(ax, some, setting, color=colour, label=WEIGHTS[weights])
+            errorbars(ax, some, setting, color=colour, label=WEIGHTS[weights])
         ax.set(xlabel=names[setting], ylim=(0, 102))
         if setting in ("steps", "width"):
             values = sorted({run["design"][setting] for run in runs})

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -16,11 +17,12 @@ import varflow as vf
 from validation.training.spiking import Spiking
 from varflow.init.published.leaky import spikeinit_first_layer_std, spikeinit_gain
 
-__all__ = ["INITIALISATIONS", "STRUCTURES", "Design", "Network", "build"]
+__all__ = ["INITIALISATIONS", "STRUCTURES", "Design", "Network", "build", "size_of"]
 
 STRUCTURES = ("plain", "membrane_shortcut", "sew_add", "batch_norm", "centred", "convolutional")
 CHANNELS = (16, 32)  # of the convolutional network, whose third layer is dense
 RATE = 0.2  # late rate asked of gain_for_rate
+SCALED = 256  # images on which init_model scales layers
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,10 @@ class Design:
         One of ``INITIALISATIONS``.
     gain : float, optional
         ``g`` of hidden layers, instead of the initialisation's.
+    rate : float, optional
+        Firing rate, over all steps, that :func:`varflow.init.init_model` gives all layers, instead of the initialisation.
+    biases : bool
+        Biases as torch fills them, instead of 0.
     surrogate : Surrogate or str
     """
 
@@ -48,6 +54,8 @@ class Design:
     structure: str = "plain"
     initialisation: str = "micheli"
     gain: float | None = None
+    rate: float | None = None
+    biases: bool = False
     surrogate: Any = "atan"
 
     def __post_init__(self) -> None:
@@ -69,6 +77,15 @@ class Design:
         """The plain chain of theory; the currents of layer 1 have variance 1."""
         gain = self.gains()[0]
         return vf.Network(width=self.width, depth=self.depth, gain=gain, neuron=self.neuron, steps=self.steps)
+
+    def driven(self, x: np.ndarray, size: float) -> vf.Network:
+        """Theory of the first weights on these images, plain or with membrane shortcuts; ``size``: as in ``build``."""
+        hidden, first = self.gains()
+        bias = [self.biases / math.sqrt(3 * fan_in) for fan_in in (x.shape[1], self.width)]
+        spike, later = vf.layers.Spike(self.neuron), vf.layers.Linear(self.width, gain=hidden, bias_std=bias[1])
+        block = [vf.layers.Residual(spike, later)] if self.structure == "membrane_shortcut" else [spike, later]
+        layers = [vf.layers.Linear(self.width, gain=first / size, bias_std=bias[0]), *block * (self.depth - 1), spike]
+        return vf.Network(layers=layers, width=self.width, steps=self.steps, drive=vf.drives.inputs(x))
 
     def gains(self) -> tuple[float, float]:
         """Gain of the hidden layers, and of the first over the root mean square of its inputs."""
@@ -109,7 +126,10 @@ layer of snnTorch's neurons copies the spikes of the layer before, since then ``
 
 
 class Network(nn.Module):
-    """Images (batch, numbers), the same at every step, to class scores: a linear readout of the mean spikes."""
+    """Images (batch, numbers), the same at every step, to class scores: a linear readout of the mean spikes.
+
+    As :func:`varflow.audit` needs them, images may be given step by step too, (steps, batch, numbers).
+    """
 
     def __init__(self, design: Design, shape: tuple[int, int, int], classes: int):
         super().__init__()
@@ -127,8 +147,8 @@ class Network(nn.Module):
     def forward(self, x: torch.Tensor, seen: list[tuple[torch.Tensor, torch.Tensor]] | None = None) -> torch.Tensor:
         """Scores; currents and spikes of every layer, (steps, batch, neurons…), are appended to ``seen``."""
         design, steps = self.design, self.design.steps
-        image = self._weighted(0, x.unflatten(1, self.shape) if design.structure == "convolutional" else x)
-        currents = image.expand(steps, *image.shape)  # equal at all steps
+        image = self._weighted(0, x.reshape(-1, *self.shape) if design.structure == "convolutional" else x.flatten(0, -2))
+        currents = image.unflatten(0, (steps, -1)) if x.dim() == 3 else image.expand(steps, *image.shape)
         sent = spikes = self._spikes(0, currents, seen)
         for l in range(1, design.depth):
             received = self._weighted(l, sent.flatten(0, 1)).unflatten(0, (steps, -1))
@@ -159,19 +179,27 @@ def _filters(shape: tuple[int, int, int], width: int) -> nn.ModuleList:
     return nn.ModuleList([nn.Conv2d(channels, first, 3, padding=1), nn.Conv2d(first, second, 3, padding=1), dense])
 
 
+def size_of(x: torch.Tensor) -> float:
+    """Root mean square of all numbers of the images."""
+    return math.sqrt(float(x.square().mean()))
+
+
 def build(design: Design, x: torch.Tensor, shape: tuple[int, int, int], classes: int, generator: torch.Generator) -> Network:
     """The network with its first weights; ``x``: images, whose root mean square the first layer's scale depends on."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         network = Network(design, shape, classes)  # all layers as torch fills them
-    if design.initialisation == "torch" and design.gain is None:
+    if design.rate is not None:
+        vf.init.init_model(network, x[:SCALED], neurons={Spiking: None}, rate=design.rate, generator=generator)
+    if design.rate is not None or (design.initialisation == "torch" and design.gain is None):
         return network
     hidden, first = design.gains()
-    size = 1.0 if math.isnan(first) else math.sqrt(float(x.square().mean()))
+    size = 1.0 if math.isnan(first) else size_of(x)
     with torch.no_grad():
         layer: Any
         for l, layer in enumerate(network.weights):
-            layer.bias.zero_()
+            if not design.biases:
+                layer.bias.zero_()
             if l and design.initialisation == "identity":
                 nn.init.eye_(layer.weight).mul_(design.threshold / design.decay)
             else:

@@ -17,7 +17,7 @@ from validation.training.data import load
 from validation.training.networks import Design
 from varflow._checks import require
 
-__all__ = ["LATER", "PREDICTORS", "agreement", "contrast_of", "predicted", "revival_depth", "scored"]
+__all__ = ["LATER", "PREDICTORS", "agreement", "contrast_of", "predicted", "readability", "revival_depth", "scored"]
 
 IMAGES, NETWORKS = 300, 2  # of the readability of untrained layers
 COSINES = (0.8, 0.4)  # of a similar and a different input with a first one
@@ -48,7 +48,7 @@ def predicted(design: Design, data: str, folder: str | None = None) -> dict[str,
         "activity": float(vf.mean_field(network).firing_rate[-1, design.steps // 2 :].mean()),
         "gradients": -abs(math.log(max(growth or 0.0, SMALLEST))) * (design.depth - 1),
         "information": math.log(max(_overlap_left(network), SMALLEST)),
-        "readability": _readable(network, data, folder) / design.depth,
+        "readability": readability(design, data, folder),
         "contrast": contrast_of(network, design.surrogate),
     }
     return {"predicted": found}
@@ -78,9 +78,10 @@ def _overlap_left(network: vf.Network) -> float:
     return float(np.nan_to_num(overlap[0, 1] - overlap[0, 2]))
 
 
-def _readable(network: vf.Network, data: str, folder: str | None) -> float:
+def readability(design: Design, data: str, folder: str | None) -> float:
+    """Depth that a linear readout of untrained layers can use, over the depth."""
     some = load(data, *([Path(folder)] if folder else [])).first(IMAGES, 0)
-    return vf.readable_depth(network, some.x, some.y, repeats=NETWORKS).depth or 0.0
+    return (vf.readable_depth(design.network(), some.x, some.y, repeats=NETWORKS).depth or 0.0) / design.depth
 
 
 def revival_depth(design: Design, epsilon: float, batch: int = 100, classes: int = 10) -> float:

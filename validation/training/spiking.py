@@ -96,3 +96,8 @@ class _Steps(torch.autograd.Function):
         if rule.input:
             delta[1:].mul_(1 - rule.input * S[:-1])
         return delta.mul_(neuron.input_scale), None, None
+
+
+@vf.init.reads(Spiking, time_axis=0)
+def _neuron(module: Any) -> vf.Neuron:
+    return module.neuron

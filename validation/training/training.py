@@ -20,15 +20,18 @@ from varflow.campaign import Cancelled
 
 __all__ = ["Schedule", "measured", "trained"]
 
-RATES = ("constant", "cosine", "one_cycle")
+RATES = ("constant", "cosine", "one_cycle", "warm_up")
+FIRST = 1e-5  # learning rate with which a warm-up begins
+OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 SEEN = 256  # test images on which layers are measured
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Adam with cross-entropy: epochs, batch, and the learning rate, which ``rate`` lets vary over the steps.
+    """Adam or AdamW with cross-entropy: epochs, batch, and the learning rate, which ``rate`` lets vary over the steps.
 
-    ``constant``; ``cosine``, from ``learning_rate`` to 0; ``one_cycle``, torch's OneCycleLR with this maximum.
+    ``constant``; ``cosine``, from ``learning_rate`` to 0; ``one_cycle``, torch's OneCycleLR with this maximum;
+    ``warm_up``, a geometric growth from ``FIRST`` over the first half of the steps, then as the cosine to 0.
     """
 
     epochs: int = 5
@@ -36,16 +39,27 @@ class Schedule:
     learning_rate: float = 1e-3
     rate: str = "one_cycle"
     epsilon: float = 1e-8  # of Adam
+    optimizer: str = "adam"
 
     def __post_init__(self) -> None:
         if self.rate not in RATES:
             raise vf.DomainError("rate", self.rate, f"is unknown; choose from {', '.join(RATES)}")
+        if self.optimizer not in OPTIMISERS:
+            raise vf.DomainError("optimizer", self.optimizer, f"is unknown; choose from {', '.join(OPTIMISERS)}")
 
     def of(self, optimizer: torch.optim.Optimizer, steps: int) -> Any:
         if self.rate == "one_cycle":
             return torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, total_steps=steps)
         if self.rate == "cosine":
             return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        if self.rate == "warm_up":
+            half = steps // 2
+            ratio = (self.learning_rate / FIRST) ** (1 / half)
+            parts = [
+                torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: ratio ** (step - half)),
+                torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps - half),
+            ]
+            return torch.optim.lr_scheduler.SequentialLR(optimizer, parts, [half])
         return torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
 
 
@@ -69,7 +83,7 @@ def trained(
     whole = load(data, FOLDER if folder is None else Path(folder)).first(images or 10**9, test_images or 10**9)
     x, y, test_x, test_y = (torch.from_numpy(part).to(device) for part in (whole.x, whole.y, whole.test_x, whole.test_y))
     network = build(design, x, whole.shape, whole.classes, torch.Generator().manual_seed(seed)).to(device)
-    optimizer = torch.optim.Adam(network.parameters(), lr=schedule.learning_rate, eps=schedule.epsilon)
+    optimizer = OPTIMISERS[schedule.optimizer](network.parameters(), lr=schedule.learning_rate, eps=schedule.epsilon)
     batches = math.ceil(len(x) / schedule.batch)
     rate, order = schedule.of(optimizer, schedule.epochs * batches), torch.Generator().manual_seed(seed)
     epochs, start = [_after(network, test_x, test_y, math.nan)], time.perf_counter()
