@@ -120,9 +120,8 @@ def of_learning_rates(runs: Runs) -> str:
         rms = np.sqrt(np.mean(octaves**2))
         of_rules.append([rule, f"{rms:.2f}", f"{octaves.mean():+.2f}", f"{lost.mean():.1f}", f"{lost.max():.1f}"])
     header = ["rule", "rms log₂ error", "mean", "accuracy lost, %", "worst"]
-    return "\n\n".join(
-        [table(["setting", "best rate", "advised", "log₂ ratio", "best accuracy, %"], rows), table(header, of_rules)]
-    )
+    of_settings = table(["setting", "best rate", "advised", "log₂ ratio", "best accuracy, %"], rows)
+    return "\n\n".join([of_settings, table(header, of_rules), of_first_steps()])
 
 
 def setting_name(run: Mapping[str, Any]) -> str:
@@ -130,6 +129,7 @@ def setting_name(run: Mapping[str, Any]) -> str:
     design, schedule = run["design"], run["schedule"]
     differences = {
         f"β = {design['decay']:g}": design["decay"] != 0.5,
+        f"θ = {design['threshold']:g}": design["threshold"] != 1.0,
         surrogate_name(design): "atan" not in design["surrogate"],
         f"{design['steps']} steps": design["steps"] != 4,
         "shortcuts": design["structure"] != "plain",
