@@ -4,6 +4,7 @@ Comments of code are compared in ``test_docs.py``, tables that scripts write whe
 """
 
 import csv
+import importlib
 import json
 import math
 import re
@@ -618,6 +619,83 @@ def test_what_the_page_of_training_says_of_depth_and_silence():
         for g in ((), (some["depth"],))
     ]
     assert "near contrast reaches {:.2f} ({:.2f} given the depth) and persistence {:.2f} ({:.2f})".format(*told) in page
+
+
+def trained(experiment):
+    """Accuracies in per cent of the runs of an experiment, by structure, weights, surrogate and depth."""
+    found = {}
+    for run in json.loads((ROOT / f"validation/training/results/{experiment}.json").read_text())["runs"]:
+        key = tuple(run["design"][name] for name in ("structure", "initialisation", "surrogate", "depth"))
+        found.setdefault(key, []).append(100 * run["epochs"][-1]["accuracy"])
+    return {key: np.mean(values) for key, values in found.items()}
+
+
+def test_what_helps_on_the_page_of_the_verdict():
+    page = (ROOT / "docs/will_it_learn.md").read_text(encoding="utf-8")
+    rows = page.partition("| change |")[2].splitlines()
+    depth, plain, weights = trained("depth"), trained("plain"), trained("initialisations")
+    atan, wide = ("plain", "in_time", "atan(alpha=2)"), ("plain", "in_time", "fast_sigmoid(slope=1)")
+    norm, copies = ("batch_norm", "in_time", "atan(alpha=2)"), ("plain", "identity", "Surrogate('atan', peak=1, width=1)")
+    micheli, more = ("micheli", "atan(alpha=2)"), ("plain", "in_time", "fast_sigmoid(slope=0.7)")
+    expected = {
+        "a shortcut": [depth["membrane_shortcut", *micheli, 20], depth["sew_add", *micheli, 20]],
+        "fewer layers": [depth[*atan, layers] for layers in (5, 10, 15)],
+        "weights that begin as copies": [plain[*copies, layers] for layers in (20, 30, 50)],
+        "eight steps": [plain[*more, 20]],
+        "a wider surrogate": [depth[*wide, 20], depth[*wide, 15], depth[*atan, 15]],
+        "BatchNorm": [depth[*norm, 20], depth[*norm, 15], depth[*atan, 15]],
+    }
+    for name, values in expected.items():
+        (row,) = (line.split("|", 2)[2] for line in rows if line.startswith(f"| {name}"))
+        told = re.findall(r"\d\d(?! layers)", row)
+        assert told[: len(values)] == [f"{value:.0f}" for value in values], name
+    assert f"{depth[*atan, 20]:.0f} % with plain layers" in page
+    active = ("micheli", "corrected", "in_time", "spikeinit")
+    deep, ten = ([weights["plain", name, "atan(alpha=2)", layers] for name in active] for layers in (20, 10))
+    said = f"{min(deep):.0f} to {max(deep):.0f} with four gains after five short epochs, in which ten learn"
+    assert f"{said} {min(ten):.0f} to {max(ten):.0f}" in page
+
+
+REACH = [(25, 4, "6"), (None, 1, "8"), (None, 4, "18"), (1, 4, "28"), (0.7, 8, "45")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("slope", "steps", "said"), REACH)
+def test_layers_that_learn_by_theory(slope, steps, said):
+    page = (ROOT / "docs/will_it_learn.md").read_text(encoding="utf-8")
+    name = "`atan(alpha=2)`" if slope is None else f"`fast_sigmoid(slope={slope:g})`"
+    (row,) = (line.split("|") for line in page.splitlines() if line.startswith(f"| {name}"))
+    neuron = vf.neurons.snntorch_leaky(0.5)
+    gain = vf.gain_for_rate(neuron, rate=0.2, steps=steps).gain
+    psi = vf.surrogates.atan() if slope is None else vf.surrogates.fast_sigmoid(slope)
+    network = vf.Network(width=100, depth=40, gain=gain, neuron=neuron, steps=steps)
+    found = vf.trainability(network, psi, points=2**11).reach
+    assert row[2 + [1, 2, 4, 8, 16].index(steps)].strip() == said
+    assert rounds_to(found, said)
+    assert not rounds_to(1.15 * found, said)
+
+
+def test_limits_on_the_page_of_the_verdict():
+    from varflow.results.learning import LIMITS
+
+    page = (ROOT / "docs/will_it_learn.md").read_text(encoding="utf-8")
+    for structure, words in {
+        "plain": "| plain |",
+        "batch normalisation": "| BatchNorm, statistics held fixed |",
+        "shortcuts": "| shortcuts |",
+        "centred weights": "| rows of weights that sum to 0 |",
+    }.items():
+        learned, failed = LIMITS[structure]
+        assert f"{words} {learned:g} | {f'{failed:g}' if math.isfinite(failed) else 'none failed'}" in page
+
+
+def test_the_page_of_few_spikes_is_current(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    script = importlib.import_module("few_spikes")
+    page, runs = (ROOT / "docs/few_spikes.md").read_text(encoding="utf-8"), script.known()
+    assert script.page(runs) == page
+    changed = {key: [rate + 0.01, accuracy] for key, (rate, accuracy) in runs.items()}
+    assert script.page(changed) != page
 
 
 def test_constants_on_the_page_of_the_learning_rate():
