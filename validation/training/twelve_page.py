@@ -25,7 +25,7 @@ def compared(others: Runs, calls: Runs) -> list[dict[str, Any]]:
     with the advice on structure for seeds that get one. The standard error of a lead is that of a difference of two means, with
     the variance of an accuracy between seeds pooled over the tasks and over both.
     """
-    rows = [_row(task, others, calls) for task in TASKS if any(run["task"] == task for run in calls)]
+    rows = [_row(task, others, calls) for task in dict.fromkeys(run["task"] for run in calls)]
     pairs = [(accuracies(row["runs"][row["best"]]), accuracies(row["runs"]["final"])) for row in rows]
     deviations = np.concatenate([each - each.mean() for pair in pairs for each in pair])
     variance = float(np.square(deviations).sum()) / sum(len(each) - 1 for pair in pairs for each in pair)
@@ -129,8 +129,8 @@ the model stays as it was. Tasks, sizes, seeds and ways were fixed before these 
 def of_larger_weights(others: Runs) -> str:
     """The section on models with BatchNorm: what was lost by setting rates, and how much of it was the learning rate."""
     lines = ["| task and model | torch's, 10⁻³ | torch's, advised | `rate=0.2`, 10⁻³ | `rate=0.2`, advised |", "|---" * 5 + "|"]
-    for name, task in TASKS.items():
-        some = [run for run in others if run["task"] == name]
+    for name in dict.fromkeys(run["task"] for run in others):
+        task, some = TASKS[name], [run for run in others if run["task"] == name]
         if task.normalised and any(run["advised"] for run in some):
             cells = []
             for way in ("torch", "init_model"):
