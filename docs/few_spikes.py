@@ -40,6 +40,26 @@ lowest rate at which 99 % of networks are alive in the last layer is higher. `vf
 
 {widths}
 
+With leak and reset the lowest late rates that twenty plain layers of one gain keep in theory, at infinite width, are (to about
+5 %):
+
+| reset | T | β = 0.3 | β = 0.5 | β = 0.7 | β = 0.9 | β = 0.95 |
+|---|---|---|---|---|---|---|
+| subtract, a step later: snnTorch `Leaky` | 4 | 0.15 | 0.12 | 0.19 | 0.27 | 0.28 |
+| subtract, a step later: snnTorch `Leaky` | 8 | 0.14 | 0.10 | 0.18 | 0.27 | 0.29 |
+| subtract, a step later: snnTorch `Leaky` | 16 | 0.14 | 0.12 | 0.14 | 0.23 | 0.26 |
+| subtract at once: sinabs, SpikingJelly `v_reset=None` | 4 | 0.18 | 0.22 | 0.26 | 0.28 | 0.29 |
+| subtract at once: sinabs, SpikingJelly `v_reset=None` | 8 | 0.17 | 0.21 | 0.25 | 0.29 | 0.30 |
+| subtract at once: sinabs, SpikingJelly `v_reset=None` | 16 | 0.16 | 0.18 | 0.22 | 0.26 | 0.27 |
+| to zero: SpikingJelly `LIFNode`, Norse | 4 | 0.13 | 0.13 | 0.15 | 0.17 | 0.17 |
+| to zero: SpikingJelly `LIFNode`, Norse | 8 | 0.12 | 0.14 | 0.16 | 0.16 | 0.17 |
+| to zero: SpikingJelly `LIFNode`, Norse | 16 | 0.13 | 0.14 | 0.14 | 0.16 | 0.16 |
+
+With a tenth less gain than for these rates, networks simulated for six of them (width 2000) fell silent or went on falling.
+`init_model` plans the nearest rate that is kept where a lower one is asked of sixteen layers or more, and says so; in fewer
+layers it scales each to the rate asked for. As a start 0.1 is as good as 0.2 ([which firing
+rate?](training.md#which-firing-rate)).
+
 ## While training
 
 Add the mean rate of all neurons to the loss, times a penalty:

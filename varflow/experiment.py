@@ -154,17 +154,10 @@ def validate(
                 profiles = _predicted([_driven_by(network, slice(ensemble.repeats)) for network, ensemble in finished])
     with finishing():
         false_alarm_of_one = float(-np.expm1(np.log1p(-false_alarm) / len(networks)))
-        curves = [
-            Curve(
-                _title(rule),
-                profile,
-                ensemble,
-                compare(profile, ensemble, false_alarm=false_alarm_of_one, bias=bias),
-                _survival_per_input(network),
-            )
-            for (rule, *_), network, profile, ensemble in zip(sweep, asked, profiles, ensembles, strict=True)
-        ]
-    return Experiment(tuple(curves), asked[0].drive, false_alarm, repeats, bias)
+        verdicts = [compare(*pair, false_alarm=false_alarm_of_one, bias=bias) for pair in zip(profiles, ensembles, strict=True)]
+        titles, survivals = [_title(rule) for rule, *_ in sweep], map(_survival_per_input, asked)
+        curves = tuple(map(Curve, titles, profiles, ensembles, verdicts, survivals))
+    return Experiment(curves, asked[0].drive, false_alarm, repeats, bias)
 
 
 def _predicted(networks: list[Network]) -> list[Profile]:

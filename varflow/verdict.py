@@ -16,6 +16,7 @@ import numpy as np
 
 from varflow._checks import DomainError, brief, instance, non_negative, probability
 from varflow.results import QUANTITIES, Comparison, Ensemble, Profile, deviation
+from varflow.results.profile import Sampler
 from varflow.spreads import Spreads, receiving
 
 EXCEEDANCES = 20  # drawn ensembles exceeding the measured one, at which the p-value is known to 22 %
@@ -107,7 +108,7 @@ def compare(profile: Profile, ensemble: Ensemble, *, false_alarm: float = 1e-3, 
         score = Scores(profile, ensemble.repeats)
         z = score(ensemble.variance, ensemble.firing_rate)
         spread = score.spreads.relative(ensemble.variance, ensemble.firing_rate)
-        p_value, calibration = _drawn_p_value(profile, score, float(deviation(z)), ensemble, false_alarm)
+        p_value, calibration = _drawn_p_value(profile.sample, score, float(deviation(z)), ensemble, false_alarm)
     return Comparison(z, p_value, bool(p_value > false_alarm), false_alarm, calibration, profile, ensemble, spread)
 
 
@@ -175,10 +176,9 @@ def _binomial_scores(repeats: int, alive: np.ndarray) -> np.ndarray:
 
 
 def _drawn_p_value(
-    profile: Profile, score: Scores, observed: float, ensemble: Ensemble, false_alarm: float
+    sample: Sampler, score: Scores, observed: float, ensemble: Ensemble, false_alarm: float
 ) -> tuple[float, str]:
     """Sequential Monte-Carlo p-value of the largest deviation."""
-    assert profile.sample is not None
     if np.isinf(observed):
         return 0.0, "no draw needed"
     cap = math.ceil(2 / false_alarm)
@@ -186,7 +186,7 @@ def _drawn_p_value(
     seed = (int(ensemble.seed) + 1) * 2**48  # distinct from the ensemble's seed, and for each ensemble
     size, largest = max(1, min(BATCH, NUMBERS // (repeats * ensemble.variance.shape[1]))), 0.0
     while drawn < cap:
-        batch = profile.sample(repeats, seed=seed, ensembles=size)
+        batch = sample(repeats, seed=seed, ensembles=size)
         shape = (size, repeats, batch.network.depth)
         deviations = deviation(score(batch.variance.reshape(shape), batch.firing_rate.reshape(shape)))
         exceeds, largest = deviations >= observed, max(largest, float(deviations.max()))

@@ -656,6 +656,24 @@ def test_what_helps_on_the_page_of_the_verdict():
     assert f"{said} {min(ten):.0f} to {max(ten):.0f}" in page
 
 
+def test_how_sure_the_verdict_is_on_its_page():
+    training, page = ((ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name in ("training", "will_it_learn"))
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in training.splitlines() if line.startswith("| ")]
+    counted = {(row[0], row[1]): row[2:5] for row in rows if len(row) == 6}
+    said, stuck, half = counted["all", "forgets"]
+    plain, _, learned_plain = counted["plain", "forgets"]
+    assert f'**"forgets" is wrong for {half} of {said}**' in page
+    assert f"among the {plain} plain ones" in page
+    assert (learned_plain, stuck) == (half, "14")
+    number, failed, learned = counted["all", "learns"]
+    assert f'"learns": of {number} none stays' in page
+    assert (failed, int(number) - int(learned)) == ("0", 2)
+    assert f"{counted['all', 'unknown'][0]} of 96" in page
+    practitioner = (ROOT / "docs/practitioner.md").read_text(encoding="utf-8")
+    words = f"of {number} networks that were to learn none failed, of {said} that were to forget {half} learned"
+    assert words in " ".join(practitioner.split())
+
+
 REACH = [(25, 4, "6"), (None, 1, "8"), (None, 4, "18"), (1, 4, "28"), (0.7, 8, "45")]
 
 

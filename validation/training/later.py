@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -69,8 +69,9 @@ def first_step(design: Design, data: str, seed: int, folder: str) -> dict[str, f
     network = build(design, x, whole.shape, whole.classes, torch.Generator().manual_seed(seed))
     optimizer = torch.optim.Adam(network.parameters(), lr=rates.rate)
     chosen = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:STEP]
-    images = x[chosen].expand(design.steps, -1, -1)
-    audit = vf.audit(network, images, optimizer=optimizer, loss=nn.functional.cross_entropy, targets=y[chosen])
+    images, loss = x[chosen].expand(design.steps, -1, -1), cast(Any, nn.functional.cross_entropy)
+    audit = vf.audit(network, images, optimizer=optimizer, loss=loss, targets=y[chosen])
+    assert audit.step is not None
     formula, measured = (float(np.linalg.norm(each)) for each in (rates.direct, audit.step.direct))
     return {"formula": formula, "measured": measured}
 

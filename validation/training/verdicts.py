@@ -81,7 +81,7 @@ def of_verdicts(runs: Runs) -> str:
     rows = outcomes("all", said, runs)
     for structure in grouped(runs, design_of("structure")):
         some = [(run, each) for run, each in zip(runs, said, strict=True) if run["design"]["structure"] == structure]
-        rows += outcomes(NAMES.get(structure, structure), [each for _, each in some], [run for run, _ in some])
+        rows += outcomes(NAMES.get(str(structure), str(structure)), [each for _, each in some], [run for run, _ in some])
     limit = depth_rule(json.loads((RESULTS / "held_out.json").read_text())["runs"])
     by_depth = ["learns" if run["design"]["depth"] <= limit else "forgets" for run in runs]
     rows += outcomes(f"by depth alone, up to {limit} layers", by_depth, runs)
@@ -123,7 +123,7 @@ def by_coherence(runs: Runs) -> Figure:
         some = [(run, each) for run, each in zip(runs, said, strict=True) if run["design"]["structure"] == structure]
         some = [(run, each) for run, each in some if each["coherence"] > 0]
         x = [run["design"]["depth"] / each["coherence"] for run, each in some]
-        y, label = [100 * accuracy(run) for run, _ in some], NAMES.get(structure, structure)
+        y, label = [100 * accuracy(run) for run, _ in some], NAMES.get(str(structure), str(structure))
         ax.plot(x, y, "o", ms=4, alpha=0.7, color=colour, label=label)
     ax.axvspan(250, 500, color="0.85", zorder=0)
     ax.axhline(100 * CHANCE, color="0.6", lw=0.8)

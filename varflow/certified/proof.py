@@ -206,17 +206,9 @@ def _point(layer: CertifiedLayer, place: Place, accuracy: Any) -> CertifiedPoint
     stated = float(variance.mid())
     depth_scale = float((-1 / size.log()).mid()) if size > 0 else 0.0
     image = layer.bias2 + layer.gain2 * layer.potential.tail(layer.threshold / ball(stated).sqrt())
-    return CertifiedPoint(
-        stated,
-        float(place.rate.mid()),
-        float(multiplier.mid()),
-        bool(size < 1),
-        depth_scale,
-        float((image - stated).mid()),
-        outward(variance),
-        _probability(place.rate),
-        outward(multiplier),
-    )
+    rate, m, residual = (float(number.mid()) for number in (place.rate, multiplier, image - stated))
+    enclosures = outward(variance), _probability(place.rate), outward(multiplier)
+    return CertifiedPoint(stated, rate, m, bool(size < 1), depth_scale, residual, *enclosures)
 
 
 def _probability(rate: Any) -> Enclosure:

@@ -257,6 +257,11 @@ def numbers(name: str, *texts: str, kind: Callable[[str], Any] = float) -> list[
     return values
 
 
+def given(name: str, texts: list[str] | None, kind: Callable[[str], Any] = float) -> dict[str, Any]:
+    """The numbers of an option by its name, if it is given."""
+    return {name: numbers(name, *texts, kind=kind)} if texts else {}
+
+
 def drive_of(text: str | None, input_gain: float | None) -> Any:
     """The drive of layer 1: a name with its standard deviation, or a file."""
     name, _, std = (text or "currents").partition(":")

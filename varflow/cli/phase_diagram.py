@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import varflow as vf
 from varflow._checks import choice, require
@@ -51,14 +51,10 @@ def phase_diagram(
       varflow phase-diagram --quantity depth-scales --surrogate-width 0.1,1 --gain 2.5,3
     """
     survival = choice("quantity", quantity, QUANTITIES) == "survival"
-    options: dict[str, Any] = {}
-    if threshold:
-        options["threshold"] = opt.numbers("threshold", *threshold)
+    options = opt.given("threshold", threshold)
     if survival:
         opt.refuse("needs --quantity depth-scales", surrogate=surrogate, surrogate_width=surrogate_width)
-        options |= {"depth": depth, "gain": gain}
-        if width:
-            options["width"] = opt.numbers("width", *width, kind=int)
+        options |= {"depth": depth, "gain": gain} | opt.given("width", width, kind=int)
     else:
         rule = "cannot be given with --quantity depth-scales, which is for infinite width"
         opt.refuse(rule, width=width, depth=opt.unless(100, depth))

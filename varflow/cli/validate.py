@@ -76,10 +76,7 @@ def validate(
         options["neuron"] = cell
     if quick:
         options["width"] = QUICK_WIDTH
-    if width:
-        options["width"] = opt.numbers("width", *width, kind=int)
-    if threshold:
-        options["threshold"] = opt.numbers("threshold", *threshold)
+    options |= opt.given("width", width, kind=int) | opt.given("threshold", threshold)
     if gain:
         options["gain"] = [name.strip() for text in gain for name in text.split(",")]
     require("plot", "matplotlib.figure")

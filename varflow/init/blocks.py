@@ -27,18 +27,9 @@ TIGHT, LOOSE = 1e-13, 1e-4  # accuracy of the gain: at a fixed point, and from t
 
 
 def gain_of_block(
-    layers: Sequence[Layer],
-    *,
-    rate: float,
-    steps: int,
-    depth: int,
-    drive: Drive | None,
-    fan_in: int | None,
-    points: int,
-    scrambles: int,
-    seed: int,
+    layers: Sequence[Layer], *, rate: float, steps: int, depth: int, drive: Drive | None, fan_in: int | None, **sizes: int
 ) -> Initialization:
-    """See :func:`varflow.gain_for_rate`."""
+    """See :func:`varflow.gain_for_rate`; ``sizes``: points, scrambles and seed."""
     block = RepeatedBlock.of(layers)
     steps, depth = integer("steps", steps, minimum=1), integer("depth", depth, minimum=1)
     sums = steps > 1 and not block.binary  # whose mean may exceed 1
@@ -49,8 +40,7 @@ def gain_of_block(
         if steps == 1:
             found, reached = _at_a_fixed_point(block.for_one_step(), rate)
         else:
-            options = {"points": points, "scrambles": scrambles, "seed": seed}
-            found, reached = _after_many_blocks(block, rate, steps, depth, drive, options)
+            found, reached = _after_many_blocks(block, rate, steps, depth, drive, sizes)
     except ConvergenceError:
         raise DomainError("rate", rate, f"is reached at no {name} of the block's last layer with weights") from None
     critical = critical_gain_of_block(found.layers) if steps == 1 and name == "gain" else None
@@ -76,13 +66,13 @@ def _at_a_fixed_point(block: RepeatedBlock, rate: float) -> tuple[RepeatedBlock,
 
 
 def _after_many_blocks(
-    block: RepeatedBlock, rate: float, steps: int, depth: int, drive: Drive, options: dict[str, Any]
+    block: RepeatedBlock, rate: float, steps: int, depth: int, drive: Drive, sizes: dict[str, Any]
 ) -> tuple[RepeatedBlock, dict[str, Any]]:
     """The block that has this late rate after ``depth`` repetitions; reached from the drive, it is stable."""
 
     def late(value: float) -> tuple[dict[str, float], dict[str, float]]:
         """Firing rate and variance, and their errors."""
-        profile, window = mean_field(_deep(block.with_free(value), depth, steps, drive), **options), (-1, late_steps(steps))
+        profile, window = mean_field(_deep(block.with_free(value), depth, steps, drive), **sizes), (-1, late_steps(steps))
         names = ("firing_rate", "variance")
         errors = {name: float(profile.error[name][window].mean()) if name in profile.error else 0.0 for name in names}
         return {name: float(getattr(profile, name)[window].mean()) for name in names}, errors

@@ -186,15 +186,8 @@ def _profile(weights: Weights, setting: Setting, steps: int) -> Profile:
     neuron = replace(setting.neuron, delay=0)
     if steps == 1:  # the first step is memoryless with any reset; a common bias shifts the threshold
         neuron = Neuron(neuron.threshold - neuron.input_scale * weights.bias, input_scale=neuron.input_scale)
-    network = Network(
-        width=setting.width,
-        depth=setting.depth,
-        gain=weights.gain,
-        neuron=neuron,
-        bias_std=weights.bias_std,
-        steps=steps,
-        drive=currents(1 / neuron.input_scale),
-    )
+    shape: dict[str, Any] = {"width": setting.width, "depth": setting.depth, "steps": steps, "neuron": neuron}
+    network = Network(gain=weights.gain, bias_std=weights.bias_std, drive=currents(1 / neuron.input_scale), **shape)
     return finite_width(network) if steps == 1 else mean_field(network, points=POINTS, scrambles=SCRAMBLES)
 
 
@@ -206,14 +199,8 @@ def _last_layer(profile: Profile, setting: Setting) -> dict[str, Any]:
         survival, rate = None, float(profile.firing_rate[-1].mean())
         alive = _in_time(profile)
     spikes = setting.width * rate
-    return {
-        "alive": alive,
-        "survives": alive in ("yes", "late"),
-        "survival": survival,
-        "firing_rate": rate,
-        "spikes": spikes,
-        "synaptic_operations": spikes * setting.width,
-    }
+    numbers = {"survival": survival, "firing_rate": rate, "spikes": spikes, "synaptic_operations": spikes * setting.width}
+    return {"alive": alive, "survives": alive in ("yes", "late")} | numbers
 
 
 def _in_time(profile: Profile) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import ConvergenceError, DomainError, integer, positive_scale, probability, scalar
+from varflow._checks import ConvergenceError, DomainError, integer, positive_number, probability
 from varflow._progress import Progress, check_progress, counted, reporter
 from varflow.init.blocks import gain_of_block
 from varflow.init.initialization import initialization, steps_of, without_memory
@@ -174,7 +174,7 @@ def _answered(quantity: str, value: float, neuron: Any, steps: int | None, depth
     neuron, name = as_neuron(neuron), quantity.removeprefix("firing_")
     steps, depth = steps_of(neuron, steps), integer("depth", depth, minimum=2)
     if quantity == "variance" or neuron.reset_rule.counts:
-        value = scalar(name, positive_scale(name, value))
+        value = positive_number(name, value)
     else:
         value = probability(name, value, open_ends=True)
     covariance = drive_covariance(drive, steps)

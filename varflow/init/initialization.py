@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 from varflow._checks import DomainError, integer
@@ -25,14 +24,7 @@ def steps_of(neuron: Neuron, steps: int | None) -> int:
 
 
 def initialization(
-    gain: float,
-    *,
-    fan_in: int | None,
-    multiplier: float | None,
-    critical_gain: float | None = None,
-    distribution: str = "normal",
-    warnings: Iterable[str] = (),
-    **known: Any,
+    gain: float, *, fan_in: int | None, multiplier: float | None, critical_gain: float | None = None, **known: Any
 ) -> Initialization:
     """The result for a gain; ``known``: its other fields. Without a multiplier the state is reached, and so is stable."""
     n = None if fan_in is None else integer("fan_in", fan_in, minimum=1)
@@ -45,8 +37,6 @@ def initialization(
         depth_scale=None if multiplier is None else depth_scale(multiplier) + 0.0,
         critical_gain=critical_gain,
         margin=gain / critical_gain - 1 if critical_gain else None,
-        warnings=tuple(warnings),
         fan_in=n,
-        distribution=distribution,
-        **known,
+        **{"distribution": "normal", "warnings": ()} | known,
     )

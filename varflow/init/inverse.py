@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, choice, integer, positive_scale, probability, real_array, scalar, unwrap
+from varflow._checks import DomainError, choice, integer, positive_number, probability, real_array, unwrap
 from varflow.init.gains import gain as preserving_gain
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
@@ -71,12 +71,8 @@ def corrected_gain(*, threshold: Any, width: int, depth: int, survival_target: f
     >>> round(vf.corrected_gain(threshold=1.0, width=100, depth=100) ** 2, 5)
     8.16387
     """
-    theta, width, depth = (
-        _positive_thresholds(threshold),
-        integer("width", width, minimum=1),
-        integer("depth", depth, minimum=1),
-    )
-    target = probability("survival_target", survival_target, open_ends=True)
+    theta, width = _positive_thresholds(threshold), integer("width", width, minimum=1)
+    depth, target = integer("depth", depth, minimum=1), probability("survival_target", survival_target, open_ends=True)
 
     def solve(t: Threshold) -> float:
         survival = lambda g: survival_at(t, g, width, depth, weights)  # noqa: E731
@@ -130,7 +126,7 @@ def gain_for_mean_variance(*, threshold: Any, width: int, depth: int, variance: 
     >>> round(vf.gain_for_mean_variance(threshold=1.0, width=600, depth=100) ** 2, 4)
     6.4168
     """
-    theta, wanted = _positive_thresholds(threshold), scalar("variance", positive_scale("variance", variance))
+    theta, wanted = _positive_thresholds(threshold), positive_number("variance", variance)
     width, depth = integer("width", width, minimum=1), integer("depth", depth, minimum=2)
     chain = lambda t, g: _chain(t, g, width, depth, weights)  # noqa: E731
 
@@ -224,7 +220,7 @@ def smallest_width(*, threshold: Any, depth: int, survival_target: float = 0.99,
     """
     (theta, _), depth = thresholds(threshold), integer("depth", depth, minimum=1)
     target = probability("survival_target", survival_target, open_ends=True)
-    fixed = None if gain is None else scalar("gain", positive_scale("gain", gain))
+    fixed = None if gain is None else positive_number("gain", gain)
 
     def solve(t: Threshold) -> float:
         g = float(preserving_gain(threshold=t)) if fixed is None else fixed

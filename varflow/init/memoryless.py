@@ -50,7 +50,7 @@ def at_fixed_point(
         multiplier=m,
         critical_gain=critical / input_scale,
         distribution=law.name,
-        warnings=[*_stability_words(potential, level, g, m), *_margin_words(g, critical, depth)],
+        warnings=(*_stability_words(potential, level, g, m), *_margin_words(g, critical, depth)),
         firing_rate=float(potential.sf(level / std)),
         variance=variance,
         threshold=level,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from varflow._checks import DomainError, choice, integer, non_negative, positive_scale, probability, scalar, scale
+from varflow._checks import DomainError, choice, integer, non_negative_number, positive_number, probability, real_number
 from varflow.init.gains import gain as preserving_gain
 from varflow.init.gains import memoryless_gain
 from varflow.init.in_time import gain_for_rate, gain_for_variance
@@ -80,9 +80,8 @@ def calculate_gain(
     neuron = neuron_or_threshold(neuron)
     choice("rule", rule, (*RULES, "corrected"))
     theta, unit, law = neuron.threshold, neuron.input_scale, as_distribution(distribution)
-    sigma_b = scalar("bias_std", non_negative("bias_std", scale("bias_std", bias_std)))
-    m_g = scalar("mean_gain", scale("mean_gain", mean_gain))
-    v, p = scalar("variance", positive_scale("variance", variance)), rate
+    sigma_b, m_g = non_negative_number("bias_std", bias_std), real_number("mean_gain", mean_gain)
+    v, p = positive_number("variance", variance), rate
     if p is not None:
         p = probability("rate", p, open_ends=True)
     for name, value in {"width": width, "depth": depth, "steps": steps}.items():

@@ -81,20 +81,12 @@ def surrogate_width(
     psi, kind = surrogate_of(surrogate), choice("readout", readout, READOUTS)
     detached = None if detach_reset is None else flag("detach_reset", detach_reset)
     instance("network", network, Network)
-    return _suited(
-        ForwardPass.of(Blocks.of(network, Effort(Responses(points, scrambles, seed)))), psi, objective, kind, detached
-    )
+    solved = ForwardPass.of(Blocks.of(network, Effort(Responses(points, scrambles, seed))))
+    return _suited(solved, psi, objective, readout=kind, detached=detached)
 
 
-def _suited(
-    solved: ForwardPass,
-    psi: Surrogate,
-    objective: str,
-    readout: str = "shared",
-    detached: bool | None = None,
-    accuracy: float = ACCURACY,
-) -> Surrogate:
-    """The width of this surrogate by the objective, from a forward pass that is solved."""
+def _suited(solved: ForwardPass, psi: Surrogate, objective: str, accuracy: float = ACCURACY, **back: Any) -> Surrogate:
+    """The width of this surrogate by the objective, from a forward pass that is solved; ``back``: how gradients go back."""
     psi.widened(1.0)  # refused for surrogates without a width
     if solved.network.depth < 2:
         raise DomainError("network", solved.network, "must have at least two layers: gradients of one do not grow")
@@ -104,7 +96,7 @@ def _suited(
     def flow(surrogate: Surrogate) -> GradientFlow:
         if surrogate.width < finest:
             raise ConvergenceError("hardly any sampling point lies within this width")
-        return solved.gradients(surrogate, readout, detached, scatter=False)
+        return solved.gradients(surrogate, **back, scatter=False)
 
     if objective == "growth":
         return with_unit_growth(psi, lambda wider: flow(wider).growth or 0.0, accuracy=accuracy)

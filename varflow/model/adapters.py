@@ -18,12 +18,7 @@ from varflow.model.student import StudentT
 
 _SAME = {"norm": Normal, "uniform": Uniform, "laplace": Laplace, "logistic": Logistic}
 _SAME |= {"Normal": Normal, "StandardNormal": Normal, "Uniform": Uniform, "Logistic": Logistic}  # new-style
-_NEW_NAMES = {
-    "sf": "ccdf",
-    "logsf": "logccdf",
-    "ppf": "icdf",
-    "std": "standard_deviation",
-}  # of methods
+_NEW_NAMES = {"sf": "ccdf", "logsf": "logccdf", "ppf": "icdf", "std": "standard_deviation"}  # of methods
 _MOST_ATOMS = 2_000_000  # 16 MB of levels
 
 

@@ -97,6 +97,16 @@ def distribution(distribution: Any) -> Distribution:
     raise DomainError("distribution", distribution, _ACCEPTED)
 
 
+def standardised(margin: Any, std: Any, strict: bool = True) -> Any:
+    """``z = margin/std``; if the potential is constant, ``-inf`` if that constant fires, else ``+inf``."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        z = margin / std
+    if np.all(std > 0):
+        return z
+    fires = (margin < 0) | ((margin == 0) & (not strict))
+    return np.where(std > 0, z, np.where(fires, -np.inf, np.inf))
+
+
 def _by_name(text: str) -> Distribution:
     name, _, df = text.partition(":")
     if name != "student_t":

@@ -24,18 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from varflow._checks import (
-    DomainError,
-    choice,
-    non_negative,
-    non_negative_number,
-    probability,
-    put,
-    real_array,
-    real_number,
-    scalar,
-    several,
-)
+from varflow._checks import DomainError, choice, non_negative_number, probability, put, real_array, real_number, several
 from varflow._lazy import names_of
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.merges import Concat, Product, Scale, Sum
@@ -156,7 +145,7 @@ class _Normalisation(Layer):
     eps: float
 
     def __post_init__(self) -> None:
-        put(self, gamma=non_negative_number("gamma", self.gamma), eps=scalar("eps", non_negative("eps", self.eps)))
+        put(self, gamma=non_negative_number("gamma", self.gamma), eps=non_negative_number("eps", self.eps))
         put(self, beta=real_number("beta", self.beta))
 
     def after(self, signal: Signal, width: int | None = None) -> Signal:
@@ -257,7 +246,7 @@ class RMSNorm(_Normalisation):
     eps: float = 1e-6
 
     def __post_init__(self) -> None:
-        put(self, gamma=non_negative_number("gamma", self.gamma), eps=scalar("eps", non_negative("eps", self.eps)))
+        put(self, gamma=non_negative_number("gamma", self.gamma), eps=non_negative_number("eps", self.eps))
 
 
 @dataclass(frozen=True, slots=True, repr=False)

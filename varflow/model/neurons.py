@@ -22,18 +22,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from typing import Any
 
-from varflow._checks import (
-    DomainError,
-    flag,
-    instance,
-    integer,
-    non_negative,
-    numbers,
-    positive_number,
-    put,
-    real_number,
-    scalar,
-)
+from varflow._checks import DomainError, flag, instance, integer, non_negative, positive_number, put, real_number, scalar
 from varflow.model.over_neurons import OverNeurons, differs, over_neurons, values_of
 from varflow.model.resets import Reset, named, rule_of
 
@@ -157,7 +146,7 @@ class Neuron:
 
     def fires_at(self, membrane: float) -> bool:
         """True if a membrane of exactly this value spikes (``>`` or ``≥``, by ``strict``) in any neuron."""
-        membrane = scalar("membrane", numbers("membrane", membrane))
+        membrane = real_number("membrane", membrane)
         if isinstance(self.threshold, OverNeurons):
             return membrane > self.threshold.smallest
         return membrane > self.threshold or (membrane == self.threshold and not self.strict)

@@ -357,15 +357,8 @@ def sinabs_lif(
     fraction = 1.0 if taken is None else float(taken) / positive_number("spike_threshold", spike_threshold)
     lowest = None if min_v_mem is None else _lowest(min_v_mem, spike_threshold)
     reset = Reset(threshold=fraction, counts=not single, lowest=lowest) if subtract else Reset(membrane=1.0, lowest=lowest)
-    return Neuron(
-        threshold,
-        decay=decay,
-        input_scale=scale if tau_syn is None else scale * filtered,
-        reset=reset,
-        strict=False,
-        synaptic_decay=filtered,
-        detach_reset=not subtract,
-    )
+    synapse: dict[str, Any] = {"input_scale": scale if tau_syn is None else scale * filtered, "synaptic_decay": filtered}
+    return Neuron(threshold, decay=decay, reset=reset, strict=False, detach_reset=not subtract, **synapse)
 
 
 def _lowest(min_v_mem: Any, spike_threshold: Any) -> float:

@@ -120,8 +120,8 @@ class Windows(NamedTuple):
     """Windows over a map, with zeros in the padding; (rows, columns) of each extent."""
 
     size: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
     dilation: tuple[int, int] = (1, 1)
 
     @property
@@ -129,13 +129,16 @@ class Windows(NamedTuple):
         """Zeros to the left, right, top and bottom."""
         return [*[self.padding[1]] * 2, *[self.padding[0]] * 2]
 
+    def sides(self, area: Sequence[int]) -> tuple[int, ...]:
+        """Height and width of the map that they make; below 1 if they do not fit."""
+        extents = zip(area, *self, strict=True)
+        return tuple((side + 2 * pad - gap * (size - 1) - 1) // stride + 1 for side, size, stride, pad, gap in extents)
+
     def over(self, layer: Layer, area: Sequence[int]) -> tuple[int, ...]:
-        """Height and width of the map that they make."""
-        reach = [gap * (size - 1) + 1 for size, gap in zip(self.size, self.dilation, strict=True)]
-        if any(each > side + 2 * pad for each, side, pad in zip(reach, area, self.padding, strict=True)):
+        """The sides, for a layer; DomainError if its windows do not fit."""
+        if min(sides := self.sides(area)) < 1:
             raise DomainError("layers", layer, f"has a window larger than the map it receives, {area[0]} × {area[1]}")
-        extents = zip(area, reach, self.padding, self.stride, strict=True)
-        return tuple((side + 2 * pad - each) // stride + 1 for side, each, pad, stride in extents)
+        return sides
 
 
 def has_own_gain(drive: Inputs | SpikeTrains) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, ParamSpec
 
 import numpy as np
 
-from varflow._checks import DomainError, called, choice, numbers, positive_number, positive_scale, put, said, scalar
+from varflow._checks import DomainError, called, choice, numbers, positive_number, put, said
 
 Shape = tuple[Any, ...]  # family, peak and width, or ψ itself and its kinks
 
@@ -147,7 +147,7 @@ class Surrogate:
             raise DomainError("function", self.function, "applies to the family 'own' only")
         for name in ("peak", "width"):
             try:
-                put(self, **{name: scalar(name, positive_scale(name, getattr(self, name)))})
+                put(self, **{name: positive_number(name, getattr(self, name))})
             except DomainError as error:
                 if self.formula is None:
                     raise

@@ -14,18 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import (
-    SMALLEST_SCALE,
-    DomainError,
-    choice,
-    integer,
-    positive,
-    positive_number,
-    probability,
-    put,
-    real_number,
-    scalar,
-)
+from varflow._checks import SMALLEST_SCALE, DomainError, choice, integer, positive_number, probability, put, real_number
 from varflow._lazy import names_of
 from varflow.model import weight_families as families
 from varflow.model.weight_distribution import WeightDistribution
@@ -149,7 +138,7 @@ def lognormal(sigma: float = 1.0) -> WeightLaw:
     >>> vf.weights.lognormal(0.5)
     lognormal(0.5)
     """
-    number = scalar("sigma", positive("sigma", sigma))
+    number = positive_number("sigma", sigma)
     if not 1e-3 <= number <= families.LARGEST_SIGMA:
         raise DomainError("sigma", sigma, f"must lie between 0.001 and {families.LARGEST_SIGMA:g}")
     return weight_law(families.LogNormalWeights(number))

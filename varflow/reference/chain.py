@@ -1,8 +1,8 @@
 """Narrow networks with normal weights, exactly, in mpmath: the Markov chain of spike counts as a full transition matrix.
 
 Given ``K`` spikes in one layer, the potentials of the next are independent ``N(m_g K/n, g² K/n + σ_b²)``, so
-``K' | K ~ Binomial(n, π_K)``. Layers have equal width, no memory, and spike at ``u > θ``. Networks conditioned on being alive
-are in ``survivors``, inverse problems in ``inverse``.
+``K' | K ~ Binomial(n, π_K)``. Layers have equal width, no memory, and spike at ``u > θ``. Deep networks, also conditioned on
+being alive, are in ``deep``, inverse problems in ``inverse``.
 """
 
 from __future__ import annotations

@@ -180,17 +180,14 @@ def _settled(rows: list[list[Any]], low: int, high: int, *, averaged: bool) -> l
 
     Power iteration; two consecutive layers are ``averaged`` where alternation has to die out.
     """
-    inside, inertia = range(low + 1, high), mpf(averaged) / 2
-    distribution = [mpf(1) / len(inside) if count in inside else mpf(0) for count in range(len(rows))]
+    inside, inertia = rows[low + 1 : high], mpf(averaged) / 2
+    distribution = [mpf(1) / len(inside)] * len(inside)
     for _ in range(LONGEST):
-        before, following = distribution, push(distribution, rows)
-        total = mp.fsum(following[low + 1 : high])
-        distribution = [
-            (1 - inertia) * following[count] / total + inertia * before[count] if count in inside else mpf(0)
-            for count in range(len(rows))
-        ]
+        before, following = distribution, push(distribution, inside)[low + 1 : high]
+        total = mp.fsum(following)
+        distribution = [(1 - inertia) * p / total + inertia * q for p, q in zip(following, before, strict=True)]
         if all(abs(p - q) <= mpf(10) ** (5 - mp.dps) * p for p, q in zip(distribution, before, strict=True)):
-            return distribution
+            return [mpf(0)] * (low + 1) + distribution + [mpf(0)] * (len(rows) - high)
     raise ConvergenceError(f"the quasi-stationary distribution did not settle within {LONGEST} layers", distribution)
 
 

@@ -104,16 +104,10 @@ def integral(function: Callable[[Any], Any], ends: Iterable[Any], digits: int) -
 
 def roots_between(function: Callable[[Any], Any], ends: list[Any], digits: int) -> list[Any]:
     """One root for each interval whose ends differ in sign, and every end that is a root."""
-    roots = []
     values = [function(end) for end in ends]
-    for index in range(len(ends) - 1):
-        if values[index] == 0:
-            roots.append(ends[index])
-        elif values[index] * values[index + 1] < 0:
-            roots.append(root_between(function, ends[index], ends[index + 1], digits))
-    if ends and values[-1] == 0:
-        roots.append(ends[-1])
-    return roots
+    at_ends = [end for end, value in zip(ends, values, strict=True) if value == 0]
+    differing = [pair for pair, (a, b) in zip(pairwise(ends), pairwise(values), strict=True) if a * b < 0]
+    return sorted([*at_ends, *(root_between(function, *pair, digits) for pair in differing)])
 
 
 def first_power(holds: Callable[[Any], bool], start: Any, *, factor: Any = 2) -> Any:

@@ -162,10 +162,14 @@ def _silence(layer: ReferenceLayer, digits: int) -> ExactFixedPoint:
 
 
 def _point(layer: ReferenceLayer, variance: Any, digits: int) -> ExactFixedPoint:
-    multiplier, residual = layer.slope(variance), layer.excess(variance)
+    stability = _stability(layer.slope(variance), layers=1)
+    return ExactFixedPoint(variance, layer.rate(variance), *stability, layer.excess(variance), digits=digits)
+
+
+def _stability(multiplier: Any, layers: int) -> tuple[Any, bool, Any]:
+    """The multiplier over so many layers, whether deviations shrink, and the layers in which they do by a factor e."""
     size = abs(multiplier)
-    scale = mpf(0) if size == 0 else mp.inf if size == 1 else -1 / mp.log(size)
-    return ExactFixedPoint(variance, layer.rate(variance), multiplier, bool(size < 1), scale, residual, digits=digits)
+    return multiplier, bool(size < 1), mpf(0) if size == 0 else mp.inf if size == 1 else -layers / mp.log(size)
 
 
 def _monotone_pieces(layer: ReferenceLayer) -> list[Any]:
@@ -270,7 +274,5 @@ def _cycle(layer: ReferenceLayer, high: Any) -> Cycle:
     low = _image(layer, high)
     flat = abs(layer.z(low)) >= FURTHEST
     multiplier = mpf(0) if flat else layer.slope(low) * layer.slope(high)
-    size = abs(multiplier)
-    scale = mpf(0) if size == 0 else mp.inf if size == 1 else -2 / mp.log(size)
-    residual = _image(layer, low) - high
-    return Cycle((low, high), (_rate(layer, low), _rate(layer, high)), multiplier, bool(size < 1), scale, residual)
+    stability = _stability(multiplier, layers=2)
+    return Cycle((low, high), (_rate(layer, low), _rate(layer, high)), *stability, _image(layer, low) - high)

@@ -76,8 +76,7 @@ def mean_field_in_time(network: Network, *, digits: int = 50) -> ExactMeanFieldI
     mean, covariance = [mpf(0)] * T, _drive(network)
     layers = []
     for gain, mean_gain in zip([*network.gains[1:].tolist(), 0.0], [*network.mean_gains[1:].tolist(), 0.0], strict=True):
-        mu = _product(kernel, mean)
-        V = _sandwich(kernel, covariance)
+        mu, V = list(kernel * mp.matrix(mean)), (kernel * mp.matrix(covariance) * kernel.T).tolist()
         M = _second_moments(theta, neuron.strict, mu, V, digits)
         rates = [M[t][t] for t in range(T)]
         layers.append(([V[t][t] for t in range(T)], mu, rates, M))
@@ -105,20 +104,11 @@ def _drive(network: Network) -> list[list[Any]]:
     return [[mpf(x) for x in row] for row in drive.covariance(T)[0].tolist()]
 
 
-def _kernel(neuron: Neuron, T: int) -> list[list[Any]]:
-    """``H_t = Σ_s kernel[t][s] I_s``."""
+def _kernel(neuron: Neuron, T: int) -> Any:
+    """The matrix of ``H_t = Σ_s kernel[t, s] I_s``."""
     scale, beta, alpha = (mpf(x) for x in (neuron.input_scale, neuron.decay, neuron.synaptic_decay))
     answer = [scale * mp.fsum(beta**i * alpha ** (j - i) for i in range(j + 1)) for j in range(T)]
-    return [[answer[t - s] if s <= t else mpf(0) for s in range(T)] for t in range(T)]
-
-
-def _product(kernel: list[list[Any]], values: list[Any]) -> list[Any]:
-    return [mp.fsum(a * x for a, x in zip(row, values, strict=True)) for row in kernel]
-
-
-def _sandwich(kernel: list[list[Any]], covariance: list[list[Any]]) -> list[list[Any]]:
-    half = [_product(kernel, list(column)) for column in zip(*covariance, strict=True)]  # (K C)ᵀ: rows are s
-    return [_product(kernel, list(column)) for column in zip(*half, strict=True)]
+    return mp.matrix([[answer[t - s] if s <= t else mpf(0) for s in range(T)] for t in range(T)])
 
 
 def _second_moments(theta: Any, strict: bool, mu: list[Any], V: list[list[Any]], digits: int) -> list[list[Any]]:

@@ -154,14 +154,10 @@ class FixedPoints(Points[FixedPoint]):
         how = "complete" if self.complete else f"scanned, step {self.resolution:.2g} in ln p" if self.resolution else "scanned"
         title = f"FixedPoints ({how}{basin(self, lambda edge: f'{edge:.8g}')})"
         header = ("variance", "firing_rate", "multiplier", "depth_scale", "stability")
-        rows = [
-            (f"{p.variance:.8g}", f"{p.firing_rate:.6g}", f"{p.multiplier:.6g}", f"{p.depth_scale:.4g}", _stability(p))
-            for p in self
-        ]
+        rows = [(f"{p.variance:.8g}", f"{p.firing_rate:.6g}", *_described(p)) for p in self]
         for cycle in self.cycles:
-            numbers = f"{cycle.multiplier:.6g}", f"{cycle.depth_scale:.4g}", f"{_stability(cycle)} cycle"
             phases = zip(cycle.variances, cycle.firing_rates, strict=True)
-            rows += [(f"{variance:.8g}", f"{rate:.6g}", *numbers) for variance, rate in phases]
+            rows += [(f"{variance:.8g}", f"{rate:.6g}", *_described(cycle)) for variance, rate in phases]
         return Table(title, "{:>14} {:>12} {:>11} {:>12}  {}", rows, header, self._unsettled())
 
     def _unsettled(self) -> tuple[str, ...]:
@@ -177,8 +173,13 @@ def basin(points: FixedPoints, written: Callable[[Any], str]) -> str:
     return f"; basin of {state} up to V = {written(points.basin_edge)}" if points.basin_edge else ""
 
 
-def _stability(point: FixedPoint | Cycle) -> str:
-    return "stable" if point.stable else "unstable"
+def _stability(state: Any) -> str:
+    return "stable" if state.stable else "unstable"
+
+
+def _described(state: Any) -> tuple[str, ...]:
+    """Multiplier, depth scale and stability."""
+    return f"{state.multiplier:.6g}", f"{state.depth_scale:.4g}", _stability(state) + " cycle" * isinstance(state, Cycle)
 
 
 def in_full(
@@ -247,10 +248,7 @@ class CorrelationFixedPoints(Points[CorrelationFixedPoint]):
 
     def _table(self) -> Table:
         title = f"CorrelationFixedPoints (θ = {self.threshold:g}, V = {self.variance:g})"
-        rows = [
-            (f"{p.overlap:.8g}", f"{p.multiplier:.6g}", f"{p.depth_scale:.4g}", "stable" if p.stable else "unstable")
-            for p in self
-        ]
+        rows = [(f"{p.overlap:.8g}", *_described(p)) for p in self]
         return Table(title, "{:>12} {:>11} {:>12}  {}", rows, ("overlap", "multiplier", "depth_scale", "stability"))
 
 

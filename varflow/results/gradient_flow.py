@@ -178,18 +178,12 @@ class Trainability(ReadOnly, Exported, Shown):
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``weighted_layer`` and ``other``, the similar and the different input."""
-        variables = {
-            "correlations": (("weighted_layer", "other"), self.correlations),
-            "correlations_error": (("weighted_layer", "other"), self.error["correlations"]),
-            "norms": ("weighted_layer", self.norms),
-            "persistence": ("weighted_layer", self.persistence),
-            "persistence_error": ("weighted_layer", self.error["persistence"]),
-            "mean_persistence": ((), self.mean_persistence),
-            "persistence_depth": ((), self.persistence_depth),
-            "overlaps": ("other", self.overlaps),
-            "contrast": ((), self.contrast),
-            "contrast_error": ((), self.error["contrast"]),
-        }
+        over: dict[str, Any] = dict.fromkeys(("mean_persistence", "persistence_depth", "contrast"), ())
+        over |= {"correlations": ("weighted_layer", "other"), "overlaps": "other"}
+        over |= dict.fromkeys(("norms", "persistence"), "weighted_layer")
+        variables = {name: (axes, getattr(self, name)) for name, axes in over.items()}
+        errors = ("correlations", "persistence", "contrast")
+        variables |= {f"{name}_error": (over[name], self.error[name]) for name in errors}
         axes = numbered(weighted_layer=len(self.norms)) | {"other": ("other", ["similar", "different"])}
         return dataset(variables, axes, network=self.network, surrogate=self.surrogate)
 

@@ -288,7 +288,8 @@ class ModelPlan(Exported, Shown):
         given = dict.fromkeys(repr(layer.surrogate) for layer in self.layers if layer.surrogate is not None)
         advice = [found.words for found in (self.learning, self.learning_rate) if found is not None]
         notes = [*advice, *(f"neurons have the surrogate {psi}" for psi in given), *self.notes]
-        title = f"ModelPlan, {several(self.steps, 'step')}, survival {self.survival:.3g}{'' if self.filled else ' (no weights set)'}"
+        unset = "" if self.filled else " (no weights set)"
+        title = f"ModelPlan, {several(self.steps, 'step')}, survival {self.survival:.3g}{unset}"
         header = ("layer", "fan-in", "gain", "weight std", "late rate", "batch", "fresh", "set by")
         layout = f"{{:<{max(longest, 5)}}} {{:>8}} {{:>9}} {{:>10}} {{:>18}} {{:>7}} {{:>7}}  {{}}"
         return Table(title, layout, rows, header, notes, "  ! ")

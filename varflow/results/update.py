@@ -188,21 +188,14 @@ class OptimizerStep(ReadOnly, Exported, Shown):
         """An ``xarray.Dataset`` over ``layer``, by name."""
         numbers = {name: ((), getattr(self, name)) for name in ("learning_rate", "change", *RATES)}
         variables = {name: ("layer", getattr(self, name)) for name in STEP} | numbers
-        return dataset(
-            variables, {"layer": ("layer", list(self.layers))}, optimizer=self.optimizer, notes="; ".join(self.notes)
-        )
+        names = {"layer": ("layer", list(self.layers))}
+        return dataset(variables, names, optimizer=self.optimizer, notes="; ".join(self.notes))
 
     def _table(self) -> Table:
         size = max(6, *map(len, self.layers))
         rows = [(name, *(measured(value, ".3g") for value in self.of(name).values())) for name in self.layers]
-        return Table(
-            f"OptimizerStep of {self.optimizer}",
-            f"{{:<{size}}}{' {:>9}' * len(STEP)}",
-            rows,
-            ("neuron", *STEP),
-            self.notes,
-            "  ",
-        )
+        layout = f"{{:<{size}}}{' {:>9}' * len(STEP)}"
+        return Table(f"OptimizerStep of {self.optimizer}", layout, rows, ("neuron", *STEP), self.notes, "  ")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -234,11 +227,8 @@ class CoordinateCheck(ReadOnly, Exported, Shown):
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``layer``, ``width`` and ``repeat``."""
-        variables = {
-            "change": (("width", "repeat", "layer"), self.change),
-            "slope": ("layer", self.slope),
-            "error": ("layer", self.error),
-        }
+        variables: dict[str, Any] = {name: ("layer", getattr(self, name)) for name in ("slope", "error")}
+        variables["change"] = (("width", "repeat", "layer"), self.change)
         axes = {"layer": ("layer", list(self.layers)), "width": ("width", self.widths)}
         return dataset(variables, axes, quantity=self.quantity)
 

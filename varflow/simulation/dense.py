@@ -9,16 +9,17 @@ that its numbers do not depend on other networks in a sweep.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from threading import Event
+from typing import Any
 from zlib import crc32
 
 import numpy as np
 import torch
 
 from varflow._checks import DomainError
-from varflow.model.drives import ConstantCurrents, Drive, Given, Inputs, SpikeTrains, White
+from varflow.model.drives import ConstantCurrents, Inputs, SpikeTrains, White
 from varflow.model.network import Network
 from varflow.model.weights import NAMES, WeightLaw
 from varflow.simulation.measures import Measures
@@ -44,7 +45,7 @@ def driven(
         seen = (chunk * streams.repeats + np.arange(streams.repeats)) % len(table)
         return torch.from_numpy(table[seen]).to(streams.device)
 
-    def received(drive: Drive) -> torch.Tensor:
+    def received(drive: Any) -> torch.Tensor:
         """Shape (wanted, steps or 1, width)."""
         if isinstance(drive, ConstantCurrents):
             return drive.std * draws().normals(width)[:wanted, None].double()
@@ -58,9 +59,7 @@ def driven(
             trains, rates = draws("trains"), rows(drive.rates)
             arrived = torch.stack([trains.trains(rates, drive.kind)[:wanted] for _ in range(steps)], 1)
             return _of_spikes(draws(), arrived, law, drive.input_gain, width, dtype)
-        if isinstance(drive, Given):
-            return rows(drive.currents)[:wanted]
-        raise NotImplementedError(repr(drive))
+        return rows(drive.currents)[:wanted]  # Given
 
     for drive in dict.fromkeys(network.drive for network in networks):
         arriving = received(drive)
@@ -103,7 +102,7 @@ def _of_spikes(
 class Columns:
     """Parameters of the configurations that are still active, each of shape (configurations, 1)."""
 
-    place: torch.Tensor  # index within the batch, shape (configurations,)
+    place: torch.Tensor  # index within the batch
     depth: torch.Tensor
     silence_is_absorbing: torch.Tensor
     scales: torch.Tensor  # (depth, configurations, 1): a present connection has the weight scale · core + shift
@@ -112,15 +111,8 @@ class Columns:
     cells: Cells
 
     def only(self, active: torch.Tensor) -> Columns:
-        return Columns(
-            place=self.place[active],
-            depth=self.depth[active],
-            silence_is_absorbing=self.silence_is_absorbing[active],
-            scales=self.scales[:, active],
-            shifts=self.shifts[:, active],
-            bias_std=self.bias_std[active],
-            cells=self.cells.only(active),
-        )
+        tensors = {field.name: getattr(self, field.name)[..., active, :] for field in fields(self)[:-1]}
+        return Columns(**tensors, cells=self.cells.only(active))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -174,7 +166,7 @@ class DenseNetworks(PlainChains):
             counts = spikes.sum(-1, dtype=torch.float64)
             if not counts.isfinite().all():
                 _raise_explosion(self, columns, counts)
-            measures.record(layer, columns.place, membranes, counts, measures.gram(spikes))
+            measures.record(layer, columns.place[:, 0], membranes, counts, measures.gram(spikes))
             if layer + 1 == len(self.widths):
                 break
             active = _active(counts, columns, layer)
@@ -194,7 +186,7 @@ class DenseNetworks(PlainChains):
         connections = np.stack([_connections(network, depth) for network in self.networks], axis=1)
         scales, shifts = torch.tensor(connections, dtype=torch.float64, device=device).permute(2, 0, 1)[..., None]
         return Columns(
-            place=torch.arange(len(self.networks), device=device),
+            place=torch.arange(len(self.networks), device=device)[:, None],
             depth=column([network.depth for network in self.networks]),
             silence_is_absorbing=column([network.silence_is_absorbing for network in self.networks], torch.bool),
             scales=scales,
@@ -238,7 +230,7 @@ def _stream(law: WeightLaw) -> int:
 
 
 def _raise_explosion(batch: DenseNetworks, columns: Columns, counts: torch.Tensor) -> None:
-    exploded = columns.place[~counts.isfinite().all(-1).all(0)][0]
+    exploded = columns.place[:, 0][~counts.isfinite().all(-1).all(0)][0]
     raise DomainError("gain", batch.networks[exploded].gain, "makes the spike counts grow beyond double precision; lower it")
 
 

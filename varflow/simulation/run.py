@@ -216,12 +216,10 @@ def _fits_in_memory(batches: Sequence[Batch], repeats: int, threads: int, second
     """Raise DomainError where the results or the potentials of a layer would not fit into memory, before drawing anything."""
     from varflow.simulation.measures import names
 
-    sizes = [
-        sum(batch.steps**axes for axes in names(batch.steps, second_moments).values()) * len(batch.widths) for batch in batches
-    ]
-    sizes = [8 * repeats * len(batch.networks) * size for batch, size in zip(batches, sizes, strict=True)]
+    each = [sum(batch.steps**axes for axes in names(batch.steps, second_moments).values()) for batch in batches]
+    layers = sum(len(batch.networks) * len(batch.widths) * size for batch, size in zip(batches, each, strict=True))
     hint = ", or second_moments=False" if second_moments and any(batch.steps > 1 for batch in batches) else ""
-    room("repeats", repeats, sum(sizes), f"the results of every layer: take fewer repeats, layers or steps{hint}")
+    room("repeats", repeats, 8 * repeats * layers, f"the results of every layer: take fewer repeats, layers or steps{hint}")
     for batch in batches:
         networks = len(batch.networks) * min(repeats, batch.streams.repeats)
         potentials = BYTES * batch.numbers * networks * min(threads, -(-repeats // batch.streams.repeats))
@@ -325,19 +323,11 @@ def blocks_of(batch: Batch, repeats: int, label: dict[str, Any]) -> Iterator[tup
 
 
 def simulated(
-    networks: Sequence[Network],
-    first: int,
-    repeats: int,
-    seed: int,
-    engine: str,
-    device: str,
-    dtype: str,
-    stop: Event,
-    second_moments: bool = True,
+    networks: Sequence[Network], first: int, repeats: int, stop: Event, second_moments: bool = True, **label: Any
 ) -> dict[str, np.ndarray]:
     """``repeats`` networks of each description from chunk ``first`` on, of shape (networks, repeats, depth[, steps…])."""
     with exact_products():
-        (batch,) = batches_of(networks, repeats=repeats, seed=seed, engine=engine, device=device, dtype=dtype)
+        (batch,) = batches_of(networks, repeats=repeats, **label)
         parts = [batch.simulate(first + index, wanted, stop, second_moments) for index, wanted in batch.streams.chunks(repeats)]
     joined = {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
     return {name: np.ascontiguousarray(values) for name, values in joined.items()}  # engines differ in which axis comes first

@@ -159,11 +159,9 @@ def fixed_points(
         return one_root(layer, at_fixed_points(layer)) if layer.threshold.is_negative else three_roots(layer)
     amplitude, rate = _exponential(layer.law)
     if amplitude is None or layer.bias != 0:
-        raise DomainError(
-            "distribution" if amplitude is None else "bias_std",
-            distribution if amplitude is None else bias_std,
-            "has no known closed form; vf.fixed_points gives numbers, vf.symbolic.fixed_point_condition the equation",
-        )
+        argument, given = ("distribution", distribution) if amplitude is None else ("bias_std", bias_std)
+        rule = "has no known closed form; vf.fixed_points gives numbers, vf.symbolic.fixed_point_condition the equation"
+        raise DomainError(argument, given, rule)
     return _lambert(layer, amplitude, rate)
 
 

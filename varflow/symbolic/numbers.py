@@ -35,7 +35,8 @@ def value(expression: Any, point: Values) -> Any:
     for symbol in sorted(expression.free_symbols, key=str):
         if symbol not in point:
             raise DerivationError(f"{symbol} has no value: it is neither a parameter nor a quantity of the derivation")
-    outer = (term for term in _integrals(expression) if term.free_symbols <= point.keys())  # others are within a sum
+    integrals_in = _largest(expression, lambda e: isinstance(e, sympy.Integral))
+    outer = (term for term in integrals_in if term.free_symbols <= point.keys())  # others are within a sum
     places = {term: sympy.Symbol(f"integral_{i}") for i, term in enumerate(dict.fromkeys(outer))}
     given = lambda term: tuple((symbol, point[symbol]) for symbol in term.free_symbols)  # noqa: E731
     integrals = {place: _integrated(term, given(term), mp.prec) for term, place in places.items()}
@@ -43,13 +44,13 @@ def value(expression: Any, point: Values) -> Any:
     return number.real if isinstance(number, mp.mpc) else mpf(number)
 
 
-def _integrals(expression: Any) -> Iterator[Any]:
-    """The integrals of an expression, without those inside another."""
-    if isinstance(expression, sympy.Integral):
+def _largest(expression: Any, holds: Callable[[Any], bool]) -> Iterator[Any]:
+    """The subexpressions for which this holds, without those inside another."""
+    if holds(expression):
         yield expression
     else:
         for argument in expression.args:
-            yield from _integrals(argument)
+            yield from _largest(argument, holds)
 
 
 @lru_cache(maxsize=256)
@@ -81,7 +82,9 @@ def as_function(symbols: tuple[Any, ...], expression: Any, modules: str) -> Call
 
 def _in_digits(places: dict[Any, Any], expression: Any) -> Callable[..., Any]:
     """A function at mpmath's working precision; its constants are computed once per precision, not at every occurrence."""
-    constants = {number: sympy.Symbol(f"constant_{i}") for i, number in enumerate(dict.fromkeys(_constants(expression)))}
+    constants = {
+        number: sympy.Symbol(f"constant_{i}") for i, number in enumerate(dict.fromkeys(_largest(expression, _constant)))
+    }
     make = lambda given, e: _compiled(given, e, [functions() | {"endless_sum": endless_sum}], _Mpmath(_SETTINGS))  # noqa: E731
     inner = make((*places.values(), *constants.values()), expression.xreplace(places | constants))
     if not constants:
@@ -96,14 +99,9 @@ def _compiled(arguments: Iterable[Any], expression: Any, modules: list[Any], pri
     return sympy.lambdify(tuple(arguments), expression, modules, printer=printer, cse=cse, docstring_limit=0)
 
 
-def _constants(expression: Any) -> Iterator[Any]:
-    """The largest subexpressions without symbols, except plain numbers."""
-    if isinstance(expression, sympy.Expr) and not expression.free_symbols:
-        if not expression.is_Number:
-            yield expression
-    else:
-        for argument in expression.args:
-            yield from _constants(argument)
+def _constant(expression: Any) -> bool:
+    """True for what has no symbols and is more than a plain number."""
+    return isinstance(expression, sympy.Expr) and not expression.free_symbols and not expression.is_Number
 
 
 def _constants_in_double(expression: Any) -> Any:

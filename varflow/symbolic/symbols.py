@@ -8,7 +8,7 @@ declared signs.
 from __future__ import annotations
 
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 from numbers import Rational as RationalNumber
 from numbers import Real
 from typing import Any
@@ -154,24 +154,9 @@ def _root(root: ImplicitRoot, prec: int) -> Any:
         return sympy.lambdify((), root, [functions(), "mpmath"])()._mpf_
 
 
-def above(left: Any, right: Any) -> Any:
-    """``left > right``."""
-    return sympy.StrictGreaterThan(left, right, evaluate=False)
-
-
-def below(left: Any, right: Any) -> Any:
-    """``left < right``."""
-    return sympy.StrictLessThan(left, right, evaluate=False)
-
-
-def at_least(left: Any, right: Any) -> Any:
-    """``left ≥ right``."""
-    return sympy.GreaterThan(left, right, evaluate=False)
-
-
-def at_most(left: Any, right: Any) -> Any:
-    """``left ≤ right``."""
-    return sympy.LessThan(left, right, evaluate=False)
+# Relations that sympy leaves as they are.
+above, below = partial(sympy.StrictGreaterThan, evaluate=False), partial(sympy.StrictLessThan, evaluate=False)
+at_least, at_most = partial(sympy.GreaterThan, evaluate=False), partial(sympy.LessThan, evaluate=False)
 
 
 def all_of(*conditions: Any) -> Any:

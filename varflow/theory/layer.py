@@ -15,7 +15,7 @@ import numpy as np
 
 from varflow._checks import DomainError, instance
 from varflow.model.build import chain_parts
-from varflow.model.distributions import distribution
+from varflow.model.distributions import distribution, standardised
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import OverNeurons, averaged, plus
@@ -122,13 +122,7 @@ def standardised_threshold(threshold: Any, mean: np.ndarray, variance: np.ndarra
     """
     if np.ndim(threshold):
         mean, variance = np.expand_dims(mean, -1), np.expand_dims(variance, -1)
-    margin = threshold - mean
-    with np.errstate(divide="ignore", invalid="ignore"):
-        z = margin / np.sqrt(variance)
-    if np.all(variance > 0):
-        return z
-    fires = (margin < 0) | ((margin == 0) & (not strict))
-    return np.where(variance > 0, z, np.where(fires, -np.inf, np.inf))
+    return standardised(threshold - mean, np.sqrt(variance), strict)
 
 
 def _thinned_fourth_cumulant(density: float, mean: float, variance: float, third: float, fourth: float) -> float:

@@ -235,8 +235,6 @@ def _effective_widths(network: Network, layers: list[dict[str, Any]]) -> np.ndar
 
 def _joined(blocks: Sequence[dict[str, Any]], inputs: int) -> dict[str, Any]:
     """One layer, over all inputs."""
-    if len(blocks) == 1:
-        return blocks[0] | {"second_moments": blocks[0]["second_moments"] / inputs}
     joined: dict[str, Any] = {name: np.concatenate(aligned(*(block[name] for block in blocks)), axis=1) for name in PER_INPUT}
     joined["second_moments"] = np.asarray(sum(block["second_moments"] for block in blocks)) / inputs
     joined |= {name: sum(block[name] for block in blocks) for name in ("alone", "average") if name in blocks[0]}

@@ -82,12 +82,16 @@ def scan(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float, res
 
 def _closest_approach(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float) -> float:
     """The minimum of ``|function/y|`` on ``[lo, hi]``, or a point where the sign differs from that at the ends."""
-    side, nearest = np.sign(function(np.array([lo]))[0]), lo
-    for _ in range(6):
-        grid = np.linspace(lo, hi, 33)
-        best = int(np.argmin(side * function(grid) / grid))
-        nearest, lo, hi = grid[best], grid[max(best - 1, 0)], grid[min(best + 1, 32)]
-    return float(nearest)
+    side = np.sign(function(np.array([lo]))[0])
+    return highest(lambda y: -side * function(y) / y, np.linspace(lo, hi, 33), rounds=5)
+
+
+def highest(function: Callable[[np.ndarray], np.ndarray], grid: np.ndarray, *, rounds: int, points: int = 33) -> float:
+    """The point of a grid at which a function is largest, refined so many times around the best one."""
+    for _ in range(rounds):
+        best = int(np.argmax(function(grid)))
+        grid = np.linspace(grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)], points)
+    return float(grid[np.argmax(function(grid))])
 
 
 def rising_root(function: Callable[[float], float], start: float, accuracy: float) -> float:

@@ -27,7 +27,7 @@ from varflow.theory.memoryless.variance_map import depth_scale
 from varflow.theory.operations.visit import IN_INDEX, INFINITE, Batching, Effort, Walk
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
-from varflow.theory.roots import rising_root, scan
+from varflow.theory.roots import highest, rising_root, scan
 from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents, Spikes
 from varflow.theory.walks.signals import signals_walk
@@ -271,13 +271,8 @@ def critical_gain_of_block(layers: Sequence[Layer]) -> float:
     def most(gain: float) -> float:
         """The largest ``F(y)/y - 1``."""
         trial = block.with_free(gain)
-        grid = np.geomspace(*trial.ends, 1024)
-        ratio = trial(grid) / grid - 1
-        for _ in range(6):
-            best = int(np.argmax(ratio))
-            grid = np.linspace(grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)], 33)
-            ratio = trial(grid) / grid - 1
-        return float(ratio.max())
+        ratio = lambda y: trial(y) / y - 1  # noqa: E731
+        return float(ratio(np.array([highest(ratio, np.geomspace(*trial.ends, 1024), rounds=6)]))[0])
 
     least, largest = most(TINY * block.units[0]), most(ANY * block.units[1])
     if least >= 0:  # shortcuts alone keep activity, or the threshold is 0

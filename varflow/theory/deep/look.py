@@ -74,7 +74,7 @@ def next_of_gain(neuron: Neuron, responses: Responses, below: LayerState, gain: 
     """Layer ``number`` above another, through weights of mean 0 and this gain: ``Cov[I_t, I_t'] = g² M(t, t')``."""
     mean, changes = np.zeros_like(below.firing_rate), below.changes
     if changes is not None:
-        changes = replace(changes, mean_change=np.zeros_like(changes.mean_change))
+        changes = changes._replace(mean_change=np.zeros_like(changes.mean_change))
     currents = Currents(mean, below.second_moments, Grid(1, 1, 1, mean.shape[-1]), 1, changes)
     return responses.state(neuron, currents.scaled(np.full((1, 1), gain)), number)
 

@@ -21,16 +21,9 @@ from varflow.theory.finite_width.binomial import TAIL, WHOLE_TAIL, Transition
 from varflow.theory.finite_width.counts import STEP, CountGrid, CountLaw, count_grid
 from varflow.theory.finite_width.firing import firing
 from varflow.theory.finite_width.merged_counts import DenseTransition, merged
-from varflow.theory.finite_width.quasi_stationary import (
-    Lifetime,
-    QuasiStationary,
-    alive_after,
-    quasi_stationary,
-    settled,
-    whole_kernel,
-)
+from varflow.theory.finite_width.quasi_stationary import QuasiStationary, alive_after, quasi_stationary, settled, whole_kernel
 from varflow.theory.finite_width.spike_counts import counts_of
-from varflow.theory.finite_width.stationary import Stationary, layers_until_silence, stationary
+from varflow.theory.finite_width.stationary import Lifetime, Stationary, layers_until_silence, stationary
 from varflow.theory.layer import CountedLayer, layers, one_step, tails
 from varflow.theory.signals.counted import Count
 
@@ -148,7 +141,6 @@ class SpikeChain:
         distinct: dict[Any, Any] = {}
         keys: list[Any] = [None]
         for count, grid in zip(self.counts[1:], self.all_grids[1:], strict=True):
-            assert count.below is not None
             key = count.layer if count.of_neurons else (count.merge, *self._path(keys, count.branch, count.below))
             if key not in distinct:
                 distinct[key] = self._transition(count, grid, tail)
@@ -158,16 +150,14 @@ class SpikeChain:
         self._masses = [self.all_masses[place] for place in self.sent]
 
     def _transition(self, count: Count, grid: CountGrid, tail: float) -> Transition | DenseTransition:
-        assert count.below is not None
         if count.layer is not None:
             return Transition(grid, *firing(count.layer, self.all_grids[count.below].counts), tail)
-        assert count.branch is not None
         branch = self.transitions[count.branch]
         p, q = (branch.p, branch.q) if count.merge == "and" else (branch.q, branch.p)
         inner = [kernel.dense() for kernel in self._path(self.transitions, self.counts[count.branch].below, count.below)]
         return merged(p, q, np.linalg.multi_dot([*inner, np.eye(len(p))]) if inner else None, count.width, tail)
 
-    def _path(self, values: list[Any], last: Any, first: Any) -> list[Any]:
+    def _path(self, values: list[Any], last: int, first: int) -> list[Any]:
         """The values of the counts between two, the first excluded."""
         passed = []
         while last != first:

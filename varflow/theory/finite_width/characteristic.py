@@ -94,40 +94,12 @@ def _fourier(series: np.ndarray, middle: np.ndarray, half: np.ndarray, t: np.nda
 
 
 def _spherical_bessel(z: np.ndarray) -> np.ndarray:
-    """``j_0 … j_15``, shape (16, *z.shape): upward recurrence where it is stable, else Miller's downward recurrence."""
-    flat = z.ravel()
-    out = np.empty((DEGREE + 1, flat.size))
-    large = flat > DEGREE + 1
-    out[:, large], out[:, ~large] = _upward(flat[large]), _downward(flat[~large])
-    return out.reshape(DEGREE + 1, *z.shape)
+    """``j_0 … j_15``, shape (16, *z.shape): the recurrence downwards from the last two, scaled to the first two."""
+    from scipy.special import spherical_jn
 
-
-def _upward(z: np.ndarray) -> np.ndarray:
-    out = np.empty((DEGREE + 1, z.size))
-    out[0] = np.sin(z) / z
-    out[1] = (out[0] - np.cos(z)) / z
-    for k in range(1, DEGREE):
-        out[k + 1] = (2 * k + 1) / z * out[k] - out[k - 1]
-    return out
-
-
-def _downward(z: np.ndarray) -> np.ndarray:
-    """Started at order 40 and scaled to the closed form of ``j_0`` or ``j_1``; for small ``z``, three terms of the series."""
-    near = z < 1e-2
-    safe = np.where(near, 1.0, z)
-    upper, current = np.zeros(z.size), np.full(z.size, 1e-250)
-    out = np.empty((DEGREE + 1, z.size))
-    for k in range(40, -1, -1):
-        if k <= DEGREE:
-            out[k] = current
-        upper, current = current, (2 * k + 1) / safe * current - upper
-    first = np.sin(safe) / safe
-    second = (first - np.cos(safe)) / safe
-    by_first = np.abs(first) > np.abs(second)
-    out *= np.where(by_first, first / out[0], second / out[1])
-    leading = np.ones(np.count_nonzero(near))
-    for k in range(DEGREE + 1):
-        square = z[near] ** 2
-        out[k, near] = leading * (1 - square / (4 * k + 6) * (1 - square / (8 * k + 20)))
-        leading = leading * z[near] / (2 * k + 3)
-    return out
+    z = np.maximum(z, 1e-15)  # j_15 of a smaller one underflows
+    bessel = [spherical_jn(DEGREE, z), spherical_jn(DEGREE - 1, z)]
+    for k in range(DEGREE - 1, 0, -1):
+        bessel.append((2 * k + 1) / z * bessel[-1] - bessel[-2])
+    scale = np.hypot(spherical_jn(0, z), spherical_jn(1, z)) / np.hypot(bessel[-1], bessel[-2])
+    return scale * np.array(bessel[::-1])

@@ -265,43 +265,37 @@ class _Well:
 
     def way_out(self, phase: np.ndarray, layers: int) -> Leg:
         """The unstable manifold of the stable state, followed for so many layers."""
-        p, m = self.stable
-        curvature = (1 - m**2) / (p * (1 - p)) + 0 * phase
-        distance = START * (p - self.edge.p) * m**-phase
-        x, slope, momentum = p - distance, distance * np.log(m), -curvature * distance
-        action, log_amplitude, visited = curvature * distance**2 / 2, 0.5 * np.log(curvature / (2 * np.pi)), [x]
-        for _ in range(layers):
-            rate, steepness, _ = _response(self.s, x)
-            y = rate + momentum * rate * (1 - rate) / steepness
-            cost = _cost(self.s, x, y)
-            stiffness = curvature + cost.xx
-            action = action + cost.value
-            log_amplitude = log_amplitude - 0.5 * np.log(stiffness / cost.yy)
-            slope = -slope * stiffness / cost.xy
-            curvature = cost.yy - cost.xy**2 / stiffness
-            x, momentum = y, cost.y
-            visited.append(x)
-        return Leg(x, slope, momentum, action, curvature, log_amplitude, visited)
+        return self._way(self.stable, self.edge, phase, layers, onward=True)
 
     def way_in(self, phase: np.ndarray, layers: int) -> Leg:
         """The stable manifold of the edge, followed backwards for so many layers."""
-        p, m = self.edge
-        curvature = (m**2 - 1) / (p * (1 - p)) + 0 * phase
-        distance = START * (self.stable.p - p) * m**-phase
-        y, slope, momentum = p + distance, -distance * np.log(m), -curvature * distance
-        action, visited = curvature * distance**2 / 2, [y]
-        log_amplitude = -0.5 * np.log(2 * np.pi * curvature) - np.log(distance)
+        return self._way(self.edge, self.stable, phase, layers, onward=False)
+
+    def _way(self, start: State, other: State, phase: np.ndarray, layers: int, onward: bool) -> Leg:
+        """The manifold that leaves one state towards the other, with the costs of the layers ``onward`` or backwards."""
+        p, m = start
+        curvature = np.abs(1 - m**2) / (p * (1 - p)) + 0 * phase
+        offset = START * (other.p - p) * m**-phase
+        x, slope, momentum = p + offset, -offset * np.log(m), (1 if onward else -1) * curvature * offset
+        action, visited = curvature * offset**2 / 2, [x]
+        log_amplitude = 0.5 * np.log(curvature / (2 * np.pi)) - (0.0 if onward else np.log(curvature * offset))
         for _ in range(layers):
-            x = (self.s / ndtri(expit(logit(y) - momentum))) ** 2
-            cost = _cost(self.s, x, y)
-            stiffness = curvature + cost.yy
+            if onward:
+                rate, steepness, _ = _response(self.s, x)
+                following = rate + momentum * rate * (1 - rate) / steepness
+                cost = _cost(self.s, x, following)
+                momentum, here, there = cost.y, cost.xx, cost.yy
+            else:
+                following = (self.s / ndtri(expit(logit(x) - momentum))) ** 2
+                cost = _cost(self.s, following, x)
+                momentum, here, there = -cost.x, cost.yy, cost.xx
+            x, stiffness = following, curvature + here
             action = action + cost.value
             log_amplitude = log_amplitude - 0.5 * np.log(stiffness / cost.yy)
             slope = -slope * stiffness / cost.xy
-            curvature = cost.xx - cost.xy**2 / stiffness
-            y, momentum = x, -cost.x
-            visited.append(y)
-        return Leg(y, slope, momentum, action, curvature, log_amplitude, visited)
+            curvature = there - cost.xy**2 / stiffness
+            visited.append(x)
+        return Leg(x, slope, momentum, action, curvature, log_amplitude, visited)
 
     def both_legs(self, phase: np.ndarray) -> tuple[Leg, Leg]:
         """The way out, and the way in from the same ``x``, whose phase is found by Newton's method."""

@@ -96,7 +96,7 @@ def _silent_variance(chain: SpikeChain) -> float | np.ndarray:
     network = chain.network
     if network.layers is None:
         return (network.neuron.input_scale * network.bias_std) ** 2
-    read = [(count.layer, chain.counts[count.below or 0].of_neurons) for count in chain.counts if count.layer is not None]
+    read = [(count.layer, chain.counts[count.below].of_neurons) for count in chain.counts if count.layer is not None]
     return frozen(np.array([0.0, *(layer.bias_variance if neurons else np.nan for layer, neurons in read)]))
 
 
@@ -109,7 +109,6 @@ def _summary(chain: SpikeChain) -> np.ndarray:
         if count.layer is None:
             moments.append(_driven_moments(chain))
         else:
-            assert count.below is not None
             moments.append(_variance_moments(count.layer, *_support(chain, count.below)))
     return np.concatenate([np.array(moments).T, np.array(counted).T])
 
@@ -156,7 +155,7 @@ def _per_input(chain: SpikeChain) -> dict[str, np.ndarray]:
         at = np.array([_from_start(chain, place, _observables(grid)) for place, grid in zip(chain.sent, grids, strict=True)])
         variance = [chain.start.variance]
         for count in chain.counts:
-            if count.layer is not None and count.below is not None:
+            if count.layer is not None:
                 given_count = count.layer.conditional_variance(chain.all_grids[count.below].counts)
                 variance.append(_from_start(chain, count.below, given_count))
     rate, survival = at[..., 0].T, at[..., 1].T
@@ -172,7 +171,7 @@ def _support(chain: SpikeChain, place: int) -> tuple[np.ndarray, np.ndarray]:
 def _from_start(chain: SpikeChain, place: int, values: np.ndarray) -> np.ndarray:
     """The mean of a function of a count for each input; ``values`` of shape (counts, …)."""
     while place:
-        values, place = chain.transitions[place].pull(values), chain.counts[place].below or 0
+        values, place = chain.transitions[place].pull(values), chain.counts[place].below
     return chain.starts @ values
 
 

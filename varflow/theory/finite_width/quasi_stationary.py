@@ -56,20 +56,6 @@ class QuasiStationary(Listed):
     listed: ClassVar = {"variance": ".6g", "firing_rate": ".6g", "escape_rate": ".6g", "relaxation_depth": ".4g"}
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Lifetime(Listed):
-    """Mean number of layers with at least one spike before the first silent one.
-
-    Starting from the drive, and from the quasi-stationary state (NaN if silence is not absorbing).
-    """
-
-    from_drive: float
-    from_quasi_stationary: float
-
-    def _parts(self) -> list[tuple[str, str]]:
-        return [(name, f"{getattr(self, name):.6g} layers") for name in ("from_drive", "from_quasi_stationary")]
-
-
 def whole_kernel(layer: CountedLayer, grid: CountGrid) -> Transition:
     """The transition kernel of equal layers, with whole tails."""
     smooth = smooth_in_count(layer)

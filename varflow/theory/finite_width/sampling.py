@@ -44,11 +44,11 @@ class ExactLaw:
         driven, many = start._replace(mean=start.mean[kind], variance=start.variance[kind]), repeats >= 1000
         drawn = [_normal_layer(rng, counts[0].width, driven, many)]
         for count in counts[1:]:
-            active = drawn[count.below or 0][0]
+            active = drawn[count.below][0]
             if count.layer is not None:
                 drawn.append(_layer(rng, count.layer, active, many))
             else:
-                drawn.append((_merged(rng, count, active, drawn[count.branch or 0][0]), active))
+                drawn.append((_merged(rng, count, active, drawn[count.branch][0]), active))
         measured = [drawn[place] for place, count in enumerate(counts) if count.of_neurons]
         spikes, variances = np.moveaxis(np.array(measured), 0, 2)
         spikes[..., -1] = drawn[leaving][0]

@@ -78,6 +78,20 @@ class Stationary(Listed):
         return [*Listed._parts(self), ("states", str(len(self.states)))]
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Lifetime(Listed):
+    """Mean number of layers with at least one spike before the first silent one.
+
+    Starting from the drive, and from the quasi-stationary state (NaN if silence is not absorbing).
+    """
+
+    from_drive: float
+    from_quasi_stationary: float
+
+    def _parts(self) -> list[tuple[str, str]]:
+        return [(name, f"{getattr(self, name):.6g} layers") for name in ("from_drive", "from_quasi_stationary")]
+
+
 def stationary(layer: CountedLayer, kernel: Transition) -> Stationary:
     """See :meth:`varflow.SpikeChain.stationary`."""
     typical, partings = metastable_counts(kernel)

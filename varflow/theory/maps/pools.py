@@ -5,7 +5,7 @@ All positions of the first window and those of the second are followed together,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from varflow.theory.signals.windows import Window, offsets_of_taps, summed_under
 
 def averaged(window: Window, signal: Signal) -> Signal:
     """The average over each window."""
-    grid, smaller = signal.grid, window.smaller(signal.grid)
+    grid, smaller, draw = signal.grid, window.smaller(signal.grid), getattr(signal, "sampled", None)
     mean = window.mean(signal.mean, grid, -1)
 
     def between(offset: Offset) -> np.ndarray:
@@ -37,10 +37,10 @@ def averaged(window: Window, signal: Signal) -> Signal:
     places, inside = window.places(grid), window.inside_map(grid)
 
     def drawn(at: np.ndarray, *far: bool) -> np.ndarray:
-        x = _in_windows(_drawn(signal)(places[at].reshape(len(at), -1), *far), at.shape, grid)
+        x = _in_windows(draw, places[at], grid, *far)
         return _as_drawn((x * inside[at].reshape(*at.shape, -1, 1, 1)).mean(axis=4))
 
-    return Spikes(mean, between((0, 0)), smaller, signal.channels, drawn if signal.sampled else None, pairs=pairs)
+    return Spikes(mean, between((0, 0)), smaller, signal.channels, drawn if draw else None, pairs=pairs)
 
 
 def largest(window: Window, spikes: Spikes) -> Spikes:
@@ -50,8 +50,7 @@ def largest(window: Window, spikes: Spikes) -> Spikes:
 
     def drawn(at: np.ndarray, *far: bool) -> np.ndarray:
         """Maxima over windows ``at`` (groups, windows) that are drawn together."""
-        x = _in_windows(_drawn(spikes)(places[at].reshape(len(at), -1), *far), at.shape, grid)
-        return _as_drawn(x.max(axis=4))
+        return _as_drawn(_in_windows(spikes.sampled, places[at], grid, *far).max(axis=4))
 
     def between(offset: Offset) -> np.ndarray:
         if offset is ALL_PAIRS:
@@ -83,22 +82,16 @@ def averaged_back(window: Window, gradients: Gradients, grid: Grid) -> Gradients
     return Gradients(at_positions, grid, gradients.channels, pairs=pairs)
 
 
-def _drawn(spikes: Signal) -> Callable[..., np.ndarray]:
-    """Draws of spikes that can be drawn."""
-    assert isinstance(spikes, Spikes)
-    assert spikes.sampled is not None
-    return spikes.sampled
-
-
 def _covariance(x: np.ndarray, steps: int) -> np.ndarray:
     """Covariance of the first steps with the last; without the bias of few points, each an independent sample."""
     about = x - x.mean(axis=-1, keepdims=True)
     return (about[:, :, :steps] @ about[:, :, -steps:].swapaxes(-1, -2)).astype(float) / (x.shape[-1] - 1)
 
 
-def _in_windows(x: np.ndarray, at: tuple[int, ...], grid: Grid) -> np.ndarray:
-    """Sampled numbers with axes (replicas, inputs, groups, windows, taps, steps, points)."""
-    return x.reshape(len(x), -1, at[0], at[1], x.shape[2] // (at[1] * grid.steps), grid.steps, x.shape[-1])
+def _in_windows(draw: Any, places: np.ndarray, grid: Grid, *far: bool) -> np.ndarray:
+    """Numbers drawn at places (groups, windows, taps), with axes (replicas, inputs, groups, windows, taps, steps, points)."""
+    x = draw(places.reshape(len(places), -1), *far)
+    return x.reshape(len(x), -1, *places.shape, grid.steps, x.shape[-1])
 
 
 def _as_drawn(x: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from scipy.special import erfcx, ndtr
 
 from varflow._checks import DomainError, positive_number, positive_scale, real_array, real_number, same_shape, scale, unwrap
 from varflow.results import CorrelationFixedPoint, CorrelationFixedPoints
+from varflow.theory.memoryless.variance_map import depth_scale
 from varflow.theory.responses.bivariate_tail import orthant
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(20)
@@ -162,6 +163,5 @@ def correlation_fixed_points(*, threshold: float, variance: float = 1.0) -> Corr
     V = positive_number("variance", variance)
     z = theta / V**0.5
     overlap, slope = (float(values[0]) for values in stable_overlap(np.array([z])))
-    depth_scale = -1 / np.log(slope) if slope > 0 else 0.0
-    stable = CorrelationFixedPoint(overlap, slope, True, float(depth_scale))
+    stable = CorrelationFixedPoint(overlap, slope, True, depth_scale(slope))
     return CorrelationFixedPoints((stable, CorrelationFixedPoint(1.0, np.inf, False, 0.0)), theta, V)

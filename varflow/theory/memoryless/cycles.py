@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from varflow.results import Cycle
-from varflow.theory.memoryless.variance_map import RateMap
+from varflow.theory.memoryless.variance_map import RateMap, depth_scale
 from varflow.theory.roots import scan
 
 
@@ -28,7 +28,7 @@ def two_cycles(layer: RateMap, lowest: float) -> tuple[Cycle, ...]:
     Below ``lowest`` all rates rise, or all fall, so there are no cycles.
     """
     if layer.law.levels is not None:
-        upper = _on_the_levels(layer)
+        upper = _on_rates(layer, layer.on_levels(layer.law.levels))
     else:
         upper = [y for y in scan(partial(_secant, layer), lowest, layer.unit) if layer(y) < y]
     cycles = (_described(layer, y) for y in upper)
@@ -45,10 +45,8 @@ def _secant(layer: RateMap, y: np.ndarray) -> np.ndarray:
     return y * (1 + np.where(step == 0, 0.0, slope))
 
 
-def _on_the_levels(layer: RateMap) -> list[float]:
-    """The larger rate of each cycle of a discrete distribution, whose tail takes finitely many values."""
-    assert layer.law.levels is not None
-    rates = layer.unit * np.unique(layer.law.sf(np.concatenate([[-np.inf], layer.law.levels])))
+def _on_rates(layer: RateMap, rates: np.ndarray) -> list[float]:
+    """The larger rate of each cycle of a layer that takes these rates only."""
     following = np.searchsorted(rates, layer(rates))
     places = np.arange(len(rates))
     return rates[(following < places) & (following[following] == places)].tolist()
@@ -60,7 +58,5 @@ def _described(layer: RateMap, y: float) -> Cycle:
     if abs(product(y)) < 0.5:
         y = image(image(y))  # two contracting layers remove the rounding error
     low, m = image(y), product(y)
-    with np.errstate(divide="ignore"):
-        depth_scale = float(-2 / np.log(np.abs(m))) if abs(m) not in (0.0, 1.0) else (np.inf if m else 0.0)
     variances, rates = (layer.variance(low), layer.variance(y)), (image(low) / layer.unit, low / layer.unit)
-    return Cycle(variances, rates, m, bool(abs(m) < 1), depth_scale + 0.0, layer.residual(y, image(low)))
+    return Cycle(variances, rates, m, bool(abs(m) < 1), 2 * depth_scale(m) + 0.0, layer.residual(y, image(low)))

@@ -22,7 +22,7 @@ from varflow.results import FixedPoint, FixedPoints
 from varflow.theory.memoryless.cycles import may_cycle, two_cycles
 from varflow.theory.memoryless.thresholds import as_one_threshold
 from varflow.theory.memoryless.variance_map import RateMap, depth_scale, variance_map
-from varflow.theory.roots import RESOLUTION, crossing, double_until, scan
+from varflow.theory.roots import RESOLUTION, crossing, double_until, highest, scan
 
 LARGEST_Z = 1e150  # above, z² overflows
 SMALLEST = 1e-300  # rate or variance of a fixed point: below, its products underflow
@@ -62,11 +62,7 @@ def _scanned_maximum(law: Distribution) -> float:
         # Q is a step function, so z² Q(z) is largest just below an atom.
         atoms = law.levels[law.levels > 0]
         grid = np.nextafter(atoms, 0) if len(atoms) else grid
-        return float(grid[np.argmax(grid**2 * law.sf(grid))])
-    for _ in range(12):
-        best = int(np.argmax(grid**2 * law.sf(grid)))
-        grid = np.linspace(grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)], 65)
-    return float(grid[np.argmax(grid**2 * law.sf(grid))])
+    return highest(lambda z: z**2 * law.sf(z), grid, rounds=12 if law.levels is None else 0, points=65)
 
 
 def _last_z(law: Distribution, log_gamma: float = -np.inf) -> float:
@@ -104,7 +100,8 @@ def _roots(layer: RateMap, lowest: float) -> tuple[list[float], bool]:
     """All fixed points except silence, and whether the list is proven complete."""
     law, theta, unit = layer.law, layer.theta, layer.unit
     if law.levels is not None:
-        return _on_the_levels(layer), True
+        rates = layer.on_levels(law.levels)  # the candidates
+        return [float(y) for y in rates[layer(rates) == rates] if y > 0 or layer.sigma_b > 0], True
     if layer.m_g == 0 and theta == 0:
         return [unit * float(law.sf(0.0))], True
     excess = lambda y: layer(y) - y  # noqa: E731
@@ -166,13 +163,6 @@ def _least_rate(layer: RateMap) -> float:
     if room <= 0:
         return 0.0
     return 0.5 * min(float(law.sf(top + room)), max(room * sigma_b / -m_g, (room * g / m_g) * (room * g / m_g)))
-
-
-def _on_the_levels(layer: RateMap) -> list[float]:
-    """Fixed points of a discrete distribution: its tail takes finitely many values, each a candidate rate."""
-    assert layer.law.levels is not None
-    tails = layer.unit * np.unique(layer.law.sf(np.concatenate([[-np.inf], layer.law.levels])))
-    return [float(y) for y in tails[layer(tails) == tails] if y > 0 or layer.sigma_b > 0]
 
 
 def _described(layer: RateMap, y: float) -> FixedPoint:

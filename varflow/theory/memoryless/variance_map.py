@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import non_negative, positive_scale, same_shape, scale, unwrap
-from varflow.model.distributions import Distribution
+from varflow.model.distributions import Distribution, standardised
 from varflow.model.distributions import distribution as as_distribution
 from varflow.model.over_neurons import OverNeurons, averaged, over_neurons
 
@@ -89,13 +89,6 @@ def fired(law: Distribution, threshold: np.ndarray | OverNeurons, mean: np.ndarr
     return np.asarray(law.sf(standardised(threshold - mean, std)))
 
 
-def standardised(margin: Any, std: Any) -> Any:
-    """``z = margin/std``; ``±inf`` where the potential is constant."""
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        z = margin / std
-    return np.where(std > 0, z, np.where(margin < 0, -np.inf, np.inf))
-
-
 def multiplier(law: Distribution, z: float, std: float, g: float) -> float:
     """``F'(V) = g² z f(z)/(2V)`` with ``√V = std > 0``, without weight mean."""
     return float(law.pdf(z)) * 0.5 * z * (g / std) * (g / std)
@@ -143,6 +136,10 @@ class RateMap:
         if self.unit > 1 and rare.any():
             image[rare] = np.exp(math.log(self.unit) + np.asarray(self.law.log_sf(z[rare])))
         return image
+
+    def on_levels(self, levels: np.ndarray) -> np.ndarray:
+        """All rates of a discrete distribution with these levels, ascending: its tail takes finitely many values."""
+        return self.unit * np.unique(self.law.sf(np.concatenate([[-np.inf], levels])))
 
     def variance(self, y: float) -> float:
         return self.sigma_b**2 + (self.g / self.root_unit) ** 2 * y

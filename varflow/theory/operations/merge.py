@@ -71,7 +71,7 @@ def _summed_currents(signals: Sequence[Currents], factors: Sequence[float], cons
         return replace(scaled[0], changes=None).shifted(constant) if constant else scaled[0]
     changes: Differences | None = None
     if scaled[-1].changes is not None and not constant:
-        changes = reduce(Differences.__add__, (each.increments for each in scaled))
+        changes = reduce(Differences.plus, (each.increments for each in scaled))
     total = elementwise(scaled, lambda e: reduce(np.add, e), lambda C, *_: reduce(np.add, C), changes=changes)
     return total.shifted(constant) if constant else total
 
@@ -173,9 +173,9 @@ def product_counted(layer: Product, received: tuple[Counted, ...], counts: Count
     return counts.add(Count(counts.width(x), x.place, None, merge, y.place))
 
 
-def _behind(counts: Counts, place: int | None, first: int) -> bool:
+def _behind(counts: Counts, place: int, first: int) -> bool:
     """True if a count is drawn from the count ``first``, directly or through others."""
-    while place is not None and place > first:
+    while place > first:
         place = counts.gathered[place].below
     return place == first
 

@@ -95,9 +95,8 @@ def over_windows(window: Window, between: np.ndarray, grid: Grid) -> np.ndarray:
     return np.tile(between, (smaller.positions, smaller.positions)) if told_apart(smaller) else between
 
 
-def _with_overlap(after: Spikes, window: Window, before: Spikes) -> Spikes:
+def _with_overlap(after: Spikes, window: Window, before: Any) -> Spikes:
     """Maxima with their overlap, which keeps its ratio to that of independent ones."""
-    assert before.overlap is not None
     grid, (e, _), (highest, _) = before.grid, averages(before), averages(after)
     e = window.mean(e, grid, -1) if told_apart(grid) else np.tile(e, highest.shape[-1] // e.shape[-1])
     ratio = np.divide(highest, e, out=np.zeros_like(e), where=e > 0)

@@ -89,9 +89,6 @@ def fire(layer: Spike, currents: Currents, number: int, responses: Responses) ->
 
 def _driven(layer: Spike, given: GivenCurrents) -> tuple[LayerState, Spikes]:
     """The first layer, stepped with the currents that are given."""
-    if layer.recurrent:
-        rule = "must be a Spike without recurrent weights, and no BatchNorm may follow, for a drive of given currents"
-        raise DomainError("layers", layer, rule)
     state = driven_by(given.drive, layer.neuron)
     grid = Grid(1, 1, 1, state.firing_rate.shape[-1])
     spikes = Spikes(state.firing_rate, state.second_moments, grid, given.channels)

@@ -81,12 +81,7 @@ class Slopes:
     potentials: tuple[np.ndarray, np.ndarray] | None = None
 
 
-def moments_back(
-    layer: Spike,
-    above: np.ndarray,
-    received: Currents,
-    sampling: Sampling,
-) -> tuple[np.ndarray, Slopes]:
+def moments_back(layer: Spike, above: np.ndarray, received: Currents, sampling: Sampling) -> tuple[np.ndarray, Slopes]:
     """``E[Jᵀ G J]`` and slopes over the points of the forward pass, of currents past the input scale."""
     neuron, steps = layer.neuron, received.grid.steps
     z, currents = sampling.responses.currents_at_points(neuron, received, sampling.number)

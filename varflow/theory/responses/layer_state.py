@@ -58,8 +58,7 @@ def mixed(states: Sequence[tuple[float, LayerState]]) -> LayerState:
     potential = mean(lambda state: state.potential_mean)
     changes = None
     if all(state.changes is not None for _, state in states):
-        parts = (lambda x: x.increment), (lambda x: x.second_change), (lambda x: x.mean_change)
-        changes = Differences(*(mean(lambda state, part=part: part(state.changes)) for part in parts))
+        changes = Differences(*(mean(lambda state, place=place: state.changes[place]) for place in range(3)))  # pyright: ignore
     return LayerState(
         mean(lambda state: state.variance + (state.potential_mean - potential) ** 2),
         potential,

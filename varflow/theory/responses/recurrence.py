@@ -43,9 +43,8 @@ def _swept(layer: Spike, mean: np.ndarray, covariance: np.ndarray, steps: int, n
     total, M, sums = covariance.copy(), np.zeros((size, size)), np.zeros((size, 4))
     L, fired = np.zeros((size, size)), np.zeros((size, points))
     rest = np.zeros(points)
-    states = dict.fromkeys(
-        range(size // steps), (rest, rest, rest)
-    )  # of each sequence: membranes, spikes, currents past the synapse
+    # of each sequence: membranes, spikes, currents past the synapse
+    states = dict.fromkeys(range(size // steps), (rest, rest, rest))
     for number, i in enumerate(order.tolist()):
         known, first = order[:number], i % steps == 0
         if not first:

@@ -23,25 +23,25 @@ class Count:
     Attributes
     ----------
     width : int
-    below : int, optional
-        Which count it is drawn from; None for the driven layer.
+    below : int
+        Which count it is drawn from; not used for the driven layer, the first.
     layer : CountedLayer, optional
         The neurons; None for the driven layer and for merges.
     merge : str
         ``and`` or ``iand``.
-    branch : int, optional
-        The count of the neurons merged with the spikes ``below``.
+    branch : int
+        Of a merge, the count of the neurons merged with the spikes ``below``.
     """
 
     width: int
-    below: int | None = None
+    below: int = 0
     layer: CountedLayer | None = None
     merge: str = ""
-    branch: int | None = None
+    branch: int = 0
 
     @property
     def of_neurons(self) -> bool:
-        return self.branch is None
+        return not self.merge
 
 
 class Gaussian(NamedTuple):

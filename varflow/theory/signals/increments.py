@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 from varflow._checks import frozen
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Differences:
+class Differences(NamedTuple):
     """Increments of a process ``x_t`` with ``x_0 = 0``, currents or spikes; leading axes as those of its moments.
 
     Attributes
@@ -36,17 +36,16 @@ class Differences:
 
     def of_groups(self, which: np.ndarray) -> Differences:
         """Increments of these entries of the second axis."""
-        return Differences(self.increment[:, which], self.second_change[:, which], self.mean_change[:, which])
+        return Differences(*(values[:, which] for values in self))
 
     def scaled(self, factor: np.ndarray) -> Differences:
         """Increments of ``factor · x_t``; the factor has the leading axes."""
         f = factor[..., None]
         return Differences(f[..., None] ** 2 * self.increment, f**2 * self.second_change, f * self.mean_change)
 
-    def __add__(self, other: Differences) -> Differences:
+    def plus(self, other: Differences) -> Differences:
         """Increments of the sum with an independent process."""
-        parts, more = ((x.increment, x.second_change, x.mean_change) for x in (self, other))
-        return Differences(*map(np.add, parts, more))
+        return Differences(*map(np.add, self, other))
 
     def centred(self) -> Differences:
         """Increments of the process about its mean: from raw moments to central ones."""

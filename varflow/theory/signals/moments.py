@@ -201,12 +201,11 @@ def in_replicas(signal: Either, number: int) -> Either:
     def more(values: np.ndarray, *_: Any) -> np.ndarray:
         return replicated(values, number)
 
-    changes, overlap = signal.changes, signal.overlap
+    changes, overlap = signal.changes and Differences(*map(more, signal.changes)), signal.overlap
     if overlap is not None and len(overlap.between) < number:
         overlap = replace(overlap, between=more(overlap.between))
-    parts = changes and (changes.increment, changes.second_change, changes.mean_change)
     others = {name: getattr(signal, name, None) for name in ("sampled", "shared")}
-    return signal.mapped(more(signal.mean), more, changes=parts and Differences(*map(more, parts)), overlap=overlap, **others)
+    return signal.mapped(more(signal.mean), more, changes=changes, overlap=overlap, **others)
 
 
 def as_inputs(signal: Signal) -> Spikes:

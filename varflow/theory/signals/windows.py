@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
 
+from varflow.model.signals import Windows
 from varflow.theory.signals.index import Grid
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Windows over a map, with zeros in the padding; (rows, columns) of each extent."""
+class Window(Windows):
+    """Windows over a map, and what stands under their taps."""
 
-    size: tuple[int, int]
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
+    __slots__ = ()
 
     def smaller(self, grid: Grid) -> Grid:
         """The grid of the map that the windows make."""
-        extents = zip((grid.height, grid.width), self.size, self.stride, self.padding, self.dilation, strict=True)
-        rows, columns = ((side + 2 * pad - gap * (size - 1) - 1) // stride + 1 for side, size, stride, pad, gap in extents)
+        rows, columns = self.sides(grid.shape)
         return replace(grid, height=rows, width=columns)
 
     @property
@@ -57,7 +53,7 @@ class Window:
     def under_same_tap(self, moments: np.ndarray, grid: Grid) -> np.ndarray:
         """The average over taps of second moments, the same tap for both factors: over rows, then over columns."""
         if min(self.size) > 1:
-            (height, width), (down, along), (top, left), (tall, wide) = self.size, self.stride, self.padding, self.dilation
+            (height, width), (down, along), (top, left), (tall, wide) = self
             rows = Window((height, 1), (down, 1), (top, 0), (tall, 1))
             columns = Window((1, width), (1, along), (0, left), (1, wide))
             return columns.under_same_tap(rows.under_same_tap(moments, grid), rows.smaller(grid))

@@ -162,16 +162,20 @@ class Blocks:
         """The signal that some of the inputs send: in one group if they depend on each other, else one each."""
         first, steps = self.graph[0].operation.sends, self.network.steps
         if isinstance(drive, Given):
-            reader = next(node.operation for node in self.graph if 0 in node.inputs)
-            if not reader.spikes or self.graph.over_batch:
-                rule = "must be a Spike without recurrent weights, and no BatchNorm may follow, for a drive of given currents"
-                raise DomainError("layers", reader, rule)
+            for reader in (node.operation for node in self.graph if 0 in node.inputs):
+                if not reader.spikes or getattr(reader, "recurrent", False) or self.graph.over_batch:
+                    rule = (
+                        "must be a Spike without recurrent weights, and no BatchNorm may follow, for a drive of given currents"
+                    )
+                    raise DomainError("layers", reader, rule)
             return GivenCurrents(drive, first.size)
+        if self.inputs_together and not infinite and not isinstance(drive, Inputs):
+            raise DomainError("drive", drive, "with several kinds of input cannot feed a BatchNorm; give one, or inputs")
         channels, height, columns = first.shape if len(first.shape) == 3 else (first.size, 1, 1)
         inputs = 2 if infinite else drive.n_inputs if self.inputs_together else 1
         grid = Grid(inputs, height, columns, steps, self.per_position)
         if first.kind == "currents":
-            covariance = _covariance_of_currents(drive, steps, self.inputs_together, infinite)
+            covariance = _covariance_of_currents(drive, steps, self.inputs_together)
             pairs = PairMoments(grid.shape, partial(_independent, covariance, grid)) if self.per_position else None
             covariance = _at_every_position(covariance, grid)
             return Currents(np.zeros(covariance.shape[:-1]), covariance, grid, channels, pairs=pairs)
@@ -180,7 +184,7 @@ class Blocks:
             if self.by_overlap:
                 return measured(x.swapaxes(0, 1), grid, overlaps=True)
             return of_activations(x.transpose(0, 3, 1, 2), grid)
-        return Spikes(*_of_trains(drive, steps, self.inputs_together, infinite), grid, channels)
+        return Spikes(*_of_trains(drive, steps, infinite), grid, channels)
 
 
 def _inputs_by_overlap(network: Network, graph: Graph, positions: int, effort: Effort) -> int:
@@ -203,7 +207,7 @@ def _independent(covariance: np.ndarray, grid: Grid, offset: Offset) -> np.ndarr
     return np.zeros((1, groups, grid.steps, grid.steps))
 
 
-def _covariance_of_currents(drive: Drive, steps: int, together: bool, infinite: bool) -> np.ndarray:
+def _covariance_of_currents(drive: Drive, steps: int, together: bool) -> np.ndarray:
     """Shape (1, groups, inputs × steps, inputs × steps)."""
     one_input = drive.checked_covariance(steps)
     if not together:
@@ -214,8 +218,6 @@ def _covariance_of_currents(drive: Drive, steps: int, together: bool, infinite: 
     between = np.zeros((steps, steps))
     if isinstance(drive, SpikeTrains):
         between = np.full((steps, steps), drive.input_gain**2 * np.mean(drive.rates[0] ** 2))
-    if not infinite:
-        raise DomainError("drive", drive, "with several kinds of input cannot feed a BatchNorm; give one, or inputs")
     return np.block([[one_input[0], between], [between, one_input[0]]])[None, None]
 
 
@@ -231,11 +233,8 @@ def _at_every_position(covariance: np.ndarray, grid: Grid) -> np.ndarray:
     return at_positions.reshape(*covariance.shape[:2], grid.size, grid.size)
 
 
-def _of_trains(drive: Drive, steps: int, together: bool, infinite: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and second moments of the drive's spikes over the inputs of a neuron."""
-    assert isinstance(drive, SpikeTrains)
-    if together and not infinite:
-        raise DomainError("drive", drive, "with several kinds of input cannot feed a BatchNorm; give one, or inputs")
+def _of_trains(drive: Any, steps: int, infinite: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and second moments of the spikes of ``SpikeTrains`` over the inputs of a neuron."""
     rates, square = drive.rates.mean(axis=1), np.mean(drive.rates**2, axis=1)
     one_input = square[:, None, None] + np.eye(steps) * (drive.second_moments.mean(axis=1) - square)[:, None, None]
     if infinite:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Event
+from typing import Any
 
 import numpy as np
 
@@ -44,17 +45,9 @@ WINDOWS = 2**25  # numbers in the covariances of all windows of a maximum
 def effort_for(graph: Graph) -> Effort:
     """The effort of an audit: without pools, which join positions, each position of a map is followed on its own."""
     pooled = any(isinstance(node.operation, Pool) for node in graph)
-    return Effort(
-        Responses(POINTS, SCRAMBLES, 0),
-        Responses(FEWER, SCRAMBLES, 0),
-        MANY,
-        jitter=JITTER,
-        largest_map=TOGETHER if pooled else 0,
-        increments=False,
-        pools=False,
-        windows=WINDOWS,
-        largest_batch=0,
-    )
+    responses, fewer = (Responses(points, SCRAMBLES, 0) for points in (POINTS, FEWER))
+    limits: dict[str, Any] = {"largest_map": TOGETHER if pooled else 0, "windows": WINDOWS, "largest_batch": 0}
+    return Effort(responses, fewer, MANY, JITTER, increments=False, pools=False, **limits)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

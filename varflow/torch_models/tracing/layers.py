@@ -111,15 +111,8 @@ class Layers:
         if not math.prod(size) or not all(weights[source].weight.numel() for source in names):
             raise DomainError("model", name, f"receives currents of shape {shape}: {EMPTY}")
         words = [*(["+".join(names)] if names else []), *(["×".join(map(str, size))] if sharing else [])]
-        layer = TracedLayer(
-            names,
-            name if not of_module else f"{name} ({', '.join(words)})",
-            [weights[source] for source in names],
-            module,
-            spiking,
-            current_shape=shape,
-            unknown=self._unknown(name, origin),
-        )
+        called, modules = f"{name} ({', '.join(words)})" if of_module else name, [weights[source] for source in names]
+        layer = TracedLayer(names, called, modules, module, spiking, current_shape=shape, unknown=self._unknown(name, origin))
         self.layers.append(layer)
         return layer
 

@@ -104,10 +104,8 @@ class _Reader:
 
     def _earlier(self, layer: TracedLayer) -> list[int]:
         """Nodes that a layer of which theory knows nothing may receive from."""
-        origins = [origin for received in layer.received for origin in received.origins] + (
-            [] if layer.origin is None else [layer.origin]
-        )
-        senders = set().union(*(origin.senders for origin in origins))
+        origins = [*(origin for received in layer.received for origin in received.origins), layer.origin]
+        senders = set().union(*(origin.senders for origin in origins if origin is not None))
         names, every = senders | set(layer.feeding), "" in senders
         return [number for nodes in (self.neurons, self.weights) for name, number in nodes.items() if every or name in names]
 
