@@ -31,6 +31,7 @@ test-libraries: $(VENV)/all.stamp $(LIBRARIES).stamp   ## model families of Spik
 	PYTHONPATH="$(LIBRARIES)" $(PY) -m pytest -m slow tests/torch_models/test_model_families.py tests/torch_models/test_model_predictions.py \
 	  -W ignore::DeprecationWarning
 	PYTHONPATH="$(LIBRARIES)" $(PY) -m pytest -k has_these_gradients tests/theory/walks/test_gradient_flow.py -W ignore::DeprecationWarning
+	PYTHONPATH="$(LIBRARIES)" $(PY) -m pytest -k every_model tests/validation/test_twelve_pairs.py -W ignore::DeprecationWarning
 
 $(LIBRARIES).stamp:
 	$(PY) -m pip install --quiet --no-deps --target $(LIBRARIES) spikingjelly loguru tqdm sinabs pbr && touch $@
@@ -54,8 +55,8 @@ data: $(VENV)/all.stamp         ## images for training: what could be obtained, 
 train-quick: $(VENV)/all.stamp  ## which designs learn scikit-learn's digits: two minutes on two cores
 	$(PY) -m validation.training quick --workers 2 --resume
 
-train: $(VENV)/all.stamp        ## all experiments of docs/training.md on Fashion-MNIST and digits; continues what was stopped
-	$(PY) -m validation.training all --workers 2 --resume
+train: $(VENV)/all.stamp $(LIBRARIES).stamp   ## all experiments of docs/training.md; continues what was stopped
+	PYTHONPATH="$(LIBRARIES)" $(PY) -m validation.training all --workers 2 --resume
 
 bench: $(VENV)/all.stamp        ## speed, as ratios inside one run: the table after pytest-benchmark's own
 	$(PY) -m pytest benchmarks -m "" --benchmark-group-by=group --benchmark-columns=min,median,rounds

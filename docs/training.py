@@ -32,6 +32,8 @@ from validation.training.figures import (  # noqa: E402
 )
 from validation.training.predictors import LATER, PREDICTORS, agreement  # noqa: E402
 from validation.training.rates import by_learning_rate, by_rate, of_learning_rates, of_rates  # noqa: E402
+from validation.training.twelve_page import of_larger_weights, of_normalised, of_twelve  # noqa: E402
+from validation.training.twelve_runs import TWELVE  # noqa: E402
 from validation.training.verdicts import by_coherence, of_thirty, of_verdicts  # noqa: E402
 from varflow._files import replace_files  # noqa: E402
 
@@ -275,10 +277,18 @@ couples the inputs of a batch hardly anything persists, and ten layers learn."""
 }
 
 
-def results() -> dict[str, Runs]:
+def results(names: Sequence[str] = tuple(EXPERIMENTS)) -> dict[str, Runs]:
     """The runs of every experiment that was made."""
-    paths = {key: RESULTS / f"{key}.json" for key in EXPERIMENTS}
+    paths = {key: RESULTS / f"{key}.json" for key in names}
     return {key: json.loads(path.read_text())["runs"] for key, path in paths.items() if path.exists()}
+
+
+def of_library_models() -> list[str]:
+    """Sections on models as users build them."""
+    runs = results(tuple(TWELVE))
+    parts = [of_twelve(runs["beginnings"], runs["one_call"])] if {"beginnings", "one_call"} <= {*runs} else []
+    parts += [of_larger_weights(runs["beginnings"])] if "beginnings" in runs else []
+    return [*parts, *([of_normalised(runs["normalised"])] if "normalised" in runs else [])]
 
 
 def figure(key: str, runs: dict[str, Runs]) -> Any:
@@ -289,7 +299,7 @@ def main() -> None:
     runs = results()
     shown = {key: figure(key, runs) for key in DRAWN if key in runs}
     files: dict[Path, Any] = {Path(__file__).parent / f"training-{key}.png": described(made) for key, made in shown.items()}
-    parts = [INTRODUCTION.rstrip(), *(section(key, some) for key, some in runs.items())]
+    parts = [INTRODUCTION.rstrip(), *(section(key, some) for key, some in runs.items()), *of_library_models()]
     if missing := [key for key in EXPERIMENTS if key not in runs]:
         parts.append(f"Not run yet: {', '.join(missing)}.")
     replace_files(files | {Path(__file__).with_suffix(".md"): "\n\n".join(parts) + "\n"})

@@ -17,6 +17,8 @@ from validation.training.later import COMPUTED
 from validation.training.networks import Design
 from validation.training.predictors import predicted
 from validation.training.training import trained
+from validation.training.twelve import TASKS
+from validation.training.twelve_runs import TWELVE, missing_library
 from varflow._files import replace_files
 from varflow._process import INTERRUPTED, outcome, run_command
 from varflow.campaign import Block
@@ -34,14 +36,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in SETS:
             print(f"{name:<14} {obtain(name, options.data)}")
         return 0
-    names = [*EXPERIMENTS, *COMPUTED] if options.what == ["all"] else options.what
-    for data in {run.data for name in names for run in _runs(name)}:
+    names = [*EXPERIMENTS, *COMPUTED, *TWELVE] if options.what == ["all"] else options.what
+    for data in {run.data for name in names if name not in TWELVE for run in _runs(name)}:
         load(data, options.data)  # missing or damaged data are an error before any training
     options.out.mkdir(parents=True, exist_ok=True)
     campaign = vf.Campaign(options.out / STORE, workers=options.workers, resume=options.resume, found=_found)
     try:
         with campaign.opened("validation.training.later") as opened:
             for name in names:
+                if name in TWELVE:
+                    _twelve(name, opened, options)
+                    continue
                 if name in COMPUTED:
                     _compute(name, opened, options)
                     continue
@@ -59,6 +64,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("stopped; --resume continues", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def _twelve(name: str, opened: Any, options: argparse.Namespace) -> None:
+    """Writes an experiment on the twelve pairs of a task and a model, of those whose library is there."""
+    if missing := missing_library(TASKS):
+        print(missing, file=sys.stderr)
+    names = [each for each in TASKS if not missing_library([each])]
+    found = TWELVE[name].run(lambda blocks: opened.results(blocks, progress=True, what=name), str(options.data), names=names)
+    lines = ",\n".join(json.dumps(_rounded(run), allow_nan=False, separators=(",", ":")) for run in found)
+    head = f'{{"experiment": {json.dumps(name)}, "question": {json.dumps(TWELVE[name].question)}, "runs": [\n'
+    replace_files({options.out / f"{name}.json": f"{head}{lines}\n]}}\n"})
+    print(f"{options.out / name}.json: {len(found)} runs")
 
 
 def _runs(name: str) -> tuple[Run, ...]:
@@ -84,7 +101,7 @@ def _compute(name: str, opened: vf.campaign.Run, options: argparse.Namespace) ->
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m validation.training", description=__doc__)
-    known = ", ".join(f"{name} ({len(_runs(name))} runs)" for name in EXPERIMENTS)
+    known = ", ".join([*(f"{name} ({len(_runs(name))} runs)" for name in EXPERIMENTS), *TWELVE])
     needs_none = f"what needs no training: {', '.join(COMPUTED)}"
     parser.add_argument("what", nargs="+", help=f"data (obtain the images), all, experiments: {known}; or {needs_none}")
     parser.add_argument("--out", type=Path, default=Path("training-results"), help="folder for the results")
@@ -94,8 +111,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     options = parser.parse_args(arguments)
     for name in options.what if options.what not in (["data"], ["all"]) else ():
-        if name not in {*EXPERIMENTS, *COMPUTED}:
-            parser.error(f"{name} is unknown; choose from data, all, {', '.join([*EXPERIMENTS, *COMPUTED])}")
+        if name not in {*EXPERIMENTS, *COMPUTED, *TWELVE}:
+            parser.error(f"{name} is unknown; choose from data, all, {', '.join([*EXPERIMENTS, *COMPUTED, *TWELVE])}")
     check_device(options.device)
     return options
 
