@@ -243,7 +243,7 @@ def _all() -> dict[str, Experiment]:
             "Which number predicts accuracy?", _runs(list(_held_out()), FIVE_EPOCHS, fashion, SEEDS, **SMALL), True
         ),
         "rates": Experiment("Which firing rate?", tuple(_rates_of_all())),
-        "new": Experiment("Does the verdict hold?", _runs(list(_new()), FIVE_EPOCHS, fashion, SEEDS[:2], **SMALL)),
+        "new": Experiment("Does the verdict hold?", _runs(list(_new()), FIVE_EPOCHS, fashion, SEEDS, **SMALL)),
         "learning_rates": Experiment("Which learning rate?", tuple(_learning_rates())),
         "thirty": Experiment("Does anything train thirty plain layers?", tuple(_thirty())),
         "robustness": Experiment("Over θ, β, T and width?", _runs([*dict.fromkeys(_robust())], DIGITS, "digits", SEEDS)),

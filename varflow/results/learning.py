@@ -32,10 +32,11 @@ class Learning(ReadOnly, Exported, Shown):
     inputs, and ``L`` the number of layers on the longest way through the network. In plain networks of one design
     ``L × mean(c)`` is the same whatever the depth, as only the last layers have gradients in common.
 
-    **Accuracy** on 48 networks of other designs (plain, BatchNorm, shortcuts; two seeds each), trained by Adam in 500 steps on
-    Fashion-MNIST after the limits were fixed on other ones: none of 51 said to learn stayed within 5 points of chance; six of
-    22 said to forget reached half of the best accuracy, all with six plain layers and steep surrogates; 11 were unknown, 12
-    dead. A limit on depth alone is wrong for 8 of 52 and 28 of 44. Found, not derived. **Source**: measured here.
+    **Accuracy** on 48 networks of other designs (plain, BatchNorm, shortcuts; three seeds each), trained by Adam in 500 steps
+    on Fashion-MNIST after the limits were fixed on other ones: none of 78 said to learn stayed within 5 points of chance;
+    eight of 33 said to forget reached half of the best accuracy, all with six plain layers and steep surrogates; 15 were
+    unknown, 18 dead. A limit on depth alone is wrong for 12 of 78 and 41 of 66. Found, not derived. **Source**: measured
+    here.
 
     Attributes
     ----------
