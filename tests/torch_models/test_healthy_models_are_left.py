@@ -282,3 +282,32 @@ class TestWhatThePlanAdds:
         assert normal.learning_rate is None
         assert "no learning rate is known" in normal.notes[-1]
         assert "optimizer=…) measures a step" in normal.notes[-1]
+
+
+class Shared(nn.Module):
+    """A normalised layer whose mean spike drives a neuron without weights, which is silent if few of the layer fire."""
+
+    def __init__(self, gamma):
+        super().__init__()
+        self.weights, self.norm, self.neuron = nn.Linear(40, 400), nn.BatchNorm1d(400), leaky()
+        self.norm.weight.data.fill_(gamma)
+        self.silent = snntorch.Leaky(0.7, threshold=0.45, init_hidden=True)
+        self.readout = nn.Linear(400, 5)
+
+    def forward(self, x):
+        for neuron in (self.neuron, self.silent):
+            neuron.reset_mem()
+        for _ in range(STEPS):
+            spikes = self.neuron(self.norm(self.weights(x)))
+            out = self.readout(self.silent(spikes.mean(1, keepdim=True) * torch.ones_like(spikes)))
+        return out
+
+
+def test_nothing_is_kept_below_a_silent_neuron_without_weights():
+    """Layers below it fire, but too little for it: they are set. The control: where they fire enough they are kept."""
+    torch.manual_seed(3)
+    found = {gamma: vf.init.init_model(Shared(gamma), batch()) for gamma in (0.4, 1.3)}
+    assert ways(found[0.4])[0].startswith("measured: γ")
+    assert found[0.4].layers[0].measured_rate == pytest.approx(0.2, rel=LEFT)
+    assert found[0.4].layers[1].measured_rate > 0
+    assert ways(found[1.3])[0] == "kept: healthy"
