@@ -22,15 +22,18 @@ class OneStep(nn.Module):
 
     def __init__(self, steps: int | None, last: int | None = None):
         super().__init__()
-        self.steps, self.last = (
-            steps,
-            last,
-        )  # steps: of an input without time; last: how many steps are read out, all by default
+        self.steps = steps  # of an input without time
+        self.last = last  # how many steps are read out, all by default
+
+    def step(self, x: torch.Tensor) -> torch.Tensor:
+        """Scores of one step."""
+        raise NotImplementedError
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for module in self.modules():
-            if hasattr(module, "reset_mem"):
-                module.reset_mem()
+            reset: Any = getattr(module, "reset_mem", None)
+            if reset is not None:
+                reset()
         frames = x.unbind(1) if self.steps is None else [x] * self.steps
         scores = [self.step(frame) for frame in frames]
         return torch.stack(scores[-(self.last or len(scores)) :]).mean(0)

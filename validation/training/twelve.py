@@ -127,7 +127,7 @@ TASKS: dict[str, Task] = {
         epochs=8,
         library="spikingjelly",
         normalised=True,
-        **DIGITS | {"images": 720},
+        **{**DIGITS, "images": 720},
     ),
 }
 
@@ -186,7 +186,9 @@ def learned(
     """
     x, y, test_x, test_y = inputs_of(task, folder)
     first = {id(each) for each in model.get_submodule("layers.0").parameters()}
-    groups = [{"params": [each for each in model.parameters() if (id(each) in first) is at]} for at in (True, False)]
+    groups: list[dict[str, Any]] = [
+        {"params": [each for each in model.parameters() if (id(each) in first) is at]} for at in (True, False)
+    ]
     groups[0]["lr"] = first_rate or rate
     optimizer = torch.optim.Adam(groups if first_rate else model.parameters(), lr=rate)
     order, epochs = torch.Generator().manual_seed(seed), epochs or task.epochs

@@ -160,8 +160,8 @@ class AuditReport(Exported, Shown):
             words[0] += self._advice()
         if dead is not None:
             return words
-        forgets = self.learning is not None and self.learning.verdict == "forgets"
-        return [*words, *self._untrainable(), *([self.learning.words] if forgets else [])]
+        forgets = [self.learning.words] if self.learning is not None and self.learning.verdict == "forgets" else []
+        return [*words, *self._untrainable(), *forgets]
 
     def _death(self, layer: AuditedLayer) -> str:
         scale = f"gain {layer.gain:.4g}" if layer.gains else f"scaled by {layer.normalised_by or 'no weights of its own'}"

@@ -14,7 +14,7 @@ from varflow.results import AuditReport
 def audit(
     model: Any,
     inputs: Any,
-    loss: Callable[[Any], Any] | None = None,
+    loss: Callable[..., Any] | None = None,
     *,
     steps: int | None = None,
     neurons: Mapping[Any, Any] | None = None,

@@ -36,7 +36,7 @@ RAISED, DOUBLED = 1.25, 2.0
 def audited(
     model: Any,
     inputs: Any,
-    loss: Callable[[Any], Any] | None,
+    loss: Callable[..., Any] | None,
     steps: int | None,
     neurons: Neurons | None,
     gradients: bool,
