@@ -102,6 +102,9 @@ def test_limits(structure):
     assert at(1.01 * learned).verdict == "unknown"
     assert at(1e9).verdict == ("forgets" if np.isfinite(failed) else "unknown")
     assert at(learned).reach == pytest.approx(10)
+    header, row, words = repr(at(20.0)).splitlines()[1:]
+    assert (header.split(), row.split()) == (["neuron", "coherence"], ["a", "0.500"])
+    assert words.strip() == at(20.0).words
     nothing = Learning(("a", "b"), np.array([np.nan, -0.2]), 2, structure)
     assert (nothing.mean_coherence, nothing.reach) == (0.0, 0.0)
 
@@ -175,3 +178,31 @@ def test_a_loop_around_a_neuron_is_no_layer_of_its_own():
     report = vf.audit(at_once, x.expand(STEPS, *x.shape))
     assert len(report.layers) == 5
     np.testing.assert_allclose(report.learning.coherence, learning(by_step, x).coherence, atol=1e-6)
+
+
+class Rounded(nn.Linear):
+    """Weights in whole numbers, of which there are no gradients."""
+
+    def __init__(self, width):
+        super().__init__(width, width, bias=False)
+        whole = torch.randint(-9, 10, (width, width), generator=torch.Generator().manual_seed(2), dtype=torch.int8)
+        self.weight = nn.Parameter(whole, requires_grad=False)
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.weight.float() * GAIN / (5.5 * self.in_features**0.5))
+
+
+def test_layers_of_whole_numbers_have_no_coherence():
+    model = plain(4)
+    model[4] = Rounded(100)
+    found = learning(model)
+    assert np.isnan(found.coherence).tolist() == [False, False, True, False]
+    assert model[4].weight.dtype == torch.int8
+
+
+def test_a_neuron_without_weights_does_not_hide_the_remedies():
+    model = plain(60)
+    model.insert(4, spiking())
+    found = learning(model)
+    assert found.verdict == "forgets"
+    assert "a shortcut of currents around every layer" in found.remedies

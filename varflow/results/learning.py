@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from varflow._display import Shown
+from varflow._display import Shown, Table, measured
 from varflow.results.export import Exported, ReadOnly
 
 # depth/coherence up to which networks learned, and from which they did not, by what else shapes coherence
@@ -94,3 +94,8 @@ class Learning(ReadOnly, Exported, Shown):
                 fate += f"{self.reach:.0f} layers, it has {self.depth}"
         helps = ", ".join(f"{remedy} (up to {layers:.0f} layers)" for remedy, layers in self.remedies.items())
         return f"{fate} ({evidence})" + (f"; what helps: {helps}, or fewer layers" if helps else "")
+
+    def _table(self) -> Table:
+        rows = [(name, measured(value, ".3f")) for name, value in zip(self.layers, self.coherence, strict=True)]
+        size = max(6, *map(len, self.layers))
+        return Table(f"Learning, {self.structure}", f"{{:<{size}}} {{:>9}}", rows, ("neuron", "coherence"), (self.words,), "  ")

@@ -19,7 +19,7 @@ from varflow._checks import DomainError
 from varflow._restoring import kept, rewinding
 from varflow.results.learning import Learning
 from varflow.torch_models.audit.gradients import check_gradients
-from varflow.torch_models.audit.step import Passes, halved, weights_of
+from varflow.torch_models.audit.step import Passes, halved
 from varflow.torch_models.tracing.measurements import LayerMeasurement
 from varflow.torch_models.tracing.origins import tensors_in
 from varflow.torch_models.tracing.traced import Trace, TracedLayer, steps_first
@@ -44,9 +44,7 @@ def learning(
 def _learning(model: Any, inputs: Any, halves: Any, steps: int | None, traced: Trace, m: int) -> Learning:
     readout = _Readout(traced)
     passes = Passes(model, steps, traced, readout)
-    weights = list({id(each): each for layer in traced.layers for each in weights_of(layer)}.values())
-    for weight in weights:
-        weight.requires_grad_(True)
+    weights = passes.unfrozen()
     _freeze(model, lambda: passes.sent(inputs, None))
     rewind = rewinding(model, but=model.parameters())
     for half in halves:
@@ -65,7 +63,9 @@ def _structure(model: Any, traced: Trace) -> str:
         return "shortcuts"
     if any(isinstance(each, _BatchNorm) for each in model.modules()):
         return "batch normalisation"
-    hidden = [weight.weight.detach().flatten(1) for layer in traced.layers for weight in layer.weights if not layer.driven]
+    hidden = [
+        weight.weight.detach().float().flatten(1) for layer in traced.layers for weight in layer.weights if not layer.driven
+    ]
     centred = [float(W.sum(1).square().mean() / W.square().sum(1).mean()) < CENTRED for W in hidden]
     return "centred weights" if centred and all(centred) else "plain"
 

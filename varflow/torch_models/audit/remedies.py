@@ -12,6 +12,7 @@ from varflow._checks import ConvergenceError, DomainError
 from varflow.kernels.trainability import trainability
 from varflow.model.layers import Linear, Residual, Spike
 from varflow.model.network import Network
+from varflow.model.over_neurons import mean_of
 from varflow.results.learning import Learning
 from varflow.torch_models.tracing.modules import surrogate_of_module
 from varflow.torch_models.tracing.traced import Trace
@@ -27,11 +28,12 @@ def with_remedies(learning: Learning, traced: Trace, gains: list[float]) -> Lear
     surrogate = None if hidden is None else surrogate_of_module(hidden.module)
     if learning.structure != "plain" or learning.verdict == "learns" or hidden is None or surrogate is None:
         return learning
-    spike, depth, gain = Spike(hidden.neuron), learning.depth, float(np.median(gains))
-    plain = [spike, *[Linear(gain=gain), spike] * (depth - 1)]
-    shortcuts = [Residual(spike, Linear(gain=SHORTCUT * hidden.neuron.threshold))] * (depth - 1)
+    spike, gain = Spike(hidden.neuron), float(np.nanmedian(gains))  # NaN for layers without weights of their own
+    branch = SHORTCUT * mean_of(hidden.neuron.threshold)
+    plain = [spike, *[Linear(gain=gain), spike] * (learning.depth - 1)]
+    shortcuts = [*[Residual(spike, Linear(gain=branch))] * (learning.depth - 1), spike]
     tried = {
-        "a shortcut of currents around every layer": ([*shortcuts, spike], traced.steps, surrogate),
+        "a shortcut of currents around every layer": (shortcuts, traced.steps, surrogate),
         "a surrogate twice as wide": (plain, traced.steps, surrogate.widened(2 * surrogate.width)),
         f"{2 * traced.steps} steps": (plain, 2 * traced.steps, surrogate),
     }

@@ -140,9 +140,7 @@ class Passes:
 
     def run(self, optimizer: Any, of_step: tuple[Any, Any], other: tuple[Any, Any]) -> None:
         trained = [parameter for parameter in _parameters(optimizer) if parameter.requires_grad]
-        weights = list({id(each): each for layer in self.traced.layers for each in weights_of(layer)}.values())
-        for weight in weights:
-            weight.requires_grad_(True)
+        weights = self.unfrozen()
         rewind = rewinding(self.model, but=self.model.parameters())
         self.gradients.append(self.differentiated(*other, weights, self._note))
         rewind()
@@ -159,6 +157,13 @@ class Passes:
         self._replayed(other[0])
         rewind()
         self.gradients.append(self.differentiated(*other, weights, self._compare))
+
+    def unfrozen(self) -> list[Any]:
+        """Weights of all layers, each once, which require gradients from now on."""
+        weights = list({id(each): each for layer in self.traced.layers for each in weights_of(layer)}.values())
+        for weight in weights:
+            weight.requires_grad_(True)
+        return weights
 
     def differentiated(self, inputs: Any, labels: Any, by: list[Any], see: Any = None) -> dict[int, Any]:
         """Gradients by some parameters, those that there are, by their ids."""
@@ -262,9 +267,9 @@ def _now_and_then(inner: Callable[..., Any], every: int) -> Callable[..., Any]:
 
 
 def weights_of(layer: TracedLayer) -> list[Any]:
-    """The matrices of a layer's weight modules, or of its neuron."""
+    """The matrices of a layer's weight modules, or of its neuron, of which there are gradients: not of whole numbers."""
     modules = layer.weights or [layer.module]
-    return [each for module in modules for each in module.parameters() if each.dim() > 1]
+    return [each for module in modules for each in module.parameters() if each.dim() > 1 and each.is_floating_point()]
 
 
 def _held(out: Any) -> Any:
