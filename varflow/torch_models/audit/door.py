@@ -26,7 +26,7 @@ def audit(
     r"""Find which layers of a spiking model fire, which are dead, and why.
 
     One forward pass measures every neuron layer; theory predicts the same layers from the present gains of the weights, over
-    the same inputs and steps. The model is unchanged.
+    the same inputs and steps; gradients of two halves of the batch tell whether it will learn. The model is unchanged.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def audit(
     -------
     AuditReport
         Prints as a table; ``.layers``, ``.first_dead``, ``.cause``, ``.fix_layer``, ``.fix_gain``,
-        ``.assert_healthy()``, ``.step``, ``.plot()``.
+        ``.assert_healthy()``, ``.learning``, ``.step``, ``.plot()``.
 
     Raises
     ------
@@ -80,10 +80,12 @@ def audit(
     ``sew_resnet18`` in train mode, batch 16, 6 to 28 % above theory, more towards the input, and 39 % in the first layer,
     below the max pool (4 networks). A model that draws random numbers is measured in five passes, and ``.notes`` have the
     standard error. Membranes are those at the spike test, before the reset, also if a library stores them after it. Dropout is
-    off. An optimiser's step is its next one, as it is: the first of Adam changes twice as much as the tenth. It takes three
-    forward and three backward passes of half the batch, and a forward pass of the weights alone. The model, the optimiser,
-    generators and settings of the process are left as found, but for globals of modules and for iterators, queues and objects
-    with a lock, which ``.notes`` name; one thread at a time runs a model. **Source**: derived here.
+    off. Whether it will learn (:class:`varflow.results.Learning`) takes a forward and a backward pass of up to 64 inputs, and
+    one without gradients where statistics of a batch are held fixed. An optimiser's step is its next one, as it is: the first
+    of Adam changes twice as much as the tenth. It takes three forward and three backward passes of half the batch, and a
+    forward pass of the weights alone. The model, the optimiser, generators and settings of the process are left as found, but
+    for globals of modules and for iterators, queues and objects with a lock, which ``.notes`` name; one thread at a time runs
+    a model. **Source**: derived here.
 
     Examples
     --------
