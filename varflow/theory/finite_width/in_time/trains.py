@@ -1,7 +1,7 @@
-r"""Spike trains of a layer at quasi-Monte Carlo points of its currents, with what the newest innovation of each step averages to.
+r"""Spike trains of a layer at quasi-Monte Carlo points of its currents, averaged exactly over each newest innovation.
 
-Currents are ``c = L e``, ``L`` lower triangular and ``e`` standard normal, so that ``e_t`` is what is new in step ``t``. Given the
-steps before, ``H_t = past_t + a_t e_t`` spikes above ``h_t = (θ - past_t)/a_t``, and
+Currents are ``c = L e``, ``L`` lower triangular and ``e`` standard normal, so that ``e_t`` is what is new in step ``t``.
+Given the steps before, ``H_t = past_t + a_t e_t`` spikes above ``h_t = (θ - past_t)/a_t``, and
 
 .. math:: E[1(e > h)\, He_k(e)] = He_{k-1}(h)\, \varphi(h), \qquad Q(h) \text{ for } k = 0
 
