@@ -20,17 +20,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from varflow._checks import LARGEST_SCALE, SMALLEST_SCALE, DomainError, frozen, integer
+from varflow._checks import LARGEST_SCALE, SMALLEST_SCALE, DomainError, frozen, instance, integer
 from varflow._display import Listed, Table
 from varflow.model.distributions import distribution
 from varflow.model.network import Network
 from varflow.results import FixedPoint
 from varflow.theory.finite_width.chain import equal_layers
+from varflow.theory.finite_width.in_time.expansion import LARGEST_PARAMETER, temporal_expansion
 from varflow.theory.layer import CountedLayer, sample_variance_std
 from varflow.theory.memoryless.fixed_points import critical_gain, fixed_points
 
 HIGHEST_ORDER = 8  # the series is asymptotic: more terms do not help
-LARGEST_PARAMETER = 0.25  # above, the first correction is half the leading term and more terms do not help
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -79,8 +79,16 @@ class Expansion(Listed):
         return Table(f"Expansion of {self.network!r}", "{:<21} {}", [*self._parts(), *series])
 
 
-def expansion(network: Network, *, order: int = 2) -> Expansion:
-    r"""The ``1/n`` expansion of variance and firing rate in a surviving network of equal layers.
+def expansion(
+    network: Network,
+    *,
+    order: int | None = None,
+    per_layer: bool = False,
+    points: int | None = None,
+    scrambles: int = 8,
+    seed: int = 0,
+) -> Any:
+    r"""The ``1/n`` expansion of variance and firing rate in a surviving network of equal layers, also over several steps.
 
     .. math::
         E[C] = V^* + \frac{F'' s^2}{2n(1-m^2)(1-m)} + \dots, \qquad
@@ -126,7 +134,13 @@ def expansion(network: Network, *, order: int = 2) -> Expansion:
     -0.001017
     -0.001023
     """
-    order = integer("order", order, minimum=1)
+    if instance("network", network, Network).steps > 1:
+        if order not in (None, 1):
+            raise DomainError("order", order, "must be 1 for networks of several steps: the next order is not derived")
+        return temporal_expansion(network, per_layer=per_layer, points=points, scrambles=scrambles, seed=seed)
+    if per_layer:
+        raise DomainError("per_layer", per_layer, "needs several steps; for one, vf.finite_width(network) is exact")
+    order = 2 if order is None else integer("order", order, minimum=1)
     if order > HIGHEST_ORDER:
         rule = f"must be at most {HIGHEST_ORDER}: the series is asymptotic, so more terms do not help"
         raise DomainError("order", order, rule)
