@@ -15,23 +15,25 @@ from functools import partial
 import numpy as np
 
 from varflow.theory.finite_width.in_time.flow import Weights
-from varflow.theory.finite_width.in_time.trains import Points, Trains
+from varflow.theory.finite_width.in_time.trains import Trains
+from varflow.theory.responses.quasi_monte_carlo import QuasiMonteCarlo
 from varflow.theory.threads import in_threads
 
 NEGLIGIBLE = 1e-3  # of the sum: later layers add no more than a few times this
 MOST = 60  # layers
 
 
-def variance_over_networks(weights: Weights, M: np.ndarray, points: Points, A: np.ndarray) -> np.ndarray:
+def variance_over_networks(weights: Weights, M: np.ndarray, sampling: QuasiMonteCarlo, A: np.ndarray) -> np.ndarray:
     """``n Var⟨A, M⟩`` of deep layers, by replica; ``A`` symmetric."""
     L = weights.factor(M)
-    K, number = weights.in_innovations(L), points.scrambles
+    K, number = weights.in_innovations(L), len(sampling.normals)
     observables = [A] * number
     total = np.zeros(number)
 
     def one(scramble: int, layer: int) -> tuple[float, np.ndarray]:
-        trains = points.trains(L, scramble, layer)
-        one, other = (_values(trains, observables[(scramble + shift) % number]) for shift in (1, 2))
+        trains = Trains.at(sampling, L, scramble, layer)
+        others = (observables[(scramble + shift) % number] for shift in (1, 2))
+        one, other = (np.einsum("tp,tp->p", trains.spikes, _weights(trains, A)) for A in others)
         return float(np.mean(one * other) - one.mean() * other.mean()), K.T @ _response(trains, observables[scramble]) @ K
 
     for layer in range(MOST):
@@ -45,10 +47,6 @@ def variance_over_networks(weights: Weights, M: np.ndarray, points: Points, A: n
 def _weights(trains: Trains, A: np.ndarray) -> np.ndarray:
     """``w_t = 2 Σ_{s<t} A_ts S_s + A_tt``, with which ``sᵀ A s = Σ_t S_t w_t``."""
     return 2 * np.tril(A, -1) @ trains.spikes + np.diagonal(A)[:, None]
-
-
-def _values(trains: Trains, A: np.ndarray) -> np.ndarray:
-    return np.einsum("tp,tp->p", trains.spikes, _weights(trains, A))
 
 
 def _response(trains: Trains, A: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 
 from varflow._checks import DomainError
 from varflow._display import Shown, Table
+from varflow._shared import one_thread
 from varflow.model.drive_kinds import SpikeTrains
 from varflow.model.network import Network
 from varflow.results import late_steps
@@ -16,9 +17,9 @@ from varflow.theory.finite_width.in_time.adjoint import variance_over_networks
 from varflow.theory.finite_width.in_time.flow import Weights, flow, weights_between
 from varflow.theory.finite_width.in_time.kernels import matrix
 from varflow.theory.finite_width.in_time.stationary import along_layers, stationary
-from varflow.theory.finite_width.in_time.trains import Points
 from varflow.theory.responses.neurons import Responses
-from varflow.theory.signals.index import standard_error
+from varflow.theory.responses.quasi_monte_carlo import QuasiMonteCarlo
+from varflow.theory.signals.index import Grid, standard_error
 from varflow.theory.signals.moments import Currents
 
 LARGEST_PARAMETER = 0.25  # above, the first correction is half the leading term and more terms do not help
@@ -74,18 +75,14 @@ class TemporalExpansion(Shown):
 
     def _table(self) -> Table:
         if self.multipliers is None:
-            name, c, v = "layer", *self.late_coefficients.T
-            rate, std, small = self.late_rate, self.late_rate_std, self.small_parameter.max(axis=-1)
+            name, small = "layer", self.small_parameter.max(axis=-1)
+            columns = self.late_rate, self.late_rate_std, *self.late_coefficients.T, small
         else:
-            name, c, v = "step", *map(np.diagonal, (self.mean_coefficients, self.variance_coefficients))
-            rate, std, small = self.firing_rate, self.firing_rate_std, self.small_parameter
-        rows = [
-            (str(i), f"{r:.5f}", f"{d:.5f}", f"{x:.3f}", f"{y:.4f}", f"{e:.2g}")
-            for i, (r, d, x, y, e) in enumerate(zip(rate, std, c, v, small, strict=True), 1)
-        ]
+            name, coefficients = "step", map(_rates, (self.mean_coefficients, self.variance_coefficients))
+            columns = self.firing_rate, self.firing_rate_std, *coefficients, self.small_parameter
+        rows = [(str(i), *map("{:.4g}".format, row)) for i, row in enumerate(zip(*columns, strict=True), 1)]
         header = (name, "late rate" if name == "layer" else "firing rate", "std", "n shift", "n variance", "small parameter")
-        layout = "{:>5} {:>11} {:>9} {:>9} {:>10} {:>15}"
-        return Table(f"TemporalExpansion of {self.network!r}", layout, rows, header)
+        return Table(f"TemporalExpansion of {self.network!r}", "{:>5} {:>11} {:>9} {:>9} {:>10} {:>15}", rows, header)
 
 
 def temporal_expansion(
@@ -97,7 +94,8 @@ def temporal_expansion(
     if size > WHOLE and (per_layer or network.drive.n_inputs > 1):
         rule = f"must be at most {WHOLE} over all inputs, for a series of each layer or of several inputs"
         raise DomainError("steps", network.steps, rule)
-    return (_of_layers if per_layer else _of_deep_layers)(network, weights, responses)
+    with one_thread():  # scrambles are in threads
+        return (_of_layers if per_layer else _of_deep_layers)(network, weights, responses)
 
 
 def _of_layers(network: Network, weights: list[Weights], responses: Responses) -> TemporalExpansion:
@@ -107,7 +105,7 @@ def _of_layers(network: Network, weights: list[Weights], responses: Responses) -
     drive = network.neuron.input_scale**2 * start.covariance[0, 0]
     factors = [weights[0].factor_of(drive)]
     factors += [into.factor(M.mean(axis=0)) for into, M in zip(weights, layers[:-1], strict=True)]
-    found = along_layers(_points(network, len(drive), responses), factors, weights, network.widths.tolist())
+    found = along_layers(_sampling(network, len(drive), responses), factors, weights, network.widths.tolist())
     described = (np.stack(each, axis=1) for each in (layers, *zip(*found, strict=True)))
     return _described(network, network.widths, *described)
 
@@ -120,16 +118,17 @@ def _of_deep_layers(network: Network, weights: list[Weights], responses: Respons
     before, after = np.mean(layers[:-1], axis=0), np.mean(layers[1:], axis=0)
     size = after.shape[-1]
     whole = min(size, WHOLE)
-    found = stationary(weights[0], before[:, :whole, :whole], after[:, :whole, :whole], _points(network, whole, responses))
+    found = stationary(weights[0], before[:, :whole, :whole], after[:, :whole, :whole], _sampling(network, whole, responses))
     M, late_variance = found.fixed_point, None
     if size > whole:
         M, observable = after, np.diag(_late(network, size))
-        late_variance = variance_over_networks(weights[0], M.mean(axis=0), _points(network, size, responses), observable)
+        late_variance = variance_over_networks(weights[0], M.mean(axis=0), _sampling(network, size, responses), observable)
     return _described(network, n, M, found.shift, found.covariance, late_variance, found.multipliers)
 
 
-def _points(network: Network, size: int, responses: Responses) -> Points:
-    return Points(network.neuron, min(network.steps, size), size, responses.points, responses.scrambles, responses.seed)
+def _sampling(network: Network, size: int, responses: Responses) -> QuasiMonteCarlo:
+    steps = min(network.steps, size)
+    return responses.sampling(network.neuron, Grid(size // steps, 1, 1, steps))
 
 
 def _late(network: Network, size: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,40 +35,33 @@ def flow(network: Network, responses: Responses) -> tuple[Any, list[np.ndarray]]
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What a layer's currents are made of: ``Σ = G² M + σ²``, past the synapse.
+    """Weights into a layer of neurons, whose currents have the covariance ``Σ = λ² (g² M + σ_b²)`` before the synapse."""
 
-    Attributes
-    ----------
-    square : float
-        ``G² = λ² g²``.
-    bias : float
-        ``λ² σ_b²``.
-    kurtosis : float
-        Excess kurtosis of a weight.
-    """
-
+    layer: CountedLayer
     neuron: Neuron
     steps: int
-    square: float
-    bias: float
-    kurtosis: float
 
-    @classmethod
-    def into(cls, layer: CountedLayer, neuron: Neuron, steps: int) -> Weights:
-        one = float(layer.excess_kurtosis(np.ones(1))[0]) * (1 + layer.bias_variance / layer.weight_variance) ** 2
-        if not np.isfinite(one):
-            raise DomainError("weights", layer.law, "must have a fourth moment for a series in 1/n")
-        return cls(neuron, steps, layer.weight_variance * layer.fan_in, layer.bias_variance, one)
+    @property
+    def square(self) -> float:
+        """``λ² g²``."""
+        return self.layer.weight_variance * self.layer.fan_in
+
+    @property
+    def kurtosis(self) -> float:
+        """Excess kurtosis of a weight."""
+        of_one = replace(self.layer, bias_variance=0.0).excess_kurtosis(np.ones(1))
+        return float(of_one[0])
 
     def factor(self, M: np.ndarray) -> np.ndarray:
         """``L`` of the currents above spikes of these second moments; DomainError if steps are silent or the same."""
-        silent = np.diagonal(M) < ALIVE
-        if silent.any():
-            raise self._refused(silent, "silent: a series in 1/n needs every step alive, so raise gain or drive")
-        L = self.factor_of(self.square * M + self.bias)
-        same = innovations(L) == 0
-        if same.any():
-            raise self._refused(same, "the same as earlier ones: leave them out")
+        L = self.factor_of(self.square * M + self.layer.bias_variance)
+        for places, rule in (
+            (np.diagonal(M) < ALIVE, "silent: a series in 1/n needs every step alive, so raise gain or drive"),
+            (innovations(L) == 0, "the same as earlier ones: leave them out"),
+        ):
+            if places.any():
+                steps = sorted(set((np.flatnonzero(places) % self.steps + 1).tolist()))
+                raise DomainError("steps", self.steps, f"has steps ({', '.join(map(str, steps))}) that are {rule}")
         return L
 
     def factor_of(self, covariance: np.ndarray) -> np.ndarray:
@@ -83,26 +76,26 @@ class Weights:
     def _synapse(self, size: int) -> np.ndarray:
         return exponential_filter(self.neuron.synaptic_decay, min(self.steps, size), max(size // self.steps, 1))
 
-    def _refused(self, places: np.ndarray, rule: str) -> DomainError:
-        steps = sorted(set((np.flatnonzero(places) % self.steps + 1).tolist()))
-        return DomainError("steps", self.steps, f"has steps ({', '.join(map(str, steps))}) that are {rule}")
-
 
 def weights_between(network: Network) -> list[Weights]:
     """Weights into layers 2 … depth; DomainError for networks without a series in ``1/n`` in time."""
-    plain_chain(network)
-    neuron, law, drive = network.neuron, network.weight_law, network.drive
-    if neuron.reset_rule.counts:
-        raise DomainError("reset", neuron.reset, "is not supported at finite width: neurons must spike at most once per step")
-    if neuron.delay:
-        raise DomainError("delay", neuron.delay, "must be 0: with a delay the first steps of deep layers are silent")
-    if network.mean_gains.any():
-        raise DomainError("mean_gain", float(network.mean_gains[-1]), "must be 0 for a series in 1/n over several steps")
-    if law.core.lattice is not None or law.in_degree is not None or law.core.skewness:
-        rule = "must be symmetric and continuous, without a fixed in-degree: others shift rates by more than 1/n"
-        raise DomainError("weights", network.weights, rule)
-    if drive.n_inputs > 1 and not isinstance(drive, Inputs):
-        raise DomainError("drive", drive, "must be made by vf.drives.inputs, or have one input")
-    if network.depth == 1:
-        raise DomainError("depth", 1, "must be at least 2: layer 1 is not driven by spikes")
-    return [Weights.into(layer, neuron, network.steps) for layer in layers(network)]
+    neuron, drive, law = plain_chain(network).neuron, network.drive, network.weight_law
+    others = law.core.lattice is not None or law.in_degree is not None or law.core.skewness != 0
+    inputs = drive.n_inputs == 1 or isinstance(drive, Inputs)
+    for uncovered, of, name, rule in (
+        (neuron.reset_rule.counts, neuron, "reset", "is not supported at finite width: at most one spike per step"),
+        (neuron.delay, neuron, "delay", "must be 0: with a delay the first steps of deep layers are silent"),
+        (network.depth == 1, network, "depth", "must be at least 2: layer 1 is not driven by spikes"),
+        (network.mean_gains.any(), network, "mean_gain", "must be 0 for a series in 1/n over several steps"),
+        (
+            others,
+            network,
+            "weights",
+            "must be continuous and symmetric, their number free: others shift rates by more than 1/n",
+        ),
+        (np.isinf(law.core.excess_kurtosis), network, "weights", "must have a fourth moment for a series in 1/n"),
+        (not inputs, network, "drive", "must be made by vf.drives.inputs, or have one input"),
+    ):
+        if uncovered:
+            raise DomainError(name, getattr(of, name), rule)
+    return [Weights(layer, neuron, network.steps) for layer in layers(network)]

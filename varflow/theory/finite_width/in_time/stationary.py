@@ -17,7 +17,8 @@ import numpy as np
 from varflow._checks import DomainError
 from varflow.theory.finite_width.in_time.flow import Weights
 from varflow.theory.finite_width.in_time.kernels import changes, curvature, fourth_moments, jacobian, matrix, vector
-from varflow.theory.finite_width.in_time.trains import Points, Trains
+from varflow.theory.finite_width.in_time.trains import Trains
+from varflow.theory.responses.quasi_monte_carlo import QuasiMonteCarlo
 from varflow.theory.threads import in_threads
 
 
@@ -32,19 +33,21 @@ class Coefficients(NamedTuple):
     multipliers: np.ndarray
 
 
-def stationary(weights: Weights, before: np.ndarray, after: np.ndarray, points: Points) -> Coefficients:
+def stationary(weights: Weights, before: np.ndarray, after: np.ndarray, sampling: QuasiMonteCarlo) -> Coefficients:
     """Coefficients from second moments near the fixed point and those of the layer above, (replicas, size, size)."""
     L = weights.factor(before.mean(axis=0))
     unit_changes = changes(weights.in_innovations(L))
 
     def derivatives(scramble: int) -> tuple[np.ndarray, ...]:
-        trains = points.trains(L, scramble)
+        trains = Trains.at(sampling, L, scramble)
         return jacobian(trains, unit_changes), *noise_and_fourth(trains)
 
     def bend(scramble: int) -> np.ndarray:
-        return curvature(points.trains(L, scramble), unit_changes, spreads[scramble] + weights.kurtosis / 3 * fourth[scramble])
+        return curvature(
+            Trains.at(sampling, L, scramble), unit_changes, spreads[scramble] + weights.kurtosis / 3 * fourth[scramble]
+        )
 
-    replicas = range(points.scrambles)
+    replicas = range(len(sampling.normals))
     Js, noise, fourth = map(np.array, zip(*in_threads(derivatives, len(replicas)), strict=True))
     J = Js.mean(axis=0)
     largest = multipliers(J, before.shape[-1])
@@ -59,7 +62,7 @@ def stationary(weights: Weights, before: np.ndarray, after: np.ndarray, points: 
 
 
 def along_layers(
-    points: Points, factors: list[np.ndarray], weights: list[Weights], widths: list[int]
+    sampling: QuasiMonteCarlo, factors: list[np.ndarray], weights: list[Weights], widths: list[int]
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """``c`` and ``V`` of every layer, (replicas, entries[, entries]), from the factors of the currents into each."""
 
@@ -67,7 +70,7 @@ def along_layers(
         found: list[tuple[np.ndarray, np.ndarray]] = []
         shift = spread = below = np.zeros(0)
         for layer, (L, n) in enumerate(zip(factors, widths, strict=True)):
-            trains = points.trains(L, scramble, layer)
+            trains = Trains.at(sampling, L, scramble, layer)
             noise, fourth = noise_and_fourth(trains)
             if layer:
                 unit_changes = changes(weights[layer - 1].in_innovations(L))
@@ -81,7 +84,7 @@ def along_layers(
             found.append((n * shift, n * spread))
         return found
 
-    by_layer = zip(*in_threads(one, points.scrambles), strict=True)
+    by_layer = zip(*in_threads(one, len(sampling.normals)), strict=True)
     return [tuple(map(np.array, zip(*layer, strict=True))) for layer in by_layer]
 
 
