@@ -201,4 +201,4 @@ def _check(network: Network, small: np.ndarray, n: np.ndarray) -> None:
         place = f"step {i % network.steps + 1}" + "".join(f" of layer {l + 1}" for l in layer)
         needed = f"below {LARGEST_PARAMETER} only above {(small * n).max() / LARGEST_PARAMETER:.0f} neurons"
         rule = f"is too small for a series in 1/n: the small parameter of {place} is {small.max():.3g}, {needed}"
-        raise DomainError("width", network.width, f"{rule}; use vf.simulate(network, engine='conditional')")
+        raise DomainError("width", network.width, f"{rule}; use vf.simulate(network)")
