@@ -19,6 +19,7 @@ LIMITS = {
 }
 
 
+FEW = 10  # layers, below which the last of them learned enough by themselves
 SHALLOW = 0.25  # of reach, up to which shortcuts and other surrogates brought nothing
 
 
@@ -83,11 +84,11 @@ class Learning(ReadOnly, Exported, Shown):
 
     @property
     def verdict(self) -> str:
-        """``"learns"`` up to ``reach`` layers; ``"forgets"``, plain from √2 times as many on; else ``"unknown"``."""
+        """``"learns"`` up to ``reach`` layers; ``"forgets"`` from √2 times as many on if plain, and from ten; else ``"unknown"``."""
         learned, failed = LIMITS[self.structure]
         if self.depth <= learned * self.mean_coherence:
             return "learns"
-        return "forgets" if self.depth >= failed * self.mean_coherence else "unknown"
+        return "forgets" if self.depth >= max(failed * self.mean_coherence, FEW) else "unknown"
 
     @property
     def words(self) -> str:
