@@ -211,7 +211,11 @@ def test_a_neuron_without_weights_does_not_hide_the_remedies():
 def test_shortcuts_and_batch_normalisation_are_advised_where_they_brought_accuracy():
     shallow, middle = learning(plain(3)), learning(plain(10))
     assert (shallow.shallow, shallow.verdict, shallow.remedies) == (True, "learns", {})
-    assert (middle.shallow, middle.verdict, list(middle.remedies)) == (False, "learns", ["a shortcut of currents around every layer"])
+    assert (middle.shallow, middle.verdict, list(middle.remedies)) == (
+        False,
+        "learns",
+        ["a shortcut of currents around every layer"],
+    )
     assert "; with which it may learn more: a shortcut of currents around every layer (up to " in middle.words
     convolutions = [nn.Conv2d(1, 8, 3, padding=1), spiking(), nn.Conv2d(8, 8, 3, padding=1), spiking(), nn.Flatten()]
     x = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -111,7 +111,9 @@ def test_every_library(make):
 
 def test_those_that_cannot_be_set_are_left_and_named():
     cases = {
-        "differs between layers": chain(*(leaky(spike_grad=psi) for psi in 4 * (snntorch.surrogate.atan(), snntorch.surrogate.fast_sigmoid()))),
+        "differs between layers": chain(
+            *(leaky(spike_grad=psi) for psi in 4 * (snntorch.surrogate.atan(), snntorch.surrogate.fast_sigmoid()))
+        ),
         "has no known formula in 1, 3": chain(*(leaky(surrogate_disable=True) for _ in range(8))),
         "has no width": chain(*(leaky(spike_grad=snntorch.surrogate.SFS(B=-1)) for _ in range(8))),
     }

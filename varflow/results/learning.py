@@ -84,7 +84,7 @@ class Learning(ReadOnly, Exported, Shown):
 
     @property
     def verdict(self) -> str:
-        """``"learns"`` up to ``reach`` layers; ``"forgets"`` from √2 times as many on if plain, and from ten; else ``"unknown"``."""
+        """``"learns"`` up to ``reach`` layers, ``"forgets"`` from ten on and from √2 reach if plain, else ``"unknown"``."""
         learned, failed = LIMITS[self.structure]
         if self.depth <= learned * self.mean_coherence:
             return "learns"

@@ -77,7 +77,8 @@ def learning_rate(
     Returns
     -------
     LearningRate
-        ``.rate``, and where the first layer of a plain network dominates ``.first_layer_rate`` with ``.other_rate``; ``.direct .flips .error``.
+        ``.rate``, and where the first layer of a plain network dominates ``.first_layer_rate`` with ``.other_rate``;
+        ``.direct .flips .error``.
 
     Raises
     ------
