@@ -163,7 +163,9 @@ def expansion(
     The rate of SpikingJelly's neuron over late steps, and how much it varies between networks of width 300:
 
     >>> lif = vf.neurons.spikingjelly_lif()
-    >>> found = vf.expansion(vf.Network(width=300, depth=2, gain=6.4, neuron=lif, steps=4), points=2**12)
+    >>> drive = vf.drives.currents(2.0)
+    >>> network = vf.Network(width=300, depth=2, gain=6.4, neuron=lif, steps=4, drive=drive)
+    >>> found = vf.expansion(network, points=2**12)
     >>> print(f"{found.late_rate:.3f} ± {found.late_rate_std:.3f}")
     0.255 ± 0.023
     """

@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 
-from varflow.theory.finite_width.in_time.flow import Weights
+from varflow.theory.finite_width.in_time.flow import LayerWeights
 from varflow.theory.finite_width.in_time.trains import Trains
 from varflow.theory.responses.quasi_monte_carlo import QuasiMonteCarlo
 from varflow.theory.threads import in_threads
@@ -23,7 +23,7 @@ NEGLIGIBLE = 1e-3  # of the sum: later layers add no more than a few times this
 MOST = 60  # layers
 
 
-def variance_over_networks(weights: Weights, M: np.ndarray, sampling: QuasiMonteCarlo, A: np.ndarray) -> np.ndarray:
+def variance_over_networks(weights: LayerWeights, M: np.ndarray, sampling: QuasiMonteCarlo, A: np.ndarray) -> np.ndarray:
     """``n Var⟨A, M⟩`` of deep layers, by replica; ``A`` symmetric."""
     L = weights.factor(M)
     K, number = weights.in_innovations(L), len(sampling.normals)

@@ -12,9 +12,8 @@ from varflow._display import Shown, Table
 from varflow._shared import one_thread
 from varflow.model.drive_kinds import SpikeTrains
 from varflow.model.network import Network
-from varflow.results import late_steps
 from varflow.theory.finite_width.in_time.adjoint import variance_over_networks
-from varflow.theory.finite_width.in_time.flow import Weights, flow, weights_between
+from varflow.theory.finite_width.in_time.flow import LayerWeights, flow, weights_between
 from varflow.theory.finite_width.in_time.kernels import matrix
 from varflow.theory.finite_width.in_time.stationary import along_layers, stationary
 from varflow.theory.responses.neurons import Responses
@@ -92,13 +91,14 @@ def temporal_expansion(
     weights, size = weights_between(network), network.drive.n_inputs * network.steps
     responses = Responses(points or (2**14 if size <= LONG else 2**13), scrambles, seed)
     if size > WHOLE and (per_layer or network.drive.n_inputs > 1):
-        rule = f"must be at most {WHOLE} over all inputs, for a series of each layer or of several inputs"
-        raise DomainError("steps", network.steps, rule)
+        raise DomainError(
+            "steps", network.steps, f"must be at most {WHOLE}/inputs for a series of each layer or of several inputs"
+        )
     with one_thread():  # scrambles are in threads
         return (_of_layers if per_layer else _of_deep_layers)(network, weights, responses)
 
 
-def _of_layers(network: Network, weights: list[Weights], responses: Responses) -> TemporalExpansion:
+def _of_layers(network: Network, weights: list[LayerWeights], responses: Responses) -> TemporalExpansion:
     start, layers = flow(network, responses)
     if not isinstance(start, Currents) or isinstance(network.drive, SpikeTrains):
         raise DomainError("drive", network.drive, "must send Gaussian currents, or be made by vf.drives.inputs")
@@ -106,11 +106,10 @@ def _of_layers(network: Network, weights: list[Weights], responses: Responses) -
     factors = [weights[0].factor_of(drive)]
     factors += [into.factor(M.mean(axis=0)) for into, M in zip(weights, layers[:-1], strict=True)]
     found = along_layers(_sampling(network, len(drive), responses), factors, weights, network.widths.tolist())
-    described = (np.stack(each, axis=1) for each in (layers, *zip(*found, strict=True)))
-    return _described(network, network.widths, *described)
+    return _described(network, network.widths, *(np.stack(each, axis=1) for each in (layers, *zip(*found, strict=True))))
 
 
-def _of_deep_layers(network: Network, weights: list[Weights], responses: Responses) -> TemporalExpansion:
+def _of_deep_layers(network: Network, weights: list[LayerWeights], responses: Responses) -> TemporalExpansion:
     if len(set(network.gains[1:].tolist())) > 1 or len(set(network.widths.tolist())) > 1:
         raise DomainError("network", network, "has layers that differ: give per_layer=True")
     n = int(network.widths[0])
@@ -118,12 +117,13 @@ def _of_deep_layers(network: Network, weights: list[Weights], responses: Respons
     before, after = np.mean(layers[:-1], axis=0), np.mean(layers[1:], axis=0)
     size = after.shape[-1]
     whole = min(size, WHOLE)
-    found = stationary(weights[0], before[:, :whole, :whole], after[:, :whole, :whole], _sampling(network, whole, responses))
-    M, late_variance = found.fixed_point, None
+    some = before[:, :whole, :whole], after[:, :whole, :whole]
+    M, *coefficients = stationary(weights[0], *some, _sampling(network, whole, responses))
+    late_v = None
     if size > whole:
         M, observable = after, np.diag(_late(network, size))
-        late_variance = variance_over_networks(weights[0], M.mean(axis=0), _sampling(network, size, responses), observable)
-    return _described(network, n, M, found.shift, found.covariance, late_variance, found.multipliers)
+        late_v = variance_over_networks(weights[0], M.mean(axis=0), _sampling(network, size, responses), observable)
+    return _described(network, n, M, *coefficients, late_v=late_v)
 
 
 def _sampling(network: Network, size: int, responses: Responses) -> QuasiMonteCarlo:
@@ -133,44 +133,37 @@ def _sampling(network: Network, size: int, responses: Responses) -> QuasiMonteCa
 
 def _late(network: Network, size: int) -> np.ndarray:
     """Weights of the rates in the late rate."""
-    late = np.zeros((size // network.steps, network.steps))
-    late[:, late_steps(network.steps)] = 1
-    return late.ravel() / late.sum()
+    late = np.arange(size) % network.steps >= network.steps // 2
+    return late / late.sum()
 
 
 def _described(
-    network: Network,
-    widths: Any,
-    M: np.ndarray,
-    shift: np.ndarray,
-    covariance: np.ndarray,
-    late_variance: np.ndarray | None = None,
-    multipliers: np.ndarray | None = None,
+    network: Network, widths: Any, M: np.ndarray, c: np.ndarray, V: np.ndarray, multipliers: Any = None, late_v: Any = None
 ) -> TemporalExpansion:
     """The result, from second moments and their coefficients by replica (and layer)."""
     size, n = M.shape[-1], np.asarray(widths, dtype=float)[..., None]
-    c, v = (_extended(matrix(x), size) for x in (shift, np.diagonal(covariance, 0, -2, -1)))
+    shift, variance = (_extended(matrix(x), size) for x in (c, np.diagonal(V, 0, -2, -1)))
     late = _late(network, size)
-    if late_variance is None:
+    if late_v is None:
         rates = np.cumsum(np.arange(1, size + 1)) - 1  # their places among the entries
-        late_variance = covariance[..., rates[:, None], rates] @ late @ late
+        late_v = V[..., rates[:, None], rates] @ late @ late
     replicas = {
         "fixed_point": M,
-        "mean_coefficients": c,
-        "variance_coefficients": v,
-        "second_moments": M + c / n[..., None],
-        "late_coefficients": np.stack([_rates(c) @ late, late_variance], axis=-1),
+        "mean_coefficients": shift,
+        "variance_coefficients": variance,
+        "second_moments": M + shift / n[..., None],
+        "late_coefficients": np.stack([_rates(shift) @ late, late_v], axis=-1),
     }
     mean = {name: values.mean(axis=0) for name, values in replicas.items()}
-    p, variance = _rates(mean["fixed_point"]), _rates(mean["variance_coefficients"]) / n
-    small = np.maximum(4 * (_rates(mean["mean_coefficients"]) / n) ** 2 / variance, 1 / (n * p * (1 - p)))
+    p, std = _rates(mean["fixed_point"]), np.sqrt(_rates(mean["variance_coefficients"]) / n)
+    small = np.maximum((2 * _rates(mean["mean_coefficients"]) / n / std) ** 2, 1 / (n * p * (1 - p)))
     _check(network, small, n)
     rate = _rates(mean["second_moments"])
     return TemporalExpansion(
         network,
         **mean,
         firing_rate=rate,
-        firing_rate_std=np.sqrt(variance),
+        firing_rate_std=std,
         late_rate=rate @ late,
         late_rate_std=np.sqrt(mean["late_coefficients"][..., 1] / n[..., 0]),
         small_parameter=small,
@@ -186,8 +179,6 @@ def _rates(moments: np.ndarray) -> np.ndarray:
 def _extended(values: np.ndarray, size: int) -> np.ndarray:
     """Coefficients (…, steps, steps) of more steps: those of rates settle, those of overlaps are left open."""
     known = values.shape[-1]
-    if size == known:
-        return values
     longer, later = np.full((*values.shape[:-2], size, size), np.nan), np.arange(known, size)
     longer[..., :known, :known] = values
     longer[..., later, later] = _rates(values)[..., -SETTLED:].mean(axis=-1, keepdims=True)
@@ -199,6 +190,8 @@ def _check(network: Network, small: np.ndarray, n: np.ndarray) -> None:
     if small.max() >= LARGEST_PARAMETER:
         *layer, i = np.unravel_index(np.argmax(small), small.shape)
         place = f"step {i % network.steps + 1}" + "".join(f" of layer {l + 1}" for l in layer)
-        needed = f"below {LARGEST_PARAMETER} only above {(small * n).max() / LARGEST_PARAMETER:.0f} neurons"
-        rule = f"is too small for a series in 1/n: the small parameter of {place} is {small.max():.3g}, {needed}"
-        raise DomainError("width", network.width, f"{rule}; use vf.simulate(network)")
+        rule = (
+            f"is too small for a series in 1/n: the small parameter of {place} is {small.max():.3g}, below {LARGEST_PARAMETER}"
+        )
+        needed = f"only above {(small * n).max() / LARGEST_PARAMETER:.0f} neurons; use vf.simulate(network)"
+        raise DomainError("width", network.width, f"{rule} {needed}")

@@ -34,7 +34,7 @@ def flow(network: Network, responses: Responses) -> tuple[Any, list[np.ndarray]]
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class LayerWeights:
     """Weights into a layer of neurons, whose currents have the covariance ``Σ = λ² (g² M + σ_b²)`` before the synapse."""
 
     layer: CountedLayer
@@ -49,8 +49,7 @@ class Weights:
     @property
     def kurtosis(self) -> float:
         """Excess kurtosis of a weight."""
-        of_one = replace(self.layer, bias_variance=0.0).excess_kurtosis(np.ones(1))
-        return float(of_one[0])
+        return float(replace(self.layer, bias_variance=0.0).excess_kurtosis(np.ones(1))[0])
 
     def factor(self, M: np.ndarray) -> np.ndarray:
         """``L`` of the currents above spikes of these second moments; DomainError if steps are silent or the same."""
@@ -77,11 +76,10 @@ class Weights:
         return exponential_filter(self.neuron.synaptic_decay, min(self.steps, size), max(size // self.steps, 1))
 
 
-def weights_between(network: Network) -> list[Weights]:
+def weights_between(network: Network) -> list[LayerWeights]:
     """Weights into layers 2 … depth; DomainError for networks without a series in ``1/n`` in time."""
     neuron, drive, law = plain_chain(network).neuron, network.drive, network.weight_law
     others = law.core.lattice is not None or law.in_degree is not None or law.core.skewness != 0
-    inputs = drive.n_inputs == 1 or isinstance(drive, Inputs)
     for uncovered, of, name, rule in (
         (neuron.reset_rule.counts, neuron, "reset", "is not supported at finite width: at most one spike per step"),
         (neuron.delay, neuron, "delay", "must be 0: with a delay the first steps of deep layers are silent"),
@@ -94,8 +92,8 @@ def weights_between(network: Network) -> list[Weights]:
             "must be continuous and symmetric, their number free: others shift rates by more than 1/n",
         ),
         (np.isinf(law.core.excess_kurtosis), network, "weights", "must have a fourth moment for a series in 1/n"),
-        (not inputs, network, "drive", "must be made by vf.drives.inputs, or have one input"),
+        (drive.n_inputs > 1 and not isinstance(drive, Inputs), network, "drive", "must be made by vf.drives.inputs if several"),
     ):
         if uncovered:
             raise DomainError(name, getattr(of, name), rule)
-    return [Weights(layer, neuron, network.steps) for layer in layers(network)]
+    return [LayerWeights(layer, neuron, network.steps) for layer in layers(network)]

@@ -10,77 +10,65 @@ Scrambles are replicas that enter linearly, so that the mean over them has a bia
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from varflow._checks import DomainError
-from varflow.theory.finite_width.in_time.flow import Weights
+from varflow.theory.finite_width.in_time.flow import LayerWeights
 from varflow.theory.finite_width.in_time.kernels import changes, curvature, fourth_moments, jacobian, matrix, vector
 from varflow.theory.finite_width.in_time.trains import Trains
 from varflow.theory.responses.quasi_monte_carlo import QuasiMonteCarlo
 from varflow.theory.threads import in_threads
 
 
-class Coefficients(NamedTuple):
-    """Of deep layers, by replica: fixed point, ``c`` and ``V``; the multiplier of each step, the largest eigenvalue of its
-    block of ``J``.
+def stationary(
+    weights: LayerWeights, before: np.ndarray, after: np.ndarray, sampling: QuasiMonteCarlo
+) -> tuple[np.ndarray, ...]:
+    """Fixed point, ``c`` and ``V`` of deep layers by replica, and the multiplier of each step.
+
+    ``before``, ``after``: second moments near the fixed point, and those of the layer above, (replicas, size, size).
     """
-
-    fixed_point: np.ndarray
-    shift: np.ndarray
-    covariance: np.ndarray
-    multipliers: np.ndarray
-
-
-def stationary(weights: Weights, before: np.ndarray, after: np.ndarray, sampling: QuasiMonteCarlo) -> Coefficients:
-    """Coefficients from second moments near the fixed point and those of the layer above, (replicas, size, size)."""
     L = weights.factor(before.mean(axis=0))
-    unit_changes = changes(weights.in_innovations(L))
+    unit_changes, replicas = changes(weights.in_innovations(L)), len(before)
 
     def derivatives(scramble: int) -> tuple[np.ndarray, ...]:
         trains = Trains.at(sampling, L, scramble)
         return jacobian(trains, unit_changes), *noise_and_fourth(trains)
 
     def bend(scramble: int) -> np.ndarray:
-        return curvature(
-            Trains.at(sampling, L, scramble), unit_changes, spreads[scramble] + weights.kurtosis / 3 * fourth[scramble]
-        )
+        return curvature(Trains.at(sampling, L, scramble), unit_changes, of_currents[scramble])
 
-    replicas = range(len(sampling.normals))
-    Js, noise, fourth = map(np.array, zip(*in_threads(derivatives, len(replicas)), strict=True))
+    Js, noise, fourth = map(np.array, zip(*in_threads(derivatives, replicas), strict=True))
     J = Js.mean(axis=0)
-    largest = multipliers(J, before.shape[-1])
+    largest = multipliers(J, len(L))
     if largest.max() >= 1:
         raise DomainError("network", weights.neuron, f"has no stable fixed point: a multiplier is {largest.max():.3g}")
     resolvent = np.linalg.inv(np.eye(len(J)) - J)
     other = (Js - J) @ stein(J, noise.mean(axis=0)) @ J.T
-    spreads = stein(J, noise + other + other.swapaxes(-1, -2))
-    bends = np.array(in_threads(bend, len(replicas)))
-    shift = (bends + (Js - J) @ (resolvent @ bends.mean(axis=0))) @ resolvent.T
-    return Coefficients(before + matrix(vector(after - before) @ resolvent.T), shift, spreads, largest)
+    V = stein(J, noise + other + other.swapaxes(-1, -2))
+    of_currents = V + weights.kurtosis / 3 * fourth
+    bends = np.array(in_threads(bend, replicas))
+    c = (bends + (Js - J) @ (resolvent @ bends.mean(axis=0))) @ resolvent.T
+    return before + matrix(vector(after - before) @ resolvent.T), c, V, largest
 
 
 def along_layers(
-    sampling: QuasiMonteCarlo, factors: list[np.ndarray], weights: list[Weights], widths: list[int]
-) -> list[tuple[np.ndarray, np.ndarray]]:
+    sampling: QuasiMonteCarlo, factors: list[np.ndarray], weights: list[LayerWeights], widths: list[int]
+) -> list[tuple[np.ndarray, ...]]:
     """``c`` and ``V`` of every layer, (replicas, entries[, entries]), from the factors of the currents into each."""
+    entries = len(vector(factors[0]))
 
-    def one(scramble: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        found: list[tuple[np.ndarray, np.ndarray]] = []
-        shift = spread = below = np.zeros(0)
+    def one(scramble: int) -> list[tuple[np.ndarray, ...]]:
+        shift, (spread, below), found = np.zeros(entries), np.zeros((2, entries, entries)), []
         for layer, (L, n) in enumerate(zip(factors, widths, strict=True)):
             trains = Trains.at(sampling, L, scramble, layer)
-            noise, fourth = noise_and_fourth(trains)
             if layer:
-                unit_changes = changes(weights[layer - 1].in_innovations(L))
+                into = weights[layer - 1]
+                unit_changes = changes(into.in_innovations(L))
                 J = jacobian(trains, unit_changes)
-                non_normal = weights[layer - 1].kurtosis / 3 * below
-                shift = J @ shift + curvature(trains, unit_changes, spread + non_normal)
-                spread = J @ spread @ J.T + noise / n
-            else:
-                shift, spread = np.zeros(len(noise)), noise / n
-            below = fourth / n
+                shift = J @ shift + curvature(trains, unit_changes, spread + into.kurtosis / 3 * below)
+                spread = J @ spread @ J.T
+            noise, below = (each / n for each in noise_and_fourth(trains))
+            spread = spread + noise
             found.append((n * shift, n * spread))
         return found
 
