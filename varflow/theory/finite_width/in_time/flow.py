@@ -22,7 +22,7 @@ from varflow.theory.walks.signals import Blocks, signals_walk
 
 
 def flow(network: Network, responses: Responses) -> tuple[Any, list[np.ndarray]]:
-    """What the drive sends, and ``M`` of every layer, (replicas, size, size), over the index of inputs and steps."""
+    """Signal of the drive, and ``M`` of every layer, (replicas, size, size), over the index of inputs and steps."""
     inputs = np.arange(network.drive.n_inputs) if network.drive.n_inputs > 1 else None
     blocks = Blocks.of(network, Effort(responses), inputs)
     ((start, batching),) = blocks
