@@ -1,4 +1,4 @@
-"""Writes ``docs/expansions.md``: how wide a network must be for its ``1/n`` series, also in time, and for its escape asymptotics.
+"""Writes ``docs/expansions.md``: how wide is wide enough for the ``1/n`` series, also in time, and for escape asymptotics.
 
 Run from the repository: ``python docs/expansions.py`` (two minutes).
 """

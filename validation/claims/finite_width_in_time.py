@@ -39,7 +39,7 @@ class Settings:
     thresholds: tuple[float, ...] = (0.5, 2.0)
     drives: tuple[str, ...] = tuple(DRIVES)
     layers: tuple[int, ...] = (12, 18, 24, 30)
-    points: int = 2**12
+    points: int = 2**13
     widened: float = 1.0
     shifts: bool = True
     resets: bool = True

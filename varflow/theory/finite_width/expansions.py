@@ -84,7 +84,7 @@ def expansion(
     *,
     order: int | None = None,
     per_layer: bool = False,
-    points: int | None = None,
+    points: int = 2**14,
     scrambles: int = 8,
     seed: int = 0,
 ) -> Any:
@@ -115,8 +115,8 @@ def expansion(
     per_layer : bool
         Over several steps: every layer from the drive on, of any widths and gains, instead of the state of deep layers.
     points, scrambles, seed : int
-        Over several steps, for quasi-Monte Carlo: points per scramble (by default 2¹⁴, and 2¹³ beyond 16 inputs × steps),
-        number of independent scrambles, whose scatter is ``error``, and seed.
+        Over several steps, for quasi-Monte Carlo: points per scramble, number of independent scrambles, whose
+        scatter is ``error``, and seed.
 
     Returns
     -------

@@ -63,7 +63,8 @@ def along_layers(
     def one(scramble: int) -> list[tuple[np.ndarray, ...]]:
         shift, (spread, below), found = np.zeros(entries), np.zeros((2, entries, entries)), []
         for layer, (L, n) in enumerate(zip(factors, widths, strict=True)):
-            trains = Trains.at(sampling, L, scramble, layer)
+            # other points in each layer, whose noise is independent of that of the covariance so far
+            trains = Trains.at(sampling, L, (scramble + layer) % len(sampling.normals), layer)
             if layer:
                 into = weights[layer - 1]
                 unit_changes = changes(into.in_innovations(L))
