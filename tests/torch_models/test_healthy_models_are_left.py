@@ -157,9 +157,11 @@ class TestAHealthyNetwork:
         """All of 45 layers fire, and no gradient has anything in common with another's."""
         torch.manual_seed(0)
         model, x = Stepped(*(dense(None, leaky, 40, 40) for _ in range(45)), readout=nn.Linear(40, 5)), batch()
-        first = vf.init.init_model(model, x, rate=0.2)
-        assert first.learning.verdict == "forgets"
-        assert min(row.measured_rate for row in first.layers if row.neuron_name) > 0.1
+        for weight, _ in model.blocks:
+            vf.init.normal_(weight.weight, 3.0), nn.init.zeros_(weight.bias)
+        report = vf.audit(model, x)
+        assert report.learning.verdict == "forgets"
+        assert min(layer.firing_rate for layer in report.layers) > 0.1
         before = state(model)
         assert vf.init.init_model(model, x).filled
         assert {name for name, _ in model.named_parameters() if "weight" in name} <= set(changed(model, before))
