@@ -1,0 +1,100 @@
+r"""Where survival, measured by drawing networks, crosses a target: a bracket, then logistic fits that move to the crossing.
+
+.. math:: \mathrm{logit}\, P(x) \approx a + b\, d + c\, d^2, \qquad d = s (x - x_0)
+
+near the target, by maximum likelihood with a weak prior; ``s`` is the slope of the fit before. In ``x = ln g`` it is 36 to 290.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.special import expit, logit
+
+STRIDE = 0.2  # of the search for a bracket
+FEW = 64  # networks that tell on which side of one half a survival is
+NARROW = 0.02  # bracket of one half
+SLOPE, LEAST, MOST = 40.0, 0.5, 2e3  # of the logit: the first guess, and between which it is believed
+PLACES = 0.9 * np.arange(-2.0, 3.0)  # of a round about the crossing, in logits
+ROUNDS = (0.05, 0.1, 0.3, 1.0)  # networks at each place of a round, as a fraction of those of the last
+REACH = 6.0  # logits from the crossing within which networks count for the fit
+PRIOR = np.array([0.01, 1.0, 100.0])  # precision of a about the target, of b about 1, and of c about 0
+
+
+@dataclass(slots=True)
+class Crossing:
+    """The search for the ``x`` at which survival, which rises with it, is ``target``.
+
+    Attributes
+    ----------
+    drawn : callable
+        Number of survivors among so many networks drawn at ``x``, with a seed.
+    furthest : float
+        The largest ``x`` that is tried.
+    """
+
+    drawn: Callable[[float, int, int], float]
+    target: float
+    furthest: float
+    seed: int = 0
+    seen: list[tuple[float, float, int]] = field(default_factory=list)
+
+    def look(self, x: float, networks: int) -> float:
+        """Survival at ``x``."""
+        alive = self.drawn(x, networks, self.seed + len(self.seen))
+        self.seen.append((x, alive, networks))
+        return alive / networks
+
+    @property
+    def networks(self) -> int:
+        """Networks drawn so far."""
+        return sum(networks for *_, networks in self.seen)
+
+    def find(self, start: float, networks: int) -> tuple[float, float]:
+        """The crossing and its standard error; infinite if it lies beyond the furthest ``x``."""
+        x, error, slope = self._half(start), 0.0, SLOPE
+        if math.isinf(x):
+            return x, error
+        x += float(logit(self.target)) / slope / 2
+        for part in ROUNDS:
+            for place in PLACES:
+                self.look(x + place / slope, max(round(part * networks), FEW))
+            x, error, slope = self._fitted(x, slope)
+        return (x, error) if x < self.furthest else (math.inf, 0.0)
+
+    def _half(self, x: float) -> float:
+        """Where about half of the networks are alive."""
+        lower, upper, stride = -math.inf, math.inf, STRIDE
+        while upper - lower > NARROW:
+            if self.look(x, FEW) < 0.5:
+                lower = x
+            else:
+                upper = x
+            if lower >= self.furthest:
+                return math.inf
+            x = (lower + upper) / 2 if math.isfinite(upper - lower) else x + math.copysign(stride, lower)
+            stride *= 1.5
+        return x
+
+    def _fitted(self, x: float, slope: float) -> tuple[float, float, float]:
+        """Crossing, its standard error and the slope there, from all networks drawn near ``x``."""
+        places, alive, networks = np.array(self.seen).T
+        near = abs(slope * (places - x)) < REACH
+        d, alive, networks = slope * (places - x)[near], alive[near], networks[near]
+        powers, level = np.stack([np.ones_like(d), d, d**2], axis=1), float(logit(self.target))
+        fit = mean = np.array([level, 1.0, 0.0])
+        for _ in range(30):
+            P = expit(powers @ fit)
+            information = (powers.T * (networks * P * (1 - P))) @ powers + np.diag(PRIOR)
+            step = np.linalg.solve(information, powers.T @ (alive - networks * P) - PRIOR * (fit - mean))
+            fit = fit + step / max(1.0, float(abs(step).max()))
+        at, steepness = 0.0, 1.0
+        for _ in range(20):
+            steepness = max(fit[1] + 2 * fit[2] * at, LEAST / slope)
+            at = float(np.clip(at - (fit @ [1.0, at, at**2] - level) / steepness, -REACH, REACH))
+        direction = np.array([1.0, at, at**2])
+        error = math.sqrt(direction @ np.linalg.solve(information, direction)) / (slope * steepness)
+        return x + at / slope, error, float(np.clip(slope * steepness, LEAST, MOST))
