@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from varflow.init.catalogue import catalogue
     from varflow.init.gains import gain
     from varflow.init.in_time import gain_for_rate, gain_for_variance
-    from varflow.init.inverse import corrected_gain, gain_for_mean_variance, largest_threshold, smallest_width, sparsest_rate
+    from varflow.init.inverse import corrected_gain, gain_for_mean_variance
+    from varflow.init.limits import largest_threshold, smallest_width, sparsest_rate
     from varflow.init.lookup import lookup
     from varflow.init.rules import gain_by_rule
     from varflow.init.surrogate_width import surrogate_width
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         Cycle,
         DepthScales,
         Ensemble,
+        Estimate,
         Experiment,
         FixedPoint,
         FixedPoints,
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
     from varflow.theory.finite_width.chain import SpikeChain
     from varflow.theory.finite_width.escape import EscapeAsymptotics, escape_asymptotics
     from varflow.theory.finite_width.expansions import Expansion, expansion
+    from varflow.theory.finite_width.in_time.survival import survival
     from varflow.theory.finite_width.profile import finite_width
     from varflow.theory.fixed_points import critical_gain, fixed_points
     from varflow.theory.mean_field import mean_field

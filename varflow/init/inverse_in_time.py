@@ -9,27 +9,71 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
-import numpy as np
-
-from varflow._checks import DomainError
+from varflow._checks import DomainError, integer, probability
 from varflow._display import percent
 from varflow.init.crossing import Crossing
-from varflow.results.estimate import Estimate
+from varflow.init.initialization import steps_of, without_memory
+from varflow.model.as_neuron import neuron as as_neuron
+from varflow.model.drive_kinds import Drive
+from varflow.model.drives import currents
+from varflow.model.network import Network
+from varflow.model.over_neurons import OverNeurons, mean_of, times
+from varflow.results import Estimate
+from varflow.theory.alive import criterion
 from varflow.theory.finite_width.in_time.drawn import DrawnChain
 from varflow.theory.finite_width.in_time.survival import survivors
 
-FAR = 20.0  # gains and thresholds are sought within this factor of the start
+FAR = 40.0  # factor of the start within which an answer is sought
 START = 2.5  # gain, in units of θ/λ
-NARROW, WIDEST = 100, 2**12  # widths: where the search starts, and the largest that is drawn
+NARROW = 100  # width where the search starts
 MANY = 4000  # networks that tell whether a target is attainable
+
+
+class InTime(TypedDict, total=False):
+    """What a neuron with memory needs besides the sizes; see :func:`varflow.corrected_gain`."""
+
+    neuron: Any
+    steps: int | None
+    alive: str | None
+    drive: Drive | None
+    networks: int
+    seed: int
+
+
+def aimed(
+    threshold: Any, width: int, depth: int, survival_target: float, weights: Any = "normal", **in_time: Unpack[InTime]
+) -> Aim | float | OverNeurons:
+    """What is wanted of a neuron with memory; of another neuron, the threshold of its currents, ``θ/λ``."""
+    given: dict[str, Any] = {"neuron": None, "steps": None, "alive": None, "drive": None, "networks": 2000, "seed": 0} | in_time
+    if threshold is not None:
+        raise DomainError("threshold", threshold, f"conflicts with {next(iter(in_time))}=…: give the neuron that has it")
+    neuron = as_neuron(given["neuron"])
+    steps, alive, drive = steps_of(neuron, given["steps"]), given["alive"], given["drive"]
+    if without_memory(neuron, steps):
+        if drive is not None:
+            raise DomainError("drive", drive, "counts for neurons with memory: this answer is for vf.drives.currents()")
+        return times(neuron.threshold, 1 / neuron.input_scale)
+    if alive is None:
+        raise DomainError("alive", alive, "is missing: the criteria of survival differ by orders of magnitude; see vf.survival")
+    width, depth = integer("width", width, minimum=1), integer("depth", depth, minimum=2)
+    dynamics = {"neuron": neuron, "steps": steps, "drive": currents() if drive is None else drive, "weights": weights}
+    unit, target = (
+        mean_of(neuron.threshold) / neuron.input_scale,
+        probability("survival_target", survival_target, open_ends=True),
+    )
+    chain = DrawnChain.of(Network(width=width, depth=depth, gain=unit, **dynamics))
+    networks, seed = integer("networks", given["networks"], minimum=100), integer("seed", given["seed"], minimum=0)
+    return Aim(chain, unit, criterion(alive), target, networks, seed)
+
+
+At = Callable[[float], DrawnChain]  # networks at a logarithm of what is sought
 
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """Networks with gain 1 in units of ``θ/λ``, and the part of them that should be alive in the last layer.
+    """Networks of one neuron, and the part of them that should be alive in the last layer.
 
     Attributes
     ----------
@@ -48,46 +92,37 @@ class Aim:
 
     def gain(self) -> Estimate:
         """The smallest gain with which as many survive."""
-        self._attainable(self._with_gain(math.log(FAR * START)))
-        return self._solved("gain", self._with_gain, math.log(START), self.unit)
+        return self._solved("gain", lambda x: self._at(START * math.exp(x)), START * self.unit, 1)
 
     def threshold(self, gain: float, threshold: float) -> Estimate:
-        """The largest threshold with which as many survive, in place of the neuron's."""
-        lower = lambda x: self._with(gain * math.exp(x) / self.unit, math.exp(x))  # noqa: E731  x = -ln(θ/threshold)
-        self._attainable(lower(math.log(FAR)))
-        return self._solved("threshold", lower, 0.0, threshold, falling=True)
+        """The largest threshold with which as many survive, in place of the neuron's ``threshold``; ``x = ln(threshold/θ)``."""
+        return self._solved("threshold", lambda x: self._at(gain * math.exp(x) / self.unit, math.exp(x)), threshold, -1)
 
     def width(self, gain: float) -> Estimate:
         """The smallest width of all layers with which as many survive."""
-        wide = lambda x: replace(  # noqa: E731
-            self._with(gain / self.unit), widths=(max(round(math.exp(x)), 1),) * len(self.chain.widths)
-        )
-        found = self._solved("width", wide, math.log(NARROW), 1.0, furthest=math.log(WIDEST))
+        at = lambda x: self._at(gain / self.unit, width=max(round(NARROW * math.exp(x)), 1))  # noqa: E731
+        found = self._solved("width", at, NARROW, 1)
         return replace(found, value=math.ceil(found.value))
 
-    def _with(self, gain: float, drive: float = 1.0) -> DrawnChain:
-        return replace(self.chain, gains=(gain,) * len(self.chain.gains), drive=drive**2 * self.chain.drive)
+    def _at(self, gain: float, drive: float = 1.0, width: int | None = None, depth: int | None = None) -> DrawnChain:
+        """Networks of a gain in units of ``θ/λ``, under a drive this much stronger."""
+        widths = (width or self.chain.widths[0],) * (depth or len(self.chain.widths))
+        return replace(self.chain, gains=(gain,) * len(widths), drive=drive**2 * self.chain.drive, widths=widths)
 
-    def _with_gain(self, x: float) -> DrawnChain:
-        return self._with(math.exp(x))
+    def _crossing(self, at: At, networks: int) -> tuple[Crossing, float, float]:
+        """The search, the crossing and its standard error."""
+        drawn = lambda x, networks, seed: survivors(at(x), self.alive, networks, self.seed + seed)[-1]  # noqa: E731
+        crossing = Crossing(drawn, self.target, math.log(FAR))
+        return crossing, *crossing.find(0.0, networks)
 
-    def _drawn(self, at: Callable[[float], DrawnChain], x: float, networks: int, seed: int) -> float:
-        return float(survivors(at(x), self.alive, networks, self.seed + seed)[-1])
-
-    def _crossing(self, at: Callable[[float], DrawnChain], furthest: float) -> Crossing:
-        return Crossing(partial(self._drawn, at), self.target, furthest)
-
-    def _solved(
-        self, quantity: str, at: Callable[[float], DrawnChain], start: float, scale: float, *, furthest: float | None = None,
-        falling: bool = False,
-    ) -> Estimate:
-        """``scale · eˣ`` at the crossing, or ``scale · e⁻ˣ``."""
-        crossing = self._crossing(at, start + math.log(FAR) if furthest is None else furthest)
-        x, error = crossing.find(start, self.networks)
+    def _solved(self, quantity: str, at: At, start: float, power: int) -> Estimate:
+        """``start · e^(power x)`` at the crossing."""
+        if quantity != "width":
+            self._attainable(at(math.log(FAR)))
+        crossing, x, error = self._crossing(at, self.networks)
+        value = start * math.exp(power * min(x, math.log(FAR)))
         if math.isinf(x):
-            rule = f"is not reached with any {quantity} tried, the last {scale * math.exp(crossing.furthest):.4g}: raise the gain"
-            raise DomainError("survival_target", self.target, rule)
-        value = scale * math.exp(-x if falling else x)
+            raise DomainError("survival_target", self.target, f"is not reached up to {quantity} {value:.4g}: raise the gain")
         return Estimate(quantity, value, value * error, self.alive, f"{crossing.networks} networks drawn from the exact chain")
 
     def _attainable(self, best: DrawnChain) -> None:
@@ -95,12 +130,11 @@ class Aim:
         alive = survivors(best, self.alive, MANY, self.seed) / MANY
         if alive[-1] + 3 * math.sqrt(alive[-1] * (1 - alive[-1]) / MANY) >= self.target:
             return
-        n, shown = best.widths[0], f"at width {best.widths[0]} with {self.alive} alive"
+        rule = f"is not attainable at width {best.widths[0]} with {self.alive} alive: "
         if alive[0] > (1 + alive[-1]) / 2:
-            highest = f"the highest survival in layer {len(alive)} is {percent(alive[-1])}"
-            raise DomainError("survival_target", self.target, f"is not attainable {shown}: {highest}; widen the layers")
-        layer = lambda x: replace(self._with(1.0, math.exp(x)), widths=(n,), gains=(1.0,))  # noqa: E731
-        x, _ = self._crossing(layer, math.log(FAR)).find(0.0, self.networks)
-        needed = "no drive helps" if math.isinf(x) else f"multiply the drive by {math.exp(x):.3g} or more (the input gain)"
-        rule = f"is not attainable {shown}: only {percent(alive[0])} of the networks are alive in layer 1, where no gain acts"
-        raise DomainError("survival_target", self.target, f"{rule}; {needed}, or widen the layers")
+            rule += f"the highest survival in layer {len(alive)} is {percent(alive[-1])}"
+        else:
+            _, x, _ = self._crossing(lambda x: self._at(1.0, math.exp(x), depth=1), self.networks)
+            rule += f"only {percent(alive[0])} of the networks are alive in layer 1, where no gain acts; "
+            rule += "no drive helps" if math.isinf(x) else f"multiply the drive (the input gain) by {math.exp(x):.3g} or more"
+        raise DomainError("survival_target", self.target, f"{rule}; or widen the layers")

@@ -23,7 +23,7 @@ class Estimate(Exported, Shown):
     value, error : float or ndarray
         The number, and its standard error, of the scatter of what was drawn. ``float(estimate)`` is the value.
     alive : str
-        Which steps count: ``every step``, ``every late step``, ``a late step`` or ``any step``; late are those of the second half.
+        Which steps count: ``every step``, ``every late step``, ``a late step`` or ``any step``; late: of the second half.
     method : str
         How it was found, with the error that the method has besides.
     """

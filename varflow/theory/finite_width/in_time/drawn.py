@@ -3,7 +3,7 @@ r"""The chain of a network in time, drawn: second moments of the spikes of every
 Given the spikes ``S`` (neurons × steps) of a layer, the rows of the next weight matrix are independent, so the currents of its
 neurons are i.i.d. For any reset
 
-.. math:: M_{l+1} = \frac1n \sum_i s_i s_i^T, \qquad s_i \text{ the spikes under } c_i \sim N(0, \lambda^2 (g^2 M_l + \sigma_b^2))
+.. math:: M_{l+1} = \frac1n \sum_i s_i s_i^T, \qquad s_i \text{ the spikes under } N(0, \lambda^2 (g^2 M_l + \sigma_b^2))
 
 Steps are drawn causally, from the lower triangular factor of the covariance, so that the first steps do not depend on how many
 follow. Normal numbers have 2¹⁶ equally likely levels, in single precision: probabilities of a spike are within 8e-6.
@@ -99,8 +99,13 @@ class DrawnChain:
             raise DomainError("threshold", theta, "must be positive: below, neurons fire at rest and silence is not absorbing")
         scale = neuron.input_scale / theta
         gains = tuple((scale * network.gains).tolist())
-        return cls(unit, scale**2 * drive.covariance(network.steps), tuple(network.widths.tolist()), gains,
-                   (scale * network.bias_std) ** 2)
+        return cls(
+            unit,
+            scale**2 * drive.covariance(network.steps),
+            tuple(network.widths.tolist()),
+            gains,
+            (scale * network.bias_std) ** 2,
+        )
 
     @property
     def steps(self) -> int:
