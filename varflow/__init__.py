@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from varflow.init.catalogue import catalogue
     from varflow.init.gains import gain
     from varflow.init.in_time import gain_for_rate, gain_for_variance
-    from varflow.init.inverse import corrected_gain, gain_for_mean_variance
-    from varflow.init.limits import largest_threshold, smallest_width, sparsest_rate
+    from varflow.init.inverse import corrected_gain, gain_for_mean_variance, largest_threshold, smallest_width, sparsest_rate
     from varflow.init.lookup import lookup
     from varflow.init.rules import gain_by_rule
     from varflow.init.surrogate_width import surrogate_width

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.special import expit, logit
 
-STRIDE = 0.2  # of the search for a bracket
 FEW = 64  # networks that tell on which side of one half a survival is
 NARROW = 0.02  # bracket of one half
 SLOPE, LEAST, MOST = 40.0, 0.5, 2e3  # of the logit: the first guess, and between which it is believed
@@ -33,7 +32,7 @@ class Crossing:
     drawn : callable
         Number of survivors among so many networks drawn at ``x``, with a seed.
     furthest : float
-        The largest ``x`` that is tried.
+        The largest ``x``, and ``-x``, of the bracket.
     """
 
     drawn: Callable[[float, int, int], float]
@@ -53,31 +52,22 @@ class Crossing:
         """Networks drawn so far."""
         return sum(networks for *_, networks in self.seen)
 
-    def find(self, start: float, networks: int) -> tuple[float, float]:
+    def find(self, networks: int) -> tuple[float, float]:
         """The crossing and its standard error; infinite if it lies beyond the furthest ``x``."""
-        x, error, slope = self._half(start), 0.0, SLOPE
-        if math.isinf(x):
-            return x, error
-        x += float(logit(self.target)) / slope / 2
+        x, error, slope = self._half() + float(logit(self.target)) / SLOPE / 2, 0.0, SLOPE
         for part in ROUNDS:
             for place in PLACES:
                 self.look(x + place / slope, max(round(part * networks), FEW))
             x, error, slope = self._fitted(x, slope)
         return (x, error) if x < self.furthest else (math.inf, 0.0)
 
-    def _half(self, x: float) -> float:
+    def _half(self) -> float:
         """Where about half of the networks are alive."""
-        lower, upper, stride = -math.inf, math.inf, STRIDE
+        lower, upper = -self.furthest, self.furthest
         while upper - lower > NARROW:
-            if self.look(x, FEW) < 0.5:
-                lower = x
-            else:
-                upper = x
-            if lower >= self.furthest:
-                return math.inf
-            x = (lower + upper) / 2 if math.isfinite(upper - lower) else x + math.copysign(stride, lower)
-            stride *= 1.5
-        return x
+            middle = (lower + upper) / 2
+            lower, upper = (middle, upper) if self.look(middle, FEW) < 0.5 else (lower, middle)
+        return (lower + upper) / 2
 
     def _fitted(self, x: float, slope: float) -> tuple[float, float, float]:
         """Crossing, its standard error and the slope there, from all networks drawn near ``x``."""

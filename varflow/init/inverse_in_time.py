@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict, Unpack
+from typing import Any
 
 from varflow._checks import DomainError, integer, probability
 from varflow._display import percent
 from varflow.init.crossing import Crossing
 from varflow.init.initialization import steps_of, without_memory
 from varflow.model.as_neuron import neuron as as_neuron
-from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
 from varflow.model.network import Network
 from varflow.model.over_neurons import OverNeurons, mean_of, times
@@ -31,25 +30,16 @@ NARROW = 100  # width where the search starts
 MANY = 4000  # networks that tell whether a target is attainable
 
 
-class InTime(TypedDict, total=False):
-    """What a neuron with memory needs besides the sizes; see :func:`varflow.corrected_gain`."""
-
-    neuron: Any
-    steps: int | None
-    alive: str | None
-    drive: Drive | None
-    networks: int
-    seed: int
-
-
 def aimed(
-    threshold: Any, width: int, depth: int, survival_target: float, weights: Any = "normal", **in_time: Unpack[InTime]
+    threshold: Any, width: int, depth: int, survival_target: float, weights: Any = "normal", **in_time: Any
 ) -> Aim | float | OverNeurons:
     """What is wanted of a neuron with memory; of another neuron, the threshold of its currents, ``θ/λ``."""
-    given: dict[str, Any] = {"neuron": None, "steps": None, "alive": None, "drive": None, "networks": 2000, "seed": 0} | in_time
+    given = {"neuron": None, "steps": None, "alive": None, "drive": None, "networks": 2000, "seed": 0}
+    for name in {*in_time} - {*given}:
+        raise TypeError(f"unexpected argument {name}; known are {', '.join(given)}")
     if threshold is not None:
         raise DomainError("threshold", threshold, f"conflicts with {next(iter(in_time))}=…: give the neuron that has it")
-    neuron = as_neuron(given["neuron"])
+    neuron, given = as_neuron(in_time.get("neuron")), given | in_time
     steps, alive, drive = steps_of(neuron, given["steps"]), given["alive"], given["drive"]
     if without_memory(neuron, steps):
         if drive is not None:
@@ -113,7 +103,7 @@ class Aim:
         """The search, the crossing and its standard error."""
         drawn = lambda x, networks, seed: survivors(at(x), self.alive, networks, self.seed + seed)[-1]  # noqa: E731
         crossing = Crossing(drawn, self.target, math.log(FAR))
-        return crossing, *crossing.find(0.0, networks)
+        return crossing, *crossing.find(networks)
 
     def _solved(self, quantity: str, at: At, start: float, power: int) -> Estimate:
         """``start · e^(power x)`` at the crossing."""

@@ -228,7 +228,7 @@ def _survival(theta: float | OverNeurons, g: float, width: int, depth: int) -> f
 
 def _width_words(theta: float | OverNeurons, g: float, depth: int, target: float) -> str:
     """The width at which no correction would be needed."""
-    from varflow.init.limits import smallest_width
+    from varflow.init.inverse import smallest_width
 
     try:
         width = smallest_width(threshold=theta, depth=depth, survival_target=target, gain=g)

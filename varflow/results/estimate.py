@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import frozen, put
 from varflow._display import Shown, Table
 from varflow.results.export import Exported, evenly
 
@@ -33,9 +32,6 @@ class Estimate(Exported, Shown):
     error: Any
     alive: str
     method: str
-
-    def __post_init__(self) -> None:
-        put(self, **{name: frozen(value) for name in ("value", "error") if np.ndim(value := getattr(self, name))})
 
     def __float__(self) -> float:
         return float(self.value)

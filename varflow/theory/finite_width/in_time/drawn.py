@@ -24,6 +24,7 @@ from varflow._shared import one_thread
 from varflow.model.drives import Given, SpikeTrains
 from varflow.model.network import Network, plain_chain
 from varflow.model.neurons import Neuron
+from varflow.model.over_neurons import mean_of
 from varflow.theory.deep.look import in_units
 from varflow.theory.responses.filters import exponential_filter
 from varflow.theory.responses.quasi_monte_carlo import causal_factor
@@ -84,19 +85,13 @@ class DrawnChain:
     def of(cls, network: Network) -> DrawnChain:
         """The chain of a network; DomainError if currents given the spikes below are not i.i.d. and normal."""
         neuron, law, drive = plain_chain(network).neuron, network.weight_law, network.drive
-        refused = {
-            "weights": (network.weights, not law.normal_given_spikes, "must be normal: only they are drawn without a matrix"),
-            "mean_gain": (network.mean_gain, bool(network.mean_gain), "must be 0"),
-            "neuron": (neuron, neuron.heterogeneous, "must be the same for all neurons"),
-            "reset": (neuron.reset, neuron.reset_rule.counts, "must leave at most one spike per step"),
-            "drive": (drive, isinstance(drive, Given | SpikeTrains), "must be normal currents, or inputs"),
-        }
-        for argument, (value, refuse, rule) in refused.items():
-            if refuse:
-                raise DomainError(argument, value, f"{rule}; vf.simulate measures survival of any network")
+        equal = not (neuron.heterogeneous or neuron.reset_rule.counts or mean_of(neuron.threshold) <= 0)
+        if not (equal and law.normal_given_spikes) or network.mean_gain or isinstance(drive, Given | SpikeTrains):
+            rule = (
+                "must have normal weights of mean 0, equal neurons with θ > 0 and at most one spike per step, and a drive of "
+            )
+            raise DomainError("network", network, rule + "normal currents or inputs; vf.simulate measures any network")
         unit, theta = in_units(neuron)
-        if theta <= 0:
-            raise DomainError("threshold", theta, "must be positive: below, neurons fire at rest and silence is not absorbing")
         scale = neuron.input_scale / theta
         gains = tuple((scale * network.gains).tolist())
         return cls(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from varflow._checks import instance, integer
+from varflow._checks import frozen, instance, integer
 from varflow.model.network import Network
 from varflow.results import Estimate
 from varflow.theory.alive import alive_by, criterion
@@ -70,9 +70,9 @@ def survival(network: Network, *, alive: str, networks: int = 4000, seed: int = 
     criterion(alive)
     networks, seed = integer("networks", networks, minimum=1), integer("seed", seed, minimum=0)
     if instance("network", network, Network).steps == 1:
-        value = np.array([law.survival for law in SpikeChain(network).propagate()])
-        return Estimate("survival", value, np.zeros_like(value), alive, "exact chain of spike counts")
+        value = frozen([law.survival for law in SpikeChain(network).propagate()])
+        return Estimate("survival", value, frozen(0 * value), alive, "exact chain of spike counts")
     counts = survivors(DrawnChain.of(network), alive, networks, seed)
     P = (counts + 1) / (networks + 2)
     method = f"{networks} networks drawn from the exact chain"
-    return Estimate("survival", counts / networks, np.sqrt(P * (1 - P) / networks), alive, method)
+    return Estimate("survival", frozen(counts / networks), frozen(np.sqrt(P * (1 - P) / networks)), alive, method)
