@@ -35,6 +35,10 @@ def lookup(
     surrogate: Annotated[
         str | None, opt.option("Surrogate derivative, such as atan: growth of gradients, and the width that suits.", "NAME")
     ] = None,
+    alive: Annotated[
+        str | None,
+        opt.option("With memory, in place of a rate: 'every late step', 'a late step', 'every step' or 'any step'.", "STEPS"),
+    ] = None,
     survival_target: Annotated[float, opt.real("With --depth: wanted survival probability.", "P")] = 0.99,
     table: Annotated[
         Path | None, opt.option(f"Instead, write corrected gains over θ, n and L to this .csv or .json. {EXPECTED}", "FILE")
@@ -54,13 +58,14 @@ def lookup(
       varflow lookup --threshold 0.5 --fan-in 784 --rate 0.2
       varflow lookup --threshold 1 --decay 0.5 --steps 20 --rate 0.4 --fan-in 512
       varflow lookup --neuron snntorch_leaky --beta 0.5 --rate 0.2 --fan-in 512 --steps 8
+      varflow lookup --neuron snntorch_leaky --beta 0.5 --steps 8 --fan-in 128 --depth 20 --alive "every late step"
       varflow lookup --threshold 1 --fan-in 512 --surrogate atan
       varflow lookup --table corrected_gains.csv
       varflow lookup --table deep.json --depth 500 --workers 2 --resume
     """
     if table is not None:
         rule, name = "does not apply to --table, whose axes are threshold, width and depth", opt.unless("normal", distribution)
-        opt.refuse(rule, fan_in=fan_in, layer=layer, rate=rate, distribution=name, surrogate=surrogate)
+        opt.refuse(rule, fan_in=fan_in, layer=layer, rate=rate, distribution=name, surrogate=surrogate, alive=alive)
         axes = {"threshold": threshold, "width": width, "depth": depth}
         if table.suffix not in (".csv", ".json"):
             raise vf.DomainError("table", str(table), "must end in .csv or .json")
@@ -82,6 +87,7 @@ def lookup(
             width=width,
             depth=depth,
             survival_target=survival_target,
+            alive=alive,
             surrogate=surrogate,
             progress=opt.bar(as_json),
         )

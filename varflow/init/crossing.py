@@ -47,11 +47,6 @@ class Crossing:
         self.seen.append((x, alive, networks))
         return alive / networks
 
-    @property
-    def networks(self) -> int:
-        """Networks drawn so far."""
-        return sum(networks for *_, networks in self.seen)
-
     def find(self, networks: int) -> tuple[float, float]:
         """The crossing and its standard error; infinite if it lies beyond the furthest ``x``."""
         x, error, slope = self._half() + float(logit(self.target)) / SLOPE / 2, 0.0, SLOPE

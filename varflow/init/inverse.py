@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, choice, integer, positive_number, probability, real_array, unwrap
+from varflow._checks import DomainError, choice, integer, positive_number, probability, unwrap
 from varflow.init.gains import gain as preserving_gain
 from varflow.init.inverse_in_time import Aim, aimed
 from varflow.model.as_neuron import neuron as as_neuron
@@ -198,7 +198,7 @@ def largest_threshold(
         aim = aimed(None, width, depth, survival_target, **in_time)
         if not isinstance(aim, Aim):
             raise DomainError("neuron", in_time["neuron"], "has no memory: leave it out, its threshold is what is sought")
-        return aim.threshold(_given_gain(gain), mean_of(as_neuron(in_time["neuron"]).threshold))
+        return aim.threshold(positive_number("gain", gain), mean_of(as_neuron(in_time["neuron"]).threshold))
     widths, depth = _whole("width", width), integer("depth", depth, minimum=1)
     target = probability("survival_target", survival_target, open_ends=True)
     rules: dict[str, Callable[[float], float]] = {
@@ -257,7 +257,7 @@ def smallest_width(
     if in_time:
         aim = aimed(threshold, 1, depth, survival_target, **in_time)
         if isinstance(aim, Aim):
-            return aim.width(_given_gain(gain))
+            return aim.width(positive_number("gain", gain))
         threshold = aim
     (theta, _), depth = thresholds(threshold), integer("depth", depth, minimum=1)
     target = probability("survival_target", survival_target, open_ends=True)
@@ -331,20 +331,6 @@ def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99) -> A
         return float(stable_variance(threshold=1.0, gain=g)) / g**2
 
     return _vectorised(solve, widths)
-
-
-def _given_gain(gain: Any) -> float:
-    if gain is None or isinstance(gain, str):
-        raise DomainError("gain", gain, "must be a number for a neuron with memory; vf.gain_for_rate finds one")
-    return positive_number("gain", gain)
-
-
-def _whole(name: str, values: Any) -> np.ndarray:
-    """Positive integers, of any shape."""
-    array = real_array(name, values)
-    for value in np.unique(array).tolist():
-        integer(name, int(value) if value.is_integer() else value, minimum=1)
-    return array
 
 
 def _positive_thresholds(threshold: Any) -> Any:

@@ -20,7 +20,7 @@ from varflow.model.drives import currents
 from varflow.model.network import Network
 from varflow.model.over_neurons import OverNeurons, mean_of, times
 from varflow.results import Estimate
-from varflow.theory.alive import criterion
+from varflow.results.export import criterion
 from varflow.theory.finite_width.in_time.drawn import DrawnChain
 from varflow.theory.finite_width.in_time.survival import survivors
 
@@ -31,7 +31,7 @@ MANY = 4000  # networks that tell whether a target is attainable
 
 
 def aimed(
-    threshold: Any, width: int, depth: int, survival_target: float, weights: Any = "normal", **in_time: Any
+    threshold: Any, width: int, depth: int, target: float, weights: Any = "normal", **in_time: Any
 ) -> Aim | float | OverNeurons:
     """What is wanted of a neuron with memory; of another neuron, the threshold of its currents, ``θ/λ``."""
     given = {"neuron": None, "steps": None, "alive": None, "drive": None, "networks": 2000, "seed": 0}
@@ -49,10 +49,7 @@ def aimed(
         raise DomainError("alive", alive, "is missing: the criteria of survival differ by orders of magnitude; see vf.survival")
     width, depth = integer("width", width, minimum=1), integer("depth", depth, minimum=2)
     dynamics = {"neuron": neuron, "steps": steps, "drive": currents() if drive is None else drive, "weights": weights}
-    unit, target = (
-        mean_of(neuron.threshold) / neuron.input_scale,
-        probability("survival_target", survival_target, open_ends=True),
-    )
+    unit, target = mean_of(neuron.threshold) / neuron.input_scale, probability("survival_target", target, open_ends=True)
     chain = DrawnChain.of(Network(width=width, depth=depth, gain=unit, **dynamics))
     networks, seed = integer("networks", given["networks"], minimum=100), integer("seed", given["seed"], minimum=0)
     return Aim(chain, unit, criterion(alive), target, networks, seed)
@@ -113,7 +110,9 @@ class Aim:
         value = start * math.exp(power * min(x, math.log(FAR)))
         if math.isinf(x):
             raise DomainError("survival_target", self.target, f"is not reached up to {quantity} {value:.4g}: raise the gain")
-        return Estimate(quantity, value, value * error, self.alive, f"{crossing.networks} networks drawn from the exact chain")
+        return Estimate(
+            quantity, value, value * error, self.alive, f"{sum(n for *_, n in crossing.seen)} networks of the exact chain"
+        )
 
     def _attainable(self, best: DrawnChain) -> None:
         """Raise if too few networks survive in the best case; layer 1 is to blame if it is what dies."""

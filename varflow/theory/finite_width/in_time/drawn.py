@@ -88,19 +88,13 @@ class DrawnChain:
         equal = not (neuron.heterogeneous or neuron.reset_rule.counts or mean_of(neuron.threshold) <= 0)
         if not (equal and law.normal_given_spikes) or network.mean_gain or isinstance(drive, Given | SpikeTrains):
             rule = (
-                "must have normal weights of mean 0, equal neurons with θ > 0 and at most one spike per step, and a drive of "
+                "must have normal weights of mean 0, and equal neurons with θ > 0 and one spike per step at most, under normal"
             )
-            raise DomainError("network", network, rule + "normal currents or inputs; vf.simulate measures any network")
+            raise DomainError("network", network, f"{rule} currents or inputs; vf.simulate measures any network")
         unit, theta = in_units(neuron)
-        scale = neuron.input_scale / theta
-        gains = tuple((scale * network.gains).tolist())
-        return cls(
-            unit,
-            scale**2 * drive.covariance(network.steps),
-            tuple(network.widths.tolist()),
-            gains,
-            (scale * network.bias_std) ** 2,
-        )
+        scale, widths = neuron.input_scale / theta, tuple(network.widths.tolist())
+        driven, gains = scale**2 * drive.covariance(network.steps), tuple((scale * network.gains).tolist())
+        return cls(unit, driven, widths, gains, (scale * network.bias_std) ** 2)
 
     @property
     def steps(self) -> int:

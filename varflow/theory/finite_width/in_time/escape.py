@@ -22,7 +22,7 @@ from scipy.special import ndtr, ndtri
 from varflow._checks import DomainError, frozen, integer
 from varflow._display import Shown, Table
 from varflow.model.network import Network
-from varflow.theory.alive import alive_by, criterion
+from varflow.results.export import alive_by, criterion
 from varflow.theory.deep.look import ALIVE, driven, next_of_gain
 from varflow.theory.finite_width.binomial import WHOLE_TAIL, Transition
 from varflow.theory.finite_width.counts import count_grid

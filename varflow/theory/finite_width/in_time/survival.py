@@ -7,7 +7,7 @@ import numpy as np
 from varflow._checks import frozen, instance, integer
 from varflow.model.network import Network
 from varflow.results import Estimate
-from varflow.theory.alive import alive_by, criterion
+from varflow.results.export import alive_by, criterion
 from varflow.theory.finite_width.chain import SpikeChain
 from varflow.theory.finite_width.in_time.drawn import DrawnChain
 
