@@ -37,7 +37,7 @@ def lookup(
     ] = None,
     alive: Annotated[
         str | None,
-        opt.option("With memory, in place of a rate: 'every late step', 'a late step', 'every step' or 'any step'.", "STEPS"),
+        opt.option("With memory, in place of --rate: 'every late step', 'a late step', 'every step', 'any step'.", "STEPS"),
     ] = None,
     survival_target: Annotated[float, opt.real("With --depth: wanted survival probability.", "P")] = 0.99,
     table: Annotated[

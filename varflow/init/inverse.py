@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, choice, integer, positive_number, probability, unwrap
+from varflow._checks import DomainError, choice, integer, positive_number, probability, real_array, unwrap
 from varflow.init.gains import gain as preserving_gain
 from varflow.init.inverse_in_time import Aim, aimed
 from varflow.model.as_neuron import neuron as as_neuron
@@ -342,6 +342,14 @@ def _positive_thresholds(threshold: Any) -> Any:
     elif np.any(theta <= 0):
         raise DomainError("threshold", float(theta[theta <= 0].flat[0]), "must be positive: at θ ≤ 0 any gain will do")
     return theta
+
+
+def _whole(name: str, values: Any) -> np.ndarray:
+    """Positive integers, of any shape."""
+    array = real_array(name, values)
+    for value in np.unique(array).tolist():
+        integer(name, int(value) if value.is_integer() else value, minimum=1)
+    return array
 
 
 def _chain(theta: Threshold, g: float, width: int, depth: int, weights: Any = "normal") -> SpikeChain:

@@ -109,8 +109,7 @@ def _thresholds(chain: DrawnChain, t: int, responses: Responses) -> np.ndarray:
     for _ in range(SETTLE):
         state = follow(state)
     if (rate := float(state.firing_rate[..., t].min())) < ALIVE:
-        rule = f"leaves step {t + 1} silent at infinite width (rate {rate:.2g}): there is no state to escape from"
-        raise DomainError("gain", chain.gains[0], rule)
+        raise DomainError("step", t + 1, f"is silent at infinite width (rate {rate:.2g}): raise the gain; vf.survival draws it")
     found = []
     for x in FRACTIONS:
         rates = []
