@@ -9,7 +9,7 @@ from pathlib import Path
 
 import varflow as vf
 from varflow._files import replace_files
-from varflow.theory.deep.surrogate_width import with_unit_growth
+from varflow.init.surrogate_width import with_unit_growth
 
 THRESHOLDS = (1.0, 0.5, 0.0)
 S = vf.surrogates

@@ -4,13 +4,12 @@ Describe a network once; theory predicts it, simulation measures it, and a compa
 Heavy libraries (torch, matplotlib, sympy, scipy.stats) load on first use.
 """
 
-from typing import TYPE_CHECKING
-
 from varflow._figures import PLACES
 from varflow._lazy import loaded_when_asked
 
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # importing typing would take most of the time
 if TYPE_CHECKING:
     from varflow import certified, init, plots, reference, simulation, symbolic, testing, theory
     from varflow._checks import ConvergenceError, DomainError, MissingExtraError, VarflowError
@@ -89,4 +88,3 @@ if TYPE_CHECKING:
 
 PLACES.append("varflow.plots")
 __getattr__, __dir__ = loaded_when_asked(globals())
-__all__ = __dir__()  # pyright: ignore[reportUnsupportedDunderAll]

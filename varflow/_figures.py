@@ -5,16 +5,22 @@
 
 from __future__ import annotations
 
-from functools import singledispatch
 from importlib import import_module
-from typing import Any
+
+TYPE_CHECKING = False  # as in varflow
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 PLACES: list[str] = []  # modules that register figures, imported when the first figure is drawn
+FIGURES: dict[type, Callable[..., Any]] = {}  # the function that draws results of a type
 
 
-@singledispatch
 def figure(result: Any, **options: Any) -> Any:
-    """The figure of a result, chosen by its type; :func:`varflow.register` adds one."""
+    """The figure of a result, by the function for its type or the nearest parent; :func:`varflow.register` adds one."""
+    for kind in type(result).__mro__:
+        if kind in FIGURES:
+            return FIGURES[kind](result, **options)
     from varflow._checks import DomainError  # here, so that `import varflow` loads no numpy
 
     raise DomainError("result", result, f"has no figure: give it by vf.register({type(result).__name__}, figure=…)")

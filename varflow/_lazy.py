@@ -4,14 +4,18 @@ A package shows names so that are defined in a package that imports it: ``varflo
 ``varflow.torch_models``, which imports ``varflow.init``.
 """
 
-import dis
+from __future__ import annotations
+
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from itertools import pairwise
-from types import CodeType
-from typing import Any
+
+TYPE_CHECKING = False  # as in varflow
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from types import CodeType
+    from typing import Any
 
 LOADED = time.time()  # the earliest that any part of varflow was
 
@@ -24,8 +28,14 @@ def loaded_when_asked(
     The names are those that it imports under ``if TYPE_CHECKING:``, where type checkers read them. ``renamed``: old name, which
     warns → new name.
     """
-    name_of = package["__name__"]
-    homes = {name: home for name, home in _imports(sys._getframe(1).f_code) if name not in package}
+    name_of, code, loaded = package["__name__"], sys._getframe(1).f_code, set(package)
+    homes: dict[str, tuple[str, str]] = {}
+
+    def names() -> dict[str, tuple[str, str]]:
+        """Every name with its module and its name there; found when the first one is asked for."""
+        if not homes:
+            homes.update((name, home) for name, home in _imports(code) if name not in loaded)
+        return homes
 
     def get(name: str) -> Any:
         if renamed and name in renamed:
@@ -34,16 +44,18 @@ def loaded_when_asked(
             shown = name_of.replace("varflow", "vf", 1)
             deprecated(f"{shown}.{name} is now {shown}.{renamed[name]}")
             return get(renamed[name])
-        if name not in homes:
+        if name == "__all__":
+            return sorted(names())
+        if name not in names():
             raise AttributeError(f"module {name_of!r} has no attribute {name!r}")
-        module, name_there = homes[name]
+        module, name_there = names()[name]
         if module == name_of:
             package[name] = import_module(f"{module}.{name_there}")
         else:
             package[name] = getattr(__import__(module, fromlist=[name_there]), name_there)  # also a module of this package
         return package[name]
 
-    return get, lambda: sorted(homes)
+    return get, lambda: sorted(names())
 
 
 def _imports(code: CodeType) -> Iterator[tuple[str, tuple[str, str]]]:
@@ -51,6 +63,8 @@ def _imports(code: CodeType) -> Iterator[tuple[str, tuple[str, str]]]:
 
     They are read in the compiled code, run or not: a package that is frozen or zipped may be without its sources.
     """
+    import dis
+
     module = ""
     for step, following in pairwise(dis.get_instructions(code)):
         if step.opname == "IMPORT_NAME":

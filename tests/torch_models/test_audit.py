@@ -20,8 +20,6 @@ from spiking_models import Looped, norse_loop  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn.utils import prune  # noqa: E402
 
-from varflow.results.audit import CAUSES  # noqa: E402
-
 STEPS = 6
 
 
@@ -479,7 +477,7 @@ def test_causes_are_those_that_were_made(death):
 
 
 def test_every_cause_is_provoked():
-    assert {death.cause for death in DEATHS.values()} == set(CAUSES)
+    assert {death.cause for death in DEATHS.values()} == set(vf.results.audit.CAUSES)
 
 
 @pytest.mark.parametrize(("case", "culprit"), [("weak first layer", "weights.0"), ("weak deep layer", "weights.2")])

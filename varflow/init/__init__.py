@@ -36,4 +36,3 @@ if TYPE_CHECKING:
     from varflow.torch_models.init_model import init_model
 
 __getattr__, __dir__ = loaded_when_asked(globals(), _MERGED)
-__all__ = __dir__()  # pyright: ignore[reportUnsupportedDunderAll]

@@ -7,8 +7,8 @@ from dataclasses import is_dataclass
 from inspect import signature
 from typing import Any
 
-from varflow import _figures
 from varflow._checks import DomainError, called
+from varflow._figures import FIGURES
 from varflow.model.coverage import enter, from_outside
 from varflow.model.drive_kinds import Drive
 from varflow.model.signals import Layer
@@ -100,7 +100,7 @@ def register(
     for name in reads or {}:
         _check_name(name)
     if "figure" in given:
-        _figures.figure.register(kind, given.pop("figure"))
+        FIGURES[kind] = given.pop("figure")
     enter(kind, **given)
     for name, reader in (reads or {}).items():
         READS[name] = called("reads", reader)

@@ -4,7 +4,7 @@
 """
 
 from varflow import results
-from varflow._figures import draw, figure
+from varflow._figures import FIGURES, draw
 from varflow._lazy import names_of
 from varflow.plots.catalogue import plot_catalogue, plot_methods
 from varflow.plots.diagrams import plot_depth_scales, plot_phase_diagram
@@ -23,25 +23,26 @@ from varflow.plots.layers import (
 )
 from varflow.results.training import TrainingHistory
 
-for _kind, _figure in {
-    results.AuditReport: plot_audit,
-    results.Catalogue: lambda result, ensembles=None: (
-        plot_catalogue(result) if ensembles is None else plot_methods(result, ensembles)
-    ),
-    results.Comparison: plot_comparison,
-    results.CoordinateCheck: plot_coordinate_check,
-    results.DepthScales: plot_depth_scales,
-    results.FixedPoints: plot_fixed_points,
-    results.Flips: plot_flips,
-    results.GradientFlow: plot_gradient_flow,
-    results.Kernel: plot_kernel,
-    results.OptimizerStep: plot_step,
-    results.PhaseDiagram: plot_phase_diagram,
-    results.Profile: plot_profile,
-    results.ReadableDepth: plot_readable_depth,
-    TrainingHistory: plot_training,
-    results.Experiment: lambda result: (plot_experiment if result.steps == 1 else plot_experiment_in_time)(result),
-}.items():
-    figure.register(_kind, _figure)
+FIGURES.update(
+    {
+        results.AuditReport: plot_audit,
+        results.Catalogue: lambda result, ensembles=None: (
+            plot_catalogue(result) if ensembles is None else plot_methods(result, ensembles)
+        ),
+        results.Comparison: plot_comparison,
+        results.CoordinateCheck: plot_coordinate_check,
+        results.DepthScales: plot_depth_scales,
+        results.FixedPoints: plot_fixed_points,
+        results.Flips: plot_flips,
+        results.GradientFlow: plot_gradient_flow,
+        results.Kernel: plot_kernel,
+        results.OptimizerStep: plot_step,
+        results.PhaseDiagram: plot_phase_diagram,
+        results.Profile: plot_profile,
+        results.ReadableDepth: plot_readable_depth,
+        TrainingHistory: plot_training,
+        results.Experiment: lambda result: (plot_experiment if result.steps == 1 else plot_experiment_in_time)(result),
+    }
+)
 
 __all__ = ["draw", *names_of(globals())]  # pyright: ignore[reportUnsupportedDunderAll]

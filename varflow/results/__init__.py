@@ -33,4 +33,3 @@ if TYPE_CHECKING:
     from varflow.results.update import CoordinateCheck, Flips, LearningRate, OptimizerStep
 
 __getattr__, __dir__ = loaded_when_asked(globals())
-__all__ = __dir__()  # pyright: ignore[reportUnsupportedDunderAll]

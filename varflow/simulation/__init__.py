@@ -9,4 +9,3 @@ if TYPE_CHECKING:
     from varflow.simulation.walk import Flow
 
 __getattr__, __dir__ = loaded_when_asked(globals())
-__all__ = __dir__()  # pyright: ignore[reportUnsupportedDunderAll]

@@ -19,4 +19,3 @@ if TYPE_CHECKING:
     from varflow.theory.signals.windows import Window
 
 __getattr__, __dir__ = loaded_when_asked(globals())
-__all__ = __dir__()  # pyright: ignore[reportUnsupportedDunderAll]

@@ -37,27 +37,25 @@ def test_a_plain_block_is_the_plain_map_whether_it_starts_with_weights_or_neuron
 @pytest.mark.parametrize(
     ("block", "square"),
     [
-        ([SPIKE, linear(1.0)], CRITICAL),
-        ([linear(1.0), SPIKE], CRITICAL),
-        ([L.Residual(SPIKE, linear(1.0), keep=0.9)], 0.19 * CRITICAL),
-        ([linear(1.0, rows="centred"), SPIKE], 6.76527),
-        ([linear(1.0, rows="standardised"), SPIKE], 6.76527),
-        ([L.Residual(SPIKE, linear(2.0), SPIKE, linear(1.0), keep=0.9)], 0.19 * 24.76),
-        ([L.Residual(SPIKE, linear(6.303), SPIKE, linear(1.0), keep=0.9)], 0.19 * 5.779),
-        ([L.Residual(SPIKE, linear(10.0), SPIKE, linear(1.0), keep=0.9)], 0.19 * 3.812),
-        ([L.Residual(SPIKE, linear(1.0))], 0.0),
-        ([L.Spike(vf.Neuron(0.0)), linear(1.0)], 0.0),
-        ([L.Spike(vf.Neuron(-1.0)), linear(1.0)], 0.0),
+        (lambda square: [SPIKE, linear(square)], CRITICAL),
+        (lambda square: [linear(square), SPIKE], CRITICAL),
+        (lambda square: [L.Residual(SPIKE, linear(square), keep=0.9)], 0.19 * CRITICAL),
+        (lambda square: [linear(square, rows="centred"), SPIKE], 6.76527),
+        (lambda square: [linear(square, rows="standardised"), SPIKE], 6.76527),
+        (lambda square: [L.Residual(SPIKE, linear(2.0), SPIKE, linear(square), keep=0.9)], 0.19 * 24.76),
+        (lambda square: [L.Residual(SPIKE, linear(6.303), SPIKE, linear(square), keep=0.9)], 0.19 * 5.779),
+        (lambda square: [L.Residual(SPIKE, linear(10.0), SPIKE, linear(square), keep=0.9)], 0.19 * 3.812),
+        (lambda square: [L.Residual(SPIKE, linear(square))], 0.0),
+        (lambda square: [L.Spike(vf.Neuron(0.0)), linear(square)], 0.0),
+        (lambda square: [L.Spike(vf.Neuron(-1.0)), linear(square)], 0.0),
     ],
 )
 def test_critical_gain_of_a_block(block, square):
-    critical = vf.critical_gain(block=block)
+    critical = vf.critical_gain(block=block(1.0))
     assert critical**2 == pytest.approx(square, rel=2e-4)
     if square:
-        from varflow.theory.deep.block import RepeatedBlock
-
-        below, above = (RepeatedBlock.of(block).with_free(critical * (1 + change)).layers for change in (-1e-4, 1e-4))
-        assert (len(vf.fixed_points(block=below)), len(vf.fixed_points(block=above))) == (1, 3)
+        below, above = (vf.fixed_points(block=block((critical * (1 + change)) ** 2)) for change in (-1e-4, 1e-4))
+        assert (len(below), len(above)) == (1, 3)
 
 
 @pytest.mark.parametrize("width", [100, 2000])

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import varflow as vf
-from varflow.results.audit import CAUSES, UnhealthyError
 
 torch = pytest.importorskip("torch")
 snntorch = pytest.importorskip("snntorch")
@@ -68,10 +67,10 @@ def test_patches_in_the_batch_count_as_neurons_of_their_input(gain):
     assert overlaps[0][1:] == pytest.approx(overlaps[1][1:], nan_ok=True)
     assert folded.healthy == rows.healthy == (gain > 1)
     assert folded.cause == rows.cause
-    assert folded.cause in (*CAUSES, None)
+    assert folded.cause in (*vf.results.audit.CAUSES, None)
     assert f"{INPUTS} inputs" in repr(folded)
     if not folded.healthy:
-        with pytest.raises(UnhealthyError, match="patch is dead"):
+        with pytest.raises(vf.results.UnhealthyError, match="patch is dead"):
             folded.assert_healthy()
 
 

@@ -13,10 +13,10 @@ from mpmath import mp, mpf
 
 import varflow as vf
 from varflow import DomainError
+from varflow.init.surrogate_width import with_unit_growth
 from varflow.model.surrogate import FAMILIES
 from varflow.reference.gradients import SHAPES
 from varflow.symbolic.gradients import SURROGATES as SYMBOLIC
-from varflow.theory.deep.surrogate_width import with_unit_growth
 from varflow.theory.responses.surrogate_moments import surrogate_moments
 
 S = vf.surrogates

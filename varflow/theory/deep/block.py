@@ -146,17 +146,17 @@ class RepeatedBlock:
         visits = signals_walk(self.graph, signal, walk, keep=True)
         return visits[-1].sent, [visit.kept["state"] for visit in visits if visit.node.operation.spikes]
 
-    @cached_property
+    @property
     def free(self) -> tuple[str, float]:
         """Name and value that set the block's activity: the last layer's gain, or such a field of a layer after it."""
-        last = _last(self.layers)
-        if last is None:
+        layer = next(filter(_is_free, (node.operation for node in reversed(self.graph))), None)
+        if layer is None:
             raise DomainError("block", self.layers, "must have a layer with weights")
-        return last.free, getattr(last, last.free)
+        return layer.free, getattr(layer, layer.free)
 
     def with_free(self, value: float) -> RepeatedBlock:
         """The block with another :attr:`free` value."""
-        return RepeatedBlock.of(_changed(self.layers, value))
+        return RepeatedBlock.of(_with_free(self.layers, value) or self.layers)
 
     @cached_property
     def units(self) -> tuple[float, float]:
@@ -193,28 +193,19 @@ class RepeatedBlock:
         return FixedPoint(shown, rate, m, bool(abs(m) < 1), depth_scale(m) + 0.0, image - y)
 
 
-def _last(layers: Sequence[Layer]) -> Layer | None:
-    """The last layer with a free field: one with weights, or a normalisation after it."""
-    for layer in reversed(layers):
-        if layer.branch and (inner := _last(layer.branch)):
-            return inner
-        if layer.free and getattr(layer, "statistics", None) is None:  # those of a running BatchNorm are not its input's
-            return layer
-    return None
+def _is_free(layer: Layer) -> bool:
+    """True for a layer with weights or a normalisation with a factor; statistics of a running BatchNorm are not its input's."""
+    return bool(layer.free) and getattr(layer, "statistics", None) is None
 
 
-def _changed(layers: Sequence[Layer], value: float) -> tuple[Layer, ...]:
-    """The layers with another free field of the layer that ``_last`` finds."""
-    changed, last = list(layers), _last(layers)
-    for place in range(len(layers) - 1, -1, -1):
-        layer = changed[place]
-        if layer is last:
-            changed[place] = replace(layer, **{layer.free: value})  # pyright: ignore[reportArgumentType]
-            break
-        if isinstance(layer, Residual) and _last(layer.branch) is last:
-            changed[place] = Residual(*_changed(layer.branch, value), merge=layer.merge, keep=layer.keep)
-            break
-    return tuple(changed)
+def _with_free(layers: Sequence[Layer], value: float) -> tuple[Layer, ...]:
+    """The layers with another free field of the last one that has it, within a branch or not; empty if none has."""
+    for place, layer in reversed(list(enumerate(layers))):
+        if isinstance(layer, Residual) and (branch := _with_free(layer.branch, value)):
+            return (*layers[:place], Residual(*branch, merge=layer.merge, keep=layer.keep), *layers[place + 1 :])
+        if _is_free(layer):
+            return (*layers[:place], replace(layer, **{layer.free: value}), *layers[place + 1 :])  # pyright: ignore
+    return ()
 
 
 def _kind(layers: Sequence[Layer]) -> str:

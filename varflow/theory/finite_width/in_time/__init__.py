@@ -1,1 +1,1 @@
-"""Neurons with memory at finite width: the Markov chain of their second moments, drawn, reduced to one step, and kept alive."""
+"""Finite width of neurons with memory: the chain ``M_{l+1} = (1/n) Σ_i s_i s_iᵀ`` of second moments over the steps."""
