@@ -91,7 +91,49 @@ class EscapeByStep(Shown):
 
 
 def escape_by_step(network: Network, *, points: int = 2**11, scrambles: int = 4, seed: int = 0) -> EscapeByStep:
-    """DOC"""
+    r"""The rates at which the steps of a deep network fall silent, without drawing networks.
+
+    .. math:: K_t' \mid K_t \sim \mathrm{Binomial}(n, \pi_t(K_t/n)), \qquad r \approx \sum_t r_t
+
+    with the other second moments slaved to the count of step ``t``.
+
+    Parameters
+    ----------
+    network : Network
+        As :func:`varflow.survival` takes it, of equal layers and without bias.
+    points, scrambles, seed : int
+        Of quasi-Monte Carlo, as in :func:`varflow.mean_field`; they tabulate ``π_t`` once, and any width then takes no time.
+
+    Returns
+    -------
+    EscapeByStep
+        ``.log_rates``, ``.error``, ``.log_rates_at(width)`` and ``.log_rate(alive, width)``, the logarithm of ``Σ r_t``.
+
+    Raises
+    ------
+    DomainError
+        For other networks; where a step is silent at infinite width, so that there is no state to escape from.
+
+    Notes
+    -----
+    **Assumes** that the rest of ``M`` follows the count of step ``t`` at once. Step 1 is exact: it is :class:`varflow.SpikeChain`,
+    and so is "any step", whatever the reset.
+    **Accuracy**: ``Σ r_t`` is mostly too large, as deaths of several steps coincide: factors 1.12, .92 and .99 of the exact
+    rates of two steps at width 24, and .84 to 1.65 of those of eight steps at widths 100 and 200 (Fleming–Viot). ``error`` is
+    that of the points. Above ``n I = 40`` a series of three narrower widths is within 1e-4 of ``ln r``.
+    **Source**: derived here; metastable states of one step as :meth:`varflow.SpikeChain.quasi_stationary`.
+
+    Examples
+    --------
+    Leak protects later steps, a reset endangers them:
+
+    >>> import varflow as vf
+    >>> for beta in (0.9, 0.5):
+    ...     network = vf.Network(width=100, depth=2, gain=2.75, neuron=vf.neurons.snntorch_leaky(beta), steps=3)
+    ...     print(vf.escape_by_step(network, points=2**9).log_rates.round(1).tolist())
+    [-7.3, -31.5, -36.9]
+    [-7.3, -6.8, -5.8]
+    """
     chain = DrawnChain.of(network)
     if len(set(chain.widths)) > 1 or len(set(chain.gains)) > 1 or chain.bias:
         raise DomainError("network", network, "must have equal layers and no bias: else there is no state to escape from")
