@@ -23,7 +23,8 @@ class TwoSteps:
 
     def __init__(self, width, gain, decay, kept, taken, drive=1.0):
         n = self.width = width
-        counts = np.array([(n - a - b - c, a, b, c) for a in range(n + 1) for b in range(n + 1 - a) for c in range(n + 1 - a - b)])
+        some = [(a, b, c) for a in range(n + 1) for b in range(n + 1 - a) for c in range(n + 1 - a - b)]
+        counts = np.array([(n - sum(trains), *trains) for trains in some])
         self.rates = np.stack([counts[:, 1] + counts[:, 3], counts[:, 2] + counts[:, 3]], axis=1) / n
         self.overlap = counts[:, 3] / n
         self.decay, self.kept, self.taken = decay, kept, taken

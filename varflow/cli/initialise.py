@@ -35,10 +35,7 @@ def lookup(
     surrogate: Annotated[
         str | None, opt.option("Surrogate derivative, such as atan: growth of gradients, and the width that suits.", "NAME")
     ] = None,
-    alive: Annotated[
-        str | None,
-        opt.option("With memory, in place of --rate: 'every late step', 'a late step', 'every step', 'any step'.", "STEPS"),
-    ] = None,
+    alive: Annotated[str | None, opt.option("With memory, not --rate: steps that live, as 'every late step'.", "STEPS")] = None,
     survival_target: Annotated[float, opt.real("With --depth: wanted survival probability.", "P")] = 0.99,
     table: Annotated[
         Path | None, opt.option(f"Instead, write corrected gains over θ, n and L to this .csv or .json. {EXPECTED}", "FILE")

@@ -30,7 +30,7 @@ class Crossing:
     Attributes
     ----------
     drawn : callable
-        Number of survivors among so many networks drawn at ``x``, with a seed.
+        Number of survivors among so many networks drawn at ``x``; with the number of those looks, for its seed.
     furthest : float
         The largest ``x``, and ``-x``, of the bracket.
     """
@@ -38,12 +38,11 @@ class Crossing:
     drawn: Callable[[float, int, int], float]
     target: float
     furthest: float
-    seed: int = 0
     seen: list[tuple[float, float, int]] = field(default_factory=list)
 
     def look(self, x: float, networks: int) -> float:
         """Survival at ``x``."""
-        alive = self.drawn(x, networks, self.seed + len(self.seen))
+        alive = self.drawn(x, networks, len(self.seen))
         self.seen.append((x, alive, networks))
         return alive / networks
 

@@ -89,10 +89,9 @@ def corrected_gain(
     2.17 ± 0.01
     """
     if in_time:
-        aim = aimed(threshold, width, depth, survival_target, weights, **in_time)
-        if isinstance(aim, Aim):
-            return aim.gain()
-        threshold = aim
+        threshold = aimed(threshold, width, depth, survival_target, weights, **in_time)
+        if isinstance(threshold, Aim):
+            return threshold.gain()
     theta, width = _positive_thresholds(threshold), integer("width", width, minimum=1)
     depth, target = integer("depth", depth, minimum=1), probability("survival_target", survival_target, open_ends=True)
 
@@ -255,10 +254,9 @@ def smallest_width(
     [34, 1206]
     """
     if in_time:
-        aim = aimed(threshold, 1, depth, survival_target, **in_time)
-        if isinstance(aim, Aim):
-            return aim.width(positive_number("gain", gain))
-        threshold = aim
+        threshold = aimed(threshold, 1, depth, survival_target, **in_time)
+        if isinstance(threshold, Aim):
+            return threshold.width(positive_number("gain", gain))
     (theta, _), depth = thresholds(threshold), integer("depth", depth, minimum=1)
     target = probability("survival_target", survival_target, open_ends=True)
     fixed = None if gain is None else positive_number("gain", gain)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from varflow._checks import DomainError, integer, probability
+from varflow._checks import DomainError, choice, integer, probability
 from varflow._display import percent
 from varflow.init.crossing import Crossing
 from varflow.init.initialization import steps_of, without_memory
@@ -20,7 +20,7 @@ from varflow.model.drives import currents
 from varflow.model.network import Network
 from varflow.model.over_neurons import OverNeurons, mean_of, times
 from varflow.results import Estimate
-from varflow.results.export import criterion
+from varflow.results.export import CRITERIA
 from varflow.theory.finite_width.in_time.drawn import DrawnChain
 from varflow.theory.finite_width.in_time.survival import survivors
 
@@ -52,10 +52,7 @@ def aimed(
     unit, target = mean_of(neuron.threshold) / neuron.input_scale, probability("survival_target", target, open_ends=True)
     chain = DrawnChain.of(Network(width=width, depth=depth, gain=unit, **dynamics))
     networks, seed = integer("networks", given["networks"], minimum=100), integer("seed", given["seed"], minimum=0)
-    return Aim(chain, unit, criterion(alive), target, networks, seed)
-
-
-At = Callable[[float], DrawnChain]  # networks at a logarithm of what is sought
+    return Aim(chain, unit, choice("alive", alive, CRITERIA), target, networks, seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +84,7 @@ class Aim:
 
     def width(self, gain: float) -> Estimate:
         """The smallest width of all layers with which as many survive."""
-        at = lambda x: self._at(gain / self.unit, width=max(round(NARROW * math.exp(x)), 1))  # noqa: E731
-        found = self._solved("width", at, NARROW, 1)
+        found = self._solved("width", lambda x: self._at(gain / self.unit, width=math.ceil(NARROW * math.exp(x))), NARROW, 1)
         return replace(found, value=math.ceil(found.value))
 
     def _at(self, gain: float, drive: float = 1.0, width: int | None = None, depth: int | None = None) -> DrawnChain:
@@ -96,17 +92,17 @@ class Aim:
         widths = (width or self.chain.widths[0],) * (depth or len(self.chain.widths))
         return replace(self.chain, gains=(gain,) * len(widths), drive=drive**2 * self.chain.drive, widths=widths)
 
-    def _crossing(self, at: At, networks: int) -> tuple[Crossing, float, float]:
+    def _crossing(self, at: Callable[[float], DrawnChain]) -> tuple[Crossing, float, float]:
         """The search, the crossing and its standard error."""
         drawn = lambda x, networks, seed: survivors(at(x), self.alive, networks, self.seed + seed)[-1]  # noqa: E731
         crossing = Crossing(drawn, self.target, math.log(FAR))
-        return crossing, *crossing.find(networks)
+        return crossing, *crossing.find(self.networks)
 
-    def _solved(self, quantity: str, at: At, start: float, power: int) -> Estimate:
+    def _solved(self, quantity: str, at: Callable[[float], DrawnChain], start: float, power: int) -> Estimate:
         """``start · e^(power x)`` at the crossing."""
         if quantity != "width":
             self._attainable(at(math.log(FAR)))
-        crossing, x, error = self._crossing(at, self.networks)
+        crossing, x, error = self._crossing(at)
         value = start * math.exp(power * min(x, math.log(FAR)))
         if math.isinf(x):
             raise DomainError("survival_target", self.target, f"is not reached up to {quantity} {value:.4g}: raise the gain")
@@ -123,7 +119,7 @@ class Aim:
         if alive[0] > (1 + alive[-1]) / 2:
             rule += f"the highest survival in layer {len(alive)} is {percent(alive[-1])}"
         else:
-            _, x, _ = self._crossing(lambda x: self._at(1.0, math.exp(x), depth=1), self.networks)
+            _, x, _ = self._crossing(lambda x: self._at(1.0, math.exp(x), depth=1))
             rule += f"only {percent(alive[0])} of the networks are alive in layer 1, where no gain acts; "
             rule += "no drive helps" if math.isinf(x) else f"multiply the drive (the input gain) by {math.exp(x):.3g} or more"
         raise DomainError("survival_target", self.target, f"{rule}; or widen the layers")

@@ -21,10 +21,8 @@ from varflow.model.network import Network
 from varflow.model.neurons import Neuron, one_threshold
 from varflow.model.over_neurons import OverNeurons, mean_of, times
 from varflow.results import Initialization, late_steps
-from varflow.results.export import criterion
 from varflow.theory.memoryless.stable import stable_variance
 
-DEPTH = 100  # layers where none are given, in time
 SHALLOW = 20  # layers over which gradients are followed in time
 
 
@@ -127,13 +125,15 @@ def lookup(
     law, n, steps = as_distribution(distribution), _fan_in(fan_in, layer), steps_of(neuron, steps)
     if not without_memory(neuron, steps):
         if alive is not None:
-            sizes = {"width": n if width is None else width, "depth": depth or DEPTH}
+            sizes = {"width": n if width is None else width, "depth": depth or 100}
             found = _kept_alive(neuron, steps, n, alive, survival_target, rate, sizes)
-            return found if surrogate is None else _with_surrogate(found, surrogate, neuron, steps, sizes["depth"])
-        unused = {"width": width, "distribution": None if law.name == "normal" else law.name}
-        deep = {"progress": progress} | ({} if depth is None else {"depth": depth})
-        found = _in_time(neuron, rate, steps, n, unused, deep)
+        else:
+            unused = {"width": width, "distribution": None if law.name == "normal" else law.name}
+            deep = {"progress": progress} | ({} if depth is None else {"depth": depth})
+            found = _in_time(neuron, rate, steps, n, unused, deep)
         return found if surrogate is None else _with_surrogate(found, surrogate, neuron, steps, depth or SHALLOW)
+    if alive is not None:
+        raise DomainError("alive", alive, "is for neurons with memory, whose steps differ")
     if width is not None and depth is None:
         raise DomainError("width", width, "needs a depth: survival is that of a layer")
     probability("survival_target", survival_target, open_ends=True)
@@ -192,16 +192,15 @@ def _kept_alive(
 
     if rate is not None:
         raise DomainError("rate", rate, "conflicts with alive=…: the gain that keeps networks alive sets the rate")
-    known = tabulated_gain(neuron, criterion(alive), target, steps=steps, **sizes)
-    found = known or corrected_gain(neuron=neuron, steps=steps, alive=alive, survival_target=target, **sizes)
-    network = Network(gain=found.value, neuron=neuron, steps=steps, **sizes)
-    profile, late = mean_field(network, points=2**10, scrambles=2), late_steps(steps)
+    found = tabulated_gain(neuron, alive, target, steps=steps, **sizes)
+    found = found or corrected_gain(neuron=neuron, steps=steps, alive=alive, survival_target=target, **sizes)
+    profile = mean_field(Network(gain=found.value, neuron=neuron, steps=steps, **sizes), points=2**10, scrambles=2)
     return initialization(
         found.value,
         fan_in=fan_in,
         multiplier=None,
-        firing_rate=float(profile.firing_rate[-1, late].mean()),
-        variance=float(profile.variance[-1, late].mean()),
+        firing_rate=float(profile.firing_rate[-1, late_steps(steps)].mean()),
+        variance=float(profile.variance[-1, late_steps(steps)].mean()),
         threshold=mean_of(neuron.threshold),
         error={"gain": found.error},
         window=(steps // 2 + 1, steps),

@@ -20,7 +20,7 @@ class Estimate(Exported, Shown):
     quantity : str
         ``survival``, ``escape rate``, ``gain``, ``threshold`` or ``width``.
     value, error : float or ndarray
-        The number, and its standard error, of the scatter of what was drawn. ``float(estimate)`` is the value.
+        The number, and its standard error, by the scatter of what was drawn.
     alive : str
         Which steps count: ``every step``, ``every late step``, ``a late step`` or ``any step``; late: of the second half.
     method : str
@@ -32,9 +32,6 @@ class Estimate(Exported, Shown):
     error: Any
     alive: str
     method: str
-
-    def __float__(self) -> float:
-        return float(self.value)
 
     def _table(self) -> Table:
         title = f"{self.quantity} ({self.alive} alive; {self.method})"

@@ -108,13 +108,9 @@ def late_steps(steps: int) -> slice:
     return slice(steps // 2, steps)
 
 
-def criterion(alive: str) -> str:
-    """A checked criterion of being alive over several steps."""
-    return choice("alive", alive, CRITERIA)
-
-
 def alive_by(alive: str, steps: np.ndarray) -> np.ndarray:
-    """True where a layer is alive by a criterion, whose ``steps`` (…, steps) are alive."""
+    """True where a layer is alive by one of the ``CRITERIA``, whose ``steps`` (…, steps) are alive."""
+    choice("alive", alive, CRITERIA)
     among = steps[..., late_steps(steps.shape[-1])] if "late" in alive else steps
     return among.all(axis=-1) if alive.startswith("every") else among.any(axis=-1)
 

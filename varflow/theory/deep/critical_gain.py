@@ -91,6 +91,7 @@ def temporal_critical_gain(
     """
     check_progress(progress)
     T, L = integer("steps", steps, minimum=1), integer("depth", depth, minimum=2)
+    some = choice("alive", alive, ("every late step", "a late step")) == "a late step"
     drive = currents() if drive is None else drive
     covariance = drive_covariance(drive, T)
     neuron = as_neuron(neuron)
@@ -100,7 +101,6 @@ def temporal_critical_gain(
     scale = theta / neuron.input_scale
     if math.sqrt(covariance.max()) / scale > LARGEST_SCALE:
         raise DomainError("drive", drive, f"must be at most {LARGEST_SCALE:g} times threshold/input_scale={scale:g}")
-    some = choice("alive", alive, ("every late step", "a late step")) == "a late step"
     every = Question(unit, covariance / scale / scale, L, settling=False)
     responses = Responses(points, scrambles, seed)
     _starts(driven(unit, responses, every.drive), drive)

@@ -45,11 +45,11 @@ def test_drawn_chains_have_the_survival_of_the_table(table):
 def test_drawn_chains_are_networks_of_real_weights():
     """Rejected: networks that are a fifth wider."""
     network = vf.Network(width=64, depth=12, gain=7.3**0.5, neuron=ZERO, steps=8)
-    real = vf.simulate(network, repeats=300, seed=5)
+    real = vf.simulate(network, repeats=150, seed=5)
     for alive in ("every late step", "a late step"):
         drawn = vf.survival(network, alive=alive, networks=2000)
         P = alive_by(alive, real.firing_rate > 0).mean(axis=0)
-        error = np.sqrt(drawn.error**2 + (P * (1 - P) + 1e-3) / 300)
+        error = np.sqrt(drawn.error**2 + (P * (1 - P) + 1e-3) / 150)
         assert (abs(drawn.value - P) < 4 * error + LEVELS)[[1, 5, 11]].all()
     wider = vf.survival(vf.Network(width=77, depth=12, gain=7.3**0.5, neuron=ZERO, steps=8), alive="every late step")
     every = vf.survival(network, alive="every late step")
@@ -60,10 +60,10 @@ def test_the_first_step_is_the_chain_of_one_step():
     """By causality, whatever follows. Rejected: the second step by the same law."""
     network = vf.Network(width=50, depth=9, gain=2.7, neuron=DELAYED, steps=6)
     exact = vf.finite_width(vf.Network(width=50, depth=9, gain=2.7))
-    *_, moments = DrawnChain.of(network).layers(20_000, (3,))
+    *_, moments = DrawnChain.of(network).layers(8000, (3,))
     rates = np.diagonal(moments, axis1=1, axis2=2)
-    rates = np.concatenate([rates, np.zeros((20_000 - len(rates), 6))])
-    errors = rates.std(axis=0) / np.sqrt(20_000)
+    rates = np.concatenate([rates, np.zeros((8000 - len(rates), 6))])
+    errors = rates.std(axis=0) / np.sqrt(8000)
     assert abs(rates[:, 0].mean() - exact.firing_rate[-1]) < 4 * errors[0] + 1e-5
     assert abs(rates[:, 1].mean() - exact.firing_rate[-1]) > 8 * errors[1]
 

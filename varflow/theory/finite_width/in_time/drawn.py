@@ -96,21 +96,13 @@ class DrawnChain:
         driven, gains = scale**2 * drive.covariance(network.steps), tuple((scale * network.gains).tolist())
         return cls(unit, driven, widths, gains, (scale * network.bias_std) ** 2)
 
-    @property
-    def steps(self) -> int:
-        return self.drive.shape[-1]
-
-    def driven(self, networks: int, normals: Normals) -> np.ndarray:
-        """Second moments of layer 1, shape (networks, steps, steps)."""
-        return self._layer(self.drive[np.arange(networks) % len(self.drive)], 0, normals)
-
     def next(self, moments: np.ndarray, layer: int, normals: Normals) -> np.ndarray:
         """Second moments of a layer above others; layers count from 0."""
         return self._layer(self.gains[layer] ** 2 * moments + self.bias, layer, normals)
 
     def _layer(self, covariance: np.ndarray, layer: int, normals: Normals) -> np.ndarray:
         if self.neuron.synaptic_decay:
-            synapse = exponential_filter(self.neuron.synaptic_decay, self.steps)
+            synapse = exponential_filter(self.neuron.synaptic_decay, self.drive.shape[-1])
             covariance = synapse @ covariance @ synapse.T
         fired = trains(self.neuron, covariance, self.widths[layer], normals).swapaxes(0, 1)
         return (fired @ fired.swapaxes(1, 2)).astype(float) / self.widths[layer]
@@ -118,7 +110,7 @@ class DrawnChain:
     def layers(self, networks: int, seed: tuple[int, ...]) -> Iterator[np.ndarray]:
         """Second moments of every layer, of shape (networks, steps, steps); silent networks are left out once that is final."""
         normals = Normals(*seed)
-        moments = self.driven(networks, normals)
+        moments = self._layer(self.drive[np.arange(networks) % len(self.drive)], 0, normals)
         yield moments
         for layer in range(1, len(self.widths)):
             moments = moments if self.bias else moments[moments.any(axis=(1, 2))]
@@ -129,7 +121,7 @@ class DrawnChain:
 
     def chunks(self, networks: int) -> list[int]:
         """Numbers of networks that are drawn together."""
-        most = max(TOGETHER // (self.steps * max(self.widths)), 1)
+        most = max(TOGETHER // (self.drive.shape[-1] * max(self.widths)), 1)
         return [min(most, networks - start) for start in range(0, networks, most)]
 
 

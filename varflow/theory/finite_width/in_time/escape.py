@@ -22,7 +22,7 @@ from scipy.special import ndtr, ndtri
 from varflow._checks import DomainError, frozen, integer
 from varflow._display import Shown, Table
 from varflow.model.network import Network
-from varflow.results.export import alive_by, criterion
+from varflow.results.export import alive_by
 from varflow.theory.deep.look import ALIVE, driven, next_of_gain
 from varflow.theory.finite_width.binomial import WHOLE_TAIL, Transition
 from varflow.theory.finite_width.counts import count_grid
@@ -75,13 +75,10 @@ class EscapeByStep(Shown):
         return np.array([far if n > widest else log_escape_rate(table.mean(axis=0), n) for table, far, widest in solved])
 
     def log_rate(self, alive: str, width: int | None = None) -> float:
-        """``ln Σ r_t`` over the steps of which all must live, ``"every step"`` or ``"every late step"``; ``"any step"`` escapes
-        exactly as step 1 does.
-        """
+        """``ln Σ r_t`` over the steps that must all live: ``"every step"`` or ``"every late step"``."""
         rates = self.log_rates if width is None else self.log_rates_at(width)
-        if criterion(alive) == "a late step":
-            raise DomainError("alive", alive, "has no escape rate of its own: steps die in turn; vf.survival draws it")
-        needed = np.arange(len(rates)) == 0 if alive == "any step" else ~alive_by(alive, ~np.eye(len(rates), dtype=bool))
+        if not (needed := ~alive_by(alive, ~np.eye(len(rates), dtype=bool))).any():
+            raise DomainError("alive", alive, "has no rate of its own: steps die in turn; the last of any dies as step 1 does")
         return float(np.logaddexp.reduce(rates[needed]))
 
     def _table(self) -> Table:
@@ -116,8 +113,8 @@ def escape_by_step(network: Network, *, points: int = 2**11, scrambles: int = 4,
 
     Notes
     -----
-    **Assumes** that the rest of ``M`` follows the count of step ``t`` at once. Step 1 is exact: it is :class:`varflow.SpikeChain`,
-    and so is "any step", whatever the reset.
+    **Assumes** that the rest of ``M`` follows the count of step ``t`` at once. Step 1 is exact (:class:`varflow.SpikeChain`);
+    whatever the reset its rate is exactly that at which "any step" ends.
     **Accuracy**: ``Σ r_t`` is mostly too large, as deaths of several steps coincide: factors 1.12, .92 and .99 of the exact
     rates of two steps at width 24, and .84 to 1.65 of those of eight steps at widths 100 and 200 (Fleming–Viot). ``error`` is
     that of the points. Above ``n I = 40`` a series of three narrower widths is within 1e-4 of ``ln r``.
@@ -138,7 +135,7 @@ def escape_by_step(network: Network, *, points: int = 2**11, scrambles: int = 4,
     if len(set(chain.widths)) > 1 or len(set(chain.gains)) > 1 or chain.bias:
         raise DomainError("network", network, "must have equal layers and no bias: else there is no state to escape from")
     first = np.full((scrambles, len(FRACTIONS)), 1 / chain.gains[0])
-    later = [_thresholds(chain, t, Responses(points, scrambles, seed, "quasi_monte_carlo")) for t in range(1, chain.steps)]
+    later = [_thresholds(chain, t, Responses(points, scrambles, seed, "quasi_monte_carlo")) for t in range(1, network.steps)]
     thresholds = np.array([first, *later])
     return EscapeByStep(network, frozen(thresholds), frozen([_series(table.mean(axis=0)) for table in thresholds]))
 
@@ -156,8 +153,7 @@ def _thresholds(chain: DrawnChain, t: int, responses: Responses) -> np.ndarray:
     for x in FRACTIONS:
         rates = []
         for _ in range(SWEEPS):
-            moments = _with_count(state.second_moments, t, x)
-            state = follow(replace(state, second_moments=moments))
+            state = follow(replace(state, second_moments=_with_count(state.second_moments, t, x)))
             rates.append(state.firing_rate[:, 0, t])
         found.append(-np.sqrt(x) * ndtri(np.mean(rates[-KEPT:], axis=0)))
     return np.array(found).T

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from varflow._checks import frozen, instance, integer
+from varflow._checks import choice, frozen, instance, integer
 from varflow.model.network import Network
 from varflow.results import Estimate
-from varflow.results.export import alive_by, criterion
+from varflow.results.export import CRITERIA, alive_by
 from varflow.theory.finite_width.chain import SpikeChain
 from varflow.theory.finite_width.in_time.drawn import DrawnChain
 
@@ -67,7 +67,7 @@ def survival(network: Network, *, alive: str, networks: int = 4000, seed: int = 
     >>> print(f"{late.value[-1]:.2f} ± {late.error[-1]:.3f}, {every.value[-1]:.2f}")
     0.99 ± 0.002, 0.69
     """
-    criterion(alive)
+    choice("alive", alive, CRITERIA)
     networks, seed = integer("networks", networks, minimum=1), integer("seed", seed, minimum=0)
     if instance("network", network, Network).steps == 1:
         value = frozen([law.survival for law in SpikeChain(network).propagate()])
