@@ -106,9 +106,8 @@ class Aim:
         value = start * math.exp(power * min(x, math.log(FAR)))
         if math.isinf(x):
             raise DomainError("survival_target", self.target, f"is not reached up to {quantity} {value:.4g}: raise the gain")
-        return Estimate(
-            quantity, value, value * error, self.alive, f"{sum(n for *_, n in crossing.seen)} networks of the exact chain"
-        )
+        method = f"{sum(networks for *_, networks in crossing.seen)} networks drawn"
+        return Estimate(quantity, value, value * error, self.alive, method)
 
     def _attainable(self, best: DrawnChain) -> None:
         """Raise if too few networks survive in the best case; layer 1 is to blame if it is what dies."""
