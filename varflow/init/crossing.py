@@ -1,4 +1,4 @@
-r"""Where survival, measured by drawing networks, crosses a target: a bracket, then logistic fits that move to the crossing.
+r"""Crossing of a target by a survival that is measured on networks drawn: a bracket, then logistic fits that move to it.
 
 .. math:: \mathrm{logit}\, P(x) \approx a + b\, d + c\, d^2, \qquad d = s (x - x_0)
 
@@ -56,7 +56,7 @@ class Crossing:
         return (x, error) if x < self.furthest else (math.inf, 0.0)
 
     def _half(self) -> float:
-        """Where about half of the networks are alive."""
+        """The ``x`` at which about half of the networks are alive."""
         lower, upper = -self.furthest, self.furthest
         while upper - lower > NARROW:
             middle = (lower + upper) / 2

@@ -86,7 +86,7 @@ def corrected_gain(
     >>> leaky = vf.neurons.snntorch_leaky(0.9)
     >>> found = vf.corrected_gain(neuron=leaky, steps=4, width=64, depth=10, alive="every late step", networks=500)
     >>> print(f"{found.value:.2f} ± {found.error:.2f}")
-    2.17 ± 0.01
+    2.27 ± 0.01
     """
     if in_time:
         threshold = aimed(threshold, width, depth, survival_target, weights, **in_time)

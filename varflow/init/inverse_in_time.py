@@ -33,7 +33,7 @@ MANY = 1000  # networks that tell whether a target is attainable
 def aimed(
     threshold: Any, width: int, depth: int, target: float, weights: Any = "normal", **in_time: Any
 ) -> Aim | float | OverNeurons:
-    """What is wanted of a neuron with memory; of another neuron, the threshold of its currents, ``θ/λ``."""
+    """Aim for a neuron with memory; for another neuron the threshold of its currents, ``θ/λ``."""
     given = {"neuron": None, "steps": None, "alive": None, "drive": None, "networks": 2000, "seed": 0}
     for name in {*in_time} - {*given}:
         raise TypeError(f"unexpected argument {name}; known are {', '.join(given)}")

@@ -5,7 +5,7 @@ import pytest
 from two_step_chain import TwoSteps
 
 import varflow as vf
-from varflow.theory.finite_width.in_time.drawn import DrawnChain, Normals
+from varflow.theory.finite_width.in_time.drawn import DrawnChain, NormalLevels
 
 ZERO = vf.Neuron(1.0, decay=0.5, reset="zero")
 
@@ -16,7 +16,7 @@ def network(neuron, steps, squared_gain, width=100, depth=2):
 
 def fleming_viot(of, particles, layers, seed=0):
     """Escape rate of "every step alive", and its error: the dead are replaced by random survivors."""
-    chain, normals, rng = DrawnChain.of(of), Normals(seed), np.random.default_rng(seed)
+    chain, normals, rng = DrawnChain.of(of), NormalLevels(seed), np.random.default_rng(seed)
     moments, killed = next(chain.layers(particles, (seed,))), []
     for _ in range(layers):
         alive = (np.diagonal(moments, axis1=1, axis2=2) > 0).all(axis=1)

@@ -7,7 +7,7 @@ from two_step_chain import TwoSteps
 
 import varflow as vf
 from varflow.results.export import alive_by
-from varflow.theory.finite_width.in_time.drawn import DrawnChain, Normals
+from varflow.theory.finite_width.in_time.drawn import DrawnChain, NormalLevels
 
 ZERO = vf.Neuron(1.0, decay=0.5, reset="zero")
 DELAYED = vf.neurons.snntorch_leaky(0.5)
@@ -84,7 +84,7 @@ def test_a_synapse_and_biases_are_drawn():
 
 
 def test_normal_numbers_have_the_right_moments():
-    normals = Normals(7)(2**10, 2**10).ravel()
+    normals = NormalLevels(7)(2**10, 2**10).ravel()
     assert scipy.stats.kstest(normals[: 2**16], "norm").pvalue > 1e-3
     assert abs(normals.mean()) < 4 / 2**10
     assert abs(normals.var() - 1) < 4 * np.sqrt(2) / 2**10

@@ -33,7 +33,7 @@ from varflow.theory.responses.step import membrane, spikes
 TOGETHER = 2**18  # normal numbers of the networks drawn together: a layer of them stays in the cache
 
 
-class Normals:
+class NormalLevels:
     """A stream of standard normal numbers, from a table of levels: a fifth of the time of exact ones; and memory used again."""
 
     def __init__(self, *seed: int):
@@ -96,11 +96,11 @@ class DrawnChain:
         driven, gains = scale**2 * drive.covariance(network.steps), tuple((scale * network.gains).tolist())
         return cls(unit, driven, widths, gains, (scale * network.bias_std) ** 2)
 
-    def next(self, moments: np.ndarray, layer: int, normals: Normals) -> np.ndarray:
+    def next(self, moments: np.ndarray, layer: int, normals: NormalLevels) -> np.ndarray:
         """Second moments of a layer above others; layers count from 0."""
         return self._layer(self.gains[layer] ** 2 * moments + self.bias, layer, normals)
 
-    def _layer(self, covariance: np.ndarray, layer: int, normals: Normals) -> np.ndarray:
+    def _layer(self, covariance: np.ndarray, layer: int, normals: NormalLevels) -> np.ndarray:
         if self.neuron.synaptic_decay:
             synapse = exponential_filter(self.neuron.synaptic_decay, self.drive.shape[-1])
             covariance = synapse @ covariance @ synapse.T
@@ -109,7 +109,7 @@ class DrawnChain:
 
     def layers(self, networks: int, seed: tuple[int, ...]) -> Iterator[np.ndarray]:
         """Second moments of every layer, of shape (networks, steps, steps); silent networks are left out once that is final."""
-        normals = Normals(*seed)
+        normals = NormalLevels(*seed)
         moments = self._layer(self.drive[np.arange(networks) % len(self.drive)], 0, normals)
         yield moments
         for layer in range(1, len(self.widths)):
@@ -125,7 +125,7 @@ class DrawnChain:
         return [min(most, networks - start) for start in range(0, networks, most)]
 
 
-def trains(neuron: Neuron, covariance: np.ndarray, width: int, normals: Normals) -> np.ndarray:
+def trains(neuron: Neuron, covariance: np.ndarray, width: int, normals: NormalLevels) -> np.ndarray:
     """Spikes of ``width`` neurons under currents of these covariances (networks, steps, steps); (steps, networks, width)."""
     networks, steps, _ = covariance.shape
     drawn, currents = normals(networks, steps, width), normals.room(1, steps, networks, width)
