@@ -175,6 +175,10 @@ def section(key: str, runs: Runs) -> str:
 
 
 COMMENTS: dict[str, str] = {
+    "thirty": """\
+Nothing here trains thirty plain layers of random weights: a surrogate six times as wide as snnTorch's `atan`, up to 16 steps, a
+learning rate ten times smaller and a warm-up all end near 20 %. Weights that begin as copies learn, at the usual learning rate.
+A shortcut around every layer does as well without such care ([how deep can it be?](#how-deep-can-it-be)).""",
     "initialisations": """\
 In ten layers every initialisation that keeps activity trains, and about equally well; Kaiming's is behind, Xavier's and
 torch's default stay at chance. In twenty layers none trains well in five epochs. With the gain in time gradients keep their

@@ -441,7 +441,9 @@ INSTANCES = {
     "CorrectedGainTable": ["vf.corrected_gain_table(threshold=1.0, width=[10, 20], depth=5)"],
     "Ensemble": ENSEMBLES,
     "Estimate": [f"vf.survival({SMALL}, alive='any step')"],
-    "EscapeByStep": ["vf.escape_by_step(vf.Network(width=9, depth=2, gain=3.0, neuron=vf.Neuron(decay=0.5), steps=2), points=64)"],
+    "EscapeByStep": [
+        "vf.escape_by_step(vf.Network(width=9, depth=2, gain=3.0, neuron=vf.Neuron(decay=0.5), steps=2), points=64)"
+    ],
     "EscapeAsymptotics": ["vf.escape_asymptotics(threshold=1.0, gain=2.6)"],
     "Experiment": [EXPERIMENT, EXPERIMENT_IN_TIME],
     "FixedPoints": ["vf.fixed_points(threshold=1.0, gain=2.6)"],

@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch")
 snntorch = pytest.importorskip("snntorch")
 norse = pytest.importorskip("norse.torch")
 
+from model_families import Block  # noqa: E402
 from torch import nn  # noqa: E402
 
 from varflow.torch_models.initialise.refine import LEFT  # noqa: E402
@@ -255,13 +256,32 @@ class TestOneHealthyLayer:
         assert not [name for name in changed(model, before) if name.startswith(("blocks.0", "blocks.1"))]
 
 
+def test_of_a_silent_attention_only_what_feeds_it_is_set():
+    torch.manual_seed(0)
+    model, x = Block(), torch.rand(16, 8, 16, generator=torch.Generator().manual_seed(0))
+    for name in "qkv":
+        model.linears[name][1].weight.data.fill_(0.4)  # γ
+    assert [layer.neuron_name for layer in vf.audit(model, x).layers if layer.dead] == ["attention", "neurons.proj"]
+    plan = vf.init.init_model(model, x)
+    kept = [layer.neuron_name for layer in plan.layers if layer.set_by == "kept: healthy"]
+    assert kept == ["neurons.embed", "neurons.fc1", "neurons.fc2"]
+    assert not any(layer.dead for layer in vf.audit(model, x).layers)
+
+
 class TestWhatThePlanAdds:
     def test_surrogates_are_set_where_weights_are_kept(self):
-        model, x = normalised(), batch()
+        model, x = normalised(depth=8), batch()
         before, old = state(model), vf.audit(model, x, gradients=True).layers[0].surrogate
         plan = vf.init.init_model(model, x, surrogate="set")
         assert changed(model, before) == []
         assert plan.layers[0].surrogate == vf.audit(model, x, gradients=True).layers[0].surrogate != old
+
+    def test_surrogates_of_shallow_networks_are_left(self):
+        model, x = normalised(), batch()
+        plan = vf.init.init_model(model, x, surrogate="set")
+        assert plan.learning.shallow
+        assert {layer.surrogate for layer in plan.layers} == {None}
+        assert any("surrogates are left as they are" in note for note in plan.notes)
 
     def test_the_verdict_is_that_of_the_audit(self):
         torch.manual_seed(0)

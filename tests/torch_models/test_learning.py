@@ -206,3 +206,23 @@ def test_a_neuron_without_weights_does_not_hide_the_remedies():
     found = learning(model)
     assert found.verdict == "forgets"
     assert "a shortcut of currents around every layer" in found.remedies
+
+
+def test_shortcuts_and_batch_normalisation_are_advised_where_they_brought_accuracy():
+    shallow, middle = learning(plain(3)), learning(plain(10))
+    assert (shallow.shallow, shallow.verdict, shallow.remedies) == (True, "learns", {})
+    assert (middle.shallow, middle.verdict, list(middle.remedies)) == (
+        False,
+        "learns",
+        ["a shortcut of currents around every layer"],
+    )
+    assert "; with which it may learn more: a shortcut of currents around every layer (up to " in middle.words
+    convolutions = [nn.Conv2d(1, 8, 3, padding=1), spiking(), nn.Conv2d(8, 8, 3, padding=1), spiking(), nn.Flatten()]
+    x = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    model = nn.Sequential(*convolutions, nn.Linear(512, 5))
+    vf.init.init_model(model, x, steps=STEPS, generator=torch.Generator().manual_seed(0))
+    advised = vf.audit(model, x, steps=STEPS).learning
+    assert list(advised.remedies) == ["batch normalisation between its convolutions and neurons"]
+    assert advised.words.endswith("; with which it may learn more: batch normalisation between its convolutions and neurons")
+    normed = nn.Sequential(convolutions[0], nn.BatchNorm2d(8), *convolutions[1:3], nn.BatchNorm2d(8), *convolutions[3:])
+    assert vf.audit(normed, x, steps=STEPS).learning.remedies == {}

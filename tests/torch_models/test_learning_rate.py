@@ -153,6 +153,10 @@ def test_the_first_layer_may_dominate():
     assert np.linalg.norm(scaled) == pytest.approx(0.147, rel=1e-6)
     assert scaled[0] == pytest.approx(np.sqrt(np.mean(scaled[1:] ** 2)))
     assert "for the first layer" in repr(pixels)
+    layers = [L.Residual(L.Spike(LEAKY), L.Linear(128, gain=1.0))] * 5
+    shortcuts = vf.Network(width=128, layers=[*layers, L.Spike(LEAKY)], steps=4)
+    found = vf.learning_rate(shortcuts, np.random.default_rng(0).random((8, 784)))
+    assert (found.dominated_by, found.first_layer_rate, found.other_rate) == (1, None, None)  # it costs accuracy there
 
 
 def test_deep_plain_networks_get_half():

@@ -111,9 +111,11 @@ def test_every_library(make):
 
 def test_those_that_cannot_be_set_are_left_and_named():
     cases = {
-        "differs between layers": chain(leaky(), leaky(spike_grad=snntorch.surrogate.fast_sigmoid())),
-        "has no known formula in 1, 3": chain(*(leaky(surrogate_disable=True) for _ in range(2))),
-        "has no width": chain(*(leaky(spike_grad=snntorch.surrogate.SFS(B=-1)) for _ in range(2))),
+        "differs between layers": chain(
+            *(leaky(spike_grad=psi) for psi in 4 * (snntorch.surrogate.atan(), snntorch.surrogate.fast_sigmoid()))
+        ),
+        "has no known formula in 1, 3": chain(*(leaky(surrogate_disable=True) for _ in range(8))),
+        "has no width": chain(*(leaky(spike_grad=snntorch.surrogate.SFS(B=-1)) for _ in range(8))),
     }
     for words, model in cases.items():
         functions = [neuron.spike_grad for neuron in model[1::2]]
@@ -126,7 +128,7 @@ def test_those_that_cannot_be_set_are_left_and_named():
 
 
 def test_all_is_put_back_on_failure(monkeypatch):
-    model = chain(leaky(), leaky(), leaky())
+    model = chain(*(leaky() for _ in range(8)))
     before = left_behind(model)
     calls = []
 

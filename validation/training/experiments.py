@@ -153,6 +153,13 @@ def _new() -> Iterator[Design]:
             yield _drawn(rng, [6, 10, 20, 30, 50], (centre * np.exp(-0.5), centre * np.exp(0.5)), structure)
 
 
+def _boundary(number: int = 24) -> Iterator[Design]:
+    """Plain ones about the ten layers below which none is said to forget; that number was fixed before."""
+    rng = np.random.default_rng(2028)
+    for _ in range(number):
+        yield _drawn(rng, [7, 8, 9, 10, 11, 12])
+
+
 def _rates(structure: str, **settings: Any) -> Iterator[Design]:
     """One structure at four firing rates, with few and many steps."""
     for steps, rate in product((4, 8), (0.05, 0.1, 0.2, 0.3)):
@@ -244,6 +251,7 @@ def _all() -> dict[str, Experiment]:
         ),
         "rates": Experiment("Which firing rate?", tuple(_rates_of_all())),
         "new": Experiment("Does the verdict hold?", _runs(list(_new()), FIVE_EPOCHS, fashion, SEEDS, **SMALL)),
+        "boundary": Experiment("From how many layers on?", _runs(list(_boundary()), FIVE_EPOCHS, fashion, SEEDS, **SMALL)),
         "learning_rates": Experiment("Which learning rate?", tuple(_learning_rates())),
         "thirty": Experiment("Does anything train thirty plain layers?", tuple(_thirty())),
         "robustness": Experiment("Over θ, β, T and width?", _runs([*dict.fromkeys(_robust())], DIGITS, "digits", SEEDS)),

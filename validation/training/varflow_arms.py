@@ -16,6 +16,11 @@ __all__ = ["USUAL", "advised", "initialised", "trained_after"]
 
 USUAL = 1e-3
 BATCH = 64  # inputs that varflow sees
+FOLLOWED: dict[str, dict[str, Any]] = {
+    "a shortcut of currents around every layer": {"structure": "membrane_shortcut"},
+    "batch normalisation between its convolutions and neurons": {"normalised": True},
+}
+"""The audit's advice on structure, as arguments of the model."""
 
 
 def advised(name: str, beginning: str, seed: int, *, folder: str) -> dict[str, float | None]:
@@ -57,13 +62,13 @@ def called(name: str, seed: int, surrogate: str, *, folder: str, stop: Event | N
     """What one call, ``vf.init.init_model(model, batch, surrogate=…, learning_rate=True)``, brings: at 10⁻³ and at its rates.
 
     Where no rate comes with the plan, it is that of an audit of Adam's step, as the plan says. If the call fails, the model
-    stays as it was, and ``problem`` says so. If the audit says that a shortcut would help, the model gets membrane shortcuts.
+    stays as it was, and ``problem`` says so. If the audit advises a shortcut or batch normalisation, the model gets it.
     """
     torch.set_num_threads(1)
     task, options = TASKS[name], {"surrogate": surrogate, "learning_rate": True}
     model, plan, problem = _after_call(task, seed, folder, options)
     learning = vf.audit(model, inputs_of(task, folder)[0][:BATCH]).learning
-    advice = next((words for words in learning.remedies if "shortcut" in words), None) if learning is not None else None
+    advice = next((words for words in learning.remedies if words in FOLLOWED), None) if learning is not None else None
     told = {"verdict": None if learning is None else learning.verdict, "problem": problem, "advice": advice}
     start = {key: value.clone() for key, value in model.state_dict().items()}
 
@@ -76,7 +81,7 @@ def called(name: str, seed: int, surrogate: str, *, folder: str, stop: Event | N
     model.load_state_dict(start)
     runs["advised"] = run(*rates)
     if advice is not None and surrogate == "set":
-        model, plan, told["problem"] = _after_call(task, seed, folder, options, structure="membrane_shortcut")
+        model, plan, told["problem"] = _after_call(task, seed, folder, options, **FOLLOWED[advice])
         runs["followed"] = run(*_rates(model, plan, task, folder))
     return told | {"runs": runs}
 

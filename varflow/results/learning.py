@@ -19,6 +19,10 @@ LIMITS = {
 }
 
 
+FEW = 10  # layers, below which the last of them learned enough by themselves
+SHALLOW = 0.25  # of reach, up to which shortcuts and other surrogates brought nothing
+
+
 def reach(total: float, structure: str) -> float:
     """Number of layers up to which networks learned whose coherence over all layers adds up to ``total``."""
     return math.sqrt(LIMITS[structure][0] * max(total, 0.0))
@@ -50,8 +54,9 @@ class Learning(ReadOnly, Exported, Shown):
         ``plain``, ``batch normalisation`` (whose statistics are held fixed), ``shortcuts`` or ``centred weights``: which
         networks it was compared with.
     remedies : dict of str to float
-        What would help a plain network that does not surely learn, best first, each with the number of layers that such
-        networks may have: theory of plain chains of its neurons (``vf.trainability(…).reach``).
+        With what a plain network would learn more, best first, each with the number of layers that such networks may have:
+        theory of chains of its neurons (``vf.trainability(…).reach``). One that learns is told of shortcuts unless it is
+        shallow; convolutions are told of batch normalisation, as measured, with NaN for its layers.
     """
 
     layers: tuple[str, ...]
@@ -60,7 +65,7 @@ class Learning(ReadOnly, Exported, Shown):
     structure: str = "plain"
     remedies: dict[str, float] = field(default_factory=dict)
 
-    _derived = ("mean_coherence", "reach", "verdict")
+    _derived = ("mean_coherence", "reach", "shallow", "verdict")
 
     @property
     def mean_coherence(self) -> float:
@@ -73,27 +78,34 @@ class Learning(ReadOnly, Exported, Shown):
         return reach(self.depth * self.mean_coherence, self.structure)
 
     @property
+    def shallow(self) -> bool:
+        """True up to a quarter of ``reach``: networks with more layers learned more with shortcuts or wider surrogates."""
+        return self.depth <= SHALLOW * self.reach
+
+    @property
     def verdict(self) -> str:
-        """``"learns"`` up to ``reach`` layers; ``"forgets"``, plain from √2 times as many on; else ``"unknown"``."""
+        """``"learns"`` up to ``reach`` layers, ``"forgets"`` from ten on and from √2 reach if plain, else ``"unknown"``."""
         learned, failed = LIMITS[self.structure]
         if self.depth <= learned * self.mean_coherence:
             return "learns"
-        return "forgets" if self.depth >= failed * self.mean_coherence else "unknown"
+        return "forgets" if self.depth >= max(failed * self.mean_coherence, FEW) else "unknown"
 
     @property
     def words(self) -> str:
         """The verdict in a sentence, with its evidence."""
-        evidence = f"gradients of two inputs have a mean cosine of {self.mean_coherence:.2g}"
+        known = f"such networks learn up to about {self.reach:.0f} layers, it has {self.depth}"
         match self.verdict:
             case "learns":
-                return f"it learns: such networks learn up to about {self.reach:.0f} layers, it has {self.depth} ({evidence})"
+                fate, what = f"it learns: {known}", "with which it may learn more: {}"
             case "forgets":
                 fate = f"alive, but forgets its input after about {self.reach:.0f} layers, it has {self.depth}"
+                what = "what helps: {}, or fewer layers"
             case _:
-                fate = "alive; whether it learns is not known: such networks learn up to about "
-                fate += f"{self.reach:.0f} layers, it has {self.depth}"
-        helps = ", ".join(f"{remedy} (up to {layers:.0f} layers)" for remedy, layers in self.remedies.items())
-        return f"{fate} ({evidence})" + (f"; what helps: {helps}, or fewer layers" if helps else "")
+                fate, what = f"alive; whether it learns is not known: {known}", "what helps: {}, or fewer layers"
+        sizes = {name: f" (up to {layers:.0f} layers)" if layers == layers else "" for name, layers in self.remedies.items()}
+        helps = ", ".join(name + size for name, size in sizes.items())
+        evidence = f"gradients of two inputs have a mean cosine of {self.mean_coherence:.2g}"
+        return f"{fate} ({evidence})" + (f"; {what.format(helps)}" if helps else "")
 
     def _table(self) -> Table:
         rows = [(name, measured(value, ".3f")) for name, value in zip(self.layers, self.coherence, strict=True)]

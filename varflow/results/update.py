@@ -78,7 +78,8 @@ class LearningRate(ReadOnly, Exported, Shown):
     rate : float
         For all layers alike.
     other_rate, first_layer_rate : float, optional
-        Instead, where the first layer would take up most of the change: a rate for its weights, and one for all others.
+        Instead, where the first layer of a plain network would take up most of the change: a rate for its weights, and one
+        for all others.
     direct : ndarray, shape (depth,)
         ``d`` of each layer of neurons at ``rate``: root mean square of the change of its currents by its own weights, over
         their standard deviation.
@@ -147,7 +148,8 @@ class OptimizerStep(ReadOnly, Exported, Shown):
     rate : float, optional
         The learning rate with ``D = 0.147``, half of it for more than ten plain layers; only for Adam before its first step.
     other_rate, first_layer_rate : float, optional
-        Instead, where the first layer makes more than half of ``D²``: a rate for its weights and one for all others.
+        Instead, where the first layer of a plain network makes more than half of ``D²``: a rate for its weights and one for
+        all others.
     direct : ndarray, shape (layers,)
         ``d``: relative change of a layer's currents by its own weights and biases (and normalisation). NaN for weights within
         a neuron.

@@ -77,7 +77,8 @@ def learning_rate(
     Returns
     -------
     LearningRate
-        ``.rate``, and where the first layer dominates ``.first_layer_rate`` with ``.other_rate``; ``.direct .flips .error``.
+        ``.rate``, and where the first layer of a plain network dominates ``.first_layer_rate`` with ``.other_rate``;
+        ``.direct .flips .error``.
 
     Raises
     ------
@@ -143,13 +144,13 @@ def learning_rate(
 
 def advised(direct: np.ndarray, plain: bool) -> tuple[float, float | None, float | None]:
     """Factors on the learning rate that changes layers by ``direct``: one for all layers, half as large in deep plain networks;
-    and where the first layer dominates, one for the others and one for the first.
+    and where the first layer of a plain one dominates, one for the others and one for the first.
     """
     depth = len(direct)
     factor, hidden = CHANGE / float(np.sqrt(np.sum(direct**2))), float(np.sqrt(np.sum(direct[1:] ** 2) / max(depth - 1, 1)))
     if plain and depth > DEEP:
         return factor / 2, None, None
-    if not 2 * direct[0] ** 2 > np.sum(direct**2) or not hidden:
+    if not plain or not 2 * direct[0] ** 2 > np.sum(direct**2) or not hidden:
         return factor, None, None
     other = CHANGE / (hidden * depth**0.5)
     return factor, other, other * hidden / float(direct[0])

@@ -10,7 +10,7 @@ The firing fraction ``x = K/n`` is a Markov chain, ``n x' ~ Binomial(n, π(x))``
    ``(1 - m^k) e_{kj} = Σ_{(a,b) ≠ (k,0)} T^k_{ab} e_{a,j-b}``: triangular, for ``j`` upwards and in it ``k`` downwards.
 
 Cumulants follow from these moments. Leading order: ``Var[x] = p(1-p)/(n(1-m²))``, ``E[x] - p = π'' Var[x]/(2(1-m))``.
-The rate of falling silent is beyond all orders in ``1/n``; see ``escape``.
+The rate of falling silent is beyond all orders in ``1/n``; see ``escape``. Several steps: ``in_time``.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from varflow._checks import LARGEST_SCALE, SMALLEST_SCALE, DomainError, frozen, integer
+from varflow._checks import LARGEST_SCALE, SMALLEST_SCALE, DomainError, frozen, instance, integer
 from varflow._display import Listed, Table
 from varflow.model.distributions import distribution
 from varflow.model.network import Network
 from varflow.results import FixedPoint
 from varflow.theory.finite_width.chain import equal_layers
+from varflow.theory.finite_width.in_time.expansion import LARGEST_PARAMETER, temporal_expansion
 from varflow.theory.layer import CountedLayer, sample_variance_std
 from varflow.theory.memoryless.fixed_points import critical_gain, fixed_points
 
 HIGHEST_ORDER = 8  # the series is asymptotic: more terms do not help
-LARGEST_PARAMETER = 0.25  # above, the first correction is half the leading term and more terms do not help
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -79,32 +79,57 @@ class Expansion(Listed):
         return Table(f"Expansion of {self.network!r}", "{:<21} {}", [*self._parts(), *series])
 
 
-def expansion(network: Network, *, order: int = 2) -> Expansion:
-    r"""The ``1/n`` expansion of variance and firing rate in a surviving network of equal layers.
+def expansion(
+    network: Network,
+    *,
+    order: int | None = None,
+    per_layer: bool = False,
+    points: int | None = None,
+    scrambles: int = 8,
+    seed: int = 0,
+) -> Any:
+    r"""The ``1/n`` expansion of variance and firing rate in a surviving network of equal layers, also over several steps.
 
     .. math::
         E[C] = V^* + \frac{F'' s^2}{2n(1-m^2)(1-m)} + \dots, \qquad
         \operatorname{Var}[C] = \frac{s^2}{n(1-m^2)} + \dots, \qquad s^2 = g^4 p(1-p)
 
-    with ``C = g² K/n + σ_b²`` and everything taken at the largest stable fixed point ``V*``.
+    with ``C = g² K/n + σ_b²`` and everything taken at the largest stable fixed point ``V*``. Over several steps, for neurons
+    with any leak and reset, of the second moments ``M = (1/n) Σ_i s_i s_iᵀ`` of the spike trains, ``M' = F(M) + ξ/√n``,
+
+    .. math::
+        E[M] = M^* + \frac{c}{n}, \quad \operatorname{Cov}[M] = \frac{V}{n}, \qquad V = J V J^T + C, \quad
+        c = (1 - J)^{-1} \tfrac12 (H{:}V)
+
+    with ``J`` and ``H`` the derivatives of ``F`` at the fixed point ``M*`` that layers reach from the drive, and ``C`` the
+    covariance of ``s sᵀ``.
 
     Parameters
     ----------
     network : Network
-        Equal widths and gains; any threshold, bias and weight mean; ``weights="normal"``, ``steps=1``.
-    order : int
-        Terms kept in each series, 1 … 8.
+        One step: equal widths and gains; any threshold, bias and weight mean; ``weights="normal"``. Several steps: any bias,
+        neurons (also that differ) of at most one spike per step, continuous symmetric weights of mean 0, several inputs of
+        ``vf.drives.inputs``, of which each starts from rest.
+    order : int, optional
+        Terms kept in each series, 1 … 8, by default 2; over several steps 1.
+    per_layer : bool
+        Over several steps: every layer from the drive on, of any widths and gains, instead of the state of deep layers.
+    points, scrambles, seed : int
+        Over several steps, for quasi-Monte Carlo: points per scramble (by default 2¹⁴, and 2¹³ beyond 16 inputs × steps),
+        number of independent scrambles, whose scatter is ``error``, and seed.
 
     Returns
     -------
     Expansion
+        Over several steps :class:`varflow.TemporalExpansion`.
 
     Raises
     ------
     DomainError
         If no active fixed point is stable; if layers differ; if the width is so small that the small parameter reaches 1/4
         (the message names the width needed); if the fourth power of the gain, the unit of the coefficients, over- or
-        underflows; outside ``vf.SpikeChain``'s domain.
+        underflows; outside ``vf.SpikeChain``'s domain. Over several steps: for networks that are not described above; if steps
+        are silent or repeat earlier ones; for several inputs or ``per_layer``, beyond 24 inputs × steps.
 
     Notes
     -----
@@ -114,6 +139,15 @@ def expansion(network: Network, *, order: int = 2) -> Expansion:
     order 2, θ = 1: 3076, 2525, 7480 (more in ``docs/expansions.md``).
     The error falls as ``n^-(order+1)`` (mean, variance) and ``n^-(order+1/2)`` (skewness) (tested). The series are
     asymptotic: more terms help only if ``small_parameter`` is small.
+
+    *Several steps*: one step to 14 digits of the series above, two steps within 1e-4 of a quadrature. Of late rates over 4 to
+    16 steps, in 13 designs (reset zero, SpikingJelly, snnTorch, subtract, none; β = .5 and .9; 1.1 to 2 times the critical
+    gain) shifts ``c`` agree with drawn networks of width 300 and 1000 within standard errors of 4 to 15 %, variances within
+    1 %. Where ``small_parameter`` is .06, shifts are 20 % off, at .18 a factor of 2; variances 1 % and 27 %. The error
+    of ``M*`` (``error["fixed_point"]``) may exceed ``c/n`` in wide networks. With ``per_layer`` layers 2 and 3 after a constant
+    drive have currents of almost dependent steps, and large errors. Beyond 24 steps the coefficients of a step's rate are those
+    of steps 17 to 24, the variance of the late rate is that of all steps (by the adjoint of ``J``; 2 % at 100 steps).
+    Skewed or discrete weights shift rates by order ``n^-1/2``, which is not covered.
     **Source**: ``yaida2020``, ``roberts2022`` and, for products of random matrices, ``hanin2020`` expand smooth networks in
     ``1/n``; for the binomial chain derived here, see the module.
 
@@ -125,8 +159,23 @@ def expansion(network: Network, *, order: int = 2) -> Expansion:
     ...     print(f"{vf.expansion(network, order=order).variance - 1:.6f}")
     -0.001017
     -0.001023
+
+    The rate of SpikingJelly's neuron over late steps, and how much it varies between networks of width 300:
+
+    >>> lif = vf.neurons.spikingjelly_lif()
+    >>> drive = vf.drives.currents(2.0)
+    >>> network = vf.Network(width=300, depth=2, gain=6.4, neuron=lif, steps=4, drive=drive)
+    >>> found = vf.expansion(network, points=2**12)
+    >>> print(f"{found.late_rate:.3f} ± {found.late_rate_std:.3f}")
+    0.255 ± 0.023
     """
-    order = integer("order", order, minimum=1)
+    if instance("network", network, Network).steps > 1:
+        if order not in (None, 1):
+            raise DomainError("order", order, "must be 1 for networks of several steps: the next order is not derived")
+        return temporal_expansion(network, per_layer=per_layer, points=points, scrambles=scrambles, seed=seed)
+    if per_layer:
+        raise DomainError("per_layer", per_layer, "needs several steps; for one, vf.finite_width(network) is exact")
+    order = 2 if order is None else integer("order", order, minimum=1)
     if order > HIGHEST_ORDER:
         rule = f"must be at most {HIGHEST_ORDER}: the series is asymptotic, so more terms do not help"
         raise DomainError("order", order, rule)

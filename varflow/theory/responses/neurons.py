@@ -85,7 +85,7 @@ class Responses:
         grid = currents.grid
         with one_thread() if grid.size <= LONG else nullcontext():
             if self.samples(neuron, grid.steps):
-                return self._sampling(neuron, grid)(*self.past_synapse(neuron, currents), number, currents.shared)
+                return self.sampling(neuron, grid)(*self.past_synapse(neuron, currents), number, currents.shared)
             if grid.steps == 1:
                 return one_step(neuron, currents.mean, currents.covariance, currents.shared)
             members = self._once(of_decays, neuron, grid.steps, grid.sequences)
@@ -95,7 +95,7 @@ class Responses:
     def recurrent_state(self, layer: Spike, currents: Currents, number: int) -> LayerState:
         """Layer ``number`` with recurrent weights."""
         mean, covariance = (replicated(values, self.scrambles) for values in (currents.mean, currents.covariance))
-        sampling = self._sampling(layer.neuron, currents.grid)
+        sampling = self.sampling(layer.neuron, currents.grid)
         return recurrent_layer(layer, mean, covariance, currents.grid.steps, sampling, number)
 
     def past_synapse(self, neuron: Neuron, currents: Currents) -> tuple[np.ndarray, np.ndarray]:
@@ -113,7 +113,8 @@ class Responses:
             self.made[key] = make(*parts, **more)
         return self.made[key]
 
-    def _sampling(self, neuron: Neuron, grid: Grid) -> QuasiMonteCarlo:
+    def sampling(self, neuron: Neuron, grid: Grid) -> QuasiMonteCarlo:
+        """Quasi-Monte Carlo of a layer over this index, with its points."""
         points, sizes = self.points, {"scrambles": self.scrambles, "seed": self.seed}
         if grid.size > grid.steps:
             points = min(points, points_within(NUMBERS, grid.size * self.scrambles))
@@ -125,7 +126,7 @@ class Responses:
 
         Currents are those past the synapse, times the input scale; points of different layers are independent.
         """
-        sampling, size = self._sampling(neuron, currents.grid), currents.grid.size
+        sampling, size = self.sampling(neuron, currents.grid), currents.grid.size
         mean, covariance = self.past_synapse(neuron, currents)
         z = sampling.normals * sampling.signs(number)[..., None]
         z = z[..., np.random.default_rng([self.seed, 3, number]).permutation(z.shape[-1])]

@@ -1,10 +1,12 @@
-"""Remedies for a plain network that forgets its input: theory of a chain of its neurons, with one thing changed."""
+"""Structures in which a plain network would learn more, and what helps one that forgets: theory of a chain of its neurons, with
+one thing changed, and normalisation for convolutions, which is measured.
+"""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from math import sqrt
+from math import nan, sqrt
 
 import numpy as np
 
@@ -24,19 +26,22 @@ SHORTCUT = sqrt(0.5)  # gain of a branch, that of the hidden layers being 1, whi
 
 def with_remedies(learning: Learning, traced: Trace, gains: list[float]) -> Learning:
     """The verdict on a network of layers with these gains, with what would help it, best first."""
+    if learning.structure != "plain":
+        return learning
+    if any(weight.weight.dim() > 2 for layer in traced.layers for weight in layer.weights):
+        return replace(learning, remedies={"batch normalisation between its convolutions and neurons": nan})
     hidden = next((layer for layer in traced.layers if not layer.driven and layer.neuron is not None), None)
     surrogate = None if hidden is None else surrogate_of_module(hidden.module)
-    if learning.structure != "plain" or learning.verdict == "learns" or hidden is None or surrogate is None:
+    if learning.shallow or hidden is None or surrogate is None:
         return learning
     spike, gain = Spike(hidden.neuron), float(np.nanmedian(gains))  # NaN for layers without weights of their own
     branch = SHORTCUT * mean_of(hidden.neuron.threshold)
     plain = [spike, *[Linear(gain=gain), spike] * (learning.depth - 1)]
     shortcuts = [*[Residual(spike, Linear(gain=branch))] * (learning.depth - 1), spike]
-    tried = {
-        "a shortcut of currents around every layer": (shortcuts, traced.steps, surrogate),
-        "a surrogate twice as wide": (plain, traced.steps, surrogate.widened(2 * surrogate.width)),
-        f"{2 * traced.steps} steps": (plain, 2 * traced.steps, surrogate),
-    }
+    tried = {"a shortcut of currents around every layer": (shortcuts, traced.steps, surrogate)}
+    if learning.verdict != "learns":
+        tried["a surrogate twice as wide"] = plain, traced.steps, surrogate.widened(2 * surrogate.width)
+        tried[f"{2 * traced.steps} steps"] = plain, 2 * traced.steps, surrogate
     found = {}
     for remedy, (layers, steps, psi) in tried.items():
         with suppress(ConvergenceError, DomainError):

@@ -10,7 +10,8 @@ from scipy.special import ndtr
 
 import varflow as vf
 from varflow.theory.finite_width.in_time.kernels import changes, curvature, fourth_moments, jacobian, matrix, vector
-from varflow.theory.finite_width.in_time.trains import Points, Trains
+from varflow.theory.finite_width.in_time.trains import Trains
+from varflow.theory.responses.quasi_monte_carlo import normal_points
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(200)
 NEURONS = {
@@ -71,7 +72,7 @@ def found(name: str, scramble: int) -> tuple[np.ndarray, np.ndarray]:
     neuron, square = NEURONS[name]
     L = np.linalg.cholesky(square * matrix(exact(name)[0]))
     unit = changes(square**0.5 * np.linalg.inv(L))
-    trains = Points(neuron, 2, 2, 2**13, 8).trains(L, scramble)
+    trains = Trains.of(neuron, L, normal_points(2, points=2**13, scrambles=8, seed=0)[scramble].astype(float), 2)
     F, J = vector(trains.second_moments), jacobian(trains, unit)
     V = C = fourth_moments(trains) - np.outer(F, F)
     for _ in range(200):
@@ -121,7 +122,7 @@ def test_the_first_steps_do_not_know_of_later_ones():
     made = []
     for T in (5, 3):
         L, d = np.linalg.cholesky(square * M[:T, :T]), T * (T + 1) // 2
-        trains = Trains.of(neuron, L, Points(neuron, 5, 5, 2**8, 2).at(0, 0)[:T], T)
+        trains = Trains.of(neuron, L, normal_points(5, points=2**8, scrambles=2, seed=0)[0, :T].astype(float), T)
         unit = changes(square**0.5 * np.linalg.inv(L))
         made.append([jacobian(trains, unit), fourth_moments(trains), curvature(trains, unit, V[:d, :d])])
     for longer, shorter in zip(*made, strict=True):

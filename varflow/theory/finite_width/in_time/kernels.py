@@ -30,9 +30,8 @@ def vector(matrix: np.ndarray) -> np.ndarray:
 def matrix(entries: np.ndarray) -> np.ndarray:
     """Symmetric matrices (…, size, size) from their entries in causal order."""
     size = int((2 * entries.shape[-1]) ** 0.5)
-    place = np.zeros((size, size), dtype=int)
-    place[np.tril_indices(size)] = np.arange(entries.shape[-1])
-    return entries[..., np.maximum(place, place.T)]
+    earlier, later = np.sort(np.indices((size, size)), axis=0)
+    return entries[..., later * (later + 1) // 2 + earlier]
 
 
 def changes(K: np.ndarray) -> np.ndarray:

@@ -19,42 +19,8 @@ from scipy.special import ndtr
 from varflow.model.neurons import Neuron
 from varflow.theory.layer import LAST_Z
 from varflow.theory.responses.orthants import density
-from varflow.theory.responses.quasi_monte_carlo import innovations, normal_points, second_moments
+from varflow.theory.responses.quasi_monte_carlo import QuasiMonteCarlo, innovations, second_moments
 from varflow.theory.responses.step import Population, admitted, membrane, spikes
-
-
-@dataclass(frozen=True, slots=True)
-class Points:
-    """Points of the currents of a layer: scrambled Sobol points, with new signs in every layer.
-
-    Attributes
-    ----------
-    neuron : Neuron
-    steps : int
-        After which neurons start from rest: several inputs follow each other.
-    size : int
-        Of the index, inputs × steps.
-    number, scrambles, seed : int
-        Points of a scramble, independent scrambles, seed.
-    """
-
-    neuron: Neuron
-    steps: int
-    size: int
-    number: int
-    scrambles: int
-    seed: int = 0
-
-    def at(self, scramble: int, layer: int) -> np.ndarray:
-        """Standard normal numbers, shape (size + differing parameters, points)."""
-        rows = self.size + self.neuron.differing
-        normals = normal_points(rows, points=self.number, scrambles=self.scrambles, seed=self.seed)[scramble]
-        signs = np.random.default_rng([self.seed, 5, layer, scramble]).choice([-1.0, 1.0], size=(rows, 1))
-        return signs * normals
-
-    def trains(self, factor: np.ndarray, scramble: int, layer: int = 0) -> Trains:
-        """Trains of neurons whose currents have this factor ``L``."""
-        return Trains.of(self.neuron, factor, self.at(scramble, layer), self.steps)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,6 +40,12 @@ class Trains:
     innovations: np.ndarray
     spikes: np.ndarray
     newest: tuple[np.ndarray, ...]
+
+    @classmethod
+    def at(cls, sampling: QuasiMonteCarlo, factor: np.ndarray, scramble: int, layer: int = 0) -> Trains:
+        """Trains at the points of a scramble; those of different layers are independent."""
+        normals = sampling.signs(layer)[scramble][:, None] * sampling.normals[scramble]
+        return cls.of(sampling.neuron, factor, normals, sampling.steps or len(factor))
 
     @classmethod
     def of(cls, neuron: Neuron, factor: np.ndarray, normals: np.ndarray, steps: int) -> Trains:

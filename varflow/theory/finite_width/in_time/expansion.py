@@ -1,0 +1,197 @@
+"""The series in ``1/n`` over several steps, of deep layers or of each from the drive on; see :func:`varflow.expansion`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import DomainError
+from varflow._display import Shown, Table
+from varflow._shared import one_thread
+from varflow.model.drive_kinds import SpikeTrains
+from varflow.model.network import Network
+from varflow.theory.finite_width.in_time.adjoint import variance_over_networks
+from varflow.theory.finite_width.in_time.flow import LayerWeights, flow, weights_between
+from varflow.theory.finite_width.in_time.kernels import matrix
+from varflow.theory.finite_width.in_time.stationary import along_layers, stationary
+from varflow.theory.responses.neurons import Responses
+from varflow.theory.responses.quasi_monte_carlo import QuasiMonteCarlo
+from varflow.theory.signals.index import Grid, standard_error
+from varflow.theory.signals.moments import Currents
+
+LARGEST_PARAMETER = 0.25  # above, the first correction is half the leading term and more terms do not help
+DEPTH, WINDOW = 48, 16  # layers that are followed, and of these the last, which are averaged
+LONG = 16  # inputs × steps beyond which fewer points are taken
+WHOLE = 24  # inputs × steps whose pairs are all followed: the work grows as their fourth power
+SETTLED = 8  # steps whose mean stands for later ones
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class TemporalExpansion(Shown):
+    """Second moments ``M = (1/n) Σ s sᵀ`` of the spikes of a wide network over several steps, to first order in ``1/n``.
+
+    Arrays are over an index ``i = (input, step)``. With ``per_layer`` the first axis is the layer.
+
+    Attributes
+    ----------
+    network : Network
+    fixed_point : ndarray, shape (i, i)
+        ``M*``, at infinite width; with ``per_layer`` the ``M`` of each layer there.
+    mean_coefficients, variance_coefficients : ndarray, shape (i, i)
+        ``E[M] = M* + mean_coefficients/n``, and ``Var[M] = variance_coefficients/n`` over networks: of firing rates on the
+        diagonal, else of overlaps. NaN for overlaps beyond step 24 of long runs.
+    second_moments : ndarray, shape (i, i)
+        ``E[M]`` at the width of the network.
+    firing_rate, firing_rate_std : ndarray, shape (i,)
+        Mean and standard deviation over networks.
+    late_rate, late_rate_std : float
+        Of the rate averaged over the late steps and all inputs.
+    late_coefficients : ndarray, shape (2,)
+        ``n`` times the shift of the mean late rate, and ``n`` times its variance over networks.
+    small_parameter : ndarray, shape (i,)
+        ``max(4c²/(n v), 1/(n p (1 - p)))`` of each step, with ``c`` and ``v`` the coefficients of its rate ``p``.
+    multipliers : ndarray, shape (i,), optional
+        Of a deviation in step ``i`` from layer to layer at the fixed point; not ``per_layer``.
+    error : dict of ndarray
+        Standard errors, from the scatter of independent scrambles, by quantity.
+    """
+
+    network: Network
+    fixed_point: np.ndarray
+    mean_coefficients: np.ndarray
+    variance_coefficients: np.ndarray
+    second_moments: np.ndarray
+    firing_rate: np.ndarray
+    firing_rate_std: np.ndarray
+    late_rate: Any
+    late_rate_std: Any
+    late_coefficients: np.ndarray
+    small_parameter: np.ndarray
+    multipliers: np.ndarray | None
+    error: dict[str, np.ndarray]
+
+    def _table(self) -> Table:
+        if self.multipliers is None:
+            name, small = "layer", self.small_parameter.max(axis=-1)
+            columns = self.late_rate, self.late_rate_std, *self.late_coefficients.T, small
+        else:
+            name, coefficients = "step", map(_rates, (self.mean_coefficients, self.variance_coefficients))
+            columns = self.firing_rate, self.firing_rate_std, *coefficients, self.small_parameter
+        rows = [(str(i), *map("{:.4g}".format, row)) for i, row in enumerate(zip(*columns, strict=True), 1)]
+        header = (name, "late rate" if name == "layer" else "firing rate", "std", "n shift", "n variance", "small parameter")
+        return Table(f"TemporalExpansion of {self.network!r}", "{:>5} {:>11} {:>9} {:>9} {:>10} {:>15}", rows, header)
+
+
+def temporal_expansion(
+    network: Network, *, per_layer: bool, points: int | None, scrambles: int, seed: int
+) -> TemporalExpansion:
+    """The series over several steps, of deep layers or ``per_layer``."""
+    weights, size = weights_between(network), network.drive.n_inputs * network.steps
+    responses = Responses(points or (2**14 if size <= LONG else 2**13), scrambles, seed)
+    if size > WHOLE and (per_layer or network.drive.n_inputs > 1):
+        raise DomainError(
+            "steps", network.steps, f"must be at most {WHOLE}/inputs for a series of each layer or of several inputs"
+        )
+    with one_thread():  # scrambles are in threads
+        return (_of_layers if per_layer else _of_deep_layers)(network, weights, responses)
+
+
+def _of_layers(network: Network, weights: list[LayerWeights], responses: Responses) -> TemporalExpansion:
+    start, layers = flow(network, responses)
+    if not isinstance(start, Currents) or isinstance(network.drive, SpikeTrains):
+        raise DomainError("drive", network.drive, "must send Gaussian currents, or be made by vf.drives.inputs")
+    drive = network.neuron.input_scale**2 * start.covariance[0, 0]
+    factors = [weights[0].factor_of(drive)]
+    factors += [into.factor(M.mean(axis=0)) for into, M in zip(weights, layers[:-1], strict=True)]
+    found = along_layers(_sampling(network, len(drive), responses), factors, weights, network.widths.tolist())
+    return _described(network, network.widths, *(np.stack(each, axis=1) for each in (layers, *zip(*found, strict=True))))
+
+
+def _of_deep_layers(network: Network, weights: list[LayerWeights], responses: Responses) -> TemporalExpansion:
+    if len(set(network.gains[1:].tolist())) > 1 or len(set(network.widths.tolist())) > 1:
+        raise DomainError("network", network, "has layers that differ: give per_layer=True")
+    n = int(network.widths[0])
+    layers = flow(replace(network, depth=DEPTH, width=n, gain=float(network.gains[-1])), responses)[1][-WINDOW - 1 :]
+    before, after = np.mean(layers[:-1], axis=0), np.mean(layers[1:], axis=0)
+    size = after.shape[-1]
+    whole = min(size, WHOLE)
+    some = before[:, :whole, :whole], after[:, :whole, :whole]
+    M, *coefficients = stationary(weights[0], *some, _sampling(network, whole, responses))
+    late_v = None
+    if size > whole:
+        M, observable = after, np.diag(_late(network, size))
+        late_v = variance_over_networks(weights[0], M.mean(axis=0), _sampling(network, size, responses), observable)
+    return _described(network, n, M, *coefficients, late_v=late_v)
+
+
+def _sampling(network: Network, size: int, responses: Responses) -> QuasiMonteCarlo:
+    steps = min(network.steps, size)
+    return responses.sampling(network.neuron, Grid(size // steps, 1, 1, steps))
+
+
+def _late(network: Network, size: int) -> np.ndarray:
+    """Weights of the rates in the late rate."""
+    late = np.arange(size) % network.steps >= network.steps // 2
+    return late / late.sum()
+
+
+def _described(
+    network: Network, widths: Any, M: np.ndarray, c: np.ndarray, V: np.ndarray, multipliers: Any = None, late_v: Any = None
+) -> TemporalExpansion:
+    """The result, from second moments and their coefficients by replica (and layer)."""
+    size, n = M.shape[-1], np.asarray(widths, dtype=float)[..., None]
+    shift, variance = (_extended(matrix(x), size) for x in (c, np.diagonal(V, 0, -2, -1)))
+    late = _late(network, size)
+    if late_v is None:
+        rates = np.cumsum(np.arange(1, size + 1)) - 1  # their places among the entries
+        late_v = V[..., rates[:, None], rates] @ late @ late
+    replicas = {
+        "fixed_point": M,
+        "mean_coefficients": shift,
+        "variance_coefficients": variance,
+        "second_moments": M + shift / n[..., None],
+        "late_coefficients": np.stack([_rates(shift) @ late, late_v], axis=-1),
+    }
+    mean = {name: values.mean(axis=0) for name, values in replicas.items()}
+    p, std = _rates(mean["fixed_point"]), np.sqrt(_rates(mean["variance_coefficients"]) / n)
+    small = np.maximum((2 * _rates(mean["mean_coefficients"]) / n / std) ** 2, 1 / (n * p * (1 - p)))
+    _check(network, small, n)
+    rate = _rates(mean["second_moments"])
+    return TemporalExpansion(
+        network,
+        **mean,
+        firing_rate=rate,
+        firing_rate_std=std,
+        late_rate=rate @ late,
+        late_rate_std=np.sqrt(mean["late_coefficients"][..., 1] / n[..., 0]),
+        small_parameter=small,
+        multipliers=multipliers,
+        error={name: standard_error(values) for name, values in replicas.items()},
+    )
+
+
+def _rates(moments: np.ndarray) -> np.ndarray:
+    return np.diagonal(moments, 0, -2, -1)
+
+
+def _extended(values: np.ndarray, size: int) -> np.ndarray:
+    """Coefficients (…, steps, steps) of more steps: those of rates settle, those of overlaps are left open."""
+    known = values.shape[-1]
+    longer, later = np.full((*values.shape[:-2], size, size), np.nan), np.arange(known, size)
+    longer[..., :known, :known] = values
+    longer[..., later, later] = _rates(values)[..., -SETTLED:].mean(axis=-1, keepdims=True)
+    return longer
+
+
+def _check(network: Network, small: np.ndarray, n: np.ndarray) -> None:
+    """DomainError where the series is of no use, with the width that is needed."""
+    if small.max() >= LARGEST_PARAMETER:
+        *layer, i = np.unravel_index(np.argmax(small), small.shape)
+        place = f"step {i % network.steps + 1}" + "".join(f" of layer {l + 1}" for l in layer)
+        rule = (
+            f"is too small for a series in 1/n: the small parameter of {place} is {small.max():.3g}, below {LARGEST_PARAMETER}"
+        )
+        needed = f"only above {(small * n).max() / LARGEST_PARAMETER:.0f} neurons; use vf.simulate(network)"
+        raise DomainError("width", network.width, f"{rule} {needed}")
