@@ -5,6 +5,7 @@ import itertools
 import math
 import time
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from varflow.init.inverse_in_time import aimed
 from varflow.init.tabulated import tabulated_gain
 from varflow.theory.finite_width.in_time.survival import survivors
 
+ROOT = Path(__file__).parents[2]
 LEAKY = vf.neurons.snntorch_leaky(0.9)
 JELLY = vf.neurons.spikingjelly_lif()
 BIAS = 0.003  # relative, of a fit by a parabola in logits
@@ -122,7 +124,7 @@ SCRIPT = "finite_width_in_time"
 
 @pytest.fixture
 def script(monkeypatch):
-    monkeypatch.syspath_prepend(str(files("varflow").joinpath("../docs")))
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
     return importlib.import_module(SCRIPT)
 
 
@@ -198,6 +200,41 @@ def test_lookup_draws_other_neurons():
     init = vf.lookup(neuron=vf.neurons.snntorch_leaky(0.7), steps=2, fan_in=20, depth=4, alive="any step")
     assert "networks drawn" in init.warnings[0]
     assert init.error["gain"] > 0
+
+
+def test_the_page_shows_the_table_and_agrees_with_simulations():
+    """Rejected: gains of another width or criterion."""
+    page, lines = (ROOT / "docs/finite_width_in_time.md").read_text(encoding="utf-8"), 0
+    neurons = {"snnTorch β = 0.5": vf.neurons.snntorch_leaky(0.5), "snnTorch β = 0.9": LEAKY, "SpikingJelly τ = 2": JELLY}
+    for line in page.split("\n"):
+        name, *cells = [cell.strip() for cell in line.strip("|").split("|")]
+        neuron = neurons.get(name.split(", ")[0])
+        if neuron is None or len(name.split(", ")) < 3:
+            continue
+        lines += 1
+        _, alive, depth = name.split(", ")
+        for width, shown, simulated in zip((64, 256, math.inf), cells[::2], cells[1::2], strict=True):
+            found = tabulated_gain(neuron, alive, 0.99, steps=8, depth=int(depth), width=width)
+            if found is None:
+                assert shown == "none"
+                continue
+            assert shown == f"{found.value:.3f} ± {found.error:.3f}"
+            value, error = simulated.replace(".1 %", "nan").split(" ± ")
+            error = 1e-3 * float(value) if error == "nan" else float(error)
+            assert abs(found.value - float(value)) < 4 * math.hypot(found.error, error)
+            if width != math.inf:
+                wrong = tabulated_gain(neuron, alive, 0.99, steps=8, depth=int(depth), width=2 * width)
+                assert abs(wrong.value - float(value)) > 4 * math.hypot(wrong.error, error)
+    assert lines == 12
+
+
+def test_the_page_shows_rates_of_escape():
+    """By causality four steps have the rates of the first four of eight."""
+    network = vf.Network(width=100, depth=2, gain=7.302**0.5, neuron=vf.Neuron(decay=0.5, reset="zero"), steps=4)
+    rates = vf.escape_by_step(network).log_rates
+    assert f"| zero, β = 0.5 | {rates[0]:.2f} | {rates[1]:.2f} | {rates[3]:.2f} |" in (
+        ROOT / "docs/finite_width_in_time.md"
+    ).read_text(encoding="utf-8")
 
 
 # At infinite width.

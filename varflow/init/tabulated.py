@@ -49,4 +49,4 @@ def _between(scale: Callable[[Any], Any], axis: np.ndarray, values: np.ndarray, 
     above = int(np.clip(np.searchsorted(axis, x), 1, len(axis) - 1))
     lower, upper = scale(axis[above - 1]), scale(axis[above])
     part = (scale(float(x)) - lower) / (upper - lower)
-    return values[above - 1] + part * (values[above] - values[above - 1])
+    return values[above] if part == 1 else values[above - 1] + part * (values[above] - values[above - 1])
