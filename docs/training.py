@@ -34,7 +34,7 @@ from validation.training.predictors import LATER, PREDICTORS, agreement  # noqa:
 from validation.training.rates import by_learning_rate, by_rate, of_learning_rates, of_rates  # noqa: E402
 from validation.training.twelve_page import of_larger_weights, of_normalised, of_twelve  # noqa: E402
 from validation.training.twelve_runs import TWELVE  # noqa: E402
-from validation.training.verdicts import by_coherence, of_thirty, of_verdicts  # noqa: E402
+from validation.training.verdicts import by_coherence, of_boundary, of_thirty, of_verdicts  # noqa: E402
 from varflow._files import replace_files  # noqa: E402
 
 RESULTS = ROOT / "validation" / "training" / "results"
@@ -141,6 +141,7 @@ TABLES: dict[str, Callable[[Runs], str]] = {
     "learning_rates": of_learning_rates,
     "thirty": of_thirty,
     "new": of_verdicts,
+    "boundary": of_boundary,
 }
 
 
