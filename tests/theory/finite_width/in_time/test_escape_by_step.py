@@ -76,7 +76,7 @@ def test_what_has_no_escape_rate():
         vf.escape_by_step(vf.Network(width=(20, 30), depth=2, gain=2.7, neuron=ZERO, steps=2))
     with pytest.raises(vf.DomainError, match="step=2 is silent"):
         vf.escape_by_step(network(ZERO, 2, 5.0), points=2**8)
-    found = vf.escape_by_step(network(ZERO, 2, 8.0), points=2**6)
+    found = vf.escape_by_step(network(ZERO, 3, 8.0), points=2**6)
     for alive in ("a late step", "any step"):
         with pytest.raises(vf.DomainError, match="steps die in turn"):
             found.log_rate(alive)

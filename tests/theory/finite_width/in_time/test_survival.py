@@ -49,7 +49,7 @@ def test_drawn_chains_are_networks_of_real_weights():
     for alive in ("every late step", "a late step"):
         drawn = vf.survival(network, alive=alive, networks=2000)
         P = alive_by(alive, real.firing_rate > 0).mean(axis=0)
-        error = np.sqrt(drawn.error**2 + (P * (1 - P) + 1e-3) / 150)
+        error = drawn.error * np.sqrt(1 + 2000 / 150)
         assert (abs(drawn.value - P) < 4 * error + LEVELS)[[1, 5, 11]].all()
     wider = vf.survival(vf.Network(width=77, depth=12, gain=7.3**0.5, neuron=ZERO, steps=8), alive="every late step")
     every = vf.survival(network, alive="every late step")
@@ -80,7 +80,7 @@ def test_a_synapse_and_biases_are_drawn():
     network = vf.Network(width=40, depth=6, gain=2.5, neuron=vf.Neuron(decay=0.5, synaptic_decay=0.4), steps=4, bias_std=0.2)
     drawn, real = vf.survival(network, alive="every step"), vf.simulate(network, repeats=400, seed=2)
     P = (real.firing_rate > 0).all(axis=-1).mean(axis=0)
-    assert (abs(drawn.value - P) < 4 * np.sqrt(drawn.error**2 + (P * (1 - P) + 1e-3) / 400) + LEVELS).all()
+    assert (abs(drawn.value - P) < 4 * drawn.error * np.sqrt(1 + 4000 / 400) + LEVELS).all()
 
 
 def test_normal_numbers_have_the_right_moments():
