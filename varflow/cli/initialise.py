@@ -55,7 +55,6 @@ def lookup(
       varflow lookup --threshold 0.5 --fan-in 784 --rate 0.2
       varflow lookup --threshold 1 --decay 0.5 --steps 20 --rate 0.4 --fan-in 512
       varflow lookup --neuron snntorch_leaky --beta 0.5 --rate 0.2 --fan-in 512 --steps 8
-      varflow lookup --neuron snntorch_leaky --beta 0.5 --steps 8 --fan-in 128 --depth 20 --alive "every late step"
       varflow lookup --threshold 1 --fan-in 512 --surrogate atan
       varflow lookup --table corrected_gains.csv
       varflow lookup --table deep.json --depth 500 --workers 2 --resume
