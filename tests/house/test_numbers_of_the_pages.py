@@ -673,7 +673,6 @@ def test_how_sure_the_verdict_is_on_its_page():
     assert words in " ".join(practitioner.split())
 
 
-
 REACH = [(25, 4, "6"), (None, 1, "8"), (None, 4, "18"), (1, 4, "28"), (0.7, 8, "45")]
 
 
