@@ -126,10 +126,10 @@ where this does not cover the model the rate that the audit advises; both: its l
 advice on structure followed where there is one (a shortcut of currents; for convolutions BatchNorm).
 
 Tasks, sizes, seeds and the other ways were fixed before these runs. The call was changed after a first round of seed 0, in
-which it was clearly behind in four: it advised no structure where a network learns, left the recall network as it fired, failed for
-the Spikformer, and set surrogates behind BatchNorm. What replaced these was chosen on fifteen other small models, but seed 0
-of these is not new to it. It does not name a larger learning rate behind BatchNorm, which is what Kaiming's larger weights come
-to in the first two rows."""
+which it was clearly behind in four: it advised no structure where a network learns, left the recall network as it fired,
+failed for the Spikformer, and set surrogates behind BatchNorm. What replaced these was chosen on fifteen other small models,
+but seed 0 of these is not new to it. It does not name a larger learning rate behind BatchNorm, which is what Kaiming's larger
+weights come to in the first two rows."""
 
 
 def of_larger_weights(others: Runs) -> str:
