@@ -119,6 +119,8 @@ class Question:
         Number of first steps that need not live in layer ``depth``.
     settling : bool
         True if networks in which no step is silent end where layers no longer change.
+    some : bool
+        True if one of the steps that are not spared suffices.
     """
 
     neuron: Neuron
@@ -128,6 +130,7 @@ class Question:
     value: float = math.nan
     spared: int = 0
     settling: bool = True
+    some: bool = False
 
     @property
     def steps(self) -> int:
@@ -147,8 +150,9 @@ class Question:
         return late(getattr(state, self.quantity)[:, 0]).mean(axis=-1)
 
     def weakest(self, state: LayerState) -> np.ndarray:
-        """The smallest rate of the steps that must live, one per replica."""
-        return sustained(self.neuron, state.firing_rate[:, 0][..., self.spared :]).min(axis=-1, initial=1.0)
+        """The smallest rate of the steps that must live, or the largest where one suffices; one per replica."""
+        rates = sustained(self.neuron, state.firing_rate[:, 0][..., self.spared :])
+        return rates.max(axis=-1) if self.some else rates.min(axis=-1, initial=1.0)
 
     def early_death(self, responses: Responses) -> float:
         """Relative error of the smallest gain that lives: with few points it is too large, as lingering networks die early."""
