@@ -4,7 +4,7 @@ VENV   ?= .venv
 OUT    ?= varflow-results
 PY     := $(VENV)/bin/python
 
-.PHONY: run test types test-slow test-libraries fuzz drill validate data train train-quick bench notebooks explorer site dist lint format clean
+.PHONY: run test types test-slow test-libraries fuzz drill validate data train train-quick bench notebooks explorer corrected-gains site dist lint format clean
 
 run: $(VENV)/run.stamp          ## the paper's 100-layer experiment compared with the exact theory
 	$(VENV)/bin/varflow validate --out $(OUT)
@@ -65,6 +65,9 @@ bench: $(VENV)/all.stamp        ## speed, as ratios inside one run: the table af
 # without outputs. LAB takes options of jupyter lab, such as LAB="--no-browser --port 8899".
 notebooks: $(VENV)/all.stamp    ## the theory notebooks in JupyterLab
 	JUPYTER_CONFIG_PATH="$(CURDIR)/theory_notebooks/jupyter" $(VENV)/bin/jupyter lab --notebook-dir=theory_notebooks $(LAB)
+
+corrected-gains: $(VENV)/all.stamp   ## corrected gains of common neurons with memory: the table that lookup interpolates, minutes
+	OMP_NUM_THREADS=1 $(PY) docs/finite_width_in_time.py
 
 explorer:                       ## the theory to play with, in a browser: explorer.html, complete in one file
 	$(PYTHON) explorer/build.py explorer.html

@@ -100,7 +100,7 @@ def test_all_fixed_points_to_fifty_digits(benchmark, distribution, bias, mean):
 
 
 STARTS = {
-    "import varflow": (["-c", "import varflow"], 0.5),
+    "import varflow": (["-c", "import varflow"], 0.25),
     "varflow --help": (["-m", "varflow", "--help"], 1.0),
     "varflow lookup": (["-m", "varflow", "lookup", "--threshold", "1", "--fan-in", "512"], 1.5),
 }

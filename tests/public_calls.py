@@ -156,6 +156,12 @@ CALLS = {
     "readable_depth": lambda: vf.readable_depth(net(width=20), ROWS, LABELS, repeats=2),
     "simulate": simulated,
     "simulate in time": lambda: vf.simulate(in_time(), repeats=4, engine="conditional"),
+    "escape_by_step": lambda: (
+        vf.escape_by_step(vf.Network(width=30, depth=2, gain=3.0, neuron=LEAKY, steps=2), points=64).error
+    ),
+    "survival": lambda: vf.survival(
+        vf.Network(width=30, depth=3, gain=2.5, neuron=LEAKY, steps=3), alive="a late step", networks=50
+    ),
     "smallest_width": lambda: vf.smallest_width(threshold=0.9, depth=5),
     "sparsest_rate": lambda: vf.sparsest_rate(width=40, depth=5),
     "stable_variance": lambda: vf.stable_variance(threshold=[0.7, 0.9], gain=2.2),

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         Cycle,
         DepthScales,
         Ensemble,
+        Estimate,
         Experiment,
         FixedPoint,
         FixedPoints,
@@ -69,7 +70,9 @@ if TYPE_CHECKING:
     from varflow.theory.finite_width.chain import SpikeChain
     from varflow.theory.finite_width.escape import EscapeAsymptotics, escape_asymptotics
     from varflow.theory.finite_width.expansions import Expansion, expansion
+    from varflow.theory.finite_width.in_time.escape import EscapeByStep, escape_by_step
     from varflow.theory.finite_width.in_time.expansion import TemporalExpansion
+    from varflow.theory.finite_width.in_time.survival import survival
     from varflow.theory.finite_width.profile import finite_width
     from varflow.theory.fixed_points import critical_gain, fixed_points
     from varflow.theory.mean_field import mean_field

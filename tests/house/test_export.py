@@ -212,7 +212,7 @@ def test_every_public_result_with_axes_is_here():
     import varflow.results as results
 
     scalars = {"AuditedLayer", "CatalogueEntry", "CorrectedGain", "CorrelationFixedPoint", "Cycle", "FixedPoint"}
-    parts = {"Curve", "Initialization", "LayerPlan", "Learning", "TemporalCriticalGain", "UnhealthyError"}
+    parts = {"Curve", "Estimate", "Initialization", "LayerPlan", "Learning", "TemporalCriticalGain", "UnhealthyError"}
     classes = {name for name in results.__all__ if isinstance(getattr(results, name), type)}
     able = {name for name in classes if hasattr(getattr(results, name), "to_xarray")}
     assert able == classes - scalars - parts

@@ -119,9 +119,9 @@ def test_nodes_that_share_weights_send_the_same(key, factor, engine):
     """Twice the same currents have four times their variance, those of two matrices twice."""
     linear = L.Linear(gain=2.5, bias_std=0.5)
     nodes = [
-        Node(operation, inputs, name, 400, weights)
+        Node(operation, inputs, name, 200, weights)
         for operation, inputs, name, weights in (
-            (Source(L.Signal("currents", (400,))), (), "drive", ""),
+            (Source(L.Signal("currents", (200,))), (), "drive", ""),
             (SPIKE, (0,), "s1", ""),
             (linear, (1,), "c1", key),
             (linear, (1,), "c2", key),
@@ -129,7 +129,7 @@ def test_nodes_that_share_weights_send_the_same(key, factor, engine):
             (SPIKE, (4,), "s2", ""),
         )
     ]
-    found = vf.simulate(of(Graph(nodes), width=400), repeats=200, seed=1, engine=engine).variance[:, 1]
+    found = vf.simulate(of(Graph(nodes), width=200), repeats=200, seed=1, engine=engine).variance[:, 1]
     wanted = factor * (2.5**2 * norm.sf(1.0) + 0.5**2)
     assert abs(found.mean() - wanted) < K * found.std(ddof=1) / 200**0.5
     assert abs(found.mean() - 0.9 * wanted) > K * found.std(ddof=1) / 200**0.5
@@ -140,10 +140,10 @@ def test_biases_are_shared_where_one_use_is_silent(senders):
     """Twice the bias has four times its variance, two biases have twice."""
     shared = [(L.Linear(gain=2.5, bias_std=1.0), (source,), f"c{source}", "fc") for source in senders]
     silent = (L.Spike(vf.Neuron(1e6)), (0,), "s2", "")
-    parts = [(Source(L.Signal("currents", (400,))), (), "drive", ""), (SPIKE, (0,), "s1", ""), silent, *shared]
+    parts = [(Source(L.Signal("currents", (200,))), (), "drive", ""), (SPIKE, (0,), "s1", ""), silent, *shared]
     parts += [(L.Sum(), (3, 4), "sum", ""), (SPIKE, (5,), "s3", "")]
-    nodes = [Node(operation, inputs, name, 400, weights) for operation, inputs, name, weights in parts]
-    found = vf.simulate(of(Graph(nodes), width=400), repeats=200, seed=1).variance[:, 2]
+    nodes = [Node(operation, inputs, name, 200, weights) for operation, inputs, name, weights in parts]
+    found = vf.simulate(of(Graph(nodes), width=200), repeats=200, seed=1).variance[:, 2]
     distance = lambda biases: abs(found.mean() - 2.5**2 * norm.sf(1.0) - biases)  # noqa: E731
     assert distance(4.0) < K * found.std(ddof=1) / 200**0.5 < distance(2.0)
 

@@ -500,7 +500,7 @@ def test_a_rate_that_the_widths_carry_is_named():
 
 def test_gains_without_bound_are_refused():
     """In few layers rates only grow, which the plan shows."""
-    x = data(4, 16)[:, None].expand(4, 4, 16)
+    x = data(4, 16)[:, None].expand(4, STEPS, 16)
     words = r"gain=9.0 lets rates of Neuron.*in \d+ without bound; gain=1\.[3-5]\d* keeps"
     with pytest.raises(vf.DomainError, match=words):
         vf.init.init_model(chain_of_sinabs(20, True, 16), x, gain=9.0)

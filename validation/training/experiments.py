@@ -153,11 +153,17 @@ def _new() -> Iterator[Design]:
             yield _drawn(rng, [6, 10, 20, 30, 50], (centre * np.exp(-0.5), centre * np.exp(0.5)), structure)
 
 
-def _boundary(number: int = 24) -> Iterator[Design]:
-    """Plain ones about the ten layers below which none is said to forget; that number was fixed before."""
-    rng = np.random.default_rng(2028)
+def _boundary(depths: Sequence[int], seed: int, number: int = 24) -> Iterator[Design]:
+    """Plain ones about the ten layers below which none is said to forget, and above; that number was fixed before."""
+    rng = np.random.default_rng(seed)
     for _ in range(number):
-        yield _drawn(rng, [7, 8, 9, 10, 11, 12])
+        yield _drawn(rng, depths)
+
+
+def _about_ten() -> tuple[Run, ...]:
+    about, above = list(_boundary([7, 8, 9, 10, 11, 12], 2028)), list(_boundary([10, 12, 14, 16, 20], 2029))
+    runs = partial(_runs, schedule=FIVE_EPOCHS, data="fashion_mnist", **SMALL)
+    return runs(about, seeds=SEEDS) + runs(above, seeds=SEEDS[:2])
 
 
 def _rates(structure: str, **settings: Any) -> Iterator[Design]:
@@ -251,7 +257,7 @@ def _all() -> dict[str, Experiment]:
         ),
         "rates": Experiment("Which firing rate?", tuple(_rates_of_all())),
         "new": Experiment("Does the verdict hold?", _runs(list(_new()), FIVE_EPOCHS, fashion, SEEDS, **SMALL)),
-        "boundary": Experiment("From how many layers on?", _runs(list(_boundary()), FIVE_EPOCHS, fashion, SEEDS, **SMALL)),
+        "boundary": Experiment("From how many layers on?", _about_ten()),
         "learning_rates": Experiment("Which learning rate?", tuple(_learning_rates())),
         "thirty": Experiment("Does anything train thirty plain layers?", tuple(_thirty())),
         "robustness": Experiment("Over θ, β, T and width?", _runs([*dict.fromkeys(_robust())], DIGITS, "digits", SEEDS)),

@@ -114,7 +114,9 @@ def _first_steps() -> tuple[Run, ...]:
 
 COMPUTED: Mapping[str, Computation] = {
     "scores": Computation(scored, lambda: EXPERIMENTS["held_out"].runs, ("design",)),
-    "verdicts": Computation(judged, lambda: EXPERIMENTS["new"].runs, ("design", "data", "seed", "images")),
+    "verdicts": Computation(
+        judged, lambda: EXPERIMENTS["new"].runs + EXPERIMENTS["boundary"].runs, ("design", "data", "seed", "images")
+    ),
     "new_scores": Computation(
         scored_by_theory,
         lambda: tuple(run for run in EXPERIMENTS["new"].runs if run.design.structure == "plain"),

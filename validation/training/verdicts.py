@@ -24,8 +24,9 @@ from validation.training.predictors import agreement
 from validation.training.rates import RESULTS, Runs, computed, table
 from varflow.plots.style import new_figure
 
-__all__ = ["by_coherence", "depth_rule", "of_thirty", "of_verdicts"]
+__all__ = ["by_coherence", "depth_rule", "of_boundary", "of_thirty", "of_verdicts"]
 
+OUTCOMES = ["networks", "verdict", "number", "within 5 points of chance", "half of the best or more", "median accuracy, %"]
 STUCK = CHANCE + 0.05  # accuracy below which a network has learned nothing
 
 
@@ -85,8 +86,17 @@ def of_verdicts(runs: Runs) -> str:
     limit = depth_rule(json.loads((RESULTS / "held_out.json").read_text())["runs"])
     by_depth = ["learns" if run["design"]["depth"] <= limit else "forgets" for run in runs]
     rows += outcomes(f"by depth alone, up to {limit} layers", by_depth, runs)
-    header = ["networks", "verdict", "number", "within 5 points of chance", "half of the best or more", "median accuracy, %"]
-    return "\n\n".join([table(header, rows), _correlations(runs)])
+    return "\n\n".join([table(OUTCOMES, rows), _correlations(runs)])
+
+
+def of_boundary(runs: Runs) -> str:
+    """Verdicts against accuracy, below ten layers and from ten on."""
+    said = [each["verdict"] for each in verdicts_of(runs)]
+    rows = []
+    for label, few in (("7 to 9 layers", True), ("10 to 20 layers", False)):
+        some = [(run, each) for run, each in zip(runs, said, strict=True) if (run["design"]["depth"] < 10) is few]
+        rows += outcomes(label, [each for _, each in some], [run for run, _ in some])
+    return table(OUTCOMES, rows)
 
 
 def _correlations(runs: Runs) -> str:

@@ -35,6 +35,7 @@ def lookup(
     surrogate: Annotated[
         str | None, opt.option("Surrogate derivative, such as atan: growth of gradients, and the width that suits.", "NAME")
     ] = None,
+    alive: Annotated[str | None, opt.option("With memory, not --rate: steps that live, as 'every late step'.", "STEPS")] = None,
     survival_target: Annotated[float, opt.real("With --depth: wanted survival probability.", "P")] = 0.99,
     table: Annotated[
         Path | None, opt.option(f"Instead, write corrected gains over θ, n and L to this .csv or .json. {EXPECTED}", "FILE")
@@ -60,7 +61,7 @@ def lookup(
     """
     if table is not None:
         rule, name = "does not apply to --table, whose axes are threshold, width and depth", opt.unless("normal", distribution)
-        opt.refuse(rule, fan_in=fan_in, layer=layer, rate=rate, distribution=name, surrogate=surrogate)
+        opt.refuse(rule, fan_in=fan_in, layer=layer, rate=rate, distribution=name, surrogate=surrogate, alive=alive)
         axes = {"threshold": threshold, "width": width, "depth": depth}
         if table.suffix not in (".csv", ".json"):
             raise vf.DomainError("table", str(table), "must end in .csv or .json")
@@ -82,6 +83,7 @@ def lookup(
             width=width,
             depth=depth,
             survival_target=survival_target,
+            alive=alive,
             surrogate=surrogate,
             progress=opt.bar(as_json),
         )

@@ -11,15 +11,16 @@ from varflow._display import percent
 from varflow._progress import Progress, check_progress
 from varflow.init.fans import fan_in as fan_in_of
 from varflow.init.gains import gain as preserving_gain
-from varflow.init.initialization import steps_of, without_memory
+from varflow.init.initialization import initialization, steps_of, without_memory
 from varflow.init.memoryless import at_fixed_point
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
 from varflow.model.drives import currents
+from varflow.model.network import Network
 from varflow.model.neurons import Neuron, one_threshold
 from varflow.model.over_neurons import OverNeurons, mean_of, times
-from varflow.results import Initialization
+from varflow.results import Initialization, late_steps
 from varflow.theory.memoryless.stable import stable_variance
 
 SHALLOW = 20  # layers over which gradients are followed in time
@@ -37,6 +38,7 @@ def lookup(
     width: int | None = None,
     depth: int | None = None,
     survival_target: float = 0.99,
+    alive: str | None = None,
     surrogate: Any = None,
     progress: Progress = False,
 ) -> Initialization:
@@ -52,16 +54,20 @@ def lookup(
         Of the standardised potential.
     neuron : Neuron, torch module or str, optional
         As :func:`varflow.neuron` takes it. Its input scale is included. A neuron with memory (leak, reset or filter) needs
-        ``steps`` and ``rate``; the result is that of :func:`varflow.gain_for_rate`.
+        ``steps`` and ``rate``; the result is that of :func:`varflow.gain_for_rate`. Or, with ``alive`` in place of a rate, that
+        of :func:`varflow.corrected_gain`.
     rate : float, optional
         Wanted firing rate; by default the gain of a memoryless neuron preserves variance 1, the paper's choice.
     steps : int, optional
         For a neuron with memory; every step of another repeats the first.
     width, depth : int, optional
         With a depth, survival and the corrected gain are given for a network of this width (default: ``fan_in``). For a
-        neuron with memory the depth is that of the network (default 100), and the width is not used.
+        neuron with memory the depth is that of the network (default 100); the width counts with ``alive``.
     survival_target : float
         Wanted probability of being alive at the last layer, strictly between 0 and 1; used with a depth.
+    alive : str, optional
+        For a neuron with memory: the gain with which these steps live, as in :func:`varflow.survival`, under currents of
+        standard deviation 1. Common neurons are interpolated in a table, others drawn, which takes some seconds.
     surrogate : str or Surrogate, optional
         A surrogate derivative, see ``vf.surrogates``: how gradients grow with it, and the width that suits the network, of
         ``depth`` layers (default 20) for a neuron with memory.
@@ -102,6 +108,12 @@ def lookup(
     >>> print(f"{vf.lookup(layer=layer, neuron=neuron, rate=0.2, steps=8, depth=20).gain:.2f}")
     2.87
 
+    Late steps that stay alive in narrow layers, which needs more than at infinite width:
+
+    >>> init = vf.lookup(neuron=neuron, steps=8, fan_in=128, depth=20, alive="every late step")
+    >>> print(f"{init.gain:.2f} {init.firing_rate:.2f}")
+    2.85 0.28
+
     A surrogate with which gradients keep their variance:
 
     >>> init = vf.lookup(threshold=1.0, fan_in=512, surrogate="atan")
@@ -112,10 +124,16 @@ def lookup(
     neuron = _neuron(threshold, neuron)
     law, n, steps = as_distribution(distribution), _fan_in(fan_in, layer), steps_of(neuron, steps)
     if not without_memory(neuron, steps):
-        unused = {"width": width, "distribution": None if law.name == "normal" else law.name}
-        deep = {"progress": progress} | ({} if depth is None else {"depth": depth})
-        found = _in_time(neuron, rate, steps, n, unused, deep)
+        if alive is not None:
+            sizes = {"width": n if width is None else width, "depth": depth or 100}
+            found = _kept_alive(neuron, steps, n, alive, survival_target, rate, sizes)
+        else:
+            unused = {"width": width, "distribution": None if law.name == "normal" else law.name}
+            deep = {"progress": progress} | ({} if depth is None else {"depth": depth})
+            found = _in_time(neuron, rate, steps, n, unused, deep)
         return found if surrogate is None else _with_surrogate(found, surrogate, neuron, steps, depth or SHALLOW)
+    if alive is not None:
+        raise DomainError("alive", alive, "is for neurons with memory, whose steps differ")
     if width is not None and depth is None:
         raise DomainError("width", width, "needs a depth: survival is that of a layer")
     probability("survival_target", survival_target, open_ends=True)
@@ -162,6 +180,33 @@ def _in_time(
         rule = "is missing: a neuron with memory needs one, such as 0.2; for a wanted variance use vf.gain_for_variance"
         raise DomainError("rate", None, rule)
     return gain_for_rate(neuron, rate=rate, steps=steps, fan_in=fan_in, **deep)
+
+
+def _kept_alive(
+    neuron: Neuron, steps: int, fan_in: int, alive: str, target: float, rate: float | None, sizes: dict[str, int]
+) -> Initialization:
+    """The gain with which as many networks of these sizes are alive, and the state at infinite width."""
+    from varflow.init.inverse import corrected_gain
+    from varflow.init.tabulated import tabulated_gain
+    from varflow.theory.mean_field import mean_field
+
+    if rate is not None:
+        raise DomainError("rate", rate, "conflicts with alive=…: the gain that keeps networks alive sets the rate")
+    found = tabulated_gain(neuron, alive, target, steps=steps, **sizes)
+    found = found or corrected_gain(neuron=neuron, steps=steps, alive=alive, survival_target=target, **sizes)
+    profile = mean_field(Network(gain=found.value, neuron=neuron, steps=steps, **sizes), points=2**10, scrambles=2)
+    return initialization(
+        found.value,
+        fan_in=fan_in,
+        multiplier=None,
+        firing_rate=float(profile.firing_rate[-1, late_steps(steps)].mean()),
+        variance=float(profile.variance[-1, late_steps(steps)].mean()),
+        threshold=mean_of(neuron.threshold),
+        error={"gain": found.error},
+        window=(steps // 2 + 1, steps),
+        warnings=(f"{percent(target)} of networks have {alive} alive in layer {sizes['depth']}: {found.method}",),
+        **sizes,
+    )
 
 
 def _fan_in(fan_in: int | None, layer: Any) -> int:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from varflow.results.audited_layer import AuditedLayer
     from varflow.results.catalogue import Catalogue, CatalogueEntry
     from varflow.results.diagrams import DepthScales, PhaseDiagram
+    from varflow.results.estimate import Estimate
     from varflow.results.experiment import Curve, Experiment
     from varflow.results.export import QUANTITIES, SPREADS, late_steps
     from varflow.results.fixed_points import (

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import frozen, nan_to_none, put, require
+from varflow._checks import choice, frozen, nan_to_none, put, require
 from varflow._display import Table
 from varflow.model.network import Network
 
 QUANTITIES = ("variance", "firing_rate", "survival")
 SPREADS = ("spread", "conditional_spread")  # over networks, pooled over layers
 AXES = ("layer", "step", "other_step")
+CRITERIA = ("every step", "every late step", "a late step", "any step")  # at finite width they differ by orders of magnitude
 HEADER = ("layer", "variance", "firing rate", "survival")
 
 
@@ -105,6 +106,13 @@ def spikes(network: Network, rate: np.ndarray, axes: int) -> np.ndarray:
 def late_steps(steps: int) -> slice:
     """The late half of the steps."""
     return slice(steps // 2, steps)
+
+
+def alive_by(alive: str, steps: np.ndarray) -> np.ndarray:
+    """True where a layer is alive by one of the ``CRITERIA``, whose ``steps`` (…, steps) are alive."""
+    choice("alive", alive, CRITERIA)
+    among = steps[..., late_steps(steps.shape[-1])] if "late" in alive else steps
+    return among.all(axis=-1) if alive.startswith("every") else among.any(axis=-1)
 
 
 def over_layers(arrays: dict[str, Any], *first: str) -> dict[str, Any]:

@@ -332,10 +332,10 @@ class TemporalCriticalGain(Exported, Shown):
     gain : float
         Above it every step is alive in layer ``depth``; ``inf`` if no gain does it.
     late_gain : float
-        Above it every step of the late half is alive.
+        Above it every step of the late half is alive, or one of them if ``alive`` is ``"a late step"``.
     error : dict
         Numerical standard errors of both, by name: scatter of replicas and resolution of the search.
-    neuron, steps, depth, drive
+    neuron, steps, depth, drive, alive
         The arguments.
     """
 
@@ -346,11 +346,12 @@ class TemporalCriticalGain(Exported, Shown):
     steps: int
     depth: int
     drive: Drive
+    alive: str = "every late step"
 
     _hidden = ("neuron", "drive")
 
     def _table(self) -> Table:
-        title = f"TemporalCriticalGain of {self.neuron!r}, {self.steps} steps, layer {self.depth}, {self.drive!r}"
+        title = f"TemporalCriticalGain of {self.neuron!r}, {self.steps} steps, layer {self.depth}, {self.drive!r}, {self.alive}"
         gains = named(self, "gain", "late_gain").items()
         rows = [(name, f"{g:.5g}", f"± {self.error[name]:.2g}", f"{g**2:.5g}") for name, g in gains]
         return Table(title, "  {:<10} {:>9} {:>9}  {}", rows, ("", "gain", "error", "gain²"))

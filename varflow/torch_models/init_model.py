@@ -88,8 +88,9 @@ def init_model(
 
         with ``‖δ_l‖`` the gradient norms that ``audit(gradients=True)`` predicts, of the layers where it predicts them (not
         below operations without a theory). For models of one surrogate formula whose library has a parameter for the width;
-        others are left as they are, and a note says so; so are those of a network that then learns with at most a quarter of
-        the layers that such networks learn with, where others cost accuracy. ``dry_run`` then draws weights too. ``"keep"``: leave them all.
+        others are left as they are, and a note says so; so are widths within a factor of 5 of ``a`` in networks with shortcuts
+        or batch normalisation, or with few layers (``learning.shallow``). ``dry_run`` then draws weights too.
+        ``"keep"``: leave them all.
     learning_rate : bool
         Give ``.learning_rate``, that of Adam for the weights that are set, by :func:`varflow.learning_rate` where this covers
         the model: dense layers, with or without membrane shortcuts.

@@ -70,7 +70,7 @@ def driven(neuron: Neuron, responses: Responses, covariance: np.ndarray) -> Laye
     return responses.state(neuron, Currents(np.zeros((1, 1, grid.steps)), covariance[None, None], grid, 1), 0)
 
 
-def next_of_gain(neuron: Neuron, responses: Responses, below: LayerState, gain: float, number: int) -> LayerState:
+def next_of_gain(neuron: Neuron, responses: Responses, gain: float, below: LayerState, number: int) -> LayerState:
     """Layer ``number`` above another, through weights of mean 0 and this gain: ``Cov[I_t, I_t'] = g² M(t, t')``."""
     mean, changes = np.zeros_like(below.firing_rate), below.changes
     if changes is not None:
@@ -119,6 +119,8 @@ class Question:
         Number of first steps that need not live in layer ``depth``.
     settling : bool
         True if networks in which no step is silent end where layers no longer change.
+    some : bool
+        True if one of the steps that are not spared suffices.
     """
 
     neuron: Neuron
@@ -128,6 +130,7 @@ class Question:
     value: float = math.nan
     spared: int = 0
     settling: bool = True
+    some: bool = False
 
     @property
     def steps(self) -> int:
@@ -147,8 +150,9 @@ class Question:
         return late(getattr(state, self.quantity)[:, 0]).mean(axis=-1)
 
     def weakest(self, state: LayerState) -> np.ndarray:
-        """The smallest rate of the steps that must live, one per replica."""
-        return sustained(self.neuron, state.firing_rate[:, 0][..., self.spared :]).min(axis=-1, initial=1.0)
+        """The smallest rate of the steps that must live, or the largest where one suffices; one per replica."""
+        rates = sustained(self.neuron, state.firing_rate[:, 0][..., self.spared :])
+        return rates.max(axis=-1) if self.some else rates.min(axis=-1, initial=1.0)
 
     def early_death(self, responses: Responses) -> float:
         """Relative error of the smallest gain that lives: with few points it is too large, as lingering networks die early."""
@@ -234,7 +238,7 @@ def _look(question: Question, responses: Responses, first: LayerState, x: float)
         endless = gain**2 * float(last.second_moments.max()) > RUNAWAY
         if settled or dead or endless or number == depth:
             break
-        states = [*states[1 - 2 * WINDOW :], next_of_gain(question.neuron, responses, last, gain, number)]
+        states = [*states[1 - 2 * WINDOW :], next_of_gain(question.neuron, responses, gain, last, number)]
         values.append(question.values(states[-1]))
         before, weakest = weakest, question.weakest(states[-1])
         lifetime = np.where(np.maximum(before, weakest) > ALIVE, number + _crossing(before, weakest), lifetime)

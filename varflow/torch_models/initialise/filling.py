@@ -53,7 +53,6 @@ REACHED = 0.05  # relative deviation from the rate asked for up to which it coun
 INSTEAD = "a factor behind the weights, a normalisation with γ or another threshold changes rates there"
 SIGMAS = 8.0  # largest weight of a layer, in standard deviations
 COARSEST = 0.01  # largest step between neighbouring numbers of a precision, in standard deviations
-SHALLOW = "surrogates are left as they are: in a network of so few layers others may cost accuracy"
 RISE, LARGEST_RISE = 0.05, 0.4  # planned growth of rates along residual sums, which only add up: per branch, and in all
 
 
@@ -136,8 +135,6 @@ def initialised(
         plan = replace(plan, learning=kept(buffers, lambda: verdict(traced, seen)))
         if not surrogates:
             return plan
-        if plan.learning is not None and plan.learning.shallow:
-            return replace(plan, notes=(*plan.notes, SHALLOW))
         plan = kept(buffers, lambda: with_surrogates(model, inputs, steps, neurons, plan))
         return replace(plan, learning=kept(buffers, lambda: verdict(traced, seen)))
 

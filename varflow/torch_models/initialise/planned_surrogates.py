@@ -9,7 +9,7 @@ from typing import Any
 
 from varflow._checks import DomainError
 from varflow.model.surrogate import Surrogate
-from varflow.results import ModelPlan
+from varflow.results import Learning, ModelPlan
 from varflow.torch_models.prediction.gradients import with_least_range
 from varflow.torch_models.prediction.signals import InfiniteWidth
 from varflow.torch_models.tracing.measurements import trace_and_measure
@@ -17,6 +17,8 @@ from varflow.torch_models.tracing.modules import Neurons, set_surrogate, surroga
 from varflow.torch_models.tracing.passes import full_precision
 from varflow.torch_models.tracing.traced import Trace
 
+NEAR = 5.0  # factor between widths that train alike where gradients pass by shortcuts or normalisations, or few layers
+COSTS = "is not far from them, and in networks of few layers, with shortcuts or normalisations may cost accuracy"
 INPUTS = 2  # of the batch: with eight the width is the same within 2 %
 
 
@@ -30,6 +32,10 @@ def with_surrogates(model: Any, inputs: Any, steps: int | None, neurons: Neurons
             chosen, uncovered = with_least_range(InfiniteWidth.of(traced, measured.covered, INPUTS), surrogates)
     except DomainError as refusal:
         return replace(plan, notes=(*plan.notes, f"surrogates are left as they are: {refusal}"))
+    if _gradients_pass(plan.learning) and all(
+        1 / NEAR < new.width / old.width < NEAR for new, old in zip(chosen, surrogates, strict=True)
+    ):
+        return replace(plan, notes=(*plan.notes, f"surrogates are left as they are: {chosen[0]!r} {COSTS}"))
     for layer, psi in zip(traced.layers, chosen, strict=True):
         set_surrogate(layer.module, psi)
     by_neuron = {layer.neuron_name: psi for layer, psi in zip(traced.layers, chosen, strict=True)}
@@ -38,6 +44,11 @@ def with_surrogates(model: Any, inputs: Any, steps: int | None, neurons: Neurons
         [f"surrogates suit the layers above {', '.join(uncovered)}: below, gradients are not predicted"] if uncovered else []
     )
     return replace(plan, layers=rows, notes=(*plan.notes, *words))
+
+
+def _gradients_pass(learning: Learning | None) -> bool:
+    """True for networks whose accuracy hardly depends on the surrogate, unless it is far too narrow."""
+    return learning is not None and (learning.shallow or learning.structure in {"shortcuts", "batch normalisation"})
 
 
 def _of_one_formula(traced: Trace) -> list[Surrogate]:

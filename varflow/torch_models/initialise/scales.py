@@ -152,9 +152,8 @@ def healthy_scales(
         return list(scales)
     sound = {layer.neuron_name for layer in layers if layer.verdict == "healthy"}
     silent = {layer.neuron_name for layer in layers if layer.dead}
-    for scale in scales:
-        if scale.layer.neuron_name in silent and not scale.scaled:  # as of attention: it lives only if those below it are set
-            sound -= traced.senders_to(scale.layer)
+    if any(scale.layer.neuron_name in silent and not scale.scaled for scale in scales):
+        return []  # such a layer, as of attention, lives only if those below it are set
     healthy, unchanged = list[LayerScale](), {INPUT}
     for scale in scales:
         name, normalised = scale.layer.neuron_name, scale.layer.normalised_by

@@ -1,0 +1,41 @@
+"""A number with its standard error, and by which method it was found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from varflow._display import Shown, Table
+from varflow.results.export import Exported, evenly
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Estimate(Exported, Shown):
+    """An answer about networks of a width that stay alive, or do not.
+
+    Attributes
+    ----------
+    quantity : str
+        ``survival``, ``escape rate``, ``gain``, ``threshold`` or ``width``.
+    value, error : float or ndarray
+        The number, and its standard error, by the scatter of what was drawn.
+    alive : str
+        Which steps count: ``every step``, ``every late step``, ``a late step`` or ``any step``; late: of the second half.
+    method : str
+        How it was found, with the error that the method has besides.
+    """
+
+    quantity: str
+    value: Any
+    error: Any
+    alive: str
+    method: str
+
+    def _table(self) -> Table:
+        title = f"{self.quantity} ({self.alive} alive; {self.method})"
+        if np.ndim(self.value) == 0:
+            return Table(title, "  {:.6g} ± {:.2g}", [(self.value, self.error)])
+        rows = [(f"{i + 1}", f"{self.value[i]:.4g}", f"± {self.error[i]:.2g}") for i in evenly(len(self.value), 8)]
+        return Table(title, "  {:>5} {:>10} {}", rows)
