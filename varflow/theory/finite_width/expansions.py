@@ -171,7 +171,7 @@ def expansion(
     0.255 ± 0.023
     """
     if instance("network", network, Network).steps > 1:
-        if order not in (None, 1):
+        if order is not None and integer("order", order, minimum=1) > 1:
             raise DomainError("order", order, "must be 1 for networks of several steps: the next order is not derived")
         return temporal_expansion(
             network, per_layer=flag("per_layer", per_layer), points=points, scrambles=scrambles, seed=seed
