@@ -127,7 +127,7 @@ Equal energies are not enough: gradients must also differ between inputs, which 
 `vf.audit(model, inputs, gradients=True)` measures gradients in your model.
 `vf.init.init_model(model, inputs, surrogate="set")` gives the neurons of your model, whatever its structure, the width with
 which the gradient norms that theory predicts differ least between layers. Networks with shortcuts or batch
-normalisation, or with few layers (`report.learning.shallow`), keep surrogates within a factor of 5 of it: in a pilot of twelve
+normalisation, or with few layers (`report.learning.shallow`), keep surrogates within a factor of 5 of it: in a pilot of fifteen
 small models others cost them up to 17 points of accuracy, while surrogates far too narrow cost 1 to 7.
 
 ## What is not as documented

@@ -16,6 +16,7 @@ from varflow.model.drives import currents
 from varflow.model.network import Network
 from varflow.model.over_neurons import mean_of
 from varflow.model.signals import Layer
+from varflow.model.weighted_layers import Weighted
 from varflow.results import Initialization
 from varflow.results.export import late_steps
 from varflow.theory.deep.block import WIDTH, RepeatedBlock, critical_gain_of_block
@@ -44,8 +45,9 @@ def gain_of_block(
     except ConvergenceError:
         raise DomainError("rate", rate, f"is reached at no {name} of the block's last layer with weights") from None
     critical = critical_gain_of_block(found.layers) if steps == 1 and name == "gain" else None
+    weights = next(node.operation for node in reversed(found.graph) if isinstance(node.operation, Weighted))
     reached = initialization(
-        found.weighted[-1].gain,
+        weights.gain,
         fan_in=fan_in,
         critical_gain=critical,
         threshold=mean_of(block.reader.neuron.threshold),

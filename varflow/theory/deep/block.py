@@ -21,7 +21,6 @@ from varflow.model.independence import independent
 from varflow.model.layers import Layer, Residual, Spike
 from varflow.model.over_neurons import size_of
 from varflow.model.signals import Signal
-from varflow.model.weighted_layers import Weighted
 from varflow.results import FixedPoint, FixedPoints
 from varflow.theory.memoryless.variance_map import depth_scale
 from varflow.theory.operations.visit import IN_INDEX, INFINITE, Batching, Effort, Walk
@@ -101,10 +100,6 @@ class RepeatedBlock:
         """The layer of neurons that reads the block's currents, or sends its spikes."""
         return self.spiking[0 if self.kind == "currents" else -1]
 
-    @cached_property
-    def weighted(self) -> list[Weighted]:
-        return [node.operation for node in self.graph if isinstance(node.operation, Weighted)]
-
     def __call__(self, state: np.ndarray, other: np.ndarray | None = None) -> np.ndarray:
         """The state after the block, for each of many. ``other``: that of all other inputs, if this one differs."""
         return self.passed(state, other)[0]
@@ -156,7 +151,7 @@ class RepeatedBlock:
 
     def with_free(self, value: float) -> RepeatedBlock:
         """The block with another :attr:`free` value."""
-        return RepeatedBlock.of(_with_free(self.layers, value) or self.layers)
+        return RepeatedBlock.of(_with_free(self.layers, value))
 
     @cached_property
     def units(self) -> tuple[float, float]:
@@ -176,11 +171,15 @@ class RepeatedBlock:
     @cached_property
     def binary(self) -> bool:
         """True if spikes stay 0 or 1."""
-        whole = Spikes(np.ones((1, 1, 1)), np.ones((1, 1, 1, 1)), Grid(1, 1, 1, 1), self.received.size)
         if self.kind == "currents" or self.graph.over_batch:
             return True
-        after, _ = self._through(whole)
+        after = self.of_equal(1.0)
         return isinstance(after, Spikes) and np.allclose(after.mean[0, 0, 0], after.moments[0, 0, 0, 0], rtol=1e-12, atol=0)
+
+    def of_equal(self, spikes: float) -> Any:
+        """The signal after the block if all that enters is the same number of spikes."""
+        moments = np.full((1, 1, 1), spikes), np.full((1, 1, 1, 1), spikes**2)
+        return self._through(Spikes(*moments, Grid(1, 1, 1, 1), self.received.size))[0]
 
     def described(self, y: float) -> FixedPoint:
         """The fixed point ``y``."""
@@ -272,11 +271,7 @@ def critical_gain_of_block(layers: Sequence[Layer]) -> float:
 
 
 def _growth_of_sums(block: RepeatedBlock) -> str:
-    large = LARGEST
-    moments = np.full((1, 1, 1), large), np.full((1, 1, 1, 1), large**2)
-    signal = Spikes(*moments, Grid(1, 1, 1, 1), block.received.size)
-    after, _ = block._through(signal)
-    rate = float(after.mean[0, 0, 0]) - large
+    rate = float(block.of_equal(LARGEST).mean[0, 0, 0]) - LARGEST
     return (
         f"Spikes are added and never removed: there is no active fixed point. Each block adds up to {rate:.3g} spikes per "
         f"neuron, so E x ≈ {rate:.3g} l and E x² ≈ {rate**2:.3g} l² after l blocks."

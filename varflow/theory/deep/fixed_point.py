@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -82,10 +83,7 @@ def temporal_fixed_point(
     spike, (linear,) = chain_parts(network)
     responses, drive = Responses(points, scrambles, seed, method), network.drive
     replicas, longest = responses.replicas(network.neuron, network.steps), integer("max_depth", max_depth, minimum=3 * GROUP)
-
-    def above(below: LayerState, number: int) -> LayerState:
-        return next_layer(linear, spike, below, responses, number)
-
+    above = partial(next_layer, linear, spike, responses)
     if isinstance(drive, Given):
         state = driven_by(drive, network.neuron)
     else:

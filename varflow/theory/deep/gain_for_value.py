@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 from varflow._checks import ConvergenceError
 from varflow._progress import Report, unreported
 from varflow.theory.deep.fixed_point import leading_multiplier
 from varflow.theory.deep.look import EXACT, WINDOW, Question, Seen, driven, looking, next_of_gain, of_replicas, steady
 from varflow.theory.deep.search import LIMITS, ROUGH, START, STRIDE, VALUE_TOLERANCE, Search, Slope, search
-from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.roots import rising_root
 
@@ -171,10 +171,7 @@ def _rung(question: Question, responses: Responses, x: float, before: Rung | Non
 def _multiplier(rung: Rung) -> float:
     """The leading multiplier of the last layers, with few points."""
     neuron, seen, responses = rung.question.neuron, rung.search.best, with_few_points(rung.responses)
-
-    def layer(below: LayerState, number: int) -> LayerState:
-        return next_of_gain(neuron, responses, below, seen.gain, number)
-
+    layer = partial(next_of_gain, neuron, responses, seen.gain)
     state = of_replicas(seen.state, responses.replicas(neuron, rung.question.steps))
     return leading_multiplier(layer, state, 1, rounds=2 * WINDOW, size=DEVIATION)[0]
 

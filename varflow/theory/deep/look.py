@@ -70,7 +70,7 @@ def driven(neuron: Neuron, responses: Responses, covariance: np.ndarray) -> Laye
     return responses.state(neuron, Currents(np.zeros((1, 1, grid.steps)), covariance[None, None], grid, 1), 0)
 
 
-def next_of_gain(neuron: Neuron, responses: Responses, below: LayerState, gain: float, number: int) -> LayerState:
+def next_of_gain(neuron: Neuron, responses: Responses, gain: float, below: LayerState, number: int) -> LayerState:
     """Layer ``number`` above another, through weights of mean 0 and this gain: ``Cov[I_t, I_t'] = g² M(t, t')``."""
     mean, changes = np.zeros_like(below.firing_rate), below.changes
     if changes is not None:
@@ -238,7 +238,7 @@ def _look(question: Question, responses: Responses, first: LayerState, x: float)
         endless = gain**2 * float(last.second_moments.max()) > RUNAWAY
         if settled or dead or endless or number == depth:
             break
-        states = [*states[1 - 2 * WINDOW :], next_of_gain(question.neuron, responses, last, gain, number)]
+        states = [*states[1 - 2 * WINDOW :], next_of_gain(question.neuron, responses, gain, last, number)]
         values.append(question.values(states[-1]))
         before, weakest = weakest, question.weakest(states[-1])
         lifetime = np.where(np.maximum(before, weakest) > ALIVE, number + _crossing(before, weakest), lifetime)

@@ -92,13 +92,11 @@ def driven_layer(spike: Spike, covariance: np.ndarray, responses: Responses) -> 
     return fire(spike, Currents(np.zeros(covariance.shape[:-1]), covariance, grid, 1), 0, responses)[0]
 
 
-def next_layer(
-    linear: Linear, spike: Spike, below: LayerState, responses: Responses, number: int, gain: float | np.ndarray = 1.0
-) -> LayerState:
-    """Layer ``number`` of a chain, with weights ``gain`` times as strong as ``linear``'s, in each replica and group."""
+def next_layer(linear: Linear, spike: Spike, responses: Responses, below: LayerState, number: int) -> LayerState:
+    """Layer ``number`` of a chain, above another."""
     grid, width = Grid(1, 1, 1, below.firing_rate.shape[-1]), linear.width or 1
     spikes = Spikes(below.firing_rate, below.second_moments, grid, width, changes=below.changes).later(spike.neuron.delay)
-    return fire(spike, weighted(linear, spikes, width).scaled(gain), number, responses)[0]
+    return fire(spike, weighted(linear, spikes, width), number, responses)[0]
 
 
 # Where walks begin.

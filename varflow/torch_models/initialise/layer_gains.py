@@ -142,7 +142,7 @@ def _layer_by_layer(neuron: Neuron, question: Question, drive: float) -> Deep | 
     states = [driven(unit, responses, (factor * drive) ** 2 * question.drive) for factor in (1.0, WEAKER, STRONGER)]
     first, value = _deviations(question, states), question.value
     for number in range(1, question.depth):
-        layer = lambda gain, below, number=number: next_of_gain(unit, responses, below, gain, number)  # noqa: E731
+        layer = lambda gain, below, number=number: next_of_gain(unit, responses, gain, below, number)  # noqa: E731
         excess = lambda gain, layer=layer, below=states[0]: float(question.values(layer(gain, below)).mean()) - value  # noqa: E731
         try:
             gains.append(rising_root(excess, gains[-1], ACCURACY))
