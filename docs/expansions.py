@@ -1,6 +1,6 @@
-"""Writes ``docs/expansions.md``: how wide a network must be for its ``1/n`` series, and for its escape asymptotics.
+"""Writes ``docs/expansions.md``: how wide is wide enough for the ``1/n`` series, also in time, and for escape asymptotics.
 
-Run from the repository: ``python docs/expansions.py`` (half a minute).
+Run from the repository: ``python docs/expansions.py`` (two minutes).
 """
 
 from __future__ import annotations
@@ -17,6 +17,16 @@ WIDTHS = np.unique(np.geomspace(20, 80_000, 85).round().astype(int))
 ORDERS = (1, 2, 3)
 WITHIN = 0.01
 ESCAPES = {0.7: (1000, 2000, 4000, 7000), 0.85: (1000, 4000, 16_000), 1.0: (1000, 2000, 4000, 8000, 16_000, 32_000, 100_000)}
+NEURONS = (
+    ("`spikingjelly_lif()`", vf.neurons.spikingjelly_lif(), 8, 1.3),
+    ("`spikingjelly_lif()`", vf.neurons.spikingjelly_lif(), 16, 1.3),
+    ("`snntorch_leaky(0.5)`", vf.neurons.snntorch_leaky(0.5), 8, 1.3),
+    ("`snntorch_leaky(0.9)`", vf.neurons.snntorch_leaky(0.9), 8, 1.2),
+    ("subtract, β = 0.5", vf.Neuron(1.0, decay=0.5, reset="subtract"), 4, 1.5),
+    ("no reset, β = 0.5", vf.Neuron(1.0, decay=0.5), 8, 1.2),
+)  # with steps, and gains in units of the critical one of one step
+WIDTH, NETWORKS, LAYERS = 300, 2000, (14, 20, 26, 32, 38)  # layers so far apart that they are independent
+
 
 PAGE = """# How wide is wide?
 
@@ -31,6 +41,23 @@ term alone. Where the small parameter exceeds 1/4 there is no series, which coun
 {widths}
 
 The small parameter is `(π''/(1-m))² p(1-p)/(n(1-m²))` near the saddle-node, so the widths grow as `(1-m)^-3`.
+
+## Several steps
+
+Over several steps, with leak and reset, `vf.expansion(network)` is the first order in 1/n of the second moments
+`M = (1/n) Σ s sᵀ` of the spike trains. The late rate (steps T/2 to T) of {networks} networks of width {width}, drawn from the
+exact chain, against the series: `c` is n times the shift of its mean from infinite width, `v` n times its variance over
+networks, ± standard errors. The drive is a constant current of standard deviation θ/λ; gains are in units of λ g/θ of the
+critical gain of one step.
+
+{in_time}
+
+Leak and reset act oppositely. Where a leaky membrane remembers much (β = 0.9, or no reset) late steps are further from their
+saddle-node than the first step, and `c` is small; where a reset follows every spike they are nearer. The variance of the
+late rate does not vanish with the number of steps, since a network's steps stay correlated: longer runs do not replace more
+networks. `found.small_parameter` of each step tells where the series holds: at 0.06 shifts are 20 % off, at 0.18 a factor of
+2, and above 1/4 the call refuses, with the width that is needed. `vf.expansion(network, per_layer=True)` follows the layers
+from the drive on: variances are within 10 % of their final value after 2 to 7 layers, shifts after 8 to 11.
 
 ## Escape to silence
 
@@ -83,6 +110,27 @@ def accuracy_table() -> str:
     return "\n".join(rows)
 
 
+def table_in_time() -> str:
+    head = "| neuron | steps | gain | rate, n = ∞ | c | simulated | v | simulated | small parameter |"
+    rows = [head, "|---|---|---|---|---|---|---|---|---|"]
+    for name, neuron, steps, factor in NEURONS:
+        unit = neuron.threshold / neuron.input_scale
+        gain, drive = factor * unit * vf.critical_gain(threshold=1.0), vf.drives.currents(unit)
+        shape = {"width": WIDTH, "depth": max(LAYERS), "gain": gain, "neuron": neuron}
+        network = vf.Network(**shape, steps=steps, drive=drive)
+        found, drawn = vf.expansion(network), vf.simulate(network, repeats=NETWORKS, seed=1, engine="conditional")
+        rates = drawn.firing_rate[:, np.array(LAYERS) - 1, steps // 2 :].mean(axis=-1)
+        (c, v), limit = found.late_coefficients, found.late_rate - found.late_coefficients[0] / WIDTH
+        shifts, spreads = WIDTH * (rates - limit).mean(axis=1), WIDTH * ((rates - found.late_rate) ** 2).mean(axis=1)
+        cells = f"{c:.3f} | {plus_minus(shifts, 2)} | {v:.4f} | {plus_minus(spreads, 4)}"
+        rows.append(f"| {name} | {steps} | {factor} | {limit:.4f} | {cells} | {found.small_parameter.max():.3f} |")
+    return "\n".join(rows)
+
+
+def plus_minus(values: np.ndarray, digits: int) -> str:
+    return f"{values.mean():.{digits}f} ± {values.std(ddof=1) / len(values) ** 0.5:.{digits}f}"
+
+
 def escape_table() -> str:
     rows = ["| θ | I | A | n | exact r | A exp(-nI) | ratio | n (ratio - 1) |", "|---|---|---|---|---|---|---|---|"]
     for threshold, widths in ESCAPES.items():
@@ -95,5 +143,6 @@ def escape_table() -> str:
 
 
 if __name__ == "__main__":
-    page = PAGE.format(widths=accuracy_table(), escapes=escape_table())
+    tables = {"widths": accuracy_table(), "in_time": table_in_time(), "escapes": escape_table()}
+    page = PAGE.format(**tables, networks=NETWORKS, width=WIDTH)
     replace_files({Path(__file__).with_suffix(".md"): page})

@@ -49,6 +49,7 @@ NAMES = [
     "figure_3",
     "figure_4",
     "figure_5",
+    "finite_width_in_time",
     "gain_for_rate",
     "gradients",
     "heterogeneity",

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from varflow._checks import LARGEST_SCALE, SMALLEST_SCALE, DomainError, frozen, instance, integer
+from varflow._checks import LARGEST_SCALE, SMALLEST_SCALE, DomainError, flag, frozen, instance, integer
 from varflow._display import Listed, Table
 from varflow.model.distributions import distribution
 from varflow.model.network import Network
@@ -84,7 +84,7 @@ def expansion(
     *,
     order: int | None = None,
     per_layer: bool = False,
-    points: int | None = None,
+    points: int = 2**14,
     scrambles: int = 8,
     seed: int = 0,
 ) -> Any:
@@ -115,8 +115,8 @@ def expansion(
     per_layer : bool
         Over several steps: every layer from the drive on, of any widths and gains, instead of the state of deep layers.
     points, scrambles, seed : int
-        Over several steps, for quasi-Monte Carlo: points per scramble (by default 2¹⁴, and 2¹³ beyond 16 inputs × steps),
-        number of independent scrambles, whose scatter is ``error``, and seed.
+        Over several steps, for quasi-Monte Carlo: points per scramble, number of independent scrambles, whose
+        scatter is ``error``, and seed.
 
     Returns
     -------
@@ -172,7 +172,9 @@ def expansion(
     if instance("network", network, Network).steps > 1:
         if order not in (None, 1):
             raise DomainError("order", order, "must be 1 for networks of several steps: the next order is not derived")
-        return temporal_expansion(network, per_layer=per_layer, points=points, scrambles=scrambles, seed=seed)
+        return temporal_expansion(
+            network, per_layer=flag("per_layer", per_layer), points=points, scrambles=scrambles, seed=seed
+        )
     if per_layer:
         raise DomainError("per_layer", per_layer, "needs several steps; for one, vf.finite_width(network) is exact")
     order = 2 if order is None else integer("order", order, minimum=1)

@@ -23,7 +23,6 @@ from varflow.theory.signals.moments import Currents
 
 LARGEST_PARAMETER = 0.25  # above, the first correction is half the leading term and more terms do not help
 DEPTH, WINDOW = 48, 16  # layers that are followed, and of these the last, which are averaged
-LONG = 16  # inputs × steps beyond which fewer points are taken
 WHOLE = 24  # inputs × steps whose pairs are all followed: the work grows as their fourth power
 SETTLED = 8  # steps whose mean stands for later ones
 
@@ -84,12 +83,10 @@ class TemporalExpansion(Shown):
         return Table(f"TemporalExpansion of {self.network!r}", "{:>5} {:>11} {:>9} {:>9} {:>10} {:>15}", rows, header)
 
 
-def temporal_expansion(
-    network: Network, *, per_layer: bool, points: int | None, scrambles: int, seed: int
-) -> TemporalExpansion:
+def temporal_expansion(network: Network, *, per_layer: bool, points: int, scrambles: int, seed: int) -> TemporalExpansion:
     """The series over several steps, of deep layers or ``per_layer``."""
     weights, size = weights_between(network), network.drive.n_inputs * network.steps
-    responses = Responses(points or (2**14 if size <= LONG else 2**13), scrambles, seed)
+    responses = Responses(points, scrambles, seed)
     if size > WHOLE and (per_layer or network.drive.n_inputs > 1):
         raise DomainError(
             "steps", network.steps, f"must be at most {WHOLE}/inputs for a series of each layer or of several inputs"
@@ -115,8 +112,7 @@ def _of_deep_layers(network: Network, weights: list[LayerWeights], responses: Re
     n = int(network.widths[0])
     layers = flow(replace(network, depth=DEPTH, width=n, gain=float(network.gains[-1])), responses)[1][-WINDOW - 1 :]
     before, after = np.mean(layers[:-1], axis=0), np.mean(layers[1:], axis=0)
-    size = after.shape[-1]
-    whole = min(size, WHOLE)
+    size, whole = after.shape[-1], min(after.shape[-1], WHOLE)
     some = before[:, :whole, :whole], after[:, :whole, :whole]
     M, *coefficients = stationary(weights[0], *some, _sampling(network, whole, responses))
     late_v = None

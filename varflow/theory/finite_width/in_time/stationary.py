@@ -46,6 +46,9 @@ def stationary(
     other = (Js - J) @ stein(J, noise.mean(axis=0)) @ J.T
     V = stein(J, noise + other + other.swapaxes(-1, -2))
     of_currents = V + weights.kurtosis / 3 * fourth
+    mean = of_currents.mean(axis=0)
+    # of other replicas only: the noise of H and that of V at the same points are correlated
+    of_currents = mean + np.roll(of_currents - mean, 1, axis=0) - (of_currents - mean) / (replicas - 1)
     bends = np.array(in_threads(bend, replicas))
     c = (bends + (Js - J) @ (resolvent @ bends.mean(axis=0))) @ resolvent.T
     return before + matrix(vector(after - before) @ resolvent.T), c, V, largest
@@ -60,7 +63,8 @@ def along_layers(
     def one(scramble: int) -> list[tuple[np.ndarray, ...]]:
         shift, (spread, below), found = np.zeros(entries), np.zeros((2, entries, entries)), []
         for layer, (L, n) in enumerate(zip(factors, widths, strict=True)):
-            trains = Trains.at(sampling, L, scramble, layer)
+            # other points in each layer, whose noise is independent of that of the covariance so far
+            trains = Trains.at(sampling, L, (scramble + layer) % len(sampling.normals), layer)
             if layer:
                 into = weights[layer - 1]
                 unit_changes = changes(into.in_innovations(L))
