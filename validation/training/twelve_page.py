@@ -147,8 +147,8 @@ def of_larger_weights(others: Runs) -> str:
 
 
 LARGER = """\
-`init_model(rate=0.2)` as it was then cost accuracy behind BatchNorm, for two reasons. It drew weights four times as large, which
-BatchNorm takes out of the currents but not out of Adam's steps, which became four times smaller (D of a step of 10⁻³ .016
+`init_model(rate=0.2)` as it was then cost accuracy behind BatchNorm, for two reasons. It drew weights four times as large,
+which BatchNorm takes out of the currents but not out of Adam's steps, which became four times smaller (D of a step of 10⁻³ .016
 instead of .063): a learning rate four times as large gives the accuracy back, and today weights before a γ stay as they are.
 And γ costs by itself: six convolutions of the moving bars, with torch's weights and γ scaled to a rate, learn less the more
 they fire, at the advised rate 87 % at .05 and 64 % at .3. Before training nothing tells these apart but the slope of the
