@@ -1,6 +1,6 @@
 """Corrected gains of common neurons with memory, ``varflow/data/corrected_gains_in_time.csv``, from networks that are drawn.
 
-``make corrected-gains`` writes them (about 4 minutes of one core); ``lookup`` interpolates between them.
+``make corrected-gains`` writes them (about 8 minutes of one core); ``lookup`` interpolates between them.
 """
 
 import argparse
@@ -15,7 +15,7 @@ NEURONS = (
     vf.neurons.snntorch_leaky(0.9),
     vf.neurons.spikingjelly_lif(2.0),
 )
-STEPS, DEPTHS, WIDTHS = (4, 8, 16), (10, 20, 50), (64, 256, math.inf)
+STEPS, DEPTHS, WIDTHS = (4, 6, 8, 12, 16), (10, 20, 30, 50), (64, 256, math.inf)
 ALIVE = ("a late step", "every late step")
 SHARP = 0.02
 HEADER = "decay,reset,input_scale,steps,alive,depth,width,gain,error"

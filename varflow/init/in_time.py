@@ -173,10 +173,8 @@ def _answered(quantity: str, value: float, neuron: Any, steps: int | None, depth
     """The answer for a late ``"firing_rate"`` or ``"variance"``; ``more``: as :func:`_in_time` takes it."""
     neuron, name = as_neuron(neuron), quantity.removeprefix("firing_")
     steps, depth = steps_of(neuron, steps), integer("depth", depth, minimum=2)
-    if quantity == "variance" or neuron.reset_rule.counts:
-        value = positive_number(name, value)
-    else:
-        value = probability(name, value, open_ends=True)
+    unbounded = quantity == "variance" or neuron.reset_rule.counts
+    value = positive_number(name, value) if unbounded else probability(name, value, open_ends=True)
     covariance = drive_covariance(drive, steps)
     if not covariance.any():
         raise DomainError("drive", drive, "must not be 0 at every step")

@@ -41,7 +41,7 @@ def tabulated_gain(neuron: Neuron, alive: str, survival_target: float, **sizes: 
     for name, axis in axes.items():
         values = _between(AXES[name], axis, values, sizes[name])
     gain, error = values.tolist()
-    return None if math.isnan(gain) else Estimate("gain", gain, error, alive, "interpolated in a table, within 3 %")
+    return None if math.isnan(gain) else Estimate("gain", gain, error, alive, "interpolated in a table, within 2 %")
 
 
 def _between(scale: Callable[[Any], Any], axis: np.ndarray, values: np.ndarray, x: float) -> np.ndarray:

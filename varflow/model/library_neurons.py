@@ -107,6 +107,17 @@ def reads(kind: type | str, *, time_axis: int | None = None) -> Callable[[Reader
     return register
 
 
+def _reads_classes(package: str, *names: str) -> Callable[[Reader], Reader]:
+    """:func:`reads` for the classes of a library that are read alike."""
+
+    def register(reader: Reader) -> Reader:
+        for name in names:
+            reads(f"{package}.{name}")(reader)
+        return reader
+
+    return register
+
+
 def recognise(name: str, module: Any) -> Spiking | None:
     """The neuron of a spiking module; None for modules that do not spike, such as pure integrators."""
     reader = _reader_of(type(module))
@@ -235,10 +246,7 @@ def _coupled_to_itself(neuron: Neuron, strength: float) -> Neuron:
 # The libraries.
 
 
-@reads("snntorch.Leaky")
-@reads("snntorch.Synaptic")
-@reads("snntorch.RLeaky")
-@reads("snntorch.RSynaptic")
+@_reads_classes("snntorch", "Leaky", "Synaptic", "RLeaky", "RSynaptic")
 def _snntorch(module: Any) -> Spiking:
     _only(module, inhibition=False, state_quant=False, graded_spikes_factor=1.0)
     preset = presets.snntorch_synaptic if hasattr(module, "alpha") else presets.snntorch_leaky
@@ -267,9 +275,7 @@ def _linear(name: str, layer: Any, **more: Any) -> InnerWeights:
     return InnerWeights(layer.weight, layer.bias, **more)
 
 
-@reads("spikingjelly.IFNode")
-@reads("spikingjelly.LIFNode")
-@reads("spikingjelly.ParametricLIFNode")
+@_reads_classes("spikingjelly", "IFNode", "LIFNode", "ParametricLIFNode")
 def _spikingjelly(module: Any) -> Spiking:
     resting, leaky = module.v_reset or 0.0, hasattr(module, "tau") or hasattr(module, "w")
     given = {"v_threshold": module.v_threshold - resting, "v_reset": None if module.v_reset is None else 0.0}
@@ -337,11 +343,7 @@ def _neuron_of(node: Any) -> Spiking | None:
     return inner
 
 
-@reads("norse.LIFBoxCell")
-@reads("norse.LIFCell")
-@reads("norse.LIF")
-@reads("norse.LIFRecurrentCell")
-@reads("norse.LIFRecurrent")
+@_reads_classes("norse", "LIFBoxCell", "LIFCell", "LIF", "LIFRecurrentCell", "LIFRecurrent")
 def _norse(module: Any) -> Spiking:
     p, resting = module.p, _one("v_leak", module.p.v_leak)
     given = {"v_th": p.v_th - resting, "v_leak": 0.0, "v_reset": _one("v_reset", p.v_reset) - resting}
@@ -353,12 +355,7 @@ def _norse(module: Any) -> Spiking:
     return _read(neuron, given["v_th"], p.tau_mem_inv, **more)
 
 
-@reads("sinabs.LIF")
-@reads("sinabs.IAF")
-@reads("sinabs.LIFSqueeze")
-@reads("sinabs.IAFSqueeze")
-@reads("sinabs.LIFRecurrent")
-@reads("sinabs.IAFRecurrent")
+@_reads_classes("sinabs", "LIF", "IAF", "LIFSqueeze", "IAFSqueeze", "LIFRecurrent", "IAFRecurrent")
 def _sinabs(module: Any) -> Spiking:
     taus = {name: getattr(module, f"{name}_calculated", getattr(module, name, None)) for name in ("tau_mem", "tau_syn")}
     tau: Any = math.inf if taus["tau_mem"] is None else taus["tau_mem"]

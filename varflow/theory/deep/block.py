@@ -117,8 +117,7 @@ class RepeatedBlock:
             return after.moments[0, :, 0, 0], after.mean[0, :, 0], states[-1].variance[0, :, 0]
         if np.any(after.mean):
             raise DomainError("block", self.layers, "gives currents a mean: its state is more than a variance")
-        reader = states[0]
-        return after.covariance[0, :, 0, 0], reader.firing_rate[0, :, 0], reader.variance[0, :, 0]
+        return after.covariance[0, :, 0, 0], states[0].firing_rate[0, :, 0], states[0].variance[0, :, 0]
 
     def _walked(self, state: np.ndarray, other: np.ndarray | None) -> tuple[Currents | Spikes, list[LayerState]]:
         inputs = [state]  # of a batch, two stand for all, besides one that differs
@@ -134,11 +133,10 @@ class RepeatedBlock:
             signal = Spikes(own, apart + eye * (own - own**2)[..., None], grid, self.received.size)
         return self._through(signal, INFINITE)
 
-    def _through(self, signal: Currents | Spikes, batching: Batching | None = None) -> tuple[Any, list[LayerState]]:
+    def _through(self, signal: Currents | Spikes, batching: Batching = IN_INDEX) -> tuple[Any, list[LayerState]]:
         """The signal after the block, and the state of each of its layers of neurons."""
         effort = Effort(Responses(points=2, scrambles=2, seed=0))  # through one step: nothing is sampled
-        walk = Walk(effort, batching or IN_INDEX)
-        visits = signals_walk(self.graph, signal, walk, keep=True)
+        visits = signals_walk(self.graph, signal, Walk(effort, batching), keep=True)
         return visits[-1].sent, [visit.kept["state"] for visit in visits if visit.node.operation.spikes]
 
     @property

@@ -107,11 +107,9 @@ def _alike(network: Network) -> Network:
         raise DomainError("gain", network.gain, "must be the same in every layer for a fixed point")
     if network.drive.n_inputs > 1:
         raise DomainError("drive", network.drive, "has several inputs, each with its own fixed point: give one of them")
-    width, gain = int(network.widths[-1]), float(network.gains[-1])
-    shape: dict[str, Any] = {"depth": 2, "width": width, "gain": gain, "neuron": replace(network.neuron, delay=0)}
-    if network.drive.width is not None:
-        shape["width"] = (network.drive.width, width)
-    return replace(network, **shape)
+    width = int(network.widths[-1])
+    widths: Any = width if network.drive.width is None else (network.drive.width, width)
+    return replace(network, depth=2, width=widths, gain=float(network.gains[-1]), neuron=replace(network.neuron, delay=0))
 
 
 def _described(
@@ -124,13 +122,10 @@ def _described(
     alive = bool(living.any())
     between = _silent_between(sustained(network.neuron, always)) or bool((ever != always).any())
     settled = bool((settled and not between) or not alive)
-    multiplier, of_multiplier = np.nan, np.nan
-    if alive and settled:
-        multiplier, of_multiplier = leading_multiplier(above, final, len(rates))
-    error: dict[str, Any] = {"alive_steps": living.sum(axis=1), "mean_rate": rate.mean(axis=1)}
-    error["late_rate"] = late(rate).mean(axis=1)
-    error |= {name: getattr(final, name)[:, 0] for name in MOMENTS if settled}
-    errors: dict[str, Any] = {name: standard_error(values) for name, values in error.items()} if len(rate) > 1 else {}
+    multiplier, of_multiplier = leading_multiplier(above, final, len(rates)) if alive and settled else (np.nan, np.nan)
+    replicas = {"alive_steps": living.sum(axis=1), "mean_rate": rate.mean(axis=1), "late_rate": late(rate).mean(axis=1)}
+    replicas |= {name: getattr(final, name)[:, 0] for name in MOMENTS if settled}
+    errors: dict[str, Any] = {name: standard_error(values) for name, values in replicas.items()} if len(rate) > 1 else {}
     if errors and np.isfinite(of_multiplier):
         errors["multiplier"] = of_multiplier
     change = groups[-1].firing_rate.mean(axis=(0, 1)) - groups[-2].firing_rate.mean(axis=(0, 1))
@@ -191,8 +186,7 @@ def leading_multiplier(
 
     The layer number is kept fixed, so that both sides of a difference use the same points.
     """
-    replicas = len(layer(state, number).second_moments)
-    mean, moments = (np.array(np.broadcast_to(x, (replicas, *x.shape[1:]))) for x in (state.firing_rate, state.second_moments))
+    mean, moments = state.firing_rate, state.second_moments
     deviation, growth = (size * mean, size * moments), []
     initial = _size(deviation[1])
     if not initial.all():  # silence

@@ -163,8 +163,7 @@ def _rung(question: Question, responses: Responses, x: float, before: Rung | Non
     if before:
         slope, stride = before.search.slope, NEARBY
         slope = replace(slope, measured=slope.measured and before.question.depth == question.depth)
-    look = looking(question, responses)
-    found = search(look, x, accuracy=accuracy, width=width, slope=slope, stride=stride, report=report)
+    found = search(looking(question, responses), x, accuracy=accuracy, width=width, slope=slope, stride=stride, report=report)
     return Rung(question, responses, found)
 
 
