@@ -69,7 +69,7 @@ class Crossing:
         near = abs(slope * (places - x)) < REACH
         d, alive, networks = slope * (places - x)[near], alive[near], networks[near]
         powers, level = np.stack([np.ones_like(d), d, d**2], axis=1), float(logit(self.target))
-        fit = mean = np.array([level, 1.0, 0.0])
+        fit, mean, information = np.array([level, 1.0, 0.0]), np.array([level, 1.0, 0.0]), np.diag(PRIOR)
         for _ in range(30):
             P = expit(powers @ fit)
             information = (powers.T * (networks * P * (1 - P))) @ powers + np.diag(PRIOR)

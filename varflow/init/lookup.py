@@ -183,7 +183,7 @@ def _in_time(
 
 
 def _kept_alive(
-    neuron: Neuron, steps: int, fan_in: int, alive: str, target: float, rate: float | None, sizes: dict[str, int]
+    neuron: Neuron, steps: int, fan_in: int, alive: str, target: float, rate: float | None, sizes: dict[str, Any]
 ) -> Initialization:
     """The gain with which as many networks of these sizes are alive, and the state at infinite width."""
     from varflow.init.inverse import corrected_gain

@@ -108,7 +108,7 @@ def late_steps(steps: int) -> slice:
     return slice(steps // 2, steps)
 
 
-def alive_by(alive: str, steps: np.ndarray) -> np.ndarray:
+def alive_by(alive: str, steps: np.ndarray) -> Any:
     """True where a layer is alive by one of the ``CRITERIA``, whose ``steps`` (…, steps) are alive."""
     choice("alive", alive, CRITERIA)
     among = steps[..., late_steps(steps.shape[-1])] if "late" in alive else steps

@@ -195,9 +195,7 @@ def driven_variances(network: Network) -> np.ndarray:
 def one_step(network: Network) -> None:
     """Raise for networks that the one-step theory does not describe."""
     if instance("network", network, Network).steps > 1:
-        raise DomainError(
-            "steps", network.steps, "must be 1 here; over several steps, vf.expansion(network) is a series in 1/n"
-        )
+        raise DomainError("steps", network.steps, "must be 1 here; for several, vf.expansion(network) is a series in 1/n")
     for neuron in network.neurons:
         if neuron.reset_rule.counts:
             rule = "is not supported at finite width: neurons must spike at most once per step"

@@ -233,7 +233,7 @@ def _look(question: Question, responses: Responses, first: LayerState, x: float)
     lifetime = np.where(weakest > ALIVE, np.inf, 0.5)
     while True:
         number, last = len(values), states[-1]
-        settled = question.settling and 2 * WINDOW < number < depth and _settled(question, states)
+        settled = question.settling and 2 * WINDOW < number < depth and _settled(question, states, values)
         dead = number - lifetime.max() >= SILENT or float(last.firing_rate.max()) < EXTINCT
         endless = gain**2 * float(last.second_moments.max()) > RUNAWAY
         if settled or dead or endless or number == depth:
@@ -254,7 +254,7 @@ def _crossing(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return np.divide(np.log(np.maximum(before, TINY) / ALIVE), fall, out=np.full(len(fall), np.inf), where=fall > 0)
 
 
-def _settled(question: Question, states: list[LayerState]) -> bool:
+def _settled(question: Question, states: list[LayerState], values: list[np.ndarray]) -> bool:
     """True if every step lives and the later half of these layers is as the earlier one.
 
     Rates that agree do not suffice: where a deviation decays slowly, each step changes by less than its noise, and their mean
@@ -262,11 +262,10 @@ def _settled(question: Question, states: list[LayerState]) -> bool:
     """
     if len(question.silent(states[-1])):
         return False
-    before, after = average(states[:WINDOW]), average(states[WINDOW:])
-    change = question.values(after) - question.values(before)
+    change = np.mean(values[-WINDOW:], axis=0) - np.mean(values[-2 * WINDOW : -WINDOW], axis=0)
     if abs(float(change.mean())) > EXACT + AGREED * float(standard_error(change)):
         return False
-    return unchanged(before.firing_rate[:, 0], after.firing_rate[:, 0])
+    return unchanged(*(average(half).firing_rate[:, 0] for half in (states[:WINDOW], states[WINDOW:])))
 
 
 def average(states: list[LayerState]) -> LayerState:

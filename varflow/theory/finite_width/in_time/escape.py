@@ -143,7 +143,7 @@ def escape_by_step(network: Network, *, points: int = 2**11, scrambles: int = 4,
 def _thresholds(chain: DrawnChain, t: int, responses: Responses) -> np.ndarray:
     """``√x Q⁻¹(π_t(x))`` of every scramble at the ``FRACTIONS``, shape (scrambles, fractions)."""
     numbers = count(1)
-    follow = lambda state: next_of_gain(chain.neuron, responses, state, chain.gains[0], next(numbers))  # noqa: E731
+    follow = lambda state: next_of_gain(chain.neuron, responses, chain.gains[0], state, next(numbers))  # noqa: E731
     state = driven(chain.neuron, responses, chain.drive.mean(axis=0)[: t + 1, : t + 1])
     for _ in range(SETTLE):
         state = follow(state)

@@ -24,7 +24,7 @@ from varflow.theory.signals.moments import Currents
 LARGEST_PARAMETER = 0.25  # above, the first correction is half the leading term and more terms do not help
 DEPTH, WINDOW = 48, 16  # layers that are followed, and of these the last, which are averaged
 WHOLE = 24  # inputs × steps whose pairs are all followed: the work grows as their fourth power
-SETTLED = 8  # steps whose mean stands for later ones
+SETTLED = slice(8, 16)  # steps whose mean stands for those beyond: settled, and with less noise than later ones
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -175,9 +175,11 @@ def _rates(moments: np.ndarray) -> np.ndarray:
 def _extended(values: np.ndarray, size: int) -> np.ndarray:
     """Coefficients (…, steps, steps) of more steps: those of rates settle, those of overlaps are left open."""
     known = values.shape[-1]
+    if size == known:
+        return values
     longer, later = np.full((*values.shape[:-2], size, size), np.nan), np.arange(known, size)
     longer[..., :known, :known] = values
-    longer[..., later, later] = _rates(values)[..., -SETTLED:].mean(axis=-1, keepdims=True)
+    longer[..., later, later] = _rates(values)[..., SETTLED].mean(axis=-1, keepdims=True)
     return longer
 
 

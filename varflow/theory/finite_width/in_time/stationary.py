@@ -35,7 +35,7 @@ def stationary(
         return jacobian(trains, unit_changes), *noise_and_fourth(trains)
 
     def bend(scramble: int) -> np.ndarray:
-        return curvature(Trains.at(sampling, L, scramble), unit_changes, of_currents[scramble])
+        return curvature(Trains.at(sampling, L, scramble), unit_changes, spread[scramble])
 
     Js, noise, fourth = map(np.array, zip(*in_threads(derivatives, replicas), strict=True))
     J = Js.mean(axis=0)
@@ -45,10 +45,9 @@ def stationary(
     resolvent = np.linalg.inv(np.eye(len(J)) - J)
     other = (Js - J) @ stein(J, noise.mean(axis=0)) @ J.T
     V = stein(J, noise + other + other.swapaxes(-1, -2))
-    of_currents = V + weights.kurtosis / 3 * fourth
-    mean = of_currents.mean(axis=0)
-    # of other replicas only: the noise of H and that of V at the same points are correlated
-    of_currents = mean + np.roll(of_currents - mean, 1, axis=0) - (of_currents - mean) / (replicas - 1)
+    spread = V + weights.kurtosis / 3 * fourth
+    # means over the other replicas: at the same points the noise of V and that of H are correlated
+    spread = (spread.sum(axis=0) - spread) / (replicas - 1)
     bends = np.array(in_threads(bend, replicas))
     c = (bends + (Js - J) @ (resolvent @ bends.mean(axis=0))) @ resolvent.T
     return before + matrix(vector(after - before) @ resolvent.T), c, V, largest
