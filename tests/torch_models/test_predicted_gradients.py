@@ -30,7 +30,6 @@ from varflow.torch_models.tracing.weights import Moments  # noqa: E402
 
 BIAS = 0.05  # relative error of order 1/width
 NETWORKS = 7
-DEEP = 0.6  # of the logarithm of an energy, of one network of twenty layers
 fan_in = vf.init.fan_in
 PSI = vf.surrogates.atan()
 
@@ -259,6 +258,31 @@ def test_layers_below_what_is_not_covered_are_not_predicted():
     assert sum("gelu" in words for words in report.notes) == 1
 
 
+class PooledSums(nn.Module):
+    """A maximum on a map so large that it is measured, not predicted, and a sum of its spikes with those of a branch."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.branch, self.last = conv(2, 32), conv(32, 32), conv(32, 32)
+        self.neurons, self.pool = nn.ModuleList(leaky() for _ in range(3)), nn.MaxPool2d(3, 2, 1)
+
+    def forward(self, x):
+        for neuron in self.neurons:
+            neuron.reset_mem()
+        first, branch, last = self.neurons
+        for _ in range(4):
+            spikes = self.pool(first(self.first(x)))
+            sent = last(self.last(spikes + branch(self.branch(spikes))))
+        return sent
+
+
+def test_gradients_pass_sums_of_which_theory_does_not_know_all_terms():
+    x = torch.rand(4, 2, 24, 24, generator=torch.Generator().manual_seed(0))
+    report = vf.audit(drawn(PooledSums, 3.0, 0), x, gradients=True)
+    assert any("predicted from what they received" in note for note in report.notes)
+    assert np.isfinite([layer.predicted_gradient_norm for layer in report.layers]).all()
+
+
 def test_a_surrogate_that_is_not_known_ends_the_prediction():
     layers = [m for _ in range(3) for m in (nn.Linear(64, 64), leaky())]
     model = drawn(lambda: OverTime(*layers, steps=4), 3.0, 0)
@@ -271,11 +295,19 @@ def test_a_surrogate_that_is_not_known_ends_the_prediction():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["SpikingJelly sew_resnet18, train", "SpikingJelly sew_resnet18, eval"])
 def test_whole_models_of_spikingjelly(name):
-    """As their library makes them, batches of 16: energies of all layers of neurons."""
+    """As their library makes them, four of each with batches of 16: ln of the energies of all layers of neurons, within 4
+    standard errors and 0.35 for the width; energies of the next layer but one are rejected.
+    """
     family = FAMILIES[name]
     if find_spec(family.needs) is None:
         pytest.skip(f"{family.needs} is not installed")
-    torch.manual_seed(0)
-    layers = vf.audit(family.make(), family.batch(0), gradients=True).layers
-    ratio = np.array([(layer.gradient_norm / layer.predicted_gradient_norm) ** 2 for layer in layers])
-    assert np.all(np.abs(np.log(ratio)) < DEEP)
+    found, expected = [], []
+    for seed in range(4):
+        torch.manual_seed(seed)
+        layers = vf.audit(family.make(), family.batch(seed), gradients=True).layers
+        found.append([2 * np.log(layer.gradient_norm) for layer in layers])
+        expected.append([2 * np.log(layer.predicted_gradient_norm) for layer in layers])
+    for shift, agrees in ((0, True), (2, False)):
+        difference = np.array(found) - np.roll(expected, shift, axis=1)
+        tolerance = 4 * difference.std(axis=0, ddof=1) / 2 + 0.35
+        assert bool(np.all(np.abs(difference.mean(axis=0)) < tolerance)) is agrees

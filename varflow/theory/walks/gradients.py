@@ -13,6 +13,7 @@ from varflow._checks import choice, flag, instance
 from varflow._progress import Progress, Report, beyond, check_progress, reporter, unreported
 from varflow.model.coverage import wrong_return
 from varflow.model.graph import covered
+from varflow.model.layers import Sum
 from varflow.model.network import Network
 from varflow.model.surrogate import Surrogate
 from varflow.model.surrogates import surrogate_of
@@ -53,7 +54,8 @@ def _sum(one: Gradients | None, other: Gradients | None) -> Gradients | None:
 def _returned(visit: Visit, gradients: Gradients | None, way: WayBack) -> Sequence[Gradients | None]:
     """Gradients by all that a node receives; None if theory does not know them."""
     unknown = [None] * len(visit.node.inputs)
-    if gradients is None or (visit.sent is None and any(each is None for each in visit.received)):
+    needed = not isinstance(visit.node.operation, Sum)  # the derivative of a sum does not depend on what is added
+    if gradients is None or (needed and visit.sent is None and any(each is None for each in visit.received)):
         return unknown
     found = visit.passed("backward", way.gaps, gradients, visit, way)
     if visit.node_number in (way.gaps or ()):
