@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import SMALLEST_SCALE, DomainError, choice, integer, positive_number, probability, put
+from varflow._checks import SMALLEST_SCALE, DomainError, choice, integer, positive_number, probability, put, real_number
 from varflow._lazy import names_of
 from varflow.model import weight_families as families
 from varflow.model.weight_distribution import WeightDistribution
@@ -78,10 +78,12 @@ class WeightLaw:
 
         With a fixed in-degree, ``gain²`` is the variance of a potential whose inputs are all active.
         """
+        gain, fan_in = positive_number("gain", gain), integer("fan_in", fan_in, minimum=1)
         number, absent = self._present(fan_in), 0.0 if self.in_degree else 1 - self.density
         if mean_gain is None:
             factor = gain / math.sqrt(number * (1 + absent * self.own_mean**2)) / self.std
             return factor, factor * self.offset
+        mean_gain = real_number("mean_gain", mean_gain)
         mean = mean_gain / number
         presence = math.sqrt(absent / number) * abs(mean_gain)  # the gain if all present weights were equal
         if gain <= presence:

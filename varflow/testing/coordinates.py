@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import varflow as vf
-from varflow._checks import DomainError, called, choice, integer
+from varflow._checks import DomainError, called, choice, integer, listed
 from varflow.testing.initialisers import seeded
 
 
@@ -73,7 +73,7 @@ def coordinate_check(
     """
     called("make", make)
     choice("quantity", quantity, ("currents", "direct"))
-    sizes = [integer("widths", width, minimum=1) for width in widths]
+    sizes = [integer("widths", width, minimum=1) for width in listed("widths", widths)]
     if len(set(sizes)) < 2 or len(sizes) * integer("repeats", repeats, minimum=1) < 3:
         raise DomainError("widths", widths, "must be two or more different ones, of three or more models in all")
     monitors = [[_measured(make, width, seed + number) for number in range(repeats)] for width in sizes]
