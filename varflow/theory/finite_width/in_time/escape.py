@@ -114,8 +114,8 @@ def escape_by_step(network: Network, *, points: int = 2**11, scrambles: int = 4,
     Notes
     -----
     **Assumes** that the rest of ``M`` follows the count of step ``t`` at once. Rates are those of first deaths: where silent
-    steps revive, as with snnTorch's reset at β = 0.5, they die again more often (.032 per layer instead of .013). Step 1 is exact (:class:`varflow.SpikeChain`);
-    whatever the reset its rate is exactly that at which "any step" ends.
+    steps revive, as with snnTorch's reset at β = 0.5, they die again more often (.032 per layer instead of .013). Step 1 is
+    exact (:class:`varflow.SpikeChain`); whatever the reset its rate is exactly that at which "any step" ends.
     **Accuracy**: ``Σ r_t`` is mostly too large, as deaths of several steps coincide: factors 1.12, .92 and .99 of the exact
     rates of two steps at width 24, and .84 to 1.65 of those of eight steps at widths 100 and 200 (Fleming–Viot). ``error`` is
     that of the points. Above ``n I = 40`` a series of three narrower widths is within 1e-4 of ``ln r``.
