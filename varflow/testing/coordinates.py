@@ -73,6 +73,7 @@ def coordinate_check(
     """
     called("make", make)
     choice("quantity", quantity, ("currents", "direct"))
+    seed = integer("seed", seed, minimum=0)
     sizes = [integer("widths", width, minimum=1) for width in listed("widths", widths)]
     if len(set(sizes)) < 2 or len(sizes) * integer("repeats", repeats, minimum=1) < 3:
         raise DomainError("widths", widths, "must be two or more different ones, of three or more models in all")

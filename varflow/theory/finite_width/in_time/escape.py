@@ -132,11 +132,11 @@ def escape_by_step(network: Network, *, points: int = 2**11, scrambles: int = 4,
     [-7.1, -30.6, -35.8]
     [-7.1, -6.1, -5.1]
     """
-    chain = DrawnChain.of(network)
+    chain, responses = DrawnChain.of(network), Responses(points, scrambles, seed, "quasi_monte_carlo")
     if len(set(chain.widths)) > 1 or len(set(chain.gains)) > 1 or chain.bias:
         raise DomainError("network", network, "must have equal layers and no bias: else there is no state to escape from")
     first = np.full((scrambles, len(FRACTIONS)), 1 / chain.gains[0])
-    later = [_thresholds(chain, t, Responses(points, scrambles, seed, "quasi_monte_carlo")) for t in range(1, network.steps)]
+    later = [_thresholds(chain, t, responses) for t in range(1, network.steps)]
     thresholds = np.array([first, *later])
     return EscapeByStep(network, frozen(thresholds), frozen([_series(table.mean(axis=0)) for table in thresholds]))
 
