@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from varflow._checks import DomainError
 from varflow._display import Shown, Table, measured
 from varflow._figures import draw
 from varflow.model.network import Network
@@ -183,6 +184,8 @@ class OptimizerStep(ReadOnly, Exported, Shown):
 
     def of(self, layer: str) -> dict[str, float]:
         """The numbers of a layer, by the name of its spiking module; NaN for one that it does not have."""
+        if not isinstance(layer, str):
+            raise DomainError("layer", layer, "must be the name of a spiking module")
         at = self.layers.index(layer) if layer in self.layers else None
         return {name: math.nan if at is None else float(getattr(self, name)[at]) for name in STEP}
 

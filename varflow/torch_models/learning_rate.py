@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from varflow._checks import DomainError, integer
 from varflow.kernels.flips import flips
@@ -117,6 +118,8 @@ def learning_rate(
         rule = UNCOVERED.get(optimizer.lower() if isinstance(optimizer, str) else "", "is not covered: 'adam' is")
         raise DomainError("optimizer", optimizer, rule)
     single = batch is not None and integer("batch", batch, minimum=1) == 1
+    if not isinstance(network, Network | nn.Module):
+        raise DomainError("network", network, "must be a Network or a torch.nn.Module")
     driven = network if isinstance(network, Network) else read(network, inputs, steps=steps, neurons=neurons)
     driven = driven_by(driven, inputs) if driven is network and inputs is not None else driven
     drive = driven.drive

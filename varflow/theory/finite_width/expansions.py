@@ -29,6 +29,7 @@ from varflow.theory.finite_width.chain import equal_layers
 from varflow.theory.finite_width.in_time.expansion import LARGEST_PARAMETER, temporal_expansion
 from varflow.theory.layer import CountedLayer, sample_variance_std
 from varflow.theory.memoryless.fixed_points import critical_gain, fixed_points
+from varflow.theory.responses.neurons import Responses
 
 HIGHEST_ORDER = 8  # the series is asymptotic: more terms do not help
 
@@ -170,12 +171,11 @@ def expansion(
     >>> print(f"{found.late_rate:.3f} ± {found.late_rate_std:.3f}")
     0.255 ± 0.023
     """
+    responses = Responses(points, scrambles, seed)
     if instance("network", network, Network).steps > 1:
         if order is not None and integer("order", order, minimum=1) > 1:
             raise DomainError("order", order, "must be 1 for networks of several steps: the next order is not derived")
-        return temporal_expansion(
-            network, per_layer=flag("per_layer", per_layer), points=points, scrambles=scrambles, seed=seed
-        )
+        return temporal_expansion(network, flag("per_layer", per_layer), responses)
     if per_layer:
         raise DomainError("per_layer", per_layer, "needs several steps; for one, vf.finite_width(network) is exact")
     order = 2 if order is None else integer("order", order, minimum=1)

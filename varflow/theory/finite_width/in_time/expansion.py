@@ -83,10 +83,9 @@ class TemporalExpansion(Shown):
         return Table(f"TemporalExpansion of {self.network!r}", "{:>5} {:>11} {:>9} {:>9} {:>10} {:>15}", rows, header)
 
 
-def temporal_expansion(network: Network, *, per_layer: bool, points: int, scrambles: int, seed: int) -> TemporalExpansion:
+def temporal_expansion(network: Network, per_layer: bool, responses: Responses) -> TemporalExpansion:
     """The series over several steps, of deep layers or ``per_layer``."""
     weights, size = weights_between(network), network.drive.n_inputs * network.steps
-    responses = Responses(points, scrambles, seed)
     if size > WHOLE and (per_layer or network.drive.n_inputs > 1):
         raise DomainError(
             "steps", network.steps, f"must be at most {WHOLE}/inputs for a series of each layer or of several inputs"
