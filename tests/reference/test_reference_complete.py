@@ -26,6 +26,10 @@ WITHOUT = {  # public name -> why it has no reference
     "depth_scales": "fixed_points, correlation_fixed_points and gradient_gain on a grid",
     "expansion": "an asymptotic series; what it leaves out is tested against the exact chain, order by order",
     "Expansion": "what expansion returns",
+    "TemporalExpansion": "what expansion returns over several steps; tested against quadrature over two steps and networks",
+    "survival": "networks drawn from the chain of second moments; tested against a table of all states over two steps",
+    "escape_by_step": "a reduced chain; step 1 is SpikeChain, and two steps are tested against a table of all states",
+    "EscapeByStep": "what escape_by_step returns",
     "escape_asymptotics": "a limit of large width; tested against exact escape rates, which quasi_stationary gives",
     "EscapeAsymptotics": "what escape_asymptotics returns",
     "gain_by_rule": "picks between gain and constants",
@@ -87,9 +91,9 @@ def same_parameters(name):
 
 @pytest.mark.parametrize("name", sorted(theory_names() & set(reference.__all__) - OWN_PARAMETERS))
 def test_a_reference_takes_the_same_parameters(name):
-    """Weights are normal there; a network's own parameters are spelt out. Blocks and networks are held to chains."""
+    """Weights are normal there; a network's own parameters are spelt out. Blocks, networks and several steps are held to chains."""
     missing, extra = same_parameters(name)
-    assert missing <= {"weights", "block", "network"}
+    assert missing <= {"weights", "block", "network", "in_time"}
     assert extra == {"digits"} | WIDER.get(name, set())
 
 
