@@ -91,7 +91,7 @@ def same_parameters(name):
 
 @pytest.mark.parametrize("name", sorted(theory_names() & set(reference.__all__) - OWN_PARAMETERS))
 def test_a_reference_takes_the_same_parameters(name):
-    """Weights are normal there; a network's own parameters are spelt out. Blocks, networks and several steps are held to chains."""
+    """Weights are normal there, and a network's own parameters are spelt out; blocks, networks and steps are held to chains."""
     missing, extra = same_parameters(name)
     assert missing <= {"weights", "block", "network", "in_time"}
     assert extra == {"digits"} | WIDER.get(name, set())
