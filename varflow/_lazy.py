@@ -34,7 +34,7 @@ def loaded_when_asked(
     def names() -> dict[str, tuple[str, str]]:
         """Every name with its module and its name there; found when the first one is asked for."""
         if not homes:
-            homes.update((name, home) for name, home in _imports(code) if name not in loaded)
+            homes.update({name: home for name, home in _imports(code) if name not in loaded})  # at once: threads may look
         return homes
 
     def get(name: str) -> Any:
@@ -49,13 +49,23 @@ def loaded_when_asked(
         if name not in names():
             raise AttributeError(f"module {name_of!r} has no attribute {name!r}")
         module, name_there = names()[name]
-        if module == name_of:
-            package[name] = import_module(f"{module}.{name_there}")
-        else:
-            package[name] = getattr(__import__(module, fromlist=[name_there]), name_there)  # also a module of this package
+        for last in (False, False, False, True):
+            try:
+                package[name] = _imported(name_of, module, name_there)
+                break
+            except RuntimeError as error:
+                if last or "deadlock" not in str(error):
+                    raise
+                time.sleep(0.01)  # threads import modules of one circle: this one has let go, and tries again
         return package[name]
 
     return get, lambda: sorted(names())
+
+
+def _imported(package: str, module: str, name: str) -> Any:
+    if module == package:
+        return import_module(f"{module}.{name}")
+    return getattr(__import__(module, fromlist=[name]), name)  # also a module of this package
 
 
 def _imports(code: CodeType) -> Iterator[tuple[str, tuple[str, str]]]:
