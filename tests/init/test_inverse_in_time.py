@@ -4,6 +4,7 @@ import importlib
 import itertools
 import math
 import time
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -110,6 +111,18 @@ def test_what_is_refused(call, argument):
     with pytest.raises(vf.DomainError) as refusal:
         call()
     assert refusal.value.argument == argument
+
+
+def test_a_delay_has_no_effect():
+    """Steps count from the first arrival; with the steps of the network itself none would fire in layer 6 of 4 steps."""
+    late = {"steps": 4, "alive": "every late step"}
+    plain, delayed = (replace(LEAKY, delay=delay) for delay in (0, 1))
+    gains = [vf.corrected_gain(neuron=each, width=20, depth=6, networks=100, **late).value for each in (plain, delayed)]
+    assert gains[0] == gains[1]
+    found = [vf.lookup(neuron=each, fan_in=128, depth=20, **late) for each in (plain, delayed)]
+    assert (found[0].gain, found[0].firing_rate) == (found[1].gain, found[1].firing_rate)
+    network = vf.Network(width=20, depth=6, gain=gains[0], neuron=delayed, steps=4)
+    assert not vf.simulate(network, repeats=20).firing_rate[:, -1].any()
 
 
 def test_unknown_arguments_are_named():

@@ -51,9 +51,10 @@ def corrected_gain(
         As in :class:`varflow.Network`. For lattice weights survival is a step function of the gain; the result is the first
         gain beyond the step, to a relative 1e-12.
     **in_time
-        In place of a threshold the ``neuron``, as :func:`varflow.neuron` takes it. With memory also ``steps``; ``alive``, which
-        of them must have spikes in layer ``depth``, as in :func:`varflow.survival`; the ``drive`` of layer 1, by default
-        ``vf.drives.currents()``; ``networks``, drawn at each of five gains about the answer (default 2000); and a ``seed``.
+        In place of a threshold the ``neuron``, as :func:`varflow.neuron` takes it. With memory also ``steps``, counted from
+        the first arrival, so that a delay has no effect; ``alive``, which of them must have spikes in layer ``depth``, as in
+        :func:`varflow.survival`; the ``drive`` of layer 1, by default ``vf.drives.currents()``; ``networks``, drawn at each of
+        five gains about the answer (default 2000); and a ``seed``.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """Inverse problems of neurons with memory at finite width: gain, threshold and width by the survival of networks drawn.
 
-Networks have equal layers, normal weights and no bias. Everything depends on ``λ g/θ`` and on the drive times ``λ/θ``. Layer 1
-is blamed where it is what dies: no gain changes its spikes.
+Networks have equal layers, normal weights and no bias. Steps count from the first arrival, so a delay has no effect. Everything
+depends on ``λ g/θ`` and on the drive times ``λ/θ``. Layer 1 is blamed where it is what dies: no gain changes its spikes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def aimed(
         raise TypeError(f"unexpected argument {name}; known are {', '.join(given)}")
     if threshold is not None:
         raise DomainError("threshold", threshold, f"conflicts with {next(iter(in_time))}=…: give the neuron that has it")
-    neuron, given = as_neuron(in_time.get("neuron")), given | in_time
+    neuron, given = replace(as_neuron(in_time.get("neuron")), delay=0), given | in_time
     steps, alive, drive = steps_of(neuron, given["steps"]), given["alive"], given["drive"]
     if without_memory(neuron, steps):
         if drive is not None:

@@ -192,6 +192,7 @@ def _kept_alive(
 
     if rate is not None:
         raise DomainError("rate", rate, "conflicts with alive=…: the gain that keeps networks alive sets the rate")
+    neuron = replace(neuron, delay=0)  # steps count from the first arrival
     found = tabulated_gain(neuron, alive, target, steps=steps, **sizes)
     found = found or corrected_gain(neuron=neuron, steps=steps, alive=alive, survival_target=target, **sizes)
     profile = mean_field(Network(gain=found.value, neuron=neuron, steps=steps, **sizes), points=2**10, scrambles=2)

@@ -106,6 +106,7 @@ def test_seeds_decide():
         {"neuron": vf.Neuron(scipy.stats.uniform(0.7, 0.8), decay=0.5)},
         {"neuron": vf.Neuron(decay=0.5, reset="multi_spike")},
         {"neuron": vf.Neuron(0.0, decay=0.5)},
+        {"neuron": vf.Neuron(decay=0.5, delay=1)},
         {"drive": vf.drives.spikes(np.full((1, 30), 0.2))},
         {"drive": vf.drives.given(np.ones((1, 4, 30)))},
     ],

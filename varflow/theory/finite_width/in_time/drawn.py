@@ -85,12 +85,10 @@ class DrawnChain:
     def of(cls, network: Network) -> DrawnChain:
         """The chain of a network; DomainError if currents given the spikes below are not i.i.d. and normal."""
         neuron, law, drive = plain_chain(network).neuron, network.weight_law, network.drive
-        equal = not (neuron.heterogeneous or neuron.reset_rule.counts or mean_of(neuron.threshold) <= 0)
+        equal = not (neuron.heterogeneous or neuron.reset_rule.counts or neuron.delay or mean_of(neuron.threshold) <= 0)
         if not (equal and law.normal_given_spikes) or network.mean_gain or isinstance(drive, Given | SpikeTrains):
-            rule = (
-                "must have normal weights of mean 0, and equal neurons with θ > 0 and one spike per step at most, under normal"
-            )
-            raise DomainError("network", network, f"{rule} currents or inputs; vf.simulate measures any network")
+            rule = "must have normal weights of mean 0, and equal neurons with θ > 0, no delay and at most one spike per step"
+            raise DomainError("network", network, f"{rule}, under normal currents or inputs; vf.simulate measures any network")
         unit, theta = in_units(neuron)
         scale, widths = neuron.input_scale / theta, tuple(network.widths.tolist())
         driven, gains = scale**2 * drive.covariance(network.steps), tuple((scale * network.gains).tolist())
