@@ -84,7 +84,7 @@ class Learning(ReadOnly, Exported, Shown):
 
     @property
     def verdict(self) -> str:
-        """``"learns"`` up to ``reach`` layers, ``"forgets"`` from ten on and from √2 reach if plain, else ``"unknown"``."""
+        """``"learns"`` up to ``reach`` layers; ``"forgets"`` from √2 reach and ten, not with shortcuts; or ``"unknown"``."""
         learned, failed = LIMITS[self.structure]
         if self.depth <= learned * self.mean_coherence:
             return "learns"
@@ -102,7 +102,9 @@ class Learning(ReadOnly, Exported, Shown):
                 what = "what helps: {}, or fewer layers"
             case _:
                 fate, what = f"alive; whether it learns is not known: {known}", "what helps: {}, or fewer layers"
-        sizes = {name: f" (up to {layers:.0f} layers)" if layers == layers else "" for name, layers in self.remedies.items()}
+        sizes = {
+            name: f" (up to {layers:.0f} layers)" if math.isfinite(layers) else "" for name, layers in self.remedies.items()
+        }
         helps = ", ".join(name + size for name, size in sizes.items())
         evidence = f"gradients of two inputs have a mean cosine of {self.mean_coherence:.2g}"
         return f"{fate} ({evidence})" + (f"; {what.format(helps)}" if helps else "")

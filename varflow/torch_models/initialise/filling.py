@@ -5,7 +5,7 @@ layer. Nothing is changed unless all is done.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -86,29 +86,13 @@ def initialised(
     """:func:`varflow.init.init_model` after the checks of its arguments; ``wanted``: a quantity and its value. ``verdict``:
     whether a traced model learns.
     """
-    quantity, value = wanted or BY_DEFAULT
     traced, seen, _, unlike, notes = trace_and_measure(model, inputs, steps, neurons)
     if ONE_STEP in notes:
         raise DomainError("steps", None, f"is missing: {ONE_STEP}")
     _check_inputs(traced)
     buffers = list(model.buffers())  # to which computing a weight may write, as spectral norm does
-
-    def drafted() -> tuple[list[LayerScale], _Draft]:
-        scales = scales_of(model, traced)
-        reasons = list(dict.fromkeys([*beyond_a_chain(traced), *unlike.values(), *_untouched(model, traced, scales)]))
-        healthy = healthy_scales(traced, scales, seen, None if wanted else lambda: verdict(traced, seen))
-        whole = len(healthy) == len(scales) and not wanted
-        words = leave(healthy, whole, wanted is not None)
-        with full_precision():
-            if not reasons and not whole:
-                planner = Planner(traced, quantity, value)
-                if planner.sustains:
-                    return scales, _planned(planner, refine)
-                reasons = planner.notes
-            draft = _to_be_measured(traced, scales, quantity, value, [] if whole else reasons)
-            return scales, replace(draft, notes=[*words, *draft.notes])
-
-    scales, draft = kept(buffers, drafted)
+    learns = lambda: verdict(traced, seen)  # noqa: E731
+    scales, draft = kept(buffers, lambda: _drafted(model, traced, seen, unlike.values(), wanted, refine, learns))
     frozen = [row.name for row in draft.layers if row.set_by.endswith(FROZEN)]
     draft.notes += [f"frozen weights are left as they are: {first_of(frozen)}"] if frozen else []
     draft.notes += notes
@@ -132,17 +116,43 @@ def initialised(
             means = [{name: float(of_inputs.mean()) for name, of_inputs in rates.items()} for rates in passes_now]
             draft.notes.append(words_of_chance(means))
         plan = _outcome(traced, scales, draft, rates, passes, filled=not dry_run)
-        plan = replace(plan, learning=kept(buffers, lambda: verdict(traced, seen)))
+        plan = replace(plan, learning=kept(buffers, learns))
         if not surrogates:
             return plan
         plan = kept(buffers, lambda: with_surrogates(model, inputs, steps, neurons, plan))
-        return replace(plan, learning=kept(buffers, lambda: verdict(traced, seen)))
+        return replace(plan, learning=kept(buffers, learns)) if any(row.surrogate for row in plan.layers) else plan
 
     changed = [generator, list(model.parameters()), [layer.module for layer in traced.layers] if surrogates else []]
     with reporter(progress, 1 + MOST_PASSES + MOST_SINGLE * len(scales), "passes") as report:
         plan = (kept if dry_run else all_or_nothing)(changed, lambda: carried_out(report))
         report(1 + MOST_PASSES + MOST_SINGLE * len(scales))
     return plan
+
+
+def _drafted(
+    model: Any,
+    traced: Trace,
+    seen: dict[str, LayerMeasurement],
+    unlike: Iterable[str],
+    wanted: tuple[str, float] | None,
+    refine: bool | None,
+    learns: Callable[[], Learning | None],
+) -> tuple[list[LayerScale], _Draft]:
+    """The layers' scales and a plan: by theory where that covers the model, else to be measured; what is healthy is left."""
+    quantity, value = wanted or BY_DEFAULT
+    scales = scales_of(model, traced)
+    reasons = list(dict.fromkeys([*beyond_a_chain(traced), *unlike, *_untouched(model, traced, scales)]))
+    healthy = healthy_scales(traced, scales, seen, None if wanted else learns)
+    whole = len(healthy) == len(scales) and not wanted
+    words = leave(healthy, whole, wanted is not None)
+    with full_precision():
+        if not reasons and not whole:
+            planner = Planner(traced, quantity, value)
+            if planner.sustains:
+                return scales, _planned(planner, refine)
+            reasons = planner.notes
+        draft = _to_be_measured(traced, scales, quantity, value, [] if whole else reasons)
+        return scales, replace(draft, notes=[*words, *draft.notes])
 
 
 def _check_inputs(traced: Trace) -> None:
