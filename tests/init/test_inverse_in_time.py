@@ -86,8 +86,10 @@ SIZES = {"width": 20, "depth": 5}
     [
         (lambda: vf.corrected_gain(neuron=LEAKY, steps=4, **SIZES), "alive"),
         (lambda: vf.corrected_gain(neuron=LEAKY, alive="any step", **SIZES), "steps"),
-        (lambda: vf.corrected_gain(threshold=1.0, steps=4, **SIZES), "threshold"),
-        (lambda: vf.corrected_gain(steps=4, **SIZES), "neuron"),
+        (lambda: vf.corrected_gain(threshold=1.0, steps=4, **SIZES), "steps"),
+        (lambda: vf.corrected_gain(threshold=1.0, neuron=LEAKY, steps=4, alive="any step", **SIZES), "threshold"),
+        (lambda: vf.smallest_width(alive="any step", depth=5), "alive"),
+        (lambda: vf.largest_threshold(drive=vf.drives.white(), **SIZES), "drive"),
         (lambda: vf.corrected_gain(**SIZES), "threshold"),
         (lambda: vf.corrected_gain(neuron=LEAKY, steps=4, alive="late", **SIZES), "alive"),
         (lambda: vf.corrected_gain(neuron=LEAKY, steps=4, alive="any step", weights="sign", **SIZES), "network"),
@@ -125,11 +127,6 @@ def test_a_delay_has_no_effect():
     assert not vf.simulate(network, repeats=20).firing_rate[:, -1].any()
 
 
-def test_unknown_arguments_are_named():
-    with pytest.raises(TypeError, match="unexpected argument step;"):
-        vf.corrected_gain(neuron=LEAKY, step=4, **SIZES)
-
-
 # The table.
 
 SCRIPT = "finite_width_in_time"
@@ -165,7 +162,8 @@ def test_the_table_is_what_its_script_makes(script):
 def test_interpolated_gains_keep_as_many_alive(neuron, sizes):
     """Within two hundredths of the gain, by survival there. Rejected: gains four hundredths too small."""
     found = tabulated_gain(neuron, "every late step", 0.99, **sizes)
-    aim = aimed(None, sizes["width"], sizes["depth"], 0.99, neuron=neuron, steps=sizes["steps"], alive="every late step")
+    in_time = (neuron, sizes["steps"], "every late step", None, 2000, 0)
+    aim = aimed(None, sizes["width"], sizes["depth"], 0.99, "normal", *in_time)
     survival = lambda factor: survivors(aim._at(factor * found.value), aim.alive, 2000, 0)[-1] / 2000  # noqa: E731
     assert survival(0.98) < 0.99 < survival(1.02)
     assert survival(0.96) < 0.98

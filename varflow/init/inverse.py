@@ -17,8 +17,9 @@ import numpy as np
 
 from varflow._checks import DomainError, choice, integer, positive_number, probability, real_array, unwrap
 from varflow.init.gains import gain as preserving_gain
-from varflow.init.inverse_in_time import Aim, aimed
+from varflow.init.inverse_in_time import NETWORKS, Aim, aimed
 from varflow.model.as_neuron import neuron as as_neuron
+from varflow.model.drive_kinds import Drive
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import OverNeurons, mean_of
@@ -34,7 +35,18 @@ WIDEST = 10**8  # largest width tried
 
 
 def corrected_gain(
-    *, threshold: Any = None, width: int, depth: int, survival_target: float = 0.99, weights: Any = "normal", **in_time: Any
+    *,
+    threshold: Any = None,
+    width: int,
+    depth: int,
+    survival_target: float = 0.99,
+    weights: Any = "normal",
+    neuron: Any = None,
+    steps: int | None = None,
+    alive: str | None = None,
+    drive: Drive | None = None,
+    networks: int = NETWORKS,
+    seed: int = 0,
 ) -> Any:
     r"""The smallest gain with which networks of this width reach a survival at layer ``depth``.
 
@@ -50,11 +62,16 @@ def corrected_gain(
     weights : str or distribution
         As in :class:`varflow.Network`. For lattice weights survival is a step function of the gain; the result is the first
         gain beyond the step, to a relative 1e-12.
-    **in_time
-        In place of a threshold the ``neuron``, as :func:`varflow.neuron` takes it. With memory also ``steps``, counted from
-        the first arrival, so that a delay has no effect; ``alive``, which of them must have spikes in layer ``depth``, as in
-        :func:`varflow.survival`; the ``drive`` of layer 1, by default ``vf.drives.currents()``; ``networks``, drawn at each of
-        five gains about the answer (default 2000); and a ``seed``.
+    neuron : Neuron, torch module or str, optional
+        In place of a threshold, as :func:`varflow.neuron` takes it. One with memory needs ``steps`` and ``alive``.
+    steps : int, optional
+        Counted from the first arrival, so that a delay has no effect.
+    alive : str, optional
+        Which steps must have spikes in layer ``depth``, as in :func:`varflow.survival`.
+    drive : Drive, optional
+        Of layer 1, by default ``vf.drives.currents()``; for neurons with memory.
+    networks, seed : int
+        Networks drawn at each of five gains about the answer, of neurons with memory.
 
     Returns
     -------
@@ -89,10 +106,9 @@ def corrected_gain(
     >>> print(f"{found.value:.2f} ± {found.error:.2f}")
     2.27 ± 0.01
     """
-    if in_time:
-        threshold = aimed(threshold, width, depth, survival_target, weights, **in_time)
-        if isinstance(threshold, Aim):
-            return threshold.gain()
+    threshold = aimed(threshold, width, depth, survival_target, weights, neuron, steps, alive, drive, networks, seed)
+    if isinstance(threshold, Aim):
+        return threshold.gain()
     theta, width = _positive_thresholds(threshold), integer("width", width, minimum=1)
     depth, target = integer("depth", depth, minimum=1), probability("survival_target", survival_target, open_ends=True)
 
@@ -164,7 +180,17 @@ def gain_for_mean_variance(*, threshold: Any, width: int, depth: int, variance: 
 
 
 def largest_threshold(
-    *, width: Any, depth: int, survival_target: float = 0.99, gain: Any = "preserving", **in_time: Any
+    *,
+    width: Any,
+    depth: int,
+    survival_target: float = 0.99,
+    gain: Any = "preserving",
+    neuron: Any = None,
+    steps: int | None = None,
+    alive: str | None = None,
+    drive: Drive | None = None,
+    networks: int = NETWORKS,
+    seed: int = 0,
 ) -> Any:
     """The largest threshold at which networks of a width reach a survival at layer ``depth``.
 
@@ -176,8 +202,10 @@ def largest_threshold(
     gain : str, or float for a neuron with memory
         ``"preserving"``: the paper's gain at each threshold. ``"best"``: the limit of large gains, with the highest survival,
         limited only by the spikes of layer 1.
-    **in_time
-        A neuron with memory, whose threshold is changed, and the rest as in :func:`varflow.corrected_gain`.
+    neuron : Neuron, torch module or str, optional
+        With memory; its threshold is changed.
+    steps, alive, drive, networks, seed
+        For such a neuron, as in :func:`varflow.corrected_gain`.
 
     Returns
     -------
@@ -194,11 +222,11 @@ def largest_threshold(
     >>> round(vf.largest_threshold(width=100, depth=100), 4)
     0.7284
     """
-    if in_time:
-        aim = aimed(None, width, depth, survival_target, **in_time)
-        if not isinstance(aim, Aim):
-            raise DomainError("neuron", in_time["neuron"], "has no memory: leave it out, its threshold is what is sought")
-        return aim.threshold(positive_number("gain", gain), mean_of(as_neuron(in_time["neuron"]).threshold))
+    aim = aimed(None, width, depth, survival_target, "normal", neuron, steps, alive, drive, networks, seed)
+    if isinstance(aim, Aim):
+        return aim.threshold(positive_number("gain", gain), mean_of(as_neuron(neuron).threshold))
+    if neuron is not None:
+        raise DomainError("neuron", neuron, "has no memory: leave it out, its threshold is what is sought")
     widths, depth = _whole("width", width), integer("depth", depth, minimum=1)
     target = probability("survival_target", survival_target, open_ends=True)
     rules: dict[str, Callable[[float], float]] = {
@@ -219,7 +247,17 @@ def largest_threshold(
 
 
 def smallest_width(
-    *, threshold: Any = None, depth: int, survival_target: float = 0.99, gain: float | None = None, **in_time: Any
+    *,
+    threshold: Any = None,
+    depth: int,
+    survival_target: float = 0.99,
+    gain: float | None = None,
+    neuron: Any = None,
+    steps: int | None = None,
+    alive: str | None = None,
+    drive: Drive | None = None,
+    networks: int = NETWORKS,
+    seed: int = 0,
 ) -> Any:
     """The smallest width with which networks reach a survival at layer ``depth``.
 
@@ -231,8 +269,8 @@ def smallest_width(
     survival_target : float
     gain : float, optional
         By default the paper's, per threshold; a neuron with memory needs one.
-    **in_time
-        In place of a threshold a neuron, and the rest as in :func:`varflow.corrected_gain`.
+    neuron, steps, alive, drive, networks, seed
+        In place of a threshold, as in :func:`varflow.corrected_gain`.
 
     Returns
     -------
@@ -254,10 +292,9 @@ def smallest_width(
     >>> vf.smallest_width(threshold=[0.5, 1.0], depth=100).tolist()
     [34, 1206]
     """
-    if in_time:
-        threshold = aimed(threshold, 1, depth, survival_target, **in_time)
-        if isinstance(threshold, Aim):
-            return threshold.width(positive_number("gain", gain))
+    threshold = aimed(threshold, 1, depth, survival_target, "normal", neuron, steps, alive, drive, networks, seed)
+    if isinstance(threshold, Aim):
+        return threshold.width(positive_number("gain", gain))
     (theta, _), depth = thresholds(threshold), integer("depth", depth, minimum=1)
     target = probability("survival_target", survival_target, open_ends=True)
     fixed = None if gain is None else positive_number("gain", gain)
