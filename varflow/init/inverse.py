@@ -17,9 +17,11 @@ import numpy as np
 
 from varflow._checks import DomainError, choice, integer, positive_number, probability, real_array, unwrap
 from varflow.init.gains import gain as preserving_gain
+from varflow.init.initialization import steps_of, without_memory
 from varflow.init.inverse_in_time import NETWORKS, Aim, aimed
+from varflow.init.tabulated import gain_kept_alive
 from varflow.model.as_neuron import neuron as as_neuron
-from varflow.model.drive_kinds import Drive
+from varflow.model.drives import Drive, currents
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import OverNeurons, mean_of
@@ -126,9 +128,16 @@ def corrected_gain(
 
 
 @lru_cache(maxsize=64)  # the layers of a model mostly share one gain
-def raised_gain(threshold: Threshold, **shape: Any) -> float:
-    """The paper's gain, raised if too few networks survive with it: ``max(g_corrected, 1/√Q(θ))``."""
-    return max(float(corrected_gain(threshold=threshold, **shape)), float(preserving_gain(threshold=threshold)))
+def raised_gain(neuron: Neuron, steps: int | None = None, alive: str | None = None, **shape: Any) -> float:
+    """The paper's gain, raised if too few networks survive with it, ``max(g_corrected, 1/√Q(θ))/λ``; with memory the corrected
+    gain. Layer 1 is driven by currents of standard deviation ``1/λ``.
+    """
+    if not without_memory(neuron, steps := steps_of(neuron, steps)):
+        return gain_kept_alive(neuron, steps, alive, drive=currents(1 / neuron.input_scale), **shape).value
+    if alive is not None:
+        raise DomainError("alive", alive, "is for neurons with memory, whose steps differ")
+    theta = neuron.threshold
+    return max(float(corrected_gain(threshold=theta, **shape)), float(preserving_gain(threshold=theta))) / neuron.input_scale
 
 
 def gain_for_mean_variance(*, threshold: Any, width: int, depth: int, variance: float = 1.0, weights: Any = "normal") -> Any:
@@ -342,7 +351,6 @@ def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99) -> A
     >>> round(vf.sparsest_rate(width=1000, depth=100), 4)
     0.1619
     """
-    from varflow.model.drives import currents
     from varflow.theory.memoryless.fixed_points import critical_gain
     from varflow.theory.memoryless.stable import stable_variance
 

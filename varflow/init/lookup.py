@@ -186,16 +186,14 @@ def _kept_alive(
     neuron: Neuron, steps: int, fan_in: int, alive: str, target: float, rate: float | None, sizes: dict[str, Any]
 ) -> Initialization:
     """The gain with which as many networks of these sizes are alive, and the state at infinite width."""
-    from varflow.init.inverse import corrected_gain
-    from varflow.init.tabulated import tabulated_gain
+    from varflow.init.tabulated import gain_kept_alive
     from varflow.theory.mean_field import mean_field
 
     if rate is not None:
         raise DomainError("rate", rate, "conflicts with alive=…: the gain that keeps networks alive sets the rate")
-    neuron = replace(neuron, delay=0)  # steps count from the first arrival
-    found = tabulated_gain(neuron, alive, target, steps=steps, **sizes)
-    found = found or corrected_gain(neuron=neuron, steps=steps, alive=alive, survival_target=target, **sizes)
-    profile = mean_field(Network(gain=found.value, neuron=neuron, steps=steps, **sizes), points=2**10, scrambles=2)
+    found = gain_kept_alive(neuron, steps, alive, survival_target=target, **sizes)
+    network = Network(gain=found.value, neuron=replace(neuron, delay=0), steps=steps, **sizes)
+    profile = mean_field(network, points=2**10, scrambles=2)
     return initialization(
         found.value,
         fan_in=fan_in,

@@ -97,7 +97,7 @@ def calculate_gain(
         if width is None or depth is None:
             missing = "depth" if depth is None else "width"
             raise DomainError(missing, None, "is missing: the corrected gain depends on width and depth")
-        return raised_gain(theta, width=width, depth=depth, survival_target=target) / unit
+        return raised_gain(neuron, steps, width=width, depth=depth, survival_target=target)
     if p is not None:
         if sigma_b or m_g:
             raise DomainError("rate", rate, "is supported without bias and weight mean only; give a variance instead")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from varflow.model.drives import Drive, currents
 from varflow.model.neurons import Neuron
 from varflow.results import Estimate
 
@@ -23,7 +24,18 @@ def _table() -> Any:
         return np.genfromtxt(file, delimiter=",", names=True, dtype=None, encoding="utf-8")
 
 
-def tabulated_gain(neuron: Neuron, alive: str, survival_target: float, **sizes: int) -> Estimate | None:
+def gain_kept_alive(
+    neuron: Neuron, steps: int, alive: str | None, *, survival_target: float, drive: Drive | None = None, **sizes: Any
+) -> Estimate:
+    """The corrected gain at these ``depth`` and ``width``: from the table, or of networks drawn."""
+    from varflow.init.inverse import corrected_gain
+
+    found = tabulated_gain(neuron, alive, survival_target, steps=steps, **sizes) if drive in (None, currents()) else None
+    asked = {"neuron": neuron, "steps": steps, "alive": alive, "survival_target": survival_target, "drive": drive}
+    return found or corrected_gain(**asked, **sizes)
+
+
+def tabulated_gain(neuron: Neuron, alive: str | None, survival_target: float, **sizes: int) -> Estimate | None:
     """The corrected gain at these ``steps``, ``depth`` and ``width`` under ``vf.drives.currents()``; None outside the table.
 
     Linear in ``ln steps``, ``ln depth`` and ``n^(-2/3)``, the scaling of a saddle-node; infinite width is its end.

@@ -22,7 +22,7 @@ from scipy.special import ndtr, ndtri
 from varflow._checks import DomainError, frozen, integer
 from varflow._display import Shown, Table
 from varflow.model.network import Network
-from varflow.results.export import alive_by
+from varflow.results.export import Exported, alive_by
 from varflow.theory.deep.look import ALIVE, driven, next_of_gain
 from varflow.theory.finite_width.binomial import WHOLE_TAIL, Transition
 from varflow.theory.finite_width.counts import count_grid
@@ -39,7 +39,7 @@ NARROW = 200  # width at which the error of ln r is measured, in proportion to i
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class EscapeByStep(Shown):
+class EscapeByStep(Exported, Shown):
     """Rates at which the steps of a deep network fall silent, one by one.
 
     Attributes
@@ -54,6 +54,8 @@ class EscapeByStep(Shown):
     network: Network
     thresholds: np.ndarray
     series: np.ndarray
+
+    _hidden, _derived = ("thresholds", "series"), ("log_rates", "error")
 
     @property
     def log_rates(self) -> np.ndarray:
