@@ -35,7 +35,7 @@ def lookup(
     surrogate: Annotated[
         str | None, opt.option("Surrogate derivative, such as atan: growth of gradients, and the width that suits.", "NAME")
     ] = None,
-    alive: Annotated[str | None, opt.option("With memory, not --rate: steps that live, as 'every late step'.", "STEPS")] = None,
+    alive: opt.Alive = None,
     survival_target: Annotated[float, opt.real("With --depth: wanted survival probability.", "P")] = 0.99,
     table: Annotated[
         Path | None, opt.option(f"Instead, write corrected gains over θ, n and L to this .csv or .json. {EXPECTED}", "FILE")
@@ -139,6 +139,7 @@ def catalogue(
     beta: opt.Beta = None,
     rate: Annotated[float, opt.real("Firing rate, for methods that need one.", "p")] = 0.1,
     survival_target: Annotated[float, opt.real("Survival probability that counts as alive.", "P")] = 0.99,
+    alive: opt.Alive = None,
     plot: Annotated[
         Path | None, opt.option("Write variance and spikes over layers to this .png, .pdf or .svg.", "FILE")
     ] = None,
@@ -167,6 +168,7 @@ def catalogue(
         steps=steps,
         rate=rate,
         survival_target=survival_target,
+        alive=alive,
         progress=opt.bar(as_json),
     )
     with finishing():

@@ -78,6 +78,7 @@ Decay = Annotated[float, real("Fraction of the membrane kept from step to step, 
 Reset = Annotated[str, option("none, subtract, delayed_subtract, zero, gate or multi_spike.", "NAME")]
 InputScale = Annotated[float, real("Factor on the input current.", "λ")]
 SynapticDecay = Annotated[float, real("Decay of the synaptic current, in [0, 1); 0: none.", "α_s")]
+Alive = Annotated[str | None, option("With memory: steps that must live, as 'every late step'.", "STEPS")]
 Delay = Annotated[int, whole("Steps from a spike to its arrival in the next layer.", "d")]
 Steps = Annotated[int, whole("Time steps; several are predicted at infinite width.", "T")]
 Preset = Annotated[str | None, option("A library's neuron: snntorch_leaky, spikingjelly_lif:tau=3, …", "NAME[:key=value,…]")]

@@ -23,6 +23,13 @@ def steps_of(neuron: Neuron, steps: int | None) -> int:
     return 1 if steps is None else integer("steps", steps, minimum=1)
 
 
+def only_with_memory(**options: Any) -> None:
+    """Raise for the first option that is given without a neuron with memory, to which alone it applies."""
+    for name, value in options.items():
+        if value is not None:
+            raise DomainError(name, value, "is for neurons with memory, whose steps differ: give neuron=…")
+
+
 def initialization(
     gain: float, *, fan_in: int | None, multiplier: float | None, critical_gain: float | None = None, **known: Any
 ) -> Initialization:

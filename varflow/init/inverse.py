@@ -17,7 +17,7 @@ import numpy as np
 
 from varflow._checks import DomainError, choice, integer, positive_number, probability, real_array, unwrap
 from varflow.init.gains import gain as preserving_gain
-from varflow.init.initialization import steps_of, without_memory
+from varflow.init.initialization import only_with_memory, steps_of, without_memory
 from varflow.init.inverse_in_time import NETWORKS, Aim, aimed
 from varflow.init.tabulated import gain_kept_alive
 from varflow.model.as_neuron import neuron as as_neuron
@@ -134,8 +134,7 @@ def raised_gain(neuron: Neuron, steps: int | None = None, alive: str | None = No
     """
     if not without_memory(neuron, steps := steps_of(neuron, steps)):
         return gain_kept_alive(neuron, steps, alive, drive=currents(1 / neuron.input_scale), **shape).value
-    if alive is not None:
-        raise DomainError("alive", alive, "is for neurons with memory, whose steps differ")
+    only_with_memory(alive=alive)
     theta = neuron.threshold
     return max(float(corrected_gain(threshold=theta, **shape)), float(preserving_gain(threshold=theta))) / neuron.input_scale
 
@@ -396,13 +395,13 @@ def _whole(name: str, values: Any) -> np.ndarray:
     return array
 
 
-def _chain(theta: Threshold, g: float, width: int, depth: int, weights: Any = "normal") -> SpikeChain:
-    return SpikeChain(Network(width=width, depth=depth, gain=g, neuron=Neuron(theta), weights=weights), rare=0.0)
+def _chain(theta: Threshold, g: float, width: int, depth: int, weights: Any = "normal", rare: float = 0.0) -> SpikeChain:
+    return SpikeChain(Network(width=width, depth=depth, gain=g, neuron=Neuron(theta), weights=weights), rare=rare)
 
 
-def survival_at(theta: Threshold, g: float, width: int, depth: int, weights: Any = "normal") -> float:
-    """``P(K_depth > 0)`` in a network of equal layers; a survival below 1e-3 can come out too small."""
-    return _chain(theta, g, width, 1, weights).survival(depth)
+def survival_at(theta: Threshold, g: float, width: int, depth: int, weights: Any = "normal", rare: float = 0.0) -> float:
+    """``P(K_depth > 0)`` in a network of equal layers; below 1e-3 it can come out too small, unless that is ``rare``."""
+    return _chain(theta, g, width, 1, weights, rare).survival(depth)
 
 
 def _logit_excess(survival: float, target: float) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 from varflow._checks import DomainError, choice, integer, probability
 from varflow._display import percent
 from varflow.init.crossing import Crossing
-from varflow.init.initialization import steps_of, without_memory
+from varflow.init.initialization import only_with_memory, steps_of, without_memory
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.drives import currents
 from varflow.model.network import Network
@@ -39,9 +39,7 @@ def aimed(threshold: Any, width: int, depth: int, target: float, weights: Any, *
     neuron, steps, alive, drive, networks, seed = in_time
     networks, seed = integer("networks", networks, minimum=100), integer("seed", seed, minimum=0)
     if neuron is None:
-        for name, value in {"steps": steps, "alive": alive, "drive": drive}.items():
-            if value is not None:
-                raise DomainError(name, value, "is for a neuron with memory: give neuron=…")
+        only_with_memory(steps=steps, alive=alive, drive=drive)
         return threshold
     if threshold is not None:
         raise DomainError("threshold", threshold, "conflicts with neuron=…, which has one")

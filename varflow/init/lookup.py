@@ -11,7 +11,7 @@ from varflow._display import percent
 from varflow._progress import Progress, check_progress
 from varflow.init.fans import fan_in as fan_in_of
 from varflow.init.gains import gain as preserving_gain
-from varflow.init.initialization import initialization, steps_of, without_memory
+from varflow.init.initialization import initialization, only_with_memory, steps_of, without_memory
 from varflow.init.memoryless import at_fixed_point
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.distributions import Distribution
@@ -23,6 +23,7 @@ from varflow.model.over_neurons import OverNeurons, mean_of, times
 from varflow.results import Initialization, late_steps
 from varflow.theory.memoryless.stable import stable_variance
 
+RARE = 1e-3  # survival below which its small values are exact too
 SHALLOW = 20  # layers over which gradients are followed in time
 
 
@@ -132,8 +133,7 @@ def lookup(
             deep = {"progress": progress} | ({} if depth is None else {"depth": depth})
             found = _in_time(neuron, rate, steps, n, unused, deep)
         return found if surrogate is None else _with_surrogate(found, surrogate, neuron, steps, depth or SHALLOW)
-    if alive is not None:
-        raise DomainError("alive", alive, "is for neurons with memory, whose steps differ")
+    only_with_memory(alive=alive)
     if width is not None and depth is None:
         raise DomainError("width", width, "needs a depth: survival is that of a layer")
     probability("survival_target", survival_target, open_ends=True)
@@ -230,12 +230,12 @@ def _finite(theta: float | OverNeurons, g: float, variance: float, n: int, depth
     """Survival at finite width and the corrected gain, for a network driven at ``variance``."""
     if depth is None:
         return {"words": []}
-    from varflow.init.inverse import corrected_gain  # exact chains: a fifth of the start of ``varflow lookup``
+    from varflow.init.inverse import corrected_gain, survival_at  # exact chains: a fifth of the start of ``varflow lookup``
 
     depth = integer("depth", depth, minimum=1)
     unit = math.sqrt(variance)  # of all potentials, so that the drive has variance 1
     inner = times(theta, 1 / unit)
-    survival = _survival(inner, g / unit, n, depth)
+    survival = survival_at(inner, g / unit, n, depth, rare=RARE)
     known = {"width": n, "depth": depth, "survival": survival, "words": []}
     if depth == 1:
         return known
@@ -259,15 +259,10 @@ def _finite(theta: float | OverNeurons, g: float, variance: float, n: int, depth
             f"{named} already keeps {100 * target:g} % of networks of width {n} alive at layer {depth}; the corrected gain, "
             f"the smallest that does, is lower and would lower the variance from {now:.4g} to {V:.4g}: no correction is needed"
         ]
-    return known | {"corrected_gain": corrected, "corrected_survival": _survival(inner, corrected / unit, n, depth)}
-
-
-def _survival(theta: float | OverNeurons, g: float, width: int, depth: int) -> float:
-    """Survival of the last layer, with the tails that small values need."""
-    from varflow.model.network import Network
-    from varflow.theory.finite_width.chain import SpikeChain
-
-    return SpikeChain(Network(width=width, depth=1, gain=g, neuron=Neuron(theta))).survival(depth)
+    return known | {
+        "corrected_gain": corrected,
+        "corrected_survival": survival_at(inner, corrected / unit, n, depth, rare=RARE),
+    }
 
 
 def _width_words(theta: float | OverNeurons, g: float, depth: int, target: float) -> str:

@@ -73,6 +73,12 @@ def survival(network: Network, *, alive: str, networks: int = 4000, seed: int = 
         value = frozen([law.survival for law in SpikeChain(network).propagate()])
         return Estimate("survival", value, frozen(0 * value), alive, "exact chain of spike counts")
     counts = survivors(DrawnChain.of(network), alive, networks, seed)
-    P = (counts + 1) / (networks + 2)
     method = f"{networks} networks drawn from the exact chain"
-    return Estimate("survival", frozen(counts / networks), frozen(np.sqrt(P * (1 - P) / networks)), alive, method)
+    P = counts / networks
+    return Estimate("survival", frozen(P), frozen(binomial_error(P, networks)), alive, method)
+
+
+def binomial_error(P: np.ndarray, networks: int) -> np.ndarray:
+    """Standard error of a fraction of networks, with one more death and one more survivor."""
+    P = (P * networks + 1) / (networks + 2)
+    return np.sqrt(P * (1 - P) / networks)
