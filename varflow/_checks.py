@@ -255,8 +255,22 @@ def choice(name: str, value: Any, options: Iterable[str]) -> str:
     """One of the allowed words."""
     options = tuple(options)
     if not isinstance(value, str) or value not in options:
-        raise DomainError(name, value, "is unknown; choose one of " + ", ".join(options))
+        raise DomainError(name, value, f"is {'missing' if value is None else 'unknown'}; choose one of {', '.join(options)}")
     return value
+
+
+def refuse(rule: str, **options: Any) -> None:
+    """Raise for the first of these options that is given, and so not None."""
+    for name, value in options.items():
+        if value is not None:
+            raise DomainError(name, value, rule)
+
+
+def need(rule: str, **options: Any) -> None:
+    """Raise for the first of these options that is not given, and so None."""
+    for name, value in options.items():
+        if value is None:
+            raise DomainError(name, value, rule)
 
 
 def instance(name: str, value: Any, kind: type[Kind]) -> Kind:

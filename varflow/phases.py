@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, frozen, integer, listed, scale
+from varflow._checks import DomainError, frozen, integer, listed, refuse, scale
 from varflow._progress import check_progress
 from varflow.campaign import Block, Campaign, Run
 from varflow.campaign.campaign import campaign_of
-from varflow.init.initialization import only_with_memory
+from varflow.init.initialization import ONLY_WITH_MEMORY
 from varflow.init.inverse import survival_at
 from varflow.init.rules import RULES, gain_by_rule, number
 from varflow.model.as_neuron import neuron as as_neuron
@@ -103,7 +103,7 @@ def phase_diagram(
     check_progress(progress)
     networks, drawn = integer("networks", networks, minimum=1), {}
     if neuron is None:
-        only_with_memory(steps=steps, alive=alive)
+        refuse(ONLY_WITH_MEMORY, steps=steps, alive=alive)
     else:
         drawn = {"neuron": replace(as_neuron(neuron), delay=0), "steps": steps, "alive": alive, "networks": networks}
     gains = [gain_by_rule(gain, theta) for theta in thetas]

@@ -50,7 +50,6 @@ def phase_diagram(
       varflow phase-diagram
       varflow phase-diagram --depth 20 --gain 2.6 --out /tmp/look
       varflow phase-diagram --threshold 0.7,0.85,1 --width 100,200,600 --json
-      varflow phase-diagram --neuron snntorch_leaky --beta 0.5 --steps 8 --alive 'every late step' --width 100 --depth 20
       varflow phase-diagram --depth 1000 --workers 8 --out deep --resume
       varflow phase-diagram --quantity depth-scales --threshold 0.5,1 --gain 2,2.5,3
       varflow phase-diagram --quantity depth-scales --surrogate-width 0.1,1 --gain 2.5,3

@@ -10,6 +10,8 @@ from varflow.model.neurons import Neuron
 from varflow.results import Initialization
 from varflow.theory.memoryless.variance_map import depth_scale
 
+ONLY_WITH_MEMORY = "is for neurons with memory, whose steps differ: give neuron=…"
+
 
 def without_memory(neuron: Neuron, steps: int | None) -> bool:
     """True if every step is as the first, which nothing precedes."""
@@ -21,13 +23,6 @@ def steps_of(neuron: Neuron, steps: int | None) -> int:
     if steps is None and not neuron.memoryless:
         raise DomainError("steps", steps, "is missing: a neuron with memory (decay, reset or filter) has a gain for some steps")
     return 1 if steps is None else integer("steps", steps, minimum=1)
-
-
-def only_with_memory(**options: Any) -> None:
-    """Raise for the first option that is given without a neuron with memory, to which alone it applies."""
-    for name, value in options.items():
-        if value is not None:
-            raise DomainError(name, value, "is for neurons with memory, whose steps differ: give neuron=…")
 
 
 def initialization(

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, choice, integer, positive_number, probability, real_array, unwrap
+from varflow._checks import DomainError, choice, integer, positive_number, probability, real_array, refuse, unwrap
 from varflow.init.gains import gain as preserving_gain
-from varflow.init.initialization import only_with_memory, steps_of, without_memory
+from varflow.init.initialization import ONLY_WITH_MEMORY, steps_of, without_memory
 from varflow.init.inverse_in_time import NETWORKS, Aim, aimed
 from varflow.init.tabulated import gain_kept_alive
 from varflow.model.as_neuron import neuron as as_neuron
@@ -134,7 +134,7 @@ def raised_gain(neuron: Neuron, steps: int | None = None, alive: str | None = No
     """
     if not without_memory(neuron, steps := steps_of(neuron, steps)):
         return gain_kept_alive(neuron, steps, alive, drive=currents(1 / neuron.input_scale), **shape).value
-    only_with_memory(alive=alive)
+    refuse(ONLY_WITH_MEMORY, alive=alive)
     theta = neuron.threshold
     return max(float(corrected_gain(threshold=theta, **shape)), float(preserving_gain(threshold=theta))) / neuron.input_scale
 
@@ -233,8 +233,7 @@ def largest_threshold(
     aim = aimed(None, width, depth, survival_target, "normal", neuron, steps, alive, drive, networks, seed)
     if isinstance(aim, Aim):
         return aim.threshold(positive_number("gain", gain), mean_of(as_neuron(neuron).threshold))
-    if neuron is not None:
-        raise DomainError("neuron", neuron, "has no memory: leave it out, its threshold is what is sought")
+    refuse("has no memory: leave it out, its threshold is what is sought", neuron=neuron)
     widths, depth = _whole("width", width), integer("depth", depth, minimum=1)
     target = probability("survival_target", survival_target, open_ends=True)
     rules: dict[str, Callable[[float], float]] = {

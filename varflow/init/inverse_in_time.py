@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from varflow._checks import DomainError, choice, integer, probability
+from varflow._checks import DomainError, choice, integer, probability, refuse
 from varflow._display import percent
 from varflow.init.crossing import Crossing
-from varflow.init.initialization import only_with_memory, steps_of, without_memory
+from varflow.init.initialization import ONLY_WITH_MEMORY, steps_of, without_memory
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.drives import currents
 from varflow.model.network import Network
@@ -39,14 +39,12 @@ def aimed(threshold: Any, width: int, depth: int, target: float, weights: Any, *
     neuron, steps, alive, drive, networks, seed = in_time
     networks, seed = integer("networks", networks, minimum=100), integer("seed", seed, minimum=0)
     if neuron is None:
-        only_with_memory(steps=steps, alive=alive, drive=drive)
+        refuse(ONLY_WITH_MEMORY, steps=steps, alive=alive, drive=drive)
         return threshold
-    if threshold is not None:
-        raise DomainError("threshold", threshold, "conflicts with neuron=…, which has one")
+    refuse("conflicts with neuron=…, which has one", threshold=threshold)
     neuron = replace(as_neuron(neuron), delay=0)
     if without_memory(neuron, steps := steps_of(neuron, steps)):
-        if drive is not None:
-            raise DomainError("drive", drive, "counts for neurons with memory: this answer is for vf.drives.currents()")
+        refuse("counts for neurons with memory: this answer is for vf.drives.currents()", drive=drive)
         return times(neuron.threshold, 1 / neuron.input_scale)
     choice("alive", alive, CRITERIA)  # they differ by orders of magnitude, so none is the default
     width, depth = integer("width", width, minimum=1), integer("depth", depth, minimum=2)

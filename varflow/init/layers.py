@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from varflow._checks import DomainError, choice, non_negative_number, real_array, require, scalar
+from varflow._checks import DomainError, choice, non_negative_number, real_array, refuse, require, scalar
 from varflow.init import fills
 from varflow.init.fans import fan_in
 from varflow.init.neuron_gain import calculate_gain
@@ -82,9 +82,7 @@ def init_fn(
         g = calculate_gain(neuron, rate=rate, steps=steps, bias_std=bias_std)
     else:
         g = non_negative_number("gain", gain)
-        for name, value in {"rate": rate, "steps": steps}.items():
-            if value is not None:
-                raise DomainError(name, value, f"conflicts with gain={g:g}: give one of them")
+        refuse(f"conflicts with gain={g:g}: give one of them", rate=rate, steps=steps)
     if generator is not None:
         fills.check_generator(generator)
 

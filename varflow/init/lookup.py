@@ -6,12 +6,12 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from varflow._checks import DomainError, integer, probability
+from varflow._checks import DomainError, integer, need, probability, refuse
 from varflow._display import percent
 from varflow._progress import Progress, check_progress
 from varflow.init.fans import fan_in as fan_in_of
 from varflow.init.gains import gain as preserving_gain
-from varflow.init.initialization import initialization, only_with_memory, steps_of, without_memory
+from varflow.init.initialization import ONLY_WITH_MEMORY, initialization, steps_of, without_memory
 from varflow.init.memoryless import at_fixed_point
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.distributions import Distribution
@@ -133,7 +133,7 @@ def lookup(
             deep = {"progress": progress} | ({} if depth is None else {"depth": depth})
             found = _in_time(neuron, rate, steps, n, unused, deep)
         return found if surrogate is None else _with_surrogate(found, surrogate, neuron, steps, depth or SHALLOW)
-    only_with_memory(alive=alive)
+    refuse(ONLY_WITH_MEMORY, alive=alive)
     if width is not None and depth is None:
         raise DomainError("width", width, "needs a depth: survival is that of a layer")
     probability("survival_target", survival_target, open_ends=True)
@@ -158,8 +158,7 @@ def _with_surrogate(found: Initialization, surrogate: Any, neuron: Neuron, steps
 def _neuron(threshold: Any, neuron: Any) -> Neuron:
     """The neuron, or a memoryless one of this threshold."""
     if neuron is None:
-        if threshold is None:
-            raise DomainError("threshold", threshold, "is missing: give a threshold or a neuron")
+        need("is missing: give a threshold or a neuron", threshold=threshold)
         return Neuron(one_threshold(threshold))
     neuron = as_neuron(neuron)
     if threshold is not None and one_threshold(threshold) != neuron.threshold:
@@ -168,17 +167,13 @@ def _neuron(threshold: Any, neuron: Any) -> Neuron:
 
 
 def _in_time(
-    neuron: Neuron, rate: float | None, steps: int, fan_in: int, unused: dict[str, Any], deep: dict[str, Any]
+    neuron: Neuron, rate: Any, steps: int, fan_in: int, unused: dict[str, Any], deep: dict[str, Any]
 ) -> Initialization:
     """The answer for a neuron with memory: the gain of a late rate."""
     from varflow.init.in_time import gain_for_rate
 
-    for name, value in unused.items():
-        if value is not None:
-            raise DomainError(name, value, "is not supported for neurons with memory, which are solved at infinite width")
-    if rate is None:
-        rule = "is missing: a neuron with memory needs one, such as 0.2; for a wanted variance use vf.gain_for_variance"
-        raise DomainError("rate", None, rule)
+    refuse("is not supported for neurons with memory, which are solved at infinite width", **unused)
+    need("is missing: a neuron with memory needs one, such as 0.2; for a wanted variance use vf.gain_for_variance", rate=rate)
     return gain_for_rate(neuron, rate=rate, steps=steps, fan_in=fan_in, **deep)
 
 
@@ -189,8 +184,7 @@ def _kept_alive(
     from varflow.init.tabulated import gain_kept_alive
     from varflow.theory.mean_field import mean_field
 
-    if rate is not None:
-        raise DomainError("rate", rate, "conflicts with alive=…: the gain that keeps networks alive sets the rate")
+    refuse("conflicts with alive=…: the gain that keeps networks alive sets the rate", rate=rate)
     found = gain_kept_alive(neuron, steps, alive, survival_target=target, **sizes)
     network = Network(gain=found.value, neuron=replace(neuron, delay=0), steps=steps, **sizes)
     profile = mean_field(network, points=2**10, scrambles=2)

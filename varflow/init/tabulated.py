@@ -25,7 +25,7 @@ def _table() -> Any:
 
 
 def gain_kept_alive(
-    neuron: Neuron, steps: int, alive: str | None, *, survival_target: float, drive: Drive | None = None, **sizes: Any
+    neuron: Neuron, steps: int, alive: Any, *, survival_target: float, drive: Drive | None = None, **sizes: Any
 ) -> Estimate:
     """The corrected gain at these ``depth`` and ``width``: from the table, or of networks drawn."""
     from varflow.init.inverse import corrected_gain
@@ -35,7 +35,7 @@ def gain_kept_alive(
     return found or corrected_gain(**asked, **sizes)
 
 
-def tabulated_gain(neuron: Neuron, alive: str | None, survival_target: float, **sizes: int) -> Estimate | None:
+def tabulated_gain(neuron: Neuron, alive: Any, survival_target: float, **sizes: int) -> Estimate | None:
     """The corrected gain at these ``steps``, ``depth`` and ``width`` under ``vf.drives.currents()``; None outside the table.
 
     Linear in ``ln steps``, ``ln depth`` and ``n^(-2/3)``, the scaling of a saddle-node; infinite width is its end.
