@@ -255,7 +255,7 @@ def choice(name: str, value: Any, options: Iterable[str]) -> str:
     """One of the allowed words."""
     options = tuple(options)
     if not isinstance(value, str) or value not in options:
-        raise DomainError(name, value, f"is {'missing' if value is None else 'unknown'}; choose one of {', '.join(options)}")
+        raise DomainError(name, value, "is unknown; choose one of " + ", ".join(options))
     return value
 
 

@@ -14,7 +14,6 @@ from varflow._progress import check_progress
 from varflow.campaign import Block, Campaign, Run
 from varflow.campaign.campaign import campaign_of
 from varflow.init.initialization import ONLY_WITH_MEMORY
-from varflow.init.inverse import survival_at
 from varflow.init.rules import RULES, gain_by_rule, number
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.distributions import distribution
@@ -22,6 +21,7 @@ from varflow.model.network import Network
 from varflow.model.neurons import Neuron, one_threshold
 from varflow.model.over_neurons import OverNeurons, mean_of, over_neurons, written
 from varflow.results import PhaseDiagram
+from varflow.theory.finite_width.chain import survival_at
 from varflow.theory.finite_width.in_time.survival import binomial_error, survival
 from varflow.theory.memoryless.fixed_points import saddle_node
 

@@ -12,7 +12,7 @@ import pytest
 
 import varflow as vf
 from varflow.init.inverse_in_time import aimed
-from varflow.init.tabulated import tabulated_gain
+from varflow.init.kept_alive import tabulated_gain
 from varflow.theory.finite_width.in_time.survival import survivors
 
 ROOT = Path(__file__).parents[2]

@@ -203,7 +203,8 @@ def _usage(error: Any) -> str:
 def _domain(app: typer.Typer, error: Any) -> str:
     """The message of a DomainError, in terms of the option."""
     command = _command(app).commands[sys.argv[1]]
-    argument: str = error.argument
+    typed = " ".join(sys.argv)
+    argument: str = error.argument if "--beta" not in typed or "--decay" in typed else error.argument.replace("decay", "beta")
     option = "--" + OPTION_OF.get(argument, argument).replace("_", "-")
     if all(option not in parameter.opts for parameter in command.params):
         return str(error)

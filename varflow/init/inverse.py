@@ -1,8 +1,7 @@
 """Inverse problems at finite width: the chain, solved for gain, threshold or width.
 
-All use the chain of ``finite_width`` with currents of standard deviation 1, equal layers and no bias. Survival is
-``P(K_L > 0)``: L - 1 transitions after layer 1. Functions are vectorised over their first argument; an infeasible problem
-raises DomainError, or gives NaN in an array.
+All use the chain of ``finite_width`` with currents of standard deviation 1, equal layers and no bias, and are vectorised over
+their first argument; an infeasible problem raises DomainError, or gives NaN in an array.
 """
 
 from __future__ import annotations
@@ -10,27 +9,25 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from varflow._checks import DomainError, choice, integer, positive_number, probability, real_array, refuse, unwrap
 from varflow.init.gains import gain as preserving_gain
-from varflow.init.initialization import ONLY_WITH_MEMORY, steps_of, without_memory
 from varflow.init.inverse_in_time import NETWORKS, Aim, aimed
-from varflow.init.tabulated import gain_kept_alive
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.drives import Drive, currents
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import OverNeurons, mean_of
-from varflow.theory.finite_width.chain import SpikeChain
+from varflow.theory.finite_width.chain import SpikeChain, chain_of, survival_at
+from varflow.theory.memoryless.fixed_points import critical_gain
+from varflow.theory.memoryless.stable import stable_variance
 from varflow.theory.memoryless.variance_map import thresholds
 from varflow.theory.roots import rising_root
 
 Threshold = float | OverNeurons
-
 LIMIT = 1e14  # gain in thresholds that stands for infinity: half of the neurons fire, to 1e-14
 ACCURACY = 1e-12  # relative, of gains and thresholds
 WIDEST = 10**8  # largest width tried
@@ -66,27 +63,24 @@ def corrected_gain(
         gain beyond the step, to a relative 1e-12.
     neuron : Neuron, torch module or str, optional
         In place of a threshold, as :func:`varflow.neuron` takes it. One with memory needs ``steps`` and ``alive``.
-    steps : int, optional
-        Counted from the first arrival, so that a delay has no effect.
-    alive : str, optional
-        Which steps must have spikes in layer ``depth``, as in :func:`varflow.survival`.
-    drive : Drive, optional
-        Of layer 1, by default ``vf.drives.currents()``; for neurons with memory.
+    steps, alive, drive
+        With memory: steps, counted from the first arrival, so that a delay has no effect; which of them must have spikes in
+        layer ``depth``, as in :func:`varflow.survival`; the drive of layer 1, by default ``vf.drives.currents()``.
     networks, seed : int
-        Networks drawn at each of five gains about the answer, of neurons with memory.
+        Networks drawn at each of five gains about the answer, with memory.
 
     Returns
     -------
     float or ndarray; for a neuron with memory an Estimate, with ``.value``, ``.error`` and ``.method``
-        The gain; 0.0 if any gain does (depth 1). It also changes the variance, to ``vf.stable_variance(threshold=θ, gain=g)``.
-        If the paper's :func:`varflow.gain` already reaches the target, the result is *below* it, and so is the variance; to
-        initialise, use the larger of the two, as :func:`varflow.init.corrected_normal_` does.
+        0.0 if any gain does (depth 1). The variance changes to ``vf.stable_variance(threshold=θ, gain=g)``. If the paper's
+        :func:`varflow.gain` reaches the target, the result is *below* it, and so is the variance: to initialise, use the
+        larger, as :func:`varflow.init.corrected_normal_` does.
 
     Raises
     ------
     DomainError
-        If no gain reaches the target; the message has the highest survival. If layer 1 dies, where no gain acts, it has the
-        factor that the drive (the input gain) needs.
+        If no gain reaches the target; the message has the highest survival, or the factor that the drive (the input gain)
+        needs, if layer 1 dies, where no gain acts.
 
     Notes
     -----
@@ -127,18 +121,6 @@ def corrected_gain(
     return _vectorised(solve, theta)
 
 
-@lru_cache(maxsize=64)  # the layers of a model mostly share one gain
-def raised_gain(neuron: Neuron, steps: int | None = None, alive: str | None = None, **shape: Any) -> float:
-    """The paper's gain, raised if too few networks survive with it, ``max(g_corrected, 1/√Q(θ))/λ``; with memory the corrected
-    gain. Layer 1 is driven by currents of standard deviation ``1/λ``.
-    """
-    if not without_memory(neuron, steps := steps_of(neuron, steps)):
-        return gain_kept_alive(neuron, steps, alive, drive=currents(1 / neuron.input_scale), **shape).value
-    refuse(ONLY_WITH_MEMORY, alive=alive)
-    theta = neuron.threshold
-    return max(float(corrected_gain(threshold=theta, **shape)), float(preserving_gain(threshold=theta))) / neuron.input_scale
-
-
 def gain_for_mean_variance(*, threshold: Any, width: int, depth: int, variance: float = 1.0, weights: Any = "normal") -> Any:
     """The gain at which layer ``depth`` has a wanted expected sample variance, averaged over all networks, dead ones too.
 
@@ -174,7 +156,7 @@ def gain_for_mean_variance(*, threshold: Any, width: int, depth: int, variance: 
     """
     theta, wanted = _positive_thresholds(threshold), positive_number("variance", variance)
     width, depth = integer("width", width, minimum=1), integer("depth", depth, minimum=2)
-    chain = lambda t, g: _chain(t, g, width, depth, weights)  # noqa: E731
+    chain = lambda t, g: chain_of(t, g, width, depth, weights)  # noqa: E731
 
     def solve(t: Threshold) -> float:
         def excess(g: float) -> float:
@@ -205,8 +187,8 @@ def largest_threshold(
     Parameters
     ----------
     width : int or array of int
-    depth : int
-    survival_target : float
+    depth, survival_target
+        As in :func:`varflow.corrected_gain`.
     gain : str, or float for a neuron with memory
         ``"preserving"``: the paper's gain at each threshold. ``"best"``: the limit of large gains, with the highest survival,
         limited only by the spikes of layer 1.
@@ -272,8 +254,8 @@ def smallest_width(
     ----------
     threshold : float, array or frozen scipy.stats distribution
         ``θ``, or its distribution over neurons.
-    depth : int
-    survival_target : float
+    depth, survival_target
+        As in :func:`varflow.corrected_gain`.
     gain : float, optional
         By default the paper's, per threshold; a neuron with memory needs one.
     neuron, steps, alive, drive, networks, seed
@@ -286,8 +268,7 @@ def smallest_width(
     Raises
     ------
     DomainError
-        If no width up to 10⁸ suffices (4096 with memory): the gain is below the critical one, or the drive below an unstable
-        fixed point.
+        If no width up to 10⁸ (4096 with memory) suffices: gain below the critical one, or drive below an unstable fixed point.
 
     Notes
     -----
@@ -325,14 +306,13 @@ def smallest_width(
 def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99) -> Any:
     r"""The smallest stationary firing rate with which networks of a width reach a survival at layer ``depth``.
 
-    If the drive has the variance of the fixed point, everything depends on ``θ/g``; the result is ``p = Q(z)`` at the smallest
-    ``g/θ`` that reaches the target. At infinite width it is ``Q(z_c) = 0.1169``.
+    If the drive has the variance of the fixed point, only ``θ/g`` matters: ``p = Q(z)`` at the smallest ``g/θ`` that reaches
+    the target, ``Q(z_c) = 0.1169`` at infinite width.
 
     Parameters
     ----------
-    width : int or array of int
-    depth : int
-    survival_target : float
+    width, depth, survival_target
+        As in :func:`varflow.largest_threshold`.
 
     Returns
     -------
@@ -349,9 +329,6 @@ def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99) -> A
     >>> round(vf.sparsest_rate(width=1000, depth=100), 4)
     0.1619
     """
-    from varflow.theory.memoryless.fixed_points import critical_gain
-    from varflow.theory.memoryless.stable import stable_variance
-
     widths, depth = _whole("width", width), integer("depth", depth, minimum=1)
     target = probability("survival_target", survival_target, open_ends=True)
     lowest = float(critical_gain(threshold=1.0))
@@ -392,15 +369,6 @@ def _whole(name: str, values: Any) -> np.ndarray:
     for value in np.unique(array).tolist():
         integer(name, int(value) if value.is_integer() else value, minimum=1)
     return array
-
-
-def _chain(theta: Threshold, g: float, width: int, depth: int, weights: Any = "normal", rare: float = 0.0) -> SpikeChain:
-    return SpikeChain(Network(width=width, depth=depth, gain=g, neuron=Neuron(theta), weights=weights), rare=rare)
-
-
-def survival_at(theta: Threshold, g: float, width: int, depth: int, weights: Any = "normal", rare: float = 0.0) -> float:
-    """``P(K_depth > 0)`` in a network of equal layers; below 1e-3 it can come out too small, unless that is ``rare``."""
-    return _chain(theta, g, width, 1, weights, rare).survival(depth)
 
 
 def _logit_excess(survival: float, target: float) -> float:

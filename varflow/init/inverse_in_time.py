@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from varflow._checks import DomainError, choice, integer, probability, refuse
+from varflow._checks import DomainError, choice, integer, need, probability, refuse
 from varflow._display import percent
 from varflow.init.crossing import Crossing
 from varflow.init.initialization import ONLY_WITH_MEMORY, steps_of, without_memory
@@ -46,7 +46,8 @@ def aimed(threshold: Any, width: int, depth: int, target: float, weights: Any, *
     if without_memory(neuron, steps := steps_of(neuron, steps)):
         refuse("counts for neurons with memory: this answer is for vf.drives.currents()", drive=drive)
         return times(neuron.threshold, 1 / neuron.input_scale)
-    choice("alive", alive, CRITERIA)  # they differ by orders of magnitude, so none is the default
+    need("is missing: the criteria of survival differ by orders of magnitude; see vf.survival", alive=alive)
+    choice("alive", alive, CRITERIA)
     width, depth = integer("width", width, minimum=1), integer("depth", depth, minimum=2)
     dynamics = {"neuron": neuron, "steps": steps, "drive": currents() if drive is None else drive, "weights": weights}
     unit, target = mean_of(neuron.threshold) / neuron.input_scale, probability("survival_target", target, open_ends=True)

@@ -23,7 +23,6 @@ from varflow.model.over_neurons import OverNeurons, mean_of, times
 from varflow.results import Initialization, late_steps
 from varflow.theory.memoryless.stable import stable_variance
 
-RARE = 1e-3  # survival below which its small values are exact too
 SHALLOW = 20  # layers over which gradients are followed in time
 
 
@@ -181,7 +180,7 @@ def _kept_alive(
     neuron: Neuron, steps: int, fan_in: int, alive: str, target: float, rate: float | None, sizes: dict[str, Any]
 ) -> Initialization:
     """The gain with which as many networks of these sizes are alive, and the state at infinite width."""
-    from varflow.init.tabulated import gain_kept_alive
+    from varflow.init.kept_alive import gain_kept_alive
     from varflow.theory.mean_field import mean_field
 
     refuse("conflicts with alive=…: the gain that keeps networks alive sets the rate", rate=rate)
@@ -224,7 +223,8 @@ def _finite(theta: float | OverNeurons, g: float, variance: float, n: int, depth
     """Survival at finite width and the corrected gain, for a network driven at ``variance``."""
     if depth is None:
         return {"words": []}
-    from varflow.init.inverse import corrected_gain, survival_at  # exact chains: a fifth of the start of ``varflow lookup``
+    from varflow.init.inverse import corrected_gain  # exact chains: a fifth of the start of ``varflow lookup``
+    from varflow.theory.finite_width.chain import RARE, survival_at
 
     depth = integer("depth", depth, minimum=1)
     unit = math.sqrt(variance)  # of all potentials, so that the drive has variance 1

@@ -1,15 +1,19 @@
-"""Corrected gains of common neurons with memory, interpolated in a table of networks that were drawn."""
+"""The gain that keeps networks alive: exact for one step, else of networks drawn, of common neurons interpolated in a table."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
+from varflow._checks import refuse
+from varflow.init.gains import gain as preserving_gain
+from varflow.init.initialization import ONLY_WITH_MEMORY, steps_of, without_memory
+from varflow.init.inverse import corrected_gain
 from varflow.model.drives import Drive, currents
 from varflow.model.neurons import Neuron
 from varflow.results import Estimate
@@ -28,11 +32,21 @@ def gain_kept_alive(
     neuron: Neuron, steps: int, alive: Any, *, survival_target: float, drive: Drive | None = None, **sizes: Any
 ) -> Estimate:
     """The corrected gain at these ``depth`` and ``width``: from the table, or of networks drawn."""
-    from varflow.init.inverse import corrected_gain
-
     found = tabulated_gain(neuron, alive, survival_target, steps=steps, **sizes) if drive in (None, currents()) else None
     asked = {"neuron": neuron, "steps": steps, "alive": alive, "survival_target": survival_target, "drive": drive}
     return found or corrected_gain(**asked, **sizes)
+
+
+@lru_cache(maxsize=64)  # the layers of a model mostly share one gain
+def raised_gain(neuron: Neuron, steps: int | None = None, alive: str | None = None, **shape: Any) -> float:
+    """The paper's gain, raised if too few networks survive with it, ``max(g_corrected, 1/√Q(θ))/λ``; with memory the corrected
+    gain. Layer 1 is driven by currents of standard deviation ``1/λ``.
+    """
+    if not without_memory(neuron, steps := steps_of(neuron, steps)):
+        return gain_kept_alive(neuron, steps, alive, drive=currents(1 / neuron.input_scale), **shape).value
+    refuse(ONLY_WITH_MEMORY, alive=alive)
+    theta = neuron.threshold
+    return max(float(corrected_gain(threshold=theta, **shape)), float(preserving_gain(threshold=theta))) / neuron.input_scale
 
 
 def tabulated_gain(neuron: Neuron, alive: Any, survival_target: float, **sizes: int) -> Estimate | None:
