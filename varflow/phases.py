@@ -13,7 +13,7 @@ from varflow._checks import DomainError, frozen, integer, listed, refuse, scale
 from varflow._progress import check_progress
 from varflow.campaign import Block, Campaign, Run
 from varflow.campaign.campaign import campaign_of
-from varflow.init.initialization import ONLY_WITH_MEMORY
+from varflow.init.initialization import ONLY_WITH_MEMORY, steps_of
 from varflow.init.rules import RULES, gain_by_rule, number
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.distributions import distribution
@@ -91,11 +91,13 @@ def phase_diagram(
     >>> vf.phase_diagram(threshold=[0.85, 1.0], width=[100, 600]).survival.round(4).tolist()
     [[0.5867, 1.0], [0.0171, 0.8118]]
 
-    With the paper's gain snnTorch's neuron dies as late as step 8:
+    In snnTorch's neuron late steps fall silent at lower thresholds than one step does:
 
     >>> leaky = vf.neurons.snntorch_leaky(0.5)
-    >>> shape = {"threshold": [0.6, 0.8, 1.0], "width": [100], "depth": 20, "networks": 200}
-    >>> vf.phase_diagram(neuron=leaky, steps=8, alive="every late step", **shape).survival.round(1).T.tolist()
+    >>> shape = {"threshold": [0.6, 0.8, 1.0], "width": 100, "depth": 20}
+    >>> found = vf.phase_diagram(neuron=leaky, steps=8, alive="every late step", networks=200, **shape)
+    >>> print(found.survival.T.round(1).tolist(), vf.phase_diagram(**shape).survival.T.round(1).tolist())
+    [[1.0, 0.7, 0.0]] [[1.0, 1.0, 0.5]]
     """
     thetas = _thresholds(threshold)
     widths = sorted({integer("width", n, minimum=1) for n in listed("width", width)})
@@ -105,7 +107,8 @@ def phase_diagram(
     if neuron is None:
         refuse(ONLY_WITH_MEMORY, steps=steps, alive=alive)
     else:
-        drawn = {"neuron": replace(as_neuron(neuron), delay=0), "steps": steps, "alive": alive, "networks": networks}
+        cell = replace(as_neuron(neuron), delay=0)
+        drawn = {"neuron": cell, "steps": steps_of(cell, steps), "alive": alive, "networks": networks}
     gains = [gain_by_rule(gain, theta) for theta in thetas]
     blocks = [block for n in widths for block in _blocks(thetas, gains, n, depth, drawn)]
     with campaign_of(campaign).opened() as run:
