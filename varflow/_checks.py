@@ -49,6 +49,7 @@ WANTED = {
     "DepthScales": "DepthScales, as vf.depth_scales returns them",
     "Kernel": "a Kernel, as vf.kernel returns it",
     "Network": "vf.Network(width=…, depth=…, gain=…)",
+    "Method": "a vf.init.published.Method",
     "Layer": "a layer of vf.layers, such as vf.layers.Linear(gain=…)",
     "Neuron": "vf.Neuron(threshold), one of vf.neurons or its name, or a spiking module",
     "PhaseDiagram": "a PhaseDiagram, as vf.phase_diagram returns it",

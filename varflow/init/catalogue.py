@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from varflow._checks import DomainError, choice, integer, probability
+from varflow._checks import DomainError, choice, integer, probability, several
 from varflow._progress import check_progress, reporter
 from varflow.init.published import METHODS, Method, Setting, Weights
 from varflow.model.as_neuron import neuron as as_neuron
@@ -141,10 +141,7 @@ def catalogue(
 
 
 def _methods(methods: Any) -> list[Method]:
-    compared = list(methods) if isinstance(methods, (list, tuple)) else [methods]
-    for method in compared:
-        if not isinstance(method, Method):
-            raise DomainError("methods", method, "must be a sequence of vf.init.published.Method")
+    compared = list(several("methods", methods, Method, empty=True))
     repeated = sorted({method.key for method in compared if sum(method.key == other.key for other in compared) > 1})
     if repeated:
         raise DomainError("methods", repeated, "occur more than once: keys must differ")
@@ -154,14 +151,11 @@ def _methods(methods: Any) -> list[Method]:
 def _neuron(neuron: Any, **parts: Any) -> Neuron:
     """The given neuron, or one made from threshold, decay, reset and input scale."""
     named = {name: value for name, value in parts.items() if value is not None}
-    if neuron is None:
-        completed = Neuron(**named)
-    else:
-        given = as_neuron(neuron)
-        completed = replace(given, **named)
-        for name, value in named.items():
-            if getattr(completed, name) != getattr(given, name):
-                raise DomainError(name, value, f"conflicts with the neuron's {getattr(given, name)}: give one of them")
+    given = Neuron(**named) if neuron is None else as_neuron(neuron)
+    completed = replace(given, **named)
+    for name, value in named.items():
+        if getattr(completed, name) != getattr(given, name):
+            raise DomainError(name, value, f"conflicts with the neuron's {getattr(given, name)}: give one of them")
     if equal_neurons(completed, "vf.finite_width or vf.mean_field for each gain").threshold <= 0:
         argument, value = ("threshold", completed.threshold) if neuron is None else ("neuron", neuron)
         rule = "must be positive: at θ ≤ 0 activity never dies, and gains scale with θ"

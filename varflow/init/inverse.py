@@ -15,7 +15,7 @@ import numpy as np
 
 from varflow._checks import DomainError, choice, integer, positive_number, probability, real_array, refuse, unwrap
 from varflow.init.gains import gain as preserving_gain
-from varflow.init.inverse_in_time import NETWORKS, Aim, aimed
+from varflow.init.inverse_in_time import Aim, aimed
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.drives import Drive, currents
 from varflow.model.network import Network
@@ -44,7 +44,7 @@ def corrected_gain(
     steps: int | None = None,
     alive: str | None = None,
     drive: Drive | None = None,
-    networks: int = NETWORKS,
+    networks: int = 2000,
     seed: int = 0,
 ) -> Any:
     r"""The smallest gain with which networks of this width reach a survival at layer ``depth``.
@@ -179,7 +179,7 @@ def largest_threshold(
     steps: int | None = None,
     alive: str | None = None,
     drive: Drive | None = None,
-    networks: int = NETWORKS,
+    networks: int = 2000,
     seed: int = 0,
 ) -> Any:
     """The largest threshold at which networks of a width reach a survival at layer ``depth``.
@@ -245,7 +245,7 @@ def smallest_width(
     steps: int | None = None,
     alive: str | None = None,
     drive: Drive | None = None,
-    networks: int = NETWORKS,
+    networks: int = 2000,
     seed: int = 0,
 ) -> Any:
     """The smallest width with which networks reach a survival at layer ``depth``.

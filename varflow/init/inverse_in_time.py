@@ -27,7 +27,6 @@ from varflow.theory.finite_width.in_time.survival import survivors
 FAR = 40.0  # factor of the start within which an answer is sought
 START = 2.5  # gain, in units of θ/λ
 NARROW = 100  # width where the search starts
-NETWORKS = 2000  # drawn at each place, by default
 MANY = 1000  # networks that tell whether a target is attainable
 
 

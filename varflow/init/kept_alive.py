@@ -12,7 +12,7 @@ import numpy as np
 
 from varflow._checks import refuse
 from varflow.init.gains import gain as preserving_gain
-from varflow.init.initialization import ONLY_WITH_MEMORY, steps_of, without_memory
+from varflow.init.initialization import ONLY_WITH_MEMORY, without_memory
 from varflow.init.inverse import corrected_gain
 from varflow.model.drives import Drive, currents
 from varflow.model.neurons import Neuron
@@ -28,13 +28,10 @@ def _table() -> Any:
         return np.genfromtxt(file, delimiter=",", names=True, dtype=None, encoding="utf-8")
 
 
-def gain_kept_alive(
-    neuron: Neuron, steps: int, alive: Any, *, survival_target: float, drive: Drive | None = None, **sizes: Any
-) -> Estimate:
-    """The corrected gain at these ``depth`` and ``width``: from the table, or of networks drawn."""
-    found = tabulated_gain(neuron, alive, survival_target, steps=steps, **sizes) if drive in (None, currents()) else None
-    asked = {"neuron": neuron, "steps": steps, "alive": alive, "survival_target": survival_target, "drive": drive}
-    return found or corrected_gain(**asked, **sizes)
+def gain_kept_alive(neuron: Neuron, drive: Drive | None = None, **asked: Any) -> Estimate:
+    """The corrected gain of a neuron with memory: from the table, or of networks drawn."""
+    found = tabulated_gain(neuron, **asked) if drive in (None, currents()) else None
+    return found or corrected_gain(neuron=neuron, drive=drive, **asked)
 
 
 @lru_cache(maxsize=64)  # the layers of a model mostly share one gain
@@ -42,8 +39,8 @@ def raised_gain(neuron: Neuron, steps: int | None = None, alive: str | None = No
     """The paper's gain, raised if too few networks survive with it, ``max(g_corrected, 1/√Q(θ))/λ``; with memory the corrected
     gain. Layer 1 is driven by currents of standard deviation ``1/λ``.
     """
-    if not without_memory(neuron, steps := steps_of(neuron, steps)):
-        return gain_kept_alive(neuron, steps, alive, drive=currents(1 / neuron.input_scale), **shape).value
+    if not without_memory(neuron, steps):
+        return gain_kept_alive(neuron, currents(1 / neuron.input_scale), steps=steps, alive=alive, **shape).value
     refuse(ONLY_WITH_MEMORY, alive=alive)
     theta = neuron.threshold
     return max(float(corrected_gain(threshold=theta, **shape)), float(preserving_gain(threshold=theta))) / neuron.input_scale

@@ -95,13 +95,7 @@ def init_fn(
 
 
 def init_layer_(
-    layer: Any,
-    gain: float,
-    *,
-    fill: str = "normal",
-    bias: str | float = "zero",
-    bias_std: float = 0.0,
-    generator: Any = None,
+    layer: Any, gain: float, *, fill: str = "normal", bias: str | float = "zero", bias_std: float = 0.0, generator: Any = None
 ) -> Any:
     """Fill one layer's weight, by its fan-in, and set its bias.
 

@@ -184,7 +184,7 @@ def _kept_alive(
     from varflow.theory.mean_field import mean_field
 
     refuse("conflicts with alive=…: the gain that keeps networks alive sets the rate", rate=rate)
-    found = gain_kept_alive(neuron, steps, alive, survival_target=target, **sizes)
+    found = gain_kept_alive(neuron, steps=steps, alive=alive, survival_target=target, **sizes)
     network = Network(gain=found.value, neuron=replace(neuron, delay=0), steps=steps, **sizes)
     profile = mean_field(network, points=2**10, scrambles=2)
     return initialization(
@@ -253,10 +253,8 @@ def _finite(theta: float | OverNeurons, g: float, variance: float, n: int, depth
             f"{named} already keeps {100 * target:g} % of networks of width {n} alive at layer {depth}; the corrected gain, "
             f"the smallest that does, is lower and would lower the variance from {now:.4g} to {V:.4g}: no correction is needed"
         ]
-    return known | {
-        "corrected_gain": corrected,
-        "corrected_survival": survival_at(inner, corrected / unit, n, depth, rare=RARE),
-    }
+    survival = survival_at(inner, corrected / unit, n, depth, rare=RARE)
+    return known | {"corrected_gain": corrected, "corrected_survival": survival}
 
 
 def _width_words(theta: float | OverNeurons, g: float, depth: int, target: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from varflow._checks import DomainError, choice, integer, non_negative_number, positive_number, probability, real_number
+from varflow._checks import DomainError, choice, integer, need, non_negative_number, positive_number, probability, real_number
 from varflow.init.gains import gain as preserving_gain
 from varflow.init.gains import memoryless_gain
 from varflow.init.in_time import gain_for_rate, gain_for_variance
@@ -94,9 +94,7 @@ def calculate_gain(
         plain = rule == "preserving" and law.name == "normal" and sigma_b == m_g == 0 and width is None
         return _with_memory(neuron, v, p, steps, depth, plain)
     if rule == "corrected":
-        if width is None or depth is None:
-            missing = "depth" if depth is None else "width"
-            raise DomainError(missing, None, "is missing: the corrected gain depends on width and depth")
+        need("is missing: the corrected gain depends on width and depth", depth=depth, width=width)
         return raised_gain(neuron, steps, width=width, depth=depth, survival_target=target)
     if p is not None:
         if sigma_b or m_g:
@@ -110,8 +108,6 @@ def _with_memory(
     neuron: Neuron, variance: float, rate: float | None, steps: int | None, depth: int | None, plain: bool
 ) -> float:
     """The gain of a late rate or variance, of neurons with leak, reset or filter."""
-    if steps is None:
-        raise DomainError("neuron", neuron, "has memory (decay, reset or filter), so its gain depends on time: give steps")
     if not plain:
         rule = "has memory, for which only a variance or rate can be given, at infinite width without bias and weight mean"
         raise DomainError("neuron", neuron, rule)

@@ -11,15 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, flag, integer, positive_number, probability, real_number
+from varflow._checks import DomainError, choice, flag, integer, positive_number, probability, real_number
 from varflow.init.fills import check_floating, fan_of, normal_, uniform_
 from varflow.init.gains import gain as preserving_gain
+from varflow.init.initialization import steps_of
 from varflow.init.kept_alive import raised_gain
 from varflow.init.published.method import Method, Setting, Weights
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.distributions import distribution
 from varflow.model.neurons import Neuron
 from varflow.model.resets import Reset
+from varflow.results.export import CRITERIA
 
 BOOTSTRAPS = 1000
 
@@ -313,8 +315,10 @@ def _raised_gain(
     if not tensor.numel():  # the fill warns
         return 1.0
     n = int(fan_of(tensor, fan)) if width is None else integer("width", width, minimum=1)
-    shape = {"width": n, "depth": integer("depth", depth, minimum=1)}
-    return raised_gain(neuron, survival_target=probability("survival_target", target, open_ends=True), **shape, **more)
+    more |= {"width": n, "depth": integer("depth", depth, minimum=1), "steps": steps_of(neuron, more.get("steps"))}
+    if more.get("alive") is not None:
+        choice("alive", more["alive"], CRITERIA)
+    return raised_gain(neuron, survival_target=probability("survival_target", target, open_ends=True), **more)
 
 
 def _corrected(s: Setting) -> Weights:

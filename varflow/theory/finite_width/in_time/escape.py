@@ -82,7 +82,7 @@ class EscapeByStep(Exported, Shown):
     def log_rate(self, alive: str, width: int | None = None) -> float:
         """``ln Σ r_t`` over the steps that must all live: ``"every step"`` or ``"every late step"``."""
         rates = self.log_rates if width is None else self.log_rates_at(width)
-        if not (needed := must_live(alive, len(rates))).any():
+        if not (needed := ~alive_by(alive, ~np.eye(len(rates), dtype=bool))).any():
             raise DomainError("alive", alive, "has no rate of its own: steps die in turn; the last of any dies as step 1 does")
         return float(np.logaddexp.reduce(rates[needed]))
 
@@ -143,11 +143,9 @@ def escape_by_step(network: Network, *, points: int = 2**11, scrambles: int = 4,
     first = np.full((scrambles, len(FRACTIONS)), 1 / chain.gains[0])
     later = [_thresholds(chain, t, responses) for t in range(1, network.steps)]
     thresholds = np.array([first, *later])
-    series, state = (
-        [_series(table.mean(axis=0)) for table in thresholds],
-        driven(chain.neuron, responses, chain.drive.mean(axis=0)),
-    )
-    return EscapeByStep(network, frozen(thresholds), frozen(series), frozen(state.firing_rate.mean(axis=(0, 1))))
+    rates = driven(chain.neuron, responses, chain.drive.mean(axis=0)).firing_rate.mean(axis=(0, 1))
+    series = [_series(table.mean(axis=0)) for table in thresholds]
+    return EscapeByStep(network, frozen(thresholds), frozen(series), frozen(rates))
 
 
 def _thresholds(chain: DrawnChain, t: int, responses: Responses) -> np.ndarray:
@@ -188,11 +186,6 @@ def _series(thresholds: np.ndarray) -> np.ndarray:
     widths = (DEEP / max(action, DEEP / 1e6) * np.array([1.0, 0.5, 0.25])).astype(int)
     rates = [log_escape_rate(thresholds, width) for width in widths.tolist()]
     return np.append(np.linalg.solve(np.stack([np.ones(3), widths, 1 / widths], axis=1), rates), widths[0])
-
-
-def must_live(alive: str, steps: int) -> np.ndarray:
-    """True for each step without which a layer is not alive."""
-    return ~alive_by(alive, ~np.eye(steps, dtype=bool))
 
 
 def reduced_chain(thresholds: np.ndarray, width: int) -> Transition:
