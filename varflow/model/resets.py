@@ -14,15 +14,15 @@ from varflow._checks import DomainError, choice, flag, instance, integer, positi
 __all__ = ["FAMILIES", "Adaptation", "Reset"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Adaptation:
     r"""A second state ``w`` of a neuron, which spikes and the membrane raise and which holds later spikes back.
 
     .. math:: w_t = \rho\, w_{t-1} + j\, \theta\, S_{t-1} + \kappa V_{t-1}, \qquad V = (1 - kS) H - a \theta S
 
-    from ``w = 0``, with ``V`` what the reset leaves of the membrane (``a`` 0 here if it is delayed). Either ``w_t`` is a current
-    that is taken from the membrane ``H_t`` at every step (adLIF), or it is added to the threshold (ALIF, LSNN). Potentials are
-    then measured from the moving part: the membrane is ``H + w``, and there is a spike at ``H > θ``.
+    from ``w = 0``, with ``V`` what the reset leaves of the membrane (``a`` 0 here if it is delayed). Either ``w_t`` is a
+    current that is taken from the membrane ``H_t`` at every step (adLIF), or it is added to the threshold (ALIF, LSNN).
+    Potentials are then measured from the moving part: the membrane is ``H + w``, and there is a spike at ``H > θ``.
 
     Parameters
     ----------
@@ -70,6 +70,9 @@ class Adaptation:
         for name in ("reset_moves", "detached"):
             if flag(name, getattr(self, name)) and not self.moves_threshold:
                 raise DomainError(name, True, "needs moves_threshold=True")
+
+    def __repr__(self) -> str:
+        return _words(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -183,8 +186,12 @@ class Reset:
         return self.linear and not self.counts
 
     def __repr__(self) -> str:
-        given = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default)
-        return f"Reset({', '.join(given)})"
+        return _words(self)
+
+
+def _words(rule: Adaptation | Reset) -> str:
+    given = (f"{f.name}={getattr(rule, f.name)!r}" for f in fields(rule) if getattr(rule, f.name) != f.default)
+    return f"{type(rule).__name__}({', '.join(given)})"
 
 
 FAMILIES: Mapping[str, Reset] = {

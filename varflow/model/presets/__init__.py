@@ -24,10 +24,18 @@ sinabs_lif            multi_spike, subtract, zero       ``⌊H/θ⌋`` or ``H �
 from __future__ import annotations
 
 from varflow._lazy import names_of
-from varflow.model.presets.norse import norse_lif, norse_lif_box
-from varflow.model.presets.sinabs import sinabs_lif
-from varflow.model.presets.snntorch import snntorch_leaky, snntorch_synaptic
-from varflow.model.presets.spikingjelly import spikingjelly_if, spikingjelly_lif
+from varflow.model.presets.norse import norse_lif, norse_lif_box, norse_lsnn
+from varflow.model.presets.published import se_adlif
+from varflow.model.presets.sinabs import sinabs_alif, sinabs_lif
+from varflow.model.presets.snntorch import snntorch_lapicque, snntorch_leaky, snntorch_leaky_parallel, snntorch_synaptic
+from varflow.model.presets.spikingjelly import (
+    spikingjelly_cubalif,
+    spikingjelly_if,
+    spikingjelly_ilif,
+    spikingjelly_klif,
+    spikingjelly_lif,
+    spikingjelly_psn,
+)
 from varflow.model.presets.stork import stork_lif
 
 __all__ = names_of(globals())  # pyright: ignore[reportUnsupportedDunderAll]

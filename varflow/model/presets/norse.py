@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from varflow._checks import choice, real_number
+from varflow._checks import choice, positive_number, real_number
 from varflow.model.neurons import Neuron
 from varflow.model.preset_arguments import at_rest, leak, of_neurons
+from varflow.model.resets import Adaptation, Reset
 
 
 def norse_lif_box(
@@ -87,3 +88,44 @@ def norse_lif(
     """
     filtered = norse_lif_box(tau_mem_inv, v_leak, v_th, v_reset, dt=dt)
     return replace(filtered, synaptic_decay=1 - leak("tau_syn_inv", tau_syn_inv, dt))
+
+
+def norse_lsnn(
+    tau_syn_inv: float = 200.0,
+    tau_mem_inv: float = 100.0,
+    tau_adapt_inv: float = 1 / 800,
+    v_leak: float = 0.0,
+    v_th: float = 1.0,
+    v_reset: float = 0.0,
+    beta: float = 1.8,
+    dt: float = 1e-3,
+) -> Neuron:
+    """``norse.torch.LSNNCell``: as :func:`norse_lif`, with currents one step later, and a threshold ``b`` that spikes raise.
+
+    Between spikes ``b`` returns to ``v_th``: ``b' - v_th = (1 - dt/τ)(b - v_th + β S)``.
+
+    Parameters
+    ----------
+    tau_syn_inv, tau_mem_inv, tau_adapt_inv : float
+        ``1/τ`` of the synaptic current, of the membrane and of the threshold, per second.
+    v_leak, v_th, v_reset, dt
+        As of :func:`norse_lif`.
+    beta : float
+        What a spike adds to the threshold.
+
+    Raises
+    ------
+    DomainError
+        For values outside these domains; another leak or reset potential.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.neurons.norse_lsnn(tau_adapt_inv=10.0, beta=0.5).reset.adaptation
+    Adaptation(decay=0.99, jump=0.495, moves_threshold=True)
+    """
+    plain = norse_lif(tau_syn_inv, tau_mem_inv, v_leak, v_th, v_reset, dt)
+    rho = 1 - leak("tau_adapt_inv", tau_adapt_inv, dt)
+    jump = rho * real_number("beta", beta) / positive_number("v_th", v_th)
+    moving = Adaptation(decay=rho, jump=jump, moves_threshold=True)
+    return replace(plain, synaptic_delay=1, reset=Reset(membrane=1.0, adaptation=moving))

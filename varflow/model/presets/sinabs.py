@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from varflow._checks import DomainError, choice, flag, positive_number, real_number
 from varflow.model.neurons import Neuron
 from varflow.model.preset_arguments import checked, class_name, of_all_neurons, of_neurons
-from varflow.model.resets import Reset
+from varflow.model.resets import Adaptation, Reset
 
 
 def sinabs_lif(
@@ -72,6 +73,54 @@ def sinabs_lif(
     reset = Reset(threshold=fraction, counts=not single, lowest=lowest) if subtract else Reset(membrane=1.0, lowest=lowest)
     synapse: dict[str, Any] = {"input_scale": scale if tau_syn is None else scale * filtered, "synaptic_decay": filtered}
     return Neuron(threshold, decay=decay, reset=reset, strict=False, detach_reset=not subtract, **synapse)
+
+
+def sinabs_alif(
+    tau_mem: float,
+    tau_adapt: float,
+    tau_syn: float | None = None,
+    adapt_scale: float = 1.8,
+    spike_threshold: float = 1.0,
+    spike_fn: Any = "SingleSpike",
+    reset_fn: Any = "MembraneSubtract",
+    min_v_mem: float | None = None,
+    norm_input: bool = True,
+) -> Neuron:
+    """``sinabs.layers.ALIF``: as :func:`sinabs_lif`, with a threshold that spikes raise, ``θ + s b``, ``b' = ρ b + (1 - ρ) S``.
+
+    Parameters
+    ----------
+    tau_mem, tau_syn, spike_threshold, reset_fn, norm_input
+        As of :func:`sinabs_lif`; ``MembraneSubtract`` subtracts the raised threshold, unless it has a ``subtract_value``.
+    tau_adapt : float
+        Time constant of the threshold in steps, ``ρ = exp(-1/τ)``.
+    adapt_scale : float
+        ``s``.
+    spike_fn : str or class
+        ``SingleSpike``.
+    min_v_mem : None
+        Membranes must not be bounded.
+
+    Raises
+    ------
+    DomainError
+        For values outside these domains.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.neurons.sinabs_alif(20.0, 10.0).reset.adaptation.reset_moves
+    True
+    """
+    choice("spike_fn", class_name(spike_fn), ("SingleSpike",))
+    if min_v_mem is not None:
+        raise DomainError("min_v_mem", min_v_mem, "is not supported with a threshold that moves")
+    plain = sinabs_lif(tau_mem, tau_syn, spike_threshold, "SingleSpike", reset_fn, norm_input=norm_input)
+    rho = math.exp(-1 / positive_number("tau_adapt", tau_adapt))
+    jump = (1 - rho) * real_number("adapt_scale", adapt_scale) / positive_number("spike_threshold", spike_threshold)
+    moves = plain.reset_rule.threshold > 0 and getattr(reset_fn, "subtract_value", None) is None
+    moving = Adaptation(decay=rho, jump=jump, moves_threshold=True, reset_moves=moves, detached=True)
+    return replace(plain, reset=replace(plain.reset_rule, adaptation=moving))
 
 
 def _lowest(min_v_mem: Any, spike_threshold: Any) -> float:
