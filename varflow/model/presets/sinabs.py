@@ -88,6 +88,8 @@ def sinabs_alif(
 ) -> Neuron:
     """``sinabs.layers.ALIF``: as :func:`sinabs_lif`, with a threshold that spikes raise, ``θ + s b``, ``b' = ρ b + (1 - ρ) S``.
 
+    With ``tau_syn`` and ``norm_input`` the synaptic current decays by ``(1 - β) α_s`` a step, as the library does it.
+
     Parameters
     ----------
     tau_mem, tau_syn, spike_threshold, reset_fn, norm_input
@@ -120,7 +122,9 @@ def sinabs_alif(
     jump = (1 - rho) * real_number("adapt_scale", adapt_scale) / positive_number("spike_threshold", spike_threshold)
     moves = plain.reset_rule.threshold > 0 and getattr(reset_fn, "subtract_value", None) is None
     moving = Adaptation(decay=rho, jump=jump, moves_threshold=True, reset_moves=moves, detached=True)
-    return replace(plain, reset=replace(plain.reset_rule, adaptation=moving))
+    # the scaled current is what the library stores, so that each step scales it again
+    filtered = plain.input_scale if tau_syn is not None and norm_input else plain.synaptic_decay
+    return replace(plain, synaptic_decay=filtered, reset=replace(plain.reset_rule, adaptation=moving))
 
 
 def _lowest(min_v_mem: Any, spike_threshold: Any) -> float:

@@ -194,7 +194,8 @@ def spikingjelly_psn(weight: Any, bias: Any = -1.0) -> Neuron:
         ``W`` over (step, step) of PSN; masked, of MaskedPSN; weights of the last ``k`` currents, the present one last, of
         SlidingPSN.
     bias : float, or array over steps
-        ``b``, negative: ``-b`` is the threshold. Where it differs, rows of ``W`` are scaled to one threshold.
+        ``b``, negative: ``-b`` is the threshold. Where it differs, rows of ``W`` are scaled to one threshold, which leaves
+        spikes as they are; a surrogate then is wider, in the units of that step, where the threshold was higher.
 
     Raises
     ------
