@@ -97,7 +97,9 @@ CASES = {
     ),
     "KLIF": jelly(lambda sj: with_k(sj.neuron.KLIFNode(tau=3.0, surrogate_function=sj.surrogate.ATan()), 1.2), 3.0),
     "KLIF, soft": jelly(
-        lambda sj: with_k(sj.neuron.KLIFNode(tau=3.0, decay_input=False, v_reset=None, surrogate_function=sj.surrogate.ATan()), 0.8)
+        lambda sj: with_k(
+            sj.neuron.KLIFNode(tau=3.0, decay_input=False, v_reset=None, surrogate_function=sj.surrogate.ATan()), 0.8
+        )
     ),
     "KLIF, scaled": jelly(
         lambda sj: with_k(sj.neuron.KLIFNode(scale_reset=True, v_reset=None, surrogate_function=sj.surrogate.ATan()), 2.5)

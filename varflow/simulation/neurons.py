@@ -111,7 +111,7 @@ class Cells:
 
 
 def _adaptation(neurons: Sequence[Neuron], column: Callable[[Callable[[Neuron], Any]], Tensor]) -> dict[str, Tensor]:
-    """Coefficients of what adapts, and of what a spike removes of the membrane and of a moving threshold."""
+    """Coefficients of the adaptation, and of what a spike removes of the membrane and of a moving threshold."""
 
     def row(rule: Reset) -> dict[str, float]:
         of = rule.adaptation or Adaptation(decay=0.0, jump=0.0)
@@ -198,7 +198,7 @@ def through_synapse(currents: Tensor, neuron: Neuron) -> Tensor:
 def go_on(c: Tensor, H: Tensor, S: Tensor, cells: Cells, w: Tensor | None = None) -> Tensor | None:
     """Turn the scaled current ``c`` into the potential after ``H`` with spikes ``S``, in place: allocation costs more.
 
-    Returns what adapts, of which ``w`` is the value before.
+    Returns the adaptation, of which ``w`` is the value before.
     """
     if cells.input is not None:
         c.addcmul_(c * cells.input, S, value=-1)
@@ -213,7 +213,7 @@ def go_on(c: Tensor, H: Tensor, S: Tensor, cells: Cells, w: Tensor | None = None
 
 
 def _adapt(c: Tensor, H: Tensor, S: Tensor, cells: Cells, w: Tensor) -> Tensor:
-    """What adapts, one step later, taken from the potential ``c``, which holds what is left of a moving threshold."""
+    """The adaptation ``w`` one step later, which is taken from the potential ``c``; a moving threshold stays in membranes."""
     of = cells.adaptation
     remaining = H * (1 - of["removed"] * S) - of["subtracted"] * cells.threshold * S
     later = of["decay"] * w + of["jump"] * cells.threshold * S + of["coupling"] * remaining

@@ -26,7 +26,7 @@ from varflow.model.over_neurons import size_of
 from varflow.theory.responses.conditional_spikes import expected_spikes
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.rank_one_currents import rank_one_layer
-from varflow.theory.responses.step import Population, State, admitted, step
+from varflow.theory.responses.step import NeuronState, Population, admitted, step
 from varflow.theory.signals.shared_scale import SharedScale
 
 BLOCK = 16384  # points at a time: one step's arrays then fit the second-level cache
@@ -223,14 +223,14 @@ def _sums(neuron: Population, mean: np.ndarray, factor: np.ndarray, normals: np.
     together = max(2**16 // (layers * points), 1)  # steps of which the newest innovation is averaged together
     of_block = [_workspace.array(name, (together, layers, points), dtype) for name in ("newest", "membranes", "before")]
     rest = np.zeros((layers, points), dtype)
-    state = State(rest, rest)
+    state = NeuronState(rest, rest)
     moments = np.empty((steps, layers, 4))
     for part in (slice(t, min(t + together, steps)) for t in range(0, steps, together)):
         newest, membranes, before = (values[: part.stop - part.start] for values in of_block)
         np.multiply(signed[part], normals[part], out=newest)
         np.add(currents[part], newest, out=membranes)
         for t, current in enumerate(membranes, part.start):
-            state = state if t % run else State(rest, rest)
+            state = state if t % run else NeuronState(rest, rest)
             before[t - part.start] = state.s
             state = step(neuron, state, current)
             current[...], fired[t] = state.h, state.s

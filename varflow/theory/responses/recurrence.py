@@ -14,7 +14,7 @@ from scipy.linalg import solve_triangular
 from varflow.model.layers import Spike
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.quasi_monte_carlo import FLAT, QuasiMonteCarlo, over_innovation
-from varflow.theory.responses.step import Population, State, step
+from varflow.theory.responses.step import NeuronState, Population, step
 
 
 def recurrent_layer(
@@ -43,7 +43,9 @@ def _swept(layer: Spike, mean: np.ndarray, covariance: np.ndarray, steps: int, n
     total, M, sums = covariance.copy(), np.zeros((size, size)), np.zeros((size, 4))
     L, fired = np.zeros((size, size)), np.zeros((size, points))
     rest = np.zeros(points)
-    states = dict.fromkeys(range(size // steps), (State(rest, rest), rest))  # of each sequence, with currents past the synapse
+    states = dict.fromkeys(
+        range(size // steps), (NeuronState(rest, rest), rest)
+    )  # of each sequence, with currents past the synapse
     for number, i in enumerate(order.tolist()):
         known, first = order[:number], i % steps == 0
         if not first:

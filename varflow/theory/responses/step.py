@@ -61,15 +61,15 @@ class Population:
         return replace(self, threshold=kept(self.threshold), decay=kept(self.decay))
 
 
-class State(NamedTuple):
-    """Of neurons: the membrane at the spike test, spikes, and what adapts. They start from rest, all 0."""
+class NeuronState(NamedTuple):
+    """Membranes at the spike test, spikes, and adaptation of neurons, which start from rest, all 0."""
 
     h: np.ndarray
     s: np.ndarray
     w: Any = 0.0
 
 
-def step(neuron: Neuron | Population, state: State, c: np.ndarray) -> State:
+def step(neuron: Neuron | Population, state: NeuronState, c: np.ndarray) -> NeuronState:
     """The state after one more current ``c``."""
     h, w, adaptation = membrane(neuron, state.h, state.s, c), state.w, neuron.reset_rule.adaptation
     if adaptation is not None:
@@ -79,7 +79,7 @@ def step(neuron: Neuron | Population, state: State, c: np.ndarray) -> State:
         h = h - w
         if adaptation.moves_threshold:
             h = h + neuron.decay * _moved(neuron, state.s) * state.w
-    return State(h, spikes(neuron, h), w)
+    return NeuronState(h, spikes(neuron, h), w)
 
 
 def _remaining(neuron: Neuron | Population, h: np.ndarray, s: np.ndarray) -> np.ndarray:
@@ -147,8 +147,8 @@ def adapting_slopes(
     neuron: Population, H: np.ndarray, S: np.ndarray, W: np.ndarray, D: np.ndarray, psi: np.ndarray, detached: bool
 ) -> tuple[np.ndarray, ...]:
     """``∂H'/∂H``, of which ``D`` is the part without adaptation, ``∂w'/∂H``, ``∂H'/∂w`` and ``∂w'/∂w``, shapes as of ``D``."""
-    rule, of, left = neuron.reset_rule, neuron.reset_rule.adaptation, _moved(neuron, S)
-    assert of is not None
+    rule, left = neuron.reset_rule, _moved(neuron, S)
+    of: Any = rule.adaptation
     remaining = 1 - rule.membrane * S
     raised = of.jump * neuron.threshold * psi  # by the spike
     reset = D - neuron.decay * remaining
@@ -194,7 +194,7 @@ def _jacobian(neuron: Population, c: np.ndarray, surrogate: Surrogate, detached:
     sequences, steps, points = c.shape
     rule = neuron.reset_rule
     H, S, W = np.empty_like(c), np.empty_like(c), np.zeros_like(c) if rule.adaptation else c
-    state = State(np.zeros_like(c[:, 0]), np.zeros_like(c[:, 0]))
+    state = NeuronState(np.zeros_like(c[:, 0]), np.zeros_like(c[:, 0]))
     for t in range(steps):
         state = step(neuron, state, c[:, t])
         H[:, t], S[:, t] = state.h, state.s

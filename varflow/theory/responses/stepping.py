@@ -9,7 +9,7 @@ from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import SAMPLE, OverNeurons
 from varflow.theory.responses.filters import synapse
 from varflow.theory.responses.layer_state import LayerState, mixed
-from varflow.theory.responses.step import Population, State, step
+from varflow.theory.responses.step import NeuronState, Population, step
 
 MEMBERS = 12  # values of a distribution over neurons in deterministic averages
 
@@ -42,7 +42,7 @@ def stepped(neuron: Neuron | Population, currents: np.ndarray) -> tuple[np.ndarr
     if isinstance(neuron, Neuron) and neuron.longer_filter:
         currents, decay = synapse(neuron, currents.shape[-2]) @ currents, 0.0
     i = rest = np.zeros(currents[..., 0, :].shape)
-    state = State(rest, rest)
+    state = NeuronState(rest, rest)
     for t in range(currents.shape[-2]):
         i = decay * i + currents[..., t, :]
         state = step(neuron, state, neuron.input_scale * i)

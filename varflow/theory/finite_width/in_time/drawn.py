@@ -28,7 +28,7 @@ from varflow.model.over_neurons import mean_of
 from varflow.theory.deep.look import in_units
 from varflow.theory.responses.filters import synapse
 from varflow.theory.responses.quasi_monte_carlo import causal_factor
-from varflow.theory.responses.step import State, step
+from varflow.theory.responses.step import NeuronState, step
 
 TOGETHER = 2**18  # normal numbers of the networks drawn together: a layer of them stays in the cache
 
@@ -131,7 +131,7 @@ def trains(neuron: Neuron, covariance: np.ndarray, width: int, normals: NormalLe
         factor = causal_factor(covariance).astype(np.float32)
         np.matmul(factor, drawn, out=currents.swapaxes(0, 1))
     rest = np.zeros((networks, width), np.float32)
-    state = State(rest, rest)
+    state = NeuronState(rest, rest)
     for current in currents:  # overwritten by the spikes
         state = step(neuron, state, current)
         current[...] = state.s
