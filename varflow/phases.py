@@ -13,7 +13,7 @@ from varflow._checks import DomainError, frozen, integer, listed, refuse, scale
 from varflow._progress import check_progress
 from varflow.campaign import Block, Campaign, Run
 from varflow.campaign.campaign import campaign_of
-from varflow.init.initialization import ONLY_WITH_MEMORY, steps_of
+from varflow.init.gains import ONLY_WITH_MEMORY, steps_of
 from varflow.init.rules import RULES, gain_by_rule, number
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.distributions import distribution

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import refuse
+from varflow.init.gains import ONLY_WITH_MEMORY, without_memory
 from varflow.init.gains import gain as preserving_gain
-from varflow.init.initialization import ONLY_WITH_MEMORY, without_memory
 from varflow.init.inverse import corrected_gain
 from varflow.model.drives import Drive, currents
 from varflow.model.neurons import Neuron
@@ -53,7 +53,7 @@ def tabulated_gain(neuron: Neuron, alive: Any, survival_target: float, **sizes: 
     """
     table = _table()
     alike = (neuron.decay, neuron.reset, neuron.input_scale / neuron.threshold)
-    same = (table["alive"] == alive) & (survival_target == TARGET) & (neuron.synaptic_decay == 0)
+    same = (table["alive"] == alive) & (survival_target == TARGET) & (not neuron.filters)
     for name, value in zip(("decay", "reset", "input_scale"), alike, strict=True):
         same &= table[name] == value
     rows = table[same]

@@ -14,7 +14,7 @@ import numpy as np
 from varflow._checks import DomainError, choice, flag, integer, positive_number, probability, real_number
 from varflow.init.fills import check_floating, fan_of, normal_, uniform_
 from varflow.init.gains import gain as preserving_gain
-from varflow.init.initialization import steps_of
+from varflow.init.gains import steps_of
 from varflow.init.kept_alive import raised_gain
 from varflow.init.published.method import Method, Setting, Weights
 from varflow.model.as_neuron import neuron as as_neuron
