@@ -6,8 +6,8 @@ when it is asked for and holds nothing but operations, so that no result depends
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from varflow._checks import DomainError
@@ -35,6 +35,9 @@ class Node:
         Neurons of a Linear without its own.
     weights : str
         Nodes of one key that is not empty share their weights.
+    given : mapping of str to ndarray
+        Numbers that a simulation takes in place of random ones: ``weight`` and ``bias`` of weights, ``weight`` of recurrent
+        ones, and of neurons that differ the ``fractions`` below each, by threshold and by decay.
     """
 
     operation: Layer
@@ -42,6 +45,7 @@ class Node:
     name: str = ""
     width: int | None = None
     weights: str = ""
+    given: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def map(self, part: str) -> Map:
         """The map of its operation: of its class, or of its parent if the class has none at all; Uncovered without one."""

@@ -15,6 +15,7 @@ Pool          either, unchanged in kind   average or maximum over a window of a 
 Scale         either, unchanged in kind   multiplies by a number
 Sum, Product  either, unchanged in kind   joins several signals, weighted sum or product
 Concat        spikes or numbers           several signals side by side
+Filter        any, unchanged in kind      leaky integrators and delays over time
 ============  ==========================  ========================================================
 """
 
@@ -27,6 +28,7 @@ from typing import Any, ClassVar
 from varflow._checks import DomainError, choice, non_negative_number, probability, put, real_array, real_number, several
 from varflow._lazy import names_of
 from varflow.model.as_neuron import neuron as as_neuron
+from varflow.model.filters import Filter
 from varflow.model.merges import Concat, Product, Scale, Sum
 from varflow.model.neurons import Neuron
 from varflow.model.signals import Layer, Signal, Windows, area_of, extent, pair
@@ -301,4 +303,4 @@ class Pool(Layer):
 
 
 __all__ = names_of(globals())  # pyright: ignore[reportUnsupportedDunderAll]
-__all__ += ["Concat", "Conv", "Layer", "Linear", "Measured", "Product", "Scale", "Signal", "Sum", "Unknown"]
+__all__ += ["Concat", "Conv", "Filter", "Layer", "Linear", "Measured", "Product", "Scale", "Signal", "Sum", "Unknown"]

@@ -21,12 +21,25 @@ from varflow._checks import DomainError
 from varflow.model.coverage import MAPS, from_outside, wrong_return
 from varflow.model.drives import ConstantCurrents, Given, Inputs, SpikeTrains, White
 from varflow.model.graph import Node
-from varflow.model.layers import BatchNorm, Concat, Conv, LayerNorm, Linear, Measured, Pool, Product, RMSNorm, Spike, Sum
+from varflow.model.layers import (
+    BatchNorm,
+    Concat,
+    Conv,
+    Filter,
+    LayerNorm,
+    Linear,
+    Measured,
+    Pool,
+    Product,
+    RMSNorm,
+    Spike,
+    Sum,
+)
 from varflow.model.signals import Signal
 from varflow.model.sources import Source
 from varflow.simulation.neurons import Cells, respond
 from varflow.simulation.walk import ChunkWalk, Flow, added, scaled
-from varflow.simulation.weighted import received, recurrence
+from varflow.simulation.weighted import by_given, given_recurrence, received, recurrence
 
 
 def driven(drive: Any, flows: tuple[()], walk: ChunkWalk, node: Node) -> Flow:
@@ -63,6 +76,8 @@ def weighted(operation: Linear | Conv, flows: tuple[Flow], walk: ChunkWalk, node
     """``W x + b``, at every step also of an input that is constant in time."""
     (flow,) = flows
     shape = operation.after(Signal("spikes", flow.shape), width=node.width).shape
+    if node.given:
+        return Flow(by_given(operation, flow, node.given).expand(-1, -1, walk.steps, *shape))
     shared = bool(node.weights)
     currents = received(walk.draws_of(node), operation, flow, shape, walk.conditional and not shared, shared).values
     return Flow(currents.expand(-1, -1, walk.steps, *shape))
@@ -73,9 +88,11 @@ def fired(operation: Spike, flows: tuple[Flow], walk: ChunkWalk, node: Node) -> 
     (flow,) = flows
     networks, probes, steps = flow.values.shape[:3]
     neurons, delay = math.prod(flow.shape), operation.neuron.delay
-    cells = Cells.of([operation.neuron], flow.values.device).drawn(lambda: _fractions(flow.shape, walk))
+    cells = Cells.of([operation.neuron], flow.values.device).drawn(lambda: _fractions(flow.shape, walk, node))
     back = None
-    if operation.recurrent:
+    if "weight" in node.given:
+        back = given_recurrence(node.given["weight"], flow.values.device)
+    elif operation.recurrent:
         back = recurrence(walk.draws, operation, neurons, probes * steps, walk.conditional)
     currents = torch.empty((networks, probes, steps, neurons), dtype=torch.float64, device=flow.values.device)
     currents.view(flow.values.shape).copy_(flow.values)
@@ -86,9 +103,23 @@ def fired(operation: Spike, flows: tuple[Flow], walk: ChunkWalk, node: Node) -> 
     return Flow(spikes.view(flow.values.shape), 1.0)
 
 
-def _fractions(shape: tuple[int, ...], walk: ChunkWalk) -> Tensor:
-    """Fractions of neurons that differ; on a map, one for all positions of a channel."""
+def _fractions(shape: tuple[int, ...], walk: ChunkWalk, node: Node) -> Tensor:
+    """Fractions of neurons that differ, if not given; on a map, one for all positions of a channel."""
+    if "fractions" in node.given:
+        return torch.from_numpy(node.given["fractions"])[:, None].expand(-1, walk.streams.repeats, -1)
     return walk.neurons.fractions(shape[0]).repeat_interleave(math.prod(shape[1:]), -1)
+
+
+def filtered(layer: Filter, flows: Sequence[Flow], walk: ChunkWalk, node: Node) -> Flow:
+    """Leaky integrators one after the other, each from rest; then late."""
+    y = flows[0].real
+    y = y.expand(-1, -1, walk.steps, *y.shape[3:]).clone()
+    for decay in layer.decays:
+        for t in range(1, walk.steps):
+            y[:, :, t] += decay * y[:, :, t - 1]
+    late = torch.zeros_like(y)
+    late[:, :, layer.delay :] = layer.scale * y[:, :, : max(walk.steps - layer.delay, 0)]
+    return Flow(late)
 
 
 def summed(operation: Sum, flows: Sequence[Flow], *_: Any) -> Flow:
@@ -158,6 +189,7 @@ MAPS["simulate"] |= {
     Linear: weighted,
     Conv: weighted,
     Spike: fired,
+    Filter: filtered,
     Sum: summed,
     Product: multiplied,
     Concat: concatenated,

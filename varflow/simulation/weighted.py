@@ -17,8 +17,9 @@ factor needs only spikes before ``t``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -178,6 +179,23 @@ def _length(draws: Draws, wiring: Wiring, normals: Tensor, root: Tensor) -> Tens
     remaining = (wiring.fan_in - 1 - independent.sum(-1)).double()[:, None].expand(normals.shape[:2])
     squares = 2 * draws.gammas(remaining / 2) + (normals.square() * independent[:, None]).sum(-1)
     return squares.sqrt()[..., None]
+
+
+def by_given(layer: Linear | Conv, flow: Flow, given: Mapping[str, Any]) -> Tensor:
+    """``W x + b`` with the weights and biases of a node, shape (networks, probes, steps, …)."""
+    x = flow.real
+    weight, bias = (torch.from_numpy(given[name]).to(x.device) for name in ("weight", "bias"))
+    if isinstance(layer, Linear):
+        return functional.linear(x.flatten(3), weight, bias)
+    windows = layer.windows
+    maps = functional.conv2d(x.flatten(0, 2), weight, bias, windows.stride, windows.padding, windows.dilation, layer.groups)
+    return maps.unflatten(0, x.shape[:3])
+
+
+def given_recurrence(weight: Any, device: torch.device) -> Recurrence:
+    """A function from the spikes of a step to the currents of the next, by weights that are given."""
+    matrix = torch.from_numpy(weight).to(device)
+    return lambda spikes: functional.linear(spikes.double(), matrix)
 
 
 def recurrence(draws: Draws, layer: Spike, neurons: int, frames: int, conditional: bool) -> Recurrence:

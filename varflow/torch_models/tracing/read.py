@@ -21,12 +21,12 @@ from varflow.model.independence import independent
 from varflow.model.inner_weights import InnerWeights
 from varflow.model.layers import Conv, Linear, Pool, Product, Spike, Sum
 from varflow.model.neurons import Neuron
-from varflow.model.signals import Layer, Signal
+from varflow.model.signals import Layer, Signal, windows_of
 from varflow.model.sources import Fallback, Measured, Source, Unknown, numbers_of
 from varflow.results.audit import first_of
 from varflow.torch_models.tracing.origins import INPUT, Origin, Sender
 from varflow.torch_models.tracing.traced import Received, Trace, TracedLayer, by_step, neurons_of, some
-from varflow.torch_models.tracing.weights import Moments, why_not_covered, windows_of
+from varflow.torch_models.tracing.weights import Moments, why_not_covered
 
 LEAST_GAIN = 1e-12  # of weights that are all equal, which have none
 

@@ -1,0 +1,254 @@
+"""``read_nir``: the network of a file or graph of the neuromorphic intermediate representation, without any of its frameworks.
+
+Theory knows weights by their moments; simulation takes those of the file. What is not known is left out and named, and so is
+what it feeds; readouts, behind which nothing spikes, are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from graphlib import CycleError, TopologicalSorter
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import DomainError, integer, real_array
+from varflow.model import drives
+from varflow.model.graph import Graph, Node, sent_by
+from varflow.model.layers import Conv, Filter, Linear, Pool, Scale, Spike, Sum
+from varflow.model.network import Network
+from varflow.model.nir_file import Primitives, primitives_of
+from varflow.model.nir_neurons import Library, Unread, filter_of, library_of, neuron_of, one, rest_of
+from varflow.model.signals import Layer, Signal, windows_of
+from varflow.model.sources import Fallback, Source
+
+STEPS = 20
+LEAST_GAIN = 1e-12  # of weights that are all equal, which have none
+DENSE, CONVOLUTIONS, NEURONS = ("Affine", "Linear"), ("Conv1d", "Conv2d"), ("IF", "LIF", "CubaLIF", "Threshold")
+EXTENTS = ("stride", "padding", "dilation")
+OF_NEURONS = ("v_threshold", "threshold", "r", "tau", "tau_mem", "tau_syn", "v_leak", "v_reset", "w_in", "scale", "delay")
+
+
+def read_nir(
+    graph: Any, inputs: Any = None, *, steps: int | None = None, dt: float | None = None, library: str = "nir"
+) -> Network:
+    r"""The network of a NIR file or graph, as a library's importer would run it.
+
+    Theory takes the moments of the weights, ``gain = √n · std(w)`` and ``mean_gain = n · mean(w)`` with ``n`` the fan-in, and
+    mean and standard deviation of biases; :func:`varflow.simulate` runs the weights themselves, network ``r`` with input
+    ``r mod batch``, so that its spikes are those of the library.
+
+    Parameters
+    ----------
+    graph : str, Path or nir.NIRGraph
+    inputs : array or Drive, optional
+        Of shape (batch, …), constant in time, or (batch, steps, …), with the shape of the graph's input; or a drive of
+        ``vf.drives``. By default one input of ones.
+    steps : int, optional
+        By default as many as the inputs have, else 20.
+    dt : float, optional
+        Length of a step in seconds. By default the library's: 1e-4 for ``nir`` and ``snntorch``, 1e-3 for ``norse``.
+    library : str
+        ``nir`` (the format's equations by Euler steps), ``snntorch``, ``norse`` or ``sinabs``: what a step is.
+
+    Returns
+    -------
+    Network
+        A graph of nodes that prints as a table. ``.unknown`` names what is left out because it is not known.
+
+    Raises
+    ------
+    DomainError
+        For files and graphs that are malformed or too large (10⁴ nodes), numbers that are not finite, shapes that do not fit, a
+        step longer than a time constant, and if no layer of neurons is known.
+    MissingExtraError
+        For a file, without the packages ``nir`` and ``h5py``.
+
+    Notes
+    -----
+    **Assumes** in theory that weights are independent. **Accuracy**: spikes of snnTorch, Norse and sinabs are equal one by one
+    in the tests; docs/nir.md has rates of one file in each of them. Neurons that differ are a distribution over the layer, its
+    thresholds and decays independent. A cycle is known as weights from a layer to itself, whose spikes arrive a step later.
+    **Source**: ``pedersen2024``; the libraries' importers.
+
+    Examples
+    --------
+    >>> import nir, numpy as np, varflow as vf
+    >>> rng, one = np.random.default_rng(0), np.ones(50)
+    >>> neurons = nir.LIF(tau=1e-3 * one, r=10 * one, v_leak=0 * one, v_threshold=one)
+    >>> file = nir.NIRGraph.from_list(nir.Linear(rng.normal(size=(50, 8))), neurons)
+    >>> network = vf.read_nir(file, rng.random((4, 8)), steps=10)
+    >>> network.neurons
+    [Neuron(threshold=1, decay=0.9, reset='zero')]
+    """
+    convention, step = library_of(library, dt)
+    steps = None if steps is None else integer("steps", steps, minimum=1)
+    reader = _Reader(*primitives_of(graph), convention, step)
+    reader.read()
+    last = max((number for number, node in enumerate(reader.nodes) if node.operation.spikes), default=0)
+    nodes, unknown = reader.nodes[: last + 1], tuple(reader.words)
+    if not last:
+        raise DomainError("graph", "; ".join(unknown) or "NIRGraph", "leaves no layer of neurons that is known")
+    drive = inputs if isinstance(inputs, drives.Drive) else _drive(inputs, reader.shape, nodes, steps)
+    return Network(nodes=Graph(nodes, unknown), steps=steps or drive.steps or STEPS, drive=drive)
+
+
+def _drive(x: Any, shape: tuple[int, ...], nodes: list[Node], steps: int | None) -> drives.Drive:
+    """The drive of inputs with this shape."""
+    x, size = np.ones((1, *shape)) if x is None else real_array("inputs", x), math.prod(shape)
+    leading = next((axes for axes in (1, 2) if x.ndim > axes and math.prod(x.shape[axes:]) == size), 0)
+    if not leading or not x.size:
+        rule = f"must have shape (batch, …) or (batch, steps, …), with {' × '.join(map(str, shape))} numbers in each"
+        raise DomainError("inputs", f"array of shape {x.shape}", rule)
+    if nodes[0].operation.after().kind == "input":
+        return drives.inputs(x.reshape(*x.shape[:leading], *shape), None if x.any() else 1.0)
+    currents = x.reshape(len(x), -1, size)
+    return drives.given(currents if leading == 2 else currents.repeat(steps or STEPS, axis=1))
+
+
+@dataclass(slots=True, eq=False)
+class _Reader:
+    """Nodes made one after the other from the primitives."""
+
+    primitives: Primitives
+    start: str
+    library: Library
+    dt: float
+    nodes: list[Node] = field(default_factory=list)
+    sent: list[Signal] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
+    place: dict[str, int] = field(default_factory=dict)  # of each primitive's signal, if it is known
+    recurrent: dict[str, str] = field(default_factory=dict)  # weights from neurons to themselves, by neurons
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the input; the axis of a batch of one, which some libraries write, is left out."""
+        shape = self.primitives.values[self.start]["shape"]
+        if len(shape) in (2, 4) and shape[0] == 1 and "Conv1d" not in map(self.kind, self.readers(self.start)):
+            shape = shape[1:]
+        return (shape[0], 1, shape[1]) if len(shape) == 2 else tuple(shape)
+
+    def kind(self, name: str) -> str:
+        return self.primitives.values[name]["kind"]
+
+    def readers(self, name: str) -> list[str]:
+        return [reader for reader, sources in self.primitives.received.items() if name in sources]
+
+    def read(self) -> None:
+        """Read all primitives, each after those that it receives."""
+        received = self.primitives.received
+        for name in [name for name in received if self.kind(name) in DENSE]:
+            self._take_out_recurrent(name, received)
+        on_neurons = {*NEURONS} & {*map(self.kind, self.readers(self.start))}
+        self.place[self.start] = self._add(Source(Signal("currents" if on_neurons else "input", self.shape)), name="drive")
+        for name in self._order(received):
+            try:
+                if name != self.start and received[name] and self.place.keys() >= {*received[name]}:
+                    self.place[name] = self._read(name, self.primitives.values[name], *map(self.place.get, received[name]))
+            except Unread as error:
+                self.words.append(f"{name}: {self.kind(name)}, {error}")
+            except (KeyError, IndexError, TypeError, ValueError) as error:
+                if isinstance(error, DomainError) and error.argument != "layers":
+                    raise
+                raise DomainError("graph", name, f"is malformed ({type(error).__name__}: {error})") from error
+
+    def _take_out_recurrent(self, name: str, received: dict[str, list[str]]) -> None:
+        """Take weights from neurons to themselves out of the graph; their bias becomes that of the weights before."""
+        if received[name] != self.readers(name) or not any(self.kind(source) in NEURONS for source in received[name]):
+            return
+        (neurons,) = received.pop(name)
+        received[neurons].remove(name)
+        self.recurrent[neurons] = name
+        if np.any(bias := self.primitives.values[name].get("bias", 0.0)):
+            before = self.primitives.values[received[neurons][0]]
+            if len(received[neurons]) > 1 or before["kind"] not in (*DENSE, *CONVOLUTIONS):
+                self.words.append(f"{name}: its bias, known behind other weights only")
+            before["bias"] = before.get("bias", 0.0) + bias
+
+    def _order(self, received: dict[str, list[str]]) -> list[str]:
+        """Names in order of execution; cycles receive nothing."""
+        while True:
+            try:
+                return list(TopologicalSorter(received).static_order())
+            except CycleError as error:
+                words = f"a cycle through {', '.join(dict.fromkeys(error.args[1]))}"
+                self.words.append(f"{words:.100}: known are weights from a layer of neurons to itself")
+                received.update({name: [] for name in error.args[1]})
+
+    def _add(self, operation: Layer, *sources: int, name: str, **given: Any) -> int:
+        """The number of a new node."""
+        node = Node(operation, sources, name, given=given)
+        self.sent.append(sent_by(node, [self.sent[source] for source in sources], [self.nodes[source] for source in sources]))
+        self.nodes.append(node)
+        return len(self.nodes) - 1
+
+    def _read(self, name: str, values: dict[str, Any], source: Any, *more: Any) -> int:
+        """The number of the node of a primitive's signal."""
+        if more:
+            source = self._add(Sum((1.0,) * (1 + len(more))), source, *more, name=f"into {name}")
+        kind, signal, library = values["kind"], self.sent[source], self.library
+        if wrong := [key for key in OF_NEURONS if np.size(values.get(key, 0.0)) not in (1, signal.size)]:
+            raise DomainError("graph", f"{name}.{wrong[0]} of shape {np.shape(values[wrong[0]])}", f"receives {signal}")
+        if kind in (*DENSE, *CONVOLUTIONS):
+            return self._weights(name, values, source)
+        if kind in NEURONS:
+            return self._neurons(name, values, source)
+        if kind in ("LI", "CubaLI", "I"):
+            decay, scale, synapse = (one(kind, each) for each in filter_of(values, library, self.dt))
+            filtered = self._add(Filter((synapse, decay) if synapse else (decay,), scale), source, name=name)
+            return self._shifted(filtered, one("v_leak", rest_of(values, library)), name)
+        if kind in ("SumPool2d", "AvgPool2d"):
+            size, *others = (
+                tuple(np.resize(values[key], 2).astype(int).tolist()) for key in ("kernel_size", "stride", "padding")
+            )
+            pooled = self._add(Pool("average", size, *others), source, name=name)
+            return pooled if kind == "AvgPool2d" else self._add(Scale(math.prod(size)), pooled, name=f"{name}.sum")
+        if kind == "Delay":
+            return self._add(Filter(delay=round(one("delay", values["delay"]) / self.dt)), source, name=name)
+        if kind == "Scale" and np.ptp(values["scale"]) == 0 and signal.kind != "input":
+            return self._add(Scale(values["scale"].flat[0]), source, name=name)
+        if kind == "Scale":  # part of the weights that come next
+            for reader in self.readers(name):
+                if self.kind(reader) not in DENSE or self.primitives.received[reader] != [name]:
+                    raise Unread("which differs between neurons, before dense weights only")
+                self.primitives.values[reader]["weight"] *= values["scale"].ravel()
+        elif kind not in ("Input", "Output", "Flatten"):
+            raise Unread("which is not known")
+        elif len(signal.shape) > 1 and (values.get("start_dim", 0), values.get("end_dim", -1)) not in ((0, -1), (0, 2)):
+            raise Unread("which leaves some axes")
+        return source  # weights take maps as they are
+
+    def _weights(self, name: str, values: dict[str, Any], source: int) -> int:
+        """Weights, with the mean of their biases behind them."""
+        weight, signal = values["weight"], self.sent[source]
+        if values["kind"] in DENSE:
+            operation, fits = Linear(len(weight), gain=1.0), (signal.size,) == weight.shape[1:]
+        else:
+            axes = {key: each if isinstance(each := values[key], str) else np.resize(each, weight.ndim - 2) for key in EXTENTS}
+            windows = windows_of(SimpleNamespace(kernel_size=weight.shape[2:], **axes))
+            operation = Conv(len(weight), gain=1.0, groups=int(values["groups"]), **windows)
+            fits = signal.shape[0] == weight.shape[1] * operation.groups
+            weight = weight.reshape(*weight.shape[:2], *windows["kernel"])
+        if not fits:
+            raise DomainError("graph", f"{name}: weights of shape {weight.shape}", f"receives {signal}")
+        bias = np.broadcast_to(values.get("bias", 0.0), len(weight))
+        n, mean = weight[0].size, float(bias.mean())
+        moments = {"gain": max(math.sqrt(n) * weight.std(), LEAST_GAIN), "mean_gain": n * weight.mean(), "bias_std": bias.std()}
+        if signal.kind == "currents":
+            source = self._add(Fallback(), source, name=f"into {name}")
+        number = self._add(replace(operation, **moments), source, name=name, weight=weight, bias=bias - mean)
+        return self._shifted(number, mean, name)
+
+    def _shifted(self, source: int, constant: float, name: str) -> int:
+        return self._add(Sum((1.0,), constant), source, name=f"{name}.bias") if constant else source
+
+    def _neurons(self, name: str, values: dict[str, Any], source: int) -> int:
+        """A layer of neurons, with its recurrent weights."""
+        size, recurrent = self.sent[source].size, dict[str, float]()
+        neuron, given = neuron_of(values, self.library, self.dt)
+        if name in self.recurrent:
+            weight = given["weight"] = self.primitives.values[self.recurrent[name]]["weight"].reshape(size, size)
+            recurrent = {"recurrent_gain": math.sqrt(size) * weight.std(), "recurrent_mean_gain": size * weight.mean()}
+        return self._add(Spike(neuron, **recurrent), source, name=name, **given)
