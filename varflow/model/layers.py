@@ -28,8 +28,7 @@ from typing import Any, ClassVar
 from varflow._checks import DomainError, choice, non_negative_number, probability, put, real_array, real_number, several
 from varflow._lazy import names_of
 from varflow.model.as_neuron import neuron as as_neuron
-from varflow.model.filters import Filter
-from varflow.model.merges import Concat, Product, Scale, Sum
+from varflow.model.merges import Concat, Filter, Product, Scale, Sum
 from varflow.model.neurons import Neuron
 from varflow.model.signals import Layer, Signal, Windows, area_of, extent, pair
 from varflow.model.sources import Measured, Unknown

@@ -7,7 +7,7 @@ what it feeds; readouts, behind which nothing spikes, are left out.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from types import SimpleNamespace
 from typing import Any
@@ -16,12 +16,13 @@ import numpy as np
 
 from varflow._checks import DomainError, integer, real_array
 from varflow.model import drives
-from varflow.model.graph import Graph, Node, sent_by
+from varflow.model.build import Builder
+from varflow.model.graph import Graph
 from varflow.model.layers import Conv, Filter, Linear, Pool, Scale, Spike, Sum
 from varflow.model.network import Network
 from varflow.model.nir_file import Primitives, primitives_of
-from varflow.model.nir_neurons import Library, Unread, filter_of, library_of, neuron_of, one, rest_of
-from varflow.model.signals import Layer, Signal, windows_of
+from varflow.model.nir_neurons import STATEFUL, Library, Unread, filter_of, library_of, neuron_of, one, rest_of
+from varflow.model.signals import Signal, windows_of
 from varflow.model.sources import Fallback, Source
 
 STEPS = 20
@@ -83,137 +84,106 @@ def read_nir(
     >>> network.neurons
     [Neuron(threshold=1, decay=0.9, reset='zero')]
     """
-    convention, step = library_of(library, dt)
+    reader = _Reader(primitives_of(graph), *library_of(library, dt))
     steps = None if steps is None else integer("steps", steps, minimum=1)
-    reader = _Reader(*primitives_of(graph), convention, step)
-    reader.read()
-    last = max((number for number, node in enumerate(reader.nodes) if node.operation.spikes), default=0)
-    nodes, unknown = reader.nodes[: last + 1], tuple(reader.words)
+    last = max(number for number, node in enumerate(reader.nodes) if node.operation.spikes or not number)
+    nodes = Graph(reader.nodes[: last + 1], reader.unknown)
     if not last:
-        raise DomainError("graph", "; ".join(unknown) or "NIRGraph", "leaves no layer of neurons that is known")
-    drive = inputs if isinstance(inputs, drives.Drive) else _drive(inputs, reader.shape, nodes, steps)
-    return Network(nodes=Graph(nodes, unknown), steps=steps or drive.steps or STEPS, drive=drive)
+        raise DomainError("graph", "; ".join(nodes.unknown) or "NIRGraph", "leaves no layer of neurons that is known")
+    drive = inputs if isinstance(inputs, drives.Drive) else _drive(inputs, reader.sent[0], steps)
+    return Network(nodes=nodes, steps=steps or drive.steps or STEPS, drive=drive)
 
 
-def _drive(x: Any, shape: tuple[int, ...], nodes: list[Node], steps: int | None) -> drives.Drive:
-    """The drive of inputs with this shape."""
-    x, size = np.ones((1, *shape)) if x is None else real_array("inputs", x), math.prod(shape)
-    leading = next((axes for axes in (1, 2) if x.ndim > axes and math.prod(x.shape[axes:]) == size), 0)
+def _drive(x: Any, signal: Signal, steps: int | None) -> drives.Drive:
+    """The drive of inputs that are this signal."""
+    x = np.ones((1, *signal.shape)) if x is None else real_array("inputs", x)
+    leading = next((axes for axes in (1, 2) if x.ndim > axes and math.prod(x.shape[axes:]) == signal.size), 0)
     if not leading or not x.size:
-        rule = f"must have shape (batch, …) or (batch, steps, …), with {' × '.join(map(str, shape))} numbers in each"
+        rule = f"must have shape (batch, …) or (batch, steps, …), with {' × '.join(map(str, signal.shape))} numbers in each"
         raise DomainError("inputs", f"array of shape {x.shape}", rule)
-    if nodes[0].operation.after().kind == "input":
-        return drives.inputs(x.reshape(*x.shape[:leading], *shape), None if x.any() else 1.0)
-    currents = x.reshape(len(x), -1, size)
-    return drives.given(currents if leading == 2 else currents.repeat(steps or STEPS, axis=1))
+    if signal.kind == "input":
+        return drives.inputs(x.reshape(*x.shape[:leading], *signal.shape), None if x.any() else 1.0)
+    return drives.given(x.reshape(len(x), -1, signal.size).repeat(1 if leading == 2 else steps or STEPS, axis=1))
 
 
-@dataclass(slots=True, eq=False)
-class _Reader:
-    """Nodes made one after the other from the primitives."""
+class _Reader(Builder):
+    """Nodes made one after the other from the primitives, each after those that it receives."""
 
-    primitives: Primitives
-    start: str
-    library: Library
-    dt: float
-    nodes: list[Node] = field(default_factory=list)
-    sent: list[Signal] = field(default_factory=list)
-    words: list[str] = field(default_factory=list)
-    place: dict[str, int] = field(default_factory=dict)  # of each primitive's signal, if it is known
-    recurrent: dict[str, str] = field(default_factory=dict)  # weights from neurons to themselves, by neurons
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the input; the axis of a batch of one, which some libraries write, is left out."""
-        shape = self.primitives.values[self.start]["shape"]
-        if len(shape) in (2, 4) and shape[0] == 1 and "Conv1d" not in map(self.kind, self.readers(self.start)):
+    def __init__(self, primitives: Primitives, library: Library, dt: float):
+        self.primitives, self.library, self.dt, self.unknown = primitives, library, dt, list[str]()
+        values, received, start = primitives.values, primitives.received, primitives.start
+        kinds = {primitives.kind(name) for name in primitives.readers[start]}
+        shape = tuple(values[start]["shape"])
+        if len(shape) in (2, 4) and shape[0] == 1 and "Conv1d" not in kinds:  # a batch of one, which some libraries write
             shape = shape[1:]
-        return (shape[0], 1, shape[1]) if len(shape) == 2 else tuple(shape)
-
-    def kind(self, name: str) -> str:
-        return self.primitives.values[name]["kind"]
-
-    def readers(self, name: str) -> list[str]:
-        return [reader for reader, sources in self.primitives.received.items() if name in sources]
-
-    def read(self) -> None:
-        """Read all primitives, each after those that it receives."""
-        received = self.primitives.received
-        for name in [name for name in received if self.kind(name) in DENSE]:
-            self._take_out_recurrent(name, received)
-        on_neurons = {*NEURONS} & {*map(self.kind, self.readers(self.start))}
-        self.place[self.start] = self._add(Source(Signal("currents" if on_neurons else "input", self.shape)), name="drive")
-        for name in self._order(received):
+        shape = (shape[0], 1, shape[1]) if len(shape) == 2 else shape
+        super().__init__(Source(Signal("currents" if kinds & {*NEURONS} else "input", shape)))
+        self.place, self.recurrent = {start: 0}, dict(filter(None, map(self._taken_out, values)))
+        try:
+            order = list(TopologicalSorter(received).static_order())
+        except CycleError as error:
+            cycle = f"cycle through {' → '.join(error.args[1])}"
+            raise DomainError("graph", f"{cycle:.100}", "is not known: only weights from neurons to themselves are") from None
+        for name in order:
             try:
-                if name != self.start and received[name] and self.place.keys() >= {*received[name]}:
-                    self.place[name] = self._read(name, self.primitives.values[name], *map(self.place.get, received[name]))
+                if received[name] and self.place.keys() >= {*received[name]}:
+                    self.place[name] = self._read(name, values[name], *(self.place[source] for source in received[name]))
             except Unread as error:
-                self.words.append(f"{name}: {self.kind(name)}, {error}")
-            except (KeyError, IndexError, TypeError, ValueError) as error:
-                if isinstance(error, DomainError) and error.argument != "layers":
-                    raise
+                self.unknown.append(f"{name}: {primitives.kind(name)}, {error}")
+            except DomainError:
+                raise
+            except (LookupError, TypeError, ValueError) as error:
                 raise DomainError("graph", name, f"is malformed ({type(error).__name__}: {error})") from error
 
-    def _take_out_recurrent(self, name: str, received: dict[str, list[str]]) -> None:
-        """Take weights from neurons to themselves out of the graph; their bias becomes that of the weights before."""
-        if received[name] != self.readers(name) or not any(self.kind(source) in NEURONS for source in received[name]):
-            return
-        (neurons,) = received.pop(name)
-        received[neurons].remove(name)
-        self.recurrent[neurons] = name
-        if np.any(bias := self.primitives.values[name].get("bias", 0.0)):
-            before = self.primitives.values[received[neurons][0]]
-            if len(received[neurons]) > 1 or before["kind"] not in (*DENSE, *CONVOLUTIONS):
-                self.words.append(f"{name}: its bias, known behind other weights only")
-            before["bias"] = before.get("bias", 0.0) + bias
+    def _taken_out(self, name: str) -> tuple[str, dict[str, Any]] | None:
+        """Neurons and the weights from them to themselves, taken out of the graph; the bias becomes that of weights before."""
+        values, received, (source, *more) = (
+            self.primitives.values,
+            self.primitives.received,
+            [*self.primitives.received[name], ""],
+        )
+        if values[name]["kind"] not in DENSE or self.primitives.readers[name] != [source] or len(more) > 1:
+            return None
+        received[source].remove(name)
+        del received[name]
+        if np.any(bias := values[name].get("bias", 0.0)):
+            (before,) = received[source]
+            if values[before]["kind"] not in (*DENSE, *CONVOLUTIONS):
+                raise DomainError("graph", f"{name}.bias", "of recurrent weights is known behind other weights only")
+            values[before]["bias"] = values[before].get("bias", 0.0) + bias
+        return source, values[name]
 
-    def _order(self, received: dict[str, list[str]]) -> list[str]:
-        """Names in order of execution; cycles receive nothing."""
-        while True:
-            try:
-                return list(TopologicalSorter(received).static_order())
-            except CycleError as error:
-                words = f"a cycle through {', '.join(dict.fromkeys(error.args[1]))}"
-                self.words.append(f"{words:.100}: known are weights from a layer of neurons to itself")
-                received.update({name: [] for name in error.args[1]})
-
-    def _add(self, operation: Layer, *sources: int, name: str, **given: Any) -> int:
-        """The number of a new node."""
-        node = Node(operation, sources, name, given=given)
-        self.sent.append(sent_by(node, [self.sent[source] for source in sources], [self.nodes[source] for source in sources]))
-        self.nodes.append(node)
-        return len(self.nodes) - 1
-
-    def _read(self, name: str, values: dict[str, Any], source: Any, *more: Any) -> int:
+    def _read(self, name: str, values: dict[str, Any], source: int, *more: int) -> int:
         """The number of the node of a primitive's signal."""
-        if more:
-            source = self._add(Sum((1.0,) * (1 + len(more))), source, *more, name=f"into {name}")
+        source = self.add(Sum((1.0,) * (1 + len(more))), source, *more, name=f"into {name}") if more else source
         kind, signal, library = values["kind"], self.sent[source], self.library
         if wrong := [key for key in OF_NEURONS if np.size(values.get(key, 0.0)) not in (1, signal.size)]:
             raise DomainError("graph", f"{name}.{wrong[0]} of shape {np.shape(values[wrong[0]])}", f"receives {signal}")
+        if kind in STATEFUL and kind not in library.takes:
+            raise Unread(f"which {library.name} does not import")
         if kind in (*DENSE, *CONVOLUTIONS):
             return self._weights(name, values, source)
         if kind in NEURONS:
             return self._neurons(name, values, source)
         if kind in ("LI", "CubaLI", "I"):
             decay, scale, synapse = (one(kind, each) for each in filter_of(values, library, self.dt))
-            filtered = self._add(Filter((synapse, decay) if synapse else (decay,), scale), source, name=name)
+            filtered = self.add(Filter((synapse, decay) if synapse else (decay,), scale), source, name=name)
             return self._shifted(filtered, one("v_leak", rest_of(values, library)), name)
         if kind in ("SumPool2d", "AvgPool2d"):
             size, *others = (
                 tuple(np.resize(values[key], 2).astype(int).tolist()) for key in ("kernel_size", "stride", "padding")
             )
-            pooled = self._add(Pool("average", size, *others), source, name=name)
-            return pooled if kind == "AvgPool2d" else self._add(Scale(math.prod(size)), pooled, name=f"{name}.sum")
+            pooled = self.add(Pool("average", size, *others), source, name=name)
+            return pooled if kind == "AvgPool2d" else self.add(Scale(math.prod(size)), pooled, name=f"{name}.sum")
         if kind == "Delay":
-            return self._add(Filter(delay=round(one("delay", values["delay"]) / self.dt)), source, name=name)
+            return self.add(Filter(delay=round(one("delay", values["delay"]) / self.dt)), source, name=name)
         if kind == "Scale" and np.ptp(values["scale"]) == 0 and signal.kind != "input":
-            return self._add(Scale(values["scale"].flat[0]), source, name=name)
+            return self.add(Scale(values["scale"].flat[0]), source, name=name)
         if kind == "Scale":  # part of the weights that come next
-            for reader in self.readers(name):
-                if self.kind(reader) not in DENSE or self.primitives.received[reader] != [name]:
+            for reader in self.primitives.readers[name]:
+                if self.primitives.kind(reader) not in DENSE or self.primitives.received[reader] != [name]:
                     raise Unread("which differs between neurons, before dense weights only")
-                self.primitives.values[reader]["weight"] *= values["scale"].ravel()
+                self.primitives.values[reader]["weight"] = self.primitives.values[reader]["weight"] * values["scale"].ravel()
         elif kind not in ("Input", "Output", "Flatten"):
             raise Unread("which is not known")
         elif len(signal.shape) > 1 and (values.get("start_dim", 0), values.get("end_dim", -1)) not in ((0, -1), (0, 2)):
@@ -236,19 +206,17 @@ class _Reader:
         bias = np.broadcast_to(values.get("bias", 0.0), len(weight))
         n, mean = weight[0].size, float(bias.mean())
         moments = {"gain": max(math.sqrt(n) * weight.std(), LEAST_GAIN), "mean_gain": n * weight.mean(), "bias_std": bias.std()}
-        if signal.kind == "currents":
-            source = self._add(Fallback(), source, name=f"into {name}")
-        number = self._add(replace(operation, **moments), source, name=name, weight=weight, bias=bias - mean)
+        source = self.add(Fallback(), source, name=f"into {name}") if signal.kind == "currents" else source
+        number = self.add(replace(operation, **moments), source, name=name, weight=weight, bias=bias - mean)
         return self._shifted(number, mean, name)
 
     def _shifted(self, source: int, constant: float, name: str) -> int:
-        return self._add(Sum((1.0,), constant), source, name=f"{name}.bias") if constant else source
+        return self.add(Sum((1.0,), constant), source, name=f"{name}.bias") if constant else source
 
     def _neurons(self, name: str, values: dict[str, Any], source: int) -> int:
         """A layer of neurons, with its recurrent weights."""
-        size, recurrent = self.sent[source].size, dict[str, float]()
-        neuron, given = neuron_of(values, self.library, self.dt)
+        (neuron, given), size, recurrent = neuron_of(values, self.library, self.dt), self.sent[source].size, dict[str, float]()
         if name in self.recurrent:
-            weight = given["weight"] = self.primitives.values[self.recurrent[name]]["weight"].reshape(size, size)
+            weight = given["weight"] = self.recurrent[name]["weight"].reshape(size, size)
             recurrent = {"recurrent_gain": math.sqrt(size) * weight.std(), "recurrent_mean_gain": size * weight.mean()}
-        return self._add(Spike(neuron, **recurrent), source, name=name, **given)
+        return self.add(Spike(neuron, **recurrent), source, name=name, **given)

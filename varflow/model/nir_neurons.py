@@ -1,6 +1,6 @@
 r"""Neurons of NIR as each library's importer steps them.
 
-The format states equations in continuous time; a step ``dt`` makes them ``H' = β H + λ I``, ``H`` being the potential above rest.
+The format states equations in continuous time; a step ``dt`` makes them ``H' = β H + λ I``, with ``H`` above rest.
 
 =========  =======================  ===============  ======================  ====================  ==================
 library    LIF: β                   LIF: λ           after a spike           spike                 primitives
@@ -33,7 +33,7 @@ class Unread(Exception):
 
 
 class Library(NamedTuple):
-    """Conventions of an importer: the primitives with a state that it takes, and its step in seconds, if ``own`` for all files."""
+    """Conventions of an importer: primitives with a state that it takes, its step in seconds, and if that is its ``own`` always."""
 
     name: str
     takes: tuple[str, ...]
@@ -47,6 +47,7 @@ LIBRARIES = {
     "norse": Library("norse", ("IF", "LIF", "CubaLIF"), 1e-3),
     "sinabs": Library("sinabs", ("IF", "LIF", "LI"), 1.0, own=True),
 }
+STATEFUL = LIBRARIES["nir"].takes
 
 
 def library_of(name: Any, dt: Any) -> tuple[Library, float]:

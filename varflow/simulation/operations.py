@@ -39,7 +39,7 @@ from varflow.model.signals import Signal
 from varflow.model.sources import Source
 from varflow.simulation.neurons import Cells, respond
 from varflow.simulation.walk import ChunkWalk, Flow, added, scaled
-from varflow.simulation.weighted import by_given, given_recurrence, received, recurrence
+from varflow.simulation.weighted import given_recurrence, received, recurrence
 
 
 def driven(drive: Any, flows: tuple[()], walk: ChunkWalk, node: Node) -> Flow:
@@ -76,10 +76,9 @@ def weighted(operation: Linear | Conv, flows: tuple[Flow], walk: ChunkWalk, node
     """``W x + b``, at every step also of an input that is constant in time."""
     (flow,) = flows
     shape = operation.after(Signal("spikes", flow.shape), width=node.width).shape
-    if node.given:
-        return Flow(by_given(operation, flow, node.given).expand(-1, -1, walk.steps, *shape))
     shared = bool(node.weights)
-    currents = received(walk.draws_of(node), operation, flow, shape, walk.conditional and not shared, shared).values
+    conditional = walk.conditional and not shared
+    currents = received(walk.draws_of(node), operation, flow, shape, conditional, shared, node.given).values
     return Flow(currents.expand(-1, -1, walk.steps, *shape))
 
 
@@ -91,7 +90,7 @@ def fired(operation: Spike, flows: tuple[Flow], walk: ChunkWalk, node: Node) -> 
     cells = Cells.of([operation.neuron], flow.values.device).drawn(lambda: _fractions(flow.shape, walk, node))
     back = None
     if "weight" in node.given:
-        back = given_recurrence(node.given["weight"], flow.values.device)
+        back = given_recurrence(torch.from_numpy(node.given["weight"]), flow.values.device)
     elif operation.recurrent:
         back = recurrence(walk.draws, operation, neurons, probes * steps, walk.conditional)
     currents = torch.empty((networks, probes, steps, neurons), dtype=torch.float64, device=flow.values.device)
@@ -110,16 +109,20 @@ def _fractions(shape: tuple[int, ...], walk: ChunkWalk, node: Node) -> Tensor:
     return walk.neurons.fractions(shape[0]).repeat_interleave(math.prod(shape[1:]), -1)
 
 
-def filtered(layer: Filter, flows: Sequence[Flow], walk: ChunkWalk, node: Node) -> Flow:
-    """Leaky integrators one after the other, each from rest; then late."""
-    y = flows[0].real
-    y = y.expand(-1, -1, walk.steps, *y.shape[3:]).clone()
+def response(layer: Filter, steps: int) -> Tensor:
+    """What a filter makes of a single 1 at each step, shape (steps, steps)."""
+    after = torch.eye(steps, dtype=torch.float64).roll(layer.delay, 0).tril(-layer.delay)
     for decay in layer.decays:
-        for t in range(1, walk.steps):
-            y[:, :, t] += decay * y[:, :, t - 1]
-    late = torch.zeros_like(y)
-    late[:, :, layer.delay :] = layer.scale * y[:, :, : max(walk.steps - layer.delay, 0)]
-    return Flow(late)
+        for t in range(1, steps):
+            after[t] += decay * after[t - 1]
+    return layer.scale * after
+
+
+def filtered(layer: Filter, flows: Sequence[Flow], walk: ChunkWalk, node: Node) -> Flow:
+    """Leaky integrators one after the other, from rest, and late."""
+    x = flows[0].real
+    x = x.expand(-1, -1, walk.steps, *x.shape[3:])
+    return Flow(torch.einsum("ts,nps...->npt...", response(layer, walk.steps).to(x.device), x))
 
 
 def summed(operation: Sum, flows: Sequence[Flow], *_: Any) -> Flow:

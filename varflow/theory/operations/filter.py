@@ -7,7 +7,7 @@ from functools import reduce
 import numpy as np
 
 from varflow.model.coverage import enter
-from varflow.model.filters import Filter
+from varflow.model.layers import Filter
 from varflow.theory.operations.merge import settled
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.responses.filters import exponential_filter
