@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, VarflowError, real_array, require
+from varflow._checks import DomainError, real_array, require
 from varflow._memory import room
 
 MOST_NODES, DEEPEST = 10_000, 20  # nodes, and subgraphs within each other
@@ -35,7 +35,7 @@ class Primitives:
     def __init__(self, graph: Any):
         self.values: dict[str, dict[str, Any]] = {}
         self.received, self.readers = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
-        self.start = self._add(graph)[0]
+        self.start = self._add(_read(Path(graph)) if isinstance(graph, (str, Path)) else graph)[0]
 
     def _add(self, graph: Any, prefix: str = "", depth: int = 0) -> tuple[str, str]:
         """Add those of a graph; the names of its input and output."""
@@ -58,23 +58,6 @@ class Primitives:
             self.received[ends[target][0]].append(ends[source][1])
             self.readers[ends[source][1]].append(ends[target][0])
         return ends[doors[0][0]][0], ends[doors[1][0]][1] if doors[1] else ""
-
-    def kind(self, name: str) -> str:
-        return self.values[name]["kind"]
-
-
-def primitives_of(graph: Any) -> Primitives:
-    """The primitives of a ``nir.NIRGraph`` or of a file; DomainError in one line if there are none to be had."""
-    shown = str(graph) if isinstance(graph, (str, Path)) else type(graph).__name__
-    if shown != "NIRGraph" and not isinstance(graph, (str, Path)):
-        raise DomainError("graph", graph, "must be a nir.NIRGraph, or the path of a file with one")
-    try:
-        return Primitives(_read(Path(graph)) if isinstance(graph, (str, Path)) else graph)
-    except VarflowError:
-        raise
-    except Exception as error:  # whatever h5py and nir raise
-        reason = f"{type(error).__name__}: {' '.join(str(error).split()):.200}"
-        raise DomainError("graph", shown, f"is no NIR graph that can be read ({reason})") from error
 
 
 def _read(path: Path) -> Any:

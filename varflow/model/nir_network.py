@@ -8,28 +8,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from graphlib import CycleError, TopologicalSorter
+from graphlib import TopologicalSorter
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, integer, real_array
+from varflow._checks import DomainError, VarflowError, integer, real_array
 from varflow.model import drives
 from varflow.model.build import Builder
 from varflow.model.graph import Graph
 from varflow.model.layers import Conv, Filter, Linear, Pool, Scale, Spike, Sum
 from varflow.model.network import Network
-from varflow.model.nir_file import Primitives, primitives_of
-from varflow.model.nir_neurons import STATEFUL, Library, Unread, filter_of, library_of, neuron_of, one, rest_of
+from varflow.model.nir_file import Primitives
+from varflow.model.nir_neurons import INTEGRATORS, NEURONS, TAKES, Unread, filter_of, neuron_of, one, step_of
 from varflow.model.signals import Signal, windows_of
 from varflow.model.sources import Fallback, Source
 
 STEPS = 20
 LEAST_GAIN = 1e-12  # of weights that are all equal, which have none
-DENSE, CONVOLUTIONS, NEURONS = ("Affine", "Linear"), ("Conv1d", "Conv2d"), ("IF", "LIF", "CubaLIF", "Threshold")
-EXTENTS = ("stride", "padding", "dilation")
-OF_NEURONS = ("v_threshold", "threshold", "r", "tau", "tau_mem", "tau_syn", "v_leak", "v_reset", "w_in", "scale", "delay")
+DENSE, WEIGHTS = ("Affine", "Linear"), ("Affine", "Linear", "Conv1d", "Conv2d")
 
 
 def read_nir(
@@ -84,13 +83,22 @@ def read_nir(
     >>> network.neurons
     [Neuron(threshold=1, decay=0.9, reset='zero')]
     """
-    reader = _Reader(primitives_of(graph), *library_of(library, dt))
-    steps = None if steps is None else integer("steps", steps, minimum=1)
+    step, steps = step_of(library, dt), None if steps is None else integer("steps", steps, minimum=1)
+    shown = str(graph) if isinstance(graph, (str, Path)) else type(graph).__name__
+    if shown != "NIRGraph" and not isinstance(graph, (str, Path)):
+        raise DomainError("graph", graph, "must be a nir.NIRGraph, or the path of a file with one")
+    try:
+        reader = _Reader(Primitives(graph), library, step)
+    except VarflowError:
+        raise
+    except Exception as error:  # whatever h5py, nir and numpy raise
+        reason = f"{type(error).__name__}: {' '.join(str(error).split()):.200}"
+        raise DomainError("graph", shown, f"is no NIR graph that can be read ({reason})") from error
     last = max(number for number, node in enumerate(reader.nodes) if node.operation.spikes or not number)
-    nodes = Graph(reader.nodes[: last + 1], reader.unknown)
     if not last:
-        raise DomainError("graph", "; ".join(nodes.unknown) or "NIRGraph", "leaves no layer of neurons that is known")
+        raise DomainError("graph", shown, f"leaves no layer of neurons that is known: {'; '.join(reader.unknown)}")
     drive = inputs if isinstance(inputs, drives.Drive) else _drive(inputs, reader.sent[0], steps)
+    nodes = Graph(reader.nodes[: last + 1], reader.unknown)
     return Network(nodes=nodes, steps=steps or drive.steps or STEPS, drive=drive)
 
 
@@ -109,81 +117,67 @@ def _drive(x: Any, signal: Signal, steps: int | None) -> drives.Drive:
 class _Reader(Builder):
     """Nodes made one after the other from the primitives, each after those that it receives."""
 
-    def __init__(self, primitives: Primitives, library: Library, dt: float):
-        self.primitives, self.library, self.dt, self.unknown = primitives, library, dt, list[str]()
-        values, received, start = primitives.values, primitives.received, primitives.start
-        kinds = {primitives.kind(name) for name in primitives.readers[start]}
-        shape = tuple(values[start]["shape"])
+    def __init__(self, primitives: Primitives, library: str, dt: float):
+        self.values, self.received, self.readers = primitives.values, primitives.received, primitives.readers
+        self.library, self.dt, self.unknown, start = library, dt, list[str](), primitives.start
+        kinds, shape = {self.values[name]["kind"] for name in self.readers[start]}, self.values[start]["shape"]
         if len(shape) in (2, 4) and shape[0] == 1 and "Conv1d" not in kinds:  # a batch of one, which some libraries write
             shape = shape[1:]
-        shape = (shape[0], 1, shape[1]) if len(shape) == 2 else shape
+        shape = (shape[0], 1, shape[1]) if len(shape) == 2 else tuple(shape)
         super().__init__(Source(Signal("currents" if kinds & {*NEURONS} else "input", shape)))
-        self.place, self.recurrent = {start: 0}, dict(filter(None, map(self._taken_out, values)))
-        try:
-            order = list(TopologicalSorter(received).static_order())
-        except CycleError as error:
-            cycle = f"cycle through {' → '.join(error.args[1])}"
-            raise DomainError("graph", f"{cycle:.100}", "is not known: only weights from neurons to themselves are") from None
-        for name in order:
+        self.place, self.recurrent = {start: 0}, dict(filter(None, map(self._taken_out, self.values)))
+        for name in TopologicalSorter(self.received).static_order():
             try:
-                if received[name] and self.place.keys() >= {*received[name]}:
-                    self.place[name] = self._read(name, values[name], *(self.place[source] for source in received[name]))
+                if self.received[name] and self.place.keys() >= {*self.received[name]}:
+                    self.place[name] = self._read(name, self.values[name], *(self.place[each] for each in self.received[name]))
             except Unread as error:
-                self.unknown.append(f"{name}: {primitives.kind(name)}, {error}")
-            except DomainError:
-                raise
-            except (LookupError, TypeError, ValueError) as error:
-                raise DomainError("graph", name, f"is malformed ({type(error).__name__}: {error})") from error
+                self.unknown.append(f"{name}: {self.values[name]['kind']}, {error}")
 
-    def _taken_out(self, name: str) -> tuple[str, dict[str, Any]] | None:
+    def _taken_out(self, name: str) -> tuple[str, np.ndarray] | None:
         """Neurons and the weights from them to themselves, taken out of the graph; the bias becomes that of weights before."""
-        values, received, (source, *more) = (
-            self.primitives.values,
-            self.primitives.received,
-            [*self.primitives.received[name], ""],
-        )
-        if values[name]["kind"] not in DENSE or self.primitives.readers[name] != [source] or len(more) > 1:
+        values, received = self.values[name], self.received[name]
+        if values["kind"] not in DENSE or len(received) != 1 or self.readers[name] != received:
             return None
-        received[source].remove(name)
-        del received[name]
-        if np.any(bias := values[name].get("bias", 0.0)):
-            (before,) = received[source]
-            if values[before]["kind"] not in (*DENSE, *CONVOLUTIONS):
+        (neurons,) = self.received.pop(name)
+        self.received[neurons].remove(name)
+        if np.any(bias := values.get("bias", 0.0)):
+            before = self.values[self.received[neurons][0]]
+            if len(self.received[neurons]) > 1 or before["kind"] not in WEIGHTS:
                 raise DomainError("graph", f"{name}.bias", "of recurrent weights is known behind other weights only")
-            values[before]["bias"] = values[before].get("bias", 0.0) + bias
-        return source, values[name]
+            before["bias"] = before.get("bias", 0.0) + bias
+        return neurons, values["weight"]
 
     def _read(self, name: str, values: dict[str, Any], source: int, *more: int) -> int:
         """The number of the node of a primitive's signal."""
         source = self.add(Sum((1.0,) * (1 + len(more))), source, *more, name=f"into {name}") if more else source
-        kind, signal, library = values["kind"], self.sent[source], self.library
-        if wrong := [key for key in OF_NEURONS if np.size(values.get(key, 0.0)) not in (1, signal.size)]:
-            raise DomainError("graph", f"{name}.{wrong[0]} of shape {np.shape(values[wrong[0]])}", f"receives {signal}")
-        if kind in STATEFUL and kind not in library.takes:
-            raise Unread(f"which {library.name} does not import")
-        if kind in (*DENSE, *CONVOLUTIONS):
+        kind, signal = values["kind"], self.sent[source]
+        if kind in (*NEURONS, *INTEGRATORS, "Scale"):
+            if kind != "Scale" and kind not in TAKES[self.library]:
+                raise Unread(f"which {self.library} does not import")
+            if wrong := [key for key, value in values.items() if np.size(value) not in (1, signal.size)]:
+                raise DomainError("graph", f"{name}.{wrong[0]} of shape {np.shape(values[wrong[0]])}", f"receives {signal}")
+        if kind in WEIGHTS:
             return self._weights(name, values, source)
         if kind in NEURONS:
             return self._neurons(name, values, source)
-        if kind in ("LI", "CubaLI", "I"):
-            decay, scale, synapse = (one(kind, each) for each in filter_of(values, library, self.dt))
-            filtered = self.add(Filter((synapse, decay) if synapse else (decay,), scale), source, name=name)
-            return self._shifted(filtered, one("v_leak", rest_of(values, library)), name)
-        if kind in ("SumPool2d", "AvgPool2d"):
-            size, *others = (
-                tuple(np.resize(values[key], 2).astype(int).tolist()) for key in ("kernel_size", "stride", "padding")
-            )
-            pooled = self.add(Pool("average", size, *others), source, name=name)
-            return pooled if kind == "AvgPool2d" else self.add(Scale(math.prod(size)), pooled, name=f"{name}.sum")
         if kind == "Delay":
             return self.add(Filter(delay=round(one("delay", values["delay"]) / self.dt)), source, name=name)
+        if kind in INTEGRATORS:
+            decay, scale, synapse, rest = (one(kind, each) for each in filter_of(values, self.library, self.dt))
+            number = self.add(Filter((synapse, decay) if synapse else (decay,), scale), source, name=name)
+            return self._shifted(number, rest, name)
+        if kind in ("SumPool2d", "AvgPool2d"):
+            extents = (np.resize(values[key], 2).astype(int).tolist() for key in ("kernel_size", "stride", "padding"))
+            size, *others = map(tuple, extents)
+            number = self.add(Pool("average", size, *others), source, name=name)
+            return number if kind == "AvgPool2d" else self.add(Scale(math.prod(size)), number, name=f"{name}.sum")
         if kind == "Scale" and np.ptp(values["scale"]) == 0 and signal.kind != "input":
             return self.add(Scale(values["scale"].flat[0]), source, name=name)
         if kind == "Scale":  # part of the weights that come next
-            for reader in self.primitives.readers[name]:
-                if self.primitives.kind(reader) not in DENSE or self.primitives.received[reader] != [name]:
+            for reader in self.readers[name]:
+                if self.values[reader]["kind"] not in DENSE or self.received[reader] != [name]:
                     raise Unread("which differs between neurons, before dense weights only")
-                self.primitives.values[reader]["weight"] = self.primitives.values[reader]["weight"] * values["scale"].ravel()
+                self.values[reader]["weight"] = self.values[reader]["weight"] * values["scale"].ravel()
         elif kind not in ("Input", "Output", "Flatten"):
             raise Unread("which is not known")
         elif len(signal.shape) > 1 and (values.get("start_dim", 0), values.get("end_dim", -1)) not in ((0, -1), (0, 2)):
@@ -196,27 +190,27 @@ class _Reader(Builder):
         if values["kind"] in DENSE:
             operation, fits = Linear(len(weight), gain=1.0), (signal.size,) == weight.shape[1:]
         else:
-            axes = {key: each if isinstance(each := values[key], str) else np.resize(each, weight.ndim - 2) for key in EXTENTS}
+            extents = {key: values[key] for key in ("stride", "padding", "dilation")}
+            axes = {key: each if isinstance(each, str) else np.resize(each, weight.ndim - 2) for key, each in extents.items()}
             windows = windows_of(SimpleNamespace(kernel_size=weight.shape[2:], **axes))
             operation = Conv(len(weight), gain=1.0, groups=int(values["groups"]), **windows)
             fits = signal.shape[0] == weight.shape[1] * operation.groups
             weight = weight.reshape(*weight.shape[:2], *windows["kernel"])
         if not fits:
             raise DomainError("graph", f"{name}: weights of shape {weight.shape}", f"receives {signal}")
-        bias = np.broadcast_to(values.get("bias", 0.0), len(weight))
-        n, mean = weight[0].size, float(bias.mean())
+        bias, n = np.broadcast_to(values.get("bias", 0.0), len(weight)), weight[0].size
         moments = {"gain": max(math.sqrt(n) * weight.std(), LEAST_GAIN), "mean_gain": n * weight.mean(), "bias_std": bias.std()}
         source = self.add(Fallback(), source, name=f"into {name}") if signal.kind == "currents" else source
-        number = self.add(replace(operation, **moments), source, name=name, weight=weight, bias=bias - mean)
-        return self._shifted(number, mean, name)
+        number = self.add(replace(operation, **moments), source, name=name, weight=weight, bias=bias - bias.mean())
+        return self._shifted(number, float(bias.mean()), name)
 
     def _shifted(self, source: int, constant: float, name: str) -> int:
         return self.add(Sum((1.0,), constant), source, name=f"{name}.bias") if constant else source
 
     def _neurons(self, name: str, values: dict[str, Any], source: int) -> int:
         """A layer of neurons, with its recurrent weights."""
-        (neuron, given), size, recurrent = neuron_of(values, self.library, self.dt), self.sent[source].size, dict[str, float]()
+        (neuron, given), size, recurrent = neuron_of(values, self.library, self.dt), self.sent[source].size, {}
         if name in self.recurrent:
-            weight = given["weight"] = self.recurrent[name]["weight"].reshape(size, size)
+            weight = given["weight"] = self.recurrent[name].reshape(size, size)
             recurrent = {"recurrent_gain": math.sqrt(size) * weight.std(), "recurrent_mean_gain": size * weight.mean()}
         return self.add(Spike(neuron, **recurrent), source, name=name, **given)

@@ -17,7 +17,7 @@ the current by ``i' = (1 - dt/τ_s) i + w_in (dt/τ_s) I`` before. ``r dt/τ`` f
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -26,49 +26,43 @@ from varflow.model.neurons import Neuron
 from varflow.model.resets import Reset
 
 ALIKE = 1e-6  # relative difference up to which numbers in single precision are one
+NEURONS, INTEGRATORS = ("IF", "LIF", "CubaLIF", "Threshold"), ("LI", "CubaLI", "I", "Delay")
+STEPS = {"nir": 1e-4, "snntorch": 1e-4, "norse": 1e-3, "sinabs": 1.0}  # in seconds; of sinabs the unit of τ
+FIXED = ("snntorch", "sinabs")  # libraries with this step for all files
+TAKES = {
+    "nir": (*NEURONS, *INTEGRATORS),
+    "snntorch": ("LIF", "CubaLIF"),
+    "norse": ("IF", "LIF", "CubaLIF"),
+    "sinabs": ("IF", "LIF", "LI"),
+}
 
 
 class Unread(Exception):
     """A primitive that is not known, or not by this library, in words that follow its kind."""
 
 
-class Library(NamedTuple):
-    """Conventions of an importer: primitives with a state that it takes, its step in seconds, and if that is its ``own`` always."""
-
-    name: str
-    takes: tuple[str, ...]
-    dt: float
-    own: bool = False
-
-
-LIBRARIES = {
-    "nir": Library("nir", ("IF", "LIF", "CubaLIF", "LI", "CubaLI", "I", "Threshold", "Delay"), 1e-4),
-    "snntorch": Library("snntorch", ("LIF", "CubaLIF"), 1e-4, own=True),
-    "norse": Library("norse", ("IF", "LIF", "CubaLIF"), 1e-3),
-    "sinabs": Library("sinabs", ("IF", "LIF", "LI"), 1.0, own=True),
-}
-STATEFUL = LIBRARIES["nir"].takes
+def step_of(library: str, dt: float | None) -> float:
+    """The step of a library."""
+    step = STEPS[choice("library", library, STEPS)]
+    if dt is None or (library in FIXED and dt == step):
+        return step
+    if library in FIXED:
+        raise DomainError("dt", dt, f"must be {step:g}, or left out: {library} steps every file by it")
+    return positive_number("dt", dt)
 
 
-def library_of(name: Any, dt: Any) -> tuple[Library, float]:
-    """The library of this name, and its step."""
-    library = LIBRARIES[choice("library", name, LIBRARIES)]
-    step = library.dt if dt is None else positive_number("dt", dt)
-    if library.own and step != library.dt:
-        raise DomainError("dt", dt, f"must be {library.dt:g}, or left out: {name} steps every file by it")
-    return library, step
-
-
-def filter_of(values: dict[str, Any], library: Library, dt: float) -> tuple[Any, Any, Any]:
-    """``β``, ``λ`` and the decay of the synapse, each a number or an array over neurons."""
-    r = 1.0 if library.name == "sinabs" or (library.name == "norse" and "tau_syn" not in values) else values["r"]
-    tau = values.get("tau", values.get("tau_mem"))
+def filter_of(values: dict[str, Any], library: str, dt: float) -> tuple[Any, Any, Any, Any]:
+    """``β``, ``λ``, the decay of the synapse and the resting potential, each a number or an array over neurons."""
+    rest, synapse = values.get("v_leak", 0.0), "tau_syn" in values
+    if np.any(rest) and (library in FIXED or (library == "norse" and synapse)):
+        raise Unread(f"of which {library} takes v_leak = 0 only")
+    tau, r = values.get("tau", values.get("tau_mem")), values["r"] if synapse or library in ("nir", "snntorch") else 1.0
     if tau is None:
-        return 1.0, r, 0.0
-    if library.name == "sinabs":
-        return np.exp(-1 / positive("tau", tau)), 1.0, 0.0
-    lost, arriving = _lost(tau, dt), _lost(values.get("tau_syn", dt), dt)
-    return 1 - lost, lost * r * arriving * values.get("w_in", 1.0), 1 - arriving
+        return 1.0, r, 0.0, 0.0
+    if library == "sinabs":
+        return np.exp(-1 / positive("tau", tau)), 1.0, 0.0, rest
+    lost, arriving = (_lost(each, dt) for each in (tau, values.get("tau_syn", dt)))
+    return 1 - lost, lost * r * arriving * values.get("w_in", 1.0), 1 - arriving, rest
 
 
 def _lost(tau: Any, dt: float) -> np.ndarray:
@@ -79,40 +73,36 @@ def _lost(tau: Any, dt: float) -> np.ndarray:
     return np.minimum(dt / tau, 1.0)
 
 
-def rest_of(values: dict[str, Any], library: Library) -> Any:
-    """The resting potential; 0 for libraries that take no other."""
-    rest = values.get("v_leak", 0.0)
-    if np.any(rest) and (library.own or (library.name == "norse" and "tau_syn" in values)):
-        raise Unread(f"of which {library.name} takes v_leak = 0 only")
-    return rest
-
-
-def neuron_of(values: dict[str, Any], library: Library, dt: float) -> tuple[Neuron, dict[str, np.ndarray]]:
-    """The neuron of IF, LIF, CubaLIF or Threshold; and where neurons differ, the fractions below each."""
+def neuron_of(values: dict[str, Any], library: str, dt: float) -> tuple[Neuron, dict[str, np.ndarray]]:
+    """The neuron of IF, LIF, CubaLIF or Threshold; and where neurons differ, their values and the fractions below each."""
     if values["kind"] == "Threshold":
         return Neuron(one("threshold", values["threshold"])), {}
-    (decay, scale, synapse), rest = filter_of(values, library, dt), rest_of(values, library)
-    start = (values["v_reset"] if library.name == "nir" else 0.0) - rest
-    threshold, strength = values["v_threshold"] - rest, np.max(np.abs(scale))
-    threshold, start, scale = threshold * strength / scale, start * strength / scale, strength  # H/λ in place of H
+    decay, scale, synapse, rest = filter_of(values, library, dt)
+    strength = np.max(np.abs(scale))  # H times this over λ in place of H
+    start, threshold = (
+        (potential - rest) * strength / scale
+        for potential in (values["v_reset"] if library == "nir" else 0.0, values["v_threshold"])
+    )
     reset = Reset(threshold=1.0, counts=True, lowest=-1.0 if values["kind"] == "IF" else None)
-    if library.name != "sinabs":
+    if library != "sinabs":
         reset = Reset(membrane=1.0, threshold=one("v_reset", -start / threshold) if np.any(start) else 0.0)
-    of = [np.ravel(each) for each in np.broadcast_arrays(threshold, decay)]
-    numbers = [_rounded(each[0]) if np.ptp(each) <= ALIKE * np.max(np.abs(each)) else each for each in of]
-    dynamics = {"input_scale": _rounded(scale), "reset": reset, "synaptic_decay": one("tau_syn", synapse)}
-    neuron = Neuron(numbers[0], decay=numbers[1], strict=library.name != "sinabs", **dynamics)
-    below = [(np.argsort(np.argsort(each, kind="stable")) + 0.5) / len(each) for each in of]
-    return neuron, {"fractions": np.stack(below)} if neuron.heterogeneous else {}
+    pairs = zip(("threshold", "decay"), map(np.ravel, np.broadcast_arrays(threshold, decay)), strict=True)
+    of = {name: each if _number(each) is None else _number(each) for name, each in pairs}
+    dynamics = {"input_scale": one("r", strength), "reset": reset, "synaptic_decay": one("tau_syn", synapse)}
+    neuron, size = Neuron(**of, strict=library != "sinabs", **dynamics), max(map(np.size, of.values()))
+    if not neuron.heterogeneous:
+        return neuron, {}
+    ranks = [np.argsort(np.argsort(np.resize(each, size), kind="stable")) for each in of.values()]
+    return neuron, {"fractions": (np.stack(ranks) + 0.5) / size} | {name: each for name, each in of.items() if np.ndim(each)}
 
 
 def one(name: str, value: Any) -> float:
     """The one number that all values are."""
-    if np.ptp(value) > ALIKE * np.max(np.abs(value)):
+    if (number := _number(value)) is None:
         raise Unread(f"of which {name} differs between neurons")
-    return _rounded(np.ravel(value)[0])
+    return number
 
 
-def _rounded(number: Any) -> float:
-    """A number stored in single precision, in its digits."""
-    return float(f"{float(number):.7g}")
+def _number(value: Any) -> float | None:
+    """The one number that all values are, in the digits of single precision; None if they differ."""
+    return float(f"{np.ravel(value)[0]:.7g}") if np.ptp(value) <= ALIKE * np.max(np.abs(value)) else None

@@ -21,25 +21,13 @@ from varflow._checks import DomainError
 from varflow.model.coverage import MAPS, from_outside, wrong_return
 from varflow.model.drives import ConstantCurrents, Given, Inputs, SpikeTrains, White
 from varflow.model.graph import Node
-from varflow.model.layers import (
-    BatchNorm,
-    Concat,
-    Conv,
-    Filter,
-    LayerNorm,
-    Linear,
-    Measured,
-    Pool,
-    Product,
-    RMSNorm,
-    Spike,
-    Sum,
-)
+from varflow.model.layers import BatchNorm, Concat, Conv, LayerNorm, Linear, Measured, Pool, Product, RMSNorm, Spike, Sum
+from varflow.model.merges import Filter
 from varflow.model.signals import Signal
 from varflow.model.sources import Source
 from varflow.simulation.neurons import Cells, respond
 from varflow.simulation.walk import ChunkWalk, Flow, added, scaled
-from varflow.simulation.weighted import given_recurrence, received, recurrence
+from varflow.simulation.weighted import by_given, given_recurrence, received, recurrence
 
 
 def driven(drive: Any, flows: tuple[()], walk: ChunkWalk, node: Node) -> Flow:
@@ -76,9 +64,10 @@ def weighted(operation: Linear | Conv, flows: tuple[Flow], walk: ChunkWalk, node
     """``W x + b``, at every step also of an input that is constant in time."""
     (flow,) = flows
     shape = operation.after(Signal("spikes", flow.shape), width=node.width).shape
+    if node.given:
+        return Flow(by_given(operation, flow, node.given).expand(-1, -1, walk.steps, *shape))
     shared = bool(node.weights)
-    conditional = walk.conditional and not shared
-    currents = received(walk.draws_of(node), operation, flow, shape, conditional, shared, node.given).values
+    currents = received(walk.draws_of(node), operation, flow, shape, walk.conditional and not shared, shared).values
     return Flow(currents.expand(-1, -1, walk.steps, *shape))
 
 
@@ -88,10 +77,8 @@ def fired(operation: Spike, flows: tuple[Flow], walk: ChunkWalk, node: Node) -> 
     networks, probes, steps = flow.values.shape[:3]
     neurons, delay = math.prod(flow.shape), operation.neuron.delay
     cells = Cells.of([operation.neuron], flow.values.device).drawn(lambda: _fractions(flow.shape, walk, node))
-    back = None
-    if "weight" in node.given:
-        back = given_recurrence(torch.from_numpy(node.given["weight"]), flow.values.device)
-    elif operation.recurrent:
+    back = given_recurrence(node.given["weight"], flow.values.device) if "weight" in node.given else None
+    if operation.recurrent and back is None:
         back = recurrence(walk.draws, operation, neurons, probes * steps, walk.conditional)
     currents = torch.empty((networks, probes, steps, neurons), dtype=torch.float64, device=flow.values.device)
     currents.view(flow.values.shape).copy_(flow.values)
@@ -103,7 +90,7 @@ def fired(operation: Spike, flows: tuple[Flow], walk: ChunkWalk, node: Node) -> 
 
 
 def _fractions(shape: tuple[int, ...], walk: ChunkWalk, node: Node) -> Tensor:
-    """Fractions of neurons that differ, if not given; on a map, one for all positions of a channel."""
+    """Fractions of neurons that differ, as given; else random ones, on a map one for all positions of a channel."""
     if "fractions" in node.given:
         return torch.from_numpy(node.given["fractions"])[:, None].expand(-1, walk.streams.repeats, -1)
     return walk.neurons.fractions(shape[0]).repeat_interleave(math.prod(shape[1:]), -1)
@@ -111,17 +98,16 @@ def _fractions(shape: tuple[int, ...], walk: ChunkWalk, node: Node) -> Tensor:
 
 def response(layer: Filter, steps: int) -> Tensor:
     """What a filter makes of a single 1 at each step, shape (steps, steps)."""
-    after = torch.eye(steps, dtype=torch.float64).roll(layer.delay, 0).tril(-layer.delay)
+    after = layer.scale * torch.eye(steps, dtype=torch.float64).roll(layer.delay, 0).tril(-layer.delay)
     for decay in layer.decays:
         for t in range(1, steps):
             after[t] += decay * after[t - 1]
-    return layer.scale * after
+    return after
 
 
 def filtered(layer: Filter, flows: Sequence[Flow], walk: ChunkWalk, node: Node) -> Flow:
     """Leaky integrators one after the other, from rest, and late."""
-    x = flows[0].real
-    x = x.expand(-1, -1, walk.steps, *x.shape[3:])
+    x = flows[0].real.expand(-1, -1, walk.steps, *flows[0].shape)
     return Flow(torch.einsum("ts,nps...->npt...", response(layer, walk.steps).to(x.device), x))
 
 

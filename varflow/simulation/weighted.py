@@ -79,25 +79,12 @@ class Wiring:
         return padded.permute(0, 2, 5, 6, 1, 3, 4).reshape(len(values) * self.groups, self.fan_in, -1)
 
 
-def received(
-    draws: Draws,
-    layer: Linear | Conv,
-    flow: Flow,
-    shape: tuple[int, ...],
-    conditional: bool,
-    shared: bool,
-    given: Mapping[str, Any] | None = None,
-) -> Flow:
-    """Currents of this shape, by the weights and biases ``given``; else with ``conditional`` drawn without weights, where that
-    is exact and costs less. Weights that are ``shared`` are drawn also where nothing arrives, since the biases come after them.
+def received(draws: Draws, layer: Linear | Conv, flow: Flow, shape: tuple[int, ...], conditional: bool, shared: bool) -> Flow:
+    """Currents of this shape; with ``conditional`` drawn without weights, where that is exact and costs less. Weights that are
+    ``shared`` are drawn also where nothing arrives, since the biases come after them.
     """
     wiring = Wiring.of(layer, flow.shape, shape)
     networks, probes, steps = flow.values.shape[:3]
-    if given:
-        weight, bias = (torch.from_numpy(given[name]).to(flow.values.device) for name in ("weight", "bias"))
-        rows = weight.reshape(wiring.groups, wiring.rows, wiring.fan_in).repeat(networks, 1, 1)
-        sums = rows @ wiring.columns(flow.real.flatten(1, 2)) + bias.view(wiring.groups, wiring.rows, 1).repeat(networks, 1, 1)
-        return Flow(sums.reshape(networks, shape[0], probes, steps, *shape[1:]).movedim(1, 3))
     without = conditional and wiring.conditional(probes * steps)
     sums = _drawn(draws, wiring, flow) if without else _weighted(draws, wiring, flow, shared)
     bias = layer.bias_std * draws.normals(shape[0]).double()  # always drawn: later numbers do not depend on bias_std
@@ -194,9 +181,18 @@ def _length(draws: Draws, wiring: Wiring, normals: Tensor, root: Tensor) -> Tens
     return squares.sqrt()[..., None]
 
 
-def given_recurrence(weight: Tensor, device: torch.device) -> Recurrence:
+def by_given(layer: Linear | Conv, flow: Flow, given: Mapping[str, Any]) -> Tensor:
+    """``W x + b`` by weights and biases that are given, shape (networks, probes, steps, …)."""
+    x, (weight, bias) = flow.real, (torch.from_numpy(given[name]).to(flow.values.device) for name in ("weight", "bias"))
+    if isinstance(layer, Linear):
+        return functional.linear(x.flatten(3), weight, bias)
+    return functional.conv2d(x.flatten(0, 2), weight, bias, *layer.windows[1:], layer.groups).unflatten(0, x.shape[:3])
+
+
+def given_recurrence(weight: Any, device: torch.device) -> Recurrence:
     """A function from the spikes of a step to the currents of the next, by weights that are given."""
-    return lambda spikes: functional.linear(spikes.double(), weight.to(device))
+    matrix = torch.as_tensor(weight, device=device)
+    return lambda spikes: functional.linear(spikes.double(), matrix)
 
 
 def recurrence(draws: Draws, layer: Spike, neurons: int, frames: int, conditional: bool) -> Recurrence:
