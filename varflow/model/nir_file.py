@@ -70,6 +70,8 @@ def _read(path: Path) -> Any:
                 link, item = group.get(name, getlink=True), group.get(name)
                 if not isinstance(link, h5py.HardLink) or h5py.h5o.get_info(item.id).rc > 1:
                     raise DomainError("graph", str(path), f"has a link, {name!r}: write the graph out")
+                if name == "type" and not hasattr(nir, item.asstr()[()]):
+                    raise DomainError("graph", item.asstr()[()], "is no primitive of NIR")
                 groups += [item] if isinstance(item, h5py.Group) else []
                 nodes, size = nodes + (name == "type"), size + getattr(item, "nbytes", 0)
             _few(nodes)

@@ -61,16 +61,11 @@ def filter_of(values: dict[str, Any], library: str, dt: float) -> tuple[Any, Any
         return 1.0, r, 0.0, 0.0
     if library == "sinabs":
         return np.exp(-1 / positive("tau", tau)), 1.0, 0.0, rest
-    lost, arriving = (_lost(each, dt) for each in (tau, values.get("tau_syn", dt)))
-    return 1 - lost, lost * r * arriving * values.get("w_in", 1.0), 1 - arriving, rest
-
-
-def _lost(tau: Any, dt: float) -> np.ndarray:
-    """``dt/τ``, the fraction lost in a step."""
-    shortest = float(positive("tau", tau).min())
-    if dt > shortest * (1 + ALIKE):
-        raise DomainError("dt", dt, f"is longer than a time constant, {shortest:.6g}: give a shorter dt")
-    return np.minimum(dt / tau, 1.0)
+    lost, arriving = (dt / positive("tau", each) for each in (tau, values.get("tau_syn", dt)))
+    decay, left = np.clip(1 - lost, 0.0, 1.0), np.maximum(1 - arriving, 0.0)
+    if (longest := float(max(np.max(lost), np.max(arriving)))) > 1 + ALIKE and library != "snntorch":  # which clamps β
+        raise DomainError("dt", dt, f"is {longest:.6g} times a time constant: give a shorter dt")
+    return decay, lost * r * arriving * values.get("w_in", 1.0), left, rest
 
 
 def neuron_of(values: dict[str, Any], library: str, dt: float) -> tuple[Neuron, dict[str, np.ndarray]]:
