@@ -23,8 +23,7 @@ from varflow.model.layers import Conv, Filter, Linear, Pool, Scale, Spike, Sum
 from varflow.model.network import Network
 from varflow.model.nir_file import Primitives
 from varflow.model.nir_neurons import INTEGRATORS, NEURONS, TAKES, Unread, filter_of, neuron_of, one, step_of
-from varflow.model.signals import Signal, windows_of
-from varflow.model.sources import Fallback, Source
+from varflow.model.signals import Fallback, Signal, Source, windows_of
 
 STEPS = 20
 LEAST_GAIN = 1e-12  # of weights that are all equal, which have none
