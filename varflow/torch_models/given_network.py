@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from varflow._checks import DomainError
 from varflow.model.drives import Given, Inputs
@@ -17,7 +18,6 @@ from varflow.model.network import Network
 from varflow.model.nir_network import read_nir
 from varflow.simulation.neurons import Cells, respond
 from varflow.simulation.operations import response
-from varflow.simulation.weighted import given_recurrence
 
 
 def with_module(model: Any, inputs: Any, steps: int | None) -> tuple[Any, Any, int | None]:
@@ -27,14 +27,8 @@ def with_module(model: Any, inputs: Any, steps: int | None) -> tuple[Any, Any, i
     if not isinstance(model, Network):
         return model, inputs, steps
     nodes, drive = model.nodes or (), model.drive
-    if (
-        not any(node.given for node in nodes)
-        or not isinstance(drive, (Given, Inputs))
-        or inputs is not None
-        or steps is not None
-    ):
-        rule = "must be one of vf.read_nir, which is audited with the inputs and steps that it was read with"
-        raise DomainError("model", model, rule)
+    if not any(node.given for node in nodes) or not isinstance(drive, (Given, Inputs)) or (inputs, steps) != (None, None):
+        raise DomainError("model", model, "must be a network of vf.read_nir, audited with the inputs and steps of that")
     x = torch.tensor(drive.currents if isinstance(drive, Given) else drive.frames(model.steps), dtype=torch.float32)
     return GivenNetwork(nodes), x.swapaxes(0, 1).unflatten(2, next(nodes.shapes()).shape), None
 
@@ -44,69 +38,66 @@ class GivenNeurons(nn.Module):
 
     def __init__(self, node: Any):
         super().__init__()
-        self.neuron, self.given = node.operation.neuron, {name: torch.tensor(array) for name, array in node.given.items()}
+        given = {name: torch.tensor(array) for name, array in node.given.items()}
+        self.neuron, self.below = node.operation.neuron, given["fractions"][:, None] if "fractions" in given else None
+        self.values = {name: given[name] for name in ("threshold", "decay") if name in given}
+        self.recurrent = InnerWeights(given["weight"]) if "weight" in given else None
 
     def forward(self, currents: Tensor) -> Tensor:
-        below, weight = self.given.get("fractions"), self.given.get("weight")
-        cells = Cells.of([self.neuron], currents.device, fractions=None if below is None else below[:, None])
-        recurrence = None if weight is None else given_recurrence(weight, currents.device)
+        cells = Cells.of([self.neuron], currents.device, fractions=self.below)
         each = currents.double().flatten(2).swapaxes(0, 1)[:, None].clone()
-        spikes = respond(each, cells, torch.float64, recurrence=recurrence)[1][:, 0]
+        spikes = respond(each, cells, torch.float64, recurrence=self.recurrent)[1][:, 0]
         return spikes.swapaxes(0, 1).reshape(currents.shape).to(currents.dtype)
 
 
-@reads(GivenNeurons, time_axis=0)
-def _read(module: GivenNeurons) -> Spiking:
-    values = {name: module.given[name] for name in ("threshold", "decay") if name in module.given}
-    return Spiking(
-        module.neuron, recurrent=InnerWeights(w) if (w := module.given.get("weight")) is not None else None, values=values
-    )
+reads(GivenNeurons, time_axis=0)(lambda each: Spiking(each.neuron, recurrent=each.recurrent, values=each.values))
 
 
 class GivenNetwork(nn.Module):
-    """A network; its modules are named after its nodes."""
+    """A network; its modules have the names of its nodes."""
 
     def __init__(self, graph: Any):
         super().__init__()
-        self.nodes = graph
+        self.graph = graph
         for node, received, sent in graph.sites():
             if isinstance(node.operation, Spike):
-                self.add_module(self.name(node), GivenNeurons(node))
+                self.add_module(_name(node), GivenNeurons(node))
             elif node.given:
-                self.add_module(self.name(node), _weights(node, received[0].shape, sent.shape))
-
-    def name(self, node: Any) -> str:
-        return f"{node.name.replace('.', '_')}{'_' * hasattr(nn.Module, node.name)}"
+                self.add_module(_name(node), _weights(node, received[0], sent))
 
     def forward(self, x: Tensor) -> Tensor:
         sent = [x]
-        for node in self.nodes[1:]:
-            module = self._modules.get(self.name(node))
-            sent.append(_sent(node.operation, module, *(sent[source] for source in node.inputs)))
+        for node in self.graph[1:]:
+            sent.append(_sent(node.operation, self._modules.get(_name(node)), *(sent[source] for source in node.inputs)))
         return sent[-1]
 
 
-def _weights(node: Any, received: tuple[int, ...], sent: tuple[int, ...]) -> nn.Module:
+def _name(node: Any) -> str:
+    """The name of a node's module, which must be none of torch's."""
+    name = node.name.replace(".", "_")
+    return f"{name}_" if hasattr(nn.Module, name) or name in ("graph", "training") else name
+
+
+def _weights(node: Any, received: Any, sent: Any) -> nn.Module:
     """The module of a node's weights."""
-    operation = node.operation
-    if isinstance(operation, Linear):
-        module: nn.Module = nn.Linear(node.given["weight"].shape[1], *sent)
-    else:
-        module = nn.Conv2d(received[0], sent[0], *operation.windows, operation.groups)
+    module: nn.Module = nn.Linear(received.size, sent.size)
+    if isinstance(node.operation, Conv):
+        module = nn.Conv2d(received.shape[0], sent.shape[0], *node.operation.windows, node.operation.groups)
     module.load_state_dict({name: torch.tensor(array) for name, array in node.given.items()})
     return module
 
 
 def _sent(operation: Any, module: Any, x: Tensor, *more: Tensor) -> Tensor:
     """The signal that an operation sends."""
-    if isinstance(operation, (Linear, Spike)):
-        return module(x.flatten(2) if isinstance(operation, Linear) else x)
-    if isinstance(operation, (Conv, Pool)):
-        if isinstance(operation, Pool):
-            windows = operation.windows(x.shape[-2:])
-            module = nn.AvgPool2d(windows.size, windows.stride, windows.padding)
+    if isinstance(operation, Linear):
+        return module(x.flatten(2))
+    if isinstance(operation, Conv):
         return module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    if isinstance(operation, Pool):
+        size, stride, padding, _ = operation.windows(x.shape[-2:])
+        return functional.avg_pool2d(x.flatten(0, 1), size, stride, padding).unflatten(0, x.shape[:2])
     if isinstance(operation, Sum):
-        total = sum(factor * each for factor, each in zip(operation.factors, (x, *more), strict=True))
-        return total + operation.constant
-    return torch.einsum("ts,s...->t...", response(operation, len(x)).to(x), x) if isinstance(operation, Filter) else x
+        return sum(factor * each for factor, each in zip(operation.factors, (x, *more), strict=True)) + operation.constant
+    if isinstance(operation, Filter):
+        return torch.einsum("ts,s...->t...", response(operation, len(x)).to(x), x)
+    return x if module is None else module(x)
