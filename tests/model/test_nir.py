@@ -223,7 +223,7 @@ def test_a_file_that_is_none(tmp_path, content):
 
 @pytest.mark.parametrize("graph", [3, None, np.ones(3), lif(5)])
 def test_what_is_no_graph(graph):
-    assert "must be a nir.NIRGraph, or the path of a file with one" in line(graph)
+    assert "is no NIR graph that can be read" in line(graph)
 
 
 def changed(tmp_path, change):

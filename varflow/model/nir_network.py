@@ -84,8 +84,6 @@ def read_nir(
     """
     step, steps = step_of(library, dt), None if steps is None else integer("steps", steps, minimum=1)
     shown = str(graph) if isinstance(graph, (str, Path)) else type(graph).__name__
-    if shown != "NIRGraph" and not isinstance(graph, (str, Path)):
-        raise DomainError("graph", graph, "must be a nir.NIRGraph, or the path of a file with one")
     try:
         reader = _Reader(Primitives(graph), library, step)
     except VarflowError:
@@ -189,8 +187,8 @@ class _Reader(Builder):
         if values["kind"] in DENSE:
             operation, fits = Linear(len(weight), gain=1.0), (signal.size,) == weight.shape[1:]
         else:
-            extents = {key: values[key] for key in ("stride", "padding", "dilation")}
-            axes = {key: each if isinstance(each, str) else np.resize(each, weight.ndim - 2) for key, each in extents.items()}
+            extents = ((key, values[key]) for key in ("stride", "padding", "dilation"))
+            axes = {key: each if isinstance(each, str) else np.resize(each, weight.ndim - 2) for key, each in extents}
             windows = windows_of(SimpleNamespace(kernel_size=weight.shape[2:], **axes))
             operation = Conv(len(weight), gain=1.0, groups=int(values["groups"]), **windows)
             fits = signal.shape[0] == weight.shape[1] * operation.groups

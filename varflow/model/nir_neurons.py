@@ -44,11 +44,9 @@ class Unread(Exception):
 def step_of(library: str, dt: float | None) -> float:
     """The step of a library."""
     step = STEPS[choice("library", library, STEPS)]
-    if dt is None or (library in FIXED and dt == step):
-        return step
-    if library in FIXED:
+    if library in FIXED and dt not in (None, step):
         raise DomainError("dt", dt, f"must be {step:g}, or left out: {library} steps every file by it")
-    return positive_number("dt", dt)
+    return step if dt is None else positive_number("dt", dt)
 
 
 def filter_of(values: dict[str, Any], library: str, dt: float) -> tuple[Any, Any, Any, Any]:
@@ -74,10 +72,8 @@ def neuron_of(values: dict[str, Any], library: str, dt: float) -> tuple[Neuron, 
         return Neuron(one("threshold", values["threshold"])), {}
     decay, scale, synapse, rest = filter_of(values, library, dt)
     strength = np.max(np.abs(scale))  # H times this over λ in place of H
-    start, threshold = (
-        (potential - rest) * strength / scale
-        for potential in (values["v_reset"] if library == "nir" else 0.0, values["v_threshold"])
-    )
+    potentials = (values["v_reset"] if library == "nir" else 0.0, values["v_threshold"])
+    start, threshold = ((potential - rest) * strength / scale for potential in potentials)
     reset = Reset(threshold=1.0, counts=True, lowest=-1.0 if values["kind"] == "IF" else None)
     if library != "sinabs":
         reset = Reset(membrane=1.0, threshold=one("v_reset", -start / threshold) if np.any(start) else 0.0)
