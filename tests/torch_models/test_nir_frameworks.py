@@ -1,6 +1,7 @@
 """Files written by snnTorch, Norse and sinabs: simulated from the file, they spike as the library that runs it, one by one."""
 
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Event
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("nir")
+nir = pytest.importorskip("nir")
 snntorch, norse = pytest.importorskip("snntorch"), pytest.importorskip("norse.torch")
 
 import varflow as vf  # noqa: E402
+from varflow.model.graph import Graph  # noqa: E402
 from varflow.simulation.layered import batch_of  # noqa: E402
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -155,6 +157,81 @@ def test_a_simulation_of_the_file_spikes_as_its_library(tmp_path, make, library,
         assert their.shape == our.shape
         assert 0.005 < their.mean() < 0.9
         assert np.array_equal(their, our)
+
+
+def redrawn(network):
+    """The network with weights drawn anew, of the same moments."""
+    nodes = Graph([replace(node, given={}) for node in network.nodes])
+    return vf.Network(nodes=nodes, steps=network.steps, drive=network.drive)
+
+
+@pytest.mark.parametrize(("library", "dt"), [("snntorch", None), ("norse", 1e-4)])
+def test_theory_predicts_what_a_library_makes_of_a_file(tmp_path, library, dt):
+    """Within four standard deviations of networks drawn anew; by the conventions of another library it would not."""
+    torch.manual_seed(2)
+    layers = files.of_size(100, 800, 600, scale=4.0)
+    modules = [module for weights in layers for module in (weights, files.leaky(weights.out_features, reset_mechanism="zero"))]
+    path, x = tmp_path / "file.nir", np.random.default_rng(0).random((1, 100)) + 0.5
+    with files.quietly():
+        files.of_snntorch(torch.nn.Sequential(*modules), (100,), path)
+    measured = np.array([spikes.mean() for spikes in IMPORT[library](path, x, ["1", "3"], dt)])
+    network = vf.read_nir(path, x, steps=STEPS, library=library, dt=dt)
+    spread = vf.simulate(redrawn(network), repeats=32).firing_rate.mean(axis=2).std(axis=0, ddof=1)
+
+    def agrees(read):
+        return np.all(np.abs(vf.mean_field(read).firing_rate.mean(axis=1) - measured) < 4 * spread)
+
+    assert measured[0] > 0.01
+    assert agrees(network)
+    other = {"library": "norse", "dt": 1e-4} if library == "snntorch" else {"library": "snntorch"}
+    assert not agrees(vf.read_nir(path, x, steps=STEPS, **other))
+
+
+def test_an_audit_measures_the_file_and_predicts_it(tmp_path):
+    """Late rates measured are those of the simulation; predicted ones are those of the mean field, with other points."""
+    torch.manual_seed(1)
+    path, x = tmp_path / "file.nir", np.random.default_rng(0).random((6, 2, 8, 8))
+    with files.quietly():
+        files.of_snntorch(conv_of_snntorch(), (2, 8, 8), path)
+    network = vf.read_nir(path, x, steps=STEPS, library="snntorch")
+    report = vf.audit(network)
+    assert [layer.neuron_name for layer in report.layers] == ["1", "4", "7"]
+    late = vf.simulate(network, repeats=6).firing_rate[:, :, STEPS // 2 :].mean(axis=(0, 2))
+    assert np.allclose([layer.firing_rate for layer in report.layers], late, atol=1e-6)
+    first = vf.mean_field(network).firing_rate[0, STEPS // 2 :].mean()
+    assert report.layers[0].predicted_rate == pytest.approx(first, rel=0.02)
+    assert report.healthy
+
+
+def test_audits_of_graphs_and_what_they_refuse():
+    graph = nir.NIRGraph.from_list(nir.Linear(np.ones((5, 4))), nir.Threshold(np.full(5, 50.0)), type_check=False)
+    report = vf.audit(graph, np.ones((3, 4)), steps=7)
+    assert (report.first_dead, report.steps, report.inputs) == ("linear", 7, 3)
+    for arguments in ((vf.Network(width=5, depth=2, gain=1.0),), (vf.read_nir(graph), np.ones((3, 4)))):
+        with pytest.raises(vf.DomainError, match=r"must be a network of vf\.read_nir"):
+            vf.audit(*arguments)
+
+
+def test_recurrent_neurons_that_differ_and_filters_in_an_audit(tmp_path):
+    """The module steps them as the simulation does."""
+    rng, ones = np.random.default_rng(0), np.ones(40)
+    lif = nir.LIF(rng.uniform(5e-4, 2e-3, 40), 10 * ones, 0 * ones, rng.uniform(0.5, 1.5, 40))
+    weights = [nir.Linear(rng.normal(size=(40, n)) / n**0.5) for n in (10, 40)]
+    nodes = {
+        "in": nir.Input(np.array([10])),
+        "w.1": weights[0],
+        "delay": nir.Delay(3e-4 * ones),
+        "forward": lif,
+        "back": weights[1],
+    }
+    edges = [("in", "w.1"), ("w.1", "delay"), ("delay", "forward"), ("forward", "back"), ("back", "forward")]
+    network = vf.read_nir(nir.NIRGraph(nodes, edges, type_check=False), 2 * rng.random((5, 10)), steps=30)
+    (layer,) = vf.audit(network).layers
+    late = vf.simulate(network, repeats=5).firing_rate[:, :, 15:].mean()
+    assert 0.05 < late < 0.5
+    assert layer.neuron_name == "forward_"
+    assert layer.firing_rate == pytest.approx(late, abs=1e-6)
+    assert layer.neuron == network.neurons[0]
 
 
 def test_another_convention_spikes_differently(tmp_path):

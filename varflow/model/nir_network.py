@@ -85,7 +85,7 @@ def read_nir(
     step, steps = step_of(library, dt), None if steps is None else integer("steps", steps, minimum=1)
     shown = str(graph) if isinstance(graph, (str, Path)) else type(graph).__name__
     try:
-        reader = _Reader(Primitives(graph), library, step)
+        reader = NirReader(Primitives(graph), library, step)
     except VarflowError:
         raise
     except Exception as error:  # whatever h5py, nir and numpy raise
@@ -111,7 +111,7 @@ def _drive(x: Any, signal: Signal, steps: int | None) -> drives.Drive:
     return drives.given(x.reshape(len(x), -1, signal.size).repeat(1 if leading == 2 else steps or STEPS, axis=1))
 
 
-class _Reader(Builder):
+class NirReader(Builder):
     """Nodes made one after the other from the primitives, each after those that it receives."""
 
     def __init__(self, primitives: Primitives, library: str, dt: float):

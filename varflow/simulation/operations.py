@@ -95,7 +95,7 @@ def _fractions(shape: tuple[int, ...], walk: ChunkWalk, node: Node) -> Tensor:
 
 
 def response(layer: Filter, steps: int) -> Tensor:
-    """What a filter makes of a single 1 at each step, shape (steps, steps)."""
+    """Response of a filter to a single 1 at each step, shape (steps, steps)."""
     after = layer.scale * torch.eye(steps, dtype=torch.float64).roll(layer.delay, 0).tril(-layer.delay)
     for decay in layer.decays:
         for t in range(1, steps):

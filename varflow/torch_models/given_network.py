@@ -27,7 +27,8 @@ def with_module(model: Any, inputs: Any, steps: int | None) -> tuple[Any, Any, i
     if not isinstance(model, Network):
         return model, inputs, steps
     nodes, drive = model.nodes or (), model.drive
-    if not any(node.given for node in nodes) or not isinstance(drive, (Given, Inputs)) or (inputs, steps) != (None, None):
+    known = all(node.given for node in nodes if isinstance(node.operation, Linear | Conv)) and isinstance(drive, Given | Inputs)
+    if not nodes or not known or inputs is not None or steps is not None:
         raise DomainError("model", model, "must be a network of vf.read_nir, audited with the inputs and steps of that")
     x = torch.tensor(drive.currents if isinstance(drive, Given) else drive.frames(model.steps), dtype=torch.float32)
     return GivenNetwork(nodes), x.swapaxes(0, 1).unflatten(2, next(nodes.shapes()).shape), None
