@@ -16,8 +16,8 @@ from varflow.model.layers import Conv, Filter, Linear, Pool, Spike, Sum
 from varflow.model.library_neurons import Spiking, reads
 from varflow.model.network import Network
 from varflow.model.nir_network import read_nir
+from varflow.simulation.layered import response
 from varflow.simulation.neurons import Cells, respond
-from varflow.simulation.operations import response
 
 
 def with_module(model: Any, inputs: Any, steps: int | None) -> tuple[Any, Any, int | None]:
