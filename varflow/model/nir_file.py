@@ -88,7 +88,7 @@ def _values(name: str, kind: str, node: Any) -> dict[str, Any]:
     """Values of a node, numbers as arrays; an input's shape."""
     if kind in ("Input", "Output"):
         return {"kind": kind, "shape": [int(side) for side in np.ravel(next(iter(node.output_type.values())))]}
-    numbers = {"kind": kind}
+    numbers: dict[str, Any] = {"kind": kind}
     for key, value in vars(node).items():
         if value is not None and key not in NOT_VALUES:
             plain = value.detach() if hasattr(value, "detach") else value

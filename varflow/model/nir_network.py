@@ -189,7 +189,7 @@ class NirReader(Builder):
         else:
             extents = ((key, values[key]) for key in ("stride", "padding", "dilation"))
             axes = {key: each if isinstance(each, str) else np.resize(each, weight.ndim - 2) for key, each in extents}
-            windows = windows_of(SimpleNamespace(kernel_size=weight.shape[2:], **axes))
+            windows: Any = windows_of(SimpleNamespace(kernel_size=weight.shape[2:], **axes))
             operation = Conv(len(weight), gain=1.0, groups=int(values["groups"]), **windows)
             fits = signal.shape[0] == weight.shape[1] * operation.groups
             weight = weight.reshape(*weight.shape[:2], *windows["kernel"])

@@ -66,7 +66,7 @@ def filter_of(values: dict[str, Any], library: str, dt: float) -> tuple[Any, Any
     return decay, lost * r * arriving * values.get("w_in", 1.0), left, rest
 
 
-def neuron_of(values: dict[str, Any], library: str, dt: float) -> tuple[Neuron, dict[str, np.ndarray]]:
+def neuron_of(values: dict[str, Any], library: str, dt: float) -> tuple[Neuron, dict[str, Any]]:
     """The neuron of IF, LIF, CubaLIF or Threshold; and where neurons differ, their values and the fractions below each."""
     if values["kind"] == "Threshold":
         return Neuron(one("threshold", values["threshold"])), {}
@@ -78,7 +78,7 @@ def neuron_of(values: dict[str, Any], library: str, dt: float) -> tuple[Neuron, 
     if library != "sinabs":
         reset = Reset(membrane=1.0, threshold=one("v_reset", -start / threshold) if np.any(start) else 0.0)
     pairs = zip(("threshold", "decay"), map(np.ravel, np.broadcast_arrays(threshold, decay)), strict=True)
-    of = {name: each if _number(each) is None else _number(each) for name, each in pairs}
+    of: dict[str, Any] = {name: each if _number(each) is None else _number(each) for name, each in pairs}
     dynamics = {"input_scale": one("r", strength), "reset": reset, "synaptic_decay": one("tau_syn", synapse)}
     neuron, size = Neuron(**of, strict=library != "sinabs", **dynamics), max(map(np.size, of.values()))
     if not neuron.heterogeneous:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ def with_module(model: Any, inputs: Any, steps: int | None) -> tuple[Any, Any, i
         model, inputs, steps = read_nir(model, inputs, steps=steps), None, None
     if not isinstance(model, Network):
         return model, inputs, steps
-    nodes, drive = model.nodes or (), model.drive
-    known = all(node.given for node in nodes if isinstance(node.operation, Linear | Conv)) and isinstance(drive, Given | Inputs)
-    if not nodes or not known or inputs is not None or steps is not None:
+    nodes, drive = model.nodes, model.drive
+    given = all(node.given for node in nodes or () if isinstance(node.operation, Linear | Conv))
+    if nodes is None or not given or not isinstance(drive, Given | Inputs) or inputs is not None or steps is not None:
         raise DomainError("model", model, "must be a network of vf.read_nir, audited with the inputs and steps of that")
     x = torch.tensor(drive.currents if isinstance(drive, Given) else drive.frames(model.steps), dtype=torch.float32)
     return GivenNetwork(nodes), x.swapaxes(0, 1).unflatten(2, next(nodes.shapes()).shape), None
@@ -98,7 +99,8 @@ def _sent(operation: Any, module: Any, x: Tensor, *more: Tensor) -> Tensor:
         size, stride, padding, _ = operation.windows(x.shape[-2:])
         return functional.avg_pool2d(x.flatten(0, 1), size, stride, padding).unflatten(0, x.shape[:2])
     if isinstance(operation, Sum):
-        return sum(factor * each for factor, each in zip(operation.factors, (x, *more), strict=True)) + operation.constant
+        terms = [factor * each for factor, each in zip(operation.factors, (x, *more), strict=True)]
+        return reduce(torch.add, terms) + operation.constant
     if isinstance(operation, Filter):
         return torch.einsum("ts,s...->t...", response(operation, len(x)).to(x), x)
     return x if module is None else module(x)

@@ -160,7 +160,7 @@ def response(layer: Filter, steps: int) -> np.ndarray:
     return reduce(np.matmul, (exponential_filter(decay, steps) for decay in layer.decays), late)
 
 
-def filtered(layer: Filter, received: tuple[Signal], visit: Visit) -> Signal:
+def filtered(layer: Filter, received: tuple[Any], visit: Visit) -> Signal:
     """The filtered signal."""
     signal = held(received[0], visit.walk.steps or received[0].grid.steps)
     F = response(layer, signal.grid.steps)
