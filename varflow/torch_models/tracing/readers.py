@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 
 from varflow.model.extensions import READS
-from varflow.model.layers import BatchNorm, Layer, LayerNorm, Pool, RMSNorm
+from varflow.model.layers import BatchNorm, Layer, LayerNorm, Pool, RMSNorm, ScaleSteps
 from varflow.model.merges import Concat, Product, Sum
 from varflow.model.sources import Unknown
 
@@ -96,6 +96,9 @@ def _product(of: OriginOf, x: Any, y: Any, **_: Any) -> Layer | None:
     numbers = [number for term in (x, y) if (number := _number(term, of)) is not None]
     if numbers:
         return Sum((numbers[0],))
+    signal, constant = (x, y) if of(y) is None else (y, x)
+    if of(constant) is None and constant.dim() == signal.dim() and constant.numel() == len(constant) == len(signal):
+        return ScaleSteps(constant.flatten().tolist())  # a number of each step
     return None if None in (of(x), of(y)) else Product()
 
 
