@@ -211,9 +211,10 @@ class BatchNorm(_Normalisation):
     Parameters
     ----------
     gamma, beta : float
-    statistics : tuple of two floats, optional
+    statistics : tuple of two or three floats, optional
         Running ``(mean, variance)`` of a network in evaluation mode, used in place of the batch's own: ``(0, 1)`` at
-        initialisation.
+        initialisation. After training the running means differ between neurons, with a standard deviation ``spread``; in
+        ``(mean, variance, spread)`` they follow the batch's own means as closely as this allows.
     eps : float
     over : str
         Steps over which the batch's mean and variance are taken: "all steps", "each step" on its own, as in models that call
@@ -234,7 +235,7 @@ class BatchNorm(_Normalisation):
 
     gamma: float = 1.0
     beta: float = 0.0
-    statistics: tuple[float, float] | None = None
+    statistics: tuple[float, ...] | None = None
     eps: float = 1e-5
     over: str = ALL_STEPS
 
@@ -243,13 +244,20 @@ class BatchNorm(_Normalisation):
         put(self, over=choice("over", self.over, STATISTICS))
         if self.statistics is not None:
             values = real_array("statistics", self.statistics)
-            if values.shape != (2,) or values[1] < 0 or values[1] + self.eps == 0:
-                raise DomainError("statistics", self.statistics, "must be (mean, variance), the variance positive")
+            if values.shape not in ((2,), (3,)) or values[1] + self.eps == 0 or (values[1:] < 0).any():
+                raise DomainError(
+                    "statistics", self.statistics, "must be (mean, variance) or (mean, variance, spread), variance > 0"
+                )
             put(self, statistics=tuple(values.tolist()))
 
     @property
     def over_batch(self) -> bool:
-        return self.statistics is None
+        return self.statistics is None or self.follows_batch
+
+    @property
+    def follows_batch(self) -> bool:
+        """True if running means differ between neurons."""
+        return self.statistics is not None and any(self.statistics[2:])
 
 
 @dataclass(frozen=True, slots=True, repr=False)

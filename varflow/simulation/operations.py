@@ -151,7 +151,13 @@ def normalised(layer: BatchNorm | LayerNorm, flows: Sequence[Flow], *_: Any) -> 
     """Each neuron (or channel) over probes, steps and positions; or each probe and step over neurons."""
     currents = flows[0].values
     if isinstance(layer, BatchNorm) and layer.statistics is not None:
-        mean, variance = (torch.tensor(value, dtype=currents.dtype, device=currents.device) for value in layer.statistics)
+        mean, variance, *spread = (
+            torch.tensor(value, dtype=currents.dtype, device=currents.device) for value in layer.statistics
+        )
+        if layer.follows_batch:
+            of_batch, over_neurons = currents.mean((1, 2, *range(4, currents.ndim)), keepdim=True), 3
+            about = of_batch - of_batch.mean(over_neurons, keepdim=True)
+            mean = mean + about * (spread[0] / about.std(over_neurons, correction=0, keepdim=True)).clamp(max=1)
     elif isinstance(layer, BatchNorm) and layer.over == PAST_STEPS:
         mean, square = (_over_past_steps(power) for power in (currents, currents.square()))
         variance = square - mean.square()

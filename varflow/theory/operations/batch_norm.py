@@ -108,15 +108,18 @@ def forward(layer: BatchNorm, received: tuple[Currents], visit: Visit) -> Curren
     (currents,), walk = received, visit.walk
     if not isinstance(currents, Currents):
         raise Uncovered("layers", layer, "normalises spikes")
-    if layer.statistics is not None:
-        return running(layer, currents, *layer.statistics)
+    if layer.statistics is not None and not layer.follows_batch:
+        return running(layer, currents, *layer.statistics[:2])
     if walk.batching is not BY_OVERLAP:
-        visit.kept["batch"] = batch = in_index(layer, currents, walk.batching is INFINITE)
+        batch = in_index(layer, currents, walk.batching is INFINITE)
+        visit.kept["batch"] = batch = _followed(layer, batch) if layer.follows_batch else batch
         return batch.applied(layer, currents)
     overlap = currents.overlap
     if overlap is None:
         raise Uncovered("layers", layer, "normalises over a batch of which the overlap of two inputs is not known")
     visit.kept["batch"] = batch = by_overlap(layer, currents, overlap, walk.batch_size)
+    if layer.follows_batch:
+        return _followed(layer, batch).applied(layer, currents)
     after = batch.applied(layer, currents)
     if not layer.gamma:
         return after
@@ -128,6 +131,20 @@ def forward(layer: BatchNorm, received: tuple[Currents], visit: Visit) -> Curren
 def running(layer: BatchNorm, currents: Currents, mean: float, variance: float) -> Currents:
     """Currents after a normalisation by running statistics; increments are found by subtraction, as after a batch."""
     return replace(currents, changes=None).shifted(-mean).scaled(running_scale(layer, variance)).shifted(layer.beta)
+
+
+def _followed(layer: BatchNorm, batch: BatchStatistics) -> BatchStatistics:
+    """Running statistics whose means are the fraction ``a`` of the batch's own: ``a² Var = spread²``, at most 1."""
+    assert layer.statistics is not None
+    mean, variance, spread = layer.statistics
+    V = batch.cov_of_batch_means
+    a = np.minimum(standardising(spread, np.diagonal(V, axis1=-2, axis2=-1)), 1.0)
+    return BatchStatistics(
+        np.full_like(batch.mean, mean),
+        a[..., None, :] * batch.cov_with_batch_mean,
+        outer(a, a) * V,
+        np.full_like(batch.gain, running_scale(layer, variance)),
+    )
 
 
 def running_scale(layer: BatchNorm, variance: float) -> float:
@@ -324,7 +341,9 @@ def count(layer: BatchNorm, received: tuple[CountedCurrents], counts: Counts, no
     """``γ (u - mean)/√(variance + ε) + β`` with given statistics."""
     if layer.statistics is None:
         raise no_chain(node, "gives all inputs one normaliser, so that they depend on each other")
-    mean, variance = layer.statistics
+    if layer.follows_batch:
+        raise no_chain(node, "subtracts running means of each neuron, which follow those over a batch")
+    mean, variance = layer.statistics[:2]
     scale = layer.gamma / (variance + layer.eps) ** 0.5
     return changed(received[0], scale, layer.beta - scale * mean)
 

@@ -159,7 +159,9 @@ def _norms_of_steps(norms: Sequence[Any]) -> list[Layer]:
         gamma = math.hypot(*gammas) / math.sqrt(len(gammas)) or 1.0
         return [BatchNorm(gamma, eps=norms[0].eps, over=EACH_STEP), ScaleSteps([each / gamma for each in gammas], betas)]
     factors = [each.gamma / math.sqrt(each.statistics[1] + each.eps) for each in norms]
-    return [ScaleSteps(factors, [beta - f * each.statistics[0] for f, beta, each in zip(factors, betas, norms, strict=True)])]
+    constants = [beta - f * each.statistics[0] for f, beta, each in zip(factors, betas, norms, strict=True)]
+    spread = math.hypot(*(each.statistics[2] for each in norms)) / math.sqrt(len(norms))
+    return [BatchNorm(statistics=(0.0, 1.0, spread), eps=0.0, over=EACH_STEP), ScaleSteps(factors, constants)]
 
 
 def _bounded(origin: Origin) -> bool:
@@ -189,7 +191,7 @@ def factor(origin: Origin, source: str | None = None) -> float:
     match origin.operation:
         case Sum(factors=factors):
             return math.hypot(*map(mul, factors, of_inputs))
-        case BatchNorm(gamma=gamma, statistics=(_, variance), eps=eps):
+        case BatchNorm(gamma=gamma, statistics=(_, variance, *_), eps=eps):
             return gamma / math.sqrt(variance + eps) * of_inputs[0]
         case ScaleSteps(factors=factors):
             return math.hypot(*factors) / math.sqrt(len(factors)) * of_inputs[0]

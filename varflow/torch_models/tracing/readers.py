@@ -150,7 +150,8 @@ def _batch_norm(
         return BatchNorm(gamma, beta, eps=eps)
     squares = 1.0 if weight is None else weight.detach().double() ** 2
     scale = (squares / (running_var.double() + eps)).mean()
-    return BatchNorm(gamma, beta, (float(running_mean.mean()), max(float(gamma**2 / scale) - eps, 0.0)), eps)
+    mean, variance = float(running_mean.mean()), max(float(gamma**2 / scale) - eps, 0.0)
+    return BatchNorm(gamma, beta, (mean, variance, float(running_mean.double().std(correction=0))), eps)
 
 
 def _layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> LayerNorm:
