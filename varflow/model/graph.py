@@ -1,21 +1,70 @@
 """The graph of a network: operations in order of execution, and which signals each of them receives.
 
 Theory, simulation and the counts of exact chains walk this one description, each with its own maps of operations. It is made
-when it is asked for and holds nothing but operations, so that no result depends on who asked before.
+when it is asked for and holds nothing but operations, so that no result depends on who asked before. The rooms of the package
+enter their maps here, and :func:`varflow.register` those of classes from outside; why a map is missing, walks say at each node,
+doors before any work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import combinations
+from sys import modules
 from typing import Any
 
 from varflow._checks import DomainError
 from varflow._display import Shown, Table
-from varflow.model.coverage import MAPS, Map, Uncovered, from_outside, missing
-from varflow.model.signals import Layer, Signal
-from varflow.model.sources import Measured, Source, Unknown
+from varflow.model.layers import BatchNorm
+from varflow.model.merges import Sum
+from varflow.model.signals import Layer, Measured, Signal, Source, Unknown
 from varflow.model.weighted_layers import Weighted
+
+Map = Callable[..., Any]
+MAPS: dict[str, dict[type, Map]] = {part: {} for part in ("forward", "backward", "count", "simulate")}
+
+
+class Uncovered(DomainError):
+    """Theory does not know what an operation does to what it receives."""
+
+
+def enter(kind: type, **maps: Map) -> None:
+    """Enter the maps of a class.
+
+    ``forward(operation, received, visit)`` returns the signal that it sends, ``backward(operation, gradients, visit, way)`` the
+    gradients by each that it received, ``count(operation, received, counts, node)`` what becomes of spike counts,
+    ``simulate(operation, flows, walk, node)`` the numbers that it sends.
+    """
+    for part, function in maps.items():
+        MAPS[part][kind] = function
+
+
+@cache
+def from_outside(kind: type) -> bool:
+    """True for a class that is none of the package."""
+    home = modules.get(kind.__module__)
+    return kind.__module__.split(".")[0] != "varflow" or getattr(home, kind.__name__, None) is not kind
+
+
+def missing(part: str, operation: object) -> str:
+    """The reason why an operation has no map of this part, and what to do."""
+    kind = type(operation)
+    if isinstance(operation, Unknown):
+        own = operation.of is not None and from_outside(type(operation.of))
+        harmless = f"; where that does not matter, {type(operation.of).__name__} says independent = False" if own else ""
+        return f"is not covered: it {operation.words}{harmless}"
+    if from_outside(kind):
+        return f"has no {part}: give it by vf.register({kind.__name__}, {part}=…)"
+    return f"is not covered: it has no {part}"
+
+
+def wrong_return(part: str, node: Any, value: Any, rule: str) -> DomainError:
+    """The error for a map from outside that returns what it must not."""
+    shown = f"an array of shape {tuple(value.shape)}" if hasattr(value, "shape") else f"{value!r:.80}"
+    return DomainError(node.name, node.operation, f"has a {part} that returns {shown}: it must return {rule}")
+
 
 MOST_ROWS = 40  # of a table
 
@@ -180,3 +229,64 @@ def sent_by(node: Node, received: Sequence[Signal], sources: Sequence[Node]) -> 
     if not isinstance(sent, Signal):
         raise DomainError(node.name, operation, f"has an after that returns {sent!r}: it must return a vf.layers.Signal")
     return sent
+
+
+DEPENDENT = "merges signals that depend on the same weights"
+
+
+def independent(graph: Graph) -> Graph:
+    """The graph with merges of independent signals only (but where dependence does not matter): here that is decided.
+
+    A sum whose signals have common roots is written as one of their parts: ``x + (0.5 x + y)`` is ``1.5 x + y``. Where parts
+    still have common roots, and for all other such merges, the node becomes ``Unknown``. Nodes keep their numbers.
+    Walks of theory start from it; :func:`graph_of` leaves it out, since simulation and tables do not need it.
+    """
+    roots, nodes = graph.roots, list(graph)
+    for number, node in enumerate(nodes):
+        if node.operation.independent and _dependent(node.inputs, roots):
+            nodes[number] = _expanded(node, nodes, roots)
+    return Graph(nodes)
+
+
+def _dependent(inputs: Iterable[int], roots: Sequence[int]) -> set[int]:
+    """Inputs that have a root in common with another."""
+    pairs = [pair for pair in combinations(inputs, 2) if roots[pair[0]] & roots[pair[1]]]
+    return {each for pair in pairs for each in pair}
+
+
+def _expanded(node: Node, nodes: Sequence[Node], roots: Sequence[int]) -> Node:
+    """A sum in independent terms, each dependent one replaced by its own terms, the last of them first; or Unknown."""
+    unknown = replace(node, operation=Unknown(DEPENDENT, of=node.operation))
+    if not isinstance(node.operation, Sum):
+        return unknown
+    factors, constant = _affine(node.operation) or ((), 0.0)
+    terms = _gathered(zip(node.inputs, factors, strict=True))
+    while dependent := _dependent(terms, roots):
+        place = max((each for each in dependent if _affine(nodes[each].operation)), default=None)
+        if place is None:
+            return unknown
+        factor, (factors, shift) = terms.pop(place), _affine(nodes[place].operation) or ((), 0.0)
+        constant += factor * shift
+        inner = [(source, factor * each) for source, each in zip(nodes[place].inputs, factors, strict=True)]
+        terms = _gathered([*terms.items(), *inner])
+    inputs = sorted(terms)
+    return replace(node, operation=Sum(tuple(terms[each] for each in inputs), constant), inputs=tuple(inputs))
+
+
+def _gathered(terms: Iterable[tuple[int, float]]) -> dict[int, float]:
+    """Factors of equal terms added."""
+    gathered: dict[int, float] = {}
+    for source, factor in terms:
+        gathered[source] = gathered.get(source, 0.0) + factor
+    return gathered
+
+
+def _affine(operation: Layer) -> tuple[tuple[float, ...], float] | None:
+    """Factors and constant of an operation that is a weighted sum of what it receives, else None."""
+    if isinstance(operation, Sum):
+        return operation.factors, operation.constant
+    if isinstance(operation, BatchNorm) and operation.statistics is not None and not operation.follows_batch:
+        mean, variance = operation.statistics[:2]
+        factor = operation.gamma / (variance + operation.eps) ** 0.5
+        return (factor,), operation.beta - factor * mean
+    return None

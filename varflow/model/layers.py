@@ -30,8 +30,7 @@ from varflow._lazy import names_of
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.merges import Concat, Product, Scale, Sum
 from varflow.model.neurons import Neuron
-from varflow.model.signals import Layer, Signal, Windows, area_of, extent, pair
-from varflow.model.sources import Measured, Unknown
+from varflow.model.signals import Layer, Measured, Signal, Unknown, Windows, area_of, extent, pair
 from varflow.model.weighted_layers import Conv, Linear
 
 MERGES = ("add", "and", "iand")
@@ -81,6 +80,8 @@ class Spike(Layer):
         return self.recurrent_gain > 0 or self.recurrent_mean_gain != 0
 
     def after(self, signal: Signal, width: int | None = None) -> Signal:
+        if self.recurrent and self.neuron.longer_filter:
+            raise DomainError("recurrent_gain", self.recurrent_gain, "needs neurons with an exponential synapse, without delay")
         if self.recurrent and len(signal.shape) > 1:
             raise DomainError("recurrent_gain", self.recurrent_gain, f"needs neurons without positions, not {signal}")
         return Signal("spikes", signal.shape, signal.weighted)

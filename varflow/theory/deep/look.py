@@ -23,8 +23,8 @@ from varflow.theory.operations.spike import LONGEST
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.responses.step import refractory
-from varflow.theory.signals.index import Grid, standard_error
 from varflow.theory.signals.moments import Currents
+from varflow.theory.signals.places import Grid, standard_error
 
 ALIVE = 1e-3  # firing rate below which a step is silent: live rates are near 0.1, and below the critical gain rates collapse
 EXTINCT = 1e-12  # rates below this in all steps cannot recover: no further layers are computed
@@ -44,7 +44,7 @@ SILENT = 2 * WINDOW  # layers in which a network is silent before it counts as d
 def in_units(neuron: Neuron) -> tuple[Neuron, float]:
     """The neuron with mean threshold 1, input scale 1 and no delay, and its own mean threshold."""
     theta = mean_of(neuron.threshold)
-    return replace(neuron, threshold=times(neuron.threshold, 1 / theta), input_scale=1.0, delay=0), theta
+    return replace(neuron, threshold=times(neuron.threshold, 1 / theta), input_scale=1.0, delay=0, synaptic_delay=0), theta
 
 
 def drive_covariance(drive: Drive | None, steps: int) -> np.ndarray:

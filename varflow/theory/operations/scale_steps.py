@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from varflow.model.coverage import enter
+from varflow.model.graph import enter
 from varflow.model.layers import ScaleSteps
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.signals.counted import uncounted
 from varflow.theory.signals.elementwise import rescaled
 from varflow.theory.signals.gradients import Gradients
-from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents, held
+from varflow.theory.signals.places import Grid
 
 
 def forward(layer: ScaleSteps, received: tuple[Currents], visit: Visit) -> Currents:

@@ -8,15 +8,14 @@ from enum import Enum
 from typing import Any
 
 from varflow._progress import Report, unreported
-from varflow.model.coverage import Uncovered
-from varflow.model.graph import Node
+from varflow.model.graph import Node, Uncovered
 from varflow.model.surrogate import Surrogate
 from varflow.theory.maps.variance_classes import TOGETHER
 from varflow.theory.responses.back_propagation import Slopes
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals.gradients import Gradients
-from varflow.theory.signals.index import Grid
+from varflow.theory.signals.places import Grid
 
 
 @dataclass(frozen=True, slots=True)

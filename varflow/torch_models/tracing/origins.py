@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from varflow.model.layers import EACH_STEP, BatchNorm, Layer, Pool, ScaleSteps
 from varflow.model.merges import Concat, Product, Sum
-from varflow.model.sources import Unknown
+from varflow.model.signals import Unknown
 from varflow.torch_models.tracing.readers import in_order, operation
 
 INPUT = "input"

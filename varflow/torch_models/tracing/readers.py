@@ -17,7 +17,7 @@ import torch
 from varflow.model.extensions import READS
 from varflow.model.layers import BatchNorm, Layer, LayerNorm, Pool, RMSNorm, ScaleSteps
 from varflow.model.merges import Concat, Product, Sum
-from varflow.model.sources import Unknown
+from varflow.model.signals import Unknown
 
 OriginOf = Callable[[Any], Any]  # of a tensor, or None
 Reader = Callable[..., Layer | None]
