@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from varflow.model.extensions import register
     from varflow.model.network import Network
     from varflow.model.neurons import Neuron
+    from varflow.model.nir_network import read_nir
     from varflow.phases import phase_diagram
     from varflow.results import (
         AuditReport,
