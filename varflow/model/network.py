@@ -198,6 +198,9 @@ class Network(Shown):
             raise DomainError("depth", depth, f"cannot be given with {argument}=…, which have {len(shapes)} Spike layers")
         if not shapes:
             raise DomainError(argument, self.layers, "must have at least one Spike")
+        for node in graph:
+            if node.operation.steps not in (None, self.steps):
+                raise DomainError(argument, node.operation, f"has {node.operation.steps} steps, the network {self.steps}")
         put(self, width=width, depth=len(shapes), weights="normal", bias_std=0.0, gain=None, neuron=None, mean_gain=None)
 
     @property

@@ -28,13 +28,29 @@ from varflow.campaign import Cancelled
 from varflow.model.build import graph_of
 from varflow.model.drives import ConstantCurrents, Given, Inputs, SpikeTrains, White
 from varflow.model.graph import MAPS, Graph, Node, covered, from_outside, wrong_return
-from varflow.model.layers import BatchNorm, Concat, Conv, LayerNorm, Linear, Measured, Pool, Product, RMSNorm, Spike, Sum
+from varflow.model.layers import (
+    ALL_STEPS,
+    PAST_STEPS,
+    BatchNorm,
+    Concat,
+    Conv,
+    Filter,
+    LayerNorm,
+    Linear,
+    Measured,
+    Pool,
+    Product,
+    RMSNorm,
+    ScaleSteps,
+    Spike,
+    Sum,
+)
 from varflow.model.network import Network
 from varflow.model.signals import Signal, Source
 from varflow.simulation.neurons import Cells, respond
 from varflow.simulation.streams import BLOCK, Streams
 from varflow.simulation.walk import ChunkWalk, Flow, Measures, Record, added, scaled
-from varflow.simulation.weighted import Wiring, received, recurrence
+from varflow.simulation.weighted import Wiring, by_given, given_recurrence, received, recurrence
 
 
 def driven(drive: Any, flows: tuple[()], walk: ChunkWalk, node: Node) -> Flow:
@@ -71,6 +87,8 @@ def weighted(operation: Linear | Conv, flows: tuple[Flow], walk: ChunkWalk, node
     """``W x + b``, at every step also of an input that is constant in time."""
     (flow,) = flows
     shape = operation.after(Signal("spikes", flow.shape), width=node.width).shape
+    if node.given:
+        return Flow(by_given(operation, flow, node.given).expand(-1, -1, walk.steps, *shape))
     shared = bool(node.weights)
     currents = received(walk.draws_of(node), operation, flow, shape, walk.conditional and not shared, shared).values
     return Flow(currents.expand(-1, -1, walk.steps, *shape))
@@ -81,9 +99,9 @@ def fired(operation: Spike, flows: tuple[Flow], walk: ChunkWalk, node: Node) -> 
     (flow,) = flows
     networks, probes, steps = flow.values.shape[:3]
     neurons, delay = math.prod(flow.shape), operation.neuron.delay
-    cells = Cells.of([operation.neuron], flow.values.device).drawn(lambda: _fractions(flow.shape, walk))
-    back = None
-    if operation.recurrent:
+    cells = Cells.of([operation.neuron], flow.values.device).drawn(lambda: _fractions(flow.shape, walk, node))
+    back = given_recurrence(node.given["weight"], flow.values.device) if "weight" in node.given else None
+    if operation.recurrent and back is None:
         back = recurrence(walk.draws, operation, neurons, probes * steps, walk.conditional)
     currents = torch.empty((networks, probes, steps, neurons), dtype=torch.float64, device=flow.values.device)
     currents.view(flow.values.shape).copy_(flow.values)
@@ -94,9 +112,26 @@ def fired(operation: Spike, flows: tuple[Flow], walk: ChunkWalk, node: Node) -> 
     return Flow(spikes.view(flow.values.shape), 1.0)
 
 
-def _fractions(shape: tuple[int, ...], walk: ChunkWalk) -> Tensor:
-    """Fractions of neurons that differ; on a map, one for all positions of a channel."""
+def _fractions(shape: tuple[int, ...], walk: ChunkWalk, node: Node) -> Tensor:
+    """Fractions of neurons that differ, as given; else random ones, on a map one for all positions of a channel."""
+    if "fractions" in node.given:
+        return torch.from_numpy(node.given["fractions"])[:, None].expand(-1, walk.streams.repeats, -1)
     return walk.neurons.fractions(shape[0]).repeat_interleave(math.prod(shape[1:]), -1)
+
+
+def response(layer: Filter, steps: int) -> Tensor:
+    """Response of a filter to a single 1 at each step, shape (steps, steps)."""
+    after = layer.scale * torch.eye(steps, dtype=torch.float64).roll(layer.delay, 0).tril(-layer.delay)
+    for decay in layer.decays:
+        for t in range(1, steps):
+            after[t] += decay * after[t - 1]
+    return after
+
+
+def filtered(layer: Filter, flows: Sequence[Flow], walk: ChunkWalk, node: Node) -> Flow:
+    """Leaky integrators one after the other, from rest, and late."""
+    x = flows[0].real.expand(-1, -1, walk.steps, *flows[0].shape)
+    return Flow(torch.einsum("ts,nps...->npt...", response(layer, walk.steps).to(x.device), x))
 
 
 def summed(operation: Sum, flows: Sequence[Flow], *_: Any) -> Flow:
@@ -144,13 +179,38 @@ def normalised(layer: BatchNorm | LayerNorm, flows: Sequence[Flow], *_: Any) -> 
     """Each neuron (or channel) over probes, steps and positions; or each probe and step over neurons."""
     currents = flows[0].values
     if isinstance(layer, BatchNorm) and layer.statistics is not None:
-        mean, variance = (torch.tensor(value, dtype=currents.dtype, device=currents.device) for value in layer.statistics)
+        mean, variance, *spread = (
+            torch.tensor(value, dtype=currents.dtype, device=currents.device) for value in layer.statistics
+        )
+        if layer.follows_batch:
+            of_batch, over_neurons = currents.mean((1, 2, *range(4, currents.ndim)), keepdim=True), 3
+            about = of_batch - of_batch.mean(over_neurons, keepdim=True)
+            mean = mean + about * (spread[0] / about.std(over_neurons, correction=0, keepdim=True)).clamp(max=1)
+    elif isinstance(layer, BatchNorm) and layer.over == PAST_STEPS:
+        mean, square = (_over_past_steps(power) for power in (currents, currents.square()))
+        variance = square - mean.square()
     else:
-        axes = (1, 2, *range(4, currents.ndim)) if isinstance(layer, BatchNorm) else tuple(range(3, currents.ndim))
+        over_steps = (2,) if getattr(layer, "over", None) == ALL_STEPS else ()
+        axes = (1, *over_steps, *range(4, currents.ndim)) if isinstance(layer, BatchNorm) else tuple(range(3, currents.ndim))
         variance, mean = torch.var_mean(currents, axes, correction=0, keepdim=True)
     std = (variance + layer.eps).sqrt()
     factor = torch.where(std > 0, layer.gamma / std, 0.0)
     return Flow(torch.addcmul(layer.beta - factor * mean, factor, currents))
+
+
+def _over_past_steps(values: Tensor) -> Tensor:
+    """The mean of a batch over positions and the steps up to each."""
+    each = values.mean((1, *range(4, values.ndim)), keepdim=True)
+    return each.cumsum(2) / torch.arange(1, 1 + each.shape[2]).to(each).view(-1, *[1] * (each.ndim - 3))
+
+
+def scaled_by_steps(layer: ScaleSteps, flows: Sequence[Flow], *_: Any) -> Flow:
+    """``f_t I_t + c_t``."""
+    currents = flows[0].values
+    factors, constants = (
+        currents.new_tensor(each).view(-1, *[1] * (currents.ndim - 3)) for each in (layer.factors, layer.constants or (0.0,))
+    )
+    return Flow(torch.addcmul(constants, factors, currents))
 
 
 def scaled_to_rms(layer: RMSNorm, flows: Sequence[Flow], *_: Any) -> Flow:
@@ -166,12 +226,14 @@ MAPS["simulate"] |= {
     Linear: weighted,
     Conv: weighted,
     Spike: fired,
+    Filter: filtered,
     Sum: summed,
     Product: multiplied,
     Concat: concatenated,
     BatchNorm: normalised,
     LayerNorm: normalised,
     RMSNorm: scaled_to_rms,
+    ScaleSteps: scaled_by_steps,
     Pool: pooled,
 }
 
