@@ -177,6 +177,7 @@ def test_the_libraries_of_an_example_are_seen():
         "mpmath",
         "sympy",
         "norse",
+        "nir",
         "matplotlib",
     }
 
