@@ -98,6 +98,12 @@ def differing_of_norse():
     return norse.SequentialState(dense(20, 60), cell, dense(60, 40), files.lif_box(40, threshold=0.2))
 
 
+def synaptic_of_norse():
+    of_each = {"tau_syn_inv": 200.0, "tau_mem_inv": 100.0, "v_leak": 0.0, "v_th": 0.05}
+    filled = {name: torch.full((60,), value) for name, value in of_each.items()}
+    return norse.SequentialState(dense(20, 60), norse.LIFCell(norse.LIFParameters(**filled)))
+
+
 def conv_of_norse():
     first, second = (
         (conv(2, 6, padding=1), files.lif_box(6, 8, 8, threshold=0.2)),
@@ -134,6 +140,7 @@ CASES = {  # model, library that writes and runs it, its neurons, shape of the i
     "Norse": (of_norse, "norse", ["1", "3"], (20,), True),
     "Norse imported": (of_norse, "norse", ["1", "3"], (20,), False),
     "Norse, neurons that differ": (differing_of_norse, "norse", ["1", "3"], (20,), False),
+    "Norse with synapse": (synaptic_of_norse, "norse", ["1.lif"], (20,), False),
     "Norse maps": (conv_of_norse, "norse", ["1", "3"], (2, 8, 8), True),
     "sinabs imported": pytest.param(of_sinabs, "sinabs", ["1", "3"], (20,), False, marks=needs_sinabs),
     "sinabs maps imported": pytest.param(conv_of_sinabs, "sinabs", ["1", "5"], (2, 8, 8), False, marks=needs_sinabs),
