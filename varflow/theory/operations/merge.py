@@ -28,10 +28,9 @@ from varflow.model.layers import Concat, Filter, Product, Sum
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.responses.filters import exponential_filter
 from varflow.theory.signals.counted import Count, Counted, Counts, changed, no_chain, uncounted
-from varflow.theory.signals.elementwise import Arrays, elementwise
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.increments import Differences
-from varflow.theory.signals.moments import Currents, Signal, Spikes, held, in_replicas
+from varflow.theory.signals.moments import Arrays, Currents, Signal, Spikes, elementwise, held, in_replicas
 
 
 def add(layer: Sum, received: tuple[Signal, ...], visit: Visit) -> Signal:
