@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from varflow._checks import DomainError
+from varflow.model.attention import Attention, Chunk
 from varflow.model.coverage import MAPS, from_outside, wrong_return
 from varflow.model.drives import ConstantCurrents, Given, Inputs, SpikeTrains, White
 from varflow.model.graph import Node
@@ -101,8 +102,9 @@ def summed(operation: Sum, flows: Sequence[Flow], *_: Any) -> Flow:
 
 
 def multiplied(operation: Product, flows: Sequence[Flow], *_: Any) -> Flow:
-    """``Π_i x_i``; whole numbers stay whole."""
-    x, *others = flows
+    """``Π_i x_i``; whole numbers stay whole. The number of channels of a mask may be smaller: one for each group."""
+    channels = max(flow.values.shape[3] for flow in flows)
+    x, *others = (replace(flow, values=flow.values.repeat_interleave(channels // flow.values.shape[3], 3)) for flow in flows)
     for y in others:
         real = x.unit is None or y.unit is None
         x = Flow(x.real * y.real) if real else Flow(x.values * y.values, x.unit * y.unit)  # pyright: ignore[reportOperatorIssue]
@@ -115,6 +117,22 @@ def concatenated(operation: Concat, flows: Sequence[Flow], *_: Any) -> Flow:
     unit, *others = {flow.unit for flow in flows}
     parts = [flow.real if others else flow.values.double() for flow in flows]
     return Flow(torch.cat([part.expand(-1, -1, steps, *part.shape[3:]) for part in parts], 3), None if others else unit)
+
+
+def attended(operation: Attention, flows: Sequence[Flow], *_: Any) -> Flow:
+    """Sums of products of ``q``, ``k`` and ``v`` over tokens and channels of each head; or of one of them."""
+    shape, x = flows[0].shape, [flow.real.flatten(4).unflatten(3, (operation.heads, -1)) for flow in flows]
+    if operation.kind == "dot":
+        q, k, v = x
+        return Flow(operation.scale * (v @ (k.mT @ q)).reshape(flows[0].values.shape))
+    if operation.kind == "token":
+        return Flow(operation.scale * x[0].sum(4).unflatten(4, shape[1:]))
+    return Flow(operation.scale * x[0].sum(5).flatten(3, 4)[..., None, None])
+
+
+def part_of(operation: Chunk, flows: Sequence[Flow], *_: Any) -> Flow:
+    """One of the parts of a layer."""
+    return replace(flows[0], values=flows[0].values.chunk(operation.chunks, 3)[operation.number])
 
 
 def pooled(pool: Pool, flows: Sequence[Flow], *_: Any) -> Flow:
@@ -161,6 +179,8 @@ MAPS["simulate"] |= {
     Sum: summed,
     Product: multiplied,
     Concat: concatenated,
+    Attention: attended,
+    Chunk: part_of,
     BatchNorm: normalised,
     LayerNorm: normalised,
     RMSNorm: scaled_to_rms,

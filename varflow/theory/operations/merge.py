@@ -31,6 +31,7 @@ from varflow.theory.signals.elementwise import Arrays, elementwise
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.increments import Differences
 from varflow.theory.signals.moments import Currents, Signal, Spikes, in_replicas
+from varflow.theory.signals.pair_moments import ALL_PAIRS, PairMoments
 
 
 def add(layer: Sum, received: tuple[Signal, ...], visit: Visit) -> Signal:
@@ -79,12 +80,31 @@ def _summed_currents(signals: Sequence[Currents], factors: Sequence[float], cons
 def _sampled(signals: Sequence[Any], joined: Any) -> Any:
     """Draws of what is made of these signals; None if one cannot be drawn."""
     draws = [each.sampled for each in signals]
-    return None if None in draws else lambda *at: joined([draw(*at) for draw in draws])
+    return None if None in draws else lambda *at, **how: joined([draw(*at, **how) for draw in draws])
 
 
 def multiply(layer: Product, received: tuple[Signal, ...], visit: Visit) -> Spikes:
     """The product ``Π x_k`` of spikes."""
-    return multiplied(_alike(layer, received, (Spikes,)))
+    return multiplied(_alike(layer, _on_one_map(received), (Spikes,)))
+
+
+def _on_one_map(received: Sequence[Any]) -> tuple[Any, ...]:
+    """Signals of which a mask, the same at all positions or for groups of channels, stands for each entry of the map."""
+    largest = max(received, key=lambda each: each.neurons)
+    return tuple(each if each.neurons == largest.neurons else _spread(each, largest) for each in received)
+
+
+def _spread(mask: Spikes, over: Spikes) -> Spikes:
+    """Spikes of a mask at every entry of a map; they are not drawn together with others."""
+    grid, M = over.grid, mask.moments
+    if mask.grid.positions == grid.positions:
+        return replace(mask, channels=over.channels, sampled=None)
+    if grid.per_position:
+        mean, moments = (np.repeat(values, grid.positions, axis=1) for values in (mask.mean, M))
+        pairs = PairMoments(grid.shape, lambda offset: M if offset is ALL_PAIRS else moments)
+        return Spikes(mean, moments, grid, over.channels, pairs=pairs)
+    at = np.arange(mask.grid.size).reshape(grid.inputs, 1, grid.steps).repeat(grid.positions, axis=1).ravel()
+    return Spikes(mask.mean[..., at], M[..., at[:, None], at], grid, over.channels)
 
 
 def multiplied(spikes: Sequence[Any]) -> Spikes:
@@ -131,9 +151,27 @@ def added_back(layer: Sum, gradients: Gradients, visit: Visit, way: WayBack) -> 
 def multiplied_back(layer: Product, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
     """Gradients by each factor: ``G`` times the second moments of the others."""
     settled(layer, gradients)
-    x = [way.laid_out(each) for each in visit.received]
-    others = [[other for other in x if other is not each] for each in x]
-    return [reduce(lambda G, other: G.times(other.moments, other.between), each, gradients) for each in others]
+    own = [way.laid_out(each) for each in visit.received]
+    x = _on_one_map(own)
+    others = [[other for at, other in enumerate(x) if at != place] for place in range(len(x))]
+    back = [reduce(lambda G, other: G.times(other.moments, other.between), each, gradients) for each in others]
+    return [_gathered(G, mask, over) for G, mask, over in zip(back, own, x, strict=True)]
+
+
+def _gathered(gradients: Gradients, mask: Spikes, over: Spikes) -> Gradients:
+    """Gradients by a mask, from those by its copies: sums over channels, which are independent, and over positions."""
+    if mask is over:
+        return gradients
+    if mask.grid.positions == over.grid.positions:
+        return replace(gradients.times(over.channels / mask.channels), channels=mask.channels)
+    grid, G = over.grid, gradients.moments
+    if grid.per_position:
+        each = G + sum((pair + pair.swapaxes(-1, -2) for pair in gradients.pairs.values()), start=np.zeros(()))
+        total = each.reshape(len(each), -1, grid.positions, *each.shape[2:]).sum(axis=2)
+    else:
+        folded = (grid.inputs, grid.positions, grid.steps)
+        total = G.reshape(*G.shape[:2], *folded, *folded).sum(axis=(3, 6)).reshape(*G.shape[:2], *[mask.grid.size] * 2)
+    return Gradients(total, mask.grid, mask.channels)
 
 
 def concatenated_back(layer: Concat, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:

@@ -55,6 +55,8 @@ class LayerScale:
         In words: "measured: weights", "measured: γ of bn1", "kept: …".
     factor : float
         Present factor on what was drawn.
+    through : tuple of str
+        Other layers whose scales it moves to have its rate, as neurons of attention those of ``q``, ``k`` and ``v``.
     """
 
     layer: TracedLayer
@@ -64,6 +66,7 @@ class LayerScale:
     scaled: list[Any] = field(default_factory=list)
     set_by: str = ""
     factor: float = 1.0
+    through: tuple[str, ...] = ()
 
     @property
     def by_weights(self) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError
+from varflow.model.attention import Attention, Chunk
 from varflow.model.graph import Graph, Node
 from varflow.model.independence import independent
 from varflow.model.inner_weights import InnerWeights
@@ -24,6 +25,7 @@ from varflow.model.neurons import Neuron
 from varflow.model.signals import Layer, Signal
 from varflow.model.sources import Fallback, Measured, Source, Unknown, numbers_of
 from varflow.results.audit import first_of
+from varflow.torch_models.tracing.attention import Attended
 from varflow.torch_models.tracing.origins import INPUT, Origin, Sender
 from varflow.torch_models.tracing.traced import Received, Trace, TracedLayer, by_step, neurons_of, some
 from varflow.torch_models.tracing.weights import Moments, why_not_covered, windows_of
@@ -80,6 +82,7 @@ class _Reader:
     weights: dict[str, int] = field(default_factory=dict)  # the last node of each weight module
     begun: set[str] = field(default_factory=set)  # weight modules, which may receive what they send
     made: dict[Origin, int] = field(default_factory=dict)
+    chunks: dict[int, tuple[int, int]] = field(default_factory=dict)  # of each node: parts taken, and their number
     restarts: dict[int, str] = field(default_factory=dict)
     dependent: list[str] = field(default_factory=list)
     inputs: int = 1
@@ -117,9 +120,42 @@ class _Reader:
             operation = origin.operation
             if isinstance(operation, Sender):
                 return self._sender(operation.name)
+            if isinstance(operation, Attended):
+                self.made[origin] = self._attention(operation, origin)
+                return self.made[origin]
             inputs = [self.origin(below) for below in origin.inputs]
+            inputs = [self._part(number, 1) for number in inputs] if isinstance(operation, Product) else inputs
             self.made[origin] = self.add(operation, *inputs, name=origin.through[-1], otherwise=self.sent[inputs[0]])
         return self.made[origin]
+
+    def _attention(self, operation: Attended, origin: Origin) -> int:
+        """The node of what neurons of attention receive."""
+        inputs = [
+            self._part(self.origin(below), self._parts(below, numbers))
+            for below, numbers in zip(origin.inputs, operation.numbers, strict=True)
+        ]
+        try:
+            described, order = operation.described([self.sent[number] for number in inputs])
+        except DomainError as error:
+            self.dependent.append(f"{operation.words}, which {error.rule}")
+            return self.add_unknown(operation.words, operation.words, self.sent[inputs[0]], inputs)
+        inputs = [inputs[place] for place in order]
+        return self.add(described, *inputs, name=origin.through[-1], otherwise=self.sent[inputs[0]])
+
+    def _parts(self, origin: Origin, numbers: int) -> int:
+        """The number of parts of a layer of neurons of which so many numbers are one; 1 of other signals."""
+        sender = origin.operation.name if isinstance(origin.operation, Sender) else ""
+        layer = next((layer for layer in self.trace.layers if layer.neuron_name == sender), None)
+        return 1 if layer is None else max(math.prod(layer.current_shape) // numbers, 1)
+
+    def _part(self, node: int, parts: int) -> int:
+        """The node of the next part of a signal that is divided; of others, itself."""
+        taken, parts = self.chunks.get(node, (0, parts))
+        if parts == 1:
+            return node
+        self.chunks[node] = taken + 1, parts
+        name = f"{self.nodes[node].name}[{taken}]"
+        return self.add(Chunk(taken % parts, parts), node, name=name, otherwise=self.sent[node])
 
     def _sender(self, name: str) -> int:
         """The node of a module's output: a layer of neurons that ran before, or weights."""
@@ -154,7 +190,7 @@ class _Reader:
         if numbers_of(operation) is None:
             if isinstance(node.operation, Unknown) or not self.unknown.isdisjoint(node.inputs):
                 self.unknown.add(number)
-            if isinstance(operation, Pool) or not self.pooled.isdisjoint(node.inputs):
+            if isinstance(operation, Pool | Attention) or not self.pooled.isdisjoint(node.inputs):
                 self.pooled.add(number)
         return number
 
