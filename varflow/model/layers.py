@@ -304,17 +304,5 @@ class Pool(Layer):
 
 
 __all__ = names_of(globals())  # pyright: ignore[reportUnsupportedDunderAll]
-__all__ += [
-    "Attention",
-    "Chunk",
-    "Concat",
-    "Conv",
-    "Layer",
-    "Linear",
-    "Measured",
-    "Product",
-    "Scale",
-    "Signal",
-    "Sum",
-    "Unknown",
-]
+__all__ += ["Attention", "Chunk", "Concat", "Conv", "Layer", "Linear", "Measured", "Product", "Scale", "Signal", "Sum"]
+__all__ += ["Unknown"]

@@ -357,7 +357,7 @@ def _unset(scales: Sequence[LayerScale], rates: Rates) -> list[str]:
 def _notes(scales: Sequence[LayerScale], missed: dict[str, float], passes: int, halved: bool) -> list[str]:
     """Notes on layers that do not reach their rate, on the mode of normalisations, and on what was measured."""
     factors = [each for scale in scales for each in scale.scaled if isinstance(each, Factor)]
-    words = [f"scales of attention: {', '.join(f'{each.path} = {each.value:.3g}' for each in factors)}"] if factors else []
+    words = [f"scales of attention: {', '.join(map(str, factors))}"] if factors else []
     if missed:
         (name, aim), others = next(iter(missed.items())), f" and {len(missed) - 1} more" if len(missed) > 1 else ""
         words.append(f"a late rate of {aim:.3g} is out of reach for {name}{others}: planned is the nearest one found")

@@ -50,7 +50,7 @@ class LayerScale:
     norms : list of (str, module)
         Its own normalisations with γ.
     scaled : list of tensors
-        What is multiplied; empty if the layer has nothing to scale.
+        What is multiplied, for attention also numbers or scales of other layers; empty if the layer has nothing to scale.
     set_by : str
         In words: "measured: weights", "measured: γ of bn1", "kept: …".
     factor : float
@@ -82,6 +82,13 @@ class LayerScale:
                 tensor.mul_(factor / self.factor)
         torch.clear_autocast_cache()  # it holds the old weights
         self.factor = factor
+
+    def mul_(self, factor: float) -> None:
+        """Multiply what is scaled, as a tensor in place."""
+        self.to(self.factor * factor)
+
+    def is_inference(self) -> bool:
+        return False
 
     def first_gain(self, rate: float) -> float:
         """The gain to draw with: that of memoryless neurons for this rate, with inputs of the same rate or of the strength of

@@ -1,24 +1,24 @@
 """Attention in a traced pass: products of matrices of spikes, and sums over one of their axes.
 
 Which axis has tokens, and which channels, is told by their number, once the shapes of the signals are known: ``Attended``
-stands for the operation until then. Head by head, the operand that both products share is ``k``; the product over channels comes
-first in ``(Q Kᵀ) V``, and that over tokens in ``Q (Kᵀ V)``.
+stands for the operation until then. Of three factors ``k`` is the one that both products share; the product over channels comes
+first in ``(Q Kᵀ) V``, that over tokens in ``Q (Kᵀ V)``.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from varflow._checks import DomainError
 from varflow.model.attention import Attention
 from varflow.model.merges import Sum
 from varflow.model.signals import Layer, Signal
 from varflow.model.sources import Unknown
 
 OriginOf = Callable[[Any], Any]
+UNTOLD = "sums over an axis of which its size does not tell whether it is that of tokens or of channels"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -49,70 +49,69 @@ class Attended(Layer):
 
     Attributes
     ----------
+    factors : tuple of origins
+        Of three the second is ``k``; one that is summed.
     sizes : tuple of int
         Of the axis that is summed over first, and of the others.
     numbers : tuple of int
-        In each of the signals that it receives.
-    order : tuple of int
-        Of a product, the place of the unfinished one among what the function received, and of ``k`` in that.
+        In each factor.
+    scale : float
     """
 
-    words: str
+    factors: tuple[Any, ...]
     sizes: tuple[int, ...]
     numbers: tuple[int, ...]
-    order: tuple[int, ...] = ()
     scale: float = 1.0
 
-    def flat(self, inputs: Sequence[Any]) -> tuple[Any, ...]:
-        """The origins of three factors, the second that of ``k``, in place of those of a product and a factor."""
-        if not self.order:
-            return tuple(inputs)
-        product, shared = self.order
-        pair = _unfinished(inputs[product])[0].inputs
-        return pair[1 - shared], pair[shared], inputs[1 - product]
-
-    def described(self, signals: Sequence[Signal]) -> tuple[Attention, list[int]]:
-        """The operation on signals of these shapes, and the order in which it receives them."""
+    def described(self, signals: Sequence[Signal]) -> tuple[Layer, list[int]]:
+        """The operation on signals of these shapes, and the order in which it receives them; Unknown if sizes do not tell."""
         (channels, *area), (summed, *others) = signals[0].shape, self.sizes
-        tokens = math.prod(area)
-        over_tokens, beside = (
-            summed == tokens,
-            tokens in (others if self.order else others[-1:] if summed == tokens else others),
-        )
-        if not area or over_tokens == beside:
-            raise DomainError("layers", self, f"has no axis that must be that of the tokens of {signals[0]}, by its size")
-        of_head = others[0] if over_tokens else summed
-        if self.order:
-            return Attention(channels // of_head, self.scale), [2, 1, 0] if over_tokens else [0, 1, 2]
-        heads, kind = (1, "channel") if over_tokens else (channels // summed, "token")
-        return Attention(heads, self.scale, kind), [0]
-
-    def __repr__(self) -> str:
-        return self.words
+        tokens, one = math.prod(area), len(self.factors) == 1
+        over_tokens = summed == tokens
+        elsewhere = tokens in (others[-1:] if one and over_tokens else others)
+        if not area or over_tokens == elsewhere or self.scale <= 0:
+            return Unknown(UNTOLD), list(range(len(signals)))
+        if one:
+            heads, kind = (1, "channel") if over_tokens else (channels // summed, "token")
+            return Attention(heads, self.scale, kind), [0]
+        return Attention(channels // (others[0] if over_tokens else summed), self.scale), [2, 1, 0] if over_tokens else [
+            0,
+            1,
+            2,
+        ]
 
 
 def product_of_matrices(of: OriginOf, x: Any, y: Any) -> Layer | None:
     """The operation of ``x @ y``."""
-    if min(x.dim(), y.dim()) < 3:
-        return None
-    return _product(of, (x, y), ((-2, -1), (-1, -2)))
+    return einsum(of, "ab,bc->ac", x, y, in_order=True) if min(x.dim(), y.dim()) > 2 else None
 
 
-def einsum(of: OriginOf, equation: str, *operands: Any) -> Layer | None:
+def einsum(of: OriginOf, equation: str, *operands: Any, in_order: bool = False) -> Layer | None:
     """The operation of ``einsum`` of two operands, each with one axis of its own, which are summed over one."""
-    both = operands[0] if len(operands) == 1 else operands
-    if len(both) != 2:
+    tensors = operands[0] if len(operands) == 1 else operands
+    terms, _, result = equation.replace(" ", "").replace("...", "").partition("->")
+    first, second = letters = terms.split(",")
+    own = [(set(one) - set(other)) & set(result) for one, other in (letters, letters[::-1])]
+    summed = set(first) & set(second) - set(result)
+    origins = [of(each) for each in tensors]
+    if None in origins or {len(each) for each in (*own, summed)} != {1} or set(first + second) != set(result) | summed:
         return None
-    inputs, _, result = equation.replace(" ", "").replace("...", "").partition("->")
-    letters = inputs.split(",")
-    own = [[each for each in part if each not in other] for part, other in (letters, letters[::-1])]
-    summed = (set(letters[0]) & set(letters[1])) - set(result)
-    if [len(each) for each in (*own, summed)] != [1, 1, 1] or not {own[0][0], own[1][0]} <= set(result):
+    ((row,), (column,)), (inner,) = own, summed
+    axes = [
+        [part.index(letter) - len(part) for letter in (each, inner)] for part, each in zip(letters, (row, column), strict=True)
+    ]
+    numbers = [each.numel() for each in tensors]
+    for place, (before, scale) in enumerate(map(_unfinished, origins)):
+        if isinstance(known := before.operation, Contraction):
+            swapped = known.in_order and tensors[place].stride(-1) > tensors[place].stride(-2)
+            shared = int((axes[place][1] < axes[place][0]) == swapped) ^ known.first
+            factors = before.inputs[1 - shared], before.inputs[shared], origins[1 - place]
+            counted = known.numbers[1 - shared], known.numbers[shared], numbers[1 - place]
+            return Attended(factors, known.sizes, counted, scale)
+    if origins[0] is origins[1] and tensors[0].data_ptr() == tensors[1].data_ptr():  # the same channels
         return None
-    pairs = zip(letters, own, strict=True)
-    axes = [tuple(part.index(letter) - len(part) for letter in (*each, *summed)) for part, each in pairs]
-    first = int(result.index(own[0][0]) > result.index(own[1][0]))
-    return _product(of, both, axes, first=first, in_order=False)
+    sizes = tensors[0].shape[axes[0][1]], *(x.shape[at] for x, (at, _) in zip(tensors, axes, strict=True))
+    return Contraction("", None, None, sizes, tuple(numbers), int(result.index(row) > result.index(column)), in_order)
 
 
 def summed_over(of: OriginOf, x: Any, dim: Any = None, keepdim: bool = False, **_: Any) -> Layer | None:
@@ -121,25 +120,7 @@ def summed_over(of: OriginOf, x: Any, dim: Any = None, keepdim: bool = False, **
         return None
     axes = {axis % x.dim() for axis in ((dim,) if isinstance(dim, int) else dim)}
     others = [size for axis, size in enumerate(x.shape) if axis not in axes and axis >= x.dim() - 3]
-    return Attended("", (math.prod(x.shape[axis] for axis in axes), *others), (x.numel(),))
-
-
-def _product(of: OriginOf, operands: Sequence[Any], axes: Sequence[Any], **more: Any) -> Layer | None:
-    """The operation of a product, from the axes of each operand: its own, and the one that is summed over."""
-    origins, numbers = [of(each) for each in operands], tuple(each.numel() for each in operands)
-    if None in origins:
-        return None
-    for place, (origin, scale) in enumerate(map(_unfinished, origins)):
-        if isinstance(before := origin.operation, Contraction):
-            matrix, (own, summed) = operands[place], axes[place]
-            swapped = before.in_order and matrix.stride(-1) > matrix.stride(-2)
-            shared = int((summed % matrix.dim() < own % matrix.dim()) == swapped) ^ before.first
-            return Attended("", before.sizes, (before.numbers[1 - shared], before.numbers[shared], numbers[1 - place]),
-                            (place, shared), scale)  # fmt: skip
-    if origins[0] is origins[1] and operands[0].data_ptr() == operands[1].data_ptr():  # the same channels
-        return None
-    sizes = (operands[0].shape[axes[0][1]], *(x.shape[own] for x, (own, _) in zip(operands, axes, strict=True)))
-    return Contraction("", sizes=sizes, numbers=numbers, **more)
+    return Attended((of(x),), (math.prod(x.shape[axis] for axis in axes), *others), (x.numel(),))
 
 
 def _unfinished(origin: Any) -> tuple[Any, float]:

@@ -122,7 +122,7 @@ def _after(operation: Layer, words: str, inputs: tuple[Origin, ...]) -> Origin:
         normalised = frozenset((source, words) for source in sources)
     through = tuple(dict.fromkeys([*(step for origin in inputs for step in origin.through), words]))
     if isinstance(operation, Attended):
-        inputs = operation.flat(inputs)
+        inputs = operation.factors
     if isinstance(operation, Sum):
         operation, inputs = _flat(operation, inputs)
         if len(inputs) == 1 and isinstance(attended := inputs[0].operation, Attended) and not operation.constant:

@@ -121,37 +121,25 @@ class _Reader:
             if isinstance(operation, Sender):
                 return self._sender(operation.name)
             if isinstance(operation, Attended):
-                self.made[origin] = self._attention(operation, origin)
-                return self.made[origin]
-            inputs = [self.origin(below) for below in origin.inputs]
-            inputs = [self._part(number, 1) for number in inputs] if isinstance(operation, Product) else inputs
+                inputs = [self._part(*each) for each in zip(origin.inputs, operation.numbers, strict=True)]
+                operation, order = operation.described([self.sent[number] for number in inputs])
+                inputs = [inputs[place] for place in order]
+            elif isinstance(operation, Product):  # perhaps of a mask and a part
+                inputs = [self._part(below) for below in origin.inputs]
+            else:
+                inputs = [self.origin(below) for below in origin.inputs]
             self.made[origin] = self.add(operation, *inputs, name=origin.through[-1], otherwise=self.sent[inputs[0]])
         return self.made[origin]
 
-    def _attention(self, operation: Attended, origin: Origin) -> int:
-        """The node of what neurons of attention receive."""
-        inputs = [
-            self._part(self.origin(below), self._parts(below, numbers))
-            for below, numbers in zip(origin.inputs, operation.numbers, strict=True)
-        ]
-        try:
-            described, order = operation.described([self.sent[number] for number in inputs])
-        except DomainError as error:
-            self.dependent.append(f"{operation.words}, which {error.rule}")
-            return self.add_unknown(operation.words, operation.words, self.sent[inputs[0]], inputs)
-        inputs = [inputs[place] for place in order]
-        return self.add(described, *inputs, name=origin.through[-1], otherwise=self.sent[inputs[0]])
-
-    def _parts(self, origin: Origin, numbers: int) -> int:
-        """The number of parts of a layer of neurons of which so many numbers are one; 1 of other signals."""
-        sender = origin.operation.name if isinstance(origin.operation, Sender) else ""
-        layer = next((layer for layer in self.trace.layers if layer.neuron_name == sender), None)
-        return 1 if layer is None else max(math.prod(layer.current_shape) // numbers, 1)
-
-    def _part(self, node: int, parts: int) -> int:
-        """The node of the next part of a signal that is divided; of others, itself."""
-        taken, parts = self.chunks.get(node, (0, parts))
-        if parts == 1:
+    def _part(self, origin: Origin, numbers: int = 0) -> int:
+        """The node of a signal, or of its next part, if so many numbers are one, or if it is divided."""
+        node = self.origin(origin)
+        taken, parts = self.chunks.get(node, (0, 1))
+        if numbers and (
+            layer := next((each for each in self.trace.layers if self.neurons.get(each.neuron_name) == node), None)
+        ):
+            parts = math.prod(layer.current_shape) // numbers
+        if parts <= 1:
             return node
         self.chunks[node] = taken + 1, parts
         name = f"{self.nodes[node].name}[{taken}]"

@@ -18,7 +18,7 @@ from varflow.model.extensions import READS
 from varflow.model.layers import BatchNorm, Layer, LayerNorm, Pool, RMSNorm
 from varflow.model.merges import Concat, Product, Sum
 from varflow.model.sources import Unknown
-from varflow.torch_models.tracing.attention import Attended, Contraction, einsum, product_of_matrices, summed_over
+from varflow.torch_models.tracing.attention import Contraction, einsum, product_of_matrices, summed_over
 
 OriginOf = Callable[[Any], Any]  # of a tensor, or None
 Reader = Callable[..., Layer | None]
@@ -61,7 +61,7 @@ def operation(name: str, words: str, args: Any, kwargs: Any, of: OriginOf, *, co
             read = _OF_ONE_SIGNAL[name](*args, **kwargs) if name in _OF_ONE_SIGNAL else None
     except (TypeError, ValueError, IndexError):  # called in another way
         read = None
-    if isinstance(read, (Attended, Contraction)):
+    if isinstance(read, Contraction):
         return replace(read, words=words)
     if read is not None:
         return read
