@@ -65,9 +65,8 @@ class Attention(Layer):
         put(self, kind=choice("kind", self.kind, KINDS))
 
     def after(self, *signals: Any, width: int | None = None) -> Signal:
-        if len(signals) != (number := 3 if self.kind == "dot" else 1):
-            needs = "q, k and v" if number == 3 else "one signal"
-            raise DomainError("layers", self, f"receives {needs}, not {len(signals)} signals")
+        if len(signals) != (3 if self.kind == "dot" else 1):
+            raise DomainError("layers", self, f"receives q, k and v, or what is summed, not {len(signals)} signals")
         channels, *tokens = area_of(self, signals[0])
         if any(signal.shape != signals[0].shape for signal in signals):
             raise DomainError("layers", self, f"cannot join {', '.join(map(str, signals))}")

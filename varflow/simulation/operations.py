@@ -119,15 +119,14 @@ def concatenated(operation: Concat, flows: Sequence[Flow], *_: Any) -> Flow:
     return Flow(torch.cat([part.expand(-1, -1, steps, *part.shape[3:]) for part in parts], 3), None if others else unit)
 
 
-def attended(operation: Attention, flows: Sequence[Flow], *_: Any) -> Flow:
+SUMS = {"dot": "...ai,...aj,...cj->...ci", "token": "...ai->...i", "channel": "...ci->...c"}  # tokens i, j; channels a, c
+
+
+def attended(operation: Attention, flows: Sequence[Flow], walk: ChunkWalk, node: Node) -> Flow:
     """Sums of products of ``q``, ``k`` and ``v`` over tokens and channels of each head; or of one of them."""
-    shape, x = flows[0].shape, [flow.real.flatten(4).unflatten(3, (operation.heads, -1)) for flow in flows]
-    if operation.kind == "dot":
-        q, k, v = x
-        return Flow(operation.scale * (v @ (k.mT @ q)).reshape(flows[0].values.shape))
-    if operation.kind == "token":
-        return Flow(operation.scale * x[0].sum(4).unflatten(4, shape[1:]))
-    return Flow(operation.scale * x[0].sum(5).flatten(3, 4)[..., None, None])
+    x = [flow.real.flatten(4).unflatten(3, (operation.heads, -1)) for flow in flows]
+    sends = operation.after(*(Signal("spikes", flow.shape) for flow in flows)).shape
+    return Flow(operation.scale * torch.einsum(SUMS[operation.kind], *x).reshape(*x[0].shape[:3], *sends))
 
 
 def part_of(operation: Chunk, flows: Sequence[Flow], *_: Any) -> Flow:

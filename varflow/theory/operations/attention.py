@@ -45,14 +45,9 @@ class Products:
     grid: Grid
     channels: int
 
-    @property
-    def joint(self) -> Grid:
-        """The grid with all positions in one index."""
-        return replace(self.grid, per_position=False)
-
-    def laid_out(self, signal: Any) -> Any:
-        """A signal, or gradients, over the joint index in the layout of the grid."""
-        return signal.per_position() if self.grid.per_position else signal
+    def per_position(self) -> Products:
+        """The same, of which each position on its own is wanted."""
+        return replace(self, grid=replace(self.grid, per_position=self.grid.positions > 1))
 
     def received(self, layer: Spike, number: int, seed: int) -> tuple[list[Population], np.ndarray]:
         """Neurons of each replica, and currents past the synapse: (replicas, sequences, steps, points)."""
@@ -81,8 +76,7 @@ def in_heads(spikes: Spikes, size: int) -> np.ndarray:
     grid, draw = spikes.grid, spikes.sampled
     assert draw is not None
     x = draw(*[np.arange(grid.positions)[None]] * grid.per_position, channels=max(size, CHANNELS))
-    if (heads := x.shape[-1] // size) < 1:
-        raise Uncovered("points", x.shape[-1], f"must be at least {size}, for the channels of a head")
+    heads = x.shape[-1] // size
     return x[..., : heads * size].reshape(len(x), -1, grid.positions, grid.steps, heads, size).transpose(0, 1, 3, 4, 5, 2)
 
 
@@ -106,8 +100,9 @@ def fire(layer: Spike, products: Products, number: int, responses: Responses) ->
     each = zip(*products.received(layer, number, responses.seed), strict=True)
     H, S = (np.stack(values).reshape(products.drawn.shape) for values in zip(*(stepped(*one) for one in each), strict=True))
     points = S.shape[-1]
-    spikes = Spikes(S.mean(axis=-1), S @ S.swapaxes(-1, -2) / points, products.joint, products.channels)
-    spikes = products.laid_out(spikes)
+    joint = replace(products.grid, per_position=False)
+    spikes = Spikes(S.mean(axis=-1), S @ S.swapaxes(-1, -2) / points, joint, products.channels)
+    spikes = spikes.per_position() if products.grid.per_position else spikes
     variance, mean = (values.reshape(spikes.mean.shape) for values in (H.var(axis=-1), H.mean(axis=-1)))
     return LayerState(variance, mean, spikes.mean, spikes.moments, point_fraction=1 / points), spikes.later(layer.neuron.delay)
 
@@ -116,7 +111,7 @@ def fire(layer: Spike, products: Products, number: int, responses: Responses) ->
 
 
 def fired_back(layer: Spike, above: Gradients, products: Products, sampling: Sampling) -> Gradients:
-    """Gradients by the sums, from those by spikes, which are drawn; ``split``: at the points."""
+    """Gradients by the sums, from those by spikes, which are drawn."""
     neurons, currents = products.received(layer, sampling.number, sampling.responses.seed)
     values, vectors = np.linalg.eigh(above.earlier(layer.neuron.delay).positions_together().moments)
     root = replicated(vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :], len(neurons))
@@ -127,12 +122,13 @@ def fired_back(layer: Spike, above: Gradients, products: Products, sampling: Sam
         population = with_input(layer.neuron, own)
         for part, J, _ in jacobians(population, c, sampling.surrogate, detached=sampling.detached):
             sent[..., part] = np.einsum("ptsx,ptx->psx", J, drawn[..., part])
-    return of_points(back.reshape(products.drawn.shape), products.joint, products.channels)
+    return of_points(back.reshape(products.drawn.shape), products.grid, products.channels)
 
 
 def of_points(drawn: np.ndarray, grid: Grid, channels: int) -> Gradients:
-    """Gradients that are drawn."""
-    return Gradients(drawn @ drawn.swapaxes(-1, -2) / drawn.shape[-1], grid, channels, split=drawn)
+    """Gradients that are drawn; ``split``: at points."""
+    joint = replace(grid, per_position=False)
+    return Gradients(drawn @ drawn.swapaxes(-1, -2) / drawn.shape[-1], joint, channels, split=drawn)
 
 
 def backward(layer: Attention, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
@@ -140,11 +136,11 @@ def backward(layer: Attention, gradients: Gradients, visit: Visit, way: WayBack)
     if gradients.split is None:
         raise Uncovered("layers", layer, "must be followed by a Spike")
     x, received = visit.kept["drawn"], visit.received
-    *lead, steps, heads, size, tokens = x[0].shape
+    *lead, steps, heads, _, _ = x[0].shape
     sums = gradients.split.reshape(*lead, -1, steps, heads, gradients.split.shape[-1] // heads).transpose(0, 1, 3, 4, 5, 2)
     grid = received[0].grid
     drawn = (at_points(layer.scale * each, grid) for each in apart(layer.kind, x, sums))
-    found = [replace(of_points(each, replace(grid, per_position=False), received[0].channels), split=None) for each in drawn]
+    found = [replace(of_points(each, grid, received[0].channels), split=None) for each in drawn]
     return [each.per_position() for each in found] if way.per_position or grid.per_position else found
 
 
@@ -152,7 +148,8 @@ def apart(kind: str, x: Sequence[np.ndarray], by_sums: np.ndarray) -> list[np.nd
     """Gradients by each factor, from those by the sums."""
     if kind != "dot":
         return [np.broadcast_to(by_sums, x[0].shape)]
-    (q, k, v), by_pairs = x, by_sums @ x[0].swapaxes(-1, -2)
+    q, k, v = x
+    by_pairs = by_sums @ q.swapaxes(-1, -2)
     return [k @ (v.swapaxes(-1, -2) @ by_sums), by_pairs.swapaxes(-1, -2) @ v, by_pairs @ k]
 
 

@@ -31,7 +31,6 @@ from varflow.theory.signals.elementwise import Arrays, elementwise
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.increments import Differences
 from varflow.theory.signals.moments import Currents, Signal, Spikes, in_replicas
-from varflow.theory.signals.pair_moments import ALL_PAIRS, PairMoments
 
 
 def add(layer: Sum, received: tuple[Signal, ...], visit: Visit) -> Signal:
@@ -96,15 +95,13 @@ def _on_one_map(received: Sequence[Any]) -> tuple[Any, ...]:
 
 def _spread(mask: Spikes, over: Spikes) -> Spikes:
     """Spikes of a mask at every entry of a map; they are not drawn together with others."""
-    grid, M = over.grid, mask.moments
+    grid = over.grid
     if mask.grid.positions == grid.positions:
         return replace(mask, channels=over.channels, sampled=None)
-    if grid.per_position:
-        mean, moments = (np.repeat(values, grid.positions, axis=1) for values in (mask.mean, M))
-        pairs = PairMoments(grid.shape, lambda offset: M if offset is ALL_PAIRS else moments)
-        return Spikes(mean, moments, grid, over.channels, pairs=pairs)
     at = np.arange(mask.grid.size).reshape(grid.inputs, 1, grid.steps).repeat(grid.positions, axis=1).ravel()
-    return Spikes(mask.mean[..., at], M[..., at[:, None], at], grid, over.channels)
+    joint = replace(grid, per_position=False)
+    spread = Spikes(mask.mean[..., at], mask.moments[..., at[:, None], at], joint, over.channels)
+    return spread.per_position() if grid.per_position else spread
 
 
 def multiplied(spikes: Sequence[Any]) -> Spikes:
@@ -153,9 +150,9 @@ def multiplied_back(layer: Product, gradients: Gradients, visit: Visit, way: Way
     settled(layer, gradients)
     own = [way.laid_out(each) for each in visit.received]
     x = _on_one_map(own)
-    others = [[other for at, other in enumerate(x) if at != place] for place in range(len(x))]
+    others = [x[:place] + x[place + 1 :] for place in range(len(x))]
     back = [reduce(lambda G, other: G.times(other.moments, other.between), each, gradients) for each in others]
-    return [_gathered(G, mask, over) for G, mask, over in zip(back, own, x, strict=True)]
+    return [_gathered(G, *each) for G, each in zip(back, zip(own, x, strict=True), strict=True)]
 
 
 def _gathered(gradients: Gradients, mask: Spikes, over: Spikes) -> Gradients:
@@ -164,14 +161,9 @@ def _gathered(gradients: Gradients, mask: Spikes, over: Spikes) -> Gradients:
         return gradients
     if mask.grid.positions == over.grid.positions:
         return replace(gradients.times(over.channels / mask.channels), channels=mask.channels)
-    grid, G = over.grid, gradients.moments
-    if grid.per_position:
-        each = G + sum((pair + pair.swapaxes(-1, -2) for pair in gradients.pairs.values()), start=np.zeros(()))
-        total = each.reshape(len(each), -1, grid.positions, *each.shape[2:]).sum(axis=2)
-    else:
-        folded = (grid.inputs, grid.positions, grid.steps)
-        total = G.reshape(*G.shape[:2], *folded, *folded).sum(axis=(3, 6)).reshape(*G.shape[:2], *[mask.grid.size] * 2)
-    return Gradients(total, mask.grid, mask.channels)
+    G, folded = gradients.positions_together().moments, (over.grid.inputs, over.grid.positions, over.grid.steps)
+    total = G.reshape(*G.shape[:2], *folded, *folded).sum(axis=(3, 6))
+    return Gradients(total.reshape(*G.shape[:2], *[mask.grid.size] * 2), mask.grid, mask.channels)
 
 
 def concatenated_back(layer: Concat, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:

@@ -150,8 +150,7 @@ def backward(layer: Spike, gradients: Gradients, visit: Visit, way: WayBack) -> 
     if isinstance(received, GivenCurrents):
         back, slopes = driven_back(layer, gradients, received.drive, surrogate, detached)
     else:
-        sums = isinstance(received, (WindowedCurrents, attention.Products))
-        grid = received.grid if sums else way.laid_out(received).grid
+        grid = received.grid if isinstance(received, WindowedCurrents) else way.laid_out(received).grid
         above, effort = gradients.on_map(grid, received.channels), way.walk.effort
         responses = effort.back(received.grid)
         sampling = Sampling(visit.layer_number, responses, surrogate, detached, way.scatter)

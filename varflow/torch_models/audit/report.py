@@ -19,7 +19,6 @@ from varflow.torch_models.audit.gradients import Backward, check_gradients, squa
 from varflow.torch_models.audit.gradients import gradients as measured_back
 from varflow.torch_models.audit.remedies import with_remedies
 from varflow.torch_models.audit.step import check_optimizer, checked_targets, one_step, with_targets
-from varflow.torch_models.initialise.attention import scale_attention
 from varflow.torch_models.initialise.scales import LayerScale, multiplier, overlap, scales_of
 from varflow.torch_models.prediction.gradients import expected_gradients
 from varflow.torch_models.prediction.signals import Prediction, predicted
@@ -77,8 +76,7 @@ def audited(
             if prediction.infinite is not None:
                 notes += [f"not covered by the theory: {words}" for words in dict.fromkeys(prediction.infinite.model.dependent)]
             notes += [*_received(traced, prediction), *_unpredicted(traced, prediction, unlike)]
-            scale_attention(model, scales := scales_of(model, traced), seen)
-            layers = _layers(traced, scales, used, seen, prediction, backward)
+            layers = _layers(traced, scales_of(model, traced, seen), used, seen, prediction, backward)
             alive = not any(layer.dead and not layer.output for layer in layers)
             learns = learning(model, inputs, steps, traced, seen) if alive else None
             learns = learns and with_remedies(learns, traced, [layer.gain for layer in layers])

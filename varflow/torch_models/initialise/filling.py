@@ -20,7 +20,6 @@ from varflow._restoring import all_or_nothing, kept, to_the_end
 from varflow.init.fans import fan_in
 from varflow.results import LayerPlan, Learning, ModelPlan
 from varflow.results.audit import first_of
-from varflow.torch_models.initialise.attention import Factor, scale_attention
 from varflow.torch_models.initialise.layer_gains import RATE
 from varflow.torch_models.initialise.planned_surrogates import with_surrogates
 from varflow.torch_models.initialise.planner import BY_DEFAULT, Planner, beyond_a_chain, has_maps, readout_plan
@@ -32,6 +31,7 @@ from varflow.torch_models.initialise.scales import (
     UNWEIGHTED,
     WITHOUT_GAMMA,
     LayerScale,
+    factors_of,
     free_weight,
     healthy_scales,
     leave,
@@ -123,13 +123,8 @@ def initialised(
         plan = kept(buffers, lambda: with_surrogates(model, inputs, steps, neurons, plan))
         return replace(plan, learning=kept(buffers, learns)) if any(row.surrogate for row in plan.layers) else plan
 
-    factors = [each for scale in scales for each in scale.scaled if isinstance(each, Factor)]
-    changed = [
-        generator,
-        list(model.parameters()),
-        [each.module for each in factors],
-        [layer.module for layer in traced.layers] if surrogates else [],
-    ]
+    modules = [*(each.module for each in factors_of(scales)), *(layer.module for layer in traced.layers if surrogates)]
+    changed = [generator, list(model.parameters()), modules]
     with reporter(progress, 1 + MOST_PASSES + MOST_SINGLE * len(scales), "passes") as report:
         plan = (kept if dry_run else all_or_nothing)(changed, lambda: carried_out(report))
         report(1 + MOST_PASSES + MOST_SINGLE * len(scales))
@@ -147,8 +142,7 @@ def _drafted(
 ) -> tuple[list[LayerScale], _Draft]:
     """The layers' scales and a plan: by theory where that covers the model, else to be measured; what is healthy is left."""
     quantity, value = wanted or BY_DEFAULT
-    scales = scales_of(model, traced)
-    scale_attention(model, scales, seen)
+    scales = scales_of(model, traced, seen)
     reasons = list(dict.fromkeys([*beyond_a_chain(traced), *unlike, *_untouched(model, traced, scales)]))
     healthy = healthy_scales(traced, scales, seen, None if wanted else learns)
     whole = len(healthy) == len(scales) and not wanted
@@ -356,8 +350,9 @@ def _unset(scales: Sequence[LayerScale], rates: Rates) -> list[str]:
 
 def _notes(scales: Sequence[LayerScale], missed: dict[str, float], passes: int, halved: bool) -> list[str]:
     """Notes on layers that do not reach their rate, on the mode of normalisations, and on what was measured."""
-    factors = [each for scale in scales for each in scale.scaled if isinstance(each, Factor)]
-    words = [f"scales of attention: {', '.join(map(str, factors))}"] if factors else []
+    kept = "numbers of modules, which no state_dict holds: set them again where the model is made"
+    words = [f"{each.path} = {each.value:.3g}, the scale of attention" for each in factors_of(scales)]
+    words = [f"{'; '.join(words)}: {kept}"] if words else []
     if missed:
         (name, aim), others = next(iter(missed.items())), f" and {len(missed) - 1} more" if len(missed) > 1 else ""
         words.append(f"a late rate of {aim:.3g} is out of reach for {name}{others}: planned is the nearest one found")

@@ -76,12 +76,8 @@ class InfiniteWidth:
     @property
     def restarted(self) -> list[str]:
         """Weight modules whose inputs theory does not know and took as they were."""
-        fallbacks = [
-            visit
-            for visit in self.visits
-            if visit.node_number in self.model.restarts and visit.received and visit.sent is not visit.received[0]
-        ]
-        names = [self.model.restarts[visit.node_number] for visit in fallbacks]
+        begun = [visit for visit in self.visits if visit.received and visit.sent is not visit.received[0]]
+        names = [self.model.restarts[visit.node_number] for visit in begun if visit.node_number in self.model.restarts]
         return [name for name in names if all(layer.neuron_name != name for layer in self.trace.layers)]
 
     def overlap(self, layer: TracedLayer) -> float:

@@ -17,7 +17,6 @@ from varflow.model.merges import Sum
 from varflow.model.signals import Layer, Signal
 from varflow.model.sources import Unknown
 
-OriginOf = Callable[[Any], Any]
 UNTOLD = "sums over an axis of which its size does not tell whether it is that of tokens or of channels"
 
 
@@ -33,14 +32,11 @@ class Contraction(Unknown):
         In each operand.
     first : int
         The operand whose own axis comes first.
-    in_order : bool
-        True if strides fall from axis to axis, as those of ``matmul``; then they tell a transposed matrix.
     """
 
     sizes: tuple[int, ...] = ()
     numbers: tuple[int, ...] = ()
     first: int = 0
-    in_order: bool = True
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -81,12 +77,12 @@ class Attended(Layer):
         ]
 
 
-def product_of_matrices(of: OriginOf, x: Any, y: Any) -> Layer | None:
+def product_of_matrices(of: Callable[[Any], Any], x: Any, y: Any) -> Layer | None:
     """The operation of ``x @ y``."""
-    return einsum(of, "ab,bc->ac", x, y, in_order=True) if min(x.dim(), y.dim()) > 2 else None
+    return einsum(of, "ab,bc->ac", x, y) if min(x.dim(), y.dim()) > 2 else None
 
 
-def einsum(of: OriginOf, equation: str, *operands: Any, in_order: bool = False) -> Layer | None:
+def einsum(of: Callable[[Any], Any], equation: str, *operands: Any) -> Layer | None:
     """The operation of ``einsum`` of two operands, each with one axis of its own, which are summed over one."""
     tensors = operands[0] if len(operands) == 1 else operands
     terms, _, result = equation.replace(" ", "").replace("...", "").partition("->")
@@ -103,18 +99,17 @@ def einsum(of: OriginOf, equation: str, *operands: Any, in_order: bool = False) 
     numbers = [each.numel() for each in tensors]
     for place, (before, scale) in enumerate(map(_unfinished, origins)):
         if isinstance(known := before.operation, Contraction):
-            swapped = known.in_order and tensors[place].stride(-1) > tensors[place].stride(-2)
-            shared = int((axes[place][1] < axes[place][0]) == swapped) ^ known.first
+            shared = int(axes[place][1] > axes[place][0]) ^ known.first
             factors = before.inputs[1 - shared], before.inputs[shared], origins[1 - place]
             counted = known.numbers[1 - shared], known.numbers[shared], numbers[1 - place]
             return Attended(factors, known.sizes, counted, scale)
     if origins[0] is origins[1] and tensors[0].data_ptr() == tensors[1].data_ptr():  # the same channels
         return None
     sizes = tensors[0].shape[axes[0][1]], *(x.shape[at] for x, (at, _) in zip(tensors, axes, strict=True))
-    return Contraction("", None, None, sizes, tuple(numbers), int(result.index(row) > result.index(column)), in_order)
+    return Contraction("", None, None, sizes, tuple(numbers), int(result.index(row) > result.index(column)))
 
 
-def summed_over(of: OriginOf, x: Any, dim: Any = None, keepdim: bool = False, **_: Any) -> Layer | None:
+def summed_over(of: Callable[[Any], Any], x: Any, dim: Any = None, keepdim: bool = False, **_: Any) -> Layer | None:
     """The operation of a sum that keeps its axis, as that of a mask does."""
     if not keepdim or dim is None:
         return None

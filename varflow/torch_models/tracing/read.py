@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError
-from varflow.model.attention import Attention, Chunk
+from varflow.model.attention import Chunk
 from varflow.model.graph import Graph, Node
 from varflow.model.independence import independent
 from varflow.model.inner_weights import InnerWeights
-from varflow.model.layers import Conv, Linear, Pool, Product, Spike, Sum
+from varflow.model.layers import Conv, Linear, Product, Spike, Sum
 from varflow.model.neurons import Neuron
 from varflow.model.signals import Layer, Signal
 from varflow.model.sources import Fallback, Measured, Source, Unknown, numbers_of
@@ -77,7 +77,6 @@ class _Reader:
     nodes: list[Node] = field(default_factory=lambda: [Node(Source(Signal("currents", (1,))), (), "drive")])
     sent: list[Signal] = field(default_factory=lambda: [Signal("currents", (1,))])
     unknown: set[int] = field(default_factory=set)  # nodes that theory does not know, and those behind them
-    pooled: set[int] = field(default_factory=set)  # those behind pools, which may take too long
     neurons: dict[str, int] = field(default_factory=dict)
     weights: dict[str, int] = field(default_factory=dict)  # the last node of each weight module
     begun: set[str] = field(default_factory=set)  # weight modules, which may receive what they send
@@ -175,11 +174,9 @@ class _Reader:
         number = len(self.nodes)
         self.nodes.append(node)
         self.sent.append(sent)
-        if numbers_of(operation) is None:
-            if isinstance(node.operation, Unknown) or not self.unknown.isdisjoint(node.inputs):
-                self.unknown.add(number)
-            if isinstance(operation, Pool | Attention) or not self.pooled.isdisjoint(node.inputs):
-                self.pooled.add(number)
+        unknown = isinstance(node.operation, Unknown) or not self.unknown.isdisjoint(node.inputs)
+        if unknown and numbers_of(operation) is None:
+            self.unknown.add(number)
         return number
 
     def add_unknown(self, words: str, name: str, sends: Signal, inputs: Sequence[int] = ()) -> int:
@@ -254,8 +251,7 @@ class _Reader:
         if len(sources) > 1:
             words = f"{name} receives other signals at every step"
             sources = [self.add_unknown(words, into, Signal(INPUT, (1,)), sources)]
-        certain = sources and sources[0] not in self.unknown | self.pooled
-        x = self._numbers(layer, module) if received.stored and not certain else None
+        x = self._numbers(layer, module) if received.stored else None
         if x is None and not sources:
             return self.add_unknown(f"what {name} receives", into, Signal(INPUT, (1,)))
         if x is None and self.sent[sources[0]].kind != "currents":

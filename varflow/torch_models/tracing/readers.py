@@ -61,10 +61,8 @@ def operation(name: str, words: str, args: Any, kwargs: Any, of: OriginOf, *, co
             read = _OF_ONE_SIGNAL[name](*args, **kwargs) if name in _OF_ONE_SIGNAL else None
     except (TypeError, ValueError, IndexError):  # called in another way
         read = None
-    if isinstance(read, Contraction):
-        return replace(read, words=words)
     if read is not None:
-        return read
+        return replace(read, words=words) if isinstance(read, Contraction) else read
     return (UnknownNormalisation if name in _NORMALISATIONS else Unknown)(words)
 
 
