@@ -71,19 +71,17 @@ def forward(layer: Attention, received: tuple[Any, ...], visit: Visit) -> Produc
     return Products(at_points(sums, grid), grid, layer.heads if layer.kind == "token" else first.channels)
 
 
-def in_heads(spikes: Spikes, size: int) -> np.ndarray:
+def in_heads(spikes: Any, size: int) -> np.ndarray:
     """Drawn spikes of heads of so many channels, for which points stand: (replicas, inputs, steps, heads, channels, tokens)."""
-    grid, draw = spikes.grid, spikes.sampled
-    assert draw is not None
-    x = draw(*[np.arange(grid.positions)[None]] * grid.per_position, channels=max(size, CHANNELS))
+    grid = spikes.grid
+    x = spikes.sampled(*[np.arange(grid.positions)[None]] * grid.per_position, channels=max(size, CHANNELS))
     heads = x.shape[-1] // size
     return x[..., : heads * size].reshape(len(x), -1, grid.positions, grid.steps, heads, size).transpose(0, 1, 3, 4, 5, 2)
 
 
 def at_points(sums: np.ndarray, grid: Grid) -> np.ndarray:
     """Sums of heads over the joint index: (replicas, groups, i, points)."""
-    points = sums.shape[3] * sums.shape[4]
-    size = grid.inputs * grid.positions * grid.steps
+    size, points = grid.inputs * grid.positions * grid.steps, sums.shape[3] * sums.shape[4]
     return sums.transpose(0, 1, 5, 2, 3, 4).reshape(len(sums), -1, size, points)
 
 
@@ -91,7 +89,7 @@ def together(kind: str, x: Sequence[np.ndarray]) -> np.ndarray:
     """The sums in each head, without the scale."""
     if kind == "dot":
         q, k, v = x
-        return v @ k.swapaxes(-1, -2) @ q
+        return v @ k.mT @ q
     return x[0].sum(axis=-2 if kind == "token" else -1, keepdims=True)
 
 
@@ -99,9 +97,8 @@ def fire(layer: Spike, products: Products, number: int, responses: Responses) ->
     """Layer ``number`` of neurons, which receive such sums."""
     each = zip(*products.received(layer, number, responses.seed), strict=True)
     H, S = (np.stack(values).reshape(products.drawn.shape) for values in zip(*(stepped(*one) for one in each), strict=True))
-    points = S.shape[-1]
-    joint = replace(products.grid, per_position=False)
-    spikes = Spikes(S.mean(axis=-1), S @ S.swapaxes(-1, -2) / points, joint, products.channels)
+    points, joint = S.shape[-1], replace(products.grid, per_position=False)
+    spikes = Spikes(S.mean(axis=-1), S @ S.mT / points, joint, products.channels)
     spikes = spikes.per_position() if products.grid.per_position else spikes
     variance, mean = (values.reshape(spikes.mean.shape) for values in (H.var(axis=-1), H.mean(axis=-1)))
     return LayerState(variance, mean, spikes.mean, spikes.moments, point_fraction=1 / points), spikes.later(layer.neuron.delay)
@@ -128,19 +125,18 @@ def fired_back(layer: Spike, above: Gradients, products: Products, sampling: Sam
 def of_points(drawn: np.ndarray, grid: Grid, channels: int) -> Gradients:
     """Gradients that are drawn; ``split``: at points."""
     joint = replace(grid, per_position=False)
-    return Gradients(drawn @ drawn.swapaxes(-1, -2) / drawn.shape[-1], joint, channels, split=drawn)
+    return Gradients(drawn @ drawn.mT / drawn.shape[-1], joint, channels, split=drawn)
 
 
 def backward(layer: Attention, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
     """Gradients by ``q``, ``k`` and ``v``: through the sums that were drawn."""
     if gradients.split is None:
         raise Uncovered("layers", layer, "must be followed by a Spike")
-    x, received = visit.kept["drawn"], visit.received
+    x, grid = visit.kept["drawn"], visit.received[0].grid
     *lead, steps, heads, _, _ = x[0].shape
     sums = gradients.split.reshape(*lead, -1, steps, heads, gradients.split.shape[-1] // heads).transpose(0, 1, 3, 4, 5, 2)
-    grid = received[0].grid
     drawn = (at_points(layer.scale * each, grid) for each in apart(layer.kind, x, sums))
-    found = [replace(of_points(each, grid, received[0].channels), split=None) for each in drawn]
+    found = [replace(of_points(each, grid, visit.received[0].channels), split=None) for each in drawn]
     return [each.per_position() for each in found] if way.per_position or grid.per_position else found
 
 
@@ -149,22 +145,22 @@ def apart(kind: str, x: Sequence[np.ndarray], by_sums: np.ndarray) -> list[np.nd
     if kind != "dot":
         return [np.broadcast_to(by_sums, x[0].shape)]
     q, k, v = x
-    by_pairs = by_sums @ q.swapaxes(-1, -2)
-    return [k @ (v.swapaxes(-1, -2) @ by_sums), by_pairs.swapaxes(-1, -2) @ v, by_pairs @ k]
+    by_pairs = by_sums @ q.mT
+    return [k @ (v.mT @ by_sums), by_pairs.mT @ v, by_pairs @ k]
 
 
 # Parts.
 
 
-def part_of(layer: Chunk, received: tuple[Spikes], visit: Visit) -> Spikes:
+def part_of(layer: Chunk, received: tuple[Any], visit: Visit) -> Spikes:
     """One of the parts of a layer, with points of its own."""
-    (spikes,), draw = received, received[0].sampled
+    (spikes,) = received
 
     def sampled(*at: Any, channels: int = 0) -> np.ndarray:
-        assert draw is not None
-        return np.array_split(draw(*at, channels=layer.chunks * channels), layer.chunks, axis=-1)[layer.number]
+        x = spikes.sampled(*at, channels=layer.chunks * channels)
+        return np.array_split(x, layer.chunks, axis=-1)[layer.number]
 
-    return replace(spikes, channels=spikes.channels // layer.chunks, sampled=None if draw is None else sampled)
+    return replace(spikes, channels=spikes.channels // layer.chunks, sampled=spikes.sampled and sampled)
 
 
 def part_back(layer: Chunk, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:

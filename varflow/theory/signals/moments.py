@@ -167,8 +167,7 @@ class Spikes(_SignalMoments):
             increment[..., delay:, :delay] = square = self.moments[..., before, before][..., None]  # E[(x_t - 0)²]
             increment[..., :delay, delay:] = square.swapaxes(-1, -2)
             changes = Differences(increment, moved(self.changes.second_change, *one), moved(self.changes.mean_change, *one))
-        turned = lambda x: x.swapaxes(-1, -2)  # noqa: E731
-        sampled = None if draw is None else lambda *at, **how: turned(moved(turned(draw(*at, **how)), *one))
+        sampled = None if draw is None else lambda *at, **how: moved(draw(*at, **how).mT, *one).mT
         return self.mapped(moved(self.mean, *one), lambda M, *_: moved(M, *both), sampled=sampled, changes=changes)
 
 
