@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 import varflow as vf
-from varflow.model.build import graph_of
-from varflow.model.chains import as_chain
+from varflow.model.build import as_chain, graph_of
 from varflow.model.graph import Graph, Node
 from varflow.model.independence import independent
-from varflow.model.sources import Source
+from varflow.model.signals import Source
 
 L = vf.layers
 

@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 import varflow as vf
 from varflow.model.graph import Graph, Node
-from varflow.model.sources import Source
+from varflow.model.signals import Source
 
 L = vf.layers
 

@@ -240,7 +240,7 @@ def test_an_operation_of_ones_own_is_read(norm, monkeypatch):
         return RootMeanSquare(1.0 if weight is None else float(weight.detach().square().mean().sqrt()))
 
     for part in ("forward", "backward", "simulate"):  # undone afterwards
-        monkeypatch.setitem(vf.model.coverage.MAPS[part], RootMeanSquare, None)
+        monkeypatch.setitem(vf.model.graph.MAPS[part], RootMeanSquare, None)
     for name in (OwnNorm, "group_norm"):
         monkeypatch.setitem(vf.model.extensions.READS, name, None)
 

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from varflow.init import published
     from varflow.init.fans import effective_fan_in, fan_in, fan_out
     from varflow.init.fills import normal_, orthogonal_, sign_, truncated_normal_, uniform_
-    from varflow.init.layers import init_fn, init_layer_
-    from varflow.init.neuron_gain import calculate_gain
+    from varflow.init.layers import calculate_gain, init_fn, init_layer_
     from varflow.init.published import corrected_normal_, corrected_uniform_, lsuv_, micheli_normal_, micheli_uniform_
     from varflow.model.library_neurons import reads
     from varflow.torch_models.init_model import init_model

@@ -12,8 +12,7 @@ import numpy as np
 from varflow._checks import ConvergenceError, DomainError, integer, positive_number, probability
 from varflow._progress import Progress, check_progress, counted, reporter
 from varflow.init.blocks import gain_of_block
-from varflow.init.initialization import initialization, steps_of, without_memory
-from varflow.init.memoryless import at_fixed_point
+from varflow.init.initialization import at_fixed_point, initialization, steps_of, without_memory
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.drive_kinds import Drive
 from varflow.model.neurons import Neuron

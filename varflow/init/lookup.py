@@ -11,8 +11,7 @@ from varflow._display import percent
 from varflow._progress import Progress, check_progress
 from varflow.init.fans import fan_in as fan_in_of
 from varflow.init.gains import gain as preserving_gain
-from varflow.init.initialization import initialization, steps_of, without_memory
-from varflow.init.memoryless import at_fixed_point
+from varflow.init.initialization import at_fixed_point, initialization, steps_of, without_memory
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution

@@ -12,8 +12,7 @@ import numpy as np
 
 from varflow._checks import DomainError, put
 from varflow._shared import quiet
-from varflow.model.builtin import Distribution, Laplace, Logistic, Normal, Uniform
-from varflow.model.levels import Discrete, checked_discrete
+from varflow.model.builtin import Discrete, Distribution, Laplace, Logistic, Normal, Uniform, checked_discrete
 from varflow.model.student import StudentT
 
 _SAME = {"norm": Normal, "uniform": Uniform, "laplace": Laplace, "logistic": Logistic}

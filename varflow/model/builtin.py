@@ -1,9 +1,10 @@
-"""The distributions of the standardised membrane potential that have closed forms: normal, uniform, Laplace, logistic.
+"""Distributions of the standardised membrane potential, and those that have closed forms: normal, uniform, Laplace, logistic,
+atoms and their probabilities.
 
 Each is standardised (mean 0, variance 1) and knows its upper tail ``Q``, density ``f``, ``ln Q`` and hazard ``f/Q``.
 Rounding ``z²`` before exponentiating would cost ``z²`` ulp in the tail, so exponents are carried as an unevaluated sum
 ``hi + lo`` of two floats (Dekker 1971), and ``exp(hi + lo) = exp(hi) (1 + lo)``. Distributions made from a user's object are in
-``adapters``, ``samples``, ``levels`` and ``densities``.
+``adapters``, ``samples`` and ``densities``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, numbers, unwrap
+from varflow._checks import DomainError, frozen, numbers, put, unwrap
 
 _CHUNK = 1 << 14  # intermediates of this many elements stay in cache
 
@@ -275,3 +276,47 @@ class Logistic(Distribution):
     def _hazard(self, z: np.ndarray) -> np.ndarray:
         e = _decay(np.abs(z), _PI_ROOT_3, _PI_ROOT_3_REST)
         return _PI_ROOT_3 * np.where(z < 0, e, 1.0) / (1.0 + e)
+
+
+class Discrete(Distribution):
+    """Atoms with probabilities. ``sf`` is the step function ``P(Z > z)``; ``pdf`` and ``hazard`` are 0.
+
+    Atoms are standardised in floating point, so whether a threshold lies on one is decided by rounding; where ties matter,
+    count with ``levels`` and ``weights``.
+    """
+
+    __slots__ = ("_tails", "levels", "name", "upper", "weights")  # pyright: ignore[reportIncompatibleVariableOverride]
+    levels: np.ndarray
+    weights: np.ndarray
+    _tails: np.ndarray
+
+    def __init__(self, name: str, atoms: np.ndarray, weights: np.ndarray):
+        order = np.argsort(atoms)
+        atoms, weights = atoms[order], weights[order] / np.sum(weights)
+        mean = np.sum(weights * atoms)
+        levels = (atoms - mean) / np.sqrt(np.sum(weights * (atoms - mean) ** 2))
+        put(self, name=name, levels=frozen(levels), weights=frozen(weights), upper=float(levels[-1]))
+        tails = np.append(np.cumsum(weights[::-1])[::-1], 0.0)  # summed from the right: small tails keep their digits
+        tails[0] = 1.0
+        put(self, _tails=frozen(tails))
+
+    def _sf(self, z: np.ndarray) -> np.ndarray:
+        tails = self._tails[np.searchsorted(self.levels, z, side="right")]
+        return np.where(np.isnan(z), z, tails)
+
+    def _pdf(self, z: np.ndarray) -> np.ndarray:
+        return np.where(np.isnan(z), z, 0.0)
+
+    def _hazard(self, z: np.ndarray) -> np.ndarray:
+        return np.where(z >= self.upper, np.nan, self._pdf(z))
+
+    def __repr__(self) -> str:
+        return f"distribution({self.name}, {self.levels.size} atoms)"
+
+
+def checked_discrete(name: str, obj: Any, atoms: np.ndarray, weights: np.ndarray) -> Discrete:
+    """A :class:`Discrete` of the atoms with positive probability; DomainError if there are fewer than two."""
+    some = weights > 0
+    if np.count_nonzero(some) < 2:
+        raise DomainError("distribution", obj, "is constant: a variance of 0 cannot be scaled to 1")
+    return Discrete(name, atoms[some], weights[some])

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, frozen, put, require
-from varflow.model.builtin import Distribution
-from varflow.model.levels import checked_discrete
+from varflow.model.builtin import Distribution, checked_discrete
 
 Density = Callable[[np.ndarray], np.ndarray]
 

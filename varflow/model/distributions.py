@@ -1,7 +1,7 @@
 """Distributions of the standardised membrane potential: ``distribution``, ``student_t`` and ``sample``.
 
-Each kind has its own file: ``builtin`` and ``student`` (closed forms), ``samples``, ``levels`` (discrete), ``adapters``
-(scipy) and ``densities`` (sympy). scipy.stats and sympy load only when one of their objects is given.
+Each kind has its own file: ``builtin`` and ``student`` (closed forms), ``samples``, ``adapters`` (scipy) and ``densities``
+(sympy). scipy.stats and sympy load only when one of their objects is given.
 """
 
 from __future__ import annotations

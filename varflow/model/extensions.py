@@ -9,8 +9,8 @@ from typing import Any
 
 from varflow._checks import DomainError, called
 from varflow._figures import FIGURES
-from varflow.model.coverage import enter, from_outside
 from varflow.model.drive_kinds import Drive
+from varflow.model.graph import enter, from_outside
 from varflow.model.signals import Layer
 
 READS: dict[str | type, Callable[..., Any]] = {}  # by name of a function of torch, or by class of a module

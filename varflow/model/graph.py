@@ -1,22 +1,68 @@
 """The graph of a network: operations in order of execution, and which signals each of them receives.
 
 Theory, simulation and the counts of exact chains walk this one description, each with its own maps of operations. It is made
-when it is asked for and holds nothing but operations, so that no result depends on who asked before.
+when it is asked for and holds nothing but operations, so that no result depends on who asked before. The rooms of the package
+enter their maps here, and :func:`varflow.register` those of classes from outside; why a map is missing, walks say at each node,
+doors before any work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from sys import modules
 from typing import Any
 
 from varflow._checks import DomainError
 from varflow._display import Shown, Table
 from varflow.model.attention import Chunk
-from varflow.model.coverage import MAPS, Map, Uncovered, from_outside, missing
-from varflow.model.signals import Layer, Signal
-from varflow.model.sources import Measured, Source, Unknown
+from varflow.model.signals import Layer, Measured, Signal, Source, Unknown
 from varflow.model.weighted_layers import Weighted
+
+Map = Callable[..., Any]
+MAPS: dict[str, dict[type, Map]] = {part: {} for part in ("forward", "backward", "count", "simulate")}
+
+
+class Uncovered(DomainError):
+    """Theory does not know what an operation does to what it receives."""
+
+
+def enter(kind: type, **maps: Map) -> None:
+    """Enter the maps of a class.
+
+    ``forward(operation, received, visit)`` returns the signal that it sends, ``backward(operation, gradients, visit, way)`` the
+    gradients by each that it received, ``count(operation, received, counts, node)`` what becomes of spike counts,
+    ``simulate(operation, flows, walk, node)`` the numbers that it sends.
+    """
+    for part, function in maps.items():
+        MAPS[part][kind] = function
+
+
+@cache
+def from_outside(kind: type) -> bool:
+    """True for a class that is none of the package."""
+    home = modules.get(kind.__module__)
+    return kind.__module__.split(".")[0] != "varflow" or getattr(home, kind.__name__, None) is not kind
+
+
+def missing(part: str, operation: object) -> str:
+    """The reason why an operation has no map of this part, and what to do."""
+    kind = type(operation)
+    if isinstance(operation, Unknown):
+        own = operation.of is not None and from_outside(type(operation.of))
+        harmless = f"; where that does not matter, {type(operation.of).__name__} says independent = False" if own else ""
+        return f"is not covered: it {operation.words}{harmless}"
+    if from_outside(kind):
+        return f"has no {part}: give it by vf.register({kind.__name__}, {part}=…)"
+    return f"is not covered: it has no {part}"
+
+
+def wrong_return(part: str, node: Any, value: Any, rule: str) -> DomainError:
+    """The error for a map from outside that returns what it must not."""
+    shown = f"an array of shape {tuple(value.shape)}" if hasattr(value, "shape") else f"{value!r:.80}"
+    return DomainError(node.name, node.operation, f"has a {part} that returns {shown}: it must return {rule}")
+
 
 MOST_ROWS = 40  # of a table
 

@@ -9,8 +9,7 @@ from itertools import combinations
 from varflow.model.graph import Graph, Node
 from varflow.model.layers import BatchNorm
 from varflow.model.merges import Sum
-from varflow.model.signals import Layer
-from varflow.model.sources import Unknown
+from varflow.model.signals import Layer, Unknown
 
 DEPENDENT = "merges signals that depend on the same weights"
 

@@ -32,8 +32,7 @@ from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.attention import Attention, Chunk
 from varflow.model.merges import Concat, Product, Scale, Sum
 from varflow.model.neurons import Neuron
-from varflow.model.signals import Layer, Signal, Windows, area_of, extent, pair
-from varflow.model.sources import Measured, Unknown
+from varflow.model.signals import Layer, Measured, Signal, Unknown, Windows, area_of, extent, pair
 from varflow.model.weighted_layers import Conv, Linear
 
 MERGES = ("add", "and", "iand")

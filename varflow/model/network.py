@@ -27,8 +27,7 @@ from varflow._checks import (
 )
 from varflow._display import Shown, Table
 from varflow.model.as_neuron import neuron as as_neuron
-from varflow.model.build import graph_of, of_layers, of_nodes, spiking_shapes
-from varflow.model.chains import as_chain, pooled_first
+from varflow.model.build import as_chain, graph_of, of_layers, of_nodes, pooled_first, spiking_shapes
 from varflow.model.drives import Drive, Given, currents
 from varflow.model.graph import Graph
 from varflow.model.layers import Spike

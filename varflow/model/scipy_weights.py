@@ -1,7 +1,7 @@
 """scipy.stats distributions as distributions of weights.
 
-Normal, uniform, gamma-type and log-normal ones become those of ``weight_families``; discrete ones must have their atoms on a
-lattice; all others keep scipy's functions, standardised.
+Normal, uniform, gamma-type and log-normal ones become those of ``weight_distribution``; discrete ones must have their atoms on
+a lattice; all others keep scipy's functions, standardised.
 """
 
 from __future__ import annotations
@@ -14,14 +14,21 @@ import numpy as np
 
 from varflow._checks import DomainError
 from varflow._shared import quiet
-from varflow.model import weight_families as families
 from varflow.model.adapters import from_scipy as membrane_distribution
 from varflow.model.adapters import method_of
-from varflow.model.builtin import Distribution, Normal, Uniform
-from varflow.model.levels import Discrete
-from varflow.model.weight_distribution import Pair, WeightDistribution
+from varflow.model.builtin import Discrete, Distribution, Normal, Uniform
+from varflow.model.weight_distribution import (
+    LARGEST_SIGMA,
+    GammaWeights,
+    LatticeWeights,
+    LogNormalWeights,
+    NormalWeights,
+    Pair,
+    UniformWeights,
+    WeightDistribution,
+)
 
-_SYMMETRIC: dict[type, WeightDistribution] = {Normal: families.NormalWeights(), Uniform: families.UniformWeights()}
+_SYMMETRIC: dict[type, WeightDistribution] = {Normal: NormalWeights(), Uniform: UniformWeights()}
 _LONGEST_LATTICE = 4096  # steps between the smallest and the largest weight
 
 Found = tuple[WeightDistribution, str, float]  # core, label, offset of the mean from the core's in units of the core
@@ -83,9 +90,9 @@ def _closed_form(obj: Any, standardised: Distribution, mean: float, std: float) 
     shape = float(shapes[0]) if shapes else 1.0
     if name == "chi2":
         shape, scale = shape / 2, scale * 2
-    if name == "lognorm" and not 1e-3 <= shape <= families.LARGEST_SIGMA:
+    if name == "lognorm" and not 1e-3 <= shape <= LARGEST_SIGMA:
         return None
-    core = families.LogNormalWeights if name == "lognorm" else families.GammaWeights
+    core = LogNormalWeights if name == "lognorm" else GammaWeights
     return core(shape), f"{label}({shape:g})", float(location) / float(scale)
 
 
@@ -103,7 +110,7 @@ def _from_atoms(law: Discrete, mean: float, std: float) -> Found:
     offset = atoms[0] / step - first
     levels = first + np.rint((atoms - atoms[0]) / step).astype(int)
     label = f"{law.name} on {len(levels)} levels"
-    core = families.LatticeWeights(label, (tuple(levels.tolist()), tuple(law.weights.tolist())))
+    core = LatticeWeights(label, (tuple(levels.tolist()), tuple(law.weights.tolist())))
     return core, label, float(offset) if abs(offset) > 1e-9 else 0.0
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from varflow._checks import DomainError, called, positive_number, real_array
 from varflow.model.library_surrogates import *  # noqa: F403
-from varflow.model.recognised_surrogates import recognised
+from varflow.model.library_surrogates import recognised
 from varflow.model.surrogate import FAMILIES, FORMULAS, Formula, Surrogate
 
 __all__ = ["Surrogate", "box", "exponential", "gaussian", "own", "surrogate_of", "triangular", *FORMULAS]  # pyright: ignore

@@ -22,9 +22,9 @@ from varflow.model.drives import Given, Inputs, SpikeTrains, White
 from varflow.model.network import Network
 from varflow.model.over_neurons import size_of
 from varflow.simulation import dense
-from varflow.simulation.measures import Measures
 from varflow.simulation.neurons import Cells, respond
 from varflow.simulation.streams import Streams
+from varflow.simulation.walk import Measures
 from varflow.simulation.weighted import factor
 
 # A block holds 32 networks; fewer if their potentials (networks × steps × neurons) exceed 2^19, about the cache, and more below

@@ -21,10 +21,9 @@ from varflow.model.drives import Given, Inputs
 from varflow.model.graph import Graph, Node, covered
 from varflow.model.layers import Conv, Linear, Spike
 from varflow.model.network import Network
-from varflow.simulation.measures import Measures
 from varflow.simulation.operations import simulate
 from varflow.simulation.streams import BLOCK, Streams
-from varflow.simulation.walk import ChunkWalk, Flow, Record
+from varflow.simulation.walk import ChunkWalk, Flow, Measures, Record
 from varflow.simulation.weighted import Wiring
 
 _BATCH = 256  # inputs of a random drive that a BatchNorm sees: its mean and variance are then off by O(1/256)

@@ -19,12 +19,10 @@ from torch.nn import functional
 
 from varflow._checks import DomainError
 from varflow.model.attention import Attention, Chunk
-from varflow.model.coverage import MAPS, from_outside, wrong_return
 from varflow.model.drives import ConstantCurrents, Given, Inputs, SpikeTrains, White
-from varflow.model.graph import Node
+from varflow.model.graph import MAPS, Node, from_outside, wrong_return
 from varflow.model.layers import BatchNorm, Concat, Conv, LayerNorm, Linear, Measured, Pool, Product, RMSNorm, Spike, Sum
-from varflow.model.signals import Signal
-from varflow.model.sources import Source
+from varflow.model.signals import Signal, Source
 from varflow.simulation.neurons import Cells, respond
 from varflow.simulation.walk import ChunkWalk, Flow, added, scaled
 from varflow.simulation.weighted import received, recurrence

@@ -214,7 +214,7 @@ def check_device(device: str) -> None:
 
 def _fits_in_memory(batches: Sequence[Batch], repeats: int, threads: int, second_moments: bool) -> None:
     """Raise DomainError where the results or the potentials of a layer would not fit into memory, before drawing anything."""
-    from varflow.simulation.measures import names
+    from varflow.simulation.walk import names
 
     each = [sum(batch.steps**axes for axes in names(batch.steps, second_moments).values()) for batch in batches]
     layers = sum(len(batch.networks) * len(batch.widths) * size for batch, size in zip(batches, each, strict=True))
@@ -230,7 +230,7 @@ class _BatchResults:
     """The results of one batch, filled block by block."""
 
     def __init__(self, batch: Batch, repeats: int, label: dict[str, Any], second_moments: bool):
-        from varflow.simulation.measures import names
+        from varflow.simulation.walk import names
 
         self.batch = batch
         settings = label if second_moments else label | {"second_moments": False}

@@ -15,7 +15,7 @@ from varflow.model.drives import Inputs
 from varflow.model.graph import Graph
 from varflow.model.layers import Linear, Spike, Sum
 from varflow.model.network import Network
-from varflow.model.sources import Source
+from varflow.model.signals import Source
 from varflow.results import LearningRate
 from varflow.theory.operations.update import coherence
 from varflow.theory.operations.visit import Effort, Visit

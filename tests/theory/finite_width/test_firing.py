@@ -14,7 +14,7 @@ from weight_distributions import DISTRIBUTIONS
 import varflow as vf
 from varflow.theory.finite_width.firing import firing
 from varflow.theory.finite_width.partial_moments import partial_moments
-from varflow.theory.finite_width.potentials import potentials
+from varflow.theory.finite_width.sampling import potentials
 from varflow.theory.layer import layers
 
 W = vf.weights

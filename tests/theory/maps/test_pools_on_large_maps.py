@@ -105,7 +105,7 @@ def test_moments_are_those_of_all_positions_together(name, monkeypatch):
     together, alone = jointly_and_alone(vf.mean_field, POOLS[name], monkeypatch)
     assert all(alike(alone, together, RATES).values())
     assert np.nanmax(np.abs(alone.effective_width / together.effective_width - 1)) < 0.2
-    monkeypatch.setattr("varflow.theory.operations.sources._products", independent)
+    monkeypatch.setattr("varflow.theory.walks.signals._products", independent)
     wrong = predict(vf.mean_field, POOLS[name], SMALL)
     assert not all(alike(wrong, together, RATES).values())
     assert np.nanmax(np.abs(wrong.effective_width / together.effective_width - 1)) > 0.2
@@ -122,7 +122,7 @@ def test_positions_far_apart_count_as_alike(name, monkeypatch):
     monkeypatch.setattr("varflow.theory.signals.moments.NEAR", 1)
     together, alone = jointly_and_alone(vf.mean_field, POOLS[name], monkeypatch, 8)
     assert all(alike(alone, together, RATES[:2]).values())
-    monkeypatch.setattr("varflow.theory.operations.sources._products", independent)
+    monkeypatch.setattr("varflow.theory.walks.signals._products", independent)
     assert not all(alike(predict(vf.mean_field, POOLS[name], 8), together, RATES[:2]).values())
 
 
@@ -203,7 +203,7 @@ def large(request):
 def test_large_maps_are_those_of_simulated_networks(large, monkeypatch):
     layers, ensemble = large
     assert vf.compare(predict(vf.mean_field, layers), ensemble, bias=BIAS).passed
-    monkeypatch.setattr("varflow.theory.operations.sources._products", independent)
+    monkeypatch.setattr("varflow.theory.walks.signals._products", independent)
     assert not vf.compare(predict(vf.mean_field, layers), ensemble, bias=BIAS).passed
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import varflow as vf
-from varflow.model.coverage import MAPS
+from varflow.model.graph import MAPS
 
 L = vf.layers
 BIAS = 0.02  # the theory's error of order 1/width, and of the numerics

@@ -1,18 +1,19 @@
 """Kernels of many inputs: against pairs, mpmath and published anchors; sampled ones against real matrices; Gram matrices."""
 
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
 
 import varflow as vf
-from varflow.theory.walks import kernels as theory_kernels
 
 pytest.importorskip("torch")
 from varflow.simulation.kernels import sampled_moments
 
 PAPER = vf.gain(threshold=1.0)
 L = vf.layers
+module = import_module("varflow.kernels.kernel")  # its function has the same name
 RNG = np.random.default_rng(5)
 X = RNG.normal(size=(6, 40))
 
@@ -91,8 +92,8 @@ def test_a_batch_in_parts_is_the_batch_at_once(monkeypatch, steps, reset):
     """Exactly, or within the errors of quasi-Monte Carlo."""
     network = net(depth=3, neuron=vf.Neuron(1.0, decay=0.5, reset=reset), steps=steps)
     whole = vf.kernel(network, X)
-    monkeypatch.setattr(theory_kernels, "LONGEST", 5 * steps)
-    monkeypatch.setattr(theory_kernels, "IN_TIME", 5 * steps)
+    monkeypatch.setattr(module, "LONGEST", 5 * steps)
+    monkeypatch.setattr(module, "IN_TIME", 5 * steps)
     parts = vf.kernel(network, X)
     shape = (3, 6, 6) if steps == 1 else (3, 6, steps, 6, steps)
     assert whole.moments.shape == parts.moments.shape == shape
@@ -156,7 +157,7 @@ def test_maps_of_inputs_that_differ_in_norm_are_walked_in_parts(monkeypatch):
     layers = [L.Conv(8, gain=2.0), L.Spike(vf.Neuron(1.0)), L.Conv(8, gain=2.5), L.Spike(vf.Neuron(1.0))]
     network = vf.Network(layers=layers, drive=vf.drives.inputs(x))
     whole = vf.kernel(network, x)
-    monkeypatch.setattr(theory_kernels, "LONGEST", 60)
+    monkeypatch.setattr(module, "LONGEST", 60)
     assert vf.kernel(network, x).moments == pytest.approx(whole.moments, rel=0, abs=1e-14)
     monkeypatch.setattr("varflow.theory.walks.signals.AT_ONCE", 1)
     rates = vf.mean_field(network).per_input["firing_rate"]

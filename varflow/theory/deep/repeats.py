@@ -18,8 +18,7 @@ from varflow.model.build import graph_of
 from varflow.model.graph import Graph, Node
 from varflow.model.layers import Linear, Sum
 from varflow.model.network import Network
-from varflow.model.signals import Layer, Signal
-from varflow.model.sources import Source
+from varflow.model.signals import Layer, Signal, Source
 from varflow.results import FixedPoints
 from varflow.theory.deep.block import RepeatedBlock, fixed_points_of_block
 from varflow.theory.memoryless.fixed_points import fixed_points as of_layer

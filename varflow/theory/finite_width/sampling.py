@@ -3,6 +3,9 @@
 Counts are exact draws. A layer's sample variance and spike count come from the same potentials and are correlated. In narrow
 layers of few networks the potentials themselves are drawn. Otherwise the sample variance is a gamma variable with its exact
 mean and variance given the count: nearly exact in wide layers, and sufficient for means over many networks.
+
+Potentials are drawn given the spikes below, one random number each, from the distribution of the sum of weights: lattice sums
+exactly, sums of other non-normal weights from ``cells``. The simulator's draws are not used.
 """
 
 from __future__ import annotations
@@ -17,9 +20,11 @@ from varflow._checks import frozen, integer
 from varflow.model.distributions import distribution
 from varflow.model.network import Network
 from varflow.model.over_neurons import OverNeurons
+from varflow.model.weight_distribution import WeightDistribution
 from varflow.results import Ensemble
+from varflow.theory.finite_width import cells, lattice
+from varflow.theory.finite_width.firing import directions
 from varflow.theory.finite_width.partial_moments import partial_moments, unit
-from varflow.theory.finite_width.potentials import potentials
 from varflow.theory.finite_width.spike_counts import counts_of
 from varflow.theory.layer import LAST_Z, CountedLayer, standardised_threshold
 from varflow.theory.signals.counted import Count, Gaussian
@@ -227,3 +232,42 @@ def _about(c: np.ndarray, moments: np.ndarray, left: float) -> tuple[np.ndarray,
     v, third = m2 - m1**2, m3 - m1 * (3 * m2 - 2 * m1**2)
     fourth = m4 - m1 * (4 * m3 - m1 * (6 * m2 - 3 * m1**2))
     return m1 - c, v, left**2 * (fourth - v**2) + 4 * (m1 - c) * (left * third + (m1 - c) * v)
+
+
+def potentials(rng: np.random.Generator, layer: CountedLayer, counts: np.ndarray) -> np.ndarray:
+    """Membranes of every neuron given the count below, shape (len(counts), width)."""
+    shape = (len(counts), layer.width)
+    if layer.rows == "standardised":
+        length = np.sqrt(layer.conditional_variance(counts) * (layer.fan_in - 1))
+        return length[:, None] * directions(rng, layer, shape)
+    present = np.broadcast_to(counts[:, None], shape)
+    if layer.law.in_degree is not None:
+        present = rng.hypergeometric(present, layer.fan_in - present, layer.law.in_degree)
+    elif layer.law.density < 1:
+        present = rng.binomial(present, layer.law.density)
+    u = layer.input_scale * (layer.scale * _core_sums(rng, layer, present) + layer.shift * present)
+    if layer.bias_variance:
+        u = u + np.sqrt(layer.bias_variance) * rng.standard_normal(shape)
+    return u
+
+
+def _core_sums(rng: np.random.Generator, layer: CountedLayer, number: np.ndarray) -> np.ndarray:
+    core = layer.law.core
+    if core.sums_are_normal:
+        return np.sqrt(number) * rng.standard_normal(number.shape)
+    tables, out = _tables(core, layer.law.in_degree or layer.fan_in), np.zeros(number.size)
+    order = np.argsort(number, axis=None, kind="stable")
+    counts, first = np.unique(number.ravel()[order], return_index=True)
+    for count, places in zip(counts.tolist(), np.split(order, first[1:]), strict=True):
+        values, cumulative = tables[count]
+        out[places] = values[np.searchsorted(cumulative, rng.random(len(places)), side="right")]
+    if core.lattice is None:  # uniform within the cell
+        out += core.std * cells.CELL * (rng.random(len(out)) - 0.5) * (number.ravel() > 0)
+    return out.reshape(number.shape)
+
+
+@lru_cache(maxsize=4)
+def _tables(core: WeightDistribution, largest: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Values of every sum, and its cumulative probabilities except the last."""
+    sums = cells.sums if core.lattice is None else lattice.sums
+    return [(values, np.cumsum(mass / mass.sum())[:-1]) for values, mass in sums(core, largest)]

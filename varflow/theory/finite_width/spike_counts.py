@@ -25,7 +25,7 @@ from varflow.model.build import graph_of
 from varflow.model.drives import Inputs, SpikeTrains
 from varflow.model.graph import covered
 from varflow.model.network import Network
-from varflow.model.sources import Source
+from varflow.model.signals import Source
 from varflow.theory import operations  # noqa: F401  its maps of counts are looked up
 from varflow.theory.layer import driven_variances, layers, one_step
 from varflow.theory.signals.counted import SAMPLED, Count, CountedCurrents, Counts, Gaussian

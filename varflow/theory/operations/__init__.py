@@ -1,5 +1,5 @@
 """Operations at infinite width, one file each: its maps of signals forwards, of gradients backwards, of counts."""
 
-from varflow.theory.operations import attention, batch_norm, layer_norm, merge, pool, sources, spike, weights
+from varflow.theory.operations import attention, batch_norm, layer_norm, merge, pool, spike, weights
 
-__all__ = ["attention", "batch_norm", "layer_norm", "merge", "pool", "sources", "spike", "weights"]
+__all__ = ["attention", "batch_norm", "layer_norm", "merge", "pool", "spike", "weights"]

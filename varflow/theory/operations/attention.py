@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from varflow.model.attention import Attention, Chunk
-from varflow.model.coverage import Uncovered, enter
+from varflow.model.graph import Uncovered, enter
 from varflow.model.layers import Spike
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.responses.back_propagation import Sampling

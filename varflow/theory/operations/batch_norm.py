@@ -16,8 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from varflow.model.coverage import Uncovered, enter
-from varflow.model.graph import Node
+from varflow.model.graph import Node, Uncovered, enter
 from varflow.model.layers import BatchNorm
 from varflow.theory.operations.visit import BY_OVERLAP, INFINITE, Visit, WayBack
 from varflow.theory.signals.counted import CountedCurrents, Counts, changed, no_chain

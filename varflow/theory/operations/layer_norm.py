@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from varflow.model.coverage import enter
+from varflow.model.graph import enter
 from varflow.model.layers import LayerNorm, RMSNorm
 from varflow.theory.operations.batch_norm import standardising
 from varflow.theory.operations.visit import Visit, WayBack

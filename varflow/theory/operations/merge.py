@@ -22,8 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow.model.coverage import Uncovered, enter
-from varflow.model.graph import Node
+from varflow.model.graph import Node, Uncovered, enter
 from varflow.model.layers import Concat, Product, Sum
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.signals.counted import Count, Counted, Counts, changed, no_chain, uncounted

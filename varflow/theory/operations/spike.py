@@ -15,9 +15,8 @@ import numpy as np
 
 from varflow._checks import DomainError
 from varflow._memory import gibibytes, room
-from varflow.model.coverage import Uncovered, enter
 from varflow.model.drives import Inputs
-from varflow.model.graph import Node
+from varflow.model.graph import Node, Uncovered, enter
 from varflow.model.layers import Spike
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron

@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 from scipy.special import erf
 
-from varflow.model.coverage import Uncovered, enter
-from varflow.model.graph import Graph, Node
+from varflow.model.graph import Graph, Node, Uncovered, enter
 from varflow.model.layers import Layer, Measured, Spike
-from varflow.model.sources import Source
+from varflow.model.signals import Source
 from varflow.model.weighted_layers import Weighted
 from varflow.theory.operations.spike import fire
 from varflow.theory.operations.visit import Visit

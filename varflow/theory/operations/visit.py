@@ -8,8 +8,7 @@ from enum import Enum
 from typing import Any
 
 from varflow._progress import Report, unreported
-from varflow.model.coverage import Uncovered
-from varflow.model.graph import Node
+from varflow.model.graph import Node, Uncovered
 from varflow.model.surrogate import Surrogate
 from varflow.theory.maps.variance_classes import TOGETHER
 from varflow.theory.responses.back_propagation import Slopes

@@ -25,8 +25,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError
-from varflow.model.coverage import enter
-from varflow.model.graph import Node
+from varflow.model.graph import Node, enter
 from varflow.model.layers import Conv, Linear
 from varflow.model.weighted_layers import Weighted
 from varflow.theory.operations.batch_norm import centred_by_overlap, centred_over_batch

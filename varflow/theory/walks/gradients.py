@@ -1,4 +1,13 @@
-"""Gradients of every layer and step of a network, from the readout back to the first layer."""
+r"""Gradients of every layer and step of a network, from the readout back to the first layer.
+
+For infinitely many steps, with a leak ``D = β`` through which alone gradients pass from step to step, the layer map acts on a
+stationary ``G(τ) = E[δ_t δ_{t+τ}]`` as a linear operator; the growth per layer is the top of its spectrum,
+
+.. math:: \Lambda\, G(\tau) = \frac{\lambda^2 g^2}{1 - \beta^2} \sum_\sigma \beta^{|\tau - \sigma|} K_\psi(\sigma)\, G(\sigma),
+          \qquad K_\psi(\sigma) = E[\psi_t \psi_{t+\sigma}]
+
+either an eigenvalue or, for ``G`` spread over long times, ``λ² g² K_ψ(∞)/(1 - β)²``.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +20,7 @@ import numpy as np
 
 from varflow._checks import choice, flag, instance
 from varflow._progress import Progress, Report, beyond, check_progress, reporter, unreported
-from varflow.model.coverage import wrong_return
-from varflow.model.graph import covered
+from varflow.model.graph import covered, wrong_return
 from varflow.model.layers import Sum
 from varflow.model.network import Network
 from varflow.model.surrogate import Surrogate
@@ -26,7 +34,6 @@ from varflow.theory.responses.scatter import fluctuations, scattered
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.gradients import readout as readout_of
 from varflow.theory.signals.index import aligned, standard_error
-from varflow.theory.walks.long_times import FEWEST_STEPS, long_time_rate
 from varflow.theory.walks.signals import Blocks, signals_walk
 
 READOUTS = ("shared", "independent")
@@ -293,3 +300,22 @@ def _scatter(network: Network, surrogate: Surrogate, slopes: list[list[Slopes]])
     scatter = np.array([_over_inputs(tuple(layer)).mean() for layer in scatters])
     variance = np.cumsum((scatter / network.widths)[::-1])[::-1]
     return variance, -variance / 2
+
+
+FEWEST_STEPS = 16
+SPAN = 8  # of the lags kept, in steps of the network or memories 1/(1 - β) of the leak, whichever is longer
+
+
+def long_time_rate(decay: float, second: np.ndarray) -> float:
+    """``Λ``, from ``λ² g² E[ψ_t ψ_t']`` of a deep layer (steps, steps), whose late half counts as stationary."""
+    if decay == 1:
+        return np.inf
+    steps = len(second)
+    late = second[steps // 2 :, steps // 2 :]
+    by_lag = np.array([np.diagonal(late, lag).mean() for lag in range(len(late) // 2 + 1)])
+    far = by_lag[-1]
+    lag = np.arange(-(reach := int(SPAN * max(steps, 1 / (1 - decay)))), reach + 1)
+    root = np.sqrt(np.maximum(by_lag[np.minimum(np.abs(lag), len(by_lag) - 1)], 0.0))
+    kernel = decay ** np.abs(lag[:, None] - lag) / (1 - decay**2)
+    top = np.linalg.eigvalsh(root[:, None] * kernel * root)[-1]
+    return float(max(top, far / (1 - decay) ** 2))

@@ -14,10 +14,9 @@ from varflow._progress import Progress, reporter
 from varflow.results.audit import ENOUGH, AuditReport, first_of
 from varflow.results.audited_layer import AuditedLayer, lost_inputs
 from varflow.torch_models.audit.causes import FEEDING, diagnosed, needed_gains, shares, to_mend
-from varflow.torch_models.audit.coherence import learning
+from varflow.torch_models.audit.coherence import learning, with_remedies
 from varflow.torch_models.audit.gradients import Backward, check_gradients, squared_gain_above
 from varflow.torch_models.audit.gradients import gradients as measured_back
-from varflow.torch_models.audit.remedies import with_remedies
 from varflow.torch_models.audit.step import check_optimizer, checked_targets, one_step, with_targets
 from varflow.torch_models.initialise.scales import LayerScale, multiplier, overlap, scales_of
 from varflow.torch_models.prediction.gradients import expected_gradients

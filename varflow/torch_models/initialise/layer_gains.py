@@ -16,8 +16,7 @@ import numpy as np
 
 from varflow._checks import ConvergenceError, DomainError
 from varflow.init.in_time import question_of
-from varflow.init.initialization import without_memory
-from varflow.init.memoryless import at_fixed_point
+from varflow.init.initialization import at_fixed_point, without_memory
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.results import late_steps

@@ -15,7 +15,7 @@ from varflow._checks import DomainError
 from varflow.init.surrogate_width import with_smallest_range, with_unit_growth
 from varflow.model.graph import Node
 from varflow.model.layers import Unknown
-from varflow.model.sources import numbers_of
+from varflow.model.signals import numbers_of
 from varflow.model.surrogate import Surrogate
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.signals.gradients import Gradients

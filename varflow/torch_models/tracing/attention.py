@@ -14,8 +14,7 @@ from typing import Any
 
 from varflow.model.attention import Attention
 from varflow.model.merges import Sum
-from varflow.model.signals import Layer, Signal
-from varflow.model.sources import Unknown
+from varflow.model.signals import Layer, Signal, Unknown
 
 UNTOLD = "sums over an axis of which its size does not tell whether it is that of tokens or of channels"
 

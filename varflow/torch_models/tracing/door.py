@@ -59,9 +59,8 @@ def read(model: Any, inputs: Any, *, steps: int | None = None, neurons: Mapping[
     require("torch", "torch")
     from varflow.torch_models.tracing.checks import warn_of_one_step
     from varflow.torch_models.tracing.measurements import trace_and_measure
-    from varflow.torch_models.tracing.network import network_of
     from varflow.torch_models.tracing.passes import full_precision
-    from varflow.torch_models.tracing.read import read_trace
+    from varflow.torch_models.tracing.read import network_of, read_trace
 
     measured = trace_and_measure(model, inputs, steps, neurons)
     warn_of_one_step(measured.trace, steps)

@@ -23,8 +23,8 @@ from varflow._checks import DomainError
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.extensions import READS
 from varflow.model.library_neurons import Spiking, plain_value, recognise
+from varflow.model.library_surrogates import by_method, recognised
 from varflow.model.neurons import Neuron
-from varflow.model.recognised_surrogates import by_method, recognised
 from varflow.model.surrogate import Surrogate
 from varflow.model.surrogates import own
 

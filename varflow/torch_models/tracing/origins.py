@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from varflow.model.layers import BatchNorm, Layer, Pool
 from varflow.model.merges import Concat, Product, Sum
-from varflow.model.sources import Unknown
+from varflow.model.signals import Unknown
 from varflow.torch_models.tracing.attention import Attended
 from varflow.torch_models.tracing.readers import in_order, operation
 

@@ -17,7 +17,7 @@ import torch
 from varflow.model.extensions import READS
 from varflow.model.layers import BatchNorm, Layer, LayerNorm, Pool, RMSNorm
 from varflow.model.merges import Concat, Product, Sum
-from varflow.model.sources import Unknown
+from varflow.model.signals import Unknown
 from varflow.torch_models.tracing.attention import Contraction, einsum, product_of_matrices, summed_over
 
 OriginOf = Callable[[Any], Any]  # of a tensor, or None

@@ -15,7 +15,7 @@ import torch
 
 from varflow._progress import Report, unreported
 from varflow._restoring import kept
-from varflow.model.sources import Unknown
+from varflow.model.signals import Unknown
 from varflow.torch_models.tracing.checks import advised, check_inputs, check_model, check_neurons
 from varflow.torch_models.tracing.layers import Layers
 from varflow.torch_models.tracing.modules import Modules, Neurons
