@@ -37,6 +37,7 @@ WANTED = {
     "Campaign": "a Campaign: vf.Campaign(store, workers=…)",
     "Catalogue": "a Catalogue, as vf.catalogue returns it",
     "Comparison": "a Comparison, as vf.compare(profile, ensemble) returns it",
+    "Adaptation": "a vf.resets.Adaptation(decay=…, jump=…)",
     "Drive": "vf.drives.currents(std), .white(std), .inputs(x), .spikes(rates) or .given(currents)",
     "Ensemble": "an Ensemble, as vf.simulate returns it",
     "Experiment": "an Experiment, as vf.validate returns it",

@@ -138,7 +138,10 @@ REFUSED = [
     (lambda: "snntorch_leaky:beta=2", "has a beta that must lie between 0 and 1"),
     (lambda: snntorch.Leaky, "is a class: give one with its parameters, Leaky(…)"),
     (lambda: torch.nn.ReLU(), "is no spiking module of snnTorch"),
-    (lambda: snntorch.Alpha(alpha=0.9, beta=0.8), "of which Leaky, RLeaky, RSynaptic, Synaptic are known"),
+    (
+        lambda: snntorch.Alpha(alpha=0.9, beta=0.8),
+        "of which Lapicque, Leaky, LeakyParallel, RLeaky, RSynaptic, Synaptic are known",
+    ),
     (lambda: snntorch.Leaky(0.5, graded_spikes_factor=2.0), "graded_spikes_factor=2.0, which is not supported"),
     (lambda: snntorch.RLeaky(0.5, linear_features=4), "has recurrent weights, on which gains depend too"),
     (lambda: norse.LIFRecurrent(3, 4), "has recurrent weights, on which gains depend too"),

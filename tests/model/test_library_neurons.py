@@ -184,9 +184,9 @@ def model(neuron, width=64, depth=3):
 @pytest.fixture
 def readers(monkeypatch):
     """The registry, restored afterwards."""
-    from varflow.model import library_neurons
+    from varflow.model import spiking_modules
 
-    monkeypatch.setattr(library_neurons, "_READERS", dict(library_neurons._READERS))
+    monkeypatch.setattr(spiking_modules, "_READERS", dict(spiking_modules._READERS))
 
 
 @pytest.mark.usefixtures("readers")

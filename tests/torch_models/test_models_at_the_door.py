@@ -593,11 +593,10 @@ UNPREDICTED = {
     ),
     "an embedding": (Embedded, torch.arange(6), "not covered by the theory: a follows no weight layer", [False, True]),
     "twenty of a kind": (
-        lambda: nn.Sequential(
-            *[m for _ in range(20) for m in (nn.Linear(32, 32), snntorch.Lapicque(beta=0.5, init_hidden=True))]
-        ),
+        lambda: nn.Sequential(*[m for _ in range(20) for m in (nn.Linear(32, 32), snntorch.Alpha(0.8, 0.5, init_hidden=True))]),
         3 * X,
-        "not covered by the theory: 1 is a Lapicque of snntorch, of which Leaky, RLeaky, RSynaptic, Synaptic are known; "
+        "not covered by the theory: 1 is a Alpha of snntorch, of which Lapicque, Leaky, LeakyParallel, RLeaky, RSynaptic, "
+        "Synaptic are known; "
         "likewise 3, 5 and 17 more",
         [False] * 20,
     ),

@@ -196,10 +196,9 @@ def test_potentials_are_measured_from_rest(kind):
 
 
 MEASURED = {
-    "Lapicque": (lambda: snntorch.Lapicque(0.5), "is a Lapicque of snntorch, of which"),
+    "Alpha": (lambda: snntorch.Alpha(0.8, 0.5, init_hidden=True), "is a Alpha of snntorch, of which"),
     "SLSTM": (lambda: snntorch.SLSTM(N, N, threshold=0.1), "is a SLSTM of snntorch"),
-    "LSNNCell": (lambda: norse.LSNNCell(norse.LSNNParameters(v_th=torch.tensor(0.2))), "is a LSNNCell of norse"),
-    "LSNN": (lambda: norse.LSNN(norse.LSNNParameters(v_th=torch.tensor(0.2))), "is a LSNN of norse"),
+    "LIFAdExCell": (lambda: norse.LIFAdExCell(), "is a LIFAdExCell of norse"),
     "graded": (lambda: snntorch.Leaky(0.5, graded_spikes_factor=2.0), "graded_spikes_factor=2.0, which is not supported"),
     "delay": (lambda: snntorch.Leaky(0.5, reset_delay=False), "reset_delay=False, which has no equivalent"),
     "filtered": (lambda: snntorch.RSynaptic(0.5, 0.5, V=0.4, all_to_all=False), "V=0.4, which couples neurons to themselves"),
@@ -258,7 +257,64 @@ def test_readouts_are_no_neurons():
     assert [recognise("x", module) for module in (norse.LICell(), norse.LI(), norse.LIBoxCell())] == [None] * 3
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: snntorch.Lapicque(0.7, init_hidden=True),
+        lambda: norse.LSNN(norse.LSNNParameters(tau_adapt_inv=torch.tensor(50.0), beta=torch.tensor(0.3))),
+        lambda: norse.LSNNCell(norse.LSNNParameters(tau_adapt_inv=torch.tensor(50.0), v_th=torch.tensor(0.5))),
+    ],
+    ids=["Lapicque", "LSNN", "LSNNCell"],
+)
+def test_newer_neurons(make):
+    check(make(), std=3.0)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_parallel_neuron_holds_its_weights(bias):
+    module = snntorch.LeakyParallel(30, N, beta=0.7, bias=bias, threshold=0.8)
+    spiking, *_ = check(module, std=3.0, n=30)
+    assert spiking.entry.weight is module.rnn.weight_ih_l0
+    assert "couples the membranes" in recognise("x", snntorch.LeakyParallel(30, N, beta=0.7, weight_hh_enable=True)).reason
+
+
 # With SpikingJelly and sinabs.
+
+
+@pytest.mark.parametrize("kind", ["PSN", "MaskedPSN", "SlidingPSN", "CUBALIFNode", "KLIFNode", "ILIFNode"])
+def test_newer_neurons_of_spikingjelly(jelly, kind):
+    _, neuron = jelly
+    torch.manual_seed(0)
+    options = {
+        "PSN": {"T": STEPS},
+        "MaskedPSN": {"k": 4, "T": STEPS, "step_mode": "m"},
+        "SlidingPSN": {"k": 4, "step_mode": "m"},
+    }
+    module = getattr(neuron, kind)(**options.get(kind, {}))
+    if kind in ("PSN", "MaskedPSN"):
+        module.weight.data.mul_(4.0)
+    if "PSN" not in kind:
+        check(module, std=1.0)
+        return
+    torch.manual_seed(2)
+    spiking, currents = recognise("lif", module), given(1.0)
+    spikes, _ = run(module, spiking, currents)
+    seen = watched(module, spiking, currents, spikes)
+    assert seen.reason == ""
+    other = replace(spiking, neuron=replace(spiking.neuron, kernel=1.1 * np.array(spiking.neuron.kernel)))
+    assert watched(module, other, currents, spikes).reason.startswith("does not step as Neuron(")
+
+
+@pytest.mark.parametrize("kind", ["ALIF", "ALIFSqueeze", "ALIFRecurrent"])
+def test_newer_neurons_of_sinabs(kind):
+    layers = pytest.importorskip("sinabs.layers", reason="sinabs is not installed")
+    torch.manual_seed(0)
+    options = {"ALIFSqueeze": {"batch_size": INPUTS}, "ALIFRecurrent": {"rec_connect": nn.Linear(N, N)}}
+    module = getattr(layers.alif, kind)(tau_mem=5.0, tau_adapt=10.0, **options.get(kind, {}))
+    if kind != "ALIFSqueeze":
+        check(module, std=3.0)
+    else:
+        assert recognise("x", module).neuron == recognise("x", layers.ALIF(tau_mem=5.0, tau_adapt=10.0)).neuron
 
 
 @pytest.fixture(scope="module")
@@ -311,7 +367,7 @@ def test_spikingjelly_from_rest(jelly, v_reset):
 
 def test_spikingjelly_without_equations(jelly):
     _, neuron = jelly
-    for node in (neuron.QIFNode(), neuron.PSN(T=STEPS, surrogate_function=neuron.LIFNode().surrogate_function)):
+    for node in (neuron.QIFNode(), neuron.EIFNode(), neuron.IzhikevichNode(), neuron.GatedLIFNode(T=STEPS)):
         assert recognise("x", node).neuron is None
     assert recognise("x", neuron.PSN(T=STEPS)).time_axis == 0
     assert recognise("x", neuron.NonSpikingLIFNode()) is None

@@ -24,7 +24,7 @@ from varflow.theory.memoryless.variance_map import depth_scale, multiplier
 
 def without_memory(neuron: Neuron, steps: int | None) -> bool:
     """True if every step is as the first, which nothing precedes."""
-    return neuron.memoryless or (steps == 1 and not neuron.reset_rule.counts)
+    return neuron.memoryless or (steps == 1 and not (neuron.reset_rule.counts or neuron.longer_filter))
 
 
 def steps_of(neuron: Neuron, steps: int | None) -> int:

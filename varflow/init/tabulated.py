@@ -30,7 +30,7 @@ def tabulated_gain(neuron: Neuron, alive: str, survival_target: float, **sizes: 
     """
     table = _table()
     alike = (neuron.decay, neuron.reset, neuron.input_scale / neuron.threshold)
-    same = (table["alive"] == alive) & (survival_target == TARGET) & (neuron.synaptic_decay == 0)
+    same = (table["alive"] == alive) & (survival_target == TARGET) & (not neuron.filters)
     for name, value in zip(("decay", "reset", "input_scale"), alike, strict=True):
         same &= table[name] == value
     rows = table[same]

@@ -81,6 +81,8 @@ class Spike(Layer):
         return self.recurrent_gain > 0 or self.recurrent_mean_gain != 0
 
     def after(self, signal: Signal, width: int | None = None) -> Signal:
+        if self.recurrent and self.neuron.longer_filter:
+            raise DomainError("recurrent_gain", self.recurrent_gain, "needs neurons with an exponential synapse, without delay")
         if self.recurrent and len(signal.shape) > 1:
             raise DomainError("recurrent_gain", self.recurrent_gain, f"needs neurons without positions, not {signal}")
         return Signal("spikes", signal.shape, signal.weighted)

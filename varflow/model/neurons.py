@@ -22,7 +22,18 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from typing import Any
 
-from varflow._checks import DomainError, flag, instance, integer, non_negative, positive_number, put, real_number, scalar
+from varflow._checks import (
+    DomainError,
+    flag,
+    instance,
+    integer,
+    non_negative,
+    positive_number,
+    put,
+    real_array,
+    real_number,
+    scalar,
+)
 from varflow.model.over_neurons import OverNeurons, differs, over_neurons, values_of
 from varflow.model.resets import Reset, named, rule_of
 
@@ -52,6 +63,11 @@ class Neuron:
         ``⌊H/θ⌋`` is never strict.
     synaptic_decay : float
         Decay of an exponential synaptic filter, in [0, 1); 0 is no filter.
+    synaptic_delay : int
+        Steps between a current and its arrival at the membrane.
+    kernel : array, optional
+        Any other filter of the currents over time, instead of these two: weights ``K_i`` of the current ``i`` steps ago, or a
+        matrix over all steps, ``c_t = λ Σ_s K_ts I_s``, which may look ahead (fewer steps have its first rows and columns).
     delay : int
         Steps between a spike and its arrival in the next layer.
     detach_reset : bool, optional
@@ -88,6 +104,8 @@ class Neuron:
     reset: str | Reset = "none"
     strict: bool = True
     synaptic_decay: float = 0.0
+    synaptic_delay: int = 0
+    kernel: Any = None
     delay: int = 0
     detach_reset: bool | None = field(default=None, compare=False)
 
@@ -98,15 +116,27 @@ class Neuron:
         put(self, reset=named(self.reset))
         put(self, strict=flag("strict", self.strict) and not self.reset_rule.counts)
         put(self, synaptic_decay=_fraction("synaptic_decay", self.synaptic_decay, one_allowed=False))
+        put(self, synaptic_delay=integer("synaptic_delay", self.synaptic_delay, minimum=0))
         put(self, delay=integer("delay", self.delay, minimum=0))
+        if self.kernel is not None:
+            put(self, kernel=_kernel(self.kernel))
+            if self.synaptic_decay or self.synaptic_delay:
+                raise DomainError("kernel", self.kernel, "is the whole filter: leave out synaptic_decay and synaptic_delay")
         if self.detach_reset is not None:
             detached = flag("detach_reset", self.detach_reset)
             default = self.reset_rule.linear or detached == self.reset_rule.detached
             put(self, detach_reset=None if default else detached)
-        low = self.threshold.support[0] if isinstance(self.threshold, OverNeurons) else self.threshold
-        if (self.reset_rule.counts or self.reset_rule.lowest is not None) and low <= 0:
-            rule = f"must be positive for reset={self.reset!r}, which is in multiples of the threshold"
-            raise DomainError("threshold", self.threshold, rule)
+        rule = self.reset_rule
+        (low, _), (least, most) = map(_range, (self.threshold, self.decay))
+        if (rule.counts or rule.lowest is not None or rule.adaptation is not None) and low <= 0:
+            words = f"must be positive for reset={self.reset!r}, which is in multiples of the threshold"
+            raise DomainError("threshold", self.threshold, words)
+        if rule.adaptation is not None and rule.adaptation.coupling:
+            rho = rule.adaptation.decay
+            bounds = -(1 - most) * (1 - rho), (1 + least) * (1 + rho)
+            if not bounds[0] < rule.adaptation.coupling < bounds[1]:
+                words = "has a coupling outside ({:g}, {:g}), within which membranes between spikes are stable"
+                raise DomainError("reset", self.reset, words.format(*bounds))
 
     @property
     def reset_rule(self) -> Reset:
@@ -121,7 +151,17 @@ class Neuron:
     @property
     def memoryless(self) -> bool:
         """True if spikes depend on the present input only: no decay, no reset, no filter, at most one spike a step."""
-        return self.decay == 0 and self.synaptic_decay == 0 and self.reset_rule.absent
+        return self.decay == 0 and not self.filters and self.reset_rule.absent
+
+    @property
+    def filters(self) -> bool:
+        """True if currents are filtered over time before they reach the membrane."""
+        return self.synaptic_decay > 0 or self.longer_filter
+
+    @property
+    def longer_filter(self) -> bool:
+        """True if that filter is no exponential."""
+        return self.synaptic_delay > 0 or self.kernel is not None
 
     @property
     def differing(self) -> int:
@@ -154,7 +194,10 @@ class Neuron:
     def __repr__(self) -> str:
         changed = [f"threshold={self.threshold:g}"]
         others = ((field.name, getattr(self, field.name), field.default) for field in fields(self)[1:])
-        changed += [f"{name}={value!r}" for name, value, default in others if value != default]
+        words = (
+            (name, _words(value) if name == "kernel" else repr(value)) for name, value, default in others if value != default
+        )
+        changed += [f"{name}={text}" for name, text in words]
         return f"Neuron({', '.join(changed)})"
 
 
@@ -182,6 +225,21 @@ def _decay(value: Any) -> float | OverNeurons:
     if low < 0 or high > 1:
         raise DomainError("decay", decays, f"has values from {low:g} to {high:g}: they must lie between 0 and 1, 1 excluded")
     return decays
+
+
+def _kernel(value: Any) -> tuple[Any, ...]:
+    kernel = real_array("kernel", value)
+    if kernel.ndim not in (1, 2) or not kernel.any() or (kernel.ndim == 2 and len(set(kernel.shape)) > 1):
+        raise DomainError("kernel", value, "must be weights by lag, or a square matrix over steps, and not all 0")
+    return tuple(kernel.tolist() if kernel.ndim == 1 else map(tuple, kernel.tolist()))
+
+
+def _range(value: float | OverNeurons) -> tuple[float, float]:
+    return value.support if isinstance(value, OverNeurons) else (value, value)
+
+
+def _words(kernel: tuple[Any, ...]) -> str:
+    return f"<{len(kernel)} × {len(kernel)} weights>" if isinstance(kernel[0], tuple) else f"<{len(kernel)} weights>"
 
 
 def _fraction(name: str, value: float, *, one_allowed: bool) -> float:

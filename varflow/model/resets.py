@@ -1,4 +1,4 @@
-r"""Resets as data: the coefficients of what a spike does to the next membrane.
+r"""Resets as data: the coefficients of what a spike does to the next membrane, and, by :class:`Adaptation`, to all later ones.
 
 A :class:`Reset` holds coefficients, no code; theory, simulation and symbolic derivations each write their own update from
 them, so a new reset needs no change there: ``vf.Neuron(reset=vf.resets.Reset(threshold=0.5))``.
@@ -9,9 +9,70 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from varflow._checks import DomainError, choice, flag, probability, put, real_number
+from varflow._checks import DomainError, choice, flag, instance, integer, positive_number, probability, put, real_number
 
-__all__ = ["FAMILIES", "Reset"]
+__all__ = ["FAMILIES", "Adaptation", "Reset"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Adaptation:
+    r"""A second state ``w`` of a neuron, which spikes and the membrane raise and which holds later spikes back.
+
+    .. math:: w_t = \rho\, w_{t-1} + j\, \theta\, S_{t-1} + \kappa V_{t-1}, \qquad V = (1 - kS) H - a \theta S
+
+    from ``w = 0``, with ``V`` what the reset leaves of the membrane (``a`` 0 here if it is delayed). Either ``w_t`` is a
+    current that is taken from the membrane ``H_t`` at every step (adLIF), or it is added to the threshold (ALIF, LSNN).
+    Potentials are then measured from the moving part: the membrane is ``H + w``, and there is a spike at ``H > θ``.
+
+    Parameters
+    ----------
+    decay : float
+        ``ρ`` in [0, 1].
+    jump : float
+        ``j``: what a spike adds, in thresholds. Negative values facilitate.
+    coupling : float
+        ``κ``: what the membrane adds; 0 for a moving threshold. Membranes between spikes are stable for
+        ``-(1 - β)(1 - ρ) < κ < (1 + β)(1 + ρ)``, which :class:`varflow.Neuron` requires.
+    moves_threshold : bool
+        Whether ``w`` is added to the threshold.
+    reset_moves : bool
+        Whether a spike that subtracts thresholds subtracts the moving part too, ``a (θ + w)``.
+    detached : bool
+        Whether gradients of spikes ignore that the threshold moves.
+
+    Raises
+    ------
+    DomainError
+        For a value outside these domains, and for a moving threshold with a coupling.
+
+    Examples
+    --------
+    Each spike raises the threshold by half of it, which decays by a tenth per step:
+
+    >>> import varflow as vf
+    >>> moving = vf.resets.Adaptation(decay=0.9, jump=0.5, moves_threshold=True)
+    >>> vf.Neuron(1.0, decay=0.8, reset=vf.resets.Reset(threshold=1.0, adaptation=moving)).memoryless
+    False
+    """
+
+    decay: float
+    jump: float
+    coupling: float = 0.0
+    moves_threshold: bool = False
+    reset_moves: bool = False
+    detached: bool = False
+
+    def __post_init__(self) -> None:
+        put(self, decay=probability("decay", self.decay), jump=real_number("jump", self.jump))
+        put(self, coupling=real_number("coupling", self.coupling))
+        if flag("moves_threshold", self.moves_threshold) and self.coupling:
+            raise DomainError("coupling", self.coupling, "must be 0 where the threshold moves")
+        for name in ("reset_moves", "detached"):
+            if flag(name, getattr(self, name)) and not self.moves_threshold:
+                raise DomainError(name, True, "needs moves_threshold=True")
+
+    def __repr__(self) -> str:
+        return _words(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -36,10 +97,19 @@ class Reset:
     delayed : bool
         Whether ``a θ`` is subtracted after the leak (one step late) and so does not decay.
     counts : bool
-        Whether a step can have several spikes, ``S = ⌊H/θ⌋`` for ``H ≥ θ``. ``membrane`` and ``input`` must then be 0.
+        Whether a step can have several spikes, ``S = 1 + ⌊(H/θ - 1)/d⌋`` for ``H ≥ θ``. ``membrane`` and ``input`` must then be
+        0.
+    spacing : float
+        ``d > 0``: thresholds from the level of one spike to that of the next; by default 1, so that ``S = ⌊H/θ⌋``.
+    most : int, optional
+        The most spikes in one step; by default there is no limit.
     lowest : float, optional
         ``b ≤ 0``: after the reset the membrane is at least ``b θ``, whether there was a spike or not. The next one is then
         ``H' = β max((1 - k S) H - a θ S, b θ) + (1 - g_S S) c``. Not with ``delayed``.
+    rectified : bool
+        Whether the bound holds at the spike test already. Spikes are the same; gradients do not pass below it.
+    adaptation : Adaptation, optional
+        A second state. Not with ``counts`` or ``lowest``.
     detached : bool
         Whether gradients ignore the reset, as if it did not depend on the membrane, unless ``Neuron.detach_reset`` says. Of the
         named ones only ``delayed_subtract`` does, as in snnTorch.
@@ -47,8 +117,8 @@ class Reset:
     Raises
     ------
     DomainError
-        For a value outside these domains, ``delayed`` without ``threshold`` or with ``lowest``, and ``counts`` with
-        ``membrane`` or ``input``.
+        For a value outside these domains, ``delayed`` without ``threshold`` or with ``lowest``, ``counts`` with ``membrane`` or
+        ``input``, and what only counts (``spacing``, ``most``), bounds (``rectified``) or neither (``adaptation``) have.
 
     Examples
     --------
@@ -71,7 +141,11 @@ class Reset:
     input: float = 0.0
     delayed: bool = False
     counts: bool = False
+    spacing: float = 1.0
+    most: int | None = None
     lowest: float | None = None
+    rectified: bool = False
+    adaptation: Adaptation | None = None
     detached: bool = False
 
     def __post_init__(self) -> None:
@@ -81,6 +155,18 @@ class Reset:
             raise DomainError("delayed", True, "needs a threshold to subtract")
         if flag("counts", self.counts) and (self.membrane or self.input):
             raise DomainError("counts", True, "needs membrane=0 and input=0: each of several spikes subtracts thresholds only")
+        put(self, spacing=positive_number("spacing", self.spacing))
+        if self.most is not None:
+            put(self, most=integer("most", self.most, minimum=1))
+        for name, given in (("spacing", self.spacing != 1), ("most", self.most is not None)):
+            if given and not self.counts:
+                raise DomainError(name, getattr(self, name), "needs counts=True")
+        if flag("rectified", self.rectified) and self.lowest is None:
+            raise DomainError("rectified", True, "needs the lower bound lowest")
+        if self.adaptation is not None:
+            instance("adaptation", self.adaptation, Adaptation)
+            if self.counts or self.lowest is not None:
+                raise DomainError("adaptation", self.adaptation, "cannot be combined with counts or lowest")
         flag("detached", self.detached)
         if self.lowest is not None:
             put(self, lowest=real_number("lowest", self.lowest))
@@ -91,7 +177,8 @@ class Reset:
     @property
     def linear(self) -> bool:
         """True if spikes leave the membrane unchanged, and nothing bounds it, so that it is linear in the currents."""
-        return not (self.membrane or self.threshold or self.input or self.lowest is not None)
+        bounded = self.lowest is not None or self.adaptation is not None
+        return not (self.membrane or self.threshold or self.input or bounded)
 
     @property
     def absent(self) -> bool:
@@ -99,8 +186,12 @@ class Reset:
         return self.linear and not self.counts
 
     def __repr__(self) -> str:
-        given = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default)
-        return f"Reset({', '.join(given)})"
+        return _words(self)
+
+
+def _words(rule: Adaptation | Reset) -> str:
+    given = (f"{f.name}={getattr(rule, f.name)!r}" for f in fields(rule) if getattr(rule, f.name) != f.default)
+    return f"{type(rule).__name__}({', '.join(given)})"
 
 
 FAMILIES: Mapping[str, Reset] = {

@@ -90,6 +90,8 @@ def _check(network: Network) -> None:
     equal_neurons(plain_chain(network).neuron, "vf.mean_field(network)")
     if not network.neuron.reset_rule.absent:
         raise DomainError("reset", network.neuron.reset, "must be 'none' here; vf.reference.two_steps takes any reset")
+    if network.neuron.longer_filter:
+        raise DomainError("neuron", network.neuron, "must have an exponential synapse, without delay")
     if network.drive.n_inputs > 1:
         raise DomainError("drive", network.drive, "must be a single input: call once for each")
     if network.weight_law.in_degree is not None:
@@ -208,6 +210,9 @@ def two_steps(neuron: Neuron, *, covariance: Any, mean: Any = (0, 0), digits: in
     0.0938373
     """
     equal_neurons(neuron, "vf.mean_field of a network")
+    rule = neuron.reset_rule
+    if neuron.longer_filter or rule.adaptation is not None or rule.spacing != 1 or rule.most is not None:
+        raise DomainError("neuron", neuron, "must not adapt, nor count with spacing or limit; its synapse must be exponential")
     (C11, C12, C21, C22), (m1, m2) = _numbers("covariance", covariance, (2, 2)), _numbers("mean", mean, (2,))
     excess = C12**2 - C11 * C22
     if not (C11 > 0 and C12 == C21 and excess <= C12**2 * mpf(10) ** -14):

@@ -3,8 +3,9 @@ r"""Neurons in time: membrane potentials and spikes from currents, step by step.
 .. math:: H_t = \beta H_{t-1} (1 - r_H S_{t-1}) + c_t (1 - r_c S_{t-1}) - r_\theta \theta S_{t-1}, \qquad S_t = 1(H_t > \theta)
 
 with ``r_H, r_c, r_θ`` the fractions ``membrane``, ``input``, ``threshold`` of the reset (``r_θ`` times ``β`` unless it is
-delayed) and ``c_t`` the filtered and scaled current; what is left of ``H`` after the reset may have a lower bound. Tensors have
-the axes (networks, configurations, steps, neurons), parameters the shape (configurations, 1).
+delayed) and ``c_t`` the filtered and scaled current; what is left of ``H`` after the reset may have a lower bound. What adapts,
+``w_t = ρ w_{t-1} + j θ S_{t-1} + κ V_{t-1}``, is subtracted, less ``β w_{t-1}`` where the threshold moves and was not reset.
+Tensors have the axes (networks, configurations, steps, neurons), parameters the shape (configurations, 1).
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from varflow._checks import DomainError
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import OverNeurons
+from varflow.model.resets import Adaptation, Reset
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +46,10 @@ class Cells:
     subtracted: Tensor | None
     input: Tensor | None
     counts: Tensor | None
+    spacing: Tensor | None
+    most: Tensor | None
     lowest: Tensor | None
+    adaptation: dict[str, Tensor] | None
 
     @classmethod
     def of(
@@ -80,7 +86,10 @@ class Cells:
             unless_zero(lambda n: (1.0 if n.reset_rule.delayed else decays[n]) * n.reset_rule.threshold * thresholds[n]),
             unless_zero(lambda n: n.reset_rule.input),
             unless_zero(lambda n: n.reset_rule.counts),
+            column(lambda n: n.reset_rule.spacing) if any(n.reset_rule.spacing != 1 for n in neurons) else None,
+            column(lambda n: float(n.reset_rule.most or np.inf)) if any(n.reset_rule.most for n in neurons) else None,
             column(bound) if any(n.reset_rule.lowest is not None for n in neurons) else None,
+            _adaptation(neurons, column) if any(n.reset_rule.adaptation for n in neurons) else None,
         )
 
     @property
@@ -99,6 +108,25 @@ class Cells:
     def only(self, active: Tensor) -> Cells:
         living = [neuron for neuron, lives in zip(self.neurons, active.tolist(), strict=True) if lives]
         return Cells.of(living, self.decay.device, self.decay.dtype) if living else self
+
+
+def _adaptation(neurons: Sequence[Neuron], column: Callable[[Callable[[Neuron], Any]], Tensor]) -> dict[str, Tensor]:
+    """Coefficients of the adaptation, and of what a spike removes of the membrane and of a moving threshold."""
+
+    def row(rule: Reset) -> dict[str, float]:
+        of = rule.adaptation or Adaptation(decay=0.0, jump=0.0)
+        return {
+            "decay": of.decay,
+            "jump": of.jump,
+            "coupling": of.coupling,
+            "removed": rule.membrane,
+            "subtracted": 0.0 if rule.delayed else rule.threshold,
+            "moves": float(of.moves_threshold),
+            "lowered": rule.membrane + rule.threshold * of.reset_moves,
+        }
+
+    rows = {neuron: row(neuron.reset_rule) for neuron in neurons}
+    return {name: column(lambda neuron, name=name: rows[neuron][name]) for name in rows[neurons[0]]}
 
 
 def _drawn(neuron: Neuron, name: str, fractions: Tensor | None) -> Any:
@@ -125,6 +153,10 @@ def respond(
     next.
     """
     steps = currents.shape[2]
+    for place, neuron in enumerate(cells.neurons):
+        if neuron.longer_filter:
+            those = slice(place, place + 1) if len(cells.neurons) > 1 else slice(None)  # one for all configurations
+            currents[:, those] = through_synapse(currents[:, those], neuron)
     if any(neuron.synaptic_decay for neuron in cells.neurons):
         for t in range(1, steps):
             currents[:, :, t] += cells.synaptic_decay * currents[:, :, t - 1]
@@ -135,28 +167,58 @@ def respond(
         )
     spikes = memory[: membranes.numel()].view(membranes.shape)
     H, S = membranes.unbind(2), spikes.unbind(2)
-    recurrent = 0.0
+    recurrent, w = 0.0, None
     for t in range(steps):
         if t > 0:
             if recurrence is not None:
                 recurrent = cells.synaptic_decay * recurrent + recurrence(S[t - 1])
                 H[t].add_(cells.input_scale * recurrent)
-            go_on(H[t], H[t - 1], S[t - 1].to(H[t].dtype), cells)
+            w = go_on(H[t], H[t - 1], S[t - 1].to(H[t].dtype), cells, w)
         fired(H[t], cells, out=S[t])
     return membranes, spikes
 
 
-def go_on(c: Tensor, H: Tensor, S: Tensor, cells: Cells) -> None:
-    """Turn the scaled current ``c`` into the potential after ``H`` with spikes ``S``, in place: allocation costs more."""
+def through_synapse(currents: Tensor, neuron: Neuron) -> Tensor:
+    """Currents (…, steps, neurons) after a delay or a kernel."""
+    steps = currents.shape[-2]
+    if neuron.kernel is None:
+        late = min(neuron.synaptic_delay, steps)
+        return torch.nn.functional.pad(currents, (0, 0, late, 0))[..., :steps, :]
+    kernel = torch.tensor(neuron.kernel, dtype=currents.dtype, device=currents.device)
+    if kernel.ndim == 2:
+        if steps > len(kernel):
+            raise DomainError("steps", steps, f"must be at most {len(kernel)}, the steps of the neuron's kernel")
+        return kernel[:steps, :steps] @ currents
+    filtered = torch.zeros_like(currents)
+    for lag, weight in enumerate(kernel[:steps]):
+        filtered[..., lag:, :] += weight * currents[..., : steps - lag, :]
+    return filtered
+
+
+def go_on(c: Tensor, H: Tensor, S: Tensor, cells: Cells, w: Tensor | None = None) -> Tensor | None:
+    """Turn the scaled current ``c`` into the potential after ``H`` with spikes ``S``, in place: allocation costs more.
+
+    Returns the adaptation, of which ``w`` is the value before.
+    """
     if cells.input is not None:
         c.addcmul_(c * cells.input, S, value=-1)
     if cells.lowest is not None:
         remaining = cells.decay * (H if cells.membrane is None else H - H * cells.membrane * S)
         c.add_(torch.maximum(remaining if cells.subtracted is None else remaining - cells.subtracted * S, cells.lowest))
-        return
+        return w
     c.addcmul_(cells.decay, H if cells.membrane is None else torch.addcmul(H, H * cells.membrane, S, value=-1))
     if cells.subtracted is not None:
         c.addcmul_(cells.subtracted, S, value=-1)
+    return w if cells.adaptation is None else _adapt(c, H, S, cells, torch.zeros_like(c) if w is None else w)
+
+
+def _adapt(c: Tensor, H: Tensor, S: Tensor, cells: Cells, w: Tensor) -> Tensor:
+    """The adaptation ``w`` one step later, which is taken from the potential ``c``; a moving threshold stays in membranes."""
+    of = cells.adaptation
+    remaining = H * (1 - of["removed"] * S) - of["subtracted"] * cells.threshold * S
+    later = of["decay"] * w + of["jump"] * cells.threshold * S + of["coupling"] * remaining
+    c.add_(of["moves"] * cells.decay * (1 - of["lowered"] * S) * w - later)
+    return later
 
 
 def fired(membrane: Tensor, cells: Cells, *, out: Tensor | None = None) -> Tensor:
@@ -167,7 +229,13 @@ def fired(membrane: Tensor, cells: Cells, *, out: Tensor | None = None) -> Tenso
     if len(strict) > 1:
         out[(membrane == cells.threshold) & ~cells.strict] = 1
     if cells.counts is not None:
-        torch.where(cells.counts, (membrane / cells.threshold).floor_().clamp_(min=0).to(out.dtype), out, out=out)
+        number = membrane / cells.threshold
+        if cells.spacing is not None:
+            number = (number - 1) / cells.spacing + 1
+        number = number.floor_().clamp_(min=0)
+        if cells.most is not None:
+            number = number.minimum(cells.most)
+        torch.where(cells.counts, number.to(out.dtype), out, out=out)
     return out
 
 

@@ -44,6 +44,8 @@ def step_filter(neuron: Any) -> FilterSums:
     """
     neuron = as_neuron(neuron)
     a, b, lam = neuron.synaptic_decay, neuron.decay, neuron.input_scale
+    if neuron.longer_filter:
+        raise DomainError("neuron", neuron, "must have an exponential synapse, without delay")
     if b == 1:
         raise DomainError("neuron", neuron, "has decay 1: its response to a spike has no finite sum")
     return FilterSums(lam / ((1 - a) * (1 - b)), lam**2 * (1 + a * b) / ((1 - a * b) * (1 - a**2) * (1 - b**2)))

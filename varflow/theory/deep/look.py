@@ -44,7 +44,7 @@ SILENT = 2 * WINDOW  # layers in which a network is silent before it counts as d
 def in_units(neuron: Neuron) -> tuple[Neuron, float]:
     """The neuron with mean threshold 1, input scale 1 and no delay, and its own mean threshold."""
     theta = mean_of(neuron.threshold)
-    return replace(neuron, threshold=times(neuron.threshold, 1 / theta), input_scale=1.0, delay=0), theta
+    return replace(neuron, threshold=times(neuron.threshold, 1 / theta), input_scale=1.0, delay=0, synaptic_delay=0), theta
 
 
 def drive_covariance(drive: Drive | None, steps: int) -> np.ndarray:

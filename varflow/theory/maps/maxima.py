@@ -18,7 +18,7 @@ from varflow.model.layers import Spike
 from varflow.theory.maps.patches import at_places, classes_of_pairs, covariance_of_windows, with_means
 from varflow.theory.maps.positions import IN_WINDOWS, PAIRS
 from varflow.theory.maps.variance_classes import VarianceClasses
-from varflow.theory.responses.filters import exponential_filter
+from varflow.theory.responses.filters import synapse
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses, points_within
 from varflow.theory.responses.quasi_monte_carlo import causal_factor
@@ -99,8 +99,8 @@ def drawn(layer: Spike, currents: Currents, classes: VarianceClasses, number: in
         sampled = factor.astype(np.float32) @ rng.standard_normal(size, np.float32) + mean[..., None].astype(np.float32)
     parameters = rng.standard_normal((responses.scrambles, neuron.differing, responses.points), np.float32)
     within = sampled.reshape(*size[:2], -1, steps, responses.points)
-    synapse = neuron.input_scale * exponential_filter(neuron.synaptic_decay, steps)
-    return Drawn([Population.of(neuron, each) for each in parameters], within, synapse.astype(np.float32), classes)
+    K = neuron.input_scale * synapse(neuron, steps)
+    return Drawn([Population.of(neuron, each) for each in parameters], within, K.astype(np.float32), classes)
 
 
 def drawn_windows(layer: Spike, windows: WindowedCurrents, number: int, responses: Responses) -> Drawn:

@@ -20,7 +20,7 @@ from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import size_of
 from varflow.model.surrogate import Surrogate
-from varflow.theory.responses.filters import exponential_filter
+from varflow.theory.responses.filters import synapse
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.responses.scatter import NARROWEST
 from varflow.theory.responses.step import Population, carried_back, carried_back_alone, jacobians, with_input
@@ -119,7 +119,7 @@ def driven_back(
 ) -> tuple[Gradients, Slopes]:
     """Gradients by the currents of layer 1 where these are given, averaged over its neurons."""
     neuron, by_spikes = layer.neuron, gradients.earlier(layer.neuron.delay).moments
-    currents = neuron.input_scale * exponential_filter(neuron.synaptic_decay, drive.steps) @ drive.currents
+    currents = neuron.input_scale * synapse(neuron, drive.steps) @ drive.currents
     returned = [
         [_over_members(neuron, c[None], G, surrogate, detached) for c, G in zip(currents, above, strict=True)]
         for above in by_spikes

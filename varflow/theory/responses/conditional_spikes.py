@@ -9,7 +9,7 @@ import numpy as np
 from scipy import special
 
 from varflow.model.neurons import Neuron
-from varflow.theory.responses.step import Population, spikes
+from varflow.theory.responses.step import Population, levels, spikes
 
 REACH = 5.3  # standard deviations: the probability beyond is below 6e-8
 NARROW = 0.45  # standard deviation in thresholds from which one harmonic of ``⌊H⌋`` suffices, within 2e-6
@@ -56,7 +56,8 @@ def expected_spikes(
         return sampled, sampled**2
     rule, spread = neuron.reset_rule, np.where(undecided, std, 1.0)
     if rule.counts:
-        first, second = _expected_count(neuron.threshold, expected, spread)
+        scaled = spread / (neuron.threshold * rule.spacing)
+        first, second = _expected_count(levels(neuron, expected), scaled, rule.most)
         return np.where(undecided, first, sampled), np.where(undecided, second, sampled**2)
     inverse = np.where(undecided, 1 / spread, 0.0)
     above = expected - neuron.threshold
@@ -72,9 +73,12 @@ def expected_spikes(
     return chance, chance
 
 
-def _expected_count(threshold: float | np.ndarray, expected: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``E[S] = Σ_k P(S ≥ k)`` and ``E[S²] = Σ_k (2k - 1) P(S ≥ k)``, by the rule that fits the spread."""
-    expected, spread = expected / threshold, np.asarray(std / threshold, expected.dtype)  # in thresholds
+def _expected_count(expected: np.ndarray, std: np.ndarray, most: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """``E[S] = Σ_k P(S ≥ k)`` and ``E[S²] = Σ_k (2k - 1) P(S ≥ k)``, by the rule that fits the spread, in levels."""
+    spread = np.asarray(std, expected.dtype)
+    if most is not None:
+        chances = [normal_cdf((expected - k) / spread) for k in range(1, most + 1)]
+        return sum(chances), sum((2 * k - 1) * chance for k, chance in enumerate(chances, 1))  # pyright: ignore
     alike = spread.shape[-1:] in ((), (1,))  # at all points
     spread = np.broadcast_to(spread, (*expected.shape[:-1], 1 if alike else expected.shape[-1]))
     first, second = np.empty_like(expected), np.empty_like(expected)

@@ -7,7 +7,8 @@ from functools import lru_cache
 import numpy as np
 from scipy.linalg import toeplitz
 
-from varflow._checks import frozen
+from varflow._checks import DomainError, frozen
+from varflow.model.neurons import Neuron
 
 
 @lru_cache(maxsize=4)  # that of one neuron is asked for in every layer
@@ -17,6 +18,21 @@ def exponential_filter(decay: float, steps: int, sequences: int = 1) -> np.ndarr
     Several sequences, each from rest, are the diagonal blocks of one matrix.
     """
     return frozen(np.kron(np.eye(sequences), np.tril(toeplitz(decay ** np.arange(steps)))))
+
+
+@lru_cache(maxsize=4)
+def synapse(neuron: Neuron, steps: int, sequences: int = 1) -> np.ndarray:
+    """The matrix of a neuron's synaptic filter, without the input scale, of several sequences as above."""
+    if neuron.kernel is None:
+        delayed = np.kron(np.eye(sequences), np.eye(steps, k=-neuron.synaptic_delay))
+        exponential = exponential_filter(neuron.synaptic_decay, steps, sequences)
+        return frozen(delayed @ exponential) if neuron.synaptic_delay else exponential
+    kernel = np.array(neuron.kernel)
+    if kernel.ndim == 1:
+        kernel = np.tril(toeplitz(np.pad(kernel, (0, steps))[:steps]))
+    if steps > len(kernel):
+        raise DomainError("steps", steps, f"must be at most {len(kernel)}, the steps of the neuron's kernel")
+    return frozen(np.kron(np.eye(sequences), kernel[:steps, :steps]))
 
 
 def filtered(matrix: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

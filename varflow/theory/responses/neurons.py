@@ -16,7 +16,7 @@ from varflow._checks import DomainError, choice, deprecated, integer
 from varflow._shared import one_thread
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
-from varflow.theory.responses.filters import exponential_filter, filtered
+from varflow.theory.responses.filters import filtered, synapse
 from varflow.theory.responses.layer_state import LayerState, mixed
 from varflow.theory.responses.one_step import one_step
 from varflow.theory.responses.orthants import Orthants, of_decays
@@ -87,7 +87,8 @@ class Responses:
             if self.samples(neuron, grid.steps):
                 return self.sampling(neuron, grid)(*self.past_synapse(neuron, currents), number, currents.shared)
             if grid.steps == 1:
-                return one_step(neuron, currents.mean, currents.covariance, currents.shared)
+                first = synapse(neuron, 1).item() if neuron.longer_filter else 1.0  # a factor
+                return one_step(neuron, first * currents.mean, first**2 * currents.covariance, currents.shared)
             members = self._once(of_decays, neuron, grid.steps, grid.sequences)
             state = mixed([(weight, respond(currents.increments)) for weight, respond in members])
             return replace(state, point_fraction=averaging_error(neuron, Orthants.replicas))
@@ -101,9 +102,8 @@ class Responses:
     def past_synapse(self, neuron: Neuron, currents: Currents) -> tuple[np.ndarray, np.ndarray]:
         """Moments past the synapse, which starts from rest in every sequence, of every replica."""
         mean, covariance, grid = currents.mean, currents.covariance, currents.grid
-        if neuron.synaptic_decay:
-            synapse = exponential_filter(neuron.synaptic_decay, grid.steps, grid.sequences)
-            mean, covariance = filtered(synapse, mean, covariance)
+        if neuron.filters:
+            mean, covariance = filtered(synapse(neuron, grid.steps, grid.sequences), mean, covariance)
         return replicated(mean, self.scrambles), replicated(covariance, self.scrambles)
 
     def _once(self, make: Any, *parts: Any, **more: Any) -> Any:

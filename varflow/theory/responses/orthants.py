@@ -13,7 +13,7 @@ from scipy.special import erf, ndtr, owens_t
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import values_of
 from varflow.theory.layer import LAST_Z, standardised_threshold
-from varflow.theory.responses.filters import exponential_filter
+from varflow.theory.responses.filters import exponential_filter, synapse
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.stepping import MEMBERS
 from varflow.theory.signals.increments import Differences, Membranes, kernel_of_changes, membranes
@@ -124,9 +124,10 @@ class Orthants:
     def __init__(self, neuron: Neuron, steps: int, sequences: int = 1):
         self.thresholds, self.weights = np.array(values_of(neuron.threshold, MEMBERS)).T
         self.strict = neuron.strict
-        leak, synapse = (exponential_filter(decay, steps, sequences) for decay in (neuron.decay, neuron.synaptic_decay))
-        self.filter = leak @ synapse if neuron.synaptic_decay else leak
-        self.of_changes = None if sequences == 1 else kernel_of_changes(self.filter)
+        leak = exponential_filter(neuron.decay, steps, sequences)
+        self.filter = leak @ synapse(neuron, steps, sequences) if neuron.filters else leak
+        same_at_all_steps = sequences == 1 and np.ndim(neuron.kernel) < 2
+        self.of_changes = None if same_at_all_steps else kernel_of_changes(self.filter)
         steps *= sequences
         self.pairs = np.triu_indices(steps, 1)
         self.places = np.diag(np.arange(steps))  # index of each matrix entry in (diagonal, pairs)

@@ -26,7 +26,7 @@ from varflow.model.over_neurons import size_of
 from varflow.theory.responses.conditional_spikes import expected_spikes
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.rank_one_currents import rank_one_layer
-from varflow.theory.responses.step import Population, admitted, membrane, spikes
+from varflow.theory.responses.step import NeuronState, Population, admitted, step
 from varflow.theory.signals.shared_scale import SharedScale
 
 BLOCK = 16384  # points at a time: one step's arrays then fit the second-level cache
@@ -222,17 +222,18 @@ def _sums(neuron: Population, mean: np.ndarray, factor: np.ndarray, normals: np.
     fired, chance = _workspace.array("fired", normals.shape, dtype), currents  # one memory: read, then written
     together = max(2**16 // (layers * points), 1)  # steps of which the newest innovation is averaged together
     of_block = [_workspace.array(name, (together, layers, points), dtype) for name in ("newest", "membranes", "before")]
-    h = s = rest = np.zeros((layers, points), dtype)
+    rest = np.zeros((layers, points), dtype)
+    state = NeuronState(rest, rest)
     moments = np.empty((steps, layers, 4))
     for part in (slice(t, min(t + together, steps)) for t in range(0, steps, together)):
         newest, membranes, before = (values[: part.stop - part.start] for values in of_block)
         np.multiply(signed[part], normals[part], out=newest)
         np.add(currents[part], newest, out=membranes)
         for t, current in enumerate(membranes, part.start):
-            h, s = (h, s) if t % run else (rest, rest)
-            before[t - part.start] = s
-            current[...] = h = membrane(neuron, h, s, current)
-            fired[t] = s = spikes(neuron, h)
+            state = state if t % run else NeuronState(rest, rest)
+            before[t - part.start] = state.s
+            state = step(neuron, state, current)
+            current[...], fired[t] = state.h, state.s
         chance[part], moments[part] = over_innovation(neuron, membranes, newest, stds[part], before, fired[part])
     return np.concatenate([_pairs(fired, fired if few else chance), moments.swapaxes(0, 1)], axis=-1)
 

@@ -14,7 +14,7 @@ from scipy.linalg import solve_triangular
 from varflow.model.layers import Spike
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.quasi_monte_carlo import FLAT, QuasiMonteCarlo, over_innovation
-from varflow.theory.responses.step import Population, membrane, spikes
+from varflow.theory.responses.step import NeuronState, Population, step
 
 
 def recurrent_layer(
@@ -43,8 +43,9 @@ def _swept(layer: Spike, mean: np.ndarray, covariance: np.ndarray, steps: int, n
     total, M, sums = covariance.copy(), np.zeros((size, size)), np.zeros((size, 4))
     L, fired = np.zeros((size, size)), np.zeros((size, points))
     rest = np.zeros(points)
-    # of each sequence: membranes, spikes, currents past the synapse
-    states = dict.fromkeys(range(size // steps), (rest, rest, rest))
+    states = dict.fromkeys(
+        range(size // steps), (NeuronState(rest, rest), rest)
+    )  # of each sequence, with currents past the synapse
     for number, i in enumerate(order.tolist()):
         known, first = order[:number], i % steps == 0
         if not first:
@@ -52,16 +53,16 @@ def _swept(layer: Spike, mean: np.ndarray, covariance: np.ndarray, steps: int, n
             later = later[later % steps > 0]
             total[i, later] += back**2 * M[i - 1, later - 1]
             total[later, i] = total[i, later]
-        h, s, current = states[i // steps]
+        before, current = states[i // steps]
         row, std = _next_row(L[np.ix_(known, known)], total[i, known], total[i, i])
         L[i, known], L[i, i] = row, std[0]
         newest = std * normals[i]
         mean_input = mean[i] + (0.0 if first else forth * sums[i - 1, 2] / points)
         current = decay * current + mean_input + row @ normals[known] + newest
-        h = membrane(neuron, h, s, current)
-        fired[i] = spikes(neuron, h)
-        chance, sums[i] = over_innovation(neuron, h, newest, std, s, fired[i])
-        states[i // steps] = h, fired[i], current
+        state = step(neuron, before, current)
+        fired[i] = state.s
+        chance, sums[i] = over_innovation(neuron, state.h, newest, std, before.s, state.s)
+        states[i // steps] = state, current
         M[i, known] = M[known, i] = fired[known] @ chance / points
         M[i, i] = sums[i, 3] / points
     potential, second, rate, _ = sums.T / points

@@ -5,7 +5,7 @@ r"""One step of a neuron, its derivatives, and those of spikes by currents throu
           g_S c_{t+1})
 
 with ``ψ_t = ψ(H_t - θ)`` in place of the derivative of the spikes. A detached reset has the first term of ``D`` only. Where the
-bound ``lowest`` holds, the membrane part of ``D`` is 0. Through time
+bound ``lowest`` holds, the membrane part of ``D`` is 0. An adaptation makes ``D`` a matrix, of ``(H, w)``. Through time
 
 .. math:: J_{ts} = \frac{\partial S_t}{\partial c_s} = \psi_t\, D_{t-1} \cdots D_s\, (1 - g_S S_{s-1})
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import ndtr
@@ -25,13 +25,16 @@ from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import OverNeurons
 from varflow.model.resets import Reset
 from varflow.model.surrogate import Surrogate
+from varflow.theory.responses.filters import synapse
 
 NUMBERS = 2**19  # of a Jacobian at a block of points: it then stays in the cache
 
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """Neurons with a threshold and a decay each: the sampling points of a layer. One number if all are equal."""
+    """Neurons with a threshold and a decay each: the sampling points of a layer. One number if all are equal. ``filter``: the
+    neuron whose synapse it is, where that is no exponential.
+    """
 
     threshold: Any
     decay: Any
@@ -39,6 +42,7 @@ class Population:
     strict: bool
     input_scale: float = 1.0
     synaptic_decay: float = 0.0
+    filter: Neuron | None = None
 
     @classmethod
     def of(cls, neuron: Neuron, normals: np.ndarray) -> Population:
@@ -55,6 +59,40 @@ class Population:
             return parameter[..., points] if np.shape(parameter)[-1:] > (1,) else parameter
 
         return replace(self, threshold=kept(self.threshold), decay=kept(self.decay))
+
+
+class NeuronState(NamedTuple):
+    """Membranes at the spike test, spikes, and adaptation of neurons, which start from rest, all 0."""
+
+    h: np.ndarray
+    s: np.ndarray
+    w: Any = 0.0
+
+
+def step(neuron: Neuron | Population, state: NeuronState, c: np.ndarray) -> NeuronState:
+    """The state after one more current ``c``."""
+    h, w, adaptation = membrane(neuron, state.h, state.s, c), state.w, neuron.reset_rule.adaptation
+    if adaptation is not None:
+        w = adaptation.decay * w + adaptation.jump * neuron.threshold * state.s
+        if adaptation.coupling:
+            w = w + adaptation.coupling * _remaining(neuron, state.h, state.s)
+        h = h - w
+        if adaptation.moves_threshold:
+            h = h + neuron.decay * _moved(neuron, state.s) * state.w
+    return NeuronState(h, spikes(neuron, h), w)
+
+
+def _remaining(neuron: Neuron | Population, h: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """``V``: what the reset leaves of the membrane."""
+    rule = neuron.reset_rule
+    return (1 - rule.membrane * s) * h - (0.0 if rule.delayed else rule.threshold) * neuron.threshold * s
+
+
+def _moved(neuron: Neuron | Population, s: np.ndarray) -> np.ndarray:
+    """The fraction of the threshold's moving part that the reset leaves in the membrane, as ``membrane = H + w``."""
+    rule = neuron.reset_rule
+    subtracted = rule.threshold if rule.adaptation is not None and rule.adaptation.reset_moves else 0.0
+    return 1 - (rule.membrane + subtracted) * s
 
 
 def membrane(neuron: Neuron | Population, h: np.ndarray, s: np.ndarray, c: np.ndarray) -> np.ndarray:
@@ -82,8 +120,14 @@ def admitted(neuron: Neuron | Population, s: np.ndarray) -> Any:
 def spikes(neuron: Neuron | Population, h: np.ndarray) -> np.ndarray:
     """Spikes of a membrane, in the same floating-point type."""
     if neuron.reset_rule.counts:
-        return np.maximum(np.floor(h / neuron.threshold), 0.0)
+        return np.clip(np.floor(levels(neuron, h)), 0.0, neuron.reset_rule.most)
     return (h > neuron.threshold if neuron.strict else h >= neuron.threshold).astype(h.dtype)
+
+
+def levels(neuron: Neuron | Population, h: np.ndarray) -> np.ndarray:
+    """Membranes in units in which a neuron that counts spikes ``k`` times from ``k`` on."""
+    spacing = neuron.reset_rule.spacing
+    return h / neuron.threshold if spacing == 1 else (h / neuron.threshold - 1) / spacing + 1
 
 
 def slopes(neuron: Population, H: np.ndarray, S: np.ndarray, c: np.ndarray, psi: np.ndarray, detached: bool) -> np.ndarray:
@@ -97,6 +141,24 @@ def slopes(neuron: Population, H: np.ndarray, S: np.ndarray, c: np.ndarray, psi:
     if rule.input and not detached:
         D[:, :-1] -= rule.input * psi[:, :-1] * c[:, 1:]
     return D
+
+
+def adapting_slopes(
+    neuron: Population, H: np.ndarray, S: np.ndarray, W: np.ndarray, D: np.ndarray, psi: np.ndarray, detached: bool
+) -> tuple[np.ndarray, ...]:
+    """``∂H'/∂H``, of which ``D`` is the part without adaptation, ``∂w'/∂H``, ``∂H'/∂w`` and ``∂w'/∂w``, shapes as of ``D``."""
+    rule, left = neuron.reset_rule, _moved(neuron, S)
+    of: Any = rule.adaptation
+    remaining = 1 - rule.membrane * S
+    raised = of.jump * neuron.threshold * psi  # by the spike
+    reset = D - neuron.decay * remaining
+    if not detached:
+        raised -= of.coupling * psi * (rule.membrane * H + (0.0 if rule.delayed else rule.threshold) * neuron.threshold)
+        reset += of.moves_threshold * neuron.decay * psi * (_moved(neuron, np.ones_like(S)) - 1) * W
+    by_spike = reset - raised
+    by_h = neuron.decay * remaining - of.coupling * remaining + by_spike
+    by_w = of.moves_threshold * neuron.decay * left - of.decay + of.detached * by_spike
+    return by_h, of.coupling * remaining + raised, by_w, of.decay + of.detached * raised
 
 
 def refractory(neuron: Neuron) -> bool:
@@ -123,28 +185,48 @@ def jacobians(
 
 def with_input(neuron: Neuron, population: Population) -> Population:
     """Neurons with the input scale and synapse, which sampled currents have passed and gradients have not."""
-    return replace(population, input_scale=neuron.input_scale, synaptic_decay=neuron.synaptic_decay)
+    longer = neuron if neuron.longer_filter else None
+    decay = 0.0 if longer else neuron.synaptic_decay
+    return replace(population, input_scale=neuron.input_scale, synaptic_decay=decay, filter=longer)
 
 
 def _jacobian(neuron: Population, c: np.ndarray, surrogate: Surrogate, detached: bool) -> tuple[np.ndarray, np.ndarray]:
     sequences, steps, points = c.shape
-    H, S = np.empty_like(c), np.empty_like(c)
-    h = s = np.zeros_like(c[:, 0])
+    rule = neuron.reset_rule
+    H, S, W = np.empty_like(c), np.empty_like(c), np.zeros_like(c) if rule.adaptation else c
+    state = NeuronState(np.zeros_like(c[:, 0]), np.zeros_like(c[:, 0]))
     for t in range(steps):
-        H[:, t] = h = membrane(neuron, h, s, c[:, t])
-        S[:, t] = s = spikes(neuron, h)
+        state = step(neuron, state, c[:, t])
+        H[:, t], S[:, t] = state.h, state.s
+        if rule.adaptation:
+            W[:, t] = state.w
     psi = surrogate(H - neuron.threshold)
+    if rule.rectified:
+        psi = np.where(rule.lowest * neuron.threshold > H, 0.0, psi)
     D = slopes(neuron, H, S, c, psi, detached)
     J = np.zeros((sequences, steps, steps, points), c.dtype)
     below = np.zeros((sequences, steps, points), c.dtype)  # ∂S_t/∂H_s for all t ≥ s
+    if rule.adaptation:
+        D, w_by_h, h_by_w, w_by_w = adapting_slopes(neuron, H, S, W, D, psi, detached)
+        beside = np.zeros_like(below)  # ∂S_t/∂w_s
     for s in range(steps - 1, -1, -1):
-        if s < steps - 1:
-            below[:, s + 1 :] *= D[:, s, None]
+        later = np.s_[:, s + 1 :]
+        if rule.adaptation and s < steps - 1:
+            by_w = h_by_w[:, s, None] * below[later] + w_by_w[:, s, None] * beside[later]
+            below[later] = D[:, s, None] * below[later] + w_by_h[:, s, None] * beside[later]
+            beside[later] = by_w
+        elif s < steps - 1:
+            below[later] *= D[:, s, None]
         below[:, s] = psi[:, s]
+        if rule.adaptation and rule.adaptation.detached:
+            beside[:, s] = psi[:, s]
         entering = np.asarray(admitted(neuron, S[:, s - 1]) if s else 1.0, c.dtype)
         J[:, s:, s] = below[:, s:] * (neuron.input_scale * (entering[:, None] if entering.ndim else entering))
         if neuron.synaptic_decay and s < steps - 1:
             J[:, s + 1 :, s] += neuron.synaptic_decay * J[:, s + 1 :, s + 1]
+    if neuron.filter is not None:
+        K = synapse(neuron.filter, steps).astype(c.dtype)
+        J, psi = K.T @ J, np.diagonal(K)[:, None] * psi
     return J, neuron.input_scale * psi
 
 

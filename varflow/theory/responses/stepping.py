@@ -7,8 +7,9 @@ import numpy as np
 from varflow.model.drive_kinds import Given
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import SAMPLE, OverNeurons
+from varflow.theory.responses.filters import synapse
 from varflow.theory.responses.layer_state import LayerState, mixed
-from varflow.theory.responses.step import Population, membrane, spikes
+from varflow.theory.responses.step import NeuronState, Population, step
 
 MEMBERS = 12  # values of a distribution over neurons in deterministic averages
 
@@ -37,10 +38,13 @@ def driven_by(drive: Given, neuron: Neuron) -> LayerState:
 def stepped(neuron: Neuron | Population, currents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Membranes at the spike test and spikes, from currents of shape (…, steps, width)."""
     H, S = np.empty(currents.shape), np.empty(currents.shape)
-    i = h = s = np.zeros(currents[..., 0, :].shape)
+    decay = neuron.synaptic_decay
+    if isinstance(neuron, Neuron) and neuron.longer_filter:
+        currents, decay = synapse(neuron, currents.shape[-2]) @ currents, 0.0
+    i = rest = np.zeros(currents[..., 0, :].shape)
+    state = NeuronState(rest, rest)
     for t in range(currents.shape[-2]):
-        i = neuron.synaptic_decay * i + currents[..., t, :]
-        h = membrane(neuron, h, s, neuron.input_scale * i)
-        s = spikes(neuron, h)
-        H[..., t, :], S[..., t, :] = h, s
+        i = decay * i + currents[..., t, :]
+        state = step(neuron, state, neuron.input_scale * i)
+        H[..., t, :], S[..., t, :] = state.h, state.s
     return H, S

@@ -82,7 +82,7 @@ def membranes(kernel: np.ndarray, currents: Differences, of_changes: np.ndarray 
               - \mathrm{Var}[I_s - I_t] + \mathrm{Var}[I_s - I_{t-1}]\big)
 
     ``of_changes`` is the kernel of the increments, ``ΔH = of_changes @ ΔI``: ``kernel`` itself, unless several sequences
-    follow each other (:func:`kernel_of_changes`).
+    follow each other, or the kernel is not of lags alone (:func:`kernel_of_changes`).
 
     Rounding errors of this are of order ``Var[I_s - I_t]``, small where the kernel gives step ``s`` weight at time ``t``.
     """
@@ -111,7 +111,9 @@ def _upper(size: int) -> np.ndarray:
 
 
 def kernel_of_changes(kernel: np.ndarray) -> np.ndarray:
-    """``D K D⁻¹`` with ``D`` the increment from the step before; it differs from ``K`` where sequences start from rest."""
+    """``D K D⁻¹`` with ``D`` the increment from the step before; it differs from ``K`` where sequences start from rest,
+    or ``K`` is not of lags alone.
+    """
     sums = np.cumsum(kernel[:, ::-1], axis=1)[:, ::-1]  # K D⁻¹
     return np.diff(sums, axis=0, prepend=0.0)
 

@@ -268,13 +268,14 @@ def _of_chain(
     answers: dict[str, Any] = {"instantaneous": squared * diagonal[:-1].max(axis=-1)}
     neuron = network.neuron
     rule, attached = neuron.reset_rule, not (neuron.reset_detached if detached is None else detached)
-    leak_only = rule.membrane == rule.input == 0 and rule.lowest is None and not (attached and rule.threshold)
+    bounded = rule.lowest is not None or rule.adaptation is not None
+    leak_only = rule.membrane == rule.input == 0 and not bounded and not (attached and rule.threshold)
     if (
         leak_only
         and network.steps >= FEWEST_STEPS
         and network.depth > 1
         and isinstance(neuron.decay, float)
-        and not neuron.synaptic_decay
+        and not neuron.filters
     ):
         answers["long_time_rate"] = long_time_rate(neuron.decay, float(squared[-1]) * second[-1])
     variance, mean = _scatter(network, surrogate, slopes)

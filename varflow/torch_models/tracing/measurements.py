@@ -23,7 +23,7 @@ from varflow.model.neurons import Neuron
 from varflow.results import AuditedLayer, late_steps
 from varflow.results.export import named
 from varflow.results.kernel import overlaps_of_pairs
-from varflow.simulation.neurons import Cells, fired, go_on
+from varflow.simulation.neurons import Cells, fired, go_on, through_synapse
 from varflow.torch_models.tracing.checks import notes_on_steps, unlike_their_class, words_of_what_stays
 from varflow.torch_models.tracing.modules import Neurons
 from varflow.torch_models.tracing.passes import full_precision
@@ -182,6 +182,7 @@ class _MembraneSums:
         self.cells: Any = None
         self.filtered: Any = 0.0  # current of the synapse
         self.before: Any = None  # membranes and spikes of the last step
+        self.adapted: Any = None  # what adapts, at the last step
         self.shape: Any = None  # of all spikes at one step
         self.each_neuron: Any = None  # ones
         self.half_precision = False
@@ -193,7 +194,7 @@ class _MembraneSums:
     def step(self, current: Any, spikes: Any, shape: Any) -> None:
         self.shape = shape
         self.pending.append((current, spikes))
-        if len(self.pending) * spikes.numel() >= PENDING:
+        if len(self.pending) * spikes.numel() >= PENDING and not self.neuron.longer_filter:
             self._continue()
 
     def _continue(self) -> None:
@@ -204,6 +205,8 @@ class _MembraneSums:
         self.pending.clear()
         if self.neuron.input_scale != 1:
             H.mul_(self.neuron.input_scale)
+        if self.neuron.longer_filter:  # of all steps
+            H = through_synapse(H.movedim(0, -2), self.neuron).movedim(-2, 0)
         if self.cells is None:
             self.each_neuron = H.new_ones(H.shape[-1])
             self.cells = self._cells(H)
@@ -235,7 +238,7 @@ class _MembraneSums:
             current.copy_(self.filtered)
         if self.before is not None:
             membranes, fired_before = self.before
-            go_on(current, membranes, fired_before, self.cells)
+            self.adapted = go_on(current, membranes, fired_before, self.cells, self.adapted)
         self.before = current, spikes
 
     def _add_recurrent(self, weights: InnerWeights, current: Any) -> None:

@@ -26,9 +26,9 @@ from varflow.model.network import Network, plain_chain
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import mean_of
 from varflow.theory.deep.look import in_units
-from varflow.theory.responses.filters import exponential_filter
+from varflow.theory.responses.filters import synapse
 from varflow.theory.responses.quasi_monte_carlo import causal_factor
-from varflow.theory.responses.step import membrane, spikes
+from varflow.theory.responses.step import NeuronState, step
 
 TOGETHER = 2**18  # normal numbers of the networks drawn together: a layer of them stays in the cache
 
@@ -99,9 +99,9 @@ class DrawnChain:
         return self._layer(self.gains[layer] ** 2 * moments + self.bias, layer, normals)
 
     def _layer(self, covariance: np.ndarray, layer: int, normals: NormalLevels) -> np.ndarray:
-        if self.neuron.synaptic_decay:
-            synapse = exponential_filter(self.neuron.synaptic_decay, self.drive.shape[-1])
-            covariance = synapse @ covariance @ synapse.T
+        if self.neuron.filters:
+            K = synapse(self.neuron, self.drive.shape[-1])
+            covariance = K @ covariance @ K.T
         fired = trains(self.neuron, covariance, self.widths[layer], normals).swapaxes(0, 1)
         return (fired @ fired.swapaxes(1, 2)).astype(float) / self.widths[layer]
 
@@ -130,8 +130,9 @@ def trains(neuron: Neuron, covariance: np.ndarray, width: int, normals: NormalLe
     with one_thread():
         factor = causal_factor(covariance).astype(np.float32)
         np.matmul(factor, drawn, out=currents.swapaxes(0, 1))
-    h = s = np.zeros((networks, width), np.float32)
+    rest = np.zeros((networks, width), np.float32)
+    state = NeuronState(rest, rest)
     for current in currents:  # overwritten by the spikes
-        h = membrane(neuron, h, s, current)
-        current[...] = s = spikes(neuron, h)
+        state = step(neuron, state, current)
+        current[...] = state.s
     return currents

@@ -14,7 +14,7 @@ from varflow.model.neurons import Neuron
 from varflow.theory.deep.look import ALIVE
 from varflow.theory.layer import CountedLayer, layers
 from varflow.theory.operations.visit import Effort
-from varflow.theory.responses.filters import exponential_filter
+from varflow.theory.responses.filters import synapse
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.responses.quasi_monte_carlo import causal_factor, innovations
 from varflow.theory.signals.index import replicated
@@ -73,7 +73,7 @@ class LayerWeights:
         return np.linalg.solve(L, self.square**0.5 * self._synapse(len(L)))
 
     def _synapse(self, size: int) -> np.ndarray:
-        return exponential_filter(self.neuron.synaptic_decay, min(self.steps, size), max(size // self.steps, 1))
+        return synapse(self.neuron, min(self.steps, size), max(size // self.steps, 1))
 
 
 def weights_between(network: Network) -> list[LayerWeights]:
@@ -82,6 +82,7 @@ def weights_between(network: Network) -> list[LayerWeights]:
     others = law.core.lattice is not None or law.in_degree is not None or law.core.skewness != 0
     for uncovered, of, name, rule in (
         (neuron.reset_rule.counts, neuron, "reset", "is not supported at finite width: at most one spike per step"),
+        (neuron.reset_rule.adaptation, neuron, "reset", "adapts, which is not supported at finite width"),
         (neuron.delay, neuron, "delay", "must be 0: with a delay the first steps of deep layers are silent"),
         (network.depth == 1, network, "depth", "must be at least 2: layer 1 is not driven by spikes"),
         (network.mean_gains.any(), network, "mean_gain", "must be 0 for a series in 1/n over several steps"),

@@ -1,0 +1,218 @@
+"""Neurons with a second state, filters over time and bounded counts, against the modules that they are named after.
+
+Random currents of 50 steps go through the module and through what is read of it: spikes must be equal one by one, and
+derivatives of spikes by currents those of autograd through the module. A neuron with another constant must differ.
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import varflow as vf
+
+torch = pytest.importorskip("torch")
+
+from given_currents import step_neurons  # noqa: E402
+
+from varflow.model.library_neurons import recognise  # noqa: E402
+from varflow.theory.responses.filters import synapse  # noqa: E402
+from varflow.theory.responses.step import Population, jacobians, with_input  # noqa: E402
+from varflow.theory.responses.stepping import stepped  # noqa: E402
+
+STEPS, NEURONS = 50, 60
+
+
+class SEAdLIF(torch.nn.Module):
+    """The authors' update, without weights."""
+
+    def __init__(self, tau_u, tau_w, a, b, q=60.0):
+        super().__init__()
+        self.alpha, self.rho, self.a, self.b, self.q = math.exp(-1 / tau_u), math.exp(-1 / tau_w), a, b, q
+
+    def forward(self, currents):
+        u = w = torch.zeros_like(currents[0])
+        spikes = []
+        for current in currents:
+            u = self.alpha * u + (1 - self.alpha) * (current - w)
+            s = torch.ops.aten.gt(u, 1.0) + Atan.apply(u - 1.0) - Atan.apply(u - 1.0).detach()
+            u = u * (1 - s.detach())
+            w = self.rho * w + (1 - self.rho) * self.q * (self.a * u + self.b * s)
+            spikes.append(s)
+        return torch.stack(spikes)
+
+
+class Atan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, v):
+        ctx.save_for_backward(v)
+        return torch.zeros_like(v)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (v,) = ctx.saved_tensors
+        return gradient / (1 + (math.pi * v) ** 2)
+
+
+def psn(neuron, spread=0.0, **options):
+    torch.manual_seed(1)
+    module = neuron.PSN(T=STEPS, **options)
+    module.weight.data.mul_(3.0)
+    module.bias.data.copy_(-torch.linspace(1 - spread, 1 + spread, STEPS)[:, None])
+    return module
+
+
+def masked(neuron, **options):
+    torch.manual_seed(1)
+    module = neuron.MaskedPSN(k=5, T=STEPS, lambda_init=0.9, step_mode="m", **options)
+    module.weight.data.mul_(8.0)
+    return module
+
+
+def gaussian():
+    return pytest.importorskip("sinabs.activation").Gaussian()
+
+
+def membrane_reset():
+    return pytest.importorskip("sinabs.activation").MembraneReset()
+
+
+def with_k(module, k):
+    module.k.data.fill_(k)
+    return module
+
+
+def jelly(make, std=1.5, surrogate="spikingjelly_atan", **options):
+    return ("spikingjelly.activation_based", make, std, surrogate, options)
+
+
+ILIF = lambda v: np.where((v >= -0.4) & (v <= 4 * 0.8 - 0.4), 1 / 0.8, 0.0)  # noqa: E731
+
+# package, module of it, strength of the currents, surrogate, and another constant
+CASES = {
+    "CUBALIF": jelly(lambda sj: sj.neuron.CUBALIFNode(0.6, 0.8, 1.0, surrogate_function=sj.surrogate.ATan()), 1.0),
+    "CUBALIF, soft": jelly(
+        lambda sj: sj.neuron.CUBALIFNode(0.6, 0.8, v_reset=None, surrogate_function=sj.surrogate.ATan()), 0.5
+    ),
+    "KLIF": jelly(lambda sj: with_k(sj.neuron.KLIFNode(tau=3.0, surrogate_function=sj.surrogate.ATan()), 1.2), 3.0),
+    "KLIF, soft": jelly(
+        lambda sj: with_k(
+            sj.neuron.KLIFNode(tau=3.0, decay_input=False, v_reset=None, surrogate_function=sj.surrogate.ATan()), 0.8
+        )
+    ),
+    "KLIF, scaled": jelly(
+        lambda sj: with_k(sj.neuron.KLIFNode(scale_reset=True, v_reset=None, surrogate_function=sj.surrogate.ATan()), 2.5)
+    ),
+    "ILIF": jelly(lambda sj: sj.neuron.ILIFNode(2.0, v_threshold=0.8), 2.0, vf.surrogates.own(ILIF, kinks=(-0.4, 2.8))),
+    "PSN": jelly(lambda sj: psn(sj.neuron, surrogate_function=sj.surrogate.ATan()), 2.0),
+    "PSN, thresholds": jelly(lambda sj: psn(sj.neuron, 0.3, surrogate_function=sj.surrogate.ATan()), 2.0),
+    "MaskedPSN": jelly(lambda sj: masked(sj.neuron, surrogate_function=sj.surrogate.ATan())),
+    "SlidingPSN": jelly(lambda sj: sj.neuron.SlidingPSN(4, step_mode="m", surrogate_function=sj.surrogate.ATan()), 1.0),
+    "Lapicque": ("snntorch", lambda sn: sn.Lapicque(R=2.0, C=3.0, init_hidden=True), 3.0, "atan", {}),
+    "Lapicque, zero": ("snntorch", lambda sn: sn.Lapicque(0.7, reset_mechanism="zero", init_hidden=True), 3.0, "atan", {}),
+    "LSNN": (
+        "norse.torch",
+        lambda no: no.LSNN(no.LSNNParameters(tau_adapt_inv=torch.tensor(50.0), beta=torch.tensor(0.4))),
+        3.0,
+        "norse_super",
+        {},
+    ),
+    "ALIF": ("sinabs.layers", lambda layers: layers.ALIF(5.0, 10.0, surrogate_grad_fn=gaussian()), 5.0, "sinabs_gaussian", {}),
+    "ALIF, reset": (
+        "sinabs.layers",
+        lambda layers: layers.ALIF(5.0, 10.0, 3.0, reset_fn=membrane_reset(), surrogate_grad_fn=gaussian(), norm_input=False),
+        1.0,
+        "sinabs_gaussian",
+        {},
+    ),
+    "ALIF, filtered": (
+        "sinabs.layers",
+        lambda layers: layers.ALIF(2.0, 10.0, 6.0, surrogate_grad_fn=gaussian()),
+        5.0,
+        "sinabs_gaussian",
+        {},
+    ),
+    "adLIF": ("torch", lambda _: SEAdLIF(5.0, 20.0, 0.2, 0.6), 3.0, vf.surrogates.atan(2.0), {}),
+}
+
+
+@pytest.fixture(params=CASES, scope="module")
+def case(request):
+    """Module, neuron, currents (steps, neurons), the module's spikes, derivatives of them, and the surrogate."""
+    package, make, std, surrogate, _ = CASES[request.param]
+    library = pytest.importorskip(package)
+    if "spikingjelly" in package:
+        library.neuron, library.surrogate = (pytest.importorskip(f"{package}.{name}") for name in ("neuron", "surrogate"))
+    module = make(library)
+    if isinstance(module, SEAdLIF):
+        neuron, axis = vf.neurons.se_adlif(5.0, 20.0, 0.2, 0.6), 0
+    else:
+        spiking = recognise("x", module)
+        assert spiking.neuron is not None, spiking.reason
+        neuron, axis = spiking.neuron, spiking.time_axis
+    given = std * np.random.default_rng(1).normal(size=(STEPS, NEURONS)).astype(np.float32) + 0.2 * std
+    currents = torch.tensor(given, requires_grad=True)
+    out = through(module, currents, axis)
+    weights = np.random.default_rng(2).normal(size=out.shape)
+    (torch.tensor(weights, dtype=out.dtype) * out).sum().backward()
+    if isinstance(surrogate, str):
+        surrogate = getattr(vf.surrogates, surrogate)()
+    return neuron, given, out.detach().double().numpy(), weights, currents.grad.double().numpy(), surrogate
+
+
+def through(module, currents, axis):
+    if axis is not None:
+        out = module(currents.unsqueeze(1 - axis))
+        return (out[0] if isinstance(out, tuple) else out).squeeze(1 - axis)
+    return torch.stack([module(current[None])[0] for current in currents])
+
+
+def others(neuron):
+    """Neurons with one constant changed by a tenth."""
+    yield replace(neuron, threshold=1.1 * neuron.threshold)
+    rule = neuron.reset_rule
+    if rule.adaptation is not None:
+        yield replace(neuron, reset=replace(rule, adaptation=replace(rule.adaptation, jump=1.1 * rule.adaptation.jump)))
+        yield replace(neuron, reset=replace(rule, adaptation=None))
+    if rule.lowest is not None:
+        yield replace(neuron, reset=replace(rule, lowest=-0.1))
+    if rule.most is not None:
+        yield replace(neuron, reset=replace(rule, most=rule.most - 1))
+        yield replace(neuron, reset=replace(rule, spacing=1.0))
+    if neuron.kernel is not None:
+        yield replace(neuron, kernel=np.linspace(1, 1.2, len(neuron.kernel)) * np.array(neuron.kernel))
+    if neuron.synaptic_decay:
+        yield replace(neuron, synaptic_decay=0.9 * neuron.synaptic_decay)
+
+
+def test_spike_for_spike(case):
+    neuron, given, spikes, *_ = case
+    assert 0.03 < (spikes > 0).mean() < 0.75
+    for step in (step_neurons, stepped):  # simulation, theory
+        assert np.array_equal(step(neuron, given.astype(float))[1], spikes)
+    for other in others(neuron):
+        assert not np.array_equal(step_neurons(other, given.astype(float))[1], spikes), other
+
+
+def derivatives(neuron, given, weights, surrogate):
+    """``Σ_t G_t ∂S_t/∂I_s``."""
+    currents = neuron.input_scale * synapse(neuron, STEPS) @ given.astype(float)
+    population = with_input(neuron, Population.of(neuron, np.empty((0, NEURONS))))
+    back = [
+        np.einsum("tx,tsx->sx", weights[:, part], J[0])
+        for part, J, _ in jacobians(population, currents[None], surrogate, detached=neuron.reset_detached)
+    ]
+    return np.concatenate(back, axis=1)
+
+
+def test_derivatives_are_those_of_autograd(case, request):
+    neuron, given, _, weights, gradient, surrogate = case
+    if request.node.callspec.id == "PSN, thresholds":
+        pytest.skip("rows are scaled to one threshold, and a surrogate with them")
+    assert np.abs(gradient).max() > 0.01
+    error = np.abs(derivatives(neuron, given, weights, surrogate) - gradient).max()
+    assert error < 1e-4 * np.abs(gradient).max()
+    if neuron.reset_rule.adaptation is not None:
+        plain = replace(neuron, reset=replace(neuron.reset_rule, adaptation=None))
+        assert np.abs(derivatives(plain, given, weights, surrogate) - gradient).max() > 0.01 * np.abs(gradient).max()
