@@ -163,9 +163,10 @@ def _factors(model: Any, origin: Any) -> Iterator[tuple[str, Any]]:
     values = {**vars(module), **module._parameters, **module._buffers}
     for name in sorted(values, key=lambda each: "scale" in each):
         value, path = values[name], name if module is model else f"{origin.place}.{name}"
-        one = isinstance(value, torch.Tensor) and value.numel() == 1 and value.is_floating_point()
-        if number != 1 and (one or isinstance(value, float)) and math.isclose(float(value), number, rel_tol=1e-6):
-            yield path, value if one else Factor(module, path)
+        tensor = isinstance(value, torch.Tensor) and value.numel() == 1 and value.is_floating_point()
+        free = isinstance(value, float) or (tensor and (value.requires_grad or name in module._buffers))
+        if free and number != 1 and math.isclose(value.item() if tensor else value, number, rel_tol=1e-6):
+            yield path, value if tensor else Factor(module, path)
 
 
 def _scaled(scale: LayerScale, normalised: bool, unscaled: str | None) -> tuple[list[Any], str]:

@@ -16,7 +16,7 @@ from varflow.model.attention import Attention
 from varflow.model.merges import Sum
 from varflow.model.signals import Layer, Signal, Unknown
 
-UNTOLD = "sums over an axis of which its size does not tell whether it is that of tokens or of channels"
+UNTOLD = "sums over an axis that its size does not tell: tokens are positions of a map, and not as many as channels of a head"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -132,7 +132,7 @@ class Layers:
         pooled = origin.inputs[0] if maximum(origin) else origin
         of_weights = [(source, why_not_covered(weight)) for source, weight in weights.items() if source in origin.sources]
         reasons += [f"{source} {why}" for source, why in of_weights if why]
-        return (*reasons, *origin.unknown, *not_gaussian(pooled, weights))
+        return (*reasons, *origin.unknown, *([] if attended(origin) else not_gaussian(pooled, weights)))
 
     # After the pass.
 
