@@ -7,7 +7,7 @@ import varflow as vf
 torch = pytest.importorskip("torch")
 pytest.importorskip("snntorch")
 
-from tests.attention_models import WAYS, Attending, tokens  # noqa: E402
+from attention_models import WAYS, Attending, tokens  # noqa: E402
 
 GENERATIONS = 8
 

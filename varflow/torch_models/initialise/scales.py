@@ -205,7 +205,7 @@ def healthy_scales(
     usual = all(l.normalised_by or l.output or ALIKE[0] <= l.firing_rate <= ALIKE[1] for l in layers)
     if learns and usual and report.healthy and not report.remarks and replace(report, learning=learns()).healthy:
         return list(scales)
-    sound = {layer.neuron_name for layer in layers if layer.verdict == "healthy"}
+    sound = {layer.neuron_name for layer in layers if layer.verdict == "healthy"}.difference(*(each.through for each in scales))
     silent = {layer.neuron_name for layer in layers if layer.dead}
     if any(scale.layer.neuron_name in silent and not scale.scaled for scale in scales):
         return []  # such a layer, as of attention, lives only if those below it are set
