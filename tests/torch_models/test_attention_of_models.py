@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 import varflow as vf
 
 torch = pytest.importorskip("torch")

@@ -14,7 +14,7 @@ from typing import Any
 from varflow._checks import DomainError, choice, integer, probability
 from varflow._display import percent
 from varflow.init.crossing import Crossing
-from varflow.init.initialization import steps_of, without_memory
+from varflow.init.gains import steps_of, without_memory
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.drives import currents
 from varflow.model.network import Network

@@ -22,9 +22,8 @@ from varflow._checks import (
 from varflow.init import fills
 from varflow.init.fans import fan_in
 from varflow.init.gains import gain as preserving_gain
-from varflow.init.gains import memoryless_gain
+from varflow.init.gains import memoryless_gain, without_memory
 from varflow.init.in_time import gain_for_rate, gain_for_variance
-from varflow.init.initialization import without_memory
 from varflow.init.inverse import raised_gain
 from varflow.init.rules import RULES
 from varflow.model.as_neuron import neuron_or_threshold

@@ -10,8 +10,8 @@ from varflow._checks import DomainError, integer, probability
 from varflow._display import percent
 from varflow._progress import Progress, check_progress
 from varflow.init.fans import fan_in as fan_in_of
+from varflow.init.gains import at_fixed_point, initialization, steps_of, without_memory
 from varflow.init.gains import gain as preserving_gain
-from varflow.init.initialization import at_fixed_point, initialization, steps_of, without_memory
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution

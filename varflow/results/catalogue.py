@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import nan_to_none
-from varflow._display import Shown, Table
+from varflow._display import Drawn, Table
 from varflow._figures import draw
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
@@ -72,7 +72,7 @@ class CatalogueEntry(Exported):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Catalogue(Shown):
+class Catalogue(Drawn):
     """Published methods in one setting; ``catalogue["micheli"]`` is one of them.
 
     Attributes
@@ -130,10 +130,6 @@ class Catalogue(Shown):
         axes = {"key": ("key", [entry.key for entry in self.methods])} | axes_of(self)
         setting = named(self, "neuron", "fan_in", "width", "critical_gain")
         return dataset(records(self.methods, names, "key") | over_layers(layers, "key"), axes, **setting)
-
-    def plot(self) -> Any:
-        """Gains, with the critical gain, and the resulting firing rates. Returns a matplotlib Figure."""
-        return draw(self)
 
     def plot_layers(self, ensembles: Sequence[Ensemble] = ()) -> Any:
         """Variance and spikes of every layer for every method; returns a matplotlib Figure.

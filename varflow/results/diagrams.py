@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, integer, nan_to_none, probability, real_array
-from varflow._display import Shown, Table, percent
-from varflow._figures import draw
+from varflow._display import Drawn, Table, percent
 from varflow.results.export import Exported, dataset, evenly, named
 
 NAMES = ("firing_rate", "variance_depth", "overlap_depth", "overlap", "gradient_gain", "gradient_depth")
@@ -18,7 +17,7 @@ LEVELS = (0.99, 0.5, 0.01)  # survival probabilities of the contours
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class DepthScales(Exported, Shown):
+class DepthScales(Exported, Drawn):
     """Depth scales of activity, overlap and gradients, in layers, over thresholds (or widths) and gains.
 
     Entries are 0 where only silence is stable. ``r`` is the number of thresholds, or of widths if there are any.
@@ -89,10 +88,6 @@ class DepthScales(Exported, Shown):
         axes = {name: (name, values), "gain": ("gain", self.gains)}
         return dataset({quantity: ((name, "gain"), getattr(self, quantity)) for quantity in NAMES}, axes)
 
-    def plot(self) -> Any:
-        """Maps of the firing rate and the three depth scales, with the line ``χ = 1``. Returns a matplotlib Figure."""
-        return draw(self)
-
     def _table(self) -> Table:
         _, symbol, values = self.rows
         rows, columns, depth, chi = evenly(len(values), 11), evenly(len(self.gains), 8), self.overlap_depth, self.gradient_gain
@@ -103,7 +98,7 @@ class DepthScales(Exported, Shown):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class PhaseDiagram(Shown):
+class PhaseDiagram(Drawn):
     """Exact survival on a grid of thresholds and widths.
 
     Attributes
@@ -189,10 +184,6 @@ class PhaseDiagram(Shown):
         axes = {"threshold": ("threshold", self.thresholds), "width": ("width", self.widths)}
         survival = {"survival": (("threshold", "width"), self.survival)}
         return dataset(survival, axes, **named(self, "depth", "gain", "unstable_from"))
-
-    def plot(self) -> Any:
-        """A map of survival with contours, and the paper's two widths. Returns a matplotlib Figure."""
-        return draw(self)
 
     def _table(self) -> Table:
         columns, rows = evenly(len(self.widths), 8), evenly(len(self.thresholds), 11)

@@ -4,6 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+
 import varflow as vf
 from varflow._checks import DomainError
 

@@ -10,7 +10,7 @@ import torch
 from autograd_networks import atan, gradients, gradients_of_each, neurons
 
 import varflow as vf
-from varflow.theory.maps import maxima_backward as maxima
+from varflow.theory.maps import maxima as maxima
 from varflow.theory.operations.visit import Effort
 
 L = vf.layers

@@ -18,10 +18,9 @@ from varflow._memory import room
 from varflow.model.network import Network, plain_chain
 from varflow.model.neurons import equal_neurons
 from varflow.theory.finite_width.binomial import TAIL, WHOLE_TAIL, DenseTransition, Transition, merged
-from varflow.theory.finite_width.counts import STEP, CountGrid, CountLaw, count_grid
+from varflow.theory.finite_width.counts import STEP, CountGrid, CountLaw, count_grid, counts_of
 from varflow.theory.finite_width.firing import firing
 from varflow.theory.finite_width.quasi_stationary import QuasiStationary, alive_after, quasi_stationary, settled, whole_kernel
-from varflow.theory.finite_width.spike_counts import counts_of
 from varflow.theory.finite_width.stationary import Lifetime, Stationary, layers_until_silence, stationary
 from varflow.theory.layer import CountedLayer, layers, one_step, tails
 from varflow.theory.signals.counted import Count

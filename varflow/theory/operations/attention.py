@@ -22,14 +22,14 @@ from varflow.model.graph import Uncovered, enter
 from varflow.model.layers import Spike
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.responses.back_propagation import Sampling
-from varflow.theory.responses.filters import exponential_filter
+from varflow.theory.responses.filters import synapse
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.responses.step import Population, jacobians, with_input
 from varflow.theory.responses.stepping import stepped
 from varflow.theory.signals.counted import ON_MAPS, uncounted
 from varflow.theory.signals.gradients import Gradients
-from varflow.theory.signals.index import Grid, replicated
+from varflow.theory.signals.places import Grid, replicated
 from varflow.theory.signals.moments import Spikes
 
 CHANNELS = 2**8  # of each signal that are drawn, at least
@@ -55,8 +55,8 @@ class Products:
         if layer.recurrent:
             raise Uncovered("layers", layer, "must have no recurrent weights behind attention")
         parameters = np.random.default_rng([seed, 6, number]).standard_normal((replicas, neuron.differing, points))
-        synapse = neuron.input_scale * exponential_filter(neuron.synaptic_decay, self.grid.steps)
-        currents = synapse @ self.drawn.reshape(replicas, -1, self.grid.steps, points)
+        K = neuron.input_scale * synapse(neuron, self.grid.steps)
+        currents = K @ self.drawn.reshape(replicas, -1, self.grid.steps, points)
         return [Population.of(neuron, each) for each in parameters], currents
 
 

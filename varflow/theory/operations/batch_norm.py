@@ -21,10 +21,8 @@ from varflow.model.layers import BatchNorm
 from varflow.theory.operations.visit import BY_OVERLAP, INFINITE, Visit, WayBack
 from varflow.theory.signals.counted import CountedCurrents, Counts, changed, no_chain
 from varflow.theory.signals.gradients import BALANCED, Gradients
-from varflow.theory.signals.index import Grid, aligned
 from varflow.theory.signals.moments import Currents, means_at
-from varflow.theory.signals.overlap import Overlap, average_second
-from varflow.theory.signals.pair_moments import Offset
+from varflow.theory.signals.places import Grid, Offset, Overlap, aligned, average_second
 from varflow.theory.signals.shared_scale import SharedScale
 
 

@@ -34,10 +34,19 @@ from varflow.theory.operations.visit import BY_OVERLAP, INFINITE, Visit, Walk, W
 from varflow.theory.signals.counted import ON_MAPS, CountedCurrents, Counts, no_chain, uncounted
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.increments import Differences
-from varflow.theory.signals.index import Grid, aligned
 from varflow.theory.signals.moments import Currents, Spikes, as_inputs, held, means_at, outer, over_positions
-from varflow.theory.signals.overlap import Activations, Overlap, average_mean, told_apart, with_correlation
-from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments
+from varflow.theory.signals.places import (
+    ALL_PAIRS,
+    Activations,
+    Grid,
+    Offset,
+    Overlap,
+    PairMoments,
+    aligned,
+    average_mean,
+    told_apart,
+    with_correlation,
+)
 from varflow.theory.signals.windows import Window, summed_under_taps
 
 RECEIVED = 512  # entries of a batch, from which the fluctuation of its variance is known within some percent

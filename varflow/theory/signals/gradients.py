@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from varflow.theory.signals.index import Grid, aligned
 from varflow.theory.signals.moments import Signal, at_each_position, means_at, outer
+from varflow.theory.signals.places import Grid, aligned
 
 BALANCED = np.ones((1, 1, 1, 1))  # factors of gradients directly below a BatchNorm
 
@@ -20,7 +20,7 @@ class Gradients:
 
     ``balanced``: the factors by which they were multiplied since they passed a BatchNorm, below which their sum over the batch
     is 0: a constant added to all its currents makes no difference. ``routed``: more of them, by maxima of spikes; the neurons
-    below decide where they go (``maps.maxima_backward``). ``split``: of maxima of currents, by the currents of each
+    below decide where they go (``maps.maxima``). ``split``: of maxima of currents, by the currents of each
     window, as neurons send them back. ``pairs``: of positions that are followed each on its own, ``G(p, p + d)`` for offsets
     ``d > (0, 0)``, 0 where ``p + d`` lies outside; pools alone give different positions gradients that are correlated.
     """

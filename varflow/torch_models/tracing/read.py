@@ -20,8 +20,7 @@ import numpy as np
 from varflow._checks import DomainError
 from varflow.model.attention import Chunk
 from varflow.model.drives import Drive, inputs
-from varflow.model.graph import Graph, Node
-from varflow.model.independence import independent
+from varflow.model.graph import Graph, Node, independent
 from varflow.model.inner_weights import InnerWeights
 from varflow.model.layers import Conv, Linear, Product, Spike, Sum
 from varflow.model.network import Network

@@ -29,7 +29,7 @@ from varflow.theory.finite_width.counts import count_grid
 from varflow.theory.finite_width.in_time.drawn import DrawnChain
 from varflow.theory.finite_width.quasi_stationary import EXACT_WIDTH, settled
 from varflow.theory.responses.neurons import Responses
-from varflow.theory.signals.index import standard_error
+from varflow.theory.signals.places import standard_error
 
 SETTLE = 40  # layers from the drive to the state whose escape is followed
 FRACTIONS = 0.9 * 0.8 ** np.arange(25)  # of neurons that fire at step t, falling

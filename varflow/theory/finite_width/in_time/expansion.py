@@ -18,8 +18,8 @@ from varflow.theory.finite_width.in_time.kernels import matrix
 from varflow.theory.finite_width.in_time.stationary import along_layers, stationary
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.responses.quasi_monte_carlo import QuasiMonteCarlo
-from varflow.theory.signals.index import Grid, standard_error
 from varflow.theory.signals.moments import Currents
+from varflow.theory.signals.places import Grid, standard_error
 
 LARGEST_PARAMETER = 0.25  # above, the first correction is half the leading term and more terms do not help
 DEPTH, WINDOW = 48, 16  # layers that are followed, and of these the last, which are averaged
