@@ -1,4 +1,4 @@
-"""Prints the table of ``docs/spikformer.md``: rates in SpikingJelly's ``spikformer_cifar10()``, before and after ``init_model``.
+"""Prints the table of ``docs/spikformer.md``: rates of ``spikformer_cifar10()`` before and after ``init_model``.
 
 Run from the repository, with SpikingJelly on the path: ``python docs/spikformer.py``. About five minutes on one core.
 """

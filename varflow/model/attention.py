@@ -13,7 +13,7 @@ KINDS = ("dot", "token", "channel")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Attention(Layer):
-    r"""What spikes of queries, keys and values send to the neurons of an attention, token by token, in each head.
+    r"""Currents that queries, keys and values, which are spikes, send to neurons of attention, token by token in each head.
 
     Tokens ``i, j`` are the positions of a map, ``a, c`` channels of one head.
 

@@ -29,8 +29,8 @@ from varflow.theory.responses.step import Population, jacobians, with_input
 from varflow.theory.responses.stepping import stepped
 from varflow.theory.signals.counted import ON_MAPS, uncounted
 from varflow.theory.signals.gradients import Gradients
-from varflow.theory.signals.places import Grid, replicated
 from varflow.theory.signals.moments import Spikes
+from varflow.theory.signals.places import Grid, replicated
 
 CHANNELS = 2**8  # of each signal that are drawn, at least
 
@@ -46,7 +46,7 @@ class Products:
     channels: int
 
     def per_position(self) -> Products:
-        """The same, of which each position on its own is wanted."""
+        """Sums of which each position on its own is wanted."""
         return replace(self, grid=replace(self.grid, per_position=self.grid.positions > 1))
 
     def received(self, layer: Spike, number: int, seed: int) -> tuple[list[Population], np.ndarray]:

@@ -40,7 +40,7 @@ class Contraction(Unknown):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Attended(Layer):
-    """What neurons of attention receive, before tokens are told from channels.
+    """Currents of neurons of attention, before tokens are told from channels.
 
     Attributes
     ----------
@@ -58,14 +58,14 @@ class Attended(Layer):
     numbers: tuple[int, ...]
     scale: float = 1.0
 
-    def described(self, signals: Sequence[Signal]) -> tuple[Layer, list[int]]:
-        """The operation on signals of these shapes, and the order in which it receives them; Unknown if sizes do not tell."""
+    def described(self, signals: Sequence[Signal], words: str) -> tuple[Layer, list[int]]:
+        """The operation on signals of these shapes, in ``words`` and as a layer, and the order in which it receives them."""
         (channels, *area), (summed, *others) = signals[0].shape, self.sizes
         tokens, one = math.prod(area), len(self.factors) == 1
         over_tokens = summed == tokens
         elsewhere = tokens in (others[-1:] if one and over_tokens else others)
         if not area or over_tokens == elsewhere or self.scale <= 0:
-            return Unknown(UNTOLD), list(range(len(signals)))
+            return Unknown(f"{words} {UNTOLD}"), list(range(len(signals)))
         if one:
             heads, kind = (1, "channel") if over_tokens else (channels // summed, "token")
             return Attention(heads, self.scale, kind), [0]

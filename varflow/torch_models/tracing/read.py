@@ -27,7 +27,7 @@ from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.model.signals import Fallback, Layer, Measured, Signal, Source, Unknown, numbers_of
 from varflow.results.audit import first_of
-from varflow.torch_models.tracing.attention import UNTOLD, Attended
+from varflow.torch_models.tracing.attention import Attended
 from varflow.torch_models.tracing.origins import INPUT, Origin, Sender
 from varflow.torch_models.tracing.traced import Received, Trace, TracedLayer, by_step, neurons_of, some
 from varflow.torch_models.tracing.weights import Moments, why_not_covered, windows_of
@@ -123,9 +123,9 @@ class _Reader:
                 return self._sender(operation.name)
             if isinstance(operation, Attended):
                 inputs = [self._part(*each) for each in zip(origin.inputs, operation.numbers, strict=True)]
-                operation, order = operation.described([self.sent[number] for number in inputs])
+                operation, order = operation.described([self.sent[number] for number in inputs], origin.through[0])
                 inputs = [inputs[place] for place in order]
-                self.dependent += [f"{origin.through[-1]} {UNTOLD}"] if isinstance(operation, Unknown) else []
+                self.dependent += [operation.words] if isinstance(operation, Unknown) else []
             elif isinstance(operation, Product):  # perhaps of a mask and a part
                 inputs = [self._part(below) for below in origin.inputs]
             else:
