@@ -113,6 +113,9 @@ def memoryless_gain(rate: float, *, threshold: float | OverNeurons, distribution
     return float(threshold / (z * math.sqrt(rate)))
 
 
+ONLY_WITH_MEMORY = "is for neurons with memory, whose steps differ: give neuron=…"
+
+
 def without_memory(neuron: Neuron, steps: int | None) -> bool:
     """True if every step is as the first, which nothing precedes."""
     return neuron.memoryless or (steps == 1 and not (neuron.reset_rule.counts or neuron.longer_filter))

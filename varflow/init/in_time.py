@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import ConvergenceError, DomainError, integer, positive_number, probability
+from varflow._checks import ConvergenceError, DomainError, integer, need, positive_number, probability, refuse
 from varflow._progress import Progress, check_progress, counted, reporter
 from varflow.init.blocks import gain_of_block
 from varflow.init.gains import at_fixed_point, initialization, steps_of, without_memory
@@ -111,12 +111,10 @@ def gain_for_rate(
     check_progress(progress)
     sizes: dict[str, Any] = {"points": points, "scrambles": scrambles, "seed": seed}
     if block is not None:
-        if neuron is not None:
-            raise DomainError("neuron", neuron, "cannot be given with block=[…], which has its own")
+        refuse("cannot be given with block=[…], which has its own", neuron=neuron)
         steps = 1 if steps is None else steps
         return gain_of_block(block, rate=rate, steps=steps, depth=depth, drive=drive, fan_in=fan_in, **sizes)
-    if neuron is None:
-        raise DomainError("neuron", neuron, "must be given, or block=[…]")
+    need("must be given, or block=[…]", neuron=neuron)
     return _answered("firing_rate", rate, neuron, steps, depth, drive, fan_in, Responses(**sizes), progress)
 
 

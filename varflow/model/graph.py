@@ -288,8 +288,8 @@ def _affine(operation: Layer) -> tuple[tuple[float, ...], float] | None:
     """Factors and constant of an operation that is a weighted sum of what it receives, else None."""
     if isinstance(operation, Sum):
         return operation.factors, operation.constant
-    if isinstance(operation, BatchNorm) and operation.statistics is not None:
-        mean, variance = operation.statistics
+    if isinstance(operation, BatchNorm) and operation.statistics is not None and not operation.follows_batch:
+        mean, variance = operation.statistics[:2]
         factor = operation.gamma / (variance + operation.eps) ** 0.5
         return (factor,), operation.beta - factor * mean
     return None

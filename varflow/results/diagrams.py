@@ -99,7 +99,7 @@ class DepthScales(Exported, Drawn):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class PhaseDiagram(Drawn):
-    """Exact survival on a grid of thresholds and widths.
+    """Survival on a grid of thresholds and widths, exact for one step.
 
     Attributes
     ----------
@@ -109,11 +109,15 @@ class PhaseDiagram(Drawn):
     gain : str or float
         The rule: ``preserving``, ``kaiming`` or a number.
     survival : ndarray, shape (t, w)
-        ``P(K_depth > 0)``.
+        ``P(K_depth > 0)``, or that the steps of ``alive`` have spikes.
     unstable_from : float, optional
         Threshold from which the preserved variance is an unstable fixed point; None for gains that preserve none.
     differ : tuple of str
         Thresholds that are distributions over neurons; ``thresholds`` has their means.
+    alive : str, optional
+        In time: which steps must have spikes.
+    error : ndarray, shape (t, w), optional
+        Standard error of the survival of networks drawn.
     """
 
     thresholds: np.ndarray
@@ -123,6 +127,8 @@ class PhaseDiagram(Drawn):
     survival: np.ndarray
     unstable_from: float | None = None
     differ: tuple[str, ...] = ()
+    alive: str | None = None
+    error: np.ndarray | None = None
 
     def logit(self, thresholds: Any = None, widths: Any = None) -> np.ndarray:
         """``ln(S/(1-S))``, clipped at ±28, interpolated monotonically in ``ln n`` and then θ; shape (t, w).
@@ -173,17 +179,18 @@ class PhaseDiagram(Drawn):
     def _sentence(self, width: int) -> str:
         reached = [(level, self.largest_threshold(width, level)) for level in LEVELS]
         phrases = [f"{100 * level:g} % up to θ = {theta:.2f}" for level, theta in reached if np.isfinite(theta)]
-        return f"Alive at layer {self.depth} of networks of width {width}: {', '.join(phrases)}." if phrases else ""
+        which = f" ({self.alive})" if self.alive else ""
+        return f"Alive{which} at layer {self.depth} of networks of width {width}: {', '.join(phrases)}." if phrases else ""
 
     def to_dict(self) -> dict[str, Any]:
         names = ("thresholds", *(["differ"] if self.differ else []), "widths", "depth", "gain", "survival", "reading")
-        return nan_to_none(named(self, *names))
+        return nan_to_none(named(self, *names, *(("alive", "error") if self.alive else ())))
 
     def to_xarray(self) -> Any:
         """Survival as an ``xarray.Dataset`` over ``threshold`` and ``width``."""
         axes = {"threshold": ("threshold", self.thresholds), "width": ("width", self.widths)}
-        survival = {"survival": (("threshold", "width"), self.survival)}
-        return dataset(survival, axes, **named(self, "depth", "gain", "unstable_from"))
+        tables = {name: (("threshold", "width"), getattr(self, name)) for name in ("survival", "error")}
+        return dataset(tables, axes, **named(self, "depth", "gain", "unstable_from", "alive"))
 
     def _table(self) -> Table:
         columns, rows = evenly(len(self.widths), 8), evenly(len(self.thresholds), 11)

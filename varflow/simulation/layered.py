@@ -29,7 +29,22 @@ from varflow.model.attention import Attention, Chunk
 from varflow.model.build import graph_of
 from varflow.model.drives import ConstantCurrents, Given, Inputs, SpikeTrains, White
 from varflow.model.graph import MAPS, Graph, Node, covered, from_outside, wrong_return
-from varflow.model.layers import BatchNorm, Concat, Conv, LayerNorm, Linear, Measured, Pool, Product, RMSNorm, Spike, Sum
+from varflow.model.layers import (
+    ALL_STEPS,
+    PAST_STEPS,
+    BatchNorm,
+    Concat,
+    Conv,
+    LayerNorm,
+    Linear,
+    Measured,
+    Pool,
+    Product,
+    RMSNorm,
+    ScaleSteps,
+    Spike,
+    Sum,
+)
 from varflow.model.network import Network
 from varflow.model.signals import Signal, Source
 from varflow.simulation.neurons import Cells, respond
@@ -161,13 +176,38 @@ def normalised(layer: BatchNorm | LayerNorm, flows: Sequence[Flow], *_: Any) -> 
     """Each neuron (or channel) over probes, steps and positions; or each probe and step over neurons."""
     currents = flows[0].values
     if isinstance(layer, BatchNorm) and layer.statistics is not None:
-        mean, variance = (torch.tensor(value, dtype=currents.dtype, device=currents.device) for value in layer.statistics)
+        mean, variance, *spread = (
+            torch.tensor(value, dtype=currents.dtype, device=currents.device) for value in layer.statistics
+        )
+        if layer.follows_batch:
+            of_batch, over_neurons = currents.mean((1, 2, *range(4, currents.ndim)), keepdim=True), 3
+            about = of_batch - of_batch.mean(over_neurons, keepdim=True)
+            mean = mean + about * (spread[0] / about.std(over_neurons, correction=0, keepdim=True)).clamp(max=1)
+    elif isinstance(layer, BatchNorm) and layer.over == PAST_STEPS:
+        mean, square = (_over_past_steps(power) for power in (currents, currents.square()))
+        variance = square - mean.square()
     else:
-        axes = (1, 2, *range(4, currents.ndim)) if isinstance(layer, BatchNorm) else tuple(range(3, currents.ndim))
+        over_steps = (2,) if getattr(layer, "over", None) == ALL_STEPS else ()
+        axes = (1, *over_steps, *range(4, currents.ndim)) if isinstance(layer, BatchNorm) else tuple(range(3, currents.ndim))
         variance, mean = torch.var_mean(currents, axes, correction=0, keepdim=True)
     std = (variance + layer.eps).sqrt()
     factor = torch.where(std > 0, layer.gamma / std, 0.0)
     return Flow(torch.addcmul(layer.beta - factor * mean, factor, currents))
+
+
+def _over_past_steps(values: Tensor) -> Tensor:
+    """The mean of a batch over positions and the steps up to each."""
+    each = values.mean((1, *range(4, values.ndim)), keepdim=True)
+    return each.cumsum(2) / torch.arange(1, 1 + each.shape[2]).to(each).view(-1, *[1] * (each.ndim - 3))
+
+
+def scaled_by_steps(layer: ScaleSteps, flows: Sequence[Flow], *_: Any) -> Flow:
+    """``f_t I_t + c_t``."""
+    currents = flows[0].values
+    factors, constants = (
+        currents.new_tensor(each).view(-1, *[1] * (currents.ndim - 3)) for each in (layer.factors, layer.constants or (0.0,))
+    )
+    return Flow(torch.addcmul(constants, factors, currents))
 
 
 def scaled_to_rms(layer: RMSNorm, flows: Sequence[Flow], *_: Any) -> Flow:
@@ -191,6 +231,7 @@ MAPS["simulate"] |= {
     BatchNorm: normalised,
     LayerNorm: normalised,
     RMSNorm: scaled_to_rms,
+    ScaleSteps: scaled_by_steps,
     Pool: pooled,
 }
 

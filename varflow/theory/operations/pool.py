@@ -225,7 +225,8 @@ def averaged_back(window: Window, gradients: Gradients, grid: Grid) -> Gradients
         return averaged_back_apart(window, gradients, grid)
     spread = window.mean(np.eye(grid.size), grid, -1)
     balanced = BALANCED if gradients.balanced is BALANCED else None  # the sum stays, but for the padding
-    return Gradients(spread @ gradients.moments @ spread.T, grid, gradients.channels, balanced)
+    moments = spread @ gradients.moments @ spread.T
+    return Gradients(moments, grid, gradients.channels, balanced, gradients.balanced_at)
 
 
 enter(Pool, forward=forward, backward=backward, count=uncounted(ON_MAPS))

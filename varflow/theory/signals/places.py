@@ -184,13 +184,13 @@ class Activations:
 @dataclass(frozen=True, slots=True, eq=False)
 class Overlap:
     """``between``: ``B``, with a leading axis of replicas. ``activations``: those of the batch, where they were measured. Of
-    weighted sums of them more is known: ``with_batch_mean``, each entry's covariance with that, and ``inverse_dof()`` of the
-    normalised covariance of two of them.
+    weighted sums of them more is known: ``with_batch_mean(over)``, each entry's covariances with its means over these steps,
+    and ``inverse_dof()`` of the normalised covariance of two of them.
     """
 
     between: np.ndarray
     activations: Activations | None = None
-    with_batch_mean: np.ndarray | None = None
+    with_batch_mean: Callable[[str], np.ndarray] | None = None
     inverse_dof: Callable[[], float] | None = None
 
     def after(self, between: np.ndarray) -> Overlap:
