@@ -8,8 +8,8 @@ doors before any work.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import combinations
 from sys import modules
@@ -85,6 +85,9 @@ class Node:
         Neurons of a Linear without its own.
     weights : str
         Nodes of one key that is not empty share their weights.
+    given : mapping of str to ndarray
+        Numbers that a simulation takes in place of random ones: ``weight`` and ``bias`` of weights, ``weight`` of recurrent
+        ones, and of neurons that differ the ``fractions`` below each, by threshold and by decay.
     """
 
     operation: Layer
@@ -92,6 +95,7 @@ class Node:
     name: str = ""
     width: int | None = None
     weights: str = ""
+    given: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def map(self, part: str) -> Map:
         """The map of its operation: of its class, or of its parent if the class has none at all; Uncovered without one."""

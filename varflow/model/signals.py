@@ -150,6 +150,20 @@ class Windows(NamedTuple):
         return sides
 
 
+def windows_of(weight: Any) -> dict[str, tuple[int, int]]:
+    """Rows and columns of the windows of a convolution of one or two dimensions."""
+    padding = weight.padding
+    if isinstance(padding, str):
+        same = [gap * (size - 1) // 2 for gap, size in zip(weight.dilation, weight.kernel_size, strict=True)]
+        padding = same if padding == "same" else [0] * len(same)
+
+    def pair(extents: Sequence[int], missing: int) -> tuple[int, int]:
+        return (missing, int(extents[0])) if len(extents) == 1 else (int(extents[0]), int(extents[1]))
+
+    kernel, stride = pair(weight.kernel_size, 1), pair(weight.stride, 1)
+    return {"kernel": kernel, "stride": stride, "padding": pair(padding, 0), "dilation": pair(weight.dilation, 1)}
+
+
 def has_own_gain(drive: Inputs | SpikeTrains) -> bool:
     """True if a drive has another input gain than that of unit variance, the default."""
     return abs(drive.input_gain - drive.unit_gain) > 1e-9 * drive.input_gain

@@ -35,6 +35,7 @@ from varflow.model.layers import (
     BatchNorm,
     Concat,
     Conv,
+    Filter,
     LayerNorm,
     Linear,
     Measured,
@@ -50,7 +51,7 @@ from varflow.model.signals import Signal, Source
 from varflow.simulation.neurons import Cells, respond
 from varflow.simulation.streams import BLOCK, Streams
 from varflow.simulation.walk import ChunkWalk, Flow, Measures, Record, added, scaled
-from varflow.simulation.weighted import Wiring, received, recurrence
+from varflow.simulation.weighted import Wiring, by_given, given_recurrence, received, recurrence
 
 
 def driven(drive: Any, flows: tuple[()], walk: ChunkWalk, node: Node) -> Flow:
@@ -87,6 +88,8 @@ def weighted(operation: Linear | Conv, flows: tuple[Flow], walk: ChunkWalk, node
     """``W x + b``, at every step also of an input that is constant in time."""
     (flow,) = flows
     shape = operation.after(Signal("spikes", flow.shape), width=node.width).shape
+    if node.given:
+        return Flow(by_given(operation, flow, node.given).expand(-1, -1, walk.steps, *shape))
     shared = bool(node.weights)
     currents = received(walk.draws_of(node), operation, flow, shape, walk.conditional and not shared, shared).values
     return Flow(currents.expand(-1, -1, walk.steps, *shape))
@@ -97,9 +100,9 @@ def fired(operation: Spike, flows: tuple[Flow], walk: ChunkWalk, node: Node) -> 
     (flow,) = flows
     networks, probes, steps = flow.values.shape[:3]
     neurons, delay = math.prod(flow.shape), operation.neuron.delay
-    cells = Cells.of([operation.neuron], flow.values.device).drawn(lambda: _fractions(flow.shape, walk))
-    back = None
-    if operation.recurrent:
+    cells = Cells.of([operation.neuron], flow.values.device).drawn(lambda: _fractions(flow.shape, walk, node))
+    back = given_recurrence(node.given["weight"], flow.values.device) if "weight" in node.given else None
+    if operation.recurrent and back is None:
         back = recurrence(walk.draws, operation, neurons, probes * steps, walk.conditional)
     currents = torch.empty((networks, probes, steps, neurons), dtype=torch.float64, device=flow.values.device)
     currents.view(flow.values.shape).copy_(flow.values)
@@ -110,9 +113,26 @@ def fired(operation: Spike, flows: tuple[Flow], walk: ChunkWalk, node: Node) -> 
     return Flow(spikes.view(flow.values.shape), 1.0)
 
 
-def _fractions(shape: tuple[int, ...], walk: ChunkWalk) -> Tensor:
-    """Fractions of neurons that differ; on a map, one for all positions of a channel."""
+def _fractions(shape: tuple[int, ...], walk: ChunkWalk, node: Node) -> Tensor:
+    """Fractions of neurons that differ, as given; else random ones, on a map one for all positions of a channel."""
+    if "fractions" in node.given:
+        return torch.from_numpy(node.given["fractions"])[:, None].expand(-1, walk.streams.repeats, -1)
     return walk.neurons.fractions(shape[0]).repeat_interleave(math.prod(shape[1:]), -1)
+
+
+def response(layer: Filter, steps: int) -> Tensor:
+    """Response of a filter to a single 1 at each step, shape (steps, steps)."""
+    after = layer.scale * torch.eye(steps, dtype=torch.float64).roll(layer.delay, 0).tril(-layer.delay)
+    for decay in layer.decays:
+        for t in range(1, steps):
+            after[t] += decay * after[t - 1]
+    return after
+
+
+def filtered(layer: Filter, flows: Sequence[Flow], walk: ChunkWalk, node: Node) -> Flow:
+    """Leaky integrators one after the other, from rest, and late."""
+    x = flows[0].real.expand(-1, -1, walk.steps, *flows[0].shape)
+    return Flow(torch.einsum("ts,nps...->npt...", response(layer, walk.steps).to(x.device), x))
 
 
 def summed(operation: Sum, flows: Sequence[Flow], *_: Any) -> Flow:
@@ -223,6 +243,7 @@ MAPS["simulate"] |= {
     Linear: weighted,
     Conv: weighted,
     Spike: fired,
+    Filter: filtered,
     Sum: summed,
     Product: multiplied,
     Concat: concatenated,

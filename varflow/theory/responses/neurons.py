@@ -18,8 +18,7 @@ from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.theory.responses.filters import filtered, synapse
 from varflow.theory.responses.layer_state import LayerState, mixed
-from varflow.theory.responses.one_step import one_step
-from varflow.theory.responses.orthants import Orthants, of_decays
+from varflow.theory.responses.orthants import Orthants, of_decays, one_step
 from varflow.theory.responses.quasi_monte_carlo import QuasiMonteCarlo, causal_factor, normal_points
 from varflow.theory.responses.recurrence import recurrent_layer
 from varflow.theory.responses.step import Population

@@ -23,7 +23,7 @@ from varflow.model.network import Network
 from varflow.model.signals import Layer
 from varflow.results import late_steps
 from varflow.simulation.run import check_supported, simulated
-from varflow.theory.maps.variance_classes import TOGETHER
+from varflow.theory.maps.positions import TOGETHER
 from varflow.theory.operations.visit import BY_OVERLAP, IN_INDEX, Effort, Visit, Walk
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals.places import told_apart

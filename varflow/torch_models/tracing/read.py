@@ -25,12 +25,12 @@ from varflow.model.inner_weights import InnerWeights
 from varflow.model.layers import EACH_STEP, Conv, Linear, Product, Spike, Sum
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
-from varflow.model.signals import Fallback, Layer, Measured, Signal, Source, Unknown, numbers_of
+from varflow.model.signals import Fallback, Layer, Measured, Signal, Source, Unknown, numbers_of, windows_of
 from varflow.results.audit import first_of
 from varflow.torch_models.tracing.attention import Attended
 from varflow.torch_models.tracing.origins import INPUT, Origin, Sender
 from varflow.torch_models.tracing.traced import Received, Trace, TracedLayer, by_step, neurons_of, some
-from varflow.torch_models.tracing.weights import Moments, why_not_covered, windows_of
+from varflow.torch_models.tracing.weights import Moments, why_not_covered
 
 LEAST_GAIN = 1e-12  # of weights that are all equal, which have none
 
