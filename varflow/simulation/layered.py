@@ -29,25 +29,10 @@ from varflow.model.attention import Attention, Chunk
 from varflow.model.build import graph_of
 from varflow.model.drives import ConstantCurrents, Given, Inputs, SpikeTrains, White
 from varflow.model.graph import MAPS, Graph, Node, covered, from_outside, wrong_return
-from varflow.model.layers import (
-    ALL_STEPS,
-    PAST_STEPS,
-    BatchNorm,
-    Concat,
-    Conv,
-    Filter,
-    LayerNorm,
-    Linear,
-    Measured,
-    Pool,
-    Product,
-    RMSNorm,
-    ScaleSteps,
-    Spike,
-    Sum,
-)
+from varflow.model.layers import ALL_STEPS, PAST_STEPS, BatchNorm, Conv, LayerNorm, Linear, Pool, RMSNorm, ScaleSteps, Spike
+from varflow.model.merges import Concat, Filter, Product, Sum
 from varflow.model.network import Network
-from varflow.model.signals import Signal, Source
+from varflow.model.signals import Measured, Signal, Source
 from varflow.simulation.neurons import Cells, respond
 from varflow.simulation.streams import BLOCK, Streams
 from varflow.simulation.walk import ChunkWalk, Flow, Measures, Record, added, scaled
@@ -146,8 +131,10 @@ def summed(operation: Sum, flows: Sequence[Flow], *_: Any) -> Flow:
 
 def multiplied(operation: Product, flows: Sequence[Flow], *_: Any) -> Flow:
     """``Π_i x_i``; whole numbers stay whole. The number of channels of a mask may be smaller: one for each group."""
-    channels = max(flow.values.shape[3] for flow in flows)
-    x, *others = (replace(flow, values=flow.values.repeat_interleave(channels // flow.values.shape[3], 3)) for flow in flows)
+    most = max(flow.values.shape[3:4].numel() for flow in flows)
+    copies = [most // flow.values.shape[3:4].numel() for flow in flows]
+    pairs = zip(flows, copies, strict=True)
+    x, *others = (replace(flow, values=flow.values.repeat_interleave(n, 3)) if n > 1 else flow for flow, n in pairs)
     for y in others:
         real = x.unit is None or y.unit is None
         x = Flow(x.real * y.real) if real else Flow(x.values * y.values, x.unit * y.unit)  # pyright: ignore[reportOperatorIssue]
