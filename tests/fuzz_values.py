@@ -434,7 +434,9 @@ GOOD = {
 
 # An instance of each class whose methods are called too.
 LAYER_OF_EACH_KIND = {
+    "Attention": "Attention(2, 0.5)",
     "BatchNorm": "BatchNorm()",
+    "Chunk": "Chunk(0, 2)",
     "Concat": "Concat()",
     "Conv": "Conv(2, gain=1.0)",
     "LayerNorm": "LayerNorm()",
