@@ -86,7 +86,8 @@ class Node:
         Nodes of one key that is not empty share their weights.
     given : mapping of str to ndarray
         Numbers that a simulation takes in place of random ones: ``weight`` and ``bias`` of weights, ``weight`` of recurrent
-        ones, and of neurons that differ the ``fractions`` below each, by threshold and by decay.
+        ones, and of neurons that differ the ``fractions`` below each, by threshold and by decay. A ``Sum`` with the ``bias`` of
+        the weights before adds its mean where only moments are known.
     """
 
     operation: Layer

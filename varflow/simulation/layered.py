@@ -134,8 +134,10 @@ def filtered(layer: Filter, flows: Sequence[Flow], walk: ChunkWalk, node: Node) 
     return Flow(torch.einsum("ts,nps...->npt...", response(layer, walk.steps).to(x.device), x))
 
 
-def summed(operation: Sum, flows: Sequence[Flow], *_: Any) -> Flow:
+def summed(operation: Sum, flows: Sequence[Flow], walk: ChunkWalk, node: Node) -> Flow:
     """``Σ_i f_i x_i + c``."""
+    if node.given:  # c is part of the biases before
+        return flows[0]
     total = reduce(added, map(scaled, flows, operation.factors))
     if not operation.constant:
         return total
