@@ -35,7 +35,7 @@ from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.responses.back_propagation import Sampling, Slopes, at_one_step, driven_back, moments_back
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
-from varflow.theory.responses.stepping import driven_by
+from varflow.theory.responses.step import driven_by
 from varflow.theory.signals.counted import Count, Counted, CountedCurrents, Counts, Gaussian, no_chain
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.moments import Currents, GivenCurrents, Spikes, outer

@@ -37,8 +37,7 @@ from varflow.model.over_neurons import size_of
 from varflow.model.surrogate import Surrogate
 from varflow.theory.responses.filters import synapse
 from varflow.theory.responses.neurons import Responses
-from varflow.theory.responses.step import Population, carried_back, carried_back_alone, jacobians, with_input
-from varflow.theory.responses.stepping import MEMBERS
+from varflow.theory.responses.step import MEMBERS, Population, carried_back, carried_back_alone, jacobians, with_input
 from varflow.theory.responses.surrogate_moments import surrogate_moments
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.moments import Currents

@@ -21,8 +21,7 @@ from varflow.theory.responses.layer_state import LayerState, mixed
 from varflow.theory.responses.orthants import Orthants, of_decays, one_step
 from varflow.theory.responses.quasi_monte_carlo import QuasiMonteCarlo, causal_factor, normal_points
 from varflow.theory.responses.recurrence import recurrent_layer
-from varflow.theory.responses.step import Population
-from varflow.theory.responses.stepping import averaging_error, stepped
+from varflow.theory.responses.step import Population, averaging_error, stepped
 from varflow.theory.signals.moments import Currents
 from varflow.theory.signals.places import Grid, replicated
 
