@@ -55,6 +55,21 @@ class Atan(torch.autograd.Function):
         return gradient / (1 + (math.pi * v) ** 2)
 
 
+class OverSteps(torch.nn.Module):
+    """A cell of Norse over all steps; gradients do not pass its count of refractory steps."""
+
+    def __init__(self, cell):
+        super().__init__()
+        self.cell = cell
+
+    def forward(self, currents):
+        spikes, state = [], None
+        for current in currents:
+            fired, state = self.cell(current, None if state is None else state._replace(rho=state.rho.detach()))
+            spikes.append(fired)
+        return torch.stack(spikes)
+
+
 def psn(neuron, spread=0.0, **options):
     torch.manual_seed(1)
     module = neuron.PSN(T=STEPS, **options)
@@ -118,6 +133,13 @@ CASES = {
         "norse_super",
         {},
     ),
+    "refractory": (
+        "norse.torch",
+        lambda no: OverSteps(no.LIFRefracCell(no.LIFRefracParameters(rho_reset=torch.tensor(3.0)))),
+        6.0,
+        "norse_super",
+        {},
+    ),
     "ALIF": ("sinabs.layers", lambda layers: layers.ALIF(5.0, 10.0, surrogate_grad_fn=gaussian()), 5.0, "sinabs_gaussian", {}),
     "ALIF, reset": (
         "sinabs.layers",
@@ -148,9 +170,9 @@ def case(request):
     if isinstance(module, SEAdLIF):
         neuron, axis = vf.neurons.se_adlif(5.0, 20.0, 0.2, 0.6), 0
     else:
-        spiking = recognise("x", module)
+        spiking = recognise("x", getattr(module, "cell", module))
         assert spiking.neuron is not None, spiking.reason
-        neuron, axis = spiking.neuron, spiking.time_axis
+        neuron, axis = spiking.neuron, 0 if isinstance(module, OverSteps) else spiking.time_axis
     given = std * np.random.default_rng(1).normal(size=(STEPS, NEURONS)).astype(np.float32) + 0.2 * std
     currents = torch.tensor(given, requires_grad=True)
     out = through(module, currents, axis)
@@ -182,6 +204,8 @@ def others(neuron):
         yield replace(neuron, reset=replace(rule, spacing=1.0))
     if neuron.kernel is not None:
         yield replace(neuron, kernel=np.linspace(1, 1.2, len(neuron.kernel)) * np.array(neuron.kernel))
+    if rule.refractory:
+        yield replace(neuron, reset=replace(rule, refractory=rule.refractory - 1))
     if neuron.synaptic_decay:
         yield replace(neuron, synaptic_decay=0.9 * neuron.synaptic_decay)
 

@@ -24,8 +24,8 @@ sinabs_lif            multi_spike, subtract, zero       ``⌊H/θ⌋`` or ``H �
 from __future__ import annotations
 
 from varflow._lazy import names_of
-from varflow.model.presets.norse import norse_lif, norse_lif_box, norse_lsnn
-from varflow.model.presets.published import se_adlif
+from varflow.model.presets.norse import norse_lif, norse_lif_box, norse_lif_refrac, norse_lsnn
+from varflow.model.presets.others import se_adlif, stork_lif
 from varflow.model.presets.sinabs import sinabs_alif, sinabs_lif
 from varflow.model.presets.snntorch import snntorch_lapicque, snntorch_leaky, snntorch_leaky_parallel, snntorch_synaptic
 from varflow.model.presets.spikingjelly import (
@@ -36,6 +36,5 @@ from varflow.model.presets.spikingjelly import (
     spikingjelly_lif,
     spikingjelly_psn,
 )
-from varflow.model.presets.stork import stork_lif
 
 __all__ = names_of(globals())  # pyright: ignore[reportUnsupportedDunderAll]
