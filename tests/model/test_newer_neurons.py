@@ -20,6 +20,7 @@ from varflow.model.library_neurons import recognise  # noqa: E402
 from varflow.theory.responses.filters import synapse  # noqa: E402
 from varflow.theory.responses.step import Population, jacobians, with_input  # noqa: E402
 from varflow.theory.responses.stepping import stepped  # noqa: E402
+from varflow.torch_models.tracing.modules import surrogate_of_module  # noqa: E402
 
 STEPS, NEURONS = 50, 60
 
@@ -102,8 +103,6 @@ def jelly(make, std=1.5, surrogate="spikingjelly_atan", **options):
     return ("spikingjelly.activation_based", make, std, surrogate, options)
 
 
-ILIF = lambda v: np.where((v >= -0.4) & (v <= 4 * 0.8 - 0.4), 1 / 0.8, 0.0)  # noqa: E731
-
 # package, module of it, strength of the currents, surrogate, and another constant
 CASES = {
     "CUBALIF": jelly(lambda sj: sj.neuron.CUBALIFNode(0.6, 0.8, 1.0, surrogate_function=sj.surrogate.ATan()), 1.0),
@@ -119,7 +118,7 @@ CASES = {
     "KLIF, scaled": jelly(
         lambda sj: with_k(sj.neuron.KLIFNode(scale_reset=True, v_reset=None, surrogate_function=sj.surrogate.ATan()), 2.5)
     ),
-    "ILIF": jelly(lambda sj: sj.neuron.ILIFNode(2.0, v_threshold=0.8), 2.0, vf.surrogates.own(ILIF, kinks=(-0.4, 2.8))),
+    "ILIF": jelly(lambda sj: sj.neuron.ILIFNode(2.0, v_threshold=0.8), 2.0, None),
     "PSN": jelly(lambda sj: psn(sj.neuron, surrogate_function=sj.surrogate.ATan()), 2.0),
     "PSN, thresholds": jelly(lambda sj: psn(sj.neuron, 0.3, surrogate_function=sj.surrogate.ATan()), 2.0),
     "MaskedPSN": jelly(lambda sj: masked(sj.neuron, surrogate_function=sj.surrogate.ATan())),
@@ -180,7 +179,14 @@ def case(request):
     (torch.tensor(weights, dtype=out.dtype) * out).sum().backward()
     if isinstance(surrogate, str):
         surrogate = getattr(vf.surrogates, surrogate)()
-    return neuron, given, out.detach().double().numpy(), weights, currents.grad.double().numpy(), surrogate
+    return (
+        neuron,
+        given,
+        out.detach().double().numpy(),
+        weights,
+        currents.grad.double().numpy(),
+        surrogate or surrogate_of_module(module),
+    )
 
 
 def through(module, currents, axis):

@@ -49,7 +49,7 @@ class Cells:
     spacing: Tensor | None
     most: Tensor | None
     lowest: Tensor | None
-    adaptation: dict[str, Tensor] | None
+    adaptation: Tensor | None
     refractory: Tensor | None
 
     @classmethod
@@ -90,7 +90,7 @@ class Cells:
             column(lambda n: n.reset_rule.spacing) if any(n.reset_rule.spacing != 1 for n in neurons) else None,
             column(lambda n: float(n.reset_rule.most or np.inf)) if any(n.reset_rule.most for n in neurons) else None,
             column(bound) if any(n.reset_rule.lowest is not None for n in neurons) else None,
-            _adaptation(neurons, column) if any(n.reset_rule.adaptation for n in neurons) else None,
+            _adaptation(neurons, dtype, device) if any(n.reset_rule.adaptation for n in neurons) else None,
             column(lambda n: float(n.reset_rule.refractory)) if any(n.reset_rule.refractory for n in neurons) else None,
         )
 
@@ -112,23 +112,15 @@ class Cells:
         return Cells.of(living, self.decay.device, self.decay.dtype) if living else self
 
 
-def _adaptation(neurons: Sequence[Neuron], column: Callable[[Callable[[Neuron], Any]], Tensor]) -> dict[str, Tensor]:
-    """Coefficients of the adaptation, and of what a spike removes of the membrane and of a moving threshold."""
+def _adaptation(neurons: Sequence[Neuron], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Coefficients of the adaptation, shape (7, configurations, 1), as they are read by :func:`go_on`."""
 
-    def row(rule: Reset) -> dict[str, float]:
-        of = rule.adaptation or Adaptation(decay=0.0, jump=0.0)
-        return {
-            "decay": of.decay,
-            "jump": of.jump,
-            "coupling": of.coupling,
-            "removed": rule.membrane,
-            "subtracted": 0.0 if rule.delayed else rule.threshold,
-            "moves": float(of.moves_threshold),
-            "lowered": rule.membrane + rule.threshold * of.reset_moves,
-        }
+    def of(rule: Reset) -> tuple[float, ...]:
+        w, subtracted = rule.adaptation or Adaptation(decay=0.0, jump=0.0), 0.0 if rule.delayed else rule.threshold
+        lowered = rule.membrane + rule.threshold * w.reset_moves
+        return w.decay, w.jump, w.coupling, w.moves_threshold, rule.membrane, subtracted, lowered
 
-    rows = {neuron: row(neuron.reset_rule) for neuron in neurons}
-    return {name: column(lambda neuron, name=name: rows[neuron][name]) for name in rows[neurons[0]]}
+    return torch.tensor([of(neuron.reset_rule) for neuron in neurons], dtype=dtype, device=device).T[..., None]
 
 
 def _drawn(neuron: Neuron, name: str, fractions: Tensor | None) -> Any:
@@ -217,10 +209,10 @@ def go_on(c: Tensor, H: Tensor, S: Tensor, cells: Cells, after: dict[str, Tensor
         if cells.subtracted is not None:
             c.addcmul_(cells.subtracted, S, value=-1)
     if cells.adaptation is not None:
-        w, of = before.get("w", torch.zeros_like(c)), cells.adaptation
-        remaining = H * (1 - of["removed"] * S) - of["subtracted"] * cells.threshold * S
-        after["w"] = of["decay"] * w + of["jump"] * cells.threshold * S + of["coupling"] * remaining
-        c.add_(of["moves"] * cells.decay * (1 - of["lowered"] * S) * w - after["w"])
+        decay, jump, coupling, moves, removed, subtracted, lowered = cells.adaptation
+        w, remaining = before.get("w", torch.zeros_like(c)), H * (1 - removed * S) - subtracted * cells.threshold * S
+        after["w"] = decay * w + jump * cells.threshold * S + coupling * remaining
+        c.add_(moves * cells.decay * (1 - lowered * S) * w - after["w"])
     return after
 
 
