@@ -246,3 +246,52 @@ def test_derivatives_are_those_of_autograd(case, request):
     if neuron.reset_rule.adaptation is not None:
         plain = replace(neuron, reset=replace(neuron.reset_rule, adaptation=None))
         assert np.abs(derivatives(plain, given, weights, surrogate) - gradient).max() > 0.01 * np.abs(gradient).max()
+
+
+def test_neurons_of_all_kinds_step_side_by_side():
+    """Networks of one call are those of calls of their own."""
+    kinds = [
+        vf.neurons.sinabs_alif(5.0, 10.0),
+        vf.neurons.se_adlif(5.0, 20.0, 0.2, 0.6),
+        vf.neurons.spikingjelly_psn([0.25, 0.5, 1.0]),
+        vf.neurons.spikingjelly_ilif(),
+        vf.neurons.sinabs_lif(5.0, min_v_mem=-0.5),
+        vf.neurons.norse_lif_refrac(rho_reset=2.0),
+        vf.neurons.norse_lsnn(tau_adapt_inv=50.0),
+        vf.Neuron(decay=0.5, reset="gate"),
+    ]
+    networks = [vf.Network(width=40, depth=3, gain=3 / n.input_scale, neuron=n, steps=8) for n in kinds]
+    for network, together in zip(networks, vf.simulate(networks, repeats=3), strict=True):
+        alone = vf.simulate(network, repeats=3)
+        assert np.array_equal(together.firing_rate, alone.firing_rate)
+        assert np.allclose(together.variance, alone.variance, rtol=1e-12)
+
+
+REFUSED = [
+    (lambda: vf.neurons.snntorch_lapicque(R=2.0), "beta=None must be given, or both R and C"),
+    (lambda: vf.neurons.snntorch_lapicque(R=0.5, C=1.0), "time_step=1.0 must be at most RC, 0.5"),
+    (lambda: vf.neurons.spikingjelly_klif(k=3.0), "k=3.0 must be at most 2"),
+    (lambda: vf.neurons.spikingjelly_psn([[1.0, 2.0]]), "kernel="),
+    (lambda: vf.neurons.spikingjelly_psn([1.0, 2.0], bias=0.5), "bias=0.5 must be one negative number"),
+    (lambda: vf.neurons.sinabs_alif(5.0, 10.0, min_v_mem=-1.0), "min_v_mem=-1.0 is not supported"),
+    (lambda: vf.neurons.sinabs_alif(5.0, 10.0, spike_fn="MultiSpike"), "spike_fn='MultiSpike' is unknown"),
+    (lambda: vf.neurons.norse_lif_refrac(rho_reset=0.0), "rho_reset=0.0 must be positive"),
+    (lambda: vf.neurons.se_adlif(5.0, 20.0, a=9.0, b=1.0, q=60.0), "reset=Reset("),
+    (lambda: vf.resets.Reset(refractory=2), "refractory=2 needs membrane=1, input=1 and nothing else"),
+    (lambda: vf.resets.Reset(spacing=2.0), "spacing=2.0 needs counts=True"),
+    (lambda: vf.resets.Reset(rectified=True), "rectified=True needs the lower bound lowest"),
+    (lambda: vf.resets.Reset(lowest=-1.0, adaptation=vf.resets.Adaptation(decay=0.5, jump=0.1)), "adaptation=Adaptation("),
+    (lambda: vf.resets.Adaptation(decay=0.5, jump=0.1, detached=True), "detached=True needs moves_threshold=True"),
+    (lambda: vf.Neuron(kernel=[1.0], synaptic_decay=0.5), "kernel="),
+    (
+        lambda: vf.mean_field(vf.Network(width=9, depth=2, gain=2.0, steps=5, neuron=vf.Neuron(kernel=np.eye(4)))),
+        "steps=5 must be at most 4",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "words"), REFUSED, ids=[words for _, words in REFUSED])
+def test_what_has_no_meaning_is_refused(call, words):
+    with pytest.raises(vf.DomainError) as caught:
+        call()
+    assert str(caught.value).startswith(words)

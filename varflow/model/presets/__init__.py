@@ -19,6 +19,11 @@ norse_lif             zero                              ``H > θ``              
 stork_lif             gate                              ``H > θ``, 3 steps late      filtered, 1 - β
 sinabs_lif            multi_spike, subtract, zero       ``⌊H/θ⌋`` or ``H ≥ θ``       times 1 - β
 ====================  ================================  ===========================  ==================
+
+Further, with the parameters of a circuit (snntorch_lapicque) or a synapse (spikingjelly_cubalif), rectified membranes
+(snntorch_leaky_parallel, spikingjelly_klif), several spikes up to a limit (spikingjelly_ilif), any filter over time
+(spikingjelly_psn), refractory steps (norse_lif_refrac), a threshold that moves (norse_lsnn, sinabs_alif), an adaptation current
+(se_adlif).
 """
 
 from __future__ import annotations
