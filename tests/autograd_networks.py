@@ -1,6 +1,7 @@
 """Networks of ``vf.layers`` in plain torch, with a surrogate under autograd: the gradients that the theory must predict."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -85,6 +86,9 @@ class Run:
         if isinstance(layer, L.Residual):
             y = self.through(layer.branch, x)
             return {"add": layer.keep * x + y, "and": x * y, "iand": x * (1 - y)}[layer.merge]
+        if isinstance(layer, L.ScaleSteps):
+            factors, constants = (torch.tensor(each).view(-1, *[1] * (x.ndim - 2)) for each in (layer.factors, layer.constants))
+            return factors * x + constants
         if isinstance(layer, L.Scale):
             return layer.factor * x
         if isinstance(layer, L.LayerNorm):
@@ -96,6 +100,10 @@ class Run:
             return layer.gamma * (x - mean) / math.sqrt(variance + layer.eps) + layer.beta
         assert not self.networks
         axes = (0, 1, *range(3, x.ndim))
+        if layer.over == "past steps":
+            parts = [replace(layer, over="all steps") for _ in range(x.shape[1])]
+            return torch.cat([self.after(part, x[:, : t + 1])[:, t:] for t, part in enumerate(parts)], dim=1)
+        axes = axes[:1] + axes[2:] if layer.over == "each step" else axes
         return layer.gamma * (x - x.mean(axes, keepdim=True)) / x.var(axes, correction=0, keepdim=True).sqrt() + layer.beta
 
     @staticmethod

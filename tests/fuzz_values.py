@@ -442,6 +442,7 @@ LAYER_OF_EACH_KIND = {
     "RMSNorm": "RMSNorm()",
     "Residual": f"Residual({SPIKE}, {LINEAR})",
     "Scale": "Scale(2.0)",
+    "ScaleSteps": "ScaleSteps((1.0,))",
     "Spike": "Spike(vf.Neuron())",
     "Sum": "Sum((1.0, 2.0))",
     "Unknown": "Unknown('is odd')",

@@ -77,8 +77,7 @@ if TYPE_CHECKING:
     from varflow.theory.fixed_points import critical_gain, fixed_points
     from varflow.theory.mean_field import mean_field
     from varflow.theory.memoryless.correlation import correlation_fixed_points, correlation_map
-    from varflow.theory.memoryless.depth_scales import depth_scales
-    from varflow.theory.memoryless.gradient_gain import gradient_gain
+    from varflow.theory.memoryless.depth_scales import depth_scales, gradient_gain
     from varflow.theory.memoryless.stable import stable_variance
     from varflow.theory.memoryless.variance_map import variance_map
     from varflow.theory.walks.gradients import gradient_flow

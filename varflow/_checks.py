@@ -50,6 +50,7 @@ WANTED = {
     "DepthScales": "DepthScales, as vf.depth_scales returns them",
     "Kernel": "a Kernel, as vf.kernel returns it",
     "Network": "vf.Network(width=…, depth=…, gain=…)",
+    "Method": "a vf.init.published.Method",
     "Layer": "a layer of vf.layers, such as vf.layers.Linear(gain=…)",
     "Neuron": "vf.Neuron(threshold), one of vf.neurons or its name, or a spiking module",
     "PhaseDiagram": "a PhaseDiagram, as vf.phase_diagram returns it",
@@ -258,6 +259,20 @@ def choice(name: str, value: Any, options: Iterable[str]) -> str:
     if not isinstance(value, str) or value not in options:
         raise DomainError(name, value, "is unknown; choose one of " + ", ".join(options))
     return value
+
+
+def refuse(rule: str, **options: Any) -> None:
+    """Raise for the first of these options that is given, and so not None."""
+    for name, value in options.items():
+        if value is not None:
+            raise DomainError(name, value, rule)
+
+
+def need(rule: str, **options: Any) -> None:
+    """Raise for the first of these options that is not given, and so None."""
+    for name, value in options.items():
+        if value is None:
+            raise DomainError(name, value, rule)
 
 
 def instance(name: str, value: Any, kind: type[Kind]) -> Kind:

@@ -9,7 +9,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from varflow._figures import draw
 
 
 def percent(fraction: float, digits: int = 2) -> str:
@@ -83,6 +85,19 @@ class Shown:
 
     def _repr_html_(self) -> str:
         return self._table().html()
+
+
+class Drawn(Shown):
+    """A result that has a figure."""
+
+    __slots__ = ()
+
+    def plot(self, ax: Any = None, **options: Any) -> Any:
+        """The figure of the result, a matplotlib Figure; of one that fits into given ``ax``, matplotlib Axes.
+
+        What it shows, and its options, say the functions of :mod:`varflow.plots`, one for each type of result.
+        """
+        return draw(self, **options if ax is None else {"ax": ax} | options)
 
 
 class Listed(Shown):

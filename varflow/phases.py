@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, frozen, integer, listed, scale
+from varflow._checks import DomainError, frozen, integer, listed, refuse, scale
 from varflow._progress import check_progress
 from varflow.campaign import Block, Campaign, Run
 from varflow.campaign.campaign import campaign_of
-from varflow.init.inverse import survival_at
+from varflow.init.gains import ONLY_WITH_MEMORY, steps_of
 from varflow.init.rules import RULES, gain_by_rule, number
+from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.distributions import distribution
-from varflow.model.neurons import one_threshold
+from varflow.model.network import Network
+from varflow.model.neurons import Neuron, one_threshold
 from varflow.model.over_neurons import OverNeurons, mean_of, over_neurons, written
 from varflow.results import PhaseDiagram
+from varflow.theory.finite_width.chain import survival_at
+from varflow.theory.finite_width.in_time.survival import binomial_error, survival
 from varflow.theory.memoryless.fixed_points import saddle_node
 
 THRESHOLDS = tuple(np.arange(0.3, 1.301, 0.05).round(2).tolist())
@@ -30,10 +35,14 @@ def phase_diagram(
     width: Sequence[int] | int = WIDTHS,
     depth: int = 100,
     gain: str | float = "preserving",
+    neuron: Any = None,
+    steps: int | None = None,
+    alive: str | None = None,
+    networks: int = 1000,
     progress: bool | Callable[[int, int], object] = False,
     campaign: Campaign | Run | None = None,
 ) -> PhaseDiagram:
-    r"""Exact survival to a depth over thresholds and widths.
+    r"""Survival to a depth over thresholds and widths, exact for one step.
 
     .. math:: P(K_L > 0; \theta, n), \qquad K_1 \sim \mathrm{Binomial}(n, Q(\theta)), \qquad
               K_{l+1} \mid K_l \sim \mathrm{Binomial}\big(n, Q(\theta / \sqrt{g^2 K_l/n})\big)
@@ -48,6 +57,13 @@ def phase_diagram(
         ``L``, the driven layer included.
     gain : str or float
         ``preserving`` (the paper's, at each threshold), ``kaiming`` (``√2``), or a number.
+    neuron : Neuron, torch module or str, optional
+        With memory, as :func:`varflow.neuron` takes it; with each threshold in the place of its own.
+    steps, alive
+        For such a neuron: steps, counted from the first arrival, and which of them must have spikes, as in
+        :func:`varflow.survival`.
+    networks : int
+        Networks of such neurons drawn at each threshold and width.
     progress : bool or callable
         True draws a bar on stderr; a callable receives ``(done, total)`` in networks.
     campaign : Campaign, optional
@@ -66,7 +82,7 @@ def phase_diagram(
     -----
     **Assumes** normal weights, no bias and the paper's drive ``N(0, 1)``. Over thresholds that differ, ``Q`` is averaged.
     **Accuracy**: that of :class:`varflow.SpikeChain`, absolute 1e-12 (tested against it). ``reading`` and ``largest_threshold``
-    interpolate: within 0.003 in θ on the default grid (tested).
+    interpolate: within 0.003 in θ on the default grid (tested). In time ``.error``, that of :func:`varflow.survival`.
     **Source**: derived here; ``micheli2024`` remark (figure 4) that activity is not conserved beyond θ = 0.85 at width 100.
 
     Examples
@@ -74,21 +90,36 @@ def phase_diagram(
     >>> import varflow as vf
     >>> vf.phase_diagram(threshold=[0.85, 1.0], width=[100, 600]).survival.round(4).tolist()
     [[0.5867, 1.0], [0.0171, 0.8118]]
+
+    In snnTorch's neuron late steps fall silent at lower thresholds than one step does:
+
+    >>> leaky = vf.neurons.snntorch_leaky(0.5)
+    >>> shape = {"threshold": [0.6, 0.8, 1.0], "width": 100, "depth": 20}
+    >>> found = vf.phase_diagram(neuron=leaky, steps=8, alive="every late step", networks=200, **shape)
+    >>> print(found.survival.T.round(1).tolist(), vf.phase_diagram(**shape).survival.T.round(1).tolist())
+    [[1.0, 0.7, 0.0]] [[1.0, 1.0, 0.5]]
     """
     thetas = _thresholds(threshold)
     widths = sorted({integer("width", n, minimum=1) for n in listed("width", width)})
     depth = integer("depth", depth, minimum=1)
     check_progress(progress)
+    networks, drawn = integer("networks", networks, minimum=1), {}
+    if neuron is None:
+        refuse(ONLY_WITH_MEMORY, steps=steps, alive=alive)
+    else:
+        cell = replace(as_neuron(neuron), delay=0)
+        drawn = {"neuron": cell, "steps": steps_of(cell, steps), "alive": alive, "networks": networks}
     gains = [gain_by_rule(gain, theta) for theta in thetas]
-    blocks = [block for n in widths for block in _blocks(thetas, gains, n, depth)]
+    blocks = [block for n in widths for block in _blocks(thetas, gains, n, depth, drawn)]
     with campaign_of(campaign).opened() as run:
         survival = run.results(blocks, progress=progress, what="networks")
     table = np.reshape(np.concatenate(survival), (len(widths), len(thetas))).T
     rule = gain if isinstance(gain, str) and gain in RULES else number(gain)
     differ = tuple(repr(theta) for theta in thetas if isinstance(theta, OverNeurons))
-    edge = saddle_node(distribution("normal"))[0] if rule == "preserving" and not differ else None
+    edge = saddle_node(distribution("normal"))[0] if rule == "preserving" and not (differ or drawn) else None
     means = frozen([mean_of(theta) for theta in thetas])
-    return PhaseDiagram(means, frozen(widths, dtype=int), depth, rule, frozen(table), edge, differ)
+    error = frozen(binomial_error(table, networks)) if drawn else None
+    return PhaseDiagram(means, frozen(widths, dtype=int), depth, rule, frozen(table), edge, differ, alive, error)
 
 
 def _thresholds(value: Any) -> list[Any]:
@@ -104,16 +135,29 @@ def _thresholds(value: Any) -> list[Any]:
     return thresholds
 
 
-def _blocks(thresholds: list[Any], gains: list[float], width: int, depth: int) -> Iterator[Block]:
+def _blocks(thresholds: list[Any], gains: list[float], width: int, depth: int, drawn: dict[str, Any]) -> Iterator[Block]:
     """The networks of one width, in blocks of about half a second."""
-    once, layer, neuron = 1.5e-3, 1e-5, 7e-8  # seconds per network, layer, and layer and neuron
+    once, layer = 1.5e-3, 1e-5  # seconds per network and layer
+    neuron = 7e-9 * drawn["steps"] * drawn["networks"] if drawn else 7e-8  # and layer and neuron
     per_block = max(1, int(0.5 / (once + depth * (layer + neuron * width))))
     for start in range(0, len(thresholds), per_block):
         rows = slice(start, start + per_block)
-        settings = {"thresholds": thresholds[rows], "gains": gains[rows], "width": width, "depth": depth}
+        settings = {"thresholds": thresholds[rows], "gains": gains[rows], "width": width, "depth": depth} | drawn
         yield Block(survivals, settings, units=len(thresholds[rows]))
 
 
-def survivals(thresholds: list[Any], gains: list[float], width: int, depth: int) -> list[float]:
+def survivals(
+    thresholds: list[Any],
+    gains: list[float],
+    width: int,
+    depth: int,
+    neuron: Neuron | None = None,
+    steps: int = 1,
+    **drawn: Any,
+) -> list[float]:
     """The probability that a network is alive at its last layer, for each threshold with its gain."""
-    return [survival_at(t, g, width, depth) for t, g in zip(thresholds, gains, strict=True)]
+    pairs = zip(thresholds, gains, strict=True)
+    if neuron is None:
+        return [survival_at(t, g, width, depth) for t, g in pairs]
+    each = (Network(width=width, depth=depth, gain=g, neuron=replace(neuron, threshold=t), steps=steps) for t, g in pairs)
+    return [float(survival(network, **drawn).value[-1]) for network in each]

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, brief, instance, non_negative, probability
+from varflow._checks import DomainError, brief, instance, non_negative, probability, refuse
 from varflow.results import QUANTITIES, Comparison, Ensemble, Profile, deviation
 from varflow.results.profile import Sampler
 from varflow.spreads import Spreads, receiving
@@ -221,8 +221,7 @@ def _plain_scores(profile: Profile, ensemble: Ensemble, allowed: dict[str, Any])
 def allowances(profile: Profile, bias: Any) -> dict[str, Any]:
     """The allowed error of each quantity: the stated bias, plus in time single precision and silence by chance."""
     if profile.sample is not None:
-        if bias is not None:
-            raise DomainError("bias", bias, "applies only to profiles without an exact distribution")
+        refuse("applies only to profiles without an exact distribution", bias=bias)
         return {}
     scales = {name: np.abs(getattr(profile, name)) for name in QUANTITIES} | {"potential_mean": np.sqrt(profile.variance)}
     granted = _granted(profile, scales)

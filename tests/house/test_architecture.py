@@ -25,7 +25,7 @@ WITNESS = {"_checks", "_memory", "model", "results"}
 DIGITS = {"_mpmath"}  # a context, no formulas
 MAY_IMPORT = {
     "_checks": set(),
-    "_display": {"_checks"},
+    "_display": {"_checks", "_figures"},
     "_figures": {"_checks"},
     "_memory": {"_checks"},
     "_mpmath": set(),

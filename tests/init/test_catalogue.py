@@ -144,7 +144,7 @@ def test_in_time_it_is_the_mean_field(leaky):
     assert not leaky["torch_default"].survives
     assert "not predicted in time" in leaky["ding"].remark
     assert leaky["ding"].gain == pytest.approx(math.sqrt(2))
-    assert "no corrected gain" in leaky["corrected"].remark
+    assert "alive=None is missing: the criteria" in leaky["corrected"].remark
     assert leaky["spytorch"].gain == 3.5
     assert leaky.to_dict()["critical_gain"] is None
 
@@ -172,6 +172,25 @@ def test_alive_in_time_is_what_the_critical_gain_calls_alive(neuron, told):
     lines = repr(found).splitlines()
     assert f"to layer {DEEP} over 4 steps at infinite width (spikes: of 512 neurons)" in lines[0]
     assert told["micheli"] in next(line for line in lines if line.startswith("  Micheli  ")).split()
+
+
+def test_survival_in_time_is_that_of_real_weights():
+    """By the criterion that is named. Rejected: another one."""
+    shape = {"neuron": vf.neurons.snntorch_leaky(0.5), "fan_in": 60, "depth": 10, "steps": 6}
+    found, other = (vf.catalogue(**shape, alive=alive) for alive in ("every late step", "a late step"))
+    network = found.profiles["micheli"].network
+    late = (vf.simulate(network, repeats=300, seed=4).firing_rate[:, -1] > 0)[:, 3:]
+    for catalogue, alive in ((found, late.all(axis=1)), (other, late.any(axis=1))):
+        error = math.sqrt(alive.mean() * (1 - alive.mean()) * (1 / 300 + 1 / 1000))
+        assert abs(catalogue["micheli"].survival - alive.mean()) < 4 * error
+    assert other["micheli"].survival - found["micheli"].survival > 8 * error
+    for catalogue in (found, other):
+        assert catalogue["corrected"].alive == "yes"
+        assert catalogue["corrected"].survival == pytest.approx(0.99, abs=0.015)
+        assert {entry.alive for entry in catalogue.methods} == {"yes", "no", None}
+    assert found["corrected"].gain > other["corrected"].gain > found["micheli"].gain
+    assert found.to_dict()["alive"] == "every late step"
+    assert "survival at it: every late step" in repr(found).splitlines()[0]
 
 
 def test_a_neuron_of_a_simulator_is_its_threshold_leak_and_reset():
@@ -207,6 +226,7 @@ def test_a_filter_counts_where_a_method_knows_of_it_and_a_delay_nowhere():
         ({"input_scale": 2.0}, "input_scale", "conflicts with the neuron's 1.0"),
         ({"decay": 1.5}, "decay", "between 0 and 1"),
         ({"steps": 1}, "steps", "give more steps"),
+        ({"alive": "late"}, "alive", "every late step"),
         ({"neuron": 1.0}, "neuron", "one of vf.neurons"),
         ({"neuron": vf.Neuron(0.0)}, "neuron", "threshold that must be positive"),
     ],

@@ -579,7 +579,7 @@ REFUSED = [
     (lambda threshold: vf.init.micheli_uniform_(torch.empty(3, 4), threshold), "threshold", 99.0, "nothing fires"),
     (lambda depth: vf.init.corrected_normal_(torch.empty(3, 4), depth=depth), "depth", 0, "whole number"),
     (lambda tensor: vf.init.corrected_normal_(tensor, depth=3), "tensor", torch.empty(5), "fewer than two axes"),
-    (lambda neuron: vf.init.calculate_gain(neuron), "neuron", vf.Neuron(decay=0.5), "has memory"),
+    (lambda steps: vf.init.calculate_gain(vf.Neuron(decay=0.5), steps=steps), "steps", None, "a neuron with memory"),
     (lambda neuron: vf.init.calculate_gain(neuron), "neuron", "lif", "is unknown"),
     (lambda rule: vf.init.calculate_gain(1.0, rule), "rule", "best", "choose one of preserving"),
     (lambda width: vf.init.calculate_gain(1.0, "corrected", depth=3, width=width), "width", None, "is missing"),

@@ -12,7 +12,7 @@ import pytest
 
 import varflow as vf
 from varflow.init.inverse_in_time import aimed
-from varflow.init.tabulated import tabulated_gain
+from varflow.init.kept_alive import tabulated_gain
 from varflow.theory.finite_width.in_time.survival import survivors
 
 ROOT = Path(__file__).parents[2]
@@ -81,13 +81,19 @@ def test_later_layers_are_blamed_where_they_die():
 SIZES = {"width": 20, "depth": 5}
 
 
+def torch_weight():
+    return pytest.importorskip("torch").empty(20, 20)
+
+
 @pytest.mark.parametrize(
     ("call", "argument"),
     [
         (lambda: vf.corrected_gain(neuron=LEAKY, steps=4, **SIZES), "alive"),
         (lambda: vf.corrected_gain(neuron=LEAKY, alive="any step", **SIZES), "steps"),
-        (lambda: vf.corrected_gain(threshold=1.0, steps=4, **SIZES), "threshold"),
-        (lambda: vf.corrected_gain(steps=4, **SIZES), "neuron"),
+        (lambda: vf.corrected_gain(threshold=1.0, steps=4, **SIZES), "steps"),
+        (lambda: vf.corrected_gain(threshold=1.0, neuron=LEAKY, steps=4, alive="any step", **SIZES), "threshold"),
+        (lambda: vf.smallest_width(alive="any step", depth=5), "alive"),
+        (lambda: vf.largest_threshold(drive=vf.drives.white(), **SIZES), "drive"),
         (lambda: vf.corrected_gain(**SIZES), "threshold"),
         (lambda: vf.corrected_gain(neuron=LEAKY, steps=4, alive="late", **SIZES), "alive"),
         (lambda: vf.corrected_gain(neuron=LEAKY, steps=4, alive="any step", weights="sign", **SIZES), "network"),
@@ -104,6 +110,8 @@ SIZES = {"width": 20, "depth": 5}
         (lambda: vf.lookup(neuron=LEAKY, steps=4, fan_in=20, depth=5, alive="any step", rate=0.2), "rate"),
         (lambda: vf.lookup(neuron=LEAKY, steps=4, fan_in=20, depth=5, alive="late"), "alive"),
         (lambda: vf.lookup(threshold=1.0, fan_in=20, depth=5, alive="any step"), "alive"),
+        (lambda: vf.init.corrected_normal_(torch_weight(), neuron=LEAKY, depth=5, steps=4), "alive"),
+        (lambda: vf.init.corrected_normal_(torch_weight(), depth=5, alive="any step"), "alive"),
         (lambda: vf.temporal_critical_gain(LEAKY, steps=4, depth=5, alive="any step"), "alive"),
     ],
 )
@@ -125,9 +133,28 @@ def test_a_delay_has_no_effect():
     assert not vf.simulate(network, repeats=20).firing_rate[:, -1].any()
 
 
-def test_unknown_arguments_are_named():
-    with pytest.raises(TypeError, match="unexpected argument step;"):
-        vf.corrected_gain(neuron=LEAKY, step=4, **SIZES)
+def test_weights_are_filled_with_it():
+    """Of the table, and of networks drawn for another neuron, once for all layers alike; gains count the input scale."""
+    torch = pytest.importorskip("torch")
+    asked = {"steps": 8, "depth": 20, "alive": "every late step"}
+    gain = tabulated_gain(LEAKY, "every late step", 0.99, steps=8, depth=20, width=128).value
+    weight = vf.init.corrected_normal_(torch.empty(400, 128), neuron=LEAKY, **asked, generator=torch.Generator().manual_seed(0))
+    assert float(weight.std()) * math.sqrt(128) == pytest.approx(gain, rel=4 / math.sqrt(2 * weight.numel()))
+    assert abs(float(weight.std()) * math.sqrt(128) / vf.gain(threshold=1.0) - 1) > 0.05  # rejected: the paper's gain
+    drawn = {"steps": 2, "depth": 4, "alive": "any step", "width": 20, "survival_target": 0.99}
+    scaled = vf.neurons.spikingjelly_lif()
+    found = vf.corrected_gain(neuron=scaled, drive=vf.drives.currents(2.0), **drawn).value
+    start = time.process_time()
+    for _ in range(20):
+        weight = vf.init.corrected_normal_(torch.empty(300, 300), neuron=scaled, **drawn)
+    assert float(weight.std()) * math.sqrt(300) == pytest.approx(found, rel=4 / math.sqrt(2 * weight.numel()))
+    assert time.process_time() - start < 10  # drawn once: twenty times would take a minute
+    memoryless = vf.Neuron(0.5, input_scale=2.0)
+    weights = [
+        vf.init.corrected_normal_(torch.empty(40, 40), given, depth=5, generator=torch.Generator().manual_seed(1), **more)
+        for given, more in ((1.0, {"neuron": memoryless}), (0.5, {}))
+    ]
+    assert torch.equal(2 * weights[0], weights[1])
 
 
 # The table.
@@ -165,7 +192,8 @@ def test_the_table_is_what_its_script_makes(script):
 def test_interpolated_gains_keep_as_many_alive(neuron, sizes):
     """Within two hundredths of the gain, by survival there. Rejected: gains four hundredths too small."""
     found = tabulated_gain(neuron, "every late step", 0.99, **sizes)
-    aim = aimed(None, sizes["width"], sizes["depth"], 0.99, neuron=neuron, steps=sizes["steps"], alive="every late step")
+    in_time = (neuron, sizes["steps"], "every late step", None, 2000, 0)
+    aim = aimed(None, sizes["width"], sizes["depth"], 0.99, "normal", *in_time)
     survival = lambda factor: survivors(aim._at(factor * found.value), aim.alive, 2000, 0)[-1] / 2000  # noqa: E731
     assert survival(0.98) < 0.99 < survival(1.02)
     assert survival(0.96) < 0.98

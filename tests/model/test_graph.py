@@ -8,8 +8,7 @@ import pytest
 
 import varflow as vf
 from varflow.model.build import as_chain, graph_of
-from varflow.model.graph import Graph, Node
-from varflow.model.independence import independent
+from varflow.model.graph import Graph, Node, independent
 from varflow.model.signals import Source
 
 L = vf.layers

@@ -84,6 +84,9 @@ def test_the_lists_hold_nothing_stale():
     assert functions <= theory_names() | MORE | set().union(*ELSEWHERE.values())
 
 
+IN_TIME = {"neuron", "steps", "alive", "drive", "networks", "seed"}  # references are of one step
+
+
 def same_parameters(name):
     fast, exact = (set(inspect.signature(getattr(room, name)).parameters) for room in (vf, reference))
     return fast - exact, exact - fast
@@ -93,7 +96,7 @@ def same_parameters(name):
 def test_a_reference_takes_the_same_parameters(name):
     """Weights are normal there, and a network's own parameters are spelt out; blocks, networks and steps are held to chains."""
     missing, extra = same_parameters(name)
-    assert missing <= {"weights", "block", "network", "in_time"}
+    assert missing <= {"weights", "block", "network"} | IN_TIME
     assert extra == {"digits"} | WIDER.get(name, set())
 
 

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from two_step_chain import TwoSteps
 
 import varflow as vf
 
@@ -105,6 +106,66 @@ def test_nearly_all_alive_is_said_with_what_is_missing():
     assert 1e-5 < missing < 5e-3  # so that two digits of the fraction itself were all of it
     said = float(re.search(r"([\d.]+) % are alive at θ = 1.3, width 120", small.reading[-1]).group(1))
     assert 1 - said / 100 == pytest.approx(missing, rel=0.05)
+
+
+LEAKY = vf.neurons.snntorch_leaky(0.5)
+
+
+def test_survival_in_time_is_that_of_the_tabulated_chain():
+    """Of two steps at width 24. Rejected: a threshold of the next column."""
+    thetas, gain = [0.85, 1.0, 1.15], 10**0.5
+    found = vf.phase_diagram(
+        threshold=thetas, width=24, depth=20, gain=gain, neuron=LEAKY, steps=2, alive="a late step", networks=4000
+    )
+    exact = [TwoSteps(24, gain / theta, 0.5, 1, 1, drive=1 / theta).survival(20, every=False) for theta in thetas]
+    deviations = np.abs(found.survival[:, 0] - exact) / found.error[:, 0]
+    assert np.all(deviations < 4)
+    assert np.all(np.abs(np.diff(exact)) > 8 * found.error[1:, 0])
+    told = found.to_dict()
+    assert (told["alive"], told["error"]) == ("a late step", found.error.tolist())
+    assert found.to_xarray()["error"].shape == (3, 1)
+    assert "(a late step)" in found.reading[0]
+    assert found.unstable_from is None
+
+
+def test_in_time_blocks_are_those_of_one_call():
+    """Networks of a width share random numbers, so that survival falls with the threshold."""
+    shape = {"depth": 6, "neuron": LEAKY, "steps": 4, "alive": "every late step", "networks": 300}
+    whole = vf.phase_diagram(threshold=[0.7, 0.9, 1.1], width=[20, 40], **shape)
+    assert vf.phase_diagram(threshold=0.9, width=40, **shape).survival[0, 0] == whole.survival[1, 1]
+    assert np.all(np.diff(whole.survival, axis=0) < 0)
+    pytest.importorskip("matplotlib")
+    assert "every late step" in whole.plot().axes[1].get_ylabel()
+
+
+@pytest.mark.parametrize(
+    ("options", "argument"),
+    [
+        ({"alive": "any step"}, "alive"),
+        ({"steps": 3}, "steps"),
+        ({"neuron": LEAKY, "steps": 3}, "alive"),
+        ({"neuron": LEAKY, "alive": "any step"}, "steps"),
+        ({"networks": 0}, "networks"),
+        ({"neuron": vf.Neuron(decay=0.5, reset="multi_spike"), "steps": 3, "alive": "any step"}, "network"),
+    ],
+)
+def test_what_is_refused_in_time(options, argument):
+    with pytest.raises(vf.DomainError) as refusal:
+        vf.phase_diagram(threshold=0.7, width=20, depth=3, **options)
+    assert refusal.value.argument == argument
+
+
+def test_command_in_time(varflow):
+    pytest.importorskip("matplotlib")
+    options = "--threshold 0.8 --width 20 --depth 4 --neuron snntorch_leaky --beta 0.5 --steps 3 --alive 'any step' --out new"
+    code, out, err = varflow(f"phase-diagram {options} --json")
+    assert (code, err) == (0, "")
+    shape = {"threshold": 0.8, "width": 20, "depth": 4}
+    found = vf.phase_diagram(neuron=LEAKY, steps=3, alive="any step", **shape)
+    assert json.loads(out)["survival"] == found.survival.tolist()
+    code, _, err = varflow("phase-diagram --quantity depth-scales --steps 3")
+    assert code == 2
+    assert "--steps 3 cannot be given with --quantity depth-scales" in err
 
 
 def test_command(varflow, tmp_path, monkeypatch, undrawn):

@@ -15,11 +15,11 @@ snntorch = pytest.importorskip("snntorch")
 from model_families import FAMILIES, OverTime, Recurrent, Residual, leaky  # noqa: E402
 from torch import nn  # noqa: E402
 
-from varflow.theory.maps import maxima_backward as maxima_module  # noqa: E402
-from varflow.theory.maps.maxima_backward import RoutedPerWindow, maximum_back  # noqa: E402
+from varflow.theory.maps import maxima as maxima_module  # noqa: E402
+from varflow.theory.maps.maxima import RoutedPerWindow, maximum_back  # noqa: E402
 from varflow.theory.signals.gradients import Gradients  # noqa: E402
-from varflow.theory.signals.index import Grid  # noqa: E402
 from varflow.theory.signals.moments import Spikes  # noqa: E402
+from varflow.theory.signals.places import Grid  # noqa: E402
 from varflow.theory.signals.windows import Window  # noqa: E402
 from varflow.torch_models.audit.gradients import gradients  # noqa: E402
 from varflow.torch_models.prediction.gradients import norms_of  # noqa: E402

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import varflow as vf
+from varflow._checks import need
 from varflow._files import picture
 from varflow._process import finishing
 from varflow.cli import options as opt
@@ -35,7 +36,7 @@ def lookup(
     surrogate: Annotated[
         str | None, opt.option("Surrogate derivative, such as atan: growth of gradients, and the width that suits.", "NAME")
     ] = None,
-    alive: Annotated[str | None, opt.option("With memory, not --rate: steps that live, as 'every late step'.", "STEPS")] = None,
+    alive: opt.Alive = None,
     survival_target: Annotated[float, opt.real("With --depth: wanted survival probability.", "P")] = 0.99,
     table: Annotated[
         Path | None, opt.option(f"Instead, write corrected gains over θ, n and L to this .csv or .json. {EXPECTED}", "FILE")
@@ -70,29 +71,11 @@ def lookup(
     rule = "applies only to --table, which takes long"
     opt.refuse(rule, resume=resume or None, workers=opt.unless(1, workers), scheduler=scheduler)
     dynamics = opt.changed(decay=decay, reset=reset, input_scale=input_scale, synaptic_decay=synaptic_decay)
-    cell = _cell(threshold, neuron, beta, dynamics)
-    try:
-        result = vf.lookup(
-            threshold=threshold,
-            neuron=cell,
-            steps=steps,
-            fan_in=fan_in,
-            layer=None if layer is None else opt.numbers("layer", layer),
-            distribution=vf.distribution(distribution),
-            rate=rate,
-            width=width,
-            depth=depth,
-            survival_target=survival_target,
-            alive=alive,
-            surrogate=surrogate,
-            progress=opt.bar(as_json),
-        )
-    except vf.DomainError as error:
-        if error.argument == "decay" and beta is not None:
-            raise vf.DomainError("beta", beta, error.rule) from None
-        if error.argument == "fan_in" and error.value is None:
-            raise vf.DomainError("fan_in", None, "is missing: give it or --layer SHAPE") from None
-        raise
+    described = {"threshold": threshold, "neuron": _cell(threshold, neuron, beta, dynamics), "steps": steps}
+    shape = None if layer is None else opt.numbers("layer", layer)
+    described |= {"fan_in": fan_in, "layer": shape, "width": width, "depth": depth}
+    wanted = {"rate": rate, "survival_target": survival_target, "alive": alive, "surrogate": surrogate}
+    result = vf.lookup(distribution=vf.distribution(distribution), progress=opt.bar(as_json), **described, **wanted)
     opt.show(result, as_json, result.warnings, in_table=True)
 
 
@@ -100,8 +83,7 @@ def _cell(threshold: float | None, preset: str | None, beta: float | None, dynam
     """The neuron of lookup's options; None if only a threshold is given."""
     cell = opt.preset_of(preset, beta)
     if cell is None:
-        if threshold is None:
-            raise vf.DomainError("threshold", None, "is missing")
+        need("is missing", threshold=threshold)
         return vf.Neuron(threshold, **dynamics) if dynamics else None
     opt.refuse("conflicts with --neuron, which sets it: give one of them", **dynamics, threshold=threshold)
     return cell
@@ -139,6 +121,7 @@ def catalogue(
     beta: opt.Beta = None,
     rate: Annotated[float, opt.real("Firing rate, for methods that need one.", "p")] = 0.1,
     survival_target: Annotated[float, opt.real("Survival probability that counts as alive.", "P")] = 0.99,
+    alive: opt.Alive = None,
     plot: Annotated[
         Path | None, opt.option("Write variance and spikes over layers to this .png, .pdf or .svg.", "FILE")
     ] = None,
@@ -157,18 +140,11 @@ def catalogue(
       varflow catalogue --fan-in 1000 --plot methods.png
     """
     form = "" if plot is None else opt.check_picture(plot, argument="plot")
-    result = vf.catalogue(
-        threshold=threshold,
-        neuron=opt.preset_of(neuron, beta),
-        **opt.changed(decay=decay, reset=reset, input_scale=input_scale),
-        fan_in=fan_in,
-        depth=depth,
-        width=width,
-        steps=steps,
-        rate=rate,
-        survival_target=survival_target,
-        progress=opt.bar(as_json),
-    )
+    described = {"threshold": threshold, "neuron": opt.preset_of(neuron, beta), "steps": steps}
+    described |= opt.changed(decay=decay, reset=reset, input_scale=input_scale)
+    described |= {"fan_in": fan_in, "width": width, "depth": depth}
+    wanted = {"rate": rate, "survival_target": survival_target, "alive": alive}
+    result = vf.catalogue(progress=opt.bar(as_json), **described, **wanted)
     with finishing():
         files = {} if plot is None else {plot: picture(result.plot_layers(), form)}
         opt.deliver(result, as_json, files, argument="plot")

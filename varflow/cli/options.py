@@ -20,7 +20,7 @@ import typer
 
 import varflow as vf
 from varflow import DomainError, VarflowError
-from varflow._checks import require
+from varflow._checks import refuse, require
 from varflow._files import replace_files
 from varflow._process import BAD_INPUT, INTERRUPTED, finishing, run_command
 
@@ -78,6 +78,7 @@ Decay = Annotated[float, real("Fraction of the membrane kept from step to step, 
 Reset = Annotated[str, option("none, subtract, delayed_subtract, zero, gate or multi_spike.", "NAME")]
 InputScale = Annotated[float, real("Factor on the input current.", "λ")]
 SynapticDecay = Annotated[float, real("Decay of the synaptic current, in [0, 1); 0: none.", "α_s")]
+Alive = Annotated[str | None, option("With memory: steps that must live, as 'every late step'.", "STEPS")]
 Delay = Annotated[int, whole("Steps from a spike to its arrival in the next layer.", "d")]
 Steps = Annotated[int, whole("Time steps; several are predicted at infinite width.", "T")]
 Preset = Annotated[str | None, option("A library's neuron: snntorch_leaky, spikingjelly_lif:tau=3, …", "NAME[:key=value,…]")]
@@ -202,7 +203,8 @@ def _usage(error: Any) -> str:
 def _domain(app: typer.Typer, error: Any) -> str:
     """The message of a DomainError, in terms of the option."""
     command = _command(app).commands[sys.argv[1]]
-    argument: str = error.argument
+    typed = " ".join(sys.argv)
+    argument: str = error.argument if "--beta" not in typed or "--decay" in typed else error.argument.replace("decay", "beta")
     option = "--" + OPTION_OF.get(argument, argument).replace("_", "-")
     if all(option not in parameter.opts for parameter in command.params):
         return str(error)
@@ -234,13 +236,6 @@ def campaign(store: Path, resume: bool, workers: int, scheduler: str | None, uni
         raise Stopped(f"{str(stop) or 'stopped'}; nothing is written, --resume continues") from None
 
 
-def refuse(rule: str, **options: Any) -> None:
-    """Raise for the first of these options that is given, and so not None."""
-    for name, value in options.items():
-        if value is not None:
-            raise vf.DomainError(name, value, rule)
-
-
 def unless(default: Any, value: Any) -> Any:
     """The value of an option; None for its default."""
     return None if value == default else value
@@ -267,8 +262,7 @@ def drive_of(text: str | None, input_gain: float | None) -> Any:
     name, _, std = (text or "currents").partition(":")
     if name not in ("currents", "white"):
         return vf.drives.inputs_from_file(text or "", input_gain)
-    if input_gain is not None:
-        raise vf.DomainError("input_gain", input_gain, "applies only to a --drive FILE, which has first weights")
+    refuse("applies only to a --drive FILE, which has first weights", input_gain=input_gain)
     try:
         return getattr(vf.drives, name)(float(std or 1))
     except vf.DomainError as error:
@@ -286,8 +280,7 @@ def changed(**options: Any) -> dict[str, Any]:
 def preset_of(text: str | None, beta: float | None = None) -> Any:
     """A neuron of ``vf.neurons`` by its name and parameters; None without a name."""
     if text is None:
-        if beta is not None:
-            raise vf.DomainError("beta", beta, "is a parameter of --neuron: give that, or --decay")
+        refuse("is a parameter of --neuron: give that, or --decay", beta=beta)
         return None
     return vf.neuron(text, **({} if beta is None else {"beta": beta}))
 

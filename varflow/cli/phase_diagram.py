@@ -23,6 +23,10 @@ def phase_diagram(
     width: Annotated[list[str] | None, opt.option("Widths, likewise.  [default: 18 of them, 10 to 3000]", "n,…")] = None,
     depth: opt.Depth = 100,
     gain: opt.Gain = "preserving",
+    neuron: opt.Preset = None,
+    beta: opt.Beta = None,
+    steps: Annotated[int | None, opt.whole("Time steps, with --neuron.", "T")] = None,
+    alive: opt.Alive = None,
     quantity: Annotated[str, opt.option("survival, or depth-scales (then --gain takes numbers g,…).", "WHAT")] = "survival",
     surrogate: Annotated[str | None, opt.option("Of gradients, with depth-scales.  [default: atan]", "NAME")] = None,
     surrogate_width: Annotated[
@@ -36,10 +40,10 @@ def phase_diagram(
 ) -> None:
     """Maps of survival, or of depth scales.
 
-    The exact fraction of networks alive at the last layer, over threshold and width: a map, a table, and the numbers in a file.
-    Finished parts are kept in blocks.sqlite in DIR. With --quantity depth-scales the firing rate, and in how many layers the
-    variance, the overlap of two inputs and the variance of gradients change by a factor e, over threshold (or the width of the
-    surrogate) and gain.
+    The fraction of networks alive at the last layer, exact (with --neuron: of networks drawn), over threshold and width: a map,
+    a table, and the numbers in a file. Finished parts are kept in blocks.sqlite in DIR. With --quantity depth-scales the firing
+    rate, and in how many layers the variance, the overlap of two inputs and the variance of gradients change by a factor e,
+    over threshold (or the width of the surrogate) and gain.
 
     \b
     Examples:
@@ -55,9 +59,10 @@ def phase_diagram(
     if survival:
         opt.refuse("needs --quantity depth-scales", surrogate=surrogate, surrogate_width=surrogate_width)
         options |= {"depth": depth, "gain": gain} | opt.given("width", width, kind=int)
+        options |= {"neuron": opt.preset_of(neuron, beta), "steps": steps, "alive": alive}
     else:
         rule = "cannot be given with --quantity depth-scales, which is for infinite width"
-        opt.refuse(rule, width=width, depth=opt.unless(100, depth))
+        opt.refuse(rule, width=width, depth=opt.unless(100, depth), neuron=neuron, steps=steps, alive=alive)
         if surrogate is not None:
             options["surrogate"] = surrogate
         if surrogate_width:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import ConvergenceError, DomainError, instance, integer, positive_number, probability
-from varflow.init.initialization import initialization
+from varflow.init.gains import initialization
 from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
 from varflow.model.network import Network

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from varflow._checks import DomainError, integer, probability
+from varflow._checks import DomainError, choice, integer, probability, several
 from varflow._progress import check_progress, reporter
 from varflow.init.published import METHODS, Method, Setting, Weights
 from varflow.model.as_neuron import neuron as as_neuron
@@ -19,12 +19,15 @@ from varflow.model.network import Network
 from varflow.model.neurons import Neuron, equal_neurons
 from varflow.model.resets import Reset
 from varflow.results import Catalogue, CatalogueEntry, Profile
+from varflow.results.export import CRITERIA
 from varflow.theory.deep.look import ALIVE, late, sustained
+from varflow.theory.finite_width.in_time.survival import survival as drawn_survival
 from varflow.theory.finite_width.profile import finite_width
 from varflow.theory.mean_field import mean_field
 from varflow.theory.memoryless.fixed_points import critical_gain
 
 POINTS, SCRAMBLES = 2**12, 4  # of quasi-Monte Carlo: rates are then accurate to 1e-3
+NETWORKS = 1000  # drawn for survival in time
 
 
 def catalogue(
@@ -40,6 +43,7 @@ def catalogue(
     neuron: Any = None,
     rate: float = 0.1,
     survival_target: float = 0.99,
+    alive: str | None = None,
     methods: Sequence[Method] = METHODS,
     progress: bool | Callable[[int, int], object] = False,
 ) -> Catalogue:
@@ -63,6 +67,9 @@ def catalogue(
         Firing rate for methods that need one.
     survival_target : float
         Survival at which a method counts as surviving, strictly between 0 and 1.
+    alive : str, optional
+        In time: which steps must have spikes, as in :func:`varflow.survival`. Survival at this width is then that of 1000
+        networks drawn, a method survives if it reaches the target within 3 standard errors, and ``corrected`` has a gain.
     methods : sequence of Method
         Methods to compare; ``[*vf.init.published.METHODS, mine]`` adds your own (:class:`varflow.init.published.Method`).
     progress : bool or callable
@@ -82,9 +89,9 @@ def catalogue(
     -----
     **Assumes** dense layers of equal width, independent normal weights of each method's gain, and a drive that gives layer 1
     potentials of variance 1 at step 1. Memoryless neurons: exact at this width (:func:`varflow.finite_width`). In time:
-    infinite width (:func:`varflow.mean_field`), ``firing_rate`` is the mean over steps, and there is no survival; a step is
-    alive as in :func:`varflow.temporal_critical_gain`, in every scramble. Steps count from the first arrival, so a delay has no
-    effect. Only the fluctuation-driven gain accounts for synaptic filters.
+    infinite width (:func:`varflow.mean_field`), ``firing_rate`` is the mean over steps, and there is no survival without
+    ``alive``; a step is then alive as in :func:`varflow.temporal_critical_gain`, in every scramble. Steps count from the first
+    arrival, so a delay has no effect. Only the fluctuation-driven gain accounts for synaptic filters.
     **Accuracy** in time with a reset: rates within 7e-4 per step (θ = 1, β = 0.5, zero, 20 steps, layer 100).
     A bias common to all neurons shifts the threshold of a memoryless neuron, in layer 1 too; in time it is not predicted.
     Formulas and sources of the methods are in ``vf.init.published``.
@@ -104,6 +111,7 @@ def catalogue(
     """
     n, L = integer("fan_in", fan_in, minimum=1), integer("depth", depth, minimum=1)
     cell = _neuron(neuron, threshold=threshold, decay=decay, reset=reset, input_scale=input_scale)
+    T = (1 if cell.memoryless else 20) if steps is None else integer("steps", steps, minimum=1)
     setting = Setting(
         neuron=cell,
         fan_in=n,
@@ -111,31 +119,29 @@ def catalogue(
         depth=L,
         rate=probability("rate", rate, open_ends=True),
         survival_target=probability("survival_target", survival_target, open_ends=True),
+        steps=T,
+        alive=None if alive is None else choice("alive", alive, CRITERIA),
     )
-    T = (1 if cell.memoryless else 20) if steps is None else integer("steps", steps, minimum=1)
     if T == 1 and cell.reset_rule.counts:
         raise DomainError("steps", T, f"is too few for reset={cell.reset!r}, with several spikes per step: give more steps")
     compared = _methods(methods)
     check_progress(progress)
-    predicted: dict[Weights, Profile] = {}
+    predicted: dict[Weights, Any] = {}
     entries, profiles = [], {}
     with reporter(progress, len(compared), "methods") as report:
         for done, method in enumerate(compared, start=1):
-            entry, profile = _entry(method, setting, T, predicted)
+            entry, profile = _entry(method, setting, predicted)
             entries.append(entry)
             if profile is not None:
                 profiles[method.key] = profile
             report(done)
     critical = float(critical_gain(threshold=cell.threshold)) / cell.input_scale if T == 1 else float("nan")
     shape = (n, setting.width, L, T, setting.rate, setting.survival_target)
-    return Catalogue(tuple(entries), cell, *shape, critical_gain=critical, profiles=profiles)
+    return Catalogue(tuple(entries), cell, *shape, critical_gain=critical, profiles=profiles, alive=setting.alive)
 
 
 def _methods(methods: Any) -> list[Method]:
-    compared = list(methods) if isinstance(methods, (list, tuple)) else [methods]
-    for method in compared:
-        if not isinstance(method, Method):
-            raise DomainError("methods", method, "must be a sequence of vf.init.published.Method")
+    compared = list(several("methods", methods, Method, empty=True))
     repeated = sorted({method.key for method in compared if sum(method.key == other.key for other in compared) > 1})
     if repeated:
         raise DomainError("methods", repeated, "occur more than once: keys must differ")
@@ -145,14 +151,11 @@ def _methods(methods: Any) -> list[Method]:
 def _neuron(neuron: Any, **parts: Any) -> Neuron:
     """The given neuron, or one made from threshold, decay, reset and input scale."""
     named = {name: value for name, value in parts.items() if value is not None}
-    if neuron is None:
-        completed = Neuron(**named)
-    else:
-        given = as_neuron(neuron)
-        completed = replace(given, **named)
-        for name, value in named.items():
-            if getattr(completed, name) != getattr(given, name):
-                raise DomainError(name, value, f"conflicts with the neuron's {getattr(given, name)}: give one of them")
+    given = Neuron(**named) if neuron is None else as_neuron(neuron)
+    completed = replace(given, **named)
+    for name, value in named.items():
+        if getattr(completed, name) != getattr(given, name):
+            raise DomainError(name, value, f"conflicts with the neuron's {getattr(given, name)}: give one of them")
     if equal_neurons(completed, "vf.finite_width or vf.mean_field for each gain").threshold <= 0:
         argument, value = ("threshold", completed.threshold) if neuron is None else ("neuron", neuron)
         rule = "must be positive: at θ ≤ 0 activity never dies, and gains scale with θ"
@@ -160,9 +163,7 @@ def _neuron(neuron: Any, **parts: Any) -> Neuron:
     return completed
 
 
-def _entry(
-    method: Method, setting: Setting, steps: int, predicted: dict[Weights, Profile]
-) -> tuple[CatalogueEntry, Profile | None]:
+def _entry(method: Method, setting: Setting, predicted: dict[Weights, Any]) -> tuple[CatalogueEntry, Profile | None]:
     entry = CatalogueEntry(method.key, method.name, method.needs, method.ignores, method.citation, colour=method.colour)
     if method.weights is None:
         return entry, None
@@ -175,15 +176,17 @@ def _entry(
         return replace(entry, remark=str(refusal)), None
     std = weights.gain / math.sqrt(setting.fan_in)
     entry = replace(entry, gain=weights.gain, weight_std=std, bias=weights.bias, bias_std=weights.bias_std)
-    if weights.bias and steps > 1:
+    if weights.bias and setting.steps > 1:
         return replace(entry, remark="a bias common to all neurons is not predicted in time"), None
     if weights not in predicted:  # several methods may have the same weights
-        predicted[weights] = _profile(weights, setting, steps)
-    return replace(entry, **_last_layer(predicted[weights], setting)), predicted[weights]
+        profile = _profile(weights, setting)
+        predicted[weights] = profile, _last_layer(profile, setting)
+    profile, numbers = predicted[weights]
+    return replace(entry, **numbers), profile
 
 
-def _profile(weights: Weights, setting: Setting, steps: int) -> Profile:
-    neuron = replace(setting.neuron, delay=0)
+def _profile(weights: Weights, setting: Setting) -> Profile:
+    neuron, steps = replace(setting.neuron, delay=0), setting.steps
     if steps == 1:  # the first step is memoryless with any reset; a common bias shifts the threshold
         neuron = Neuron(neuron.threshold - neuron.input_scale * weights.bias, input_scale=neuron.input_scale)
     shape: dict[str, Any] = {"width": setting.width, "depth": setting.depth, "steps": steps, "neuron": neuron}
@@ -192,12 +195,14 @@ def _profile(weights: Weights, setting: Setting, steps: int) -> Profile:
 
 
 def _last_layer(profile: Profile, setting: Setting) -> dict[str, Any]:
-    if profile.network.steps == 1:
-        survival, rate = float(profile.survival[-1]), float(profile.firing_rate[-1])
-        alive = "yes" if survival >= setting.survival_target else "no"
-    else:
-        survival, rate = None, float(profile.firing_rate[-1].mean())
-        alive = _in_time(profile)
+    survival, error, rate = None, 0.0, float(profile.firing_rate[-1].mean())
+    if setting.steps == 1:
+        survival = float(profile.survival[-1])
+    elif setting.alive is not None:
+        drawn = drawn_survival(profile.network, alive=setting.alive, networks=NETWORKS)
+        survival, error = float(drawn.value[-1]), float(drawn.error[-1])
+    enough = survival is not None and survival >= setting.survival_target - 3 * error
+    alive = _in_time(profile) if survival is None else "yes" if enough else "no"
     spikes = setting.width * rate
     numbers = {"survival": survival, "firing_rate": rate, "spikes": spikes, "synaptic_operations": spikes * setting.width}
     return {"alive": alive, "survives": alive in ("yes", "late")} | numbers

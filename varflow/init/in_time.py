@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import ConvergenceError, DomainError, integer, positive_number, probability
+from varflow._checks import ConvergenceError, DomainError, integer, need, positive_number, probability, refuse
 from varflow._progress import Progress, check_progress, counted, reporter
 from varflow.init.blocks import gain_of_block
-from varflow.init.initialization import at_fixed_point, initialization, steps_of, without_memory
+from varflow.init.gains import at_fixed_point, initialization, steps_of, without_memory
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.drive_kinds import Drive
 from varflow.model.neurons import Neuron
@@ -23,7 +23,7 @@ from varflow.theory.deep.gain_for_value import Solution, attainable, drive_stren
 from varflow.theory.deep.look import Question, drive_covariance, in_units, late, steady
 from varflow.theory.deep.search import TRIES
 from varflow.theory.responses.neurons import Responses
-from varflow.theory.signals.index import standard_error
+from varflow.theory.signals.places import standard_error
 
 OFF = 0.01  # relative deviation from the wanted value that gives a warning
 DRIFT = 0.03  # relative change of the value over the deeper half of the layers that gives a warning
@@ -111,12 +111,10 @@ def gain_for_rate(
     check_progress(progress)
     sizes: dict[str, Any] = {"points": points, "scrambles": scrambles, "seed": seed}
     if block is not None:
-        if neuron is not None:
-            raise DomainError("neuron", neuron, "cannot be given with block=[…], which has its own")
+        refuse("cannot be given with block=[…], which has its own", neuron=neuron)
         steps = 1 if steps is None else steps
         return gain_of_block(block, rate=rate, steps=steps, depth=depth, drive=drive, fan_in=fan_in, **sizes)
-    if neuron is None:
-        raise DomainError("neuron", neuron, "must be given, or block=[…]")
+    need("must be given, or block=[…]", neuron=neuron)
     return _answered("firing_rate", rate, neuron, steps, depth, drive, fan_in, Responses(**sizes), progress)
 
 

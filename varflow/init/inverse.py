@@ -1,8 +1,7 @@
 """Inverse problems at finite width: the chain, solved for gain, threshold or width.
 
-All use the chain of ``finite_width`` with currents of standard deviation 1, equal layers and no bias. Survival is
-``P(K_L > 0)``: L - 1 transitions after layer 1. Functions are vectorised over their first argument; an infeasible problem
-raises DomainError, or gives NaN in an array.
+All use the chain of ``finite_width`` with currents of standard deviation 1, equal layers and no bias, and are vectorised over
+their first argument; an infeasible problem raises DomainError, or gives NaN in an array.
 """
 
 from __future__ import annotations
@@ -10,31 +9,43 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, choice, integer, positive_number, probability, real_array, unwrap
+from varflow._checks import DomainError, choice, integer, positive_number, probability, real_array, refuse, unwrap
 from varflow.init.gains import gain as preserving_gain
 from varflow.init.inverse_in_time import Aim, aimed
 from varflow.model.as_neuron import neuron as as_neuron
+from varflow.model.drives import Drive, currents
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import OverNeurons, mean_of
-from varflow.theory.finite_width.chain import SpikeChain
+from varflow.theory.finite_width.chain import SpikeChain, chain_of, survival_at
+from varflow.theory.memoryless.fixed_points import critical_gain
+from varflow.theory.memoryless.stable import stable_variance
 from varflow.theory.memoryless.variance_map import thresholds
 from varflow.theory.roots import rising_root
 
 Threshold = float | OverNeurons
-
 LIMIT = 1e14  # gain in thresholds that stands for infinity: half of the neurons fire, to 1e-14
 ACCURACY = 1e-12  # relative, of gains and thresholds
 WIDEST = 10**8  # largest width tried
 
 
 def corrected_gain(
-    *, threshold: Any = None, width: int, depth: int, survival_target: float = 0.99, weights: Any = "normal", **in_time: Any
+    *,
+    threshold: Any = None,
+    width: int,
+    depth: int,
+    survival_target: float = 0.99,
+    weights: Any = "normal",
+    neuron: Any = None,
+    steps: int | None = None,
+    alive: str | None = None,
+    drive: Drive | None = None,
+    networks: int = 2000,
+    seed: int = 0,
 ) -> Any:
     r"""The smallest gain with which networks of this width reach a survival at layer ``depth``.
 
@@ -50,24 +61,26 @@ def corrected_gain(
     weights : str or distribution
         As in :class:`varflow.Network`. For lattice weights survival is a step function of the gain; the result is the first
         gain beyond the step, to a relative 1e-12.
-    **in_time
-        In place of a threshold the ``neuron``, as :func:`varflow.neuron` takes it. With memory also ``steps``, counted from
-        the first arrival, so that a delay has no effect; ``alive``, which of them must have spikes in layer ``depth``, as in
-        :func:`varflow.survival`; the ``drive`` of layer 1, by default ``vf.drives.currents()``; ``networks``, drawn at each of
-        five gains about the answer (default 2000); and a ``seed``.
+    neuron : Neuron, torch module or str, optional
+        In place of a threshold, as :func:`varflow.neuron` takes it. One with memory needs ``steps`` and ``alive``.
+    steps, alive, drive
+        With memory: steps, counted from the first arrival, so that a delay has no effect; which of them must have spikes in
+        layer ``depth``, as in :func:`varflow.survival`; the drive of layer 1, by default ``vf.drives.currents()``.
+    networks, seed : int
+        Networks drawn at each of five gains about the answer, with memory.
 
     Returns
     -------
     float or ndarray; for a neuron with memory an Estimate, with ``.value``, ``.error`` and ``.method``
-        The gain; 0.0 if any gain does (depth 1). It also changes the variance, to ``vf.stable_variance(threshold=θ, gain=g)``.
-        If the paper's :func:`varflow.gain` already reaches the target, the result is *below* it, and so is the variance; to
-        initialise, use the larger of the two, as :func:`varflow.init.corrected_normal_` does.
+        0.0 if any gain does (depth 1). The variance changes to ``vf.stable_variance(threshold=θ, gain=g)``. If the paper's
+        :func:`varflow.gain` reaches the target, the result is *below* it, and so is the variance: to initialise, use the
+        larger, as :func:`varflow.init.corrected_normal_` does.
 
     Raises
     ------
     DomainError
-        If no gain reaches the target; the message has the highest survival. If layer 1 dies, where no gain acts, it has the
-        factor that the drive (the input gain) needs.
+        If no gain reaches the target; the message has the highest survival, or the factor that the drive (the input gain)
+        needs, if layer 1 dies, where no gain acts.
 
     Notes
     -----
@@ -89,10 +102,9 @@ def corrected_gain(
     >>> print(f"{found.value:.2f} ± {found.error:.2f}")
     2.27 ± 0.01
     """
-    if in_time:
-        threshold = aimed(threshold, width, depth, survival_target, weights, **in_time)
-        if isinstance(threshold, Aim):
-            return threshold.gain()
+    threshold = aimed(threshold, width, depth, survival_target, weights, neuron, steps, alive, drive, networks, seed)
+    if isinstance(threshold, Aim):
+        return threshold.gain()
     theta, width = _positive_thresholds(threshold), integer("width", width, minimum=1)
     depth, target = integer("depth", depth, minimum=1), probability("survival_target", survival_target, open_ends=True)
 
@@ -107,12 +119,6 @@ def corrected_gain(
         return _smallest(lambda g: _logit_excess(survival(g), target), 2.6 * mean_of(t))
 
     return _vectorised(solve, theta)
-
-
-@lru_cache(maxsize=64)  # the layers of a model mostly share one gain
-def raised_gain(threshold: Threshold, **shape: Any) -> float:
-    """The paper's gain, raised if too few networks survive with it: ``max(g_corrected, 1/√Q(θ))``."""
-    return max(float(corrected_gain(threshold=threshold, **shape)), float(preserving_gain(threshold=threshold)))
 
 
 def gain_for_mean_variance(*, threshold: Any, width: int, depth: int, variance: float = 1.0, weights: Any = "normal") -> Any:
@@ -150,7 +156,7 @@ def gain_for_mean_variance(*, threshold: Any, width: int, depth: int, variance: 
     """
     theta, wanted = _positive_thresholds(threshold), positive_number("variance", variance)
     width, depth = integer("width", width, minimum=1), integer("depth", depth, minimum=2)
-    chain = lambda t, g: _chain(t, g, width, depth, weights)  # noqa: E731
+    chain = lambda t, g: chain_of(t, g, width, depth, weights)  # noqa: E731
 
     def solve(t: Threshold) -> float:
         def excess(g: float) -> float:
@@ -164,20 +170,32 @@ def gain_for_mean_variance(*, threshold: Any, width: int, depth: int, variance: 
 
 
 def largest_threshold(
-    *, width: Any, depth: int, survival_target: float = 0.99, gain: Any = "preserving", **in_time: Any
+    *,
+    width: Any,
+    depth: int,
+    survival_target: float = 0.99,
+    gain: Any = "preserving",
+    neuron: Any = None,
+    steps: int | None = None,
+    alive: str | None = None,
+    drive: Drive | None = None,
+    networks: int = 2000,
+    seed: int = 0,
 ) -> Any:
     """The largest threshold at which networks of a width reach a survival at layer ``depth``.
 
     Parameters
     ----------
     width : int or array of int
-    depth : int
-    survival_target : float
+    depth, survival_target
+        As in :func:`varflow.corrected_gain`.
     gain : str, or float for a neuron with memory
         ``"preserving"``: the paper's gain at each threshold. ``"best"``: the limit of large gains, with the highest survival,
         limited only by the spikes of layer 1.
-    **in_time
-        A neuron with memory, whose threshold is changed, and the rest as in :func:`varflow.corrected_gain`.
+    neuron : Neuron, torch module or str, optional
+        With memory; its threshold is changed.
+    steps, alive, drive, networks, seed
+        For such a neuron, as in :func:`varflow.corrected_gain`.
 
     Returns
     -------
@@ -194,11 +212,10 @@ def largest_threshold(
     >>> round(vf.largest_threshold(width=100, depth=100), 4)
     0.7284
     """
-    if in_time:
-        aim = aimed(None, width, depth, survival_target, **in_time)
-        if not isinstance(aim, Aim):
-            raise DomainError("neuron", in_time["neuron"], "has no memory: leave it out, its threshold is what is sought")
-        return aim.threshold(positive_number("gain", gain), mean_of(as_neuron(in_time["neuron"]).threshold))
+    aim = aimed(None, width, depth, survival_target, "normal", neuron, steps, alive, drive, networks, seed)
+    if isinstance(aim, Aim):
+        return aim.threshold(positive_number("gain", gain), mean_of(as_neuron(neuron).threshold))
+    refuse("has no memory: leave it out, its threshold is what is sought", neuron=neuron)
     widths, depth = _whole("width", width), integer("depth", depth, minimum=1)
     target = probability("survival_target", survival_target, open_ends=True)
     rules: dict[str, Callable[[float], float]] = {
@@ -219,7 +236,17 @@ def largest_threshold(
 
 
 def smallest_width(
-    *, threshold: Any = None, depth: int, survival_target: float = 0.99, gain: float | None = None, **in_time: Any
+    *,
+    threshold: Any = None,
+    depth: int,
+    survival_target: float = 0.99,
+    gain: float | None = None,
+    neuron: Any = None,
+    steps: int | None = None,
+    alive: str | None = None,
+    drive: Drive | None = None,
+    networks: int = 2000,
+    seed: int = 0,
 ) -> Any:
     """The smallest width with which networks reach a survival at layer ``depth``.
 
@@ -227,12 +254,12 @@ def smallest_width(
     ----------
     threshold : float, array or frozen scipy.stats distribution
         ``θ``, or its distribution over neurons.
-    depth : int
-    survival_target : float
+    depth, survival_target
+        As in :func:`varflow.corrected_gain`.
     gain : float, optional
         By default the paper's, per threshold; a neuron with memory needs one.
-    **in_time
-        In place of a threshold a neuron, and the rest as in :func:`varflow.corrected_gain`.
+    neuron, steps, alive, drive, networks, seed
+        In place of a threshold, as in :func:`varflow.corrected_gain`.
 
     Returns
     -------
@@ -241,8 +268,7 @@ def smallest_width(
     Raises
     ------
     DomainError
-        If no width up to 10⁸ suffices (4096 with memory): the gain is below the critical one, or the drive below an unstable
-        fixed point.
+        If no width up to 10⁸ (4096 with memory) suffices: gain below the critical one, or drive below an unstable fixed point.
 
     Notes
     -----
@@ -254,10 +280,9 @@ def smallest_width(
     >>> vf.smallest_width(threshold=[0.5, 1.0], depth=100).tolist()
     [34, 1206]
     """
-    if in_time:
-        threshold = aimed(threshold, 1, depth, survival_target, **in_time)
-        if isinstance(threshold, Aim):
-            return threshold.width(positive_number("gain", gain))
+    threshold = aimed(threshold, 1, depth, survival_target, "normal", neuron, steps, alive, drive, networks, seed)
+    if isinstance(threshold, Aim):
+        return threshold.width(positive_number("gain", gain))
     (theta, _), depth = thresholds(threshold), integer("depth", depth, minimum=1)
     target = probability("survival_target", survival_target, open_ends=True)
     fixed = None if gain is None else positive_number("gain", gain)
@@ -281,14 +306,13 @@ def smallest_width(
 def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99) -> Any:
     r"""The smallest stationary firing rate with which networks of a width reach a survival at layer ``depth``.
 
-    If the drive has the variance of the fixed point, everything depends on ``θ/g``; the result is ``p = Q(z)`` at the smallest
-    ``g/θ`` that reaches the target. At infinite width it is ``Q(z_c) = 0.1169``.
+    If the drive has the variance of the fixed point, only ``θ/g`` matters: ``p = Q(z)`` at the smallest ``g/θ`` that reaches
+    the target, ``Q(z_c) = 0.1169`` at infinite width.
 
     Parameters
     ----------
-    width : int or array of int
-    depth : int
-    survival_target : float
+    width, depth, survival_target
+        As in :func:`varflow.largest_threshold`.
 
     Returns
     -------
@@ -305,10 +329,6 @@ def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99) -> A
     >>> round(vf.sparsest_rate(width=1000, depth=100), 4)
     0.1619
     """
-    from varflow.model.drives import currents
-    from varflow.theory.memoryless.fixed_points import critical_gain
-    from varflow.theory.memoryless.stable import stable_variance
-
     widths, depth = _whole("width", width), integer("depth", depth, minimum=1)
     target = probability("survival_target", survival_target, open_ends=True)
     lowest = float(critical_gain(threshold=1.0))
@@ -349,15 +369,6 @@ def _whole(name: str, values: Any) -> np.ndarray:
     for value in np.unique(array).tolist():
         integer(name, int(value) if value.is_integer() else value, minimum=1)
     return array
-
-
-def _chain(theta: Threshold, g: float, width: int, depth: int, weights: Any = "normal") -> SpikeChain:
-    return SpikeChain(Network(width=width, depth=depth, gain=g, neuron=Neuron(theta), weights=weights), rare=0.0)
-
-
-def survival_at(theta: Threshold, g: float, width: int, depth: int, weights: Any = "normal") -> float:
-    """``P(K_depth > 0)`` in a network of equal layers; a survival below 1e-3 can come out too small."""
-    return _chain(theta, g, width, 1, weights).survival(depth)
 
 
 def _logit_excess(survival: float, target: float) -> float:

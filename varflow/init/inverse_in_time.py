@@ -11,14 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from varflow._checks import DomainError, choice, integer, probability
+from varflow._checks import DomainError, choice, integer, need, probability, refuse
 from varflow._display import percent
 from varflow.init.crossing import Crossing
-from varflow.init.initialization import steps_of, without_memory
+from varflow.init.gains import ONLY_WITH_MEMORY, steps_of, without_memory
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.drives import currents
 from varflow.model.network import Network
-from varflow.model.over_neurons import OverNeurons, mean_of, times
+from varflow.model.over_neurons import mean_of, times
 from varflow.results import Estimate
 from varflow.results.export import CRITERIA
 from varflow.theory.finite_width.in_time.drawn import DrawnChain
@@ -30,29 +30,27 @@ NARROW = 100  # width where the search starts
 MANY = 1000  # networks that tell whether a target is attainable
 
 
-def aimed(
-    threshold: Any, width: int, depth: int, target: float, weights: Any = "normal", **in_time: Any
-) -> Aim | float | OverNeurons:
-    """Aim for a neuron with memory; for another neuron the threshold of its currents, ``θ/λ``."""
-    given = {"neuron": None, "steps": None, "alive": None, "drive": None, "networks": 2000, "seed": 0}
-    for name in {*in_time} - {*given}:
-        raise TypeError(f"unexpected argument {name}; known are {', '.join(given)}")
-    if threshold is not None:
-        raise DomainError("threshold", threshold, f"conflicts with {next(iter(in_time))}=…: give the neuron that has it")
-    neuron, given = replace(as_neuron(in_time.get("neuron")), delay=0), given | in_time
-    steps, alive, drive = steps_of(neuron, given["steps"]), given["alive"], given["drive"]
-    if without_memory(neuron, steps):
-        if drive is not None:
-            raise DomainError("drive", drive, "counts for neurons with memory: this answer is for vf.drives.currents()")
+def aimed(threshold: Any, width: int, depth: int, target: float, weights: Any, *in_time: Any) -> Any:
+    """Aim for a neuron with memory; for another neuron the threshold of its currents, ``θ/λ``; else the threshold.
+
+    ``in_time``: neuron, steps, alive, drive, networks and seed.
+    """
+    neuron, steps, alive, drive, networks, seed = in_time
+    networks, seed = integer("networks", networks, minimum=100), integer("seed", seed, minimum=0)
+    if neuron is None:
+        refuse(ONLY_WITH_MEMORY, steps=steps, alive=alive, drive=drive)
+        return threshold
+    refuse("conflicts with neuron=…, which has one", threshold=threshold)
+    neuron = replace(as_neuron(neuron), delay=0)
+    if without_memory(neuron, steps := steps_of(neuron, steps)):
+        refuse("counts for neurons with memory: this answer is for vf.drives.currents()", drive=drive)
         return times(neuron.threshold, 1 / neuron.input_scale)
-    if alive is None:
-        raise DomainError("alive", alive, "is missing: the criteria of survival differ by orders of magnitude; see vf.survival")
+    need("is missing: the criteria of survival differ by orders of magnitude; see vf.survival", alive=alive)
+    choice("alive", alive, CRITERIA)
     width, depth = integer("width", width, minimum=1), integer("depth", depth, minimum=2)
     dynamics = {"neuron": neuron, "steps": steps, "drive": currents() if drive is None else drive, "weights": weights}
     unit, target = mean_of(neuron.threshold) / neuron.input_scale, probability("survival_target", target, open_ends=True)
-    chain = DrawnChain.of(Network(width=width, depth=depth, gain=unit, **dynamics))
-    networks, seed = integer("networks", given["networks"], minimum=100), integer("seed", given["seed"], minimum=0)
-    return Aim(chain, unit, choice("alive", alive, CRITERIA), target, networks, seed)
+    return Aim(DrawnChain.of(Network(width=width, depth=depth, gain=unit, **dynamics)), unit, alive, target, networks, seed)
 
 
 @dataclass(frozen=True, slots=True)

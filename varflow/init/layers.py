@@ -11,21 +11,22 @@ from varflow._checks import (
     DomainError,
     choice,
     integer,
+    need,
     non_negative_number,
     positive_number,
     probability,
     real_array,
     real_number,
+    refuse,
     require,
     scalar,
 )
 from varflow.init import fills
 from varflow.init.fans import fan_in
 from varflow.init.gains import gain as preserving_gain
-from varflow.init.gains import memoryless_gain
+from varflow.init.gains import memoryless_gain, without_memory
 from varflow.init.in_time import gain_for_rate, gain_for_variance
-from varflow.init.initialization import without_memory
-from varflow.init.inverse import raised_gain
+from varflow.init.kept_alive import raised_gain
 from varflow.init.rules import RULES
 from varflow.model.as_neuron import neuron_or_threshold
 from varflow.model.distributions import distribution as as_distribution
@@ -103,9 +104,7 @@ def init_fn(
         g = calculate_gain(neuron, rate=rate, steps=steps, bias_std=bias_std)
     else:
         g = non_negative_number("gain", gain)
-        for name, value in {"rate": rate, "steps": steps}.items():
-            if value is not None:
-                raise DomainError(name, value, f"conflicts with gain={g:g}: give one of them")
+        refuse(f"conflicts with gain={g:g}: give one of them", rate=rate, steps=steps)
     if generator is not None:
         fills.check_generator(generator)
 
@@ -118,13 +117,7 @@ def init_fn(
 
 
 def init_layer_(
-    layer: Any,
-    gain: float,
-    *,
-    fill: str = "normal",
-    bias: str | float = "zero",
-    bias_std: float = 0.0,
-    generator: Any = None,
+    layer: Any, gain: float, *, fill: str = "normal", bias: str | float = "zero", bias_std: float = 0.0, generator: Any = None
 ) -> Any:
     """Fill one layer's weight, by its fan-in, and set its bias.
 
@@ -262,10 +255,8 @@ def calculate_gain(
         plain = rule == "preserving" and law.name == "normal" and sigma_b == m_g == 0 and width is None
         return _with_memory(neuron, v, p, steps, depth, plain)
     if rule == "corrected":
-        if width is None or depth is None:
-            missing = "depth" if depth is None else "width"
-            raise DomainError(missing, None, "is missing: the corrected gain depends on width and depth")
-        return raised_gain(theta, width=width, depth=depth, survival_target=target) / unit
+        need("is missing: the corrected gain depends on width and depth", depth=depth, width=width)
+        return raised_gain(neuron, steps, width=width, depth=depth, survival_target=target)
     if p is not None:
         if sigma_b or m_g:
             raise DomainError("rate", rate, "is supported without bias and weight mean only; give a variance instead")
@@ -278,8 +269,6 @@ def _with_memory(
     neuron: Neuron, variance: float, rate: float | None, steps: int | None, depth: int | None, plain: bool
 ) -> float:
     """The gain of a late rate or variance, of neurons with leak, reset or filter."""
-    if steps is None:
-        raise DomainError("neuron", neuron, "has memory (decay, reset or filter), so its gain depends on time: give steps")
     if not plain:
         rule = "has memory, for which only a variance or rate can be given, at infinite width without bias and weight mean"
         raise DomainError("neuron", neuron, rule)

@@ -6,12 +6,12 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from varflow._checks import DomainError, integer, probability
+from varflow._checks import DomainError, integer, need, probability, refuse
 from varflow._display import percent
 from varflow._progress import Progress, check_progress
 from varflow.init.fans import fan_in as fan_in_of
+from varflow.init.gains import ONLY_WITH_MEMORY, at_fixed_point, initialization, steps_of, without_memory
 from varflow.init.gains import gain as preserving_gain
-from varflow.init.initialization import at_fixed_point, initialization, steps_of, without_memory
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
@@ -131,8 +131,7 @@ def lookup(
             deep = {"progress": progress} | ({} if depth is None else {"depth": depth})
             found = _in_time(neuron, rate, steps, n, unused, deep)
         return found if surrogate is None else _with_surrogate(found, surrogate, neuron, steps, depth or SHALLOW)
-    if alive is not None:
-        raise DomainError("alive", alive, "is for neurons with memory, whose steps differ")
+    refuse(ONLY_WITH_MEMORY, alive=alive)
     if width is not None and depth is None:
         raise DomainError("width", width, "needs a depth: survival is that of a layer")
     probability("survival_target", survival_target, open_ends=True)
@@ -157,8 +156,7 @@ def _with_surrogate(found: Initialization, surrogate: Any, neuron: Neuron, steps
 def _neuron(threshold: Any, neuron: Any) -> Neuron:
     """The neuron, or a memoryless one of this threshold."""
     if neuron is None:
-        if threshold is None:
-            raise DomainError("threshold", threshold, "is missing: give a threshold or a neuron")
+        need("is missing: give a threshold or a neuron", threshold=threshold)
         return Neuron(one_threshold(threshold))
     neuron = as_neuron(neuron)
     if threshold is not None and one_threshold(threshold) != neuron.threshold:
@@ -167,17 +165,13 @@ def _neuron(threshold: Any, neuron: Any) -> Neuron:
 
 
 def _in_time(
-    neuron: Neuron, rate: float | None, steps: int, fan_in: int, unused: dict[str, Any], deep: dict[str, Any]
+    neuron: Neuron, rate: Any, steps: int, fan_in: int, unused: dict[str, Any], deep: dict[str, Any]
 ) -> Initialization:
     """The answer for a neuron with memory: the gain of a late rate."""
     from varflow.init.in_time import gain_for_rate
 
-    for name, value in unused.items():
-        if value is not None:
-            raise DomainError(name, value, "is not supported for neurons with memory, which are solved at infinite width")
-    if rate is None:
-        rule = "is missing: a neuron with memory needs one, such as 0.2; for a wanted variance use vf.gain_for_variance"
-        raise DomainError("rate", None, rule)
+    refuse("is not supported for neurons with memory, which are solved at infinite width", **unused)
+    need("is missing: a neuron with memory needs one, such as 0.2; for a wanted variance use vf.gain_for_variance", rate=rate)
     return gain_for_rate(neuron, rate=rate, steps=steps, fan_in=fan_in, **deep)
 
 
@@ -185,16 +179,13 @@ def _kept_alive(
     neuron: Neuron, steps: int, fan_in: int, alive: str, target: float, rate: float | None, sizes: dict[str, Any]
 ) -> Initialization:
     """The gain with which as many networks of these sizes are alive, and the state at infinite width."""
-    from varflow.init.inverse import corrected_gain
-    from varflow.init.tabulated import tabulated_gain
+    from varflow.init.kept_alive import gain_kept_alive
     from varflow.theory.mean_field import mean_field
 
-    if rate is not None:
-        raise DomainError("rate", rate, "conflicts with alive=…: the gain that keeps networks alive sets the rate")
-    neuron = replace(neuron, delay=0)  # steps count from the first arrival
-    found = tabulated_gain(neuron, alive, target, steps=steps, **sizes)
-    found = found or corrected_gain(neuron=neuron, steps=steps, alive=alive, survival_target=target, **sizes)
-    profile = mean_field(Network(gain=found.value, neuron=neuron, steps=steps, **sizes), points=2**10, scrambles=2)
+    refuse("conflicts with alive=…: the gain that keeps networks alive sets the rate", rate=rate)
+    found = gain_kept_alive(neuron, steps=steps, alive=alive, survival_target=target, **sizes)
+    network = Network(gain=found.value, neuron=replace(neuron, delay=0), steps=steps, **sizes)
+    profile = mean_field(network, points=2**10, scrambles=2)
     return initialization(
         found.value,
         fan_in=fan_in,
@@ -232,11 +223,12 @@ def _finite(theta: float | OverNeurons, g: float, variance: float, n: int, depth
     if depth is None:
         return {"words": []}
     from varflow.init.inverse import corrected_gain  # exact chains: a fifth of the start of ``varflow lookup``
+    from varflow.theory.finite_width.chain import RARE, survival_at
 
     depth = integer("depth", depth, minimum=1)
     unit = math.sqrt(variance)  # of all potentials, so that the drive has variance 1
     inner = times(theta, 1 / unit)
-    survival = _survival(inner, g / unit, n, depth)
+    survival = survival_at(inner, g / unit, n, depth, rare=RARE)
     known = {"width": n, "depth": depth, "survival": survival, "words": []}
     if depth == 1:
         return known
@@ -260,15 +252,8 @@ def _finite(theta: float | OverNeurons, g: float, variance: float, n: int, depth
             f"{named} already keeps {100 * target:g} % of networks of width {n} alive at layer {depth}; the corrected gain, "
             f"the smallest that does, is lower and would lower the variance from {now:.4g} to {V:.4g}: no correction is needed"
         ]
-    return known | {"corrected_gain": corrected, "corrected_survival": _survival(inner, corrected / unit, n, depth)}
-
-
-def _survival(theta: float | OverNeurons, g: float, width: int, depth: int) -> float:
-    """Survival of the last layer, with the tails that small values need."""
-    from varflow.model.network import Network
-    from varflow.theory.finite_width.chain import SpikeChain
-
-    return SpikeChain(Network(width=width, depth=1, gain=g, neuron=Neuron(theta))).survival(depth)
+    survival = survival_at(inner, corrected / unit, n, depth, rare=RARE)
+    return known | {"corrected_gain": corrected, "corrected_survival": survival}
 
 
 def _width_words(theta: float | OverNeurons, g: float, depth: int, target: float) -> str:

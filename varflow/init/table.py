@@ -9,8 +9,9 @@ from varflow._progress import check_progress
 from varflow.campaign import Block, Campaign, Run
 from varflow.campaign.campaign import campaign_of
 from varflow.init.gains import gain as preserving_gain
-from varflow.init.inverse import corrected_gain, survival_at
+from varflow.init.inverse import corrected_gain
 from varflow.results import CorrectedGain, CorrectedGainTable
+from varflow.theory.finite_width.chain import survival_at
 from varflow.theory.memoryless.stable import stable_variance
 
 THRESHOLDS = tuple(sorted([*(k / 10 for k in range(1, 13)), 0.85]))  # the last is one of the paper

@@ -14,7 +14,7 @@ from varflow.theory.operations.update import twofold, updated
 from varflow.theory.operations.visit import Effort
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.sampled_spikes import SampledSpikes
-from varflow.theory.signals.index import Grid, aligned
+from varflow.theory.signals.places import Grid, aligned
 from varflow.theory.walks.signals import Blocks, signals_walk
 
 

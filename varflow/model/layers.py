@@ -13,6 +13,7 @@ LayerNorm     currents → currents         each input and step standardised ove
 RMSNorm       currents → currents         each input and step over the root mean square of neurons
 Pool          either, unchanged in kind   average or maximum over a window of a map
 Scale         either, unchanged in kind   multiplies by a number
+ScaleSteps    currents → currents         each step times its own number, plus its own constant
 Sum, Product  either, unchanged in kind   joins several signals, weighted sum or product
 Concat        spikes or numbers           several signals side by side
 ============  ==========================  ========================================================
@@ -24,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from varflow._checks import DomainError, choice, non_negative_number, probability, put, real_array, real_number, several
+from varflow._checks import DomainError, choice, non_negative_number, probability, put, real_array, real_number, scale, several
 from varflow._lazy import names_of
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.merges import Concat, Product, Scale, Sum
@@ -33,6 +34,7 @@ from varflow.model.signals import Layer, Measured, Signal, Unknown, Windows, are
 from varflow.model.weighted_layers import Conv, Linear
 
 MERGES = ("add", "and", "iand")
+STATISTICS = ALL_STEPS, EACH_STEP, PAST_STEPS = "all steps", "each step", "past steps"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -136,9 +138,60 @@ class Residual(Layer):
         return f"Residual({', '.join([*map(repr, self.branch), *more])})"
 
 
-class _Normalisation(Layer):
+class _OfCurrents(Layer):
     __slots__ = ()
     accepts: ClassVar[tuple[str, ...]] = ("currents",)
+
+    def after(self, signal: Signal, width: int | None = None) -> Signal:
+        if not signal.weighted:
+            raise DomainError("layers", self, "cannot come before the first layer with weights")
+        return signal
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ScaleSteps(_OfCurrents):
+    r"""Each time step times a factor of its own, plus a constant: the γ and β per step of BNTT and TEBN.
+
+    .. math:: I'_t = f_t I_t + c_t
+
+    Parameters
+    ----------
+    factors : sequence of float
+        ``f_t``, one for each step of the network.
+    constants : sequence of float, optional
+        ``c_t``.
+
+    Raises
+    ------
+    DomainError
+        For sequences of different lengths, or (when a network is made) of another number of steps.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.layers.ScaleSteps((1.0, 0.5, 0.5))
+    ScaleSteps((1.0, 0.5, 0.5))
+    """
+
+    factors: tuple[float, ...]
+    constants: tuple[float, ...] = ()
+    _positional: ClassVar[tuple[str, ...]] = ("factors",)
+
+    def __post_init__(self) -> None:
+        factors, constants = scale("factors", self.factors), real_array("constants", self.constants)
+        if factors.ndim != 1 or not factors.size:
+            raise DomainError("factors", self.factors, "must be a sequence of numbers, one for each step")
+        if constants.size and constants.shape != factors.shape:
+            raise DomainError("constants", self.constants, f"must be as many as factors, {len(factors)}")
+        put(self, factors=tuple(factors.tolist()), constants=tuple(constants.tolist()))
+
+    @property
+    def steps(self) -> int:
+        return len(self.factors)
+
+
+class _Normalisation(_OfCurrents):
+    __slots__ = ()
     normalises: ClassVar[bool] = True
     free: ClassVar[str] = "gamma"
     gamma: float
@@ -148,11 +201,6 @@ class _Normalisation(Layer):
     def __post_init__(self) -> None:
         put(self, gamma=non_negative_number("gamma", self.gamma), eps=non_negative_number("eps", self.eps))
         put(self, beta=real_number("beta", self.beta))
-
-    def after(self, signal: Signal, width: int | None = None) -> Signal:
-        if not signal.weighted:
-            raise DomainError("layers", self, "cannot come before the first layer with weights")
-        return signal
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -164,10 +212,14 @@ class BatchNorm(_Normalisation):
     Parameters
     ----------
     gamma, beta : float
-    statistics : tuple of two floats, optional
+    statistics : tuple of two or three floats, optional
         Running ``(mean, variance)`` of a network in evaluation mode, used in place of the batch's own: ``(0, 1)`` at
-        initialisation.
+        initialisation. After training the running means differ between neurons, with a standard deviation ``spread``; in
+        ``(mean, variance, spread)`` they follow the batch's own means as closely as this allows.
     eps : float
+    over : str
+        Steps over which the batch's mean and variance are taken: "all steps", "each step" on its own, as in models that call
+        their modules step by step, or "past steps", up to each.
 
     Raises
     ------
@@ -177,25 +229,36 @@ class BatchNorm(_Normalisation):
     Notes
     -----
     The batch: infinitely many independent inputs of a random drive, or the rows of ``x``. Only ``γλ/θ`` matters for the next
-    neurons, ``λ`` being their input scale. **Source**: ``ioffe2015``; tdBN (``zheng2021``) is ``gamma = α θ``.
+    neurons, ``λ`` being their input scale. **Source**: ``ioffe2015``; tdBN (``zheng2021``) is ``gamma = α θ``; BNTT
+    (``kim2021``) is "each step", TEBN (``duan2022``) "all steps" and TAB (``jiang2024``) "past steps", each followed by
+    :class:`ScaleSteps`.
     """
 
     gamma: float = 1.0
     beta: float = 0.0
-    statistics: tuple[float, float] | None = None
+    statistics: tuple[float, ...] | None = None
     eps: float = 1e-5
+    over: str = ALL_STEPS
 
     def __post_init__(self) -> None:
         _Normalisation.__post_init__(self)
+        put(self, over=choice("over", self.over, STATISTICS))
         if self.statistics is not None:
             values = real_array("statistics", self.statistics)
-            if values.shape != (2,) or values[1] < 0 or values[1] + self.eps == 0:
-                raise DomainError("statistics", self.statistics, "must be (mean, variance), the variance positive")
+            if values.shape not in ((2,), (3,)) or values[1] + self.eps == 0 or (values[1:] < 0).any():
+                raise DomainError(
+                    "statistics", self.statistics, "must be (mean, variance) or (mean, variance, spread), variance > 0"
+                )
             put(self, statistics=tuple(values.tolist()))
 
     @property
     def over_batch(self) -> bool:
-        return self.statistics is None
+        return self.statistics is None or self.follows_batch
+
+    @property
+    def follows_batch(self) -> bool:
+        """True if running means differ between neurons."""
+        return self.statistics is not None and any(self.statistics[2:])
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -1,7 +1,7 @@
 r"""Operations that join signals: weighted sums, products and concatenations.
 
 A ``Residual`` is such a sum or product of what it receives and what its branch sends. Theory takes the signals joined by a sum
-or a product as independent, which :func:`varflow.model.independence.independent` sees to.
+or a product as independent, which :func:`varflow.model.graph.independent` sees to.
 """
 
 from __future__ import annotations

@@ -16,12 +16,14 @@ from varflow._checks import (
     DomainError,
     instance,
     integer,
+    need,
     non_negative_number,
     per_layer,
     positive_scale,
     put,
     real_array,
     real_number,
+    refuse,
     renamed,
     several,
 )
@@ -151,9 +153,7 @@ class Network(Shown):
         self, width: Any, depth: Any, gain: Any, neuron: Any, weights: Any, bias_std: Any, mean_gain: float | None
     ) -> None:
         """A plain chain ``[Spike] + (depth - 1) · [Linear, Spike]``."""
-        for name, value in (("width", width), ("depth", depth), ("gain", gain)):
-            if value is None:
-                raise DomainError(name, value, "must be given, or layers=[…]")
+        need("must be given, or layers=[…]", width=width, depth=depth, gain=gain)
         put(self, depth=integer("depth", depth, minimum=1), layers=None, nodes=None)
         gains = per_layer("gain", positive_scale("gain", gain), self.depth)
         law = weight_law(weights)
@@ -192,14 +192,15 @@ class Network(Shown):
         self._of_graph("nodes", graph, width, depth, chain)
 
     def _of_graph(self, argument: str, graph: Graph, width: int | None, depth: Any, chain: dict[str, Any]) -> None:
-        for name, value in chain.items():
-            if value is not None:
-                raise DomainError(name, value, f"cannot be given with {argument}=…, which have their own")
+        refuse(f"cannot be given with {argument}=…, which have their own", **chain)
         shapes = spiking_shapes(graph)
         if depth not in (None, len(shapes)):
             raise DomainError("depth", depth, f"cannot be given with {argument}=…, which have {len(shapes)} Spike layers")
         if not shapes:
             raise DomainError(argument, self.layers, "must have at least one Spike")
+        for node in graph:
+            if node.operation.steps not in (None, self.steps):
+                raise DomainError(argument, node.operation, f"has {node.operation.steps} steps, the network {self.steps}")
         put(self, width=width, depth=len(shapes), weights="normal", bias_std=0.0, gain=None, neuron=None, mean_gain=None)
 
     @property

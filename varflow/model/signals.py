@@ -72,6 +72,11 @@ class Layer:
     branch: tuple[Layer, ...] = ()
 
     @property
+    def steps(self) -> int | None:
+        """Number of steps that it is made for; None for any."""
+        return None
+
+    @property
     def over_batch(self) -> bool:
         """True if it normalises over a batch of inputs."""
         return False

@@ -85,10 +85,10 @@ def plot_phase_diagram(diagram: PhaseDiagram) -> Any:
     mesh = ax.pcolormesh(thetas, widths, survival, cmap="viridis", vmin=0, vmax=1, shading="gouraud", rasterized=True)
     ax.set_yscale("log")
     _draw_contours(ax, thetas, widths, survival)
-    if diagram.gain == "preserving" and diagram.depth == 100:
+    if diagram.gain == "preserving" and diagram.depth == 100 and not diagram.alive:
         _draw_paper(ax, diagram)
     bar = figure.colorbar(mesh, cax=figure.add_axes((6.4 / width, text_height / height, 0.17 / width, 4.45 / height)))
-    bar.set_label(f"fraction of networks alive at layer {diagram.depth}, exact")
+    bar.set_label(f"fraction of networks alive at layer {diagram.depth}, {diagram.alive or 'exact'}")
     bar.outline.set_visible(False)
     title = TITLES.get(str(diagram.gain), f"gain $g$ = {diagram.gain}")
     ax.set_title(f"{title}, {diagram.depth} layers", fontsize=11)

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import VarflowError, deprecated
-from varflow._display import Shown, Table, measured, several
-from varflow._figures import draw
+from varflow._display import Drawn, Table, measured, several
 from varflow.model.surrogate import Surrogate
 from varflow.results.audited_layer import DESCRIBED, FLOOR, MORE, MOSTLY, SATURATED, AuditedLayer, lost_inputs, weights_of
 from varflow.results.export import Exported, dataset, named, numbered, records
@@ -47,7 +46,7 @@ class UnhealthyError(VarflowError, AssertionError):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class AuditReport(Exported, Shown):
+class AuditReport(Exported, Drawn):
     """Every neuron layer of a model, measured and predicted over the same steps and inputs.
 
     Columns of the table: names of the weight modules and of the spiking module, both of which ``report[name]`` takes; ``gain``
@@ -304,10 +303,6 @@ class AuditReport(Exported, Shown):
             variables |= {name: ("layer", [row[name] for row in rows]) for name in STEP}
         axes = {"layer": ("layer", [layer.name for layer in self.layers])} | numbered(step=self.steps)
         return dataset(variables, axes, **attributes, notes="; ".join(self.notes))
-
-    def plot(self) -> Any:
-        """Measured and predicted late rate, and variance, over layers, and what a step changes: a matplotlib figure."""
-        return draw(self)
 
     def _fit(self) -> str:
         """Words for a network without problems."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import nan_to_none
-from varflow._display import Shown, Table
+from varflow._display import Drawn, Table
 from varflow._figures import draw
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
@@ -29,13 +29,13 @@ class CatalogueEntry(Exported):
     bias, bias_std : float, optional
         The common value of all biases, or their standard deviation.
     alive : str, optional
-        Whether the last layer is alive. ``"yes"``: ``survival`` reaches the target, or in time every step spikes. ``"no"``:
-        not so. In time also ``"late"``: every step of the late half spikes, earlier ones are silent; ``"volleys"``: only some
-        steps spike.
+        ``"yes"`` if the last layer is alive: ``survival`` reaches the target, or in time every step spikes; else ``"no"``. In
+        time without a criterion also ``"late"``: every step of the late half spikes, earlier ones are silent; ``"volleys"``:
+        only some steps spike.
     survives : bool, optional
         Whether ``alive`` is "yes" or "late".
     survival : float, optional
-        Probability that a network of this width is alive at its last layer; memoryless neurons only.
+        Probability that a network of this width is alive at its last layer; in time by the criterion, if there is one.
     firing_rate : float, optional
         Of the last layer, including dead networks; in time the mean over steps, at infinite width.
     spikes, synaptic_operations : float, optional
@@ -72,7 +72,7 @@ class CatalogueEntry(Exported):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Catalogue(Shown):
+class Catalogue(Drawn):
     """Published methods in one setting; ``catalogue["micheli"]`` is one of them.
 
     Attributes
@@ -85,6 +85,8 @@ class Catalogue(Shown):
         For memoryless neurons, the gain below which only silence is stable; NaN for others.
     profiles : dict of Profile
         Theory's prediction of every layer, by method; a bias common to all neurons is included in the threshold.
+    alive : str, optional
+        Which steps must live in time, for survival at this width.
     """
 
     methods: tuple[CatalogueEntry, ...]
@@ -97,6 +99,7 @@ class Catalogue(Shown):
     survival_target: float
     critical_gain: float
     profiles: dict[str, Profile] = field(default_factory=dict)
+    alive: str | None = None
 
     def __getitem__(self, key: str) -> CatalogueEntry:
         return next(entry for entry in self.methods if entry.key == key)
@@ -115,7 +118,7 @@ class Catalogue(Shown):
     def to_dict(self) -> dict[str, Any]:
         setting = {"threshold": self.neuron.threshold, "decay": self.neuron.decay, "reset": str(self.neuron.reset)}
         setting |= {name: getattr(self.neuron, name) for name in ("input_scale", "synaptic_decay", "delay")}
-        setting |= named(self, "fan_in", "width", "depth", "steps", "rate", "survival_target", "critical_gain")
+        setting |= named(self, "fan_in", "width", "depth", "steps", "rate", "survival_target", "critical_gain", "alive")
         return nan_to_none({"methods": self.methods, **setting})
 
     def to_xarray(self) -> Any:
@@ -131,10 +134,6 @@ class Catalogue(Shown):
         setting = named(self, "neuron", "fan_in", "width", "critical_gain")
         return dataset(records(self.methods, names, "key") | over_layers(layers, "key"), axes, **setting)
 
-    def plot(self) -> Any:
-        """Gains, with the critical gain, and the resulting firing rates. Returns a matplotlib Figure."""
-        return draw(self)
-
     def plot_layers(self, ensembles: Sequence[Ensemble] = ()) -> Any:
         """Variance and spikes of every layer for every method; returns a matplotlib Figure.
 
@@ -145,7 +144,8 @@ class Catalogue(Shown):
     def _table(self) -> Table:
         where = f"at width {self.width}"
         if self.steps > 1:
-            where = f"over {self.steps} steps at infinite width (spikes: of {self.width} neurons)"
+            survival = f"; survival at it: {self.alive}" if self.alive else ""
+            where = f"over {self.steps} steps at infinite width (spikes: of {self.width} neurons{survival})"
         title = f"Catalogue for {self.neuron}, fan-in {self.fan_in}, to layer {self.depth} {where}"
         header = ("method", "gain", "std", "alive", "survival", "rate", "spikes", "syn. ops", "needs", "ignores")
         layout = "  {:<26}{:>8}{:>9}{:>9}{:>10}{:>9}{:>9}{:>10}  {:<16} {}"

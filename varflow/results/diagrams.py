@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, integer, nan_to_none, probability, real_array
-from varflow._display import Shown, Table, percent
-from varflow._figures import draw
+from varflow._display import Drawn, Table, percent
 from varflow.results.export import Exported, dataset, evenly, named
 
 NAMES = ("firing_rate", "variance_depth", "overlap_depth", "overlap", "gradient_gain", "gradient_depth")
@@ -18,7 +17,7 @@ LEVELS = (0.99, 0.5, 0.01)  # survival probabilities of the contours
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class DepthScales(Exported, Shown):
+class DepthScales(Exported, Drawn):
     """Depth scales of activity, overlap and gradients, in layers, over thresholds (or widths) and gains.
 
     Entries are 0 where only silence is stable. ``r`` is the number of thresholds, or of widths if there are any.
@@ -89,10 +88,6 @@ class DepthScales(Exported, Shown):
         axes = {name: (name, values), "gain": ("gain", self.gains)}
         return dataset({quantity: ((name, "gain"), getattr(self, quantity)) for quantity in NAMES}, axes)
 
-    def plot(self) -> Any:
-        """Maps of the firing rate and the three depth scales, with the line ``χ = 1``. Returns a matplotlib Figure."""
-        return draw(self)
-
     def _table(self) -> Table:
         _, symbol, values = self.rows
         rows, columns, depth, chi = evenly(len(values), 11), evenly(len(self.gains), 8), self.overlap_depth, self.gradient_gain
@@ -103,8 +98,8 @@ class DepthScales(Exported, Shown):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class PhaseDiagram(Shown):
-    """Exact survival on a grid of thresholds and widths.
+class PhaseDiagram(Drawn):
+    """Survival on a grid of thresholds and widths, exact for one step.
 
     Attributes
     ----------
@@ -114,11 +109,15 @@ class PhaseDiagram(Shown):
     gain : str or float
         The rule: ``preserving``, ``kaiming`` or a number.
     survival : ndarray, shape (t, w)
-        ``P(K_depth > 0)``.
+        ``P(K_depth > 0)``, or that the steps of ``alive`` have spikes.
     unstable_from : float, optional
         Threshold from which the preserved variance is an unstable fixed point; None for gains that preserve none.
     differ : tuple of str
         Thresholds that are distributions over neurons; ``thresholds`` has their means.
+    alive : str, optional
+        In time: which steps must have spikes.
+    error : ndarray, shape (t, w), optional
+        Standard error of the survival of networks drawn.
     """
 
     thresholds: np.ndarray
@@ -128,6 +127,8 @@ class PhaseDiagram(Shown):
     survival: np.ndarray
     unstable_from: float | None = None
     differ: tuple[str, ...] = ()
+    alive: str | None = None
+    error: np.ndarray | None = None
 
     def logit(self, thresholds: Any = None, widths: Any = None) -> np.ndarray:
         """``ln(S/(1-S))``, clipped at ±28, interpolated monotonically in ``ln n`` and then θ; shape (t, w).
@@ -178,21 +179,18 @@ class PhaseDiagram(Shown):
     def _sentence(self, width: int) -> str:
         reached = [(level, self.largest_threshold(width, level)) for level in LEVELS]
         phrases = [f"{100 * level:g} % up to θ = {theta:.2f}" for level, theta in reached if np.isfinite(theta)]
-        return f"Alive at layer {self.depth} of networks of width {width}: {', '.join(phrases)}." if phrases else ""
+        which = f" ({self.alive})" if self.alive else ""
+        return f"Alive{which} at layer {self.depth} of networks of width {width}: {', '.join(phrases)}." if phrases else ""
 
     def to_dict(self) -> dict[str, Any]:
         names = ("thresholds", *(["differ"] if self.differ else []), "widths", "depth", "gain", "survival", "reading")
-        return nan_to_none(named(self, *names))
+        return nan_to_none(named(self, *names, *(("alive", "error") if self.alive else ())))
 
     def to_xarray(self) -> Any:
         """Survival as an ``xarray.Dataset`` over ``threshold`` and ``width``."""
         axes = {"threshold": ("threshold", self.thresholds), "width": ("width", self.widths)}
-        survival = {"survival": (("threshold", "width"), self.survival)}
-        return dataset(survival, axes, **named(self, "depth", "gain", "unstable_from"))
-
-    def plot(self) -> Any:
-        """A map of survival with contours, and the paper's two widths. Returns a matplotlib Figure."""
-        return draw(self)
+        tables = {name: (("threshold", "width"), getattr(self, name)) for name in ("survival", "error")}
+        return dataset(tables, axes, **named(self, "depth", "gain", "unstable_from", "alive"))
 
     def _table(self) -> Table:
         columns, rows = evenly(len(self.widths), 8), evenly(len(self.thresholds), 11)

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import nan_to_none
-from varflow._display import Shown, Table, percent, several
-from varflow._figures import draw
+from varflow._display import Drawn, Table, percent, several
 from varflow.model.drive_kinds import Drive
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
@@ -152,7 +151,7 @@ def _thetas(curves: list[Curve]) -> str:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Experiment(Shown):
+class Experiment(Drawn):
     """A sweep and its verdict.
 
     Attributes
@@ -237,13 +236,6 @@ class Experiment(Shown):
         axes = records(self.curves, ("rule", "width"), "curve") | axes_of(self.curves[0].network)
         axes["threshold"] = ("curve", [written(curve.threshold) for curve in self.curves])
         return dataset(variables | verdicts, axes, **named(self, "drive", "repeats", "false_alarm", "passed"))
-
-    def plot(self) -> Any:
-        """A panel per gain rule and width: variance over layers, with survival below. Returns a matplotlib Figure.
-
-        Over several steps: late variance and firing rate; for a single curve also every layer and step.
-        """
-        return draw(self)
 
     def _table(self) -> Table:
         depth = self.curves[0].network.depth

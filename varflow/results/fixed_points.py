@@ -9,8 +9,7 @@ from typing import Any, TypeVar, overload
 import numpy as np
 
 from varflow._checks import nan_to_none, renamed
-from varflow._display import Shown, Table
-from varflow._figures import draw
+from varflow._display import Drawn, Shown, Table
 from varflow.model.drives import Drive
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
@@ -103,7 +102,7 @@ class Cycle(Exported, Shown):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class FixedPoints(Points[FixedPoint]):
+class FixedPoints(Points[FixedPoint], Drawn):
     """All fixed points of a layer map, ascending in variance, silence included, and its two-cycles.
 
     Attributes
@@ -145,10 +144,6 @@ class FixedPoints(Points[FixedPoint]):
             variables[f"cycle_{name}"] = (("cycle", "phase") if name in ("variances", "firing_rates") else "cycle", values)
         variables["basin_edge"] = ((), self.basin_edge)
         return dataset(variables, {}, complete=self.complete, resolution=self.resolution, note=self.note)
-
-    def plot(self, ax: Any = None, *, start: float = 1.0) -> Any:
-        """The map with these points, filled if stable, and the cobweb of layers driven at variance ``start``. Returns Axes."""
-        return draw(self, ax=ax, start=start)
 
     def _table(self) -> Table:
         how = "complete" if self.complete else f"scanned, step {self.resolution:.2g} in ln p" if self.resolution else "scanned"

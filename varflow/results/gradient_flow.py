@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._display import Shown, Table, measured
-from varflow._figures import draw
+from varflow._display import Drawn, Shown, Table, measured
 from varflow.model.build import graph_of
 from varflow.model.network import Network
 from varflow.results.export import Exported, ReadOnly, axes_of, dataset, evenly, named, numbered, over_layers
@@ -18,7 +17,7 @@ SUMMARY = ("growth", "typical_growth", "long_time_rate")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class GradientFlow(ReadOnly, Exported, Shown):
+class GradientFlow(ReadOnly, Exported, Drawn):
     r"""The energy of gradients in every layer and step, from the readout back to the first layer.
 
     ``δ_{l,t}`` is the gradient by the currents of layer ``l`` at step ``t``, through its neurons (not through a shortcut beside
@@ -85,10 +84,6 @@ class GradientFlow(ReadOnly, Exported, Shown):
     def range(self) -> float | None:
         """The largest over the smallest total energy of a layer; None if a layer has none."""
         return float(self.total.max() / self.total.min()) if self.total.min() > 0 else None
-
-    def plot(self, **options: Any) -> Any:
-        """Energy over layers, and how it is shared between steps; a matplotlib figure."""
-        return draw(self, **options)
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``layer``, ``step`` and ``other_step``."""

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, choice, integer, nan_to_none
-from varflow._display import Shown, Table
-from varflow._figures import draw
+from varflow._display import Drawn, Table
 from varflow.model.network import Network
 from varflow.results.export import ReadOnly, dataset, evenly, named, numbered
 from varflow.results.profile import spread
@@ -21,7 +20,7 @@ UPPER_BOUND = (
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Kernel(ReadOnly, Shown):
+class Kernel(ReadOnly, Drawn):
     r"""Second moments of the spikes of ``B`` inputs in every layer, ``M(i, j) = E[S_i S_j]`` over the neurons of a layer.
 
     Attributes
@@ -135,10 +134,6 @@ class Kernel(ReadOnly, Shown):
         coordinates = numbered(**dict(zip(axes, (self.depth, *shape), strict=True)))
         return dataset(variables, coordinates, network=self.network, repeats=self.repeats, seed=self.seed)
 
-    def plot(self, ax: Any = None) -> Any:
-        """Overlap of different inputs over layers. Returns matplotlib Axes."""
-        return draw(self, ax=ax)
-
     def _table(self) -> Table:
         width = "infinite width" if self.samples is None else f"{self.repeats} sampled networks, seed {self.seed}"
         title = f"Kernel of {self.inputs} inputs ({width}) of {self.network!r}"
@@ -175,7 +170,7 @@ def _without_negative(gram: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class ReadableDepth(ReadOnly, Shown):
+class ReadableDepth(ReadOnly, Drawn):
     """Held-out accuracy of a linear readout of each layer, and how deep it reaches.
 
     Attributes
@@ -246,10 +241,6 @@ class ReadableDepth(ReadOnly, Shown):
         setting = named(self, "depth", "depth_error", "deepest", "chance", "infinite_width", "readout", "seed", "network")
         variables, layers = {"accuracy": (("repeat", "layer"), self.accuracies)}, numbered(layer=len(self.accuracy))
         return dataset(variables, layers, **setting)
-
-    def plot(self, ax: Any = None) -> Any:
-        """Accuracy over layers. Returns matplotlib Axes."""
-        return draw(self, ax=ax)
 
     def _table(self) -> Table:
         width = "infinite width" if self.infinite_width else "the network's own width"

@@ -10,8 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from varflow._checks import nan_to_none, renamed
-from varflow._display import Shown, Table
-from varflow._figures import draw
+from varflow._display import Drawn, Shown, Table
 from varflow.model.network import Network
 from varflow.results.export import QUANTITIES, SPREADS, ReadOnly, axes_of, dataset, layers_table, named, over_layers, spikes
 
@@ -27,7 +26,7 @@ class Sampler(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Profile(ReadOnly, Shown):
+class Profile(ReadOnly, Drawn):
     """A theory's prediction for every layer of a network.
 
     A row is a layer of neurons. If the network ends in a merge of spikes, the last row has the firing rate, survival and
@@ -98,10 +97,6 @@ class Profile(ReadOnly, Shown):
         variables |= over_layers({f"{name}_per_input": value for name, value in self.per_input.items()}, "input")
         variables["silent_variance"] = ("layer", np.broadcast_to(self.silent_variance, len(self.variance)))
         return dataset(variables, axes_of(self.network), network=self.network)
-
-    def plot(self) -> Any:
-        """Variance and survival over layers; with several steps variance and rate over both. Returns a matplotlib Figure."""
-        return draw(self)
 
     def _table(self) -> Table:
         return layers_table("Profile", self.network, self)
@@ -215,7 +210,7 @@ def spread(rows: np.ndarray, ddof: int = 1) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Comparison(ReadOnly, Shown):
+class Comparison(ReadOnly, Drawn):
     """The verdict on one profile and one ensemble.
 
     Attributes
@@ -277,10 +272,6 @@ class Comparison(ReadOnly, Shown):
         variables = over_layers({f"z_{name}": values for name, values in self.z.items()})
         variables |= {f"relative_{name}": ((), value) for name, value in self.spread.items()}
         return dataset(variables, axes_of(self.profile.network), **named(self, *VERDICT))
-
-    def plot(self, ax: Any = None) -> Any:
-        """Variance over layers (at the last step): measured mean and band, predicted mean and band. Returns matplotlib axes."""
-        return draw(self, ax=ax)
 
     def _table(self) -> Table:
         verdict = "the theory stands" if self.passed else "the theory is rejected"

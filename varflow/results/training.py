@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, choice, nan_to_none
-from varflow._display import Shown, Table
-from varflow._figures import draw
+from varflow._display import Drawn, Table
 from varflow.results.learning import Learning
 from varflow.results.update import STEP
 
@@ -23,7 +22,7 @@ BACKWARD = {"gradient_norm": "gradient", "gradient_gain": "χ", "dead_gradients"
 TOTAL = "total"
 
 
-class TrainingHistory(Shown):
+class TrainingHistory(Drawn):
     """Measurements at some steps of a training; made by :class:`varflow.Monitor`.
 
     Attributes
@@ -121,10 +120,6 @@ class TrainingHistory(Shown):
             elif log is not None:
                 log(scalars, step=step)
         self._written = [entry for entry in self._written if entry[0] is not writer] + [(writer, len(self.rows))]
-
-    def plot(self) -> Any:
-        """Late rates and dead fractions of the layers over the training, and gradient norms: a matplotlib figure."""
-        return draw(self)
 
     def _table(self) -> Table:
         names = [*self.layers, TOTAL] if self.rows else []

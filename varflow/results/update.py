@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError
-from varflow._display import Shown, Table, measured
-from varflow._figures import draw
+from varflow._display import Drawn, Shown, Table, measured
 from varflow.model.network import Network
 from varflow.results.export import Exported, ReadOnly, dataset, evenly, numbered
 
@@ -19,7 +18,7 @@ STEP = ("direct", "currents", "flips", "kept")  # what a step does to a layer
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Flips(ReadOnly, Exported, Shown):
+class Flips(ReadOnly, Exported, Drawn):
     r"""Spikes that a change of all weights turns over, ``r = Σ E[(S - S')²]/Σ(E[S²] + E[S'²])`` of every layer of neurons.
 
     Attributes
@@ -47,10 +46,6 @@ class Flips(ReadOnly, Exported, Shown):
     seed: int = 0
 
     _hidden = ("network",)
-
-    def plot(self, ax: Any = None) -> Any:
-        """Flips over layers. Returns matplotlib Axes."""
-        return draw(self, ax=ax)
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``layer`` and ``repeat``."""
@@ -128,7 +123,7 @@ class LearningRate(ReadOnly, Exported, Shown):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class OptimizerStep(ReadOnly, Exported, Shown):
+class OptimizerStep(ReadOnly, Exported, Drawn):
     r"""Changes of every layer of neurons by the next step of an optimiser, on inputs other than those that make the step.
 
     .. math:: d_l^2 = \frac{\sum (\Delta W_l S + \Delta b_l)^2}{\sum (I_l - \bar I_l)^2}, \qquad D^2 = \sum_l d_l^2
@@ -178,10 +173,6 @@ class OptimizerStep(ReadOnly, Exported, Shown):
     kept: np.ndarray
     notes: tuple[str, ...] = ()
 
-    def plot(self) -> Any:
-        """Changes of currents, flips and what is kept of gradients, over layers: a matplotlib figure."""
-        return draw(self)
-
     def of(self, layer: str) -> dict[str, float]:
         """The numbers of a layer, by the name of its spiking module; NaN for one that it does not have."""
         if not isinstance(layer, str):
@@ -204,7 +195,7 @@ class OptimizerStep(ReadOnly, Exported, Shown):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class CoordinateCheck(ReadOnly, Exported, Shown):
+class CoordinateCheck(ReadOnly, Exported, Drawn):
     r"""Change in one step of an optimiser over widths ``n``, and its power of ``n``.
 
     Attributes
@@ -225,10 +216,6 @@ class CoordinateCheck(ReadOnly, Exported, Shown):
     change: np.ndarray
     slope: np.ndarray
     error: np.ndarray
-
-    def plot(self, ax: Any = None) -> Any:
-        """Change over widths, a line for each layer. Returns matplotlib Axes."""
-        return draw(self, ax=ax)
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``layer``, ``width`` and ``repeat``."""

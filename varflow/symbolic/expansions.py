@@ -1,6 +1,6 @@
 """Expansions near limits of the theory: small and large thresholds here, gains in ``saddle_node_limit`` and ``large_gain``.
 
-Each is derived from an exact equation, and checked against numbers computed without series (``tails``).
+Each is derived from an exact equation, and checked against numbers computed without series (``laws``).
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from varflow._checks import DomainError, choice, integer
 from varflow._mpmath import mp, mpf
 from varflow.symbolic.algebra import factored, neat, reciprocal, taylor
 from varflow.symbolic.derivation import Derivation, Domain, built_once
-from varflow.symbolic.laws import Law, law_of
+from varflow.symbolic.laws import Law, law_of, map_slope, tail
 from varflow.symbolic.numbers import Values
 from varflow.symbolic.symbols import above, g, quantity, theta
-from varflow.symbolic.tails import map_slope, tail
 from varflow.symbolic.two_roots import gain_to_infinity, saddle_node_root
 
 HIGHEST_ORDER = 4

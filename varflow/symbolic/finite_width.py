@@ -23,10 +23,9 @@ from varflow._checks import ConvergenceError, DomainError, integer
 from varflow._mpmath import mp, mpf
 from varflow.symbolic.algebra import LARGEST_FACTORED, factored, neat, symbols_for_long_numbers
 from varflow.symbolic.derivation import Derivation, Domain, built_once
-from varflow.symbolic.laws import Law, law_of
+from varflow.symbolic.laws import Law, density, law_of, map_slope, tail
 from varflow.symbolic.numbers import Values, as_function
 from varflow.symbolic.symbols import V, above, all_of, below, g, n, quantity, z
-from varflow.symbolic.tails import density, map_slope, tail
 
 _FEW = 12  # up to so many neurons the binomial distribution is summed; beyond, the chain is solved
 p, f = quantity("p", "p", positive=True), quantity("f", "f", positive=True)

@@ -20,12 +20,11 @@ from varflow._checks import DomainError
 from varflow._mpmath import mp, mpf
 from varflow.symbolic.algebra import neat
 from varflow.symbolic.derivation import Derivation, Domain, built_once
-from varflow.symbolic.laws import Law, Parameters
+from varflow.symbolic.laws import Law, Parameters, bisected
 from varflow.symbolic.layer import SymbolicLayer, layer_of
 from varflow.symbolic.numbers import Values, value
 from varflow.symbolic.stability import g_star, on_fixed_points
 from varflow.symbolic.symbols import V, above, all_of, at_least, at_most, below, g, gamma, quantity, theta
-from varflow.symbolic.tails import bisected
 
 z_low, z_high = quantity("z_-", "z_-", positive=True), quantity("z_+", "z_+", positive=True)
 y = quantity("y", "y")

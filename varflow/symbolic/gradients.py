@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import sympy
 from sympy import Eq, Integral, S, Symbol, erf, erfc, exp, oo, pi, sqrt
 
-from varflow._checks import DomainError, choice
+from varflow._checks import DomainError, choice, refuse
 from varflow._mpmath import mp, mpf
 from varflow.symbolic.algebra import LARGEST, integral
 from varflow.symbolic.derivation import Derivation, Domain, built_once
@@ -263,8 +263,7 @@ SURROGATES = {
 def surrogate_of(given: Any, argument: Any = None) -> SymbolicSurrogate:
     """A surrogate by name, or from an expression."""
     if isinstance(given, str):
-        if argument is not None:
-            raise DomainError("argument", argument, "applies to an expression; a named surrogate has none")
+        refuse("applies to an expression; a named surrogate has none", argument=argument)
         return SURROGATES[choice("surrogate", given, tuple(SURROGATES))]
     return _of_expression(given, argument)
 

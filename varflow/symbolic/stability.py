@@ -16,12 +16,11 @@ from varflow._checks import ConvergenceError, DomainError
 from varflow._mpmath import mp, mpf
 from varflow.symbolic.algebra import neat, solutions
 from varflow.symbolic.derivation import Derivation, Domain, built_once
-from varflow.symbolic.laws import Law, Parameters, law_of
+from varflow.symbolic.laws import Law, Parameters, law_of, refined, secant
 from varflow.symbolic.layer import SymbolicLayer, V_next, layer_of
 from varflow.symbolic.numbers import Values, as_function, value
 from varflow.symbolic.standard import t
 from varflow.symbolic.symbols import ImplicitRoot, V, g, gamma, quantity, theta
-from varflow.symbolic.tails import refined, secant
 
 g_star = quantity("g_*", "g_*", positive=True)
 m = quantity("m", "m")

@@ -17,10 +17,9 @@ from varflow._checks import DomainError
 from varflow._mpmath import mp, mpf
 from varflow.symbolic.algebra import composed, factored, neat, product, short, taylor
 from varflow.symbolic.derivation import Derivation, Domain
-from varflow.symbolic.laws import Law
+from varflow.symbolic.laws import Law, map_slope, outer_roots, tail, turning_point
 from varflow.symbolic.numbers import Values
 from varflow.symbolic.symbols import ImplicitRoot, above, all_of, at_most, below, g, gamma, quantity, theta
-from varflow.symbolic.tails import map_slope, outer_roots, tail, turning_point
 
 epsilon = sympy.Symbol("epsilon", positive=True)  # √(1 - γ_c/γ)
 z_c = quantity("z_c", "z_c", positive=True)

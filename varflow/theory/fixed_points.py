@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from varflow._checks import DomainError
+from varflow._checks import need, refuse
 from varflow.model.network import Network
 from varflow.model.signals import Layer
 from varflow.results import FixedPoints
@@ -64,8 +64,9 @@ def critical_gain(*, threshold: Any = None, distribution: Any = "normal", block:
     1.070764
     """
     if block is None:
-        return of_layer.critical_gain(_given("threshold", threshold), distribution)
-    _alone("block=[…]", threshold=threshold)
+        need("must be given, or block=[…]", threshold=threshold)
+        return of_layer.critical_gain(threshold, distribution)
+    refuse("cannot be given with block=[…], which has its own", threshold=threshold)
     from varflow.theory.deep.block import critical_gain_of_block  # loads scipy.special, which takes 0.2 s
 
     return critical_gain_of_block(block)
@@ -161,27 +162,14 @@ def fixed_points(
     [0.0, 0.5143, 1.0]
     """
     if network is not None:
-        _alone("a network", threshold=threshold, gain=gain, block=block)
+        refuse("cannot be given with a network, which has its own", threshold=threshold, gain=gain, block=block)
         from varflow.theory.deep.repeats import fixed_points_of_network
 
         return fixed_points_of_network(network)
     if block is not None:
-        _alone("block=[…]", threshold=threshold, gain=gain)
+        refuse("cannot be given with block=[…], which has its own", threshold=threshold, gain=gain)
         from varflow.theory.deep.block import RepeatedBlock, fixed_points_of_block
 
         return fixed_points_of_block(RepeatedBlock.of(block))
-    return of_layer.fixed_points(_given("threshold", threshold), _given("gain", gain), distribution, bias_std, mean_gain)
-
-
-def _alone(what: str, **others: Any) -> None:
-    """DomainError if others are given beside what takes their place."""
-    for name, value in others.items():
-        if value is not None:
-            raise DomainError(name, value, f"cannot be given with {what}, which has its own")
-
-
-def _given(name: str, value: Any) -> Any:
-    """The value; DomainError if there is none."""
-    if value is None:
-        raise DomainError(name, value, "must be given, or block=[…]")
-    return value
+    need("must be given, or block=[…]", threshold=threshold, gain=gain)
+    return of_layer.fixed_points(threshold, gain, distribution, bias_std, mean_gain)

@@ -18,8 +18,7 @@ from varflow.theory.layer import one_step
 from varflow.theory.operations.visit import INFINITE, Effort
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
-from varflow.theory.signals.index import Grid, aligned, standard_error
-from varflow.theory.signals.pair_moments import ALL_PAIRS
+from varflow.theory.signals.places import ALL_PAIRS, Grid, aligned, standard_error
 from varflow.theory.walks.signals import Blocks, signals_walk
 
 LONG = 100  # steps beyond which each point costs so much more that fewer are taken

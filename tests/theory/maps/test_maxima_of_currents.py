@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 import varflow as vf
-from varflow.theory.maps.maxima import WindowedCurrents, drawn_windows, fire_maxima
-from varflow.theory.maps.maxima_backward import maxima_back, maxima_joined
+from varflow.theory.maps.maxima import WindowedCurrents, drawn_windows, fire_maxima, maxima_back, maxima_joined
 from varflow.theory.responses.back_propagation import Sampling
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals.gradients import Gradients
-from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents
+from varflow.theory.signals.places import Grid
 from varflow.theory.signals.windows import Window
 
 torch = pytest.importorskip("torch")
@@ -86,7 +85,7 @@ def test_the_choice_depends_on_the_one_at_other_steps(monkeypatch):
         np.put_along_axis(I, other, largest, 2)
         return replace(at_points, currents=I)
 
-    monkeypatch.setattr("varflow.theory.maps.maxima_backward.drawn_windows", independent)
+    monkeypatch.setattr("varflow.theory.maps.maxima.drawn_windows", independent)
     assert agree(predicted(), measured()) == [True, False, True]
 
 

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from varflow.theory.maps.patches import at_places, classes_of_pairs, covariance_of_pairs, covariance_of_windows
+from varflow.theory.maps.positions import at_places, classes_of_pairs, covariance_of_pairs, covariance_of_windows
 from varflow.theory.maps.variance_classes import VarianceClasses
-from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents
-from varflow.theory.signals.pair_moments import ALL_PAIRS, known_pairs
+from varflow.theory.signals.places import ALL_PAIRS, Grid, known_pairs
 
 INPUTS, HEIGHT, WIDTH, STEPS = 2, 3, 4, 2
 POSITIONS = HEIGHT * WIDTH

@@ -9,14 +9,13 @@ import torch
 from autograd_networks import gradients_of_each
 
 import varflow as vf
-from varflow.theory.maps import maxima_backward as maxima
+from varflow.theory.maps import maxima as maxima
 from varflow.theory.operations import pool as steps
 from varflow.theory.operations.pool import largest
 from varflow.theory.operations.visit import Effort
 from varflow.theory.responses.neurons import Responses
-from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Spikes
-from varflow.theory.signals.pair_moments import ALL_PAIRS
+from varflow.theory.signals.places import ALL_PAIRS, Grid
 from varflow.theory.signals.windows import Window
 from varflow.theory.walks.gradients import ForwardPass
 from varflow.theory.walks.signals import Blocks

@@ -77,15 +77,17 @@ def test_gradients_by_weights_below_a_layer_norm_and_a_batch_norm(largest, monke
 
     assert fits()
     about_mean = weights._about_batch_mean
-    monkeypatch.setattr(weights, "_about_batch_mean", lambda at, factors, walk: about_mean(at, factors**0, walk))
+    monkeypatch.setattr(
+        weights, "_about_batch_mean", lambda at, G, walk: about_mean(at, replace(G, balanced=G.balanced**0), walk)
+    )
     assert not fits()
     monkeypatch.setattr(weights, "_about_batch_mean", lambda at, *_: at.centred())
     assert not fits()
 
 
-def _like_an_average_input(second, grid, between, batch_size):
+def _like_an_average_input(second, grid, between, batch_size, over):
     """Wrong: all inputs have the same product with the mean over the batch."""
-    return second.mean(axis=-1) / batch_size + (1 - 1 / batch_size) * between.mean(axis=-1)[:, None]
+    return (second.mean(axis=-1) / batch_size + (1 - 1 / batch_size) * between.mean(axis=-1)[:, None])[..., None]
 
 
 def _means_averaged_first(layer, currents, *batch):

@@ -20,6 +20,8 @@ class Setting:
     depth: int
     rate: float
     survival_target: float
+    steps: int = 1
+    alive: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, flag, integer, positive_number, probability, real_number
+from varflow._checks import DomainError, choice, flag, integer, positive_number, probability, real_number
 from varflow.init.fills import check_floating, fan_of, normal_, uniform_
 from varflow.init.gains import gain as preserving_gain
-from varflow.init.inverse import raised_gain
+from varflow.init.gains import steps_of
+from varflow.init.kept_alive import raised_gain
 from varflow.init.published.method import Method, Setting, Weights
+from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.distributions import distribution
+from varflow.model.neurons import Neuron
 from varflow.model.resets import Reset
+from varflow.results.export import CRITERIA
 
 BOOTSTRAPS = 1000
 
@@ -218,6 +222,9 @@ def corrected_normal_(
     depth: int,
     width: int | None = None,
     survival_target: float = 0.99,
+    neuron: Any = None,
+    steps: int | None = None,
+    alive: str | None = None,
     fan: Any = None,
     generator: Any = None,
 ) -> Tensor:
@@ -238,10 +245,16 @@ def corrected_normal_(
         As in :func:`varflow.corrected_gain`.
     width : int, optional
         Width of the network; by default the fan-in.
+    neuron : Neuron, torch module or str, optional
+        In place of the threshold. With memory the gain is :func:`varflow.corrected_gain` under currents of standard deviation
+        ``1/λ`` into layer 1, interpolated in the table of :func:`varflow.lookup` for snnTorch's common neurons, else of
+        networks drawn, in seconds, once for all layers alike.
+    steps, alive
+        For a neuron with memory, as in :func:`varflow.corrected_gain`.
 
     Notes
     -----
-    **Assumes** equal dense layers and memoryless neurons, and normal weights in every layer. **Source**: derived here.
+    **Assumes** equal dense layers and normal weights in every layer. **Source**: derived here.
 
     Examples
     --------
@@ -255,8 +268,15 @@ def corrected_normal_(
     >>> weight = vf.init.corrected_normal_(torch.empty(400, 500), 0.5, depth=100)
     >>> print(f"{float(weight.std()) * 500**0.5:.1f} {vf.gain(threshold=0.5):.3f}")
     1.8 1.800
+
+    Every late step of snnTorch's neuron stays alive:
+
+    >>> leaky, every = vf.neurons.snntorch_leaky(0.9), "every late step"
+    >>> weight = vf.init.corrected_normal_(torch.empty(400, 128), neuron=leaky, steps=8, depth=20, alive=every)
+    >>> print(f"{float(weight.std()) * 128**0.5:.1f}")
+    2.2
     """
-    g = _raised_gain(tensor, threshold, depth, width, survival_target, fan, "normal")
+    g = _raised_gain(tensor, threshold, depth, width, survival_target, fan, neuron, steps=steps, alive=alive)
     return normal_(tensor, g, fan=fan, generator=generator)
 
 
@@ -283,25 +303,27 @@ def corrected_uniform_(
     >>> tuple(vf.init.corrected_uniform_(torch.empty(20, 50), 0.7, depth=10).shape)
     (20, 50)
     """
-    g = _raised_gain(tensor, threshold, depth, width, survival_target, fan, "uniform")
+    g = _raised_gain(tensor, threshold, depth, width, survival_target, fan, weights="uniform")
     return uniform_(tensor, g, fan=fan, generator=generator)
 
 
-def _raised_gain(tensor: Tensor, threshold: float, depth: int, width: Any, target: float, fan: Any, weights: str) -> float:
+def _raised_gain(
+    tensor: Tensor, threshold: float, depth: int, width: Any, target: float, fan: Any, neuron: Any = None, **more: Any
+) -> float:
+    neuron = Neuron(real_number("threshold", threshold)) if neuron is None else as_neuron(neuron)
     check_floating(tensor)
     if not tensor.numel():  # the fill warns
         return 1.0
     n = int(fan_of(tensor, fan)) if width is None else integer("width", width, minimum=1)
-    theta, target = real_number("threshold", threshold), probability("survival_target", target, open_ends=True)
-    return raised_gain(theta, width=n, depth=integer("depth", depth, minimum=1), survival_target=target, weights=weights)
+    more |= {"width": n, "depth": integer("depth", depth, minimum=1), "steps": steps_of(neuron, more.get("steps"))}
+    if more.get("alive") is not None:
+        choice("alive", more["alive"], CRITERIA)
+    return raised_gain(neuron, survival_target=probability("survival_target", target, open_ends=True), **more)
 
 
 def _corrected(s: Setting) -> Weights:
-    if not s.neuron.memoryless:
-        raise DomainError("neuron", s.neuron, "has no corrected gain, which is known for memoryless neurons only")
-    theta = s.neuron.threshold
-    gain = raised_gain(theta, width=s.width, depth=s.depth, survival_target=s.survival_target)
-    return Weights(gain / s.neuron.input_scale)
+    shape = {"width": s.width, "depth": s.depth, "survival_target": s.survival_target}
+    return Weights(raised_gain(s.neuron, s.steps, s.alive, **shape))
 
 
 CORRECTED = Method(

@@ -16,8 +16,7 @@ import numpy as np
 
 from varflow._checks import DomainError, several
 from varflow.model.build import of_layers
-from varflow.model.graph import Graph, covered
-from varflow.model.independence import independent
+from varflow.model.graph import Graph, covered, independent
 from varflow.model.layers import Layer, Residual, Spike
 from varflow.model.over_neurons import size_of
 from varflow.model.signals import Signal
@@ -27,8 +26,8 @@ from varflow.theory.operations.visit import IN_INDEX, INFINITE, Batching, Effort
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.roots import highest, rising_root, scan
-from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents, Spikes
+from varflow.theory.signals.places import Grid
 from varflow.theory.walks.signals import signals_walk
 
 WIDTH = 1000  # of layers without their own: it matters for weights with a fixed in-degree or a mean only

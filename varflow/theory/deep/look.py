@@ -23,8 +23,8 @@ from varflow.theory.operations.spike import LONGEST
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.responses.step import held_steps
-from varflow.theory.signals.index import Grid, standard_error
 from varflow.theory.signals.moments import Currents
+from varflow.theory.signals.places import Grid, standard_error
 
 ALIVE = 1e-3  # firing rate below which a step is silent: live rates are near 0.1, and below the critical gain rates collapse
 EXTINCT = 1e-12  # rates below this in all steps cannot recover: no further layers are computed

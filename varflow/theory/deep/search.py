@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from varflow._progress import Report, unreported
 from varflow.theory.deep.look import EXACT, NOISE, Look, Seen
-from varflow.theory.signals.index import standard_error
+from varflow.theory.signals.places import standard_error
 
 START = math.log(2.5)  # ln g of the first look: the critical gain of memoryless neurons is 2.4565
 LIMITS = (-math.log(1e3), math.log(1e3))  # of ln g: a rate that needs more is within a thousandth of the largest

@@ -16,12 +16,11 @@ from varflow._checks import DomainError, frozen, instance, integer, positive, pr
 from varflow._display import Table
 from varflow._memory import room
 from varflow.model.network import Network, plain_chain
-from varflow.model.neurons import equal_neurons
+from varflow.model.neurons import Neuron, equal_neurons
 from varflow.theory.finite_width.binomial import TAIL, WHOLE_TAIL, DenseTransition, Transition, merged
-from varflow.theory.finite_width.counts import STEP, CountGrid, CountLaw, count_grid
+from varflow.theory.finite_width.counts import STEP, CountGrid, CountLaw, count_grid, counts_of
 from varflow.theory.finite_width.firing import firing
 from varflow.theory.finite_width.quasi_stationary import QuasiStationary, alive_after, quasi_stationary, settled, whole_kernel
-from varflow.theory.finite_width.spike_counts import counts_of
 from varflow.theory.finite_width.stationary import Lifetime, Stationary, layers_until_silence, stationary
 from varflow.theory.layer import CountedLayer, layers, one_step, tails
 from varflow.theory.signals.counted import Count
@@ -360,6 +359,16 @@ class SpikeChain:
     def _one_deeper(self) -> Network:
         only = plain_chain(self.network)
         return replace(only, width=only.widths.tolist() * 2, depth=2, gain=only.gains.tolist() * 2)
+
+
+def chain_of(theta: Any, gain: float, width: int, depth: int, weights: Any = "normal", rare: float = 0.0) -> SpikeChain:
+    """The chain of equal layers of memoryless neurons."""
+    return SpikeChain(Network(width=width, depth=depth, gain=gain, neuron=Neuron(theta), weights=weights), rare=rare)
+
+
+def survival_at(theta: Any, gain: float, width: int, depth: int, weights: Any = "normal", rare: float = 0.0) -> float:
+    """``P(K_depth > 0)`` in a network of equal layers; below 1e-3 it can come out too small, unless that is ``rare``."""
+    return chain_of(theta, gain, width, 1, weights, rare).survival(depth)
 
 
 def equal_layers(network: Network) -> CountedLayer:

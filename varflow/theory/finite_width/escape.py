@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from scipy.special import expit, logit, ndtri
@@ -72,6 +72,7 @@ class EscapeAsymptotics(Listed):
     residual: float
     actions: np.ndarray
     weights: np.ndarray
+    listed: ClassVar = {"rate_per_neuron": ".10g", "prefactor": ".6g", "ripple": ".2g", "residual": ".1g"}
 
     def escape_rate(self, width: int) -> float:
         """Probability per layer that a live network of this width falls silent: ``A e^{-nI}``, with the ripple."""
@@ -79,13 +80,7 @@ class EscapeAsymptotics(Listed):
         return float(np.sum(self.weights * np.exp(-n * self.actions)))
 
     def _parts(self) -> list[tuple[str, str]]:
-        return [
-            ("rate_per_neuron", f"{self.rate_per_neuron:.10g}"),
-            ("prefactor", f"{self.prefactor:.6g}"),
-            ("path", f"{len(self.path)} layers"),
-            ("ripple", f"{self.ripple:.2g}"),
-            ("residual", f"{self.residual:.1g}"),
-        ]
+        return [*Listed._parts(self), ("path", f"{len(self.path)} layers")]
 
 
 def escape_asymptotics(*, threshold: float, gain: float) -> EscapeAsymptotics:
@@ -157,15 +152,8 @@ def escape_asymptotics(*, threshold: float, gain: float) -> EscapeAsymptotics:
     ripple, trough = 4 * abs(harmonic), float(-np.angle(-harmonic) / (2 * np.pi))
     action, path, residual = well.best_path(1 + trough, polish=ripple > 1e-6 * mean)
     actions += action - (mean - ripple / 2)  # the manifolds' mismatch, second order in the ripple
-    return EscapeAsymptotics(
-        rate_per_neuron=action,
-        prefactor=float(weights.sum()),
-        path=frozen(path),
-        ripple=ripple,
-        residual=residual,
-        actions=frozen(actions),
-        weights=frozen(weights),
-    )
+    arrays = {"path": frozen(path), "actions": frozen(actions), "weights": frozen(weights)}
+    return EscapeAsymptotics(action, float(weights.sum()), ripple=ripple, residual=residual, **arrays)
 
 
 class State(NamedTuple):

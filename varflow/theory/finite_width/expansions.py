@@ -25,6 +25,7 @@ from varflow._display import Listed, Table
 from varflow.model.distributions import distribution
 from varflow.model.network import Network
 from varflow.results import FixedPoint
+from varflow.results.export import Exported
 from varflow.theory.finite_width.chain import equal_layers
 from varflow.theory.finite_width.in_time.expansion import LARGEST_PARAMETER, temporal_expansion
 from varflow.theory.layer import CountedLayer, sample_variance_std
@@ -35,7 +36,7 @@ HIGHEST_ORDER = 8  # the series is asymptotic: more terms do not help
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Expansion(Listed):
+class Expansion(Exported, Listed):
     """Moments of the quasi-stationary state of a wide network, to a given order in ``1/n``.
 
     Attributes

@@ -5,7 +5,7 @@ layers of few networks the potentials themselves are drawn. Otherwise the sample
 mean and variance given the count: nearly exact in wide layers, and sufficient for means over many networks.
 
 Potentials are drawn given the spikes below, one random number each, from the distribution of the sum of weights: lattice sums
-exactly, sums of other non-normal weights from ``cells``. The simulator's draws are not used.
+exactly, sums of other non-normal weights binned in cells. The simulator's draws are not used.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from varflow.model.network import Network
 from varflow.model.over_neurons import OverNeurons
 from varflow.model.weight_distribution import WeightDistribution
 from varflow.results import Ensemble
-from varflow.theory.finite_width import cells, lattice
+from varflow.theory.finite_width import lattice
+from varflow.theory.finite_width.counts import counts_of
 from varflow.theory.finite_width.firing import directions
-from varflow.theory.finite_width.partial_moments import partial_moments, unit
-from varflow.theory.finite_width.spike_counts import counts_of
+from varflow.theory.finite_width.partial_moments import CELL, cell_sums, partial_moments, unit
 from varflow.theory.layer import LAST_Z, CountedLayer, standardised_threshold
 from varflow.theory.signals.counted import Count, Gaussian
 
@@ -262,12 +262,12 @@ def _core_sums(rng: np.random.Generator, layer: CountedLayer, number: np.ndarray
         values, cumulative = tables[count]
         out[places] = values[np.searchsorted(cumulative, rng.random(len(places)), side="right")]
     if core.lattice is None:  # uniform within the cell
-        out += core.std * cells.CELL * (rng.random(len(out)) - 0.5) * (number.ravel() > 0)
+        out += core.std * CELL * (rng.random(len(out)) - 0.5) * (number.ravel() > 0)
     return out.reshape(number.shape)
 
 
 @lru_cache(maxsize=4)
 def _tables(core: WeightDistribution, largest: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Values of every sum, and its cumulative probabilities except the last."""
-    sums = cells.sums if core.lattice is None else lattice.sums
+    sums = cell_sums if core.lattice is None else lattice.sums
     return [(values, np.cumsum(mass / mass.sum())[:-1]) for values, mass in sums(core, largest)]

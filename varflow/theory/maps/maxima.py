@@ -1,8 +1,19 @@
-"""Maxima of Gaussian currents over the windows of a map, and neurons that receive them, at sampled points.
+r"""Maxima of Gaussian currents over the windows of a map, and neurons that receive them, at sampled points.
 
 Within a window all pairs of positions and steps are followed, different windows each on its own; windows of like currents
 respond alike. A maximum is not Gaussian, so that membranes are stepped at points. Each class of windows has points of its own:
 averages over a map then have less noise than each of them.
+
+Max pools backwards: the gradient of each window goes to its maximum, at each step alone; to the first one among equals.
+
+Of spikes, which one is the maximum depends on the membranes below, so that the choice enters the average over the sampled
+points of the neurons. With ``m_i(w)`` 1 where number ``i`` is the maximum of window ``w``,
+
+.. math:: G^\delta(i, j) = \sum_{w, w', t, t'} G(w t, w' t')\, \mathrm{E}[J_{t i}\, m_t(w)\, m_{t'}(w')\, J_{t' j}]
+
+and gradients from above are independent of the choice, since weights are. On large maps each window is followed on its own,
+and two of them where gradients from above are correlated. Neurons that receive maxima of currents send gradients back to the
+current that was the largest.
 """
 
 from __future__ import annotations
@@ -15,19 +26,28 @@ import numpy as np
 
 from varflow._shared import one_thread
 from varflow.model.layers import Spike
-from varflow.theory.maps.patches import at_places, classes_of_pairs, covariance_of_windows, with_means
-from varflow.theory.maps.positions import IN_WINDOWS, PAIRS
+from varflow.theory.maps.positions import (
+    IN_WINDOWS,
+    PAIRS,
+    at_places,
+    classes_of_pairs,
+    covariance_of_windows,
+    currents_in_windows,
+    with_means,
+)
 from varflow.theory.maps.variance_classes import VarianceClasses
+from varflow.theory.responses.back_propagation import Sampling
 from varflow.theory.responses.filters import synapse
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses, points_within
 from varflow.theory.responses.quasi_monte_carlo import causal_factor
-from varflow.theory.responses.step import Population
+from varflow.theory.responses.step import NUMBERS, Population, carried_back, carried_back_alone, jacobians, with_input
 from varflow.theory.responses.stepping import stepped
-from varflow.theory.signals.index import Grid
+from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.moments import Currents, Spikes
-from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments, known_pairs
-from varflow.theory.signals.windows import Window
+from varflow.theory.signals.places import ALL_PAIRS, Grid, Offset, PairMoments, known_pairs, replicated
+from varflow.theory.signals.windows import Window, under_tap
+from varflow.theory.threads import in_threads
 
 FEWER = 4  # factor by which pairs of windows have fewer points: the next layer averages over many distances
 
@@ -147,3 +167,184 @@ def _between(
     S -= S.mean(axis=-1, keepdims=True)
     covariance = S[:, :, 0] @ S[:, :, 1].swapaxes(-1, -2) / (points - 1)
     return with_means(covariance[:, classes.which], rate, offset, windows.grid)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Routed:
+    """Gradients by the maxima over windows of spikes, before the choice.
+
+    Attributes
+    ----------
+    above : Gradients
+    window : Window
+    taps : ndarray of int, shape (replicas, groups, i, points)
+        The tap of each window that is its maximum, at every sampled point of the neurons below.
+    """
+
+    above: Gradients
+    window: Window
+    taps: np.ndarray
+
+    def times(self, factor: float) -> Routed:
+        return replace(self, above=self.above.times(factor))
+
+    def back(self, layer: Spike, received: Currents, sampling: Sampling) -> Gradients:
+        """Gradients by the currents of a layer, from those received, past the input scale."""
+        neuron, grid = layer.neuron, received.grid
+        z, currents = sampling.responses.currents_at_points(neuron, received, sampling.number)
+        replicas, groups, size, points = currents.shape
+        pairs = [under_tap(self.window, tap, grid) for tap in self.window.taps]
+        below, above = (np.concatenate(side) for side in zip(*pairs, strict=True))
+        tap = np.repeat(np.arange(len(pairs)), [len(inside) for inside, _ in pairs])[:, None]
+        G = replicated(self.above.positions_together().moments, replicas)[..., above[:, None], above]
+        G = np.broadcast_to(G, (replicas, groups, *G.shape[2:]))
+
+        def one(index: int) -> np.ndarray:
+            at, group = divmod(index, groups)
+            each, returned = currents[at, group].reshape(-1, grid.steps, points).astype(np.float32), np.zeros(G.shape[2:])
+            for part, J, _ in sampling.jacobians(neuron, z[at, size:], each):
+                kept = self.taps[at, group][above, part] == tap
+                arriving = _later(J, neuron.delay)[below[:: grid.steps] // grid.steps]
+                returned += carried_back(arriving * kept.reshape(-1, grid.steps, 1, J.shape[-1]), G[at, group])
+            moments = np.zeros((size, size))
+            np.add.at(moments, (below[:, None], below), returned / points)
+            return moments
+
+        moments = np.reshape(in_threads(one, replicas * groups), (replicas, groups, size, size))
+        return Gradients(moments, grid, received.channels)
+
+
+def maximum_back(window: Window, gradients: Gradients, spikes: Spikes, draw: Callable[..., np.ndarray]) -> Gradients:
+    """Gradients by the spikes below a max pool, from those drawn: all positions together or, on a large map, each
+    window on its own, and each two whose gradients are correlated.
+    """
+    grid = spikes.grid
+    nothing = np.zeros((1, *spikes.moments.shape[1:]))
+    if not grid.per_position:
+        x = draw()
+        x = x - (x.min() - 1)  # above the zeros of the padding
+        taps = np.argmax([window.at(tap, x, grid, -2) for tap in window.taps], axis=0).astype(np.uint16)
+        return Gradients(nothing, grid, spikes.channels, routed=(Routed(gradients, window, taps),))
+    places, smaller, chosen = window.places(grid), window.smaller(grid), []
+    correlated = {offset: G for offset, G in gradients.pairs.items() if G.any()}
+    for offset, G in {(0, 0): gradients.moments, **correlated}.items():
+        windows = known_pairs(offset, smaller.shape)[: 1 + any(offset)].T  # (groups, windows followed together)
+        x = draw(places[windows].reshape(len(windows), -1))
+        x = x.reshape(*x.shape[:2], windows.shape[1], places.shape[1], grid.steps, -1)
+        G = G.reshape(len(G), -1, smaller.positions, *G.shape[2:])[:, :, windows[:, 0]]
+        chosen.append(RoutedPerWindow(G.reshape(len(G), -1, *G.shape[3:]), places[windows], x.argmax(axis=3).astype(np.uint16)))
+    return Gradients(nothing, grid, spikes.channels, routed=tuple(chosen))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RoutedPerWindow:
+    """Gradients by the maxima over windows of a large map, in groups of one window or two, before the choice.
+
+    Attributes
+    ----------
+    above : ndarray, shape (replicas, groups, steps, steps)
+        Gradients by the maximum of the window, or between those of both.
+    places : ndarray of int, shape (groups, windows, taps)
+        Positions on the map below.
+    taps : ndarray of int, shape (replicas, inputs × groups, windows, steps, points)
+        Which is the maximum, at every sampled point of the neurons below.
+    """
+
+    above: np.ndarray
+    places: np.ndarray
+    taps: np.ndarray
+
+    def times(self, factor: float) -> RoutedPerWindow:
+        return replace(self, above=self.above * factor)
+
+    def back(self, layer: Spike, received: Currents, sampling: Sampling) -> Gradients:
+        """Gradients by the currents of a layer, from those received, past the input scale."""
+        neuron, steps = layer.neuron, received.grid.steps
+        places = self.places.reshape(len(self.places), -1)
+        parameters, currents = currents_in_windows(neuron, received, sampling.number, sampling.responses, places)
+        replicas, groups, _, points = currents.shape
+        shape = (-1, *self.places.shape[1:], steps, steps)
+        together = max(NUMBERS // (currents[0, 0].size * steps), 1)  # groups whose Jacobians stay in the cache
+        G = np.broadcast_to(replicated(self.above, replicas), (replicas, groups, steps, steps))
+        tap_pairs = self._tap_pairs()
+
+        def one(at: int) -> np.ndarray:
+            found = np.zeros((len(tap_pairs), groups, steps, steps))
+            for some in (slice(first, first + together) for first in range(0, groups, together)):
+                each = currents[at, some].reshape(-1, steps, points)
+                for part, J, _ in sampling.jacobians(neuron, parameters[at], each):
+                    J, taps = _later(J, neuron.delay).reshape(*shape, J.shape[-1]), self.taps[at, some, ..., part]
+                    chosen = taps[:, :, None] == np.arange(J.shape[2])[:, None, None]
+                    kept = np.moveaxis(J * chosen[..., :, None, :], 0, 2)  # (windows, taps, groups, …)
+                    for n, (a, b) in enumerate(tap_pairs):
+                        found[n, some] += carried_back_alone(kept[0, a], G[at, some], kept[-1, b])
+            return found / points
+
+        return self._joined(tap_pairs, np.stack(in_threads(one, replicas)), received)
+
+    def _tap_pairs(self) -> list[tuple[int, int]]:
+        """Pairs of taps, those of one window in one order."""
+        _, windows, taps = self.places.shape
+        return [(a, b) for a in range(taps) for b in range(0 if windows == 2 else a, taps)]
+
+    def _joined(self, tap_pairs: list[tuple[int, int]], split: np.ndarray, received: Currents) -> Gradients:
+        """The sum over windows, of moments (replicas, pairs of taps, inputs × groups, steps, steps)."""
+        grid, steps, pairs = received.grid, received.grid.steps, {}
+        split = split.reshape(*split.shape[:2], -1, len(self.places), steps, steps)
+        nothing = np.zeros((len(split), split.shape[2], grid.positions, steps, steps))
+        for (a, b), values in zip(tap_pairs, np.moveaxis(split, 1, 0), strict=True):
+            place, other = self.places[:, 0, a], self.places[:, -1, b]
+            rows, columns = np.array(np.divmod(other, grid.width)) - np.array(np.divmod(place, grid.width))
+            for y, x in set(zip(rows.tolist(), columns.tolist(), strict=True)):
+                at, turned = np.flatnonzero((rows == y) & (columns == x)), (y, x) < (0, 0)
+                offset = (-y, -x) if turned else (y, x)
+                whole = pairs.setdefault(offset, nothing.copy())
+                M = values[:, :, at].swapaxes(-1, -2) if turned else values[:, :, at]
+                twice = offset == (0, 0) and (self.places.shape[1] == 2 or a != b)
+                of_position = whole.swapaxes(0, 2)  # a view
+                np.add.at(
+                    of_position, (other if turned else place)[at], (M + M.swapaxes(-1, -2) if twice else M).swapaxes(0, 2)
+                )
+        moments = pairs.pop((0, 0), nothing).reshape(len(split), -1, steps, steps)
+        between = {d: M.reshape(len(split), -1, steps, steps) for d, M in pairs.items()}
+        return Gradients(moments, grid, received.channels, pairs=between)
+
+
+def maxima_back(layer: Spike, gradients: Gradients, windows: WindowedCurrents, sampling: Sampling) -> Gradients:
+    """Gradients by maxima of currents, and, in ``split``, by the currents of each window, of shape (replicas, groups, taps,
+    steps, steps).
+    """
+    at_points = drawn_windows(layer, windows, sampling.number, sampling.responses)
+    largest, which = at_points.largest, at_points.currents.argmax(axis=2)
+    replicas, number, steps, points = largest.shape
+    taps = windows.currents.grid.positions
+    G = replicated(at_points.classes.of_classes(gradients.earlier(layer.neuron.delay).moments), replicas)
+
+    def one(at: int) -> np.ndarray:
+        returned = np.zeros((1 + taps, number, steps, steps))
+        population = with_input(layer.neuron, at_points.neurons[at])
+        for part, J, _ in jacobians(population, largest[at], sampling.surrogate, detached=sampling.detached):
+            returned[0] += carried_back_alone(J, G[at % len(G)])
+            for tap in range(taps):
+                chosen = (which[at, ..., part] == tap)[:, None]
+                returned[1 + tap] += carried_back_alone(J * chosen, G[at % len(G)])
+        return returned / points
+
+    of_windows = np.stack(in_threads(one, replicas))[:, :, at_points.classes.which]
+    return Gradients(of_windows[:, 0], windows.grid, windows.channels, split=of_windows[:, 1:].swapaxes(1, 2))
+
+
+def maxima_joined(window: Window, split: np.ndarray, grid: Grid, channels: int) -> Gradients:
+    """Gradients by the currents below a max pool, from those by the currents of each window, which are uncorrelated."""
+    places, steps = window.places(grid), grid.steps
+    split = split.reshape(len(split), -1, *places.shape, steps, steps)
+    moments = np.zeros((grid.positions, *split.shape[:2], steps, steps))
+    np.add.at(moments, places, np.moveaxis(split, (2, 3), (0, 1)))
+    return Gradients(np.moveaxis(moments, 0, 2).reshape(len(split), -1, steps, steps), grid, channels)
+
+
+def _later(J: np.ndarray, delay: int) -> np.ndarray:
+    """Jacobians of the spikes that arrive ``delay`` steps later."""
+    if not delay:
+        return J
+    return np.concatenate([np.zeros_like(J[:, :delay]), J[:, :-delay]], axis=1)

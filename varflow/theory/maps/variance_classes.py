@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents
+from varflow.theory.signals.places import Grid
 
 TOGETHER = 400  # positions × steps of a map up to which positions are followed together
 GROUPS, FEWEST = 2**14, 64  # inputs × positions × steps that are computed one by one; at least 64 positions

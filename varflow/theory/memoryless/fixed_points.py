@@ -24,8 +24,7 @@ from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
 from varflow.model.over_neurons import OverNeurons, over_neurons
 from varflow.results import Cycle, FixedPoint, FixedPoints
-from varflow.theory.memoryless.thresholds import as_one_threshold
-from varflow.theory.memoryless.variance_map import RateMap, depth_scale, variance_map
+from varflow.theory.memoryless.variance_map import RateMap, as_one_threshold, depth_scale, variance_map
 from varflow.theory.roots import RESOLUTION, crossing, double_until, highest, scan
 
 LARGEST_Z = 1e150  # above, z² overflows

@@ -18,7 +18,7 @@ from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
 from varflow.model.over_neurons import over_neurons
 from varflow.theory.memoryless.fixed_points import fixed_points, saddle_node
-from varflow.theory.memoryless.thresholds import as_one_threshold
+from varflow.theory.memoryless.variance_map import as_one_threshold
 from varflow.theory.roots import RESOLUTION, bisect
 
 CHUNK = 24576  # elements whose intermediates stay in cache

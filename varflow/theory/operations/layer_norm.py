@@ -20,8 +20,8 @@ from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.signals.counted import uncounted
 from varflow.theory.signals.elementwise import rescaled
 from varflow.theory.signals.gradients import Gradients
-from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents
+from varflow.theory.signals.places import Grid
 
 
 def forward(layer: LayerNorm | RMSNorm, received: tuple[Currents], visit: Visit) -> Currents:

@@ -5,7 +5,7 @@ r"""Averages and maxima over windows of a map.
 
 Maxima of spikes are taken at sampled points. Maxima of currents are not Gaussian: the neurons that receive them are stepped at
 points (``maps.maxima``). Backwards an average is transposed, ``G = Aᵀ G' A``; a maximum sends the gradient of each window to
-the entry that was the largest (``maps.maxima_backward``). Positions of large maps are followed each on its own, all of the
+the entry that was the largest (``maps.maxima``). Positions of large maps are followed each on its own, all of the
 first window together with those of the second, and no others.
 """
 
@@ -18,18 +18,26 @@ import numpy as np
 
 from varflow.model.graph import Uncovered, enter
 from varflow.model.layers import Pool
-from varflow.theory.maps.maxima import WindowedCurrents
-from varflow.theory.maps.maxima_backward import maxima_joined, maximum_back
-from varflow.theory.maps.patches import with_means
+from varflow.theory.maps.maxima import WindowedCurrents, maxima_joined, maximum_back
+from varflow.theory.maps.positions import with_means
 from varflow.theory.maps.variance_classes import TOGETHER
 from varflow.theory.operations.merge import settled
 from varflow.theory.operations.visit import Effort, Visit, WayBack
 from varflow.theory.signals.counted import ON_MAPS, uncounted
 from varflow.theory.signals.gradients import BALANCED, Gradients
-from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents, Signal, Spikes
-from varflow.theory.signals.overlap import averages, told_apart
-from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments, known_pairs, on_both, opposite, shifted
+from varflow.theory.signals.places import (
+    ALL_PAIRS,
+    Grid,
+    Offset,
+    PairMoments,
+    averages,
+    known_pairs,
+    on_both,
+    opposite,
+    shifted,
+    told_apart,
+)
 from varflow.theory.signals.windows import Window, offsets_of_taps, summed_under_taps
 
 
@@ -217,7 +225,8 @@ def averaged_back(window: Window, gradients: Gradients, grid: Grid) -> Gradients
         return averaged_back_apart(window, gradients, grid)
     spread = window.mean(np.eye(grid.size), grid, -1)
     balanced = BALANCED if gradients.balanced is BALANCED else None  # the sum stays, but for the padding
-    return Gradients(spread @ gradients.moments @ spread.T, grid, gradients.channels, balanced)
+    moments = spread @ gradients.moments @ spread.T
+    return Gradients(moments, grid, gradients.channels, balanced, gradients.balanced_at)
 
 
 enter(Pool, forward=forward, backward=backward, count=uncounted(ON_MAPS))

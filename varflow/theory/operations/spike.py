@@ -21,8 +21,7 @@ from varflow.model.layers import Spike
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.theory.layer import layer_of
-from varflow.theory.maps.maxima import WindowedCurrents, fire_maxima
-from varflow.theory.maps.maxima_backward import maxima_back
+from varflow.theory.maps.maxima import WindowedCurrents, fire_maxima, maxima_back
 from varflow.theory.maps.positions import (
     MATRICES,
     drawn_in_windows,
@@ -38,9 +37,8 @@ from varflow.theory.responses.neurons import Responses
 from varflow.theory.responses.stepping import driven_by
 from varflow.theory.signals.counted import Count, Counted, CountedCurrents, Counts, Gaussian, no_chain
 from varflow.theory.signals.gradients import Gradients
-from varflow.theory.signals.index import Grid, aligned
 from varflow.theory.signals.moments import Currents, GivenCurrents, Spikes, outer
-from varflow.theory.signals.overlap import Overlap, averages, told_apart, with_correlation
+from varflow.theory.signals.places import Grid, Overlap, aligned, averages, told_apart, with_correlation
 
 LONGEST = 2048  # inputs × positions × steps: the work grows with their square or cube
 

@@ -15,7 +15,7 @@ from varflow.theory.responses.back_propagation import Slopes
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals.gradients import Gradients
-from varflow.theory.signals.index import Grid
+from varflow.theory.signals.places import Grid
 
 
 @dataclass(frozen=True, slots=True)

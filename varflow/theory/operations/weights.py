@@ -28,16 +28,25 @@ from varflow._checks import DomainError
 from varflow.model.graph import Node, enter
 from varflow.model.layers import Conv, Linear
 from varflow.model.weighted_layers import Weighted
-from varflow.theory.operations.batch_norm import centred_by_overlap, centred_over_batch
+from varflow.theory.operations.batch_norm import centred_by_overlap, centred_over_batch, pooled
 from varflow.theory.operations.merge import summed
 from varflow.theory.operations.visit import BY_OVERLAP, INFINITE, Visit, Walk, WayBack
 from varflow.theory.signals.counted import ON_MAPS, CountedCurrents, Counts, no_chain, uncounted
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.increments import Differences
-from varflow.theory.signals.index import Grid, aligned
 from varflow.theory.signals.moments import Currents, Spikes, as_inputs, held, means_at, outer, over_positions
-from varflow.theory.signals.overlap import Activations, Overlap, average_mean, told_apart, with_correlation
-from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments
+from varflow.theory.signals.places import (
+    ALL_PAIRS,
+    Activations,
+    Grid,
+    Offset,
+    Overlap,
+    PairMoments,
+    aligned,
+    average_mean,
+    told_apart,
+    with_correlation,
+)
 from varflow.theory.signals.windows import Window, summed_under_taps
 
 RECEIVED = 512  # entries of a batch, from which the fluctuation of its variance is known within some percent
@@ -163,12 +172,16 @@ def _overlap(at: Arriving) -> Overlap | None:
     between = covariance_of_sums(layer, e, e, average_of_overlap(window, before.between, at.spikes.grid), at.fan_in)
     if before.activations is None:
         return Overlap(between)
-    (raw, central), (product, of_means) = squared_gains(layer, at.fan_in), _with_batch_mean(window, before.activations)
-    cov = raw * product + layer.bias_std**2 + (central * (product - of_means) if central else 0.0)
-    if window is not None and not at.grid.per_position:
-        cov = cov.reshape(1, len(before.activations.x), -1)
     inverse_dof = partial(_inverse_dof, window, before.activations, getattr(layer, "groups", 1), layer.rows != "free")
-    return Overlap(between, with_batch_mean=cov, inverse_dof=inverse_dof)
+    return Overlap(between, with_batch_mean=partial(_cov_with_batch_mean, at, before.activations), inverse_dof=inverse_dof)
+
+
+def _cov_with_batch_mean(at: Arriving, activations: Activations, over: str) -> np.ndarray:
+    """Covariances of the currents at each entry with their means over the batch."""
+    (raw, central), (product, of_means) = squared_gains(at.layer, at.fan_in), _with_batch_mean(at.window, activations, over)
+    cov = raw * product + at.layer.bias_std**2 + (central * (product - of_means) if central else 0.0)
+    told_apart = at.window is not None and not at.grid.per_position
+    return cov.reshape(1, len(activations.x), -1, cov.shape[-1]) if told_apart else cov
 
 
 def average_of_overlap(window: Window | None, between: np.ndarray, grid: Grid) -> np.ndarray:
@@ -187,15 +200,16 @@ def average_of_overlap(window: Window | None, between: np.ndarray, grid: Grid) -
     return np.kron(inside.T @ inside / len(inside), between)  # the fraction of taps that lie on the map at both positions
 
 
-def _with_batch_mean(window: Window | None, activations: Activations) -> tuple[np.ndarray, np.ndarray]:
-    """``x_i·⟨x⟩/n`` of the inputs ``x_i`` of each sum and their mean over the batch, and the product of both's averages."""
+def _with_batch_mean(window: Window | None, activations: Activations, over: str) -> tuple[np.ndarray, np.ndarray]:
+    """``x_i·⟨x⟩/n`` of the inputs ``x_i`` of each sum and their means over the batch, and the product of both's averages."""
     parts = [activations.rows[None]]
     if window is not None:
         grid, x = replace(activations.grid, per_position=True), activations.x.reshape(1, -1, *activations.x.shape[2:])
         parts = [window.at(tap, x, grid, 1) for tap in window.taps]
+    *_, steps, fan_in = parts[0].shape
     e = np.asarray(sum(part.mean(axis=-1) for part in parts) / len(parts))
-    product = sum(part @ part.mean(axis=(0, 1, 2)) for part in parts)
-    return np.asarray(product / (len(parts) * parts[0].shape[-1])), e * e.mean()
+    product = sum(part @ pooled(part.reshape(-1, fan_in).T, steps, over) for part in parts)
+    return np.asarray(product / (len(parts) * fan_in)), e[..., None] * pooled(e.ravel(), steps, over)
 
 
 def _inverse_dof(window: Window | None, activations: Activations, groups: int, centred: bool) -> float:
@@ -253,7 +267,7 @@ def convolved_back(layer: Conv, gradients: Gradients, spikes: Spikes) -> Gradien
 
 def _norms(at: Arriving, gradients: Gradients, walk: Walk) -> np.ndarray:
     """``E⟨∂L_a/∂W, ∂L_b/∂W⟩`` of every two inputs."""
-    grid, M = gradients.grid, at.centred() if gradients.balanced is None else _about_batch_mean(at, gradients.balanced, walk)
+    grid, M = gradients.grid, at.centred() if gradients.balanced is None else _about_batch_mean(at, gradients, walk)
     parts = [(gradients.moments, M), *((2 * G, at.centred(offset)) for offset, G in gradients.pairs.items())]  # in both orders
     products = sum((np.multiply(*aligned(*of_inputs)) for of_inputs in parts), start=np.zeros(()))
     entries = grid.size // grid.inputs
@@ -263,18 +277,19 @@ def _norms(at: Arriving, gradients: Gradients, walk: Walk) -> np.ndarray:
     return gradients.channels * at.fan_in * of_inputs
 
 
-def _about_batch_mean(at: Arriving, factors: np.ndarray, walk: Walk) -> np.ndarray:
+def _about_batch_mean(at: Arriving, gradients: Gradients, walk: Walk) -> np.ndarray:
     """Second moments of what arrives, such that gradients whose sum over the batch is 0 but for these factors see it about its
     mean: ``Σ_i δ_i x_i = Σ_i (δ_i/f_i) (f_i x_i - mean)``. Moments of gradients over infinitely many inputs do not show that.
     """
-    factors, M = np.broadcast_arrays(*aligned(factors, at.centred()))
+    assert gradients.balanced is not None
+    factors, M = np.broadcast_arrays(*aligned(gradients.balanced, at.centred()))
     if at.spikes.overlap is not None and walk.batching is BY_OVERLAP:
         between, e = average_of_overlap(at.window, at.spikes.overlap.between, at.spikes.grid), average_mean(at.mean, at.grid)
         between = between if at.layer.rows == "free" else between - outer(e, e)
         between = with_correlation(between, M, factors * M, at.grid)
-        centred = centred_by_overlap(factors * M, at.grid, between, walk.batch_size)
+        centred = centred_by_overlap(factors * M, at.grid, between, walk.batch_size, gradients.balanced_at)
     else:
-        centred = centred_over_batch(factors * M, at.grid, walk.batching is INFINITE)
+        centred = centred_over_batch(factors * M, at.grid, walk.batching is INFINITE, gradients.balanced_at)
     return np.divide(centred, factors, out=np.zeros_like(centred), where=factors != 0)
 
 

@@ -27,8 +27,8 @@ from varflow.theory.responses.step import Population, carried_back, carried_back
 from varflow.theory.responses.stepping import MEMBERS
 from varflow.theory.responses.surrogate_moments import surrogate_moments
 from varflow.theory.signals.gradients import Gradients
-from varflow.theory.signals.index import replicated
 from varflow.theory.signals.moments import Currents
+from varflow.theory.signals.places import replicated
 from varflow.theory.threads import in_threads
 
 SINGLE = 1e15  # potentials below which single precision is enough

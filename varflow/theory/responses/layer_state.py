@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from varflow.theory.signals.increments import Differences
-from varflow.theory.signals.pair_moments import PairMoments
+from varflow.theory.signals.places import PairMoments
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class LayerState:
     changes : Differences, optional
         Increments of the spikes, free of cancellation, from responses that compute them.
     pairs : PairMoments, optional
-        Second moments of spikes between positions of a map (``signals.pair_moments``).
+        Second moments of spikes between positions of a map (``signals.places``).
     """
 
     variance: np.ndarray

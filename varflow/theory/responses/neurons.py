@@ -24,8 +24,8 @@ from varflow.theory.responses.quasi_monte_carlo import QuasiMonteCarlo, causal_f
 from varflow.theory.responses.recurrence import recurrent_layer
 from varflow.theory.responses.step import Population
 from varflow.theory.responses.stepping import averaging_error, stepped
-from varflow.theory.signals.index import Grid, replicated
 from varflow.theory.signals.moments import Currents
+from varflow.theory.signals.places import Grid, replicated
 
 METHODS = ("auto", "orthants", "quasi_monte_carlo")
 NUMBERS = 2**26  # normal numbers of all points of several sequences: 256 MB

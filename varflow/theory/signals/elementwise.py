@@ -11,8 +11,7 @@ import numpy as np
 from varflow._checks import DomainError
 from varflow.theory.signals.increments import Differences
 from varflow.theory.signals.moments import Currents, Signal, in_replicas, means_at
-from varflow.theory.signals.overlap import Overlap, averages, with_correlation
-from varflow.theory.signals.pair_moments import Offset, PairMoments
+from varflow.theory.signals.places import Offset, Overlap, PairMoments, averages, with_correlation
 
 Arrays = Sequence[np.ndarray]
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from varflow.theory.signals.index import Grid, aligned
+from varflow.model.layers import ALL_STEPS
 from varflow.theory.signals.moments import Signal, at_each_position, means_at, outer
+from varflow.theory.signals.places import Grid, aligned
 
 BALANCED = np.ones((1, 1, 1, 1))  # factors of gradients directly below a BatchNorm
 
@@ -19,8 +20,9 @@ class Gradients:
     r"""``G_ij = E[∂L/∂x_i ∂L/∂x_j]`` of one neuron (channel), of mean 0; leading axes (replicas, groups).
 
     ``balanced``: the factors by which they were multiplied since they passed a BatchNorm, below which their sum over the batch
-    is 0: a constant added to all its currents makes no difference. ``routed``: more of them, by maxima of spikes; the neurons
-    below decide where they go (``maps.maxima_backward``). ``split``: of maxima of currents, by the currents of each
+    is 0: a constant added to all its currents makes no difference (``balanced_at`` "each step", also to those of one step).
+    ``routed``: more of them, by maxima of spikes; the neurons below decide where they go (``maps.maxima``). ``split``: of
+    maxima of currents, by the currents of each
     window, as neurons send them back. ``pairs``: of positions that are followed each on its own, ``G(p, p + d)`` for offsets
     ``d > (0, 0)``, 0 where ``p + d`` lies outside; pools alone give different positions gradients that are correlated.
     """
@@ -29,6 +31,7 @@ class Gradients:
     grid: Grid
     channels: int
     balanced: np.ndarray | None = None
+    balanced_at: str = ALL_STEPS
     routed: tuple[Any, ...] = ()
     split: np.ndarray | None = None
     pairs: Mapping[tuple[int, int], np.ndarray] = field(default_factory=dict)
@@ -53,7 +56,8 @@ class Gradients:
         """The sum with uncorrelated gradients."""
         total = np.add(*aligned(self.moments, other.moments))
         pairs = added_pairs(self.pairs, other.pairs)
-        balanced = self.balanced if self.balanced is other.balanced else None
+        alike = self.balanced is other.balanced and self.balanced_at == other.balanced_at
+        balanced = self.balanced if alike else None
         return self.with_moments(total, pairs=pairs, balanced=balanced, routed=self.routed + other.routed)
 
     def positions_together(self) -> Gradients:

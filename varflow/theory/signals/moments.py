@@ -17,9 +17,19 @@ import numpy as np
 
 from varflow.model.drive_kinds import Given
 from varflow.theory.signals.increments import Differences, differences
-from varflow.theory.signals.index import Grid, replicated
-from varflow.theory.signals.overlap import Overlap, averages
-from varflow.theory.signals.pair_moments import ALL_PAIRS, NEAR, Offset, PairMoments, known_pairs, outside_map, shifted
+from varflow.theory.signals.places import (
+    ALL_PAIRS,
+    NEAR,
+    Grid,
+    Offset,
+    Overlap,
+    PairMoments,
+    averages,
+    known_pairs,
+    outside_map,
+    replicated,
+    shifted,
+)
 from varflow.theory.signals.shared_scale import SharedScale
 
 PLACES = {"changes", "pairs", "overlap", "sampled", "shared"}  # of second moments, besides the index itself

@@ -9,7 +9,7 @@ from functools import reduce
 import numpy as np
 
 from varflow.model.signals import Windows
-from varflow.theory.signals.index import Grid
+from varflow.theory.signals.places import Grid
 
 
 class Window(Windows):

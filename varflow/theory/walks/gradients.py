@@ -33,7 +33,7 @@ from varflow.theory.responses.neurons import Responses
 from varflow.theory.responses.scatter import fluctuations, scattered
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.gradients import readout as readout_of
-from varflow.theory.signals.index import aligned, standard_error
+from varflow.theory.signals.places import aligned, standard_error
 from varflow.theory.walks.signals import Blocks, signals_walk
 
 READOUTS = ("shared", "independent")

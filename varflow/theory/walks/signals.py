@@ -16,8 +16,7 @@ from varflow._checks import DomainError
 from varflow._progress import Report, unreported
 from varflow.model.build import graph_of
 from varflow.model.drive_kinds import Drive, Given, Inputs, SpikeTrains
-from varflow.model.graph import Graph, covered, enter, from_outside, wrong_return
-from varflow.model.independence import independent
+from varflow.model.graph import Graph, covered, enter, from_outside, independent, wrong_return
 from varflow.model.layers import Linear, Measured, Spike
 from varflow.model.network import Network
 from varflow.model.signals import numbers_of
@@ -27,10 +26,17 @@ from varflow.theory.operations.weights import weighted
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals.gradients import Gradients
-from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents, GivenCurrents, Signal, Spikes, held
-from varflow.theory.signals.overlap import Activations, Overlap, told_apart
-from varflow.theory.signals.pair_moments import ALL_PAIRS, Offset, PairMoments, known_pairs
+from varflow.theory.signals.places import (
+    ALL_PAIRS,
+    Activations,
+    Grid,
+    Offset,
+    Overlap,
+    PairMoments,
+    known_pairs,
+    told_apart,
+)
 
 ON_MAPS = 2**10  # points at each position of a large map
 AT_ONCE = 2**19  # inputs × steps² computed together, so that a batch does not fill the memory

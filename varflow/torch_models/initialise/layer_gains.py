@@ -15,8 +15,8 @@ from functools import cache, lru_cache
 import numpy as np
 
 from varflow._checks import ConvergenceError, DomainError
+from varflow.init.gains import at_fixed_point, without_memory
 from varflow.init.in_time import question_of
-from varflow.init.initialization import at_fixed_point, without_memory
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.results import late_steps
@@ -27,8 +27,8 @@ from varflow.theory.operations.spike import fire
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.roots import rising_root
-from varflow.theory.signals.index import Grid
 from varflow.theory.signals.moments import Currents
+from varflow.theory.signals.places import Grid
 from varflow.torch_models.prediction.signals import MOST_INPUTS, InfiniteWidth
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
 from varflow.torch_models.tracing.weights import Moments

@@ -25,7 +25,7 @@ from varflow.simulation.run import check_supported, simulated
 from varflow.theory.maps.variance_classes import TOGETHER
 from varflow.theory.operations.visit import BY_OVERLAP, IN_INDEX, Effort, Visit, Walk
 from varflow.theory.responses.neurons import Responses
-from varflow.theory.signals.overlap import told_apart
+from varflow.theory.signals.places import told_apart
 from varflow.theory.walks.signals import signals_walk
 from varflow.torch_models.tracing.origins import INPUT
 from varflow.torch_models.tracing.read import LEAST_GAIN, ReadModel, read_trace

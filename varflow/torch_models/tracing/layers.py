@@ -9,7 +9,7 @@ from typing import Any
 from varflow._checks import DomainError
 from varflow.results.audit import first_of
 from varflow.torch_models.tracing.modules import Modules
-from varflow.torch_models.tracing.origins import INPUT, Origin, Sender, maximum, not_gaussian
+from varflow.torch_models.tracing.origins import INPUT, Origin, Sender, maximum, not_gaussian, of_all_steps
 from varflow.torch_models.tracing.traced import Received, Trace, TracedLayer, neurons_of, steps_of
 from varflow.torch_models.tracing.weights import (
     EMPTY,
@@ -136,8 +136,10 @@ class Layers:
 
     # After the pass.
 
-    def completed(self, parameters: set[int]) -> Trace:
-        """The trace, at the end of the pass; ``parameters``: ids of those that were given to functions outside of modules."""
+    def completed(self, parameters: set[int], calls: Counter[Origin]) -> Trace:
+        """The trace, at the end of the pass; ``parameters``: ids of those that were given to functions outside of modules;
+        ``calls``: of normalisations over a batch.
+        """
         for layer in self.layers:
             self._complete(layer)
         count_operations(self.layers, self.received)
@@ -148,11 +150,15 @@ class Layers:
         used |= factors
         unused = {name: received for name, received in self.received.items() if name not in used}
         readouts = [(name, self.modules.weights[name], inputs.sources, inputs.shape) for name, inputs in unused.items()]
-        notes = [*self.notes, *self._idle(parameters)]
-        return Trace(self.layers, readouts, self._number_of_steps(), self.calls, self.received, notes)
+        notes, steps = [*self.notes, *self._idle(parameters)], self._number_of_steps()
+        each_step = {origin for origin, number in calls.items() if number == steps > 1}
+        return Trace(self.layers, readouts, steps, self.calls, self.received, notes, each_step=each_step)
 
     def _complete(self, layer: TracedLayer) -> None:
         """Set what only the end of the pass tells."""
+        if len(layer.origins) == self.steps[layer] and (of_steps := of_all_steps(list(layer.origins))) is not None:
+            layer.origins[of_steps] = None
+            self.unsteady.discard(layer)
         origins, weights = list(layer.origins), self.modules.weights
         sources: set[str] = set().union(*(origin.sources for origin in origins))
         scaling: set[str] = set().union(*(origin.scaling for origin in origins))

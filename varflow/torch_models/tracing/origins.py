@@ -7,8 +7,9 @@ that theory does not know are ``Unknown``, with a name. Those that only move, sp
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from operator import mul
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.overrides import TorchFunctionMode
 
-from varflow.model.layers import BatchNorm, Layer, Pool
+from varflow.model.layers import EACH_STEP, BatchNorm, Layer, Pool, ScaleSteps
 from varflow.model.merges import Concat, Product, Sum
 from varflow.model.signals import Unknown
 from varflow.torch_models.tracing.readers import in_order, operation
@@ -48,6 +49,8 @@ class Origin:
         Operations since then, in words.
     normalised : frozenset of (str, str)
         Sources whose scale has been normalised away, each with the operation that did it.
+    of_steps : tuple of Origin
+        Origins in whose place it stands, one of each step.
     """
 
     operation: Sender | Layer
@@ -56,6 +59,7 @@ class Origin:
     through: tuple[str, ...] = ()
     normalised: frozenset[tuple[str, str]] = frozenset()
     factors: frozenset[str] = frozenset()
+    of_steps: tuple[Origin, ...] = ()
 
     @property
     def place(self) -> str:
@@ -87,7 +91,7 @@ class Origin:
             origin = waiting.pop()
             if origin not in visited:
                 visited[origin] = None
-                waiting += reversed(origin.inputs)
+                waiting += reversed((*origin.of_steps, *origin.inputs))
         return list(visited)
 
 
@@ -96,6 +100,7 @@ class Origins:
 
     def __init__(self) -> None:
         self.made: dict[Any, Origin] = {}
+        self.calls: Counter[Origin] = Counter()  # of normalisations over a batch
 
     def sender(self, name: str) -> Origin:
         """The origin of what a module sends, or of the model's input."""
@@ -107,7 +112,10 @@ class Origins:
         """The origin of an operation's result; ``make()`` gives it and its words, at the first call with a key."""
         if (key, inputs) not in self.made:
             self.made[key, inputs] = _after(*make(), inputs)
-        return self.made[key, inputs]
+        origin = self.made[key, inputs]
+        if origin.operation.over_batch:  # pyright: ignore[reportAttributeAccessIssue]
+            self.calls[origin] += 1
+        return origin
 
 
 def _after(operation: Layer, words: str, inputs: tuple[Origin, ...]) -> Origin:
@@ -123,6 +131,37 @@ def _after(operation: Layer, words: str, inputs: tuple[Origin, ...]) -> Origin:
     if isinstance(operation, Sum):
         operation, inputs = _flat(operation, inputs)
     return Origin(operation, inputs, sources, through, normalised, factors)
+
+
+def of_all_steps(origins: Sequence[Origin]) -> Origin | None:
+    """One origin for those of all steps, which differ in the numbers of a BatchNorm alone; None if they differ in more."""
+    first, operations = origins[0], [each.operation for each in origins]
+    if all(each is first for each in origins):
+        return first
+    if len({len(each.inputs) for each in origins}) > 1:
+        return None
+    inputs = [of_all_steps(below) for below in zip(*(each.inputs for each in origins), strict=True)]
+    layers = [operations[0]] if all(each == operations[0] for each in operations) else _norms_of_steps(operations)
+    if None in inputs or not inputs:
+        return None
+    for layer in layers:
+        first = replace(first, operation=layer, inputs=tuple(inputs), of_steps=tuple(origins))
+        inputs = [first]
+    return first if layers else None
+
+
+def _norms_of_steps(norms: Sequence[Any]) -> list[Layer]:
+    """A BatchNorm of each step as layers of all steps; none if these are others."""
+    if not all(isinstance(each, BatchNorm) for each in norms) or len({each.statistics is None for each in norms}) > 1:
+        return []
+    gammas, betas = [each.gamma for each in norms], [each.beta for each in norms]
+    if norms[0].statistics is None:
+        gamma = math.hypot(*gammas) / math.sqrt(len(gammas)) or 1.0
+        return [BatchNorm(gamma, eps=norms[0].eps, over=EACH_STEP), ScaleSteps([each / gamma for each in gammas], betas)]
+    factors = [each.gamma / math.sqrt(each.statistics[1] + each.eps) for each in norms]
+    constants = [beta - f * each.statistics[0] for f, beta, each in zip(factors, betas, norms, strict=True)]
+    spread = math.hypot(*(each.statistics[2] for each in norms)) / math.sqrt(len(norms))
+    return [BatchNorm(statistics=(0.0, 1.0, spread), eps=0.0, over=EACH_STEP), ScaleSteps(factors, constants)]
 
 
 def _bounded(origin: Origin) -> bool:
@@ -152,8 +191,10 @@ def factor(origin: Origin, source: str | None = None) -> float:
     match origin.operation:
         case Sum(factors=factors):
             return math.hypot(*map(mul, factors, of_inputs))
-        case BatchNorm(gamma=gamma, statistics=(_, variance), eps=eps):
+        case BatchNorm(gamma=gamma, statistics=(_, variance, *_), eps=eps):
             return gamma / math.sqrt(variance + eps) * of_inputs[0]
+        case ScaleSteps(factors=factors):
+            return math.hypot(*factors) / math.sqrt(len(factors)) * of_inputs[0]
     return max(of_inputs, default=1.0)
 
 
@@ -218,6 +259,7 @@ class Provenance(TorchFunctionMode):
 
     def _follow(self, name: str, args: Any, kwargs: Any, out: Any) -> None:
         args, kwargs = in_order(name, args, kwargs)
+        args = args[:1] if name.endswith("_as") else args  # of the other, only its shape or type
         tensors = tensors_in((args, kwargs | {"out": None}))  # where the result is written is no signal
         self.parameters.update(id(tensor) for tensor in tensors if isinstance(tensor, Parameter))
         inputs = tuple(origin for tensor in tensors if (origin := self.of(tensor)) is not None)
@@ -232,6 +274,8 @@ class Provenance(TorchFunctionMode):
         moves = (name in _MOVES or name in _JOINS) and not ("dropout" in name and _drops(args, kwargs))
         if moves and len(set(inputs)) == 1:
             return inputs[0]
+        if name == "stack" and (joined := of_all_steps(inputs)) is not None:
+            return joined
         if all(origin.sources == {INPUT} and not origin.factors for origin in inputs):
             return self.origins.sender(INPUT)  # a function of the input alone counts as input
         place = self.place()

@@ -19,10 +19,9 @@ import numpy as np
 
 from varflow._checks import DomainError
 from varflow.model.drives import Drive, inputs
-from varflow.model.graph import Graph, Node
-from varflow.model.independence import independent
+from varflow.model.graph import Graph, Node, independent
 from varflow.model.inner_weights import InnerWeights
-from varflow.model.layers import Conv, Linear, Pool, Product, Spike, Sum
+from varflow.model.layers import EACH_STEP, Conv, Linear, Pool, Product, Spike, Sum
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.model.signals import Fallback, Layer, Measured, Signal, Source, Unknown, numbers_of
@@ -121,6 +120,8 @@ class _Reader:
             if isinstance(operation, Sender):
                 return self._sender(operation.name)
             inputs = [self.origin(below) for below in origin.inputs]
+            if origin in self.trace.each_step:
+                operation = replace(operation, over=EACH_STEP)
             self.made[origin] = self.add(operation, *inputs, name=origin.through[-1], otherwise=self.sent[inputs[0]])
         return self.made[origin]
 
@@ -145,6 +146,8 @@ class _Reader:
         try:
             received = [self.sent[source] for source in node.inputs]
             too_many = len(received) > 1 and not node.operation.merges
+            if operation.steps not in (None, self.trace.steps):
+                raise DomainError("layers", operation, f"has {operation.steps} steps, the model {self.trace.steps}")
             if too_many or not all(signal.kind in node.operation.accepts for signal in received):
                 raise DomainError("layers", operation, f"cannot receive {' and '.join(map(str, received))}")
             sent = node.operation.after(*received, width=None)

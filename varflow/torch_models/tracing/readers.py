@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 
 from varflow.model.extensions import READS
-from varflow.model.layers import BatchNorm, Layer, LayerNorm, Pool, RMSNorm
+from varflow.model.layers import BatchNorm, Layer, LayerNorm, Pool, RMSNorm, ScaleSteps
 from varflow.model.merges import Concat, Product, Sum
 from varflow.model.signals import Unknown
 
@@ -96,6 +96,9 @@ def _product(of: OriginOf, x: Any, y: Any, **_: Any) -> Layer | None:
     numbers = [number for term in (x, y) if (number := _number(term, of)) is not None]
     if numbers:
         return Sum((numbers[0],))
+    signal, constant = (x, y) if of(y) is None else (y, x)
+    if of(constant) is None and constant.dim() == signal.dim() and constant.numel() == len(constant) == len(signal):
+        return ScaleSteps(constant.flatten().tolist())  # a number of each step
     return None if None in (of(x), of(y)) else Product()
 
 
@@ -147,7 +150,8 @@ def _batch_norm(
         return BatchNorm(gamma, beta, eps=eps)
     squares = 1.0 if weight is None else weight.detach().double() ** 2
     scale = (squares / (running_var.double() + eps)).mean()
-    return BatchNorm(gamma, beta, (float(running_mean.mean()), max(float(gamma**2 / scale) - eps, 0.0)), eps)
+    mean, variance = float(running_mean.mean()), max(float(gamma**2 / scale) - eps, 0.0)
+    return BatchNorm(gamma, beta, (mean, variance, float(running_mean.double().std(correction=0))), eps)
 
 
 def _layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> LayerNorm:

@@ -179,4 +179,4 @@ class _Tracer:
     def result(self) -> Trace:
         if not self.layers.layers:
             raise self.modules.none_spikes(self.unrecognised.unweighted)
-        return self.layers.completed(self.provenance.parameters)
+        return self.layers.completed(self.provenance.parameters, self.provenance.origins.calls)

@@ -143,8 +143,8 @@ class TracedLayer:
 class Trace:
     """A traced model: ``layers`` in the order of their first call, ``readouts`` (name, module, sources and input shape of
     weight layers without a neuron), the number of time ``steps``, ``calls``, the layer of every neuron call in order,
-    ``received``, the inputs of every weight module by its name, ``notes`` on what is unusual, and whether the pass drew
-    ``random`` numbers.
+    ``received``, the inputs of every weight module by its name, ``notes`` on what is unusual, whether the pass drew ``random``
+    numbers, and the normalisations over a batch that ran at ``each_step`` by itself.
     """
 
     layers: list[TracedLayer]
@@ -154,6 +154,7 @@ class Trace:
     received: dict[str, Received]
     notes: list[str] = field(default_factory=list)
     random: bool = False
+    each_step: set[Origin] = field(default_factory=set)
 
     def senders_to(self, layer: TracedLayer) -> set[str]:
         """Neuron layers whose spikes reach another by weights, shortcuts or factors; ``"input"`` for the model's input."""

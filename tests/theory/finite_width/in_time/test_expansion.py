@@ -13,7 +13,7 @@ import varflow as vf
 from varflow.theory.finite_width.in_time.adjoint import variance_over_networks
 from varflow.theory.finite_width.in_time.flow import weights_between
 from varflow.theory.responses.neurons import Responses
-from varflow.theory.signals.index import Grid
+from varflow.theory.signals.places import Grid
 
 GAIN = 1.3 * 6.0344**0.5
 ZERO = vf.Neuron(1.0, decay=0.5, reset="zero")

@@ -1,5 +1,7 @@
 """Survival of neurons with memory: drawn chains against a tabulated one, real weights, and the chain of one step."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -81,6 +83,30 @@ def test_a_synapse_and_biases_are_drawn():
     drawn, real = vf.survival(network, alive="every step"), vf.simulate(network, repeats=400, seed=2)
     P = (real.firing_rate > 0).all(axis=-1).mean(axis=0)
     assert (abs(drawn.value - P) < 4 * drawn.error * np.sqrt(1 + 4000 / 400) + LEVELS).all()
+
+
+@pytest.mark.parametrize("alive", ["every step", "every late step"])
+def test_rare_deaths_are_those_of_the_table(alive):
+    """Of two steps at width 24: 7e-4 by layer 20. Rejected: a tenth less gain."""
+    drive, gain = 2.0, np.sqrt(40)
+    exact = 1 - TwoSteps(24, gain, 0.5, kept=0, taken=0, drive=drive).survival(20, every=alive == "every step")
+    network = vf.Network(width=24, depth=20, gain=gain, neuron=ZERO, steps=2, drive=vf.drives.currents(drive))
+    found = vf.survival(network, alive=alive, networks=500)
+    assert "reduced chain of each step, since fewer than 10 of 500 networks" in found.method
+    accepted = lambda dead: 0.65 * exact < dead < 1.7 * exact  # noqa: E731
+    assert accepted(1 - found.value[-1])
+    assert abs(1 - found.value[-1] - exact) < found.error[-1] < 1 / 500
+    assert not accepted(1 - vf.survival(replace(network, gain=0.9 * gain), alive=alive, networks=100).value[-1])
+    assert "reduced" not in vf.survival(network, alive="a late step", networks=500).method
+
+
+def test_where_rates_do_not_help_networks_are_drawn():
+    """Sequential deaths of first steps are likelier than those of late ones; layers that differ have no rates."""
+    front = vf.Network(width=60, depth=10, gain=2.6, neuron=vf.neurons.snntorch_leaky(0.9), steps=4)
+    for network in (front, replace(front, width=[60] * 9 + [80]), replace(front, bias_std=0.1)):
+        found = vf.survival(network, alive="every late step", networks=300)
+        assert "reduced" not in found.method
+        assert found.error[-1] > 1e-3
 
 
 def test_normal_numbers_have_the_right_moments():

@@ -22,14 +22,14 @@ from scipy.special import ndtr, ndtri
 from varflow._checks import DomainError, frozen, integer
 from varflow._display import Shown, Table
 from varflow.model.network import Network
-from varflow.results.export import alive_by
+from varflow.results.export import Exported, alive_by
 from varflow.theory.deep.look import ALIVE, driven, next_of_gain
 from varflow.theory.finite_width.binomial import WHOLE_TAIL, Transition
 from varflow.theory.finite_width.counts import count_grid
 from varflow.theory.finite_width.in_time.drawn import DrawnChain
 from varflow.theory.finite_width.quasi_stationary import EXACT_WIDTH, settled
 from varflow.theory.responses.neurons import Responses
-from varflow.theory.signals.index import standard_error
+from varflow.theory.signals.places import standard_error
 
 SETTLE = 40  # layers from the drive to the state whose escape is followed
 FRACTIONS = 0.9 * 0.8 ** np.arange(25)  # of neurons that fire at step t, falling
@@ -39,7 +39,7 @@ NARROW = 200  # width at which the error of ln r is measured, in proportion to i
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class EscapeByStep(Shown):
+class EscapeByStep(Exported, Shown):
     """Rates at which the steps of a deep network fall silent, one by one.
 
     Attributes
@@ -49,11 +49,16 @@ class EscapeByStep(Shown):
         ``√x Q⁻¹(π_t(x))`` at falling fractions ``x`` of neurons that fire.
     series : ndarray, shape (steps, 4)
         ``a``, ``-I`` and ``b``, and the width from which on they hold.
+    first_rates : ndarray, shape (steps,)
+        Firing rates of layer 1.
     """
 
     network: Network
     thresholds: np.ndarray
     series: np.ndarray
+    first_rates: np.ndarray
+
+    _hidden, _derived = ("thresholds", "series"), ("log_rates", "error")
 
     @property
     def log_rates(self) -> np.ndarray:
@@ -138,7 +143,9 @@ def escape_by_step(network: Network, *, points: int = 2**11, scrambles: int = 4,
     first = np.full((scrambles, len(FRACTIONS)), 1 / chain.gains[0])
     later = [_thresholds(chain, t, responses) for t in range(1, network.steps)]
     thresholds = np.array([first, *later])
-    return EscapeByStep(network, frozen(thresholds), frozen([_series(table.mean(axis=0)) for table in thresholds]))
+    rates = driven(chain.neuron, responses, chain.drive.mean(axis=0)).firing_rate.mean(axis=(0, 1))
+    series = [_series(table.mean(axis=0)) for table in thresholds]
+    return EscapeByStep(network, frozen(thresholds), frozen(series), frozen(rates))
 
 
 def _thresholds(chain: DrawnChain, t: int, responses: Responses) -> np.ndarray:
@@ -181,11 +188,27 @@ def _series(thresholds: np.ndarray) -> np.ndarray:
     return np.append(np.linalg.solve(np.stack([np.ones(3), widths, 1 / widths], axis=1), rates), widths[0])
 
 
-def log_escape_rate(thresholds: np.ndarray, width: int) -> float:
-    """``ln r`` of the chain ``Binomial(n, π(K/n))``."""
+def reduced_chain(thresholds: np.ndarray, width: int) -> Transition:
+    """The chain ``Binomial(n, π(K/n))``."""
     grid = count_grid(width, exact_width=EXACT_WIDTH)
     x = np.clip(grid.counts / width, FRACTIONS[-1], FRACTIONS[0])
     z = PchipInterpolator(np.log(FRACTIONS[::-1]), thresholds[::-1])(np.log(x)) / np.sqrt(np.maximum(grid.counts, 1e-9) / width)
-    p, living = np.where(grid.counts > 0, ndtr(-z), 0.0), grid.counts > 0
-    kernel = Transition(grid, p, ndtr(z), WHOLE_TAIL)
-    return float(np.log(settled(kernel, living, kernel.push(np.where(living, grid.weights, 0.0)))[1]))
+    return Transition(grid, np.where(grid.counts > 0, ndtr(-z), 0.0), ndtr(z), WHOLE_TAIL)
+
+
+def log_escape_rate(thresholds: np.ndarray, width: int) -> float:
+    """``ln r`` of the reduced chain."""
+    kernel = reduced_chain(thresholds, width)
+    living = kernel.target.counts > 0
+    return float(np.log(settled(kernel, living, kernel.push(np.where(living, kernel.target.weights, 0.0)))[1]))
+
+
+def silence(found: EscapeByStep) -> np.ndarray:
+    """The probability that a step is silent in a layer, by its own reduced chain from the drive on, shape (depth, steps)."""
+    silent = np.empty((found.network.depth, len(found.first_rates)))
+    for t, (table, p) in enumerate(zip(found.thresholds, found.first_rates, strict=True)):
+        kernel = reduced_chain(table.mean(axis=0), int(found.network.widths[0]))
+        mass = Transition(kernel.target, np.array([p]), np.array([1 - p]), WHOLE_TAIL).dense()[0]
+        for layer in range(found.network.depth):
+            silent[layer, t], mass = mass[0], kernel.push(mass)
+    return silent

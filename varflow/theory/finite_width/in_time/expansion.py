@@ -12,14 +12,15 @@ from varflow._display import Shown, Table
 from varflow._shared import one_thread
 from varflow.model.drive_kinds import SpikeTrains
 from varflow.model.network import Network
+from varflow.results.export import Exported
 from varflow.theory.finite_width.in_time.adjoint import variance_over_networks
 from varflow.theory.finite_width.in_time.flow import LayerWeights, flow, weights_between
 from varflow.theory.finite_width.in_time.kernels import matrix
 from varflow.theory.finite_width.in_time.stationary import along_layers, stationary
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.responses.quasi_monte_carlo import QuasiMonteCarlo
-from varflow.theory.signals.index import Grid, standard_error
 from varflow.theory.signals.moments import Currents
+from varflow.theory.signals.places import Grid, standard_error
 
 LARGEST_PARAMETER = 0.25  # above, the first correction is half the leading term and more terms do not help
 DEPTH, WINDOW = 48, 16  # layers that are followed, and of these the last, which are averaged
@@ -28,7 +29,7 @@ SETTLED = slice(8, 16)  # steps whose mean stands for those beyond: settled, and
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class TemporalExpansion(Shown):
+class TemporalExpansion(Exported, Shown):
     """Second moments ``M = (1/n) Σ s sᵀ`` of the spikes of a wide network over several steps, to first order in ``1/n``.
 
     Arrays are over an index ``i = (input, step)``. With ``per_layer`` the first axis is the layer.

@@ -17,7 +17,7 @@ from varflow.theory.operations.visit import Effort
 from varflow.theory.responses.filters import synapse
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.responses.quasi_monte_carlo import causal_factor, innovations
-from varflow.theory.signals.index import replicated
+from varflow.theory.signals.places import replicated
 from varflow.theory.walks.signals import Blocks, signals_walk
 
 

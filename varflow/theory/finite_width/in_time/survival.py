@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
+
 import numpy as np
 
-from varflow._checks import choice, frozen, instance, integer
+from varflow._checks import DomainError, choice, frozen, instance, integer
 from varflow.model.network import Network
 from varflow.results import Estimate
-from varflow.results.export import CRITERIA, alive_by
+from varflow.results.export import CRITERIA, alive_by, late_steps
 from varflow.theory.finite_width.chain import SpikeChain
 from varflow.theory.finite_width.in_time.drawn import DrawnChain
+from varflow.theory.finite_width.in_time.escape import EscapeByStep, escape_by_step, silence
+
+FEW = 10  # deaths in the last layer, below which they are too rare for the networks drawn
+POINTS = 2**9  # for the rates of each step, to some hundredths of their logarithm
 
 
 def survivors(chain: DrawnChain, alive: str, networks: int, seed: int) -> np.ndarray:
@@ -35,13 +42,14 @@ def survival(network: Network, *, alive: str, networks: int = 4000, seed: int = 
         Which steps of a layer must have spikes: ``"every step"``, ``"every late step"``, ``"a late step"`` (late: the second
         half) or ``"any step"``. They differ by orders of magnitude, so none is the default.
     networks : int
-        Networks that are drawn.
+        Networks that are drawn. Where fewer than 10 of them die, ``"every step"`` and ``"every late step"`` of equal layers
+        without bias are answered by the reduced chain of each step (:func:`varflow.escape_by_step`) if its error is smaller.
     seed : int
 
     Returns
     -------
     Estimate
-        ``.value`` and ``.error`` of shape (depth,).
+        ``.value`` and ``.error`` of shape (depth,), and ``.method``.
 
     Raises
     ------
@@ -55,7 +63,10 @@ def survival(network: Network, *, alive: str, networks: int = 4000, seed: int = 
     any network is that chain.
     **Accuracy**: ``error`` is binomial, ``√(P(1-P)/networks)``, with one more death and one more survivor. Normal numbers have
     2¹⁶ levels: probabilities of a spike are off by at most 8e-6. Against the tabulated chain of two steps at width 24 within
-    3 errors (tested). Deaths rarer than 10 of the networks drawn: see :func:`varflow.escape_by_step`.
+    3 errors (tested). Of the reduced chain ``error`` is a bound, the probability that any step dies: deaths of "every step" are
+    1.3 to 1.7 times the exact ones of two steps, and .65 to 4 times those of 3·10⁴ to 10⁵ networks drawn (9 designs of 4 and 8
+    steps, widths 60 to 150); those of "every late step" .3 to 8 times, 15 times where steps revive, as silent first steps
+    change the others. For ``"a late step"`` and ``"any step"`` steps must die in turn, which only drawing covers.
     **Source**: derived here.
 
     Examples
@@ -73,6 +84,27 @@ def survival(network: Network, *, alive: str, networks: int = 4000, seed: int = 
         value = frozen([law.survival for law in SpikeChain(network).propagate()])
         return Estimate("survival", value, frozen(0 * value), alive, "exact chain of spike counts")
     counts = survivors(DrawnChain.of(network), alive, networks, seed)
-    P = (counts + 1) / (networks + 2)
     method = f"{networks} networks drawn from the exact chain"
-    return Estimate("survival", frozen(counts / networks), frozen(np.sqrt(P * (1 - P) / networks)), alive, method)
+    P = counts / networks
+    drawn = Estimate("survival", frozen(P), frozen(binomial_error(P, networks)), alive, method)
+    if networks - counts[-1] < FEW and alive.startswith("every") and network.drive.n_inputs == 1:
+        with suppress(DomainError):  # unequal layers, biases, steps that are silent at infinite width
+            return _of_rare_deaths(escape_by_step(network, points=POINTS), drawn)
+    return drawn
+
+
+def _of_rare_deaths(found: EscapeByStep, drawn: Estimate) -> Estimate:
+    """The survival by the reduced chain of each step, if its error is smaller than that of networks drawn."""
+    silent = silence(found)
+    error = silent.sum(axis=1)
+    if error[-1] > drawn.error[-1]:
+        return drawn
+    dead = error if drawn.alive == "every step" else silent[:, late_steps(silent.shape[1])].sum(axis=1)
+    method = f"reduced chain of each step, since fewer than {FEW} of {drawn.method} died"
+    return replace(drawn, value=frozen(1 - dead), error=frozen(error), method=method)
+
+
+def binomial_error(P: np.ndarray, networks: int) -> np.ndarray:
+    """Standard error of a fraction of networks, with one more death and one more survivor."""
+    P = (P * networks + 1) / (networks + 2)
+    return np.sqrt(P * (1 - P) / networks)

@@ -1,15 +1,20 @@
-"""Corrected gains of common neurons with memory, interpolated in a table of networks that were drawn."""
+"""The gain that keeps networks alive: exact for one step, else of networks drawn, of common neurons interpolated in a table."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
+from varflow._checks import refuse
+from varflow.init.gains import ONLY_WITH_MEMORY, without_memory
+from varflow.init.gains import gain as preserving_gain
+from varflow.init.inverse import corrected_gain
+from varflow.model.drives import Drive, currents
 from varflow.model.neurons import Neuron
 from varflow.results import Estimate
 
@@ -23,7 +28,25 @@ def _table() -> Any:
         return np.genfromtxt(file, delimiter=",", names=True, dtype=None, encoding="utf-8")
 
 
-def tabulated_gain(neuron: Neuron, alive: str, survival_target: float, **sizes: int) -> Estimate | None:
+def gain_kept_alive(neuron: Neuron, drive: Drive | None = None, **asked: Any) -> Estimate:
+    """The corrected gain of a neuron with memory: from the table, or of networks drawn."""
+    found = tabulated_gain(neuron, **asked) if drive in (None, currents()) else None
+    return found or corrected_gain(neuron=neuron, drive=drive, **asked)
+
+
+@lru_cache(maxsize=64)  # the layers of a model mostly share one gain
+def raised_gain(neuron: Neuron, steps: int | None = None, alive: str | None = None, **shape: Any) -> float:
+    """The paper's gain, raised if too few networks survive with it, ``max(g_corrected, 1/√Q(θ))/λ``; with memory the corrected
+    gain. Layer 1 is driven by currents of standard deviation ``1/λ``.
+    """
+    if not without_memory(neuron, steps):
+        return gain_kept_alive(neuron, currents(1 / neuron.input_scale), steps=steps, alive=alive, **shape).value
+    refuse(ONLY_WITH_MEMORY, alive=alive)
+    theta = neuron.threshold
+    return max(float(corrected_gain(threshold=theta, **shape)), float(preserving_gain(threshold=theta))) / neuron.input_scale
+
+
+def tabulated_gain(neuron: Neuron, alive: Any, survival_target: float, **sizes: int) -> Estimate | None:
     """The corrected gain at these ``steps``, ``depth`` and ``width`` under ``vf.drives.currents()``; None outside the table.
 
     Linear in ``ln steps``, ``ln depth`` and ``n^(-2/3)``, the scaling of a saddle-node; infinite width is its end.
