@@ -82,7 +82,7 @@ def next_of_gain(neuron: Neuron, responses: Responses, gain: float, below: Layer
 def sustained(neuron: Neuron, rates: np.ndarray) -> np.ndarray:
     """Rates of steps (…, steps), or whether they live; if neurons are held after a spike, the largest of as many and one."""
     held = min(held_steps(neuron), rates.shape[-1] - 1)
-    return np.lib.stride_tricks.sliding_window_view(rates, held + 1, -1).max(axis=-1) if held else rates
+    return np.lib.stride_tricks.sliding_window_view(rates, held + 1, -1).max(axis=-1) if held > 0 else rates
 
 
 def late(values: np.ndarray) -> np.ndarray:
