@@ -10,7 +10,7 @@ import numpy as np
 
 import varflow as vf
 from varflow.campaign.block import encoded
-from varflow.campaign.store import Store
+from varflow.campaign.campaign import Store
 
 
 def squared(x):

@@ -10,6 +10,7 @@ import fractions
 import pathlib
 
 import mpmath
+import nir
 import numpy as np
 import sympy
 import torch
@@ -150,6 +151,13 @@ class Unwilling:
     __hash__ = object.__hash__  # pyright: ignore[reportAssignmentType]
 
 
+def written():
+    """A graph of the neuromorphic intermediate representation."""
+    ones = np.ones(5)
+    lif = nir.LIF(tau=1e-3 * ones, r=10 * ones, v_leak=0 * ones, v_threshold=ones)
+    return nir.NIRGraph.from_list(nir.Linear(np.linspace(-2.0, 3.0, 20).reshape(5, 4)), lif)
+
+
 class Half(torch.nn.Module):
     """A neuron that varflow knows by the reader below."""
 
@@ -287,7 +295,12 @@ GOOD = {
     "words": ["'is an attention head'"],
     "layers.Measured.kind": ["'input'", "'currents'"],
     **each("gamma eps keep", ["0.0", "0.5", "1.0"]),
-    **each("factor recurrent_mean_gain", SIGNED),
+    **each("factor recurrent_mean_gain layers.Filter.scale", SIGNED),
+    "decays": ["()", "(0.5,)", "[0.0, 0.9, 1.0]"],
+    "read_nir.graph": ["written()"],
+    "read_nir.inputs": ["None", "np.ones((2, 4))", "np.eye(4)[None]", "vf.drives.spikes([0.5] * 4)"],
+    "read_nir.library": ["'nir'", "'snntorch'", "'norse'"],
+    "read_nir.dt": ["None", "1e-4"],
     "recurrent_gain": ["0.0", "1.5"],
     "statistics": ["None", "(0.0, 1.0)"],
     **each("channels groups", ["1", "2"]),
@@ -431,10 +444,13 @@ GOOD = {
 
 # An instance of each class whose methods are called too.
 LAYER_OF_EACH_KIND = {
+    "Attention": "Attention(2, 0.5)",
     "BatchNorm": "BatchNorm()",
+    "Chunk": "Chunk(0, 2)",
     "Concat": "Concat()",
     "Conv": "Conv(2, gain=1.0)",
     "LayerNorm": "LayerNorm()",
+    "Filter": "Filter((0.9,), delay=1)",
     "Linear": "Linear(gain=1.0)",
     "Measured": "Measured(np.ones((2, 1, 3)))",
     "Pool": "Pool('max', 2)",

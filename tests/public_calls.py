@@ -14,6 +14,7 @@ from types import FunctionType
 
 import matplotlib
 import mpmath
+import nir
 import numpy as np
 import snntorch
 import torch
@@ -29,6 +30,12 @@ LEAKY = vf.Neuron(0.8, decay=0.5, reset="subtract")
 PATCHES = np.linspace(0.1, 1.0, 12).reshape(3, 4)
 ROWS, LABELS = np.random.default_rng(0).normal(size=(24, 10)), np.arange(24) % 2
 FEW = {"depth": 4, "points": 64, "scrambles": 2}
+
+
+def file():
+    ones = np.ones(5)
+    lif = nir.LIF(tau=1e-3 * ones, r=10 * ones, v_leak=0 * ones, v_threshold=ones)
+    return nir.NIRGraph.from_list(nir.Linear(np.ones((5, 3))), lif)
 
 
 def net(**options):
@@ -166,6 +173,7 @@ CALLS = {
     "sparsest_rate": lambda: vf.sparsest_rate(width=40, depth=5),
     "stable_variance": lambda: vf.stable_variance(threshold=[0.7, 0.9], gain=2.2),
     "read": lambda: vf.read(model(), X, steps=3).unknown,
+    "read_nir": lambda: vf.read_nir(file(), np.ones((2, 3)), steps=4).neurons,
     "register": lambda: vf.register(Found, figure=lambda result, **options: None),
     "surrogate_width": lambda: vf.surrogate_width(net(depth=2), "atan"),
     "temporal_critical_gain": lambda: vf.temporal_critical_gain(LEAKY, steps=2, depth=5, points=64, scrambles=2),

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from varflow.init.surrogate_width import surrogate_width
     from varflow.init.table import corrected_gain_table
     from varflow.kernels.flips import flips
-    from varflow.kernels.kernel import kernel
-    from varflow.kernels.readout import readable_depth
+    from varflow.kernels.kernel import kernel, readable_depth
     from varflow.kernels.trainability import trainability
     from varflow.model import distributions, drives, layers, resets, surrogates, weights
     from varflow.model import presets as neurons
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from varflow.model.extensions import register
     from varflow.model.network import Network
     from varflow.model.neurons import Neuron
+    from varflow.model.nir_network import read_nir
     from varflow.phases import phase_diagram
     from varflow.results import (
         AuditReport,
@@ -76,8 +76,7 @@ if TYPE_CHECKING:
     from varflow.theory.finite_width.profile import finite_width
     from varflow.theory.fixed_points import critical_gain, fixed_points
     from varflow.theory.mean_field import mean_field
-    from varflow.theory.memoryless.correlation import correlation_fixed_points, correlation_map
-    from varflow.theory.memoryless.depth_scales import depth_scales, gradient_gain
+    from varflow.theory.memoryless.depth_scales import correlation_fixed_points, correlation_map, depth_scales, gradient_gain
     from varflow.theory.memoryless.stable import stable_variance
     from varflow.theory.memoryless.variance_map import variance_map
     from varflow.theory.walks.gradients import gradient_flow

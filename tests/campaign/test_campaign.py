@@ -17,7 +17,7 @@ from processes import forks, import_once
 import varflow as vf
 from varflow.campaign import Block
 from varflow.campaign.block import _digest, _files_and_imports, code_version, decoded, encoded, labels
-from varflow.campaign.store import Store
+from varflow.campaign.campaign import Store
 from varflow.campaign.work import Processes
 
 DIAGRAM = {"threshold": [0.6, 0.9, 1.2], "width": [10, 20, 40], "depth": 6}

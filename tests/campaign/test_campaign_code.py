@@ -14,7 +14,7 @@ import pytest
 import varflow as vf
 from varflow.campaign import Block
 from varflow.campaign.block import labels
-from varflow.campaign.store import Store, _checksum
+from varflow.campaign.campaign import Store, _checksum
 
 
 def block(x):

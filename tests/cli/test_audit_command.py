@@ -4,6 +4,7 @@ import json
 import os
 import sys
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -203,3 +204,33 @@ def test_a_step_that_cannot_be_made_is_one_line(audited, words):
     code, out, err = audited(words)
     assert (code, out) == (2, "")
     assert WRONG_STEPS[words] in err.splitlines()[-1]
+
+
+def test_a_nir_file(varflow, tmp_path):
+    nir = pytest.importorskip("nir")
+    rng, ones = np.random.default_rng(0), np.ones(60)
+    neurons = nir.LIF(1e-3 * ones, 10 * ones, 0 * ones, ones)
+    nir.write(tmp_path / "a.nir", nir.NIRGraph.from_list(nir.Linear(rng.normal(size=(60, 8))), neurons))
+    np.save(tmp_path / "x.npy", rng.random((4, 8)))
+    command = "audit a.nir --inputs x.npy --steps 7"
+    code, out, _ = varflow(f"{command} --json")
+    report = json.loads(out)
+    assert (code, report["steps"], report["inputs"]) == (0, 7, 4)
+    slow = json.loads(varflow(f"{command} --library norse --dt 1e-4 --json")[1])
+    assert slow["layers"][0]["firing_rate"] < report["layers"][0]["firing_rate"] / 2
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("none.nir", "none.nir"),
+        ("none.nir --library brian", "--library"),
+        ("none.nir --inputs none.npy", "none.npy"),
+        ("made:up --library norse", "--library norse is of NIR files"),
+    ],
+)
+def test_a_nir_file_that_cannot_be_read_is_one_line(varflow, line, words):
+    code, out, err = varflow(f"audit {line}")
+    assert (code, out) == (2, "")
+    assert words in err
+    assert err.count("\n") == 1

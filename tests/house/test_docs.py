@@ -149,6 +149,7 @@ def test_the_libraries_of_an_example_are_seen():
         "mpmath",
         "sympy",
         "norse",
+        "nir",
         "matplotlib",
     }
 

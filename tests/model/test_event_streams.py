@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import varflow as vf
-from varflow.theory.maps.variance_classes import VarianceClasses
+from varflow.theory.maps.positions import VarianceClasses
 
 L = vf.layers
 SIDE, STEPS, INPUTS = 26, 12, 2
@@ -48,7 +48,7 @@ def near(found, every, name, bias=BIAS):
 @pytest.fixture
 def classes(monkeypatch):
     def limit(number):
-        monkeypatch.setattr("varflow.theory.maps.variance_classes.GROUPS", number * STEPS)
+        monkeypatch.setattr("varflow.theory.maps.positions.GROUPS", number * STEPS)
 
     return limit
 
@@ -66,7 +66,7 @@ def test_classes_are_as_all_positions(name, function, of, classes, monkeypatch):
         found[number] = function(network(NEURONS[name]), **SAMPLING)
     assert near(found[70], found[SIDE**2], of)
     monkeypatch.setattr(VarianceClasses, "with_members", lambda self, *_: self)
-    monkeypatch.setattr("varflow.theory.maps.variance_classes.of_sums", of_total)
+    monkeypatch.setattr("varflow.theory.maps.positions.of_sums", of_total)
     assert not near(function(network(NEURONS[name]), **SAMPLING), found[SIDE**2], of)
 
 

@@ -226,7 +226,7 @@ def test_what_the_proof_assumes_of_a_distribution(distribution):
 
 
 def test_slopes_are_bounded_by_the_values_at_the_ends():
-    from varflow.certified.layer import CertifiedLayer
+    from varflow.certified.proof import CertifiedLayer
 
     with certified.enclosure.precision(120):
         for distribution in DISTRIBUTIONS:
@@ -264,8 +264,7 @@ def test_an_exact_saddle_node_cannot_be_separated():
 
 
 def test_a_ball_too_wide_for_stability_or_digits_is_no_answer():
-    from varflow.certified.layer import CertifiedLayer
-    from varflow.certified.proof import _point
+    from varflow.certified.proof import CertifiedLayer, _point
 
     def point(gain, width, accuracy):
         with certified.enclosure.precision(120):

@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch")
 snntorch = pytest.importorskip("snntorch")
 norse = pytest.importorskip("norse.torch")
 
+from attention_models import Attending, tokens  # noqa: E402
 from spiking_models import Looped, norse_loop  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn.utils import prune  # noqa: E402
@@ -446,6 +447,13 @@ DEATHS = {
         "below the critical gain",
         lambda: (with_layer(fill(Looped(100, 4, STEPS), 3.0, 2.0), 2, 0.2), data(4, 100)),
     ),
+    "attention": Death(
+        "attention",
+        lambda: (Attending(scale=0.004), tokens(4, 6)),
+        "attention",
+        None,
+        lambda: (Attending(scale=0.25), tokens(4, 6)),
+    ),
     "weights of normalisations": Death(
         "normalisation",
         lambda: (Normalised(0.05), data(4, 64)),
@@ -470,7 +478,7 @@ def test_causes_are_those_that_were_made(death):
     assert report.first_dead is not None
     assert report.cause == death.cause, report
     assert death.first_dead in (None, report.first_dead)
-    assert (report.fix_gain is None) == (death.cause in ("dead input", "normalisation"))
+    assert (report.fix_gain is None) == (death.cause in ("attention", "dead input", "normalisation"))
     other = audit_of(death.other)
     assert other.cause == death.neighbour, other
     assert (other.first_dead is None) == (death.neighbour is None)

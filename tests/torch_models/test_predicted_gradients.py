@@ -19,8 +19,7 @@ from varflow.theory.maps import maxima as maxima_module  # noqa: E402
 from varflow.theory.maps.maxima import RoutedPerWindow, maximum_back  # noqa: E402
 from varflow.theory.signals.gradients import Gradients  # noqa: E402
 from varflow.theory.signals.moments import Spikes  # noqa: E402
-from varflow.theory.signals.places import Grid  # noqa: E402
-from varflow.theory.signals.windows import Window  # noqa: E402
+from varflow.theory.signals.places import Grid, Window  # noqa: E402
 from varflow.torch_models.audit.gradients import gradients  # noqa: E402
 from varflow.torch_models.prediction.gradients import norms_of  # noqa: E402
 from varflow.torch_models.prediction.signals import InfiniteWidth  # noqa: E402

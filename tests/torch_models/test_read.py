@@ -15,7 +15,7 @@ from torch import nn  # noqa: E402
 import varflow as vf  # noqa: E402
 from varflow.model.build import graph_of  # noqa: E402
 from varflow.results import late_steps  # noqa: E402
-from varflow.theory.signals.elementwise import rescaled  # noqa: E402
+from varflow.theory.signals.moments import rescaled  # noqa: E402
 from varflow.theory.walks.signals import Blocks, signals_walk  # noqa: E402
 from varflow.torch_models.prediction.signals import effort_for  # noqa: E402
 

@@ -21,7 +21,7 @@ from varflow.cli import options as opt
 
 def audit(
     factory: Annotated[
-        str, typer.Argument(help="A function without arguments that returns (model, inputs).", metavar="MODULE:NAME")
+        str, typer.Argument(help="A function that returns (model, inputs), or a NIR file.", metavar="MODULE:NAME | FILE.nir")
     ],
     steps: Annotated[
         int | None, opt.whole("Call the model this often; default: once, if it loops over time itself.", "T")
@@ -33,6 +33,11 @@ def audit(
         str | None, opt.option("Measure the next step of an optimiser of torch.optim too: adam, adamw, sgd, …", "NAME")
     ] = None,
     learning_rate: Annotated[float | None, opt.real("Of --optimizer; default: torch's.", "η")] = None,
+    inputs: Annotated[str | None, opt.option("Of a NIR file: .npy, .npz or .csv; default: ones.", "FILE")] = None,
+    library: Annotated[
+        str | None, opt.option("Of a NIR file: snntorch, norse or sinabs runs it; default: nir.", "NAME")
+    ] = None,
+    dt: Annotated[float | None, opt.real("Of a NIR file: length of a step; default: the library's.", "SECONDS")] = None,
     as_json: opt.Json = False,
 ) -> None:
     """Tell which layers of a model fire, and why one is dead.
@@ -46,11 +51,17 @@ def audit(
       varflow audit my_package.training:model_and_batch
       varflow audit train:make --steps 20 --json
       varflow audit train:make --optimizer adam --learning-rate 1e-3
+      varflow audit network.nir --inputs x.npy --steps 50 --library norse --dt 1e-4
     """
     path = sys.path
     sys.path = ["", *path]
     try:
-        made = _made(factory, as_json, 2 if optimizer is None else 4)
+        if factory.endswith(".nir"):
+            x = None if inputs is None else vf.drives.inputs_from_file(inputs).x
+            made, steps = (vf.read_nir(factory, x, steps=steps, dt=dt, library=library or "nir"),), None
+        else:
+            opt.refuse("is of NIR files", inputs=inputs, library=library, dt=dt)
+            made = _made(factory, as_json, 2 if optimizer is None else 4)
         run = partial(vf.audit, steps=steps, gradients=gradients, progress=opt.bar(as_json))
         names = ("model", "inputs", "loss", "targets")[: len(made)]
         run = partial(run, **dict(zip(names, made, strict=True)), optimizer=_optimizer(made[0], optimizer, learning_rate))

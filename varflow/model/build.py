@@ -98,15 +98,15 @@ def _check_residual(layer: Residual, shortcut: Signal, branch: Signal) -> None:
         raise DomainError("layers", layer, f"must have a branch that returns {shortcut}, not {branch}")
 
 
-class _Builder:
+class Builder:
     """Nodes gathered one after the other, and the signals that they send."""
 
     def __init__(self, source: Source):
         self.nodes, self.sent = [Node(source, (), "drive")], [source.sends]
 
-    def add(self, operation: Layer, *inputs: int, name: str, width: int | None = None) -> int:
+    def add(self, operation: Layer, *inputs: int, name: str, width: int | None = None, **given: Any) -> int:
         """The number of a new node."""
-        node = Node(operation, inputs, name, width)
+        node = Node(operation, inputs, name, width, given=given)
         self.sent.append(sent_by(node, [self.sent[source] for source in inputs], [self.nodes[source] for source in inputs]))
         self.nodes.append(node)
         return len(self.nodes) - 1
@@ -178,7 +178,7 @@ def of_nodes(nodes: Any, drive: Drive, width: int | None, steps: int) -> Graph:
     if not receiving:
         raise DomainError("nodes", list(nodes), 'must have one that receives "drive"')
     source, numbers = Source(first_signal(drive, receiving, width, steps)), {"drive": 0}
-    builder = _Builder(source)
+    builder = Builder(source)
     for name in _in_order(described):
         layer, *inputs = described[name]
         add = builder.residual if isinstance(layer, Residual) else builder.add
@@ -221,7 +221,7 @@ def of_layers(layers: Sequence[Layer], start: Signal, width: int | None) -> Grap
     if not any(isinstance(layer, Residual) for layer in layers):
         nodes = (Node(layer, (place,), f"layers[{place}]", width) for place, layer in enumerate(layers))
         return Graph([Node(Source(start), (), "drive"), *nodes])
-    builder = _Builder(Source(start))
+    builder = Builder(Source(start))
     builder.through(layers, 0, width, "layers")
     return Graph(builder.nodes)
 

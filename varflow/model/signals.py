@@ -22,7 +22,7 @@ class Signal:
     Attributes
     ----------
     kind : str
-        ``input`` (the numbers of a drive), ``currents``, ``maxima`` of currents or ``spikes``.
+        ``input`` (the numbers of a drive), ``currents``, ``maxima`` of currents, ``products`` of spikes in sums, or ``spikes``.
     shape : tuple of int
         ``(neurons,)``, or ``(channels, height, width)`` of a map.
     weighted : bool
@@ -148,6 +148,20 @@ class Windows(NamedTuple):
         if min(sides := self.sides(area)) < 1:
             raise DomainError("layers", layer, f"has a window larger than the map it receives, {area[0]} × {area[1]}")
         return sides
+
+
+def windows_of(weight: Any) -> dict[str, tuple[int, int]]:
+    """Rows and columns of the windows of a convolution of one or two dimensions."""
+    padding = weight.padding
+    if isinstance(padding, str):
+        same = [gap * (size - 1) // 2 for gap, size in zip(weight.dilation, weight.kernel_size, strict=True)]
+        padding = same if padding == "same" else [0] * len(same)
+
+    def pair(extents: Sequence[int], missing: int) -> tuple[int, int]:
+        return (missing, int(extents[0])) if len(extents) == 1 else (int(extents[0]), int(extents[1]))
+
+    kernel, stride = pair(weight.kernel_size, 1), pair(weight.stride, 1)
+    return {"kernel": kernel, "stride": stride, "padding": pair(padding, 0), "dilation": pair(weight.dilation, 1)}
 
 
 def has_own_gain(drive: Inputs | SpikeTrains) -> bool:

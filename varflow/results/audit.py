@@ -26,6 +26,7 @@ CAUSES = {
     "bias": "without its biases the network would keep firing: set them to 0",
     "leak or reset": "a memoryless neuron would keep firing at these gains; this one's leak or reset stops it",
     "normalisation": "a normalisation, not the gain, sets the scale of its currents: raise its γ, or give it one (affine=True)",
+    "attention": "its sums of products of spikes stay below the threshold: raise its scale, or the rates of q, k and v",
     "arrangement": "independent weights of the same moments would keep firing: redraw its weights",
     "beyond the theory": "the theory does not cover what it receives",
 }

@@ -45,9 +45,9 @@ class GradientFlow(ReadOnly, Exported, Drawn):
     spread : ndarray, shape (depth,), optional
         Standard deviation of ``ln‖δ_l‖²`` between networks, for plain chains without recurrence in which all layers have
         gradients, to the first order in 1/width. One step: by the surrogate, ``(3 E[ψ⁴]/E[ψ²]² - 1)/n`` a layer, and by the
-        spike counts, which fluctuate (``varflow/theory/responses/scatter.py``; those of a random drive are not included). In
-        time ``Var = Σ_k (E[q²]/E[q]² - 1)/n_k`` over this layer and those above, ``q = Σ_t δ_t²`` of a neuron: up to 15 % too
-        small, since fluctuations of all steps count alike there.
+        spike counts, which fluctuate (``varflow/theory/responses/back_propagation.py``; those of a random drive are not
+        included). In time ``Var = Σ_k (E[q²]/E[q]² - 1)/n_k`` over this layer and those above, ``q = Σ_t δ_t²`` of a neuron: up
+        to 15 % too small, since fluctuations of all steps count alike there.
     typical : ndarray, shape (depth,), optional
         Total energy of each layer in a typical network, the median: below ``total`` since ``‖δ‖²`` is log-normal.
     typical_growth : float, optional

@@ -25,31 +25,18 @@ from torch.nn import functional
 
 from varflow._checks import DomainError
 from varflow.campaign import Cancelled
+from varflow.model.attention import Attention, Chunk
 from varflow.model.build import graph_of
 from varflow.model.drives import ConstantCurrents, Given, Inputs, SpikeTrains, White
 from varflow.model.graph import MAPS, Graph, Node, covered, from_outside, wrong_return
-from varflow.model.layers import (
-    ALL_STEPS,
-    PAST_STEPS,
-    BatchNorm,
-    Concat,
-    Conv,
-    LayerNorm,
-    Linear,
-    Measured,
-    Pool,
-    Product,
-    RMSNorm,
-    ScaleSteps,
-    Spike,
-    Sum,
-)
+from varflow.model.layers import ALL_STEPS, PAST_STEPS, BatchNorm, Conv, LayerNorm, Linear, Pool, RMSNorm, ScaleSteps, Spike
+from varflow.model.merges import Concat, Filter, Product, Sum
 from varflow.model.network import Network
-from varflow.model.signals import Signal, Source
+from varflow.model.signals import Measured, Signal, Source
 from varflow.simulation.neurons import Cells, respond
 from varflow.simulation.streams import BLOCK, Streams
 from varflow.simulation.walk import ChunkWalk, Flow, Measures, Record, added, scaled
-from varflow.simulation.weighted import Wiring, received, recurrence
+from varflow.simulation.weighted import Wiring, by_given, given_recurrence, received, recurrence
 
 
 def driven(drive: Any, flows: tuple[()], walk: ChunkWalk, node: Node) -> Flow:
@@ -86,6 +73,8 @@ def weighted(operation: Linear | Conv, flows: tuple[Flow], walk: ChunkWalk, node
     """``W x + b``, at every step also of an input that is constant in time."""
     (flow,) = flows
     shape = operation.after(Signal("spikes", flow.shape), width=node.width).shape
+    if node.given:
+        return Flow(by_given(operation, flow, node.given).expand(-1, -1, walk.steps, *shape))
     shared = bool(node.weights)
     currents = received(walk.draws_of(node), operation, flow, shape, walk.conditional and not shared, shared).values
     return Flow(currents.expand(-1, -1, walk.steps, *shape))
@@ -96,9 +85,9 @@ def fired(operation: Spike, flows: tuple[Flow], walk: ChunkWalk, node: Node) -> 
     (flow,) = flows
     networks, probes, steps = flow.values.shape[:3]
     neurons, delay = math.prod(flow.shape), operation.neuron.delay
-    cells = Cells.of([operation.neuron], flow.values.device).drawn(lambda: _fractions(flow.shape, walk))
-    back = None
-    if operation.recurrent:
+    cells = Cells.of([operation.neuron], flow.values.device).drawn(lambda: _fractions(flow.shape, walk, node))
+    back = given_recurrence(node.given["weight"], flow.values.device) if "weight" in node.given else None
+    if operation.recurrent and back is None:
         back = recurrence(walk.draws, operation, neurons, probes * steps, walk.conditional)
     currents = torch.empty((networks, probes, steps, neurons), dtype=torch.float64, device=flow.values.device)
     currents.view(flow.values.shape).copy_(flow.values)
@@ -109,13 +98,32 @@ def fired(operation: Spike, flows: tuple[Flow], walk: ChunkWalk, node: Node) -> 
     return Flow(spikes.view(flow.values.shape), 1.0)
 
 
-def _fractions(shape: tuple[int, ...], walk: ChunkWalk) -> Tensor:
-    """Fractions of neurons that differ; on a map, one for all positions of a channel."""
+def _fractions(shape: tuple[int, ...], walk: ChunkWalk, node: Node) -> Tensor:
+    """Fractions of neurons that differ, as given; else random ones, on a map one for all positions of a channel."""
+    if "fractions" in node.given:
+        return torch.from_numpy(node.given["fractions"])[:, None].expand(-1, walk.streams.repeats, -1)
     return walk.neurons.fractions(shape[0]).repeat_interleave(math.prod(shape[1:]), -1)
 
 
-def summed(operation: Sum, flows: Sequence[Flow], *_: Any) -> Flow:
+def response(layer: Filter, steps: int) -> Tensor:
+    """Response of a filter to a single 1 at each step, shape (steps, steps)."""
+    after = layer.scale * torch.eye(steps, dtype=torch.float64).roll(layer.delay, 0).tril(-layer.delay)
+    for decay in layer.decays:
+        for t in range(1, steps):
+            after[t] += decay * after[t - 1]
+    return after
+
+
+def filtered(layer: Filter, flows: Sequence[Flow], walk: ChunkWalk, node: Node) -> Flow:
+    """Leaky integrators one after the other, from rest, and late."""
+    x = flows[0].real.expand(-1, -1, walk.steps, *flows[0].shape)
+    return Flow(torch.einsum("ts,nps...->npt...", response(layer, walk.steps).to(x.device), x))
+
+
+def summed(operation: Sum, flows: Sequence[Flow], walk: ChunkWalk, node: Node) -> Flow:
     """``Σ_i f_i x_i + c``."""
+    if node.given:  # c is part of the biases before
+        return flows[0]
     total = reduce(added, map(scaled, flows, operation.factors))
     if not operation.constant:
         return total
@@ -124,8 +132,11 @@ def summed(operation: Sum, flows: Sequence[Flow], *_: Any) -> Flow:
 
 
 def multiplied(operation: Product, flows: Sequence[Flow], *_: Any) -> Flow:
-    """``Π_i x_i``; whole numbers stay whole."""
-    x, *others = flows
+    """``Π_i x_i``; whole numbers stay whole. The number of channels of a mask may be smaller: one for each group."""
+    most = max(flow.values.shape[3:4].numel() for flow in flows)
+    copies = [most // flow.values.shape[3:4].numel() for flow in flows]
+    pairs = zip(flows, copies, strict=True)
+    x, *others = (replace(flow, values=flow.values.repeat_interleave(n, 3)) if n > 1 else flow for flow, n in pairs)
     for y in others:
         real = x.unit is None or y.unit is None
         x = Flow(x.real * y.real) if real else Flow(x.values * y.values, x.unit * y.unit)  # pyright: ignore[reportOperatorIssue]
@@ -138,6 +149,21 @@ def concatenated(operation: Concat, flows: Sequence[Flow], *_: Any) -> Flow:
     unit, *others = {flow.unit for flow in flows}
     parts = [flow.real if others else flow.values.double() for flow in flows]
     return Flow(torch.cat([part.expand(-1, -1, steps, *part.shape[3:]) for part in parts], 3), None if others else unit)
+
+
+SUMS = {"dot": "...ai,...aj,...cj->...ci", "token": "...ai->...i", "channel": "...ci->...c"}  # tokens i, j; channels a, c
+
+
+def attended(operation: Attention, flows: Sequence[Flow], walk: ChunkWalk, node: Node) -> Flow:
+    """Sums of products of ``q``, ``k`` and ``v`` over tokens and channels of each head; or of one of them."""
+    x = [flow.real.flatten(4).unflatten(3, (operation.heads, -1)) for flow in flows]
+    sends = operation.after(*(Signal("spikes", flow.shape) for flow in flows)).shape
+    return Flow(operation.scale * torch.einsum(SUMS[operation.kind], *x).reshape(*x[0].shape[:3], *sends))
+
+
+def part_of(operation: Chunk, flows: Sequence[Flow], *_: Any) -> Flow:
+    """One of the parts of a layer."""
+    return replace(flows[0], values=flows[0].values.chunk(operation.chunks, 3)[operation.number])
 
 
 def pooled(pool: Pool, flows: Sequence[Flow], *_: Any) -> Flow:
@@ -206,9 +232,12 @@ MAPS["simulate"] |= {
     Linear: weighted,
     Conv: weighted,
     Spike: fired,
+    Filter: filtered,
     Sum: summed,
     Product: multiplied,
     Concat: concatenated,
+    Attention: attended,
+    Chunk: part_of,
     BatchNorm: normalised,
     LayerNorm: normalised,
     RMSNorm: scaled_to_rms,

@@ -17,8 +17,9 @@ factor needs only spikes before ``t``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -178,6 +179,20 @@ def _length(draws: Draws, wiring: Wiring, normals: Tensor, root: Tensor) -> Tens
     remaining = (wiring.fan_in - 1 - independent.sum(-1)).double()[:, None].expand(normals.shape[:2])
     squares = 2 * draws.gammas(remaining / 2) + (normals.square() * independent[:, None]).sum(-1)
     return squares.sqrt()[..., None]
+
+
+def by_given(layer: Linear | Conv, flow: Flow, given: Mapping[str, Any]) -> Tensor:
+    """``W x + b`` by weights and biases that are given, shape (networks, probes, steps, …)."""
+    x, (weight, bias) = flow.real, (torch.from_numpy(given[name]).to(flow.values.device) for name in ("weight", "bias"))
+    if isinstance(layer, Linear):
+        return functional.linear(x.flatten(3), weight, bias)
+    return functional.conv2d(x.flatten(0, 2), weight, bias, *layer.windows[1:], layer.groups).unflatten(0, x.shape[:3])
+
+
+def given_recurrence(weight: Any, device: torch.device) -> Recurrence:
+    """A function from the spikes of a step to the currents of the next, by weights that are given."""
+    matrix = torch.as_tensor(weight, device=device)
+    return lambda spikes: functional.linear(spikes.double(), matrix)
 
 
 def recurrence(draws: Draws, layer: Spike, neurons: int, frames: int, conditional: bool) -> Recurrence:

@@ -13,9 +13,8 @@ if TYPE_CHECKING:
     from varflow.theory.operations.layer_norm import over_map
     from varflow.theory.operations.merge import summed
     from varflow.theory.operations.pool import averaged, averaged_back
-    from varflow.theory.signals.elementwise import elementwise, rescaled
     from varflow.theory.signals.gradients import Gradients
-    from varflow.theory.signals.moments import Currents, Spikes
-    from varflow.theory.signals.windows import Window
+    from varflow.theory.signals.moments import Currents, Spikes, elementwise, rescaled
+    from varflow.theory.signals.places import Window
 
 __getattr__, __dir__ = loaded_when_asked(globals())

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from varflow.theory.deep.gain_for_value import LIMITS, VALUE_TOLERANCE, search
 from varflow.theory.deep.look import Seen
-from varflow.theory.deep.search import LIMITS, VALUE_TOLERANCE, search
 
 START, WIDTH, ACCURACY = math.log(2.2), 1e-3, 3e-4
 EDGE = math.log(2.05)

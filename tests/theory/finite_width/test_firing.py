@@ -12,8 +12,7 @@ from scipy.special import ndtr
 from weight_distributions import DISTRIBUTIONS
 
 import varflow as vf
-from varflow.theory.finite_width.firing import firing
-from varflow.theory.finite_width.partial_moments import partial_moments
+from varflow.theory.finite_width.firing import firing, partial_moments
 from varflow.theory.finite_width.sampling import potentials
 from varflow.theory.layer import layers
 

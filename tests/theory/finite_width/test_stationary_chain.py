@@ -12,7 +12,7 @@ from scipy.special import ndtr
 
 import varflow as vf
 from varflow import reference
-from varflow.theory.finite_width import quasi_stationary as quasi_stationary_module
+from varflow.theory.finite_width import stationary as stationary_module
 
 ROOT = 6.303**0.5
 BIAS = {"threshold": 1.0, "gain": 2.2, "bias_std": 0.3}
@@ -176,7 +176,7 @@ def test_the_sum_of_rare_rates_is_what_the_second_eigenvalue_lacks():
 def test_a_grid_of_a_wide_layer_against_every_count(monkeypatch):
     width, setting = 1200, TWO_STATES | {"bias_std": 0.3}
     whole, layers = chain(width, **setting).stationary(), chain(width, **setting).lifetime().from_drive
-    monkeypatch.setattr(quasi_stationary_module, "EXACT_WIDTH", 500)
+    monkeypatch.setattr(stationary_module, "EXACT_WIDTH", 500)
     monkeypatch.setattr("varflow.theory.finite_width.counts.INTEGERS", 250)
     monkeypatch.setattr("varflow.theory.finite_width.counts.JOIN", 110.0)
     held = chain(width, **setting)

@@ -11,8 +11,7 @@ from varflow.theory.responses.back_propagation import Sampling
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.moments import Currents
-from varflow.theory.signals.places import Grid
-from varflow.theory.signals.windows import Window
+from varflow.theory.signals.places import Grid, Window
 
 torch = pytest.importorskip("torch")
 

@@ -3,8 +3,13 @@
 import numpy as np
 import pytest
 
-from varflow.theory.maps.positions import at_places, classes_of_pairs, covariance_of_pairs, covariance_of_windows
-from varflow.theory.maps.variance_classes import VarianceClasses
+from varflow.theory.maps.positions import (
+    VarianceClasses,
+    at_places,
+    classes_of_pairs,
+    covariance_of_pairs,
+    covariance_of_windows,
+)
 from varflow.theory.signals.moments import Currents
 from varflow.theory.signals.places import ALL_PAIRS, Grid, known_pairs
 

@@ -15,8 +15,7 @@ from varflow.theory.operations.pool import largest
 from varflow.theory.operations.visit import Effort
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals.moments import Spikes
-from varflow.theory.signals.places import ALL_PAIRS, Grid
-from varflow.theory.signals.windows import Window
+from varflow.theory.signals.places import ALL_PAIRS, Grid, Window
 from varflow.theory.walks.gradients import ForwardPass
 from varflow.theory.walks.signals import Blocks
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.special import ndtr
 
 import varflow as vf
-from varflow.theory.memoryless.correlation import stable_overlap
+from varflow.theory.memoryless.depth_scales import stable_overlap
 
 OVERLAPS = [0.0, 1e-9, 0.3, 0.95, 1 - 1e-6, 1 - 1e-12]
 

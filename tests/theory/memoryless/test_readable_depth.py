@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 import varflow as vf
-from varflow.kernels.readout import _split, held_out_accuracy
+from varflow.kernels.kernel import _split, held_out_accuracy, sampled_grams
 
 pytest.importorskip("torch")
-from varflow.kernels.kernel import sampled_grams
 from varflow.simulation.kernels import sampled_moments
 
 RNG = np.random.default_rng(2)

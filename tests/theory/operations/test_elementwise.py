@@ -8,8 +8,7 @@ import pytest
 
 import varflow as vf
 from varflow.theory.operations.merge import concatenated, multiplied, summed
-from varflow.theory.signals.elementwise import elementwise, rescaled
-from varflow.theory.signals.moments import Currents, Spikes
+from varflow.theory.signals.moments import Currents, Spikes, elementwise, rescaled
 from varflow.theory.signals.places import ALL_PAIRS, Grid, Overlap
 
 GRID, CHANNELS, INPUTS = Grid(1, 2, 3, 2), 400, 3

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import varflow as vf
-from varflow.theory.responses.bivariate_tail import orthant
 from varflow.theory.responses.neurons import LONG, Responses
-from varflow.theory.responses.orthants import both_or_one
+from varflow.theory.responses.orthants import both_or_one, orthant
 from varflow.theory.responses.stepping import driven_by, stepped
 
 PAPER = vf.gain(threshold=1.0)

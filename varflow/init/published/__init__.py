@@ -8,7 +8,7 @@ from typing import Any
 
 from varflow._checks import deprecated
 from varflow._lazy import names_of
-from varflow.init.published import leaving, micheli, without_spikes, without_threshold, without_weights
+from varflow.init.published import leaving, micheli, without_threshold
 from varflow.init.published.fluctuation_driven import (
     FLUCTUATION_DRIVEN,
     FilterSums,
@@ -30,19 +30,27 @@ from varflow.init.published.micheli import (
     micheli_soft_reset_gain,
     micheli_uniform_,
 )
-from varflow.init.published.without_spikes import kaiming_gain, lecun_gain, torch_bias_std, torch_gain, xavier_gain
-from varflow.init.published.without_threshold import bellec_gain, ikun_gain, spytorch_gain
+from varflow.init.published.without_threshold import (
+    bellec_gain,
+    ikun_gain,
+    kaiming_gain,
+    lecun_gain,
+    spytorch_gain,
+    torch_bias_std,
+    torch_gain,
+    xavier_gain,
+)
 
 METHODS = (
-    *without_spikes.METHODS,
+    *without_threshold.RECTIFIERS_AND_LINEAR,
     *micheli.METHODS,
     DING,
-    *without_threshold.METHODS,
+    *without_threshold.SPIKING,
     FLUCTUATION_DRIVEN,
     SPIKEINIT,
     CORRECTED,
     LSUV,
-    *without_weights.METHODS,
+    *without_threshold.WITHOUT_WEIGHTS,
 )
 
 __all__ = ["METHODS", *(name for name in names_of(globals()) if not name.isupper())]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -15,9 +15,8 @@ from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
 from varflow.model.over_neurons import OverNeurons
 from varflow.results import TemporalCriticalGain
-from varflow.theory.deep.gain_for_value import ACCURACY, SHARP, with_few_points
+from varflow.theory.deep.gain_for_value import ACCURACY, ROUGH, SHARP, START, STRIDE, TRIES, search, with_few_points
 from varflow.theory.deep.look import ALIVE, EXTINCT, Look, Question, Seen, drive_covariance, driven, in_units, looking
-from varflow.theory.deep.search import ROUGH, START, STRIDE, TRIES, search
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
 

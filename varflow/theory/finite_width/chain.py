@@ -20,8 +20,17 @@ from varflow.model.neurons import Neuron, equal_neurons
 from varflow.theory.finite_width.binomial import TAIL, WHOLE_TAIL, DenseTransition, Transition, merged
 from varflow.theory.finite_width.counts import STEP, CountGrid, CountLaw, count_grid, counts_of
 from varflow.theory.finite_width.firing import firing
-from varflow.theory.finite_width.quasi_stationary import QuasiStationary, alive_after, quasi_stationary, settled, whole_kernel
-from varflow.theory.finite_width.stationary import Lifetime, Stationary, layers_until_silence, stationary
+from varflow.theory.finite_width.stationary import (
+    Lifetime,
+    QuasiStationary,
+    Stationary,
+    alive_after,
+    layers_until_silence,
+    quasi_stationary,
+    settled,
+    stationary,
+    whole_kernel,
+)
 from varflow.theory.layer import CountedLayer, layers, one_step, tails
 from varflow.theory.signals.counted import Count
 

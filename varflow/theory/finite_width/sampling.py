@@ -24,8 +24,7 @@ from varflow.model.weight_distribution import WeightDistribution
 from varflow.results import Ensemble
 from varflow.theory.finite_width import lattice
 from varflow.theory.finite_width.counts import counts_of
-from varflow.theory.finite_width.firing import directions
-from varflow.theory.finite_width.partial_moments import CELL, cell_sums, partial_moments, unit
+from varflow.theory.finite_width.firing import CELL, cell_sums, directions, partial_moments, unit
 from varflow.theory.layer import LAST_Z, CountedLayer, standardised_threshold
 from varflow.theory.signals.counted import Count, Gaussian
 

@@ -29,13 +29,13 @@ from varflow.model.layers import Spike
 from varflow.theory.maps.positions import (
     IN_WINDOWS,
     PAIRS,
+    VarianceClasses,
     at_places,
     classes_of_pairs,
     covariance_of_windows,
     currents_in_windows,
     with_means,
 )
-from varflow.theory.maps.variance_classes import VarianceClasses
 from varflow.theory.responses.back_propagation import Sampling
 from varflow.theory.responses.filters import synapse
 from varflow.theory.responses.layer_state import LayerState
@@ -45,8 +45,7 @@ from varflow.theory.responses.step import NUMBERS, Population, carried_back, car
 from varflow.theory.responses.stepping import stepped
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.moments import Currents, Spikes
-from varflow.theory.signals.places import ALL_PAIRS, Grid, Offset, PairMoments, known_pairs, replicated
-from varflow.theory.signals.windows import Window, under_tap
+from varflow.theory.signals.places import ALL_PAIRS, Grid, Offset, PairMoments, Window, known_pairs, replicated, under_tap
 from varflow.theory.threads import in_threads
 
 FEWER = 4  # factor by which pairs of windows have fewer points: the next layer averages over many distances

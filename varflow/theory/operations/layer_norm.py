@@ -18,9 +18,8 @@ from varflow.model.layers import LayerNorm, RMSNorm
 from varflow.theory.operations.batch_norm import standardising
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.signals.counted import uncounted
-from varflow.theory.signals.elementwise import rescaled
 from varflow.theory.signals.gradients import Gradients
-from varflow.theory.signals.moments import Currents
+from varflow.theory.signals.moments import Currents, rescaled
 from varflow.theory.signals.places import Grid
 
 

@@ -19,8 +19,7 @@ import numpy as np
 from varflow.model.graph import Uncovered, enter
 from varflow.model.layers import Pool
 from varflow.theory.maps.maxima import WindowedCurrents, maxima_joined, maximum_back
-from varflow.theory.maps.positions import with_means
-from varflow.theory.maps.variance_classes import TOGETHER
+from varflow.theory.maps.positions import TOGETHER, with_means
 from varflow.theory.operations.merge import settled
 from varflow.theory.operations.visit import Effort, Visit, WayBack
 from varflow.theory.signals.counted import ON_MAPS, uncounted
@@ -31,14 +30,16 @@ from varflow.theory.signals.places import (
     Grid,
     Offset,
     PairMoments,
+    Window,
     averages,
     known_pairs,
+    offsets_of_taps,
     on_both,
     opposite,
     shifted,
+    summed_under_taps,
     told_apart,
 )
-from varflow.theory.signals.windows import Window, offsets_of_taps, summed_under_taps
 
 
 def averaged_apart(window: Window, signal: Signal) -> Signal:

@@ -11,9 +11,8 @@ from varflow.model.graph import enter
 from varflow.model.layers import ScaleSteps
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.signals.counted import uncounted
-from varflow.theory.signals.elementwise import rescaled
 from varflow.theory.signals.gradients import Gradients
-from varflow.theory.signals.moments import Currents, held
+from varflow.theory.signals.moments import Currents, held, rescaled
 from varflow.theory.signals.places import Grid
 
 

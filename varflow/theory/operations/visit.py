@@ -10,7 +10,7 @@ from typing import Any
 from varflow._progress import Report, unreported
 from varflow.model.graph import Node, Uncovered
 from varflow.model.surrogate import Surrogate
-from varflow.theory.maps.variance_classes import TOGETHER
+from varflow.theory.maps.positions import TOGETHER
 from varflow.theory.responses.back_propagation import Slopes
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses

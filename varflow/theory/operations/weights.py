@@ -42,12 +42,13 @@ from varflow.theory.signals.places import (
     Offset,
     Overlap,
     PairMoments,
+    Window,
     aligned,
     average_mean,
+    summed_under_taps,
     told_apart,
     with_correlation,
 )
-from varflow.theory.signals.windows import Window, summed_under_taps
 
 RECEIVED = 512  # entries of a batch, from which the fluctuation of its variance is known within some percent
 TINY = 1e-150  # variance of currents that are all equal

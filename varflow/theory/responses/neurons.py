@@ -18,8 +18,7 @@ from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.theory.responses.filters import filtered, synapse
 from varflow.theory.responses.layer_state import LayerState, mixed
-from varflow.theory.responses.one_step import one_step
-from varflow.theory.responses.orthants import Orthants, of_decays
+from varflow.theory.responses.orthants import Orthants, of_decays, one_step
 from varflow.theory.responses.quasi_monte_carlo import QuasiMonteCarlo, causal_factor, normal_points
 from varflow.theory.responses.recurrence import recurrent_layer
 from varflow.theory.responses.step import Population
@@ -132,9 +131,16 @@ class Responses:
         z = z[..., np.random.default_rng([self.seed, 3, number]).permutation(z.shape[-1])]
         return z, causal_factor(covariance) @ z[:, None, :size] + mean[..., None]
 
-    def drawn(self, neuron: Neuron, currents: Currents, number: int) -> np.ndarray:
-        """Spikes at sampled currents, shape (scrambles, groups, i, points); those of different layers are independent."""
-        z, drawn = self.currents_at_points(neuron, currents, number)
+    def drawn(self, neuron: Neuron, currents: Currents, number: int, channels: int = 0) -> np.ndarray:
+        """Spikes at sampled currents, shape (scrambles, groups, i, points); those of different layers are independent.
+
+        ``channels``: points stand for at least so many channels, each with the scale by which a normalisation divided its own.
+        """
+        enough = replace(self, points=max(self.points, 2 ** (channels - 1).bit_length())) if channels else self
+        z, drawn = enough.currents_at_points(neuron, currents, number)
+        if channels and currents.shared is not None:
+            rng = np.random.default_rng([self.seed, 8, number])
+            drawn = currents.shared.divided(drawn, *self.past_synapse(neuron, currents), rng)
         return spikes_at(neuron, z[:, currents.grid.size :], drawn, currents.grid.steps)
 
 

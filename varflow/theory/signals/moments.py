@@ -4,17 +4,20 @@ Neurons of a layer (channels of a map) are i.i.d., so a signal is described by o
 ``i = (input, row, column, step)``: an input, a position of the map and a time step. Second moments of one signal stand in
 several places: over the index, over increments, between positions of a large map, between inputs of a batch, and as draws.
 Whatever changes them changes all, by ``with_moments``.
+
+Operations that act on every entry of a signal alike have one formula for second moments, applied wherever they stand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
+from varflow._checks import DomainError
 from varflow.model.drive_kinds import Given
 from varflow.theory.signals.increments import Differences, differences
 from varflow.theory.signals.places import (
@@ -29,6 +32,7 @@ from varflow.theory.signals.places import (
     outside_map,
     replicated,
     shifted,
+    with_correlation,
 )
 from varflow.theory.signals.shared_scale import SharedScale
 
@@ -137,7 +141,8 @@ class Spikes(_SignalMoments):
 
     ``sampled``, if known, draws ``x`` itself: shape (replicas, groups, i, points). Of positions that are followed each on its
     own it takes the places that are drawn together, shape (windows, places), and gives groups ``(input, window)`` and
-    ``i = (place, step)``. ``changes``, ``pairs`` and ``overlap`` as of currents, of second moments.
+    ``i = (place, step)``. Straight from neurons it also takes ``channels`` (``Responses.drawn``). ``changes``,
+    ``pairs`` and ``overlap`` as of currents, of second moments.
     """
 
     SECOND = "moments"
@@ -176,7 +181,7 @@ class Spikes(_SignalMoments):
             increment[..., delay:, :delay] = square = self.moments[..., before, before][..., None]  # E[(x_t - 0)²]
             increment[..., :delay, delay:] = square.swapaxes(-1, -2)
             changes = Differences(increment, moved(self.changes.second_change, *one), moved(self.changes.mean_change, *one))
-        sampled = None if draw is None else lambda *at: moved(draw(*at).swapaxes(-1, -2), *one).swapaxes(-1, -2)
+        sampled = None if draw is None else lambda *at, **how: moved(draw(*at, **how).mT, *one).mT
         return self.mapped(moved(self.mean, *one), lambda M, *_: moved(M, *both), sampled=sampled, changes=changes)
 
 
@@ -287,3 +292,74 @@ def _everywhere(far: np.ndarray, offset: tuple[int, int], grid: Grid) -> np.ndar
     on_map = np.zeros((*far.shape[:2], grid.positions, *far.shape[2:]))
     on_map[:, :, known_pairs(offset, grid.shape)[0]] = far[:, :, None]
     return on_map.reshape(len(far), -1, *far.shape[2:])
+
+
+Arrays = Sequence[np.ndarray]
+
+
+def elementwise(
+    signals: Sequence[Any],
+    mean: Callable[[Arrays], np.ndarray],
+    second: Callable[[Arrays, Arrays, Arrays], np.ndarray],
+    *,
+    changes: Differences | None = None,
+    sampled: Callable[..., np.ndarray] | None = None,
+) -> Any:
+    """The signal that an operation on the entries of these signals, of one kind and grid, sends.
+
+    ``mean(e)``, from the mean of each signal, ``(…, i)``; ``second(M, e, f)``, from second moments of each (of currents
+    covariances), ``(…, i, j)``, and means of their first factor, ``(…, i, 1)``, and of their second, ``(…, 1, j)``: then
+    ``e[0] * f[1]`` is ``E x_i E y_j``. It must not hold arrays of its own: it is used for entries of one index, for positions
+    of a map, and for inputs of a batch.
+    """
+    most = max(len(each.mean) for each in signals)
+    signals = [in_replicas(each, most) for each in signals]
+    first, means = signals[0], [each.mean for each in signals]
+
+    def after(M: Arrays, e: Arrays, f: Arrays) -> np.ndarray:
+        return _like("second", "M", M, second(M, [each[..., :, None] for each in e], [each[..., None, :] for each in f]))
+
+    def at(offset: Offset) -> np.ndarray:
+        e, f = zip(*(means_at(each, offset, first.grid) for each in means), strict=True)
+        return after([each.between(offset) for each in signals], e, f)
+
+    return first.with_moments(
+        _like("mean", "e", means, mean(means)),
+        after([each.second for each in signals], means, means),
+        changes=changes,
+        pairs=PairMoments(first.grid.shape, at) if all(each.pairs for each in signals) else None,
+        overlap=_overlap(signals, after),
+        sampled=sampled,
+        shared=None,
+    )
+
+
+def _like(function: str, argument: str, given: Arrays, found: np.ndarray) -> np.ndarray:
+    """The array that a function of the user returned; DomainError for another shape than that of what it was given."""
+    shape = np.broadcast_shapes(*(each.shape for each in given))
+    if np.shape(found) != shape:
+        raise DomainError(function, f"array of shape {np.shape(found)}", f"must return the shape of {argument}[0], {shape}")
+    return found
+
+
+def _overlap(signals: Sequence[Signal], second: Callable[[Arrays, Arrays, Arrays], np.ndarray]) -> Overlap | None:
+    overlaps = [each.overlap for each in signals if each.overlap is not None]
+    if len(overlaps) < len(signals):
+        return None
+    means = [averages(each)[0] for each in signals]
+    return overlaps[0].after(second([each.between for each in overlaps], means, means))
+
+
+def rescaled(signal: Currents, scale: np.ndarray, shift: float | np.ndarray = 0.0) -> Currents:
+    """``s_i x_i + c_i``; in an overlap of inputs the correlation stays."""
+    grid = signal.grid
+
+    def product(C: np.ndarray, offset: Offset = (0, 0)) -> np.ndarray:
+        one, other = means_at(scale, offset, grid)
+        return one[..., :, None] * C * other[..., None, :]
+
+    after = signal.mapped(scale * signal.mean + shift, product, overlap=None, shared=signal.shared)
+    if signal.overlap is None:
+        return after
+    between = with_correlation(signal.overlap.between, signal.covariance, after.covariance, grid)
+    return replace(after, overlap=signal.overlap.after(between))

@@ -27,10 +27,9 @@ from varflow.model.surrogate import Surrogate
 from varflow.model.surrogates import surrogate_of
 from varflow.results import GradientFlow
 from varflow.theory.operations.visit import Effort, Visit, WayBack
-from varflow.theory.responses.back_propagation import Slopes
+from varflow.theory.responses.back_propagation import Slopes, fluctuations, scattered
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
-from varflow.theory.responses.scatter import fluctuations, scattered
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.gradients import readout as readout_of
 from varflow.theory.signals.places import aligned, standard_error

@@ -13,7 +13,7 @@ from varflow.results import AuditReport
 
 def audit(
     model: Any,
-    inputs: Any,
+    inputs: Any = None,
     loss: Callable[..., Any] | None = None,
     *,
     steps: int | None = None,
@@ -104,9 +104,11 @@ def audit(
     """
     require("torch", "torch")
     from varflow.torch_models.audit.report import audited
+    from varflow.torch_models.given_network import with_module
     from varflow.torch_models.tracing.checks import check_loss, check_model
 
     check_progress(progress)
+    model, inputs, steps = with_module(model, inputs, steps)
     check_loss(loss, optimizer, targets)
     backwards = flag("gradients", gradients)
     check_model(model)

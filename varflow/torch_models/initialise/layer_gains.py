@@ -20,9 +20,8 @@ from varflow.init.in_time import question_of
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.results import late_steps
-from varflow.theory.deep.gain_for_value import ACCURACY, attainable, drive_strength, solve
+from varflow.theory.deep.gain_for_value import ACCURACY, VALUE_TOLERANCE, Slope, attainable, drive_strength, search, solve
 from varflow.theory.deep.look import Question, Seen, driven, looking, next_of_gain
-from varflow.theory.deep.search import VALUE_TOLERANCE, Slope, search
 from varflow.theory.operations.spike import fire
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses

@@ -94,20 +94,6 @@ def padding_factor(weight: Any, input_shape: tuple[int, ...]) -> float:
     return math.sqrt(fan_in(weight) / inputs)
 
 
-def windows_of(weight: Any) -> dict[str, tuple[int, int]]:
-    """Rows and columns of the windows of a convolution of one or two dimensions."""
-    padding = weight.padding
-    if isinstance(padding, str):
-        same = [gap * (size - 1) // 2 for gap, size in zip(weight.dilation, weight.kernel_size, strict=True)]
-        padding = same if padding == "same" else [0] * len(same)
-
-    def pair(extents: Sequence[int], missing: int) -> tuple[int, int]:
-        return (missing, int(extents[0])) if len(extents) == 1 else (int(extents[0]), int(extents[1]))
-
-    kernel, stride = pair(weight.kernel_size, 1), pair(weight.stride, 1)
-    return {"kernel": kernel, "stride": stride, "padding": pair(padding, 0), "dilation": pair(weight.dilation, 1)}
-
-
 def torch_class(weight: Any) -> Any:
     """The class of torch that a weight module is or is derived from."""
     return next(base for base in type(weight).__mro__ if base.__module__.startswith("torch.nn.modules."))

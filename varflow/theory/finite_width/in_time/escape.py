@@ -27,7 +27,7 @@ from varflow.theory.deep.look import ALIVE, driven, next_of_gain
 from varflow.theory.finite_width.binomial import WHOLE_TAIL, Transition
 from varflow.theory.finite_width.counts import count_grid
 from varflow.theory.finite_width.in_time.drawn import DrawnChain
-from varflow.theory.finite_width.quasi_stationary import EXACT_WIDTH, settled
+from varflow.theory.finite_width.stationary import EXACT_WIDTH, settled
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals.places import standard_error
 

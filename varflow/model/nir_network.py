@@ -1,0 +1,213 @@
+"""``read_nir``: the network of a file or graph of the neuromorphic intermediate representation, without any of its frameworks.
+
+Theory knows weights by their moments; simulation takes those of the file. What is not known is left out and named, and so is
+what it feeds; readouts, behind which nothing spikes, are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from graphlib import TopologicalSorter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import DomainError, VarflowError, integer, real_array
+from varflow.model import drives
+from varflow.model.build import Builder
+from varflow.model.graph import Graph
+from varflow.model.layers import Conv, Filter, Linear, Pool, Scale, Spike, Sum
+from varflow.model.network import Network
+from varflow.model.nir_file import Primitives
+from varflow.model.nir_neurons import INTEGRATORS, NEURONS, TAKES, Unread, filter_of, neuron_of, one, step_of
+from varflow.model.signals import Fallback, Signal, Source, windows_of
+
+STEPS = 20
+LEAST_GAIN = 1e-12  # of weights that are all equal, which have none
+DENSE, WEIGHTS = ("Affine", "Linear"), ("Affine", "Linear", "Conv1d", "Conv2d")
+
+
+def read_nir(
+    graph: Any, inputs: Any = None, *, steps: int | None = None, dt: float | None = None, library: str = "nir"
+) -> Network:
+    r"""The network of a NIR file or graph, as a library's importer would run it.
+
+    Theory takes the moments of the weights, ``gain = √n · std(w)`` and ``mean_gain = n · mean(w)`` with ``n`` the fan-in, and
+    mean and standard deviation of biases; :func:`varflow.simulate` runs the weights themselves, network ``r`` with input
+    ``r mod batch``, so that its spikes are those of the library.
+
+    Parameters
+    ----------
+    graph : str, Path or nir.NIRGraph
+    inputs : array or Drive, optional
+        Of shape (batch, …), constant in time, or (batch, steps, …), with the shape of the graph's input; or a drive of
+        ``vf.drives``. By default one input of ones.
+    steps : int, optional
+        By default as many as the inputs have, else 20.
+    dt : float, optional
+        Length of a step in seconds. By default the library's: 1e-4 for ``nir`` and ``snntorch``, 1e-3 for ``norse``.
+    library : str
+        ``nir`` (the format's equations by Euler steps), ``snntorch``, ``norse`` or ``sinabs``: what a step is.
+
+    Returns
+    -------
+    Network
+        A graph of nodes that prints as a table. ``.unknown`` names what is left out because it is not known.
+
+    Raises
+    ------
+    DomainError
+        For files and graphs that are malformed or too large (10⁴ nodes), numbers that are not finite, shapes that do not fit, a
+        step longer than a time constant, and if no layer of neurons is known.
+    MissingExtraError
+        For a file, without the packages ``nir`` and ``h5py``.
+
+    Notes
+    -----
+    **Assumes** in theory that weights are independent. **Accuracy**: spikes of snnTorch, Norse and sinabs are equal one by one
+    in the tests; docs/nir.md has rates of one file in each of them. Neurons that differ are a distribution over the layer, its
+    thresholds and decays independent. A cycle is known as weights from a layer to itself, whose spikes arrive a step later.
+    **Source**: ``pedersen2024``; the libraries' importers.
+
+    Examples
+    --------
+    >>> import nir, numpy as np, varflow as vf
+    >>> rng, one = np.random.default_rng(0), np.ones(50)
+    >>> neurons = nir.LIF(tau=1e-3 * one, r=10 * one, v_leak=0 * one, v_threshold=one)
+    >>> file = nir.NIRGraph.from_list(nir.Linear(rng.normal(size=(50, 8))), neurons)
+    >>> network = vf.read_nir(file, rng.random((4, 8)), steps=10)
+    >>> network.neurons
+    [Neuron(threshold=1, decay=0.9, reset='zero')]
+    """
+    step, steps = step_of(library, dt), None if steps is None else integer("steps", steps, minimum=1)
+    shown = str(graph) if isinstance(graph, (str, Path)) else type(graph).__name__
+    try:
+        reader = NirReader(Primitives(graph), library, step)
+    except VarflowError:
+        raise
+    except Exception as error:  # whatever h5py, nir and numpy raise
+        reason = f"{type(error).__name__}: {' '.join(str(error).split()):.200}"
+        raise DomainError("graph", shown, f"is no NIR graph that can be read ({reason})") from error
+    last = max(number for number, node in enumerate(reader.nodes) if node.operation.spikes or not number)
+    if not last:
+        raise DomainError("graph", shown, f"leaves no layer of neurons that is known: {'; '.join(reader.unknown)}")
+    drive = inputs if isinstance(inputs, drives.Drive) else _drive(inputs, reader.sent[0], steps)
+    nodes = Graph(reader.nodes[: last + 1], reader.unknown)
+    return Network(nodes=nodes, steps=steps or drive.steps or STEPS, drive=drive)
+
+
+def _drive(x: Any, signal: Signal, steps: int | None) -> drives.Drive:
+    """The drive of inputs that are this signal."""
+    x = np.ones((1, *signal.shape)) if x is None else real_array("inputs", x)
+    leading = next((axes for axes in (1, 2) if x.ndim > axes and math.prod(x.shape[axes:]) == signal.size), 0)
+    if not leading or not x.size:
+        rule = f"must have shape (batch, …) or (batch, steps, …), with {' × '.join(map(str, signal.shape))} numbers in each"
+        raise DomainError("inputs", f"array of shape {x.shape}", rule)
+    if signal.kind == "input":
+        return drives.inputs(x.reshape(*x.shape[:leading], *signal.shape), None if x.any() else 1.0)
+    return drives.given(x.reshape(len(x), -1, signal.size).repeat(1 if leading == 2 else steps or STEPS, axis=1))
+
+
+class NirReader(Builder):
+    """Nodes made one after the other from the primitives, each after those that it receives."""
+
+    def __init__(self, primitives: Primitives, library: str, dt: float):
+        self.values, self.received, self.readers = primitives.values, primitives.received, primitives.readers
+        self.library, self.dt, self.unknown, start = library, dt, list[str](), primitives.start
+        kinds, shape = {self.values[name]["kind"] for name in self.readers[start]}, self.values[start]["shape"]
+        if len(shape) in (2, 4) and shape[0] == 1 and "Conv1d" not in kinds:  # a batch of one, which some libraries write
+            shape = shape[1:]
+        shape = (shape[0], 1, shape[1]) if len(shape) == 2 else tuple(shape)
+        super().__init__(Source(Signal("currents" if kinds & {*NEURONS} else "input", shape)))
+        self.place, self.recurrent = {start: 0}, dict(filter(None, map(self._taken_out, self.values)))
+        for name in TopologicalSorter(self.received).static_order():
+            try:
+                if self.received[name] and self.place.keys() >= {*self.received[name]}:
+                    self.place[name] = self._read(name, self.values[name], *(self.place[each] for each in self.received[name]))
+            except Unread as error:
+                self.unknown.append(f"{name}: {self.values[name]['kind']}, {error}")
+
+    def _taken_out(self, name: str) -> tuple[str, np.ndarray] | None:
+        """Neurons and the weights from them to themselves, taken out of the graph; the bias becomes that of weights before."""
+        values, received = self.values[name], self.received[name]
+        if values["kind"] not in DENSE or len(received) != 1 or self.readers[name] != received:
+            return None
+        (neurons,) = self.received.pop(name)
+        self.received[neurons].remove(name)
+        if np.any(bias := values.get("bias", 0.0)):
+            before = self.values[self.received[neurons][0]]
+            if len(self.received[neurons]) > 1 or before["kind"] not in WEIGHTS:
+                raise DomainError("graph", f"{name}.bias", "of recurrent weights is known behind other weights only")
+            before["bias"] = before.get("bias", 0.0) + bias
+        return neurons, values["weight"]
+
+    def _read(self, name: str, values: dict[str, Any], source: int, *more: int) -> int:
+        """The number of the node of a primitive's signal."""
+        source = self.add(Sum((1.0,) * (1 + len(more))), source, *more, name=f"into {name}") if more else source
+        kind, signal = values["kind"], self.sent[source]
+        if kind in (*NEURONS, *INTEGRATORS, "Scale"):
+            if kind != "Scale" and kind not in TAKES[self.library]:
+                raise Unread(f"which {self.library} does not import")
+            if wrong := [key for key, value in values.items() if np.size(value) not in (1, signal.size)]:
+                raise DomainError("graph", f"{name}.{wrong[0]} of shape {np.shape(values[wrong[0]])}", f"receives {signal}")
+        if kind in WEIGHTS:
+            return self._weights(name, values, source)
+        if kind in NEURONS:
+            return self._neurons(name, values, source)
+        if kind == "Delay":
+            return self.add(Filter(delay=round(one("delay", values["delay"]) / self.dt)), source, name=name)
+        if kind in INTEGRATORS:
+            decay, scale, synapse, rest = (one(kind, each) for each in filter_of(values, self.library, self.dt))
+            number = self.add(Filter((synapse, decay) if synapse else (decay,), scale), source, name=name)
+            return self._shifted(number, rest, name)
+        if kind in ("SumPool2d", "AvgPool2d"):
+            extents = (np.resize(values[key], 2).astype(int).tolist() for key in ("kernel_size", "stride", "padding"))
+            size, *others = map(tuple, extents)
+            number = self.add(Pool("average", size, *others), source, name=name)
+            return number if kind == "AvgPool2d" else self.add(Scale(math.prod(size)), number, name=f"{name}.sum")
+        if kind == "Scale" and np.ptp(values["scale"]) == 0 and signal.kind != "input":
+            return self.add(Scale(values["scale"].flat[0]), source, name=name)
+        if kind == "Scale":  # part of the weights that come next
+            for reader in self.readers[name]:
+                if self.values[reader]["kind"] not in DENSE or self.received[reader] != [name]:
+                    raise Unread("which differs between neurons, before dense weights only")
+                self.values[reader]["weight"] = self.values[reader]["weight"] * values["scale"].ravel()
+        elif kind not in ("Input", "Output", "Flatten"):
+            raise Unread("which is not known")
+        elif len(signal.shape) > 1 and (values.get("start_dim", 0), values.get("end_dim", -1)) not in ((0, -1), (0, 2)):
+            raise Unread("which leaves some axes")
+        return source  # weights take maps as they are
+
+    def _weights(self, name: str, values: dict[str, Any], source: int) -> int:
+        """Weights, with the mean of their biases behind them."""
+        weight, signal = values["weight"], self.sent[source]
+        if values["kind"] in DENSE:
+            operation, fits = Linear(len(weight), gain=1.0), (signal.size,) == weight.shape[1:]
+        else:
+            extents = ((key, values[key]) for key in ("stride", "padding", "dilation"))
+            axes = {key: each if isinstance(each, str) else np.resize(each, weight.ndim - 2) for key, each in extents}
+            windows: Any = windows_of(SimpleNamespace(kernel_size=weight.shape[2:], **axes))
+            operation = Conv(len(weight), gain=1.0, groups=int(values["groups"]), **windows)
+            fits = signal.shape[0] == weight.shape[1] * operation.groups
+            weight = weight.reshape(*weight.shape[:2], *windows["kernel"])
+        if not fits:
+            raise DomainError("graph", f"{name}: weights of shape {weight.shape}", f"receives {signal}")
+        bias, n = np.array(np.broadcast_to(values.get("bias", 0.0), len(weight))), weight[0].size
+        moments = {"gain": max(math.sqrt(n) * weight.std(), LEAST_GAIN), "mean_gain": n * weight.mean(), "bias_std": bias.std()}
+        source = self.add(Fallback(), source, name=f"into {name}") if signal.kind == "currents" else source
+        number = self.add(replace(operation, **moments), source, name=name, weight=weight, bias=bias)
+        return self._shifted(number, float(bias.mean()), name, bias=bias)
+
+    def _shifted(self, source: int, constant: float, name: str, **given: Any) -> int:
+        return self.add(Sum((1.0,), constant), source, name=f"{name}.bias", **given) if constant else source
+
+    def _neurons(self, name: str, values: dict[str, Any], source: int) -> int:
+        """A layer of neurons, with its recurrent weights."""
+        (neuron, given), size, recurrent = neuron_of(values, self.library, self.dt), self.sent[source].size, {}
+        if name in self.recurrent:
+            weight = given["weight"] = self.recurrent[name].reshape(size, size)
+            recurrent = {"recurrent_gain": math.sqrt(size) * weight.std(), "recurrent_mean_gain": size * weight.mean()}
+        return self.add(Spike(neuron, **recurrent), source, name=name, **given)
