@@ -85,7 +85,7 @@ class Responses:
             if self.samples(neuron, grid.steps):
                 return self.sampling(neuron, grid)(*self.past_synapse(neuron, currents), number, currents.shared)
             if grid.steps == 1:
-                first = synapse(neuron, 1).item() if neuron.longer_filter else 1.0  # a factor
+                first = synapse(neuron, 1).item() if neuron.longer_filter else 1.0
                 return one_step(neuron, first * currents.mean, first**2 * currents.covariance, currents.shared)
             members = self._once(of_decays, neuron, grid.steps, grid.sequences)
             state = mixed([(weight, respond(currents.increments)) for weight, respond in members])
