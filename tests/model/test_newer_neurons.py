@@ -18,13 +18,8 @@ from given_currents import step_neurons  # noqa: E402
 
 from varflow.model.library_neurons import recognise  # noqa: E402
 from varflow.theory.responses.filters import synapse  # noqa: E402
-<<<<<<< HEAD
 from varflow.theory.responses.step import Population, jacobians, stepped, with_input  # noqa: E402
-=======
-from varflow.theory.responses.step import Population, jacobians, with_input  # noqa: E402
-from varflow.theory.responses.stepping import stepped  # noqa: E402
 from varflow.torch_models.tracing.modules import surrogate_of_module  # noqa: E402
->>>>>>> neurons
 
 STEPS, NEURONS = 50, 60
 
