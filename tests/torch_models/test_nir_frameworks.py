@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from threading import Event
 
@@ -98,6 +99,12 @@ def differing_of_norse():
     return norse.SequentialState(dense(20, 60), cell, dense(60, 40), files.lif_box(40, threshold=0.2))
 
 
+def synaptic_of_norse():
+    of_each = {"tau_syn_inv": 200.0, "tau_mem_inv": 100.0, "v_leak": 0.0, "v_th": 0.05}
+    filled = {name: torch.full((60,), value) for name, value in of_each.items()}
+    return norse.SequentialState(dense(20, 60), norse.LIFCell(norse.LIFParameters(**filled)))
+
+
 def conv_of_norse():
     first, second = (
         (conv(2, 6, padding=1), files.lif_box(6, 8, 8, threshold=0.2)),
@@ -134,6 +141,7 @@ CASES = {  # model, library that writes and runs it, its neurons, shape of the i
     "Norse": (of_norse, "norse", ["1", "3"], (20,), True),
     "Norse imported": (of_norse, "norse", ["1", "3"], (20,), False),
     "Norse, neurons that differ": (differing_of_norse, "norse", ["1", "3"], (20,), False),
+    "Norse with synapse": (synaptic_of_norse, "norse", ["1.lif"], (20,), False),
     "Norse maps": (conv_of_norse, "norse", ["1", "3"], (2, 8, 8), True),
     "sinabs imported": pytest.param(of_sinabs, "sinabs", ["1", "3"], (20,), False, marks=needs_sinabs),
     "sinabs maps imported": pytest.param(conv_of_sinabs, "sinabs", ["1", "5"], (2, 8, 8), False, marks=needs_sinabs),
@@ -232,6 +240,30 @@ def test_recurrent_neurons_that_differ_and_filters_in_an_audit(tmp_path):
     assert layer.neuron_name == "forward_"
     assert layer.firing_rate == pytest.approx(late, abs=1e-6)
     assert layer.neuron == network.neurons[0]
+
+
+def test_recurrent_weights_as_norse_runs_them(tmp_path):
+    """Equal without their bias, which Norse leaves out at the first step."""
+    torch.manual_seed(1)
+    x, path = np.random.default_rng(0).random((6, 20)), tmp_path / "file.nir"
+    for bias in (0.0, 1.0):
+        model = recurrent_of_snntorch()
+        model[1].recurrent.bias.data.fill_(bias)
+        with files.quietly():
+            files.of_snntorch(model, (20,), path)
+        (theirs,) = files.by_norse(path, x, ["1_lif"], 1e-4)
+        (ours,) = spikes_of(vf.read_nir(path, x, steps=STEPS, library="norse", dt=1e-4))
+        assert theirs.mean() > 0.02
+        assert np.array_equal(theirs, ours) == (bias == 0)
+
+
+def test_names_of_nodes_become_names_of_modules():
+    eye, half = nir.Linear(np.eye(5)), nir.Threshold(np.full(5, 0.5))
+    nodes = {"in": nir.Input(np.array([5])), "a.b": eye, "a_b": half, "train": eye, "graph": half}
+    graph = nir.NIRGraph(nodes, list(pairwise(nodes)), type_check=False)
+    report = vf.audit(graph, np.eye(5), steps=2)
+    assert [(layer.name, layer.neuron_name) for layer in report.layers] == [("a_b", "a_b_"), ("train_", "graph_")]
+    assert [layer.firing_rate for layer in report.layers] == [0.2, 0.2]
 
 
 def test_another_convention_spikes_differently(tmp_path):

@@ -64,7 +64,7 @@ def _read(path: Path) -> Any:
     """The graph of a file."""
     nir, h5py = require("nir", "nir"), require("nir", "h5py")
     with h5py.File(path, "r") as file:
-        size, nodes, groups = 0, 0, [file]
+        size, groups = 0, [file]
         for group in groups:  # which grow
             for name in group:
                 link, item = group.get(name, getlink=True), group.get(name)
@@ -73,8 +73,8 @@ def _read(path: Path) -> Any:
                 if name == "type" and not hasattr(nir, item.asstr()[()]):
                     raise DomainError("graph", item.asstr()[()], "is no primitive of NIR")
                 groups += [item] if isinstance(item, h5py.Group) else []
-                nodes, size = nodes + (name == "type"), size + getattr(item, "nbytes", 0)
-            _few(nodes)
+                size += getattr(item, "nbytes", 0)
+                _few(len(groups))
         room("graph", str(path), size, "its numbers")
     return nir.read(path, type_check=False)
 

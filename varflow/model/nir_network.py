@@ -195,14 +195,14 @@ class NirReader(Builder):
             weight = weight.reshape(*weight.shape[:2], *windows["kernel"])
         if not fits:
             raise DomainError("graph", f"{name}: weights of shape {weight.shape}", f"receives {signal}")
-        bias, n = np.broadcast_to(values.get("bias", 0.0), len(weight)), weight[0].size
+        bias, n = np.array(np.broadcast_to(values.get("bias", 0.0), len(weight))), weight[0].size
         moments = {"gain": max(math.sqrt(n) * weight.std(), LEAST_GAIN), "mean_gain": n * weight.mean(), "bias_std": bias.std()}
         source = self.add(Fallback(), source, name=f"into {name}") if signal.kind == "currents" else source
-        number = self.add(replace(operation, **moments), source, name=name, weight=weight, bias=bias - bias.mean())
-        return self._shifted(number, float(bias.mean()), name)
+        number = self.add(replace(operation, **moments), source, name=name, weight=weight, bias=bias)
+        return self._shifted(number, float(bias.mean()), name, bias=bias)
 
-    def _shifted(self, source: int, constant: float, name: str) -> int:
-        return self.add(Sum((1.0,), constant), source, name=f"{name}.bias") if constant else source
+    def _shifted(self, source: int, constant: float, name: str, **given: Any) -> int:
+        return self.add(Sum((1.0,), constant), source, name=f"{name}.bias", **given) if constant else source
 
     def _neurons(self, name: str, values: dict[str, Any], source: int) -> int:
         """A layer of neurons, with its recurrent weights."""

@@ -60,24 +60,22 @@ class GivenNetwork(nn.Module):
 
     def __init__(self, graph: Any):
         super().__init__()
-        self.graph = graph
+        self.graph, self.names = graph, list[str]()
         for node, received, sent in graph.sites():
+            name = node.name.replace(".", "_")
+            while hasattr(self, name):
+                name += "_"
+            self.names.append(name)
             if isinstance(node.operation, Spike):
-                self.add_module(_name(node), GivenNeurons(node))
-            elif node.given:
-                self.add_module(_name(node), _weights(node, received[0], sent))
+                self.add_module(name, GivenNeurons(node))
+            elif isinstance(node.operation, Linear | Conv):
+                self.add_module(name, _weights(node, received[0], sent))
 
     def forward(self, x: Tensor) -> Tensor:
         sent = [x]
-        for node in self.graph[1:]:
-            sent.append(_sent(node.operation, self._modules.get(_name(node)), *(sent[source] for source in node.inputs)))
+        for node, name in zip(self.graph[1:], self.names[1:], strict=True):
+            sent.append(_sent(node, self._modules.get(name), *(sent[source] for source in node.inputs)))
         return sent[-1]
-
-
-def _name(node: Any) -> str:
-    """The name of a node's module, which must be none of torch's."""
-    name = node.name.replace(".", "_")
-    return f"{name}_" if hasattr(nn.Module, name) or name in ("graph", "training") else name
 
 
 def _weights(node: Any, received: Any, sent: Any) -> nn.Module:
@@ -89,8 +87,9 @@ def _weights(node: Any, received: Any, sent: Any) -> nn.Module:
     return module
 
 
-def _sent(operation: Any, module: Any, x: Tensor, *more: Tensor) -> Tensor:
-    """The signal that an operation sends."""
+def _sent(node: Any, module: Any, x: Tensor, *more: Tensor) -> Tensor:
+    """The signal that a node sends."""
+    operation = node.operation
     if isinstance(operation, Linear):
         return module(x.flatten(2))
     if isinstance(operation, Conv):
@@ -98,7 +97,7 @@ def _sent(operation: Any, module: Any, x: Tensor, *more: Tensor) -> Tensor:
     if isinstance(operation, Pool):
         size, stride, padding, _ = operation.windows(x.shape[-2:])
         return functional.avg_pool2d(x.flatten(0, 1), size, stride, padding).unflatten(0, x.shape[:2])
-    if isinstance(operation, Sum):
+    if isinstance(operation, Sum) and not node.given:  # else part of the biases before
         terms = [factor * each for factor, each in zip(operation.factors, (x, *more), strict=True)]
         return reduce(torch.add, terms) + operation.constant
     if isinstance(operation, Filter):
