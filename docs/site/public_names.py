@@ -88,6 +88,35 @@ class Sources(SphinxDirective):
         return block.children
 
 
+class Coverage(SphinxDirective):
+    """What is read from models, as the code has it: ``neurons`` by library, or ``functions`` of torch."""
+
+    required_arguments = 1
+
+    def run(self):
+        from varflow.model import library_neurons  # noqa: F401  registers its readers
+        from varflow.model.spiking_modules import _READERS
+        from varflow.torch_models.tracing.readers import _OF_ONE_SIGNAL, _OF_SIGNALS
+
+        if self.arguments[0] == "neurons":
+            classes = [key.split(".") for key in _READERS if isinstance(key, str)]
+            of = {
+                package: [name for library, name in classes if library == package]
+                for package in sorted({p for p, _ in classes})
+            }
+        else:
+            of = {"several signals": [*_OF_SIGNALS], "one signal": [*_OF_ONE_SIGNAL]}
+        lines = ["````{eval-rst}", ".. list-table::", ""]
+        for row, names in of.items():
+            lines += [
+                f"   * - {row}",
+                f"     - {', '.join(f'``{name}``' for name in sorted(names) if not name.startswith('_'))}",
+            ]
+        block = nodes.container()
+        self.state.nested_parse(StringList([*lines, "````"], self.get_location()), self.content_offset, block)
+        return block.children
+
+
 def linked_docstring(app, what, name, obj, options, lines):
     """Keys of the bibliography in a docstring as links."""
     lines[:] = [KEY.sub(r":ref:`\2 <source-\2>`", line) for line in lines]
@@ -103,6 +132,7 @@ def linked_page(app, name, content):
 def setup(app):
     app.add_directive("names", Names)
     app.add_directive("sources", Sources)
+    app.add_directive("coverage", Coverage)
     app.connect("autodoc-process-docstring", linked_docstring)
     app.connect("source-read", linked_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
