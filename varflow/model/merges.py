@@ -78,19 +78,28 @@ class Scale(Sum):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Product(Layer):
-    """The product of spikes of one shape, neuron by neuron.
+    """The product of spikes of one shape, neuron by neuron; also of masks of a map, as behind ``Attention``: one for each
+    channel, at all positions, or one for each group of neighbouring channels.
 
     Raises
     ------
     DomainError
-        When a network is made, for signals that differ in shape.
+        When a network is made, for signals that differ in shape otherwise.
     """
 
     merges: ClassVar[bool] = True
     accepts: ClassVar[tuple[str, ...]] = ("spikes",)
 
     def after(self, *signals: Signal, width: int | None = None) -> Signal:
-        return _common(self, signals)
+        largest = max(signals, key=lambda signal: signal.size)
+        return _common(self, tuple(largest if masks(signal.shape, largest.shape) else signal for signal in signals))
+
+
+def masks(shape: tuple[int, ...], of: tuple[int, ...]) -> bool:
+    """True for the shape of a mask of a map: channels at all positions, or positions of groups of channels."""
+    if len(shape) != 3 or len(of) != 3:
+        return False
+    return shape == (of[0], 1, 1) or (shape[1:] == of[1:] and of[0] % shape[0] == 0)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

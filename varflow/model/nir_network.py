@@ -205,7 +205,7 @@ class NirReader(Builder):
         """Readouts, and delays of the spikes of neurons."""
         spike, readers = self.nodes[source].operation, {self.values[each]["kind"] for each in self.readers[name]}
         if values["kind"] == "Delay" and isinstance(spike, Spike) and self.readers[self.received[name][0]] == [name]:
-            neuron = replace(spike.neuron, delay=round(one("delay", values["delay"]) / self.dt))
+            neuron = replace(spike.neuron, delay=spike.neuron.delay + round(one("delay", values["delay"]) / self.dt))
             self.nodes[source] = replace(self.nodes[source], operation=replace(spike, neuron=neuron))
         elif not readers <= {"Output"}:
             raise Unread("which is known as a readout only, or as a delay of all spikes of a layer")

@@ -25,28 +25,15 @@ from torch.nn import functional
 
 from varflow._checks import DomainError
 from varflow.campaign import Cancelled
+from varflow.model.attention import Attention, Chunk
 from varflow.model.build import graph_of
 from varflow.model.drives import ConstantCurrents, Given, Inputs, SpikeTrains, White
 from varflow.model.graph import MAPS, Graph, Node, covered, from_outside, wrong_return
 from varflow.model.inner_weights import InnerWeights
-from varflow.model.layers import (
-    ALL_STEPS,
-    PAST_STEPS,
-    BatchNorm,
-    Concat,
-    Conv,
-    LayerNorm,
-    Linear,
-    Measured,
-    Pool,
-    Product,
-    RMSNorm,
-    ScaleSteps,
-    Spike,
-    Sum,
-)
+from varflow.model.layers import ALL_STEPS, PAST_STEPS, BatchNorm, Conv, LayerNorm, Linear, Pool, RMSNorm, ScaleSteps, Spike
+from varflow.model.merges import Concat, Product, Sum
 from varflow.model.network import Network
-from varflow.model.signals import Signal, Source
+from varflow.model.signals import Measured, Signal, Source
 from varflow.simulation.neurons import Cells, respond
 from varflow.simulation.streams import BLOCK, Streams
 from varflow.simulation.walk import ChunkWalk, Flow, Measures, Record, added, scaled
@@ -131,8 +118,11 @@ def summed(operation: Sum, flows: Sequence[Flow], walk: ChunkWalk, node: Node) -
 
 
 def multiplied(operation: Product, flows: Sequence[Flow], *_: Any) -> Flow:
-    """``Π_i x_i``; whole numbers stay whole."""
-    x, *others = flows
+    """``Π_i x_i``; whole numbers stay whole. The number of channels of a mask may be smaller: one for each group."""
+    most = max(flow.values.shape[3:4].numel() for flow in flows)
+    copies = [most // flow.values.shape[3:4].numel() for flow in flows]
+    pairs = zip(flows, copies, strict=True)
+    x, *others = (replace(flow, values=flow.values.repeat_interleave(n, 3)) if n > 1 else flow for flow, n in pairs)
     for y in others:
         real = x.unit is None or y.unit is None
         x = Flow(x.real * y.real) if real else Flow(x.values * y.values, x.unit * y.unit)  # pyright: ignore[reportOperatorIssue]
@@ -145,6 +135,21 @@ def concatenated(operation: Concat, flows: Sequence[Flow], *_: Any) -> Flow:
     unit, *others = {flow.unit for flow in flows}
     parts = [flow.real if others else flow.values.double() for flow in flows]
     return Flow(torch.cat([part.expand(-1, -1, steps, *part.shape[3:]) for part in parts], 3), None if others else unit)
+
+
+SUMS = {"dot": "...ai,...aj,...cj->...ci", "token": "...ai->...i", "channel": "...ci->...c"}  # tokens i, j; channels a, c
+
+
+def attended(operation: Attention, flows: Sequence[Flow], walk: ChunkWalk, node: Node) -> Flow:
+    """Sums of products of ``q``, ``k`` and ``v`` over tokens and channels of each head; or of one of them."""
+    x = [flow.real.flatten(4).unflatten(3, (operation.heads, -1)) for flow in flows]
+    sends = operation.after(*(Signal("spikes", flow.shape) for flow in flows)).shape
+    return Flow(operation.scale * torch.einsum(SUMS[operation.kind], *x).reshape(*x[0].shape[:3], *sends))
+
+
+def part_of(operation: Chunk, flows: Sequence[Flow], *_: Any) -> Flow:
+    """One of the parts of a layer."""
+    return replace(flows[0], values=flows[0].values.chunk(operation.chunks, 3)[operation.number])
 
 
 def pooled(pool: Pool, flows: Sequence[Flow], *_: Any) -> Flow:
@@ -216,6 +221,8 @@ MAPS["simulate"] |= {
     Sum: summed,
     Product: multiplied,
     Concat: concatenated,
+    Attention: attended,
+    Chunk: part_of,
     BatchNorm: normalised,
     LayerNorm: normalised,
     RMSNorm: scaled_to_rms,

@@ -41,8 +41,7 @@ from varflow.theory.responses.filters import synapse
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses, points_within
 from varflow.theory.responses.quasi_monte_carlo import causal_factor
-from varflow.theory.responses.step import NUMBERS, Population, carried_back, carried_back_alone, jacobians, with_input
-from varflow.theory.responses.stepping import stepped
+from varflow.theory.responses.step import NUMBERS, Population, carried_back, carried_back_alone, jacobians, stepped, with_input
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.moments import Currents, Spikes
 from varflow.theory.signals.places import ALL_PAIRS, Grid, Offset, PairMoments, Window, known_pairs, replicated, under_tap

@@ -77,12 +77,29 @@ def _summed_currents(signals: Sequence[Currents], factors: Sequence[float], cons
 def _sampled(signals: Sequence[Any], joined: Any) -> Any:
     """Draws of what is made of these signals; None if one cannot be drawn."""
     draws = [each.sampled for each in signals]
-    return None if None in draws else lambda *at: joined([draw(*at) for draw in draws])
+    return None if None in draws else lambda *at, **how: joined([draw(*at, **how) for draw in draws])
 
 
 def multiply(layer: Product, received: tuple[Signal, ...], visit: Visit) -> Spikes:
     """The product ``Π x_k`` of spikes."""
-    return multiplied(_alike(layer, received, (Spikes,)))
+    return multiplied(_alike(layer, _on_one_map(received), (Spikes,)))
+
+
+def _on_one_map(received: Sequence[Any]) -> tuple[Any, ...]:
+    """Signals of which a mask, the same at all positions or for groups of channels, stands for each entry of the map."""
+    largest = max(received, key=lambda each: each.neurons)
+    return tuple(each if each.neurons == largest.neurons else _spread(each, largest) for each in received)
+
+
+def _spread(mask: Spikes, over: Spikes) -> Spikes:
+    """Spikes of a mask at every entry of a map; they are not drawn together with others."""
+    grid = over.grid
+    if mask.grid.positions == grid.positions:
+        return replace(mask, channels=over.channels, sampled=None)
+    at = np.arange(mask.grid.size).reshape(grid.inputs, 1, grid.steps).repeat(grid.positions, axis=1).ravel()
+    joint = replace(grid, per_position=False)
+    spread = Spikes(mask.mean[..., at], mask.moments[..., at[:, None], at], joint, over.channels)
+    return spread.per_position() if grid.per_position else spread
 
 
 def multiplied(spikes: Sequence[Any]) -> Spikes:
@@ -129,9 +146,22 @@ def added_back(layer: Sum, gradients: Gradients, visit: Visit, way: WayBack) -> 
 def multiplied_back(layer: Product, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
     """Gradients by each factor: ``G`` times the second moments of the others."""
     settled(layer, gradients)
-    x = [way.laid_out(each) for each in visit.received]
-    others = [[other for other in x if other is not each] for each in x]
-    return [reduce(lambda G, other: G.times(other.moments, other.between), each, gradients) for each in others]
+    own = [way.laid_out(each) for each in visit.received]
+    x = _on_one_map(own)
+    others = [x[:place] + x[place + 1 :] for place in range(len(x))]
+    back = [reduce(lambda G, other: G.times(other.moments, other.between), each, gradients) for each in others]
+    return [_gathered(G, *each) for G, each in zip(back, zip(own, x, strict=True), strict=True)]
+
+
+def _gathered(gradients: Gradients, mask: Spikes, over: Spikes) -> Gradients:
+    """Gradients by a mask, from those by its copies: sums over channels, which are independent, and over positions."""
+    if mask is over:
+        return gradients
+    if mask.grid.positions == over.grid.positions:
+        return replace(gradients.times(over.channels / mask.channels), channels=mask.channels)
+    G, folded = gradients.positions_together().moments, (over.grid.inputs, over.grid.positions, over.grid.steps)
+    total = G.reshape(*G.shape[:2], *folded, *folded).sum(axis=(3, 6))
+    return Gradients(total.reshape(*G.shape[:2], *[mask.grid.size] * 2), mask.grid, mask.channels)
 
 
 def concatenated_back(layer: Concat, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:

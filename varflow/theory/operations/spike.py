@@ -30,11 +30,12 @@ from varflow.theory.maps.positions import (
     pairs_of_spikes,
     state_at_positions,
 )
+from varflow.theory.operations import attention
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.responses.back_propagation import Sampling, Slopes, at_one_step, driven_back, moments_back
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
-from varflow.theory.responses.stepping import driven_by
+from varflow.theory.responses.step import driven_by
 from varflow.theory.signals.counted import Count, Counted, CountedCurrents, Counts, Gaussian, no_chain
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.moments import Currents, GivenCurrents, Spikes, outer
@@ -50,6 +51,8 @@ def forward(layer: Spike, received: tuple[Any], visit: Visit) -> Spikes:
         state, spikes = _driven(layer, signal)
     elif isinstance(signal, WindowedCurrents) and not layer.recurrent:
         state, spikes = fire_maxima(layer, signal, visit.layer_number, effort.responses)
+    elif isinstance(signal, attention.Products):
+        state, spikes = attention.fire(layer, signal, visit.layer_number, effort.responses)
     elif isinstance(signal, Currents):
         responses = effort.of(signal.grid)
         regular = with_jitter(signal, effort.jitter)
@@ -150,6 +153,8 @@ def backward(layer: Spike, gradients: Gradients, visit: Visit, way: WayBack) -> 
         sampling = Sampling(visit.layer_number, responses, surrogate, detached, way.scatter)
         if isinstance(received, WindowedCurrents):
             back, slopes = maxima_back(layer, above, received, sampling), None
+        elif isinstance(received, attention.Products):
+            back, slopes = attention.fired_back(layer, above, received, sampling), None
         else:
             back, slopes = fired_back(layer, above, received, visit.kept["state"], sampling)
     way.keep(visit.node_number, back, slopes)
