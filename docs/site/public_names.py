@@ -10,6 +10,7 @@ The first list of a module brings the module's own docstring. The directive ``so
 
 import inspect
 import re
+from collections import defaultdict
 from operator import attrgetter
 
 from docutils import nodes
@@ -99,21 +100,18 @@ class Coverage(SphinxDirective):
         from varflow.torch_models.tracing.readers import _OF_ONE_SIGNAL, _OF_SIGNALS
 
         if self.arguments[0] == "neurons":
-            classes = [key.split(".") for key in _READERS if isinstance(key, str)]
-            of = {
-                package: [name for library, name in classes if library == package]
-                for package in sorted({p for p, _ in classes})
-            }
+            of = defaultdict(list)
+            for library, name in (key.split(".") for key in sorted(_READERS, key=str) if isinstance(key, str)):
+                of[library].append(name)
         else:
-            of = {"several signals": [*_OF_SIGNALS], "one signal": [*_OF_ONE_SIGNAL]}
+            of = {"several signals": sorted(_OF_SIGNALS), "one signal": sorted(_OF_ONE_SIGNAL)}
         lines = ["````{eval-rst}", ".. list-table::", ""]
         for row, names in of.items():
-            lines += [
-                f"   * - {row}",
-                f"     - {', '.join(f'``{name}``' for name in sorted(names) if not name.startswith('_'))}",
-            ]
+            public = [f"``{name}``" for name in names if not name.startswith("_")]
+            lines += [f"   * - {row}", f"     - {', '.join(public)}"]
+        lines += ["````"]
         block = nodes.container()
-        self.state.nested_parse(StringList([*lines, "````"], self.get_location()), self.content_offset, block)
+        self.state.nested_parse(StringList(lines, self.get_location()), self.content_offset, block)
         return block.children
 
 
