@@ -126,7 +126,7 @@ def test_weights_from_neurons_to_themselves_are_recurrent():
     weights, shift, spike = operations(vf.read_nir(recurrent(back)))[1:]
     assert spike.recurrent_gain == pytest.approx(30**0.5 * back.weight.std())
     assert (weights.bias_std, shift.constant) == pytest.approx((back.bias.std(), back.bias.mean()))
-    with pytest.raises(vf.DomainError, match="is no NIR graph that can be read .ValueError"):
+    with pytest.raises(vf.DomainError, match=r"is no NIR graph that can be read \(ValueError"):
         vf.read_nir(recurrent(linear(30, 29)))
 
 
