@@ -60,6 +60,9 @@ NEURONS = [
     "vf.Neuron(1e100, decay=0.5)",
     "vf.Neuron(reset='multi_spike', decay=1.0)",
     "vf.neurons.snntorch_leaky(0.8)",
+    "vf.neurons.sinabs_alif(5.0, 10.0)",
+    "vf.neurons.spikingjelly_psn([0.25, 0.5, 1.0])",
+    "vf.neurons.spikingjelly_ilif()",
 ]
 LAYERS = ["torch.nn.Linear(6, 5)", "torch.nn.Conv2d(2, 3, 3)", "torch.nn.ConvTranspose1d(2, 4, 3, stride=2)", "(5, 6)"]
 SPIKE, LINEAR = "vf.layers.Spike(vf.Neuron())", "vf.layers.Linear(gain=2.5)"
@@ -200,15 +203,15 @@ COORDINATES = "vf.CoordinateCheck('direct', ('a',), np.array([8, 16]), np.full((
 GOOD = {
     # numbers
     **each("threshold thresholds v_threshold spike_threshold v_th", [*NUMBERS, "0.0", "-1.0"]),
-    **each("gain variance input_scale scale std xi sigma tau_mem_inv tau_syn_inv", NUMBERS),
+    **each("gain variance input_scale scale std xi sigma tau_mem_inv tau_syn_inv tau_adapt_inv R C rho_reset spacing", NUMBERS),
     **each("input_gain input_variance weight_variance drive_std bandwidth cut tolerance", NUMBERS),
     **each("tau time_step dt step", ["2.0", "5.0", "0.5", "1e-3"]),
-    **each("tau_mem tau_syn", ["2.0", "20.0", "0.02", "0.01"]),
-    **each("mean_gain mean mean_potential input_mean z h k slope membrane input", SIGNED),
+    **each("tau_mem tau_syn tau_adapt tau_u tau_w", ["2.0", "20.0", "0.02", "0.01"]),
+    **each("mean_gain mean mean_potential input_mean z h k slope membrane input jump coupling adapt_scale a b q", SIGNED),
     **each("bias_std max_bias_std bias", ["0.0", "0.3", "1.5"]),
     "rho": ["0.0", "0.5", "-0.9", "1.0", "[0.1, 0.9]"],
     **each("held_out ridge", SHARES),
-    **each("rate decay alpha beta density share survival survival_target rare", SHARES),
+    **each("rate decay alpha beta c_decay v_decay density share survival survival_target rare", SHARES),
     **each("synaptic_decay overlap false_alarm", ["0.0", *SHARES]),
     "correlation": ["0.0", "0.5", "-0.9", "1.0"],
     "df": ["3", "5.5", "2.01", "100.0"],
@@ -223,10 +226,16 @@ GOOD = {
     "writer": ["type('Writer', (), {'log': lambda self, numbers, step=0: None})()"],
     "history": ["vf.Monitor(Net(), torch.ones(4, 6))"],
     "min_v_mem": ["None", "-1.0"],
+    "adaptation": ["None", "vf.resets.Adaptation(decay=0.9, jump=0.5)"],
+    "neurons.spikingjelly_psn.weight": ["[1.0]", "[0.25, 0.5, 1.0]", "[[1.0, 0.5], [-0.3, 1.0]]"],
+    "Neuron.kernel": ["None", "[1.0, 0.5]", "[[1.0, 0.5], [-0.3, 1.0]]"],
     "variances": ["None", "[0.5, 1.0]"],
     # whole numbers
     **each("width widths fan_in fan_out all_inputs", COUNTS),
-    **each("depth steps repeats iterations max_depth order scrambles threads delay", FEW),
+    **each(
+        "depth steps repeats iterations max_depth order scrambles threads delay synaptic_delay refractory max_spike_count most",
+        FEW,
+    ),
     **each("min_width min_depth min_steps max_fan_in max_batch max_delay max_width", FEW),
     "max_steps": FEW,
     "in_degree": COUNTS,
@@ -239,12 +248,13 @@ GOOD = {
     "size": ["(8, 8)", "(5,)"],
     # switches and words
     **each("strict delayed detached counts as_published decay_input reset_delay norm_input", BOOLEANS),
+    **each("moves_threshold reset_moves rectified scale_reset", BOOLEANS),
     **each("approximate dry_run positive living memoryless any_drive equal_layers", BOOLEANS),
     **each("heavy_tails given second_moments gradients infinite_width", BOOLEANS),
     **each("coincidences", ("None",)),
     **each("init.init_model.learning_rate", BOOLEANS),
     **each("refine detach_reset", ["None", *BOOLEANS]),
-    **each("neurons.spikingjelly_if.detach_reset neurons.spikingjelly_lif.detach_reset", BOOLEANS),
+    **each(" ".join(f"neurons.spikingjelly_{name}.detach_reset" for name in ("if", "lif", "klif", "ilif")), BOOLEANS),
     "gradient_flow.readout": ["'shared'", "'independent'"],
     "flow": [FLOW],
     "campaign": ["None", "vf.Campaign()"],
@@ -285,8 +295,7 @@ GOOD = {
     "words": ["'is an attention head'"],
     "layers.Measured.kind": ["'input'", "'currents'"],
     **each("gamma eps keep", ["0.0", "0.5", "1.0"]),
-    **each("factor recurrent_mean_gain layers.Filter.scale", SIGNED),
-    "decays": ["()", "(0.5,)", "[0.0, 0.9, 1.0]"],
+    **each("factor recurrent_mean_gain", SIGNED),
     "read_nir.graph": ["written()"],
     "read_nir.inputs": ["None", "np.ones((2, 4))", "np.eye(4)[None]", "vf.drives.spikes([0.5] * 4)"],
     "read_nir.library": ["'nir'", "'snntorch'", "'norse'"],
@@ -434,11 +443,12 @@ GOOD = {
 
 # An instance of each class whose methods are called too.
 LAYER_OF_EACH_KIND = {
+    "Attention": "Attention(2, 0.5)",
     "BatchNorm": "BatchNorm()",
+    "Chunk": "Chunk(0, 2)",
     "Concat": "Concat()",
     "Conv": "Conv(2, gain=1.0)",
     "LayerNorm": "LayerNorm()",
-    "Filter": "Filter((0.9,), delay=1)",
     "Linear": "Linear(gain=1.0)",
     "Measured": "Measured(np.ones((2, 1, 3)))",
     "Pool": "Pool('max', 2)",

@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch")
 snntorch = pytest.importorskip("snntorch")
 norse = pytest.importorskip("norse.torch")
 
+from attention_models import Attending, tokens  # noqa: E402
 from spiking_models import Looped, norse_loop  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn.utils import prune  # noqa: E402
@@ -248,6 +249,22 @@ def test_predictions_whatever_weights_are_made_of(made):
 # Verdicts.
 
 
+def test_the_summary_says_what_the_report_does():
+    torch.manual_seed(0)
+    parts = [part for _ in range(4) for part in (nn.Linear(64, 64), snntorch.Leaky(0.5, init_hidden=True))]
+    model, x = nn.Sequential(*parts), data(8, 64)
+    report = vf.audit(model, x, steps=STEPS)
+    lines = dict(line.split(maxsplit=1) for line in report.summary().splitlines())
+    assert list(lines) == ["verdict", "rates", "cause", "change", "cost"]
+    assert lines["verdict"] == f"{sum(layer.dead for layer in report.layers)} of 4 layers are silent"
+    assert lines["cause"].startswith(report.cause)
+    assert f"{report.fix_gain:.4g} for {report.fix_layer}" in lines["change"]
+    vf.init.init_model(model, x, steps=STEPS)
+    report = vf.audit(model, x, steps=STEPS)
+    assert "healthy; it learns" in report.summary()
+    assert f"{max(layer.firing_rate for layer in report.layers):.3g}" in report.summary()
+
+
 def test_before_and_after():
     model, x = Looped(96, 8, STEPS), data(5, 96)
     torch.manual_seed(0)
@@ -446,6 +463,13 @@ DEATHS = {
         "below the critical gain",
         lambda: (with_layer(fill(Looped(100, 4, STEPS), 3.0, 2.0), 2, 0.2), data(4, 100)),
     ),
+    "attention": Death(
+        "attention",
+        lambda: (Attending(scale=0.004), tokens(4, 6)),
+        "attention",
+        None,
+        lambda: (Attending(scale=0.25), tokens(4, 6)),
+    ),
     "weights of normalisations": Death(
         "normalisation",
         lambda: (Normalised(0.05), data(4, 64)),
@@ -470,7 +494,7 @@ def test_causes_are_those_that_were_made(death):
     assert report.first_dead is not None
     assert report.cause == death.cause, report
     assert death.first_dead in (None, report.first_dead)
-    assert (report.fix_gain is None) == (death.cause in ("dead input", "normalisation"))
+    assert (report.fix_gain is None) == (death.cause in ("attention", "dead input", "normalisation"))
     other = audit_of(death.other)
     assert other.cause == death.neighbour, other
     assert (other.first_dead is None) == (death.neighbour is None)

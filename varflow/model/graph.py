@@ -17,6 +17,7 @@ from typing import Any
 
 from varflow._checks import DomainError
 from varflow._display import Shown, Table
+from varflow.model.attention import Chunk
 from varflow.model.layers import BatchNorm
 from varflow.model.merges import Sum
 from varflow.model.signals import Layer, Measured, Signal, Source, Unknown
@@ -185,14 +186,16 @@ class Graph(Shown, Sequence[Node]):
     def roots(self) -> Sequence[int]:
         """Nodes on which the signal of each depends past no other weights, as a bit mask over the numbers of nodes.
 
-        That is weights (one bit for all nodes that share them), the drive, numbers measured, and operations that are unknown.
+        That is weights (one bit for all nodes that share them), the drive, numbers measured, parts of layers, and operations
+        that are unknown.
         Signals without a common root are independent, since weights are.
         """
         roots: list[int] = []
-        shared: dict[str, int] = {}
+        shared: dict[Any, int] = {}
         for number, node in enumerate(self):
-            own = 1 << (shared.setdefault(node.weights, number) if node.weights else number)
-            if isinstance(node.operation, (Weighted, Source, Measured)):
+            key = (node.inputs, node.operation) if isinstance(node.operation, Chunk) else node.weights
+            own = 1 << (shared.setdefault(key, number) if key else number)
+            if isinstance(node.operation, (Weighted, Source, Measured, Chunk)):
                 roots.append(own)
                 continue
             mask = own if isinstance(node.operation, Unknown) else 0

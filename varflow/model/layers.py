@@ -16,7 +16,8 @@ Scale         either, unchanged in kind   multiplies by a number
 ScaleSteps    currents → currents         each step times its own number, plus its own constant
 Sum, Product  either, unchanged in kind   joins several signals, weighted sum or product
 Concat        spikes or numbers           several signals side by side
-Filter        any, unchanged in kind      leaky integrators and delays over time
+Chunk         spikes                      one of several parts of the neurons of a layer
+Attention     spikes → products           sums of products over the positions of a map, for a Spike
 ============  ==========================  ========================================================
 """
 
@@ -29,7 +30,8 @@ from typing import Any, ClassVar
 from varflow._checks import DomainError, choice, non_negative_number, probability, put, real_array, real_number, scale, several
 from varflow._lazy import names_of
 from varflow.model.as_neuron import neuron as as_neuron
-from varflow.model.merges import Concat, Filter, Product, Scale, Sum
+from varflow.model.attention import Attention, Chunk
+from varflow.model.merges import Concat, Product, Scale, Sum
 from varflow.model.neurons import Neuron
 from varflow.model.signals import Layer, Measured, Signal, Unknown, Windows, area_of, extent, pair
 from varflow.model.weighted_layers import Conv, Linear
@@ -68,7 +70,7 @@ class Spike(Layer):
     recurrent_gain: float = 0.0
     recurrent_mean_gain: float = 0.0
     spikes: ClassVar[bool] = True
-    accepts: ClassVar[tuple[str, ...]] = ("currents", "maxima")
+    accepts: ClassVar[tuple[str, ...]] = ("currents", "maxima", "products")
     _positional: ClassVar[tuple[str, ...]] = ("neuron",)
 
     def __init__(self, neuron: Any, *, recurrent_gain: float = 0.0, recurrent_mean_gain: float = 0.0):
@@ -366,4 +368,5 @@ class Pool(Layer):
 
 
 __all__ = names_of(globals())  # pyright: ignore[reportUnsupportedDunderAll]
-__all__ += ["Concat", "Conv", "Filter", "Layer", "Linear", "Measured", "Product", "Scale", "Signal", "Sum", "Unknown"]
+__all__ += ["Attention", "Chunk", "Concat", "Conv", "Layer", "Linear", "Measured", "Product", "Scale", "Signal"]
+__all__ += ["Sum", "Unknown"]

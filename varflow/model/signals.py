@@ -22,7 +22,7 @@ class Signal:
     Attributes
     ----------
     kind : str
-        ``input`` (the numbers of a drive), ``currents``, ``maxima`` of currents or ``spikes``.
+        ``input`` (the numbers of a drive), ``currents``, ``maxima`` of currents, ``products`` of spikes in sums, or ``spikes``.
     shape : tuple of int
         ``(neurons,)``, or ``(channels, height, width)`` of a map.
     weighted : bool

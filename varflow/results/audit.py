@@ -26,6 +26,7 @@ CAUSES = {
     "bias": "without its biases the network would keep firing: set them to 0",
     "leak or reset": "a memoryless neuron would keep firing at these gains; this one's leak or reset stops it",
     "normalisation": "a normalisation, not the gain, sets the scale of its currents: raise its γ, or give it one (affine=True)",
+    "attention": "its sums of products of spikes stay below the threshold: raise its scale, or the rates of q, k and v",
     "arrangement": "independent weights of the same moments would keep firing: redraw its weights",
     "beyond the theory": "the theory does not cover what it receives",
 }
@@ -286,6 +287,23 @@ class AuditReport(Exported, Drawn):
         its input.
         """
         return not self.problems
+
+    def summary(self) -> str:
+        """Five lines: the verdict, the range of late rates, the cause of silence, what to change, and the cost of one input."""
+        silent = sum(layer.dead for layer in self.layers)
+        low, *_, high = sorted([*self.layers, self.layers[0]], key=lambda layer: layer.firing_rate)
+        change = [f"a gain of {gain:.4g} for {name}" for name, gain in self.fixes.items()]
+        if not change and self.learning is not None:
+            change = [f"{name} (learns up to {layers:.0f} layers)" for name, layers in self.learning.remedies.items()]
+        problem = f"{silent} of {len(self.layers)} layers are silent" if silent else "".join(self.problems[:1])
+        lines = {
+            "verdict": problem or self._fit().partition(" (")[0],
+            "rates": f"{low.firing_rate:.3g} (layer {low.label}) to {high.firing_rate:.3g} (layer {high.label})",
+            "cause": f"{self.cause}: {CAUSES[self.cause]}" if self.cause else "nothing is silent",
+            "change": first_of(change) or "nothing",
+            "cost": f"{self.spikes:.3g} spikes and {self.operations:.3g} synaptic operations per input",
+        }
+        return "\n".join(f"{name:9}{words}" for name, words in lines.items())
 
     def assert_healthy(self) -> None:
         """Raise :class:`UnhealthyError`, with the problems, unless the network is healthy."""

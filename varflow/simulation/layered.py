@@ -25,32 +25,19 @@ from torch.nn import functional
 
 from varflow._checks import DomainError
 from varflow.campaign import Cancelled
+from varflow.model.attention import Attention, Chunk
 from varflow.model.build import graph_of
 from varflow.model.drives import ConstantCurrents, Given, Inputs, SpikeTrains, White
 from varflow.model.graph import MAPS, Graph, Node, covered, from_outside, wrong_return
-from varflow.model.layers import (
-    ALL_STEPS,
-    PAST_STEPS,
-    BatchNorm,
-    Concat,
-    Conv,
-    Filter,
-    LayerNorm,
-    Linear,
-    Measured,
-    Pool,
-    Product,
-    RMSNorm,
-    ScaleSteps,
-    Spike,
-    Sum,
-)
+from varflow.model.inner_weights import InnerWeights
+from varflow.model.layers import ALL_STEPS, PAST_STEPS, BatchNorm, Conv, LayerNorm, Linear, Pool, RMSNorm, ScaleSteps, Spike
+from varflow.model.merges import Concat, Product, Sum
 from varflow.model.network import Network
-from varflow.model.signals import Signal, Source
+from varflow.model.signals import Measured, Signal, Source
 from varflow.simulation.neurons import Cells, respond
 from varflow.simulation.streams import BLOCK, Streams
 from varflow.simulation.walk import ChunkWalk, Flow, Measures, Record, added, scaled
-from varflow.simulation.weighted import Wiring, by_given, given_recurrence, received, recurrence
+from varflow.simulation.weighted import Wiring, by_given, received, recurrence
 
 
 def driven(drive: Any, flows: tuple[()], walk: ChunkWalk, node: Node) -> Flow:
@@ -100,7 +87,7 @@ def fired(operation: Spike, flows: tuple[Flow], walk: ChunkWalk, node: Node) -> 
     networks, probes, steps = flow.values.shape[:3]
     neurons, delay = math.prod(flow.shape), operation.neuron.delay
     cells = Cells.of([operation.neuron], flow.values.device).drawn(lambda: _fractions(flow.shape, walk, node))
-    back = given_recurrence(node.given["weight"], flow.values.device) if "weight" in node.given else None
+    back = InnerWeights(torch.from_numpy(node.given["weight"]).to(flow.values.device)) if "weight" in node.given else None
     if operation.recurrent and back is None:
         back = recurrence(walk.draws, operation, neurons, probes * steps, walk.conditional)
     currents = torch.empty((networks, probes, steps, neurons), dtype=torch.float64, device=flow.values.device)
@@ -119,21 +106,6 @@ def _fractions(shape: tuple[int, ...], walk: ChunkWalk, node: Node) -> Tensor:
     return walk.neurons.fractions(shape[0]).repeat_interleave(math.prod(shape[1:]), -1)
 
 
-def response(layer: Filter, steps: int) -> Tensor:
-    """Response of a filter to a single 1 at each step, shape (steps, steps)."""
-    after = layer.scale * torch.eye(steps, dtype=torch.float64).roll(layer.delay, 0).tril(-layer.delay)
-    for decay in layer.decays:
-        for t in range(1, steps):
-            after[t] += decay * after[t - 1]
-    return after
-
-
-def filtered(layer: Filter, flows: Sequence[Flow], walk: ChunkWalk, node: Node) -> Flow:
-    """Leaky integrators one after the other, from rest, and late."""
-    x = flows[0].real.expand(-1, -1, walk.steps, *flows[0].shape)
-    return Flow(torch.einsum("ts,nps...->npt...", response(layer, walk.steps).to(x.device), x))
-
-
 def summed(operation: Sum, flows: Sequence[Flow], walk: ChunkWalk, node: Node) -> Flow:
     """``Σ_i f_i x_i + c``."""
     if node.given:  # c is part of the biases before
@@ -146,8 +118,11 @@ def summed(operation: Sum, flows: Sequence[Flow], walk: ChunkWalk, node: Node) -
 
 
 def multiplied(operation: Product, flows: Sequence[Flow], *_: Any) -> Flow:
-    """``Π_i x_i``; whole numbers stay whole."""
-    x, *others = flows
+    """``Π_i x_i``; whole numbers stay whole. The number of channels of a mask may be smaller: one for each group."""
+    most = max(flow.values.shape[3:4].numel() for flow in flows)
+    copies = [most // flow.values.shape[3:4].numel() for flow in flows]
+    pairs = zip(flows, copies, strict=True)
+    x, *others = (replace(flow, values=flow.values.repeat_interleave(n, 3)) if n > 1 else flow for flow, n in pairs)
     for y in others:
         real = x.unit is None or y.unit is None
         x = Flow(x.real * y.real) if real else Flow(x.values * y.values, x.unit * y.unit)  # pyright: ignore[reportOperatorIssue]
@@ -160,6 +135,21 @@ def concatenated(operation: Concat, flows: Sequence[Flow], *_: Any) -> Flow:
     unit, *others = {flow.unit for flow in flows}
     parts = [flow.real if others else flow.values.double() for flow in flows]
     return Flow(torch.cat([part.expand(-1, -1, steps, *part.shape[3:]) for part in parts], 3), None if others else unit)
+
+
+SUMS = {"dot": "...ai,...aj,...cj->...ci", "token": "...ai->...i", "channel": "...ci->...c"}  # tokens i, j; channels a, c
+
+
+def attended(operation: Attention, flows: Sequence[Flow], walk: ChunkWalk, node: Node) -> Flow:
+    """Sums of products of ``q``, ``k`` and ``v`` over tokens and channels of each head; or of one of them."""
+    x = [flow.real.flatten(4).unflatten(3, (operation.heads, -1)) for flow in flows]
+    sends = operation.after(*(Signal("spikes", flow.shape) for flow in flows)).shape
+    return Flow(operation.scale * torch.einsum(SUMS[operation.kind], *x).reshape(*x[0].shape[:3], *sends))
+
+
+def part_of(operation: Chunk, flows: Sequence[Flow], *_: Any) -> Flow:
+    """One of the parts of a layer."""
+    return replace(flows[0], values=flows[0].values.chunk(operation.chunks, 3)[operation.number])
 
 
 def pooled(pool: Pool, flows: Sequence[Flow], *_: Any) -> Flow:
@@ -228,10 +218,11 @@ MAPS["simulate"] |= {
     Linear: weighted,
     Conv: weighted,
     Spike: fired,
-    Filter: filtered,
     Sum: summed,
     Product: multiplied,
     Concat: concatenated,
+    Attention: attended,
+    Chunk: part_of,
     BatchNorm: normalised,
     LayerNorm: normalised,
     RMSNorm: scaled_to_rms,

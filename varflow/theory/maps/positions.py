@@ -289,10 +289,15 @@ def currents_in_windows(
 
 
 def drawn_in_windows(
-    neuron: Neuron, currents: Currents, number: int, responses: Responses, places: np.ndarray, far: bool = False
+    neuron: Neuron, currents: Currents, number: int, responses: Responses, places: np.ndarray, *far: bool, channels: int = 0
 ) -> np.ndarray:
-    """Spikes of the positions of each window together, shape (scrambles, groups, (place, step), points)."""
-    parameters, drawn = currents_in_windows(neuron, currents, number, responses, places, far)
+    """Spikes of the positions of each window together, shape (scrambles, groups, (place, step), points); ``channels``: as of
+    ``Responses.drawn``.
+    """
+    parameters, drawn = currents_in_windows(neuron, currents, number, responses, places, *far)
+    if channels and currents.shared is not None:
+        rng, moments = np.random.default_rng([responses.seed, 8, number]), at_places(currents, places, *far)
+        drawn = currents.shared.divided(drawn, *responses.past_synapse(neuron, moments), rng)
     return spikes_at(neuron, parameters, drawn, currents.grid.steps)
 
 

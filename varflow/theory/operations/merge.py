@@ -7,11 +7,10 @@ sum of currents   ``μ = Σ f_k μ_k + c``, ``C = Σ f_k² C_k``
 sum of spikes     ``e = Σ f_k e_k + c``, ``M = Σ f_k² M_k + Σ_{k≠l} f_k f_l e_k e_lᵀ + c (e 1ᵀ + 1 eᵀ) + c²``
 product           ``e = Π e_k``, ``M = Π M_k``
 concatenation     averages over its neurons: ``e = Σ (n_k/n) e_k``, ``M = Σ (n_k/n) M_k``
-filter            over time, ``y = F x``: ``e' = F e``, ``M' = F M Fᵀ``
 ================  ====================================================================================
 
 Backwards: a sum multiplies by ``f_k²``; a product by the second moments of the other factors; a concatenation sends to each
-part the gradients of its own neurons; a filter gives ``Fᵀ G F``.
+part the gradients of its own neurons.
 """
 
 from __future__ import annotations
@@ -24,13 +23,12 @@ from typing import Any
 import numpy as np
 
 from varflow.model.graph import Node, Uncovered, enter
-from varflow.model.layers import Concat, Filter, Product, Sum
+from varflow.model.layers import Concat, Product, Sum
 from varflow.theory.operations.visit import Visit, WayBack
-from varflow.theory.responses.filters import exponential_filter
 from varflow.theory.signals.counted import Count, Counted, Counts, changed, no_chain, uncounted
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.increments import Differences
-from varflow.theory.signals.moments import Arrays, Currents, Signal, Spikes, elementwise, held, in_replicas
+from varflow.theory.signals.moments import Arrays, Currents, Signal, Spikes, elementwise, in_replicas
 
 
 def add(layer: Sum, received: tuple[Signal, ...], visit: Visit) -> Signal:
@@ -79,12 +77,29 @@ def _summed_currents(signals: Sequence[Currents], factors: Sequence[float], cons
 def _sampled(signals: Sequence[Any], joined: Any) -> Any:
     """Draws of what is made of these signals; None if one cannot be drawn."""
     draws = [each.sampled for each in signals]
-    return None if None in draws else lambda *at: joined([draw(*at) for draw in draws])
+    return None if None in draws else lambda *at, **how: joined([draw(*at, **how) for draw in draws])
 
 
 def multiply(layer: Product, received: tuple[Signal, ...], visit: Visit) -> Spikes:
     """The product ``Π x_k`` of spikes."""
-    return multiplied(_alike(layer, received, (Spikes,)))
+    return multiplied(_alike(layer, _on_one_map(received), (Spikes,)))
+
+
+def _on_one_map(received: Sequence[Any]) -> tuple[Any, ...]:
+    """Signals of which a mask, the same at all positions or for groups of channels, stands for each entry of the map."""
+    largest = max(received, key=lambda each: each.neurons)
+    return tuple(each if each.neurons == largest.neurons else _spread(each, largest) for each in received)
+
+
+def _spread(mask: Spikes, over: Spikes) -> Spikes:
+    """Spikes of a mask at every entry of a map; they are not drawn together with others."""
+    grid = over.grid
+    if mask.grid.positions == grid.positions:
+        return replace(mask, channels=over.channels, sampled=None)
+    at = np.arange(mask.grid.size).reshape(grid.inputs, 1, grid.steps).repeat(grid.positions, axis=1).ravel()
+    joint = replace(grid, per_position=False)
+    spread = Spikes(mask.mean[..., at], mask.moments[..., at[:, None], at], joint, over.channels)
+    return spread.per_position() if grid.per_position else spread
 
 
 def multiplied(spikes: Sequence[Any]) -> Spikes:
@@ -131,9 +146,22 @@ def added_back(layer: Sum, gradients: Gradients, visit: Visit, way: WayBack) -> 
 def multiplied_back(layer: Product, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
     """Gradients by each factor: ``G`` times the second moments of the others."""
     settled(layer, gradients)
-    x = [way.laid_out(each) for each in visit.received]
-    others = [[other for other in x if other is not each] for each in x]
-    return [reduce(lambda G, other: G.times(other.moments, other.between), each, gradients) for each in others]
+    own = [way.laid_out(each) for each in visit.received]
+    x = _on_one_map(own)
+    others = [x[:place] + x[place + 1 :] for place in range(len(x))]
+    back = [reduce(lambda G, other: G.times(other.moments, other.between), each, gradients) for each in others]
+    return [_gathered(G, *each) for G, each in zip(back, zip(own, x, strict=True), strict=True)]
+
+
+def _gathered(gradients: Gradients, mask: Spikes, over: Spikes) -> Gradients:
+    """Gradients by a mask, from those by its copies: sums over channels, which are independent, and over positions."""
+    if mask is over:
+        return gradients
+    if mask.grid.positions == over.grid.positions:
+        return replace(gradients.times(over.channels / mask.channels), channels=mask.channels)
+    G, folded = gradients.positions_together().moments, (over.grid.inputs, over.grid.positions, over.grid.steps)
+    total = G.reshape(*G.shape[:2], *folded, *folded).sum(axis=(3, 6))
+    return Gradients(total.reshape(*G.shape[:2], *[mask.grid.size] * 2), mask.grid, mask.channels)
 
 
 def concatenated_back(layer: Concat, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
@@ -148,39 +176,6 @@ def settled(layer: Any, gradients: Gradients) -> Gradients:
         rule = "must not stand directly below a max pool: which spike is the largest depends on membranes; put a Spike between"
         raise Uncovered("layers", layer, rule)
     return gradients
-
-
-# Filters over time.
-
-
-def response(layer: Filter, steps: int) -> np.ndarray:
-    """``F``, shape (steps, steps)."""
-    late = layer.scale * np.eye(steps, k=-layer.delay)
-    return reduce(np.matmul, (exponential_filter(decay, steps) for decay in layer.decays), late)
-
-
-def filtered(layer: Filter, received: tuple[Any], visit: Visit) -> Signal:
-    """The filtered signal."""
-    signal = held(received[0], visit.walk.steps or received[0].grid.steps)
-    F = response(layer, signal.grid.steps)
-    return signal.mapped(_in_steps(signal.mean[..., None, :], F)[..., 0, :], lambda M, *_: _both(M, F))
-
-
-def filtered_back(layer: Filter, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
-    """Gradients by what was filtered."""
-    F = response(layer, gradients.grid.steps).T
-    pairs = {offset: _both(G, F) for offset, G in settled(layer, gradients).pairs.items()}
-    return [gradients.with_moments(_both(gradients.moments, F), pairs=pairs)]
-
-
-def _in_steps(values: np.ndarray, F: np.ndarray) -> np.ndarray:
-    """``F`` applied to the last axis, in which the step is fastest."""
-    return (values.reshape(*values.shape[:-1], -1, len(F)) @ F.T).reshape(values.shape)
-
-
-def _both(M: np.ndarray, F: np.ndarray) -> np.ndarray:
-    """``F M Fᵀ``."""
-    return _in_steps(_in_steps(M, F).swapaxes(-1, -2), F).swapaxes(-1, -2)
 
 
 # Counts.
@@ -217,4 +212,3 @@ enter(Sum, forward=add, backward=added_back, count=sum_counted)
 enter(Product, forward=multiply, backward=multiplied_back, count=product_counted)
 SEVERAL = "lays spikes of several layers side by side, each with a count of its own"
 enter(Concat, forward=concatenate, backward=concatenated_back, count=uncounted(SEVERAL))
-enter(Filter, forward=filtered, backward=filtered_back, count=uncounted("filters spikes over time"))

@@ -24,6 +24,7 @@ from varflow.theory.layer import layer_of
 from varflow.theory.maps import positions
 from varflow.theory.maps.maxima import WindowedCurrents, fire_maxima, maxima_back
 from varflow.theory.maps.positions import MATRICES
+from varflow.theory.operations import attention
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.responses.back_propagation import Sampling, Slopes, at_one_step, driven_back, moments_back
 from varflow.theory.responses.layer_state import LayerState
@@ -44,6 +45,8 @@ def forward(layer: Spike, received: tuple[Any], visit: Visit) -> Spikes:
         state, spikes = _driven(layer, signal)
     elif isinstance(signal, WindowedCurrents) and not layer.recurrent:
         state, spikes = fire_maxima(layer, signal, visit.layer_number, effort.responses)
+    elif isinstance(signal, attention.Products):
+        state, spikes = attention.fire(layer, signal, visit.layer_number, effort.responses)
     elif isinstance(signal, Currents):
         responses = effort.of(signal.grid)
         regular = with_jitter(signal, effort.jitter)
@@ -144,6 +147,8 @@ def backward(layer: Spike, gradients: Gradients, visit: Visit, way: WayBack) -> 
         sampling = Sampling(visit.layer_number, responses, surrogate, detached, way.scatter)
         if isinstance(received, WindowedCurrents):
             back, slopes = maxima_back(layer, above, received, sampling), None
+        elif isinstance(received, attention.Products):
+            back, slopes = attention.fired_back(layer, above, received, sampling), None
         else:
             back, slopes = fired_back(layer, above, received, visit.kept["state"], sampling)
     way.keep(visit.node_number, back, slopes)

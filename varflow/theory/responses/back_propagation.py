@@ -185,11 +185,12 @@ def moments_back(layer: Spike, above: np.ndarray, received: Currents, sampling: 
 
 def at_one_step(neuron: Neuron, received: Currents, surrogate: Surrogate) -> Slopes:
     """Slopes at a normal potential, averaged over neurons that differ."""
-    mean, variance = np.broadcast_arrays(received.mean, received.covariance[..., 0])
+    first = synapse(neuron, 1).item()
+    mean, variance = np.broadcast_arrays(first * received.mean, first**2 * received.covariance[..., 0])
     second = np.zeros(mean.shape)
     for weight, member in neuron.members(MEMBERS):
         second += weight * surrogate_moments(surrogate, member.threshold - mean, np.maximum(variance, NARROWEST)).second
-    return Slopes(neuron.input_scale**2 * second[..., None], potentials=(mean, variance))
+    return Slopes((first * neuron.input_scale) ** 2 * second[..., None], potentials=(mean, variance))
 
 
 def driven_back(

@@ -85,7 +85,7 @@ class Responses:
             if self.samples(neuron, grid.steps):
                 return self.sampling(neuron, grid)(*self.past_synapse(neuron, currents), number, currents.shared)
             if grid.steps == 1:
-                first = synapse(neuron, 1).item() if neuron.longer_filter else 1.0  # a factor
+                first = synapse(neuron, 1).item() if neuron.longer_filter else 1.0
                 return one_step(neuron, first * currents.mean, first**2 * currents.covariance, currents.shared)
             members = self._once(of_decays, neuron, grid.steps, grid.sequences)
             state = mixed([(weight, respond(currents.increments)) for weight, respond in members])
@@ -130,9 +130,16 @@ class Responses:
         z = z[..., np.random.default_rng([self.seed, 3, number]).permutation(z.shape[-1])]
         return z, causal_factor(covariance) @ z[:, None, :size] + mean[..., None]
 
-    def drawn(self, neuron: Neuron, currents: Currents, number: int) -> np.ndarray:
-        """Spikes at sampled currents, shape (scrambles, groups, i, points); those of different layers are independent."""
-        z, drawn = self.currents_at_points(neuron, currents, number)
+    def drawn(self, neuron: Neuron, currents: Currents, number: int, channels: int = 0) -> np.ndarray:
+        """Spikes at sampled currents, shape (scrambles, groups, i, points); those of different layers are independent.
+
+        ``channels``: points stand for at least so many channels, each with the scale by which a normalisation divided its own.
+        """
+        enough = replace(self, points=max(self.points, 2 ** (channels - 1).bit_length())) if channels else self
+        z, drawn = enough.currents_at_points(neuron, currents, number)
+        if channels and currents.shared is not None:
+            rng = np.random.default_rng([self.seed, 8, number])
+            drawn = currents.shared.divided(drawn, *self.past_synapse(neuron, currents), rng)
         return spikes_at(neuron, z[:, currents.grid.size :], drawn, currents.grid.steps)
 
 

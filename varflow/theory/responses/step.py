@@ -66,7 +66,7 @@ class Population:
 
 
 class NeuronState(NamedTuple):
-    """Membranes at the spike test, spikes, and adaptation of neurons, which start from rest, all 0."""
+    """Membranes at the spike test, spikes, and adaptation of neurons, or steps for which they are still held; at rest all 0."""
 
     h: np.ndarray
     s: np.ndarray
@@ -75,7 +75,7 @@ class NeuronState(NamedTuple):
 
 def step(neuron: Neuron | Population, state: NeuronState, c: np.ndarray) -> NeuronState:
     """The state after one more current ``c``."""
-    h, w, adaptation = membrane(neuron, state.h, state.s, c), state.w, neuron.reset_rule.adaptation
+    h, w, adaptation = membrane(neuron, state.h, gate(neuron, state), c), state.w, neuron.reset_rule.adaptation
     if adaptation is not None:
         w = adaptation.decay * w + adaptation.jump * neuron.threshold * state.s
         if adaptation.coupling:
@@ -83,7 +83,15 @@ def step(neuron: Neuron | Population, state: NeuronState, c: np.ndarray) -> Neur
         h = h - w
         if adaptation.moves_threshold:
             h = h + neuron.decay * _moved(neuron, state.s) * state.w
-    return NeuronState(h, spikes(neuron, h), w)
+    s = spikes(neuron, h)
+    if neuron.reset_rule.refractory:
+        w = np.where(s > 0, neuron.reset_rule.refractory, np.maximum(w - 1, 0)).astype(h.dtype)
+    return NeuronState(h, s, w)
+
+
+def gate(neuron: Neuron | Population, state: NeuronState) -> np.ndarray:
+    """Spikes to which the reset of the next step belongs; 1 as long as a neuron is refractory."""
+    return np.sign(np.broadcast_to(state.w, state.s.shape)) if neuron.reset_rule.refractory else state.s
 
 
 def _remaining(neuron: Neuron | Population, h: np.ndarray, s: np.ndarray) -> np.ndarray:
@@ -165,11 +173,12 @@ def adapting_slopes(
     return by_h, of.coupling * remaining + raised, by_w, of.decay + of.detached * raised
 
 
-def refractory(neuron: Neuron) -> bool:
-    """True if a neuron cannot spike twice in a row: a spike removes membrane and next input, and the rest does not fire."""
+def held_steps(neuron: Neuron) -> int:
+    """Steps after a spike without another: where it removes membrane and next input, and the rest does not fire."""
     neuron = neuron.members(1)[0][1]
     gated = neuron.reset_rule.input == neuron.reset_rule.membrane == 1
-    return gated and not spikes(neuron, membrane(neuron, np.zeros(1), np.ones(1), np.zeros(1))).any()
+    silent = gated and not spikes(neuron, membrane(neuron, np.zeros(1), np.ones(1), np.zeros(1))).any()
+    return max(neuron.reset_rule.refractory, 1) if silent else 0
 
 
 # Through time.
@@ -197,17 +206,20 @@ def with_input(neuron: Neuron, population: Population) -> Population:
 def _jacobian(neuron: Population, c: np.ndarray, surrogate: Surrogate, detached: bool) -> tuple[np.ndarray, np.ndarray]:
     sequences, steps, points = c.shape
     rule = neuron.reset_rule
-    H, S, W = np.empty_like(c), np.empty_like(c), np.zeros_like(c) if rule.adaptation else c
+    H, S, W = np.empty_like(c), np.empty_like(c), np.empty_like(c) if rule.lasting else c
     state = NeuronState(np.zeros_like(c[:, 0]), np.zeros_like(c[:, 0]))
     for t in range(steps):
         state = step(neuron, state, c[:, t])
         H[:, t], S[:, t] = state.h, state.s
-        if rule.adaptation:
+        if rule.lasting:
             W[:, t] = state.w
     psi = surrogate(H - neuron.threshold)
     if rule.rectified:
         psi = np.where(rule.lowest * neuron.threshold > H, 0.0, psi)
-    D = slopes(neuron, H, S, c, psi, detached)
+    D, admitting = slopes(neuron, H, S, c, psi, detached), S
+    if rule.refractory:  # gradients pass the membrane that is held
+        psi[:, 1:] *= W[:, :-1] == 0
+        D, admitting = np.where(W > 0, 1.0, neuron.decay) * (1 - S - (0.0 if detached else psi * H)), np.sign(W)
     J = np.zeros((sequences, steps, steps, points), c.dtype)
     below = np.zeros((sequences, steps, points), c.dtype)  # ∂S_t/∂H_s for all t ≥ s
     if rule.adaptation:
@@ -224,7 +236,7 @@ def _jacobian(neuron: Population, c: np.ndarray, surrogate: Surrogate, detached:
         below[:, s] = psi[:, s]
         if rule.adaptation and rule.adaptation.detached:
             beside[:, s] = psi[:, s]
-        entering = np.asarray(admitted(neuron, S[:, s - 1]) if s else 1.0, c.dtype)
+        entering = np.asarray(admitted(neuron, admitting[:, s - 1]) if s else 1.0, c.dtype)
         J[:, s:, s] = below[:, s:] * (neuron.input_scale * (entering[:, None] if entering.ndim else entering))
         if neuron.synaptic_decay and s < steps - 1:
             J[:, s + 1 :, s] += neuron.synaptic_decay * J[:, s + 1 :, s + 1]

@@ -141,7 +141,8 @@ class Spikes(_SignalMoments):
 
     ``sampled``, if known, draws ``x`` itself: shape (replicas, groups, i, points). Of positions that are followed each on its
     own it takes the places that are drawn together, shape (windows, places), and gives groups ``(input, window)`` and
-    ``i = (place, step)``. ``changes``, ``pairs`` and ``overlap`` as of currents, of second moments.
+    ``i = (place, step)``. Straight from neurons it also takes ``channels`` (``Responses.drawn``). ``changes``,
+    ``pairs`` and ``overlap`` as of currents, of second moments.
     """
 
     SECOND = "moments"
@@ -180,7 +181,7 @@ class Spikes(_SignalMoments):
             increment[..., delay:, :delay] = square = self.moments[..., before, before][..., None]  # E[(x_t - 0)²]
             increment[..., :delay, delay:] = square.swapaxes(-1, -2)
             changes = Differences(increment, moved(self.changes.second_change, *one), moved(self.changes.mean_change, *one))
-        sampled = None if draw is None else lambda *at: moved(draw(*at).swapaxes(-1, -2), *one).swapaxes(-1, -2)
+        sampled = None if draw is None else lambda *at, **how: moved(draw(*at, **how).mT, *one).mT
         return self.mapped(moved(self.mean, *one), lambda M, *_: moved(M, *both), sampled=sampled, changes=changes)
 
 

@@ -250,10 +250,13 @@ def _of_trains(drive: Any, steps: int, infinite: bool) -> tuple[np.ndarray, np.n
 
 
 def forward(layer: Measured, received: tuple[Any, ...], visit: Visit) -> Any:
-    """The moments over channels of activations that were measured; of a Fallback, what it receives if that is known."""
-    if received and (received[0] is not None or layer.x is None):  # a Fallback of which there is no need
-        return received[0]
+    """The moments over channels of activations that were measured; of a Fallback, what it receives if that is known, with the
+    overlap by which a batch is.
+    """
     walk = visit.walk
+    followed = received and (walk.batching is not BY_OVERLAP or getattr(received[0], "overlap", None) is not None)
+    if received and ((received[0] is not None and followed) or layer.x is None):  # a Fallback of which there is no need
+        return received[0]
     steps = walk.steps or len(layer.x)
     height, width = layer.x.shape[3:] if layer.x.ndim == 5 else (1, 1)
     grid = Grid(1, height, width, steps)

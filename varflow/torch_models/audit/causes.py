@@ -19,7 +19,7 @@ from varflow.torch_models.initialise.layer_gains import RATE, deep_layer, layer_
 from varflow.torch_models.initialise.planner import planned_gains
 from varflow.torch_models.prediction.signals import FEW_INPUTS, LIVE_RATE, InfiniteWidth, Prediction, at_own_width, uncovered
 from varflow.torch_models.tracing.checks import integrators
-from varflow.torch_models.tracing.origins import INPUT, Sender, factor
+from varflow.torch_models.tracing.origins import INPUT, Sender, attended, factor
 from varflow.torch_models.tracing.read import LEAST_GAIN
 from varflow.torch_models.tracing.traced import Trace, TracedLayer, by_step
 from varflow.torch_models.tracing.weights import Moments, moments_of, padding_factor, sum_of_modules
@@ -52,6 +52,8 @@ def diagnosed(
         return "dead input", None
     if trace.layers[silent].driven and _ends(trace.layers[silent]):
         return "dead input", None
+    if all(map(attended, trace.layers[silent].origins)):
+        return "attention", None
     if trace.layers[silent].unknown:
         return "beyond the theory", first if trace.layers[first].scaled_by else None
     if survival > SURE:

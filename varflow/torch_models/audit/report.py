@@ -75,7 +75,7 @@ def audited(
             if prediction.infinite is not None:
                 notes += [f"not covered by the theory: {words}" for words in dict.fromkeys(prediction.infinite.model.dependent)]
             notes += [*_received(traced, prediction), *_unpredicted(traced, prediction, unlike)]
-            layers = _layers(traced, scales_of(model, traced), used, seen, prediction, backward)
+            layers = _layers(traced, scales_of(model, traced, seen), used, seen, prediction, backward)
             alive = not any(layer.dead and not layer.output for layer in layers)
             learns = learning(model, inputs, steps, traced, seen) if alive else None
             learns = learns and with_remedies(learns, traced, [layer.gain for layer in layers])

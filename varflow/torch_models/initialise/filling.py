@@ -31,6 +31,7 @@ from varflow.torch_models.initialise.scales import (
     UNWEIGHTED,
     WITHOUT_GAMMA,
     LayerScale,
+    factors_of,
     free_weight,
     healthy_scales,
     leave,
@@ -122,7 +123,8 @@ def initialised(
         plan = kept(buffers, lambda: with_surrogates(model, inputs, steps, neurons, plan))
         return replace(plan, learning=kept(buffers, learns)) if any(row.surrogate for row in plan.layers) else plan
 
-    changed = [generator, list(model.parameters()), [layer.module for layer in traced.layers] if surrogates else []]
+    modules = [*(each.module for each in factors_of(scales)), *(layer.module for layer in traced.layers if surrogates)]
+    changed = [generator, list(model.parameters()), modules]
     with reporter(progress, 1 + MOST_PASSES + MOST_SINGLE * len(scales), "passes") as report:
         plan = (kept if dry_run else all_or_nothing)(changed, lambda: carried_out(report))
         report(1 + MOST_PASSES + MOST_SINGLE * len(scales))
@@ -140,7 +142,7 @@ def _drafted(
 ) -> tuple[list[LayerScale], _Draft]:
     """The layers' scales and a plan: by theory where that covers the model, else to be measured; what is healthy is left."""
     quantity, value = wanted or BY_DEFAULT
-    scales = scales_of(model, traced)
+    scales = scales_of(model, traced, seen)
     reasons = list(dict.fromkeys([*beyond_a_chain(traced), *unlike, *_untouched(model, traced, scales)]))
     healthy = healthy_scales(traced, scales, seen, None if wanted else learns)
     whole = len(healthy) == len(scales) and not wanted
@@ -234,7 +236,8 @@ def _aims(scales: Sequence[LayerScale], rate: float) -> dict[str, float]:
     for scale, name in zip(scales, below, strict=True):
         if scale.scaled:
             aims[scale.layer.neuron_name] = rate if name is None else growth * aims.get(name, rate)
-    return aims
+    through = {name for scale in scales for name in scale.through}
+    return {name: aim for name, aim in aims.items() if name not in through}
 
 
 def _branch_below(earlier: Sequence[LayerScale], scale: LayerScale) -> str | None:
@@ -347,7 +350,9 @@ def _unset(scales: Sequence[LayerScale], rates: Rates) -> list[str]:
 
 def _notes(scales: Sequence[LayerScale], missed: dict[str, float], passes: int, halved: bool) -> list[str]:
     """Notes on layers that do not reach their rate, on the mode of normalisations, and on what was measured."""
-    words = []
+    kept = "numbers of modules, which no state_dict holds: set them again where the model is made"
+    words = [f"{each.path} = {each.value:.3g}, the scale of attention" for each in factors_of(scales)]
+    words = [f"{'; '.join(words)}: {kept}"] if words else []
     if missed:
         (name, aim), others = next(iter(missed.items())), f" and {len(missed) - 1} more" if len(missed) > 1 else ""
         words.append(f"a late rate of {aim:.3g} is out of reach for {name}{others}: planned is the nearest one found")

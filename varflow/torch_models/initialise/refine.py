@@ -129,8 +129,9 @@ class _Settling:
 
     def _receives_spikes(self, scale: LayerScale) -> bool:
         """True if any of the layers below fires."""
-        rates = [self._rate(name) for name in scale.layer.sources if name in self.rates]
-        return len(rates) < len(scale.layer.sources) or any(rates)
+        sources = scale.layer.sources or scale.layer.origin.sources
+        rates = [self._rate(name) for name in sources if name in self.rates]
+        return len(rates) < len(sources) or any(rates)
 
     def _rescaled(self, scales: list[LayerScale], factors: list[float]) -> list[float]:
         """Deviations of these layers with these factors, by one pass."""

@@ -20,11 +20,12 @@ from varflow._restoring import kept
 from varflow.init.gains import memoryless_gain
 from varflow.model.over_neurons import mean_of
 from varflow.results.audit import AuditReport, first_of
+from varflow.results.audited_layer import FLOOR
 from varflow.torch_models.initialise.layer_gains import RATE
 from varflow.torch_models.tracing.checks import integrators
 from varflow.torch_models.tracing.measurements import LayerMeasurement, measured_layer
 from varflow.torch_models.tracing.modules import input_weights
-from varflow.torch_models.tracing.origins import INPUT
+from varflow.torch_models.tracing.origins import INPUT, attended
 from varflow.torch_models.tracing.traced import Trace, TracedLayer
 from varflow.torch_models.tracing.weights import padding_factor
 
@@ -34,6 +35,21 @@ ALIKE = 0.1, 0.3  # late rates between which plain networks train alike; recurre
 OF_GAMMA, HEALTHY = "measured: γ of ", "kept: healthy"
 WITHOUT_GAMMA = "a normalisation without γ to set before it"
 LARGEST_RATE = 0.4  # at which the first gain is taken for higher ones: memoryless neurons with weights of mean 0 stay below 1/2
+
+
+@dataclass(slots=True, eq=False)
+class Factor:
+    """A number by which a module multiplies, scaled as a tensor in place."""
+
+    module: Any
+    path: str
+
+    @property
+    def value(self) -> float:
+        return getattr(self.module, self.path.rpartition(".")[2])
+
+    def mul_(self, factor: float) -> None:
+        setattr(self.module, self.path.rpartition(".")[2], factor * self.value)
 
 
 @dataclass(slots=True, eq=False)
@@ -50,11 +66,13 @@ class LayerScale:
     norms : list of (str, module)
         Its own normalisations with γ.
     scaled : list of tensors
-        What is multiplied; empty if the layer has nothing to scale.
+        What is multiplied, for attention also numbers or scales of other layers; empty if the layer has nothing to scale.
     set_by : str
         In words: "measured: weights", "measured: γ of bn1", "kept: …".
     factor : float
         Present factor on what was drawn.
+    through : tuple of str
+        Other layers whose scales it moves to have its rate, as neurons of attention those of ``q``, ``k`` and ``v``.
     """
 
     layer: TracedLayer
@@ -64,6 +82,7 @@ class LayerScale:
     scaled: list[Any] = field(default_factory=list)
     set_by: str = ""
     factor: float = 1.0
+    through: tuple[str, ...] = ()
 
     @property
     def by_weights(self) -> bool:
@@ -75,10 +94,14 @@ class LayerScale:
         if factor == self.factor:
             return
         for tensor in self.scaled:
-            with torch.inference_mode(tensor.is_inference()), torch.no_grad():
+            with torch.inference_mode(getattr(tensor, "is_inference", bool)()), torch.no_grad():
                 tensor.mul_(factor / self.factor)
         torch.clear_autocast_cache()  # it holds the old weights
         self.factor = factor
+
+    def mul_(self, factor: float) -> None:
+        """Multiply what is scaled, as a tensor in place."""
+        self.to(self.factor * factor)
 
     def first_gain(self, rate: float) -> float:
         """The gain to draw with: that of memoryless neurons for this rate, with inputs of the same rate or of the strength of
@@ -95,8 +118,8 @@ class LayerScale:
         return gain * padding_factor(layer.weights[0], layer.input_shape) / math.sqrt(max(len(self.weights), 1))
 
 
-def scales_of(model: Any, traced: Trace) -> list[LayerScale]:
-    """Scales of every layer, in their order."""
+def scales_of(model: Any, traced: Trace, seen: dict[str, LayerMeasurement]) -> list[LayerScale]:
+    """Scales of every layer, in their order; ``seen``: measurements by neuron."""
     owners: dict[str, Any] = {}  # weight modules by name
     norms: set[Any] = set()
     unscaled = dict(integrators(traced))
@@ -111,7 +134,39 @@ def scales_of(model: Any, traced: Trace) -> list[LayerScale]:
         scale = LayerScale(layer, free, reasons, [(name, norm) for name, norm in between if _has_free_gamma(norm)])
         scale.scaled, scale.set_by = _scaled(scale, bool(between), unscaled.get(layer.neuron_name))
         scales.append(scale)
+    _scale_attention(model, scales, seen)
     return scales
+
+
+def factors_of(scales: Sequence[LayerScale]) -> list[Factor]:
+    """Numbers among what is scaled."""
+    return [each for scale in scales for each in scale.scaled if isinstance(each, Factor)]
+
+
+def _scale_attention(model: Any, scales: Sequence[LayerScale], seen: dict[str, LayerMeasurement]) -> None:
+    """Give neurons of attention what is scaled: the factor on their sums, or, where they are silent and no attribute of the
+    model is that, the scales of ``q``, ``k`` and ``v``.
+    """
+    for scale in (each for each in scales if all(map(attended, each.layer.origins))):
+        origin = next(iter(scale.layer.origins))
+        below = [each for each in scales if each.layer.neuron_name in origin.sources and each.scaled]
+        for path, factor in _factors(model, origin):
+            scale.scaled, scale.set_by = [factor], f"measured: {path}, the scale of attention"
+        if not scale.scaled and below and seen[scale.layer.neuron_name].late_rate < FLOOR:
+            scale.scaled, scale.through = [*below], tuple(each.layer.neuron_name for each in below)
+            scale.set_by = f"measured: rates of {', '.join(scale.through)}"
+
+
+def _factors(model: Any, origin: Any) -> Iterator[tuple[str, Any]]:
+    """Attributes of the module where attention is computed that have the value of its scale, the likeliest last."""
+    module, number = dict(model.named_modules()).get(origin.place, model), origin.operation.scale
+    values = {**vars(module), **module._parameters, **module._buffers}
+    for name in sorted(values, key=lambda each: "scale" in each):
+        value, path = values[name], name if module is model else f"{origin.place}.{name}"
+        tensor = isinstance(value, torch.Tensor) and value.numel() == 1 and value.is_floating_point()
+        free = isinstance(value, float) or (tensor and (value.requires_grad or name in module._buffers))
+        if free and number != 1 and math.isclose(value.item() if tensor else value, number, rel_tol=1e-6):
+            yield path, value if tensor else Factor(module, path)
 
 
 def _scaled(scale: LayerScale, normalised: bool, unscaled: str | None) -> tuple[list[Any], str]:
@@ -150,7 +205,7 @@ def healthy_scales(
     usual = all(l.normalised_by or l.output or ALIKE[0] <= l.firing_rate <= ALIKE[1] for l in layers)
     if learns and usual and report.healthy and not report.remarks and replace(report, learning=learns()).healthy:
         return list(scales)
-    sound = {layer.neuron_name for layer in layers if layer.verdict == "healthy"}
+    sound = {layer.neuron_name for layer in layers if layer.verdict == "healthy"}.difference(*(each.through for each in scales))
     silent = {layer.neuron_name for layer in layers if layer.dead}
     if any(scale.layer.neuron_name in silent and not scale.scaled for scale in scales):
         return []  # such a layer, as of attention, lives only if those below it are set

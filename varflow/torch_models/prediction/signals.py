@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from varflow.model.attention import Attention
 from varflow.model.drive_kinds import Inputs
 from varflow.model.graph import Graph
 from varflow.model.layers import BatchNorm, Linear, Pool, Spike
@@ -44,7 +45,7 @@ WINDOWS = 2**25  # numbers in the covariances of all windows of a maximum
 
 def effort_for(graph: Graph) -> Effort:
     """The effort of an audit: without pools, which join positions, each position of a map is followed on its own."""
-    pooled = any(isinstance(node.operation, Pool) for node in graph)
+    pooled = any(isinstance(node.operation, Pool | Attention) for node in graph)
     responses, fewer = (Responses(points, SCRAMBLES, 0) for points in (POINTS, FEWER))
     limits: dict[str, Any] = {"largest_map": TOGETHER if pooled else 0, "windows": WINDOWS, "largest_batch": 0}
     return Effort(responses, fewer, MANY, JITTER, increments=False, pools=False, **limits)
@@ -75,10 +76,8 @@ class InfiniteWidth:
     @property
     def restarted(self) -> list[str]:
         """Weight modules whose inputs theory does not know and took as they were."""
-        fallbacks = [
-            visit for visit in self.visits if visit.node_number in self.model.restarts and visit.received[:1] == (None,)
-        ]
-        names = [self.model.restarts[visit.node_number] for visit in fallbacks]
+        begun = [visit for visit in self.visits if visit.received and visit.sent is not visit.received[0]]
+        names = [self.model.restarts[visit.node_number] for visit in begun if visit.node_number in self.model.restarts]
         return [name for name in names if all(layer.neuron_name != name for layer in self.trace.layers)]
 
     def overlap(self, layer: TracedLayer) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 from varflow._checks import DomainError
 from varflow.results.audit import first_of
 from varflow.torch_models.tracing.modules import Modules
-from varflow.torch_models.tracing.origins import INPUT, Origin, Sender, maximum, not_gaussian, of_all_steps
+from varflow.torch_models.tracing.origins import INPUT, Origin, Sender, attended, maximum, not_gaussian, of_all_steps
 from varflow.torch_models.tracing.traced import Received, Trace, TracedLayer, neurons_of, steps_of
 from varflow.torch_models.tracing.weights import (
     EMPTY,
@@ -132,7 +132,7 @@ class Layers:
         pooled = origin.inputs[0] if maximum(origin) else origin
         of_weights = [(source, why_not_covered(weight)) for source, weight in weights.items() if source in origin.sources]
         reasons += [f"{source} {why}" for source, why in of_weights if why]
-        return (*reasons, *origin.unknown, *not_gaussian(pooled, weights))
+        return (*reasons, *origin.unknown, *([] if attended(origin) else not_gaussian(pooled, weights)))
 
     # After the pass.
 
@@ -176,7 +176,8 @@ class Layers:
 
     def _irregular(self, layer: TracedLayer) -> list[str]:
         """Reasons why theory does not know the calls of a layer."""
-        words = [] if layer.received else [f"{layer.neuron_name} follows no weight layer"]
+        fed = layer.received or all(map(attended, layer.origins))
+        words = [] if fed else [f"{layer.neuron_name} follows no weight layer"]
         others = [each for each in self.layers if each is not layer]
         again = [name for name in layer.names if any(self.received[name].called_again(name, layer, other) for other in others)]
         words += [f"{name} is called for several layers" for name in again]

@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from varflow.model.layers import EACH_STEP, BatchNorm, Layer, Pool, ScaleSteps
 from varflow.model.merges import Concat, Product, Sum
 from varflow.model.signals import Unknown
+from varflow.torch_models.tracing.attention import Attended
 from varflow.torch_models.tracing.readers import in_order, operation
 
 INPUT = "input"
@@ -128,8 +129,12 @@ def _after(operation: Layer, words: str, inputs: tuple[Origin, ...]) -> Origin:
     if operation.normalises and getattr(operation, "statistics", None) is None:
         normalised = frozenset((source, words) for source in sources)
     through = tuple(dict.fromkeys([*(step for origin in inputs for step in origin.through), words]))
+    if isinstance(operation, Attended):
+        inputs = operation.factors
     if isinstance(operation, Sum):
         operation, inputs = _flat(operation, inputs)
+        if len(inputs) == 1 and isinstance(attended := inputs[0].operation, Attended) and not operation.constant:
+            operation, inputs = replace(attended, scale=attended.scale * operation.factors[0]), inputs[0].inputs
     return Origin(operation, inputs, sources, through, normalised, factors)
 
 
@@ -196,6 +201,11 @@ def factor(origin: Origin, source: str | None = None) -> float:
         case ScaleSteps(factors=factors):
             return math.hypot(*factors) / math.sqrt(len(factors)) * of_inputs[0]
     return max(of_inputs, default=1.0)
+
+
+def attended(origin: Origin) -> bool:
+    """True for what neurons of attention receive."""
+    return isinstance(origin.operation, Attended)
 
 
 def maximum(origin: Origin) -> bool:

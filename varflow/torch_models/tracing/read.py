@@ -18,14 +18,16 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError
+from varflow.model.attention import Chunk
 from varflow.model.drives import Drive, inputs
 from varflow.model.graph import Graph, Node, independent
 from varflow.model.inner_weights import InnerWeights
-from varflow.model.layers import EACH_STEP, Conv, Linear, Pool, Product, Spike, Sum
+from varflow.model.layers import EACH_STEP, Conv, Linear, Product, Spike, Sum
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.model.signals import Fallback, Layer, Measured, Signal, Source, Unknown, numbers_of, windows_of
 from varflow.results.audit import first_of
+from varflow.torch_models.tracing.attention import Attended
 from varflow.torch_models.tracing.origins import INPUT, Origin, Sender
 from varflow.torch_models.tracing.traced import Received, Trace, TracedLayer, by_step, neurons_of, some
 from varflow.torch_models.tracing.weights import Moments, why_not_covered
@@ -77,11 +79,11 @@ class _Reader:
     nodes: list[Node] = field(default_factory=lambda: [Node(Source(Signal("currents", (1,))), (), "drive")])
     sent: list[Signal] = field(default_factory=lambda: [Signal("currents", (1,))])
     unknown: set[int] = field(default_factory=set)  # nodes that theory does not know, and those behind them
-    pooled: set[int] = field(default_factory=set)  # those behind pools, which may take too long
     neurons: dict[str, int] = field(default_factory=dict)
     weights: dict[str, int] = field(default_factory=dict)  # the last node of each weight module
     begun: set[str] = field(default_factory=set)  # weight modules, which may receive what they send
     made: dict[Origin, int] = field(default_factory=dict)
+    chunks: dict[int, tuple[int, int]] = field(default_factory=dict)  # of each node: parts taken, and their number
     restarts: dict[int, str] = field(default_factory=dict)
     dependent: list[str] = field(default_factory=list)
     inputs: int = 1
@@ -119,11 +121,33 @@ class _Reader:
             operation = origin.operation
             if isinstance(operation, Sender):
                 return self._sender(operation.name)
-            inputs = [self.origin(below) for below in origin.inputs]
+            if isinstance(operation, Attended):
+                inputs = [self._part(*each) for each in zip(origin.inputs, operation.numbers, strict=True)]
+                operation, order = operation.described([self.sent[number] for number in inputs], origin.through[0])
+                inputs = [inputs[place] for place in order]
+                self.dependent += [operation.words] if isinstance(operation, Unknown) else []
+            elif isinstance(operation, Product):  # perhaps of a mask and a part
+                inputs = [self._part(below) for below in origin.inputs]
+            else:
+                inputs = [self.origin(below) for below in origin.inputs]
             if origin in self.trace.each_step:
                 operation = replace(operation, over=EACH_STEP)
             self.made[origin] = self.add(operation, *inputs, name=origin.through[-1], otherwise=self.sent[inputs[0]])
         return self.made[origin]
+
+    def _part(self, origin: Origin, numbers: int = 0) -> int:
+        """The node of a signal, or of its next part, if so many numbers are one, or if it is divided."""
+        node = self.origin(origin)
+        taken, parts = self.chunks.get(node, (0, 1))
+        if numbers and (
+            layer := next((each for each in self.trace.layers if self.neurons.get(each.neuron_name) == node), None)
+        ):
+            parts = math.prod(layer.current_shape) // numbers
+        if parts <= 1:
+            return node
+        self.chunks[node] = taken + 1, parts
+        name = f"{self.nodes[node].name}[{taken}]"
+        return self.add(Chunk(taken % parts, parts), node, name=name, otherwise=self.sent[node])
 
     def _sender(self, name: str) -> int:
         """The node of a module's output: a layer of neurons that ran before, or weights."""
@@ -157,11 +181,9 @@ class _Reader:
         number = len(self.nodes)
         self.nodes.append(node)
         self.sent.append(sent)
-        if numbers_of(operation) is None:
-            if isinstance(node.operation, Unknown) or not self.unknown.isdisjoint(node.inputs):
-                self.unknown.add(number)
-            if isinstance(operation, Pool) or not self.pooled.isdisjoint(node.inputs):
-                self.pooled.add(number)
+        unknown = isinstance(node.operation, Unknown) or not self.unknown.isdisjoint(node.inputs)
+        if unknown and numbers_of(operation) is None:
+            self.unknown.add(number)
         return number
 
     def add_unknown(self, words: str, name: str, sends: Signal, inputs: Sequence[int] = ()) -> int:
@@ -236,8 +258,7 @@ class _Reader:
         if len(sources) > 1:
             words = f"{name} receives other signals at every step"
             sources = [self.add_unknown(words, into, Signal(INPUT, (1,)), sources)]
-        certain = sources and sources[0] not in self.unknown | self.pooled
-        x = self._numbers(layer, module) if received.stored and not certain else None
+        x = self._numbers(layer, module) if received.stored else None
         if x is None and not sources:
             return self.add_unknown(f"what {name} receives", into, Signal(INPUT, (1,)))
         if x is None and self.sent[sources[0]].kind != "currents":

@@ -8,7 +8,7 @@ operation.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import signature
 from typing import Any, ClassVar
 
@@ -18,6 +18,7 @@ from varflow.model.extensions import READS
 from varflow.model.layers import BatchNorm, Layer, LayerNorm, Pool, RMSNorm, ScaleSteps
 from varflow.model.merges import Concat, Product, Sum
 from varflow.model.signals import Unknown
+from varflow.torch_models.tracing.attention import Contraction, einsum, product_of_matrices, summed_over
 
 OriginOf = Callable[[Any], Any]  # of a tensor, or None
 Reader = Callable[..., Layer | None]
@@ -61,7 +62,7 @@ def operation(name: str, words: str, args: Any, kwargs: Any, of: OriginOf, *, co
     except (TypeError, ValueError, IndexError):  # called in another way
         read = None
     if read is not None:
-        return read
+        return replace(read, words=words) if isinstance(read, Contraction) else read
     return (UnknownNormalisation if name in _NORMALISATIONS else Unknown)(words)
 
 
@@ -176,6 +177,9 @@ _OF_SIGNALS: dict[str, Reader] = {
     **dict.fromkeys(("div", "div_", "true_divide"), _quotient),
     **dict.fromkeys(("neg", "negative"), lambda of, x: Sum((-1.0,))),
     **dict.fromkeys(("cat", "concat", "concatenate"), _concatenation),
+    **dict.fromkeys(("matmul", "__matmul__", "bmm"), product_of_matrices),
+    "einsum": einsum,
+    "sum": summed_over,
 }
 _OF_ONE_SIGNAL: dict[str, Reader] = {
     "avg_pool2d": _average_pool,

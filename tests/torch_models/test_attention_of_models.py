@@ -1,0 +1,126 @@
+"""Attention of spikes in torch models: read, audited and set."""
+
+import numpy as np
+import pytest
+
+import varflow as vf
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("snntorch")
+
+from attention_models import WAYS, Attending, tokens  # noqa: E402
+
+GENERATIONS = 8
+
+
+def seeded(seed, *args, **options):
+    torch.manual_seed(seed)
+    return Attending(*args, **options)
+
+
+def read(*args, **options):
+    graph = vf.read(seeded(0, *args, **options), tokens(4, 6)).nodes
+    return [node.operation for node in graph if isinstance(node.operation, vf.layers.Attention)]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("joint", [False, True], ids=["three layers", "one layer"])
+def test_all_ways_are_one_operation(way, joint):
+    assert read("dot", way, joint=joint) == [vf.layers.Attention(4, 0.25)]
+
+
+def test_masks():
+    assert read("token") == [vf.layers.Attention(4, 0.25, "token")]
+    assert read("channel") == [vf.layers.Attention(1, 0.25, "channel")]
+
+
+def test_what_cannot_be_told_is_said():
+    """As many tokens as channels of a head; a matrix times itself."""
+    report = vf.audit(seeded(0), tokens(4, 16))
+    assert np.isnan(report["attention"].predicted_rate)
+    assert any("not as many as channels of a head" in note for note in report.notes)
+
+    class Gram(Attending):
+        def step(self, x):
+            x = self.layer("x", x)
+            return self.attention(x @ x.transpose(1, 2) @ x * self.scale)
+
+    report = vf.audit(Gram(), tokens(4, 6))
+    assert np.isnan(report["attention"].predicted_rate)
+
+
+def rates(kind, joint=False, **options):
+    """Measured and predicted late rates of attention, of several models."""
+    reports = [vf.audit(seeded(seed, kind, joint=joint, **options), tokens(8, 4, seed)) for seed in range(GENERATIONS)]
+    return np.array([[report["attention"].firing_rate, report["attention"].predicted_rate] for report in reports]).T
+
+
+@pytest.mark.parametrize(("kind", "joint"), [("dot", False), ("dot", True), ("token", False), ("channel", False)])
+def test_predicted_rates_are_those_of_models(kind, joint):
+    measured, predicted = rates(kind, joint)
+    error = np.std(predicted - measured, ddof=1) / np.sqrt(GENERATIONS)
+    assert abs(predicted.mean() - measured.mean()) < 3 * error + 0.05 * measured.mean()
+    _, wrong = rates(kind, joint, scale=0.125)
+    assert abs(wrong.mean() - measured.mean()) > 3 * error + 0.05 * measured.mean()
+
+
+class Scaled(Attending):
+    """The scale is a parameter."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.scale = torch.nn.Parameter(torch.tensor(0.004))
+
+
+class Bare(Attending):
+    """No attribute is the scale."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.scale = 1
+
+    def layer(self, name, x):
+        return super().layer(name, x) / (20 if name == "v" else 1)
+
+
+def attention_rate(model, x):
+    return vf.audit(model, x)["attention"].firing_rate
+
+
+@pytest.mark.parametrize("kind", [Attending, Scaled], ids=["number", "parameter"])
+def test_silent_attention_is_named_and_its_scale_is_set(kind):
+    torch.manual_seed(0)
+    model, x = kind(scale=0.004), tokens(16, 6)
+    report = vf.audit(model, x)
+    assert report.first_dead == "attention"
+    assert report.cause == "attention"
+    assert "init_model sets all layers" in report.problems[0]
+    assert report["attention"].predicted_rate < 0.01
+    plan = vf.init.init_model(model, x, rate=0.2)
+    (row,) = [layer for layer in plan.layers if layer.neuron_name == "attention"]
+    assert row.set_by == "measured: scale, the scale of attention"
+    assert 0.004 < (model.scale if kind is Attending else model.scale.item()) < 1
+    assert any(note.startswith("scale = ") for note in plan.notes) == (kind is Attending)
+    for layer in plan.layers[:-1]:
+        assert abs(layer.measured_rate / layer.firing_rate - 1) < 0.15
+        assert abs(layer.fresh_rate / layer.firing_rate - 1) < 0.25
+    assert attention_rate(model, x) > 0.1
+
+
+def test_what_fails_leaves_the_scale():
+    model, x = seeded(0, scale=0.004), tokens(16, 6)
+    vf.init.init_model(model, x, rate=0.2, dry_run=True)
+    assert model.scale == 0.004
+
+
+def test_without_a_scale_rates_of_queries_keys_and_values_are_set():
+    torch.manual_seed(0)
+    model, x = Bare(inner=0.9), tokens(16, 6)
+    assert vf.audit(model, x).cause == "attention"
+    plan = vf.init.init_model(model, x, rate=0.1)
+    (row,) = [layer for layer in plan.layers if layer.neuron_name == "attention"]
+    assert row.set_by == "measured: rates of neurons.q, neurons.k, neurons.v"
+    assert abs(row.measured_rate / 0.1 - 1) < 0.15
+    planned = [layer.firing_rate for layer in plan.layers if layer.neuron_name in ("neurons.q", "neurons.k", "neurons.v")]
+    assert all(rate > 0.1 for rate in planned)
+    assert attention_rate(model, x) > 0.05

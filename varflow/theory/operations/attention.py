@@ -1,0 +1,171 @@
+r"""Attention of spikes: sums of their products over tokens, and neurons that receive them.
+
+.. math:: I_c(i) = s \sum_j v_c(j) \sum_a k_a(j)\, q_a(i)
+
+``q``, ``k`` and ``v`` are independent given the inputs, as their weights are, and so are channels; the spikes of one channel at
+different tokens are not, and few of them are added up: the sums are not Gaussian. They are drawn, with as many channels in each
+head as there are, from the spikes of all tokens and steps together, and neurons are stepped with them. Backwards, gradients by
+the spikes of these neurons are drawn too and return through the same sums. They are independent of the weights above; that
+gradients by ``q``, ``k`` and ``v`` depend on the membranes below, through the sums, is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from varflow.model.attention import Attention, Chunk
+from varflow.model.graph import Uncovered, enter
+from varflow.model.layers import Spike
+from varflow.theory.operations.visit import Visit, WayBack
+from varflow.theory.responses.back_propagation import Sampling
+from varflow.theory.responses.filters import synapse
+from varflow.theory.responses.layer_state import LayerState
+from varflow.theory.responses.neurons import Responses
+from varflow.theory.responses.step import Population, jacobians, stepped, with_input
+from varflow.theory.signals.counted import ON_MAPS, uncounted
+from varflow.theory.signals.gradients import Gradients
+from varflow.theory.signals.moments import Spikes
+from varflow.theory.signals.places import Grid, replicated
+
+CHANNELS = 2**8  # of each signal that are drawn, at least
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Products:
+    """Sums of products of spikes, ``drawn`` at points: (replicas, groups, i, points), all positions of an input in one index.
+    ``grid``: that of the neurons that receive them, with each position on its own if it was so below.
+    """
+
+    drawn: np.ndarray
+    grid: Grid
+    channels: int
+
+    def per_position(self) -> Products:
+        """Sums of which each position on its own is wanted."""
+        return replace(self, grid=replace(self.grid, per_position=self.grid.positions > 1))
+
+    def received(self, layer: Spike, number: int, seed: int) -> tuple[list[Population], np.ndarray]:
+        """Neurons of each replica, and currents past the synapse: (replicas, sequences, steps, points)."""
+        neuron, replicas, points = layer.neuron, len(self.drawn), self.drawn.shape[-1]
+        if layer.recurrent:
+            raise Uncovered("layers", layer, "must have no recurrent weights behind attention")
+        parameters = np.random.default_rng([seed, 6, number]).standard_normal((replicas, neuron.differing, points))
+        K = neuron.input_scale * synapse(neuron, self.grid.steps)
+        currents = K @ self.drawn.reshape(replicas, -1, self.grid.steps, points)
+        return [Population.of(neuron, each) for each in parameters], currents
+
+
+def forward(layer: Attention, received: tuple[Any, ...], visit: Visit) -> Products:
+    """The sums, from drawn spikes; these are kept."""
+    first = received[0]
+    if any(not isinstance(each, Spikes) or each.sampled is None for each in received):
+        raise Uncovered("layers", layer, "needs spikes that can be drawn, straight from neurons without recurrent weights")
+    visit.kept["drawn"] = x = [in_heads(each, each.channels // layer.heads) for each in received]
+    sums = layer.scale * together(layer.kind, x)
+    grid = replace(first.grid, height=1, width=1, per_position=False) if layer.kind == "channel" else first.grid
+    return Products(at_points(sums, grid), grid, layer.heads if layer.kind == "token" else first.channels)
+
+
+def in_heads(spikes: Any, size: int) -> np.ndarray:
+    """Drawn spikes of heads of so many channels, for which points stand: (replicas, inputs, steps, heads, channels, tokens)."""
+    grid = spikes.grid
+    x = spikes.sampled(*[np.arange(grid.positions)[None]] * grid.per_position, channels=max(size, CHANNELS))
+    heads = x.shape[-1] // size
+    return x[..., : heads * size].reshape(len(x), -1, grid.positions, grid.steps, heads, size).transpose(0, 1, 3, 4, 5, 2)
+
+
+def at_points(sums: np.ndarray, grid: Grid) -> np.ndarray:
+    """Sums of heads over the joint index: (replicas, groups, i, points)."""
+    size, points = grid.inputs * grid.positions * grid.steps, sums.shape[3] * sums.shape[4]
+    return sums.transpose(0, 1, 5, 2, 3, 4).reshape(len(sums), -1, size, points)
+
+
+def together(kind: str, x: Sequence[np.ndarray]) -> np.ndarray:
+    """The sums in each head, without the scale."""
+    if kind == "dot":
+        q, k, v = x
+        return v @ k.mT @ q
+    return x[0].sum(axis=-2 if kind == "token" else -1, keepdims=True)
+
+
+def fire(layer: Spike, products: Products, number: int, responses: Responses) -> tuple[LayerState, Spikes]:
+    """Layer ``number`` of neurons, which receive such sums."""
+    each = zip(*products.received(layer, number, responses.seed), strict=True)
+    H, S = (np.stack(values).reshape(products.drawn.shape) for values in zip(*(stepped(*one) for one in each), strict=True))
+    points, joint = S.shape[-1], replace(products.grid, per_position=False)
+    spikes = Spikes(S.mean(axis=-1), S @ S.mT / points, joint, products.channels)
+    spikes = spikes.per_position() if products.grid.per_position else spikes
+    variance, mean = (values.reshape(spikes.mean.shape) for values in (H.var(axis=-1), H.mean(axis=-1)))
+    return LayerState(variance, mean, spikes.mean, spikes.moments, point_fraction=1 / points), spikes.later(layer.neuron.delay)
+
+
+# Backwards.
+
+
+def fired_back(layer: Spike, above: Gradients, products: Products, sampling: Sampling) -> Gradients:
+    """Gradients by the sums, from those by spikes, which are drawn."""
+    neurons, currents = products.received(layer, sampling.number, sampling.responses.seed)
+    values, vectors = np.linalg.eigh(above.earlier(layer.neuron.delay).positions_together().moments)
+    root = replicated(vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :], len(neurons))
+    normals = np.random.default_rng([sampling.responses.seed, 7, sampling.number]).standard_normal(products.drawn.shape)
+    e = (root @ normals).reshape(currents.shape)
+    back = np.empty(currents.shape)
+    for own, c, drawn, sent in zip(neurons, currents, e, back, strict=True):
+        population = with_input(layer.neuron, own)
+        for part, J, _ in jacobians(population, c, sampling.surrogate, detached=sampling.detached):
+            sent[..., part] = np.einsum("ptsx,ptx->psx", J, drawn[..., part])
+    return of_points(back.reshape(products.drawn.shape), products.grid, products.channels)
+
+
+def of_points(drawn: np.ndarray, grid: Grid, channels: int) -> Gradients:
+    """Gradients that are drawn; ``split``: at points."""
+    joint = replace(grid, per_position=False)
+    return Gradients(drawn @ drawn.mT / drawn.shape[-1], joint, channels, split=drawn)
+
+
+def backward(layer: Attention, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
+    """Gradients by ``q``, ``k`` and ``v``: through the sums that were drawn."""
+    if gradients.split is None:
+        raise Uncovered("layers", layer, "must be followed by a Spike")
+    x, grid = visit.kept["drawn"], visit.received[0].grid
+    *lead, steps, heads, _, _ = x[0].shape
+    sums = gradients.split.reshape(*lead, -1, steps, heads, gradients.split.shape[-1] // heads).transpose(0, 1, 3, 4, 5, 2)
+    drawn = (at_points(layer.scale * each, grid) for each in apart(layer.kind, x, sums))
+    found = [replace(of_points(each, grid, visit.received[0].channels), split=None) for each in drawn]
+    return [each.per_position() for each in found] if way.per_position or grid.per_position else found
+
+
+def apart(kind: str, x: Sequence[np.ndarray], by_sums: np.ndarray) -> list[np.ndarray]:
+    """Gradients by each factor, from those by the sums."""
+    if kind != "dot":
+        return [np.broadcast_to(by_sums, x[0].shape)]
+    q, k, v = x
+    by_pairs = by_sums @ q.mT
+    return [k @ (v.mT @ by_sums), by_pairs.mT @ v, by_pairs @ k]
+
+
+# Parts.
+
+
+def part_of(layer: Chunk, received: tuple[Any], visit: Visit) -> Spikes:
+    """One of the parts of a layer, with points of its own."""
+    (spikes,) = received
+
+    def sampled(*at: Any, channels: int = 0) -> np.ndarray:
+        x = spikes.sampled(*at, channels=layer.chunks * channels)
+        return np.array_split(x, layer.chunks, axis=-1)[layer.number]
+
+    return replace(spikes, channels=spikes.channels // layer.chunks, sampled=spikes.sampled and sampled)
+
+
+def part_back(layer: Chunk, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
+    """Gradients by a whole layer, of which the other parts receive none."""
+    return [replace(gradients.times(1 / layer.chunks), channels=gradients.channels * layer.chunks)]
+
+
+enter(Chunk, forward=part_of, backward=part_back, count=uncounted("divides a layer, whose count does not say where spikes are"))
+enter(Attention, forward=forward, backward=backward, count=uncounted(ON_MAPS))
