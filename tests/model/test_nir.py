@@ -125,8 +125,17 @@ def test_weights_from_neurons_to_themselves_are_recurrent():
     weights, shift, spike = operations(vf.read_nir(recurrent(back)))[1:]
     assert spike.recurrent_gain == pytest.approx(30**0.5 * back.weight.std())
     assert (weights.bias_std, shift.constant) == pytest.approx((back.bias.std(), back.bias.mean()))
-    with pytest.raises(vf.DomainError, match="cannot reshape"):
+    with pytest.raises(vf.DomainError, match="is no NIR graph that can be read .ValueError"):
         vf.read_nir(recurrent(linear(30, 29)))
+
+
+def test_neurons_coupled_to_themselves_are_no_dense_weights():
+    """Each spike adds a current to its own neuron: part of the reset."""
+    (spike,) = (each for each in operations(vf.read_nir(recurrent(nir.Linear(0.5 * np.eye(30))))) if isinstance(each, L.Spike))
+    assert not spike.recurrent
+    assert spike.neuron.reset == vf.resets.Reset(membrane=1.0, threshold=-0.5, delayed=True)
+    with pytest.raises(vf.DomainError, match="V differs between neurons"):
+        vf.read_nir(recurrent(nir.Linear(np.diag(np.arange(30.0)))))
 
 
 def test_subgraphs_are_laid_out():

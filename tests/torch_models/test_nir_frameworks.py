@@ -73,6 +73,13 @@ def recurrent_of_snntorch():
     return torch.nn.Sequential(dense(20, 60), snntorch.RLeaky(torch.full((60,), 0.9), linear_features=60, **options))
 
 
+def coupled_of_snntorch():
+    options = {"threshold": torch.ones(60), "init_hidden": True, "reset_mechanism": "zero", "reset_delay": False}
+    return torch.nn.Sequential(
+        dense(20, 60), snntorch.RLeaky(torch.full((60,), 0.9), V=torch.full((60,), 0.5), all_to_all=False, **options)
+    )
+
+
 def synaptic_of_snntorch():
     options = {"threshold": torch.ones(60), "init_hidden": True, "reset_mechanism": "zero", "reset_delay": False}
     return torch.nn.Sequential(dense(20, 60, 0.8), snntorch.Synaptic(torch.full((60,), 0.5), torch.full((60,), 0.8), **options))
@@ -135,6 +142,7 @@ CASES = {  # model, library that writes and runs it, its neurons, shape of the i
     "snnTorch": (of_snntorch, "snntorch", ["1", "3"], (20,), True),
     "snnTorch imported": (of_snntorch, "snntorch", ["1", "3"], (20,), False),
     "snnTorch recurrent": (recurrent_of_snntorch, "snntorch", ["1"], (20,), True),
+    "snnTorch, each neuron to itself": (coupled_of_snntorch, "snntorch", ["1"], (20,), True),
     "snnTorch with synapse": (synaptic_of_snntorch, "snntorch", ["1"], (20,), True),
     "snnTorch maps": (conv_of_snntorch, "snntorch", ["1", "4", "7"], (2, 8, 8), True),
     "snnTorch maps imported": (conv_of_snntorch, "snntorch", ["1", "4", "7"], (2, 8, 8), False),

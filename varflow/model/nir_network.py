@@ -20,6 +20,7 @@ from varflow.model import drives
 from varflow.model.build import Builder
 from varflow.model.graph import Graph
 from varflow.model.layers import Conv, Linear, Pool, Scale, Spike, Sum
+from varflow.model.library_neurons import coupled_to_itself
 from varflow.model.network import Network
 from varflow.model.nir_file import Primitives
 from varflow.model.nir_neurons import INTEGRATORS, NEURONS, TAKES, Unread, neuron_of, one, step_of
@@ -156,7 +157,9 @@ class NirReader(Builder):
             return self._weights(name, values, source)
         if kind in NEURONS:
             (neuron, given), recurrent = neuron_of(values, self.library, self.dt), {}
-            if name in self.recurrent:
+            if name in self.recurrent and not np.any((back := self.recurrent[name]) - np.diag(np.diag(back))):
+                neuron = coupled_to_itself(neuron, one("V", np.diag(back)))
+            elif name in self.recurrent:
                 size, weight = signal.size, self.recurrent[name].reshape(signal.size, signal.size)
                 recurrent = {"recurrent_gain": math.sqrt(size) * weight.std(), "recurrent_mean_gain": size * weight.mean()}
                 given |= {"weight": weight}
