@@ -209,3 +209,12 @@ def lost_inputs(layers: Sequence[AuditedLayer]) -> np.ndarray:
     further = {source for layer in layers for source in layer.sources if source != layer.neuron_name}
     last = [arrives[layer.neuron_name] for layer in layers if not layer.output and layer.neuron_name not in further]
     return ~np.all([*ends, *([np.any(last, axis=0)] if last else [])], axis=0)
+
+
+def advice_for_output(layer: AuditedLayer) -> str:
+    """Advice on an output layer that is not healthy."""
+    if layer.verdict != "saturated":
+        return "an output may fire little at first; training raises it where the layers below are healthy"
+    lower = f"lower its gain, {layer.gain:.4g}" if layer.gains else "lower its currents"
+    target = f", to {layer.needed_gain:.4g}" if layer.needed_gain < layer.gain else ""
+    return f"its spikes hardly depend on what it receives: {lower}{target}"
