@@ -12,17 +12,7 @@ import numpy as np
 from varflow._checks import VarflowError, deprecated
 from varflow._display import Drawn, Table, measured, several
 from varflow.model.surrogate import Surrogate
-from varflow.results.audited_layer import (
-    DESCRIBED,
-    FLOOR,
-    MORE,
-    MOSTLY,
-    SATURATED,
-    AuditedLayer,
-    advice_for_output,
-    lost_inputs,
-    weights_of,
-)
+from varflow.results.audited_layer import DESCRIBED, FLOOR, MORE, MOSTLY, SATURATED, AuditedLayer, lost_inputs, weights_of
 from varflow.results.export import Exported, dataset, named, numbered, records
 from varflow.results.learning import Learning
 from varflow.results.update import STEP, OptimizerStep
@@ -245,7 +235,7 @@ class AuditReport(Exported, Drawn):
     def remarks(self) -> list[str]:
         """Sentences on output layers, judged on their own, and on gains with which layers fire nearly all they can."""
         odd = [layer for layer in self.layers if layer.output and layer.verdict != "healthy"]
-        words = [f"output layer {l.label} is {l.verdict} (rate {l.firing_rate:.2g}): {advice_for_output(l)}" for l in odd]
+        words = [f"output layer {l.label} is {l.verdict} (rate {l.firing_rate:.2g}): {l.advice_as_output}" for l in odd]
         rates, widths = ([getattr(layer, name) for layer in self.hidden] for name in ("firing_rate", "width_in_thresholds"))
         if rates and min(rates) > 0.375 and min(widths) > 3 and not self.problems:  # near 1/2, the limit of large gains
             rates_said = f"late rates of {min(rates):.2g} to {max(rates):.2g} are near the most that large gains give"
