@@ -10,6 +10,7 @@ The first list of a module brings the module's own docstring. The directive ``so
 
 import inspect
 import re
+from collections import defaultdict
 from operator import attrgetter
 
 from docutils import nodes
@@ -88,6 +89,32 @@ class Sources(SphinxDirective):
         return block.children
 
 
+class Coverage(SphinxDirective):
+    """What is read from models, as the code has it: ``neurons`` by library, or ``functions`` of torch."""
+
+    required_arguments = 1
+
+    def run(self):
+        from varflow.model import library_neurons  # noqa: F401  registers its readers
+        from varflow.model.spiking_modules import _READERS
+        from varflow.torch_models.tracing.readers import _OF_ONE_SIGNAL, _OF_SIGNALS
+
+        if self.arguments[0] == "neurons":
+            of = defaultdict(list)
+            for library, name in (key.split(".") for key in sorted(_READERS, key=str) if isinstance(key, str)):
+                of[library].append(name)
+        else:
+            of = {"several signals": sorted(_OF_SIGNALS), "one signal": sorted(_OF_ONE_SIGNAL)}
+        lines = ["````{eval-rst}", ".. list-table::", ""]
+        for row, names in of.items():
+            public = [f"``{name}``" for name in names if not name.startswith("_")]
+            lines += [f"   * - {row}", f"     - {', '.join(public)}"]
+        lines += ["````"]
+        block = nodes.container()
+        self.state.nested_parse(StringList(lines, self.get_location()), self.content_offset, block)
+        return block.children
+
+
 def linked_docstring(app, what, name, obj, options, lines):
     """Keys of the bibliography in a docstring as links."""
     lines[:] = [KEY.sub(r":ref:`\2 <source-\2>`", line) for line in lines]
@@ -103,6 +130,7 @@ def linked_page(app, name, content):
 def setup(app):
     app.add_directive("names", Names)
     app.add_directive("sources", Sources)
+    app.add_directive("coverage", Coverage)
     app.connect("autodoc-process-docstring", linked_docstring)
     app.connect("source-read", linked_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

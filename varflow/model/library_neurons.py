@@ -27,7 +27,7 @@ def _snntorch(module: Any) -> Spiking:
         if neuron.reset == "zero" and module.reset_delay:  # RLeaky also drops the current
             neuron = replace(neuron, reset="gate")
         if hasattr(module, "V"):
-            neuron = _coupled_to_itself(neuron, _one("V", module.V))
+            neuron = coupled_to_itself(neuron, _one("V", module.V))
         else:
             recurrent = _linear("recurrent", module.recurrent)
     return with_values(neuron, module.threshold, beta, recurrent=recurrent)
@@ -117,7 +117,7 @@ def _element_wise_container(module: Any) -> Spiking | None:
         return inner
     if before is not None:
         raise DomainError("sub_module", type(module.sub_module).__name__, "must be the neurons alone")
-    return replace(inner, neuron=_coupled_to_itself(inner.neuron, _slope(module.element_wise_function)))
+    return replace(inner, neuron=coupled_to_itself(inner.neuron, _slope(module.element_wise_function)))
 
 
 def _slope(function: Callable[[Any, Any], Any]) -> float:
@@ -191,7 +191,7 @@ def _stork(module: Any) -> Neuron:
     raise DomainError("forward", "LIFGroup.forward()", rule)
 
 
-def _coupled_to_itself(neuron: Neuron, strength: float) -> Neuron:
+def coupled_to_itself(neuron: Neuron, strength: float) -> Neuron:
     """The neuron if each of its spikes adds a current to itself at the next step: part of its reset."""
     rule = neuron.reset_rule
     if not strength or (rule.input == rule.membrane == 1 and not neuron.synaptic_decay):

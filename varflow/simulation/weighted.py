@@ -189,12 +189,6 @@ def by_given(layer: Linear | Conv, flow: Flow, given: Mapping[str, Any]) -> Tens
     return functional.conv2d(x.flatten(0, 2), weight, bias, *layer.windows[1:], layer.groups).unflatten(0, x.shape[:3])
 
 
-def given_recurrence(weight: Any, device: torch.device) -> Recurrence:
-    """A function from the spikes of a step to the currents of the next, by weights that are given."""
-    matrix = torch.as_tensor(weight, device=device)
-    return lambda spikes: functional.linear(spikes.double(), matrix)
-
-
 def recurrence(draws: Draws, layer: Spike, neurons: int, frames: int, conditional: bool) -> Recurrence:
     """A function from the spikes of a step, shape (networks, probes, neurons), to the currents of the next, step after step."""
     std, mean = layer.recurrent_gain / math.sqrt(neurons), layer.recurrent_mean_gain / neurons
