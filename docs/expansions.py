@@ -30,7 +30,7 @@ WIDTH, NETWORKS, LAYERS = 300, 2000, (14, 20, 26, 32, 38)  # layers so far apart
 
 PAGE = """# How wide is wide?
 
-Made by `python docs/expansions.py`. Normal weights, the paper's gain `vf.gain(threshold=θ)`.
+Made by `python docs/expansions.py`. Normal weights, the preserving gain `vf.gain(threshold=θ)`.
 
 ## The 1/n series against the exact chain
 

@@ -212,7 +212,7 @@ NUMBERS = [
     ),
     ("docs/critical_gain.md", "gain², 6.034 (6.02 in 100 layers)", "6.034", critical_squared),
     ("docs/critical_gain.md", "gain², 6.034 (6.02 in 100 layers)", "6.02", lambda: row_of_the_csv("none", "0", "gain")),
-    ("docs/critical_gain.md", "The paper's gain², 6.303", "6.303", lambda: vf.gain(threshold=1.0) ** 2),
+    ("docs/critical_gain.md", "The square of the preserving gain, 6.303", "6.303", lambda: vf.gain(threshold=1.0) ** 2),
     ("docs/critical_gain.md", "5.632 ± 0.014 with 2¹¹", "5.63", lambda: row_of_the_csv("zero", "0.5", "late_gain")),
     ("docs/weight_distributions.md", "(g = 2.5106)", "2.5106", lambda: vf.gain(threshold=1.0)),
     ("docs/weight_distributions.md", "exceeds `θ/s = 3.983`", "3.983", lambda: 10 / vf.gain(threshold=1.0)),

@@ -1,5 +1,6 @@
 """Graphs of the neuromorphic intermediate representation as networks: primitives, conventions, and files that mean no good."""
 
+import subprocess
 import sys
 from itertools import pairwise
 
@@ -125,7 +126,7 @@ def test_weights_from_neurons_to_themselves_are_recurrent():
     weights, shift, spike = operations(vf.read_nir(recurrent(back)))[1:]
     assert spike.recurrent_gain == pytest.approx(30**0.5 * back.weight.std())
     assert (weights.bias_std, shift.constant) == pytest.approx((back.bias.std(), back.bias.mean()))
-    with pytest.raises(vf.DomainError, match="is no NIR graph that can be read .ValueError"):
+    with pytest.raises(vf.DomainError, match=r"is no NIR graph that can be read \(ValueError"):
         vf.read_nir(recurrent(linear(30, 29)))
 
 
@@ -347,6 +348,13 @@ def test_what_is_not_known_is_named():
     network = vf.read_nir(nir.NIRGraph(nodes, list(pairwise(names)), type_check=False))
     assert (network.depth, network.unknown) == (1, ("odd: Odd, which is not known",))
     assert "leaves no layer of neurons that is known" in line(chain(linear(9, 5), nir.LI(np.ones(9), np.ones(9), np.zeros(9))))
+
+
+def test_theory_needs_no_torch(tmp_path):
+    nir.write(tmp_path / "a.nir", chain(linear(9, 5), lif(9)))
+    code = "import sys, varflow as vf; vf.mean_field(vf.read_nir('a.nir')); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.strip() == "False", done.stderr
 
 
 def test_without_the_package(monkeypatch, tmp_path):

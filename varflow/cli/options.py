@@ -27,7 +27,7 @@ UsageError: Any = typer.BadParameter.__bases__[0]  # click's, or typer's own cop
 PICTURES = (".png", ".pdf", ".svg")
 OPTION_OF = {"df": "distribution", "path": "drive", "x": "drive"}  # arguments whose option has another name
 DISTRIBUTIONS = "normal, uniform, laplace, logistic or student_t:DF."
-GAINS = "preserving (the paper's gain, which keeps the variance at 1), kaiming (√2) or a number."
+GAINS = "preserving (the preserving gain, which keeps the variance at 1), kaiming (√2) or a number."
 
 STORE = "blocks.sqlite"  # in the folder of the results
 

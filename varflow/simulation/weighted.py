@@ -26,9 +26,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from varflow.model.layers import Conv, Linear, Spike
-from varflow.simulation.streams import Draws, digits_of
+from varflow.simulation.streams import Draws, WeightGrid, digits_of, weight_grid
 from varflow.simulation.walk import Flow
-from varflow.simulation.weights import WeightGrid, weight_grid
 
 _COLUMNS = 2**22  # numbers in the columns multiplied at once: the windows of a map hold each number many times
 _DEPENDENT = 1e-9  # of the total variance: columns with less of their own are linear combinations of others

@@ -42,7 +42,8 @@ def survival(network: Network, *, alive: str, networks: int = 4000, seed: int = 
         half) or ``"any step"``. They differ by orders of magnitude, so none is the default.
     networks : int
         Networks that are drawn. Where fewer than 10 of them die, ``"every step"`` and ``"every late step"`` of equal layers
-        without bias are answered by the reduced chain of each step (:func:`varflow.escape_by_step`) if its error is smaller.
+        without bias are answered by the reduced chain of each step (:func:`varflow.escape_by_step`, .3 s a step), if its
+        error is smaller.
     seed : int
 
     Returns
