@@ -1,5 +1,6 @@
 """Graphs of the neuromorphic intermediate representation as networks: primitives, conventions, and files that mean no good."""
 
+import subprocess
 import sys
 from itertools import pairwise
 
@@ -125,8 +126,16 @@ def test_weights_from_neurons_to_themselves_are_recurrent():
     weights, shift, spike = operations(vf.read_nir(recurrent(back)))[1:]
     assert spike.recurrent_gain == pytest.approx(30**0.5 * back.weight.std())
     assert (weights.bias_std, shift.constant) == pytest.approx((back.bias.std(), back.bias.mean()))
-    with pytest.raises(vf.DomainError, match="is no NIR graph that can be read .ValueError"):
+    with pytest.raises(vf.DomainError, match=r"is no NIR graph that can be read \(ValueError"):
         vf.read_nir(recurrent(linear(30, 29)))
+
+
+def test_several_recurrent_weights_add():
+    graph, more = recurrent(linear(30, 30)), linear(30, 30)
+    graph.nodes["more"] = more
+    graph.edges += [("lif", "more"), ("more", "lif")]
+    total = graph.nodes["back"].weight + more.weight
+    assert vf.read_nir(graph).nodes[-1].operation.recurrent_gain == pytest.approx(30**0.5 * total.std())
 
 
 def test_neurons_coupled_to_themselves_are_no_dense_weights():
@@ -331,6 +340,12 @@ def test_a_subgraph_within_itself():
     assert "is too deep" in line(graph)
 
 
+def test_weights_without_neurons_in_a_cycle():
+    nodes = {"in": nir.Input(np.array([5])), "a": linear(5, 5), "b": linear(5, 5), "lif": lif(5)}
+    edges = [("in", "a"), ("a", "b"), ("b", "a"), ("a", "lif")]
+    assert "CycleError" in line(nir.NIRGraph(nodes, edges, type_check=False))
+
+
 def test_a_cycle_over_several_layers():
     nodes = {"in": nir.Input(np.array([5])), "a": linear(5, 5), "n": lif(5), "b": linear(5, 5), "m": lif(5), "c": linear(5, 5)}
     edges = [("in", "a"), ("a", "n"), ("n", "b"), ("b", "m"), ("m", "c"), ("c", "n")]
@@ -347,6 +362,13 @@ def test_what_is_not_known_is_named():
     network = vf.read_nir(nir.NIRGraph(nodes, list(pairwise(names)), type_check=False))
     assert (network.depth, network.unknown) == (1, ("odd: Odd, which is not known",))
     assert "leaves no layer of neurons that is known" in line(chain(linear(9, 5), nir.LI(np.ones(9), np.ones(9), np.zeros(9))))
+
+
+def test_theory_needs_no_torch(tmp_path):
+    nir.write(tmp_path / "a.nir", chain(linear(9, 5), lif(9)))
+    code = "import sys, varflow as vf; vf.mean_field(vf.read_nir('a.nir')); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.strip() == "False", done.stderr
 
 
 def test_without_the_package(monkeypatch, tmp_path):

@@ -222,15 +222,14 @@ def _jacobian(neuron: Population, c: np.ndarray, surrogate: Surrogate, detached:
         D, admitting = np.where(W > 0, 1.0, neuron.decay) * (1 - S - (0.0 if detached else psi * H)), np.sign(W)
     J = np.zeros((sequences, steps, steps, points), c.dtype)
     below = np.zeros((sequences, steps, points), c.dtype)  # ∂S_t/∂H_s for all t ≥ s
-    if rule.adaptation:
-        D, w_by_h, h_by_w, w_by_w = adapting_slopes(neuron, H, S, W, D, psi, detached)
-        beside = np.zeros_like(below)  # ∂S_t/∂w_s
+    adapting = adapting_slopes(neuron, H, S, W, D, psi, detached) if rule.adaptation else ()
+    beside = np.zeros_like(below) if adapting else below  # ∂S_t/∂w_s
     for s in range(steps - 1, -1, -1):
         later = np.s_[:, s + 1 :]
-        if rule.adaptation and s < steps - 1:
-            by_w = h_by_w[:, s, None] * below[later] + w_by_w[:, s, None] * beside[later]
-            below[later] = D[:, s, None] * below[later] + w_by_h[:, s, None] * beside[later]
-            beside[later] = by_w
+        if adapting and s < steps - 1:
+            h_by_h, w_by_h, h_by_w, w_by_w = (slope[:, s, None] for slope in adapting)
+            by_h = h_by_h * below[later] + w_by_h * beside[later]
+            below[later], beside[later] = by_h, h_by_w * below[later] + w_by_w * beside[later]
         elif s < steps - 1:
             below[later] *= D[:, s, None]
         below[:, s] = psi[:, s]
