@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import varflow as vf
-from varflow._files import replace_files
+from varflow._process import replace_files
 
 SETTING = {"threshold": 1.0, "fan_in": 512, "depth": 100}
 LEAKY = {"decay": 0.5, "steps": 20}
@@ -31,12 +31,12 @@ every step. In short:
 
 In detail:
 
-1. **Why not the paper's gain, `vf.gain(threshold=…)`?** It preserves the variance of an infinitely wide network. At finite
+1. **Why not the preserving gain, `vf.gain(threshold=…)`?** It preserves the variance of an infinitely wide network. At finite
    width activity fluctuates and finally stays silent, the sooner the narrower the network and the larger θ. `corrected_gain`
    is the smallest gain with which 99 % of networks of your width are alive at your depth; `corrected_normal_` uses the larger
-   of the two. If too few networks survive with the paper's gain, it is raised, which also raises variance and rate: at θ = 1,
+   of the two. If too few networks survive with it, the preserving gain is raised, and with it variance and rate: at θ = 1,
    width {fan_in}, depth {depth} from {paper_1:.3f} to {corrected_1:.3f}, and the variance from 1 to {raised:.2f}. If enough
-   survive, the paper's gain is used: the smallest sufficient gain would only lower the variance, at θ = 0.5 from 1 to
+   survive, the preserving gain is used: the smallest sufficient gain would only lower the variance, at θ = 0.5 from 1 to
    {lowered:.2f}.
 2. **A given firing rate?** Without memory: `vf.init.calculate_gain(neuron, rate=…)`. Rates below {edge:.3f} have no stable
    fixed point (normal potentials, θ > 0): activity decays or grows away from them, and `vf.lookup` tells where to.
@@ -91,7 +91,7 @@ every step of the late half but not before (deeper layers lose more steps), and 
 With methods that ignore threshold, leak and reset no activity reaches layer {depth}: their gains are below the critical gain,
 {critical:.3f}. A bias that raises potentials compensates for that (Ding), and so does a much larger gain chosen by hand
 (SpyTorch). For methods that use the threshold, survival depends on the distance to the critical gain. A reset shifts it: with
-delayed subtraction at β = 0.5 it lies above the paper's gain. `vf.temporal_critical_gain` computes it for any neuron.
+delayed subtraction at β = 0.5 it lies above the preserving gain. `vf.temporal_critical_gain` computes it for any neuron.
 
 Of the methods without a gain, `vf.init.published` has the formulas of E-I Init and of Herranz-Celotti and Rouat (mean and
 variance), and `vf.init.lsuv_` is LSUV. tdBN and MP-Init set no weights. Perez-Nieves and Goodman is not implemented, because

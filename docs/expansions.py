@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import varflow as vf
-from varflow._files import replace_files
+from varflow._process import replace_files
 
 THRESHOLDS = (0.3, 0.5, 0.7, 0.85, 1.0)
 WIDTHS = np.unique(np.geomspace(20, 80_000, 85).round().astype(int))
@@ -30,7 +30,7 @@ WIDTH, NETWORKS, LAYERS = 300, 2000, (14, 20, 26, 32, 38)  # layers so far apart
 
 PAGE = """# How wide is wide?
 
-Made by `python docs/expansions.py`. Normal weights, the paper's gain `vf.gain(threshold=θ)`.
+Made by `python docs/expansions.py`. Normal weights, the preserving gain `vf.gain(threshold=θ)`.
 
 ## The 1/n series against the exact chain
 

@@ -1,5 +1,6 @@
-"""Writes pictures of results that the pages show: ``audit.png``, ``fixed-points.png``, ``profile.png``, ``propagation.png``,
-``figure-4.png``, ``phase-diagram.png`` and ``flips.png``; the scripts of the others are named in ``docs/gallery.md``.
+"""Writes pictures of results that the pages show: ``before-after.png``, ``audit.png``, ``fixed-points.png``, ``profile.png``,
+``propagation.png``, ``figure-4.png``, ``phase-diagram.png`` and ``flips.png``; the scripts of the others are named in
+``docs/gallery.md``.
 
 Run from the repository: ``python docs/figures.py [NAME …]`` (two minutes for all). Each picture of the pages holds, as its
 description, words and numbers that are drawn; ``tests/house/test_figures_of_the_pages.py`` compares them with what is drawn
@@ -18,19 +19,41 @@ import numpy as np
 from matplotlib.text import Text
 
 import varflow as vf
-from varflow._files import picture, replace_files
+from varflow._process import picture, replace_files
 from varflow.plots.style import new_figure
 
 HERE = Path(__file__).parent
 SHOWN = 12  # numbers of a line that are kept
 
 
+def first_example(page: Path) -> dict[str, Any]:
+    """The names that the first example of a page leaves, run as it stands there."""
+    names: dict[str, Any] = {"print": lambda *values: None}
+    exec(re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)[0], names)
+    return names
+
+
+def before_and_after() -> Any:
+    """Of the first example of the README."""
+    names = first_example(HERE.parent / "README.md")
+    figure = new_figure(figsize=(7, 3), layout="constrained")
+    ax = figure.subplots()
+    series = {"torch's default weights": ("before", "#D55E00"), "after init_model(rate=0.2)": ("after", "#0072B2")}
+    for label, (name, colour) in series.items():
+        layers, number = names[name].layers, np.arange(1, 1 + len(names[name].layers))
+        predicted, spread = (np.array([getattr(layer, of) for layer in layers]) for of in ("predicted_rate", "predicted_std"))
+        ax.plot(number, predicted, color=colour, linewidth=1.5)
+        ax.fill_between(number, predicted - spread, predicted + spread, color=colour, alpha=0.15, linewidth=0)
+        ax.plot(number, [layer.firing_rate for layer in layers], "o", color=colour, markersize=5, label=label)
+    ax.set(xlabel="layer", ylabel="spikes per neuron and step", ylim=(-0.01, 0.28), xticks=[1, 5, 10, 15, 20])
+    ax.legend(frameon=False, loc="center right", bbox_to_anchor=(1, 0.4))
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def audit() -> Any:
-    """Of the first example on the page for practitioners, as it stands there."""
-    page = (HERE / "practitioner.md").read_text(encoding="utf-8")
-    names: dict[str, Any] = {}
-    exec(re.findall(r"^```python\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE)[0], names)
-    return names["figure"]
+    """Of the first example on the page for practitioners."""
+    return first_example(HERE / "practitioner.md")["figure"]
 
 
 def fixed_points() -> Any:
@@ -77,6 +100,7 @@ def flips() -> Any:
 
 
 FIGURES = {
+    "before-after.png": (before_and_after, 150),
     "audit.png": (audit, 150),
     "fixed-points.png": (fixed_points, 100),
     "profile.png": (profile, 100),

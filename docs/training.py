@@ -35,7 +35,7 @@ from validation.training.rates import by_learning_rate, by_rate, of_learning_rat
 from validation.training.twelve_page import of_larger_weights, of_normalised, of_twelve  # noqa: E402
 from validation.training.twelve_runs import TWELVE  # noqa: E402
 from validation.training.verdicts import by_coherence, of_boundary, of_thirty, of_verdicts  # noqa: E402
-from varflow._files import replace_files  # noqa: E402
+from varflow._process import replace_files  # noqa: E402
 
 RESULTS = ROOT / "validation" / "training" / "results"
 Runs = Sequence[dict[str, Any]]
@@ -49,7 +49,7 @@ Made by `python docs/training.py` from the results in `validation/training/resul
 Activity at every depth is necessary for learning, not sufficient. These experiments train deep networks of leaky neurons
 (β = 0.5, θ = 1, snnTorch's subtracting reset, width 100, 4 steps of a constant current, linear readout of the mean spikes, Adam
 with learning rate 10⁻³ and batches of 100, unless said) and compare what was learned with what theory says before training.
-Weights: torch's default (g = 0.58), Kaiming (g = √2), Xavier (g = 1), Micheli (the paper's gain), corrected gain
+Weights: torch's default (g = 0.58), Kaiming (g = √2), Xavier (g = 1), Micheli (the preserving gain), corrected gain
 (`vf.corrected_gain`), gain in time (`vf.gain_for_rate`, rate 0.2), SpikeInit (published for the same rate) and
 W = (θ/β) 1 (no random weights, see below); or a gain, as g².
 

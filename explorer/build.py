@@ -1,4 +1,4 @@
-"""Makes the explorer: one HTML file from the page, its style, its scripts and the table of rates.
+"""Makes the explorer: one HTML file from the page, its style, its scripts, the table of rates and that of corrected gains.
 
 ``python explorer/build.py [FILE]`` writes ``explorer.html``. Scripts are modules; here they become one, in the order in which
 they need each other.
@@ -6,6 +6,7 @@ they need each other.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -31,7 +32,17 @@ def table(name: str, path: Path, done: set[Path]) -> str:
     if path in done:
         return ""
     done.add(path)
-    return f"const {name} = {path.read_text(encoding='utf-8').strip()};\n"
+    text = path.read_text(encoding="utf-8").strip()
+    return f"const {name} = {rows(text) if path.suffix == '.csv' else text};\n"
+
+
+def rows(text: str) -> str:
+    """The rows of a CSV file as objects of JavaScript: numbers, and text of everything else."""
+    names, *lines = (line.split(",") for line in text.splitlines())
+    numbers = {"inf": "Infinity", "nan": "NaN"}
+    values = [[numbers.get(value, value if value[0].isdigit() else json.dumps(value)) for value in line] for line in lines]
+    listed = ",".join(f"[{','.join(line)}]" for line in values)
+    return f"[{listed}].map((row) => Object.fromEntries({json.dumps(names)}.map((name, i) => [name, row[i]])))"
 
 
 def page() -> str:

@@ -3,7 +3,6 @@
 import math
 from dataclasses import replace
 from functools import partial
-from itertools import accumulate
 
 import torch
 from torch.nn import functional as F
@@ -92,11 +91,6 @@ class Run:
             return factors * x + constants
         if isinstance(layer, L.Scale):
             return layer.factor * x
-        if isinstance(layer, L.Filter):
-            y = [layer.scale * frame for frame in x.unbind(1)]
-            for decay in layer.decays:
-                y = list(accumulate(y, lambda before, frame, decay=decay: decay * before + frame))
-            return torch.stack([*[torch.zeros_like(y[0])] * layer.delay, *y][: x.shape[1]], dim=1)
         if isinstance(layer, L.LayerNorm):
             axes = tuple(range(2, x.ndim))
             return layer.gamma * (x - x.mean(axes, keepdim=True)) / x.var(axes, correction=0, keepdim=True).sqrt() + layer.beta

@@ -170,6 +170,22 @@ def images(side, batch=3):
     return torch.rand(batch, 3, side, side, generator=torch.Generator().manual_seed(5))
 
 
+class Grouped(Stepped):
+    """Groups of 24 channels, and a separable convolution, in which each channel has a filter of its own."""
+
+    gain = 2.6
+
+    def __init__(self):
+        super().__init__()
+        separable = nn.Conv2d(48, 48, 3, padding=1, groups=48), nn.Conv2d(48, 48, 1)
+        grouped = nn.Conv2d(48, 48, 3, padding=1, groups=2)
+        self.layers = nn.Sequential(nn.Conv2d(3, 48, 3), leaky(), grouped, leaky(), *separable, leaky())
+        self.depthwise = separable
+
+    def step(self, x):
+        return self.layers(x)
+
+
 STRUCTURES = {
     "spikes added": (Added, vectors),
     "membranes added": (Membranes, vectors),
@@ -183,6 +199,7 @@ STRUCTURES = {
     "pools": (lambda: Maps(nn.MaxPool2d(2), nn.AvgPool2d(2)), lambda: images(8)),
     "maxima of currents": (Maxima, lambda: images(16)),
     "strides": (lambda: Maps(nn.Identity(), nn.Identity()), lambda: images(12)),
+    "groups of channels": (Grouped, lambda: images(10)),
     "a large map": (lambda: Maps(nn.Identity()), lambda: images(14)),
     "inputs that grow": (lambda: growing(Added()), vectors),
     "pools of inputs that grow": (lambda: growing(Maps(nn.MaxPool2d(2), nn.AvgPool2d(2))), lambda: images(8)),
@@ -196,7 +213,7 @@ def drawn(model, gain, seed):
         for module in model.modules():
             if isinstance(module, (nn.Linear, nn.Conv2d)):
                 fan_in = module.weight[0].numel()
-                factor = 1.0 if fan_in > 64 else 2.0
+                factor = 1.0 if fan_in > 64 or module in getattr(model, "depthwise", ()) else 2.0
                 module.weight.normal_(0, factor * gain / math.sqrt(fan_in), generator=generator)
                 module.bias.normal_(0, 0.1, generator=generator)
     return model

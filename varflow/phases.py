@@ -22,7 +22,7 @@ from varflow.model.neurons import Neuron, one_threshold
 from varflow.model.over_neurons import OverNeurons, mean_of, over_neurons, written
 from varflow.results import PhaseDiagram
 from varflow.theory.finite_width.chain import survival_at
-from varflow.theory.finite_width.in_time.survival import binomial_error, survival
+from varflow.theory.finite_width.in_time.survival import binomial_error, drawn_survival
 from varflow.theory.memoryless.fixed_points import saddle_node
 
 THRESHOLDS = tuple(np.arange(0.3, 1.301, 0.05).round(2).tolist())
@@ -160,4 +160,4 @@ def survivals(
     if neuron is None:
         return [survival_at(t, g, width, depth) for t, g in pairs]
     each = (Network(width=width, depth=depth, gain=g, neuron=replace(neuron, threshold=t), steps=steps) for t, g in pairs)
-    return [float(survival(network, **drawn).value[-1]) for network in each]
+    return [float(drawn_survival(network, **drawn).value[-1]) for network in each]

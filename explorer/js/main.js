@@ -6,6 +6,7 @@ import { viridis } from "./colours.js";
 import { compute } from "./compute.js";
 import { flowFigure, mapFigure, phaseFigure, rateFigure, stepsFigure, survivalFigure } from "./figures.js";
 import { gainByRule } from "./gains.js";
+import { ALIVE, PRESETS, gainKeptAlive, tabulated } from "./kept.js";
 import { depthScale } from "./map.js";
 import { DECAYS, GAINS, lateRate, nearest, ratesOf } from "./memory.js";
 import { sampledNetworks } from "./networks.js";
@@ -47,6 +48,7 @@ function update() {
   }
   showControls();
   showNumbers();
+  showKept();
   draw();
   showCode();
   clearTimeout(naming);
@@ -118,6 +120,18 @@ function showNumbers() {
   const place = nearest(state.gain / state.theta);
   const late = place === null ? null : lateRate(ratesOf(state.reset, state.decay)[place]);
   $("memory-rate").innerHTML = place === null ? "outside the table" : `late rate ${percent(late, 3)} at <i>g</i>/<i>θ</i> = ${GAINS[place]}`;
+}
+
+/** Gains that keep neurons with memory alive at this width and depth, or the nearest that are tabulated. */
+function showKept() {
+  const sizes = tabulated({ steps: Number(state.steps), depth: state.depth, width: state.width });
+  const kept = (preset, alive) => {
+    const gain = gainKeptAlive(preset, alive, sizes);
+    return Number.isNaN(gain) ? "none" : gain.toFixed(2);
+  };
+  const row = (preset) => `<tr><th scope="row">${preset.name}</th>${ALIVE.map((alive) => `<td>${kept(preset, alive)}</td>`).join("")}</tr>`;
+  $("kept-rows").innerHTML = PRESETS.map(row).join("");
+  $("kept-at").innerHTML = `width ${sizes.width}, layer ${sizes.depth}, ${sizes.steps} steps`;
 }
 
 function draw() {
@@ -309,7 +323,7 @@ function storedTheme() {
   }
 }
 
-window.varflow = { compute, gainByRule, code, printed, fromHash, toHash, fromSlider, toSlider, moved };
+window.varflow = { compute, gainByRule, gainKeptAlive, presets: PRESETS, code, printed, fromHash, toHash, fromSlider, toSlider, moved };
 showTheme(storedTheme());
 listen();
 update();

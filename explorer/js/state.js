@@ -3,11 +3,11 @@
 import { DECAYS, RESETS } from "./memory.js";
 
 export const DEFAULT = {
-  theta: 1, rule: "paper", gain: 2.5, width: 600, depth: 100, decay: 0.5, reset: "delayed_subtract", code: "varflow", neuron: "memoryless",
+  theta: 1, rule: "paper", gain: 2.5, width: 600, depth: 100, decay: 0.5, reset: "delayed_subtract", steps: "8", code: "varflow", neuron: "memoryless",
 };
 export const DOMAIN = { theta: [0.05, 2], gain: [0.1, 20], width: [10, 20000], depth: [2, 300] };
 const RULES = ["paper", "kaiming", "corrected", "own"];
-const CHOICES = { rule: RULES, reset: Object.keys(RESETS), code: ["varflow", "snntorch", "spikingjelly"], neuron: ["memoryless", "memory"] };
+const CHOICES = { rule: RULES, reset: Object.keys(RESETS), steps: ["4", "8", "16"], code: ["varflow", "snntorch", "spikingjelly"], neuron: ["memoryless", "memory"] };
 
 /** A number moved into the domain of its name; the known value if it is not a number. */
 export function within(name, value, known) {

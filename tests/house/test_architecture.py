@@ -31,7 +31,6 @@ MAY_IMPORT = {
     "_mpmath": set(),
     "_progress": {"_checks"},
     "campaign": {"_checks", "_lazy", "_progress", "_shared"},
-    "_files": set(),
     "_lazy": {"_checks"},
     "_restoring": {"_checks", "_shared"},
     "_shared": set(),
@@ -62,7 +61,7 @@ MAY_IMPORT = {
     "phases": {"_checks", "_progress", "campaign", "model", "results", "theory", "init"},
     "plots": {"_checks", "_display", "_figures", "_lazy", "results"},
     "citations": {"_checks"},
-    "cli": {"_checks", "_files", "_process", PUBLIC},
+    "cli": {"_checks", "_process", PUBLIC},
     "__main__": {"cli"},
     "testing": {"_checks", "_lazy", "_memory", "_shared", PUBLIC},
 }

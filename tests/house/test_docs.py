@@ -85,6 +85,11 @@ def imported(block):
             yield (node.module or "").partition(".")[0]
 
 
+OUTPUTS = {  # blocks of text directly below an example: what it prints
+    f"{name}, block {page[: found.start()].count('```python') + 1}": found[1]
+    for name, page in PAGES.items()
+    for found in re.finditer(r"^```python\n(?:(?!^```).)*?^```\n\n```text\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE)
+}
 LONG = {"docs/critical_gain.md, block 1"}  # a picture of three critical gains over 20 steps
 
 
@@ -107,6 +112,29 @@ def test_block_of_a_page(name, tmp_path, monkeypatch, capsys):
     exec(compile(block, name, "exec"), {"__name__": "__main__", "print": noted})
     assert "print(" not in block or "".join(printed.values()).strip()
     assert unprinted(block, printed) == UNPRINTED.get(name, [])
+    if name in OUTPUTS:
+        assert same_text("\n".join(text[1:] for text in printed.values()) + "\n", OUTPUTS[name])
+
+
+NUMBER = re.compile(r"-?\d+\.?\d*(?:e[-+]?\d+)?")
+
+
+def same_text(found, shown):
+    """True for the same words, with numbers that differ by at most one in the last digit shown."""
+    numbers, wanted = ([*map(float, NUMBER.findall(text))] for text in (found, shown))
+    digits = [
+        10.0 ** -len(text.partition("e")[0].partition(".")[2]) * 10.0 ** int(text.partition("e")[2] or 0)
+        for text in NUMBER.findall(shown)
+    ]
+    words = [NUMBER.sub("#", text).split() for text in (found, shown)]
+    return words[0] == words[1] and all(abs(a - b) <= 1.01 * d for a, b, d in zip(numbers, wanted, digits, strict=True))
+
+
+def test_a_wrong_output_is_seen():
+    assert same_text("rate 0.201, 6.37e+03 spikes\n", "rate  0.2, 6.36e+03 spikes\n")
+    for wrong in ("rate 0.5, 6.36e+03 spikes", "rates 0.2, 6.36e+03 spikes", "rate 0.2, 6.3e+03 spikes"):
+        assert not same_text(wrong, "rate 0.2, 6.36e+03 spikes")
+    assert "README.md, block 1" in OUTPUTS
 
 
 # Decimals in the comment of a line that are of another line or of a text: what the number is compared with.

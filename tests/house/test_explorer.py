@@ -14,6 +14,7 @@ import pytest
 
 import varflow as vf
 from explorer import build
+from varflow.init.kept_alive import tabulated_gain
 
 BROWSERS = ("chromium", "chromium-headless-shell", "google-chrome", "chrome")
 SETTINGS, CORRECTED = 40, 3
@@ -58,7 +59,7 @@ def answered(browse, page, expression):
 @pytest.fixture(scope="module")
 def answers(browse, page):
     """Of all questions, in one visit to the page: a browser takes longer to start than to answer."""
-    questions = {"numbers": numbers(), "codes": codes(), "sliders": SLIDERS, "steps": STEPS}
+    questions = {"numbers": numbers(), "codes": codes(), "sliders": SLIDERS, "steps": STEPS, "kept": kept()}
     return answered(browse, page, "{" + ", ".join(f"{name}: {question}" for name, question in questions.items()) + "}")
 
 
@@ -232,6 +233,39 @@ def test_addresses_give_settings_of_the_domain(tmp_path):
     assert sliders["theta"]["to"] == theta["to"] == domain["theta"][1]  # the rule 1/√p stays in the diagram at every threshold
     assert highest < gain["to"] < domain["gain"][1]
     assert all(sliders[name]["from"] >= low and sliders[name]["to"] <= high for name, (low, high) in domain.items())
+
+
+SIZES = [
+    {"steps": T, "depth": L, "width": n} for T, L, n in [(8, 20, 64), (6, 14, 110), (16, 50, 1000), (5, 33, 300), (8, 50, 90)]
+]
+PRESETS = [vf.neurons.snntorch_leaky(0.5), vf.neurons.snntorch_leaky(0.9), vf.neurons.spikingjelly_lif()]
+ALIVE = ["a late step", "every late step"]
+
+
+def kept():
+    ask = "alive.map((a) => sizes.map((s) => varflow.gainKeptAlive(preset, a, s)))"
+    return f"((alive, sizes) => varflow.presets.map((preset) => {ask}))({json.dumps(ALIVE)}, {json.dumps(SIZES)})"
+
+
+def test_gains_that_keep_networks_alive_are_those_of_lookup(answers):
+    """Rejected: those of another width."""
+    other = [sizes | {"width": 1.02 * sizes["width"]} for sizes in SIZES]
+    for of_preset, neuron in zip(answers["kept"], PRESETS, strict=True):
+        for found, alive in zip(of_preset, ALIVE, strict=True):
+            estimates, wrong = ([tabulated_gain(neuron, alive, 0.99, **sizes) for sizes in each] for each in (SIZES, other))
+            gains = [None if estimate is None else pytest.approx(estimate.value, rel=1e-12) for estimate in estimates]
+            assert found == gains  # NaN comes as null
+            assert found[0] is None or found[0] != pytest.approx(wrong[0].value, rel=1e-5)
+    assert None in answers["kept"][2][1]
+
+
+def test_the_page_shows_gains_of_the_width(browse, page):
+    dom = browse(page, "width=128&depth=20")
+    told = re.search(r'id="kept-rows">(.*?)</tbody>', dom, flags=re.S)[1]
+    init = vf.lookup(neuron=PRESETS[1], steps=8, fan_in=128, depth=20, alive="every late step")
+    assert f"<td>{init.gain:.2f}</td></tr>" in told
+    assert "none" in told
+    assert re.search(r'id="kept-at"[^>]*>width 128, layer 20, 8 steps<', dom)
 
 
 NAMES, PLACES = ["theta", "gain", "width", "depth"], list(range(0, 1001, 25))

@@ -89,7 +89,7 @@ def test_a_correction_downwards_says_that_nothing_needs_correcting():
     assert not any("finite width" in words for words in found.warnings)
     V = vf.stable_variance(threshold=0.5, gain=found.corrected_gain)
     assert V < 0.5
-    assert "the paper's gain already keeps 99 % of networks of width 400 alive at layer 100" in found.warnings[-1]
+    assert "the preserving gain already keeps 99 % of networks of width 400 alive at layer 100" in found.warnings[-1]
     assert f"is lower and would lower the variance from 1 to {V:.4g}" in found.warnings[-1]
     assert "already keeps" not in warnings(threshold=1.0, depth=100)
     rated = vf.lookup(threshold=0.5, fan_in=400, depth=100, rate=0.4)

@@ -131,7 +131,7 @@ def test_the_table_says_where_nothing_needs_correcting():
     assert kept.survival_at_paper_gain > 0.99
     assert corrected.corrected_gain > corrected.paper_gain
     note = repr(table).splitlines()[-1]
-    assert note.startswith("In 1 of the rows the paper's gain already reaches the target. The corrected gain")
+    assert note.startswith("In 1 of the rows the preserving gain already reaches the target. The corrected gain")
     assert "Initialise with the larger of the two" in note
     assert "already keeps" not in repr(vf.corrected_gain_table(threshold=1.0, width=100, depth=[1, 20]))
 

@@ -18,8 +18,8 @@ from given_currents import step_neurons  # noqa: E402
 
 from varflow.model.library_neurons import recognise  # noqa: E402
 from varflow.theory.responses.filters import synapse  # noqa: E402
-from varflow.theory.responses.step import Population, jacobians, with_input  # noqa: E402
-from varflow.theory.responses.stepping import stepped  # noqa: E402
+from varflow.theory.responses.step import Population, jacobians, stepped, with_input  # noqa: E402
+from varflow.torch_models.tracing.modules import surrogate_of_module  # noqa: E402
 
 STEPS, NEURONS = 50, 60
 
@@ -55,6 +55,21 @@ class Atan(torch.autograd.Function):
         return gradient / (1 + (math.pi * v) ** 2)
 
 
+class OverSteps(torch.nn.Module):
+    """A cell of Norse over all steps; gradients do not pass its count of refractory steps."""
+
+    def __init__(self, cell):
+        super().__init__()
+        self.cell = cell
+
+    def forward(self, currents):
+        spikes, state = [], None
+        for current in currents:
+            fired, state = self.cell(current, None if state is None else state._replace(rho=state.rho.detach()))
+            spikes.append(fired)
+        return torch.stack(spikes)
+
+
 def psn(neuron, spread=0.0, **options):
     torch.manual_seed(1)
     module = neuron.PSN(T=STEPS, **options)
@@ -87,8 +102,6 @@ def jelly(make, std=1.5, surrogate="spikingjelly_atan", **options):
     return ("spikingjelly.activation_based", make, std, surrogate, options)
 
 
-ILIF = lambda v: np.where((v >= -0.4) & (v <= 4 * 0.8 - 0.4), 1 / 0.8, 0.0)  # noqa: E731
-
 # package, module of it, strength of the currents, surrogate, and another constant
 CASES = {
     "CUBALIF": jelly(lambda sj: sj.neuron.CUBALIFNode(0.6, 0.8, 1.0, surrogate_function=sj.surrogate.ATan()), 1.0),
@@ -104,7 +117,7 @@ CASES = {
     "KLIF, scaled": jelly(
         lambda sj: with_k(sj.neuron.KLIFNode(scale_reset=True, v_reset=None, surrogate_function=sj.surrogate.ATan()), 2.5)
     ),
-    "ILIF": jelly(lambda sj: sj.neuron.ILIFNode(2.0, v_threshold=0.8), 2.0, vf.surrogates.own(ILIF, kinks=(-0.4, 2.8))),
+    "ILIF": jelly(lambda sj: sj.neuron.ILIFNode(2.0, v_threshold=0.8), 2.0, None),
     "PSN": jelly(lambda sj: psn(sj.neuron, surrogate_function=sj.surrogate.ATan()), 2.0),
     "PSN, thresholds": jelly(lambda sj: psn(sj.neuron, 0.3, surrogate_function=sj.surrogate.ATan()), 2.0),
     "MaskedPSN": jelly(lambda sj: masked(sj.neuron, surrogate_function=sj.surrogate.ATan())),
@@ -115,6 +128,13 @@ CASES = {
         "norse.torch",
         lambda no: no.LSNN(no.LSNNParameters(tau_adapt_inv=torch.tensor(50.0), beta=torch.tensor(0.4))),
         3.0,
+        "norse_super",
+        {},
+    ),
+    "refractory": (
+        "norse.torch",
+        lambda no: OverSteps(no.LIFRefracCell(no.LIFRefracParameters(rho_reset=torch.tensor(3.0)))),
+        6.0,
         "norse_super",
         {},
     ),
@@ -148,9 +168,9 @@ def case(request):
     if isinstance(module, SEAdLIF):
         neuron, axis = vf.neurons.se_adlif(5.0, 20.0, 0.2, 0.6), 0
     else:
-        spiking = recognise("x", module)
+        spiking = recognise("x", getattr(module, "cell", module))
         assert spiking.neuron is not None, spiking.reason
-        neuron, axis = spiking.neuron, spiking.time_axis
+        neuron, axis = spiking.neuron, 0 if isinstance(module, OverSteps) else spiking.time_axis
     given = std * np.random.default_rng(1).normal(size=(STEPS, NEURONS)).astype(np.float32) + 0.2 * std
     currents = torch.tensor(given, requires_grad=True)
     out = through(module, currents, axis)
@@ -158,7 +178,14 @@ def case(request):
     (torch.tensor(weights, dtype=out.dtype) * out).sum().backward()
     if isinstance(surrogate, str):
         surrogate = getattr(vf.surrogates, surrogate)()
-    return neuron, given, out.detach().double().numpy(), weights, currents.grad.double().numpy(), surrogate
+    return (
+        neuron,
+        given,
+        out.detach().double().numpy(),
+        weights,
+        currents.grad.double().numpy(),
+        surrogate or surrogate_of_module(module),
+    )
 
 
 def through(module, currents, axis):
@@ -182,6 +209,8 @@ def others(neuron):
         yield replace(neuron, reset=replace(rule, spacing=1.0))
     if neuron.kernel is not None:
         yield replace(neuron, kernel=np.linspace(1, 1.2, len(neuron.kernel)) * np.array(neuron.kernel))
+    if rule.refractory:
+        yield replace(neuron, reset=replace(rule, refractory=rule.refractory - 1))
     if neuron.synaptic_decay:
         yield replace(neuron, synaptic_decay=0.9 * neuron.synaptic_decay)
 
@@ -216,3 +245,52 @@ def test_derivatives_are_those_of_autograd(case, request):
     if neuron.reset_rule.adaptation is not None:
         plain = replace(neuron, reset=replace(neuron.reset_rule, adaptation=None))
         assert np.abs(derivatives(plain, given, weights, surrogate) - gradient).max() > 0.01 * np.abs(gradient).max()
+
+
+def test_neurons_of_all_kinds_step_side_by_side():
+    """Networks of one call are those of calls of their own."""
+    kinds = [
+        vf.neurons.sinabs_alif(5.0, 10.0),
+        vf.neurons.se_adlif(5.0, 20.0, 0.2, 0.6),
+        vf.neurons.spikingjelly_psn([0.25, 0.5, 1.0]),
+        vf.neurons.spikingjelly_ilif(),
+        vf.neurons.sinabs_lif(5.0, min_v_mem=-0.5),
+        vf.neurons.norse_lif_refrac(rho_reset=2.0),
+        vf.neurons.norse_lsnn(tau_adapt_inv=50.0),
+        vf.Neuron(decay=0.5, reset="gate"),
+    ]
+    networks = [vf.Network(width=40, depth=3, gain=3 / n.input_scale, neuron=n, steps=8) for n in kinds]
+    for network, together in zip(networks, vf.simulate(networks, repeats=3), strict=True):
+        alone = vf.simulate(network, repeats=3)
+        assert np.array_equal(together.firing_rate, alone.firing_rate)
+        assert np.allclose(together.variance, alone.variance, rtol=1e-12)
+
+
+REFUSED = [
+    (lambda: vf.neurons.snntorch_lapicque(R=2.0), "beta=None must be given, or both R and C"),
+    (lambda: vf.neurons.snntorch_lapicque(R=0.5, C=1.0), "time_step=1.0 must be at most RC, 0.5"),
+    (lambda: vf.neurons.spikingjelly_klif(k=3.0), "k=3.0 must be at most 2"),
+    (lambda: vf.neurons.spikingjelly_psn([[1.0, 2.0]]), "kernel="),
+    (lambda: vf.neurons.spikingjelly_psn([1.0, 2.0], bias=0.5), "bias=0.5 must be one negative number"),
+    (lambda: vf.neurons.sinabs_alif(5.0, 10.0, min_v_mem=-1.0), "min_v_mem=-1.0 is not supported"),
+    (lambda: vf.neurons.sinabs_alif(5.0, 10.0, spike_fn="MultiSpike"), "spike_fn='MultiSpike' is unknown"),
+    (lambda: vf.neurons.norse_lif_refrac(rho_reset=0.0), "rho_reset=0.0 must be positive"),
+    (lambda: vf.neurons.se_adlif(5.0, 20.0, a=9.0, b=1.0, q=60.0), "reset=Reset("),
+    (lambda: vf.resets.Reset(refractory=2), "refractory=2 needs membrane=1, input=1 and nothing else"),
+    (lambda: vf.resets.Reset(spacing=2.0), "spacing=2.0 needs counts=True"),
+    (lambda: vf.resets.Reset(rectified=True), "rectified=True needs the lower bound lowest"),
+    (lambda: vf.resets.Reset(lowest=-1.0, adaptation=vf.resets.Adaptation(decay=0.5, jump=0.1)), "adaptation=Adaptation("),
+    (lambda: vf.resets.Adaptation(decay=0.5, jump=0.1, detached=True), "detached=True needs moves_threshold=True"),
+    (lambda: vf.Neuron(kernel=[1.0], synaptic_decay=0.5), "kernel="),
+    (
+        lambda: vf.mean_field(vf.Network(width=9, depth=2, gain=2.0, steps=5, neuron=vf.Neuron(kernel=np.eye(4)))),
+        "steps=5 must be at most 4",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "words"), REFUSED, ids=[words for _, words in REFUSED])
+def test_what_has_no_meaning_is_refused(call, words):
+    with pytest.raises(vf.DomainError) as caught:
+        call()
+    assert str(caught.value).startswith(words)

@@ -1,5 +1,6 @@
 """Graphs of the neuromorphic intermediate representation as networks: primitives, conventions, and files that mean no good."""
 
+import subprocess
 import sys
 from itertools import pairwise
 
@@ -57,32 +58,45 @@ def test_operations_without_weights():
     line = nir.Conv1d(None, RNG.normal(size=(5, 6, 4)), 2, 1, 1, 1, np.zeros(5))
     pools = [kind(np.array([2, 2]), np.array([2, 2]), np.array([0, 0])) for kind in (nir.SumPool2d, nir.AvgPool2d)]
     flat = nir.Flatten({"input": np.array([6, 2, 2])}, 0, -1)
-    maps = chain(
-        nir.Input(np.array([2, 8, 8])), conv, lif((6, 8, 8)), *pools, flat, nir.Delay(np.full(24, 3e-4)), linear(9, 24), lif(9)
-    )
+    maps = chain(nir.Input(np.array([2, 8, 8])), conv, lif((6, 8, 8)), *pools, flat, linear(9, 24), lif(9))
     network = vf.read_nir(maps)
     assert operations(network)[1:] == [
         *operations(network)[1:3],
         L.Pool("average", 2),
         L.Scale(4.0),
         L.Pool("average", 2),
-        L.Filter(delay=3),
-        *operations(network)[7:],
+        *operations(network)[6:],
     ]
     assert operations(network)[1].windows == ((3, 3), (1, 1), (1, 1), (1, 1))
     on_a_line = vf.read_nir(chain(nir.Input(np.array([6, 20])), line, lif((5, 10))))
     assert on_a_line.shapes == [(5, 1, 10)]
 
 
-def test_integrators_filter_over_time():
+def test_integrators_are_readouts():
     ones = np.ones(10)
-    synapse = nir.CubaLI(2e-4 * ones, 5e-4 * ones, 5 * ones, 0 * ones, 2 * ones)
-    kinds = [nir.LI(1e-3 * ones, 10 * ones, 0.5 * ones), synapse, nir.I(0.1 * ones), nir.Threshold(0.5 * ones)]
-    network = vf.read_nir(chain(linear(10, 10), *kinds))
-    li, shift, cuba, i, threshold = operations(network)[2:]
-    assert (li, shift.constant) == (L.Filter((0.9,)), 0.5)
-    assert cuba == L.Filter((0.5, 0.8), scale=1.0)
-    assert (i, threshold) == (L.Filter((1.0,), scale=0.1), L.Spike(vf.Neuron(0.5)))
+    kinds = nir.LI(ones, ones, ones), nir.CubaLI(ones, ones, ones, 0 * ones, ones), nir.I(ones)
+    for kind in kinds:
+        assert vf.read_nir(chain(linear(10, 10), nir.Threshold(0.5 * ones), linear(10, 10), kind)).unknown == ()
+        with pytest.raises(vf.DomainError, match="which is known as a readout only"):
+            vf.read_nir(chain(linear(10, 10), kind, lif(10)))
+
+
+def test_delays_of_spikes():
+    layers = linear(10, 10), lif(10), nir.Delay(np.full(10, 3e-4)), linear(4, 10), lif(4)
+    network = vf.read_nir(chain(*layers))
+    assert [neuron.delay for neuron in network.neurons] == [3, 0]
+    assert [node.name for node in network.nodes] == ["drive", "linear", "lif", "linear_1", "lif_1"]
+    nodes = {
+        "in": nir.Input(np.array([10])),
+        "a": layers[0],
+        "lif": layers[1],
+        "delay": layers[2],
+        "b": layers[3],
+        "c": layers[3],
+        "out": layers[4],
+    }
+    edges = [("in", "a"), ("a", "lif"), ("lif", "delay"), ("delay", "b"), ("lif", "c"), ("b", "out"), ("c", "out")]
+    assert "delay: Delay, which is known as" in vf.read_nir(nir.NIRGraph(nodes, edges, type_check=False)).unknown[0]
 
 
 def test_a_scale_that_differs_is_part_of_the_next_weights():
@@ -112,8 +126,17 @@ def test_weights_from_neurons_to_themselves_are_recurrent():
     weights, shift, spike = operations(vf.read_nir(recurrent(back)))[1:]
     assert spike.recurrent_gain == pytest.approx(30**0.5 * back.weight.std())
     assert (weights.bias_std, shift.constant) == pytest.approx((back.bias.std(), back.bias.mean()))
-    with pytest.raises(vf.DomainError, match="cannot reshape"):
+    with pytest.raises(vf.DomainError, match=r"is no NIR graph that can be read \(ValueError"):
         vf.read_nir(recurrent(linear(30, 29)))
+
+
+def test_neurons_coupled_to_themselves_are_no_dense_weights():
+    """Each spike adds a current to its own neuron: part of the reset."""
+    (spike,) = (each for each in operations(vf.read_nir(recurrent(nir.Linear(0.5 * np.eye(30))))) if isinstance(each, L.Spike))
+    assert not spike.recurrent
+    assert spike.neuron.reset == vf.resets.Reset(membrane=1.0, threshold=-0.5, delayed=True)
+    with pytest.raises(vf.DomainError, match="V differs between neurons"):
+        vf.read_nir(recurrent(nir.Linear(np.diag(np.arange(30.0)))))
 
 
 def test_subgraphs_are_laid_out():
@@ -325,6 +348,13 @@ def test_what_is_not_known_is_named():
     network = vf.read_nir(nir.NIRGraph(nodes, list(pairwise(names)), type_check=False))
     assert (network.depth, network.unknown) == (1, ("odd: Odd, which is not known",))
     assert "leaves no layer of neurons that is known" in line(chain(linear(9, 5), nir.LI(np.ones(9), np.ones(9), np.zeros(9))))
+
+
+def test_theory_needs_no_torch(tmp_path):
+    nir.write(tmp_path / "a.nir", chain(linear(9, 5), lif(9)))
+    code = "import sys, varflow as vf; vf.mean_field(vf.read_nir('a.nir')); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.strip() == "False", done.stderr
 
 
 def test_without_the_package(monkeypatch, tmp_path):

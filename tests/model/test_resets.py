@@ -11,7 +11,7 @@ from wording import NO_FRACTION, NOT_SINGLE
 
 import varflow as vf
 from varflow.theory.responses.quasi_monte_carlo import QuasiMonteCarlo, normal_points
-from varflow.theory.responses.stepping import stepped
+from varflow.theory.responses.step import stepped
 
 torch = pytest.importorskip("torch")
 

@@ -95,8 +95,10 @@ def test_surrogates_of_ones_own_are_differentiated():
 
 
 def test_thresholds_that_are_not_there_before_the_first_step():
-    """sinabs' adaptive neurons: gradients are measured, the surrogate is not known."""
+    """sinabs' adaptive neurons: the surrogate is known if it does not move with the threshold, else gradients are measured."""
     layers = pytest.importorskip("sinabs.layers")
+    gaussian = layers.ALIF(10.0, 10.0, surrogate_grad_fn=pytest.importorskip("sinabs.activation").Gaussian(sigma=0.3))
+    assert surrogate_of_module(gaussian) == S.sinabs_gaussian(sigma=0.3)
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(24, 32), layers.ALIF(tau_mem=10.0, tau_adapt=10.0), torch.nn.Linear(32, 4))
     assert surrogate_of_module(model[1]) is None

@@ -201,18 +201,18 @@ def test_a_planted_wrong_tail_gives_disjoint_bounds(monkeypatch):
 def test_tails_and_densities_hold_the_reference(distribution):
     made = certified_distributions.distribution_named(distribution)
     for z in (-7.5, -1.75, -0.5, 0.125, 0.5, 1.0, 1.5, 2.25, 6.0):
-        with certified.enclosure.precision(200):
+        with certified.distributions.precision(200):
             balls = made()
             tail, density = balls.tail(flint.arb(z)), balls.density(flint.arb(z))
-            assert vf.reference.sf(distribution, z, digits=40) in certified.enclosure.outward(tail)
-            assert vf.reference.pdf(distribution, z, digits=40) in certified.enclosure.outward(density)
+            assert vf.reference.sf(distribution, z, digits=40) in certified.distributions.outward(tail)
+            assert vf.reference.pdf(distribution, z, digits=40) in certified.distributions.outward(density)
             assert tail.rad() <= 1e-18 * tail.mid()
 
 
 @pytest.mark.parametrize("distribution", [*DISTRIBUTIONS, vf.distributions.student_t(2.3)], ids=str)
 def test_what_the_proof_assumes_of_a_distribution(distribution):
     """``f`` and ``z f'/f`` fall, ``z f/S`` rises, and ``beyond`` bounds ``z² S`` from there on."""
-    with certified.enclosure.precision(120):
+    with certified.distributions.precision(120):
         balls = certified_distributions.distribution_named(distribution)()
         grid = [flint.arb(z) for z in np.geomspace(0.01, 1.7 if distribution == "uniform" else 60, 60).tolist()]
         ratios = [z * balls.density(z) / balls.tail(z) for z in grid]
@@ -228,7 +228,7 @@ def test_what_the_proof_assumes_of_a_distribution(distribution):
 def test_slopes_are_bounded_by_the_values_at_the_ends():
     from varflow.certified.proof import CertifiedLayer
 
-    with certified.enclosure.precision(120):
+    with certified.distributions.precision(120):
         for distribution in DISTRIBUTIONS:
             for threshold in (1, -1):
                 for bias in ("0", "0.04"):
@@ -267,7 +267,7 @@ def test_a_ball_too_wide_for_stability_or_digits_is_no_answer():
     from varflow.certified.proof import CertifiedLayer, _point
 
     def point(gain, width, accuracy):
-        with certified.enclosure.precision(120):
+        with certified.distributions.precision(120):
             layer = CertifiedLayer(
                 certified_distributions.distribution_named("normal")(), flint.arb(1), flint.arb(gain) ** 2, flint.arb(0)
             )

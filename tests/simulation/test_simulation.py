@@ -22,8 +22,7 @@ import varflow as vf
 torch = pytest.importorskip("torch")
 
 from varflow.simulation import Interrupted, simulate  # noqa: E402
-from varflow.simulation.streams import Draws, Streams  # noqa: E402
-from varflow.simulation.weights import WeightGrid, weight_grid  # noqa: E402
+from varflow.simulation.streams import Draws, Streams, WeightGrid, weight_grid  # noqa: E402  # noqa: E402
 
 K = 4.5  # standard errors: one honest test in 150 000 fails
 DISTRIBUTIONS = ("normal", "uniform", "sign")

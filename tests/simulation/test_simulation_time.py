@@ -18,8 +18,7 @@ from given_currents import step_neurons  # noqa: E402
 
 from varflow.simulation import simulate  # noqa: E402
 from varflow.simulation.dense import batches, driven  # noqa: E402
-from varflow.simulation.streams import digits_of  # noqa: E402
-from varflow.simulation.weights import WeightGrid, weight_grid  # noqa: E402
+from varflow.simulation.streams import WeightGrid, digits_of, weight_grid  # noqa: E402
 
 RESETS = tuple(vf.resets.FAMILIES)
 K = 4.5  # standard errors: one honest test in 150 000 fails

@@ -249,6 +249,22 @@ def test_predictions_whatever_weights_are_made_of(made):
 # Verdicts.
 
 
+def test_the_summary_says_what_the_report_does():
+    torch.manual_seed(0)
+    parts = [part for _ in range(4) for part in (nn.Linear(64, 64), snntorch.Leaky(0.5, init_hidden=True))]
+    model, x = nn.Sequential(*parts), data(8, 64)
+    report = vf.audit(model, x, steps=STEPS)
+    lines = dict(line.split(maxsplit=1) for line in report.summary().splitlines())
+    assert list(lines) == ["verdict", "rates", "cause", "change", "cost"]
+    assert lines["verdict"] == f"{sum(layer.dead for layer in report.layers)} of 4 layers are silent"
+    assert lines["cause"].startswith(report.cause)
+    assert f"{report.fix_gain:.4g} for {report.fix_layer}" in lines["change"]
+    vf.init.init_model(model, x, steps=STEPS)
+    report = vf.audit(model, x, steps=STEPS)
+    assert "healthy; it learns" in report.summary()
+    assert f"{max(layer.firing_rate for layer in report.layers):.3g}" in report.summary()
+
+
 def test_before_and_after():
     model, x = Looped(96, 8, STEPS), data(5, 96)
     torch.manual_seed(0)

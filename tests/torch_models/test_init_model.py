@@ -486,6 +486,20 @@ def test_the_ends_of_the_reach_are_ends():
     assert most == high
 
 
+def test_the_survival_of_a_plan_in_time_is_that_of_a_late_step():
+    """Of networks of these widths, drawn independently. Rejected: every late step."""
+    model = Looped(16, 16, 4, lambda: snntorch.Leaky(0.5))
+    x = data(64, 16)
+    plan = vf.init.init_model(model, x / x.pow(2).mean(1, keepdim=True).sqrt(), rate=0.2, dry_run=True, refine=False)
+    first, *_, last, _ = plan.layers
+    network = vf.Network(width=16, depth=16, gain=last.gain, neuron=first.neuron, steps=4, drive=vf.drives.currents(first.gain))
+    late, every = (vf.survival(network, alive=alive, networks=2000).value[-1] for alive in ("a late step", "every late step"))
+    error = math.sqrt(late * (1 - late) / 100)  # inputs of a network are dependent: at least a hundred of them count
+    assert abs(plan.survival - late) < 3 * error
+    assert abs(plan.survival - every) > 3 * error
+    assert any("at these widths activity does not survive at this rate" in note for note in plan.notes)
+
+
 def test_a_rate_that_the_widths_carry_is_named():
     asked = lambda rate: vf.init.init_model(Looped(48, 4, 2), data(4, 48), rate=rate, dry_run=True)  # noqa: E731
     low = asked(0.1)

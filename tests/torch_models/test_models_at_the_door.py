@@ -576,7 +576,7 @@ UNPREDICTED = {
     "depthwise": (
         lambda: maps(nn.Conv2d(2, 4, 3), nn.Conv2d(4, 4, 3, groups=4)),
         FRAMES,
-        "not covered by the theory: 2 has groups",
+        "not covered by the theory: 2 sums 1 channels in each group, too few to be Gaussian",
         [True, False],
     ),
     "circular": (

@@ -4,7 +4,7 @@ Every number is a ball proven to hold the exact value, a float means its exact b
 proven complete. Tails are written out from their formulas here and share no code with the fast theory.
 """
 
-from varflow.certified.enclosure import Enclosure
+from varflow.certified.distributions import Enclosure
 from varflow.certified.proof import CertifiedFixedPoints, CertifiedPoint, critical_gain, fixed_points
 
 __all__ = ["CertifiedFixedPoints", "CertifiedPoint", "Enclosure", "critical_gain", "fixed_points"]

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from varflow._checks import ConvergenceError, DomainError, integer, non_negative_number, positive_number, real_number
-from varflow.certified.distributions import BallPotential, distribution_named
-from varflow.certified.enclosure import Enclosure, ball, exact, outward, precision
+from varflow.certified.distributions import BallPotential, Enclosure, ball, distribution_named, exact, outward, precision
 from varflow.certified.newton import isolate, narrow, sign
 from varflow.model.distributions import Distribution
 from varflow.results import FixedPoint, FixedPoints

@@ -10,11 +10,10 @@ from typing import Annotated
 import typer
 
 from varflow.cli.audit import audit
+from varflow.cli.campaigns import phase_diagram, validate
 from varflow.cli.initialise import catalogue, lookup
 from varflow.cli.network import fixed_points, predict, simulate
 from varflow.cli.options import run
-from varflow.cli.phase_diagram import phase_diagram
-from varflow.cli.validate import validate
 
 __all__ = ["app", "main"]
 

@@ -34,9 +34,7 @@ def audit(
     ] = None,
     learning_rate: Annotated[float | None, opt.real("Of --optimizer; default: torch's.", "η")] = None,
     inputs: Annotated[str | None, opt.option("Of a NIR file: .npy, .npz or .csv; default: ones.", "FILE")] = None,
-    library: Annotated[
-        str | None, opt.option("Of a NIR file: snntorch, norse or sinabs runs it; default: nir.", "NAME")
-    ] = None,
+    library: Annotated[str | None, opt.option("Of a NIR file: snntorch, norse, sinabs or nir (default).", "NAME")] = None,
     dt: Annotated[float | None, opt.real("Of a NIR file: length of a step; default: the library's.", "SECONDS")] = None,
     as_json: opt.Json = False,
 ) -> None:

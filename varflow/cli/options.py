@@ -21,14 +21,13 @@ import typer
 import varflow as vf
 from varflow import DomainError, VarflowError
 from varflow._checks import refuse, require
-from varflow._files import replace_files
-from varflow._process import BAD_INPUT, INTERRUPTED, finishing, run_command
+from varflow._process import BAD_INPUT, INTERRUPTED, finishing, replace_files, run_command
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # click's, or typer's own copy in newer versions
 PICTURES = (".png", ".pdf", ".svg")
 OPTION_OF = {"df": "distribution", "path": "drive", "x": "drive"}  # arguments whose option has another name
 DISTRIBUTIONS = "normal, uniform, laplace, logistic or student_t:DF."
-GAINS = "preserving (the paper's gain, which keeps the variance at 1), kaiming (√2) or a number."
+GAINS = "preserving (the preserving gain, which keeps the variance at 1), kaiming (√2) or a number."
 
 STORE = "blocks.sqlite"  # in the folder of the results
 

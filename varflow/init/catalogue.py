@@ -21,7 +21,7 @@ from varflow.model.resets import Reset
 from varflow.results import Catalogue, CatalogueEntry, Profile
 from varflow.results.export import CRITERIA
 from varflow.theory.deep.look import ALIVE, late, sustained
-from varflow.theory.finite_width.in_time.survival import survival as drawn_survival
+from varflow.theory.finite_width.in_time.survival import drawn_survival
 from varflow.theory.finite_width.profile import finite_width
 from varflow.theory.mean_field import mean_field
 from varflow.theory.memoryless.fixed_points import critical_gain
@@ -199,7 +199,7 @@ def _last_layer(profile: Profile, setting: Setting) -> dict[str, Any]:
     if setting.steps == 1:
         survival = float(profile.survival[-1])
     elif setting.alive is not None:
-        drawn = drawn_survival(profile.network, alive=setting.alive, networks=NETWORKS)
+        drawn = drawn_survival(profile.network, setting.alive, NETWORKS)
         survival, error = float(drawn.value[-1]), float(drawn.error[-1])
     enough = survival is not None and survival >= setting.survival_target - 3 * error
     alive = _in_time(profile) if survival is None else "yes" if enough else "no"

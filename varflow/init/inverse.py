@@ -190,7 +190,7 @@ def largest_threshold(
     depth, survival_target
         As in :func:`varflow.corrected_gain`.
     gain : str, or float for a neuron with memory
-        ``"preserving"``: the paper's gain at each threshold. ``"best"``: the limit of large gains, with the highest survival,
+        ``"preserving"``: that gain at each threshold. ``"best"``: the limit of large gains, with the highest survival,
         limited only by the spikes of layer 1.
     neuron : Neuron, torch module or str, optional
         With memory; its threshold is changed.
@@ -257,7 +257,7 @@ def smallest_width(
     depth, survival_target
         As in :func:`varflow.corrected_gain`.
     gain : float, optional
-        By default the paper's, per threshold; a neuron with memory needs one.
+        By default the preserving gain, per threshold; a neuron with memory needs one.
     neuron, steps, alive, drive, networks, seed
         In place of a threshold, as in :func:`varflow.corrected_gain`.
 

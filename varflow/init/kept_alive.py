@@ -36,8 +36,8 @@ def gain_kept_alive(neuron: Neuron, drive: Drive | None = None, **asked: Any) ->
 
 @lru_cache(maxsize=64)  # the layers of a model mostly share one gain
 def raised_gain(neuron: Neuron, steps: int | None = None, alive: str | None = None, **shape: Any) -> float:
-    """The paper's gain, raised if too few networks survive with it, ``max(g_corrected, 1/√Q(θ))/λ``; with memory the corrected
-    gain. Layer 1 is driven by currents of standard deviation ``1/λ``.
+    """The preserving gain, raised if too few networks survive with it, ``max(g_corrected, 1/√Q(θ))/λ``; with memory the
+    corrected gain. Layer 1 is driven by currents of standard deviation ``1/λ``.
     """
     if not without_memory(neuron, steps):
         return gain_kept_alive(neuron, currents(1 / neuron.input_scale), steps=steps, alive=alive, **shape).value

@@ -198,7 +198,7 @@ def calculate_gain(
     neuron : Neuron, torch module, str or float
         As :func:`varflow.neuron` takes it; a number is the threshold of a memoryless neuron.
     rule : str
-        ``"preserving"`` keeps the variance of the potential (or gives a wanted rate); ``"corrected"`` is the paper's gain,
+        ``"preserving"`` keeps the variance of the potential (or gives a wanted rate); ``"corrected"`` is the preserving gain,
         raised to :func:`varflow.corrected_gain` if networks of this ``width`` would not survive to ``depth``; ``"kaiming"`` is
         ``√2`` for any neuron.
     variance : float

@@ -247,7 +247,7 @@ def _finite(theta: float | OverNeurons, g: float, variance: float, n: int, depth
     elif corrected < g:
         V = float(stable_variance(threshold=theta, gain=corrected))
         now = float(stable_variance(threshold=theta, gain=g))
-        named = "the paper's gain" if g == float(preserving_gain(threshold=theta)) else "this gain"
+        named = "the preserving gain" if g == float(preserving_gain(threshold=theta)) else "this gain"
         known["words"] = [
             f"{named} already keeps {100 * target:g} % of networks of width {n} alive at layer {depth}; the corrected gain, "
             f"the smallest that does, is lower and would lower the variance from {now:.4g} to {V:.4g}: no correction is needed"

@@ -59,7 +59,7 @@ def corrected_gain_table(
     **Assumes** equal layers, normal weights, no bias, currents of standard deviation 1.
     **Accuracy**: the gains to a relative 1e-12, see :func:`varflow.corrected_gain`. The default table ships with the package
     as ``varflow/data/corrected_gains.csv``; ``varflow lookup --table corrected_gains.csv`` makes it.
-    **Source**: derived here; the paper's gain is ``micheli2024``'s.
+    **Source**: derived here; the preserving gain is ``micheli2024``'s.
 
     Examples
     --------

@@ -18,7 +18,6 @@ Sum, Product  either, unchanged in kind   joins several signals, weighted sum or
 Concat        spikes or numbers           several signals side by side
 Chunk         spikes                      one of several parts of the neurons of a layer
 Attention     spikes → products           sums of products over the positions of a map, for a Spike
-Filter        any, unchanged in kind      leaky integrators and delays over time
 ============  ==========================  ========================================================
 """
 
@@ -32,7 +31,7 @@ from varflow._checks import DomainError, choice, non_negative_number, probabilit
 from varflow._lazy import names_of
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.attention import Attention, Chunk
-from varflow.model.merges import Concat, Filter, Product, Scale, Sum
+from varflow.model.merges import Concat, Product, Scale, Sum
 from varflow.model.neurons import Neuron
 from varflow.model.signals import Layer, Measured, Signal, Unknown, Windows, area_of, extent, pair
 from varflow.model.weighted_layers import Conv, Linear
@@ -369,5 +368,5 @@ class Pool(Layer):
 
 
 __all__ = names_of(globals())  # pyright: ignore[reportUnsupportedDunderAll]
-__all__ += ["Attention", "Chunk", "Concat", "Conv", "Filter", "Layer", "Linear", "Measured", "Product", "Scale", "Signal"]
+__all__ += ["Attention", "Chunk", "Concat", "Conv", "Layer", "Linear", "Measured", "Product", "Scale", "Signal"]
 __all__ += ["Sum", "Unknown"]

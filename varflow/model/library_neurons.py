@@ -27,7 +27,7 @@ def _snntorch(module: Any) -> Spiking:
         if neuron.reset == "zero" and module.reset_delay:  # RLeaky also drops the current
             neuron = replace(neuron, reset="gate")
         if hasattr(module, "V"):
-            neuron = _coupled_to_itself(neuron, _one("V", module.V))
+            neuron = coupled_to_itself(neuron, _one("V", module.V))
         else:
             recurrent = _linear("recurrent", module.recurrent)
     return with_values(neuron, module.threshold, beta, recurrent=recurrent)
@@ -76,19 +76,13 @@ def _spikingjelly(module: Any) -> Spiking:
     return with_values(neuron, given["v_threshold"], 1 - 1 / given.get("tau", getattr(module, "tau", 1.0)))
 
 
-@reads("spikingjelly.CUBALIFNode")
-def _cubalif(module: Any) -> Neuron:
-    return preset_of(presets.spikingjelly_cubalif, module)
-
-
-@reads("spikingjelly.KLIFNode")
-def _klif(module: Any) -> Neuron:
-    return preset_of(presets.spikingjelly_klif, module)
-
-
-@reads("spikingjelly.ILIFNode")
-def _ilif(module: Any) -> Neuron:
-    return preset_of(presets.spikingjelly_ilif, module, max_spike_count=module.surrogate_function.max_spike_count)
+@reads_classes("spikingjelly", "CUBALIFNode", "KLIFNode", "ILIFNode")
+def _spikingjelly_more(module: Any) -> Neuron:
+    if hasattr(module, "c_decay"):
+        return preset_of(presets.spikingjelly_cubalif, module)
+    if hasattr(module, "k"):
+        return preset_of(presets.spikingjelly_klif, module)
+    return preset_of(presets.spikingjelly_ilif, module, module.surrogate_function)
 
 
 @reads_classes("spikingjelly", "PSN", "MaskedPSN", "SlidingPSN")
@@ -123,7 +117,7 @@ def _element_wise_container(module: Any) -> Spiking | None:
         return inner
     if before is not None:
         raise DomainError("sub_module", type(module.sub_module).__name__, "must be the neurons alone")
-    return replace(inner, neuron=_coupled_to_itself(inner.neuron, _slope(module.element_wise_function)))
+    return replace(inner, neuron=coupled_to_itself(inner.neuron, _slope(module.element_wise_function)))
 
 
 def _slope(function: Callable[[Any, Any], Any]) -> float:
@@ -155,13 +149,14 @@ def _neuron_of(node: Any) -> Spiking | None:
     return inner
 
 
-@reads_classes("norse", "LIFBoxCell", "LIFCell", "LIF", "LIFRecurrentCell", "LIFRecurrent", "LSNNCell", "LSNN")
+@reads_classes("norse", "LIFBoxCell", "LIFCell", "LIF", "LIFRecurrentCell", "LIFRecurrent", "LSNNCell", "LSNN", "LIFRefracCell")
 def _norse(module: Any) -> Spiking:
-    p, resting = module.p, _one("v_leak", module.p.v_leak)
+    p, resting = getattr(module.p, "lif", module.p), _one("v_leak", getattr(module.p, "lif", module.p).v_leak)
     given = {"v_th": p.v_th - resting, "v_leak": 0.0, "v_reset": _one("v_reset", p.v_reset) - resting}
     preset = presets.norse_lif if hasattr(p, "tau_syn_inv") else presets.norse_lif_box
-    preset = presets.norse_lsnn if hasattr(p, "tau_adapt_inv") else preset
-    neuron, more = preset_of(preset, p, module, **given), {}
+    for preset_of_more, name in ((presets.norse_lsnn, "tau_adapt_inv"), (presets.norse_lif_refrac, "rho_reset")):
+        preset = preset_of_more if hasattr(module.p, name) else preset
+    neuron, more = preset_of(preset, p, module.p, module, **given), {}
     if hasattr(module, "recurrent_weights"):  # these cells detach the reset
         neuron = replace(neuron, detach_reset=True)
         more = {"entry": InnerWeights(module.input_weights), "recurrent": InnerWeights(module.recurrent_weights)}
@@ -169,27 +164,25 @@ def _norse(module: Any) -> Spiking:
 
 
 @reads_classes("sinabs", "LIF", "IAF", "LIFSqueeze", "IAFSqueeze", "LIFRecurrent", "IAFRecurrent")
+@reads_classes("sinabs", "ALIF", "ALIFSqueeze", "ALIFRecurrent")
 def _sinabs(module: Any) -> Spiking:
-    taus = {name: getattr(module, f"{name}_calculated", getattr(module, name, None)) for name in ("tau_mem", "tau_syn")}
+    adapts = hasattr(module, "adapt_scale")
+    taus = {f"tau_{name}": _tau(module, name) for name in (("mem", "syn", "adapt") if adapts else ("mem", "syn"))}
     tau: Any = math.inf if taus["tau_mem"] is None else taus["tau_mem"]
-    neuron = preset_of(presets.sinabs_lif, module, tau_mem=tau, tau_syn=taus["tau_syn"])
+    threshold = module.b0 if adapts else module.spike_threshold  # of ALIF the latter is a state
+    given = taus | {"tau_mem": tau, "spike_threshold": threshold}
+    neuron = preset_of(presets.sinabs_alif if adapts else presets.sinabs_lif, module, **given)
     connected = getattr(module, "rec_connect", None)
     recurrent = None if connected is None else _linear("rec_connect", connected, at_first=False)
     decay = (-1 / tau).exp() if hasattr(tau, "exp") else tau
-    return with_values(neuron, module.spike_threshold, decay, recurrent=recurrent)
+    return with_values(neuron, threshold, decay, recurrent=recurrent)
 
 
-@reads_classes("sinabs", "ALIF", "ALIFSqueeze", "ALIFRecurrent")
-def _sinabs_adapting(module: Any) -> Spiking:
-    def tau(name: str) -> Any:
-        alpha = getattr(module, f"alpha_{name}", None)
-        return getattr(module, f"tau_{name}", None) if alpha is None else -1 / alpha.log()
-
-    taus = {f"tau_{name}": tau(name) for name in ("mem", "adapt", "syn")}
-    neuron = preset_of(presets.sinabs_alif, module, spike_threshold=module.b0, **taus)
-    connected = getattr(module, "rec_connect", None)
-    recurrent = None if connected is None else _linear("rec_connect", connected, at_first=False)
-    return with_values(neuron, module.b0, None, recurrent=recurrent)
+def _tau(module: Any, name: str) -> Any:
+    """A time constant, of which the module may hold the decay ``alpha`` instead."""
+    tau = getattr(module, f"tau_{name}_calculated", getattr(module, f"tau_{name}", None))
+    alpha = getattr(module, f"alpha_{name}", None)
+    return -1 / alpha.log() if tau is None and alpha is not None else tau
 
 
 @reads("stork.LIFGroup")
@@ -198,7 +191,7 @@ def _stork(module: Any) -> Neuron:
     raise DomainError("forward", "LIFGroup.forward()", rule)
 
 
-def _coupled_to_itself(neuron: Neuron, strength: float) -> Neuron:
+def coupled_to_itself(neuron: Neuron, strength: float) -> Neuron:
     """The neuron if each of its spikes adds a current to itself at the next step: part of its reset."""
     rule = neuron.reset_rule
     if not strength or (rule.input == rule.membrane == 1 and not neuron.synaptic_decay):

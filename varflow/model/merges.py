@@ -1,4 +1,4 @@
-r"""Operations that join signals: weighted sums, products and concatenations; and filters, sums over time.
+r"""Operations that join signals: weighted sums, products and concatenations.
 
 A ``Residual`` is such a sum or product of what it receives and what its branch sends. Theory takes the signals joined by a sum
 or a product as independent, which :func:`varflow.model.graph.independent` sees to.
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from varflow._checks import DomainError, integer, probability, put, real_number, scale
+from varflow._checks import DomainError, put, real_number, scale
 from varflow.model.signals import Layer, Signal
 
 
@@ -74,45 +74,6 @@ class Scale(Sum):
 
     def __repr__(self) -> str:
         return f"Scale({self.factor!r})"
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Filter(Layer):
-    r"""Leaky integrators one after the other, ``y_t = β y_{t-1} + x_t``, times a number and some steps late.
-
-    Parameters
-    ----------
-    decays : sequence of float
-        ``β`` of each, in [0, 1]; none for a delay alone.
-    scale : float
-        Factor on the signal.
-    delay : int
-        Steps by which it is late; 0 arrives before.
-
-    Raises
-    ------
-    DomainError
-        For a value outside its domain.
-
-    Examples
-    --------
-    >>> import varflow as vf
-    >>> vf.layers.Filter((0.9,), scale=0.1)
-    Filter((0.9,), scale=0.1)
-    """
-
-    decays: tuple[float, ...] = ()
-    scale: float = 1.0
-    delay: int = 0
-    accepts: ClassVar[tuple[str, ...]] = ("input", "currents", "spikes")
-    _positional: ClassVar[tuple[str, ...]] = ("decays",)
-
-    def __post_init__(self) -> None:
-        decays = tuple(probability("decays", decay) for decay in scale("decays", self.decays).ravel().tolist())
-        put(self, decays=decays, scale=real_number("scale", self.scale), delay=integer("delay", self.delay, minimum=0))
-
-    def after(self, signal: Signal, width: int | None = None) -> Signal:
-        return signal
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -22,18 +22,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from typing import Any
 
-from varflow._checks import (
-    DomainError,
-    flag,
-    instance,
-    integer,
-    non_negative,
-    positive_number,
-    put,
-    real_array,
-    real_number,
-    scalar,
-)
+from varflow._checks import DomainError, flag, instance, integer, non_negative, positive_number, put, real_number, scalar, scale
 from varflow.model.over_neurons import OverNeurons, differs, over_neurons, values_of
 from varflow.model.resets import Reset, named, rule_of
 
@@ -228,7 +217,7 @@ def _decay(value: Any) -> float | OverNeurons:
 
 
 def _kernel(value: Any) -> tuple[Any, ...]:
-    kernel = real_array("kernel", value)
+    kernel = scale("kernel", value)
     if kernel.ndim not in (1, 2) or not kernel.any() or (kernel.ndim == 2 and len(set(kernel.shape)) > 1):
         raise DomainError("kernel", value, "must be weights by lag, or a square matrix over steps, and not all 0")
     return tuple(kernel.tolist() if kernel.ndim == 1 else map(tuple, kernel.tolist()))

@@ -16,7 +16,6 @@ from varflow._checks import DomainError, real_array, require
 from varflow._memory import room
 
 MOST_NODES, DEEPEST = 10_000, 20  # nodes, and subgraphs within each other
-NOT_VALUES = ("input_type", "output_type", "metadata")
 
 
 class Primitives:
@@ -42,9 +41,7 @@ class Primitives:
         kinds = {name: type(node).__name__ for name, node in graph.nodes.items()}
         doors = [[name for name in kinds if kinds[name] == kind] for kind in ("Input", "Output")]
         if depth > DEEPEST or len(doors[0]) != 1 or (depth and len(doors[1]) != 1):
-            raise DomainError(
-                "graph", prefix, f"is too deep, or has {len(doors[0])} inputs and {len(doors[1])} outputs: needs one"
-            )
+            raise DomainError("graph", prefix or "NIRGraph", "is too deep, or has not one Input and, as a subgraph, one Output")
         ends = {name: (f"{prefix}{name}",) * 2 for name in kinds}
         for name, node in graph.nodes.items():
             if kinds[name] == "NIRGraph":
@@ -90,7 +87,7 @@ def _values(name: str, kind: str, node: Any) -> dict[str, Any]:
         return {"kind": kind, "shape": [int(side) for side in np.ravel(next(iter(node.output_type.values())))]}
     numbers: dict[str, Any] = {"kind": kind}
     for key, value in vars(node).items():
-        if value is not None and key not in NOT_VALUES:
+        if value is not None and key not in ("input_type", "output_type", "metadata"):
             plain = value.detach() if hasattr(value, "detach") else value
             numbers[key] = plain if isinstance(plain, str) else real_array(f"{name}.{key}", plain)
     return numbers

@@ -19,14 +19,14 @@ from varflow._checks import DomainError, VarflowError, integer, real_array
 from varflow.model import drives
 from varflow.model.build import Builder
 from varflow.model.graph import Graph
-from varflow.model.layers import Conv, Filter, Linear, Pool, Scale, Spike, Sum
+from varflow.model.layers import Conv, Linear, Pool, Scale, Spike, Sum
+from varflow.model.library_neurons import coupled_to_itself
 from varflow.model.network import Network
 from varflow.model.nir_file import Primitives
-from varflow.model.nir_neurons import INTEGRATORS, NEURONS, TAKES, Unread, filter_of, neuron_of, one, step_of
+from varflow.model.nir_neurons import INTEGRATORS, NEURONS, TAKES, Unread, neuron_of, one, step_of
 from varflow.model.signals import Fallback, Signal, Source, windows_of
 
 STEPS = 20
-LEAST_GAIN = 1e-12  # of weights that are all equal, which have none
 DENSE, WEIGHTS = ("Affine", "Linear"), ("Affine", "Linear", "Conv1d", "Conv2d")
 
 
@@ -95,8 +95,7 @@ def read_nir(
     if not last:
         raise DomainError("graph", shown, f"leaves no layer of neurons that is known: {'; '.join(reader.unknown)}")
     drive = inputs if isinstance(inputs, drives.Drive) else _drive(inputs, reader.sent[0], steps)
-    nodes = Graph(reader.nodes[: last + 1], reader.unknown)
-    return Network(nodes=nodes, steps=steps or drive.steps or STEPS, drive=drive)
+    return Network(nodes=Graph(reader.nodes[: last + 1], reader.unknown), steps=steps or drive.steps or STEPS, drive=drive)
 
 
 def _drive(x: Any, signal: Signal, steps: int | None) -> drives.Drive:
@@ -137,6 +136,7 @@ class NirReader(Builder):
             return None
         (neurons,) = self.received.pop(name)
         self.received[neurons].remove(name)
+        self.readers[neurons].remove(name)
         if np.any(bias := values.get("bias", 0.0)):
             before = self.values[self.received[neurons][0]]
             if len(self.received[neurons]) > 1 or before["kind"] not in WEIGHTS:
@@ -149,20 +149,23 @@ class NirReader(Builder):
         source = self.add(Sum((1.0,) * (1 + len(more))), source, *more, name=f"into {name}") if more else source
         kind, signal = values["kind"], self.sent[source]
         if kind in (*NEURONS, *INTEGRATORS, "Scale"):
-            if kind != "Scale" and kind not in TAKES[self.library]:
+            if kind not in ("Scale", *TAKES.get(self.library, (kind,))):
                 raise Unread(f"which {self.library} does not import")
             if wrong := [key for key, value in values.items() if np.size(value) not in (1, signal.size)]:
                 raise DomainError("graph", f"{name}.{wrong[0]} of shape {np.shape(values[wrong[0]])}", f"receives {signal}")
         if kind in WEIGHTS:
             return self._weights(name, values, source)
         if kind in NEURONS:
-            return self._neurons(name, values, source)
-        if kind == "Delay":
-            return self.add(Filter(delay=round(one("delay", values["delay"]) / self.dt)), source, name=name)
+            (neuron, given), recurrent = neuron_of(values, self.library, self.dt), {}
+            if name in self.recurrent and not np.any((back := self.recurrent[name]) - np.diag(np.diag(back))):
+                neuron = coupled_to_itself(neuron, one("V", np.diag(back)))
+            elif name in self.recurrent:
+                size, weight = signal.size, self.recurrent[name].reshape(signal.size, signal.size)
+                recurrent = {"recurrent_gain": math.sqrt(size) * weight.std(), "recurrent_mean_gain": size * weight.mean()}
+                given |= {"weight": weight}
+            return self.add(Spike(neuron, **recurrent), source, name=name, **given)
         if kind in INTEGRATORS:
-            decay, scale, synapse, rest = (one(kind, each) for each in filter_of(values, self.library, self.dt))
-            number = self.add(Filter((synapse, decay) if synapse else (decay,), scale), source, name=name)
-            return self._shifted(number, rest, name)
+            return self._filtered(name, values, source)
         if kind in ("SumPool2d", "AvgPool2d"):
             extents = (np.resize(values[key], 2).astype(int).tolist() for key in ("kernel_size", "stride", "padding"))
             size, *others = map(tuple, extents)
@@ -196,18 +199,17 @@ class NirReader(Builder):
         if not fits:
             raise DomainError("graph", f"{name}: weights of shape {weight.shape}", f"receives {signal}")
         bias, n = np.array(np.broadcast_to(values.get("bias", 0.0), len(weight))), weight[0].size
-        moments = {"gain": max(math.sqrt(n) * weight.std(), LEAST_GAIN), "mean_gain": n * weight.mean(), "bias_std": bias.std()}
+        moments = {"gain": max(math.sqrt(n) * weight.std(), 1e-12), "mean_gain": n * weight.mean(), "bias_std": bias.std()}
         source = self.add(Fallback(), source, name=f"into {name}") if signal.kind == "currents" else source
         number = self.add(replace(operation, **moments), source, name=name, weight=weight, bias=bias)
-        return self._shifted(number, float(bias.mean()), name, bias=bias)
+        return self.add(Sum((1.0,), bias.mean()), number, name=f"{name}.bias", bias=bias) if bias.any() else number
 
-    def _shifted(self, source: int, constant: float, name: str, **given: Any) -> int:
-        return self.add(Sum((1.0,), constant), source, name=f"{name}.bias", **given) if constant else source
-
-    def _neurons(self, name: str, values: dict[str, Any], source: int) -> int:
-        """A layer of neurons, with its recurrent weights."""
-        (neuron, given), size, recurrent = neuron_of(values, self.library, self.dt), self.sent[source].size, {}
-        if name in self.recurrent:
-            weight = given["weight"] = self.recurrent[name].reshape(size, size)
-            recurrent = {"recurrent_gain": math.sqrt(size) * weight.std(), "recurrent_mean_gain": size * weight.mean()}
-        return self.add(Spike(neuron, **recurrent), source, name=name, **given)
+    def _filtered(self, name: str, values: dict[str, Any], source: int) -> int:
+        """Readouts, and delays of the spikes of neurons."""
+        spike, readers = self.nodes[source].operation, {self.values[each]["kind"] for each in self.readers[name]}
+        if values["kind"] == "Delay" and isinstance(spike, Spike) and self.readers[self.received[name][0]] == [name]:
+            neuron = replace(spike.neuron, delay=spike.neuron.delay + round(one("delay", values["delay"]) / self.dt))
+            self.nodes[source] = replace(self.nodes[source], operation=replace(spike, neuron=neuron))
+        elif not readers <= {"Output"}:
+            raise Unread("which is known as a readout only, or as a delay of all spikes of a layer")
+        return source

@@ -29,12 +29,7 @@ ALIKE = 1e-6  # relative difference up to which numbers in single precision are 
 NEURONS, INTEGRATORS = ("IF", "LIF", "CubaLIF", "Threshold"), ("LI", "CubaLI", "I", "Delay")
 STEPS = {"nir": 1e-4, "snntorch": 1e-4, "norse": 1e-3, "sinabs": 1.0}  # in seconds; of sinabs the unit of τ
 FIXED = ("snntorch", "sinabs")  # libraries with this step for all files
-TAKES = {
-    "nir": (*NEURONS, *INTEGRATORS),
-    "snntorch": ("LIF", "CubaLIF"),
-    "norse": ("IF", "LIF", "CubaLIF"),
-    "sinabs": ("IF", "LIF", "LI"),
-}
+TAKES = {"snntorch": ("LIF", "CubaLIF"), "norse": ("IF", "LIF", "CubaLIF"), "sinabs": ("IF", "LIF", "LI")}  # nir: all
 
 
 class Unread(Exception):

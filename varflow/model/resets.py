@@ -7,7 +7,7 @@ them, so a new reset needs no change there: ``vf.Neuron(reset=vf.resets.Reset(th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from varflow._checks import DomainError, choice, flag, instance, integer, positive_number, probability, put, real_number
 
@@ -110,6 +110,9 @@ class Reset:
         Whether the bound holds at the spike test already. Spikes are the same; gradients do not pass below it.
     adaptation : Adaptation, optional
         A second state. Not with ``counts`` or ``lowest``.
+    refractory : int
+        Steps after a spike in which the membrane is held at 0, as by ``membrane=1, input=1``, which are needed, and nothing
+        else. 1 has the spikes of ``gate``; gradients pass the membrane that is held, but not the gate.
     detached : bool
         Whether gradients ignore the reset, as if it did not depend on the membrane, unless ``Neuron.detach_reset`` says. Of the
         named ones only ``delayed_subtract`` does, as in snnTorch.
@@ -146,6 +149,7 @@ class Reset:
     lowest: float | None = None
     rectified: bool = False
     adaptation: Adaptation | None = None
+    refractory: int = 0
     detached: bool = False
 
     def __post_init__(self) -> None:
@@ -167,6 +171,9 @@ class Reset:
             instance("adaptation", self.adaptation, Adaptation)
             if self.counts or self.lowest is not None:
                 raise DomainError("adaptation", self.adaptation, "cannot be combined with counts or lowest")
+        put(self, refractory=integer("refractory", self.refractory, minimum=0))
+        if self.refractory and replace(self, refractory=0, detached=False) != Reset(membrane=1.0, input=1.0):
+            raise DomainError("refractory", self.refractory, "needs membrane=1, input=1 and nothing else")
         flag("detached", self.detached)
         if self.lowest is not None:
             put(self, lowest=real_number("lowest", self.lowest))
@@ -179,6 +186,11 @@ class Reset:
         """True if spikes leave the membrane unchanged, and nothing bounds it, so that it is linear in the currents."""
         bounded = self.lowest is not None or self.adaptation is not None
         return not (self.membrane or self.threshold or self.input or bounded)
+
+    @property
+    def lasting(self) -> bool:
+        """True if spikes act for longer than one step, other than by the membrane."""
+        return self.adaptation is not None or self.refractory > 0
 
     @property
     def absent(self) -> bool:

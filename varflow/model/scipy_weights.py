@@ -14,21 +14,13 @@ import numpy as np
 
 from varflow._checks import DomainError
 from varflow._shared import quiet
+from varflow.model import weight_distribution as families
 from varflow.model.adapters import from_scipy as membrane_distribution
 from varflow.model.adapters import method_of
 from varflow.model.builtin import Discrete, Distribution, Normal, Uniform
-from varflow.model.weight_distribution import (
-    LARGEST_SIGMA,
-    GammaWeights,
-    LatticeWeights,
-    LogNormalWeights,
-    NormalWeights,
-    Pair,
-    UniformWeights,
-    WeightDistribution,
-)
+from varflow.model.weight_distribution import Pair, WeightDistribution
 
-_SYMMETRIC: dict[type, WeightDistribution] = {Normal: NormalWeights(), Uniform: UniformWeights()}
+_SYMMETRIC: dict[type, WeightDistribution] = {Normal: families.NormalWeights(), Uniform: families.UniformWeights()}
 _LONGEST_LATTICE = 4096  # steps between the smallest and the largest weight
 
 Found = tuple[WeightDistribution, str, float]  # core, label, offset of the mean from the core's in units of the core
@@ -90,9 +82,9 @@ def _closed_form(obj: Any, standardised: Distribution, mean: float, std: float) 
     shape = float(shapes[0]) if shapes else 1.0
     if name == "chi2":
         shape, scale = shape / 2, scale * 2
-    if name == "lognorm" and not 1e-3 <= shape <= LARGEST_SIGMA:
+    if name == "lognorm" and not 1e-3 <= shape <= families.LARGEST_SIGMA:
         return None
-    core = LogNormalWeights if name == "lognorm" else GammaWeights
+    core = families.LogNormalWeights if name == "lognorm" else families.GammaWeights
     return core(shape), f"{label}({shape:g})", float(location) / float(scale)
 
 
@@ -110,7 +102,7 @@ def _from_atoms(law: Discrete, mean: float, std: float) -> Found:
     offset = atoms[0] / step - first
     levels = first + np.rint((atoms - atoms[0]) / step).astype(int)
     label = f"{law.name} on {len(levels)} levels"
-    core = LatticeWeights(label, (tuple(levels.tolist()), tuple(law.weights.tolist())))
+    core = families.LatticeWeights(label, (tuple(levels.tolist()), tuple(law.weights.tolist())))
     return core, label, float(offset) if abs(offset) > 1e-9 else 0.0
 
 

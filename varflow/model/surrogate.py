@@ -1,7 +1,7 @@
 r"""Surrogate derivatives of the spike as data: the family, peak and width of ``ψ(v)``, where ``v = H - θ``.
 
 In the backward pass ``∂S/∂H = ψ(H - θ)`` replaces the derivative of the step. A :class:`Surrogate` evaluates ``ψ`` and nothing
-more: its moments are in ``theory.responses.surrogate_moments``, and the witnesses write their own shapes. The functions of
+more: its moments are in ``theory.responses.back_propagation``, and the witnesses write their own shapes. The functions of
 libraries are in ``vf.surrogates``.
 """
 

@@ -16,15 +16,8 @@ import numpy as np
 
 from varflow._checks import SMALLEST_SCALE, DomainError, choice, integer, positive_number, probability, put, real_number
 from varflow._lazy import names_of
-from varflow.model.weight_distribution import (
-    LARGEST_SIGMA,
-    GammaWeights,
-    LatticeWeights,
-    LogNormalWeights,
-    NormalWeights,
-    UniformWeights,
-    WeightDistribution,
-)
+from varflow.model import weight_distribution as families
+from varflow.model.weight_distribution import WeightDistribution
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +102,11 @@ class WeightLaw:
 
 
 _CORES = (
-    NormalWeights(),
-    UniformWeights(),
-    LatticeWeights("sign", ((-1, 1), (0.5, 0.5))),
-    GammaWeights(1.0),
-    LogNormalWeights(1.0),
+    families.NormalWeights(),
+    families.UniformWeights(),
+    families.LatticeWeights("sign", ((-1, 1), (0.5, 0.5))),
+    families.GammaWeights(1.0),
+    families.LogNormalWeights(1.0),
 )
 _NAMED = {str(core): WeightLaw(core, str(core)) for core in _CORES}
 NAMES = tuple(_NAMED)
@@ -146,9 +139,9 @@ def lognormal(sigma: float = 1.0) -> WeightLaw:
     lognormal(0.5)
     """
     number = positive_number("sigma", sigma)
-    if not 1e-3 <= number <= LARGEST_SIGMA:
-        raise DomainError("sigma", sigma, f"must lie between 0.001 and {LARGEST_SIGMA:g}")
-    return weight_law(LogNormalWeights(number))
+    if not 1e-3 <= number <= families.LARGEST_SIGMA:
+        raise DomainError("sigma", sigma, f"must lie between 0.001 and {families.LARGEST_SIGMA:g}")
+    return weight_law(families.LogNormalWeights(number))
 
 
 def ternary(density: float) -> WeightLaw:
@@ -163,7 +156,7 @@ def ternary(density: float) -> WeightLaw:
     number = _density(density)
     if number == 1:
         return _NAMED["sign"]
-    return weight_law(LatticeWeights(f"ternary({number:g})", ((-1, 0, 1), (number / 2, 1 - number, number / 2))))
+    return weight_law(families.LatticeWeights(f"ternary({number:g})", ((-1, 0, 1), (number / 2, 1 - number, number / 2))))
 
 
 def sparse(density: float, law: Any = "normal") -> WeightLaw:

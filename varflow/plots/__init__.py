@@ -7,9 +7,8 @@ from varflow import results
 from varflow._figures import FIGURES, draw
 from varflow._lazy import names_of
 from varflow.plots.catalogue import plot_catalogue, plot_methods
-from varflow.plots.diagrams import plot_depth_scales, plot_phase_diagram
+from varflow.plots.diagrams import plot_depth_scales, plot_fixed_points, plot_phase_diagram, plot_temporal_critical_gain
 from varflow.plots.experiment import plot_comparison, plot_experiment, plot_experiment_in_time
-from varflow.plots.fixed_points import plot_fixed_points, plot_temporal_critical_gain
 from varflow.plots.layers import (
     plot_audit,
     plot_coordinate_check,

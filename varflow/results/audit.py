@@ -235,7 +235,7 @@ class AuditReport(Exported, Drawn):
     def remarks(self) -> list[str]:
         """Sentences on output layers, judged on their own, and on gains with which layers fire nearly all they can."""
         odd = [layer for layer in self.layers if layer.output and layer.verdict != "healthy"]
-        words = [f"output layer {l.label} is {l.verdict} (rate {l.firing_rate:.2g}): {_rule(l)}" for l in odd]
+        words = [f"output layer {l.label} is {l.verdict} (rate {l.firing_rate:.2g}): {l.advice_as_output}" for l in odd]
         rates, widths = ([getattr(layer, name) for layer in self.hidden] for name in ("firing_rate", "width_in_thresholds"))
         if rates and min(rates) > 0.375 and min(widths) > 3 and not self.problems:  # near 1/2, the limit of large gains
             rates_said = f"late rates of {min(rates):.2g} to {max(rates):.2g} are near the most that large gains give"
@@ -288,6 +288,23 @@ class AuditReport(Exported, Drawn):
         """
         return not self.problems
 
+    def summary(self) -> str:
+        """Five lines: the verdict, the range of late rates, the cause of silence, what to change, and the cost of one input."""
+        silent = sum(layer.dead for layer in self.layers)
+        low, *_, high = sorted([*self.layers, self.layers[0]], key=lambda layer: layer.firing_rate)
+        change = [f"a gain of {gain:.4g} for {name}" for name, gain in self.fixes.items()]
+        if not change and self.learning is not None:
+            change = [f"{name} (learns up to {layers:.0f} layers)" for name, layers in self.learning.remedies.items()]
+        problem = f"{silent} of {len(self.layers)} layers are silent" if silent else "".join(self.problems[:1])
+        lines = {
+            "verdict": problem or self._fit().partition(" (")[0],
+            "rates": f"{low.firing_rate:.3g} (layer {low.label}) to {high.firing_rate:.3g} (layer {high.label})",
+            "cause": f"{self.cause}: {CAUSES[self.cause]}" if self.cause else "nothing is silent",
+            "change": first_of(change) or "nothing",
+            "cost": f"{self.spikes:.3g} spikes and {self.operations:.3g} synaptic operations per input",
+        }
+        return "\n".join(f"{name:9}{words}" for name, words in lines.items())
+
     def assert_healthy(self) -> None:
         """Raise :class:`UnhealthyError`, with the problems, unless the network is healthy."""
         if self.problems:
@@ -327,15 +344,6 @@ class AuditReport(Exported, Drawn):
         of_step = () if self.step is None else self.step.notes
         remarks = [*(self.problems or [self._fit()]), *self.remarks, *of_step, *self.notes[:SHOWN], *rest]
         return Table(title, layout, rows, header, remarks, "  ! ")
-
-
-def _rule(layer: AuditedLayer) -> str:
-    """Advice on an output layer that is not healthy."""
-    if layer.verdict != "saturated":
-        return "an output may fire little at first; training raises it where the layers below are healthy"
-    lower = f"lower its gain, {layer.gain:.4g}" if layer.gains else "lower its currents"
-    target = f", to {layer.needed_gain:.4g}" if layer.needed_gain < layer.gain else ""
-    return f"its spikes hardly depend on what it receives: {lower}{target}"
 
 
 def _cells(layer: AuditedLayer, always: bool, back: bool, step: OptimizerStep | None) -> list[tuple[str, int, str]]:

@@ -172,6 +172,15 @@ class AuditedLayer(ReadOnly, Exported):
         return "weak" if self.firing_rate < FLOOR or self.idle else "healthy"
 
     @property
+    def advice_as_output(self) -> str:
+        """What to do about an output layer that is not healthy."""
+        if self.verdict != "saturated":
+            return "an output may fire little at first; training raises it where the layers below are healthy"
+        lower = f"lower its gain, {self.gain:.4g}" if self.gains else "lower its currents"
+        target = f", to {self.needed_gain:.4g}" if self.needed_gain < self.gain else ""
+        return f"its spikes hardly depend on what it receives: {lower}{target}"
+
+    @property
     def label(self) -> str:
         """Its name. A sum of several modules is called by its neuron and the first of them; a module called for maps of several
         sizes has its own name for the first size only, then that of the neuron, which holds the size.

@@ -178,7 +178,7 @@ class CorrectedGainTable(Exported):
             for row in shown
         ]
         enough = sum(row.corrected_gain < row.paper_gain for row in self.rows if row.depth > 1)
-        note = f"In {enough} of the rows the paper's gain already reaches the target. The corrected gain, the smallest that "
+        note = f"In {enough} of the rows the preserving gain already reaches the target. The corrected gain, the smallest that "
         note += "does, is then lower and would lower the variance. Initialise with the larger of the two."
         return "\n".join([title, head, *lines, *[note] * (enough > 0)])
 

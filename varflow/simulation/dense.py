@@ -23,9 +23,8 @@ from varflow.model.drives import ConstantCurrents, Inputs, SpikeTrains, White
 from varflow.model.network import Network
 from varflow.model.weights import NAMES, WeightLaw
 from varflow.simulation.neurons import Cells, arriving, respond
-from varflow.simulation.streams import Draws, Streams, weighted_sums
+from varflow.simulation.streams import Draws, Streams, weight_grid, weighted_sums
 from varflow.simulation.walk import Measures
-from varflow.simulation.weights import weight_grid
 
 _POTENTIALS = 2**22  # per batch: 32 MiB and a few copies; a larger sweep is split and draws its weights again for each batch
 

@@ -29,14 +29,15 @@ from varflow.model.attention import Attention, Chunk
 from varflow.model.build import graph_of
 from varflow.model.drives import ConstantCurrents, Given, Inputs, SpikeTrains, White
 from varflow.model.graph import MAPS, Graph, Node, covered, from_outside, wrong_return
+from varflow.model.inner_weights import InnerWeights
 from varflow.model.layers import ALL_STEPS, PAST_STEPS, BatchNorm, Conv, LayerNorm, Linear, Pool, RMSNorm, ScaleSteps, Spike
-from varflow.model.merges import Concat, Filter, Product, Sum
+from varflow.model.merges import Concat, Product, Sum
 from varflow.model.network import Network
 from varflow.model.signals import Measured, Signal, Source
 from varflow.simulation.neurons import Cells, respond
 from varflow.simulation.streams import BLOCK, Streams
 from varflow.simulation.walk import ChunkWalk, Flow, Measures, Record, added, scaled
-from varflow.simulation.weighted import Wiring, by_given, given_recurrence, received, recurrence
+from varflow.simulation.weighted import Wiring, by_given, received, recurrence
 
 
 def driven(drive: Any, flows: tuple[()], walk: ChunkWalk, node: Node) -> Flow:
@@ -86,7 +87,7 @@ def fired(operation: Spike, flows: tuple[Flow], walk: ChunkWalk, node: Node) -> 
     networks, probes, steps = flow.values.shape[:3]
     neurons, delay = math.prod(flow.shape), operation.neuron.delay
     cells = Cells.of([operation.neuron], flow.values.device).drawn(lambda: _fractions(flow.shape, walk, node))
-    back = given_recurrence(node.given["weight"], flow.values.device) if "weight" in node.given else None
+    back = InnerWeights(torch.from_numpy(node.given["weight"]).to(flow.values.device)) if "weight" in node.given else None
     if operation.recurrent and back is None:
         back = recurrence(walk.draws, operation, neurons, probes * steps, walk.conditional)
     currents = torch.empty((networks, probes, steps, neurons), dtype=torch.float64, device=flow.values.device)
@@ -103,21 +104,6 @@ def _fractions(shape: tuple[int, ...], walk: ChunkWalk, node: Node) -> Tensor:
     if "fractions" in node.given:
         return torch.from_numpy(node.given["fractions"])[:, None].expand(-1, walk.streams.repeats, -1)
     return walk.neurons.fractions(shape[0]).repeat_interleave(math.prod(shape[1:]), -1)
-
-
-def response(layer: Filter, steps: int) -> Tensor:
-    """Response of a filter to a single 1 at each step, shape (steps, steps)."""
-    after = layer.scale * torch.eye(steps, dtype=torch.float64).roll(layer.delay, 0).tril(-layer.delay)
-    for decay in layer.decays:
-        for t in range(1, steps):
-            after[t] += decay * after[t - 1]
-    return after
-
-
-def filtered(layer: Filter, flows: Sequence[Flow], walk: ChunkWalk, node: Node) -> Flow:
-    """Leaky integrators one after the other, from rest, and late."""
-    x = flows[0].real.expand(-1, -1, walk.steps, *flows[0].shape)
-    return Flow(torch.einsum("ts,nps...->npt...", response(layer, walk.steps).to(x.device), x))
 
 
 def summed(operation: Sum, flows: Sequence[Flow], walk: ChunkWalk, node: Node) -> Flow:
@@ -232,7 +218,6 @@ MAPS["simulate"] |= {
     Linear: weighted,
     Conv: weighted,
     Spike: fired,
-    Filter: filtered,
     Sum: summed,
     Product: multiplied,
     Concat: concatenated,

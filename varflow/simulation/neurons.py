@@ -49,7 +49,8 @@ class Cells:
     spacing: Tensor | None
     most: Tensor | None
     lowest: Tensor | None
-    adaptation: dict[str, Tensor] | None
+    adaptation: Tensor | None
+    refractory: Tensor | None
 
     @classmethod
     def of(
@@ -89,7 +90,8 @@ class Cells:
             column(lambda n: n.reset_rule.spacing) if any(n.reset_rule.spacing != 1 for n in neurons) else None,
             column(lambda n: float(n.reset_rule.most or np.inf)) if any(n.reset_rule.most for n in neurons) else None,
             column(bound) if any(n.reset_rule.lowest is not None for n in neurons) else None,
-            _adaptation(neurons, column) if any(n.reset_rule.adaptation for n in neurons) else None,
+            _adaptation(neurons, dtype, device) if any(n.reset_rule.adaptation for n in neurons) else None,
+            column(lambda n: float(n.reset_rule.refractory)) if any(n.reset_rule.refractory for n in neurons) else None,
         )
 
     @property
@@ -110,23 +112,15 @@ class Cells:
         return Cells.of(living, self.decay.device, self.decay.dtype) if living else self
 
 
-def _adaptation(neurons: Sequence[Neuron], column: Callable[[Callable[[Neuron], Any]], Tensor]) -> dict[str, Tensor]:
-    """Coefficients of the adaptation, and of what a spike removes of the membrane and of a moving threshold."""
+def _adaptation(neurons: Sequence[Neuron], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Coefficients of the adaptation, shape (7, configurations, 1), as they are read by :func:`go_on`."""
 
-    def row(rule: Reset) -> dict[str, float]:
-        of = rule.adaptation or Adaptation(decay=0.0, jump=0.0)
-        return {
-            "decay": of.decay,
-            "jump": of.jump,
-            "coupling": of.coupling,
-            "removed": rule.membrane,
-            "subtracted": 0.0 if rule.delayed else rule.threshold,
-            "moves": float(of.moves_threshold),
-            "lowered": rule.membrane + rule.threshold * of.reset_moves,
-        }
+    def of(rule: Reset) -> tuple[float, ...]:
+        w, subtracted = rule.adaptation or Adaptation(decay=0.0, jump=0.0), 0.0 if rule.delayed else rule.threshold
+        lowered = rule.membrane + rule.threshold * w.reset_moves
+        return w.decay, w.jump, w.coupling, w.moves_threshold, rule.membrane, subtracted, lowered
 
-    rows = {neuron: row(neuron.reset_rule) for neuron in neurons}
-    return {name: column(lambda neuron, name=name: rows[neuron][name]) for name in rows[neurons[0]]}
+    return torch.tensor([of(neuron.reset_rule) for neuron in neurons], dtype=dtype, device=device).T[..., None]
 
 
 def _drawn(neuron: Neuron, name: str, fractions: Tensor | None) -> Any:
@@ -167,13 +161,13 @@ def respond(
         )
     spikes = memory[: membranes.numel()].view(membranes.shape)
     H, S = membranes.unbind(2), spikes.unbind(2)
-    recurrent, w = 0.0, None
+    recurrent, after = 0.0, None
     for t in range(steps):
         if t > 0:
             if recurrence is not None:
                 recurrent = cells.synaptic_decay * recurrent + recurrence(S[t - 1])
                 H[t].add_(cells.input_scale * recurrent)
-            w = go_on(H[t], H[t - 1], S[t - 1].to(H[t].dtype), cells, w)
+            after = go_on(H[t], H[t - 1], S[t - 1].to(H[t].dtype), cells, after)
         fired(H[t], cells, out=S[t])
     return membranes, spikes
 
@@ -195,30 +189,31 @@ def through_synapse(currents: Tensor, neuron: Neuron) -> Tensor:
     return filtered
 
 
-def go_on(c: Tensor, H: Tensor, S: Tensor, cells: Cells, w: Tensor | None = None) -> Tensor | None:
+def go_on(c: Tensor, H: Tensor, S: Tensor, cells: Cells, after: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
     """Turn the scaled current ``c`` into the potential after ``H`` with spikes ``S``, in place: allocation costs more.
 
-    Returns the adaptation, of which ``w`` is the value before.
+    Returns what lasts after spikes, as it was given for the step before: the adaptation ``w``, and steps ``held`` at 0.
     """
+    before, after = after or {}, {}
+    if cells.refractory is not None:
+        held = (before.get("held", torch.zeros_like(S)) - 1).clamp(min=0)
+        after["held"] = torch.where(S > 0, cells.refractory, held)
+        S = torch.where(cells.refractory > 0, after["held"].sign(), S)
     if cells.input is not None:
         c.addcmul_(c * cells.input, S, value=-1)
     if cells.lowest is not None:
         remaining = cells.decay * (H if cells.membrane is None else H - H * cells.membrane * S)
         c.add_(torch.maximum(remaining if cells.subtracted is None else remaining - cells.subtracted * S, cells.lowest))
-        return w
-    c.addcmul_(cells.decay, H if cells.membrane is None else torch.addcmul(H, H * cells.membrane, S, value=-1))
-    if cells.subtracted is not None:
-        c.addcmul_(cells.subtracted, S, value=-1)
-    return w if cells.adaptation is None else _adapt(c, H, S, cells, torch.zeros_like(c) if w is None else w)
-
-
-def _adapt(c: Tensor, H: Tensor, S: Tensor, cells: Cells, w: Tensor) -> Tensor:
-    """The adaptation ``w`` one step later, which is taken from the potential ``c``; a moving threshold stays in membranes."""
-    of = cells.adaptation
-    remaining = H * (1 - of["removed"] * S) - of["subtracted"] * cells.threshold * S
-    later = of["decay"] * w + of["jump"] * cells.threshold * S + of["coupling"] * remaining
-    c.add_(of["moves"] * cells.decay * (1 - of["lowered"] * S) * w - later)
-    return later
+    else:
+        c.addcmul_(cells.decay, H if cells.membrane is None else torch.addcmul(H, H * cells.membrane, S, value=-1))
+        if cells.subtracted is not None:
+            c.addcmul_(cells.subtracted, S, value=-1)
+    if cells.adaptation is not None:
+        decay, jump, coupling, moves, removed, subtracted, lowered = cells.adaptation
+        w, remaining = before.get("w", torch.zeros_like(c)), H * (1 - removed * S) - subtracted * cells.threshold * S
+        after["w"] = decay * w + jump * cells.threshold * S + coupling * remaining
+        c.add_(moves * cells.decay * (1 - lowered * S) * w - after["w"])
+    return after
 
 
 def fired(membrane: Tensor, cells: Cells, *, out: Tensor | None = None) -> Tensor:

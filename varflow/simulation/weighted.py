@@ -26,9 +26,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from varflow.model.layers import Conv, Linear, Spike
-from varflow.simulation.streams import Draws, digits_of
+from varflow.simulation.streams import Draws, WeightGrid, digits_of, weight_grid
 from varflow.simulation.walk import Flow
-from varflow.simulation.weights import WeightGrid, weight_grid
 
 _COLUMNS = 2**22  # numbers in the columns multiplied at once: the windows of a map hold each number many times
 _DEPENDENT = 1e-9  # of the total variance: columns with less of their own are linear combinations of others
@@ -187,12 +186,6 @@ def by_given(layer: Linear | Conv, flow: Flow, given: Mapping[str, Any]) -> Tens
     if isinstance(layer, Linear):
         return functional.linear(x.flatten(3), weight, bias)
     return functional.conv2d(x.flatten(0, 2), weight, bias, *layer.windows[1:], layer.groups).unflatten(0, x.shape[:3])
-
-
-def given_recurrence(weight: Any, device: torch.device) -> Recurrence:
-    """A function from the spikes of a step to the currents of the next, by weights that are given."""
-    matrix = torch.as_tensor(weight, device=device)
-    return lambda spikes: functional.linear(spikes.double(), matrix)
 
 
 def recurrence(draws: Draws, layer: Spike, neurons: int, frames: int, conditional: bool) -> Recurrence:

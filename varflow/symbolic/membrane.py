@@ -81,8 +81,8 @@ def membrane_moments(reset: str | Reset = "none", *, input: str = "white") -> De
     (-0.148, 1.207)
     """
     rule = rule_of(reset)
-    if rule.adaptation is not None or rule.spacing != 1 or rule.most is not None:
-        raise DomainError("reset", reset, "must have no adaptation, and counts without spacing or limit")
+    if rule.lasting or rule.spacing != 1 or rule.most is not None:
+        raise DomainError("reset", reset, "must not last for several steps, nor count with spacing or limit")
     if rule.lowest is not None:
         raise DomainError("reset", reset, "must not bound the membrane: its moments have no closed form here")
     update = _update(rule)

@@ -140,7 +140,7 @@ def fixed_points(
 
     Examples
     --------
-    At θ = 1.5 the fixed point of the paper's gain, ``V = 1``, is unstable:
+    At θ = 1.5 the fixed point of the preserving gain, ``V = 1``, is unstable:
 
     >>> import varflow as vf
     >>> for point in vf.fixed_points(threshold=1.5, gain=vf.gain(threshold=1.5)):

@@ -13,11 +13,10 @@ from torch.nn import functional
 from varflow._checks import DomainError
 from varflow.model.drives import Given, Inputs
 from varflow.model.inner_weights import InnerWeights
-from varflow.model.layers import Conv, Filter, Linear, Pool, Spike, Sum
+from varflow.model.layers import Conv, Linear, Pool, Spike, Sum
 from varflow.model.library_neurons import Spiking, reads
 from varflow.model.network import Network
 from varflow.model.nir_network import read_nir
-from varflow.simulation.layered import response
 from varflow.simulation.neurons import Cells, respond
 
 
@@ -95,11 +94,9 @@ def _sent(node: Any, module: Any, x: Tensor, *more: Tensor) -> Tensor:
     if isinstance(operation, Conv):
         return module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
     if isinstance(operation, Pool):
-        size, stride, padding, _ = operation.windows(x.shape[-2:])
-        return functional.avg_pool2d(x.flatten(0, 1), size, stride, padding).unflatten(0, x.shape[:2])
+        return functional.avg_pool2d(x.flatten(0, 1), *operation.windows(x.shape[-2:])[:3]).unflatten(0, x.shape[:2])
     if isinstance(operation, Sum) and not node.given:  # else part of the biases before
-        terms = [factor * each for factor, each in zip(operation.factors, (x, *more), strict=True)]
-        return reduce(torch.add, terms) + operation.constant
-    if isinstance(operation, Filter):
-        return torch.einsum("ts,s...->t...", response(operation, len(x)).to(x), x)
-    return x if module is None else module(x)
+        return reduce(torch.add, map(torch.mul, (x, *more), operation.factors)) + operation.constant
+    if isinstance(operation, Spike):
+        return functional.pad(module(x), (0, 0) * (x.dim() - 1) + (operation.neuron.delay, 0))[: len(x)]
+    return x

@@ -17,7 +17,7 @@ from varflow.init.surrogate_width import with_unit_growth
 from varflow.model.surrogate import FAMILIES
 from varflow.reference.gradients import SHAPES
 from varflow.symbolic.gradients import SURROGATES as SYMBOLIC
-from varflow.theory.responses.surrogate_moments import surrogate_moments
+from varflow.theory.responses.back_propagation import surrogate_moments
 
 S = vf.surrogates
 THRESHOLDS = np.array([1.0, 0.5, 0.0])

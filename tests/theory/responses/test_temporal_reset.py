@@ -15,7 +15,7 @@ from varflow.theory.responses.conditional_spikes import expected_spikes
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.quasi_monte_carlo import JITTER, QuasiMonteCarlo, causal_factor, normal_points
 from varflow.theory.responses.rank_one_currents import rank_one
-from varflow.theory.responses.stepping import stepped
+from varflow.theory.responses.step import stepped
 
 RESETS = tuple(vf.resets.FAMILIES)
 ROUNDING = 3e-6  # single precision through a few layers; the first step has no other error

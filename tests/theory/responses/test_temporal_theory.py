@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import varflow as vf
 from varflow.theory.responses.neurons import LONG, Responses
 from varflow.theory.responses.orthants import both_or_one, orthant
-from varflow.theory.responses.stepping import driven_by, stepped
+from varflow.theory.responses.step import driven_by, stepped
 
 PAPER = vf.gain(threshold=1.0)
 

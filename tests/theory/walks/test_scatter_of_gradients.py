@@ -9,7 +9,7 @@ from scipy import integrate
 from scipy.stats import norm
 
 import varflow as vf
-from varflow.theory.responses.surrogate_moments import surrogate_moments
+from varflow.theory.responses.back_propagation import surrogate_moments
 
 BIAS = 0.1  # of the variance, from the next order in 1/n; the sampling error is 5 %
 

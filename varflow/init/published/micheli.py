@@ -1,6 +1,6 @@
 """Micheli et al. (the paper): the gain that preserves the variance, its finite-size correction, its formula for soft reset.
 
-The corrected gain, varflow's own method, is the paper's, raised if networks of finite width would die.
+The corrected gain, varflow's own method, is the preserving one, raised if networks of finite width would die.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Tensor = Any  # torch is imported where it is needed
 
 
 def micheli_gain(threshold: float) -> float:
-    """The paper's gain, ``g² = 1/Q(θ)``, which preserves variance 1; :func:`varflow.gain` preserves any variance.
+    """The preserving gain, ``g² = 1/Q(θ)``, which preserves variance 1; :func:`varflow.gain` preserves any variance.
 
     Assumes infinite width and no memory; ignores stability, lost at θ > 1.19. **Source**: ``micheli2024``.
 
@@ -91,7 +91,7 @@ def micheli_finite_size_gain(threshold: float, fan_in: int, *, seed: int = 0) ->
 
 
 def micheli_soft_reset_gain(threshold: float, decay: float, *, as_published: bool = True) -> float:
-    r"""The paper's gain for leak and delayed subtraction.
+    r"""The preserving gain for leak and delayed subtraction.
 
     .. math:: g^2 = \frac{1 - \beta^2 - \theta^2 p(1-p) + 2\beta\theta E}{p}, \qquad p = Q(\theta)
 
@@ -228,12 +228,12 @@ def corrected_normal_(
     fan: Any = None,
     generator: Any = None,
 ) -> Tensor:
-    r"""Fill with normal weights of the paper's gain, raised if networks of this width would not survive to a depth.
+    r"""Fill with normal weights of the preserving gain, raised if networks of this width would not survive to a depth.
 
     .. math:: w \sim N\Big(0, \frac{g^2}{n}\Big), \qquad
               g = \max\Big(\inf \{ g : P(K_L > 0) \ge 1 - \epsilon \},\; \frac{1}{\sqrt{Q(\theta)}}\Big)
 
-    If the paper's gain is enough, the corrected gain, the smallest that suffices, is lower and would lower the variance.
+    If the preserving gain is enough, the corrected gain, the smallest that suffices, is lower and would lower the variance.
 
     Parameters
     ----------
@@ -263,7 +263,7 @@ def corrected_normal_(
     >>> round(vf.corrected_gain(threshold=1.0, width=100, depth=100) ** 2, 3)
     8.164
 
-    At θ = 0.5 the paper's gain is enough:
+    At θ = 0.5 the preserving gain is enough:
 
     >>> weight = vf.init.corrected_normal_(torch.empty(400, 500), 0.5, depth=100)
     >>> print(f"{float(weight.std()) * 500**0.5:.1f} {vf.gain(threshold=0.5):.3f}")

@@ -19,13 +19,18 @@ norse_lif             zero                              ``H > θ``              
 stork_lif             gate                              ``H > θ``, 3 steps late      filtered, 1 - β
 sinabs_lif            multi_spike, subtract, zero       ``⌊H/θ⌋`` or ``H ≥ θ``       times 1 - β
 ====================  ================================  ===========================  ==================
+
+Further, with the parameters of a circuit (snntorch_lapicque) or a synapse (spikingjelly_cubalif), rectified membranes
+(snntorch_leaky_parallel, spikingjelly_klif), several spikes up to a limit (spikingjelly_ilif), any filter over time
+(spikingjelly_psn), refractory steps (norse_lif_refrac), a threshold that moves (norse_lsnn, sinabs_alif), an adaptation current
+(se_adlif).
 """
 
 from __future__ import annotations
 
 from varflow._lazy import names_of
-from varflow.model.presets.norse import norse_lif, norse_lif_box, norse_lsnn
-from varflow.model.presets.published import se_adlif
+from varflow.model.presets.norse import norse_lif, norse_lif_box, norse_lif_refrac, norse_lsnn
+from varflow.model.presets.others import se_adlif, stork_lif
 from varflow.model.presets.sinabs import sinabs_alif, sinabs_lif
 from varflow.model.presets.snntorch import snntorch_lapicque, snntorch_leaky, snntorch_leaky_parallel, snntorch_synaptic
 from varflow.model.presets.spikingjelly import (
@@ -36,6 +41,5 @@ from varflow.model.presets.spikingjelly import (
     spikingjelly_lif,
     spikingjelly_psn,
 )
-from varflow.model.presets.stork import stork_lif
 
 __all__ = names_of(globals())  # pyright: ignore[reportUnsupportedDunderAll]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -129,3 +130,39 @@ def norse_lsnn(
     jump = rho * real_number("beta", beta) / positive_number("v_th", v_th)
     moving = Adaptation(decay=rho, jump=jump, moves_threshold=True)
     return replace(plain, synaptic_delay=1, reset=Reset(membrane=1.0, adaptation=moving))
+
+
+def norse_lif_refrac(
+    tau_syn_inv: float = 200.0,
+    tau_mem_inv: float = 100.0,
+    v_leak: float = 0.0,
+    v_th: float = 1.0,
+    v_reset: float = 0.0,
+    rho_reset: float = 5.0,
+    dt: float = 1e-3,
+) -> Neuron:
+    """``norse.torch.LIFRefracCell``: as :func:`norse_lif`, with membranes held after a spike; currents go on.
+
+    Gradients do not pass the gate; those of the library do, by a surrogate of its count of steps.
+
+    Parameters
+    ----------
+    tau_syn_inv, tau_mem_inv, v_leak, v_th, v_reset, dt
+        As of :func:`norse_lif`; ``v_th`` must be positive.
+    rho_reset : float
+        Steps, rounded up.
+
+    Raises
+    ------
+    DomainError
+        For values outside these domains; another leak or reset potential.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.neurons.norse_lif_refrac().reset
+    Reset(membrane=1.0, input=1.0, refractory=5)
+    """
+    held = math.ceil(positive_number("rho_reset", rho_reset))
+    plain = norse_lif(tau_syn_inv, tau_mem_inv, v_leak, positive_number("v_th", v_th), v_reset, dt)
+    return replace(plain, reset=Reset(membrane=1.0, input=1.0, refractory=held))

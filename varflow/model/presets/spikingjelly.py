@@ -9,7 +9,6 @@ import numpy as np
 
 from varflow._checks import DomainError, flag, integer, positive_number, probability, real_array, real_number
 from varflow.model.neurons import Neuron
-from varflow.model.over_neurons import OverNeurons, over_neurons, times
 from varflow.model.preset_arguments import at_rest, below_one, checked, of_all_neurons, of_neurons
 from varflow.model.resets import Reset
 
@@ -160,7 +159,7 @@ def spikingjelly_ilif(
     ----------
     tau : float or array
         Time constant of the membrane in steps, above 1.
-    v_threshold : float or array
+    v_threshold : float
         Positive.
     max_spike_count : int
         The most spikes of one step.
@@ -179,8 +178,7 @@ def spikingjelly_ilif(
     Neuron(threshold=0.5, decay=0.5, reset=Reset(threshold=2.0, counts=True, spacing=2.0, most=4), strict=False)
     """
     decay = spikingjelly_lif(tau, decay_input=False).decay
-    theta = of_neurons("v_threshold", v_threshold, positive_number)
-    half = times(OverNeurons.of("v_threshold", theta), 0.5) if over_neurons(theta) else theta / 2
+    half = positive_number("v_threshold", v_threshold) / 2
     rule = Reset(threshold=2.0, counts=True, spacing=2.0, most=integer("max_spike_count", max_spike_count, minimum=1))
     return Neuron(half, decay=decay, reset=rule, strict=False, detach_reset=detach_reset)
 

@@ -90,7 +90,7 @@ class RepeatedBlock:
     def for_one_step(self) -> RepeatedBlock:
         """The block itself, if one step describes it; else DomainError."""
         for layer in self.spiking:
-            if layer.recurrent or layer.neuron.reset_rule.counts:
+            if layer.recurrent or layer.neuron.reset_rule.counts or layer.neuron.longer_filter:
                 raise DomainError("block", layer, "acts over several steps: fixed points of a block are for one step")
         return self
 

@@ -17,7 +17,7 @@ from varflow.results import TemporalFixedPoint
 from varflow.theory.deep.look import ALIVE, MOMENTS, average, late, of_replicas, sustained, unchanged
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
-from varflow.theory.responses.stepping import driven_by
+from varflow.theory.responses.step import driven_by
 from varflow.theory.signals.places import standard_error
 from varflow.theory.walks.signals import driven_layer, next_layer
 

@@ -22,7 +22,7 @@ from varflow.results import late_steps
 from varflow.theory.operations.spike import LONGEST
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
-from varflow.theory.responses.step import refractory
+from varflow.theory.responses.step import held_steps
 from varflow.theory.signals.moments import Currents
 from varflow.theory.signals.places import Grid, standard_error
 
@@ -80,10 +80,9 @@ def next_of_gain(neuron: Neuron, responses: Responses, gain: float, below: Layer
 
 
 def sustained(neuron: Neuron, rates: np.ndarray) -> np.ndarray:
-    """Rates of steps (…, steps), or whether they live; if neurons cannot spike twice in a row, the larger of each pair."""
-    if rates.shape[-1] > 1 and refractory(neuron):
-        return np.maximum(rates[..., 1:], rates[..., :-1])
-    return rates
+    """Rates of steps (…, steps), or whether they live; if neurons are held after a spike, the largest of as many and one."""
+    held = min(held_steps(neuron), rates.shape[-1] - 1)
+    return np.lib.stride_tricks.sliding_window_view(rates, held + 1, -1).max(axis=-1) if held > 0 else rates
 
 
 def late(values: np.ndarray) -> np.ndarray:

@@ -112,8 +112,8 @@ def escape_asymptotics(*, threshold: float, gain: float) -> EscapeAsymptotics:
     Notes
     -----
     **Assumes** normal weights, equal widths, memoryless neurons, no bias (so that silence is absorbing), no weight mean.
-    **Accuracy**: the relative error is ``O(1/n)``. Exact rates from ``vf.SpikeChain`` at the paper's gain, and their ratio to
-    ``A e^{-nI}``:
+    **Accuracy**: the relative error is ``O(1/n)``. Exact rates from ``vf.SpikeChain`` at the preserving gain, and their
+    ratio to ``A e^{-nI}``:
 
     ====  ============  =======  ======  ===========  =======  ============
     θ     I             A        n       exact        ratio    n(ratio - 1)

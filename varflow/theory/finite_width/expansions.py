@@ -136,8 +136,8 @@ def expansion(
     Notes
     -----
     **Assumes** that the network is alive and deep. Escape to silence is beyond all orders.
-    **Accuracy**, measured against the exact chain at the paper's gain: mean shift, variance and skewness are within 1 % above
-    these widths: order 1, θ = 0.7: 1265, 288, 1701; order 1, θ = 1: 18191, 10059, 72478; order 2, θ = 0.7: 194, 118, 350;
+    **Accuracy**, measured against the exact chain at the preserving gain: mean shift, variance and skewness are within 1 %
+    above these widths: order 1, θ = 0.7: 1265, 288, 1701; order 1, θ = 1: 18191, 10059, 72478; order 2, θ = 0.7: 194, 118, 350;
     order 2, θ = 1: 3076, 2525, 7480 (more in ``docs/expansions.md``).
     The error falls as ``n^-(order+1)`` (mean, variance) and ``n^-(order+1/2)`` (skewness) (tested). The series are
     asymptotic: more terms help only if ``small_parameter`` is small.

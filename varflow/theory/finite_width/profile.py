@@ -67,7 +67,7 @@ def finite_width(network: Network) -> Profile:
 
     Examples
     --------
-    At the paper's gain, 19 % of networks of width 600 are silent at layer 100:
+    At the preserving gain, 19 % of networks of width 600 are silent at layer 100:
 
     >>> import varflow as vf
     >>> network = vf.Network(width=600, depth=100, gain=vf.gain(threshold=1.0), neuron=vf.Neuron(1.0))

@@ -26,23 +26,14 @@ import numpy as np
 
 from varflow._shared import one_thread
 from varflow.model.layers import Spike
-from varflow.theory.maps.positions import (
-    IN_WINDOWS,
-    PAIRS,
-    VarianceClasses,
-    at_places,
-    classes_of_pairs,
-    covariance_of_windows,
-    currents_in_windows,
-    with_means,
-)
+from varflow.theory.maps import positions
+from varflow.theory.maps.positions import IN_WINDOWS, PAIRS, VarianceClasses
 from varflow.theory.responses.back_propagation import Sampling
 from varflow.theory.responses.filters import synapse
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses, points_within
 from varflow.theory.responses.quasi_monte_carlo import causal_factor
-from varflow.theory.responses.step import NUMBERS, Population, carried_back, carried_back_alone, jacobians, with_input
-from varflow.theory.responses.stepping import stepped
+from varflow.theory.responses.step import NUMBERS, Population, carried_back, carried_back_alone, jacobians, stepped, with_input
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.moments import Currents, Spikes
 from varflow.theory.signals.places import ALL_PAIRS, Grid, Offset, PairMoments, Window, known_pairs, replicated, under_tap
@@ -70,9 +61,9 @@ class WindowedCurrents:
             if offset is ALL_PAIRS:
                 return np.tile(signal.between(ALL_PAIRS), (places.shape[1],) * 2)
             here, there = known_pairs(offset, grid.shape)
-            return covariance_of_windows(signal, places[here], places[there])
+            return positions.covariance_of_windows(signal, places[here], places[there])
 
-        return cls(at_places(signal, places), grid, between)
+        return cls(positions.at_places(signal, places), grid, between)
 
     @property
     def on_map(self) -> Currents:
@@ -155,7 +146,7 @@ def _between(
     assert windows.between is not None
     steps, between = windows.grid.steps, windows.between(offset)
     inputs = windows.currents.mean.shape[1] // windows.grid.positions
-    classes, two = classes_of_pairs(
+    classes, two = positions.classes_of_pairs(
         windows.on_map, offset, between, max(PAIRS // inputs, 1), responses.scrambles, responses.seed
     )
     at_points = drawn(layer, two, classes, number, responses.at_most(max(responses.points // FEWER, 2)))
@@ -165,7 +156,7 @@ def _between(
     S = np.stack([stepped(own, each)[1] for own, each in zip(at_points.neurons, largest, strict=True)])
     S -= S.mean(axis=-1, keepdims=True)
     covariance = S[:, :, 0] @ S[:, :, 1].swapaxes(-1, -2) / (points - 1)
-    return with_means(covariance[:, classes.which], rate, offset, windows.grid)
+    return positions.with_means(covariance[:, classes.which], rate, offset, windows.grid)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -260,7 +251,7 @@ class RoutedPerWindow:
         """Gradients by the currents of a layer, from those received, past the input scale."""
         neuron, steps = layer.neuron, received.grid.steps
         places = self.places.reshape(len(self.places), -1)
-        parameters, currents = currents_in_windows(neuron, received, sampling.number, sampling.responses, places)
+        parameters, currents = positions.currents_in_windows(neuron, received, sampling.number, sampling.responses, places)
         replicas, groups, _, points = currents.shape
         shape = (-1, *self.places.shape[1:], steps, steps)
         together = max(NUMBERS // (currents[0, 0].size * steps), 1)  # groups whose Jacobians stay in the cache

@@ -35,8 +35,8 @@ from varflow.model.surrogates import surrogate_of
 from varflow.results import CorrelationFixedPoint, CorrelationFixedPoints, DepthScales
 from varflow.theory.memoryless.stable import stable_variance
 from varflow.theory.memoryless.variance_map import depth_scale
+from varflow.theory.responses.back_propagation import surrogate_moments
 from varflow.theory.responses.orthants import orthant
-from varflow.theory.responses.surrogate_moments import surrogate_moments
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(20)
 BLOCK = 2**14  # values at a time, whose arrays fit the second-level cache

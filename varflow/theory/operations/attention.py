@@ -25,8 +25,7 @@ from varflow.theory.responses.back_propagation import Sampling
 from varflow.theory.responses.filters import synapse
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
-from varflow.theory.responses.step import Population, jacobians, with_input
-from varflow.theory.responses.stepping import stepped
+from varflow.theory.responses.step import Population, jacobians, stepped, with_input
 from varflow.theory.signals.counted import ON_MAPS, uncounted
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.moments import Spikes

@@ -76,13 +76,13 @@ class BatchStatistics:
 
 
 def _of_entries(statistics: np.ndarray, size: int) -> np.ndarray:
-    """Of each of so many entries its step's statistic, on the last axis."""
+    """The statistic of each entry's step, for so many entries on the last axis."""
     k = statistics.shape[-1]
     return statistics if k == 1 else np.tile(statistics, size // k)
 
 
 def _of_pairs(statistics: np.ndarray, size: int) -> np.ndarray:
-    """Of each two entries that of their steps, on the last two axes."""
+    """The statistic of both steps of each two entries, on the last two axes."""
     return _of_entries(_of_entries(statistics, size).swapaxes(-1, -2), size).swapaxes(-1, -2)
 
 

@@ -7,11 +7,10 @@ sum of currents   ``μ = Σ f_k μ_k + c``, ``C = Σ f_k² C_k``
 sum of spikes     ``e = Σ f_k e_k + c``, ``M = Σ f_k² M_k + Σ_{k≠l} f_k f_l e_k e_lᵀ + c (e 1ᵀ + 1 eᵀ) + c²``
 product           ``e = Π e_k``, ``M = Π M_k``
 concatenation     averages over its neurons: ``e = Σ (n_k/n) e_k``, ``M = Σ (n_k/n) M_k``
-filter            over time, ``y = F x``: ``e' = F e``, ``M' = F M Fᵀ``
 ================  ====================================================================================
 
 Backwards: a sum multiplies by ``f_k²``; a product by the second moments of the other factors; a concatenation sends to each
-part the gradients of its own neurons; a filter gives ``Fᵀ G F``.
+part the gradients of its own neurons.
 """
 
 from __future__ import annotations
@@ -24,13 +23,12 @@ from typing import Any
 import numpy as np
 
 from varflow.model.graph import Node, Uncovered, enter
-from varflow.model.layers import Concat, Filter, Product, Sum
+from varflow.model.layers import Concat, Product, Sum
 from varflow.theory.operations.visit import Visit, WayBack
-from varflow.theory.responses.filters import exponential_filter
 from varflow.theory.signals.counted import Count, Counted, Counts, changed, no_chain, uncounted
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.increments import Differences
-from varflow.theory.signals.moments import Arrays, Currents, Signal, Spikes, elementwise, held, in_replicas
+from varflow.theory.signals.moments import Arrays, Currents, Signal, Spikes, elementwise, in_replicas
 
 
 def add(layer: Sum, received: tuple[Signal, ...], visit: Visit) -> Signal:
@@ -180,39 +178,6 @@ def settled(layer: Any, gradients: Gradients) -> Gradients:
     return gradients
 
 
-# Filters over time.
-
-
-def response(layer: Filter, steps: int) -> np.ndarray:
-    """``F``, shape (steps, steps)."""
-    late = layer.scale * np.eye(steps, k=-layer.delay)
-    return reduce(np.matmul, (exponential_filter(decay, steps) for decay in layer.decays), late)
-
-
-def filtered(layer: Filter, received: tuple[Any], visit: Visit) -> Signal:
-    """The filtered signal."""
-    signal = held(received[0], visit.walk.steps or received[0].grid.steps)
-    F = response(layer, signal.grid.steps)
-    return signal.mapped(_in_steps(signal.mean[..., None, :], F)[..., 0, :], lambda M, *_: _both(M, F))
-
-
-def filtered_back(layer: Filter, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
-    """Gradients by what was filtered."""
-    F = response(layer, gradients.grid.steps).T
-    pairs = {offset: _both(G, F) for offset, G in settled(layer, gradients).pairs.items()}
-    return [gradients.with_moments(_both(gradients.moments, F), pairs=pairs)]
-
-
-def _in_steps(values: np.ndarray, F: np.ndarray) -> np.ndarray:
-    """``F`` applied to the last axis, in which the step is fastest."""
-    return (values.reshape(*values.shape[:-1], -1, len(F)) @ F.T).reshape(values.shape)
-
-
-def _both(M: np.ndarray, F: np.ndarray) -> np.ndarray:
-    """``F M Fᵀ``."""
-    return _in_steps(_in_steps(M, F).swapaxes(-1, -2), F).swapaxes(-1, -2)
-
-
 # Counts.
 
 
@@ -247,4 +212,3 @@ enter(Sum, forward=add, backward=added_back, count=sum_counted)
 enter(Product, forward=multiply, backward=multiplied_back, count=product_counted)
 SEVERAL = "lays spikes of several layers side by side, each with a count of its own"
 enter(Concat, forward=concatenate, backward=concatenated_back, count=uncounted(SEVERAL))
-enter(Filter, forward=filtered, backward=filtered_back, count=uncounted("filters spikes over time"))

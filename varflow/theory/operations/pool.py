@@ -22,24 +22,11 @@ from varflow.theory.maps.maxima import WindowedCurrents, maxima_joined, maximum_
 from varflow.theory.maps.positions import TOGETHER, with_means
 from varflow.theory.operations.merge import settled
 from varflow.theory.operations.visit import Effort, Visit, WayBack
+from varflow.theory.signals import places
 from varflow.theory.signals.counted import ON_MAPS, uncounted
 from varflow.theory.signals.gradients import BALANCED, Gradients
 from varflow.theory.signals.moments import Currents, Signal, Spikes
-from varflow.theory.signals.places import (
-    ALL_PAIRS,
-    Grid,
-    Offset,
-    PairMoments,
-    Window,
-    averages,
-    known_pairs,
-    offsets_of_taps,
-    on_both,
-    opposite,
-    shifted,
-    summed_under_taps,
-    told_apart,
-)
+from varflow.theory.signals.places import ALL_PAIRS, Grid, Offset, PairMoments, Window
 
 
 def averaged_apart(window: Window, signal: Signal) -> Signal:
@@ -51,7 +38,7 @@ def averaged_apart(window: Window, signal: Signal) -> Signal:
         if offset is ALL_PAIRS:
             return window.inside_map(grid).mean() ** 2 * signal.between(ALL_PAIRS)
         total = np.zeros(())
-        for d, taps in offsets_of_taps(window).items():
+        for d, taps in places.offsets_of_taps(window).items():
             M = signal.between((window.stride[0] * offset[0] + d[0], window.stride[1] * offset[1] + d[1]))
             total = total + sum(window.at(tap, M, grid, -1) for tap in taps)
         return total / len(window.taps) ** 2
@@ -59,10 +46,10 @@ def averaged_apart(window: Window, signal: Signal) -> Signal:
     pairs = PairMoments(smaller.shape, between)
     if isinstance(signal, Currents):
         return Currents(mean, between((0, 0)), smaller, signal.channels, pairs=pairs)
-    places, inside = window.places(grid), window.inside_map(grid)
+    entries, inside = window.places(grid), window.inside_map(grid)
 
     def drawn(at: np.ndarray, *far: bool) -> np.ndarray:
-        x = _in_windows(draw, places[at], grid, *far)
+        x = _in_windows(draw, entries[at], grid, *far)
         return _as_drawn((x * inside[at].reshape(*at.shape, -1, 1, 1)).mean(axis=4))
 
     return Spikes(mean, between((0, 0)), smaller, signal.channels, drawn if draw else None, pairs=pairs)
@@ -71,11 +58,11 @@ def averaged_apart(window: Window, signal: Signal) -> Signal:
 def largest_apart(window: Window, spikes: Spikes) -> Spikes:
     """The maximum of spikes over each window."""
     grid, smaller = spikes.grid, window.smaller(spikes.grid)
-    places, steps = window.places(grid), grid.steps
+    entries, steps = window.places(grid), grid.steps
 
     def drawn(at: np.ndarray, *far: bool) -> np.ndarray:
         """Maxima over windows ``at`` (groups, windows) that are drawn together."""
-        return _as_drawn(_in_windows(spikes.sampled, places[at], grid, *far).max(axis=4))
+        return _as_drawn(_in_windows(spikes.sampled, entries[at], grid, *far).max(axis=4))
 
     def between(offset: Offset) -> np.ndarray:
         if offset is ALL_PAIRS:
@@ -84,7 +71,7 @@ def largest_apart(window: Window, spikes: Spikes) -> Spikes:
             covariance = _covariance(x, steps)
             covariance = covariance.reshape(len(x), -1, len(each), steps, steps).mean(axis=2)
         else:
-            covariance = _covariance(drawn(known_pairs(offset, smaller.shape).T), steps)
+            covariance = _covariance(drawn(places.known_pairs(offset, smaller.shape).T), steps)
         return with_means(covariance, mean, offset, smaller)
 
     x = drawn(np.arange(smaller.positions)[:, None])
@@ -95,15 +82,17 @@ def largest_apart(window: Window, spikes: Spikes) -> Spikes:
 def averaged_back_apart(window: Window, gradients: Gradients, grid: Grid) -> Gradients:
     """Gradients by a map with this grid, from those by averages over its windows."""
     (sy, sx), smaller, moments = window.stride, window.smaller(grid).shape, {}
-    others = {opposite(d): shifted(G.swapaxes(-1, -2), opposite(d), smaller) for d, G in gradients.pairs.items()}
+    others = {
+        places.opposite(d): places.shifted(G.swapaxes(-1, -2), places.opposite(d), smaller) for d, G in gradients.pairs.items()
+    }
     for (Y, X), G in {(0, 0): gradients.moments, **gradients.pairs, **others}.items():
-        for (y, x), taps in offsets_of_taps(window).items():
+        for (y, x), taps in places.offsets_of_taps(window).items():
             offset = sy * Y + y, sx * X + x
             if offset >= (0, 0):
-                part = summed_under_taps(window, G, grid, taps) / len(window.taps) ** 2
+                part = places.summed_under_taps(window, G, grid, taps) / len(window.taps) ** 2
                 moments[offset] = moments.get(offset, 0.0) + part
     at_positions = moments.pop((0, 0))
-    pairs = {d: G * np.resize(on_both(d, grid.shape), (G.shape[1], 1, 1)) for d, G in moments.items()}
+    pairs = {d: G * np.resize(places.on_both(d, grid.shape), (G.shape[1], 1, 1)) for d, G in moments.items()}
     return Gradients(at_positions, grid, gradients.channels, pairs=pairs)
 
 
@@ -113,10 +102,10 @@ def _covariance(x: np.ndarray, steps: int) -> np.ndarray:
     return (about[:, :, :steps] @ about[:, :, -steps:].swapaxes(-1, -2)).astype(float) / (x.shape[-1] - 1)
 
 
-def _in_windows(draw: Any, places: np.ndarray, grid: Grid, *far: bool) -> np.ndarray:
+def _in_windows(draw: Any, entries: np.ndarray, grid: Grid, *far: bool) -> np.ndarray:
     """Numbers drawn at places (groups, windows, taps), with axes (replicas, inputs, groups, windows, taps, steps, points)."""
-    x = draw(places.reshape(len(places), -1), *far)
-    return x.reshape(len(x), -1, *places.shape, grid.steps, x.shape[-1])
+    x = draw(entries.reshape(len(entries), -1), *far)
+    return x.reshape(len(x), -1, *entries.shape, grid.steps, x.shape[-1])
 
 
 def _as_drawn(x: np.ndarray) -> np.ndarray:
@@ -184,16 +173,16 @@ def windows_of_currents(layer: Any, window: Window, currents: Currents, effort: 
 
 def over_windows(window: Window, between: np.ndarray, grid: Grid) -> np.ndarray:
     """The overlap of averages over windows; of a map whose positions are not told apart, the same for all of them."""
-    if told_apart(grid):
+    if places.told_apart(grid):
         return window.mean(window.mean(between, grid, -1), grid, -2)
     smaller = window.smaller(grid)
-    return np.tile(between, (smaller.positions, smaller.positions)) if told_apart(smaller) else between
+    return np.tile(between, (smaller.positions, smaller.positions)) if places.told_apart(smaller) else between
 
 
 def _with_overlap(after: Spikes, window: Window, before: Any) -> Spikes:
     """Maxima with their overlap, which keeps its ratio to that of independent ones."""
-    grid, (e, _), (highest, _) = before.grid, averages(before), averages(after)
-    e = window.mean(e, grid, -1) if told_apart(grid) else np.tile(e, highest.shape[-1] // e.shape[-1])
+    grid, (e, _), (highest, _) = before.grid, places.averages(before), places.averages(after)
+    e = window.mean(e, grid, -1) if places.told_apart(grid) else np.tile(e, highest.shape[-1] // e.shape[-1])
     ratio = np.divide(highest, e, out=np.zeros_like(e), where=e > 0)
     between = ratio[..., :, None] * over_windows(window, before.overlap.between, grid) * ratio[..., None, :]
     return replace(after, overlap=before.overlap.after(between))

@@ -21,21 +21,15 @@ from varflow.model.layers import Spike
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.theory.layer import layer_of
+from varflow.theory.maps import positions
 from varflow.theory.maps.maxima import WindowedCurrents, fire_maxima, maxima_back
-from varflow.theory.maps.positions import (
-    MATRICES,
-    drawn_in_windows,
-    gradients_at_positions,
-    gradients_of_pairs,
-    pairs_of_spikes,
-    state_at_positions,
-)
+from varflow.theory.maps.positions import MATRICES
 from varflow.theory.operations import attention
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.responses.back_propagation import Sampling, Slopes, at_one_step, driven_back, moments_back
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
-from varflow.theory.responses.stepping import driven_by
+from varflow.theory.responses.step import driven_by
 from varflow.theory.signals.counted import Count, Counted, CountedCurrents, Counts, Gaussian, no_chain
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.moments import Currents, GivenCurrents, Spikes, outer
@@ -75,13 +69,13 @@ def fire(layer: Spike, currents: Currents, number: int, responses: Responses) ->
     if layer.recurrent:
         state, draw = responses.recurrent_state(layer, currents, number), None
     elif grid.per_position:
-        state = state_at_positions(neuron, currents, number, responses)
-        draw = partial(drawn_in_windows, neuron, currents, number, responses)
+        state = positions.state_at_positions(neuron, currents, number, responses)
+        draw = partial(positions.drawn_in_windows, neuron, currents, number, responses)
     else:
         state = responses.state(neuron, currents, number)
         draw = partial(responses.drawn, neuron, currents, number)
     if currents.pairs is not None:
-        state = replace(state, pairs=pairs_of_spikes(neuron, currents, state.firing_rate, number, responses))
+        state = replace(state, pairs=positions.pairs_of_spikes(neuron, currents, state.firing_rate, number, responses))
     moments = state.firing_rate, state.second_moments
     spikes = Spikes(*moments, grid, currents.channels, draw, state.changes, state.pairs)
     return state, spikes.later(neuron.delay)
@@ -171,7 +165,7 @@ def fired_back(
     received = together.per_position() if per_position else together
     back, slopes = _settled_back(layer, by_spikes, received, sampling)
     if received.pairs is not None and by_spikes.pairs:
-        pairs = {d: gradients_of_pairs(layer, G, received, d, sampling) for d, G in by_spikes.pairs.items()}
+        pairs = {d: positions.gradients_of_pairs(layer, G, received, d, sampling) for d, G in by_spikes.pairs.items()}
         back = replace(back, pairs=pairs)
     for each in routed:
         more = each.back(layer, together, sampling)
@@ -182,7 +176,7 @@ def fired_back(
 def _settled_back(layer: Spike, by_spikes: Gradients, received: Currents, sampling: Sampling) -> tuple[Gradients, Slopes]:
     """Gradients by currents, from those by spikes that are independent of the membranes."""
     if received.grid.per_position:
-        return gradients_at_positions(layer, by_spikes, received, sampling)
+        return positions.gradients_at_positions(layer, by_spikes, received, sampling)
     if received.grid.size == 1:
         slopes = at_one_step(layer.neuron, received, sampling.surrogate)
         return by_spikes.times(slopes.second), slopes

@@ -31,24 +31,12 @@ from varflow.model.weighted_layers import Weighted
 from varflow.theory.operations.batch_norm import centred_by_overlap, centred_over_batch, pooled
 from varflow.theory.operations.merge import summed
 from varflow.theory.operations.visit import BY_OVERLAP, INFINITE, Visit, Walk, WayBack
+from varflow.theory.signals import places
 from varflow.theory.signals.counted import ON_MAPS, CountedCurrents, Counts, no_chain, uncounted
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.increments import Differences
 from varflow.theory.signals.moments import Currents, Spikes, as_inputs, held, means_at, outer, over_positions
-from varflow.theory.signals.places import (
-    ALL_PAIRS,
-    Activations,
-    Grid,
-    Offset,
-    Overlap,
-    PairMoments,
-    Window,
-    aligned,
-    average_mean,
-    summed_under_taps,
-    told_apart,
-    with_correlation,
-)
+from varflow.theory.signals.places import ALL_PAIRS, Activations, Grid, Offset, Overlap, PairMoments, Window
 
 RECEIVED = 512  # entries of a batch, from which the fluctuation of its variance is known within some percent
 TINY = 1e-150  # variance of currents that are all equal
@@ -169,7 +157,7 @@ def _overlap(at: Arriving) -> Overlap | None:
     before, layer, window = at.spikes.overlap, at.layer, at.window
     if before is None:
         return None
-    e = average_mean(at.mean, at.grid)
+    e = places.average_mean(at.mean, at.grid)
     between = covariance_of_sums(layer, e, e, average_of_overlap(window, before.between, at.spikes.grid), at.fan_in)
     if before.activations is None:
         return Overlap(between)
@@ -181,13 +169,13 @@ def _cov_with_batch_mean(at: Arriving, activations: Activations, over: str) -> n
     """Covariances of the currents at each entry with their means over the batch."""
     (raw, central), (product, of_means) = squared_gains(at.layer, at.fan_in), _with_batch_mean(at.window, activations, over)
     cov = raw * product + at.layer.bias_std**2 + (central * (product - of_means) if central else 0.0)
-    told_apart = at.window is not None and not at.grid.per_position
-    return cov.reshape(1, len(activations.x), -1, cov.shape[-1]) if told_apart else cov
+    places.told_apart = at.window is not None and not at.grid.per_position
+    return cov.reshape(1, len(activations.x), -1, cov.shape[-1]) if places.told_apart else cov
 
 
 def average_of_overlap(window: Window | None, between: np.ndarray, grid: Grid) -> np.ndarray:
     """The mean of an overlap over a neuron's inputs, the same for both factors; ``grid``: of the inputs."""
-    steps, positions, distinct = grid.steps, grid.positions, told_apart(grid)
+    steps, positions, distinct = grid.steps, grid.positions, places.told_apart(grid)
     if window is None:
         if not distinct or positions == 1:
             return between
@@ -195,7 +183,7 @@ def average_of_overlap(window: Window | None, between: np.ndarray, grid: Grid) -
         return np.einsum("rxsxt->rst", folded) / positions
     if distinct:
         return window.under_same_tap(between[:, None], grid)[:, 0]
-    if not told_apart(window.smaller(grid)):
+    if not places.told_apart(window.smaller(grid)):
         return window.inside(grid) * between
     inside = window.inside_map(grid).T.astype(float)
     return np.kron(inside.T @ inside / len(inside), between)  # the fraction of taps that lie on the map at both positions
@@ -262,15 +250,15 @@ def convolved_back(layer: Conv, gradients: Gradients, spikes: Spikes) -> Gradien
     fan_in, grid, window = layer.fan_in(spikes.channels), spikes.grid, Window(*layer.windows)
     factor = sum(squared_gains(layer, fan_in)) / fan_in * gradients.channels / layer.groups
     sy, sx = window.stride
-    pairs = {(sy * y, sx * x): factor * summed_under_taps(window, G, grid) for (y, x), G in gradients.pairs.items()}
-    return Gradients(factor * summed_under_taps(window, gradients.moments, grid), grid, spikes.channels, pairs=pairs)
+    pairs = {(sy * y, sx * x): factor * places.summed_under_taps(window, G, grid) for (y, x), G in gradients.pairs.items()}
+    return Gradients(factor * places.summed_under_taps(window, gradients.moments, grid), grid, spikes.channels, pairs=pairs)
 
 
 def _norms(at: Arriving, gradients: Gradients, walk: Walk) -> np.ndarray:
     """``E⟨∂L_a/∂W, ∂L_b/∂W⟩`` of every two inputs."""
     grid, M = gradients.grid, at.centred() if gradients.balanced is None else _about_batch_mean(at, gradients, walk)
     parts = [(gradients.moments, M), *((2 * G, at.centred(offset)) for offset, G in gradients.pairs.items())]  # in both orders
-    products = sum((np.multiply(*aligned(*of_inputs)) for of_inputs in parts), start=np.zeros(()))
+    products = sum((np.multiply(*places.aligned(*of_inputs)) for of_inputs in parts), start=np.zeros(()))
     entries = grid.size // grid.inputs
     of_inputs = products.reshape(*products.shape[:-2], grid.inputs, entries, grid.inputs, entries).sum(axis=(-3, -1))
     if grid.per_position:
@@ -283,11 +271,14 @@ def _about_batch_mean(at: Arriving, gradients: Gradients, walk: Walk) -> np.ndar
     mean: ``Σ_i δ_i x_i = Σ_i (δ_i/f_i) (f_i x_i - mean)``. Moments of gradients over infinitely many inputs do not show that.
     """
     assert gradients.balanced is not None
-    factors, M = np.broadcast_arrays(*aligned(gradients.balanced, at.centred()))
+    factors, M = np.broadcast_arrays(*places.aligned(gradients.balanced, at.centred()))
     if at.spikes.overlap is not None and walk.batching is BY_OVERLAP:
-        between, e = average_of_overlap(at.window, at.spikes.overlap.between, at.spikes.grid), average_mean(at.mean, at.grid)
+        between, e = (
+            average_of_overlap(at.window, at.spikes.overlap.between, at.spikes.grid),
+            places.average_mean(at.mean, at.grid),
+        )
         between = between if at.layer.rows == "free" else between - outer(e, e)
-        between = with_correlation(between, M, factors * M, at.grid)
+        between = places.with_correlation(between, M, factors * M, at.grid)
         centred = centred_by_overlap(factors * M, at.grid, between, walk.batch_size, gradients.balanced_at)
     else:
         centred = centred_over_batch(factors * M, at.grid, walk.batching is INFINITE, gradients.balanced_at)

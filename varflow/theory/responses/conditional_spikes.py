@@ -73,11 +73,11 @@ def expected_spikes(
     return chance, chance
 
 
-def _expected_count(expected: np.ndarray, std: np.ndarray, most: int | None) -> tuple[np.ndarray, np.ndarray]:
+def _expected_count(expected: np.ndarray, std: np.ndarray, limit: int | None) -> tuple[np.ndarray, np.ndarray]:
     """``E[S] = Σ_k P(S ≥ k)`` and ``E[S²] = Σ_k (2k - 1) P(S ≥ k)``, by the rule that fits the spread, in levels."""
     spread = np.asarray(std, expected.dtype)
-    if most is not None:
-        chances = [normal_cdf((expected - k) / spread) for k in range(1, most + 1)]
+    if limit is not None:
+        chances = [normal_cdf((expected - k) / spread) for k in range(1, limit + 1)]
         return sum(chances), sum((2 * k - 1) * chance for k, chance in enumerate(chances, 1))  # pyright: ignore
     alike = spread.shape[-1:] in ((), (1,))  # at all points
     spread = np.broadcast_to(spread, (*expected.shape[:-1], 1 if alike else expected.shape[-1]))

@@ -21,8 +21,7 @@ from varflow.theory.responses.layer_state import LayerState, mixed
 from varflow.theory.responses.orthants import Orthants, of_decays, one_step
 from varflow.theory.responses.quasi_monte_carlo import QuasiMonteCarlo, causal_factor, normal_points
 from varflow.theory.responses.recurrence import recurrent_layer
-from varflow.theory.responses.step import Population
-from varflow.theory.responses.stepping import averaging_error, stepped
+from varflow.theory.responses.step import Population, averaging_error, stepped
 from varflow.theory.signals.moments import Currents
 from varflow.theory.signals.places import Grid, replicated
 
@@ -86,7 +85,7 @@ class Responses:
             if self.samples(neuron, grid.steps):
                 return self.sampling(neuron, grid)(*self.past_synapse(neuron, currents), number, currents.shared)
             if grid.steps == 1:
-                first = synapse(neuron, 1).item() if neuron.longer_filter else 1.0  # a factor
+                first = synapse(neuron, 1).item() if neuron.longer_filter else 1.0
                 return one_step(neuron, first * currents.mean, first**2 * currents.covariance, currents.shared)
             members = self._once(of_decays, neuron, grid.steps, grid.sequences)
             state = mixed([(weight, respond(currents.increments)) for weight, respond in members])

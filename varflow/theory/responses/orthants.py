@@ -26,7 +26,7 @@ from varflow.model.over_neurons import OverNeurons, values_of
 from varflow.theory.layer import LAST_Z, standardised_threshold
 from varflow.theory.responses.filters import exponential_filter, synapse
 from varflow.theory.responses.layer_state import LayerState, mixed
-from varflow.theory.responses.stepping import MEMBERS, averaging_error
+from varflow.theory.responses.step import MEMBERS, averaging_error
 from varflow.theory.signals.increments import Differences, Membranes, kernel_of_changes, membranes
 from varflow.theory.signals.shared_scale import SharedScale
 

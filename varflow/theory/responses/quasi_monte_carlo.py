@@ -26,7 +26,7 @@ from varflow.model.over_neurons import size_of
 from varflow.theory.responses.conditional_spikes import expected_spikes
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.rank_one_currents import rank_one_layer
-from varflow.theory.responses.step import NeuronState, Population, admitted, step
+from varflow.theory.responses.step import NeuronState, Population, admitted, gate, step
 from varflow.theory.signals.shared_scale import SharedScale
 
 BLOCK = 16384  # points at a time: one step's arrays then fit the second-level cache
@@ -231,7 +231,7 @@ def _sums(neuron: Population, mean: np.ndarray, factor: np.ndarray, normals: np.
         np.add(currents[part], newest, out=membranes)
         for t, current in enumerate(membranes, part.start):
             state = state if t % run else NeuronState(rest, rest)
-            before[t - part.start] = state.s
+            before[t - part.start] = gate(neuron, state)
             state = step(neuron, state, current)
             current[...], fired[t] = state.h, state.s
         chance[part], moments[part] = over_innovation(neuron, membranes, newest, stds[part], before, fired[part])

@@ -32,7 +32,7 @@ def rank_one_layer(
     """
     rule = neuron.reset_rule
     bounded, uneven = rule.lowest is not None or rule.most is not None or rule.spacing != 1, neuron.heterogeneous
-    if uneven or bounded or rule.adaptation is not None or (shared is not None and shared.fraction.size > 1):
+    if uneven or bounded or rule.lasting or (shared is not None and shared.fraction.size > 1):
         return None
     replicas, size = max(len(mean), len(covariance)), mean.shape[-1]
     directions, states = _directions(np.broadcast_to(covariance, (replicas, *covariance.shape[1:])).reshape(-1, size, size)), []

@@ -14,7 +14,7 @@ from scipy.linalg import solve_triangular
 from varflow.model.layers import Spike
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.quasi_monte_carlo import FLAT, QuasiMonteCarlo, over_innovation
-from varflow.theory.responses.step import NeuronState, Population, step
+from varflow.theory.responses.step import NeuronState, Population, gate, step
 
 
 def recurrent_layer(
@@ -61,7 +61,7 @@ def _swept(layer: Spike, mean: np.ndarray, covariance: np.ndarray, steps: int, n
         current = decay * current + mean_input + row @ normals[known] + newest
         state = step(neuron, before, current)
         fired[i] = state.s
-        chance, sums[i] = over_innovation(neuron, state.h, newest, std, before.s, state.s)
+        chance, sums[i] = over_innovation(neuron, state.h, newest, std, gate(neuron, before), state.s)
         states[i // steps] = state, current
         M[i, known] = M[known, i] = fired[known] @ chance / points
         M[i, i] = sums[i, 3] / points

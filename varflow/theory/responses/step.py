@@ -10,6 +10,8 @@ bound ``lowest`` holds, the membrane part of ``D`` is 0. An adaptation makes ``D
 .. math:: J_{ts} = \frac{\partial S_t}{\partial c_s} = \psi_t\, D_{t-1} \cdots D_s\, (1 - g_S S_{s-1})
 
 and with a synaptic filter ``c_t = α_s c_{t-1} + λ I_t`` also ``∂S_t/∂I_s = λ J_ts + α_s ∂S_t/∂I_{s+1}``.
+
+Trajectories under given currents are stepped one by one; layer 1 under them has a state.
 """
 
 from __future__ import annotations
@@ -21,11 +23,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import ndtr
 
+from varflow.model.drive_kinds import Given
 from varflow.model.neurons import Neuron
-from varflow.model.over_neurons import OverNeurons
+from varflow.model.over_neurons import SAMPLE, OverNeurons
 from varflow.model.resets import Reset
 from varflow.model.surrogate import Surrogate
 from varflow.theory.responses.filters import synapse
+from varflow.theory.responses.layer_state import LayerState, mixed
 
 NUMBERS = 2**19  # of a Jacobian at a block of points: it then stays in the cache
 
@@ -62,7 +66,7 @@ class Population:
 
 
 class NeuronState(NamedTuple):
-    """Membranes at the spike test, spikes, and adaptation of neurons, which start from rest, all 0."""
+    """Membranes at the spike test, spikes, and adaptation of neurons, or steps for which they are still held; at rest all 0."""
 
     h: np.ndarray
     s: np.ndarray
@@ -71,7 +75,7 @@ class NeuronState(NamedTuple):
 
 def step(neuron: Neuron | Population, state: NeuronState, c: np.ndarray) -> NeuronState:
     """The state after one more current ``c``."""
-    h, w, adaptation = membrane(neuron, state.h, state.s, c), state.w, neuron.reset_rule.adaptation
+    h, w, adaptation = membrane(neuron, state.h, gate(neuron, state), c), state.w, neuron.reset_rule.adaptation
     if adaptation is not None:
         w = adaptation.decay * w + adaptation.jump * neuron.threshold * state.s
         if adaptation.coupling:
@@ -79,7 +83,15 @@ def step(neuron: Neuron | Population, state: NeuronState, c: np.ndarray) -> Neur
         h = h - w
         if adaptation.moves_threshold:
             h = h + neuron.decay * _moved(neuron, state.s) * state.w
-    return NeuronState(h, spikes(neuron, h), w)
+    s = spikes(neuron, h)
+    if neuron.reset_rule.refractory:
+        w = np.where(s > 0, neuron.reset_rule.refractory, np.maximum(w - 1, 0)).astype(h.dtype)
+    return NeuronState(h, s, w)
+
+
+def gate(neuron: Neuron | Population, state: NeuronState) -> np.ndarray:
+    """Spikes to which the reset of the next step belongs; 1 as long as a neuron is refractory."""
+    return np.sign(np.broadcast_to(state.w, state.s.shape)) if neuron.reset_rule.refractory else state.s
 
 
 def _remaining(neuron: Neuron | Population, h: np.ndarray, s: np.ndarray) -> np.ndarray:
@@ -161,11 +173,12 @@ def adapting_slopes(
     return by_h, of.coupling * remaining + raised, by_w, of.decay + of.detached * raised
 
 
-def refractory(neuron: Neuron) -> bool:
-    """True if a neuron cannot spike twice in a row: a spike removes membrane and next input, and the rest does not fire."""
+def held_steps(neuron: Neuron) -> int:
+    """Steps after a spike without another: where it removes membrane and next input, and the rest does not fire."""
     neuron = neuron.members(1)[0][1]
     gated = neuron.reset_rule.input == neuron.reset_rule.membrane == 1
-    return gated and not spikes(neuron, membrane(neuron, np.zeros(1), np.ones(1), np.zeros(1))).any()
+    silent = gated and not spikes(neuron, membrane(neuron, np.zeros(1), np.ones(1), np.zeros(1))).any()
+    return max(neuron.reset_rule.refractory, 1) if silent else 0
 
 
 # Through time.
@@ -193,34 +206,36 @@ def with_input(neuron: Neuron, population: Population) -> Population:
 def _jacobian(neuron: Population, c: np.ndarray, surrogate: Surrogate, detached: bool) -> tuple[np.ndarray, np.ndarray]:
     sequences, steps, points = c.shape
     rule = neuron.reset_rule
-    H, S, W = np.empty_like(c), np.empty_like(c), np.zeros_like(c) if rule.adaptation else c
+    H, S, W = np.empty_like(c), np.empty_like(c), np.empty_like(c) if rule.lasting else c
     state = NeuronState(np.zeros_like(c[:, 0]), np.zeros_like(c[:, 0]))
     for t in range(steps):
         state = step(neuron, state, c[:, t])
         H[:, t], S[:, t] = state.h, state.s
-        if rule.adaptation:
+        if rule.lasting:
             W[:, t] = state.w
     psi = surrogate(H - neuron.threshold)
     if rule.rectified:
         psi = np.where(rule.lowest * neuron.threshold > H, 0.0, psi)
-    D = slopes(neuron, H, S, c, psi, detached)
+    D, admitting = slopes(neuron, H, S, c, psi, detached), S
+    if rule.refractory:  # gradients pass the membrane that is held
+        psi[:, 1:] *= W[:, :-1] == 0
+        D, admitting = np.where(W > 0, 1.0, neuron.decay) * (1 - S - (0.0 if detached else psi * H)), np.sign(W)
     J = np.zeros((sequences, steps, steps, points), c.dtype)
     below = np.zeros((sequences, steps, points), c.dtype)  # ∂S_t/∂H_s for all t ≥ s
-    if rule.adaptation:
-        D, w_by_h, h_by_w, w_by_w = adapting_slopes(neuron, H, S, W, D, psi, detached)
-        beside = np.zeros_like(below)  # ∂S_t/∂w_s
+    adapting = adapting_slopes(neuron, H, S, W, D, psi, detached) if rule.adaptation else ()
+    beside = np.zeros_like(below) if adapting else below  # ∂S_t/∂w_s
     for s in range(steps - 1, -1, -1):
         later = np.s_[:, s + 1 :]
-        if rule.adaptation and s < steps - 1:
-            by_w = h_by_w[:, s, None] * below[later] + w_by_w[:, s, None] * beside[later]
-            below[later] = D[:, s, None] * below[later] + w_by_h[:, s, None] * beside[later]
-            beside[later] = by_w
+        if adapting and s < steps - 1:
+            h_by_h, w_by_h, h_by_w, w_by_w = (slope[:, s, None] for slope in adapting)
+            by_h = h_by_h * below[later] + w_by_h * beside[later]
+            below[later], beside[later] = by_h, h_by_w * below[later] + w_by_w * beside[later]
         elif s < steps - 1:
             below[later] *= D[:, s, None]
         below[:, s] = psi[:, s]
         if rule.adaptation and rule.adaptation.detached:
             beside[:, s] = psi[:, s]
-        entering = np.asarray(admitted(neuron, S[:, s - 1]) if s else 1.0, c.dtype)
+        entering = np.asarray(admitted(neuron, admitting[:, s - 1]) if s else 1.0, c.dtype)
         J[:, s:, s] = below[:, s:] * (neuron.input_scale * (entering[:, None] if entering.ndim else entering))
         if neuron.synaptic_decay and s < steps - 1:
             J[:, s + 1 :, s] += neuron.synaptic_decay * J[:, s + 1 :, s + 1]
@@ -252,3 +267,42 @@ def carried_back(J: np.ndarray, gradient: np.ndarray) -> np.ndarray:
             block = np.matmul(J[p], weighted.swapaxes(1, 2)).sum(axis=0, dtype=float)
             back[p, :, q], back[q, :, p] = block, block.T
     return unit * back.reshape(gradient.shape)
+
+
+MEMBERS = 12  # values of a distribution over neurons in deterministic averages
+
+
+def averaging_error(neuron: Neuron, replicas: int = 1) -> float:
+    """Error of rates averaged by a Gauss rule over arrays of thresholds or decays; 0 where all their values are used.
+
+    It is the same in all ``replicas``, whose mean has it too, and is given as if it were one of each.
+    """
+    arrays = (of for of in (neuron.threshold, neuron.decay) if isinstance(of, OverNeurons) and of.name == SAMPLE)
+    # 1e-5: largest error measured; see vf.mean_field
+    return 1e-5 * replicas**0.5 if any(len(array.rule()[0]) > MEMBERS for array in arrays) else 0.0
+
+
+def driven_by(drive: Given, neuron: Neuron) -> LayerState:
+    """The state of layer 1, averaged over its neurons; sample variance (ddof = 1), as in a simulation."""
+    if neuron.heterogeneous:
+        return mixed([(weight, driven_by(drive, member)) for weight, member in neuron.members(MEMBERS)])
+    H, S = stepped(neuron, drive.currents)
+    width = H.shape[-1]
+    variance = H.var(axis=-1, ddof=1) if width > 1 else np.zeros(H.shape[:-1])  # the same current in all neurons
+    second_moments = S @ S.swapaxes(-1, -2) / width
+    return LayerState(variance[None], H.mean(axis=-1)[None], S.mean(axis=-1)[None], second_moments[None])
+
+
+def stepped(neuron: Neuron | Population, currents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Membranes at the spike test and spikes, from currents of shape (…, steps, width)."""
+    H, S = np.empty(currents.shape), np.empty(currents.shape)
+    decay = neuron.synaptic_decay
+    if isinstance(neuron, Neuron) and neuron.longer_filter:
+        currents, decay = synapse(neuron, currents.shape[-2]) @ currents, 0.0
+    i = rest = np.zeros(currents[..., 0, :].shape)
+    state = NeuronState(rest, rest)
+    for t in range(currents.shape[-2]):
+        i = decay * i + currents[..., t, :]
+        state = step(neuron, state, neuron.input_scale * i)
+        H[..., t, :], S[..., t, :] = state.h, state.s
+    return H, S

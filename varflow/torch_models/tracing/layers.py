@@ -15,6 +15,7 @@ from varflow.torch_models.tracing.weights import (
     EMPTY,
     carries_spikes,
     count_operations,
+    few_in_groups,
     has_own_forward,
     synaptic_operations,
     why_not_covered,
@@ -130,7 +131,8 @@ class Layers:
         if spiking.entry is not None and origin.sources.isdisjoint(weights):
             return tuple(reasons)
         pooled = origin.inputs[0] if maximum(origin) else origin
-        of_weights = [(source, why_not_covered(weight)) for source, weight in weights.items() if source in origin.sources]
+        those = [(source, weight) for source, weight in weights.items() if source in origin.sources]
+        of_weights = [(source, why_not_covered(weight) or few_in_groups(weight)) for source, weight in those]
         reasons += [f"{source} {why}" for source, why in of_weights if why]
         return (*reasons, *origin.unknown, *([] if attended(origin) else not_gaussian(pooled, weights)))
 

@@ -182,7 +182,7 @@ class _MembraneSums:
         self.cells: Any = None
         self.filtered: Any = 0.0  # current of the synapse
         self.before: Any = None  # membranes and spikes of the last step
-        self.adapted: Any = None  # what adapts, at the last step
+        self.after: Any = None  # what lasts after spikes
         self.shape: Any = None  # of all spikes at one step
         self.each_neuron: Any = None  # ones
         self.half_precision = False
@@ -238,7 +238,7 @@ class _MembraneSums:
             current.copy_(self.filtered)
         if self.before is not None:
             membranes, fired_before = self.before
-            self.adapted = go_on(current, membranes, fired_before, self.cells, self.adapted)
+            self.after = go_on(current, membranes, fired_before, self.cells, self.after)
         self.before = current, spikes
 
     def _add_recurrent(self, weights: InnerWeights, current: Any) -> None:

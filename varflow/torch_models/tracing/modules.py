@@ -148,6 +148,9 @@ def _of_function(module: Any) -> Surrogate | None:
     spike = getattr(module, "spike_grad", getattr(module, "surrogate_function", None))
     if spike is None or getattr(module, "surrogate_disable", False) or not getattr(spike, "spiking", True):
         return None
+    if hasattr(spike, "max_spike_count"):  # a function of H/θ, the first spike at 1/2
+        theta, counted = module.v_threshold, _differentiated(spike)
+        return own(lambda v: counted(v / theta + 0.5) / theta, kinks=(-theta / 2, (spike.max_spike_count - 0.5) * theta))
     random = {type(spike).__name__, getattr(spike, "__qualname__", "").partition(".")[0]} & RANDOM
     return recognised(spike) or (None if random else _differentiated(spike))
 
@@ -160,6 +163,9 @@ def _norse(module: Any) -> Surrogate | None:
 
 def _sinabs(module: Any) -> Surrogate | None:
     function = getattr(module, "surrogate_grad_fn", None)
+    if hasattr(module, "b0"):  # ALIF, of which a surrogate is known that does not depend on the threshold, which moves
+        fixed, other = (None if function is None else recognised(function, threshold) for threshold in (1.0, 2.0))
+        return fixed if fixed == other else None
     threshold = plain_value(getattr(module, "spike_threshold", 1.0))
     if function is None or np.ndim(threshold):
         return None

@@ -221,7 +221,7 @@ class _Reader:
         if hasattr(weight, "in_features"):
             described, fits = Linear(weight.out_features, **options), self.sent[source].size == weight.in_features
         else:
-            described = Conv(weight.out_channels, **windows_of(weight), **options)
+            described = Conv(weight.out_channels, groups=weight.groups, **windows_of(weight), **options)
             channels, *area = self.sent[source].shape
             fits = channels == weight.in_channels and math.prod(area) == math.prod(received.shape[-len(weight.kernel_size) :])
         otherwise = Signal("currents", (getattr(weight, "out_features", None) or weight.out_channels,), weighted=True)

@@ -30,6 +30,9 @@ def fleming_viot(of, particles, layers, seed=0):
 
 def test_the_first_step_is_exact_at_any_width():
     found = vf.escape_by_step(network(ZERO, 2, 7.302), points=2**7)
+    told = found.to_dict()
+    assert told["log_rates"] == found.log_rates.tolist()
+    assert told["first_rates"] == pytest.approx(vf.distribution("normal").sf(np.array([1, 2 / 3])), abs=1e-9)  # 1.5 c > 1
     for width in (50, 300, 3000):
         chain = vf.SpikeChain(network(vf.Neuron(), 1, 7.302, width))
         assert found.log_rates_at(width)[0] == pytest.approx(np.log(chain.quasi_stationary().escape_rate), rel=1e-4)

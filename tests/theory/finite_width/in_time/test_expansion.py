@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 
 import varflow as vf
-from varflow.theory.finite_width.in_time.adjoint import variance_over_networks
+from varflow.theory.finite_width.in_time.expansion import variance_over_networks
 from varflow.theory.finite_width.in_time.flow import weights_between
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals.places import Grid

@@ -9,8 +9,7 @@ import pytest
 from scipy.special import ndtr
 
 import varflow as vf
-from varflow.theory.finite_width.in_time.kernels import changes, curvature, fourth_moments, jacobian, matrix, vector
-from varflow.theory.finite_width.in_time.trains import Trains
+from varflow.theory.finite_width.in_time.kernels import Trains, changes, curvature, fourth_moments, jacobian, matrix, vector
 from varflow.theory.responses.quasi_monte_carlo import normal_points
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(200)

@@ -1,8 +1,26 @@
-"""The series in ``1/n`` over several steps, of deep layers or of each from the drive on; see :func:`varflow.expansion`."""
+r"""The series in ``1/n`` over several steps, of deep layers or of each from the drive on; see :func:`varflow.expansion`.
+
+Deep layers have a shift and a variance of second moments of spikes about their fixed point, to first order in ``1/n``. With
+``δ`` the deviation of ``M`` from its fixed point, and ``ξ`` the noise of ``n`` neurons, of covariance ``C``,
+
+.. math:: δ' = J δ + \tfrac12 H[δ, δ] + ξ/\sqrt n, \qquad V = J V J^T + C, \qquad c = (1 - J)^{-1} \tfrac12 (H{:}V)
+
+The currents of non-normal weights have a fourth cumulant ``κ g⁴ E[ssss]/n``, which adds ``(κ/3) E[ssss]`` to ``V`` in ``H:V``.
+Scrambles are replicas that enter linearly, so that the mean over them has a bias of second order only.
+
+The variance over networks of one linear observable of long runs needs no matrices over pairs of entries: with the response
+``J`` of a layer transposed, ``A_{k+1} = Jᵀ A_k``,
+
+.. math:: n \operatorname{Var}\langle A, M \rangle = \sum_{k \ge 0} \operatorname{Var}[s^T A_k s], \qquad
+          J^T A = K^T \tfrac12 E[(s^T A s)(e e^T - 1)] K
+
+The noise of ``A_k`` would add to its variance, so each term is the covariance of two estimates from independent points.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,14 +31,135 @@ from varflow._shared import one_thread
 from varflow.model.drive_kinds import SpikeTrains
 from varflow.model.network import Network
 from varflow.results.export import Exported
-from varflow.theory.finite_width.in_time.adjoint import variance_over_networks
 from varflow.theory.finite_width.in_time.flow import LayerWeights, flow, weights_between
-from varflow.theory.finite_width.in_time.kernels import matrix
-from varflow.theory.finite_width.in_time.stationary import along_layers, stationary
+from varflow.theory.finite_width.in_time.kernels import Trains, changes, curvature, fourth_moments, jacobian, matrix, vector
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.responses.quasi_monte_carlo import QuasiMonteCarlo
 from varflow.theory.signals.moments import Currents
 from varflow.theory.signals.places import Grid, standard_error
+from varflow.theory.threads import in_threads
+
+
+def stationary(
+    weights: LayerWeights, before: np.ndarray, after: np.ndarray, sampling: QuasiMonteCarlo
+) -> tuple[np.ndarray, ...]:
+    """Fixed point, ``c`` and ``V`` of deep layers by replica, and the multiplier of each step.
+
+    ``before``, ``after``: second moments near the fixed point, and those of the layer above, (replicas, size, size).
+    """
+    L = weights.factor(before.mean(axis=0))
+    unit_changes, replicas = changes(weights.in_innovations(L)), len(before)
+
+    def derivatives(scramble: int) -> tuple[np.ndarray, ...]:
+        trains = Trains.at(sampling, L, scramble)
+        return jacobian(trains, unit_changes), *noise_and_fourth(trains)
+
+    def bend(scramble: int) -> np.ndarray:
+        return curvature(Trains.at(sampling, L, scramble), unit_changes, spread[scramble])
+
+    Js, noise, fourth = map(np.array, zip(*in_threads(derivatives, replicas), strict=True))
+    J = Js.mean(axis=0)
+    largest = multipliers(J, len(L))
+    if largest.max() >= 1:
+        raise DomainError("network", weights.neuron, f"has no stable fixed point: a multiplier is {largest.max():.3g}")
+    resolvent = np.linalg.inv(np.eye(len(J)) - J)
+    other = (Js - J) @ stein(J, noise.mean(axis=0)) @ J.T
+    V = stein(J, noise + other + other.swapaxes(-1, -2))
+    spread = V + weights.kurtosis / 3 * fourth
+    # means over the other replicas: at the same points the noise of V and that of H are correlated
+    spread = (spread.sum(axis=0) - spread) / (replicas - 1)
+    bends = np.array(in_threads(bend, replicas))
+    c = (bends + (Js - J) @ (resolvent @ bends.mean(axis=0))) @ resolvent.T
+    return before + matrix(vector(after - before) @ resolvent.T), c, V, largest
+
+
+def along_layers(
+    sampling: QuasiMonteCarlo, factors: list[np.ndarray], weights: list[LayerWeights], widths: list[int]
+) -> list[tuple[np.ndarray, ...]]:
+    """``c`` and ``V`` of every layer, (replicas, entries[, entries]), from the factors of the currents into each."""
+    entries = len(vector(factors[0]))
+
+    def one(scramble: int) -> list[tuple[np.ndarray, ...]]:
+        shift, (spread, below), found = np.zeros(entries), np.zeros((2, entries, entries)), []
+        for layer, (L, n) in enumerate(zip(factors, widths, strict=True)):
+            # other points in each layer, whose noise is independent of that of the covariance so far
+            trains = Trains.at(sampling, L, (scramble + layer) % len(sampling.normals), layer)
+            if layer:
+                into = weights[layer - 1]
+                unit_changes = changes(into.in_innovations(L))
+                J = jacobian(trains, unit_changes)
+                shift = J @ shift + curvature(trains, unit_changes, spread + into.kurtosis / 3 * below)
+                spread = J @ spread @ J.T
+            noise, below = (each / n for each in noise_and_fourth(trains))
+            spread = spread + noise
+            found.append((n * shift, n * spread))
+        return found
+
+    by_layer = zip(*in_threads(one, len(sampling.normals)), strict=True)
+    return [tuple(map(np.array, zip(*layer, strict=True))) for layer in by_layer]
+
+
+def noise_and_fourth(trains: Trains) -> tuple[np.ndarray, np.ndarray]:
+    """``C = Cov[s sᵀ]`` and ``E[ssss]`` over entries."""
+    F, fourth = vector(trains.second_moments), fourth_moments(trains)
+    return fourth - np.outer(F, F), fourth
+
+
+def stein(J: np.ndarray, C: np.ndarray) -> np.ndarray:
+    """``V = J V Jᵀ + C``, by doubling; C of shape (…, entries, entries)."""
+    V, step = C, C
+    while np.abs(step).max() > 1e-15 * np.abs(V).max():
+        step = J @ V @ J.T
+        V, J = V + step, J @ J
+    return V
+
+
+def multipliers(J: np.ndarray, size: int) -> np.ndarray:
+    """Largest modulus of the eigenvalues of each step's block."""
+    ends = np.cumsum(np.arange(size + 1))
+    blocks = (slice(*pair) for pair in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True))
+    return np.array([np.abs(np.linalg.eigvals(J[of, of])).max() for of in blocks])
+
+
+NEGLIGIBLE = 1e-3  # of the sum: later layers add no more than a few times this
+MOST = 60  # layers
+
+
+def variance_over_networks(weights: LayerWeights, M: np.ndarray, sampling: QuasiMonteCarlo, A: np.ndarray) -> np.ndarray:
+    """``n Var⟨A, M⟩`` of deep layers, by replica; ``A`` symmetric."""
+    L = weights.factor(M)
+    K, number = weights.in_innovations(L), len(sampling.normals)
+    observables = [A] * number
+    total = np.zeros(number)
+
+    def one(scramble: int, layer: int) -> tuple[float, np.ndarray]:
+        trains = Trains.at(sampling, L, scramble, layer)
+        others = (observables[(scramble + shift) % number] for shift in (1, 2))
+        one, other = (np.einsum("tp,tp->p", trains.spikes, _weights(trains, A)) for A in others)
+        return float(np.mean(one * other) - one.mean() * other.mean()), K.T @ _response(trains, observables[scramble]) @ K
+
+    for layer in range(MOST):
+        terms, observables = zip(*in_threads(partial(one, layer=layer), number), strict=True)
+        total += terms
+        if abs(np.mean(terms)) < NEGLIGIBLE * total.mean():
+            break
+    return total
+
+
+def _weights(trains: Trains, A: np.ndarray) -> np.ndarray:
+    """``w_t = 2 Σ_{s<t} A_ts S_s + A_tt``, with which ``sᵀ A s = Σ_t S_t w_t``."""
+    return 2 * np.tril(A, -1) @ trains.spikes + np.diagonal(A)[:, None]
+
+
+def _response(trains: Trains, A: np.ndarray) -> np.ndarray:
+    """``½ E[(sᵀ A s)(e eᵀ - 1)]``, each newest innovation averaged exactly."""
+    e, w, (Q, phi, first, *_) = trains.innovations, _weights(trains, A), trains.newest
+    spiking = w * Q
+    later = np.cumsum(spiking[::-1], axis=0)[::-1] - spiking
+    above = np.triu(e @ (later * e + w * phi).T, 1)
+    own = np.einsum("tp,tp->t", later, e**2 - 1) + np.einsum("tp,tp->t", w, first)
+    return (above + above.T + np.diag(own)) / (2 * e.shape[1])
+
 
 LARGEST_PARAMETER = 0.25  # above, the first correction is half the leading term and more terms do not help
 DEPTH, WINDOW = 48, 16  # layers that are followed, and of these the last, which are averaged

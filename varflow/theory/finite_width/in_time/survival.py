@@ -16,7 +16,6 @@ from varflow.theory.finite_width.in_time.drawn import DrawnChain
 from varflow.theory.finite_width.in_time.escape import EscapeByStep, escape_by_step, silence
 
 FEW = 10  # deaths in the last layer, below which they are too rare for the networks drawn
-POINTS = 2**9  # for the rates of each step, to some hundredths of their logarithm
 
 
 def survivors(chain: DrawnChain, alive: str, networks: int, seed: int) -> np.ndarray:
@@ -43,7 +42,8 @@ def survival(network: Network, *, alive: str, networks: int = 4000, seed: int = 
         half) or ``"any step"``. They differ by orders of magnitude, so none is the default.
     networks : int
         Networks that are drawn. Where fewer than 10 of them die, ``"every step"`` and ``"every late step"`` of equal layers
-        without bias are answered by the reduced chain of each step (:func:`varflow.escape_by_step`) if its error is smaller.
+        without bias are answered by the reduced chain of each step (:func:`varflow.escape_by_step`, .3 s a step), if its
+        error is smaller.
     seed : int
 
     Returns
@@ -83,14 +83,18 @@ def survival(network: Network, *, alive: str, networks: int = 4000, seed: int = 
     if instance("network", network, Network).steps == 1:
         value = frozen([law.survival for law in SpikeChain(network).propagate()])
         return Estimate("survival", value, frozen(0 * value), alive, "exact chain of spike counts")
-    counts = survivors(DrawnChain.of(network), alive, networks, seed)
-    method = f"{networks} networks drawn from the exact chain"
-    P = counts / networks
-    drawn = Estimate("survival", frozen(P), frozen(binomial_error(P, networks)), alive, method)
-    if networks - counts[-1] < FEW and alive.startswith("every") and network.drive.n_inputs == 1:
+    drawn = drawn_survival(network, alive, networks, seed)
+    if networks * (1 - drawn.value[-1]) < FEW and alive.startswith("every") and network.drive.n_inputs == 1:
         with suppress(DomainError):  # unequal layers, biases, steps that are silent at infinite width
-            return _of_rare_deaths(escape_by_step(network, points=POINTS), drawn)
+            return _of_rare_deaths(escape_by_step(network, points=2**9), drawn)  # ln r to some hundredths
     return drawn
+
+
+def drawn_survival(network: Network, alive: str, networks: int, seed: int = 0) -> Estimate:
+    """The fraction of networks drawn that are alive in each layer."""
+    P = survivors(DrawnChain.of(network), alive, networks, seed) / networks
+    method = f"{networks} networks drawn from the exact chain"
+    return Estimate("survival", frozen(P), frozen(binomial_error(P, networks)), alive, method)
 
 
 def _of_rare_deaths(found: EscapeByStep, drawn: Estimate) -> Estimate:
