@@ -130,6 +130,14 @@ def test_weights_from_neurons_to_themselves_are_recurrent():
         vf.read_nir(recurrent(linear(30, 29)))
 
 
+def test_several_recurrent_weights_add():
+    graph, more = recurrent(linear(30, 30)), linear(30, 30)
+    graph.nodes["more"] = more
+    graph.edges += [("lif", "more"), ("more", "lif")]
+    total = graph.nodes["back"].weight + more.weight
+    assert vf.read_nir(graph).nodes[-1].operation.recurrent_gain == pytest.approx(30**0.5 * total.std())
+
+
 def test_neurons_coupled_to_themselves_are_no_dense_weights():
     """Each spike adds a current to its own neuron: part of the reset."""
     (spike,) = (each for each in operations(vf.read_nir(recurrent(nir.Linear(0.5 * np.eye(30))))) if isinstance(each, L.Spike))
@@ -330,6 +338,12 @@ def test_a_subgraph_within_itself():
     graph = recurrent(linear(30, 30))
     graph.nodes["sub"] = graph
     assert "is too deep" in line(graph)
+
+
+def test_weights_without_neurons_in_a_cycle():
+    nodes = {"in": nir.Input(np.array([5])), "a": linear(5, 5), "b": linear(5, 5), "lif": lif(5)}
+    edges = [("in", "a"), ("a", "b"), ("b", "a"), ("a", "lif")]
+    assert "CycleError" in line(nir.NIRGraph(nodes, edges, type_check=False))
 
 
 def test_a_cycle_over_several_layers():

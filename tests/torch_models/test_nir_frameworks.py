@@ -219,6 +219,18 @@ def test_an_audit_measures_the_file_and_predicts_it(tmp_path):
     assert report.healthy
 
 
+def test_a_dense_chain_is_audited_at_its_width():
+    rng, ones = np.random.default_rng(0), np.ones(60)
+    layers = [
+        nir.Affine(2 * rng.normal(size=(60, 60)) / 60**0.5, 0.2 * rng.normal(size=60)),
+        nir.LIF(1e-3 * ones, 10 * ones, 0 * ones, ones),
+    ]
+    report = vf.audit(nir.NIRGraph.from_list(*layers * 3), 2 * rng.random((5, 60)), steps=12, gradients=True)
+    assert report.method == "sampled networks"
+    assert all(abs(layer.firing_rate - layer.predicted_rate) < 4 * layer.predicted_std for layer in report.layers)
+    assert [layer.dead_gradients for layer in report.layers] == [1, 1, 1]  # its neurons have no surrogate
+
+
 def test_audits_of_graphs_and_what_they_refuse():
     graph = nir.NIRGraph.from_list(nir.Linear(np.ones((5, 4))), nir.Threshold(np.full(5, 50.0)), type_check=False)
     report = vf.audit(graph, np.ones((3, 4)), steps=7)

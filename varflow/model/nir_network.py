@@ -121,7 +121,9 @@ class NirReader(Builder):
             shape = shape[1:]
         shape = (shape[0], 1, shape[1]) if len(shape) == 2 else tuple(shape)
         super().__init__(Source(Signal("currents" if kinds & {*NEURONS} else "input", shape)))
-        self.place, self.recurrent = {start: 0}, dict(filter(None, map(self._taken_out, self.values)))
+        self.place, self.recurrent = {start: 0}, dict[str, Any]()
+        for name in self.values:
+            self._take_out_recurrent(name)
         for name in TopologicalSorter(self.received).static_order():
             try:
                 if self.received[name] and self.place.keys() >= {*self.received[name]}:
@@ -129,11 +131,12 @@ class NirReader(Builder):
             except Unread as error:
                 self.unknown.append(f"{name}: {self.values[name]['kind']}, {error}")
 
-    def _taken_out(self, name: str) -> tuple[str, np.ndarray] | None:
-        """Neurons and the weights from them to themselves, taken out of the graph; the bias becomes that of weights before."""
+    def _take_out_recurrent(self, name: str) -> None:
+        """Take weights from neurons to themselves out of the graph; their bias becomes that of the weights before."""
         values, received = self.values[name], self.received[name]
-        if values["kind"] not in DENSE or len(received) != 1 or self.readers[name] != received:
-            return None
+        sources = {self.values[source]["kind"] for source in received}
+        if values["kind"] not in DENSE or len(received) != 1 or self.readers[name] != received or not sources & {*NEURONS}:
+            return
         (neurons,) = self.received.pop(name)
         self.received[neurons].remove(name)
         self.readers[neurons].remove(name)
@@ -142,7 +145,7 @@ class NirReader(Builder):
             if len(self.received[neurons]) > 1 or before["kind"] not in WEIGHTS:
                 raise DomainError("graph", f"{name}.bias", "of recurrent weights is known behind other weights only")
             before["bias"] = before.get("bias", 0.0) + bias
-        return neurons, values["weight"]
+        self.recurrent[neurons] = self.recurrent.get(neurons, 0.0) + values["weight"]
 
     def _read(self, name: str, values: dict[str, Any], source: int, *more: int) -> int:
         """The number of the node of a primitive's signal."""

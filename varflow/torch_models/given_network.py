@@ -44,6 +44,7 @@ class GivenNeurons(nn.Module):
         self.values = {name: given[name] for name in ("threshold", "decay") if name in given}
         self.recurrent = InnerWeights(given["weight"]) if "weight" in given else None
 
+    @torch.no_grad()
     def forward(self, currents: Tensor) -> Tensor:
         cells = Cells.of([self.neuron], currents.device, fractions=self.below)
         each = currents.double().flatten(2).swapaxes(0, 1)[:, None].clone()
@@ -97,6 +98,6 @@ def _sent(node: Any, module: Any, x: Tensor, *more: Tensor) -> Tensor:
         return functional.avg_pool2d(x.flatten(0, 1), *operation.windows(x.shape[-2:])[:3]).unflatten(0, x.shape[:2])
     if isinstance(operation, Sum) and not node.given:  # else part of the biases before
         return reduce(torch.add, map(torch.mul, (x, *more), operation.factors)) + operation.constant
-    if isinstance(operation, Spike):
+    if isinstance(operation, Spike) and operation.neuron.delay:
         return functional.pad(module(x), (0, 0) * (x.dim() - 1) + (operation.neuron.delay, 0))[: len(x)]
-    return x
+    return x if module is None else module(x)

@@ -76,7 +76,7 @@ class WindowedCurrents:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Drawn:
+class DrawnWindows:
     """Currents within windows at sampled points, and neurons that receive them, in each replica.
 
     Attributes
@@ -100,7 +100,7 @@ class Drawn:
         return self.synapse @ self.currents.max(axis=2)
 
 
-def drawn(layer: Spike, currents: Currents, classes: VarianceClasses, number: int, responses: Responses) -> Drawn:
+def drawn(layer: Spike, currents: Currents, classes: VarianceClasses, number: int, responses: Responses) -> DrawnWindows:
     """Sampled currents for layer ``number`` of neurons, from those of each class, index ``(tap, step)``."""
     mean, factor = currents.mean, causal_factor(currents.covariance)
     rng, neuron, steps = np.random.default_rng([responses.seed, 4, number]), layer.neuron, currents.grid.steps
@@ -110,10 +110,10 @@ def drawn(layer: Spike, currents: Currents, classes: VarianceClasses, number: in
     parameters = rng.standard_normal((responses.scrambles, neuron.differing, responses.points), np.float32)
     within = sampled.reshape(*size[:2], -1, steps, responses.points)
     K = neuron.input_scale * synapse(neuron, steps)
-    return Drawn([Population.of(neuron, each) for each in parameters], within, K.astype(np.float32), classes)
+    return DrawnWindows([Population.of(neuron, each) for each in parameters], within, K.astype(np.float32), classes)
 
 
-def drawn_windows(layer: Spike, windows: WindowedCurrents, number: int, responses: Responses) -> Drawn:
+def drawn_windows(layer: Spike, windows: WindowedCurrents, number: int, responses: Responses) -> DrawnWindows:
     """Currents and neurons of windows, drawn in classes of like currents."""
     classes = VarianceClasses.of(windows.on_map, responses.scrambles, responses.seed)
     currents = classes.currents(windows.currents)
