@@ -18,11 +18,18 @@ FIGURES: dict[type, Callable[..., Any]] = {}  # the function that draws results 
 
 def figure(result: Any, **options: Any) -> Any:
     """The figure of a result, by the function for its type or the nearest parent; :func:`varflow.register` adds one."""
-    for kind in type(result).__mro__:
-        if kind in FIGURES:
-            return FIGURES[kind](result, **options)
+    from inspect import signature
+
     from varflow._checks import DomainError  # here, so that `import varflow` loads no numpy
 
+    for kind in type(result).__mro__:
+        if kind in FIGURES:
+            known = signature(FIGURES[kind]).parameters
+            others = [] if any(each.kind is each.VAR_KEYWORD for each in known.values()) else [*options.keys() - known]
+            for name in others:
+                takes = ", ".join([*known][1:]) or "none"
+                raise DomainError(name, options[name], f"is no option of this figure, which takes {takes}")
+            return FIGURES[kind](result, **options)
     raise DomainError("result", result, f"has no figure: give it by vf.register({type(result).__name__}, figure=…)")
 
 

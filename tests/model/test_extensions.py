@@ -100,6 +100,7 @@ MISSING = {
         r"layers\[2\]=Nameless.* has no count: .*register\(Nameless, count=",
     ),
     "a figure": (lambda: vf.plots.draw(Power(3)), "has no figure: give it by vf.register"),
+    "an option of a figure": (lambda: vf.catalogue(fan_in=20, width=10, depth=3).plot(ax=3), "is no option of this figure"),
 }
 
 

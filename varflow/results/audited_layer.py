@@ -173,7 +173,7 @@ class AuditedLayer(ReadOnly, Exported):
 
     @property
     def advice_as_output(self) -> str:
-        """What to do about an output layer that is not healthy."""
+        """Advice on an output layer that is not healthy."""
         if self.verdict != "saturated":
             return "an output may fire little at first; training raises it where the layers below are healthy"
         lower = f"lower its gain, {self.gain:.4g}" if self.gains else "lower its currents"

@@ -50,7 +50,7 @@ def test_overlaps_behind_centred_rows_are_centred(monkeypatch):
     """Inputs of mean 1, whose overlap is mostly the product of their means."""
     together = passed("centred", 2**11)
     assert agree(passed("centred", 0), together)
-    monkeypatch.setattr(weights, "average_mean", lambda mean, grid: np.zeros_like(mean.mean(axis=1)))
+    monkeypatch.setattr(weights.places, "average_mean", lambda mean, grid: np.zeros_like(mean.mean(axis=1)))
     assert not agree(passed("centred", 0), together)
 
 

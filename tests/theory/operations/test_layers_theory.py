@@ -210,8 +210,8 @@ def test_recurrent_layers_have_the_late_rates_of_real_networks(neuron, square, m
 
 
 def test_without_recurrent_weights_the_sweep_is_the_plain_layer():
+    from varflow.theory.responses.neurons import recurrent_layer
     from varflow.theory.responses.quasi_monte_carlo import QuasiMonteCarlo, normal_points
-    from varflow.theory.responses.recurrence import recurrent_layer
 
     covariance = (0.7 + 0.3 * np.eye(5))[None, None]
     sampling = QuasiMonteCarlo(SUBTRACT, normal_points(5, points=2**12, scrambles=2, seed=0), 0)

@@ -169,8 +169,8 @@ def _cov_with_batch_mean(at: Arriving, activations: Activations, over: str) -> n
     """Covariances of the currents at each entry with their means over the batch."""
     (raw, central), (product, of_means) = squared_gains(at.layer, at.fan_in), _with_batch_mean(at.window, activations, over)
     cov = raw * product + at.layer.bias_std**2 + (central * (product - of_means) if central else 0.0)
-    places.told_apart = at.window is not None and not at.grid.per_position
-    return cov.reshape(1, len(activations.x), -1, cov.shape[-1]) if places.told_apart else cov
+    apart = at.window is not None and not at.grid.per_position
+    return cov.reshape(1, len(activations.x), -1, cov.shape[-1]) if apart else cov
 
 
 def average_of_overlap(window: Window | None, between: np.ndarray, grid: Grid) -> np.ndarray:
