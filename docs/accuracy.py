@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import varflow as vf
-from varflow._process import replace_files
+from varflow._files import replace_files
 
 DISTRIBUTIONS = ("normal", "uniform", "laplace", "logistic", vf.distributions.student_t(5))
 BAR = 1e-13

@@ -15,7 +15,7 @@ import numpy as np
 from figures import described
 
 import varflow as vf
-from varflow._process import replace_files
+from varflow._files import replace_files
 
 BLOCKS, WIDTH, NETWORKS = 100, 300, 100
 SHOWN = [*range(10), *range(10, 30, 4), *range(30, BLOCKS + 1, 10)]  # blocks with a simulated point

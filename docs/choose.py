@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import varflow as vf
-from varflow._process import replace_files
+from varflow._files import replace_files
 
 SETTING = {"threshold": 1.0, "fan_in": 512, "depth": 100}
 LEAKY = {"decay": 0.5, "steps": 20}

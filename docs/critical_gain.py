@@ -15,7 +15,7 @@ import numpy as np
 from figures import described
 
 import varflow as vf
-from varflow._process import replace_files
+from varflow._files import replace_files
 
 NUMBERS = Path(__file__).with_name("critical-gain.csv")
 RESETS = {"none": "#0072B2", "subtract": "#009E73", "zero": "#D55E00", "delayed_subtract": "#AA3377", "gate": "#8C6D1F"}

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import varflow as vf
-from varflow._process import replace_files
+from varflow._files import replace_files
 
 THRESHOLDS = (0.3, 0.5, 0.7, 0.85, 1.0)
 WIDTHS = np.unique(np.geomspace(20, 80_000, 85).round().astype(int))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import varflow as vf
-from varflow._process import replace_files
+from varflow._files import replace_files
 
 RUNS = Path(__file__).with_name("few-spikes.csv")
 COLUMNS = ("layers", "start", "penalty", "seed", "rate", "accuracy")

@@ -17,7 +17,7 @@ sys.path.insert(0, str(HERE.parent))  # for validation, which is in the reposito
 
 from validation import work  # noqa: E402
 from validation.claims.figure_3 import CLAIM, simulate  # noqa: E402
-from varflow._process import replace_files  # noqa: E402
+from varflow._files import replace_files  # noqa: E402
 
 
 def figure() -> Any:

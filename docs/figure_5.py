@@ -14,7 +14,7 @@ from figures import described
 from matplotlib.colors import LogNorm, Normalize
 
 import varflow as vf
-from varflow._process import replace_files
+from varflow._files import replace_files
 
 WIDTH, DEPTH, STEPS, REPEATS = 1000, 100, 20, 20
 NEURON = vf.Neuron(1.0, decay=0.5, reset="delayed_subtract")

@@ -19,7 +19,7 @@ import numpy as np
 from matplotlib.text import Text
 
 import varflow as vf
-from varflow._process import picture, replace_files
+from varflow._files import picture, replace_files
 from varflow.plots.style import new_figure
 
 HERE = Path(__file__).parent

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import varflow as vf
-from varflow._process import replace_files
+from varflow._files import replace_files
 from varflow.init.surrogate_width import with_unit_growth
 
 THRESHOLDS = (1.0, 0.5, 0.0)

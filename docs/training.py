@@ -35,7 +35,7 @@ from validation.training.rates import by_learning_rate, by_rate, of_learning_rat
 from validation.training.twelve_page import of_larger_weights, of_normalised, of_twelve  # noqa: E402
 from validation.training.twelve_runs import TWELVE  # noqa: E402
 from validation.training.verdicts import by_coherence, of_boundary, of_thirty, of_verdicts  # noqa: E402
-from varflow._process import replace_files  # noqa: E402
+from varflow._files import replace_files  # noqa: E402
 
 RESULTS = ROOT / "validation" / "training" / "results"
 Runs = Sequence[dict[str, Any]]

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 import varflow as vf
-from varflow._process import replace_files
+from varflow._files import replace_files
 
 TABLE = Path(__file__).with_name("memory.json")
 RESETS = ("none", "subtract", "delayed_subtract", "zero")

@@ -114,7 +114,7 @@ def _reported(folder: Path) -> int:
 def table(axes: dict[str, Any]) -> None:
     """The job of the table: one byte for every finished row."""
     import varflow as vf
-    from varflow._process import replace_files
+    from varflow._files import replace_files
 
     with Path("reported").open("wb", buffering=0) as file:
         campaign = vf.Campaign(STORE, workers=WORKERS)

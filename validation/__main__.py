@@ -21,7 +21,8 @@ from validation.pages import pages, read
 from validation.report import Examined
 from validation.runner import Planned, judged, smallest_errors
 from validation.work import Work
-from varflow._process import INTERRUPTED, finishing, outcome, replace_files, run_command, stop_wanted
+from varflow._files import replace_files
+from varflow._process import INTERRUPTED, finishing, outcome, run_command, stop_wanted
 from varflow.simulation.run import check_device
 
 __all__ = ["main"]

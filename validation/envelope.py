@@ -28,7 +28,7 @@ from validation.dependence import compared
 from validation.stored import stored
 from validation.uniformity import LEVELS, band
 from validation.work import HERE
-from varflow._process import replace_files
+from varflow._files import replace_files
 
 __all__ = ["ALONE", "Envelope", "enveloped", "read"]
 

@@ -19,7 +19,7 @@ from validation.claim import Result
 from validation.report import Examined, page
 from validation.stored import stored
 from validation.webpage import webpage
-from varflow._process import replace_files
+from varflow._files import replace_files
 
 __all__ = ["pages", "read"]
 

@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 import varflow as vf
-from varflow._process import replace_files
+from varflow._files import replace_files
 
 CONV_DEPTH, CONV_SIDE = 20, 8
 

@@ -2,23 +2,17 @@
 
 The first Ctrl-C, SIGTERM or hang-up ends the run, and finished work is still saved. If stdout cannot be written, an error is
 printed once all files are written; a failed write to stderr is ignored.
-
-Output files are replaced atomically: written under another name, flushed to disk, then renamed.
 """
 
 from __future__ import annotations
 
 import errno
-import io
 import os
-import secrets
-import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any, NoReturn
 
 from varflow._checks import VarflowError
@@ -174,39 +168,3 @@ def _open_closed_streams() -> None:
                 os.open(os.devnull, os.O_RDONLY)
                 if number:
                     setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
-
-
-def replace_files(files: Mapping[Path, str | bytes]) -> None:
-    """Replace all files, or none if one cannot be written; folders are created, text is UTF-8.
-
-    Partial files have unique names, so two runs may write to one folder; the later one's files stay.
-    """
-    partial: dict[Path, Path] = {}
-    try:
-        for path, content in files.items():
-            place = Path(os.path.realpath(path))  # the target of a link; the link stays
-            place.parent.mkdir(parents=True, exist_ok=True)
-            partial[place] = place.with_name(f".varflow-{secrets.token_hex(8)}.partial")
-            _store(partial[place], content.encode() if isinstance(content, str) else content)
-            with suppress(FileNotFoundError):
-                shutil.copymode(place, partial[place])
-        for place, written in partial.items():
-            os.replace(written, place)
-    finally:
-        for written in partial.values():
-            with suppress(OSError):
-                written.unlink(missing_ok=True)
-
-
-def _store(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def picture(figure: Any, form: str = "png", **options: Any) -> bytes:
-    """A matplotlib Figure as bytes of a file; ``options`` go to ``savefig``."""
-    content = io.BytesIO()
-    figure.savefig(content, format=form, **options)
-    return content.getvalue()

@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "_restoring": {"_checks", "_shared"},
     "_shared": set(),
     "_process": {"_checks"},
+    "_files": set(),
     "model": {"_checks", "_display", "_figures", "_lazy", "_memory", "_shared"} | DIGITS,
     "results": {"_checks", "_display", "_figures", "_lazy", "model"},
     "theory": {"_checks", "_display", "_lazy", "_memory", "_progress", "_shared", "model", "results"},
@@ -61,13 +62,14 @@ MAY_IMPORT = {
     "phases": {"_checks", "_progress", "campaign", "model", "results", "theory", "init"},
     "plots": {"_checks", "_display", "_figures", "_lazy", "results"},
     "citations": {"_checks"},
-    "cli": {"_checks", "_process", PUBLIC},
+    "cli": {"_checks", "_files", "_process", PUBLIC},
     "__main__": {"cli"},
     "testing": {"_checks", "_lazy", "_memory", "_shared", PUBLIC},
 }
 THIRD_PARTIES = {
     "_checks": {"numpy"},
     "_display": set(),
+    "_files": set(),
     "_figures": set(),
     "_memory": set(),
     "_mpmath": {"mpmath", "sympy"},

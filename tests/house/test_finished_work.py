@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from processes import PRELOADED, Scenario
 
-from varflow._process import replace_files
+from varflow._files import replace_files
 
 pytest.importorskip("torch")
 pytest.importorskip("matplotlib")

@@ -19,7 +19,8 @@ from validation.training.predictors import predicted
 from validation.training.training import trained
 from validation.training.twelve import TASKS
 from validation.training.twelve_runs import TWELVE, missing_library
-from varflow._process import INTERRUPTED, outcome, replace_files, run_command
+from varflow._files import replace_files
+from varflow._process import INTERRUPTED, outcome, run_command
 from varflow.campaign import Block
 from varflow.simulation.run import check_device
 

@@ -10,7 +10,8 @@ import typer
 
 import varflow as vf
 from varflow._checks import choice, require
-from varflow._process import finishing, picture
+from varflow._files import picture
+from varflow._process import finishing
 from varflow.cli import options as opt
 
 QUICK_WIDTH = 300

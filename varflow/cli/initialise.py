@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import varflow as vf
 from varflow._checks import need
-from varflow._process import finishing, picture
+from varflow._files import picture
+from varflow._process import finishing
 from varflow.cli import options as opt
 
 EXPECTED = "All 520 rows take one to two minutes."

@@ -21,7 +21,8 @@ import typer
 import varflow as vf
 from varflow import DomainError, VarflowError
 from varflow._checks import refuse, require
-from varflow._process import BAD_INPUT, INTERRUPTED, finishing, replace_files, run_command
+from varflow._files import replace_files
+from varflow._process import BAD_INPUT, INTERRUPTED, finishing, run_command
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # click's, or typer's own copy in newer versions
 PICTURES = (".png", ".pdf", ".svg")

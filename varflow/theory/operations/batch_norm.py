@@ -9,16 +9,6 @@ of each step, or of the steps up to each. A walk knows a batch in one of three w
 (both :func:`in_index`); each input is followed alone, with the average overlap of two (:func:`by_overlap`), at a cost linear in
 the number of inputs. All give a :class:`BatchStatistics`. Backwards, for a finite batch to the first order in 1/N, see
 :func:`batch_back`. With running statistics it is affine.
-
-LayerNorm and RMSNorm are each input and step normalised over neurons and positions, whose moments the signal holds.
-
-.. math:: x'_i = \gamma \frac{x_i - m_i}{s_i} + \beta, \qquad C'_{ij} = \frac{\gamma^2}{s_i s_j} C_{ij}, \qquad
-          G_{ij} = \frac{\gamma^2}{s_i s_j} G'_{ij}
-
-``m`` is the mean and ``s`` the standard deviation; of RMSNorm 0 and the root mean square.
-
-What is subtracted from gradients (their mean, and their component along what is normalised) is a mean over infinitely many
-neurons of gradients of mean 0, and vanishes.
 """
 
 from __future__ import annotations
@@ -29,11 +19,11 @@ from functools import partial
 import numpy as np
 
 from varflow.model.graph import Node, Uncovered, enter
-from varflow.model.layers import ALL_STEPS, EACH_STEP, PAST_STEPS, BatchNorm, LayerNorm, RMSNorm
+from varflow.model.layers import ALL_STEPS, EACH_STEP, PAST_STEPS, BatchNorm
 from varflow.theory.operations.visit import BY_OVERLAP, INFINITE, Visit, WayBack
-from varflow.theory.signals.counted import CountedCurrents, Counts, changed, no_chain, uncounted
+from varflow.theory.signals.counted import CountedCurrents, Counts, changed, no_chain
 from varflow.theory.signals.gradients import BALANCED, Gradients
-from varflow.theory.signals.moments import Currents, means_at, outer, rescaled
+from varflow.theory.signals.moments import Currents, means_at, outer
 from varflow.theory.signals.places import Grid, Offset, Overlap, aligned, average_second
 from varflow.theory.signals.shared_scale import SharedScale
 
@@ -356,33 +346,3 @@ def count(layer: BatchNorm, received: tuple[CountedCurrents], counts: Counts, no
 
 
 enter(BatchNorm, forward=forward, backward=backward, count=count)
-
-
-def normalised_over_neurons(layer: LayerNorm | RMSNorm, received: tuple[Currents], visit: Visit) -> Currents:
-    """Currents normalised over neurons: ``γ (x - m)/s + β``."""
-    mean, scale = over_neurons(layer, received[0])
-    return rescaled(received[0].shifted(-mean), scale, layer.beta if isinstance(layer, LayerNorm) else 0.0)
-
-
-def normalised_back(layer: LayerNorm | RMSNorm, gradients: Gradients, visit: Visit, way: WayBack) -> list[Gradients]:
-    """Gradients by what was normalised: ``G_ij = γ² G'_ij/(s_i s_j)``."""
-    return [gradients.rescaled(over_neurons(layer, way.laid_out(visit.received[0]))[1])]
-
-
-def over_neurons(layer: LayerNorm | RMSNorm, currents: Currents) -> tuple[np.ndarray, np.ndarray]:
-    """``m`` and ``γ/s`` at every ``i``."""
-    mean = over_map(currents.mean, currents.grid) if isinstance(layer, LayerNorm) else np.zeros_like(currents.mean)
-    square = np.diagonal(currents.covariance, axis1=-2, axis2=-1) + currents.mean**2
-    variance = np.maximum(over_map(square, currents.grid) - mean**2, 0.0)
-    return mean, standardising(layer.gamma, variance + layer.eps)
-
-
-def over_map(values: np.ndarray, grid: Grid) -> np.ndarray:
-    """Values at every ``i``, averaged over the positions of a map."""
-    folded = values.reshape(-1, grid.positions, grid.steps)
-    return np.broadcast_to(folded.mean(axis=1, keepdims=True), folded.shape).reshape(values.shape)
-
-
-NORMALISER = "gives all neurons one normaliser, so that they depend on each other"
-enter(LayerNorm, forward=normalised_over_neurons, backward=normalised_back, count=uncounted(NORMALISER))
-enter(RMSNorm, forward=normalised_over_neurons, backward=normalised_back, count=uncounted(NORMALISER))
