@@ -124,3 +124,56 @@ def test_without_a_scale_rates_of_queries_keys_and_values_are_set():
     planned = [layer.firing_rate for layer in plan.layers if layer.neuron_name in ("neurons.q", "neurons.k", "neurons.v")]
     assert all(rate > 0.1 for rate in planned)
     assert attention_rate(model, x) > 0.05
+
+
+def test_a_scale_beyond_which_none_fires_more():
+    """Queries, keys and values that hardly fire: no scale gives the rate, and the smallest that gives the most is taken."""
+    model, x = seeded(0, scale=0.004, inner=1.0), tokens(16, 6)
+    plan = vf.init.init_model(model, x)
+    row = next(layer for layer in plan.layers if layer.neuron_name == "attention")
+    assert model.scale <= 0.5 * (1 + 1e-9)
+    assert row.measured_rate > 0.01
+
+
+class Flattened(Attending):
+    """A stem on a map, whose positions in a row are tokens, and a shortcut around attention."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.weights["x"] = torch.nn.Conv2d(5, 64, 1, bias=False)
+        torch.nn.init.normal_(self.weights["x"].weight, std=2.4 / 5**0.5)
+        self.weights["y"] = torch.nn.Conv1d(64, 64, 1, bias=False)
+        torch.nn.init.normal_(self.weights["y"].weight, std=0.2)
+        self.neurons["y"] = type(self.attention)(0.5, init_hidden=True, reset_mechanism="zero")
+
+    def layer(self, name, x):
+        out = super().layer(name, x)
+        self.shortcut = out.flatten(2) if name == "x" else self.shortcut
+        return self.shortcut if name == "x" else out
+
+    def step(self, x):
+        after = super().step(x)
+        return self.layer("y", self.shortcut + after)
+
+
+def norms(make, inputs, layers, **options):
+    """Measured and predicted gradient norms of these layers, of several models."""
+    found = []
+    for seed in range(GENERATIONS):
+        torch.manual_seed(seed)
+        report = vf.audit(make(**options), inputs(seed), gradients=True)
+        found.append([[report[name].gradient_norm, report[name].predicted_gradient_norm] for name in layers])
+    return np.array(found).transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize(("make", "inputs"), [(Attending, lambda seed: tokens(8, 4, seed)),
+                                              (Flattened, lambda seed: torch.randn(8, 5, 2, 2))])  # fmt: skip
+def test_gradients_pass_attention(make, inputs):
+    layers = ["neurons.x", "neurons.q", "neurons.k", "neurons.v", "attention", "neurons.proj"]
+    measured, predicted = norms(make, inputs, layers)
+    assert np.isfinite(predicted).all()
+    error = np.std(predicted - measured, axis=0, ddof=1) / np.sqrt(GENERATIONS)
+    allowed = 3 * error + 0.12 * measured.mean(axis=0)
+    assert (np.abs(predicted.mean(axis=0) - measured.mean(axis=0)) < allowed).all(), (measured.mean(0), predicted.mean(0))
+    _, wrong = norms(make, inputs, layers, scale=0.08)
+    assert not (np.abs(wrong.mean(axis=0) - measured.mean(axis=0)) < allowed).all()

@@ -258,14 +258,20 @@ class TestOneHealthyLayer:
         assert not [name for name in changed(model, before) if name.startswith(("blocks.0", "blocks.1"))]
 
 
-def test_all_layers_are_set_where_a_silent_attention_needs_those_below_it():
+def test_a_silent_attention_is_mended_by_its_queries_keys_and_values():
     torch.manual_seed(0)
     model, x = Block(), torch.rand(16, 8, 16, generator=torch.Generator().manual_seed(0))
     for name in "qkv":
         model.linears[name][1].weight.data.fill_(0.4)  # γ
     assert [layer.neuron_name for layer in vf.audit(model, x).layers if layer.dead] == ["attention", "neurons.proj"]
     plan = vf.init.init_model(model, x)
-    assert not any(layer.set_by == "kept: healthy" for layer in plan.layers)
+    (row,) = [layer for layer in plan.layers if layer.neuron_name == "attention"]
+    assert row.set_by == "measured: rates of neurons.q, neurons.k, neurons.v"
+    assert {layer.neuron_name for layer in plan.layers if layer.set_by == "kept: healthy"} == {
+        "neurons.embed",
+        "neurons.fc1",
+        "neurons.fc2",
+    }
     assert not any(layer.dead for layer in vf.audit(model, x).layers)
 
 

@@ -34,8 +34,9 @@ def init_model(
     Unless a rate, variance or gain is asked for, a model that :func:`varflow.audit` calls healthy is left as it is, bit for
     bit, if its outputs fire and its layers without a normalisation have late rates of 0.1 to 0.3, which train alike. So is, in
     other models, every layer that fires (late rate above 0.015, not saturated) behind a normalisation, with γ, β and weights,
-    if its inputs stay as they are or are normalised over the batch. All else is set, also everything in models in which a
-    neuron without weights, as of attention, is silent.
+    if its inputs stay as they are or are normalised over the batch. All else is set: neurons of
+    attention, which have no weights, by the number or parameter that is its scale, or where they are silent without one by the
+    rates of q, k and v. Everything is set in models in which another neuron without weights is silent.
 
     Weights are drawn from ``N(0, g²/n)`` with ``n`` the fan-in. In a plain chain of layers, those driven by the input get their
     own gain, from the second moments of the batch over the steps; all others the gain for which deep layers are at a fixed

@@ -71,6 +71,8 @@ class LayerScale:
         In words: "measured: weights", "measured: γ of bn1", "kept: …".
     factor : float
         Present factor on what was drawn.
+    most : float
+        Largest factor: of attention that with which a single product reaches the threshold, beyond which none fires more.
     through : tuple of str
         Other layers whose scales it moves to have its rate, as neurons of attention those of ``q``, ``k`` and ``v``.
     """
@@ -82,6 +84,7 @@ class LayerScale:
     scaled: list[Any] = field(default_factory=list)
     set_by: str = ""
     factor: float = 1.0
+    most: float = math.inf
     through: tuple[str, ...] = ()
 
     @property
@@ -90,8 +93,8 @@ class LayerScale:
         return bool(self.scaled) and not self.norms
 
     def to(self, factor: float) -> None:
-        """Rescale to a new factor."""
-        if factor == self.factor:
+        """Rescale to a new factor, or the largest."""
+        if (factor := min(factor, self.most)) == self.factor:
             return
         for tensor in self.scaled:
             with torch.inference_mode(getattr(tensor, "is_inference", bool)()), torch.no_grad():
@@ -152,6 +155,8 @@ def _scale_attention(model: Any, scales: Sequence[LayerScale], seen: dict[str, L
         below = [each for each in scales if each.layer.neuron_name in origin.sources and each.scaled]
         for path, factor in _factors(model, origin):
             scale.scaled, scale.set_by = [factor], f"measured: {path}, the scale of attention"
+            if (neuron := scale.layer.neuron) is not None:
+                scale.most = mean_of(neuron.threshold) / (neuron.input_scale * origin.operation.scale)
         if not scale.scaled and below and seen[scale.layer.neuron_name].late_rate < FLOOR:
             scale.scaled, scale.through = [*below], tuple(each.layer.neuron_name for each in below)
             scale.set_by = f"measured: rates of {', '.join(scale.through)}"

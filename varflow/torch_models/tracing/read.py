@@ -263,6 +263,9 @@ class _Reader:
             return self.add_unknown(f"what {name} receives", into, Signal(INPUT, (1,)))
         if x is None and self.sent[sources[0]].kind != "currents":
             return sources[0]
+        sent = self.sent[sources[0]].shape if sources else ()
+        if x is not None and x.ndim == 5 and sent[:1] == x.shape[2:3] and math.prod(sent) == x[0, 0].size:
+            x = x.reshape(*x.shape[:2], *sent)  # a map, whose positions may be in one row
         numbers = Measured(x) if x is not None and not sources else Fallback(x)
         number = self.add(numbers, *sources, name=into, otherwise=Signal(INPUT, (1,)))
         if x is not None:
