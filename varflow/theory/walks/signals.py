@@ -25,18 +25,10 @@ from varflow.theory.operations.visit import BY_OVERLAP, IN_INDEX, INFINITE, Batc
 from varflow.theory.operations.weights import weighted
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
+from varflow.theory.signals import places
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.moments import Currents, GivenCurrents, Signal, Spikes, held
-from varflow.theory.signals.places import (
-    ALL_PAIRS,
-    Activations,
-    Grid,
-    Offset,
-    Overlap,
-    PairMoments,
-    known_pairs,
-    told_apart,
-)
+from varflow.theory.signals.places import ALL_PAIRS, Activations, Grid, Offset, Overlap, PairMoments
 
 ON_MAPS = 2**10  # points at each position of a large map
 AT_ONCE = 2**19  # inputs × steps² computed together, so that a batch does not fill the memory
@@ -272,7 +264,7 @@ def measured(x: np.ndarray, grid: Grid, *, overlaps: bool) -> Spikes:
     if not overlaps:
         return spikes
     spikes = replace(spikes, overlap=_overlap(of, grid))
-    return spikes if told_apart(spikes.grid) == told_apart(grid) else held(spikes, grid.steps)
+    return spikes if places.told_apart(spikes.grid) == places.told_apart(grid) else held(spikes, grid.steps)
 
 
 def of_activations(x: np.ndarray, grid: Grid) -> Spikes:
@@ -287,7 +279,7 @@ def _products(x: np.ndarray, offset: Offset, grid: Grid) -> np.ndarray:
     if offset is ALL_PAIRS:
         sums, same_position = x.sum(axis=1), np.einsum("apsc,aptc->ast", x, x)
         return ((sums @ sums.swapaxes(-1, -2) - same_position) / (channels * positions * (positions - 1)))[None]
-    here, there = known_pairs(offset, grid.shape)
+    here, there = places.known_pairs(offset, grid.shape)
     M = np.zeros((inputs, positions, steps, steps))
     M[:, here] = x[:, here] @ x[:, there].swapaxes(-1, -2) / channels
     return M.reshape(1, -1, steps, steps)
@@ -299,7 +291,7 @@ def _overlap(x: np.ndarray, grid: Grid) -> Overlap:
     at_all_steps = np.broadcast_to(x, (inputs, positions, grid.steps, channels)) if x.shape[2] == 1 else x
     of = x  # rows of an input: each has overlaps with its own of other inputs
     if positions == grid.positions:
-        of = x.reshape(inputs, 1, -1, channels) if told_apart(grid) else x.mean(axis=1, keepdims=True)
+        of = x.reshape(inputs, 1, -1, channels) if places.told_apart(grid) else x.mean(axis=1, keepdims=True)
     sums, same_input = of.sum(axis=0), np.einsum("bric,brjc->ij", of, of)
     pairs = max(inputs * (inputs - 1), 1) * of.shape[1] * channels
     return Overlap(((np.einsum("ric,rjc->ij", sums, sums) - same_input) / pairs)[None], Activations(at_all_steps, grid))

@@ -16,17 +16,8 @@ from varflow.init.fans import fan_in
 from varflow.model.neurons import Neuron
 from varflow.results import LayerPlan, late_steps
 from varflow.theory.roots import first_to_hold
-from varflow.torch_models.initialise.layer_gains import (
-    LOWEST,
-    MANY,
-    RATE,
-    REPEATING,
-    Deep,
-    attainable_rates,
-    deep_layer,
-    layer_gain,
-    run_deep,
-)
+from varflow.torch_models.initialise import layer_gains
+from varflow.torch_models.initialise.layer_gains import LOWEST, MANY, RATE, REPEATING, Deep
 from varflow.torch_models.initialise.scales import why_kept
 from varflow.torch_models.prediction.signals import MOST_INPUTS, Prediction, at_infinite_width, at_own_width, plain, uncovered
 from varflow.torch_models.tracing.traced import Trace, TracedLayer, by_step
@@ -109,7 +100,7 @@ class Planner:
         widest = max(getattr(layer.weights[0], "out_features", 1) for layer in self.trace.layers)
         wider = min(max(NEURONS // (widest * MOST_INPUTS), WIDER[1]), WIDER[0])
         low = max(aim.firing_rate for aim in self.aims.values())
-        limit = min(attainable_rates(neuron, self.trace.steps, len(self.trace.layers))[1] for neuron in self.aims)
+        limit = min(layer_gains.attainable_rates(neuron, self.trace.steps, len(self.trace.layers))[1] for neuron in self.aims)
         high = low * ((limit if limit < math.inf else TRIED * low) / low) ** 0.9
         if low < high and self._carries(high, active):
             _, high = first_to_hold(lambda rates: [self._carries(float(rates[0]), active)], low, high, EDGE, at_once=1)
@@ -138,12 +129,12 @@ class Planner:
     def _aim(self, neuron: Neuron, depth: int) -> Deep:
         """The state that the layers of one neuron, ``depth`` in number, are to have."""
         if self.quantity == "gain":
-            deep = run_deep(neuron, self.trace.steps, self.value, depth)
+            deep = layer_gains.run_deep(neuron, self.trace.steps, self.value, depth)
             return deep if 0 < deep.firing_rate < MANY else replace(deep, firing_rate=RATE)  # silent, or growing
         if self.quantity == "firing_rate" and self.value < LOWEST:
             raise self._out_of_reach(neuron, depth)
         try:
-            deep = deep_layer(neuron, self.trace.steps, self.quantity, self.value, depth)
+            deep = layer_gains.deep_layer(neuron, self.trace.steps, self.quantity, self.value, depth)
         except ConvergenceError:
             raise self._out_of_reach(neuron, depth) from None
         if not deep.on_target:
@@ -153,8 +144,8 @@ class Planner:
     def _out_of_reach(self, neuron: Neuron, depth: int) -> DomainError:
         """The error for a value that is too high or too low, with the attainable range."""
         name, steps = self.quantity.removeprefix("firing_"), self.trace.steps
-        least, limit = attainable_rates(neuron, steps, depth)
-        lowest = deep_layer(neuron, steps, "firing_rate", max(least, LOWEST), depth)
+        least, limit = layer_gains.attainable_rates(neuron, steps, depth)
+        lowest = layer_gains.deep_layer(neuron, steps, "firing_rate", max(least, LOWEST), depth)
         upwards = f"to below {_rounded_down(limit)}" if limit < math.inf else "upwards"
         words = f"late rates from about {lowest.firing_rate:.2g} {upwards}"
         words += f" and late variances from about {lowest.variance:.2g}" if name == "variance" else ""
@@ -164,7 +155,7 @@ class Planner:
         wanted = f"a late {self.quantity.replace('_', ' ')} of {self.value:g}"
         value = nearest.firing_rate if self.quantity == "firing_rate" else nearest.variance
         how = "sustained" if nearest.settles else "sustained in the mean over networks"
-        limit = attainable_rates(neuron, self.trace.steps, depth)[1]
+        limit = layer_gains.attainable_rates(neuron, self.trace.steps, depth)[1]
         below = f" (late rates stay below {_rounded_down(limit)})" if limit < math.inf else ""
         gains = "no constant gain sustains" if len(nearest.gains) == 1 < depth else "no gains of layers sustain"
         why = f"over {depth} layers of {neuron}, where activity dies or deviations grow"
@@ -174,7 +165,7 @@ class Planner:
         lost = np.flatnonzero(~(predicted.firing_rate < UNBOUNDED).all(1))
         if lost.size:
             layer = self.trace.layers[lost[0]]
-            gain = deep_layer(layer.neuron, self.trace.steps, "firing_rate", RATE, len(self.trace.layers)).gain
+            gain = layer_gains.deep_layer(layer.neuron, self.trace.steps, "firing_rate", RATE, len(self.trace.layers)).gain
             rule = f"lets rates of {layer.neuron} grow from layer to layer, in {layer.name} without bound"
             words = f"{rule}; gain={gain:.3g} keeps them in the mean"
             raise DomainError(self.quantity.removeprefix("firing_"), self.value, words)
@@ -200,7 +191,7 @@ class Planner:
     def _first_gain(self, layer: TracedLayer) -> float:
         """Gain of an input-driven layer, for the late rate of deep layers."""
         try:
-            return layer_gain(self.trace, layer, self.aims[layer.neuron].firing_rate)
+            return layer_gains.layer_gain(self.trace, layer, self.aims[layer.neuron].firing_rate)
         except ConvergenceError as error:
             words = "; ".join(["cannot drive it to its rate", str(error), *self.notes])
             raise DomainError("inputs", f"those of {layer.name}", words) from None
