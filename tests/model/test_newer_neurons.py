@@ -89,6 +89,10 @@ def gaussian():
     return pytest.importorskip("sinabs.activation").Gaussian()
 
 
+def max_spike(most):
+    return pytest.importorskip("sinabs.activation").MaxSpike(most)
+
+
 def membrane_reset():
     return pytest.importorskip("sinabs.activation").MembraneReset()
 
@@ -98,11 +102,11 @@ def with_k(module, k):
     return module
 
 
-def jelly(make, std=1.5, surrogate="spikingjelly_atan", **options):
-    return ("spikingjelly.activation_based", make, std, surrogate, options)
+def jelly(make, std=1.5, surrogate="spikingjelly_atan"):
+    return ("spikingjelly.activation_based", make, std, surrogate)
 
 
-# package, module of it, strength of the currents, surrogate, and another constant
+# package, module of it, strength of the currents, surrogate
 CASES = {
     "CUBALIF": jelly(lambda sj: sj.neuron.CUBALIFNode(0.6, 0.8, 1.0, surrogate_function=sj.surrogate.ATan()), 1.0),
     "CUBALIF, soft": jelly(
@@ -122,45 +126,47 @@ CASES = {
     "PSN, thresholds": jelly(lambda sj: psn(sj.neuron, 0.3, surrogate_function=sj.surrogate.ATan()), 2.0),
     "MaskedPSN": jelly(lambda sj: masked(sj.neuron, surrogate_function=sj.surrogate.ATan())),
     "SlidingPSN": jelly(lambda sj: sj.neuron.SlidingPSN(4, step_mode="m", surrogate_function=sj.surrogate.ATan()), 1.0),
-    "Lapicque": ("snntorch", lambda sn: sn.Lapicque(R=2.0, C=3.0, init_hidden=True), 3.0, "atan", {}),
-    "Lapicque, zero": ("snntorch", lambda sn: sn.Lapicque(0.7, reset_mechanism="zero", init_hidden=True), 3.0, "atan", {}),
+    "Lapicque": ("snntorch", lambda sn: sn.Lapicque(R=2.0, C=3.0, init_hidden=True), 3.0, "atan"),
+    "Lapicque, zero": ("snntorch", lambda sn: sn.Lapicque(0.7, reset_mechanism="zero", init_hidden=True), 3.0, "atan"),
     "LSNN": (
         "norse.torch",
         lambda no: no.LSNN(no.LSNNParameters(tau_adapt_inv=torch.tensor(50.0), beta=torch.tensor(0.4))),
         3.0,
         "norse_super",
-        {},
     ),
     "refractory": (
         "norse.torch",
         lambda no: OverSteps(no.LIFRefracCell(no.LIFRefracParameters(rho_reset=torch.tensor(3.0)))),
         6.0,
         "norse_super",
-        {},
     ),
-    "ALIF": ("sinabs.layers", lambda layers: layers.ALIF(5.0, 10.0, surrogate_grad_fn=gaussian()), 5.0, "sinabs_gaussian", {}),
+    "MaxSpike": (
+        "sinabs.layers",
+        lambda layers: layers.LIF(5.0, spike_fn=max_spike(3), surrogate_grad_fn=gaussian(), norm_input=False),
+        2.0,
+        "sinabs_gaussian",
+    ),
+    "ALIF": ("sinabs.layers", lambda layers: layers.ALIF(5.0, 10.0, surrogate_grad_fn=gaussian()), 5.0, "sinabs_gaussian"),
     "ALIF, reset": (
         "sinabs.layers",
         lambda layers: layers.ALIF(5.0, 10.0, 3.0, reset_fn=membrane_reset(), surrogate_grad_fn=gaussian(), norm_input=False),
         1.0,
         "sinabs_gaussian",
-        {},
     ),
     "ALIF, filtered": (
         "sinabs.layers",
         lambda layers: layers.ALIF(2.0, 10.0, 6.0, surrogate_grad_fn=gaussian()),
         5.0,
         "sinabs_gaussian",
-        {},
     ),
-    "adLIF": ("torch", lambda _: SEAdLIF(5.0, 20.0, 0.2, 0.6), 3.0, vf.surrogates.atan(2.0), {}),
+    "adLIF": ("torch", lambda _: SEAdLIF(5.0, 20.0, 0.2, 0.6), 3.0, vf.surrogates.atan(2.0)),
 }
 
 
 @pytest.fixture(params=CASES, scope="module")
 def case(request):
     """Module, neuron, currents (steps, neurons), the module's spikes, derivatives of them, and the surrogate."""
-    package, make, std, surrogate, _ = CASES[request.param]
+    package, make, std, surrogate = CASES[request.param]
     library = pytest.importorskip(package)
     if "spikingjelly" in package:
         library.neuron, library.surrogate = (pytest.importorskip(f"{package}.{name}") for name in ("neuron", "surrogate"))
@@ -206,7 +212,7 @@ def others(neuron):
         yield replace(neuron, reset=replace(rule, lowest=-0.1))
     if rule.most is not None:
         yield replace(neuron, reset=replace(rule, most=rule.most - 1))
-        yield replace(neuron, reset=replace(rule, spacing=1.0))
+        yield replace(neuron, reset=replace(rule, spacing=0.7 * rule.spacing))
     if neuron.kernel is not None:
         yield replace(neuron, kernel=np.linspace(1, 1.2, len(neuron.kernel)) * np.array(neuron.kernel))
     if rule.refractory:

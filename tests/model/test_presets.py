@@ -263,7 +263,7 @@ REFUSED = [
     (lambda: vf.neurons.stork_lif(tau_mem=0.0), "tau_mem=0.0 must be positive"),
     (lambda: vf.neurons.sinabs_lif(20.0, min_v_mem=0.5), "min_v_mem=0.5 must not be positive"),
     (lambda: vf.neurons.sinabs_lif(20.0, reset_fn="MembraneReset"), "reset_fn='MembraneReset' has no equivalent"),
-    (lambda: vf.neurons.sinabs_lif(20.0, spike_fn="MaxSpike"), "spike_fn='MaxSpike' is unknown"),
+    (lambda: vf.neurons.sinabs_lif(20.0, spike_fn="Poisson"), "spike_fn='Poisson' is unknown"),
     (lambda: vf.neurons.sinabs_lif(math.inf), "tau_mem=inf leaves no input with norm_input=True"),
     (lambda: vf.neurons.sinabs_lif(np.array([math.inf, 20.0])), "tau_mem="),
 ]

@@ -10,7 +10,7 @@ from varflow._lazy import loaded_when_asked
 
 if TYPE_CHECKING:
     from varflow.model.graph import Uncovered
-    from varflow.theory.operations.batch_norm import over_map
+    from varflow.theory.operations.layer_norm import over_map
     from varflow.theory.operations.merge import summed
     from varflow.theory.operations.pool import averaged, averaged_back
     from varflow.theory.signals.gradients import Gradients

@@ -33,7 +33,8 @@ def sinabs_lif(
         Time constant of the synaptic current, ``i' = α_s (i + I)``, ``α_s = exp(-1/τ_syn)``.
     spike_threshold : float
     spike_fn : str or class
-        ``MultiSpike`` (``⌊H/θ⌋`` spikes) or ``SingleSpike`` (one, at ``H ≥ θ``), or Sinabs' class of that name.
+        ``MultiSpike`` (``⌊H/θ⌋`` spikes) or ``SingleSpike`` (one, at ``H ≥ θ``), or Sinabs' class of that name; or its object
+        ``MaxSpike(n)`` (at most ``n``).
     reset_fn : str or object
         ``MembraneSubtract`` (one threshold per spike) or, with single spikes, ``MembraneReset`` (to 0), or Sinabs'
         object of that class; its ``subtract_value`` may differ from the threshold.
@@ -53,7 +54,7 @@ def sinabs_lif(
     >>> vf.neurons.sinabs_lif(20.0, norm_input=False).reset
     'multi_spike'
     """
-    single = choice("spike_fn", class_name(spike_fn), ("MultiSpike", "SingleSpike")) == "SingleSpike"
+    single = choice("spike_fn", class_name(spike_fn), ("MultiSpike", "SingleSpike", "MaxSpike")) == "SingleSpike"
     subtract = choice("reset_fn", class_name(reset_fn), ("MembraneSubtract", "MembraneReset")) == "MembraneSubtract"
     if not (single or subtract):
         raise DomainError("reset_fn", reset_fn, "has no equivalent after several spikes a step: use spike_fn='SingleSpike'")
@@ -70,7 +71,8 @@ def sinabs_lif(
     taken = getattr(reset_fn, "subtract_value", None)
     fraction = 1.0 if taken is None else float(taken) / positive_number("spike_threshold", spike_threshold)
     lowest = None if min_v_mem is None else _lowest(min_v_mem, spike_threshold)
-    reset = Reset(threshold=fraction, counts=not single, lowest=lowest) if subtract else Reset(membrane=1.0, lowest=lowest)
+    most = getattr(spike_fn, "max_num_spikes_per_bin", None)
+    reset = Reset(threshold=fraction, counts=not single, most=most, lowest=lowest) if subtract else Reset(membrane=1.0, lowest=lowest)
     synapse: dict[str, Any] = {"input_scale": scale if tau_syn is None else scale * filtered, "synaptic_decay": filtered}
     return Neuron(threshold, decay=decay, reset=reset, strict=False, detach_reset=not subtract, **synapse)
 
