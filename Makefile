@@ -29,6 +29,7 @@ test-slow: $(VENV)/all.stamp    ## tests that take minutes: statistics, long der
 LIBRARIES := $(VENV)/libraries
 test-libraries: $(VENV)/all.stamp $(LIBRARIES).stamp   ## model families of SpikingJelly and sinabs: minutes
 	PYTHONPATH="$(LIBRARIES)" $(PY) -m pytest -m slow tests/torch_models/test_model_families.py tests/torch_models/test_model_predictions.py \
+	  tests/torch_models/test_attention_of_models.py \
 	  -W ignore::DeprecationWarning
 	PYTHONPATH="$(LIBRARIES)" $(PY) -m pytest -k has_these_gradients tests/theory/walks/test_gradient_flow.py -W ignore::DeprecationWarning
 	PYTHONPATH="$(LIBRARIES)" $(PY) -m pytest -k every_model tests/validation/test_twelve_pairs.py -W ignore::DeprecationWarning

@@ -96,7 +96,7 @@ def fire(layer: Spike, products: Products, number: int, responses: Responses) ->
     """Layer ``number`` of neurons, which receive such sums."""
     each = zip(*products.received(layer, number, responses.seed), strict=True)
     H, S = (np.stack(values).reshape(products.drawn.shape) for values in zip(*(stepped(*one) for one in each), strict=True))
-    points, joint = S.shape[-1], replace(products.grid, per_position=False)
+    points, joint = products.drawn.shape[-1], replace(products.grid, per_position=False)
     spikes = Spikes(S.mean(axis=-1), S @ S.mT / points, joint, products.channels)
     spikes = spikes.per_position() if products.grid.per_position else spikes
     variance, mean = (values.reshape(spikes.mean.shape) for values in (H.var(axis=-1), H.mean(axis=-1)))

@@ -151,7 +151,7 @@ def _scale_attention(model: Any, scales: Sequence[LayerScale], seen: dict[str, L
     model is that, the scales of ``q``, ``k`` and ``v``.
     """
     for scale in (each for each in scales if all(map(attended, each.layer.origins))):
-        origin = next(iter(scale.layer.origins))
+        origin: Any = next(iter(scale.layer.origins))
         below = [each for each in scales if each.layer.neuron_name in origin.sources and each.scaled]
         for path, factor in _factors(model, origin):
             scale.scaled, scale.set_by = [factor], f"measured: {path}, the scale of attention"
@@ -165,12 +165,12 @@ def _scale_attention(model: Any, scales: Sequence[LayerScale], seen: dict[str, L
 def _factors(model: Any, origin: Any) -> Iterator[tuple[str, Any]]:
     """Attributes of the module where attention is computed that have the value of its scale, the likeliest last."""
     module, number = dict(model.named_modules()).get(origin.place, model), origin.operation.scale
-    values = {**vars(module), **module._parameters, **module._buffers}
+    values: dict[str, Any] = {**vars(module), **module._parameters, **module._buffers}
     for name in sorted(values, key=lambda each: "scale" in each):
         value, path = values[name], name if module is model else f"{origin.place}.{name}"
         tensor = isinstance(value, torch.Tensor) and value.numel() == 1 and value.is_floating_point()
         free = isinstance(value, float) or (tensor and (value.requires_grad or name in module._buffers))
-        if free and number != 1 and math.isclose(value.item() if tensor else value, number, rel_tol=1e-6):
+        if free and number != 1 and math.isclose(torch.as_tensor(value).item(), number, rel_tol=1e-6):
             yield path, value if tensor else Factor(module, path)
 
 

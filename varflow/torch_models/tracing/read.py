@@ -118,7 +118,7 @@ class _Reader:
     def origin(self, origin: Origin) -> int:
         """The node of what an origin sends."""
         if origin not in self.made:
-            operation = origin.operation
+            operation: Any = origin.operation
             if isinstance(operation, Sender):
                 return self._sender(operation.name)
             if isinstance(operation, Attended):
