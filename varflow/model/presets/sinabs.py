@@ -71,8 +71,10 @@ def sinabs_lif(
     taken = getattr(reset_fn, "subtract_value", None)
     fraction = 1.0 if taken is None else float(taken) / positive_number("spike_threshold", spike_threshold)
     lowest = None if min_v_mem is None else _lowest(min_v_mem, spike_threshold)
-    most = getattr(spike_fn, "max_num_spikes_per_bin", None)
-    reset = Reset(threshold=fraction, counts=not single, most=most, lowest=lowest) if subtract else Reset(membrane=1.0, lowest=lowest)
+    reset = Reset(membrane=1.0, lowest=lowest)
+    if subtract:
+        most = getattr(spike_fn, "max_num_spikes_per_bin", None)
+        reset = Reset(threshold=fraction, counts=not single, most=most, lowest=lowest)
     synapse: dict[str, Any] = {"input_scale": scale if tau_syn is None else scale * filtered, "synaptic_decay": filtered}
     return Neuron(threshold, decay=decay, reset=reset, strict=False, detach_reset=not subtract, **synapse)
 

@@ -75,29 +75,24 @@ class NeuronState(NamedTuple):
 
 def step(neuron: Neuron | Population, state: NeuronState, c: np.ndarray) -> NeuronState:
     """The state after one more current ``c``."""
-    h, w, adaptation = membrane(neuron, state.h, gate(neuron, state), c), state.w, neuron.reset_rule.adaptation
+    rule, adaptation = neuron.reset_rule, neuron.reset_rule.adaptation
+    h, w = membrane(neuron, state.h, gate(neuron, state), c), state.w
     if adaptation is not None:
-        w = adaptation.decay * w + adaptation.jump * neuron.threshold * state.s
-        if adaptation.coupling:
-            w = w + adaptation.coupling * _remaining(neuron, state.h, state.s)
+        subtracted = (0.0 if rule.delayed else rule.threshold) * neuron.threshold * state.s
+        remaining = (1 - rule.membrane * state.s) * state.h - subtracted
+        w = adaptation.decay * w + adaptation.jump * neuron.threshold * state.s + adaptation.coupling * remaining
         h = h - w
         if adaptation.moves_threshold:
             h = h + neuron.decay * _moved(neuron, state.s) * state.w
     s = spikes(neuron, h)
-    if neuron.reset_rule.refractory:
-        w = np.where(s > 0, neuron.reset_rule.refractory, np.maximum(w - 1, 0)).astype(h.dtype)
+    if rule.refractory:
+        w = np.where(s > 0, rule.refractory, np.maximum(w - 1, 0)).astype(h.dtype)
     return NeuronState(h, s, w)
 
 
 def gate(neuron: Neuron | Population, state: NeuronState) -> np.ndarray:
     """Spikes to which the reset of the next step belongs; 1 as long as a neuron is refractory."""
     return np.sign(np.broadcast_to(state.w, state.s.shape)) if neuron.reset_rule.refractory else state.s
-
-
-def _remaining(neuron: Neuron | Population, h: np.ndarray, s: np.ndarray) -> np.ndarray:
-    """``V``: what the reset leaves of the membrane."""
-    rule = neuron.reset_rule
-    return (1 - rule.membrane * s) * h - (0.0 if rule.delayed else rule.threshold) * neuron.threshold * s
 
 
 def _moved(neuron: Neuron | Population, s: np.ndarray) -> np.ndarray:
