@@ -11,10 +11,9 @@ import pytest
 from scipy import special, stats
 
 import varflow as vf
-from varflow.theory.responses.conditional_spikes import expected_spikes
+from varflow.theory.responses.exact_averages import expected_spikes, rank_one
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.quasi_monte_carlo import JITTER, QuasiMonteCarlo, causal_factor, normal_points
-from varflow.theory.responses.rank_one_currents import rank_one
 from varflow.theory.responses.step import stepped
 
 RESETS = tuple(vf.resets.FAMILIES)

@@ -7,7 +7,7 @@ of step ``t``. The neuron is stepped with scrambled Sobol points ``z``, and the 
 .. math:: M(s, t) = E[S_s\, p_t] \quad (s < t), \qquad p_t = P(S_t = 1 \mid z_1, …, z_{t-1})
 
 Every scramble is a replica of the whole network with its own ``M`` in every layer. Currents of rank one
-need no points (``rank_one_currents``).
+need no points (``exact_averages``).
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from scipy import special
 from varflow._checks import ConvergenceError, frozen, require
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import size_of
-from varflow.theory.responses.conditional_spikes import expected_spikes
+from varflow.theory.responses.exact_averages import expected_spikes, rank_one_layer
 from varflow.theory.responses.layer_state import LayerState
-from varflow.theory.responses.rank_one_currents import rank_one_layer
 from varflow.theory.responses.step import NeuronState, Population, admitted, gate, step
 from varflow.theory.signals.shared_scale import SharedScale
 
