@@ -172,7 +172,7 @@ def test_a_gain_needs_neither_rate_nor_steps():
     for name, value in {"rate": 0.2, "steps": 5}.items():
         with pytest.raises(vf.DomainError, match=f"{name}={value} conflicts with gain=2"):
             vf.init.init_fn(LEAKY, gain=2.0, **{name: value})
-    with pytest.raises(vf.DomainError, match="has memory"):
+    with pytest.raises(vf.DomainError, match="a neuron with memory"):
         vf.init.init_fn(snntorch.Leaky(0.5))
 
 

@@ -61,7 +61,8 @@ class BatchStatistics:
 
         def about_mean(C: np.ndarray, offset: Offset = (0, 0)) -> np.ndarray:
             at_both = zip(*(means_at(each, offset, currents.grid) for each in cov), strict=True)
-            return outer(gain, gain) * _about(C, *(np.stack(each, axis=-1) for each in at_both), self.cov_of_batch_means)
+            one, other = (np.stack(each, axis=-1) for each in at_both)
+            return outer(gain, gain) * _about(C, one, other, self.cov_of_batch_means)
 
         mean = gain * (currents.mean - _of_entries(self.mean, size)) + layer.beta
         overlap = currents.overlap and currents.overlap.after(self.centred(currents.overlap.between))

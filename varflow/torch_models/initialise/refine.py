@@ -129,7 +129,8 @@ class _Settling:
 
     def _receives_spikes(self, scale: LayerScale) -> bool:
         """True if any of the layers below fires."""
-        sources = scale.layer.sources or scale.layer.origin.sources
+        origin = scale.layer.origin
+        sources = scale.layer.sources or (() if origin is None else origin.sources)
         rates = [self._rate(name) for name in sources if name in self.rates]
         return len(rates) < len(sources) or any(rates)
 

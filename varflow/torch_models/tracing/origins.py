@@ -155,16 +155,16 @@ def of_all_steps(origins: Sequence[Origin]) -> Origin | None:
     return first if layers else None
 
 
-def _norms_of_steps(norms: Sequence[Any]) -> list[Layer]:
+def _norms_of_steps(norms: Sequence[Any]) -> list[Any]:
     """A BatchNorm of each step as layers of all steps; none if these are others."""
     if not all(isinstance(each, BatchNorm) for each in norms) or len({each.statistics is None for each in norms}) > 1:
         return []
-    gammas, betas = [each.gamma for each in norms], [each.beta for each in norms]
+    gammas, betas = (tuple(getattr(each, name) for each in norms) for name in ("gamma", "beta"))
     if norms[0].statistics is None:
         gamma = math.hypot(*gammas) / math.sqrt(len(gammas)) or 1.0
-        return [BatchNorm(gamma, eps=norms[0].eps, over=EACH_STEP), ScaleSteps([each / gamma for each in gammas], betas)]
-    factors = [each.gamma / math.sqrt(each.statistics[1] + each.eps) for each in norms]
-    constants = [beta - f * each.statistics[0] for f, beta, each in zip(factors, betas, norms, strict=True)]
+        return [BatchNorm(gamma, eps=norms[0].eps, over=EACH_STEP), ScaleSteps(tuple(each / gamma for each in gammas), betas)]
+    factors = tuple(each.gamma / math.sqrt(each.statistics[1] + each.eps) for each in norms)
+    constants = tuple(beta - f * each.statistics[0] for f, beta, each in zip(factors, betas, norms, strict=True))
     spread = math.hypot(*(each.statistics[2] for each in norms)) / math.sqrt(len(norms))
     return [BatchNorm(statistics=(0.0, 1.0, spread), eps=0.0, over=EACH_STEP), ScaleSteps(factors, constants)]
 
