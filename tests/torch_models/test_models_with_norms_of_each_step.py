@@ -159,3 +159,22 @@ def test_running_means_that_follow_the_batch():
     assert not vf.compare(vf.mean_field(network(0.0, 0.4), points=2**10), ensemble, bias=0.03).passed
     with pytest.raises(vf.DomainError, match="batch"):
         vf.finite_width(vf.Network(width=50, layers=[spike, L.Linear(gain=2.0), L.BatchNorm(1.0, 0.0, (0.0, 1.0, 0.5)), spike]))
+
+
+def test_a_few_inputs_stand_for_the_batch(monkeypatch):
+    """The gain of the first normalisation by 8 of 64 inputs is that by all; taken about the mean of the eight it is not."""
+    from varflow.theory.operations import batch_norm
+    from varflow.torch_models.prediction.signals import InfiniteWidth
+    from varflow.torch_models.tracing.measurements import trace_and_measure
+
+    torch.manual_seed(0)
+    measured = trace_and_measure(dense("each"), torch.randn(64, 300), None, None)
+
+    def gain(inputs):
+        walk = InfiniteWidth.of(measured.trace, measured.covered, inputs)
+        return next(visit.kept["batch"].gain.mean() for visit in walk.visits if "batch" in visit.kept)
+
+    assert gain(8) == pytest.approx(gain(64), rel=0.02)
+    by_overlap = batch_norm.by_overlap
+    monkeypatch.setattr(batch_norm, "by_overlap", lambda layer, x, overlap, inputs: by_overlap(layer, x, overlap, 8))
+    assert gain(8) != pytest.approx(gain(64), rel=0.02)

@@ -217,6 +217,10 @@ def by_overlap(layer: BatchNorm, currents: Currents, overlap: Overlap, batch_siz
     else:  # of an input that is constant in time there is one step
         cov, k = overlap.with_batch_mean(over), 1 if over == ALL_STEPS else grid.steps
         cov = np.broadcast_to(cov, (*np.broadcast_shapes(cov.shape[:-1], currents.mean.shape), k))
+        rows = C.shape[1]
+        if not grid.per_position and 1 < rows < batch_size:  # some inputs of the batch, each with a smaller part in its mean
+            others = (1 - 1 / batch_size) / (1 - 1 / rows)
+            cov = others * cov + (1 / batch_size - others / rows) * pooled(C, grid.steps, over)
     variance = np.diagonal(C, axis1=-2, axis2=-1)
     of_batch = (_as_one_batch(each) for each in (currents.mean[..., None], variance[..., None]))
     mean, variance = (each[..., 0] for each in of_batch)
