@@ -17,20 +17,11 @@ from varflow._display import Table
 from varflow._memory import room
 from varflow.model.network import Network, plain_chain
 from varflow.model.neurons import Neuron, equal_neurons
+from varflow.theory.finite_width import stationary
 from varflow.theory.finite_width.binomial import TAIL, WHOLE_TAIL, DenseTransition, Transition, merged
 from varflow.theory.finite_width.counts import STEP, CountGrid, CountLaw, count_grid, counts_of
 from varflow.theory.finite_width.firing import firing
-from varflow.theory.finite_width.stationary import (
-    Lifetime,
-    QuasiStationary,
-    Stationary,
-    alive_after,
-    layers_until_silence,
-    quasi_stationary,
-    settled,
-    stationary,
-    whole_kernel,
-)
+from varflow.theory.finite_width.stationary import Lifetime, QuasiStationary, Stationary
 from varflow.theory.layer import CountedLayer, layers, one_step, tails
 from varflow.theory.signals.counted import Count
 
@@ -202,9 +193,9 @@ class SpikeChain:
         if deeper > 1e10 / len(last):  # spike counts × layers: more can take minutes
             rule = f"is too large at width {self.network.widths[-1]}: take fewer layers or neurons"
             raise DomainError("depth", wanted, rule)
-        alive = alive_after(self.kernel, last, deeper)
+        alive = stationary.alive_after(self.kernel, last, deeper)
         if alive < self._rare and self.kernel.tail < WHOLE_TAIL:
-            alive = alive_after(self.kernel.with_tail(WHOLE_TAIL), last, deeper)
+            alive = stationary.alive_after(self.kernel.with_tail(WHOLE_TAIL), last, deeper)
         return min(alive, 1.0)
 
     def masses(self, depth: int | None = None) -> list[np.ndarray]:
@@ -282,7 +273,7 @@ class SpikeChain:
             rule = "has no absorbing silence, so it never escapes for good; use SpikeChain(network).stationary()"
             raise DomainError("network", self.network, rule)
         kernel = self._whole_kernel()
-        return quasi_stationary(self.layer, kernel, *self._living(kernel))
+        return stationary.quasi_stationary(self.layer, kernel, *self._living(kernel))
 
     def stationary(self) -> Stationary:
         """The stationary state of a deep network, its metastable states, and the rates of switching between them.
@@ -325,7 +316,7 @@ class SpikeChain:
         >>> state.rates.round(7).tolist()
         [[0.0, 7.8e-06], [0.0455893, 0.0]]
         """
-        return stationary(self.layer, self._whole_kernel())
+        return stationary.stationary(self.layer, self._whole_kernel())
 
     def lifetime(self) -> Lifetime:
         r"""Mean number of live layers before the first silent one.
@@ -351,14 +342,14 @@ class SpikeChain:
         '11.341'
         """
         kernel = self._whole_kernel()
-        from_drive = layers_until_silence(kernel, self.driven_kernel(kernel.target).dense().mean(axis=0))
+        from_drive = stationary.layers_until_silence(kernel, self.driven_kernel(kernel.target).dense().mean(axis=0))
         if not self.silence_is_absorbing:
             return Lifetime(from_drive, np.nan)
-        escape = settled(kernel, *self._living(kernel))[1]
+        escape = stationary.settled(kernel, *self._living(kernel))[1]
         return Lifetime(from_drive, 1 / escape if escape > 0 else np.inf)
 
     def _whole_kernel(self) -> Transition:
-        return whole_kernel(self.layer, self.kernel.target)
+        return stationary.whole_kernel(self.layer, self.kernel.target)
 
     def _living(self, kernel: Transition) -> tuple[np.ndarray, np.ndarray]:
         """True for counts that are alive, and a starting distribution: that of layer 1, unless it is silent."""
