@@ -1,5 +1,7 @@
 """Models whose normalisations differ between steps (BNTT, TEBN, tdBN, modules called step by step): read, predicted, scaled."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -150,13 +152,20 @@ def test_running_means_that_follow_the_batch():
     spike = L.Spike(vf.Neuron(1.0, decay=0.5, reset="zero"))
     drive = vf.drives.inputs(np.random.default_rng(0).random((32, 60)))
 
-    def network(*statistics):
-        block = [L.Linear(300, gain=1.5), L.BatchNorm(1.4, 0.1, statistics), spike]
+    def network(*statistics, over="all steps"):
+        block = [L.Linear(300, gain=1.5), L.BatchNorm(1.4, 0.1, statistics, over=over), spike]
         return vf.Network(layers=block * 2, drive=drive, steps=4)
 
     ensemble = vf.simulate(network(0.0, 0.4, 0.9), repeats=40)
     assert vf.compare(vf.mean_field(network(0.0, 0.4, 0.9), points=2**10), ensemble, bias=0.03).passed
     assert not vf.compare(vf.mean_field(network(0.0, 0.4), points=2**10), ensemble, bias=0.03).passed
+    rng = np.random.default_rng(0)  # what all inputs have in common changes from step to step
+    changing = vf.drives.inputs(rng.normal(size=(1, 4, 60)) + 0.5 * rng.normal(size=(32, 4, 60)))
+    each_step = replace(network(0.0, 0.4, 0.9, over="each step"), drive=changing)
+    ensemble = vf.simulate(each_step, repeats=40)
+    assert vf.compare(vf.mean_field(each_step, points=2**10), ensemble, bias=0.03).passed
+    all_steps = replace(network(0.0, 0.4, 0.9), drive=changing)
+    assert not vf.compare(vf.mean_field(all_steps, points=2**10), ensemble, bias=0.03).passed
     with pytest.raises(vf.DomainError, match="batch"):
         vf.finite_width(vf.Network(width=50, layers=[spike, L.Linear(gain=2.0), L.BatchNorm(1.0, 0.0, (0.0, 1.0, 0.5)), spike]))
 

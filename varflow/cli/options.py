@@ -28,7 +28,7 @@ UsageError: Any = typer.BadParameter.__bases__[0]  # click's, or typer's own cop
 PICTURES = (".png", ".pdf", ".svg")
 OPTION_OF = {"df": "distribution", "path": "drive", "x": "drive"}  # arguments whose option has another name
 DISTRIBUTIONS = "normal, uniform, laplace, logistic or student_t:DF."
-GAINS = "preserving (the preserving gain, which keeps the variance at 1), kaiming (√2) or a number."
+GAINS = "preserving (keeps the variance at 1; Micheli et al. 2024), kaiming (√2) or a number."
 
 STORE = "blocks.sqlite"  # in the folder of the results
 
@@ -203,8 +203,8 @@ def _usage(error: Any) -> str:
 def _domain(app: typer.Typer, error: Any) -> str:
     """The message of a DomainError, in terms of the option."""
     command = _command(app).commands[sys.argv[1]]
-    typed = " ".join(sys.argv)
-    argument: str = error.argument if "--beta" not in typed or "--decay" in typed else error.argument.replace("decay", "beta")
+    typed = {word.partition("=")[0] for word in sys.argv}
+    argument: str = "beta" if error.argument == "decay" and "--beta" in typed and "--decay" not in typed else error.argument
     option = "--" + OPTION_OF.get(argument, argument).replace("_", "-")
     if all(option not in parameter.opts for parameter in command.params):
         return str(error)

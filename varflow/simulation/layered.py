@@ -175,12 +175,12 @@ def normalised(layer: BatchNorm | LayerNorm, flows: Sequence[Flow], *_: Any) -> 
             torch.tensor(value, dtype=currents.dtype, device=currents.device) for value in layer.statistics
         )
         if layer.follows_batch:
-            of_batch, over_neurons = currents.mean((1, 2, *range(4, currents.ndim)), keepdim=True), 3
+            of_batch, over_neurons = _over_batch(layer, currents), 3
             about = of_batch - of_batch.mean(over_neurons, keepdim=True)
             mean = mean + about * (spread[0] / about.std(over_neurons, correction=0, keepdim=True)).clamp(max=1)
     elif isinstance(layer, BatchNorm) and layer.over == PAST_STEPS:
-        mean, square = (_over_past_steps(power) for power in (currents, currents.square()))
-        variance = square - mean.square()
+        mean, square = (_over_batch(layer, power) for power in (currents, currents.square()))
+        variance = (square - mean.square()).clamp(min=0)
     else:
         over_steps = (2,) if getattr(layer, "over", None) == ALL_STEPS else ()
         axes = (1, *over_steps, *range(4, currents.ndim)) if isinstance(layer, BatchNorm) else tuple(range(3, currents.ndim))
@@ -190,9 +190,11 @@ def normalised(layer: BatchNorm | LayerNorm, flows: Sequence[Flow], *_: Any) -> 
     return Flow(torch.addcmul(layer.beta - factor * mean, factor, currents))
 
 
-def _over_past_steps(values: Tensor) -> Tensor:
-    """The mean of a batch over positions and the steps up to each."""
+def _over_batch(layer: BatchNorm, values: Tensor) -> Tensor:
+    """Means over a batch and positions, and over all steps, each, or those up to each."""
     each = values.mean((1, *range(4, values.ndim)), keepdim=True)
+    if layer.over != PAST_STEPS:
+        return each.mean(2, keepdim=True) if layer.over == ALL_STEPS else each
     return each.cumsum(2) / torch.arange(1, 1 + each.shape[2]).to(each).view(-1, *[1] * (each.ndim - 3))
 
 

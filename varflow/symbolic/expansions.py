@@ -37,7 +37,7 @@ def expansion(limit: str, distribution: Any = "normal", *, order: int = 2) -> De
     Parameters
     ----------
     limit : {"threshold_to_zero", "threshold_to_infinity", "saddle_node", "gain_to_infinity"}
-        The first two expand the preserving gain, which preserves the variance 1, and its multiplier. The others expand the two
+        The first two expand the preserving gain, which keeps the variance at 1, and its multiplier. The others expand the two
         fixed points of a given gain, ``γ = g²/θ²``, without bias: the stable one (``s``) and the edge of the basin of silence
         (``e``).
     distribution : str or sympy.stats variable

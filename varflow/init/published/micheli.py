@@ -29,7 +29,7 @@ Tensor = Any  # torch is imported where it is needed
 
 
 def micheli_gain(threshold: float) -> float:
-    """The preserving gain, ``g² = 1/Q(θ)``, which preserves variance 1; :func:`varflow.gain` preserves any variance.
+    """The preserving gain, ``g² = 1/Q(θ)``, which keeps variance 1; :func:`varflow.gain` keeps any variance.
 
     Assumes infinite width and no memory; ignores stability, lost at θ > 1.19. **Source**: ``micheli2024``.
 

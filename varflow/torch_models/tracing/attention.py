@@ -69,11 +69,8 @@ class Attended(Layer):
         if one:
             heads, kind = (1, "channel") if over_tokens else (channels // summed, "token")
             return Attention(heads, self.scale, kind), [0]
-        return Attention(channels // (others[0] if over_tokens else summed), self.scale), [2, 1, 0] if over_tokens else [
-            0,
-            1,
-            2,
-        ]
+        order = [2, 1, 0] if over_tokens else [0, 1, 2]
+        return Attention(channels // (others[0] if over_tokens else summed), self.scale), order
 
 
 def product_of_matrices(of: Callable[[Any], Any], x: Any, y: Any) -> Layer | None:
