@@ -138,12 +138,9 @@ def _brought_by(extra: str, package: str) -> str:
     """What pip is to install for an extra: its packages by name, since a wheel does not say where varflow came from."""
     from importlib import metadata  # takes longer than ``import varflow``
 
-    try:
-        known = "\n".join(metadata.requires("varflow") or ())
-    except metadata.PackageNotFoundError:  # run in a clone, not installed
-        return f"'.[{extra}]'"
-    found = re.findall(rf"""^([^;]+); extra == ['"]{extra}['"]$""", known, flags=re.MULTILINE)
-    return " ".join(f"'{name}'" for name in found or [package])
+    known = [line for varflow in metadata.distributions(name="varflow") for line in varflow.requires or ()]
+    found = re.findall(rf"""^([^;]+); extra == ['"]{extra}['"]$""", "\n".join(known), flags=re.MULTILINE)
+    return " ".join(f"'{name}'" for name in found) or (package if known else f"'.[{extra}]'")  # a clone that is not installed
 
 
 def real_array(name: str, value: Any) -> np.ndarray:
