@@ -73,6 +73,13 @@ def found(tmp_path_factory):
     return json.loads(html.unescape(re.search(r'<pre id="answer">(.*?)</pre>', document, flags=re.S)[1]))
 
 
+def test_keywords_are_of_pages():
+    keywords = (SITE.parent / "docs" / "site" / "search_order.js").read_text(encoding="utf-8")
+    pages = re.findall(r'^  "([\w/]+)": "', keywords, flags=re.M)
+    assert len(pages) > 10
+    assert [page for page in pages if not (SITE.parent / f"{page}.md").exists()] == []
+
+
 def wanted(pages):
     return {f"docs/{page}".replace("docs/../", "") for page in pages.split()}
 
