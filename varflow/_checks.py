@@ -135,7 +135,7 @@ def require(extra: str, module: str) -> ModuleType:
 
 
 def _brought_by(extra: str, package: str) -> str:
-    """What pip is to install for an extra: its packages by name, since a wheel does not say where varflow came from."""
+    """Packages of an extra, as pip takes them: by name, since a wheel does not say where varflow came from."""
     from importlib import metadata  # takes longer than ``import varflow``
 
     known = [line for varflow in metadata.distributions(name="varflow") for line in varflow.requires or ()]
