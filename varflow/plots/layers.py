@@ -8,7 +8,17 @@ import numpy as np
 
 from varflow._checks import DomainError, instance
 from varflow.plots.style import ALARM, BESIDE, GREY, axes, colours, draw_map, layers, marker, new_figure
-from varflow.results import AuditReport, CoordinateCheck, Flips, GradientFlow, Kernel, OptimizerStep, Profile, ReadableDepth
+from varflow.results import (
+    AuditReport,
+    CoordinateCheck,
+    Cost,
+    Flips,
+    GradientFlow,
+    Kernel,
+    OptimizerStep,
+    Profile,
+    ReadableDepth,
+)
 from varflow.results.training import TOTAL, TrainingHistory
 
 
@@ -74,6 +84,21 @@ def plot_gradient_flow(flow: GradientFlow) -> Any:
     axes[0].spines[["top", "right"]].set_visible(False)
     axes[0].xaxis.get_major_locator().set_params(integer=True)
     return figure
+
+
+def plot_cost(cost: Cost, ax: Any = None) -> Any:
+    """MACs and ACs of every layer, ± one standard deviation over networks, and all connections."""
+    instance("cost", cost, Cost)
+    ax, layer = axes(ax), np.arange(1, len(cost.layers) + 1)
+    for name, mark in zip(("macs", "acs", "dense"), "sox", strict=True):
+        values, std = (
+            np.where(getattr(cost, name) > 0, getattr(cost, name), np.nan),
+            cost.std.get(name, np.zeros(len(layer) + 1)),
+        )
+        ax.errorbar(layer, values, std[:-1], fmt=mark, label=name)
+    ax.set(xlabel="layer", ylabel="synaptic operations of one inference", yscale="log")
+    ax.legend(frameon=False)
+    return ax
 
 
 def plot_kernel(kernel: Kernel, ax: Any = None) -> Any:

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import integer
+from varflow._display import several
 from varflow._progress import Progress, reporter
 from varflow.results.audit import ENOUGH, AuditReport, first_of
 from varflow.results.audited_layer import AuditedLayer, lost_inputs
+from varflow.results.cost import COUNTS, Cost
 from varflow.torch_models.audit.causes import FEEDING, diagnosed, needed_gains, shares, to_mend
 from varflow.torch_models.audit.coherence import learning, with_remedies
 from varflow.torch_models.audit.gradients import Backward, check_gradients, squared_gain_above
@@ -182,7 +184,18 @@ def _report(
         *((None, None) if mend is None else layers[mend].first_to_mend(gain)),
         "sampled networks" if prediction.at_width else "infinite width",
         tuple(notes),
+        cost=_cost(traced, layers),
     )
+
+
+def _cost(traced: Trace, layers: list[AuditedLayer]) -> Cost:
+    """Spikes and operations as they were counted, and those of readouts."""
+    inputs, (width, spikes) = len(layers[0].survival), np.transpose([(layer.width, layer.spikes) for layer in layers])
+    operations = np.nan_to_num([*(layer.operations for layer in traced.layers), traced.operations]).T / inputs
+    columns = dict(zip(COUNTS, [np.append(spikes, 0.0), *operations], strict=True))
+    method = f"counted in {several(inputs, 'input')}"
+    names = (*(layer.name for layer in layers), "readout")
+    return Cost(layers=names, neurons=np.append(width, 0), **columns, steps=traced.steps, method=method)
 
 
 def _judged(traced: Trace, layers: list[AuditedLayer]) -> list[AuditedLayer]:
