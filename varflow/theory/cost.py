@@ -1,0 +1,189 @@
+r"""Spikes and synaptic operations of a network before it is trained.
+
+Of weights with the fan-in ``n`` into ``n'`` neurons, ``e(t)`` the expected number of spikes per input (of numbers, the
+fraction that is not 0), averaged over what each neuron receives, the taps in the padding counting 0,
+
+.. math:: \text{operations} = n' n \sum_t \langle e(t) \rangle
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import DomainError, instance
+from varflow.model.build import graph_of
+from varflow.model.drives import Inputs
+from varflow.model.graph import Graph
+from varflow.model.layers import keeps_spikes
+from varflow.model.network import Network
+from varflow.model.signals import numbers_of
+from varflow.model.weighted_layers import Weighted
+from varflow.results import Cost
+from varflow.theory.finite_width.chain import SpikeChain
+from varflow.theory.operations.visit import Effort, Walk
+from varflow.theory.operations.weights import Arriving
+from varflow.theory.responses.neurons import Responses
+from varflow.theory.signals.moments import Spikes, as_inputs
+from varflow.theory.walks.signals import Blocks, visited
+
+COLUMNS = ("neurons", "spikes", "macs", "acs", "most_acs", "dense")
+
+
+def cost(
+    network: Network,
+    *,
+    energy: Any = "float32",
+    infinite: bool = False,
+    points: int = 2**12,
+    scrambles: int = 8,
+    seed: int = 0,
+) -> Cost:
+    r"""Expected spikes, synaptic operations and energy of one inference, layer by layer.
+
+    .. math:: \text{ACs} = \sum_t \sum_l E[x_l(t)] \cdot \text{fan-out}_l
+
+    Parameters
+    ----------
+    network : Network
+        A plain chain, or any layers of ``vf.layers``, as :func:`varflow.read` makes them of a torch model too.
+    energy : str or two floats
+        Energies in 45 nm, ``float32``, ``float16``, ``int32`` or ``int8``; or your own: the picojoules of a MAC and of an AC.
+    infinite : bool
+        Rates of infinite width also where those of these widths are known exactly.
+    points, scrambles, seed : int
+        As in :func:`varflow.mean_field`, by default 2¹² points.
+
+    Returns
+    -------
+    Cost
+        Prints as a table; ``.operations``, ``.energy`` in pJ, ``.per_step``, ``.neurobench``, ``.priced(energy)``, ``.plot()``.
+
+    Raises
+    ------
+    DomainError
+        For unknown energies, and what :func:`varflow.mean_field` refuses.
+
+    Notes
+    -----
+    Weights that receive spikes add one number per spike and connection (AC); all others multiply (MAC): the first ones if the
+    drive has numbers other than 0 and ±1, those behind averages, normalisations or other weights. Connections that are 0 and
+    taps in the padding cost nothing. A drive of currents has no first weights. Weights alone are counted, as by NeuroBench:
+    no neurons, normalisations or products of attention. How often averages of spikes are not 0 is sampled; numbers that cannot
+    be drawn count as not 0.
+    **Assumes** independent weights. With one step and a chain of spike counts rates are exact at these widths, silent networks
+    included, and so are the standard deviations; else rates are those of infinite width.
+    **Accuracy**: that of :func:`varflow.mean_field`; ``tests/theory/test_cost.py`` counts dense, convolutional and residual
+    networks. NeuroBench counts a sum of two spikes as one multiplication, here it is two additions.
+    **Source**: names and rules of counting ``yik2025``; energies ``horowitz2014``; derived here.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> network = vf.Network(width=100, depth=10, gain=2.6, drive=vf.drives.inputs([[0.3, -1.2, 0.8]]))
+    >>> found = vf.cost(network)
+    >>> print(f"{found.macs.sum():.0f} MACs, {found.acs.sum():.0f} ± {found.std['acs'][-1]:.0f} ACs, {found.energy:.0f} pJ")
+    300 MACs, 15121 ± 2741 ACs, 14989 pJ
+    """
+    blocks = Blocks.of(_with_first_weights(instance("network", network, Network)), Effort(Responses(points, scrambles, seed)))
+    table = np.zeros((len(COLUMNS), network.depth + 1))
+    for drive, (start, batching) in zip(blocks.drives, blocks, strict=True):
+        not_zero = start
+        if isinstance(drive, Inputs):
+            not_zero = blocks.start(replace(drive, x=drive.x != 0, input_gain=1.0), infinite=False)
+        rows = _counted(blocks.graph, start, blocks.walk(batching), not_zero, _binary(getattr(drive, "x", 0)), table.shape)
+        table += rows * (drive.n_inputs / network.drive.n_inputs)
+    names = range(1, network.depth + 1)
+    if network.nodes is not None:
+        names = [node.name for node in network.nodes if node.operation.spikes]
+    columns = dict(zip(COLUMNS, table, strict=True))
+    found = Cost(layers=(*map(str, names), "readout"), **columns, steps=network.steps, network=network).priced(energy)
+    return found if infinite else _at_width(found, network)
+
+
+def _with_first_weights(network: Network) -> Network:
+    """The network with the first weights as a node of their own."""
+    graph = graph_of(network, first_weights=True)
+    if len(graph) == len(graph_of(network)):
+        return network
+    return Network(nodes=graph, drive=replace(network.drive, input_gain=None), steps=network.steps)
+
+
+def _counted(graph: Graph, start: Any, walk: Walk, not_zero: Any, adds: bool, shape: tuple[int, ...]) -> np.ndarray:
+    """The columns for these inputs; ``not_zero``: numbers of the drive, of which ``adds`` says if they are spikes."""
+    neurons, spikes, macs, acs, most_acs, dense = table = np.zeros(shape)
+    numbers, spiking, steps = {0: not_zero}, {0: adds}, walk.steps or 1
+    for visit in visited(graph, start, walk):
+        node, sent, layer, x = visit.node, visit.sent, visit.layer_number, numbers_of(visit.node.operation)
+        adds = node.operation.spikes or (keeps_spikes(node.operation) and all(spiking[source] for source in node.inputs))
+        if x is not None and not node.inputs:
+            adds, numbers[visit.node_number] = _binary(x), node.map("forward")(replace(node.operation, x=x != 0), (), visit)
+        spiking[visit.node_number] = adds
+        if isinstance(node.operation, Weighted):
+            (source,), (signal,), size = node.inputs, visit.received, steps * sent.channels * sent.grid.positions
+            active = numbers.get(source) or (signal if spiking[source] else _not_zero(signal))
+            arriving, most = (Arriving.at(node.operation, each) for each in (active, _all(active)))
+            connections = size * node.operation.connections(most.fan_in)
+            dense[layer] += size * most.fan_in * most.mean.mean()
+            (acs if spiking[source] else macs)[layer] += connections * arriving.mean.mean()
+            most_acs[layer] += connections * most.mean.mean() * spiking[source]
+        elif node.operation.spikes:
+            rate = visit.kept["state"].firing_rate.reshape(-1, steps).mean(axis=0)
+            neurons[layer] = sent.channels * sent.grid.positions
+            spikes[layer] = neurons[layer] * rate.sum()
+            if node.operation.recurrent:
+                table[3:, layer] += neurons[layer] ** 2 * np.array([rate[:-1].sum(), steps - 1, steps])
+    return table
+
+
+def _binary(x: Any) -> bool:
+    """True for numbers that are spikes: 0 and ±1."""
+    return bool(np.isin(x, (-1, 0, 1)).all())
+
+
+def _all(signal: Spikes) -> Spikes:
+    return replace(signal, mean=np.ones_like(signal.mean))
+
+
+def _not_zero(signal: Any) -> Spikes:
+    """The fraction of numbers that is not 0 in place of their mean; 1 if they cannot be drawn."""
+    draw, grid = getattr(signal, "sampled", None), signal.grid
+    if draw is None:
+        return _all(as_inputs(signal))
+    x = draw(*[np.arange(grid.positions)[:, None]] * grid.per_position)
+    return replace(signal, mean=np.mean(x != 0, axis=-1))
+
+
+def _at_width(found: Cost, network: Network) -> Cost:
+    """With exact rates and standard deviations at these widths, where a chain of spike counts without merges is known."""
+    try:
+        chain = SpikeChain(network)
+    except DomainError:
+        return found
+    if any(count.merge for count in chain.counts):
+        return found
+    rate, std = np.transpose([(law.firing_rate, law.firing_rate_std) for law in chain.propagate()])
+    n, fan_out = network.widths, found.most_acs[1:] / network.widths
+    spikes_std = [*n * std, 0.0, _std_of_sum(chain, np.ones(len(n)))]
+    acs_std = [0.0, *fan_out * n * std, _std_of_sum(chain, fan_out)]
+    return replace(
+        found,
+        spikes=np.append(n * rate, 0.0),
+        acs=np.append(found.acs[0], fan_out * n * rate),
+        std={"spikes": np.array(spikes_std), "acs": np.array(acs_std)},
+        method="exact at these widths",
+    )
+
+
+def _std_of_sum(chain: SpikeChain, factors: np.ndarray) -> float:
+    """Standard deviation of ``Σ_l f_l K_l``: two moments of what follows, given each count, from the last layer back."""
+    mean = square = np.zeros(1)
+    for place in reversed(range(len(chain.counts))):
+        mass, counts = chain.all_masses[place], chain.all_grids[place].counts
+        own = factors[place] * (counts - np.sum(mass * counts))
+        mean, square = own + mean, own**2 + 2 * own * mean + square
+        if place:
+            mean, square = chain.transitions[place].pull(np.stack([mean, square], axis=-1)).T
+    return float(np.sqrt(max(np.sum(mass * square), 0.0)))
