@@ -1,4 +1,4 @@
-"""Integer weights: the coarsest step that keeps a network alive, by the chain of spike counts."""
+"""Integer weights: the smallest step that keeps networks alive, by the chain of spike counts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def quantise(
     clip: float | None = None,
     base: Any = "normal",
 ) -> Quantisation:
-    r"""The step of integer weights, the coarsest with which networks reach a survival at layer ``depth``.
+    r"""The smallest step of integer weights with which networks reach a survival at layer ``depth``.
 
     Weights are ``Δ i`` with integers ``i`` of :func:`varflow.weights.quantised`. A neuron fires if their sum over active inputs
     is at least ``k = ⌊θ/Δ⌋ + 1``, and nothing else depends on ``Δ``. The answer is the largest ``k`` that reaches the target,
@@ -74,8 +74,8 @@ def quantise(
     Notes
     -----
     **Assumes** equal layers, memoryless neurons, currents of standard deviation 1 into layer 1, no bias.
-    **Accuracy**: survival as of :func:`varflow.finite_width`, to a relative 1e-11. It falls with ``k``: the answer is unique. The
-    first ``k`` tried is the answer in 16 of 16 cells (2, 3, 4 and 8 bits, two clips each, widths 100 and 256).
+    **Accuracy**: survival as of :func:`varflow.finite_width`, to a relative 1e-11. It falls with ``k``: the answer is unique.
+    The first ``k`` tried is the answer in 16 of 16 cells (2, 3, 4 and 8 bits, two clips each, widths 100 and 256).
     **Source**: derived here.
 
     Examples

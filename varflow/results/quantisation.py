@@ -13,7 +13,7 @@ from varflow.results.export import Exported, dataset
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Quantisation(Exported, Drawn):
-    """Integer weights with the coarsest step that keeps networks alive: numbers, or arrays of one entry for each cell.
+    """Integer weights with the smallest step that keeps networks alive: numbers, or arrays of one entry for each cell.
 
     Attributes
     ----------
