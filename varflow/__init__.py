@@ -7,7 +7,7 @@ Heavy libraries (torch, matplotlib, sympy, scipy.stats) load on first use.
 from varflow._figures import PLACES
 from varflow._lazy import loaded_when_asked
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 TYPE_CHECKING = False  # importing typing would take most of the time
 if TYPE_CHECKING:
