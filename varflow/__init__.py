@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from varflow.init.in_time import gain_for_rate, gain_for_variance
     from varflow.init.inverse import corrected_gain, gain_for_mean_variance, largest_threshold, smallest_width, sparsest_rate
     from varflow.init.lookup import lookup
+    from varflow.init.quantise import quantise
     from varflow.init.rules import gain_by_rule
     from varflow.init.surrogate_width import surrogate_width
     from varflow.init.table import corrected_gain_table
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
         OptimizerStep,
         PhaseDiagram,
         Profile,
+        Quantisation,
         ReadableDepth,
         TemporalCriticalGain,
         TemporalFixedPoint,
