@@ -12,7 +12,7 @@ import typer
 from varflow.cli.audit import audit
 from varflow.cli.campaigns import phase_diagram, validate
 from varflow.cli.initialise import catalogue, lookup
-from varflow.cli.network import cost, fixed_points, predict, simulate
+from varflow.cli.network import fixed_points, predict, simulate
 from varflow.cli.options import run
 
 __all__ = ["app", "main"]
@@ -47,7 +47,7 @@ def varflow(
     """
 
 
-for command in (lookup, fixed_points, predict, cost, simulate, validate, phase_diagram, catalogue, audit):
+for command in (lookup, fixed_points, predict, simulate, validate, phase_diagram, catalogue, audit):
     app.command(command.__name__.replace("_", "-"))(command)
 
 

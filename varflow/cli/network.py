@@ -1,4 +1,4 @@
-"""The commands ``predict``, ``cost`` and ``simulate``, of one network, and ``fixed-points``, of its layers."""
+"""The commands ``varflow predict`` and ``varflow simulate``, of one network, and ``varflow fixed-points``, of its layers."""
 
 from __future__ import annotations
 
@@ -29,22 +29,6 @@ def predict(
     in_the_limit = infinite or network.steps > 1
     profile = vf.mean_field(network, progress=opt.bar(as_json)) if in_the_limit else vf.finite_width(network)
     opt.show(profile, as_json, gain=network.gain)
-
-
-@opt.of_a_network
-def cost(
-    network: Any,
-    energy: Annotated[str, opt.option("Energy per operation: float32, float16, int32 or int8, in 45 nm.", "NAME")] = "float32",
-    as_json: opt.Json = False,
-) -> None:
-    """Spikes, synaptic operations and energy of one inference.
-
-    \b
-    Examples:
-      varflow cost --threshold 1 --width 600
-      varflow cost --threshold 1 --gain 2.5 --depth 20 --steps 8 --decay 0.5 --energy int8
-    """
-    opt.show(vf.cost(network, energy=energy, progress=opt.bar(as_json)), as_json, gain=network.gain)
 
 
 @opt.of_a_network

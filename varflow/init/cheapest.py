@@ -1,14 +1,12 @@
-"""The cheapest networks that live: the inverse of :func:`varflow.cost` at finite width."""
+"""The cheapest network that lives: the inverse of :func:`varflow.cost` at finite width."""
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable
-from typing import Any
 
-from varflow._checks import DomainError, integer, need, positive_number, refuse
-from varflow.init.inverse import corrected_gain, largest_threshold, smallest_width
+from varflow._checks import DomainError, integer, need, positive_number
+from varflow.init.inverse import corrected_gain, largest_threshold
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.results import Cost
@@ -19,39 +17,27 @@ def cheapest(
     *,
     depth: int,
     width: int | None = None,
-    threshold: float | None = None,
-    gain: float | None = None,
     operations: float | None = None,
+    threshold: float = 1.0,
+    gain: float | None = None,
     survival_target: float = 0.99,
-    weights: Any = "normal",
 ) -> Cost:
-    r"""The network with the fewest synaptic operations that still lives, and its cost.
-
-    What is left out is chosen:
-
-    =========================  ================================================
-    given                      chosen
-    =========================  ================================================
-    width, perhaps threshold   the smallest gain with which networks live
-    width, gain                the largest threshold with which networks live
-    gain, threshold            the smallest width at which networks live
-    operations, no width       the largest width that can be had for them,
-                               with the smallest gain, or largest threshold
-    =========================  ================================================
+    r"""The network of a width, or the widest within a budget, that lives with the fewest synaptic operations; and its cost.
 
     Parameters
     ----------
     depth : int
         Layers, 2 at least.
     width : int, optional
-    threshold, gain : float, optional
-        By default threshold 1 where the gain is chosen.
+        Neurons per layer; by default as many as can be had for ``operations``.
     operations : float, optional
-        The budget: largest expected number of synaptic operations of one inference of one step.
+        The budget: expected synaptic operations of one inference of one step.
+    threshold : float
+        ``θ``, for which the smallest gain is found with which networks live.
+    gain : float, optional
+        Given instead, the largest threshold is found.
     survival_target : float
         Probability to be alive in the last layer, strictly between 0 and 1.
-    weights : str or distribution
-        As in :class:`varflow.Network`; those that are not normal where the gain is chosen.
 
     Returns
     -------
@@ -61,50 +47,43 @@ def cheapest(
     Raises
     ------
     DomainError
-        If the budget is too small (with the operations that are needed), no network lives, or nothing is left out.
+        If the budget is too small; the message has the operations that are needed. If no network lives.
 
     Notes
     -----
-    **Assumes** equal layers of memoryless neurons, driven by currents of standard deviation 1, as in
-    :func:`varflow.corrected_gain`. Operations and survival both rise with the gain in thresholds, so the cheapest network lives
-    just so. **Source**: derived here.
+    **Assumes** equal dense layers of memoryless neurons, driven by currents of standard deviation 1, as in
+    :func:`varflow.corrected_gain`. Operations and survival both rise with the gain in thresholds, so that the cheapest network
+    of a width reaches the target just so; operations rise with the width. :func:`varflow.sparsest_rate` has the rate alone.
+    **Source**: derived here.
 
     Examples
     --------
     >>> import varflow as vf
     >>> found = vf.cheapest(width=300, depth=20)
-    >>> print(f"gain {found.network.gain:.4f}, {found.operations:.4g} operations")
-    gain 2.5000, 2.6e+05 operations
-    >>> vf.cheapest(depth=20, operations=1e6).network.width
-    600
+    >>> print(f"gain {found.network.gain:.4f}: {found.operations:.4g} operations")
+    gain 2.5751: 2.907e+05 operations
+    >>> network = vf.cheapest(depth=20, operations=1e6).network
+    >>> print(f"width {network.width}, gain {network.gain:.4f}")
+    width 581, gain 2.5170
     """
-    depth, target = integer("depth", depth, minimum=2), {"depth": depth, "survival_target": survival_target}
-    budget = None if operations is None else positive_number("operations", operations)
-    if width is not None and None not in (threshold, gain):
-        raise DomainError("width", width, "leaves nothing to choose: leave out width, threshold or gain")
-    if gain is not None:
-        refuse("must be 'normal' where the gain is given", weights=None if weights == "normal" else weights)
+    depth, budget = integer("depth", depth, minimum=2), math.inf
+    if operations is not None:
+        budget = positive_number("operations", operations)
 
-    def at(n: int) -> Cost:
-        theta, g = 1.0 if threshold is None else threshold, gain
+    def of_width(n: int) -> Cost:
+        g, theta, target = gain, threshold, {"width": n, "depth": depth, "survival_target": survival_target}
         if g is None:
-            g = corrected_gain(threshold=theta, width=n, weights=weights, **target)
-        elif threshold is None:
-            theta = largest_threshold(width=n, gain=g, **target)
-        return cost(Network(width=n, depth=depth, gain=g, neuron=Neuron(theta), weights=weights))
+            g = corrected_gain(threshold=theta, **target)
+        else:
+            theta = largest_threshold(gain=g, **target)
+        return cost(Network(width=n, depth=depth, gain=g, neuron=Neuron(theta)))
 
-    if width is None and None in (threshold, gain):
-        need("must be given, or operations=…, or a width, or gain and threshold", operations=budget)
-        return at(_widest(lambda n: at(n).operations > budget, math.isqrt(int(budget / (depth - 1)))))
-    found = at(smallest_width(threshold=threshold, gain=gain, **target) if width is None else width)
-    if budget is not None and found.operations > budget:
+    if width is None:
+        need("must be given, or a width", operations=operations)
+        affordable = max(math.isqrt(int(budget / (depth - 1))), 1)  # even if every neuron spiked; rates are above 1/16
+        widths = range(affordable, 4 * affordable + 1)
+        width = widths[max(bisect_left(widths, budget, key=lambda n: of_width(n).operations) - 1, 0)]
+    found = of_width(width)
+    if found.operations > budget:
         raise DomainError("operations", operations, f"is too few: the cheapest network needs {found.operations:.4g}")
     return found
-
-
-def _widest(too_dear: Callable[[int], bool], affordable: int) -> int:
-    """The largest width that is not too dear; this one is affordable even if every neuron spiked."""
-    most = 2 * max(affordable, 1)
-    while not too_dear(most):
-        most *= 2
-    return bisect_left(range(most), True, lo=affordable, key=too_dear) - 1

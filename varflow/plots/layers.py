@@ -8,17 +8,8 @@ import numpy as np
 
 from varflow._checks import DomainError, instance
 from varflow.plots.style import ALARM, BESIDE, GREY, axes, colours, draw_map, layers, marker, new_figure
-from varflow.results import (
-    AuditReport,
-    CoordinateCheck,
-    Cost,
-    Flips,
-    GradientFlow,
-    Kernel,
-    OptimizerStep,
-    Profile,
-    ReadableDepth,
-)
+from varflow.results import AuditReport, CoordinateCheck, Flips, GradientFlow, Kernel, OptimizerStep, Profile, ReadableDepth
+from varflow.results.cost import Cost
 from varflow.results.training import TOTAL, TrainingHistory
 
 
@@ -87,15 +78,11 @@ def plot_gradient_flow(flow: GradientFlow) -> Any:
 
 
 def plot_cost(cost: Cost, ax: Any = None) -> Any:
-    """MACs and ACs of every layer, ± one standard deviation over networks, and all connections."""
+    """MACs, ACs and all connections of every layer of one inference."""
     instance("cost", cost, Cost)
     ax, layer = axes(ax), np.arange(1, len(cost.layers) + 1)
-    for name, mark in zip(("macs", "acs", "dense"), "sox", strict=True):
-        values, std = (
-            np.where(getattr(cost, name) > 0, getattr(cost, name), np.nan),
-            cost.std.get(name, np.zeros(len(layer) + 1)),
-        )
-        ax.errorbar(layer, values, std[:-1], fmt=mark, label=name)
+    for name, mark in (("macs", "s"), ("acs", "o"), ("dense", "_")):
+        ax.plot(layer, getattr(cost, name), mark, label=name)
     ax.set(xlabel="layer", ylabel="synaptic operations of one inference", yscale="log")
     ax.legend(frameon=False)
     return ax

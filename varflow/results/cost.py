@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, choice, non_negative, real_array
-from varflow._display import Drawn, Table, percent, several
+from varflow._display import Drawn, Table, several
 from varflow.model.network import Network
-from varflow.results.export import Exported, ReadOnly, evenly
+from varflow.results.export import Exported, ReadOnly, dataset, evenly, named
 
 # Picojoules of a MAC and of an AC in 45 nm: a multiplication and an addition, and an addition (horowitz2014).
 ENERGIES = {"float32": (4.6, 0.9), "float16": (1.5, 0.4), "int32": (3.2, 0.1), "int8": (0.23, 0.03)}
-COUNTS = ("spikes", "macs", "acs", "most_acs", "dense")
-HEADER, LAYOUT = ("layer", "neurons", *COUNTS[:3], "dense"), "{:<10.10} {:>6} {:>19} {:>10} {:>20} {:>10}"
+COLUMNS = ("neurons", "spikes", "macs", "acs", "most_acs", "dense")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
@@ -60,7 +59,7 @@ class Cost(ReadOnly, Exported, Drawn):
     pj: tuple[float, float] = ENERGIES["float32"]
     network: Network | None = None
 
-    _derived = ("operations", "energy", "ann_energy", "neurobench")
+    _derived = ("operations", "energy", "neurobench")
 
     @property
     def operations(self) -> float:
@@ -73,46 +72,40 @@ class Cost(ReadOnly, Exported, Drawn):
         return float(self.pj[0] * self.macs.sum() + self.pj[1] * self.acs.sum())
 
     @property
-    def ann_energy(self) -> float:
-        """Picojoules of the same layers without spikes: one pass, in which every connection multiplies."""
-        return float(self.pj[0] * self.dense.sum() / self.steps)
-
-    @property
     def per_step(self) -> Cost:
         """The mean over the steps."""
-        return replace(self, **{name: getattr(self, name) / self.steps for name in COUNTS}, steps=1)
+        return replace(self, **{name: getattr(self, name) / self.steps for name in COLUMNS[1:]}, steps=1)
 
     @property
     def neurobench(self) -> dict[str, Any]:
         """The metrics of NeuroBench, by its names."""
-        sums = {"Effective_MACs": self.macs.sum(), "Effective_ACs": self.acs.sum(), "Dense": self.dense.sum()}
-        return {"ActivationSparsity": 1 - self.spikes.sum() / (self.steps * self.neurons.sum()), "SynapticOperations": sums}
+        macs, acs, dense = (float(values.sum()) for values in (self.macs, self.acs, self.dense))
+        sparsity = 1 - float(self.spikes.sum()) / (self.steps * float(self.neurons.sum()))
+        operations = {"Effective_MACs": macs, "Effective_ACs": acs, "Dense": dense}
+        return {"ActivationSparsity": sparsity, "SynapticOperations": operations}
 
     def priced(self, energy: Any) -> Cost:
         """With other energies: a name of ``varflow.results.cost.ENERGIES``, or the picojoules of a MAC and of an AC."""
-        pair = real_array("energy", ENERGIES[choice("energy", energy, ENERGIES)] if isinstance(energy, str) else energy)
-        if non_negative("energy", pair).shape != (2,):
+        pj = real_array("energy", ENERGIES[choice("energy", energy, ENERGIES)] if isinstance(energy, str) else energy)
+        if non_negative("energy", pj).shape != (2,):
             raise DomainError("energy", energy, "must be two numbers: the picojoules of a MAC and of an AC")
-        return replace(self, pj=tuple(pair.tolist()))
+        return replace(self, pj=tuple(pj.tolist()))
+
+    def to_xarray(self) -> Any:
+        """An ``xarray.Dataset`` over ``layer``."""
+        columns = {name: ("layer", values) for name, values in named(self, *COLUMNS).items()}
+        return dataset(columns, {"layer": ("layer", list(self.layers))}, **named(self, "steps", "method", "energy"))
 
     def _table(self) -> Table:
-        columns = [np.append(values, values.sum()) for values in map(self.__getattribute__, HEADER[1:])]
-        about = [self.std.get(name, np.zeros(len(self.layers) + 1)) for name in HEADER[1:]]
-        names, shown = (*self.layers, "total"), [*evenly(len(self.layers) - (not self.dense[-1]), 12), -1]
-        rows = [(names[l], *(_cell(values[l], std[l]) for values, std in zip(columns, about, strict=True))) for l in shown]
-        half = self.pj[0] * self.macs.sum() + self.pj[1] * self.most_acs.sum() / 2
-        prices, silent = f"{self.pj[0]:g} pJ a MAC, {self.pj[1]:g} pJ an AC", percent(self.neurobench["ActivationSparsity"])
-        notes = (
-            f"{_joules(self.energy)} at {prices}; {silent} of activations are 0",
-            f"as an ANN, one pass: {_joules(self.ann_energy)}; at firing rate 1/2: {_joules(half)}",
-        )
-        return Table(f"Cost of one inference, {several(self.steps, 'step')}, {self.method}", LAYOUT, rows, HEADER, notes)
-
-
-def _cell(number: float, std: float) -> str:
-    return f"{number:.5g}" + (f" ± {std:.2g}" if std else "")
-
-
-def _joules(picojoules: float) -> str:
-    power = min(max(int(np.log10(max(picojoules, 1.0)) // 3), 0), 4)
-    return f"{picojoules / 1000**power:.3g} {('pJ', 'nJ', 'µJ', 'mJ', 'J')[power]}"
+        columns = {name: np.append(values, values.sum()) for name, values in named(self, *COLUMNS).items()}
+        (mac, ac), most = self.pj, columns.pop("most_acs")[-1]
+        ann, half = mac * columns["dense"][-1] / self.steps, mac * columns["macs"][-1] + ac * most / 2
+        layers, names = [*evenly(len(self.layers) - (not self.dense[-1]), 12), -1], (*self.layers, "total")
+        rows = [(names[l], *(f"{values[l]:.5g}" for values in columns.values())) for l in layers]
+        notes = [
+            *(f"± {std[-1]:.3g} {name} over networks and inputs" for name, std in self.std.items()),
+            f"{self.energy / 1e6:.3g} µJ at {mac:g} pJ a MAC, {ac:g} pJ an AC",
+            f"as an ANN, one pass: {ann / 1e6:.3g} µJ; at firing rate 1/2: {half / 1e6:.3g} µJ",
+        ]
+        title = f"Cost of one inference, {several(self.steps, 'step')}, {self.method}"
+        return Table(title, "{:<16.16}" + " {:>11}" * len(columns), rows, ("layer", *columns), notes)

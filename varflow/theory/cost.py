@@ -15,13 +15,12 @@ import numpy as np
 
 from varflow._checks import DomainError, instance
 from varflow.model.build import graph_of
-from varflow.model.drives import Inputs
-from varflow.model.graph import Graph
+from varflow.model.drives import Drive, Inputs
 from varflow.model.layers import keeps_spikes
 from varflow.model.network import Network
 from varflow.model.signals import numbers_of
 from varflow.model.weighted_layers import Weighted
-from varflow.results import Cost
+from varflow.results.cost import COLUMNS, Cost
 from varflow.theory.finite_width.chain import SpikeChain
 from varflow.theory.operations.visit import Effort, Walk
 from varflow.theory.operations.weights import Arriving
@@ -29,14 +28,11 @@ from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals.moments import Spikes, as_inputs
 from varflow.theory.walks.signals import Blocks, visited
 
-COLUMNS = ("neurons", "spikes", "macs", "acs", "most_acs", "dense")
-
 
 def cost(
     network: Network,
     *,
     energy: Any = "float32",
-    infinite: bool = False,
     points: int = 2**12,
     scrambles: int = 8,
     seed: int = 0,
@@ -51,8 +47,6 @@ def cost(
         A plain chain, or any layers of ``vf.layers``, as :func:`varflow.read` makes them of a torch model too.
     energy : str or two floats
         Energies in 45 nm, ``float32``, ``float16``, ``int32`` or ``int8``; or your own: the picojoules of a MAC and of an AC.
-    infinite : bool
-        Rates of infinite width also where those of these widths are known exactly.
     points, scrambles, seed : int
         As in :func:`varflow.mean_field`, by default 2¹² points.
 
@@ -90,17 +84,10 @@ def cost(
     blocks = Blocks.of(_with_first_weights(instance("network", network, Network)), Effort(Responses(points, scrambles, seed)))
     table = np.zeros((len(COLUMNS), network.depth + 1))
     for drive, (start, batching) in zip(blocks.drives, blocks, strict=True):
-        not_zero = start
-        if isinstance(drive, Inputs):
-            not_zero = blocks.start(replace(drive, x=drive.x != 0, input_gain=1.0), infinite=False)
-        rows = _counted(blocks.graph, start, blocks.walk(batching), not_zero, _binary(getattr(drive, "x", 0)), table.shape)
-        table += rows * (drive.n_inputs / network.drive.n_inputs)
-    names = range(1, network.depth + 1)
-    if network.nodes is not None:
-        names = [node.name for node in network.nodes if node.operation.spikes]
-    columns = dict(zip(COLUMNS, table, strict=True))
-    found = Cost(layers=(*map(str, names), "readout"), **columns, steps=network.steps, network=network).priced(energy)
-    return found if infinite else _at_width(found, network)
+        _count(table, blocks, drive, start, blocks.walk(batching))
+    layers = (*map(str, range(1, network.depth + 1)), "readout")
+    found = Cost(layers=layers, **dict(zip(COLUMNS, table, strict=True)), steps=network.steps, network=network).priced(energy)
+    return _at_width(found, network)
 
 
 def _with_first_weights(network: Network) -> Network:
@@ -111,31 +98,36 @@ def _with_first_weights(network: Network) -> Network:
     return Network(nodes=graph, drive=replace(network.drive, input_gain=None), steps=network.steps)
 
 
-def _counted(graph: Graph, start: Any, walk: Walk, not_zero: Any, adds: bool, shape: tuple[int, ...]) -> np.ndarray:
-    """The columns for these inputs; ``not_zero``: numbers of the drive, of which ``adds`` says if they are spikes."""
-    neurons, spikes, macs, acs, most_acs, dense = table = np.zeros(shape)
-    numbers, spiking, steps = {0: not_zero}, {0: adds}, walk.steps or 1
-    for visit in visited(graph, start, walk):
-        node, sent, layer, x = visit.node, visit.sent, visit.layer_number, numbers_of(visit.node.operation)
-        adds = node.operation.spikes or (keeps_spikes(node.operation) and all(spiking[source] for source in node.inputs))
-        if x is not None and not node.inputs:
-            adds, numbers[visit.node_number] = _binary(x), node.map("forward")(replace(node.operation, x=x != 0), (), visit)
-        spiking[visit.node_number] = adds
-        if isinstance(node.operation, Weighted):
-            (source,), (signal,), size = node.inputs, visit.received, steps * sent.channels * sent.grid.positions
-            active = numbers.get(source) or (signal if spiking[source] else _not_zero(signal))
-            arriving, most = (Arriving.at(node.operation, each) for each in (active, _all(active)))
-            connections = size * node.operation.connections(most.fan_in)
-            dense[layer] += size * most.fan_in * most.mean.mean()
-            (acs if spiking[source] else macs)[layer] += connections * arriving.mean.mean()
-            most_acs[layer] += connections * most.mean.mean() * spiking[source]
-        elif node.operation.spikes:
-            rate = visit.kept["state"].firing_rate.reshape(-1, steps).mean(axis=0)
-            neurons[layer] = sent.channels * sent.grid.positions
-            spikes[layer] = neurons[layer] * rate.sum()
+def _count(table: np.ndarray, blocks: Blocks, drive: Drive, start: Any, walk: Walk) -> None:
+    """Add these inputs to the columns: what layers of neurons send, and what the weights before each of them do."""
+    steps, part = blocks.network.steps, drive.n_inputs / blocks.network.drive.n_inputs
+    spiking, not_zero = {0: _binary(getattr(drive, "x", 0))}, {0: start}
+    if isinstance(drive, Inputs):
+        not_zero[0] = blocks.start(replace(drive, x=drive.x != 0, input_gain=1.0), infinite=False)
+    for visit in visited(blocks.graph, start, walk):
+        node, sent, number = visit.node, visit.sent, visit.node_number
+        spiking[number] = node.operation.spikes or (keeps_spikes(node.operation) and all(map(spiking.get, node.inputs)))
+        x = None if node.inputs else numbers_of(node.operation)
+        if x is not None:
+            spiking[number], not_zero[number] = _binary(x), node.map("forward")(replace(node.operation, x=x != 0), (), visit)
+        if node.operation.spikes:
+            size, rate = sent.channels * sent.grid.positions, visit.kept["state"].firing_rate.reshape(-1, steps).mean(axis=0)
+            counts = np.array([size, size * rate.sum(), 0.0, 0.0, 0.0, 0.0])
             if node.operation.recurrent:
-                table[3:, layer] += neurons[layer] ** 2 * np.array([rate[:-1].sum(), steps - 1, steps])
-    return table
+                counts[3:] = size**2 * np.array([rate[:-1].sum(), steps - 1, steps])
+        elif isinstance(node.operation, Weighted):
+            (source,), (signal,) = node.inputs, visit.received
+            adds = spiking[source]
+            at = Arriving.at(node.operation, not_zero.get(source) or (signal if adds else _not_zero(signal)))
+            inside = 1.0 if at.window is None else at.window.inside_map(signal.grid).mean()
+            size, connections = steps * sent.channels * sent.grid.positions, node.operation.connections(at.fan_in)
+            number = connections * at.mean.mean()
+            counts = size * np.array(
+                [0, 0, number * (not adds), number * adds, connections * inside * adds, at.fan_in * inside]
+            )
+        else:
+            continue
+        table[:, visit.layer_number] += part * counts
 
 
 def _binary(x: Any) -> bool:
@@ -143,17 +135,12 @@ def _binary(x: Any) -> bool:
     return bool(np.isin(x, (-1, 0, 1)).all())
 
 
-def _all(signal: Spikes) -> Spikes:
-    return replace(signal, mean=np.ones_like(signal.mean))
-
-
 def _not_zero(signal: Any) -> Spikes:
     """The fraction of numbers that is not 0 in place of their mean; 1 if they cannot be drawn."""
     draw, grid = getattr(signal, "sampled", None), signal.grid
     if draw is None:
-        return _all(as_inputs(signal))
-    x = draw(*[np.arange(grid.positions)[:, None]] * grid.per_position)
-    return replace(signal, mean=np.mean(x != 0, axis=-1))
+        return replace(as_inputs(signal), mean=np.ones_like(signal.mean))
+    return replace(signal, mean=np.mean(draw(*[np.arange(grid.positions)[:, None]] * grid.per_position) != 0, axis=-1))
 
 
 def _at_width(found: Cost, network: Network) -> Cost:
@@ -164,16 +151,15 @@ def _at_width(found: Cost, network: Network) -> Cost:
         return found
     if any(count.merge for count in chain.counts):
         return found
-    rate, std = np.transpose([(law.firing_rate, law.firing_rate_std) for law in chain.propagate()])
-    n, fan_out = network.widths, found.most_acs[1:] / network.widths
-    spikes_std = [*n * std, 0.0, _std_of_sum(chain, np.ones(len(n)))]
-    acs_std = [0.0, *fan_out * n * std, _std_of_sum(chain, fan_out)]
+    rate, std = np.transpose([(law.firing_rate, law.firing_rate_std) for law in chain.propagate()]) * network.widths
+    fan_out = found.most_acs[1:] / network.widths
+    of_sums = {
+        "spikes": [*std, 0.0, _std_of_sum(chain, np.ones(len(std)))],
+        "acs": [0.0, *fan_out * std, _std_of_sum(chain, fan_out)],
+    }
+    counts = {"spikes": np.append(rate, 0.0), "acs": np.append(found.acs[0], fan_out * rate)}
     return replace(
-        found,
-        spikes=np.append(n * rate, 0.0),
-        acs=np.append(found.acs[0], fan_out * n * rate),
-        std={"spikes": np.array(spikes_std), "acs": np.array(acs_std)},
-        method="exact at these widths",
+        found, **counts, std={name: np.array(values) for name, values in of_sums.items()}, method="exact at these widths"
     )
 
 

@@ -14,7 +14,7 @@ from varflow._display import several
 from varflow._progress import Progress, reporter
 from varflow.results.audit import ENOUGH, AuditReport, first_of
 from varflow.results.audited_layer import AuditedLayer, lost_inputs
-from varflow.results.cost import COUNTS, Cost
+from varflow.results.cost import COLUMNS, Cost
 from varflow.torch_models.audit.causes import FEEDING, diagnosed, needed_gains, shares, to_mend
 from varflow.torch_models.audit.coherence import learning, with_remedies
 from varflow.torch_models.audit.gradients import Backward, check_gradients, squared_gain_above
@@ -190,12 +190,11 @@ def _report(
 
 def _cost(traced: Trace, layers: list[AuditedLayer]) -> Cost:
     """Spikes and operations as they were counted, and those of readouts."""
-    inputs, (width, spikes) = len(layers[0].survival), np.transpose([(layer.width, layer.spikes) for layer in layers])
-    operations = np.nan_to_num([*(layer.operations for layer in traced.layers), traced.operations]).T / inputs
-    columns = dict(zip(COUNTS, [np.append(spikes, 0.0), *operations], strict=True))
-    method = f"counted in {several(inputs, 'input')}"
-    names = (*(layer.name for layer in layers), "readout")
-    return Cost(layers=names, neurons=np.append(width, 0), **columns, steps=traced.steps, method=method)
+    inputs, neurons = len(layers[0].survival), [(layer.width, layer.spikes) for layer in layers]
+    operations = np.nan_to_num([*(layer.operations for layer in traced.layers), traced.operations]) / inputs
+    table = np.column_stack([[*neurons, (0.0, 0.0)], operations]).T
+    names, method = (*(layer.name for layer in layers), "readout"), f"counted in {several(inputs, 'input')}"
+    return Cost(layers=names, **dict(zip(COLUMNS, table, strict=True)), steps=traced.steps, method=method)
 
 
 def _judged(traced: Trace, layers: list[AuditedLayer]) -> list[AuditedLayer]:

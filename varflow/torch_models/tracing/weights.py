@@ -17,7 +17,7 @@ import torch
 
 from varflow._checks import DomainError
 from varflow.init.fans import effective_fan_in, fan_in
-from varflow.model.layers import Layer, keeps_spikes
+from varflow.model.layers import keeps_spikes
 from varflow.torch_models.tracing.origins import INPUT, Origin, Sender
 from varflow.torch_models.tracing.passes import full_precision
 from varflow.torch_models.tracing.traced import Received, TracedLayer
@@ -148,13 +148,10 @@ def counted_operations(weight: Any, received: Any, adds: bool, connections: Any)
 
 def carries_spikes(origin: Origin, weights: Container[str]) -> bool:
     """True for spikes and numbers of spikes; not for currents, averages and the input."""
-    return all(_keeps_spikes(each.operation, weights) for each in origin.ancestors)
-
-
-def _keeps_spikes(operation: Sender | Layer, weights: Container[str]) -> bool:
-    if isinstance(operation, Sender):
-        return operation.name not in {INPUT, ""} and operation.name not in weights
-    return keeps_spikes(operation)
+    operations = [each.operation for each in origin.ancestors]
+    senders = {each.name for each in operations if isinstance(each, Sender)}
+    kept = all(keeps_spikes(each) for each in operations if not isinstance(each, Sender))
+    return kept and not any(name in {INPUT, ""} or name in weights for name in senders)
 
 
 def count_operations(layers: Sequence[TracedLayer], received: Mapping[str, Received]) -> Any:
