@@ -9,7 +9,7 @@ import numpy as np
 
 from varflow._display import Shown, Table
 from varflow.model.neurons import Neuron
-from varflow.results.export import Exported, ReadOnly, evenly
+from varflow.results.export import Exported, ReadOnly, dataset, evenly, numbered
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -38,6 +38,16 @@ class IntegerMembrane(ReadOnly, Exported, Shown):
     def saturation(self) -> np.ndarray:
         """Probability, at each step, that the register is at one of its ends."""
         return self.probability[:, [0, -1]].sum(axis=1)
+
+    def to_xarray(self) -> Any:
+        """An ``xarray.Dataset`` over ``step``, ``integer`` and ``count`` of spikes."""
+        variables = {"probability": (("step", "integer"), self.probability), "spike_counts": ("count", self.spike_counts)}
+        axes = {"integer": ("integer", self.integers), "count": ("count", np.arange(len(self.spike_counts)))}
+        return dataset(
+            variables | {"firing_rate": ("step", self.firing_rate)},
+            axes | numbered(step=len(self.firing_rate)),
+            neuron=self.neuron,
+        )
 
     def _table(self) -> Table:
         rule: Any = self.neuron.reset_rule.register

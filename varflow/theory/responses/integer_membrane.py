@@ -56,7 +56,10 @@ def integer_membrane(neuron: Neuron, currents: Any, *, steps: int) -> IntegerMem
     >>> import scipy.stats, varflow as vf
     >>> def neuron(bits):
     ...     return vf.Neuron(decay=1 - 2**-3, reset=vf.resets.Reset(membrane=1.0, register=vf.resets.Register(bits=bits)))
-    >>> [round(vf.integer_membrane(neuron(b), scipy.stats.norm(0, 0.5), steps=20).firing_rate[-1].item(), 4) for b in (6, 8, 12)]
+    >>> [
+    ...     round(vf.integer_membrane(neuron(b), scipy.stats.norm(0, 0.5), steps=20).firing_rate[-1].item(), 4)
+    ...     for b in (6, 8, 12)
+    ... ]
     [0.068, 0.0494, 0.042]
     """
     register: Any = equal_neurons(neuron, "vf.mean_field of a network").reset_rule.register
