@@ -83,6 +83,7 @@ site: $(VENV)/all.stamp         ## the documentation, complete without network: 
 	$(PY) explorer/build.py site/explorer.html
 	$(PY) -m validation.pages validation/results --out site/report
 	$(PY) docs/site/links.py site
+	$(PY) -m pytest -q -n 0 tests/house/test_search.py
 
 # The wheel is tried in an environment that has only what it asks for, outside this folder.
 TRIED := from importlib.resources import files; import varflow as vf; \
