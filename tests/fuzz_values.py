@@ -227,7 +227,7 @@ GOOD = {
     "history": ["vf.Monitor(Net(), torch.ones(4, 6))"],
     "min_v_mem": ["None", "-1.0"],
     "register": ["None", "vf.resets.Register(bits=8)"],
-    "bits": ["8", "16"],
+    "resets.Register.bits": ["8", "16"],
     "rounding": ["'shift'", "'nearest'", "'zero'"],
     "integer_membrane.neuron": ["vf.Neuron(reset=vf.resets.Reset(register=vf.resets.Register(bits=6)))"],
     "integer_membrane.currents": ["scipy.stats.norm(0, 1)"],

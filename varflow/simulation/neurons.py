@@ -3,8 +3,8 @@ r"""Neurons in time: membrane potentials and spikes from currents, step by step.
 .. math:: H_t = \beta H_{t-1} (1 - r_H S_{t-1}) + c_t (1 - r_c S_{t-1}) - r_\theta \theta S_{t-1}, \qquad S_t = 1(H_t > \theta)
 
 with ``r_H, r_c, r_θ`` the fractions ``membrane``, ``input``, ``threshold`` of the reset (``r_θ`` times ``β`` unless it is
-delayed) and ``c_t`` the filtered and scaled current; what is left of ``H`` after the reset may have a lower bound, and ``H`` may
-be an integer in units. What adapts,
+delayed) and ``c_t`` the filtered and scaled current; what is left of ``H`` after the reset may have a lower bound, and ``H`` be
+an integer in units. What adapts,
 ``w_t = ρ w_{t-1} + j θ S_{t-1} + κ V_{t-1}``, is subtracted, less ``β w_{t-1}`` where the threshold moves and was not reset.
 Tensors have the axes (networks, configurations, steps, neurons), parameters the shape (configurations, 1).
 """

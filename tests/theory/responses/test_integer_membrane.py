@@ -67,7 +67,8 @@ def test_saturated_paths_and_rounded_normal_currents():
     chances = law.cdf(values + 0.5) - law.cdf(values - 0.5)
     chain = vf.integer_membrane(neuron(threshold=THETA, bits=4), law, steps=4)
     registers, counts = all_paths("subtract", "shift", values, chances, 4, bits=4)
-    assert total_variation(chain.probability, registers) < 1e-12 and total_variation(chain.spike_counts, counts) < 1e-12
+    assert total_variation(chain.probability, registers) < 1e-12
+    assert total_variation(chain.spike_counts, counts) < 1e-12
     strong = vf.integer_membrane(neuron(bits=4), scipy.stats.rv_discrete(values=([-7, 6], [0.5, 0.5]))(), steps=4)
     assert strong.saturation[-1] > 0.1
     assert total_variation(strong.probability, all_paths("subtract", "shift", [-7, 6], [0.5, 0.5], 4, bits=4)[0]) < 1e-12

@@ -1,6 +1,6 @@
 r"""An integer membrane (:class:`varflow.resets.Register`) under independent currents: its finite Markov chain, exactly.
 
-.. math:: P(v' = w \mid v) = F\left(\frac{w + 1/2 - \ell_v}{\Theta/\theta}\right) - F\left(\frac{w - 1/2 - \ell_v}{\Theta/\theta}\right)
+.. math:: P(v' = w \mid v) = F\left((w + \tfrac12 - \ell_v)\, θ/Θ\right) - F\left((w - \tfrac12 - \ell_v)\, θ/Θ\right)
 
 with ``ℓ_v`` the integer that leak and reset leave of ``v``, and ``F`` the distribution of the currents, times the input scale
 (and what the reset admits); the two ends of the register take the tails.
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, instance, integer
+from varflow._checks import DomainError, integer
 from varflow.model.neurons import Neuron, equal_neurons
 from varflow.results import IntegerMembrane
 from varflow.theory.responses.step import admitted, left_in_register, spikes
