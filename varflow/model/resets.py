@@ -118,6 +118,8 @@ class Register:
 
     def __post_init__(self) -> None:
         put(self, bits=integer("bits", self.bits, minimum=2))
+        if self.bits > 24:
+            raise DomainError("bits", self.bits, "must be at most 24, the integers of single precision")
         threshold = 2 ** max(self.bits - 4, 0) if self.threshold is None else integer("threshold", self.threshold, minimum=1)
         if threshold > self.end - 2:
             raise DomainError("threshold", threshold, f"must be at most {self.end - 2} in {self.bits} bits, to be passed")
