@@ -500,6 +500,9 @@ INSTANCES = {
     "ReadableDepth": [READABLE],
     "SpikeChain": [f"vf.SpikeChain({SMALL})", f"vf.SpikeChain({BIAS})"],
     "TemporalCriticalGain": [CRITICAL],
+    "IntegerMembrane": [
+        "vf.integer_membrane(vf.Neuron(reset=vf.resets.Reset(register=vf.resets.Register(bits=6))), scipy.stats.norm(0, 1), steps=3)"
+    ],
     "Flips": [f"vf.flips({IN_TIME}, direct=0.1, points=64)", f"vf.flips({SMALL}, relative=0.1, repeats=2)"],
     "CoordinateCheck": [COORDINATES],
     "OptimizerStep": [STEP],
