@@ -481,6 +481,7 @@ INSTANCES = {
     "Comparison": [COMPARISON],
     "CorrelationFixedPoints": ["vf.correlation_fixed_points(threshold=1.0)"],
     "CorrectedGainTable": ["vf.corrected_gain_table(threshold=1.0, width=[10, 20], depth=5)"],
+    "Cost": [f"vf.cost({SMALL})", f"vf.cost({IN_TIME}, points=64)"],
     "Ensemble": ENSEMBLES,
     "Estimate": [f"vf.survival({SMALL}, alive='any step')"],
     "EscapeByStep": [
