@@ -37,7 +37,6 @@ WITHOUT = {  # public name -> why it has no reference
     "corrected_gain_table": "corrected_gain, interpolated",
     "catalogue": "published gains, judged by finite_width and mean_field",
     "cost": "spikes of finite_width and mean_field times connections; tested by enumeration and against networks",
-    "Cost": "what cost returns",
     "cheapest": "corrected_gain and largest_threshold, with cost",
     "quantise": "a search by the chain over integer thresholds, tested against all of them",
     "gain_for_rate": "mean_field in time, inverted; tested by the round trip and against simulation",

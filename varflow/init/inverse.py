@@ -190,8 +190,7 @@ def largest_threshold(
     depth, survival_target
         As in :func:`varflow.corrected_gain`.
     gain : str or float
-        ``"preserving"``: that gain at each threshold. ``"best"``: the limit of large gains, with the highest survival,
-        limited only by the spikes of layer 1. A neuron with memory needs a number.
+        ``"preserving"``: that gain at each threshold; ``"best"``: the limit of large gains. With memory it is a number.
     neuron : Neuron, torch module or str, optional
         With memory; its threshold is changed.
     steps, alive, drive, networks, seed

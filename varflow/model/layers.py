@@ -367,14 +367,6 @@ class Pool(Layer):
         return Signal(kind, (channels, *self.windows(area).over(self, area)), signal.weighted)
 
 
-def keeps_spikes(operation: Layer) -> bool:
-    """True if a layer that receives spikes sends spikes or numbers of spikes, which weights add and do not multiply."""
-    if isinstance(operation, Sum):
-        counts = not operation.constant and all(factor > 0 and factor.is_integer() for factor in operation.factors)
-        return counts or (operation.factors, operation.constant) == ((-1.0,), 1.0)  # the neurons that do not spike
-    return isinstance(operation, Product | Concat | Chunk) or (isinstance(operation, Pool) and operation.kind == "max")
-
-
 __all__ = names_of(globals())  # pyright: ignore[reportUnsupportedDunderAll]
 __all__ += ["Attention", "Chunk", "Concat", "Conv", "Layer", "Linear", "Measured", "Product", "Scale", "Signal"]
 __all__ += ["Sum", "Unknown"]

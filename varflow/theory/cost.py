@@ -16,7 +16,7 @@ import numpy as np
 from varflow._checks import DomainError, instance
 from varflow.model.build import graph_of
 from varflow.model.drives import Drive, Inputs
-from varflow.model.layers import keeps_spikes
+from varflow.model.graph import keeps_spikes
 from varflow.model.network import Network
 from varflow.model.signals import numbers_of
 from varflow.model.weighted_layers import Weighted

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import integer
-from varflow._display import several
 from varflow._progress import Progress, reporter
 from varflow.results.audit import ENOUGH, AuditReport, first_of
 from varflow.results.audited_layer import AuditedLayer, lost_inputs
@@ -193,7 +192,7 @@ def _cost(traced: Trace, layers: list[AuditedLayer]) -> Cost:
     inputs, neurons = len(layers[0].survival), [(layer.width, layer.spikes) for layer in layers]
     operations = np.nan_to_num([*(layer.operations for layer in traced.layers), traced.operations]) / inputs
     table = np.column_stack([[*neurons, (0.0, 0.0)], operations]).T
-    names, method = (*(layer.name for layer in layers), "readout"), f"counted in {several(inputs, 'input')}"
+    names, method = (*(layer.name for layer in layers), "readout"), f"counted, mean of inputs: {inputs}"
     return Cost(layers=names, **dict(zip(COLUMNS, table, strict=True)), steps=traced.steps, method=method)
 
 

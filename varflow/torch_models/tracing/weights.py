@@ -17,7 +17,7 @@ import torch
 
 from varflow._checks import DomainError
 from varflow.init.fans import effective_fan_in, fan_in
-from varflow.model.layers import keeps_spikes
+from varflow.model.graph import keeps_spikes
 from varflow.torch_models.tracing.origins import INPUT, Origin, Sender
 from varflow.torch_models.tracing.passes import full_precision
 from varflow.torch_models.tracing.traced import Received, TracedLayer
