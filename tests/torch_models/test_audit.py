@@ -258,7 +258,7 @@ def test_the_summary_says_what_the_report_does():
     assert list(lines) == ["verdict", "rates", "cause", "change", "cost"]
     assert lines["verdict"] == f"{sum(layer.dead for layer in report.layers)} of 4 layers are silent"
     assert lines["cause"].startswith(report.cause)
-    assert f"{report.fix_gain:.4g} for {report.fix_layer}" in lines["change"]
+    assert lines["change"].startswith(f"vf.init.normal_(model[{report.fix_layer}].weight, {report.fix_gain:.4g})")
     vf.init.init_model(model, x, steps=STEPS)
     report = vf.audit(model, x, steps=STEPS)
     assert "healthy; it learns" in report.summary()

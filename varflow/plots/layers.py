@@ -211,7 +211,7 @@ def plot_training(history: TrainingHistory) -> Any:
     layers, marker = history.layers, "." if len(history.steps) < 40 else ""
     every = -(-len(layers) // 12)  # of more than 12 layers every n-th is in the legend
     for place, (name, colour) in enumerate(zip(layers, colours(len(layers)), strict=True)):
-        label = history.weights.get(name, name).replace("–", name) if place % every == 0 or place == len(layers) - 1 else None
+        label = history.weights.get(name, name) if place % every == 0 or place == len(layers) - 1 else None
         rates.plot(history.steps, history.values("firing_rate", name), color=colour, marker=marker, lw=1.2, label=label)
         dead.plot(history.steps, history.values("dead_fraction", name), color=colour, marker=marker, lw=1.2)
         for panel in norms:

@@ -290,7 +290,7 @@ class Comparison(ReadOnly, Drawn):
         where = "at layer, step" if self.profile.variance.ndim == 2 else "at layer"
         notes = ("|z| is 0 where all that was measured lies within the allowed bias.",) * within
         header = ("quantity", "largest |z|", where, "predicted", "measured")
-        return Table(title, f"{{:<18}} {{:>11}} {{:>{len(where) + 1}}} {{:>12}} {{:>12}}", rows, header, notes)
+        return Table(title, rows, header, notes)
 
 
 def deviation(z: dict[str, np.ndarray]) -> np.ndarray:
