@@ -701,7 +701,7 @@ def test_maps_of_several_sizes_have_a_row_each(at_every_step):
     model(x)
     before, plan, after = judged
     assert [layer.neuron_name for layer in after.layers] == ["a", "a (conv, 4×4×4)", "a (conv, 4×2×2)"]
-    assert [layer.label for layer in after.layers] == ["conv", "a (conv, 4×4×4)", "a (conv, 4×2×2)"]
+    assert [layer.label for layer in after.layers] == ["conv (Conv2d)", "a (conv, 4×4×4)", "a (conv, 4×2×2)"]
     assert (after.steps, after.inputs) == (STEPS, 2)
     for layer, spikes in zip(after.layers, map(torch.stack, found.values()), strict=True):
         assert layer.firing_rate == pytest.approx(float(spikes[STEPS // 2 :].mean()), rel=1e-5)

@@ -311,7 +311,7 @@ class AuditReport(Exported, Drawn):
         number = len(self.fixes) - 1
         more = [f"{several(number, 'more module')} need{'s' * (number == 1)} it too (.fixes)"] if number else []
         others = ", or ".join([*more, *([at_once] if at_once else [])])
-        return f"{much if by_theory else unknown}: start with {self.remedy(name)}" + (f". {others}" if others else "")
+        return f"{much if by_theory else unknown}. To begin with: {self.remedy(name)}" + (f". {others}" if others else "")
 
     @property
     def healthy(self) -> bool:
