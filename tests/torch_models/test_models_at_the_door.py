@@ -523,7 +523,7 @@ def test_layers_without_weights_have_no_gain():
     model = nn.Sequential(leaky(), nn.AvgPool1d(2), leaky(), nn.Linear(16, 16), leaky())
     report = vf.audit(model, 3 * X, steps=STEPS)
     assert [math.isnan(layer.gain) for layer in report.layers] == [True, True, False]
-    gains = [line.split()[2] for line in str(report).splitlines()[2:5]]
+    gains = [line.split()[3] for line in str(report).splitlines()[2:5]]
     assert gains == ["–", "–", f"{float(model[3].weight.detach().std(correction=0)) * 4:.4g}"]
     assert report.to_dict()["layers"][0]["gain"] is None
 

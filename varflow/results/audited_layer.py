@@ -213,7 +213,7 @@ def weights_of(layer: Any) -> str:
 
 def with_class(name: str, layer: Any) -> str:
     """A module as ``name (Class)``."""
-    return f"{name} ({layer.classes[name]})" if name in layer.classes else name
+    return f"{name or 'model'} ({layer.classes[name]})" if name in layer.classes else name
 
 
 def cells_of(layer: AuditedLayer, always: bool, back: bool, of_step: Mapping[str, float]) -> dict[str, str]:
