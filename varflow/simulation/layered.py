@@ -28,6 +28,7 @@ from varflow.campaign import Cancelled
 from varflow.model.attention import Attention, Chunk
 from varflow.model.build import graph_of
 from varflow.model.drives import ConstantCurrents, Given, Inputs, SpikeTrains, White
+from varflow.model.filters import Filter
 from varflow.model.graph import MAPS, Graph, Node, covered, from_outside, wrong_return
 from varflow.model.inner_weights import InnerWeights
 from varflow.model.layers import ALL_STEPS, PAST_STEPS, BatchNorm, Conv, LayerNorm, Linear, Pool, RMSNorm, ScaleSteps, Spike
@@ -207,6 +208,12 @@ def scaled_by_steps(layer: ScaleSteps, flows: Sequence[Flow], *_: Any) -> Flow:
     return Flow(torch.addcmul(constants, factors, currents))
 
 
+def filtered(layer: Filter, flows: Sequence[Flow], walk: ChunkWalk, node: Node) -> Flow:
+    """``F x`` over the steps."""
+    x = flows[0].real.expand(-1, -1, walk.steps, *flows[0].shape)
+    return Flow(torch.einsum("ts,nps...->npt...", x.new_tensor(layer.response(walk.steps)), x))
+
+
 def scaled_to_rms(layer: RMSNorm, flows: Sequence[Flow], *_: Any) -> Flow:
     """``γ u/√(mean u² + ε)``, over the neurons of each probe and step."""
     x = flows[0].values
@@ -229,6 +236,7 @@ MAPS["simulate"] |= {
     LayerNorm: normalised,
     RMSNorm: scaled_to_rms,
     ScaleSteps: scaled_by_steps,
+    Filter: filtered,
     Pool: pooled,
 }
 
