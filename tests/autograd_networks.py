@@ -89,6 +89,13 @@ class Run:
         if isinstance(layer, L.ScaleSteps):
             factors, constants = (torch.tensor(each).view(-1, *[1] * (x.ndim - 2)) for each in (layer.factors, layer.constants))
             return factors * x + constants
+        if isinstance(layer, L.Filter):
+            late = F.pad(layer.scale * x, (0, 0) * (x.ndim - 2) + (layer.delay, 0))[:, : x.shape[1]].split(1, dim=1)
+            late = list(late)
+            for decay in layer.decays:
+                for t in range(1, len(late)):
+                    late[t] = late[t] + decay * late[t - 1]
+            return torch.cat(late, dim=1)
         if isinstance(layer, L.Scale):
             return layer.factor * x
         if isinstance(layer, L.LayerNorm):

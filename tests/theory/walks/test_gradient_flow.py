@@ -45,6 +45,7 @@ CHAINS = {
     "lower bound": chain(spike(vf.resets.Reset(threshold=1.0, lowest=-0.3), 0.8)),
     "synapse and scale": chain(spike("gate", synaptic_decay=0.4, input_scale=0.6), 4.0),
     "delay": [ZERO, linear(3.0), spike(delay=1), linear(3.0), ZERO],
+    "filters": [ZERO, L.Filter((0.6,), 0.5, delay=1), linear(3.0), L.Filter((0.4, 0.7), 0.3), ZERO, linear(3.0), ZERO],
     "recurrent": [
         ZERO,
         linear(2.0),
