@@ -65,7 +65,7 @@ def test_normalised_membranes_are_predicted_once_folded_into_thresholds():
     of.re_parameterize_v_threshold()
     layer = vf.audit(model.eval(), x, steps=STEPS).layers[0]
     folded = (1 - of.beta) * (of.sigma2 + of.eps).sqrt() / of.gamma + of.mu
-    assert layer.neuron.threshold.mean == pytest.approx(float(folded.mean()))
+    assert layer.neuron.threshold.mean == pytest.approx(folded.mean().item())
     tolerance = 3 * math.sqrt(layer.firing_rate * (1 - layer.firing_rate) / n)  # neurons are independent given the inputs
     assert abs(layer.firing_rate - layer.predicted_rate) < tolerance
     inputs = vf.drives.inputs(x.numpy(), input_gain=float(model[0].weight.std()) * math.sqrt(N))
