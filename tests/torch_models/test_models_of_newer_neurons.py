@@ -68,7 +68,7 @@ def test_normalised_membranes_are_predicted_once_folded_into_thresholds():
     assert layer.neuron.threshold.mean == pytest.approx(folded.mean().item())
     tolerance = 3 * math.sqrt(layer.firing_rate * (1 - layer.firing_rate) / n)  # neurons are independent given the inputs
     assert abs(layer.firing_rate - layer.predicted_rate) < tolerance
-    inputs = vf.drives.inputs(x.numpy(), input_gain=float(model[0].weight.std()) * math.sqrt(N))
+    inputs = vf.drives.inputs(x.numpy(), input_gain=model[0].weight.std().item() * N**0.5)
     unfolded = vf.mean_field(
         vf.Network(width=n, depth=1, gain=1.0, neuron=vf.neurons.spikingjelly_lif(), steps=STEPS, drive=inputs)
     )

@@ -12,6 +12,7 @@ BatchNorm     currents → currents         each neuron standardised over inputs
 LayerNorm     currents → currents         each input and step standardised over neurons
 RMSNorm       currents → currents         each input and step over the root mean square of neurons
 Pool          either, unchanged in kind   average or maximum over a window of a map
+Upsample      either, unchanged in kind   a larger map, entries repeated or zeros between them
 Scale         either, unchanged in kind   multiplies by a number
 ScaleSteps    currents → currents         each step times its own number, plus its own constant
 Filter        either, unchanged in kind   leaky integrators and delays over time
@@ -36,6 +37,7 @@ from varflow.model.filters import Filter
 from varflow.model.merges import Concat, Product, Scale, Sum
 from varflow.model.neurons import Neuron
 from varflow.model.signals import Layer, Measured, Signal, Unknown, Windows, area_of, extent, pair
+from varflow.model.upsampling import Upsample
 from varflow.model.weighted_layers import Conv, Linear
 
 MERGES = ("add", "and", "iand")
@@ -371,4 +373,4 @@ class Pool(Layer):
 
 __all__ = names_of(globals())  # pyright: ignore[reportUnsupportedDunderAll]
 __all__ += ["Attention", "Chunk", "Concat", "Conv", "Filter", "Layer", "Linear", "Measured", "Product", "Scale", "Signal"]
-__all__ += ["Sum", "Unknown"]
+__all__ += ["Sum", "Unknown", "Upsample"]

@@ -34,7 +34,8 @@ from varflow.model.inner_weights import InnerWeights
 from varflow.model.layers import ALL_STEPS, PAST_STEPS, BatchNorm, Conv, LayerNorm, Linear, Pool, RMSNorm, ScaleSteps, Spike
 from varflow.model.merges import Concat, Product, Sum
 from varflow.model.network import Network
-from varflow.model.signals import Measured, Signal, Source
+from varflow.model.signals import Measured, Signal, Source, pair
+from varflow.model.upsampling import Upsample
 from varflow.simulation.neurons import Cells, respond
 from varflow.simulation.streams import BLOCK, Streams
 from varflow.simulation.walk import ChunkWalk, Flow, Measures, Record, added, scaled
@@ -168,6 +169,16 @@ def pooled(pool: Pool, flows: Sequence[Flow], *_: Any) -> Flow:
     return Flow(found / size) if flow.unit is None else Flow(found, flow.unit / size)
 
 
+def upsampled(layer: Upsample, flows: Sequence[Flow], *_: Any) -> Flow:
+    """A map with every entry repeated, or with zeros between them."""
+    x, (down, along) = flows[0].values, pair(layer.factor)
+    if not layer.zeros:
+        return replace(flows[0], values=x.repeat_interleave(down, -2).repeat_interleave(along, -1))
+    spaced = x.new_zeros(*x.shape[:-2], *layer.with_zeros(*x.shape[-2:]))
+    spaced[..., ::down, ::along] = x
+    return replace(flows[0], values=spaced)
+
+
 def normalised(layer: BatchNorm | LayerNorm, flows: Sequence[Flow], *_: Any) -> Flow:
     """Each neuron (or channel) over probes, steps and positions; or each probe and step over neurons."""
     currents = flows[0].values
@@ -238,6 +249,7 @@ MAPS["simulate"] |= {
     ScaleSteps: scaled_by_steps,
     Filter: filtered,
     Pool: pooled,
+    Upsample: upsampled,
 }
 
 
