@@ -170,6 +170,7 @@ CALLS = {
         vf.Network(width=30, depth=3, gain=2.5, neuron=LEAKY, steps=3), alive="a late step", networks=50
     ),
     "smallest_width": lambda: vf.smallest_width(threshold=0.9, depth=5),
+    "quantise": lambda: vf.quantise(threshold=1.0, width=20, depth=5, bits=[2, 3]),
     "sparsest_rate": lambda: vf.sparsest_rate(width=40, depth=5),
     "stable_variance": lambda: vf.stable_variance(threshold=[0.7, 0.9], gain=2.2),
     "read": lambda: vf.read(model(), X, steps=3).unknown,
