@@ -217,8 +217,8 @@ class _Reader:
             return self.add_unknown(words, name, Signal("currents", (1,)), inputs)
         source = self._received(name, received, layer, module)
         weight, moments = layer.weights[module], self.moments[name]
-        fan = weight.weight.numel() // (getattr(weight, "out_features", None) or weight.out_channels)  # zeros of maps included
-        gain, mean_gain = max(math.sqrt(fan) * moments.weight_std, LEAST_GAIN), fan * moments.weight_mean
+        zeros = math.prod(weight.stride) if getattr(weight, "transposed", False) else 1  # entries of a map for each input
+        gain, mean_gain = math.sqrt(zeros) * max(moments.gain, LEAST_GAIN), zeros * moments.fan_in * moments.weight_mean
         options: dict[str, Any] = {"gain": gain, "mean_gain": mean_gain, "bias_std": moments.bias_std}
         if hasattr(weight, "in_features"):
             described, fits = Linear(weight.out_features, **options), self.sent[source].size == weight.in_features
