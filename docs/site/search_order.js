@@ -1,14 +1,90 @@
-// The order of search results: pages answer a question, notebooks derive it, changes and evidence are for reference.
-const LATER = [["theory_notebooks/", 0.4], ["CHANGELOG", 0.2], ["validation/", 0.3], ["CONTRIBUTING", 0.5]];
+// The order of search results. Sphinx gives all pages that have the words one score. Here rare words, words of titles and headings, and
+// pages of few other words count more, and pages have keywords. Pages answer a question, notebooks derive it.
+const LATER = { theory_notebooks: 0.5, CHANGELOG: 0.7, validation: 0.3, CONTRIBUTING: 0.5 }; // factors of the score
+const MEANT = {
+  dead: "silent", dataset: "data", slope: "surrogate", cite: "citing", quote: "citing", reduce: "fewer", lower: "fewer", leaky: "leak",
+  batchnorm: "normalisation", norm: "normalisation", shortcut: "residual", vanish: "gradient", explode: "gradient", custom: "own", init: "gain",
+};
+const KEYWORDS = {
+  "CHANGELOG": "new changes version release",
+  "docs/practitioner": "silent weights small gain dead initialise",
+  "docs/models": "audit table columns synops verdict convolution attention",
+  "docs/choose": "kaiming xavier initialisation method",
+  "docs/few_spikes": "energy fewer firing sparse activity",
+  "docs/notation": "theta beta symbols",
+  "docs/libraries": "snntorch spikingjelly norse sinabs lif leaky neuron",
+  "docs/extending": "add layer reset method custom",
+  "docs/bibliography": "sources papers cite",
+  "docs/evidence": "citing accuracy",
+  "docs/campaigns": "resume sweep cluster parallel dask",
+  "docs/critical_gain": "critical gain",
+  "docs/finite_width_in_time": "width leaky neuron memory",
+  "docs/gradients": "vanishing exploding gradients",
+  "docs/will_it_learn": "trainability verdict depth",
+  "docs/gallery": "figures pictures plots",
+  "docs/reference/networks": "describe drive poisson input",
+  "docs/reference/propagation": "fixed point variance map",
+  "docs/reference/finite_width": "finite width survival",
+  "docs/reference/information": "kernel correlation readout",
+  "docs/reference/figures": "plot figures",
+};
+const HIT = { title: 4, keyword: 3.5, heading: 2, text: 1, object: 4.5, entry: 2, member: 1, part: 0.7 };
 
 var Scorer = {
-  score: ([page, , , , score]) => score * (LATER.find(([start]) => page.startsWith(start))?.[1] ?? 1),
-  objNameMatch: 11,
-  objPartialMatch: 6,
-  objPrio: { 0: 15, 1: 5, 2: -5 },
-  objPrioDefault: 0,
-  title: 15,
-  partialTitle: 7,
-  term: 5,
-  partialTerm: 2,
+  score: ([page, name, , , score, , kind]) => {
+    if (kind === "object") score = score < 20 ? HIT.part : name.split(".").length === 2 || name.includes("_") ? HIT.object : HIT.member;
+    if (kind === "index") score *= HIT.entry / 100;
+    if (kind === "title") score *= (name.includes(" > ") ? HIT.heading : HIT.title) / 15;
+    return score * (LATER[page.split("/")[0]] ?? 1);
+  },
+  objNameMatch: 20, objPartialMatch: 6, objPrio: {}, objPrioDefault: 0,
+  title: 15, partialTitle: 7, term: 5, partialTerm: 2,
+};
+
+/** Weight of every word of the index on every page that has it, and the number of words of each page. */
+function weigh({ docnames, titles, terms, titleterms }) {
+  const stemmer = new Stemmer();
+  const stems = (text) => splitQuery(text.toLowerCase()).map((word) => stemmer.stemWord(word));
+  const weights = new Map();
+  const lengths = new Array(docnames.length).fill(0);
+  const raise = (word, page, weight) => {
+    if (!weights.has(word)) weights.set(word, new Map());
+    weights.get(word).set(page, Math.max(weight, weights.get(word).get(page) ?? 0));
+  };
+  for (const [word, pages] of Object.entries(terms)) {
+    for (const page of [pages].flat()) {
+      raise(word, page, HIT.text);
+      lengths[page]++;
+    }
+  }
+  for (const [word, pages] of Object.entries(titleterms)) for (const page of [pages].flat()) raise(word, page, HIT.heading);
+  titles.forEach((title, page) => stems(title).forEach((word) => raise(word, page, HIT.title)));
+  docnames.forEach((name, page) => stems(KEYWORDS[name] ?? "").forEach((word) => raise(word, page, HIT.keyword)));
+  const usual = lengths.reduce((sum, length) => sum + length, 0) / lengths.length;
+  return { weights, stems, lengths: lengths.map((length) => 0.6 + (0.4 * length) / usual), number: docnames.length };
+}
+
+/** Pages by the weight of the words they have; a page need not have all. */
+Search.performTermsSearch = (searchTerms, excludedTerms) => {
+  const { weights, stems, lengths, number } = (Search.weighed ??= weigh(Search._index));
+  const { docnames, titles, filenames } = Search._index;
+  const scores = new Map();
+  const rarity = (word) => Math.log(1 + number / (weights.get(word)?.size ?? number));
+  let wanted = 0;
+  for (const word of searchTerms) {
+    const begun = weights.has(word) || word.length < 3 ? [word] : [...weights.keys()].filter((term) => term.startsWith(word));
+    const meant = Object.entries(MEANT).filter(([said]) => stems(said)[0] === word).map(([, written]) => stems(written)[0]);
+    const best = new Map();
+    for (const [term, part] of [...begun.map((term) => [term, 1]), ...meant.map((term) => [term, 0.8])]) {
+      for (const [page, weight] of weights.get(term) ?? []) {
+        best.set(page, Math.max(best.get(page) ?? 0, part * rarity(term) * (weight > HIT.text ? weight : weight / lengths[page])));
+      }
+    }
+    wanted += Math.max(...[word, ...begun, ...meant].map(rarity));
+    for (const [page, value] of best) scores.set(page, (scores.get(page) ?? 0) + value);
+  }
+  const excluded = [...excludedTerms].flatMap((word) => [...(weights.get(word)?.keys() ?? [])]);
+  return [...scores]
+    .filter(([page]) => !excluded.includes(page))
+    .map(([page, score]) => [docnames[page], titles[page], "", null, score / wanted, filenames[page], SearchResultKind.text]);
 };
