@@ -474,7 +474,7 @@ def test_reports_show_the_step():
     assert np.allclose(report.to_xarray()["kept"], report.step.kept)
     pytest.importorskip("matplotlib")
     assert [line.get_label() for ax in report.step.plot().axes for line in ax.lines] == ["direct", "currents", "flips", "kept"]
-    assert len(report.plot().axes) == 4
+    assert len(report.plot().axes) == 5
     assert len(vf.audit(net, batch).plot().axes) == 2
 
 
