@@ -80,7 +80,7 @@ site: export OMP_NUM_THREADS = 1
 site: $(VENV)/all.stamp         ## the documentation, complete without network: site/index.html; NOTEBOOKS=off is fast
 	$(PY) -m sphinx -W -q -j 2 -c docs/site -d build/pages-$(NOTEBOOKS) -D nb_execution_mode=$(NOTEBOOKS) . build/site
 	rm -rf site && cp -r build/site site
-	$(PY) explorer/build.py site/explorer.html
+	$(PY) explorer/build.py site/explorer.html --site
 	$(PY) -m validation.pages validation/results --out site/report
 	$(PY) docs/site/links.py site
 	$(PY) -m pytest -q -n 0 tests/house/test_search.py
