@@ -4,7 +4,7 @@ VENV   ?= .venv
 OUT    ?= varflow-results
 PY     := $(VENV)/bin/python
 
-.PHONY: run test types test-slow test-libraries fuzz drill validate data train train-quick bench notebooks explorer corrected-gains site dist lint format clean
+.PHONY: run test types test-slow test-libraries fuzz drill validate data train train-quick bench notebooks explorer corrected-gains site axe dist lint format clean
 
 run: $(VENV)/run.stamp          ## the paper's 100-layer experiment compared with the exact theory
 	$(VENV)/bin/varflow validate --out $(OUT)
@@ -84,6 +84,10 @@ site: $(VENV)/all.stamp         ## the documentation, complete without network: 
 	$(PY) -m validation.pages validation/results --out site/report
 	$(PY) docs/site/links.py site
 	$(PY) -m pytest -q -n 0 tests/house/test_search.py
+
+axe: $(VENV)/all.stamp          ## accessibility of the built site: WCAG 2.2 A and AA, light, dark and on a phone; needs npm, Chromium and minutes
+	npm install --silent --no-save --prefix build axe-core
+	$(PY) docs/site/axe.py site build/node_modules/axe-core/axe.min.js
 
 # The wheel is tried in an environment that has only what it asks for, outside this folder.
 TRIED := from importlib.resources import files; import varflow as vf; \

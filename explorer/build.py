@@ -1,7 +1,7 @@
 """Makes the explorer: one HTML file from the page, its style, its scripts, the table of rates and that of corrected gains.
 
-``python explorer/build.py [FILE]`` writes ``explorer.html``; with ``--site`` it links to the pages of the site beside it. Scripts
-are modules; here they become one, in the order in which they need each other.
+``python explorer/build.py [FILE]`` writes ``explorer.html``; with ``--site`` it links to the pages of the site beside it.
+Scripts are modules; here they become one, in the order in which they need each other.
 """
 
 from __future__ import annotations

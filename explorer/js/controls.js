@@ -55,7 +55,10 @@ export function listenToControls(current, set, showYours) {
   }
   $("decay").addEventListener("input", (event) => set({ decay: DECAYS[event.target.value] }));
   $("yours").addEventListener("input", showYours);
-  $("another").addEventListener("click", () => set({ seed: (current().seed % DOMAIN.seed[1]) + 1 }));
+  $("another").addEventListener("click", () => {
+    set({ seed: (current().seed % DOMAIN.seed[1]) + 1 });
+    reveal();
+  });
   $("surprise").addEventListener("click", () => set(surprise(current())));
   $("pin").addEventListener("click", () => set({ pinned: current().pinned ? null : { ...current(), rule: "own", pinned: null } }));
   document.addEventListener("click", (event) => {
@@ -64,6 +67,14 @@ export function listenToControls(current, set, showYours) {
     const [name, value] = chosen.dataset.choice.split("=");
     set({ [name]: value });
   });
+}
+
+/** The network grows layer by layer before the eye, unless the reader wants no motion. */
+function reveal() {
+  const [animation] = $("spikes-plot").getAnimations();
+  animation?.cancel();
+  if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+  $("spikes-plot").animate([{ clipPath: "inset(0 100% 0 0)" }, { clipPath: "inset(0 0 0 0)" }], { duration: 900, easing: "linear" });
 }
 
 /** A random setting near the edge between activity and silence. */

@@ -54,7 +54,10 @@ function update() {
   showCode();
   clearTimeout(naming);
   naming = setTimeout(nameSetting, 250); // browsers limit how often the address may change
-  if (state.neuron === "memoryless") paintPhases(state, (painted) => draw((phases = painted)));
+  if (state.neuron === "memoryless") paintPhases(state, (painted) => {
+      phases = painted;
+      draw(["phase"]);
+    });
 }
 
 /** The gain of the rule, if there is one. */
@@ -98,7 +101,7 @@ function sampleNetwork() {
     while (grown.length < depth && performance.now() < end) grown.push(work.next().value);
     layers = grown;
     if (grown.length < depth) sampling = setTimeout(slice);
-    draw();
+    draw(grown.length < depth ? ["spikes"] : ["spikes", "steps"]);
   };
   sampling = setTimeout(slice);
 }
@@ -188,7 +191,7 @@ function showYours() {
   $("yours-show").disabled = Number.isNaN(found.gain);
 }
 
-function draw() {
+function draw(names = null) {
   const other = pinned?.neuron === state.neuron ? pinned : null;
   const common = {
     spikes: (size) => spikesFigure({ ...size, id: "spikes" }, state, layers),
@@ -206,7 +209,7 @@ function draw() {
       steps: (size) => stepsFigure(size, state, layers),
     },
   }[state.neuron];
-  const figures = Object.entries({ ...common, ...ofNeuron });
+  const figures = Object.entries({ ...common, ...ofNeuron }).filter(([name]) => names === null || names.includes(name));
   const svgs = figures.map(([name]) => $(`${name}-plot`));
   const widths = svgs.map((svg) => Math.max(svg.clientWidth, 280)); // all before the first is drawn: one layout instead of six
   for (const [i, [name, make]] of figures.entries()) {
@@ -217,7 +220,7 @@ function draw() {
     svg.style.height = `${Math.round(height)}px`;
     svg.innerHTML = plots[name].svg();
   }
-  pointAt(null);
+  if (names === null || names.includes("spikes")) pointAt(null);
 }
 
 function showCode() {

@@ -6,7 +6,7 @@ export const DEFAULT = {
   theta: 1, rule: "preserving", gain: 2.5, width: 600, depth: 100, seed: 1, decay: 0.5, reset: "delayed_subtract", steps: "8", code: "varflow",
   neuron: "memoryless", pinned: null, // another setting to compare with
 };
-export const DOMAIN = { theta: [0.05, 3], gain: [0.1, 30], width: [10, 20000], depth: [2, 300], seed: [1, 1e6] };
+export const DOMAIN = { theta: [0.05, 3], gain: [0.1, 40], width: [10, 20000], depth: [2, 300], seed: [1, 1e6] };
 const INTEGERS = ["width", "depth", "seed"];
 const RULES = ["preserving", "kaiming", "alive", "own"];
 const CHOICES = { rule: RULES, reset: Object.keys(RESETS), steps: ["4", "8", "16"], code: ["varflow", "snntorch", "spikingjelly"], neuron: ["memoryless", "memory"] };

@@ -22,6 +22,7 @@ export function parsed(text) {
     const [name, value] = part.includes("=") ? part.split("=").map((side) => side.trim()) : [OF[call[1]][place], part];
     given[name] = Object.hasOwn(VALUES, value) ? VALUES[value] : /^["']/.test(value) ? value.slice(1, -1) : Number(value);
   }
+  if (Object.values(given).some(Number.isNaN)) return { fault: "Write its arguments as numbers, or as Python’s True, False, None and texts." };
   const neuron = { Leaky, LIFNode, Neuron }[call[1]](given);
   if (!(neuron.threshold > 0)) return { fault: "The threshold must be a positive number." };
   if (!(neuron.decay >= 0 && neuron.decay <= DECAYS.at(-1))) return { fault: `The table ends at a leak β of ${DECAYS.at(-1)}; vf.gain_for_rate has no such end.` };
@@ -53,10 +54,11 @@ export function gainFor(neuron, text, { width, depth, steps }) {
   for (const alive of preset ? [...ALIVE].reverse() : []) {
     const gain = threshold * gainKeptAlive(preset, alive, sizes);
     if (Number.isNaN(gain)) continue;
+    const setting = `vf.init.corrected_normal_(layer.weight, neuron=${text}, steps=${sizes.steps}, alive="${alive}", depth=${sizes.depth})`;
     return {
       gain,
-      words: `keeps ${alive} alive in layer ${sizes.depth} of 99 % of networks of width ${sizes.width}, over ${sizes.steps} steps`,
-      code: `vf.init.corrected_normal_(layer.weight, neuron=${text}, steps=${sizes.steps}, alive="${alive}", depth=${sizes.depth})`,
+      words: `keeps ${alive} alive in layer ${sizes.depth} of 99 % of networks of width ${sizes.width}, over ${sizes.steps} steps${sizes.width === width && sizes.depth === depth ? "" : " (the nearest in the table)"}, under a drive as strong as the threshold`,
+      code: threshold === 1 ? setting : `vf.init.normal_(layer.weight, ${gain.toFixed(3)})`, // varflow’s table is for θ = 1; both scale with θ
     };
   }
   const unit = gainForRate(reset, decay, RATE);
