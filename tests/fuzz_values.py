@@ -14,6 +14,7 @@ import nir
 import numpy as np
 import sympy
 import torch
+from scipy.stats import norm
 
 import varflow as vf
 
@@ -226,6 +227,11 @@ GOOD = {
     "writer": ["type('Writer', (), {'log': lambda self, numbers, step=0: None})()"],
     "history": ["vf.Monitor(Net(), torch.ones(4, 6))"],
     "min_v_mem": ["None", "-1.0"],
+    "register": ["None", "vf.resets.Register(bits=8)"],
+    "resets.Register.bits": ["8", "16"],
+    "rounding": ["'shift'", "'nearest'", "'zero'"],
+    "integer_membrane.neuron": ["vf.Neuron(reset=vf.resets.Reset(register=vf.resets.Register(bits=6)))"],
+    "integer_membrane.currents": ["norm(0, 1)"],
     "adaptation": ["None", "vf.resets.Adaptation(decay=0.9, jump=0.5)"],
     "neurons.spikingjelly_psn.weight": ["[1.0]", "[0.25, 0.5, 1.0]", "[[1.0, 0.5], [-0.3, 1.0]]"],
     "Neuron.kernel": ["None", "[1.0, 0.5]", "[[1.0, 0.5], [-0.3, 1.0]]"],
@@ -321,6 +327,9 @@ GOOD = {
     "testing.networks.weights": ["None"],
     "testing.neurons.thresholds": ["None", "vf.testing.thresholds()"],
     "law": ["'normal'", "'uniform'", "vf.weights.ternary(0.5)"],
+    "base": ["'normal'", "'uniform'", "'sign'"],
+    "bits": ["2", "4", "[2, 3]"],
+    "clip": ["None", "2.0"],
     "core": ["vf.weights.ternary(0.5).core"],
     "offset": SIGNED,
     "distribution": DISTRIBUTIONS,
@@ -488,9 +497,13 @@ INSTANCES = {
     "Neuron": NEURONS,
     "PhaseDiagram": [DIAGRAM],
     "Profile": PROFILES,
+    "Quantisation": ["vf.quantise(threshold=1.0, width=20, depth=5, bits=3)"],
     "ReadableDepth": [READABLE],
     "SpikeChain": [f"vf.SpikeChain({SMALL})", f"vf.SpikeChain({BIAS})"],
     "TemporalCriticalGain": [CRITICAL],
+    "IntegerMembrane": [
+        "vf.integer_membrane(vf.Neuron(reset=vf.resets.Reset(register=vf.resets.Register(bits=6))), norm(), steps=3)"
+    ],
     "Flips": [f"vf.flips({IN_TIME}, direct=0.1, points=64)", f"vf.flips({SMALL}, relative=0.1, repeats=2)"],
     "CoordinateCheck": [COORDINATES],
     "OptimizerStep": [STEP],

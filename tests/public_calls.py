@@ -16,6 +16,7 @@ import matplotlib
 import mpmath
 import nir
 import numpy as np
+import scipy.stats
 import snntorch
 import torch
 from threadpoolctl import threadpool_info
@@ -163,6 +164,11 @@ CALLS = {
     "readable_depth": lambda: vf.readable_depth(net(width=20), ROWS, LABELS, repeats=2),
     "simulate": simulated,
     "simulate in time": lambda: vf.simulate(in_time(), repeats=4, engine="conditional"),
+    "integer_membrane": lambda: (
+        vf.integer_membrane(
+            vf.Neuron(decay=0.5, reset=vf.resets.Reset(register=vf.resets.Register(bits=6))), scipy.stats.norm(), steps=4
+        ).firing_rate
+    ),
     "escape_by_step": lambda: (
         vf.escape_by_step(vf.Network(width=30, depth=2, gain=3.0, neuron=LEAKY, steps=2), points=64).error
     ),
@@ -170,6 +176,7 @@ CALLS = {
         vf.Network(width=30, depth=3, gain=2.5, neuron=LEAKY, steps=3), alive="a late step", networks=50
     ),
     "smallest_width": lambda: vf.smallest_width(threshold=0.9, depth=5),
+    "quantise": lambda: vf.quantise(threshold=1.0, width=20, depth=5, bits=[2, 3]),
     "sparsest_rate": lambda: vf.sparsest_rate(width=40, depth=5),
     "stable_variance": lambda: vf.stable_variance(threshold=[0.7, 0.9], gain=2.2),
     "read": lambda: vf.read(model(), X, steps=3).unknown,

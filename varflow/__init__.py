@@ -7,7 +7,7 @@ Heavy libraries (torch, matplotlib, sympy, scipy.stats) load on first use.
 from varflow._figures import PLACES
 from varflow._lazy import loaded_when_asked
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 TYPE_CHECKING = False  # importing typing would take most of the time
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from varflow.init.in_time import gain_for_rate, gain_for_variance
     from varflow.init.inverse import corrected_gain, gain_for_mean_variance, largest_threshold, smallest_width, sparsest_rate
     from varflow.init.lookup import lookup
+    from varflow.init.quantise import quantise
     from varflow.init.rules import gain_by_rule
     from varflow.init.surrogate_width import surrogate_width
     from varflow.init.table import corrected_gain_table
@@ -54,11 +55,13 @@ if TYPE_CHECKING:
         Flips,
         GradientFlow,
         Initialization,
+        IntegerMembrane,
         Kernel,
         LearningRate,
         OptimizerStep,
         PhaseDiagram,
         Profile,
+        Quantisation,
         ReadableDepth,
         TemporalCriticalGain,
         TemporalFixedPoint,
@@ -79,6 +82,7 @@ if TYPE_CHECKING:
     from varflow.theory.memoryless.depth_scales import correlation_fixed_points, correlation_map, depth_scales, gradient_gain
     from varflow.theory.memoryless.stable import stable_variance
     from varflow.theory.memoryless.variance_map import variance_map
+    from varflow.theory.responses.integer_membrane import integer_membrane
     from varflow.theory.walks.gradients import gradient_flow
     from varflow.torch_models.audit.door import audit
     from varflow.torch_models.learning_rate import learning_rate

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import math
 import operator
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable
@@ -23,11 +24,8 @@ SMALLEST_SCALE, LARGEST_SCALE = 1e-140, 1e140
 
 COUNTABLE = 2**53  # integers above this are not exact in double precision
 MANY = 10**6  # of what is gone through one by one
-LARGEST = dict.fromkeys(("depth", "iterations", "max_depth", "steps"), MANY) | {
-    "digits": 10**4,
-    "max_precision": 10**5,
-    "seed": 2**128,
-}
+LARGEST = dict.fromkeys(("depth", "iterations", "max_depth", "steps"), MANY)
+LARGEST |= {"digits": 10**4, "max_precision": 10**5, "seed": 2**128}
 
 Kind = TypeVar("Kind")
 
@@ -38,6 +36,7 @@ WANTED = {
     "Catalogue": "a Catalogue, as vf.catalogue returns it",
     "Comparison": "a Comparison, as vf.compare(profile, ensemble) returns it",
     "Adaptation": "a vf.resets.Adaptation(decay=…, jump=…)",
+    "Register": "a vf.resets.Register(bits=…)",
     "Drive": "vf.drives.currents(std), .white(std), .inputs(x), .spikes(rates) or .given(currents)",
     "Ensemble": "an Ensemble, as vf.simulate returns it",
     "Experiment": "an Experiment, as vf.validate returns it",
@@ -123,14 +122,23 @@ def said(value: Any, words: Callable[[Any], str] = repr) -> str:
 
 
 def require(extra: str, module: str) -> ModuleType:
-    """Import ``module``; MissingExtraError names the extra that installs it."""
+    """Import ``module``; MissingExtraError says how to install what the extra brings."""
     try:
         return importlib.import_module(module)
     except ImportError as missing:
         package = module.partition(".")[0]
         absent = isinstance(missing, ModuleNotFoundError) and (missing.name or "").partition(".")[0] == package
         trouble = "is not installed" if absent else f"cannot be imported ({' '.join(str(missing).split())})"
-        raise MissingExtraError(f"{package} {trouble}: in a clone of varflow, pip install '.[{extra}]'") from missing
+        raise MissingExtraError(f"{package} {trouble}: pip install {_brought_by(extra, package)}") from missing
+
+
+def _brought_by(extra: str, package: str) -> str:
+    """Packages of an extra, as pip takes them: by name, since a wheel does not say where varflow came from."""
+    from importlib import metadata  # takes longer than ``import varflow``
+
+    known = [line for varflow in metadata.distributions(name="varflow") for line in varflow.requires or ()]
+    found = re.findall(rf"""^([^;]+); extra == ['"]{extra}['"]$""", "\n".join(known), flags=re.MULTILINE)
+    return " ".join(f"'{name}'" for name in found) or (package if known else f"'.[{extra}]'")  # a clone that is not installed
 
 
 def real_array(name: str, value: Any) -> np.ndarray:

@@ -373,5 +373,5 @@ def test_theory_needs_no_torch(tmp_path):
 
 def test_without_the_package(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "nir", None)
-    with pytest.raises(vf.MissingExtraError, match=r"pip install '\.\[nir\]'"):
+    with pytest.raises(vf.MissingExtraError, match=r"nir is not installed: pip install .*nir"):
         vf.read_nir(tmp_path / "a.nir")

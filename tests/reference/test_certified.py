@@ -425,5 +425,5 @@ def test_bad_input_to_the_critical_gain():
 
 def test_without_flint_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "flint", None)
-    with pytest.raises(vf.MissingExtraError, match=r"pip install .*certified"):
+    with pytest.raises(vf.MissingExtraError, match=r"pip install 'python-flint>=0\.7'$"):
         certified.fixed_points(threshold=1, gain=3)

@@ -36,11 +36,13 @@ WITHOUT = {  # public name -> why it has no reference
     "lookup": "puts gain, fixed_points, critical_gain and corrected_gain together",
     "corrected_gain_table": "corrected_gain, interpolated",
     "catalogue": "published gains, judged by finite_width and mean_field",
+    "quantise": "a search by the chain over integer thresholds, tested against all of them",
     "gain_for_rate": "mean_field in time, inverted; tested by the round trip and against simulation",
     "surrogate_width": "inverts gradient_flow; the answer is tested by it, and in one step by gradient_gain",
     "gradient_flow": "in one step gradient_gain; in time tested against autograd through real networks",
     "gain_for_variance": "mean_field in time, inverted; tested by the round trip",
     "temporal_critical_gain": "mean_field in time, inverted; tested against published anchors",
+    "integer_membrane": "finite sums; tested against all paths in integer arithmetic",
     "temporal_fixed_point": "mean_field in time, iterated until it settles",
 }
 MORE = {  # references whose theory is not a public function: a distribution's methods, module functions, or no fast one yet

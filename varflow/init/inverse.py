@@ -216,7 +216,7 @@ def largest_threshold(
     if isinstance(aim, Aim):
         return aim.threshold(positive_number("gain", gain), mean_of(as_neuron(neuron).threshold))
     refuse("has no memory: leave it out, its threshold is what is sought", neuron=neuron)
-    widths, depth = _whole("width", width), integer("depth", depth, minimum=1)
+    widths, depth = whole_numbers("width", width), integer("depth", depth, minimum=1)
     target = probability("survival_target", survival_target, open_ends=True)
     rules: dict[str, Callable[[float], float]] = {
         "preserving": lambda t: float(preserving_gain(threshold=t)),
@@ -329,7 +329,7 @@ def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99) -> A
     >>> round(vf.sparsest_rate(width=1000, depth=100), 4)
     0.1619
     """
-    widths, depth = _whole("width", width), integer("depth", depth, minimum=1)
+    widths, depth = whole_numbers("width", width), integer("depth", depth, minimum=1)
     target = probability("survival_target", survival_target, open_ends=True)
     lowest = float(critical_gain(threshold=1.0))
 
@@ -363,7 +363,7 @@ def _positive_thresholds(threshold: Any) -> Any:
     return theta
 
 
-def _whole(name: str, values: Any) -> np.ndarray:
+def whole_numbers(name: str, values: Any) -> np.ndarray:
     """Positive integers, of any shape."""
     array = real_array(name, values)
     for value in np.unique(array).tolist():

@@ -54,9 +54,9 @@ class FromDensity(Distribution):
             if not here.any():
                 continue
             if a >= 0:  # integrate the smaller tail, so that it does not cancel
-                tail[here] = _integral(self._density, z[here], b) + np.sum(self._areas[index + 1 :])
+                tail[here] = integral(self._density, z[here], b) + np.sum(self._areas[index + 1 :])
             else:
-                mirrored = _integral(lambda y: self._density(-y), -z[here], -a)
+                mirrored = integral(lambda y: self._density(-y), -z[here], -a)
                 tail[here] = 1.0 - (mirrored + np.sum(self._areas[:index]))
         return tail
 
@@ -75,10 +75,10 @@ def _area(density: Density, low: float, high: float) -> float:
     """``∫ density`` from ``low`` to ``high``, either of which may be infinite."""
     if math.isinf(low):
         return _area(lambda y: density(-y), -high, math.inf)
-    return float(_integral(density, np.array([low]), high)[0])
+    return float(integral(density, np.array([low]), high)[0])
 
 
-def _integral(density: Density, start: np.ndarray, end: float) -> np.ndarray:
+def integral(density: Density, start: np.ndarray, end: float) -> np.ndarray:
     """``∫ density`` from each start to ``end``, finite (tanh-sinh) or infinite (exp-sinh); Takahasi and Mori 1974."""
     start = start[:, None]
     if math.isinf(end):

@@ -17,7 +17,10 @@ import numpy as np
 from varflow._checks import SMALLEST_SCALE, DomainError, choice, integer, positive_number, probability, put, real_number
 from varflow._lazy import names_of
 from varflow.model import weight_distribution as families
+from varflow.model.rounded_weights import largest_integer, least_error_step, rounded
 from varflow.model.weight_distribution import WeightDistribution
+
+MOST_BITS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +160,53 @@ def ternary(density: float) -> WeightLaw:
     if number == 1:
         return _NAMED["sign"]
     return weight_law(families.LatticeWeights(f"ternary({number:g})", ((-1, 0, 1), (number / 2, 1 - number, number / 2))))
+
+
+def quantised(bits: int, clip: float | None = None, base: Any = "normal") -> WeightLaw:
+    r"""Weights of a distribution, rounded to the ``2^bits - 1`` integers of a chip and scaled.
+
+    .. math:: w = Δ\, i, \qquad i = \mathrm{round}(y/Δ_0) \in \{-M, …, M\}, \quad M = 2^{bits-1} - 1, \quad Δ_0 = clip/M
+
+    with ``y`` a weight of ``base`` in units of its standard deviation. ``Δ`` is the scale of :meth:`WeightLaw.connection`, such
+    that the integers times ``Δ`` have the standard deviation ``gain/√n``. Of ``Δ`` only ``k = ⌊θ/Δ⌋ + 1`` counts, the integer
+    sum from which a neuron fires: :func:`varflow.quantise` chooses it.
+
+    Parameters
+    ----------
+    bits : int
+        From 2, which is ternary, to 12.
+    clip : float, optional
+        The weight that becomes ``M``, in standard deviations; by default that of the smallest mean squared error: for normal
+        weights 3.9205, 2.4739, 1.9523 and 1.2240 with 8, 4, 3 and 2 bits.
+    base : str, WeightLaw or scipy.stats distribution
+        Distribution before rounding.
+
+    Notes
+    -----
+    **Source**: derived here; steps of the smallest error are those of ``max1960``.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> law = vf.weights.quantised(3)
+    >>> law, round(law.std, 4)
+    (quantised(3), 1.5002)
+    >>> vf.weights.quantised(2, clip=2.0).core.lattice[0]
+    (-1, 0, 1)
+    """
+    number, law = integer("bits", bits, minimum=2), _exact("base", base)
+    if number > MOST_BITS:
+        raise DomainError("bits", bits, f"must be at most {MOST_BITS}: finer weights are as good as not rounded")
+    if not law.always_present or law.core.lattice is not None:
+        raise DomainError("base", law, "must be continuous, with all connections present")
+    largest = largest_integer(number)
+    step = least_error_step(law, largest) if clip is None else positive_number("clip", clip) / largest
+    lattice = rounded(law, largest, step)
+    if len(lattice[0]) == 1:
+        raise DomainError("clip", clip, "rounds all weights to the same integer")
+    given = [f"{number}", *([] if clip is None else [f"clip={clip:g}"]), *([] if law.label == "normal" else [law.label])]
+    label = f"quantised({', '.join(given)})"
+    return weight_law(families.LatticeWeights(label, lattice))
 
 
 def sparse(density: float, law: Any = "normal") -> WeightLaw:

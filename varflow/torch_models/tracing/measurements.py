@@ -213,9 +213,9 @@ class _MembraneSums:
         for current, spikes in zip(H.unbind(), S.to(H.dtype).unbind(), strict=True):
             self._to_membrane(current, spikes)
         norm = torch.linalg.vector_norm
+        self.differing.append(norm(fired(H, self.cells).sub_(S)))  # first, as integer registers round H
         self.sums.append(H @ self.each_neuron)
         self.norms.append(norm(H.flatten(1), dim=1))
-        self.differing.append(norm(fired(H, self.cells).sub_(S)))
 
     def _cells(self, like: Any) -> Cells:
         """The neurons, each with its own threshold and decay."""
