@@ -561,10 +561,12 @@ FRAMES = 3 * torch.rand(2, 2, 6, 6, generator=seeded())
 
 # model, inputs, note, whether each layer is predicted
 UNPREDICTED = {
-    "transposed": (
-        lambda: maps(nn.Conv2d(2, 4, 3), nn.ConvTranspose2d(4, 4, 3), nn.ConvTranspose2d(4, 4, 3), nn.Conv2d(4, 4, 3)),
+    "reflected": (
+        lambda: maps(
+            nn.Conv2d(2, 4, 3), *[nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect") for _ in "ab"], nn.Conv2d(4, 4, 3)
+        ),
         FRAMES,
-        "not covered by the theory: 2 is a transposed convolution; likewise 4",
+        "not covered by the theory: 2 pads with 'reflect'; likewise 4",
         [True, False, False, True],
     ),
     "three dimensions": (
