@@ -299,6 +299,9 @@ GOOD = {
     "layers.Sum.factors": ["(1.0, 0.5)", "[2.0]"],
     "layers.ScaleSteps.factors": ["(1.0, 0.5)", "[2.0, 1.0]"],
     "layers.ScaleSteps.constants": ["()", "(0.0, 0.5)"],
+    **each("layers.Upsample.factor layers.Upsample.extra", ["1", "2", "(2, 3)"]),
+    "layers.Upsample.zeros": ["True", "False"],
+    "layers.Filter.decays": ["()", "(0.9,)", "(1.0, 0.5)"],
     "layers.BatchNorm.over": ["'all steps'", "'each step'", "'past steps'"],
     **each("layers.Attention.heads layers.Chunk.chunks", ["1", "2"]),
     "constant": SIGNED,
@@ -465,6 +468,7 @@ LAYER_OF_EACH_KIND = {
     "Chunk": "Chunk(0, 2)",
     "Concat": "Concat()",
     "Conv": "Conv(2, gain=1.0)",
+    "Filter": "Filter((0.5,))",
     "LayerNorm": "LayerNorm()",
     "Linear": "Linear(gain=1.0)",
     "Measured": "Measured(np.ones((2, 1, 3)))",
@@ -477,6 +481,7 @@ LAYER_OF_EACH_KIND = {
     "Spike": "Spike(vf.Neuron())",
     "Sum": "Sum((1.0, 2.0))",
     "Unknown": "Unknown('is odd')",
+    "Upsample": "Upsample(2)",
 }
 INSTANCES = {
     "AuditReport": ["vf.audit(Net(), torch.ones(4, 6))"],
