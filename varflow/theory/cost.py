@@ -15,7 +15,7 @@ import numpy as np
 
 from varflow._checks import DomainError, instance
 from varflow.model.build import graph_of
-from varflow.model.drives import Drive, Inputs
+from varflow.model.drives import Drive, Inputs, SpikeTrains
 from varflow.model.graph import keeps_spikes
 from varflow.model.network import Network
 from varflow.model.signals import numbers_of
@@ -29,14 +29,7 @@ from varflow.theory.signals.moments import Spikes, as_inputs
 from varflow.theory.walks.signals import Blocks, visited
 
 
-def cost(
-    network: Network,
-    *,
-    energy: Any = "float32",
-    points: int = 2**12,
-    scrambles: int = 8,
-    seed: int = 0,
-) -> Cost:
+def cost(network: Network, *, energy: Any = "float32", points: int = 2**12, scrambles: int = 8, seed: int = 0) -> Cost:
     r"""Expected spikes, synaptic operations and energy of one inference, layer by layer.
 
     .. math:: \text{ACs} = \sum_t \sum_l E[x_l(t)] \cdot \text{fan-out}_l
@@ -81,21 +74,16 @@ def cost(
     >>> print(f"{found.macs.sum():.0f} MACs, {found.acs.sum():.0f} ± {found.std['acs'][-1]:.0f} ACs, {found.energy:.0f} pJ")
     300 MACs, 14629 ± 3866 ACs, 14546 pJ
     """
-    blocks = Blocks.of(_with_first_weights(instance("network", network, Network)), Effort(Responses(points, scrambles, seed)))
-    table = np.zeros((len(COLUMNS), network.depth + 1))
+    explicit = instance("network", network, Network)
+    if isinstance(network.drive, Inputs | SpikeTrains):  # with the first weights as a node of their own
+        graph, drive = graph_of(network, first_weights=True), replace(network.drive, input_gain=None)
+        explicit = Network(nodes=graph, drive=drive, steps=network.steps)
+    blocks, table = Blocks.of(explicit, Effort(Responses(points, scrambles, seed))), np.zeros((len(COLUMNS), network.depth + 1))
     for drive, (start, batching) in zip(blocks.drives, blocks, strict=True):
         _count(table, blocks, drive, start, blocks.walk(batching))
     layers = (*map(str, range(1, network.depth + 1)), "readout")
-    found = Cost(layers=layers, **dict(zip(COLUMNS, table, strict=True)), steps=network.steps, network=network).priced(energy)
-    return _at_width(found, network)
-
-
-def _with_first_weights(network: Network) -> Network:
-    """The network with the first weights as a node of their own."""
-    graph = graph_of(network, first_weights=True)
-    if len(graph) == len(graph_of(network)):
-        return network
-    return Network(nodes=graph, drive=replace(network.drive, input_gain=None), steps=network.steps)
+    found = Cost(layers=layers, **dict(zip(COLUMNS, table, strict=True)), steps=network.steps, network=network)
+    return _at_width(found.priced(energy), network)
 
 
 def _count(table: np.ndarray, blocks: Blocks, drive: Drive, start: Any, walk: Walk) -> None:
@@ -106,7 +94,9 @@ def _count(table: np.ndarray, blocks: Blocks, drive: Drive, start: Any, walk: Wa
         not_zero[0] = blocks.start(replace(drive, x=drive.x != 0, input_gain=1.0), infinite=False)
     for visit in visited(blocks.graph, start, walk):
         node, sent, number = visit.node, visit.sent, visit.node_number
-        spiking[number] = node.operation.spikes or (keeps_spikes(node.operation) and all(map(spiking.get, node.inputs)))
+        spiking[number] = node.operation.spikes or (
+            keeps_spikes(node.operation) and all(spiking[source] for source in node.inputs)
+        )
         x = None if node.inputs else numbers_of(node.operation)
         if x is not None:
             spiking[number], not_zero[number] = _binary(x), node.map("forward")(replace(node.operation, x=x != 0), (), visit)
@@ -152,15 +142,11 @@ def _at_width(found: Cost, network: Network) -> Cost:
     if any(count.merge for count in chain.counts):
         return found
     rate, std = np.transpose([(law.firing_rate, law.firing_rate_std) for law in chain.propagate()]) * network.widths
-    fan_out = found.most_acs[1:] / network.widths
-    of_sums = {
-        "spikes": [*std, 0.0, _std_of_sum(chain, np.ones(len(std)))],
-        "acs": [0.0, *fan_out * std, _std_of_sum(chain, fan_out)],
-    }
-    counts = {"spikes": np.append(rate, 0.0), "acs": np.append(found.acs[0], fan_out * rate)}
-    return replace(
-        found, **counts, std={name: np.array(values) for name, values in of_sums.items()}, method="exact at these widths"
-    )
+    ones, fan_out = np.ones(len(rate)), found.most_acs[1:] / network.widths
+    spikes, acs = np.append(rate, 0.0), np.append(found.acs[0], fan_out * rate)
+    of_spikes, of_acs = [*std, 0.0, _std_of_sum(chain, ones)], [0.0, *fan_out * std, _std_of_sum(chain, fan_out)]
+    spread = {"spikes": np.array(of_spikes), "acs": np.array(of_acs)}
+    return replace(found, spikes=spikes, acs=acs, std=spread, method="exact at these widths")
 
 
 def _std_of_sum(chain: SpikeChain, factors: np.ndarray) -> float:
