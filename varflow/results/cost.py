@@ -107,5 +107,4 @@ class Cost(ReadOnly, Exported, Drawn):
             f"{self.energy / 1e6:.3g} µJ at {mac:g} pJ a MAC, {ac:g} pJ an AC",
             f"as an ANN, one pass: {ann / 1e6:.3g} µJ; at firing rate 1/2: {half / 1e6:.3g} µJ",
         ]
-        title = f"Cost of one inference, {several(self.steps, 'step')}, {self.method}"
-        return Table(title, "{:<16.16}" + " {:>11}" * len(columns), rows, ("layer", *columns), notes)
+        return Table(f"Cost of one inference, {several(self.steps, 'step')}, {self.method}", rows, ("layer", *columns), notes)

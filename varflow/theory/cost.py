@@ -18,8 +18,8 @@ from varflow.model.build import graph_of
 from varflow.model.drives import Drive, Inputs, SpikeTrains
 from varflow.model.graph import keeps_spikes
 from varflow.model.network import Network
-from varflow.model.signals import numbers_of
-from varflow.model.weighted_layers import Weighted
+from varflow.model.signals import Measured, numbers_of
+from varflow.model.weighted_layers import Conv, Linear
 from varflow.results.cost import COLUMNS, Cost
 from varflow.theory.finite_width.chain import SpikeChain
 from varflow.theory.operations.visit import Effort, Walk
@@ -99,13 +99,13 @@ def _count(table: np.ndarray, blocks: Blocks, drive: Drive, start: Any, walk: Wa
         )
         x = None if node.inputs else numbers_of(node.operation)
         if x is not None:
-            spiking[number], not_zero[number] = _binary(x), node.map("forward")(replace(node.operation, x=x != 0), (), visit)
+            spiking[number], not_zero[number] = _binary(x), node.map("forward")(Measured(x != 0), (), visit)
         if node.operation.spikes:
             size, rate = sent.channels * sent.grid.positions, visit.kept["state"].firing_rate.reshape(-1, steps).mean(axis=0)
             counts = np.array([size, size * rate.sum(), 0.0, 0.0, 0.0, 0.0])
-            if node.operation.recurrent:
+            if getattr(node.operation, "recurrent", False):
                 counts[3:] = size**2 * np.array([rate[:-1].sum(), steps - 1, steps])
-        elif isinstance(node.operation, Weighted):
+        elif isinstance(node.operation, Linear | Conv):
             (source,), (signal,) = node.inputs, visit.received
             adds = spiking[source]
             at = Arriving.at(node.operation, not_zero.get(source) or (signal if adds else _not_zero(signal)))
@@ -151,7 +151,7 @@ def _at_width(found: Cost, network: Network) -> Cost:
 
 def _std_of_sum(chain: SpikeChain, factors: np.ndarray) -> float:
     """Standard deviation of ``Σ_l f_l K_l``: two moments of what follows, given each count, from the last layer back."""
-    mean = square = np.zeros(1)
+    mean = square = mass = np.zeros(1)
     for place in reversed(range(len(chain.counts))):
         mass, counts = chain.all_masses[place], chain.all_grids[place].counts
         own = factors[place] * (counts - np.sum(mass * counts))
