@@ -94,12 +94,19 @@ class Initialization(Exported, Shown):
     gradient_growth: float | None = None
     surrogate: str | None = None
 
+    _derived = ("operations",)
+
+    @property
+    def operations(self) -> float | None:
+        """Synaptic operations of a neuron in one step, one for each spike that it receives: ``fan_in × firing_rate``."""
+        return None if self.fan_in is None else self.fan_in * self.firing_rate
+
     def _table(self) -> Table:
         skipped = ("warnings", "threshold", "fan_in", "distribution", "width", "depth", "error", "window")
         inputs = "" if self.fan_in is None else f", fan-in {self.fan_in}"
         title = f"Initialization for threshold {self.threshold:g}{inputs} ({self.distribution})"
         values = {name: getattr(self, name) for field in fields(self) if (name := field.name) not in skipped}
-        values["stable"] = "yes" if self.stable else "no"
+        values |= {"stable": "yes" if self.stable else "no", "operations": self.operations}
         rows = [
             (name, (f"{value:.8g}" if isinstance(value, float) else value) + self._beside(name))
             for name, value in values.items()
