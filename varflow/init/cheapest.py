@@ -91,9 +91,11 @@ def cheapest(
 
     if width is None:
         need("must be given, or a width", operations=operations)
-        affordable = max(math.isqrt(int(budget / (depth - 1))), 1)  # even if every neuron spiked; rates are above 1/16
-        widths = range(affordable, 4 * affordable + 1)
-        width = widths[max(bisect_left(widths, budget, key=lambda n: of_width(n).operations) - 1, 0)]
+        width = max(math.isqrt(int(budget / (depth - 1))), 1)  # within the budget even if every neuron spiked
+        too_dear = lambda n: of_width(n).operations > budget  # noqa: E731
+        while not too_dear(2 * width):
+            width *= 2
+        width = bisect_left(range(2 * width), True, lo=width + 1, key=too_dear) - 1
     found = of_width(width)
     if found.operations > budget:
         raise DomainError("operations", operations, f"is too few: the cheapest network needs {found.operations:.4g}")
