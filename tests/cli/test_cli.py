@@ -143,7 +143,7 @@ def test_a_scan_is_announced(varflow):
 
 
 @pytest.mark.parametrize(
-    "command", ["", "lookup", "fixed-points", "predict", "simulate", "validate", "phase-diagram", "catalogue"]
+    "command", ["", "lookup", "fixed-points", "predict", "simulate", "validate", "phase-diagram", "quantise", "catalogue"]
 )
 def test_help(varflow, command):
     code, out, err = varflow(f"{command} --help")

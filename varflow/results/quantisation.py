@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from varflow._display import Drawn, Table, percent
-from varflow.results.export import Exported, dataset
+from varflow.results.export import Exported
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -65,12 +65,6 @@ class Quantisation(Exported, Drawn):
     @property
     def variance(self) -> Any:
         return self.gain**2 * self.firing_rate
-
-    def to_xarray(self) -> Any:
-        """An ``xarray.Dataset`` over ``cell``, in the order of the arguments' entries."""
-        values = {name: value for name, value in self.to_dict().items() if name not in ("depth", "survival_target")}
-        cells = {name: ("cell", np.ravel(np.asarray(value, dtype=float))) for name, value in values.items()}
-        return dataset(cells, {}, depth=self.depth, survival_target=self.survival_target)
 
     def _table(self) -> Table:
         names = ("threshold", "width", "bits", "clip", "integer_threshold", "step", "weight_std", "gain", "price", "variance")
