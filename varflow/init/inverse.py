@@ -19,13 +19,12 @@ from varflow.init.inverse_in_time import Aim, aimed
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.drives import Drive, currents
 from varflow.model.network import Network
-from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import OverNeurons, mean_of
+from varflow.model.weight_distribution import NormalWeights
+from varflow.model.weights import weight_law
 from varflow.theory.finite_width.chain import SpikeChain, chain_of, survival_at
-from varflow.theory.memoryless.fixed_points import critical_gain
-from varflow.theory.memoryless.stable import stable_variance
 from varflow.theory.memoryless.variance_map import thresholds
-from varflow.theory.roots import rising_root
+from varflow.theory.roots import highest, rising_root
 
 Threshold = float | OverNeurons
 LIMIT = 1e14  # gain in thresholds that stands for infinity: half of the neurons fire, to 1e-14
@@ -303,16 +302,21 @@ def smallest_width(
     return int(answer) if np.ndim(answer) == 0 else answer if np.isnan(answer).any() else answer.astype(int)
 
 
-def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99) -> Any:
+def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99, weights: Any = "normal") -> Any:
     r"""The smallest stationary firing rate with which networks of a width reach a survival at layer ``depth``.
 
-    If the drive has the variance of the fixed point, only ``θ/g`` matters: ``p = Q(z)`` at the smallest ``g/θ`` that reaches
-    the target, ``Q(z_c) = 0.1169`` at infinite width.
+    .. math:: p = P(x > z), \qquad g = \frac{θ}{z\,p^{1/α}}
+
+    at the largest ``z``, on the stable branch, that reaches the target. Layer 1 is driven at this rate. For weights with a
+    variance ``x`` is normal and ``α = 2``: at infinite width ``p ≥ Q(z_c) = 0.1169``. :func:`varflow.weights.stable` ones have
+    their own ``α``; for ``α ≤ 1`` there is no least rate at infinite width. With integers survival moves in steps, up and down.
 
     Parameters
     ----------
     width, depth, survival_target
         As in :func:`varflow.largest_threshold`.
+    weights : str or distribution
+        As in :class:`varflow.Network`, of mean 0.
 
     Returns
     -------
@@ -328,26 +332,32 @@ def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99) -> A
     >>> import varflow as vf
     >>> round(vf.sparsest_rate(width=1000, depth=100), 4)
     0.1619
+    >>> round(vf.sparsest_rate(width=1000, depth=100, weights=vf.weights.cauchy()), 4)
+    0.1026
     """
+    from scipy.special import ndtri
+
     widths, depth = whole_numbers("width", width), integer("depth", depth, minimum=1)
-    target = probability("survival_target", survival_target, open_ends=True)
-    lowest = float(critical_gain(threshold=1.0))
+    target, law = probability("survival_target", survival_target, open_ends=True), weight_law(weights)
+    core = law.core if law.core.index < 2 else NormalWeights()
+    last = highest(lambda z: z**core.index * core.tails(z)[0], np.geomspace(0.05, 1e6, 400), rounds=6)
+
+    def rate(x: float) -> float:
+        return float(core.tails(np.array([1 / x]))[0][0])
 
     def solve(n: float) -> float:
-        whole = int(n)
-
-        def excess(g: float) -> float:
-            if g <= lowest:
+        def excess(x: float) -> float:
+            if x <= 1 / last:
                 return -target
-            drive = currents(math.sqrt(stable_variance(threshold=1.0, gain=g)))
-            network = Network(width=whole, depth=depth, gain=g, neuron=Neuron(1.0), drive=drive)
+            gain, drive = x / rate(x) ** (1 / core.index), currents(-1 / float(ndtri(rate(x))))
+            network = Network(width=int(n), depth=depth, gain=gain, weights=law, mean_gain=0.0, drive=drive)
             return SpikeChain(network, rare=0.0).survival() - target
 
-        if excess(LIMIT) < 0:
-            rule = f"is not attainable at width {whole}, depth {depth}: at rate 1/2 survival is {excess(LIMIT) + target:.4g}"
+        if excess(LIMIT / 100) < 0:
+            best = excess(LIMIT / 100) + target
+            rule = f"is not attainable at width {int(n)}, depth {depth}: at rate 1/2 survival is {best:.4g}"
             raise DomainError("survival_target", target, rule)
-        g = _smallest(excess, 1.1 * lowest)
-        return float(stable_variance(threshold=1.0, gain=g)) / g**2
+        return rate(_smallest(excess, 1.1 / last))
 
     return _vectorised(solve, widths)
 

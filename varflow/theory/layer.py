@@ -68,6 +68,7 @@ class CountedLayer:
             varied = np.asarray(counts) * (1 - np.asarray(counts) / self.fan_in)
             size = self.fan_in / (self.fan_in - 1) if self.rows == "standardised" else 1.0
             return self.weight_variance * size * varied + self.bias_variance
+        self.law.need_variance()
         plain = self.weight_variance * counts + self.bias_variance
         if self.law.in_degree is None or self.connection_mean == 0:
             return plain
@@ -168,6 +169,8 @@ def layer_of(neuron: Neuron, linear: Linear, fan_in: int, width: int, affine: tu
         raise DomainError("weights", law, "must be normal between neurons and a factor that is not positive, at finite width")
     if linear.rows != "free" and not law.normal_given_spikes:
         raise DomainError("weights", law, f"must be normal for rows={linear.rows!r} at finite width")
+    if linear.bias_std and law.core.index < 2:
+        raise DomainError("bias_std", linear.bias_std, "must be 0 for weights without a variance")
     if linear.rows == "standardised" and linear.bias_std:
         raise DomainError("bias_std", linear.bias_std, "must be 0 for rows='standardised' at finite width")
     scale, shift = linear.connection(fan_in)
