@@ -132,7 +132,6 @@ def test_answers_that_rest_on_a_variance_say_so(number):
         (lambda: W.stable(0.4), "alpha"),
         (lambda: W.stable("one"), "alpha"),
         (lambda: W.quantised(4, base=W.cauchy()), "clip"),
-        (lambda: vf.SpikeChain(cauchy(9, 3, bias_std=0.1)), "bias_std"),
         (lambda: vf.Network(width=9, depth=3, gain=2.0, weights=W.sparse(0.5, W.cauchy()), mean_gain=0.5), "mean_gain"),
         (lambda: vf.expansion(cauchy(9, 3)), "weights"),
         (lambda: vf.simulate(cauchy(9, 3), engine="conditional", repeats=2), "weights"),
@@ -142,6 +141,11 @@ def test_bad_input(call, argument):
     with pytest.raises(vf.DomainError) as caught:
         call()
     assert caught.value.argument == argument
+
+
+def test_a_bias_has_no_exact_tail():
+    with pytest.raises(vf.ConvergenceError, match="bias to 0"):
+        vf.SpikeChain(cauchy(9, 3, bias_std=0.1))
 
 
 def test_a_scale_is_a_gain_over_a_power_of_the_fan_in():

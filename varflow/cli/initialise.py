@@ -136,7 +136,7 @@ def quantise(
     options: dict[str, Any] = {"depth": depth, "survival_target": survival_target, "clip": clip, "base": base}
     result = vf.quantise(threshold=threshold, width=[[n] for n in widths], bits=numbers, **options)
     with finishing():
-        opt.deliver(result, as_json, {} if plot is None else {plot: picture(result.plot(), form)}, argument="plot")
+        opt.deliver(result, as_json, {} if plot is None else {plot: picture(result.plot().figure, form)}, argument="plot")
 
 
 def catalogue(

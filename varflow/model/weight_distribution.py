@@ -315,8 +315,6 @@ class StableWeights(WeightDistribution):
     def draw(self, variates: Any) -> Any:
         """By the method of Chambers, Mallows and Stuck."""
         angle = variates.uniform().sub_(0.5).mul_(math.pi)
-        if self.index == 1:
-            return angle.tan_()
         wait = ((1 - self.index) * angle).cos_().div_(variates.exponential())
         return (self.index * angle).sin_().div_(angle.cos_() ** (1 / self.index)).mul_(wait ** (1 / self.index - 1))
 

@@ -17,7 +17,7 @@ import numpy as np
 from varflow._checks import SMALLEST_SCALE, DomainError, choice, integer, positive_number, probability, put, real_number
 from varflow._lazy import names_of
 from varflow.model import weight_distribution as families
-from varflow.model.rounded_weights import largest_integer, least_error_step, rounded
+from varflow.model.rounded_weights import largest_integer, least_error_clip, rounded
 from varflow.model.weight_distribution import WeightDistribution
 
 MOST_BITS = 12
@@ -267,13 +267,10 @@ def quantised(bits: int, clip: float | None = None, base: Any = "normal") -> Wei
     if clip is None and law.core.index < 2:
         raise DomainError("clip", clip, "is missing: rounding weights without a variance has no least error")
     largest = largest_integer(number)
-    step = least_error_step(law, largest) if clip is None else positive_number("clip", clip) / largest
-    lattice = rounded(law, largest, step)
-    if len(lattice[0]) == 1:
-        raise DomainError("clip", clip, "rounds all weights to the same integer")
+    bound = least_error_clip(law, largest) if clip is None else positive_number("clip", clip)
     given = [f"{number}", *([] if clip is None else [f"clip={clip:g}"]), *([] if law.label == "normal" else [law.label])]
     label = f"quantised({', '.join(given)})"
-    return weight_law(families.LatticeWeights(label, lattice))
+    return weight_law(families.LatticeWeights(label, rounded(law, largest, bound / largest)))
 
 
 def sparse(density: float, law: Any = "normal") -> WeightLaw:

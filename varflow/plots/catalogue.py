@@ -189,10 +189,8 @@ def _words(catalogue: Catalogue, measured: dict[str, Ensemble]) -> list[str]:
 
 def plot_quantisation(found: Quantisation, ax: Any = None) -> Any:
     """Survival at the integer threshold ``k`` (dots) and at ``k + 1`` (rings), a line for each cell; the target is dotted."""
-    columns = [
-        getattr(instance("found", found, Quantisation), name) for name in ("integer_threshold", "survival", "survival_above")
-    ]
-    cells = list(zip(*map(np.ravel, (found.bits, found.width, found.threshold, *columns)), strict=True))
+    names = ("bits", "width", "threshold", "integer_threshold", "survival", "survival_above")
+    cells = list(zip(*(np.ravel(getattr(instance("found", found, Quantisation), name)) for name in names), strict=True))
     ax = axes(ax)
     for (bits, width, theta, k, alive, above), colour in zip(cells, colours(len(cells)), strict=True):
         ax.plot([k, k + 1], [alive, above], "-", color=colour, lw=1)
@@ -201,4 +199,4 @@ def plot_quantisation(found: Quantisation, ax: Any = None) -> Any:
     ax.axhline(found.survival_target, color=GREY, lw=1, ls=":")
     ax.set(xscale="log", xlabel="integer threshold $k$", ylabel=f"fraction of networks alive at layer {found.depth}")
     ax.legend(frameon=False)
-    return ax.figure
+    return ax

@@ -169,8 +169,6 @@ def layer_of(neuron: Neuron, linear: Linear, fan_in: int, width: int, affine: tu
         raise DomainError("weights", law, "must be normal between neurons and a factor that is not positive, at finite width")
     if linear.rows != "free" and not law.normal_given_spikes:
         raise DomainError("weights", law, f"must be normal for rows={linear.rows!r} at finite width")
-    if linear.bias_std and law.core.index < 2:
-        raise DomainError("bias_std", linear.bias_std, "must be 0 for weights without a variance")
     if linear.rows == "standardised" and linear.bias_std:
         raise DomainError("bias_std", linear.bias_std, "must be 0 for rows='standardised' at finite width")
     scale, shift = linear.connection(fan_in)
