@@ -51,7 +51,7 @@ EXPERIMENT = {
 }
 EXPERIMENT |= {"requested_repeats", "false_alarm", "version", "curves", "warnings"}
 INITIALIZATION = set(vf.lookup(threshold=1.0, fan_in=3).to_dict())
-QUANTISATION = set(vf.quantise(threshold=1.0, width=20, depth=2, bits=2).to_dict()) | {"warnings"}
+QUANTISATION = set(vf.quantise(threshold=1.0, width=40, depth=3, bits=2).to_dict()) | {"warnings"}
 FIXED_POINTS = {"fixed_points", "cycles", "basin_edge", "complete", "resolution", "gain", "warnings"}
 
 COMMANDS = [

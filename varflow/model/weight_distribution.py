@@ -313,7 +313,7 @@ class StableWeights(WeightDistribution):
         return np.maximum(0.5 - (turn + (steps[1] - steps[0]) * wave.sum(axis=1)) / np.pi, 0.0)
 
     def draw(self, variates: Any) -> Any:
-        """By the method of Chambers, Mallows and Stuck."""
+        """Draws by the method of Chambers, Mallows and Stuck."""
         angle = variates.uniform().sub_(0.5).mul_(math.pi)
         wait = ((1 - self.index) * angle).cos_().div_(variates.exponential())
         return (self.index * angle).sin_().div_(angle.cos_() ** (1 / self.index)).mul_(wait ** (1 / self.index - 1))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from varflow._display import Drawn, Table, percent
-from varflow.results.export import Exported
+from varflow.results.export import Exported, dataset, named, numbered
 
 FORMS = {
     **dict.fromkeys(("threshold", "width", "bits", "clip", "integer_threshold"), "{:.4g}".format),
@@ -62,6 +62,11 @@ class Quantisation(Exported, Drawn):
     firing_rate: Any
     survival: Any
     survival_above: Any
+
+    def to_xarray(self) -> Any:
+        """An ``xarray.Dataset`` over ``cell``, the entries of the arguments in their order."""
+        columns = {name: ("cell", np.ravel(getattr(self, name))) for name in FORMS}
+        return dataset(columns, numbered(cell=np.size(self.bits)), **named(self, "depth", "survival_target"))
 
     def _table(self) -> Table:
         title = f"Integer weights for {percent(self.survival_target)} of networks alive at layer {self.depth}"
