@@ -4,7 +4,7 @@ VENV   ?= .venv
 OUT    ?= varflow-results
 PY     := $(VENV)/bin/python
 
-.PHONY: run test types test-slow test-libraries fuzz drill validate data train train-quick bench notebooks explorer corrected-gains site dist lint format clean
+.PHONY: run test types test-slow test-libraries fuzz drill validate data train train-quick bench notebooks explorer corrected-gains site axe dist oldest newest lint format clean
 
 run: $(VENV)/run.stamp          ## the paper's 100-layer experiment compared with the exact theory
 	$(VENV)/bin/varflow validate --out $(OUT)
@@ -80,10 +80,14 @@ site: export OMP_NUM_THREADS = 1
 site: $(VENV)/all.stamp         ## the documentation, complete without network: site/index.html; NOTEBOOKS=off is fast
 	$(PY) -m sphinx -W -q -j 2 -c docs/site -d build/pages-$(NOTEBOOKS) -D nb_execution_mode=$(NOTEBOOKS) . build/site
 	rm -rf site && cp -r build/site site
-	$(PY) explorer/build.py site/explorer.html
+	$(PY) explorer/build.py site/explorer.html --site
 	$(PY) -m validation.pages validation/results --out site/report
 	$(PY) docs/site/links.py site
 	$(PY) -m pytest -q -n 0 tests/house/test_search.py
+
+axe: $(VENV)/all.stamp          ## accessibility of the built site: WCAG 2.2 A and AA, light, dark and on a phone; needs npm, Chromium and minutes
+	npm install --silent --no-save --prefix build axe-core
+	$(PY) docs/site/axe.py site build/node_modules/axe-core/axe.min.js
 
 # The wheel is tried in an environment that has only what it asks for, outside this folder.
 TRIED := from importlib.resources import files; import varflow as vf; \
@@ -96,6 +100,24 @@ dist: $(VENV)/all.stamp         ## wheel and source distribution in dist/, the w
 	cd build/empty && bin/python -c '$(TRIED)' && bin/varflow lookup --threshold 1 --fan-in 512
 	for folder in docs tests theory_notebooks validation; do tar tzf dist/*.tar.gz | grep -q "/$$folder/" || exit 1; done
 	ls dist
+
+# The wheel with the oldest, or the newest, versions that pyproject.toml allows, in an environment of its own: what a new user does,
+# and the examples of all docstrings, which call every public function. TESTS= leaves these out.
+EXTRAS := torch plot xarray certified frameworks nir data test
+TESTS  ?= tests/house/test_docs.py -k examples_in_docstrings
+MODEL := import torch, snntorch; make = lambda: (torch.nn.Sequential(torch.nn.Linear(30, 30), \
+  snntorch.Leaky(beta=0.5, init_hidden=True)), torch.rand(4, 30))
+oldest: HOW := lowest-direct
+oldest: MAY := -W ignore::DeprecationWarning  # of what these versions themselves use
+newest: HOW := highest
+oldest newest: dist             ## the wheel with the oldest, or newest, dependencies that it allows
+	rm -rf build/$@
+	$(PY) -m venv build/$@
+	$(PY) -m uv pip install --quiet --python build/$@ --resolution $(HOW) -r pyproject.toml $(EXTRAS:%=--extra %)
+	$(PY) -m uv pip install --quiet --python build/$@ --no-deps dist/*.whl
+	cd build/$@ && bin/python -c '$(TRIED)' && bin/varflow lookup --threshold 1 --fan-in 512 && echo '$(MODEL)' > made.py && \
+	  bin/varflow audit made:make --steps 5 && bin/varflow validate --quick --out validated
+	[ -z "$(TESTS)" ] || OMP_NUM_THREADS=1 build/$@/bin/python -m pytest -n 2 $(MAY) $(TESTS)
 
 lint: $(VENV)/all.stamp
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .

@@ -20,7 +20,6 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
-    "sphinx-mathjax-offline",  # formulas are typeset by a copy of MathJax inside the site
     "sphinx_copybutton",
     "public_names",
 ]
@@ -59,8 +58,11 @@ html_theme = "furo"
 html_title = "varflow"
 templates_path = ["templates"]
 html_additional_pages = {"index": "first.html"}
-html_static_path = ["site.css"]
+html_static_path = ["site.css", "keyboard.js", "vendored"]
+mathjax_path = "mathjax/tex-chtml-full.js"  # 3.2.2, in ``vendored`` with its fonts: formulas need no network
+mathjax3_config = {"options": {"enableMenu": False}}  # what its menu would load is not there
 html_css_files = ["site.css"]
+html_js_files = ["keyboard.js"]
 html_search_scorer = str(HERE / "search_order.js")
 html_copy_source = False
 html_show_copyright = False
@@ -73,4 +75,3 @@ def spread(app, env, names):
 
 def setup(app):
     app.connect("env-before-read-docs", spread)
-    app.extensions["sphinx-mathjax-offline"].parallel_read_safe = True  # it copies files when all is built, and does not say so

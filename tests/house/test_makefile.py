@@ -2,9 +2,12 @@
 
 import json
 import re
+import runpy
+import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -23,8 +26,11 @@ SMALL = {  # by command: a test that does in seconds what it does in minutes
     "notebooks": "house/test_makefile.py::test_notebooks_open_by_a_double_click",
     "corrected-gains": "init/test_inverse_in_time.py::test_the_table_is_what_its_script_makes",
     "explorer": "house/test_explorer.py::test_needs_nothing_beside_it",
+    "axe": "house/test_axe.py::test_the_explorer_is_accessible",
     "site": "house/test_site.py::test_every_page_is_in_the_contents_once",
     "dist": "house/test_makefile.py::test_what_the_wheel_is_tried_with",
+    "oldest": "house/test_makefile.py::test_what_the_wheel_is_tried_with",
+    "newest": "house/test_makefile.py::test_what_the_wheel_is_tried_with",
 }
 THEMSELVES = {"test", "test-slow", "types", "lint", "format", "clean"}
 
@@ -54,6 +60,19 @@ def test_what_the_wheel_is_tried_with(capsys):
     assert lines is not None
     exec(lines[1].replace("\\\n", ""), {})
     assert re.fullmatch(r"varflow \S+ gain 2\.51\d* and \d+ rows of corrected gains\n", capsys.readouterr().out)
+
+
+README = "![A dot](docs/dot.png) [page](docs/page.md#part), [paper](https://arxiv.org/abs/1), [below](#below)"
+
+
+def test_links_of_the_readme_are_absolute_once_the_address_is_known(monkeypatch):
+    hook = SimpleNamespace(MetadataHookInterface=object)
+    monkeypatch.setitem(sys.modules, "hatchling.metadata.plugin.interface", hook)
+    made = runpy.run_path(str(ROOT / "hatch_build.py"))["absolute"]
+    assert made(README, None) == README
+    assert made(README, "https://host/a/b/") == README.replace("(docs/dot", "(https://host/a/b/raw/HEAD/docs/dot").replace(
+        "(docs/page", "(https://host/a/b/blob/HEAD/docs/page"
+    )
 
 
 def test_notebooks_open_by_a_double_click():
