@@ -24,7 +24,7 @@ from varflow.model.weight_distribution import NormalWeights
 from varflow.model.weights import weight_law
 from varflow.theory.finite_width.chain import SpikeChain, chain_of, survival_at
 from varflow.theory.memoryless.variance_map import thresholds
-from varflow.theory.roots import highest, rising_root
+from varflow.theory.roots import highest, root_from_above
 
 Threshold = float | OverNeurons
 LIMIT = 1e14  # gain in thresholds that stands for infinity: half of the neurons fire, to 1e-14
@@ -115,7 +115,7 @@ def corrected_gain(
             raise DomainError("survival_target", target, rule)
         if depth == 1:  # independent of the gain
             return 0.0
-        return _smallest(lambda g: _logit_excess(survival(g), target), 2.6 * mean_of(t))
+        return root_from_above(lambda g: _logit_excess(survival(g), target), 2.6 * mean_of(t), ACCURACY)
 
     return _vectorised(solve, theta)
 
@@ -163,7 +163,7 @@ def gain_for_mean_variance(*, threshold: Any, width: int, depth: int, variance: 
             *_, below, _ = found.masses() if depth > 2 else (found.masses()[0], None)
             return float(np.sum(below * found.layers[-1].conditional_variance(found.grids[-2].counts))) - wanted
 
-        return _smallest(excess, float(preserving_gain(threshold=t, variance=wanted)))
+        return root_from_above(excess, float(preserving_gain(threshold=t, variance=wanted)), ACCURACY)
 
     return _vectorised(solve, theta)
 
@@ -229,7 +229,7 @@ def largest_threshold(
         if lack(1e-6) > 0:
             why = f"is not attainable at width {whole}, depth {depth}: for θ → 0 survival is {target - lack(1e-6):.4g}"
             raise DomainError("survival_target", target, why)
-        return _smallest(lack, 0.7)
+        return root_from_above(lack, 0.7, ACCURACY)
 
     return _vectorised(solve, widths)
 
@@ -307,16 +307,16 @@ def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99, weig
 
     .. math:: p = P(x > z), \qquad g = \frac{θ}{z\,p^{1/α}}
 
-    at the largest ``z``, on the stable branch, that reaches the target. Layer 1 is driven at this rate. For weights with a
-    variance ``x`` is normal and ``α = 2``: at infinite width ``p ≥ Q(z_c) = 0.1169``. :func:`varflow.weights.stable` ones have
-    their own ``α``; for ``α ≤ 1`` there is no least rate at infinite width. With integers survival moves in steps, up and down.
+    at the largest stable ``z`` that reaches the target; layer 1 is driven at this rate. For weights with a variance ``x`` is
+    normal, ``α = 2`` and ``p ≥ 0.1169`` at infinite width; :func:`varflow.weights.stable` ones of ``α ≤ 1`` have no least rate
+    there. With integers survival moves in steps, up and down.
 
     Parameters
     ----------
     width, depth, survival_target
         As in :func:`varflow.largest_threshold`.
     weights : str or distribution
-        As in :class:`varflow.Network`, of mean 0.
+        As in :class:`varflow.Network`, shifted to mean 0.
 
     Returns
     -------
@@ -330,10 +330,8 @@ def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99, weig
     Examples
     --------
     >>> import varflow as vf
-    >>> round(vf.sparsest_rate(width=1000, depth=100), 4)
-    0.1619
-    >>> round(vf.sparsest_rate(width=1000, depth=100, weights=vf.weights.cauchy()), 4)
-    0.1037
+    >>> [round(vf.sparsest_rate(width=1000, depth=100, weights=law), 4) for law in ("normal", vf.weights.cauchy())]
+    [0.1619, 0.1037]
     """
     from scipy.special import ndtri
 
@@ -353,11 +351,10 @@ def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99, weig
             network = Network(width=int(n), depth=depth, gain=gain, weights=law, mean_gain=0.0, drive=drive)
             return SpikeChain(network, rare=0.0).survival() - target
 
-        if excess(LIMIT / 100) < 0:
-            best = excess(LIMIT / 100) + target
-            rule = f"is not attainable at width {int(n)}, depth {depth}: at rate 1/2 survival is {best:.4g}"
+        if (lack := -excess(LIMIT / 100)) > 0:
+            rule = f"is not attainable at width {int(n)}, depth {depth}: at rate 1/2 survival is {target - lack:.4g}"
             raise DomainError("survival_target", target, rule)
-        return rate(_smallest(excess, 1.1 / last))
+        return rate(root_from_above(excess, 1.1 / last, ACCURACY))
 
     return _vectorised(solve, widths)
 
@@ -386,14 +383,6 @@ def _logit_excess(survival: float, target: float) -> float:
     S = min(max(survival, 1e-300), 1 - 1e-16)
     excess = math.log(S / (1 - S)) - math.log(target / (1 - target))
     return max(excess, 0.0) if survival >= target else min(excess, -1e-300)
-
-
-def _smallest(excess: Callable[[float], float], guess: float) -> float:
-    """The smallest ``x`` with ``excess(x) ≥ 0``, from above."""
-    x, step = rising_root(excess, guess, ACCURACY), ACCURACY
-    while excess(x) < 0:
-        x, step = x * (1 + step), 2 * step
-    return x
 
 
 def _vectorised(solve: Callable[[Any], float], values: Any) -> Any:
