@@ -72,6 +72,5 @@ class Quantisation(Exported, Drawn):
         title = f"Integer weights for {percent(self.survival_target)} of networks alive at layer {self.depth}"
         columns = [[form(value) for value in np.ravel(getattr(self, name))] for name, form in FORMS.items()]
         header = ("θ", "width", "bits", "clip", "k", "step Δ", "std", "gain", "price", "variance", "rate", "alive", "at k + 1")
-        layout = "  {:>5}{:>7}{:>6}{:>7}{:>6}{:>10}{:>10}{:>9}{:>8}{:>10}{:>8}  {:>15} {:>10}"
         note = "k: the sum of integers from which a neuron fires; std: of weights before rounding, which clip·std bounds."
-        return Table(title, layout, list(zip(*columns, strict=True)), header, (note,))
+        return Table(title, list(zip(*columns, strict=True)), header, (note,), dispensable=("std", "variance", "θ"))
