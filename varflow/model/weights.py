@@ -74,7 +74,7 @@ class WeightLaw:
     def own_mean_gain(self, gain: float, fan_in: int) -> float:
         """``n E[w]`` at this gain, unless the network's ``mean_gain`` replaces it."""
         scale, shift = self.connection(gain, fan_in)
-        return self._present(fan_in) * (scale * self.mean + shift)
+        return self.present(fan_in) * (scale * self.mean + shift)
 
     def connection(self, gain: float, fan_in: int, mean_gain: float | None = None) -> tuple[float, float]:
         """``(scale, shift)`` of a connection that is present, for ``n Var[w] = gain²`` and ``n E[w] = mean_gain``.
@@ -83,7 +83,7 @@ class WeightLaw:
         have no variance, ``gain`` is the scale of such a potential: ``scale = gain/n^(1/α)``.
         """
         gain, fan_in = positive_number("gain", gain), integer("fan_in", fan_in, minimum=1)
-        number, absent = self._present(fan_in), 0.0 if self.in_degree else 1 - self.density
+        number, absent = self.present(fan_in), 0.0 if self.in_degree else 1 - self.density
         if mean_gain is None:
             factor = gain / self._width(number * (1 + absent * self.own_mean**2)) / self.std
             return factor, factor * self.offset
@@ -109,7 +109,7 @@ class WeightLaw:
         """Standard deviation, or scale, of a sum of so many weights in units of one."""
         return math.sqrt(number) if self.core.index == 2 else number ** (1 / self.core.index)
 
-    def _present(self, fan_in: int) -> float:
+    def present(self, fan_in: int) -> float:
         """Expected number of inputs a neuron keeps."""
         return self.in_degree or fan_in * self.density
 
