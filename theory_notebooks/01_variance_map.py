@@ -10,7 +10,7 @@
 # # 1. Weights of variance 1/(n P(u > θ)) preserve a layer's unit variance
 #
 # *You learn* where the gain of a spiking layer comes from, and how derivation, number and simulation are compared in all
-# notebooks. *You need* the variance of a sum. *It runs* in TIME. *In practice:* [which
+# notebooks. *You need* the variance of a sum. *It runs* in about 6 seconds. *In practice:* [which
 # gain?](../docs/practitioner.md#which-gain).
 #
 # A spiking neuron emits $x = 1$ if its membrane potential $u$ exceeds the threshold $\theta$, else $0$. Let a layer have $n$

@@ -10,7 +10,7 @@
 # # 2. Below g² = 6.034 θ² silence is the only fixed point, which is why Kaiming's weights die
 #
 # *You learn* why activity dies below a critical gain, and where it settles above. *You need* [notebook 1](01_variance_map.py).
-# *It runs* in TIME. *In practice:* [my network is silent](../docs/practitioner.md#my-network-is-silent).
+# *It runs* in about 8 seconds. *In practice:* [my network is silent](../docs/practitioner.md#my-network-is-silent).
 #
 # A layer maps the variance of its potentials to $F(V) = g^2 P(u > \theta)$ ([notebook 1](01_variance_map.py)). With depth the variance approaches a
 # stable fixed point of $F$. Silence, $V = 0$, always is one. Activity needs another one, which exists only if

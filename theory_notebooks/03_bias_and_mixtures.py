@@ -10,7 +10,7 @@
 # # 3. With a bias a layer has up to three fixed points: quiet, unstable and active
 #
 # *You learn* what biases and other distributions do to the states of a layer. *You need* [notebook 2](02_fixed_points.py). *It
-# runs* in TIME. *In practice:* [the distribution of the weights](../docs/weight_distributions.md).
+# runs* in about 10 seconds. *In practice:* [the distribution of the weights](../docs/weight_distributions.md).
 #
 # For normal potentials without a bias there are silence and, above the saddle-node, an unstable and a stable active point
 # ([notebook 2](02_fixed_points.py)). A **bias** of variance $\sigma_b^2 < 0.1533\,\theta^2$ changes the count: silence becomes a

@@ -10,7 +10,7 @@
 # # 5. A live network of width n is off its fixed point by powers of 1/n
 #
 # *You learn* how far a finite network is from the theory of infinite width, as a series. *You need* [notebook
-# 4](04_finite_width.py). *It runs* in TIME. *In practice:* [expansions](../docs/expansions.md).
+# 4](04_finite_width.py). *It runs* in about 10 seconds. *In practice:* [expansions](../docs/expansions.md).
 #
 # [Notebook 4](04_finite_width.py) describes a finite network exactly by a Markov chain. A network that is alive fluctuates about the stable fixed
 # point $V^*$ of the variance map $F$, and its mean is shifted. With $C = g^2 K/n$, $p$ the firing rate, $m = F'(V^*)$,

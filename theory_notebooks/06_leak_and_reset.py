@@ -10,7 +10,7 @@
 # # 6. With leak and delayed soft reset the preserving gain keeps all 20 steps alive only for β > 0.54
 #
 # *You learn* what leak and reset do to the gain over many steps. *You need* [notebook 2](02_fixed_points.py). *It runs* in
-# TIME. *In practice:* [leak, reset and time](../docs/time.md), [critical gains in time](../docs/critical_gain.md).
+# about 10 seconds. *In practice:* [leak, reset and time](../docs/time.md), [critical gains in time](../docs/critical_gain.md).
 #
 # Micheli et al. (2024) derive the preserving gain $g^2 = 1/Q(\theta)$, 6.303 at $\theta = 1$, for neurons without memory, and
 # train neurons with a leak $\beta$ and a delayed soft reset,

@@ -10,7 +10,8 @@
 # # 7. Without bias or memory a published initialisation is alive at layer 100 only if its gain exceeds g² = 6.034 θ²
 #
 # *You learn* which published initialisations keep 100 layers alive, and at what cost. *You need* [notebooks
-# 2](02_fixed_points.py) and [4](04_finite_width.py). *It runs* in TIME. *In practice:* [how to choose](../docs/choose.md).
+# 2](02_fixed_points.py) and [4](04_finite_width.py). *It runs* in about 10 seconds. *In practice:* [how to
+# choose](../docs/choose.md).
 #
 # Figure 3 of Micheli et al. (2024) compares the preserving gain with published ones at $\theta = 1$: activity dies with all
 # others. Two dozen recipes for the weights of spiking networks are in circulation. Which of them keep 100 layers of threshold neurons alive?
@@ -75,7 +76,8 @@ entries = {key: found[key] for key in found.profiles}
 print(f"{'method':<27}{'g²':>8}{'g/critical':>12}{'alive':>8}{'spikes':>8}")
 for entry in sorted(entries.values(), key=lambda entry: entry.gain):
     print(
-        f"{entry.name:<27}{entry.gain**2:8.3f}{entry.gain / critical:12.3f}{entry.survival:8.3f}{entry.spikes:8.1f}"
+        f"{entry.name:<27}{entry.gain**2:8.3f}{entry.gain / critical:12.3f}"
+        f"{entry.survival:8.3f}{entry.spikes:8.1f}"
     )
 plain = {
     key: entry for key, entry in entries.items() if not entry.bias
@@ -157,7 +159,8 @@ ensembles = dict(
     )
 )
 print(
-    f"{'method':<27}{'alive: exact':>13}{'simulated':>11}{'spikes: exact':>15}{'simulated':>16}{'p-value':>11}"
+    f"{'method':<27}{'alive: exact':>13}{'simulated':>11}"
+    f"{'spikes: exact':>15}{'simulated':>16}{'p-value':>11}"
 )
 for key, profile in found.profiles.items():
     ensemble, verdict = (
@@ -169,7 +172,8 @@ for key, profile in found.profiles.items():
         ensemble.spikes[:, -1].std(ddof=1) / np.sqrt(REPEATS),
     )
     print(
-        f"{found[key].name:<27}{profile.survival[-1]:13.3f}{ensemble.survival[:, -1].mean():11.2f}"
+        f"{found[key].name:<27}{profile.survival[-1]:13.3f}"
+        f"{ensemble.survival[:, -1].mean():11.2f}"
         f"{profile.spikes[-1]:15.1f}{seen:9.1f} ± {error:4.1f}{verdict.p_value:11.2f}"
     )
     assert verdict.passed

@@ -9,8 +9,8 @@
 # %% [markdown]
 # # 8. Residual blocks, normalisation and what they do to activity: full shortcuts grow, scaled ones have fixed points
 #
-# *You learn* what shortcuts and normalisation do to activity. *You need* [notebook 2](02_fixed_points.py). *It runs* in TIME.
-# *In practice:* [residual blocks and normalisation](../docs/blocks.md).
+# *You learn* what shortcuts and normalisation do to activity. *You need* [notebook 2](02_fixed_points.py). *It runs* in about
+# 10 seconds. *In practice:* [residual blocks and normalisation](../docs/blocks.md).
 #
 # Deep spiking networks in use are made of residual blocks. For memoryless neurons and independent weights of mean 0 a block
 # whose shortcut carries the currents, $u' = \alpha u + W x(u)$, maps the variance of the currents like this:

@@ -10,7 +10,7 @@
 # # 9. Information: activity survives a hundred layers, what distinguishes inputs is gone after a few
 #
 # *You learn* how fast two inputs become alike, and what a linear readout can still tell apart. *You need* [notebook
-# 2](02_fixed_points.py). *It runs* in TIME. *In practice:* [will it learn?](../docs/will_it_learn.md).
+# 2](02_fixed_points.py). *It runs* in about 6 seconds. *In practice:* [will it learn?](../docs/will_it_learn.md).
 #
 # Two inputs reach a layer with potentials of correlation $\rho$. Their spikes overlap by $\rho' = E[x \hat x]/p$, and without
 # bias $\rho'$ is the correlation of the next layer's potentials.

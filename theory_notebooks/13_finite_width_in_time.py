@@ -10,8 +10,8 @@
 # # 13. What finite width does to neurons with memory: a leak protects later steps, a reset endangers them
 #
 # *You learn* which step of a neuron with memory falls silent first, and how wide layers must be. *You need* [notebooks
-# 4](04_finite_width.py), [5](05_expansions.py) and [6](06_leak_and_reset.py). *It runs* in TIME. *In practice:* [how wide must
-# layers with memory be?](../docs/finite_width_in_time.md).
+# 4](04_finite_width.py), [5](05_expansions.py) and [6](06_leak_and_reset.py). *It runs* in about 40 seconds. *In practice:*
+# [how wide must layers with memory be?](../docs/finite_width_in_time.md).
 #
 # Layers of $n$ neurons without memory lose their activity at a rate exponentially small in $n$
 # ([notebook 4](04_finite_width.py), [notebook 5](05_expansions.py)). Neurons with memory spike at several steps,
