@@ -11,6 +11,7 @@ const KEYWORDS = {
   "docs/models": "audit table columns synops verdict convolution attention",
   "docs/choose": "kaiming xavier initialisation method",
   "docs/few_spikes": "energy fewer firing sparse activity",
+  "docs/glossary": "late rate meaning word",
   "docs/notation": "theta beta symbols",
   "docs/libraries": "snntorch spikingjelly norse sinabs lif leaky neuron",
   "docs/extending": "add layer reset method custom",
