@@ -4,7 +4,7 @@ VENV   ?= .venv
 OUT    ?= varflow-results
 PY     := $(VENV)/bin/python
 
-.PHONY: run test types test-slow test-libraries fuzz drill validate data train train-quick bench notebooks explorer corrected-gains site dist oldest newest lint format clean
+.PHONY: run test types test-slow test-libraries fuzz drill validate data train train-quick bench notebooks explorer corrected-gains site axe dist oldest newest lint format clean
 
 run: $(VENV)/run.stamp          ## 100 layers of random weights compared with the exact theory
 	$(VENV)/bin/varflow validate --out $(OUT)
@@ -80,10 +80,14 @@ site: export OMP_NUM_THREADS = 1
 site: $(VENV)/all.stamp         ## the documentation, complete without network: site/index.html; NOTEBOOKS=off is fast
 	$(PY) -m sphinx -W -q -j 2 -c docs/site -d build/pages-$(NOTEBOOKS) -D nb_execution_mode=$(NOTEBOOKS) . build/site
 	rm -rf site && cp -r build/site site
-	$(PY) explorer/build.py site/explorer.html
+	$(PY) explorer/build.py site/explorer.html --site
 	$(PY) -m validation.pages validation/results --out site/report
 	$(PY) docs/site/links.py site
 	$(PY) -m pytest -q -n 0 tests/house/test_search.py
+
+axe: $(VENV)/all.stamp          ## accessibility of the built site: WCAG 2.2 A and AA, light, dark and on a phone; needs npm, Chromium and minutes
+	npm install --silent --no-save --prefix build axe-core
+	$(PY) docs/site/axe.py site build/node_modules/axe-core/axe.min.js
 
 # The wheel is tried in an environment that has only what it asks for, outside this folder.
 TRIED := from importlib.resources import files; import varflow as vf; \

@@ -1,7 +1,7 @@
 """Makes the explorer: one HTML file from the page, its style, its scripts, the table of rates and that of corrected gains.
 
-``python explorer/build.py [FILE]`` writes ``explorer.html``. Scripts are modules; here they become one, in the order in which
-they need each other.
+``python explorer/build.py [FILE]`` writes ``explorer.html``; with ``--site`` it links to the pages of the site beside it.
+Scripts are modules; here they become one, in the order in which they need each other.
 """
 
 from __future__ import annotations
@@ -45,16 +45,26 @@ def rows(text: str) -> str:
     return f"[{listed}].map((row) => Object.fromEntries({json.dumps(names)}.map((name, i) => [name, row[i]])))"
 
 
-def page() -> str:
+MORE = re.compile(r'<span class="more">.*?</span>', flags=re.DOTALL)
+
+
+def without_links(more: re.Match[str]) -> str:
+    """Names of functions and notebooks without their links; nothing of what is only a link."""
+    return re.sub(r"</?a\b[^>]*>", "", more[0]) if "vf." in more[0] else ""
+
+
+def page(*, site: bool = False) -> str:
     """The whole page."""
     style = (HERE / "style.css").read_text(encoding="utf-8")
     html = (HERE / "page.html").read_text(encoding="utf-8")
+    html = html if site else MORE.sub(without_links, html)
     return html.replace("/*STYLE*/", style).replace("/*SCRIPT*/", script(HERE / "js" / "main.js", set()))
 
 
 def main() -> None:
-    target = Path(sys.argv[1] if len(sys.argv) > 1 else "explorer.html")
-    target.write_text(page(), encoding="utf-8")
+    files = [argument for argument in sys.argv[1:] if argument != "--site"]
+    target = Path(files[0] if files else "explorer.html")
+    target.write_text(page(site="--site" in sys.argv), encoding="utf-8")
     print(f"{target}: {target.stat().st_size / 1000:.0f} kB")
 
 

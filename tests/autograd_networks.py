@@ -83,12 +83,25 @@ class Run:
         if isinstance(layer, L.Pool):
             pool = {"average": F.avg_pool2d, "max": F.max_pool2d}[layer.kind]
             return self.per_map(x, lambda y: pool(y, *layer.windows(y.shape[-2:])[:3]))
+        if isinstance(layer, L.Upsample):
+            copies = self.per_map(x, lambda y: F.interpolate(y, scale_factor=layer.factor))
+            first = F.pad(torch.ones(1, 1), (0, layer.factor - 1, 0, layer.factor - 1)).repeat(*x.shape[-2:])
+            if not layer.zeros:
+                return copies
+            return (copies * first)[..., : copies.shape[-2] + 1 - layer.factor, : copies.shape[-1] + 1 - layer.factor]
         if isinstance(layer, L.Residual):
             y = self.through(layer.branch, x)
             return {"add": layer.keep * x + y, "and": x * y, "iand": x * (1 - y)}[layer.merge]
         if isinstance(layer, L.ScaleSteps):
             factors, constants = (torch.tensor(each).view(-1, *[1] * (x.ndim - 2)) for each in (layer.factors, layer.constants))
             return factors * x + constants
+        if isinstance(layer, L.Filter):
+            late = F.pad(layer.scale * x, (0, 0) * (x.ndim - 2) + (layer.delay, 0))[:, : x.shape[1]].split(1, dim=1)
+            late = list(late)
+            for decay in layer.decays:
+                for t in range(1, len(late)):
+                    late[t] = late[t] + decay * late[t - 1]
+            return torch.cat(late, dim=1)
         if isinstance(layer, L.Scale):
             return layer.factor * x
         if isinstance(layer, L.LayerNorm):

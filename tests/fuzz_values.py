@@ -14,6 +14,7 @@ import nir
 import numpy as np
 import sympy
 import torch
+from scipy.stats import norm
 
 import varflow as vf
 
@@ -226,6 +227,11 @@ GOOD = {
     "writer": ["type('Writer', (), {'log': lambda self, numbers, step=0: None})()"],
     "history": ["vf.Monitor(Net(), torch.ones(4, 6))"],
     "min_v_mem": ["None", "-1.0"],
+    "register": ["None", "vf.resets.Register(bits=8)"],
+    "resets.Register.bits": ["8", "16"],
+    "rounding": ["'shift'", "'nearest'", "'zero'"],
+    "integer_membrane.neuron": ["vf.Neuron(reset=vf.resets.Reset(register=vf.resets.Register(bits=6)))"],
+    "integer_membrane.currents": ["norm(0, 1)"],
     "adaptation": ["None", "vf.resets.Adaptation(decay=0.9, jump=0.5)"],
     "neurons.spikingjelly_psn.weight": ["[1.0]", "[0.25, 0.5, 1.0]", "[[1.0, 0.5], [-0.3, 1.0]]"],
     "Neuron.kernel": ["None", "[1.0, 0.5]", "[[1.0, 0.5], [-0.3, 1.0]]"],
@@ -293,6 +299,9 @@ GOOD = {
     "layers.Sum.factors": ["(1.0, 0.5)", "[2.0]"],
     "layers.ScaleSteps.factors": ["(1.0, 0.5)", "[2.0, 1.0]"],
     "layers.ScaleSteps.constants": ["()", "(0.0, 0.5)"],
+    **each("layers.Upsample.factor layers.Upsample.extra", ["1", "2", "(2, 3)"]),
+    "layers.Upsample.zeros": ["True", "False"],
+    "layers.Filter.decays": ["()", "(0.9,)", "(1.0, 0.5)"],
     "layers.BatchNorm.over": ["'all steps'", "'each step'", "'past steps'"],
     **each("layers.Attention.heads layers.Chunk.chunks", ["1", "2"]),
     "constant": SIGNED,
@@ -456,6 +465,7 @@ LAYER_OF_EACH_KIND = {
     "Chunk": "Chunk(0, 2)",
     "Concat": "Concat()",
     "Conv": "Conv(2, gain=1.0)",
+    "Filter": "Filter((0.5,))",
     "LayerNorm": "LayerNorm()",
     "Linear": "Linear(gain=1.0)",
     "Measured": "Measured(np.ones((2, 1, 3)))",
@@ -468,6 +478,7 @@ LAYER_OF_EACH_KIND = {
     "Spike": "Spike(vf.Neuron())",
     "Sum": "Sum((1.0, 2.0))",
     "Unknown": "Unknown('is odd')",
+    "Upsample": "Upsample(2)",
 }
 INSTANCES = {
     "AuditReport": ["vf.audit(Net(), torch.ones(4, 6))"],
@@ -495,6 +506,9 @@ INSTANCES = {
     "ReadableDepth": [READABLE],
     "SpikeChain": [f"vf.SpikeChain({SMALL})", f"vf.SpikeChain({BIAS})"],
     "TemporalCriticalGain": [CRITICAL],
+    "IntegerMembrane": [
+        "vf.integer_membrane(vf.Neuron(reset=vf.resets.Reset(register=vf.resets.Register(bits=6))), norm(), steps=3)"
+    ],
     "Flips": [f"vf.flips({IN_TIME}, direct=0.1, points=64)", f"vf.flips({SMALL}, relative=0.1, repeats=2)"],
     "CoordinateCheck": [COORDINATES],
     "OptimizerStep": [STEP],

@@ -10,6 +10,8 @@ snntorch = pytest.importorskip("snntorch")
 
 from torch import nn  # noqa: E402
 
+import varflow as vf  # noqa: E402
+
 STEPS, NETWORKS, WIDTH = 4, 8, 300
 BIAS = 0.04  # relative, of infinite width for networks of this width and number
 
@@ -131,6 +133,22 @@ class Maps(Stepped):
         return self.layers(x)
 
 
+class Larger(Stepped):
+    """A small map, made larger by copies and by a transposed convolution."""
+
+    gain = 2.6
+
+    def __init__(self):
+        super().__init__()
+        small = nn.Conv2d(3, 48, 3, 2, padding=1), leaky(), nn.Conv2d(48, 48, 3, 2, padding=1), leaky()
+        copies = nn.Upsample(scale_factor=2), nn.Conv2d(48, 48, 3, padding=1), leaky()
+        zeros = nn.ConvTranspose2d(48, 48, 4, 2, 1), leaky()
+        self.layers = nn.Sequential(*small, *copies, *zeros, nn.Conv2d(48, 48, 3, padding=1), leaky())
+
+    def step(self, x):
+        return self.layers(x)
+
+
 class Maxima(Stepped):
     """Of currents, of normalised ones, and over windows that overlap."""
 
@@ -200,6 +218,7 @@ STRUCTURES = {
     "maxima of currents": (Maxima, lambda: images(16)),
     "strides": (lambda: Maps(nn.Identity(), nn.Identity()), lambda: images(12)),
     "groups of channels": (Grouped, lambda: images(10)),
+    "larger maps": (Larger, lambda: images(16)),
     "a large map": (lambda: Maps(nn.Identity()), lambda: images(14)),
     "inputs that grow": (lambda: growing(Added()), vectors),
     "pools of inputs that grow": (lambda: growing(Maps(nn.MaxPool2d(2), nn.AvgPool2d(2))), lambda: images(8)),
@@ -211,8 +230,8 @@ def drawn(model, gain, seed):
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in model.modules():
-            if isinstance(module, (nn.Linear, nn.Conv2d)):
-                fan_in = module.weight[0].numel()
+            if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+                fan_in = vf.init.fan_in(module)
                 factor = 1.0 if fan_in > 64 or module in getattr(model, "depthwise", ()) else 2.0
                 module.weight.normal_(0, factor * gain / math.sqrt(fan_in), generator=generator)
                 module.bias.normal_(0, 0.1, generator=generator)
@@ -224,6 +243,6 @@ def stronger(model):
     model = copy.deepcopy(model)
     with torch.no_grad():
         for module in model.modules():
-            if isinstance(module, (nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm)):
+            if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm)):
                 module.weight.mul_(2)
     return model

@@ -16,6 +16,7 @@ import matplotlib
 import mpmath
 import nir
 import numpy as np
+import scipy.stats
 import snntorch
 import torch
 from threadpoolctl import threadpool_info
@@ -163,6 +164,11 @@ CALLS = {
     "readable_depth": lambda: vf.readable_depth(net(width=20), ROWS, LABELS, repeats=2),
     "simulate": simulated,
     "simulate in time": lambda: vf.simulate(in_time(), repeats=4, engine="conditional"),
+    "integer_membrane": lambda: (
+        vf.integer_membrane(
+            vf.Neuron(decay=0.5, reset=vf.resets.Reset(register=vf.resets.Register(bits=6))), scipy.stats.norm(), steps=4
+        ).firing_rate
+    ),
     "escape_by_step": lambda: (
         vf.escape_by_step(vf.Network(width=30, depth=2, gain=3.0, neuron=LEAKY, steps=2), points=64).error
     ),

@@ -20,6 +20,7 @@ from validation.uniformity import LEVELS
 __all__ = ["webpage"]
 
 STYLE = Path(__file__).with_name("webpage.css")
+WIDE = "<div class=wide tabindex=0>"  # scrolls, also by keyboard
 STRONG = 4.0  # standard errors at which a cell has its full colour
 
 
@@ -99,7 +100,7 @@ def _table(results: Sequence[Result], envelopes: Mapping[str, Envelope]) -> str:
         )
         link = f'<th scope=row><a href="#{_id(result)}">{result.claim}</a></th>'
         rows.append(f"<tr>{link}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
-    return f"<div class=wide><table class=data><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    return f"{WIDE}<table class=data><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
 
 
 def _calibration(found: Envelope | None) -> str:
@@ -163,7 +164,7 @@ def _scores(result: Result) -> list[str]:
         cells = "".join(_score(result.z[places[layer]] if layer in places else None) for layer in layers)
         rows.append(f"<tr><th scope=row>{name}</th>{cells}</tr>")
     head = f"<thead><tr><th scope=col>layer</th>{head}</tr></thead>"
-    table = f"<div class=wide><table class=scores>{head}<tbody>{''.join(rows)}</tbody></table></div>"
+    table = f"{WIDE}<table class=scores>{head}<tbody>{''.join(rows)}</tbody></table></div>"
     return [_figure(table, SCORES)]
 
 
@@ -185,7 +186,7 @@ def _controls(result: Result) -> str:
     )
     sizes = [f"{e['what']} {percent(e['relative_size'])}" for e in result.smallest_detectable_error["each"]]
     return (
-        "<div class=wide><table><thead><tr><th scope=col>wrong theory</th><th scope=col>p</th><th scope=col>verdict</th></tr>"
+        f"{WIDE}<table><thead><tr><th scope=col>wrong theory</th><th scope=col>p</th><th scope=col>verdict</th></tr>"
         f"</thead><tbody>{rows}</tbody></table></div><p class=note>Smallest errors caught: {'; '.join(sizes)}.</p>"
         f"<p class=note>Source: {result.source}.</p>"
         f"<p class=note>Budget {result.budget}, seed {result.seed}, {result.seconds:g} s.</p>"
@@ -233,7 +234,7 @@ def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
     head, _, *body = rows
     heads = "".join(f"<th scope=col>{cell}</th>" for cell in head)
     lines = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in body)
-    return f"<div class=wide><table class=data><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>"
+    return f"{WIDE}<table class=data><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>"
 
 
 def _inline(text: str) -> str:

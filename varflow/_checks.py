@@ -24,11 +24,8 @@ SMALLEST_SCALE, LARGEST_SCALE = 1e-140, 1e140
 
 COUNTABLE = 2**53  # integers above this are not exact in double precision
 MANY = 10**6  # of what is gone through one by one
-LARGEST = dict.fromkeys(("depth", "iterations", "max_depth", "steps"), MANY) | {
-    "digits": 10**4,
-    "max_precision": 10**5,
-    "seed": 2**128,
-}
+LARGEST = dict.fromkeys(("depth", "iterations", "max_depth", "steps"), MANY)
+LARGEST |= {"digits": 10**4, "max_precision": 10**5, "seed": 2**128}
 
 Kind = TypeVar("Kind")
 
@@ -39,6 +36,7 @@ WANTED = {
     "Catalogue": "a Catalogue, as vf.catalogue returns it",
     "Comparison": "a Comparison, as vf.compare(profile, ensemble) returns it",
     "Adaptation": "a vf.resets.Adaptation(decay=…, jump=…)",
+    "Register": "a vf.resets.Register(bits=…)",
     "Drive": "vf.drives.currents(std), .white(std), .inputs(x), .spikes(rates) or .given(currents)",
     "Ensemble": "an Ensemble, as vf.simulate returns it",
     "Experiment": "an Experiment, as vf.validate returns it",

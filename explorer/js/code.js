@@ -14,8 +14,8 @@ function exact(x) {
 /** The gain as an expression; varflow knows the rules by name. */
 function gainLine({ rule, gain, theta, width, depth }, named) {
   if (rule === "kaiming") return "gain = 2**0.5  # Kaiming";
-  if (named && rule === "paper") return "gain = vf.gain(threshold=theta)  # the paper's, 1/√P(u > θ)";
-  if (named && rule === "corrected" && width <= EXACT_WIDTH) {
+  if (named && rule === "preserving") return "gain = vf.gain(threshold=theta)  # preserving, 1/√P(u > θ)";
+  if (named && rule === "alive" && width <= EXACT_WIDTH) {
     const corrected = "vf.corrected_gain(threshold=theta, width=width, depth=depth)";
     const raised = gain > preservingGain(theta) * (1 + 1e-12);
     return raised ? `gain = ${corrected}  # 99 % alive` : "gain = vf.gain(threshold=theta)  # keeps 99 % alive without correction";

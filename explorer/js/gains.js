@@ -23,7 +23,7 @@ export function correctedGain(theta, width, depth, guess = 2.6 * theta) {
 
 /** The gain of a rule; `known` remembers the last corrected one, a good first guess for the next. */
 export function gainByRule(rule, theta, anyWidth, depth, known) {
-  if (rule === "paper") return preservingGain(theta);
+  if (rule === "preserving") return preservingGain(theta);
   if (rule === "kaiming") return KAIMING;
   const width = Math.min(anyWidth, EXACT_WIDTH); // wider networks need a little less
   const key = [theta, width, depth].join();

@@ -19,3 +19,20 @@ export function nearest(unit) {
   if (unit < GAINS[0] || unit > GAINS.at(-1)) return null;
   return GAINS.reduce((best, gain, i) => (Math.abs(gain - unit) < Math.abs(GAINS[best] - unit) ? i : best), 0);
 }
+
+/** The smallest tabulated gain, in units of θ, with which deep layers spike at late steps. */
+export const onset = (reset, decay) => GAINS[ratesOf(reset, decay).findIndex((steps) => lateRate(steps) > 0)];
+
+/** The gain in units of θ for a late rate, interpolated in the table; the smallest whose deep layers spike if all of these spike more. */
+export function gainForRate(reset, decay, rate) {
+  const near = [DECAYS.findLast((beta) => beta <= decay), DECAYS.find((beta) => beta >= decay)];
+  const [low, high] = near.map((beta) => gainOnCurve(ratesOf(reset, beta).map(lateRate), rate));
+  return low + (high - low) * (near[1] > near[0] ? (decay - near[0]) / (near[1] - near[0]) : 0);
+}
+
+function gainOnCurve(rates, rate) {
+  const above = rates.findIndex((value) => value >= rate);
+  if (above < 1 || rates[above - 1] === 0) return GAINS[Math.max(above, 0)];
+  const part = (rate - rates[above - 1]) / (rates[above] - rates[above - 1]);
+  return GAINS[above - 1] + part * (GAINS[above] - GAINS[above - 1]);
+}

@@ -1,19 +1,14 @@
 // A few networks drawn from the exact distribution. Their random numbers stay the same, so that curves move smoothly.
 
+import { Random } from "./random.js";
+
 const NETWORKS = 20;
 const DEEPEST = 300;
 
-/** Uniform numbers by the generator mulberry32. */
-function uniforms(seed, number) {
-  return Float64Array.from({ length: number }, () => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  });
-}
-
-const RANDOM = Array.from({ length: NETWORKS }, (_, network) => uniforms(network + 1, 3 * DEEPEST));
+const RANDOM = Array.from({ length: NETWORKS }, (_, network) => {
+  const random = new Random(network + 1);
+  return Float64Array.from({ length: 3 * DEEPEST }, () => random.uniform());
+});
 
 /** Sample variances of layers 1 … L of each network: spike counts from the chain, times χ²/(n-1). */
 export function sampledNetworks(rows, theta, gain, width, depth) {

@@ -14,9 +14,9 @@ const superscript = (power) => [...power.replace("+", "")].map((c) => (c === "-"
 
 /** In per cent, with significant digits of it or of its complement, whichever is smaller. */
 export function percent(fraction, digits = 2) {
-  if (fraction < 1 && fraction > 1 - 1e-6) return "> 99.9999 %";
-  if (fraction > 0.9 && fraction < 1) return `${Number((100 - Number((100 * (1 - fraction)).toPrecision(digits))).toFixed(10))} %`;
-  return `${shown(100 * fraction, digits)} %`;
+  if (fraction < 1 && fraction > 1 - 1e-6) return "> 99.9999\u00a0%";
+  if (fraction > 0.9 && fraction < 1) return `${Number((100 - Number((100 * (1 - fraction)).toPrecision(digits))).toFixed(10))}\u00a0%`;
+  return `${shown(100 * fraction, digits)}\u00a0%`;
 }
 
 /** Python's f"{x:.6g}". */

@@ -4,8 +4,8 @@ import { EXACT_WIDTH, Rows } from "./chain.js";
 import { GAMMA_C, Z_C, preservingGain } from "./map.js";
 import { tail } from "./normal.js";
 
-export const THETA = { from: 0.02, to: 2 };
-export const GAIN = { from: 0.5, to: 7 };
+export const THETA = { from: 0.02, to: 3 };
+export const GAIN = { from: 0.5, to: 30, log: true };
 export const COLUMNS = 97;
 const CUT = 16; // rows keep probabilities above e^-16: enough for colours
 const CLIP = 9; // of the logit
@@ -20,7 +20,7 @@ export function* survivalMap(width, depth) {
   const starts = Array.from({ length: COLUMNS }, (_, column) => startOf(width, thetaOf(column)));
   const known = new Map();
   const at = (u) => known.get(u) ?? known.set(u, logits(u, width, depth, starts)).get(u);
-  const intervals = [[0.002, 0.2], [0.2, 0.4], [0.4, 0.8], [0.8, 4]];
+  const intervals = [[0.002, 0.05], [0.05, 0.1], [0.1, 0.2], [0.2, 0.4], [0.4, 0.8], [0.8, 4]];
   while (intervals.length) {
     const [lo, hi] = intervals.pop();
     const apart = largestDifference(at(lo), at(hi));
@@ -77,11 +77,17 @@ export function survivalAt(map, column, gain) {
   return 1 / (1 + Math.exp(-(map[lo][1][column] * (1 - part) + map[hi][1][column] * part)));
 }
 
-/** The line of equal survival in the plane of threshold and gain. */
+/** The line of equal survival in the plane of threshold and gain; where no gain reaches it any more, it leaves the plane upwards. */
 export function contour(map, level) {
   const wanted = logit(level);
   const line = [];
+  const highest = map[0][1];
   for (let column = 0; column < COLUMNS; column++) {
+    if (column > 0 && highest[column] < wanted && highest[column - 1] >= wanted) {
+      const part = (highest[column - 1] - wanted) / (highest[column - 1] - highest[column]);
+      line.push([thetaOf(column - 1 + part), GAIN.to]);
+      break;
+    }
     for (let i = map.length - 1; i > 0; i--) {
       const [[u, below], [v, above]] = [map[i - 1], map[i]].map(([x, values]) => [x, values[column]]);
       if (above < wanted && below >= wanted) {

@@ -2,11 +2,11 @@
 
 import { shown } from "./numbers.js";
 
-/** A plot with two linear axes: { from, to, label, format? }, in a box of the given size. */
+/** A plot with two axes: { from, to, label, log?, bare?, format? }, in a box of the given size. */
 export class Plot {
-  constructor({ width, height, x, y, beyond = 7 }) {
+  constructor({ width, height, x, y, beyond = 7, left = 58 }) {
     Object.assign(this, { width, height, x, y, beyond }); // beyond: what may stick out of the axes
-    this.left = 58;
+    this.left = left;
     this.right = width - 14;
     this.top = 14;
     this.bottom = height - 42;
@@ -15,17 +15,16 @@ export class Plot {
   }
 
   X(value) {
-    return this.left + ((this.right - this.left) * (value - this.x.from)) / (this.x.to - this.x.from);
+    return this.left + (this.right - this.left) * partOf(this.x, value);
   }
 
   Y(value) {
-    return this.bottom - ((this.bottom - this.top) * (value - this.y.from)) / (this.y.to - this.y.from);
+    return this.bottom - (this.bottom - this.top) * partOf(this.y, value);
   }
 
   /** The values at a place of the drawing. */
   at(px, py) {
     const part = (value, lo, hi) => Math.min(Math.max((value - lo) / (hi - lo), 0), 1);
-    const along = ({ from, to }, fraction) => from + (to - from) * fraction;
     return [along(this.x, part(px, this.left, this.right)), along(this.y, part(py, this.bottom, this.top))];
   }
 
@@ -93,8 +92,14 @@ export class Plot {
   }
 }
 
+/** Where on an axis a value is, from 0 to 1, and the value there. */
+const partOf = ({ from, to, log }, value) => (log ? Math.log(value / from) / Math.log(to / from) : (value - from) / (to - from));
+export const along = ({ from, to, log }, part) => (log ? from * (to / from) ** part : from + (to - from) * part);
+
 /** Round values inside an axis, about `number` of them: steps of 1, 2 or 5 times a power of ten. */
-export function ticks({ from, to }, number) {
+export function ticks({ from, to, log, bare }, number) {
+  if (bare) return [];
+  if (log) return [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50].filter((value) => value >= from && value <= to);
   const rough = (to - from) / Math.max(number, 1);
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough);

@@ -1,6 +1,5 @@
 """The explorer: one file that needs nothing beside it, whose numbers are those of the package."""
 
-import html
 import json
 import re
 import shutil
@@ -11,16 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from browsing import after_scripts, answered
 
 import varflow as vf
 from explorer import build
 from varflow.init.kept_alive import tabulated_gain
 
-BROWSERS = ("chromium", "chromium-headless-shell", "google-chrome", "chrome")
 SETTINGS, CORRECTED = 40, 3
 TOLERANCE = 1e-6  # relative, promised on the page
 SMALLEST = 1e-280  # the smallest survival compared: below, doubles end
-OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--timeout=120000", "--dump-dom")
 
 
 @pytest.fixture(scope="module")
@@ -29,38 +27,15 @@ def page():
 
 
 @pytest.fixture(scope="module")
-def browse(tmp_path_factory):
-    """The document after its scripts ran, at a fragment of its address."""
-    browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if browser is None:
-        pytest.skip("needs Chromium")
-    folder = tmp_path_factory.mktemp("browser")
-
-    def after_scripts(html, fragment=""):
-        (folder / "page.html").write_text(html, encoding="utf-8")
-        address = f"{(folder / 'page.html').as_uri()}#{fragment}"
-        command = [browser, *OPTIONS, f"--user-data-dir={folder / 'profile'}", address]
-        document = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False).stdout
-        if "</html>" not in document:
-            pytest.skip("Chromium does not start here")
-        return document
-
-    return after_scripts
-
-
-def answered(browse, page, expression):
-    """The value of an expression on the page, put into the document for it."""
-    script = f"<pre id=answer></pre><script type=module>answer.textContent = JSON.stringify({expression})</script>"
-    found = re.search(r'<pre id="answer">(.*?)</pre>', browse(page.replace("</body>", f"{script}</body>")), flags=re.S)
-    assert found is not None
-    return json.loads(html.unescape(found[1]))
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("browser")
 
 
 @pytest.fixture(scope="module")
-def answers(browse, page):
+def answers(page, folder):
     """Of all questions, in one visit to the page: a browser takes longer to start than to answer."""
     questions = {"numbers": numbers(), "codes": codes(), "sliders": SLIDERS, "steps": STEPS, "kept": kept()}
-    return answered(browse, page, "{" + ", ".join(f"{name}: {question}" for name, question in questions.items()) + "}")
+    return answered(page, folder, "{" + ", ".join(f"{name}: {question}" for name, question in questions.items()) + "}")
 
 
 def test_needs_nothing_beside_it(page):
@@ -79,10 +54,10 @@ def test_what_scripts_and_labels_name_exists(page):
 
 
 def settings():
-    """Gains on both sides of the critical one; half of them near the paper's."""
+    """Gains on both sides of the critical one; half of them near the preserving one."""
     rng = np.random.default_rng(0)
     for number in range(SETTINGS):
-        theta = round(float(rng.uniform(0.05, 2)), 3)
+        theta = round(float(rng.uniform(0.05, 3)), 3)
         usual = float(vf.gain(threshold=theta) if number % 2 else vf.critical_gain(threshold=theta))
         gain = usual * float(rng.uniform(0.8, 1.6))
         width, depth = int(np.exp(rng.uniform(np.log(10), np.log(600)))), int(rng.integers(2, 101))
@@ -135,7 +110,7 @@ def deviation(found, wanted):
 def numbers():
     without_rows = "(({ rows, rough, ...finite }) => finite)"
     compute = f"(s) => {{ const found = varflow.compute(s); return {{ ...found, finite: {without_rows}(found.finite) }}; }}"
-    corrected = "(s) => varflow.gainByRule('corrected', s.theta, s.width, s.depth, {})"
+    corrected = "(s) => varflow.gainByRule('alive', s.theta, s.width, s.depth, {})"
     told = json.dumps(list(settings()))
     return f"[{told}.map({compute}), {told}.slice(0, {CORRECTED}).map({corrected})]"
 
@@ -164,7 +139,7 @@ LIBRARIES = ("code=snntorch&width=40&depth=4", "code=spikingjelly&width=40&depth
 CODES = [
     "#theta=0.7&gain=kaiming",
     "#theta=1.5&width=120&depth=40&gain=4.1",
-    "#width=100&gain=corrected",
+    "#width=100&gain=alive",
     "#theta=0.8&depth=30",
 ]
 
@@ -202,15 +177,15 @@ def ran(code):
     return output.getvalue()
 
 
-def test_the_address_carries_the_setting(browse, page):
-    dom = browse(page, "theta=0.85&width=100")
-    assert re.search(r'id="n-alive">58\.7 %<', dom)  # 0.5867, docs of vf.phase_diagram
-    assert re.search(r'data-choice="rule=paper"[^>]* aria-pressed="true"', dom)
+def test_the_address_carries_the_setting(page, folder):
+    dom = after_scripts(page, folder, "theta=0.85&width=100")
+    assert re.search(r'id="n-alive">58\.7(?:&nbsp;|\xa0)%<', dom)  # 0.5867, docs of vf.phase_diagram
+    assert re.search(r'data-choice="rule=preserving"[^>]* aria-pressed="true"', dom)
     assert "NaN" not in re.sub(r"<script.*?</script>", "", dom, flags=re.S)
 
 
 MODULES = ["state", "sliders", "phases"]
-HASHES = ["theta=3&gain=30", "theta=0.01&width=3&depth=1e9", "reset=zero&code=snntorch", "theta=0.7"]
+HASHES = ["theta=4&gain=50", "theta=0.01&width=3&depth=1e9", "reset=zero&code=snntorch", "theta=0.7"]
 INHERITED = ["constructor", "toString", "__proto__", "hasOwnProperty", "valueOf", "__defineGetter__"]
 
 
@@ -226,13 +201,13 @@ def test_addresses_give_settings_of_the_domain(tmp_path):
     (tmp_path / "page.mjs").write_text(f"{modules}\nconsole.log(JSON.stringify({questions}));", encoding="utf-8")
     answer = subprocess.run([node, tmp_path / "page.mjs"], capture_output=True, text=True, timeout=60, check=True).stdout
     states, domain, sliders, (theta, gain), highest = json.loads(answer)
-    assert [(state["theta"], state["gain"]) for state in states[:2]] == [(2, 20), (0.05, 2.5)]
+    assert [(state["theta"], state["gain"]) for state in states[:2]] == [(3, 40), (0.05, 2.5)]
     assert (states[1]["width"], states[1]["depth"], states[2]["reset"], states[2]["code"]) == (10, 300, "zero", "snntorch")
     assert all(state == states[3] for state in states[4 : 4 + len(INHERITED)])
     assert all(state["reset"] == "delayed_subtract" for state in states[4 + len(INHERITED) :])
-    assert sliders["theta"]["to"] == theta["to"] == domain["theta"][1]  # the rule 1/√p stays in the diagram at every threshold
-    assert highest < gain["to"] < domain["gain"][1]
-    assert all(sliders[name]["from"] >= low and sliders[name]["to"] <= high for name, (low, high) in domain.items())
+    assert sliders["theta"]["to"] == theta["to"] == domain["theta"][1]
+    assert highest < gain["to"] < domain["gain"][1]  # the preserving gain stays in the diagram at every threshold
+    assert all(slider["from"] >= domain[name][0] and slider["to"] <= domain[name][1] for name, slider in sliders.items())
 
 
 SIZES = [
@@ -259,8 +234,8 @@ def test_gains_that_keep_networks_alive_are_those_of_lookup(answers):
     assert None in answers["kept"][2][1]
 
 
-def test_the_page_shows_gains_of_the_width(browse, page):
-    dom = browse(page, "width=128&depth=20")
+def test_the_page_shows_gains_of_the_width(page, folder):
+    dom = after_scripts(page, folder, "neuron=memory&width=128&depth=20")
     told = re.search(r'id="kept-rows">(.*?)</tbody>', dom, flags=re.S)[1]
     init = vf.lookup(neuron=PRESETS[1], steps=8, fan_in=128, depth=20, alive="every late step")
     assert f"<td>{init.gain:.2f}</td></tr>" in told
@@ -274,7 +249,7 @@ SLIDERS = f"{NAMES}.map((name) => {PLACES}.map((place) => varflow.fromSlider(nam
 
 def test_sliders_give_numbers_of_their_domains(answers):
     theta, gain, width, depth = answers["sliders"]
-    assert (theta[0], theta[-1], gain[0], gain[-1]) == (0.05, 2, 0.5, 7)
+    assert (theta[0], theta[-1], gain[0], gain[-1]) == (0.05, 3, 0.5, 30)
     assert (width[0], width[-1], depth[0], depth[-1]) == (10, 20000, 2, 300)
     assert all(isinstance(value, int) for value in width + depth)
     assert all(sorted(values) == values for values in (theta, gain, width, depth))
@@ -304,10 +279,10 @@ def test_every_arrow_key_moves_a_slider(answers):
     assert max(map(max, stuck)) == 20
 
 
-def test_a_wrong_number_is_seen(browse, page):
+def test_a_wrong_number_is_seen(page, folder):
     """Negative control: with another saddle-node the page disagrees."""
     wrong = page.replace("6.034397946968073", "6.0344")
-    found = answered(browse, wrong, "varflow.compute({ theta: 1, gain: 2.6, width: 20, depth: 2 }).criticalGain")
+    found = answered(wrong, folder, "varflow.compute({ theta: 1, gain: 2.6, width: 20, depth: 2 }).criticalGain")
     assert found != pytest.approx(vf.critical_gain(threshold=1.0), rel=1e-7)
 
 

@@ -136,6 +136,13 @@ def flips():
     return vf.flips(IN_TIME, direct=0.1, points=64, scrambles=2)
 
 
+def integer_membrane():
+    import scipy.stats
+
+    cell = vf.Neuron(decay=0.5, reset=vf.resets.Reset(register=vf.resets.Register(bits=5)))
+    return vf.integer_membrane(cell, scipy.stats.norm(), steps=3)
+
+
 def sampled_flips():
     return vf.flips(IN_TIME, relative=0.1, repeats=3)
 
@@ -186,6 +193,7 @@ RESULTS = [
         depth_scales,
         trainability,
         flips,
+        integer_membrane,
         sampled_flips,
         learning_rate,
         optimizer_step,

@@ -26,6 +26,7 @@ SMALL = {  # by command: a test that does in seconds what it does in minutes
     "notebooks": "house/test_makefile.py::test_notebooks_open_by_a_double_click",
     "corrected-gains": "init/test_inverse_in_time.py::test_the_table_is_what_its_script_makes",
     "explorer": "house/test_explorer.py::test_needs_nothing_beside_it",
+    "axe": "house/test_axe.py::test_the_explorer_is_accessible",
     "site": "house/test_site.py::test_every_page_is_in_the_contents_once",
     "dist": "house/test_makefile.py::test_what_the_wheel_is_tried_with",
     "oldest": "house/test_makefile.py::test_what_the_wheel_is_tried_with",

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import scipy.signal
 
 nir, h5py = pytest.importorskip("nir"), pytest.importorskip("h5py")
 
@@ -72,31 +73,59 @@ def test_operations_without_weights():
     assert on_a_line.shapes == [(5, 1, 10)]
 
 
-def test_integrators_are_readouts():
-    ones = np.ones(10)
-    kinds = nir.LI(ones, ones, ones), nir.CubaLI(ones, ones, ones, 0 * ones, ones), nir.I(ones)
-    for kind in kinds:
-        assert vf.read_nir(chain(linear(10, 10), nir.Threshold(0.5 * ones), linear(10, 10), kind)).unknown == ()
-        with pytest.raises(vf.DomainError, match="which is known as a readout only"):
-            vf.read_nir(chain(linear(10, 10), kind, lif(10)))
+ONES = np.ones(40)
+LEAKY = nir.LI(5e-4 * ONES, 5 * ONES, 0.1 * ONES)
+FILTERS = {
+    "LI": (LEAKY, L.Filter((0.8,))),
+    "CubaLI": (nir.CubaLI(5e-4 * ONES, 1e-3 * ONES, 2 * ONES, 0 * ONES, 5 * ONES), L.Filter((0.8, 0.9), scale=0.2)),
+    "I": (nir.I(0.5 * ONES), L.Filter((1.0,), scale=0.5)),
+    "Delay": (nir.Delay(3e-4 * ONES), L.Filter(delay=3)),
+}
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_integrators_and_delays_are_filters(name):
+    kind, expected = FILTERS[name]
+    found = operations(vf.read_nir(chain(linear(40, 10), kind, lif(40))))[2]
+    assert found.delay == expected.delay
+    assert [*found.decays, found.scale] == pytest.approx([*expected.decays, expected.scale], rel=1e-7)
+    x = RNG.random(30)
+    y = found.scale * np.pad(x, (found.delay, 0))[:30]
+    for decay in found.decays:
+        y = scipy.signal.lfilter([1.0], [1.0, -decay], y)
+    assert found.response(30) @ x == pytest.approx(y)
+
+
+def test_integrators_before_neurons_and_as_readouts():
+    """Euler steps of the format's equations from rest, spike by spike; behind the last neurons they are left out."""
+    layers, x = (linear(40, 20), LEAKY, linear(60, 40), lif(60), linear(5, 60), nir.LI(*3 * [np.ones(5)])), RNG.random((3, 20))
+    network = vf.read_nir(chain(*layers), x, steps=30)
+    assert [type(each).__name__ for each in operations(network)[1:]] == [
+        "Linear",
+        "Filter",
+        "Sum",
+        "Fallback",
+        "Linear",
+        "Spike",
+    ]
+    y, h, spikes = np.full((3, 40), 0.1), np.zeros((3, 60)), []  # from rest
+    for _ in range(30):
+        y = y + 0.2 * (0.1 - y + 5 * x @ layers[0].weight.T)
+        h = 0.9 * h + y @ layers[2].weight.T
+        spikes.append(h > 1)
+        h[h > 1] = 0
+    found = vf.simulate(network, repeats=3).firing_rate[:, 0]
+    assert found == pytest.approx(np.mean(spikes, axis=2).T, abs=1e-12)
+    predicted = vf.mean_field(network)
+    assert predicted.firing_rate[0, 5:].mean() == pytest.approx(found[:, 5:].mean(), rel=0.15)
 
 
 def test_delays_of_spikes():
     layers = linear(10, 10), lif(10), nir.Delay(np.full(10, 3e-4)), linear(4, 10), lif(4)
     network = vf.read_nir(chain(*layers))
-    assert [neuron.delay for neuron in network.neurons] == [3, 0]
-    assert [node.name for node in network.nodes] == ["drive", "linear", "lif", "linear_1", "lif_1"]
-    nodes = {
-        "in": nir.Input(np.array([10])),
-        "a": layers[0],
-        "lif": layers[1],
-        "delay": layers[2],
-        "b": layers[3],
-        "c": layers[3],
-        "out": layers[4],
-    }
-    edges = [("in", "a"), ("a", "lif"), ("lif", "delay"), ("delay", "b"), ("lif", "c"), ("b", "out"), ("c", "out")]
-    assert "delay: Delay, which is known as" in vf.read_nir(nir.NIRGraph(nodes, edges, type_check=False)).unknown[0]
+    assert [node.name for node in network.nodes] == ["drive", "linear", "lif", "delay", "linear_1", "lif_1"]
+    spikes = vf.simulate(network, repeats=2).firing_rate
+    assert spikes[:, 1, :3].max() == 0
 
 
 def test_a_scale_that_differs_is_part_of_the_next_weights():

@@ -42,6 +42,7 @@ WITHOUT = {  # public name -> why it has no reference
     "gradient_flow": "in one step gradient_gain; in time tested against autograd through real networks",
     "gain_for_variance": "mean_field in time, inverted; tested by the round trip",
     "temporal_critical_gain": "mean_field in time, inverted; tested against published anchors",
+    "integer_membrane": "finite sums; tested against all paths in integer arithmetic",
     "temporal_fixed_point": "mean_field in time, iterated until it settles",
 }
 MORE = {  # references whose theory is not a public function: a distribution's methods, module functions, or no fast one yet

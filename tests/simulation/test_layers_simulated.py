@@ -232,7 +232,7 @@ class TestIdentities:
             np.testing.assert_allclose(found.potential_mean[:, -1], np.broadcast_to(expected, (5, 2)), atol=1e-7)
 
     def test_merges_are_those_of_their_definition(self):
-        from varflow.simulation.layered import simulate as applied
+        from varflow.simulation.operations import simulate as applied
 
         def merged(operation, *flows):
             return applied(Node(operation), flows, None, None)
@@ -257,7 +257,7 @@ class TestIdentities:
                 assert found.unit is None or torch.equal(found.values, found.values.round())
 
     def test_windows_are_those_of_torch(self):
-        from varflow.simulation.layered import pooled
+        from varflow.simulation.operations import pooled
         from varflow.simulation.weighted import Wiring
 
         maps = torch.from_numpy(RNG.integers(0, 3, (2, 5, 4, 7, 6)).astype(float))
@@ -279,7 +279,7 @@ class TestIdentities:
             torch.testing.assert_close(largest, torch.nn.functional.max_pool2d(*same))
 
     def test_normalisations_are_those_of_torch(self):
-        from varflow.simulation.layered import simulate as applied
+        from varflow.simulation.operations import simulate as applied
 
         def normalised(flow, layer):
             return applied(Node(layer), (flow,), None, None)

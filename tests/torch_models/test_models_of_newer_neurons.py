@@ -50,3 +50,26 @@ def test_a_planned_model_does_what_is_predicted(kind):
     wrong = vf.audit(model, **options, neurons={type(model[1]): other})
     assert np.isnan([layer.predicted_rate for layer in wrong.layers]).all()
     assert any("does not step as" in note for note in wrong.notes)
+
+
+def test_normalised_membranes_are_predicted_once_folded_into_thresholds():
+    neurons, n = pytest.importorskip("spikingjelly.activation_based.neuron"), 3000
+    torch.manual_seed(0)
+    of = neurons.MPBNLIFNode(out_features=n)
+    model, x = torch.nn.Sequential(torch.nn.Linear(N, n), of), torch.rand(INPUTS, N)
+    with torch.no_grad():
+        model[0].weight *= 4
+        of.vbn.running_mean.uniform_(-0.2, 0.2), of.vbn.running_var.uniform_(1.5, 3.0)
+        of.vbn.weight.uniform_(0.8, 1.2), of.vbn.bias.uniform_(-0.1, 0.1)
+    assert any("folds it into thresholds" in note for note in vf.audit(model, x, steps=STEPS).notes)
+    of.re_parameterize_v_threshold()
+    layer = vf.audit(model.eval(), x, steps=STEPS).layers[0]
+    folded = (1 - of.beta) * (of.sigma2 + of.eps).sqrt() / of.gamma + of.mu
+    assert layer.neuron.threshold.mean == pytest.approx(folded.mean().item())
+    tolerance = 3 * math.sqrt(layer.firing_rate * (1 - layer.firing_rate) / n)  # neurons are independent given the inputs
+    assert abs(layer.firing_rate - layer.predicted_rate) < tolerance
+    inputs = vf.drives.inputs(x.numpy(), input_gain=model[0].weight.std().item() * N**0.5)
+    unfolded = vf.mean_field(
+        vf.Network(width=n, depth=1, gain=1.0, neuron=vf.neurons.spikingjelly_lif(), steps=STEPS, drive=inputs)
+    )
+    assert abs(layer.firing_rate - unfolded.firing_rate.mean()) > 3 * tolerance

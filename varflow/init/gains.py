@@ -118,7 +118,9 @@ ONLY_WITH_MEMORY = "is for neurons with memory, whose steps differ: give neuron=
 
 def without_memory(neuron: Neuron, steps: int | None) -> bool:
     """True if every step is as the first, which nothing precedes."""
-    return neuron.memoryless or (steps == 1 and not (neuron.reset_rule.counts or neuron.longer_filter))
+    return neuron.memoryless or (
+        steps == 1 and not (neuron.reset_rule.counts or neuron.reset_rule.register or neuron.longer_filter)
+    )
 
 
 def steps_of(neuron: Neuron, steps: int | None) -> int:

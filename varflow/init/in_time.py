@@ -316,7 +316,7 @@ def _at_a_fixed_point(block: RepeatedBlock, rate: float) -> tuple[RepeatedBlock,
     """The block with a fixed point of this rate, and that fixed point."""
     state = np.array([_state_of(block, rate)])
     found = block.with_free(monotone_root(lambda x: float(block.with_free(x)(state)[0] / state[0] - 1), block.free[1], TIGHT))
-    point = found.described(float(state[0]))
+    point = found.described([float(state[0])])[0]
     return found, {name: getattr(point, name) for name in ("firing_rate", "variance", "multiplier")}
 
 

@@ -139,8 +139,7 @@ class Graph(Shown, Sequence[Node]):
         ]
         header = ("node", "operation", "receives", "sends")
         shown = rows if len(rows) <= MOST_ROWS else [*rows[: MOST_ROWS - 2], ("…",) * len(header), rows[-1]]
-        sizes = [max(map(len, column)) for column in zip(header, *shown, strict=True)]
-        return Table("Graph", "  ".join([*(f"{{:<{size}}}" for size in sizes[:-1]), "{}"]), shown, header)
+        return Table("Graph", shown, header)
 
     @property
     def in_a_row(self) -> bool:

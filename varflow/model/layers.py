@@ -12,8 +12,10 @@ BatchNorm     currents → currents         each neuron standardised over inputs
 LayerNorm     currents → currents         each input and step standardised over neurons
 RMSNorm       currents → currents         each input and step over the root mean square of neurons
 Pool          either, unchanged in kind   average or maximum over a window of a map
+Upsample      either, unchanged in kind   a larger map, entries repeated or zeros between them
 Scale         either, unchanged in kind   multiplies by a number
 ScaleSteps    currents → currents         each step times its own number, plus its own constant
+Filter        either, unchanged in kind   leaky integrators and delays over time
 Sum, Product  either, unchanged in kind   joins several signals, weighted sum or product
 Concat        spikes or numbers           several signals side by side
 Chunk         spikes                      one of several parts of the neurons of a layer
@@ -31,9 +33,11 @@ from varflow._checks import DomainError, choice, non_negative_number, probabilit
 from varflow._lazy import names_of
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.attention import Attention, Chunk
+from varflow.model.filters import Filter
 from varflow.model.merges import Concat, Product, Scale, Sum
 from varflow.model.neurons import Neuron
 from varflow.model.signals import Layer, Measured, Signal, Unknown, Windows, area_of, extent, pair
+from varflow.model.upsampling import Upsample
 from varflow.model.weighted_layers import Conv, Linear
 
 MERGES = ("add", "and", "iand")
@@ -368,5 +372,5 @@ class Pool(Layer):
 
 
 __all__ = names_of(globals())  # pyright: ignore[reportUnsupportedDunderAll]
-__all__ += ["Attention", "Chunk", "Concat", "Conv", "Layer", "Linear", "Measured", "Product", "Scale", "Signal"]
-__all__ += ["Sum", "Unknown"]
+__all__ += ["Attention", "Chunk", "Concat", "Conv", "Filter", "Layer", "Linear", "Measured", "Product", "Scale", "Signal"]
+__all__ += ["Sum", "Unknown", "Upsample"]

@@ -76,6 +76,22 @@ def _spikingjelly(module: Any) -> Spiking:
     return with_values(neuron, given["v_threshold"], 1 - 1 / given.get("tau", getattr(module, "tau", 1.0)))
 
 
+@reads("spikingjelly.MPBNLIFNode")
+def _mpbn(module: Any) -> Spiking:
+    """A normalisation of membranes with fixed statistics, folded into thresholds."""
+    only(module, normalize_residual=False, learnable_vth=False)
+    if hasattr(module.vbn, "running_mean") or (module.fold_bn and module.training):
+        rule = "normalises membranes: in eval mode, re_parameterize_v_threshold() folds it into thresholds"
+        raise DomainError("vbn", type(module.vbn).__name__, rule)
+    threshold = module.v_threshold
+    if module.fold_bn:
+        if module.v_reset is None:
+            raise DomainError("v_reset", None, "subtracts another number than the folded thresholds")
+        threshold = (threshold - module.beta) * (module.sigma2 + module.eps).sqrt() / module.gamma + module.mu
+    given = {"v_threshold": threshold - (module.v_reset or 0.0), "v_reset": None if module.v_reset is None else 0.0}
+    return with_values(preset_of(presets.spikingjelly_lif, module, **given), given["v_threshold"], 1 - 1 / module.tau)
+
+
 @reads_classes("spikingjelly", "CUBALIFNode", "KLIFNode", "ILIFNode")
 def _spikingjelly_more(module: Any) -> Neuron:
     if hasattr(module, "c_decay"):

@@ -26,10 +26,10 @@ from varflow._memory import room
 from varflow.model import drives
 from varflow.model.build import Builder
 from varflow.model.graph import Graph
-from varflow.model.layers import Conv, Linear, Pool, Scale, Spike, Sum
+from varflow.model.layers import Conv, Filter, Linear, Pool, Scale, Spike, Sum
 from varflow.model.library_neurons import coupled_to_itself
 from varflow.model.network import Network
-from varflow.model.nir_neurons import INTEGRATORS, NEURONS, TAKES, Unread, neuron_of, one, step_of
+from varflow.model.nir_neurons import INTEGRATORS, NEURONS, TAKES, Unread, filter_of, neuron_of, one, step_of
 from varflow.model.signals import Fallback, Signal, Source, windows_of
 
 MOST_NODES, DEEPEST = 10_000, 20  # nodes, and subgraphs within each other
@@ -252,7 +252,11 @@ class NirReader(Builder):
                 given |= {"weight": weight}
             return self.add(Spike(neuron, **recurrent), source, name=name, **given)
         if kind in INTEGRATORS:
-            return self._filtered(name, values, source)
+            if kind == "Delay":
+                return self.add(Filter(delay=round(one("delay", values["delay"]) / self.dt)), source, name=name)
+            decay, scale, synapse, rest = (one(kind, each) for each in filter_of(values, self.library, self.dt))
+            number = self.add(Filter((synapse, decay) if synapse else (decay,), scale), source, name=name)
+            return self.add(Sum((1.0,), rest), number, name=f"{name}.v_leak") if rest else number
         if kind in ("SumPool2d", "AvgPool2d"):
             extents = (np.resize(values[key], 2).astype(int).tolist() for key in ("kernel_size", "stride", "padding"))
             size, *others = map(tuple, extents)
@@ -290,13 +294,3 @@ class NirReader(Builder):
         source = self.add(Fallback(), source, name=f"into {name}") if signal.kind == "currents" else source
         number = self.add(replace(operation, **moments), source, name=name, weight=weight, bias=bias)
         return self.add(Sum((1.0,), bias.mean()), number, name=f"{name}.bias", bias=bias) if bias.any() else number
-
-    def _filtered(self, name: str, values: dict[str, Any], source: int) -> int:
-        """Readouts, and delays of the spikes of neurons."""
-        spike, readers = self.nodes[source].operation, {self.values[each]["kind"] for each in self.readers[name]}
-        if values["kind"] == "Delay" and isinstance(spike, Spike) and self.readers[self.received[name][0]] == [name]:
-            neuron = replace(spike.neuron, delay=spike.neuron.delay + round(one("delay", values["delay"]) / self.dt))
-            self.nodes[source] = replace(self.nodes[source], operation=replace(spike, neuron=neuron))
-        elif not readers <= {"Output"}:
-            raise Unread("which is known as a readout only, or as a delay of all spikes of a layer")
-        return source

@@ -1,4 +1,5 @@
-r"""Resets as data: the coefficients of what a spike does to the next membrane, and, by :class:`Adaptation`, to all later ones.
+r"""Resets as data: the coefficients of what a spike does to the next membrane, and, by :class:`Adaptation`, to all later ones;
+and the :class:`Register` that holds the membrane on a chip.
 
 A :class:`Reset` holds coefficients, no code; theory, simulation and symbolic derivations each write their own update from
 them, so a new reset needs no change there: ``vf.Neuron(reset=vf.resets.Reset(threshold=0.5))``.
@@ -11,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 
 from varflow._checks import DomainError, choice, flag, instance, integer, positive_number, probability, put, real_number
 
-__all__ = ["FAMILIES", "Adaptation", "Reset"]
+__all__ = ["FAMILIES", "Adaptation", "Register", "Reset"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -75,6 +76,65 @@ class Adaptation:
         return _words(self)
 
 
+ROUNDED = {"shift": "ceil", "nearest": "round", "zero": "trunc"}  # by the function of numpy and torch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Register:
+    r"""The membrane as a signed integer of so many bits, in units of the threshold over ``Θ``, the threshold's own integer.
+
+    .. math:: v' = \min(\max(⌊R(\ell) + Θ c/θ⌉, -2^{b-1}), 2^{b-1} - 1), \qquad H' = θ v'/Θ
+
+    with ``R(ℓ)`` what the leak leaves of ``v``, rounded, after the reset (or before it, if that is delayed), and ``c`` the next
+    current, which the reset may block.
+
+    Parameters
+    ----------
+    bits : int
+        ``b``, from 2 to 24.
+    threshold : int, optional
+        ``Θ``, from 1 to ``2^(b-1) - 2``; by default ``2^(b-4)``, with which the register ends at 8 thresholds.
+    rounding : str
+        ``R``: ``"shift"`` rounds up, as ``v - (v >> k)`` does for a decay of ``1 - 2⁻ᵏ``; ``"nearest"``, half to even; or
+        ``"zero"``, towards 0, as lava does.
+
+    Raises
+    ------
+    DomainError
+        For values outside these domains.
+
+    Examples
+    --------
+    A membrane of 8 bits, whose threshold is 16:
+
+    >>> import varflow as vf
+    >>> vf.Neuron(1.0, decay=1 - 2**-3, reset=vf.resets.Reset(threshold=1.0, register=vf.resets.Register(bits=8)))
+    Neuron(threshold=1, decay=0.875, reset=Reset(threshold=1.0, register=Register(bits=8, threshold=16)))
+    """
+
+    bits: int
+    threshold: int | None = None
+    rounding: str = "shift"
+
+    def __post_init__(self) -> None:
+        put(self, bits=integer("bits", self.bits, minimum=2))
+        if self.bits > 24:
+            raise DomainError("bits", self.bits, "must be at most 24, the integers of single precision")
+        threshold = 2 ** max(self.bits - 4, 0) if self.threshold is None else integer("threshold", self.threshold, minimum=1)
+        if threshold > self.end - 2:
+            raise DomainError("threshold", threshold, f"must be at most {self.end - 2} in {self.bits} bits, to be passed")
+        put(self, threshold=threshold)
+        choice("rounding", self.rounding, ROUNDED)
+
+    @property
+    def end(self) -> int:
+        """``2^(b-1)``, the first integer beyond the register."""
+        return 2 ** (self.bits - 1)
+
+    def __repr__(self) -> str:
+        return _words(self)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Reset:
     r"""The effect of a spike on the next membrane.
@@ -110,6 +170,9 @@ class Reset:
         Whether the bound holds at the spike test already. Spikes are the same; gradients do not pass below it.
     adaptation : Adaptation, optional
         A second state. Not with ``counts`` or ``lowest``.
+    register : Register, optional
+        The membrane is an integer. Gradients pass the rounding as if there were none. Not with ``counts``, ``lowest`` or
+        ``adaptation``.
     refractory : int
         Steps after a spike in which the membrane is held at 0, as by ``membrane=1, input=1``, which are needed, and nothing
         else. 1 has the spikes of ``gate``; gradients pass the membrane that is held, but not the gate.
@@ -149,6 +212,7 @@ class Reset:
     lowest: float | None = None
     rectified: bool = False
     adaptation: Adaptation | None = None
+    register: Register | None = None
     refractory: int = 0
     detached: bool = False
 
@@ -171,6 +235,10 @@ class Reset:
             instance("adaptation", self.adaptation, Adaptation)
             if self.counts or self.lowest is not None:
                 raise DomainError("adaptation", self.adaptation, "cannot be combined with counts or lowest")
+        if self.register is not None:
+            instance("register", self.register, Register)
+            if self.counts or self.lowest is not None or self.adaptation is not None:
+                raise DomainError("register", self.register, "cannot be combined with counts, lowest or adaptation")
         put(self, refractory=integer("refractory", self.refractory, minimum=0))
         if self.refractory and replace(self, refractory=0, detached=False) != Reset(membrane=1.0, input=1.0):
             raise DomainError("refractory", self.refractory, "needs membrane=1, input=1 and nothing else")
@@ -184,13 +252,13 @@ class Reset:
     @property
     def linear(self) -> bool:
         """True if spikes leave the membrane unchanged, and nothing bounds it, so that it is linear in the currents."""
-        bounded = self.lowest is not None or self.adaptation is not None
+        bounded = self.lowest is not None or self.adaptation is not None or self.register is not None
         return not (self.membrane or self.threshold or self.input or bounded)
 
     @property
     def lasting(self) -> bool:
-        """True if spikes act for longer than one step, other than by the membrane."""
-        return self.adaptation is not None or self.refractory > 0
+        """True if spikes act for longer than one step, other than by the membrane, or the membrane is an integer."""
+        return self.adaptation is not None or self.register is not None or self.refractory > 0
 
     @property
     def absent(self) -> bool:
@@ -201,7 +269,7 @@ class Reset:
         return _words(self)
 
 
-def _words(rule: Adaptation | Reset) -> str:
+def _words(rule: Adaptation | Register | Reset) -> str:
     given = (f"{f.name}={getattr(rule, f.name)!r}" for f in fields(rule) if getattr(rule, f.name) != f.default)
     return f"{type(rule).__name__}({', '.join(given)})"
 

@@ -38,6 +38,7 @@ FIGURES.update(
         results.OptimizerStep: plot_step,
         results.PhaseDiagram: plot_phase_diagram,
         results.Profile: plot_profile,
+        results.Ensemble: plot_profile,
         results.ReadableDepth: plot_readable_depth,
         TrainingHistory: plot_training,
         results.Experiment: lambda result: (plot_experiment if result.steps == 1 else plot_experiment_in_time)(result),

@@ -212,7 +212,11 @@ def two_steps(neuron: Neuron, *, covariance: Any, mean: Any = (0, 0), digits: in
     equal_neurons(neuron, "vf.mean_field of a network")
     rule = neuron.reset_rule
     if neuron.longer_filter or rule.lasting or rule.spacing != 1 or rule.most is not None:
-        raise DomainError("neuron", neuron, "must not adapt, nor count with spacing or limit; its synapse must be exponential")
+        raise DomainError(
+            "neuron",
+            neuron,
+            "must not adapt, nor count with spacing or limit, nor have an integer register; its synapse must be exponential",
+        )
     (C11, C12, C21, C22), (m1, m2) = _numbers("covariance", covariance, (2, 2)), _numbers("mean", mean, (2,))
     excess = C12**2 - C11 * C22
     if not (C11 > 0 and C12 == C21 and excess <= C12**2 * mpf(10) ** -14):

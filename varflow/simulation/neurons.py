@@ -3,7 +3,8 @@ r"""Neurons in time: membrane potentials and spikes from currents, step by step.
 .. math:: H_t = \beta H_{t-1} (1 - r_H S_{t-1}) + c_t (1 - r_c S_{t-1}) - r_\theta \theta S_{t-1}, \qquad S_t = 1(H_t > \theta)
 
 with ``r_H, r_c, r_θ`` the fractions ``membrane``, ``input``, ``threshold`` of the reset (``r_θ`` times ``β`` unless it is
-delayed) and ``c_t`` the filtered and scaled current; what is left of ``H`` after the reset may have a lower bound. What adapts,
+delayed) and ``c_t`` the filtered and scaled current; what is left of ``H`` after the reset may have a lower bound, and ``H`` be
+an integer in units. What adapts,
 ``w_t = ρ w_{t-1} + j θ S_{t-1} + κ V_{t-1}``, is subtracted, less ``β w_{t-1}`` where the threshold moves and was not reset.
 Tensors have the axes (networks, configurations, steps, neurons), parameters the shape (configurations, 1).
 """
@@ -21,7 +22,7 @@ from torch import Tensor
 from varflow._checks import DomainError
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import OverNeurons
-from varflow.model.resets import Adaptation, Reset
+from varflow.model.resets import ROUNDED, Adaptation, Reset
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,6 +94,14 @@ class Cells:
             _adaptation(neurons, dtype, device) if any(n.reset_rule.adaptation for n in neurons) else None,
             column(lambda n: float(n.reset_rule.refractory)) if any(n.reset_rule.refractory for n in neurons) else None,
         )
+
+    @property
+    def registers(self) -> list[tuple[slice, Any, Tensor]]:
+        """Places of configurations whose membranes are integers, their resets, and the units of the integers."""
+        places = [(slice(place, place + 1), neuron.reset_rule) for place, neuron in enumerate(self.neurons)]
+        places = [(slice(None), self.neurons[0].reset_rule)] if len(places) == 1 else places  # one for all configurations
+        held = [(those, rule) for those, rule in places if rule.register]
+        return [(those, rule, self.threshold[..., those, :] / rule.register.threshold) for those, rule in held]
 
     @property
     def heterogeneous(self) -> bool:
@@ -201,6 +210,7 @@ def go_on(c: Tensor, H: Tensor, S: Tensor, cells: Cells, after: dict[str, Tensor
         S = torch.where(cells.refractory > 0, after["held"].sign(), S)
     if cells.input is not None:
         c.addcmul_(c * cells.input, S, value=-1)
+    arrived = c.clone() if cells.registers else c
     if cells.lowest is not None:
         remaining = cells.decay * (H if cells.membrane is None else H - H * cells.membrane * S)
         c.add_(torch.maximum(remaining if cells.subtracted is None else remaining - cells.subtracted * S, cells.lowest))
@@ -208,6 +218,12 @@ def go_on(c: Tensor, H: Tensor, S: Tensor, cells: Cells, after: dict[str, Tensor
         c.addcmul_(cells.decay, H if cells.membrane is None else torch.addcmul(H, H * cells.membrane, S, value=-1))
         if cells.subtracted is not None:
             c.addcmul_(cells.subtracted, S, value=-1)
+    for those, rule, unit in cells.registers:
+        before_leak = (1 - rule.membrane * S[..., those, :]) * (H[..., those, :] / unit).round()
+        subtracted = rule.threshold * rule.register.threshold * S[..., those, :]
+        decay, rounded = cells.decay[..., those, :], getattr(torch, ROUNDED[rule.register.rounding])
+        left = rounded(decay * before_leak) - subtracted if rule.delayed else rounded(decay * (before_leak - subtracted))
+        c[..., those, :] = arrived[..., those, :] + unit * left
     if cells.adaptation is not None:
         decay, jump, coupling, moves, removed, subtracted, lowered = cells.adaptation
         w, remaining = before.get("w", torch.zeros_like(c)), H * (1 - removed * S) - subtracted * cells.threshold * S
@@ -217,7 +233,11 @@ def go_on(c: Tensor, H: Tensor, S: Tensor, cells: Cells, after: dict[str, Tensor
 
 
 def fired(membrane: Tensor, cells: Cells, *, out: Tensor | None = None) -> Tensor:
-    """Spikes of membranes at the test."""
+    """Spikes of membranes at the test, which integer registers hold from now on."""
+    for those, rule, unit in cells.registers:
+        register, held = rule.register, membrane[..., those, :]
+        integers = (held / unit).round_().clamp_(-register.end, register.end - 1)
+        held.copy_(integers / register.threshold * cells.threshold[..., those, :])
     out = torch.empty_like(membrane) if out is None else out
     strict = {neuron.strict for neuron in cells.neurons}
     (torch.gt if True in strict else torch.ge)(membrane, cells.threshold, out=out)

@@ -82,7 +82,9 @@ def membrane_moments(reset: str | Reset = "none", *, input: str = "white") -> De
     """
     rule = rule_of(reset)
     if rule.lasting or rule.spacing != 1 or rule.most is not None:
-        raise DomainError("reset", reset, "must not last for several steps, nor count with spacing or limit")
+        raise DomainError(
+            "reset", reset, "must not last for several steps, nor count with spacing or limit, nor have an integer register"
+        )
     if rule.lowest is not None:
         raise DomainError("reset", reset, "must not bound the membrane: its moments have no closed form here")
     update = _update(rule)

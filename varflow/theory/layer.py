@@ -200,8 +200,8 @@ def one_step(network: Network) -> None:
         if neuron.reset_rule.counts:
             rule = "is not supported at finite width: neurons must spike at most once per step"
             raise DomainError("reset", neuron.reset, rule)
-        if neuron.longer_filter:
-            raise DomainError("steps", 1, "must be several for a neuron with a kernel or a synaptic delay")
+        if neuron.longer_filter or neuron.reset_rule.register is not None:
+            raise DomainError("steps", 1, "must be several for a neuron with a kernel, a synaptic delay or an integer register")
         if neuron.delay:
             raise DomainError("delay", neuron.delay, "must be 0: with a delay no spike arrives in the first step")
 

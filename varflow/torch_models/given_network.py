@@ -12,8 +12,9 @@ from torch.nn import functional
 
 from varflow._checks import DomainError
 from varflow.model.drives import Given, Inputs
+from varflow.model.extensions import READS
 from varflow.model.inner_weights import InnerWeights
-from varflow.model.layers import Conv, Linear, Pool, Spike, Sum
+from varflow.model.layers import Conv, Filter, Linear, Pool, Spike, Sum
 from varflow.model.library_neurons import Spiking, reads
 from varflow.model.network import Network
 from varflow.model.nir_network import read_nir
@@ -55,6 +56,20 @@ class GivenNeurons(nn.Module):
 reads(GivenNeurons, time_axis=0)(lambda each: Spiking(each.neuron, recurrent=each.recurrent, values=each.values))
 
 
+class Filtered(nn.Module):
+    """A filter over time."""
+
+    def __init__(self, operation: Filter):
+        super().__init__()
+        self.operation = operation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.einsum("ts,s...->t...", x.new_tensor(self.operation.response(len(x))), x)
+
+
+READS[Filtered] = lambda each: each.operation
+
+
 class GivenNetwork(nn.Module):
     """A network; its modules have the names of its nodes."""
 
@@ -68,6 +83,8 @@ class GivenNetwork(nn.Module):
             self.names.append(name)
             if isinstance(node.operation, Spike):
                 self.add_module(name, GivenNeurons(node))
+            elif isinstance(node.operation, Filter):
+                self.add_module(name, Filtered(node.operation))
             elif isinstance(node.operation, Linear | Conv):
                 self.add_module(name, _weights(node, received[0], sent))
 
@@ -98,6 +115,4 @@ def _sent(node: Any, module: Any, x: Tensor, *more: Tensor) -> Tensor:
         return functional.avg_pool2d(x.flatten(0, 1), *operation.windows(x.shape[-2:])[:3]).unflatten(0, x.shape[:2])
     if isinstance(operation, Sum) and not node.given:  # else part of the biases before
         return reduce(torch.add, map(torch.mul, (x, *more), operation.factors)) + operation.constant
-    if isinstance(operation, Spike) and operation.neuron.delay:
-        return functional.pad(module(x), (0, 0) * (x.dim() - 1) + (operation.neuron.delay, 0))[: len(x)]
     return x if module is None else module(x)

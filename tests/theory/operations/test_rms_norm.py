@@ -54,7 +54,7 @@ def test_large_maps_have_one_scale_for_all_positions():
 
 def test_the_simulation_is_that_of_torch():
     from varflow.model.graph import Node
-    from varflow.simulation.layered import simulate
+    from varflow.simulation.operations import simulate
 
     x = torch.from_numpy(np.random.default_rng(0).normal(0.3, 2.0, (2, 3, 2, 4, 5, 5)))
     wanted = 1.3 * torch.nn.functional.rms_norm(x, (4, 5, 5), eps=0.2)

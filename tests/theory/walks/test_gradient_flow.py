@@ -45,6 +45,7 @@ CHAINS = {
     "lower bound": chain(spike(vf.resets.Reset(threshold=1.0, lowest=-0.3), 0.8)),
     "synapse and scale": chain(spike("gate", synaptic_decay=0.4, input_scale=0.6), 4.0),
     "delay": [ZERO, linear(3.0), spike(delay=1), linear(3.0), ZERO],
+    "filters": [ZERO, L.Filter((0.6,), 0.5, delay=1), linear(3.0), L.Filter((0.4, 0.7), 0.3), ZERO, linear(3.0), ZERO],
     "recurrent": [
         ZERO,
         linear(2.0),
@@ -81,6 +82,8 @@ MAPS = {
     "overlapping pools": [*CONV[:2], L.Pool("average", 3, 1, 1), L.Conv(64, gain=5.0), L.Pool("average", 2, 1), DELAYED],
     "maxima": [*CONV[:2], L.Pool("max", 2), L.Conv(64, gain=3.0), ZERO, linear(2.6), ZERO],
     "overlapping maxima": [CONV[0], spike(delay=1), L.Scale(1.5), L.Pool("max", 3, 2, 1), L.Conv(64, gain=2.0), ZERO],
+    "repeated map": [*CONV[:2], L.Upsample(2), L.Conv(64, gain=3.0), ZERO, linear(2.6), ZERO],
+    "transposed convolution": [*CONV[:2], L.Upsample(2, zeros=True), L.Conv(64, gain=4.0), ZERO, linear(2.6), ZERO],
     "residual map": [CONV[0], L.Residual(ZERO, L.Conv(64, gain=2.0), keep=0.9), ZERO, L.Pool("average", 2), linear(5.0), ZERO],
 }
 IMAGE = np.random.default_rng(5).normal(size=(1, STEPS, 8, 4, 4))

@@ -178,15 +178,19 @@ class RepeatedBlock:
         moments = np.full((1, 1, 1), spikes), np.full((1, 1, 1, 1), spikes**2)
         return self._through(Spikes(*moments, Grid(1, 1, 1, 1), self.received.size))[0]
 
-    def described(self, y: float) -> FixedPoint:
-        """The fixed point ``y``."""
-        step = NUDGE * y or self.ends[0]
-        state = np.array([y + step, y - step if y else 0.0])
-        after = self(state, np.full(2, y) if self.graph.over_batch else None)
-        m = float((after[0] - after[1]) / (state[0] - state[1]))
-        image, rate, variance = (float(values[0]) for values in self.passed(np.array([y])))
-        shown = y if self.kind == "currents" else variance
-        return FixedPoint(shown, rate, m, bool(abs(m) < 1), depth_scale(m) + 0.0, image - y)
+    def described(self, states: Sequence[float]) -> tuple[FixedPoint, ...]:
+        """These fixed points, in one walk."""
+        y = np.array(states)
+        step = np.where(y > 0, NUDGE * y, self.ends[0])
+        near, about = np.concatenate([y + step, np.where(y > 0, y - step, 0.0), y]), np.tile(y, 3)
+        after, rates, variances = self.passed(near, about if self.graph.over_batch else None)
+        above, below, image = after.reshape(3, -1)
+        multipliers = (above - below) / (near[: len(y)] - near[len(y) : -len(y)])
+        shown = y if self.kind == "currents" else variances[-len(y) :]
+        return tuple(
+            FixedPoint(*map(float, (V, p, m)), bool(abs(m) < 1), depth_scale(float(m)) + 0.0, float(error))
+            for V, p, m, error in zip(shown, rates[-len(y) :], multipliers, image - y, strict=True)
+        )
 
 
 def _is_free(layer: Layer) -> bool:
@@ -226,11 +230,10 @@ def fixed_points_of_block(block: RepeatedBlock) -> FixedPoints:
     lo = float(grid[max(active[0] - 1, 0)]) if len(active) else hi
     excess = lambda y: block(y) - y  # noqa: E731
     found = scan(excess, lo, hi, STEP) if len(active) else []
-    quiet = float(block(np.zeros(1))[0])
+    quiet, most = block(np.array([0.0, hi])).tolist()
     states: list[float] = sorted({*([0.0] if quiet == 0 else [quiet] if quiet < lo else []), *found})
-    points = tuple(block.described(y) for y in states)
-    top = float(excess(np.array([hi]))[0])
-    note = ""
+    points = block.described(states)
+    top, note = most - hi, ""
     if block.kind == "currents" and top > 0:
         note = (
             f"Large variances grow by {top:.4g} per block: after many blocks l, V is about {top:.4g} l. "

@@ -134,10 +134,11 @@ class Responses:
 
     def samples(self, neuron: Neuron, steps: int) -> bool:
         """True if the response to currents over these steps has noise; DomainError if the method does not fit the neuron."""
-        normal = neuron.reset_rule.absent or (steps == 1 and not neuron.reset_rule.counts)
+        rule = neuron.reset_rule
+        normal = rule.absent or (steps == 1 and not rule.counts and rule.register is None)
         if self.method == "orthants" and not normal:
-            rule = "needs normal potentials, so reset='none'; with a reset use method='quasi_monte_carlo'"
-            raise DomainError("method", self.method, rule)
+            words = "needs normal potentials, so reset='none'; with a reset use method='quasi_monte_carlo'"
+            raise DomainError("method", self.method, words)
         if steps == 1 and self.method not in ("auto", "orthants"):
             raise DomainError("method", self.method, "needs several steps; a single one is exact with method='auto'")
         return not normal or self.method == "quasi_monte_carlo"

@@ -265,6 +265,8 @@ def over_innovation(
 
     ``membranes`` at the spike test and spikes ``fired`` are those of the points, after spikes ``before``.
     """
+    if neuron.reset_rule.register is not None:  # integers are not averaged, they are sums over the points
+        newest, std = 0 * newest, 0 * std
     fraction = admitted(neuron, before)
     expected = membranes - fraction * newest
     chance, square = expected_spikes(neuron, expected, std, before, fired)

@@ -26,7 +26,7 @@ from scipy.special import ndtr
 from varflow.model.drive_kinds import Given
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import SAMPLE, OverNeurons
-from varflow.model.resets import Reset
+from varflow.model.resets import ROUNDED, Reset
 from varflow.model.surrogate import Surrogate
 from varflow.theory.responses.filters import synapse
 from varflow.theory.responses.layer_state import LayerState, mixed
@@ -102,9 +102,15 @@ def _moved(neuron: Neuron | Population, s: np.ndarray) -> np.ndarray:
     return 1 - (rule.membrane + subtracted) * s
 
 
-def membrane(neuron: Neuron | Population, h: np.ndarray, s: np.ndarray, c: np.ndarray) -> np.ndarray:
+def membrane(neuron: Neuron | Population, h: np.ndarray, s: np.ndarray, c: Any) -> np.ndarray:
     """The next membrane at the spike test, ``β (1 - kS) H - ϱ a θ S + (1 - g_S S) c`` (see :class:`varflow.resets.Reset`)."""
-    rule, left = neuron.reset_rule, neuron.decay * h
+    rule = neuron.reset_rule
+    if (register := rule.register) is not None:
+        unit = neuron.threshold / register.threshold
+        integers = np.rint(left_in_register(neuron, np.rint(h / unit), s) + admitted(neuron, s) * c / unit)
+        # in this order the threshold's own integer becomes exactly the threshold
+        return integers.clip(-register.end, register.end - 1) / register.threshold * neuron.threshold
+    left = neuron.decay * h
     if rule.membrane:
         left *= _left(rule.membrane, s)
     if rule.threshold:
@@ -113,6 +119,15 @@ def membrane(neuron: Neuron | Population, h: np.ndarray, s: np.ndarray, c: np.nd
         left = np.maximum(left, neuron.decay * rule.lowest * neuron.threshold)
     left += _left(rule.input, s) * c if rule.input else c
     return left
+
+
+def left_in_register(neuron: Neuron | Population, v: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """Integers that leak, which is rounded, and reset leave of ``v``."""
+    rule, register = neuron.reset_rule, neuron.reset_rule.register
+    late = rule.threshold if rule.delayed else 0.0  # subtracted after the leak
+    before = replace(rule, register=None, threshold=rule.threshold - late, delayed=False)
+    left = membrane(Population(register.threshold, neuron.decay, before, neuron.strict), v, s, 0.0)  # pyright: ignore
+    return getattr(np, ROUNDED[register.rounding])(left) - late * register.threshold * s  # pyright: ignore
 
 
 def _left(fraction: float, s: np.ndarray) -> np.ndarray:

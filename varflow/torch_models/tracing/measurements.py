@@ -66,7 +66,7 @@ def measured_layer(traced: Trace, layer: TracedLayer, seen: LayerMeasurement) ->
     """Measurements of a pass, and the layers before this one."""
     half = late_steps(len(seen.variance))
     return AuditedLayer(
-        **named(layer, "name", "neuron_name", "neuron"),
+        **named(layer, "name", "neuron_name", "neuron", "classes"),
         **named(seen, "width", "dead_fraction", "saturated_fraction", "raster_overlap"),
         firing_rate=seen.late_rate,
         firing_rates=seen.firing_rate.mean(1),
@@ -213,9 +213,9 @@ class _MembraneSums:
         for current, spikes in zip(H.unbind(), S.to(H.dtype).unbind(), strict=True):
             self._to_membrane(current, spikes)
         norm = torch.linalg.vector_norm
+        self.differing.append(norm(fired(H, self.cells).sub_(S)))  # first, as integer registers round H
         self.sums.append(H @ self.each_neuron)
         self.norms.append(norm(H.flatten(1), dim=1))
-        self.differing.append(norm(fired(H, self.cells).sub_(S)))
 
     def _cells(self, like: Any) -> Cells:
         """The neurons, each with its own threshold and decay."""

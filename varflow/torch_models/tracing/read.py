@@ -26,6 +26,7 @@ from varflow.model.layers import EACH_STEP, Conv, Linear, Product, Spike, Sum
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.model.signals import Fallback, Layer, Measured, Signal, Source, Unknown, numbers_of, windows_of
+from varflow.model.upsampling import Upsample
 from varflow.results.audit import first_of
 from varflow.torch_models.tracing.attention import Attended
 from varflow.torch_models.tracing.origins import INPUT, Origin, Sender
@@ -216,19 +217,32 @@ class _Reader:
             return self.add_unknown(words, name, Signal("currents", (1,)), inputs)
         source = self._received(name, received, layer, module)
         weight, moments = layer.weights[module], self.moments[name]
-        gain, mean_gain = max(moments.gain, LEAST_GAIN), moments.fan_in * moments.weight_mean
+        zeros = math.prod(weight.stride) if getattr(weight, "transposed", False) else 1  # entries of a map for each input
+        gain, mean_gain = math.sqrt(zeros) * max(moments.gain, LEAST_GAIN), zeros * moments.fan_in * moments.weight_mean
         options: dict[str, Any] = {"gain": gain, "mean_gain": mean_gain, "bias_std": moments.bias_std}
         if hasattr(weight, "in_features"):
             described, fits = Linear(weight.out_features, **options), self.sent[source].size == weight.in_features
         else:
-            described = Conv(weight.out_channels, groups=weight.groups, **windows_of(weight), **options)
             channels, *area = self.sent[source].shape
             fits = channels == weight.in_channels and math.prod(area) == math.prod(received.shape[-len(weight.kernel_size) :])
+            windows = windows_of(weight)
+            if weight.transposed:
+                source, windows = self._with_zeros(weight, source, windows, name)
+            described = Conv(weight.out_channels, groups=weight.groups, **windows, **options)
         otherwise = Signal("currents", (getattr(weight, "out_features", None) or weight.out_channels,), weighted=True)
         if source not in self.unknown and not fits:
             return self.add_unknown(f"{name} receives other groups of numbers than were sent", name, otherwise, [source])
         currents = self.add(described, source, name=name, otherwise=otherwise, weights=self._key(weight))
         return self._with_mean(currents, moments.bias_mean)
+
+    def _with_zeros(self, weight: Any, source: int, windows: dict[str, Any], name: str) -> tuple[int, dict[str, Any]]:
+        """The map between whose entries a transposed convolution has zeros, and the windows over it."""
+        extra = tuple(weight.output_padding)
+        upsample = Upsample(windows["stride"], zeros=True, extra=(0, *extra) if len(extra) == 1 else extra)
+        reach = zip(windows["kernel"], windows["dilation"], windows["padding"], strict=True)
+        padding = tuple(gap * (size - 1) - pad for size, gap, pad in reach)
+        number = self.add(upsample, source, name=f"{name}.zeros", otherwise=self.sent[source])
+        return number, windows | {"stride": (1, 1), "padding": padding}
 
     def _key(self, weight: Any) -> str:
         """A key for all modules that share the memory of their weights; empty for one that has its own."""

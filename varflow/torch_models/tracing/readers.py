@@ -17,7 +17,8 @@ import torch
 from varflow.model.extensions import READS
 from varflow.model.layers import BatchNorm, Layer, LayerNorm, Pool, RMSNorm, ScaleSteps
 from varflow.model.merges import Concat, Product, Sum
-from varflow.model.signals import Unknown
+from varflow.model.signals import Unknown, pair
+from varflow.model.upsampling import Upsample
 from varflow.torch_models.tracing.attention import Contraction, einsum, product_of_matrices, summed_over
 
 OriginOf = Callable[[Any], Any]  # of a tensor, or None
@@ -133,6 +134,16 @@ def _max_pool(
     return Pool("max", kernel_size, kernel_size if stride in (None, ()) else stride, padding)
 
 
+def _interpolation(x: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest", **_: Any) -> Upsample | None:
+    if mode != "nearest" or x.dim() != 4:
+        return None
+    sides = x.shape[-2:]
+    sizes = [int(side * scale) for side, scale in zip(sides, pair(scale_factor), strict=True)] if size is None else pair(size)
+    repeats = [larger // side for side, larger in zip(sides, sizes, strict=True)]
+    whole = all(larger == side * times for side, larger, times in zip(sides, sizes, repeats, strict=True))
+    return Upsample(tuple(repeats)) if whole else None
+
+
 def _whole_map(x: Any, output_size: Any) -> Pool | None:
     return Pool("average") if output_size in (1, (1, 1), [1, 1]) else None
 
@@ -185,6 +196,7 @@ _OF_ONE_SIGNAL: dict[str, Reader] = {
     "avg_pool2d": _average_pool,
     "max_pool2d": _max_pool,
     "adaptive_avg_pool2d": _whole_map,
+    "interpolate": _interpolation,
     "mean": _mean,
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,

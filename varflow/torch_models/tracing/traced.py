@@ -105,6 +105,12 @@ class TracedLayer:
         return "+".join(self.names) or self.neuron_name
 
     @property
+    def classes(self) -> dict[str, str]:
+        """The class of each of its modules, by name."""
+        modules = zip((*self.names, self.neuron_name), (*self.weights, self.module), strict=True)
+        return {name: type(module).__name__ for name, module in modules}
+
+    @property
     def neuron(self) -> Any:
         """A :class:`varflow.Neuron`; None if the layer is only measured."""
         return self.spiking.neuron

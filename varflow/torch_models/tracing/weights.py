@@ -80,8 +80,6 @@ def _spread(tensor: Any) -> tuple[float, float]:
 
 def why_not_covered(weight: Any) -> str | None:
     """The reason why moments do not describe a weight layer, in words that follow its name; None if they do."""
-    if getattr(weight, "transposed", False):
-        return "is a transposed convolution"
     if len(getattr(weight, "kernel_size", ())) > 2:
         return "is a convolution in three dimensions"
     padding = getattr(weight, "padding_mode", "zeros")

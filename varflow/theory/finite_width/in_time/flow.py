@@ -82,7 +82,12 @@ def weights_between(network: Network) -> list[LayerWeights]:
     others = law.core.lattice is not None or law.in_degree is not None or law.core.skewness != 0
     for uncovered, of, name, rule in (
         (neuron.reset_rule.counts, neuron, "reset", "is not supported at finite width: at most one spike per step"),
-        (neuron.reset_rule.lasting, neuron, "reset", "lasts for several steps, which is not supported at finite width"),
+        (
+            neuron.reset_rule.lasting,
+            neuron,
+            "reset",
+            "lasts for several steps or is in an integer register, which is not supported at finite width",
+        ),
         (neuron.delay, neuron, "delay", "must be 0: with a delay the first steps of deep layers are silent"),
         (network.depth == 1, network, "depth", "must be at least 2: layer 1 is not driven by spikes"),
         (network.mean_gains.any(), network, "mean_gain", "must be 0 for a series in 1/n over several steps"),
