@@ -151,7 +151,7 @@ PLAIN = f"{HEADER}9. A claim\n#\n# *You learn* it.\n\n# %%\nimport varflow as vf
         PLAIN + '\n# %% {"outputs": []}\n1\n',
         PLAIN.replace("assert vf", "vf"),
         PLAIN.replace("*You learn*", "It is about"),
-        PLAIN + f"assert vf.gain(threshold={'0' * 60}1)\n",
+        PLAIN + f"assert vf.gain(threshold=1{'0' * 80})\n",
         PLAIN.replace("import varflow as vf", "import varflow"),
         PLAIN + "import varflow.theory.memoryless.variance_map\n",
         PLAIN + "import varflow.theory.memoryless.variance_map as maps\n",
