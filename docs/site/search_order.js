@@ -10,6 +10,7 @@ const KEYWORDS = {
   "docs/practitioner": "silent weights small gain dead initialise",
   "docs/models": "audit table columns synops verdict convolution attention",
   "docs/choose": "kaiming xavier initialisation method",
+  "docs/cost": "energy synops operations joules budget neurobench",
   "docs/few_spikes": "energy fewer firing sparse activity",
   "docs/glossary": "late rate meaning word",
   "docs/notation": "theta beta symbols",
