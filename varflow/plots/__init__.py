@@ -12,6 +12,7 @@ from varflow.plots.experiment import plot_comparison, plot_experiment, plot_expe
 from varflow.plots.layers import (
     plot_audit,
     plot_coordinate_check,
+    plot_cost,
     plot_flips,
     plot_gradient_flow,
     plot_kernel,
@@ -30,6 +31,7 @@ FIGURES.update(
         ),
         results.Comparison: plot_comparison,
         results.CoordinateCheck: plot_coordinate_check,
+        results.Cost: plot_cost,
         results.DepthScales: plot_depth_scales,
         results.FixedPoints: plot_fixed_points,
         results.Flips: plot_flips,
