@@ -29,8 +29,8 @@ PAGE = """# Few spikes
 Made by `python docs/few_spikes.py`.
 
 On neuromorphic hardware a spike costs energy and silence does not. `vf.audit(model, inputs)` counts spikes per input and the
-synaptic operations that they cause (`report.spikes`, `report.operations`). For random weights theory sets a lower limit.
-Training goes far below it if the loss asks for it, and above where it started if not.
+synaptic operations that they cause (`report.cost`), and `vf.cost(network)` predicts them ([what does it cost?](cost.md)). For
+random weights theory sets a lower limit. Training goes far below it if the loss asks for it, and above where it started if not.
 
 ## Before training
 

@@ -99,6 +99,12 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(f"{len(skipped)} tests marked cuda were skipped: {NO_CARD} here")
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch):
+    """Tables have all their columns, whatever terminal the tests run in."""
+    monkeypatch.setenv("COLUMNS", "1000")
+
+
 @pytest.fixture
 def undrawn(monkeypatch):
     """Figures of the package are saved blank, in a tenth of the time."""

@@ -398,6 +398,9 @@ GOOD = {
     "coordinate_check.widths": ["(8, 16)", "[4]"],
     "coordinate_check.quantity": ["'currents'", "'direct'"],
     "kernel": [KERNEL],
+    "cost": [f"vf.cost({SMALL})"],
+    "energy": ["'float32'", "'int8'", "(2.0, 0.5)"],
+    "operations": ["None", "1e5", "2e4"],
     "flips": [f"vf.flips({IN_TIME}, direct=0.1, points=64)", f"vf.flips({SMALL}, relative=0.1, repeats=2)"],
     "found": [READABLE],
     "loss": ["None", "(lambda y: y.sum())"],
@@ -486,6 +489,7 @@ INSTANCES = {
     "Comparison": [COMPARISON],
     "CorrelationFixedPoints": ["vf.correlation_fixed_points(threshold=1.0)"],
     "CorrectedGainTable": ["vf.corrected_gain_table(threshold=1.0, width=[10, 20], depth=5)"],
+    "Cost": [f"vf.cost({SMALL})", f"vf.cost({IN_TIME}, points=64)"],
     "Ensemble": ENSEMBLES,
     "Estimate": [f"vf.survival({SMALL}, alive='any step')"],
     "EscapeByStep": [

@@ -37,6 +37,7 @@ WANTED = {
     "Comparison": "a Comparison, as vf.compare(profile, ensemble) returns it",
     "Adaptation": "a vf.resets.Adaptation(decay=…, jump=…)",
     "Register": "a vf.resets.Register(bits=…)",
+    "Cost": "a Cost, as vf.cost returns it",
     "Drive": "vf.drives.currents(std), .white(std), .inputs(x), .spikes(rates) or .given(currents)",
     "Ensemble": "an Ensemble, as vf.simulate returns it",
     "Experiment": "an Experiment, as vf.validate returns it",

@@ -6,12 +6,18 @@ The HTML has no colours or scripts, so that it follows the notebook's theme.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from os.path import commonprefix
+from shutil import get_terminal_size
+from textwrap import fill
 from typing import Any, ClassVar
 
 from varflow._figures import draw
+
+NUMBER = re.compile(r"[-+±]?\s?(\d|inf|nan)[\d.e+-]*( ± [\d.e+-]+)?\s?%?")
 
 
 def percent(fraction: float, digits: int = 2) -> str:
@@ -38,8 +44,6 @@ class Table:
     Attributes
     ----------
     title : str
-    layout : str
-        Format string of a line, one field per column: ``"{:>9} {:<5}"``.
     rows : sequence of sequence of str
     header : sequence of str
         Column names; empty for a list of names and values.
@@ -47,18 +51,32 @@ class Table:
         Sentences below the table.
     bullet : str
         Put before each note in text.
+    dispensable : sequence of str
+        Columns that are left out of text, in this order, as long as it is wider than the terminal.
     """
 
     title: str
-    layout: str
     rows: Sequence[Sequence[str]]
     header: Sequence[str] = ()
     notes: Sequence[str] = ()
     bullet: str = ""
+    dispensable: Sequence[str] = ()
 
     def text(self) -> str:
-        lines = [self.layout.format(*row) for row in ((self.header, *self.rows) if self.header else self.rows)]
-        return "\n".join([self.title, *lines, *(self.bullet + note for note in self.notes)])
+        """The table as wide as the terminal, or 80 letters: numbers to the right, words to the left, notes wrapped."""
+        width, columns, left_out = get_terminal_size().columns, self._columns(), []
+        for name in self.dispensable:
+            if _width(columns) > width and name in self.header:
+                columns = [column for column in columns if column[0] != name]
+                left_out.append(name)
+        rows = zip(*map(_aligned, columns), strict=True)
+        lines = ["  ".join(cells).rstrip() for cells in rows if len(cells) == 1 or "".join(cells[1:]).strip()]
+        wider = [f"a wider terminal also shows: {', '.join(left_out)}"] if left_out else []
+        notes = [_wrapped(self.bullet + note, width, len(self.bullet)) for note in (*self.notes, *wider)]
+        return "\n".join([_wrapped(self.title, width, 4), *(line if self.header else f"  {line}" for line in lines), *notes])
+
+    def _columns(self) -> list[Sequence[str]]:
+        return list(zip(*((self.header, *self.rows) if self.header else self.rows), strict=True))
 
     def html(self) -> str:
         head = f"<thead><tr>{''.join(_cell('th', name, 'col') for name in self.header)}</tr></thead>" if self.header else ""
@@ -115,10 +133,30 @@ class Listed(Shown):
         return [(name, format(getattr(self, name), layout) + behind[name]) for name, layout in self.listed.items()]
 
     def _table(self) -> Table:
-        return Table(type(self).__name__, "{:<18} {}", self._parts())
+        return Table(type(self).__name__, self._parts())
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={text}' for name, text in self._parts())})"
+
+
+def without_path(rows: Sequence[tuple[str, ...]], columns: int) -> tuple[str, list[tuple[str, ...]]]:
+    """The path that names of modules in the first columns share, as ``" in path"``, and the rows without it."""
+    path, dot, _ = commonprefix([name for row in rows for name in row[:columns]]).rpartition(".")  # noqa: RUF071
+    short = [(*(name.removeprefix(path + dot) for name in row[:columns]), *row[columns:]) for row in rows]
+    return f" in {path}" if path else "", short
+
+
+def _width(columns: Sequence[Sequence[str]]) -> int:
+    return sum(max(map(len, column)) + 2 for column in columns) - 2
+
+
+def _aligned(column: Sequence[str]) -> list[str]:
+    size = max(map(len, column))
+    return [cell.rjust(size) if any(map(NUMBER.fullmatch, column)) else cell.ljust(size) for cell in column]
+
+
+def _wrapped(sentence: str, width: int, indent: int) -> str:
+    return fill(sentence, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _cell(tag: str, text: str, scope: str = "") -> str:

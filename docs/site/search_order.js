@@ -10,6 +10,7 @@ const KEYWORDS = {
   "docs/practitioner": "silent weights small gain dead initialise",
   "docs/models": "audit table columns synops verdict convolution attention",
   "docs/choose": "kaiming xavier initialisation method",
+  "docs/cost": "energy synops operations joules budget neurobench",
   "docs/few_spikes": "energy fewer firing sparse activity",
   "docs/notation": "theta beta symbols",
   "docs/libraries": "snntorch spikingjelly norse sinabs lif leaky neuron",

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 import varflow as vf
-from varflow._display import Table, percent
+from varflow._display import Table, percent, without_path
 
 EDGE = vf.fixed_points(threshold=1.5, gain=vf.gain(threshold=1.5))
 NETWORK = vf.Network(width=[30, 20, 10, 30], depth=4, gain=2.0, neuron=vf.Neuron(0.7), weights="sign", bias_std=0.1)
@@ -137,7 +137,7 @@ def test_an_enclosure_is_shown_where_there_is_one():
 
 @pytest.mark.parametrize("hostile", ["<script>alert(1)</script>", 'a "b" & <i>c</i>', "</table>"])
 def test_whatever_a_cell_holds_is_text(hostile):
-    table = Table(hostile, "{} {}", [(hostile, hostile)], (hostile, "b"), [hostile])
+    table = Table(hostile, [(hostile, hostile)], (hostile, "b"), [hostile])
     page = Page(table.html())
     assert page.text.count(hostile) == 5
     assert table.text().count(hostile) == 5
@@ -146,8 +146,47 @@ def test_whatever_a_cell_holds_is_text(hostile):
 
 
 def test_columns_are_aligned_in_text():
-    table = Table("title", "{:>4} {:<3}|", [("1", "x"), ("22", "y")], ("n", "on"), ["note"], bullet="* ")
-    assert table.text() == "title\n   n on |\n   1 x  |\n  22 y  |\n* note"
+    """Numbers to the right, words to the left; a list of names and values is indented."""
+    table = Table("title", [("1", "x", "2 ± 0.1"), ("22", "yes", "–")], ("n", "on", "rate"), ["note"], bullet="* ")
+    assert table.text() == "title\n n  on      rate\n 1  x    2 ± 0.1\n22  yes        –\n* note"
+    assert Table("title", [("gain", "2.5"), ("stable", "yes")]).text() == "title\n  gain    2.5\n  stable  yes"
+
+
+def test_tables_fit_the_terminal(monkeypatch):
+    """Columns are left out in the order given, and named; a row of which only its name is left goes too; notes are wrapped."""
+    header, rows = ("layer", "rate", "more", "cost"), [("fc1", "0.25", "12345", "7"), ("total", "", "", "77")]
+    table = Table("title", rows, header, ["a rather long note about all of it"], "! ", ("cost", "more"))
+    for columns, words in ((24, "more 12345 cost 77"), (20, "12345 also shows: cost"), (13, "cost, more")):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        text = table.text()
+        assert max(map(len, text.splitlines())) <= columns
+        assert all(word in text for word in words.split())
+        assert ("total" in text) == (columns == 24)
+        assert "a rather long note about all of it" in " ".join(text.replace("! ", "").split())
+
+
+def table_of(thing):
+    return thing._table() if hasattr(thing, "_table") else Table("a line", [("", "")])
+
+
+@EVERY
+def test_no_table_has_two_columns_of_one_name(thing):
+    header = table_of(thing).header
+    assert len(set(header)) == len(header)
+
+
+@EVERY
+def test_tables_fit_eighty_columns(thing, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert max(map(len, table_of(thing).text().splitlines())) <= 80
+
+
+def test_a_path_that_all_names_share_is_said_once():
+    rows = [("net.enc.1.fc (Linear)", "net.enc.1.lif", "0.2"), ("net.enc.10.fc (Linear)", "net.enc.10.lif", "net.enc")]
+    where, short = without_path(rows, 2)
+    assert where == " in net.enc"
+    assert short == [("1.fc (Linear)", "1.lif", "0.2"), ("10.fc (Linear)", "10.lif", "net.enc")]
+    assert without_path([("fc1", "lif1"), ("fc2", "lif2")], 2) == ("", [("fc1", "lif1"), ("fc2", "lif2")])
 
 
 def test_an_experiment_shows_its_curves_and_what_to_read_in_them():

@@ -103,6 +103,7 @@ def test_block_of_a_page(name, tmp_path, monkeypatch, capsys):
     if "vf.simulate" in block or "vf.validate" in block:
         pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
     printed = {}
 
     def noted(*values):

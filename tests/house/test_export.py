@@ -161,6 +161,10 @@ def coordinate_check():
     return vf.CoordinateCheck("direct", ("a", "b"), np.array([8, 16]), change, np.ones(2), np.full(2, 0.1))
 
 
+def cost():
+    return vf.cost(NETWORK)
+
+
 def kernel():
     network = vf.Network(width=20, depth=2, gain=2.5, steps=2, neuron=vf.Neuron(decay=0.5))
     return vf.kernel(network, np.eye(3), repeats=2)
@@ -193,6 +197,7 @@ RESULTS = [
         depth_scales,
         trainability,
         flips,
+        cost,
         integer_membrane,
         sampled_flips,
         learning_rate,

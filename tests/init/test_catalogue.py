@@ -171,7 +171,7 @@ def test_alive_in_time_is_what_the_critical_gain_calls_alive(neuron, told):
         assert entry.survives == (entry.gain > critical.late_gain)
     lines = repr(found).splitlines()
     assert f"to layer {DEEP} over 4 steps at infinite width (spikes: of 512 neurons)" in lines[0]
-    assert told["micheli"] in next(line for line in lines if line.startswith("  Micheli  ")).split()
+    assert told["micheli"] in next(line for line in lines if line.startswith("Micheli  ")).split()
 
 
 def test_survival_in_time_is_that_of_real_weights():

@@ -113,11 +113,11 @@ def test_a_guess_is_called_one():
     unknown = vf.audit(Net(0.5, neuron=Refractory), X, steps=STEPS)
     (problem,) = unknown.problems
     assert math.isnan(unknown[unknown.fix_layer].needed_gain)
-    assert f"{unknown.fix_layer} needs a larger gain, theory does not know which; to begin with, give" in problem
+    assert f"{unknown.fix_layer} (Linear) needs a larger gain, theory does not know which. To begin with: vf.init." in problem
     assert "times too small" not in problem
     known = vf.audit(Net(0.5), X, steps=STEPS)
     ratio = known.fix_gain / known[known.fix_layer].gain
-    assert f"weights of {known.fix_layer} are {ratio:.3g} times too small" in known.problems[0]
+    assert f"Weights of {known.fix_layer} (Linear) are {ratio:.3g} times too small" in known.problems[0]
 
 
 def test_all_gains_that_are_too_large_are_listed():

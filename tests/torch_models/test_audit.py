@@ -258,7 +258,7 @@ def test_the_summary_says_what_the_report_does():
     assert list(lines) == ["verdict", "rates", "cause", "change", "cost"]
     assert lines["verdict"] == f"{sum(layer.dead for layer in report.layers)} of 4 layers are silent"
     assert lines["cause"].startswith(report.cause)
-    assert f"{report.fix_gain:.4g} for {report.fix_layer}" in lines["change"]
+    assert lines["change"].startswith(f"vf.init.normal_(model[{report.fix_layer}].weight, {report.fix_gain:.4g})")
     vf.init.init_model(model, x, steps=STEPS)
     report = vf.audit(model, x, steps=STEPS)
     assert "healthy; it learns" in report.summary()
@@ -274,7 +274,8 @@ def test_before_and_after():
     assert (before.first_dead, before.cause) == ("weights.1", "below the critical gain")
     assert not before.healthy
     with pytest.raises(
-        AssertionError, match=r"weights.1 is dead \(gain 0.5.*below the critical gain.*weights.0 a gain of 1\.\d+, by "
+        AssertionError,
+        match=r"weights.1 \(Linear\) never .*\(gain 0.5.*below the critical.*normal_\(model.weights\[0\].weight, 1\.\d+\)",
     ) as end:
         before.assert_healthy()
     assert end.value.report is before
@@ -575,8 +576,8 @@ def test_the_lowest_weak_layer_is_to_be_changed_first():
     assert (report.first_dead, report.fix_layer, report.fix_gain) == ("4", "2", report["2"].needed_gain)
     assert list(report.fixes) == ["2", "4"]
     (problem,) = report.problems
-    assert "; weights of 2 are " in problem
-    assert "give 2 a gain of " in problem
+    assert ". Weights of 2 (Linear) are " in problem
+    assert ". To begin with: vf.init.normal_(model[2].weight, " in problem
 
 
 class Negative(nn.Module):
@@ -617,8 +618,8 @@ def test_advice_on_computed_weights_can_be_followed(case):
     report = vf.audit(model, x, steps=8)
     assert (report.fix_layer, report["2"].verdict, report["2"].computed) == ("2", "weak", {"2": parameter})
     factor, (problem, *_) = report.fix_gain / report["2"].gain, report.problems
-    what = f": multiply {parameter}" if parameter else ": no parameter scales the weight that 2 computes: multiply its output"
-    assert f"{what} by {factor:.3g}; " in problem
+    what = f": multiply {parameter}" if parameter else ": multiply the output of 2, whose weight no parameter scales,"
+    assert f"{what} by {factor:.3g}. " in problem
     assert f"init_model sets {set_at_once}" in problem
     assert "normal_" not in problem
     with pytest.raises(vf.DomainError, match="is computed from other tensors"):
@@ -727,7 +728,7 @@ def test_the_factor_is_said():
     report = vf.audit(model, data(5, 96))
     assert report.fix_layer == report.first_dead == "weights.2"
     factor = report.fix_gain / report["weights.2"].gain
-    assert f"weights of weights.2 are {factor:.3g} times too small" in repr(report)
+    assert f"Weights of weights.2 (Linear) are {factor:.3g} times too small" in repr(report)
     assert 80 < factor < 120
 
 

@@ -151,7 +151,7 @@ def test_parts_without_autograd_are_named(make):
 
 def test_a_graph_that_is_cut_is_not_blamed_on_the_surrogate():
     """Spikes of the second layer go on without gradients; a surrogate that is 0 for all of its neurons is another matter."""
-    x, advice = data(5, 48), "weights.2 passes none on to weights.1: look there for detach() or torch.no_grad"
+    x, advice = data(5, 48), "weights.2 (Linear) passes none on to weights.1 (Linear): look there for detach() or torch.no_grad"
 
     def words(surrogate, passed_on):
         model = filled(Looped(48, depth=3, steps=STEPS), 4.0)
@@ -322,7 +322,9 @@ def test_neurons_that_no_gradient_reaches():
         assert abs(layer.dead_gradients - (1 - 2 * reached)) > 4 * spread
         assert layer.surrogate.family == "own"
     narrow = vf.audit(chain(width, 3, gain, box(0.002)), x, steps=1, gradients=True)
-    assert any("no gradient reaches more than 80% of the neurons of 0, 2" in words for words in narrow.problems)
+    assert any(
+        "no gradient reaches more than 80% of the neurons of 0 (Linear), 2 (Linear)" in words for words in narrow.problems
+    )
 
 
 def test_gradients_that_are_cut():
@@ -404,7 +406,7 @@ def test_exploding_gradients_and_those_that_are_not_finite():
     assert report.problems[-1].endswith(f"widen the surrogate to {report.fix_surrogate}")
     assert report.fix_surrogate.width > report.layers[0].surrogate.width
     overflow = vf.audit(leaky(snntorch.surrogate.sigmoid(slope=25)), x, steps=STEPS, gradients=True)
-    assert overflow.problems == ["gradients are not finite (surrogate sigmoid(slope=25)) in 0, 2 and 6 more"]
+    assert overflow.problems == ["gradients are not finite (surrogate sigmoid(slope=25)) in 0 (Linear), 2 (Linear) and 6 more"]
     json.dumps(overflow.to_dict(), allow_nan=False)
 
 

@@ -224,7 +224,8 @@ def test_gains_without_effect_are_not_advised_on(norm, join):
 def test_normalised_layers_say_so():
     report = vf.audit(Branches(lambda norm, a, b: 0.2 * norm(a + b), lambda: nn.BatchNorm1d(48)), data(6, 48), steps=STEPS)
     assert (report.first_dead, report.cause, report.fix_layer, report.fixes) == ("a+b", "normalisation", None, {})
-    assert "(a and 1 more) is dead (scaled by batch_norm in 'norm'): normalisation: " in report.problems[0]
+    assert " behind a (Linear) and 1 more never spikes " in report.problems[0]
+    assert "(scaled by batch_norm in 'norm'): normalisation: " in report.problems[0]
 
 
 # What is said of them.

@@ -523,7 +523,7 @@ def test_layers_without_weights_have_no_gain():
     model = nn.Sequential(leaky(), nn.AvgPool1d(2), leaky(), nn.Linear(16, 16), leaky())
     report = vf.audit(model, 3 * X, steps=STEPS)
     assert [math.isnan(layer.gain) for layer in report.layers] == [True, True, False]
-    gains = [line.split()[2] for line in str(report).splitlines()[2:5]]
+    gains = [line.split()[3] for line in str(report).splitlines()[2:5]]
     assert gains == ["–", "–", f"{float(model[3].weight.detach().std(correction=0)) * 4:.4g}"]
     assert report.to_dict()["layers"][0]["gain"] is None
 
@@ -703,7 +703,7 @@ def test_maps_of_several_sizes_have_a_row_each(at_every_step):
     model(x)
     before, plan, after = judged
     assert [layer.neuron_name for layer in after.layers] == ["a", "a (conv, 4×4×4)", "a (conv, 4×2×2)"]
-    assert [layer.label for layer in after.layers] == ["conv", "a (conv, 4×4×4)", "a (conv, 4×2×2)"]
+    assert [layer.label for layer in after.layers] == ["conv (Conv2d)", "a (conv, 4×4×4)", "a (conv, 4×2×2)"]
     assert (after.steps, after.inputs) == (STEPS, 2)
     for layer, spikes in zip(after.layers, map(torch.stack, found.values()), strict=True):
         assert layer.firing_rate == pytest.approx(float(spikes[STEPS // 2 :].mean()), rel=1e-5)

@@ -351,7 +351,7 @@ def test_figure_and_table():
     pytest.importorskip("matplotlib")
     monitor = measured()
     rates, dead = monitor.plot().axes
-    lines = [line for line in rates.lines if line.get_label() == "2"]  # the weights before neuron 3
+    lines = [line for line in rates.lines if line.get_label() == "2 (Linear)"]  # the weights before neuron 3
     assert lines[0].get_ydata() == pytest.approx(monitor.values("firing_rate", "3"))
     assert len(dead.lines) == 3
     text = repr(monitor)
@@ -382,10 +382,10 @@ def test_layers_have_the_names_that_audits_give_them():
     model, x = Named(), torch.rand(4, 20, generator=torch.Generator().manual_seed(0))
     monitor, report = vf.Monitor(model, x, steps=6), vf.audit(model, x, steps=6)
     monitor.step()
-    columns = len("left and 1 more both   ")
+    columns = len("left (Linear) and 1 more  neuron")
     names = [[line[:columns].rstrip() for line in repr(each).splitlines()[1:6]] for each in (monitor, report)]
     assert names[0] == names[1]
-    assert names[0][1:4] == ["fc              lif", "left and 1 more both", "–               out"]
+    assert names[0][1:4] == ["fc (Linear)               lif", "left (Linear) and 1 more  both", "out (Leaky)               out"]
     for name in ("fc", "lif", "out"):
         assert monitor.values("firing_rate", name)[0] == pytest.approx(report[name].firing_rate)
     with pytest.raises(vf.DomainError, match="layer='nothing'"):

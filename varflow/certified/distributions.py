@@ -43,7 +43,7 @@ class Enclosure(NamedTuple):
         return bool(self.lower <= key <= self.upper)
 
     def _repr_html_(self) -> str:
-        return Table("Enclosure", "{:<6} {}", [("lower", repr(self.lower)), ("upper", repr(self.upper))]).html()
+        return Table("Enclosure", [("lower", repr(self.lower)), ("upper", repr(self.upper))]).html()
 
     @property
     def relative_width(self) -> float:

@@ -67,6 +67,8 @@ def audit(
     finally:
         sys.path = path
     opt.show(report, as_json)
+    if len(report.fixes) > 1 and not as_json:
+        print("All of .fixes:", *(f"  {report.remedy(name)}" for name in report.fixes), sep="\n")
     raise typer.Exit(0 if report.healthy else 1)
 
 

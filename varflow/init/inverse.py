@@ -189,9 +189,8 @@ def largest_threshold(
     width : int or array of int
     depth, survival_target
         As in :func:`varflow.corrected_gain`.
-    gain : str, or float for a neuron with memory
-        ``"preserving"``: that gain at each threshold. ``"best"``: the limit of large gains, with the highest survival,
-        limited only by the spikes of layer 1.
+    gain : str or float
+        ``"preserving"``: that gain at each threshold; ``"best"``: the limit of large gains. With memory it is a number.
     neuron : Neuron, torch module or str, optional
         With memory; its threshold is changed.
     steps, alive, drive, networks, seed
@@ -218,11 +217,12 @@ def largest_threshold(
     refuse("has no memory: leave it out, its threshold is what is sought", neuron=neuron)
     widths, depth = whole_numbers("width", width), integer("depth", depth, minimum=1)
     target = probability("survival_target", survival_target, open_ends=True)
-    rules: dict[str, Callable[[float], float]] = {
+    fixed = None if isinstance(gain, str) else positive_number("gain", gain)
+    rules: dict[Any, Callable[[float], float]] = {
         "preserving": lambda t: float(preserving_gain(threshold=t)),
         "best": lambda t: LIMIT * max(t, 1.0),
     }
-    rule = rules[choice("gain", gain, rules)]
+    rule = rules[choice("gain", gain, rules)] if fixed is None else lambda t: fixed
 
     def solve(n: float) -> float:
         whole = int(n)

@@ -275,7 +275,7 @@ class Network(Shown):
     def _table(self) -> Table:
         if self.nodes is not None:
             return replace(self.nodes._table(), title=repr(self))
-        return Table("Network", "{:<9} {}", self._parts())
+        return Table("Network", self._parts())
 
     def __str__(self) -> str:
         return repr(self) if self.nodes is None else self._table().text()

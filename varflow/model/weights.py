@@ -74,7 +74,7 @@ class WeightLaw:
     def own_mean_gain(self, gain: float, fan_in: int) -> float:
         """``n E[w]`` at this gain, unless the network's ``mean_gain`` replaces it."""
         scale, shift = self.connection(gain, fan_in)
-        return self._present(fan_in) * (scale * self.mean + shift)
+        return self.present(fan_in) * (scale * self.mean + shift)
 
     def connection(self, gain: float, fan_in: int, mean_gain: float | None = None) -> tuple[float, float]:
         """``(scale, shift)`` of a connection that is present, for ``n Var[w] = gain²`` and ``n E[w] = mean_gain``.
@@ -82,7 +82,7 @@ class WeightLaw:
         With a fixed in-degree, ``gain²`` is the variance of a potential whose inputs are all active.
         """
         gain, fan_in = positive_number("gain", gain), integer("fan_in", fan_in, minimum=1)
-        number, absent = self._present(fan_in), 0.0 if self.in_degree else 1 - self.density
+        number, absent = self.present(fan_in), 0.0 if self.in_degree else 1 - self.density
         if mean_gain is None:
             factor = gain / math.sqrt(number * (1 + absent * self.own_mean**2)) / self.std
             return factor, factor * self.offset
@@ -96,7 +96,7 @@ class WeightLaw:
         factor = std_given_presence / math.sqrt(number) / self.std
         return factor, mean - factor * self.mean
 
-    def _present(self, fan_in: int) -> float:
+    def present(self, fan_in: int) -> float:
         """Expected number of inputs a neuron keeps."""
         return self.in_degree or fan_in * self.density
 

@@ -12,6 +12,7 @@ from varflow.plots.experiment import plot_comparison, plot_experiment, plot_expe
 from varflow.plots.layers import (
     plot_audit,
     plot_coordinate_check,
+    plot_cost,
     plot_flips,
     plot_gradient_flow,
     plot_kernel,
@@ -30,6 +31,7 @@ FIGURES.update(
         ),
         results.Comparison: plot_comparison,
         results.CoordinateCheck: plot_coordinate_check,
+        results.Cost: plot_cost,
         results.DepthScales: plot_depth_scales,
         results.FixedPoints: plot_fixed_points,
         results.Flips: plot_flips,
@@ -38,6 +40,7 @@ FIGURES.update(
         results.OptimizerStep: plot_step,
         results.PhaseDiagram: plot_phase_diagram,
         results.Profile: plot_profile,
+        results.Ensemble: plot_profile,
         results.ReadableDepth: plot_readable_depth,
         TrainingHistory: plot_training,
         results.Experiment: lambda result: (plot_experiment if result.steps == 1 else plot_experiment_in_time)(result),

@@ -8,18 +8,31 @@ import numpy as np
 
 from varflow._checks import DomainError, instance
 from varflow.plots.style import ALARM, BESIDE, GREY, axes, colours, draw_map, layers, marker, new_figure
-from varflow.results import AuditReport, CoordinateCheck, Flips, GradientFlow, Kernel, OptimizerStep, Profile, ReadableDepth
+from varflow.results import (
+    AuditReport,
+    CoordinateCheck,
+    Cost,
+    Ensemble,
+    Flips,
+    GradientFlow,
+    Kernel,
+    OptimizerStep,
+    Profile,
+    ReadableDepth,
+)
 from varflow.results.training import TOTAL, TrainingHistory
 
 
-def plot_profile(profile: Profile) -> Any:
-    """Variance ± one standard deviation over layers, with the fraction of networks alive below.
+def plot_profile(profile: Profile | Ensemble) -> Any:
+    """Variance ± one standard deviation over layers, with the fraction of networks alive below; of an ensemble its means.
 
     Over several steps: maps of variance and firing rate over layers and steps. Returns a matplotlib Figure.
     """
-    several = instance("profile", profile, Profile).variance.ndim > 1
+    profile = profile.mean() if isinstance(profile, Ensemble) else instance("profile", profile, Profile)
+    several = profile.variance.ndim > 1
     figure = new_figure(figsize=(8.6, 3.8) if several else (5.6, 4.6), dpi=150, layout="constrained")
     (_draw_maps if several else _draw_lines)(figure, profile)
+    figure.suptitle(repr(profile.network), fontsize=7, wrap=True)
     return figure
 
 
@@ -63,7 +76,7 @@ def plot_gradient_flow(flow: GradientFlow) -> Any:
         axes[0].semilogy(layer, energy[:, t], color=colour, lw=1.1, label=f"step {t + 1}")
     if flow.spread is not None:
         low, high = (flow.typical * np.exp(sign * flow.spread) for sign in (-1, 1))
-        axes[0].fill_between(layer, low, high, color="0.2", alpha=0.15, lw=0, label="two of three networks")
+        axes[0].fill_between(layer, low, high, color="0.2", alpha=0.15, lw=0, label="68 % of networks")
     axes[0].set(xlabel="layer", ylabel=r"energy of gradients, $E\|\delta\|^2$", title=f"surrogate {flow.surrogate}")
     beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if steps > 1 else {}
     axes[0].legend(frameon=False, fontsize=8, **beside)
@@ -74,6 +87,17 @@ def plot_gradient_flow(flow: GradientFlow) -> Any:
     axes[0].spines[["top", "right"]].set_visible(False)
     axes[0].xaxis.get_major_locator().set_params(integer=True)
     return figure
+
+
+def plot_cost(cost: Cost, ax: Any = None) -> Any:
+    """MACs, ACs and all connections of every layer of one inference."""
+    instance("cost", cost, Cost)
+    ax, layer = axes(ax), np.arange(1, len(cost.layers) + 1)
+    for name, mark in (("macs", "s"), ("acs", "o"), ("dense", "_")):
+        ax.plot(layer, getattr(cost, name), mark, label=name)
+    ax.set(xlabel="layer", ylabel="synaptic operations of one inference", yscale="log")
+    ax.legend(frameon=False)
+    return ax
 
 
 def plot_kernel(kernel: Kernel, ax: Any = None) -> Any:
@@ -161,16 +185,24 @@ def _width(repeats: int | None, bound: str = ": only an upper bound") -> str:
 
 def plot_audit(report: AuditReport) -> Any:
     """Measured and predicted late rate, and variance, over layers; a dotted line marks the first dead one, open dots the
-    layers that are not healthy. Lines are predicted, dots measured. Below, if it was measured, what a step changes.
+    layers that are not healthy. Lines are predicted, dots measured. Below, if they were measured, norms of gradients, and what
+    a step changes.
     """
     instance("report", report, AuditReport)
-    panels = 2 if report.step is None else 4
+    norms = np.array([audited.gradient_norm for audited in report.layers])
+    backward = bool(np.isfinite(norms).any())
+    panels = 2 + backward + 2 * (report.step is not None)
     figure = new_figure(figsize=(7, 2.5 * panels), dpi=150, layout="constrained")
     layer, colour = np.arange(1, len(report.layers) + 1), colours(1)[0]
-    rates, variances, *of_step = figure.subplots(panels, 1, sharex=True)
+    rates, variances, *more = figure.subplots(panels, 1, sharex=True)
     if report.step is not None:
         names = [audited.neuron_name for audited in report.layers]
-        _draw_step(report.step, np.array([names.index(name) + 1 for name in report.step.layers]), *of_step)
+        _draw_step(report.step, np.array([names.index(name) + 1 for name in report.step.layers]), *more[-2:])
+    if backward:
+        expected = [audited.predicted_gradient_norm for audited in report.layers]
+        more[0].plot(layer, expected, "-", lw=1.4, color=colour)
+        more[0].plot(layer, norms, ".", color=colour)
+        more[0].set(ylabel="gradient norm", yscale="log" if norms.any() else "linear")
     predicted = np.array([audited.predicted_rate for audited in report.layers])
     spread = np.array([audited.predicted_std for audited in report.layers])
     rates.fill_between(layer, np.maximum(predicted - spread, 0), predicted + spread, alpha=0.2, lw=0, color=colour)
@@ -189,12 +221,12 @@ def plot_audit(report: AuditReport) -> Any:
     every = -(-len(layer) // 24)  # of more than 24 layers every n-th is named
     names = [audited.label for audited in report.layers[::every]]
     figure.axes[-1].set(xlabel="layer")
-    figure.axes[-1].set_xticks(layer[::every], names, rotation=45 if max(map(len, names)) > 3 else 0, ha="right", fontsize=7)
+    figure.axes[-1].set_xticks(layer[::every], names, rotation=45, ha="right", fontsize=7)
     if report.first_dead is not None:
         rates.axvline(layer[report.layers.index(report[report.first_dead])], color="0.4", ls=":", lw=1)
-    for ax in (rates, variances):
+    for ax in (rates, variances, *more):
         ax.spines[["top", "right"]].set_visible(False)
-    rates.set_title("; ".join(report.problems) or "healthy", fontsize=8, wrap=True)
+    rates.set_title("".join(report.problems[:1]).partition(". ")[0] or "healthy", fontsize=8, wrap=True)
     return figure
 
 
@@ -211,7 +243,7 @@ def plot_training(history: TrainingHistory) -> Any:
     layers, marker = history.layers, "." if len(history.steps) < 40 else ""
     every = -(-len(layers) // 12)  # of more than 12 layers every n-th is in the legend
     for place, (name, colour) in enumerate(zip(layers, colours(len(layers)), strict=True)):
-        label = history.weights.get(name, name).replace("–", name) if place % every == 0 or place == len(layers) - 1 else None
+        label = history.weights.get(name, name) if place % every == 0 or place == len(layers) - 1 else None
         rates.plot(history.steps, history.values("firing_rate", name), color=colour, marker=marker, lw=1.2, label=label)
         dead.plot(history.steps, history.values("dead_fraction", name), color=colour, marker=marker, lw=1.2)
         for panel in norms:

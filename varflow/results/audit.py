@@ -10,9 +10,20 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import VarflowError, deprecated
-from varflow._display import Drawn, Table, measured, several
+from varflow._display import Drawn, Table, measured, several, without_path
 from varflow.model.surrogate import Surrogate
-from varflow.results.audited_layer import DESCRIBED, FLOOR, MORE, MOSTLY, SATURATED, AuditedLayer, lost_inputs, weights_of
+from varflow.results.audited_layer import (
+    DESCRIBED,
+    FLOOR,
+    MORE,
+    MOSTLY,
+    SATURATED,
+    AuditedLayer,
+    cells_of,
+    lost_inputs,
+    with_class,
+)
+from varflow.results.cost import Cost
 from varflow.results.export import Exported, dataset, named, numbered, records
 from varflow.results.learning import Learning
 from varflow.results.update import STEP, OptimizerStep
@@ -30,9 +41,21 @@ CAUSES = {
     "arrangement": "independent weights of the same moments would keep firing: redraw its weights",
     "beyond the theory": "the theory does not cover what it receives",
 }
-BY_MODULE = ("gains", "computed", "sources")  # not in a dataset
+BY_MODULE = ("gains", "classes", "computed", "sources")  # not in a dataset
 OVER = {"survival": "input", "firing_rates": "step"}  # second axis of quantities that a layer has several of
 SHOWN = 6  # notes in the table
+DISPENSABLE = (
+    "predicted overlap",
+    "overlap",
+    "predicted gradient",
+    "always",
+    "neuron",
+    "inputs",
+    "spikes",
+    "kept",
+    "currents",
+    "χ",
+)
 NAMED = 2  # names in a sentence
 VANISHED = 1e-3  # gradient norm of the first layer over the last's below which gradients vanish; above the inverse they explode
 ENOUGH = 0.9  # fraction of the needed gain that is enough: drawn weights have their gain within a few per cent
@@ -50,15 +73,16 @@ class UnhealthyError(VarflowError, AssertionError):
 class AuditReport(Exported, Drawn):
     """Every neuron layer of a model, measured and predicted over the same steps and inputs.
 
-    Columns of the table: names of the weight modules and of the spiking module, both of which ``report[name]`` takes; ``gain``
-    of the weights; late ``rate``, measured and ``predicted`` (``±`` is the predicted standard deviation over networks and
-    inputs, not a standard error); ``dead``, the fraction of neurons that spike for no input; ``inputs``, the fraction of inputs
-    for which the layer spikes late; ``always`` (if not all zero), the fraction of neurons that spike at every step; ``spikes``
-    and synaptic operations ``SynOps`` per input over all steps, the last row in total; ``overlap``, the mean overlap of the
-    spikes of two inputs, and by ``theory``; the ``verdict``.
-    After a backward pass also ``gradient``, the norm by the layer's currents, and ``theory``, its prediction;
-    ``χ``, by which one step multiplies its square from the next layer; ``no grad``, the fraction of neurons that no gradient
-    reaches. With an optimiser also ``direct``, ``currents``, ``flips`` and ``kept`` of its next step.
+    Columns of the table: ``layer``, name and class of the weight module, and ``neuron``, the name of the spiking module, both
+    of which ``report[name]`` takes; ``gain`` of the weights; late ``rate``, measured and ``predicted`` (``±`` is the predicted
+    standard deviation over networks and inputs, not a standard error); ``silent``, the fraction of neurons that spike for no
+    input; ``inputs``, the fraction of inputs for which the layer spikes late; ``always`` (if not all zero), the fraction of
+    neurons that spike at every step; ``overlap``, the mean overlap of the spikes of two inputs, and ``predicted overlap``;
+    ``spikes`` and synaptic operations ``SynOps`` per input over all steps, the last row in total; the ``verdict``.
+    After a backward pass also ``gradient``, the norm by the layer's currents, and ``predicted gradient``; ``χ``, by which one
+    step multiplies its square from the next layer; ``no grad``, the fraction of neurons that no gradient reaches. With an
+    optimiser also ``direct``, ``currents``, ``flips`` and ``kept`` of its next step. Columns that the terminal is too narrow
+    for are named below; notebooks show all.
 
     Attributes
     ----------
@@ -92,6 +116,8 @@ class AuditReport(Exported, Drawn):
         are cut.
     step : OptimizerStep or None
         What the next step of the optimiser changes in each layer.
+    cost : Cost or None
+        Spikes and synaptic operations of one input as they were counted, readouts included.
     learning : Learning or None
         Will it learn? None for networks with a dead hidden layer, single inputs, and where no gradient is to be had.
     """
@@ -108,6 +134,7 @@ class AuditReport(Exported, Drawn):
     fix_surrogate: Surrogate | None = None
     step: OptimizerStep | None = None
     learning: Learning | None = None
+    cost: Cost | None = None
 
     _derived = ("fixes", "problems", "remarks", "healthy", "spikes", "operations", "gradient_growth")
 
@@ -166,7 +193,8 @@ class AuditReport(Exported, Drawn):
     def _death(self, layer: AuditedLayer) -> str:
         scale = f"gain {layer.gain:.4g}" if layer.gains else f"scaled by {layer.normalised_by or 'no weights of its own'}"
         why = f": {self.cause}: {CAUSES[self.cause]}" if layer.name == self.first_dead and self.cause else ""
-        return f"{layer.label} is dead ({scale}){why}"
+        when = " in the second half of the steps" if self.steps > 1 else ""
+        return f"{layer.label} never spikes{when} ({scale}){why}"
 
     def _weak(self) -> list[str]:
         few = [layer for layer in self.hidden if not layer.dead and layer.firing_rate < FLOOR]
@@ -256,30 +284,38 @@ class AuditReport(Exported, Drawn):
                 gains = layer.scaled_to(layer.needed_gain) | gains
         return {name: gains[name] for layer in self.layers for name in layer.gains if name in gains}
 
+    def remedy(self, name: str) -> str:
+        """One of ``fixes`` as a line of code, or in words for a weight that is computed from other parameters."""
+        layer, gain = self[name], self.fixes[name]
+        factor = gain / layer.gains[name] if layer.gains[name] else math.inf
+        match layer.computed.get(name):
+            case None:
+                path = "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in name.split("."))
+                return f"vf.init.normal_(model{path}.weight, {gain:.4g})"
+            case "":
+                return f"multiply the output of {name}, whose weight no parameter scales, by {factor:.3g}"
+            case parameter:
+                return f"multiply {parameter} by {factor:.3g}"
+
     def _advice(self) -> str:
         """Advice on the first problem: one module and its gain, if known."""
         n_unset = sum(bool(layer.kept) for layer in self.layers)
-        at_once = f"; vf.init.init_model sets {'the other' if n_unset else 'all'} layers" if n_unset < len(self.layers) else ""
+        at_once = f"vf.init.init_model sets {'the other' if n_unset else 'all'} layers" if n_unset < len(self.layers) else ""
         if self.fix_layer is None or self.fix_gain is None:
             helps = self.cause != "dead input" and any(layer.verdict in ("dead", "weak") for layer in self.hidden)
-            return at_once if helps else ""
+            return f". {at_once}" if helps and at_once else ""
         name, needed = self.fix_layer, self.fix_gain
-        gain = self[name].gains[name]
+        layer = self[name]
+        gain, module = layer.gains[name], with_class(name, layer)
         factor = needed / gain if gain else math.inf
         off = max(factor, 1 / factor) if factor else math.inf
-        by_theory = needed == self[name].scaled_to(self[name].needed_gain).get(name)
-        size, unknown = "small" if factor > 1 else "large", f"{name} needs a larger gain, theory does not know which"
-        much = f"weights of {name} are {off:.3g} times too {size}: " if 1.1 < off < math.inf else ""
-        much = much if by_theory else f"{unknown}; to begin with, "
-        match self[name].computed.get(name):
-            case None:
-                how = f"give {name} a gain of {needed:.4g}, by vf.init.normal_(weight, {needed:.4g})"
-            case "":
-                how = f"no parameter scales the weight that {name} computes: multiply its output by {factor:.3g}"
-            case parameter:
-                how = f"multiply {parameter} by {factor:.3g}"
-        more = len(self.fixes) - 1
-        return f"; {much}{how}{f'; .fixes lists {more} more' if more else ''}{at_once}"
+        by_theory = needed == layer.scaled_to(layer.needed_gain).get(name)
+        size, unknown = "small" if factor > 1 else "large", f". {module} needs a larger gain, theory does not know which"
+        much = f". Weights of {module} are {off:.3g} times too {size}" if 1.1 < off < math.inf else ""
+        number = len(self.fixes) - 1
+        more = [f"{several(number, 'more module')} need{'s' * (number == 1)} it too (.fixes)"] if number else []
+        others = ", or ".join([*more, *([at_once] if at_once else [])])
+        return f"{much if by_theory else unknown}. To begin with: {self.remedy(name)}" + (f". {others}" if others else "")
 
     @property
     def healthy(self) -> bool:
@@ -292,13 +328,13 @@ class AuditReport(Exported, Drawn):
         """Five lines: the verdict, the range of late rates, the cause of silence, what to change, and the cost of one input."""
         silent = sum(layer.dead for layer in self.layers)
         low, *_, high = sorted([*self.layers, self.layers[0]], key=lambda layer: layer.firing_rate)
-        change = [f"a gain of {gain:.4g} for {name}" for name, gain in self.fixes.items()]
+        change = [self.remedy(name) for name in self.fixes]
         if not change and self.learning is not None:
             change = [f"{name} (learns up to {layers:.0f} layers)" for name, layers in self.learning.remedies.items()]
         problem = f"{silent} of {len(self.layers)} layers are silent" if silent else "".join(self.problems[:1])
         lines = {
             "verdict": problem or self._fit().partition(" (")[0],
-            "rates": f"{low.firing_rate:.3g} (layer {low.label}) to {high.firing_rate:.3g} (layer {high.label})",
+            "rates": f"{low.firing_rate:.3g} in {low.label} to {high.firing_rate:.3g} in {high.label}",
             "cause": f"{self.cause}: {CAUSES[self.cause]}" if self.cause else "nothing is silent",
             "change": first_of(change) or "nothing",
             "cost": f"{self.spikes:.3g} spikes and {self.operations:.3g} synaptic operations per input",
@@ -308,7 +344,7 @@ class AuditReport(Exported, Drawn):
     def assert_healthy(self) -> None:
         """Raise :class:`UnhealthyError`, with the problems, unless the network is healthy."""
         if self.problems:
-            raise UnhealthyError("; ".join(self.problems), self)
+            raise UnhealthyError(". ".join(self.problems), self)
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``layer`` (by name), ``input`` and ``step``; ``to_dict`` has gains of single modules."""
@@ -331,49 +367,17 @@ class AuditReport(Exported, Drawn):
     def _table(self) -> Table:
         always = any(layer.saturated_fraction for layer in self.layers)
         back = any(math.isfinite(layer.gradient_norm) for layer in self.layers)
-        cells = [_cells(layer, always, back, self.step) for layer in self.layers]
-        header, sizes, _ = zip(*cells[0], strict=True)
-        rows = [tuple(text for _, _, text in of_layer) for of_layer in cells]
-        rows.append(("total", *[""] * (len(header) - 4), measured(self.spikes), measured(self.operations), ""))
-        names = (f"{{:<{max(7, *map(len, column))}}}" for column in list(zip(*rows, strict=True))[:2])
-        layout = " ".join([*names, *(f"{{:>{size}}}" for size in sizes[2:-1])]) + "  {}"
+        of_steps = [{} if self.step is None else self.step.of(layer.neuron_name) for layer in self.layers]
+        cells = [cells_of(layer, always, back, of_step) for layer, of_step in zip(self.layers, of_steps, strict=True)]
+        where, rows = without_path([tuple(of_layer.values()) for of_layer in cells], 2)
+        rows.append(("total", *[""] * (len(cells[0]) - 4), measured(self.spikes, ".3g"), measured(self.operations, ".3g"), ""))
         predicted = any(math.isfinite(layer.predicted_rate) for layer in self.layers)
         by = f"predicted: {self.method}" if predicted else "without a prediction"
-        title = f"AuditReport: {several(self.steps, 'step')}, {several(self.inputs, 'input')}, {by}"
+        title = f"AuditReport{where}: {several(self.steps, 'step')}, {several(self.inputs, 'input')}, {by}"
         rest = [f"and {len(self.notes) - SHOWN} more in .notes"] if len(self.notes) > SHOWN else []
         of_step = () if self.step is None else self.step.notes
         remarks = [*(self.problems or [self._fit()]), *self.remarks, *of_step, *self.notes[:SHOWN], *rest]
-        return Table(title, layout, rows, header, remarks, "  ! ")
-
-
-def _cells(layer: AuditedLayer, always: bool, back: bool, step: OptimizerStep | None) -> list[tuple[str, int, str]]:
-    """Header, width and text of every column; ``always``, ``back`` and ``step``: with those that not every audit has."""
-    of_step = [] if step is None else [(name, 8, measured(value, ".3g")) for name, value in step.of(layer.neuron_name).items()]
-    spread = f" ± {layer.predicted_std:.2g}" if math.isfinite(layer.predicted_std) else ""
-    saturated = [("always", 7, f"{layer.saturated_fraction:.1%}")]
-    gradients = [
-        ("gradient", 9, measured(layer.gradient_norm, ".3g")),
-        ("theory", 9, measured(layer.predicted_gradient_norm, ".3g")),
-        ("χ", 7, measured(layer.gradient_gain, ".3g")),
-        ("no grad", 8, measured(layer.dead_gradients, ".1%")),
-    ]
-    return [
-        ("weights", 0, weights_of(layer)),
-        ("neuron", 0, layer.neuron_name),
-        ("gain", 8, measured(layer.gain)),
-        ("rate", 8, f"{layer.firing_rate:.4f}"),
-        ("predicted", 17, measured(layer.predicted_rate, ".4f") + spread),
-        ("dead", 8, f"{layer.dead_fraction:.1%}"),
-        ("inputs", 8, f"{layer.survival.mean():.0%}"),
-        ("overlap", 7, measured(layer.raster_overlap, ".3g")),
-        ("theory", 7, measured(layer.predicted_overlap, ".3g")),
-        *(saturated if always else []),
-        *(gradients if back else []),
-        *of_step,
-        ("spikes", 9, measured(layer.spikes)),
-        ("SynOps", 9, measured(layer.operations)),
-        ("verdict", 0, f"{layer.verdict} (output)" if layer.output else layer.verdict),
-    ]
+        return Table(title, rows, tuple(cells[0]), remarks, "  ! ", DISPENSABLE)
 
 
 def _per_layer(growth: float) -> str:

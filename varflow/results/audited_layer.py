@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from varflow._display import measured
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import mean_of
 from varflow.model.surrogate import Surrogate
@@ -93,6 +94,8 @@ class AuditedLayer(ReadOnly, Exported):
         The neurons whose spikes reach it, by weights, shortcuts or as factors, by name; ``"input"`` for the model's input.
     kept : str
         Why ``init_model`` leaves the scale of its currents as it is; empty if it sets it.
+    classes : dict of str to str
+        The class of each of its modules, by name.
     computed : dict of str to str
         Its modules whose weight is computed from other parameters, which ``vf.init.normal_`` cannot fill; each with the name of
         the parameter that multiplies the weight, empty if there is none.
@@ -130,6 +133,7 @@ class AuditedLayer(ReadOnly, Exported):
     surrogate: Surrogate | None = None
     sources: tuple[str, ...] = ()
     kept: str = ""
+    classes: dict[str, str] = field(default_factory=dict)
     computed: dict[str, str] = field(default_factory=dict)
 
     _hidden, _derived = DESCRIBED, (*MORE, *DESCRIBED)
@@ -182,12 +186,13 @@ class AuditedLayer(ReadOnly, Exported):
 
     @property
     def label(self) -> str:
-        """Its name. A sum of several modules is called by its neuron and the first of them; a module called for maps of several
-        sizes has its own name for the first size only, then that of the neuron, which holds the size.
+        """Its name and class, as in ``fc2 (Linear)``. A sum of several modules is called by its neuron and the first of them;
+        a module called for maps of several sizes has its own name for the first size only, then that of the neuron, which
+        holds the size.
         """
         if ", " in self.neuron_name:  # such as "neuron (conv, 4×8×8)"
             return self.neuron_name
-        return f"{self.neuron_name} ({weights_of(self)})" if "+" in self.name else self.name
+        return f"{with_class(self.neuron_name, self)} behind {weights_of(self)}" if "+" in self.name else weights_of(self)
 
     def scaled_to(self, gain: float) -> dict[str, float]:
         """The gains of its modules, scaled together so that the layer has this gain."""
@@ -201,9 +206,42 @@ class AuditedLayer(ReadOnly, Exported):
 
 
 def weights_of(layer: Any) -> str:
-    """Names of a layer's weight modules, in short, as tables have them beside that of its neuron; a dash without any."""
+    """Name and class of a layer's first weight module, and how many more there are; those of the neuron without any."""
     first, *more = layer.name.split("+")
-    return "–" if layer.name == layer.neuron_name else f"{first} and {len(more)} more" if more else first
+    return with_class(first, layer) + (f" and {len(more)} more" if more else "")
+
+
+def with_class(name: str, layer: Any) -> str:
+    """A module as ``name (Class)``."""
+    return f"{name or 'model'} ({layer.classes[name]})" if name in layer.classes else name
+
+
+def cells_of(layer: AuditedLayer, always: bool, back: bool, of_step: Mapping[str, float]) -> dict[str, str]:
+    """Text of every column by its name; ``always``, ``back`` and ``of_step``: with those that not every audit has."""
+    spread = f" ± {layer.predicted_std:.2g}" if math.isfinite(layer.predicted_std) else ""
+    gradients = {
+        "gradient": measured(layer.gradient_norm, ".3g"),
+        "predicted gradient": measured(layer.predicted_gradient_norm, ".3g"),
+        "χ": measured(layer.gradient_gain, ".3g"),
+        "no grad": measured(layer.dead_gradients, ".1%"),
+    }
+    return {
+        "layer": weights_of(layer),
+        "neuron": layer.neuron_name,
+        "gain": measured(layer.gain),
+        "rate": f"{layer.firing_rate:.4f}",
+        "predicted": measured(layer.predicted_rate, ".4f") + spread,
+        "silent": f"{layer.dead_fraction:.1%}",
+        "inputs": f"{layer.survival.mean():.0%}",
+        "overlap": measured(layer.raster_overlap, ".3g"),
+        "predicted overlap": measured(layer.predicted_overlap, ".3g"),
+        **({"always": f"{layer.saturated_fraction:.1%}"} if always else {}),
+        **(gradients if back else {}),
+        **{name: measured(value, ".3g") for name, value in of_step.items()},
+        "spikes": measured(layer.spikes, ".3g"),
+        "SynOps": measured(layer.operations, ".3g"),
+        "verdict": f"{layer.verdict} (output)" if layer.output else layer.verdict,
+    }
 
 
 def lost_inputs(layers: Sequence[AuditedLayer]) -> np.ndarray:

@@ -148,8 +148,8 @@ class Catalogue(Drawn):
             where = f"over {self.steps} steps at infinite width (spikes: of {self.width} neurons{survival})"
         title = f"Catalogue for {self.neuron}, fan-in {self.fan_in}, to layer {self.depth} {where}"
         header = ("method", "gain", "std", "alive", "survival", "rate", "spikes", "syn. ops", "needs", "ignores")
-        layout = "  {:<26}{:>8}{:>9}{:>9}{:>10}{:>9}{:>9}{:>10}  {:<16} {}"
-        return Table(title, layout, [_cells(entry) for entry in self.methods], header)
+        dispensable = ("ignores", "needs", "std", "syn. ops", "spikes")
+        return Table(title, [_cells(entry) for entry in self.methods], header, dispensable=dispensable)
 
 
 def _cells(entry: CatalogueEntry) -> tuple[str, ...]:

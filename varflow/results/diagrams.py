@@ -90,11 +90,11 @@ class DepthScales(Exported, Drawn):
 
     def _table(self) -> Table:
         _, symbol, values = self.rows
-        rows, columns, depth, chi = evenly(len(values), 11), evenly(len(self.gains), 8), self.overlap_depth, self.gradient_gain
-        cells = [(f"{values[i]:.4g}", *(f"{depth[i, j]:.2f} {chi[i, j]:.2g}" for j in columns)) for i in rows]
+        rows, columns, depth, chi = evenly(len(values), 11), evenly(len(self.gains), 6), self.overlap_depth, self.gradient_gain
+        cells = [(f"{values[i]:.4g}", *(f"{depth[i, j]:.2f} / {chi[i, j]:.2g}" for j in columns)) for i in rows]
         header = (symbol, *(f"{self.gains[j]:.4g}" for j in columns))
-        title = f"DepthScales: ξ_c in layers and χ of {self.surrogate}, over {symbol} and g"
-        return Table(title, "{:>6}" + "{:>13}" * len(columns), cells, header, self.reading)
+        title = f"DepthScales: ξ_c in layers / χ of {self.surrogate}, over {symbol} and g"
+        return Table(title, cells, header, self.reading)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -197,7 +197,7 @@ class PhaseDiagram(Drawn):
         title = f"PhaseDiagram: survival to layer {self.depth}, gain {self.gain}, over θ and width"
         header = ("θ", *(str(self.widths[j]) for j in columns))
         cells = [(f"{self.thresholds[i]:.4g}", *(f"{self.survival[i, j]:.3g}" for j in columns)) for i in rows]
-        return Table(title, "{:>6}" + "{:>9}" * len(columns), cells, header, self.reading)
+        return Table(title, cells, header, self.reading)
 
 
 def _inside(name: str, values: Any, grid: np.ndarray) -> np.ndarray:

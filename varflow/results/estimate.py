@@ -36,6 +36,6 @@ class Estimate(Exported, Shown):
     def _table(self) -> Table:
         title = f"{self.quantity} ({self.alive} alive; {self.method})"
         if np.ndim(self.value) == 0:
-            return Table(title, "  {:.6g} ± {:.2g}", [(self.value, self.error)])
+            return Table(title, [(f"{self.value:.6g} ± {self.error:.2g}",)])
         rows = [(f"{i + 1}", f"{self.value[i]:.4g}", f"± {self.error[i]:.2g}") for i in evenly(len(self.value), 8)]
-        return Table(title, "  {:>5} {:>10} {}", rows)
+        return Table(title, rows)

@@ -245,15 +245,9 @@ class Experiment(Drawn):
         if self.steps > 1:
             size = f"{size}, {self.steps} steps of {_without_threshold(self.curves[0].network.neuron)}"
         title = f"Experiment: {verdict} ({size}, drive {self.drive!r}; false alarm {self.false_alarm:g})"
-        longest = max(6, *(len(f"{curve.threshold:.4g}") for curve in self.curves))
-        start, layout = ("gain", "n", "θ", "g"), f"{{:>11}} {{:>6}} {{:>{longest}}} {{:>8}}  "
-        if self.steps == 1:
-            header = (*start, "Var u_L exact", "simulated", "p", "verdict")
-            layout += "{:>14} {:>10}  {:>9}  {}"
-        else:
-            header = (*start, "Var H_L theory", "simulated", "rate theory", "simulated", "p", "verdict")
-            layout += "{:>14} {:>10}  {:>12} {:>10}  {:>9}  {}"
-        return Table(title, layout, [_row(curve) for curve in self.curves], header, self.reading)
+        exact, of_time = ("exact Var u_L", "simulated"), ("Var H_L", "simulated Var", "rate", "simulated rate")
+        header = ("gain", "n", "θ", "g", *(exact if self.steps == 1 else of_time), "p", "verdict")
+        return Table(title, [_row(curve) for curve in self.curves], header, self.reading)
 
 
 def _row(curve: Curve) -> tuple[str, ...]:

@@ -140,10 +140,10 @@ def layers_table(title: str, network: Network, profile: Any) -> Table:
     layers = evenly(network.depth, 5)
     title = f"{title} of {network!r}"
     if profile.variance.ndim == 1:
-        return Table(title, "{:>7} {:>22} {:>22} {:>10}", [_row(profile, l, str(l + 1)) for l in layers], HEADER)
+        return Table(title, [_row(profile, l, str(l + 1)) for l in layers], HEADER)
     steps = np.unique([0, profile.variance.shape[1] - 1])
     rows = [_row(profile, (l, t), str(l + 1), str(t + 1)) for l in layers for t in steps]
-    return Table(title, "{:>7} {:>5} {:>22} {:>22} {:>10}", rows, (HEADER[0], "step", *HEADER[1:]))
+    return Table(title, rows, (HEADER[0], "step", *HEADER[1:]))
 
 
 def _row(profile: Any, place: Any, *names: str) -> tuple[str, ...]:

@@ -68,7 +68,7 @@ class FixedPoint(Exported, Shown):
 
     def _table(self) -> Table:
         rows = [(name, repr(getattr(self, name))) for name in self.to_dict() if name != "stable"]
-        return Table(f"FixedPoint, {_stability(self)}", "{:<12} {}", rows)
+        return Table(f"FixedPoint, {_stability(self)}", rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Cycle(Exported, Shown):
 
     def _table(self) -> Table:
         rows = [(name, repr(getattr(self, name))) for name in self.__dataclass_fields__ if name != "stable"]
-        return Table(f"Cycle, {_stability(self)}", "{:<12} {}", rows)
+        return Table(f"Cycle, {_stability(self)}", rows)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -153,7 +153,7 @@ class FixedPoints(Points[FixedPoint], Drawn):
         for cycle in self.cycles:
             phases = zip(cycle.variances, cycle.firing_rates, strict=True)
             rows += [(f"{variance:.8g}", f"{rate:.6g}", *_described(cycle)) for variance, rate in phases]
-        return Table(title, "{:>14} {:>12} {:>11} {:>12}  {}", rows, header, self._unsettled())
+        return Table(title, rows, header, self._unsettled())
 
     def _unsettled(self) -> tuple[str, ...]:
         """A note if nothing found is stable."""
@@ -193,7 +193,7 @@ def in_full(
             values = getattr(state, name)
             rows += [(name, written(value)) for value in (values if isinstance(values, tuple) else (values,))]
         rows.append(("residual", f"{float(state.residual):.2g}"))
-    return Table(title, "  {:<12} {}", rows, notes=notes)
+    return Table(title, rows, notes=notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +244,7 @@ class CorrelationFixedPoints(Points[CorrelationFixedPoint]):
     def _table(self) -> Table:
         title = f"CorrelationFixedPoints (θ = {self.threshold:g}, V = {self.variance:g})"
         rows = [(f"{p.overlap:.8g}", *_described(p)) for p in self]
-        return Table(title, "{:>12} {:>11} {:>12}  {}", rows, ("overlap", "multiplier", "depth_scale", "stability"))
+        return Table(title, rows, ("overlap", "multiplier", "depth_scale", "stability"))
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -315,7 +315,7 @@ class TemporalFixedPoint(ReadOnly, Exported, Shown):
         names = ("alive_steps", "mean_rate", "late_rate", "multiplier", "depth", "residual")
         rows = [(name, "-" if (value := getattr(self, name)) is None else f"{value:.5g}") for name in names]
         title = f"TemporalFixedPoint ({what}) of {self.network!r}"
-        return Table(title, "  {:<12} {}", rows, notes=(self.note,) if self.note else (), bullet="  ! ")
+        return Table(title, rows, notes=(self.note,) if self.note else (), bullet="  ! ")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -349,4 +349,4 @@ class TemporalCriticalGain(Exported, Shown):
         title = f"TemporalCriticalGain of {self.neuron!r}, {self.steps} steps, layer {self.depth}, {self.drive!r}, {self.alive}"
         gains = named(self, "gain", "late_gain").items()
         rows = [(name, f"{g:.5g}", f"± {self.error[name]:.2g}", f"{g**2:.5g}") for name, g in gains]
-        return Table(title, "  {:<10} {:>9} {:>9}  {}", rows, ("", "gain", "error", "gain²"))
+        return Table(title, rows, ("", "gain", "error", "gain²"))

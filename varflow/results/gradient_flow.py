@@ -99,20 +99,17 @@ class GradientFlow(ReadOnly, Exported, Drawn):
 
     def _table(self) -> Table:
         title = f"GradientFlow of {self.network!r}, {self.surrogate}, {self.readout} readout"
-        rows = [(str(l + 1), f"{self.total[l]:.5g}", self._shared(l)) for l in evenly(len(self.energy), 5)]
+        steps = np.unique([0, self.energy.shape[1] // 2, self.energy.shape[1] - 1])
+        rows = [(str(l + 1), f"{self.total[l]:.5g}", *self._fractions(l, steps)) for l in evenly(len(self.energy), 5)]
         known = {name: f"{value:.5g}" for name in SUMMARY if (value := getattr(self, name)) is not None}
         if "growth" in known and "growth" in self.error:
             known["growth"] += f" ± {float(self.error['growth']):.2g}"
         notes = [f"{name} {text}" for name, text in known.items()]
-        return Table(
-            title, "{:>7} {:>12}  {}", rows, ("layer", "energy", "fraction at first, middle and last step"), notes, "  "
-        )
+        return Table(title, rows, ("layer", "energy", *(f"of it at step {t + 1}" for t in steps)), notes, "  ")
 
-    def _shared(self, layer: int) -> str:
-        """Fractions of a layer's energy at the first, middle and last step."""
-        steps = np.unique([0, self.energy.shape[1] // 2, self.energy.shape[1] - 1])
+    def _fractions(self, layer: int, steps: np.ndarray) -> list[str]:
         total = self.total[layer]
-        return "  ".join(f"{self.energy[layer, t] / total:.3f}" if total > 0 else "-" for t in steps)
+        return [f"{self.energy[layer, t] / total:.3f}" if total > 0 else "–" for t in steps]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -197,4 +194,4 @@ class Trainability(ReadOnly, Exported, Shown):
             *([f"no spikes or gradients at weights {', '.join(map(str, silent))}"] if silent else []),
         ]
         title = f"Trainability of {self.network!r}, {self.surrogate}"
-        return Table(title, "{:>8} {:>10} {:>12} {:>23} {:>23}", rows, header, notes, "  ")
+        return Table(title, rows, header, notes, "  ")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
 from varflow._checks import nan_to_none
-from varflow._display import Shown, Table, measured, several
+from varflow._display import Shown, Table, measured, several, without_path
 from varflow.model.neurons import Neuron
 from varflow.model.surrogate import Surrogate
+from varflow.results.audited_layer import weights_of
 from varflow.results.export import Exported, dataset, named, records
 from varflow.results.learning import Learning
 from varflow.results.update import LearningRate
@@ -104,7 +105,7 @@ class Initialization(Exported, Shown):
             for name, value in values.items()
             if value is not None
         ]
-        return Table(title, "  {:<18} {}", rows, notes=self.warnings, bullet="  ! ")
+        return Table(title, rows, notes=self.warnings, bullet="  ! ")
 
     def _beside(self, name: str) -> str:
         """A remark on numbers that are for normal potentials although the title names another distribution."""
@@ -215,6 +216,8 @@ class LayerPlan:
         of 16 or more, else NaN). NaN if nothing was drawn.
     surrogate : Surrogate or None
         The surrogate derivative that its neurons are given; None if theirs is left as it is.
+    classes : dict of str to str
+        The class of both modules, by name.
     """
 
     name: str
@@ -228,6 +231,7 @@ class LayerPlan:
     measured_rate: float = math.nan
     fresh_rate: float = math.nan
     surrogate: Surrogate | None = None
+    classes: dict[str, str] = field(default_factory=dict)
 
     @property
     def weight_std(self) -> float:
@@ -275,7 +279,7 @@ class ModelPlan(Exported, Shown):
     def _table(self) -> Table:
         rows = [
             (
-                layer.name,
+                weights_of(layer),
                 f"{layer.fan_in:g}" if layer.fan_in else "–",
                 *(measured(value, ".5g") for value in (layer.gain, layer.weight_std)),
                 f"{layer.firing_rate:.4f} ± {layer.firing_rate_std:.2g}" if layer.neuron_name else "readout",
@@ -284,12 +288,11 @@ class ModelPlan(Exported, Shown):
             )
             for layer in self.layers
         ]
-        longest = max(len(layer.name) for layer in self.layers)
+        where, rows = without_path(rows, 1)
         given = dict.fromkeys(repr(layer.surrogate) for layer in self.layers if layer.surrogate is not None)
         advice = [found.words for found in (self.learning, self.learning_rate) if found is not None]
         notes = [*advice, *(f"neurons have the surrogate {psi}" for psi in given), *self.notes]
         unset = "" if self.filled else " (no weights set)"
-        title = f"ModelPlan, {several(self.steps, 'step')}, survival {self.survival:.3g}{unset}"
+        title = f"ModelPlan{where}, {several(self.steps, 'step')}, survival {self.survival:.3g}{unset}"
         header = ("layer", "fan-in", "gain", "weight std", "late rate", "batch", "fresh", "set by")
-        layout = f"{{:<{max(longest, 5)}}} {{:>8}} {{:>9}} {{:>10}} {{:>18}} {{:>7}} {{:>7}}  {{}}"
-        return Table(title, layout, rows, header, notes, "  ! ")
+        return Table(title, rows, header, notes, "  ! ", ("fan-in", "weight std", "fresh"))

@@ -139,7 +139,7 @@ class Kernel(ReadOnly, Drawn):
         title = f"Kernel of {self.inputs} inputs ({width}) of {self.network!r}"
         rows = [(str(l + 1), *(f"{value:.5g}" for value in self.between(l + 1))) for l in evenly(self.depth, 5)]
         header = ("layer", "overlap", "smallest", "largest")
-        return Table(title, "{:>7} {:>10} {:>10} {:>10}", rows, header, () if self.samples is not None else (UPPER_BOUND,))
+        return Table(title, rows, header, () if self.samples is not None else (UPPER_BOUND,))
 
     def between(self, layer: int) -> tuple[float, float, float]:
         """Mean, smallest and largest raster overlap of different inputs; NaN if there are none, or all are silent."""
@@ -249,7 +249,7 @@ class ReadableDepth(ReadOnly, Drawn):
         rows = [(str(l), f"{a:.3f} ± {e:.2g}") for l, (a, e) in enumerate(zip(self.accuracy, self.error, strict=True), start=1)]
         chance = f"Chance {self.chance:.3f}; half way {self.half:.3f}. {len(self.accuracies)} repeats, each with its own split."
         notes = (chance, UPPER_BOUND) if self.infinite_width else (chance,)
-        return Table(title, "{:>7} {:>18}", rows, ("layer", "accuracy"), notes)
+        return Table(title, rows, ("layer", "accuracy"), notes)
 
 
 def _deepest(accuracy: np.ndarray, chance: float) -> int:

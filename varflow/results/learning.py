@@ -111,5 +111,4 @@ class Learning(ReadOnly, Exported, Shown):
 
     def _table(self) -> Table:
         rows = [(name, measured(value, ".3f")) for name, value in zip(self.layers, self.coherence, strict=True)]
-        size = max(6, *map(len, self.layers))
-        return Table(f"Learning, {self.structure}", f"{{:<{size}}} {{:>9}}", rows, ("neuron", "coherence"), (self.words,), "  ")
+        return Table(f"Learning, {self.structure}", rows, ("neuron", "coherence"), (self.words,), "  ")

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from varflow._checks import nan_to_none, renamed
-from varflow._display import Drawn, Shown, Table
+from varflow._display import Drawn, Table
 from varflow.model.network import Network
 from varflow.results.export import QUANTITIES, SPREADS, ReadOnly, axes_of, dataset, layers_table, named, over_layers, spikes
 
@@ -103,7 +103,7 @@ class Profile(ReadOnly, Drawn):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Ensemble(ReadOnly, Shown):
+class Ensemble(ReadOnly, Drawn):
     """The measurements of a simulation: one row per network.
 
     Layers are those of neurons; where the network ends in a merge of spikes, the last as in :class:`varflow.Profile`.
@@ -290,7 +290,7 @@ class Comparison(ReadOnly, Drawn):
         where = "at layer, step" if self.profile.variance.ndim == 2 else "at layer"
         notes = ("|z| is 0 where all that was measured lies within the allowed bias.",) * within
         header = ("quantity", "largest |z|", where, "predicted", "measured")
-        return Table(title, f"{{:<18}} {{:>11}} {{:>{len(where) + 1}}} {{:>12}} {{:>12}}", rows, header, notes)
+        return Table(title, rows, header, notes)
 
 
 def deviation(z: dict[str, np.ndarray]) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, choice, nan_to_none
-from varflow._display import Drawn, Table
+from varflow._display import Drawn, Table, without_path
 from varflow.results.learning import Learning
 from varflow.results.update import STEP
 
@@ -34,7 +34,8 @@ class TrainingHistory(Drawn):
     quantities : tuple of str
         Names of the numbers.
     weights : dict of str to str
-        Names of the weight modules of each layer, as in the table of an audit; layers are called by their spiking modules.
+        Name and class of the weight module of each layer, as in the table of an audit; layers are called by their spiking
+        modules.
     learning : Learning or None
         Will it learn, at the last measurement? Where gradients are measured.
     """
@@ -62,7 +63,8 @@ class TrainingHistory(Drawn):
             For another quantity than those of ``quantities``, and a layer that was not measured.
         """
         choice("quantity", quantity, self.quantities)
-        layer = next((name for name, weights in self.weights.items() if isinstance(layer, str) and weights == layer), layer)
+        names = {name: (weights, weights.partition(" (")[0]) for name, weights in self.weights.items()}
+        layer = next((name for name, either in names.items() if layer in either), layer)
         choice("layer", layer, (*self.layers, TOTAL))
         return np.array([row.get(layer, {}).get(quantity, math.nan) for row in self.rows])
 
@@ -122,27 +124,24 @@ class TrainingHistory(Drawn):
         self._written = [entry for entry in self._written if entry[0] is not writer] + [(writer, len(self.rows))]
 
     def _table(self) -> Table:
-        names = [*self.layers, TOTAL] if self.rows else []
-        more = self.quantities[3:]
-        rows = [
-            (
-                *((TOTAL, "") if name == TOTAL else (self.weights[name], name)),
-                f"{self.values('firing_rate', name)[0]:.4f}",
-                f"{self.values('firing_rate', name)[-1]:.4f}",
-                f"{self.values('dead_fraction', name)[-1]:.1%}",
-                f"{self.values('saturated_fraction', name)[-1]:.1%}",
-                *(_shown(self.values(quantity, name)[-1]) for quantity in more),
-            )
-            for name in names
-        ]
-        weights, neurons = (max([7, *map(len, column)]) for column in (self.weights.values(), names))
-        layout = f"{{:<{weights}}} {{:<{neurons}}} {{:>9}} {{:>9}} {{:>8}} {{:>8}}{' {:>9}' * len(more)}"
+        where, rows = without_path([(self.weights[name], name, *self._cells(name)) for name in self.layers], 2)
+        if rows:
+            rows.append((TOTAL, "", *self._cells(TOTAL)))
         span = f"steps {self.steps[0]} to {self.steps[-1]}" if self.rows else "none yet"
-        title = f"{type(self).__name__}: {len(self.rows)} measurements, {span}"
-        measured = ("rate then", "rate now", "dead", "always", "variance", "overlap")
+        title = f"{type(self).__name__}{where}: {len(self.rows)} measurements, {span}"
+        measured = ("rate then", "rate now", "silent", "always", "variance", "overlap")
         others = (BACKWARD.get(quantity, quantity) for quantity in self.quantities[len(MEASURED) :])
         notes = () if self.learning is None else (self.learning.words,)
-        return Table(title, layout, rows, ("weights", "neuron", *measured, *others) if rows else (), notes, "  ")
+        header = ("layer", "neuron", *measured, *others) if rows else ()
+        return Table(title, rows, header, notes, "  ", ("overlap", "always", "neuron", "variance", "χ", "kept", "currents"))
+
+    def _cells(self, name: str) -> tuple[str, ...]:
+        rates, (_, *fractions), more = self.values("firing_rate", name), self.quantities[:3], self.quantities[3:]
+        return (
+            *(f"{rate:.4f}" for rate in (rates[0], rates[-1])),
+            *(f"{self.values(quantity, name)[-1]:.1%}" for quantity in fractions),
+            *(_shown(self.values(quantity, name)[-1]) for quantity in more),
+        )
 
 
 def _scalars(row: dict[str, dict[str, float]]) -> Iterator[tuple[str, float]]:

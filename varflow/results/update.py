@@ -60,7 +60,7 @@ class Flips(ReadOnly, Exported, Drawn):
             for l in evenly(len(self.flips), 8)
         ]
         title = f"Flips of {self.network!r}, {width}"
-        return Table(title, "{:>7} {:>10} {:>20}", rows, ("layer", self.kind, "flips"))
+        return Table(title, rows, ("layer", self.kind, "flips"))
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -119,7 +119,7 @@ class LearningRate(ReadOnly, Exported, Shown):
     def _table(self) -> Table:
         rows = [(str(l + 1), f"{self.direct[l]:.3g}", measured(self.flips[l], ".3f")) for l in evenly(len(self.direct), 8)]
         title = f"LearningRate of {self.optimizer}, {self.network!r}"
-        return Table(title, "{:>7} {:>14} {:>8}", rows, ("layer", "direct change", "flips"), [self.words], "  ")
+        return Table(title, rows, ("layer", "direct change", "flips"), [self.words], "  ")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -188,10 +188,8 @@ class OptimizerStep(ReadOnly, Exported, Drawn):
         return dataset(variables, names, optimizer=self.optimizer, notes="; ".join(self.notes))
 
     def _table(self) -> Table:
-        size = max(6, *map(len, self.layers))
         rows = [(name, *(measured(value, ".3g") for value in self.of(name).values())) for name in self.layers]
-        layout = f"{{:<{size}}}{' {:>9}' * len(STEP)}"
-        return Table(f"OptimizerStep of {self.optimizer}", layout, rows, ("neuron", *STEP), self.notes, "  ")
+        return Table(f"OptimizerStep of {self.optimizer}", rows, ("neuron", *STEP), self.notes, "  ")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -225,11 +223,10 @@ class CoordinateCheck(ReadOnly, Exported, Drawn):
         return dataset(variables, axes, quantity=self.quantity)
 
     def _table(self) -> Table:
-        size = max(6, *map(len, self.layers))
         ends = np.median(self.change[[0, -1]], axis=1)
         rows = [
             (name, *(f"{end[l]:.3g}" for end in ends), f"{measured(self.slope[l], '.2f')} ± {measured(self.error[l], '.2f')}")
             for l, name in enumerate(self.layers)
         ]
         header = ("neuron", *(f"n = {width:g}" for width in self.widths[[0, -1]]), "slope in ln n")
-        return Table(f"CoordinateCheck of {self.quantity}", f"{{:<{size}}} {{:>9}} {{:>9}} {{:>15}}", rows, header)
+        return Table(f"CoordinateCheck of {self.quantity}", rows, header)

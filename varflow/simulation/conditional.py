@@ -23,13 +23,10 @@ from varflow.model.network import Network
 from varflow.model.over_neurons import size_of
 from varflow.simulation import dense
 from varflow.simulation.neurons import Cells, respond
-from varflow.simulation.streams import Streams
+from varflow.simulation.streams import Streams, drawn_together
 from varflow.simulation.walk import Measures
 from varflow.simulation.weighted import factor
 
-# A block holds 32 networks; fewer if their potentials (networks × steps × neurons) exceed 2^19, about the cache, and more below
-# 2^14, where Python's overhead dominates.
-_TOGETHER, _MOST, _FEWEST = 32, 2**19, 2**14
 _SCALES = (1e-12, 1e12)  # between these, float32 can hold potentials and their squares
 _STREAM = 2**40  # above every stream number of a weight distribution
 
@@ -95,8 +92,7 @@ def batches(
 def _streams(network: Network, seed: int, device: torch.device) -> Streams:
     widths = network.widths.tolist()
     one = max(widths) * network.steps
-    networks = max(1, min(max(_TOGETHER, _FEWEST // one), _MOST // one))
-    networks = 2 ** (networks.bit_length() - 1)
+    networks = drawn_together(one)
     names = widths if len(set(widths)) > 1 else widths[:1]
     root = np.random.SeedSequence([seed, _STREAM, *names]).generate_state(1, np.uint64)[0]
     return Streams(networks, networks * max(widths), int(root), device)

@@ -22,14 +22,12 @@ from varflow.model.graph import Graph, Node, covered
 from varflow.model.layers import Conv, Linear, Spike
 from varflow.model.network import Network
 from varflow.simulation.operations import simulate
-from varflow.simulation.streams import BLOCK, Streams
+from varflow.simulation.streams import BLOCK, Streams, drawn_together
 from varflow.simulation.walk import ChunkWalk, Flow, Measures, Record
 from varflow.simulation.weighted import Wiring
 
 _BATCH = 256  # inputs of a random drive that a BatchNorm sees: its mean and variance are then off by O(1/256)
 _FEWEST_INPUTS, _NUMBERS = 16, 2**24  # fewer inputs, at least 16, if a signal of 256 had more numbers than this (128 MiB)
-# Networks of a chunk: 32; fewer if their potentials exceed 2^19, more below 2^14, where Python's overhead dominates.
-_TOGETHER, _MOST, _FEWEST = 32, 2**19, 2**14
 _STREAM = {"dense": 2**41, "conditional": 2**42}  # above every stream number of a weight distribution
 
 
@@ -97,8 +95,7 @@ def batch_of(
     probes = probes or _probes(network, graph)
     largest, weights = _sizes(graph, conditional, probes * network.steps)
     one = probes * network.steps * largest
-    networks = max(1, min(max(_TOGETHER, _FEWEST // one), _MOST // one, BLOCK[where.type] // max(1, weights)))
-    networks = 2 ** (networks.bit_length() - 1)
+    networks = drawn_together(one, BLOCK[where.type] // max(1, weights))
     root = np.random.SeedSequence([seed, _STREAM[engine]]).generate_state(1, np.uint64)[0]
     streams, widths = Streams(networks, BLOCK[where.type], int(root), where), tuple(network.widths.tolist())
     numbers = one * _held(graph)

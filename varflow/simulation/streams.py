@@ -26,8 +26,17 @@ from varflow.model.weights import WeightLaw, weight_law
 
 # Weights drawn at once: on a CPU few enough to stay in cache until multiplied, on a GPU enough to keep it busy.
 BLOCK = {"cpu": 2**18, "cuda": 2**24}
+# Networks drawn together; fewer if their potentials exceed 2^19, about the cache, more below 2^14, where Python's overhead
+# dominates.
+_TOGETHER, _MOST, _FEWEST = 32, 2**19, 2**14
 _PURPOSES = ("weights", "drive")
 _ALONE = {"trains": lambda chunk: -1 - chunk, "neurons": lambda chunk: 2**31 + chunk}
+
+
+def drawn_together(potentials: int, at_most: int = _MOST) -> int:
+    """Number of networks of so many potentials each that are drawn from one generator, a power of 2."""
+    networks = max(1, min(max(_TOGETHER, _FEWEST // potentials), _MOST // potentials, at_most))
+    return 2 ** (networks.bit_length() - 1)
 
 
 @dataclass(frozen=True, slots=True)

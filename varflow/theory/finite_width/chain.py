@@ -104,7 +104,7 @@ class SpikeChain:
         distributions = self.propagate()
         rows_of = [(l + 1, distributions[l]) for l in shown]
         rows = [(str(l), f"{law.firing_rate:.5g} ± {law.firing_rate_std:.2g}", f"{law.survival:.5g}") for l, law in rows_of]
-        return Table(repr(self), "", rows, ("layer", "firing rate", "survival")).html()
+        return Table(repr(self), rows, ("layer", "firing rate", "survival")).html()
 
     @property
     def neurons(self) -> list[int]:

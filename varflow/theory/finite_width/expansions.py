@@ -78,7 +78,7 @@ class Expansion(Exported, Listed):
     def _table(self) -> Table:
         names = ("mean_coefficients", "variance_coefficients", "skewness_coefficients")
         series = [(name, ", ".join(f"{value:.6g}" for value in getattr(self, name))) for name in names]
-        return Table(f"Expansion of {self.network!r}", "{:<21} {}", [*self._parts(), *series])
+        return Table(f"Expansion of {self.network!r}", [*self._parts(), *series])
 
 
 def expansion(

@@ -97,6 +97,11 @@ def initialised(
     frozen = [row.name for row in draft.layers if row.set_by.endswith(FROZEN)]
     draft.notes += [f"frozen weights are left as they are: {first_of(frozen)}"] if frozen else []
     draft.notes += notes
+    kinds = {name: type(module).__name__ for name, module in model.named_modules()}
+    draft.layers = [
+        replace(row, classes={name: kinds[name] for name in (row.name, row.neuron_name) if name in kinds})
+        for row in draft.layers
+    ]
     if dry_run and draft.tolerance and not surrogates:
         return ModelPlan(tuple(draft.layers), traced.steps, draft.survival, False, tuple(draft.notes))
 

@@ -66,7 +66,7 @@ def measured_layer(traced: Trace, layer: TracedLayer, seen: LayerMeasurement) ->
     """Measurements of a pass, and the layers before this one."""
     half = late_steps(len(seen.variance))
     return AuditedLayer(
-        **named(layer, "name", "neuron_name", "neuron"),
+        **named(layer, "name", "neuron_name", "neuron", "classes"),
         **named(seen, "width", "dead_fraction", "saturated_fraction", "raster_overlap"),
         firing_rate=seen.late_rate,
         firing_rates=seen.firing_rate.mean(1),
@@ -75,7 +75,7 @@ def measured_layer(traced: Trace, layer: TracedLayer, seen: LayerMeasurement) ->
         survival=seen.alive,
         output=layer.neuron_name in traced.outputs,
         sources=tuple(sorted(traced.senders_to(layer))),
-        operations=layer.operations / len(seen.alive),
+        operations=float(layer.operations[:2].sum()) / len(seen.alive),
     )
 
 

@@ -89,7 +89,7 @@ class EscapeByStep(Exported, Shown):
     def _table(self) -> Table:
         rates = zip(self.log_rates, self.error, strict=True)
         rows = [(str(t), f"{rate:.5g}", f"± {error:.2g}") for t, (rate, error) in enumerate(rates, 1)]
-        return Table(f"EscapeByStep of {self.network!r}", "{:>5} {:>10} {}", rows, ("step", "ln rate", ""))
+        return Table(f"EscapeByStep of {self.network!r}", rows, ("step", "ln rate", ""))
 
 
 def escape_by_step(network: Network, *, points: int = 2**11, scrambles: int = 4, seed: int = 0) -> EscapeByStep:

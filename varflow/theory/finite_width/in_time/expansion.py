@@ -220,7 +220,7 @@ class TemporalExpansion(Exported, Shown):
             columns = self.firing_rate, self.firing_rate_std, *coefficients, self.small_parameter
         rows = [(str(i), *map("{:.4g}".format, row)) for i, row in enumerate(zip(*columns, strict=True), 1)]
         header = (name, "late rate" if name == "layer" else "firing rate", "std", "n shift", "n variance", "small parameter")
-        return Table(f"TemporalExpansion of {self.network!r}", "{:>5} {:>11} {:>9} {:>9} {:>10} {:>15}", rows, header)
+        return Table(f"TemporalExpansion of {self.network!r}", rows, header)
 
 
 def temporal_expansion(network: Network, per_layer: bool, responses: Responses) -> TemporalExpansion:
