@@ -55,6 +55,7 @@ WANTED = {
     "Neuron": "vf.Neuron(threshold), one of vf.neurons or its name, or a spiking module",
     "PhaseDiagram": "a PhaseDiagram, as vf.phase_diagram returns it",
     "Profile": "a Profile, as vf.finite_width or vf.mean_field returns it",
+    "Quantisation": "a Quantisation, as vf.quantise returns it",
     "ReadableDepth": "a ReadableDepth, as vf.readable_depth returns it",
     "TrainingHistory": "a Monitor, or its history",
     "Trainability": "a Trainability, as vf.trainability returns it",

@@ -54,6 +54,10 @@ def gain_table():
     return vf.corrected_gain_table(threshold=[0.5, 1.0], width=[20, 30, 40], depth=[1, 5])
 
 
+def integer_weights():
+    return vf.quantise(threshold=1.0, width=[[40], [50]], depth=5, bits=[2, 4])
+
+
 def experiment():
     from varflow.results import Curve, Experiment
 
@@ -183,7 +187,17 @@ def correlation_fixed_points():
 
 
 RESULTS = [
-    *(profile, profile_of_inputs, profile_in_time, ensemble, comparison, comparison_in_time, phase_diagram, gain_table),
+    *(
+        profile,
+        profile_of_inputs,
+        profile_in_time,
+        ensemble,
+        comparison,
+        comparison_in_time,
+        phase_diagram,
+        gain_table,
+        integer_weights,
+    ),
     *(experiment, temporal_fixed_point, silence_in_time, fixed_points, fixed_points_with_cycle, exact_fixed_points),
     *(
         catalogue,

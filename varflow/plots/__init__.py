@@ -6,7 +6,7 @@
 from varflow import results
 from varflow._figures import FIGURES, draw
 from varflow._lazy import names_of
-from varflow.plots.catalogue import plot_catalogue, plot_methods
+from varflow.plots.catalogue import plot_catalogue, plot_methods, plot_quantisation
 from varflow.plots.diagrams import plot_depth_scales, plot_fixed_points, plot_phase_diagram, plot_temporal_critical_gain
 from varflow.plots.experiment import plot_comparison, plot_experiment, plot_experiment_in_time
 from varflow.plots.layers import (
@@ -40,6 +40,7 @@ FIGURES.update(
         results.OptimizerStep: plot_step,
         results.PhaseDiagram: plot_phase_diagram,
         results.Profile: plot_profile,
+        results.Quantisation: plot_quantisation,
         results.Ensemble: plot_profile,
         results.ReadableDepth: plot_readable_depth,
         TrainingHistory: plot_training,
