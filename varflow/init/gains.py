@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, integer, non_negative, positive_scale, probability, same_shape, scale, unwrap
+from varflow._hints import hinting
 from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
 from varflow.model.neurons import Neuron
@@ -22,6 +23,7 @@ from varflow.theory.memoryless.variance_map import as_one_threshold, depth_scale
 from varflow.theory.roots import bisect
 
 
+@hinting
 def gain(
     *, threshold: Any, variance: Any = 1.0, distribution: Any = "normal", bias_std: Any = 0.0, mean_gain: Any = 0.0
 ) -> Any:

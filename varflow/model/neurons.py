@@ -23,6 +23,7 @@ from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from typing import Any
 
 from varflow._checks import DomainError, flag, instance, integer, non_negative, positive_number, put, real_number, scalar, scale
+from varflow._hints import hinting
 from varflow.model.over_neurons import OverNeurons, differs, over_neurons, values_of
 from varflow.model.resets import Reset, named, rule_of
 
@@ -188,6 +189,9 @@ class Neuron:
         )
         changed += [f"{name}={text}" for name, text in words]
         return f"Neuron({', '.join(changed)})"
+
+
+Neuron.__init__ = hinting(Neuron.__init__)
 
 
 def equal_neurons(neuron: Any, instead: str) -> Neuron:
