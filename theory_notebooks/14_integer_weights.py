@@ -34,7 +34,7 @@ CORRECTED = vf.corrected_gain(threshold=1.0, width=WIDTH, depth=DEPTH)
 
 
 def network(bits, k, width=WIDTH):
-    """Integer weights with a step in the middle of those with this k, ``Δ = θ/(k - ½)``, at θ = 1."""
+    """Integer weights at θ = 1, with the middle step of this k, ``Δ = θ/(k - ½)``."""
     gain = np.sqrt(width) * LAWS[bits].std / (k - 0.5)
     return vf.Network(width=width, depth=DEPTH, gain=gain, weights=LAWS[bits])
 
