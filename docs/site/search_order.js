@@ -34,13 +34,13 @@ const KEYWORDS = {
 };
 const HIT = { title: 4, keyword: 3.5, heading: 2, text: 1, object: 4.5, joined: 3.9, entry: 2, member: 1, part: 0.7 };
 
+const JOINED = 30; // until it becomes a score
+
 /** Functions of varflow itself come before those of its packages, methods and modules of one word later. */
 function ofObject(parts, score) {
   const whole = score === JOINED ? HIT.joined : parts.length === 2 || parts.at(-1).includes("_") ? HIT.object : HIT.member;
   return (score < 20 ? HIT.part : whole) - 0.05 * parts.length;
 }
-
-const JOINED = 30; // before it becomes a score
 
 var Scorer = {
   score: ([page, name, , , score, , kind]) => {
