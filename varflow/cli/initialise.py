@@ -24,7 +24,7 @@ def lookup(
     width: Annotated[int | None, opt.whole("With --depth: width of the network; default: the fan-in.", "n")] = None,
     depth: Annotated[
         int | None,
-        opt.whole("Report survival to this layer, and the corrected gain. With memory: the layer that has the late rate.", "L"),
+        opt.whole("Report survival to this layer, and the corrected gain. With memory: the layer of the late rate, 20.", "L"),
     ] = None,
     neuron: opt.Preset = None,
     beta: opt.Beta = None,
