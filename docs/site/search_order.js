@@ -33,7 +33,7 @@ const KEYWORDS = {
   "docs/reference/information": "kernel correlation readout",
   "docs/reference/figures": "plot figures",
 };
-const HIT = { title: 4, keyword: 3.5, heading: 2, text: 1, object: 4.5, joined: 3.9, entry: 2, member: 1, part: 0.7 };
+const HIT = { title: 4, keyword: 3.5, heading: 2, text: 1, object: 4.5, joined: 3.6, entry: 2, member: 1, part: 0.7 };
 
 const JOINED = 30; // until it becomes a score
 
