@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         Profile,
         Quantisation,
         ReadableDepth,
+        RoundedModel,
         TemporalCriticalGain,
         TemporalFixedPoint,
         Trainability,

@@ -25,6 +25,7 @@ from varflow.results.audited_layer import (
 )
 from varflow.results.export import Exported, dataset, named, numbered, records
 from varflow.results.learning import Learning
+from varflow.results.rounded_model import RoundedModel
 from varflow.results.update import STEP, OptimizerStep
 
 CAUSES = {
@@ -117,6 +118,8 @@ class AuditReport(Exported, Drawn):
         What the next step of the optimiser changes in each layer.
     learning : Learning or None
         Will it learn? None for networks with a dead hidden layer, single inputs, and where no gradient is to be had.
+    rounding : RoundedModel or None
+        Predictions with weights of few bits, if asked for.
     """
 
     layers: tuple[AuditedLayer, ...]
@@ -131,6 +134,7 @@ class AuditReport(Exported, Drawn):
     fix_surrogate: Surrogate | None = None
     step: OptimizerStep | None = None
     learning: Learning | None = None
+    rounding: RoundedModel | None = None
 
     _derived = ("fixes", "problems", "remarks", "healthy", "spikes", "operations", "gradient_growth")
 
