@@ -1,6 +1,6 @@
 """Writes pictures of results that the pages show: ``before-after.png``, ``audit.png``, ``fixed-points.png``, ``profile.png``,
-``propagation.png``, ``figure-4.png``, ``phase-diagram.png`` and ``flips.png``; the scripts of the others are named in
-``docs/gallery.md``.
+``propagation.png``, ``figure-4.png``, ``phase-diagram.png``, ``flips.png`` and ``cost.png``; the scripts of the others are
+named in ``docs/gallery.md``.
 
 Run from the repository: ``python docs/figures.py [NAME …]`` (two minutes for all). Each picture of the pages holds, as its
 description, words and numbers that are drawn; ``tests/house/test_figures_of_the_pages.py`` compares them with what is drawn
@@ -99,6 +99,36 @@ def flips() -> Any:
     return figure
 
 
+def cost() -> Any:
+    """Of the cheapest networks of 20 layers that live, for each width, with the same layers at rate 1/2 and as an ANN."""
+    figure = new_figure(figsize=(7, 4), layout="constrained")
+    ax, widths = figure.subplots(), [30, 60, 120, 240, 480, 960]
+    found = [vf.cheapest(width=width, depth=20) for width in widths]
+    mac, ac = found[0].pj
+    energy = np.array([[mac * each.dense.sum(), ac * each.most_acs.sum() / 2, each.energy] for each in found]).T / 1e6
+    looks = {"as an ANN, one pass": "#D55E00", "at firing rate 1/2": "#E69F00", "cheapest of which 99 % live": "#0072B2"}
+    for (label, colour), values in zip(looks.items(), energy, strict=True):
+        ax.plot(widths, values, color=colour, label=label)
+    ensembles = vf.simulate([each.network for each in found], repeats=20, seed=0, engine="conditional")
+    counted = [ac / 1e6 * width * of.spikes[:, :-1].sum(axis=1) for width, of in zip(widths, ensembles, strict=True)]
+    ax.errorbar(
+        widths,
+        np.mean(counted, axis=1),
+        np.std(counted, axis=1),
+        fmt="o",
+        color="#0072B2",
+        ms=4,
+        capsize=2,
+        label="20 networks",
+    )
+    ax.set(xscale="log", yscale="log", xlabel="width", ylabel="energy of one inference, µJ")
+    ax.set_xticks(widths, [str(width) for width in widths])
+    ax.minorticks_off()
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False)
+    return figure
+
+
 FIGURES = {
     "before-after.png": (before_and_after, 150),
     "audit.png": (audit, 150),
@@ -108,6 +138,7 @@ FIGURES = {
     "figure-4.png": (narrow_networks, 150),
     "phase-diagram.png": (phase_diagram, 150),
     "flips.png": (flips, 120),
+    "cost.png": (cost, 120),
 }
 
 

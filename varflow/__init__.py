@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from varflow.citations import citation
     from varflow.experiment import validate
     from varflow.init.catalogue import catalogue
+    from varflow.init.cheapest import cheapest
     from varflow.init.gains import gain
     from varflow.init.in_time import gain_for_rate, gain_for_variance
     from varflow.init.inverse import corrected_gain, gain_for_mean_variance, largest_threshold, smallest_width, sparsest_rate
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         CorrectedGainTable,
         CorrelationFixedPoint,
         CorrelationFixedPoints,
+        Cost,
         Cycle,
         DepthScales,
         Ensemble,
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
         Trainability,
     )
     from varflow.simulation import Interrupted, simulate
+    from varflow.theory.cost import cost
     from varflow.theory.deep.critical_gain import temporal_critical_gain
     from varflow.theory.deep.fixed_point import temporal_fixed_point
     from varflow.theory.finite_width.chain import SpikeChain

@@ -54,6 +54,10 @@ def gain_table():
     return vf.corrected_gain_table(threshold=[0.5, 1.0], width=[20, 30, 40], depth=[1, 5])
 
 
+def integer_weights():
+    return vf.quantise(threshold=1.0, width=[[40], [50]], depth=5, bits=[2, 4])
+
+
 def experiment():
     from varflow.results import Curve, Experiment
 
@@ -161,6 +165,10 @@ def coordinate_check():
     return vf.CoordinateCheck("direct", ("a", "b"), np.array([8, 16]), change, np.ones(2), np.full(2, 0.1))
 
 
+def cost():
+    return vf.cost(NETWORK)
+
+
 def kernel():
     network = vf.Network(width=20, depth=2, gain=2.5, steps=2, neuron=vf.Neuron(decay=0.5))
     return vf.kernel(network, np.eye(3), repeats=2)
@@ -179,7 +187,17 @@ def correlation_fixed_points():
 
 
 RESULTS = [
-    *(profile, profile_of_inputs, profile_in_time, ensemble, comparison, comparison_in_time, phase_diagram, gain_table),
+    *(
+        profile,
+        profile_of_inputs,
+        profile_in_time,
+        ensemble,
+        comparison,
+        comparison_in_time,
+        phase_diagram,
+        gain_table,
+        integer_weights,
+    ),
     *(experiment, temporal_fixed_point, silence_in_time, fixed_points, fixed_points_with_cycle, exact_fixed_points),
     *(
         catalogue,
@@ -193,6 +211,7 @@ RESULTS = [
         depth_scales,
         trainability,
         flips,
+        cost,
         integer_membrane,
         sampled_flips,
         learning_rate,

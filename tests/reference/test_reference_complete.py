@@ -36,6 +36,8 @@ WITHOUT = {  # public name -> why it has no reference
     "lookup": "puts gain, fixed_points, critical_gain and corrected_gain together",
     "corrected_gain_table": "corrected_gain, interpolated",
     "catalogue": "published gains, judged by finite_width and mean_field",
+    "cost": "spikes of finite_width and mean_field times connections; tested by enumeration and against networks",
+    "cheapest": "corrected_gain and largest_threshold, with cost",
     "quantise": "a search by the chain over integer thresholds, tested against all of them",
     "gain_for_rate": "mean_field in time, inverted; tested by the round trip and against simulation",
     "surrogate_width": "inverts gradient_flow; the answer is tested by it, and in one step by gradient_gain",

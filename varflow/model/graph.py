@@ -18,8 +18,8 @@ from typing import Any
 from varflow._checks import DomainError
 from varflow._display import Shown, Table
 from varflow.model.attention import Chunk
-from varflow.model.layers import BatchNorm
-from varflow.model.merges import Sum
+from varflow.model.layers import BatchNorm, Pool
+from varflow.model.merges import Concat, Product, Sum
 from varflow.model.signals import Layer, Measured, Signal, Source, Unknown
 from varflow.model.weighted_layers import Weighted
 
@@ -236,6 +236,14 @@ def sent_by(node: Node, received: Sequence[Signal], sources: Sequence[Node]) -> 
     if not isinstance(sent, Signal):
         raise DomainError(node.name, operation, f"has an after that returns {sent!r}: it must return a vf.layers.Signal")
     return sent
+
+
+def keeps_spikes(operation: Layer) -> bool:
+    """True if a layer that receives spikes sends spikes or numbers of spikes, which weights add and do not multiply."""
+    if isinstance(operation, Sum):
+        counts = not operation.constant and all(factor > 0 and factor.is_integer() for factor in operation.factors)
+        return counts or (operation.factors, operation.constant) == ((-1.0,), 1.0)  # the neurons that do not spike
+    return isinstance(operation, Product | Concat | Chunk) or (isinstance(operation, Pool) and operation.kind == "max")
 
 
 DEPENDENT = "merges signals that depend on the same weights"

@@ -44,6 +44,12 @@ class Weighted(Layer):
         """``(scale, shift)`` of a connection that is present; see :class:`varflow.model.weights.WeightLaw`."""
         return self.law.connection(self.gain, fan_in, self.mean_gain if self.rows == "free" else 0.0)
 
+    def connections(self, fan_in: int) -> float:
+        """Expected number of weights of a neuron that are not 0."""
+        scale, shift = self.connection(fan_in)
+        atoms = zip(*(self.law.core.lattice or ((), ())), strict=True) if self.rows == "free" else ()
+        return self.law.present(fan_in) * (1 - sum(mass for value, mass in atoms if scale * value + shift == 0))
+
     def mean_gain_of(self, fan_in: int) -> float:
         """``n E[w]``."""
         if self.rows != "free":

@@ -6,12 +6,13 @@
 from varflow import results
 from varflow._figures import FIGURES, draw
 from varflow._lazy import names_of
-from varflow.plots.catalogue import plot_catalogue, plot_methods
+from varflow.plots.catalogue import plot_catalogue, plot_methods, plot_quantisation
 from varflow.plots.diagrams import plot_depth_scales, plot_fixed_points, plot_phase_diagram, plot_temporal_critical_gain
 from varflow.plots.experiment import plot_comparison, plot_experiment, plot_experiment_in_time
 from varflow.plots.layers import (
     plot_audit,
     plot_coordinate_check,
+    plot_cost,
     plot_flips,
     plot_gradient_flow,
     plot_kernel,
@@ -31,6 +32,7 @@ FIGURES.update(
         ),
         results.Comparison: plot_comparison,
         results.CoordinateCheck: plot_coordinate_check,
+        results.Cost: plot_cost,
         results.DepthScales: plot_depth_scales,
         results.FixedPoints: plot_fixed_points,
         results.Flips: plot_flips,
@@ -39,6 +41,7 @@ FIGURES.update(
         results.OptimizerStep: plot_step,
         results.PhaseDiagram: plot_phase_diagram,
         results.Profile: plot_profile,
+        results.Quantisation: plot_quantisation,
         results.Ensemble: plot_profile,
         results.ReadableDepth: plot_readable_depth,
         results.RoundedModel: plot_rounded_model,

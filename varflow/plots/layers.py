@@ -11,6 +11,7 @@ from varflow.plots.style import ALARM, BESIDE, GREY, axes, colours, draw_map, la
 from varflow.results import (
     AuditReport,
     CoordinateCheck,
+    Cost,
     Ensemble,
     Flips,
     GradientFlow,
@@ -87,6 +88,17 @@ def plot_gradient_flow(flow: GradientFlow) -> Any:
     axes[0].spines[["top", "right"]].set_visible(False)
     axes[0].xaxis.get_major_locator().set_params(integer=True)
     return figure
+
+
+def plot_cost(cost: Cost, ax: Any = None) -> Any:
+    """MACs, ACs and all connections of every layer of one inference."""
+    instance("cost", cost, Cost)
+    ax, layer = axes(ax), np.arange(1, len(cost.layers) + 1)
+    for name, mark in (("macs", "s"), ("acs", "o"), ("dense", "_")):
+        ax.plot(layer, getattr(cost, name), mark, label=name)
+    ax.set(xlabel="layer", ylabel="synaptic operations of one inference", yscale="log")
+    ax.legend(frameon=False)
+    return ax
 
 
 def plot_kernel(kernel: Kernel, ax: Any = None) -> Any:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from varflow.results.audit import AuditReport, UnhealthyError
     from varflow.results.audited_layer import AuditedLayer
     from varflow.results.catalogue import Catalogue, CatalogueEntry
+    from varflow.results.cost import Cost
     from varflow.results.diagrams import DepthScales, PhaseDiagram
     from varflow.results.estimate import Estimate
     from varflow.results.experiment import Curve, Experiment

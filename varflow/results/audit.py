@@ -23,6 +23,7 @@ from varflow.results.audited_layer import (
     lost_inputs,
     with_class,
 )
+from varflow.results.cost import Cost
 from varflow.results.export import Exported, dataset, named, numbered, records
 from varflow.results.learning import Learning
 from varflow.results.rounded_model import RoundedModel
@@ -116,6 +117,8 @@ class AuditReport(Exported, Drawn):
         are cut.
     step : OptimizerStep or None
         What the next step of the optimiser changes in each layer.
+    cost : Cost or None
+        Spikes and synaptic operations of one input as they were counted, readouts included.
     learning : Learning or None
         Will it learn? None for networks with a dead hidden layer, single inputs, and where no gradient is to be had.
     rounding : RoundedModel or None
@@ -135,6 +138,7 @@ class AuditReport(Exported, Drawn):
     step: OptimizerStep | None = None
     learning: Learning | None = None
     rounding: RoundedModel | None = None
+    cost: Cost | None = None
 
     _derived = ("fixes", "problems", "remarks", "healthy", "spikes", "operations", "gradient_growth")
 

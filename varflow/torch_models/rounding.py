@@ -77,8 +77,8 @@ class Lattice:
 
     @property
     def unit(self) -> float:
-        """``θ/λ``, the threshold as a current; NaN without a positive one, and for readouts and behind a normalisation."""
-        neuron = None if self.layer is None or self.layer.normalised_by else self.layer.neuron
+        """``θ/λ``, the threshold as a current; NaN without a positive one, and where neurons receive no plain currents."""
+        neuron = None if self.layer is None or self.layer.through else self.layer.neuron
         unit = math.nan if neuron is None else mean_of(neuron.threshold) / neuron.input_scale
         return unit if unit > 0 else math.nan
 
@@ -186,7 +186,7 @@ def _settable(scale: LayerScale) -> list[tuple[str, Any]]:
 def _settle(scales: list[LayerScale], found: Mapping[str, Lattice], before: Rates, rates: Callable[[], Rates]) -> None:
     """Move steps, or γ behind them, until layers have their rates of before, of the inputs that are not held out."""
     for scale in scales:
-        if not scale.layer.normalised_by:
+        if not (scale.norms or scale.layer.normalised_by):
             scale.scaled = [found[name] for name in scale.layer.names if name in found]
     seen: dict[Any, Rates] = {}
 

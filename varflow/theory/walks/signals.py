@@ -4,6 +4,7 @@ something unknown lies before, walks begin with activations that were measured: 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,10 +36,13 @@ AT_ONCE = 2**19  # inputs × steps² computed together, so that a batch does not
 
 
 def signals_walk(graph: Graph, start: Any, walk: Walk, *, keep: bool = False) -> list[Visit]:
-    """Every node in order with what it received and sent, or without ``keep`` the last; a signal is forgotten after its last
-    reader. ``start``: what the drive sends.
-    """
-    sent, last, passed, visits, leaving = {0: start}, graph.last_reader, 0, [], 0
+    """Every node in order with what it received and sent, or without ``keep`` the last. ``start``: what the drive sends."""
+    return list(deque(visited(graph, start, walk), None if keep else 1))
+
+
+def visited(graph: Graph, start: Any, walk: Walk) -> Iterator[Visit]:
+    """Each node with what it received and sent, which is forgotten after its last reader."""
+    sent, last, passed, leaving = {0: start}, graph.last_reader, 0, 0
     of_inputs = getattr(getattr(graph[0].operation, "sends", None), "kind", "") == "input"
     for number, node in enumerate(graph):
         if number == 0:
@@ -56,9 +60,7 @@ def signals_walk(graph: Graph, start: Any, walk: Walk, *, keep: bool = False) ->
         for source in node.inputs:
             if last[source] == number:
                 sent.pop(source, None)
-        visits = visits if keep else []
-        visits.append(visit)
-    return visits
+        yield visit
 
 
 def _sent(visit: Visit, graph: Graph) -> Any:
@@ -150,13 +152,13 @@ class Blocks:
         for drive in self.drives:
             infinite = self.graph.over_batch and drive.n_inputs == 1 and not isinstance(drive, Inputs)
             kind = BY_OVERLAP if self.by_overlap else INFINITE if infinite else IN_INDEX
-            yield self._start(drive, infinite), kind
+            yield self.start(drive, infinite=infinite), kind
 
     def walk(self, batching: Batching, report: Report = unreported, **options: Any) -> Walk:
         """A walk through one of the blocks."""
         return Walk(self.effort, batching, self.by_overlap, self.network.steps, report, **options)
 
-    def _start(self, drive: Drive, infinite: bool) -> Signal | GivenCurrents:
+    def start(self, drive: Drive, *, infinite: bool) -> Signal | GivenCurrents:
         """The signal that some of the inputs send: in one group if they depend on each other, else one each."""
         first, steps = self.graph[0].operation.sends, self.network.steps
         if isinstance(drive, Given):

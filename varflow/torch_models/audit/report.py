@@ -13,6 +13,7 @@ from varflow._checks import integer
 from varflow._progress import Progress, reporter
 from varflow.results.audit import ENOUGH, AuditReport, first_of
 from varflow.results.audited_layer import AuditedLayer, lost_inputs
+from varflow.results.cost import COLUMNS, Cost
 from varflow.torch_models.audit.causes import FEEDING, diagnosed, needed_gains, shares, to_mend
 from varflow.torch_models.audit.coherence import learning, with_remedies
 from varflow.torch_models.audit.gradients import Backward, check_gradients, squared_gain_above
@@ -186,7 +187,17 @@ def _report(
         *((None, None) if mend is None else layers[mend].first_to_mend(gain)),
         "sampled networks" if prediction.at_width else "infinite width",
         tuple(notes),
+        cost=_cost(traced, layers),
     )
+
+
+def _cost(traced: Trace, layers: list[AuditedLayer]) -> Cost:
+    """Spikes and operations as they were counted, and those of readouts."""
+    inputs, neurons = len(layers[0].survival), [(layer.width, layer.spikes) for layer in layers]
+    operations = np.nan_to_num([*(layer.operations for layer in traced.layers), traced.operations]) / inputs
+    table = np.column_stack([[*neurons, (0.0, 0.0)], operations]).T
+    names, method = (*(layer.name for layer in layers), "readout"), f"counted, mean of inputs: {inputs}"
+    return Cost(layers=names, **dict(zip(COLUMNS, table, strict=True)), steps=traced.steps, method=method)
 
 
 def _judged(traced: Trace, layers: list[AuditedLayer]) -> list[AuditedLayer]:

@@ -14,10 +14,11 @@ from varflow.torch_models.tracing.traced import Received, Trace, TracedLayer, ne
 from varflow.torch_models.tracing.weights import (
     EMPTY,
     carries_spikes,
+    connections_of,
     count_operations,
+    counted_operations,
     few_in_groups,
     has_own_forward,
-    synaptic_operations,
     why_not_covered,
 )
 
@@ -39,8 +40,11 @@ class Layers:
     def weights_called(self, name: str, origin: Origin, x: Any) -> None:
         """Note a call of a weight module, and its synaptic operations."""
         self._note_inputs(name, origin, x)
-        arriving = x if carries_spikes(origin, self.modules.weights) else x != 0
-        self.received[name].operations += synaptic_operations(self.modules.weights[name], arriving)
+        weight, received = self.modules.weights[name], self.received[name]
+        if received.connections is None:
+            received.connections = connections_of(weight).detach()
+            received.operations = received.connections.new_zeros(4)
+        received.operations += counted_operations(weight, x, carries_spikes(origin, self.modules.weights), received.connections)
 
     def neuron_called(self, name: str, module: Any, origin: Origin, current: Any, spikes: Any) -> TracedLayer:
         """Note a call of a neuron, and return its layer."""
@@ -144,7 +148,7 @@ class Layers:
         """
         for layer in self.layers:
             self._complete(layer)
-        count_operations(self.layers, self.received)
+        others = count_operations(self.layers, self.received)
         used = {name for layer in self.layers for name in (layer.neuron_name, *layer.names)}
         if factors := self._only_factors(used):
             rule = "only make factors of other signals: they are not advised on, and init_model leaves them as they are"
@@ -154,7 +158,7 @@ class Layers:
         readouts = [(name, self.modules.weights[name], inputs.sources, inputs.shape) for name, inputs in unused.items()]
         notes, steps = [*self.notes, *self._idle(parameters)], self._number_of_steps()
         each_step = {origin for origin, number in calls.items() if number == steps > 1}
-        return Trace(self.layers, readouts, steps, self.calls, self.received, notes, each_step=each_step)
+        return Trace(self.layers, readouts, steps, self.calls, self.received, notes, each_step=each_step, operations=others)
 
     def _complete(self, layer: TracedLayer) -> None:
         """Set what only the end of the pass tells."""

@@ -75,7 +75,7 @@ def measured_layer(traced: Trace, layer: TracedLayer, seen: LayerMeasurement) ->
         survival=seen.alive,
         output=layer.neuron_name in traced.outputs,
         sources=tuple(sorted(traced.senders_to(layer))),
-        operations=layer.operations / len(seen.alive),
+        operations=float(layer.operations[:2].sum()) / len(seen.alive),
     )
 
 

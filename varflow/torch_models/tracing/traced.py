@@ -4,7 +4,6 @@ receive and return step by step, wherever the loop over time is.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,14 +19,15 @@ from varflow.torch_models.tracing.origins import INPUT, Origin, tensors_in
 @dataclass(slots=True, eq=False)
 class Received:
     """Inputs of one weight module: the ``shape`` at its first call, every ``origin`` that they came from, and, if ``stored``,
-    the ``inputs`` themselves, call by call; and the synaptic ``operations`` of all calls.
+    the ``inputs`` themselves, call by call; and the ``operations`` of all calls, with the ``connections`` that count.
     """
 
     shape: tuple[int, ...]
     stored: bool = True
     origins: dict[Origin, None] = field(default_factory=dict)
     inputs: list[Any] = field(default_factory=list)
-    operations: Any = 0.0
+    operations: Any = field(default_factory=lambda: torch.zeros(4))
+    connections: Any = None
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -80,8 +80,8 @@ class TracedLayer:
         Why theory does not know its currents or its neuron, in words; empty if it does.
     current_shape : tuple of int
         Shape of the currents, at the first call.
-    operations : float
-        Synaptic operations of all calls, for the whole batch; NaN without weights.
+    operations : ndarray, shape (4,)
+        ``macs``, ``acs``, ``most_acs`` and ``dense`` of all calls, as in ``Cost``, for the whole batch; NaN without weights.
     """
 
     names: tuple[str, ...]
@@ -98,7 +98,7 @@ class TracedLayer:
     received: list[Received] = field(default_factory=list)
     feeding: tuple[str, ...] = ()
     current_shape: tuple[int, ...] = ()
-    operations: float = math.nan
+    operations: Any = field(default_factory=lambda: np.full(4, np.nan))
 
     @property
     def name(self) -> str:
@@ -150,7 +150,7 @@ class Trace:
     """A traced model: ``layers`` in the order of their first call, ``readouts`` (name, module, sources and input shape of
     weight layers without a neuron), the number of time ``steps``, ``calls``, the layer of every neuron call in order,
     ``received``, the inputs of every weight module by its name, ``notes`` on what is unusual, whether the pass drew ``random``
-    numbers, and the normalisations over a batch that ran at ``each_step`` by itself.
+    numbers, the normalisations over a batch that ran at ``each_step`` by itself, and the ``operations`` of readouts.
     """
 
     layers: list[TracedLayer]
@@ -161,6 +161,7 @@ class Trace:
     notes: list[str] = field(default_factory=list)
     random: bool = False
     each_step: set[Origin] = field(default_factory=set)
+    operations: Any = 0.0
 
     def senders_to(self, layer: TracedLayer) -> set[str]:
         """Neuron layers whose spikes reach another by weights, shortcuts or factors; ``"input"`` for the model's input."""

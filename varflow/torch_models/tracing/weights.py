@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
 
 from varflow._checks import DomainError
 from varflow.init.fans import effective_fan_in, fan_in
-from varflow.model.layers import Layer, Pool
-from varflow.model.merges import Concat, Product, Sum
+from varflow.model.graph import keeps_spikes
 from varflow.torch_models.tracing.origins import INPUT, Origin, Sender
 from varflow.torch_models.tracing.passes import full_precision
 from varflow.torch_models.tracing.traced import Received, TracedLayer
@@ -109,45 +109,52 @@ def has_own_forward(weight: Any) -> bool:
     return type(weight).forward is not torch_class(weight).forward
 
 
-def synaptic_operations(weight: Any, received: Any) -> Any:
+def connections_of(weight: Any) -> Any:
+    """Number of weights of each input of a neuron, summed over the neurons of a group: of those that are not 0, and of all."""
+    both = torch.stack([weight.weight != 0, torch.ones_like(weight.weight, dtype=torch.bool)])
+    if getattr(weight, "transposed", False):
+        return both.sum(2, keepdim=True, dtype=torch.float64)
+    return both.unflatten(1, (getattr(weight, "groups", 1), -1)).sum(2, dtype=torch.float64)
+
+
+def synaptic_operations(weight: Any, received: Any, connections: Any = None) -> Any:
     """``Σ x · (connections of x)`` over all that a weight layer receives in one call, as a tensor; zero padding and strides
-    are left out.
+    are left out. By default ``connections`` are the weights that are not 0.
 
     Spikes are counted as often as they arrive (sums of spikes are integers). For numbers that are no spikes, give
     ``received != 0``: the multiplications by numbers other than 0.
     """
-    x = received.detach().float()
-    if hasattr(weight, "in_features"):
-        return x.sum(dtype=torch.float64) * weight.out_features
-    axes = len(weight.kernel_size)
-    # A convolution of the sum over channels with ones counts the windows that each number lies in.
-    maps = x.sum(-1 - axes, keepdim=True).flatten(0, max(x.dim() - axes - 2, 0)) if x.dim() > axes + 1 else x.sum(0)[None, None]
-    ones = torch.ones(1, 1, *weight.kernel_size, dtype=x.dtype, device=x.device)
-    if weight.transposed:
-        across = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)[axes - 1]
-        arrived = across(maps, ones, None, weight.stride, weight.padding, weight.output_padding, 1, weight.dilation)
-    else:
-        across = (torch.conv1d, torch.conv2d, torch.conv3d)[axes - 1]
-        arrived = across(maps, ones, None, weight.stride, weight.padding, weight.dilation)
-    return arrived.sum(dtype=torch.float64) * weight.out_channels / weight.groups
+    connections = connections_of(weight)[0] if connections is None else connections
+    axes = 0 if hasattr(weight, "in_features") else len(weight.kernel_size)
+    x = received.detach().reshape(-1, *received.shape[received.dim() - 1 - axes :]).sum(0, dtype=torch.float64)
+    if not axes:
+        return (x * connections).sum()
+    last = (weight.output_padding, weight.groups, weight.dilation) if weight.transposed else (weight.dilation, weight.groups)
+    across = getattr(torch, f"conv{'_transpose' * weight.transposed}{axes}d")
+    return across(x, connections, None, weight.stride, weight.padding, *last).sum()
+
+
+def counted_operations(weight: Any, received: Any, adds: bool, connections: Any) -> Any:
+    """MACs, ACs, those if everything received were a spike, and all connections, of one call; ``adds`` says that it receives
+    spikes, which all numbers that are 0 or ±1 count as.
+    """
+    number = synaptic_operations(weight, received if adds else received != 0, connections[0])
+    most, dense = (synaptic_operations(weight, received.new_ones(()).expand_as(received), each) for each in connections)
+    adds = adds or bool(((received == 0) | (received.abs() == 1)).all())
+    return torch.stack([number * (not adds), number * adds, most * adds, dense])
 
 
 def carries_spikes(origin: Origin, weights: Container[str]) -> bool:
     """True for spikes and numbers of spikes; not for currents, averages and the input."""
-    return all(_keeps_spikes(each.operation, weights) for each in origin.ancestors)
+    operations = [each.operation for each in origin.ancestors]
+    senders = {each.name for each in operations if isinstance(each, Sender)}
+    kept = all(keeps_spikes(each) for each in operations if not isinstance(each, Sender))
+    return kept and not any(name in {INPUT, ""} or name in weights for name in senders)
 
 
-def _keeps_spikes(operation: Sender | Layer, weights: Container[str]) -> bool:
-    if isinstance(operation, Sender):
-        return operation.name not in {INPUT, ""} and operation.name not in weights
-    if isinstance(operation, Sum):
-        return not operation.constant and all(factor > 0 and factor.is_integer() for factor in operation.factors)
-    return isinstance(operation, Product | Concat) or (isinstance(operation, Pool) and operation.kind == "max")
-
-
-def count_operations(layers: Sequence[TracedLayer], received: Mapping[str, Received]) -> None:
+def count_operations(layers: Sequence[TracedLayer], received: Mapping[str, Received]) -> Any:
     """Set ``operations`` of every layer: of its weights, of those that make factors of its currents, and of those before them
-    without a neuron between, each once; those of weights called for several layers in equal parts.
+    without a neuron between, each once; those of weights called for several layers in equal parts. Returned are all others.
     """
     counted = Counter(name for layer in layers for name in layer.names)
     for layer in layers:
@@ -157,4 +164,6 @@ def count_operations(layers: Sequence[TracedLayer], received: Mapping[str, Recei
             before = [source for source in sorted(senders) if source in received and source not in counted]
             names += before
             counted.update(before)
-        layer.operations = sum(float(received[name].operations) / counted[name] for name in names) if names else math.nan
+        if names:
+            layer.operations = sum(np.array(received[name].operations.tolist()) / counted[name] for name in names)
+    return sum((np.array(each.operations.tolist()) for name, each in received.items() if name not in counted), np.zeros(4))
