@@ -514,6 +514,7 @@ INSTANCES = {
     "ReadableDepth": [READABLE],
     "SpikeChain": [f"vf.SpikeChain({SMALL})", f"vf.SpikeChain({BIAS})"],
     "TemporalCriticalGain": [CRITICAL],
+    "RoundedModel": ["vf.init.quantise_(Net(), torch.ones(4, 6), bits=3)"],
     "IntegerMembrane": [
         "vf.integer_membrane(vf.Neuron(reset=vf.resets.Reset(register=vf.resets.Register(bits=6))), norm(), steps=3)"
     ],

@@ -85,7 +85,9 @@ def quantise_(
     >>> plan = vf.init.init_model(model, inputs, steps=10)
     >>> report = vf.init.quantise_(model, inputs, bits=3, steps=10)
     >>> report.integer_threshold.astype(int).tolist()
+    [4, 4, 4, 5, 4]
     >>> {kind: round(float(rates[-1]), 2) for kind, rates in report.firing_rate.items()}
+    {'full': 0.2, 'minmax': 0.23, 'mse': 0.18, 'set': 0.19}
     """
     require("torch", "torch")
     bits = checked_bits(bits)
