@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from types import CodeType
     from typing import Any
 
+WITHIN = ("init", "neurons", "surrogates", "layers", "plots")  # where names are looked for that are not at the door
 LOADED = time.time()  # the earliest that any part of varflow was
 
 
@@ -47,7 +48,9 @@ def loaded_when_asked(
         if name == "__all__":
             return sorted(names())
         if name not in names():
-            raise AttributeError(f"module {name_of!r} has no attribute {name!r}")
+            sought = () if name.startswith("_") else (place for place in WITHIN if place in names() and name in dir(get(place)))
+            where = "".join(f": it is vf.{place}.{name}" for place in list(sought)[:1])
+            raise AttributeError(f"module {name_of!r} has no attribute {name!r}{where}")
         module, name_there = names()[name]
         for last in (False, False, False, True):
             try:

@@ -129,7 +129,7 @@ function told({ gain, theta, width, depth, decay, reset }, { fixedPoints, basinE
     edge: Number.isFinite(basinEdge) ? shown(basinEdge) : "–",
     critical: shown(criticalGain),
     margin: `${gain >= criticalGain ? "+" : "−"}${shown(Math.abs(100 * (gain / criticalGain - 1)), 3)}\u00a0%`,
-    alive: exact ? percent(finite.survival[depth - 1], 3) : "–",
+    alive: exact ? percent(finite.survival[depth - 1]) : "–",
     std: shown(gain / Math.sqrt(width)),
   };
 }
@@ -244,7 +244,7 @@ function pointAt(layer) {
   if (!numbers) return;
   const { finite, exact } = numbers;
   $("flow-at").textContent = `layer ${place}: Var = ${shown(finite.variance[place - 1], 3)} ± ${shown(finite.varianceStd[place - 1], 2)}`;
-  $("survival-at").textContent = exact ? `layer ${place}: ${percent(finite.survival[place - 1], 3)} alive` : "";
+  $("survival-at").textContent = exact ? `layer ${place}: ${percent(finite.survival[place - 1])} alive` : "";
 }
 
 function place(name, event) {

@@ -13,7 +13,7 @@ export function shown(x, digits = 4) {
 const superscript = (power) => [...power.replace("+", "")].map((c) => (c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[c])).join("");
 
 /** In per cent, with significant digits of it or of its complement, whichever is smaller. */
-export function percent(fraction, digits = 2) {
+export function percent(fraction, digits = fraction > 0.9 ? 2 : 3) {
   if (fraction < 1 && fraction > 1 - 1e-6) return "> 99.9999\u00a0%";
   if (fraction > 0.9 && fraction < 1) return `${Number((100 - Number((100 * (1 - fraction)).toPrecision(digits))).toFixed(10))}\u00a0%`;
   return `${shown(100 * fraction, digits)}\u00a0%`;

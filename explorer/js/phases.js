@@ -84,8 +84,7 @@ export function contour(map, level) {
   const highest = map[0][1];
   for (let column = 0; column < COLUMNS; column++) {
     if (column > 0 && highest[column] < wanted && highest[column - 1] >= wanted) {
-      const part = (highest[column - 1] - wanted) / (highest[column - 1] - highest[column]);
-      line.push([thetaOf(column - 1 + part), GAIN.to]);
+      line.push(...upwards(map, column, wanted, line.at(-1)?.[1] ?? GAIN.from));
       break;
     }
     for (let i = map.length - 1; i > 0; i--) {
@@ -97,4 +96,15 @@ export function contour(map, level) {
     }
   }
   return line;
+}
+
+/** Its last part, between two columns: where the survival at each of some rising gains has the wanted logit. */
+function upwards(map, column, wanted, from) {
+  const points = [];
+  for (let i = 1; i <= 20; i++) {
+    const gain = from * (GAIN.to / from) ** (i / 20);
+    const [left, right] = [column - 1, column].map((each) => logit(survivalAt(map, each, gain)));
+    if (left >= wanted && right < wanted) points.push([thetaOf(column - 1 + (left - wanted) / (left - right)), gain]);
+  }
+  return points;
 }

@@ -28,7 +28,7 @@ function wide(theta, gain, fixedPoints, basinEdge, criticalGain) {
 function narrow(width, depth, finite, exact) {
   if (!exact) return `Above width ${EXACT_WIDTH} the exact chain is not computed here; spreads are leading order in 1/n.`;
   const alive = finite.survival[depth - 1];
-  const words = alive >= 1 - 1e-12 ? "practically all networks are" : alive < 1e-12 ? "practically no network is" : `${percent(alive, 3)} of networks are`;
+  const words = alive >= 1 - 1e-12 ? "practically all networks are" : alive < 1e-12 ? "practically no network is" : `${percent(alive)} of networks are`;
   return `At width ${width}, ${words} alive in layer ${depth}.`;
 }
 

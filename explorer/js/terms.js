@@ -44,14 +44,18 @@ export function listenToTerms() {
   document.addEventListener("focusout", () => explain(null));
   document.addEventListener("keydown", (event) => event.key === "Escape" && explain(null));
   document.addEventListener("scroll", () => explain(null), { passive: true });
-  for (const element of document.querySelectorAll("[data-term]")) element.setAttribute("aria-describedby", "tip");
 }
+
+let explained = null; // the element whose term is shown
 
 /** Beside an element, below it if there is room; none if null. The tip itself may be pointed at. */
 function explain(element) {
   const tip = $("tip");
   tip.hidden = element === null;
+  explained?.removeAttribute("aria-describedby");
+  explained = element;
   if (element === null) return;
+  element.setAttribute("aria-describedby", "tip");
   tip.textContent = TERMS[element.dataset.term];
   const box = element.getBoundingClientRect();
   const left = Math.min(Math.max(box.left, 8), innerWidth - tip.offsetWidth - 8);

@@ -51,12 +51,14 @@ EXPERIMENT = {
 }
 EXPERIMENT |= {"requested_repeats", "false_alarm", "version", "curves", "warnings"}
 INITIALIZATION = set(vf.lookup(threshold=1.0, fan_in=3).to_dict())
+QUANTISATION = set(vf.quantise(threshold=1.0, width=40, depth=3, bits=2).to_dict()) | {"warnings"}
 FIXED_POINTS = {"fixed_points", "cycles", "basin_edge", "complete", "resolution", "gain", "warnings"}
 
 COMMANDS = [
     ("lookup --threshold 1 --fan-in 512 --depth 5", INITIALIZATION, "Initialization for threshold 1, fan-in 512 (normal)"),
     ("lookup --threshold 1.5 --layer 8,4,3,3", INITIALIZATION, "Initialization for threshold 1.5, fan-in 36 (normal)"),
     ("lookup --threshold 0 --fan-in 9", INITIALIZATION, "Initialization for threshold 0, fan-in 9 (normal)"),
+    ("quantise --threshold 1 --width 30 --depth 5 --bits 2,3", QUANTISATION, "Integer weights for 99 %"),
     ("fixed-points --threshold 1.5", FIXED_POINTS, "unstable"),
     ("fixed-points --threshold 1 --gain kaiming", FIXED_POINTS, "stable"),
     (f"predict --threshold 1 {SMALL[:-12]}", PROFILE, "Profile of Network(width=40, depth=4"),
@@ -143,7 +145,7 @@ def test_a_scan_is_announced(varflow):
 
 
 @pytest.mark.parametrize(
-    "command", ["", "lookup", "fixed-points", "predict", "simulate", "validate", "phase-diagram", "catalogue"]
+    "command", ["", "lookup", "fixed-points", "predict", "simulate", "validate", "phase-diagram", "quantise", "catalogue"]
 )
 def test_help(varflow, command):
     code, out, err = varflow(f"{command} --help")

@@ -54,6 +54,10 @@ def gain_table():
     return vf.corrected_gain_table(threshold=[0.5, 1.0], width=[20, 30, 40], depth=[1, 5])
 
 
+def integer_weights():
+    return vf.quantise(threshold=1.0, width=[[40], [50]], depth=5, bits=[2, 4])
+
+
 def experiment():
     from varflow.results import Curve, Experiment
 
@@ -143,6 +147,12 @@ def integer_membrane():
     return vf.integer_membrane(cell, scipy.stats.norm(), steps=3)
 
 
+def rounded_model():
+    rates, alive = {"full": np.array([0.1, 0.2]), "set": np.array([0.1, 0.3])}, {"full": 1.0, "set": 0.5}
+    two = np.array([0.5, np.nan])
+    return vf.RoundedModel(("a", "b"), 4, "rate", "layer", 3, two, 10 * two, rates, rates, rates, alive, alive)
+
+
 def sampled_flips():
     return vf.flips(IN_TIME, relative=0.1, repeats=3)
 
@@ -183,7 +193,17 @@ def correlation_fixed_points():
 
 
 RESULTS = [
-    *(profile, profile_of_inputs, profile_in_time, ensemble, comparison, comparison_in_time, phase_diagram, gain_table),
+    *(
+        profile,
+        profile_of_inputs,
+        profile_in_time,
+        ensemble,
+        comparison,
+        comparison_in_time,
+        phase_diagram,
+        gain_table,
+        integer_weights,
+    ),
     *(experiment, temporal_fixed_point, silence_in_time, fixed_points, fixed_points_with_cycle, exact_fixed_points),
     *(
         catalogue,
@@ -199,6 +219,7 @@ RESULTS = [
         flips,
         cost,
         integer_membrane,
+        rounded_model,
         sampled_flips,
         learning_rate,
         optimizer_step,

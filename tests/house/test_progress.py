@@ -55,6 +55,9 @@ CALLS = {
         vf.Neuron(1.0, decay=0.5), variance=6.0, steps=4, depth=8, **options
     ),
     "lookup": lambda **options: vf.lookup(neuron=vf.Neuron(1.0, decay=0.5), rate=0.4, steps=4, depth=8, fan_in=10, **options),
+    "surrogate width": lambda **options: vf.gradient_flow(
+        network(), vf.surrogate_width(network(steps=2), **FEW, **options), **FEW
+    ),
     "critical gain": lambda **options: vf.temporal_critical_gain(RESETTING, steps=4, depth=10, **FEW, **options),
     "audit": lambda **options: audited(lambda torch: [], **options),
     "initialisation": lambda **options: initialised(**options),

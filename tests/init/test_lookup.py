@@ -106,7 +106,7 @@ def test_another_distribution_names_what_is_of_normal_potentials():
     assert "critical gain and margin for laplace ones" in words
     for name in ("survival", "corrected_gain", "corrected_survival"):
         assert re.search(rf"^  {name} .*  \(normal potentials\)$", repr(found), re.M)
-    assert "critical_gain      2.7182818\n" in repr(found)
+    assert re.search(r"^  critical_gain +2\.71828$", repr(found), re.M)
     assert "for normal potentials" not in warnings(threshold=1.0, distribution="laplace")
     assert "normal potentials" not in repr(vf.lookup(threshold=1.0, fan_in=128, depth=20))
 
@@ -319,7 +319,7 @@ def test_an_infinite_depth_scale_becomes_none():
 
 def test_the_repr_shows_what_is_known():
     text = repr(vf.lookup(threshold=1.0, fan_in=100, depth=100))
-    assert re.search(r"gain +2\.5105725", text)
+    assert re.search(r"gain +2\.51057", text)
     assert re.search(r"corrected_gain +2\.857", text)
     assert "! close to the edge" in text
     assert "corrected_gain" not in repr(vf.lookup(threshold=1.0, fan_in=100))

@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 import varflow as vf
 from varflow.init.quantise import integer_threshold
-from varflow.model.rounded_weights import largest_integer, least_error_step, rounded
+from varflow.model.rounded_weights import largest_integer, least_error_clip, rounded
 from varflow.model.weights import weight_law
 from varflow.theory.finite_width import lattice
 from varflow.theory.layer import layers
@@ -56,7 +56,7 @@ def test_survival_of_rounded_weights(bits, clip, width, as_they_are, rescaled):
 def test_clips_have_the_smallest_error(bits, clip):
     """Against quadrature of the squared error, which is larger at neighbouring clips."""
     largest = largest_integer(bits)
-    best = least_error_step(weight_law("normal"), largest)
+    best = least_error_clip(weight_law("normal"), largest) / largest
     assert best * largest == pytest.approx(clip, abs=5e-5)
 
     def error(step):
@@ -70,7 +70,7 @@ def test_clips_have_the_smallest_error(bits, clip):
 @pytest.mark.parametrize(("base", "clip"), [("uniform", 2 * 3**0.5 / 3), ("exponential", 2.0)])
 def test_least_error_of_other_distributions(base, clip):
     """Of three levels: the cells of a uniform distribution are equal; of two, an exponential one has mean 1."""
-    assert least_error_step(weight_law(base), 1) == pytest.approx(clip, rel=1e-9)
+    assert least_error_clip(weight_law(base), 1) == pytest.approx(clip, rel=1e-9)
 
 
 def test_integers_have_the_probabilities_of_their_cells():
@@ -101,7 +101,9 @@ def test_the_rule_finds_the_largest_integer_threshold(bits, clip):
     found = vf.quantise(threshold=1.0, width=widths, depth=100, bits=bits, clip=clip)
     assert (found.survival >= 0.99).all()
     assert (found.survival_above < 0.99).all()
-    for width, k, gain, corrected in zip(widths, found.integer_threshold, found.gain, found.corrected_gain, strict=True):
+    for width, k, gain, price in zip(widths, found.integer_threshold, found.gain, found.price, strict=True):
+        corrected = gain / price**0.5
+        assert corrected == pytest.approx(vf.corrected_gain(threshold=1.0, width=width, depth=100))
         assert k == integer_threshold(law, width, corrected)
         assert gain >= corrected > gain * (k - 0.5) / (k + 0.5)
         coarser = law.std * np.sqrt(width) / np.array([k - 0.9, k - 0.1, k + 0.1])
@@ -116,20 +118,38 @@ def test_what_a_cell_says():
     assert np.floor(0.8 / found.step) + 1 == found.integer_threshold
     assert found.gain == pytest.approx(np.sqrt(60) * found.step * law.std)
     assert found.weight_std * found.clip == pytest.approx(3 * found.step)
-    assert found.price == pytest.approx((found.gain / found.corrected_gain) ** 2)
+    assert found.variance == found.gain**2 * found.firing_rate
     profile = vf.finite_width(vf.Network(width=60, depth=20, gain=found.gain, neuron=vf.Neuron(0.8), weights=law))
     assert found.survival == pytest.approx(profile.survival[-1], rel=1e-12)
     assert found.firing_rate == pytest.approx(profile.firing_rate[-1], rel=1e-12)
     assert vf.quantise(threshold=[0.8], width=60, depth=20, bits=3, survival_target=0.9).step[0] == found.step
 
 
-def test_what_cannot_live_is_nan_in_a_table_and_an_error_alone():
+def test_what_cannot_live_has_the_best_survival_in_a_table_and_is_an_error_alone():
     found = vf.quantise(threshold=1.0, width=[3, 100], depth=50, bits=2)
-    assert np.isnan(found.step[0])
-    assert found.step[1] > 0
-    assert "–" in repr(found)
-    with pytest.raises(vf.DomainError, match="survival_target"):
+    assert found.integer_threshold.tolist() == [1, 3]
+    assert found.survival[0] < 0.99 < found.survival[1]
+    with pytest.raises(vf.DomainError, match=f"highest survival is {found.survival[0]:.4g}"):
         vf.quantise(threshold=1.0, width=3, depth=50, bits=2)
+
+
+def test_the_figure_has_both_survivals_of_every_cell():
+    found = vf.quantise(threshold=1.0, width=60, depth=20, bits=[2, 4])
+    drawn = [line.get_xydata() for line in found.plot().get_lines() if line.get_linestyle() == "-"]
+    for line, k, alive, above in zip(drawn, found.integer_threshold, found.survival, found.survival_above, strict=True):
+        np.testing.assert_array_equal(line, [[k, alive], [k + 1, above]])
+
+
+def test_the_command_writes_the_figure(tmp_path, monkeypatch, capsys):
+    from varflow.cli import app
+    from varflow.cli.options import run
+
+    monkeypatch.setattr("sys.argv", f"varflow quantise --threshold 1 --width 30,40 --depth 5 --plot {tmp_path}/q.png".split())
+    with pytest.raises(SystemExit) as stop:
+        run(app)
+    assert not stop.value.code
+    assert "at k + 1" in capsys.readouterr().out
+    assert (tmp_path / "q.png").read_bytes()[1:4] == b"PNG"
 
 
 @pytest.mark.parametrize(
@@ -138,7 +158,7 @@ def test_what_cannot_live_is_nan_in_a_table_and_an_error_alone():
         (lambda: vf.weights.quantised(1), "bits"),
         (lambda: vf.weights.quantised(13), "bits"),
         (lambda: vf.weights.quantised(4, clip=-1.0), "clip"),
-        (lambda: vf.weights.quantised(2, clip=500.0), "clip"),
+        (lambda: vf.weights.quantised(2, clip=500.0), "weights"),
         (lambda: vf.weights.quantised(4, base="sign"), "base"),
         (lambda: vf.weights.quantised(4, base=vf.weights.sparse(0.5)), "base"),
         (lambda: vf.quantise(threshold=1.0, width=10, depth=5, bits=2.5), "bits"),

@@ -11,7 +11,7 @@ import typer
 
 from varflow.cli.audit import audit
 from varflow.cli.campaigns import phase_diagram, validate
-from varflow.cli.initialise import catalogue, lookup
+from varflow.cli.initialise import catalogue, lookup, quantise
 from varflow.cli.network import fixed_points, predict, simulate
 from varflow.cli.options import run
 
@@ -47,7 +47,7 @@ def varflow(
     """
 
 
-for command in (lookup, fixed_points, predict, simulate, validate, phase_diagram, catalogue, audit):
+for command in (lookup, fixed_points, predict, simulate, validate, phase_diagram, quantise, catalogue, audit):
     app.command(command.__name__.replace("_", "-"))(command)
 
 

@@ -1,4 +1,4 @@
-"""The commands ``varflow lookup`` and ``varflow catalogue``: a gain, and published initialisations."""
+"""The commands ``varflow lookup``, ``quantise`` and ``catalogue``: a gain, integer weights, and published initialisations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def lookup(
     width: Annotated[int | None, opt.whole("With --depth: width of the network; default: the fan-in.", "n")] = None,
     depth: Annotated[
         int | None,
-        opt.whole("Report survival to this layer, and the corrected gain. With memory: the layer that has the late rate.", "L"),
+        opt.whole("Report survival to this layer, and the corrected gain. With memory: the layer of the late rate, 20.", "L"),
     ] = None,
     neuron: opt.Preset = None,
     beta: opt.Beta = None,
@@ -106,6 +106,37 @@ def _tell(done: int, total: int) -> None:
         print(f"{total} rows. {EXPECTED}", file=sys.stderr, flush=True)
     elif done % max(total // 10, 1) == 0:
         print(f"row {done} of {total}", file=sys.stderr, flush=True)
+
+
+def quantise(
+    threshold: Annotated[float, opt.real("Firing threshold θ, positive.", "θ")],
+    width: Annotated[list[str], opt.option("Neurons per layer, several separated by commas or repeated.", "n,…")],
+    depth: opt.Depth = 100,
+    bits: Annotated[list[str] | None, opt.option("Bits of a weight, likewise.  [default: 2,3,4,8]", "b,…")] = None,
+    survival_target: Annotated[float, opt.real("Wanted survival probability.", "P")] = 0.99,
+    clip: Annotated[float | None, opt.real("Largest weight, in σ; default: of the least error.", "c")] = None,
+    base: Annotated[str, opt.option("Weights before rounding: normal or uniform.", "NAME")] = "normal",
+    plot: Annotated[Path | None, opt.option("Write survival over k to this .png, .pdf or .svg.", "FILE")] = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Integer weights that keep networks alive.
+
+    For each width and number of bits the smallest step, and the sum of integers from which a neuron fires, with which as many
+    networks are alive; what they cost in variance, and how many are alive one step finer.
+
+    \b
+    Examples:
+      varflow quantise --threshold 1 --width 100
+      varflow quantise --threshold 1 --width 100,256 --bits 2,4 --clip 2
+      varflow quantise --threshold 0.7 --width 128 --depth 20 --bits 4 --json
+      varflow quantise --threshold 1 --width 256 --plot bits.png
+    """
+    form = "" if plot is None else opt.check_picture(plot, argument="plot")
+    widths, numbers = opt.numbers("width", *width, kind=int), opt.numbers("bits", *(bits or ["2,3,4,8"]), kind=int)
+    options: dict[str, Any] = {"depth": depth, "survival_target": survival_target, "clip": clip, "base": base}
+    result = vf.quantise(threshold=threshold, width=[[n] for n in widths], bits=numbers, **options)
+    with finishing():
+        opt.deliver(result, as_json, {} if plot is None else {plot: picture(result.plot().figure, form)}, argument="plot")
 
 
 def catalogue(

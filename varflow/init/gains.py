@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, integer, non_negative, positive_scale, probability, same_shape, scale, unwrap
+from varflow._hints import hinting
 from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
 from varflow.model.neurons import Neuron
@@ -22,10 +23,11 @@ from varflow.theory.memoryless.variance_map import as_one_threshold, depth_scale
 from varflow.theory.roots import bisect
 
 
+@hinting
 def gain(
     *, threshold: Any, variance: Any = 1.0, distribution: Any = "normal", bias_std: Any = 0.0, mean_gain: Any = 0.0
 ) -> Any:
-    r"""The gain that makes ``variance`` a fixed point of the layer map; the paper's at ``variance=1``.
+    r"""The gain that makes ``variance`` a fixed point of the layer map; the preserving gain at ``variance=1``.
 
     .. math:: g^2 = \frac{v - \sigma_b^2}{p}, \qquad p = Q\!\left(\frac{\theta - m_g p}{\sqrt v}\right)
 

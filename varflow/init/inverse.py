@@ -19,13 +19,12 @@ from varflow.init.inverse_in_time import Aim, aimed
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.drives import Drive, currents
 from varflow.model.network import Network
-from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import OverNeurons, mean_of
+from varflow.model.weight_distribution import NormalWeights
+from varflow.model.weights import weight_law
 from varflow.theory.finite_width.chain import SpikeChain, chain_of, survival_at
-from varflow.theory.memoryless.fixed_points import critical_gain
-from varflow.theory.memoryless.stable import stable_variance
 from varflow.theory.memoryless.variance_map import thresholds
-from varflow.theory.roots import rising_root
+from varflow.theory.roots import highest, root_from_above
 
 Threshold = float | OverNeurons
 LIMIT = 1e14  # gain in thresholds that stands for infinity: half of the neurons fire, to 1e-14
@@ -116,7 +115,7 @@ def corrected_gain(
             raise DomainError("survival_target", target, rule)
         if depth == 1:  # independent of the gain
             return 0.0
-        return _smallest(lambda g: _logit_excess(survival(g), target), 2.6 * mean_of(t))
+        return root_from_above(lambda g: _logit_excess(survival(g), target), 2.6 * mean_of(t), ACCURACY)
 
     return _vectorised(solve, theta)
 
@@ -164,7 +163,7 @@ def gain_for_mean_variance(*, threshold: Any, width: int, depth: int, variance: 
             *_, below, _ = found.masses() if depth > 2 else (found.masses()[0], None)
             return float(np.sum(below * found.layers[-1].conditional_variance(found.grids[-2].counts))) - wanted
 
-        return _smallest(excess, float(preserving_gain(threshold=t, variance=wanted)))
+        return root_from_above(excess, float(preserving_gain(threshold=t, variance=wanted)), ACCURACY)
 
     return _vectorised(solve, theta)
 
@@ -230,7 +229,7 @@ def largest_threshold(
         if lack(1e-6) > 0:
             why = f"is not attainable at width {whole}, depth {depth}: for θ → 0 survival is {target - lack(1e-6):.4g}"
             raise DomainError("survival_target", target, why)
-        return _smallest(lack, 0.7)
+        return root_from_above(lack, 0.7, ACCURACY)
 
     return _vectorised(solve, widths)
 
@@ -303,16 +302,21 @@ def smallest_width(
     return int(answer) if np.ndim(answer) == 0 else answer if np.isnan(answer).any() else answer.astype(int)
 
 
-def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99) -> Any:
+def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99, weights: Any = "normal") -> Any:
     r"""The smallest stationary firing rate with which networks of a width reach a survival at layer ``depth``.
 
-    If the drive has the variance of the fixed point, only ``θ/g`` matters: ``p = Q(z)`` at the smallest ``g/θ`` that reaches
-    the target, ``Q(z_c) = 0.1169`` at infinite width.
+    .. math:: p = P(x > z), \qquad g = \frac{θ}{z\,p^{1/α}}
+
+    at the largest stable ``z`` that reaches the target; layer 1 is driven at this rate. For weights with a variance ``x`` is
+    normal, ``α = 2`` and ``p ≥ 0.1169`` at infinite width; :func:`varflow.weights.stable` ones of ``α ≤ 1`` have no least rate
+    there. With integers survival moves in steps, up and down.
 
     Parameters
     ----------
     width, depth, survival_target
         As in :func:`varflow.largest_threshold`.
+    weights : str or distribution
+        As in :class:`varflow.Network`, shifted to mean 0.
 
     Returns
     -------
@@ -326,28 +330,31 @@ def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99) -> A
     Examples
     --------
     >>> import varflow as vf
-    >>> round(vf.sparsest_rate(width=1000, depth=100), 4)
-    0.1619
+    >>> [round(vf.sparsest_rate(width=1000, depth=100, weights=law), 4) for law in ("normal", vf.weights.cauchy())]
+    [0.1619, 0.1037]
     """
+    from scipy.special import ndtri
+
     widths, depth = whole_numbers("width", width), integer("depth", depth, minimum=1)
-    target = probability("survival_target", survival_target, open_ends=True)
-    lowest = float(critical_gain(threshold=1.0))
+    target, law = probability("survival_target", survival_target, open_ends=True), weight_law(weights)
+    core = law.core if law.core.index < 2 else NormalWeights()
+    last = highest(lambda z: z**core.index * core.tails(z)[0], np.geomspace(0.05, 1e6, 400), rounds=6)
+
+    def rate(x: float) -> float:
+        return float(core.tails(np.array([1 / x]))[0][0])
 
     def solve(n: float) -> float:
-        whole = int(n)
-
-        def excess(g: float) -> float:
-            if g <= lowest:
+        def excess(x: float) -> float:
+            if x <= 1 / last:
                 return -target
-            drive = currents(math.sqrt(stable_variance(threshold=1.0, gain=g)))
-            network = Network(width=whole, depth=depth, gain=g, neuron=Neuron(1.0), drive=drive)
+            gain, drive = x / rate(x) ** (1 / core.index), currents(-1 / float(ndtri(rate(x))))
+            network = Network(width=int(n), depth=depth, gain=gain, weights=law, mean_gain=0.0, drive=drive)
             return SpikeChain(network, rare=0.0).survival() - target
 
-        if excess(LIMIT) < 0:
-            rule = f"is not attainable at width {whole}, depth {depth}: at rate 1/2 survival is {excess(LIMIT) + target:.4g}"
+        if (lack := -excess(LIMIT / 100)) > 0:
+            rule = f"is not attainable at width {int(n)}, depth {depth}: at rate 1/2 survival is {target - lack:.4g}"
             raise DomainError("survival_target", target, rule)
-        g = _smallest(excess, 1.1 * lowest)
-        return float(stable_variance(threshold=1.0, gain=g)) / g**2
+        return rate(root_from_above(excess, 1.1 / last, ACCURACY))
 
     return _vectorised(solve, widths)
 
@@ -376,14 +383,6 @@ def _logit_excess(survival: float, target: float) -> float:
     S = min(max(survival, 1e-300), 1 - 1e-16)
     excess = math.log(S / (1 - S)) - math.log(target / (1 - target))
     return max(excess, 0.0) if survival >= target else min(excess, -1e-300)
-
-
-def _smallest(excess: Callable[[float], float], guess: float) -> float:
-    """The smallest ``x`` with ``excess(x) ≥ 0``, from above."""
-    x, step = rising_root(excess, guess, ACCURACY), ACCURACY
-    while excess(x) < 0:
-        x, step = x * (1 + step), 2 * step
-    return x
 
 
 def _vectorised(solve: Callable[[Any], float], values: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 from varflow._checks import DomainError, integer, need, probability, refuse
 from varflow._display import percent
+from varflow._hints import hinting
 from varflow._progress import Progress, check_progress
 from varflow.init.fans import fan_in as fan_in_of
 from varflow.init.gains import ONLY_WITH_MEMORY, at_fixed_point, initialization, steps_of, without_memory
@@ -22,9 +23,10 @@ from varflow.model.over_neurons import OverNeurons, mean_of, times
 from varflow.results import Initialization, late_steps
 from varflow.theory.memoryless.stable import stable_variance
 
-SHALLOW = 20  # layers over which gradients are followed in time
+LAYERS = 20  # of a network of neurons with memory, where none are named
 
 
+@hinting
 def lookup(
     *,
     threshold: Any = None,
@@ -56,12 +58,12 @@ def lookup(
         ``steps`` and ``rate``; the result is that of :func:`varflow.gain_for_rate`. Or, with ``alive`` in place of a rate, that
         of :func:`varflow.corrected_gain`.
     rate : float, optional
-        Wanted firing rate; by default the gain of a memoryless neuron preserves variance 1, the paper's choice.
+        Wanted firing rate; by default the gain of a memoryless neuron preserves variance 1.
     steps : int, optional
         For a neuron with memory; every step of another repeats the first.
     width, depth : int, optional
         With a depth, survival and the corrected gain are given for a network of this width (default: ``fan_in``). For a
-        neuron with memory the depth is that of the network (default 100); the width counts with ``alive``.
+        neuron with memory the depth is that of the network (default 20); the width counts with ``alive``.
     survival_target : float
         Wanted probability of being alive at the last layer, strictly between 0 and 1; used with a depth.
     alive : str, optional
@@ -69,7 +71,7 @@ def lookup(
         standard deviation 1. Common neurons are interpolated in a table, others drawn, which takes some seconds.
     surrogate : str or Surrogate, optional
         A surrogate derivative, see ``vf.surrogates``: how gradients grow with it, and the width that suits the network, of
-        ``depth`` layers (default 20) for a neuron with memory.
+        ``depth`` layers for a neuron with memory.
     progress : bool or callable
         For a neuron with memory, as in :func:`varflow.gain_for_rate`; other answers take no time.
 
@@ -123,14 +125,14 @@ def lookup(
     neuron = _neuron(threshold, neuron)
     law, n, steps = as_distribution(distribution), _fan_in(fan_in, layer), steps_of(neuron, steps)
     if not without_memory(neuron, steps):
+        depth = LAYERS if depth is None else depth
         if alive is not None:
-            sizes = {"width": n if width is None else width, "depth": depth or 100}
+            sizes = {"width": n if width is None else width, "depth": depth}
             found = _kept_alive(neuron, steps, n, alive, survival_target, rate, sizes)
         else:
             unused = {"width": width, "distribution": None if law.name == "normal" else law.name}
-            deep = {"progress": progress} | ({} if depth is None else {"depth": depth})
-            found = _in_time(neuron, rate, steps, n, unused, deep)
-        return found if surrogate is None else _with_surrogate(found, surrogate, neuron, steps, depth or SHALLOW)
+            found = _in_time(neuron, rate, steps, n, unused, {"depth": depth, "progress": progress})
+        return found if surrogate is None else _with_surrogate(found, surrogate, neuron, steps, depth)
     refuse(ONLY_WITH_MEMORY, alive=alive)
     if width is not None and depth is None:
         raise DomainError("width", width, "needs a depth: survival is that of a layer")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
 from functools import cache
 from typing import Any
 
@@ -11,12 +10,10 @@ import numpy as np
 
 from varflow._checks import DomainError, frozen, integer, positive, probability
 from varflow.init.inverse import corrected_gain, whole_numbers
-from varflow.model.rounded_weights import largest_integer, least_error_step
+from varflow.model.rounded_weights import largest_integer, least_error_clip
 from varflow.model.weights import WeightLaw, quantised, weight_law
 from varflow.results.quantisation import Quantisation
-from varflow.theory.finite_width.chain import SpikeChain, chain_of
-
-COLUMNS = tuple(field.name for field in fields(Quantisation)[5:])  # of a cell
+from varflow.theory.finite_width.chain import chain_of
 
 
 def integer_threshold(weights: WeightLaw, fan_in: int, gain: float) -> int:
@@ -64,12 +61,12 @@ def quantise(
     Returns
     -------
     Quantisation
-        ``.step .integer_threshold .weight_std .clip .gain .price .firing_rate .variance .survival .survival_above``
+        ``.step .integer_threshold .weight_std .clip .gain .price .variance .firing_rate .survival .survival_above``
 
     Raises
     ------
     DomainError
-        If even ``k = 1`` does not reach the target; in arrays such cells are NaN.
+        If even ``k = 1`` does not reach the target; in arrays such cells have ``k = 1`` and the survival that it gives.
 
     Notes
     -----
@@ -89,58 +86,39 @@ def quantise(
     >>> found.survival.round(4), found.survival_above.round(4)
     (array([0.9975, 1.    , 0.9985, 0.9935]), array([0.    , 0.8862, 0.7315, 0.9894]))
     """
-    asked = positive("threshold", threshold), whole_numbers("width", width), whole_numbers("bits", bits)
-    theta, widths, numbers = np.broadcast_arrays(*asked)
+    given = positive("threshold", threshold), whole_numbers("width", width), whole_numbers("bits", bits)
+    theta, widths, numbers = np.broadcast_arrays(*given)
     depth, target = integer("depth", depth, minimum=1), probability("survival_target", survival_target, open_ends=True)
     law = weight_law(base, "base")
     if law.own_mean != 0:
         raise DomainError("base", law, "must have mean 0: weights of another mean shift all potentials")
-    corrected = cache(lambda t, n: corrected_gain(threshold=t, width=n, depth=depth, survival_target=target))
-
-    def cell(t: float, n: float, b: float) -> dict[str, Any]:
-        return _cell(t, int(n), int(b), depth, target, clip, law, corrected(t, int(n)))
-
-    cells = []
-    for values in zip(theta.ravel().tolist(), widths.ravel().tolist(), numbers.ravel().tolist(), strict=True):
-        try:
-            cells.append(cell(*values))
-        except DomainError as error:
-            if theta.ndim == 0 or error.argument != "survival_target":
-                raise
-            cells.append(dict.fromkeys(COLUMNS, np.nan))
-    columns = {name: np.array([one[name] for one in cells]).reshape(theta.shape) for name in COLUMNS}
-    columns |= {"threshold": theta, "width": widths.astype(int), "bits": numbers.astype(int)}
-    shown = {name: frozen(column.copy(), column.dtype) if theta.ndim else column.item() for name, column in columns.items()}
-    return Quantisation(depth=depth, survival_target=target, **shown)
+    normal = cache(lambda t, n: float(corrected_gain(threshold=[t], width=n, depth=depth, survival_target=target)[0]))
+    asked = [theta, widths.astype(int), numbers.astype(int)]
+    cells = [
+        _cell(t, n, depth, target, quantised(b, clip, law), clip or least_error_clip(law, largest_integer(b)), normal(t, n))
+        for t, n, b in zip(*(column.ravel().tolist() for column in asked), strict=True)
+    ]
+    columns = [*asked, *(np.reshape(column, theta.shape) for column in zip(*cells, strict=True))]
+    if theta.ndim:
+        return Quantisation(depth, target, *(frozen(column.copy(), column.dtype) for column in columns))
+    found = Quantisation(depth, target, *(column.item() for column in columns))
+    if found.survival < target:
+        rule = f"is not attainable with {bits} bits at width {width}, depth {depth}: the highest survival is "
+        raise DomainError("survival_target", target, f"{rule}{found.survival:.4g}")
+    return found
 
 
-def _cell(
-    theta: float, width: int, bits: int, depth: int, target: float, clip: float | None, base: WeightLaw, corrected: float
-) -> dict[str, Any]:
-    law, largest = quantised(bits, clip, base), largest_integer(bits)
-    size = math.sqrt(width) * law.std
+def _cell(theta: float, width: int, depth: int, target: float, law: WeightLaw, clip: float, normal: float) -> tuple[float, ...]:
+    """Columns of :class:`varflow.Quantisation`, from ``clip`` on; at ``k = 1`` if no ``k`` reaches the target."""
+    size, largest = math.sqrt(width) * law.std, (law.core.lattice or ((1,),))[0][-1]
 
-    @cache
-    def chain(k: int) -> SpikeChain:
-        return chain_of(theta, size * theta / (k - 0.5), width, depth, law)
-
-    k = integer_threshold(law, width, corrected / theta) if corrected else 1
+    chain = cache(lambda k: chain_of(theta, size * theta / (k - 0.5), width, depth, law))
+    k = integer_threshold(law, width, normal / theta) if normal > 0 else 1
     while k > 1 and chain(k).survival() < target:
         k -= 1
-    if chain(k).survival() < target:
-        rule = f"is not attainable with {bits} bits at width {width}, depth {depth}: the highest survival is "
-        raise DomainError("survival_target", target, f"{rule}{chain(1).survival():.4g}")
     while chain(k + 1).survival() >= target:
         k += 1
-    step, used = theta / (k - 0.5), least_error_step(base, largest) * largest if clip is None else clip
-    return {
-        "clip": used,
-        "integer_threshold": k,
-        "step": step,
-        "weight_std": step * largest / used,
-        "gain": size * step,
-        "corrected_gain": corrected,
-        "firing_rate": chain(k).propagate()[-1].firing_rate,
-        "survival": chain(k).survival(),
-        "survival_above": chain(k + 1).survival(),
-    }
+    step, rate, alive = theta / (k - 0.5), chain(k).propagate()[-1].firing_rate, chain(k).survival()
+    gain = size * step
+    price = gain**2 / normal**2 if normal else math.nan
+    return clip, k, step, step * largest / clip, gain, price, gain**2 * rate, rate, alive, chain(k + 1).survival()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import ConvergenceError, DomainError, choice, flag, instance
+from varflow._progress import Progress, Report, check_progress, counted, reporter, unreported
 from varflow.model.drives import Drive
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
@@ -25,6 +26,7 @@ from varflow.theory.walks.signals import Blocks
 
 OBJECTIVES = ("range", "growth")
 ACCURACY = 1e-4  # relative, of the width
+MOST_WIDTHS = 60  # that a search tries
 SMALLEST = 1e-300  # stands for a growth that underflows
 REACH = 0.7  # of the search for the smallest range, in the logarithm of the width, on both sides of growth 1
 
@@ -39,6 +41,7 @@ def surrogate_width(
     points: int = 2**11,
     scrambles: int = 8,
     seed: int = 0,
+    progress: Progress = False,
 ) -> Surrogate:
     r"""The width of a surrogate that suits a network, as the library's own parameter.
 
@@ -58,6 +61,8 @@ def surrogate_width(
         layers between them can have many times as much.
     detach_reset, readout, points, scrambles, seed
         As in :func:`varflow.gradient_flow`.
+    progress : bool or callable
+        True draws a bar on stderr; a callable receives ``(done, total)`` in widths tried, some of which may be skipped.
 
     Returns
     -------
@@ -87,11 +92,22 @@ def surrogate_width(
     psi, kind = surrogate_of(surrogate), choice("readout", readout, READOUTS)
     detached = None if detach_reset is None else flag("detach_reset", detach_reset)
     instance("network", network, Network)
-    solved = ForwardPass.of(Blocks.of(network, Effort(Responses(points, scrambles, seed))))
-    return _suited(solved, psi, objective, readout=kind, detached=detached)
+    check_progress(progress)
+    with reporter(progress, MOST_WIDTHS, "widths") as report:
+        solved = ForwardPass.of(Blocks.of(network, Effort(Responses(points, scrambles, seed))))
+        suited = _suited(solved, psi, objective, report=counted(report, MOST_WIDTHS), readout=kind, detached=detached)
+        report(MOST_WIDTHS)
+    return suited
 
 
-def _suited(solved: ForwardPass, psi: Surrogate, objective: str, accuracy: float = ACCURACY, **back: Any) -> Surrogate:
+def _suited(
+    solved: ForwardPass,
+    psi: Surrogate,
+    objective: str,
+    accuracy: float = ACCURACY,
+    report: Report = unreported,
+    **back: Any,
+) -> Surrogate:
     """The width of this surrogate by the objective, from a forward pass that is solved; ``back``: how gradients go back."""
     psi.widened(1.0)  # refused for surrogates without a width
     if solved.network.depth < 2:
@@ -102,6 +118,7 @@ def _suited(solved: ForwardPass, psi: Surrogate, objective: str, accuracy: float
     def flow(surrogate: Surrogate) -> GradientFlow:
         if surrogate.width < finest:
             raise ConvergenceError("hardly any sampling point lies within this width")
+        report(1)
         return solved.gradients(surrogate, **back, scatter=False)
 
     if objective == "growth":

@@ -28,6 +28,7 @@ from varflow._checks import (
     several,
 )
 from varflow._display import Shown, Table
+from varflow._hints import hinting
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.build import as_chain, graph_of, of_layers, of_nodes, pooled_first, spiking_shapes
 from varflow.model.drives import Drive, Given, currents
@@ -120,6 +121,7 @@ class Network(Shown):
     layers: tuple[Layer, ...] | None
     nodes: Graph | None
 
+    @hinting
     def __init__(
         self,
         *,

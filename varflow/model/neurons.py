@@ -14,7 +14,7 @@ gate               ``(β H + c) (1 - S)``
 multi_spike        ``β (H - θ S) + c``, ``S = ⌊H/θ⌋₊``
 =================  ===================================
 
-At the first step every reset but multi_spike gives the paper's memoryless layer ``S = 1(c > θ)``.
+At the first step every reset but multi_spike gives the memoryless layer ``S = 1(c > θ)``.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from typing import Any
 
 from varflow._checks import DomainError, flag, instance, integer, non_negative, positive_number, put, real_number, scalar, scale
+from varflow._hints import hinting
 from varflow.model.over_neurons import OverNeurons, differs, over_neurons, values_of
 from varflow.model.resets import Reset, named, rule_of
 
@@ -40,7 +41,7 @@ class Neuron:
         use all of them; several steps without reset, several inputs, and weights of which no sum has a closed form use Gauss
         rules (accuracies: :func:`varflow.mean_field`, :func:`varflow.finite_width`).
     decay : float, frozen scipy.stats distribution, or array
-        ``β`` in [0, 1]: fraction of the membrane kept from step to step. 0 is the paper's memoryless neuron. A distribution
+        ``β`` in [0, 1]: fraction of the membrane kept from step to step. 0 is the memoryless neuron. A distribution
         must have its support in [0, 1].
     input_scale : float
         ``λ > 0``: factor on the input current (``1/τ`` in some libraries).
@@ -188,6 +189,9 @@ class Neuron:
         )
         changed += [f"{name}={text}" for name, text in words]
         return f"Neuron({', '.join(changed)})"
+
+
+Neuron.__init__ = hinting(Neuron.__init__)
 
 
 def equal_neurons(neuron: Any, instead: str) -> Neuron:

@@ -29,14 +29,13 @@ def rounded(base: Any, largest: int, step: float) -> Lattice:
     upper, lower = _tails(base, (integers[:-1] + 0.5) * step)
     # of the two tails the smaller one, whose differences keep their digits
     mass = np.where(integers > 0, -np.diff(upper, prepend=1.0, append=0.0), np.diff(lower, prepend=0.0, append=1.0))
-    mass[largest] = 1 - upper[largest] - lower[largest - 1]
     present = mass > 0
     return tuple(integers[present].tolist()), tuple(mass[present].tolist())
 
 
 @lru_cache(maxsize=64)
-def least_error_step(base: Any, largest: int) -> float:
-    """The step with the smallest mean squared error of rounding, in standard deviations."""
+def least_error_clip(base: Any, largest: int) -> float:
+    """The clip with the smallest mean squared error of rounding, in standard deviations."""
     from scipy.optimize import brentq
 
     end = max(abs(x + base.offset) for x in base.core.support) / base.std
@@ -46,18 +45,19 @@ def least_error_step(base: Any, largest: int) -> float:
         flat = x.ravel()
         return (_tails(base, flat)[0] + _tails(base, -flat)[1]).reshape(x.shape)
 
-    def slope(step: float) -> float:
-        edges = np.minimum((np.arange(largest) + 0.5) * step, end)
+    def slope(clip: float) -> float:
+        edges = np.minimum((np.arange(largest) + 0.5) * (clip / largest), end)
         return float(np.sum(integral(beyond, edges, end) - edges * beyond(edges)))
 
-    step = 1 / largest
-    while slope(step) > 0:
-        step *= 1.5
-    return float(brentq(slope, step / 1.5, step, xtol=1e-14))  # pyright: ignore[reportArgumentType]
+    clip = 1.0
+    while slope(clip) > 0:
+        clip *= 1.5
+    return float(brentq(slope, clip / 1.5, clip, xtol=1e-14))  # pyright: ignore[reportArgumentType]
 
 
 def _tails(base: Any, y: np.ndarray) -> Pair:
     """``P(y' > y)`` and ``P(y' ≤ y)`` of weights in units of their standard deviation."""
-    x, (low, high) = y * base.std - base.offset, base.core.support
-    upper, lower = base.core.tails(np.clip(x, low, high))
-    return np.where(x >= high, 0.0, np.where(x <= low, 1.0, upper)), np.where(x >= high, 1.0, np.where(x <= low, 0.0, lower))
+    low, high = base.core.support
+    x = np.clip(y * base.std - base.offset, low, high)
+    upper, lower = base.core.tails(x)
+    return np.where(x == high, 0.0, np.where(x == low, 1.0, upper)), np.where(x == high, 1.0, np.where(x == low, 0.0, lower))

@@ -17,7 +17,7 @@ import numpy as np
 from varflow._checks import SMALLEST_SCALE, DomainError, choice, integer, positive_number, probability, put, real_number
 from varflow._lazy import names_of
 from varflow.model import weight_distribution as families
-from varflow.model.rounded_weights import largest_integer, least_error_step, rounded
+from varflow.model.rounded_weights import largest_integer, least_error_clip, rounded
 from varflow.model.weight_distribution import WeightDistribution
 
 MOST_BITS = 12
@@ -79,22 +79,35 @@ class WeightLaw:
     def connection(self, gain: float, fan_in: int, mean_gain: float | None = None) -> tuple[float, float]:
         """``(scale, shift)`` of a connection that is present, for ``n Var[w] = gain²`` and ``n E[w] = mean_gain``.
 
-        With a fixed in-degree, ``gain²`` is the variance of a potential whose inputs are all active.
+        With a fixed in-degree, ``gain²`` is the variance of a potential whose inputs are all active. Of stable weights, which
+        have no variance, ``gain`` is the scale of such a potential: ``scale = gain/n^(1/α)``.
         """
         gain, fan_in = positive_number("gain", gain), integer("fan_in", fan_in, minimum=1)
         number, absent = self.present(fan_in), 0.0 if self.in_degree else 1 - self.density
         if mean_gain is None:
-            factor = gain / math.sqrt(number * (1 + absent * self.own_mean**2)) / self.std
+            factor = gain / self._width(number * (1 + absent * self.own_mean**2)) / self.std
             return factor, factor * self.offset
         mean_gain = real_number("mean_gain", mean_gain)
         mean = mean_gain / number
         presence = math.sqrt(absent / number) * abs(mean_gain)  # the gain if all present weights were equal
+        if presence and self.core.index < 2:
+            raise DomainError("mean_gain", mean_gain, "must be 0 for sparse weights without a variance")
         if gain <= presence:
             rule = "is too large for this gain: absent connections alone give the weights more variance; raise gain or density"
             raise DomainError("mean_gain", mean_gain, rule)
         std_given_presence = math.sqrt(gain - presence) * math.sqrt(gain + presence) if presence else gain
-        factor = std_given_presence / math.sqrt(number) / self.std
+        factor = std_given_presence / self._width(number) / self.std
         return factor, mean - factor * self.mean
+
+    def need_variance(self) -> None:
+        """DomainError for stable weights."""
+        if self.core.index < 2:
+            rule = "have no variance, on which this answer rests: vf.SpikeChain(network) and vf.simulate(network) need none"
+            raise DomainError("weights", self, rule)
+
+    def _width(self, number: float) -> float:
+        """Standard deviation, or scale, of a sum of so many weights in units of one."""
+        return math.sqrt(number) if self.core.index == 2 else number ** (1 / self.core.index)
 
     def present(self, fan_in: int) -> float:
         """Expected number of inputs a neuron keeps."""
@@ -145,6 +158,58 @@ def lognormal(sigma: float = 1.0) -> WeightLaw:
     if not 1e-3 <= number <= families.LARGEST_SIGMA:
         raise DomainError("sigma", sigma, f"must lie between 0.001 and {families.LARGEST_SIGMA:g}")
     return weight_law(families.LogNormalWeights(number))
+
+
+def stable(alpha: float) -> WeightLaw:
+    r"""Symmetric stable weights, with tails ``P(|w| > x) ~ x^{-α}``: their variance is infinite.
+
+    .. math:: w = c x, \quad E[e^{itx}] = e^{-|t|^α}, \qquad
+              x_1 + … + x_K \sim K^{1/α} x, \qquad π_K = P\Bigl(x > \frac{θ}{c K^{1/α}}\Bigr), \qquad g = c\,n^{1/α}
+
+    There is no standard deviation, so ``gain`` is the scale ``g`` of a potential whose inputs are all active. At infinite width
+    layers fire at the rate ``p = P(x > z)`` with ``g = θ/(z p^{1/α})``. For ``α ≤ 1`` every rate below ½ is stable; near 2 only
+    those above the 0.117 of normal weights.
+
+    Parameters
+    ----------
+    alpha : float
+        ``α``, from 0.5 to 1.99; 1 is :func:`cauchy`.
+
+    Notes
+    -----
+    **Assumes** nothing for the exact chain (:class:`varflow.SpikeChain`, :func:`varflow.finite_width`, without bias) and
+    :func:`varflow.simulate`. Theories of infinite width follow variances and raise DomainError.
+    **Accuracy**: ``π_K`` to an absolute 1e-13; ``α = 1`` to rounding. **Source**: derived here; draws of ``chambers1976``.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.weights.stable(1.5)
+    stable(1.5)
+    """
+    number = real_number("alpha", alpha)
+    if not 0.5 <= number <= 1.99:
+        raise DomainError("alpha", alpha, "must lie between 0.5 and 1.99; 2 is normal")
+    return weight_law(families.StableWeights(number))
+
+
+def cauchy() -> WeightLaw:
+    """Cauchy weights: stable ones of ``α = 1``, with ``gain = n`` times their scale.
+
+    A sum of ``K`` is ``K`` times one weight, ``π_K = arctan(c K/θ)/π``. At infinite width every rate ``p`` below ½ is stable,
+    with the gain ``θ tan(πp)/p``.
+
+    Examples
+    --------
+    Alive at a rate of 0.10, below the 0.117 that is the least of normal weights:
+
+    >>> import numpy as np
+    >>> import varflow as vf
+    >>> network = vf.Network(width=1500, depth=100, gain=np.tan(0.1 * np.pi) / 0.1, weights=vf.weights.cauchy())
+    >>> f"{vf.SpikeChain(network).survival():.3f}"
+    '0.999'
+    """
+    return stable(1.0)
 
 
 def ternary(density: float) -> WeightLaw:
@@ -199,14 +264,13 @@ def quantised(bits: int, clip: float | None = None, base: Any = "normal") -> Wei
         raise DomainError("bits", bits, f"must be at most {MOST_BITS}: finer weights are as good as not rounded")
     if not law.always_present or law.core.lattice is not None:
         raise DomainError("base", law, "must be continuous, with all connections present")
+    if clip is None and law.core.index < 2:
+        raise DomainError("clip", clip, "is missing: rounding weights without a variance has no least error")
     largest = largest_integer(number)
-    step = least_error_step(law, largest) if clip is None else positive_number("clip", clip) / largest
-    lattice = rounded(law, largest, step)
-    if len(lattice[0]) == 1:
-        raise DomainError("clip", clip, "rounds all weights to the same integer")
+    bound = least_error_clip(law, largest) if clip is None else positive_number("clip", clip)
     given = [f"{number}", *([] if clip is None else [f"clip={clip:g}"]), *([] if law.label == "normal" else [law.label])]
     label = f"quantised({', '.join(given)})"
-    return weight_law(families.LatticeWeights(label, lattice))
+    return weight_law(families.LatticeWeights(label, rounded(law, largest, bound / largest)))
 
 
 def sparse(density: float, law: Any = "normal") -> WeightLaw:
@@ -273,6 +337,7 @@ def normal_approximation(law: Any) -> WeightLaw:
     normal_approximation(sign)
     """
     base = weight_law(law, "law")
+    base.need_variance()
     return base if base.approximate else replace(base, label=f"normal_approximation({base.label})", approximate=True)
 
 
@@ -303,7 +368,8 @@ def weight_law(weights: Any, name: str = "weights") -> WeightLaw:
 def _usable(name: str, core: WeightDistribution) -> WeightDistribution:
     """The distribution itself; DomainError unless it has the hash, moments and tails that theory needs."""
     mean, variance, third, fourth = core.cumulants()
-    if not (math.isfinite(mean) and 0 < variance < math.inf and math.isfinite(third)) or math.isnan(fourth):
+    spread = 0 < variance < math.inf or core.index < 2
+    if not (math.isfinite(mean) and spread and math.isfinite(third)) or math.isnan(fourth):
         raise DomainError(name, core, "must have a finite mean and third cumulant and a positive, finite variance")
     if type(core).__hash__ is None:
         raise DomainError(name, core, "must be hashable: make it a frozen dataclass of numbers")

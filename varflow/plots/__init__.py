@@ -6,7 +6,7 @@
 from varflow import results
 from varflow._figures import FIGURES, draw
 from varflow._lazy import names_of
-from varflow.plots.catalogue import plot_catalogue, plot_methods
+from varflow.plots.catalogue import plot_catalogue, plot_methods, plot_quantisation
 from varflow.plots.diagrams import plot_depth_scales, plot_fixed_points, plot_phase_diagram, plot_temporal_critical_gain
 from varflow.plots.experiment import plot_comparison, plot_experiment, plot_experiment_in_time
 from varflow.plots.layers import (
@@ -18,6 +18,7 @@ from varflow.plots.layers import (
     plot_kernel,
     plot_profile,
     plot_readable_depth,
+    plot_rounded_model,
     plot_step,
     plot_training,
 )
@@ -40,8 +41,10 @@ FIGURES.update(
         results.OptimizerStep: plot_step,
         results.PhaseDiagram: plot_phase_diagram,
         results.Profile: plot_profile,
+        results.Quantisation: plot_quantisation,
         results.Ensemble: plot_profile,
         results.ReadableDepth: plot_readable_depth,
+        results.RoundedModel: plot_rounded_model,
         TrainingHistory: plot_training,
         results.Experiment: lambda result: (plot_experiment if result.steps == 1 else plot_experiment_in_time)(result),
     }

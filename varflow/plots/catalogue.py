@@ -1,4 +1,4 @@
-"""Figures of the catalogue: gains and firing rates of all methods, and every method over layers."""
+"""Figures of the catalogue, gains and firing rates of all methods, and every method over layers; of integer weights."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from varflow._checks import DomainError, instance, require, several
 from varflow._display import percent
-from varflow.plots.style import ALARM, TEXT, colours, new_figure, wrapped
-from varflow.results import Catalogue, Ensemble, Profile
+from varflow.plots.style import ALARM, GREY, TEXT, axes, colours, new_figure, wrapped
+from varflow.results import Catalogue, Ensemble, Profile, Quantisation
 
 HEIGHT, PANEL, LEFT, GAP, MARGIN = 4.9, 4.6, 0.85, 0.75, 0.25  # inches; the margin is for wider fonts
 BESIDE = 1.05  # left end of the names, in panel widths
@@ -185,3 +185,18 @@ def _words(catalogue: Catalogue, measured: dict[str, Ensemble]) -> list[str]:
         f", {catalogue.steps} steps" * (catalogue.steps > 1)
     )
     return [f"{setting}. Lines: {what}.{seen}{mean}"]
+
+
+def plot_quantisation(found: Quantisation, ax: Any = None) -> Any:
+    """Survival at the integer threshold ``k`` (dots) and at ``k + 1`` (rings), a line for each cell; the target is dotted."""
+    names = ("bits", "width", "threshold", "integer_threshold", "survival", "survival_above")
+    cells = list(zip(*(np.ravel(getattr(instance("found", found, Quantisation), name)) for name in names), strict=True))
+    ax = axes(ax)
+    for (bits, width, theta, k, alive, above), colour in zip(cells, colours(len(cells)), strict=True):
+        ax.plot([k, k + 1], [alive, above], "-", color=colour, lw=1)
+        ax.plot(k, alive, "o", color=colour, label=f"{bits} bits, width {width}, θ = {theta:g}")
+        ax.plot(k + 1, above, "o", mfc="none", color=colour)
+    ax.axhline(found.survival_target, color=GREY, lw=1, ls=":")
+    ax.set(xscale="log", xlabel="integer threshold $k$", ylabel=f"fraction of networks alive at layer {found.depth}")
+    ax.legend(frameon=False)
+    return ax

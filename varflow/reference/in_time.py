@@ -94,6 +94,7 @@ def _check(network: Network) -> None:
         raise DomainError("neuron", network.neuron, "must have an exponential synapse, without delay")
     if network.drive.n_inputs > 1:
         raise DomainError("drive", network.drive, "must be a single input: call once for each")
+    network.weight_law.need_variance()
     if network.weight_law.in_degree is not None:
         raise DomainError("weights", network.weight_law, "has a fixed in-degree, which is not supported here")
 

@@ -104,15 +104,17 @@ class Initialization(Exported, Shown):
     def _table(self) -> Table:
         skipped = ("warnings", "threshold", "fan_in", "distribution", "width", "depth", "error", "window")
         inputs = "" if self.fan_in is None else f", fan-in {self.fan_in}"
-        title = f"Initialization for threshold {self.threshold:g}{inputs} ({self.distribution})"
+        drawn = "" if self.weight_std is None else f": draw weights from N(0, {self.weight_std:.4g}²)"
+        title = f"Initialization for threshold {self.threshold:g}{inputs} ({self.distribution}){drawn}"
         values = {name: getattr(self, name) for field in fields(self) if (name := field.name) not in skipped}
         values |= {"stable": "yes" if self.stable else "no", "operations": self.operations}
         rows = [
-            (name, (f"{value:.8g}" if isinstance(value, float) else value) + self._beside(name))
+            (name, (f"{value:.6g}" if isinstance(value, float) else value) + self._beside(name))
             for name, value in values.items()
             if value is not None
         ]
-        return Table(title, rows, notes=self.warnings, bullet="  ! ")
+        first = [] if self.input_gain is None else ["first layer: weights of standard deviation input_gain/√(fan-in · E[x²])"]
+        return Table(title, rows, notes=(*first, *self.warnings), bullet="  ! ")
 
     def _beside(self, name: str) -> str:
         """A remark on numbers that are for normal potentials although the title names another distribution."""

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from varflow._display import Drawn, Table, percent
-from varflow.results.export import Exported, dataset
+from varflow.results.export import Exported, dataset, named, numbered
+
+FORMS = {
+    **dict.fromkeys(("threshold", "width", "bits", "clip", "integer_threshold"), "{:.4g}".format),
+    **dict.fromkeys(("step", "weight_std", "gain"), "{:.5g}".format),
+    **dict.fromkeys(("price", "variance", "firing_rate"), "{:.3f}".format),
+    **dict.fromkeys(("survival", "survival_above"), partial(percent, digits=3)),
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -17,10 +25,10 @@ class Quantisation(Exported, Drawn):
 
     Attributes
     ----------
-    threshold, width, bits : float, int or ndarray
-        The arguments, broadcast.
     depth : int
     survival_target : float
+    threshold, width, bits : float, int or ndarray
+        The arguments, broadcast.
     clip : float or ndarray
         The weight that becomes the largest integer, in standard deviations of weights before rounding.
     integer_threshold : int or ndarray
@@ -31,61 +39,38 @@ class Quantisation(Exported, Drawn):
         Standard deviation of the weights before rounding.
     gain : float or ndarray
         ``√n Std[w]`` of the integers times the step.
-    corrected_gain : float or ndarray
-        What weights that are not rounded need for the same survival: :func:`varflow.corrected_gain`.
     price : float or ndarray
-        ``gain²/corrected_gain²``, the price of few bits in variance.
-    firing_rate, variance : float or ndarray
-        Mean rate of layer ``depth``, and the variance of potentials that it causes, ``gain² × firing_rate``.
+        ``gain²/g²``, with ``g`` the :func:`varflow.corrected_gain` of weights that are not rounded; NaN if no ``g`` suffices.
+    variance, firing_rate : float or ndarray
+        Mean rate of layer ``depth``, and ``gain²`` times it, the variance of potentials that it causes.
     survival, survival_above : float or ndarray
         ``P(K_depth > 0)`` at ``k``, and at ``k + 1``, with the next finer step.
     """
 
+    depth: int
+    survival_target: float
     threshold: Any
     width: Any
     bits: Any
-    depth: int
-    survival_target: float
     clip: Any
     integer_threshold: Any
     step: Any
     weight_std: Any
     gain: Any
-    corrected_gain: Any
+    price: Any
+    variance: Any
     firing_rate: Any
     survival: Any
     survival_above: Any
 
-    _derived = ("price", "variance")
-
-    @property
-    def price(self) -> Any:
-        return (self.gain / self.corrected_gain) ** 2
-
-    @property
-    def variance(self) -> Any:
-        return self.gain**2 * self.firing_rate
-
     def to_xarray(self) -> Any:
-        """An ``xarray.Dataset`` over ``cell``, in the order of the arguments' entries."""
-        values = {name: value for name, value in self.to_dict().items() if name not in ("depth", "survival_target")}
-        cells = {name: ("cell", np.ravel(np.asarray(value, dtype=float))) for name, value in values.items()}
-        return dataset(cells, {}, depth=self.depth, survival_target=self.survival_target)
+        """An ``xarray.Dataset`` over ``cell``, the entries of the arguments in their order."""
+        columns = {name: ("cell", np.ravel(getattr(self, name))) for name in FORMS}
+        return dataset(columns, numbered(cell=np.size(self.bits)), **named(self, "depth", "survival_target"))
 
     def _table(self) -> Table:
-        names = ("threshold", "width", "bits", "clip", "integer_threshold", "step", "weight_std", "gain", "price", "variance")
-        columns = [np.ravel(getattr(self, name)) for name in (*names, "firing_rate", "survival", "survival_above")]
-        forms = ("{:.4g}", "{:.0f}", "{:.0f}", "{:.4g}", "{:.0f}", *["{:.5g}"] * 3, *["{:.3f}"] * 3)
-        rows = [
-            (*(form.format(value) for form, value in zip(forms, cell, strict=False)), *map(_alive, cell[-2:]))
-            for cell in zip(*columns, strict=True)
-        ]
         title = f"Integer weights for {percent(self.survival_target)} of networks alive at layer {self.depth}"
+        columns = [[form(value) for value in np.ravel(getattr(self, name))] for name, form in FORMS.items()]
         header = ("θ", "width", "bits", "clip", "k", "step Δ", "std", "gain", "price", "variance", "rate", "alive", "at k + 1")
-        layout = "  {:>5}{:>7}{:>6}{:>7}{:>6}{:>10}{:>10}{:>9}{:>8}{:>10}{:>8}  {:>15} {:>10}"
         note = "k: the sum of integers from which a neuron fires; std: of weights before rounding, which clip·std bounds."
-        return Table(title, layout, rows, header, (note,))
-
-
-def _alive(survival: float) -> str:
-    return "–" if survival != survival else percent(survival, 3)
+        return Table(title, list(zip(*columns, strict=True)), header, (note,), dispensable=("std", "variance", "θ"))

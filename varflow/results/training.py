@@ -64,7 +64,7 @@ class TrainingHistory(Drawn):
         """
         choice("quantity", quantity, self.quantities)
         names = {name: (weights, weights.partition(" (")[0]) for name, weights in self.weights.items()}
-        layer = next((name for name, either in names.items() if layer in either), layer)
+        layer = next((name for name, either in names.items() if isinstance(layer, str) and layer in either), layer)
         choice("layer", layer, (*self.layers, TOTAL))
         return np.array([row.get(layer, {}).get(quantity, math.nan) for row in self.rows])
 

@@ -68,6 +68,7 @@ class CountedLayer:
             varied = np.asarray(counts) * (1 - np.asarray(counts) / self.fan_in)
             size = self.fan_in / (self.fan_in - 1) if self.rows == "standardised" else 1.0
             return self.weight_variance * size * varied + self.bias_variance
+        self.law.need_variance()
         plain = self.weight_variance * counts + self.bias_variance
         if self.law.in_degree is None or self.connection_mean == 0:
             return plain

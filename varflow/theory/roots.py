@@ -115,6 +115,14 @@ def rising_root(function: Callable[[float], float], start: float, accuracy: floa
     return math.exp(brentq(excess, lo, hi, xtol=accuracy, rtol=1e-15))  # pyright: ignore
 
 
+def root_from_above(function: Callable[[float], float], start: float, accuracy: float) -> float:
+    """The smallest ``x`` at which an increasing function of a positive number is not negative, from above."""
+    x, step = rising_root(function, start, accuracy), accuracy
+    while function(x) < 0:
+        x, step = x * (1 + step), 2 * step
+    return x
+
+
 def monotone_root(function: Callable[[float], float], start: float, accuracy: float) -> float:
     """Root of a function that rises or falls. Far from the start, where it may have no value, it is called only if none is near
     on which it rises.

@@ -31,6 +31,7 @@ def fixed_points_of_network(network: Network) -> FixedPoints:
     if instance("network", network, Network).steps > 1:
         raise DomainError("steps", network.steps, "must be 1; in time, vf.temporal_fixed_point answers for plain chains")
     if network.layers is None and network.depth > 1 and not (network.neuron.reset_rule.counts or network.neuron.longer_filter):
+        network.weight_law.need_variance()
         gains, means = set(network.gains[1:].tolist()), set(network.mean_gains[1:].tolist())
         if len(gains) == len(means) == 1:
             scaled = (network.neuron.input_scale * value for value in (network.bias_std, *means))

@@ -33,7 +33,7 @@ from varflow._checks import ConvergenceError, DomainError, frozen
 from varflow.model.over_neurons import OverNeurons, averaged, values_of
 from varflow.model.weight_distribution import WeightDistribution
 from varflow.theory.finite_width import contour, inversion, lattice
-from varflow.theory.layer import CountedLayer, standardised_threshold
+from varflow.theory.layer import CountedLayer, standardised_threshold, tails
 
 
 def smooth_in_count(layer: CountedLayer) -> bool:
@@ -141,7 +141,8 @@ def core_threshold(layer: CountedLayer, number: np.ndarray) -> tuple[np.ndarray,
 
 def _at(layer: CountedLayer, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both tails of a continuous distribution for ``J`` present connections."""
-    p, q = layer.normal_tails(np.zeros(len(number)))  # J = 0: the bias alone
+    zero = np.zeros_like(number)
+    p, q = tails(layer.threshold, zero, zero + layer.bias_variance, layer.strict)  # J = 0: the bias alone
     some = number > 0
     p[some], q[some] = sum_tails(layer.law.core, number[some], *core_threshold(layer, number[some]))
     return p, q
@@ -156,10 +157,10 @@ def sum_tails(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias:
         p[x <= number * low], q[x <= number * low] = 1.0, 0.0
         one = np.isnan(p) & (number == 1)
         p[one], q[one] = core.tails(x[one]) if one.any() else (0.0, 0.0)
-    for given, tails in (("cgf", contour.tails), ("pdf", inversion.tails)):
+    for given, integral in (("cgf", contour.tails), ("pdf", inversion.tails)):
         unknown = np.isnan(p)
         if unknown.any() and core.gives(given):
-            p[unknown], q[unknown] = tails(core, number[unknown], x[unknown], bias)
+            p[unknown], q[unknown] = integral(core, number[unknown], x[unknown], bias)
     if np.isnan(p).any():
         hint = "set such a small bias to 0" if bias else "give the distribution a pdf or a closed form of such sums"
         raise ConvergenceError(f"no tail was found for a sum of {number[np.isnan(p)][0]:g} weights: {hint}", (p, q))

@@ -23,9 +23,7 @@ from varflow.model.over_neurons import OverNeurons
 from varflow.model.weight_distribution import WeightDistribution
 from varflow.theory.layer import CountedLayer
 from varflow.theory.layer import tails as layer_tails
-from varflow.theory.roots import bisect
 
-FEW = 8  # atoms that are added one by one
 MANY = 2**14  # levels times inputs, from which polynomials are faster than convolutions
 ROUNDING = 45.0  # -ln of what is left out, relative to a tail
 OFF_ONE = 6.0  # moves the circle away from the pole at 1, for 20 instead of 45 nodes per standard deviation of a sum
@@ -37,7 +35,7 @@ def sums(core: WeightDistribution, largest: int) -> Iterator[tuple[np.ndarray, n
     first, mass = 0, np.ones(1)
     for number in range(largest + 1):
         yield lowest * number + step * (first + np.arange(len(mass))), mass
-        mass = _convolved(mass, base)
+        mass = np.convolve(mass, base)
         significant = np.flatnonzero(mass > 1e-290)  # products of smaller ones would underflow
         first, mass = first + int(significant[0]), mass[significant[0] : significant[-1] + 1]
 
@@ -50,17 +48,6 @@ def _levels(core: WeightDistribution) -> tuple[int, int, np.ndarray]:
     base = np.zeros((levels[-1] - levels[0]) // step + 1)
     base[(levels - levels[0]) // step] = probabilities
     return int(levels[0]), step, base
-
-
-def _convolved(mass: np.ndarray, base: np.ndarray) -> np.ndarray:
-    """Convolution; atom by atom if there are few, else ``np.convolve``."""
-    atoms = np.flatnonzero(base)
-    if len(atoms) > FEW:
-        return np.convolve(mass, base)
-    out = np.zeros(len(mass) + len(base) - 1)
-    for atom in atoms.tolist():
-        out[atom : atom + len(mass)] += base[atom] * mass
-    return out
 
 
 def membranes(layer: CountedLayer, values: np.ndarray, number: int) -> np.ndarray:
@@ -101,40 +88,30 @@ def _of_many_levels(layer: CountedLayer, largest: int) -> tuple[np.ndarray, np.n
     inside = (silent > 0) & (silent <= numbers * top)
     lower = inside & (silent <= numbers * (np.arange(top + 1) @ base))
     shared = np.floor(8 * np.log2(np.maximum(numbers, 1)))
+    tilt, levels = np.geomspace(1e-6, 20.0, 256), np.arange(top + 1)  # any circle near the saddle point will do
     for rows, weights, below, tail in ((lower, base, silent - 1, q), (inside & ~lower, base[::-1], numbers * top - silent, p)):
+        tilted = weights * np.exp(-np.outer(tilt, levels))
+        mean = tilted @ levels / tilted.sum(axis=1)
         for name in np.unique(shared[rows]):
             at = np.flatnonzero(rows & (shared == name))
-            tail[at] = _partial_sums(weights, numbers[at], below[at])
+            low = np.sum(numbers[at].mean() * mean + OFF_ONE / np.expm1(tilt) > below[at].mean())
+            circle = min(low, len(tilt) - 1)
+            tail[at] = _partial_sums(tilted[circle], float(tilt[circle]), numbers[at], below[at])
     p[lower] = 1 - q[lower]
     q[inside & ~lower] = 1 - p[inside & ~lower]
     return frozen(p), frozen(q)
 
 
-def _partial_sums(weights: np.ndarray, number: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """``P(i_1 + … + i_J ≤ d)`` for neighbouring ``J``, with ``d`` below the mean."""
-    from scipy.fft import next_fast_len
-
-    levels, J, d = np.arange(len(weights)), number.mean(), last.mean()
-
-    def tilted(r: float) -> np.ndarray:
-        return weights * r**levels
-
-    def slope(c: np.ndarray) -> np.ndarray:
-        inner = tilted(float(np.exp(-c[0])))
-        return J * (levels @ inner) / inner.sum() + OFF_ONE / np.expm1(c) - d
-
-    r = float(np.exp(-bisect(slope, np.array([1e-9]), np.array([20.0]), rounds=16)[0]))  # any circle near will do
-    inner = tilted(r)
-    total = float(inner.sum())
-    peak = number * np.log(total) - last * np.log(r) - np.log1p(-r)
-    variance = J * (levels**2 @ inner / total - (levels @ inner / total) ** 2) + OFF_ONE * r / (1 - r) ** 2
-    nodes = next_fast_len(
-        int(max((ROUNDING - peak.min()) / -np.log(r), 10 * np.sqrt(variance) + 4 * len(weights))) + 1, real=True
-    )
-    phi = np.fft.rfft(inner / total, nodes)
+def _partial_sums(tilted: np.ndarray, c: float, number: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """``P(i_1 + … + i_J ≤ d)`` for neighbouring ``J``, with ``d`` below the mean, from ``p_i e^{-ci}``."""
+    levels, total = np.arange(len(tilted)), tilted.sum()
+    peak = number * np.log(total) + last * c - np.log(-np.expm1(-c))
+    variance = number.mean() * np.cov(levels, aweights=tilted, ddof=0) + OFF_ONE / (2 * np.cosh(c) - 2)
+    least = max((ROUNDING - peak.min()) / c, 10 * np.sqrt(variance) + 4 * len(tilted))
+    nodes = 2 ** int(np.ceil(np.log2(least)))
+    phi = np.fft.fft(tilted / total, nodes)
     with np.errstate(divide="ignore"):
         at = np.flatnonzero(number.min() * np.log(np.abs(phi)) > -ROUNDING)
     angle = 2j * np.pi / nodes
-    ratio = (1 - r) / (1 - r * np.exp(-angle * at)) * np.where((at == 0) | (2 * at == nodes), 1.0, 2.0)
     turns = np.exp(angle * (np.outer(last, at) % nodes) + np.outer(number, np.log(phi[at])))
-    return np.exp(peak) * np.maximum((turns @ ratio).real, 0.0) / nodes
+    return np.exp(peak) * np.maximum((turns @ (np.expm1(-c) / np.expm1(-c - angle * at))).real, 0.0) / nodes

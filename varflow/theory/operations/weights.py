@@ -124,6 +124,7 @@ def squared_gains(layer: Weighted, fan_in: int) -> tuple[float, float]:
     """Factors of ``M`` and of ``M - e eᵀ`` in the covariance of weighted sums; their sum is ``n Var[w]``."""
     raw, central = (layer.gain**2, 0.0) if layer.rows == "free" else (0.0, layer.gain**2)
     law = layer.law
+    law.need_variance()
     if law.in_degree is not None:  # variance of the number of active inputs (hypergeometric)
         scale, shift = layer.connection(fan_in)
         spread = law.in_degree * (fan_in - law.in_degree) / max(fan_in - 1, 1)
