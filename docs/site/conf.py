@@ -10,6 +10,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
+from jupyter_cache.cache.db import create_db  # noqa: E402
+
 import varflow  # noqa: E402
 
 project, author, release = "varflow", "varflow contributors", varflow.__version__
@@ -22,6 +24,7 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx_copybutton",
     "public_names",
+    "glossary",
 ]
 root_doc = "docs/index"
 include_patterns = [
@@ -71,6 +74,9 @@ html_show_copyright = False
 def spread(app, env, names):
     """Two processes read the pages in four batches: the notebooks, which take longest, go into all of these."""
     names[:] = [name for first in range(4) for name in names[first::4]]
+    if app.config.nb_execution_mode == "cache":
+        Path(app.config.nb_execution_cache_path).mkdir(parents=True, exist_ok=True)
+        create_db(app.config.nb_execution_cache_path)  # before there are two processes, which would both make it
 
 
 def setup(app):
