@@ -4,6 +4,8 @@ The source folder is the whole repository, so that links between files work on t
 """
 
 import hashlib
+import logging
+import os
 import sys
 from pathlib import Path
 
@@ -13,6 +15,9 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 from jupyter_cache.cache.db import create_db  # noqa: E402
 
 import varflow  # noqa: E402
+
+os.environ["JUPYTER_PATH"] = str(HERE / "jupyter")  # its kernel does not warn of connections within this machine
+logging.getLogger("traitlets").setLevel(logging.WARNING)
 
 project, author, release = "varflow", "varflow contributors", varflow.__version__
 copyright = author
