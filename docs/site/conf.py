@@ -45,6 +45,7 @@ exclude_patterns = [".venv", "site", "build", "**/.*"]
 
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 4
+myst_html_meta = {"description": "How to initialise a deep spiking network, and why it works: gains, audits, theory, simulation."}
 nb_custom_formats = {".py": ["notebooks.read", {}]}
 PACKAGE = b"".join(path.read_bytes() for path in sorted(Path(varflow.__file__).parent.rglob("*.py")))
 nb_execution_mode = "off"  # `make site` says "cache": cells run once, and again when their notebook or the package changes
@@ -63,6 +64,7 @@ nitpicky = True  # a reference to a name that the site does not have is a warnin
 nitpick_ignore_regex = [("py:(class|obj|attr)", ".*")]
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = "varflow"
 templates_path = ["templates"]
 html_additional_pages = {"index": "first.html"}
@@ -70,6 +72,7 @@ html_static_path = ["site.css", "keyboard.js", "vendored"]
 mathjax_path = "mathjax/tex-chtml-full.js"  # 3.2.2, in ``vendored`` with its fonts: formulas need no network
 mathjax3_config = {"options": {"enableMenu": False}}  # what its menu would load is not there
 html_css_files = ["site.css"]
+html_favicon = str(HERE / "spike.svg")
 html_js_files = ["keyboard.js"]
 html_search_scorer = str(HERE / "search_order.js")
 html_copy_source = False
