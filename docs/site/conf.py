@@ -52,6 +52,7 @@ nb_execution_mode = "off"  # `make site` says "cache": cells run once, and again
 nb_execution_cache_path = str(HERE.parents[1] / "build" / "notebooks" / hashlib.sha256(PACKAGE).hexdigest()[:16])
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
+nb_code_prompt_show, nb_code_prompt_hide = "Show the code of this figure", "Hide the code"
 nb_merge_streams = True  # what one cell prints is one block
 
 autodoc_member_order = "bysource"
