@@ -45,7 +45,7 @@ exclude_patterns = [".venv", "site", "build", "**/.*"]
 
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 4
-myst_html_meta = {"description": "How to initialise a deep spiking network, and why it works: gains, audits, theory, simulation."}
+myst_html_meta = {"description": "How to initialise a deep spiking network, and why it works: gains, audits, theory."}
 nb_custom_formats = {".py": ["notebooks.read", {}]}
 PACKAGE = b"".join(path.read_bytes() for path in sorted(Path(varflow.__file__).parent.rglob("*.py")))
 nb_execution_mode = "off"  # `make site` says "cache": cells run once, and again when their notebook or the package changes

@@ -78,8 +78,8 @@ def mean_field(
     :func:`varflow.expansion` (``per_layer=True``). Numerically, by ``orthants`` second moments are within 3e-15 of arbitrary
     precision through 100 layers of 20 steps; by ``quasi_monte_carlo`` ``error`` is the standard error over scrambles, each
     followed through all layers: below 4e-4 for rates at θ = 1, β = 0.5, g² = 8, 20 steps and 100 layers. Near a critical gain
-    it grows as ``1/(1-m)``; if some scrambles fall silent, survival is the fraction still alive. The page ``docs/mean_field.md``
-    has what was measured for layers, maps, BatchNorm and neurons that differ, and where equal steps are no longer equal in the
+    it grows as ``1/(1-m)``; if some scrambles fall silent, survival is the fraction still alive. ``docs/mean_field.md`` has
+    what was measured for layers, maps, BatchNorm and neurons that differ, and where equal steps are no longer equal in the
     limit of infinite width.
 
     **Source**: ``micheli2024``, with bias, weight mean and input scale added here; normality of currents: ``lee2018``,
