@@ -102,6 +102,13 @@ class CertifiedPoint(FixedPoint):
     ----------
     firing_rate_enclosure, multiplier_enclosure : Enclosure
         Proven bounds of ``P(u > θ)`` and of ``F'(V)`` there.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> point = vf.certified.fixed_points(threshold=1.0, gain=2.6)[-1]
+    >>> point.stable, bool(point.enclosure[0] < point.variance < point.enclosure[1])
+    (True, False)
     """
 
     firing_rate_enclosure: Enclosure | None = None
@@ -120,6 +127,13 @@ class CertifiedFixedPoints(FixedPoints):
         Bits of precision with which the proof succeeded.
     unresolved : tuple of Enclosure
         Ranges of variance that are undecided. Empty, except in the ``.partial`` of a ConvergenceError.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> points = vf.certified.fixed_points(threshold=1.5, gain=3.65)
+    >>> len(points), points.complete
+    (1, True)
     """
 
     precision: int = _FIRST_BITS

@@ -23,24 +23,12 @@ from varflow.results.audited_layer import (
     lost_inputs,
     with_class,
 )
+from varflow.results.causes import CAUSES
 from varflow.results.cost import Cost
 from varflow.results.export import Exported, dataset, named, numbered, records
 from varflow.results.learning import Learning
 from varflow.results.update import STEP, OptimizerStep
 
-CAUSES = {
-    "dead input": "the input is zero, always or in the second half of the steps: nothing drives the first layer",
-    "first-layer scale": "the first layer's weights do not fit the scale of the data",
-    "below the critical gain": "deep layers with this gain fall silent at any width",
-    "starved": "its own gain would keep activity, but it receives too little from the layers below",
-    "finite width": "activity would persist at infinite width; layers this narrow lose it by chance",
-    "bias": "without its biases the network would keep firing: set them to 0",
-    "leak or reset": "a memoryless neuron would keep firing at these gains; this one's leak or reset stops it",
-    "normalisation": "a normalisation, not the gain, sets the scale of its currents: raise its γ, or give it one (affine=True)",
-    "attention": "its sums of products of spikes stay below the threshold: raise its scale, or the rates of q, k and v",
-    "arrangement": "independent weights of the same moments would keep firing: redraw its weights",
-    "beyond the theory": "the theory does not cover what it receives",
-}
 BY_MODULE = ("gains", "classes", "computed", "sources")  # not in a dataset
 OVER = {"survival": "input", "firing_rates": "step"}  # second axis of quantities that a layer has several of
 SHOWN = 6  # notes in the table
@@ -120,6 +108,18 @@ class AuditReport(Exported, Drawn):
         Spikes and synaptic operations of one input as they were counted, readouts included.
     learning : Learning or None
         Will it learn? None for networks with a dead hidden layer, single inputs, and where no gradient is to be had.
+
+    Examples
+    --------
+    >>> import torch, snntorch, varflow as vf
+    >>> _ = torch.manual_seed(0)
+    >>> parts = [part for _ in range(3) for part in (torch.nn.Linear(64, 64), snntorch.Leaky(0.5, init_hidden=True))]
+    >>> model = torch.nn.Sequential(*parts)
+    >>> report = vf.audit(model, torch.rand(8, 64), steps=8)
+    >>> report.healthy, report.cause, list(report.fixes)
+    (False, 'below the critical gain', ['0', '2', '4'])
+    >>> report["2"].label, report["2"].verdict
+    ('2 (Linear)', 'dead')
     """
 
     layers: tuple[AuditedLayer, ...]

@@ -66,6 +66,26 @@ class Initialization(Exported, Shown):
         Remarks for the user.
     threshold, fan_in, distribution, width, depth
         The arguments.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.lookup(threshold=1.0, fan_in=512)
+    Initialization for threshold 1, fan-in 512 (normal): draw weights from N(0,
+        0.111²)
+      gain               2.51057
+      weight_std        0.110953
+      weight_variance  0.0123105
+      firing_rate       0.158655
+      variance                 1
+      multiplier        0.762568
+      stable                 yes
+      critical_gain       2.4565
+      margin           0.0220115
+      depth_scale        3.68916
+      ! close to the edge: the gain is only 2.2 % above the critical gain, below
+        which only silence is stable; narrow networks fall silent by chance (give
+        width and depth to see the survival)
     """
 
     gain: float
@@ -129,6 +149,13 @@ class CorrectedGain(Exported):
         below ``paper_gain`` if that reaches the target too: initialise with the larger of the two.
     variance : float
         The stable fixed point of the variance at the corrected gain; 0 where only silence is stable.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> row = vf.corrected_gain_table(threshold=1.0, width=100, depth=20).rows[0]
+    >>> round(row.paper_gain, 4), round(row.corrected_gain, 4)
+    (2.5106, 2.7922)
     """
 
     threshold: float
@@ -148,7 +175,15 @@ ARGUMENTS = COLUMNS[:4]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CorrectedGainTable(Exported):
-    """Rows in the order threshold, width, depth."""
+    """Rows in the order threshold, width, depth.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> table = vf.corrected_gain_table(threshold=1.0, width=[100, 1000], depth=20)
+    >>> [(row.width, round(row.corrected_gain, 4)) for row in table.rows]
+    [(100, 2.7922), (1000, 2.4867)]
+    """
 
     rows: tuple[CorrectedGain, ...]
 
@@ -220,6 +255,14 @@ class LayerPlan:
         The surrogate derivative that its neurons are given; None if theirs is left as it is.
     classes : dict of str to str
         The class of both modules, by name.
+
+    Examples
+    --------
+    >>> import torch, snntorch, varflow as vf
+    >>> model = torch.nn.Sequential(torch.nn.Linear(64, 64), snntorch.Leaky(0.5, init_hidden=True))
+    >>> layer = vf.init.init_model(model, torch.rand(8, 64), steps=4, gain=2.0, dry_run=True).layers[0]
+    >>> layer.name, layer.neuron_name, layer.fan_in, layer.classes
+    ('0', '1', 64, {'0': 'Linear', '1': 'Leaky'})
     """
 
     name: str
@@ -262,6 +305,15 @@ class ModelPlan(Exported, Shown):
         Will it learn, with these weights? None if none were drawn, and as in audits.
     learning_rate : LearningRate or None
         Of Adam, if asked for and covered.
+
+    Examples
+    --------
+    >>> import torch, snntorch, varflow as vf
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(torch.nn.Linear(64, 64), snntorch.Leaky(0.5, init_hidden=True))
+    >>> plan = vf.init.init_model(model, torch.rand(8, 64), steps=4, rate=0.2)
+    >>> plan.filled, [layer.name for layer in plan.layers]
+    (True, ['0'])
     """
 
     layers: tuple[LayerPlan, ...]

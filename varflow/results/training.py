@@ -38,6 +38,15 @@ class TrainingHistory(Drawn):
         modules.
     learning : Learning or None
         Will it learn, at the last measurement? Where gradients are measured.
+
+    Examples
+    --------
+    >>> import torch, snntorch, varflow as vf
+    >>> model = torch.nn.Sequential(torch.nn.Linear(64, 64), snntorch.Leaky(0.5, init_hidden=True))
+    >>> monitor = vf.Monitor(model, torch.rand(8, 64), steps=4)
+    >>> _ = monitor(0)
+    >>> monitor.layers, monitor.quantities[:2]
+    (['1'], ('firing_rate', 'dead_fraction'))
     """
 
     def __init__(self, backward: bool = False, step: bool = False) -> None:
