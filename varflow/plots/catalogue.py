@@ -204,7 +204,7 @@ def plot_quantisation(found: Quantisation, ax: Any = None) -> Any:
     Examples
     --------
     >>> import varflow as vf
-    >>> figure = vf.plots.plot_quantisation(vf.quantise(threshold=1.0, width=100, depth=20, bits=[2, 3, 4, 8]))
+    >>> ax = vf.plots.plot_quantisation(vf.quantise(threshold=1.0, width=100, depth=20, bits=[2, 3, 4, 8]))
     """
     names = ("bits", "width", "threshold", "integer_threshold", "survival", "survival_above")
     cells = list(zip(*(np.ravel(getattr(instance("found", found, Quantisation), name)) for name in names), strict=True))
