@@ -6,7 +6,7 @@ PY     := $(VENV)/bin/python
 
 .PHONY: run test types test-slow test-libraries fuzz drill validate data train train-quick bench notebooks explorer corrected-gains site axe dist oldest newest lint format clean
 
-run: $(VENV)/run.stamp          ## the paper's 100-layer experiment compared with the exact theory
+run: $(VENV)/run.stamp          ## 100 layers of random weights compared with the exact theory
 	$(VENV)/bin/varflow validate --out $(OUT)
 
 # Bytecode is made of what is imported, a third of what is installed, and kept between processes, hundreds of which the tests start.

@@ -72,7 +72,7 @@ def full_matrix():
 
 @pytest.mark.parametrize(("width", "limit"), size([(1000, 0.25), (10_000, 1)], [(100, 0)]))
 def test_a_profile(benchmark, full_matrix, width, limit):
-    """99 transitions at the paper's gain, θ = 1, and the peak of memory."""
+    """99 transitions at the preserving gain, θ = 1, and the peak of memory."""
     described = network(width, 1.0)
     seconds, profile = best(lambda: vf.finite_width(described), 5)
     benchmark.pedantic(vf.finite_width, (described,), rounds=3)

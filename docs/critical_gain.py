@@ -85,7 +85,7 @@ def figure(known: Numbers) -> Any:
     left.legend(frameon=False, fontsize=9.5, loc="upper right", title="reset")
     for ax, x in ((left, 0.0), (right, 0.99)):
         side = {"ha": "left" if x == 0 else "right", "fontsize": 9}
-        ax.annotate(f"the paper's gain, {PAPER:.3f}", (x, PAPER), (0, 4), textcoords="offset points", color="0.15", **side)
+        ax.annotate(f"the preserving gain, {PAPER:.3f}", (x, PAPER), (0, 4), textcoords="offset points", color="0.15", **side)
     side = {"xytext": (0, 4), "textcoords": "offset points", "ha": "right", "fontsize": 9}
     right.annotate(f"memoryless, {MEMORYLESS:.3f}", (0.99, MEMORYLESS), color="0.4", **side)
     note = {"fontsize": 9, "color": "0.35", "style": "italic", "ha": "center", "va": "center"}

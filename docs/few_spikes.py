@@ -80,8 +80,12 @@ train, test = order[:1440], order[1440:]
 class Net(torch.nn.Module):
     def __init__(self, layers, width=128):
         super().__init__()
-        self.weights = torch.nn.ModuleList(torch.nn.Linear(width if l else 64, width) for l in range(layers))
-        self.neurons = torch.nn.ModuleList(snntorch.Leaky(beta=0.5) for _ in range(layers))
+        self.weights = torch.nn.ModuleList(
+            torch.nn.Linear(width if l else 64, width) for l in range(layers)
+        )
+        self.neurons = torch.nn.ModuleList(
+            snntorch.Leaky(beta=0.5) for _ in range(layers)
+        )
         self.readout = torch.nn.Linear(width, 10)
 
     def forward(self, images, steps=4):
@@ -91,8 +95,10 @@ class Net(torch.nn.Module):
             for l, (weight, neuron) in enumerate(zip(self.weights, self.neurons)):
                 spikes, membranes[l] = neuron(weight(spikes), membranes[l])
                 seen.append(spikes)
-        sent = torch.stack(seen[len(self.neurons) - 1 :: len(self.neurons)])  # of the last layer
-        return self.readout(sent.mean(0)), torch.stack(seen).mean()  # scores, and spikes per neuron and step
+        # of the last layer
+        sent = torch.stack(seen[len(self.neurons) - 1 :: len(self.neurons)])
+        # scores, and spikes per neuron and step
+        return self.readout(sent.mean(0)), torch.stack(seen).mean()
 
 
 def trained(penalty, layers=4, start=0.2, seed=0, epochs=8):
@@ -103,7 +109,10 @@ def trained(penalty, layers=4, start=0.2, seed=0, epochs=8):
     for _ in range(epochs):
         for batch in torch.randperm(len(train)).split(48):
             scores, rate = model(x[train[batch]])
-            loss = torch.nn.functional.cross_entropy(scores, y[train[batch]]) + penalty * rate
+            loss = (
+                torch.nn.functional.cross_entropy(scores, y[train[batch]])
+                + penalty * rate
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

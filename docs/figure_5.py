@@ -18,7 +18,7 @@ from varflow._files import replace_files
 
 WIDTH, DEPTH, STEPS, REPEATS = 1000, 100, 20, 20
 NEURON = vf.Neuron(1.0, decay=0.5, reset="delayed_subtract")
-GAINS = {"Kaiming": 2**0.5, "the paper's gain": vf.gain(threshold=1.0), "above the critical gain in time": 8**0.5}
+GAINS = {"Kaiming": 2**0.5, "the preserving gain": vf.gain(threshold=1.0), "above the critical gain in time": 8**0.5}
 SCALES = {"variance": LogNorm(0.01, 4), "firing_rate": Normalize(0, 0.25)}
 LABELS = {"variance": r"variance of the membrane before its reset, $\mathrm{Var}[H]$", "firing_rate": "firing rate"}
 TITLES = {"theory": "infinite width", "simulated": f"{REPEATS} networks, n = {WIDTH}"}

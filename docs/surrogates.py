@@ -67,8 +67,17 @@ import varflow as vf
 gain = vf.gain(threshold=1.0)  # keeps the variance at 1
 chi = vf.gradient_gain(threshold=1.0, gain=gain, surrogate="atan", variance=1.0)
 print(chi, chi**20)  # 0.759 a layer, 0.004 after 20
-print(vf.gradient_gain(threshold=1.0, gain=gain, surrogate=vf.surrogates.atan(alpha=4.0), variance=1.0))
-print(vf.gradient_gain(threshold=1.0, gain=gain, surrogate=lambda v: abs(v) < 0.3, variance=1.0))  # your own
+print(
+    vf.gradient_gain(
+        threshold=1.0, gain=gain, surrogate=vf.surrogates.atan(alpha=4.0), variance=1.0
+    )
+)
+print(
+    vf.gradient_gain(
+        threshold=1.0, gain=gain, surrogate=lambda v: abs(v) < 0.3, variance=1.0
+    )
+)
+# your own
 ```
 
 ## What the libraries' defaults do
@@ -119,7 +128,9 @@ neuron = vf.neurons.snntorch_leaky(0.5)
 network = vf.Network(width=1000, depth=10, gain=8**0.5, neuron=neuron, steps=4)
 flow = vf.gradient_flow(network, "atan")
 print(flow.growth, flow.range)  # per layer; largest over smallest energy of a layer
-print(vf.surrogate_width(network, "atan"))  # the parameter with which layers differ least
+print(vf.surrogate_width(network, "atan"))
+# the parameter with which layers differ least
+
 flow.plot()
 ```
 

@@ -9,6 +9,10 @@
 # %% [markdown]
 # # 1. Weights of variance 1/(n P(u > θ)) preserve a layer's unit variance
 #
+# *You learn* where the gain of a spiking layer comes from, and how derivation, number and simulation are compared in all
+# notebooks. *You need* the variance of a sum. *It runs* in about 6 seconds. *In practice:* [which
+# gain?](../docs/practitioner.md#which-gain).
+#
 # A spiking neuron emits $x = 1$ if its membrane potential $u$ exceeds the threshold $\theta$, else $0$. Let a layer have $n$
 # neurons with potentials of variance $V$, and let independent weights of mean zero connect them to the next layer. Then
 #
@@ -24,7 +28,7 @@ import numpy as np
 
 import varflow as vf
 
-plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 110, "legend.frameon": False})
+plt.style.use("varflow.plots.notebook")
 print(vf.citation("micheli2024"))
 
 # %% [markdown]
@@ -43,8 +47,7 @@ derivation
 # definition of the layer.
 
 # %%
-print("every line holds:", holds := derivation.check(points=2))
-assert holds
+assert derivation.check(points=2)
 
 # %% [markdown]
 # For a ReLU $x = \max(u, 0)$, or a leaky one with slope $a$ below zero, the same steps give Kaiming's rule.
@@ -62,8 +65,7 @@ kaiming.result
 
 # %%
 variance_map = vf.symbolic.variance_map()
-print("every line holds:", holds := variance_map.check(points=2))
-assert holds
+assert variance_map.check(points=2)
 variance_map
 
 # %% [markdown]
@@ -102,20 +104,34 @@ passed = {
 }
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.3), sharey=True, layout="constrained")
-for ax, (name, (x, area, response)), colour in zip(axes, passed.items(), ("tab:blue", "tab:orange"), strict=True):
-    assert abs(np.trapezoid(x**2 * density, u) - area) < 3e-3  # the shaded area is the number in the figure
+for ax, (name, (x, area, response)), colour in zip(
+    axes, passed.items(), ("C0", "C1"), strict=True
+):
+    assert (
+        abs(np.trapezoid(x**2 * density, u) - area) < 3e-3
+    )  # the shaded area is the number in the figure
     ax.fill_between(u, x**2 * density, color=colour, alpha=0.35, lw=0)
     ax.plot(u, density, color="0.3", lw=1.3)
     ax.plot(u, 0.2 * x, color=colour, lw=1.3, ls="--")
-    ax.annotate(r"density $\varphi(u)$", (-0.75, vf.distribution("normal").pdf(-0.75)), (-3.4, 0.34), color="0.3")
-    ax.set(title=f"{name}, {response}", xlabel="potential $u$", xlim=(-3.6, 3.6), ylim=(0, 0.46))
+    ax.annotate(
+        r"density $\varphi(u)$",
+        (-0.75, vf.distribution("normal").pdf(-0.75)),
+        (-3.4, 0.34),
+        color="0.3",
+    )
+    ax.set(
+        title=f"{name}, {response}",
+        xlabel="potential $u$",
+        xlim=(-3.6, 3.6),
+        ylim=(0, 0.46),
+    )
     ax.set_yticks([0, 0.2, 0.4])
 axes[0].text(2.3, 0.22, r"$\mathrm{E}[x^2] = 0.5$", fontsize=11)
 axes[0].text(2.3, 0.30, "$g^2 = 2$", fontsize=11)
-axes[0].text(1.7, 0.42, r"output $x$, $\times\, 0.2$", color="tab:blue", ha="right")
+axes[0].text(1.7, 0.42, r"output $x$, $\times\, 0.2$", color="C0", ha="right")
 axes[1].text(1.65, 0.135, r"$\mathrm{E}[x^2] = 0.159$", fontsize=11)
 axes[1].text(1.65, 0.30, "$g^2 = 6.30$", fontsize=11)
-axes[1].text(3.55, 0.21, r"output $x$, $\times\, 0.2$", color="tab:orange", ha="right")
+axes[1].text(3.55, 0.21, r"output $x$, $\times\, 0.2$", color="C1", ha="right")
 axes[1].set_xticks([-2, 0, theta, 2], ["−2", "0", r"$\theta$", "2"])
 axes[0].set_ylabel(r"density;  shaded: $x^2 \varphi(u)$")
 plt.close(figure)
@@ -135,17 +151,29 @@ gains = {"this gain, $g^2 = 6.30$": paper, "Kaiming, $g^2 = 2$": 2**0.5}
 
 def two_layers(gain, variance):
     drive = vf.drives.currents(variance**0.5)
-    return vf.Network(width=400, depth=2, gain=gain, neuron=vf.Neuron(theta), drive=drive)
+    return vf.Network(
+        width=400, depth=2, gain=gain, neuron=vf.Neuron(theta), drive=drive
+    )
 
 
 measured, errors = {}, {}
 for first_seed, (name, gain) in zip((0, 100), gains.items(), strict=True):
-    ensembles = [vf.simulate(two_layers(gain, V), repeats=50, seed=first_seed + k) for k, V in enumerate(variances)]
+    ensembles = [
+        vf.simulate(two_layers(gain, V), repeats=50, seed=first_seed + k)
+        for k, V in enumerate(variances)
+    ]
     measured[name] = np.array([ensemble.mean().variance[1] for ensemble in ensembles])
     errors[name] = np.array([ensemble.stderr().variance[1] for ensemble in ensembles])
-    z = (measured[name] - vf.variance_map(variances, threshold=theta, gain=gain)) / errors[name]
-    wrong = (measured[name] - vf.variance_map(variances, threshold=theta, gain=1.05 * gain)) / errors[name]
-    print(f"{name}: largest deviation {np.abs(z).max():.1f} standard errors;  gain wrong by 5 %: {np.abs(wrong).max():.1f}")
+    z = (
+        measured[name] - vf.variance_map(variances, threshold=theta, gain=gain)
+    ) / errors[name]
+    wrong = (
+        measured[name] - vf.variance_map(variances, threshold=theta, gain=1.05 * gain)
+    ) / errors[name]
+    print(
+        f"{name}: largest deviation {np.abs(z).max():.1f} standard errors;  gain wrong "
+        f"by 5 %: {np.abs(wrong).max():.1f}"
+    )
     assert np.abs(z).max() < 4
     assert np.abs(wrong).max() > 6  # so small an error of the theory is detected
 
@@ -154,14 +182,36 @@ figure, ax = plt.subplots(figsize=(6, 4.2), layout="constrained")
 V = np.linspace(1e-3, 4.3, 400)
 ax.plot(V, V, color="0.7", lw=1, zorder=0)
 ax.text(3.05, 3.12, "$V' = V$", color="0.5", rotation=40, rotation_mode="anchor")
-for (name, gain), colour in zip(gains.items(), ("tab:orange", "tab:blue"), strict=True):
+for (name, gain), colour in zip(gains.items(), ("C1", "C0"), strict=True):
     ax.plot(V, vf.variance_map(V, threshold=theta, gain=gain), color=colour, lw=1.5)
-    ax.errorbar(variances, measured[name], 2 * errors[name], fmt="o", ms=4, color=colour, capsize=2)
-    ax.text(2.6, vf.variance_map(2.6, threshold=theta, gain=gain) - 0.33, name, color=colour)
+    ax.errorbar(
+        variances,
+        measured[name],
+        2 * errors[name],
+        fmt="o",
+        ms=4,
+        color=colour,
+        capsize=2,
+    )
+    ax.text(
+        2.6, vf.variance_map(2.6, threshold=theta, gain=gain) - 0.33, name, color=colour
+    )
 ax.plot(1, 1, "o", ms=11, mfc="none", mec="0.2")
-ax.annotate("preserved: $V = V' = 1$", (0.95, 1.08), (0.1, 1.75), arrowprops={"arrowstyle": "-", "color": "0.5"})
-ax.set(xlabel="variance of a layer, $V$", ylabel="variance of the next, $V'$", xlim=(0, 4.3), ylim=(0, 3.5))
-ax.set_title(r"variance map at $\theta = 1$; bars: $\pm 2$ standard errors", fontsize=10)
+ax.annotate(
+    "preserved: $V = V' = 1$",
+    (0.95, 1.08),
+    (0.1, 1.75),
+    arrowprops={"arrowstyle": "-", "color": "0.5"},
+)
+ax.set(
+    xlabel="variance of a layer, $V$",
+    ylabel="variance of the next, $V'$",
+    xlim=(0, 4.3),
+    ylim=(0, 3.5),
+)
+ax.set_title(
+    r"variance map at $\theta = 1$; bars: $\pm 2$ standard errors", fontsize=10
+)
 plt.close(figure)
 figure
 
@@ -174,9 +224,16 @@ figure
 
 # %%
 deep = vf.Network(width=100, depth=25, gain=paper, neuron=vf.Neuron(theta))
-limit, exact, ensemble = vf.mean_field(deep), vf.finite_width(deep), vf.simulate(deep, repeats=200, seed=200)
+limit, exact, ensemble = (
+    vf.mean_field(deep),
+    vf.finite_width(deep),
+    vf.simulate(deep, repeats=200, seed=200),
+)
 mean, error = ensemble.mean().variance, ensemble.stderr().variance
-verdicts = {"exact theory": vf.compare(exact, ensemble), "map iterated": vf.compare(limit, ensemble)}
+verdicts = {
+    "exact theory": vf.compare(exact, ensemble),
+    "map iterated": vf.compare(limit, ensemble),
+}
 for name, verdict in verdicts.items():
     print(f"{name}: {'agrees' if verdict.passed else 'is rejected'}")
 assert np.allclose(limit.variance, 1)
@@ -189,12 +246,14 @@ figure, ax = plt.subplots(figsize=(6, 3.4), layout="constrained")
 layer = np.arange(1, deep.depth + 1)
 ax.plot(layer, limit.variance, color="0.5", lw=1.5, ls="--")
 ax.text(25, 1.03, "the map, iterated (infinite width)", color="0.4", ha="right")
-ax.plot(layer, exact.variance, color="tab:orange", lw=1.5)
+ax.plot(layer, exact.variance, color="C1", lw=1.5)
 ax.errorbar(layer, mean, 2 * error, fmt="o", ms=3.5, color="0.2", capsize=2, lw=1)
-ax.text(10.3, 0.83, "exact theory at width 100", color="tab:orange")
+ax.text(10.3, 0.83, "exact theory at width 100", color="C1")
 ax.text(2, 0.25, r"mean of 200 networks, $\pm 2$ standard errors", color="0.2")
 ax.set(xlabel="layer $l$", ylabel=r"$\mathrm{Var}[u_l]$", ylim=(0, 1.15), xlim=(0, 26))
-ax.set_title(r"width 100, $\theta = 1$, the gain that preserves the variance", fontsize=10)
+ax.set_title(
+    r"width 100, $\theta = 1$, the gain that preserves the variance", fontsize=10
+)
 plt.close(figure)
 figure
 
@@ -206,12 +265,19 @@ figure
 # %%
 shifted = vf.symbolic.variance_map(mean_gain=vf.symbolic.m_g)
 assert shifted.check(points=2)
-silent = vf.mean_field(vf.Network(width=1000, depth=50, gain=paper, neuron=vf.Neuron(theta), mean_gain=-1.0))
+silent = vf.mean_field(
+    vf.Network(
+        width=1000, depth=50, gain=paper, neuron=vf.Neuron(theta), mean_gain=-1.0
+    )
+)
 kept = vf.gain(threshold=theta, mean_gain=-1.0)
-print(f"g² = {paper**2:.3f}: variance {silent.variance[-1]:.3g} at layer 50;  g² = {kept**2:.3f} keeps it")
+print(
+    f"g² = {paper**2:.3f}: variance {silent.variance[-1]:.3g} at layer 50;  g² = "
+    f"{kept**2:.3f} keeps it"
+)
 assert silent.variance[-1] < 1e-6
 assert abs(vf.variance_map(1.0, threshold=theta, gain=kept, mean_gain=-1.0) - 1) < 1e-12
 shifted.result
 
 # %% [markdown]
-# That $V = 1$ is preserved does not mean that it is stable (notebook 2), and not all potentials are normal (notebook 3).
+# That $V = 1$ is preserved does not mean that it is stable ([notebook 2](02_fixed_points.py)), and not all potentials are normal ([notebook 3](03_bias_and_mixtures.py)).

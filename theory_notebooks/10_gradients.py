@@ -9,6 +9,10 @@
 # %% [markdown]
 # # 10. Gradients through depth and time: what vanishes in one step can explode in eight
 #
+# *You learn* when surrogate gradients vanish or explode, and which width of the surrogate prevents it. *You need* [notebook
+# 2](02_fixed_points.py), backpropagation. *It runs* in about 5 seconds. *In practice:* [do gradients
+# survive?](../docs/gradients.md), [surrogate derivatives](../docs/surrogates.md).
+#
 # In one step a layer multiplies the variance of gradients by $\chi = g^2 E[\psi^2]$. Over several steps the spikes of a layer
 # depend on earlier currents through leak and reset, with the Jacobian $J_{ts} = \partial S_t/\partial I_s$, and
 #
@@ -27,19 +31,34 @@ import torch
 
 import varflow as vf
 
-plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 110, "legend.frameon": False})
+plt.style.use("varflow.plots.notebook")
 DEPTH, STEPS = 20, 8
 CASES = {
     "snnTorch β = 0.5": (vf.neurons.snntorch_leaky(0.5), 8.0, vf.surrogates.atan()),
-    "SpikingJelly": (vf.neurons.spikingjelly_lif(), 25.2, vf.surrogates.spikingjelly_sigmoid()),
-    "SpikingJelly, detached": (vf.neurons.spikingjelly_lif(detach_reset=True), 25.2, vf.surrogates.spikingjelly_sigmoid()),
+    "SpikingJelly": (
+        vf.neurons.spikingjelly_lif(),
+        25.2,
+        vf.surrogates.spikingjelly_sigmoid(),
+    ),
+    "SpikingJelly, detached": (
+        vf.neurons.spikingjelly_lif(detach_reset=True),
+        25.2,
+        vf.surrogates.spikingjelly_sigmoid(),
+    ),
 }
 
 
 def network(name, steps=STEPS, depth=DEPTH, width=1000):
     neuron, square, _ = CASES[name]
     drive = vf.drives.currents(1 / neuron.input_scale)
-    return vf.Network(width=width, depth=depth, gain=square**0.5, neuron=neuron, steps=steps, drive=drive)
+    return vf.Network(
+        width=width,
+        depth=depth,
+        gain=square**0.5,
+        neuron=neuron,
+        steps=steps,
+        drive=drive,
+    )
 
 
 def flow(name, steps=STEPS, **more):
@@ -70,7 +89,9 @@ def flow(name, steps=STEPS, **more):
 
 # %%
 single = vf.gradient_flow(vf.Network(width=1000, depth=20, gain=vf.gain(threshold=1.0)))
-chi = vf.gradient_gain(threshold=1.0, gain=vf.gain(threshold=1.0), surrogate="atan", variance=1.0)
+chi = vf.gradient_gain(
+    threshold=1.0, gain=vf.gain(threshold=1.0), surrogate="atan", variance=1.0
+)
 print(f"one step: growth {single.growth:.6f}, gradient gain {chi:.6f}")
 assert abs(single.growth - chi) < 1e-9
 
@@ -89,7 +110,9 @@ print(f"snnTorch: largest instantaneous factor of deep layers {deep:.3f}")
 assert growth["snnTorch β = 0.5"][0] < 0.95
 assert deep < 0.95
 assert growth["snnTorch β = 0.5"][3] > 1.2
-assert abs(growth["SpikingJelly"][3] - 1) < 0.1 < growth["SpikingJelly, detached"][3] - 1
+assert (
+    abs(growth["SpikingJelly"][3] - 1) < 0.1 < growth["SpikingJelly, detached"][3] - 1
+)
 
 # %% [markdown]
 # ## Simulation
@@ -116,7 +139,12 @@ def energies(name, seed, depth=8, width=300):
     """‖δ‖² of every layer, over all steps."""
     (neuron, square, psi), generator = CASES[name], torch.Generator().manual_seed(seed)
     rule, beta, scale = neuron.reset_rule, neuron.decay, neuron.input_scale
-    I = (torch.randn(width, generator=generator) / scale).expand(STEPS, width).clone().requires_grad_()
+    I = (
+        (torch.randn(width, generator=generator) / scale)
+        .expand(STEPS, width)
+        .clone()
+        .requires_grad_()
+    )
     currents = []
     for layer in range(depth):
         I.retain_grad()
@@ -125,11 +153,19 @@ def energies(name, seed, depth=8, width=300):
         spikes = []
         for c in scale * I:
             r = s.detach() if neuron.reset_detached else s
-            h = beta * (1 - rule.membrane * r) * h - (1 if rule.delayed else beta) * rule.threshold * r + c
+            h = (
+                beta * (1 - rule.membrane * r) * h
+                - (1 if rule.delayed else beta) * rule.threshold * r
+                + c
+            )
             s = Step.apply(h - neuron.threshold, psi)
             spikes.append(s)
         x = torch.stack(spikes)
-        I = x @ torch.randn(width, width, generator=generator) * (square / width) ** 0.5 if layer < depth - 1 else x
+        I = (
+            x @ torch.randn(width, width, generator=generator) * (square / width) ** 0.5
+            if layer < depth - 1
+            else x
+        )
     (torch.randn(width, generator=generator) / width**0.5 * x).sum().backward()
     return np.array([float(each.grad.square().sum()) for each in currents])
 
@@ -139,12 +175,18 @@ theory = {name: flow(name, depth=8, width=300).total for name in CASES}
 
 
 def agrees(name, predicted):
-    mean, error = found[name].mean(axis=0), found[name].std(axis=0, ddof=1) / len(found[name]) ** 0.5
+    mean, error = (
+        found[name].mean(axis=0),
+        found[name].std(axis=0, ddof=1) / len(found[name]) ** 0.5,
+    )
     return bool(np.all(np.abs(mean - predicted) < 4 * error + 0.05 * predicted))
 
 
 for name in CASES:
-    print(f"{name:24} layer 1: {found[name][:, 0].mean():8.3f}, theory {theory[name][0]:8.3f}")
+    print(
+        f"{name:24} layer 1: {found[name][:, 0].mean():8.3f}, theory "
+        f"{theory[name][0]:8.3f}"
+    )
     assert agrees(name, theory[name])
 assert not agrees("SpikingJelly", theory["SpikingJelly, detached"])
 assert not agrees("SpikingJelly, detached", theory["SpikingJelly"])
@@ -155,10 +197,15 @@ assert not agrees("SpikingJelly, detached", theory["SpikingJelly"])
 # The forward pass does not depend on the surrogate, so it is solved once and the width is searched.
 
 # %%
-suited = vf.surrogate_width(network("snnTorch β = 0.5"), "atan", points=2**9, scrambles=4)
+suited = vf.surrogate_width(
+    network("snnTorch β = 0.5"), "atan", points=2**9, scrambles=4
+)
 tuned = vf.gradient_flow(network("snnTorch β = 0.5"), suited, points=2**11)
 default = flows["snnTorch β = 0.5"]
-print(f"{suited}: energies of 20 layers within a factor {tuned.range:.2f}, not {default.range:.0f} as with the default")
+print(
+    f"{suited}: energies of 20 layers within a factor {tuned.range:.2f}, not "
+    f"{default.range:.0f} as with the default"
+)
 assert tuned.range < 4 < default.range / 5
 
 # %% [markdown]
@@ -169,14 +216,41 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(10.2, 3.9), layout="constrai
 colours = dict(zip(CASES, ("#D55E00", "#009E73", "#0072B2"), strict=True))
 for name, each in flows.items():
     left.semilogy(np.arange(1, DEPTH + 1), each.total, color=colours[name], label=name)
-left.semilogy(np.arange(1, DEPTH + 1), tuned.total, "--", color=colours["snnTorch β = 0.5"], label=f"snnTorch, {suited}")
-left.set(xlabel="layer", ylabel=r"energy of gradients, $\Sigma_t E\|\delta_t\|^2$", title="20 layers, 8 steps")
+left.semilogy(
+    np.arange(1, DEPTH + 1),
+    tuned.total,
+    "--",
+    color=colours["snnTorch β = 0.5"],
+    label=f"snnTorch, {suited}",
+)
+left.set(
+    xlabel="layer",
+    ylabel=r"energy of gradients, $\Sigma_t E\|\delta_t\|^2$",
+    title="20 layers, 8 steps",
+)
 left.legend(fontsize=8)
 for name in CASES:
-    mean, error = found[name].mean(axis=0), found[name].std(axis=0, ddof=1) / len(found[name]) ** 0.5
+    mean, error = (
+        found[name].mean(axis=0),
+        found[name].std(axis=0, ddof=1) / len(found[name]) ** 0.5,
+    )
     right.plot(np.arange(1, 9), theory[name], color=colours[name])
-    right.errorbar(np.arange(1, 9), mean, 2 * error, fmt="o", ms=3.5, mfc="white", color=colours[name], capsize=2, lw=1)
-right.set(yscale="log", xlabel="layer", title="lines: theory; 12 networks of width 300, ± 2 s.e.")
+    right.errorbar(
+        np.arange(1, 9),
+        mean,
+        2 * error,
+        fmt="o",
+        ms=3.5,
+        mfc="white",
+        color=colours[name],
+        capsize=2,
+        lw=1,
+    )
+right.set(
+    yscale="log",
+    xlabel="layer",
+    title="lines: theory; 12 networks of width 300, ± 2 s.e.",
+)
 left.xaxis.get_major_locator().set_params(integer=True)
 plt.close(figure)
 figure

@@ -9,6 +9,10 @@
 # %% [markdown]
 # # 12. Why plain spiking networks stop learning at twenty layers: every step redraws the gradients of all but the last few
 #
+# *You learn* why plain networks stop learning at about twenty layers. *You need* [notebooks 9](09_information.py) and
+# [10](10_gradients.py). *It runs* in about 40 seconds. *In practice:* [will it learn?](../docs/will_it_learn.md), [which
+# learning rate?](../docs/learning_rate.md).
+#
 # Twenty plain layers can be active, with gradients of the right size, and still learn next to nothing. What they lack is
 # agreement: between the gradients of two inputs, and between the gradient before a step and the one after it.
 #
@@ -32,22 +36,36 @@ from sklearn.datasets import load_digits
 
 import varflow as vf
 
-plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 110, "legend.frameon": False})
+plt.style.use("varflow.plots.notebook")
 NEURON, STEPS = vf.neurons.snntorch_leaky(0.5), 4
-IN_TIME = vf.gain_for_rate(NEURON, rate=0.2, steps=STEPS)  # a fifth of the neurons fires, in every layer
+IN_TIME = vf.gain_for_rate(
+    NEURON, rate=0.2, steps=STEPS
+)  # a fifth of the neurons fires, in every layer
 SPIKE, SHORTCUT = vf.layers.Spike(NEURON), vf.layers.Linear(gain=0.5**0.5)
 ATAN, WIDE = vf.surrogates.atan(), vf.surrogates.fast_sigmoid(1.0)
 
 
 def plain(depth):
     drive = vf.drives.currents(IN_TIME.input_gain)
-    return vf.Network(width=100, depth=depth, gain=IN_TIME.gain, neuron=NEURON, steps=STEPS, drive=drive)
+    return vf.Network(
+        width=100,
+        depth=depth,
+        gain=IN_TIME.gain,
+        neuron=NEURON,
+        steps=STEPS,
+        drive=drive,
+    )
 
 
 def with_shortcuts(depth):
     """``u' = u + W S(u)``."""
     layers = [*[vf.layers.Residual(SPIKE, SHORTCUT)] * (depth - 1), SPIKE]
-    return vf.Network(layers=layers, width=100, steps=STEPS, drive=vf.drives.currents(IN_TIME.input_gain))
+    return vf.Network(
+        layers=layers,
+        width=100,
+        steps=STEPS,
+        drive=vf.drives.currents(IN_TIME.input_gain),
+    )
 
 
 # %% [markdown]
@@ -74,9 +92,15 @@ print("1 - ρ:", apart, " 1 - ρ':", found.round(6), " the law:", law.round(6))
 assert np.allclose(found[1:], law[1:], rtol=0.02)
 
 # %%
-turned_over = {change: vf.flips(plain(10), direct=[change, *[0] * 9]).flips for change in (0.1, 0.01, 0.001)}
+turned_over = {
+    change: vf.flips(plain(10), direct=[change, *[0] * 9]).flips
+    for change in (0.1, 0.01, 0.001)
+}
 for change, flips in turned_over.items():
-    print(f"currents of layer 1 changed by {change:g}: flipped in layers 1, 3, 5, 10", flips[[0, 2, 4, 9]].round(3))
+    print(
+        f"currents of layer 1 changed by {change:g}: flipped in layers 1, 3, 5, 10",
+        flips[[0, 2, 4, 9]].round(3),
+    )
 deepest = np.array([flips[-1] for flips in turned_over.values()])
 assert np.ptp(deepest) < 0.02
 assert np.ptp([flips[0] for flips in turned_over.values()]) > 0.1
@@ -104,11 +128,24 @@ assert np.ptp([flips[0] for flips in turned_over.values()]) > 0.1
 rho = vf.correlation_fixed_points(threshold=1.0)[0].overlap
 x, weight = np.polynomial.hermite_e.hermegauss(200)
 u, other = x[:, None], rho * x[:, None] + np.sqrt(1 - rho**2) * x
-mean = lambda values: float((weight[:, None] * weight * values).sum() / weight.sum() ** 2)  # noqa: E731
+
+
+def mean(values):
+    return float((weight[:, None] * weight * values).sum() / weight.sum() ** 2)
+
+
 q = mean(ATAN(u - 1) * ATAN(other - 1)) / mean(ATAN(u - 1) ** 2)
-deep = vf.trainability(vf.Network(width=1000, depth=20, gain=vf.gain(threshold=1.0)), ATAN)
-print(f"one step, θ² = V: ρ* = {rho:.3f}, q = {q:.3f}; -1/ln q = {-1 / np.log(q):.2f} layers")
-print(f"sum of k: {rho * q / (1 - q):.4f} by the formula, {np.nansum(deep.persistence):.4f} layer by layer")
+deep = vf.trainability(
+    vf.Network(width=1000, depth=20, gain=vf.gain(threshold=1.0)), ATAN
+)
+print(
+    f"one step, θ² = V: ρ* = {rho:.3f}, q = {q:.3f}; -1/ln q = {-1 / np.log(q):.2f} "
+    f"layers"
+)
+print(
+    f"sum of k: {rho * q / (1 - q):.4f} by the formula, "
+    f"{np.nansum(deep.persistence):.4f} layer by layer"
+)
 assert np.allclose(deep.persistence[-4:], rho * q ** np.arange(4, 0, -1), rtol=0.01)
 assert abs(np.nansum(deep.persistence) / (rho * q / (1 - q)) - 1) < 0.02
 
@@ -120,7 +157,10 @@ assert abs(np.nansum(deep.persistence) / (rho * q / (1 - q)) - 1) < 0.02
 
 # %%
 DEPTHS = (5, 10, 15, 20, 30, 50)
-THEORY = {psi: {depth: vf.trainability(plain(depth), psi) for depth in DEPTHS} for psi in (ATAN, WIDE)}
+THEORY = {
+    psi: {depth: vf.trainability(plain(depth), psi) for depth in DEPTHS}
+    for psi in (ATAN, WIDE)
+}
 
 
 def coherence(result):
@@ -136,7 +176,11 @@ for psi, results in THEORY.items():
         "sum of c": [coherence(each).sum() for each in results.values()],
     }.items():
         print(f"{psi!s:22} {name:8}", *(f"{value:6.2f}" for value in values))
-    final = [total for depth in (30, 50) for total in (results[depth].persistence.sum(), coherence(results[depth]).sum())]
+    final = [
+        total
+        for depth in (30, 50)
+        for total in (results[depth].persistence.sum(), coherence(results[depth]).sum())
+    ]
     assert np.ptp(final) < 0.03 * np.mean(final)
 assert THEORY[ATAN][50].mean_persistence < 0.03
 
@@ -190,27 +234,50 @@ def mean_spikes(weights, x, psi, shortcut):
 def cosines(first, second):
     """Of every layer but the first, whose weights receive no spikes."""
     pairs = zip(first[1:], second[1:], strict=True)
-    return np.array([float(torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0)) for a, b in pairs])
+    return np.array(
+        [
+            float(
+                torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0)
+            )
+            for a, b in pairs
+        ]
+    )
 
 
 def measured(depth, psi, kind, seed):
     """Coherence and persistence of every layer of one network."""
     draw = torch.Generator().manual_seed(seed)
     gain = 0.5**0.5 if kind == "shortcut" else IN_TIME.gain
-    first = torch.randn(64, WIDTH, generator=draw) * IN_TIME.input_gain / (64 * float(digits.square().mean())) ** 0.5
+    first = (
+        torch.randn(64, WIDTH, generator=draw)
+        * IN_TIME.input_gain
+        / (64 * float(digits.square().mean())) ** 0.5
+    )
     hidden = torch.randn(depth - 1, WIDTH, WIDTH, generator=draw) * gain / WIDTH**0.5
-    weights = [first, *(2 * torch.eye(WIDTH) if kind == "copies" else W for W in hidden)]
+    weights = [
+        first,
+        *(2 * torch.eye(WIDTH) if kind == "copies" else W for W in hidden),
+    ]
     weights = [W.requires_grad_() for W in weights]
-    readout, scores = (torch.randn(WIDTH, n, generator=draw) / WIDTH**0.5 for n in (1, 10))
-    probe, *batch = torch.randperm(len(digits), generator=draw)[: PROBES + 50].split([PROBES, 50])
+    readout, scores = (
+        torch.randn(WIDTH, n, generator=draw) / WIDTH**0.5 for n in (1, 10)
+    )
+    probe, *batch = torch.randperm(len(digits), generator=draw)[: PROBES + 50].split(
+        [PROBES, 50]
+    )
 
     def each():
         sent = mean_spikes(weights, digits[probe], psi, kind == "shortcut") @ readout
-        return [torch.autograd.grad(one, weights, retain_graph=True) for one in sent.flatten()]
+        return [
+            torch.autograd.grad(one, weights, retain_graph=True)
+            for one in sent.flatten()
+        ]
 
     before = each()
     images, classes = digits[batch[0]], labels[batch[0]]
-    loss = torch.nn.functional.cross_entropy(mean_spikes(weights, images, psi, kind == "shortcut") @ scores, classes)
+    loss = torch.nn.functional.cross_entropy(
+        mean_spikes(weights, images, psi, kind == "shortcut") @ scores, classes
+    )
     loss.backward()
     torch.optim.Adam(weights, lr=1e-3).step()
     of_inputs = [cosines(a, b) for i, a in enumerate(before) for b in before[:i]]
@@ -218,20 +285,31 @@ def measured(depth, psi, kind, seed):
     return np.mean(of_inputs, axis=0), np.mean(of_step, axis=0)
 
 
-COPYING = vf.surrogates.Surrogate("atan", peak=1.0, width=1.0)  # ψ(±θ) = β/θ: notebook 11
+COPYING = vf.surrogates.Surrogate(
+    "atan", peak=1.0, width=1.0
+)  # ψ(±θ) = β/θ passes gradients on
 CASES = [(psi, "plain", depth) for psi in (ATAN, WIDE) for depth in (5, 10, 20, 30)]
-CASES += [(ATAN, "shortcut", depth) for depth in (5, 10, 20)] + [(COPYING, "copies", 20)]
+CASES += [(ATAN, "shortcut", depth) for depth in (5, 10, 20)] + [
+    (COPYING, "copies", 20)
+]
 MEASURED = {}
 for psi, kind, depth in CASES:
-    runs = MEASURED[psi, kind, depth] = np.array([measured(depth, psi, kind, seed) for seed in range(NETWORKS)])
+    runs = MEASURED[psi, kind, depth] = np.array(
+        [measured(depth, psi, kind, seed) for seed in range(NETWORKS)]
+    )
     sums = runs.sum(axis=2)
     (c, k), (of_c, of_k) = sums.mean(axis=0), sums.std(axis=0, ddof=1) / NETWORKS**0.5
     name = kind if kind == "copies" else f"{kind}, {psi}"
-    print(f"{name:30} {depth:2} layers: sum of c {c:5.2f} ± {of_c:.2f}, sum of k {k:5.2f} ± {of_k:.2f}")
+    print(
+        f"{name:30} {depth:2} layers: sum of c {c:5.2f} ± {of_c:.2f}, sum of k "
+        f"{k:5.2f} ± {of_k:.2f}"
+    )
 
 
 def agrees(depth, psi, theory):
-    """Sum of ``c`` and sum of ``k``, each within 4 standard errors and 10 % of theory."""
+    """Sum of ``c`` and sum of ``k``, each within 4 standard errors and 10 % of
+    theory.
+    """
     sums = MEASURED[psi, "plain", depth].sum(axis=2)
     expected = np.array([coherence(theory).sum(), theory.persistence.sum()])
     allowed = 4 * sums.std(axis=0, ddof=1) / NETWORKS**0.5 + 0.1 * expected
@@ -253,36 +331,51 @@ for depth in (20, 30):
 # theory, before training.
 
 # %%
-RESULTS = Path(find_spec("varflow").origin).parents[1] / "validation" / "training" / "results"  # of a clone
+RESULTS = (
+    Path(find_spec("varflow").origin).parents[1] / "validation" / "training" / "results"
+)  # of a clone
 
 
 def accuracies(experiment):
     """Per cent after the last epoch, mean over seeds, of each design."""
     found = {}
-    for run in json.loads((RESULTS / f"{experiment}.json").read_text(encoding="utf-8"))["runs"]:
-        found.setdefault(json.dumps(run["design"]), []).append(100 * run["epochs"][-1]["accuracy"])
+    for run in json.loads((RESULTS / f"{experiment}.json").read_text(encoding="utf-8"))[
+        "runs"
+    ]:
+        found.setdefault(json.dumps(run["design"]), []).append(
+            100 * run["epochs"][-1]["accuracy"]
+        )
     return [(json.loads(design), np.mean(values)) for design, values in found.items()]
 
 
 def described(design):
     """The network of theory; None without one."""
-    neuron, depth = vf.neurons.snntorch_leaky(design["decay"], design["threshold"]), design["depth"]
+    neuron, depth = (
+        vf.neurons.snntorch_leaky(design["decay"], design["threshold"]),
+        design["depth"],
+    )
     shape = {"width": design["width"], "steps": design["steps"]}
     if design["structure"] == "membrane_shortcut":
         return with_shortcuts(depth)
     if design["structure"] == "sew_add":
-        sums = [vf.layers.Residual(vf.layers.Linear(gain=design["gain"]), SPIKE)] * (depth - 1)
+        sums = [vf.layers.Residual(vf.layers.Linear(gain=design["gain"]), SPIKE)] * (
+            depth - 1
+        )
         return vf.Network(layers=[SPIKE, *sums], drive=vf.drives.currents(1.0), **shape)
     if design["structure"] != "plain" or design["initialisation"] == "identity":
         return None
-    gain = design["gain"] or vf.gain_for_rate(neuron, rate=0.2, steps=design["steps"]).gain
+    gain = (
+        design["gain"] or vf.gain_for_rate(neuron, rate=0.2, steps=design["steps"]).gain
+    )
     return vf.Network(depth=depth, gain=gain, neuron=neuron, **shape)
 
 
 def layers_per_coherence(design):
     """``L²/Σ c``; infinite for networks that begin silent."""
     network = described(design)
-    total = np.nan_to_num(coherence(vf.trainability(network, design["surrogate"], points=2**11))).sum()
+    total = np.nan_to_num(
+        coherence(vf.trainability(network, design["surrogate"], points=2**11))
+    ).sum()
     return design["depth"] ** 2 / total if total > 0 else np.inf
 
 
@@ -293,7 +386,12 @@ LEARNED = [
     if described(design) is not None
 ]
 x, accuracy = (np.array([each[i] for each in LEARNED]) for i in (1, 2))
-held = np.array([design["structure"] == "plain" and design["gain"] is not None for design, *_ in LEARNED])  # drawn at random
+held = np.array(
+    [
+        design["structure"] == "plain" and design["gain"] is not None
+        for design, *_ in LEARNED
+    ]
+)  # drawn at random
 depths = np.array([design["depth"] for design, *_ in LEARNED])
 GROUPS = {
     "below 250": x < 250,
@@ -302,11 +400,23 @@ GROUPS = {
     "silent": x == np.inf,
 }
 for name, chosen in GROUPS.items():
-    print(f"{name:10}: {chosen.sum():2} networks learn", *np.sort(accuracy[chosen]).round().astype(int), "%")
+    print(
+        f"{name:10}: {chosen.sum():2} networks learn",
+        *np.sort(accuracy[chosen]).round().astype(int),
+        "%",
+    )
 assert np.mean(accuracy[GROUPS["below 250"]] > 45) > 0.95
-for name, chosen in {"drawn at random": held, "of these not silent": held & (x < np.inf)}.items():
-    by_theory, by_depth = (-spearmanr(values[chosen], accuracy[chosen]).statistic for values in (x, depths))
-    print(f"{name}, {chosen.sum()}: rank correlation with accuracy {by_theory:.2f}, of the depth alone {by_depth:.2f}")
+for name, chosen in {
+    "drawn at random": held,
+    "of these not silent": held & (x < np.inf),
+}.items():
+    by_theory, by_depth = (
+        -spearmanr(values[chosen], accuracy[chosen]).statistic for values in (x, depths)
+    )
+    print(
+        f"{name}, {chosen.sum()}: rank correlation with accuracy {by_theory:.2f}, of "
+        f"the depth alone {by_depth:.2f}"
+    )
 assert np.mean(accuracy[GROUPS["above 500"]] < 15) > 0.9
 assert by_theory > by_depth + 0.05
 
@@ -314,7 +424,7 @@ assert by_theory > by_depth + 0.05
 # That accuracies fall between 250 and 500 is found, not derived, with 500 steps of the optimiser (the 48 networks drawn at
 # random) and 2400 (the others). It gives a depth, $L = \sqrt{250 \sum_l c_l}$: 18 plain layers with `atan`, 28 with
 # `fast_sigmoid(1)`. Networks that begin silent have no gradients to compare, and some of them revive
-# ([notebook 11](11_training.py)).
+# ([Does it train?](../docs/training.md)).
 
 # %%
 for psi, results in THEORY.items():
@@ -324,44 +434,108 @@ for psi, results in THEORY.items():
 # ## Picture
 
 # %%
-figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12.6, 4.0), layout="constrained")
-COLOURS = {(ATAN, "plain"): "#D55E00", (WIDE, "plain"): "#0072B2", (ATAN, "shortcut"): "#009E73"}
-NAMES = dict(zip(COLOURS, ("plain, atan(2)", "plain, fast_sigmoid(1)", "membrane shortcuts, atan(2)"), strict=True))
+figure, (left, middle, right) = plt.subplots(
+    1, 3, figsize=(12.6, 4.0), layout="constrained"
+)
+COLOURS = {
+    (ATAN, "plain"): "#D55E00",
+    (WIDE, "plain"): "#0072B2",
+    (ATAN, "shortcut"): "#009E73",
+}
+NAMES = dict(
+    zip(
+        COLOURS,
+        ("plain, atan(2)", "plain, fast_sigmoid(1)", "membrane shortcuts, atan(2)"),
+        strict=True,
+    )
+)
 for (psi, _), colour in list(COLOURS.items())[:2]:
     for depth, style in ((10, ":"), (20, "--"), (50, "-")):
         k = THEORY[psi][depth].persistence[::-1][:13]
-        left.plot(np.arange(len(k)), k, style, color=colour, lw=1.4, label=f"{depth} layers" if psi is ATAN else None)
+        left.plot(
+            np.arange(len(k)),
+            k,
+            style,
+            color=colour,
+            lw=1.4,
+            label=f"{depth} layers" if psi is ATAN else None,
+        )
     mean, error = (
-        f(MEASURED[psi, "plain", 20][..., ::-1][..., :13]) for f in (lambda v: v.mean(0), lambda v: v.std(0, ddof=1))
+        f(MEASURED[psi, "plain", 20][..., ::-1][..., :13])
+        for f in (lambda v: v.mean(0), lambda v: v.std(0, ddof=1))
     )
     for values, errors, mark in zip(mean, 2 * error / NETWORKS**0.5, "so", strict=True):
-        left.errorbar(np.arange(13), values, errors, fmt=mark, ms=3.5, mfc="white", color=colour, lw=1, capsize=2)
-left.set(xlabel="layers between this one and the readout", ylabel="cosine of gradients", ylim=(-0.1, 0.8))
+        left.errorbar(
+            np.arange(13),
+            values,
+            errors,
+            fmt=mark,
+            ms=3.5,
+            mfc="white",
+            color=colour,
+            lw=1,
+            capsize=2,
+        )
+left.set(
+    xlabel="layers between this one and the readout",
+    ylabel="cosine of gradients",
+    ylim=(-0.1, 0.8),
+)
 left.set_title("before and after a step (○), of two inputs (□)", fontsize=10)
 left.legend(fontsize=8.5, title="theory of the step", title_fontsize=8.5)
-SHORTCUTS = {depth: vf.trainability(with_shortcuts(depth), ATAN, points=2**11) for depth in DEPTHS}
+SHORTCUTS = {
+    depth: vf.trainability(with_shortcuts(depth), ATAN, points=2**11)
+    for depth in DEPTHS
+}
 for (psi, kind), colour in COLOURS.items():
     theory = SHORTCUTS if kind == "shortcut" else THEORY[psi]
-    middle.loglog(DEPTHS, [each.mean_persistence for each in theory.values()], color=colour, lw=1.5, label=NAMES[psi, kind])
+    middle.loglog(
+        DEPTHS,
+        [each.mean_persistence for each in theory.values()],
+        color=colour,
+        lw=1.5,
+        label=NAMES[psi, kind],
+    )
     for depth in [depth for (*case, depth) in CASES if case == [psi, kind]]:
         each = MEASURED[psi, kind, depth][:, 1].mean(axis=-1)
-        middle.errorbar(depth, each.mean(), 2 * each.std() / NETWORKS**0.5, fmt="o", ms=4, mfc="white", color=colour, capsize=2)
+        middle.errorbar(
+            depth,
+            each.mean(),
+            2 * each.std() / NETWORKS**0.5,
+            fmt="o",
+            ms=4,
+            mfc="white",
+            color=colour,
+            capsize=2,
+        )
 middle.set_xticks(DEPTHS, map(str, DEPTHS))
-middle.set_yticks([0.02, 0.05, 0.1, 0.2, 0.5, 1], ["0.02", "0.05", "0.1", "0.2", "0.5", "1"])
+middle.set_yticks(
+    [0.02, 0.05, 0.1, 0.2, 0.5, 1], ["0.02", "0.05", "0.1", "0.2", "0.5", "1"]
+)
 middle.minorticks_off()
 middle.set(xlabel="layers L", ylabel=r"mean persistence $\bar k$", ylim=(0.015, 1.2))
 middle.set_title("plain layers: as 1/L", fontsize=10)
 middle.legend(fontsize=8.5, loc="lower left")
 end = 2e4  # where silent networks are drawn
 right.axvspan(250, 500, color="0.93", lw=0)
-right.plot(np.minimum(x[held], end), accuracy[held], "o", ms=4, mfc="white", color="0.5")
+right.plot(
+    np.minimum(x[held], end), accuracy[held], "o", ms=4, mfc="white", color="0.5"
+)
 for (psi, kind), colour in COLOURS.items():
     structure = "membrane_shortcut" if kind == "shortcut" else "plain"
-    same = [d["structure"] == structure and d["surrogate"] == str(psi) and d["steps"] == STEPS for d, *_ in LEARNED] & (
-        ~held | (structure != "plain")
-    )
+    same = [
+        d["structure"] == structure
+        and d["surrogate"] == str(psi)
+        and d["steps"] == STEPS
+        for d, *_ in LEARNED
+    ] & (~held | (structure != "plain"))
     right.plot(x[same], accuracy[same], "o-", ms=4.5, lw=1, color=colour)
-right.set(xscale="log", xlabel=r"$L^2/\sum_l c_l$, theory before training", ylabel="accuracy on Fashion-MNIST, %", ylim=(0, 92))
+right.set(
+    xscale="log",
+    xlabel=r"$L^2/\sum_l c_l$, theory before training",
+    ylabel="accuracy on Fashion-MNIST, %",
+    ylim=(0, 92),
+)
 right.set_title("colours as in the middle; grey: drawn at random", fontsize=10)
 right.set_xticks([10, 100, 1000, end], ["10", "100", "1000", "silent"])
 right.set_xticks([], minor=True)
@@ -379,15 +553,25 @@ figure
 
 # %%
 table = {
-    f"{d['structure'].replace('_', ' ')}, {d['surrogate']}, {d['steps']} steps": (400 / each, value)
+    f"{d['structure'].replace('_', ' ')}, {d['surrogate']}, {d['steps']} steps": (
+        400 / each,
+        value,
+    )
     for (d, each, value), drawn in zip(LEARNED, held, strict=True)
     if d["depth"] == 20 and not (drawn and d["structure"] == "plain")
 }
 sum_of_copies = MEASURED[COPYING, "copies", 20][:, 0].sum(axis=-1).mean()
-of_copies = [value for d, value in accuracies("plain") if d["initialisation"] == "identity" and d["depth"] == 20]
+of_copies = [
+    value
+    for d, value in accuracies("plain")
+    if d["initialisation"] == "identity" and d["depth"] == 20
+]
 table["weights that copy, W = (θ/β) 1; measured"] = sum_of_copies, of_copies[0]
 for name, (total, value) in sorted(table.items(), key=lambda item: item[1]):
-    print(f"{name:50} sum of c {total:5.2f}, L²/sum {400 / total:4.0f}, accuracy {value:.0f} %")
+    print(
+        f"{name:50} sum of c {total:5.2f}, L²/sum {400 / total:4.0f}, accuracy "
+        f"{value:.0f} %"
+    )
 worst = min(table.values())
 assert worst[1] < 50
 assert all(value > 80 for total, value in table.values() if total > 3.5)

@@ -9,8 +9,12 @@
 # %% [markdown]
 # # 13. What finite width does to neurons with memory: a leak protects later steps, a reset endangers them
 #
+# *You learn* which step of a neuron with memory falls silent first, and how wide layers must be. *You need* [notebooks
+# 4](04_finite_width.py), [5](05_expansions.py) and [6](06_leak_and_reset.py). *It runs* in about 40 seconds. *In practice:*
+# [how wide must layers with memory be?](../docs/finite_width_in_time.md).
+#
 # Layers of $n$ neurons without memory lose their activity at a rate exponentially small in $n$
-# ([notebook 4](04_finite_width.py), [notebook 5](05_expansions_and_escape.py)). Neurons with memory spike at several steps,
+# ([notebook 4](04_finite_width.py), [notebook 5](05_expansions.py)). Neurons with memory spike at several steps,
 # and every step can die by itself.
 #
 # **Claim.** The second moments of the spikes over the steps are a Markov chain from layer to layer, exactly and at any width.
@@ -25,7 +29,7 @@ from scipy.stats import poisson
 
 import varflow as vf
 
-plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 110, "legend.frameon": False})
+plt.style.use("varflow.plots.notebook")
 STEPS, LATE = 8, slice(4, None)
 NEURONS = {beta: vf.neurons.snntorch_leaky(beta) for beta in (0.5, 0.9)}
 COLOURS = {0.5: "#D55E00", 0.9: "#0072B2"}
@@ -33,7 +37,9 @@ COLOURS = {0.5: "#D55E00", 0.9: "#0072B2"}
 
 def network(beta, gain2, width, depth, steps=STEPS):
     """Threshold 1; a constant current N(0, 1) drives each neuron of layer 1."""
-    return vf.Network(width=width, depth=depth, gain=gain2**0.5, neuron=NEURONS[beta], steps=steps)
+    return vf.Network(
+        width=width, depth=depth, gain=gain2**0.5, neuron=NEURONS[beta], steps=steps
+    )
 
 
 # %% [markdown]
@@ -70,38 +76,70 @@ def spikes(currents, beta):
 
 
 def chain(beta, gain, depth, steps, rng, overlaps=True):
-    """Firing rates (network, layer, step) of networks that are drawn without weights."""
-    s, rates = spikes(np.repeat(rng.standard_normal((NETWORKS, NARROW, 1)), steps, axis=2), beta), []
+    """Firing rates (network, layer, step) of networks that are drawn without
+    weights.
+    """
+    s, rates = (
+        spikes(
+            np.repeat(rng.standard_normal((NETWORKS, NARROW, 1)), steps, axis=2), beta
+        ),
+        [],
+    )
     for _ in range(depth):
         M = np.swapaxes(s, 1, 2) @ s / NARROW
         rates.append(np.diagonal(M, axis1=1, axis2=2))
         kept = M if overlaps else M * np.eye(steps)
-        root = np.linalg.cholesky(kept + 1e-12 * np.eye(steps))  # also where a step is silent
+        root = np.linalg.cholesky(
+            kept + 1e-12 * np.eye(steps)
+        )  # also where a step is silent
         s = spikes(gain * rng.standard_normal(s.shape) @ np.swapaxes(root, 1, 2), beta)
     return np.stack(rates, axis=1)
 
 
 def standard_errors_apart(one, other):
     """Of two samples of networks."""
-    error = np.sqrt(one.var(axis=0, ddof=1) / len(one) + other.var(axis=0, ddof=1) / len(other))
+    error = np.sqrt(
+        one.var(axis=0, ddof=1) / len(one) + other.var(axis=0, ddof=1) / len(other)
+    )
     return np.abs(one.mean(axis=0) - other.mean(axis=0)) / error
 
 
 DEPTH, FEW, GAIN2 = 10, 4, 8.0
 exact = vf.finite_width(vf.Network(width=NARROW, depth=DEPTH, gain=GAIN2**0.5))
 for beta in NEURONS:
-    weights = vf.simulate(network(beta, GAIN2, NARROW, DEPTH, FEW), repeats=NETWORKS, seed=1).firing_rate[:, -1]
+    weights = vf.simulate(
+        network(beta, GAIN2, NARROW, DEPTH, FEW), repeats=NETWORKS, seed=1
+    ).firing_rate[:, -1]
     drawn, forgetful = (
-        chain(beta, GAIN2**0.5, DEPTH, FEW, np.random.default_rng(2), overlaps)[:, -1] for overlaps in (True, False)
+        chain(beta, GAIN2**0.5, DEPTH, FEW, np.random.default_rng(2), overlaps)[:, -1]
+        for overlaps in (True, False)
     )
-    apart, wrong = standard_errors_apart(drawn, weights), standard_errors_apart(forgetful, weights)
-    z = (drawn.mean(axis=0) - exact.firing_rate[-1]) / (drawn.std(axis=0, ddof=1) / NETWORKS**0.5)
+    apart, wrong = (
+        standard_errors_apart(drawn, weights),
+        standard_errors_apart(forgetful, weights),
+    )
+    z = (drawn.mean(axis=0) - exact.firing_rate[-1]) / (
+        drawn.std(axis=0, ddof=1) / NETWORKS**0.5
+    )
     survived, expected = np.mean(drawn[:, 0] > 0), exact.survival[-1]
     z_alive = (survived - expected) / np.sqrt(expected * (1 - expected) / NETWORKS)
-    print(f"β = {beta}: rates by step {weights.mean(axis=0).round(3)} with weights, {drawn.mean(axis=0).round(3)} by the chain")
-    print(f"         at most {apart.max():.1f} standard errors apart; without overlaps {wrong.max():.0f}")
-    print(f"         step 1: rate {drawn[:, 0].mean():.3f}, {survived:.3f} of networks alive; without memory", end=" ")
-    print(f"{exact.firing_rate[-1]:.3f} and {expected:.3f}, exactly; standard errors apart, by step: {z.round(1)}")
+    print(
+        f"β = {beta}: rates by step {weights.mean(axis=0).round(3)} with weights, "
+        f"{drawn.mean(axis=0).round(3)} by the chain"
+    )
+    print(
+        f"         at most {apart.max():.1f} standard errors apart; without overlaps "
+        f"{wrong.max():.0f}"
+    )
+    print(
+        f"         step 1: rate {drawn[:, 0].mean():.3f}, {survived:.3f} of networks "
+        f"alive; without memory",
+        end=" ",
+    )
+    print(
+        f"{exact.firing_rate[-1]:.3f} and {expected:.3f}, exactly; standard errors "
+        f"apart, by step: {z.round(1)}"
+    )
     assert apart.max() < 4
     assert wrong.max() > 6
     assert abs(z[0]) < 4
@@ -112,7 +150,12 @@ for beta in NEURONS:
 # Causality holds bit by bit: with the same weights, four steps are the beginning of eight.
 
 # %%
-short, long = (vf.simulate(network(0.5, GAIN2, NARROW, DEPTH, steps), repeats=20, seed=3).firing_rate for steps in (FEW, STEPS))
+short, long = (
+    vf.simulate(
+        network(0.5, GAIN2, NARROW, DEPTH, steps), repeats=20, seed=3
+    ).firing_rate
+    for steps in (FEW, STEPS)
+)
 assert np.array_equal(long[:, :, :FEW], short)
 assert not np.array_equal(long[:, :, FEW:], short)
 
@@ -122,14 +165,28 @@ assert not np.array_equal(long[:, :, FEW:], short)
 # Firing rates by layer and step, in three networks of each neuron. They have 100 neurons a layer, and gains too small for that:
 
 # %%
-figure, axes = plt.subplots(2, 3, figsize=(12.0, 5.0), sharex=True, sharey=True, layout="constrained")
+figure, axes = plt.subplots(
+    2, 3, figsize=(12.0, 5.0), sharex=True, sharey=True, layout="constrained"
+)
 for row, (beta, gain2) in zip(axes, {0.9: 5.5, 0.5: 7.0}.items(), strict=True):
-    dying = vf.simulate(network(beta, gain2, 100, 90, steps=16), repeats=3, engine="conditional", seed=1)
+    dying = vf.simulate(
+        network(beta, gain2, 100, 90, steps=16), repeats=3, engine="conditional", seed=1
+    )
     for ax, rate in zip(row, dying.firing_rate, strict=True):
         shown = np.ma.masked_equal(rate.T, 0)
-        image = ax.imshow(shown, origin="lower", aspect="auto", cmap="viridis", vmin=0, vmax=0.4, extent=(0.5, 90.5, 0.5, 16.5))
+        image = ax.imshow(
+            shown,
+            origin="lower",
+            aspect="auto",
+            cmap="viridis",
+            vmin=0,
+            vmax=0.4,
+            extent=(0.5, 90.5, 0.5, 16.5),
+        )
         ax.set_facecolor("0.93")
-    row[0].set(ylabel=f"β = {beta}, $g^2$ = {gain2}\nstep $t$", yticks=(1, 4, 8, 12, 16))
+    row[0].set(
+        ylabel=f"β = {beta}, $g^2$ = {gain2}\nstep $t$", yticks=(1, 4, 8, 12, 16)
+    )
 for ax, name in zip(axes[0], ("a network", "another", "a third"), strict=True):
     ax.set_title(name, fontsize=10)
 for ax in axes[1]:
@@ -164,20 +221,33 @@ SERIES = {beta: vf.expansion(network(beta, GAIN2, WIDTH, 36)) for beta in NEURON
 ENSEMBLES = dict(
     zip(
         NEURONS,
-        vf.simulate([network(beta, GAIN2, WIDTH, 36) for beta in NEURONS], repeats=2400, engine="conditional", seed=4),
+        vf.simulate(
+            [network(beta, GAIN2, WIDTH, 36) for beta in NEURONS],
+            repeats=2400,
+            engine="conditional",
+            seed=4,
+        ),
         strict=True,
     )
 )
 
 
 def coefficients(beta):
-    """``c`` and ``v`` of each step by theory, and in networks with standard errors from 24 batches."""
-    series, batches = SERIES[beta], ENSEMBLES[beta].firing_rate[:, SETTLED].reshape(24, 100, -1, STEPS)
+    """``c`` and ``v`` of each step by theory, and in networks with standard errors
+    from 24 batches.
+    """
+    series, batches = (
+        SERIES[beta],
+        ENSEMBLES[beta].firing_rate[:, SETTLED].reshape(24, 100, -1, STEPS),
+    )
     c = WIDTH * (batches.mean(axis=(1, 2)) - np.diag(series.fixed_point))
     v = WIDTH * batches.var(axis=1, ddof=1).mean(axis=1)
     theory = np.diag(series.mean_coefficients), np.diag(series.variance_coefficients)
     off = WIDTH * np.diag(series.error["fixed_point"])  # of M*, n times larger in c
-    errors = np.hypot(c.std(axis=0, ddof=1) / 24**0.5, off), v.std(axis=0, ddof=1) / 24**0.5
+    errors = (
+        np.hypot(c.std(axis=0, ddof=1) / 24**0.5, off),
+        v.std(axis=0, ddof=1) / 24**0.5,
+    )
     return theory, (c.mean(axis=0), v.mean(axis=0)), errors
 
 
@@ -185,7 +255,14 @@ MEASURED = {beta: coefficients(beta) for beta in NEURONS}
 for beta, (theory, found, errors) in MEASURED.items():
     print(f"β = {beta}, small parameter", SERIES[beta].small_parameter.round(3))
     for name, *values in zip("cv", theory, found, errors, strict=True):
-        print(f"   {name}    theory", values[0].round(3), "\n      networks", values[1].round(3), "±", values[2].max().round(3))
+        print(
+            f"   {name}    theory",
+            values[0].round(3),
+            "\n      networks",
+            values[1].round(3),
+            "±",
+            values[2].max().round(3),
+        )
 
 # %% [markdown]
 # Allowed are 4 standard errors, and 25 % of $c$ and 4 % of $v$ for what the next order adds at this width. No shift at all,
@@ -196,7 +273,9 @@ for beta, (theory, found, errors) in MEASURED.items():
 def agree(theory, found, errors):
     return [
         bool(np.all(np.abs(have - want) < 4 * error + bias * np.abs(want)))
-        for want, have, error, bias in zip(theory, found, errors, (0.25, 0.04), strict=True)
+        for want, have, error, bias in zip(
+            theory, found, errors, (0.25, 0.04), strict=True
+        )
     ]
 
 
@@ -206,7 +285,10 @@ for beta, other in ((0.5, 0.9), (0.9, 0.5)):
     assert not agree(np.zeros((2, STEPS)), found, errors)[0]
     assert not agree(MEASURED[other][0], found, errors)[0]
 (fragile, _), (safe, _) = (MEASURED[beta][0] for beta in (0.5, 0.9))
-print(f"late c over c of step 1: β = 0.5 {fragile[LATE].mean() / fragile[0]:.2f}, β = 0.9 {safe[LATE].mean() / safe[0]:.2f}")
+print(
+    f"late c over c of step 1: β = 0.5 {fragile[LATE].mean() / fragile[0]:.2f}, β = "
+    f"0.9 {safe[LATE].mean() / safe[0]:.2f}"
+)
 assert np.isclose(fragile[0], safe[0], rtol=1e-3)  # step 1 knows no leak
 assert np.all(fragile[LATE] < 1.5 * fragile[0])
 assert np.all(safe[LATE] > 0.5 * safe[0])
@@ -216,25 +298,39 @@ assert np.all(safe[LATE] > 0.5 * safe[0])
 #
 # Given $M$, the count of step $t$ is binomial: $K_t' \sim \mathrm{Binomial}(n, F_{tt}(M))$. Let all other moments follow the
 # count $K_t$ at once. Then $F_{tt}$ becomes a function $\pi_t(K_t/n)$, and the rate $r_t$ at which step $t$ falls silent is
-# that of a binomial chain, as in notebook 5. `vf.escape_by_step` tabulates $\pi_t$ once; any width then takes no time, and no
+# that of a binomial chain, as in [notebook 11](11_escape.py). `vf.escape_by_step` tabulates $\pi_t$ once; any width then takes no time, and no
 # network is drawn.
 
 # %%
 WIDTHS = np.array([50, 100, 200, 400, 800, 1600])
 ESCAPE = {beta: vf.escape_by_step(network(beta, GAIN2, 100, 2)) for beta in NEURONS}
-RATES = {beta: np.array([escape.log_rates_at(int(n)) for n in WIDTHS]) for beta, escape in ESCAPE.items()}
+RATES = {
+    beta: np.array([escape.log_rates_at(int(n)) for n in WIDTHS])
+    for beta, escape in ESCAPE.items()
+}
 for beta, rates in RATES.items():
     print(f"β = {beta}: ln r of each step")
     for n, row in zip(WIDTHS, rates, strict=True):
-        print(f"   n = {n:4}", *(f"{value:7.1f}" for value in row), f"   step {row.argmax() + 1} dies first")
-    print("   slope -d ln r/dn", ((rates[-2] - rates[-1]) / (WIDTHS[-1] - WIDTHS[-2])).round(4))
+        print(
+            f"   n = {n:4}",
+            *(f"{value:7.1f}" for value in row),
+            f"   step {row.argmax() + 1} dies first",
+        )
+    print(
+        "   slope -d ln r/dn",
+        ((rates[-2] - rates[-1]) / (WIDTHS[-1] - WIDTHS[-2])).round(4),
+    )
 assert np.all(RATES[0.9].argmax(axis=1) == 0)
 assert np.all(RATES[0.5].argmax(axis=1) >= 4)
-lead = {beta: rates[:, -1] - rates[:, 0] for beta, rates in RATES.items()}  # of the last step over the first
+lead = {
+    beta: rates[:, -1] - rates[:, 0] for beta, rates in RATES.items()
+}  # of the last step over the first
 assert np.all(np.diff(lead[0.5]) > 0)
 assert np.all(np.diff(lead[0.9]) < 0)
 assert np.allclose(RATES[0.5][:, 0], RATES[0.9][:, 0], rtol=1e-6)
-one_step = vf.SpikeChain(vf.Network(width=100, depth=2, gain=GAIN2**0.5)).quasi_stationary()
+one_step = vf.SpikeChain(
+    vf.Network(width=100, depth=2, gain=GAIN2**0.5)
+).quasi_stationary()
 assert np.isclose(RATES[0.9][1, 0], np.log(one_step.escape_rate), rtol=1e-6)
 
 # %% [markdown]
@@ -245,41 +341,79 @@ assert np.isclose(RATES[0.9][1, 0], np.log(one_step.escape_rate), rtol=1e-6)
 # 1.7 of the reduction, at a false alarm of $3 \cdot 10^{-5}$ a side. That later steps die as the first does must be rejected.
 
 # %%
-DEATHS = vf.simulate([network(beta, GAIN2, 100, 60) for beta in NEURONS], repeats=2500, engine="conditional", seed=5)
+DEATHS = vf.simulate(
+    [network(beta, GAIN2, 100, 60) for beta in NEURONS],
+    repeats=2500,
+    engine="conditional",
+    seed=5,
+)
 COUNTED = {}
 for beta, ensemble in zip(NEURONS, DEATHS, strict=True):
     alive = ensemble.firing_rate > 0
-    so_far = np.logical_and.accumulate(alive.all(axis=2), axis=1)[:, 9:-1]  # ten layers forget the drive
+    so_far = np.logical_and.accumulate(alive.all(axis=2), axis=1)[
+        :, 9:-1
+    ]  # ten layers forget the drive
     COUNTED[beta] = (so_far[..., None] & ~alive[:, 10:]).sum(axis=(0, 1)), so_far.sum()
 
 
 def explained(rates, deaths, layers):
-    too_few, too_many = poisson.cdf(deaths, rates * layers / 1.7), poisson.sf(deaths - 1, rates * layers * 1.7)
+    too_few, too_many = (
+        poisson.cdf(deaths, rates * layers / 1.7),
+        poisson.sf(deaths - 1, rates * layers * 1.7),
+    )
     return np.minimum(too_few, too_many) > 3e-5
 
 
 for beta, (deaths, layers) in COUNTED.items():
     rates = np.exp(RATES[beta][1])
-    print(f"β = {beta}: deaths by step in {layers} layers", deaths, " expected", (rates * layers).round(1))
+    print(
+        f"β = {beta}: deaths by step in {layers} layers",
+        deaths,
+        " expected",
+        (rates * layers).round(1),
+    )
     assert explained(rates, deaths, layers).all()
     assert not explained(np.full(STEPS, rates[0]), deaths, layers)[LATE].any()
 
 # %%
-figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12.6, 3.9), layout="constrained")
+figure, (left, middle, right) = plt.subplots(
+    1, 3, figsize=(12.6, 3.9), layout="constrained"
+)
 t = np.arange(1, STEPS + 1)
 for beta, colour in COLOURS.items():
     (c, _), (found, _), (error, _) = MEASURED[beta]
     left.plot(t, c, color=colour, lw=1.5, label=f"β = {beta}")
-    left.errorbar(t, found, 2 * error, fmt="o", ms=4, mfc="white", color=colour, lw=1, capsize=2)
+    left.errorbar(
+        t, found, 2 * error, fmt="o", ms=4, mfc="white", color=colour, lw=1, capsize=2
+    )
     middle.semilogy(t, np.exp(RATES[beta][1]), color=colour, lw=1.5)
     deaths, layers = COUNTED[beta]
     seen = deaths > 0
     spread = 2 * np.sqrt(deaths[seen]) / layers
     low = np.minimum(spread, 0.9 * deaths[seen] / layers)
-    middle.errorbar(t[seen], deaths[seen] / layers, (low, spread), fmt="o", ms=4, mfc="white", color=colour, lw=1, capsize=2)
+    middle.errorbar(
+        t[seen],
+        deaths[seen] / layers,
+        (low, spread),
+        fmt="o",
+        ms=4,
+        mfc="white",
+        color=colour,
+        lw=1,
+        capsize=2,
+    )
     for step, style in ((2, "--"), (STEPS, "-")):
-        right.plot(WIDTHS, RATES[beta][:, step - 1] / np.log(10), style, color=colour, lw=1.5, label=f"step {step}, β = {beta}")
-right.plot(WIDTHS, RATES[0.5][:, 0] / np.log(10), color="black", lw=1.5, label="step 1 of both")
+        right.plot(
+            WIDTHS,
+            RATES[beta][:, step - 1] / np.log(10),
+            style,
+            color=colour,
+            lw=1.5,
+            label=f"step {step}, β = {beta}",
+        )
+right.plot(
+    WIDTHS, RATES[0.5][:, 0] / np.log(10), color="black", lw=1.5, label="step 1 of both"
+)
 left.axhline(0, color="0.8", lw=0.8, zorder=0)
 left.set(xlabel="step $t$", ylabel="$c_t$: $n$ times the shift of the rate")
 left.set_title(f"theory and networks of width {WIDTH} (○)", fontsize=10)
@@ -306,10 +440,14 @@ figure
 # %%
 DEPTH, CRITERIA = 50, ("every late step", "a late step")
 FAN_IN = (64, 96, 128, 192, 256, 384, 512, 1024, 2048, 4096)
-ONE_STEP = np.array([vf.corrected_gain(threshold=1.0, width=n, depth=DEPTH) for n in FAN_IN])
+ONE_STEP = np.array(
+    [vf.corrected_gain(threshold=1.0, width=n, depth=DEPTH) for n in FAN_IN]
+)
 asked = {"steps": STEPS, "depth": DEPTH}
 GAINS = {
-    (beta, alive): np.array([vf.lookup(neuron=neuron, fan_in=n, alive=alive, **asked).gain for n in FAN_IN])
+    (beta, alive): np.array(
+        [vf.lookup(neuron=neuron, fan_in=n, alive=alive, **asked).gain for n in FAN_IN]
+    )
     for beta, neuron in NEURONS.items()
     for alive in CRITERIA
 }
@@ -324,7 +462,9 @@ for (beta, alive), gains in GAINS.items():
 
 # %%
 DRAWN = {
-    (beta, alive): vf.corrected_gain(neuron=neuron, width=128, alive=alive, networks=400, seed=6, **asked)
+    (beta, alive): vf.corrected_gain(
+        neuron=neuron, width=128, alive=alive, networks=400, seed=6, **asked
+    )
     for beta, neuron in NEURONS.items()
     for alive in CRITERIA
 }
@@ -336,7 +476,10 @@ def is_drawn(gain, drawn):
 
 
 for (beta, alive), drawn in DRAWN.items():
-    print(f"β = {beta}, {alive:15}: {drawn.value:.3f} ± {drawn.error:.3f} drawn, {GAINS[beta, alive][at]:.3f} from the table")
+    print(
+        f"β = {beta}, {alive:15}: {drawn.value:.3f} ± {drawn.error:.3f} drawn, "
+        f"{GAINS[beta, alive][at]:.3f} from the table"
+    )
     assert is_drawn(GAINS[beta, alive][at], drawn)
     assert not is_drawn(ONE_STEP[at], drawn)
 assert np.all(GAINS[0.9, "every late step"] < ONE_STEP)  # one step asks for too much
@@ -349,13 +492,38 @@ figure, ax = plt.subplots(figsize=(8.2, 4.4), layout="constrained")
 ax.plot(FAN_IN, ONE_STEP, color="black", lw=1.8, label="one step, exact")
 for (beta, alive), gains in GAINS.items():
     style = "-" if alive == CRITERIA[0] else "--"
-    ax.plot(FAN_IN, gains, style, color=COLOURS[beta], lw=1.6, label=f"β = {beta}, {alive}")
+    ax.plot(
+        FAN_IN, gains, style, color=COLOURS[beta], lw=1.6, label=f"β = {beta}, {alive}"
+    )
     drawn = DRAWN[beta, alive]
-    ax.errorbar(128, drawn.value, 2 * drawn.error, fmt="o", ms=5, mfc="white", color=COLOURS[beta], capsize=2)
+    ax.errorbar(
+        128,
+        drawn.value,
+        2 * drawn.error,
+        fmt="o",
+        ms=5,
+        mfc="white",
+        color=COLOURS[beta],
+        capsize=2,
+    )
 for beta in NEURONS:
-    ax.fill_between(FAN_IN, *(GAINS[beta, alive] for alive in CRITERIA), color=COLOURS[beta], alpha=0.1, lw=0)
-ax.set(xscale="log", xlabel="width $n$", ylabel="gain $g$", title=f"99 % of networks alive in layer {DEPTH}, {STEPS} steps")
-ax.set_xticks([64, 128, 256, 512, 1024, 2048, 4096], ["64", "128", "256", "512", "1024", "2048", "4096"])
+    ax.fill_between(
+        FAN_IN,
+        *(GAINS[beta, alive] for alive in CRITERIA),
+        color=COLOURS[beta],
+        alpha=0.1,
+        lw=0,
+    )
+ax.set(
+    xscale="log",
+    xlabel="width $n$",
+    ylabel="gain $g$",
+    title=f"99 % of networks alive in layer {DEPTH}, {STEPS} steps",
+)
+ax.set_xticks(
+    [64, 128, 256, 512, 1024, 2048, 4096],
+    ["64", "128", "256", "512", "1024", "2048", "4096"],
+)
 ax.set_xticks([], minor=True)
 ax.legend(fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
 plt.close(figure)

@@ -45,7 +45,7 @@ def validate(
     bias: Any = None,
     campaign: Campaign | Run | None = None,
 ) -> Experiment:
-    """Predict, simulate and compare a sweep over thresholds; without arguments, the paper's 100-layer experiment.
+    """Predict, simulate and compare a sweep over thresholds; without arguments, the 100 layers of ``micheli2024``.
 
     One step is judged by the exact distribution at the networks' width (:func:`varflow.finite_width`), several by the theory
     of infinite width (:func:`varflow.mean_field`), whose error of order 1/width is allowed for by ``bias``.
@@ -53,12 +53,12 @@ def validate(
     Parameters
     ----------
     threshold : float, frozen scipy.stats distribution or sequence of them
-        Thresholds of the sweep, a distribution being one over neurons; by default the paper's six, or that of ``neuron``.
+        Thresholds of the sweep, a distribution being one over neurons; by default six from 0.1 to 1, or that of ``neuron``.
         Repeated values here, in ``gain`` and in ``width`` count once.
     gain : str, float or a sequence of them
-        Gain rules: ``"preserving"`` (the paper's), ``"kaiming"`` (``√2``) or a number; one panel each.
+        Gain rules: ``"preserving"``, ``"kaiming"`` (``√2``) or a number; one panel each.
     width : int or sequence of int
-        Neurons per layer; one panel each, as in the paper's figure 4 (``micheli2024``).
+        Neurons per layer; one panel each, as in figure 4 of ``micheli2024``.
     depth, repeats, seed, device, progress
         As in :class:`varflow.Network` and :func:`varflow.simulate`.
     drive : Drive, optional

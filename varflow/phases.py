@@ -56,7 +56,7 @@ def phase_diagram(
     depth : int
         ``L``, the driven layer included.
     gain : str or float
-        ``preserving`` (the paper's, at each threshold), ``kaiming`` (``√2``), or a number.
+        ``preserving`` (at each threshold), ``kaiming`` (``√2``), or a number.
     neuron : Neuron, torch module or str, optional
         With memory, as :func:`varflow.neuron` takes it; with each threshold in the place of its own.
     steps, alive
@@ -80,7 +80,7 @@ def phase_diagram(
 
     Notes
     -----
-    **Assumes** normal weights, no bias and the paper's drive ``N(0, 1)``. Over thresholds that differ, ``Q`` is averaged.
+    **Assumes** normal weights, no bias and the drive ``N(0, 1)``. Over thresholds that differ, ``Q`` is averaged.
     **Accuracy**: that of :class:`varflow.SpikeChain`, absolute 1e-12 (tested against it). ``reading`` and ``largest_threshold``
     interpolate: within 0.003 in θ on the default grid (tested). In time ``.error``, that of :func:`varflow.survival`.
     **Source**: derived here; ``micheli2024`` remark (figure 4) that activity is not conserved beyond θ = 0.85 at width 100.

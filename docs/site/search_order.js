@@ -12,6 +12,7 @@ const KEYWORDS = {
   "docs/choose": "kaiming xavier initialisation method",
   "docs/cost": "energy synops operations joules budget neurobench",
   "docs/few_spikes": "energy fewer firing sparse activity",
+  "docs/glossary": "late rate meaning word",
   "docs/notation": "theta beta symbols",
   "docs/libraries": "snntorch spikingjelly norse sinabs lif leaky neuron",
   "docs/extending": "add layer reset method custom",

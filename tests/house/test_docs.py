@@ -4,6 +4,7 @@ import ast
 import doctest
 import importlib
 import inspect
+import itertools
 import pkgutil
 import re
 import shlex
@@ -132,6 +133,11 @@ def same_text(found, shown):
     return words[0] == words[1] and all(abs(a - b) <= 1.01 * d for a, b, d in zip(numbers, wanted, digits, strict=True))
 
 
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_block_fits_its_column(name):
+    assert [line for line in BLOCKS[name].splitlines() if len(line) > 88] == []
+
+
 def test_a_wrong_output_is_seen():
     assert same_text("rate 0.201, 6.37e+03 spikes\n", "rate  0.2, 6.36e+03 spikes\n")
     for wrong in ("rate 0.5, 6.36e+03 spikes", "rates 0.2, 6.36e+03 spikes", "rate 0.2, 6.3e+03 spikes"):
@@ -149,17 +155,26 @@ UNPRINTED = {
 
 def unprinted(block, printed):
     """Decimals in the comments of lines that print, to which no number in what was printed rounds."""
-    lines, wrong = block.splitlines(), []
+    wrong = []
     for line, text in printed.items():
         numbers = [float(number) for number in re.findall(r"-?\d+\.?\d*(?:e[-+]?\d+)?", text)]
-        for said in re.findall(r"-?\d+\.\d+", lines[line - 1].partition("  # ")[2]):
+        for said in re.findall(r"-?\d+\.\d+", comment(block, line)):
             half = 0.5001 * 10.0 ** -len(said.partition(".")[2])
             if not any(abs(number - float(said)) <= half for number in numbers):
                 wrong.append(said)
     return wrong
 
 
+def comment(block, line):
+    """The comment beside a statement, and the one directly below it."""
+    lines = block.splitlines()
+    ends = [node.end_lineno for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Expr) and node.lineno == line]
+    below = itertools.takewhile(lambda text: text.lstrip().startswith("# "), lines[max([line, *ends]) :])
+    return " ".join([lines[line - 1].partition("  # ")[2], *below])
+
+
 def test_a_wrong_number_in_a_comment_is_seen():
+    assert unprinted("print(\n    1 / 3\n)\n# 0.333 and\n# 0.34\n\n# 0.5", {1: "0.33333"}) == ["0.34"]
     block = "print(1 / 3)  # 0.333, at most 0.34\nprint(2)  # 2, not 2.5"
     assert unprinted(block, {1: "0.33333", 2: "2"}) == ["0.34", "2.5"]
     assert unprinted(block, {1: "0.33333 0.3399", 2: "2 2.5"}) == []

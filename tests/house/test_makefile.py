@@ -77,8 +77,9 @@ def test_links_of_the_readme_are_absolute_once_the_address_is_known(monkeypatch)
 
 def test_notebooks_open_by_a_double_click():
     (settings,) = (ROOT / "theory_notebooks/jupyter/labconfig").glob("*.json")
-    (viewers,) = json.loads(settings.read_text(encoding="utf-8")).values()
+    viewers, kernels = json.loads(settings.read_text(encoding="utf-8")).values()
     assert viewers == {"defaultViewers": {"python": "Jupytext Notebook"}}
+    assert kernels == {"autoStartDefaultKernel": True}  # or JupyterLab asks for the kernel, which the files do not name
 
 
 def test_data_that_cannot_be_had_are_said_and_the_others_are_there(tmp_path, monkeypatch, capsys):

@@ -101,6 +101,10 @@ def faults(source):
         found.append("one title, one claim")
     if source.count("# %%") != sum(line.rstrip() in ("# %%", "# %% [markdown]") for line in source.splitlines()):
         found.append("a cell carries metadata")
+    if any(len(line) > 88 and not line.startswith("#") for line in source.splitlines()):
+        found.append("pages show 88 columns of code")
+    if "*You learn*" not in source:
+        found.append("does not say what one learns, needs and waits")
     if not any(isinstance(node, ast.Assert) for node in nodes):
         found.append("proves nothing: no assert")
     imports = [alias for node in nodes if isinstance(node, ast.Import) for alias in node.names]
@@ -135,7 +139,7 @@ def test_a_stored_notebook_has_no_outputs_and_a_claim(path):
     assert len(heading.split()) >= 6, "a claim is a sentence"
 
 
-PLAIN = f"{HEADER}9. A claim\n\n# %%\nimport varflow as vf\n\nassert vf.gain(threshold=0) > 0\n"
+PLAIN = f"{HEADER}9. A claim\n#\n# *You learn* it.\n\n# %%\nimport varflow as vf\n\nassert vf.gain(threshold=0) > 0\n"
 
 
 @pytest.mark.parametrize(
@@ -146,6 +150,8 @@ PLAIN = f"{HEADER}9. A claim\n\n# %%\nimport varflow as vf\n\nassert vf.gain(thr
         PLAIN + "\n# %% [markdown]\n# # Another claim\n",
         PLAIN + '\n# %% {"outputs": []}\n1\n',
         PLAIN.replace("assert vf", "vf"),
+        PLAIN.replace("*You learn*", "It is about"),
+        PLAIN + f"assert vf.gain(threshold=1{'0' * 80})\n",
         PLAIN.replace("import varflow as vf", "import varflow"),
         PLAIN + "import varflow.theory.memoryless.variance_map\n",
         PLAIN + "import varflow.theory.memoryless.variance_map as maps\n",

@@ -114,7 +114,8 @@ def in_contents(page):
     for block in CONTENTS.findall(page.read_text(encoding="utf-8")):
         for entry in filter(None, block.splitlines()):
             if not entry.startswith(":"):
-                (found,) = (path for path in pages() if path.with_suffix("") == (page.parent / entry).resolve())
+                place = page.parent / entry.rpartition("<")[2].rstrip(">")  # "Title <place>", or the place alone
+                (found,) = (path for path in pages() if path.with_suffix("") == place.resolve())
                 yield from in_contents(found)
 
 

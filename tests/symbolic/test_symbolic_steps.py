@@ -8,6 +8,7 @@ from sympy import stats
 
 import varflow as vf
 from varflow.symbolic import Derivation, DerivationError, V, m_g, sigma_b
+from varflow.symbolic.derivation import DENSITY, TAIL
 
 BELOW = sympy.Symbol("theta", negative=True)
 nu = sympy.Symbol("nu", positive=True)
@@ -229,3 +230,27 @@ def test_steps_are_checked_at_numbers_of_any_size(threshold, bias_std):
     """Random points are drawn in units of the numbers given: the search for one at which neurons fire did not end."""
     derivation = vf.symbolic.multiplier("uniform", threshold=threshold, bias_std=bias_std)
     assert derivation.check(points=1)
+
+
+def in_functions(expression):
+    """What is printed, with Q and φ as the functions that they stand for."""
+    by_tail = expression.replace(TAIL, lambda x: sympy.erfc(x / sympy.sqrt(2)) / 2)
+    return by_tail.replace(DENSITY, lambda x: sympy.exp(-(x**2) / 2) / sympy.sqrt(2 * sympy.pi))
+
+
+@pytest.mark.parametrize(
+    ("derivation", "shown", "hidden"),
+    [
+        (vf.symbolic.multiplier(), [r"\varphi{\left(z \right)}", r"Q{\left(z \right)}"], ["erfc", "e^"]),
+        (vf.symbolic.variance_map(mean_gain=vf.symbolic.m_g), ["Q", r"\varphi"], ["erfc", "e^"]),
+        (vf.symbolic.variance_map("laplace"), ["e^"], ["Q", "varphi"]),
+        (vf.symbolic.finite_width_corrections(order=1), ["e^{- g^{2} p t}"], ["varphi"]),
+    ],
+)
+def test_formulas_are_printed_with_the_tail_and_the_density(derivation, shown, hidden, monkeypatch):
+    printed, latex = [], sympy.latex
+    monkeypatch.setattr(sympy, "latex", lambda expression, **names: printed.append(expression) or latex(expression, **names))
+    text = derivation.to_latex()
+    assert all(part in text for part in shown)
+    assert not any(part in text for part in hidden)
+    assert {step.expression.rhs for step in derivation.steps} - {in_functions(expression) for expression in printed} == set()

@@ -15,7 +15,7 @@ from validation.work import Work
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``repeats`` networks at ``scale`` times the corrected gain of each target, or, by ``rule``, at the paper's gain."""
+    """``repeats`` networks at ``scale`` times the corrected gain of each target, or, by ``rule``, at the preserving gain."""
 
     repeats: int
     width: int = 100
@@ -93,14 +93,14 @@ def reading(settings: Settings, theory: np.ndarray, measured: np.ndarray) -> str
         rows.append(f"At g² = {gain**2:.5g} {seen}; theory says {100 * promised:.4g} %. The variance settles at {V:.4g}.")
     paper = replace(settings, rule="preserving", scale=1.0).networks()[0]
     kept, square = vf.finite_width(paper).survival[-1], paper.gains[-1] ** 2
-    rows.append(f"The paper's gain, g² = {square:.5g}, would have kept {100 * kept:.3g} %, at variance 1.")
+    rows.append(f"The preserving gain, g² = {square:.5g}, would have kept {100 * kept:.3g} %, at variance 1.")
     return " ".join(rows)
 
 
 CLAIM = Claim(
     name="corrected_gain",
     statement="Of networks of width 100 at θ = 1 with the gain of vf.corrected_gain for 100 layers and a fraction of 99 % or "
-    "50 %, that fraction is alive at layer 100; at the paper's gain hardly any are.",
+    "50 %, that fraction is alive at layer 100; at the preserving gain hardly any are.",
     source="derived in vf.corrected_gain; micheli2024, figure 4, shows the loss that it corrects",
     quantity="fraction of networks alive in the last layer",
     budgets={"quick": Settings(repeats=1000, width=60, depth=60), "standard": Settings(repeats=4000)},
@@ -114,10 +114,10 @@ CLAIM = Claim(
     conservative="counts are discrete",
     dependent="targets share weights",
     controls=(
-        Control("the survival at the paper's gain", lambda settings: theory(replace(settings, rule="preserving"))),
+        Control("the survival at the preserving gain", lambda settings: theory(replace(settings, rule="preserving"))),
         Control("the survival at a gain 2 % lower", lambda settings: theory(wrong(settings, -0.02))),
         Control(
-            "networks with the paper's gain, compared with the theory of the corrected gain",
+            "networks with the preserving gain, compared with the theory of the corrected gain",
             theory,
             lambda settings, seed, work: simulate(replace(settings, rule="preserving"), seed, work),
         ),

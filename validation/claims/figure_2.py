@@ -111,7 +111,7 @@ def _leak(profile: vf.Profile, ensemble: vf.Ensemble) -> str:
 
 CLAIM = Claim(
     name="figure_2",
-    statement="Over 100 layers Var[u] at the paper's six thresholds follows the exact finite-width theory: preserved by the "
+    statement="Over 100 layers Var[u] at six thresholds follows the exact finite-width theory: preserved by the "
     "gain g² = 1/P(u > θ), up to a leak that the theory predicts, and decaying with Kaiming's g² = 2.",
     source="micheli2024, figure 2; the theory is derived in vf.finite_width; he2015 for the other gain",
     quantity="mean variance of a layer's potentials",

@@ -148,7 +148,7 @@ def reading(settings: Settings, theory: list[vf.Profile], measured: tuple[vf.Ens
     return (
         f"θ = 1, width {settings.width}, {settings.repeats} networks per method, each layer filled by the method's own "
         f"function. Silent by layer {latest}: {', '.join(name for name, *_ in dead)}. In layer {settings.depth}, exact "
-        f"(simulated), silent networks counted as 0: {survivors}. The paper's gain is not the only one that keeps networks "
+        f"(simulated), silent networks counted as 0: {survivors}. The preserving gain is not the only one that keeps networks "
         "alive: so do a bias and any gain above the critical one, at the cost of more spikes. With the finite-size gain it "
         "depends on the sample from which that gain is computed. torch's uniform weights are compared with the theory of "
         "normal ones. Orthogonal weights are not judged: their rows are not independent. The figure is docs/figure-3.png."

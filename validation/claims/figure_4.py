@@ -68,7 +68,7 @@ def draw(settings: Settings, theory: list[vf.Profile], seed: int) -> tuple[vf.En
 
 
 def reading(settings: Settings, theory: list[vf.Profile], measured: tuple[vf.Ensemble, ...]) -> str:
-    """The fraction alive in the last layer, predicted and simulated, and the thresholds of the paper's remark."""
+    """The fraction alive in the last layer, predicted and simulated, and the thresholds of the remark of Micheli et al.."""
     rows = []
     curves = list(zip(settings.networks(), theory, measured, strict=True))
     for width in settings.widths:

@@ -1,4 +1,4 @@
-"""Claim: with memory, the paper's gain loses activity over 100 layers, and a larger one keeps it."""
+"""Claim: with memory, the preserving gain loses activity over 100 layers, and a larger one keeps it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from varflow.results import Ensemble, Profile, late_steps
 GAINS = {"Kaiming": 2**0.5, "paper": vf.gain(threshold=1.0), "temporal": 8**0.5}
 JUDGED = {"Kaiming": (11, 100), "paper": (2, 8), "temporal": (11, 100)}  # layers, first and last
 QUANTITIES = ("firing_rate", "variance")
-DEEP = 50  # layer from which on the paper's gain leaves only volleys
+DEEP = 50  # layer from which on the preserving gain leaves only volleys
 PILOT = 20
 
 
@@ -60,7 +60,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Values of shape (points, 2, repeats), and the rates of the wide networks at the paper's gain, all layers and steps."""
+    """Values of shape (points, 2, repeats), and the rates of the wide networks at the preserving gain, all layers and steps."""
 
     values: np.ndarray
     volleys: np.ndarray
@@ -139,7 +139,7 @@ def reading(settings: Settings, theory: Prediction, measured: Measured) -> str:
     return (
         f"θ = 1, β = {settings.decay:g}, {settings.reset}, steps {start} to {settings.steps}; theory (simulated, extrapolated "
         f"from widths {settings.widths[0]} and {settings.widths[1]}, {settings.repeats} networks each). {'. '.join(rows)}. "
-        f"Beyond layer {DEEP} the paper's gain leaves isolated volleys: at width {settings.widths[1]} a layer is active in "
+        f"Beyond layer {DEEP} the preserving gain leaves isolated volleys: at width {settings.widths[1]} a layer is active in "
         f"{100 * (late > 0).mean():.0f} % of these steps, with mean rate {late.mean():.2g}; which steps they are depends on "
         "network, width and drive, so they are shown, not compared. The figure is docs/figure-5.png."
     )
@@ -147,11 +147,11 @@ def reading(settings: Settings, theory: Prediction, measured: Measured) -> str:
 
 CLAIM = Claim(
     name="figure_5",
-    statement="Over 20 steps at β = 0.5 with delayed subtraction, networks with Kaiming's gain fall silent, with the paper's "
-    "gain the rate falls from layer to layer as the theory of infinite width predicts, and g² = 8, above the critical gain, "
-    "keeps rate and variance to layer 100. Simulated without matrices, currents drawn from their distribution given the spikes "
-    "below.",
-    source="derived in vf.mean_field; the paper's gain is that of micheli2024",
+    statement="Over 20 steps at β = 0.5 with delayed subtraction, networks with Kaiming's gain fall silent, with the "
+    "preserving gain the rate falls from layer to layer as the theory of infinite width predicts, and g² = 8, above the "
+    "critical gain, keeps rate and variance to layer 100. Simulated without matrices, currents drawn from their distribution "
+    "given the spikes below.",
+    source="derived in vf.mean_field; the preserving gain is that of micheli2024",
     quantity="firing rate and variance over late steps, at infinite width",
     budgets={
         "quick": Settings(repeats=10, widths=(400, 800), points=2**10, bias=0.02, depth=60),

@@ -52,8 +52,8 @@ def validate(
 ) -> None:
     """Test theory against simulation.
 
-    The paper's 100-layer experiment with random weight matrices, exact theory, and a verdict per curve. Over several steps the
-    theory is that of infinite width, from which finite networks depart by order 1/width: see --bias.
+    100 layers of random weight matrices, as in Micheli et al. (2024), exact theory, and a verdict per curve. Over several steps
+    the theory is that of infinite width, from which finite networks depart by order 1/width: see --bias.
     Finished networks are kept in blocks.sqlite in DIR. Exit code 0 only if the theory stands, 1 if it is rejected, 130 after
     Ctrl-C and 143 after SIGTERM: finished networks are judged then, and written unless DIR has a complete result.
 

@@ -27,7 +27,7 @@ from varflow.theory.roots import bisect
 def gain(
     *, threshold: Any, variance: Any = 1.0, distribution: Any = "normal", bias_std: Any = 0.0, mean_gain: Any = 0.0
 ) -> Any:
-    r"""The gain that makes ``variance`` a fixed point of the layer map; the paper's at ``variance=1``.
+    r"""The gain that makes ``variance`` a fixed point of the layer map; the preserving gain at ``variance=1``.
 
     .. math:: g^2 = \frac{v - \sigma_b^2}{p}, \qquad p = Q\!\left(\frac{\theta - m_g p}{\sqrt v}\right)
 

@@ -58,7 +58,7 @@ def lookup(
         ``steps`` and ``rate``; the result is that of :func:`varflow.gain_for_rate`. Or, with ``alive`` in place of a rate, that
         of :func:`varflow.corrected_gain`.
     rate : float, optional
-        Wanted firing rate; by default the gain of a memoryless neuron preserves variance 1, the paper's choice.
+        Wanted firing rate; by default the gain of a memoryless neuron preserves variance 1.
     steps : int, optional
         For a neuron with memory; every step of another repeats the first.
     width, depth : int, optional

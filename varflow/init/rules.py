@@ -20,7 +20,7 @@ def gain_by_rule(
     Parameters
     ----------
     gain : str or float
-        ``preserving`` keeps the variance at 1, the paper's choice (``micheli2024``); ``kaiming`` is ``√2`` (``he2015``);
+        ``preserving`` keeps the variance at 1 (``micheli2024``); ``kaiming`` is ``√2`` (``he2015``);
         a number, or its text, is the gain itself.
     threshold, distribution, bias_std, mean_gain
         As in :func:`varflow.gain`, one number each; a threshold may be a distribution over neurons.

@@ -14,7 +14,7 @@ gate               ``(β H + c) (1 - S)``
 multi_spike        ``β (H - θ S) + c``, ``S = ⌊H/θ⌋₊``
 =================  ===================================
 
-At the first step every reset but multi_spike gives the paper's memoryless layer ``S = 1(c > θ)``.
+At the first step every reset but multi_spike gives the memoryless layer ``S = 1(c > θ)``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Neuron:
         use all of them; several steps without reset, several inputs, and weights of which no sum has a closed form use Gauss
         rules (accuracies: :func:`varflow.mean_field`, :func:`varflow.finite_width`).
     decay : float, frozen scipy.stats distribution, or array
-        ``β`` in [0, 1]: fraction of the membrane kept from step to step. 0 is the paper's memoryless neuron. A distribution
+        ``β`` in [0, 1]: fraction of the membrane kept from step to step. 0 is the memoryless neuron. A distribution
         must have its support in [0, 1].
     input_scale : float
         ``λ > 0``: factor on the input current (``1/τ`` in some libraries).

@@ -76,7 +76,7 @@ def _line(ax: Any, scales: DepthScales, shown: Any, logarithmic: bool) -> None:
 
 
 def plot_phase_diagram(diagram: PhaseDiagram) -> Any:
-    """A map of survival over threshold and width, with contours at 1, 50 and 99 %, and the paper's remarks on width.
+    """A map of survival over threshold and width, with contours at 1, 50 and 99 %, and the remark of Micheli et al.s on width.
 
     The logit of survival is interpolated between grid points.
 
@@ -127,7 +127,7 @@ def _draw_contours(ax: Any, thetas: np.ndarray, widths: np.ndarray, survival: np
 
 
 def _draw_paper(ax: Any, diagram: PhaseDiagram) -> None:
-    """The two widths of the paper's figure 4, if they lie within the map and neurons are equal."""
+    """The two widths of figure 4 of Micheli et al. (2024), if they lie within the map and neurons are equal."""
     if diagram.differ:
         return
     for (theta, n), text in PAPER.items():

@@ -26,6 +26,7 @@ from varflow.symbolic.numbers import DerivationError, Values, first_answer, in_d
 from varflow.symbolic.symbols import LATEX, NAMES, ImplicitRoot, above, all_of, at_least, below, exact
 
 DIGITS = 40
+TAIL, DENSITY = sympy.Function("Q"), sympy.Function(r"\varphi")  # of the normal distribution, as they are printed
 
 
 P = ParamSpec("P")
@@ -343,10 +344,20 @@ def _ordered(result: Any) -> tuple[Any, ...]:
 
 
 def latex(expression: Any) -> str:
-    """An expression in the symbols of the theory; a root without closed form by its digits."""
+    """An expression in the symbols of the theory and the normal Q and φ; a root without closed form by its digits."""
     if isinstance(expression, ImplicitRoot):
         return rf"{expression.evalf(12)}\ldots"
-    return sympy.latex(expression, symbol_names=LATEX)
+    in_tails = expression.replace(sympy.erfc, lambda x: 2 * TAIL(sympy.sqrt(2) * x))
+    return sympy.latex(in_tails.replace(sympy.exp, _by_density), symbol_names=LATEX)
+
+
+def _by_density(exponent: Any) -> Any:
+    """The exponential of minus half a square by the density φ; other exponentials as they are."""
+    powers = (-2 * exponent).as_powers_dict()
+    squared = {power for base, power in powers.items() if base.free_symbols and power > 0}
+    if squared != {2} or not exponent.could_extract_minus_sign():
+        return sympy.exp(exponent)
+    return sympy.sqrt(2 * sympy.pi) * DENSITY(sympy.Mul(*(base ** (power / 2) for base, power in powers.items())))
 
 
 def aligned(steps: Iterable[Any], environment: str, conditions: Iterable[Any] = (), *, below: bool = False) -> str:

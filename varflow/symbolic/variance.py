@@ -1,4 +1,4 @@
-"""The variance of one layer: the paper's weight variance, and the variance map, for any distribution and response."""
+"""The variance of one layer: the preserving weight variance, and the variance map, for any distribution and response."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def weight_variance(
     threshold : symbol or number
         Declare its sign if the distribution has different formulas on the two sides: ``Symbol("theta", negative=True)``.
     variance : symbol or number
-        The variance to preserve; the paper's is 1.
+        The variance to preserve.
     parameters : dict, optional
         Ranges of the shape parameters left free in ``distribution``: symbol → (low, high).
 

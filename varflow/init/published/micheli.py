@@ -129,7 +129,7 @@ def micheli_soft_reset_gain(threshold: float, decay: float, *, as_published: boo
 def micheli_normal_(
     tensor: Tensor, threshold: float = 1.0, *, variance: float = 1.0, fan: Any = None, generator: Any = None
 ) -> Tensor:
-    r"""Fill with normal weights that preserve the variance of a spiking layer: the paper's initialisation.
+    r"""Fill with normal weights that preserve the variance of a spiking layer.
 
     .. math:: w \sim N\Big(0, \frac{v}{n\, Q(\theta/\sqrt v)}\Big)
 
