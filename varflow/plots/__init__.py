@@ -41,7 +41,7 @@ FIGURES.update(
         results.PhaseDiagram: plot_phase_diagram,
         results.Profile: plot_profile,
         results.Quantisation: plot_quantisation,
-        results.Ensemble: plot_profile,
+        results.Ensemble: lambda ensemble: plot_profile(ensemble.mean()),
         results.ReadableDepth: plot_readable_depth,
         TrainingHistory: plot_training,
         results.Experiment: lambda result: (plot_experiment if result.steps == 1 else plot_experiment_in_time)(result),

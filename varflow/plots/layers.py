@@ -12,7 +12,6 @@ from varflow.results import (
     AuditReport,
     CoordinateCheck,
     Cost,
-    Ensemble,
     Flips,
     GradientFlow,
     Kernel,
@@ -23,8 +22,8 @@ from varflow.results import (
 from varflow.results.training import TOTAL, TrainingHistory
 
 
-def plot_profile(profile: Profile | Ensemble) -> Any:
-    """Variance ± one standard deviation over layers, with the fraction of networks alive below; of an ensemble its means.
+def plot_profile(profile: Profile) -> Any:
+    """Variance ± one standard deviation over layers, with the fraction of networks alive below.
 
     Over several steps: maps of variance and firing rate over layers and steps. Returns a matplotlib Figure.
 
@@ -33,8 +32,7 @@ def plot_profile(profile: Profile | Ensemble) -> Any:
     >>> import varflow as vf
     >>> figure = vf.plots.plot_profile(vf.finite_width(vf.Network(width=100, depth=20, gain=2.51)))
     """
-    profile = profile.mean() if isinstance(profile, Ensemble) else instance("profile", profile, Profile)
-    several = profile.variance.ndim > 1
+    several = instance("profile", profile, Profile).variance.ndim > 1
     figure = new_figure(figsize=(8.6, 3.8) if several else (5.6, 4.6), dpi=150, layout="constrained")
     (_draw_maps if several else _draw_lines)(figure, profile)
     figure.suptitle(repr(profile.network), fontsize=7, wrap=True)

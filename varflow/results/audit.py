@@ -19,31 +19,19 @@ from varflow.results.audited_layer import (
     MOSTLY,
     SATURATED,
     AuditedLayer,
-    cells_of,
+    cells,
     lost_inputs,
     with_class,
 )
 from varflow.results.causes import CAUSES
 from varflow.results.cost import Cost
-from varflow.results.export import Exported, dataset, named, numbered, records
+from varflow.results.export import DISPENSABLE, Exported, dataset, named, numbered, records
 from varflow.results.learning import Learning
 from varflow.results.update import STEP, OptimizerStep
 
 BY_MODULE = ("gains", "classes", "computed", "sources")  # not in a dataset
 OVER = {"survival": "input", "firing_rates": "step"}  # second axis of quantities that a layer has several of
 SHOWN = 6  # notes in the table
-DISPENSABLE = (
-    "predicted overlap",
-    "overlap",
-    "predicted gradient",
-    "always",
-    "neuron",
-    "inputs",
-    "spikes",
-    "kept",
-    "currents",
-    "χ",
-)
 NAMED = 2  # names in a sentence
 VANISHED = 1e-3  # gradient norm of the first layer over the last's below which gradients vanish; above the inverse they explode
 ENOUGH = 0.9  # fraction of the needed gain that is enough: drawn weights have their gain within a few per cent
@@ -368,16 +356,17 @@ class AuditReport(Exported, Drawn):
         always = any(layer.saturated_fraction for layer in self.layers)
         back = any(math.isfinite(layer.gradient_norm) for layer in self.layers)
         of_steps = [{} if self.step is None else self.step.of(layer.neuron_name) for layer in self.layers]
-        cells = [cells_of(layer, always, back, of_step) for layer, of_step in zip(self.layers, of_steps, strict=True)]
-        where, rows = without_path([tuple(of_layer.values()) for of_layer in cells], 2)
-        rows.append(("total", *[""] * (len(cells[0]) - 4), measured(self.spikes, ".3g"), measured(self.operations, ".3g"), ""))
+        columns = [cells(layer, always, back, of_step) for layer, of_step in zip(self.layers, of_steps, strict=True)]
+        where, rows = without_path([tuple(of_layer.values()) for of_layer in columns], 2)
+        total = (measured(number, ".3g") for number in (self.spikes, self.operations))
+        rows.append(("total", *[""] * (len(columns[0]) - 4), *total, ""))
         predicted = any(math.isfinite(layer.predicted_rate) for layer in self.layers)
         by = f"predicted: {self.method}" if predicted else "without a prediction"
         title = f"AuditReport{where}: {several(self.steps, 'step')}, {several(self.inputs, 'input')}, {by}"
         rest = [f"and {len(self.notes) - SHOWN} more in .notes"] if len(self.notes) > SHOWN else []
         of_step = () if self.step is None else self.step.notes
         remarks = [*(self.problems or [self._fit()]), *self.remarks, *of_step, *self.notes[:SHOWN], *rest]
-        return Table(title, rows, tuple(cells[0]), remarks, "  ! ", DISPENSABLE)
+        return Table(title, rows, tuple(columns[0]), remarks, "  ! ", DISPENSABLE)
 
 
 def _per_layer(growth: float) -> str:

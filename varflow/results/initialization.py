@@ -173,8 +173,8 @@ COLUMNS = tuple(field.name for field in fields(CorrectedGain))
 ARGUMENTS = COLUMNS[:4]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CorrectedGainTable(Exported):
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class CorrectedGainTable(Exported, Shown):
     """Rows in the order threshold, width, depth.
 
     Examples
@@ -206,19 +206,16 @@ class CorrectedGainTable(Exported):
             variables[name] = (ARGUMENTS, grid)
         return dataset(variables, axes)
 
-    def __repr__(self) -> str:
+    def _table(self) -> Table:
         shown = self.rows if len(self.rows) <= 12 else (*self.rows[:6], *self.rows[-6:])
         title = f"CorrectedGainTable: {len(self.rows)} rows{'' if shown is self.rows else ', the first and last six'}"
-        head = f"{'θ':>6} {'n':>7} {'L':>5} {'paper g':>9} {'alive':>9} {'corrected g':>12} {'alive':>9} {'variance':>9}"
-        lines = [
-            f"{row.threshold:>6.4g} {row.width:>7} {row.depth:>5} {row.paper_gain:>9.5f} {row.survival_at_paper_gain:>9.4g} "
-            f"{row.corrected_gain:>12.5f} {row.corrected_survival:>9.4g} {row.variance:>9.4g}"
-            for row in shown
-        ]
+        header = ("θ", "n", "L", "preserving g", "alive with it", "corrected g", "alive", "variance")
+        names = (*ARGUMENTS[:3], *COLUMNS[len(ARGUMENTS) :])
+        rows = [[f"{getattr(row, name):.6g}" for name in names] for row in shown]
         enough = sum(row.corrected_gain < row.paper_gain for row in self.rows if row.depth > 1)
         note = f"In {enough} of the rows the preserving gain already reaches the target. The corrected gain, the smallest that "
         note += "does, is then lower and would lower the variance. Initialise with the larger of the two."
-        return "\n".join([title, head, *lines, *[note] * (enough > 0)])
+        return Table(title, rows, header, [note] * (enough > 0))
 
 
 def _text(value: float) -> str:

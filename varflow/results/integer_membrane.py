@@ -65,4 +65,4 @@ class IntegerMembrane(ReadOnly, Exported, Shown):
             for t in evenly(len(mean), 8)
         ]
         title = f"Integer membrane of {rule.bits} bits, threshold {rule.threshold}"
-        return Table(title, "{:>5} {:>10} {:>10} {:>10} {:>10}", rows, ("step", "mean", "std", "rate", "saturated"))
+        return Table(title, rows, ("step", "mean", "std", "rate", "saturated"))
