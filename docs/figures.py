@@ -1,6 +1,6 @@
 """Writes pictures of results that the pages show: ``before-after.png``, ``audit.png``, ``fixed-points.png``, ``profile.png``,
-``propagation.png``, ``figure-4.png``, ``phase-diagram.png``, ``flips.png`` and ``cost.png``; the scripts of the others are
-named in ``docs/gallery.md``.
+``propagation.png``, ``figure-4.png``, ``phase-diagram.png``, ``flips.png``, ``cost.png`` and ``quantisation.png``; the scripts
+of the others are named in ``docs/gallery.md``.
 
 Run from the repository: ``python docs/figures.py [NAME …]`` (two minutes for all). Each picture of the pages holds, as its
 description, words and numbers that are drawn; ``tests/house/test_figures_of_the_pages.py`` compares them with what is drawn
@@ -129,6 +129,34 @@ def cost() -> Any:
     return figure
 
 
+def quantisation() -> Any:
+    """Survival of integer weights over their effective gain, at every integer threshold, in two widths."""
+    looks = {2: ("#D55E00", "o"), 3: ("#E69F00", "s"), 4: ("#009E73", "D"), 8: ("#0072B2", ".")}
+    figure = new_figure(figsize=(10, 3.8), layout="constrained")
+    for ax, width in zip(figure.subplots(1, 2, sharey=True), (100, 256), strict=True):
+        squares = np.linspace(5.2, 13, 60)
+        ax.plot(squares, [alive(width, square**0.5, "normal") for square in squares], color="0.6", label="not rounded")
+        for bits, (colour, marker) in looks.items():
+            law = vf.weights.quantised(bits)
+            k = np.arange(1, 260)
+            gains = width**0.5 * law.std / (k - 0.5)
+            gains = gains[(gains**2 > 5.2) & (gains**2 < 13)]
+            gains = gains[np.linspace(0, len(gains) - 1, min(len(gains), 12)).astype(int)]
+            survival = [alive(width, gain, law) for gain in gains]
+            ax.plot(gains**2, survival, marker, color=colour, ms=5, label=f"{bits} bits")
+        corrected = vf.corrected_gain(threshold=1.0, width=width, depth=100)
+        ax.axvline(corrected**2, color="0.3", lw=1, ls=":", label="corrected gain")
+        ax.set(title=f"width {width}", xlabel=r"effective gain$^2$, $n\,\mathrm{Var}[i]/(k - 1/2)^2$")
+        ax.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("alive in layer 100")
+    figure.axes[1].legend(frameon=False)
+    return figure
+
+
+def alive(width: int, gain: float, weights: Any) -> float:
+    return vf.SpikeChain(vf.Network(width=width, depth=100, gain=gain, weights=weights)).survival()
+
+
 FIGURES = {
     "before-after.png": (before_and_after, 150),
     "audit.png": (audit, 150),
@@ -139,6 +167,7 @@ FIGURES = {
     "phase-diagram.png": (phase_diagram, 150),
     "flips.png": (flips, 120),
     "cost.png": (cost, 120),
+    "quantisation.png": (quantisation, 120),
 }
 
 

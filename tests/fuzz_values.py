@@ -259,6 +259,10 @@ GOOD = {
     **each("heavy_tails given second_moments gradients infinite_width", BOOLEANS),
     **each("coincidences", ("None",)),
     **each("init.init_model.learning_rate", BOOLEANS),
+    **each("init.quantise_.bits audit.bits", ["2", "4"]),
+    "init.quantise_.keep": ["'rate'", "'survival'"],
+    "init.quantise_.per": ["'layer'", "'channel'"],
+    "init.quantise_.clip": ["'mse'", "'minmax'"],
     **each("refine detach_reset", ["None", *BOOLEANS]),
     **each(" ".join(f"neurons.spikingjelly_{name}.detach_reset" for name in ("if", "lif", "klif", "ilif")), BOOLEANS),
     "gradient_flow.readout": ["'shared'", "'independent'"],
@@ -510,6 +514,7 @@ INSTANCES = {
     "ReadableDepth": [READABLE],
     "SpikeChain": [f"vf.SpikeChain({SMALL})", f"vf.SpikeChain({BIAS})"],
     "TemporalCriticalGain": [CRITICAL],
+    "RoundedModel": ["vf.init.quantise_(Net(), torch.ones(4, 6), bits=3)"],
     "IntegerMembrane": [
         "vf.integer_membrane(vf.Neuron(reset=vf.resets.Reset(register=vf.resets.Register(bits=6))), norm(), steps=3)"
     ],

@@ -197,6 +197,7 @@ CALLS = {
     "fan_out": lambda: vf.init.fan_out(made(torch.nn.Linear, 5, 3)),
     "init_fn": lambda: filled(vf.init.init_fn(0.8, bias_std=0.1, generator=drawn())),
     "init_layer_": lambda: filled(lambda layer: vf.init.init_layer_(layer, 2.0, generator=drawn())),
+    "quantise_": lambda: vf.init.quantise_(model(), X, bits=3, steps=3).firing_rate["set"],
     "init_model": lambda: vf.init.init_model(model(), X, steps=3, generator=drawn()),
     "init_model, scaled": lambda: vf.init.init_model(model(), X, steps=3, refine=True, rate=0.3, generator=drawn()),
     "lsuv_": lambda: list(vf.init.lsuv_(dense(), X, generator=drawn()).parameters()),

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
         Profile,
         Quantisation,
         ReadableDepth,
+        RoundedModel,
         TemporalCriticalGain,
         TemporalFixedPoint,
         Trainability,

@@ -19,8 +19,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-# Squares, and products of a few, stay within double precision between these.
-SMALLEST_SCALE, LARGEST_SCALE = 1e-140, 1e140
+SMALLEST_SCALE, LARGEST_SCALE = 1e-140, 1e140  # squares, and products of a few, stay within double precision
 
 COUNTABLE = 2**53  # integers above this are not exact in double precision
 MANY = 10**6  # of what is gone through one by one
@@ -57,6 +56,7 @@ WANTED = {
     "Profile": "a Profile, as vf.finite_width or vf.mean_field returns it",
     "Quantisation": "a Quantisation, as vf.quantise returns it",
     "ReadableDepth": "a ReadableDepth, as vf.readable_depth returns it",
+    "RoundedModel": "a RoundedModel, as vf.init.quantise_ returns it",
     "TrainingHistory": "a Monitor, or its history",
     "Trainability": "a Trainability, as vf.trainability returns it",
     "TemporalCriticalGain": "a TemporalCriticalGain, as vf.temporal_critical_gain returns it",

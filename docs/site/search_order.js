@@ -18,8 +18,11 @@ const KEYWORDS = {
   "docs/extending": "add layer reset method custom",
   "docs/bibliography": "sources papers cite",
   "docs/evidence": "citing accuracy",
-  "docs/campaigns": "resume sweep cluster parallel dask",
+  "docs/campaigns": "resume sweep cluster parallel dask progress",
   "docs/critical_gain": "critical gain",
+  "docs/notebooks": "tutorial",
+  "docs/command_line": "shell json",
+  "docs/weight_distributions": "heavy tails",
   "docs/finite_width_in_time": "width leaky neuron memory",
   "docs/gradients": "vanishing exploding gradients",
   "docs/will_it_learn": "trainability verdict depth",
@@ -32,11 +35,19 @@ const KEYWORDS = {
   "docs/reference/information": "kernel correlation readout",
   "docs/reference/figures": "plot figures",
 };
-const HIT = { title: 4, keyword: 3.5, heading: 2, text: 1, object: 4.5, entry: 2, member: 1, part: 0.7 };
+const HIT = { title: 4, keyword: 3.5, heading: 2, text: 1, object: 4.5, joined: 3.6, entry: 2, member: 1, part: 0.7 };
+
+const JOINED = 30; // until it becomes a score
+
+/** Functions of varflow itself come before those of its packages, methods and modules of one word later. */
+function ofObject(parts, score) {
+  const whole = score === JOINED ? HIT.joined : parts.length === 2 || parts.at(-1).includes("_") ? HIT.object : HIT.member;
+  return (score < 20 ? HIT.part : whole) - 0.05 * parts.length;
+}
 
 var Scorer = {
   score: ([page, name, , , score, , kind]) => {
-    if (kind === "object") score = score < 20 ? HIT.part : name.split(".").length === 2 || name.includes("_") ? HIT.object : HIT.member;
+    if (kind === "object") score = ofObject(name.split("."), score);
     if (kind === "index") score *= HIT.entry / 100;
     if (kind === "title") score *= (name.includes(" > ") ? HIT.heading : HIT.title) / 15;
     return score * (LATER[page.split("/")[0]] ?? 1);
@@ -67,6 +78,13 @@ function weigh({ docnames, titles, terms, titleterms }) {
   const usual = lengths.reduce((sum, length) => sum + length, 0) / lengths.length;
   return { weights, stems, lengths: lengths.map((length) => 0.6 + (0.4 * length) / usual), number: docnames.length };
 }
+
+/** Objects by name; the words of a query may be those of one name: mean field, mean_field. */
+const objectsOf = Search.performObjectSearch;
+Search.performObjectSearch = (word, words) => {
+  const joined = words.size > 1 ? `.${[...words].join("_")}` : null;
+  return objectsOf(word, words).map((item) => (joined && item[1].endsWith(joined) ? item.with(4, JOINED) : item));
+};
 
 /** Pages by the weight of the words they have; a page need not have all. */
 Search.performTermsSearch = (searchTerms, excludedTerms) => {

@@ -12,7 +12,7 @@ const NARROW = { theta: 1, rule: "preserving", width: 50, depth: 100 };
 export const DARES = [
   {
     title: "The last spike",
-    question: "Most networks start with Kaiming’s gain, √2. Guess: in which of 600-neuron layers is the last spike?",
+    question: "Kaiming’s gain, √2, is the usual one of deep networks. Guess: which of these layers of 600 neurons has the last spike?",
     setting: { ...WITH_KAIMING, seed: 2, neuron: "memoryless" },
     reached: () => false,
     answer() {

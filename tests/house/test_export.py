@@ -147,6 +147,12 @@ def integer_membrane():
     return vf.integer_membrane(cell, scipy.stats.norm(), steps=3)
 
 
+def rounded_model():
+    rates, alive = {"full": np.array([0.1, 0.2]), "set": np.array([0.1, 0.3])}, {"full": 1.0, "set": 0.5}
+    two = np.array([0.5, np.nan])
+    return vf.RoundedModel(("a", "b"), 4, "rate", "layer", 3, two, 10 * two, rates, rates, rates, alive, alive)
+
+
 def sampled_flips():
     return vf.flips(IN_TIME, relative=0.1, repeats=3)
 
@@ -213,6 +219,7 @@ RESULTS = [
         flips,
         cost,
         integer_membrane,
+        rounded_model,
         sampled_flips,
         learning_rate,
         optimizer_step,

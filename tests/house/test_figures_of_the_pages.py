@@ -71,6 +71,7 @@ def test_every_picture_is_made_by_a_script(scripts):
 
 
 QUICK = ["before-after.png", "audit.png", "fixed-points.png", "profile.png", "critical-gain.png", "flips.png", "cost.png"]
+QUICK += ["quantisation.png"]
 QUICK += [f"training-{key}.png" for key in ("quick", "depth", "silence", "rates", "new", "learning_rates", "robustness")]
 SLOW = ["propagation.png", "figure-4.png", "phase-diagram.png", "figure-3.png", "figure-5.png", "blocks.png"]
 SLOW += ["training-map.png", "training-held_out.png"]

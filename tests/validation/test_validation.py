@@ -53,6 +53,7 @@ NAMES = [
     "gain_for_rate",
     "gradients",
     "heterogeneity",
+    "integer_weights",
     "kaiming_death_depth",
     "kernels",
     "leak_and_reset",

@@ -33,6 +33,7 @@ def audit(
         str | None, opt.option("Measure the next step of an optimiser of torch.optim too: adam, adamw, sgd, …", "NAME")
     ] = None,
     learning_rate: Annotated[float | None, opt.real("Of --optimizer; default: torch's.", "η")] = None,
+    bits: Annotated[int | None, opt.whole("Predict the layers with weights of so many bits too.", "BITS")] = None,
     inputs: Annotated[str | None, opt.option("Of a NIR file: .npy, .npz or .csv; default: ones.", "FILE")] = None,
     library: Annotated[str | None, opt.option("Of a NIR file: snntorch, norse, sinabs or nir (default).", "NAME")] = None,
     dt: Annotated[float | None, opt.real("Of a NIR file: length of a step; default: the library's.", "SECONDS")] = None,
@@ -60,7 +61,7 @@ def audit(
         else:
             opt.refuse("is of NIR files", inputs=inputs, library=library, dt=dt)
             made = _made(factory, as_json, 2 if optimizer is None else 4)
-        run = partial(vf.audit, steps=steps, gradients=gradients, progress=opt.bar(as_json))
+        run = partial(vf.audit, steps=steps, gradients=gradients, bits=bits, progress=opt.bar(as_json))
         names = ("model", "inputs", "loss", "targets")[: len(made)]
         run = partial(run, **dict(zip(names, made, strict=True)), optimizer=_optimizer(made[0], optimizer, learning_rate))
         report = _result(run, factory, as_json, "makes a model that cannot be run", passed_on=vf.VarflowError)

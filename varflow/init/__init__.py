@@ -4,7 +4,7 @@
   :func:`micheli_normal_`, :func:`micheli_uniform_` of a threshold; :func:`corrected_normal_`, :func:`corrected_uniform_` of a
   threshold, a width and a depth.
 - Gains: :func:`calculate_gain` of a neuron. Layers: :func:`init_fn` for ``model.apply``, :func:`init_layer_` for one.
-- A whole model: :func:`init_model` traces it in one run and sets every weight.
+- A whole model: :func:`init_model` traces it in one run and sets every weight; :func:`quantise_` rounds them to few bits.
 - Published methods: :mod:`varflow.init.published`; :func:`lsuv_` needs a batch. :func:`varflow.catalogue`
   compares them.
 - Fans: :func:`fan_in`, :func:`fan_out` of shapes and layers, :func:`effective_fan_in` of a convolution for an input size.
@@ -33,5 +33,6 @@ if TYPE_CHECKING:
     from varflow.init.published import corrected_normal_, corrected_uniform_, lsuv_, micheli_normal_, micheli_uniform_
     from varflow.model.library_neurons import reads
     from varflow.torch_models.init_model import init_model
+    from varflow.torch_models.quantise import quantise_
 
 __getattr__, __dir__ = loaded_when_asked(globals(), _MERGED)

@@ -18,6 +18,7 @@ from varflow.plots.layers import (
     plot_kernel,
     plot_profile,
     plot_readable_depth,
+    plot_rounded_model,
     plot_step,
     plot_training,
 )
@@ -43,6 +44,7 @@ FIGURES.update(
         results.Quantisation: plot_quantisation,
         results.Ensemble: lambda ensemble: plot_profile(ensemble.mean()),
         results.ReadableDepth: plot_readable_depth,
+        results.RoundedModel: plot_rounded_model,
         TrainingHistory: plot_training,
         results.Experiment: lambda result: (plot_experiment if result.steps == 1 else plot_experiment_in_time)(result),
     }

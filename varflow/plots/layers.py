@@ -18,6 +18,7 @@ from varflow.results import (
     OptimizerStep,
     Profile,
     ReadableDepth,
+    RoundedModel,
 )
 from varflow.results.training import TOTAL, TrainingHistory
 
@@ -158,6 +159,27 @@ def plot_readable_depth(found: ReadableDepth, ax: Any = None) -> Any:
     shown = f"at least {found.depth:.0f}" if found.throughout else f"{found.depth:.2f}"
     repeats = None if found.infinite_width else len(found.accuracies)
     ax.set_title(f"readable depth {shown} layers, {_width(repeats)}", fontsize=10)
+    return ax
+
+
+def plot_rounded_model(report: RoundedModel, ax: Any = None) -> Any:
+    """Late rates over layers with each kind of weights, and predictions as broken lines.
+
+    Examples
+    --------
+    >>> import torch, snntorch, varflow as vf
+    >>> _ = torch.manual_seed(0)
+    >>> parts = [part for _ in range(3) for part in (torch.nn.Linear(64, 64), snntorch.Leaky(0.5, init_hidden=True))]
+    >>> report = vf.audit(torch.nn.Sequential(*parts), 4 * torch.rand(8, 64), steps=4, bits=4)
+    >>> ax = vf.plots.plot_rounded_model(report.rounding)
+    """
+    instance("report", report, RoundedModel)
+    ax, layer = axes(ax), np.arange(1, len(report.layers) + 1)
+    for (kind, rates), colour in zip(report.predicted_rate.items(), colours(4), strict=True):
+        ax.plot(layer, rates, color=colour, lw=1.0, ls="--")
+        ax.plot(layer, report.firing_rate.get(kind, rates), color=colour, lw=1.6, marker=".", label=kind)
+    ax.set(xlabel="layer", ylabel="late rate", ylim=(0, None), title=f"weights of {report.bits} bits per {report.per}")
+    ax.legend(frameon=False)
     return ax
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from varflow.results.learning import Learning
     from varflow.results.profile import Comparison, Ensemble, Profile, deviation
     from varflow.results.quantisation import Quantisation
+    from varflow.results.rounded_model import RoundedModel
     from varflow.results.update import CoordinateCheck, Flips, LearningRate, OptimizerStep
 
 __getattr__, __dir__ = loaded_when_asked(globals())

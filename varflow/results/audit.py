@@ -12,21 +12,12 @@ import numpy as np
 from varflow._checks import VarflowError, deprecated
 from varflow._display import Drawn, Table, measured, several, without_path
 from varflow.model.surrogate import Surrogate
-from varflow.results.audited_layer import (
-    DESCRIBED,
-    FLOOR,
-    MORE,
-    MOSTLY,
-    SATURATED,
-    AuditedLayer,
-    cells,
-    lost_inputs,
-    with_class,
-)
+from varflow.results.audited_layer import DESCRIBED, FLOOR, MORE, MOSTLY, SATURATED, AuditedLayer, lost_inputs, row, with_class
 from varflow.results.causes import CAUSES
 from varflow.results.cost import Cost
 from varflow.results.export import DISPENSABLE, Exported, dataset, named, numbered, records
 from varflow.results.learning import Learning
+from varflow.results.rounded_model import RoundedModel
 from varflow.results.update import STEP, OptimizerStep
 
 BY_MODULE = ("gains", "classes", "computed", "sources")  # not in a dataset
@@ -74,28 +65,26 @@ class AuditReport(Exported, Drawn):
         less than the gain it needs. If none has less, or weights need only be redrawn: of the dead layer, or without one, of a
         layer that loses inputs or whose potentials are far too wide. None if gains are not the cause.
     fix_gain : float or None
-        The gain for that module, as ``init_model`` would set it. If a structure beyond the theory loses activity although all
-        layers have that gain, 1.25 times the present gain of the lowest layer that hardly fires, and twice that gain where
-        theory knows none: a guess, to be repeated as needed, where ``init_model`` measures.
+        The gain for that module, as ``init_model`` would set it. Where all layers have it and a structure beyond the theory
+        still loses activity, a guess, to be repeated: 1.25 times the present gain of the lowest layer that hardly fires.
     fixes : dict of str to float
         ``fix_gain`` for ``fix_layer``, and gains for the weight modules of all layers above with clearly less than they need.
         If ``fix_gain`` is smaller than the present gain: of all layers with clearly more or less.
     method : str
         How rates, their spread, survival and variances were predicted: from ``"sampled networks"`` of the model's widths, with
         weights of the same moments (plain chains of dense layers), or at ``"infinite width"``: in closed form for one step and
-        for neurons without reset, else by quasi-Monte Carlo. Overlaps and gradients are those of infinite width. ``notes`` name
-        what theory does not cover.
+        for neurons without reset, else by quasi-Monte Carlo, as overlaps and gradients. ``notes`` name what is not covered.
     notes : tuple of str
     fix_surrogate : Surrogate or None
         The surrogate derivative of the same formula with which the gradient norm of the first layer is that of the last, if
-        gradients vanish or explode and theory covers them. None, as nothing helps yet, if a hidden layer is dead or gradients
-        are cut.
+        gradients vanish or explode and theory covers them. None if a hidden layer is dead or gradients are cut.
     step : OptimizerStep or None
         What the next step of the optimiser changes in each layer.
     cost : Cost or None
         Spikes and synaptic operations of one input as they were counted, readouts included.
     learning : Learning or None
         Will it learn? None for networks with a dead hidden layer, single inputs, and where no gradient is to be had.
+    rounding : RoundedModel or None, predictions with weights of few bits
 
     Examples
     --------
@@ -122,6 +111,7 @@ class AuditReport(Exported, Drawn):
     fix_surrogate: Surrogate | None = None
     step: OptimizerStep | None = None
     learning: Learning | None = None
+    rounding: RoundedModel | None = None
     cost: Cost | None = None
 
     _derived = ("fixes", "problems", "remarks", "healthy", "spikes", "operations", "gradient_growth")
@@ -356,7 +346,7 @@ class AuditReport(Exported, Drawn):
         always = any(layer.saturated_fraction for layer in self.layers)
         back = any(math.isfinite(layer.gradient_norm) for layer in self.layers)
         of_steps = [{} if self.step is None else self.step.of(layer.neuron_name) for layer in self.layers]
-        columns = [cells(layer, always, back, of_step) for layer, of_step in zip(self.layers, of_steps, strict=True)]
+        columns = [row(layer, always, back, of_step) for layer, of_step in zip(self.layers, of_steps, strict=True)]
         where, rows = without_path([tuple(of_layer.values()) for of_layer in columns], 2)
         total = (measured(number, ".3g") for number in (self.spikes, self.operations))
         rows.append(("total", *[""] * (len(columns[0]) - 4), *total, ""))

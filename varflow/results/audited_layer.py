@@ -225,7 +225,7 @@ def with_class(name: str, layer: Any) -> str:
     return f"{name or 'model'} ({layer.classes[name]})" if name in layer.classes else name
 
 
-def cells(layer: AuditedLayer, always: bool, back: bool, of_step: Mapping[str, float]) -> dict[str, str]:
+def row(layer: AuditedLayer, always: bool, back: bool, of_step: Mapping[str, float]) -> dict[str, str]:
     """Text of every column by its name; ``always``, ``back`` and ``of_step``: with those that not every audit has."""
     spread = f" ± {layer.predicted_std:.2g}" if math.isfinite(layer.predicted_std) else ""
     gradients = {

@@ -9,6 +9,7 @@ from varflow._checks import flag, require
 from varflow._progress import Progress, check_progress
 from varflow._restoring import kept
 from varflow.results import AuditReport
+from varflow.torch_models.quantise import checked_bits
 
 
 def audit(
@@ -21,6 +22,7 @@ def audit(
     gradients: bool = False,
     optimizer: Any = None,
     targets: Any = None,
+    bits: int | None = None,
     progress: Progress = False,
 ) -> AuditReport:
     r"""Find which layers of a spiking model fire, which are dead, and why.
@@ -50,6 +52,9 @@ def audit(
         other inputs and undone. ``.step`` says what it changes in each layer, and which learning rate theory advises.
     targets : tensor, optional
         Second argument of ``loss``, one for each input.
+    bits : int, optional
+        Predict every layer with weights rounded to so many bits too: ``.rounding``, a :class:`varflow.results.RoundedModel` of
+        predictions, as of :func:`varflow.init.quantise_`.
     progress : bool or callable
         True draws a bar on stderr; a callable receives ``(done, total)`` in calls of the model, including those for gradients,
         which may be skipped; not in those of an optimiser's step.
@@ -112,5 +117,6 @@ def audit(
     check_loss(loss, optimizer, targets)
     backwards = flag("gradients", gradients)
     check_model(model)
+    bits = None if bits is None else checked_bits(bits)
     buffers = list(model.buffers())  # to which computing a weight may write, as spectral norm does
-    return kept(buffers, lambda: audited(model, inputs, loss, steps, neurons, backwards, optimizer, targets, progress))
+    return kept(buffers, lambda: audited(model, inputs, loss, steps, neurons, backwards, optimizer, targets, bits, progress))

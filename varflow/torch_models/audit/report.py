@@ -22,6 +22,7 @@ from varflow.torch_models.audit.step import check_optimizer, checked_targets, on
 from varflow.torch_models.initialise.scales import LayerScale, multiplier, overlap, scales_of
 from varflow.torch_models.prediction.gradients import expected_gradients
 from varflow.torch_models.prediction.signals import Prediction, predicted
+from varflow.torch_models.rounding import rounded
 from varflow.torch_models.tracing.checks import integrators, warn_of_one_step
 from varflow.torch_models.tracing.measurements import LayerMeasurement, mean_of_passes, measured_layer, trace_and_measure
 from varflow.torch_models.tracing.modules import Neurons, surrogate_of_module
@@ -42,6 +43,7 @@ def audited(
     gradients: bool,
     optimizer: Any,
     targets: Any,
+    bits: int | None,
     progress: Progress,
 ) -> AuditReport:
     """:func:`varflow.audit` after the checks of its arguments."""
@@ -80,7 +82,9 @@ def audited(
             alive = not any(layer.dead and not layer.output for layer in layers)
             learns = learning(model, inputs, steps, traced, seen) if alive else None
             learns = learns and with_remedies(learns, traced, [layer.gain for layer in layers])
-            audit = replace(_report(traced, used, layers, prediction, notes), step=step, learning=learns)
+            rounding = None if bits is None else rounded(model, measured, None, bits)
+            notes += [] if rounding is None else [f"rounded to {bits} bits: {rounding.words}"]
+            audit = replace(_report(traced, used, layers, prediction, notes), step=step, learning=learns, rounding=rounding)
             if backward:
                 audit = _with_expected_gradients(audit, traced, measured.covered, prediction, read_out=loss is None)
         report(total)

@@ -45,18 +45,20 @@ SILENT = math.log(0.01)  # ln r of a layer without spikes
 Rates = dict[str, np.ndarray]
 
 
-def late_rates(model: Any, inputs: Any, steps: int | None, traced: Trace) -> Rates:
-    """Measured late rates of every input, by name of the neuron layer; means over passes if the model draws random numbers."""
-    passes = rates_of_passes(model, inputs, steps, traced)
+def late_rates(model: Any, inputs: Any, steps: int | None, traced: Trace, axis: int = 2) -> Rates:
+    """Measured late rates of every input, or with ``axis=1`` of every neuron, by name of the neuron layer; means over passes if
+    the model draws random numbers.
+    """
+    passes = rates_of_passes(model, inputs, steps, traced, axis)
     return {name: np.mean([rates[name] for rates in passes], axis=0) for name in passes[0]}
 
 
-def rates_of_passes(model: Any, inputs: Any, steps: int | None, traced: Trace) -> list[Rates]:
+def rates_of_passes(model: Any, inputs: Any, steps: int | None, traced: Trace, axis: int = 2) -> list[Rates]:
     """Measured late rates, pass by pass."""
-    return [_of_one_pass(model, inputs, steps, traced, number) for number in range(RANDOM_PASSES if traced.random else 1)]
+    return [_of_one_pass(model, inputs, steps, traced, number, axis) for number in range(RANDOM_PASSES if traced.random else 1)]
 
 
-def _of_one_pass(model: Any, inputs: Any, steps: int | None, traced: Trace, number: int) -> Rates:
+def _of_one_pass(model: Any, inputs: Any, steps: int | None, traced: Trace, number: int, axis: int) -> Rates:
     modules = dict.fromkeys(layer.module for layer in traced.layers)
     calls = {module: iter([layer for layer in traced.calls if layer.module is module]) for module in modules}
     rates: dict[str, list[Any]] = {layer.neuron_name: [] for layer in traced.layers}
@@ -64,7 +66,7 @@ def _of_one_pass(model: Any, inputs: Any, steps: int | None, traced: Trace, numb
     def record(module: Any, args: Any, out: Any) -> None:
         layer = next(calls[module], None)  # one module may serve several layers
         if layer is not None:  # None if the spikes led to more calls than in the trace
-            rates[layer.neuron_name] += _by_step(layer.spiking, tensors_in(out)[0])
+            rates[layer.neuron_name] += _by_step(layer.spiking, tensors_in(out)[0], axis)
 
     def measured() -> None:
         reseed(number)
@@ -77,10 +79,10 @@ def _of_one_pass(model: Any, inputs: Any, steps: int | None, traced: Trace, numb
     return {name: stacked(by_step)[late_steps(len(by_step))].mean(0).numpy() for name, by_step in rates.items()}
 
 
-def _by_step(spiking: Spiking, spikes: Any) -> list[Any]:
-    """Mean spikes of every input, step by step."""
+def _by_step(spiking: Spiking, spikes: Any, axis: int) -> list[Any]:
+    """Mean spikes of every input, or neuron, step by step."""
     steps = steps_first(spiking, spikes)
-    rates = steps.detach().float().reshape(*steps.shape[:2], -1).mean(-1) if steps.dim() > 1 else steps[:, None].float()
+    rates = steps.detach().float().reshape(*steps.shape[:2], -1).mean(axis) if steps.dim() > 1 else steps[:, None].float()
     return list(rates.cpu().double())
 
 

@@ -1,0 +1,171 @@
+"""Weights of models rounded to few bits: the lattice, rates that are kept where the usual clips lose them, predictions."""
+
+import copy
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+import varflow as vf
+
+torch = pytest.importorskip("torch")
+snntorch = pytest.importorskip("snntorch")
+
+STEPS = 8
+
+
+def deep(layers=12, width=160, decay=0.5, rate=0.14, seed=1, **options):
+    torch.manual_seed(seed)
+    pairs = pairwise([32] + [width] * layers)
+    modules = [m for n, k in pairs for m in (torch.nn.Linear(n, k), snntorch.Leaky(decay, init_hidden=True, **options))]
+    model, inputs = torch.nn.Sequential(*modules), torch.rand(16, 32)
+    vf.init.init_model(model, inputs, steps=STEPS, rate=rate)
+    return model, inputs
+
+
+def weights(model):
+    return [parameter.detach().clone() for parameter in model.parameters() if parameter.dim() > 1]
+
+
+def furthest(report, kind):
+    return abs(report.firing_rate[kind] / report.firing_rate["full"] - 1).max()
+
+
+def test_two_bits_keep_rates_where_the_usual_clips_silence_the_network():
+    model, inputs = deep()
+    report = vf.init.quantise_(model, inputs, bits=2, steps=STEPS)
+    assert furthest(report, "set") < 0.25
+    assert furthest(report, "mse") > 0.5
+    assert furthest(report, "minmax") > 0.9
+    assert report.survival["set"] == 1 > report.survival["minmax"]
+    assert report.predicted_survival["set"] > 0.9 > report.predicted_survival["minmax"]
+    assert report.distance["full"].max() == 0
+    assert report.distance["set"][-1] < report.distance["minmax"][-1] / 3
+    seen = vf.audit(model, inputs, steps=STEPS)
+    np.testing.assert_allclose([layer.firing_rate for layer in seen.layers], report.firing_rate["set"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("per", ["layer", "channel"])
+def test_weights_are_integers_times_steps_that_place_the_threshold(per):
+    model, inputs = deep(layers=3)
+    for layer in model[::2]:
+        torch.nn.init.normal_(layer.bias, std=0.1)
+    before = weights(model)
+    report = vf.init.quantise_(model, inputs, bits=3, per=per, steps=STEPS)
+    for layer, old, mean, k in zip(model[::2], before, report.step, report.integer_threshold, strict=True):
+        w = layer.weight.detach().double()
+        rows = w if per == "channel" else w.flatten()[None]
+        steps = torch.stack([row.abs()[row != 0].min() for row in rows])[:, None]
+        integers = rows / steps
+        torch.testing.assert_close(integers, integers.round(), rtol=0, atol=1e-5)
+        assert integers.abs().max() < 3.001
+        np.testing.assert_allclose(float(steps.mean()), mean, rtol=1e-5)
+        thresholds = 1 / steps + 0.5
+        torch.testing.assert_close(thresholds, thresholds.round(), rtol=0, atol=1e-4)
+        np.testing.assert_allclose(float(thresholds.mean()), k, rtol=1e-5)
+        biases = layer.bias.detach().double() / steps.flatten()
+        torch.testing.assert_close(biases, biases.round(), rtol=0, atol=1e-5)
+        assert np.corrcoef(w.flatten(), old.flatten())[0, 1] > 0.95
+
+
+def test_the_clip_has_the_smallest_squared_error():
+    from varflow.torch_models.rounding import _least_squares, _rounded
+
+    rows = torch.randn(4, 4000, generator=torch.Generator().manual_seed(0))
+    top = rows.abs().amax(1, keepdim=True)
+    found = _least_squares(rows, top / 3, 3) * 3
+
+    def error(clip):
+        return (_rounded(rows, clip / 3, 3) * clip / 3 - rows).square().mean(1)
+
+    finer = torch.stack([error(fraction * top) for fraction in torch.linspace(0.2, 1, 400)]).amin(0)
+    assert float((error(found) / finer).max()) < 1.01
+    assert float((error(top) / finer).min()) > 1.5
+    np.testing.assert_allclose(float(found.mean()), 1.9525, rtol=0.05)  # of normal weights
+
+
+def test_kept_survival_loses_no_gain_and_the_next_threshold_would():
+    model, inputs = deep(layers=3)
+    before = weights(model)
+    report = vf.init.quantise_(model, inputs, bits=4, keep="survival", steps=STEPS)
+    for old, new, k in zip(before, weights(model), report.integer_threshold, strict=True):
+        gain = float(new.square().sum() / old.square().sum()) ** 0.5
+        assert gain >= 1 - 1e-5
+        assert gain * (k - 0.5) / (k + 0.5) < 1
+    assert report.predicted_rate["set"][-1] >= report.predicted_rate["full"][-1]
+
+
+def test_an_audit_predicts_rounding_and_changes_nothing():
+    model, inputs = deep()
+    state = copy.deepcopy(model.state_dict())
+    report = vf.audit(model, inputs, steps=STEPS, bits=2)
+    assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
+    assert report.rounding.firing_rate == {}
+    assert "rounded to 2 bits: alive, predicted: 100 % full" in str(report)
+    assert report.rounding.predicted_survival["set"] > 0.9 > report.rounding.predicted_survival["minmax"]
+    done = vf.init.quantise_(model, inputs, bits=2, keep="survival", steps=STEPS)
+    np.testing.assert_allclose(done.predicted_rate["minmax"], report.rounding.predicted_rate["minmax"], rtol=1e-6)
+
+
+def test_potentials_of_memoryless_neurons_are_predicted_as_sums_of_integers():
+    """A threshold just above a sum of integers acts as if it were half a step higher."""
+    model, inputs = deep(layers=4, width=300, decay=0.0, rate=0.2, reset_mechanism="none")
+    for layer in model[2::2]:
+        with torch.no_grad():
+            layer.weight.copy_((0.4 * layer.weight / layer.weight.std()).round().clamp(-1, 1) / 2.02)
+    report = vf.init.quantise_(model, inputs, bits=2, keep="survival", steps=STEPS)
+    off = {kind: np.abs(report.predicted_rate[kind] - report.firing_rate[kind])[1:].mean() for kind in ("full", "minmax")}
+    assert off["minmax"] < 0.02
+    assert off["full"] > 0.04  # the same lattice, predicted as if it were none
+
+
+def normalised(training):
+    torch.manual_seed(0)
+    modules = [torch.nn.Conv2d(1, 8, 3), torch.nn.BatchNorm2d(8), snntorch.Leaky(0.5, init_hidden=True)]
+    modules += [torch.nn.Flatten(), torch.nn.Linear(8 * 36, 20), snntorch.Leaky(0.5, init_hidden=True), torch.nn.Linear(20, 5)]
+    return torch.nn.Sequential(*modules).train(training), torch.rand(16, 1, 8, 8)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_normalisations_readouts_and_frozen_weights(training):
+    model, inputs = normalised(training)
+    vf.init.init_model(model, inputs, steps=STEPS)
+    model[4].requires_grad_(requires_grad=False)
+    report = vf.init.quantise_(model, inputs, bits=4, steps=STEPS)
+    assert furthest(report, "set") < 0.1
+    assert np.isnan(report.integer_threshold[0])
+    assert report.integer_threshold[1] > 1
+    for module in (model[0], model[4], model[6]):
+        assert len(module.weight.unique()) <= 15
+
+
+def test_after_an_error_the_model_is_as_before(monkeypatch):
+    from varflow.torch_models import rounding
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    model, inputs = deep(layers=3)
+    before = weights(model)
+    monkeypatch.setattr(rounding, "settle", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        vf.init.quantise_(model, inputs, bits=4, steps=STEPS)
+    assert all(map(torch.equal, before, weights(model)))
+
+
+@pytest.mark.parametrize(
+    "options", [{"bits": 1}, {"bits": 17}, {"bits": 4, "keep": "gain"}, {"bits": 4, "per": "row"}, {"bits": 4, "clip": "max"}]
+)
+def test_other_arguments_are_refused(options):
+    model, inputs = torch.nn.Sequential(torch.nn.Linear(32, 5), snntorch.Leaky(0.5, init_hidden=True)), torch.rand(16, 32)
+    with pytest.raises(vf.DomainError):
+        vf.init.quantise_(model, inputs, steps=STEPS, **options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_twenty_layers_of_four_bits_keep_their_rates(seed):
+    model, inputs = deep(layers=20, width=256, seed=seed)
+    report = vf.init.quantise_(model, inputs, bits=4, steps=STEPS)
+    assert furthest(report, "set") < 0.1
+    assert furthest(report, "set") < furthest(report, "minmax") / 1.5
