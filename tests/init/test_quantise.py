@@ -122,6 +122,7 @@ def test_what_a_cell_says():
     profile = vf.finite_width(vf.Network(width=60, depth=20, gain=found.gain, neuron=vf.Neuron(0.8), weights=law))
     assert found.survival == pytest.approx(profile.survival[-1], rel=1e-12)
     assert found.firing_rate == pytest.approx(profile.firing_rate[-1], rel=1e-12)
+    assert vf.quantise(threshold=[], width=60, depth=20).step.shape == (0,)
     assert vf.quantise(threshold=[0.8], width=60, depth=20, bits=3, survival_target=0.9).step[0] == found.step
 
 
@@ -162,6 +163,7 @@ def test_the_command_writes_the_figure(tmp_path, monkeypatch, capsys):
         (lambda: vf.weights.quantised(4, base="sign"), "base"),
         (lambda: vf.weights.quantised(4, base=vf.weights.sparse(0.5)), "base"),
         (lambda: vf.quantise(threshold=1.0, width=10, depth=5, bits=2.5), "bits"),
+        (lambda: vf.quantise(threshold=1.0, width=10, depth=1), "depth"),
         (lambda: vf.quantise(threshold=0.0, width=10, depth=5), "threshold"),
         (lambda: vf.quantise(threshold=1.0, width=10, depth=5, base="exponential"), "base"),
     ],

@@ -12,7 +12,7 @@ from varflow._checks import DomainError, frozen, integer, positive, probability
 from varflow.init.inverse import corrected_gain, whole_numbers
 from varflow.model.rounded_weights import largest_integer, least_error_clip
 from varflow.model.weights import WeightLaw, quantised, weight_law
-from varflow.results.quantisation import Quantisation
+from varflow.results.quantisation import FORMS, Quantisation
 from varflow.theory.finite_width.chain import chain_of
 
 
@@ -52,7 +52,7 @@ def quantise(
         Neurons per layer, which are the inputs of each neuron, and bits of a weight, 2 to 12. Arrays are broadcast. Of layers
         that differ, each has the step of its own width.
     depth, survival_target
-        As in :func:`varflow.corrected_gain`.
+        As in :func:`varflow.corrected_gain`; at least two layers, since the first has no such weights.
     clip : float, optional
         As in :func:`varflow.weights.quantised`; by default that of the smallest mean squared error.
     base : str or distribution
@@ -88,7 +88,7 @@ def quantise(
     """
     given = positive("threshold", threshold), whole_numbers("width", width), whole_numbers("bits", bits)
     theta, widths, numbers = np.broadcast_arrays(*given)
-    depth, target = integer("depth", depth, minimum=1), probability("survival_target", survival_target, open_ends=True)
+    depth, target = integer("depth", depth, minimum=2), probability("survival_target", survival_target, open_ends=True)
     law = weight_law(base, "base")
     if law.own_mean != 0:
         raise DomainError("base", law, "must have mean 0: weights of another mean shift all potentials")
@@ -98,14 +98,15 @@ def quantise(
         _cell(t, n, depth, target, quantised(b, clip, law), clip or least_error_clip(law, largest_integer(b)), normal(t, n))
         for t, n, b in zip(*(column.ravel().tolist() for column in asked), strict=True)
     ]
-    columns = [*asked, *(np.reshape(column, theta.shape) for column in zip(*cells, strict=True))]
+    found = zip(*cells, strict=True) if cells else [()] * (len(FORMS) - len(asked))
+    columns = [*asked, *(np.reshape(column, theta.shape) for column in found)]
     if theta.ndim:
         return Quantisation(depth, target, *(frozen(column.copy(), column.dtype) for column in columns))
-    found = Quantisation(depth, target, *(column.item() for column in columns))
-    if found.survival < target:
+    one = Quantisation(depth, target, *(column.item() for column in columns))
+    if one.survival < target:
         rule = f"is not attainable with {bits} bits at width {width}, depth {depth}: the highest survival is "
-        raise DomainError("survival_target", target, f"{rule}{found.survival:.4g}")
-    return found
+        raise DomainError("survival_target", target, f"{rule}{one.survival:.4g}")
+    return one
 
 
 def _cell(theta: float, width: int, depth: int, target: float, law: WeightLaw, clip: float, normal: float) -> tuple[float, ...]:
