@@ -107,7 +107,7 @@ def plot_cost(cost: Cost, ax: Any = None) -> Any:
     ax.bar(layer, cost.acs, bottom=cost.macs, color=of_acs, label="ACs")
     ax.bar(layer, cost.macs, color=of_macs, label="MACs")
     ax.set(xlabel="layer", ylabel="synaptic operations of one inference")
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return ax
 
 
