@@ -137,7 +137,9 @@ $(PY):
 
 # A stamp is named after the extras it holds, and goes stale when pyproject.toml changes.
 $(VENV)/run.stamp: pyproject.toml | $(PY)
+	@echo "installing torch and what else is needed, once: minutes, with CUDA about 3 GB"
 	$(PY) -m pip install --quiet -e ".[torch,plot]" && touch $@
 
 $(VENV)/all.stamp: pyproject.toml | $(PY)
+	@echo "installing torch and what else is needed, once: minutes, with CUDA about 3 GB"
 	$(PY) -m pip install --quiet --no-compile -e ".[all]" && touch $@

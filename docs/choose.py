@@ -31,13 +31,13 @@ every step. In short:
 
 In detail:
 
-1. **Why not the preserving gain, `vf.gain(threshold=…)`?** It preserves the variance of an infinitely wide network. At finite
-   width activity fluctuates and finally stays silent, the sooner the narrower the network and the larger θ. `corrected_gain`
-   is the smallest gain with which 99 % of networks of your width are alive at your depth; `corrected_normal_` uses the larger
-   of the two. If too few networks survive with it, the preserving gain is raised, and with it variance and rate: at θ = 1,
-   width {fan_in}, depth {depth} from {paper_1:.3f} to {corrected_1:.3f}, and the variance from 1 to {raised:.2f}. If enough
-   survive, the preserving gain is used: the smallest sufficient gain would only lower the variance, at θ = 0.5 from 1 to
-   {lowered:.2f}.
+1. **`corrected_gain`, not the preserving gain** (`vf.gain(threshold=…)`). The preserving gain keeps the variance of an
+   infinitely wide network. At finite width activity fluctuates and finally stays silent, the sooner the narrower the
+   network and the larger θ. `corrected_gain` is the smallest gain with which 99 % of networks of your width are alive at
+   your depth; `corrected_normal_` uses the larger of the two. If too few networks survive with it, the preserving gain is
+   raised, and with it variance and rate: at θ = 1, width {fan_in}, depth {depth} from {paper_1:.3f} to {corrected_1:.3f},
+   and the variance from 1 to {raised:.2f}. If enough survive, the preserving gain is used: the smallest sufficient gain
+   would only lower the variance, at θ = 0.5 from 1 to {lowered:.2f}.
 2. **A given firing rate?** Without memory: `vf.init.calculate_gain(neuron, rate=…)`. Rates below {edge:.3f} have no stable
    fixed point (normal potentials, θ > 0): activity decays or grows away from them, and `vf.lookup` tells where to.
 3. **The first layer** receives data, not spikes, and needs a different gain. `init_model` sets it from your batch; by hand it
@@ -61,9 +61,9 @@ In detail:
     {gamma:.3f} θ/λ for a rate of {rate:g}. Keep γ ≥ θ/λ, λ being the factor of the input current. Below 0.780 θ/λ some inputs
     fall silent, although the mean rate looks right. Before training, run some batches in training mode: with its initial
     statistics BatchNorm is the identity in evaluation.
-12. **Neurons that differ?** `vf.Neuron(scipy.stats.uniform(0.5, 1.0))`, and a decay likewise. Low thresholds keep activity
-    alive: of networks of width 100, 39 % are alive in layer 100 at the gain that keeps V = 1, with equal thresholds 2 %.
-    `vf.gain(threshold=…)` and `vf.gain_for_rate(block=[…], rate=…)` take them. See [blocks](blocks.md).
+12. **Neurons that differ?** `vf.Neuron(scipy.stats.uniform(0.5, 1.0))`; a decay may be a distribution too. Low thresholds
+    keep activity alive: of networks of width 100, 39 % are alive in layer 100 at the gain that keeps V = 1, with equal
+    thresholds 2 %. `vf.gain(threshold=…)` and `vf.gain_for_rate(block=[…], rate=…)` take them. See [blocks](blocks.md).
 
 ## What the methods do
 
@@ -96,6 +96,8 @@ delayed subtraction at β = 0.5 it lies above the preserving gain. `vf.temporal_
 Of the methods without a gain, `vf.init.published` has the formulas of E-I Init and of Herranz-Celotti and Rouat (mean and
 variance), and `vf.init.lsuv_` is LSUV. tdBN and MP-Init set no weights. Perez-Nieves and Goodman is not implemented, because
 the formulas could not be checked against a published text.
+
+Why only some of them keep 100 layers alive: [notebook 7](../theory_notebooks/07_published_initialisations.py).
 """
 
 

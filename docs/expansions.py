@@ -30,7 +30,8 @@ WIDTH, NETWORKS, LAYERS = 300, 2000, (14, 20, 26, 32, 38)  # layers so far apart
 
 PAGE = """# How wide is wide?
 
-Made by `python docs/expansions.py`. Normal weights, the preserving gain `vf.gain(threshold=θ)`.
+Made by `python docs/expansions.py`. Normal weights, the preserving gain `vf.gain(threshold=θ)`. Where the series and
+the rate come from: [notebook 5](../theory_notebooks/05_expansions.py) and [11](../theory_notebooks/11_escape.py).
 
 ## The 1/n series against the exact chain
 

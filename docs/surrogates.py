@@ -150,6 +150,8 @@ small models others cost them up to 17 points of accuracy, while surrogates far 
 
 `vf.surrogates` has all of these as they are computed. Any family at any peak and width is
 `vf.surrogates.Surrogate("atan", peak=1, width=0.3)`.
+
+How a surrogate's width decides whether gradients survive: [notebook 10](../theory_notebooks/10_gradients.py).
 """
 
 

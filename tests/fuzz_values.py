@@ -566,7 +566,9 @@ EXCEPTIONS = {
     **dict.fromkeys(["init.published.FilterSums", "init.published.Method"], RECORD),
     **dict.fromkeys(["init.published.Setting", "init.published.WeightMoments", "init.published.Weights"], RECORD),
     **dict.fromkeys(["distributions.Distribution", "drives.Drive", "weights.WeightDistribution"], BASE),
-    **dict.fromkeys(["EscapeAsymptotics", "EscapeByStep", "Estimate", "Expansion", "TemporalExpansion"], RECORD),
+    **dict.fromkeys(
+        ["EscapeAsymptotics", "EscapeByStep", "IntegerMembrane", "Estimate", "Expansion", "TemporalExpansion"], RECORD
+    ),
     **dict.fromkeys(["symbolic.Derivation", "symbolic.Step"], RECORD),
     "weights.WeightLaw": RECORD,
     "SpikeChain.driven_kernel": "a step of the recursion",

@@ -57,7 +57,6 @@ if TYPE_CHECKING:
         Flips,
         GradientFlow,
         Initialization,
-        IntegerMembrane,
         Kernel,
         LearningRate,
         OptimizerStep,
@@ -86,7 +85,7 @@ if TYPE_CHECKING:
     from varflow.theory.memoryless.depth_scales import correlation_fixed_points, correlation_map, depth_scales, gradient_gain
     from varflow.theory.memoryless.stable import stable_variance
     from varflow.theory.memoryless.variance_map import variance_map
-    from varflow.theory.responses.integer_membrane import integer_membrane
+    from varflow.theory.responses.integer_membrane import IntegerMembrane, integer_membrane
     from varflow.theory.walks.gradients import gradient_flow
     from varflow.torch_models.audit.door import audit
     from varflow.torch_models.learning_rate import learning_rate

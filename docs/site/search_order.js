@@ -34,6 +34,7 @@ const KEYWORDS = {
   "docs/reference/figures": "plot figures",
 };
 const HIT = { title: 4, keyword: 3.5, heading: 2, text: 1, object: 4.5, joined: 3.6, entry: 2, member: 1, part: 0.7 };
+const FAINT = 0.25; // pages below this part of the best score are left out
 
 const JOINED = 30; // until it becomes a score
 
@@ -104,7 +105,8 @@ Search.performTermsSearch = (searchTerms, excludedTerms) => {
     for (const [page, value] of best) scores.set(page, (scores.get(page) ?? 0) + value);
   }
   const excluded = [...excludedTerms].flatMap((word) => [...(weights.get(word)?.keys() ?? [])]);
+  const best = Math.max(...scores.values());
   return [...scores]
-    .filter(([page]) => !excluded.includes(page))
+    .filter(([page, score]) => score > FAINT * best && !excluded.includes(page))
     .map(([page, score]) => [docnames[page], titles[page], "", null, score / wanted, filenames[page], SearchResultKind.text]);
 };

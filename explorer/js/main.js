@@ -19,7 +19,7 @@ import { networkRead, reading, readingInTime } from "./reading.js";
 import { fromSlider, moved, toSlider } from "./sliders.js";
 import { SIMULATED, inTime, oneStep } from "./spikes.js";
 import { DOMAIN, fromHash, toHash } from "./state.js";
-import { listenToTerms, terms } from "./terms.js";
+import { listenToTerms } from "./terms.js";
 import { gainFor, parsed } from "./yours.js";
 
 const HIGHEST = DOMAIN.gain[1];
@@ -119,7 +119,7 @@ function nameSetting() {
   if (hash !== location.hash.slice(1)) history.replaceState(null, "", hash ? `#${hash}` : location.pathname + location.search);
 }
 
-function told({ gain, theta, width, depth, decay, reset }, { fixedPoints, basinEdge, criticalGain, finite, exact }) {
+function told({ gain, width, depth }, { fixedPoints, basinEdge, criticalGain, finite, exact }) {
   const top = fixedPoints.at(-1);
   return {
     variance: shown(top.variance),
@@ -276,7 +276,7 @@ function listen() {
 
 window.varflow = {
   compute, gainByRule, gainKeptAlive, presets: PRESETS, code, printed, fromHash, toHash, fromSlider, toSlider, moved,
-  oneStep, inTime, parsed, gainFor, terms, dares: DARES,
+  oneStep, inTime, parsed, gainFor, dares: DARES,
 };
 listen();
 update();

@@ -62,5 +62,3 @@ function explain(element) {
   const below = box.bottom + 6 + tip.offsetHeight < innerHeight;
   Object.assign(tip.style, { left: `${left}px`, top: `${below ? box.bottom + 6 : box.top - 6 - tip.offsetHeight}px` });
 }
-
-export const terms = Object.keys(TERMS);

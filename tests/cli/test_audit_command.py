@@ -154,6 +154,14 @@ def test_what_a_model_prints_is_not_in_the_json(audited, monkeypatch):
     assert err.startswith("imported\nforward\n")
 
 
+def test_few_bits_are_predicted(audited, monkeypatch):
+    monkeypatch.delitem(sys.modules, "users_code", raising=False)
+    rounding = json.loads(audited("whole --bits 4")[1])["rounding"]
+    assert rounding["bits"] == 4
+    assert set(rounding["predicted_rate"]) == {"full", "minmax", "mse", "set"}
+    assert audited("whole --bits 1")[0] == 2
+
+
 @pytest.mark.parametrize("factory", ["changes_the_path", "takes_the_streams", "closes_the_streams"])
 def test_what_a_factory_does_to_the_process_is_undone(audited, monkeypatch, factory):
     monkeypatch.delitem(sys.modules, "users_code", raising=False)

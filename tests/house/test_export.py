@@ -140,13 +140,6 @@ def flips():
     return vf.flips(IN_TIME, direct=0.1, points=64, scrambles=2)
 
 
-def integer_membrane():
-    import scipy.stats
-
-    cell = vf.Neuron(decay=0.5, reset=vf.resets.Reset(register=vf.resets.Register(bits=5)))
-    return vf.integer_membrane(cell, scipy.stats.norm(), steps=3)
-
-
 def rounded_model():
     rates, alive = {"full": np.array([0.1, 0.2]), "set": np.array([0.1, 0.3])}, {"full": 1.0, "set": 0.5}
     two = np.array([0.5, np.nan])
@@ -218,7 +211,6 @@ RESULTS = [
         trainability,
         flips,
         cost,
-        integer_membrane,
         rounded_model,
         sampled_flips,
         learning_rate,

@@ -27,10 +27,14 @@ def test_the_threshold_of_a_gain_is_the_largest_that_lives():
     assert survival(replace(network, neuron=vf.Neuron(1.01 * network.neuron.threshold))) < 0.9
 
 
-@pytest.mark.parametrize("given", [{}, {"threshold": 1.5}, {"gain": 2.0}])
+SPARSE = {"weights": vf.weights.sparse(0.1), "operations": 1500}
+
+
+@pytest.mark.parametrize("given", [{}, {"threshold": 1.5}, {"gain": 2.0}, SPARSE])
 def test_the_widest_network_within_a_budget(given):
-    found = vf.cheapest(depth=5, operations=20000, **given)
-    assert found.operations <= 20000 < vf.cheapest(depth=5, width=found.network.width + 1, **given).operations
+    given = {"depth": 5, "operations": 20000} | given
+    found, budget = vf.cheapest(**given), given.pop("operations")
+    assert found.operations <= budget < vf.cheapest(width=found.network.width + 1, **given).operations
     assert survival(found.network) >= 0.99 - 1e-9
 
 
@@ -43,6 +47,7 @@ def test_the_widest_network_within_a_budget(given):
         ({"operations": -1.0, "depth": 10}, "operations"),
         ({"width": 80, "depth": 1}, "depth=1"),
         ({"width": 80, "depth": 10, "gain": 0.0}, "gain"),
+        ({"width": 80, "depth": 10, "gain": 2.0, "weights": "sign"}, "weights='sign' must be normal"),
         ({"width": 0, "depth": 10}, "width=0"),
         ({"width": 80, "depth": 10, "threshold": -1.0}, "threshold"),
         ({"width": 80, "depth": 10, "survival_target": 1.0}, "survival_target"),

@@ -44,6 +44,7 @@ WITHOUT = {  # public name -> why it has no reference
     "gradient_flow": "in one step gradient_gain; in time tested against autograd through real networks",
     "gain_for_variance": "mean_field in time, inverted; tested by the round trip",
     "temporal_critical_gain": "mean_field in time, inverted; tested against published anchors",
+    "IntegerMembrane": "what integer_membrane returns",
     "integer_membrane": "finite sums; tested against all paths in integer arithmetic",
     "temporal_fixed_point": "mean_field in time, iterated until it settles",
 }

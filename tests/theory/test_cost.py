@@ -146,6 +146,19 @@ def test_first_weights_add_spikes_and_multiply_numbers():
     }
 
 
+def test_numbers_that_were_measured_multiply_unless_they_are_zero():
+    x = np.array([[[0.0, 1.0, 0.5, 0.0], [0.0, 0.0, 0.3, 2.0]]])  # a step, two inputs
+    chain = {"first": (L.Linear(20, gain=2.0), "drive"), "spikes": (SPIKE, "first")}
+    gap = {"seen": (L.Measured(x),), "fc": (L.Linear(30, gain=2.0), "seen"), "last": (SPIKE, "fc")}
+    found = vf.cost(vf.Network(nodes=chain | gap, drive=vf.drives.inputs([[0.2, 0.0]])))
+    assert found.macs.tolist() == [20, 60, 0]
+    assert found.dense.tolist() == [40, 120, 0]
+    ones = vf.cost(
+        vf.Network(nodes=chain | gap | {"seen": (L.Measured(np.ceil(x / 2)),)}, drive=vf.drives.inputs([[0.2, 0.0]]))
+    )
+    assert (ones.macs[1], ones.acs[1]) == (0, 60)
+
+
 def test_recurrent_weights_add_the_spikes_of_the_step_before():
     neuron = vf.Neuron(1.0, decay=0.5, reset="zero")
     network = vf.Network(width=20, layers=[L.Spike(neuron, recurrent_gain=1.0)], steps=5)

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     )
     from varflow.results.gradient_flow import GradientFlow, Trainability
     from varflow.results.initialization import CorrectedGain, CorrectedGainTable, Initialization, LayerPlan, ModelPlan
-    from varflow.results.integer_membrane import IntegerMembrane
     from varflow.results.kernel import Kernel, ReadableDepth
     from varflow.results.learning import Learning
     from varflow.results.profile import Comparison, Ensemble, Profile, deviation

@@ -115,7 +115,7 @@ class AuditReport(Exported, Drawn):
     step : OptimizerStep or None
         What the next step of the optimiser changes in each layer.
     cost : Cost or None
-        Spikes and synaptic operations of one input as they were counted, readouts included.
+        Spikes and synaptic operations of one input as counted, readouts included; but no weights within neurons (recurrent).
     learning : Learning or None
         Will it learn? None for networks with a dead hidden layer, single inputs, and where no gradient is to be had.
     rounding : RoundedModel or None, predictions with weights of few bits

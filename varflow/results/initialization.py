@@ -94,13 +94,20 @@ class Initialization(Exported, Shown):
     gradient_growth: float | None = None
     surrogate: str | None = None
 
+    _derived = ("operations",)
+
+    @property
+    def operations(self) -> float | None:
+        """Synaptic operations of a neuron in one step, one for each spike that it receives: ``fan_in × firing_rate``."""
+        return None if self.fan_in is None else self.fan_in * self.firing_rate
+
     def _table(self) -> Table:
         skipped = ("warnings", "threshold", "fan_in", "distribution", "width", "depth", "error", "window")
         inputs = "" if self.fan_in is None else f", fan-in {self.fan_in}"
         drawn = "" if self.weight_std is None else f": draw weights from N(0, {self.weight_std:.4g}²)"
         title = f"Initialization for threshold {self.threshold:g}{inputs} ({self.distribution}){drawn}"
         values = {name: getattr(self, name) for field in fields(self) if (name := field.name) not in skipped}
-        values["stable"] = "yes" if self.stable else "no"
+        values |= {"stable": "yes" if self.stable else "no", "operations": self.operations}
         rows = [
             (name, (f"{value:.6g}" if isinstance(value, float) else value) + self._beside(name))
             for name, value in values.items()

@@ -58,7 +58,8 @@ def cost(network: Network, *, energy: Any = "float32", points: int = 2**12, scra
     Weights that receive spikes add one number per spike and connection (AC); all others multiply (MAC): the first ones if the
     drive has numbers other than 0 and ±1, those behind averages, normalisations or other weights. Connections that are 0 and
     taps in the padding cost nothing. A drive of currents has no first weights. Weights alone are counted, as by NeuroBench:
-    no neurons, normalisations or products of attention. How often averages of spikes are not 0 is sampled; numbers that cannot
+    no neurons, normalisations or products of attention; of a model that is read, rows that share weights, such as tokens, are
+    inputs of their own. How often averages of spikes are not 0 is sampled; numbers that cannot
     be drawn count as not 0.
     **Assumes** independent weights. With one step and a chain of spike counts rates are exact at these widths, silent networks
     included, and so are the standard deviations; else rates are those of infinite width.
@@ -99,7 +100,7 @@ def _count(table: np.ndarray, blocks: Blocks, drive: Drive, start: Any, walk: Wa
         )
         x = None if node.inputs else numbers_of(node.operation)
         if x is not None:
-            spiking[number], not_zero[number] = _binary(x), node.map("forward")(Measured(x != 0), (), visit)
+            spiking[number], not_zero[number] = _binary(x), node.map("forward")(Measured((x != 0) * 1.0), (), visit)
         if node.operation.spikes:
             size, rate = sent.channels * sent.grid.positions, visit.kept["state"].firing_rate.reshape(-1, steps).mean(axis=0)
             counts = np.array([size, size * rate.sum(), 0.0, 0.0, 0.0, 0.0])

@@ -75,59 +75,12 @@ def mean_field(
     -----
     **Assumes** infinite width, so that currents are normal for any weights.
     **Accuracy** for finite networks: off by order 1/width; see :func:`varflow.finite_width`, and over several steps
-    :func:`varflow.expansion` (``per_layer=True``). Numerically:
-
-    *Orthants*: second moments are within 3e-15 of arbitrary precision through up to 100 layers of 20 steps and 13 of 100 (θ =
-    1, β from 0.1 to 1, g² from 5.4 to 12, constant and white drives); increments between steps are propagated without
-    cancellation. ``error`` is the effect of rounding over depth. In drives given over time, steps that differ by less than
-    1e-15 of their variance count as equal. The limits of width and time do not commute there: at infinite width potentials that
-    differ in the last digit separate within a few layers, while ``n`` neurons stay equal until one of them spikes differently.
-    That is not a 1/n correction: at β = 0.2, g² = 6.303, step 20 and layer 8, 60 networks of width 2000 have mean variance
-    2.635 ± 0.019, the limit 2.440; at β = 0.5, layer 5, they have 9.27 ± 0.06 against 9.126, and agree from layer 8.
-
-    *Quasi-Monte Carlo*: ``error`` is the standard error over scrambles, each followed through all layers, and at least that of
-    one point. At θ = 1, β = 0.5, g² = 8, 20 steps and 100 layers it is below 4e-4 for rates (zero and delayed_subtract). It
-    excludes the bias, of second order in it, and single precision, which after 30 such layers has changed rates by at most 2e-5
-    and 1.4e-6 on average. Near a critical gain a layer's multiplier ``m`` approaches 1 and the error grows as ``1/(1-m)``; if
-    some scrambles fall silent, survival is the fraction still alive. Beyond 100 steps second moments are those of the sampled
-    spikes, positive definite in spite of their noise: 1000 steps and 20 layers (subtract, β = 0.5, g² = 8) take 34 s
-    on two cores; under white drive late variances agree with 4 real networks of width 1000 (6.23 against 6.20 ± 0.04).
-
-    **Layers** (``Network(layers=…)``). Signals are currents (mean, covariance) and spikes (mean ``e``, second moments ``M``)
-    over inputs, positions of a map and steps; each file of ``varflow/theory/operations`` states the map of a layer. Weights of
-    a branch are independent of its shortcut. First weights with standardised rows have the variance of their number of inputs,
-    and are taken as normal: with 12 inputs rates were up to 4 % too low. One step, or neurons without reset: orthants of all
-    pairs. Resets, recurrent weights and maxima of spikes are sampled, with ``error``.
-
-    *Maps* of more than 400 positions × steps are followed position by position, with at most 2¹⁰ points at each, in classes of
-    positions whose currents and their sums over time are alike: as many as leave within them 1e-4 of the squares, at most
-    16384/steps of one input (64 at least). Over several steps another position of a class stands for it in every replica, so
-    that ``error`` has this scatter too. With a quarter of the classes that differ (dots that move over noise, 28 × 28, 20
-    steps), the first layer is within 0.1 % of all positions, later ones up to 5 % too high, since their windows join classes.
-    Pools join the positions of their windows, up to 7 rows and columns apart, in 16 classes of pairs; all others, also for
-    ``Profile.effective_width``, have one mean covariance. Within 0.7 % and the error of all positions together, effective
-    widths within 6 % on 16 × 16 maps (20 % where pools leave 2 × 2 positions). With a BatchNorm over the batch all positions
-    are followed together, at most 2048 inputs × positions × steps.
-    Convolutions assume infinitely many channels; zero padding is exact. ``BatchNorm`` divides by the root of the variance
-    averaged over neurons, of infinitely many inputs of a random drive or of the rows of ``x``: exact for infinitely many
-    inputs. Over few rows, or rows that are alike, the variance of a neuron over the batch fluctuates, with ``ν = N²/Σ C_ij²``
-    degrees of freedom (``C`` the normalised covariance of the ``N`` rows). Rates of one step are averaged over it: 6 to 60
-    independent inputs of 30 to 200 numbers, mean rates within 1 %, single inputs within 4 % (10 % at rates of 0.05), where the
-    normal law was 0.7 to 16 % too low; second moments keep the correlation of that law. Several steps have no such average, but
-    for neurons with a reset where currents are the same at all steps and the batch is known by overlaps. Over 6 steps of leaky
-    neurons, θ = γ, rates are about 0.5/ν too low (0.5 % at ν = 110, 2.4 % at 20, 7 % at 7, 16 % at 2.6), and may be too high
-    where they are small. 4 steps of SpikingJelly's neuron have rates within .003 of real networks. Over 6 steps, 150 simulated
-    networks of width 1000 with 16 different layers had rates within 1 % of these in every layer
-    (``tests/theory/operations/test_layers_agree.py`` has a smaller comparison). How much maps vary between networks follows
-    from ``Profile.effective_width``.
-
-    **Neurons that differ**: the average over threshold and decay is taken after the dynamics, ``M = E[M^{θ,β}]``. In one step
-    over all values of an array, and of a distribution by a rule of 305 thresholds (1e-10, measured for smooth distributions;
-    1e-6 where the density has a kink). Without reset, or over several inputs, by Gauss rules of 12 values (rates within 1e-6;
-    with heavy tails, as for ``scipy.stats.lognorm(2)``, 2e-4, measured), also for arrays of more than 12 different values:
-    rates within 1e-5 (1e-7 of the rate where neurons fire at more than 0.1) of averages over all values, in 8 arrays of 400 to
-    1000 with outliers and two or three groups; ``error`` then includes it. With a reset every sampling point is a neuron of its
-    own, within ``error``.
+    :func:`varflow.expansion` (``per_layer=True``). Numerically, by ``orthants`` second moments are within 3e-15 of arbitrary
+    precision through 100 layers of 20 steps; by ``quasi_monte_carlo`` ``error`` is the standard error over scrambles, each
+    followed through all layers: below 4e-4 for rates at θ = 1, β = 0.5, g² = 8, 20 steps and 100 layers. Near a critical gain
+    it grows as ``1/(1-m)``; if some scrambles fall silent, survival is the fraction still alive. ``docs/mean_field.md`` has
+    what was measured for layers, maps, BatchNorm and neurons that differ, and where equal steps are no longer equal in the
+    limit of infinite width.
 
     **Source**: ``micheli2024``, with bias, weight mean and input scale added here; normality of currents: ``lee2018``,
     ``matthews2018``; in time derived here.

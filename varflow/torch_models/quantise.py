@@ -66,7 +66,7 @@ def quantise_(
     Raises
     ------
     DomainError
-        For values outside these domains, inputs that do not fit, and a model without weights that can be set.
+        For values outside these domains, and inputs that do not fit.
 
     Notes
     -----

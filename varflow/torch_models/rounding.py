@@ -25,7 +25,7 @@ from varflow.model.over_neurons import mean_of
 from varflow.model.rounded_weights import largest_integer
 from varflow.results.rounded_model import COLUMNS, KINDS, RoundedModel
 from varflow.torch_models.initialise.refine import HALVED, Rates, settle
-from varflow.torch_models.initialise.scales import FROZEN, LayerScale, scales_of, why_kept, written
+from varflow.torch_models.initialise.scales import LayerScale, scales_of, written
 from varflow.torch_models.prediction.signals import predicted
 from varflow.torch_models.tracing.checks import integrators
 from varflow.torch_models.tracing.measurements import MeasuredPass
@@ -65,6 +65,7 @@ class Lattice:
     def of(cls, module: Any, layer: TracedLayer | None, bits: int, channels: bool, clip: str, keep: str) -> Lattice:
         """Integers by a clip; steps as there, or to ``keep`` something those with which weights keep their norm."""
         weight, largest = module.weight.detach(), largest_integer(bits)
+        channels = channels and not getattr(module, "transposed", False)
         rows = weight.flatten(1) if channels else weight.flatten()[None]
         top = rows.abs().amax(1, keepdim=True).clamp(min=1e-30) / largest
         step = _least_squares(rows, top, largest) if clip == "mse" else top
@@ -143,13 +144,15 @@ def rounded(
     """
     traced, readouts, first = measured.trace, dict(integrators(measured.trace)), rates and (rates(), rates(1))
     names, scales = [layer.neuron_name for layer in traced.layers], scales_of(model, traced, measured.layers)
-    modules = {name: (weight, scale.layer) for scale in scales for name, weight in _settable(scale)}
-    modules |= {name: (weight, None) for name, weight, *_ in traced.readouts if not why_kept(name, weight, {})}
+    used = [(name, weight, layer) for layer in traced.layers for name, weight in zip(layer.names, layer.weights, strict=True)]
+    used += [(name, weight, None) for name, weight, *_ in traced.readouts]
+    # weights that are shared belong to the first layer
+    owners = {each[1]._parameters["weight"]: each for each in reversed(used) if "weight" in each[1]._parameters}
     columns: dict[str, Any] = {name: {} for name in COLUMNS}
 
     def give(kind: str) -> dict[str, Lattice]:
         how = (clip, keep) if kind == "set" else (kind, "")
-        found = {} if kind == "full" else {name: Lattice.of(*of, bits, channels, *how) for name, of in modules.items()}
+        found = {} if kind == "full" else {name: Lattice.of(*of, bits, channels, *how) for name, *of in owners.values()}
         for lattice in found.values():
             lattice.mul_(1.0)
         values = {}
@@ -176,12 +179,6 @@ def rounded(
     )
     per, labels = "channel" if channels else "layer", tuple(layer.name for layer in traced.layers)
     return RoundedModel(labels, bits, keep, per, traced.steps, steps, thresholds, **columns)
-
-
-def _settable(scale: LayerScale) -> list[tuple[str, Any]]:
-    """A layer's own weights, also those that are frozen."""
-    free, pairs = dict(scale.weights), zip(scale.layer.names, scale.layer.weights, strict=True)
-    return [(name, weight) for name, weight in pairs if name in free or scale.kept.get(name, "").endswith(FROZEN)]
 
 
 def _settle(scales: list[LayerScale], found: Mapping[str, Lattice], before: Rates, rates: Callable[[], Rates]) -> None:

@@ -8,16 +8,57 @@ with ``ℓ_v`` the integer that leak and reset leave of ``v``, and ``F`` the dis
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from varflow._checks import DomainError, integer
+from varflow._display import Shown, Table
 from varflow.model.neurons import Neuron, equal_neurons
-from varflow.results import IntegerMembrane
+from varflow.results.export import Exported, ReadOnly, evenly
 from varflow.theory.responses.step import admitted, left_in_register, spikes
 
 BITS = 12  # of registers whose transitions, 4^bits, are held
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class IntegerMembrane(ReadOnly, Exported, Shown):
+    """Distribution of an integer membrane and of its spikes, step by step.
+
+    Attributes
+    ----------
+    neuron : Neuron
+    integers : ndarray, shape (states,)
+        All values that the register holds.
+    probability : ndarray, shape (steps, states)
+        Of each at the spike test.
+    firing_rate : ndarray, shape (steps,)
+    spike_counts : ndarray, shape (steps + 1,)
+        Probability of each number of spikes in all steps together.
+    """
+
+    neuron: Neuron
+    integers: np.ndarray
+    probability: np.ndarray
+    firing_rate: np.ndarray
+    spike_counts: np.ndarray
+
+    @property
+    def saturation(self) -> np.ndarray:
+        """Probability, at each step, that the register is at one of its ends."""
+        return self.probability[:, [0, -1]].sum(axis=1)
+
+    def _table(self) -> Table:
+        rule: Any = self.neuron.reset_rule.register
+        mean = self.probability @ self.integers
+        std = np.sqrt(np.maximum(self.probability @ self.integers**2 - mean**2, 0))
+        rows = [
+            (f"{t + 1}", f"{mean[t]:.4g}", f"{std[t]:.4g}", f"{self.firing_rate[t]:.4g}", f"{self.saturation[t]:.2g}")
+            for t in evenly(len(mean), 8)
+        ]
+        title = f"Integer membrane of {rule.bits} bits, threshold {rule.threshold}"
+        return Table(title, rows, ("step", "mean", "std", "rate", "saturated"))
 
 
 def integer_membrane(neuron: Neuron, currents: Any, *, steps: int) -> IntegerMembrane:
