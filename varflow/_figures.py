@@ -34,7 +34,13 @@ def figure(result: Any, **options: Any) -> Any:
 
 
 def draw(result: Any, **options: Any) -> Any:
-    """The figure of a result, chosen by its type; ``options`` go to its plot function."""
+    """The figure of a result, chosen by its type; ``options`` go to its plot function.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> ax = vf.plots.draw(vf.fixed_points(threshold=1.0, gain=2.6))
+    """
     while PLACES:
         import_module(PLACES.pop())
     return figure(result, **options)

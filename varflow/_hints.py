@@ -8,15 +8,7 @@ from functools import wraps
 from inspect import signature
 from typing import Any, ParamSpec, TypeVar
 
-SYMBOLS = {
-    "beta": "decay",
-    "theta": "threshold",
-    "g": "gain",
-    "n": "width",
-    "L": "depth",
-    "T": "steps",
-    "v_threshold": "threshold",
-}
+SYMBOLS = {"beta": "decay", "theta": "threshold", "g": "gain", "n": "width", "L": "depth", "T": "steps"}
 P, R = ParamSpec("P"), TypeVar("R")
 
 

@@ -13,11 +13,14 @@ import re
 from collections import defaultdict
 from operator import attrgetter
 
+import pictures
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
 import varflow
+import varflow.results.training
+import varflow.theory.finite_width.stationary
 from varflow.citations import _entries
 
 LETTERS = {r"\\'{?e}?": "é", r'\\"{?o}?': "ö", r'\\"{?u}?': "ü", r"\\v{c}": "č", r"\\ss": "ß", r"--": "–", r"[{}]": ""}
@@ -35,12 +38,15 @@ def summary(value) -> str:
 
 
 def in_full(name, value) -> list[str]:
-    """Autodoc's directive for a value, with the documented members of a class."""
+    """Autodoc's directive for a value, with the documented members of a class, and the picture that an example draws."""
     if inspect.isclass(value):
         kind = "exception" if issubclass(value, BaseException) else "class"
         return [f".. auto{kind}:: {name}", "   :members:", ""]
     if inspect.isfunction(value):
-        return [f".. autofunction:: {name}", ""]
+        room, _, own_name = name.rpartition(".")
+        drawn = pictures.picture_of(own_name, value) if room == "varflow.plots" else []
+        printed = pictures.shown(own_name, value) if room == "varflow.surrogates" else []
+        return [f".. autofunction:: {name}", "", *printed, *drawn]
     return [f".. py:data:: {name}", "", f"   {summary(value)}", ""]
 
 
@@ -50,10 +56,11 @@ class Names(SphinxDirective):
     def run(self):
         name, public = self.arguments[0], " ".join(self.content).split()
         module = varflow if name == "varflow" else attrgetter(name.removeprefix("varflow."))(varflow)
-        introduced = self.env.temp_data.setdefault("modules of this page", {"varflow"})
+        introduced = self.env.temp_data.setdefault("modules of this page", {"varflow", *ROOMS})
         lines = [f".. py:{'current' * (name in introduced)}module:: {name}", ""]
         lines += [] if name in introduced else [*inspect.cleandoc(module.__doc__).splitlines(), ""]
         introduced.add(name)
+        lines += pictures.surrogates(public) if name == "varflow.surrogates" else []
         lines += [".. list-table::", ""]
         for one in public:
             lines += [f"   * - :obj:`~{name}.{one}`", f"     - {summary(getattr(module, one))}"]
@@ -115,9 +122,20 @@ class Coverage(SphinxDirective):
         return block.children
 
 
+OF_CHAINS = "varflow.theory.finite_width"
+ROOMS = ("varflow.results", "varflow.results.training", f"{OF_CHAINS}.stationary", f"{OF_CHAINS}.counts")  # of types held
+HELD = {"AuditedLayer", "Learning", "ModelPlan", "LayerPlan", "CorrectedGain", "CatalogueEntry", "Curve"}
+CLASSES = {name: f"varflow.{name}" for name in varflow.__all__ if inspect.isclass(getattr(varflow, name))}
+CLASSES |= {name: f"varflow.results.{name}" for name in HELD}
+CLASSES |= {name: f"{OF_CHAINS}.stationary.{name}" for name in ("QuasiStationary", "Stationary", "Lifetime")}
+CLASSES |= {"CountLaw": f"{OF_CHAINS}.counts.CountLaw"}
+RETURNED = re.compile(rf"^(:returns: )\*({'|'.join(CLASSES)})\*")
+
+
 def linked_docstring(app, what, name, obj, options, lines):
-    """Keys of the bibliography in a docstring as links."""
+    """Keys of the bibliography in a docstring, and the class that is returned, as links."""
     lines[:] = [KEY.sub(r":ref:`\2 <source-\2>`", line) for line in lines]
+    lines[:] = [RETURNED.sub(lambda found: f"{found[1]}:obj:`~{CLASSES[found[2]]}`", line) for line in lines]
 
 
 def linked_page(app, name, content):

@@ -44,6 +44,7 @@ def doctests(name):
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_in_docstrings(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
     runner = doctest.DocTestRunner(verbose=False)
     report = []
     for test in doctests(name):

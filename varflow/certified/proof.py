@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from varflow._checks import ConvergenceError, DomainError, integer, non_negative_number, positive_number, real_number
+from varflow._display import Table
 from varflow.certified.distributions import BallPotential, Enclosure, ball, distribution_named, exact, outward, precision
 from varflow.certified.newton import isolate, narrow, sign
 from varflow.model.distributions import Distribution
@@ -102,6 +103,13 @@ class CertifiedPoint(FixedPoint):
     ----------
     firing_rate_enclosure, multiplier_enclosure : Enclosure
         Proven bounds of ``P(u > θ)`` and of ``F'(V)`` there.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> point = vf.certified.fixed_points(threshold=1.0, gain=2.6)[-1]
+    >>> point.stable, bool(point.enclosure[0] < point.variance < point.enclosure[1])
+    (True, False)
     """
 
     firing_rate_enclosure: Enclosure | None = None
@@ -120,6 +128,13 @@ class CertifiedFixedPoints(FixedPoints):
         Bits of precision with which the proof succeeded.
     unresolved : tuple of Enclosure
         Ranges of variance that are undecided. Empty, except in the ``.partial`` of a ConvergenceError.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> points = vf.certified.fixed_points(threshold=1.5, gain=3.65)
+    >>> len(points), points.complete
+    (1, True)
     """
 
     precision: int = _FIRST_BITS
@@ -128,15 +143,12 @@ class CertifiedFixedPoints(FixedPoints):
     def to_dict(self) -> dict[str, Any]:
         return FixedPoints.to_dict(self) | {"precision": self.precision, "unresolved": [list(e) for e in self.unresolved]}
 
-    def __repr__(self) -> str:
+    def _table(self) -> Table:
         how = f"{self.precision} bits" + (f", unresolved: {len(self.unresolved)}" if self.unresolved else "")
-        rows = [f"{'lower':>24} {'upper':>24} {'multiplier':>11}  stable"]
-        rows += [
-            f"{p.enclosure[0]:24.17g} {p.enclosure[1]:24.17g} {p.multiplier:11.6g}  {'yes' if p.stable else 'no'}"
-            for p in self
-            if p.enclosure
-        ]
-        return "\n".join([f"CertifiedFixedPoints ({how}{basin(self, lambda edge: f'{edge:.8g}')})", *rows])
+        numbers = [(p, *(f"{end:.17g}" for end in p.enclosure)) for p in self if p.enclosure]
+        rows = [(lower, upper, f"{p.multiplier:.6g}", "yes" if p.stable else "no") for p, lower, upper in numbers]
+        title = f"CertifiedFixedPoints ({how}{basin(self, lambda edge: f'{edge:.8g}')})"
+        return Table(title, rows, ("lower", "upper", "multiplier", "stable"))
 
 
 def fixed_points(

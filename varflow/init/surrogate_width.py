@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import ConvergenceError, DomainError, choice, flag, instance
-from varflow._progress import Progress, Report, check_progress, counted, reporter, unreported
+from varflow._progress import Progress, check_progress, counted, reporter
 from varflow.model.drives import Drive
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
@@ -62,7 +62,7 @@ def surrogate_width(
     detach_reset, readout, points, scrambles, seed
         As in :func:`varflow.gradient_flow`.
     progress : bool or callable
-        True draws a bar on stderr; a callable receives ``(done, total)`` in widths tried, some of which may be skipped.
+        True draws a bar on stderr; a callable receives ``(done, total)`` in layers and widths, many of which may be skipped.
 
     Returns
     -------
@@ -93,21 +93,15 @@ def surrogate_width(
     detached = None if detach_reset is None else flag("detach_reset", detach_reset)
     instance("network", network, Network)
     check_progress(progress)
-    with reporter(progress, MOST_WIDTHS, "widths") as report:
+    with reporter(progress, MOST_WIDTHS * network.depth, "layers") as report:
         solved = ForwardPass.of(Blocks.of(network, Effort(Responses(points, scrambles, seed))))
-        suited = _suited(solved, psi, objective, report=counted(report, MOST_WIDTHS), readout=kind, detached=detached)
-        report(MOST_WIDTHS)
+        back = {"readout": kind, "detached": detached, "report": counted(report, MOST_WIDTHS * network.depth)}
+        suited = _suited(solved, psi, objective, **back)
+        report(MOST_WIDTHS * network.depth)
     return suited
 
 
-def _suited(
-    solved: ForwardPass,
-    psi: Surrogate,
-    objective: str,
-    accuracy: float = ACCURACY,
-    report: Report = unreported,
-    **back: Any,
-) -> Surrogate:
+def _suited(solved: ForwardPass, psi: Surrogate, objective: str, accuracy: float = ACCURACY, **back: Any) -> Surrogate:
     """The width of this surrogate by the objective, from a forward pass that is solved; ``back``: how gradients go back."""
     psi.widened(1.0)  # refused for surrogates without a width
     if solved.network.depth < 2:
@@ -118,7 +112,6 @@ def _suited(
     def flow(surrogate: Surrogate) -> GradientFlow:
         if surrogate.width < finest:
             raise ConvergenceError("hardly any sampling point lies within this width")
-        report(1)
         return solved.gradients(surrogate, **back, scatter=False)
 
     if objective == "growth":

@@ -37,6 +37,13 @@ class Distribution(ABC):
         Whether ``z² Q(z)`` grows without bound, which it does for no distribution of finite variance.
     levels, weights : ndarray or None
         Atoms of a discrete distribution, ascending, and their probabilities.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> law = vf.distribution("laplace")
+    >>> law.name, isinstance(law, vf.distributions.Distribution)
+    ('laplace', True)
     """
 
     __slots__ = ()

@@ -122,6 +122,13 @@ def inputs_from_file(path: str | Path, input_gain: float | None = None) -> Input
     ------
     DomainError
         If the file is missing, unreadable or ragged, or holds several arrays or anything but finite numbers.
+
+    Examples
+    --------
+    >>> import numpy as np, varflow as vf
+    >>> np.save("inputs.npy", np.eye(2))
+    >>> vf.drives.inputs_from_file("inputs.npy")
+    inputs(2 vectors of 2, input_gain=1.414)
     """
     return from_file(path, partial(inputs, input_gain=input_gain))
 

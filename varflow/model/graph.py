@@ -28,7 +28,14 @@ MAPS: dict[str, dict[type, Map]] = {part: {} for part in ("forward", "backward",
 
 
 class Uncovered(DomainError):
-    """Theory does not know what an operation does to what it receives."""
+    """Theory does not know what an operation does to what it receives.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> issubclass(vf.theory.Uncovered, vf.DomainError)
+    True
+    """
 
 
 def enter(kind: type, **maps: Map) -> None:

@@ -239,6 +239,12 @@ class BatchNorm(_Normalisation):
     neurons, ``λ`` being their input scale. **Source**: ``ioffe2015``; tdBN (``zheng2021``) is ``gamma = α θ``; BNTT
     (``kim2021``) is "each step", TEBN (``duan2022``) "all steps" and TAB (``jiang2024``) "past steps", each followed by
     :class:`ScaleSteps`.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.layers.BatchNorm(gamma=0.5)
+    BatchNorm(gamma=0.5)
     """
 
     gamma: float = 1.0
@@ -286,6 +292,12 @@ class LayerNorm(_Normalisation):
     Notes
     -----
     **Source**: ``ba2016``.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.layers.LayerNorm()
+    LayerNorm()
     """
 
     gamma: float = 1.0
@@ -311,6 +323,12 @@ class RMSNorm(_Normalisation):
     Notes
     -----
     **Source**: ``zhang2019``.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.layers.RMSNorm()
+    RMSNorm()
     """
 
     gamma: float = 1.0
@@ -341,6 +359,12 @@ class Pool(Layer):
     ------
     DomainError
         For a value outside its domain, or (when a network is made) a window larger than the map.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.layers.Pool("average", 2)
+    Pool('average', 2)
     """
 
     kind: str

@@ -61,6 +61,12 @@ class Scale(Sum):
     Parameters
     ----------
     factor : float
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.layers.Scale(0.5)
+    Scale(0.5)
     """
 
     merges: ClassVar[bool] = False
@@ -85,6 +91,12 @@ class Product(Layer):
     ------
     DomainError
         When a network is made, for signals that differ in shape otherwise.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.layers.Product()
+    Product()
     """
 
     merges: ClassVar[bool] = True
@@ -110,6 +122,12 @@ class Concat(Layer):
     ------
     DomainError
         When a network is made, for signals of different kinds or maps of different sizes.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.layers.Concat()
+    Concat()
     """
 
     merges: ClassVar[bool] = True

@@ -27,6 +27,12 @@ class Signal:
         ``(neurons,)``, or ``(channels, height, width)`` of a map.
     weighted : bool
         Whether a layer with weights lies before.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.layers.Linear(gain=2.5).after(vf.layers.Signal("spikes", (100,)), width=50)
+    Signal(kind='currents', shape=(50,), weighted=True)
     """
 
     kind: str
@@ -60,6 +66,12 @@ class Layer:
     free : str
         The field that sets the scale of what it sends, as ``gain`` or ``gamma``, if there is one: ``gain_for_rate(block=…)``
         solves for that of the block's last such layer.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> isinstance(vf.layers.Linear(gain=2.5), vf.layers.Layer)
+    True
     """
 
     __slots__ = ()
@@ -221,6 +233,12 @@ class Measured(Layer):
     ------
     DomainError
         For numbers of another shape or that are not finite.
+
+    Examples
+    --------
+    >>> import numpy as np, varflow as vf
+    >>> vf.layers.Measured(np.ones((4, 3, 10)))
+    Measured(4 × 3 × 10 numbers)
     """
 
     x: np.ndarray
@@ -270,6 +288,12 @@ class Unknown(Layer):
         By default a signal as the first that it receives.
     of : Layer, optional
         The operation that cannot be covered here, by which it is shown.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.layers.Unknown("is a layer of my own")
+    Unknown('is a layer of my own')
     """
 
     words: str

@@ -56,6 +56,12 @@ class WeightDistribution(ABC):
         Sums of ``J`` are as wide as ``J^(1/index)`` weights; below 2 there is no variance, and ``std`` is the scale.
     short_tails : bool
         Whether ``Σ|x|`` of ``n`` weights stays below ``2 n`` standard deviations, so that single precision can hold the sums.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> isinstance(vf.weights.lognormal(0.5), (vf.weights.WeightLaw, vf.weights.WeightDistribution))
+    True
     """
 
     lattice: Lattice | None = None

@@ -42,7 +42,7 @@ FIGURES.update(
         results.PhaseDiagram: plot_phase_diagram,
         results.Profile: plot_profile,
         results.Quantisation: plot_quantisation,
-        results.Ensemble: plot_profile,
+        results.Ensemble: lambda ensemble: plot_profile(ensemble.mean()),
         results.ReadableDepth: plot_readable_depth,
         results.RoundedModel: plot_rounded_model,
         TrainingHistory: plot_training,

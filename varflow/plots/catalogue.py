@@ -20,7 +20,13 @@ SILENT = "0.55"  # grey
 
 
 def plot_catalogue(catalogue: Catalogue) -> Any:
-    """Gains of all methods, with the critical gain, and the firing rate of the last layer."""
+    """Gains of all methods, with the critical gain, and the firing rate of the last layer.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> figure = vf.plots.plot_catalogue(vf.catalogue(threshold=1.0, fan_in=100, depth=20))
+    """
     instance("catalogue", catalogue, Catalogue)
     shown = [entry for entry in catalogue.methods if entry.gain is not None][::-1]
     figure = new_figure(figsize=(9, 1.2 + 0.3 * len(shown)), dpi=150, layout="constrained")
@@ -47,6 +53,11 @@ def plot_methods(catalogue: Catalogue, ensembles: Sequence[Ensemble] = ()) -> An
 
     Lines: theory, averaged over dead and live networks. Dots, in some layers: mean ± standard error of ``ensembles``, from
     ``vf.simulate(catalogue.networks)``. In time: variance at the last step, mean spikes per step. Returns a Figure.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> figure = vf.plots.plot_methods(vf.catalogue(threshold=1.0, fan_in=100, depth=20))
     """
     keys = list(instance("catalogue", catalogue, Catalogue).profiles)
     ensembles = several("ensembles", ensembles, Ensemble, empty=True)
@@ -188,7 +199,13 @@ def _words(catalogue: Catalogue, measured: dict[str, Ensemble]) -> list[str]:
 
 
 def plot_quantisation(found: Quantisation, ax: Any = None) -> Any:
-    """Survival at the integer threshold ``k`` (dots) and at ``k + 1`` (rings), a line for each cell; the target is dotted."""
+    """Survival at the integer threshold ``k`` (dots) and at ``k + 1`` (rings), a line for each cell; the target is dotted.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> ax = vf.plots.plot_quantisation(vf.quantise(threshold=1.0, width=100, depth=20, bits=[2, 3, 4, 8]))
+    """
     names = ("bits", "width", "threshold", "integer_threshold", "survival", "survival_above")
     cells = list(zip(*(np.ravel(getattr(instance("found", found, Quantisation), name)) for name in names), strict=True))
     ax = axes(ax)

@@ -33,6 +33,12 @@ def plot_depth_scales(scales: DepthScales) -> Any:
     """Four maps: firing rate and three depth scales in layers; white where only silence is stable, red where ``χ = 1``.
 
     Lines over the gain if there is one threshold or width, and over that if there is one gain.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> scales = vf.depth_scales(threshold=[0.4, 0.6, 0.8, 1.0, 1.2], gain=[1.5, 2.0, 2.5, 3.0, 3.5])
+    >>> figure = vf.plots.plot_depth_scales(scales)
     """
     name, _, values = instance("scales", scales, DepthScales).rows
     figure = new_figure(figsize=(15, 3.7), dpi=130, layout="constrained")
@@ -73,6 +79,12 @@ def plot_phase_diagram(diagram: PhaseDiagram) -> Any:
     """A map of survival over threshold and width, with contours at 1, 50 and 99 %, and the remark of Micheli et al.s on width.
 
     The logit of survival is interpolated between grid points.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> diagram = vf.phase_diagram(threshold=[0.5, 0.7, 0.9, 1.1], width=[20, 50, 100, 200], depth=20)
+    >>> figure = vf.plots.plot_phase_diagram(diagram)
     """
     instance("diagram", diagram, PhaseDiagram)
     thetas = np.linspace(diagram.thresholds[0], diagram.thresholds[-1], FINE)
@@ -136,6 +148,11 @@ def plot_fixed_points(points: FixedPoints, ax: Any = None, *, start: float = 1.0
     """The map ``V → F(V)`` with its fixed points, filled if stable, two-cycles, and the cobweb of layers driven at ``start``.
 
     ``points`` are from ``vf.fixed_points``; those of blocks, of ``vf.reference`` and of ``vf.certified`` have no map to draw.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> ax = vf.plots.plot_fixed_points(vf.fixed_points(threshold=1.0, gain=2.6), start=2.0)
     """
     following = instance("points", points, FixedPoints).map
     if following is None:
@@ -175,6 +192,13 @@ def plot_temporal_critical_gain(results: Sequence[TemporalCriticalGain], ax: Any
     ``results`` are from ``vf.temporal_critical_gain`` for several neurons with the same steps and depth. Gains are squared, in
     units of ``θ/λ``; in the grey area, below the memoryless critical gain, the first step dies. Neurons with ``θ ≤ 0`` never
     fall silent and are drawn at 0.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> neurons = [vf.Neuron(1.0, decay=beta) for beta in (0.0, 0.5, 0.9)]
+    >>> options = {"steps": 3, "depth": 10, "points": 2**8, "scrambles": 2}
+    >>> ax = vf.plots.plot_temporal_critical_gain([vf.temporal_critical_gain(each, **options) for each in neurons])
     """
     results, ax = several("results", results, TemporalCriticalGain), axes(ax)
     resets = list(dict.fromkeys(result.neuron.reset for result in results))

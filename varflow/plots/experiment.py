@@ -19,7 +19,14 @@ LABELS = {
 
 
 def plot_comparison(comparison: Comparison, ax: Any = None) -> Any:
-    """Variance over layers (at the last step): measured and predicted mean, each with a band of ± one standard deviation."""
+    """Variance over layers (at the last step): measured and predicted mean, each with a band of ± one standard deviation.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> profile = vf.finite_width(vf.Network(width=100, depth=20, gain=2.51))
+    >>> ax = vf.plots.plot_comparison(vf.compare(profile, profile.sample(20, seed=1)))
+    """
     instance("comparison", comparison, Comparison)
     ax = axes(ax)
     band(ax, comparison.ensemble, comparison.profile, colours(1)[0], "simulated mean, ± std", "predicted mean, ± std")
@@ -35,6 +42,12 @@ def plot_experiment(experiment: Experiment) -> Any:
 
     Bands and dots: simulated mean ± one standard deviation over networks. Lines: exact mean (solid) ± standard
     deviation (dotted). For a drive of several inputs the light band of the survival panel spans the inputs.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> found = vf.validate(threshold=[0.7, 1.0], gain="preserving", width=100, depth=20, repeats=5)
+    >>> figure = vf.plots.plot_experiment(found)
     """
     palette = colours_of(experiment_of(experiment, in_time=False))
     figure, grid = page(experiment, RIGHT + _columns(palette) - 1, tall=4.9, height_ratios=[3.2, 1])
@@ -108,6 +121,12 @@ def plot_experiment_in_time(experiment: Experiment) -> Any:
 
     Dots and bands: simulated mean ± one standard deviation over networks. Lines: infinite width. For a single curve, maps
     show the firing rate of every layer and step, in theory and simulation on the same scale.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> found = vf.validate(threshold=1.0, gain=2.9, width=50, depth=8, repeats=4, steps=4, neuron=vf.Neuron(decay=0.5))
+    >>> figure = vf.plots.plot_experiment_in_time(found)
     """
     curves = experiment_of(experiment, in_time=True).curves
     only = curves[0] if len(curves) == 1 else None

@@ -12,7 +12,6 @@ from varflow.results import (
     AuditReport,
     CoordinateCheck,
     Cost,
-    Ensemble,
     Flips,
     GradientFlow,
     Kernel,
@@ -24,13 +23,17 @@ from varflow.results import (
 from varflow.results.training import TOTAL, TrainingHistory
 
 
-def plot_profile(profile: Profile | Ensemble) -> Any:
-    """Variance ± one standard deviation over layers, with the fraction of networks alive below; of an ensemble its means.
+def plot_profile(profile: Profile) -> Any:
+    """Variance ± one standard deviation over layers, with the fraction of networks alive below.
 
     Over several steps: maps of variance and firing rate over layers and steps. Returns a matplotlib Figure.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> figure = vf.plots.plot_profile(vf.finite_width(vf.Network(width=100, depth=20, gain=2.51)))
     """
-    profile = profile.mean() if isinstance(profile, Ensemble) else instance("profile", profile, Profile)
-    several = profile.variance.ndim > 1
+    several = instance("profile", profile, Profile).variance.ndim > 1
     figure = new_figure(figsize=(8.6, 3.8) if several else (5.6, 4.6), dpi=150, layout="constrained")
     (_draw_maps if several else _draw_lines)(figure, profile)
     figure.suptitle(repr(profile.network), fontsize=7, wrap=True)
@@ -61,7 +64,13 @@ def _draw_maps(figure: Any, profile: Profile) -> None:
 
 
 def plot_gradient_flow(flow: GradientFlow) -> Any:
-    """Energy of every layer (left), in total and at single steps, and the fraction of it at every step (right)."""
+    """Energy of every layer (left), in total and at single steps, and the fraction of it at every step (right).
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> figure = vf.plots.plot_gradient_flow(vf.gradient_flow(vf.Network(width=100, depth=20, gain=2.51), "atan"))
+    """
     energy, total = instance("flow", flow, GradientFlow).energy, flow.total
     depth, steps = energy.shape
     figure = new_figure(figsize=(10.5 if steps > 1 else 5.2, 3.8), dpi=150, layout="constrained")
@@ -91,7 +100,14 @@ def plot_gradient_flow(flow: GradientFlow) -> Any:
 
 
 def plot_cost(cost: Cost, ax: Any = None) -> Any:
-    """MACs, ACs and all connections of every layer of one inference."""
+    """MACs, ACs and all connections of every layer of one inference.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> network = vf.Network(width=100, depth=10, gain=2.6, drive=vf.drives.inputs([[0.3, -1.2, 0.8]]))
+    >>> ax = vf.plots.plot_cost(vf.cost(network))
+    """
     instance("cost", cost, Cost)
     ax, layer = axes(ax), np.arange(1, len(cost.layers) + 1)
     for name, mark in (("macs", "s"), ("acs", "o"), ("dense", "_")):
@@ -102,7 +118,14 @@ def plot_cost(cost: Cost, ax: Any = None) -> Any:
 
 
 def plot_kernel(kernel: Kernel, ax: Any = None) -> Any:
-    """Raster overlap of different inputs over layers: the mean over pairs, and a band from the smallest to the largest."""
+    """Raster overlap of different inputs over layers: the mean over pairs, and a band from the smallest to the largest.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> kernel = vf.kernel(vf.Network(width=100, depth=20, gain=2.51), [[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+    >>> ax = vf.plots.plot_kernel(kernel)
+    """
     instance("kernel", kernel, Kernel)
     ax, layer, colour = axes(ax), np.arange(1, kernel.depth + 1), colours(1)[0]
     mean, smallest, largest = np.transpose([kernel.between(number) for number in layer.tolist()])
@@ -115,7 +138,16 @@ def plot_kernel(kernel: Kernel, ax: Any = None) -> Any:
 
 
 def plot_readable_depth(found: ReadableDepth, ax: Any = None) -> Any:
-    """Held-out accuracy of a linear readout over layers, ± one standard error, with the level half way to chance."""
+    """Held-out accuracy of a linear readout over layers, ± one standard error, with the level half way to chance.
+
+    Examples
+    --------
+    >>> import numpy as np, varflow as vf
+    >>> rng = np.random.default_rng(0)
+    >>> labels = np.arange(60) % 3
+    >>> x = rng.normal(size=(3, 20))[labels] + 0.7 * rng.normal(size=(60, 20))
+    >>> ax = vf.plots.plot_readable_depth(vf.readable_depth(vf.Network(width=50, depth=8, gain=2.51), x, labels))
+    """
     instance("found", found, ReadableDepth)
     ax, layer, colour = axes(ax), np.arange(1, len(found.accuracy) + 1), colours(1)[0]
     ax.errorbar(layer, found.accuracy, np.nan_to_num(found.error), color=colour, marker=".", lw=1.4, capsize=2)
@@ -131,7 +163,16 @@ def plot_readable_depth(found: ReadableDepth, ax: Any = None) -> Any:
 
 
 def plot_rounded_model(report: RoundedModel, ax: Any = None) -> Any:
-    """Late rates over layers with each kind of weights, and predictions as broken lines."""
+    """Late rates over layers with each kind of weights, and predictions as broken lines.
+
+    Examples
+    --------
+    >>> import torch, snntorch, varflow as vf
+    >>> _ = torch.manual_seed(0)
+    >>> parts = [part for _ in range(3) for part in (torch.nn.Linear(64, 64), snntorch.Leaky(0.5, init_hidden=True))]
+    >>> report = vf.audit(torch.nn.Sequential(*parts), 4 * torch.rand(8, 64), steps=4, bits=4)
+    >>> ax = vf.plots.plot_rounded_model(report.rounding)
+    """
     instance("report", report, RoundedModel)
     ax, layer = axes(ax), np.arange(1, len(report.layers) + 1)
     for (kind, rates), colour in zip(report.predicted_rate.items(), colours(4), strict=True):
@@ -143,7 +184,13 @@ def plot_rounded_model(report: RoundedModel, ax: Any = None) -> Any:
 
 
 def plot_flips(flips: Flips, ax: Any = None) -> Any:
-    """Flipped spikes over layers, ± one standard error; of sampled networks each as a thin line."""
+    """Flipped spikes over layers, ± one standard error; of sampled networks each as a thin line.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> ax = vf.plots.plot_flips(vf.flips(vf.Network(width=100, depth=20, gain=2.51), relative=0.01))
+    """
     instance("flips", flips, Flips)
     ax, layer, colour = axes(ax), np.arange(1, len(flips.flips) + 1), colours(1)[0]
     for sample in () if flips.samples is None else flips.samples:
@@ -155,7 +202,19 @@ def plot_flips(flips: Flips, ax: Any = None) -> Any:
 
 
 def plot_step(step: OptimizerStep) -> Any:
-    """Direct and whole change of currents over layers, and below the flips and what is kept of gradients."""
+    """Direct and whole change of currents over layers, and below the flips and what is kept of gradients.
+
+    Examples
+    --------
+    >>> import torch, snntorch, varflow as vf
+    >>> _ = torch.manual_seed(0)
+    >>> parts = [part for _ in range(4) for part in (torch.nn.Linear(32, 32), snntorch.Leaky(0.5, init_hidden=True))]
+    >>> model, loss = torch.nn.Sequential(*parts), lambda out: out[0].square().mean()
+    >>> _ = vf.init.init_model(model, torch.rand(8, 32), steps=4, rate=0.2)
+    >>> adam = torch.optim.Adam(model.parameters(), lr=1e-3)
+    >>> report = vf.audit(model, torch.rand(8, 32), loss, steps=4, optimizer=adam)
+    >>> figure = vf.plots.plot_step(report.step)
+    """
     instance("step", step, OptimizerStep)
     figure = new_figure(figsize=(5.6, 4.6), dpi=150, layout="constrained")
     changes, fractions = figure.subplots(2, 1, sharex=True)
@@ -178,7 +237,15 @@ def _draw_step(step: OptimizerStep, layer: np.ndarray, changes: Any, fractions: 
 
 
 def plot_coordinate_check(check: CoordinateCheck, ax: Any = None) -> Any:
-    """Change over widths, dots and their medians, a line for each layer from dark (first) to light (last)."""
+    """Change over widths, dots and their medians, a line for each layer from dark (first) to light (last).
+
+    Examples
+    --------
+    >>> import numpy as np, varflow as vf
+    >>> widths, change = np.array([64, 128, 256]), np.full((3, 2, 1), 0.1) * [[[1.0]], [[1.1]], [[0.9]]]
+    >>> check = vf.CoordinateCheck("direct", ("fc",), widths, change, np.array([-0.08]), np.array([0.1]))
+    >>> ax = vf.plots.plot_coordinate_check(check)
+    """
     instance("check", check, CoordinateCheck)
     ax, middle = axes(ax), np.median(check.change, axis=1)
     for l, colour in enumerate(colours(len(check.layers))):
@@ -200,6 +267,14 @@ def plot_audit(report: AuditReport) -> Any:
     """Measured and predicted late rate, and variance, over layers; a dotted line marks the first dead one, open dots the
     layers that are not healthy. Lines are predicted, dots measured. Below, if they were measured, norms of gradients, and what
     a step changes.
+
+    Examples
+    --------
+    >>> import torch, snntorch, varflow as vf
+    >>> _ = torch.manual_seed(0)
+    >>> parts = [part for _ in range(4) for part in (torch.nn.Linear(64, 64), snntorch.Leaky(0.5, init_hidden=True))]
+    >>> report = vf.audit(torch.nn.Sequential(*parts), torch.rand(8, 64), steps=8, gradients=True)
+    >>> figure = vf.plots.plot_audit(report)
     """
     instance("report", report, AuditReport)
     norms = np.array([audited.gradient_norm for audited in report.layers])
@@ -246,6 +321,17 @@ def plot_audit(report: AuditReport) -> Any:
 def plot_training(history: TrainingHistory) -> Any:
     """Late rate and fraction of dead neurons over training steps, and gradient norms where they were measured: a line for each
     layer, from dark (first) to light (last); all neurons together in grey, dashed.
+
+    Examples
+    --------
+    >>> import torch, snntorch, varflow as vf
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(torch.nn.Linear(64, 64), snntorch.Leaky(0.5, init_hidden=True))
+    >>> monitor = vf.Monitor(model, torch.rand(8, 64), every=1, steps=4)
+    >>> for step in range(8):
+    ...     _ = monitor(step)
+    ...     model[0].weight.data *= 1.3  # in place of a step of an optimiser
+    >>> figure = vf.plots.plot_training(monitor)
     """
     instance("history", history, TrainingHistory)
     if not history.rows:

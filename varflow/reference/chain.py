@@ -46,7 +46,14 @@ class Chain(NamedTuple):
 
 
 class ExactChain(NamedTuple):
-    """Layers 1 … depth of a network of finite width, in mpf numbers; fields as in :class:`varflow.Profile`."""
+    """Layers 1 … depth of a network of finite width, in mpf numbers; fields as in :class:`varflow.Profile`.
+
+    Examples
+    --------
+    >>> import mpmath, varflow as vf
+    >>> mpmath.nstr(vf.reference.finite_width(threshold=1, gain=2.5, width=4, depth=3, digits=15).survival[-1], 8)
+    '0.21354465'
+    """
 
     variance: tuple[Any, ...]
     variance_std: tuple[Any, ...]

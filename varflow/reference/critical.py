@@ -12,14 +12,29 @@ from varflow.reference.distributions import ExactPotential, averaged_over, distr
 
 
 class SaddleNode(NamedTuple):
-    """The point where the two non-zero fixed points merge: ``z_c = θ/√V`` and ``γ_c = g²/θ²``."""
+    """The point where the two non-zero fixed points merge: ``z_c = θ/√V`` and ``γ_c = g²/θ²``.
+
+    Examples
+    --------
+    >>> import mpmath, varflow as vf
+    >>> point = vf.reference.saddle_node("normal", digits=15)
+    >>> point._fields, mpmath.nstr(point.gamma, 6)
+    (('z', 'gamma'), '6.0344')
+    """
 
     z: Any
     gamma: Any
 
 
 class BiasCusp(NamedTuple):
-    """The point where all three fixed points merge: ``γ = g²/θ²``, and ``σ_b²`` and ``V`` in units of ``θ²``."""
+    """The point where all three fixed points merge: ``γ = g²/θ²``, and ``σ_b²`` and ``V`` in units of ``θ²``.
+
+    Examples
+    --------
+    >>> import mpmath, varflow as vf
+    >>> mpmath.nstr(vf.reference.bias_cusp("normal", digits=15).gamma, 6)
+    '4.32394'
+    """
 
     gamma: Any
     bias_variance: Any

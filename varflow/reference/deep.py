@@ -15,7 +15,14 @@ from varflow.reference.digits import at_least_zero, in_digits
 
 
 class ExactStationary(NamedTuple):
-    """A deep layer, in mpf numbers; ``distribution[k] = P(K = k)``, ``silence = P(K = 0)``."""
+    """A deep layer, in mpf numbers; ``distribution[k] = P(K = k)``, ``silence = P(K = 0)``.
+
+    Examples
+    --------
+    >>> import mpmath, varflow as vf
+    >>> mpmath.nstr(vf.reference.stationary(threshold=1, gain=2.5, bias_std=0.3, width=4, digits=15).silence, 6)
+    '0.995022'
+    """
 
     distribution: tuple[Any, ...]
     variance: Any
@@ -192,7 +199,14 @@ def _settled(rows: list[list[Any]], low: int, high: int, *, averaged: bool) -> l
 
 
 class ExactQuasiStationary(NamedTuple):
-    """A deep layer that is still alive, in mpf numbers; ``distribution[k] = P(K = k | K > 0)``."""
+    """A deep layer that is still alive, in mpf numbers; ``distribution[k] = P(K = k | K > 0)``.
+
+    Examples
+    --------
+    >>> import mpmath, varflow as vf
+    >>> mpmath.nstr(vf.reference.quasi_stationary(threshold=1, gain=3, width=4, digits=15).escape_rate, 6)
+    '0.265672'
+    """
 
     distribution: tuple[Any, ...]
     variance: Any
@@ -203,7 +217,14 @@ class ExactQuasiStationary(NamedTuple):
 
 
 class ExactLifetime(NamedTuple):
-    """Mean number of layers before the first silent one, in mpf numbers."""
+    """Mean number of layers before the first silent one, in mpf numbers.
+
+    Examples
+    --------
+    >>> import mpmath, varflow as vf
+    >>> mpmath.nstr(vf.reference.lifetime(threshold=1, gain=3, width=4, digits=15).from_drive, 6)
+    '1.83236'
+    """
 
     from_drive: Any
     from_quasi_stationary: Any

@@ -44,7 +44,15 @@ class ExactFixedPoint(FixedPoint):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ExactFixedPoints(FixedPoints):
-    """Fixed points in mpf numbers, printed with ``digits`` digits; ``to_dict`` gives floats."""
+    """Fixed points in mpf numbers, printed with ``digits`` digits; ``to_dict`` gives floats.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> points = vf.reference.fixed_points(threshold=1.0, gain=2.6, digits=20)
+    >>> len(points), points[-1].stable
+    (3, True)
+    """
 
     digits: int = 50
 

@@ -20,7 +20,15 @@ from varflow.reference.overlap import intervals, quadrant
 
 
 class ExactMeanFieldInTime(NamedTuple):
-    """Nested tuples of mpf, indexed ``[layer][step]``; ``second_moments[layer][t][s]`` is ``E[S_t S_s]``."""
+    """Nested tuples of mpf, indexed ``[layer][step]``; ``second_moments[layer][t][s]`` is ``E[S_t S_s]``.
+
+    Examples
+    --------
+    >>> import mpmath, varflow as vf
+    >>> leaky = vf.Network(width=10, depth=1, gain=2.5, neuron=vf.Neuron(1.0, decay=0.5), steps=2)
+    >>> mpmath.nstr(vf.reference.mean_field_in_time(leaky, digits=10).variance[0][1], 5)
+    '2.25'
+    """
 
     variance: tuple[Any, ...]
     potential_mean: tuple[Any, ...]
@@ -142,7 +150,15 @@ def _correlation(before: Any, after: Any, covariance: Any) -> Any:
 
 
 class TwoSteps(NamedTuple):
-    """Moments of potentials and spikes at steps 1 and 2, in mpf; ``second_moments[t][s]`` is ``E[S_t S_s]``."""
+    """Moments of potentials and spikes at steps 1 and 2, in mpf; ``second_moments[t][s]`` is ``E[S_t S_s]``.
+
+    Examples
+    --------
+    >>> import mpmath, varflow as vf
+    >>> found = vf.reference.two_steps(vf.Neuron(1.0, decay=0.5), covariance=((1, 1), (1, 1)), digits=10)
+    >>> mpmath.nstr(found.firing_rate[1], 6)
+    '0.252493'
+    """
 
     variance: tuple[Any, Any]
     potential_mean: tuple[Any, Any]

@@ -198,7 +198,14 @@ def _minimum(potential: ExactPotential, z: Any, shift: Any, end: Any, digits: in
 
 
 class ExactMeanField(NamedTuple):
-    """Variance and firing rate of layers 1 … depth, in mpf numbers."""
+    """Variance and firing rate of layers 1 … depth, in mpf numbers.
+
+    Examples
+    --------
+    >>> import mpmath, varflow as vf
+    >>> mpmath.nstr(vf.reference.mean_field(threshold=1, gain=2**0.5, depth=4, digits=15).variance[-1], 5)
+    '0.00028257'
+    """
 
     variance: tuple[Any, ...]
     firing_rate: tuple[Any, ...]

@@ -12,51 +12,17 @@ import numpy as np
 from varflow._checks import VarflowError, deprecated
 from varflow._display import Drawn, Table, measured, several, without_path
 from varflow.model.surrogate import Surrogate
-from varflow.results.audited_layer import (
-    DESCRIBED,
-    FLOOR,
-    MORE,
-    MOSTLY,
-    SATURATED,
-    AuditedLayer,
-    cells_of,
-    lost_inputs,
-    with_class,
-)
+from varflow.results.audited_layer import DESCRIBED, FLOOR, MORE, MOSTLY, SATURATED, AuditedLayer, lost_inputs, row, with_class
+from varflow.results.causes import CAUSES
 from varflow.results.cost import Cost
-from varflow.results.export import Exported, dataset, named, numbered, records
+from varflow.results.export import DISPENSABLE, Exported, dataset, named, numbered, records
 from varflow.results.learning import Learning
 from varflow.results.rounded_model import RoundedModel
 from varflow.results.update import STEP, OptimizerStep
 
-CAUSES = {
-    "dead input": "the input is zero, always or in the second half of the steps: nothing drives the first layer",
-    "first-layer scale": "the first layer's weights do not fit the scale of the data",
-    "below the critical gain": "deep layers with this gain fall silent at any width",
-    "starved": "its own gain would keep activity, but it receives too little from the layers below",
-    "finite width": "activity would persist at infinite width; layers this narrow lose it by chance",
-    "bias": "without its biases the network would keep firing: set them to 0",
-    "leak or reset": "a memoryless neuron would keep firing at these gains; this one's leak or reset stops it",
-    "normalisation": "a normalisation, not the gain, sets the scale of its currents: raise its γ, or give it one (affine=True)",
-    "attention": "its sums of products of spikes stay below the threshold: raise its scale, or the rates of q, k and v",
-    "arrangement": "independent weights of the same moments would keep firing: redraw its weights",
-    "beyond the theory": "the theory does not cover what it receives",
-}
 BY_MODULE = ("gains", "classes", "computed", "sources")  # not in a dataset
 OVER = {"survival": "input", "firing_rates": "step"}  # second axis of quantities that a layer has several of
 SHOWN = 6  # notes in the table
-DISPENSABLE = (
-    "predicted overlap",
-    "overlap",
-    "predicted gradient",
-    "always",
-    "neuron",
-    "inputs",
-    "spikes",
-    "kept",
-    "currents",
-    "χ",
-)
 NAMED = 2  # names in a sentence
 VANISHED = 1e-3  # gradient norm of the first layer over the last's below which gradients vanish; above the inverse they explode
 ENOUGH = 0.9  # fraction of the needed gain that is enough: drawn weights have their gain within a few per cent
@@ -119,6 +85,18 @@ class AuditReport(Exported, Drawn):
     learning : Learning or None
         Will it learn? None for networks with a dead hidden layer, single inputs, and where no gradient is to be had.
     rounding : RoundedModel or None, predictions with weights of few bits
+
+    Examples
+    --------
+    >>> import torch, snntorch, varflow as vf
+    >>> _ = torch.manual_seed(0)
+    >>> parts = [part for _ in range(3) for part in (torch.nn.Linear(64, 64), snntorch.Leaky(0.5, init_hidden=True))]
+    >>> model = torch.nn.Sequential(*parts)
+    >>> report = vf.audit(model, torch.rand(8, 64), steps=8)
+    >>> report.healthy, report.cause, list(report.fixes)
+    (False, 'below the critical gain', ['0', '2', '4'])
+    >>> report["2"].label, report["2"].verdict
+    ('2 (Linear)', 'dead')
     """
 
     layers: tuple[AuditedLayer, ...]
@@ -368,16 +346,17 @@ class AuditReport(Exported, Drawn):
         always = any(layer.saturated_fraction for layer in self.layers)
         back = any(math.isfinite(layer.gradient_norm) for layer in self.layers)
         of_steps = [{} if self.step is None else self.step.of(layer.neuron_name) for layer in self.layers]
-        cells = [cells_of(layer, always, back, of_step) for layer, of_step in zip(self.layers, of_steps, strict=True)]
-        where, rows = without_path([tuple(of_layer.values()) for of_layer in cells], 2)
-        rows.append(("total", *[""] * (len(cells[0]) - 4), measured(self.spikes, ".3g"), measured(self.operations, ".3g"), ""))
+        columns = [row(layer, always, back, of_step) for layer, of_step in zip(self.layers, of_steps, strict=True)]
+        where, rows = without_path([tuple(of_layer.values()) for of_layer in columns], 2)
+        total = (measured(number, ".3g") for number in (self.spikes, self.operations))
+        rows.append(("total", *[""] * (len(columns[0]) - 4), *total, ""))
         predicted = any(math.isfinite(layer.predicted_rate) for layer in self.layers)
         by = f"predicted: {self.method}" if predicted else "without a prediction"
         title = f"AuditReport{where}: {several(self.steps, 'step')}, {several(self.inputs, 'input')}, {by}"
         rest = [f"and {len(self.notes) - SHOWN} more in .notes"] if len(self.notes) > SHOWN else []
         of_step = () if self.step is None else self.step.notes
         remarks = [*(self.problems or [self._fit()]), *self.remarks, *of_step, *self.notes[:SHOWN], *rest]
-        return Table(title, rows, tuple(cells[0]), remarks, "  ! ", DISPENSABLE)
+        return Table(title, rows, tuple(columns[0]), remarks, "  ! ", DISPENSABLE)
 
 
 def _per_layer(growth: float) -> str:

@@ -99,6 +99,15 @@ class AuditedLayer(ReadOnly, Exported):
     computed : dict of str to str
         Its modules whose weight is computed from other parameters, which ``vf.init.normal_`` cannot fill; each with the name of
         the parameter that multiplies the weight, empty if there is none.
+
+    Examples
+    --------
+    >>> import torch, snntorch, varflow as vf
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(torch.nn.Linear(64, 64), snntorch.Leaky(0.5, init_hidden=True))
+    >>> layer = vf.audit(model, torch.rand(8, 64), steps=8).layers[0]
+    >>> layer.label, layer.neuron_name, layer.width, layer.output
+    ('0 (Linear)', '1', 64, True)
     """
 
     name: str
@@ -216,7 +225,7 @@ def with_class(name: str, layer: Any) -> str:
     return f"{name or 'model'} ({layer.classes[name]})" if name in layer.classes else name
 
 
-def cells_of(layer: AuditedLayer, always: bool, back: bool, of_step: Mapping[str, float]) -> dict[str, str]:
+def row(layer: AuditedLayer, always: bool, back: bool, of_step: Mapping[str, float]) -> dict[str, str]:
     """Text of every column by its name; ``always``, ``back`` and ``of_step``: with those that not every audit has."""
     spread = f" ± {layer.predicted_std:.2g}" if math.isfinite(layer.predicted_std) else ""
     gradients = {

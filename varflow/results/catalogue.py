@@ -48,6 +48,12 @@ class CatalogueEntry(Exported):
         Why there is no gain or no prediction.
     colour : str
         Line colour in figures.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.catalogue(threshold=1.0, fan_in=100, depth=20)["kaiming"].alive
+    'no'
     """
 
     key: str
@@ -87,6 +93,15 @@ class Catalogue(Drawn):
         Theory's prediction of every layer, by method; a bias common to all neurons is included in the threshold.
     alive : str, optional
         Which steps must live in time, for survival at this width.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> found = vf.catalogue(threshold=1.0, fan_in=100, depth=20)
+    >>> [entry.key for entry in found.surviving][:3]
+    ['corrected', 'ding', 'fluctuation_driven']
+    >>> round(found["kaiming"].gain, 4), found["kaiming"].alive
+    (1.4142, 'no')
     """
 
     methods: tuple[CatalogueEntry, ...]

@@ -44,6 +44,13 @@ class Cost(ReadOnly, Exported, Drawn):
         Picojoules of a MAC and of an AC.
     network : Network, optional
         Of a prediction.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> network = vf.Network(width=100, depth=10, gain=2.6, drive=vf.drives.inputs([[0.3, -1.2, 0.8]]))
+    >>> round(vf.cost(network).energy)
+    14546
     """
 
     layers: tuple[str, ...]

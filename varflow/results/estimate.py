@@ -25,6 +25,17 @@ class Estimate(Exported, Shown):
         Which steps count: ``every step``, ``every late step``, ``a late step`` or ``any step``; late: of the second half.
     method : str
         How it was found, with the error that the method has besides.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> network = vf.Network(width=64, depth=4, gain=2.7, neuron=vf.neurons.snntorch_leaky(0.5), steps=2)
+    >>> vf.survival(network, alive="any step", networks=50)
+    survival (any step alive; 50 networks drawn from the exact chain)
+      1  1  ± 0.019
+      2  1  ± 0.019
+      3  1  ± 0.019
+      4  1  ± 0.019
     """
 
     quantity: str

@@ -37,6 +37,13 @@ class Curve:
         measurement, and the verdict.
     survival_per_input : ndarray, shape (batch,), optional
         For a drive of inputs at one step: the exact probability that the last layer is alive, for each input of the batch.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> curve = vf.validate(threshold=1.0, gain="preserving", width=30, depth=5, repeats=10).curves[0]
+    >>> curve.rule, curve.threshold, curve.comparison.passed
+    ('preserving', 1.0, True)
     """
 
     rule: str
@@ -165,6 +172,13 @@ class Experiment(Drawn):
         Networks requested; after an interruption ``curves`` have fewer.
     bias : float or dict, optional
         Allowed error of the theory of infinite width, as in :func:`varflow.compare`.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> found = vf.validate(threshold=1.0, gain="preserving", width=30, depth=5, repeats=10)
+    >>> found.passed, len(found.curves)
+    (True, 1)
     """
 
     curves: tuple[Curve, ...]

@@ -20,6 +20,8 @@ QUANTITIES = ("variance", "firing_rate", "survival")
 SPREADS = ("spread", "conditional_spread")  # over networks, pooled over layers
 AXES = ("layer", "step", "other_step")
 CRITERIA = ("every step", "every late step", "a late step", "any step")  # at finite width they differ by orders of magnitude
+# Columns of tables of layers that narrow terminals lack, the least important first:
+DISPENSABLE = ("predicted overlap", "overlap", "predicted gradient", "always", "neuron", "inputs", "spikes", "χ", "SynOps")
 HEADER = ("layer", "variance", "firing rate", "survival")
 
 

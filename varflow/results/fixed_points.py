@@ -53,6 +53,13 @@ class FixedPoint(Exported, Shown):
         ``F(V) - V``, recomputed at the result, in units of the variance.
     enclosure : tuple of float, optional
         Proven bounds of the variance, from ``vf.certified``.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> point = vf.fixed_points(threshold=1.0, gain=2.6)[-1]
+    >>> round(point.variance, 4), round(point.multiplier, 4), point.stable
+    (1.262, 0.64, True)
     """
 
     variance: float
@@ -87,6 +94,13 @@ class Cycle(Exported, Shown):
         ``-2/ln|m|`` layers; 0 for ``m = 0``, ``inf`` for ``|m| = 1``, negative if deviations grow.
     residual : float
         ``F(F(V₂)) - V₂``, recomputed at the result, in units of the variance.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> cycle = vf.fixed_points(threshold=-1.0, gain=1.0, mean_gain=-4.0).cycles[0]
+    >>> [round(variance, 4) for variance in cycle.variances], cycle.stable
+    ([0.0013, 1.0], True)
     """
 
     variances: tuple[float, float]
@@ -122,6 +136,16 @@ class FixedPoints(Points[FixedPoint], Drawn):
         Of a block: how activity grows where no fixed point holds it.
     map : callable, optional
         The variance of the next layer from that of a layer; None for blocks.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.fixed_points(threshold=1.5, gain=vf.gain(threshold=1.5))
+    FixedPoints (complete; basin of silence up to V = 1)
+     variance  firing_rate  multiplier  depth_scale  stability
+            0            0           0            0  stable
+            1    0.0668072     1.45401       -2.671  unstable
+    2.7122803       0.1812    0.662231        2.426  stable
     """
 
     points: tuple[FixedPoint, ...]
@@ -227,6 +251,15 @@ class CorrelationFixedPoints(Points[CorrelationFixedPoint]):
     points : tuple of CorrelationFixedPoint
     threshold, variance : float
         Of both inputs.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.correlation_fixed_points(threshold=1.0)
+    CorrelationFixedPoints (θ = 1, V = 1)
+      overlap  multiplier  depth_scale  stability
+    0.2740011    0.475798        1.346  stable
+            1         inf            0  unstable
     """
 
     points: tuple[CorrelationFixedPoint, ...]
@@ -279,6 +312,14 @@ class TemporalFixedPoint(ReadOnly, Exported, Shown):
         Numerical standard errors by quantity, if the method samples.
     note : str
         Remarks.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> network = vf.Network(width=1000, depth=2, gain=2.51, steps=8, neuron=vf.Neuron(1.0, decay=0.5))
+    >>> state = vf.temporal_fixed_point(network)
+    >>> round(state.late_rate, 3), state.stable
+    (0.358, True)
     """
 
     network: Network
@@ -332,6 +373,13 @@ class TemporalCriticalGain(Exported, Shown):
         Numerical standard errors of both, by name: scatter of replicas and resolution of the search.
     neuron, steps, depth, drive, alive
         The arguments.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> found = vf.temporal_critical_gain(vf.Neuron(1.0, decay=0.5), steps=4, depth=20, points=2**9, scrambles=2)
+    >>> f"{found.gain:.2f} {found.late_gain:.2f}"
+    '2.41 2.22'
     """
 
     gain: float

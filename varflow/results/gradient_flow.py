@@ -57,6 +57,21 @@ class GradientFlow(ReadOnly, Exported, Drawn):
         standardised, ``W`` are the weights before that; by those of the matrix that acts it is larger.
     error : dict
         Numerical standard errors of ``energy``, ``growth`` and ``weight_norms``, where points are sampled.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.gradient_flow(vf.Network(width=100, depth=10, gain=2.51), "atan")
+    GradientFlow of Network(width=100, depth=10, gain=2.51,
+        neuron=Neuron(threshold=1)), atan(alpha=2), shared readout
+    layer    energy  of it at step 1
+        1  0.010065            1.000
+        3  0.017475            1.000
+        5  0.030338            1.000
+        8  0.069394            1.000
+       10   0.12047            1.000
+      growth 0.75895
+      typical_growth 0.69409
     """
 
     network: Network
@@ -145,6 +160,13 @@ class Trainability(ReadOnly, Exported, Shown):
     error : dict
         Numerical standard errors of ``contrast``, ``correlations``, ``persistence``, ``mean_persistence`` and
         ``persistence_depth``.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> found = vf.trainability(vf.Network(width=1000, depth=10, gain=2.51), "atan")
+    >>> round(found.contrast, 3), f"learns up to about {found.reach:.0f} layers"
+    (0.005, 'learns up to about 7 layers')
     """
 
     network: Network

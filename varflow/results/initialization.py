@@ -66,6 +66,26 @@ class Initialization(Exported, Shown):
         Remarks for the user.
     threshold, fan_in, distribution, width, depth
         The arguments.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.lookup(threshold=1.0, fan_in=512)
+    Initialization for threshold 1, fan-in 512 (normal): draw weights from N(0,
+        0.111²)
+      gain               2.51057
+      weight_std        0.110953
+      weight_variance  0.0123105
+      firing_rate       0.158655
+      variance                 1
+      multiplier        0.762568
+      stable                 yes
+      critical_gain       2.4565
+      margin           0.0220115
+      depth_scale        3.68916
+      ! close to the edge: the gain is only 2.2 % above the critical gain, below
+        which only silence is stable; narrow networks fall silent by chance (give
+        width and depth to see the survival)
     """
 
     gain: float
@@ -136,6 +156,13 @@ class CorrectedGain(Exported):
         below ``paper_gain`` if that reaches the target too: initialise with the larger of the two.
     variance : float
         The stable fixed point of the variance at the corrected gain; 0 where only silence is stable.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> row = vf.corrected_gain_table(threshold=1.0, width=100, depth=20).rows[0]
+    >>> round(row.paper_gain, 4), round(row.corrected_gain, 4)
+    (2.5106, 2.7922)
     """
 
     threshold: float
@@ -153,9 +180,17 @@ COLUMNS = tuple(field.name for field in fields(CorrectedGain))
 ARGUMENTS = COLUMNS[:4]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CorrectedGainTable(Exported):
-    """Rows in the order threshold, width, depth."""
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class CorrectedGainTable(Exported, Shown):
+    """Rows in the order threshold, width, depth.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> table = vf.corrected_gain_table(threshold=1.0, width=[100, 1000], depth=20)
+    >>> [(row.width, round(row.corrected_gain, 4)) for row in table.rows]
+    [(100, 2.7922), (1000, 2.4867)]
+    """
 
     rows: tuple[CorrectedGain, ...]
 
@@ -178,19 +213,16 @@ class CorrectedGainTable(Exported):
             variables[name] = (ARGUMENTS, grid)
         return dataset(variables, axes)
 
-    def __repr__(self) -> str:
+    def _table(self) -> Table:
         shown = self.rows if len(self.rows) <= 12 else (*self.rows[:6], *self.rows[-6:])
         title = f"CorrectedGainTable: {len(self.rows)} rows{'' if shown is self.rows else ', the first and last six'}"
-        head = f"{'θ':>6} {'n':>7} {'L':>5} {'paper g':>9} {'alive':>9} {'corrected g':>12} {'alive':>9} {'variance':>9}"
-        lines = [
-            f"{row.threshold:>6.4g} {row.width:>7} {row.depth:>5} {row.paper_gain:>9.5f} {row.survival_at_paper_gain:>9.4g} "
-            f"{row.corrected_gain:>12.5f} {row.corrected_survival:>9.4g} {row.variance:>9.4g}"
-            for row in shown
-        ]
+        header = ("θ", "n", "L", "preserving g", "alive with it", "corrected g", "alive", "variance")
+        names = (*ARGUMENTS[:3], *COLUMNS[len(ARGUMENTS) :])
+        rows = [[f"{getattr(row, name):.6g}" for name in names] for row in shown]
         enough = sum(row.corrected_gain < row.paper_gain for row in self.rows if row.depth > 1)
         note = f"In {enough} of the rows the preserving gain already reaches the target. The corrected gain, the smallest that "
         note += "does, is then lower and would lower the variance. Initialise with the larger of the two."
-        return "\n".join([title, head, *lines, *[note] * (enough > 0)])
+        return Table(title, rows, header, [note] * (enough > 0))
 
 
 def _text(value: float) -> str:
@@ -227,6 +259,14 @@ class LayerPlan:
         The surrogate derivative that its neurons are given; None if theirs is left as it is.
     classes : dict of str to str
         The class of both modules, by name.
+
+    Examples
+    --------
+    >>> import torch, snntorch, varflow as vf
+    >>> model = torch.nn.Sequential(torch.nn.Linear(64, 64), snntorch.Leaky(0.5, init_hidden=True))
+    >>> layer = vf.init.init_model(model, torch.rand(8, 64), steps=4, gain=2.0, dry_run=True).layers[0]
+    >>> layer.name, layer.neuron_name, layer.fan_in, layer.classes
+    ('0', '1', 64, {'0': 'Linear', '1': 'Leaky'})
     """
 
     name: str
@@ -269,6 +309,15 @@ class ModelPlan(Exported, Shown):
         Will it learn, with these weights? None if none were drawn, and as in audits.
     learning_rate : LearningRate or None
         Of Adam, if asked for and covered.
+
+    Examples
+    --------
+    >>> import torch, snntorch, varflow as vf
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(torch.nn.Linear(64, 64), snntorch.Leaky(0.5, init_hidden=True))
+    >>> plan = vf.init.init_model(model, torch.rand(8, 64), steps=4, rate=0.2)
+    >>> plan.filled, [layer.name for layer in plan.layers]
+    (True, ['0'])
     """
 
     layers: tuple[LayerPlan, ...]

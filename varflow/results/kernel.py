@@ -34,6 +34,20 @@ class Kernel(ReadOnly, Drawn):
     samples : ndarray, optional, shape (repeats, depth, …)
         The same of each sampled network: at infinite width None.
     seed : int
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.kernel(vf.Network(width=100, depth=4, gain=2.51), [[1.0, 0.0], [0.6, 0.8]])
+    Kernel of 2 inputs (infinite width) of Network(width=100, depth=4, gain=2.51,
+        neuron=Neuron(threshold=1), drive=inputs(2 vectors of 2, input_gain=1.414))
+    layer  overlap  smallest  largest
+        1  0.45713   0.45713  0.45713
+        2  0.36905   0.36905  0.36905
+        3  0.32117   0.32117  0.32117
+        4  0.29679   0.29679  0.29679
+    Infinite width is only an upper bound on what a readout can use: with repeats=…
+    kernels have the network's width.
     """
 
     network: Network
@@ -183,6 +197,16 @@ class ReadableDepth(ReadOnly, Drawn):
     infinite_width : bool
     readout : str
     seed : int
+
+    Examples
+    --------
+    >>> import numpy as np, varflow as vf
+    >>> rng = np.random.default_rng(0)
+    >>> labels = np.arange(24) % 2
+    >>> x = rng.normal(size=(2, 20))[labels] + 0.5 * rng.normal(size=(24, 20))
+    >>> found = vf.readable_depth(vf.Network(width=50, depth=4, gain=2.51), x, labels)
+    >>> found.accuracy.shape, float(found.chance)
+    ((4,), 0.5)
     """
 
     network: Network

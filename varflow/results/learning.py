@@ -57,6 +57,15 @@ class Learning(ReadOnly, Exported, Shown):
         With what a plain network would learn more, best first, each with the number of layers that such networks may have:
         theory of chains of its neurons (``vf.trainability(…).reach``). One that learns is told of shortcuts unless it is
         shallow; convolutions are told of batch normalisation, as measured, with NaN for its layers.
+
+    Examples
+    --------
+    >>> import torch, snntorch, varflow as vf
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(torch.nn.Linear(64, 64), snntorch.Leaky(0.5, init_hidden=True))
+    >>> learning = vf.audit(model, 4 * torch.rand(8, 64), steps=4).learning
+    >>> learning.verdict, learning.structure, learning.depth
+    ('learns', 'plain', 1)
     """
 
     layers: tuple[str, ...]

@@ -62,6 +62,18 @@ class Profile(ReadOnly, Drawn):
         (8 × 8 and 16 × 16, 16 and 64 channels, g² = 8). NaN where a layer is silent. On large maps see ``mean_field``.
     error : dict of ndarray
         Numerical standard errors by quantity, if the theory is evaluated numerically.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.finite_width(vf.Network(width=100, depth=20, gain=2.51))
+    Profile of Network(width=100, depth=20, gain=2.51, neuron=Neuron(threshold=1))
+    layer        variance       firing rate  survival
+        1        1 ± 0.14   0.15866 ± 0.037         1
+        6  0.88237 ± 0.41   0.13449 ± 0.065   0.94809
+       11   0.71472 ± 0.5   0.10865 ± 0.078   0.78466
+       15  0.60118 ± 0.52  0.091379 ± 0.082   0.66196
+       20  0.48407 ± 0.53  0.073576 ± 0.082   0.53342
     """
 
     network: Network
@@ -123,6 +135,13 @@ class Ensemble(ReadOnly, Drawn):
         Mean potential of each layer.
     second_moments : ndarray, optional, shape (repeats, depth, steps, steps)
         Second moments ``(1/n) Σ_i S_ti S_t'i`` of each layer.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> ensemble = vf.finite_width(vf.Network(width=100, depth=20, gain=2.51)).sample(50, seed=1)
+    >>> ensemble.variance.shape, bool(abs(ensemble.mean().variance[0] - 1) < 0.1)
+    ((50, 20), True)
     """
 
     network: Network
@@ -233,6 +252,13 @@ class Comparison(ReadOnly, Drawn):
     spread : dict of float
         The spreads over all layers, in units of the predicted ones: at a width ``n`` for ``n'`` about ``√(n'/n)``. Empty for a
         profile without an exact distribution.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> profile = vf.finite_width(vf.Network(width=100, depth=20, gain=2.51))
+    >>> vf.compare(profile, profile.sample(50, seed=1)).passed
+    True
     """
 
     z: dict[str, np.ndarray]

@@ -45,6 +45,13 @@ class Quantisation(Exported, Drawn):
         Mean rate of layer ``depth``, and ``gain²`` times it, the variance of potentials that it causes.
     survival, survival_above : float or ndarray
         ``P(K_depth > 0)`` at ``k``, and at ``k + 1``, with the next finer step.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> found = vf.quantise(threshold=1.0, width=100, depth=20, bits=4)
+    >>> found.integer_threshold, round(found.step, 4)
+    (10, 0.1053)
     """
 
     depth: int

@@ -39,6 +39,15 @@ class RoundedModel(ReadOnly, Exported, Drawn):
         Earth mover's distance of the late rates of all neurons from those in full precision.
     survival, predicted_survival : dict of str to float
         Fraction of inputs for which every layer spikes late; the same predicted, over networks too.
+
+    Examples
+    --------
+    >>> import torch, snntorch, varflow as vf
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(torch.nn.Linear(64, 64), snntorch.Leaky(0.5, init_hidden=True))
+    >>> rounded = vf.audit(model, 4 * torch.rand(8, 64), steps=4, bits=4).rounding
+    >>> rounded.layers, rounded.bits, rounded.per
+    (('0',), 4, 'layer')
     """
 
     layers: tuple[str, ...]

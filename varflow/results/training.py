@@ -13,6 +13,7 @@ import numpy as np
 
 from varflow._checks import DomainError, choice, nan_to_none
 from varflow._display import Drawn, Table, without_path
+from varflow.results.export import DISPENSABLE
 from varflow.results.learning import Learning
 from varflow.results.update import STEP
 
@@ -38,6 +39,15 @@ class TrainingHistory(Drawn):
         modules.
     learning : Learning or None
         Will it learn, at the last measurement? Where gradients are measured.
+
+    Examples
+    --------
+    >>> import torch, snntorch, varflow as vf
+    >>> model = torch.nn.Sequential(torch.nn.Linear(64, 64), snntorch.Leaky(0.5, init_hidden=True))
+    >>> monitor = vf.Monitor(model, torch.rand(8, 64), steps=4)
+    >>> _ = monitor(0)
+    >>> monitor.layers, monitor.quantities[:2]
+    (['1'], ('firing_rate', 'dead_fraction'))
     """
 
     def __init__(self, backward: bool = False, step: bool = False) -> None:
@@ -133,7 +143,7 @@ class TrainingHistory(Drawn):
         others = (BACKWARD.get(quantity, quantity) for quantity in self.quantities[len(MEASURED) :])
         notes = () if self.learning is None else (self.learning.words,)
         header = ("layer", "neuron", *measured, *others) if rows else ()
-        return Table(title, rows, header, notes, "  ", ("overlap", "always", "neuron", "variance", "χ", "kept", "currents"))
+        return Table(title, rows, header, notes, "  ", DISPENSABLE)
 
     def _cells(self, name: str) -> tuple[str, ...]:
         rates, (_, *fractions), more = self.values("firing_rate", name), self.quantities[:3], self.quantities[3:]

@@ -35,6 +35,18 @@ class Flips(ReadOnly, Exported, Drawn):
     samples : ndarray, shape (repeats, depth), optional
         Of each sampled network; None at infinite width.
     seed : int
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.flips(vf.Network(width=1000, depth=4, gain=2.51), relative=0.01)
+    Flips of Network(width=1000, depth=4, gain=2.51, neuron=Neuron(threshold=1)),
+        infinite width
+    layer  relative         flips
+        1      0.01  0.006084 ± 0
+        2      0.01    0.0674 ± 0
+        3      0.01    0.2235 ± 0
+        4      0.01    0.4066 ± 0
     """
 
     network: Network
@@ -86,6 +98,14 @@ class LearningRate(ReadOnly, Exported, Shown):
     error : float
         Root mean square of ``log₂`` of the best rate over ``rate``, in the settings measured; NaN for plain networks of more
         than ten layers, for which none was fitted.
+
+    Examples
+    --------
+    >>> import numpy as np, varflow as vf
+    >>> network = vf.Network(width=64, depth=2, gain=2.51)
+    >>> found = vf.learning_rate(network, np.random.default_rng(0).random((4, 16)))
+    >>> f"{found.rate:.1g}", found.optimizer
+    ('0.02', 'adam')
     """
 
     network: Network
@@ -158,6 +178,17 @@ class OptimizerStep(ReadOnly, Exported, Drawn):
         it is an eighth to a fifth less. 1: the next step goes on, 0: the gradient is drawn anew. NaN where nothing fires or no
         gradient arrives.
     notes : tuple of str
+
+    Examples
+    --------
+    >>> import torch, snntorch, varflow as vf
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(torch.nn.Linear(32, 32), snntorch.Leaky(0.5, init_hidden=True))
+    >>> adam = torch.optim.Adam(model.parameters(), lr=1e-3)
+    >>> loss = lambda out: out[0].square().mean()
+    >>> report = vf.audit(model, 4 * torch.rand(8, 32), loss=loss, steps=4, optimizer=adam)
+    >>> report.step.layers, report.step.learning_rate, report.step.change > 0
+    (('1',), 0.001, True)
     """
 
     layers: tuple[str, ...]
@@ -206,6 +237,16 @@ class CoordinateCheck(ReadOnly, Exported, Drawn):
         Relative to the standard deviation of the currents.
     slope, error : ndarray, shape (layers,)
         Of ``ln change`` over ``ln n`` by least squares, and its standard error, from the scatter about the line.
+
+    Examples
+    --------
+    >>> import numpy as np, varflow as vf
+    >>> widths, slopes = np.array([64, 256]), np.array([0.0])
+    >>> check = vf.CoordinateCheck("direct", ("fc",), widths, np.full((2, 3, 1), 0.1), slopes, np.array([0.01]))
+    >>> check
+    CoordinateCheck of direct
+    neuron  n = 64  n = 256  slope in ln n
+    fc         0.1      0.1    0.00 ± 0.01
     """
 
     quantity: str

@@ -45,6 +45,16 @@ class Interrupted(KeyboardInterrupt):
 
     Each is the beginning of the full run, bit for bit, so that row ``r`` is still network ``r`` with its input. Repeats that
     other threads finished after the first unfinished one (at most one block per thread) are dropped.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> try:
+    ...     ensemble = vf.simulate(vf.Network(width=30, depth=3, gain=2.5), repeats=5)  # Ctrl-C ends it early
+    ... except vf.Interrupted as stop:
+    ...     ensemble = stop.ensembles[0]
+    >>> ensemble.repeats
+    5
     """
 
     def __init__(self, message: str, ensembles: tuple[Ensemble, ...]):

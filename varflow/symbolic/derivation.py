@@ -62,6 +62,13 @@ class Step:
         Symbols fixed by the assumptions up to here: symbol → expression.
     condition : Boolean
         Range of the parameters in which it holds, beyond their signs.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> step = vf.symbolic.variance_map().steps[-1]
+    >>> bool(step.reason), step.assumption
+    (True, '')
     """
 
     expression: Any

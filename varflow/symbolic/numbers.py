@@ -25,7 +25,14 @@ Values = dict[sympy.Symbol, Any]
 
 
 class DerivationError(VarflowError):
-    """A step does not hold, or cannot be evaluated, at an admissible point."""
+    """A step does not hold, or cannot be evaluated, at an admissible point.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> issubclass(vf.symbolic.DerivationError, Exception)
+    True
+    """
 
 
 def value(expression: Any, point: Values) -> Any:

@@ -16,7 +16,14 @@ from varflow.model.as_neuron import neuron as as_neuron
 
 @dataclass(frozen=True, slots=True)
 class FilterSums:
-    """``ε̄`` and ``ε̂``: sums (integrals) of a neuron's response to one spike, and of its square."""
+    """``ε̄`` and ``ε̂``: sums (integrals) of a neuron's response to one spike, and of its square.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.init.published.FilterSums(mean=2.0, square=1.3)
+    FilterSums(mean=2.0, square=1.3)
+    """
 
     mean: float
     square: float
@@ -24,7 +31,14 @@ class FilterSums:
 
 @dataclass(frozen=True, slots=True)
 class WeightMoments:
-    """Mean and standard deviation of a weight."""
+    """Mean and standard deviation of a weight.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.init.published.WeightMoments(mean=0.0, std=0.1)
+    WeightMoments(mean=0.0, std=0.1)
+    """
 
     mean: float
     std: float

@@ -32,7 +32,14 @@ def ding_gain(threshold: float, *, input_scale: float = 1.0) -> float:
 
 
 def ding_bias(threshold: float, decay: float, *, input_scale: float = 1.0) -> float:
-    """The common bias used with :func:`ding_gain`, ``b = θ(1 - β)/(2λ)``: in the long run half the threshold."""
+    """The common bias used with :func:`ding_gain`, ``b = θ(1 - β)/(2λ)``: in the long run half the threshold.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.init.published.ding_bias(1.0, 0.5)
+    0.25
+    """
     theta = positive_number("threshold", threshold)
     return theta * (1 - probability("decay", decay)) / (2 * positive_number("input_scale", input_scale))
 

@@ -12,7 +12,14 @@ NEURON = "threshold, leak and reset"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """The network and targets that a method may use."""
+    """The network and targets that a method may use.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.init.published.Setting(vf.Neuron(1.0), fan_in=100, width=100, depth=20, rate=0.2, survival_target=0.99).steps
+    1
+    """
 
     neuron: Neuron
     fan_in: int
@@ -26,7 +33,14 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Gain, common value of all biases, and their standard deviation."""
+    """Gain, common value of all biases, and their standard deviation.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.init.published.Weights(1.2, bias=0.1).bias_std
+    0.0
+    """
 
     gain: float
     bias: float = 0.0
@@ -50,6 +64,13 @@ class Method:
         Key of references.bib; None if no entry could be verified.
     colour : str
         Line colour in figures, a matplotlib name.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> half = lambda setting: vf.init.published.Weights(0.5)
+    >>> vf.init.published.Method("half", "half of LeCun's", half, ignores="all but the fan-in").weights(None)
+    Weights(gain=0.5, bias=0.0, bias_std=0.0)
     """
 
     key: str

@@ -47,7 +47,14 @@ def torch_gain() -> float:
 
 
 def torch_bias_std(fan_in: int) -> float:
-    """Standard deviation of torch's default biases, ``U(±1/√n)``: ``1/√(3n)``. Constant in time, so a leak sums it."""
+    """Standard deviation of torch's default biases, ``U(±1/√n)``: ``1/√(3n)``. Constant in time, so a leak sums it.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> round(vf.init.published.torch_bias_std(300), 4)
+    0.0333
+    """
     return 1 / math.sqrt(3 * integer("fan_in", fan_in, minimum=1))
 
 
@@ -67,7 +74,14 @@ def xavier_gain(fan_in: int, fan_out: int) -> float:
 
 
 def lecun_gain() -> float:
-    """``g = 1``: preserves the variance of linear units. Ignores the threshold. **Source**: ``lecun1998``."""
+    """``g = 1``: preserves the variance of linear units. Ignores the threshold. **Source**: ``lecun1998``.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.init.published.lecun_gain()
+    1.0
+    """
     return 1.0
 
 
@@ -98,6 +112,12 @@ def bellec_gain(*, scale: float = 1.0) -> float:
 
     Designed for a threshold of 0.03 and an input scale of ``1 - β``; without them it equals LeCun's.
     **Source**: ``bellec2018`` and its code.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.init.published.bellec_gain()
+    1.0
     """
     return positive_number("scale", scale)
 
@@ -107,6 +127,12 @@ def spytorch_gain(decay: float) -> float:
 
     Ignores threshold, rate and depth; for one hidden layer. At ``β = 0`` it is 7, far above the critical gain.
     **Source**: the first two tutorials of ``zenke2019``, which accompany ``neftci2019``.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> round(vf.init.published.spytorch_gain(0.9), 4)
+    0.7
     """
     b = scalar("decay", real_array("decay", decay))
     if not 0 <= b < 1:

@@ -102,6 +102,13 @@ class CountLaw(Listed):
     mass : ndarray
         Probability of each count, or of the cell around each grid point. Sums to 1.
     width : int
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> law = vf.SpikeChain(vf.Network(width=30, depth=8, gain=3.0)).propagate()[-1]
+    >>> f"{law.firing_rate:.3f} ± {law.firing_rate_std:.3f}, alive {law.survival:.3f}"
+    '0.213 ± 0.111, alive 0.907'
     """
 
     counts: np.ndarray

@@ -63,6 +63,13 @@ class EscapeAsymptotics(Listed):
         Largest violation of stationary action along ``path``, in units of momentum (differences of log-odds).
     actions, weights : ndarray
         ``Φ + Ψ`` and ``K H dx`` over the interval of the module's text: ``r = Σ weights e^{-n actions}``.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> found = vf.escape_asymptotics(threshold=1.0, gain=2.6)
+    >>> round(found.rate_per_neuron, 5)
+    0.02019
     """
 
     rate_per_neuron: float

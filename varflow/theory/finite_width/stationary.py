@@ -53,6 +53,13 @@ class QuasiStationary(Listed):
         Probability per layer that the network falls silent (or leaves the set).
     relaxation_depth : float
         Layers over which the memory of the start decays by a factor e.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> state = vf.SpikeChain(vf.Network(width=30, depth=8, gain=3.0)).quasi_stationary()
+    >>> f"{state.escape_rate:.2g} per layer, variance {state.variance:.2f} ± {state.variance_std:.2f}"
+    '0.0078 per layer, variance 2.12 ± 1.01'
     """
 
     distribution: CountLaw
@@ -201,6 +208,12 @@ class Stationary(Listed):
         Fraction of layers spent near each state.
     rates : ndarray, shape (states, states)
         ``rates[i, j]``: probability per layer of reaching the typical count of state j from state i.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> round(vf.SpikeChain(vf.Network(width=30, depth=8, gain=2.5, bias_std=0.3)).stationary().firing_rate, 3)
+    0.016
     """
 
     distribution: CountLaw
@@ -225,6 +238,12 @@ class Lifetime(Listed):
     """Mean number of layers with at least one spike before the first silent one.
 
     Starting from the drive, and from the quasi-stationary state (NaN if silence is not absorbing).
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> round(vf.SpikeChain(vf.Network(width=30, depth=8, gain=3.0)).lifetime().from_drive)  # layers
+    123
     """
 
     from_drive: float

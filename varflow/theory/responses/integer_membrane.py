@@ -36,6 +36,13 @@ class IntegerMembrane(ReadOnly, Exported, Shown):
     firing_rate : ndarray, shape (steps,)
     spike_counts : ndarray, shape (steps + 1,)
         Probability of each number of spikes in all steps together.
+
+    Examples
+    --------
+    >>> import scipy.stats, varflow as vf
+    >>> neuron = vf.Neuron(decay=1 - 2**-3, reset=vf.resets.Reset(membrane=1.0, register=vf.resets.Register(bits=6)))
+    >>> round(vf.integer_membrane(neuron, scipy.stats.norm(0, 0.5), steps=20).firing_rate[-1].item(), 3)
+    0.068
     """
 
     neuron: Neuron

@@ -51,6 +51,13 @@ class EscapeByStep(Exported, Shown):
         ``a``, ``-I`` and ``b``, and the width from which on they hold.
     first_rates : ndarray, shape (steps,)
         Firing rates of layer 1.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> network = vf.Network(width=100, depth=2, gain=2.75, neuron=vf.neurons.snntorch_leaky(0.9), steps=2)
+    >>> vf.escape_by_step(network, points=2**8).log_rates.round(1).tolist()
+    [-7.1, -30.6]
     """
 
     network: Network
