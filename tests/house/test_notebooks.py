@@ -89,6 +89,25 @@ def test_a_failing_cell_fails_on_the_site(reader, line):
             exec(cell.source)
 
 
+DRAWS = 'figure, ax = plt.subplots()\nax.set(xlabel=r"layer $l$", ylabel="rate", title="two layers")\nfigure'
+
+
+def test_cells_that_draw_are_folded_and_described(reader):
+    *_, other, drawing = reader.read(f"{HEADER}One\n\n# %%\nfigure = 1\n\n# %%\n{DRAWS}\n").cells
+    assert drawing.metadata.tags == ["hide-input"]
+    assert drawing.metadata.mystnb["image"]["alt"] == "Figure: rate over layer l (two layers)"
+    assert "tags" not in other.metadata
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
+def test_every_figure_says_what_it_shows(reader, path):
+    drawing = [cell for cell in reader.read(path.read_text(encoding="utf-8")).cells if "mystnb" in cell.metadata]
+    assert drawing
+    for cell in drawing:
+        unlabelled = cell.metadata.mystnb["image"]["alt"].startswith("Figure: curves over")
+        assert unlabelled == ("plt.subplots(" not in cell.source), "axes have labels"
+
+
 # What a stored notebook may contain.
 
 

@@ -1,5 +1,6 @@
 """The site: its reference has every public name, its pages are in the table of contents, its links are checked."""
 
+import importlib
 import importlib.util
 import inspect
 import re
@@ -150,3 +151,17 @@ def test_broken_links_and_network_are_seen(links, tmp_path):
         (tmp_path / "a.html").write_text(GOOD + wrong, encoding="utf-8")
         (fault,) = links.faults(tmp_path)
         assert complaint in fault
+
+
+def test_the_first_mention_of_a_word_is_linked_to_its_meaning(monkeypatch):
+    pytest.importorskip("docutils")
+    monkeypatch.syspath_prepend(str(DOCS / "site"))
+    glossary = importlib.import_module("glossary")
+    said: set[str] = set()
+    parts = glossary.linked("Late rates of a drive, and the late rate again", "glossary.html", said)
+    links = {str(part[0]): part["refuri"] for part in parts if hasattr(part, "attributes")}
+    assert links == {"Late rates": "glossary.html#term-late-rate", "drive": "glossary.html#term-drive"}
+    assert "second half of the steps" in parts[1]["reftitle"]
+    assert "".join(part.astext() for part in parts) == "Late rates of a drive, and the late rate again"
+    assert glossary.linked("A drive again, overdriven", "glossary.html", said) is None
+    assert "reach" not in glossary.MEANINGS

@@ -19,7 +19,7 @@ COLUMNS = ("neurons", "spikes", "macs", "acs", "most_acs", "dense")
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Cost(ReadOnly, Exported, Drawn):
-    """What one inference costs: a row for each layer of neurons with the weights before it, and last of a readout, or of 0.
+    """Spikes and operations of one inference: a row for each layer of neurons with the weights before it, last a readout or 0.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ class Cost(ReadOnly, Exported, Drawn):
         return {"ActivationSparsity": sparsity, "SynapticOperations": operations}
 
     def priced(self, energy: Any) -> Cost:
-        """With other energies: a name of ``varflow.results.cost.ENERGIES``, or the picojoules of a MAC and of an AC."""
+        """The cost with other energies: a name of ``varflow.results.cost.ENERGIES``, or the picojoules of a MAC and of an AC."""
         pj = real_array("energy", ENERGIES[choice("energy", energy, ENERGIES)] if isinstance(energy, str) else energy)
         if non_negative("energy", pj).shape != (2,):
             raise DomainError("energy", energy, "must be two numbers: the picojoules of a MAC and of an AC")

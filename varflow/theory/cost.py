@@ -135,7 +135,7 @@ def _not_zero(signal: Any) -> Spikes:
 
 
 def _at_width(found: Cost, network: Network) -> Cost:
-    """With exact rates and standard deviations at these widths, where a chain of spike counts without merges is known."""
+    """The cost with exact rates and standard deviations at these widths, if a chain of spike counts without merges is known."""
     try:
         chain = SpikeChain(network)
     except DomainError:

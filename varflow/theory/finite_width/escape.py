@@ -182,7 +182,7 @@ class Leg(NamedTuple):
     visited: list[np.ndarray]
 
 
-class Cost(NamedTuple):
+class StepAction(NamedTuple):
     """``ℓ(x, y)`` and its derivatives."""
 
     value: np.ndarray
@@ -227,11 +227,11 @@ def _response(s: float, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return tail, slope, slope * (z**2 - 3) / (2 * x)
 
 
-def _cost(s: float, x: np.ndarray, y: np.ndarray) -> Cost:
+def _cost(s: float, x: np.ndarray, y: np.ndarray) -> StepAction:
     p, slope, bend = _response(s, x)
     spread, excess = p * (1 - p), y - p
     pull = slope / spread
-    return Cost(
+    return StepAction(
         value=deviance(y, p, excess) + deviance(1 - y, 1 - p, -excess),
         x=-pull * excess,
         y=logit(y) - logit(p),
