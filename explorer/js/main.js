@@ -88,10 +88,12 @@ function settle() {
   showCode();
 }
 
+const ofNetwork = ({ neuron, theta, gain, width, depth, seed, decay, reset }) => [neuron, theta, gain, width, depth, seed, decay, reset].join();
+
 /** One network, spike by spike; with leak and reset a slice of work at a time. */
 function sampleNetwork() {
-  const { neuron, theta, gain, width, depth, seed, decay, reset } = state;
-  if (sampled === (sampled = [neuron, theta, gain, width, depth, seed, decay, reset].join())) return;
+  const { neuron, depth } = state;
+  if (sampled === (sampled = ofNetwork(state))) return;
   clearTimeout(sampling);
   if (neuron === "memoryless") return void (layers = [...oneStep(state)]);
   const work = inTime(state);
@@ -110,7 +112,8 @@ function sampleNetwork() {
 function withNumbers(setting) {
   if (setting === null) return null;
   const memoryless = setting.neuron === "memoryless";
-  return { ...setting, ...(memoryless ? compute(setting) : {}), layers: [...(memoryless ? oneStep : inTime)(setting)] };
+  const known = ofNetwork(setting) === sampled && layers.length === setting.depth; // it is the one that is shown
+  return { ...setting, ...(memoryless ? compute(setting) : {}), layers: known ? layers : [...(memoryless ? oneStep : inTime)(setting)] };
 }
 
 /** The address of the page names the setting. */
@@ -241,6 +244,7 @@ function pointAt(layer) {
   }
   const place = layer ?? state.depth;
   $("spikes-at").textContent = layers.length < state.depth ? "" : networkRead(state, layers, silentFrom(layers), place);
+  $("spikes-plot").setAttribute("aria-label", `neurons of one network, a column for each layer; ${$("spikes-at").textContent}`);
   if (!numbers) return;
   const { finite, exact } = numbers;
   $("flow-at").textContent = `layer ${place}: Var = ${shown(finite.variance[place - 1], 3)} ± ${shown(finite.varianceStd[place - 1], 2)}`;

@@ -9,7 +9,6 @@ from scipy.special import ndtr
 from scipy.stats import norm
 
 import varflow as vf
-from varflow.init.quantise import integer_threshold
 from varflow.model.rounded_weights import largest_integer, least_error_clip, rounded
 from varflow.model.weights import weight_law
 from varflow.theory.finite_width import lattice
@@ -104,7 +103,7 @@ def test_the_rule_finds_the_largest_integer_threshold(bits, clip):
     for width, k, gain, price in zip(widths, found.integer_threshold, found.gain, found.price, strict=True):
         corrected = gain / price**0.5
         assert corrected == pytest.approx(vf.corrected_gain(threshold=1.0, width=width, depth=100))
-        assert k == integer_threshold(law, width, corrected)
+        assert k == int(np.sqrt(width) * law.std / corrected + 0.5)
         assert gain >= corrected > gain * (k - 0.5) / (k + 0.5)
         coarser = law.std * np.sqrt(width) / np.array([k - 0.9, k - 0.1, k + 0.1])
         same = [alive(law, gain, width) for gain in coarser]  # steps with the same k make the same network
@@ -122,6 +121,9 @@ def test_what_a_cell_says():
     profile = vf.finite_width(vf.Network(width=60, depth=20, gain=found.gain, neuron=vf.Neuron(0.8), weights=law))
     assert found.survival == pytest.approx(profile.survival[-1], rel=1e-12)
     assert found.firing_rate == pytest.approx(profile.firing_rate[-1], rel=1e-12)
+    wide = vf.quantise(threshold=0.8, width=60, depth=20, bits=6, clip=50.0)  # the largest integers have no probability
+    assert wide.weight_std * 50.0 == pytest.approx(31 * wide.step)
+    assert vf.quantise(threshold=[], width=60, depth=20).step.shape == (0,)
     assert vf.quantise(threshold=[0.8], width=60, depth=20, bits=3, survival_target=0.9).step[0] == found.step
 
 
@@ -162,6 +164,7 @@ def test_the_command_writes_the_figure(tmp_path, monkeypatch, capsys):
         (lambda: vf.weights.quantised(4, base="sign"), "base"),
         (lambda: vf.weights.quantised(4, base=vf.weights.sparse(0.5)), "base"),
         (lambda: vf.quantise(threshold=1.0, width=10, depth=5, bits=2.5), "bits"),
+        (lambda: vf.quantise(threshold=1.0, width=10, depth=1), "depth"),
         (lambda: vf.quantise(threshold=0.0, width=10, depth=5), "threshold"),
         (lambda: vf.quantise(threshold=1.0, width=10, depth=5, base="exponential"), "base"),
     ],

@@ -53,6 +53,7 @@ NAMES = [
     "gain_for_rate",
     "gradients",
     "heterogeneity",
+    "integer_membranes",
     "integer_weights",
     "kaiming_death_depth",
     "kernels",

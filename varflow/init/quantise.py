@@ -12,16 +12,8 @@ from varflow._checks import DomainError, frozen, integer, positive, probability
 from varflow.init.inverse import corrected_gain, whole_numbers
 from varflow.model.rounded_weights import largest_integer, least_error_clip
 from varflow.model.weights import WeightLaw, quantised, weight_law
-from varflow.results.quantisation import Quantisation
+from varflow.results.quantisation import FORMS, Quantisation
 from varflow.theory.finite_width.chain import chain_of
-
-
-def integer_threshold(weights: WeightLaw, fan_in: int, gain: float) -> int:
-    r"""The largest ``k``, at least 1, whose effective gain ``√n Std[i]/(k - ½)`` is ``gain`` or more, in thresholds.
-
-    A neuron that fires if a sum of integers is ``k`` or more is nearest to one with a continuous sum and threshold ``k - ½``.
-    """
-    return max(math.floor(math.sqrt(fan_in) * weights.std / gain + 0.5), 1)
 
 
 def quantise(
@@ -42,7 +34,8 @@ def quantise(
     .. math:: k \approx \Bigl\lfloor \frac{θ \sqrt{n \operatorname{Var}[i]}}{g} + \frac12 \Bigr\rfloor, \qquad
               Δ = \frac{θ}{k - 1/2}
 
-    with ``g`` the corrected gain of weights that are not rounded: the first ``k`` tried, which the exact chain confirms.
+    with ``g`` the corrected gain of weights that are not rounded: a neuron with whole sums and threshold ``k`` is nearest to
+    one with continuous sums and threshold ``k - ½``. The exact chain confirms or moves this first ``k``.
 
     Parameters
     ----------
@@ -52,7 +45,7 @@ def quantise(
         Neurons per layer, which are the inputs of each neuron, and bits of a weight, 2 to 12. Arrays are broadcast. Of layers
         that differ, each has the step of its own width.
     depth, survival_target
-        As in :func:`varflow.corrected_gain`.
+        As in :func:`varflow.corrected_gain`; at least two layers, since the first has no such weights.
     clip : float, optional
         As in :func:`varflow.weights.quantised`; by default that of the smallest mean squared error.
     base : str or distribution
@@ -88,37 +81,40 @@ def quantise(
     """
     given = positive("threshold", threshold), whole_numbers("width", width), whole_numbers("bits", bits)
     theta, widths, numbers = np.broadcast_arrays(*given)
-    depth, target = integer("depth", depth, minimum=1), probability("survival_target", survival_target, open_ends=True)
+    depth, target = integer("depth", depth, minimum=2), probability("survival_target", survival_target, open_ends=True)
     law = weight_law(base, "base")
     if law.own_mean != 0:
         raise DomainError("base", law, "must have mean 0: weights of another mean shift all potentials")
     normal = cache(lambda t, n: float(corrected_gain(threshold=[t], width=n, depth=depth, survival_target=target)[0]))
     asked = [theta, widths.astype(int), numbers.astype(int)]
     cells = [
-        _cell(t, n, depth, target, quantised(b, clip, law), clip or least_error_clip(law, largest_integer(b)), normal(t, n))
+        _cell(t, n, depth, target, quantised(b, clip, law), clip or least_error_clip(law, M), M, normal(t, n))
         for t, n, b in zip(*(column.ravel().tolist() for column in asked), strict=True)
+        for M in (largest_integer(b),)
     ]
-    columns = [*asked, *(np.reshape(column, theta.shape) for column in zip(*cells, strict=True))]
+    found = zip(*cells, strict=True) if cells else [()] * (len(FORMS) - len(asked))
+    columns = [*asked, *(np.reshape(column, theta.shape) for column in found)]
     if theta.ndim:
         return Quantisation(depth, target, *(frozen(column.copy(), column.dtype) for column in columns))
-    found = Quantisation(depth, target, *(column.item() for column in columns))
-    if found.survival < target:
+    one = Quantisation(depth, target, *(column.item() for column in columns))
+    if one.survival < target:
         rule = f"is not attainable with {bits} bits at width {width}, depth {depth}: the highest survival is "
-        raise DomainError("survival_target", target, f"{rule}{found.survival:.4g}")
-    return found
+        raise DomainError("survival_target", target, f"{rule}{one.survival:.4g}")
+    return one
 
 
-def _cell(theta: float, width: int, depth: int, target: float, law: WeightLaw, clip: float, normal: float) -> tuple[float, ...]:
+def _cell(
+    theta: float, width: int, depth: int, target: float, law: WeightLaw, clip: float, largest: int, normal: float
+) -> tuple[float, ...]:
     """Columns of :class:`varflow.Quantisation`, from ``clip`` on; at ``k = 1`` if no ``k`` reaches the target."""
-    size, largest = math.sqrt(width) * law.std, (law.core.lattice or ((1,),))[0][-1]
-
+    size = math.sqrt(width) * law.std
     chain = cache(lambda k: chain_of(theta, size * theta / (k - 0.5), width, depth, law))
-    k = integer_threshold(law, width, normal / theta) if normal > 0 else 1
+    # the effective gain is at least the corrected one
+    k = max(math.floor(size * theta / normal + 0.5), 1) if normal > 0 else 1
     while k > 1 and chain(k).survival() < target:
         k -= 1
     while chain(k + 1).survival() >= target:
         k += 1
-    step, rate, alive = theta / (k - 0.5), chain(k).propagate()[-1].firing_rate, chain(k).survival()
-    gain = size * step
-    price = gain**2 / normal**2 if normal else math.nan
-    return clip, k, step, step * largest / clip, gain, price, gain**2 * rate, rate, alive, chain(k + 1).survival()
+    step, rate = theta / (k - 0.5), chain(k).propagate()[-1].firing_rate
+    gain, alive, above = size * step, chain(k).survival(), chain(k + 1).survival()
+    return clip, k, step, step * largest / clip, gain, (gain / normal) ** 2, gain**2 * rate, rate, alive, above

@@ -130,7 +130,7 @@ class WeightDistribution(ABC):
 
     @property
     def std(self) -> float:
-        return math.sqrt(self.cumulants()[1])
+        return 1.0 if self.index < 2 else math.sqrt(self.cumulants()[1])
 
     @property
     def skewness(self) -> float:
@@ -297,7 +297,6 @@ class StableWeights(WeightDistribution):
     """
 
     index: float = 1.0
-    std = 1.0  # pyright: ignore[reportAssignmentType]  the scale
 
     def cumulants(self) -> tuple[float, float, float, float]:
         return 0.0, math.inf, 0.0, math.inf

@@ -75,15 +75,9 @@ class RoundedModel(ReadOnly, Exported, Drawn):
 
     def _table(self) -> Table:
         rates = [self.firing_rate.get(kind, self.predicted_rate[kind]) for kind in KINDS]
-        columns = [*rates, self.predicted_rate["set"], self.distance.get("set", self.step * np.nan)]
-        rows = [
-            (
-                name,
-                *(measured(self.step[l], ".3g"), measured(self.integer_threshold[l], ".0f")),
-                *(measured(column[l], ".3f") for column in columns),
-            )
-            for l, name in enumerate(self.layers)
-        ]
+        rates += [self.predicted_rate["set"], self.distance.get("set", self.step * np.nan)]
+        columns = [(self.step, ".3g"), (self.integer_threshold, ".0f"), *((rate, ".3f") for rate in rates)]
+        rows = [(name, *(measured(column[l], form) for column, form in columns)) for l, name in enumerate(self.layers)]
         header = ("layer", "step", "k", *KINDS, "predicted", "distance")
         title = f"Weights of {several(self.bits, 'bit')} per {self.per}, {several(self.steps, 'step')}: late rates"
         return Table(title, rows, header, [self.words])

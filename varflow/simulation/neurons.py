@@ -98,7 +98,9 @@ class Cells:
     @property
     def registers(self) -> list[tuple[slice, Any, Tensor]]:
         """Places of configurations whose membranes are integers, their resets, and the units of the integers."""
-        places = [(slice(place, place + 1), neuron.reset_rule) for place, neuron in enumerate(self.neurons)]
+        places: list[tuple[slice, Any]] = [
+            (slice(place, place + 1), neuron.reset_rule) for place, neuron in enumerate(self.neurons)
+        ]
         places = [(slice(None), self.neurons[0].reset_rule)] if len(places) == 1 else places  # one for all configurations
         held = [(those, rule) for those, rule in places if rule.register]
         return [(those, rule, self.threshold[..., those, :] / rule.register.threshold) for those, rule in held]

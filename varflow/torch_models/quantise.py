@@ -92,7 +92,8 @@ def quantise_(
     require("torch", "torch")
     bits = checked_bits(bits)
     channels = choice("per", per, ("layer", "channel")) == "channel"
-    choice("keep", keep, ("rate", "survival")), choice("clip", clip, ("minmax", "mse"))
+    choice("keep", keep, ("rate", "survival"))
+    choice("clip", clip, ("minmax", "mse"))
     from varflow.torch_models.initialise.refine import late_rates
     from varflow.torch_models.rounding import rounded
     from varflow.torch_models.tracing.checks import ONE_STEP, check_model

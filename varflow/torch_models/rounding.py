@@ -122,22 +122,8 @@ def _least_squares(rows: Any, top: Any, largest: int) -> Any:
     return torch.stack(steps).gather(0, errors.argmin(0)[None, :, None])[0]
 
 
-def expected(measured: MeasuredPass, found: Mapping[str, Lattice]) -> dict[str, Any]:
-    """Predictions of all layers with the weights that these lattices now have."""
-    rounded = {name: lattice.moments() for name, lattice in found.items() if name in measured.covered}
-    with full_precision():
-        prediction = predicted(measured.trace, measured.covered | rounded)
-    return {"predicted_rate": prediction.rates, "predicted_survival": float(np.nanmin([*prediction.survival, math.inf]))}
-
-
 def rounded(
-    model: Any,
-    measured: MeasuredPass,
-    rates: Callable[..., Rates] | None,
-    bits: int,
-    keep: str = "rate",
-    channels: bool = False,
-    clip: str = "mse",
+    model: Any, measured: MeasuredPass, rates: Callable[..., Rates] | None, bits: int, keep: str, channels: bool, clip: str
 ) -> RoundedModel:
     """:func:`varflow.init.quantise_` of a model after a ``measured`` pass; ``rates``: as of ``late_rates``. Without them all is
     predicted, and the model stays as it is.
@@ -152,33 +138,32 @@ def rounded(
 
     def give(kind: str) -> dict[str, Lattice]:
         how = (clip, keep) if kind == "set" else (kind, "")
-        found = {} if kind == "full" else {name: Lattice.of(*of, bits, channels, *how) for name, *of in owners.values()}
+        some = [] if kind == "full" else owners.values()
+        found = {name: Lattice.of(weight, layer, bits, channels, *how) for name, weight, layer in some}
         for lattice in found.values():
             lattice.mul_(1.0)
-        values = {}
         if rates and first:
             if how == (clip, "rate"):
                 _settle(scales, found, {name: each for name, each in first[0].items() if name not in readouts}, rates)
             of_inputs, of_neurons = rates(), rates(1)
-            values["firing_rate"] = np.array([of_inputs[name].mean() for name in names])
-            values["survival"] = float(np.all([of_inputs[name] > 0 for name in names if name not in readouts], axis=0).mean())
-            values["distance"] = np.array(
-                [np.abs(np.sort(first[1][name]) - np.sort(of_neurons[name])).mean() for name in names]
-            )
-        for name, value in (expected(measured, found) | values).items():
-            columns[name][kind] = value
+            alive = np.all([of_inputs[name] > 0 for name in names if name not in readouts], axis=0)
+            moved = [np.abs(np.sort(first[1][name]) - np.sort(of_neurons[name])).mean() for name in names]
+            columns["firing_rate"][kind] = np.array([of_inputs[name].mean() for name in names])
+            columns["survival"][kind], columns["distance"][kind] = float(alive.mean()), np.array(moved)
+        covered = {name: lattice.moments() for name, lattice in found.items() if name in measured.covered}
+        with full_precision():
+            prediction = predicted(traced, measured.covered | covered)
+        columns["predicted_rate"][kind] = prediction.rates
+        columns["predicted_survival"][kind] = float(np.nanmin([*prediction.survival, math.inf]))
         return found
 
     for kind in KINDS[:-1]:
         kept(model, partial(give, kind))
     found = (all_or_nothing if rates else kept)(model, partial(give, KINDS[-1]))
     own = [next((found[name] for name in layer.names if name in found), None) for layer in traced.layers]
-    steps, thresholds = (
-        np.array([math.nan if lattice is None else float(getattr(lattice, name).mean()) for lattice in own])
-        for name in ("step", "integer_threshold")
-    )
+    pairs = [(math.nan, math.nan) if of is None else (float(of.step.mean()), float(of.integer_threshold.mean())) for of in own]
     per, labels = "channel" if channels else "layer", tuple(layer.name for layer in traced.layers)
-    return RoundedModel(labels, bits, keep, per, traced.steps, steps, thresholds, **columns)
+    return RoundedModel(labels, bits, keep, per, traced.steps, *np.array(pairs).T, **columns)
 
 
 def _settle(scales: list[LayerScale], found: Mapping[str, Lattice], before: Rates, rates: Callable[[], Rates]) -> None:

@@ -50,7 +50,7 @@ def _levels(core: WeightDistribution) -> tuple[int, int, np.ndarray]:
     return int(levels[0]), step, base
 
 
-def membranes(layer: CountedLayer, values: np.ndarray, number: int) -> np.ndarray:
+def membranes(layer: CountedLayer, values: np.ndarray, number: int | np.ndarray) -> np.ndarray:
     """``λ (scale · I + shift · J)``, without bias, rounded as in a simulation."""
     return layer.input_scale * (layer.scale * values + layer.shift * number)
 

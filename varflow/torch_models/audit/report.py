@@ -82,7 +82,7 @@ def audited(
             alive = not any(layer.dead and not layer.output for layer in layers)
             learns = learning(model, inputs, steps, traced, seen) if alive else None
             learns = learns and with_remedies(learns, traced, [layer.gain for layer in layers])
-            rounding = None if bits is None else rounded(model, measured, None, bits)
+            rounding = None if bits is None else rounded(model, measured, None, bits, "rate", False, "mse")
             notes += [] if rounding is None else [f"rounded to {bits} bits: {rounding.words}"]
             audit = replace(_report(traced, used, layers, prediction, notes), step=step, learning=learns, rounding=rounding)
             if backward:
