@@ -256,7 +256,7 @@ def smallest_width(
     depth, survival_target
         As in :func:`varflow.corrected_gain`.
     gain : float, optional
-        By default the preserving gain, per threshold; a neuron with memory needs one.
+        By default the preserving gain, per threshold; a neuron with memory needs one, such as its corrected gain at a width.
     neuron, steps, alive, drive, networks, seed
         In place of a threshold, as in :func:`varflow.corrected_gain`.
 
