@@ -1,6 +1,6 @@
 // The order of search results. Sphinx gives all pages that have the words one score. Here rare words, words of titles and headings, and
 // pages of few other words count more, and pages have keywords. Pages answer a question, notebooks derive it.
-const LATER = { theory_notebooks: 0.5, CHANGELOG: 0.7, validation: 0.3, CONTRIBUTING: 0.5 }; // factors of the score
+const LATER = { reference: 0.9, theory_notebooks: 0.5, CHANGELOG: 0.7, validation: 0.3, CONTRIBUTING: 0.5 }; // factors of the score
 const MEANT = {
   dead: "silent", dataset: "data", slope: "surrogate", cite: "citing", quote: "citing", reduce: "fewer", lower: "fewer", leaky: "leak",
   batchnorm: "normalisation", norm: "normalisation", shortcut: "residual", vanish: "gradient", explode: "gradient", custom: "own", init: "gain",
@@ -51,7 +51,8 @@ var Scorer = {
     if (kind === "object") score = ofObject(name.split("."), score);
     if (kind === "index") score *= HIT.entry / 100;
     if (kind === "title") score *= (name.includes(" > ") ? HIT.heading : HIT.title) / 15;
-    return score * (LATER[page.split("/")[0]] ?? 1);
+    const reference = kind !== "object" && page.startsWith("docs/reference/");
+    return score * (reference ? LATER.reference : (LATER[page.split("/")[0]] ?? 1));
   },
   objNameMatch: 20, objPartialMatch: 6, objPrio: {}, objPrioDefault: 0,
   title: 15, partialTitle: 7, term: 5, partialTerm: 2,
@@ -103,7 +104,7 @@ Search.performTermsSearch = (searchTerms, excludedTerms) => {
         best.set(page, Math.max(best.get(page) ?? 0, part * rarity(term) * (weight > HIT.text ? weight : weight / lengths[page])));
       }
     }
-    wanted += Math.max(...[word, ...begun, ...meant].map(rarity));
+    wanted += weights.has(word) ? rarity(word) : Math.max(...[...begun, ...meant].map(rarity), 1);
     for (const [page, value] of best) scores.set(page, (scores.get(page) ?? 0) + value);
   }
   const excluded = [...excludedTerms].flatMap((word) => [...(weights.get(word)?.keys() ?? [])]);

@@ -308,8 +308,10 @@ def gain_of_block(
         gamma=found.free[1] if name != "gain" else None,
         **reached,
     )
-    unstable = "This fixed point is unstable: activity leaves it, towards silence or towards more activity."
-    return reached if reached.stable else replace(reached, warnings=(unstable,))
+    words = [] if reached.stable else ["This fixed point is unstable: activity leaves it, towards silence or more activity."]
+    if abs(reached.firing_rate / rate - 1) > OFF:
+        words.append(f"the rate jumps near this {name}, past the wanted one: here it is {reached.firing_rate:.3g}")
+    return replace(reached, warnings=tuple(words))
 
 
 def _at_a_fixed_point(block: RepeatedBlock, rate: float) -> tuple[RepeatedBlock, dict[str, Any]]:

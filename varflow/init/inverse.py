@@ -256,7 +256,7 @@ def smallest_width(
     depth, survival_target
         As in :func:`varflow.corrected_gain`.
     gain : float, optional
-        By default the preserving gain, per threshold; a neuron with memory needs one.
+        By default the preserving gain, per threshold; a neuron with memory needs one, such as its corrected gain at a width.
     neuron, steps, alive, drive, networks, seed
         In place of a threshold, as in :func:`varflow.corrected_gain`.
 
@@ -339,9 +339,7 @@ def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99, weig
     target, law = probability("survival_target", survival_target, open_ends=True), weight_law(weights)
     core = law.core if law.core.index < 2 else NormalWeights()
     last = highest(lambda z: z**core.index * core.tails(z)[0], np.geomspace(0.05, 1e6, 400), rounds=6)
-
-    def rate(x: float) -> float:
-        return float(core.tails(np.array([1 / x]))[0][0])
+    rate = lambda x: float(core.tails(np.array([1 / x]))[0][0])  # noqa: E731
 
     def solve(n: float) -> float:
         def excess(x: float) -> float:

@@ -83,6 +83,7 @@ class Initialization(Exported, Shown):
       critical_gain       2.4565
       margin           0.0220115
       depth_scale        3.68916
+      operations         81.2315
       ! close to the edge: the gain is only 2.2 % above the critical gain, below
         which only silence is stable; narrow networks fall silent by chance (give
         width and depth to see the survival)

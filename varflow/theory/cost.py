@@ -76,7 +76,7 @@ def cost(network: Network, *, energy: Any = "float32", points: int = 2**12, scra
     300 MACs, 14629 ± 3866 ACs, 14546 pJ
     """
     explicit = instance("network", network, Network)
-    if isinstance(network.drive, Inputs | SpikeTrains):  # with the first weights as a node of their own
+    if isinstance(network.drive, Inputs | SpikeTrains) and network.drive.unit_gain > 0:  # with a node for the first weights
         graph, drive = graph_of(network, first_weights=True), replace(network.drive, input_gain=None)
         explicit = Network(nodes=graph, drive=drive, steps=network.steps)
     blocks, table = Blocks.of(explicit, Effort(Responses(points, scrambles, seed))), np.zeros((len(COLUMNS), network.depth + 1))
