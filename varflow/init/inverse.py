@@ -181,7 +181,7 @@ def largest_threshold(
     networks: int = 2000,
     seed: int = 0,
 ) -> Any:
-    """The largest threshold at which networks of a width reach a survival at layer ``depth``.
+    """The largest threshold at which networks of a width reach a survival at layer ``depth``, ``max{θ: P(K_L > 0) ≥ P*}``.
 
     Parameters
     ----------
@@ -247,7 +247,7 @@ def smallest_width(
     networks: int = 2000,
     seed: int = 0,
 ) -> Any:
-    """The smallest width with which networks reach a survival at layer ``depth``.
+    """The smallest width with which networks reach a survival at layer ``depth``, ``min{n: P(K_L > 0) ≥ P*}``.
 
     Parameters
     ----------
