@@ -28,7 +28,10 @@ def audit(
     r"""Find which layers of a spiking model fire, which are dead, and why.
 
     One forward pass measures every neuron layer; theory predicts the same layers from the present gains of the weights, over
-    the same inputs and steps; gradients of two halves of the batch tell whether it will learn. The model is unchanged.
+    the same inputs and steps; gradients of two halves of the batch tell whether it will learn. The model is unchanged. With
+    ``n`` the fan-in of a layer's weights ``w``, and ``S`` its spikes,
+
+    .. math:: g = \sqrt{n \operatorname{Var} w}, \qquad \text{late rate} = \frac{2}{T} \sum_{t > T/2} \langle S_t \rangle
 
     Parameters
     ----------
