@@ -55,6 +55,8 @@ def gain_for_rate(
     The rate is the mean over the late half of the steps, in layer ``depth`` of a network whose layer 1 fires at about that
     rate: ``input_gain`` is the strength of the drive for it. Where layers agree before, it is averaged over the last of these.
 
+    .. math:: \frac{2}{T} \sum_{t > T/2} \mathrm{E}[S_t^{(L)}](g) = p
+
     Parameters
     ----------
     neuron : Neuron, torch module or str

@@ -100,7 +100,14 @@ def plot_gradient_flow(flow: GradientFlow) -> Any:
 
 
 def plot_cost(cost: Cost, ax: Any = None) -> Any:
-    """Operations of every layer in one inference, ACs on MACs, before all connections; last those of a readout."""
+    """Operations of every layer in one inference, ACs on MACs, before all connections; last those of a readout.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> network = vf.Network(width=100, depth=10, gain=2.6, drive=vf.drives.inputs([[0.3, -1.2, 0.8]]))
+    >>> ax = vf.plots.plot_cost(vf.cost(network))
+    """
     instance("cost", cost, Cost)
     ax, layer, (of_macs, of_acs) = axes(ax), np.arange(1, len(cost.layers) + 1), colours(2)
     ax.bar(layer, cost.dense, color="0.88", label="all connections")
