@@ -25,17 +25,18 @@ types: $(VENV)/all.stamp        ## pyright: takes as long as a third of the test
 test-slow: $(VENV)/all.stamp    ## tests that take minutes: statistics, long derivations, notebooks
 	$(PY) -m pytest -m slow
 
-# SpikingJelly and sinabs bring dependencies that do not go together with all others: their modules alone, in a folder of their own.
+# SpikingJelly, sinabs and NeuroBench bring dependencies that do not go together with all others: their modules alone, in a folder of their own.
 LIBRARIES := $(VENV)/libraries
 test-libraries: $(VENV)/all.stamp $(LIBRARIES).stamp   ## model families of SpikingJelly and sinabs: minutes
 	PYTHONPATH="$(LIBRARIES)" $(PY) -m pytest -m slow tests/torch_models/test_model_families.py tests/torch_models/test_model_predictions.py \
 	  tests/torch_models/test_attention_of_models.py \
 	  -W ignore::DeprecationWarning
 	PYTHONPATH="$(LIBRARIES)" $(PY) -m pytest -k has_these_gradients tests/theory/walks/test_gradient_flow.py -W ignore::DeprecationWarning
+	PYTHONPATH="$(LIBRARIES)" $(PY) -m pytest tests/torch_models/test_counted_cost.py -W ignore::DeprecationWarning
 	PYTHONPATH="$(LIBRARIES)" $(PY) -m pytest -k every_model tests/validation/test_twelve_pairs.py -W ignore::DeprecationWarning
 
 $(LIBRARIES).stamp:
-	$(PY) -m pip install --quiet --no-deps --target $(LIBRARIES) spikingjelly loguru tqdm sinabs pbr && touch $@
+	$(PY) -m pip install --quiet --no-deps --target $(LIBRARIES) spikingjelly loguru tqdm sinabs pbr neurobench==2.3.0 && touch $@
 
 CALLS ?= 2000
 SEED  ?= 0

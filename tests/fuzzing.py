@@ -55,9 +55,9 @@ UNDEFINED |= words("sf log_sf pdf hazard elasticity largest_threshold from_quasi
 UNDEFINED |= words("critical_gain corrected_gain corrected_survival error depth_error area peak width")
 UNDEFINED |= words("raster_overlap gradient_norm predicted_gradient_norm gradient_gain gradient_growth dead_gradients")
 UNDEFINED |= words("mean width_in_thresholds needed_gain predicted_rate predicted_std predicted_variance predicted_overlap")
-UNDEFINED |= words("values measured_rate fresh_rate unit_gain flips samples persistence correlations")
+UNDEFINED |= words("price values measured_rate fresh_rate unit_gain flips samples persistence correlations")
 ENDLESS = words("depth_scale variance_std basin_edge resolution from_drive from_quasi_stationary multiplier log_sf hazard")
-ENDLESS |= words("elasticity lower upper gradient_norm persistence_depth")
+ENDLESS |= words("excess_kurtosis elasticity lower upper gradient_norm persistence_depth")
 
 
 # What can be called.

@@ -28,8 +28,22 @@ SOURCES = [key for key in _entries() if key != "varflow"]
 KEY = re.compile(f"(?<!`)(`{{1,2}})({'|'.join(SOURCES)})\\1(?!`)")
 
 
+SYMBOLS = {
+    "V": "variance of the potentials",
+    "g": "gain",
+    "gamma": "``g²/θ²``",
+    "m_g": "mean gain, fan-in times mean weight",
+    "n": "fan-in",
+    "sigma_b": "standard deviation of the biases",
+    "theta": "firing threshold",
+    "z": "standardised threshold ``θ/√V``",
+}
+
+
 def summary(value) -> str:
-    """The first paragraph of a docstring in one line; of a constant, its value."""
+    """The first paragraph of a docstring in one line; of a constant, its value, of a symbol its meaning."""
+    if type(value).__name__ == "Symbol":
+        return SYMBOLS[value.name]
     if not (inspect.isfunction(value) or inspect.isclass(value)):
         if isinstance(value, dict):
             return ", ".join(f"``{key}``" for key in value)

@@ -273,8 +273,8 @@ NUMBERS = [
     ("theory_notebooks/10_gradients.py", "grow by 1.23 in eight", "1.23", lambda: growth_of_gradients(8)),
     ("docs/choose.md", "from 2.511 to 2.561", "2.511", lambda: vf.gain(threshold=1.0)),
     ("docs/choose.md", "from 2.511 to 2.561", "2.561", lambda: vf.corrected_gain(threshold=1.0, width=512, depth=100)),
-    ("docs/choose.md", "from 1 to 1.15.", "1.15", lambda: corrected_variance(1.0)),
-    ("docs/choose.md", "at θ = 0.5 from 1 to\n   0.29", "0.29", lambda: corrected_variance(0.5)),
+    ("docs/choose.md", "from 1 to\n   1.15.", "1.15", lambda: corrected_variance(1.0)),
+    ("docs/choose.md", "0.5 from 1 to 0.29", "0.29", lambda: corrected_variance(0.5)),
     ("docs/choose.md", "instead of 2.657", "2.657", lambda: vf.gain_for_rate(block=[L.Linear(gain=1.0), SPIKE], rate=0.2).gain),
     ("docs/choose.md", "α = 0.9, 1.158", "1.158", gain_of_a_shortcut),
     ("docs/choose.md", "1.188 θ/λ", "1.188", lambda: 1 / scipy.stats.norm.isf(0.2)),
@@ -450,8 +450,9 @@ def test_the_readme_repeats_what_its_pages_say():
     called = [max(row) + float(cells[9].split()[0]) for row, cells in zip(others, rows, strict=True)]
     by_torch, kaiming, norm, _ = np.mean(others, axis=0)
     call = np.mean([float(row[7].strip().strip("*")) for row in rows])
-    said = f"reaches {call:.0f} % on average, {np.mean(called):.0f} with the audit's advice on structure followed; "
-    said += f"torch's default reaches {by_torch:.0f}, Kaiming {kaiming:.0f}, BatchNorm {norm:.0f}"
+    said = f"{call:.0f} % after one call of `init_model` that also sets surrogate and learning rate, "
+    said += f"{np.mean(called):.0f} % if the audit's advice on structure is followed; {by_torch:.0f} % with torch's default "
+    said += f"weights, {kaiming:.0f} % with Kaiming's, {norm:.0f} % with BatchNorm"
     assert said in " ".join(readme.split())
 
 
@@ -645,7 +646,7 @@ def test_what_helps_on_the_page_of_the_verdict():
     expected = {
         "a shortcut": [depth["membrane_shortcut", *micheli, 20], depth["sew_add", *micheli, 20]],
         "fewer layers": [depth[*atan, layers] for layers in (5, 10, 15)],
-        "weights that begin as copies": [plain[*copies, layers] for layers in (20, 30, 50)],
+        "weights with which every layer": [plain[*copies, layers] for layers in (20, 30, 50)],
         "eight steps": [plain[*more, 20]],
         "a wider surrogate": [depth[*wide, 20], depth[*wide, 15], depth[*atan, 15]],
         "BatchNorm": [depth[*norm, 20], depth[*norm, 15], depth[*atan, 15]],
@@ -654,10 +655,10 @@ def test_what_helps_on_the_page_of_the_verdict():
         (row,) = (line.split("|", 2)[2] for line in rows if line.startswith(f"| {name}"))
         told = re.findall(r"\d\d(?! layers)", row)
         assert told[: len(values)] == [f"{value:.0f}" for value in values], name
-    assert f"{depth[*atan, 20]:.0f} % with plain layers" in page
+    assert f"{depth[*atan, 20]:.0f} % with plain layers" in " ".join(page.split())
     active = ("micheli", "corrected", "in_time", "spikeinit")
     deep, ten = ([weights["plain", name, "atan(alpha=2)", layers] for name in active] for layers in (20, 10))
-    said = f"{min(deep):.0f} to {max(deep):.0f} with four gains after five short epochs, in which ten learn"
+    said = f"{min(deep):.0f} to {max(deep):.0f} with four gains after five short epochs, where ten layers reach"
     assert f"{said} {min(ten):.0f} to {max(ten):.0f}" in page
 
 
@@ -672,9 +673,9 @@ def test_how_sure_the_verdict_is_on_its_page():
     assert (failed, int(number) - int(learned)) == ("0", 5)
     assert f"{counted['all', 'unknown'][0]} of 144" in page
     tested, _, wrong = counted["10 to 20 layers", "forgets"]
-    assert f"In 48 further plain networks it is wrong for {wrong} of {tested}" in page
+    assert f'In 48 further plain networks "forgets" is wrong for {wrong} of {tested}' in page
     practitioner = (ROOT / "docs/practitioner.md").read_text(encoding="utf-8")
-    words = f"of {number} networks that were to learn none failed, of {tested} that were to forget {wrong} learned"
+    words = f"of {number} networks predicted to learn none stayed at chance; of {tested} predicted to forget {wrong} learned"
     assert words in " ".join(practitioner.split())
 
 

@@ -186,6 +186,13 @@ def test_energies_steps_and_names():
     assert ENERGIES["float32"] == vf.cost(network).pj
 
 
+def test_nothing_costs_nothing():
+    silent = vf.Network(width=20, depth=3, gain=2.5, drive=vf.drives.inputs(np.zeros((2, 5)), input_gain=1.0))
+    one = vf.Network(width=20, depth=1, gain=2.5)
+    assert [vf.cost(network).operations for network in (silent, one)] == [0, 0]
+    assert len(vf.cost(one).plot().containers) == 3
+
+
 @pytest.mark.parametrize("energy", ["float8", (1.0,), (1.0, -2.0), "", None, {"mac": 1}])
 def test_wrong_energies(energy):
     with pytest.raises(vf.DomainError, match="energy"):

@@ -75,7 +75,9 @@ Seed = Annotated[int, whole("Seed of all random numbers.", "N")]
 Device = Annotated[str, option("cpu or cuda.", "NAME")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Decay = Annotated[float, real("Fraction of the membrane kept from step to step, in [0, 1].", "β")]
-Reset = Annotated[str, option("none, subtract, delayed_subtract, zero, gate or multi_spike.", "NAME")]
+Reset = Annotated[
+    str, option("none, subtract, delayed_subtract (snnTorch's), zero (SpikingJelly's), gate or multi_spike.", "NAME")
+]
 InputScale = Annotated[float, real("Factor on the input current.", "λ")]
 SynapticDecay = Annotated[float, real("Decay of the synaptic current, in [0, 1); 0: none.", "α_s")]
 Alive = Annotated[str | None, option("With memory: steps that must live, as 'every late step'.", "STEPS")]

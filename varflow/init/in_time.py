@@ -55,6 +55,8 @@ def gain_for_rate(
     The rate is the mean over the late half of the steps, in layer ``depth`` of a network whose layer 1 fires at about that
     rate: ``input_gain`` is the strength of the drive for it. Where layers agree before, it is averaged over the last of these.
 
+    .. math:: \frac{2}{T} \sum_{t > T/2} \mathrm{E}[S_t^{(L)}](g) = p
+
     Parameters
     ----------
     neuron : Neuron, torch module or str
@@ -308,8 +310,10 @@ def gain_of_block(
         gamma=found.free[1] if name != "gain" else None,
         **reached,
     )
-    unstable = "This fixed point is unstable: activity leaves it, towards silence or towards more activity."
-    return reached if reached.stable else replace(reached, warnings=(unstable,))
+    words = [] if reached.stable else ["This fixed point is unstable: activity leaves it, towards silence or more activity."]
+    if abs(reached.firing_rate / rate - 1) > OFF:
+        words.append(f"the rate jumps near this {name}, past the wanted one: here it is {reached.firing_rate:.3g}")
+    return replace(reached, warnings=tuple(words))
 
 
 def _at_a_fixed_point(block: RepeatedBlock, rate: float) -> tuple[RepeatedBlock, dict[str, Any]]:

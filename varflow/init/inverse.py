@@ -71,8 +71,8 @@ def corrected_gain(
     Returns
     -------
     float or ndarray; for a neuron with memory an Estimate, with ``.value``, ``.error`` and ``.method``
-        0.0 if any gain does (depth 1). The variance changes to ``vf.stable_variance(threshold=θ, gain=g)``. If the paper's
-        :func:`varflow.gain` reaches the target, the result is *below* it, and so is the variance: to initialise, use the
+        0.0 if any gain does (depth 1). The variance changes to ``vf.stable_variance(threshold=θ, gain=g)``. If the preserving
+        gain, :func:`varflow.gain`, reaches the target, the result is *below* it, and so is the variance: to initialise, use the
         larger, as :func:`varflow.init.corrected_normal_` does.
 
     Raises
@@ -181,7 +181,7 @@ def largest_threshold(
     networks: int = 2000,
     seed: int = 0,
 ) -> Any:
-    """The largest threshold at which networks of a width reach a survival at layer ``depth``.
+    """The largest threshold at which networks of a width reach a survival at layer ``depth``, ``max{θ: P(K_L > 0) ≥ P*}``.
 
     Parameters
     ----------
@@ -247,7 +247,7 @@ def smallest_width(
     networks: int = 2000,
     seed: int = 0,
 ) -> Any:
-    """The smallest width with which networks reach a survival at layer ``depth``.
+    """The smallest width with which networks reach a survival at layer ``depth``, ``min{n: P(K_L > 0) ≥ P*}``.
 
     Parameters
     ----------
@@ -256,7 +256,7 @@ def smallest_width(
     depth, survival_target
         As in :func:`varflow.corrected_gain`.
     gain : float, optional
-        By default the preserving gain, per threshold; a neuron with memory needs one.
+        By default the preserving gain, per threshold; a neuron with memory needs one, such as its corrected gain at a width.
     neuron, steps, alive, drive, networks, seed
         In place of a threshold, as in :func:`varflow.corrected_gain`.
 
@@ -339,9 +339,7 @@ def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99, weig
     target, law = probability("survival_target", survival_target, open_ends=True), weight_law(weights)
     core = law.core if law.core.index < 2 else NormalWeights()
     last = highest(lambda z: z**core.index * core.tails(z)[0], np.geomspace(0.05, 1e6, 400), rounds=6)
-
-    def rate(x: float) -> float:
-        return float(core.tails(np.array([1 / x]))[0][0])
+    rate = lambda x: float(core.tails(np.array([1 / x]))[0][0])  # noqa: E731
 
     def solve(n: float) -> float:
         def excess(x: float) -> float:

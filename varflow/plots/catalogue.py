@@ -210,9 +210,8 @@ def plot_quantisation(found: Quantisation, ax: Any = None) -> Any:
     cells = list(zip(*(np.ravel(getattr(instance("found", found, Quantisation), name)) for name in names), strict=True))
     ax = axes(ax)
     for (bits, width, theta, k, alive, above), colour in zip(cells, colours(len(cells)), strict=True):
-        ax.plot([k, k + 1], [alive, above], "-", color=colour, lw=1)
+        ax.plot([k, k + 1], [alive, above], "o-", mfc="none", color=colour, lw=1)
         ax.plot(k, alive, "o", color=colour, label=f"{bits} bits, width {width}, θ = {theta:g}")
-        ax.plot(k + 1, above, "o", mfc="none", color=colour)
     ax.axhline(found.survival_target, color=GREY, lw=1, ls=":")
     ax.set(xscale="log", xlabel="integer threshold $k$", ylabel=f"fraction of networks alive at layer {found.depth}")
     ax.legend(frameon=False)

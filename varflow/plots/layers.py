@@ -100,7 +100,7 @@ def plot_gradient_flow(flow: GradientFlow) -> Any:
 
 
 def plot_cost(cost: Cost, ax: Any = None) -> Any:
-    """MACs, ACs and all connections of every layer of one inference.
+    """Operations of every layer in one inference, ACs on MACs, before all connections; last those of a readout.
 
     Examples
     --------
@@ -109,11 +109,12 @@ def plot_cost(cost: Cost, ax: Any = None) -> Any:
     >>> ax = vf.plots.plot_cost(vf.cost(network))
     """
     instance("cost", cost, Cost)
-    ax, layer = axes(ax), np.arange(1, len(cost.layers) + 1)
-    for name, mark in (("macs", "s"), ("acs", "o"), ("dense", "_")):
-        ax.plot(layer, getattr(cost, name), mark, label=name)
-    ax.set(xlabel="layer", ylabel="synaptic operations of one inference", yscale="log")
-    ax.legend(frameon=False)
+    ax, layer, (of_macs, of_acs) = axes(ax), np.arange(1, len(cost.layers) + 1), colours(2)
+    ax.bar(layer, cost.dense, color="0.88", label="all connections")
+    ax.bar(layer, cost.acs, bottom=cost.macs, color=of_acs, label="ACs")
+    ax.bar(layer, cost.macs, color=of_macs, label="MACs")
+    ax.set(xlabel="layer", ylabel="synaptic operations of one inference")
+    ax.legend(frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return ax
 
 

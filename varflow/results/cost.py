@@ -92,7 +92,7 @@ class Cost(ReadOnly, Exported, Drawn):
         return {"ActivationSparsity": sparsity, "SynapticOperations": operations}
 
     def priced(self, energy: Any) -> Cost:
-        """The cost with other energies: a name of ``varflow.results.cost.ENERGIES``, or the picojoules of a MAC and of an AC."""
+        """The cost by other energies: a name of ``varflow.results.cost.ENERGIES``, or the picojoules of a MAC and of an AC."""
         pj = real_array("energy", ENERGIES[choice("energy", energy, ENERGIES)] if isinstance(energy, str) else energy)
         if non_negative("energy", pj).shape != (2,):
             raise DomainError("energy", energy, "must be two numbers: the picojoules of a MAC and of an AC")

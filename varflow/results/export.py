@@ -149,6 +149,6 @@ def layers_table(title: str, network: Network, profile: Any) -> Table:
 
 
 def _row(profile: Any, place: Any, *names: str) -> tuple[str, ...]:
-    variance = f"{profile.variance[place]:.5g} ± {profile.variance_std[place]:.2g}"
-    rate = f"{profile.firing_rate[place]:.5g} ± {profile.firing_rate_std[place]:.2g}"
-    return (*names, variance, rate, f"{profile.survival[place]:.5g}")
+    pairs = [(getattr(profile, name)[place], getattr(profile, f"{name}_std")[place]) for name in ("variance", "firing_rate")]
+    numbers = (f"{mean:.5g}" + (f" ± {std:.2g}" if std else "") for mean, std in pairs)
+    return (*names, *numbers, f"{profile.survival[place]:.5g}")

@@ -71,8 +71,7 @@ class Initialization(Exported, Shown):
     --------
     >>> import varflow as vf
     >>> vf.lookup(threshold=1.0, fan_in=512)
-    Initialization for threshold 1, fan-in 512 (normal): draw weights from N(0,
-        0.111²)
+    Initialization for threshold 1, fan-in 512 (normal): weights from N(0, 0.111²)
       gain               2.51057
       weight_std        0.110953
       weight_variance  0.0123105
@@ -83,6 +82,7 @@ class Initialization(Exported, Shown):
       critical_gain       2.4565
       margin           0.0220115
       depth_scale        3.68916
+      operations         81.2315
       ! close to the edge: the gain is only 2.2 % above the critical gain, below
         which only silence is stable; narrow networks fall silent by chance (give
         width and depth to see the survival)
@@ -124,7 +124,7 @@ class Initialization(Exported, Shown):
     def _table(self) -> Table:
         skipped = ("warnings", "threshold", "fan_in", "distribution", "width", "depth", "error", "window")
         inputs = "" if self.fan_in is None else f", fan-in {self.fan_in}"
-        drawn = "" if self.weight_std is None else f": draw weights from N(0, {self.weight_std:.4g}²)"
+        drawn = "" if self.weight_std is None else f": weights from N(0, {self.weight_std:.4g}²)"
         title = f"Initialization for threshold {self.threshold:g}{inputs} ({self.distribution}){drawn}"
         values = {name: getattr(self, name) for field in fields(self) if (name := field.name) not in skipped}
         values |= {"stable": "yes" if self.stable else "no", "operations": self.operations}

@@ -76,7 +76,7 @@ class RoundedModel(ReadOnly, Exported, Drawn):
     def _table(self) -> Table:
         rates = [self.firing_rate.get(kind, self.predicted_rate[kind]) for kind in KINDS]
         rates += [self.predicted_rate["set"], self.distance.get("set", self.step * np.nan)]
-        columns = [(self.step, ".3g"), (self.integer_threshold, ".0f"), *((rate, ".3f") for rate in rates)]
+        columns = [(self.step, ".3g"), (self.integer_threshold, ".4g"), *((rate, ".3f") for rate in rates)]
         rows = [(name, *(measured(column[l], form) for column, form in columns)) for l, name in enumerate(self.layers)]
         header = ("layer", "step", "k", *KINDS, "predicted", "distance")
         title = f"Weights of {several(self.bits, 'bit')} per {self.per}, {several(self.steps, 'step')}: late rates"

@@ -121,6 +121,14 @@ def test_a_block_keeps_the_rate_it_is_asked_for_over_steps():
     assert found.multiplier is None
 
 
+@pytest.mark.parametrize(("rate", "jumps"), [(0.02, True), (0.2, False)])
+def test_a_rate_that_the_block_jumps_past_is_said(rate, jumps):
+    """After sixty layers those that die fall so fast with the gain that no gain has this rate."""
+    found = vf.gain_for_rate(block=[linear(1.0), SPIKE], rate=rate, steps=2, depth=60, points=2**8, scrambles=2)
+    assert (abs(found.firing_rate / rate - 1) > 0.01) == jumps
+    assert [words.startswith("the rate jumps near this gain") for words in found.warnings] == [True] * jumps
+
+
 # --- merges: what leaves the block --------------------
 
 

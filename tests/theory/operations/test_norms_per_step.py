@@ -75,3 +75,13 @@ def test_one_step_has_one_kind_of_statistics():
 def test_bad_arguments_are_refused(make):
     with pytest.raises(vf.DomainError):
         make()
+
+
+def test_factors_of_steps_on_large_maps():
+    block = [L.Conv(32, gain=3.0), SCALES, SPIKE, L.Pool("average", 2)]
+    drive = vf.drives.inputs(np.random.default_rng(0).random((2, 16, 16, 16)))
+    large = vf.Network(layers=block * 2, steps=5, drive=drive)
+    ensemble = vf.simulate(large, repeats=16)
+    assert vf.compare(vf.mean_field(large, points=2**9, scrambles=4), ensemble, bias=0.05).passed
+    other = vf.Network(layers=[block[0], *block[2:]] * 2, steps=5, drive=drive)
+    assert not vf.compare(vf.mean_field(other, points=2**9, scrambles=4), ensemble, bias=0.05).passed

@@ -135,3 +135,41 @@ def test_given_currents_give_the_same_integers_in_theory_and_simulation():
 def test_what_is_no_register_is_refused(call):
     with pytest.raises(vf.DomainError):
         call()
+
+
+def test_a_module_of_a_chip_is_audited():
+    """Membranes of a user's integer neuron are those of its description; those of real numbers are told apart."""
+    torch = pytest.importorskip("torch")
+
+    class Chip(torch.nn.Module):
+        def forward(self, current, v):
+            v = torch.round(torch.ceil(0.75 * v * (v <= 4)) + 4 * current).clamp(-32, 31)
+            return (v > 4).float(), v
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weights, self.chips = (torch.nn.ModuleList(of() for _ in range(2)) for of in (self.weight, Chip))
+
+        def weight(self):
+            layer = torch.nn.Linear(60, 60, bias=False)
+            torch.nn.init.normal_(layer.weight, 0, 3 / 60**0.5)
+            return layer
+
+        def forward(self, x):
+            states = [torch.zeros_like(x)] * 2
+            for _ in range(12):
+                spikes = x
+                for l in range(2):
+                    spikes, states[l] = self.chips[l](self.weights[l](spikes), states[l])
+            return spikes
+
+    torch.manual_seed(0)
+    model, inputs = Model(), torch.rand(8, 60)
+    cell = vf.Neuron(decay=0.75, reset=Reset(membrane=1.0, register=Register(bits=6)))
+    report = vf.audit(model, inputs, neurons={Chip: cell})
+    assert report.layers[1].variance > 0
+    assert abs(report.layers[1].predicted_rate - report.layers[1].firing_rate) < 0.05
+    assert not any("does not step" in note for note in report.notes)
+    real = vf.audit(model, inputs, neurons={Chip: vf.Neuron(decay=0.75, reset="zero")})
+    assert any("does not step" in note for note in real.notes)

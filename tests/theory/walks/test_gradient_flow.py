@@ -459,3 +459,23 @@ def test_results_do_not_depend_on_threads(monkeypatch):
     assert all(np.array_equal(run.energy, runs[0].energy) for run in runs)
     other = vf.gradient_flow(network, vf.surrogates.atan(), points=2**8, seed=1)
     assert not np.array_equal(other.energy, runs[0].energy)
+
+
+def test_a_number_in_place_of_factors_of_entries():
+    """Currents of a layer from outside, doubled by one number: as if its weights were."""
+
+    class Doubled(L.Layer):
+        def after(self, signal, width=None):
+            return signal
+
+        def __repr__(self):
+            return "Doubled()"
+
+    vf.register(
+        Doubled,
+        forward=lambda layer, received, visit: vf.theory.rescaled(received[0], 2.0),
+        backward=lambda layer, gradients, visit, way: [gradients.rescaled(2.0)],
+    )
+    doubled, larger = predicted([ZERO, linear(1.3), Doubled(), ZERO]), predicted([ZERO, linear(2.6), ZERO])
+    assert np.allclose(doubled.energy, larger.energy, rtol=1e-12)
+    assert not np.allclose(predicted([ZERO, linear(1.3), ZERO]).energy, larger.energy, rtol=0.1)

@@ -42,6 +42,9 @@ def temporal_critical_gain(
     above it they stay near 0.1, so the threshold hardly matters. With ``reset='gate'`` no neuron fires twice in a row and
     layers may spike at every other step; there one of each two neighbouring steps must be alive.
 
+    .. math:: g_c = \inf\{g : \mathrm{E}[S_t^{(L)}](g) > 10^{-3} \text{ for every } t \le T\}, \qquad
+              \text{late: for } t > T/2
+
     Parameters
     ----------
     neuron : Neuron, torch module or str

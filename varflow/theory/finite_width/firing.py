@@ -141,8 +141,7 @@ def core_threshold(layer: CountedLayer, number: np.ndarray) -> tuple[np.ndarray,
 
 def _at(layer: CountedLayer, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both tails of a continuous distribution for ``J`` present connections."""
-    zero = np.zeros_like(number)
-    p, q = tails(layer.threshold, zero, zero + layer.bias_variance, layer.strict)  # J = 0: the bias alone
+    p, q = tails(layer.threshold, 0 * number, 0 * number + layer.bias_variance, layer.strict)  # J = 0: the bias alone
     some = number > 0
     p[some], q[some] = sum_tails(layer.law.core, number[some], *core_threshold(layer, number[some]))
     return p, q

@@ -48,8 +48,9 @@ class Gradients:
         balanced = _product(self.balanced, factor) if self.balanced is not None and np.ndim(factor) else self.balanced
         return self.with_moments(_product(self.moments, factor), pairs=pairs, routed=routed, balanced=balanced)
 
-    def rescaled(self, scale: np.ndarray) -> Gradients:
+    def rescaled(self, scale: float | np.ndarray) -> Gradients:
         """Gradients by what is multiplied by ``s_i``: ``s_i s_j G_ij``."""
+        scale = np.broadcast_to(scale, np.broadcast_shapes(np.shape(scale), self.moments.shape[:-1]))
         return self.times(outer(scale, scale), lambda offset: outer(*means_at(scale, offset, self.grid)))
 
     def __add__(self, other: Gradients) -> Gradients:

@@ -350,9 +350,9 @@ def _overlap(signals: Sequence[Signal], second: Callable[[Arrays, Arrays, Arrays
     return overlaps[0].after(second([each.between for each in overlaps], means, means))
 
 
-def rescaled(signal: Currents, scale: np.ndarray, shift: float | np.ndarray = 0.0) -> Currents:
+def rescaled(signal: Currents, scale: float | np.ndarray, shift: float | np.ndarray = 0.0) -> Currents:
     """``s_i x_i + c_i``; in an overlap of inputs the correlation stays."""
-    grid = signal.grid
+    grid, scale = signal.grid, np.broadcast_to(scale, np.broadcast_shapes(np.shape(scale), signal.mean.shape))
 
     def product(C: np.ndarray, offset: Offset = (0, 0)) -> np.ndarray:
         one, other = means_at(scale, offset, grid)

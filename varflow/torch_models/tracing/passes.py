@@ -87,6 +87,8 @@ def forward(
         words = in_short(error)
         if _labelled(inputs):
             words += "; if these are labels, drop them: give inputs[0]"
+        if "not tuple" in words:
+            words += "; within a Sequential, neurons of snnTorch must hold their state: Leaky(…, init_hidden=True)"
         rule = f"do not go through the model{where()}: {words}"
         raise DomainError("inputs", f"shape {shapes}" if shapes else type(inputs).__name__, rule) from error
 
