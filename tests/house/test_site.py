@@ -125,6 +125,17 @@ def test_every_page_is_in_the_contents_once():
     assert found == sorted(pages())
 
 
+def test_what_pages_include_is_there():
+    included = 0
+    for page in pages():
+        for name, options in re.findall(r"```\{include\} (\S+)\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL):
+            text = (page.parent / name).read_text(encoding="utf-8")
+            for limit in re.findall(r':(?:start-after|end-before): "(.*)"', options):
+                included += 1
+                assert limit in text, f"{page.name}: {name} has no {limit}"
+    assert included > 2
+
+
 @pytest.fixture
 def links():
     spec = importlib.util.spec_from_file_location("links", DOCS / "site" / "links.py")
