@@ -305,6 +305,7 @@ GOOD = {
     "layers.ScaleSteps.constants": ["()", "(0.0, 0.5)"],
     **each("layers.Upsample.factor layers.Upsample.extra", ["1", "2", "(2, 3)"]),
     "layers.Upsample.zeros": ["True", "False"],
+    **each("layers.Upsample.with_zeros.height layers.Upsample.with_zeros.width", ["4", "7"]),
     "layers.Filter.decays": ["()", "(0.9,)", "(1.0, 0.5)"],
     "layers.BatchNorm.over": ["'all steps'", "'each step'", "'past steps'"],
     **each("layers.Attention.heads layers.Chunk.chunks", ["1", "2"]),

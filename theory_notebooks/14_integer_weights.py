@@ -81,7 +81,7 @@ assert found.survival_above[0] < 1e-30  # one integer more: with two bits nothin
 
 # %% [markdown]
 # With two bits $k = 3$ keeps 99.7 % of networks alive and $k = 4$ none. Rounding at the step of least error knows nothing of
-# this; with weights of the paper's gain it gives $k = 4$:
+# this; with weights of the preserving gain it gives $k = 4$:
 
 # %%
 paper = vf.gain(threshold=1.0) / np.sqrt(WIDTH)

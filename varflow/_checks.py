@@ -23,7 +23,7 @@ SMALLEST_SCALE, LARGEST_SCALE = 1e-140, 1e140  # squares, and products of a few,
 
 COUNTABLE = 2**53  # integers above this are not exact in double precision
 MANY = 10**6  # of what is gone through one by one
-LARGEST = dict.fromkeys(("depth", "iterations", "max_depth", "steps"), MANY)
+LARGEST: dict[str, int] = dict.fromkeys(("depth", "iterations", "max_depth", "steps"), MANY)
 LARGEST |= {"digits": 10**4, "max_precision": 10**5, "seed": 2**128}
 
 Kind = TypeVar("Kind")

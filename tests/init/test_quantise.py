@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 from scipy.special import ndtr
-from scipy.stats import norm
+from scipy.stats import chisquare, norm
 
 import varflow as vf
 from varflow.model.rounded_weights import largest_integer, least_error_clip, rounded
@@ -78,6 +78,15 @@ def test_integers_have_the_probabilities_of_their_cells():
     cells = np.diff(ndtr([-np.inf, -1.625, -0.975, -0.325, 0.325, 0.975, 1.625, np.inf]))
     np.testing.assert_allclose(probabilities, cells, rtol=1e-14)
     assert weight_law("normal").own_mean == vf.weights.quantised(3).own_mean == 0.0
+
+
+def test_rounded_draws_are_these_integers():
+    """Pearson's test of normal numbers that numpy rounds; those of a clip 4 % larger are rejected."""
+    drawn = np.clip(np.rint(np.random.default_rng(0).normal(size=50000) / (2.0 / 7)), -7, 7)
+    counts = np.bincount(drawn.astype(int) + 7)
+    for clip, agrees in ((2.0, True), (2.08, False)):
+        probabilities = vf.weights.quantised(4, clip).core.lattice[1]
+        assert (chisquare(counts, 50000 * np.array(probabilities)).pvalue > 1e-3) == agrees
 
 
 @pytest.mark.parametrize("base", ["normal", "exponential", "lognormal"])

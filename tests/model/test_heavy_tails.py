@@ -105,6 +105,12 @@ def test_the_sparsest_rate_reaches_its_target(law):
         assert (vf.SpikeChain(network).survival() >= 0.9) == enough
 
 
+@pytest.mark.parametrize(("alpha", "least"), [(1.2, 0.0924), (1.5, 0.12327), (1.99, 0.11717)])
+def test_above_index_one_rates_have_a_least_one(alpha, least):
+    """Where ``g(z) = 1/(z p^{1/α})`` is smallest, which a wide network reaches."""
+    assert vf.sparsest_rate(width=10**5, depth=10, weights=W.stable(alpha)) == pytest.approx(least, abs=2e-5)
+
+
 NEEDS_VARIANCE = [
     lambda: vf.finite_width(cauchy(9, 3)),
     lambda: vf.mean_field(cauchy(9, 3)),

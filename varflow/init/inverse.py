@@ -71,8 +71,8 @@ def corrected_gain(
     Returns
     -------
     float or ndarray; for a neuron with memory an Estimate, with ``.value``, ``.error`` and ``.method``
-        0.0 if any gain does (depth 1). The variance changes to ``vf.stable_variance(threshold=θ, gain=g)``. If the paper's
-        :func:`varflow.gain` reaches the target, the result is *below* it, and so is the variance: to initialise, use the
+        0.0 if any gain does (depth 1). The variance changes to ``vf.stable_variance(threshold=θ, gain=g)``. If the preserving
+        gain, :func:`varflow.gain`, reaches the target, the result is *below* it, and so is the variance: to initialise, use the
         larger, as :func:`varflow.init.corrected_normal_` does.
 
     Raises

@@ -52,28 +52,28 @@ def lookup(
     fan_in, layer : int, or a weight shape or torch layer
         Exactly one of them. A shape is ``(out, in, *kernel)``.
     distribution : str or object
-        Of the standardised potential.
+        Distribution of the standardised potential.
     neuron : Neuron, torch module or str, optional
         As :func:`varflow.neuron` takes it. Its input scale is included. A neuron with memory (leak, reset or filter) needs
-        ``steps`` and ``rate``; the result is that of :func:`varflow.gain_for_rate`. Or, with ``alive`` in place of a rate, that
-        of :func:`varflow.corrected_gain`.
+        ``steps``, and ``rate`` for the result of :func:`varflow.gain_for_rate` or ``alive`` for that of
+        :func:`varflow.corrected_gain`.
     rate : float, optional
         Wanted firing rate; by default the gain of a memoryless neuron preserves variance 1.
     steps : int, optional
-        For a neuron with memory; every step of another repeats the first.
+        For a neuron with memory; without memory all steps are alike.
     width, depth : int, optional
         With a depth, survival and the corrected gain are given for a network of this width (default: ``fan_in``). For a
         neuron with memory the depth is that of the network (default 20); the width counts with ``alive``.
     survival_target : float
         Wanted probability of being alive at the last layer, strictly between 0 and 1; used with a depth.
     alive : str, optional
-        For a neuron with memory: the gain with which these steps live, as in :func:`varflow.survival`, under currents of
-        standard deviation 1. Common neurons are interpolated in a table, others drawn, which takes some seconds.
+        For a neuron with memory: the steps that must be alive, as in :func:`varflow.survival`, under currents of standard
+        deviation 1. Gains of common neurons are interpolated in a table; for others networks are simulated, in some seconds.
     surrogate : str or Surrogate, optional
-        A surrogate derivative, see ``vf.surrogates``: how gradients grow with it, and the width that suits the network, of
-        ``depth`` layers for a neuron with memory.
+        A surrogate derivative (``vf.surrogates``): adds the growth of gradients per layer and the best width of the surrogate,
+        for a neuron with memory in a network of ``depth`` layers.
     progress : bool or callable
-        For a neuron with memory, as in :func:`varflow.gain_for_rate`; other answers take no time.
+        For a neuron with memory, as in :func:`varflow.gain_for_rate`; otherwise nothing takes long.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def lookup(
     >>> print(f"{vf.lookup(layer=layer, neuron=neuron, rate=0.2, steps=8, depth=20).gain:.2f}")
     2.87
 
-    Late steps that stay alive in narrow layers, which needs more than at infinite width:
+    Narrow layers need a larger gain than at infinite width to stay alive in every late step:
 
     >>> init = vf.lookup(neuron=neuron, steps=8, fan_in=128, depth=20, alive="every late step")
     >>> print(f"{init.gain:.2f} {init.firing_rate:.2f}")

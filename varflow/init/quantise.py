@@ -26,7 +26,7 @@ def quantise(
     clip: float | None = None,
     base: Any = "normal",
 ) -> Quantisation:
-    r"""The smallest step of integer weights with which networks reach a survival at layer ``depth``.
+    r"""The smallest step of integer weights with which the wanted fraction of networks is alive at layer ``depth``.
 
     Weights are ``Δ i`` with integers ``i`` of :func:`varflow.weights.quantised`. A neuron fires if their sum over active inputs
     is at least ``k = ⌊θ/Δ⌋ + 1``, and nothing else depends on ``Δ``. The answer is the largest ``k`` that reaches the target,
@@ -34,22 +34,22 @@ def quantise(
     .. math:: k \approx \Bigl\lfloor \frac{θ \sqrt{n \operatorname{Var}[i]}}{g} + \frac12 \Bigr\rfloor, \qquad
               Δ = \frac{θ}{k - 1/2}
 
-    with ``g`` the corrected gain of weights that are not rounded: a neuron with whole sums and threshold ``k`` is nearest to
-    one with continuous sums and threshold ``k - ½``. The exact chain confirms or moves this first ``k``.
+    with ``g`` the corrected gain of unrounded weights: a neuron with integer sums and threshold ``k`` behaves most like one
+    with continuous sums and threshold ``k - ½``. The exact chain confirms or changes this first ``k``.
 
     Parameters
     ----------
     threshold : float or array
         ``θ > 0``.
     width, bits : int or array
-        Neurons per layer, which are the inputs of each neuron, and bits of a weight, 2 to 12. Arrays are broadcast. Of layers
-        that differ, each has the step of its own width.
+        Neurons per layer, which are the inputs of each neuron, and bits of a weight, 2 to 12. Arrays are broadcast. Layers of
+        different widths each have the step of their own width.
     depth, survival_target
         As in :func:`varflow.corrected_gain`; at least two layers, since the first has no such weights.
     clip : float, optional
         As in :func:`varflow.weights.quantised`; by default that of the smallest mean squared error.
     base : str or distribution
-        Of weights before rounding, of mean 0.
+        Distribution of the weights before rounding, of mean 0.
 
     Returns
     -------

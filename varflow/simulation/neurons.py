@@ -98,12 +98,9 @@ class Cells:
     @property
     def registers(self) -> list[tuple[slice, Any, Tensor]]:
         """Places of configurations whose membranes are integers, their resets, and the units of the integers."""
-        places: list[tuple[slice, Any]] = [
-            (slice(place, place + 1), neuron.reset_rule) for place, neuron in enumerate(self.neurons)
-        ]
-        places = [(slice(None), self.neurons[0].reset_rule)] if len(places) == 1 else places  # one for all configurations
-        held = [(those, rule) for those, rule in places if rule.register]
-        return [(those, rule, self.threshold[..., those, :] / rule.register.threshold) for those, rule in held]
+        one = len(self.neurons) == 1  # for all configurations
+        rules: Any = [(slice(None) if one else slice(at, at + 1), neuron.reset_rule) for at, neuron in enumerate(self.neurons)]
+        return [(at, rule, self.threshold[..., at, :] / rule.register.threshold) for at, rule in rules if rule.register]
 
     @property
     def heterogeneous(self) -> bool:

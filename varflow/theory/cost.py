@@ -39,7 +39,8 @@ def cost(network: Network, *, energy: Any = "float32", points: int = 2**12, scra
     network : Network
         A plain chain, or any layers of ``vf.layers``, as :func:`varflow.read` makes them of a torch model too.
     energy : str or two floats
-        Energies in 45 nm, ``float32``, ``float16``, ``int32`` or ``int8``; or your own: the picojoules of a MAC and of an AC.
+        Number format whose energies in 45 nm CMOS are taken, ``float32``, ``float16``, ``int32`` or ``int8``; or your own: the
+        picojoules of a MAC and of an AC.
     points, scrambles, seed : int
         As in :func:`varflow.mean_field`, by default 2¹² points.
 
@@ -55,12 +56,12 @@ def cost(network: Network, *, energy: Any = "float32", points: int = 2**12, scra
 
     Notes
     -----
-    Weights that receive spikes add one number per spike and connection (AC); all others multiply (MAC): the first ones if the
-    drive has numbers other than 0 and ±1, those behind averages, normalisations or other weights. Connections that are 0 and
-    taps in the padding cost nothing. A drive of currents has no first weights. Weights alone are counted, as by NeuroBench:
-    no neurons, normalisations or products of attention; of a model that is read, rows that share weights, such as tokens, are
-    inputs of their own. How often averages of spikes are not 0 is sampled; numbers that cannot
-    be drawn count as not 0.
+    Weights that receive spikes cost one addition per spike and connection (AC). All others cost multiplications (MAC): first
+    weights if the drive has numbers other than 0 and ±1, and those after averages, normalisations or other weights. Weights
+    that are 0 and taps in the padding cost nothing. A drive of currents has no first weights. Weights alone are counted, as by
+    NeuroBench: no neurons, normalisations or products of attention; of a model that is read, rows that share weights, such as
+    tokens, are inputs of their own. How often averages of spikes are not 0 is sampled; numbers that cannot be drawn count as
+    not 0.
     **Assumes** independent weights. With one step and a chain of spike counts rates are exact at these widths, silent networks
     included, and so are the standard deviations; else rates are those of infinite width.
     **Accuracy**: that of :func:`varflow.mean_field`; ``tests/theory/test_cost.py`` counts dense, convolutional and residual

@@ -29,26 +29,26 @@ def init_model(
     learning_rate: bool = False,
     progress: Progress = False,
 ) -> ModelPlan:
-    r"""Set the weights of a spiking model so that its layers keep firing; biases are set to 0. What is healthy is left alone.
+    r"""Set the weights of a spiking model so that its layers keep firing; biases are set to 0. Healthy layers are kept.
 
     Unless a rate, variance or gain is asked for, a model that :func:`varflow.audit` calls healthy is left as it is, bit for
-    bit, if its outputs fire and its layers without a normalisation have late rates of 0.1 to 0.3, which train alike. So is, in
-    other models, every layer that fires (late rate above 0.015, not saturated) behind a normalisation, with γ, β and weights,
-    if its inputs stay as they are or are normalised over the batch. All else is set: neurons of
-    attention, which have no weights, by the number or parameter that is its scale, or where they are silent without one by the
-    rates of q, k and v. Everything is set in models in which another neuron without weights is silent.
+    bit, if its outputs fire and its layers without a normalisation have late rates of 0.1 to 0.3, which train equally
+    well. In other models the weights, γ and β of a layer after a normalisation are kept if it fires (late rate above 0.015, not
+    saturated) and its inputs stay as they are or are normalised over the batch. All else is set. Neurons of attention, which
+    have no weights, are set by the scale of the attention, a number or parameter, or, if they are silent and there is none, by
+    the rates of q, k and v. If any other neuron without weights is silent, everything is set.
 
-    Weights are drawn from ``N(0, g²/n)`` with ``n`` the fan-in. In a plain chain of layers, those driven by the input get their
-    own gain, from the second moments of the batch over the steps; all others the gain for which deep layers are at a fixed
+    Weights are drawn from ``N(0, g²/n)`` with ``n`` the fan-in. In a plain chain, layers driven by the input get their own
+    gain, from the second moments of the batch over the steps; all others get the gain for which deep layers are at a fixed
     point of
 
     .. math:: \mathrm{Cov}[I_t, I_{t'}] = g^2\, \mathrm{E}[S_t S_{t'}]
 
     at the wanted late rate ("late": the second half of the steps), corrected for the widths of the layers. With fewer than 16
-    layers of one kind of neuron, each has its own gain, for which it has this rate above a layer that has it. Any other model
+    layers of one kind of neuron, each has its own gain, with which it has this rate if the layer before has it. Any other model
     (pools, normalisations, residual sums, attention, neurons that theory does not know) is drawn, measured in forward passes
-    of the batch, and scaled layer by layer until each has its late rate: before a normalisation with γ this alone, weights stay
-    as they are; elsewhere the weights.
+    of the batch, and scaled layer by layer until each has its late rate: the weights or, where a normalisation with γ
+    follows them, γ alone.
 
     Parameters
     ----------
@@ -59,11 +59,11 @@ def init_model(
         A batch as the model takes it: positional arguments as a tuple, keyword arguments as a dict.
     rate : float, optional
         Wanted late firing rate of every layer, in spikes per neuron and step; by default 0.2 for layers that need to be set. If
-        given, all are set, and a note says where another γ may cost accuracy. Plain chains of 16 or more layers that do not
-        keep it (activity dies, or a change of the input by 10 % grows more than ``e`` times over the layers) are planned with
-        the nearest rate above that they do; in shorter ones each layer is scaled to it on the batch, and for other inputs rates
-        may fall from layer to layer; notes say so. An unattainable rate raises DomainError with the attainable range;
-        a rate that networks of these widths do not sustain gives a note with one that they do. In other models a layer that
+        given, all layers are set, and a note says where another γ may cost accuracy. Plain chains of 16 or more layers that do
+        not keep it (activity dies, or a change of the input by 10 % grows more than ``e`` times over the layers) are planned
+        with the nearest rate above that they do; in shorter ones each layer is scaled to it on the batch, and for other inputs
+        rates may fall from layer to layer; notes say so. An unattainable rate raises DomainError with the attainable range; a
+        rate that networks of these widths do not sustain gives a note with one that they do. In other models a layer that
         cannot have the rate is planned with the nearest one that it has at any scale, and a note says so; layers that read a
         residual sum are planned with rates that grow by 5 % per branch, by less in long sums.
     variance : float, optional
@@ -117,15 +117,15 @@ def init_model(
     computed from other parameters (other than by weight norm) or frozen (``requires_grad=False``, γ too) are kept, and layers
     after them are set for what arrives. Before a normalisation without γ that uses no running statistics the scale of weights
     has no effect: they are kept, and ``.notes`` name the layers. Before one with γ they are kept too: Adam's steps change large
-    weights relatively less. Layers without a neuron after them (readouts) get outputs of
-    variance 1 at every step. Normalisations stay in their mode; rates are those of this mode. Dropout is off. Models that draw
-    random numbers have the mean rates of five passes. Weights, biases and γ are set at the end: after an error or interrupt the
-    model is unchanged. Neurons with several spikes per step (sinabs with ``MultiSpike``) have no stable rate, and single
-    networks drift from the mean over networks: ``.notes`` says over how many layers they keep it.
+    weights relatively less. Layers without a neuron after them (readouts) get weights with which
+    their outputs have variance 1 at every step. Normalisations stay in their mode; rates are those of this mode. Dropout is
+    off. Models that draw random numbers have the mean rates of five passes. Weights, biases and γ are set at the end: after an
+    error or interrupt the model is unchanged. Neurons with several spikes per step (sinabs with ``MultiSpike``) have no stable
+    rate, and single networks drift from the mean over networks: ``.notes`` says over how many layers they keep it.
     **Accuracy** after training by Adam with a rate of 1e-3 (Fashion-MNIST, ten layers, 4 steps, 3 seeds, standard errors 0.5 to
-    1.6 %): with BatchNorm 80.2 % with nothing set, 79.2 % with γ for 0.2, 72.1 % with weights of gain 2.7 too. Of the rates
-    0.05, 0.1, 0.2, 0.3, in plain networks, with BatchNorm, membrane shortcuts, and convolutions (digits), at 4 and 8 steps,
-    0.1 and 0.2 were alike; 0.3 was worse but in convolutions, 0.05 behind BatchNorm.
+    1.6 %): with BatchNorm 80.2 % with nothing set, 79.2 % with γ set for 0.2, 72.1 % with weights of gain 2.7 as well. Of the
+    rates 0.05, 0.1, 0.2, 0.3, in plain networks, with BatchNorm, membrane shortcuts, and convolutions (digits), at 4 and 8
+    steps, 0.1 and 0.2 were alike; 0.3 was worse except in convolutions, 0.05 was worse with BatchNorm.
     **Source**: derived here.
 
     Examples

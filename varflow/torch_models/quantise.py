@@ -28,15 +28,15 @@ def quantise_(
     steps: int | None = None,
     neurons: Mapping[Any, Any] | None = None,
 ) -> RoundedModel:
-    r"""Round the weights of a spiking model to integers of few bits, times steps with which its layers keep firing.
+    r"""Round the weights of a spiking model to integers of few bits, times a step with which its layers keep firing.
 
     Weights ``w`` become ``Δ i`` with integers from ``-(2^(b-1) - 1)`` to ``2^(b-1) - 1``, biases with integers of any size.
-    Integers follow from the clip, and their step is
+    The clip determines the integers; the step is
 
     .. math:: Δ = \frac{θ}{λ (k - ½)}, \qquad k = \Bigl[\frac{θ}{λ} \sqrt{\frac{\sum i^2}{\sum w^2}} + \frac12\Bigr]
 
-    with the integer threshold ``k`` for which currents keep their strength: a sum of integers reaches the threshold from ``k``
-    on, with half a step to spare.
+    with ``λ`` the neuron's input scale and ``k`` the integer threshold that preserves the variance of the currents: a neuron
+    fires if its integers sum to at least ``k``, and the threshold lies halfway between ``k - 1`` and ``k``.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def quantise_(
         passes, for a trained model. ``"survival"``: ``k`` is rounded down, so that no layer loses gain, for new weights whose
         gain keeps networks alive; nothing is tuned to the batch.
     per : str
-        ``"layer"`` or ``"channel"``: what has a step, and an integer threshold, of its own.
+        ``"layer"`` or ``"channel"``: each has its own step and integer threshold.
     clip : str
         ``"mse"``, the smallest mean squared error, or ``"minmax"``: the largest weight becomes the largest integer.
     steps, neurons
@@ -70,8 +70,9 @@ def quantise_(
 
     Notes
     -----
-    Behind a normalisation, whose scale is free, γ is moved instead, and ``k`` is not known. Weights that are computed from
-    others, and those within neurons, keep their precision. After an error or interrupt the model is unchanged.
+    Where a normalisation follows, the scale of weights has no effect: γ is changed instead, and ``k`` is not known. Weights
+    that are computed from others, and those within neurons, keep their precision. After an error or interrupt the model is
+    unchanged.
     **Assumes** for predictions what :func:`varflow.audit` assumes. **Accuracy** (20 layers of 256 ``snntorch.Leaky``, 20
     steps, two seeds): late rates within 6 % of full precision with 4 bits, 9 % with 3, and 16 % with 2, where rounding to the
     nearest loses 88 to 100 % (``docs/quantising_models.py``). **Source**: derived here; step and integer threshold as in

@@ -28,8 +28,8 @@ def audit(
     r"""Find which layers of a spiking model fire, which are dead, and why.
 
     One forward pass measures every neuron layer; theory predicts the same layers from the present gains of the weights, over
-    the same inputs and steps; gradients of two halves of the batch tell whether it will learn. The model is unchanged. With
-    ``n`` the fan-in of a layer's weights ``w``, and ``S`` its spikes,
+    the same inputs and steps; gradients of two halves of the batch tell whether the model will learn. It is left unchanged.
+    With ``n`` the fan-in of a layer's weights ``w``, and ``S`` its spikes,
 
     .. math:: g = \sqrt{n \operatorname{Var} w}, \qquad \text{late rate} = \frac{2}{T} \sum_{t > T/2} \langle S_t \rangle
 
@@ -45,19 +45,19 @@ def audit(
         For a model that does one step per call: number of calls with the same inputs. A state that it takes and returns is
         passed on (``docs/models.md``).
     neurons : dict, optional
-        The neurons of your own modules, as :func:`varflow.neuron` takes them, by class, name or module; None for one that is
-        only to be measured. A module that turns currents into zeros and ones is found without it, and measured.
+        For each of your own modules, by class, name or instance, its neuron as :func:`varflow.neuron` takes it, or None to
+        measure it only. A module that turns currents into zeros and ones is recognised without an entry, and measured.
     gradients : bool
         Measure a backward pass too, by default from an independent normal readout ``Σ_t v·S_t`` of the last spikes: per layer
         the gradient norm, the factor ``χ`` of one step, and the fraction of neurons that no gradient reaches.
     optimizer : torch.optim.Optimizer, optional
-        Of the model's parameters: its next step, by the gradient of ``loss`` on every second input, is made, measured on the
-        other inputs and undone. ``.step`` says what it changes in each layer, and which learning rate theory advises.
+        One that holds the model's parameters. Its next step, with the gradient of ``loss`` on every second input, is taken,
+        measured on the other inputs and undone. ``.step`` says what it changes in each layer and which learning rate fits.
     targets : tensor, optional
         Second argument of ``loss``, one for each input.
     bits : int, optional
-        Predict every layer with weights rounded to so many bits too: ``.rounding``, a :class:`varflow.results.RoundedModel` of
-        predictions, as of :func:`varflow.init.quantise_`.
+        Also predict every layer with weights rounded to this many bits, as :func:`varflow.init.quantise_` would round them:
+        ``.rounding``, a :class:`varflow.results.RoundedModel` without measurements.
     progress : bool or callable
         True draws a bar on stderr; a callable receives ``(done, total)`` in calls of the model, including those for gradients,
         which may be skipped; not in those of an optimiser's step.
@@ -81,19 +81,19 @@ def audit(
     averages and maxima over windows, BatchNorm (over the batch, or with running statistics), LayerNorm. Large maps are
     predicted position by position. What theory does not cover is named in ``.notes``; the layer has no prediction then, and
     the layers after it are predicted from what their weights received. Gradient norms are predicted at infinite width, back
-    through the same operations; below what is not covered there is no prediction, for instance below a max pool of spikes on a
-    large map, unless its convolution is the first or follows a pool. Their squares, means of 16 networks: within 4 standard
-    errors and 5 % for three convolutions with averages, or with maxima of spikes or of currents, membrane shortcuts, SEW
-    blocks (``ADD``, ``AND``, ``IAND``), concatenation, BatchNorm in both modes, LayerNorm and recurrent neurons; for
-    ``sew_resnet18`` in train mode, batch 16, 6 to 28 % above theory, more towards the input, and 39 % in the first layer,
-    below the max pool (4 networks). A model that draws random numbers is measured in five passes, and ``.notes`` have the
-    standard error. Membranes are those at the spike test, before the reset, also if a library stores them after it. Dropout is
-    off. Whether it will learn (:class:`varflow.results.Learning`) takes a forward and a backward pass of up to 64 inputs, and
-    one without gradients where statistics of a batch are held fixed. An optimiser's step is its next one, as it is: the first
-    of Adam changes twice as much as the tenth. It takes three forward and three backward passes of half the batch, and a
-    forward pass of the weights alone. The model, the optimiser, generators and settings of the process are left as found, but
-    for globals of modules and for iterators, queues and objects with a lock, which ``.notes`` name; one thread at a time runs
-    a model. **Source**: derived here.
+    through the same operations; before an operation that is not covered there is no prediction, for instance below a max pool
+    of spikes on a large map, unless its convolution is the first or follows a pool. Their squares, means of 16 networks:
+    within 4 standard errors and 5 % for three convolutions with averages, or with maxima of spikes or of currents, membrane
+    shortcuts, SEW blocks (``ADD``, ``AND``, ``IAND``), concatenation, BatchNorm in both modes, LayerNorm and recurrent
+    neurons; for ``sew_resnet18`` in train mode, batch 16, 6 to 28 % above theory, more towards the input, and 39 % in the
+    first layer, below the max pool (4 networks). A model that draws random numbers is measured in five passes, and ``.notes``
+    have the standard error. Membranes are those at the spike test, before the reset, also if a library stores them after it.
+    Dropout is off. Whether it will learn (:class:`varflow.results.Learning`) takes a forward and a backward pass of up to 64
+    inputs, and one without gradients where statistics of a batch are held fixed. An optimiser's step is its next one, as it
+    is: the first of Adam changes twice as much as the tenth. It takes three forward and three backward passes of half the
+    batch, and a forward pass of the weights alone. The model, the optimiser, generators and settings of the process are left
+    as found, but for globals of modules and for iterators, queues and objects with a lock, which ``.notes`` name; one thread
+    at a time runs a model. **Source**: derived here.
 
     Examples
     --------
