@@ -98,12 +98,16 @@ function sampleNetwork() {
   if (neuron === "memoryless") return void (layers = [...oneStep(state)]);
   const work = inTime(state);
   const grown = [];
+  let drawn = performance.now();
   const slice = () => {
     const end = performance.now() + SLICE;
     while (grown.length < depth && performance.now() < end) grown.push(work.next().value);
     layers = grown;
-    if (grown.length < depth) sampling = setTimeout(slice);
-    draw(grown.length < depth ? ["spikes"] : ["spikes", "steps"]);
+    if (grown.length === depth) return draw(["spikes", "steps"]);
+    sampling = setTimeout(slice);
+    if (performance.now() - drawn < 5 * SLICE) return; // drawing costs as much as a slice
+    drawn = performance.now();
+    draw(["spikes"]);
   };
   sampling = setTimeout(slice);
 }

@@ -105,10 +105,18 @@ def test_the_sparsest_rate_reaches_its_target(law):
         assert (vf.SpikeChain(network).survival() >= 0.9) == enough
 
 
-@pytest.mark.parametrize(("alpha", "least"), [(1.2, 0.0924), (1.5, 0.12327), (1.99, 0.11717)])
+@pytest.mark.parametrize(("alpha", "least"), [(1.05, 0.0331), (1.2, 0.0924), (1.5, 0.12327), (1.99, 0.11717)])
 def test_above_index_one_rates_have_a_least_one(alpha, least):
-    """Where ``g(z) = 1/(z p^{1/α})`` is smallest, which a wide network reaches."""
-    assert vf.sparsest_rate(width=10**5, depth=10, weights=W.stable(alpha)) == pytest.approx(least, abs=2e-5)
+    """Where the gain ``1/(z p^{1/α})`` of a rate ``p = P(x > z)`` is smallest."""
+    z = np.linspace(1.5, 10, 2000)
+    rates = W.stable(alpha).core.tails(z)[0]
+    smallest = np.argmin(1 / (z * rates ** (1 / alpha)))
+    assert rates[smallest] == pytest.approx(least, abs=2e-4)
+    assert 0 < smallest < len(z) - 1
+
+
+def test_wide_networks_reach_the_least_rate():
+    assert vf.sparsest_rate(width=10**5, depth=10, weights=W.stable(1.2)) == pytest.approx(0.0924, abs=2e-5)
 
 
 NEEDS_VARIANCE = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import varflow as vf
 from validation.layered import Curve, Settings, claim
@@ -11,7 +12,7 @@ R = vf.resets
 
 
 def chip(
-    width: int, factor: float, *, bits: int = 0, rounding: str = "shift", gain: float = 2.3, leak: int = 3, **reset: float
+    width: int, factor: float, *, bits: int = 0, rounding: str = "shift", gain: float = 2.3, leak: int = 3, **reset: Any
 ) -> vf.Network:
     """Ten layers with a leak of 1 - 2⁻ᵏ; ``bits=0``: membranes of real numbers."""
     register = R.Register(bits=bits, rounding=rounding) if bits else None

@@ -188,7 +188,7 @@ class RepeatedBlock:
         multipliers = (above - below) / (near[: len(y)] - near[len(y) : -len(y)])
         shown = y if self.kind == "currents" else variances[-len(y) :]
         return tuple(
-            FixedPoint(*map(float, (V, p, m)), bool(abs(m) < 1), depth_scale(float(m)) + 0.0, float(error))
+            FixedPoint(float(V), float(p), float(m), bool(abs(m) < 1), depth_scale(float(m)) + 0.0, float(error))
             for V, p, m, error in zip(shown, rates[-len(y) :], multipliers, image - y, strict=True)
         )
 

@@ -7,6 +7,8 @@ r"""Operations on the steps of each neuron: factors, and filters ``y = F x``.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from varflow.model.graph import enter
@@ -35,7 +37,7 @@ def _at_steps(values: tuple[float, ...], grid: Grid) -> np.ndarray:
     return np.tile(values, grid.size // len(values))[None, None]
 
 
-def filtered(layer: Filter, received: tuple[Signal], visit: Visit) -> Signal:
+def filtered(layer: Filter, received: tuple[Any], visit: Visit) -> Signal:
     """The filtered signal."""
     signal = held(received[0], visit.walk.steps or received[0].grid.steps)
     F = layer.response(signal.grid.steps)
