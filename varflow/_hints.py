@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import wraps
 from inspect import signature
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar, cast
 
 SYMBOLS = {"beta": "decay", "theta": "threshold", "g": "gain", "n": "width", "L": "depth", "T": "steps"}
-P, R = ParamSpec("P"), TypeVar("R")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def hinting(function: Callable[P, R]) -> Callable[P, R]:
+def hinting(function: Function) -> Function:
     """The function, whose error for arguments that it does not take says how to write them."""
 
     @wraps(function)
-    def call(*args: P.args, **options: P.kwargs) -> R:
+    def call(*args: Any, **options: Any) -> Any:
         try:
             return function(*args, **options)
         except TypeError:
@@ -27,7 +27,7 @@ def hinting(function: Callable[P, R]) -> Callable[P, R]:
                 raise TypeError(f"{name}(): {error}{_hint(function, args, options)}") from None
             raise
 
-    return call
+    return cast("Function", call)
 
 
 def _hint(function: Callable[..., Any], args: tuple[Any, ...], options: Mapping[str, Any]) -> str:

@@ -273,7 +273,7 @@ NUMBERS = [
     ("theory_notebooks/10_gradients.py", "grow by 1.23 in eight", "1.23", lambda: growth_of_gradients(8)),
     ("docs/choose.md", "from 2.511 to 2.561", "2.511", lambda: vf.gain(threshold=1.0)),
     ("docs/choose.md", "from 2.511 to 2.561", "2.561", lambda: vf.corrected_gain(threshold=1.0, width=512, depth=100)),
-    ("docs/choose.md", "from 1 to\n   1.15.", "1.15", lambda: corrected_variance(1.0)),
+    ("docs/choose.md", "from 1 to 1.15.", "1.15", lambda: corrected_variance(1.0)),
     ("docs/choose.md", "0.5 from 1 to 0.29", "0.29", lambda: corrected_variance(0.5)),
     ("docs/choose.md", "instead of 2.657", "2.657", lambda: vf.gain_for_rate(block=[L.Linear(gain=1.0), SPIKE], rate=0.2).gain),
     ("docs/choose.md", "α = 0.9, 1.158", "1.158", gain_of_a_shortcut),
