@@ -218,7 +218,7 @@ STRUCTURES = {
     "maxima of currents": (Maxima, lambda: images(16)),
     "strides": (lambda: Maps(nn.Identity(), nn.Identity()), lambda: images(12)),
     "groups of channels": (Grouped, lambda: images(10)),
-    "larger maps": (Larger, lambda: images(16)),
+    "larger maps": (Larger, lambda: images(8)),
     "a large map": (lambda: Maps(nn.Identity()), lambda: images(14)),
     "inputs that grow": (lambda: growing(Added()), vectors),
     "pools of inputs that grow": (lambda: growing(Maps(nn.MaxPool2d(2), nn.AvgPool2d(2))), lambda: images(8)),

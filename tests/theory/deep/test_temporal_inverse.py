@@ -534,7 +534,7 @@ def test_bad_questions(options, argument, rule):
 def test_lookup_in_time():
     found = vf.lookup(neuron=LEAKY, rate=0.4, fan_in=512, **SHORT)
     by_width = {"fan_in": 512, "weight_std": found.gain / 512**0.5, "weight_variance": found.gain**2 / 512}
-    assert found.to_dict() == leaky().to_dict() | by_width
+    assert found.to_dict() == leaky().to_dict() | by_width | {"operations": 512 * found.firing_rate}
     assert vf.init.calculate_gain(LEAKY, rate=0.4, **SHORT) == found.gain
     by_variance = vf.gain_for_variance(LEAKY, variance=6.0, **SHORT)
     assert vf.init.calculate_gain(LEAKY, variance=6.0, **SHORT) == by_variance.gain

@@ -70,7 +70,7 @@ def test_patches_in_the_batch_count_as_neurons_of_their_input(gain):
     assert folded.cause in (*vf.results.audit.CAUSES, None)
     assert f"{INPUTS} inputs" in repr(folded)
     if not folded.healthy:
-        with pytest.raises(vf.results.UnhealthyError, match="patch is dead"):
+        with pytest.raises(vf.results.UnhealthyError, match=r"patch \(Linear\) never spikes"):
             folded.assert_healthy()
 
 
