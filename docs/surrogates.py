@@ -50,8 +50,8 @@ ADJUSTABLE += ["spikingjelly_soft_sign", "spikingjelly_erf", "spikingjelly_rect"
 PAGE = """# Surrogate derivatives
 
 **Which width to take?** For a model of your own, `vf.init.init_model(model, batch, surrogate="set")` chooses it with the
-gains, and [`vf.audit`](will_it_learn.md) says afterwards if a wider one would learn deeper: follow the audit. The widths on this
-page keep the variance of gradients, of one step; over several steps `vf.surrogate_width(neuron=…, steps=…)` has
+gains, and [`vf.audit`](will_it_learn.md) says afterwards if a wider one would learn deeper: follow the audit. The widths on
+this page keep the variance of gradients, of one step; over several steps `vf.surrogate_width(neuron=…, steps=…)` has
 [others](gradients.md).
 
 Made by `python docs/surrogates.py`.
