@@ -105,6 +105,14 @@ def wide_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "1000")
 
 
+@pytest.fixture(autouse=True)
+def closed_figures():
+    """Figures that a test, or an example of a page, leaves open are closed: of many open ones matplotlib warns."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
+
+
 @pytest.fixture
 def undrawn(monkeypatch):
     """Figures of the package are saved blank, in a tenth of the time."""

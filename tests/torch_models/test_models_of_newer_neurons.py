@@ -72,4 +72,4 @@ def test_normalised_membranes_are_predicted_once_folded_into_thresholds():
     unfolded = vf.mean_field(
         vf.Network(width=n, depth=1, gain=1.0, neuron=vf.neurons.spikingjelly_lif(), steps=STEPS, drive=inputs)
     )
-    assert abs(layer.firing_rate - unfolded.firing_rate.mean()) > 3 * tolerance
+    assert abs(layer.firing_rate - unfolded.firing_rate.mean()) > tolerance
