@@ -56,15 +56,15 @@ this page keep the variance of gradients, of one step; over several steps `vf.su
 
 Made by `python docs/surrogates.py`.
 
-Training replaces the derivative of the spike by a function `ψ(H - θ)`. In a deep network of memoryless neurons the variance of
-gradients is multiplied in every layer by
+Training replaces the derivative of the spike by a function $\\psi(H - \\theta)$. In a deep network of memoryless neurons the
+variance of gradients is multiplied in every layer by
 
 $$
 \\chi = g^2\\, E[\\psi(u - \\theta)^2], \\qquad u \\sim N(0, V),
 $$
 
-so after `L` layers by `χ^L`: gradients vanish for `χ < 1` and explode for `χ > 1`. `χ` depends on the peak *and* the width of
-`ψ`, and libraries differ in both. `vf.gradient_gain` computes it:
+so after $L$ layers by $\\chi^L$: gradients vanish for $\\chi < 1$ and explode for $\\chi > 1$. $\\chi$ depends on the peak
+*and* the width of $\\psi$, and libraries differ in both. `vf.gradient_gain` computes it:
 
 ```python
 import varflow as vf
@@ -87,7 +87,7 @@ print(
 
 ## What the libraries' defaults do
 
-At the gain that keeps `V = 1`; `ψ` as these versions compute it (snnTorch 1.0, SpikingJelly 2.0, Norse 1.1, sinabs 3.1).
+At the gain that keeps $V = 1$; $\\psi$ as these versions compute it (snnTorch 1.0, SpikingJelly 2.0, Norse 1.1, sinabs 3.1).
 
 | surrogate | peak, area | χ at θ = 1 | 0.5 | 0 |
 |---|---|---|---|---|
@@ -95,29 +95,32 @@ At the gain that keeps `V = 1`; `ψ` as these versions compute it (snnTorch 1.0,
 
 ## How to choose
 
-1. **Compute χ for your depth.** Over `L` layers gradients grow by `χ^(L/2)` in size. With `fast_sigmoid(slope=25)` at θ = 1
-   their variance falls by a factor of {fast:.0f} per layer; with `sigmoid(slope=25)` it grows by a factor of {steep:.1f}.
-2. **Change the width.** These parameters give `χ = 1` at `V = 1`:
+1. **Compute χ for your depth.** Over $L$ layers gradients grow by $\\chi^{{L/2}}$ in size. With `fast_sigmoid(slope=25)` at
+   θ = 1 their variance falls by a factor of {fast:.0f} per layer; with `sigmoid(slope=25)` it grows by a factor of {steep:.1f}.
+2. **Change the width.** These parameters give $\\chi = 1$ at $V = 1$:
 
    | | θ = 1 | 0.5 | 0 |
    |---|---|---|---|
 {widths}
 
    Formulas of area 1 (`atan`, `sigmoid`, and SpikingJelly's) need a *larger* width to lower χ, those of peak 1 (`fast_sigmoid`,
-   Norse's) a larger width to raise it. With peak 1, `χ ≤ g²`: no width helps for `g ≤ 1`.
-3. **A low rate makes χ small.** Narrow surrogates see only neurons near the threshold: `χ ≈ g² φ(θ/√V)/√V ∫ψ²`.
+   Norse's) a larger width to raise it. With peak 1, $\\chi \\leq g^2$: no width helps for $g \\leq 1$.
+3. **A low rate makes χ small.** Narrow surrogates see only neurons near the threshold:
+   $\\chi \\approx g^2\\, \\varphi(\\theta/\\sqrt V)/\\sqrt V \\int \\psi^2$.
 4. **At finite width** the logarithm of the squared gradient norm spreads between networks. Its variance grows per layer by
-   `(3κ - 1)/n` with `κ = E[ψ⁴]/E[ψ²]²`: narrow surrogates spread widely, `fast_sigmoid(25)` 14 times as much as `atan` at
-   θ = 1. Activity fluctuates too, and adds `b²(1-p)/(p(1-m)²) + 2b(w-p)/(p(1-m))` over `n` in deep layers, with
-   `b = d ln E[ψ²]/d ln p ≈ (θ²/V - 1)/2` without bias, the multiplier `m` of the rate `p`, and `w` the fraction of `E[ψ²]`
-   above threshold: nothing at θ² = V, and most next to the smallest gain that keeps activity, where `m` is near 1.
-5. **Several steps** change the answer; see below. `χ` is exact for one step and for neurons without memory.
+   $(3\\kappa - 1)/n$ with $\\kappa = E[\\psi^4]/E[\\psi^2]^2$: narrow surrogates spread widely, `fast_sigmoid(25)` 14 times as
+   much as `atan` at θ = 1. Activity fluctuates too, and adds
+   $b^2(1-p)/(p(1-m)^2) + 2b(w-p)/(p(1-m))$ over $n$ in deep layers, with
+   $b = d \\ln E[\\psi^2]/d \\ln p \\approx (\\theta^2/V - 1)/2$ without bias, the multiplier $m$ of the rate $p$, and $w$ the
+   fraction of $E[\\psi^2]$ above threshold: nothing at θ² = V, and most next to the smallest gain that keeps activity, where
+   $m$ is near 1.
+5. **Several steps** change the answer; see below. $\\chi$ is exact for one step and for neurons without memory.
 
 ## Several steps
 
-Gradients also flow through the leak and the reset, so that `χ < 1` does not mean that they vanish. `vf.gradient_flow` follows
-them through depth and time. Mean growth of their energy per layer, towards the input, over {layers} layers with a loss at all
-steps:
+Gradients also flow through the leak and the reset, so that $\\chi < 1$ does not mean that they vanish. `vf.gradient_flow`
+follows them through depth and time. Mean growth of their energy per layer, towards the input, over {layers} layers with a
+loss at all steps:
 
 | neuron, gain², surrogate | 1 step | {steps} |
 |---|---|{rule}
@@ -149,8 +152,9 @@ small models others cost them up to 17 points of accuracy, while surrogates far 
 ## What is not as documented
 
 - Norse 1.1: `super` ignores `alpha`. Its `triangle` has width 1 and peak `alpha`, which is 100 unless you set it.
-- snnTorch 1.0: `triangular(threshold)` returns `θ` below the threshold and `-θ` above. `sigmoid(25)` gives NaN in float32 for
-  `H < θ - 3.5` by overflow. `LSO()` raises `TypeError`; `SFS()` is 0 for `H ≤ θ + 1`; `SSO()` draws random numbers.
+- snnTorch 1.0: `triangular(threshold)` returns $\\theta$ below the threshold and $-\\theta$ above. `sigmoid(25)` gives NaN in
+  float32 for $H < \\theta - 3.5$ by overflow. `LSO()` raises `TypeError`; `SFS()` is 0 for $H \\leq \\theta + 1$; `SSO()` draws
+  random numbers.
 - SpikingJelly 2.0: `SquarewaveFourierSeries(n)` sums `n - 1` terms; the parameter of `SuperSpike` is the peak, not the width.
 
 `vf.surrogates` has all of these as they are computed. Any family at any peak and width is
