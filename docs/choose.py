@@ -85,8 +85,8 @@ Sources, for `vf.citation`: {sources}.
 
 The same for leaky neurons: `decay={decay:g}, steps={steps}`, no reset, a constant drive, at infinite width, for methods that
 have a gain. The rate is the mean over steps. "alive" is "yes" if layer {depth} spikes at every step, "late" if it spikes at
-every step of the [late](glossary.md) half but not at every step before (deeper layers lose more steps), and "volleys" if only at
-some steps. Elsewhere "late" names steps; in this column it is a verdict, and says that earlier steps are lost:
+every step of the [late](glossary.md) half but not at every step before (deeper layers lose more steps), and "volleys" if only
+at some steps. Elsewhere "late" names steps; in this column it is a verdict, and says that earlier steps are lost:
 
 {leaky}
 
