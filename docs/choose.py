@@ -58,8 +58,9 @@ In detail:
     1/√depth. Sums of spikes (SEW add) grow too: normalise before the neurons. SEW `and` dies at every gain, `iand`
     decays slowly. See [blocks](blocks.md).
 11. **BatchNorm?** Weights then do not set the rate, γ does: `vf.gain_for_rate(block=[…], rate=…).gamma`, without memory
-    {gamma:.3f} θ/λ for a rate of {rate:g}. Keep γ ≥ θ/λ, λ being the factor of the input current. Below 0.780 θ/λ some inputs
-    fall silent, although the mean rate looks right. Before training, run some batches in training mode: with its initial
+    {gamma:.3f} θ/λ for a rate of {rate:g}. Keep γ ≥ θ/λ then, λ being the factor of the input current: below 0.780 θ/λ some
+    inputs fall silent, although the mean rate looks right. With a leak give `steps=` and `depth=` too; γ may be smaller
+    ([an example](blocks.md#batchnorm)). Before training, run some batches in training mode: with its initial
     statistics BatchNorm is the identity in evaluation.
 12. **Neurons that differ?** `vf.Neuron(scipy.stats.uniform(0.5, 1.0))`; a decay may be a distribution too. Low thresholds
     keep activity alive: of networks of width 100, 39 % are alive in layer 100 at the gain that keeps V = 1, with equal
@@ -84,7 +85,8 @@ Sources, for `vf.citation`: {sources}.
 
 The same for leaky neurons: `decay={decay:g}, steps={steps}`, no reset, a constant drive, at infinite width, for methods that
 have a gain. The rate is the mean over steps. "alive" is "yes" if layer {depth} spikes at every step, "late" if it spikes at
-every step of the late half but not before (deeper layers lose more steps), and "volleys" if only at some steps:
+every step of the [late](glossary.md) half but not at every step before (deeper layers lose more steps), and "volleys" if only
+at some steps. Elsewhere "late" names steps; in this column it is a verdict, and says that earlier steps are lost:
 
 {leaky}
 

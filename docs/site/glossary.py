@@ -18,7 +18,7 @@ def meanings() -> dict[str, tuple[str, str]]:
         plain = re.sub(r"\[([^\]]*)\]\([^)]*\)|[`*]", r"\1", " ".join(meaning.split()))
         place = f"#term-{'-'.join(re.findall(r'[a-z0-9]+', term.lower()))}"
         found |= dict.fromkeys({*term.lower().split(", ")} - VERBS, (place, plain))
-    return found | {"late": found["late rate"]}
+    return found
 
 
 MEANINGS = meanings()

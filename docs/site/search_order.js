@@ -23,6 +23,7 @@ const KEYWORDS = {
   "docs/notebooks": "tutorial",
   "docs/command_line": "shell json",
   "docs/weight_distributions": "heavy tails",
+  "docs/width": "minimum width alive",
   "docs/finite_width_in_time": "width leaky neuron memory",
   "docs/gradients": "vanishing exploding gradients",
   "docs/will_it_learn": "trainability verdict depth",
