@@ -511,7 +511,7 @@ INSTANCES = {
     "Neuron": NEURONS,
     "PhaseDiagram": [DIAGRAM],
     "Profile": PROFILES,
-    "Quantisation": ["vf.quantise(threshold=1.0, width=20, depth=5, bits=3)"],
+    "Quantisation": ["vf.quantise(threshold=1.0, width=20, depth=5, bits=3, survival_target=0.9)"],
     "ReadableDepth": [READABLE],
     "SpikeChain": [f"vf.SpikeChain({SMALL})", f"vf.SpikeChain({BIAS})"],
     "TemporalCriticalGain": [CRITICAL],

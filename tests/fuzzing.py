@@ -257,7 +257,8 @@ def _wrong_numbers(name, numbers):
         if array.dtype.kind == "c":
             yield f"{name} is complex"
         return
-    array = np.array([float(min(max(x, -(2**1023)), 2**1023)) for x in array.ravel()]) if array.dtype == object else array
+    if array.dtype == object:
+        array = np.array([float(min(max(x, -(2**1023)), 2**1023)) for x in array.ravel() if x is not None])
     if name not in UNDEFINED and np.any(np.isnan(array)):
         yield f"{name} is NaN"
     if name not in ENDLESS and np.any(np.isinf(array)):

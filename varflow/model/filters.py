@@ -48,6 +48,7 @@ class Filter(Layer):
 
     def response(self, steps: int) -> np.ndarray:
         """The matrix ``F`` of ``y = F x`` over the steps."""
+        steps = integer("steps", steps, minimum=1)
         F = self.scale * np.eye(steps, k=-self.delay)
         for decay in self.decays:
             for t in range(1, steps):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from varflow._checks import DomainError, flag, put
+from varflow._checks import DomainError, flag, integer, put
 from varflow.model.signals import Layer, Signal, area_of, extent, pair
 
 
@@ -51,6 +51,7 @@ class Upsample(Layer):
 
     def with_zeros(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the map with zeros between the entries of a map of this height and width."""
+        height, width = integer("height", height, minimum=1), integer("width", width, minimum=1)
         (down, along), (below, right) = pair(self.factor), pair(self.extra)
         return (height - 1) * down + 1 + below, (width - 1) * along + 1 + right
 

@@ -111,7 +111,7 @@ class WeightLaw:
 
     def present(self, fan_in: int) -> float:
         """Expected number of inputs a neuron keeps."""
-        return self.in_degree or fan_in * self.density
+        return self.in_degree or integer("fan_in", fan_in, minimum=1) * self.density
 
     def __repr__(self) -> str:
         return self.label

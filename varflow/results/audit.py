@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import VarflowError, deprecated
+from varflow._checks import DomainError, VarflowError, deprecated
 from varflow._display import Drawn, Table, measured, several, without_path
 from varflow.model.surrogate import Surrogate
 from varflow.results.audited_layer import DESCRIBED, FLOOR, MORE, MOSTLY, SATURATED, AuditedLayer, lost_inputs, row, with_class
@@ -264,6 +264,8 @@ class AuditReport(Exported, Drawn):
 
     def remedy(self, name: str) -> str:
         """One of ``fixes`` as a line of code, or in words for a weight that is computed from other parameters."""
+        if name not in list(self.fixes):
+            raise DomainError("name", name, f"is none of .fixes: {', '.join(self.fixes) or 'there are none'}")
         layer, gain = self[name], self.fixes[name]
         factor = gain / layer.gains[name] if layer.gains[name] else math.inf
         match layer.computed.get(name):

@@ -119,8 +119,8 @@ def micheli_soft_reset_gain(threshold: float, decay: float, *, as_published: boo
     theta, b = real_number("threshold", threshold), probability("decay", decay)
     normal = distribution("normal")
     p, density = float(normal.sf(theta)), float(normal.pdf(theta))
-    E = density / p if flag("as_published", as_published) else density
-    squared = (1 - b**2 - theta**2 * p * (1 - p) + 2 * b * theta * E) / p
+    factor = 1 / p if flag("as_published", as_published) and p else 1.0
+    squared = (1 - b**2 - theta**2 * p * (1 - p) + 2 * b * theta * factor * density) / p if p else 0.0
     if not squared > 0:
         raise DomainError("threshold", threshold, "is too large: the formula has no positive solution")
     return math.sqrt(squared)
