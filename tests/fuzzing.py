@@ -56,6 +56,7 @@ UNDEFINED |= words("critical_gain corrected_gain corrected_survival error depth_
 UNDEFINED |= words("raster_overlap gradient_norm predicted_gradient_norm gradient_gain gradient_growth dead_gradients")
 UNDEFINED |= words("mean width_in_thresholds needed_gain predicted_rate predicted_std predicted_variance predicted_overlap")
 UNDEFINED |= words("price values measured_rate fresh_rate unit_gain flips samples persistence correlations")
+UNDEFINED |= words("currents direct kept")  # of a layer that a step does not have
 ENDLESS = words("depth_scale variance_std basin_edge resolution from_drive from_quasi_stationary multiplier log_sf hazard")
 ENDLESS |= words("excess_kurtosis elasticity lower upper gradient_norm persistence_depth")
 
