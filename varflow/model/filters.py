@@ -13,7 +13,7 @@ from varflow.model.signals import Layer, Signal
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Filter(Layer):
-    r"""Leaky integrators one after the other, ``y_t = β y_{t-1} + x_t`` from rest, times a number and some steps late.
+    r"""A chain of leaky integrators, each ``y_t = β y_{t-1} + x_t`` from ``y_0 = 0``, with a factor and a delay.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ class Filter(Layer):
     scale : float
         Factor on the signal.
     delay : int
-        Steps by which it is late; 0 arrives before.
+        Steps of delay; until then the output is 0.
 
     Raises
     ------

@@ -13,8 +13,8 @@ from varflow.model.signals import Layer, Signal, area_of, extent, pair
 class Upsample(Layer):
     """A map of ``factor`` times the height and width: every entry repeated (nearest neighbour), or followed by zeros.
 
-    Zeros, none behind the last entry but ``extra`` ones, are the first half of a transposed convolution: a :class:`Conv` with
-    padding ``k - 1 - p`` is the second.
+    A transposed convolution of stride ``s``, kernel ``k`` and padding ``p`` is ``Upsample(s, zeros=True)`` followed by a
+    :class:`Conv` of stride 1 and padding ``k - 1 - p``. Behind the last entry there are only ``extra`` zeros.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 r"""Upsampled maps: the entries of a map with zeros between them, where moments are 0; repeated, sums over windows of these.
 
-Entries are what windows of size 1 find under them, and backwards the gradients by the zeros are left out.
+Windows of size 1 and stride ``factor`` pick the entries out of the larger map; backwards, gradients at the zeros are dropped.
 """
 
 from __future__ import annotations
