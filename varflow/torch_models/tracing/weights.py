@@ -111,10 +111,11 @@ def has_own_forward(weight: Any) -> bool:
 
 def connections_of(weight: Any) -> Any:
     """Number of weights of each input of a neuron, summed over the neurons of a group: of those that are not 0, and of all."""
-    both = torch.stack([weight.weight != 0, torch.ones_like(weight.weight, dtype=torch.bool)])
-    if getattr(weight, "transposed", False):
-        return both.sum(2, keepdim=True, dtype=torch.float64)
-    return both.unflatten(1, (getattr(weight, "groups", 1), -1)).sum(2, dtype=torch.float64)
+    present, transposed = weight.weight != 0, getattr(weight, "transposed", False)
+    if not transposed:
+        present = present.unflatten(0, (getattr(weight, "groups", 1), -1))
+    number = present.sum(1, keepdim=transposed)
+    return torch.stack([number, torch.full_like(number, present.shape[1])]).double()
 
 
 def synaptic_operations(weight: Any, received: Any, connections: Any = None) -> Any:
