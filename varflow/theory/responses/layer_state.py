@@ -43,7 +43,7 @@ class LayerState:
     def of_groups(self, which: np.ndarray) -> LayerState:
         """The state of these entries of the second axis."""
         parts = (self.variance, self.potential_mean, self.firing_rate, self.second_moments)
-        changes = None if self.changes is None else self.changes.of_groups(which)
+        changes = self.changes and Differences(*(values[:, which] for values in self.changes))
         return LayerState(*(values[:, which] for values in parts), point_fraction=self.point_fraction, changes=changes)
 
 
