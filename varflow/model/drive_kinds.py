@@ -43,6 +43,13 @@ class Drive:
         Inputs per neuron of layer 1; None if it receives currents directly.
     steps, width : int, optional
         Steps and width of layer 1 that the network must have; None if any will do.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> drive = vf.drives.inputs([[3.0, 4.0], [0.0, 5.0]])
+    >>> isinstance(drive, vf.drives.Drive), drive.n_inputs, drive.fan_in
+    (True, 2, 2)
     """
 
     __slots__ = ()
@@ -114,7 +121,15 @@ class _GaussianCurrents(Drive):
 
 
 class ConstantCurrents(_GaussianCurrents):
-    """A constant Gaussian current per neuron, ``I ~ N(0, std²)``; made by :func:`currents`."""
+    """A constant Gaussian current per neuron, ``I ~ N(0, std²)``; made by :func:`currents`.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.drives.currents(0.5).covariance(2)
+    array([[[0.25, 0.25],
+            [0.25, 0.25]]])
+    """
 
     __slots__, made_by = (), "currents"
 
@@ -123,7 +138,15 @@ class ConstantCurrents(_GaussianCurrents):
 
 
 class White(_GaussianCurrents):
-    """Gaussian currents ``I_t ~ N(0, std²)``, new at every step; made by :func:`white`."""
+    """Gaussian currents ``I_t ~ N(0, std²)``, new at every step; made by :func:`white`.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.drives.white(0.5).covariance(2)
+    array([[[0.25, 0.  ],
+            [0.  , 0.25]]])
+    """
 
     __slots__, made_by = (), "white"
 
@@ -137,6 +160,13 @@ class Inputs(Drive):
 
     ``x`` has shape (batch, n_in), constant in time, or (batch, steps, n_in). Maps (batch[, steps], channels, height, width)
     are flattened, and ``shape`` tells their last three axes.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> drive = vf.drives.inputs([[3.0, 4.0], [0.0, 5.0]])
+    >>> drive.x.shape, round(drive.input_gain, 4)
+    ((2, 2), 0.2828)
     """
 
     x: np.ndarray
@@ -199,6 +229,13 @@ class SpikeTrains(Drive):
     """Random spike trains through first-layer weights of standard deviation ``input_gain/√n_in``; made by :func:`spikes`.
 
     ``rates`` has shape (batch, n_in); ``kind`` is ``bernoulli`` or ``poisson``.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> drive = vf.drives.spikes([0.1, 0.3])
+    >>> drive.rates, drive.kind, round(drive.input_gain, 4)
+    (array([[0.1, 0.3]]), 'bernoulli', 2.2361)
     """
 
     rates: np.ndarray
@@ -250,6 +287,12 @@ class Given(Drive):
     """Given currents, shape (batch, steps, width), or (batch, steps, 1) for the same in all neurons; made by :func:`given`.
 
     They are not Gaussian: theory steps layer 1 with these numbers and averages over its neurons.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.drives.given([1.5, 0.0, 0.0]).currents.shape
+    (1, 3, 1)
     """
 
     currents: np.ndarray

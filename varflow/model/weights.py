@@ -43,6 +43,13 @@ class WeightLaw:
         Whether theory treats the potential as normal.
     mean, std : float
         Of the core.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> law = vf.weights.weight_law("exponential")
+    >>> law.mean, law.std, law.own_mean_gain(gain=1.0, fan_in=100)
+    (1.0, 1.0, 10.0)
     """
 
     core: WeightDistribution
@@ -348,6 +355,12 @@ def weight_law(weights: Any, name: str = "weights") -> WeightLaw:
     ------
     DomainError
         For unknown names, distributions without a finite variance, and discrete ones whose atoms are not on a lattice.
+
+    Examples
+    --------
+    >>> import scipy.stats, varflow as vf
+    >>> vf.weights.weight_law("sign"), vf.weights.weight_law(scipy.stats.laplace())
+    (sign, laplace)
     """
     if isinstance(weights, WeightLaw):
         return weights

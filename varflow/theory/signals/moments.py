@@ -104,6 +104,17 @@ class Currents(_SignalMoments):
     ``channels`` is the number of neurons at each position; ``changes``: increments over time without cancellation, if known;
     ``pairs``: covariances between positions that are followed each on its own, if known; ``overlap``: that between inputs of a
     batch, if it is followed. ``shared``: the scale by which a normalisation over the batch divided them, if it fluctuates.
+
+    Examples
+    --------
+    >>> import numpy as np, varflow as vf
+    >>> from varflow.theory.signals.places import Grid
+    >>> grid = Grid(inputs=1, height=1, width=1, steps=2)
+    >>> covariance = np.array([[[[1.0, 0.5], [0.5, 1.0]]]])
+    >>> currents = vf.theory.Currents(np.zeros((1, 1, 2)), covariance, grid, channels=100)
+    >>> currents.scaled(2.0).covariance[0, 0]
+    array([[4., 2.],
+           [2., 4.]])
     """
 
     SECOND = "covariance"
@@ -143,6 +154,17 @@ class Spikes(_SignalMoments):
     own it takes the places that are drawn together, shape (windows, places), and gives groups ``(input, window)`` and
     ``i = (place, step)``. Straight from neurons it also takes ``channels`` (``Responses.drawn``). ``changes``,
     ``pairs`` and ``overlap`` as of currents, of second moments.
+
+    Examples
+    --------
+    >>> import numpy as np, varflow as vf
+    >>> from varflow.theory.signals.places import Grid
+    >>> grid = Grid(inputs=1, height=1, width=1, steps=2)
+    >>> moments = np.array([[[[0.2, 0.1], [0.1, 0.2]]]])
+    >>> spikes = vf.theory.Spikes(np.full((1, 1, 2), 0.2), moments, grid, channels=100)
+    >>> spikes.later(1).moments[0, 0]
+    array([[0. , 0. ],
+           [0. , 0.2]])
     """
 
     SECOND = "moments"
@@ -311,6 +333,18 @@ def elementwise(
     covariances), ``(…, i, j)``, and means of their first factor, ``(…, i, 1)``, and of their second, ``(…, 1, j)``: then
     ``e[0] * f[1]`` is ``E x_i E y_j``. It must not hold arrays of its own: it is used for entries of one index, for positions
     of a map, and for inputs of a batch.
+
+    Examples
+    --------
+    >>> import numpy as np, varflow as vf
+    >>> from varflow.theory.signals.places import Grid
+    >>> grid = Grid(inputs=1, height=1, width=1, steps=2)
+    >>> moments = np.array([[[[0.2, 0.1], [0.1, 0.2]]]])
+    >>> spikes = vf.theory.Spikes(np.full((1, 1, 2), 0.2), moments, grid, channels=100)
+    >>> product = vf.theory.elementwise([spikes, spikes], lambda e: e[0] * e[1], lambda M, e, f: M[0] * M[1])
+    >>> product.moments[0, 0]
+    array([[0.04, 0.01],
+           [0.01, 0.04]])
     """
     most = max(len(each.mean) for each in signals)
     signals = [in_replicas(each, most) for each in signals]
@@ -351,7 +385,18 @@ def _overlap(signals: Sequence[Signal], second: Callable[[Arrays, Arrays, Arrays
 
 
 def rescaled(signal: Currents, scale: float | np.ndarray, shift: float | np.ndarray = 0.0) -> Currents:
-    """``s_i x_i + c_i``; in an overlap of inputs the correlation stays."""
+    """``s_i x_i + c_i``; in an overlap of inputs the correlation stays.
+
+    Examples
+    --------
+    >>> import numpy as np, varflow as vf
+    >>> from varflow.theory.signals.places import Grid
+    >>> grid = Grid(inputs=1, height=1, width=1, steps=2)
+    >>> currents = vf.theory.Currents(np.zeros((1, 1, 2)), np.ones((1, 1, 2, 2)), grid, channels=100)
+    >>> vf.theory.rescaled(currents, np.array([1.0, 2.0]), shift=0.5).covariance[0, 0]
+    array([[1., 2.],
+           [2., 4.]])
+    """
     grid, scale = signal.grid, np.broadcast_to(scale, np.broadcast_shapes(np.shape(scale), signal.mean.shape))
 
     def product(C: np.ndarray, offset: Offset = (0, 0)) -> np.ndarray:

@@ -237,7 +237,17 @@ def with_correlation(between: np.ndarray, before: np.ndarray, after: np.ndarray,
 
 
 class Window(Windows):
-    """Windows over a map, and what stands under their taps."""
+    """Windows over a map, and what stands under their taps.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> from varflow.theory.signals.places import Grid
+    >>> grid = Grid(inputs=1, height=2, width=2, steps=1)
+    >>> window = vf.theory.Window((2, 1))
+    >>> window.smaller(grid).shape, window.taps
+    ((1, 2), [(0, 0), (1, 0)])
+    """
 
     __slots__ = ()
 
