@@ -64,31 +64,11 @@ WANTED = {
 
 
 class VarflowError(Exception):
-    """Base class of every error varflow raises on purpose.
-
-    Examples
-    --------
-    >>> import varflow as vf
-    >>> try:
-    ...     vf.gain(threshold="high")
-    ... except vf.VarflowError as error:
-    ...     print(type(error).__name__)
-    DomainError
-    """
+    """Base class of every error varflow raises on purpose."""
 
 
 class DomainError(VarflowError, ValueError):
-    """A value outside an argument's domain; ``.argument``, ``.value`` and ``.rule`` say which and why.
-
-    Examples
-    --------
-    >>> import varflow as vf
-    >>> try:
-    ...     vf.Neuron(decay=2.0)
-    ... except vf.DomainError as error:
-    ...     print(error.argument, error.value, error.rule)
-    decay 2.0 must lie between 0 and 1
-    """
+    """A value outside an argument's domain; ``.argument``, ``.value`` and ``.rule`` say which and why."""
 
     def __init__(self, argument: str, value: Any, rule: str):
         super().__init__(f"{argument}={_short(value)} {rule}")
@@ -99,17 +79,7 @@ class DomainError(VarflowError, ValueError):
 
 
 class ConvergenceError(VarflowError, RuntimeError):
-    """A solver did not reach its tolerance; ``.partial`` holds its last result.
-
-    Examples
-    --------
-    >>> import varflow as vf
-    >>> try:
-    ...     raise vf.ConvergenceError("not settled after 10 iterations", partial=2.5106)
-    ... except vf.ConvergenceError as error:
-    ...     print(f"{error}, at {error.partial}")
-    not settled after 10 iterations, at 2.5106
-    """
+    """A solver did not reach its tolerance; ``.partial`` holds its last result."""
 
     def __init__(self, message: str, partial: Any = None):
         super().__init__(message)
@@ -117,14 +87,7 @@ class ConvergenceError(VarflowError, RuntimeError):
 
 
 class MissingExtraError(VarflowError, ImportError):
-    """A feature whose optional dependency is not installed.
-
-    Examples
-    --------
-    >>> import varflow as vf
-    >>> issubclass(vf.MissingExtraError, ImportError)
-    True
-    """
+    """A feature whose optional dependency is not installed."""
 
 
 def deprecated(words: str) -> None:

@@ -43,17 +43,9 @@ class Drive:
         Inputs per neuron of layer 1; None if it receives currents directly.
     steps, width : int, optional
         Steps and width of layer 1 that the network must have; None if any will do.
-
-    Examples
-    --------
-    >>> import varflow as vf
-    >>> drive = vf.drives.inputs([[3.0, 4.0], [0.0, 5.0]])
-    >>> isinstance(drive, vf.drives.Drive), drive.n_inputs, drive.fan_in
-    (True, 2, 2)
     """
 
     __slots__ = ()
-
     kinds = renamed("kinds", "n_inputs")
 
     @property
@@ -105,7 +97,6 @@ class _GaussianCurrents(Drive):
     """Gaussian currents of one standard deviation; ``made_by``: the function of ``vf.drives``."""
 
     made_by: ClassVar[str]
-
     std: float
     shape: tuple[int, int, int] | None = None
 
@@ -126,9 +117,8 @@ class ConstantCurrents(_GaussianCurrents):
     Examples
     --------
     >>> import varflow as vf
-    >>> vf.drives.currents(0.5).covariance(2)
-    array([[[0.25, 0.25],
-            [0.25, 0.25]]])
+    >>> vf.drives.currents(0.5).covariance(1)
+    array([[[0.25]]])
     """
 
     __slots__, made_by = (), "currents"
@@ -143,9 +133,8 @@ class White(_GaussianCurrents):
     Examples
     --------
     >>> import varflow as vf
-    >>> vf.drives.white(0.5).covariance(2)
-    array([[[0.25, 0.  ],
-            [0.  , 0.25]]])
+    >>> vf.drives.white(0.5).covariance(1)
+    array([[[0.25]]])
     """
 
     __slots__, made_by = (), "white"
@@ -164,9 +153,8 @@ class Inputs(Drive):
     Examples
     --------
     >>> import varflow as vf
-    >>> drive = vf.drives.inputs([[3.0, 4.0], [0.0, 5.0]])
-    >>> drive.x.shape, round(drive.input_gain, 4)
-    ((2, 2), 0.2828)
+    >>> vf.drives.inputs([[3.0, 4.0], [0.0, 5.0]]).fan_in
+    2
     """
 
     x: np.ndarray
@@ -233,9 +221,8 @@ class SpikeTrains(Drive):
     Examples
     --------
     >>> import varflow as vf
-    >>> drive = vf.drives.spikes([0.1, 0.3])
-    >>> drive.rates, drive.kind, round(drive.input_gain, 4)
-    (array([[0.1, 0.3]]), 'bernoulli', 2.2361)
+    >>> vf.drives.spikes([0.1, 0.3]).rates
+    array([[0.1, 0.3]])
     """
 
     rates: np.ndarray

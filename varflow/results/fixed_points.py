@@ -234,13 +234,6 @@ class CorrelationFixedPoint(Exported):
         Whether ``m < 1``.
     depth_scale : float
         ``ξ_c = -1/ln m`` layers; 0 where deviations grow by an infinite factor.
-
-    Examples
-    --------
-    >>> import varflow as vf
-    >>> same = vf.correlation_fixed_points(threshold=1.0, variance=1.0)[-1]
-    >>> same.overlap, same.multiplier, same.stable
-    (1.0, inf, False)
     """
 
     overlap: float

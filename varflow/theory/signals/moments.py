@@ -109,12 +109,11 @@ class Currents(_SignalMoments):
     --------
     >>> import numpy as np, varflow as vf
     >>> from varflow.theory.signals.places import Grid
-    >>> grid = Grid(inputs=1, height=1, width=1, steps=2)
-    >>> covariance = np.array([[[[1.0, 0.5], [0.5, 1.0]]]])
-    >>> currents = vf.theory.Currents(np.zeros((1, 1, 2)), covariance, grid, channels=100)
-    >>> currents.scaled(2.0).covariance[0, 0]
-    array([[4., 2.],
-           [2., 4.]])
+    >>> currents = vf.theory.Currents(
+    ...     np.zeros((1, 1, 2)), np.ones((1, 1, 2, 2)), Grid(inputs=1, height=1, width=1, steps=2), channels=100
+    ... )
+    >>> currents.scaled(2.0).covariance[0, 0, 0]
+    array([4., 4.])
     """
 
     SECOND = "covariance"
@@ -159,12 +158,11 @@ class Spikes(_SignalMoments):
     --------
     >>> import numpy as np, varflow as vf
     >>> from varflow.theory.signals.places import Grid
-    >>> grid = Grid(inputs=1, height=1, width=1, steps=2)
-    >>> moments = np.array([[[[0.2, 0.1], [0.1, 0.2]]]])
-    >>> spikes = vf.theory.Spikes(np.full((1, 1, 2), 0.2), moments, grid, channels=100)
-    >>> spikes.later(1).moments[0, 0]
-    array([[0. , 0. ],
-           [0. , 0.2]])
+    >>> spikes = vf.theory.Spikes(
+    ...     np.full((1, 1, 2), 0.2), np.full((1, 1, 2, 2), 0.1), Grid(inputs=1, height=1, width=1, steps=2), channels=100
+    ... )
+    >>> spikes.later(1).mean
+    array([[[0. , 0.2]]])
     """
 
     SECOND = "moments"
@@ -273,22 +271,6 @@ def means_at(mean: np.ndarray, offset: Offset, grid: Grid) -> tuple[np.ndarray, 
     return mean, mean if offset == (0, 0) else shifted(mean, offset, grid.shape)
 
 
-def over_positions(spikes: Spikes) -> tuple[np.ndarray, np.ndarray]:
-    """``e`` and ``M`` averaged over positions, at the same position for both factors; index (input, step)."""
-    grid, lead = spikes.grid, spikes.mean.shape[:-1]
-    if grid.positions == 1:
-        return spikes.mean, spikes.moments
-    if grid.per_position:
-        parts = (spikes.mean, spikes.moments)
-        mean, moments = (each.reshape(len(each), -1, grid.positions, *each.shape[2:]).mean(axis=2) for each in parts)
-        return mean, moments
-    folded = (grid.inputs, grid.positions, grid.steps)
-    mean = spikes.mean.reshape(*lead, *folded).mean(axis=-2)
-    moments = np.einsum("...axsbxt->...asbt", spikes.moments.reshape(*lead, *folded, *folded)) / grid.positions
-    size = grid.inputs * grid.steps
-    return mean.reshape(*lead, size), moments.reshape(*lead, size, size)
-
-
 def at_each_position(second: np.ndarray, grid: Grid) -> np.ndarray:
     """Second moments over the steps, with positions among the groups; of one input in each group."""
     folded = (grid.positions, grid.steps)
@@ -338,13 +320,11 @@ def elementwise(
     --------
     >>> import numpy as np, varflow as vf
     >>> from varflow.theory.signals.places import Grid
-    >>> grid = Grid(inputs=1, height=1, width=1, steps=2)
-    >>> moments = np.array([[[[0.2, 0.1], [0.1, 0.2]]]])
-    >>> spikes = vf.theory.Spikes(np.full((1, 1, 2), 0.2), moments, grid, channels=100)
-    >>> product = vf.theory.elementwise([spikes, spikes], lambda e: e[0] * e[1], lambda M, e, f: M[0] * M[1])
-    >>> product.moments[0, 0]
-    array([[0.04, 0.01],
-           [0.01, 0.04]])
+    >>> spikes = vf.theory.Spikes(
+    ...     np.full((1, 1, 2), 0.2), np.full((1, 1, 2, 2), 0.1), Grid(inputs=1, height=1, width=1, steps=2), channels=100
+    ... )
+    >>> vf.theory.elementwise([spikes, spikes], lambda e: e[0] * e[1], lambda M, e, f: M[0] * M[1]).mean.round(3)
+    array([[[0.04, 0.04]]])
     """
     most = max(len(each.mean) for each in signals)
     signals = [in_replicas(each, most) for each in signals]
@@ -391,11 +371,11 @@ def rescaled(signal: Currents, scale: float | np.ndarray, shift: float | np.ndar
     --------
     >>> import numpy as np, varflow as vf
     >>> from varflow.theory.signals.places import Grid
-    >>> grid = Grid(inputs=1, height=1, width=1, steps=2)
-    >>> currents = vf.theory.Currents(np.zeros((1, 1, 2)), np.ones((1, 1, 2, 2)), grid, channels=100)
-    >>> vf.theory.rescaled(currents, np.array([1.0, 2.0]), shift=0.5).covariance[0, 0]
-    array([[1., 2.],
-           [2., 4.]])
+    >>> currents = vf.theory.Currents(
+    ...     np.zeros((1, 1, 2)), np.ones((1, 1, 2, 2)), Grid(inputs=1, height=1, width=1, steps=2), channels=100
+    ... )
+    >>> vf.theory.rescaled(currents, np.array([1.0, 2.0])).covariance[0, 0, 1]
+    array([2., 4.])
     """
     grid, scale = signal.grid, np.broadcast_to(scale, np.broadcast_shapes(np.shape(scale), signal.mean.shape))
 
