@@ -203,7 +203,7 @@ SEEN = {
     "held_out": "Accuracy of 48 random networks against eight predictors: contrast, persistence and depth order them best",
     "rates": "Accuracy against the initial firing rate, 4 and 8 steps: flat up to 0.2; BatchNorm is lower at 0.05 and 0.3",
     "new": "Accuracy of 48 networks against layers over coherence: beyond the grey band only shortcuts learn",
-    "learning_rates": "Loss and accuracy of 16 settings against the learning rate over the best: narrow valleys, broad plateaus",
+    "learning_rates": "Loss and accuracy of 16 settings against the learning rate over the best: narrow valleys, wide plateaus",
     "robustness": "Accuracy as threshold, leak, steps or width changes: the gain in time stays high, Kaiming's weights fall",
 }
 """What a figure shows, for those who do not see it."""

@@ -440,9 +440,7 @@ def test_points_of_a_critical_gain(points, digits, said):
 def test_the_readme_repeats_what_its_pages_say():
     readme, training = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/twelve_models.md"))
     rows = [
-        line.split("|")[2:]
-        for line in training.partition("## One call")[2].splitlines()
-        if re.match(r"\| .* \(.*\) \|", line)
+        line.split("|")[2:] for line in training.partition("## One call")[2].splitlines() if re.match(r"\| .* \(.*\) \|", line)
     ]
     assert len(rows) == 12
     others = [[cell.strip().strip("*") for cell in row[:4]] for row in rows]
@@ -663,7 +661,8 @@ def test_what_helps_on_the_page_of_the_verdict():
 
 
 def test_how_sure_the_verdict_is_on_its_page():
-    training, page = ((ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name in ("training_predicted", "will_it_learn"))
+    names = ("training_predicted", "will_it_learn")
+    training, page = ((ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name in names)
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in training.splitlines() if line.startswith("| ")]
     counted = {(row[0], row[1]): row[2:5] for row in rows if len(row) == 6}
     said, _, half = counted["all", "forgets"]
