@@ -419,11 +419,9 @@ def test_points_of_a_critical_gain(points, digits, said):
 
 
 def test_the_readme_repeats_what_its_pages_say():
-    readme, training = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/training.md"))
+    readme, training = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/twelve_models.md"))
     rows = [
-        line.split("|")[2:]
-        for line in training.partition("## And one call")[2].splitlines()
-        if re.match(r"\| .* \(.*\) \|", line)
+        line.split("|")[2:] for line in training.partition("## One call")[2].splitlines() if re.match(r"\| .* \(.*\) \|", line)
     ]
     assert len(rows) == 12
     others = [[cell.strip().strip("*") for cell in row[:4]] for row in rows]
@@ -536,7 +534,7 @@ def test_late_rates_are_as_near_to_theory_as_the_report_says():
 
 
 ON_TRAINING = [  # depth, steps, slope of fast_sigmoid, contrast of the tangent kernel, words
-    (10, 4, None, "0.023", "at ten layers 0.023"),
+    (10, 4, None, "0.023", "while it is 0.023 at ten layers"),
     (20, 8, 0.7, "0.115", "it is 0.115"),
     (20, 4, 1.0, "0.0078", "but 0.0078 with four steps and slope 1"),
     (15, 4, 1.0, "0.036", "and 0.036 for the fifteen layers above"),
@@ -586,7 +584,7 @@ def test_what_the_page_of_training_says_of_depth_and_silence():
     from validation.training.figures import scores_and_accuracies
     from validation.training.predictors import PREDICTORS, agreement
 
-    page = " ".join((ROOT / "docs/training.md").read_text(encoding="utf-8").split())
+    page = " ".join((ROOT / "docs/training_predicted.md").read_text(encoding="utf-8").split())
     runs = json.loads((ROOT / "validation/training/results/held_out.json").read_text())["runs"]
     scores, accuracies = scores_and_accuracies(runs)
     beyond = {key: agreement(scores[key], accuracies, scores["depth"]) for key in [*PREDICTORS, "near contrast", "persistence"]}
@@ -644,7 +642,8 @@ def test_what_helps_on_the_page_of_the_verdict():
 
 
 def test_how_sure_the_verdict_is_on_its_page():
-    training, page = ((ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name in ("training", "will_it_learn"))
+    names = ("training_predicted", "will_it_learn")
+    training, page = ((ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name in names)
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in training.splitlines() if line.startswith("| ")]
     counted = {(row[0], row[1]): row[2:5] for row in rows if len(row) == 6}
     said, _, half = counted["all", "forgets"]
