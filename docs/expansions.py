@@ -30,16 +30,18 @@ WIDTH, NETWORKS, LAYERS = 300, 2000, (14, 20, 26, 32, 38)  # layers so far apart
 
 PAGE = r"""# Accuracy of the expansion in 1/n
 
-Two theories of wide networks against the exact Markov chain of spike counts: the series in 1/n, and the asymptotic rate of escape to
-silence. Weights are normal, with the preserving gain `vf.gain(threshold=θ)`. `python docs/expansions.py` makes this page;
-[notebook 5](../theory_notebooks/05_expansions.py) derives the series and [notebook 11](../theory_notebooks/11_escape.py) the escape.
+Two theories of wide networks against the exact Markov chain of spike counts: the series in 1/n, and the asymptotic rate of
+escape to silence. Weights are normal, with the preserving gain `vf.gain(threshold=θ)`. `python docs/expansions.py` makes
+this page; [notebook 5](../theory_notebooks/05_expansions.py) derives the series and
+[notebook 11](../theory_notebooks/11_escape.py) the escape.
 
 ## The 1/n series in one step
 
-The table compares `vf.expansion(network, order=…)` with `vf.SpikeChain(network).quasi_stationary()`, by the variance $C = g^2 K/n$ of
-potentials given $K$ spikes. It gives the width from which the shift of the mean $E[C] - V^*$, the variance $\mathrm{{Var}}[C]$ and the
-skewness of $C$ are within 1 %, on a grid of widths that starts at 20 and has steps of 10 %. Order 1 is the leading term alone. Where the
-small parameter exceeds 1/4 there is no series, and the width counts as too small.
+The table compares `vf.expansion(network, order=…)` with `vf.SpikeChain(network).quasi_stationary()`, by the variance
+$C = g^2 K/n$ of potentials given $K$ spikes. It gives the width from which the shift of the mean $E[C] - V^*$, the variance
+$\mathrm{{Var}}[C]$ and the skewness of $C$ are within 1 %, on a grid of widths that starts at 20 and has steps of 10 %.
+Order 1 is the leading term alone. Where the small parameter exceeds 1/4 there is no series, and the width counts as too
+small.
 
 {widths}
 
@@ -47,30 +49,32 @@ Near the saddle-node the small parameter is $(\pi''/(1-m))^2\, p(1-p)/(n(1-m^2))
 
 ## The 1/n series over several steps
 
-For neurons with leak and reset, `vf.expansion(network)` is the first order in 1/n of the second moments of the spike trains,
-$M_{{tt'}} = \frac 1n \sum_i S_{{i,t}} S_{{i,t'}}$. The table compares its late rate (steps $T/2$ to $T$) with {networks} networks of width
-{width} drawn from the exact chain. Here $c$ is $n$ times the difference between the mean late rate and its value at infinite width, and $v$ is
-$n$ times the variance of the late rate over networks, each beside its simulated value ± one standard error. The drive is a constant current of
-standard deviation $\theta/\lambda$. Gains are given as multiples of the critical gain of a single step, both in units of $\theta/\lambda$.
+For neurons with leak and reset, `vf.expansion(network)` is the first order in 1/n of the second moments of the spike
+trains, $M_{{tt'}} = \frac 1n \sum_i S_{{i,t}} S_{{i,t'}}$. The table compares its late rate (steps $T/2$ to $T$) with
+{networks} networks of width {width} drawn from the exact chain. Here $c$ is $n$ times the difference between the mean late
+rate and its value at infinite width, and $v$ is $n$ times the variance of the late rate over networks, each beside its
+simulated value ± one standard error. The drive is a constant current of standard deviation $\theta/\lambda$. Gains are
+given as multiples of the critical gain of a single step, both in units of $\theta/\lambda$.
 
 {in_time}
 
-Leak and reset act in opposite ways. With a long memory (β = 0.9, or no reset), late steps are further from their saddle-node than the
-first step, and $c$ is small. With a reset after every spike, they are nearer to it. Longer runs do not replace more networks: the steps
-of one network stay correlated, so the variance of the late rate does not vanish with their number.
+Leak and reset act in opposite ways. With a long memory (β = 0.9, or no reset), late steps are further from their
+saddle-node than the first step, and $c$ is small. With a reset after every spike, they are nearer to it. Longer runs do not
+replace more networks: the steps of one network stay correlated, so the variance of the late rate does not vanish with their
+number.
 
-The `small_parameter` of each step says where the series holds. At 0.06, networks that are still alive are shifted by 13 to 20 % more
-than the series says. At 0.17 it is 21 % more in layers 20 to 60, and twice that where half of the networks are alive. Above 1/4
-`vf.expansion` raises an error that names the width it needs.
+The `small_parameter` of each step says where the series holds. At 0.06, networks that are still alive are shifted by 13 to
+20 % more than the series says. At 0.17 it is 21 % more in layers 20 to 60, and twice that where half of the networks are
+alive. Above 1/4 `vf.expansion` raises an error that names the width it needs.
 
-`vf.expansion(network, per_layer=True)` follows the layers from the drive on. Variances are within 10 % of their final value after 2 to 7
-layers, shifts after 8 to 11.
+`vf.expansion(network, per_layer=True)` follows the layers from the drive on. Variances are within 10 % of their final value
+after 2 to 7 layers, shifts after 8 to 11.
 
 ## Escape to silence
 
-The rate $r$ at which a network falls silent per layer, exactly and by `vf.escape_asymptotics`, $r \simeq A e^{{-nI}}$. The ratio of the
-two departs from 1 by $O(1/n)$, and the last column is the coefficient of $1/n$. (At θ = 0.7 the coefficient drifts, because $A$ is known
-only to a relative 1e-5.)
+The rate $r$ at which a network falls silent per layer, exactly and by `vf.escape_asymptotics`, $r \simeq A e^{{-nI}}$. The
+ratio of the two departs from 1 by $O(1/n)$, and the last column is the coefficient of $1/n$. (At θ = 0.7 the coefficient
+drifts, because $A$ is known only to a relative 1e-5.)
 
 {escapes}
 """
