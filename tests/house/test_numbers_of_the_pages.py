@@ -470,7 +470,7 @@ EVIDENCE = {  # bounds of evidence.md in the words of the file that keeps them
     "tests/model/test_distributions.py": ("6.6 ulp", "ALLOWED.get(distribution.name, 6.6)"),
     "docs/accuracy.md": ("1e-13 relative", "The bound for `stable_variance` and `fixed_points` is 1e-13: kept everywhere."),
     "benchmarks/bench_certified.py": (
-        "1e-12; 1.5 times faster",
+        "1e-12; computed 1.5 times faster",
         'assert result["widest, relative"] <= 1e-12|bar(result["reference / certified"] >= 1.5)',
     ),
     "benchmarks/bench_theory.py": (
@@ -478,7 +478,7 @@ EVIDENCE = {  # bounds of evidence.md in the words of the file that keeps them
         '(400 if mean else 80)|[(0.0, 100), (1.0, 8)]|import varflow"], 0.25)|"--help"], 1.0)|"512"], 1.5)',
     ),
     "benchmarks/bench_chain.py": (
-        "full matrix of 1000 neurons a quarter at n = 1000, no more at 10⁴, its survival no more up to 10⁸",
+        "full matrix of 1000 neurons: a quarter at n = 1000, no more at 10⁴, its survival no more up to 10⁸",
         "[(1000, 0.25), (10_000, 1)]|[10**5, 10**6, 10**8]|bar(min(seconds) <= full_matrix)",
     ),
     "tests/theory/finite_width/test_chain.py": ("1e-11 down to 1e-290", "survival > 1e-290|rtol=1e-11"),
