@@ -41,7 +41,12 @@ IN_TIME = [  # those of one step at about χ = 1
     ("snnTorch `Leaky(0.9)`, 6.3, `atan`", N.snntorch_leaky(0.9), 6.303, S.atan()),
     ("snnTorch `Leaky(0.5)`, 8, `fast_sigmoid`", N.snntorch_leaky(0.5), 8.0, S.fast_sigmoid()),
     ("SpikingJelly `LIFNode()`, 25.2, `Sigmoid`", N.spikingjelly_lif(), 25.2, S.spikingjelly_sigmoid()),
-    ("SpikingJelly `LIFNode(detach_reset=True)`, 25.2, `Sigmoid`", N.spikingjelly_lif(detach_reset=True), 25.2, S.spikingjelly_sigmoid()),
+    (
+        "SpikingJelly `LIFNode(detach_reset=True)`, 25.2, `Sigmoid`",
+        N.spikingjelly_lif(detach_reset=True),
+        25.2,
+        S.spikingjelly_sigmoid(),
+    ),
     ("Norse `LIFBoxCell()`, 630, `super`", N.norse_lif_box(), 630.3, S.norse_super()),
 ]
 ADJUSTABLE = ["atan", "sigmoid", "fast_sigmoid", "spikingjelly_piecewise_quadratic", "spikingjelly_piecewise_exp"]
