@@ -58,7 +58,7 @@ With leak and reset the lowest late rates that twenty plain layers of one gain k
 With a tenth less gain than for these rates, networks simulated for six of them (width 2000) fell silent or went on falling.
 `init_model` plans the nearest rate that is kept where a lower one is asked of sixteen layers or more, and says so; in fewer
 layers it scales each to the rate asked for. As a start 0.1 is as good as 0.2 ([which firing
-rate?](training.md#which-firing-rate)).
+rate?](training.md#firing-rate)).
 
 ## While training
 

@@ -30,8 +30,8 @@ from varflow.theory.operations.spike import LONGEST
 from varflow.theory.operations.visit import Effort
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
-from varflow.theory.signals.moments import Spikes, over_positions
-from varflow.theory.signals.places import Grid, standard_error
+from varflow.theory.signals.moments import Spikes
+from varflow.theory.signals.places import Grid, over_positions, standard_error
 from varflow.theory.walks.signals import Blocks, signals_walk
 
 POINTS, SCRAMBLES = 2**12, 8

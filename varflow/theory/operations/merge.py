@@ -37,7 +37,18 @@ def add(layer: Sum, received: tuple[Signal, ...], visit: Visit) -> Signal:
 
 
 def summed(signals: Sequence[Signal], factors: Sequence[float], constant: float = 0.0) -> Any:
-    """``Σ f_k x_k + c``."""
+    """``Σ f_k x_k + c``.
+
+    Examples
+    --------
+    >>> import numpy as np, varflow as vf
+    >>> from varflow.theory.signals.places import Grid
+    >>> grid = Grid(inputs=1, height=1, width=1, steps=2)
+    >>> currents = vf.theory.Currents(np.zeros((1, 1, 2)), np.ones((1, 1, 2, 2)), grid, channels=100)
+    >>> vf.theory.summed([currents, currents], [1.0, 2.0]).covariance[0, 0]
+    array([[5., 5.],
+           [5., 5.]])
+    """
     if isinstance(signals[0], Currents):
         return _summed_currents([each for each in signals if isinstance(each, Currents)], factors, constant)
 

@@ -35,8 +35,8 @@ from varflow.theory.signals import places
 from varflow.theory.signals.counted import ON_MAPS, CountedCurrents, Counts, no_chain, uncounted
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.increments import Differences
-from varflow.theory.signals.moments import Currents, Spikes, as_inputs, at_every_position, held, means_at, outer, over_positions
-from varflow.theory.signals.places import ALL_PAIRS, Activations, Grid, Offset, Overlap, PairMoments, Window
+from varflow.theory.signals.moments import Currents, Spikes, as_inputs, at_every_position, held, means_at, outer
+from varflow.theory.signals.places import ALL_PAIRS, Activations, Grid, Offset, Overlap, PairMoments, Window, over_positions
 
 RECEIVED = 512  # entries of a batch, from which the fluctuation of its variance is known within some percent
 TINY = 1e-150  # variance of currents that are all equal

@@ -106,6 +106,16 @@ class Currents(_SignalMoments):
     ``channels`` is the number of neurons at each position; ``changes``: increments over time without cancellation, if known;
     ``pairs``: covariances between positions that are followed each on its own, if known; ``overlap``: that between inputs of a
     batch, if it is followed. ``shared``: the scale by which a normalisation over the batch divided them, if it fluctuates.
+
+    Examples
+    --------
+    >>> import numpy as np, varflow as vf
+    >>> from varflow.theory.signals.places import Grid
+    >>> currents = vf.theory.Currents(
+    ...     np.zeros((1, 1, 2)), np.ones((1, 1, 2, 2)), Grid(inputs=1, height=1, width=1, steps=2), channels=100
+    ... )
+    >>> currents.scaled(2.0).covariance[0, 0, 0]
+    array([4., 4.])
     """
 
     SECOND = "covariance"
@@ -145,6 +155,16 @@ class Spikes(_SignalMoments):
     own it takes the places that are drawn together, shape (windows, places), and gives groups ``(input, window)`` and
     ``i = (place, step)``. Straight from neurons it also takes ``channels`` (``Responses.drawn``). ``changes``,
     ``pairs`` and ``overlap`` as of currents, of second moments.
+
+    Examples
+    --------
+    >>> import numpy as np, varflow as vf
+    >>> from varflow.theory.signals.places import Grid
+    >>> spikes = vf.theory.Spikes(
+    ...     np.full((1, 1, 2), 0.2), np.full((1, 1, 2, 2), 0.1), Grid(inputs=1, height=1, width=1, steps=2), channels=100
+    ... )
+    >>> spikes.later(1).mean
+    array([[[0. , 0.2]]])
     """
 
     SECOND = "moments"
@@ -253,22 +273,6 @@ def means_at(mean: np.ndarray, offset: Offset, grid: Grid) -> tuple[np.ndarray, 
     return mean, mean if offset == (0, 0) else shifted(mean, offset, grid.shape)
 
 
-def over_positions(spikes: Spikes) -> tuple[np.ndarray, np.ndarray]:
-    """``e`` and ``M`` averaged over positions, at the same position for both factors; index (input, step)."""
-    grid, lead = spikes.grid, spikes.mean.shape[:-1]
-    if grid.positions == 1:
-        return spikes.mean, spikes.moments
-    if grid.per_position:
-        parts = (spikes.mean, spikes.moments)
-        mean, moments = (each.reshape(len(each), -1, grid.positions, *each.shape[2:]).mean(axis=2) for each in parts)
-        return mean, moments
-    folded = (grid.inputs, grid.positions, grid.steps)
-    mean = spikes.mean.reshape(*lead, *folded).mean(axis=-2)
-    moments = np.einsum("...axsbxt->...asbt", spikes.moments.reshape(*lead, *folded, *folded)) / grid.positions
-    size = grid.inputs * grid.steps
-    return mean.reshape(*lead, size), moments.reshape(*lead, size, size)
-
-
 def at_each_position(second: np.ndarray, grid: Grid) -> np.ndarray:
     """Second moments over the steps, with positions among the groups; of one input in each group."""
     folded = (grid.positions, grid.steps)
@@ -320,6 +324,16 @@ def elementwise(
     covariances), ``(…, i, j)``, and means of their first factor, ``(…, i, 1)``, and of their second, ``(…, 1, j)``: then
     ``e[0] * f[1]`` is ``E x_i E y_j``. It must not hold arrays of its own: it is used for entries of one index, for positions
     of a map, and for inputs of a batch.
+
+    Examples
+    --------
+    >>> import numpy as np, varflow as vf
+    >>> from varflow.theory.signals.places import Grid
+    >>> spikes = vf.theory.Spikes(
+    ...     np.full((1, 1, 2), 0.2), np.full((1, 1, 2, 2), 0.1), Grid(inputs=1, height=1, width=1, steps=2), channels=100
+    ... )
+    >>> vf.theory.elementwise([spikes, spikes], lambda e: e[0] * e[1], lambda M, e, f: M[0] * M[1]).mean.round(3)
+    array([[[0.04, 0.04]]])
     """
     most = max(len(each.mean) for each in signals)
     signals = [in_replicas(each, most) for each in signals]
@@ -360,7 +374,18 @@ def _overlap(signals: Sequence[Signal], second: Callable[[Arrays, Arrays, Arrays
 
 
 def rescaled(signal: Currents, scale: float | np.ndarray, shift: float | np.ndarray = 0.0) -> Currents:
-    """``s_i x_i + c_i``; in an overlap of inputs the correlation stays."""
+    """``s_i x_i + c_i``; in an overlap of inputs the correlation stays.
+
+    Examples
+    --------
+    >>> import numpy as np, varflow as vf
+    >>> from varflow.theory.signals.places import Grid
+    >>> currents = vf.theory.Currents(
+    ...     np.zeros((1, 1, 2)), np.ones((1, 1, 2, 2)), Grid(inputs=1, height=1, width=1, steps=2), channels=100
+    ... )
+    >>> vf.theory.rescaled(currents, np.array([1.0, 2.0])).covariance[0, 0, 1]
+    array([2., 4.])
+    """
     grid, scale = signal.grid, np.broadcast_to(scale, np.broadcast_shapes(np.shape(scale), signal.mean.shape))
 
     def product(C: np.ndarray, offset: Offset = (0, 0)) -> np.ndarray:
