@@ -26,6 +26,7 @@ from varflow.model.over_neurons import size_of
 from varflow.theory.responses.exact_averages import expected_spikes, rank_one_layer
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.step import NeuronState, Population, admitted, gate, step
+from varflow.theory.signals.places import aligned
 from varflow.theory.signals.shared_scale import SharedScale
 
 BLOCK = 16384  # points at a time: one step's arrays then fit the second-level cache
@@ -70,8 +71,7 @@ class QuasiMonteCarlo:
         kinds, steps = covariance.shape[1], covariance.shape[-1]
         # from 40 points per step on means of ``S_s p_t`` are positive definite in spite of their noise
         signs, few = self.signs(layer), points < 40 * steps
-        factors = np.broadcast_to(causal_factor(covariance), (replicas, kinds, steps, steps))
-        means = np.broadcast_to(mean, (replicas, kinds, steps))
+        means, factors = aligned(mean, causal_factor(covariance), least=replicas)
         at, which = np.divmod(np.arange(replicas * kinds), kinds)
         together, parts = max(BLOCK // points, 1), []
         for part in (slice(start, start + together) for start in range(0, len(at), together)):
