@@ -291,3 +291,16 @@ def test_one_late_step_needs_less_than_every_one():
     assert some.gain == every.gain
     assert abs(some.late_gain - 4.733) < 4 * some.error["late_gain"] + 0.005
     assert every.late_gain - some.late_gain > 10 * every.error["late_gain"]
+
+
+def test_widths_say_what_they_miss():
+    """A gain; and one below the critical gain fails without drawing the widest networks often."""
+    asked = {"neuron": LEAKY, "steps": 4, "depth": 20}
+    with pytest.raises(vf.DomainError, match="'a late step' for a sum over steps"):
+        vf.smallest_width(gain=2.0, **asked)
+    with pytest.raises(vf.DomainError, match=r"is missing .* critical one .*temporal_critical_gain"):
+        vf.smallest_width(alive="a late step", **asked)
+    looks = []
+    with pytest.raises(vf.DomainError, match="up to width 4000: give a gain further above"):
+        vf.smallest_width(gain=1.5, alive="a late step", progress=lambda *counts: looks.append(counts), **asked)
+    assert 0 < len(looks) < 10
