@@ -21,21 +21,23 @@ DRAWS = 300
 DIGITS = 30
 SMALLEST = 1e-290
 
-PAGE = """# How exact is double precision?
+PAGE = r"""# Accuracy of double precision
 
-Made by `python docs/accuracy.py`: the theory in double precision against `vf.reference`, {draws} random settings for each
-distribution and row, seed 0.
+`python docs/accuracy.py` compares the theory in double precision with `vf.reference`, at {draws} random settings for each
+distribution and each row (seed 0). The table shows the worst of them.
 
-- θ is log-uniform in [1e-8, 30]; `γ = g²/θ²` runs from γ_c of the distribution to 1e12, half of the values log-uniform and
-  half close to γ_c, `γ/γ_c - 1` log-uniform in [1e-12, 1]. Floats mean their exact binary values. "bias": `σ_b/θ` log-uniform
-  in [1e-3, 3].
-- **error** is the largest relative error divided by `max(1, 1/|1 - m|)`, with `m` the multiplier: near the saddle-node a
-  rounding error of `g` is amplified by that factor. Rows without a fixed point have no such factor, and for numbers below
-  1e-290 only the size is checked. `fixed_points` covers all active fixed points, unstable ones included, and their number. A
-  multiplier far below 1 belongs to a far tail, where the relative rounding error of `z` is amplified by `z²`.
-- `variance_map` at `z = θ/√V` uniform in [0.01, 8]; `gain` at variance 1, θ below √3 for the uniform distribution, and with a
-  `mean_gain` uniform in [-3, 3], θ below a tenth of that ("mean"); `sf` and `pdf` at |z| log-uniform in [1e-8, 30], both
-  signs.
+- **Settings.** θ is log-uniform in [1e-8, 30], and $\gamma = g^2/\theta^2$ lies between $\gamma_c$ of the distribution and
+  1e12. Half of the values of γ are log-uniform; the other half are close to $\gamma_c$, with $\gamma/\gamma_c - 1$
+  log-uniform in [1e-12, 1]. Rows with "bias" have $\sigma_b/\theta$ log-uniform in [1e-3, 3]. The reference takes the exact
+  binary value of every float.
+- **Error.** This is the relative error divided by $\max(1, 1/|1 - m|)$, where $m$ is the multiplier: near the saddle-node
+  the rounding of $g$ is amplified by that factor. Quantities without a fixed point are not divided. Where the exact number
+  is below 1e-290, ours must be too.
+- **`fixed_points`** covers all active fixed points, unstable ones too, and their number. A multiplier far below 1 belongs
+  to a far tail, where the rounding error of $z$ is amplified by $z^2$.
+- **`variance_map`** is taken at $z = \theta/\sqrt V$ uniform in [0.01, 8]; **`gain`** at variance 1, with θ below √3 for
+  the uniform distribution. "gain, mean" has a `mean_gain` uniform in [-3, 3], and a tenth of these θ. **`sf`** and
+  **`pdf`** have $|z|$ log-uniform in [1e-8, 30], and both signs.
 
 The bound for `stable_variance` and `fixed_points` is {bar:.0e}: {verdict}.
 
@@ -144,7 +146,7 @@ def measured(distribution: Any, draws: int) -> dict[str, list[Case]]:
 
 
 def page(draws: int = DRAWS) -> str:
-    rows, misses = ["| distribution | quantity | error | 1/abs(1 - m) there | where |", "|---|---|---|---|---|"], []
+    rows, misses = ["| distribution | quantity | error | $1/\\lvert 1 - m\\rvert$ there | where |", "|---|---|---|---|---|"], []
     for distribution in DISTRIBUTIONS:
         for name, cases in measured(distribution, draws).items():
             case = worst(cases)

@@ -28,43 +28,53 @@ NEURONS = (
 WIDTH, NETWORKS, LAYERS = 300, 2000, (14, 20, 26, 32, 38)  # layers so far apart that they are independent
 
 
-PAGE = """# How wide is wide?
+PAGE = r"""# Accuracy of the expansion in 1/n
 
-Made by `python docs/expansions.py`. Normal weights, the preserving gain `vf.gain(threshold=θ)`. Where the series and
-the rate come from: [notebook 5](../theory_notebooks/05_expansions.py) and [11](../theory_notebooks/11_escape.py).
+Two theories of wide networks against the exact Markov chain of spike counts: the series in 1/n, and the asymptotic rate of
+escape to silence. Weights are normal, with the preserving gain `vf.gain(threshold=θ)`. `python docs/expansions.py` makes
+this page; [notebook 5](../theory_notebooks/05_expansions.py) derives the series and
+[notebook 11](../theory_notebooks/11_escape.py) the escape.
 
-## The 1/n series against the exact chain
+## The 1/n series in one step
 
-`vf.expansion(network, order=…)` against `vf.SpikeChain(network).quasi_stationary()`: the width above which mean shift `E[C] -
-V*`, variance `Var[C]` and skewness are within 1 %, on a grid of widths from 20 on with a step of 10 %. Order 1 is the leading
-term alone. Where the small parameter exceeds 1/4 there is no series, which counts as a deviation.
+The table compares `vf.expansion(network, order=…)` with `vf.SpikeChain(network).quasi_stationary()`, by the variance
+$C = g^2 K/n$ of potentials given $K$ spikes. It gives the width from which the shift of the mean $E[C] - V^*$, the variance
+$\mathrm{{Var}}[C]$ and the skewness of $C$ are within 1 %, on a grid of widths that starts at 20 and has steps of 10 %.
+Order 1 is the leading term alone. Where the small parameter exceeds 1/4 there is no series, and the width counts as too
+small.
 
 {widths}
 
-The small parameter is `(π''/(1-m))² p(1-p)/(n(1-m²))` near the saddle-node, so the widths grow as `(1-m)^-3`.
+Near the saddle-node the small parameter is $(\pi''/(1-m))^2\, p(1-p)/(n(1-m^2))$, so these widths grow as $(1-m)^{{-3}}$.
 
-## Several steps
+## The 1/n series over several steps
 
-Over several steps, with leak and reset, `vf.expansion(network)` is the first order in 1/n of the second moments
-`M = (1/n) Σ s sᵀ` of the spike trains. The late rate (steps T/2 to T) of {networks} networks of width {width}, drawn from the
-exact chain, against the series: `c` is n times the shift of its mean from infinite width, `v` n times its variance over
-networks, ± standard errors. The drive is a constant current of standard deviation θ/λ; gains are in units of λ g/θ of the
-critical gain of one step.
+For neurons with leak and reset, `vf.expansion(network)` is the first order in 1/n of the second moments of the spike
+trains, $M_{{tt'}} = \frac 1n \sum_i S_{{i,t}} S_{{i,t'}}$. The table compares its late rate (steps $T/2$ to $T$) with
+{networks} networks of width {width} drawn from the exact chain. Here $c$ is $n$ times the difference between the mean late
+rate and its value at infinite width, and $v$ is $n$ times the variance of the late rate over networks, each beside its
+simulated value ± one standard error. The drive is a constant current of standard deviation $\theta/\lambda$. Gains are
+given as multiples of the critical gain of a single step, both in units of $\theta/\lambda$.
 
 {in_time}
 
-Leak and reset act oppositely. Where a leaky membrane remembers much (β = 0.9, or no reset) late steps are further from their
-saddle-node than the first step, and `c` is small; where a reset follows every spike they are nearer. The variance of the
-late rate does not vanish with the number of steps, since a network's steps stay correlated: longer runs do not replace more
-networks. `found.small_parameter` of each step tells where the series holds: at 0.06 networks still alive are shifted by
-13 to 20 % more, at 0.17 by 21 % in layers 20 to 60 and by twice as much where half of them are alive, and above 1/4 the
-call refuses, with the width that is needed. `vf.expansion(network, per_layer=True)` follows the layers
-from the drive on: variances are within 10 % of their final value after 2 to 7 layers, shifts after 8 to 11.
+Leak and reset act in opposite ways. With a long memory (β = 0.9, or no reset), late steps are further from their
+saddle-node than the first step, and $c$ is small. With a reset after every spike, they are nearer to it. Longer runs do not
+replace more networks: the steps of one network stay correlated, so the variance of the late rate does not vanish with their
+number.
+
+The `small_parameter` of each step says where the series holds. At 0.06, networks that are still alive are shifted by 13 to
+20 % more than the series says. At 0.17 it is 21 % more in layers 20 to 60, and twice that where half of the networks are
+alive. Above 1/4 `vf.expansion` raises an error that names the width it needs.
+
+`vf.expansion(network, per_layer=True)` follows the layers from the drive on. Variances are within 10 % of their final value
+after 2 to 7 layers, shifts after 8 to 11.
 
 ## Escape to silence
 
-`vf.escape_asymptotics` against the exact escape rate per layer. The relative difference is O(1/n); the last column is its
-coefficient (at θ = 0.7 it drifts, because `A` is known to a relative 1e-5).
+The rate $r$ at which a network falls silent per layer, exactly and by `vf.escape_asymptotics`, $r \simeq A e^{{-nI}}$. The
+ratio of the two departs from 1 by $O(1/n)$, and the last column is the coefficient of $1/n$. (At θ = 0.7 the coefficient
+drifts, because $A$ is known only to a relative 1e-5.)
 
 {escapes}
 """
@@ -100,7 +110,7 @@ def good_from(good: np.ndarray) -> str:
 
 
 def accuracy_table() -> str:
-    rows = ["| θ | m | order | mean shift | variance | skewness |", "|---|---|---|---|---|---|"]
+    rows = ["| θ | $m$ | order | mean shift | variance | skewness |", "|---|---|---|---|---|---|"]
     for threshold in THRESHOLDS:
         truth = np.array([exact(threshold, int(n)) for n in WIDTHS])
         multiplier = vf.expansion(network(threshold, 10**6)).fixed_point.multiplier
@@ -113,7 +123,7 @@ def accuracy_table() -> str:
 
 
 def table_in_time() -> str:
-    head = "| neuron | steps | gain | rate, n = ∞ | c | simulated | v | simulated | small parameter |"
+    head = "| neuron | steps | gain | rate, n = ∞ | $c$ | simulated | $v$ | simulated | small parameter |"
     rows = [head, "|---|---|---|---|---|---|---|---|---|"]
     for name, neuron, steps, factor in NEURONS:
         unit = neuron.threshold / neuron.input_scale
@@ -134,7 +144,7 @@ def plus_minus(values: np.ndarray, digits: int) -> str:
 
 
 def escape_table() -> str:
-    rows = ["| θ | I | A | n | exact r | A exp(-nI) | ratio | n (ratio - 1) |", "|---|---|---|---|---|---|---|---|"]
+    rows = ["| θ | $I$ | $A$ | $n$ | exact $r$ | $A e^{-nI}$ | ratio | $n$ (ratio − 1) |", "|---|---|---|---|---|---|---|---|"]
     for threshold, widths in ESCAPES.items():
         theory = vf.escape_asymptotics(threshold=threshold, gain=vf.gain(threshold=threshold))
         head = f"| {threshold} | {theory.rate_per_neuron:.10f} | {theory.prefactor:.5f} |"

@@ -41,7 +41,12 @@ IN_TIME = [  # those of one step at about χ = 1
     ("snnTorch `Leaky(0.9)`, 6.3, `atan`", N.snntorch_leaky(0.9), 6.303, S.atan()),
     ("snnTorch `Leaky(0.5)`, 8, `fast_sigmoid`", N.snntorch_leaky(0.5), 8.0, S.fast_sigmoid()),
     ("SpikingJelly `LIFNode()`, 25.2, `Sigmoid`", N.spikingjelly_lif(), 25.2, S.spikingjelly_sigmoid()),
-    ("the same, `detach_reset=True`", N.spikingjelly_lif(detach_reset=True), 25.2, S.spikingjelly_sigmoid()),
+    (
+        "SpikingJelly `LIFNode(detach_reset=True)`, 25.2, `Sigmoid`",
+        N.spikingjelly_lif(detach_reset=True),
+        25.2,
+        S.spikingjelly_sigmoid(),
+    ),
     ("Norse `LIFBoxCell()`, 630, `super`", N.norse_lif_box(), 630.3, S.norse_super()),
 ]
 ADJUSTABLE = ["atan", "sigmoid", "fast_sigmoid", "spikingjelly_piecewise_quadratic", "spikingjelly_piecewise_exp"]
@@ -49,45 +54,45 @@ ADJUSTABLE += ["spikingjelly_soft_sign", "spikingjelly_erf", "spikingjelly_rect"
 
 PAGE = """# Surrogate derivatives
 
-**Which width to take?** For a model of your own, `vf.init.init_model(model, batch, surrogate="set")` chooses it with the
-gains, and [`vf.audit`](will_it_learn.md) says afterwards if a wider one would learn deeper: follow the audit. The widths on
-this page keep the variance of gradients, of one step; over several steps `vf.surrogate_width(neuron=…, steps=…)` has
-[others](gradients.md).
+In a model of your own, `vf.init.init_model(model, batch, surrogate="set")` sets the width of the surrogate together with
+the gains. Afterwards [`vf.audit`](will_it_learn.md) says whether a deeper network would learn with a wider surrogate; if
+so, follow the audit. The widths on this page keep the variance of gradients for a single time step. For several steps
+`vf.surrogate_width(neuron=…, steps=…)` finds [another width](gradients.md). `python docs/surrogates.py` makes this page.
 
-Made by `python docs/surrogates.py`.
+## The gain of gradients
 
-Training replaces the derivative of the spike by a function $\\psi(H - \\theta)$. In a deep network of memoryless neurons the
-variance of gradients is multiplied in every layer by
+Training replaces the derivative of the spike by a function $\\psi(H - \\theta)$. In a deep network of memoryless neurons,
+every layer multiplies the variance of gradients by
 
 $$
 \\chi = g^2\\, E[\\psi(u - \\theta)^2], \\qquad u \\sim N(0, V),
 $$
 
-so after $L$ layers by $\\chi^L$: gradients vanish for $\\chi < 1$ and explode for $\\chi > 1$. $\\chi$ depends on the peak
-*and* the width of $\\psi$, and libraries differ in both. `vf.gradient_gain` computes it:
+and $L$ layers multiply it by $\\chi^L$: gradients vanish for $\\chi < 1$ and explode for $\\chi > 1$. $\\chi$ depends on
+the peak *and* the width of $\\psi$, and libraries differ in both. `vf.gradient_gain` computes it:
 
 ```python
 import varflow as vf
 
-gain = vf.gain(threshold=1.0)  # keeps the variance at 1
-chi = vf.gradient_gain(threshold=1.0, gain=gain, surrogate="atan", variance=1.0)
-print(chi, chi**20)  # 0.759 a layer, 0.004 after 20
-print(
-    vf.gradient_gain(
-        threshold=1.0, gain=gain, surrogate=vf.surrogates.atan(alpha=4.0), variance=1.0
-    )
-)
-print(
-    vf.gradient_gain(
-        threshold=1.0, gain=gain, surrogate=lambda v: abs(v) < 0.3, variance=1.0
-    )
-)
-# your own
+layer = {{"threshold": 1.0, "variance": 1.0, "gain": vf.gain(threshold=1.0)}}
+chi = vf.gradient_gain(**layer, surrogate="atan")
+print(f"default: {{chi:.3f}} per layer, {{chi**20:.3f}} after 20 layers")
+chi = vf.gradient_gain(**layer, surrogate=vf.surrogates.atan(alpha=4.0))
+print(f"narrower: {{chi:.3f}} per layer")
+chi = vf.gradient_gain(**layer, surrogate=lambda v: abs(v) < 0.3)
+print(f"your own: {{chi:.3f}} per layer")
 ```
 
-## What the libraries' defaults do
+```text
+default: 0.759 per layer, 0.004 after 20 layers
+narrower: 1.524 per layer
+your own: 0.910 per layer
+```
 
-At the gain that keeps $V = 1$; $\\psi$ as these versions compute it (snnTorch 1.0, SpikingJelly 2.0, Norse 1.1, sinabs 3.1).
+## Defaults of the libraries
+
+The table has $\\chi$ at the preserving gain ($V = 1$), with $\\psi$ as these versions compute it: snnTorch 1.0,
+SpikingJelly 2.0, Norse 1.1, sinabs 3.1.
 
 | surrogate | peak, area | χ at θ = 1 | 0.5 | 0 |
 |---|---|---|---|---|
@@ -95,39 +100,40 @@ At the gain that keeps $V = 1$; $\\psi$ as these versions compute it (snnTorch 1
 
 ## How to choose
 
-1. **Compute χ for your depth.** Over $L$ layers gradients grow by $\\chi^{{L/2}}$ in size. With `fast_sigmoid(slope=25)` at
-   θ = 1 their variance falls by a factor of {fast:.0f} per layer; with `sigmoid(slope=25)` it grows by a factor of {steep:.1f}.
+1. **Compute $\\chi$ for your depth.** Over $L$ layers the size of gradients grows by $\\chi^{{L/2}}$. At θ = 1 their
+   variance falls by a factor of {fast:.0f} per layer with `fast_sigmoid(slope=25)`, and grows by a factor of {steep:.1f}
+   with `sigmoid(slope=25)`.
 2. **Change the width.** These parameters give $\\chi = 1$ at $V = 1$:
 
    | | θ = 1 | 0.5 | 0 |
    |---|---|---|---|
 {widths}
 
-   Formulas of area 1 (`atan`, `sigmoid`, and SpikingJelly's) need a *larger* width to lower χ, those of peak 1 (`fast_sigmoid`,
-   Norse's) a larger width to raise it. With peak 1, $\\chi \\leq g^2$: no width helps for $g \\leq 1$.
-3. **A low rate makes χ small.** Narrow surrogates see only neurons near the threshold:
+   Formulas of area 1 (`atan`, `sigmoid`, and those of SpikingJelly) need a *larger* width to lower $\\chi$; formulas of
+   peak 1 (`fast_sigmoid` and those of Norse) need a larger width to raise it. With peak 1, $\\chi \\leq g^2$, so no width
+   helps for $g \\leq 1$.
+3. **A low rate makes $\\chi$ small.** Narrow surrogates see only neurons near the threshold:
    $\\chi \\approx g^2\\, \\varphi(\\theta/\\sqrt V)/\\sqrt V \\int \\psi^2$.
-4. **At finite width** the logarithm of the squared gradient norm spreads between networks. Its variance grows per layer by
-   $(3\\kappa - 1)/n$ with $\\kappa = E[\\psi^4]/E[\\psi^2]^2$: narrow surrogates spread widely, `fast_sigmoid(25)` 14 times as
-   much as `atan` at θ = 1. Activity fluctuates too, and adds
-   $b^2(1-p)/(p(1-m)^2) + 2b(w-p)/(p(1-m))$ over $n$ in deep layers, with
-   $b = d \\ln E[\\psi^2]/d \\ln p \\approx (\\theta^2/V - 1)/2$ without bias, the multiplier $m$ of the rate $p$, and $w$ the
-   fraction of $E[\\psi^2]$ above threshold: nothing at θ² = V, and most next to the smallest gain that keeps activity, where
-   $m$ is near 1.
-5. **Several steps** change the answer; see below. $\\chi$ is exact for one step and for neurons without memory.
+4. **At finite width** networks differ. Per layer, the variance of the logarithm of the squared gradient norm grows by
+   $(3\\kappa - 1)/n$, where $\\kappa = E[\\psi^4]/E[\\psi^2]^2$. It is large for narrow surrogates: 14 times as large for
+   `fast_sigmoid(25)` as for `atan` at θ = 1. In deep layers the fluctuations of activity add
+   $\\bigl(b^2(1-p)/(p(1-m)^2) + 2b(w-p)/(p(1-m))\\bigr)/n$. Here $m$ is the multiplier of the rate $p$, $w$ is the fraction
+   of $E[\\psi^2]$ above threshold, and $b = d \\ln E[\\psi^2]/d \\ln p$, about $(\\theta^2/V - 1)/2$ without bias. This
+   term vanishes at θ² = V. It is largest near the critical gain, where $m$ is near 1.
+5. **Several steps** change the answer (see below): $\\chi$ is exact only for a single step, or for neurons without memory.
 
 ## Several steps
 
-Gradients also flow through the leak and the reset, so that $\\chi < 1$ does not mean that they vanish. `vf.gradient_flow`
-follows them through depth and time. Mean growth of their energy per layer, towards the input, over {layers} layers with a
-loss at all steps:
+Gradients also flow through the leak and the reset, so they need not vanish for $\\chi < 1$. `vf.gradient_flow` follows them
+through depth and time. The table has the mean factor by which their energy grows per layer, towards the input, over
+{layers} layers with a loss at all steps:
 
-| neuron, gain², surrogate | 1 step | {steps} |
+| neuron, $g^2$, surrogate | 1 step | {steps} |
 |---|---|{rule}
 {in_time}
 
-The attached reset of SpikingJelly nearly cancels what the leak adds; `detach_reset=True` brings it back. snnTorch detaches its
-reset.
+SpikingJelly's reset is part of the graph, and nearly cancels what the leak adds; with `detach_reset=True` it does not.
+snnTorch detaches its reset.
 
 ```python
 import varflow as vf
@@ -135,32 +141,38 @@ import varflow as vf
 neuron = vf.neurons.snntorch_leaky(0.5)
 network = vf.Network(width=1000, depth=10, gain=8**0.5, neuron=neuron, steps=4)
 flow = vf.gradient_flow(network, "atan")
-print(flow.growth, flow.range)  # per layer; largest over smallest energy of a layer
-print(vf.surrogate_width(network, "atan"))
-# the parameter with which layers differ least
+print(f"growth per layer {{flow.growth:.3f}}, largest over smallest {{flow.range:.2f}}")
+print("layers differ least with", vf.surrogate_width(network, "atan"))
 
-flow.plot()
+axes = flow.plot()
+```
+
+```text
+growth per layer 1.158, largest over smallest 3.75
+layers differ least with atan(alpha=1.72617)
 ```
 
 Equal energies are not enough: gradients must also differ between inputs, which `vf.trainability` measures.
-`vf.audit(model, inputs, gradients=True)` measures gradients in your model.
-`vf.init.init_model(model, inputs, surrogate="set")` gives the neurons of your model, whatever its structure, the width with
-which the gradient norms that theory predicts differ least between layers. Networks with shortcuts or batch
-normalisation, or with few layers (`report.learning.shallow`), keep surrogates within a factor of 5 of it: in a pilot of fifteen
-small models others cost them up to 17 points of accuracy, while surrogates far too narrow cost 1 to 7.
+`vf.audit(model, inputs, gradients=True)` measures the gradients in your model.
+`vf.init.init_model(model, inputs, surrogate="set")` gives its neurons, whatever the structure, the width with which the
+predicted gradient norms differ least between layers. There is one exception: networks with shortcuts, with batch
+normalisation, or with few layers (`report.learning.shallow`) keep a surrogate that is within a factor of 5 of this width.
+In a pilot of fifteen small models, setting it cost them up to 17 points of accuracy, while surrogates far too narrow cost 1
+to 7.
 
-## What is not as documented
+## Differences from the documentation of the libraries
 
 - Norse 1.1: `super` ignores `alpha`. Its `triangle` has width 1 and peak `alpha`, which is 100 unless you set it.
-- snnTorch 1.0: `triangular(threshold)` returns $\\theta$ below the threshold and $-\\theta$ above. `sigmoid(25)` gives NaN in
-  float32 for $H < \\theta - 3.5$ by overflow. `LSO()` raises `TypeError`; `SFS()` is 0 for $H \\leq \\theta + 1$; `SSO()` draws
-  random numbers.
-- SpikingJelly 2.0: `SquarewaveFourierSeries(n)` sums `n - 1` terms; the parameter of `SuperSpike` is the peak, not the width.
+- snnTorch 1.0: `triangular(threshold)` returns $\\theta$ below the threshold and $-\\theta$ above. `sigmoid(25)` gives NaN
+  in float32 for $H < \\theta - 3.5$ by overflow. `LSO()` raises `TypeError`; `SFS()` is 0 for $H \\leq \\theta + 1$;
+  `SSO()` draws random numbers.
+- SpikingJelly 2.0: `SquarewaveFourierSeries(n)` sums `n - 1` terms; the parameter of `SuperSpike` is the peak, not the
+  width.
 
-`vf.surrogates` has all of these as they are computed. Any family at any peak and width is
-`vf.surrogates.Surrogate("atan", peak=1, width=0.3)`.
+`vf.surrogates` has all of these as the libraries compute them. `vf.surrogates.Surrogate("atan", peak=1, width=0.3)` is any
+family with a peak and a width of your choice.
 
-How a surrogate's width decides whether gradients survive: [notebook 10](../theory_notebooks/10_gradients.py).
+[Notebook 10](../theory_notebooks/10_gradients.py) derives how the width of a surrogate decides whether gradients survive.
 """
 
 

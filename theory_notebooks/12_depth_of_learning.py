@@ -327,7 +327,7 @@ for depth in (20, 30):
 #
 # ## What was learned
 #
-# Accuracies of the runs of [Does it train?](../docs/training.md) on Fashion-MNIST, against $L/\bar c = L^2/\sum_l c_l$ by
+# Accuracies of the runs of the [training experiments](../docs/training.md) on Fashion-MNIST, against $L/\bar c = L^2/\sum_l c_l$ by
 # theory, before training.
 
 # %%
@@ -424,7 +424,7 @@ assert by_theory > by_depth + 0.05
 # That accuracies fall between 250 and 500 is found, not derived, with 500 steps of the optimiser (the 48 networks drawn at
 # random) and 2400 (the others). It gives a depth, $L = \sqrt{250 \sum_l c_l}$: 18 plain layers with `atan`, 28 with
 # `fast_sigmoid(1)`. Networks that begin silent have no gradients to compare, and some of them revive
-# ([Does it train?](../docs/training.md)).
+# ([training experiments](../docs/training.md)).
 
 # %%
 for psi, results in THEORY.items():
@@ -599,5 +599,5 @@ assert all(value > 80 for total, value in table.values() if total > 3.5)
 # - **Few layers.** Of 14 plain networks that were trained later and lie above 500, six learn: they have six layers and narrow
 #   surrogates.
 # - **Ranks.** With silent networks counted as the worst, depth alone ranks the 48 networks better than $L^2/\sum_l c_l$;
-#   without them it is the other way round. All this was looked at when the accuracies were known ([Does it
-#   train?](../docs/training.md)).
+#   without them it is the other way round. All this was looked at when the accuracies were known ([predictors
+#   of training](../docs/training_predicted.md)).

@@ -11,7 +11,7 @@
 #
 # *You learn* which step of a neuron with memory falls silent first, and how wide layers must be. *You need* [notebooks
 # 4](04_finite_width.py), [5](05_expansions.py) and [6](06_leak_and_reset.py). *It runs* in about 40 seconds. *In practice:*
-# [how wide must layers with memory be?](../docs/finite_width_in_time.md).
+# [width with memory](../docs/finite_width_in_time.md).
 #
 # Layers of $n$ neurons without memory lose their activity at a rate exponentially small in $n$
 # ([notebook 4](04_finite_width.py), [notebook 5](05_expansions.py)). Neurons with memory spike at several steps,
@@ -545,7 +545,7 @@ figure
 # - **The reduction** lets all else follow the count at once, and takes the rate at which some step dies for the sum over
 #   steps. That is mostly too large, as deaths of several steps coincide.
 # - **The drive.** Where layer 1 is too quiet no gain of later layers helps. `vf.corrected_gain` then names the factor that the
-#   drive needs ([How wide must layers with memory be?](../docs/finite_width_in_time.md)).
+#   drive needs ([width with memory](../docs/finite_width_in_time.md)).
 
 # %%
 try:

@@ -72,8 +72,8 @@ class Table:
         rows = zip(*map(_aligned, columns), strict=True)
         lines = ["  ".join(cells).rstrip() for cells in rows if len(cells) == 1 or "".join(cells[1:]).strip()]
         wider = [f"a wider terminal also shows: {', '.join(left_out)}"] if left_out else []
-        notes = [_wrapped(self.bullet + note, width, len(self.bullet)) for note in (*self.notes, *wider)]
-        return "\n".join([_wrapped(self.title, width, 4), *(line if self.header else f"  {line}" for line in lines), *notes])
+        notes = [wrapped(self.bullet + note, width, len(self.bullet)) for note in (*self.notes, *wider)]
+        return "\n".join([wrapped(self.title, width, 4), *(line if self.header else f"  {line}" for line in lines), *notes])
 
     def _columns(self) -> list[Sequence[str]]:
         return list(zip(*((self.header, *self.rows) if self.header else self.rows), strict=True))
@@ -155,7 +155,8 @@ def _aligned(column: Sequence[str]) -> list[str]:
     return [cell.rjust(size) if any(map(NUMBER.fullmatch, column)) else cell.ljust(size) for cell in column]
 
 
-def _wrapped(sentence: str, width: int, indent: int) -> str:
+def wrapped(sentence: str, width: int, indent: int) -> str:
+    """The sentence in lines of at most this many columns, the second and later ones indented."""
     return fill(sentence, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
 
 

@@ -1,5 +1,6 @@
 """The command line, as a user meets it: tables, JSON, exit codes, files, Ctrl-C."""
 
+import inspect
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from wording import REJECTED
 
 import varflow as vf
+from varflow.cli.initialise import lookup
 
 pytest.importorskip("torch")
 pytest.importorskip("matplotlib")
@@ -145,14 +147,27 @@ def test_a_scan_is_announced(varflow):
 
 
 @pytest.mark.parametrize(
-    "command", ["", "lookup", "fixed-points", "predict", "simulate", "validate", "phase-diagram", "quantise", "catalogue"]
+    "command",
+    ["", "lookup", "fixed-points", "predict", "simulate", "validate", "phase-diagram", "quantise", "catalogue", "audit"],
 )
 def test_help(varflow, command):
     code, out, err = varflow(f"{command} --help")
     assert (code, err) == (0, "")
-    assert "Examples:" in out
+    assert out.split("\n\n")[2].startswith("  Examples:\n    varflow ")  # after the usage and one sentence
     assert "..." not in out.replace("[ARGS]...", "")  # nothing cut off
-    assert max(len(line) for line in out.splitlines()) <= 90
+    assert max(len(line) for line in out.splitlines()) <= 80
+
+
+def test_help_shows_every_option_in_its_group(varflow):
+    _, out, _ = varflow("lookup --help")
+    assert [line for line in out.splitlines() if line.endswith(":") and line[0] != " "] == [
+        *("Neuron:", "Network:", "Time and input:", "Wanted:", "Gradients:", "Long runs:", "Output:")
+    ]
+    groups = out.split("\n\n")
+    for group, option in (("Neuron:", "--decay"), ("Wanted:", "--rate"), ("Long runs:", "--resume"), ("Output:", "--table")):
+        assert any(text.startswith(group) and f"  {option} " in text for text in groups)
+    shown = [line.split()[0] for text in groups[2:] for line in text.splitlines() if line.startswith("  --")]
+    assert len(shown) == len(set(shown)) == len(inspect.signature(lookup).parameters) + 1  # and --help
 
 
 def test_without_arguments_help_is_shown(varflow):

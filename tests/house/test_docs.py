@@ -148,7 +148,6 @@ def test_a_wrong_output_is_seen():
 # Decimals in the comment of a line that are of another line or of a text: what the number is compared with.
 UNPRINTED = {
     "docs/blocks.md, block 3": ["0.19", "6.034"],
-    "docs/practitioner.md, block 4": ["1.00"],
 }
 
 

@@ -183,7 +183,7 @@ ROWS = {  # equation, by the beginning of its row: pairs of a double and a numbe
     r"gradients, $G^\delta": (gradients_of_one_step, 2e-12),
     "mean and variance of the membrane": (membranes, 2e-14),
     r"in time, $M'": (in_time, 2e-12),
-    "the same, with reset": (with_reset, 2e-13),
+    "in time, with reset": (with_reset, 2e-13),
 }
 
 

@@ -483,7 +483,7 @@ def test_figures_and_page_of_the_results(monkeypatch):
     import training as page
 
     runs = page.results()
-    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    text = "".join((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("training", "training_predicted"))
     for key in runs.keys() - {"held_out", "new"}:  # whose intervals take seconds
         assert page.section(key, runs[key]) in text
     broken = [run | {"epochs": [*run["epochs"][:-1], run["epochs"][-1] | {"accuracy": 0.5}]} for run in runs["silence"]]

@@ -254,7 +254,8 @@ def test_the_summary_says_what_the_report_does():
     parts = [part for _ in range(4) for part in (nn.Linear(64, 64), snntorch.Leaky(0.5, init_hidden=True))]
     model, x = nn.Sequential(*parts), data(8, 64)
     report = vf.audit(model, x, steps=STEPS)
-    lines = dict(line.split(maxsplit=1) for line in report.summary().splitlines())
+    assert max(map(len, report.summary().splitlines())) <= 80
+    lines = dict(line.split(maxsplit=1) for line in report.summary().replace("\n ", " ").splitlines())
     assert list(lines) == ["verdict", "rates", "cause", "change", "cost"]
     assert lines["verdict"] == f"{sum(layer.dead for layer in report.layers)} of 4 layers are silent"
     assert lines["cause"].startswith(report.cause)

@@ -193,7 +193,7 @@ def test_sections_of_the_page_are_those_of_the_results(monkeypatch):
     monkeypatch.syspath_prepend(str(root / "docs"))
     import training as page
 
-    text = (root / "docs" / "training.md").read_text(encoding="utf-8")
+    text = (root / "docs" / "twelve_models.md").read_text(encoding="utf-8")
     assert all(section in text for section in page.of_library_models())
     runs = page.results(tuple(twelve_runs.TWELVE))
     if "normalised" in runs:

@@ -73,7 +73,7 @@ def _twelve(name: str, opened: Any, options: argparse.Namespace) -> None:
     names = [each for each in TASKS if not missing_library([each])]
     found = TWELVE[name].run(lambda blocks: opened.results(blocks, progress=True, what=name), str(options.data), names=names)
     lines = ",\n".join(json.dumps(_rounded(run), allow_nan=False, separators=(",", ":")) for run in found)
-    head = f'{{"experiment": {json.dumps(name)}, "question": {json.dumps(TWELVE[name].question)}, "runs": [\n'
+    head = f'{{"experiment": {json.dumps(name)}, "title": {json.dumps(TWELVE[name].title)}, "runs": [\n'
     replace_files({options.out / f"{name}.json": f"{head}{lines}\n]}}\n"})
     print(f"{options.out / name}.json: {len(found)} runs")
 
@@ -134,9 +134,7 @@ def _text(name: str, runs: Sequence[Run], results: Sequence[Mapping[str, Any]]) 
     """Every run with its design and schedule in words and its results."""
     described = [run.described | _rounded(result) for run, result in zip(runs, results, strict=True)]
     lines = ",\n".join(json.dumps(run, allow_nan=False, separators=(",", ":")) for run in described)
-    return (
-        f'{{"experiment": {json.dumps(name)}, "question": {json.dumps(EXPERIMENTS[name].question)}, "runs": [\n{lines}\n]}}\n'
-    )
+    return f'{{"experiment": {json.dumps(name)}, "title": {json.dumps(EXPERIMENTS[name].title)}, "runs": [\n{lines}\n]}}\n'
 
 
 def _rounded(value: Any) -> Any:

@@ -57,9 +57,9 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """Runs that answer one question; ``predicted``: whether the predictors are computed before."""
+    """Runs for one section of the pages; ``predicted``: whether the predictors are computed before."""
 
-    question: str
+    title: str
     runs: tuple[Run, ...]
     predicted: bool = False
 
@@ -245,22 +245,22 @@ def _all() -> dict[str, Experiment]:
     first = [design for depth in (10, 20) for design in _initialisations(depth)]
     fashion = "fashion_mnist"
     return {
-        "quick": Experiment("Which designs learn digits?", _runs(quick, DIGITS, "digits", SEEDS[:2])),
-        "initialisations": Experiment("Which weights train plain layers?", _runs(first, FIVE_EPOCHS, fashion, SEEDS, **SMALL)),
-        "map": Experiment("What do gain and slope decide?", _runs(list(_map()), TWO_EPOCHS, fashion, SEEDS, **SMALL)),
-        "depth": Experiment("How deep can it be?", _runs(depths, ONE_CYCLE, fashion, SEEDS)),
-        "plain": Experiment("How deep can plain layers be?", _runs(list(_deepest()), ONE_CYCLE, fashion, SEEDS)),
-        "convolutions": Experiment("And convolutions?", _runs(list(_convolutional()), ONE_CYCLE, fashion, SEEDS, **SMALL)),
-        "silence": Experiment("When do silent networks revive?", tuple(_silent())),
-        "held_out": Experiment(
-            "Which number predicts accuracy?", _runs(list(_held_out()), FIVE_EPOCHS, fashion, SEEDS, **SMALL), True
+        "quick": Experiment("Designs on digits", _runs(quick, DIGITS, "digits", SEEDS[:2])),
+        "initialisations": Experiment("Weights of plain layers", _runs(first, FIVE_EPOCHS, fashion, SEEDS, **SMALL)),
+        "map": Experiment("Gain and slope of the surrogate", _runs(list(_map()), TWO_EPOCHS, fashion, SEEDS, **SMALL)),
+        "depth": Experiment("Depth, by structure", _runs(depths, ONE_CYCLE, fashion, SEEDS)),
+        "plain": Experiment("Depth of plain layers", _runs(list(_deepest()), ONE_CYCLE, fashion, SEEDS)),
+        "convolutions": Experiment("Convolutions", _runs(list(_convolutional()), ONE_CYCLE, fashion, SEEDS, **SMALL)),
+        "silence": Experiment("Revival of silent networks", tuple(_silent())),
+        "held_out": Experiment("Predictors of accuracy", _runs(list(_held_out()), FIVE_EPOCHS, fashion, SEEDS, **SMALL), True),
+        "rates": Experiment("Firing rate", tuple(_rates_of_all())),
+        "new": Experiment("Test of the verdict", _runs(list(_new()), FIVE_EPOCHS, fashion, SEEDS, **SMALL)),
+        "boundary": Experiment("Verdict near ten layers", _about_ten()),
+        "learning_rates": Experiment("Learning rate", tuple(_learning_rates())),
+        "thirty": Experiment("Thirty plain layers", tuple(_thirty())),
+        "robustness": Experiment(
+            "Thresholds, leaks, steps and widths", _runs([*dict.fromkeys(_robust())], DIGITS, "digits", SEEDS)
         ),
-        "rates": Experiment("Which firing rate?", tuple(_rates_of_all())),
-        "new": Experiment("Does the verdict hold?", _runs(list(_new()), FIVE_EPOCHS, fashion, SEEDS, **SMALL)),
-        "boundary": Experiment("From how many layers on?", _about_ten()),
-        "learning_rates": Experiment("Which learning rate?", tuple(_learning_rates())),
-        "thirty": Experiment("Does anything train thirty plain layers?", tuple(_thirty())),
-        "robustness": Experiment("Over θ, β, T and width?", _runs([*dict.fromkeys(_robust())], DIGITS, "digits", SEEDS)),
     }
 
 

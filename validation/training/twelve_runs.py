@@ -25,7 +25,7 @@ Results = Callable[[Sequence[Block]], Sequence[Any]]
 class Pairs:
     """An experiment on the twelve pairs: ``run(results, folder, seeds, names)`` gives one dict per training."""
 
-    question: str
+    title: str
     run: Callable[..., list[Found]]
 
 
@@ -118,7 +118,7 @@ def _normalised_block(run: Mapping[str, Any], rate: float, folder: str) -> Block
 
 
 TWELVE: dict[str, Pairs] = {
-    "beginnings": Pairs("How do usual weights train twelve models?", beginnings),
-    "one_call": Pairs("And one call of varflow?", one_call),
-    "normalised": Pairs("Why is a healthy BatchNorm best left alone?", normalised),
+    "beginnings": Pairs("Usual weights of twelve models", beginnings),
+    "one_call": Pairs("One call of varflow", one_call),
+    "normalised": Pairs("Firing rates behind BatchNorm", normalised),
 }

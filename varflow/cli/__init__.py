@@ -13,7 +13,7 @@ from varflow.cli.audit import audit
 from varflow.cli.campaigns import phase_diagram, validate
 from varflow.cli.initialise import catalogue, lookup, quantise
 from varflow.cli.network import fixed_points, predict, simulate
-from varflow.cli.options import run
+from varflow.cli.options import Grouped, run
 
 __all__ = ["app", "main"]
 
@@ -38,17 +38,17 @@ def varflow(
 
     \b
     Examples:
-      varflow lookup --threshold 1 --fan-in 512    the gain of a layer, and what to expect
-      varflow predict --threshold 1 --width 600    exact theory, layer by layer
-      varflow phase-diagram                        survival over threshold and width
-      varflow validate                             theory against simulation, half a minute
+      varflow lookup --threshold 1 --fan-in 512   the gain of a layer
+      varflow predict --threshold 1 --width 600   exact theory, layer by layer
+      varflow phase-diagram                       survival over threshold, width
+      varflow validate                            theory against simulation
 
     Every command has --help and --json.
     """
 
 
 for command in (lookup, fixed_points, predict, simulate, validate, phase_diagram, quantise, catalogue, audit):
-    app.command(command.__name__.replace("_", "-"))(command)
+    app.command(command.__name__.replace("_", "-"), cls=Grouped)(command)
 
 
 def main() -> None:

@@ -41,16 +41,16 @@ def audit(
 ) -> None:
     """Tell which layers of a model fire, and why one is dead.
 
-    Exit code 0 if the network is healthy, 1 if not, 2 if the model cannot be made or run. The module is imported, from the
-    current folder first. With --json, what it prints goes to stderr. For --optimizer the function returns (model, inputs,
-    loss), or (model, inputs, loss, targets) for a loss of output and targets.
-
     \b
     Examples:
       varflow audit my_package.training:model_and_batch
       varflow audit train:make --steps 20 --json
       varflow audit train:make --optimizer adam --learning-rate 1e-3
-      varflow audit network.nir --inputs x.npy --steps 50 --library norse --dt 1e-4
+      varflow audit network.nir --inputs x.npy --steps 50 --library norse
+
+    Exit code 0 if the network is healthy, 1 if not, 2 if the model cannot be made or run. The module is imported, from the
+    current folder first. With --json, what it prints goes to stderr. For --optimizer the function returns (model, inputs,
+    loss), or (model, inputs, loss, targets) for a loss of output and targets.
     """
     path = sys.path
     sys.path = ["", *path]

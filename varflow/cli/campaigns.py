@@ -52,20 +52,20 @@ def validate(
 ) -> None:
     """Test theory against simulation.
 
-    100 layers of random weight matrices, as in Micheli et al. (2024), exact theory, and a verdict per curve. Over several steps
-    the theory is that of infinite width, from which finite networks depart by order 1/width: see --bias.
-    Finished networks are kept in blocks.sqlite in DIR. Exit code 0 only if the theory stands, 1 if it is rejected, 130 after
-    Ctrl-C and 143 after SIGTERM: finished networks are judged then, and written unless DIR has a complete result.
-
     \b
     Examples:
       varflow validate
       varflow validate --quick --out /tmp/look
-      varflow validate --threshold 0.7,1 --gain preserving,2.6 --width 600 --repeats 50
+      varflow validate --threshold 0.7,1 --gain preserving,2.6 --width 600
       varflow validate --threshold 0.7,1 --gain preserving --width 100,600
       varflow validate --drive my_inputs.npy
-      varflow validate --threshold 1 --gain 2.9 --steps 20 --decay 0.5 --reset zero
+      varflow validate --threshold 1 --gain 2.9 --steps 20 --decay 0.5
       varflow validate --width 4000 --repeats 200 --out wide --workers 8 --resume
+
+    100 layers of random weight matrices, as in Micheli et al. (2024), exact theory, and a verdict per curve. Over several steps
+    the theory is that of infinite width, from which finite networks depart by order 1/width: see --bias.
+    Finished networks are kept in blocks.sqlite in DIR. Exit code 0 only if the theory stands, 1 if it is rejected, 130 after
+    Ctrl-C and 143 after SIGTERM: finished networks are judged then, and written unless DIR has a complete result.
     """
     if quick and width:
         raise vf.DomainError("width", width, f"conflicts with --quick, which sets {QUICK_WIDTH}: give one of them")
@@ -135,19 +135,19 @@ def phase_diagram(
 ) -> None:
     """Maps of survival, or of depth scales.
 
-    The fraction of networks alive at the last layer, exact (with --neuron: of networks drawn), over threshold and width: a map,
-    a table, and the numbers in a file. Finished parts are kept in blocks.sqlite in DIR. With --quantity depth-scales the firing
-    rate, and in how many layers the variance, the overlap of two inputs and the variance of gradients change by a factor e,
-    over threshold (or the width of the surrogate) and gain.
-
     \b
     Examples:
       varflow phase-diagram
       varflow phase-diagram --depth 20 --gain 2.6 --out /tmp/look
       varflow phase-diagram --threshold 0.7,0.85,1 --width 100,200,600 --json
       varflow phase-diagram --depth 1000 --workers 8 --out deep --resume
-      varflow phase-diagram --quantity depth-scales --threshold 0.5,1 --gain 2,2.5,3
-      varflow phase-diagram --quantity depth-scales --surrogate-width 0.1,1 --gain 2.5,3
+      varflow phase-diagram --quantity depth-scales --gain 2,2.5,3
+      varflow phase-diagram --quantity depth-scales --surrogate-width 0.1,1
+
+    The fraction of networks alive at the last layer, exact (with --neuron: of networks drawn), over threshold and width: a map,
+    a table, and the numbers in a file. Finished parts are kept in blocks.sqlite in DIR. With --quantity depth-scales the firing
+    rate, and in how many layers the variance, the overlap of two inputs and the variance of gradients change by a factor e,
+    over threshold (or the width of the surrogate) and gain.
     """
     survival = choice("quantity", quantity, QUANTITIES) == "survival"
     options = opt.given("threshold", threshold)

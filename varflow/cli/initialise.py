@@ -55,7 +55,7 @@ def lookup(
       varflow lookup --threshold 1 --fan-in 100 --depth 100 --survival-target 0.99
       varflow lookup --threshold 0.5 --fan-in 784 --rate 0.2
       varflow lookup --threshold 1 --decay 0.5 --steps 20 --rate 0.4 --fan-in 512
-      varflow lookup --neuron snntorch_leaky --beta 0.5 --rate 0.2 --fan-in 512 --steps 8
+      varflow lookup --neuron snntorch_leaky --rate 0.2 --fan-in 512 --steps 8
       varflow lookup --threshold 1 --fan-in 512 --surrogate atan
       varflow lookup --table corrected_gains.csv
       varflow lookup --table deep.json --depth 500 --workers 2 --resume
@@ -121,15 +121,15 @@ def quantise(
 ) -> None:
     """Integer weights that keep networks alive.
 
-    For each width and number of bits the smallest step, and the sum of integers from which a neuron fires, with which as many
-    networks are alive; what they cost in variance, and how many are alive one step finer.
-
     \b
     Examples:
       varflow quantise --threshold 1 --width 100
       varflow quantise --threshold 1 --width 100,256 --bits 2,4 --clip 2
       varflow quantise --threshold 0.7 --width 128 --depth 20 --bits 4 --json
       varflow quantise --threshold 1 --width 256 --plot bits.png
+
+    For each width and number of bits the smallest step, and the sum of integers from which a neuron fires, with which as many
+    networks are alive; what they cost in variance, and how many are alive one step finer.
     """
     form = "" if plot is None else opt.check_picture(plot, argument="plot")
     widths, numbers = opt.numbers("width", *width, kind=int), opt.numbers("bits", *(bits or ["2,3,4,8"]), kind=int)
@@ -160,8 +160,6 @@ def catalogue(
 ) -> None:
     """Published initialisations side by side.
 
-    For each method its gain, whether activity reaches the given depth, and the number of spikes.
-
     \b
     Examples:
       varflow catalogue --threshold 1 --fan-in 512
@@ -169,6 +167,8 @@ def catalogue(
       varflow catalogue --neuron snntorch_leaky --beta 0.5 --steps 8 --depth 20
       varflow catalogue --threshold 0.7 --width 100 --depth 50 --rate 0.15
       varflow catalogue --fan-in 1000 --plot methods.png
+
+    For each method its gain, whether activity reaches the given depth, and the number of spikes.
     """
     form = "" if plot is None else opt.check_picture(plot, argument="plot")
     described = {"threshold": threshold, "neuron": opt.preset_of(neuron, beta), "steps": steps}

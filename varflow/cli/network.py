@@ -18,13 +18,13 @@ def predict(
 ) -> None:
     """Exact theory of a network, layer by layer.
 
-    Over several steps, theory of infinite width.
-
     \b
     Examples:
       varflow predict --threshold 1 --width 600
       varflow predict --threshold 1 --gain 2.5 --steps 20 --decay 0.5 --depth 40
       varflow predict --threshold 0.7 --gain kaiming --infinite --json
+
+    Over several steps, theory of infinite width.
     """
     in_the_limit = infinite or network.steps > 1
     profile = vf.mean_field(network, progress=opt.bar(as_json)) if in_the_limit else vf.finite_width(network)
@@ -43,13 +43,13 @@ def simulate(
 ) -> None:
     """Simulate networks and measure every layer.
 
-    Exit code 130 after Ctrl-C and 143 after SIGTERM; networks finished by then are shown.
-
     \b
     Examples:
       varflow simulate --threshold 1 --width 600 --repeats 50
       varflow simulate --threshold 1 --width 100 --weights sign --json
       varflow simulate --threshold 1 --gain 2.5 --depth 40 --steps 20 --decay 0.5
+
+    Exit code 130 after Ctrl-C and 143 after SIGTERM; networks finished by then are shown.
     """
     options: dict[str, Any] = {"repeats": repeats, "seed": seed, "engine": engine, "device": device, "dtype": dtype}
     try:
@@ -76,7 +76,7 @@ def fixed_points(
     Examples:
       varflow fixed-points --threshold 1.5
       varflow fixed-points --threshold 1 --gain 2.51 --bias-std 0.2236
-      varflow fixed-points --threshold 1 --gain kaiming --distribution laplace --json
+      varflow fixed-points --threshold 1 --gain kaiming --distribution laplace
     """
     law = vf.distribution(distribution)
     g = vf.gain_by_rule(gain, threshold, distribution=law, bias_std=bias_std, mean_gain=mean_gain)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 import varflow as vf
 from varflow import DomainError, VarflowError
@@ -31,10 +32,33 @@ DISTRIBUTIONS = "normal, uniform, laplace, logistic or student_t:DF."
 GAINS = "preserving (keeps the variance at 1; Micheli et al. 2024), kaiming (√2) or a number."
 
 STORE = "blocks.sqlite"  # in the folder of the results
+GROUPS = {  # of options in the help; all others are of the output
+    "Model": ("factory", "inputs", "library", "dt"),
+    "Neuron": ("threshold", "neuron", "beta", "decay", "reset", "input_scale", "synaptic_decay", "delay"),
+    "Network": ("gain", "fan_in", "layer", "width", "depth", "weights", "distribution", "bias_std", "mean_gain", "infinite"),
+    "Weights of few bits": ("bits", "clip", "base"),
+    "Time and input": ("steps", "drive", "input_gain"),
+    "Wanted": ("rate", "alive", "survival_target", "quantity"),
+    "Gradients": ("surrogate", "surrogate_width", "gradients", "optimizer", "learning_rate"),
+    "Simulation": ("repeats", "seed", "engine", "device", "dtype", "bias", "quick"),
+    "Long runs": ("resume", "workers", "scheduler"),
+}
 
 
 class Stopped(Exception):
     """Ctrl-C, with a message; none if the result was shown."""
+
+
+class Grouped(TyperCommand):
+    """A command whose help shows its options in groups."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        shown = {each.name: each.get_help_record(ctx) for each in self.get_params(ctx)}
+        output = tuple(name for name in shown if not any(name in names for names in GROUPS.values()))
+        for group, names in (GROUPS | {"Output": output}).items():
+            if lines := [shown[name] for name in shown if name in names]:
+                with formatter.section(group):
+                    formatter.write_dl(lines)
 
 
 def _reader(kind: Callable[[str], Any], rule: str) -> Callable[[Any], Any]:

@@ -265,8 +265,8 @@ def _words(name: str, question: Question, found: Solution, unit: float) -> list[
     silent = question.silent(seen.state)
     if len(silent):
         words.append(
-            f"steps up to {int(silent[-1]) + 1} are silent in layer {question.depth}, and more steps die in deeper layers: "
-            "the gain holds for this depth only"
+            f"activity dies with depth: steps up to {int(silent[-1]) + 1} are silent in layer {question.depth}, "
+            "more in deeper layers; use this gain at this depth only"
         )
     reached = unit * float(question.values(seen.state).mean())
     if abs(math.expm1(seen.miss)) > OFF:

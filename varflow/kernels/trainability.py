@@ -19,7 +19,8 @@ from varflow.results.profile import spread
 from varflow.theory.operations.visit import Effort, Visit, WayBack
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals.gradients import readout
-from varflow.theory.signals.moments import Spikes, over_positions
+from varflow.theory.signals.moments import Spikes
+from varflow.theory.signals.places import over_positions
 from varflow.theory.walks.gradients import gradients_walk
 from varflow.theory.walks.signals import Blocks, signals_walk
 

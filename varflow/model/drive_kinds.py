@@ -46,7 +46,6 @@ class Drive:
     """
 
     __slots__ = ()
-
     kinds = renamed("kinds", "n_inputs")
 
     @property
@@ -98,7 +97,6 @@ class _GaussianCurrents(Drive):
     """Gaussian currents of one standard deviation; ``made_by``: the function of ``vf.drives``."""
 
     made_by: ClassVar[str]
-
     std: float
     shape: tuple[int, int, int] | None = None
 
@@ -114,7 +112,14 @@ class _GaussianCurrents(Drive):
 
 
 class ConstantCurrents(_GaussianCurrents):
-    """A constant Gaussian current per neuron, ``I ~ N(0, std²)``; made by :func:`currents`."""
+    """A constant Gaussian current per neuron, ``I ~ N(0, std²)``; made by :func:`currents`.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.drives.currents(0.5).covariance(1)
+    array([[[0.25]]])
+    """
 
     __slots__, made_by = (), "currents"
 
@@ -123,7 +128,14 @@ class ConstantCurrents(_GaussianCurrents):
 
 
 class White(_GaussianCurrents):
-    """Gaussian currents ``I_t ~ N(0, std²)``, new at every step; made by :func:`white`."""
+    """Gaussian currents ``I_t ~ N(0, std²)``, new at every step; made by :func:`white`.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.drives.white(0.5).covariance(1)
+    array([[[0.25]]])
+    """
 
     __slots__, made_by = (), "white"
 
@@ -137,6 +149,12 @@ class Inputs(Drive):
 
     ``x`` has shape (batch, n_in), constant in time, or (batch, steps, n_in). Maps (batch[, steps], channels, height, width)
     are flattened, and ``shape`` tells their last three axes.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.drives.inputs([[3.0, 4.0], [0.0, 5.0]]).fan_in
+    2
     """
 
     x: np.ndarray
@@ -199,6 +217,12 @@ class SpikeTrains(Drive):
     """Random spike trains through first-layer weights of standard deviation ``input_gain/√n_in``; made by :func:`spikes`.
 
     ``rates`` has shape (batch, n_in); ``kind`` is ``bernoulli`` or ``poisson``.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.drives.spikes([0.1, 0.3]).rates
+    array([[0.1, 0.3]])
     """
 
     rates: np.ndarray
@@ -250,6 +274,12 @@ class Given(Drive):
     """Given currents, shape (batch, steps, width), or (batch, steps, 1) for the same in all neurons; made by :func:`given`.
 
     They are not Gaussian: theory steps layer 1 with these numbers and averages over its neurons.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.drives.given([1.5, 0.0, 0.0]).currents.shape
+    (1, 3, 1)
     """
 
     currents: np.ndarray

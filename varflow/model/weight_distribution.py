@@ -141,6 +141,19 @@ class WeightDistribution(ABC):
         return self.cumulants()[3] / self.std**4
 
 
+def usable(name: str, core: WeightDistribution) -> WeightDistribution:
+    """The distribution itself; DomainError unless it has the hash, moments and tails that theory needs."""
+    mean, variance, third, fourth = core.cumulants()
+    spread = 0 < variance < math.inf or core.index < 2
+    if not (math.isfinite(mean) and spread and math.isfinite(third)) or math.isnan(fourth):
+        raise DomainError(name, core, "must have a finite mean and third cumulant and a positive, finite variance")
+    if type(core).__hash__ is None:
+        raise DomainError(name, core, "must be hashable: make it a frozen dataclass of numbers")
+    if core.lattice is None and np.isnan(core.tails(np.full(1, mean))[0]).any():
+        raise DomainError(name, core, "must have a lattice, tails or sum_tails: theory needs the probability to exceed a value")
+    return core
+
+
 def unknown(x: np.ndarray) -> Pair:
     """NaN: no closed form."""
     return np.full(len(x), np.nan), np.full(len(x), np.nan)

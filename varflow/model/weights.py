@@ -12,8 +12,6 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from varflow._checks import SMALLEST_SCALE, DomainError, choice, integer, positive_number, probability, put, real_number
 from varflow._lazy import names_of
 from varflow.model import weight_distribution as families
@@ -43,6 +41,13 @@ class WeightLaw:
         Whether theory treats the potential as normal.
     mean, std : float
         Of the core.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> law = vf.weights.weight_law("exponential")
+    >>> law.mean, law.std, law.own_mean_gain(gain=1.0, fan_in=100)
+    (1.0, 1.0, 10.0)
     """
 
     core: WeightDistribution
@@ -348,13 +353,19 @@ def weight_law(weights: Any, name: str = "weights") -> WeightLaw:
     ------
     DomainError
         For unknown names, distributions without a finite variance, and discrete ones whose atoms are not on a lattice.
+
+    Examples
+    --------
+    >>> import scipy.stats, varflow as vf
+    >>> vf.weights.weight_law("sign"), vf.weights.weight_law(scipy.stats.laplace())
+    (sign, laplace)
     """
     if isinstance(weights, WeightLaw):
         return weights
     if isinstance(weights, str):
         return _NAMED[choice(name, weights, NAMES)]
     if isinstance(weights, WeightDistribution):
-        return WeightLaw(_usable(name, weights), str(weights))
+        return WeightLaw(families.usable(name, weights), str(weights))
     if type(weights).__module__.partition(".")[0] == "scipy" or hasattr(weights, "dist"):
         from varflow.model.scipy_weights import from_scipy
 
@@ -363,19 +374,6 @@ def weight_law(weights: Any, name: str = "weights") -> WeightLaw:
             return WeightLaw(*parts)
     rule = f"must be one of {', '.join(NAMES)}, an object of vf.weights or a scipy.stats distribution"
     raise DomainError(name, weights, rule)
-
-
-def _usable(name: str, core: WeightDistribution) -> WeightDistribution:
-    """The distribution itself; DomainError unless it has the hash, moments and tails that theory needs."""
-    mean, variance, third, fourth = core.cumulants()
-    spread = 0 < variance < math.inf or core.index < 2
-    if not (math.isfinite(mean) and spread and math.isfinite(third)) or math.isnan(fourth):
-        raise DomainError(name, core, "must have a finite mean and third cumulant and a positive, finite variance")
-    if type(core).__hash__ is None:
-        raise DomainError(name, core, "must be hashable: make it a frozen dataclass of numbers")
-    if core.lattice is None and np.isnan(core.tails(np.full(1, mean))[0]).any():
-        raise DomainError(name, core, "must have a lattice, tails or sum_tails: theory needs the probability to exceed a value")
-    return core
 
 
 def _exact(name: str, law: Any) -> WeightLaw:

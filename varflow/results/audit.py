@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, VarflowError, deprecated
-from varflow._display import Drawn, Table, measured, several, without_path
+from varflow._display import Drawn, Table, measured, several, without_path, wrapped
 from varflow.model.surrogate import Surrogate
 from varflow.results.audited_layer import DESCRIBED, FLOOR, MORE, MOSTLY, SATURATED, AuditedLayer, lost_inputs, row, with_class
 from varflow.results.causes import CAUSES
@@ -305,7 +305,7 @@ class AuditReport(Exported, Drawn):
         return not self.problems
 
     def summary(self) -> str:
-        """Five lines: the verdict, the range of late rates, the cause of silence, what to change, and the cost of one input."""
+        """The verdict, the range of late rates, the cause of silence, what to change, and the cost of an input."""
         silent = sum(layer.dead for layer in self.layers)
         low, *_, high = sorted([*self.layers, self.layers[0]], key=lambda layer: layer.firing_rate)
         change = [self.remedy(name) for name in self.fixes]
@@ -316,10 +316,11 @@ class AuditReport(Exported, Drawn):
             "verdict": problem or self._fit().partition(" (")[0],
             "rates": f"{low.firing_rate:.3g} in {low.label} to {high.firing_rate:.3g} in {high.label}",
             "cause": f"{self.cause}: {CAUSES[self.cause]}" if self.cause else "nothing is silent",
-            "change": first_of(change) or "nothing",
+            "change": first_of([each.replace(" ", "\u00a0") for each in change]) or "nothing",
             "cost": f"{self.spikes:.3g} spikes and {self.operations:.3g} synaptic operations per input",
         }
-        return "\n".join(f"{name:9}{words}" for name, words in lines.items())
+        rows = [wrapped(f"{name:9}{words}", 80, 9) for name, words in lines.items()]
+        return "\n".join(rows).replace("\u00a0", " ")
 
     def assert_healthy(self) -> None:
         """Raise :class:`UnhealthyError`, with the problems, unless the network is healthy."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 CAUSES = {
     "dead input": "the input is zero, always or in the second half of the steps: nothing drives the first layer",
     "first-layer scale": "the first layer's weights do not fit the scale of the data",
-    "below the critical gain": "deep layers with this gain fall silent at any width",
+    "below the critical gain": "deep layers fall silent at any width",
     "starved": "its own gain would keep activity, but it receives too little from the layers below",
     "finite width": "activity would persist at infinite width; layers this narrow lose it by chance",
     "bias": "without its biases the network would keep firing: set them to 0",

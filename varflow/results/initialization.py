@@ -36,7 +36,8 @@ class Initialization(Exported, Shown):
     firing_rate, variance : float
         At the fixed point that the gain is for.
     multiplier, stable, depth_scale
-        ``m``, ``|m| < 1`` and ``-1/ln|m|`` layers at that fixed point; None of a block over several steps.
+        ``m``, ``|m| < 1`` (small deviations shrink from layer to layer: stable locally) and ``-1/ln|m|`` layers at that fixed
+        point; None of a block over several steps.
     critical_gain, margin : float
         Gain below which only silence is stable, and ``gain/critical_gain - 1`` (None for ``θ ≤ 0``). Of a block whose activity
         falls with its gain the one above which it dies, and a negative margin. None in time; see
@@ -78,7 +79,7 @@ class Initialization(Exported, Shown):
       firing_rate       0.158655
       variance                 1
       multiplier        0.762568
-      stable                 yes
+      stable             locally
       critical_gain       2.4565
       margin           0.0220115
       depth_scale        3.68916
@@ -127,7 +128,7 @@ class Initialization(Exported, Shown):
         drawn = "" if self.weight_std is None else f": weights from N(0, {self.weight_std:.4g}²)"
         title = f"Initialization for threshold {self.threshold:g}{inputs} ({self.distribution}){drawn}"
         values = {name: getattr(self, name) for field in fields(self) if (name := field.name) not in skipped}
-        values |= {"stable": "yes" if self.stable else "no", "operations": self.operations}
+        values |= {"stable": "locally" if self.stable else "no", "operations": self.operations}
         rows = [
             (name, (f"{value:.6g}" if isinstance(value, float) else value) + self._beside(name))
             for name, value in values.items()

@@ -102,7 +102,7 @@ class Learning(ReadOnly, Exported, Shown):
     @property
     def words(self) -> str:
         """The verdict in a sentence, with its evidence."""
-        known = f"such networks learn up to about {self.reach:.0f} layers, it has {self.depth}"
+        known = f"such networks learn up to {self.reach:.0f} layers, it has {self.depth}"
         match self.verdict:
             case "learns":
                 fate, what = f"it learns: {known}", "with which it may learn more: {}"

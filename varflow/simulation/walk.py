@@ -126,6 +126,13 @@ class Flow:
         In float32 only zeros and ones.
     unit : float, optional
         The signal is ``unit × values`` with whole numbers ``values``, whose weighted sums are exact. None: any real numbers.
+
+    Examples
+    --------
+    >>> import torch, varflow as vf
+    >>> spikes = vf.simulation.Flow(torch.tensor([[[[0.0], [1.0]]]]), unit=0.5)
+    >>> spikes.shape, spikes.real.flatten()
+    ((1,), tensor([0.0000, 0.5000], dtype=torch.float64))
     """
 
     values: Tensor

@@ -20,7 +20,7 @@ from varflow.results import LearningRate
 from varflow.theory.operations.update import coherence
 from varflow.theory.operations.visit import Effort, Visit
 from varflow.theory.responses.neurons import Responses
-from varflow.theory.signals.moments import over_positions
+from varflow.theory.signals.places import over_positions
 from varflow.theory.walks.signals import Blocks, signals_walk
 from varflow.torch_models.tracing.door import read
 

@@ -43,7 +43,16 @@ def over_neurons(layer: LayerNorm | RMSNorm, currents: Currents) -> tuple[np.nda
 
 
 def over_map(values: np.ndarray, grid: Grid) -> np.ndarray:
-    """Values at every ``i``, averaged over the positions of a map."""
+    """Values at every ``i``, averaged over the positions of a map.
+
+    Examples
+    --------
+    >>> import numpy as np, varflow as vf
+    >>> from varflow.theory.signals.places import Grid
+    >>> grid = Grid(inputs=1, height=2, width=2, steps=1)
+    >>> vf.theory.over_map(np.array([[[1.0, 2.0, 3.0, 4.0]]]), grid)
+    array([[[2.5, 2.5, 2.5, 2.5]]])
+    """
     folded = values.reshape(-1, grid.positions, grid.steps)
     return np.broadcast_to(folded.mean(axis=1, keepdims=True), folded.shape).reshape(values.shape)
 

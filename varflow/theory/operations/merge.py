@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,18 @@ def add(layer: Sum, received: tuple[Signal, ...], visit: Visit) -> Signal:
 
 
 def summed(signals: Sequence[Signal], factors: Sequence[float], constant: float = 0.0) -> Any:
-    """``Σ f_k x_k + c``."""
+    """``Σ f_k x_k + c``.
+
+    Examples
+    --------
+    >>> import numpy as np, varflow as vf
+    >>> from varflow.theory.signals.places import Grid
+    >>> grid = Grid(inputs=1, height=1, width=1, steps=2)
+    >>> currents = vf.theory.Currents(np.zeros((1, 1, 2)), np.ones((1, 1, 2, 2)), grid, channels=100)
+    >>> vf.theory.summed([currents, currents], [1.0, 2.0]).covariance[0, 0]
+    array([[5., 5.],
+           [5., 5.]])
+    """
     if isinstance(signals[0], Currents):
         return _summed_currents([each for each in signals if isinstance(each, Currents)], factors, constant)
 
@@ -82,7 +93,9 @@ def _sampled(signals: Sequence[Any], joined: Any) -> Any:
 
 def multiply(layer: Product, received: tuple[Signal, ...], visit: Visit) -> Spikes:
     """The product ``Π x_k`` of spikes."""
-    return multiplied(_alike(layer, _on_one_map(received), (Spikes,)))
+    spikes: Any = _alike(layer, _on_one_map(received), (Spikes,))
+    product = partial(reduce, np.multiply)
+    return elementwise(spikes, product, lambda M, *_: product(M), sampled=_sampled(spikes, product))
 
 
 def _on_one_map(received: Sequence[Any]) -> tuple[Any, ...]:
@@ -102,23 +115,9 @@ def _spread(mask: Spikes, over: Spikes) -> Spikes:
     return spread.per_position() if grid.per_position else spread
 
 
-def multiplied(spikes: Sequence[Any]) -> Spikes:
-    """``Π x_k``."""
-    return elementwise(
-        spikes,
-        lambda e: reduce(np.multiply, e),
-        lambda M, *_: reduce(np.multiply, M),
-        sampled=_sampled(spikes, lambda x: reduce(np.multiply, x)),
-    )
-
-
 def concatenate(layer: Concat, received: tuple[Signal, ...], visit: Visit) -> Spikes:
     """Neurons of all signals side by side."""
-    return concatenated(_alike(layer, received, (Spikes,)))
-
-
-def concatenated(spikes: Sequence[Any]) -> Spikes:
-    """Neurons (channels of a map) side by side."""
+    spikes: Any = _alike(layer, received, (Spikes,))
     sizes = [each.channels for each in spikes]
     fractions = np.array(sizes) / sum(sizes)
 

@@ -130,7 +130,17 @@ def forward(layer: Pool, received: tuple[Signal], visit: Visit) -> Signal | Wind
 
 
 def averaged(window: Window, signal: Signal) -> Signal:
-    """The average over each window."""
+    """The average over each window.
+
+    Examples
+    --------
+    >>> import numpy as np, varflow as vf
+    >>> from varflow.theory.signals.places import Grid
+    >>> grid = Grid(inputs=1, height=2, width=2, steps=1)
+    >>> currents = vf.theory.Currents(np.zeros((1, 1, 4)), np.eye(4)[None, None], grid, channels=100)
+    >>> vf.theory.averaged(vf.theory.Window((2, 2)), currents).covariance
+    array([[[[0.25]]]])
+    """
     if signal.grid.per_position:
         return averaged_apart(window, signal)
     grid, draw = signal.grid, getattr(signal, "sampled", None)
@@ -210,7 +220,18 @@ def backward(layer: Pool, gradients: Gradients, visit: Visit, way: WayBack) -> l
 
 
 def averaged_back(window: Window, gradients: Gradients, grid: Grid) -> Gradients:
-    """Gradients by a map with this grid, from those by averages over its windows."""
+    """Gradients by a map with this grid, from those by averages over its windows.
+
+    Examples
+    --------
+    >>> import numpy as np, varflow as vf
+    >>> from varflow.theory.signals.places import Grid
+    >>> grid = Grid(inputs=1, height=2, width=2, steps=1)
+    >>> window = vf.theory.Window((2, 2))
+    >>> above = vf.theory.Gradients(np.ones((1, 1, 1, 1)), window.smaller(grid), channels=100)
+    >>> np.diagonal(vf.theory.averaged_back(window, above, grid).moments[0, 0])
+    array([0.0625, 0.0625, 0.0625, 0.0625])
+    """
     if grid.per_position:
         return averaged_back_apart(window, gradients, grid)
     spread = window.mean(np.eye(grid.size), grid, -1)

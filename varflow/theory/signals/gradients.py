@@ -25,6 +25,16 @@ class Gradients:
     maxima of currents, by the currents of each
     window, as neurons send them back. ``pairs``: of positions that are followed each on its own, ``G(p, p + d)`` for offsets
     ``d > (0, 0)``, 0 where ``p + d`` lies outside; pools alone give different positions gradients that are correlated.
+
+    Examples
+    --------
+    >>> import numpy as np, varflow as vf
+    >>> from varflow.theory.signals.places import Grid
+    >>> grid = Grid(inputs=1, height=1, width=1, steps=2)
+    >>> above = vf.theory.Gradients(np.ones((1, 1, 2, 2)), grid, channels=100)
+    >>> above.rescaled(np.array([1.0, 2.0])).moments[0, 0]
+    array([[1., 2.],
+           [2., 4.]])
     """
 
     moments: np.ndarray

@@ -29,6 +29,8 @@ from varflow.theory.signals.places import (
     PairMoments,
     averages,
     known_pairs,
+    on_both,
+    on_map,
     outside_map,
     replicated,
     shifted,
@@ -104,6 +106,16 @@ class Currents(_SignalMoments):
     ``channels`` is the number of neurons at each position; ``changes``: increments over time without cancellation, if known;
     ``pairs``: covariances between positions that are followed each on its own, if known; ``overlap``: that between inputs of a
     batch, if it is followed. ``shared``: the scale by which a normalisation over the batch divided them, if it fluctuates.
+
+    Examples
+    --------
+    >>> import numpy as np, varflow as vf
+    >>> from varflow.theory.signals.places import Grid
+    >>> currents = vf.theory.Currents(
+    ...     np.zeros((1, 1, 2)), np.ones((1, 1, 2, 2)), Grid(inputs=1, height=1, width=1, steps=2), channels=100
+    ... )
+    >>> currents.scaled(2.0).covariance[0, 0, 0]
+    array([4., 4.])
     """
 
     SECOND = "covariance"
@@ -143,6 +155,16 @@ class Spikes(_SignalMoments):
     own it takes the places that are drawn together, shape (windows, places), and gives groups ``(input, window)`` and
     ``i = (place, step)``. Straight from neurons it also takes ``channels`` (``Responses.drawn``). ``changes``,
     ``pairs`` and ``overlap`` as of currents, of second moments.
+
+    Examples
+    --------
+    >>> import numpy as np, varflow as vf
+    >>> from varflow.theory.signals.places import Grid
+    >>> spikes = vf.theory.Spikes(
+    ...     np.full((1, 1, 2), 0.2), np.full((1, 1, 2, 2), 0.1), Grid(inputs=1, height=1, width=1, steps=2), channels=100
+    ... )
+    >>> spikes.later(1).mean
+    array([[[0. , 0.2]]])
     """
 
     SECOND = "moments"
@@ -251,27 +273,22 @@ def means_at(mean: np.ndarray, offset: Offset, grid: Grid) -> tuple[np.ndarray, 
     return mean, mean if offset == (0, 0) else shifted(mean, offset, grid.shape)
 
 
-def over_positions(spikes: Spikes) -> tuple[np.ndarray, np.ndarray]:
-    """``e`` and ``M`` averaged over positions, at the same position for both factors; index (input, step)."""
-    grid, lead = spikes.grid, spikes.mean.shape[:-1]
-    if grid.positions == 1:
-        return spikes.mean, spikes.moments
-    if grid.per_position:
-        parts = (spikes.mean, spikes.moments)
-        mean, moments = (each.reshape(len(each), -1, grid.positions, *each.shape[2:]).mean(axis=2) for each in parts)
-        return mean, moments
-    folded = (grid.inputs, grid.positions, grid.steps)
-    mean = spikes.mean.reshape(*lead, *folded).mean(axis=-2)
-    moments = np.einsum("...axsbxt->...asbt", spikes.moments.reshape(*lead, *folded, *folded)) / grid.positions
-    size = grid.inputs * grid.steps
-    return mean.reshape(*lead, size), moments.reshape(*lead, size, size)
-
-
 def at_each_position(second: np.ndarray, grid: Grid) -> np.ndarray:
     """Second moments over the steps, with positions among the groups; of one input in each group."""
     folded = (grid.positions, grid.steps)
     within = np.einsum("rgxsxt->rgxst", second.reshape(*second.shape[:2], *folded, *folded))
     return within.reshape(len(second), -1, grid.steps, grid.steps)
+
+
+def at_every_position(second: np.ndarray, grid: Grid) -> np.ndarray:
+    """Second moments over inputs and steps at every position, different ones independent."""
+    if grid.positions == 1:
+        return second
+    if grid.per_position:
+        return np.repeat(second, grid.positions, axis=1)
+    blocks = second.reshape(*second.shape[:2], grid.inputs, grid.steps, grid.inputs, grid.steps)
+    at_positions = np.einsum("rgasbt,xy->rgaxsbyt", blocks, np.eye(grid.positions))
+    return at_positions.reshape(*second.shape[:2], grid.size, grid.size)
 
 
 def _of_one_index(second: np.ndarray, grid: Grid, offset: Offset) -> np.ndarray:
@@ -282,16 +299,12 @@ def _of_one_index(second: np.ndarray, grid: Grid, offset: Offset) -> np.ndarray:
         same_position = np.einsum("rgxsxt->rgst", folded)
         return (folded.sum(axis=(2, 4)) - same_position) / (n * (n - 1))
     here, there = known_pairs(offset, grid.shape)
-    pairs = np.zeros((*second.shape[:2], n, steps, steps))
-    pairs[:, :, here] = np.moveaxis(folded[:, :, here, :, there], 0, 2)
-    return pairs.reshape(len(second), -1, steps, steps)
+    return on_map(np.moveaxis(folded[:, :, here, :, there], 0, 2).reshape(len(second), -1, steps, steps), offset, grid)
 
 
 def _everywhere(far: np.ndarray, offset: tuple[int, int], grid: Grid) -> np.ndarray:
     """Moments that are equal at all pairs of positions."""
-    on_map = np.zeros((*far.shape[:2], grid.positions, *far.shape[2:]))
-    on_map[:, :, known_pairs(offset, grid.shape)[0]] = far[:, :, None]
-    return on_map.reshape(len(far), -1, *far.shape[2:])
+    return np.repeat(far, grid.positions, axis=1) * np.tile(on_both(offset, grid.shape), far.shape[1])[:, None, None]
 
 
 Arrays = Sequence[np.ndarray]
@@ -311,6 +324,16 @@ def elementwise(
     covariances), ``(…, i, j)``, and means of their first factor, ``(…, i, 1)``, and of their second, ``(…, 1, j)``: then
     ``e[0] * f[1]`` is ``E x_i E y_j``. It must not hold arrays of its own: it is used for entries of one index, for positions
     of a map, and for inputs of a batch.
+
+    Examples
+    --------
+    >>> import numpy as np, varflow as vf
+    >>> from varflow.theory.signals.places import Grid
+    >>> spikes = vf.theory.Spikes(
+    ...     np.full((1, 1, 2), 0.2), np.full((1, 1, 2, 2), 0.1), Grid(inputs=1, height=1, width=1, steps=2), channels=100
+    ... )
+    >>> vf.theory.elementwise([spikes, spikes], lambda e: e[0] * e[1], lambda M, e, f: M[0] * M[1]).mean.round(3)
+    array([[[0.04, 0.04]]])
     """
     most = max(len(each.mean) for each in signals)
     signals = [in_replicas(each, most) for each in signals]
@@ -351,7 +374,18 @@ def _overlap(signals: Sequence[Signal], second: Callable[[Arrays, Arrays, Arrays
 
 
 def rescaled(signal: Currents, scale: float | np.ndarray, shift: float | np.ndarray = 0.0) -> Currents:
-    """``s_i x_i + c_i``; in an overlap of inputs the correlation stays."""
+    """``s_i x_i + c_i``; in an overlap of inputs the correlation stays.
+
+    Examples
+    --------
+    >>> import numpy as np, varflow as vf
+    >>> from varflow.theory.signals.places import Grid
+    >>> currents = vf.theory.Currents(
+    ...     np.zeros((1, 1, 2)), np.ones((1, 1, 2, 2)), Grid(inputs=1, height=1, width=1, steps=2), channels=100
+    ... )
+    >>> vf.theory.rescaled(currents, np.array([1.0, 2.0])).covariance[0, 0, 1]
+    array([2., 4.])
+    """
     grid, scale = signal.grid, np.broadcast_to(scale, np.broadcast_shapes(np.shape(scale), signal.mean.shape))
 
     def product(C: np.ndarray, offset: Offset = (0, 0)) -> np.ndarray:

@@ -147,6 +147,15 @@ def on_both(offset: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
     return inside
 
 
+def on_map(values: np.ndarray, offset: tuple[int, int], grid: Grid) -> np.ndarray:
+    """Values of the pairs ``p, p + d`` of the map, groups ``(input, p)``, as values of all ``p``; else 0."""
+    here = known_pairs(offset, grid.shape)[0]
+    values = values.reshape(len(values), -1, len(here), *values.shape[2:])
+    padded = np.zeros((*values.shape[:2], grid.positions, *values.shape[3:]))
+    padded[:, :, here] = values
+    return padded.reshape(len(values), -1, *values.shape[3:])
+
+
 def outside_map(offset: Offset, shape: tuple[int, int]) -> bool:
     """True if no two positions of the map are this far apart."""
     return offset is not ALL_PAIRS and any(abs(d) >= side for d, side in zip(offset, shape, strict=True))
@@ -206,6 +215,22 @@ def told_apart(grid: Grid) -> bool:
     return not grid.per_position and grid.size <= TOLD_APART
 
 
+def over_positions(spikes: Any) -> tuple[np.ndarray, np.ndarray]:
+    """``e`` and ``M`` averaged over positions, at the same position for both factors; index (input, step)."""
+    grid, lead = spikes.grid, spikes.mean.shape[:-1]
+    if grid.positions == 1:
+        return spikes.mean, spikes.moments
+    if grid.per_position:
+        parts = (spikes.mean, spikes.moments)
+        mean, moments = (each.reshape(len(each), -1, grid.positions, *each.shape[2:]).mean(axis=2) for each in parts)
+        return mean, moments
+    folded = (grid.inputs, grid.positions, grid.steps)
+    mean = spikes.mean.reshape(*lead, *folded).mean(axis=-2)
+    moments = np.einsum("...axsbxt->...asbt", spikes.moments.reshape(*lead, *folded, *folded)) / grid.positions
+    size = grid.inputs * grid.steps
+    return mean.reshape(*lead, size), moments.reshape(*lead, size, size)
+
+
 def averages(signal: Any) -> tuple[np.ndarray, np.ndarray]:
     """Mean and second moments (of currents the covariance) of one input, averaged over inputs, and over positions if these are
     not told apart.
@@ -237,7 +262,17 @@ def with_correlation(between: np.ndarray, before: np.ndarray, after: np.ndarray,
 
 
 class Window(Windows):
-    """Windows over a map, and what stands under their taps."""
+    """Windows over a map, and what stands under their taps.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> from varflow.theory.signals.places import Grid
+    >>> grid = Grid(inputs=1, height=2, width=2, steps=1)
+    >>> window = vf.theory.Window((2, 1))
+    >>> window.smaller(grid).shape, window.taps
+    ((1, 2), [(0, 0), (1, 0)])
+    """
 
     __slots__ = ()
 

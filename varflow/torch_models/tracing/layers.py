@@ -13,10 +13,9 @@ from varflow.torch_models.tracing.origins import INPUT, Origin, Sender, attended
 from varflow.torch_models.tracing.traced import Received, Trace, TracedLayer, neurons_of, steps_of
 from varflow.torch_models.tracing.weights import (
     EMPTY,
+    add_arrivals,
     carries_spikes,
-    connections_of,
     count_operations,
-    counted_operations,
     few_in_groups,
     has_own_forward,
     why_not_covered,
@@ -40,11 +39,8 @@ class Layers:
     def weights_called(self, name: str, origin: Origin, x: Any) -> None:
         """Note a call of a weight module, and its synaptic operations."""
         self._note_inputs(name, origin, x)
-        weight, received = self.modules.weights[name], self.received[name]
-        if received.connections is None:
-            received.connections = connections_of(weight).detach()
-            received.operations = received.connections.new_zeros(4)
-        received.operations += counted_operations(weight, x, carries_spikes(origin, self.modules.weights), received.connections)
+        weights = self.modules.weights
+        add_arrivals(self.received[name].arrivals, weights[name], x, carries_spikes(origin, weights))
 
     def neuron_called(self, name: str, module: Any, origin: Origin, current: Any, spikes: Any) -> TracedLayer:
         """Note a call of a neuron, and return its layer."""
@@ -148,7 +144,7 @@ class Layers:
         """
         for layer in self.layers:
             self._complete(layer)
-        others = count_operations(self.layers, self.received)
+        others = count_operations(self.layers, self.received, self.modules.weights)
         used = {name for layer in self.layers for name in (layer.neuron_name, *layer.names)}
         if factors := self._only_factors(used):
             rule = "only make factors of other signals: they are not advised on, and init_model leaves them as they are"

@@ -15,19 +15,22 @@ from varflow.model.library_neurons import Spiking
 from varflow.torch_models.tracing.modules import input_weights
 from varflow.torch_models.tracing.origins import INPUT, Origin, tensors_in
 
+# Sum over all inputs of what weights receive (numbers other than 0 as 1, unless they are spikes), and the number of inputs,
+# by whether spikes are added or numbers multiplied, and by the shape of an input.
+Arrivals = dict[tuple[bool, tuple[int, ...]], tuple[Any, int]]
+
 
 @dataclass(slots=True, eq=False)
 class Received:
     """Inputs of one weight module: the ``shape`` at its first call, every ``origin`` that they came from, and, if ``stored``,
-    the ``inputs`` themselves, call by call; and the ``operations`` of all calls, with the ``connections`` that count.
+    the ``inputs`` themselves, call by call; and the ``arrivals`` of all calls.
     """
 
     shape: tuple[int, ...]
     stored: bool = True
     origins: dict[Origin, None] = field(default_factory=dict)
     inputs: list[Any] = field(default_factory=list)
-    operations: Any = field(default_factory=lambda: torch.zeros(4))
-    connections: Any = None
+    arrivals: Arrivals = field(default_factory=dict)
 
     @property
     def sources(self) -> tuple[str, ...]:
