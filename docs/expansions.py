@@ -30,9 +30,9 @@ WIDTH, NETWORKS, LAYERS = 300, 2000, (14, 20, 26, 32, 38)  # layers so far apart
 
 PAGE = r"""# Accuracy of the expansion in 1/n
 
-Two theories of wide networks against the exact Markov chain of spike counts: the series in 1/n, and the asymptotic rate of
-escape to silence. Weights are normal, with the preserving gain `vf.gain(threshold=θ)`. `python docs/expansions.py` makes
-this page; [notebook 5](../theory_notebooks/05_expansions.py) derives the series and
+This page compares two theories of wide networks with the exact Markov chain of spike counts: the series in 1/n, and the
+asymptotic rate of escape to silence. Weights are normal, with the preserving gain `vf.gain(threshold=θ)`.
+`python docs/expansions.py` makes this page; [notebook 5](../theory_notebooks/05_expansions.py) derives the series and
 [notebook 11](../theory_notebooks/11_escape.py) the escape.
 
 ## The 1/n series in one step
