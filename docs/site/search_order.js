@@ -8,7 +8,9 @@ const MEANT = {
 const KEYWORDS = {
   "CHANGELOG": "new changes version release",
   "docs/practitioner": "silent weights small gain dead initialise",
-  "docs/models": "audit table columns synops verdict convolution attention",
+  "docs/models": "audit table columns synops verdict",
+  "docs/supported_models": "convolution attention batchnorm neurons read",
+  "docs/training": "train accuracy experiments",
   "docs/choose": "kaiming xavier initialisation method",
   "docs/cost": "energy synops operations joules budget neurobench",
   "docs/few_spikes": "energy fewer firing sparse activity",

@@ -257,7 +257,7 @@ NUMBERS = [
     ("docs/choose.md", "from 1 to 1.15.", "1.15", lambda: corrected_variance(1.0)),
     ("docs/choose.md", "0.5 from 1 to 0.29", "0.29", lambda: corrected_variance(0.5)),
     ("docs/choose.md", "instead of 2.657", "2.657", lambda: vf.gain_for_rate(block=[L.Linear(gain=1.0), SPIKE], rate=0.2).gain),
-    ("docs/choose.md", "α = 0.9, 1.158", "1.158", gain_of_a_shortcut),
+    ("docs/choose.md", "0.9, 1.158", "1.158", gain_of_a_shortcut),
     ("docs/choose.md", "1.188 θ/λ", "1.188", lambda: 1 / scipy.stats.norm.isf(0.2)),
     ("docs/width.md", "instead of 1.7 %", "1.7", lambda: 100 * plain()),
     ("docs/width.md", "but 85 % of those", "85", lambda: 100 * plain(weights="sign")),

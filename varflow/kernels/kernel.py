@@ -30,7 +30,8 @@ from varflow.theory.operations.spike import LONGEST
 from varflow.theory.operations.visit import Effort
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
-from varflow.theory.signals.places import Grid, standard_error
+from varflow.theory.signals.moments import Spikes
+from varflow.theory.signals.places import Grid, over_positions, standard_error
 from varflow.theory.walks.signals import Blocks, signals_walk
 
 POINTS, SCRAMBLES = 2**12, 8
@@ -226,11 +227,7 @@ def _walked(network: Network, inputs: np.ndarray, responses: Responses, report: 
 
 def _averaged(state: LayerState, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     """Mean over replicas, and its standard error, at least that of one sampling point."""
-    M = state.second_moments[:, 0]
-    if grid.positions > 1:
-        folded = (grid.inputs, grid.positions, grid.steps)
-        M = np.einsum("raxsbxt->rasbt", M.reshape(-1, *folded, *folded)) / grid.positions
-        M = M.reshape(len(M), *[grid.inputs * grid.steps] * 2)
+    M = over_positions(Spikes(state.firing_rate, state.second_moments, grid, 1))[1][:, 0]
     mean = M.mean(axis=0)
     root = np.sqrt(np.maximum(np.diagonal(mean), 1.0))
     return mean, standard_error(M, state.point_fraction * np.outer(root, root))

@@ -72,7 +72,7 @@ class CountedLayer:
         plain = self.weight_variance * counts + self.bias_variance
         if self.law.in_degree is None or self.connection_mean == 0:
             return plain
-        return plain + self.connection_mean**2 * _in_degree_moments(self.fan_in, self.law.in_degree, counts)[1]
+        return plain + self.connection_mean**2 * self._present(counts)[1]
 
     def excess_kurtosis(self, counts: np.ndarray) -> np.ndarray:
         """``κ₄(u | K)/C²``; infinite if weights have no fourth moment, 0 if the potential is constant."""
@@ -88,16 +88,17 @@ class CountedLayer:
 
     def _fourth_cumulant(self, counts: np.ndarray, std: float, mean: float) -> np.ndarray:
         """``κ₄(u | K)`` for connections of this standard deviation and mean."""
-        law = self.law
-        third, fourth = law.core.skewness * std**3, law.core.excess_kurtosis * std**4
-        if law.in_degree is None:
-            of_one = _thinned_fourth_cumulant(law.density, mean, std**2, third, fourth)
-            return of_one * np.asarray(counts) if np.isfinite(of_one) else np.where(np.asarray(counts) > 0, np.inf, 0.0)
-        expected, var, c3, c4 = _in_degree_moments(self.fan_in, law.in_degree, counts)
-        plain = np.where(expected > 0, fourth * expected, 0.0) if np.isfinite(fourth) else np.where(expected > 0, np.inf, 0.0)
-        central = mean**4 * c4 + 6 * mean**2 * std**2 * (c3 + var * expected) + 4 * mean * third * var
-        central = central + plain + 3 * std**4 * (var + expected**2)
-        return central - 3 * (std**2 * expected + mean**2 * var) ** 2
+        third, fourth = self.law.core.skewness * std**3, self.law.core.excess_kurtosis * std**4
+        expected, k2, k3, k4 = self._present(counts)
+        of_number = mean**4 * k4 + 6 * mean**2 * std**2 * k3 + (4 * mean * third + 3 * std**4) * k2
+        return of_number + np.multiply(fourth, expected, out=np.zeros_like(expected), where=expected > 0)
+
+    def _present(self, counts: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The first four cumulants of the number of active connections that are present, binomial or hypergeometric."""
+        K, d = np.asarray(counts, dtype=float), self.law.density
+        if self.law.in_degree is not None:
+            return _hypergeometric(self.fan_in, self.law.in_degree, K)
+        return d * K, d * (1 - d) * K, d * (1 - d) * (1 - 2 * d) * K, d * (1 - d) * (1 - 6 * d * (1 - d)) * K
 
     def normal_tails(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """``P(u > θ)`` and its complement, over all neurons, if potentials are normal given the count."""
@@ -126,21 +127,8 @@ def standardised_threshold(threshold: Any, mean: np.ndarray, variance: np.ndarra
     return standardised(threshold - mean, np.sqrt(variance), strict)
 
 
-def _thinned_fourth_cumulant(density: float, mean: float, variance: float, third: float, fourth: float) -> float:
-    """Fourth cumulant of a connection that is present with probability ``density`` and then has these cumulants."""
-    m1 = mean
-    m2 = variance + m1**2
-    m3 = third + 3 * m1 * variance + m1**3
-    m4 = fourth + 3 * variance**2 + 4 * m1 * third + 6 * m1**2 * variance + m1**4
-    if density == 1:
-        return fourth
-    r1, r2, r3, r4 = density * m1, density * m2, density * m3, density * m4
-    return r4 - 4 * r3 * r1 - 3 * r2**2 + 12 * r2 * r1**2 - 6 * r1**4
-
-
-def _in_degree_moments(fan_in: int, in_degree: int, counts: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Mean and second to fourth central moments of the hypergeometric ``J | K``, from its factorial moments."""
-    K = np.asarray(counts, dtype=float)
+def _hypergeometric(fan_in: int, in_degree: int, K: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The first four cumulants of a hypergeometric ``J | K``, from its factorial moments."""
     factorial, moments = np.ones_like(K), [np.ones_like(K)]
     for j in range(4):
         factorial = factorial * (in_degree - j) * (K - j) / max(fan_in - j, 1)
@@ -148,7 +136,7 @@ def _in_degree_moments(fan_in: int, in_degree: int, counts: np.ndarray) -> tuple
     f1, f2, f3, f4 = moments[1:]
     r2, r3, r4 = f2 + f1, f3 + 3 * f2 + f1, f4 + 6 * f3 + 7 * f2 + f1
     var = f1 * (1 - K / fan_in) * (fan_in - in_degree) / max(fan_in - 1, 1)
-    return f1, var, r3 - 3 * f1 * r2 + 2 * f1**3, r4 - 4 * f1 * r3 + 6 * f1**2 * r2 - 3 * f1**4
+    return f1, var, r3 - 3 * f1 * r2 + 2 * f1**3, r4 - 4 * f1 * r3 + 6 * f1**2 * r2 - 3 * f1**4 - 3 * var**2
 
 
 def layers(network: Network) -> list[CountedLayer]:

@@ -141,20 +141,16 @@ def _of_neurons(state: LayerState, grid: Grid, *, infinite: bool) -> dict[str, A
         whole = average(whole, axis=3) if grid.positions > 1 else whole[:, :, :, 0]
         return whole[:, :, :kept].reshape(len(values), -1, grid.steps)
 
-    M, rate, of_map = state.second_moments, state.firing_rate, {}
-    if grid.per_position:
-        M = M.reshape(len(M), -1, grid.positions, grid.steps, grid.steps)
-        if state.pairs is not None:
-            of_map = _variances_of_map(M, state.pairs(ALL_PAIRS), rate.reshape(M.shape[:-1]))
-        M = M.mean(axis=2)
-    elif grid.size > grid.steps:
+    M, of_map, n = state.second_moments, {}, grid.positions
+    far = state.pairs and state.pairs(ALL_PAIRS)
+    if not grid.per_position and grid.size > grid.steps:
         whole = M.reshape(*M.shape[:2], *folded, *folded)
-        M = np.einsum("rgaxsaxt->rgast", whole)[:, :, :kept] / grid.positions
-        if grid.positions > 1:
-            n = grid.positions
-            own, all_pairs = np.einsum("rgaxsaxt->rgaxst", whole), np.einsum("rgaxsayt->rgast", whole)
-            far = (all_pairs - own.sum(axis=3)) / (n * (n - 1))
-            of_map = _variances_of_map(own, far, rate.reshape(own.shape[:-1]))
+        M = np.einsum("rgaxsaxt->rgaxst", whole)
+        far = (np.einsum("rgaxsayt->rgast", whole) - M.sum(axis=3)) / max(n * (n - 1), 1)
+    own = M.reshape(len(M), -1, grid.inputs, n, grid.steps, grid.steps)
+    if n > 1 and far is not None:
+        of_map = _variances_of_map(own, far.reshape(*own.shape[:3], *far.shape[-2:]), state.firing_rate.reshape(own.shape[:-1]))
+    M = own[:, :, :kept].mean(axis=3)
     return of_map | {
         "variance": by_input(state.variance) + (by_input(state.potential_mean, np.var) if grid.positions > 1 else 0.0),
         "potential_mean": by_input(state.potential_mean),

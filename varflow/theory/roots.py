@@ -1,4 +1,4 @@
-"""Bracketed roots by repeated subdivision, to adjacent floats, without derivatives.
+"""Bracketed roots by repeated subdivision, to adjacent floats, without derivatives; and polynomials.
 
 Each round evaluates the function on a grid, so a root to double precision takes a few array calls.
 """
@@ -6,7 +6,7 @@ Each round evaluates the function on a grid, so a root to double precision takes
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
@@ -16,6 +16,16 @@ from varflow._checks import ConvergenceError
 GRID = 64  # points per subdivision
 FARTHEST = 1e15  # largest ratio of a root of a rising function to its start
 RESOLUTION = 4e-3  # step of a scan in ln y: closer pairs of roots are found only through the extremum between them
+
+
+def polynomial(coefficients: Sequence[float] | np.ndarray, x: np.ndarray) -> np.ndarray:
+    """A polynomial by Horner's rule, from the highest power, without further arrays."""
+    value = coefficients[0] * x
+    for coefficient in coefficients[1:-1]:
+        value += coefficient
+        value *= x
+    value += coefficients[-1]
+    return value
 
 
 def crossing(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import varflow as vf
-from varflow.theory.maps.maxima import WindowedCurrents, drawn_windows, fire_maxima, maxima_back, maxima_joined
+from varflow.theory.maps.maxima import WindowedCurrents, drawn_windows, maxima_joined
 from varflow.theory.responses.back_propagation import Sampling
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals.gradients import Gradients
@@ -46,9 +46,9 @@ def measured():
 
 
 def predicted():
-    _, spikes = fire_maxima(LAYER, MAXIMA, 0, POINTS)
+    _, spikes = MAXIMA.fire(LAYER, 0, POINTS)
     above = Gradients(READOUT[None, None], MAXIMA.grid, 7)
-    found = maxima_back(LAYER, above, MAXIMA, Sampling(0, POINTS, vf.surrogates.atan(), detached=False))
+    found = MAXIMA.back(LAYER, above, Sampling(0, POINTS, vf.surrogates.atan(), detached=False))
     below = maxima_joined(Window((2, 2), (2, 2)), found.split, Grid(1, 2, 2, STEPS, per_position=True), 7)
     each = spikes.mean[:, 0], below.moments, found.moments[:, 0]
     return [(x.mean(axis=0), x.std(axis=0, ddof=1) / len(x) ** 0.5) for x in each]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import varflow as vf
-from varflow.theory.operations.merge import concatenated, multiplied, summed
+from varflow.model.layers import Concat, Product
+from varflow.theory.operations.merge import concatenate, multiply, summed
 from varflow.theory.signals.moments import Currents, Spikes, elementwise, rescaled
 from varflow.theory.signals.places import ALL_PAIRS, Grid, Overlap
 
@@ -33,8 +34,8 @@ X, Y = drawn(0), drawn(1)
 INDEPENDENT = np.repeat(X, CHANNELS, axis=-1), np.tile(Y, CHANNELS)  # every channel of one with every one of the other
 CASES = {
     "sum": (lambda x, y: summed([x, y], (0.5, -1.0), 0.7), 0.5 * INDEPENDENT[0] - INDEPENDENT[1] + 0.7),
-    "product": (lambda x, y: multiplied([x, y]), INDEPENDENT[0] * INDEPENDENT[1]),
-    "concatenation": (lambda x, y: concatenated([x, y]), np.concatenate([X, Y], axis=-1)),
+    "product": (lambda x, y: multiply(Product(), (x, y), None), INDEPENDENT[0] * INDEPENDENT[1]),
+    "concatenation": (lambda x, y: concatenate(Concat(), (x, y), None), np.concatenate([X, Y], axis=-1)),
 }
 
 

@@ -163,6 +163,11 @@ class SpikeChain:
             last = self.counts[last].below
         return passed[::-1]
 
+    def law(self, place: int) -> CountLaw:
+        """The distribution of a count."""
+        grid = self.all_grids[place]
+        return CountLaw(grid.counts, frozen(self.all_masses[place]), grid.width)
+
     def propagate(self, depth: int | None = None) -> tuple[CountLaw, ...]:
         """The distribution of the spike count in layers 1 … ``depth`` (default: the network's); of the last, after a merge.
 

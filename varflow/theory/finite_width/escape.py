@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -245,7 +246,9 @@ class _Well:
     """The two manifolds and where they meet. ``phase`` is time in layers, along each manifold."""
 
     def __init__(self, s: float, stable: State, edge: State):
-        self.s, self.stable, self.edge = s, stable, edge
+        self.s = s
+        self.way_out = partial(self._way, stable, edge, onward=True)  # the unstable manifold of the stable state
+        self.way_in = partial(self._way, edge, stable, onward=False)  # the stable manifold of the edge, backwards
         half = 0.5 * (stable.p + edge.p)
         self.layers_out = self._layers(self.way_out, stable.m, lambda x: x < half) - 1
         first = self.way_out(np.zeros(1), self.layers_out).x
@@ -258,16 +261,8 @@ class _Well:
             layers += 1 + layers // 10
         return there.index(True)
 
-    def way_out(self, phase: np.ndarray, layers: int) -> Leg:
-        """The unstable manifold of the stable state, followed for so many layers."""
-        return self._way(self.stable, self.edge, phase, layers, onward=True)
-
-    def way_in(self, phase: np.ndarray, layers: int) -> Leg:
-        """The stable manifold of the edge, followed backwards for so many layers."""
-        return self._way(self.edge, self.stable, phase, layers, onward=False)
-
     def _way(self, start: State, other: State, phase: np.ndarray, layers: int, onward: bool) -> Leg:
-        """The manifold that leaves one state towards the other, with the costs of the layers ``onward`` or backwards."""
+        """The manifold that leaves one state towards the other for so many layers, with costs ``onward`` or backwards."""
         p, m = start
         curvature = np.abs(1 - m**2) / (p * (1 - p)) + 0 * phase
         offset = START * (other.p - p) * m**-phase

@@ -218,9 +218,8 @@ ORDERS = np.arange(5)
 ORDINARY = 1e50  # potentials between 1/ORDINARY and this have fourth powers in range
 
 
-@lru_cache(maxsize=32)
-def partial_moments(layer: CountedLayer) -> tuple[np.ndarray, np.ndarray]:
-    """``E[(u - θ)^j 1(u > θ) | K]`` and ``E[(u - θ)^j 1(u ≤ θ) | K]`` for every count, shape (5, fan_in + 1) each.
+def partial_moments(layer: CountedLayer) -> np.ndarray:
+    """``E[(u - θ)^j 1(u > θ) | K]`` and ``E[(u - θ)^j 1(u ≤ θ) | K]`` for every count, shape (2, 5, fan_in + 1).
 
     Potentials are measured in ``unit(layer)``.
     """
@@ -228,7 +227,7 @@ def partial_moments(layer: CountedLayer) -> tuple[np.ndarray, np.ndarray]:
     sides = _of_present(measured, layer.law.in_degree or layer.fan_in)
     sides = sides if layer.law.always_present else mixed(measured, sides)
     sides[:, 0] = firing(layer, np.arange(layer.fan_in + 1))
-    return frozen(sides[0]), frozen(sides[1])
+    return sides
 
 
 def unit(layer: CountedLayer) -> float:

@@ -102,14 +102,10 @@ def _silent_variance(chain: SpikeChain) -> float | np.ndarray:
 
 def _summary(chain: SpikeChain) -> np.ndarray:
     """Mean and spread of variance and rate, and survival; shape (5, depth)."""
-    moments, counted = [], []
-    for place, sent in zip(chain.neurons, chain.sent, strict=True):
-        count = chain.counts[place]
-        counted.append(_count_moments(*_support(chain, sent), count.width))
-        if count.layer is None:
-            moments.append(_driven_moments(chain))
-        else:
-            moments.append(_variance_moments(count.layer, *_support(chain, count.below)))
+    start, width = chain.start.variance, chain.counts[0].width
+    moments = [sample_variance_moments(np.full(len(start), 1 / len(start)), start, width)]
+    moments += [chain.law(count.below).variance_moments(count.layer) for count in chain.counts if count.layer is not None]
+    counted = [(law.firing_rate, law.firing_rate_std, law.survival) for law in chain.propagate()]
     return np.concatenate([np.array(moments).T, np.array(counted).T])
 
 
@@ -119,27 +115,6 @@ def _grid_error(chain: SpikeChain, variance: np.ndarray) -> dict[str, np.ndarray
         return {}
     # a grid coarser than the chain's step of 0.5
     return {"variance": np.abs(_summary(SpikeChain(chain.network, step=0.6, rare=0.0))[0] - variance)}
-
-
-def _driven_moments(chain: SpikeChain) -> tuple[float, float]:
-    variances = chain.start.variance
-    return sample_variance_moments(np.full(len(variances), 1 / len(variances)), variances, chain.counts[0].width)
-
-
-def _variance_moments(layer: CountedLayer, mass: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
-    return sample_variance_moments(mass, layer.conditional_variance(counts), layer.width, layer.excess_kurtosis(counts))
-
-
-def _count_moments(mass: np.ndarray, counts: np.ndarray, width: int) -> tuple[float, float, float]:
-    """Mean and standard deviation of the firing rate, and the probability of any spike."""
-    rates = counts / width
-    mean = _mean(mass, rates)
-    return mean, float(np.sqrt(_mean(mass, (rates - mean) ** 2))), min(float(mass[counts > 0].sum()), 1.0)
-
-
-def _mean(mass: np.ndarray, values: np.ndarray) -> float:
-    """``mass @ values``; not by BLAS, whose threads take milliseconds to start on a busy machine."""
-    return float(np.sum(mass * values))
 
 
 def _per_input(chain: SpikeChain) -> dict[str, np.ndarray]:
@@ -160,12 +135,6 @@ def _per_input(chain: SpikeChain) -> dict[str, np.ndarray]:
                 variance.append(_from_start(chain, count.below, given_count))
     rate, survival = at[..., 0].T, at[..., 1].T
     return {"variance": np.array(variance).T, "firing_rate": rate, "survival": np.clip(survival, 0, 1)}
-
-
-def _support(chain: SpikeChain, place: int) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities of a count, and its values: those that carry any (in wide layers few grid points do)."""
-    mass = chain.all_masses[place]
-    return mass[mass != 0], chain.all_grids[place].counts[mass != 0]
 
 
 def _from_start(chain: SpikeChain, place: int, values: np.ndarray) -> np.ndarray:

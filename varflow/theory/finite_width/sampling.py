@@ -66,13 +66,13 @@ def _merged(rng: np.random.Generator, count: Count, shortcut: np.ndarray, branch
 
 
 class TailMoments(NamedTuple):
-    """Normal potentials in some states of the layer below.
+    """Potentials in some states of the layer below.
 
-    Their conditional variance, the probability to fire, and in units of the standard deviation the first four moments of
+    Their unit, squared (of normal ones the variance), the probability to fire, and in this unit the first four moments of
     potentials above and below the threshold, shape (4, states).
     """
 
-    variance: np.ndarray
+    square: np.ndarray
     chance: np.ndarray
     above: np.ndarray
     below: np.ndarray
@@ -89,7 +89,7 @@ def _layer(rng: np.random.Generator, layer: CountedLayer, active: np.ndarray, ma
     # tables of weights that are not normal grow with the fan-in
     if differ or (layer.width <= EXACT_WIDTH and layer.fan_in <= 256 and not many):
         return _layer_of_potentials(rng, layer, active.astype(int))
-    return _layer_of_moments(rng, layer, active.astype(int))
+    return _of_states(rng, layer.width, _table(layer), active.astype(int))
 
 
 def _normal(layer: CountedLayer, counts: np.ndarray) -> Gaussian:
@@ -99,7 +99,12 @@ def _normal(layer: CountedLayer, counts: np.ndarray) -> Gaussian:
 @lru_cache(maxsize=128)
 def _table(layer: CountedLayer) -> TailMoments:
     """The potentials of a layer for every count below."""
-    return TailMoments(*map(frozen, _moments_of_tails(_normal(layer, np.arange(layer.fan_in + 1.0)))))
+    if layer.is_normal:
+        return TailMoments(*map(frozen, _moments_of_tails(_normal(layer, np.arange(layer.fan_in + 1.0)))))
+    upper, lower = partial_moments(layer)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        above, below = (np.where(side[0] > 1e-12, side[1:] / side[0], 0.0) for side in (upper, lower))
+    return TailMoments(np.full(layer.fan_in + 1, unit(layer) ** 2), np.minimum(upper[0], 1.0), above, below)
 
 
 def _drawn(width: int, many: bool) -> bool:
@@ -135,7 +140,7 @@ def _of_states(rng: np.random.Generator, width: int, given: TailMoments, state: 
     counts = rng.binomial(width, given.chance[state])
     if width == 1:
         return counts, np.full(len(state), np.nan)
-    return counts, given.variance[state] * _given_counts(rng, width, counts, state, given.above, given.below)
+    return counts, given.square[state] * _given_counts(rng, width, counts, state, given.above, given.below)
 
 
 def _normal_potentials(rng: np.random.Generator, width: int, normal: Gaussian) -> tuple[np.ndarray, np.ndarray]:
@@ -162,16 +167,6 @@ def _layer_of_potentials(rng: np.random.Generator, layer: CountedLayer, active: 
         u = potentials(rng, layer, active[rows])
         counts[rows], variances[rows] = _counted(u, _thresholds(rng, layer.threshold, u.shape), layer.strict)
     return counts, variances
-
-
-def _layer_of_moments(rng: np.random.Generator, layer: CountedLayer, active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    upper, lower = partial_moments(layer)
-    counts = rng.binomial(layer.width, np.minimum(upper[0][active], 1.0))
-    if layer.width == 1:
-        return counts.astype(float), np.full(len(active), np.nan)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        up, down = (np.where(side[0] > 1e-12, side[1:] / side[0], 0.0) for side in (upper, lower))
-    return counts.astype(float), unit(layer) ** 2 * _given_counts(rng, layer.width, counts, active, up, down)
 
 
 def _given_counts(

@@ -27,7 +27,7 @@ from varflow._display import Listed
 from varflow.theory.finite_width.binomial import TAIL, WHOLE_TAIL, Transition
 from varflow.theory.finite_width.counts import CountGrid, CountLaw, count_grid
 from varflow.theory.finite_width.firing import firing, smooth_in_count
-from varflow.theory.layer import CountedLayer, sample_variance_moments
+from varflow.theory.layer import CountedLayer
 
 SETTLED = 1e-12  # change of the distribution per layer
 KEPT = 0.2  # fraction of the last distribution kept in each step, so that alternating networks settle too
@@ -97,10 +97,7 @@ def quasi_stationary(layer: CountedLayer, kernel: Transition, inside: np.ndarray
 def summary(layer: CountedLayer, grid: CountGrid, mass: np.ndarray) -> tuple[CountLaw, float, float, float, float]:
     """The count's distribution, and mean and standard deviation of the sample variance and of the firing rate."""
     law = CountLaw(grid.counts, frozen(mass), grid.width)
-    held = mass > 0
-    conditional, kurtosis = layer.conditional_variance(grid.counts[held]), layer.excess_kurtosis(grid.counts[held])
-    moments = sample_variance_moments(mass[held], conditional, grid.width, kurtosis)
-    return law, *moments, law.firing_rate, law.firing_rate_std
+    return law, *law.variance_moments(layer), law.firing_rate, law.firing_rate_std
 
 
 def settled(kernel: Transition, inside: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, float, float]:

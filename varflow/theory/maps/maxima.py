@@ -74,6 +74,40 @@ class WindowedCurrents:
     def channels(self) -> int:
         return self.currents.channels
 
+    def fire(self, layer: Spike, number: int, responses: Responses) -> tuple[LayerState, Spikes]:
+        """Layer ``number`` of neurons, which receive the maxima: the state over all windows, and spikes as they arrive."""
+        at_points = drawn_windows(layer, self, number, responses)
+        H, S = map(np.stack, zip(*map(stepped, at_points.neurons, at_points.largest), strict=True))
+        state = LayerState.at_points(H, S).of_groups(at_points.classes.which)
+        pairs = None
+        if self.between is not None:
+            pairs = PairMoments(self.grid.shape, partial(_between, layer, self, state.firing_rate, number, responses))
+        spikes = Spikes(state.firing_rate, state.second_moments, self.grid, self.channels, pairs=pairs)
+        return state, spikes.later(layer.neuron.delay)
+
+    def back(self, layer: Spike, gradients: Gradients, sampling: Sampling) -> Gradients:
+        """Gradients by maxima of currents, and, in ``split``, by the currents of each window, of shape (replicas, groups, taps,
+        steps, steps).
+        """
+        at_points = drawn_windows(layer, self, sampling.number, sampling.responses)
+        largest, which = at_points.largest, at_points.currents.argmax(axis=2)
+        replicas, number, steps, points = largest.shape
+        taps = self.currents.grid.positions
+        G = replicated(at_points.classes.of_classes(gradients.earlier(layer.neuron.delay).moments), replicas)
+
+        def one(at: int) -> np.ndarray:
+            returned = np.zeros((1 + taps, number, steps, steps))
+            population = with_input(layer.neuron, at_points.neurons[at])
+            for part, J, _ in jacobians(population, largest[at], sampling.surrogate, detached=sampling.detached):
+                returned[0] += carried_back_alone(J, G[at % len(G)])
+                for tap in range(taps):
+                    chosen = (which[at, ..., part] == tap)[:, None]
+                    returned[1 + tap] += carried_back_alone(J * chosen, G[at % len(G)])
+            return returned / points
+
+        of_windows = np.stack(in_threads(one, replicas))[:, :, at_points.classes.which]
+        return Gradients(of_windows[:, 0], self.grid, self.channels, split=of_windows[:, 1:].swapaxes(1, 2))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DrawnWindows:
@@ -119,24 +153,6 @@ def drawn_windows(layer: Spike, windows: WindowedCurrents, number: int, response
     currents = classes.currents(windows.currents)
     most = points_within(IN_WINDOWS, responses.scrambles * currents.mean[0].size)
     return drawn(layer, currents, classes, number, responses.at_most(most))
-
-
-def fire_maxima(layer: Spike, windows: WindowedCurrents, number: int, responses: Responses) -> tuple[LayerState, Spikes]:
-    """Layer ``number`` of neurons, which receive the maxima: its state over all windows, and the spikes that arrive at the next
-    layer.
-    """
-    at_points = drawn_windows(layer, windows, number, responses)
-    H, S = map(np.stack, zip(*map(stepped, at_points.neurons, at_points.largest), strict=True))
-    points = S.shape[-1]
-    state = LayerState(
-        H.var(axis=-1), H.mean(axis=-1), S.mean(axis=-1), S @ S.swapaxes(-1, -2) / points, point_fraction=1 / points
-    )
-    state = state.of_groups(at_points.classes.which)
-    pairs = None
-    if windows.between is not None:
-        pairs = PairMoments(windows.grid.shape, partial(_between, layer, windows, state.firing_rate, number, responses))
-    spikes = Spikes(state.firing_rate, state.second_moments, windows.grid, windows.channels, pairs=pairs)
-    return state, spikes.later(layer.neuron.delay)
 
 
 def _between(
@@ -298,30 +314,6 @@ class RoutedPerWindow:
         moments = pairs.pop((0, 0), nothing).reshape(len(split), -1, steps, steps)
         between = {d: M.reshape(len(split), -1, steps, steps) for d, M in pairs.items()}
         return Gradients(moments, grid, received.channels, pairs=between)
-
-
-def maxima_back(layer: Spike, gradients: Gradients, windows: WindowedCurrents, sampling: Sampling) -> Gradients:
-    """Gradients by maxima of currents, and, in ``split``, by the currents of each window, of shape (replicas, groups, taps,
-    steps, steps).
-    """
-    at_points = drawn_windows(layer, windows, sampling.number, sampling.responses)
-    largest, which = at_points.largest, at_points.currents.argmax(axis=2)
-    replicas, number, steps, points = largest.shape
-    taps = windows.currents.grid.positions
-    G = replicated(at_points.classes.of_classes(gradients.earlier(layer.neuron.delay).moments), replicas)
-
-    def one(at: int) -> np.ndarray:
-        returned = np.zeros((1 + taps, number, steps, steps))
-        population = with_input(layer.neuron, at_points.neurons[at])
-        for part, J, _ in jacobians(population, largest[at], sampling.surrogate, detached=sampling.detached):
-            returned[0] += carried_back_alone(J, G[at % len(G)])
-            for tap in range(taps):
-                chosen = (which[at, ..., part] == tap)[:, None]
-                returned[1 + tap] += carried_back_alone(J * chosen, G[at % len(G)])
-        return returned / points
-
-    of_windows = np.stack(in_threads(one, replicas))[:, :, at_points.classes.which]
-    return Gradients(of_windows[:, 0], windows.grid, windows.channels, split=of_windows[:, 1:].swapaxes(1, 2))
 
 
 def maxima_joined(window: Window, split: np.ndarray, grid: Grid, channels: int) -> Gradients:

@@ -12,7 +12,7 @@ one replica, it is the average.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
@@ -28,7 +28,7 @@ from varflow.theory.responses.quasi_monte_carlo import causal_factor
 from varflow.theory.responses.step import carried_back_alone
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.moments import Currents, means_at, outer
-from varflow.theory.signals.places import ALL_PAIRS, Grid, Offset, PairMoments, known_pairs, replicated
+from varflow.theory.signals.places import ALL_PAIRS, Grid, Offset, PairMoments, known_pairs, on_map, replicated
 from varflow.theory.threads import in_threads
 
 TOGETHER = 400  # positions × steps of a map up to which positions are followed together
@@ -128,15 +128,6 @@ def of_sums(covariance: np.ndarray) -> np.ndarray:
 def _sums(which: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Sums over each class of values (groups, …)."""
     return sparse.csr_array((np.ones(len(which)), (which, np.arange(len(which))))) @ values
-
-
-def on_map(values: np.ndarray, offset: tuple[int, int], grid: Grid) -> np.ndarray:
-    """Values of the pairs ``p, p + d`` of the map, groups ``(input, p)``, as values of all ``p``; else 0."""
-    here = known_pairs(offset, grid.shape)[0]
-    values = values.reshape(len(values), -1, len(here), *values.shape[2:])
-    padded = np.zeros((*values.shape[:2], grid.positions, *values.shape[3:]))
-    padded[:, :, here] = values
-    return padded.reshape(len(values), -1, *values.shape[3:])
 
 
 def with_means(covariance: np.ndarray, mean: np.ndarray, offset: Offset, grid: Grid) -> np.ndarray:
@@ -312,7 +303,7 @@ def gradients_at_positions(
         second = at_one_step(layer.neuron, currents, sampling.surrogate).second
         back = above * second
     else:
-        back, slopes = moments_back(layer, above, currents, sampling.without_scatter())
+        back, slopes = moments_back(layer, above, currents, replace(sampling, scatter=False))
         second = slopes.second
     return gradients.with_moments(back[:, which], pairs={}), Slopes(second[:, which])
 

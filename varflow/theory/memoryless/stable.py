@@ -19,7 +19,7 @@ from varflow.model.distributions import distribution as as_distribution
 from varflow.model.over_neurons import over_neurons
 from varflow.theory.memoryless.fixed_points import fixed_points, saddle_node
 from varflow.theory.memoryless.variance_map import as_one_threshold
-from varflow.theory.roots import RESOLUTION, bisect
+from varflow.theory.roots import RESOLUTION, bisect, polynomial
 
 CHUNK = 24576  # elements whose intermediates stay in cache
 NEWTON_STEPS = 60  # then ConvergenceError
@@ -69,13 +69,14 @@ def stable_variance(*, threshold: Any, gain: Any, distribution: Any = "normal", 
         law, threshold = as_one_threshold(law, threshold)
     theta, g = scale("threshold", threshold), positive_scale("gain", gain)
     sigma_b = non_negative("bias_std", scale("bias_std", bias_std))
-    unbiased = bool(theta.size and theta.min() >= 0 and not sigma_b.any())
     theta, g, sigma_b = same_shape(threshold=theta, gain=g, bias_std=sigma_b)
     if law.inflection is None:
         return unwrap(_general(law, theta, g, sigma_b))
-    if unbiased:
-        return unwrap(_unbiased(law, theta, g))
-    return unwrap(_biased(law, theta.ravel(), g.ravel(), sigma_b.ravel()).reshape(theta.shape))
+    V, parameters = np.empty(theta.size), [values.ravel() for values in (theta, g, sigma_b)]
+    for start in range(0, len(V), CHUNK):
+        rows = slice(start, start + CHUNK)
+        V[rows] = _stable(law, *(values[rows] for values in parameters))
+    return unwrap(V.reshape(theta.shape))
 
 
 @lru_cache(maxsize=64)
@@ -94,60 +95,35 @@ def _table(law: Distribution) -> tuple[float, np.ndarray]:
     return float(np.sqrt(gamma_c)), in_powers_of_w.coef[::-1]
 
 
-def _unbiased(law: Distribution, theta: np.ndarray, g: np.ndarray) -> np.ndarray:
-    """``g² P(w)``, chunk by chunk; 0 below the critical gain. For ``θ ≥ 0``."""
-    inverse, coefficients = _table(law)
-    out = np.empty(theta.shape)
-    chunks = np.nditer(
-        [theta, g, out],
-        flags=["external_loop", "buffered", "zerosize_ok"],
-        op_flags=[["readonly"], ["readonly"], ["writeonly"]],
-        buffersize=CHUNK,
-        order="K",
-    )
-    with chunks, np.errstate(invalid="ignore"):
-        for theta_part, g_part, result in chunks:
-            w = theta_part / g_part
-            w *= -inverse
-            w += 1
-            silent = w < 0
-            np.sqrt(w, out=w)
-            np.multiply(w, coefficients[0], out=result)
-            for coefficient in coefficients[1:-1]:
-                result += coefficient
-                result *= w
-            result += coefficients[-1]
-            result *= g_part
-            result *= g_part
-            if silent.any():
-                result[silent] = 0.0
-    return out
-
-
-def _biased(law: Distribution, theta: np.ndarray, g: np.ndarray, sigma_b: np.ndarray) -> np.ndarray:
+def _stable(law: Distribution, theta: np.ndarray, g: np.ndarray, sigma_b: np.ndarray) -> np.ndarray:
     """Elementwise for flat arrays: any sign of threshold, any bias."""
-    V = np.empty(theta.shape)
-    for start in range(0, len(V), CHUNK):
-        rows = slice(start, start + CHUNK)
-        V[rows] = _quick(law, theta[rows], g[rows], sigma_b[rows])
+    V = _unbiased(law, np.maximum(theta, 0), g)
+    if theta.min() >= 0 and not sigma_b.any():
+        return V
+    b, g2, floor, falls = sigma_b**2, g**2, (theta / law.inflection) ** 2, theta < 0
+    V = np.where(b > 0, _halley(law, theta, g2, b, V, floor), V)
+    flat = (theta == 0) & (b > 0)  # F is constant
+    V[flat] = b[flat] + g2[flat] * law.sf(0.0)
+    if falls.any():
+        V[falls] = _falling(law, theta[falls], g2[falls], b[falls])
     slow = np.flatnonzero(np.isnan(V) & (theta > 0))
-    theta, g2, b = theta[slow], g[slow] ** 2, sigma_b[slow] ** 2
-    roots = _newton(law, theta, g2, b, b + g2 * law.sf(0.0), (theta / law.inflection) ** 2)
+    theta, g2, b = theta[slow], g2[slow], b[slow]
+    roots = _newton(law, theta, g2, b, b + g2 * law.sf(0.0), floor[slow])
     lost = np.isnan(roots)  # no root in the concave part: the only one is near V = b, where F is convex
     roots[lost] = _newton(law, theta[lost], g2[lost], b[lost], b[lost], np.zeros(np.count_nonzero(lost)))
     V[slow] = roots
     return V
 
 
-def _quick(law: Distribution, theta: np.ndarray, g: np.ndarray, sigma_b: np.ndarray) -> np.ndarray:
-    """Stable variances in closed form; NaN where ``θ > 0`` and the root needs Newton's method."""
-    b, g2, up = sigma_b**2, g**2, theta >= 0
-    unbiased = _unbiased(law, np.maximum(theta, 0), g)
-    V = np.where(b > 0, _halley(law, theta, g2, b, unbiased, (theta / law.inflection) ** 2), unbiased)
-    flat = (theta == 0) & (b > 0)  # F is constant
-    V[flat] = b[flat] + g2[flat] * law.sf(0.0)
-    if not up.all():
-        V[~up] = _falling(law, theta[~up], g2[~up], b[~up])
+def _unbiased(law: Distribution, theta: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """``g² P(w)``; 0 below the critical gain. For ``θ ≥ 0``."""
+    inverse, coefficients = _table(law)
+    with np.errstate(invalid="ignore"):
+        w = np.sqrt(1 - inverse * (theta / g))
+    V = polynomial(coefficients, w)
+    V *= g
+    V *= g
+    V[np.isnan(w)] = 0.0
     return V
 
 

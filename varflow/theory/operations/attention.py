@@ -51,12 +51,35 @@ class Products:
     def received(self, layer: Spike, number: int, seed: int) -> tuple[list[Population], np.ndarray]:
         """Neurons of each replica, and currents past the synapse: (replicas, sequences, steps, points)."""
         neuron, replicas, points = layer.neuron, len(self.drawn), self.drawn.shape[-1]
-        if layer.recurrent:
-            raise Uncovered("layers", layer, "must have no recurrent weights behind attention")
         parameters = np.random.default_rng([seed, 6, number]).standard_normal((replicas, neuron.differing, points))
         K = neuron.input_scale * synapse(neuron, self.grid.steps)
         currents = K @ self.drawn.reshape(replicas, -1, self.grid.steps, points)
         return [Population.of(neuron, each) for each in parameters], currents
+
+    def fire(self, layer: Spike, number: int, responses: Responses) -> tuple[LayerState, Spikes]:
+        """Layer ``number`` of neurons, which receive such sums."""
+        each = zip(*self.received(layer, number, responses.seed), strict=True)
+        H, S = (np.stack(values).reshape(self.drawn.shape) for values in zip(*(stepped(*one) for one in each), strict=True))
+        state = LayerState.at_points(H, S)
+        spikes = Spikes(state.firing_rate, state.second_moments, replace(self.grid, per_position=False), self.channels)
+        spikes = spikes.per_position() if self.grid.per_position else spikes
+        of_membranes = (values.reshape(spikes.mean.shape) for values in (state.variance, state.potential_mean))
+        state = LayerState(*of_membranes, spikes.mean, spikes.moments, point_fraction=state.point_fraction)
+        return state, spikes.later(layer.neuron.delay)
+
+    def back(self, layer: Spike, above: Gradients, sampling: Sampling) -> Gradients:
+        """Gradients by the sums, from those by spikes, which are drawn."""
+        neurons, currents = self.received(layer, sampling.number, sampling.responses.seed)
+        values, vectors = np.linalg.eigh(above.earlier(layer.neuron.delay).positions_together().moments)
+        root = replicated(vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :], len(neurons))
+        normals = np.random.default_rng([sampling.responses.seed, 7, sampling.number]).standard_normal(self.drawn.shape)
+        e = (root @ normals).reshape(currents.shape)
+        back = np.empty(currents.shape)
+        for own, c, drawn, sent in zip(neurons, currents, e, back, strict=True):
+            population = with_input(layer.neuron, own)
+            for part, J, _ in jacobians(population, c, sampling.surrogate, detached=sampling.detached):
+                sent[..., part] = np.einsum("ptsx,ptx->psx", J, drawn[..., part])
+        return of_points(back.reshape(self.drawn.shape), self.grid, self.channels)
 
 
 def forward(layer: Attention, received: tuple[Any, ...], visit: Visit) -> Products:
@@ -92,33 +115,7 @@ def together(kind: str, x: Sequence[np.ndarray]) -> np.ndarray:
     return x[0].sum(axis=-2 if kind == "token" else -1, keepdims=True)
 
 
-def fire(layer: Spike, products: Products, number: int, responses: Responses) -> tuple[LayerState, Spikes]:
-    """Layer ``number`` of neurons, which receive such sums."""
-    each = zip(*products.received(layer, number, responses.seed), strict=True)
-    H, S = (np.stack(values).reshape(products.drawn.shape) for values in zip(*(stepped(*one) for one in each), strict=True))
-    points, joint = products.drawn.shape[-1], replace(products.grid, per_position=False)
-    spikes = Spikes(S.mean(axis=-1), S @ S.mT / points, joint, products.channels)
-    spikes = spikes.per_position() if products.grid.per_position else spikes
-    variance, mean = (values.reshape(spikes.mean.shape) for values in (H.var(axis=-1), H.mean(axis=-1)))
-    return LayerState(variance, mean, spikes.mean, spikes.moments, point_fraction=1 / points), spikes.later(layer.neuron.delay)
-
-
 # Backwards.
-
-
-def fired_back(layer: Spike, above: Gradients, products: Products, sampling: Sampling) -> Gradients:
-    """Gradients by the sums, from those by spikes, which are drawn."""
-    neurons, currents = products.received(layer, sampling.number, sampling.responses.seed)
-    values, vectors = np.linalg.eigh(above.earlier(layer.neuron.delay).positions_together().moments)
-    root = replicated(vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :], len(neurons))
-    normals = np.random.default_rng([sampling.responses.seed, 7, sampling.number]).standard_normal(products.drawn.shape)
-    e = (root @ normals).reshape(currents.shape)
-    back = np.empty(currents.shape)
-    for own, c, drawn, sent in zip(neurons, currents, e, back, strict=True):
-        population = with_input(layer.neuron, own)
-        for part, J, _ in jacobians(population, c, sampling.surrogate, detached=sampling.detached):
-            sent[..., part] = np.einsum("ptsx,ptx->psx", J, drawn[..., part])
-    return of_points(back.reshape(products.drawn.shape), products.grid, products.channels)
 
 
 def of_points(drawn: np.ndarray, grid: Grid, channels: int) -> Gradients:

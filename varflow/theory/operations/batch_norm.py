@@ -345,9 +345,8 @@ def count(layer: BatchNorm, received: tuple[CountedCurrents], counts: Counts, no
         raise no_chain(node, "gives all inputs one normaliser, so that they depend on each other")
     if layer.follows_batch:
         raise no_chain(node, "subtracts running means of each neuron, which follow those over a batch")
-    mean, variance = layer.statistics[:2]
-    scale = layer.gamma / (variance + layer.eps) ** 0.5
-    return changed(received[0], scale, layer.beta - scale * mean)
+    scale = running_scale(layer, layer.statistics[1])
+    return changed(received[0], scale, layer.beta - scale * layer.statistics[0])
 
 
 enter(BatchNorm, forward=forward, backward=backward, count=count)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -93,7 +93,9 @@ def _sampled(signals: Sequence[Any], joined: Any) -> Any:
 
 def multiply(layer: Product, received: tuple[Signal, ...], visit: Visit) -> Spikes:
     """The product ``Π x_k`` of spikes."""
-    return multiplied(_alike(layer, _on_one_map(received), (Spikes,)))
+    spikes: Any = _alike(layer, _on_one_map(received), (Spikes,))
+    product = partial(reduce, np.multiply)
+    return elementwise(spikes, product, lambda M, *_: product(M), sampled=_sampled(spikes, product))
 
 
 def _on_one_map(received: Sequence[Any]) -> tuple[Any, ...]:
@@ -113,23 +115,9 @@ def _spread(mask: Spikes, over: Spikes) -> Spikes:
     return spread.per_position() if grid.per_position else spread
 
 
-def multiplied(spikes: Sequence[Any]) -> Spikes:
-    """``Π x_k``."""
-    return elementwise(
-        spikes,
-        lambda e: reduce(np.multiply, e),
-        lambda M, *_: reduce(np.multiply, M),
-        sampled=_sampled(spikes, lambda x: reduce(np.multiply, x)),
-    )
-
-
 def concatenate(layer: Concat, received: tuple[Signal, ...], visit: Visit) -> Spikes:
     """Neurons of all signals side by side."""
-    return concatenated(_alike(layer, received, (Spikes,)))
-
-
-def concatenated(spikes: Sequence[Any]) -> Spikes:
-    """Neurons (channels of a map) side by side."""
+    spikes: Any = _alike(layer, received, (Spikes,))
     sizes = [each.channels for each in spikes]
     fractions = np.array(sizes) / sum(sizes)
 

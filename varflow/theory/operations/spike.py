@@ -22,9 +22,7 @@ from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.theory.layer import layer_of
 from varflow.theory.maps import positions
-from varflow.theory.maps.maxima import WindowedCurrents, fire_maxima, maxima_back
 from varflow.theory.maps.positions import MATRICES
-from varflow.theory.operations import attention
 from varflow.theory.operations.visit import Visit, WayBack
 from varflow.theory.responses.back_propagation import Sampling, Slopes, at_one_step, driven_back, moments_back
 from varflow.theory.responses.layer_state import LayerState
@@ -43,10 +41,8 @@ def forward(layer: Spike, received: tuple[Any], visit: Visit) -> Spikes:
     (signal,), effort = received, visit.walk.effort
     if isinstance(signal, GivenCurrents):
         state, spikes = _driven(layer, signal)
-    elif isinstance(signal, WindowedCurrents) and not layer.recurrent:
-        state, spikes = fire_maxima(layer, signal, visit.layer_number, effort.responses)
-    elif isinstance(signal, attention.Products):
-        state, spikes = attention.fire(layer, signal, visit.layer_number, effort.responses)
+    elif hasattr(signal, "fire") and not layer.recurrent:  # currents that are drawn
+        state, spikes = signal.fire(layer, visit.layer_number, effort.responses)
     elif isinstance(signal, Currents):
         responses = effort.of(signal.grid)
         regular = with_jitter(signal, effort.jitter)
@@ -56,7 +52,7 @@ def forward(layer: Spike, received: tuple[Any], visit: Visit) -> Spikes:
             spikes = replace(spikes, overlap=overlap)
         signal = regular
     else:
-        raise Uncovered("layers", layer, "receives no currents")
+        raise Uncovered("layers", layer, "receives no currents, or has recurrent weights behind attention or maxima")
     visit.kept.update(state=state, received=signal)
     return spikes
 
@@ -141,16 +137,13 @@ def backward(layer: Spike, gradients: Gradients, visit: Visit, way: WayBack) -> 
     if isinstance(received, GivenCurrents):
         back, slopes = driven_back(layer, gradients, received.drive, surrogate, detached)
     else:
-        grid = received.grid if isinstance(received, WindowedCurrents) else way.laid_out(received).grid
-        above, effort = gradients.on_map(grid, received.channels), way.walk.effort
-        responses = effort.back(received.grid)
+        above = gradients.on_map(way.laid_out(received).grid, received.channels)
+        responses = way.walk.effort.back(received.grid)
         sampling = Sampling(visit.layer_number, responses, surrogate, detached, way.scatter)
-        if isinstance(received, WindowedCurrents):
-            back, slopes = maxima_back(layer, above, received, sampling), None
-        elif isinstance(received, attention.Products):
-            back, slopes = attention.fired_back(layer, above, received, sampling), None
-        else:
+        if isinstance(received, Currents):
             back, slopes = fired_back(layer, above, received, visit.kept["state"], sampling)
+        else:
+            back, slopes = received.back(layer, above, sampling), None
     way.keep(visit.node_number, back, slopes)
     return [back]
 

@@ -35,7 +35,7 @@ from varflow.theory.signals import places
 from varflow.theory.signals.counted import ON_MAPS, CountedCurrents, Counts, no_chain, uncounted
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.increments import Differences
-from varflow.theory.signals.moments import Currents, Spikes, as_inputs, held, means_at, outer
+from varflow.theory.signals.moments import Currents, Spikes, as_inputs, at_every_position, held, means_at, outer
 from varflow.theory.signals.places import ALL_PAIRS, Activations, Grid, Offset, Overlap, PairMoments, Window, over_positions
 
 RECEIVED = 512  # entries of a batch, from which the fluctuation of its variance is known within some percent
@@ -236,14 +236,7 @@ def weighted_back(layer: Linear, gradients: Gradients, spikes: Spikes) -> Gradie
     """Gradients by these spikes, at all positions of a map."""
     grid, fan_in = spikes.grid, spikes.neurons
     G = gradients.moments * (sum(squared_gains(layer, fan_in)) * gradients.channels / fan_in)
-    if grid.positions == 1:
-        return Gradients(G, grid, spikes.channels)
-    if grid.per_position:
-        return Gradients(np.repeat(G, grid.positions, axis=1), grid, spikes.channels)
-    lead, steps = G.shape[:-2], grid.steps
-    G = G.reshape(*lead, grid.inputs, steps, grid.inputs, steps)
-    G = np.einsum("...asbt,xy->...axsbyt", G, np.eye(grid.positions)).reshape(*lead, grid.size, grid.size)
-    return Gradients(G, grid, spikes.channels)
+    return Gradients(at_every_position(G, grid), grid, spikes.channels)
 
 
 def convolved_back(layer: Conv, gradients: Gradients, spikes: Spikes) -> Gradients:

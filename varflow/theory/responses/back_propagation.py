@@ -29,7 +29,7 @@ tests compare.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
@@ -135,9 +135,6 @@ class Sampling:
     surrogate: Surrogate
     detached: bool
     scatter: bool = False
-
-    def without_scatter(self) -> Sampling:
-        return replace(self, scatter=False)
 
     def jacobians(
         self, neuron: Neuron, normals: np.ndarray, currents: np.ndarray

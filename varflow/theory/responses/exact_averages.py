@@ -22,6 +22,7 @@ from varflow.model.neurons import Neuron
 from varflow.theory.layer import LAST_Z
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.step import Population, levels, membrane, spikes
+from varflow.theory.roots import polynomial
 from varflow.theory.signals.shared_scale import SharedScale
 
 REACH = 5.3  # standard deviations: the probability beyond is below 6e-8
@@ -39,22 +40,12 @@ def normal_cdf(x: np.ndarray) -> np.ndarray:
         return special.ndtr(x)
     x = np.clip(x, -16.0, 16.0)  # a copy, which the rest works on
     square = x * x
-    x *= _polynomial(N, square)
-    x /= _polynomial(D, square)
+    x *= polynomial(N, square)
+    x /= polynomial(D, square)
     with np.errstate(over="ignore"):
         np.exp(x, out=x)
     x += 1
     return np.reciprocal(x, out=x)
-
-
-def _polynomial(coefficients: tuple[float, ...], x: np.ndarray) -> np.ndarray:
-    """A polynomial by Horner's rule, from the highest power."""
-    value = coefficients[0] * x
-    for coefficient in coefficients[1:-1]:
-        value += coefficient
-        value *= x
-    value += coefficients[-1]
-    return value
 
 
 def expected_spikes(

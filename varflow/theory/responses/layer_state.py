@@ -40,10 +40,16 @@ class LayerState:
     changes: Differences | None = field(default=None, kw_only=True)
     pairs: PairMoments | None = field(default=None, kw_only=True)
 
+    @classmethod
+    def at_points(cls, H: np.ndarray, S: np.ndarray) -> LayerState:
+        """The state of neurons with these membranes and spikes, (replicas, groups, i, points)."""
+        points = S.shape[-1]
+        return cls(H.var(axis=-1), H.mean(axis=-1), S.mean(axis=-1), S @ S.mT / points, point_fraction=1 / points)
+
     def of_groups(self, which: np.ndarray) -> LayerState:
         """The state of these entries of the second axis."""
         parts = (self.variance, self.potential_mean, self.firing_rate, self.second_moments)
-        changes = None if self.changes is None else self.changes.of_groups(which)
+        changes = self.changes and Differences(*(values[:, which] for values in self.changes))
         return LayerState(*(values[:, which] for values in parts), point_fraction=self.point_fraction, changes=changes)
 
 

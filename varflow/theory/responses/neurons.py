@@ -30,23 +30,17 @@ from varflow.theory.responses.orthants import Orthants, of_decays, one_step
 from varflow.theory.responses.quasi_monte_carlo import FLAT, QuasiMonteCarlo, causal_factor, normal_points, over_innovation
 from varflow.theory.responses.step import NeuronState, Population, averaging_error, gate, step, stepped
 from varflow.theory.signals.moments import Currents
-from varflow.theory.signals.places import Grid, replicated
+from varflow.theory.signals.places import Grid, aligned, replicated
 
 
 def recurrent_layer(
     layer: Spike, mean: np.ndarray, covariance: np.ndarray, steps: int, sampling: QuasiMonteCarlo, number: int
 ) -> LayerState:
     """The state of layer ``number`` under currents from below with these moments; several sequences follow each other."""
-    signs = sampling.signs(number)
-    replicas, groups = len(sampling.normals), mean.shape[1]
-    means = np.broadcast_to(mean, (replicas, *mean.shape[1:]))
-    covariances = np.broadcast_to(covariance, (replicas, *covariance.shape[1:]))
-    found = [
-        _swept(layer, means[at, group], covariances[at, group], steps, sampling.normals[at] * signs[at][:, None])
-        for at in range(replicas)
-        for group in range(groups)
-    ]
-    moments = (np.reshape(column, (replicas, groups, *column[0].shape)) for column in zip(*found, strict=True))
+    normals, lead = sampling.normals * sampling.signs(number)[..., None], (len(sampling.normals), mean.shape[1])
+    means, covariances = aligned(mean, covariance, least=lead[0])
+    found = [_swept(layer, means[at], covariances[at], steps, normals[at[0]]) for at in np.ndindex(lead)]
+    moments = (np.reshape(column, (*lead, *column[0].shape)) for column in zip(*found, strict=True))
     return LayerState(*moments, point_fraction=1 / sampling.normals.shape[-1])
 
 
@@ -162,9 +156,8 @@ class Responses:
 
     def recurrent_state(self, layer: Spike, currents: Currents, number: int) -> LayerState:
         """Layer ``number`` with recurrent weights."""
-        mean, covariance = (replicated(values, self.scrambles) for values in (currents.mean, currents.covariance))
-        sampling = self.sampling(layer.neuron, currents.grid)
-        return recurrent_layer(layer, mean, covariance, currents.grid.steps, sampling, number)
+        moments, grid = (currents.mean, currents.covariance), currents.grid
+        return recurrent_layer(layer, *moments, grid.steps, self.sampling(layer.neuron, grid), number)
 
     def past_synapse(self, neuron: Neuron, currents: Currents) -> tuple[np.ndarray, np.ndarray]:
         """Moments past the synapse, which starts from rest in every sequence, of every replica."""

@@ -34,10 +34,6 @@ class Differences(NamedTuple):
     second_change: np.ndarray
     mean_change: np.ndarray
 
-    def of_groups(self, which: np.ndarray) -> Differences:
-        """Increments of these entries of the second axis."""
-        return Differences(*(values[:, which] for values in self))
-
     def scaled(self, factor: np.ndarray) -> Differences:
         """Increments of ``factor · x_t``; the factor has the leading axes."""
         f = factor[..., None]

@@ -29,6 +29,8 @@ from varflow.theory.signals.places import (
     PairMoments,
     averages,
     known_pairs,
+    on_both,
+    on_map,
     outside_map,
     replicated,
     shifted,
@@ -278,6 +280,17 @@ def at_each_position(second: np.ndarray, grid: Grid) -> np.ndarray:
     return within.reshape(len(second), -1, grid.steps, grid.steps)
 
 
+def at_every_position(second: np.ndarray, grid: Grid) -> np.ndarray:
+    """Second moments over inputs and steps at every position, different ones independent."""
+    if grid.positions == 1:
+        return second
+    if grid.per_position:
+        return np.repeat(second, grid.positions, axis=1)
+    blocks = second.reshape(*second.shape[:2], grid.inputs, grid.steps, grid.inputs, grid.steps)
+    at_positions = np.einsum("rgasbt,xy->rgaxsbyt", blocks, np.eye(grid.positions))
+    return at_positions.reshape(*second.shape[:2], grid.size, grid.size)
+
+
 def _of_one_index(second: np.ndarray, grid: Grid, offset: Offset) -> np.ndarray:
     """Moments between positions, of one input in each group."""
     n, steps = grid.positions, grid.steps
@@ -286,16 +299,12 @@ def _of_one_index(second: np.ndarray, grid: Grid, offset: Offset) -> np.ndarray:
         same_position = np.einsum("rgxsxt->rgst", folded)
         return (folded.sum(axis=(2, 4)) - same_position) / (n * (n - 1))
     here, there = known_pairs(offset, grid.shape)
-    pairs = np.zeros((*second.shape[:2], n, steps, steps))
-    pairs[:, :, here] = np.moveaxis(folded[:, :, here, :, there], 0, 2)
-    return pairs.reshape(len(second), -1, steps, steps)
+    return on_map(np.moveaxis(folded[:, :, here, :, there], 0, 2).reshape(len(second), -1, steps, steps), offset, grid)
 
 
 def _everywhere(far: np.ndarray, offset: tuple[int, int], grid: Grid) -> np.ndarray:
     """Moments that are equal at all pairs of positions."""
-    on_map = np.zeros((*far.shape[:2], grid.positions, *far.shape[2:]))
-    on_map[:, :, known_pairs(offset, grid.shape)[0]] = far[:, :, None]
-    return on_map.reshape(len(far), -1, *far.shape[2:])
+    return np.repeat(far, grid.positions, axis=1) * np.tile(on_both(offset, grid.shape), far.shape[1])[:, None, None]
 
 
 Arrays = Sequence[np.ndarray]

@@ -147,6 +147,15 @@ def on_both(offset: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
     return inside
 
 
+def on_map(values: np.ndarray, offset: tuple[int, int], grid: Grid) -> np.ndarray:
+    """Values of the pairs ``p, p + d`` of the map, groups ``(input, p)``, as values of all ``p``; else 0."""
+    here = known_pairs(offset, grid.shape)[0]
+    values = values.reshape(len(values), -1, len(here), *values.shape[2:])
+    padded = np.zeros((*values.shape[:2], grid.positions, *values.shape[3:]))
+    padded[:, :, here] = values
+    return padded.reshape(len(values), -1, *values.shape[3:])
+
+
 def outside_map(offset: Offset, shape: tuple[int, int]) -> bool:
     """True if no two positions of the map are this far apart."""
     return offset is not ALL_PAIRS and any(abs(d) >= side for d, side in zip(offset, shape, strict=True))

@@ -12,7 +12,7 @@ either an eigenvalue or, for ``G`` spread over long times, ``λ² g² K_ψ(∞)/
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
@@ -202,8 +202,8 @@ class ForwardPass:
         """The flow of gradients back through the network; without ``scatter`` in half the time."""
         ways = []
         for n, visits in enumerate(self.visits):
-            way = WayBack(visits[-1].walk, lambda _: surrogate, detached, scatter=scatter)
-            way = replace(way, report=beyond(report, n * self.network.depth))
+            told = beyond(report, n * self.network.depth)
+            way = WayBack(visits[-1].walk, lambda _: surrogate, detached, scatter=scatter, report=told)
             gradients_walk(visits, {visits[-1].node_number: readout_of(visits[-1].sent, readout, same_for_inputs=False)}, way)
             ways.append(way)
         return _described(self.network, ways, surrogate, readout, detached)

@@ -28,7 +28,7 @@ from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals import places
 from varflow.theory.signals.gradients import Gradients
-from varflow.theory.signals.moments import Currents, GivenCurrents, Signal, Spikes, held
+from varflow.theory.signals.moments import Currents, GivenCurrents, Signal, Spikes, at_every_position, held
 from varflow.theory.signals.places import ALL_PAIRS, Activations, Grid, Offset, Overlap, PairMoments
 
 ON_MAPS = 2**10  # points at each position of a large map
@@ -177,7 +177,7 @@ class Blocks:
         if first.kind == "currents":
             covariance = _covariance_of_currents(drive, steps, self.inputs_together)
             pairs = PairMoments(grid.shape, partial(_independent, covariance, grid)) if self.per_position else None
-            covariance = _at_every_position(covariance, grid)
+            covariance = at_every_position(covariance, grid)
             return Currents(np.zeros(covariance.shape[:-1]), covariance, grid, channels, pairs=pairs)
         if isinstance(drive, Inputs):
             x = drive.frames(steps).reshape(drive.n_inputs, steps, channels, grid.positions)
@@ -219,18 +219,6 @@ def _covariance_of_currents(drive: Drive, steps: int, together: bool) -> np.ndar
     if isinstance(drive, SpikeTrains):
         between = np.full((steps, steps), drive.input_gain**2 * np.mean(drive.rates[0] ** 2))
     return np.block([[one_input[0], between], [between, one_input[0]]])[None, None]
-
-
-def _at_every_position(covariance: np.ndarray, grid: Grid) -> np.ndarray:
-    """The covariance of independent currents at every position."""
-    if grid.positions == 1:
-        return covariance
-    if grid.per_position:
-        return np.repeat(covariance, grid.positions, axis=1)
-    steps, eye = grid.steps, np.eye(grid.positions)
-    blocks = covariance.reshape(*covariance.shape[:2], grid.inputs, steps, grid.inputs, steps)
-    at_positions = np.einsum("rgasbt,xy->rgaxsbyt", blocks, eye)
-    return at_positions.reshape(*covariance.shape[:2], grid.size, grid.size)
 
 
 def _of_trains(drive: Any, steps: int, infinite: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -277,14 +265,12 @@ def of_activations(x: np.ndarray, grid: Grid) -> Spikes:
 
 
 def _products(x: np.ndarray, offset: Offset, grid: Grid) -> np.ndarray:
-    inputs, positions, steps, channels = x.shape
+    _, positions, steps, channels = x.shape
     if offset is ALL_PAIRS:
         sums, same_position = x.sum(axis=1), np.einsum("apsc,aptc->ast", x, x)
         return ((sums @ sums.swapaxes(-1, -2) - same_position) / (channels * positions * (positions - 1)))[None]
     here, there = places.known_pairs(offset, grid.shape)
-    M = np.zeros((inputs, positions, steps, steps))
-    M[:, here] = x[:, here] @ x[:, there].swapaxes(-1, -2) / channels
-    return M.reshape(1, -1, steps, steps)
+    return places.on_map((x[:, here] @ x[:, there].mT / channels).reshape(1, -1, steps, steps), offset, grid)
 
 
 def _overlap(x: np.ndarray, grid: Grid) -> Overlap:
