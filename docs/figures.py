@@ -74,8 +74,25 @@ def narrow_networks() -> Any:
     return vf.validate(gain="preserving", width=[100, 600]).plot()
 
 
+PAPER = {
+    (0.85, 100): "the paper: at width 100 activity\nis not conserved beyond θ = 0.85",
+    (1.0, 600): "at 600 the effect is weaker",
+}
+
+
 def phase_diagram() -> Any:
-    return vf.phase_diagram().plot()
+    """With the two widths of figure 4 of Micheli et al. (2024)."""
+    diagram = vf.phase_diagram()
+    figure = diagram.plot()
+    label = {"textcoords": "offset points", "fontsize": 8.5, "color": "white", "va": "center", "zorder": 6}
+    label["bbox"] = {"boxstyle": "round,pad=0.25", "fc": "0.15", "ec": "none"}
+    for (theta, n), text in PAPER.items():
+        figure.axes[0].axhline(n, color="white", lw=0.8, ls=(0, (4, 3)), alpha=0.8)
+        figure.axes[0].plot(theta, n, "o", color="white", mec="0.1", ms=7, zorder=5)
+        said = f"{100 / (1 + np.exp(-diagram.logit([theta], [n])[0, 0])):.2g} % alive"
+        figure.axes[0].annotate(said, (theta, n), (9, 0), **label)
+        figure.axes[0].text(0.32, n * 1.07, text, fontsize=8.5, color="0.1", va="bottom", linespacing=1.3)
+    return figure
 
 
 def flips() -> Any:
