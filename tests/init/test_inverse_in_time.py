@@ -192,7 +192,7 @@ def test_the_table_is_what_its_script_makes(script):
 def test_interpolated_gains_keep_as_many_alive(neuron, sizes):
     """Within two hundredths of the gain, by survival there. Rejected: gains four hundredths too small."""
     found = tabulated_gain(neuron, "every late step", 0.99, **sizes)
-    in_time = (neuron, sizes["steps"], "every late step", None, 2000, 0)
+    in_time = (neuron, sizes["steps"], "every late step", None, 2000, 0, False)
     aim = aimed(None, sizes["width"], sizes["depth"], 0.99, "normal", *in_time)
     survival = lambda factor: survivors(aim._at(factor * found.value), aim.alive, 2000, 0)[-1] / 2000  # noqa: E731
     assert survival(0.98) < 0.99 < survival(1.02)
