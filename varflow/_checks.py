@@ -288,7 +288,7 @@ def need(rule: str, **options: Any) -> None:
 def instance(name: str, value: Any, kind: type[Kind]) -> Kind:
     """An object of a varflow class."""
     if not isinstance(value, kind):
-        raise DomainError(name, value, f"must be {WANTED[kind.__name__]}")
+        raise DomainError(name, value, f"must be {WANTED.get(kind.__name__, f'a {kind.__name__}')}")
     return value
 
 

@@ -309,7 +309,7 @@ def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99, weig
 
     at the largest stable ``z`` that reaches the target; layer 1 is driven at this rate. For weights with a variance ``x`` is
     normal, ``α = 2`` and ``p ≥ 0.1169`` at infinite width; :func:`varflow.weights.stable` ones of ``α ≤ 1`` have no least rate
-    there. With integers survival moves in steps, up and down.
+    there. With integer weights survival moves in steps, up and down.
 
     Parameters
     ----------
