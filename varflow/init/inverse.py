@@ -311,7 +311,7 @@ def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99, weig
 
     .. math:: p = P(x > z), \qquad g = \frac{θ}{z\,p^{1/α}}
 
-    at the largest stable ``z`` that reaches the target, at which layer 1 is driven. For weights with a variance ``x`` is normal,
+    at the largest stable ``z`` that reaches the target, which drives layer 1. For weights with a variance ``x`` is normal,
     ``α = 2`` and ``p ≥ 0.1169`` at infinite width; :func:`varflow.weights.stable` ones of ``α ≤ 1`` have no least rate there.
 
     Parameters
