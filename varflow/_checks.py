@@ -250,10 +250,13 @@ def probability(name: str, value: Any, *, open_ends: bool = False) -> float:
 
 
 def choice(name: str, value: Any, options: Iterable[str]) -> str:
-    """One of the allowed words."""
+    """One of the allowed words; of many, an error names those that are like the value."""
     options = tuple(options)
     if not isinstance(value, str) or value not in options:
-        raise DomainError(name, value, "is unknown; choose one of " + ", ".join(options))
+        from difflib import get_close_matches
+
+        near = get_close_matches(str(value), options) if len(options) > 20 else []
+        raise DomainError(name, value, "is unknown; choose one of " + ", ".join(near or options))
     return value
 
 

@@ -532,6 +532,31 @@ def test_late_rates_are_as_near_to_theory_as_the_report_says():
     assert "the largest difference is 1.4 %" in report
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("neuron", "factor", "width"),
+    [
+        (vf.Neuron(1.0, decay=0.5, reset="zero"), 1.15, 120),
+        (vf.Neuron(1.0, decay=0.5, reset="zero"), 1.3, 30),
+        (vf.neurons.snntorch_leaky(0.5), 1.3, 40),
+    ],
+)
+def test_shifts_of_small_networks_on_the_page_of_expansions(neuron, factor, width):
+    """Layers 20 to 60 in steps of 10, which are independent; rejected: the first order, and twice that."""
+    page = " ".join((ROOT / "docs/expansions.md").read_text(encoding="utf-8").split())
+    assert "Between 0.05 and 0.18, networks with every step alive are shifted by 10 to 40 % more than $c/n$" in page
+    gain = factor * vf.critical_gain(threshold=1.0)
+    network = vf.Network(width=width, depth=60, gain=gain, neuron=neuron, steps=4)
+    found, drawn = vf.expansion(network), vf.simulate(network, repeats=4000, seed=3, engine="conditional")
+    assert 0.05 <= found.small_parameter.max() <= 0.18
+    rates = drawn.firing_rate[:, 19::10]
+    c = found.late_coefficients[0]
+    shifts = width / c * (rates[..., 2:].mean(axis=-1) - found.late_rate + c / width)[(rates > 0).all(axis=-1)]
+    error = 4 * shifts.std() / len(shifts) ** 0.5
+    assert 1.1 - error < shifts.mean() < 1.4 + error
+    assert 1 + error < shifts.mean() < 2 - error
+
+
 ON_TRAINING = [  # depth, steps, slope of fast_sigmoid, contrast of the tangent kernel, words
     (10, 4, None, "0.023", "while it is 0.023 at ten layers"),
     (20, 8, 0.7, "0.115", "it is 0.115"),

@@ -158,7 +158,7 @@ Arrived = Callable[[int, Any], object]  # (index of the block, result)
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """The place where the blocks of a long computation run, and that where their results are kept.
+    """The place where the blocks of a long computation run, and the store that keeps their results.
 
     A computation is cut into blocks of about a second. Results do not depend on where, in which order and in how many runs
     the blocks were computed: they are the same bits, on one kind of CPU.

@@ -183,7 +183,7 @@ ARGUMENTS = COLUMNS[:4]
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class CorrectedGainTable(Exported, Shown):
-    """Rows in the order threshold, width, depth.
+    """Corrected gains over thresholds, widths and depths, in rows of this order.
 
     Examples
     --------

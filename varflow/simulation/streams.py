@@ -67,7 +67,7 @@ class Streams:
 
     @classmethod
     def of(cls, repeats: int, block: int, device: torch.device, seed: int, *experiment: int) -> Streams:
-        """Those of a seed and the numbers of an experiment."""
+        """Random numbers of a seed and of the numbers of an experiment."""
         root = np.random.SeedSequence([seed, *experiment]).generate_state(1, np.uint64)[0]
         return cls(repeats, block, int(root), device)
 
