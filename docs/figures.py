@@ -14,6 +14,7 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from matplotlib.text import Text
@@ -34,13 +35,15 @@ def first_example(page: Path) -> dict[str, Any]:
 
 
 def before_and_after() -> Any:
-    """Of the first example of the README."""
-    names = first_example(HERE.parent / "README.md")
+    """Of the two audits in the first example of the README."""
+    reports, audited = [], vf.audit
+    with patch.object(vf, "audit", lambda *given, **options: reports.append(audited(*given, **options)) or reports[-1]):
+        first_example(HERE.parent / "README.md")
     figure = new_figure(figsize=(7, 3), layout="constrained")
     ax = figure.subplots()
-    series = {"torch's default weights": ("before", "#D55E00"), "after init_model(rate=0.2)": ("after", "#0072B2")}
-    for label, (name, colour) in series.items():
-        layers, number = names[name].layers, np.arange(1, 1 + len(names[name].layers))
+    series = {"torch's default weights": "#D55E00", "after init_model(rate=0.2)": "#0072B2"}
+    for report, (label, colour) in zip(reports, series.items(), strict=True):
+        layers, number = report.layers, np.arange(1, 1 + len(report.layers))
         predicted, spread = (np.array([getattr(layer, of) for layer in layers]) for of in ("predicted_rate", "predicted_std"))
         ax.plot(number, predicted, color=colour, linewidth=1.5)
         ax.fill_between(number, predicted - spread, predicted + spread, color=colour, alpha=0.15, linewidth=0)
@@ -74,8 +77,25 @@ def narrow_networks() -> Any:
     return vf.validate(gain="preserving", width=[100, 600]).plot()
 
 
+PAPER = {
+    (0.85, 100): "the paper: at width 100 activity\nis not conserved beyond θ = 0.85",
+    (1.0, 600): "at 600 the effect is weaker",
+}
+
+
 def phase_diagram() -> Any:
-    return vf.phase_diagram().plot()
+    """With the two widths of figure 4 of Micheli et al. (2024)."""
+    diagram = vf.phase_diagram()
+    figure = diagram.plot()
+    label = {"textcoords": "offset points", "fontsize": 8.5, "color": "white", "va": "center", "zorder": 6}
+    label["bbox"] = {"boxstyle": "round,pad=0.25", "fc": "0.15", "ec": "none"}
+    for (theta, n), text in PAPER.items():
+        figure.axes[0].axhline(n, color="white", lw=0.8, ls=(0, (4, 3)), alpha=0.8)
+        figure.axes[0].plot(theta, n, "o", color="white", mec="0.1", ms=7, zorder=5)
+        said = f"{100 / (1 + np.exp(-diagram.logit([theta], [n])[0, 0])):.2g} % alive"
+        figure.axes[0].annotate(said, (theta, n), (9, 0), **label)
+        figure.axes[0].text(0.32, n * 1.07, text, fontsize=8.5, color="0.1", va="bottom", linespacing=1.3)
+    return figure
 
 
 def flips() -> Any:

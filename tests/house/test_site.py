@@ -46,6 +46,13 @@ def missing(pairs):
                 yield f"{place}.{name}".lstrip(".")
 
 
+def test_no_line_of_a_page_is_a_comment():
+    """Outside of code, MyST leaves out lines that begin with a per cent sign."""
+    for page in (*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "validation" / "README.md"):
+        text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+        assert re.findall(r"^\s*%.*", text, flags=re.MULTILINE) == [], page.name
+
+
 def test_the_reference_has_every_public_name_once():
     for extra in ("torch", "hypothesis", "flint", "matplotlib"):
         pytest.importorskip(extra)

@@ -1,4 +1,4 @@
-"""Figures of fixed points and profiles: what is drawn is what the result holds."""
+"""Figures of fixed points, profiles, counts and surrogates: what is drawn is what the result holds, and of what it is."""
 
 import numpy as np
 import pytest
@@ -69,3 +69,65 @@ def test_every_profile_can_be_drawn(width):
     drawn = [image.get_array() for ax in steps.plot().axes[:2] for image in ax.images]
     assert np.array_equal(drawn[0], steps.variance)
     assert np.array_equal(drawn[1], steps.firing_rate)
+
+
+def test_figures_say_which_network_is_drawn():
+    assert POINTS.plot().get_title() == "θ = 1.5, g = 4"
+    biased = vf.fixed_points(threshold=1.0, gain=2.51, bias_std=0.22)
+    assert biased.plot().get_title() == r"θ = 1, g = 2.51, $\sigma_b$ = 0.22"
+    assert PROFILE.plot().get_suptitle() == repr(PROFILE.network)
+    comparison = vf.compare(PROFILE, PROFILE.sample(5, seed=1))
+    assert comparison.plot().get_title().endswith("\n" + repr(PROFILE.network))
+
+
+def test_the_overlap_map_meets_the_diagonal_in_its_fixed_points():
+    found = vf.correlation_fixed_points(threshold=0.8, variance=1.5)
+    ax = found.plot()
+    assert [line.get_xydata()[0].tolist() for line in markers(ax, "o")] == [[point.overlap] * 2 for point in found]
+    assert [to_hex(line.get_markerfacecolor()) != "#ffffff" for line in markers(ax, "o")] == [True, False]
+    rho, after = next(line for line in ax.lines if line.get_label() == "map").get_data()
+    assert np.array_equal(after, vf.correlation_map(rho, threshold=0.8, variance=1.5))
+    corners = next(line for line in ax.lines if "behind inputs" in line.get_label()).get_xydata()
+    assert corners[-1] == pytest.approx(found[0].overlap, rel=1e-9)
+    assert ax.get_title() == "θ = 0.8, V = 1.5"
+
+
+def test_counts_of_a_chain_are_drawn_in_five_layers():
+    chain = vf.SpikeChain(vf.Network(width=30, depth=9, gain=2.6))
+    ax, laws = chain.plot(), chain.propagate()[::2]
+    assert len(laws) == 5
+    for law, line, silent in zip(laws, ax.lines[::2], ax.lines[1::2], strict=True):
+        assert np.array_equal(line.get_xdata(), law.counts[1:] / 30)
+        assert np.array_equal(line.get_ydata(), law.mass[1:])
+        assert silent.get_xydata().tolist() == [[0, law.mass[0]]]
+    said = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert said[-1].startswith("layer 9, ")
+    assert float(said[-1].split()[2]) / 100 == pytest.approx(chain.survival(), abs=0.005)
+    assert repr(chain.network) in ax.get_title()
+    assert "<th" in chain._repr_html_()
+
+
+def test_one_distribution_of_counts_is_drawn():
+    chain = vf.SpikeChain(vf.Network(width=30, depth=2, gain=3.0))
+    state = chain.quasi_stationary()
+    for found in (state, state.distribution, chain.stationary()):
+        law = getattr(found, "distribution", found)
+        assert np.array_equal(found.plot().lines[0].get_ydata(), law.mass[1:])
+    with pytest.raises(vf.DomainError, match="must be a SpikeChain"):
+        vf.plots.plot_counts(POINTS)
+
+
+def test_the_way_to_silence_is_drawn():
+    found = vf.escape_asymptotics(threshold=1.0, gain=2.6)
+    ax = found.plot()
+    assert np.array_equal(ax.lines[0].get_ydata(), found.path)
+    assert f"{found.rate_per_neuron:.3g}" in ax.get_title()
+
+
+@pytest.mark.parametrize("psi", [vf.surrogates.atan(alpha=4.0), vf.surrogates.own(lambda v: np.exp(-np.abs(v)))])
+def test_a_surrogate_is_drawn_about_the_threshold(psi):
+    v, drawn = psi.plot().lines[0].get_data()
+    assert np.array_equal(drawn, psi(v))
+    assert v[0] == -v[-1] == pytest.approx(-2.0 if np.isnan(psi.width) else -6 * psi.width)
+    assert psi.plot().get_title() == repr(psi)
+    assert "area" in psi._repr_html_()

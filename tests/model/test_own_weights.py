@@ -2,6 +2,7 @@
 
 import ast
 import math
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -233,3 +234,61 @@ def test_theory_and_simulation_read_different_halves():
     assert read_by_simulation >= DRAWS
     assert not (DRAWS | {"draw"}) & read_by_theory
     assert not THEORY & read_by_simulation
+
+
+SPREAD = 0.3
+
+
+class TwoPeaks(st.rv_continuous):
+    """±1 and normal noise, by density and distribution function."""
+
+    up = 0.5
+
+    def _pdf(self, x):
+        return (st.norm.pdf(x, -1, SPREAD) + st.norm.pdf(x, 1, SPREAD)) / 2
+
+    def _cdf(self, x):
+        return (1 - self.up) * st.norm.cdf(x, -1, SPREAD) + self.up * st.norm.cdf(x, 1, SPREAD)
+
+    def _stats(self):
+        variance = 1 + SPREAD**2
+        return 0.0, variance, 0.0, (1 + 6 * SPREAD**2 + 3 * SPREAD**4) / variance**2 - 3
+
+
+class Unequal(TwoPeaks):
+    """Whose density is of another distribution."""
+
+    up = 0.6
+
+
+class Levels:
+    """Equally spaced probabilities, in place of random ones."""
+
+    chances = np.linspace(0.001, 0.999, 67)
+
+    def quantile(self, function):
+        return function(self.chances)
+
+
+MIXTURE = st.Mixture([st.Normal(mu=mean, sigma=SPREAD) for mean in (-1, 1)], weights=[0.5, 0.5])
+
+
+@pytest.mark.parametrize("law", [MIXTURE, TwoPeaks()()], ids=["mixture", "own"])
+def test_sums_of_weights_of_two_peaks(law):
+    """Their characteristic function changes its sign; given the number of +1 the sum is normal."""
+    counts, up = np.arange(1, 21), np.arange(21)[:, None]
+    theta = math.sqrt(20 * (1 + SPREAD**2)) / 2.5  # in units of these weights
+    exact = (st.binom.pmf(up, counts, 0.5) * st.norm.sf(theta, 2 * up - counts, SPREAD * np.sqrt(counts))).sum(0)
+    np.testing.assert_allclose(tails(law)[0][1:], exact, atol=1e-10)
+
+
+@pytest.mark.parametrize("law", [MIXTURE, TwoPeaks()(), Unequal()()], ids=["mixture", "own", "density of another"])
+def test_draws_follow_the_distribution_function(law):
+    drawn = W.weight_law(law).core.draw(Levels())
+    np.testing.assert_allclose(law.cdf(math.sqrt(1 + SPREAD**2) * drawn), Levels.chances, atol=1e-9)
+
+
+def test_networks_of_own_weights_can_be_copied_after_their_first_draw():
+    described = network(MIXTURE)
+    vf.simulate(described, repeats=1, seed=0)
+    assert pickle.loads(pickle.dumps(described)).weight_law.core.cumulants() == described.weight_law.core.cumulants()

@@ -88,16 +88,13 @@ def test_early_steps_that_die_are_counted(dying):
     assert f"only {alive} of {STEPS} steps alive" in dying.reading[0]
 
 
-def test_the_figure_has_panels_and_for_one_curve_maps(leaky, dying):
+def test_the_figure_has_panels(leaky, dying):
     pytest.importorskip("matplotlib")
     figure = leaky.plot()
     assert len(figure.axes) == 4
     drawn = next(line for line in figure.axes[0].lines if line.get_linestyle() == "-")
     assert drawn.get_ydata() == pytest.approx(leaky.curves[0].profile.variance[:, late_steps(STEPS)].mean(axis=1))
-    only = replace(leaky, curves=leaky.curves[:1]).plot()
-    theory, seen = (ax.images[0].get_array() for ax in only.axes[2:4])
-    assert np.array_equal(theory, leaky.curves[0].profile.firing_rate)
-    assert np.array_equal(seen, leaky.curves[0].ensemble.mean().firing_rate)
+    assert figure.axes[0].get_title().endswith(f"steps {STEPS // 2 + 1} to {STEPS}")
     assert leaky.curves[0].comparison.plot().lines
     assert len(dying.plot().axes) == 2
 

@@ -91,15 +91,6 @@ def test_plot(options):
     assert "3 layers" in figure.axes[0].get_title()
 
 
-def test_the_map_marks_the_papers_remark(diagram):
-    pytest.importorskip("matplotlib")
-    ax = diagram.plot().axes[0]
-    said = " ".join(text.get_text() for text in ax.texts)
-    assert "not conserved beyond θ = 0.85" in said
-    assert "59 % alive" in said
-    assert "81 % alive" in said
-
-
 def test_nearly_all_alive_is_said_with_what_is_missing():
     small = vf.phase_diagram(threshold=[1.0, 1.3], width=[60, 120], depth=2)
     missing = 1 - small.survival[-1, -1]

@@ -252,7 +252,7 @@ class TestReproducibility:
         assert same(simulate(network(30), repeats=np.int64(3), seed=np.uint8(1)), other)
 
     def test_streams_of_an_experiment_are_distinct(self):
-        streams = Streams.of(seed=0, law=0, widths=(10, 10), device=torch.device("cpu"))
+        streams = Streams.of(1, 100, torch.device("cpu"), 0, 0, 10)
         seeds = {streams.seed(chunk, purpose) % 2**32 for chunk in range(20000) for purpose in ("weights", "drive")}
         assert len(seeds) == 40000
 

@@ -218,7 +218,7 @@ class TestDrives:
         batch = batches([network(300, drive=drive, weights=weights)], repeats=60, seed=2, device="cpu", dtype="float32")[0]
         found = []
         for chunk, wanted in batch.streams.chunks(240):
-            found.append(driven(batch.networks, 300, batch.streams, chunk, wanted, dtype=batch.dtype, stop=Event())[:, 0])
+            found.append(driven(batch, chunk, wanted, Event())[:, 0])
         currents = torch.cat(found).numpy()
         for kind, expected in enumerate(drive.covariance(6)):
             seen = currents[kind :: drive.n_inputs]

@@ -121,6 +121,16 @@ def test_a_dry_run_changes_nothing():
     assert not any(map(torch.equal, before, model.parameters()))
 
 
+def test_the_figure_of_a_plan_shows_planned_and_measured_rates():
+    pytest.importorskip("matplotlib")
+    plan = vf.init.init_model(Looped(32, 3, 4), data(16, 32), generator=seeded())
+    ax = plan.plot()
+    planned, batch, fresh = (ax.containers[0].lines[0], *(line for line in ax.lines if line.get_marker() == "o"))
+    for line, name in ((planned, "firing_rate"), (batch, "measured_rate"), (fresh, "fresh_rate")):
+        assert list(line.get_ydata()) == pytest.approx([getattr(layer, name) for layer in plan.layers], nan_ok=True)
+    assert [label.get_text() for label in ax.get_xticklabels()] == [f"{each.name} (Linear)" for each in plan.layers]
+
+
 def test_one_step_is_the_memoryless_gain():
     """At one step the gain for a rate is ``θ/(z√p)``; finite width moves it by a few percent at this width."""
     plan = vf.init.init_model(Looped(512, 4, 1), data(4, 512), rate=0.25, steps=1, refine=False)

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from threading import Thread
 from typing import Any
 
 from varflow._checks import DomainError, called, flag, instance, integer
@@ -46,18 +46,15 @@ class Store:
 
     def __init__(self, path: str | Path):
         self.path = Path(path).absolute()  # a file also if its name is ":memory:"
-        self._rows: SimpleQueue[tuple[Any, ...] | None] = SimpleQueue()
-        self._failed: BaseException | None = None
-        self._reading = self._opened()
-        self._writer = Thread(target=self._write, daemon=True)
-        self._writer.start()
+        self._rows, self._commits = deque[tuple[Any, ...]](), deque[Future[None]]()
+        self._reading, self._writer = self._opened(), ThreadPoolExecutor(1)
 
     def __enter__(self) -> Store:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._rows.put(None)
-        self._writer.join()
+        with self._writer:  # an interrupt may have come before the last rows had their commit
+            self._commits.append(self._writer.submit(self._commit))
         self._reading.close()
         if not error or error[0] is None:
             self._raise_failure()
@@ -82,30 +79,23 @@ class Store:
     def put(self, key: str, description: str, result: bytes, seconds: float, *, replace: bool = False) -> None:
         """Add a row; the row of another run under the same key stays, unless it is to be replaced."""
         self._raise_failure()
-        self._rows.put((replace, key, description, result, _checksum(key, result), seconds))
+        self._rows.append((replace, key, description, result, _checksum(key, result), seconds))
+        self._commits.append(self._writer.submit(self._commit))
 
-    def _write(self) -> None:
-        """Write what is waiting, in one transaction after another, until there is None."""
-        try:
-            with self._explained():
-                connection = self._connection()
-                try:
-                    while rows := _waiting(self._rows):
-                        with connection:
-                            connection.execute("BEGIN IMMEDIATE")
-                            for replace, *row in (row for row in rows if row is not None):
-                                rule = "REPLACE" if replace else "IGNORE"
-                                connection.execute(f"INSERT OR {rule} INTO blocks VALUES (?, ?, ?, ?, ?)", row)
-                        if None in rows:
-                            return
-                finally:
-                    connection.close()
-        except BaseException as error:
-            self._failed = error
+    def _commit(self) -> None:
+        """Write what is waiting, in one transaction; nothing if an earlier one took it."""
+        if not self._rows:
+            return
+        with self._explained(), closing(self._connection()) as connection, connection:
+            connection.execute("BEGIN IMMEDIATE")
+            for _ in range(len(self._rows)):
+                replace, *row = self._rows.popleft()
+                rule = "REPLACE" if replace else "IGNORE"
+                connection.execute(f"INSERT OR {rule} INTO blocks VALUES (?, ?, ?, ?, ?)", row)
 
     def _raise_failure(self) -> None:
-        if self._failed is not None:
-            raise self._failed
+        while self._commits and self._commits[0].done():
+            self._commits.popleft().result()
 
     def _connection(self) -> sqlite3.Connection:
         # ``timeout``: seconds, for another run's transaction
@@ -163,22 +153,12 @@ def _checksum(key: str, result: bytes) -> str:
     return hashlib.sha256(key.encode() + result).hexdigest()
 
 
-def _waiting(rows: SimpleQueue[Any]) -> list[Any]:
-    """Everything in the queue, at least one item."""
-    rows_waiting = [rows.get()]
-    while True:
-        try:
-            rows_waiting.append(rows.get_nowait())
-        except Empty:
-            return rows_waiting
-
-
 Arrived = Callable[[int, Any], object]  # (index of the block, result)
 
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """The place where the blocks of a long computation run, and that where their results are kept.
+    """The place where the blocks of a long computation run, and the store that keeps their results.
 
     A computation is cut into blocks of about a second. Results do not depend on where, in which order and in how many runs
     the blocks were computed: they are the same bits, on one kind of CPU.
@@ -299,34 +279,23 @@ class Run:
 
         In this process ``threads`` of them are computed at a time; with 0, in the calling thread.
         """
-        if self.store is None:
-            names, there = [], set[int]()
-        else:
-            names = labels(blocks)
-            there = self._stored(names, arrived) if self.campaign.resume else set()
-            if self.campaign.resume and self.campaign.found is not None:
-                self.campaign.found(sum(blocks[index].units for index in there), sum(block.units for block in blocks))
+        names = [] if self.store is None else labels(blocks)
+        there = self._stored(names, arrived) if self.campaign.resume else set[int]()
+        if self.store is not None and self.campaign.resume and self.campaign.found is not None:
+            self.campaign.found(sum(blocks[index].units for index in there), sum(block.units for block in blocks))
         missing = {index: block for index, block in enumerate(blocks) if index not in there}
 
-        def keep(index: int, content: bytes, seconds: float) -> None:
+        def finished(index: int, result: Any, seconds: float, content: bytes | None = None) -> None:
             if self.store is not None:
+                content = encoded(result) if content is None else content
                 self.store.put(*names[index], content, seconds, replace=not self.campaign.resume)
-
-        def finished(index: int, content: bytes, seconds: float) -> None:
-            keep(index, content, seconds)
-            arrived(index, decoded(content))
+            arrived(index, result)
 
         if self.place is not None:
             self.place.run(missing, finished=finished)
         else:
-
-            def done(index: int, outcome: tuple[Any, float]) -> None:
-                result, seconds = outcome
-                if self.store is not None:
-                    keep(index, encoded(result), seconds)
-                arrived(index, result)
-
-            work({index: partial(timed, block) for index, block in missing.items()}, threads=threads, finished=done)
+            jobs = {index: partial(timed, block) for index, block in missing.items()}
+            work(jobs, threads=threads, finished=lambda index, outcome: finished(index, *outcome))
 
     def _stored(self, names: Sequence[tuple[str, str]], arrived: Arrived) -> set[int]:
         """Hand over the results that are in the store; the indices of their blocks."""

@@ -13,21 +13,22 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
+from itertools import islice
 from multiprocessing import get_context, parent_process
 from threading import Event
 from typing import Any
 
 from varflow._checks import ConvergenceError, DomainError, require, said
-from varflow.campaign.block import Block, computed
+from varflow.campaign.block import Block, computed, decoded
 
 Job = Callable[[Event], Any]
-Finished = Callable[[int, bytes, float], object]  # (index, encoded result, seconds)
+Finished = Callable[[int, Any, float, bytes], object]  # (index, result, seconds, encoded result)
 Running = dict[Future[tuple[bytes, float]], int]
 ATTEMPTS = 3  # at one block, each ended by the death of a process: the last one alone
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -63,18 +64,14 @@ def work(jobs: Mapping[int, Job], *, threads: int, finished: Callable[[int, Any]
 def spread(pool: Executor, blocks: dict[int, Block], *, window: int, finished: Finished, running: Running) -> None:
     """Compute the blocks on a pool; ``running`` names those that are out, also after an error."""
     waiting = iter(blocks.items())
-    _hand_out(pool, waiting, window, running)
-    while running:
+    while True:
+        for index, block in islice(waiting, window - len(running)):
+            running[pool.submit(computed, block, block.version)] = index
+        if not running:
+            return
         for future in futures.wait(running, return_when=futures.FIRST_COMPLETED).done:
             content, seconds = future.result()
-            finished(running.pop(future), content, seconds)
-            _hand_out(pool, waiting, window, running)
-
-
-def _hand_out(pool: Executor, waiting: Iterable[tuple[int, Block]], window: int, running: Running) -> None:
-    while len(running) < window and (item := next(iter(waiting), None)):
-        index, block = item
-        running[pool.submit(computed, block, block.version)] = index
+            finished(running.pop(future), decoded(content), seconds, content)
 
 
 class Processes:
@@ -111,9 +108,9 @@ class Processes:
         """
         left, deaths = dict(blocks), Counter[int]()
 
-        def arrived(index: int, content: bytes, seconds: float) -> None:
+        def arrived(index: int, *outcome: Any) -> None:
             del left[index]
-            finished(index, content, seconds)
+            finished(index, *outcome)
 
         while left:
             suspects = [index for index in left if deaths[index] >= ATTEMPTS - 1]

@@ -24,7 +24,7 @@ def cheapest(
     survival_target: float = 0.99,
     weights: Any = "normal",
 ) -> Cost:
-    r"""The network of a width, or the widest within a budget, that lives with the fewest synaptic operations; and its cost.
+    r"""The network that stays alive with the fewest synaptic operations, of a given width or the widest within a budget.
 
     Parameters
     ----------

@@ -52,10 +52,10 @@ def gain_for_rate(
 ) -> Initialization:
     r"""The gain with which deep layers fire at a wanted late rate.
 
-    The rate is the mean over the late half of the steps, in layer ``depth`` of a network whose layer 1 fires at about that
-    rate: ``input_gain`` is the strength of the drive for it. Where layers agree before, it is averaged over the last of these.
+    The rate is the mean over the late half of the steps, in layer ``depth`` or, if earlier layers agree, over the last of them.
+    Layer 1 fires at about the same rate under a drive of strength ``input_gain``.
 
-    .. math:: \frac{2}{T} \sum_{t > T/2} \mathrm{E}[S_t^{(L)}](g) = p
+    .. math:: \frac{1}{\lceil T/2 \rceil} \sum_{t > \lfloor T/2 \rfloor} \mathrm{E}[S_t^{(L)}](g) = p
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ def surrogate_width(
     seed: int = 0,
     progress: Progress = False,
 ) -> Surrogate:
-    r"""The width of a surrogate that suits a network, as the library's own parameter.
+    r"""The width of a surrogate with which gradients differ least between layers, as the library's own parameter.
 
     With ``E_l`` the total energy of gradients in layer ``l``, of ``L`` layers,
 

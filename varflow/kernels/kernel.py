@@ -52,7 +52,7 @@ def kernel(
     .. math:: M_{l+1} = E[S S^T], \quad S \text{ the spikes under currents } N(m_g e,\, g^2 M_l + \sigma_b^2), \qquad
               \text{one step: } M_{ab} = P(u_a > \theta_a,\, u_b > \theta_b)
 
-    With ``repeats`` the same chain at the network's own width, ``n`` samples of the currents standing for ``n`` neurons.
+    With ``repeats`` layers have the network's own width: ``n`` samples of the currents stand for ``n`` neurons.
 
     Parameters
     ----------

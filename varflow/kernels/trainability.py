@@ -49,9 +49,9 @@ def trainability(
               K_{ab} = \sum_l \frac{\Theta^l_{ab}}{\sqrt{\Theta^l_{00}}}, \qquad
               \Theta^l_{ab} = n_l n_{l-1} \sum_{tt'} G^\delta_{l,ab}(t, t')\, M_{l-1,ab}(t, t')
 
-    The norms of layers enter as under Adam, which divides by them. A step of the optimiser moves the currents of layer 1 by a
-    small part ``d`` of their standard deviation, and turns over spikes of deep layers whatever its size; to these it is like
-    another input. With ``0'`` the first input moved by ``d``, the persistence of a layer is the cosine between the gradients
+    The sum over layers is that of Adam, which divides gradients by their norm. A step of the optimiser moves the currents of
+    layer 1 by a small part ``d`` of their standard deviation. However small it is, spikes of deep layers flip, as if the input
+    were another one. With ``0'`` the first input moved by ``d``, the persistence of a layer is the cosine between the gradients
     by its weights before and after the step,
 
     .. math:: k_l = \frac{\Theta^l_{00'}}{\sqrt{\Theta^l_{00} \Theta^l_{0'0'}}}

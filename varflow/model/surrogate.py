@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, ParamSpec
 import numpy as np
 
 from varflow._checks import DomainError, called, choice, numbers, positive_number, put, said
+from varflow._display import Drawn, Table
 
 Shape = tuple[Any, ...]  # family, peak and width, or ψ itself and its kinks
 
@@ -77,7 +78,7 @@ class Formula:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Surrogate:
+class Surrogate(Drawn):
     r"""A surrogate derivative of the spike.
 
     .. math:: \psi(v) = c\, s(|v|/a), \qquad v = H - \theta
@@ -215,6 +216,9 @@ class Surrogate:
         if self.family == "own":
             return f"own({getattr(self.function, '__name__', self.function)})"
         return f"Surrogate({self.family!r}, peak={self.peak:.6g}, width={self.width:.6g})"
+
+    def _table(self) -> Table:
+        return Table(repr(self), [(name, f"{getattr(self, name):.6g}") for name in ("peak", "width", "area")])
 
 
 P = ParamSpec("P")

@@ -7,7 +7,7 @@ from varflow import results
 from varflow._figures import FIGURES, draw
 from varflow._lazy import names_of
 from varflow.plots.catalogue import plot_catalogue, plot_methods, plot_quantisation
-from varflow.plots.diagrams import plot_depth_scales, plot_fixed_points, plot_phase_diagram, plot_temporal_critical_gain
+from varflow.plots.diagrams import plot_depth_scales, plot_phase_diagram, plot_temporal_critical_gain
 from varflow.plots.experiment import plot_comparison, plot_experiment, plot_experiment_in_time
 from varflow.plots.layers import (
     plot_audit,
@@ -16,36 +16,22 @@ from varflow.plots.layers import (
     plot_flips,
     plot_gradient_flow,
     plot_kernel,
+    plot_plan,
     plot_profile,
     plot_readable_depth,
     plot_rounded_model,
     plot_step,
     plot_training,
 )
-from varflow.results.training import TrainingHistory
+from varflow.plots.maps import plot_fixed_points, plot_overlap_map
+from varflow.plots.states import plot_counts, plot_escape, plot_surrogate
 
 FIGURES.update(
     {
-        results.AuditReport: plot_audit,
         results.Catalogue: lambda result, ensembles=None: (
             plot_catalogue(result) if ensembles is None else plot_methods(result, ensembles)
         ),
-        results.Comparison: plot_comparison,
-        results.CoordinateCheck: plot_coordinate_check,
-        results.Cost: plot_cost,
-        results.DepthScales: plot_depth_scales,
-        results.FixedPoints: plot_fixed_points,
-        results.Flips: plot_flips,
-        results.GradientFlow: plot_gradient_flow,
-        results.Kernel: plot_kernel,
-        results.OptimizerStep: plot_step,
-        results.PhaseDiagram: plot_phase_diagram,
-        results.Profile: plot_profile,
-        results.Quantisation: plot_quantisation,
         results.Ensemble: lambda ensemble: plot_profile(ensemble.mean()),
-        results.ReadableDepth: plot_readable_depth,
-        results.RoundedModel: plot_rounded_model,
-        TrainingHistory: plot_training,
         results.Experiment: lambda result: (plot_experiment if result.steps == 1 else plot_experiment_in_time)(result),
     }
 )

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, instance, require, several
+from varflow._checks import DomainError, require, several
 from varflow._display import percent
-from varflow.plots.style import ALARM, GREY, TEXT, axes, colours, new_figure, wrapped
+from varflow.plots.style import ALARM, GREY, TEXT, axes, colours, draws, new_figure, wrapped
 from varflow.results import Catalogue, Ensemble, Profile, Quantisation
 
 HEIGHT, PANEL, LEFT, GAP, MARGIN = 4.9, 4.6, 0.85, 0.75, 0.25  # inches; the margin is for wider fonts
@@ -19,6 +19,7 @@ RAREST = 1e-3  # smallest fraction of networks alive that is printed; below, "< 
 SILENT = "0.55"  # grey
 
 
+@draws(Catalogue)
 def plot_catalogue(catalogue: Catalogue) -> Any:
     """Gains of all methods, with the critical gain, and the firing rate of the last layer.
 
@@ -27,7 +28,6 @@ def plot_catalogue(catalogue: Catalogue) -> Any:
     >>> import varflow as vf
     >>> figure = vf.plots.plot_catalogue(vf.catalogue(threshold=1.0, fan_in=100, depth=20))
     """
-    instance("catalogue", catalogue, Catalogue)
     shown = [entry for entry in catalogue.methods if entry.gain is not None][::-1]
     figure = new_figure(figsize=(9, 1.2 + 0.3 * len(shown)), dpi=150, layout="constrained")
     gains, rates = figure.subplots(1, 2, sharey=True)
@@ -39,15 +39,17 @@ def plot_catalogue(catalogue: Catalogue) -> Any:
             rates.plot(entry.firing_rate, row, marker, color=colour)
     if catalogue.critical_gain == catalogue.critical_gain:
         gains.axvline(catalogue.critical_gain, color="0.4", linewidth=1, linestyle=":", label="critical gain")
-        gains.legend(frameon=False, loc="lower right")
+        gains.legend(loc="lower right")
     gains.set_yticks(range(len(shown)), [entry.name for entry in shown])
     gains.set(xlabel=r"gain $g = \sigma_w \sqrt{n}$", xlim=(0, None))
     rates.set(xlabel=f"firing rate of layer {catalogue.depth}", xlim=(-0.02, None))
-    where = f"width {catalogue.width}" if catalogue.steps == 1 else f"{catalogue.steps} steps, infinite width"
+    where = f"θ = {catalogue.neuron.threshold:g}, "
+    where += f"width {catalogue.width}" if catalogue.steps == 1 else f"{catalogue.steps} steps, infinite width"
     figure.suptitle(f"dots: alive at layer {catalogue.depth}, {where}; crosses: dead, or alive too rarely", fontsize=10)
     return figure
 
 
+@draws(Catalogue)
 def plot_methods(catalogue: Catalogue, ensembles: Sequence[Ensemble] = ()) -> Any:
     """Variance and total spikes of every layer, one line per method; methods that fall silent early are grey, named below.
 
@@ -59,7 +61,7 @@ def plot_methods(catalogue: Catalogue, ensembles: Sequence[Ensemble] = ()) -> An
     >>> import varflow as vf
     >>> figure = vf.plots.plot_methods(vf.catalogue(threshold=1.0, fan_in=100, depth=20))
     """
-    keys = list(instance("catalogue", catalogue, Catalogue).profiles)
+    keys = list(catalogue.profiles)
     ensembles = several("ensembles", ensembles, Ensemble, empty=True)
     if ensembles and len(ensembles) != len(keys):
         raise DomainError("ensembles", len(ensembles), f"must be as many as catalogue.networks, {len(keys)}")
@@ -117,7 +119,6 @@ def _draw(ax: Any, line: np.ndarray, ensemble: Ensemble | None, quantity: str, c
 def _dress(variance: Any, spikes: Any, catalogue: Catalogue) -> None:
     top = max(_over_layers(profile, "variance").max() for profile in catalogue.profiles.values())
     for ax in (variance, spikes):
-        ax.spines[["top", "right"]].set_visible(False)
         ax.set_xscale("log")
         ax.set_xlim(0.95, 1.05 * max(catalogue.depth, 2))
         ticks = [n for n in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if n <= catalogue.depth]
@@ -198,6 +199,7 @@ def _words(catalogue: Catalogue, measured: dict[str, Ensemble]) -> list[str]:
     return [f"{setting}. Lines: {what}.{seen}{mean}"]
 
 
+@draws(Quantisation)
 def plot_quantisation(found: Quantisation, ax: Any = None) -> Any:
     """Survival at the integer threshold ``k`` (dots) and at ``k + 1`` (rings), a line for each cell; the target is dotted.
 
@@ -207,12 +209,12 @@ def plot_quantisation(found: Quantisation, ax: Any = None) -> Any:
     >>> ax = vf.plots.plot_quantisation(vf.quantise(threshold=1.0, width=100, depth=20, bits=[2, 3, 4, 8]))
     """
     names = ("bits", "width", "threshold", "integer_threshold", "survival", "survival_above")
-    cells = list(zip(*(np.ravel(getattr(instance("found", found, Quantisation), name)) for name in names), strict=True))
+    cells = list(zip(*(np.ravel(getattr(found, name)) for name in names), strict=True))
     ax = axes(ax)
     for (bits, width, theta, k, alive, above), colour in zip(cells, colours(len(cells)), strict=True):
         ax.plot([k, k + 1], [alive, above], "o-", mfc="none", color=colour, lw=1)
         ax.plot(k, alive, "o", color=colour, label=f"{bits} bits, width {width}, θ = {theta:g}")
     ax.axhline(found.survival_target, color=GREY, lw=1, ls=":")
     ax.set(xscale="log", xlabel="integer threshold $k$", ylabel=f"fraction of networks alive at layer {found.depth}")
-    ax.legend(frameon=False)
+    ax.legend()
     return ax

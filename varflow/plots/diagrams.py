@@ -1,18 +1,17 @@
-"""Maps over two settings: depth scales over threshold or width and gain, and survival over threshold and width; the layer map
-with its fixed points, and critical gains over the decay.
+"""Maps over two settings: depth scales over threshold or width and gain, survival over threshold and width; critical gains over
+the decay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, instance, positive_number, require, several
-from varflow._display import percent
-from varflow.plots.style import ALARM, GREY, LINE, TEXT, TITLES, axes, colours, new_figure, wrapped
-from varflow.results import DepthScales, FixedPoints, PhaseDiagram, TemporalCriticalGain
+from varflow._checks import require, several
+from varflow.plots.style import ALARM, LINE, TEXT, TITLES, axes, colours, draws, new_figure, wrapped
+from varflow.results import DepthScales, PhaseDiagram, TemporalCriticalGain
 
 GAIN, ROWS = "gain $g$", {"threshold": "threshold θ", "width": "width of the surrogate, $a$"}
 PANELS = (
@@ -23,12 +22,9 @@ PANELS = (
 )
 CONTOURS = {0.01: ("1 %", "white"), 0.5: ("50 %", "white"), 0.99: ("99 %", "0.1")}  # survival: label and colour
 FINE = 200  # interpolated points per axis
-PAPER = {
-    (0.85, 100): "the paper: at width 100 activity\nis not conserved beyond θ = 0.85",
-    (1.0, 600): "at 600 the effect is weaker",
-}
 
 
+@draws(DepthScales)
 def plot_depth_scales(scales: DepthScales) -> Any:
     """Four maps: firing rate and three depth scales in layers; white where only silence is stable, red where ``χ = 1``.
 
@@ -40,7 +36,7 @@ def plot_depth_scales(scales: DepthScales) -> Any:
     >>> scales = vf.depth_scales(threshold=[0.4, 0.6, 0.8, 1.0, 1.2], gain=[1.5, 2.0, 2.5, 3.0, 3.5])
     >>> figure = vf.plots.plot_depth_scales(scales)
     """
-    name, _, values = instance("scales", scales, DepthScales).rows
+    name, _, values = scales.rows
     figure = new_figure(figsize=(15, 3.7), dpi=130, layout="constrained")
     lines = 1 in scales.firing_rate.shape
     for ax, (quantity, title, logarithmic) in zip(figure.subplots(1, len(PANELS), sharey=not lines), PANELS, strict=True):
@@ -72,11 +68,11 @@ def _line(ax: Any, scales: DepthScales, shown: Any, logarithmic: bool) -> None:
     over_gain = len(scales.gains) > 1 or len(values) == 1
     ax.plot(scales.gains if over_gain else values, shown.ravel(), ".-", ms=3, color=colours(1)[0])
     ax.set(xlabel=GAIN if over_gain else ROWS[name], yscale="log" if logarithmic else "linear")
-    ax.spines[["top", "right"]].set_visible(False)
 
 
+@draws(PhaseDiagram)
 def plot_phase_diagram(diagram: PhaseDiagram) -> Any:
-    """A map of survival over threshold and width, with contours at 1, 50 and 99 %, and the remark of Micheli et al.s on width.
+    """A map of survival over threshold and width, with contours at 1, 50 and 99 %.
 
     The logit of survival is interpolated between grid points.
 
@@ -86,7 +82,6 @@ def plot_phase_diagram(diagram: PhaseDiagram) -> Any:
     >>> diagram = vf.phase_diagram(threshold=[0.5, 0.7, 0.9, 1.1], width=[20, 50, 100, 200], depth=20)
     >>> figure = vf.plots.plot_phase_diagram(diagram)
     """
-    instance("diagram", diagram, PhaseDiagram)
     thetas = np.linspace(diagram.thresholds[0], diagram.thresholds[-1], FINE)
     widths = np.geomspace(diagram.widths[0], diagram.widths[-1], FINE)
     survival = 1 / (1 + np.exp(-diagram.logit(thetas, widths).T))
@@ -100,8 +95,6 @@ def plot_phase_diagram(diagram: PhaseDiagram) -> Any:
     mesh = ax.pcolormesh(thetas, widths, survival, cmap="viridis", vmin=0, vmax=1, shading="gouraud", rasterized=True)
     ax.set_yscale("log")
     _draw_contours(ax, thetas, widths, survival)
-    if diagram.gain == "preserving" and diagram.depth == 100 and not diagram.alive:
-        _draw_paper(ax, diagram)
     bar = figure.colorbar(mesh, cax=figure.add_axes((6.4 / width, text_height / height, 0.17 / width, 4.45 / height)))
     bar.set_label(f"fraction of networks alive at layer {diagram.depth}, {diagram.alive or 'exact'}")
     bar.outline.set_visible(False)
@@ -124,66 +117,6 @@ def _draw_contours(ax: Any, thetas: np.ndarray, widths: np.ndarray, survival: np
             thetas, widths, survival, levels=reached, colors=[CONTOURS[level][1] for level in reached], linewidths=1.3
         )
         ax.clabel(lines, fmt={level: CONTOURS[level][0] for level in reached}, fontsize=9)
-
-
-def _draw_paper(ax: Any, diagram: PhaseDiagram) -> None:
-    """The two widths of figure 4 of Micheli et al. (2024), if they lie within the map and neurons are equal."""
-    if diagram.differ:
-        return
-    for (theta, n), text in PAPER.items():
-        inside = diagram.thresholds[0] <= theta <= diagram.thresholds[-1] and diagram.widths[0] <= n <= diagram.widths[-1]
-        if not inside:
-            continue
-        alive = 1 / (1 + np.exp(-diagram.logit([theta], [n])[0, 0]))
-        ax.axhline(n, color="white", lw=0.8, ls=(0, (4, 3)), alpha=0.8)
-        ax.plot(theta, n, "o", color="white", mec="0.1", ms=7, zorder=5)
-        label = {"textcoords": "offset points", "fontsize": 8.5, "color": "white", "va": "center", "zorder": 6}
-        box = {"boxstyle": "round,pad=0.25", "fc": "0.15", "ec": "none"}
-        ax.annotate(f"{percent(alive)} alive", (theta, n), (9, 0), bbox=box, **label)
-        left = diagram.thresholds[0] + 0.02 * np.ptp(diagram.thresholds)
-        ax.text(left, n * 1.07, text, fontsize=8.5, color="0.1", va="bottom", linespacing=1.3)
-
-
-def plot_fixed_points(points: FixedPoints, ax: Any = None, *, start: float = 1.0) -> Any:
-    """The map ``V → F(V)`` with its fixed points, filled if stable, two-cycles, and the cobweb of layers driven at ``start``.
-
-    ``points`` are from ``vf.fixed_points``; those of blocks, of ``vf.reference`` and of ``vf.certified`` have no map to draw.
-
-    Examples
-    --------
-    >>> import varflow as vf
-    >>> ax = vf.plots.plot_fixed_points(vf.fixed_points(threshold=1.0, gain=2.6), start=2.0)
-    """
-    following = instance("points", points, FixedPoints).map
-    if following is None:
-        raise DomainError("points", points, "have no map: take those of vf.fixed_points for one layer")
-    first = positive_number("start", start)
-    ax, colour = axes(ax), colours(1)[0]
-    top = 1.3 * max(first, *(point.variance for point in points), *(cycle.variances[1] for cycle in points.cycles))
-    V = top * np.linspace(0, 1, 400) ** 2
-    ax.plot([0, top], [0, top], color="0.6", lw=0.9)
-    ax.plot(*_cobweb(following, first), color=GREY, lw=0.8, label=f"layers driven at $V$ = {first:.4g}")
-    ax.plot(V, following(V), color=colour, lw=1.6, label="map $F(V)$")
-    for point in points:
-        kind = "stable" if point.stable else "unstable"
-        named = {"label": kind} if kind not in ax.get_legend_handles_labels()[1] else {}
-        filled = colour if point.stable else "white"
-        ax.plot(point.variance, point.variance, "o", color=colour, mfc=filled, ms=7, clip_on=False, **named)
-    for cycle in points.cycles:
-        ax.plot(cycle.variances, cycle.variances[::-1], "s", color=colour, mfc=colour if cycle.stable else "white", ms=5)
-    ax.set(xlabel="variance $V$ of a layer", ylabel="variance $F(V)$ of the next layer", xlim=(0, top), ylim=(0, top))
-    ax.set_aspect("equal")
-    ax.legend(frameon=False, loc="upper left")
-    return ax
-
-
-def _cobweb(following: Callable[[Any], Any], start: float) -> np.ndarray:
-    """Corners of the line up to the map and across to the diagonal; shape (2, corners)."""
-    corners, V = [(start, 0.0)], start
-    for _ in range(60):
-        last, V = V, float(following(V))
-        corners += [(last, V), (V, V)]
-    return np.array(corners).T
 
 
 def plot_temporal_critical_gain(results: Sequence[TemporalCriticalGain], ax: Any = None) -> Any:

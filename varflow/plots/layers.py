@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, instance
-from varflow.plots.style import ALARM, BESIDE, GREY, axes, colours, draw_map, layers, marker, new_figure
+from varflow._checks import DomainError
+from varflow.plots.style import ALARM, BESIDE, GREY, axes, colours, draw_map, draws, marker, new_figure
 from varflow.results import (
     AuditReport,
     CoordinateCheck,
@@ -15,14 +15,17 @@ from varflow.results import (
     Flips,
     GradientFlow,
     Kernel,
+    ModelPlan,
     OptimizerStep,
     Profile,
     ReadableDepth,
     RoundedModel,
 )
+from varflow.results.audited_layer import weights_of
 from varflow.results.training import TOTAL, TrainingHistory
 
 
+@draws(Profile)
 def plot_profile(profile: Profile) -> Any:
     """Variance ± one standard deviation over layers, with the fraction of networks alive below.
 
@@ -33,26 +36,23 @@ def plot_profile(profile: Profile) -> Any:
     >>> import varflow as vf
     >>> figure = vf.plots.plot_profile(vf.finite_width(vf.Network(width=100, depth=20, gain=2.51)))
     """
-    several = instance("profile", profile, Profile).variance.ndim > 1
+    several = profile.variance.ndim > 1
     figure = new_figure(figsize=(8.6, 3.8) if several else (5.6, 4.6), dpi=150, layout="constrained")
     (_draw_maps if several else _draw_lines)(figure, profile)
-    figure.suptitle(repr(profile.network), fontsize=7, wrap=True)
     return figure
 
 
 def _draw_lines(figure: Any, profile: Profile) -> None:
     upper_panel, lower_panel = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    layer, colour, std = layers(profile), colours(1)[0], np.nan_to_num(profile.variance_std, posinf=0.0)
+    layer, colour, std = np.arange(1, len(profile.variance) + 1), colours(1)[0], np.nan_to_num(profile.variance_std, posinf=0.0)
     low, high = np.maximum(profile.variance - std, 0), profile.variance + std
     upper_panel.fill_between(layer, low, high, color=colour, alpha=0.2, lw=0, label="± std over networks")
     upper_panel.plot(layer, profile.variance, color=colour, lw=1.6, marker=marker(layer), label="mean")
     lower_panel.plot(layer, profile.survival, color=colour, lw=1.6, marker=marker(layer))
     upper_panel.set(ylabel=r"variance, $\mathrm{Var}[u_l]$", ylim=(0, None))
-    upper_panel.legend(frameon=False)
+    upper_panel.legend()
     lower_panel.set(xlabel="layer", ylabel="fraction alive", ylim=(-0.05, 1.08))
     lower_panel.xaxis.get_major_locator().set_params(integer=True)
-    for ax in (upper_panel, lower_panel):
-        ax.spines[["top", "right"]].set_visible(False)
 
 
 def _draw_maps(figure: Any, profile: Profile) -> None:
@@ -63,6 +63,7 @@ def _draw_maps(figure: Any, profile: Profile) -> None:
     figure.axes[0].set_ylabel("layer")
 
 
+@draws(GradientFlow)
 def plot_gradient_flow(flow: GradientFlow) -> Any:
     """Energy of every layer (left), in total and at single steps, and the fraction of it at every step (right).
 
@@ -71,7 +72,7 @@ def plot_gradient_flow(flow: GradientFlow) -> Any:
     >>> import varflow as vf
     >>> figure = vf.plots.plot_gradient_flow(vf.gradient_flow(vf.Network(width=100, depth=20, gain=2.51), "atan"))
     """
-    energy, total = instance("flow", flow, GradientFlow).energy, flow.total
+    energy, total = flow.energy, flow.total
     depth, steps = energy.shape
     figure = new_figure(figsize=(10.5 if steps > 1 else 5.2, 3.8), dpi=150, layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, 2 if steps > 1 else 1))
@@ -89,16 +90,16 @@ def plot_gradient_flow(flow: GradientFlow) -> Any:
         axes[0].fill_between(layer, low, high, color="0.2", alpha=0.15, lw=0, label="68 % of networks")
     axes[0].set(xlabel="layer", ylabel=r"energy of gradients, $E\|\delta\|^2$", title=f"surrogate {flow.surrogate}")
     beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if steps > 1 else {}
-    axes[0].legend(frameon=False, fontsize=8, **beside)
+    axes[0].legend(fontsize=8, **beside)
     if steps > 1:
         fraction = np.divide(energy, total[:, None], out=np.zeros_like(energy), where=total[:, None] > 0)
         figure.colorbar(draw_map(axes[1], fraction), ax=axes[1]).outline.set_visible(False)
         axes[1].set(ylabel="layer", title="fraction of a layer's energy")
-    axes[0].spines[["top", "right"]].set_visible(False)
     axes[0].xaxis.get_major_locator().set_params(integer=True)
     return figure
 
 
+@draws(Cost)
 def plot_cost(cost: Cost, ax: Any = None) -> Any:
     """Operations of every layer in one inference, ACs on MACs, before all connections; last those of a readout.
 
@@ -108,16 +109,16 @@ def plot_cost(cost: Cost, ax: Any = None) -> Any:
     >>> network = vf.Network(width=100, depth=10, gain=2.6, drive=vf.drives.inputs([[0.3, -1.2, 0.8]]))
     >>> ax = vf.plots.plot_cost(vf.cost(network))
     """
-    instance("cost", cost, Cost)
     ax, layer, (of_macs, of_acs) = axes(ax), np.arange(1, len(cost.layers) + 1), colours(2)
     ax.bar(layer, cost.dense, color="0.88", label="all connections")
     ax.bar(layer, cost.acs, bottom=cost.macs, color=of_acs, label="ACs")
     ax.bar(layer, cost.macs, color=of_macs, label="MACs")
     ax.set(xlabel="layer", ylabel="synaptic operations of one inference")
-    ax.legend(frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    ax.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return ax
 
 
+@draws(Kernel)
 def plot_kernel(kernel: Kernel, ax: Any = None) -> Any:
     """Raster overlap of different inputs over layers: the mean over pairs, and a band from the smallest to the largest.
 
@@ -127,17 +128,17 @@ def plot_kernel(kernel: Kernel, ax: Any = None) -> Any:
     >>> kernel = vf.kernel(vf.Network(width=100, depth=20, gain=2.51), [[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
     >>> ax = vf.plots.plot_kernel(kernel)
     """
-    instance("kernel", kernel, Kernel)
     ax, layer, colour = axes(ax), np.arange(1, kernel.depth + 1), colours(1)[0]
     mean, smallest, largest = np.transpose([kernel.between(number) for number in layer.tolist()])
     ax.fill_between(layer, smallest, largest, color=colour, alpha=0.2, lw=0, label="smallest to largest")
     ax.plot(layer, mean, color=colour, lw=1.4, marker=marker(layer), label="mean over pairs")
     ax.set(xlabel="layer", ylabel="overlap of different inputs, $R$", ylim=(0, 1.02))
-    ax.legend(frameon=False)
+    ax.legend()
     ax.set_title(f"{kernel.inputs} inputs, {_width(kernel.repeats)}", fontsize=10)
     return ax
 
 
+@draws(ReadableDepth)
 def plot_readable_depth(found: ReadableDepth, ax: Any = None) -> Any:
     """Held-out accuracy of a linear readout over layers, ± one standard error, with the level half way to chance.
 
@@ -149,20 +150,20 @@ def plot_readable_depth(found: ReadableDepth, ax: Any = None) -> Any:
     >>> x = rng.normal(size=(3, 20))[labels] + 0.7 * rng.normal(size=(60, 20))
     >>> ax = vf.plots.plot_readable_depth(vf.readable_depth(vf.Network(width=50, depth=8, gain=2.51), x, labels))
     """
-    instance("found", found, ReadableDepth)
     ax, layer, colour = axes(ax), np.arange(1, len(found.accuracy) + 1), colours(1)[0]
     ax.errorbar(layer, found.accuracy, np.nan_to_num(found.error), color=colour, marker=".", lw=1.4, capsize=2)
     ax.axhline(found.chance, color="0.5", lw=0.9, ls=":", label="chance")
     ax.axhline(found.half, color="0.5", lw=0.9, ls="--", label="half way to chance")
     ax.plot([found.depth], [found.half], "o", color=colour, mfc="white")
     ax.set(xlabel="layer", ylabel="held-out accuracy of a linear readout", ylim=(0, 1.02))
-    ax.legend(frameon=False)
+    ax.legend()
     shown = f"at least {found.depth:.0f}" if found.throughout else f"{found.depth:.2f}"
     repeats = None if found.infinite_width else len(found.accuracies)
     ax.set_title(f"readable depth {shown} layers, {_width(repeats)}", fontsize=10)
     return ax
 
 
+@draws(RoundedModel)
 def plot_rounded_model(report: RoundedModel, ax: Any = None) -> Any:
     """Late rates over layers with each kind of weights, and predictions as broken lines.
 
@@ -174,16 +175,16 @@ def plot_rounded_model(report: RoundedModel, ax: Any = None) -> Any:
     >>> report = vf.audit(torch.nn.Sequential(*parts), 4 * torch.rand(8, 64), steps=4, bits=4)
     >>> ax = vf.plots.plot_rounded_model(report.rounding)
     """
-    instance("report", report, RoundedModel)
     ax, layer = axes(ax), np.arange(1, len(report.layers) + 1)
     for (kind, rates), colour in zip(report.predicted_rate.items(), colours(4), strict=True):
         ax.plot(layer, rates, color=colour, lw=1.0, ls="--")
         ax.plot(layer, report.firing_rate.get(kind, rates), color=colour, lw=1.6, marker=".", label=kind)
     ax.set(xlabel="layer", ylabel="late rate", ylim=(0, None), title=f"weights of {report.bits} bits per {report.per}")
-    ax.legend(frameon=False)
+    ax.legend()
     return ax
 
 
+@draws(Flips)
 def plot_flips(flips: Flips, ax: Any = None) -> Any:
     """Flipped spikes over layers, ± one standard error; of sampled networks each as a thin line.
 
@@ -192,7 +193,6 @@ def plot_flips(flips: Flips, ax: Any = None) -> Any:
     >>> import varflow as vf
     >>> ax = vf.plots.plot_flips(vf.flips(vf.Network(width=100, depth=20, gain=2.51), relative=0.01))
     """
-    instance("flips", flips, Flips)
     ax, layer, colour = axes(ax), np.arange(1, len(flips.flips) + 1), colours(1)[0]
     for sample in () if flips.samples is None else flips.samples:
         ax.plot(layer, sample, color="0.8", lw=0.6)
@@ -202,6 +202,7 @@ def plot_flips(flips: Flips, ax: Any = None) -> Any:
     return ax
 
 
+@draws(OptimizerStep)
 def plot_step(step: OptimizerStep) -> Any:
     """Direct and whole change of currents over layers, and below the flips and what is kept of gradients.
 
@@ -216,7 +217,6 @@ def plot_step(step: OptimizerStep) -> Any:
     >>> report = vf.audit(model, torch.rand(8, 32), loss, steps=4, optimizer=adam)
     >>> figure = vf.plots.plot_step(report.step)
     """
-    instance("step", step, OptimizerStep)
     figure = new_figure(figsize=(5.6, 4.6), dpi=150, layout="constrained")
     changes, fractions = figure.subplots(2, 1, sharex=True)
     _draw_step(step, np.arange(1, len(step.layers) + 1), changes, fractions)
@@ -231,12 +231,12 @@ def _draw_step(step: OptimizerStep, layer: np.ndarray, changes: Any, fractions: 
     for ax, names in ((changes, {"direct": one, "currents": other}), (fractions, {"flips": one, "kept": other})):
         for name, colour in names.items():
             ax.plot(layer, getattr(step, name), color=colour, marker=".", lw=1.4, label=name)
-        ax.legend(frameon=False)
-        ax.spines[["top", "right"]].set_visible(False)
+        ax.legend()
     changes.set(ylabel="change of currents", yscale="log" if step.change > 0 else "linear")
     fractions.set(ylabel="fraction", ylim=(min(0.0, float(np.nanmin(step.kept, initial=0.0))) - 0.03, 1.03))
 
 
+@draws(CoordinateCheck)
 def plot_coordinate_check(check: CoordinateCheck, ax: Any = None) -> Any:
     """Change over widths, dots and their medians, a line for each layer from dark (first) to light (last).
 
@@ -247,7 +247,6 @@ def plot_coordinate_check(check: CoordinateCheck, ax: Any = None) -> Any:
     >>> check = vf.CoordinateCheck("direct", ("fc",), widths, change, np.array([-0.08]), np.array([0.1]))
     >>> ax = vf.plots.plot_coordinate_check(check)
     """
-    instance("check", check, CoordinateCheck)
     ax, middle = axes(ax), np.median(check.change, axis=1)
     for l, colour in enumerate(colours(len(check.layers))):
         slope = f"{check.slope[l]:.2f} ± {check.error[l]:.2f}"
@@ -264,6 +263,7 @@ def _width(repeats: int | None, bound: str = ": only an upper bound") -> str:
     return f"{repeats} sampled network{'s' * (repeats > 1)} of finite width"
 
 
+@draws(AuditReport)
 def plot_audit(report: AuditReport) -> Any:
     """Measured and predicted late rate, and variance, over layers; a dotted line marks the first dead one, open dots the
     layers that are not healthy. Lines are predicted, dots measured. Below, if they were measured, norms of gradients, and what
@@ -277,7 +277,6 @@ def plot_audit(report: AuditReport) -> Any:
     >>> report = vf.audit(torch.nn.Sequential(*parts), torch.rand(8, 64), steps=8, gradients=True)
     >>> figure = vf.plots.plot_audit(report)
     """
-    instance("report", report, AuditReport)
     norms = np.array([audited.gradient_norm for audited in report.layers])
     backward = bool(np.isfinite(norms).any())
     panels = 2 + backward + 2 * (report.step is not None)
@@ -303,22 +302,49 @@ def plot_audit(report: AuditReport) -> Any:
     if odd.any():
         rates.plot(layer[odd], measured[odd], "o", ms=4, mfc="none", color=ALARM, label="measured: weak, dead or saturated")
     rates.set(ylabel="late firing rate", ylim=(0, None))
-    rates.legend(frameon=False)
+    rates.legend()
     variances.plot(layer, [audited.predicted_variance for audited in report.layers], "-", lw=1.4, color=colour)
     variances.plot(layer, [audited.variance for audited in report.layers], ".", color=colour)
     variances.set(ylabel=r"late variance, $\mathrm{Var}[H]$", ylim=(0, None))
-    every = -(-len(layer) // 24)  # of more than 24 layers every n-th is named
-    names = [audited.label for audited in report.layers[::every]]
-    figure.axes[-1].set(xlabel="layer")
-    figure.axes[-1].set_xticks(layer[::every], names, rotation=45, ha="right", fontsize=7)
+    _name_layers(figure.axes[-1], [audited.label for audited in report.layers])
     if report.first_dead is not None:
         rates.axvline(layer[report.layers.index(report[report.first_dead])], color="0.4", ls=":", lw=1)
-    for ax in (rates, variances, *more):
-        ax.spines[["top", "right"]].set_visible(False)
     rates.set_title("".join(report.problems[:1]).partition(". ")[0] or "healthy", fontsize=8, wrap=True)
     return figure
 
 
+def _name_layers(ax: Any, names: list[str]) -> None:
+    """Write names of layers on an axis; of more than 24 every n-th."""
+    every = -(-len(names) // 24)
+    ax.set(xlabel="layer")
+    ax.set_xticks(range(1, len(names) + 1, every), names[::every], rotation=45, ha="right", fontsize=7)
+
+
+@draws(ModelPlan)
+def plot_plan(plan: ModelPlan, ax: Any = None) -> Any:
+    """Planned late rate ± one standard deviation over layers, with the rates on the batch and on fresh inputs as dots.
+
+    Examples
+    --------
+    >>> import torch, snntorch, varflow as vf
+    >>> _ = torch.manual_seed(0)
+    >>> parts = [part for _ in range(4) for part in (torch.nn.Linear(64, 64), snntorch.Leaky(0.5, init_hidden=True))]
+    >>> plan = vf.init.init_model(torch.nn.Sequential(*parts), torch.rand(16, 64), steps=8, rate=0.2)
+    >>> ax = vf.plots.plot_plan(plan)
+    """
+    ax, layer, (colour, other) = axes(ax), np.arange(1, len(plan.layers) + 1), colours(2)
+    names = ("firing_rate", "firing_rate_std", "measured_rate", "fresh_rate")
+    planned, spread, batch, fresh = ([getattr(each, name) for each in plan.layers] for name in names)
+    ax.errorbar(layer, planned, np.nan_to_num(spread), color=colour, lw=1.4, capsize=2, label="planned, ± std")
+    ax.plot(layer, batch, "o", color=other, label="batch")
+    ax.plot(layer, fresh, "o", color=other, mfc="none", ms=9, label="fresh inputs")
+    ax.set(ylabel="late firing rate", ylim=(0, None), title=f"{plan.steps} steps, survival {plan.survival:.3g}")
+    ax.legend()
+    _name_layers(ax, [weights_of(each) for each in plan.layers])
+    return ax
+
+
+@draws(TrainingHistory)
 def plot_training(history: TrainingHistory) -> Any:
     """Late rate and fraction of dead neurons over training steps, and gradient norms where they were measured: a line for each
     layer, from dark (first) to light (last); all neurons together in grey, dashed.
@@ -334,7 +360,6 @@ def plot_training(history: TrainingHistory) -> Any:
     ...     model[0].weight.data *= 1.3  # in place of a step of an optimiser
     >>> figure = vf.plots.plot_training(monitor)
     """
-    instance("history", history, TrainingHistory)
     if not history.rows:
         raise DomainError("history", "Monitor", "has no measurement yet: call it in the training loop")
     panels = 3 if "gradient_norm" in history.quantities else 2

@@ -5,17 +5,48 @@ from __future__ import annotations
 import io
 import re
 import textwrap
-from functools import cache
+from collections.abc import Callable
+from functools import cache, wraps
+from inspect import signature
 from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, require
+from varflow._checks import DomainError, instance, require
+from varflow._figures import FIGURES
 
 TITLES = {"preserving": r"preserving gain, $g^2 = 1/P(u>\theta)$", "kaiming": r"Kaiming's gain, $g^2 = 2$"}
-GREY, BESIDE = "0.35", {"frameon": False, "fontsize": 8.5, "borderaxespad": 0.0}  # of legends right of a panel
+GREY, BESIDE = "0.35", {"fontsize": 8.5, "borderaxespad": 0.0}  # of legends right of a panel
 ALARM = "#D55E00"  # of what needs attention: dead, unhealthy, a limit
 TEXT, LINE = 8.5, 0.165  # of the caption: font size in points, line height in inches
+STYLE = {"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
+
+
+def draws(*kinds: type) -> Callable[..., Any]:
+    """Decorator of the function that draws results of these types, and nothing else, in one style, and names the network."""
+
+    def registered(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def drawn(*given: Any, **options: Any) -> Any:
+            name, result = next(iter(signature(function).bind(*given, **options).arguments.items()))
+            if not isinstance(result, kinds):
+                instance(name, result, kinds[0])
+            with require("plot", "matplotlib").rc_context(STYLE):
+                return _named(function(*given, **options), getattr(getattr(result, "profile", result), "network", None))
+
+        FIGURES.update(dict.fromkeys(kinds, drawn))
+        return drawn
+
+    return registered
+
+
+def _named(drawn: Any, network: Any) -> Any:
+    """A figure or axes with the network in the title."""
+    if network is not None and hasattr(drawn, "suptitle"):
+        drawn.suptitle(repr(network), fontsize=7, wrap=True)
+    elif network is not None:
+        drawn.set_title(f"{drawn.get_title()}\n{network!r}".strip(), fontsize=8, wrap=True)
+    return drawn
 
 
 @cache
@@ -68,8 +99,3 @@ def axes(ax: Any) -> Any:
 def marker(layer: np.ndarray) -> str:
     """The marker of a line with a single point, which would be invisible."""
     return "_" if len(layer) == 1 else ""
-
-
-def layers(profile: Any) -> np.ndarray:
-    """Numbers of the layers, from 1."""
-    return np.arange(1, len(profile.variance) + 1)

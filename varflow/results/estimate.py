@@ -13,7 +13,7 @@ from varflow.results.export import Exported, evenly
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Estimate(Exported, Shown):
-    """An answer about networks of a width that stay alive, or do not.
+    """A survival, or a gain, width or threshold with which networks reach one, and its error.
 
     Attributes
     ----------

@@ -159,7 +159,7 @@ def _thetas(curves: list[Curve]) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Experiment(Drawn):
-    """A sweep and its verdict.
+    """A sweep that was predicted and simulated, and its verdict.
 
     Attributes
     ----------

@@ -243,7 +243,7 @@ class CorrelationFixedPoint(Exported):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class CorrelationFixedPoints(Points[CorrelationFixedPoint]):
+class CorrelationFixedPoints(Points[CorrelationFixedPoint], Drawn):
     """The fixed points of the overlap of two inputs, ascending: the stable one, and identical inputs.
 
     Attributes

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import nan_to_none
-from varflow._display import Shown, Table, measured, several, without_path
+from varflow._display import Drawn, Shown, Table, measured, several, without_path
 from varflow.model.neurons import Neuron
 from varflow.model.surrogate import Surrogate
 from varflow.results.audited_layer import weights_of
@@ -183,7 +183,7 @@ ARGUMENTS = COLUMNS[:4]
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class CorrectedGainTable(Exported, Shown):
-    """Rows in the order threshold, width, depth.
+    """Corrected gains over thresholds, widths and depths, in rows of this order.
 
     Examples
     --------
@@ -292,7 +292,7 @@ class LayerPlan:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class ModelPlan(Exported, Shown):
+class ModelPlan(Exported, Drawn):
     """Gains of a model's layers, in the order in which they run.
 
     Attributes

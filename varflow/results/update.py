@@ -1,4 +1,4 @@
-"""A step of an optimiser: what it changes in every layer, the spikes that it turns over, and its learning rate."""
+"""A step of an optimiser: what it changes in every layer, the spikes that it flips, and its learning rate."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STEP = ("direct", "currents", "flips", "kept")  # what a step does to a layer
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Flips(ReadOnly, Exported, Drawn):
-    r"""Spikes that a change of all weights turns over, ``r = Σ E[(S - S')²]/Σ(E[S²] + E[S'²])`` of every layer of neurons.
+    r"""Fraction of spikes that flip in a layer under a change of all weights, ``r = Σ E[(S - S')²]/Σ(E[S²] + E[S'²])``.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ class LearningRate(ReadOnly, Exported, Shown):
         ``d`` of each layer of neurons at ``rate``: root mean square of the change of its currents by its own weights, over
         their standard deviation.
     flips : ndarray, shape (depth,)
-        Fraction of spikes that the step turns over, at infinite width.
+        Fraction of spikes that the step flips, at infinite width.
     dominated_by : int, optional
         The layer that makes more than half of ``Σ d²``.
     error : float
@@ -225,7 +225,7 @@ class OptimizerStep(ReadOnly, Exported, Drawn):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class CoordinateCheck(ReadOnly, Exported, Drawn):
-    r"""Change in one step of an optimiser over widths ``n``, and its power of ``n``.
+    r"""Changes of every layer in one step of an optimiser, over widths ``n``, and the powers of ``n`` that fit them.
 
     Attributes
     ----------

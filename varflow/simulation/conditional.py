@@ -23,8 +23,8 @@ from varflow.model.network import Network
 from varflow.model.over_neurons import size_of
 from varflow.simulation import dense
 from varflow.simulation.neurons import Cells, respond
-from varflow.simulation.streams import Streams, drawn_together
-from varflow.simulation.walk import Measures
+from varflow.simulation.streams import Streams, drawn_together, once
+from varflow.simulation.walk import Batch, Measures
 from varflow.simulation.weighted import factor
 
 _SCALES = (1e-12, 1e12)  # between these, float32 can hold potentials and their squares
@@ -32,7 +32,7 @@ _STREAM = 2**40  # above every stream number of a weight distribution
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ConditionalNetworks(dense.PlainChains):
+class ConditionalNetworks(Batch):
     """Networks of one description, ``streams.repeats`` of them from one random generator."""
 
     @property
@@ -46,7 +46,7 @@ class ConditionalNetworks(dense.PlainChains):
         (network,), device = self.networks, self.streams.device
         networks, steps, many = self.streams.repeats, self.steps, network.neuron.reset_rule.counts
         cells = Cells.of([network.neuron], device, self.dtype)
-        measures = Measures(self.widths, 1, networks, steps, device, second_moments)
+        measures = Measures(self, 1, networks, second_moments)
         normals, neurons = Normals(self, chunk), self.streams.draws(chunk, "neurons", dtype=self.dtype, stop=stop)
         alive = torch.arange(networks, device=device)
         currents = _driven(self, chunk, normals, stop)
@@ -80,22 +80,14 @@ def batches(
     use_dense = [place for place, network in enumerate(networks) if 1 < network.steps >= network.widths.min()]
     for place, network in enumerate(networks):
         if place not in use_dense:
-            streams = _streams(network, seed, torch.device(device))
             widths = tuple(network.widths.tolist())
+            together = drawn_together(max(widths) * network.steps)
+            streams = Streams.of(together, together * max(widths), torch.device(device), seed, _STREAM, *once(widths))
             made.append(ConditionalNetworks((network,), (place,), widths, streams, _dtype(network, dtype)))
     if use_dense:
         drawn = dense.batches([networks[place] for place in use_dense], repeats=repeats, seed=seed, device=device, dtype=dtype)
         made += [replace(batch, places=tuple(use_dense[place] for place in batch.places)) for batch in drawn]
     return made
-
-
-def _streams(network: Network, seed: int, device: torch.device) -> Streams:
-    widths = network.widths.tolist()
-    one = max(widths) * network.steps
-    networks = drawn_together(one)
-    names = widths if len(set(widths)) > 1 else widths[:1]
-    root = np.random.SeedSequence([seed, _STREAM, *names]).generate_state(1, np.uint64)[0]
-    return Streams(networks, networks * max(widths), int(root), device)
 
 
 def _dtype(network: Network, dtype: str) -> torch.dtype:

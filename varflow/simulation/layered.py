@@ -23,7 +23,7 @@ from varflow.model.layers import Conv, Linear, Spike
 from varflow.model.network import Network
 from varflow.simulation.operations import simulate
 from varflow.simulation.streams import BLOCK, Streams, drawn_together
-from varflow.simulation.walk import ChunkWalk, Flow, Measures, Record
+from varflow.simulation.walk import Batch, ChunkWalk, Flow, Measures, Record
 from varflow.simulation.weighted import Wiring
 
 _BATCH = 256  # inputs of a random drive that a BatchNorm sees: its mean and variance are then off by O(1/256)
@@ -32,30 +32,25 @@ _STREAM = {"dense": 2**41, "conditional": 2**42}  # above every stream number of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Layered:
+class Layered(Batch):
     """Simulations of one network made of layers, as :class:`varflow.simulation.dense.DenseNetworks` of a plain chain.
 
     Attributes
     ----------
     probes : int
         Inputs sent through each network.
-    numbers : int
+    held : int
         Numbers of one network held at once: the largest signal, and the shortcuts around it.
     """
 
-    networks: tuple[Network]
-    places: tuple[int, ...]
     graph: Graph
-    widths: tuple[int, ...]
-    streams: Streams
-    dtype: torch.dtype
     conditional: bool
     probes: int
-    numbers: int
+    held: int
 
     @property
-    def steps(self) -> int:
-        return self.networks[0].steps
+    def numbers(self) -> int:
+        return self.held
 
     @property
     def drawn(self) -> int:
@@ -65,7 +60,7 @@ class Layered:
     @torch.inference_mode()
     def simulate(self, chunk: int, wanted: int, stop: Event, second_moments: bool = True) -> dict[str, np.ndarray]:
         """The measured quantities, each of shape (1, wanted, depth[, steps…])."""
-        measures = Measures(self.widths, wanted, 1, self.steps, self.streams.device, second_moments)
+        measures = Measures(self, wanted, 1, second_moments)
         self.send(chunk, partial(_record, measures), stop)
         return measures.by_configuration()
 
@@ -96,10 +91,9 @@ def batch_of(
     largest, weights = _sizes(graph, conditional, probes * network.steps)
     one = probes * network.steps * largest
     networks = drawn_together(one, BLOCK[where.type] // max(1, weights))
-    root = np.random.SeedSequence([seed, _STREAM[engine]]).generate_state(1, np.uint64)[0]
-    streams, widths = Streams(networks, BLOCK[where.type], int(root), where), tuple(network.widths.tolist())
-    numbers = one * _held(graph)
-    return Layered((network,), (place,), graph, widths, streams, getattr(torch, dtype), conditional, probes, numbers)
+    streams, widths = Streams.of(networks, BLOCK[where.type], where, seed, _STREAM[engine]), tuple(network.widths.tolist())
+    held = one * _held(graph)
+    return Layered((network,), (place,), widths, streams, getattr(torch, dtype), graph, conditional, probes, held)
 
 
 def _sizes(graph: Graph, conditional: bool, frames: int) -> tuple[int, int]:

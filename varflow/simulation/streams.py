@@ -14,6 +14,7 @@ lattice use their own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from threading import Event
@@ -31,6 +32,11 @@ BLOCK = {"cpu": 2**18, "cuda": 2**24}
 _TOGETHER, _MOST, _FEWEST = 32, 2**19, 2**14
 _PURPOSES = ("weights", "drive")
 _ALONE = {"trains": lambda chunk: -1 - chunk, "neurons": lambda chunk: 2**31 + chunk}
+
+
+def once(widths: tuple[int, ...]) -> tuple[int, ...]:
+    """Widths, equal ones once, so that a shallow network is the beginning of a deep one."""
+    return widths if len(set(widths)) > 1 else widths[:1]
 
 
 def drawn_together(potentials: int, at_most: int = _MOST) -> int:
@@ -60,13 +66,10 @@ class Streams:
     device: torch.device
 
     @classmethod
-    def of(cls, *, seed: int, law: int, widths: tuple[int, ...], device: torch.device) -> Streams:
-        block = BLOCK[device.type]
-        pairs = list(zip(widths[1:], widths, strict=False)) or [(widths[0], widths[0])]
-        # Equal widths count once, so that a shallow network is the beginning of a deep one.
-        names = widths if len(set(widths)) > 1 else widths[:1]
-        root = np.random.SeedSequence([seed, law, *names]).generate_state(1, np.uint64)[0]
-        return cls(max(1, block // max(rows * columns for rows, columns in pairs)), block, int(root), device)
+    def of(cls, repeats: int, block: int, device: torch.device, seed: int, *experiment: int) -> Streams:
+        """Random numbers of a seed and of the numbers of an experiment."""
+        root = np.random.SeedSequence([seed, *experiment]).generate_state(1, np.uint64)[0]
+        return cls(repeats, block, int(root), device)
 
     def seed(self, chunk: int, purpose: str) -> int:
         """The seed of torch's generator for one chunk.
@@ -92,16 +95,7 @@ class Draws:
 
     def __init__(self, generator: torch.Generator, repeats: int, block: int, dtype: torch.dtype, stop: Event):
         self._generator, self._repeats, self._block, self._stop = generator, repeats, block, stop
-        self._buffer = torch.empty(0, dtype=dtype, device=generator.device)
-        self._wide = torch.empty(0, dtype=torch.float64, device=generator.device)
-
-    @property
-    def device(self) -> torch.device:
-        return self._generator.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self._buffer.dtype
+        self.dtype, self.device, self._buffers = dtype, generator.device, dict[torch.dtype, torch.Tensor]()
 
     def copy(self) -> Draws:
         """A stream of the numbers that this one gives next."""
@@ -112,11 +106,11 @@ class Draws:
     def normals(self, *shape: int) -> torch.Tensor:
         """Standard normal numbers for every network of the chunk, shape (repeats, *shape)."""
         shape = (self._repeats, *shape)
-        return torch.empty(shape, dtype=self._buffer.dtype, device=self._buffer.device).normal_(generator=self._generator)
+        return torch.empty(shape, dtype=self.dtype, device=self.device).normal_(generator=self._generator)
 
     def fractions(self, neurons: int) -> torch.Tensor:
         """Uniform numbers strictly between 0 and 1, two for each neuron of every network: shape (2, repeats, neurons)."""
-        numbers = torch.empty((2, self._repeats, neurons), dtype=torch.float64, device=self._buffer.device)
+        numbers = torch.empty((2, self._repeats, neurons), dtype=torch.float64, device=self.device)
         return numbers.uniform_(generator=self._generator).mul_(1 - 2.0**-52).add_(2.0**-53)
 
     def gammas(self, shapes: torch.Tensor) -> torch.Tensor:
@@ -142,20 +136,14 @@ class Draws:
             if self._stop.is_set():
                 raise Cancelled
             shape = (networks.stop - networks.start, neurons.stop - neurons.start, fan_in)
-            weights = grid.fill(self._scratch(shape, grid.draw_dtype(self._buffer.dtype)), self._generator)
+            weights = grid.fill(self._scratch(shape, grid.draw_dtype(self.dtype)), self._generator)
             present = grid.present(weights.shape, self._generator)
             yield networks, neurons, weights if present is None else weights.mul_(present), present
 
     def _scratch(self, shape: tuple[int, int, int], dtype: torch.dtype) -> torch.Tensor:
-        size = shape[0] * shape[1] * shape[2]
-        usual = dtype == self._buffer.dtype
-        buffer = self._buffer if usual else self._wide
-        if buffer.numel() < size:
-            buffer = buffer.new_empty(size)
-            if usual:
-                self._buffer = buffer
-            else:
-                self._wide = buffer
+        size, buffer = math.prod(shape), self._buffers.get(dtype)
+        if buffer is None or len(buffer) < size:
+            buffer = self._buffers[dtype] = torch.empty(size, dtype=dtype, device=self.device)
         return buffer[:size].view(shape)
 
 

@@ -28,25 +28,45 @@ def names(steps: int, second_moments: bool = True) -> dict[str, int]:
     return {"variance": 1, "firing_rate": 1, "potential_mean": 1} | ({"second_moments": 2} if second_moments else {})
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Networks that are simulated together, ``streams.repeats`` of each at a time.
+
+    Attributes
+    ----------
+    places : tuple of int
+        Their indices in the user's sequence.
+    widths : tuple of int
+        Of the deepest network.
+    """
+
+    networks: tuple[Network, ...]
+    places: tuple[int, ...]
+    widths: tuple[int, ...]
+    streams: Streams
+    dtype: torch.dtype
+
+    @property
+    def steps(self) -> int:
+        return self.networks[0].steps
+
+    @property
+    def numbers(self) -> int:
+        """Numbers of one network that are held at once: the potentials of a layer."""
+        return self.steps * max(self.widths)
+
+
 class Measures:
     """Quantities of shape (depth, networks, configurations, steps…), zero until recorded."""
 
-    def __init__(
-        self,
-        widths: tuple[int, ...],
-        networks: int,
-        configurations: int,
-        steps: int,
-        device: torch.device,
-        second_moments: bool = True,
-    ):
-        shape = (len(widths), networks, configurations)
-        self.widths, self.networks, self.steps = widths, networks, steps
+    def __init__(self, batch: Batch, networks: int, configurations: int, second_moments: bool):
+        shape = (len(batch.widths), networks, configurations)
+        self.widths, self.networks, self.steps = batch.widths, networks, batch.steps
         self.tables = {
-            name: torch.zeros((*shape, *[steps] * max(axes, 1)), dtype=torch.float64, device=device)
-            for name, axes in names(steps, second_moments).items()
+            name: torch.zeros((*shape, *[self.steps] * max(axes, 1)), dtype=torch.float64, device=batch.streams.device)
+            for name, axes in names(self.steps, second_moments).items()
         }
-        self.tables["variance"][np.equal(widths, 1)] = math.nan  # one neuron has no sample variance, even 0
+        self.tables["variance"][np.equal(self.widths, 1)] = math.nan  # one neuron has no sample variance, even 0
 
     def gram(self, spikes: torch.Tensor) -> torch.Tensor | None:
         """``Σ_i S_ti S_t'i``, if second moments are kept."""

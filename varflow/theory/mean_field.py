@@ -35,7 +35,7 @@ def mean_field(
     seed: int = 0,
     progress: Progress = False,
 ) -> Profile:
-    r"""Every layer at infinite width: the iterated variance map, or over several steps the map of second moments.
+    r"""Moments of every layer at infinite width, by the map of the variance or, over several steps, of second moments.
 
     .. math:: V_{l+1} = \lambda^2 (\sigma_b^2 + g^2 p_l), \qquad p_l = Q\big((\theta - \lambda m_g p_{l-1})/\sqrt{V_l}\big)
 

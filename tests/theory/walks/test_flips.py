@@ -180,7 +180,8 @@ def test_neurons_without_reset():
 def test_figure_and_data():
     pytest.importorskip("matplotlib")
     found = vf.flips(in_time(3, width=20), direct=[0.0, 0.1, 0.1], repeats=4)
-    assert found.plot().get_title() == "direct change, 4 sampled networks of finite width"
+    first, network = found.plot().get_title().split("\n")
+    assert (first, network) == ("direct change, 4 sampled networks of finite width", repr(found.network))
     assert found.to_dict()["samples"].__len__() == 4
     assert "4 networks of their own width" in repr(found)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, frozen, instance, integer, positive, probability, renamed, scalar
-from varflow._display import Table
+from varflow._display import Drawn, Table
 from varflow._memory import room
 from varflow.model.network import Network, plain_chain
 from varflow.model.neurons import Neuron, equal_neurons
@@ -30,7 +30,7 @@ WIDEST_MERGE = 2000  # 32 MB for each transition matrix
 FINEST, COARSEST = 0.05, 1.0  # steps of the grid of wide layers: finer gains nothing, coarser loses digits (1e-9 at 1)
 
 
-class SpikeChain:
+class SpikeChain(Drawn):
     r"""The Markov chain of the spike count from layer to layer, for any weights and one time step.
 
     .. math::
@@ -99,12 +99,12 @@ class SpikeChain:
         alive = f"alive at layer {depth} with probability {self.survival():.4g}"
         return f"SpikeChain of {depth} layer{'s' * (depth > 1)} of {width}: {alive}"
 
-    def _repr_html_(self) -> str:
+    def _table(self) -> Table:
         shown = np.unique(np.linspace(0, self.network.depth - 1, 5).round().astype(int)).tolist()
         distributions = self.propagate()
         rows_of = [(l + 1, distributions[l]) for l in shown]
         rows = [(str(l), f"{law.firing_rate:.5g} ± {law.firing_rate_std:.2g}", f"{law.survival:.5g}") for l, law in rows_of]
-        return Table(repr(self), rows, ("layer", "firing rate", "survival")).html()
+        return Table(repr(self), rows, ("layer", "firing rate", "survival"))
 
     @property
     def neurons(self) -> list[int]:

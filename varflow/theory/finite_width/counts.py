@@ -29,7 +29,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from varflow._checks import DomainError, frozen
-from varflow._display import Listed
+from varflow._display import Drawn, Listed
 from varflow._memory import room
 from varflow.model.build import graph_of
 from varflow.model.drives import Inputs, SpikeTrains
@@ -92,7 +92,7 @@ def count_grid(width: int, step: float = STEP, exact_width: int = EXACT_WIDTH) -
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class CountLaw(Listed):
+class CountLaw(Listed, Drawn):
     """The distribution of a spike count: ``E[f(K)] = mass @ f(counts)``.
 
     Attributes

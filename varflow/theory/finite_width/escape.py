@@ -35,7 +35,7 @@ import numpy as np
 from scipy.special import expit, logit, ndtri
 
 from varflow._checks import DomainError, frozen, integer, positive_number, real_number
-from varflow._display import Listed
+from varflow._display import Drawn, Listed
 from varflow.model.distributions import distribution
 from varflow.theory.finite_width.binomial import deviance
 from varflow.theory.memoryless.fixed_points import critical_gain, fixed_points
@@ -47,7 +47,7 @@ NARROWEST = 0.01  # smallest 1 - m: the path takes about 20/(1 - m) layers
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class EscapeAsymptotics(Listed):
+class EscapeAsymptotics(Listed, Drawn):
     """The escape rate of wide networks.
 
     Attributes

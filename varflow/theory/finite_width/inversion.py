@@ -217,6 +217,7 @@ def _nodes(
         values = phi(t)
         log_phi: Any = np.log(np.maximum(np.abs(values), 1e-300)) + 1j * np.unwrap(np.angle(values))
         turns = np.diff(log_phi.imag)
+        turns -= np.pi * np.rint(turns / np.pi)  # φ passes through 0, where its powers are smooth
         extremes = (number.min() * turns, number.max() * turns)
         turn = max(np.abs(turned - z * np.diff(t)).max() for turned in extremes for z in (x.min(), x.max()))
         if turn <= 1.5 * TURN or len(w) > MOST_NODES:

@@ -23,7 +23,7 @@ from typing import ClassVar
 import numpy as np
 
 from varflow._checks import ConvergenceError, DomainError, frozen, require
-from varflow._display import Listed
+from varflow._display import Drawn, Listed
 from varflow.theory.finite_width.binomial import TAIL, WHOLE_TAIL, Transition
 from varflow.theory.finite_width.counts import CountGrid, CountLaw, count_grid
 from varflow.theory.finite_width.firing import firing, smooth_in_count
@@ -39,7 +39,7 @@ HIDDEN = 1e-12  # smaller eigenvalues are rounding
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class QuasiStationary(Listed):
+class QuasiStationary(Listed, Drawn):
     """The state of a deep network that has not yet left a set of counts.
 
     Attributes
@@ -181,7 +181,7 @@ def depth_of(multiplier: float) -> float:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Stationary(Listed):
+class Stationary(Listed, Drawn):
     """The stationary state of a deep network, for any drive, and the metastable states it switches between.
 
     Attributes

@@ -139,7 +139,7 @@ def synaptic_operations(weight: Any, received: Any, connections: Any = None) -> 
 
 
 def one_by_one(weight: Any, received: Any) -> Any:
-    """What a weight layer receives, with one axis before those of a single input."""
+    """The input of a weight layer, with one axis before those of a single input."""
     axes = 0 if hasattr(weight, "in_features") else len(weight.kernel_size)
     return received.detach().reshape(-1, *received.shape[received.dim() - 1 - axes :])
 
