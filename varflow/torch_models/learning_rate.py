@@ -89,8 +89,8 @@ def learning_rate(
     Notes
     -----
     That 0.147 is best is found, not derived: fixed on 8 settings of a pilot whose runs are not in the repository (digits, 64 to
-    256 × 3 to 10, batch 50, 174 steps, snnTorch's neuron, rate 0.2, biases 0). In 16 others (``docs/training.md``) the best
-    rate was within 0.47 octaves rms, accuracy lost 0.7 % (worst 1.5 %); 1/n and 1/(n L) with constants of the pilot 0.52 and
+    256 × 3 to 10, batch 50, 174 steps, snnTorch's neuron, rate 0.2, biases 0). In 16 others (``docs/training_predicted.md``) the
+    best rate was within 0.47 octaves rms, accuracy lost 0.7 % (worst 1.5 %); 1/n and 1/(n L) with constants of the pilot 0.52 and
     0.53, 1/√(n L) 0.62, one rate for all 1.03. In the ten of these that are digits with Adam, 174 steps and no plain chain
     above ten layers 0.30. Twelve plain layers wanted twice the half that is named, six plain layers with 580 steps half of the
     rate, eight with shortcuts 1.4 times as much: let it decay. On Fashion-MNIST, where the first layer dominates, one rate for
