@@ -731,8 +731,7 @@ def test_constants_on_the_page_of_the_learning_rate():
     page = " ".join((ROOT / "docs/learning_rate.md").read_text(encoding="utf-8").split())
     assert f"= {rule.CHANGE}" in page
     assert f"{rule.PIXELS} \\sum_j |x_j|" in page
-    assert f"{rule.OCTAVES} octaves rms, a factor of {2**rule.OCTAVES:.1f}" in page
-    assert f"{rule.FIRST_OCTAVES} octaves" in page
+    assert f"by a factor of {2**rule.OCTAVES:.1f}, or of {2**rule.FIRST_OCTAVES:.1f} if the first layer" in page
     assert rule.DEEP == 10
     assert "of more than ten layers" in page
 
