@@ -14,6 +14,7 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from matplotlib.text import Text
@@ -34,13 +35,15 @@ def first_example(page: Path) -> dict[str, Any]:
 
 
 def before_and_after() -> Any:
-    """Of the first example of the README."""
-    names = first_example(HERE.parent / "README.md")
+    """Of the two audits in the first example of the README."""
+    reports, audited = [], vf.audit
+    with patch.object(vf, "audit", lambda *given, **options: reports.append(audited(*given, **options)) or reports[-1]):
+        first_example(HERE.parent / "README.md")
     figure = new_figure(figsize=(7, 3), layout="constrained")
     ax = figure.subplots()
-    series = {"torch's default weights": ("before", "#D55E00"), "after init_model(rate=0.2)": ("after", "#0072B2")}
-    for label, (name, colour) in series.items():
-        layers, number = names[name].layers, np.arange(1, 1 + len(names[name].layers))
+    series = {"torch's default weights": "#D55E00", "after init_model(rate=0.2)": "#0072B2"}
+    for report, (label, colour) in zip(reports, series.items(), strict=True):
+        layers, number = report.layers, np.arange(1, 1 + len(report.layers))
         predicted, spread = (np.array([getattr(layer, of) for layer in layers]) for of in ("predicted_rate", "predicted_std"))
         ax.plot(number, predicted, color=colour, linewidth=1.5)
         ax.fill_between(number, predicted - spread, predicted + spread, color=colour, alpha=0.15, linewidth=0)

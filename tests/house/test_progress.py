@@ -9,6 +9,7 @@ import pytest
 import varflow as vf
 
 RESETTING = vf.Neuron(1.0, decay=0.5, reset="zero")
+DRAWN = {"neuron": RESETTING, "steps": 2, "depth": 3, "alive": "a late step", "networks": 100}
 FEW = {"points": 2**6, "scrambles": 2}
 
 
@@ -55,6 +56,9 @@ CALLS = {
         vf.Neuron(1.0, decay=0.5), variance=6.0, steps=4, depth=8, **options
     ),
     "lookup": lambda **options: vf.lookup(neuron=vf.Neuron(1.0, decay=0.5), rate=0.4, steps=4, depth=8, fan_in=10, **options),
+    "corrected gain": lambda **options: vf.corrected_gain(**DRAWN, width=20, **options),
+    "largest threshold": lambda **options: vf.largest_threshold(**DRAWN, width=20, gain=2.6, **options),
+    "smallest width": lambda **options: vf.smallest_width(**DRAWN, gain=2.9, **options),
     "surrogate width": lambda **options: vf.gradient_flow(
         network(), vf.surrogate_width(network(steps=2), **FEW, **options), **FEW
     ),

@@ -37,7 +37,7 @@ PAGES = {
     "audit table columns": "models",
     "late rate": "glossary",
     "reduce firing rate": "few_spikes",
-    "add a layer": "extending",
+    "add a layer": "extending extending_layers",
     "cite a paper": "bibliography evidence",
     "run a notebook": "notebooks",
     "width leaky neurons": "finite_width_in_time",

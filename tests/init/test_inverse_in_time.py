@@ -192,7 +192,7 @@ def test_the_table_is_what_its_script_makes(script):
 def test_interpolated_gains_keep_as_many_alive(neuron, sizes):
     """Within two hundredths of the gain, by survival there. Rejected: gains four hundredths too small."""
     found = tabulated_gain(neuron, "every late step", 0.99, **sizes)
-    in_time = (neuron, sizes["steps"], "every late step", None, 2000, 0)
+    in_time = (neuron, sizes["steps"], "every late step", None, 2000, 0, False)
     aim = aimed(None, sizes["width"], sizes["depth"], 0.99, "normal", *in_time)
     survival = lambda factor: survivors(aim._at(factor * found.value), aim.alive, 2000, 0)[-1] / 2000  # noqa: E731
     assert survival(0.98) < 0.99 < survival(1.02)
@@ -291,3 +291,16 @@ def test_one_late_step_needs_less_than_every_one():
     assert some.gain == every.gain
     assert abs(some.late_gain - 4.733) < 4 * some.error["late_gain"] + 0.005
     assert every.late_gain - some.late_gain > 10 * every.error["late_gain"]
+
+
+def test_widths_say_what_they_miss():
+    """A gain; and one below the critical gain fails without drawing the widest networks often."""
+    asked = {"neuron": LEAKY, "steps": 4, "depth": 20}
+    with pytest.raises(vf.DomainError, match="'a late step' for a sum over steps"):
+        vf.smallest_width(gain=2.0, **asked)
+    with pytest.raises(vf.DomainError, match=r"is missing .* critical one .*temporal_critical_gain"):
+        vf.smallest_width(alive="a late step", **asked)
+    looks = []
+    with pytest.raises(vf.DomainError, match="up to width 4000: give a gain further above"):
+        vf.smallest_width(gain=1.5, alive="a late step", progress=lambda *counts: looks.append(counts), **asked)
+    assert 0 < len(looks) < 10

@@ -19,11 +19,12 @@ SEEDS, TRAIN, BATCH, EPOCHS = range(3), 1437, 32, 5
 class Deep(nn.Module):
     """Ten layers of 128 leaky neurons, twelve steps, a linear readout of the last spikes."""
 
-    def __init__(self):
+    def __init__(self, surrogate="atan"):
         super().__init__()
         sizes = [64, *10 * [128]]
         self.weights = nn.ModuleList(nn.Linear(n, m) for n, m in pairwise(sizes))
-        self.neurons = nn.ModuleList(snntorch.Leaky(0.5, spike_grad=snntorch.surrogate.atan(2.0)) for _ in self.weights)
+        psi = getattr(snntorch.surrogate, surrogate)
+        self.neurons = nn.ModuleList(snntorch.Leaky(0.5, spike_grad=psi()) for _ in self.weights)
         self.readout = nn.Linear(128, 10)
 
     def forward(self, x):
@@ -49,13 +50,13 @@ def kaiming(model):
         nn.init.zeros_(weight.bias)
 
 
-def accuracy(how, seed):
+def accuracy(how, seed, surrogate="atan", width="keep"):
     """Of the test images, after five epochs of Adam."""
     x, y, test, labels = digits()
     torch.manual_seed(seed)
-    model = Deep()
+    model = Deep(surrogate)
     if how == "init_model":
-        vf.init.init_model(model, x[:256], generator=torch.Generator().manual_seed(seed))
+        vf.init.init_model(model, x[:256], surrogate=width, generator=torch.Generator().manual_seed(seed))
     elif how == "Kaiming":
         kaiming(model)
     optimizer, shuffled = torch.optim.Adam(model.parameters(), lr=5e-4), torch.Generator().manual_seed(seed)
@@ -86,3 +87,15 @@ def test_ten_layers_learn_digits():
         mean, scatter = map(float, row.partition("| ")[2].split(" ± "))
         assert abs(found[how] - mean) < 4 * scatter / len(SEEDS) ** 0.5
     assert found["init_model"] > found["Kaiming"] > 0.3 > found["default"]
+
+
+@pytest.mark.slow
+def test_the_width_of_the_surrogate_matters_more_than_its_formula():
+    """As on the page of surrogates: the widths set by ``init_model``, and snnTorch's own."""
+    page = PAGE.with_name("surrogates.md").read_text(encoding="utf-8")
+    for width, row in {"set": "the width set", "keep": "snnTorch's own width"}.items():
+        shown = next(line for line in page.splitlines() if line.startswith(f"| {row} |")).strip("|").split("|")[1:]
+        for surrogate, cell in zip(("atan", "sigmoid", "fast_sigmoid"), shown, strict=True):
+            mean, error = map(float, cell.split(" ± "))
+            measured = sum(accuracy("init_model", seed, surrogate, width) for seed in SEEDS) / len(SEEDS)
+            assert abs(measured - mean) < 4 * error + 0.005, (surrogate, width)

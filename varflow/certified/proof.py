@@ -144,10 +144,10 @@ class CertifiedFixedPoints(FixedPoints):
         return FixedPoints.to_dict(self) | {"precision": self.precision, "unresolved": [list(e) for e in self.unresolved]}
 
     def _table(self) -> Table:
-        how = f"{self.precision} bits" + (f", unresolved: {len(self.unresolved)}" if self.unresolved else "")
+        proven = f"unresolved: {len(self.unresolved)}" if self.unresolved else "proven: no others"
         numbers = [(p, *(f"{end:.17g}" for end in p.enclosure)) for p in self if p.enclosure]
         rows = [(lower, upper, f"{p.multiplier:.6g}", "yes" if p.stable else "no") for p, lower, upper in numbers]
-        title = f"CertifiedFixedPoints ({how}{basin(self, lambda edge: f'{edge:.8g}')})"
+        title = f"CertifiedFixedPoints ({proven}, {self.precision} bits{basin(self, lambda edge: f'{edge:.8g}')})"
         return Table(title, rows, ("lower", "upper", "multiplier", "stable"))
 
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, choice, integer, positive_number, probability, real_array, refuse, unwrap
+from varflow._checks import DomainError, choice, integer, need, positive_number, probability, real_array, refuse, unwrap
+from varflow._progress import Progress
 from varflow.init.gains import gain as preserving_gain
-from varflow.init.inverse_in_time import Aim, aimed
+from varflow.init.inverse_in_time import ABOVE, Aim, aimed
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.drives import Drive, currents
 from varflow.model.network import Network
@@ -45,6 +46,7 @@ def corrected_gain(
     drive: Drive | None = None,
     networks: int = 2000,
     seed: int = 0,
+    progress: Progress = False,
 ) -> Any:
     r"""The smallest gain with which networks of this width reach a survival at layer ``depth``.
 
@@ -67,6 +69,8 @@ def corrected_gain(
         layer ``depth``, as in :func:`varflow.survival`; the drive of layer 1, by default ``vf.drives.currents()``.
     networks, seed : int
         Networks drawn at each of five gains about the answer, with memory.
+    progress : bool or callable
+        A bar, or ``progress(done, total)`` of ensembles of networks, with memory.
 
     Returns
     -------
@@ -101,7 +105,7 @@ def corrected_gain(
     >>> print(f"{found.value:.2f} ± {found.error:.2f}")
     2.27 ± 0.01
     """
-    threshold = aimed(threshold, width, depth, survival_target, weights, neuron, steps, alive, drive, networks, seed)
+    threshold = aimed(threshold, width, depth, survival_target, weights, neuron, steps, alive, drive, networks, seed, progress)
     if isinstance(threshold, Aim):
         return threshold.gain()
     theta, width = _positive_thresholds(threshold), integer("width", width, minimum=1)
@@ -180,6 +184,7 @@ def largest_threshold(
     drive: Drive | None = None,
     networks: int = 2000,
     seed: int = 0,
+    progress: Progress = False,
 ) -> Any:
     """The largest threshold at which networks of a width reach a survival at layer ``depth``, ``max{θ: P(K_L > 0) ≥ P*}``.
 
@@ -192,7 +197,7 @@ def largest_threshold(
         ``"preserving"``: that gain at each threshold; ``"best"``: the limit of large gains. With memory it is a number.
     neuron : Neuron, torch module or str, optional
         With memory; its threshold is changed.
-    steps, alive, drive, networks, seed
+    steps, alive, drive, networks, seed, progress
         For such a neuron, as in :func:`varflow.corrected_gain`.
 
     Returns
@@ -210,7 +215,7 @@ def largest_threshold(
     >>> round(vf.largest_threshold(width=100, depth=100), 4)
     0.7284
     """
-    aim = aimed(None, width, depth, survival_target, "normal", neuron, steps, alive, drive, networks, seed)
+    aim = aimed(None, width, depth, survival_target, "normal", neuron, steps, alive, drive, networks, seed, progress)
     if isinstance(aim, Aim):
         return aim.threshold(positive_number("gain", gain), mean_of(as_neuron(neuron).threshold))
     refuse("has no memory: leave it out, its threshold is what is sought", neuron=neuron)
@@ -246,6 +251,7 @@ def smallest_width(
     drive: Drive | None = None,
     networks: int = 2000,
     seed: int = 0,
+    progress: Progress = False,
 ) -> Any:
     """The smallest width with which networks reach a survival at layer ``depth``, ``min{n: P(K_L > 0) ≥ P*}``.
 
@@ -256,8 +262,9 @@ def smallest_width(
     depth, survival_target
         As in :func:`varflow.corrected_gain`.
     gain : float, optional
-        By default the preserving gain, per threshold; a neuron with memory needs one, such as its corrected gain at a width.
-    neuron, steps, alive, drive, networks, seed
+        By default the preserving gain, per threshold. A neuron with memory needs one, above its critical gain; the nearer,
+        the wider the layers.
+    neuron, steps, alive, drive, networks, seed, progress
         In place of a threshold, as in :func:`varflow.corrected_gain`.
 
     Returns
@@ -279,8 +286,9 @@ def smallest_width(
     >>> vf.smallest_width(threshold=[0.5, 1.0], depth=100).tolist()
     [34, 1206]
     """
-    threshold = aimed(threshold, 1, depth, survival_target, "normal", neuron, steps, alive, drive, networks, seed)
+    threshold = aimed(threshold, 1, depth, survival_target, "normal", neuron, steps, alive, drive, networks, seed, progress)
     if isinstance(threshold, Aim):
+        need(f"is missing for a neuron with memory: {ABOVE}", gain=gain)
         return threshold.width(positive_number("gain", gain))
     (theta, _), depth = thresholds(threshold), integer("depth", depth, minimum=1)
     target = probability("survival_target", survival_target, open_ends=True)

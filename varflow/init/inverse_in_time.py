@@ -23,6 +23,7 @@ from scipy.special import expit, logit
 
 from varflow._checks import DomainError, choice, integer, need, probability, refuse
 from varflow._display import percent
+from varflow._progress import Progress, Report, check_progress, reporter
 from varflow.init.gains import ONLY_WITH_MEMORY, steps_of, without_memory
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.drives import currents
@@ -52,22 +53,29 @@ class Crossing:
         Number of survivors among so many networks drawn at ``x``; with the number of those looks, for its seed.
     furthest : float
         The largest ``x``, and ``-x``, of the bracket.
+    report : callable
+        Called after every look.
     """
 
     drawn: Callable[[float, int, int], float]
     target: float
     furthest: float
+    report: Report
     seen: list[tuple[float, float, int]] = field(default_factory=list)
 
     def look(self, x: float, networks: int) -> float:
         """Survival at ``x``."""
         alive = self.drawn(x, networks, len(self.seen))
         self.seen.append((x, alive, networks))
+        self.report(len(self.seen))
         return alive / networks
 
     def find(self, networks: int) -> tuple[float, float]:
         """The crossing and its standard error; infinite if it lies beyond the furthest ``x``."""
-        x, error, slope = self._half() + float(logit(self.target)) / SLOPE / 2, 0.0, SLOPE
+        half = self._half()
+        if half > self.furthest - BRACKET:
+            return math.inf, 0.0
+        x, error, slope = half + float(logit(self.target)) / SLOPE / 2, 0.0, SLOPE
         for part in ROUNDS:
             for place in PLACES:
                 self.look(x + place / slope, max(round(part * networks), FEW))
@@ -106,15 +114,17 @@ class Crossing:
 FAR = 40.0  # factor of the start within which an answer is sought
 START = 2.5  # gain, in units of θ/λ
 NARROW = 100  # width where the search starts
+ABOVE = "give a gain further above the critical one of infinite width, vf.temporal_critical_gain(neuron, steps=…)"
 MANY = 1000  # networks that tell whether a target is attainable
 
 
 def aimed(threshold: Any, width: int, depth: int, target: float, weights: Any, *in_time: Any) -> Any:
     """Aim for a neuron with memory; for another neuron the threshold of its currents, ``θ/λ``; else the threshold.
 
-    ``in_time``: neuron, steps, alive, drive, networks and seed.
+    ``in_time``: neuron, steps, alive, drive, networks, seed and progress.
     """
-    neuron, steps, alive, drive, networks, seed = in_time
+    neuron, steps, alive, drive, networks, seed, progress = in_time
+    check_progress(progress)
     networks, seed = integer("networks", networks, minimum=100), integer("seed", seed, minimum=0)
     if neuron is None:
         refuse(ONLY_WITH_MEMORY, steps=steps, alive=alive, drive=drive)
@@ -124,12 +134,14 @@ def aimed(threshold: Any, width: int, depth: int, target: float, weights: Any, *
     if without_memory(neuron, steps := steps_of(neuron, steps)):
         refuse("counts for neurons with memory: this answer is for vf.drives.currents()", drive=drive)
         return times(neuron.threshold, 1 / neuron.input_scale)
-    need("is missing: the criteria of survival differ by orders of magnitude; see vf.survival", alive=alive)
+    rule = "is missing: 'every late step' for a readout of single steps, 'a late step' for a sum over steps; see vf.survival"
+    need(rule, alive=alive)
     choice("alive", alive, CRITERIA)
     width, depth = integer("width", width, minimum=1), integer("depth", depth, minimum=2)
     dynamics = {"neuron": neuron, "steps": steps, "drive": currents() if drive is None else drive, "weights": weights}
     unit, target = mean_of(neuron.threshold) / neuron.input_scale, probability("survival_target", target, open_ends=True)
-    return Aim(DrawnChain.of(Network(width=width, depth=depth, gain=unit, **dynamics)), unit, alive, target, networks, seed)
+    chain = DrawnChain.of(Network(width=width, depth=depth, gain=unit, **dynamics))
+    return Aim(chain, unit, alive, target, networks, seed, progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +162,7 @@ class Aim:
     target: float
     networks: int
     seed: int
+    progress: Progress
 
     def gain(self) -> Estimate:
         """The smallest gain with which as many survive."""
@@ -172,8 +185,10 @@ class Aim:
     def _crossing(self, at: Callable[[float], DrawnChain]) -> tuple[Crossing, float, float]:
         """The search, the crossing and its standard error."""
         drawn = lambda x, networks, seed: survivors(at(x), self.alive, networks, self.seed + seed)[-1]  # noqa: E731
-        crossing = Crossing(drawn, self.target, math.log(FAR))
-        return crossing, *crossing.find(self.networks)
+        looks = math.ceil(math.log2(2 * math.log(FAR) / BRACKET)) + len(ROUNDS) * len(PLACES)
+        with reporter(self.progress, looks, "ensembles") as report:
+            crossing = Crossing(drawn, self.target, math.log(FAR), report)
+            return crossing, *crossing.find(self.networks)
 
     def _solved(self, quantity: str, at: Callable[[float], DrawnChain], start: float, power: int) -> Estimate:
         """``start · e^(power x)`` at the crossing."""
@@ -182,7 +197,7 @@ class Aim:
         crossing, x, error = self._crossing(at)
         value = start * math.exp(power * min(x, math.log(FAR)))
         if math.isinf(x):
-            raise DomainError("survival_target", self.target, f"is not reached up to {quantity} {value:.4g}: raise the gain")
+            raise DomainError("survival_target", self.target, f"is not reached up to {quantity} {value:.4g}: {ABOVE}")
         method = f"{sum(networks for *_, networks in crossing.seen)} networks drawn"
         return Estimate(quantity, value, value * error, self.alive, method)
 

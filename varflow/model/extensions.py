@@ -64,7 +64,7 @@ def register(
     Notes
     -----
     A part that is missing is named where it is needed; layers without ``count`` have no exact chain. A subclass has the maps of
-    its parent unless it is registered with maps of its own: then it has these only. See docs/extending.md.
+    its parent unless it is registered with maps of its own: then it has these only. See docs/extending_layers.md.
 
     Examples
     --------
