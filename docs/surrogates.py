@@ -155,8 +155,6 @@ network = vf.Network(width=1000, depth=10, gain=8**0.5, neuron=neuron, steps=4)
 flow = vf.gradient_flow(network, "atan")
 print(f"growth per layer {{flow.growth:.3f}}, largest over smallest {{flow.range:.2f}}")
 print("layers differ least with", vf.surrogate_width(network, "atan"))
-
-axes = flow.plot()
 ```
 
 ```text
