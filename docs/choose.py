@@ -29,7 +29,9 @@ too large, almost half of all neurons fire at every step. (Made by `python docs/
 
 ## Special cases
 
-**Finite width: use `corrected_gain`, not the preserving gain** (`vf.gain(threshold=…)`). The preserving gain keeps the
+### Finite width
+
+Use `corrected_gain`, not the preserving gain (`vf.gain(threshold=…)`). The preserving gain keeps the
 variance of an infinitely wide network. At finite width activity fluctuates and finally dies, the sooner the narrower the
 network and the larger θ. `corrected_gain` is the smallest gain with which 99 % of networks of your width are alive at your
 depth, and `corrected_normal_` takes the larger of the two. Where the preserving gain is too small, this raises variance and
@@ -37,40 +39,60 @@ rate: at θ = 1, width {fan_in} and depth {depth} the gain rises from {paper_1:.
 from 1 to {raised:.2f}. Where it is large enough it is kept, since the smallest sufficient gain would only lower the
 variance, at θ = 0.5 from 1 to {lowered:.2f}.
 
-**A given firing rate.** Without memory, `vf.init.calculate_gain(neuron, rate=…)`. Rates below {edge:.3f} have no stable
+### A given firing rate
+
+Without memory, `vf.init.calculate_gain(neuron, rate=…)`. Rates below {edge:.3f} have no stable
 fixed point (normal potentials, θ > 0): activity decays or grows away from them, and `vf.lookup` says where it goes.
 
-**The first layer** receives data, not spikes, and needs a different gain. `init_model` sets it from your batch. By hand it
+### First layer
+
+The first layer receives data, not spikes, and needs a different gain. `init_model` sets it from your batch. By hand it
 is $\\sqrt{{v / E[x^2]}}$, where $v$ is the variance you want and $E[x^2]$ the mean square of your data.
 
-**Layer by layer, without a batch.** `model.apply(vf.init.init_fn(vf.Neuron(…)))` fills every linear layer and convolution
+### Layer by layer, without a batch
+
+`model.apply(vf.init.init_fn(vf.Neuron(…)))` fills every linear layer and convolution
 with the right fan-in and sets biases to 0. It treats the first layer like the others.
 
-**Convolutions.** With padding, the mean number of inputs is `vf.init.effective_fan_in(layer, size)`; neurons at the border
+### Convolutions
+
+With padding, the mean number of inputs is `vf.init.effective_fan_in(layer, size)`; neurons at the border
 fire less than those in the middle. Survival and corrected gains are known for dense layers only. For a transposed
 convolution pass the layer, `vf.init.normal_(layer.weight, gain, fan=layer)`, since the shape of its weights does not
 determine its fan-in.
 
-**Unusual architectures, with data.** `vf.init.lsuv_(model, batch)` scales each layer by its measured variance. This sets
+### Unusual architectures, with data
+
+`vf.init.lsuv_(model, batch)` scales each layer by its measured variance. This sets
 the variance, but does not make it stable.
 
-**Half precision.** Use `vf.init`, since torch's own uniform numbers in bfloat16 have a wrong mean.
+### Half precision
 
-**Biases.** Leave them at zero: torch's default biases are constant in time, and a leak sums them up.
+Use `vf.init`, since torch's own uniform numbers in bfloat16 have a wrong mean.
 
-**Residual blocks.** `vf.gain_for_rate(block=[…], rate=…)` takes the layers of one block, from `vf.layers`. A shortcut of
+### Biases
+
+Leave them at zero: torch's default biases are constant in time, and a leak sums them up.
+
+### Residual blocks
+
+`vf.gain_for_rate(block=[…], rate=…)` takes the layers of one block, from `vf.layers`. A shortcut of
 currents that keeps the fraction α needs $\\sqrt{{1-\\alpha^2}}$ times the plain gain: for a rate of {rate:g} and α =
 {keep:g}, {kept:.3f} instead of {whole:.3f}. With α = 1 activity grows with depth at every gain; then multiply the gains of
 the branches by $1/\\sqrt{{\\text{{depth}}}}$. Sums of spikes (SEW `add`) grow too; normalise them before the neurons. SEW
 `and` dies at every gain, `iand` decays slowly ([blocks](blocks.md)).
 
-**BatchNorm.** The rate is set by γ, not by the weights: `vf.gain_for_rate(block=[…], rate=…).gamma`, which without memory
+### BatchNorm
+
+The rate is set by γ, not by the weights: `vf.gain_for_rate(block=[…], rate=…).gamma`, which without memory
 is {gamma:.3f} θ/λ for a rate of {rate:g}, where λ is the factor on the input current. Keep γ ≥ θ/λ: below 0.780 θ/λ some
 inputs fall silent although the mean rate looks right. With a leak, also give `steps=` and `depth=`; γ may then be smaller
 ([an example](blocks.md#batchnorm)). Before training, run a few batches in training mode, because with its initial
 statistics BatchNorm in evaluation mode is the identity.
 
-**Neurons that differ.** `vf.Neuron(scipy.stats.uniform(0.5, 1.0))`; the decay may be a distribution too. Low thresholds
+### Neurons that differ
+
+`vf.Neuron(scipy.stats.uniform(0.5, 1.0))`; the decay may be a distribution too. Low thresholds
 keep activity alive: at width 100 and the gain for V = 1, 39 % of networks are alive in layer 100, with equal thresholds 2
 %. `vf.gain(threshold=…)` and `vf.gain_for_rate(block=[…], rate=…)` accept distributions ([blocks](blocks.md)).
 

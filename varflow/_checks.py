@@ -36,18 +36,15 @@ WANTED = {
     "Comparison": "a Comparison, as vf.compare(profile, ensemble) returns it",
     "Adaptation": "a vf.resets.Adaptation(decay=…, jump=…)",
     "Register": "a vf.resets.Register(bits=…)",
-    "Cost": "a Cost, as vf.cost returns it",
     "Drive": "vf.drives.currents(std), .white(std), .inputs(x), .spikes(rates) or .given(currents)",
     "Ensemble": "an Ensemble, as vf.simulate returns it",
     "Experiment": "an Experiment, as vf.validate returns it",
     "FilterSums": "FilterSums, as vf.init.published.step_filter(neuron) gives them",
     "FixedPoints": "FixedPoints, as vf.fixed_points returns them",
-    "Flips": "Flips, as vf.flips returns them",
     "GradientFlow": "a GradientFlow, as vf.gradient_flow returns it",
     "CoordinateCheck": "a CoordinateCheck, as vf.testing.coordinate_check returns it",
     "OptimizerStep": "an OptimizerStep, the .step of an AuditReport",
     "DepthScales": "DepthScales, as vf.depth_scales returns them",
-    "Kernel": "a Kernel, as vf.kernel returns it",
     "Network": "vf.Network(width=…, depth=…, gain=…)",
     "Method": "a vf.init.published.Method",
     "Layer": "a layer of vf.layers, such as vf.layers.Linear(gain=…)",
@@ -264,10 +261,13 @@ def probability(name: str, value: Any, *, open_ends: bool = False) -> float:
 
 
 def choice(name: str, value: Any, options: Iterable[str]) -> str:
-    """One of the allowed words."""
+    """One of the allowed words; of many, an error names those that are like the value."""
     options = tuple(options)
     if not isinstance(value, str) or value not in options:
-        raise DomainError(name, value, "is unknown; choose one of " + ", ".join(options))
+        from difflib import get_close_matches
+
+        near = get_close_matches(str(value), options) if len(options) > 20 else []
+        raise DomainError(name, value, "is unknown; choose one of " + ", ".join(near or options))
     return value
 
 

@@ -32,11 +32,13 @@ def audit(
     optimizer: Annotated[
         str | None, opt.option("Measure the next step of an optimiser of torch.optim too: adam, adamw, sgd, …", "NAME")
     ] = None,
-    learning_rate: Annotated[float | None, opt.real("Of --optimizer; default: torch's.", "η")] = None,
+    learning_rate: Annotated[float | None, opt.real("Learning rate of --optimizer; default: torch's.", "η")] = None,
     bits: Annotated[int | None, opt.whole("Predict the layers with weights of so many bits too.", "BITS")] = None,
-    inputs: Annotated[str | None, opt.option("Of a NIR file: .npy, .npz or .csv; default: ones.", "FILE")] = None,
-    library: Annotated[str | None, opt.option("Of a NIR file: snntorch, norse, sinabs or nir (default).", "NAME")] = None,
-    dt: Annotated[float | None, opt.real("Of a NIR file: length of a step; default: the library's.", "SECONDS")] = None,
+    inputs: Annotated[str | None, opt.option("Inputs for a NIR file, as .npy, .npz or .csv; default: ones.", "FILE")] = None,
+    library: Annotated[
+        str | None, opt.option("Conventions for a NIR file: snntorch, norse, sinabs or nir (default).", "NAME")
+    ] = None,
+    dt: Annotated[float | None, opt.real("Length of a step for a NIR file; default: the library's.", "SECONDS")] = None,
     as_json: opt.Json = False,
 ) -> None:
     """Tell which layers of a model fire, and why one is dead.
@@ -48,9 +50,9 @@ def audit(
       varflow audit train:make --optimizer adam --learning-rate 1e-3
       varflow audit network.nir --inputs x.npy --steps 50 --library norse
 
-    Exit code 0 if the network is healthy, 1 if not, 2 if the model cannot be made or run. The module is imported, from the
-    current folder first. With --json, what it prints goes to stderr. For --optimizer the function returns (model, inputs,
-    loss), or (model, inputs, loss, targets) for a loss of output and targets.
+    The exit code is 0 if the network is healthy, 1 if not, and 2 if the model cannot be made or run. The module is looked
+    for in the current folder first. With --json, everything that it prints goes to stderr. For --optimizer the function
+    returns (model, inputs, loss), or (model, inputs, loss, targets) if the loss needs targets.
     """
     path = sys.path
     sys.path = ["", *path]

@@ -62,10 +62,11 @@ def validate(
       varflow validate --threshold 1 --gain 2.9 --steps 20 --decay 0.5
       varflow validate --width 4000 --repeats 200 --out wide --workers 8 --resume
 
-    100 layers of random weight matrices, as in Micheli et al. (2024), exact theory, and a verdict per curve. Over several steps
-    the theory is that of infinite width, from which finite networks depart by order 1/width: see --bias.
-    Finished networks are kept in blocks.sqlite in DIR. Exit code 0 only if the theory stands, 1 if it is rejected, 130 after
-    Ctrl-C and 143 after SIGTERM: finished networks are judged then, and written unless DIR has a complete result.
+    Simulates 100 layers of random weight matrices, as in Micheli et al. (2024), and compares each curve with exact theory.
+    With several steps the theory is for infinite width, from which finite networks deviate by order 1/width (see --bias).
+    Finished networks are kept in blocks.sqlite in DIR. The exit code is 0 if the theory stands, 1 if it is rejected, 130
+    after Ctrl-C and 143 after SIGTERM. If stopped, the command judges the finished networks, and writes the result unless
+    DIR already has a complete one.
     """
     if quick and width:
         raise vf.DomainError("width", width, f"conflicts with --quick, which sets {QUICK_WIDTH}: give one of them")
@@ -115,7 +116,9 @@ def phase_diagram(
         list[str] | None,
         opt.option("Thresholds, separated by commas or repeated.  [default: 0.3 to 1.3 in steps of 0.05]", "θ,…"),
     ] = None,
-    width: Annotated[list[str] | None, opt.option("Widths, likewise.  [default: 18 of them, 10 to 3000]", "n,…")] = None,
+    width: Annotated[
+        list[str] | None, opt.option("Widths, separated by commas or repeated.  [default: 18 from 10 to 3000]", "n,…")
+    ] = None,
     depth: opt.Depth = 100,
     gain: opt.Gain = "preserving",
     neuron: opt.Preset = None,
@@ -123,7 +126,7 @@ def phase_diagram(
     steps: Annotated[int | None, opt.whole("Time steps, with --neuron.", "T")] = None,
     alive: opt.Alive = None,
     quantity: Annotated[str, opt.option("survival, or depth-scales (then --gain takes numbers g,…).", "WHAT")] = "survival",
-    surrogate: Annotated[str | None, opt.option("Of gradients, with depth-scales.  [default: atan]", "NAME")] = None,
+    surrogate: Annotated[str | None, opt.option("Surrogate derivative for depth-scales.  [default: atan]", "NAME")] = None,
     surrogate_width: Annotated[
         list[str] | None, opt.option("Widths of the surrogate instead of thresholds, with depth-scales.", "a,…")
     ] = None,
@@ -144,10 +147,10 @@ def phase_diagram(
       varflow phase-diagram --quantity depth-scales --gain 2,2.5,3
       varflow phase-diagram --quantity depth-scales --surrogate-width 0.1,1
 
-    The fraction of networks alive at the last layer, exact (with --neuron: of networks drawn), over threshold and width: a map,
-    a table, and the numbers in a file. Finished parts are kept in blocks.sqlite in DIR. With --quantity depth-scales the firing
-    rate, and in how many layers the variance, the overlap of two inputs and the variance of gradients change by a factor e,
-    over threshold (or the width of the surrogate) and gain.
+    Computes the fraction of networks alive at the last layer over threshold and width, exactly or, with --neuron, from
+    sampled networks. Prints a table, and writes a map and the numbers. Finished parts are kept in blocks.sqlite in DIR.
+    With --quantity depth-scales, computes the firing rate and the number of layers in which the variance, the overlap of
+    two inputs and the variance of gradients change by a factor e, over threshold (or surrogate width) and gain.
     """
     survival = choice("quantity", quantity, QUANTITIES) == "survival"
     options = opt.given("threshold", threshold)

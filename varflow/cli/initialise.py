@@ -20,11 +20,13 @@ def lookup(
     fan_in: Annotated[int | None, opt.whole("Inputs per neuron.", "n")] = None,
     layer: Annotated[str | None, opt.option("Weight shape instead of --fan-in: out,in[,kernel…].", "SHAPE")] = None,
     distribution: opt.Distribution = "normal",
-    rate: Annotated[float | None, opt.real("Wanted firing rate; default without memory: preserve variance 1.", "p")] = None,
+    rate: Annotated[
+        float | None, opt.real("Wanted firing rate; default without memory: the gain that keeps variance 1.", "p")
+    ] = None,
     width: Annotated[int | None, opt.whole("With --depth: width of the network; default: the fan-in.", "n")] = None,
     depth: Annotated[
         int | None,
-        opt.whole("Report survival to this layer, and the corrected gain. With memory: the layer of the late rate, 20.", "L"),
+        opt.whole("Layer for survival and corrected gain. With memory: the layer that has the rate; default: 20.", "L"),
     ] = None,
     neuron: opt.Preset = None,
     beta: opt.Beta = None,
@@ -32,9 +34,9 @@ def lookup(
     reset: opt.Reset = "none",
     input_scale: opt.InputScale = 1.0,
     synaptic_decay: opt.SynapticDecay = 0.0,
-    steps: Annotated[int | None, opt.whole("Time steps, which a neuron with memory needs.", "T")] = None,
+    steps: Annotated[int | None, opt.whole("Time steps; required with memory.", "T")] = None,
     surrogate: Annotated[
-        str | None, opt.option("Surrogate derivative, such as atan: growth of gradients, and the width that suits.", "NAME")
+        str | None, opt.option("Surrogate derivative, such as atan: prints the growth of gradients and the best width.", "NAME")
     ] = None,
     alive: opt.Alive = None,
     survival_target: Annotated[float, opt.real("With --depth: wanted survival probability.", "P")] = 0.99,
@@ -110,11 +112,13 @@ def _tell(done: int, total: int) -> None:
 
 def quantise(
     threshold: Annotated[float, opt.real("Firing threshold θ, positive.", "θ")],
-    width: Annotated[list[str], opt.option("Neurons per layer, several separated by commas or repeated.", "n,…")],
+    width: Annotated[list[str], opt.option("Neurons per layer, separated by commas or repeated.", "n,…")],
     depth: opt.Depth = 100,
-    bits: Annotated[list[str] | None, opt.option("Bits of a weight, likewise.  [default: 2,3,4,8]", "b,…")] = None,
+    bits: Annotated[
+        list[str] | None, opt.option("Bits per weight, separated by commas or repeated.  [default: 2,3,4,8]", "b,…")
+    ] = None,
     survival_target: Annotated[float, opt.real("Wanted survival probability.", "P")] = 0.99,
-    clip: Annotated[float | None, opt.real("Largest weight, in σ; default: of the least error.", "c")] = None,
+    clip: Annotated[float | None, opt.real("Largest weight, in σ; default: that of the least rounding error.", "c")] = None,
     base: Annotated[str, opt.option("Weights before rounding: normal or uniform.", "NAME")] = "normal",
     plot: Annotated[Path | None, opt.option("Write survival over k to this .png, .pdf or .svg.", "FILE")] = None,
     as_json: opt.Json = False,
@@ -128,8 +132,9 @@ def quantise(
       varflow quantise --threshold 0.7 --width 128 --depth 20 --bits 4 --json
       varflow quantise --threshold 1 --width 256 --plot bits.png
 
-    For each width and number of bits the smallest step, and the sum of integers from which a neuron fires, with which as many
-    networks are alive; what they cost in variance, and how many are alive one step finer.
+    For each width and number of bits, prints the smallest rounding step with which enough networks stay alive, the sum of
+    integers from which a neuron then fires, the price in variance, and how many networks are alive with the next smaller
+    step.
     """
     form = "" if plot is None else opt.check_picture(plot, argument="plot")
     widths, numbers = opt.numbers("width", *width, kind=int), opt.numbers("bits", *(bits or ["2,3,4,8"]), kind=int)
@@ -140,7 +145,9 @@ def quantise(
 
 
 def catalogue(
-    threshold: Annotated[float | None, opt.real("Firing threshold θ, positive.  [default: 1, or of --neuron]", "θ")] = None,
+    threshold: Annotated[
+        float | None, opt.real("Firing threshold θ, positive.  [default: 1, or that of --neuron]", "θ")
+    ] = None,
     decay: opt.Decay = 0.0,
     fan_in: Annotated[int, opt.whole("Inputs per neuron.", "n")] = 512,
     depth: Annotated[int, opt.whole("Layer that activity should reach.", "L")] = 100,
@@ -168,7 +175,7 @@ def catalogue(
       varflow catalogue --threshold 0.7 --width 100 --depth 50 --rate 0.15
       varflow catalogue --fan-in 1000 --plot methods.png
 
-    For each method its gain, whether activity reaches the given depth, and the number of spikes.
+    Prints the gain of each method, whether activity reaches the given depth, and the number of spikes.
     """
     form = "" if plot is None else opt.check_picture(plot, argument="plot")
     described = {"threshold": threshold, "neuron": opt.preset_of(neuron, beta), "steps": steps}

@@ -104,9 +104,11 @@ Reset = Annotated[
 ]
 InputScale = Annotated[float, real("Factor on the input current.", "λ")]
 SynapticDecay = Annotated[float, real("Decay of the synaptic current, in [0, 1); 0: none.", "α_s")]
-Alive = Annotated[str | None, option("With memory: steps that must live, as 'every late step'.", "STEPS")]
+Alive = Annotated[
+    str | None, option("With memory: the steps at which a layer must be alive, such as 'every late step'.", "STEPS")
+]
 Delay = Annotated[int, whole("Steps from a spike to its arrival in the next layer.", "d")]
-Steps = Annotated[int, whole("Time steps; several are predicted at infinite width.", "T")]
+Steps = Annotated[int, whole("Time steps; with more than one, theory is at infinite width.", "T")]
 Preset = Annotated[str | None, option("A library's neuron: snntorch_leaky, spikingjelly_lif:tau=3, …", "NAME[:key=value,…]")]
 Beta = Annotated[float | None, real("Parameter beta of --neuron.", "β")]
 Drive = Annotated[
@@ -115,10 +117,8 @@ Drive = Annotated[
 ]
 InputGain = Annotated[float | None, real("Gain of the first weights for a FILE; default: unit variance in layer 1.", "g")]
 Engine = Annotated[str, option("dense (weight matrices) or conditional (equal in distribution, faster).", "NAME")]
-Resume = Annotated[
-    bool, typer.Option("--resume", help="Use the blocks that an earlier run of the same computation finished, if any.")
-]
-Workers = Annotated[int, whole("Processes on this machine; the result is the same for any number.", "N")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue an earlier run of the same computation, if there is one.")]
+Workers = Annotated[int, whole("Number of processes on this machine; the result does not depend on it.", "N")]
 Scheduler = Annotated[str | None, option("Address of a Dask scheduler whose workers do the work.", "tcp://HOST:PORT")]
 
 

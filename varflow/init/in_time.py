@@ -55,7 +55,7 @@ def gain_for_rate(
     The rate is the mean over the late half of the steps, in layer ``depth`` or, if earlier layers agree, over the last of them.
     Layer 1 fires at about the same rate under a drive of strength ``input_gain``.
 
-    .. math:: \frac{2}{T} \sum_{t > T/2} \mathrm{E}[S_t^{(L)}](g) = p
+    .. math:: \frac{1}{\lceil T/2 \rceil} \sum_{t > \lfloor T/2 \rfloor} \mathrm{E}[S_t^{(L)}](g) = p
 
     Parameters
     ----------

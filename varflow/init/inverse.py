@@ -67,10 +67,8 @@ def corrected_gain(
     steps, alive, drive
         With memory: steps, counted from the first arrival, so that a delay has no effect; which of them must have spikes in
         layer ``depth``, as in :func:`varflow.survival`; the drive of layer 1, by default ``vf.drives.currents()``.
-    networks, seed : int
-        Networks drawn at each of five gains about the answer, with memory.
-    progress : bool or callable
-        A bar, or ``progress(done, total)`` of ensembles of networks, with memory.
+    networks, seed, progress
+        With memory: networks drawn at each of five gains about the answer; a bar, or ``progress(done, total)`` of these gains.
 
     Returns
     -------
@@ -88,8 +86,7 @@ def corrected_gain(
     Notes
     -----
     **Assumes** that survival rises with the gain, which holds for θ > 0 since every ``π_K`` does.
-    **Accuracy**: relative 1e-12 in the gain. With memory ``.error`` is that of a logistic fit to networks drawn, .1 to .3 %;
-    gains of three neurons agree with independent simulations within 3 errors (docs/finite_width_in_time.md).
+    **Accuracy**: relative 1e-12 in the gain. With memory ``.error`` is that of a logistic fit to networks drawn, .1 to .3 %.
     **Source**: derived here.
 
     Examples
@@ -262,8 +259,7 @@ def smallest_width(
     depth, survival_target
         As in :func:`varflow.corrected_gain`.
     gain : float, optional
-        By default the preserving gain, per threshold. A neuron with memory needs one, above its critical gain; the nearer,
-        the wider the layers.
+        By default the preserving gain, per threshold. A neuron with memory needs one above its critical gain.
     neuron, steps, alive, drive, networks, seed, progress
         In place of a threshold, as in :func:`varflow.corrected_gain`.
 
@@ -315,9 +311,8 @@ def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99, weig
 
     .. math:: p = P(x > z), \qquad g = \frac{θ}{z\,p^{1/α}}
 
-    at the largest stable ``z`` that reaches the target; layer 1 is driven at this rate. For weights with a variance ``x`` is
-    normal, ``α = 2`` and ``p ≥ 0.1169`` at infinite width; :func:`varflow.weights.stable` ones of ``α ≤ 1`` have no least rate
-    there. With integer weights survival moves in steps, up and down.
+    at the largest stable ``z`` that reaches the target, which drives layer 1. For weights with a variance ``x`` is normal,
+    ``α = 2`` and ``p ≥ 0.1169`` at infinite width; :func:`varflow.weights.stable` ones of ``α ≤ 1`` have no least rate there.
 
     Parameters
     ----------

@@ -182,7 +182,8 @@ def _spikes_in_step(visit: Visit, single: bool) -> float:
     rate = float(np.diagonal(raster).mean())
     active = signal.neurons * rate
     if active < 1:
-        raise DomainError("network", visit.node.name, "receives less than one spike in a step: make its neurons fire")
+        rule = "receives less than one spike in a step: make its neurons fire; vf.init.init_model does so in a model"
+        raise DomainError("network", visit.node.name, rule)
     overlap = float(raster[~np.eye(inputs, dtype=bool)].mean()) / rate
     return active * (1.0 if single else coherence(rate, overlap, active))
 

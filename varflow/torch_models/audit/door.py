@@ -31,7 +31,8 @@ def audit(
     the same inputs and steps; gradients of two halves of the batch tell whether the model will learn. It is left unchanged.
     With ``n`` the fan-in of a layer's weights ``w``, and ``S`` its spikes,
 
-    .. math:: g = \sqrt{n \operatorname{Var} w}, \qquad \text{late rate} = \frac{2}{T} \sum_{t > T/2} \langle S_t \rangle
+    .. math:: g = \sqrt{n \operatorname{Var} w}, \qquad
+              \text{late rate} = \frac{1}{\lceil T/2 \rceil} \sum_{t > \lfloor T/2 \rfloor} \langle S_t \rangle
 
     Parameters
     ----------
