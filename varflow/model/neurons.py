@@ -23,13 +23,14 @@ from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from typing import Any
 
 from varflow._checks import DomainError, flag, instance, integer, non_negative, positive_number, put, real_number, scalar, scale
+from varflow._display import Shown
 from varflow._hints import hinting
 from varflow.model.over_neurons import OverNeurons, differs, over_neurons, values_of
 from varflow.model.resets import Reset, named, rule_of
 
 
 @dataclass(frozen=True, slots=True)
-class Neuron:
+class Neuron(Shown):
     """A threshold neuron, ``S = 1(H > threshold)``.
 
     Parameters

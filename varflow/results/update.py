@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError
-from varflow._display import Drawn, Shown, Table, measured
+from varflow._display import Drawn, Shown, Table, measured, plus_minus
 from varflow.model.network import Network
 from varflow.results.export import Exported, ReadOnly, dataset, evenly, numbered
 
@@ -68,7 +68,7 @@ class Flips(ReadOnly, Exported, Drawn):
     def _table(self) -> Table:
         width = "infinite width" if self.samples is None else f"{len(self.samples)} networks of their own width"
         rows = [
-            (str(l + 1), f"{self.change[l]:.3g}", f"{measured(self.flips[l])} ± {measured(self.error[l], '.1g')}")
+            (str(l + 1), f"{self.change[l]:.3g}", measured(self.flips[l]) + plus_minus(self.error[l], ".1g"))
             for l in evenly(len(self.flips), 8)
         ]
         title = f"Flips of {self.network!r}, {width}"
