@@ -28,11 +28,10 @@ LARGEST |= {"digits": 10**4, "max_precision": 10**5, "seed": 2**128}
 
 Kind = TypeVar("Kind")
 
-# How an error describes an object of each class.
+# How an error describes an object of each class that no function of its name returns.
 WANTED = {
     "AuditReport": "an AuditReport, as vf.audit returns it",
     "Campaign": "a Campaign: vf.Campaign(store, workers=…)",
-    "Catalogue": "a Catalogue, as vf.catalogue returns it",
     "Comparison": "a Comparison, as vf.compare(profile, ensemble) returns it",
     "Adaptation": "a vf.resets.Adaptation(decay=…, jump=…)",
     "Register": "a vf.resets.Register(bits=…)",
@@ -40,23 +39,15 @@ WANTED = {
     "Ensemble": "an Ensemble, as vf.simulate returns it",
     "Experiment": "an Experiment, as vf.validate returns it",
     "FilterSums": "FilterSums, as vf.init.published.step_filter(neuron) gives them",
-    "FixedPoints": "FixedPoints, as vf.fixed_points returns them",
-    "GradientFlow": "a GradientFlow, as vf.gradient_flow returns it",
     "CoordinateCheck": "a CoordinateCheck, as vf.testing.coordinate_check returns it",
     "OptimizerStep": "an OptimizerStep, the .step of an AuditReport",
-    "DepthScales": "DepthScales, as vf.depth_scales returns them",
     "Network": "vf.Network(width=…, depth=…, gain=…)",
     "Method": "a vf.init.published.Method",
     "Layer": "a layer of vf.layers, such as vf.layers.Linear(gain=…)",
     "Neuron": "vf.Neuron(threshold), one of vf.neurons or its name, or a spiking module",
-    "PhaseDiagram": "a PhaseDiagram, as vf.phase_diagram returns it",
     "Profile": "a Profile, as vf.finite_width or vf.mean_field returns it",
-    "Quantisation": "a Quantisation, as vf.quantise returns it",
-    "ReadableDepth": "a ReadableDepth, as vf.readable_depth returns it",
     "RoundedModel": "a RoundedModel, as vf.init.quantise_ returns it",
     "TrainingHistory": "a Monitor, or its history",
-    "Trainability": "a Trainability, as vf.trainability returns it",
-    "TemporalCriticalGain": "a TemporalCriticalGain, as vf.temporal_critical_gain returns it",
 }
 
 
@@ -143,8 +134,6 @@ def _brought_by(extra: str, package: str) -> str:
 def real_array(name: str, value: Any) -> np.ndarray:
     """A finite float64 array of any shape; booleans are not accepted."""
     array = numbers(name, value)
-    if _within(array, -LARGEST_SCALE, LARGEST_SCALE):
-        return array
     return _all(name, array, np.isfinite(array), "must be finite")
 
 
@@ -285,10 +274,18 @@ def need(rule: str, **options: Any) -> None:
             raise DomainError(name, value, rule)
 
 
+def _wanted(kind: type) -> str:
+    """How an error describes an object of a class: a ``FixedPoints`` is what ``vf.fixed_points`` returns."""
+    name = kind.__name__
+    function = re.sub(r"\B(?=[A-Z])", "_", name).lower()
+    known = function in dir(sys.modules["varflow"])
+    return WANTED.get(name, f"what vf.{function} returns" if known else f"a {name}")
+
+
 def instance(name: str, value: Any, kind: type[Kind]) -> Kind:
     """An object of a varflow class."""
     if not isinstance(value, kind):
-        raise DomainError(name, value, f"must be {WANTED.get(kind.__name__, f'a {kind.__name__}')}")
+        raise DomainError(name, value, f"must be {_wanted(kind)}")
     return value
 
 
@@ -301,7 +298,7 @@ def several(name: str, values: Any, kind: type[Kind], *, empty: bool = False) ->
     except Exception:  # what cannot be iterated, and arrays and tensors of one number, which say that they can
         listed = None
     if listed is None or not (listed or empty):
-        raise DomainError(name, values, f"must be {WANTED[kind.__name__]}, or a sequence of them")
+        raise DomainError(name, values, f"must be {_wanted(kind)}, or a sequence of them")
     return tuple(instance(name, value, kind) for value in listed)
 
 

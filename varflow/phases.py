@@ -26,13 +26,12 @@ from varflow.theory.finite_width.in_time.survival import binomial_error, drawn_s
 from varflow.theory.memoryless.fixed_points import saddle_node
 
 THRESHOLDS = tuple(np.arange(0.3, 1.301, 0.05).round(2).tolist())
-WIDTHS = (10, 14, 20, 28, 40, 56, 75, 100, 140, 200, 280, 400, 600, 800, 1100, 1500, 2200, 3000)
 
 
 def phase_diagram(
     *,
     threshold: Any = THRESHOLDS,
-    width: Sequence[int] | int = WIDTHS,
+    width: Sequence[int] | int = (10, 14, 20, 28, 40, 56, 75, 100, 140, 200, 280, 400, 600, 800, 1100, 1500, 2200, 3000),
     depth: int = 100,
     gain: str | float = "preserving",
     neuron: Any = None,

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import varflow as vf
-from varflow._checks import WANTED
+from varflow._checks import WANTED, instance
 
 PACKAGE = Path(vf.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -467,10 +467,14 @@ def test_no_file_imports_a_test_file():
 
 
 def test_every_kind_of_object_that_is_asked_for_has_words():
-    """``instance`` and ``several`` say by ``WANTED`` what they want instead."""
+    """``instance`` and ``several`` say by ``WANTED``, or by the function of its name, what they want instead."""
     sources = [path.read_text(encoding="utf-8") for path in SOURCES]
     calls = [node for source in sources for node in nodes_of(source) if isinstance(node, ast.Call)]
     asking = [call.args for call in calls if isinstance(call.func, ast.Name) and call.func.id in ("instance", "several")]
     kinds = {args[2].id for args in asking if len(args) > 2 and isinstance(args[2], ast.Name)} - {"kind"}
     assert len(kinds) > 10
-    assert kinds <= set(WANTED)
+    assert {re.sub(r"\B(?=[A-Z])", "_", kind).lower() for kind in kinds - set(WANTED)} <= set(vf.__all__)
+    with pytest.raises(vf.DomainError, match=r"must be what vf\.fixed_points returns"):
+        instance("result", 1, vf.FixedPoints)
+    with pytest.raises(vf.DomainError, match="must be a SpikeChain"):
+        instance("chain", 1, vf.SpikeChain)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import varflow as vf
-from varflow.init.table import DEPTHS, THRESHOLDS, WIDTHS
+from varflow.init.table import THRESHOLDS, corrected_gain_table
 from varflow.results.initialization import COLUMNS
 
+WIDTHS, DEPTHS = (corrected_gain_table.__kwdefaults__[name] for name in ("width", "depth"))
 SHIPPED = files("varflow").joinpath("data", "corrected_gains.csv").read_text(encoding="utf-8")
 
 

@@ -141,9 +141,9 @@ API = [
         vf.Neuron,
         {
             "threshold": [*SCALE, ([[1.0, 2.0]], "single number"), ([1.0, NAN], "finite")],
-            "decay": [*SCALE[:2], ([0.5], "single number"), ([0.5, 1.1], "between"), (1.1, "between"), (-0.1, "negative")],
+            "decay": [*SCALE[:2], ([0.5], "single number"), ([0.5, 1.1], "between"), (1.1, "between"), (-0.1, "between")],
             "input_scale": POSITIVE + ONE,
-            "synaptic_decay": [*SCALE[:2], *ONE, (1.0, "1 excluded"), (-0.1, "negative")],
+            "synaptic_decay": [*SCALE[:2], *ONE, (1.0, "less than 1"), (-0.1, "between")],
             "reset": [*CHOICE, (["zero"], "unknown")],
             "strict": FLAG,
             "delay": FROM_0,
@@ -575,7 +575,7 @@ CLI = {
     },
     f"{LEAKY} --neuron snntorch_leaky": {"--beta": [("1.5", "between 0 and 1")]},
     f"{LEAKY} --neuron snntorch_leaky:reset_mechanism=none": {"--beta": [("1", "never forgets")]},
-    f"{LEAKY} --threshold 1": {"--decay": [("1", "never forgets"), ("-1", "must not be negative")]},
+    f"{LEAKY} --threshold 1": {"--decay": [("1", "never forgets"), ("-1", "must lie between 0 and 1")]},
     f"{LEAKY} --threshold 1 --decay 0.5": {"--reset": [("hard", "choose one of")], "--steps": [("0", "at least 1")]},
     f"{LEAKY} --threshold 1 --decay 0.5 --depth 5": {"--rate": [("0.01", "out of reach")]},
     "fixed-points --threshold 1": {name: NETWORK[name] for name in ("--threshold", "--gain", "--bias-std", "--mean-gain")}

@@ -15,15 +15,13 @@ from varflow.theory.finite_width.chain import survival_at
 from varflow.theory.memoryless.stable import stable_variance
 
 THRESHOLDS = tuple(sorted([*(k / 10 for k in range(1, 13)), 0.85]))  # the last is one of the paper
-WIDTHS = (50, 100, 200, 300, 500, 1000, 2000, 5000)
-DEPTHS = (10, 20, 50, 100, 200)
 
 
 def corrected_gain_table(
     *,
     threshold: Sequence[float] | float = THRESHOLDS,
-    width: Sequence[int] | int = WIDTHS,
-    depth: Sequence[int] | int = DEPTHS,
+    width: Sequence[int] | int = (50, 100, 200, 300, 500, 1000, 2000, 5000),
+    depth: Sequence[int] | int = (10, 20, 50, 100, 200),
     survival_target: float = 0.99,
     progress: bool | Callable[[int, int], object] = False,
     campaign: Campaign | Run | None = None,

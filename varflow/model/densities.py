@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -90,6 +91,7 @@ def integral(density: Density, start: np.ndarray, end: float) -> np.ndarray:
     return np.sum(density(start + width * fraction) * (width * weight), axis=1)
 
 
+@lru_cache(maxsize=64)  # equal sympy.stats variables are equal keys; one conversion may take seconds
 def from_sympy(obj: Any) -> Distribution:
     """The distribution of a sympy.stats random variable without free symbols."""
     sympy, stats = require("sympy", "sympy"), require("sympy", "sympy.stats")

@@ -6,7 +6,6 @@ Each kind has its own file: ``builtin`` and ``student`` (closed forms), ``sample
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -91,7 +90,9 @@ def distribution(distribution: Any) -> Distribution:
         if (converted := from_scipy(distribution)) is not None:
             return converted
     if "sympy" in libraries:
-        return _sympy(distribution)
+        from varflow.model.densities import from_sympy
+
+        return from_sympy(distribution)
     if isinstance(distribution, (list, tuple, np.ndarray)) or hasattr(distribution, "__array__"):
         return smoothed("distribution", distribution)
     raise DomainError("distribution", distribution, _ACCEPTED)
@@ -119,13 +120,6 @@ def _by_name(text: str) -> Distribution:
         raise DomainError("distribution", text, f"has degrees of freedom that {error.rule}") from None
     except ValueError:
         raise DomainError("distribution", text, "needs its degrees of freedom, as in student_t:5") from None
-
-
-@lru_cache(maxsize=64)  # equal sympy.stats variables are equal keys; one conversion may take seconds
-def _sympy(obj: Any) -> Distribution:
-    from varflow.model.densities import from_sympy
-
-    return from_sympy(obj)
 
 
 def student_t(df: float) -> StudentT:

@@ -22,10 +22,11 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from typing import Any
 
-from varflow._checks import DomainError, flag, instance, integer, non_negative, positive_number, put, real_number, scalar, scale
+from varflow._checks import DomainError, flag, instance, integer, positive_number, probability, put, real_number, scale
 from varflow._display import Shown
 from varflow._hints import hinting
 from varflow.model.over_neurons import OverNeurons, differs, over_neurons, values_of
+from varflow.model.preset_arguments import below_one
 from varflow.model.resets import Reset, named, rule_of
 
 
@@ -106,7 +107,7 @@ class Neuron(Shown):
         put(self, input_scale=positive_number("input_scale", self.input_scale))
         put(self, reset=named(self.reset))
         put(self, strict=flag("strict", self.strict) and not self.reset_rule.counts)
-        put(self, synaptic_decay=_fraction("synaptic_decay", self.synaptic_decay, one_allowed=False))
+        put(self, synaptic_decay=below_one("synaptic_decay", self.synaptic_decay))
         put(self, synaptic_delay=integer("synaptic_delay", self.synaptic_delay, minimum=0))
         put(self, delay=integer("delay", self.delay, minimum=0))
         if self.kernel is not None:
@@ -213,7 +214,7 @@ def _threshold(value: Any) -> float | OverNeurons:
 
 def _decay(value: Any) -> float | OverNeurons:
     if not differs(value):
-        return _fraction("decay", value, one_allowed=True)
+        return probability("decay", value)
     decays = OverNeurons.of("decay", value)
     low, high = decays.support
     if low < 0 or high > 1:
@@ -234,10 +235,3 @@ def _range(value: float | OverNeurons) -> tuple[float, float]:
 
 def _words(kernel: tuple[Any, ...]) -> str:
     return f"<{len(kernel)} × {len(kernel)} weights>" if isinstance(kernel[0], tuple) else f"<{len(kernel)} weights>"
-
-
-def _fraction(name: str, value: float, *, one_allowed: bool) -> float:
-    number = scalar(name, non_negative(name, value))
-    if number > 1 or (number == 1 and not one_allowed):
-        raise DomainError(name, value, "must lie between 0 and 1" + ("" if one_allowed else ", 1 excluded"))
-    return number

@@ -15,8 +15,18 @@ from varflow._checks import DomainError, choice, flag, instance, integer, positi
 __all__ = ["FAMILIES", "Adaptation", "Register", "Reset"]
 
 
+class _Written:
+    """A dataclass that prints as a call with the arguments that are not at their defaults."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        given = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default)  # pyright: ignore[reportArgumentType]
+        return f"{type(self).__name__}({', '.join(given)})"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Adaptation:
+class Adaptation(_Written):
     r"""A second state ``w`` of a neuron, which spikes and the membrane raise and which holds later spikes back.
 
     .. math:: w_t = \rho\, w_{t-1} + j\, \theta\, S_{t-1} + \kappa V_{t-1}, \qquad V = (1 - kS) H - a \theta S
@@ -72,15 +82,12 @@ class Adaptation:
             if flag(name, getattr(self, name)) and not self.moves_threshold:
                 raise DomainError(name, True, "needs moves_threshold=True")
 
-    def __repr__(self) -> str:
-        return _words(self)
-
 
 ROUNDED = {"shift": "ceil", "nearest": "round", "zero": "trunc"}  # by the function of numpy and torch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Register:
+class Register(_Written):
     r"""The membrane as a signed integer of so many bits, in units of the threshold over ``Θ``, the threshold's own integer.
 
     .. math:: v' = \min(\max(⌊R(\ell) + Θ c/θ⌉, -2^{b-1}), 2^{b-1} - 1), \qquad H' = θ v'/Θ
@@ -131,12 +138,9 @@ class Register:
         """``2^(b-1)``, the first integer beyond the register."""
         return 2 ** (self.bits - 1)
 
-    def __repr__(self) -> str:
-        return _words(self)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Reset:
+class Reset(_Written):
     r"""The effect of a spike on the next membrane.
 
     .. math:: H' = \beta\,(1 - k S)\, H - \varrho\, a\, \theta S + (1 - g_S S)\, c, \qquad
@@ -264,14 +268,6 @@ class Reset:
     def absent(self) -> bool:
         """True if there is no reset and at most one spike a step."""
         return self.linear and not self.counts
-
-    def __repr__(self) -> str:
-        return _words(self)
-
-
-def _words(rule: Adaptation | Register | Reset) -> str:
-    given = (f"{f.name}={getattr(rule, f.name)!r}" for f in fields(rule) if getattr(rule, f.name) != f.default)
-    return f"{type(rule).__name__}({', '.join(given)})"
 
 
 FAMILIES: Mapping[str, Reset] = {
