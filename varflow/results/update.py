@@ -42,11 +42,11 @@ class Flips(ReadOnly, Exported, Drawn):
     >>> vf.flips(vf.Network(width=1000, depth=4, gain=2.51), relative=0.01)
     Flips of Network(width=1000, depth=4, gain=2.51, neuron=Neuron(threshold=1)),
         infinite width
-    layer  relative         flips
-        1      0.01  0.006084 ± 0
-        2      0.01    0.0674 ± 0
-        3      0.01    0.2235 ± 0
-        4      0.01    0.4066 ± 0
+    layer  relative     flips
+        1      0.01  0.006084
+        2      0.01    0.0674
+        3      0.01    0.2235
+        4      0.01    0.4066
     """
 
     network: Network
