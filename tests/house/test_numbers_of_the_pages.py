@@ -349,6 +349,13 @@ def test_silence_is_unstable_from_a_spread_of_thresholds_on():
     assert above == 0
 
 
+def test_blocks_that_multiply_spikes_die():
+    page = " ".join((ROOT / "docs/blocks.md").read_text(encoding="utf-8").split())
+    assert "activity dies at every gain, with the preserving gain in three blocks" in page
+    rates = vf.mean_field(sew("and")).firing_rate
+    assert rates[2] > 1e-3 > 1e-6 > rates[3]  # layer 1, then one in each block
+
+
 def test_normalisers_of_batches():
     page = " ".join((ROOT / "docs/blocks.md").read_text(encoding="utf-8").split())
     assert "by the fraction 0.76/ν for independent rows" in page
