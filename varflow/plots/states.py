@@ -27,7 +27,8 @@ def plot_counts(found: SpikeChain | CountLaw | QuasiStationary | Stationary, ax:
     >>> import varflow as vf
     >>> ax = vf.plots.plot_counts(vf.SpikeChain(vf.Network(width=100, depth=50, gain=2.51)))
     """
-    ax, laws = axes(ax), {"": getattr(found, "distribution", found)}
+    laws: dict[str, Any] = {"": getattr(found, "distribution", found)}
+    ax = axes(ax)
     if isinstance(found, SpikeChain):
         layers = found.propagate()
         shown = np.unique(np.linspace(0, len(layers) - 1, LAYERS).round().astype(int)).tolist()
