@@ -426,7 +426,7 @@ def test_the_readme_repeats_what_its_pages_say():
     assert len(rows) == 12
     others = [[cell.strip().strip("*") for cell in row[:4]] for row in rows]
     others = [[float(row[0] if cell == "as torch's" else cell) for cell in row] for row in others]
-    called = [max(row) + float(cells[9].split()[0]) for row, cells in zip(others, rows, strict=True)]
+    called = [max(row) + float(cells[8].split()[0]) for row, cells in zip(others, rows, strict=True)]
     by_torch, kaiming, norm, _ = np.mean(others, axis=0)
     call = np.mean([float(row[7].strip().strip("*")) for row in rows])
     said = f"{call:.0f} % after one call of `init_model` that also sets surrogate and learning rate, "

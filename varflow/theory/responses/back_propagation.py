@@ -136,12 +136,9 @@ class Sampling:
     detached: bool
     scatter: bool = False
 
-    def jacobians(
-        self, neuron: Neuron, normals: np.ndarray, currents: np.ndarray
-    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-        """See :func:`varflow.theory.responses.step.jacobians`, of neurons whose parameters are at these points."""
-        population = with_input(neuron, Population.of(neuron, normals))
-        return jacobians(population, currents, self.surrogate, detached=self.detached)
+    def jacobians(self, neuron: Neuron, at: Population, currents: np.ndarray) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """See :func:`varflow.theory.responses.step.jacobians`, of neurons with their parameters at these points."""
+        return jacobians(with_input(neuron, at), currents, self.surrogate, detached=self.detached)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,7 +17,7 @@ from varflow.theory.operations.visit import Effort
 from varflow.theory.responses.filters import synapse
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.responses.quasi_monte_carlo import causal_factor, innovations
-from varflow.theory.signals.places import replicated
+from varflow.theory.signals.places import aligned
 from varflow.theory.walks.signals import Blocks, signals_walk
 
 
@@ -28,9 +28,7 @@ def flow(network: Network, responses: Responses) -> tuple[Any, list[np.ndarray]]
     ((start, batching),) = blocks
     walk = blocks.walk(batching, record=lambda state, grid: state.second_moments[:, 0])
     signals_walk(blocks.graph, start, walk)
-    return start, [
-        np.broadcast_to(replicated(M, responses.scrambles), (responses.scrambles, *M.shape[1:])) for M in walk.records
-    ]
+    return start, aligned(*walk.records, least=responses.scrambles)
 
 
 @dataclass(frozen=True, slots=True)
