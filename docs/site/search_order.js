@@ -24,7 +24,7 @@ const KEYWORDS = {
   "docs/campaigns": "resume checkpoint sweep cluster parallel dask progress",
   "docs/blocks": "batchnorm gamma normalisation",
   "docs/learning_rate": "advise change learning rate",
-  "docs/theorist": "prove proof unique uniqueness only one",
+  "docs/theorist": "prove proof unique uniqueness only one fixed point",
   "docs/critical_gain": "critical gain",
   "docs/notebooks": "tutorial jupyter",
   "docs/command_line": "shell json",
