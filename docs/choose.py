@@ -92,9 +92,9 @@ statistics BatchNorm in evaluation mode is the identity.
 
 ### Neurons that differ
 
-`vf.Neuron(scipy.stats.uniform(0.5, 1.0))`; the decay may be a distribution too. Low thresholds
-keep activity alive: at width 100 and the gain for V = 1, 39 % of networks are alive in layer 100, with equal thresholds 2
-%. `vf.gain(threshold=…)` and `vf.gain_for_rate(block=[…], rate=…)` accept distributions ([blocks](blocks.md)).
+Write `vf.Neuron(scipy.stats.uniform(0.5, 1.0))`; the decay may be a distribution too. Low thresholds keep activity alive: at
+width 100 and the gain for V = 1, 39 % of networks are alive in layer 100, with equal thresholds 2 %. `vf.gain(threshold=…)`
+and `vf.gain_for_rate(block=[…], rate=…)` accept distributions ([blocks](blocks.md)).
 
 ## Published methods
 

@@ -85,8 +85,8 @@ the verdict of `vf.audit` ([will it learn?](will_it_learn.md)), and the learning
 TWELVE_MODELS = f"""\
 # Twelve models
 
-Twelve models and tasks as users of snnTorch, SpikingJelly and Norse build them, trained from the usual initial weights and
-after one call of `vf.init.init_model`.
+On this page twelve models, built as users of snnTorch, SpikingJelly and Norse build them, are trained from the usual weights
+and after one call of `vf.init.init_model`.
 
 {MADE}
 """

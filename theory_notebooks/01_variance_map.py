@@ -10,8 +10,8 @@
 # # 1. Weights of variance 1/(n P(u > θ)) preserve a layer's unit variance
 #
 # *You learn* where the gain of a spiking layer comes from, and how derivation, number and simulation are compared in all
-# notebooks. *You need* the variance of a sum. *It runs* in about 6 seconds. *In practice:* [which
-# gain?](../docs/practitioner.md#gain).
+# notebooks. *You need* the variance of a sum. *It runs* in about 6 seconds. *In practice:* [the
+# gain](../docs/practitioner.md#gain).
 #
 # A spiking neuron emits $x = 1$ if its membrane potential $u$ exceeds the threshold $\theta$, else $0$. Let a layer have $n$
 # neurons with potentials of variance $V$, and let independent weights of mean zero connect them to the next layer. Then

@@ -10,7 +10,7 @@
 # # 4. At finite width activity is a binomial Markov chain: in layers of 100 neurons it dies beyond θ ≈ 0.85
 #
 # *You learn* why narrow networks fall silent, and which gain keeps them alive. *You need* [notebook 2](02_fixed_points.py).
-# *It runs* in about 20 seconds. *In practice:* [how wide must it be?](../docs/width.md).
+# *It runs* in about 20 seconds. *In practice:* [width](../docs/width.md).
 #
 # The preserving gain of Micheli et al. (2024) keeps $\operatorname{Var}[u]$ in an infinitely wide network. Their figure 4 shows
 # that in narrow networks this fails: at $n = 100$ activity is not conserved for $\theta > 0.85$; at $n = 600$ the effect is weaker.

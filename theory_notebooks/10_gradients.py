@@ -10,8 +10,7 @@
 # # 10. Gradients through depth and time: what vanishes in one step can explode in eight
 #
 # *You learn* when surrogate gradients vanish or explode, and which width of the surrogate prevents it. *You need* [notebook
-# 2](02_fixed_points.py), backpropagation. *It runs* in about 10 seconds. *In practice:* [do gradients
-# survive?](../docs/gradients.md), [surrogate derivatives](../docs/surrogates.md).
+# 2](02_fixed_points.py), backpropagation. *It runs* in about 10 seconds. *In practice:* [gradients](../docs/gradients.md), [surrogate derivatives](../docs/surrogates.md).
 #
 # In one step a layer multiplies the variance of gradients by $\chi = g^2 E[\psi^2]$. Over several steps the spikes of a layer
 # depend on earlier currents through leak and reset, with the Jacobian $J_{ts} = \partial S_t/\partial I_s$, and

@@ -10,7 +10,7 @@
 # # 11. A live network falls silent at a rate that is exponentially small in its width
 #
 # *You learn* how long a network of finite width stays alive. *You need* [notebooks 4](04_finite_width.py) and
-# [5](05_expansions.py). *It runs* in about 5 seconds. *In practice:* [how wide must it be?](../docs/width.md).
+# [5](05_expansions.py). *It runs* in about 5 seconds. *In practice:* [width](../docs/width.md).
 #
 # Silence is absorbing: after very many layers every finite network is silent ([notebook 4](04_finite_width.py)). While it is
 # alive it stays near the stable fixed point of the variance map, off by powers of $1/n$ ([notebook 5](05_expansions.py)). To

@@ -10,8 +10,8 @@
 # # 12. Why plain spiking networks stop learning at twenty layers: every step redraws the gradients of all but the last few
 #
 # *You learn* why plain networks stop learning at about twenty layers. *You need* [notebooks 9](09_information.py) and
-# [10](10_gradients.py). *It runs* in about 40 seconds. *In practice:* [will it learn?](../docs/will_it_learn.md), [which
-# learning rate?](../docs/learning_rate.md).
+# [10](10_gradients.py). *It runs* in about 40 seconds. *In practice:* [will it learn?](../docs/will_it_learn.md), [learning
+# rate](../docs/learning_rate.md).
 #
 # Twenty plain layers can be active, with gradients of the right size, and still learn next to nothing. What they lack is
 # agreement: between the gradients of two inputs, and between the gradient before a step and the one after it.

@@ -170,6 +170,7 @@ class AuditReport(Exported, Drawn):
 
     def _death(self, layer: AuditedLayer) -> str:
         scale = f"gain {layer.gain:.4g}" if layer.gains else f"scaled by {layer.normalised_by or 'no weights of its own'}"
+        scale += f", {layer.needed_gain:.4g} is needed" if layer.gains and layer.gain < layer.needed_gain else ""
         why = f": {self.cause}: {CAUSES[self.cause]}" if layer.name == self.first_dead and self.cause else ""
         when = " in the second half of the steps" if self.steps > 1 else ""
         return f"{layer.label} never spikes{when} ({scale}){why}"

@@ -88,16 +88,17 @@ def learning_rate(
 
     Notes
     -----
-    That 0.147 is best is found, not derived: fixed on 8 settings of a pilot whose runs are not in the repository (digits, 64 to
-    256 × 3 to 10, batch 50, 174 steps, snnTorch's neuron, rate 0.2, biases 0). In 16 others (``docs/training.md``) the best
-    rate was within 0.47 octaves rms, accuracy lost 0.7 % (worst 1.5 %); 1/n and 1/(n L) with constants of the pilot 0.52 and
-    0.53, 1/√(n L) 0.62, one rate for all 1.03. In the ten of these that are digits with Adam, 174 steps and no plain chain
-    above ten layers 0.30. Twelve plain layers wanted twice the half that is named, six plain layers with 580 steps half of the
-    rate, eight with shortcuts 1.4 times as much: let it decay. On Fashion-MNIST, where the first layer dominates, one rate for
-    all was 1.5 to 3 times too small in three settings of the pilot, 1.2 times in the new one; a rate for the first layer that
-    makes its change equal to the others', and another for these, were within 0.29 octaves (pilot). **It fails for plain
-    networks of more than ten layers**: half the rate is advised there, no number for which was fitted. Accuracy is flat within
-    a factor of 2 of the best rate but in deep plain networks.
+    The value 0.147 is empirical: it was fixed on 8 settings of a pilot whose runs are not in the repository (digits, 64 to
+    256 × 3 to 10, batch 50, 174 steps, snnTorch's neuron, rate 0.2, biases 0). In 16 other settings
+    (``docs/training_predicted.md``) the best rate was within 0.47 octaves rms, accuracy lost 0.7 % (worst 1.5 %); with rates
+    proportional to 1/n, 1/(n L) and 1/√(n L) and constants of the pilot it was within 0.52, 0.53 and 0.62 octaves, with one
+    rate for all within 1.03. In the ten settings of digits with Adam, 174 steps and no plain chain above ten layers it was
+    within 0.30. Twelve plain layers needed twice the returned rate, six plain layers with 580 steps half of it, eight with
+    shortcuts 1.4 times as much: let it decay. On Fashion-MNIST, where the first layer dominates, one rate for all was 1.5 to
+    3 times too small in three settings of the pilot, 1.2 times in the new one; two rates, with which the first layer changes
+    as much as the others, were within 0.29 octaves (pilot). **It fails for plain networks of more than ten layers**: for
+    these half the rate is returned, which is not fitted. Accuracy hardly changes within a factor of 2 of the best rate,
+    except in deep plain networks.
 
     **Assumes** initialisation, Adam's default β, gradients well above its ε, and a batch of independent signs.
     **Accuracy**: ``D`` by formula over that of real first steps, six networks each: mean .98, sd .05 over 12 settings, from

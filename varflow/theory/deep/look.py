@@ -16,6 +16,7 @@ import numpy as np
 
 from varflow._checks import DomainError, instance
 from varflow.model.drive_kinds import Drive, Given
+from varflow.model.layers import Linear, Spike
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import mean_of, times
 from varflow.results import late_steps
@@ -23,8 +24,8 @@ from varflow.theory.operations.spike import LONGEST
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.responses.step import held_steps
-from varflow.theory.signals.moments import Currents
-from varflow.theory.signals.places import Grid, standard_error
+from varflow.theory.signals.places import standard_error
+from varflow.theory.walks.signals import driven_layer, next_layer
 
 ALIVE = 1e-3  # firing rate below which a step is silent: live rates are near 0.1, and below the critical gain rates collapse
 EXTINCT = 1e-12  # rates below this in all steps cannot recover: no further layers are computed
@@ -66,17 +67,12 @@ def steady(covariance: np.ndarray) -> bool:
 
 def driven(neuron: Neuron, responses: Responses, covariance: np.ndarray) -> LayerState:
     """Layer 1 under a drive of this covariance (steps, steps)."""
-    grid = Grid(1, 1, 1, len(covariance))
-    return responses.state(neuron, Currents(np.zeros((1, 1, grid.steps)), covariance[None, None], grid, 1), 0)
+    return driven_layer(Spike(neuron), covariance[None, None], responses)
 
 
 def next_of_gain(neuron: Neuron, responses: Responses, gain: float, below: LayerState, number: int) -> LayerState:
     """Layer ``number`` above another, through weights of mean 0 and this gain: ``Cov[I_t, I_t'] = g² M(t, t')``."""
-    mean, changes = np.zeros_like(below.firing_rate), below.changes
-    if changes is not None:
-        changes = changes._replace(mean_change=np.zeros_like(changes.mean_change))
-    currents = Currents(mean, below.second_moments, Grid(1, 1, 1, mean.shape[-1]), 1, changes)
-    return responses.state(neuron, currents.scaled(np.full((1, 1), gain)), number)
+    return next_layer(Linear(gain=gain), Spike(neuron), responses, below, number)
 
 
 def sustained(neuron: Neuron, rates: np.ndarray) -> np.ndarray:

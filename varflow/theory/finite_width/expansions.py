@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.special import eval_hermitenorm, factorial
 
 from varflow._checks import LARGEST_SCALE, SMALLEST_SCALE, DomainError, flag, frozen, instance, integer
 from varflow._display import Listed, Table
@@ -276,12 +277,9 @@ def rate_series(layer: CountedLayer, x: Any, order: int) -> np.ndarray:
 
 def _tail_series(z: np.ndarray, order: int) -> np.ndarray:
     """``Q^{(k)}(z)/k!``."""
-    normal = distribution("normal")
-    out, hermite, previous, scale = [normal.sf(z)], np.ones_like(z), np.zeros_like(z), -normal.pdf(z)
-    for k in range(1, order + 1):
-        out.append(hermite * scale)  # scale = (-1)^k φ/k!
-        hermite, previous, scale = z * hermite - (k - 1) * previous, hermite, -scale / (k + 1)
-    return np.array(out)
+    normal, k = distribution("normal"), np.arange(1, order + 1).reshape(-1, *[1] * z.ndim)
+    terms = (-1.0) ** k * eval_hermitenorm(k - 1, z) / factorial(k) * normal.pdf(z)
+    return np.concatenate([np.asarray(normal.sf(z))[None], terms])
 
 
 def _compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:

@@ -93,10 +93,9 @@ def firing(layer: CountedLayer, counts: np.ndarray) -> tuple[np.ndarray, np.ndar
 @lru_cache(maxsize=32)
 def _table(layer: CountedLayer) -> tuple[np.ndarray, np.ndarray]:
     """Both tails for every count 0 … fan_in."""
-    sides = _present(layer, layer.law.in_degree or layer.fan_in)
-    if layer.law.always_present:
-        return sides
-    p, q = mixed(layer, np.stack(sides))
+    largest = layer.law.in_degree or layer.fan_in  # connections that are present
+    sides = lattice.tails(layer, largest) if layer.law.core.lattice else _at(layer, np.arange(largest + 1.0))
+    p, q = sides if layer.law.always_present else mixed(layer, np.stack(sides))
     return frozen(p), frozen(q)
 
 
@@ -123,14 +122,6 @@ def _presence(layer: CountedLayer) -> Iterator[tuple[int, np.ndarray]]:
         grown[1:] += mass * chance
         significant = np.flatnonzero(grown > 1e-290)
         first, mass = first + int(significant[0]), grown[significant[0] : significant[-1] + 1]
-
-
-def _present(layer: CountedLayer, largest: int) -> tuple[np.ndarray, np.ndarray]:
-    """Both tails for 0 … ``largest`` connections that are present."""
-    if layer.law.core.lattice is not None:
-        return lattice.tails(layer, largest)
-    p, q = _at(layer, np.arange(largest + 1.0))
-    return frozen(p), frozen(q)
 
 
 def core_threshold(layer: CountedLayer, number: np.ndarray) -> tuple[np.ndarray, float]:

@@ -18,7 +18,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from varflow._checks import frozen
 from varflow.model.over_neurons import OverNeurons
 from varflow.model.weight_distribution import WeightDistribution
 from varflow.theory.layer import CountedLayer
@@ -72,7 +71,7 @@ def tails(layer: CountedLayer, largest: int) -> tuple[np.ndarray, np.ndarray]:
         else:
             silent = np.searchsorted(u, layer.threshold, side="right" if layer.strict else "left")
             p[number], q[number] = mass[silent:].sum(), mass[:silent].sum()
-    return frozen(p), frozen(q)
+    return p, q
 
 
 def _of_many_levels(layer: CountedLayer, largest: int) -> tuple[np.ndarray, np.ndarray]:
@@ -99,7 +98,7 @@ def _of_many_levels(layer: CountedLayer, largest: int) -> tuple[np.ndarray, np.n
             tail[at] = _partial_sums(tilted[circle], float(tilt[circle]), numbers[at], below[at])
     p[lower] = 1 - q[lower]
     q[inside & ~lower] = 1 - p[inside & ~lower]
-    return frozen(p), frozen(q)
+    return p, q
 
 
 def _partial_sums(tilted: np.ndarray, c: float, number: np.ndarray, last: np.ndarray) -> np.ndarray:

@@ -32,8 +32,7 @@ from varflow.theory.responses.back_propagation import Sampling
 from varflow.theory.responses.filters import synapse
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses, points_within
-from varflow.theory.responses.quasi_monte_carlo import causal_factor
-from varflow.theory.responses.step import NUMBERS, Population, carried_back, carried_back_alone, jacobians, stepped, with_input
+from varflow.theory.responses.step import NUMBERS, Population, carried_back, carried_back_alone, stepped
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.moments import Currents, Spikes
 from varflow.theory.signals.places import ALL_PAIRS, Grid, Offset, PairMoments, Window, known_pairs, replicated, under_tap
@@ -97,8 +96,7 @@ class WindowedCurrents:
 
         def one(at: int) -> np.ndarray:
             returned = np.zeros((1 + taps, number, steps, steps))
-            population = with_input(layer.neuron, at_points.neurons[at])
-            for part, J, _ in jacobians(population, largest[at], sampling.surrogate, detached=sampling.detached):
+            for part, J, _ in sampling.jacobians(layer.neuron, at_points.neurons[at], largest[at]):
                 returned[0] += carried_back_alone(J, G[at % len(G)])
                 for tap in range(taps):
                     chosen = (which[at, ..., part] == tap)[:, None]
@@ -136,13 +134,10 @@ class DrawnWindows:
 
 def drawn(layer: Spike, currents: Currents, classes: VarianceClasses, number: int, responses: Responses) -> DrawnWindows:
     """Sampled currents for layer ``number`` of neurons, from those of each class, index ``(tap, step)``."""
-    mean, factor = currents.mean, causal_factor(currents.covariance)
-    rng, neuron, steps = np.random.default_rng([responses.seed, 4, number]), layer.neuron, currents.grid.steps
-    size = responses.scrambles, *mean.shape[1:], responses.points
+    neuron, steps = layer.neuron, currents.grid.steps
     with one_thread():
-        sampled = factor.astype(np.float32) @ rng.standard_normal(size, np.float32) + mean[..., None].astype(np.float32)
-    parameters = rng.standard_normal((responses.scrambles, neuron.differing, responses.points), np.float32)
-    within = sampled.reshape(*size[:2], -1, steps, responses.points)
+        parameters, sampled = positions.drawn_currents(neuron, currents.mean, currents.covariance, responses, number)
+    within = sampled.reshape(*sampled.shape[:2], -1, steps, responses.points)
     K = neuron.input_scale * synapse(neuron, steps)
     return DrawnWindows([Population.of(neuron, each) for each in parameters], within, K.astype(np.float32), classes)
 
@@ -208,7 +203,7 @@ class Routed:
         def one(index: int) -> np.ndarray:
             at, group = divmod(index, groups)
             each, returned = currents[at, group].reshape(-1, grid.steps, points).astype(np.float32), np.zeros(G.shape[2:])
-            for part, J, _ in sampling.jacobians(neuron, z[at, size:], each):
+            for part, J, _ in sampling.jacobians(neuron, Population.of(neuron, z[at, size:]), each):
                 kept = self.taps[at, group][above, part] == tap
                 arriving = _later(J, neuron.delay)[below[:: grid.steps] // grid.steps]
                 returned += carried_back(arriving * kept.reshape(-1, grid.steps, 1, J.shape[-1]), G[at, group])
@@ -278,7 +273,7 @@ class RoutedPerWindow:
             found = np.zeros((len(tap_pairs), groups, steps, steps))
             for some in (slice(first, first + together) for first in range(0, groups, together)):
                 each = currents[at, some].reshape(-1, steps, points)
-                for part, J, _ in sampling.jacobians(neuron, parameters[at], each):
+                for part, J, _ in sampling.jacobians(neuron, Population.of(neuron, parameters[at]), each):
                     J, taps = _later(J, neuron.delay).reshape(*shape, J.shape[-1]), self.taps[at, some, ..., part]
                     chosen = taps[:, :, None] == np.arange(J.shape[2])[:, None, None]
                     kept = np.moveaxis(J * chosen[..., :, None, :], 0, 2)  # (windows, taps, groups, …)

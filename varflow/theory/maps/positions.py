@@ -25,7 +25,7 @@ from varflow.theory.responses.back_propagation import Sampling, Slopes, at_one_s
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses, points_within, spikes_at
 from varflow.theory.responses.quasi_monte_carlo import causal_factor
-from varflow.theory.responses.step import carried_back_alone
+from varflow.theory.responses.step import Population, carried_back_alone
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.moments import Currents, means_at, outer
 from varflow.theory.signals.places import ALL_PAIRS, Grid, Offset, PairMoments, known_pairs, on_map, replicated
@@ -272,10 +272,17 @@ def currents_in_windows(
     groups, size = len(places) * currents.mean.shape[1] // currents.grid.positions, places.shape[1] * currents.grid.steps
     room("layers", neuron, 8 * MATRICES * groups * size**2, "second moments over the steps and positions of each window")
     mean, covariance = responses.past_synapse(neuron, at_places(currents, places, far))
-    points = points_within(IN_WINDOWS, groups * size * responses.scrambles)
-    rng = np.random.default_rng([responses.seed, 4, number, groups])
-    z = rng.standard_normal((responses.scrambles, groups, size, points), np.float32)
-    parameters = rng.standard_normal((responses.scrambles, neuron.differing, points), np.float32)
+    enough = replace(responses, points=points_within(IN_WINDOWS, groups * size * responses.scrambles))
+    return drawn_currents(neuron, mean, covariance, enough, number, groups)
+
+
+def drawn_currents(
+    neuron: Neuron, mean: np.ndarray, covariance: np.ndarray, responses: Responses, *seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Parameters of neurons (scrambles, parameters, points), and currents (scrambles, groups, i, points) of these moments."""
+    rng = np.random.default_rng([responses.seed, 4, *seed])
+    z = rng.standard_normal((responses.scrambles, *mean.shape[1:], responses.points), np.float32)
+    parameters = rng.standard_normal((responses.scrambles, neuron.differing, responses.points), np.float32)
     return parameters, causal_factor(covariance).astype(np.float32) @ z + mean[..., None].astype(np.float32)
 
 
@@ -324,7 +331,7 @@ def gradients_of_pairs(
 
     def one(at: int) -> np.ndarray:
         drawn = currents[at].reshape(2 * groups, steps, points).astype(np.float32)
-        blocks = sampling.jacobians(neuron, z[at, size:].astype(np.float32), drawn)
+        blocks = sampling.jacobians(neuron, Population.of(neuron, z[at, size:].astype(np.float32)), drawn)
         return sum((carried_back_alone(J[::2], G[at], J[1::2]) for _, J, _ in blocks), start=np.zeros(())) / points
 
     return on_map(np.stack(in_threads(one, replicas))[:, classes.which], offset, grid)

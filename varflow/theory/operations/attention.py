@@ -25,7 +25,7 @@ from varflow.theory.responses.back_propagation import Sampling
 from varflow.theory.responses.filters import synapse
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
-from varflow.theory.responses.step import Population, jacobians, stepped, with_input
+from varflow.theory.responses.step import Population, stepped
 from varflow.theory.signals.counted import ON_MAPS, uncounted
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.moments import Spikes
@@ -76,8 +76,7 @@ class Products:
         e = (root @ normals).reshape(currents.shape)
         back = np.empty(currents.shape)
         for own, c, drawn, sent in zip(neurons, currents, e, back, strict=True):
-            population = with_input(layer.neuron, own)
-            for part, J, _ in jacobians(population, c, sampling.surrogate, detached=sampling.detached):
+            for part, J, _ in sampling.jacobians(layer.neuron, own, c):
                 sent[..., part] = np.einsum("ptsx,ptx->psx", J, drawn[..., part])
         return of_points(back.reshape(self.drawn.shape), self.grid, self.channels)
 

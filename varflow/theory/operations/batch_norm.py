@@ -156,14 +156,15 @@ def standardising(gamma: float, variance: np.ndarray) -> np.ndarray:
 
 
 def _statistics(
-    layer: BatchNorm, steps: int, mean: np.ndarray, variance: np.ndarray, cov: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Batch means, their covariances and gains, from the moments of a batch's entries and their covariances with its means."""
+    layer: BatchNorm, steps: int, mean: np.ndarray, variance: np.ndarray, cov: np.ndarray, cov_of_all: np.ndarray
+) -> BatchStatistics:
+    """Statistics of a batch whose entries have these moments and covariances with its means, for every entry of the index."""
     of_batch = partial(pooled, steps=steps, over=layer.over)
     batch_mean, of_means = of_batch(mean), of_batch(cov.swapaxes(-1, -2))
     spread = of_batch((mean[..., None, :] - batch_mean[..., :, None]) ** 2)
     about_mean = of_batch(variance) + np.diagonal(spread - of_means, axis1=-2, axis2=-1)
-    return batch_mean, of_means, standardising(layer.gamma, np.maximum(about_mean, 0.0) + layer.eps)
+    gain = standardising(layer.gamma, np.maximum(about_mean, 0.0) + layer.eps)
+    return BatchStatistics(batch_mean, cov_of_all, of_means, gain)
 
 
 # A batch in the index.
@@ -174,11 +175,11 @@ def in_index(layer: BatchNorm, currents: Currents, infinite: bool) -> BatchStati
     mean, C, grid = currents.mean, currents.covariance, currents.grid
     cov, batch = _with_batch_mean(C, grid, infinite, layer.over)
     variance = np.diagonal(C, axis1=-2, axis2=-1)
-    batch_mean, of_means, gain = _statistics(layer, grid.steps, mean[..., batch], variance[..., batch], cov[..., batch, :])
+    found = _statistics(layer, grid.steps, mean[..., batch], variance[..., batch], cov[..., batch, :], cov)
     if infinite or not layer.gamma:
-        return BatchStatistics(batch_mean, cov, of_means, gain)
-    each = _of_entries(gain, grid.size) / layer.gamma
-    return BatchStatistics(batch_mean, cov, of_means, gain, _shared_scale(outer(each, each) * _about(C, cov, cov, of_means)))
+        return found
+    each = _of_entries(found.gain, grid.size) / layer.gamma
+    return replace(found, shared=_shared_scale(outer(each, each) * _about(C, cov, cov, found.cov_of_batch_means)))
 
 
 def _shared_scale(C: np.ndarray) -> SharedScale:
@@ -224,8 +225,7 @@ def by_overlap(layer: BatchNorm, currents: Currents, overlap: Overlap, batch_siz
     variance = np.diagonal(C, axis1=-2, axis2=-1)
     of_batch = (_as_one_batch(each) for each in (currents.mean[..., None], variance[..., None]))
     mean, variance = (each[..., 0] for each in of_batch)
-    batch_mean, of_means, gain = _statistics(layer, grid.steps, mean, variance, _as_one_batch(cov))
-    return BatchStatistics(batch_mean, cov, of_means, gain)
+    return _statistics(layer, grid.steps, mean, variance, _as_one_batch(cov), cov)
 
 
 def _as_one_batch(values: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ from varflow.theory.layer import LAST_Z
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.step import Population, levels, membrane, spikes
 from varflow.theory.roots import polynomial
+from varflow.theory.signals.places import aligned
 from varflow.theory.signals.shared_scale import SharedScale
 
 REACH = 5.3  # standard deviations: the probability beyond is below 6e-8
@@ -161,11 +162,11 @@ def rank_one_layer(
     bounded, uneven = rule.lowest is not None or rule.most is not None or rule.spacing != 1, neuron.heterogeneous
     if uneven or bounded or rule.lasting or (shared is not None and shared.fraction.size > 1):
         return None
-    replicas, size = max(len(mean), len(covariance)), mean.shape[-1]
-    directions, states = _directions(np.broadcast_to(covariance, (replicas, *covariance.shape[1:])).reshape(-1, size, size)), []
+    replicas, states = max(len(mean), len(covariance)), []
+    mean, covariance = (values.reshape(-1, *values.shape[2:]) for values in aligned(mean, covariance))
+    directions = _directions(covariance)
     if directions is None:
         return None
-    mean = np.broadcast_to(mean, (replicas, *mean.shape[1:])).reshape(-1, size)
     for start in range(0, len(directions), TOGETHER):
         some = slice(start, start + TOGETHER)
         state = rank_one(neuron, mean[some], directions[some], steps, shared)

@@ -26,10 +26,10 @@ from varflow.model.over_neurons import size_of
 from varflow.theory.responses.exact_averages import expected_spikes, rank_one_layer
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.step import NeuronState, Population, admitted, gate, step
+from varflow.theory.signals.places import aligned
 from varflow.theory.signals.shared_scale import SharedScale
 
 BLOCK = 16384  # points at a time: one step's arrays then fit the second-level cache
-ROWS = 32  # steps that are multiplied together, at least: products of earlier with later steps are left out
 JITTER = 2.5e-13  # of each variance: above rounding, and its square root, an innovation, is below FLAT
 FLAT = 1e-6  # an innovation below this fraction of its step's standard deviation counts as 0 (rounding of the factor)
 
@@ -70,8 +70,7 @@ class QuasiMonteCarlo:
         kinds, steps = covariance.shape[1], covariance.shape[-1]
         # from 40 points per step on means of ``S_s p_t`` are positive definite in spite of their noise
         signs, few = self.signs(layer), points < 40 * steps
-        factors = np.broadcast_to(causal_factor(covariance), (replicas, kinds, steps, steps))
-        means = np.broadcast_to(mean, (replicas, kinds, steps))
+        means, factors = aligned(mean, causal_factor(covariance), least=replicas)
         at, which = np.divmod(np.arange(replicas * kinds), kinds)
         together, parts = max(BLOCK // points, 1), []
         for part in (slice(start, start + together) for start in range(0, len(at), together)):
@@ -234,27 +233,17 @@ def _sums(neuron: Population, mean: np.ndarray, factor: np.ndarray, normals: np.
             state = step(neuron, state, current)
             current[...], fired[t] = state.h, state.s
         chance[part], moments[part] = over_innovation(neuron, membranes, newest, stds[part], before, fired[part])
-    return np.concatenate([_pairs(fired, fired if few else chance), moments.swapaxes(0, 1)], axis=-1)
+    pairs = fired.swapaxes(0, 1) @ (fired if few else chance).transpose(1, 2, 0)
+    return np.concatenate([pairs, moments.swapaxes(0, 1)], axis=-1)
 
 
 def _from_earlier(mean: np.ndarray, factor: np.ndarray, normals: np.ndarray) -> np.ndarray:
     """Contributions of means and earlier innovations to currents, (steps, layers, points)."""
     currents = _workspace.array("currents", normals.shape, normals.dtype)
-    earlier, z, known = np.tril(factor, -1).astype(normals.dtype), normals.swapaxes(0, 1), currents.swapaxes(0, 1)
-    for rows in _rows(len(normals)):
-        np.matmul(earlier[:, rows, : rows.stop], z[:, : rows.stop], out=known[:, rows])
+    np.matmul(np.tril(factor, -1).astype(normals.dtype), normals.swapaxes(0, 1), out=currents.swapaxes(0, 1))
     if mean.any():
         currents += mean.T[..., None].astype(normals.dtype)
     return currents
-
-
-def _pairs(fired: np.ndarray, chance: np.ndarray) -> np.ndarray:
-    """``Σ S_s p_t`` over points, for ``t ≥ s``; (layers, steps, steps)."""
-    earlier, later, steps = fired.swapaxes(0, 1), chance.transpose(1, 2, 0), len(fired)
-    pairs = np.zeros((len(earlier), steps, steps))
-    for rows in _rows(steps):
-        pairs[:, rows, rows.start :] = earlier[:, rows] @ later[..., rows.start :]
-    return pairs
 
 
 def over_innovation(
@@ -282,7 +271,3 @@ def over_innovation(
 def _squares(values: np.ndarray) -> np.ndarray:
     """``Σ x²`` over the last axis."""
     return (values[..., None, :] @ values[..., None])[..., 0, 0].astype(float)
-
-
-def _rows(steps: int) -> list[slice]:
-    return [slice(start, min(start + ROWS, steps)) for start in range(0, steps, ROWS)]
