@@ -349,6 +349,13 @@ def test_silence_is_unstable_from_a_spread_of_thresholds_on():
     assert above == 0
 
 
+def test_blocks_that_multiply_spikes_die():
+    page = " ".join((ROOT / "docs/blocks.md").read_text(encoding="utf-8").split())
+    assert "activity dies at every gain, with the preserving gain in three blocks" in page
+    rates = vf.mean_field(sew("and")).firing_rate
+    assert rates[2] > 1e-3 > 1e-6 > rates[3]  # layer 1, then one in each block
+
+
 def test_normalisers_of_batches():
     page = " ".join((ROOT / "docs/blocks.md").read_text(encoding="utf-8").split())
     assert "by the fraction 0.76/ν for independent rows" in page
@@ -731,8 +738,7 @@ def test_constants_on_the_page_of_the_learning_rate():
     page = " ".join((ROOT / "docs/learning_rate.md").read_text(encoding="utf-8").split())
     assert f"= {rule.CHANGE}" in page
     assert f"{rule.PIXELS} \\sum_j |x_j|" in page
-    assert f"{rule.OCTAVES} octaves rms, a factor of {2**rule.OCTAVES:.1f}" in page
-    assert f"{rule.FIRST_OCTAVES} octaves" in page
+    assert f"by a factor of {2**rule.OCTAVES:.1f}, or of {2**rule.FIRST_OCTAVES:.1f} if the first layer" in page
     assert rule.DEEP == 10
     assert "of more than ten layers" in page
 
