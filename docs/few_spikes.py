@@ -164,8 +164,8 @@ Additions: 128 for each spike that other neurons receive.*
 - **Too strong a penalty silences the network** for all three seeds, and accuracy stays at chance. So raise the penalty step
   by step, and watch the rates with [`vf.Monitor`](monitoring.md).
 
-- **The multiplications of the first layer stay**: 17 000 per input in every row. At 4.6 pJ, against 0.9 pJ for an addition, they
-  cost more than all spikes.
+- **The multiplications of the first layer stay**: 17 000 per input in every row. At 4.6 pJ, against 0.9 pJ for an addition,
+  they cost more than all spikes.
 
 Compare the penalty with the loss, which is 2.3 at the start here; other tasks need other penalties. `python
 docs/few_spikes.py` makes this page.
@@ -215,7 +215,8 @@ def widths() -> str:
 
 def trained(runs: Runs) -> str:
     """Rates and accuracies by start and penalty."""
-    lines = ["| rate at the start | penalty | rate after training | spikes per input | additions | accuracy, % |", "|---" * 6 + "|"]
+    titles = "| rate at the start | penalty | rate after training | spikes per input | additions | accuracy, % |"
+    lines = [titles, "|---" * 6 + "|"]
     for layers, start, penalty in SETTINGS:
         values = np.array([runs[layers, start, penalty, seed] for seed in SEEDS])
         (rate, right), (of_rate, of_right) = values.mean(axis=0), values.std(axis=0, ddof=1) / len(SEEDS) ** 0.5
