@@ -41,15 +41,15 @@ model, images = torch.nn.Sequential(*layers), torch.rand(32, 784)
 for rate in (0.2, 0.1):
     vf.init.init_model(model, images, steps=8, rate=rate)
     cost = vf.audit(model, images, steps=8).cost
-    print(f"rate {rate}: {cost.spikes.sum():.0f} spikes, {cost.acs.sum():.2g} additions,")
-    print(f"  {cost.macs.sum():.2g} multiplications, {cost.energy / 1e6:.2f} µJ")
+    print(
+        f"rate {rate}: {cost.spikes.sum():.0f} spikes, {cost.acs.sum():.2g} additions,",
+        f"{cost.macs.sum():.2g} multiplications, {cost.energy / 1e6:.2f} µJ",
+    )
 ```
 
 ```text
-rate 0.2: 1634 spikes, 3.1e+05 additions,
-  1.6e+06 multiplications, 7.67 µJ
-rate 0.1: 788 spikes, 1.6e+05 additions,
-  1.6e+06 multiplications, 7.53 µJ
+rate 0.2: 1634 spikes, 3.1e+05 additions, 1.6e+06 multiplications, 7.67 µJ
+rate 0.1: 788 spikes, 1.6e+05 additions, 1.6e+06 multiplications, 7.53 µJ
 ```
 
 **Half the spikes save 2 % of the energy here**, because the first layer multiplies numbers; inputs that are spikes make it
