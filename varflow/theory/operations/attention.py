@@ -58,13 +58,13 @@ class Products:
 
     def fire(self, layer: Spike, number: int, responses: Responses) -> tuple[LayerState, Spikes]:
         """Layer ``number`` of neurons, which receive such sums."""
-        each = zip(*self.received(layer, number, responses.seed), strict=True)
-        H, S = (np.stack(values).reshape(self.drawn.shape) for values in zip(*(stepped(*one) for one in each), strict=True))
+        values = zip(*map(stepped, *self.received(layer, number, responses.seed)), strict=True)
+        H, S = (np.stack(each).reshape(self.drawn.shape) for each in values)
         state = LayerState.at_points(H, S)
         spikes = Spikes(state.firing_rate, state.second_moments, replace(self.grid, per_position=False), self.channels)
         spikes = spikes.per_position() if self.grid.per_position else spikes
-        of_membranes = (values.reshape(spikes.mean.shape) for values in (state.variance, state.potential_mean))
-        state = LayerState(*of_membranes, spikes.mean, spikes.moments, point_fraction=state.point_fraction)
+        variance, mean = (values.reshape(spikes.mean.shape) for values in (state.variance, state.potential_mean))
+        state = LayerState(variance, mean, spikes.mean, spikes.moments, point_fraction=state.point_fraction)
         return state, spikes.later(layer.neuron.delay)
 
     def back(self, layer: Spike, above: Gradients, sampling: Sampling) -> Gradients:

@@ -65,7 +65,7 @@ class BatchStatistics:
             return outer(gain, gain) * _about(C, one, other, self.cov_of_batch_means)
 
         mean = gain * (currents.mean - _of_entries(self.mean, size)) + layer.beta
-        overlap = currents.overlap and currents.overlap.after(self.centred(currents.overlap.between))
+        overlap = currents.overlap and Overlap(self.centred(currents.overlap.between))
         # without changes the layer above subtracts moments: steps that differ by less than 1e-15 then count as equal
         return currents.mapped(mean, about_mean, overlap=overlap, shared=self.shared)
 

@@ -26,7 +26,7 @@ from varflow.theory.signals import places
 from varflow.theory.signals.counted import ON_MAPS, uncounted
 from varflow.theory.signals.gradients import BALANCED, Gradients
 from varflow.theory.signals.moments import Currents, Signal, Spikes
-from varflow.theory.signals.places import ALL_PAIRS, Grid, Offset, PairMoments, Window
+from varflow.theory.signals.places import ALL_PAIRS, Grid, Offset, Overlap, PairMoments, Window
 
 
 def averaged_apart(window: Window, signal: Signal) -> Signal:
@@ -148,7 +148,7 @@ def averaged(window: Window, signal: Signal) -> Signal:
     def second(M: np.ndarray) -> np.ndarray:
         return window.mean(window.mean(M, grid, -1), grid, -2)
 
-    overlap = signal.overlap and signal.overlap.after(over_windows(window, signal.overlap.between, grid))
+    overlap = signal.overlap and Overlap(over_windows(window, signal.overlap.between, grid))
     sampled = draw and (lambda: window.mean(draw(), grid, -2))
     pooled = signal.mapped(window.mean(signal.mean, grid, -1), second, pairs=None, overlap=overlap, sampled=sampled)
     return replace(pooled, grid=window.smaller(grid))
@@ -195,7 +195,7 @@ def _with_overlap(after: Spikes, window: Window, before: Any) -> Spikes:
     e = window.mean(e, grid, -1) if places.told_apart(grid) else np.tile(e, highest.shape[-1] // e.shape[-1])
     ratio = np.divide(highest, e, out=np.zeros_like(e), where=e > 0)
     between = ratio[..., :, None] * over_windows(window, before.overlap.between, grid) * ratio[..., None, :]
-    return replace(after, overlap=before.overlap.after(between))
+    return replace(after, overlap=Overlap(between))
 
 
 # Backwards.

@@ -127,7 +127,7 @@ def overlap_of_spikes(
     C, size = pair.moments - outer(pair.mean, pair.mean), mean.shape[1]
     single, e = sent.moments - outer(sent.mean, sent.mean), averages(sent)[0]
     between = with_correlation(C[:, 0, :size, size:], C[..., :size, :size], single, currents.grid)
-    return overlap.after(between + outer(e, e))
+    return Overlap(between + outer(e, e))
 
 
 # Backwards.

@@ -21,7 +21,7 @@ from varflow.theory.signals import places
 from varflow.theory.signals.counted import ON_MAPS, uncounted
 from varflow.theory.signals.gradients import Gradients
 from varflow.theory.signals.moments import Signal, at_each_position
-from varflow.theory.signals.places import ALL_PAIRS, Grid, Offset, PairMoments, Window
+from varflow.theory.signals.places import ALL_PAIRS, Grid, Offset, Overlap, PairMoments, Window
 
 
 def _entries(layer: Upsample) -> Window:
@@ -44,7 +44,7 @@ def forward(layer: Upsample, received: tuple[Signal], visit: Visit) -> Any:
     signal, larger = received[0], _larger(layer, received[0].grid)
     second = partial(places.summed_under_taps, _entries(layer), grid=larger)
     pairs = signal.pairs and PairMoments(larger.shape, partial(_between, layer, signal))
-    overlap = signal.overlap and signal.overlap.after(_overlap(layer, signal))
+    overlap = signal.overlap and Overlap(_overlap(layer, signal))
     spaced = replace(signal.mapped(_mean(layer, signal), second, pairs=pairs, overlap=overlap), grid=larger)
     if layer.zeros:
         return spaced

@@ -69,7 +69,7 @@ class _SignalMoments:
         if "pairs" not in other:
             places["pairs"] = self.pairs and self.pairs.then(second)
         if "overlap" not in other:
-            places["overlap"] = self.overlap and self.overlap.after(second(self.overlap.between))
+            places["overlap"] = self.overlap and Overlap(second(self.overlap.between))
         return self.with_moments(mean, second(self.second), **places)
 
     def between(self, offset: Offset) -> np.ndarray:
@@ -247,7 +247,7 @@ def as_inputs(signal: Signal) -> Spikes:
     pairs, overlap = signal.pairs and signal.pairs.then(second), signal.overlap
     if overlap is not None:
         mean = averages(signal)[0]
-        overlap = overlap.after(overlap.between + outer(mean, mean))
+        overlap = Overlap(overlap.between + outer(mean, mean))
     return Spikes(signal.mean, second(signal.covariance), signal.grid, signal.channels, pairs=pairs, overlap=overlap)
 
 
@@ -361,7 +361,7 @@ def _overlap(signals: Sequence[Signal], second: Callable[[Arrays, Arrays, Arrays
     if len(overlaps) < len(signals):
         return None
     means = [averages(each)[0] for each in signals]
-    return overlaps[0].after(second([each.between for each in overlaps], means, means))
+    return Overlap(second([each.between for each in overlaps], means, means))
 
 
 def rescaled(signal: Currents, scale: float | np.ndarray, shift: float | np.ndarray = 0.0) -> Currents:
@@ -387,4 +387,4 @@ def rescaled(signal: Currents, scale: float | np.ndarray, shift: float | np.ndar
     if signal.overlap is None:
         return after
     between = with_correlation(signal.overlap.between, signal.covariance, after.covariance, grid)
-    return replace(after, overlap=signal.overlap.after(between))
+    return replace(after, overlap=Overlap(between))

@@ -205,10 +205,6 @@ class Overlap:
     with_batch_mean: Callable[[str], np.ndarray] | None = None
     inverse_dof: Callable[[], float] | None = None
 
-    def after(self, between: np.ndarray) -> Overlap:
-        """The overlap after an operation."""
-        return Overlap(between)
-
 
 def told_apart(grid: Grid) -> bool:
     """True if an overlap is of positions and steps, not of steps alone."""
