@@ -8,6 +8,7 @@ import importlib
 import json
 import math
 import re
+import string
 from functools import cache
 from pathlib import Path
 
@@ -730,6 +731,17 @@ def test_the_page_of_few_spikes_is_current(monkeypatch):
     assert script.page(runs) == page
     changed = {key: [rate + 0.01, accuracy] for key, (rate, accuracy) in runs.items()}
     assert script.page(changed) != page
+
+
+@pytest.mark.parametrize("name", ["accuracy", "expansions"])
+def test_the_text_of_a_page_is_that_of_its_script(name, monkeypatch):
+    """Its tables take minutes, and are not made again."""
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    parts = string.Formatter().parse(importlib.import_module(name).PAGE)
+    text = "".join(re.escape(words) + ("" if field is None else ".+") for words, field, *_ in parts)
+    page = (ROOT / f"docs/{name}.md").read_text(encoding="utf-8")
+    assert re.fullmatch(text, page, flags=re.DOTALL)
+    assert not re.fullmatch(text, page.replace(" the ", " a ", 1), flags=re.DOTALL)
 
 
 def test_constants_on_the_page_of_the_learning_rate():
