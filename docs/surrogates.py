@@ -124,9 +124,14 @@ SpikingJelly 2.0, Norse 1.1, sinabs 3.1.
 4. **At finite width** networks differ. Per layer, the variance of the logarithm of the squared gradient norm grows by
    $(3\\kappa - 1)/n$, where $\\kappa = E[\\psi^4]/E[\\psi^2]^2$. It is large for narrow surrogates: 14 times as large for
    `fast_sigmoid(25)` as for `atan` at θ = 1. In deep layers the fluctuations of activity add
-   $\\bigl(b^2(1-p)/(p(1-m)^2) + 2b(w-p)/(p(1-m))\\bigr)/n$. Here $m$ is the multiplier of the rate $p$, $w$ is the fraction
-   of $E[\\psi^2]$ above threshold, and $b = d \\ln E[\\psi^2]/d \\ln p$, about $(\\theta^2/V - 1)/2$ without bias. This
-   term vanishes at θ² = V. It is largest near the critical gain, where $m$ is near 1.
+
+   $$
+   \\frac 1n \\left( \\frac{{b^2 (1-p)}}{{p (1-m)^2}} + \\frac{{2b (w-p)}}{{p (1-m)}} \\right).
+   $$
+
+   Here $m$ is the multiplier of the rate $p$, $w$ is the fraction of $E[\\psi^2]$ above threshold, and
+   $b = d \\ln E[\\psi^2]/d \\ln p$, about $(\\theta^2/V - 1)/2$ without bias. This term vanishes at θ² = V. It is largest
+   near the critical gain, where $m$ is near 1.
 5. **Several steps** change the answer (see below): $\\chi$ is exact only for a single step, or for neurons without memory.
 
 ## Several steps
@@ -150,8 +155,6 @@ network = vf.Network(width=1000, depth=10, gain=8**0.5, neuron=neuron, steps=4)
 flow = vf.gradient_flow(network, "atan")
 print(f"growth per layer {{flow.growth:.3f}}, largest over smallest {{flow.range:.2f}}")
 print("layers differ least with", vf.surrogate_width(network, "atan"))
-
-axes = flow.plot()
 ```
 
 ```text

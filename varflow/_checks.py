@@ -275,7 +275,7 @@ def need(rule: str, **options: Any) -> None:
 
 
 def _wanted(kind: type) -> str:
-    """How an error describes an object of a class: a ``FixedPoints`` is what ``vf.fixed_points`` returns."""
+    """Words of an error for objects of a class: a ``FixedPoints`` is what ``vf.fixed_points`` returns."""
     name = kind.__name__
     function = re.sub(r"\B(?=[A-Z])", "_", name).lower()
     known = function in dir(sys.modules["varflow"])

@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from html import escape
 from os.path import commonprefix
 from shutil import get_terminal_size
-from textwrap import fill
+from textwrap import fill, shorten
 from typing import Any, ClassVar
 
 from varflow._figures import draw
@@ -30,6 +30,11 @@ def percent(fraction: float, digits: int = 2) -> str:
 def measured(value: float, form: str = ".4g") -> str:
     """A number as text; a dash for one that is not known, or not finite."""
     return f"{value:{form}}" if math.isfinite(value) else "–"
+
+
+def plus_minus(std: float | None, form: str = ".2g") -> str:
+    """`` ± 0.01``; empty without a spread, or if it is not known."""
+    return f" ± {std:{form}}" if std and math.isfinite(std) else ""
 
 
 def several(number: int, what: str) -> str:
@@ -96,7 +101,10 @@ class Shown:
     __slots__ = ()
 
     def _table(self) -> Table:
-        raise NotImplementedError
+        """Names and values of the fields, of a result without a table of its own."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}  # pyright: ignore[reportArgumentType]
+        words = {name: f"{value:.6g}" if isinstance(value, float) else str(value) for name, value in values.items()}
+        return Table(type(self).__name__, [(name, shorten(text, 50, placeholder=" …")) for name, text in words.items()])
 
     def __repr__(self) -> str:
         return self._table().text()
@@ -128,8 +136,7 @@ class Listed(Shown):
     listed: ClassVar[Mapping[str, str]]
 
     def _parts(self) -> list[tuple[str, str]]:
-        spreads = {name: getattr(self, f"{name}_std", None) for name in self.listed}
-        behind = {name: "" if std is None else f" ± {std:.2g}" for name, std in spreads.items()}
+        behind = {name: plus_minus(getattr(self, f"{name}_std", None)) for name in self.listed}
         return [(name, format(getattr(self, name), layout) + behind[name]) for name, layout in self.listed.items()]
 
     def _table(self) -> Table:

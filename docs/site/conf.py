@@ -12,6 +12,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
+import notebooks  # noqa: E402
 from jupyter_cache.cache.db import create_db  # noqa: E402
 
 import varflow  # noqa: E402
@@ -90,3 +91,5 @@ def spread(app, env, names):
 
 def setup(app):
     app.connect("env-before-read-docs", spread)
+    app.connect("html-page-context", notebooks.offer)
+    app.connect("build-finished", notebooks.write)

@@ -198,8 +198,8 @@ def on_a_full_disk(file):
     """A row too many, where a limit of pages stands for the full disk."""
 
     class Limited(Store):
-        def _connection(self):
-            found = super()._connection()
+        def _connection(self, *prepare):
+            found = super()._connection(*prepare)
             found.execute("PRAGMA max_page_count = 8")
             return found
 

@@ -158,6 +158,16 @@ def test_help(varflow, command):
     assert max(len(line) for line in out.splitlines()) <= 80
 
 
+def test_examples_of_the_help_run(varflow):
+    for command in ("lookup", "fixed-points"):
+        examples = [line.strip() for line in varflow(f"{command} --help")[1].splitlines() if line.startswith("    varflow ")]
+        assert len(examples) >= 3
+        for example in examples:
+            if "--table" not in example:  # which takes minutes
+                code, _, err = varflow(example.removeprefix("varflow "))
+                assert code == 0, f"{example}: {err}"
+
+
 def test_help_shows_every_option_in_its_group(varflow):
     _, out, _ = varflow("lookup --help")
     assert [line for line in out.splitlines() if line.endswith(":") and line[0] != " "] == [

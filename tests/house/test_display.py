@@ -41,6 +41,11 @@ SHOWN = {
     "lifetime": CHAIN.lifetime(),
     "escape": vf.escape_asymptotics(threshold=1.0, gain=2.6),
     "enclosure": vf.certified.Enclosure(0.1, 0.2),
+    "flips": vf.flips(NETWORK, direct=0.1, points=64),
+    "experiment over steps": vf.validate(
+        threshold=1.0, gain=2.9, width=20, depth=3, repeats=2, steps=2, neuron=vf.Neuron(decay=0.5)
+    ),
+    "neuron": vf.neurons.snntorch_leaky(0.5),
     "expansion": vf.expansion(vf.Network(width=1000, depth=5, gain=2.0, neuron=vf.Neuron(0.5))),
 }
 EVERY = pytest.mark.parametrize("thing", SHOWN.values(), ids=SHOWN.keys())
@@ -173,6 +178,25 @@ def table_of(thing):
 def test_no_table_has_two_columns_of_one_name(thing):
     header = table_of(thing).header
     assert len(set(header)) == len(header)
+
+
+@EVERY
+def test_no_spread_is_zero(thing):
+    assert not re.search(r"± (0|nan)(?![.\d])", table_of(thing).text())
+
+
+def test_a_spread_of_zero_is_seen():
+    assert re.search(r"± (0|nan)(?![.\d])", Table("flips", [("1", "0.3 ± 0")]).text())
+
+
+def test_rows_of_results_are_tables_too():
+    experiment = SHOWN["experiment over steps"]
+    rows = (experiment.curves[0], SHOWN["fixed points of the overlap"][0], vf.catalogue(depth=2, fan_in=9).methods[0])
+    rows += (vf.corrected_gain_table(threshold=1.0, width=30, depth=3).rows[0],)
+    for row in rows:
+        assert Page(row._repr_html_()).rows
+        assert max(map(len, row._table().text().splitlines())) <= 80
+    assert repr(experiment.curves[0]) == experiment.curves[0]._table().text()
 
 
 @EVERY

@@ -8,6 +8,7 @@ import importlib
 import json
 import math
 import re
+import string
 from functools import cache
 from pathlib import Path
 
@@ -347,6 +348,13 @@ def test_silence_is_unstable_from_a_spread_of_thresholds_on():
     below, above = (vf.critical_gain(threshold=scipy.stats.gamma(cv**-2, scale=cv**2)) for cv in (0.70, 0.715))
     assert below > 1
     assert above == 0
+
+
+def test_blocks_that_multiply_spikes_die():
+    page = " ".join((ROOT / "docs/blocks.md").read_text(encoding="utf-8").split())
+    assert "activity dies at every gain, with the preserving gain in three blocks" in page
+    rates = vf.mean_field(sew("and")).firing_rate
+    assert rates[2] > 1e-3 > 1e-6 > rates[3]  # layer 1, then one in each block
 
 
 def test_normalisers_of_batches():
@@ -764,14 +772,24 @@ def test_lowest_late_rates_of_deep_networks_with_a_long_memory(steps, decay):
     assert planned("zero", steps, decay, 20)[2] < 0.125 < 0.14 < planned("zero", steps, decay, 96)[2] < 0.17
 
 
+@pytest.mark.parametrize("name", ["accuracy", "choose", "expansions"])
+def test_the_text_of_a_page_is_that_of_its_script(name, monkeypatch):
+    """Its tables take minutes, and are not made again."""
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    parts = string.Formatter().parse(importlib.import_module(name).PAGE)
+    text = "".join(re.escape(words) + ("" if field is None else ".+") for words, field, *_ in parts)
+    page = (ROOT / f"docs/{name}.md").read_text(encoding="utf-8")
+    assert re.fullmatch(text, page, flags=re.DOTALL)
+    assert not re.fullmatch(text, page.replace(" the ", " a ", 1), flags=re.DOTALL)
+
+
 def test_constants_on_the_page_of_the_learning_rate():
     from varflow.torch_models import learning_rate as rule
 
     page = " ".join((ROOT / "docs/learning_rate.md").read_text(encoding="utf-8").split())
     assert f"= {rule.CHANGE}" in page
     assert f"{rule.PIXELS} \\sum_j |x_j|" in page
-    assert f"{rule.OCTAVES} octaves rms, a factor of {2**rule.OCTAVES:.1f}" in page
-    assert f"{rule.FIRST_OCTAVES} octaves" in page
+    assert f"by a factor of {2**rule.OCTAVES:.1f}, or of {2**rule.FIRST_OCTAVES:.1f} if the first layer" in page
     assert rule.DEEP == 10
     assert "of more than ten layers" in page
 

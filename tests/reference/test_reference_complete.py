@@ -89,7 +89,7 @@ def test_the_lists_hold_nothing_stale():
     assert functions <= theory_names() | MORE | set().union(*ELSEWHERE.values())
 
 
-IN_TIME = {"neuron", "steps", "alive", "drive", "networks", "seed"}  # references are of one step
+IN_TIME = {"neuron", "steps", "alive", "drive", "networks", "seed", "progress"}  # references are of one step
 
 
 def same_parameters(name):

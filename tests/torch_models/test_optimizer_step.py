@@ -541,3 +541,16 @@ def test_coordinate_check_refuses_what_has_no_slope():
         vf.testing.coordinate_check(over_widths(lambda n: 1e-3), widths=(32, 32))
     with pytest.raises(vf.DomainError, match="must return a dict"):
         vf.testing.coordinate_check(lambda width: Chain(width=width), widths=(32, 64))
+
+
+def test_the_table_with_gradients_and_a_step_fits_eighty_columns(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    net, batch, options, optimiser = made()
+    report = vf.audit(net, batch, cross_entropy, optimizer=optimiser, targets=Y, gradients=True, **options)
+    text = repr(report)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "currents" in text.splitlines()[1]
+    assert "no grad" not in text.splitlines()[1]
+    monkeypatch.setenv("COLUMNS", "300")
+    assert "no grad" in repr(report).splitlines()[1]
+    assert max(map(len, repr(report.layers[0]).splitlines())) <= 80

@@ -97,23 +97,22 @@ class Store:
         while self._commits and self._commits[0].done():
             self._commits.popleft().result()
 
-    def _connection(self) -> sqlite3.Connection:
+    def _connection(self, prepare: Callable[[sqlite3.Connection], None] = lambda _: None) -> sqlite3.Connection:
         # ``timeout``: seconds, for another run's transaction
         connection = sqlite3.connect(self.path, timeout=60.0, isolation_level=None)
-        connection.execute("PRAGMA synchronous = FULL")
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+            prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _opened(self) -> sqlite3.Connection:
         """A connection to the file, which is made if there is none."""
         with self._explained():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            connection = self._connection()
-            try:
-                self._prepare(connection)
-            except BaseException:
-                connection.close()
-                raise
-            return connection
+            return self._connection(self._prepare)
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")

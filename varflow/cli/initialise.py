@@ -57,7 +57,7 @@ def lookup(
       varflow lookup --threshold 1 --fan-in 100 --depth 100 --survival-target 0.99
       varflow lookup --threshold 0.5 --fan-in 784 --rate 0.2
       varflow lookup --threshold 1 --decay 0.5 --steps 20 --rate 0.4 --fan-in 512
-      varflow lookup --neuron snntorch_leaky --rate 0.2 --fan-in 512 --steps 8
+      varflow lookup --neuron spikingjelly_lif --rate 0.2 --fan-in 512 --steps 8
       varflow lookup --threshold 1 --fan-in 512 --surrogate atan
       varflow lookup --table corrected_gains.csv
       varflow lookup --table deep.json --depth 500 --workers 2 --resume

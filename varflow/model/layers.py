@@ -157,7 +157,7 @@ class _OfCurrents(Layer):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ScaleSteps(_OfCurrents):
-    r"""Each time step times a factor of its own, plus a constant: the γ and β per step of BNTT and TEBN.
+    r"""A factor and a constant for each time step: the γ and β per step of BNTT and TEBN.
 
     .. math:: I'_t = f_t I_t + c_t
 
@@ -212,7 +212,7 @@ class _Normalisation(_OfCurrents):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class BatchNorm(_Normalisation):
-    r"""Batch normalisation of currents: each neuron (each channel of a map) over inputs, steps and positions.
+    r"""Batch normalisation of the currents of each neuron (each channel of a map), over inputs, steps and positions.
 
     .. math:: u' = \gamma\, \frac{u - \operatorname{mean} u}{\sqrt{\operatorname{var} u + \epsilon}} + \beta
 
@@ -276,7 +276,7 @@ class BatchNorm(_Normalisation):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class LayerNorm(_Normalisation):
-    r"""Layer normalisation of currents: each input and step over all neurons of the layer.
+    r"""Layer normalisation of currents, over all neurons of the layer, for each input and step.
 
     .. math:: u' = \gamma\, \frac{u - \operatorname{mean} u}{\sqrt{\operatorname{var} u + \epsilon}} + \beta
 
@@ -307,7 +307,7 @@ class LayerNorm(_Normalisation):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RMSNorm(_Normalisation):
-    r"""Root-mean-square normalisation of currents: each input and step over all neurons of the layer.
+    r"""Root-mean-square normalisation of currents, over all neurons of the layer, for each input and step.
 
     .. math:: u' = \gamma\, \frac{u}{\sqrt{\operatorname{mean} u^2 + \epsilon}}
 

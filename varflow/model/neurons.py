@@ -23,6 +23,7 @@ from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from typing import Any
 
 from varflow._checks import DomainError, flag, instance, integer, positive_number, probability, put, real_number, scale
+from varflow._display import Shown
 from varflow._hints import hinting
 from varflow.model.over_neurons import OverNeurons, differs, over_neurons, values_of
 from varflow.model.preset_arguments import below_one
@@ -30,7 +31,7 @@ from varflow.model.resets import Reset, named, rule_of
 
 
 @dataclass(frozen=True, slots=True)
-class Neuron:
+class Neuron(Shown):
     """A threshold neuron, ``S = 1(H > threshold)``.
 
     Parameters

@@ -48,7 +48,7 @@ class Signal:
 
 
 class Layer:
-    """A layer, and what it says of itself.
+    """Base class of layers: what each states about itself.
 
     Attributes
     ----------
@@ -220,7 +220,7 @@ class Source(Layer):
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Measured(Layer):
-    """Numbers in place of a signal, as they were measured where something unknown lies before.
+    """Measured numbers in place of a signal that theory cannot predict, behind an unknown operation.
 
     Parameters
     ----------
@@ -278,7 +278,7 @@ class Fallback(Measured):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Unknown(Layer):
-    """An operation of which theory and simulation know nothing but what it sends.
+    """An operation of which theory and simulation know only the output.
 
     Parameters
     ----------

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import wraps
+from operator import attrgetter
 from typing import Any, NamedTuple, ParamSpec
 
 import numpy as np
@@ -154,6 +155,11 @@ class Surrogate(Drawn):
                     raise
                 argument, value = max(self.formula.arguments, key=lambda pair: abs(math.log(abs(pair[1]) or 1.0)))
                 raise DomainError(argument, value, f"gives a {name} that {error.rule}") from None
+
+    def __eq__(self, other: object) -> bool:
+        """True for equal fields: as tuples, in which NaN equals itself."""
+        fields = attrgetter(*Surrogate.__dataclass_fields__)
+        return isinstance(other, Surrogate) and fields(self) == fields(other)
 
     def __call__(self, v: Any) -> np.ndarray:
         """``ψ(v)``, in the shape of ``v`` and, for floats, in its dtype."""

@@ -19,8 +19,10 @@ LAYERS = 5  # of a chain, drawn one by one
 
 
 @draws(SpikeChain, CountLaw, QuasiStationary, Stationary)
-def plot_counts(found: SpikeChain | CountLaw | QuasiStationary | Stationary, ax: Any = None) -> Any:
+def plot_counts(found: Any, ax: Any = None) -> Any:
     """Probability of every firing rate of a layer, with a dot for silence; of a chain in five layers.
+
+    ``found`` is a SpikeChain, one of its distributions, or its stationary or quasi-stationary state.
 
     Examples
     --------
@@ -31,10 +33,11 @@ def plot_counts(found: SpikeChain | CountLaw | QuasiStationary | Stationary, ax:
     if isinstance(found, SpikeChain):
         layers = found.propagate()
         shown = np.unique(np.linspace(0, len(layers) - 1, LAYERS).round().astype(int)).tolist()
-        laws = {f"layer {l + 1}, {percent(layers[l].survival)} alive": layers[l] for l in shown}
+        laws = {f"layer {l + 1}, {percent(round(layers[l].survival, 4))} alive": layers[l] for l in shown}
     for (label, law), colour in zip(laws.items(), colours(len(laws)), strict=True):
-        ax.plot(law.counts[1:] / law.width, law.mass[1:], color=colour, lw=1.4, label=label)
-        ax.plot(0, law.mass[0], "o", color=colour, clip_on=False)
+        mass = np.where(law.mass < RAREST, np.nan, law.mass)
+        ax.plot(law.counts[1:] / law.width, mass[1:], color=colour, lw=1.4, label=label)
+        ax.plot(0, mass[0], "o", color=colour, clip_on=False)
     ax.set(xlabel="firing rate of the layer", ylabel="probability", yscale="log", ylim=(RAREST, 2))
     if len(laws) > 1:
         ax.legend()

@@ -34,7 +34,8 @@ class Chain(NamedTuple):
 
     def firing(self, count: int) -> Any:
         """``π_K = Q((θ - m_g K/n)/√C)``."""
-        return normal_above(self.threshold - self.mean_gain * count / self.width, self.conditional_variance(count))
+        gap = self.threshold - self.mean_gain * count / self.width
+        return distribution_named("normal").above(gap, self.conditional_variance(count))
 
     def transitions(self) -> list[list[Any]]:
         """``P(K' = j | K = k)``, row by row."""
@@ -42,7 +43,7 @@ class Chain(NamedTuple):
 
     def driven(self, drive_std: Any) -> list[Any]:
         """``P(K_1 = k)``: the driven layer has neither bias nor weight mean."""
-        return binomial(self.width, normal_above(self.threshold, drive_std**2))
+        return binomial(self.width, distribution_named("normal").above(self.threshold, drive_std**2))
 
 
 class ExactChain(NamedTuple):
@@ -60,13 +61,6 @@ class ExactChain(NamedTuple):
     firing_rate: tuple[Any, ...]
     firing_rate_std: tuple[Any, ...]
     survival: tuple[Any, ...]
-
-
-def normal_above(gap: Any, variance: Any) -> Any:
-    """``P(u - E[u] > gap)``; at variance 0, whether ``0 > gap``."""
-    if variance == 0:
-        return mpf(1) if gap < 0 else mpf(0)
-    return distribution_named("normal").tail(gap / mp.sqrt(variance))
 
 
 def binomial(n: int, p: Any) -> list[Any]:

@@ -27,6 +27,10 @@ class ExactPotential(NamedTuple):
     slope: Callable[[Any], Any]
     edge: Any = None
 
+    def above(self, gap: Any, variance: Any) -> Any:
+        """``P(√V X > gap)``; of a constant 1 if it exceeds the gap, else 0."""
+        return self.tail(gap / mp.sqrt(variance)) if variance else mpf(gap < 0)
+
     def _within_reach(self) -> ExactPotential:
         """The distribution itself; raises DomainError for ``|z| ≥ FURTHEST``."""
 

@@ -124,8 +124,9 @@ def fixed_points(
     roots = roots_between(layer.excess, pieces, digits)
     points = [_point(layer, root, digits) for root in roots]
     silence = layer.bias2 == 0 and layer.threshold >= 0
-    if silence:
-        points.insert(0, _silence(layer, digits))
+    if silence:  # F' = 0 there for θ > 0; at θ = 0 the map is discontinuous
+        slope = mpf(0) if layer.threshold > 0 else mp.inf
+        points.insert(0, ExactFixedPoint(mpf(0), mpf(0), slope, slope == 0, mpf(0), mpf(0), digits=digits))
     edge = next((point.variance for point in points[1:] if point.multiplier >= 1), mpf(0))
     if silence and layer.threshold > 0:
         edge = roots[0] if roots else mp.inf
@@ -161,12 +162,6 @@ def stable_variance(
     """
     points = fixed_points(threshold=threshold, gain=gain, distribution=distribution, bias_std=bias_std, digits=digits)
     return max((point.variance for point in points if point.stable), default=mp.nan)
-
-
-def _silence(layer: ReferenceLayer, digits: int) -> ExactFixedPoint:
-    """``V = 0``: ``F' = 0`` there for ``θ > 0``; at ``θ = 0`` the map is discontinuous."""
-    stable = layer.threshold > 0
-    return ExactFixedPoint(mpf(0), mpf(0), mpf(0) if stable else mp.inf, stable, mpf(0), mpf(0), digits=digits)
 
 
 def _point(layer: ReferenceLayer, variance: Any, digits: int) -> ExactFixedPoint:

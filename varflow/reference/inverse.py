@@ -63,10 +63,7 @@ def corrected_gain(*, threshold: float, width: int, depth: int, survival_target:
     def excess(g: Any) -> Any:
         return survival(chain_of(width, theta, g, 0, 0), layers, mpf(1)) - target
 
-    limit = excess(theta * _limit())
-    if limit < 0:
-        rule = f"cannot be reached at width {width}, depth {depth}: the highest survival of any gain is "
-        raise DomainError("survival_target", survival_target, f"{rule}{mp.nstr(limit + target, 4)}")
+    _in_reach(survival_target, excess(theta * _limit()), f"width {width}, depth {depth}: the highest survival of any gain")
     if layers == 1:
         return mpf(0)
     return _rising(excess, 4 * theta, digits)
@@ -162,9 +159,7 @@ def largest_threshold(
         return target - survival(chain_of(width, theta, g, 0, 0), layers, mpf(1))
 
     least = mpf(10) ** -6
-    if lack(least) > 0:
-        rule = f"cannot be reached at width {width}, depth {depth}: at θ → 0 survival is "
-        raise DomainError("survival_target", survival_target, f"{rule}{mp.nstr(target - lack(least), 4)}")
+    _in_reach(survival_target, -lack(least), f"width {width}, depth {depth}: at θ → 0 survival")
     return root_between(lack, least, first_power(lambda theta: lack(theta) > 0, mpf(1) / 4), digits)
 
 
@@ -252,10 +247,7 @@ def sparsest_rate(*, width: int, depth: int, survival_target: float = 0.99, digi
     def excess(g: Any) -> Any:
         return survival(chain_of(width, 1, g, 0, 0), layers, g * mp.sqrt(rate(g))) - target
 
-    limit = excess(mpf(10) ** 12)
-    if limit < 0:
-        rule = f"cannot be reached at width {width}, depth {depth}: at rate 1/2 survival is "
-        raise DomainError("survival_target", survival_target, f"{rule}{mp.nstr(limit + target, 4)}")
+    _in_reach(survival_target, excess(mpf(10) ** 12), f"width {width}, depth {depth}: at rate 1/2 survival")
     lowest = number("gain", critical_gain(threshold=1, digits=mp.dps)) * (1 + mpf(10) ** -8)
     if excess(lowest) >= 0:
         return rate(lowest)
@@ -267,6 +259,12 @@ def _target(survival_target: Any) -> Any:
     if not 0 < target < 1:
         raise DomainError("survival_target", survival_target, "must lie strictly between 0 and 1")
     return target
+
+
+def _in_reach(target: Any, excess: Any, where: str) -> None:
+    """DomainError if the survival is still below its target ``where`` it is largest."""
+    if excess < 0:
+        raise DomainError("survival_target", target, f"cannot be reached at {where} is {mp.nstr(excess + _target(target), 4)}")
 
 
 def _limit() -> Any:

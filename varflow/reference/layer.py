@@ -265,11 +265,7 @@ def mean_field(
     variances, rates = [at_least_zero("drive_std", drive_std, zero=True) ** 2], []
     mean = mpf(0)
     for _ in range(integer("depth", depth, minimum=1)):
-        gap, V = layer.threshold - mean, variances[-1]
-        if V > 0:
-            rates.append(layer.potential.tail(gap / mp.sqrt(V)))
-        else:
-            rates.append(mpf(1) if gap < 0 else mpf(0))  # u is its mean, and a spike needs u > θ
+        rates.append(layer.potential.above(layer.threshold - mean, variances[-1]))
         mean = layer.mean_gain * rates[-1]
         variances.append(layer.bias2 + layer.gain2 * rates[-1])
     return ExactMeanField(tuple(variances[:-1]), tuple(rates))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._display import measured
+from varflow._display import Shown, measured, plus_minus
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import mean_of
 from varflow.model.surrogate import Surrogate
@@ -27,8 +27,8 @@ SATURATED = 0.5  # fraction of neurons spiking at every step above which a layer
 WIDE = 100.0  # standard deviation of potentials in thresholds above which a layer is saturated (about 1 after init_model)
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class AuditedLayer(ReadOnly, Exported):
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class AuditedLayer(ReadOnly, Exported, Shown):
     """One neuron layer. "Late" means the second half of the steps; means are over inputs.
 
     Attributes
@@ -227,7 +227,6 @@ def with_class(name: str, layer: Any) -> str:
 
 def row(layer: AuditedLayer, always: bool, back: bool, of_step: Mapping[str, float]) -> dict[str, str]:
     """Text of every column by its name; ``always``, ``back`` and ``of_step``: with those that not every audit has."""
-    spread = f" ± {layer.predicted_std:.2g}" if math.isfinite(layer.predicted_std) else ""
     gradients = {
         "gradient": measured(layer.gradient_norm, ".3g"),
         "predicted gradient": measured(layer.predicted_gradient_norm, ".3g"),
@@ -239,7 +238,7 @@ def row(layer: AuditedLayer, always: bool, back: bool, of_step: Mapping[str, flo
         "neuron": layer.neuron_name,
         "gain": measured(layer.gain),
         "rate": f"{layer.firing_rate:.4f}",
-        "predicted": measured(layer.predicted_rate, ".4f") + spread,
+        "predicted": measured(layer.predicted_rate, ".4f") + plus_minus(layer.predicted_std),
         "silent": f"{layer.dead_fraction:.1%}",
         "inputs": f"{layer.survival.mean():.0%}",
         "overlap": measured(layer.raster_overlap, ".3g"),

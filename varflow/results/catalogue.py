@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import nan_to_none
-from varflow._display import Drawn, Table
+from varflow._display import Drawn, Shown, Table
 from varflow._figures import draw
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
@@ -18,7 +18,7 @@ from varflow.results.profile import Ensemble, Profile
 
 
 @dataclass(frozen=True, slots=True)
-class CatalogueEntry(Exported):
+class CatalogueEntry(Exported, Shown):
     """One method in this setting. None where the method does not specify a value, or theory cannot predict it.
 
     Attributes

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import nan_to_none
-from varflow._display import Drawn, Table, percent, several
+from varflow._display import Drawn, Shown, Table, percent, several
 from varflow.model.drive_kinds import Drive
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
@@ -24,8 +24,8 @@ DEAD = 0.005  # survival, or spikes per step, below which activity is said to di
 TITLES = {"preserving": "Preserving gain, g² = 1/P(u > θ)", "kaiming": "Kaiming's gain, g² = 2"}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Curve:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Curve(Shown):
     """One network of the sweep: predicted, simulated, judged.
 
     Attributes
@@ -261,7 +261,7 @@ class Experiment(Drawn):
         title = f"Experiment: {verdict} ({size}, drive {self.drive!r}; false alarm {self.false_alarm:g})"
         exact, of_time = ("exact Var u_L", "simulated"), ("Var H_L", "simulated Var", "rate", "simulated rate")
         header = ("gain", "n", "θ", "g", *(exact if self.steps == 1 else of_time), "p", "verdict")
-        return Table(title, [_row(curve) for curve in self.curves], header, self.reading)
+        return Table(title, [_row(curve) for curve in self.curves], header, self.reading, dispensable=("g",))
 
 
 def _row(curve: Curve) -> tuple[str, ...]:

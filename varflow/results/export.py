@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import choice, frozen, nan_to_none, put, require
-from varflow._display import Table
+from varflow._display import Table, plus_minus
 from varflow.model.network import Network
 
 QUANTITIES = ("variance", "firing_rate", "survival")
@@ -22,6 +22,7 @@ AXES = ("layer", "step", "other_step")
 CRITERIA = ("every step", "every late step", "a late step", "any step")  # at finite width they differ by orders of magnitude
 # Columns of tables of layers that narrow terminals lack, the least important first:
 DISPENSABLE = ("predicted overlap", "overlap", "predicted gradient", "always", "neuron", "inputs", "spikes", "χ", "SynOps")
+DISPENSABLE += ("no grad", "kept", "flips", "direct", "silent")
 HEADER = ("layer", "variance", "firing rate", "survival")
 
 
@@ -150,5 +151,5 @@ def layers_table(title: str, network: Network, profile: Any) -> Table:
 
 def _row(profile: Any, place: Any, *names: str) -> tuple[str, ...]:
     pairs = [(getattr(profile, name)[place], getattr(profile, f"{name}_std")[place]) for name in ("variance", "firing_rate")]
-    numbers = (f"{mean:.5g}" + (f" ± {std:.2g}" if std else "") for mean, std in pairs)
+    numbers = (f"{mean:.5g}" + plus_minus(std) for mean, std in pairs)
     return (*names, *numbers, f"{profile.survival[place]:.5g}")

@@ -221,7 +221,7 @@ def in_full(
 
 
 @dataclass(frozen=True, slots=True)
-class CorrelationFixedPoint(Exported):
+class CorrelationFixedPoint(Exported, Shown):
     """An overlap of two inputs that a layer reproduces, ``ρ' = ρ``.
 
     Attributes

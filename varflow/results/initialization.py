@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import nan_to_none
-from varflow._display import Drawn, Shown, Table, measured, several, without_path
+from varflow._display import Drawn, Shown, Table, measured, plus_minus, several, without_path
 from varflow.model.neurons import Neuron
 from varflow.model.surrogate import Surrogate
 from varflow.results.audited_layer import weights_of
@@ -143,7 +143,7 @@ class Initialization(Exported, Shown):
 
 
 @dataclass(frozen=True, slots=True)
-class CorrectedGain(Exported):
+class CorrectedGain(Exported, Shown):
     """One row.
 
     Attributes
@@ -230,8 +230,8 @@ def _text(value: float) -> str:
     return "" if value != value else f"{value:.{DIGITS}g}"
 
 
-@dataclass(frozen=True, slots=True)
-class LayerPlan:
+@dataclass(frozen=True, slots=True, repr=False)
+class LayerPlan(Shown):
     """One weight layer, or a neuron layer without weights of its own.
 
     Attributes
@@ -341,7 +341,7 @@ class ModelPlan(Exported, Drawn):
                 weights_of(layer),
                 f"{layer.fan_in:g}" if layer.fan_in else "–",
                 *(measured(value, ".5g") for value in (layer.gain, layer.weight_std)),
-                f"{layer.firing_rate:.4f} ± {layer.firing_rate_std:.2g}" if layer.neuron_name else "readout",
+                f"{layer.firing_rate:.4f}{plus_minus(layer.firing_rate_std)}" if layer.neuron_name else "readout",
                 *(measured(value, ".4f") for value in (layer.measured_rate, layer.fresh_rate)),
                 layer.set_by,
             )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, choice, integer, nan_to_none
-from varflow._display import Drawn, Table
+from varflow._display import Drawn, Table, plus_minus
 from varflow.model.network import Network
 from varflow.results.export import ReadOnly, dataset, evenly, named, numbered
 from varflow.results.profile import spread
@@ -270,7 +270,7 @@ class ReadableDepth(ReadOnly, Drawn):
         width = "infinite width" if self.infinite_width else "the network's own width"
         depth = f"at least {self.depth:.0f}" if self.throughout else f"{self.depth:.2f} ± {self.depth_error:.2g}"
         title = f"ReadableDepth: {depth} layers, at {width}, of {self.network!r}"
-        rows = [(str(l), f"{a:.3f} ± {e:.2g}") for l, (a, e) in enumerate(zip(self.accuracy, self.error, strict=True), start=1)]
+        rows = [(str(l), f"{a:.3f}{plus_minus(self.error[l - 1])}") for l, a in enumerate(self.accuracy, start=1)]
         chance = f"Chance {self.chance:.3f}; half way {self.half:.3f}. {len(self.accuracies)} repeats, each with its own split."
         notes = (chance, UPPER_BOUND) if self.infinite_width else (chance,)
         return Table(title, rows, ("layer", "accuracy"), notes)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError
-from varflow._display import Drawn, Shown, Table, measured
+from varflow._display import Drawn, Shown, Table, measured, plus_minus
 from varflow.model.network import Network
 from varflow.results.export import Exported, ReadOnly, dataset, evenly, numbered
 
@@ -42,11 +42,11 @@ class Flips(ReadOnly, Exported, Drawn):
     >>> vf.flips(vf.Network(width=1000, depth=4, gain=2.51), relative=0.01)
     Flips of Network(width=1000, depth=4, gain=2.51, neuron=Neuron(threshold=1)),
         infinite width
-    layer  relative         flips
-        1      0.01  0.006084 ± 0
-        2      0.01    0.0674 ± 0
-        3      0.01    0.2235 ± 0
-        4      0.01    0.4066 ± 0
+    layer  relative     flips
+        1      0.01  0.006084
+        2      0.01    0.0674
+        3      0.01    0.2235
+        4      0.01    0.4066
     """
 
     network: Network
@@ -68,7 +68,7 @@ class Flips(ReadOnly, Exported, Drawn):
     def _table(self) -> Table:
         width = "infinite width" if self.samples is None else f"{len(self.samples)} networks of their own width"
         rows = [
-            (str(l + 1), f"{self.change[l]:.3g}", f"{measured(self.flips[l])} ± {measured(self.error[l], '.1g')}")
+            (str(l + 1), f"{self.change[l]:.3g}", measured(self.flips[l]) + plus_minus(self.error[l], ".1g"))
             for l in evenly(len(self.flips), 8)
         ]
         title = f"Flips of {self.network!r}, {width}"

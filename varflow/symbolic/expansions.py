@@ -18,7 +18,7 @@ from varflow.symbolic.derivation import Derivation, Domain, built_once
 from varflow.symbolic.laws import Law, law_of, map_slope, tail
 from varflow.symbolic.numbers import Values
 from varflow.symbolic.symbols import above, g, quantity, theta
-from varflow.symbolic.two_roots import gain_to_infinity, saddle_node_root
+from varflow.symbolic.two_roots import check_name, gain_to_infinity, saddle_node_root
 
 HIGHEST_ORDER = 4
 p, m = quantity("p", "p", positive=True), quantity("m", "m", positive=True)
@@ -81,12 +81,6 @@ def expansion(limit: str, distribution: Any = "normal", *, order: int = 2) -> De
     return LIMITS[limit](law_of(distribution), order)
 
 
-def _check_name(law: Law, limit: str, names: tuple[str, ...]) -> None:
-    if law.name not in names:
-        rule = f"has no known expansion for {limit!r}; choose one of {', '.join(names)}"
-        raise DomainError("distribution", law.name, rule)
-
-
 def _setting(law: Law) -> Domain:
     """Thresholds of order one, and the quantities at variance 1."""
     return Domain(lambda rng: {theta: mpf(rng.uniform(0.2, 1.6))}, partial(_define, law))
@@ -134,7 +128,7 @@ def _written(coefficients: list[Any], small: Any) -> Any:
 def _threshold_to_infinity(law: Law, order: int) -> Derivation:
     if law.name == "uniform":
         raise DomainError("distribution", law.name, "has no potentials above √3: no gain keeps a variance of 1 for θ ≥ √3")
-    _check_name(law, "threshold_to_infinity", ("normal", "laplace", "logistic"))
+    check_name(law, "threshold_to_infinity", ("normal", "laplace", "logistic"))
     steps = Derivation("Large thresholds: the preserving gain and its multiplier", _setting(law), answers=2).then(
         Eq(p, Integral(law.pdf(t), (t, theta, oo))),
         "the upper tail",

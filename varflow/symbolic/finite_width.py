@@ -217,7 +217,8 @@ def _derivatives(steps: Derivation, law: Law) -> tuple[Derivation, dict[Any, Any
 
 def chain_setting(law: Law | None) -> Domain:
     """A chain with a random smooth firing probability, or with that of a distribution at a random ``z``."""
-    draw, chain = (_any_chain, _polynomial) if law is None else (_drawn_law, lambda values: _of_law(law, values))
+    drawn_law = lambda rng: _common(rng) | {z: mpf(rng.uniform(0.25, 0.38)), V: mpf(rng.uniform(0.7, 1.4))}  # noqa: E731
+    draw, chain = (_any_chain, _polynomial) if law is None else (drawn_law, lambda values: _of_law(law, values))
 
     def define(values: Values) -> Values:
         derived, rise, slope, key = chain(values)
@@ -263,10 +264,6 @@ def _polynomial(values: Values) -> tuple[Values, Callable[..., Any], float, tupl
     derived = {F[k]: mp.factorial(k) * c[k] / values[g] ** (2 * k - 2) for k in range(1, 5)}
     derived[u] = values[g] ** 2 * sum(c[k] * xi**k for k in range(1, 6))
     return derived, rise, float(c[1]), tuple(map(float, c))
-
-
-def _drawn_law(rng: Random) -> Values:
-    return _common(rng) | {z: mpf(rng.uniform(0.25, 0.38)), V: mpf(rng.uniform(0.7, 1.4))}
 
 
 @lru_cache(maxsize=256)

@@ -162,18 +162,14 @@ def _width(equation: Any) -> Any:
     return widths[0] if widths[0].count_ops() <= squared.count_ops() or squared.has(sympy.Abs) else squared
 
 
-def _density(at: Any) -> Any:
-    """The density of ``v = u - θ``."""
-    return exp(-((v + at) ** 2) / (2 * V)) / sqrt(2 * pi * V)
-
-
 def _integral(surrogate: SymbolicSurrogate, at: Any, weight: Callable[[Any], Any], over_line: bool = False) -> Any:
     """``E[weight(ψ)]`` piece by piece; ``over_line``: also beyond the edges, where ψ vanishes."""
     pieces = [(low, high, weight(psi)) for low, high, psi in surrogate.pieces]
     if over_line:
         edge = surrogate.pieces[-1][1]
         pieces = [(-oo, -edge, weight(S.Zero)), *pieces, (edge, oo, weight(S.Zero))] if edge != oo else pieces
-    return sum(Integral(inner * _density(at), (v, low, high)) for low, high, inner in pieces if inner != 0)
+    density = exp(-((v + at) ** 2) / (2 * V)) / sqrt(2 * pi * V)  # of v = u - θ
+    return sum(Integral(inner * density, (v, low, high)) for low, high, inner in pieces if inner != 0)
 
 
 def _closed(surrogate: SymbolicSurrogate, at: Any) -> Any:

@@ -29,10 +29,6 @@ V_next = quantity("V'", "V'", positive=True)
 E_x, E_x2 = quantity("E[x]", r"\mathrm{E}[x]"), quantity("E[x^2]", r"\mathrm{E}[x^2]", positive=True)
 
 
-def _at_threshold(theta: Any) -> list[Any]:
-    return [theta]
-
-
 class Response(NamedTuple):
     """``E[r(u)²] = base + ∫_θ^∞ weight(u) f_u du``; ``at(u, θ, a)`` is ``r`` itself and ``kinks(θ)`` where it jumps."""
 
@@ -41,7 +37,7 @@ class Response(NamedTuple):
     at: Callable[[Any, Any, Any], Any]
     reason: str
     base: Any = S.Zero
-    kinks: Callable[[Any], Iterable[Any]] = _at_threshold
+    kinks: Callable[[Any], Iterable[Any]] = lambda theta: [theta]
     parameters: tuple[Any, ...] = ()
 
 

@@ -98,11 +98,10 @@ def multiplier(
         Eq(V_next, image), "the variance map", condition=law.holds(z)
     )
     steps = steps.then(lambda e: Eq(m, sympy.diff(e.rhs, V)), "its slope, $m = F'(V)$")
+    unit = 2 * layer.threshold**2 / (g**2 * z**3)
+    in_z = lambda slope: slope.subs(sqrt(V), layer.threshold / z) * unit  # noqa: E731
     steps = steps.then(
-        lambda e: Eq(
-            m, g**2 * z * neat((_in_z(e.rhs, layer) * 2 * layer.threshold**2 / (g**2 * z**3)).subs(theta, 1)) / (2 * V)
-        ),
-        r"$z = \theta/\sqrt{V}$ and $Q' = -f$",
+        lambda e: Eq(m, g**2 * z * neat(in_z(e.rhs).subs(theta, 1)) / (2 * V)), r"$z = \theta/\sqrt{V}$ and $Q' = -f$"
     )
     if layer.bias != 0:
         return steps
@@ -112,10 +111,6 @@ def multiplier(
         assumption="$V = F(V)$",
         given={g: g_star},
     )
-
-
-def _in_z(expression: Any, layer: SymbolicLayer) -> Any:
-    return expression.subs(sqrt(V), layer.threshold / layer.law.z)
 
 
 @built_once
@@ -274,7 +269,9 @@ def bias_cusp(distribution: Any = "normal") -> Derivation:
     """
     law = law_of(distribution)
     z, at = law.z, lambda e: e.subs(V, 1 / law.z**2)
-    setting = Domain(partial(_draw_cusp, law), partial(_define_cusp, law, _steepest(law)))
+    setting = Domain(
+        lambda rng: _draw_z(law, rng) | {gamma: mpf(rng.uniform(1, 9))}, partial(_define_cusp, law, _steepest(law))
+    )
     image = gamma * law.sf(1 / sqrt(V))  # at θ = 1 without the bias, which adds a constant
     steps = Derivation("The cusp", setting).then(
         Eq(m, at(sympy.diff(image, V))), r"slope of $F = \sigma_b^2 + \gamma Q(1/\sqrt{V})$ at $\theta = 1$"
@@ -312,10 +309,6 @@ def _steepest(law: Law) -> Callable[[Values], Any]:
     return _root_near_the_peak(
         law, lambda z, law_there: z**3 * law_there[0], lambda z, values: mp.diff(lambda y: steep(y, values), z)
     )
-
-
-def _draw_cusp(law: Law, rng: Random) -> Values:
-    return _draw_z(law, rng) | {gamma: mpf(rng.uniform(1, 9))}
 
 
 def _define_cusp(law: Law, steepest: Callable[[Values], Any], values: Values) -> Values:

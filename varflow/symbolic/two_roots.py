@@ -6,8 +6,8 @@ the stable one, and ``z`` is far in the tail for the edge of silence.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import partial
-from random import Random
 from typing import Any
 
 import sympy
@@ -50,6 +50,13 @@ def roots(law: Law, values: Values, inverse_gain: Any) -> Values:
     }
 
 
+def check_name(law: Law, limit: str, names: Iterable[str]) -> None:
+    """DomainError for a distribution whose expansion is not known."""
+    if law.name not in names:
+        rule = f"has no known expansion for {limit!r}; choose one of {', '.join(names)}"
+        raise DomainError("distribution", law.name, rule)
+
+
 def saddle_node_root(law: Law, order: int) -> Derivation:
     """Both fixed points in powers of ``ε``: one series, with ``ε → -ε`` for the other."""
     closed, reason = _turn(law)
@@ -57,9 +64,9 @@ def saddle_node_root(law: Law, order: int) -> Derivation:
     z, variance, multiplier = _series_in_epsilon(law, closed, order)
     error, at, tail_ = O(epsilon ** (order + 1)), {law.z: z_s}, law.tail
     other = lambda e: e.subs(epsilon, -epsilon) + error  # noqa: E731
-    steps = Derivation(
-        "Both fixed points near the saddle-node", Domain(_draw_epsilon, partial(_define_epsilon, law)), answers=4
-    ).then(Eq(1 / gamma, z_s**2 * tail_.subs(at)), "a fixed point", assumption=f"{law.name} potentials, no bias")
+    steps = Derivation("Both fixed points near the saddle-node", _setting(law, epsilon, 0.4, _define_epsilon), answers=4).then(
+        Eq(1 / gamma, z_s**2 * tail_.subs(at)), "a fixed point", assumption=f"{law.name} potentials, no bias"
+    )
     steps = steps.then(
         Eq(epsilon**2, 1 - (z_s / z_c) ** 2 * tail_.subs(at) / tail_.subs(law.z, z_c)),
         r"divided by the maximum of $z^2 Q(z)$, $1/\gamma_{\mathrm c}$, with $\epsilon^2 = 1 - \gamma_{\mathrm c}/\gamma$",
@@ -81,8 +88,9 @@ def saddle_node_root(law: Law, order: int) -> Derivation:
     return steps.then(Eq(m_e, other(multiplier)), "and at the edge")
 
 
-def _draw_epsilon(rng: Random) -> Values:
-    return {theta: mpf(rng.uniform(0.3, 2)), epsilon: mpf(rng.uniform(0.05, 0.4))}
+def _setting(law: Law, small: Any, largest: float, define: Callable[[Law, Values], Values]) -> Domain:
+    """Thresholds, and a small parameter from 0.05 on."""
+    return Domain(lambda rng: {theta: mpf(rng.uniform(0.3, 2)), small: mpf(rng.uniform(0.05, largest))}, partial(define, law))
 
 
 def _define_epsilon(law: Law, values: Values) -> Values:
@@ -157,14 +165,12 @@ def _written(coefficients: list[Any], k2: Any, closed: Any) -> Any:
 
 def gain_to_infinity(law: Law, order: int) -> Derivation:
     """The stable point as a power series; the edge by Lambert's function and corrections."""
-    if law.name not in EDGES:
-        rule = f"has no known expansion for 'gain_to_infinity'; choose one of {', '.join(EDGES)}"
-        raise DomainError("distribution", law.name, rule)
+    check_name(law, "gain_to_infinity", EDGES)
     f, tail_ = law.density, law.tail
     root = _stable_root(law, order + 1)
     error = O(eta ** (order + 1))
-    put = lambda e: _powers(e.subs(law.z, x), root, order)  # noqa: E731
-    steps = Derivation("Both fixed points at large gain", Domain(_draw_eta, partial(_define_eta, law)), answers=4).then(
+    put = lambda e: _cut(taylor(e.subs(law.z, x), x, order).subs(x, root), order)  # noqa: E731
+    steps = Derivation("Both fixed points at large gain", _setting(law, start, 0.3, _define_eta), answers=4).then(
         Eq(eta**2, z_s**2 * tail_.subs(law.z, z_s)),
         "a fixed point, $\\eta = \\theta/g$",
         assumption=f"{law.name} potentials, no bias",
@@ -194,10 +200,6 @@ def _two(law: Law) -> Any:
         return at_most(eta, sympy.Float(mp.nstr(highest, 15)))
 
 
-def _draw_eta(rng: Random) -> Values:
-    return {theta: mpf(rng.uniform(0.3, 2)), start: mpf(rng.uniform(0.05, 0.3))}
-
-
 def _define_eta(law: Law, values: Values) -> Values:
     """A small ``η``, or the large or small parameter at the edge, from which ``η`` follows; and both roots."""
     small = _small(law, values)
@@ -210,10 +212,8 @@ def _small(law: Law, values: Values) -> Values:
         if y in values:
             return {eta: (values[y] / (2 * mp.pi)) ** (mpf(1) / 4) * mp.exp(-values[y] / 4), y: values[y]}
         at = values.get(eta, values[start])
-        return {
-            eta: at,
-            y: mp.findroot(lambda s: s - mp.log(s) + mp.log(2 * mp.pi) + 4 * mp.log(at), _guess(at), tol=mp.eps**1.8),
-        }
+        level = mp.log(2 * mp.pi) + 4 * mp.log(at)
+        return {eta: at, y: mp.findroot(lambda s: s - mp.log(s) + level, 2 * (3 - 4 * mp.log(at)), tol=mp.eps**1.8)}
     if law.name == "logistic":
         unit = 2 * mp.sqrt(3) / mp.pi
         if q in values:
@@ -223,11 +223,6 @@ def _small(law: Law, values: Values) -> Values:
         root = mp.findroot(lambda s: mp.log(s) - s - mp.log(at / unit), 3 - 2 * mp.log(at), tol=mp.eps**1.8)
         return {eta: at, y: root, q: mp.exp(-2 * root)}
     return {eta: values.get(eta, values[start])}
-
-
-def _guess(at: Any) -> Any:
-    """A value beyond the larger root of ``y - ln y = -ln 2π - 4 ln η``."""
-    return 2 * (3 - 4 * mp.log(at))
 
 
 def _stable_root(law: Law, order: int) -> Any:
@@ -242,10 +237,6 @@ def _stable_root(law: Law, order: int) -> Any:
 def _cut(expression: Any, order: int) -> Any:
     expanded = sympy.expand(expression)
     return sum(factored(neat(expanded.coeff(eta, k))) * eta**k for k in range(order + 1))
-
-
-def _powers(expression: Any, root: Any, order: int) -> Any:
-    return _cut(taylor(expression, x, order).subs(x, root), order)
 
 
 def _normal_edge(law: Law, order: int) -> list[tuple[Any, ...]]:

@@ -10,14 +10,9 @@ from typing import Any
 
 def in_threads(task: Callable[[int], Any], count: int) -> list[Any]:
     """``[task(0), …]``, computed in threads (numpy releases the lock); it pays where single operations take milliseconds."""
-    workers = min(count, _allowed())
+    given = os.environ.get("OMP_NUM_THREADS", "")  # as for BLAS and torch
+    workers = min(count, int(given) if given.isdecimal() and int(given) else os.cpu_count() or 1)
     if workers == 1:
         return [task(index) for index in range(count)]
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(task, range(count)))
-
-
-def _allowed() -> int:
-    """``OMP_NUM_THREADS``, as for BLAS and torch; the number of processors if it is not set."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    return int(given) if given.isdecimal() and int(given) else os.cpu_count() or 1

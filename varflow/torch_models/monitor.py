@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import flag, integer, require
-from varflow.results import late_steps
 from varflow.results.audited_layer import weights_of
 from varflow.results.training import TOTAL, TrainingHistory
 
@@ -163,7 +162,7 @@ class Monitor(TrainingHistory):
         traced = trace(self.model, self.batch, self.calls, record, neurons=self.neurons)
         self.weights |= {layer.neuron_name: weights_of(layer) for layer in traced.layers}
         seen = recorder.results(self.batch)
-        row = {name: _numbers(layer) for name, layer in seen.items()}
+        row = {name: layer.late for name, layer in seen.items()}
         labels = None if self.targets is None else checked_targets(self.targets, traced, seen, self.calls)
         for name, gradients in self._gradients(traced, used, with_targets(self.loss, labels)).items():
             row[name] |= gradients
@@ -184,8 +183,8 @@ class Monitor(TrainingHistory):
             for quantity in OVER_NEURONS
             if quantity in self.quantities
         }
-        unknown = dict.fromkeys(self.quantities, math.nan)
-        return {name: unknown | numbers for name, numbers in row.items()} | {TOTAL: unknown | totals | change}
+        row[TOTAL] = totals | change
+        return {name: {quantity: of.get(quantity, math.nan) for quantity in self.quantities} for name, of in row.items()}
 
     def _gradients(self, traced: Any, used: dict[str, Any], loss: Any) -> dict[str, dict[str, float]]:
         """Measurements of a backward pass, by layer; none if it is not asked for."""
@@ -203,14 +202,3 @@ class Monitor(TrainingHistory):
             }
             for layer, of in measured.items()
         }
-
-
-def _numbers(layer: Any) -> dict[str, float]:
-    late = late_steps(len(layer.variance))
-    return {
-        "firing_rate": layer.late_rate,
-        "dead_fraction": float(layer.dead_fraction),
-        "saturated_fraction": float(layer.saturated_fraction),
-        "variance": float(layer.variance[late].mean()),
-        "raster_overlap": layer.raster_overlap,
-    }

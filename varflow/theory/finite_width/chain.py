@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, frozen, instance, integer, positive, probability, renamed, scalar
-from varflow._display import Drawn, Table
+from varflow._display import Drawn, Table, plus_minus
 from varflow._memory import room
 from varflow.model.network import Network, plain_chain
 from varflow.model.neurons import Neuron, equal_neurons
@@ -101,9 +101,9 @@ class SpikeChain(Drawn):
 
     def _table(self) -> Table:
         shown = np.unique(np.linspace(0, self.network.depth - 1, 5).round().astype(int)).tolist()
-        distributions = self.propagate()
-        rows_of = [(l + 1, distributions[l]) for l in shown]
-        rows = [(str(l), f"{law.firing_rate:.5g} ± {law.firing_rate_std:.2g}", f"{law.survival:.5g}") for l, law in rows_of]
+        laws = self.propagate()
+        rates = [f"{laws[l].firing_rate:.5g}{plus_minus(laws[l].firing_rate_std)}" for l in shown]
+        rows = [(str(l + 1), rate, f"{laws[l].survival:.5g}") for l, rate in zip(shown, rates, strict=True)]
         return Table(repr(self), rows, ("layer", "firing rate", "survival"))
 
     @property

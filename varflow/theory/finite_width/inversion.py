@@ -51,8 +51,9 @@ def panels(core: WeightDistribution) -> tuple[np.ndarray, np.ndarray, np.ndarray
     done: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for depth in range(DEEPEST):
         middle, half = pending.mean(axis=1), 0.5 * np.diff(pending, axis=1)[:, 0]
-        values = _finite(density, middle[:, None] + half[:, None] * _NODES)
-        series = values @ _TO_SERIES.T
+        with np.errstate(all="ignore"):
+            values = density(middle[:, None] + half[:, None] * _NODES)
+        series = np.where(np.isfinite(values), values, 0.0) @ _TO_SERIES.T
         # the last three coefficients of a resolved panel are that small
         rough = np.abs(series[:, -3:]).sum(axis=1) * half > 1e-14
         if depth == DEEPEST - 1:
@@ -68,12 +69,6 @@ def panels(core: WeightDistribution) -> tuple[np.ndarray, np.ndarray, np.ndarray
         hint = "its density is too rough to resolve; try a smoother one, or vf.weights.normal_approximation"
         raise ConvergenceError(f"the distribution of the weights integrates to 1 only within {missing:.1e}: {hint}", missing)
     return series, middle, half
-
-
-def _finite(density: Any, x: np.ndarray) -> np.ndarray:
-    with np.errstate(all="ignore"):
-        values = density(x)
-    return np.where(np.isfinite(values), values, 0.0)
 
 
 def _first_panels(core: WeightDistribution) -> np.ndarray:

@@ -115,7 +115,9 @@ def _drawn(width: int, many: bool) -> bool:
 def _normal_layer(rng: np.random.Generator, width: int, normal: Gaussian, many: bool) -> tuple[np.ndarray, np.ndarray]:
     """Spike count and sample variance of ``width`` such potentials, for each network."""
     if _drawn(width, many):
-        return _normal_potentials(rng, width, normal)
+        shape = (len(normal.mean), width)
+        u = normal.mean[:, None] + np.sqrt(normal.variance)[:, None] * rng.standard_normal(shape)
+        return _counted(u, _thresholds(rng, normal.threshold, shape), normal.strict)
     pairs = np.empty(len(normal.mean), complex)  # sorted several times faster than columns
     pairs.real, pairs.imag = normal.mean, normal.variance
     different, state = np.unique(pairs, return_inverse=True)
@@ -141,12 +143,6 @@ def _of_states(rng: np.random.Generator, width: int, given: TailMoments, state: 
     if width == 1:
         return counts, np.full(len(state), np.nan)
     return counts, given.square[state] * _given_counts(rng, width, counts, state, given.above, given.below)
-
-
-def _normal_potentials(rng: np.random.Generator, width: int, normal: Gaussian) -> tuple[np.ndarray, np.ndarray]:
-    shape = (len(normal.mean), width)
-    u = normal.mean[:, None] + np.sqrt(normal.variance)[:, None] * rng.standard_normal(shape)
-    return _counted(u, _thresholds(rng, normal.threshold, shape), normal.strict)
 
 
 def _thresholds(rng: np.random.Generator, threshold: float | OverNeurons, shape: tuple[int, ...]) -> np.ndarray | float:

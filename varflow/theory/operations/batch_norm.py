@@ -158,7 +158,7 @@ def standardising(gamma: float, variance: np.ndarray) -> np.ndarray:
 def _statistics(
     layer: BatchNorm, steps: int, mean: np.ndarray, variance: np.ndarray, cov: np.ndarray, cov_of_all: np.ndarray
 ) -> BatchStatistics:
-    """Those of a batch whose entries have these moments and covariances with its means, for all entries of the index."""
+    """Statistics of a batch whose entries have these moments and covariances with its means, for every entry of the index."""
     of_batch = partial(pooled, steps=steps, over=layer.over)
     batch_mean, of_means = of_batch(mean), of_batch(cov.swapaxes(-1, -2))
     spread = of_batch((mean[..., None, :] - batch_mean[..., :, None]) ** 2)

@@ -7,7 +7,7 @@ own (``maps.positions``). The overlap of two inputs is that of neurons which rec
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from varflow._checks import DomainError
 from varflow._memory import gibibytes, room
-from varflow.model.drives import Inputs
+from varflow.model.drives import Given, Inputs
 from varflow.model.graph import Node, Uncovered, enter
 from varflow.model.layers import Spike
 from varflow.model.network import Network
@@ -30,18 +30,31 @@ from varflow.theory.responses.neurons import Responses
 from varflow.theory.responses.step import driven_by
 from varflow.theory.signals.counted import Count, Counted, CountedCurrents, Counts, Gaussian, no_chain
 from varflow.theory.signals.gradients import Gradients
-from varflow.theory.signals.moments import Currents, GivenCurrents, Spikes, outer
+from varflow.theory.signals.moments import Currents, Spikes, outer
 from varflow.theory.signals.places import Grid, Overlap, aligned, averages, told_apart, with_correlation
 
 LONGEST = 2048  # inputs × positions × steps: the work grows with their square or cube
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class GivenCurrents:
+    """Currents of a layer of so many neurons, given one by one: neither moments nor independent of each other."""
+
+    drive: Given
+    channels: int
+
+    def fire(self, layer: Spike, number: int, responses: Responses) -> tuple[LayerState, Spikes]:
+        """The first layer, stepped with these currents."""
+        state = driven_by(self.drive, layer.neuron)
+        grid = Grid(1, 1, 1, state.firing_rate.shape[-1])
+        spikes = Spikes(state.firing_rate, state.second_moments, grid, self.channels)
+        return state, spikes.later(layer.neuron.delay)
+
+
 def forward(layer: Spike, received: tuple[Any], visit: Visit) -> Spikes:
     """Spikes of a layer of neurons; its state is kept for the walk."""
     (signal,), effort = received, visit.walk.effort
-    if isinstance(signal, GivenCurrents):
-        state, spikes = _driven(layer, signal)
-    elif hasattr(signal, "fire") and not layer.recurrent:  # currents that are drawn
+    if hasattr(signal, "fire") and not layer.recurrent:  # currents that are given or drawn
         state, spikes = signal.fire(layer, visit.layer_number, effort.responses)
     elif isinstance(signal, Currents):
         responses = effort.of(signal.grid)
@@ -75,14 +88,6 @@ def fire(layer: Spike, currents: Currents, number: int, responses: Responses) ->
     moments = state.firing_rate, state.second_moments
     spikes = Spikes(*moments, grid, currents.channels, draw, state.changes, state.pairs)
     return state, spikes.later(neuron.delay)
-
-
-def _driven(layer: Spike, given: GivenCurrents) -> tuple[LayerState, Spikes]:
-    """The first layer, stepped with the currents that are given."""
-    state = driven_by(given.drive, layer.neuron)
-    grid = Grid(1, 1, 1, state.firing_rate.shape[-1])
-    spikes = Spikes(state.firing_rate, state.second_moments, grid, given.channels)
-    return state, spikes.later(layer.neuron.delay)
 
 
 def _fits(layer: Spike, currents: Currents) -> None:

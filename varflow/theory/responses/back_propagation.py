@@ -30,7 +30,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +51,7 @@ from varflow.theory.threads import in_threads
 MARGIN = 10.0  # standard deviations beyond the mean and the kinks
 FARTHEST = 38.5  # standard deviations: farther out the density underflows
 CHUNK = 256  # configurations at once
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)
 
 
 class SurrogateMoments(NamedTuple):
@@ -75,11 +75,10 @@ def _moments(surrogate: Surrogate, theta: np.ndarray, std: np.ndarray) -> np.nda
     # far from the mean positions are measured from the threshold
     origin = np.where(np.abs(theta) > 64.0 * std, theta, 0.0)[:, None]  # positions are x = v + origin
     ends = _panels(surrogate, theta[:, None], std[:, None], origin)
-    nodes, weights = _rule()
     half = np.diff(ends, axis=1)[..., None] / 2
-    x = (ends[:, :-1, None] + half * (1 + nodes)).reshape(len(theta), -1)
+    x = (ends[:, :-1, None] + half * (1 + NODES)).reshape(len(theta), -1)
     z = (x + (theta[:, None] - origin)) / std[:, None]
-    mass = (half / std[:, None, None] * weights).reshape(x.shape) * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    mass = (half / std[:, None, None] * WEIGHTS).reshape(x.shape) * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
     psi = surrogate(x - origin)
     peak = np.abs(psi).max(axis=1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore", under="ignore"):
@@ -102,11 +101,6 @@ def _panels(surrogate: Surrogate, theta: np.ndarray, std: np.ndarray, origin: np
     around = [k + sign * near + origin for k in (kinks if own else kinks[:1]) for sign in (-1, 1)]
     ends = np.concatenate([even, *around, np.array(kinks) + origin], axis=1)
     return np.sort(np.clip(ends, even[:, :1], even[:, -1:]), axis=1)
-
-
-@cache
-def _rule() -> tuple[np.ndarray, np.ndarray]:
-    return np.polynomial.legendre.leggauss(16)
 
 
 SINGLE = 1e15  # potentials below which single precision is enough

@@ -66,10 +66,10 @@ class Gradients:
     def __add__(self, other: Gradients) -> Gradients:
         """The sum with uncorrelated gradients."""
         total = np.add(*aligned(self.moments, other.moments))
-        pairs = added_pairs(self.pairs, other.pairs)
+        both = {d: np.add(*aligned(G, other.pairs[d])) for d, G in self.pairs.items() if d in other.pairs}
+        pairs, routed = {**self.pairs, **other.pairs, **both}, self.routed + other.routed
         alike = self.balanced is other.balanced and self.balanced_at == other.balanced_at
-        balanced = self.balanced if alike else None
-        return self.with_moments(total, pairs=pairs, balanced=balanced, routed=self.routed + other.routed)
+        return self.with_moments(total, pairs=pairs, balanced=self.balanced if alike else None, routed=routed)
 
     def positions_together(self) -> Gradients:
         """Gradients of all positions in one index, different ones uncorrelated."""
@@ -123,13 +123,6 @@ class Gradients:
 def _product(moments: np.ndarray, factor: Any) -> np.ndarray:
     """Element by element; ``factor`` has replicas too, unless it is a number."""
     return np.multiply(*aligned(moments, factor)) if np.ndim(factor) else moments * factor
-
-
-def added_pairs(
-    one: Mapping[tuple[int, int], np.ndarray], other: Mapping[tuple[int, int], np.ndarray]
-) -> dict[tuple[int, int], np.ndarray]:
-    """The sum of moments between positions."""
-    return {**one, **other, **{d: np.add(*aligned(one[d], other[d])) for d in one.keys() & other.keys()}}
 
 
 def readout(signal: Signal, kind: str, *, same_for_inputs: bool) -> Gradients:

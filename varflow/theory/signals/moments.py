@@ -18,7 +18,6 @@ from typing import Any, ClassVar, Self, TypeVar
 import numpy as np
 
 from varflow._checks import DomainError
-from varflow.model.drive_kinds import Given
 from varflow.theory.signals.increments import Differences, differences
 from varflow.theory.signals.places import (
     ALL_PAIRS,
@@ -205,14 +204,6 @@ class Spikes(_SignalMoments):
             changes = Differences(increment, moved(self.changes.second_change, *one), moved(self.changes.mean_change, *one))
         sampled = None if draw is None else lambda *at, **how: moved(draw(*at, **how).mT, *one).mT
         return self.mapped(moved(self.mean, *one), lambda M, *_: moved(M, *both), sampled=sampled, changes=changes)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class GivenCurrents:
-    """Currents of a layer of so many neurons, given one by one: neither moments nor independent of each other."""
-
-    drive: Given
-    channels: int
 
 
 Signal = Currents | Spikes

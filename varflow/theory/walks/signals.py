@@ -21,14 +21,14 @@ from varflow.model.graph import Graph, covered, enter, from_outside, independent
 from varflow.model.layers import Linear, Measured, Spike
 from varflow.model.network import Network
 from varflow.model.signals import numbers_of
-from varflow.theory.operations.spike import fire
+from varflow.theory.operations.spike import GivenCurrents, fire
 from varflow.theory.operations.visit import BY_OVERLAP, IN_INDEX, INFINITE, Batching, Effort, Visit, Walk, WayBack
 from varflow.theory.operations.weights import weighted
 from varflow.theory.responses.layer_state import LayerState
 from varflow.theory.responses.neurons import Responses
 from varflow.theory.signals import places
 from varflow.theory.signals.gradients import Gradients
-from varflow.theory.signals.moments import Currents, GivenCurrents, Signal, Spikes, at_every_position, held
+from varflow.theory.signals.moments import Currents, Signal, Spikes, at_every_position, held
 from varflow.theory.signals.places import ALL_PAIRS, Activations, Grid, Offset, Overlap, PairMoments
 
 ON_MAPS = 2**10  # points at each position of a large map

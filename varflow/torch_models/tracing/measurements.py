@@ -61,17 +61,21 @@ class LayerMeasurement:
         """Mean spikes per neuron and step in the late half of the steps."""
         return float(self.firing_rate[late_steps(len(self.firing_rate))].mean())
 
+    @property
+    def late(self) -> dict[str, Any]:
+        """Rate, variance and mean of the membranes in the late half of the steps; fractions of neurons; overlap."""
+        half, others = late_steps(len(self.variance)), ("dead_fraction", "saturated_fraction", "raster_overlap")
+        membranes = {name: float(getattr(self, name)[half].mean()) for name in ("variance", "mean")}
+        return {"firing_rate": self.late_rate} | membranes | {name: float(getattr(self, name)) for name in others}
+
 
 def measured_layer(traced: Trace, layer: TracedLayer, seen: LayerMeasurement) -> AuditedLayer:
     """Measurements of a pass, and the layers before this one."""
-    half = late_steps(len(seen.variance))
     return AuditedLayer(
         **named(layer, "name", "neuron_name", "neuron", "classes"),
-        **named(seen, "width", "dead_fraction", "saturated_fraction", "raster_overlap"),
-        firing_rate=seen.late_rate,
+        **seen.late,
+        width=seen.width,
         firing_rates=seen.firing_rate.mean(1),
-        variance=float(seen.variance[half].mean()),
-        mean=float(seen.mean[half].mean()),
         survival=seen.alive,
         output=layer.neuron_name in traced.outputs,
         sources=tuple(sorted(traced.senders_to(layer))),

@@ -39,16 +39,13 @@ class Unrecognised:
         Classes of modules that return spikes but follow no weight module, by name.
     """
 
-    modules: Modules
-    layers: Layers
-    provenance: Provenance
-    neuron: Callable[[str, Any], Callable[[Any, Any], None]]  # tells the layers of a call
+    tracer: _Tracer
     silent: dict[str, list[Any]] = field(default_factory=dict)
     unweighted: dict[str, str] = field(default_factory=dict)
 
     def hook(self, name: str) -> Callable[[Any, Any, Any], None]:
         """A hook that makes a module a neuron if currents come out as spikes."""
-        spiking = self.modules.spiking
+        spiking = self.tracer.modules.spiking
 
         def hook(module: Any, args: Any, out: Any) -> None:
             inputs, outputs = tensors_in(args), tensors_in(out)
@@ -56,35 +53,35 @@ class Unrecognised:
                 return
             current, spikes = inputs[0], outputs[0]
             # A normalisation with γ = 0 sends 0, as if it were a silent neuron.
-            normalised = getattr(self.provenance.origin(spikes).operation, "normalises", False)
+            normalised = getattr(self.tracer.provenance.origin(spikes).operation, "normalises", False)
             if name not in spiking and not normalised and _spikes(current, spikes):
                 self._judge(name, module, current, spikes)
             if name in spiking:
                 with torch._C.DisableTorchFunction():
                     for number, (place, *call) in enumerate(self.silent.pop(name, ())):
                         self._insert(name, module, place + number, *call)
-                    self.neuron(name, module)(current, spikes)
+                    self.tracer.called(name, module)(current, spikes)
 
         return hook
 
     def _judge(self, name: str, module: Any, current: Any, spikes: Any) -> None:
         """Make a module that spikes behind weights a neuron. A silent one may be none: its first spikes will tell."""
         silent = torch.equal(current, spikes)
-        if self.provenance.origin(current).sources.isdisjoint(self.modules.weights):
+        if self.tracer.provenance.origin(current).sources.isdisjoint(self.tracer.modules.weights):
             self.unweighted |= {} if silent else {name: type(module).__name__}
         elif silent:
-            self.silent.setdefault(name, []).append((len(self.layers.calls), current.clone(), spikes))
+            self.silent.setdefault(name, []).append((len(self.tracer.layers.calls), current.clone(), spikes))
         else:
             reason = f"is a {type(module).__name__}, a neuron without equations"
-            self.modules.spiking[name] = module, Spiking(None, reason=reason)
+            self.tracer.modules.spiking[name] = module, Spiking(None, reason=reason)
 
     def _insert(self, name: str, module: Any, place: int, current: Any, out: Any) -> None:
         """Insert an earlier, silent call of a neuron at its place in the order of calls."""
-        before = self.provenance.origin(out)
-        self.neuron(name, module)(current, out)
+        before = self.tracer.provenance.origin(out)
+        self.tracer.called(name, module)(current, out)
         if before.sources:
-            self.layers.replace_origin(before, self.provenance.origin(out))
-        self.layers.calls.insert(place, self.layers.calls.pop())
+            self.tracer.layers.replace_origin(before, self.tracer.provenance.origin(out))
+        self.tracer.layers.calls.insert(place, self.tracer.layers.calls.pop())
         for calls in self.silent.values():
             calls[:] = [(later + (later >= place), *call) for later, *call in calls]
 
@@ -154,7 +151,7 @@ class _Tracer:
         self.record = record
         self.running: list[str] = []
         self.provenance = Provenance(self._place)
-        self.unrecognised = Unrecognised(self.modules, self.layers, self.provenance, self._neuron)
+        self.unrecognised = Unrecognised(self)
 
     def labelled(self, inputs: Any) -> Any:
         """Copies of the inputs, whose origin is the input."""
@@ -174,7 +171,7 @@ class _Tracer:
             elif name in modules.readers:
                 self._enclose(name, module, self._operation(name, module))
             elif name in modules.spiking:
-                self._enclose(name, module, self._neuron(name, module))
+                self._enclose(name, module, self.called(name, module))
             else:
                 module.register_forward_pre_hook(self._enter(name), prepend=True)
                 if modules.may_spike(module):
@@ -222,7 +219,7 @@ class _Tracer:
 
         return note
 
-    def _neuron(self, name: str, module: Any) -> Callable[[Any, Any], None]:
+    def called(self, name: str, module: Any) -> Callable[[Any, Any], None]:
         def note(current: Any, out: Any) -> None:
             outputs = tensors_in(out)
             layer = self.layers.neuron_called(name, module, self.provenance.origin(current), current, outputs[0])

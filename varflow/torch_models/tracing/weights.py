@@ -154,7 +154,10 @@ def add_arrivals(arrivals: Arrivals, weight: Any, received: Any, spikes: bool) -
 
 def counted_operations(weight: Any, arrivals: Arrivals) -> np.ndarray:
     """MACs, ACs, those if everything received were a spike, and all connections, of all calls of a weight layer."""
-    operations, connections = np.zeros(4), connections_of(weight) if arrivals else ()
+    operations = np.zeros(4)
+    if not arrivals:
+        return operations
+    connections = connections_of(weight)
     for (adds, _), (total, inputs) in arrivals.items():
         most, dense = (synaptic_operations(weight, torch.full_like(total, inputs), each).item() for each in connections)
         number = synaptic_operations(weight, total, connections[0]).item()

@@ -1,5 +1,8 @@
 """Escape of each step by the reduced chain: against exact rates, and Fleming–Viot particles."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from two_step_chain import TwoSteps
@@ -8,6 +11,7 @@ import varflow as vf
 from varflow.theory.finite_width.in_time.drawn import DrawnChain, NormalLevels
 
 ZERO = vf.Neuron(1.0, decay=0.5, reset="zero")
+PAGE = Path(__file__).parents[4] / "docs" / "finite_width_in_time.md"
 
 
 def network(neuron, steps, squared_gain, width=100, depth=2):
@@ -47,6 +51,25 @@ def test_two_steps_escape_at_nearly_the_exact_rate(neuron, kept, taken):
     found = vf.escape_by_step(network(neuron, 2, 10, width=16), points=2**10)
     assert found.log_rate("every step") == pytest.approx(np.log(exact), abs=np.log(1.2))
     assert abs(found.log_rate("every step", 20) - np.log(exact)) > np.log(1.3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "neuron"),
+    [
+        ("zero, β = 0.5", ZERO),
+        ("zero, β = 0.9", vf.Neuron(1.0, decay=0.9, reset="zero")),
+        ("snnTorch β = 0.9", vf.neurons.snntorch_leaky(0.9)),
+    ],
+)
+def test_rates_on_the_page(name, neuron):
+    """Rejected: rates at a gain of g² = 7.4."""
+    (said,) = re.findall(rf"^\| {re.escape(name)} ((?:\| [-\d.]+ ){{5}})", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    said = [float(cell) for cell in said.split("|")[1:]]
+    for square, right in ((7.302, True), (7.4, False)):
+        rates = vf.escape_by_step(network(neuron, 8, square)).log_rates
+        assert (np.abs(rates[[0, 1, 3, 7]] - said[:4]).max() < 0.011) == right
+        assert (abs(np.exp(rates).sum() / said[4] - 1) < 0.01) == right
 
 
 def test_many_steps_escape_within_a_factor_of_fleming_viot():

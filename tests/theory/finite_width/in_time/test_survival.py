@@ -1,6 +1,7 @@
 """Survival of neurons with memory: drawn chains against a tabulated one, real weights, and the chain of one step."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -98,6 +99,33 @@ def test_rare_deaths_are_those_of_the_table(alive):
     assert abs(1 - found.value[-1] - exact) < found.error[-1] < 1 / 500
     assert not accepted(1 - vf.survival(replace(network, gain=0.9 * gain), alive=alive, networks=100).value[-1])
     assert "reduced" not in vf.survival(network, alive="a late step", networks=500).method
+
+
+PAGE = Path(__file__).parents[4] / "docs" / "finite_width_in_time.md"
+RARE = [line.strip("| ").split(" | ") for line in PAGE.read_text(encoding="utf-8").splitlines() if line.count("e-") > 3]
+
+
+def near(found, said):
+    """True if a probability is the one that is said, to its two digits."""
+    return abs(found / float(said) - 1) < 0.06
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", RARE, ids=[row[0] for row in RARE])
+def test_rare_deaths_are_those_of_the_page(row):
+    """Rejected: a tenth more gain."""
+    words, *said = row
+    kind, _, width, square, drive = words.split(", ")
+    neuron, at_reset = (ZERO, 0) if kind == "zero" else (vf.Neuron(1.0, decay=0.5, reset="delayed_subtract"), 1)
+    shape = {"width": int(width), "depth": 20, "neuron": neuron, "steps": 2, "drive": vf.drives.currents(float(drive))}
+    gain = float(square) ** 0.5
+    table = TwoSteps(int(width), gain, 0.5, at_reset, at_reset, drive=float(drive))
+    for alive, (reduced, exact) in {"every step": said[:2], "every late step": said[2:]}.items():
+        found, other = (vf.survival(vf.Network(gain=g, **shape), alive=alive, networks=100) for g in (gain, 1.1 * gain))
+        assert near(1 - found.value[-1], reduced)
+        assert not near(1 - other.value[-1], reduced)
+        assert near(1 - table.survival(20, every=alive == "every step"), exact)
+    assert len(RARE) == 4
 
 
 def test_where_rates_do_not_help_networks_are_drawn():

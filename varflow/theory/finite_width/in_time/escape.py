@@ -20,7 +20,7 @@ from scipy.interpolate import PchipInterpolator
 from scipy.special import ndtr, ndtri
 
 from varflow._checks import DomainError, frozen, integer
-from varflow._display import Shown, Table
+from varflow._display import Shown, Table, plus_minus
 from varflow.model.network import Network
 from varflow.results.export import Exported, alive_by
 from varflow.theory.deep.look import ALIVE, driven, next_of_gain
@@ -95,8 +95,8 @@ class EscapeByStep(Exported, Shown):
 
     def _table(self) -> Table:
         rates = zip(self.log_rates, self.error, strict=True)
-        rows = [(str(t), f"{rate:.5g}", f"± {error:.2g}") for t, (rate, error) in enumerate(rates, 1)]
-        return Table(f"EscapeByStep of {self.network!r}", rows, ("step", "ln rate", ""))
+        rows = [(str(t), f"{rate:.5g}{plus_minus(error)}") for t, (rate, error) in enumerate(rates, 1)]
+        return Table(f"EscapeByStep of {self.network!r}", rows, ("step", "ln rate"))
 
 
 def escape_by_step(network: Network, *, points: int = 2**11, scrambles: int = 4, seed: int = 0) -> EscapeByStep:

@@ -77,26 +77,21 @@ class LayerWeights:
 def weights_between(network: Network) -> list[LayerWeights]:
     """Weights into layers 2 … depth; DomainError for networks without a series in ``1/n`` in time."""
     neuron, drive, law = plain_chain(network).neuron, network.drive, network.weight_law
-    others = law.core.lattice is not None or law.in_degree is not None or law.core.skewness != 0
+    reset, several = neuron.reset_rule, drive.n_inputs > 1 and not isinstance(drive, Inputs)
+    skewed = law.core.lattice is not None or law.in_degree is not None or law.core.skewness != 0
     for uncovered, of, name, rule in (
-        (neuron.reset_rule.counts, neuron, "reset", "is not supported at finite width: at most one spike per step"),
-        (
-            neuron.reset_rule.lasting,
-            neuron,
-            "reset",
-            "lasts for several steps or is in an integer register, which is not supported at finite width",
-        ),
+        (reset.counts or reset.lasting, neuron, "reset", "must spike at most once per step, not last, nor be in a register"),
         (neuron.delay, neuron, "delay", "must be 0: with a delay the first steps of deep layers are silent"),
         (network.depth == 1, network, "depth", "must be at least 2: layer 1 is not driven by spikes"),
         (network.mean_gains.any(), network, "mean_gain", "must be 0 for a series in 1/n over several steps"),
         (
-            others,
+            skewed,
             network,
             "weights",
-            "must be continuous and symmetric, their number free: others shift rates by more than 1/n",
+            "must be continuous and symmetric, of free number: others shift rates by more than 1/n",
         ),
         (np.isinf(law.core.excess_kurtosis), network, "weights", "must have a fourth moment for a series in 1/n"),
-        (drive.n_inputs > 1 and not isinstance(drive, Inputs), network, "drive", "must be made by vf.drives.inputs if several"),
+        (several, network, "drive", "must be made by vf.drives.inputs if several"),
     ):
         if uncovered:
             raise DomainError(name, getattr(of, name), rule)
