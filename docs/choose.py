@@ -17,7 +17,7 @@ PAGE = """# How to choose
 
 For each layer of a spiking network you choose one number, the gain $g$: its weights get the standard deviation
 $g/\\sqrt{{\\text{{fan-in}}}}$, its biases are zero. If the gain is too small, activity dies within a few layers; if it is
-too large, almost half of all neurons fire at every step. (Made by `python docs/choose.py`.)
+too large, almost half of all neurons fire at every step.
 
 - **A PyTorch model** with neurons of snnTorch, SpikingJelly, Norse or sinabs ([your own model](models.md)):
   `vf.init.init_model(model, inputs, steps=…, rate=…)`, then `vf.audit(model, inputs, steps=…)`.
@@ -86,7 +86,7 @@ the branches by $1/\\sqrt{{\\text{{depth}}}}$. Sums of spikes (SEW `add`) grow t
 
 The rate is set by γ, not by the weights: `vf.gain_for_rate(block=[…], rate=…).gamma`, which without memory
 is {gamma:.3f} θ/λ for a rate of {rate:g}, where λ is the factor on the input current. Keep γ ≥ θ/λ: below 0.780 θ/λ some
-inputs fall silent although the mean rate looks right. With a leak, also give `steps=` and `depth=`; γ may then be smaller
+inputs fall silent although the mean rate looks right. With a leak, also give `steps=` and `depth=`; γ may be smaller or larger
 ([an example](blocks.md#batchnorm)). Before training, run a few batches in training mode, because with its initial
 statistics BatchNorm in evaluation mode is the identity.
 
@@ -131,6 +131,7 @@ variance), and `vf.init.lsuv_` is LSUV. tdBN and MP-Init do not set weights. The
 implemented, because its formulas could not be checked against a published text.
 
 Why only some methods keep 100 layers alive: [notebook 7](../theory_notebooks/07_published_initialisations.py).
+`python docs/choose.py` makes this page.
 """
 
 

@@ -65,7 +65,7 @@ COMMANDS = [
     ("fixed-points --threshold 1 --gain kaiming", FIXED_POINTS, "stable"),
     (f"predict --threshold 1 {SMALL[:-12]}", PROFILE, "Profile of Network(width=40, depth=4"),
     (f"predict --threshold 1 --infinite {SMALL[:-12]}", PROFILE, "Profile of Network(width=40, depth=4"),
-    ("predict --threshold 1 --width 1 --depth 2", PROFILE, "nan"),
+    ("predict --threshold 1 --width 1 --depth 2", PROFILE, "1         1   0.15866 ± 0.37"),
     (f"simulate --threshold 1 {SMALL}", ENSEMBLE, "Ensemble of 3 networks (dense, seed 0)"),
     ("simulate --threshold 1 --width 1 --depth 2 --repeats 1", ENSEMBLE, "nan"),
     (f"validate --threshold 1 {SMALL}", EXPERIMENT, "Experiment: the theory stands (3 networks of width 40, 4 layers"),

@@ -46,11 +46,27 @@ def missing(pairs):
                 yield f"{place}.{name}".lstrip(".")
 
 
+def texts():
+    """Pages by name, without their code."""
+    for page in (*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "validation" / "README.md"):
+        yield page.name, re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
 def test_no_line_of_a_page_is_a_comment():
     """Outside of code, MyST leaves out lines that begin with a per cent sign."""
-    for page in (*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "validation" / "README.md"):
-        text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-        assert re.findall(r"^\s*%.*", text, flags=re.MULTILINE) == [], page.name
+    for name, text in texts():
+        assert re.findall(r"^\s*%.*", text, flags=re.MULTILINE) == [], name
+
+
+def loose_rows(text):
+    """Rows that begin a table and have no rule below: a page shows them as text."""
+    return re.findall(r"(?:^|\n *\n) *(\|.*)\n(?! *\|[-:| ]+\|)", text)
+
+
+def test_every_row_belongs_to_a_table():
+    for name, text in texts():
+        assert loose_rows(text) == [], name
+    assert loose_rows("| a | b |\n|---|---|\n| 1 | 2 |\n\n| 3 | 4 |\n\nend") == ["| 3 | 4 |"]
 
 
 def test_the_reference_has_every_public_name_once():

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError
+from varflow._display import several
 from varflow.plots.style import ALARM, BESIDE, GREY, axes, colours, draw_map, draws, marker, new_figure
 from varflow.results import (
     AuditReport,
@@ -36,9 +37,9 @@ def plot_profile(profile: Profile) -> Any:
     >>> import varflow as vf
     >>> figure = vf.plots.plot_profile(vf.finite_width(vf.Network(width=100, depth=20, gain=2.51)))
     """
-    several = profile.variance.ndim > 1
-    figure = new_figure(figsize=(8.6, 3.8) if several else (5.6, 4.6), dpi=150, layout="constrained")
-    (_draw_maps if several else _draw_lines)(figure, profile)
+    over_steps = profile.variance.ndim > 1
+    figure = new_figure(figsize=(8.6, 3.8) if over_steps else (5.6, 4.6), dpi=150, layout="constrained")
+    (_draw_maps if over_steps else _draw_lines)(figure, profile)
     return figure
 
 
@@ -258,9 +259,7 @@ def plot_coordinate_check(check: CoordinateCheck, ax: Any = None) -> Any:
 
 
 def _width(repeats: int | None, bound: str = ": only an upper bound") -> str:
-    if repeats is None:
-        return f"infinite width{bound}"
-    return f"{repeats} sampled network{'s' * (repeats > 1)} of finite width"
+    return f"infinite width{bound}" if repeats is None else f"{several(repeats, 'sampled network')} of finite width"
 
 
 @draws(AuditReport)

@@ -479,3 +479,17 @@ def test_a_number_in_place_of_factors_of_entries():
     doubled, larger = predicted([ZERO, linear(1.3), Doubled(), ZERO]), predicted([ZERO, linear(2.6), ZERO])
     assert np.allclose(doubled.energy, larger.energy, rtol=1e-12)
     assert not np.allclose(predicted([ZERO, linear(1.3), ZERO]).energy, larger.energy, rtol=0.1)
+
+
+NORMS = [L.LayerNorm(1.7), L.RMSNorm(1.7), L.BatchNorm(1.7), L.ScaleSteps((1.0, 0.9, 0.8, 0.7))]
+
+
+@pytest.mark.parametrize("norm", NORMS, ids=lambda norm: type(norm).__name__)
+def test_neurons_without_reset_below_sampled_ones(norm):
+    """Their moments come in two replicas, those of sampled neurons in as many as there are scrambles."""
+    layers = [spike("none"), linear(3.5), norm, spike("subtract")]
+    few, many = (
+        vf.gradient_flow(vf.Network(width=WIDTH, layers=layers, steps=4), points=2**9, scrambles=number) for number in (2, 8)
+    )
+    error = np.hypot(few.error["energy"], many.error["energy"])
+    assert (np.abs(few.energy - many.energy) <= 10 * error).all()

@@ -60,7 +60,8 @@ class Gradients:
 
     def rescaled(self, scale: float | np.ndarray) -> Gradients:
         """Gradients by what is multiplied by ``s_i``: ``s_i s_j G_ij``."""
-        scale = np.broadcast_to(scale, np.broadcast_shapes(np.shape(scale), self.moments.shape[:-1]))
+        of_groups = 1, *self.moments.shape[1:-1]  # the scale may have replicas too, in another number
+        scale = np.broadcast_to(scale, np.broadcast_shapes(np.shape(scale), of_groups))
         return self.times(outer(scale, scale), lambda offset: outer(*means_at(scale, offset, self.grid)))
 
     def __add__(self, other: Gradients) -> Gradients:
