@@ -369,6 +369,7 @@ GOOD = {
     "results": [f"[{CRITICAL}]"],
     "report": ["vf.audit(Net(), torch.ones(4, 6))"],
     "plan": ["vf.init.init_model(Net(), torch.ones(4, 6), dry_run=True)"],
+    "SpikeChain.law.place": [0, 1],
     "plot_counts.found": [f"vf.SpikeChain({SMALL})", f"vf.SpikeChain({SMALL}).propagate()[0]"],
     "plot_escape.found": ["vf.escape_asymptotics(threshold=1.0, gain=2.6)"],
     "plot_overlap_map.points": ["vf.correlation_fixed_points(threshold=1.0)"],

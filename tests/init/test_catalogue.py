@@ -144,7 +144,7 @@ def test_in_time_it_is_the_mean_field(leaky):
     assert not leaky["torch_default"].survives
     assert "not predicted in time" in leaky["ding"].remark
     assert leaky["ding"].gain == pytest.approx(math.sqrt(2))
-    assert "alive=None is missing: the criteria" in leaky["corrected"].remark
+    assert "alive=None is missing: 'every late step'" in leaky["corrected"].remark
     assert leaky["spytorch"].gain == 3.5
     assert leaky.to_dict()["critical_gain"] is None
 

@@ -121,7 +121,7 @@ class DenseNetworks(Batch):
             active = ~silent & (depths[place] > layer + 1)
             if not active.all():
                 spikes, place, cells = spikes[:, active], place[active], cells.only(active)
-            if not active.any():
+            if layer + 1 == len(self.widths) or not active.any():
                 break
             grid = weight_grid(networks[0].weight_law, width, self.dtype)
             arrived, connection = arriving(spikes, cells), connections[:, layer + 1, place]
