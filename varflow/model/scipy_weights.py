@@ -64,7 +64,8 @@ def _quantile(core: ScipyWeights) -> Callable[[np.ndarray], np.ndarray]:
 
     law = getattr(core.source, "dist", core.source)
     if getattr(type(law), "_ppf", None) is rv_continuous._ppf or type(law).__name__ == "Mixture":
-        density, some = SimpleNamespace(pdf=lambda x: float(core.pdf(x))), np.linspace(0.01, 0.99, 99)
+        density: Any = SimpleNamespace(pdf=lambda x: float(core.pdf(x)))
+        some = np.linspace(0.01, 0.99, 99)
         with suppress(UNURANError), np.errstate(all="ignore"):
             table = NumericalInversePolynomial(density, domain=core.support, u_resolution=1e-12).ppf
             if np.abs(core.tails(table(some))[1] - some).max() < 1e-10:
