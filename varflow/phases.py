@@ -108,6 +108,8 @@ def phase_diagram(
     else:
         cell = replace(as_neuron(neuron), delay=0)
         drawn = {"neuron": cell, "steps": steps_of(cell, steps), "alive": alive, "networks": networks}
+    if np.ndim(gain):
+        raise DomainError("gain", gain, "must be one rule or number; vf.depth_scales maps thresholds and gains")
     gains = [gain_by_rule(gain, theta) for theta in thetas]
     blocks = [block for n in widths for block in _blocks(thetas, gains, n, depth, drawn)]
     with campaign_of(campaign).opened() as run:

@@ -89,7 +89,14 @@ def spread(app, env, names):
         create_db(app.config.nb_execution_cache_path)  # before there are two processes, which would both make it
 
 
+def without_type(app, what, name, obj, options, lines):
+    """Keep the first sentence of a property whole: napoleon would take the words before its colon for a type."""
+    if what in {"property", "attribute"}:
+        lines.insert(0, "")
+
+
 def setup(app):
+    app.connect("autodoc-process-docstring", without_type, priority=400)  # before napoleon
     app.connect("env-before-read-docs", spread)
     app.connect("html-page-context", notebooks.offer)
     app.connect("build-finished", notebooks.write)

@@ -264,10 +264,10 @@ def _words(name: str, question: Question, found: Solution, unit: float) -> list[
     words, seen, m = [], found.seen, found.multiplier
     silent = question.silent(seen.state)
     if len(silent):
-        words.append(
-            f"activity dies with depth: steps up to {int(silent[-1]) + 1} are silent in layer {question.depth}, "
-            "more in deeper layers; use this gain at this depth only"
-        )
+        last = int(silent[-1]) + 1
+        steps = f"steps 1 to {last} are" if last > 1 else "step 1 is"
+        rule = f"activity dies with depth: {steps} silent in layer {question.depth}, more steps in deeper layers; "
+        words.append(f"{rule}use this gain at this depth only")
     reached = unit * float(question.values(seen.state).mean())
     if abs(math.expm1(seen.miss)) > OFF:
         words.append(f"the {name} jumps near this gain, past the wanted one: here it is {reached:.3g}")

@@ -107,9 +107,11 @@ class Cost(ReadOnly, Exported, Drawn):
         columns = {name: np.append(values, values.sum()) for name, values in named(self, *COLUMNS).items()}
         (mac, ac), most = self.pj, columns.pop("most_acs")[-1]
         ann, half = mac * columns["dense"][-1] / self.steps, mac * columns["macs"][-1] + ac * most / 2
-        layers, names = [*evenly(len(self.layers) - (not self.dense[-1]), 12), -1], (*self.layers, "total")
+        number, names = len(self.layers) - (not self.dense[-1]), (*self.layers, "total")
+        layers = [*evenly(number, 12), -1]
         rows = [(names[l], *(f"{values[l]:.5g}" for values in columns.values())) for l in layers]
         notes = [
+            *([f"layers left out: {left}; .to_dict() has all"] if (left := number + 1 - len(layers)) else []),
             *(f"± {std[-1]:.3g} {name} over networks and inputs" for name, std in self.std.items()),
             f"{self.energy / 1e6:.3g} µJ at {mac:g} pJ a MAC, {ac:g} pJ an AC",
             f"as an ANN, one pass: {ann / 1e6:.3g} µJ; at firing rate 1/2: {half / 1e6:.3g} µJ",

@@ -138,7 +138,8 @@ def with_remedies(learning: Learning, traced: Trace, gains: list[float]) -> Lear
     shortcuts = [*[Residual(spike, Linear(gain=branch))] * (learning.depth - 1), spike]
     tried = {"a shortcut of currents around every layer": (shortcuts, traced.steps, surrogate)}
     if learning.verdict != "learns":
-        tried["a surrogate twice as wide"] = plain, traced.steps, surrogate.widened(2 * surrogate.width)
+        wide = surrogate.widened(2 * surrogate.width)
+        tried[f"a surrogate twice as wide, {wide}"] = plain, traced.steps, wide
         tried[f"{2 * traced.steps} steps"] = plain, 2 * traced.steps, surrogate
     found = {}
     for remedy, (layers, steps, psi) in tried.items():
