@@ -7,7 +7,7 @@ const MEANT = {
 };
 const KEYWORDS = {
   "CHANGELOG": "new changes version release",
-  "docs/practitioner": "silent weights small gain dead initialise",
+  "docs/practitioner": "silent fire no spikes weights small gain dead initialise",
   "docs/models": "audit table columns synops verdict",
   "docs/supported_models": "convolution attention neurons read",
   "docs/training": "train accuracy experiments",
@@ -19,11 +19,11 @@ const KEYWORDS = {
   "docs/libraries": "snntorch spikingjelly norse sinabs lif leaky neuron",
   "docs/extending": "add reset method neuron weights custom",
   "docs/extending_layers": "add layer drive custom",
-  "docs/bibliography": "sources papers cite citing bibtex",
+  "docs/bibliography": "sources papers cite citation citing bibtex",
   "docs/evidence": "accuracy speed",
   "docs/campaigns": "resume checkpoint sweep cluster parallel dask progress",
   "docs/blocks": "batchnorm gamma normalisation",
-  "docs/learning_rate": "advise change learning rate",
+  "docs/learning_rate": "adam lr optimizer advise change learning rate",
   "docs/theorist": "prove proof unique uniqueness only one fixed point",
   "docs/critical_gain": "critical gain",
   "docs/notebooks": "tutorial jupyter",

@@ -263,6 +263,9 @@ def test_the_summary_says_what_the_report_does():
     vf.init.init_model(model, x, steps=STEPS)
     report = vf.audit(model, x, steps=STEPS)
     assert "healthy; it learns" in report.summary()
+    assert "learning rate" not in report.summary()
+    loss, fast = (lambda out: out[0].square().mean()), torch.optim.Adam(model.parameters(), lr=0.1)
+    assert "learning rate 0.0" in vf.audit(model, x, steps=STEPS, loss=loss, optimizer=fast).summary()
     assert f"{max(layer.firing_rate for layer in report.layers):.3g}" in report.summary()
 
 

@@ -17,6 +17,7 @@ from varflow.init.gains import at_fixed_point, initialization, steps_of, without
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
+from varflow.model.layers import Spike
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import mean_of
@@ -121,7 +122,6 @@ def gain_for_rate(
     sizes: dict[str, Any] = {"points": points, "scrambles": scrambles, "seed": seed}
     if block is not None:
         refuse("cannot be given with block=[…], which has its own", neuron=neuron)
-        steps = 1 if steps is None else steps
         return gain_of_block(block, rate=rate, steps=steps, depth=depth, drive=drive, fan_in=fan_in, **sizes)
     need("must be given, or block=[…]", neuron=neuron)
     return _answered("firing_rate", rate, neuron, steps, depth, drive, fan_in, Responses(**sizes), progress)
@@ -283,11 +283,19 @@ TIGHT, LOOSE = 1e-13, 1e-4  # accuracy of the gain: at a fixed point, and from t
 
 
 def gain_of_block(
-    layers: Sequence[Layer], *, rate: float, steps: int, depth: int, drive: Drive | None, fan_in: int | None, **sizes: int
+    layers: Sequence[Layer],
+    *,
+    rate: float,
+    steps: int | None,
+    depth: int,
+    drive: Drive | None,
+    fan_in: int | None,
+    **sizes: int,
 ) -> Initialization:
     """See :func:`varflow.gain_for_rate`; ``sizes``: points, scrambles and seed."""
     block = RepeatedBlock.of(layers)
-    steps, depth = integer("steps", steps, minimum=1), integer("depth", depth, minimum=1)
+    neurons = [node.operation.neuron for node in block.graph if isinstance(node.operation, Spike)]
+    steps, depth = max(steps_of(neuron, steps) for neuron in neurons), integer("depth", depth, minimum=1)
     sums = steps > 1 and not block.binary  # whose mean may exceed 1
     rate = positive_number("rate", rate) if sums else probability("rate", rate, open_ends=True)
     drive = currents() if drive is None else instance("drive", drive, Drive)

@@ -137,7 +137,7 @@ class LearningRate(ReadOnly, Exported, Shown):
         return f"{words}; or {self.first_layer_rate:.2g} for the first layer and {self.other_rate:.2g} for the others"
 
     def _table(self) -> Table:
-        rows = [(str(l + 1), f"{self.direct[l]:.3g}", measured(self.flips[l], ".3f")) for l in evenly(len(self.direct), 8)]
+        rows = [(str(l + 1), f"{self.direct[l]:.3g}", measured(self.flips[l], ".3f")) for l in range(len(self.direct))]
         title = f"LearningRate of {self.optimizer}, {self.network!r}"
         return Table(title, rows, ("layer", "direct change", "flips"), [self.words], "  ")
 

@@ -22,6 +22,7 @@ from threading import Event
 import numpy as np
 import torch
 
+from varflow._checks import choice
 from varflow.campaign import Cancelled
 from varflow.model.weights import WeightLaw, weight_law
 
@@ -78,6 +79,7 @@ class Streams:
         differ.
         """
         # Spike trains count down from 0, neurons up from the middle, the other purposes up from 0.
+        choice("purpose", purpose, (*_ALONE, *_PURPOSES))
         counter = _ALONE[purpose](chunk) if purpose in _ALONE else chunk * len(_PURPOSES) + _PURPOSES.index(purpose)
         return (self.root >> 32 << 32) | _mixed((self.root + counter) % 2**32)
 

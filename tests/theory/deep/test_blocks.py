@@ -294,3 +294,12 @@ def test_a_rate_out_of_reach_is_refused():
     with pytest.raises(vf.DomainError, match="rate"):
         vf.gain_for_rate(block=[L.Residual(linear(1.0), SPIKE, merge="and")], rate=0.3)
     assert np.isfinite(vf.gain_for_rate(block=[linear(1.0), SPIKE], rate=0.49).gain)
+
+
+def test_a_block_of_neurons_with_memory_needs_steps():
+    """The answer of one step would be another one, without a word."""
+    block = [linear(1.0), L.BatchNorm(), L.Spike(vf.Neuron(decay=0.9))]
+    with pytest.raises(vf.DomainError, match="steps=None is missing"):
+        vf.gain_for_rate(block=block, rate=0.15)
+    one, eight = (vf.gain_for_rate(block=block, rate=0.15, steps=steps, depth=4).gamma for steps in (1, 8))
+    assert one > 1.05 * eight
