@@ -364,6 +364,8 @@ def _notes(scales: Sequence[LayerScale], missed: dict[str, float], passes: int, 
     if fixed := [scale.layer.neuron_name for scale in scales if scale.set_by.endswith(WITHOUT_GAMMA)]:
         rule = "are those that their normalisations give, whatever the scale of weights; a free γ (affine=True) would be set"
         words.append(f"rates of {first_of(fixed)} {rule}")
+    gammas = [f"{norm.weight.mean().item():.3g} in {name}" for scale in scales if scale.scaled for name, norm in scale.norms]
+    words += [f"mean γ: {', '.join(gammas)}"] if passes and gammas else []
     of_batches = [norm for scale in scales for _, norm in scale.norms if getattr(norm, "running_mean", None) is not None]
     if of_batches:
         mode = "train" if any(norm.training for norm in of_batches) else "eval"
