@@ -48,10 +48,15 @@ def violations(page: Path, fragment: str, script: str, folder: Path, view: str) 
     return json.loads(html.unescape(answer[1]))
 
 
+def forwards(page: Path) -> bool:
+    """True for a page that only names another one, at which the reader arrives."""
+    return 'http-equiv="refresh"' in page.read_text(encoding="utf-8")
+
+
 def main() -> int:
     site, script, *names = sys.argv[1:]
     pages = [Path(site) / name for name in names] or [
-        path for path in sorted(Path(site).rglob("*.html")) if "_static" not in path.parts
+        path for path in sorted(Path(site).rglob("*.html")) if "_static" not in path.parts and not forwards(path)
     ]
     faults = 0
     with tempfile.TemporaryDirectory() as folder:

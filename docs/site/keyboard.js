@@ -10,6 +10,7 @@ function reachable() {
 
 addEventListener("load", () => {
   for (const caption of document.querySelectorAll('[role="heading"]:not([aria-level])')) caption.setAttribute("aria-level", "2");
+  for (const summary of document.querySelectorAll("summary[aria-label]")) summary.removeAttribute("aria-label"); // its text says more
   reachable();
   window.MathJax?.startup?.promise?.then(reachable);
 });
