@@ -271,6 +271,8 @@ def _of_expression(expression: Any, argument: Any) -> SymbolicSurrogate:
         raise DomainError(
             "surrogate", expression, f"must be one of {', '.join(SURROGATES)} or a sympy expression in one symbol"
         )
+    if argument is not None and not isinstance(argument, sympy.Symbol):
+        raise DomainError("argument", argument, "must be a symbol of the expression")
     unsigned = sorted((s for s in psi.free_symbols if not s.is_positive and s != argument), key=str)
     if argument is None and len(unsigned) == 1:
         argument = unsigned.pop()
