@@ -266,6 +266,10 @@ def test_the_summary_says_what_the_report_does():
     assert "learning rate" not in report.summary()
     loss, fast = (lambda out: out[0].square().mean()), torch.optim.Adam(model.parameters(), lr=0.1)
     assert "learning rate 0.0" in vf.audit(model, x, steps=STEPS, loss=loss, optimizer=fast).summary()
+    fast.param_groups.append(dict(fast.param_groups[0], params=fast.param_groups[0]["params"][4:], lr=1e-3))
+    fast.param_groups[0]["params"] = fast.param_groups[0]["params"][:4]
+    step = vf.audit(model, x, steps=STEPS, loss=loss, optimizer=fast).step
+    assert (math.isnan(step.learning_rate), step.off) == (True, False)
     assert f"{max(layer.firing_rate for layer in report.layers):.3g}" in report.summary()
 
 

@@ -312,7 +312,7 @@ class AuditReport(Exported, Drawn):
         change = [self.remedy(name) for name in self.fixes]
         if not change and self.learning is not None:
             change = [f"{name} (learns up to {layers:.0f} layers)" for name, layers in self.learning.remedies.items()]
-        if self.step is not None and self.step.rate and not 0.5 <= self.step.learning_rate / self.step.rate <= 2:
+        if self.step is not None and self.step.off:
             change.append(f"learning rate {self.step.rate:.2g}, now {self.step.learning_rate:.2g}")
         problem = f"{silent} of {len(self.layers)} layers are silent" if silent else "".join(self.problems[:1])
         lines = {

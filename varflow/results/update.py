@@ -204,6 +204,11 @@ class OptimizerStep(ReadOnly, Exported, Drawn):
     kept: np.ndarray
     notes: tuple[str, ...] = ()
 
+    @property
+    def off(self) -> bool:
+        """True if the learning rate is not within a factor of 2 of ``rate``, within which accuracy hardly changes."""
+        return self.rate is not None and (self.learning_rate < self.rate / 2 or self.learning_rate > 2 * self.rate)
+
     def of(self, layer: str) -> dict[str, float]:
         """The numbers of a layer, by the name of its spiking module; NaN for one that it does not have."""
         if not isinstance(layer, str):
