@@ -94,14 +94,7 @@ def initialised(
     buffers = list(model.buffers())  # to which computing a weight may write, as spectral norm does
     learns = lambda: verdict(traced, seen)  # noqa: E731
     scales, draft = kept(buffers, lambda: _drafted(model, traced, seen, unlike.values(), wanted, refine, learns))
-    frozen = [row.name for row in draft.layers if row.set_by.endswith(FROZEN)]
-    draft.notes += [f"frozen weights are left as they are: {first_of(frozen)}"] if frozen else []
-    draft.notes += notes
-    kinds = {name: type(module).__name__ for name, module in model.named_modules()}
-    draft.layers = [
-        replace(row, classes={name: kinds[name] for name in (row.name, row.neuron_name) if name in kinds})
-        for row in draft.layers
-    ]
+    draft = _with_classes(draft, model, notes)
     if dry_run and draft.tolerance and not surrogates:
         return ModelPlan(tuple(draft.layers), traced.steps, draft.survival, False, tuple(draft.notes))
 
@@ -160,6 +153,16 @@ def _drafted(
             reasons = planner.notes
         draft = _to_be_measured(traced, scales, quantity, value, [] if whole else reasons)
         return scales, replace(draft, notes=[*words, *draft.notes])
+
+
+def _with_classes(draft: _Draft, model: Any, notes: list[str]) -> _Draft:
+    """The plan with the classes of its modules, a note on frozen weights, and further notes."""
+    frozen = [row.name for row in draft.layers if row.set_by.endswith(FROZEN)]
+    words = [f"frozen weights are left as they are: {first_of(frozen)}"] if frozen else []
+    kinds = {name: type(module).__name__ for name, module in model.named_modules()}
+    rows = [(row, {name: kinds[name] for name in (row.name, row.neuron_name) if name in kinds}) for row in draft.layers]
+    layers = [replace(row, classes=classes) for row, classes in rows]
+    return replace(draft, layers=layers, notes=[*draft.notes, *words, *notes])
 
 
 def _check_inputs(traced: Trace) -> None:
