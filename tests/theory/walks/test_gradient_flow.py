@@ -493,3 +493,4 @@ def test_neurons_without_reset_below_sampled_ones(norm):
     )
     error = np.hypot(few.error["energy"], many.error["energy"])
     assert (np.abs(few.energy - many.energy) <= 10 * error).all()
+    assert (np.abs(1.05 * few.energy - many.energy) > 10 * error).any()  # negative control
