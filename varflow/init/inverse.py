@@ -68,7 +68,7 @@ def corrected_gain(
         With memory: steps, counted from the first arrival, so that a delay has no effect; which of them must have spikes in
         layer ``depth``, as in :func:`varflow.survival`; the drive of layer 1, by default ``vf.drives.currents()``.
     networks, seed, progress
-        With memory: networks drawn at each of five gains about the answer; a bar, or ``progress(done, total)`` of these gains.
+        With memory: networks drawn at each of five gains about the answer; a bar, or ``progress(done, total)`` of ensembles.
 
     Returns
     -------

@@ -65,7 +65,11 @@ def forward(layer: Spike, received: tuple[Any], visit: Visit) -> Spikes:
             spikes = replace(spikes, overlap=overlap)
         signal = regular
     else:
-        raise Uncovered("layers", layer, "receives no currents, or has recurrent weights behind attention or maxima")
+        raise Uncovered(
+            "layers",
+            layer,
+            "receives no currents, or has recurrent weights, which need Gaussian ones: not those of attention or maxima",
+        )
     visit.kept.update(state=state, received=signal)
     return spikes
 

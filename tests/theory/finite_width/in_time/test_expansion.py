@@ -191,7 +191,7 @@ def test_the_first_step_is_the_series_of_one_step():
         ({"mean_gain": 0.5}, "mean_gain=0.5 must be 0"),
         ({"weights": "sign"}, "weights='sign' must be continuous and symmetric"),
         ({"weights": "exponential", "mean_gain": 0.0}, "weights='exponential' must be continuous and symmetric"),
-        ({"weights": vf.weights.fixed_in_degree(50)}, "must be continuous and symmetric, of free number"),
+        ({"weights": vf.weights.fixed_in_degree(50)}, "must be continuous and symmetric, not of a fixed in-degree"),
         ({"width": [200, 300] * 18}, "has layers that differ: give per_layer=True"),
         ({"drive": vf.drives.spikes(np.full((2, 50), 0.3))}, "must be made by vf.drives.inputs if several"),
         ({"steps": 13, "drive": vf.drives.inputs(np.eye(2))}, "must be at most 24/inputs"),

@@ -80,7 +80,12 @@ def weights_between(network: Network) -> list[LayerWeights]:
     reset, several = neuron.reset_rule, drive.n_inputs > 1 and not isinstance(drive, Inputs)
     skewed = law.core.lattice is not None or law.in_degree is not None or law.core.skewness != 0
     for uncovered, of, name, rule in (
-        (reset.counts or reset.lasting, neuron, "reset", "must spike at most once per step, not last, nor be in a register"),
+        (
+            reset.counts or reset.lasting,
+            neuron,
+            "reset",
+            "must spike at most once per step, without refractory steps, adaptation or register",
+        ),
         (neuron.delay, neuron, "delay", "must be 0: with a delay the first steps of deep layers are silent"),
         (network.depth == 1, network, "depth", "must be at least 2: layer 1 is not driven by spikes"),
         (network.mean_gains.any(), network, "mean_gain", "must be 0 for a series in 1/n over several steps"),
@@ -88,7 +93,7 @@ def weights_between(network: Network) -> list[LayerWeights]:
             skewed,
             network,
             "weights",
-            "must be continuous and symmetric, of free number: others shift rates by more than 1/n",
+            "must be continuous and symmetric, not of a fixed in-degree: others shift rates by more than 1/n",
         ),
         (np.isinf(law.core.excess_kurtosis), network, "weights", "must have a fourth moment for a series in 1/n"),
         (several, network, "drive", "must be made by vf.drives.inputs if several"),
