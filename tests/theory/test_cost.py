@@ -193,6 +193,16 @@ def test_nothing_costs_nothing():
     assert len(vf.cost(one).plot().containers) == 3
 
 
+def test_the_picture_of_a_cost_can_be_read():
+    """Layers have whole numbers, and the legend covers neither bars nor the title."""
+    ax = vf.cost(vf.Network(width=20, depth=3, gain=2.5)).plot()
+    ax.figure.canvas.draw()
+    legend, title = (artist.get_window_extent() for artist in (ax.get_legend(), ax.title))
+    bars = max(bar.get_window_extent().y1 for container in ax.containers for bar in container)
+    assert bars < legend.y0 < legend.y1 < title.y0
+    assert all(float(tick).is_integer() for tick in ax.get_xticks())
+
+
 @pytest.mark.parametrize("energy", ["float8", (1.0,), (1.0, -2.0), "", None, {"mac": 1}])
 def test_wrong_energies(energy):
     with pytest.raises(vf.DomainError, match="energy"):

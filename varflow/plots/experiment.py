@@ -147,7 +147,6 @@ def page(experiment: Experiment, right: float, tall: float, **rows: Any) -> tupl
     for key, ax, lowest in zip(experiment.panels, *panels, strict=True):
         ax.set_title(panel_title(experiment, *key), fontsize=11)
         lowest.set(xlabel="layer", xlim=(0, experiment.curves[0].network.depth + 1))
-        lowest.xaxis.get_major_locator().set_params(integer=True)
     figure.text(LEFT / width, 0.15 / height, "\n".join(words), va="bottom", fontsize=TEXT, color="0.25", linespacing=1.35)
     return figure, panels
 

@@ -53,7 +53,6 @@ def _draw_lines(figure: Any, profile: Profile) -> None:
     upper_panel.set(ylabel=r"variance, $\mathrm{Var}[u_l]$", ylim=(0, None))
     upper_panel.legend()
     lower_panel.set(xlabel="layer", ylabel="fraction alive", ylim=(-0.05, 1.08))
-    lower_panel.xaxis.get_major_locator().set_params(integer=True)
 
 
 def _draw_maps(figure: Any, profile: Profile) -> None:
@@ -96,7 +95,6 @@ def plot_gradient_flow(flow: GradientFlow) -> Any:
         fraction = np.divide(energy, total[:, None], out=np.zeros_like(energy), where=total[:, None] > 0)
         figure.colorbar(draw_map(axes[1], fraction), ax=axes[1]).outline.set_visible(False)
         axes[1].set(ylabel="layer", title="fraction of a layer's energy")
-    axes[0].xaxis.get_major_locator().set_params(integer=True)
     return figure
 
 
@@ -114,8 +112,8 @@ def plot_cost(cost: Cost, ax: Any = None) -> Any:
     ax.bar(layer, cost.dense, color="0.88", label="all connections")
     ax.bar(layer, cost.acs, bottom=cost.macs, color=of_acs, label="ACs")
     ax.bar(layer, cost.macs, color=of_macs, label="MACs")
-    ax.set(xlabel="layer", ylabel="synaptic operations of one inference")
-    ax.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    ax.set(xlabel="layer", ylabel="synaptic operations of one inference", ylim=(0, 1.15 * max(cost.dense) or 1))
+    ax.legend(ncols=3, loc="upper center")
     return ax
 
 
@@ -222,7 +220,6 @@ def plot_step(step: OptimizerStep) -> Any:
     changes, fractions = figure.subplots(2, 1, sharex=True)
     _draw_step(step, np.arange(1, len(step.layers) + 1), changes, fractions)
     fractions.set(xlabel="layer")
-    fractions.xaxis.get_major_locator().set_params(integer=True)
     changes.set_title(f"next step of {step.optimizer}: $D$ = {step.change:.3g}", fontsize=10)
     return figure
 
@@ -379,6 +376,5 @@ def plot_training(history: TrainingHistory) -> Any:
     for panel in norms:
         panel.set(ylabel="gradient norm", yscale="log")
     figure.axes[-1].set(xlabel="training step")
-    dead.xaxis.get_major_locator().set_params(integer=True)
     rates.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), title="layer", **BESIDE)
     return figure

@@ -32,7 +32,7 @@ def draws(*kinds: type) -> Callable[..., Any]:
             if not isinstance(result, kinds):
                 instance(name, result, kinds[0])
             with require("plot", "matplotlib").rc_context(STYLE):
-                return _named(function(*given, **options), getattr(getattr(result, "profile", result), "network", None))
+                return _finished(function(*given, **options), getattr(getattr(result, "profile", result), "network", None))
 
         FIGURES.update(dict.fromkeys(kinds, drawn))
         return drawn
@@ -40,8 +40,14 @@ def draws(*kinds: type) -> Callable[..., Any]:
     return registered
 
 
-def _named(drawn: Any, network: Any) -> Any:
-    """A figure or axes with the network in the title."""
+def _finished(drawn: Any, network: Any) -> Any:
+    """A figure or axes with whole numbers along layers and steps, and with the network in the title."""
+    for panel in drawn.axes if hasattr(drawn, "suptitle") else [drawn]:
+        locator = panel.xaxis.get_major_locator()
+        if panel.get_xlabel().endswith(("layer", "step")) and isinstance(
+            locator, require("plot", "matplotlib.ticker").MaxNLocator
+        ):
+            locator.set_params(integer=True)
     if network is not None and hasattr(drawn, "suptitle"):
         drawn.suptitle(repr(network), fontsize=7, wrap=True)
     elif network is not None:
