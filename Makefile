@@ -4,7 +4,7 @@ VENV   ?= .venv
 OUT    ?= varflow-results
 PY     := $(VENV)/bin/python
 
-.PHONY: run test types test-slow test-libraries fuzz drill validate data train train-quick bench notebooks explorer corrected-gains site axe dist oldest newest lint format clean
+.PHONY: run test types test-slow test-libraries fuzz drill validate nightly data train train-quick bench notebooks explorer corrected-gains site axe dist oldest newest lint format clean
 
 run: $(VENV)/run.stamp          ## 100 layers of random weights compared with the exact theory
 	$(VENV)/bin/varflow validate --out $(OUT)
@@ -22,8 +22,9 @@ test: $(VENV)/all.stamp         ## every quick check: style, tests, doctests
 types: $(VENV)/all.stamp        ## pyright: takes as long as a third of the tests
 	$(VENV)/bin/pyright
 
-test-slow: $(VENV)/all.stamp    ## tests that take minutes: statistics, long derivations, notebooks
-	$(PY) -m pytest -m slow
+# SHARE=3/12: every twelfth test from the third on.
+test-slow: $(VENV)/all.stamp    ## tests that take seconds to minutes: statistics, long derivations, notebooks; SHARE=3/12
+	OMP_NUM_THREADS=1 $(PY) -m pytest -m slow -n 2 --dist worksteal $(SHARE:%=--share %)
 
 # SpikingJelly, sinabs and NeuroBench bring dependencies that do not go together with all others: their modules alone, in a folder of their own.
 LIBRARIES := $(VENV)/libraries
@@ -47,21 +48,29 @@ KILLS ?= 50
 drill: $(VENV)/all.stamp        ## campaigns killed at random times and continued: KILLS=50 SEED=0, about half an hour
 	$(PY) tests/drill.py --kills $(KILLS) --seed $(SEED)
 
-validate: $(VENV)/all.stamp     ## statistical evidence: one file per claim, report in validation-results/REPORT.html and REPORT.md
-	$(PY) -m validation.envelope; sound=$$?; $(PY) -m validation && exit $$sound
+# Envelopes on one core, claims on the other.
+WHICH = $(if $(CLAIMS),--claim $(CLAIMS))
+validate: $(VENV)/all.stamp     ## statistical evidence: one file per claim, report in validation-results/REPORT.html and REPORT.md; CLAIMS="…"
+	OMP_NUM_THREADS=1 $(PY) -m validation.envelope $(WHICH) & OMP_NUM_THREADS=1 $(PY) -m validation $(WHICH); holds=$$?; \
+	  wait $$! && $(PY) -m validation.pages validation-results --out validation-results && exit $$holds
+
+# PART=slow, PART="slow 3/12", PART=shard: see the top of the script.
+nightly: $(VENV)/all.stamp      ## every check that is not in `make test`, with a table at the end; continues what was stopped: PART=
+	$(PY) checks/nightly.py "$(PART)"
 
 # Images are kept in ~/.cache/varflow/data, or in the folder that VARFLOW_DATA names.
 data: $(VENV)/all.stamp         ## images for training: what could be obtained, and how to get the rest
 	$(PY) -m validation.training data
 
-train-quick: $(VENV)/all.stamp  ## which designs learn scikit-learn's digits: two minutes on two cores
-	$(PY) -m validation.training quick --workers 2 --resume
+train-quick: $(VENV)/all.stamp  ## which designs learn scikit-learn's digits, and whether the same as ever: two minutes on two cores
+	$(PY) -m validation.training quick --workers 2 --resume --against validation/training/results
 
 train: $(VENV)/all.stamp $(LIBRARIES).stamp   ## all experiments of docs/training.md; continues what was stopped
 	PYTHONPATH="$(LIBRARIES)" $(PY) -m validation.training all --workers 2 --resume
 
-bench: $(VENV)/all.stamp        ## speed, as ratios inside one run: the table after pytest-benchmark's own
-	$(PY) -m pytest benchmarks -m "" --benchmark-group-by=group --benchmark-columns=min,median,rounds
+BENCH := -m pytest benchmarks -m "" --benchmark-group-by=group --benchmark-columns=min,median,rounds
+bench: $(VENV)/all.stamp        ## speed, as ratios inside one run: the table after pytest-benchmark's own; AGAINST=COMMIT: what got slower since
+	$(PY) $(if $(AGAINST),benchmarks/against.py $(AGAINST),$(BENCH)) $(SHARE:%=--share %)
 
 # The settings in theory_notebooks/jupyter make a double click open a .py file there as a notebook. Saving writes the .py file,
 # without outputs. LAB takes options of jupyter lab, such as LAB="--no-browser --port 8899".
@@ -86,7 +95,10 @@ site: $(VENV)/all.stamp         ## the documentation, complete without network: 
 	$(PY) docs/site/links.py site
 	$(PY) -m pytest -q -n 0 tests/house/test_search.py
 
-axe: $(VENV)/all.stamp          ## accessibility of the built site: WCAG 2.2 A and AA, light, dark and on a phone; needs npm, Chromium and minutes
+site/index.html:
+	$(MAKE) site
+
+axe: $(VENV)/all.stamp site/index.html   ## accessibility of the built site: WCAG 2.2 A and AA, light, dark and on a phone; needs npm, Chromium and minutes
 	npm install --silent --no-save --prefix build axe-core
 	$(PY) docs/site/axe.py site build/node_modules/axe-core/axe.min.js
 

@@ -6,11 +6,13 @@
 
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 BROWSERS = ("chromium", "chromium-headless-shell", "google-chrome", "chrome")
@@ -58,16 +60,20 @@ def main() -> int:
     pages = [Path(site) / name for name in names] or [
         path for path in sorted(Path(site).rglob("*.html")) if "_static" not in path.parts and not forwards(path)
     ]
-    faults = 0
-    with tempfile.TemporaryDirectory() as folder:
-        for page in pages:
-            for fragment in EXPLORED if page.name == "explorer.html" else [""]:
-                for view in VIEWS:
-                    for rule, elements in violations(
-                        page.resolve(), fragment, Path(script).read_text("utf-8"), Path(folder), view
-                    ):
-                        faults += len(elements)
-                        print(f"{page}{fragment} ({view}): {rule}, {len(elements)} times, first {elements[0]}", flush=True)
+    looks = [
+        (page, each, view) for page in pages for each in (EXPLORED if page.name == "explorer.html" else [""]) for view in VIEWS
+    ]
+    source = Path(script).read_text("utf-8")
+
+    def look(page: Path, fragment: str, view: str) -> int:
+        with tempfile.TemporaryDirectory() as folder:
+            broken = violations(page.resolve(), fragment, source, Path(folder), view)
+        for rule, elements in broken:
+            print(f"{page}{fragment} ({view}): {rule}, {len(elements)} times, first {elements[0]}", flush=True)
+        return sum(len(elements) for _, elements in broken)
+
+    with ThreadPoolExecutor(os.cpu_count()) as browsers:
+        faults = sum(browsers.map(lambda each: look(*each), looks))
     print(f"{len(pages)} pages, {faults} violations")
     return int(faults > 0)
 

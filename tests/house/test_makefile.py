@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from test_docs import same_text
 
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -19,6 +20,7 @@ SMALL = {  # by command: a test that does in seconds what it does in minutes
     "fuzz": "house/test_fuzz.py::test_a_few_calls",
     "drill": "campaign/test_campaign_commands.py::test_a_short_drill",
     "validate": "validation/test_validation.py::test_one_claim_end_to_end",
+    "nightly": "house/test_nightly.py::test_goes_on_after_a_failure_and_where_it_was_stopped",
     "data": "house/test_makefile.py::test_data_that_cannot_be_had_are_said_and_the_others_are_there",
     "train-quick": "init/test_training_networks.py::test_the_command_continues_where_it_was",
     "train": "init/test_training_networks.py::test_the_command_continues_where_it_was",
@@ -44,6 +46,35 @@ def test_every_command_has_a_small_setting():
     for small in SMALL.values():
         file, _, name = small.partition("::")
         assert f"def {name}" in (ROOT / "tests" / file).read_text(encoding="utf-8"), small
+
+
+def readme_commands():
+    """Commands of the first block of the README after its picture, and what stands below it as printed by the first."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block, printed = re.search(r"^!\[.*?^```sh\n(.*?)^```\n\n```text\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL).groups()
+    return [line.partition("#")[0].split() for line in block.splitlines()], printed.splitlines()
+
+
+def test_the_two_commands_of_the_readme():
+    """They are commands of the Makefile, complete by themselves, and integration runs the second."""
+    commands, _ = readme_commands()
+    assert commands == [["make", "run"], ["make", "test"]]
+    for _, target in commands:
+        assert re.search(rf"^{target}: \$\(VENV\)/\w+\.stamp", MAKEFILE, flags=re.MULTILINE)
+    assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.slow
+def test_make_run_prints_what_the_readme_shows(varflow, monkeypatch):
+    """Lines in their order; a line of … stands for others."""
+    monkeypatch.setenv("COLUMNS", "80")
+    _, shown = readme_commands()
+    (command,) = re.findall(r"^\t\$\(VENV\)/bin/varflow (validate.*) --out \$\(OUT\)$", MAKEFILE, flags=re.MULTILINE)
+    code, out, _ = varflow(f"{command} --out varflow-results")
+    assert code == 0
+    lines = iter(out.splitlines())
+    for line in shown:
+        assert line == "…" or any(same_text(found, line) for found in lines), line
 
 
 def test_what_commands_run_is_there():

@@ -374,6 +374,27 @@ def test_the_command_continues_where_it_was(tmp_path, monkeypatch, capsys):
     assert end.value.code == 2
 
 
+@pytest.mark.parametrize(
+    ("stored", "now", "changes"),
+    [
+        ((0.95, 0.97), (0.93, 0.85), 0),
+        ((0.95, 0.97), (0.95, 0.6), 1),
+        ((0.1, 0.08), (0.08, 0.1), 0),
+        ((0.1, 0.08), (0.08, 0.9), 1),
+        ((0.4, 0.9), (0.1, 0.1), 0),
+    ],
+)
+def test_a_design_that_no_longer_learns_or_now_learns_is_said(tmp_path, monkeypatch, capsys, stored, now, changes):
+    """Here the runs of today are in the store: only accuracies are replaced."""
+    runs = tuple(Run(Design(depth=2, width=20), replace(SHORT, epochs=1), "digits", seed) for seed in range(2))
+    monkeypatch.setitem(__main__.EXPERIMENTS, "tiny", Experiment("Which learn?", runs))
+    outcomes = iter([{"epochs": [{"accuracy": accuracy}]} for accuracy in (*stored, *now)])
+    monkeypatch.setattr(vf.campaign.Run, "results", lambda run, blocks, **told: [next(outcomes) for _ in blocks])
+    assert __main__.main(["tiny", "--out", str(tmp_path / "stored")]) == 0
+    assert __main__.main(["tiny", "--out", str(tmp_path / "now"), "--against", str(tmp_path / "stored")]) == changes
+    assert capsys.readouterr().err.count("is stored, of") == changes
+
+
 def test_predictors_tell_a_living_network_from_a_silent_one():
     alive, silent = (predicted(Design(depth=4, gain=gain), "digits")["predicted"] for gain in (2.86, 1.0))
     assert set(alive) == set(PREDICTORS)

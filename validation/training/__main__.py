@@ -27,10 +27,12 @@ from varflow.simulation.run import check_device
 __all__ = ["main"]
 
 STORE = "blocks.sqlite"
+LEARNS, CHANCE = 0.8, 0.2  # accuracies
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when all is done, 2 for bad input, 130 after Ctrl-C: finished runs are kept, and ``--resume`` continues."""
+    """0 when all is done, 1 if ``--against`` found another outcome, 2 for bad input, 130 after Ctrl-C: finished runs are kept,
+    and ``--resume`` continues."""
     options = _options(arguments)
     if options.what == ["data"]:
         for name in SETS:
@@ -63,7 +65,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; --resume continues", file=sys.stderr)
         return INTERRUPTED
-    return 0
+    changes = [line for name in names if name in EXPERIMENTS and options.against for line in changed(name, options)]
+    print("\n".join(changes), file=sys.stderr, end="\n" if changes else "")
+    return int(bool(changes))
+
+
+def changed(name: str, options: argparse.Namespace) -> list[str]:
+    """Designs that learned with every seed in earlier results and no longer do, or that stayed at chance and now learn.
+
+    To learn is to end above an accuracy of .8, to stay at chance to end below .2. Between them designs are not judged: their
+    accuracy depends on rounding, which differs between machines.
+    """
+    ended: list[dict[str, list[float]]] = []
+    for folder in (options.against, options.out):
+        ended.append({})
+        for run in json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["runs"]:
+            ended[-1].setdefault(json.dumps(run["design"]), []).append(run["epochs"][-1]["accuracy"])
+    before, now = ended
+    return [
+        f"{name}: accuracy {now.get(design, 'not measured')} where {before[design]} is stored, of {design}"
+        for design in before
+        if design not in now
+        or (min(before[design]) > LEARNS >= min(now[design]))
+        or (max(before[design]) < CHANCE <= max(now[design]))
+    ]
 
 
 def _twelve(name: str, opened: Any, options: argparse.Namespace) -> None:
@@ -107,6 +132,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("training-results"), help="folder for the results")
     parser.add_argument("--data", type=Path, default=FOLDER, help=f"folder of the images; default {FOLDER}")
     parser.add_argument("--resume", action="store_true", help="use the runs that are finished, if any")
+    parser.add_argument(
+        "--against", type=Path, metavar="FOLDER", help="earlier results: exit code 1 if other designs learn now"
+    )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes; same results for any number")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     options = parser.parse_args(arguments)
