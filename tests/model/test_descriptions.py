@@ -158,6 +158,15 @@ def test_silence_is_final_without_bias_and_with_a_quiet_rest(options, final):
     assert net(**options).silence_is_absorbing is final
 
 
+@pytest.mark.parametrize("name", ["gains", "mean_gains", "silence_is_absorbing"])
+def test_networks_of_layers_say_what_only_plain_chains_have(name):
+    layers = [vf.layers.Linear(gain=1.5), vf.layers.LayerNorm(), vf.layers.Spike(vf.Neuron(1.0))]
+    for depth in (1, 2):
+        network = vf.Network(width=10, layers=layers * depth, drive=vf.drives.inputs([[1.0, 2.0]]))
+        with pytest.raises(vf.DomainError, match="plain chains only"):
+            getattr(network, name)
+
+
 # Drives.
 
 

@@ -85,9 +85,9 @@ class Network(Shown):
     Attributes
     ----------
     widths, gains, thresholds : ndarray, shape (depth,)
-        Width, gain and threshold of each layer.
+        Width, gain and threshold of each layer; ``gains`` of plain chains only.
     mean_gains : ndarray, shape (depth,)
-        ``n E[w]`` of the weights into each layer; 0 for layer 1.
+        ``n E[w]`` of the weights into each layer of a plain chain; 0 for layer 1.
     weight_law : WeightLaw
         What ``weights`` stands for.
     unknown : tuple of str
@@ -237,7 +237,7 @@ class Network(Shown):
 
     @property
     def gains(self) -> np.ndarray:
-        return np.broadcast_to(np.asarray(self.gain), self.depth)
+        return np.broadcast_to(np.asarray(plain_chain(self).gain), self.depth)
 
     @property
     def weight_law(self) -> WeightLaw:
@@ -256,7 +256,7 @@ class Network(Shown):
     @property
     def silence_is_absorbing(self) -> bool:
         """True if a layer without spikes silences all later ones (no bias, and θ above rest)."""
-        return self.bias_std == 0 and not self.neuron.fires_at(0.0)
+        return self.bias_std == 0 and not plain_chain(self).neuron.fires_at(0.0)
 
     def _parts(self) -> list[tuple[str, str]]:
         """Name and text of everything that is not a default."""

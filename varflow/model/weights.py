@@ -87,8 +87,7 @@ class WeightLaw:
         With a fixed in-degree, ``gain²`` is the variance of a potential whose inputs are all active. Of stable weights, which
         have no variance, ``gain`` is the scale of such a potential: ``scale = gain/n^(1/α)``.
         """
-        gain, fan_in = positive_number("gain", gain), integer("fan_in", fan_in, minimum=1)
-        number, absent = self.present(fan_in), 0.0 if self.in_degree else 1 - self.density
+        gain, number, absent = positive_number("gain", gain), self.present(fan_in), 0.0 if self.in_degree else 1 - self.density
         if mean_gain is None:
             factor = gain / self._width(number * (1 + absent * self.own_mean**2)) / self.std
             return factor, factor * self.offset
@@ -116,7 +115,8 @@ class WeightLaw:
 
     def present(self, fan_in: int) -> float:
         """Expected number of inputs a neuron keeps."""
-        return self.in_degree or integer("fan_in", fan_in, minimum=1) * self.density
+        fan_in = integer("fan_in", fan_in, minimum=self.in_degree or 1)
+        return self.in_degree or fan_in * self.density
 
     def __repr__(self) -> str:
         return self.label
