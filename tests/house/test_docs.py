@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from wording import same_text
 
 import varflow as vf
 from varflow.cli import app
@@ -117,20 +118,6 @@ def test_block_of_a_page(name, tmp_path, monkeypatch, capsys):
     assert unprinted(block, printed) == UNPRINTED.get(name, [])
     if name in OUTPUTS:
         assert same_text("\n".join(text[1:] for text in printed.values()) + "\n", OUTPUTS[name])
-
-
-NUMBER = re.compile(r"-?\d+\.?\d*(?:e[-+]?\d+)?")
-
-
-def same_text(found, shown):
-    """True for the same words, with numbers that differ by at most one in the last digit shown."""
-    numbers, wanted = ([*map(float, NUMBER.findall(text))] for text in (found, shown))
-    digits = [
-        10.0 ** -len(text.partition("e")[0].partition(".")[2]) * 10.0 ** int(text.partition("e")[2] or 0)
-        for text in NUMBER.findall(shown)
-    ]
-    words = [NUMBER.sub("#", text).split() for text in (found, shown)]
-    return words[0] == words[1] and all(abs(a - b) <= 1.01 * d for a, b, d in zip(numbers, wanted, digits, strict=True))
 
 
 @pytest.mark.parametrize("name", BLOCKS)
