@@ -1,7 +1,7 @@
 """The networks of validation/training: their neurons against snnTorch and autograd, first weights, data, and the command."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -385,14 +385,23 @@ def test_the_command_continues_where_it_was(tmp_path, monkeypatch, capsys):
     ],
 )
 def test_a_design_that_no_longer_learns_or_now_learns_is_said(tmp_path, monkeypatch, capsys, stored, now, changes):
-    """Here the runs of today are in the store: only accuracies are replaced."""
+    """Only accuracies are replaced here, and the earlier results are older than a setting of the designs."""
     runs = tuple(Run(Design(depth=2, width=20), replace(SHORT, epochs=1), "digits", seed) for seed in range(2))
     monkeypatch.setitem(__main__.EXPERIMENTS, "tiny", Experiment("Which learn?", runs))
     outcomes = iter([{"epochs": [{"accuracy": accuracy}]} for accuracy in (*stored, *now)])
     monkeypatch.setattr(vf.campaign.Run, "results", lambda run, blocks, **told: [next(outcomes) for _ in blocks])
     assert __main__.main(["tiny", "--out", str(tmp_path / "stored")]) == 0
+    file = tmp_path / "stored" / "tiny.json"
+    assert file.read_text().count('"biases":false,') == 2
+    file.write_text(file.read_text().replace('"biases":false,', ""))
     assert __main__.main(["tiny", "--out", str(tmp_path / "now"), "--against", str(tmp_path / "stored")]) == changes
     assert capsys.readouterr().err.count("is stored, of") == changes
+
+
+def test_the_designs_that_are_stored_are_those_that_are_run():
+    stored = json.loads((ROOT / "validation" / "training" / "results" / "quick.json").read_text())["runs"]
+    runs = [run.described["design"] for run in __main__.EXPERIMENTS["quick"].runs]
+    assert [asdict(Design()) | run["design"] for run in stored] == runs
 
 
 def test_predictors_tell_a_living_network_from_a_silent_one():

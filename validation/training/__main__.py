@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,8 @@ def changed(name: str, options: argparse.Namespace) -> list[str]:
     for folder in (options.against, options.out):
         ended.append({})
         for run in json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["runs"]:
-            ended[-1].setdefault(json.dumps(run["design"]), []).append(run["epochs"][-1]["accuracy"])
+            design = asdict(Design()) | run["design"]  # a setting that is newer than the results had its default
+            ended[-1].setdefault(json.dumps(design), []).append(run["epochs"][-1]["accuracy"])
     before, now = ended
     return [
         f"{name}: accuracy {now.get(design, 'not measured')} where {before[design]} is stored, of {design}"
