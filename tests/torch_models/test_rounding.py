@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from scipy.stats import t as student_t
 
 import varflow as vf
 
@@ -12,6 +13,7 @@ torch = pytest.importorskip("torch")
 snntorch = pytest.importorskip("snntorch")
 
 STEPS = 8
+REFINED = 0.02  # relative deviation from a rate at which refinement ends
 
 
 def deep(layers=12, width=160, decay=0.5, rate=0.14, seed=1, **options):
@@ -163,9 +165,19 @@ def test_other_arguments_are_refused(options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
-def test_twenty_layers_of_four_bits_keep_their_rates(seed):
-    model, inputs = deep(layers=20, width=256, seed=seed)
-    report = vf.init.quantise_(model, inputs, bits=4, steps=STEPS)
-    assert furthest(report, "set") < 0.1
-    assert furthest(report, "set") < furthest(report, "minmax") / 1.5
+def test_twenty_layers_of_four_bits_keep_their_rates():
+    """On average over layers, to the 2 % at which layers count as settled; a single layer of 256 scatters by 3 %."""
+    seeds, moved = 8, {"set": [], "minmax": []}
+    for seed in range(seeds):
+        report = vf.init.quantise_(*deep(layers=20, width=256, seed=seed), bits=4, steps=STEPS)
+        for kind, rows in moved.items():
+            rows.append(report.firing_rate[kind] / report.firing_rate["full"] - 1)
+
+    def keeps(kind):
+        means = np.mean(moved[kind], axis=1)
+        return abs(means.mean()) < REFINED + student_t.isf(5e-4, seeds - 1) * means.std(ddof=1) / seeds**0.5
+
+    assert keeps("set")
+    assert not keeps("minmax")  # plain rounding, whose steps are not placed
+    scatter = {kind: np.square(rows).mean(axis=1) for kind, rows in moved.items()}
+    assert (scatter["set"] < scatter["minmax"]).all()  # by chance once in 2^8
