@@ -338,6 +338,15 @@ class TestClaimsCanFail:
             assert gain_for_rate.judge(settings, wrong, measured).p_value <= settings.false_alarm
         assert "out of reach" in gain_for_rate.reading(settings, np.array([0.3]), measured)
 
+    @pytest.mark.parametrize(("rate", "last"), [(0.2, True), (0.35, False)])
+    def test_where_first_steps_die_out_the_last_layer_alone_is_judged(self, rate, last):
+        """There the late rate changes over the layers, by a sixth in the claim's network of decay 0.9."""
+        settings = gain_for_rate.Settings(
+            repeats=2, depth=14, steps=8, rates=(rate,), cells=("snnTorch Leaky β=0.9",), points=2**8
+        )
+        (point,) = gain_for_rate.points(settings)
+        assert point.first == (settings.depth if last else gain_for_rate.FIRST)
+
     def test_the_paper_s_gain_does_not_pass_for_the_corrected_one(self):
         _, settings = SMALL["corrected_gain"]
         measured = corrected_gain.simulate(replace(settings, rule="preserving"), 0, HERE)

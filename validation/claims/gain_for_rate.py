@@ -52,7 +52,7 @@ class Settings:
 @dataclass(frozen=True, slots=True)
 class Point:
     """A network: its cell, the wanted rate, its gain, the standard deviation of the current of layer 1 and the first judged
-    layer: the last one, if the gain holds for this depth only, as first steps die out with depth.
+    layer: the last one, if a warning says that layers differ, as where first steps die out with depth.
     """
 
     cell: str
@@ -84,9 +84,8 @@ def _asked(settings: Settings) -> tuple[tuple[Point | None, str], ...]:
             shape = dict[str, Any](steps=settings.steps, depth=settings.depth, points=settings.points)
             try:
                 init = vf.gain_for_rate(CELLS[cell][1], rate=rate, **shape)
-                words = "; ".join(init.warnings)
-                first = settings.depth if "for this depth only" in words else FIRST
-                found.append((Point(cell, rate, init.gain, init.input_gain or 1.0, first), words))
+                first = settings.depth if init.warnings else FIRST
+                found.append((Point(cell, rate, init.gain, init.input_gain or 1.0, first), "; ".join(init.warnings)))
             except vf.DomainError as refusal:
                 found.append((None, f"{cell}: {refusal}"))
     return tuple(found)
