@@ -118,3 +118,24 @@ def test_predicted_and_measured(kind):
     assert (np.abs(off.mean(0)) < 4 * error + 0.05 * predicted.mean(0)).all()
     wrong = measured - 1.3 * predicted  # what a tolerance this wide must reject
     assert (np.abs(wrong.mean(0)) > 4 * error + 0.05 * predicted.mean(0)).any()
+
+
+def test_other_weights_before_every_recurrent_cell():
+    model = nn.Sequential(*(part for _ in range(2) for part in (nn.Linear(N, N), Stateful(norse.LIFRecurrentCell(N, N)))))
+    for parameter in (each for each in model.parameters() if each.dim() > 1):
+        nn.init.normal_(parameter, std=2.5 / math.sqrt(N))
+    report = vf.audit(model, 3 * torch.rand(INPUTS, N), steps=STEPS)
+    for layer in report.layers:
+        assert layer.predicted_rate == pytest.approx(layer.firing_rate, rel=0.1)
+
+
+class Stateful(nn.Module):
+    """A cell of Norse with its state."""
+
+    def __init__(self, cell):
+        super().__init__()
+        self.cell, self.state = cell, None
+
+    def forward(self, x):
+        spikes, self.state = self.cell(x, self.state)
+        return spikes

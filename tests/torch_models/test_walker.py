@@ -149,6 +149,58 @@ def test_one_stateless_neuron_module_in_two_places():
     assert found.layers[1].sources == ("lif",)
 
 
+class Kept(nn.Module):
+    """A neuron with the state that its library leaves to the caller."""
+
+    def __init__(self, neuron):
+        super().__init__()
+        self.neuron, self.state = neuron, None
+
+    def forward(self, x):
+        if getattr(self.neuron, "init_hidden", True) is False:
+            x, self.state = self.neuron(x, *(() if self.state is None else (self.state,)))
+            return x
+        x = self.neuron(x)
+        if isinstance(x, tuple):
+            x, self.state = x
+        return x
+
+
+class TwiceHeld(nn.Module):
+    """Neurons held by the model and by modules around them, one of which is within another."""
+
+    def __init__(self, make):
+        super().__init__()
+        self.weights, self.neurons = nn.ModuleList(nn.Linear(32, 32) for _ in range(2)), nn.ModuleList(make() for _ in range(2))
+        self.around = nn.ModuleList([Kept(self.neurons[0]), nn.Sequential(Kept(self.neurons[1]))])
+        for weight in self.weights:
+            nn.init.normal_(weight.weight, std=1.0)
+
+    def forward(self, x):
+        return self.around[1](self.weights[1](self.around[0](self.weights[0](5 * x))))
+
+
+WITHIN = {
+    "snnTorch": lambda: snntorch.Leaky(0.5),
+    "snnTorch, hidden": leaky,
+    "Norse": lambda: pytest.importorskip("norse.torch").LIFBoxCell(),
+    "SpikingJelly": lambda: pytest.importorskip("spikingjelly.activation_based.neuron").LIFNode(),
+    "own": lambda: Sharp(),
+}
+
+
+class Sharp(nn.Module):
+    def forward(self, x):
+        return (x > 1).float()
+
+
+@pytest.mark.parametrize("kind", WITHIN)
+def test_a_module_around_a_neuron_is_none_itself(kind):
+    found = trace(TwiceHeld(WITHIN[kind]), X)
+    assert [layer.name for layer in found.layers] == ["weights.0", "weights.1"]
+    assert [layer.neuron_name for layer in found.layers] == ["neurons.0", "neurons.1"]
+
+
 @pytest.mark.parametrize(
     ("between", "words"),
     [

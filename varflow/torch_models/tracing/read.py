@@ -262,7 +262,10 @@ class _Reader:
         received, width = self.trace.received[name], len(weights.weight)
         mean, std = weights.bias_moments
         linear = Linear(width, gain=max(weights.gain, LEAST_GAIN), mean_gain=weights.mean_gain, bias_std=std)
-        source, otherwise = self._received(name, received, layer, 0), Signal("currents", (width,), weighted=True)
+        alone = replace(
+            layer, names=(), weights=[], received=[received]
+        )  # what other weights before it received is not its own
+        source, otherwise = self._received(name, received, alone, 0), Signal("currents", (width,), weighted=True)
         return self._with_mean(self.add(linear, source, name=f"{name}.weights", otherwise=otherwise), mean)
 
     def _received(self, name: str, received: Received, layer: TracedLayer, module: int) -> int:

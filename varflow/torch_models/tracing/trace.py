@@ -49,7 +49,7 @@ class Unrecognised:
 
         def hook(module: Any, args: Any, out: Any) -> None:
             inputs, outputs = tensors_in(args), tensors_in(out)
-            if not inputs or not outputs or any(each.startswith(f"{name}.") for each in spiking):  # a loop around a neuron
+            if not inputs or not outputs or self._encloses(module):
                 return
             current, spikes = inputs[0], outputs[0]
             # A normalisation with γ = 0 sends 0, as if it were a silent neuron.
@@ -63,6 +63,11 @@ class Unrecognised:
                     self.tracer.called(name, module)(current, spikes)
 
         return hook
+
+    def _encloses(self, module: Any) -> bool:
+        """True for a module around a neuron, which is counted there; a name tells only the first place that holds the neuron."""
+        neurons = {neuron for neuron, _ in self.tracer.modules.spiking.values()}
+        return any(each in neurons for each in module.modules() if each is not module)
 
     def _judge(self, name: str, module: Any, current: Any, spikes: Any) -> None:
         """Make a module that spikes behind weights a neuron. A silent one may be none: its first spikes will tell."""
