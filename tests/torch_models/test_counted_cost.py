@@ -9,6 +9,9 @@ import varflow as vf
 
 torch, snntorch = pytest.importorskip("torch"), pytest.importorskip("snntorch")
 utils = pytest.importorskip("snntorch.utils")
+
+from attention_models import Attending, tokens  # noqa: E402
+
 STEPS, WEIGHTS = 5, (torch.nn.Linear, torch.nn.Conv2d)
 
 
@@ -100,3 +103,93 @@ def test_sums_of_spikes_count_as_often_as_they_arrive():
     assert np.count_nonzero(found.macs) == 1
     assert found.acs[2] == pytest.approx(30 * (found.spikes[0] + found.spikes[1]))
     assert found.most_acs[1:3] == pytest.approx(found.dense[1:3])
+
+
+class Stateful(torch.nn.Module):
+    """A cell of Norse with its state."""
+
+    def __init__(self, cell):
+        super().__init__()
+        self.cell, self.state = cell, None
+
+    def forward(self, x):
+        spikes, self.state = self.cell(x, self.state)
+        return spikes
+
+
+def norse_cell(name):
+    return Stateful(getattr(pytest.importorskip("norse.torch"), name)(30, 30))
+
+
+RECURRENT = {
+    "RLeaky": lambda: snntorch.RLeaky(0.5, linear_features=30, init_hidden=True),
+    "LIFRecurrentCell": lambda: norse_cell("LIFRecurrentCell"),
+}
+
+
+def recurrent_model(make):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(*(part for _ in range(2) for part in (torch.nn.Linear(30, 30), make())))
+    for parameter in (each for each in model.parameters() if each.dim() > 1):
+        torch.nn.init.normal_(parameter, std=0.5)
+    return model, 3 * torch.rand(4, 30)
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_weights_within_neurons_are_counted(kind):
+    """Spikes of all steps but the last arrive at recurrent weights; other columns are those of theory."""
+    model, x = recurrent_model(RECURRENT[kind])
+    report = vf.audit(model, x, steps=STEPS)
+    before = [30 * float(each[:-1].sum()) * 30 for each in (layer.firing_rates for layer in report.layers)]
+    own = 30 * STEPS * 30 * (kind != "RLeaky")  # currents go through input weights
+    assert report.cost.acs[:2] == pytest.approx([before[0], before[1] + 30 * report.layers[0].spikes])
+    assert report.cost.macs[:2] == pytest.approx([30 * 30 * STEPS + own, own])
+    assert report.cost.dense[:2] == pytest.approx(30 * 30 * STEPS * (2 + (kind != "RLeaky")))
+    assert report.operations == report.cost.operations
+    if kind == "RLeaky":
+        predicted = vf.cost(vf.read(model, x, steps=STEPS))
+        assert report.cost.most_acs == pytest.approx(predicted.most_acs)
+        assert report.cost.dense == pytest.approx(predicted.dense)
+
+
+class ManyHeads(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weights = torch.nn.ModuleList(torch.nn.Linear(32, 32) for _ in range(2))
+        self.neurons = torch.nn.ModuleList(snntorch.Leaky(0.5, init_hidden=True) for _ in range(2))
+        self.attention = torch.nn.MultiheadAttention(32, 4, batch_first=True)
+
+    def forward(self, x):
+        x = self.neurons[0](self.weights[0](x))
+        return self.neurons[1](self.weights[1](self.attention(x, x, x)[0]))
+
+
+UNCOUNTED = {
+    "of spikes": (lambda: Attending("dot"), tokens(4, 16), "attention into attention", None),
+    "by a function": (ManyHeads, 3 * torch.rand(4, 6, 32), "attention into weights.1", STEPS),
+    "unknown cells": (
+        lambda: torch.nn.Sequential(torch.nn.Linear(30, 30), norse_cell("LIFRefracRecurrentCell")),
+        torch.rand(4, 30),
+        "weights within 1.cell",
+        STEPS,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNCOUNTED)
+def test_what_is_not_counted_is_named(kind):
+    make, x, words, steps = UNCOUNTED[kind]
+    report = vf.audit(make(), x, steps=steps)
+    assert words in report.uncounted
+    assert f"not counted: {words}" in " ".join(report.summary().split())
+    assert report.operations == report.cost.operations > 0
+    assert "nan" not in report.summary()
+
+
+def test_readouts_are_operations_too():
+    model, x = model_and_inputs()
+    report = vf.audit(model, x, steps=STEPS)
+    assert report.cost.acs[-1] > 0
+    assert report.operations == report.cost.operations
+    assert report.operations == pytest.approx(sum(layer.operations for layer in report.layers) + report.cost.acs[-1])
+    assert report.uncounted == ()

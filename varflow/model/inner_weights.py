@@ -32,18 +32,18 @@ class InnerWeights:
         return out if self.bias is None else out + self.bias.detach().to(x.dtype)
 
     @property
-    def fan_in(self) -> int:
+    def in_features(self) -> int:
         return self.weight.shape[1]
 
     @property
     def gain(self) -> float:
         r"""``√(n Var W)``."""
-        return math.sqrt(self.fan_in) * _moments(self.weight)[1]
+        return math.sqrt(self.in_features) * _moments(self.weight)[1]
 
     @property
     def mean_gain(self) -> float:
         """``n E[W]``."""
-        return self.fan_in * _moments(self.weight)[0]
+        return self.in_features * _moments(self.weight)[0]
 
     @property
     def bias_moments(self) -> tuple[float, float]:

@@ -81,7 +81,9 @@ class AuditReport(Exported, Drawn):
     step : OptimizerStep or None
         What the next step of the optimiser changes in each layer.
     cost : Cost or None
-        Spikes and synaptic operations of one input as counted, readouts included; but no weights within neurons (recurrent).
+        Spikes and synaptic operations of one input as counted, readouts and recurrent weights included.
+    uncounted : tuple of str
+        What the operations leave out: products of attention, and weights within neurons that are not known.
     learning : Learning or None
         Will it learn? None for networks with a dead hidden layer, single inputs, and where no gradient is to be had.
     rounding : RoundedModel or None, predictions with weights of few bits
@@ -113,6 +115,7 @@ class AuditReport(Exported, Drawn):
     learning: Learning | None = None
     rounding: RoundedModel | None = None
     cost: Cost | None = None
+    uncounted: tuple[str, ...] = ()
 
     _derived = ("fixes", "problems", "remarks", "healthy", "spikes", "operations", "gradient_growth")
 
@@ -146,8 +149,8 @@ class AuditReport(Exported, Drawn):
 
     @property
     def operations(self) -> float:
-        """Synaptic operations of all layers, per input."""
-        return sum(layer.operations for layer in self.layers)
+        """Synaptic operations of all layers and readouts, per input, without what ``uncounted`` names."""
+        return math.nan if self.cost is None else self.cost.operations
 
     @property
     def problems(self) -> list[str]:
@@ -320,7 +323,8 @@ class AuditReport(Exported, Drawn):
             "rates": f"{low.firing_rate:.3g} in {low.label} to {high.firing_rate:.3g} in {high.label}",
             "cause": f"{self.cause}: {CAUSES[self.cause]}" if self.cause else "nothing is silent",
             "change": first_of([each.replace(" ", "\u00a0") for each in change]) or "nothing",
-            "cost": f"{self.spikes:.3g} spikes and {self.operations:.3g} synaptic operations per input",
+            "cost": f"{self.spikes:.3g} spikes and {self.operations:.3g} synaptic operations per input"
+            + (f"; not counted: {first_of([*self.uncounted])}" if self.uncounted else ""),
         }
         rows = [wrapped(f"{name:9}{words}", 80, 9) for name, words in lines.items()]
         return "\n".join(rows).replace("\u00a0", " ")
@@ -354,6 +358,8 @@ class AuditReport(Exported, Drawn):
         of_steps = [{} if self.step is None else self.step.of(layer.neuron_name) for layer in self.layers]
         columns = [row(layer, always, back, of_step) for layer, of_step in zip(self.layers, of_steps, strict=True)]
         where, rows = without_path([tuple(of_layer.values()) for of_layer in columns], 2)
+        if self.cost is not None and (readout := self.cost.macs[-1] + self.cost.acs[-1]):
+            rows.append(("readout", *[""] * (len(columns[0]) - 3), measured(readout, ".3g"), ""))
         total = (measured(number, ".3g") for number in (self.spikes, self.operations))
         rows.append(("total", *[""] * (len(columns[0]) - 4), *total, ""))
         predicted = any(math.isfinite(layer.predicted_rate) for layer in self.layers)

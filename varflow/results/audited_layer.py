@@ -89,7 +89,8 @@ class AuditedLayer(ReadOnly, Exported, Shown):
     operations : float
         Synaptic operations per input over all steps, in the weights between it and the neurons below: one per spike and
         connection. Weights that receive numbers (the input, currents of other weights, averages of spikes) multiply: one per
-        connection of every number that is not 0. Of weights called for several layers, equal parts.
+        connection of every number that is not 0. Of weights called for several layers, equal parts. Weights within a neuron
+        that is known are counted too. NaN if there are none.
     sources : tuple of str
         The neurons whose spikes reach it, by weights, shortcuts or as factors, by name; ``"input"`` for the model's input.
     kept : str

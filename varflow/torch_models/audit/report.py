@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from varflow.torch_models.initialise.scales import LayerScale, multiplier, overl
 from varflow.torch_models.prediction.gradients import expected_gradients
 from varflow.torch_models.prediction.signals import Prediction, predicted
 from varflow.torch_models.rounding import rounded
+from varflow.torch_models.tracing.attention import Attended, Contraction
 from varflow.torch_models.tracing.checks import integrators, warn_of_one_step
 from varflow.torch_models.tracing.measurements import LayerMeasurement, mean_of_passes, measured_layer, trace_and_measure
 from varflow.torch_models.tracing.modules import Neurons, surrogate_of_module
@@ -188,6 +189,7 @@ def _report(
         "sampled networks" if prediction.at_width else "infinite width",
         tuple(notes),
         cost=_cost(traced, layers),
+        uncounted=tuple(_uncounted(traced)),
     )
 
 
@@ -198,6 +200,17 @@ def _cost(traced: Trace, layers: list[AuditedLayer]) -> Cost:
     table = np.column_stack([[*neurons, (0.0, 0.0)], operations]).T
     names, method = (*(layer.name for layer in layers), "readout"), f"counted, mean of inputs: {inputs}"
     return Cost(layers=names, **dict(zip(COLUMNS, table, strict=True)), steps=traced.steps, method=method)
+
+
+def _uncounted(traced: Trace) -> Iterator[str]:
+    """Words for what the operations leave out."""
+    before = [(layer.neuron_name, layer.origins) for layer in traced.layers]
+    for name, origins in [*before, *((name, received.origins) for name, received in traced.received.items())]:
+        operations = [each.operation for origin in origins for each in origin.ancestors]
+        by_function = any("attention" in getattr(operation, "words", "") for operation in operations)
+        if by_function or any(isinstance(operation, Attended | Contraction) for operation in operations):
+            yield f"attention into {name}"
+    yield from (f"weights within {layer.neuron_name}" for layer in traced.layers if layer.uncounted)
 
 
 def _judged(traced: Trace, layers: list[AuditedLayer]) -> list[AuditedLayer]:

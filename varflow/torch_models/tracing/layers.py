@@ -6,11 +6,13 @@ import math
 from collections import Counter
 from typing import Any
 
+import torch
+
 from varflow._checks import DomainError
 from varflow.results.audit import first_of
 from varflow.torch_models.tracing.modules import Modules
 from varflow.torch_models.tracing.origins import INPUT, Origin, Sender, attended, maximum, not_gaussian, of_all_steps
-from varflow.torch_models.tracing.traced import Received, Trace, TracedLayer, neurons_of, steps_of
+from varflow.torch_models.tracing.traced import Received, Trace, TracedLayer, neurons_of, steps_first, steps_of
 from varflow.torch_models.tracing.weights import (
     EMPTY,
     add_arrivals,
@@ -18,6 +20,7 @@ from varflow.torch_models.tracing.weights import (
     count_operations,
     few_in_groups,
     has_own_forward,
+    one_by_one,
     why_not_covered,
 )
 
@@ -30,6 +33,7 @@ class Layers:
         self.received: dict[str, Received] = {}  # by name of the weight module
         self.layers: list[TracedLayer] = []
         self.by_call: dict[Any, TracedLayer] = {}  # by neuron, what it receives, and the shape of an input
+        self.sent: dict[TracedLayer, Any] = {}  # spikes of the step before, where recurrent weights receive them
         self.unsteady: set[TracedLayer] = set()  # layers behind other operations on the same signals than a step before
         self.calls: list[TracedLayer] = []
         self.steps: Counter[TracedLayer] = Counter()
@@ -51,6 +55,7 @@ class Layers:
             layer = self.by_call[key] = self._layer(name, module, origin, shape)
         if layer.has_inner_weights:
             self._note_inputs(layer.neuron_name, origin, current)
+        self._count_inner(layer, origin, current, spikes)
         if layer.origin not in (origin, None) and not layer.origin.sources < origin.sources:
             self.unsteady.add(layer)
         layer.origins.pop(origin, None)
@@ -62,6 +67,20 @@ class Layers:
         if self.steps[layer] == made:  # the first call
             self._compare(layer, shape, tuple(spikes.shape))
         return layer
+
+    def _count_inner(self, layer: TracedLayer, origin: Origin, current: Any, spikes: Any) -> None:
+        """Note what the weights within a neuron module receive: its input, and its own spikes of the step before."""
+        entry, recurrent = layer.spiking.entry, layer.spiking.recurrent
+        if entry is not None and entry.parameter is None:
+            add_arrivals(layer.inner.setdefault(entry, {}), entry, current, carries_spikes(origin, self.modules.weights))
+        if recurrent is not None and recurrent.parameter is None:
+            arrivals, steps = layer.inner.setdefault(recurrent, {}), steps_first(layer.spiking, spikes)
+            if layer not in self.sent:  # no spikes can arrive at the first step
+                first = one_by_one(recurrent, torch.zeros_like(steps[0], dtype=torch.float64))
+                arrivals[False, first.shape[1:]] = first[0], len(first)
+            for before in [*([self.sent[layer]] if layer in self.sent else []), *steps[:-1]]:
+                add_arrivals(arrivals, recurrent, before, True)
+            self.sent[layer] = steps[-1].detach()
 
     def replace_origin(self, before: Origin, after: Origin) -> None:
         """Take another origin for what weights received."""

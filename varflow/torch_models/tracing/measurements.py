@@ -249,7 +249,7 @@ class _MembraneSums:
         if self.before is None and not weights.at_first:
             return
         spikes = torch.zeros_like(current) if self.before is None else self.before[1]
-        arrived = weights(spikes.unflatten(-1, (-1, weights.fan_in))).flatten(1)
+        arrived = weights(spikes.unflatten(-1, (-1, weights.in_features))).flatten(1)
         current.add_(arrived, alpha=self.neuron.input_scale)
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:

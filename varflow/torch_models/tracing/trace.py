@@ -65,7 +65,7 @@ class Unrecognised:
         return hook
 
     def _encloses(self, module: Any) -> bool:
-        """True for a module around a neuron, which is counted there; a name tells only the first place that holds the neuron."""
+        """True for a module around a neuron; names would not tell, since a neuron has that of the first place that holds it."""
         neurons = {neuron for neuron, _ in self.tracer.modules.spiking.values()}
         return any(each in neurons for each in module.modules() if each is not module)
 

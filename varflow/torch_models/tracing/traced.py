@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from varflow.model.inner_weights import InnerWeights
 from varflow.model.library_neurons import Spiking
-from varflow.torch_models.tracing.modules import input_weights
+from varflow.torch_models.tracing.modules import holds_weights, input_weights
 from varflow.torch_models.tracing.origins import INPUT, Origin, tensors_in
 
 # Sum over all inputs of what weights receive (numbers other than 0 as 1, unless they are spikes), and the number of inputs,
@@ -85,6 +86,8 @@ class TracedLayer:
         Shape of the currents, at the first call.
     operations : ndarray, shape (4,)
         ``macs``, ``acs``, ``most_acs`` and ``dense`` of all calls, as in ``Cost``, for the whole batch; NaN without weights.
+    inner : dict of InnerWeights to Arrivals
+        What the weights within the neuron module received.
     """
 
     names: tuple[str, ...]
@@ -102,6 +105,7 @@ class TracedLayer:
     feeding: tuple[str, ...] = ()
     current_shape: tuple[int, ...] = ()
     operations: Any = field(default_factory=lambda: np.full(4, np.nan))
+    inner: dict[InnerWeights, Arrivals] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -123,6 +127,14 @@ class TracedLayer:
         """True if the neuron module multiplies what it receives by weights of its own."""
         unread = self.spiking.neuron is None and not self.names
         return self.spiking.entry is not None or (unread and bool(input_weights(self.module, self.current_shape)))
+
+    @property
+    def uncounted(self) -> bool:
+        """True if ``operations`` leave out weights within the neuron module."""
+        within = (self.spiking.entry, self.spiking.recurrent)
+        return (self.neuron is None and holds_weights(self.module)) or any(
+            each and each.parameter is not None for each in within
+        )
 
     @property
     def origin(self) -> Origin | None:

@@ -174,8 +174,9 @@ def carries_spikes(origin: Origin, weights: Container[str]) -> bool:
 
 
 def count_operations(layers: Sequence[TracedLayer], received: Mapping[str, Received], weights: Mapping[str, Any]) -> Any:
-    """Set ``operations`` of every layer: of its weights, of those that make factors of its currents, and of those before them
-    without a neuron between, each once; those of weights called for several layers in equal parts. Returned are all others.
+    """Set ``operations`` of every layer: of its weights, also within neurons, of those that make factors of its currents,
+    and of those before them without a neuron between, each once; those of weights called for several layers in equal parts.
+    Returned are all others.
     """
     operations = {name: counted_operations(weights.get(name), each.arrivals) for name, each in received.items()}
     counted = Counter(name for layer in layers for name in layer.names)
@@ -186,6 +187,7 @@ def count_operations(layers: Sequence[TracedLayer], received: Mapping[str, Recei
             before = [source for source in sorted(senders) if source in received and source not in counted]
             names += before
             counted.update(before)
-        if names:
-            layer.operations = sum(operations[name] / counted[name] for name in names)
+        each = [operations[name] / counted[name] for name in names]
+        each += [counted_operations(weight, arrivals) for weight, arrivals in layer.inner.items()]
+        layer.operations = sum(each) if each else layer.operations
     return sum((number for name, number in operations.items() if name not in counted), np.zeros(4))
