@@ -906,12 +906,46 @@ def test_layers_without_neurons_and_weights_of_any_size_are_named():
             model = nn.Sequential(nn.Linear(32, fan_in), leaky(), nn.Linear(fan_in, width), leaky())
         with pytest.raises(vf.DomainError, match=r"shape \(.*0.*\).*: a layer has no neurons or no inputs"):
             vf.audit(model, X, steps=STEPS)
-    for value, words in ((-1e25, "a variance beyond float32"), (math.nan, "numbers that are not finite")):
-        model = nn.Sequential(nn.Linear(32, 16), leaky())
-        with torch.no_grad():
-            model[0].weight[3] = value
-        with pytest.raises(vf.DomainError, match=f"hold {words}"):
-            vf.audit(model, X, steps=STEPS)
+    model = nn.Sequential(nn.Linear(32, 16), leaky())
+    with torch.no_grad():
+        model[0].weight[3] = -1e25
+    with pytest.raises(vf.DomainError, match=r"model='0\.weight' holds a variance beyond float32"):
+        vf.audit(model, X, steps=STEPS)
+
+
+AUDITS = (vf.audit, vf.init.init_model, lambda *args, **steps: vf.init.quantise_(*args, bits=4, **steps), vf.read)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("0.weight", math.nan),
+        ("0.bias", math.inf),
+        ("1.running_var", math.nan),
+        ("1.weight", -math.inf),
+        ("2.threshold", math.nan),
+        ("2.beta", math.nan),
+        ("3.bias", math.nan),
+    ],
+)
+def test_numbers_that_are_not_finite_are_named(name, value):
+    def model(value):
+        layers = nn.Sequential(nn.Linear(32, 16), nn.BatchNorm1d(16), leaky(), nn.Linear(16, 4))
+        {**dict(layers.named_parameters()), **dict(layers.named_buffers())}[name].data.flatten()[:1].fill_(value)
+        return layers
+
+    for call in AUDITS:
+        with pytest.raises(vf.DomainError, match=f"model='{name}' holds numbers that are not finite, 1 of"):
+            call(model(value), X, steps=STEPS)
+    vf.audit(model(1.0), X, steps=STEPS)
+
+
+def test_a_mask_may_be_infinite_and_a_state_left_by_an_earlier_pass_is_none_of_the_model():
+    model = chain()
+    model.register_buffer("mask", torch.full((2,), -math.inf))
+    for neuron in (module for module in model.modules() if hasattr(module, "mem")):
+        neuron.mem = torch.full((6, 32), math.nan)
+    vf.audit(model, X, steps=STEPS)
 
 
 def test_named_tuples_are_inputs():

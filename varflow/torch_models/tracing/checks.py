@@ -46,6 +46,17 @@ def check_model(model: Any) -> None:
             raise DomainError("model", name, rule)
 
 
+def check_numbers(model: Any) -> None:
+    """Raise for parameters that are not finite, and buffers with NaN; infinity in a buffer may mean a mask, or a readout."""
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.layout != torch.strided or not tensor.is_floating_point():
+            continue
+        wrong = ~tensor.detach().isfinite() if isinstance(tensor, torch.nn.Parameter) else tensor.isnan()
+        if number := int(wrong.sum()):
+            rule = f"holds numbers that are not finite, {number} of {tensor.numel()}: load earlier ones or draw it anew"
+            raise DomainError("model", name, rule)
+
+
 def check_neurons(neurons: Any) -> None:
     """Raise unless ``neurons`` is a dict or None."""
     if not isinstance(neurons, Mapping | None):

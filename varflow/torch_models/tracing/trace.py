@@ -16,10 +16,10 @@ from typing import Any
 import torch
 
 from varflow._progress import Report, unreported
-from varflow._restoring import kept
+from varflow._restoring import at_rest, kept
 from varflow.model.library_neurons import Spiking
 from varflow.model.signals import Unknown
-from varflow.torch_models.tracing.checks import advised, check_inputs, check_model, check_neurons
+from varflow.torch_models.tracing.checks import advised, check_inputs, check_model, check_neurons, check_numbers
 from varflow.torch_models.tracing.layers import Layers
 from varflow.torch_models.tracing.modules import Modules, Neurons
 from varflow.torch_models.tracing.origins import INPUT, Provenance, tensors_in
@@ -134,8 +134,9 @@ def trace(
         tracer = _Tracer(model, record, neurons or {})
         tracer.enclose()
         reseed(number)
+        at_rest(spiking := [module for module, _ in tracer.modules.spiking.values()])
+        check_numbers(model)
         before = generators()
-        spiking = [module for module, _ in tracer.modules.spiking.values()]
         with torch.no_grad(), tracer.provenance:
             forward(model, tracer.labelled(inputs), steps, spiking, report, tracer.where)
         return replace(tracer.result(), random=generators() != before)

@@ -51,10 +51,10 @@ def sum_of_modules(moments: Sequence[Moments]) -> Moments:
     return Moments(fan, gain / math.sqrt(fan), mean_gain / fan, bias_std, bias_mean)
 
 
-def moments_of(weight: Any) -> Moments:
-    """Moments of a layer's present weights."""
-    std, mean = _spread(weight.weight)
-    bias_std, bias_mean = (0.0, 0.0) if weight.bias is None else _spread(weight.bias)
+def moments_of(weight: Any, name: str = "") -> Moments:
+    """Moments of a layer's present weights; errors call it by its name."""
+    std, mean = _spread(weight.weight, f"{name}.weight".lstrip("."))
+    bias_std, bias_mean = (0.0, 0.0) if weight.bias is None else _spread(weight.bias, f"{name}.bias".lstrip("."))
     return Moments(fan_in(weight), std, mean, bias_std, bias_mean)
 
 
@@ -63,18 +63,18 @@ def record_moments(used: dict[str, Moments], layer: TracedLayer) -> None:
     """Add the moments of a layer's weights during the pass: its forward may clamp them, which is undone afterwards."""
     for name, weight in zip(layer.names, layer.weights, strict=True):
         if name not in used:
-            used[name] = moments_of(weight)
+            used[name] = moments_of(weight, name)
 
 
-def _spread(tensor: Any) -> tuple[float, float]:
-    values, shape = tensor.detach().float().flatten(), f"weights of shape {tuple(tensor.shape)}"
+def _spread(tensor: Any, name: str) -> tuple[float, float]:
+    values = tensor.detach().float().flatten()
     if not len(values):
-        raise DomainError("model", shape, f"are none: {EMPTY}")
+        raise DomainError("model", name, f"has shape {tuple(tensor.shape)}: {EMPTY}")
     mean = values.mean()
     variance = float(torch.linalg.vector_norm(values - mean)) ** 2 / len(values)  # torch.var_mean takes 20 times as long
     if not math.isfinite(variance):
         infinite = "a variance beyond float32" if bool(values.isfinite().all()) else "numbers that are not finite"
-        raise DomainError("model", shape, f"hold {infinite}")
+        raise DomainError("model", name, f"holds {infinite}")
     return math.sqrt(variance), float(mean)
 
 
