@@ -305,7 +305,7 @@ class TestWhatThePlanAdds:
         normal = vf.init.init_model(normalised(), x, learning_rate=True)
         assert normal.learning_rate is None
         assert "no learning rate is known" in normal.notes[-1]
-        assert "optimizer=…) measures a step" in normal.notes[-1]
+        assert "optimizer=…) measures what a step" in normal.notes[-1]
 
 
 class Shared(nn.Module):

@@ -159,8 +159,7 @@ def _with_learning_rate(plan: ModelPlan, model: Any, inputs: Any, steps: int | N
     try:
         return replace(plan, learning_rate=learning_rate(model, inputs, steps=steps, neurons=neurons))
     except DomainError as refusal:
-        words = f"no learning rate is known: {refusal}; vf.audit(model, inputs, loss, targets=…, optimizer=…) measures a step"
-        return replace(plan, notes=(*plan.notes, words))
+        return replace(plan, notes=(*plan.notes, f"no learning rate is known: {refusal}"))
 
 
 def _wanted(rate: Any, variance: Any, gain: Any) -> tuple[str, float] | None:
