@@ -13,6 +13,8 @@ import varflow as vf
 
 torch = pytest.importorskip("torch")
 
+from varflow.simulation.layered import batch_of
+
 SPIKE, LINEAR = vf.layers.Spike(vf.Neuron(1.0)), vf.layers.Linear(gain=2.5)
 
 
@@ -70,6 +72,45 @@ def test_a_layer_from_outside_is_simulated(engine):
     assert np.array_equal(third.variance[:, 0], plain.variance[:, 0])
     assert (third.variance[:, 1] > plain.variance[:, 1]).all()
     assert np.array_equal(third.firing_rate, plain.firing_rate)  # u³ > 1 where u > 1
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Noise(vf.layers.Layer):
+    """Currents with noise, new at every step."""
+
+    std: float
+    own: bool = True
+    accepts = ("currents",)
+
+    def after(self, signal, width=None):
+        return signal
+
+
+def noisy(layer, flows, walk, node):
+    x = flows[0].real
+    return vf.simulation.Flow(x + layer.std * torch.randn(x.shape, generator=walk.generator if layer.own else None))
+
+
+vf.register(Noise, simulate=noisy)
+
+
+@pytest.mark.parametrize("engine", ["dense", "conditional"])
+def test_noise_is_the_same_for_any_repeats_and_threads(engine, monkeypatch):
+    monkeypatch.setattr("varflow.simulation.run.DRAWN", 1)  # every chunk is a block of its own
+
+    def variance(noise, repeats, threads=1):
+        layers = network(noise, SPIKE, LINEAR, noise, steps=3)
+        return vf.simulate(layers, repeats=repeats, seed=3, engine=engine, threads=threads).variance
+
+    chunk = batch_of(network(Noise(0.5), SPIKE, LINEAR, Noise(0.5), steps=3), engine=engine, seed=3).streams.repeats
+    whole = variance(Noise(0.5), 3 * chunk, threads=3)
+    assert np.array_equal(whole[: chunk + 5], variance(Noise(0.5), chunk + 5))
+    assert np.array_equal(whole[:2], variance(Noise(0.5), 2))
+    assert not np.isin(whole[:chunk, 1], whole[chunk:, 1]).any()  # each chunk has its own noise
+    assert np.array_equal(whole[:, 0], variance(Noise(0.0), 3 * chunk)[:, 0])
+    assert (whole[:2, 1] != variance(Noise(0.6), 2)[:, 1]).all()
+    with pytest.raises(vf.DomainError, match=r"layers\[2\]=Noise.* global generator.* pass walk.generator"):
+        variance(Noise(0.5, own=False), 2)
 
 
 @pytest.mark.parametrize(
@@ -198,6 +239,7 @@ def test_a_figure_of_a_result_from_outside():
 
 
 MINE = """
+import torch
 import varflow as vf
 
 class Doubled(vf.layers.Layer):
@@ -211,12 +253,16 @@ class Doubled(vf.layers.Layer):
     def __hash__(self):
         return 1
 
-vf.register(Doubled, simulate=lambda layer, flows, walk, node: vf.simulation.Flow(2 * flows[0].values))
+def noisy(layer, flows, walk, node):
+    x = flows[0].real
+    return vf.simulation.Flow(2 * x + 0.1 * torch.randn(x.shape, generator=walk.generator))
+
+vf.register(Doubled, simulate=noisy)
 """
 
 
 def test_processes_of_a_campaign_register_again(tmp_path, monkeypatch):
-    """They import the module that holds the class."""
+    """They import the module that holds the class, and draw the noise that is drawn here."""
     (tmp_path / "layer_of_my_own.py").write_text(MINE)
     monkeypatch.syspath_prepend(str(tmp_path))
     import_once(monkeypatch)

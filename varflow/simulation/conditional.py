@@ -106,7 +106,7 @@ class Normals:
     def __init__(self, block: ConditionalNetworks, chunk: int):
         device = block.streams.device
         size = block.streams.repeats * block.steps * max(block.widths)
-        self.generator = torch.Generator(device).manual_seed(block.streams.seed(chunk, "weights"))
+        self.generator = block.streams.generator(chunk, "weights")
         self.drawn, self.product, self.spikes = (torch.empty(size, dtype=block.dtype, device=device) for _ in range(3))
 
     def draw(self, networks: int, steps: int, width: int) -> Tensor:

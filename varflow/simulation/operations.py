@@ -246,8 +246,12 @@ MAPS["simulate"] |= {
 def simulate(node: Node, flows: tuple[Flow, ...], walk: ChunkWalk, sends: Signal) -> Flow:
     """The signal that an operation sends, or for the source the drive."""
     sender = replace(node, operation=walk.network.drive) if isinstance(node.operation, Source) else node
+    state = torch.get_rng_state()
     flow = sender.map("simulate")(sender.operation, flows, walk, node)
     if from_outside(type(sender.operation)):
+        if not torch.equal(state, torch.get_rng_state()):
+            rule = "draws from torch's global generator, so that results depend on batches and threads: pass walk.generator"
+            raise DomainError(node.name, node.operation, rule)
         _check(flow, flows, walk, sender, sends)
     return flow
 

@@ -1,9 +1,9 @@
 """Random streams: the numbers that belong to a seed, independent of batching, threads and other networks; and sums of spikes.
 
 A *chunk* is a fixed number of networks, determined by the widths. It has one stream for weights and biases, drawn layer by
-layer in fixed shapes, one for the drive of layer 1, one for input spike trains and one for neurons that differ. Network ``r``
-is therefore the same in a long or short run, alone or in a sweep, shallow or deep. Sums of spikes, with weights on an integer
-grid, are exact, hence independent of order and batching.
+layer in fixed shapes, one for the drive of layer 1, one for input spike trains, one for neurons that differ and one for layers
+of a user's own. Network ``r`` is therefore the same in a long or short run, alone or in a sweep, shallow or deep. Sums of
+spikes, with weights on an integer grid, are exact, hence independent of order and batching.
 
 Random weights lie on an integer grid, so that sums over spikes are exact. Floating-point sums depend on their order, hence on
 how many networks share a matrix product. With integer weights whose partial sums all fit into the mantissa, every sum over 0/1
@@ -31,8 +31,8 @@ BLOCK = {"cpu": 2**18, "cuda": 2**24}
 # Networks drawn together; fewer if their potentials exceed 2^19, about the cache, more below 2^14, where Python's overhead
 # dominates.
 _TOGETHER, _MOST, _FEWEST = 32, 2**19, 2**14
-_PURPOSES = ("weights", "drive")
-_ALONE = {"trains": lambda chunk: -1 - chunk, "neurons": lambda chunk: 2**31 + chunk}
+# First number and step of each purpose's counter of chunks, which has at least 2^29 of them before it meets another.
+_COUNTERS = {"weights": (0, 2), "drive": (1, 2), "trains": (-1, -1), "neurons": (2**31, 1), "own": (3 * 2**30, 1)}
 
 
 def once(widths: tuple[int, ...]) -> tuple[int, ...]:
@@ -78,18 +78,20 @@ class Streams:
         torch's CPU generator only reads the lower 32 bits. They are a bijection of a counter, so all streams of an experiment
         differ.
         """
-        # Spike trains count down from 0, neurons up from the middle, the other purposes up from 0.
-        choice("purpose", purpose, (*_ALONE, *_PURPOSES))
-        counter = _ALONE[purpose](chunk) if purpose in _ALONE else chunk * len(_PURPOSES) + _PURPOSES.index(purpose)
-        return (self.root >> 32 << 32) | _mixed((self.root + counter) % 2**32)
+        choice("purpose", purpose, tuple(_COUNTERS))
+        first, step = _COUNTERS[purpose]
+        return (self.root >> 32 << 32) | _mixed((self.root + first + step * chunk) % 2**32)
+
+    def generator(self, chunk: int, purpose: str) -> torch.Generator:
+        """One random stream, at its beginning."""
+        return torch.Generator(self.device).manual_seed(self.seed(chunk, purpose))
 
     def chunks(self, repeats: int) -> list[tuple[int, int]]:
         """``(chunk, networks wanted from it)`` for ``repeats`` networks."""
         return [(start // self.repeats, min(self.repeats, repeats - start)) for start in range(0, repeats, self.repeats)]
 
     def draws(self, chunk: int, purpose: str, *, dtype: torch.dtype, stop: Event) -> Draws:
-        generator = torch.Generator(self.device).manual_seed(self.seed(chunk, purpose))
-        return Draws(generator, self.repeats, self.block, dtype, stop)
+        return Draws(self.generator(chunk, purpose), self.repeats, self.block, dtype, stop)
 
 
 class Draws:

@@ -181,6 +181,8 @@ class ChunkWalk:
         Of the number of a layer, its membranes (None: those recorded stay) and spikes; False if they are not finite.
     draws, neurons : Draws
         Random numbers of weights, and of neurons that differ.
+    generator : torch.Generator
+        Random numbers of a user's own layers, which draw from it in turn.
     shared : dict of str to Draws
         Random numbers of weights that several nodes share, from their beginning, by the key of these nodes.
     spiking : int
@@ -197,11 +199,13 @@ class ChunkWalk:
     stop: Event
     draws: Draws = field(init=False)
     neurons: Draws = field(init=False)
+    generator: torch.Generator = field(init=False)
     shared: dict[str, Draws] = field(default_factory=dict)
     spiking: int = 0
 
     def __post_init__(self) -> None:
         self.draws, self.neurons = self.stream("weights"), self.stream("neurons")
+        self.generator = self.streams.generator(self.chunk, "own")
 
     @property
     def steps(self) -> int:
