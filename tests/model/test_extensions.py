@@ -13,8 +13,6 @@ import varflow as vf
 
 torch = pytest.importorskip("torch")
 
-from varflow.simulation.layered import batch_of
-
 SPIKE, LINEAR = vf.layers.Spike(vf.Neuron(1.0)), vf.layers.Linear(gain=2.5)
 
 
@@ -96,6 +94,8 @@ vf.register(Noise, simulate=noisy)
 
 @pytest.mark.parametrize("engine", ["dense", "conditional"])
 def test_noise_is_the_same_for_any_repeats_and_threads(engine, monkeypatch):
+    from varflow.simulation.layered import batch_of
+
     monkeypatch.setattr("varflow.simulation.run.DRAWN", 1)  # every chunk is a block of its own
 
     def variance(noise, repeats, threads=1):
