@@ -45,6 +45,28 @@ def largest_z(one, other):
     return (difference[~still] / error[~still]).max()
 
 
+@pytest.mark.parametrize("engine", ["dense", "conditional"])
+def test_rates_of_uniform_biases_alone(engine):
+    """Leaky neurons without input: ``P(b Σ β^k > θ) = (1 - θ/(√3 σ_b Σ β^k))/2``, and 0 below; not that of normal biases."""
+    sums, std = (1 - 0.5 ** np.arange(1, 6)) / 0.5, 0.7
+    neuron, silent = vf.Neuron(2.0, decay=0.5), vf.drives.currents(0)
+    uniform, normal = (
+        of(L.Spike(neuron), L.Linear(gain=1.0, bias_std=std, biases=biases), L.Spike(neuron), steps=5, width=500, drive=silent)
+        for biases in ("uniform", "normal")
+    )
+    exact = np.maximum(1 - 2.0 / (3**0.5 * std * sums), 0) / 2
+    error = np.sqrt(exact * (1 - exact) / (500 * 40))
+
+    def rates(network):
+        return vf.simulate(network, repeats=40, engine=engine).firing_rate[:, 1].mean(axis=0)
+
+    assert exact[0] == 0 < exact[-1]
+    assert np.all(np.abs(rates(uniform) - exact) <= 4 * error)
+    assert not np.all(np.abs(rates(normal) - exact) <= 4 * error)
+    with pytest.raises(vf.DomainError, match="biases='uniform' must be 'normal' in theory"):
+        vf.mean_field(uniform)
+
+
 # Networks as functions of a factor on one of their parameters: 1, and the value that must be found out.
 PAIRS = {
     "membrane shortcut": (

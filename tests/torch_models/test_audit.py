@@ -144,6 +144,16 @@ def test_predictions_stand_in_real_networks():
     assert not np.all(np.abs(rates.mean(0) - other) < 4 * error + 0.02 * other)
 
 
+def test_layers_that_bounded_biases_cannot_wake_are_predicted_silent(monkeypatch):
+    """``b ~ U(±1/8)`` reaches at most 0.625 of the threshold in leaky membranes; normal biases of its variance pass it."""
+    torch.manual_seed(0)
+    model, x = Looped(64, 6, 20, leaky(0.8)), torch.randn(8, 64, generator=seeded())
+    deepest = vf.audit(model, x).layers[-1]
+    assert deepest.firing_rate == deepest.predicted_rate == 0
+    monkeypatch.setattr("varflow.torch_models.tracing.weights.BOUNDED", 0)
+    assert vf.audit(model, x).layers[-1].predicted_rate > 0
+
+
 def test_the_variance_of_one_step_is_the_gain():
     """At one step and layer 1, ``Var H = λ² (g² mean x² + σ_b²)`` exactly."""
     model, x = fill(Looped(400, 2, 1), 2.5), data(3, 400)

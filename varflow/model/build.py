@@ -69,7 +69,7 @@ def as_chain(layers: Sequence[Layer], width: int | None, drive: Drive) -> dict[s
         return None
     weighted = linears if into is None else [into, *linears]
     equal_spikes = len(set(spikes)) == len({layer.neuron.detach_reset for layer in spikes}) == 1
-    if any(layer.rows != "free" for layer in weighted) or spikes[0].recurrent or not equal_spikes:
+    if any((layer.rows, layer.biases) != ("free", "normal") for layer in weighted) or spikes[0].recurrent or not equal_spikes:
         return None
     if len({layer.law for layer in weighted}) > 1 or len({(layer.bias_std, layer.mean_gain) for layer in linears}) > 1:
         return None

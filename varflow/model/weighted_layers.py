@@ -21,6 +21,7 @@ class Weighted(Layer):
     weights: Any = "normal"
     mean_gain: float | None = None
     bias_std: float = 0.0
+    biases: str = "normal"
     rows: str = "free"
     free: ClassVar[str] = "gain"
     accepts: ClassVar[tuple[str, ...]] = ("input", "spikes")
@@ -29,6 +30,7 @@ class Weighted(Layer):
         law = weight_law(self.weights)
         put(self, gain=positive_number("gain", self.gain), weights=law if law != weight_law("normal") else "normal")
         put(self, bias_std=non_negative_number("bias_std", self.bias_std), rows=choice("rows", self.rows, ROWS))
+        put(self, biases=choice("biases", self.biases, ("normal", "uniform")))
         if self.mean_gain is not None:
             put(self, mean_gain=real_number("mean_gain", self.mean_gain))
         if self.rows != "free" and self.mean_gain:
@@ -39,6 +41,11 @@ class Weighted(Layer):
     @property
     def law(self) -> WeightLaw:
         return weight_law(self.weights)
+
+    def need_normal_biases(self) -> None:
+        """DomainError for other biases, with which currents are not Gaussian."""
+        if self.bias_std and self.biases != "normal":
+            raise DomainError("biases", self.biases, "must be 'normal' in theory; vf.simulate draws uniform ones")
 
     def connection(self, fan_in: int) -> tuple[float, float]:
         """``(scale, shift)`` of a connection that is present; see :class:`varflow.model.weights.WeightLaw`."""
@@ -81,6 +88,9 @@ class Linear(Weighted):
         ``g = σ_w √n``, with ``n`` the number of neurons below.
     weights, mean_gain, bias_std
         As in :class:`varflow.Network`.
+    biases : str
+        ``normal``; or ``uniform`` on ``±√3 σ_b``, torch's default: simulated, not in theory. Bounded ones leave leaky neurons silent
+        that normal ones of the same variance make fire: at most ``√3 σ_b/(1 - β)`` accumulates without a reset.
     rows : str
         ``free``: independent weights. ``centred``: the mean of each row is subtracted. ``standardised``: each row is centred
         and scaled to ``Σ_j W_ij² = g²`` (scaled weight standardisation).
@@ -129,7 +139,7 @@ class Conv(Weighted):
         Output channels.
     kernel : int
         ``k``, side of the square filter.
-    gain, weights, mean_gain, bias_std, rows
+    gain, weights, mean_gain, bias_std, biases, rows
         As in :class:`Linear`; one bias per channel.
     stride, padding, dilation : int or (int, int)
     groups : int

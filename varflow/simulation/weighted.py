@@ -87,6 +87,8 @@ def received(draws: Draws, layer: Linear | Conv, flow: Flow, shape: tuple[int, .
     without = conditional and wiring.conditional(probes * steps)
     sums = _drawn(draws, wiring, flow) if without else _weighted(draws, wiring, flow, shared)
     bias = layer.bias_std * draws.normals(shape[0]).double()  # always drawn: later numbers do not depend on bias_std
+    if layer.bias_std and layer.biases == "uniform":  # √3 σ_b (2 Φ(z) - 1)
+        bias = math.sqrt(3) * layer.bias_std * torch.erf(bias / (math.sqrt(2) * layer.bias_std))
     currents = sums.reshape(networks, shape[0], probes, steps, *shape[1:]).movedim(1, 3)
     return Flow(currents + bias.view(networks, 1, 1, shape[0], *[1] * len(shape[1:])) if layer.bias_std else currents)
 

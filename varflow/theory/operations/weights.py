@@ -98,6 +98,7 @@ class Arriving:
 
 def forward(layer: Linear | Conv, received: tuple[Any], visit: Visit) -> Currents:
     """Currents ``W x + b``: ``μ = m_g e``, ``C = g² M + σ_b²``."""
+    layer.need_normal_biases()
     spikes, walk = as_inputs(received[0]), visit.walk
     if layer.rows == "standardised" and visit.reads_inputs:  # few numbers: C = g² n/(n - 1) (M - e eᵀ)
         n = layer.fan_in(spikes.channels) if isinstance(layer, Conv) else spikes.neurons
@@ -284,6 +285,7 @@ def _about_batch_mean(at: Arriving, gradients: Gradients, walk: Walk) -> np.ndar
 
 def count(linear: Linear, received: tuple[Any], counts: Counts, node: Node) -> CountedCurrents:
     """Currents of the inputs of the drive, or of spikes times a factor."""
+    linear.need_normal_biases()
     (signal,), width = received, linear.width or node.width or 0
     if isinstance(signal, CountedCurrents):
         return CountedCurrents(linear, None, width)

@@ -77,8 +77,8 @@ def audit(
 
     Notes
     -----
-    **Assumes** independent weights. A plain chain of dense layers is predicted at its width, exactly in distribution. Any
-    other model is predicted at infinite width, by the theory of ``vf.layers``: residual sums and products, concatenation,
+    **Assumes** independent weights. A plain chain of dense layers is predicted at its width, exactly in distribution, with
+    uniform biases if the model's are bounded as torch's default is. Any other model is predicted with normal biases at infinite width, by the theory of ``vf.layers``: residual sums and products, concatenation,
     averages and maxima over windows, BatchNorm (over the batch, or with running statistics), LayerNorm. Large maps are
     predicted position by position. What theory does not cover is named in ``.notes``; the layer has no prediction then, and
     the layers after it are predicted from what their weights received. Gradient norms are predicted at infinite width, back

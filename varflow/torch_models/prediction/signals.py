@@ -250,7 +250,8 @@ def chain_of(trace: Trace, moments: Mapping[str, Moments], wider: int) -> Networ
         weights = moments[layer.name]
         gain = max(weights.gain, LEAST_GAIN) * (unit if layer.driven else 1.0)
         mean_gain = weights.fan_in * weights.weight_mean * (unit if layer.driven else 1.0)
-        layers.append(Linear(wider * layer.weights[0].out_features, gain=gain, mean_gain=mean_gain, bias_std=weights.bias_std))
+        options = {"gain": gain, "mean_gain": mean_gain, "bias_std": weights.bias_std, "biases": weights.biases}
+        layers.append(Linear(wider * layer.weights[0].out_features, **options))
         if weights.bias_mean:
             layers.append(BatchNorm(1.0, weights.bias_mean, (0.0, 1.0), 0.0))  # adds the mean of the biases
         layers.append(Spike(layer.neuron))

@@ -23,6 +23,7 @@ from varflow.torch_models.tracing.passes import full_precision
 from varflow.torch_models.tracing.traced import Arrivals, Received, TracedLayer
 
 EMPTY = "a layer has no neurons or no inputs"
+BOUNDED = 1.1 * math.sqrt(3)  # standard deviations: 64 uniform numbers stay within, 98 in 100 samples of normal ones do not
 FEW_IN_GROUPS = 16  # channels: with 8, predicted late rates are 10 % too high after three layers, with one two to three times
 
 
@@ -35,6 +36,7 @@ class Moments:
     weight_mean: float = 0.0
     bias_std: float = 0.0
     bias_mean: float = 0.0
+    biases: str = "normal"
 
     @property
     def gain(self) -> float:
@@ -55,7 +57,8 @@ def moments_of(weight: Any, name: str = "") -> Moments:
     """Moments of a layer's present weights; errors call it by its name."""
     std, mean = _spread(weight.weight, f"{name}.weight".lstrip("."))
     bias_std, bias_mean = (0.0, 0.0) if weight.bias is None else _spread(weight.bias, f"{name}.bias".lstrip("."))
-    return Moments(fan_in(weight), std, mean, bias_std, bias_mean)
+    bounded = bias_std > 0 and float((weight.bias.detach() - bias_mean).abs().max()) <= BOUNDED * bias_std
+    return Moments(fan_in(weight), std, mean, bias_std, bias_mean, "uniform" if bounded else "normal")
 
 
 @full_precision()
