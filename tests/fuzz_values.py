@@ -327,6 +327,7 @@ GOOD = {
     "layers.Pool.kind": ["'average'", "'max'"],
     "layers.Attention.kind": ["'dot'", "'token'", "'channel'"],
     **each("layers.Linear.rows layers.Conv.rows", ["'free'", "'centred'", "'standardised'"]),
+    **each("layers.Linear.biases layers.Conv.biases", ["'normal'", "'uniform'"]),
     **each("currents.shape white.shape Currents.shape White.shape Inputs.shape", ["None", "(2, 3, 2)"]),
     "neuron": NEURONS,
     "neuron.neuron": [*NEURONS, "'snntorch_leaky:beta=0.9'", "Half()"],

@@ -89,8 +89,8 @@ class Linear(Weighted):
     weights, mean_gain, bias_std
         As in :class:`varflow.Network`.
     biases : str
-        ``normal``; or ``uniform`` on ``±√3 σ_b``, torch's default: simulated, not in theory. Bounded ones leave leaky neurons silent
-        that normal ones of the same variance make fire: at most ``√3 σ_b/(1 - β)`` accumulates without a reset.
+        ``normal``; or ``uniform`` on ``±√3 σ_b``, torch's default: simulated, not in theory. Without a reset at most
+        ``√3 σ_b/(1 - β)`` accumulates: silent neurons, some of which normal biases of this variance would make fire.
     rows : str
         ``free``: independent weights. ``centred``: the mean of each row is subtracted. ``standardised``: each row is centred
         and scaled to ``Σ_j W_ij² = g²`` (scaled weight standardisation).

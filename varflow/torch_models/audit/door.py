@@ -78,23 +78,24 @@ def audit(
     Notes
     -----
     **Assumes** independent weights. A plain chain of dense layers is predicted at its width, exactly in distribution, with
-    uniform biases if the model's are bounded as torch's default is. Any other model is predicted with normal biases at infinite width, by the theory of ``vf.layers``: residual sums and products, concatenation,
-    averages and maxima over windows, BatchNorm (over the batch, or with running statistics), LayerNorm. Large maps are
-    predicted position by position. What theory does not cover is named in ``.notes``; the layer has no prediction then, and
-    the layers after it are predicted from what their weights received. Gradient norms are predicted at infinite width, back
-    through the same operations; before an operation that is not covered there is no prediction, for instance below a max pool
-    of spikes on a large map, unless its convolution is the first or follows a pool. Their squares, means of 16 networks:
-    within 4 standard errors and 5 % for three convolutions with averages, or with maxima of spikes or of currents, membrane
-    shortcuts, SEW blocks (``ADD``, ``AND``, ``IAND``), concatenation, BatchNorm in both modes, LayerNorm and recurrent
-    neurons; for ``sew_resnet18`` in train mode, batch 16, 6 to 28 % above theory, more towards the input, and 39 % in the
-    first layer, below the max pool (4 networks). A model that draws random numbers is measured in five passes, and ``.notes``
-    have the standard error. Membranes are those at the spike test, before the reset, also if a library stores them after it.
-    Dropout is off. Whether it will learn (:class:`varflow.results.Learning`) takes a forward and a backward pass of up to 64
-    inputs, and one without gradients where statistics of a batch are held fixed. An optimiser's step is its next one, as it
-    is: the first of Adam changes twice as much as the tenth. It takes three forward and three backward passes of half the
-    batch, and a forward pass of the weights alone. The model, the optimiser, generators and settings of the process are left
-    as found, but for globals of modules and for iterators, queues and objects with a lock, which ``.notes`` name; one thread
-    at a time runs a model. **Source**: derived here.
+    uniform biases if the model's are bounded as torch's default is. Any other model is predicted with normal biases at
+    infinite width, by the theory of ``vf.layers``: residual sums and products, concatenation, averages and maxima over
+    windows, BatchNorm (over the batch, or with running statistics), LayerNorm. Large maps are predicted position by position.
+    What theory does not cover is named in ``.notes``; the layer has no prediction then, and the layers after it are predicted
+    from what their weights received. Gradient norms are predicted at infinite width, back through the same operations; before
+    an operation that is not covered there is no prediction, for instance below a max pool of spikes on a large map, unless
+    its convolution is the first or follows a pool. Their squares, means of 16 networks: within 4 standard errors and 5 % for
+    three convolutions with averages, or with maxima of spikes or of currents, membrane shortcuts, SEW blocks (``ADD``,
+    ``AND``, ``IAND``), concatenation, BatchNorm in both modes, LayerNorm and recurrent neurons; for ``sew_resnet18`` in train
+    mode, batch 16, 6 to 28 % above theory, more towards the input, and 39 % in the first layer, below the max pool (4
+    networks). A model that draws random numbers is measured in five passes, and ``.notes`` have the standard error. Membranes
+    are those at the spike test, before the reset, also if a library stores them after it. Dropout is off. Whether it will
+    learn (:class:`varflow.results.Learning`) takes a forward and a backward pass of up to 64 inputs, and one without
+    gradients where statistics of a batch are held fixed. An optimiser's step is its next one, as it is: the first of Adam
+    changes twice as much as the tenth. It takes three forward and three backward passes of half the batch, and a forward pass
+    of the weights alone. The model, the optimiser, generators and settings of the process are left as found, but for globals
+    of modules and for iterators, queues and objects with a lock, which ``.notes`` name; one thread at a time runs a model.
+    **Source**: derived here.
 
     Examples
     --------
