@@ -266,7 +266,8 @@ def _words(name: str, question: Question, found: Solution, unit: float) -> list[
     if len(silent):
         last = int(silent[-1]) + 1
         steps = f"steps 1 to {last} are" if last > 1 else "step 1 is"
-        rule = f"activity dies with depth: {steps} silent in layer {question.depth}, more steps in deeper layers; "
+        stable = "small deviations shrink from layer to layer, yet " if abs(m) < 1 else ""
+        rule = f"{stable}activity dies with depth: {steps} silent in layer {question.depth}, more steps in deeper layers; "
         words.append(f"{rule}use this gain at this depth only")
     reached = unit * float(question.values(seen.state).mean())
     if abs(math.expm1(seen.miss)) > OFF:

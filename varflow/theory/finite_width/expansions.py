@@ -139,7 +139,8 @@ def expansion(
         If no active fixed point is stable; if layers differ; if the width is so small that the small parameter reaches 1/4
         (the message names the width needed); if the fourth power of the gain, the unit of the coefficients, over- or
         underflows; outside ``vf.SpikeChain``'s domain. Over several steps: for networks that are not described above; if steps
-        are silent or repeat earlier ones; for several inputs or ``per_layer``, beyond 24 inputs × steps.
+        are silent, where :func:`varflow.survival` answers, or repeat earlier ones; for several inputs or ``per_layer``, beyond
+        24 inputs × steps.
 
     Notes
     -----

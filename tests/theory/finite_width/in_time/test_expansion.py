@@ -184,6 +184,7 @@ def test_the_first_step_is_the_series_of_one_step():
     [
         ({"width": 20, "gain": 1.15 * 6.0344**0.5}, "width=20 is too small for a series in 1/n: the small parameter of step"),
         ({"gain": 0.8 * 6.0344**0.5}, "has steps (1, 2, 3, 4) that are silent"),
+        ({"gain": 2.2, "width": 900}, "vf.survival(network, alive=…) draws such networks, and vf.corrected_gain("),
         ({"neuron": vf.Neuron(1.0)}, "has steps (2, 3, 4) that are the same as earlier ones"),
         ({"neuron": vf.Neuron(1.0, decay=0.5, reset="multi_spike")}, "reset='multi_spike' must spike at most once per step"),
         ({"neuron": replace(ZERO, delay=1)}, "delay=1 must be 0"),

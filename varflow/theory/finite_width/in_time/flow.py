@@ -20,6 +20,11 @@ from varflow.theory.responses.quasi_monte_carlo import causal_factor, innovation
 from varflow.theory.signals.places import aligned
 from varflow.theory.walks.signals import Blocks, signals_walk
 
+SILENT = (  # from layer to layer silence spreads to later steps, so that these have no fixed point either
+    "silent: a series in 1/n needs every step alive, so raise gain or drive; "
+    "vf.survival(network, alive=…) draws such networks, and vf.corrected_gain(neuron=…, alive=…) gives the gain to stay alive"
+)
+
 
 def flow(network: Network, responses: Responses) -> tuple[Any, list[np.ndarray]]:
     """Signal of the drive, and ``M`` of every layer, (replicas, size, size), over the index of inputs and steps."""
@@ -53,7 +58,7 @@ class LayerWeights:
         """``L`` of the currents above spikes of these second moments; DomainError if steps are silent or the same."""
         L = self.factor_of(self.square * M + self.layer.bias_variance)
         for places, rule in (
-            (np.diagonal(M) < ALIVE, "silent: a series in 1/n needs every step alive, so raise gain or drive"),
+            (np.diagonal(M) < ALIVE, SILENT),
             (innovations(L) == 0, "the same as earlier ones: leave them out"),
         ):
             if places.any():
