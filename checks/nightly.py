@@ -66,7 +66,7 @@ PARTS = (
     Part("run", "make run OUT=build/nightly/run"),
     Part("validate", "make validate CLAIMS='{claims}'", 3),
     Part("fuzz", "make fuzz SEED={seed}"),
-    Part("drill", "make drill KILLS=17 SEED={seed}", 3),
+    Part("drill", "make drill KILLS=6 SEED={seed}", 3),
     Part("bench", "make bench AGAINST=last SHARE={share}", 3),
     Part("train-quick", "make train-quick"),
     Part("axe", "make axe", needs=("npm", BROWSER)),

@@ -28,7 +28,7 @@ STORE = "blocks.sqlite"
 IN_FLIGHT = 2 * WORKERS  # blocks that are out; one that is finished but not on disk is counted among them
 TABLE = {"threshold": [0.5, 0.7, 0.85, 1.0], "width": [100, 300, 1000], "depth": [20, 50, 100, 200]}
 CLAIMS = ("chain_narrow", "corrected_gain", "figure_5", "kaiming_death_depth", "one_layer_map")
-LONGEST = 1 / 3  # of an undisturbed run: the longest time to a kill
+LONGEST = 1 / 3  # of an undisturbed run: the longest time to a kill, from the start or from the first new block
 
 
 @dataclass(frozen=True)
@@ -54,34 +54,47 @@ def _claims(folder: Path) -> dict[str, Any]:
 
 
 def drill(job: Job, kills: int, rng: random.Random, folder: Path) -> dict[str, Any]:
-    """Kill the job that often, then let it end; as often as it ends by itself it begins anew. The figures of the drill."""
+    """Kill the job that often, then let it end; as often as it ends by itself it begins anew. The figures of the drill.
+
+    Every second kill, the first among them, waits until the run has stored a block: before, there is nothing new to lose.
+    """
     start = time.monotonic()
     assert _ends(job, folder / "undisturbed", None), f"{job.name} is killed"
     longest, right, lost, runs = LONGEST * (time.monotonic() - start), job.result(folder / "undisturbed"), [], 0
+    gained = 0
     here, done = folder / "0", 0
     while done < kills:
         before = stored(here / STORE)
-        if _ends(job, here, rng.uniform(0, longest)):
+        if _ends(job, here, rng.uniform(0, longest), but_after=before if done % 2 == 0 else None):
             assert job.result(here) == right, f"{job.name}: another result in {here}"
             here, runs = folder / str(runs + 1), runs + 1
             continue
         done += 1
         after = stored(here / STORE)
         assert before <= after, f"{job.name}: blocks are gone from {here / STORE}"
+        gained += len(after) > len(before)
         lost.append(max(0, _reported(here) - len(after)))
         assert lost[-1] <= IN_FLIGHT, f"{job.name}: {lost[-1]} finished blocks are lost"
     assert _ends(job, here, None)
     assert job.result(here) == right, f"{job.name}: another result in {here}"
-    return {"job": job.name, "kills": kills, "runs to the end": runs + 1, "finished blocks lost by a kill, at most": max(lost)}
+    return {
+        "job": job.name,
+        "kills": kills,
+        "after a new block": gained,
+        "runs to the end": runs + 1,
+        "finished blocks lost by a kill, at most": max(lost),
+    }
 
 
-def _ends(job: Job, folder: Path, delay: float | None) -> bool:
-    """Run the job, for ``delay`` seconds at most; False if it was killed."""
+def _ends(job: Job, folder: Path, delay: float | None, but_after: set[str] | None = None) -> bool:
+    """Run the job, for ``delay`` seconds at most, from when it has stored more than ``but_after``; False if it was killed."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "reported").unlink(missing_ok=True)
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with (folder / "log").open("w") as log:
         process = subprocess.Popen([sys.executable, *job.command], stdout=log, stderr=log, cwd=folder, env=environment)
+        while but_after is not None and process.poll() is None and stored(folder / STORE) <= but_after:
+            time.sleep(0.02)
         try:
             code = process.wait(delay)
         except subprocess.TimeoutExpired:
