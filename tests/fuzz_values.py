@@ -257,7 +257,6 @@ GOOD = {
     **each("moves_threshold reset_moves rectified scale_reset", BOOLEANS),
     **each("approximate dry_run positive living memoryless any_drive equal_layers", BOOLEANS),
     **each("heavy_tails given second_moments gradients infinite_width", BOOLEANS),
-    **each("coincidences", ("None",)),
     **each("init.init_model.learning_rate", BOOLEANS),
     **each("init.quantise_.bits audit.bits", ["2", "4"]),
     "init.quantise_.keep": ["'rate'", "'survival'"],

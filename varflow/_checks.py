@@ -11,7 +11,6 @@ import math
 import operator
 import re
 import sys
-import warnings
 from collections.abc import Callable, Iterable
 from numbers import Real
 from types import ModuleType
@@ -76,24 +75,6 @@ class ConvergenceError(VarflowError, RuntimeError):
 
 class MissingExtraError(VarflowError, ImportError):
     """A feature whose optional dependency is not installed."""
-
-
-def deprecated(words: str) -> None:
-    """A DeprecationWarning at the line outside varflow that led here."""
-    level, frame = 1, sys._getframe()
-    while frame.f_back is not None and f"{frame.f_globals.get('__name__')}.".startswith("varflow."):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(words, DeprecationWarning, stacklevel=level)
-
-
-def renamed(old: str, new: str) -> property:
-    """The property of an old name: it warns and gives the value of the new one."""
-
-    def value(self: Any) -> Any:
-        deprecated(f"{type(self).__name__}.{old} is now {type(self).__name__}.{new}")
-        return getattr(self, new)
-
-    return property(value, doc=f"Deprecated: see ``{new}``.")
 
 
 def _short(value: Any) -> str:

@@ -21,13 +21,10 @@ WITHIN = ("init", "neurons", "surrogates", "layers", "plots")  # where names are
 LOADED = time.time()  # the earliest that any part of varflow was
 
 
-def loaded_when_asked(
-    package: dict[str, Any], renamed: Mapping[str, str] | None = None
-) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+def loaded_when_asked(package: dict[str, Any]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """``__getattr__`` and ``__dir__`` of a package, given its ``globals()``.
 
-    The names are those that it imports under ``if TYPE_CHECKING:``, where type checkers read them. ``renamed``: old name, which
-    warns → new name.
+    The names are those that it imports under ``if TYPE_CHECKING:``, where type checkers read them.
     """
     name_of, code, loaded = package["__name__"], sys._getframe(1).f_code, set(package)
     homes: dict[str, tuple[str, str]] = {}
@@ -39,12 +36,6 @@ def loaded_when_asked(
         return homes
 
     def get(name: str) -> Any:
-        if renamed and name in renamed:
-            from varflow._checks import deprecated  # here, so that `import varflow` loads no numpy
-
-            shown = name_of.replace("varflow", "vf", 1)
-            deprecated(f"{shown}.{name} is now {shown}.{renamed[name]}")
-            return get(renamed[name])
         if name == "__all__":
             return sorted(names())
         if name not in names():

@@ -256,12 +256,6 @@ def test_a_method_of_ones_own_is_compared():
         vf.catalogue(methods=["kaiming"])
 
 
-def test_merged_rooms_are_deprecated():
-    for name in ("rates", "statistics"):
-        with pytest.warns(DeprecationWarning, match=f"vf.init.{name} is now vf.init.published"):
-            assert getattr(vf.init, name) is vf.init.published
-
-
 def test_one_step_of_a_neuron_with_memory_is_memoryless():
     one, plain = vf.catalogue(fan_in=60, depth=4, decay=0.5, steps=1), vf.catalogue(fan_in=60, depth=4)
     assert one["micheli"].survival == plain["micheli"].survival

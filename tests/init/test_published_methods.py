@@ -7,7 +7,6 @@ import pytest
 from scipy import integrate, optimize, stats
 
 import varflow as vf
-from varflow.init.published import leaving
 
 published = vf.init.published
 Q = stats.norm.sf
@@ -29,9 +28,6 @@ SQUARED = [
     (lambda: published.micheli_gain(0.5), 3.241096),
     (lambda: published.ding_gain(1.0), 2.0),
     (lambda: published.ding_gain(0.5, input_scale=0.5), 2.0),
-    (lambda: leaving.norse_recurrent_gain(100, 400), 0.5),
-    (lambda: leaving.fluctuation_driven_gain(1e-320, threshold=1e-100), 0.25e-200 / 1e-320),
-    (lambda: leaving.fluctuation_driven_gain(0.1, threshold=0.5, decay=0.5, input_scale=0.5), 1.875),
 ]
 
 
@@ -43,12 +39,6 @@ def test_hand_values_of_gains(gain, squared):
 def test_other_hand_values():
     assert published.ding_bias(1.0, 0.5, input_scale=0.5) == 0.5
     assert published.torch_bias_std(12) == pytest.approx(1 / 6)
-    assert [leaving.herranz_mean(0.5, 0.8, 11, reset=r) for r in ("delayed_subtract", "gate", "zero")] == pytest.approx(
-        [0.07, 0.02, 0.06]
-    )
-    found = leaving.herranz_variance(0.1, input_variance=0.25, input_mean=0.5, weight_variance=0.02, fan_in=51, width=11)
-    assert found == pytest.approx(0.5 * 0.02 * 5.1 - 0.005)
-    assert leaving.ei_init_scale(8, input_variance=1.0, input_mean=0.0) == pytest.approx(0.25)
 
 
 def test_torchs_gains_are_torchs():
@@ -176,29 +166,6 @@ def test_storks_weights_in_steps_are_those_of_its_neuron(tau_mem, tau_syn):
     assert shifted.std == pytest.approx(math.sqrt(wanted), rel=tail * mean**2 / wanted + 1e-6)
     continuous = published.fluctuation_driven(n, nu, published.exponential_filter(tau_mem, tau_syn), xi=xi)
     assert 0.005 < abs(centred.std / continuous.std - 1) < 0.2  # steps of a millisecond are not continuous time
-
-
-@pytest.mark.parametrize(
-    ("method", "mean", "square"),
-    [
-        (leaving.fluctuation_driven_exponential, lambda L: 1 / L, lambda L: 2 / L**2),
-        (leaving.fluctuation_driven_lognormal, lambda m: math.exp(m + 0.5), lambda m: math.exp(2 * m + 2)),
-    ],
-)
-def test_weights_of_dales_law_balance_and_fluctuate_as_asked(method, mean, square):
-    """From the moments of the two distributions: no drift, and a potential whose standard deviation is the threshold over ξ."""
-    kinds, nu, theta, xi = (80, 20), 15.8, 0.7, 2.0
-    sums = (published.exponential_filter(20e-3, 10e-3), published.exponential_filter(20e-3, 5e-3))
-    found = method(*kinds, nu, *sums, threshold=theta, xi=xi)
-    distributions = (found.excitatory, found.inhibitory)
-    up, down = (
-        n * nu * mean(distribution) * each.mean for n, distribution, each in zip(kinds, distributions, sums, strict=True)
-    )
-    assert up == pytest.approx(down, rel=1e-12)
-    power = sum(
-        n * nu * square(distribution) * each.square for n, distribution, each in zip(kinds, distributions, sums, strict=True)
-    )
-    assert math.sqrt(power) == pytest.approx(theta / xi, rel=1e-12)
 
 
 def test_with_recurrence_the_mean_is_spread_over_all_inputs():
@@ -354,14 +321,11 @@ REFUSED = [
     (lambda decay: published.ding_bias(1.0, decay), "decay", 1.5, "between 0 and 1"),
     (lambda threshold: published.ding_gain(threshold), "threshold", 0.0, "must be positive"),
     (lambda threshold: published.micheli_gain(threshold), "threshold", [1.0, 2.0], "single number"),
-    (lambda reset: leaving.herranz_mean(1.0, 0.5, 10, reset=reset), "reset", "none", "choose one of delayed_subtract"),
-    (lambda width: leaving.herranz_mean(1.0, 0.5, width), "width", 1, "at least 2"),
     (lambda fan_out: published.ikun_gain(10, fan_out), "fan_out", None, "whole number"),
     (lambda threshold: published.micheli_soft_reset_gain(threshold, 1.0), "threshold", -1.0, "no positive solution"),
     (lambda neuron: published.step_filter(neuron), "neuron", vf.Neuron(decay=1.0), "has no finite sum"),
     (lambda neuron: published.step_filter(neuron), "neuron", 0.5, "must be vf.Neuron"),
     (lambda rate: published.fluctuation_driven(10, rate, SUMS), "rate", 0.0, "must be positive"),
-    (lambda rate: leaving.fluctuation_driven_gain(rate), "rate", 1.0, "strictly between"),
     (
         lambda mean_potential: published.fluctuation_driven(1, 0.1, SUMS, mean_potential=mean_potential),
         "mean_potential",
@@ -370,12 +334,6 @@ REFUSED = [
     ),
     (lambda rate: published.spikeinit_gain(rate), "rate", 0.5, "not attainable"),
     (lambda rate: published.spikeinit_first_layer_std(rate), "rate", 0.5, "below 1/2"),
-    (
-        lambda mean: leaving.herranz_variance(mean, input_variance=0, input_mean=0, weight_variance=1, fan_in=5, width=5),
-        "mean",
-        0.1,
-        "becomes negative",
-    ),
 ]
 
 
@@ -385,10 +343,3 @@ def test_what_is_refused(call, argument, value, rule):
         call(**{argument: value})
     assert caught.value.argument == argument
     assert rule in str(caught.value)
-
-
-@pytest.mark.parametrize("name", leaving.__all__)
-def test_formulas_that_leave_warn(name):
-    with pytest.warns(DeprecationWarning, match=f"published.{name} goes with the next release") as caught:
-        assert getattr(published, name) is getattr(leaving, name)
-    assert caught[0].filename == __file__

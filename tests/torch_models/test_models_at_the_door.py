@@ -971,6 +971,3 @@ def test_a_report_says_how_rates_were_predicted(between, method):
     report = vf.audit(nn.Sequential(*(module for layer in layers for module in layer)), torch.rand(3, 16), steps=2)
     assert report.method == method
     assert f"predicted: {method}" in str(report)
-    with pytest.warns(DeprecationWarning, match="AuditReport.method") as caught:
-        assert report.predicted_by == "theory"
-    assert caught[0].filename == __file__

@@ -23,8 +23,6 @@ from typing import TYPE_CHECKING
 
 from varflow._lazy import loaded_when_asked
 
-_MERGED = {"rates": "published", "statistics": "published"}  # into ``published``; the old names go with the next release
-
 if TYPE_CHECKING:
     from varflow.init import published
     from varflow.init.fans import effective_fan_in, fan_in, fan_out
@@ -35,4 +33,4 @@ if TYPE_CHECKING:
     from varflow.torch_models.init_model import init_model
     from varflow.torch_models.quantise import quantise_
 
-__getattr__, __dir__ = loaded_when_asked(globals(), _MERGED)
+__getattr__, __dir__ = loaded_when_asked(globals())

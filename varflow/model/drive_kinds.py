@@ -24,7 +24,6 @@ from varflow._checks import (
     positive_number,
     put,
     real_array,
-    renamed,
     unmasked,
 )
 from varflow._memory import room
@@ -46,7 +45,6 @@ class Drive:
     """
 
     __slots__ = ()
-    kinds = renamed("kinds", "n_inputs")
 
     @property
     def n_inputs(self) -> int:

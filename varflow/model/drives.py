@@ -17,20 +17,11 @@ from typing import IO, Any, TypeVar
 
 import numpy as np
 
-from varflow._checks import DomainError, deprecated, said
+from varflow._checks import DomainError, said
 from varflow._lazy import names_of
 from varflow._memory import room
 from varflow._shared import quiet
 from varflow.model.drive_kinds import ConstantCurrents, Drive, Given, Inputs, SpikeTrains, White
-
-RENAMED = {"Currents": "ConstantCurrents", "Spikes": "SpikeTrains"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in RENAMED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    deprecated(f"vf.drives.{name} is now vf.drives.{RENAMED[name]}")
-    return globals()[RENAMED[name]]
 
 
 def currents(std: float = 1.0, *, shape: tuple[int, int, int] | None = None) -> ConstantCurrents:

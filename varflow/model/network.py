@@ -24,7 +24,6 @@ from varflow._checks import (
     real_array,
     real_number,
     refuse,
-    renamed,
     several,
 )
 from varflow._display import Shown, Table
@@ -250,8 +249,6 @@ class Network(Shown):
         connections = list(zip(self.gains[1:].tolist(), self.widths[:-1].tolist(), strict=True))
         mean_gain_of = {pair: self.weight_law.own_mean_gain(*pair) for pair in set(connections)}
         return np.array([0.0, *(mean_gain_of[pair] for pair in connections)])
-
-    silence_is_final = renamed("silence_is_final", "silence_is_absorbing")
 
     @property
     def silence_is_absorbing(self) -> bool:

@@ -9,7 +9,7 @@ import math
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from varflow._checks import DomainError, renamed
+from varflow._checks import DomainError
 from varflow._mpmath import mp, mpf
 from varflow.model.drive_kinds import ConstantCurrents, White
 from varflow.model.network import Network, plain_chain
@@ -34,7 +34,6 @@ class ExactMeanFieldInTime(NamedTuple):
     potential_mean: tuple[Any, ...]
     firing_rate: tuple[Any, ...]
     second_moments: tuple[Any, ...]
-    coincidences = renamed("coincidences", "second_moments")
 
 
 @in_digits
@@ -164,7 +163,6 @@ class TwoSteps(NamedTuple):
     potential_mean: tuple[Any, Any]
     firing_rate: tuple[Any, Any]
     second_moments: tuple[tuple[Any, Any], tuple[Any, Any]]
-    coincidences = renamed("coincidences", "second_moments")
 
 
 class _Piece(NamedTuple):

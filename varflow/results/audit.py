@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, VarflowError, deprecated
+from varflow._checks import DomainError, VarflowError
 from varflow._display import Drawn, Table, measured, several, without_path, wrapped
 from varflow.model.surrogate import Surrogate
 from varflow.results.audited_layer import DESCRIBED, FLOOR, MORE, MOSTLY, SATURATED, AuditedLayer, lost_inputs, row, with_class
@@ -125,12 +125,6 @@ class AuditReport(Exported, Drawn):
             if name in (layer.name, layer.neuron_name, *layer.gains):
                 return layer
         raise KeyError(name)
-
-    @property
-    def predicted_by(self) -> str:
-        """``"theory"``. Deprecated: see ``method``."""
-        deprecated("AuditReport.predicted_by is gone: AuditReport.method says how rates were predicted")
-        return "theory"
 
     @property
     def survival(self) -> np.ndarray:

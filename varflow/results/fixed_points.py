@@ -8,7 +8,7 @@ from typing import Any, TypeVar, overload
 
 import numpy as np
 
-from varflow._checks import nan_to_none, renamed
+from varflow._checks import nan_to_none
 from varflow._display import Drawn, Shown, Table
 from varflow.model.drives import Drive
 from varflow.model.network import Network
@@ -339,7 +339,6 @@ class TemporalFixedPoint(ReadOnly, Exported, Shown):
     error: dict[str, np.ndarray] = field(default_factory=dict)
     note: str = ""
 
-    coincidences = renamed("coincidences", "second_moments")
     _hidden = ("network", "second_moments")
 
     def to_xarray(self) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from varflow._checks import nan_to_none, renamed
+from varflow._checks import nan_to_none
 from varflow._display import Drawn, Table
 from varflow.model.network import Network
 from varflow.results.export import QUANTITIES, SPREADS, ReadOnly, axes_of, dataset, layers_table, named, over_layers, spikes
@@ -90,8 +90,6 @@ class Profile(ReadOnly, Drawn):
     effective_width: np.ndarray | None = None
     error: dict[str, np.ndarray] = field(default_factory=dict)
 
-    coincidences = renamed("coincidences", "second_moments")
-
     @property
     def spikes(self) -> np.ndarray:
         """Expected number of spikes in a layer, width × firing rate."""
@@ -153,8 +151,6 @@ class Ensemble(ReadOnly, Drawn):
     dtype: str = "float32"
     potential_mean: np.ndarray | None = None
     second_moments: np.ndarray | None = None
-
-    coincidences = renamed("coincidences", "second_moments")
 
     @property
     def repeats(self) -> int:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 import numpy as np
 
-from varflow._checks import DomainError, choice, deprecated, flag, integer, require, several
+from varflow._checks import DomainError, choice, flag, integer, require, several
 from varflow._memory import room
 from varflow._progress import Progress, check_progress, reporter
 from varflow._shared import exact_matmul
@@ -92,7 +92,6 @@ def simulate(
     progress: Progress = False,
     threads: int | None = None,
     campaign: Campaign | Run | None = None,
-    coincidences: bool | None = None,
 ) -> Ensemble | tuple[Ensemble, ...]:
     r"""Simulate deep spiking networks with random weight matrices and measure every layer at every step.
 
@@ -131,8 +130,6 @@ def simulate(
     campaign : Campaign, optional
         Where the networks are simulated, in blocks of about a second, and where finished ones are kept; by default in this
         process, and nothing is kept. Each of its processes has one thread.
-    coincidences : bool, optional
-        Deprecated: the old name of ``second_moments``.
 
     Returns
     -------
@@ -191,9 +188,6 @@ def simulate(
         check_supported(one, engine)
     repeats, seed = integer("repeats", repeats, minimum=1), integer("seed", seed, minimum=0)
     choice("dtype", dtype, DTYPES)
-    if coincidences is not None:
-        deprecated("simulate(coincidences=…) is now simulate(second_moments=…)")
-        second_moments = coincidences
     flag("second_moments", second_moments)
     check_progress(progress)
     threads = None if threads is None else integer("threads", threads, minimum=1)

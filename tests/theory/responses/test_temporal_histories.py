@@ -89,11 +89,3 @@ def test_through_the_layers(reset):
     other = vf.mean_field(vf.Network(width=100, depth=4, gain=8.1**0.5, steps=3, neuron=neuron), points=2**12)
     variances = np.stack([moments[0] for moments in exact])
     assert np.max(np.abs(other.variance[1:] - variances) / (profile.error["variance"][1:] + 1e-9)) > FAR
-
-
-def test_the_method_of_this_name_is_now_quasi_monte_carlo():
-    network = vf.Network(width=9, depth=2, gain=2.0, steps=3, neuron=vf.Neuron(reset="zero", decay=0.5))
-    with pytest.warns(DeprecationWarning, match="method='quasi_monte_carlo'") as caught:
-        answer = vf.mean_field(network, method="histories", points=2**6)
-    assert caught[0].filename == __file__
-    assert np.array_equal(answer.variance, vf.mean_field(network, method="quasi_monte_carlo", points=2**6).variance)

@@ -4,11 +4,8 @@ A gain is ``g = σ_w √fan_in``, so weights have standard deviation ``g/√fan_
 and any :class:`Method` of your own.
 """
 
-from typing import Any
-
-from varflow._checks import deprecated
 from varflow._lazy import names_of
-from varflow.init.published import leaving, micheli, without_threshold
+from varflow.init.published import micheli, without_threshold
 from varflow.init.published.fluctuation_driven import (
     FLUCTUATION_DRIVEN,
     FilterSums,
@@ -54,10 +51,3 @@ METHODS = (
 )
 
 __all__ = ["METHODS", *(name for name in names_of(globals()) if not name.isupper())]  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in leaving.__all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    deprecated(f"vf.init.published.{name} goes with the next release: no method of vf.catalogue uses it")
-    return getattr(leaving, name)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, frozen, instance, integer, positive, probability, renamed, scalar
+from varflow._checks import DomainError, frozen, instance, integer, positive, probability, scalar
 from varflow._display import Drawn, Table, plus_minus
 from varflow._memory import room
 from varflow.model.network import Network, plain_chain
@@ -231,8 +231,6 @@ class SpikeChain(Drawn):
             rule = "has layers that differ: a stationary state needs equal widths and gains"
             raise DomainError("network", self.network, rule)
         return self.transitions[1] if self.layers else Transition(self.grids[0], *firing(self.layer, self.grids[0].counts))
-
-    silence_is_final = renamed("silence_is_final", "silence_is_absorbing")
 
     @property
     def silence_is_absorbing(self) -> bool:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from varflow._checks import DomainError, choice, deprecated, integer
+from varflow._checks import DomainError, choice, integer
 from varflow._shared import one_thread
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
@@ -113,9 +113,6 @@ class Responses:
     made: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        if self.method == "histories":
-            deprecated("method='histories' is gone: method='quasi_monte_carlo', which it now means, states its error")
-            self.method = "quasi_monte_carlo"
         choice("method", self.method, METHODS)
         for name, minimum in (("points", 1), ("scrambles", 2), ("seed", 0)):
             setattr(self, name, integer(name, getattr(self, name), minimum=minimum))
