@@ -592,6 +592,19 @@ def test_where_first_steps_fall_silent_the_last_layer_has_the_rate(neuron, rate,
     assert off(found.gain) < 4 < 8 < off(0.98 * found.gain)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("neuron", "rate", "fall"), [("klif", 0.15, True), ("lif", 0.15, True), ("klif", 0.3, False)])
+def test_networks_of_finite_width_that_may_die_are_named(neuron, rate, fall):
+    """Where steps die with depth, one of eight networks fires at less than half the rate; at a higher rate none does."""
+    neuron = getattr(vf.neurons, f"spikingjelly_{neuron}")()
+    found = vf.gain_for_rate(neuron, rate=rate, steps=20, depth=50)
+    drive = vf.drives.currents(found.input_gain)
+    network = vf.Network(width=300, depth=50, gain=found.gain, neuron=neuron, steps=20, drive=drive)
+    late = vf.simulate(network, repeats=8).firing_rate[:, -1, 10:].mean(axis=-1)
+    assert (late < rate / 2).any() == fall
+    assert any("networks of finite width may fire less or die" in words for words in found.warnings) == fall
+
+
 @pytest.mark.parametrize("seed", [pytest.param(4, marks=pytest.mark.slow), 7])
 def test_noise_does_not_lead_the_search_astray_where_steps_are_silent(seed):
     """With few points, where the rate rises five times as fast as the gain."""
