@@ -944,7 +944,7 @@ def test_a_report_is_json_a_picture_and_a_table(healthy):
     json.dumps(told, allow_nan=False)
     assert told["healthy"] is True
     assert len(told["layers"]) == 6
-    assert len(repr(report).splitlines()) == 2 + 6 + 1 + 1  # title, header, layers, total, verdict
+    assert len(repr(report).splitlines()) == 2 + 6 + 2 + 1  # title, header, layers, readout and total, verdict
     assert len(report.plot().axes) == 2
     assert report["weights.2"] is report.layers[2]
     with pytest.raises(KeyError):

@@ -940,6 +940,26 @@ def test_numbers_that_are_not_finite_are_named(name, value):
     vf.audit(model(1.0), X, steps=STEPS)
 
 
+class Shifted(nn.Module):
+    """A class of a user's own, with a number that may not be known yet; it is added at once or never."""
+
+    def __init__(self, used):
+        super().__init__()
+        self.used = used
+        self.register_buffer("shift", torch.tensor(math.nan))
+
+    def forward(self, x):
+        return x + self.shift if self.used else x
+
+
+def test_a_buffer_without_a_value_is_refused_where_it_reaches_currents():
+    model = nn.Sequential(nn.Linear(32, 16), Shifted(True), leaky(), nn.Linear(16, 4))
+    for call in AUDITS[:3]:
+        with pytest.raises(vf.DomainError, match="model='2' receives numbers that are not finite"):
+            call(model, X, steps=STEPS)
+    vf.audit(nn.Sequential(nn.Linear(32, 16), Shifted(False), leaky(), nn.Linear(16, 4)), X, steps=STEPS)
+
+
 def test_a_mask_may_be_infinite_and_a_state_left_by_an_earlier_pass_is_none_of_the_model():
     model = chain()
     model.register_buffer("mask", torch.full((2,), -math.inf))

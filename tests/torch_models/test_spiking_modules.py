@@ -179,7 +179,7 @@ def test_norse_recurrent(kind, autapses):
     spiking, _, _states = check(module, std=4.0, n=30)
     assert spiking.time_axis == (0 if kind == "LIFRecurrent" else None)
     assert spiking.entry.weight is module.input_weights
-    assert spiking.entry.fan_in == 30
+    assert spiking.entry.in_features == 30
     assert spiking.recurrent.weight is module.recurrent_weights
     assert spiking.recurrent.gain == pytest.approx(math.sqrt(2.0), rel=0.1)  # the library's weights, N(0, 2/n)
     expected = float(module.input_weights.detach().double().std(correction=0)) * math.sqrt(30)

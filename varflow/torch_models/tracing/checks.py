@@ -5,7 +5,7 @@ cannot be put back after a pass.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,9 +46,14 @@ def check_model(model: Any) -> None:
             raise DomainError("model", name, rule)
 
 
-def check_numbers(model: Any) -> None:
-    """Raise for parameters that are not finite, and buffers with NaN; infinity in a buffer may mean a mask, or a readout."""
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+def check_numbers(model: Any, spiking: Container[Any]) -> None:
+    """Raise for parameters that are not finite, and for NaN in buffers of neurons and of torch's modules.
+
+    Infinity in a buffer may mean a mask, or a readout; NaN in that of a user's class, a number that is not yet known.
+    """
+    known = {name: each for name, each in model.named_modules() if each in spiking or torch_class(each) is not torch.nn.Module}
+    buffers = (named for path, each in known.items() for named in each.named_buffers(path, recurse=False))
+    for name, tensor in (*model.named_parameters(), *buffers):
         if tensor.layout != torch.strided or not tensor.is_floating_point():
             continue
         wrong = ~tensor.detach().isfinite() if isinstance(tensor, torch.nn.Parameter) else tensor.isnan()

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from varflow._checks import DomainError
 from varflow._progress import Report, unreported
 from varflow.model.inner_weights import InnerWeights
 from varflow.model.neurons import Neuron
@@ -317,6 +318,8 @@ def trace_and_measure(
     def record(layer: TracedLayer, current: Any, spikes: Any) -> None:
         record_moments(moments, layer)
         currents.append(current.sum())
+        if bool(currents[-1].isnan()):
+            raise DomainError("model", layer.neuron_name, "receives numbers that are not finite")
         recorder(layer, current, spikes)
 
     traced = trace(model, inputs, steps, record, report, neurons)

@@ -135,7 +135,7 @@ def trace(
         tracer.enclose()
         reseed(number)
         at_rest(spiking := [module for module, _ in tracer.modules.spiking.values()])
-        check_numbers(model)
+        check_numbers(model, spiking)
         before = generators()
         with torch.no_grad(), tracer.provenance:
             forward(model, tracer.labelled(inputs), steps, spiking, report, tracer.where)

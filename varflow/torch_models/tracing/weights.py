@@ -56,7 +56,9 @@ def sum_of_modules(moments: Sequence[Moments]) -> Moments:
 def moments_of(weight: Any, name: str = "") -> Moments:
     """Moments of a layer's present weights; errors call it by its name."""
     std, mean = _spread(weight.weight, f"{name}.weight".lstrip("."))
-    bias_std, bias_mean = (0.0, 0.0) if weight.bias is None else _spread(weight.bias, f"{name}.bias".lstrip("."))
+    if weight.bias is None:
+        return Moments(fan_in(weight), std, mean)
+    bias_std, bias_mean = _spread(weight.bias, f"{name}.bias".lstrip("."))
     bounded = bias_std > 0 and float((weight.bias.detach() - bias_mean).abs().max()) <= BOUNDED * bias_std
     return Moments(fan_in(weight), std, mean, bias_std, bias_mean, "uniform" if bounded else "normal")
 
