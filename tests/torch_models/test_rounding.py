@@ -141,6 +141,46 @@ def test_normalisations_readouts_and_frozen_weights(training):
         assert len(module.weight.unique()) <= 15
 
 
+def leaky():
+    return snntorch.Leaky(0.5, init_hidden=True)
+
+
+def recurrent_of_norse():
+    norse = pytest.importorskip("norse.torch")
+    return norse.SequentialState(torch.nn.Linear(32, 32), norse.LIFRecurrentCell(32, 32), torch.nn.Linear(32, 32), leaky())
+
+
+def recurrent_of_snntorch():
+    inner = snntorch.RLeaky(0.5, linear_features=32, init_hidden=True)
+    return torch.nn.Sequential(torch.nn.Linear(32, 32), inner, torch.nn.Linear(32, 32), leaky())
+
+
+def computed():
+    weight = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(32, 32))
+    return torch.nn.Sequential(torch.nn.Linear(32, 32), leaky(), weight, leaky())
+
+
+@pytest.mark.parametrize(
+    ("made", "names"),
+    [
+        (recurrent_of_norse, ["1.input_weights", "1.recurrent_weights"]),
+        (recurrent_of_snntorch, ["1.recurrent.weight"]),
+        (computed, ["2.parametrizations.weight.original0", "2.parametrizations.weight.original1"]),
+        (lambda: deep(layers=2)[0], []),
+    ],
+)
+def test_weights_that_keep_their_precision_are_named(made, names):
+    torch.manual_seed(0)
+    model = made()
+    before = copy.deepcopy(model.state_dict())
+    report = vf.init.quantise_(model, 4 * torch.rand(16, 32), bits=3, steps=STEPS)
+    assert list(report.unrounded) == names
+    after = model.state_dict()
+    assert [name for name in after if after[name].dim() > 1 and len(after[name].unique()) > 7] == names
+    assert all(torch.equal(before[name], after[name]) for name in names)
+    assert ("not rounded" in str(report)) == bool(names)
+
+
 def test_after_an_error_the_model_is_as_before(monkeypatch):
     from varflow.torch_models import rounding
 

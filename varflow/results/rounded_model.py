@@ -39,6 +39,8 @@ class RoundedModel(ReadOnly, Exported, Drawn):
         Earth mover's distance of the late rates of all neurons from those in full precision.
     survival, predicted_survival : dict of str to float
         Fraction of inputs for which every layer spikes late; the same predicted, over networks too.
+    unrounded : tuple of str
+        Parameters with two axes or more that keep their precision, such as recurrent weights within neurons.
 
     Examples
     --------
@@ -62,6 +64,7 @@ class RoundedModel(ReadOnly, Exported, Drawn):
     distance: dict[str, np.ndarray]
     predicted_survival: dict[str, float]
     survival: dict[str, float]
+    unrounded: tuple[str, ...] = ()
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``layer``, by name, and ``kind`` of weights."""
@@ -84,9 +87,10 @@ class RoundedModel(ReadOnly, Exported, Drawn):
 
     @property
     def words(self) -> str:
-        """Survival of each kind of weights, in words."""
+        """Survival of each kind of weights in words, and how much is not rounded."""
         said = {"alive, predicted: ": self.predicted_survival, "; measured: ": self.survival}
         rows = (
             words + ", ".join(f"{percent(p)} {kind}" for kind, p in alive.items()) for words, alive in said.items() if alive
         )
-        return "".join(rows)
+        kept = f"; not rounded: {several(len(self.unrounded), 'tensor')} (.unrounded)" if self.unrounded else ""
+        return "".join(rows) + kept

@@ -71,8 +71,8 @@ def quantise_(
     Notes
     -----
     Where a normalisation follows, the scale of weights has no effect: γ is changed instead, and ``k`` is not known. Weights
-    that are computed from others, and those within neurons, keep their precision. After an error or interrupt the model is
-    unchanged.
+    that are computed from others, and those within neurons, keep their precision: ``.unrounded`` names them. After an error
+    or interrupt the model is unchanged.
     **Assumes** for predictions what :func:`varflow.audit` assumes. **Accuracy** (20 layers of 256 ``snntorch.Leaky``, 20
     steps, two seeds): late rates within 6 % of full precision with 4 bits, 9 % with 3, and 16 % with 2, where rounding to the
     nearest loses 88 to 100 % (``docs/quantising_models.py``). **Source**: derived here; step and integer threshold as in

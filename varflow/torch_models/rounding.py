@@ -134,6 +134,7 @@ def rounded(
     used += [(name, weight, None) for name, weight, *_ in traced.readouts]
     # weights that are shared belong to the first layer
     owners = {each[1]._parameters["weight"]: each for each in reversed(used) if "weight" in each[1]._parameters}
+    others = tuple(name for name, each in model.named_parameters() if each.dim() > 1 and each not in owners)
     columns: dict[str, Any] = {name: {} for name in COLUMNS}
 
     def give(kind: str) -> dict[str, Lattice]:
@@ -163,7 +164,7 @@ def rounded(
     own = [next((found[name] for name in layer.names if name in found), None) for layer in traced.layers]
     pairs = [(math.nan, math.nan) if of is None else (float(of.step.mean()), float(of.integer_threshold.mean())) for of in own]
     per, labels = "channel" if channels else "layer", tuple(layer.name for layer in traced.layers)
-    return RoundedModel(labels, bits, keep, per, traced.steps, *np.array(pairs).T, **columns)
+    return RoundedModel(labels, bits, keep, per, traced.steps, *np.array(pairs).T, **columns, unrounded=others)
 
 
 def _settle(scales: list[LayerScale], found: Mapping[str, Lattice], before: Rates, rates: Callable[[], Rates]) -> None:
