@@ -5,6 +5,7 @@ import json
 import math
 import re
 import warnings
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -361,6 +362,31 @@ def test_vanishing_gradients_are_a_problem():
     assert mended.healthy
     assert mended.fix_surrogate is None
     assert abs(math.log(mended.gradient_growth)) < abs(math.log(report.gradient_growth)) / 10
+
+
+@pytest.mark.parametrize(
+    ("depth", "gain", "slope", "remark"),
+    [
+        (
+            5,
+            2.5,
+            35,
+            r"gradients vanish, .*; plain SGD needs a wider surrogate \(fast_sigmoid\(slope=.*\)\), which helped Adam too",
+        ),
+        (10, 4.0, 0.3, r"gradients explode, .*; plain SGD needs a far smaller learning rate"),
+    ],
+)
+def test_gradients_that_vanish_or_explode_where_adam_learns_are_a_remark(depth, gain, slope, remark):
+    model = chain(64, depth, gain, snntorch.surrogate.fast_sigmoid(slope=slope), beta=0.5)
+    report = vf.audit(model, 3 * data(16, 64), steps=6, gradients=True)
+    assert report.learning.verdict == "learns"
+    assert abs(math.log(report.layers[0].gradient_norm / report.layers[-1].gradient_norm)) > math.log(1000)
+    assert report.healthy
+    assert re.fullmatch(remark, report.remarks[-1])
+    assert "untrainable" not in str(report) + report.summary()
+    unlike = replace(report, learning=None)
+    assert "alive but untrainable" in unlike.problems[-1]
+    assert not unlike.remarks
 
 
 def dead_at_the_end(model):

@@ -202,12 +202,8 @@ class AuditReport(Exported, Drawn):
         if endless:
             return [f"gradients are not finite (surrogate {endless[-1].surrogate or 'unknown'}) in {_named(endless)}"]
         words = []
-        growth = self.gradient_growth
-        if self._fading():
-            gains = [layer.gradient_gain for layer in self.layers if layer.gradient_gain > 0]
-            chi = f" (χ = {math.exp(float(np.mean(np.log(gains)))):.2g} at one step)" if gains else ""
-            fate = f"gradients {'vanish' if growth < 1 else 'explode'}, {_per_layer(growth)}{chi}"
-            words.append(f"alive but untrainable: {fate}; {self._where_cut() or self._other_surrogate()}")
+        if self._fading() and not self._learns_by_adam():
+            words.append(f"alive but untrainable: {self._fate()}; {self._where_cut() or self._other_surrogate()}")
         cut = [layer for layer in self.hidden if layer.dead_gradients > MOSTLY]
         if cut:
             words.append(f"no gradient reaches more than {MOSTLY:.0%} of the neurons of {_named(cut)}")
@@ -217,6 +213,16 @@ class AuditReport(Exported, Drawn):
         """True if gradients vanish or explode."""
         growth, between = self.gradient_growth, sum(math.isfinite(layer.gradient_norm) for layer in self.layers) - 1
         return math.isfinite(growth) and not VANISHED <= growth ** (between / 2) <= 1 / VANISHED
+
+    def _learns_by_adam(self) -> bool:
+        """True if gradients fade or explode, but arrive, in a network like those that learned with Adam."""
+        learns = self.learning is not None and self.learning.verdict == "learns"
+        return learns and self.asks_for_surrogate() and self.gradient_growth > 0
+
+    def _fate(self) -> str:
+        growth, gains = self.gradient_growth, [layer.gradient_gain for layer in self.layers if layer.gradient_gain > 0]
+        chi = f" (χ = {math.exp(float(np.mean(np.log(gains)))):.2g} at one step)" if gains else ""
+        return f"gradients {'vanish' if growth < 1 else 'explode'}, {_per_layer(growth)}{chi}"
 
     def asks_for_surrogate(self) -> bool:
         """True if another surrogate would help: gradients vanish or explode in a network that fires, and are not cut."""
@@ -237,7 +243,9 @@ class AuditReport(Exported, Drawn):
 
     @property
     def remarks(self) -> list[str]:
-        """Sentences on output layers, judged on their own, and on gains with which layers fire nearly all they can."""
+        """Sentences on output layers, judged on their own, on gains with which layers fire nearly all they can, and on
+        gradients that vanish or explode where Adam learns.
+        """
         odd = [layer for layer in self.layers if layer.output and layer.verdict != "healthy"]
         words = [f"output layer {l.label} is {l.verdict} (rate {l.firing_rate:.2g}): {l.advice_as_output}" for l in odd]
         rates, widths = ([getattr(layer, name) for layer in self.hidden] for name in ("firing_rate", "width_in_thresholds"))
@@ -247,6 +255,11 @@ class AuditReport(Exported, Drawn):
             words.append(
                 f"{rates_said}, with {widths_said}: spikes say little of currents; vf.init.init_model sets a rate of 0.2"
             )
+        if self._learns_by_adam():
+            width = f" ({self.fix_surrogate})" if self.fix_surrogate else ""
+            wider = f"a wider surrogate{width}, which helped Adam too"
+            needs = "a far smaller learning rate" if self.gradient_growth > 1 else wider
+            words.append(f"{self._fate()}: Adam, which rescales them, learned such networks; plain SGD needs {needs}")
         return words
 
     @property
