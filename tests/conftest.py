@@ -9,6 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
+import failures
 import pytest
 from hypothesis import Phase, settings
 from processes import Interpreter
@@ -97,6 +98,19 @@ def pytest_terminal_summary(terminalreporter):
     skipped = [report for report in terminalreporter.stats.get("skipped", []) if NO_CARD in str(report.longrepr)]
     if skipped:
         terminalreporter.write_line(f"{len(skipped)} tests marked cuda were skipped: {NO_CARD} here")
+
+
+def pytest_runtest_setup():
+    failures.made.clear()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failed test says what it checked."""
+    report = yield
+    if report.failed and call.when == "call" and isinstance(item, pytest.Function):
+        report.sections.append(("what was checked", "\n".join(failures.checked(item, call.excinfo))))
+    return report
 
 
 @pytest.fixture(autouse=True)
