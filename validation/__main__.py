@@ -18,7 +18,7 @@ import varflow as vf
 from validation.claim import FAILS, INCONCLUSIVE, Claim, Result
 from validation.claims import discover
 from validation.pages import pages, read
-from validation.report import Examined
+from validation.report import Examined, unsupported
 from validation.runner import Planned, judged, smallest_errors
 from validation.work import Work
 from varflow._files import replace_files
@@ -68,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         for result in results:
             print(f"{result.claim:<22} {result.told:<6} p = {result.p_value:<8.2g} {result.seconds:g} s")
+        for line in unsupported(results):
+            print(line.replace("*", ""))
     print(f"{options.out / 'REPORT.md'}" + (f" (not examined: {', '.join(missing)})" if missing else ""))
     if interrupted:
         print("stopped; --resume continues", file=sys.stderr)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from validation.claim import FAILS, HOLDS, INCONCLUSIVE, Result
 from validation.controls import MARGIN
 
-__all__ = ["Examined", "how_to_read", "page", "percent", "probability", "setting", "value", "verdicts"]
+__all__ = ["Examined", "how_to_read", "page", "percent", "probability", "setting", "unsupported", "value", "verdicts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ class Examined:
 def page(examined: Examined) -> str:
     """Markdown: the verdicts in a table, how to read it, and a paragraph for every claim."""
     lines = ["# Validation report", "", f"**{verdicts(examined.results)}.**{examined.left_out}"]
+    lines += ["", *failed] if (failed := unsupported(examined.told)) else []
     earlier = [result for result in examined.results if result not in examined.made]
     of_long = " (those marked *long*: by `--budget long`)" if examined.longer else ""
     lines += ["", f"Made by `{examined.command}`{of_long}. {setting(examined.made)}", *_earlier(earlier)]
@@ -68,6 +69,16 @@ def verdicts(results: Sequence[Result]) -> str:
     words += [f"{failed} fail{'s' * (failed == 1)}"] * bool(failed)
     words += [f"{open_} {'is' if open_ == 1 else 'are'} inconclusive"] * bool(open_)
     return ", ".join(words)
+
+
+def unsupported(results: Sequence[Result]) -> list[str]:
+    """A line for each claim that does not hold: what it says, what was measured, and the command that examines it again."""
+    return [
+        f"- **{result.claim}**: {result.told}. {result.statement} {_largest(result)}. Again: `python -m validation "
+        f"--claim {result.claim.removesuffix(', long')} --budget {result.budget} --seed {result.seed}`"
+        for result in results
+        if not result.holds
+    ]
 
 
 def setting(results: Sequence[Result]) -> str:
@@ -120,9 +131,6 @@ def how_to_read(results: Sequence[Result]) -> list[str]:
 
 
 def _paragraphs(result: Result) -> list[str]:
-    sizes = [float("inf") if z is None else abs(z) for z in result.z]
-    worst = sizes.index(max(sizes))
-    theory, seen, error = (value(row[worst]) for row in (result.theory, result.estimate, result.standard_error))
     errors = "; ".join(f"{e['what']} {percent(e['relative_size'])}" for e in result.smallest_detectable_error["each"])
     controls = "; ".join(
         f"{c['what']} ({'rejected' if c['rejected'] else 'NOT REJECTED'}, {probability(c['p_value'])})"
@@ -137,10 +145,18 @@ def _paragraphs(result: Result) -> list[str]:
         "",
         result.reading,
         "",
-        f"*Largest deviation* of {len(result.points)} points ({result.quantity}): {result.points[worst]}, theory {theory}, "
-        f"simulated {seen} ± {error}, z = {value(result.z[worst])}. *Smallest errors caught*: {errors}. "
-        f"*Controls*: {controls}.",
+        f"{_largest(result)}. *Smallest errors caught*: {errors}. *Controls*: {controls}.",
     ]
+
+
+def _largest(result: Result) -> str:
+    sizes = [float("inf") if z is None else abs(z) for z in result.z]
+    worst = sizes.index(max(sizes))
+    theory, seen, error = (value(row[worst]) for row in (result.theory, result.estimate, result.standard_error))
+    return (
+        f"*Largest deviation* of {len(result.points)} points ({result.quantity}): {result.points[worst]}, theory {theory}, "
+        f"simulated {seen} ± {error}, z = {value(result.z[worst])}"
+    )
 
 
 def probability(value: float) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from validation import figures
 from validation.claim import Result
 from validation.envelope import Envelope
-from validation.report import Examined, how_to_read, percent, probability, setting, value, verdicts
+from validation.report import Examined, how_to_read, percent, probability, setting, unsupported, value, verdicts
 from validation.uniformity import LEVELS
 
 __all__ = ["webpage"]
@@ -33,6 +33,7 @@ def webpage(examined: Examined, envelopes: Mapping[str, Envelope] | None = None)
     parts = [
         f"<header><p class=kicker>varflow · validation</p><h1>{verdicts(made)}</h1>",
         f"<p>Made by <code>{examined.command}</code>. {setting(made)}{examined.left_out}</p></header>",
+        *([f"<section><h2>What does not hold</h2>{_blocks(failed)}</section>"] if (failed := unsupported(results)) else []),
         f"<section>{_table(results, known)}</section>",
         f"<section><h2>Every point</h2>{_cells(results)}</section>",
         f"<section><h2>How small an error would be caught</h2>{_figure(power, POWER)}</section>",
@@ -238,8 +239,8 @@ def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _inline(text: str) -> str:
-    """``**bold**`` and ``*emphasis*``."""
-    for mark, tag in (("**", "b"), ("*", "em")):
+    """``**bold**``, ``*emphasis*`` and code."""
+    for mark, tag in (("**", "b"), ("*", "em"), ("`", "code")):
         pieces = text.split(mark)
         text = "".join(piece if i % 2 == 0 else f"<{tag}>{piece}</{tag}>" for i, piece in enumerate(pieces))
     return text

@@ -129,14 +129,21 @@ class TestCommand:
         assert small.statement in report
 
     @pytest.mark.usefixtures("undrawn")
-    def test_a_failing_claim_is_exit_code_1(self, tmp_path, monkeypatch):
+    def test_a_failing_claim_is_exit_code_1_and_opens_the_report(self, tmp_path, monkeypatch, capsys):
         claim = kaiming_death_depth.CLAIM
         off = replace(claim, theory=lambda s: claim.theory(kaiming_death_depth.wrong(s, 0.1)))
         off = replace(off, budgets={"quick": SMALL["kaiming_death_depth"][1]})
         monkeypatch.setattr("validation.power.smallest_error", FOUND)
         monkeypatch.setattr("validation.__main__.discover", lambda: {off.name: off})
         assert main(["--budget", "quick", "--out", str(tmp_path)]) == 1
-        assert "**0 of 1 claims hold, 1 fails.**" in (tmp_path / "REPORT.md").read_text(encoding="utf-8")
+        opening = (tmp_path / "REPORT.md").read_text(encoding="utf-8").split("\n\n")[1:3]
+        assert opening[0] == "**0 of 1 claims hold, 1 fails.**"
+        assert opening[1].startswith(f"- **{off.name}**: fails. {off.statement} *Largest deviation* of")
+        again = f"python -m validation --claim {off.name} --budget quick --seed 0"
+        assert f"Again: `{again}`" in opening[1]
+        page = (tmp_path / "REPORT.html").read_text(encoding="utf-8")
+        assert page.index(f"<code>{again}</code>") < page.index("Every point")
+        assert f"Again: `{again}`" in capsys.readouterr().out
 
     @pytest.mark.usefixtures("undrawn")
     def test_an_interrupted_run_keeps_what_is_finished_and_continues(self, tmp_path, monkeypatch, capsys):
