@@ -119,10 +119,15 @@ def _apply(function: Any, z: Any) -> Any:
 def two_product(a: np.ndarray, b: Any) -> tuple[np.ndarray, np.ndarray]:
     """``a·b = hi + lo`` exactly, barring overflow (Veltkamp's split, Dekker's product)."""
     hi = a * b
-    scaled_a, scaled_b = 134217729.0 * a, 134217729.0 * b
-    a_top, b_top = scaled_a - (scaled_a - a), scaled_b - (scaled_b - b)
-    a_rest, b_rest = a - a_top, b - b_top
+    a_top, a_rest = _halves(a)
+    b_top, b_rest = (a_top, a_rest) if b is a else _halves(b)
     return hi, a_rest * b_rest - (((hi - a_top * b_top) - a_rest * b_top) - a_top * b_rest)
+
+
+def _halves(a: Any) -> tuple[Any, Any]:
+    scaled = 134217729.0 * a
+    top = scaled - (scaled - a)
+    return top, a - top
 
 
 def _decay(t: np.ndarray, rate: float, rate_rest: float) -> np.ndarray:

@@ -119,24 +119,29 @@ class CountLaw(Listed, Drawn):
     @property
     def support(self) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities and counts that carry any: in wide layers few points of the grid do."""
-        return self.mass[self.mass != 0], self.counts[self.mass != 0]
+        some = self.mass != 0
+        return self.mass[some], self.counts[some]
 
     @property
     def firing_rate(self) -> float:
-        mass, counts = self.support
-        # not ``mass @ counts``: BLAS threads take milliseconds to start on a busy machine
-        return float(np.sum(mass * (counts / self.width)))
+        return self.rate_moments()[0]
 
     @property
     def firing_rate_std(self) -> float:
-        mass, counts = self.support
-        return float(np.sqrt(np.sum(mass * (counts / self.width - self.firing_rate) ** 2)))
+        return self.rate_moments()[1]
 
     @property
     def survival(self) -> float:
         """``P(K > 0)``."""
+        return self.rate_moments()[2]
+
+    def rate_moments(self) -> tuple[float, float, float]:
+        """Mean and standard deviation of the firing rate, and survival."""
         mass, counts = self.support
-        return min(float(mass[counts > 0].sum()), 1.0)
+        rates = counts / self.width
+        # not ``mass @ rates``: BLAS threads take milliseconds to start on a busy machine
+        mean = float(np.sum(mass * rates))
+        return mean, float(np.sqrt(np.sum(mass * (rates - mean) ** 2))), min(float(mass[counts > 0].sum()), 1.0)
 
     def variance_moments(self, layer: CountedLayer) -> tuple[float, float]:
         """Mean and standard deviation of the sample variance of a layer that receives these spikes."""

@@ -105,7 +105,7 @@ def _summary(chain: SpikeChain) -> np.ndarray:
     start, width = chain.start.variance, chain.counts[0].width
     moments = [sample_variance_moments(np.full(len(start), 1 / len(start)), start, width)]
     moments += [chain.law(count.below).variance_moments(count.layer) for count in chain.counts if count.layer is not None]
-    counted = [(law.firing_rate, law.firing_rate_std, law.survival) for law in chain.propagate()]
+    counted = [law.rate_moments() for law in chain.propagate()]
     return np.concatenate([np.array(moments).T, np.array(counted).T])
 
 

@@ -8,6 +8,7 @@ the rest use Newton's method.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -69,14 +70,26 @@ def stable_variance(*, threshold: Any, gain: Any, distribution: Any = "normal", 
         law, threshold = as_one_threshold(law, threshold)
     theta, g = scale("threshold", threshold), positive_scale("gain", gain)
     sigma_b = non_negative("bias_std", scale("bias_std", bias_std))
+    unbiased = theta.min(initial=0) >= 0 and not sigma_b.any()
     theta, g, sigma_b = same_shape(threshold=theta, gain=g, bias_std=sigma_b)
     if law.inflection is None:
         return unwrap(_general(law, theta, g, sigma_b))
-    V, parameters = np.empty(theta.size), [values.ravel() for values in (theta, g, sigma_b)]
-    for start in range(0, len(V), CHUNK):
+    parameters, shape = [values.reshape(-1) for values in (theta, g, sigma_b)], theta.shape
+    V = _in_chunks(_unbiased, law, *parameters[:2])
+    if not unbiased:
+        V = _in_chunks(_biased, law, *parameters, V)
+        slow = np.flatnonzero(np.isnan(V))
+        slow = slow[parameters[0][slow] > 0]
+        V[slow] = _in_chunks(_slow, law, *(values[slow] for values in parameters))
+    return unwrap(V.reshape(shape))
+
+
+def _in_chunks(function: Callable[..., np.ndarray], law: Distribution, *parameters: np.ndarray) -> np.ndarray:
+    result = np.empty(parameters[0].size)
+    for start in range(0, len(result), CHUNK):
         rows = slice(start, start + CHUNK)
-        V[rows] = _stable(law, *(values[rows] for values in parameters))
-    return unwrap(V.reshape(theta.shape))
+        result[rows] = function(law, *(values[rows] for values in parameters))
+    return result
 
 
 @lru_cache(maxsize=64)
@@ -95,57 +108,63 @@ def _table(law: Distribution) -> tuple[float, np.ndarray]:
     return float(np.sqrt(gamma_c)), in_powers_of_w.coef[::-1]
 
 
-def _stable(law: Distribution, theta: np.ndarray, g: np.ndarray, sigma_b: np.ndarray) -> np.ndarray:
-    """Elementwise for flat arrays: any sign of threshold, any bias."""
-    V = _unbiased(law, np.maximum(theta, 0), g)
-    if theta.min() >= 0 and not sigma_b.any():
-        return V
-    b, g2, floor, falls = sigma_b**2, g**2, (theta / law.inflection) ** 2, theta < 0
-    V = np.where(b > 0, _halley(law, theta, g2, b, V, floor), V)
-    flat = (theta == 0) & (b > 0)  # F is constant
-    V[flat] = b[flat] + g2[flat] * law.sf(0.0)
+def _biased(law: Distribution, theta: np.ndarray, g: np.ndarray, sigma_b: np.ndarray, V: np.ndarray) -> np.ndarray:
+    """Any sign of threshold, any bias, from the unbiased root; NaN where ``θ > 0`` and the root needs Newton's method."""
+    b, g2 = sigma_b**2, g**2
+    falls = (theta < 0) | ((theta == 0) & (b > 0))
+    V = np.where(b > 0, _halley(law, theta, g2, b, V), V)
     if falls.any():
         V[falls] = _falling(law, theta[falls], g2[falls], b[falls])
-    slow = np.flatnonzero(np.isnan(V) & (theta > 0))
-    theta, g2, b = theta[slow], g2[slow], b[slow]
-    roots = _newton(law, theta, g2, b, b + g2 * law.sf(0.0), floor[slow])
-    lost = np.isnan(roots)  # no root in the concave part: the only one is near V = b, where F is convex
-    roots[lost] = _newton(law, theta[lost], g2[lost], b[lost], b[lost], np.zeros(np.count_nonzero(lost)))
-    V[slow] = roots
+    return V
+
+
+def _slow(law: Distribution, theta: np.ndarray, g: np.ndarray, sigma_b: np.ndarray) -> np.ndarray:
+    """The same by Newton's method, for ``θ > 0`` and a bias."""
+    b, g2 = sigma_b**2, g**2
+    V = _newton(law, theta, g2, b, b + g2 * law.sf(0.0), (theta / law.inflection) ** 2)
+    lost = np.isnan(V)  # no root in the concave part: the only one is near V = b, where F is convex
+    V[lost] = _newton(law, theta[lost], g2[lost], b[lost], b[lost], np.zeros(np.count_nonzero(lost)))
     return V
 
 
 def _unbiased(law: Distribution, theta: np.ndarray, g: np.ndarray) -> np.ndarray:
-    """``g² P(w)``; 0 below the critical gain. For ``θ ≥ 0``."""
+    """``g² P(w)``; 0 below the critical gain. Of no meaning for ``θ < 0``."""
     inverse, coefficients = _table(law)
-    with np.errstate(invalid="ignore"):
-        w = np.sqrt(1 - inverse * (theta / g))
-    V = polynomial(coefficients, w)
-    V *= g
-    V *= g
+    with np.errstate(invalid="ignore", over="ignore"):
+        w = theta / g
+        w *= -inverse
+        w += 1
+        np.sqrt(w, out=w)
+        V = polynomial(coefficients, w)
+        V *= g
+        V *= g
     V[np.isnan(w)] = 0.0
     return V
 
 
-def _halley(law: Distribution, theta: Any, g2: Any, b: Any, V: np.ndarray, floor: np.ndarray) -> np.ndarray:
+def _halley(law: Distribution, theta: Any, g2: Any, b: Any, V: np.ndarray) -> np.ndarray:
     """Two steps of third order (Halley) from the unbiased root ``V``, where ``F - V = b``; NaN where they do not suffice.
 
     ``F'' = F' (-3 - z f'/f)/(2V)`` needs no further evaluation.
     """
     with np.errstate(all="ignore"):
         z = theta / np.sqrt(V)
-        slope = g2 * law.pdf(z) * z / (2 * V)
-        bend = -0.5 * slope * (3 + law.elasticity(z)) / V
-        V = V + 2 * b / ((1 - slope) + np.sqrt((1 - slope) ** 2 - 2 * bend * b))
+        rest, bend = _derivatives(law, z, g2 * law.pdf(z), V)
+        V = V + 2 * b / (rest + np.sqrt(rest**2 - 2 * bend * b))
         z = theta / np.sqrt(V)
         tail, density = law.sf_and_pdf(z)
-        slope = g2 * density * z / (2 * V)
-        bend = -0.5 * slope * (3 + law.elasticity(z)) / V
+        rest, bend = _derivatives(law, z, g2 * density, V)
         excess = b + g2 * tail - V
-        step = 2 * excess * (1 - slope) / (2 * (1 - slope) ** 2 - bend * excess)
+        step = 2 * excess * rest / (2 * rest**2 - bend * excess)
         V += step
-        enough = (slope < 1) & (floor < V) & (np.abs(step) <= 1e-5 * (1 - slope) * V)
+        enough = (rest > 0) & (z < law.inflection) & (np.abs(step) <= 1e-5 * rest * V)
     return np.where(enough, V, np.nan)
+
+
+def _derivatives(law: Distribution, z: np.ndarray, density: np.ndarray, V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``1 - F'`` and ``F''``, with ``g²`` in the density."""
+    slope = density * z / (2 * V)
+    return 1 - slope, -0.5 * slope * (3 + law.elasticity(z)) / V
 
 
 def _newton(law: Distribution, theta: Any, g2: Any, b: Any, V: np.ndarray, floor: np.ndarray) -> np.ndarray:
@@ -171,7 +190,7 @@ def _newton(law: Distribution, theta: Any, g2: Any, b: Any, V: np.ndarray, floor
 
 
 def _falling(law: Distribution, theta: np.ndarray, g2: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """``θ < 0``: F falls, so there is one fixed point; NaN where it is unstable."""
+    """``θ ≤ 0``: F does not rise, so there is one fixed point; NaN where it is unstable."""
     V = bisect(lambda V: b + g2 * law.sf(theta / np.sqrt(V)) - V, 0.5 * (b + g2 * law.sf(0.0)), 2 * (b + g2))
     z = theta / np.sqrt(V)
     return np.where(g2 * law.pdf(z) * -z / (2 * V) < 1, b + g2 * law.sf(z), np.nan)
