@@ -10,6 +10,7 @@ import json
 import math
 from dataclasses import replace
 from functools import cache
+from itertools import product
 
 import numpy as np
 import pytest
@@ -130,27 +131,33 @@ class TestFalseAlarms:
 
     @pytest.mark.slow
     def test_an_experiment_of_twelve_curves(self):
-        """The paper's sweep in small, a thousand times: Šidák's correction gives the experiment its rate."""
+        """The paper's sweep in small, a thousand times: Šidák's correction gives the experiment its rate.
+
+        Judged are the largest 1.6 % of each curve's deviations. Of p-values of 0.0043 or less, which alone count, 7e-4 in all
+        are expected beyond. Twice the rate at 0.05 would be seen with probability 0.998.
+        """
+        experiments, repeats, depth = 1000, 10, 6
         gains = [lambda theta: vf.gain(threshold=theta), lambda theta: math.sqrt(2)]
-        thresholds = (0.1, 0.3, 0.5, 0.7, 0.85, 1.0)
-        profiles = [vf.finite_width(network(200, 20, gain(theta), theta)) for gain in gains for theta in thresholds]
-        each = -math.expm1(math.log1p(-1e-3) / 12)
-        smallest = np.array(
-            [
-                min(
-                    vf.compare(profile, profile.sample(20, seed=12 * s + i), false_alarm=each).p_value
-                    for i, profile in enumerate(profiles)
-                )
-                for s in range(1000)
-            ]
-        )
-        counts = {
-            alpha: int(np.count_nonzero(smallest <= -math.expm1(math.log1p(-alpha) / 12))) for alpha in (1e-3, 0.01, 0.05)
-        }
-        print(f"\nfalse alarms of 1000 experiments: {counts}")
+        smallest = np.ones(experiments)
+        for i, (gain, theta) in enumerate(product(gains, (0.1, 0.3, 0.5, 0.7, 0.85, 1.0))):
+            profile = vf.finite_width(network(100, depth, gain(theta), theta))
+            drawn = profile.sample(repeats, seed=i, ensembles=experiments)
+            variance, rate = (x.reshape(experiments, repeats, depth) for x in (drawn.variance, drawn.firing_rate))
+            for e in np.argsort(deviation(Scores(profile, repeats)(variance, rate)))[-16:]:
+                ensemble = replace(drawn, variance=variance[e], firing_rate=rate[e], seed=experiments * i + int(e))
+                smallest[e] = min(smallest[e], vf.compare(profile, ensemble, false_alarm=sidak(1e-3)).p_value)
+        counts = {alpha: int(np.count_nonzero(smallest <= sidak(alpha))) for alpha in (1e-3, 0.01, 0.05)}
+        print(f"\nfalse alarms of {experiments} experiments: {counts}")
         for alpha, count in counts.items():
-            assert binom.sf(count - 1, 1000, alpha) > 1e-3
-        assert binomtest(counts[0.05], 1000, 0.05).pvalue > 1e-3
+            assert binom.sf(count - 1, experiments, alpha) > 1e-3
+        assert binomtest(counts[0.05], experiments, 0.05).pvalue > 1e-3
+        uncorrected = np.count_nonzero(smallest <= 0.01)
+        assert binom.sf(uncorrected - 1, experiments, 0.01) < 1e-9
+
+
+def sidak(alpha):
+    """False-alarm rate of each of twelve curves with which all together have ``alpha``."""
+    return -math.expm1(math.log1p(-alpha) / 12)
 
 
 def power(right, wrong, repeats, *, false_alarm=1e-3, ensembles=1000):
