@@ -23,7 +23,7 @@ types: $(VENV)/all.stamp        ## pyright: takes as long as a third of the test
 	$(VENV)/bin/pyright
 
 # SHARE=3/12: every twelfth test from the third on.
-test-slow: $(VENV)/all.stamp    ## tests that take seconds to minutes: statistics, long derivations, notebooks; SHARE=3/12
+test-slow: $(VENV)/all.stamp    ## tests that take seconds to minutes: statistics, long derivations; SHARE=3/12
 	OMP_NUM_THREADS=1 $(PY) -m pytest -m slow -n 2 --dist worksteal $(SHARE:%=--share %)
 
 # SpikingJelly, sinabs and NeuroBench bring dependencies that do not go together with all others: their modules alone, in a folder of their own.
