@@ -124,6 +124,20 @@ REFUSED = {
     "a data set": ("both", chain, loader().dataset, STEPS, r"inputs='TensorDataset' is no batch: give one without its labels"),
     "NaN": ("both", chain, X.clone().fill_(math.nan), STEPS, r"inputs='shape \(6, 32\)' holds numbers that are not finite"),
     "infinity": ("both", chain, X / 0, STEPS, r"inputs='shape \(6, 32\)' holds numbers that are not finite"),
+    "NaN in one of several": (
+        "both",
+        chain,
+        (X, {"mask": X / 0}),
+        STEPS,
+        r"inputs='argument 1, shape \(6, 32\)' holds numbers that are not finite",
+    ),
+    "NaN in a keyword": (
+        "both",
+        chain,
+        {"input": X, "mask": X / 0},
+        STEPS,
+        r"inputs='argument mask, shape \(6, 32\)' holds numbers that are not finite",
+    ),
     "an empty batch": ("both", chain, X[:0], STEPS, r"inputs='shape \(0, 32\)' is empty: give a batch of data"),
     "other sizes": (
         "both",
@@ -938,6 +952,19 @@ def test_numbers_that_are_not_finite_are_named(name, value):
         with pytest.raises(vf.DomainError, match=f"model='{name}' holds numbers that are not finite, 1 of"):
             call(model(value), X, steps=STEPS)
     vf.audit(model(1.0), X, steps=STEPS)
+
+
+@pytest.mark.parametrize("value", [math.nan, torch.tensor([1.0, math.nan])], ids=["number", "tensor"])
+@pytest.mark.parametrize("kind", ["LIF", "LIFBox"])
+def test_parameters_of_norse_that_are_not_numbers_are_named(kind, value):
+    def model(value):
+        parameters = getattr(norse, f"{kind}Parameters")(v_th=value)
+        return norse.SequentialState(nn.Linear(32, 2), getattr(norse, f"{kind}Cell")(parameters))
+
+    for call in AUDITS:
+        with pytest.raises(vf.DomainError, match=r"model='1\.p\.v_th' holds numbers that are not finite, 1 of"):
+            call(model(value), X, steps=STEPS)
+    vf.audit(model(torch.tensor(math.inf)), X, steps=STEPS)  # a readout
 
 
 class Shifted(nn.Module):

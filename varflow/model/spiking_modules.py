@@ -206,7 +206,7 @@ def plain_value(value: Any) -> Any:
     if not hasattr(value, "detach"):
         return value
     values = value.detach().double().flatten().cpu().numpy()
-    if not values.size or np.ptp(values) > 1e-6 * np.abs(values).max():  # none before the first step
+    if not values.size or not np.allclose(values, values[0], 1e-6, 0.0, equal_nan=True):  # none before the first step
         return values
     first = float(values[0])
     short = float(f"{first:.7g}")  # the decimal that was stored in single precision

@@ -49,11 +49,18 @@ def check_model(model: Any) -> None:
 def check_numbers(model: Any, spiking: Container[Any]) -> None:
     """Raise for parameters that are not finite, and for NaN in buffers of neurons and of torch's modules.
 
-    Infinity in a buffer may mean a mask, or a readout; NaN in that of a user's class, a number that is not yet known.
+    Infinity in a buffer may mean a mask, or a readout; NaN in that of a user's class, a number that is not yet known. Norse
+    keeps parameters of neurons in a tuple ``p``.
     """
     known = {name: each for name, each in model.named_modules() if each in spiking or torch_class(each) is not torch.nn.Module}
     buffers = (named for path, each in known.items() for named in each.named_buffers(path, recurse=False))
-    for name, tensor in (*model.named_parameters(), *buffers):
+    in_tuples = (
+        (f"{path}.p.{name}", torch.as_tensor(value))
+        for path, each in known.items()
+        for name, value in getattr(getattr(each, "p", None), "_asdict", dict)().items()
+        if isinstance(value, float | torch.Tensor)
+    )
+    for name, tensor in (*model.named_parameters(), *buffers, *in_tuples):
         if tensor.layout != torch.strided or not tensor.is_floating_point():
             continue
         wrong = ~tensor.detach().isfinite() if isinstance(tensor, torch.nn.Parameter) else tensor.isnan()
@@ -69,12 +76,14 @@ def check_neurons(neurons: Any) -> None:
 
 
 def check_inputs(inputs: Any) -> None:
-    """Raise unless every tensor of the inputs is dense and holds finite numbers."""
+    """Raise unless every tensor of the inputs is dense and holds finite numbers; errors say of which argument it is."""
     if isinstance(inputs, (torch.utils.data.DataLoader, torch.utils.data.Dataset)):
         rule = "is no batch: give one without its labels, next(iter(loader))[0]"
         raise DomainError("inputs", type(inputs).__name__, rule)
-    for tensor in tensors_in(inputs):
-        shape = f"shape {tuple(tensor.shape)}"
+    arguments = dict(enumerate(inputs)) if isinstance(inputs, tuple | list) else inputs
+    several = arguments.items() if isinstance(arguments, Mapping) else [(None, inputs)]
+    for name, tensor in ((name, tensor) for name, argument in several for tensor in tensors_in(argument)):
+        shape = ("" if name is None else f"argument {name}, ") + f"shape {tuple(tensor.shape)}"
         if tensor.layout != torch.strided:
             raise DomainError("inputs", shape, "is sparse: give inputs.to_dense()")
         if tensor.is_meta:
