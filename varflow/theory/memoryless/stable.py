@@ -119,7 +119,7 @@ def _biased(law: Distribution, theta: np.ndarray, g: np.ndarray, sigma_b: np.nda
 
 
 def _slow(law: Distribution, theta: np.ndarray, g: np.ndarray, sigma_b: np.ndarray) -> np.ndarray:
-    """The same by Newton's method, for ``θ > 0`` and a bias."""
+    """Roots by Newton's method, for ``θ > 0`` and a bias."""
     b, g2 = sigma_b**2, g**2
     V = _newton(law, theta, g2, b, b + g2 * law.sf(0.0), (theta / law.inflection) ** 2)
     lost = np.isnan(V)  # no root in the concave part: the only one is near V = b, where F is convex
