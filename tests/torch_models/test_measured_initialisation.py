@@ -66,6 +66,22 @@ class TestOperationsThatDifferPerStep:
         assert not any("other operations" in note for note in steady.notes)
 
 
+def test_the_first_normalised_layer_has_a_smaller_gamma_and_the_rate():
+    """Inputs are neither standardised nor normal; with the γ of a deep layer it fires half as much again."""
+    torch.manual_seed(0)
+    model, x = NormsInTime(nn.BatchNorm1d, [0] * 8), 3 + 5 * torch.rand(64, 24)
+    for lif in (model.lif, model.lif2):
+        lif.beta.fill_(0.9)
+    plan = vf.init.init_model(model, x, rate=0.15)
+    np.testing.assert_allclose([row.measured_rate for row in plan.layers], 0.15, rtol=refine.LEFT)
+    block = [vf.layers.Linear(gain=1.0), vf.layers.BatchNorm(), vf.layers.Spike(vf.neurons.snntorch_leaky(0.9))]
+    deep = vf.gain_for_rate(block=block, rate=0.15, steps=8, depth=20).gamma
+    assert model.norm[0].weight.mean() < 0.75 * deep
+    model.norm[0].weight.data.fill_(deep)
+    model(x)
+    assert np.mean(model.rates[4:], axis=0)[0] > 1.3 * 0.15
+
+
 class Cell(nn.Module):
     """A neuron with weights of its own: bare parameters, modules, or one matrix for inputs and spikes together."""
 

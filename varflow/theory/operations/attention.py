@@ -5,8 +5,9 @@ r"""Attention of spikes: sums of their products over tokens, and neurons that re
 ``q``, ``k`` and ``v`` are independent given the inputs, as their weights are, and so are channels; the spikes of one channel at
 different tokens are not, and few of them are added up: the sums are not Gaussian. They are drawn, with as many channels in each
 head as there are, from the spikes of all tokens and steps together, and neurons are stepped with them. Backwards, gradients by
-the spikes of these neurons are drawn too and return through the same sums. They are independent of the weights above; that
-gradients by ``q``, ``k`` and ``v`` depend on the membranes below, through the sums, is left out.
+the spikes of these neurons are drawn too and return through the same sums, independent of the weights above and of each other.
+Left out: gradients that reach the channels of a head depend on each other, and those by ``v`` on the membranes below, through
+the sums. Norms by ``q`` and ``k`` come out too large, by up to a quarter, those by ``v`` too small, by up to an eighth.
 """
 
 from __future__ import annotations
