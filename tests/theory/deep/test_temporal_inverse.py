@@ -363,6 +363,25 @@ def test_gains_of_several_seeds_scatter_as_their_errors_say():
     assert square(2.0) > largest  # errors half as large
 
 
+@pytest.mark.slow
+def test_errors_tell_the_scatter_of_seeds_where_the_rate_rises_unevenly():
+    """First steps are silent, and near this gain the rate hardly rises. Errors a third as large are rejected."""
+    neuron = vf.neurons.snntorch_synaptic(0.8, 0.9, reset_mechanism="zero")
+    found = [vf.gain_for_rate(neuron, rate=0.2, steps=12, seed=seed) for seed in range(12)]
+    gains, errors = (np.array(column) for column in zip(*((each.gain, each.error["gain"]) for each in found), strict=True))
+    units = (gains - gains.mean()) / errors
+    largest = stats.chi2.ppf(1 - 1e-3, len(units) - 1)
+    assert np.sum(units**2) < largest < np.sum((3 * units) ** 2)
+
+
+@pytest.mark.slow
+def test_every_seed_refuses_a_rate_that_only_networks_about_to_die_have():
+    neuron = vf.neurons.snntorch_synaptic(0.8, 0.9, reset_mechanism="zero")
+    for seed in (0, 3):
+        with pytest.raises(vf.DomainError, match="activity dies"):
+            vf.gain_for_rate(neuron, rate=0.128, steps=12, seed=seed)
+
+
 @pytest.mark.parametrize("drive", [vf.drives.currents, vf.drives.white])
 def test_the_answer_is_refined_with_the_points_and_scrambles_asked_for(drive):
     """Also under a held drive, which leaves layer 1 exact: the rate is that of a mean field of the same points."""

@@ -59,11 +59,6 @@ class Slope:
     error: float = 1.0
     measured: bool = False
 
-    @property
-    def least(self) -> float:
-        """The slope less its standard error."""
-        return max(self.value - self.error, FLAT)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Search:
@@ -214,20 +209,37 @@ class Solution:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rung:
-    """A search in networks of one size and so many points."""
+    """A search in networks of one size and so many points, and living networks beside the best one, where layers do not settle.
+
+    There values rise unevenly, and few scrambles may agree by chance: the largest scatter and the smallest slope count.
+    """
 
     question: Question
     responses: Responses
     search: Search
+    beside: tuple[Seen, ...] = ()
 
     @property
     def settles(self) -> bool:
         """True if the best network ended before the depth; in one that lives and does not grow, layers no longer change."""
         return self.search.best.layers < self.question.depth
 
+    @property
+    def noise(self) -> float:
+        """Error of ln(value) at one gain: the largest of these networks."""
+        return max(each.error for each in (self.search.best, *self.beside))
+
+    @property
+    def slopes(self) -> list[float]:
+        """To the networks beside the best, at least what noise leaves open; without them that of the search, and its least."""
+        best, slope = self.search.best, self.search.slope
+        steps = [(each.x - best.x, each.miss - best.miss) for each in self.beside]
+        told = [max(rise / step, self.noise / abs(step), FLAT) for step, rise in steps]
+        return told or [slope.value, max(slope.value - slope.error, FLAT)]
+
     def early_miss(self, responses: Responses) -> float:
         """Error of ln(value) by early death in networks with these points."""
-        return self.search.slope.value * self.question.early_death(responses)
+        return max(self.slopes) * self.question.early_death(responses)
 
     def misses(self, tolerance: float) -> bool:
         """True if no gain brings ln(value) within a tolerance: the best one dies, is the largest and too small, or is off."""
@@ -252,9 +264,8 @@ class Rung:
 
     def error(self, points: int) -> float:
         """Error of ln g: of the value over its slope, and by early death in whole networks of fewer points than asked for."""
-        best, least = self.search.best, self.search.slope.least
         early = self.question.early_death(self.responses) if self.responses.points < points and not self.settles else 0.0
-        return math.hypot(best.error / least, best.miss / least, early)
+        return math.hypot(math.hypot(self.noise, self.search.best.miss) / min(self.slopes), early)
 
 
 def drive_strength(question: Question, responses: Responses, start: float = 1.0) -> float:
@@ -293,10 +304,8 @@ def _ladder(question: Question, responses: Responses, report: Report) -> Rung:
     """
     coarse, x, before, rung = with_few_points(responses), START, None, None
     sampled = responses.samples(question.neuron, question.steps)
-    parts = (question.in_part(2**halvings) for halvings in range(HALVINGS, 0, -1))
-    for part in parts if sampled and steady(question.drive) else ():
-        if min(part.depth, part.steps) < FEWEST:
-            continue
+    parts = (question.in_part(2**halvings) for halvings in range(HALVINGS, 0, -1) if sampled and steady(question.drive))
+    for part in (each for each in parts if min(each.depth, each.steps) >= FEWEST):
         rung = _rung(part, coarse, x, rung, ROUGH, report)
         if rung.hopeless:
             return rung
@@ -324,12 +333,16 @@ def _affordable(question: Question, responses: Responses, rung: Rung | None) -> 
 def _rung(question: Question, responses: Responses, x: float, before: Rung | None, accuracy: float, report: Report) -> Rung:
     """The search from ``x``, where other networks may tell the gain and its slope."""
     width = 1 / responses.points if responses.samples(question.neuron, question.steps) else SHARP
-    slope, stride = Slope(), STRIDE
-    if before:
-        slope, stride = before.search.slope, NEARBY
-        slope = replace(slope, measured=slope.measured and before.question.depth == question.depth)
-    found = search(looking(question, responses), x, accuracy=accuracy, width=width, slope=slope, stride=stride, report=report)
-    return Rung(question, responses, found)
+    slope, stride = (before.search.slope, NEARBY) if before else (Slope(), STRIDE)
+    slope = replace(slope, measured=slope.measured and before is not None and before.question.depth == question.depth)
+    look = looking(question, responses)
+    found = search(look, x, accuracy=accuracy, width=width, slope=slope, stride=stride, report=report)
+    rung, best = Rung(question, responses, found), found.best
+    if accuracy != ACCURACY or rung.settles or rung.misses(VALUE_TOLERANCE):
+        return rung
+    step = max(ROUGH, NOISE * best.error) / found.slope.value
+    both = (look(best.x - step), look(best.x + step))
+    return replace(rung, beside=tuple(each for each in both if each.alive and math.isfinite(each.miss)))
 
 
 def _multiplier(rung: Rung) -> float:
