@@ -103,14 +103,20 @@ def test_messages_are_short_whatever_the_size_of_the_model():
 
 
 def test_spikes_and_operations_in_total():
-    found = report(layer(operations=100.0), layer("fc2", rate=0.1, operations=50.0))
+    """Spikes are those of the layers; operations those of the cost, which also counts readouts."""
+    cost = vf.cost(vf.Network(width=50, depth=2, gain=2.6))
+    found = report(layer(operations=100.0), layer("fc2", rate=0.1, operations=50.0), cost=cost)
     assert [each.spikes for each in found.layers] == pytest.approx([50 * 10 * 0.2, 50 * 10 * 0.1])
-    assert (found.spikes, found.operations) == (pytest.approx(150), 150.0)
+    assert (found.spikes, found.operations) == (pytest.approx(150), cost.operations)
     (total,) = (line for line in repr(found).splitlines() if line.startswith("total"))
-    assert total.split() == ["total", "150", "150"]
+    assert total.split() == ["total", "150", f"{cost.operations:.3g}"]
     told = found.to_dict()
-    assert (told["spikes"], told["operations"], told["layers"][0]["verdict"]) == (pytest.approx(150), 150.0, "healthy")
-    unknown = report(layer(), layer("fc2", operations=5.0))
+    assert (told["spikes"], told["operations"], told["layers"][0]["verdict"]) == (
+        pytest.approx(150),
+        cost.operations,
+        "healthy",
+    )
+    unknown = report(layer(), layer("fc2"))
     assert math.isnan(unknown.operations)
     assert unknown.to_dict()["operations"] is None
     json.dumps(unknown.to_dict(), allow_nan=False)
