@@ -78,8 +78,7 @@ def stable_variance(*, threshold: Any, gain: Any, distribution: Any = "normal", 
     V = _in_chunks(_unbiased, law, *parameters[:2])
     if not unbiased:
         V = _in_chunks(_biased, law, *parameters, V)
-        slow = np.flatnonzero(np.isnan(V))
-        slow = slow[parameters[0][slow] > 0]
+        slow = np.flatnonzero(np.isnan(V) & (parameters[0] > 0))
         V[slow] = _in_chunks(_slow, law, *(values[slow] for values in parameters))
     return unwrap(V.reshape(shape))
 
