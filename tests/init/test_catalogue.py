@@ -127,7 +127,7 @@ def test_surviving_methods_are_sorted_by_cost(found):
     assert {entry.key for entry in alive} == {entry.key for entry in found.methods if entry.survives}
     assert [entry.spikes for entry in alive] == sorted(entry.spikes for entry in alive)
     assert alive[0].key == "corrected"
-    with pytest.raises(StopIteration):
+    with pytest.raises(KeyError):
         found["nobody"]
 
 

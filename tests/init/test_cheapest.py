@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import varflow as vf
@@ -48,6 +49,7 @@ def test_the_widest_network_within_a_budget(given):
         ({"width": 80, "depth": 1}, "depth=1"),
         ({"width": 80, "depth": 10, "gain": 0.0}, "gain"),
         ({"width": 80, "depth": 10, "gain": 2.0, "weights": "sign"}, "weights='sign' must be normal"),
+        ({"width": 80, "depth": 10, "gain": 2.0, "weights": np.ones(2)}, "weights must be normal|weights=.* must be normal"),
         ({"width": 0, "depth": 10}, "width=0"),
         ({"width": 80, "depth": 10, "threshold": -1.0}, "threshold"),
         ({"width": 80, "depth": 10, "survival_target": 1.0}, "survival_target"),

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 import varflow as vf
@@ -125,6 +126,9 @@ def test_all_gains_that_are_too_large_are_listed():
     first = vf.audit(Net(300.0), X, steps=STEPS)
     assert not first.healthy
     assert len(first.fixes) == LAYERS
+    for name in ("elsewhere", np.zeros(2)):
+        with pytest.raises(vf.DomainError, match=r"is none of \.fixes"):
+            first.remedy(name)
     again = vf.audit(Net(300.0).mended(first.fixes), X, steps=STEPS)
     assert again.healthy
     assert max(layer.width_in_thresholds for layer in again.layers) < 5

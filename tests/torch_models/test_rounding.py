@@ -181,6 +181,23 @@ def test_weights_that_keep_their_precision_are_named(made, names):
     assert ("not rounded" in str(report)) == bool(names)
 
 
+class Unlike(snntorch.Leaky):
+    """Does not step as its parameters say."""
+
+    def forward(self, x, *state):
+        return super().forward(3 * x, *state)
+
+
+def test_what_theory_does_not_cover_is_measured_alone():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(32, 64), Unlike(0.5, init_hidden=True))
+    report = vf.init.quantise_(model, torch.rand(16, 32), bits=3, steps=STEPS)
+    assert np.isnan([*report.predicted_survival.values()]).all()
+    assert min(report.survival.values()) >= 0
+    assert "alive, measured" in report.words
+    assert "predicted" not in report.words
+
+
 def test_after_an_error_the_model_is_as_before(monkeypatch):
     from varflow.torch_models import rounding
 

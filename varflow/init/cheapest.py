@@ -78,7 +78,7 @@ def cheapest(
     depth, budget = integer("depth", depth, minimum=2), math.inf
     if operations is not None:
         budget = positive_number("operations", operations)
-    if gain is not None and weights != "normal":
+    if gain is not None and not (isinstance(weights, str) and weights == "normal"):
         raise DomainError("weights", weights, "must be normal where the gain is given: leave it out")
 
     def of_width(n: int) -> Cost:

@@ -275,7 +275,7 @@ class AuditReport(Exported, Drawn):
 
     def remedy(self, name: str) -> str:
         """One of ``fixes`` as a line of code, or in words for a weight that is computed from other parameters."""
-        if name not in list(self.fixes):
+        if not isinstance(name, str) or name not in self.fixes:
             raise DomainError("name", name, f"is none of .fixes: {', '.join(self.fixes) or 'there are none'}")
         layer, gain = self[name], self.fixes[name]
         factor = gain / layer.gains[name] if layer.gains[name] else math.inf

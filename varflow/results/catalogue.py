@@ -117,7 +117,7 @@ class Catalogue(Drawn):
     alive: str | None = None
 
     def __getitem__(self, key: str) -> CatalogueEntry:
-        return next(entry for entry in self.methods if entry.key == key)
+        return {entry.key: entry for entry in self.methods}[key]
 
     @property
     def surviving(self) -> tuple[CatalogueEntry, ...]:

@@ -35,6 +35,7 @@ class RoundedModel(ReadOnly, Exported, Drawn):
     firing_rate : dict of str to ndarray
         Measured late rates on the batch.
     predicted_rate : dict of str to ndarray
+        NaN, as the predicted survival, where the theory does not cover the model.
     distance : dict of str to ndarray
         Earth mover's distance of the late rates of all neurons from those in full precision.
     survival, predicted_survival : dict of str to float
@@ -88,9 +89,9 @@ class RoundedModel(ReadOnly, Exported, Drawn):
     @property
     def words(self) -> str:
         """Survival of each kind of weights in words, and how much is not rounded."""
-        said = {"alive, predicted: ": self.predicted_survival, "; measured: ": self.survival}
-        rows = (
-            words + ", ".join(f"{percent(p)} {kind}" for kind, p in alive.items()) for words, alive in said.items() if alive
-        )
-        kept = f"; not rounded: {several(len(self.unrounded), 'tensor')} (.unrounded)" if self.unrounded else ""
-        return "".join(rows) + kept
+        said = {"alive, predicted": self.predicted_survival, "alive, measured": self.survival}
+        known = {words: alive for words, alive in said.items() if np.isfinite([*alive.values()]).any()}
+        rows = [f"{words}: {', '.join(f'{percent(p)} {kind}' for kind, p in alive.items())}" for words, alive in known.items()]
+        if self.unrounded:
+            rows.append(f"not rounded: {several(len(self.unrounded), 'tensor')} (.unrounded)")
+        return "; ".join(rows)

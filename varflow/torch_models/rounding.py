@@ -155,7 +155,7 @@ def rounded(
         with full_precision():
             prediction = predicted(traced, measured.covered | covered)
         columns["predicted_rate"][kind] = prediction.rates
-        columns["predicted_survival"][kind] = float(np.nanmin([*prediction.survival, math.inf]))
+        columns["predicted_survival"][kind] = min((p for p in map(float, prediction.survival) if p >= 0), default=math.nan)
         return found
 
     for kind in KINDS[:-1]:
